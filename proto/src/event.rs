@@ -1,0 +1,26 @@
+//! Hints from workers and stitchers to the coordinator.
+//!
+//! An event says only *look at this render now*: the coordinator always decides from the ledger and from object
+//! storage, so a lost, late or doubled event costs time and never correctness.
+
+use serde::{Deserialize, Serialize};
+
+use crate::task::TaskId;
+
+/// What happened to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventKind {
+    /// Its result was committed.
+    Committed,
+    /// An attempt failed; the failure is in the ledger.
+    Failed,
+}
+
+/// One hint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The task.
+    pub task: TaskId,
+    /// What happened.
+    pub kind: EventKind,
+}

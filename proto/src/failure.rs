@@ -1,0 +1,196 @@
+//! Failures: a code, an owner, a retry rule, a sentence.
+//!
+//! **Invariant: every failure is the user's or ours.** A user's failure is never retried: the same input fails the
+//! same way. Ours is retried elsewhere a bounded number of times; what still fails goes to the dead-letter queue with
+//! its history.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Who has to act on a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// The person who wrote the composition or the request.
+    User,
+    /// The people who run the farm.
+    System,
+}
+
+/// What the farm does about a failure by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryRule {
+    /// Nothing: the same input fails again.
+    Never,
+    /// Another attempt, on another worker where there is one, at most [`MAX_ATTEMPTS`] in all.
+    Elsewhere,
+    /// Another attempt that does not count: nothing was wrong with the task.
+    Freely,
+}
+
+/// Attempts that may fail before a task goes to the dead-letter queue.
+pub const MAX_ATTEMPTS: usize = 4;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $owner:ident, $rule:ident;)*) => {
+        /// Every way in which a render can fail.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum FailureCode {
+            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+        }
+
+        impl FailureCode {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable text of the code.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// Who has to act.
+            pub fn owner(self) -> Owner {
+                match self { $(Self::$name => Owner::$owner,)* }
+            }
+
+            /// What the farm does by itself.
+            pub fn retry(self) -> RetryRule {
+                match self { $(Self::$name => RetryRule::$rule,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The archive cannot be read, or breaks a limit.
+    ProjectInvalid = "PROJECT_INVALID", User, Never;
+    /// There is no entry page.
+    EntryNotFound = "ENTRY_NOT_FOUND", User, Never;
+    /// A nested composition is missing or empty.
+    CompositionNotFound = "COMPOSITION_NOT_FOUND", User, Never;
+    /// Neither the page nor its media say how long it lasts.
+    DurationMissing = "DURATION_MISSING", User, Never;
+    /// Zero, negative, not a number or beyond the farm's limit.
+    DurationInvalid = "DURATION_INVALID", User, Never;
+    /// Not a size that can be drawn, or not the asked shape.
+    SizeInvalid = "SIZE_INVALID", User, Never;
+    /// Not a frame rate.
+    FrameRateInvalid = "FRAME_RATE_INVALID", User, Never;
+    /// Not a JSON object, or (strict) undeclared or mistyped.
+    VariablesInvalid = "VARIABLES_INVALID", User, Never;
+    /// A script of the page threw before the page was ready, or while a frame was sought.
+    ScriptError = "SCRIPT_ERROR", User, Never;
+    /// A composition promised a timeline and registered none.
+    TimelineMissing = "TIMELINE_MISSING", User, Never;
+    /// The page did not become ready.
+    PageNotReady = "PAGE_NOT_READY", User, Never;
+    /// An audio or video source cannot be decoded.
+    MediaInvalid = "MEDIA_INVALID", User, Never;
+    /// The person cancelled or deleted the render.
+    Cancelled = "CANCELLED", User, Never;
+    /// No Chrome at the configured place.
+    ChromeMissing = "CHROME_MISSING", System, Elsewhere;
+    /// Chrome did not start.
+    ChromeLaunch = "CHROME_LAUNCH", System, Elsewhere;
+    /// Chrome or its page died at work.
+    ChromeCrashed = "CHROME_CRASHED", System, Elsewhere;
+    /// No frame for longer than the stall deadline.
+    CaptureStalled = "CAPTURE_STALLED", System, Elsewhere;
+    /// The encoder, the decoder or the muxer failed.
+    EncodeFailed = "ENCODE_FAILED", System, Elsewhere;
+    /// What was made has not the frames or samples it must have.
+    VerifyFailed = "VERIFY_FAILED", System, Elsewhere;
+    /// Object storage did not answer or lost something.
+    Storage = "STORAGE", System, Elsewhere;
+    /// The broker or the ledger did not answer.
+    Backplane = "BACKPLANE", System, Elsewhere;
+    /// The worker is of another capture class than the plan.
+    VersionMismatch = "VERSION_MISMATCH", System, Freely;
+    /// The worker was told to stop.
+    Drained = "DRAINED", System, Freely;
+    /// Anything else that is ours.
+    Internal = "INTERNAL", System, Elsewhere;
+}
+
+impl fmt::Display for FailureCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One failed attempt.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct Failure {
+    /// Which kind.
+    pub code: FailureCode,
+    /// What went wrong and what to do, in one or two sentences for the owner.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of `code` with its sentence.
+    pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// A failed attempt with its place in a task's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedAttempt {
+    /// The attempt's number.
+    pub attempt: u32,
+    /// The worker, by id.
+    pub worker: String,
+    /// What happened.
+    pub failure: Failure,
+}
+
+/// Whether a task with this history may be tried again.
+pub fn may_retry(history: &[FailedAttempt]) -> bool {
+    let Some(last) = history.last() else { return true };
+    match last.failure.code.retry() {
+        RetryRule::Never => false,
+        RetryRule::Freely => true,
+        RetryRule::Elsewhere => {
+            history.iter().filter(|attempt| attempt.failure.code.retry() == RetryRule::Elsewhere).count() < MAX_ATTEMPTS
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(attempt: u32, code: FailureCode) -> FailedAttempt {
+        FailedAttempt { attempt, worker: "w".to_owned(), failure: Failure::new(code, "x") }
+    }
+
+    #[test]
+    fn users_failures_are_never_retried() {
+        for code in FailureCode::ALL.iter().filter(|code| code.owner() == Owner::User) {
+            assert_eq!(code.retry(), RetryRule::Never, "{code}");
+            assert!(!may_retry(&[failed(1, *code)]));
+        }
+    }
+
+    #[test]
+    fn system_failures_are_retried_a_bounded_number_of_times() {
+        let mut history = Vec::new();
+        for attempt in 1..MAX_ATTEMPTS as u32 {
+            history.push(failed(attempt, FailureCode::ChromeCrashed));
+            history.push(failed(attempt, FailureCode::Drained));
+            assert!(may_retry(&history));
+        }
+        history.push(failed(9, FailureCode::Storage));
+        assert!(!may_retry(&history));
+    }
+
+    #[test]
+    fn codes_are_their_own_json() {
+        for code in FailureCode::ALL {
+            assert_eq!(serde_json::to_string(code).unwrap(), format!("\"{code}\""));
+        }
+    }
+}

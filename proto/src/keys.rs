@@ -1,0 +1,113 @@
+//! Names of objects in storage.
+//!
+//! **Invariant: object storage is the truth.** Request, draft, plan, segments, output and terminal state live under these
+//! keys; ledger and broker can be rebuilt from them.
+
+use crate::id::{ContentHash, RenderId};
+use crate::spec::Format;
+
+/// Prefix of every render.
+pub const RENDERS: &str = "renders";
+
+/// A project's zip, by content.
+pub fn bundle(hash: &ContentHash) -> String {
+    format!("bundles/{hash}.zip")
+}
+
+/// Any file, by content.
+pub fn blob(hash: &ContentHash) -> String {
+    format!("blobs/{hash}")
+}
+
+/// Everything of one render.
+pub fn render_prefix(render: &RenderId) -> String {
+    format!("{RENDERS}/{render}")
+}
+
+/// What was asked.
+pub fn request(render: &RenderId) -> String {
+    format!("{RENDERS}/{render}/request.json")
+}
+
+/// What the plan stage found.
+pub fn draft(render: &RenderId) -> String {
+    format!("{RENDERS}/{render}/draft.bin")
+}
+
+/// The plan with its chunk table.
+pub fn plan(render: &RenderId) -> String {
+    format!("{RENDERS}/{render}/plan.bin")
+}
+
+/// Everything of every segment.
+pub fn segments_prefix(render: &RenderId) -> String {
+    format!("{RENDERS}/{render}/segments")
+}
+
+/// One attempt's segment.
+pub fn segment(render: &RenderId, chunk: u32, attempt: u32, hash: &ContentHash, format: Format) -> String {
+    format!("{RENDERS}/{render}/segments/{chunk}/{attempt}-{hash}.{}", format.extension())
+}
+
+/// The record beside a segment.
+pub fn segment_record(segment_key: &str) -> String {
+    format!("{segment_key}.json")
+}
+
+/// Chunk and attempt of a segment's key; `None` for records and for anything else.
+pub fn parse_segment(key: &str) -> Option<(u32, u32)> {
+    let (_, rest) = key.rsplit_once("/segments/")?;
+    let (chunk, file) = rest.split_once('/')?;
+    let (attempt, name) = file.split_once('-')?;
+    let (hash, extension) = name.split_once('.')?;
+    if extension.contains('.') || hash.parse::<ContentHash>().is_err() {
+        return None;
+    }
+    Some((chunk.parse().ok()?, attempt.parse().ok()?))
+}
+
+/// The mixed sound.
+pub fn audio(render: &RenderId, format: Format) -> String {
+    let extension = if format == Format::Webm { "webm" } else { "m4a" };
+    format!("{RENDERS}/{render}/audio.{extension}")
+}
+
+/// The record of the mixed sound.
+pub fn audio_record(render: &RenderId) -> String {
+    format!("{RENDERS}/{render}/audio.json")
+}
+
+/// The finished video.
+pub fn output(render: &RenderId, format: Format) -> String {
+    format!("{RENDERS}/{render}/output.{}", format.extension())
+}
+
+/// A still of the finished video.
+pub fn thumbnail(render: &RenderId) -> String {
+    format!("{RENDERS}/{render}/thumbnail.jpg")
+}
+
+/// What the output was made from.
+pub fn manifest(render: &RenderId) -> String {
+    format!("{RENDERS}/{render}/manifest.json")
+}
+
+/// How the render ended.
+pub fn state(render: &RenderId) -> String {
+    format!("{RENDERS}/{render}/state.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segment_keys_parse_and_records_do_not() {
+        let render: RenderId = "r1".parse().unwrap();
+        let key = segment(&render, 12, 3, &ContentHash::of(b"x"), Format::Mp4);
+        assert_eq!(parse_segment(&key), Some((12, 3)));
+        assert_eq!(parse_segment(&segment_record(&key)), None);
+        assert_eq!(parse_segment("renders/r1/segments/1/1-abc.mp4"), None);
+        assert_eq!(parse_segment("renders/r1/output.mp4"), None);
+    }
+}

@@ -1,0 +1,30 @@
+//! The language of the farm: what its roles say to each other and what they leave in object storage.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`id`] | newtype ids: renders, workers, content hashes, frame hashes |
+//! | [`frame`] | [`frame::FrameRate`] (an exact rational) and [`frame::FrameRange`] (half open) |
+//! | [`spec`] | [`spec::RenderSpec`]: what a person asked for |
+//! | [`plan`] | [`plan::Plan`]: what the farm will do, down to the chunk table |
+//! | [`task`] | [`task::TaskId`] and the queues that carry tasks |
+//! | [`event`] | hints from workers and stitchers to the coordinator |
+//! | [`record`] | what a finished task leaves: segments, audio, output; manifest and terminal state |
+//! | [`failure`] | failure codes, each with an owner, a retry rule and a sentence |
+//! | [`keys`] | the names of objects in storage |
+//! | [`wire`] | the wire codec: bincode behind a version byte and a size limit |
+//!
+//! Nothing here does input or output, and nothing here depends on another crate of the farm.
+
+pub mod event;
+pub mod failure;
+pub mod frame;
+pub mod id;
+pub mod keys;
+pub mod plan;
+pub mod record;
+pub mod spec;
+pub mod task;
+pub mod wire;
+
+/// The version of the farm, part of every capture class.
+pub const FARM_VERSION: &str = env!("CARGO_PKG_VERSION");

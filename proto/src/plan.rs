@@ -1,0 +1,283 @@
+//! What the farm will do for one render.
+//!
+//! The plan stage writes a [`PlanDraft`] (everything a worker must know, and what a frame costs); the coordinator
+//! adds the chunk table and stores the [`Plan`]. **Invariant: a segment is a pure function of
+//! [`PlanContent`] and a frame range.** Nothing measured, no clock and no worker's name is part of the content, so
+//! equal inputs have an equal [`PlanContent::hash`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::frame::{FrameRange, FrameRate};
+use crate::id::{ContentHash, Pool, RenderId};
+use crate::spec::{Format, Quality, Viewport};
+use crate::wire::{self, WireError};
+
+/// One file that the slot's server gives to the page. Its bytes are stored under `blobs/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompiledFile {
+    /// Path from the project's root, with `/`, never absolute, never climbing.
+    pub path: String,
+    /// SHA-256 of the bytes.
+    pub hash: ContentHash,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// When a piece of media plays: composition time on the left, source time on the right.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MediaTiming {
+    /// Composition second at which it starts.
+    pub start: f64,
+    /// Composition second at which it ends.
+    pub end: f64,
+    /// Source second that sounds or shows at `start`.
+    pub media_start: f64,
+    /// Source seconds a composition second.
+    pub rate: f64,
+    /// Starts again at the source's beginning when it runs out.
+    pub looped: bool,
+}
+
+/// One `<video>` whose pictures the worker decodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VideoItem {
+    /// The element's render id, unique in the page.
+    pub id: String,
+    /// Path of the source among the plan's files.
+    pub path: String,
+    /// When it plays.
+    pub timing: MediaTiming,
+}
+
+/// A gain at a moment; between two points it moves in a straight line.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct GainPoint {
+    /// Composition second.
+    pub time: f64,
+    /// Linear gain; 1 leaves the sound as it is.
+    pub gain: f64,
+}
+
+/// One element that sounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AudioItem {
+    /// The element's render id.
+    pub id: String,
+    /// Path of the source among the plan's files.
+    pub path: String,
+    /// When it plays.
+    pub timing: MediaTiming,
+    /// Gain over composition time, in order; held before the first and after the last point; empty means 1.
+    pub gain: Vec<GainPoint>,
+}
+
+/// Video codec with all that decides its bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum VideoCodec {
+    /// libx264, 4:2:0, BT.709 limited range.
+    H264 {
+        /// Preset name.
+        preset: String,
+        /// Constant rate factor.
+        crf: u32,
+    },
+    /// libvpx-vp9, 4:2:0 with an alpha plane.
+    Vp9 {
+        /// Constant quality, 0 to 63.
+        crf: u32,
+        /// Speed, 0 to 8.
+        cpu_used: u32,
+    },
+    /// prores_ks profile 4444, 10 bits, with a 16-bit alpha plane.
+    ProRes4444 {
+        /// Bits a macroblock.
+        bits_per_mb: u32,
+    },
+}
+
+/// How segments and audio are encoded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EncoderSettings {
+    /// Container of the output.
+    pub format: Format,
+    /// Video codec.
+    pub codec: VideoCodec,
+    /// Encoder threads. Part of the plan because x264's and libvpx's bytes depend on it.
+    pub threads: u32,
+    /// Frames between key frames at most.
+    pub keyframe_interval: u32,
+}
+
+impl EncoderSettings {
+    /// The farm's settings for a format and a quality.
+    pub fn of(format: Format, quality: Quality, frame_rate: FrameRate) -> Self {
+        let codec = match format {
+            Format::Mp4 => {
+                let (preset, crf) = match quality {
+                    Quality::Draft => ("ultrafast", 28),
+                    Quality::Standard => ("medium", 18),
+                    Quality::High => ("slow", 15),
+                };
+                VideoCodec::H264 { preset: preset.to_owned(), crf }
+            }
+            Format::Webm => {
+                let (crf, cpu_used) = match quality {
+                    Quality::Draft => (40, 8),
+                    Quality::Standard => (24, 5),
+                    Quality::High => (16, 3),
+                };
+                VideoCodec::Vp9 { crf, cpu_used }
+            }
+            Format::Mov => {
+                let bits_per_mb = match quality {
+                    Quality::Draft => 2000,
+                    Quality::Standard => 4000,
+                    Quality::High => 8000,
+                };
+                VideoCodec::ProRes4444 { bits_per_mb }
+            }
+        };
+        // Two seconds keep seeking quick and HLS segments short without costing much.
+        let keyframe_interval = (frame_rate.as_f64() * 2.0).round().max(1.0) as u32;
+        Self { format, codec, threads: 1, keyframe_interval }
+    }
+}
+
+/// Whether frames are drawn by the processor or by a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CaptureKind {
+    /// Software rendering.
+    Cpu,
+    /// Hardware rendering.
+    Gpu,
+}
+
+/// Everything about a worker that its pixels and its packets depend on. A render is pinned to one class.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CaptureClass {
+    /// Chrome's full version.
+    pub chrome: String,
+    /// Versions of FFmpeg's libraries.
+    pub ffmpeg: String,
+    /// Version of the HyperFrames runtime.
+    pub runtime: String,
+    /// Version of the farm.
+    pub farm: String,
+    /// Processor or GPU.
+    pub kind: CaptureKind,
+    /// Hash over the fonts the machine offers beside the plan's own.
+    pub fonts: ContentHash,
+}
+
+impl CaptureClass {
+    /// The first part in which `other` differs, as (code of the refusal, ours, theirs).
+    pub fn mismatch<'a>(&'a self, other: &'a Self) -> Option<(&'static str, String, String)> {
+        let texts = [
+            ("CHROME_VERSION_MISMATCH", &self.chrome, &other.chrome),
+            ("FFMPEG_VERSION_MISMATCH", &self.ffmpeg, &other.ffmpeg),
+            ("RUNTIME_VERSION_MISMATCH", &self.runtime, &other.runtime),
+            ("FARM_VERSION_MISMATCH", &self.farm, &other.farm),
+        ];
+        for (code, ours, theirs) in texts {
+            if ours != theirs {
+                return Some((code, ours.clone(), theirs.clone()));
+            }
+        }
+        if self.kind != other.kind {
+            return Some(("CAPTURE_KIND_MISMATCH", format!("{:?}", self.kind), format!("{:?}", other.kind)));
+        }
+        if self.fonts != other.fonts {
+            return Some(("FONTS_MISMATCH", self.fonts.short(), other.fonts.short()));
+        }
+        None
+    }
+}
+
+/// Something the person should know that did not stop the render.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// Stable code, for example `ASSET_NOT_FOUND`.
+    pub code: String,
+    /// One sentence that names the element or file.
+    pub message: String,
+}
+
+/// All that a segment's bytes depend on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanContent {
+    /// Files the page may load.
+    pub files: Vec<CompiledFile>,
+    /// Path of the compiled entry page among them.
+    pub entry: String,
+    /// Page size and device scale.
+    pub viewport: Viewport,
+    /// Frames a second.
+    pub frame_rate: FrameRate,
+    /// Frames in the output.
+    pub frames: u64,
+    /// Variables as the text of one JSON object.
+    pub variables: String,
+    /// Videos whose pictures the worker puts in place.
+    pub videos: Vec<VideoItem>,
+    /// Sounds.
+    pub audio: Vec<AudioItem>,
+    /// Encoder settings.
+    pub encoder: EncoderSettings,
+    /// Versions that must agree.
+    pub class: CaptureClass,
+}
+
+impl PlanContent {
+    /// Content hash of the plan.
+    pub fn hash(&self) -> Result<ContentHash, WireError> {
+        Ok(ContentHash::of(&wire::encode(self)?))
+    }
+
+    /// Seconds the output lasts.
+    pub fn duration(&self) -> f64 {
+        self.frame_rate.seconds_of(self.frames)
+    }
+}
+
+/// What the plan stage found out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanDraft {
+    /// The render.
+    pub render: RenderId,
+    /// What decides the bytes.
+    pub content: PlanContent,
+    /// Milliseconds one slot needs for a frame, capture and encode together, as sampled.
+    pub frame_cost_ms: f64,
+    /// For the person.
+    pub warnings: Vec<Warning>,
+}
+
+/// The whole plan (`plan.bin`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The render.
+    pub render: RenderId,
+    /// Which workers take it.
+    pub pool: Pool,
+    /// What decides the bytes.
+    pub content: PlanContent,
+    /// Milliseconds one slot needs for a frame.
+    pub frame_cost_ms: f64,
+    /// The chunk table: ranges in order that cover every frame once.
+    pub chunks: Vec<FrameRange>,
+    /// For the person.
+    pub warnings: Vec<Warning>,
+}
+
+impl Plan {
+    /// The range of `chunk`, if the plan has it.
+    pub fn chunk(&self, chunk: u32) -> Option<FrameRange> {
+        self.chunks.get(chunk as usize).copied()
+    }
+
+    /// Whether anything sounds.
+    pub fn has_audio(&self) -> bool {
+        !self.content.audio.is_empty()
+    }
+}

@@ -1,0 +1,165 @@
+//! What finished tasks leave behind.
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{FailedAttempt, Failure};
+use crate::frame::{FrameRange, FrameRate};
+use crate::id::{ContentHash, FrameHash, RenderId};
+use crate::plan::{CaptureClass, Warning};
+use crate::spec::{Format, Size};
+
+/// How far a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TaskProgress {
+    /// Units done: frames for a chunk, thousandths for other tasks.
+    pub done: u64,
+    /// Units in all.
+    pub total: u64,
+}
+
+/// How a chunk's frames were read out of Chrome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CapturePath {
+    /// Lossless PNG screenshots.
+    Png,
+    /// The compositor's own memory.
+    Framebuffer,
+}
+
+/// Milliseconds a chunk's stages took in all.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct ChunkTimings {
+    /// From the claim to the first frame: browser, navigation, readiness, start-up sequence.
+    pub start_ms: f64,
+    /// Seeks.
+    pub seek_ms: f64,
+    /// Begin-frames, reading the pixels included.
+    pub draw_ms: f64,
+    /// Decoding what was read into pixels.
+    pub read_ms: f64,
+    /// Waiting for the encoder, and its end.
+    pub encode_ms: f64,
+    /// Storing the segment.
+    pub commit_ms: f64,
+}
+
+/// A committed segment. Stored beside it as JSON before the segment itself, so that a segment that exists has its record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SegmentRecord {
+    /// The chunk.
+    pub chunk: u32,
+    /// The attempt that made it.
+    pub attempt: u32,
+    /// Its frames.
+    pub frames: FrameRange,
+    /// Object key of the segment.
+    pub key: String,
+    /// SHA-256 of the segment's bytes.
+    pub hash: ContentHash,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Hash of each captured frame, in order.
+    pub frame_hashes: Vec<FrameHash>,
+    /// How they were read.
+    pub path: CapturePath,
+    /// Who made it.
+    pub worker: String,
+    /// How long it took.
+    pub timings: ChunkTimings,
+}
+
+/// The committed sound.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AudioRecord {
+    /// Object key.
+    pub key: String,
+    /// SHA-256 of the bytes.
+    pub hash: ContentHash,
+    /// Samples a channel.
+    pub samples: u64,
+    /// Samples a second.
+    pub sample_rate: u32,
+    /// Milliseconds it took.
+    pub mix_ms: f64,
+}
+
+/// The stitched output, as the stitcher verified it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputRecord {
+    /// Object key of the output.
+    pub key: String,
+    /// SHA-256 of the bytes.
+    pub hash: ContentHash,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Video packets counted in it.
+    pub frames: u64,
+    /// Pixels of a frame.
+    pub size: Size,
+    /// Frames a second.
+    pub frame_rate: FrameRate,
+    /// Container.
+    pub format: Format,
+    /// Whether it has sound.
+    pub has_audio: bool,
+    /// Object key of the thumbnail.
+    pub thumbnail: String,
+    /// Milliseconds the stitch took.
+    pub stitch_ms: f64,
+}
+
+/// What a render was made from and how (`manifest.json`). Its existence means that the output is complete.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The render.
+    pub render: RenderId,
+    /// Content hash of the plan.
+    pub plan: ContentHash,
+    /// Versions it was made with.
+    pub class: CaptureClass,
+    /// The output.
+    pub output: OutputRecord,
+    /// Segments used, by chunk.
+    pub segments: Vec<SegmentRecord>,
+    /// The sound, if any.
+    pub audio: Option<AudioRecord>,
+    /// For the person.
+    pub warnings: Vec<Warning>,
+}
+
+impl Manifest {
+    /// Hashes of all captured frames, in order.
+    pub fn frame_hashes(&self) -> impl Iterator<Item = FrameHash> + '_ {
+        self.segments.iter().flat_map(|segment| segment.frame_hashes.iter().copied())
+    }
+}
+
+/// How a render ended (`state.json`). Written once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TerminalState {
+    /// Unix time in milliseconds.
+    pub ended_at_ms: u64,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// The two ends of a render.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub enum Outcome {
+    /// The output is there.
+    Completed {
+        /// Seconds of video.
+        duration: f64,
+        /// What was made.
+        output: OutputRecord,
+    },
+    /// It is not, and will not be.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// Every attempt at the task that failed last.
+        history: Vec<FailedAttempt>,
+    },
+}

@@ -1,0 +1,140 @@
+//! Tasks and the queues that carry them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Pool, RenderId};
+
+/// One step of a render that a worker or stitcher claims, does and commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Step {
+    /// Compile the bundle and probe it in a page.
+    Plan,
+    /// Mix the sound.
+    Audio,
+    /// Capture and encode the chunk of this number.
+    Chunk(u32),
+    /// Join, mux and verify.
+    Stitch,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan => f.write_str("plan"),
+            Self::Audio => f.write_str("audio"),
+            Self::Chunk(chunk) => write!(f, "chunk-{chunk}"),
+            Self::Stitch => f.write_str("stitch"),
+        }
+    }
+}
+
+/// Text that names no step.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is not a step: plan, audio, chunk-N or stitch")]
+pub struct StepError(String);
+
+impl FromStr for Step {
+    type Err = StepError;
+
+    fn from_str(text: &str) -> Result<Self, StepError> {
+        match text {
+            "plan" => Ok(Self::Plan),
+            "audio" => Ok(Self::Audio),
+            "stitch" => Ok(Self::Stitch),
+            _ => text
+                .strip_prefix("chunk-")
+                .and_then(|number| number.parse().ok())
+                .map(Self::Chunk)
+                .ok_or_else(|| StepError(text.to_owned())),
+        }
+    }
+}
+
+/// Names one task for as long as its render lives.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TaskId {
+    /// The render.
+    pub render: RenderId,
+    /// The step of it.
+    pub step: Step,
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.render, self.step)
+    }
+}
+
+/// What a queue carries. Everything else a task needs is in object storage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskMessage {
+    /// The task.
+    pub task: TaskId,
+    /// The pool it was queued for.
+    pub pool: Pool,
+}
+
+/// A queue of the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Queue {
+    /// Plan tasks of a pool.
+    Plan(Pool),
+    /// Chunk and audio tasks of a pool.
+    Chunk(Pool),
+    /// Stitch tasks.
+    Stitch,
+    /// Hints for the coordinator.
+    Events,
+    /// Dead letters.
+    Dead,
+}
+
+impl Queue {
+    /// The queue that carries `step`.
+    pub fn of(step: Step, pool: &Pool) -> Self {
+        match step {
+            Step::Plan => Self::Plan(pool.clone()),
+            Step::Audio | Step::Chunk(_) => Self::Chunk(pool.clone()),
+            Step::Stitch => Self::Stitch,
+        }
+    }
+}
+
+impl fmt::Display for Queue {
+    /// The queue's name at the broker.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(pool) => write!(f, "plan.{pool}"),
+            Self::Chunk(pool) => write!(f, "chunk.{pool}"),
+            Self::Stitch => f.write_str("stitch"),
+            Self::Events => f.write_str("events"),
+            Self::Dead => f.write_str("dead"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_print_and_parse() {
+        for step in [Step::Plan, Step::Audio, Step::Chunk(0), Step::Chunk(4_000_000_000), Step::Stitch] {
+            assert_eq!(step.to_string().parse::<Step>().unwrap(), step);
+        }
+        assert!("chunk-".parse::<Step>().is_err());
+        assert!("chunk--1".parse::<Step>().is_err());
+    }
+
+    #[test]
+    fn queues_have_the_names_operators_scale_on() {
+        let pool: Pool = "gpu".parse().unwrap();
+        assert_eq!(Queue::of(Step::Plan, &pool).to_string(), "plan.gpu");
+        assert_eq!(Queue::of(Step::Chunk(3), &pool).to_string(), "chunk.gpu");
+        assert_eq!(Queue::of(Step::Audio, &pool).to_string(), "chunk.gpu");
+        assert_eq!(Queue::of(Step::Stitch, &pool).to_string(), "stitch");
+    }
+}
