@@ -218,6 +218,8 @@ pub struct PlanContent {
     pub frames: u64,
     /// Variables as the text of one JSON object.
     pub variables: String,
+    /// Compositions of the page that the probe saw without a timeline; a chunk does not wait for theirs.
+    pub unregistered_timelines: Vec<String>,
     /// Videos whose pictures the worker puts in place.
     pub videos: Vec<VideoItem>,
     /// Sounds.

@@ -31,6 +31,7 @@ fn plan() -> Plan {
             frame_rate,
             frames: 60,
             variables: "{}".to_owned(),
+            unregistered_timelines: Vec::new(),
             videos: vec![VideoItem { id: "v".to_owned(), path: "v.mp4".to_owned(), timing: timing.clone() }],
             audio: vec![AudioItem {
                 id: "a".to_owned(),
@@ -102,8 +103,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "c1c15277057e";
-const GOLDEN_CONTENT: &str = "8f7ab063e223";
+const GOLDEN_PLAN: &str = "9e904f6040ce";
+const GOLDEN_CONTENT: &str = "197fccc014d9";
 
 #[test]
 fn segment_records_survive_the_wire_and_json() {

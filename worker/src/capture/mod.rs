@@ -1,0 +1,11 @@
+//! From a sought page to pixels and to a segment.
+//!
+//! [`FrameGrabber`] reads what was drawn, losslessly; how it does so is its own business ([`CapturePath`]), and one chunk uses one
+//! way from its first frame to its last. [`Encoding`] turns what was read into pixels, hashes and packets on a thread of its own.
+
+mod encoding;
+mod grab;
+mod png;
+
+pub use encoding::{EncodedChunk, Encoding};
+pub use grab::{FrameGrabber, GrabbedFrame};

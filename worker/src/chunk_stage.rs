@@ -1,0 +1,211 @@
+//! The chunk stage: capture a frame range from a fresh navigation, encode it, check it, store it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use hyperfarm_backplane::ledger::Lease;
+use hyperfarm_backplane::runner::TaskContext;
+use hyperfarm_media::VideoSource;
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::frame::FrameRange;
+use hyperfarm_proto::id::ContentHash;
+use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::{Plan, VideoItem};
+use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord};
+
+use crate::capture::{EncodedChunk, Encoding, FrameGrabber};
+use crate::class;
+use crate::host::{OpenOptions, VideoPicture, Wanted};
+use crate::server::{Site, SiteFile};
+use crate::worker::{Shop, storage};
+
+/// Files fetched at once.
+const DOWNLOADS: usize = 8;
+
+/// Renders chunk `number` of the lease's render and answers its record as JSON.
+pub(crate) async fn run(
+    shop: &Arc<Shop>,
+    lease: &Lease,
+    number: u32,
+    context: &TaskContext,
+) -> Result<Vec<u8>, Failure> {
+    let plan = shop.plan(&lease.task.render).await?;
+    class::check(&plan.content.class, &shop.class)?;
+    let range = plan
+        .chunk(number)
+        .ok_or_else(|| Failure::new(FailureCode::Internal, format!("the plan has no chunk {number}")))?;
+    context.set_progress(0, range.count());
+    let started = Instant::now();
+    let files = fetch_files(shop, &plan).await?;
+    let site = Arc::new(Site::new(files.clone(), open_videos(&plan, files).await?));
+    let folder = shop.scratch("chunk")?;
+    let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.extension()));
+
+    let mut slot = shop.slot(context.slot()).await?;
+    let capturing = capture(&mut slot, &plan, range, site, path.clone(), context, started);
+    let outcome = tokio::select! {
+        outcome = capturing => outcome,
+        () = context.cancelled().cancelled() => Err(Failure::new(FailureCode::Drained, "the chunk was given up")),
+    };
+    let (chunk, mut timings, capture_path) = slot.settle(outcome).await?;
+    drop(slot);
+    verify(&chunk, range)?;
+
+    let committing = Instant::now();
+    let bytes = tokio::fs::read(&path).await.map_err(|error| {
+        Failure::new(FailureCode::Internal, format!("the segment is gone from {}: {error}", path.display()))
+    })?;
+    let hash = ContentHash::of(&bytes);
+    let key = keys::segment(&lease.task.render, number, lease.attempt, &hash, plan.content.encoder.format);
+    timings.commit_ms = 0.0;
+    let mut record = SegmentRecord {
+        chunk: number,
+        attempt: lease.attempt,
+        frames: range,
+        key: key.clone(),
+        hash,
+        bytes: bytes.len() as u64,
+        frame_hashes: chunk.hashes,
+        path: capture_path,
+        worker: lease.worker.to_string(),
+        timings,
+    };
+    // The record first: a segment that exists has its record, so the ledger can be rebuilt from the listing.
+    shop.objects().put_json(&keys::segment_record(&key), &record).await.map_err(storage)?;
+    shop.objects().put(&key, Bytes::from(bytes)).await.map_err(storage)?;
+    record.timings.commit_ms = millis(committing.elapsed());
+    shop.backplane.metrics.frames_captured(capture_path, range.count());
+    serde_json::to_vec(&record).map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))
+}
+
+async fn fetch_files(shop: &Arc<Shop>, plan: &Plan) -> Result<HashMap<String, SiteFile>, Failure> {
+    futures::stream::iter(plan.content.files.clone())
+        .map(|file| {
+            let shop = shop.clone();
+            async move {
+                let path = shop.cache.fetch_blob(shop.objects(), &file.hash).await?;
+                Ok::<_, Failure>((file.path, SiteFile { path, bytes: file.bytes }))
+            }
+        })
+        .buffer_unordered(DOWNLOADS)
+        .try_collect()
+        .await
+}
+
+async fn open_videos(plan: &Plan, files: HashMap<String, SiteFile>) -> Result<Vec<VideoSource>, Failure> {
+    let (videos, rate) = (plan.content.videos.clone(), plan.content.frame_rate);
+    let opening = tokio::task::spawn_blocking(move || {
+        videos
+            .iter()
+            .map(|video| {
+                let file = files.get(&video.path).ok_or_else(|| {
+                    Failure::new(FailureCode::Internal, format!("the plan has no file {} for a video", video.path))
+                })?;
+                VideoSource::open(&file.path, &video.timing, rate).map_err(|error| {
+                    let code = if error.is_input() { FailureCode::MediaInvalid } else { FailureCode::EncodeFailed };
+                    Failure::new(code, format!("video \"{}\" ({}): {error}", video.id, video.path))
+                })
+            })
+            .collect()
+    });
+    opening.await.map_err(|panic| Failure::new(FailureCode::Internal, format!("the decoder broke: {panic}")))?
+}
+
+async fn capture(
+    slot: &mut crate::slot::Slot,
+    plan: &Plan,
+    range: FrameRange,
+    site: Arc<Site>,
+    path: std::path::PathBuf,
+    context: &TaskContext,
+    started: Instant,
+) -> Result<(EncodedChunk, ChunkTimings, CapturePath), Failure> {
+    let content = &plan.content;
+    let alpha = content.encoder.format.has_alpha();
+    let options = OpenOptions {
+        entry: content.entry.clone(),
+        frame_rate: content.frame_rate,
+        variables: content.variables.clone(),
+        transparent: alpha,
+        wanted: Wanted { timelines: true, without_timeline: content.unregistered_timelines.clone() },
+    };
+    let mut host = slot.open(site, content.viewport, &options).await?;
+    let mut grabber = FrameGrabber::new(CapturePath::Png, alpha);
+    let pictures = |frame: u64| pictures(&content.videos, content.frame_rate.seconds_of(frame), frame);
+    let going_on = || !context.cancelled().is_cancelled();
+    grabber.start_up(&mut host, range.start(), &pictures, &going_on).await?;
+    let mut timings = ChunkTimings { start_ms: millis(started.elapsed()), ..ChunkTimings::default() };
+
+    let (mut seek, mut draw) = (Duration::ZERO, Duration::ZERO);
+    let mut encoding = Encoding::start(path, content.encoder.clone(), content.viewport.output(), content.frame_rate);
+    for frame in range.frames() {
+        let seeking = Instant::now();
+        host.seek(frame, &pictures(frame)).await?;
+        seek += seeking.elapsed();
+        let drawing = Instant::now();
+        let grabbed = grabber.grab(&mut host).await?;
+        draw += drawing.elapsed();
+        if encoding.push(grabbed).await.is_err() {
+            break;
+        }
+        context.set_progress(frame + 1 - range.start(), range.count());
+    }
+    let waited = encoding.waited();
+    let closing = Instant::now();
+    let chunk = encoding.finish().await?;
+    timings.seek_ms = millis(seek);
+    timings.draw_ms = millis(draw);
+    timings.read_ms = millis(chunk.read);
+    timings.encode_ms = millis(waited + closing.elapsed());
+    Ok((chunk, timings, grabber.path()))
+}
+
+/// The pictures that videos show at `time`: half open, like every clip.
+fn pictures(videos: &[VideoItem], time: f64, frame: u64) -> Vec<VideoPicture> {
+    videos
+        .iter()
+        .enumerate()
+        .filter(|(_, video)| time >= video.timing.start - 1e-9 && time < video.timing.end - 1e-9)
+        .map(|(index, video)| VideoPicture { id: video.id.clone(), src: Site::picture_path(index, frame) })
+        .collect()
+}
+
+/// What is counted is checked, before anything of it is stored.
+fn verify(chunk: &EncodedChunk, range: FrameRange) -> Result<(), Failure> {
+    let hashed = chunk.hashes.len() as u64;
+    if chunk.summary.frames != range.count() || hashed != range.count() {
+        return Err(Failure::new(
+            FailureCode::VerifyFailed,
+            format!(
+                "the segment has {} frames and {hashed} hashes, and its chunk {}",
+                chunk.summary.frames,
+                range.count()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use hyperfarm_proto::plan::MediaTiming;
+
+    use super::*;
+
+    #[test]
+    fn a_video_shows_from_its_start_up_to_its_end() {
+        let timing = MediaTiming { start: 1.0, end: 2.0, media_start: 0.0, rate: 1.0, looped: false };
+        let videos = [VideoItem { id: "v".to_owned(), path: "v.mp4".to_owned(), timing }];
+        assert!(pictures(&videos, 0.999, 29).is_empty());
+        assert_eq!(pictures(&videos, 1.0, 30)[0].src, "/__hyperfarm/video/0/30.bmp");
+        assert_eq!(pictures(&videos, 59.0 / 30.0, 59).len(), 1);
+        assert!(pictures(&videos, 2.0, 60).is_empty());
+    }
+}

@@ -1,0 +1,226 @@
+//! The entry page: what is put into its head, and what its root says.
+
+use std::collections::BTreeMap;
+
+use dom_query::{Document, Selection};
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::plan::Warning;
+use hyperfarm_proto::spec::Size;
+
+use super::fonts;
+use crate::assets::GSAP_VERSION;
+use crate::server::OWN_PREFIX;
+
+/// Glyph advances differ between builds of Chrome by about one percent without it; the HyperFrames compiler sets the same rule.
+const TEXT_RULE: &str = "html,body,*{text-rendering:geometricPrecision}";
+
+/// `will-change: transform` keeps a raster scale for longer than a frame, so a chunk would differ from the walk from frame 0.
+const RASTER_RULE: &str = "*{will-change:auto !important}";
+
+/// A compiled entry page.
+#[derive(Debug)]
+pub(super) struct CompiledPage {
+    pub(super) html: String,
+    pub(super) size: Option<Size>,
+    pub(super) fps: Option<FrameRate>,
+    pub(super) declared_variables: Option<String>,
+}
+
+/// Compiles `page`; `texts` are all text files of the project, by path.
+pub(super) fn compile_page(
+    page: &str,
+    texts: &BTreeMap<String, String>,
+    warnings: &mut Vec<Warning>,
+) -> Result<CompiledPage, Failure> {
+    let document = Document::from(page);
+    let root = document.select("[data-composition-id]").first();
+    let size = authored_size(&root)?;
+    let fps = authored_fps(&root)?;
+    check_duration(&root)?;
+    let declared = document.select("[data-composition-variables]").first().attr("data-composition-variables");
+
+    remove_embedded_runtime(&document);
+    let mut head = format!("<style data-hyperfarm>{TEXT_RULE}{RASTER_RULE}</style>");
+    let faces = fonts::rules_for(texts, warnings);
+    if !faces.is_empty() {
+        head.push_str(&format!("<style data-hyperfarm>{faces}</style>"));
+    }
+    if provide_gsap(&document, texts, warnings) {
+        head.push_str(&format!("<script src=\"{OWN_PREFIX}gsap.js\"></script>"));
+    }
+    warn_of_remote_scripts(&document, warnings);
+    let own_head = document.select("head").first();
+    own_head.prepend_html(head);
+    own_head.append_html(format!("<script src=\"{OWN_PREFIX}runtime.js\"></script>"));
+    Ok(CompiledPage {
+        html: document.html().to_string(),
+        size,
+        fps,
+        declared_variables: declared.map(|text| text.to_string()),
+    })
+}
+
+fn authored_size(root: &Selection<'_>) -> Result<Option<Size>, Failure> {
+    let (Some(width), Some(height)) = (root.attr("data-width"), root.attr("data-height")) else { return Ok(None) };
+    let side = |name: &str, text: &str| {
+        text.trim()
+            .trim_end_matches("px")
+            .parse::<f64>()
+            .ok()
+            .filter(|side| *side >= 1.0 && side.fract() == 0.0)
+            .ok_or_else(|| {
+                Failure::new(
+                    FailureCode::SizeInvalid,
+                    format!("{name} of the composition's root is `{text}`; give whole pixels, such as {name}=\"1920\""),
+                )
+            })
+    };
+    let (width, height) = (side("data-width", &width)?, side("data-height", &height)?);
+    Ok(Some(Size { width: width.min(f64::from(u32::MAX)) as u32, height: height.min(f64::from(u32::MAX)) as u32 }))
+}
+
+fn authored_fps(root: &Selection<'_>) -> Result<Option<FrameRate>, Failure> {
+    let Some(text) = root.attr("data-fps") else { return Ok(None) };
+    text.trim().parse().map(Some).map_err(|error| {
+        Failure::new(FailureCode::FrameRateInvalid, format!("data-fps of the composition's root: {error}"))
+    })
+}
+
+/// The runtime takes a duration that makes no sense for none at all, and would then name the wrong cause.
+fn check_duration(root: &Selection<'_>) -> Result<(), Failure> {
+    let Some(text) = root.attr("data-duration") else { return Ok(()) };
+    match text.trim().trim_end_matches('s').parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(()),
+        _ => Err(Failure::new(
+            FailureCode::DurationInvalid,
+            format!(
+                "data-duration of the composition's root is `{text}`; give seconds above 0, or leave it out to take the \
+                 timeline's own duration"
+            ),
+        )),
+    }
+}
+
+/// A page that brings a runtime of its own gets the pinned one instead.
+fn remove_embedded_runtime(document: &Document) {
+    for script in document.select("script").iter() {
+        let source = script.attr("src").unwrap_or_default();
+        let marked = script.has_attr("data-hyperframes-preview-runtime") || script.has_attr("data-hyperframes-runtime");
+        let by_name = ["hyperframe.runtime", "hyperframes.runtime", "hyperframe-runtime"];
+        if marked || by_name.iter().any(|name| source.contains(name)) {
+            script.remove();
+        }
+    }
+}
+
+/// Whether the page needs the farm's GSAP: it uses `gsap` and loads none, or loads it from a network that is not there.
+fn provide_gsap(document: &Document, texts: &BTreeMap<String, String>, warnings: &mut Vec<Warning>) -> bool {
+    let mut loads = texts.iter().any(|(path, text)| path.ends_with(".html") && loads_local_gsap(text));
+    let mut remote = false;
+    for script in document.select("script[src]").iter() {
+        let source = script.attr("src").unwrap_or_default().to_string();
+        let file = source.split(['?', '#']).next().unwrap_or_default();
+        let is_core = ["gsap.min.js", "gsap.js"].iter().any(|name| file.ends_with(name))
+            || file.trim_end_matches('/').ends_with("npm/gsap");
+        if is_core && source.contains("//") {
+            script.set_attr("src", &format!("{OWN_PREFIX}gsap.js"));
+            warnings.push(Warning {
+                code: "REMOTE_REPLACED".to_owned(),
+                message: format!("{source} was replaced by the farm's own GSAP {GSAP_VERSION}"),
+            });
+            remote = true;
+        }
+        loads |= is_core;
+    }
+    let uses = texts.iter().any(|(path, text)| {
+        (path.ends_with(".html") || path.ends_with(".js"))
+            && (text.contains("gsap.timeline") || text.contains("gsap.to("))
+    });
+    if uses && !loads && !remote {
+        warnings.push(Warning {
+            code: "GSAP_PROVIDED".to_owned(),
+            message: format!("the project uses gsap without loading it; it got the farm's own GSAP {GSAP_VERSION}"),
+        });
+        return true;
+    }
+    false
+}
+
+fn loads_local_gsap(html: &str) -> bool {
+    html.split("<script").skip(1).any(|tag| {
+        let tag = tag.split('>').next().unwrap_or_default();
+        tag.contains("src") && (tag.contains("gsap.min.js") || tag.contains("gsap.js")) && !tag.contains("//")
+    })
+}
+
+fn warn_of_remote_scripts(document: &Document, warnings: &mut Vec<Warning>) {
+    for script in document.select("script[src], link[rel=stylesheet][href]").iter() {
+        let source = script.attr("src").or_else(|| script.attr("href")).unwrap_or_default();
+        if source.starts_with("//") || source.starts_with("http://") || source.starts_with("https://") {
+            warnings.push(Warning {
+                code: "REMOTE_NOT_LOADED".to_owned(),
+                message: format!(
+                    "{source} is not loaded: pages load nothing from outside; put a copy into the project"
+                ),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compile(page: &str) -> (CompiledPage, Vec<Warning>) {
+        let mut warnings = Vec::new();
+        let texts = BTreeMap::from([("index.html".to_owned(), page.to_owned())]);
+        (compile_page(page, &texts, &mut warnings).unwrap(), warnings)
+    }
+
+    #[test]
+    fn the_head_is_completed_even_where_the_page_has_none() {
+        let (page, _) = compile("<div data-composition-id=\"m\" data-width=\"640\" data-height=\"360\">x</div>");
+        assert_eq!(page.size, Some(Size { width: 640, height: 360 }));
+        let runtime = page.html.find("runtime.js").unwrap();
+        assert!(page.html.find("geometricPrecision").unwrap() < runtime);
+        assert!(runtime < page.html.find("data-composition-id").unwrap());
+    }
+
+    #[test]
+    fn templates_keep_their_content() {
+        let (page, _) = compile("<html><body><template id=\"t\"><p>inside</p></template></body></html>");
+        assert!(page.html.contains("<template id=\"t\"><p>inside</p></template>"), "{}", page.html);
+    }
+
+    #[test]
+    fn a_runtime_of_the_page_is_replaced() {
+        let (page, _) =
+            compile("<html><head><script src=\"x/hyperframe.runtime.iife.js\"></script></head><body></body></html>");
+        assert!(!page.html.contains("iife"));
+    }
+
+    #[test]
+    fn gsap_is_provided_where_it_is_missing() {
+        let uses = "<html><body><script>gsap.timeline()</script></body></html>";
+        let (page, warnings) = compile(uses);
+        assert!(page.html.contains("gsap.js"));
+        assert_eq!(warnings[0].code, "GSAP_PROVIDED");
+        let (page, warnings) = compile("<script src=\"lib/gsap.min.js\"></script><script>gsap.timeline()</script>");
+        assert!(!page.html.contains("__hyperfarm/gsap.js") && warnings.is_empty());
+        let (page, warnings) = compile(
+            "<script src=\"https://cdn.example/npm/gsap@3/dist/gsap.min.js\"></script><script>gsap.timeline()</script>",
+        );
+        assert!(page.html.contains("__hyperfarm/gsap.js") && !page.html.contains("cdn.example"));
+        assert_eq!(warnings[0].code, "REMOTE_REPLACED");
+    }
+
+    #[test]
+    fn sizes_and_rates_that_make_no_sense_are_named() {
+        let bad = |page: &str| compile_page(page, &BTreeMap::new(), &mut Vec::new()).unwrap_err();
+        let failure = bad("<div data-composition-id=m data-width=wide data-height=9>");
+        assert!(failure.message.contains("data-width") && failure.message.contains("wide"), "{failure}");
+        let failure = bad("<div data-composition-id=m data-fps=1000>");
+        assert!(failure.message.contains("data-fps") && failure.message.contains("1000"), "{failure}");
+    }
+}

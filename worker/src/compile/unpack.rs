@@ -1,0 +1,168 @@
+//! Unpacking a project's zip into the cache, by content, within limits.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::id::ContentHash;
+
+use crate::cache::Cache;
+
+/// Entries of an archive.
+const MAX_ENTRIES: usize = 20_000;
+/// Bytes of all files together.
+const MAX_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+/// Unpacked bytes for a packed one, beyond which an entry of some size is a bomb and not a picture.
+const MAX_RATIO: u64 = 1000;
+/// Below this size no ratio is suspicious.
+const RATIO_FREE_BYTES: u64 = 16 * 1024 * 1024;
+/// Folders in a path.
+const MAX_DEPTH: usize = 32;
+
+/// One file of a project.
+#[derive(Debug, Clone)]
+pub struct ProjectFile {
+    /// SHA-256 of its bytes.
+    pub hash: ContentHash,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// The files of the zip at `bundle` by path. A single top-level folder is taken away.
+pub(super) fn unpack(bundle: &Path, cache: &Cache) -> Result<BTreeMap<String, ProjectFile>, Failure> {
+    let opened = std::fs::File::open(bundle)
+        .map_err(|error| Failure::new(FailureCode::Storage, format!("the bundle is gone from the cache: {error}")))?;
+    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(opened))
+        .map_err(|error| invalid(format!("the project is no zip archive that can be read: {error}")))?;
+    if archive.len() > MAX_ENTRIES {
+        return Err(invalid(format!("the archive has {} entries, more than the {MAX_ENTRIES} allowed", archive.len())));
+    }
+    let mut files = BTreeMap::new();
+    let mut total = 0u64;
+    for index in 0..archive.len() {
+        let mut entry =
+            archive.by_index(index).map_err(|error| invalid(format!("entry {index} of the archive: {error}")))?;
+        let name = entry
+            .name()
+            .map_err(|error| invalid(format!("entry {index} of the archive has no name that can be read: {error}")))?
+            .into_owned();
+        if entry.is_symlink() {
+            return Err(invalid(format!("{name} is a link; put the file itself into the archive")));
+        }
+        let path = safe_path(&name)?;
+        if entry.is_dir() || path.is_empty() || is_clutter(&path) {
+            continue;
+        }
+        let packed = entry.compressed_size();
+        let limit = (MAX_BYTES - total).min(RATIO_FREE_BYTES.max(packed.saturating_mul(MAX_RATIO)));
+        let mut bytes = Vec::new();
+        let mut reader = (&mut entry).take(limit + 1);
+        reader.read_to_end(&mut bytes).map_err(|error| invalid(format!("{name} cannot be unpacked: {error}")))?;
+        let length = bytes.len() as u64;
+        if length > limit {
+            return Err(invalid(format!("{name} unpacks to more than {limit} bytes, which is more than is allowed")));
+        }
+        total += length;
+        let hash = ContentHash::of(&bytes);
+        cache.insert(&hash, &bytes)?;
+        files.insert(path, ProjectFile { hash, bytes: length });
+    }
+    if files.is_empty() {
+        return Err(invalid("the archive is empty".to_owned()));
+    }
+    Ok(without_top_folder(files))
+}
+
+fn invalid(message: String) -> Failure {
+    Failure::new(FailureCode::ProjectInvalid, message)
+}
+
+/// The entry's path with `/`, refused where it is absolute or climbs.
+fn safe_path(name: &str) -> Result<String, Failure> {
+    let path = name.replace('\\', "/");
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let drive = parts.first().is_some_and(|first| first.len() == 2 && first.ends_with(':'));
+    if path.starts_with('/') || drive || parts.contains(&"..") || path.contains('\0') {
+        return Err(invalid(format!("{name} leads out of the project; use relative paths without `..`")));
+    }
+    if parts.len() > MAX_DEPTH {
+        return Err(invalid(format!("{name} lies deeper than {MAX_DEPTH} folders")));
+    }
+    Ok(parts.join("/"))
+}
+
+/// What archivers and editors add.
+fn is_clutter(path: &str) -> bool {
+    path.starts_with("__MACOSX/") || path.ends_with(".DS_Store") || path.starts_with(".git/") || path.contains("/.git/")
+}
+
+fn without_top_folder(files: BTreeMap<String, ProjectFile>) -> BTreeMap<String, ProjectFile> {
+    let mut tops = files.keys().map(|path| path.split_once('/').map(|(top, _)| top.to_owned()));
+    let Some(Some(top)) = tops.next() else { return files };
+    if !tops.all(|other| other.as_deref() == Some(&top)) {
+        return files;
+    }
+    files.into_iter().map(|(path, file)| (path[top.len() + 1..].to_owned(), file)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+
+    fn archive(entries: &[(&str, &[u8])]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writer = zip::ZipWriter::new(file.reopen().unwrap());
+        for (name, bytes) in entries {
+            writer.start_file(*name, SimpleFileOptions::default()).unwrap();
+            writer.write_all(bytes).unwrap();
+        }
+        writer.finish().unwrap();
+        file
+    }
+
+    fn paths(entries: &[(&str, &[u8])]) -> Result<Vec<String>, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let file = archive(entries);
+        unpack(file.path(), &cache).map(|files| files.into_keys().collect())
+    }
+
+    #[test]
+    fn one_top_folder_is_taken_away() {
+        assert_eq!(paths(&[("p/index.html", b"x"), ("p/a/b.js", b"y")]).unwrap(), ["a/b.js", "index.html"]);
+        assert_eq!(paths(&[("index.html", b"x"), ("a/b.js", b"y")]).unwrap(), ["a/b.js", "index.html"]);
+        assert_eq!(paths(&[("p/index.html", b"x"), ("__MACOSX/p/._i", b"y")]).unwrap(), ["index.html"]);
+    }
+
+    #[test]
+    fn paths_that_climb_are_refused_by_name() {
+        for name in ["../x", "/etc/passwd", "a/../../x", "C:/x", "..\\x"] {
+            let failure = paths(&[(name, b"x")]).unwrap_err();
+            assert_eq!(failure.code, FailureCode::ProjectInvalid, "{name}");
+            assert!(failure.message.contains(name), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_broken_archive_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let broken = tempfile::NamedTempFile::new().unwrap();
+        broken.as_file().write_all(b"PK\x03\x04 this is no zip").unwrap();
+        let failure = unpack(broken.path(), &cache).unwrap_err();
+        assert!(failure.message.contains("no zip archive"), "{failure}");
+        assert!(paths(&[]).unwrap_err().message.contains("empty"));
+    }
+
+    #[test]
+    fn a_bomb_is_refused() {
+        let zeros = vec![0; 40 * 1024 * 1024];
+        let failure = paths(&[("index.html", &zeros)]).unwrap_err();
+        assert!(failure.message.contains("index.html unpacks to more"), "{failure}");
+    }
+}

@@ -1,0 +1,169 @@
+// Runs before any script of any frame of the page (same-origin and srcdoc frames included). It takes the page's clock,
+// timers and randomness away from the machine, so that a picture depends on the frame's number and on nothing else.
+//
+// `__HYPERFARM_CONFIG__` is replaced by { fps, variables } when the page is opened.
+(() => {
+  "use strict";
+  if (window.__HF_VIRTUAL_TIME__) return;
+  const config = __HYPERFARM_CONFIG__;
+
+  // Page scripts may write into __hf before the bridge completes it.
+  window.__hf = window.__hf || {};
+  if (config.variables) window.__hfVariables = config.variables;
+  window.__HF_EXPORT_RENDER_SEEK_CONFIG = {
+    mode: "preview-phase",
+    diagnostics: false,
+    step: 1 / 120,
+    offsetFraction: 0.5,
+    fps: config.fps,
+    fpsSource: "render-options",
+    owner: "runtime",
+  };
+  const renderId = "data-hf-render-id";
+  window.__hfMediaEl = (id) => document.querySelector(`[${renderId}="${CSS.escape(id)}"]`) || document.getElementById(id);
+  window.__hfMediaId = (element) => element.getAttribute(renderId) || element.id;
+
+  const real = {
+    Date: window.Date,
+    setTimeout: window.setTimeout.bind(window),
+    clearTimeout: window.clearTimeout.bind(window),
+    setInterval: window.setInterval.bind(window),
+    clearInterval: window.clearInterval.bind(window),
+    requestAnimationFrame: window.requestAnimationFrame.bind(window),
+    cancelAnimationFrame: window.cancelAnimationFrame.bind(window),
+  };
+  const report = (error) => real.setTimeout(() => { throw error; }, 0);
+
+  // Date and performance.now --------------------------------------------------------------------------------------
+  let now = 0;
+  class VirtualDate extends real.Date {
+    constructor(...parts) {
+      if (parts.length === 0) super(now);
+      else super(...parts);
+    }
+    static now() { return now; }
+  }
+  // Date() without new is a string; a class cannot be called, so a proxy answers it.
+  window.Date = new Proxy(VirtualDate, { apply: () => new real.Date(now).toString() });
+  Object.defineProperty(performance, "now", { configurable: true, value: () => now });
+
+  // Randomness: seeded anew from each frame's time, so a frame does not depend on how often earlier ones drew lots ----
+  let state = 0;
+  const draw = () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+  const reseed = (ms) => { state = (Math.imul(Math.floor(ms) | 0, -1640531527) + 0x9e3779b9) | 0; };
+  reseed(0);
+  Math.random = draw;
+  if (window.crypto) {
+    crypto.getRandomValues = (array) => {
+      const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+      for (let i = 0; i < bytes.length; i++) bytes[i] = (draw() * 256) | 0;
+      return array;
+    };
+  }
+
+  // Animation frames wait for the next seek ---------------------------------------------------------------------------
+  let nextFrameId = 1;
+  let frames = new Map();
+  window.requestAnimationFrame = (callback) => {
+    if (typeof callback !== "function") return 0;
+    frames.set(nextFrameId, callback);
+    return nextFrameId++;
+  };
+  window.cancelAnimationFrame = (id) => { frames.delete(id); };
+  const flushFrames = () => {
+    const due = frames;
+    frames = new Map();
+    for (const callback of due.values()) {
+      try { callback(now); } catch (error) { report(error); }
+    }
+  };
+
+  // Timers run on the wall clock while the page loads, because loaders poll with them; what is left when the host
+  // freezes the page, and all that is set later, falls due in composition time --------------------------------------
+  let frozen = false;
+  let nextTimerId = 1;
+  let order = 0;
+  const timers = new Map();
+  const asFunction = (callback) => (typeof callback === "function" ? callback : () => (0, eval)(String(callback)));
+  const run = (id) => {
+    const timer = timers.get(id);
+    if (!timer) return;
+    if (timer.every === null) timers.delete(id);
+    try { timer.callback(...timer.parts); } catch (error) { report(error); }
+  };
+  const add = (callback, delay, parts, repeats) => {
+    const wait = Math.max(0, Number(delay) || 0);
+    const id = nextTimerId++;
+    const timer = { callback: asFunction(callback), parts, every: repeats ? Math.max(1, wait) : null, due: now + wait, order: order++, real: null };
+    timers.set(id, timer);
+    if (!frozen) {
+      timer.real = repeats ? real.setInterval(() => run(id), wait) : real.setTimeout(() => run(id), wait);
+    } else if (wait === 0 && !repeats) {
+      // "As soon as this script is done" is not a matter of time.
+      timer.real = real.setTimeout(() => run(id), 0);
+    }
+    return id;
+  };
+  const remove = (id) => {
+    const timer = timers.get(id);
+    if (!timer) return;
+    if (timer.real !== null) (timer.every === null ? real.clearTimeout : real.clearInterval)(timer.real);
+    timers.delete(id);
+  };
+  window.setTimeout = (callback, delay, ...parts) => add(callback, delay, parts, false);
+  window.setInterval = (callback, delay, ...parts) => add(callback, delay, parts, true);
+  window.clearTimeout = window.clearInterval = remove;
+  const freeze = () => {
+    if (frozen) return;
+    frozen = true;
+    for (const timer of timers.values()) {
+      if (timer.real !== null) (timer.every === null ? real.clearTimeout : real.clearInterval)(timer.real);
+      timer.real = null;
+    }
+  };
+  const flushTimers = (until) => {
+    // A bound keeps a timer that always sets another one from hanging the frame.
+    for (let runs = 0; runs < 10000; runs++) {
+      let id = 0;
+      let first = null;
+      for (const [candidate, timer] of timers) {
+        if (timer.real !== null || timer.due > until) continue;
+        if (first === null || timer.due < first.due || (timer.due === first.due && timer.order < first.order)) {
+          id = candidate;
+          first = timer;
+        }
+      }
+      if (first === null) return;
+      now = Math.max(now, first.due);
+      if (first.every !== null) first.due += first.every;
+      run(id);
+    }
+  };
+
+  const seekToTime = (ms) => {
+    const target = Math.max(0, Number(ms) || 0);
+    reseed(target);
+    if (frozen) flushTimers(target);
+    now = target;
+    flushFrames();
+    return now;
+  };
+  Object.defineProperty(window, "__HF_VIRTUAL_TIME__", {
+    value: {
+      originalSetTimeout: real.setTimeout,
+      originalClearTimeout: real.clearTimeout,
+      originalSetInterval: real.setInterval,
+      originalClearInterval: real.clearInterval,
+      originalRequestAnimationFrame: real.requestAnimationFrame,
+      originalCancelAnimationFrame: real.cancelAnimationFrame,
+      seekToTime,
+      getTime: () => now,
+      freeze,
+    },
+  });
+})();

@@ -1,0 +1,225 @@
+//! The page host: what stands around a HyperFrames page so that it is ready, seekable and the same everywhere.
+//!
+//! A document gets two scripts before its own: `early.js` (clock, timers, randomness, `__hf`, variables) in every frame,
+//! and `driver.js` (readiness, seek, videos, probe) in the top one. [`PageHost`] is the Rust side of the driver.
+
+mod ready;
+
+use std::time::Duration;
+
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::frame::FrameRate;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::assets::{DRIVER_SCRIPT, EARLY_SCRIPT};
+use crate::chrome::{DrawnFrame, Page, PageEvent, Shot};
+use crate::server::{RequestProblem, Site, SlotServer};
+
+pub use ready::{PageReport, Wanted};
+
+/// Earlier times sought in one call while a chunk starts; small enough that progress and cancellation are prompt.
+const VISITS_A_CALL: u64 = 120;
+
+/// How a page is opened.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// Path of the entry page.
+    pub entry: String,
+    /// Frames a second.
+    pub frame_rate: FrameRate,
+    /// Variables as the text of one JSON object.
+    pub variables: String,
+    /// Draw on nothing instead of white, and take the grounds of root and body away.
+    pub transparent: bool,
+    /// What the page waits for.
+    pub wanted: Wanted,
+}
+
+/// The picture of a video that a frame shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VideoPicture {
+    /// Render id of the element.
+    pub id: String,
+    /// URL path of the picture.
+    pub src: String,
+}
+
+/// One `<video>` or `<audio>` as the page has it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ProbedMedia {
+    /// Render id.
+    pub id: String,
+    /// `video` or `audio`.
+    pub kind: String,
+    /// Absolute URL of the source, or empty.
+    pub src: String,
+    /// Composition second of the start, as the runtime resolves it.
+    pub start: Option<f64>,
+    /// Whether it has `data-start`.
+    pub timed: bool,
+    /// `data-duration`, seconds.
+    pub duration: Option<f64>,
+    /// `data-end`, composition second.
+    pub end: Option<f64>,
+    /// Source second at the start.
+    pub media_start: f64,
+    /// Source seconds a composition second.
+    pub rate: f64,
+    /// `data-volume`, linear.
+    pub volume: Option<f64>,
+    /// Seconds of fade at the start.
+    pub fade_in: f64,
+    /// Seconds of fade at the end.
+    pub fade_out: f64,
+    /// `data-automation` as text.
+    pub automation: Option<String>,
+    /// Whether it is muted.
+    pub muted: bool,
+    /// `data-has-audio` as text.
+    pub has_audio: Option<String>,
+    /// Whether it loops.
+    pub looped: bool,
+}
+
+/// What the page says about itself.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Probe {
+    /// Seconds, from the declaration, the timelines or the media.
+    pub duration: f64,
+    /// Every media element, in document order.
+    pub media: Vec<ProbedMedia>,
+}
+
+/// A page that is ready to be sought.
+pub struct PageHost<'a> {
+    page: &'a mut Page,
+    frame_rate: FrameRate,
+    site: std::sync::Arc<Site>,
+    report: PageReport,
+}
+
+impl<'a> PageHost<'a> {
+    /// Navigates `page` to the entry of `site` and waits until it is ready.
+    pub async fn open(
+        page: &'a mut Page,
+        server: &SlotServer,
+        site: std::sync::Arc<Site>,
+        options: &OpenOptions,
+    ) -> Result<Self, Failure> {
+        server.serve(site.clone());
+        page.reset(&server.origin()).await?;
+        page.set_transparent(options.transparent).await?;
+        page.inject(&early_script(options)?).await?;
+        page.inject(DRIVER_SCRIPT).await?;
+        let interval = 1000.0 / options.frame_rate.as_f64();
+        // Ticks before the navigation wake the compositor of a fresh browser; drawing nothing, they leave no trace.
+        for _ in 0..2 {
+            page.begin_frame(interval, Shot::Tick).await?;
+        }
+        page.navigate(&format!("{}/{}", server.origin(), encode_path(&options.entry))).await?;
+        let mut host = Self { page, frame_rate: options.frame_rate, site, report: PageReport::default() };
+        host.report = host.wait_until_ready(&options.wanted).await?;
+        if options.transparent {
+            host.page.evaluate::<()>(CLEAR_GROUND.to_owned()).await?;
+        }
+        Ok(host)
+    }
+
+    /// What failed to load without stopping the page.
+    pub fn report(&self) -> &PageReport {
+        &self.report
+    }
+
+    /// What the page says about itself.
+    pub async fn probe(&self) -> Result<Probe, Failure> {
+        self.page.evaluate("window.__hyperfarmHost.probe()".to_owned()).await
+    }
+
+    /// Seeks to `frame` and puts `pictures` in place. Awaited before the frame is drawn: both at once would lose damage.
+    pub async fn seek(&mut self, frame: u64, pictures: &[VideoPicture]) -> Result<(), Failure> {
+        let time = self.frame_rate.seconds_of(frame);
+        let call = format!("window.__hyperfarmHost.seek({}, {})", json!(time), json!(pictures));
+        let composite: bool = self.page.evaluate(call).await.map_err(|failure| match failure.code {
+            FailureCode::ScriptError => Failure::new(
+                FailureCode::ScriptError,
+                format!("a script of the page threw while frame {frame} ({time:.3} s) was sought: {failure}"),
+            ),
+            _ => failure,
+        })?;
+        if composite {
+            // The page-composite protocol of shader transitions: draw the sources, then let the page mix them.
+            self.draw(Shot::None).await?;
+            self.page.evaluate::<()>("window.__hyperfarmHost.composite()".to_owned()).await?;
+        }
+        Ok(())
+    }
+
+    /// Seeks to every frame of `frames` in order and draws none.
+    pub async fn visit(
+        &mut self,
+        frames: std::ops::Range<u64>,
+        going_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), Failure> {
+        let mut next = frames.start;
+        while next < frames.end && going_on() {
+            let until = frames.end.min(next + VISITS_A_CALL);
+            let times: Vec<f64> = (next..until).map(|frame| self.frame_rate.seconds_of(frame)).collect();
+            self.page.evaluate::<()>(format!("window.__hyperfarmHost.visit({})", json!(times))).await?;
+            next = until;
+        }
+        Ok(())
+    }
+
+    /// Draws what was sought.
+    pub async fn draw(&mut self, shot: Shot) -> Result<DrawnFrame, Failure> {
+        let interval = 1000.0 / self.frame_rate.as_f64();
+        self.page.begin_frame(interval, shot).await
+    }
+
+    /// What scripts threw and printed since the page was opened.
+    pub fn events(&self) -> Vec<PageEvent> {
+        self.page.events()
+    }
+
+    /// Requests that were not served since the page was opened.
+    pub fn problems(&self) -> Vec<RequestProblem> {
+        self.site.problems()
+    }
+
+    async fn rest(&self) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Alpha outputs show what is on the page, not what the page lies on.
+const CLEAR_GROUND: &str = "(() => { const style = document.createElement('style'); \
+     style.textContent = 'html,body,[data-composition-id]{background:transparent !important}'; \
+     document.head.append(style); })()";
+
+fn early_script(options: &OpenOptions) -> Result<String, Failure> {
+    let variables: serde_json::Value = serde_json::from_str(&options.variables)
+        .map_err(|error| Failure::new(FailureCode::VariablesInvalid, format!("the variables are no JSON: {error}")))?;
+    let config = json!({ "fps": options.frame_rate.as_f64(), "variables": variables });
+    Ok(EARLY_SCRIPT.replace("__HYPERFARM_CONFIG__", &config.to_string()))
+}
+
+/// Percent-encodes what has a meaning in a URL.
+fn encode_path(path: &str) -> String {
+    path.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entry_paths_become_urls() {
+        assert_eq!(encode_path("a b/é#?.html"), "a%20b/%C3%A9%23%3F.html");
+    }
+}

@@ -1,0 +1,241 @@
+//! The plan stage: compile, probe in a page, measure a few frames, write the draft.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::{StreamExt, TryStreamExt};
+use hyperfarm_backplane::runner::TaskContext;
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::{EncoderSettings, PlanContent, PlanDraft, Warning};
+use hyperfarm_proto::record::CapturePath;
+use hyperfarm_proto::spec::{RenderRequest, Viewport};
+
+use crate::capture::{Encoding, FrameGrabber};
+use crate::chrome::PageEvent;
+use crate::compile::{Compiled, compile};
+use crate::host::{OpenOptions, PageHost, Probe, Wanted};
+use crate::media_list::{self, MediaList};
+use crate::server::{RequestProblem, Site, SiteFile};
+use crate::worker::{Shop, storage};
+
+/// Longest composition in seconds. A longer one is a mistake more often than a wish.
+pub const MAX_DURATION: f64 = 6.0 * 3600.0;
+/// Frames whose cost is measured.
+const SAMPLED_FRAMES: u64 = 3;
+/// Messages of the page that become warnings.
+const KEPT_MESSAGES: usize = 10;
+/// Files uploaded at once.
+const UPLOADS: usize = 8;
+
+/// Makes the draft of `render`.
+pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskContext) -> Result<Vec<u8>, Failure> {
+    let request: RenderRequest = shop.objects().get_json(&keys::request(render)).await.map_err(storage)?;
+    let bundle = shop.cache.fetch(shop.objects(), &keys::bundle(&request.bundle), &request.bundle).await?;
+    context.set_progress(100, 1000);
+    let compiled = {
+        let (shop, spec) = (shop.clone(), request.spec.clone());
+        tokio::task::spawn_blocking(move || compile(&bundle, &spec, &shop.cache))
+            .await
+            .map_err(|panic| Failure::new(FailureCode::Internal, format!("the compiler broke: {panic}")))??
+    };
+    context.set_progress(200, 1000);
+    let viewport = request
+        .spec
+        .viewport(compiled.authored_size)
+        .map_err(|error| Failure::new(FailureCode::SizeInvalid, error.to_string()))?;
+    let frame_rate = request.spec.fps.or(compiled.authored_fps).unwrap_or(FrameRate::DEFAULT);
+    let encoder = EncoderSettings::of(request.spec.format, request.spec.quality, frame_rate);
+    let uploads = upload(shop, &compiled);
+    let probing = probe(shop, context, &request, &compiled, viewport, frame_rate, &encoder);
+    let (_, probed) = futures::future::try_join(uploads, probing).await?;
+
+    let draft = PlanDraft {
+        render: render.clone(),
+        content: PlanContent {
+            files: compiled.files,
+            entry: compiled.entry,
+            viewport,
+            frame_rate,
+            frames: probed.frames,
+            variables: compiled.variables,
+            unregistered_timelines: probed.unregistered_timelines,
+            videos: probed.media.videos,
+            audio: probed.media.audio,
+            encoder,
+            class: shop.class.clone(),
+        },
+        frame_cost_ms: probed.frame_cost_ms,
+        warnings: probed.warnings,
+    };
+    shop.objects().put_wire(&keys::draft(render), &draft).await.map_err(storage)?;
+    context.set_progress(1000, 1000);
+    Ok(Vec::new())
+}
+
+async fn upload(shop: &Arc<Shop>, compiled: &Compiled) -> Result<(), Failure> {
+    futures::stream::iter(compiled.files.clone())
+        .map(|file| {
+            let shop = shop.clone();
+            async move {
+                let key = keys::blob(&file.hash);
+                // Content-addressed: what is there is the same.
+                if !shop.objects().exists(&key).await.map_err(storage)? {
+                    shop.objects().put_file(&key, &shop.cache.path(&file.hash)).await.map_err(storage)?;
+                }
+                Ok(())
+            }
+        })
+        .buffer_unordered(UPLOADS)
+        .try_collect::<()>()
+        .await
+}
+
+struct Probed {
+    frames: u64,
+    media: MediaList,
+    unregistered_timelines: Vec<String>,
+    frame_cost_ms: f64,
+    warnings: Vec<Warning>,
+}
+
+async fn probe(
+    shop: &Arc<Shop>,
+    context: &TaskContext,
+    request: &RenderRequest,
+    compiled: &Compiled,
+    viewport: Viewport,
+    frame_rate: FrameRate,
+    encoder: &EncoderSettings,
+) -> Result<Probed, Failure> {
+    let mut slot = shop.slot(context.slot()).await?;
+    let files: HashMap<String, SiteFile> = compiled
+        .files
+        .iter()
+        .map(|file| (file.path.clone(), SiteFile { path: shop.cache.path(&file.hash), bytes: file.bytes }))
+        .collect();
+    let site = Arc::new(Site::new(files.clone(), Vec::new()));
+    let options = OpenOptions {
+        entry: compiled.entry.clone(),
+        frame_rate,
+        variables: compiled.variables.clone(),
+        transparent: request.spec.format.has_alpha(),
+        wanted: Wanted { timelines: compiled.mentions_timelines, without_timeline: Vec::new() },
+    };
+    let probing = async {
+        let mut host = slot.open(site, viewport, &options).await?;
+        let probe = host.probe().await?;
+        let duration = checked_duration(&probe)?;
+        context.set_progress(600, 1000);
+        let frames = frame_rate.frames_in(duration);
+        let frame_cost_ms = measure(shop, &mut host, frames, viewport, frame_rate, encoder).await?;
+        let mut warnings = compiled.warnings.clone();
+        let unregistered_timelines = host.report().without_timeline.clone();
+        warn_of_page(&host, &mut warnings);
+        Ok((frames, duration, probe, unregistered_timelines, frame_cost_ms, warnings))
+    };
+    let outcome = tokio::select! {
+        outcome = probing => outcome,
+        () = context.cancelled().cancelled() => Err(Failure::new(FailureCode::Drained, "the plan was given up")),
+    };
+    let (frames, duration, probe, unregistered_timelines, frame_cost_ms, mut warnings) = slot.settle(outcome).await?;
+    drop(slot);
+    context.set_progress(900, 1000);
+    let (media, warnings) = tokio::task::spawn_blocking(move || {
+        let locate = |path: &str| files.get(path).map(|file| file.path.clone());
+        media_list::resolve(&probe.media, duration, &locate, &mut warnings).map(|media| (media, warnings))
+    })
+    .await
+    .map_err(|panic| Failure::new(FailureCode::Internal, format!("the media cannot be probed: {panic}")))??;
+    Ok(Probed { frames, media, unregistered_timelines, frame_cost_ms, warnings })
+}
+
+fn checked_duration(probe: &Probe) -> Result<f64, Failure> {
+    let invalid = |message: String| Failure::new(FailureCode::DurationInvalid, message);
+    if !probe.duration.is_finite() || probe.duration <= 0.0 {
+        return Err(invalid(format!(
+            "the composition lasts {} s; set data-duration to seconds above 0",
+            probe.duration
+        )));
+    }
+    if probe.duration > MAX_DURATION {
+        return Err(invalid(format!(
+            "the composition lasts {:.0} s, longer than the {MAX_DURATION:.0} s that this farm renders; an endlessly repeating \
+             timeline needs a data-duration on the root",
+            probe.duration
+        )));
+    }
+    Ok(probe.duration)
+}
+
+/// Milliseconds that one slot needs for a frame: captures and encodes a few, spread over the composition.
+async fn measure(
+    shop: &Shop,
+    host: &mut PageHost<'_>,
+    frames: u64,
+    viewport: Viewport,
+    frame_rate: FrameRate,
+    encoder: &EncoderSettings,
+) -> Result<f64, Failure> {
+    let folder = shop.scratch("sample")?;
+    let path = folder.path().join(format!("sample.{}", encoder.format.extension()));
+    let mut grabber = FrameGrabber::new(CapturePath::Png, encoder.format.has_alpha());
+    let mut encoding = Encoding::start(path, encoder.clone(), viewport.output(), frame_rate);
+    // The first frame of a page is slower than all that follow.
+    host.seek(0, &[]).await?;
+    grabber.grab(host).await?;
+    let started = Instant::now();
+    for sample in 0..SAMPLED_FRAMES {
+        let frame = frames * (2 * sample + 1) / (2 * SAMPLED_FRAMES);
+        host.seek(frame, &[]).await?;
+        encoding.push(grabber.grab(host).await?).await?;
+    }
+    let captured = started.elapsed();
+    let chunk = encoding.finish().await?;
+    // With as many slots as cores the two do not overlap for free, so they add up.
+    let total = captured.max(chunk.read + chunk.encode) + chunk.read.min(captured) / 2 + chunk.encode / 2;
+    Ok(total.as_secs_f64() * 1000.0 / SAMPLED_FRAMES as f64)
+}
+
+fn warn_of_page(host: &PageHost<'_>, warnings: &mut Vec<Warning>) {
+    let mut warn = |code: &str, message: String| warnings.push(Warning { code: code.to_owned(), message });
+    for problem in host.problems() {
+        match problem {
+            RequestProblem::NotFound(path) => {
+                warn("ASSET_NOT_FOUND", format!("the page asks for {path}, and the project has no such file"))
+            }
+            RequestProblem::Blocked(url) => warn(
+                "REMOTE_NOT_LOADED",
+                format!(
+                    "the page asks for {url}, and pages load nothing from outside while they are rendered; put a copy into the project"
+                ),
+            ),
+        }
+    }
+    let report = host.report();
+    for source in &report.images_failed {
+        let shown: String = source.chars().take(120).collect();
+        warn("IMAGE_FAILED", format!("the image {shown} did not load"));
+    }
+    for face in &report.fonts_failed {
+        warn("FONT_FAILED", format!("the font face {face} did not load"));
+    }
+    for kind in &report.late {
+        warn("LATE", format!("{kind} were not loaded in time"));
+    }
+    for id in &report.without_timeline {
+        warn(
+            "TIMELINE_MISSING",
+            format!("the composition \"{id}\" registered no timeline; set data-no-timeline if it has none"),
+        );
+    }
+    for event in host.events().into_iter().take(KEPT_MESSAGES) {
+        match event {
+            PageEvent::Exception(text) => warn("SCRIPT_EXCEPTION", format!("a script threw: {text}")),
+            PageEvent::Console(text) => warn("CONSOLE", text.chars().take(300).collect()),
+        }
+    }
+}

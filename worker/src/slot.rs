@@ -1,0 +1,69 @@
+//! A slot: its server, and the browser it keeps warm between tasks.
+
+use std::sync::Arc;
+
+use hyperfarm_proto::failure::{Failure, Owner};
+use hyperfarm_proto::spec::Viewport;
+
+use crate::chrome::{Chrome, ChromeConfig, LaunchKey, Page};
+use crate::host::{OpenOptions, PageHost};
+use crate::server::{Site, SlotServer};
+
+/// One slot of a worker. A task has it to itself.
+pub struct Slot {
+    server: SlotServer,
+    config: ChromeConfig,
+    browser: Option<(Page, Chrome)>,
+}
+
+impl Slot {
+    /// A slot without a browser yet.
+    pub async fn new(config: ChromeConfig) -> Result<Self, Failure> {
+        Ok(Self { server: SlotServer::start().await?, config, browser: None })
+    }
+
+    /// Opens a page of `site` from a fresh navigation, in the warm browser where its launch flags are the same.
+    pub async fn open(
+        &mut self,
+        site: Arc<Site>,
+        viewport: Viewport,
+        options: &OpenOptions,
+    ) -> Result<PageHost<'_>, Failure> {
+        let key = LaunchKey { viewport, server_port: self.server.port() };
+        let fits = self.browser.as_mut().is_some_and(|(_, chrome)| chrome.key() == key && chrome.is_alive());
+        if !fits {
+            self.close().await;
+            let chrome = Chrome::launch(&self.config, key).await?;
+            let page = chrome.open_page().await?;
+            self.browser = Some((page, chrome));
+        }
+        match &mut self.browser {
+            Some((page, _)) => PageHost::open(page, &self.server, site, options).await,
+            None => Err(Failure::new(hyperfarm_proto::failure::FailureCode::Internal, "the browser is gone")),
+        }
+    }
+
+    /// Ends the browser, if there is one.
+    pub async fn close(&mut self) {
+        if let Some((page, chrome)) = self.browser.take() {
+            drop(page);
+            chrome.kill().await;
+        }
+    }
+
+    /// After a task: a browser that had part in a failure of ours is not used again, and one whose task was cancelled may
+    /// still be at it.
+    pub async fn settle<T>(&mut self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        match outcome {
+            Ok(value) => Ok(value),
+            Err(failure) => {
+                let explained = match &self.browser {
+                    Some((_, chrome)) if failure.code.owner() == Owner::System => chrome.explain(failure),
+                    _ => failure,
+                };
+                self.close().await;
+                Err(explained)
+            }
+        }
+    }
+}

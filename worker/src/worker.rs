@@ -1,0 +1,163 @@
+//! A worker node: its slots, its cache, and which stage does which task.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::drain::Drain;
+use hyperfarm_backplane::ledger::{Lease, NodeView};
+use hyperfarm_backplane::objects::{Objects, ObjectsError};
+use hyperfarm_backplane::runner::{Runner, RunnerConfig, TaskContext, TaskHandler};
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::id::{Pool, RenderId, WorkerId};
+use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::{CaptureClass, Plan};
+use hyperfarm_proto::task::{Queue, Step};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use crate::cache::Cache;
+use crate::chrome::ChromeConfig;
+use crate::slot::Slot;
+use crate::{audio_stage, chunk_stage, class, plan_stage};
+
+/// How a worker is set up.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// Id of the process.
+    pub id: WorkerId,
+    /// Pool it serves.
+    pub pool: Pool,
+    /// Tasks at once; each has a browser of its own.
+    pub slots: u32,
+    /// Which Chrome.
+    pub chrome: ChromeConfig,
+    /// Folder for caches and half-made segments; a folder inside it is made and removed again.
+    pub work_dir: PathBuf,
+    /// Lease times and the like.
+    pub runner: RunnerConfig,
+}
+
+/// A running worker.
+pub struct Worker {
+    task: JoinHandle<()>,
+    shop: Arc<Shop>,
+}
+
+/// What the stages share.
+pub(crate) struct Shop {
+    pub(crate) backplane: Backplane,
+    pub(crate) cache: Cache,
+    pub(crate) class: CaptureClass,
+    slots: Vec<tokio::sync::Mutex<Slot>>,
+    plans: Mutex<Vec<Arc<Plan>>>,
+    folder: TempDir,
+}
+
+/// Plans kept; a slot works on one render at a time, and a few are on their way.
+const KEPT_PLANS: usize = 16;
+
+pub(crate) fn storage(error: ObjectsError) -> Failure {
+    Failure::new(FailureCode::Storage, error.to_string())
+}
+
+impl Shop {
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.backplane.objects
+    }
+
+    /// The slot of this number, to oneself.
+    pub(crate) async fn slot(&self, number: u32) -> Result<tokio::sync::MutexGuard<'_, Slot>, Failure> {
+        let slot = self.slots.get(number as usize);
+        let slot =
+            slot.ok_or_else(|| Failure::new(FailureCode::Internal, format!("the worker has no slot {number}")))?;
+        Ok(slot.lock().await)
+    }
+
+    /// A folder for the files of one task, removed with it.
+    pub(crate) fn scratch(&self, kind: &str) -> Result<TempDir, Failure> {
+        let made = tempfile::Builder::new().prefix(kind).tempdir_in(self.folder.path());
+        made.map_err(|error| {
+            Failure::new(
+                FailureCode::Internal,
+                format!("no folder can be made in {}: {error}", self.folder.path().display()),
+            )
+        })
+    }
+
+    /// The plan of a render, read once. A plan never changes.
+    pub(crate) async fn plan(&self, render: &RenderId) -> Result<Arc<Plan>, Failure> {
+        let broken = || Failure::new(FailureCode::Internal, "the cache of plans broke");
+        let known = self.plans.lock().map_err(|_| broken())?.iter().find(|plan| &plan.render == render).cloned();
+        if let Some(plan) = known {
+            return Ok(plan);
+        }
+        let plan: Arc<Plan> = Arc::new(self.objects().get_wire(&keys::plan(render)).await.map_err(storage)?);
+        let mut plans = self.plans.lock().map_err(|_| broken())?;
+        if plans.len() == KEPT_PLANS {
+            plans.remove(0);
+        }
+        plans.push(plan.clone());
+        Ok(plan)
+    }
+}
+
+/// The shop behind an [`Arc`], which the stages hand to blocking threads.
+struct Stages(Arc<Shop>);
+
+#[async_trait]
+impl TaskHandler for Stages {
+    async fn handle(&self, lease: &Lease, context: &TaskContext) -> Result<Vec<u8>, Failure> {
+        match lease.task.step {
+            Step::Plan => plan_stage::run(&self.0, &lease.task.render, context).await,
+            Step::Audio => audio_stage::run(&self.0, lease, context).await,
+            Step::Chunk(number) => chunk_stage::run(&self.0, lease, number, context).await,
+            Step::Stitch => Err(Failure::new(FailureCode::Internal, "a stitch came to a worker")),
+        }
+    }
+}
+
+impl Worker {
+    /// Checks Chrome, makes the slots and starts to serve the queues of the pool.
+    pub async fn start(backplane: Backplane, config: WorkerConfig, drain: Drain) -> Result<Self, Failure> {
+        let class = class::detect(&config.chrome).await?;
+        let made = std::fs::create_dir_all(&config.work_dir)
+            .and_then(|()| tempfile::Builder::new().prefix("hyperfarm-worker-").tempdir_in(&config.work_dir));
+        let folder = made.map_err(|error| {
+            Failure::new(
+                FailureCode::Internal,
+                format!("no folder can be made in {}: {error}; set TMPDIR", config.work_dir.display()),
+            )
+        })?;
+        let mut slots = Vec::new();
+        for _ in 0..config.slots.max(1) {
+            slots.push(tokio::sync::Mutex::new(Slot::new(config.chrome.clone()).await?));
+        }
+        let node = NodeView {
+            id: config.id,
+            role: "worker".to_owned(),
+            pool: config.pool.to_string(),
+            slots: config.slots.max(1),
+            class: format!("hyperfarm {}, Chrome {}, runtime {}", class.farm, class.chrome, class.runtime),
+        };
+        tracing::info!(worker = %node.id, slots = node.slots, pool = %node.pool, class = %node.class, "worker started");
+        let cache = Cache::open(&folder.path().join("cache"))?;
+        let shop =
+            Arc::new(Shop { backplane: backplane.clone(), cache, class, slots, plans: Mutex::default(), folder });
+        let queues = vec![Queue::Plan(config.pool.clone()), Queue::Chunk(config.pool)];
+        let runner = Runner::new(backplane, node, config.runner);
+        let task = tokio::spawn(runner.run(queues, Arc::new(Stages(shop.clone())), drain));
+        Ok(Self { task, shop })
+    }
+
+    /// Waits until the drain is complete, then ends every browser.
+    pub async fn join(self) {
+        if let Err(panic) = self.task.await {
+            tracing::error!(%panic, "the worker's loop broke");
+        }
+        for slot in &self.shop.slots {
+            slot.lock().await.close().await;
+        }
+    }
+}

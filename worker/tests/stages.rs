@@ -1,0 +1,289 @@
+//! The worker's stages over a backplane in memory and a real Chrome: the test plays the coordinator.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::drain::Drain;
+use hyperfarm_backplane::ledger::TaskView;
+use hyperfarm_backplane::objects::Objects;
+use hyperfarm_backplane::runner::RunnerConfig;
+use hyperfarm_proto::failure::FailureCode;
+use hyperfarm_proto::frame::FrameRange;
+use hyperfarm_proto::id::{ContentHash, Pool, RenderId};
+use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::{Plan, PlanDraft};
+use hyperfarm_proto::record::SegmentRecord;
+use hyperfarm_proto::spec::{RenderRequest, RenderSpec};
+use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
+use hyperfarm_proto::wire;
+use hyperfarm_worker::chrome::ChromeConfig;
+use hyperfarm_worker::{Worker, WorkerConfig};
+use zip::write::SimpleFileOptions;
+
+struct Farm {
+    backplane: Backplane,
+    worker: Worker,
+    drain: Drain,
+    _folder: tempfile::TempDir,
+}
+
+impl Farm {
+    async fn start(slots: u32) -> Self {
+        let backplane = Backplane::ephemeral(Objects::memory());
+        let folder = tempfile::tempdir().unwrap();
+        let drain = Drain::new();
+        let config = WorkerConfig {
+            id: "w1".parse().unwrap(),
+            pool: Pool::default(),
+            slots,
+            chrome: ChromeConfig::from_env(&|name| std::env::var(name).ok()).unwrap(),
+            work_dir: folder.path().to_owned(),
+            runner: RunnerConfig::default(),
+        };
+        let worker = Worker::start(backplane.clone(), config, drain.clone()).await.unwrap();
+        Self { backplane, worker, drain, _folder: folder }
+    }
+
+    async fn submit(&self, id: &str, bundle: Vec<u8>, spec: RenderSpec) -> RenderId {
+        let render: RenderId = id.parse().unwrap();
+        let hash = ContentHash::of(&bundle);
+        let objects = &self.backplane.objects;
+        objects.put(&keys::bundle(&hash), bundle.into()).await.unwrap();
+        let request = RenderRequest { id: render.clone(), created_at_ms: 0, bundle: hash, spec };
+        objects.put_json(&keys::request(&render), &request).await.unwrap();
+        self.backplane.ledger.open(&render).await.unwrap();
+        render
+    }
+
+    async fn run(&self, render: &RenderId, step: Step) -> TaskView {
+        let task = TaskId { render: render.clone(), step };
+        let message = TaskMessage { task, pool: Pool::default() };
+        let queue = Queue::of(step, &Pool::default());
+        self.backplane.broker.publish(&queue, wire::encode(&message).unwrap().into()).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let view = self.backplane.ledger.view(render).await.unwrap().unwrap();
+            if let Some(task) = view.tasks.get(&step)
+                && (task.committed.is_some() || !task.failures.is_empty())
+            {
+                return task.clone();
+            }
+            assert!(Instant::now() < deadline, "{step} did not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn draft(&self, render: &RenderId) -> PlanDraft {
+        let task = self.run(render, Step::Plan).await;
+        assert!(task.failures.is_empty(), "{:?}", task.failures);
+        self.backplane.objects.get_wire(&keys::draft(render)).await.unwrap()
+    }
+
+    async fn shard(&self, draft: PlanDraft, chunks: Vec<FrameRange>) -> Plan {
+        let plan = Plan {
+            render: draft.render,
+            pool: Pool::default(),
+            content: draft.content,
+            frame_cost_ms: draft.frame_cost_ms,
+            chunks,
+            warnings: draft.warnings,
+        };
+        self.backplane.objects.put_wire(&keys::plan(&plan.render), &plan).await.unwrap();
+        plan
+    }
+
+    async fn chunk(&self, render: &RenderId, number: u32) -> SegmentRecord {
+        let task = self.run(render, Step::Chunk(number)).await;
+        assert!(task.failures.is_empty(), "{:?}", task.failures);
+        serde_json::from_slice(&task.committed.unwrap()).unwrap()
+    }
+
+    async fn stop(self) {
+        self.drain.start();
+        self.worker.join().await;
+    }
+}
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
+}
+
+fn zip_folder(folder: &Path) -> Vec<u8> {
+    fn add(writer: &mut zip::ZipWriter<std::io::Cursor<Vec<u8>>>, root: &Path, folder: &Path) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                add(writer, root, &path);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                writer.start_file(name, SimpleFileOptions::default()).unwrap();
+                writer.write_all(&std::fs::read(&path).unwrap()).unwrap();
+            }
+        }
+    }
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::default());
+    add(&mut writer, folder, folder);
+    writer.finish().unwrap().into_inner()
+}
+
+fn zip_page(html: &str) -> Vec<u8> {
+    zip_files(&[("index.html", html)])
+}
+
+fn zip_files(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::default());
+    for (name, text) in files {
+        writer.start_file(*name, SimpleFileOptions::default()).unwrap();
+        writer.write_all(text.as_bytes()).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+fn ranges(bounds: &[u64]) -> Vec<FrameRange> {
+    bounds.windows(2).map(|pair| FrameRange::new(pair[0], pair[1]).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_has_the_frames_of_the_walk() {
+    let farm = Farm::start(1).await;
+    for name in ["kinetic-type", "line-drawing", "product-launch"] {
+        let bundle = zip_folder(&example(name));
+        let walk = farm.submit(&format!("walk-{name}"), bundle.clone(), RenderSpec::default()).await;
+        let draft = farm.draft(&walk).await;
+        let content = draft.content.hash().unwrap();
+        farm.shard(draft, ranges(&[0, 60])).await;
+        let whole = farm.chunk(&walk, 0).await;
+
+        let cut = farm.submit(&format!("cut-{name}"), bundle, RenderSpec::default()).await;
+        let draft = farm.draft(&cut).await;
+        assert_eq!(draft.content.hash().unwrap(), content, "equal inputs have an equal plan");
+        farm.shard(draft, ranges(&[0, 23, 60])).await;
+        // The later chunk first: what the browser drew before must not matter.
+        let second = farm.chunk(&cut, 1).await;
+        let first = farm.chunk(&cut, 0).await;
+        let pieces: Vec<_> = first.frame_hashes.iter().chain(&second.frame_hashes).collect();
+        let different: Vec<usize> = (0..60).filter(|frame| &whole.frame_hashes[*frame] != pieces[*frame]).collect();
+        assert!(different.is_empty(), "{name}: frames {different:?} differ");
+        let distinct: std::collections::HashSet<String> =
+            whole.frame_hashes.iter().map(|hash| hash.to_string()).collect();
+        assert!(distinct.len() > 20, "{name} moves, and {} pictures of 60 are distinct", distinct.len());
+    }
+    farm.stop().await;
+}
+
+/// The message of the failure that a plan of `bundle` ends with.
+async fn refused(farm: &Farm, id: &str, bundle: Vec<u8>, spec: RenderSpec) -> (FailureCode, String) {
+    let render = farm.submit(id, bundle, spec).await;
+    let task = farm.run(&render, Step::Plan).await;
+    let failed = task.failures.last().unwrap_or_else(|| panic!("{id} was planned")).clone();
+    (failed.failure.code, failed.failure.message)
+}
+
+fn page(root: &str, script: &str) -> String {
+    format!(
+        "<!doctype html><html><body><div data-composition-id=\"main\" data-width=\"640\" data-height=\"360\" {root}>x</div>\
+         <script>{script}</script></body></html>"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_the_users_failure_and_names_its_cause() {
+    let farm = Arc::new(Farm::start(2).await);
+    let spec = RenderSpec::default;
+    let cases: Vec<(&str, Vec<u8>, RenderSpec, FailureCode, &[&str])> = vec![
+        ("no-zip", b"not a zip".to_vec(), spec(), FailureCode::ProjectInvalid, &["zip"]),
+        (
+            "no-entry",
+            zip_files(&[("page.html", "x")]),
+            spec(),
+            FailureCode::EntryNotFound,
+            &["index.html", "page.html"],
+        ),
+        (
+            "nested",
+            zip_page(
+                "<div data-composition-id=m data-duration=1><div data-composition-src=\"scenes/a.html\"></div></div>",
+            ),
+            spec(),
+            FailureCode::CompositionNotFound,
+            &["scenes/a.html", "index.html"],
+        ),
+        (
+            "no-duration",
+            zip_page(&page("data-no-timeline", "")),
+            spec(),
+            FailureCode::DurationMissing,
+            &["data-duration"],
+        ),
+        (
+            "zero",
+            zip_page(&page("data-no-timeline data-duration=\"0\"", "")),
+            spec(),
+            FailureCode::DurationMissing,
+            &["data-duration"],
+        ),
+        (
+            "negative",
+            zip_page(&page("data-no-timeline data-duration=\"-3\"", "")),
+            spec(),
+            FailureCode::DurationInvalid,
+            &["-3"],
+        ),
+        (
+            "ten-hours",
+            zip_page(&page("data-no-timeline data-duration=\"36000\"", "")),
+            spec(),
+            FailureCode::DurationInvalid,
+            &["36000"],
+        ),
+        (
+            "throws",
+            zip_page(&page("data-duration=\"1\"", "window.__timelines = {}; throw new Error('no such scene');")),
+            spec(),
+            FailureCode::TimelineMissing,
+            &["no such scene", "main", "index.html"],
+        ),
+        (
+            "lost-script",
+            zip_page(
+                "<div data-composition-id=m data-width=640 data-height=360 data-duration=1></div><script src=lib/lost.js></script><script>window.__timelines</script>",
+            ),
+            spec(),
+            FailureCode::TimelineMissing,
+            &["lib/lost.js"],
+        ),
+        ("odd", zip_page(&page("", "").replace("640", "641")), spec(), FailureCode::SizeInvalid, &["641x360", "even"]),
+        (
+            "variables",
+            zip_page(&page("data-no-timeline data-duration=1", "")),
+            RenderSpec { variables: Some("{\"a\":".to_owned()), ..spec() },
+            FailureCode::VariablesInvalid,
+            &["JSON"],
+        ),
+    ];
+    for (id, bundle, spec, code, named) in cases {
+        let (found, message) = refused(&farm, id, bundle, spec).await;
+        assert_eq!(found, code, "{id}: {message}");
+        for name in named {
+            assert!(message.contains(name), "{id}: `{message}` does not name {name}");
+        }
+    }
+    Arc::into_inner(farm).unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_a_warning_that_names_it() {
+    let farm = Farm::start(1).await;
+    let html = page("data-no-timeline data-duration=\"1\"", "fetch('https://example.org/data.json').catch(() => {})")
+        .replace(">x<", "><img src=\"pictures/lost.png\"><p style=\"font-family:Zapfino\">x</p><");
+    let render = farm.submit("warn", zip_page(&html), RenderSpec::default()).await;
+    let draft = farm.draft(&render).await;
+    for name in ["pictures/lost.png", "example.org", "Zapfino"] {
+        assert!(draft.warnings.iter().any(|warning| warning.message.contains(name)), "{name}: {:?}", draft.warnings);
+    }
+    assert_eq!(draft.content.frames, 30);
+    farm.stop().await;
+}
