@@ -1,0 +1,117 @@
+//! The broker carries tasks to workers and hints to the coordinator.
+//!
+//! # Semantics, the same for every implementation
+//!
+//! - **Durable publish.** [`Broker::publish`] returns once the message would survive a restart of the broker (publisher
+//!   confirm), or fails. A failed publish may still have been delivered: receivers tolerate doubles.
+//! - **At least once.** A delivery that is neither acknowledged nor dead-lettered goes back to its queue when its consumer,
+//!   its connection or its process ends, and is then marked as redelivered.
+//! - **One in flight.** A [`Consumer`] holds one unsettled delivery at a time (prefetch 1), so a crash harms no neighbour. Once that
+//!   is settled a broker may already hand it the next: who wants no more work drops the consumer.
+//! - **Bounded.** A delivery goes back [`DELIVERY_LIMIT`] times; the next time it goes to the dead-letter queue by itself. A dead
+//!   letter stays in that queue until it is acknowledged.
+//! - **Supervised.** A consumer outlives its connection: [`Consumer::next`] reconnects, with back-off, until it has a delivery
+//!   or the broker is closed. Settling a delivery whose connection is gone is not an error: the message returns anyway.
+//! - **Nothing of value.** The broker holds only what can be sent again: after the loss of every queue the coordinator's
+//!   reconciling loop fills them again.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hyperfarm_proto::task::Queue;
+
+mod memory;
+mod rabbit;
+
+pub use memory::MemoryBroker;
+pub use rabbit::RabbitBroker;
+
+/// Times a message may go back to its queue before it becomes a dead letter.
+pub const DELIVERY_LIMIT: u32 = 20;
+
+/// The broker did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// No connection.
+    #[error("the broker at {url} cannot be reached: {reason}; check HYPERFARM_AMQP_URL and that RabbitMQ runs")]
+    Unreachable {
+        /// Where, without credentials.
+        url: String,
+        /// What the client said.
+        reason: String,
+    },
+    /// The broker refused or lost a message.
+    #[error("queue {queue}: {reason}")]
+    Publish {
+        /// The queue.
+        queue: String,
+        /// What happened.
+        reason: String,
+    },
+    /// Closed by [`Broker::close`].
+    #[error("the broker is closed")]
+    Closed,
+}
+
+/// See the [module](self) for what every implementation promises.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// Appends `payload` to `queue`, which is made if it does not exist.
+    async fn publish(&self, queue: &Queue, payload: Bytes) -> Result<(), BrokerError>;
+
+    /// A new consumer of `queue`, which is made if it does not exist.
+    async fn consume(&self, queue: &Queue) -> Result<Box<dyn Consumer>, BrokerError>;
+
+    /// Messages that wait in `queue`, those in flight not counted.
+    async fn depth(&self, queue: &Queue) -> Result<u64, BrokerError>;
+
+    /// Whether the broker answers.
+    async fn check(&self) -> Result<(), BrokerError>;
+
+    /// Ends every consumer; unsettled deliveries go back.
+    async fn close(&self);
+}
+
+/// A consumer of one queue.
+#[async_trait]
+pub trait Consumer: Send {
+    /// The next delivery; `None` once the broker is closed. Cancel safe: a delivery is not lost when the future is dropped.
+    async fn next(&mut self) -> Option<Delivery>;
+}
+
+/// A message in the hands of a consumer. Dropped unsettled, it goes back to its queue.
+pub struct Delivery {
+    /// The message.
+    pub payload: Bytes,
+    /// Times it went back before.
+    pub returned: u32,
+    settle: Box<dyn Settle>,
+}
+
+/// How an implementation settles a delivery.
+#[async_trait]
+pub(crate) trait Settle: Send + Sync {
+    async fn ack(self: Box<Self>);
+    async fn put_back(self: Box<Self>);
+    async fn dead_letter(self: Box<Self>);
+}
+
+impl Delivery {
+    pub(crate) fn new(payload: Bytes, returned: u32, settle: Box<dyn Settle>) -> Self {
+        Self { payload, returned, settle }
+    }
+
+    /// Done with: the message is gone.
+    pub async fn ack(self) {
+        self.settle.ack().await;
+    }
+
+    /// Back to the queue, for another consumer or a later moment.
+    pub async fn put_back(self) {
+        self.settle.put_back().await;
+    }
+
+    /// To the dead-letter queue.
+    pub async fn dead_letter(self) {
+        self.settle.dead_letter().await;
+    }
+}

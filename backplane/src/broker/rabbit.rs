@@ -1,0 +1,259 @@
+//! The broker over RabbitMQ, 3.10 and later.
+//!
+//! # What it makes at the broker
+//!
+//! Every name begins with the prefix and a dot, unless the prefix is empty.
+//!
+//! - A durable quorum queue for each [`Queue`], with a delivery limit of [`DELIVERY_LIMIT`](super::DELIVERY_LIMIT) and a dead-letter
+//!   exchange: without one RabbitMQ would drop what passes the limit.
+//! - `dead-letters`, a durable fanout exchange, and the queue `dead` behind it. That queue has no limit that could be reached by
+//!   looking at it (4.x would else set one of 20, and drop), but keeps only the newest 100,000 letters.
+//!
+//! # The consumer time-out
+//!
+//! RabbitMQ closes the channel of a consumer that does not acknowledge for too long; the message goes back and somebody
+//! else does the task a second time. It must be longer than any task takes. From 3.12 on a queue carries its own
+//! (`x-consumer-timeout`, [four hours](topology::CONSUMER_TIMEOUT)), which is set where the broker accepts it. RabbitMQ before 3.12 ignores
+//! the argument and knows only the node's `consumer_timeout`, thirty minutes unless set: give it
+//! `consumer_timeout = 14400000` in `rabbitmq.conf`. That a task hangs is found by its lease long before.
+//!
+//! # Supervision
+//!
+//! Publishing and consuming have a connection each, because RabbitMQ stops reading from connections that publish when it is
+//! short of memory, and consumers must go on then. The client library's own recovery is off: a lost connection ends its channels, and
+//! whoever next needs one connects again, after a waiting time that grows to [`MAX_DELAY`] with jitter.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hyperfarm_proto::task::Queue;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::uri::AMQPUri;
+use lapin::{BasicProperties, Channel, Confirmation};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{Broker, BrokerError, Consumer};
+use crate::backoff::Backoff;
+use crate::metrics::Metrics;
+use crate::redact::redact;
+
+mod consumer;
+mod link;
+mod topology;
+
+use consumer::RabbitConsumer;
+use link::Link;
+use topology::Topology;
+
+/// A restart of RabbitMQ takes less; a caller that waits longer than this would rather know.
+const PUBLISH_WITHIN: Duration = Duration::from_secs(30);
+
+/// One attempt to publish. A quorum queue that elects a leader confirms late, not never.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
+
+/// Questions without a side effect are given up sooner.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// First waiting time before the next attempt.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+
+/// Longest waiting time before the next attempt.
+const MAX_DELAY: Duration = Duration::from_secs(3);
+
+/// RabbitMQ. See the [broker module](super) for the promises.
+pub struct RabbitBroker {
+    shared: Arc<Shared>,
+    publisher: tokio::sync::Mutex<Option<Arc<Channel>>>,
+}
+
+struct Shared {
+    url: String,
+    topology: Topology,
+    publishing: Link,
+    consuming: Link,
+    metrics: OnceLock<Metrics>,
+    closed: CancellationToken,
+}
+
+impl Shared {
+    fn unreachable(&self, reason: impl ToString) -> BrokerError {
+        BrokerError::Unreachable { url: self.url.clone(), reason: reason.to_string() }
+    }
+}
+
+/// Why an attempt failed.
+enum Trouble {
+    /// The connection or the channel; another one may do.
+    Lost(String),
+    /// RabbitMQ answered, and did not take the message.
+    Refused(String),
+}
+
+impl From<lapin::Error> for Trouble {
+    fn from(error: lapin::Error) -> Self {
+        Self::Lost(error.to_string())
+    }
+}
+
+fn backoff() -> Backoff {
+    Backoff::new(FIRST_DELAY, MAX_DELAY)
+}
+
+impl RabbitBroker {
+    /// Connects. A RabbitMQ that is still starting is waited for, up to half a minute; one that refuses the credentials or the
+    /// virtual host is not.
+    pub async fn connect(url: &str, prefix: &str) -> Result<Self, BrokerError> {
+        let uri: AMQPUri = url.parse().map_err(|reason| BrokerError::Unreachable { url: redact(url), reason })?;
+        let shared = Shared {
+            url: redact(url),
+            topology: Topology::new(prefix),
+            publishing: Link::new(uri.clone(), "publish"),
+            consuming: Link::new(uri, "consume"),
+            metrics: OnceLock::new(),
+            closed: CancellationToken::new(),
+        };
+        let deadline = Instant::now() + PUBLISH_WITHIN;
+        let mut backoff = backoff();
+        loop {
+            match shared.publishing.channel(None).await {
+                Ok(_) => return Ok(Self { shared: Arc::new(shared), publisher: tokio::sync::Mutex::default() }),
+                Err(error) => {
+                    let delay = backoff.delay();
+                    if link::is_final(&error) || Instant::now() + delay >= deadline {
+                        return Err(shared.unreachable(error));
+                    }
+                    tracing::info!(url = shared.url, %error, "RabbitMQ does not answer yet");
+                    tokio::time::sleep(delay).await;
+                }
+            }
+        }
+    }
+
+    /// Counts reconnects and redeliveries.
+    #[must_use]
+    pub fn with_metrics(self, metrics: &Metrics) -> Self {
+        // Only the first one counts; there is no second.
+        let _ = self.shared.metrics.set(metrics.clone());
+        self
+    }
+
+    fn ensure_open(&self) -> Result<(), BrokerError> {
+        if self.shared.closed.is_cancelled() { Err(BrokerError::Closed) } else { Ok(()) }
+    }
+
+    async fn publish_once(&self, queue: &Queue, payload: &[u8]) -> Result<(), Trouble> {
+        let shared = &self.shared;
+        let channel = self.confirming_channel().await?;
+        shared.topology.ensure(&shared.publishing, shared.metrics.get(), queue).await?;
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let persistent = BasicProperties::default().with_delivery_mode(2);
+        let name = shared.topology.name(queue).into();
+        let confirm = channel.basic_publish("".into(), name, options, payload, persistent).await?;
+        match confirm.await? {
+            Confirmation::Ack(None) => Ok(()),
+            // Somebody deleted the queue since it was declared.
+            Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
+                shared.topology.forget(queue);
+                Err(Trouble::Refused(format!("RabbitMQ returned the message: {}", returned.reply_text)))
+            }
+            Confirmation::Nack(None) => Err(Trouble::Refused("RabbitMQ did not accept the message".to_owned())),
+            Confirmation::NotRequested => Err(Trouble::Lost("the channel confirms nothing".to_owned())),
+        }
+    }
+
+    /// The channel that all publishing shares; another one if that was lost.
+    async fn confirming_channel(&self) -> Result<Arc<Channel>, Trouble> {
+        let mut publisher = self.publisher.lock().await;
+        if let Some(channel) = publisher.as_ref().filter(|channel| channel.status().connected()) {
+            return Ok(Arc::clone(channel));
+        }
+        let channel = self.shared.publishing.channel(self.shared.metrics.get()).await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let channel = Arc::new(channel);
+        *publisher = Some(Arc::clone(&channel));
+        Ok(channel)
+    }
+}
+
+#[async_trait]
+impl Broker for RabbitBroker {
+    async fn publish(&self, queue: &Queue, payload: Bytes) -> Result<(), BrokerError> {
+        let deadline = Instant::now() + PUBLISH_WITHIN;
+        let mut backoff = backoff();
+        loop {
+            self.ensure_open()?;
+            let attempt = tokio::select! {
+                () = self.shared.closed.cancelled() => return Err(BrokerError::Closed),
+                attempt = timeout(CONFIRM_WITHIN, self.publish_once(queue, &payload)) => attempt,
+            };
+            let trouble = match attempt {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(trouble)) => trouble,
+                Err(_) => {
+                    // A channel that owes a confirmation is not used again: it may be the channel that is broken.
+                    self.publisher.lock().await.take();
+                    Trouble::Lost(format!("no confirmation within {CONFIRM_WITHIN:?}"))
+                }
+            };
+            let delay = backoff.delay();
+            let is_late = Instant::now() + delay >= deadline;
+            match trouble {
+                Trouble::Lost(reason) if is_late => return Err(self.shared.unreachable(reason)),
+                Trouble::Refused(reason) if is_late => {
+                    return Err(BrokerError::Publish { queue: queue.to_string(), reason });
+                }
+                Trouble::Lost(reason) | Trouble::Refused(reason) => {
+                    tracing::warn!(%queue, reason, "publishing again");
+                }
+            }
+            tokio::select! {
+                () = self.shared.closed.cancelled() => return Err(BrokerError::Closed),
+                () = tokio::time::sleep(delay) => {}
+            }
+        }
+    }
+
+    async fn consume(&self, queue: &Queue) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.ensure_open()?;
+        Ok(Box::new(RabbitConsumer::new(Arc::clone(&self.shared), queue.clone())))
+    }
+
+    async fn depth(&self, queue: &Queue) -> Result<u64, BrokerError> {
+        self.ensure_open()?;
+        let shared = &self.shared;
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        let mut backoff = backoff();
+        loop {
+            let question = shared.topology.declare(&shared.publishing, shared.metrics.get(), queue);
+            let reason = match timeout_at(deadline, question).await {
+                Ok(Ok(messages)) => return Ok(messages),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {ANSWER_WITHIN:?}"),
+            };
+            let delay = backoff.delay();
+            if Instant::now() + delay >= deadline {
+                return Err(shared.unreachable(reason));
+            }
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn check(&self) -> Result<(), BrokerError> {
+        self.ensure_open()?;
+        // Opening a channel is answered by the broker itself.
+        match timeout(ANSWER_WITHIN, self.shared.publishing.channel(self.shared.metrics.get())).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.shared.unreachable(error)),
+            Err(_) => Err(self.shared.unreachable(format!("no answer within {ANSWER_WITHIN:?}"))),
+        }
+    }
+
+    async fn close(&self) {
+        self.shared.closed.cancel();
+        self.publisher.lock().await.take();
+        tokio::join!(self.shared.consuming.close(), self.shared.publishing.close());
+    }
+}

@@ -1,0 +1,238 @@
+//! The ledger in process: the same answers as Redis's, for as long as the process lives.
+//!
+//! This is the state machine in its plainest form; `redis.lua` is the same one, and a property test holds the two
+//! against each other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hyperfarm_proto::failure::{FailedAttempt, Failure};
+use hyperfarm_proto::id::{RenderId, WorkerId};
+use hyperfarm_proto::record::TaskProgress;
+use hyperfarm_proto::task::{Step, TaskId};
+use tokio::time::Instant;
+
+use super::{Claim, Commit, Lease, Ledger, LedgerError, NodeView, RenderView, Renewal, TaskView};
+
+/// A ledger in this process.
+#[derive(Default)]
+pub struct MemoryLedger {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    renders: HashMap<RenderId, Render>,
+    nodes: BTreeMap<WorkerId, (NodeView, Instant)>,
+}
+
+#[derive(Default)]
+struct Render {
+    is_cancelled: bool,
+    tasks: BTreeMap<Step, Task>,
+}
+
+#[derive(Default)]
+struct Task {
+    attempt: u32,
+    worker: Option<WorkerId>,
+    /// End of the lease; `None` once it was ended by a result, a failure or a release.
+    until: Option<Instant>,
+    progress: TaskProgress,
+    committed: Option<Vec<u8>>,
+    failures: Vec<FailedAttempt>,
+}
+
+impl Task {
+    /// Whether `lease` is of the newest attempt.
+    ///
+    /// After the ledger was emptied a worker may come with an attempt it has never heard of: that one is the newest, and the
+    /// fence rises to it. Of two workers with the same number, claimed before and after, the one in the ledger holds it.
+    fn admits(&mut self, lease: &Lease) -> bool {
+        if lease.attempt > self.attempt {
+            self.attempt = lease.attempt;
+            self.worker = Some(lease.worker.clone());
+            self.until = Some(Instant::now());
+            self.progress = TaskProgress::default();
+            return true;
+        }
+        lease.attempt == self.attempt && self.worker.as_ref() == Some(&lease.worker)
+    }
+
+    fn view(&self, now: Instant) -> TaskView {
+        let alive = self.until.filter(|until| *until > now).zip(self.worker.clone());
+        TaskView {
+            attempt: self.attempt,
+            lease: alive.map(|(until, worker)| (worker, until - now)),
+            progress: self.progress,
+            committed: self.committed.clone(),
+            failures: self.failures.clone(),
+        }
+    }
+}
+
+impl MemoryLedger {
+    /// An empty ledger.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets everything, as a Redis that lost its memory does. For tests.
+    pub fn clear(&self) {
+        *self.lock() = State::default();
+    }
+
+    /// A panic under the lock cannot leave the state half changed: nothing in there panics between two writes.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    async fn open(&self, render: &RenderId) -> Result<(), LedgerError> {
+        self.lock().renders.entry(render.clone()).or_default();
+        Ok(())
+    }
+
+    async fn claim(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError> {
+        let mut state = self.lock();
+        let Some(render) = state.renders.get_mut(&task.render) else { return Ok(Claim::Unknown) };
+        if render.is_cancelled {
+            return Ok(Claim::Cancelled);
+        }
+        let entry = render.tasks.entry(task.step).or_default();
+        if entry.committed.is_some() {
+            return Ok(Claim::Committed);
+        }
+        let now = Instant::now();
+        if entry.until.is_some_and(|until| until > now) {
+            return Ok(Claim::Held);
+        }
+        entry.attempt += 1;
+        entry.worker = Some(worker.clone());
+        entry.until = Some(now + ttl);
+        entry.progress = TaskProgress::default();
+        Ok(Claim::Granted(Lease { task: task.clone(), attempt: entry.attempt, worker: worker.clone() }))
+    }
+
+    async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {
+        let mut state = self.lock();
+        let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Renewal::Unknown) };
+        if render.is_cancelled {
+            return Ok(Renewal::Lost);
+        }
+        let entry = render.tasks.entry(lease.task.step).or_default();
+        if entry.committed.is_some() || !entry.admits(lease) || entry.until.is_none() {
+            return Ok(Renewal::Lost);
+        }
+        entry.until = Some(Instant::now() + ttl);
+        entry.progress = progress;
+        Ok(Renewal::Renewed)
+    }
+
+    async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError> {
+        let mut state = self.lock();
+        let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Commit::Unknown) };
+        if render.is_cancelled {
+            return Ok(Commit::Stale);
+        }
+        let entry = render.tasks.entry(lease.task.step).or_default();
+        if entry.committed.is_some() {
+            return Ok(Commit::Duplicate);
+        }
+        if !entry.admits(lease) {
+            return Ok(Commit::Stale);
+        }
+        entry.committed = Some(result.to_vec());
+        entry.until = None;
+        Ok(Commit::Accepted)
+    }
+
+    async fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Commit, LedgerError> {
+        let mut state = self.lock();
+        let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Commit::Unknown) };
+        if render.is_cancelled {
+            return Ok(Commit::Stale);
+        }
+        let entry = render.tasks.entry(lease.task.step).or_default();
+        if entry.committed.is_some() {
+            return Ok(Commit::Duplicate);
+        }
+        if !entry.admits(lease) {
+            return Ok(Commit::Stale);
+        }
+        entry.until = None;
+        // An attempt fails once, however often it says so.
+        if entry.failures.last().is_none_or(|last| last.attempt < lease.attempt) {
+            let worker = lease.worker.to_string();
+            entry.failures.push(FailedAttempt { attempt: lease.attempt, worker, failure: failure.clone() });
+        }
+        Ok(Commit::Accepted)
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
+        let mut state = self.lock();
+        let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(()) };
+        let Some(entry) = render.tasks.get_mut(&lease.task.step) else { return Ok(()) };
+        if entry.attempt == lease.attempt && entry.worker.as_ref() == Some(&lease.worker) {
+            entry.until = None;
+        }
+        Ok(())
+    }
+
+    async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError> {
+        let mut state = self.lock();
+        let Some(render) = state.renders.get_mut(&task.render) else { return Ok(()) };
+        let entry = render.tasks.entry(task.step).or_default();
+        if entry.committed.is_some() {
+            return Ok(());
+        }
+        if attempt > entry.attempt {
+            entry.attempt = attempt;
+            entry.worker = None;
+            entry.progress = TaskProgress::default();
+        }
+        entry.until = None;
+        entry.committed = Some(result.to_vec());
+        Ok(())
+    }
+
+    async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError> {
+        let state = self.lock();
+        let now = Instant::now();
+        Ok(state.renders.get(render).map(|render| RenderView {
+            cancelled: render.is_cancelled,
+            tasks: render.tasks.iter().map(|(step, task)| (*step, task.view(now))).collect(),
+        }))
+    }
+
+    async fn cancel(&self, render: &RenderId) -> Result<(), LedgerError> {
+        self.lock().renders.entry(render.clone()).or_default().is_cancelled = true;
+        Ok(())
+    }
+
+    async fn forget(&self, render: &RenderId) -> Result<(), LedgerError> {
+        self.lock().renders.remove(render);
+        Ok(())
+    }
+
+    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<(), LedgerError> {
+        let until = Instant::now() + ttl;
+        self.lock().nodes.insert(node.id.clone(), (node.clone(), until));
+        Ok(())
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.nodes.retain(|_, (_, until)| *until > now);
+        Ok(state.nodes.values().map(|(node, _)| node.clone()).collect())
+    }
+
+    async fn check(&self) -> Result<(), LedgerError> {
+        Ok(())
+    }
+}

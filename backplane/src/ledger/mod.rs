@@ -1,0 +1,191 @@
+//! The ledger: who works on what, how far they are, and which results count.
+//!
+//! # Semantics, the same for every implementation
+//!
+//! Every operation is atomic. Time is the ledger's own (Redis `TIME`), never a node's.
+//!
+//! - **A render is open or unknown.** [`Ledger::open`] makes it known. Tasks of an unknown render answer `Unknown`: the ledger was
+//!   emptied, or the render has ended. Nobody stops working because of it; the coordinator opens and [restores](Ledger::restore)
+//!   it from object storage.
+//! - **Claim.** A task is claimed for a lease. The claim's attempt number is the fence: it only grows, also over a restore.
+//!   A task that is committed, held by a live lease, or of a cancelled render is not claimed.
+//! - **Lease.** [`Ledger::renew`] extends the lease and stores progress while the attempt is the newest and the render not
+//!   cancelled; otherwise it answers [`Renewal::Lost`], and the worker ends its Chrome before anything else. A lease that has
+//!   run out may be renewed until somebody else claims the task; one that was released or failed may not, so that a report
+//!   that was under way does not take the task back.
+//! - **A task counts once.** [`Ledger::commit`] adds to a set. The newest attempt's first commit is accepted, also after its lease
+//!   ran out; whatever comes after it is a duplicate, an older attempt's before it is stale: both are answers, not errors.
+//! - **Failure.** [`Ledger::fail`] adds to the task's history and ends the lease; of an attempt that is no longer the newest it is
+//!   stale. An attempt is in the history once, however often it says that it failed.
+//! - **A lost answer.** An implementation that asks again after one changes nothing a second time, and answers as it did.
+//! - **It can be emptied at any moment.** What is in it can be rebuilt from object storage, or be done again. A worker of before
+//!   that comes with an attempt above the fence raises the fence to it and goes on; at an equal number the lease is its holder's.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hyperfarm_proto::failure::{FailedAttempt, Failure};
+use hyperfarm_proto::id::{RenderId, WorkerId};
+use hyperfarm_proto::record::TaskProgress;
+use hyperfarm_proto::task::{Step, TaskId};
+use serde::{Deserialize, Serialize};
+
+mod memory;
+mod redis;
+
+pub use self::memory::MemoryLedger;
+pub use self::redis::RedisLedger;
+
+/// The ledger did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// No connection, or it broke.
+    #[error("the ledger at {url} cannot be reached: {reason}; check HYPERFARM_REDIS_URL and that Redis runs")]
+    Unreachable {
+        /// Where, without credentials.
+        url: String,
+        /// What the client said.
+        reason: String,
+    },
+    /// It holds something this build cannot read.
+    #[error("the ledger's entry {key} cannot be read: {reason}")]
+    Corrupt {
+        /// The entry.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The right to work on a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The task.
+    pub task: TaskId,
+    /// The fence.
+    pub attempt: u32,
+    /// Who holds it.
+    pub worker: WorkerId,
+}
+
+/// Answer to [`Ledger::claim`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// Yours.
+    Granted(Lease),
+    /// Somebody's lease is alive.
+    Held,
+    /// Its result is already committed.
+    Committed,
+    /// The render is cancelled.
+    Cancelled,
+    /// The render is not open.
+    Unknown,
+}
+
+/// Answer to [`Ledger::renew`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// Go on.
+    Renewed,
+    /// Stop: a newer attempt exists, the task is committed, or the render is cancelled.
+    Lost,
+    /// The render is not open; go on, and say so again later.
+    Unknown,
+}
+
+/// Answer to [`Ledger::commit`] and [`Ledger::fail`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// It counts.
+    Accepted,
+    /// The task is committed already.
+    Duplicate,
+    /// A newer attempt exists, or the render is cancelled.
+    Stale,
+    /// The render is not open. What was stored in object storage will be found there.
+    Unknown,
+}
+
+/// One task as the ledger sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TaskView {
+    /// Newest attempt; 0 before the first claim.
+    pub attempt: u32,
+    /// Holder of a lease that is alive, and how long it still is.
+    pub lease: Option<(WorkerId, Duration)>,
+    /// Last progress of the newest attempt.
+    pub progress: TaskProgress,
+    /// What [`Ledger::commit`] stored.
+    pub committed: Option<Vec<u8>>,
+    /// Failed attempts, oldest first.
+    pub failures: Vec<FailedAttempt>,
+}
+
+/// One render as the ledger sees it: the tasks that were ever claimed, restored or failed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RenderView {
+    /// Whether [`Ledger::cancel`] was called.
+    pub cancelled: bool,
+    /// By step.
+    pub tasks: BTreeMap<Step, TaskView>,
+}
+
+/// What a node says about itself with each heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// Id of the process.
+    pub id: WorkerId,
+    /// `worker` or `stitcher`.
+    pub role: String,
+    /// Pool it serves.
+    pub pool: String,
+    /// Tasks it can do at once.
+    pub slots: u32,
+    /// Version and capture class in words.
+    pub class: String,
+}
+
+/// See the [module](self) for what every implementation promises.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// Makes the render known. Changes nothing if it is.
+    async fn open(&self, render: &RenderId) -> Result<(), LedgerError>;
+
+    /// Claims a task for `ttl`.
+    async fn claim(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError>;
+
+    /// Extends a lease to `ttl` from now and stores progress.
+    async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError>;
+
+    /// Adds the task's result to the committed set and ends the lease. `result` is small: a reference, not the thing.
+    async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError>;
+
+    /// Adds to the task's history and ends the lease.
+    async fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Commit, LedgerError>;
+
+    /// Ends the lease without a word, so that the task can be claimed at once. Nothing happens if it is not the newest.
+    async fn release(&self, lease: &Lease) -> Result<(), LedgerError>;
+
+    /// Puts back what object storage shows to be committed by `attempt`. A committed task stays as it is; the fence never sinks.
+    async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError>;
+
+    /// The render, or `None` if it is not open.
+    async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError>;
+
+    /// From now on nothing of the render is claimed, renewed or committed. Opens it if it is unknown.
+    async fn cancel(&self, render: &RenderId) -> Result<(), LedgerError>;
+
+    /// Forgets the render.
+    async fn forget(&self, render: &RenderId) -> Result<(), LedgerError>;
+
+    /// Says that a node is alive for `ttl`.
+    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<(), LedgerError>;
+
+    /// Nodes that are alive.
+    async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError>;
+
+    /// Whether the ledger answers.
+    async fn check(&self) -> Result<(), LedgerError>;
+}

@@ -1,0 +1,188 @@
+-- The ledger's state machine. One hash holds one render:
+--
+--   open            1
+--   cancelled       1, if it is
+--   {step}          attempt until done total worker: the newest attempt; until is Redis's time in milliseconds, or 0 once
+--                   the lease was ended; worker is `.` if nobody's
+--   {step}:result   what was committed
+--   {step}:by       the call that committed it
+--   {step}:failures failed attempts, a JSON object a line
+--   {step}:failed   the attempt that failed last
+--
+-- KEYS[1] is the render. ARGV[1] is the operation, ARGV[2] the milliseconds after which an abandoned render vanishes.
+-- Numbers of progress pass as text: they may be larger than a Lua number is exact.
+--
+-- A client that lost an answer asks again. So that this changes nothing, a call that grants or accepts carries a number
+-- of its own, and is answered the same way twice.
+
+local key, operation, keep = KEYS[1], ARGV[1], ARGV[2]
+
+local function now()
+    local time = redis.call('TIME')
+    return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function whole(number)
+    return string.format('%.0f', number)
+end
+
+local function set(...)
+    redis.call('HSET', key, ...)
+    redis.call('PEXPIRE', key, keep)
+end
+
+local function has(field)
+    return redis.call('HEXISTS', key, field) == 1
+end
+
+local function read(step)
+    local text = redis.call('HGET', key, step)
+    if not text then
+        return { attempt = 0, expires = 0, done = '0', total = '0', worker = '.' }
+    end
+    local attempt, expires, done, total, worker = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%S+)$')
+    return { attempt = tonumber(attempt), expires = tonumber(expires), done = done, total = total, worker = worker }
+end
+
+local function write(step, task, ...)
+    local text = table.concat({ whole(task.attempt), whole(task.expires), task.done, task.total, task.worker }, ' ')
+    set(step, text, ...)
+end
+
+-- Whether the lease is of the newest attempt. One the ledger never heard of, because it was emptied, is the newest.
+local function admits(task, attempt, worker)
+    if attempt > task.attempt then
+        task.attempt, task.worker, task.expires, task.done, task.total = attempt, worker, now(), '0', '0'
+        return true
+    end
+    return attempt == task.attempt and task.worker == worker
+end
+
+if operation == 'open' then
+    set('open', '1')
+    return 'ok'
+end
+
+if operation == 'cancel' then
+    set('open', '1', 'cancelled', '1')
+    return 'ok'
+end
+
+if operation == 'view' then
+    return { whole(now()), redis.call('HGETALL', key) }
+end
+
+if not has('open') then
+    return 'unknown'
+end
+
+local step = ARGV[3]
+
+if operation == 'restore' then
+    local attempt, result = tonumber(ARGV[4]), ARGV[5]
+    if has(step .. ':result') then
+        return 'ok'
+    end
+    local task = read(step)
+    if attempt > task.attempt then
+        task.attempt, task.worker, task.done, task.total = attempt, '.', '0', '0'
+    end
+    task.expires = 0
+    write(step, task, step .. ':result', result)
+    return 'ok'
+end
+
+if operation == 'release' then
+    local attempt, worker = tonumber(ARGV[4]), ARGV[5]
+    local task = read(step)
+    if task.attempt == attempt and task.worker == worker then
+        task.expires = 0
+        write(step, task)
+    end
+    return 'ok'
+end
+
+local cancelled = has('cancelled')
+
+if operation == 'claim' then
+    local worker, ttl, call = ARGV[4], tonumber(ARGV[5]), ARGV[6]
+    if cancelled then
+        return 'cancelled'
+    end
+    if has(step .. ':result') then
+        return 'committed'
+    end
+    local task = read(step)
+    local claimed = redis.call('HGET', key, step .. ':call') == call
+    if not claimed then
+        local time = now()
+        if task.expires > time then
+            return 'held'
+        end
+        task.attempt, task.worker, task.expires = task.attempt + 1, worker, time + ttl
+        task.done, task.total = '0', '0'
+        write(step, task, step .. ':call', call)
+    end
+    return 'granted ' .. whole(task.attempt)
+end
+
+local attempt, worker = tonumber(ARGV[4]), ARGV[5]
+
+if operation == 'renew' then
+    local done, total, ttl = ARGV[6], ARGV[7], tonumber(ARGV[8])
+    if cancelled or has(step .. ':result') then
+        return 'lost'
+    end
+    local task = read(step)
+    if not admits(task, attempt, worker) or task.expires == 0 then
+        return 'lost'
+    end
+    task.expires, task.done, task.total = now() + ttl, done, total
+    write(step, task)
+    return 'renewed'
+end
+
+if operation == 'commit' then
+    local call, result = ARGV[6], ARGV[7]
+    if has(step .. ':result') and redis.call('HGET', key, step .. ':by') == call then
+        return 'accepted'
+    end
+    if cancelled then
+        return 'stale'
+    end
+    if has(step .. ':result') then
+        return 'duplicate'
+    end
+    local task = read(step)
+    if not admits(task, attempt, worker) then
+        return 'stale'
+    end
+    task.expires = 0
+    write(step, task, step .. ':result', result, step .. ':by', call)
+    return 'accepted'
+end
+
+if operation == 'fail' then
+    local failure = ARGV[6]
+    if cancelled then
+        return 'stale'
+    end
+    if has(step .. ':result') then
+        return 'duplicate'
+    end
+    local task = read(step)
+    if not admits(task, attempt, worker) then
+        return 'stale'
+    end
+    task.expires = 0
+    -- An attempt fails once, however often it says so.
+    if tonumber(redis.call('HGET', key, step .. ':failed') or '0') < attempt then
+        local failures = redis.call('HGET', key, step .. ':failures') or ''
+        write(step, task, step .. ':failures', failures .. failure .. '\n', step .. ':failed', whole(attempt))
+    else
+        write(step, task)
+    end
+    return 'accepted'
+end
+
+return redis.error_reply('ERR unknown operation ' .. operation)

@@ -1,0 +1,426 @@
+//! The ledger over Redis, 5 and later.
+//!
+//! Every operation is one call of one script (`redis.lua`, `nodes.lua`), so it is atomic, takes one round trip, and uses Redis's own
+//! clock. A render is one hash, `{prefix}:render:{{id}}`, whose braces keep it on one node of a cluster; it vanishes a week after
+//! the last write to it. Nodes are in `{prefix}:{nodes}:alive` and `{prefix}:{nodes}:said`.
+//!
+//! A lost connection is made again by the client library in the background; an operation is tried again for a few seconds, and
+//! answered then with [`LedgerError::Unreachable`]. A repeated operation changes nothing that the first one changed.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hyperfarm_proto::failure::{FailedAttempt, Failure};
+use hyperfarm_proto::id::{RenderId, WorkerId};
+use hyperfarm_proto::record::TaskProgress;
+use hyperfarm_proto::task::{Step, TaskId};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, Cmd, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation, ServerErrorKind};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Claim, Commit, Lease, Ledger, LedgerError, NodeView, RenderView, Renewal, TaskView};
+use crate::backoff::Backoff;
+use crate::metrics::{Metrics, Server};
+use crate::redact::redact;
+
+/// Longest time an operation takes, attempts in all.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Longest time for one attempt. A script takes far less than a millisecond.
+const RESPOND_WITHIN: Duration = Duration::from_secs(2);
+
+/// A Redis that is still starting is waited for this long by [`RedisLedger::connect`].
+const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+
+/// After this long without a write a render vanishes.
+const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Redis. See the [ledger module](super) for the promises.
+pub struct RedisLedger {
+    url: String,
+    prefix: String,
+    connection: ConnectionManager,
+    renders: Script,
+    nodes: Script,
+    /// Whether the last attempt found no connection.
+    is_lost: AtomicBool,
+    metrics: OnceLock<Metrics>,
+}
+
+impl RedisLedger {
+    /// Connects. A Redis that is still starting is waited for, up to half a minute; one that refuses the password is not.
+    pub async fn connect(url: &str, prefix: &str) -> Result<Self, LedgerError> {
+        let unreachable = |error: RedisError| LedgerError::Unreachable { url: redact(url), reason: error.to_string() };
+        let client = Client::open(url).map_err(unreachable)?;
+        // The manager connects once for each attempt made here, so that no operation waits behind its waiting times.
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(0)
+            .set_connection_timeout(Some(RESPOND_WITHIN))
+            .set_response_timeout(Some(RESPOND_WITHIN));
+        let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(unreachable)?;
+        let ledger = Self {
+            url: redact(url),
+            prefix: prefix.to_owned(),
+            connection,
+            renders: Script::new(include_str!("redis.lua")),
+            nodes: Script::new(include_str!("nodes.lua")),
+            is_lost: AtomicBool::new(false),
+            metrics: OnceLock::new(),
+        };
+        ledger.ping(CONNECT_WITHIN).await?;
+        Ok(ledger)
+    }
+
+    /// Counts reconnects.
+    #[must_use]
+    pub fn with_metrics(self, metrics: &Metrics) -> Self {
+        // Only the first one counts; there is no second.
+        let _ = self.metrics.set(metrics.clone());
+        self
+    }
+
+    async fn ping(&self, within: Duration) -> Result<(), LedgerError> {
+        self.attempt::<String>(within, "PING", Operation::Command(&redis::cmd("PING"))).await.map(drop)
+    }
+
+    fn render_key(&self, render: &RenderId) -> String {
+        format!("{}:render:{{{render}}}", self.prefix)
+    }
+
+    /// The script on a render, with its first arguments.
+    fn on_render(&self, operation: &str, render: &RenderId) -> ScriptInvocation<'_> {
+        let mut call = self.renders.key(self.render_key(render));
+        call.arg(operation).arg(KEEP.as_millis() as u64);
+        call
+    }
+
+    fn on_task(&self, operation: &str, task: &TaskId) -> ScriptInvocation<'_> {
+        let mut call = self.on_render(operation, &task.render);
+        call.arg(task.step.to_string());
+        call
+    }
+
+    fn on_lease(&self, operation: &str, lease: &Lease) -> ScriptInvocation<'_> {
+        let mut call = self.on_task(operation, &lease.task);
+        call.arg(lease.attempt).arg(lease.worker.as_str());
+        call
+    }
+
+    fn on_nodes(&self, operation: &str) -> ScriptInvocation<'_> {
+        let mut call = self.nodes.key(format!("{}:{{nodes}}:alive", self.prefix));
+        call.key(format!("{}:{{nodes}}:said", self.prefix)).arg(operation).arg(KEEP.as_millis() as u64);
+        call
+    }
+
+    async fn invoke<T: FromRedisValue>(&self, key: &str, call: &ScriptInvocation<'_>) -> Result<T, LedgerError> {
+        self.attempt(ANSWER_WITHIN, key, Operation::Script(call)).await
+    }
+
+    async fn answer(&self, render: &RenderId, call: &ScriptInvocation<'_>) -> Result<String, LedgerError> {
+        self.invoke(&self.render_key(render), call).await
+    }
+
+    /// Tries until it is answered, refused for good, or late.
+    async fn attempt<T: FromRedisValue>(
+        &self,
+        within: Duration,
+        key: &str,
+        operation: Operation<'_>,
+    ) -> Result<T, LedgerError> {
+        let deadline = Instant::now() + within;
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+        loop {
+            let reason = match timeout_at(deadline, operation.run(&self.connection)).await {
+                Ok(Ok(value)) => {
+                    self.found();
+                    return Ok(value);
+                }
+                Ok(Err(error)) if operation.is_script() && is_corrupt(&error) => {
+                    return Err(LedgerError::Corrupt { key: key.to_owned(), reason: error.to_string() });
+                }
+                Ok(Err(error)) if !is_transient(&error) => return Err(self.unreachable(error)),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {within:?}"),
+            };
+            if !self.is_lost.swap(true, Ordering::Relaxed) {
+                tracing::warn!(url = self.url, reason, "the ledger does not answer");
+            }
+            let delay = backoff.delay();
+            if Instant::now() + delay >= deadline {
+                return Err(self.unreachable(reason));
+            }
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    fn found(&self) {
+        if self.is_lost.swap(false, Ordering::Relaxed) {
+            tracing::info!(url = self.url, "the ledger answers again");
+            if let Some(metrics) = self.metrics.get() {
+                metrics.reconnected(Server::Ledger);
+            }
+        }
+    }
+
+    fn unreachable(&self, reason: impl Display) -> LedgerError {
+        LedgerError::Unreachable { url: self.url.clone(), reason: reason.to_string() }
+    }
+
+    fn corrupt(&self, render: &RenderId, reason: impl Display) -> LedgerError {
+        LedgerError::Corrupt { key: self.render_key(render), reason: reason.to_string() }
+    }
+
+    async fn commit_answer(&self, render: &RenderId, call: &ScriptInvocation<'_>) -> Result<Commit, LedgerError> {
+        match self.answer(render, call).await?.as_str() {
+            "accepted" => Ok(Commit::Accepted),
+            "duplicate" => Ok(Commit::Duplicate),
+            "stale" => Ok(Commit::Stale),
+            "unknown" => Ok(Commit::Unknown),
+            other => Err(self.corrupt(render, format_args!("the script answered `{other}`"))),
+        }
+    }
+}
+
+/// What is sent.
+#[derive(Clone, Copy)]
+enum Operation<'a> {
+    Script(&'a ScriptInvocation<'a>),
+    Command(&'a Cmd),
+}
+
+impl Operation<'_> {
+    async fn run<T: FromRedisValue>(self, connection: &ConnectionManager) -> Result<T, RedisError> {
+        let mut connection = connection.clone();
+        match self {
+            Self::Script(call) => call.invoke_async(&mut connection).await,
+            Self::Command(command) => command.query_async(&mut connection).await,
+        }
+    }
+
+    fn is_script(self) -> bool {
+        matches!(self, Self::Script(_))
+    }
+}
+
+/// Whether waiting may help: not against wrong credentials, nor against a command the server forbids.
+fn is_transient(error: &RedisError) -> bool {
+    if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() || error.is_unrecoverable_error() {
+        return error.kind() != ErrorKind::AuthenticationFailed;
+    }
+    match error.kind() {
+        ErrorKind::Server(kind) => matches!(
+            kind,
+            ServerErrorKind::BusyLoading
+                | ServerErrorKind::TryAgain
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::ReadOnly
+                | ServerErrorKind::NoScript
+        ),
+        _ => false,
+    }
+}
+
+/// Something else than the ledger's own is under the key.
+fn is_corrupt(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UnexpectedReturnType | ErrorKind::Parse | ErrorKind::Server(ServerErrorKind::ResponseError)
+    ) || error.code() == Some("WRONGTYPE")
+}
+
+/// A number for one call, so that asking again is told from asking twice.
+fn call_number() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(KEEP.as_millis() as u64)
+}
+
+#[async_trait]
+impl Ledger for RedisLedger {
+    async fn open(&self, render: &RenderId) -> Result<(), LedgerError> {
+        self.answer(render, &self.on_render("open", render)).await.map(drop)
+    }
+
+    async fn claim(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError> {
+        let mut call = self.on_task("claim", task);
+        call.arg(worker.as_str()).arg(millis(ttl)).arg(call_number());
+        let answer = self.answer(&task.render, &call).await?;
+        let attempt = match answer.as_str() {
+            "held" => return Ok(Claim::Held),
+            "committed" => return Ok(Claim::Committed),
+            "cancelled" => return Ok(Claim::Cancelled),
+            "unknown" => return Ok(Claim::Unknown),
+            other => other.strip_prefix("granted ").and_then(|attempt| attempt.parse().ok()),
+        };
+        let attempt =
+            attempt.ok_or_else(|| self.corrupt(&task.render, format_args!("the script answered `{answer}`")))?;
+        Ok(Claim::Granted(Lease { task: task.clone(), attempt, worker: worker.clone() }))
+    }
+
+    async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {
+        let mut call = self.on_lease("renew", lease);
+        call.arg(progress.done).arg(progress.total).arg(millis(ttl));
+        match self.answer(&lease.task.render, &call).await?.as_str() {
+            "renewed" => Ok(Renewal::Renewed),
+            "lost" => Ok(Renewal::Lost),
+            "unknown" => Ok(Renewal::Unknown),
+            other => Err(self.corrupt(&lease.task.render, format_args!("the script answered `{other}`"))),
+        }
+    }
+
+    async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError> {
+        let mut call = self.on_lease("commit", lease);
+        call.arg(call_number()).arg(result);
+        self.commit_answer(&lease.task.render, &call).await
+    }
+
+    async fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Commit, LedgerError> {
+        let worker = lease.worker.to_string();
+        let attempt = FailedAttempt { attempt: lease.attempt, worker, failure: failure.clone() };
+        let json = serde_json::to_string(&attempt).map_err(|error| self.corrupt(&lease.task.render, error))?;
+        let mut call = self.on_lease("fail", lease);
+        call.arg(json);
+        self.commit_answer(&lease.task.render, &call).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
+        self.answer(&lease.task.render, &self.on_lease("release", lease)).await.map(drop)
+    }
+
+    async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError> {
+        let mut call = self.on_task("restore", task);
+        call.arg(attempt).arg(result);
+        self.answer(&task.render, &call).await.map(drop)
+    }
+
+    async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError> {
+        let call = self.on_render("view", render);
+        let (now, fields): (u64, HashMap<String, Vec<u8>>) = self.invoke(&self.render_key(render), &call).await?;
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        read_render(now, fields).map(Some).map_err(|reason| self.corrupt(render, reason))
+    }
+
+    async fn cancel(&self, render: &RenderId) -> Result<(), LedgerError> {
+        self.answer(render, &self.on_render("cancel", render)).await.map(drop)
+    }
+
+    async fn forget(&self, render: &RenderId) -> Result<(), LedgerError> {
+        let key = self.render_key(render);
+        let delete = redis::cmd("UNLINK").arg(&key).take();
+        self.attempt::<u64>(ANSWER_WITHIN, &key, Operation::Command(&delete)).await.map(drop)
+    }
+
+    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<(), LedgerError> {
+        let json = serde_json::to_string(node).map_err(|error| self.unreachable(error))?;
+        let mut call = self.on_nodes("heartbeat");
+        call.arg(node.id.as_str()).arg(millis(ttl)).arg(json);
+        self.invoke::<Vec<String>>("nodes", &call).await.map(drop)
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError> {
+        let said: Vec<String> = self.invoke("nodes", &self.on_nodes("nodes")).await?;
+        let read = |json: &String| match serde_json::from_str::<NodeView>(json) {
+            Ok(node) => Some(node),
+            Err(error) => {
+                // A node of another version: the others are still to be seen.
+                tracing::warn!(%error, json, "a node says something this version does not understand");
+                None
+            }
+        };
+        let mut nodes: Vec<NodeView> = said.iter().filter_map(read).collect();
+        nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(nodes)
+    }
+
+    async fn check(&self) -> Result<(), LedgerError> {
+        self.ping(ANSWER_WITHIN).await
+    }
+}
+
+fn read_render(now: u64, fields: HashMap<String, Vec<u8>>) -> Result<RenderView, String> {
+    let mut view = RenderView { cancelled: fields.contains_key("cancelled"), ..RenderView::default() };
+    for (field, value) in fields {
+        if field == "open" || field == "cancelled" {
+            continue;
+        }
+        let (step, part) = field.split_once(':').unwrap_or((&field, ""));
+        let step = step.parse::<Step>().map_err(|error| error.to_string())?;
+        let task = view.tasks.entry(step).or_default();
+        match part {
+            "" => read_task(now, &value, task).ok_or_else(|| format!("{field} is no task"))?,
+            "result" => task.committed = Some(value),
+            "failures" => task.failures = read_failures(&value)?,
+            _ => {}
+        }
+    }
+    Ok(view)
+}
+
+/// `attempt until done total worker`, as `redis.lua` writes it.
+fn read_task(now: u64, value: &[u8], task: &mut TaskView) -> Option<()> {
+    let mut words = std::str::from_utf8(value).ok()?.split(' ');
+    task.attempt = parsed(words.next())?;
+    let until: u64 = parsed(words.next())?;
+    task.progress = TaskProgress { done: parsed(words.next())?, total: parsed(words.next())? };
+    let worker = words.next()?;
+    if until > now {
+        task.lease = Some((parsed(Some(worker))?, Duration::from_millis(until - now)));
+    }
+    Some(())
+}
+
+fn parsed<T: FromStr>(word: Option<&str>) -> Option<T> {
+    word?.parse().ok()
+}
+
+fn read_failures(value: &[u8]) -> Result<Vec<FailedAttempt>, String> {
+    let lines = value.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).map_err(|error| error.to_string())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(pairs: &[(&str, &str)]) -> HashMap<String, Vec<u8>> {
+        pairs.iter().map(|(field, value)| ((*field).to_owned(), value.as_bytes().to_vec())).collect()
+    }
+
+    #[test]
+    fn a_hash_reads_as_a_render() {
+        let failure = r#"{"attempt":1,"worker":"w","failure":{"code":"STORAGE","message":"a\nb"}}"#;
+        let view = read_render(
+            1_000,
+            fields(&[
+                ("open", "1"),
+                ("chunk-3", "2 1500 7 18446744073709551615 w-2"),
+                ("chunk-3:failures", &format!("{failure}\n")),
+                ("chunk-3:failed", "1"),
+                ("plan", "1 0 0 0 ."),
+                ("plan:result", "x"),
+            ]),
+        )
+        .unwrap();
+        let chunk = &view.tasks[&Step::Chunk(3)];
+        assert_eq!(chunk.lease, Some(("w-2".parse().unwrap(), Duration::from_millis(500))));
+        assert_eq!((chunk.attempt, chunk.progress.total, chunk.failures.len()), (2, u64::MAX, 1));
+        assert_eq!((view.tasks[&Step::Plan].committed.as_deref(), view.cancelled), (Some(&b"x"[..]), false));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_named() {
+        for (field, value) in [("chunk-x", "1 0 0 0 ."), ("plan", "x"), ("plan", "1 0 0 0"), ("plan:failures", "{")] {
+            assert!(read_render(0, fields(&[(field, value)])).is_err(), "{field} {value}");
+        }
+    }
+}

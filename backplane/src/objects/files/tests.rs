@@ -1,0 +1,194 @@
+//! Uploads that fail, over a store that does so on demand.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use futures::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::path::Path as StorePath;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions,
+    PutResult, Result, UploadPart,
+};
+
+use super::*;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    Part(usize),
+    Complete,
+    /// Parts never end.
+    Hang,
+}
+
+/// Memory, with multipart uploads that fail as told and note what became of them.
+#[derive(Debug)]
+struct Faulty {
+    inner: InMemory,
+    fault: Fault,
+    log: Arc<Mutex<Log>>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    parts: Vec<usize>,
+    completed: usize,
+    aborted: usize,
+}
+
+impl fmt::Display for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Faulty")
+    }
+}
+
+fn broken() -> Error {
+    Error::Generic { store: "Faulty", source: "as told".into() }
+}
+
+#[derive(Debug)]
+struct FaultyUpload {
+    fault: Fault,
+    log: Arc<Mutex<Log>>,
+}
+
+#[async_trait]
+impl MultipartUpload for FaultyUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let mut log = self.log.lock().unwrap();
+        log.parts.push(data.content_length());
+        match self.fault {
+            Fault::Part(number) if number == log.parts.len() => futures::future::ready(Err(broken())).boxed(),
+            Fault::Hang => futures::future::pending().boxed(),
+            _ => futures::future::ready(Ok(())).boxed(),
+        }
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        if self.fault == Fault::Complete {
+            return Err(broken());
+        }
+        self.log.lock().unwrap().completed += 1;
+        Ok(PutResult { e_tag: None, version: None, extensions: Default::default() })
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.log.lock().unwrap().aborted += 1;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Faulty {
+    async fn put_opts(&self, path: &StorePath, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.inner.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(&self, _: &StorePath, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        Ok(Box::new(FaultyUpload { fault: self.fault, log: Arc::clone(&self.log) }))
+    }
+
+    async fn get_opts(&self, path: &StorePath, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(path, options).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<StorePath>>) -> BoxStream<'static, Result<StorePath>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&StorePath>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&StorePath>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &StorePath, to: &StorePath, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+fn store(fault: Fault) -> (Objects, Arc<Mutex<Log>>) {
+    let log = Arc::<Mutex<Log>>::default();
+    let store = Faulty { inner: InMemory::new(), fault, log: Arc::clone(&log) };
+    (Objects { store: Arc::new(store), prefix: StorePath::ROOT, signer: None, root: None }, log)
+}
+
+/// A file of `length` bytes, none of them stored on disk.
+fn file(length: u64) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(length).unwrap();
+    file
+}
+
+const LENGTH: u64 = 3 * MIN_PART + 5;
+
+#[test]
+fn parts_are_equal_large_enough_and_few_enough() {
+    for length in [1, MIN_PART, MIN_PART * 3 + 1, 70 * 1024 * 1024 * 1024, 5_000_000_000_000] {
+        let size = part_size(length);
+        assert!(size >= MIN_PART && size.is_multiple_of(1024 * 1024));
+        assert!(length.div_ceil(size) <= MAX_PARTS);
+    }
+    assert_eq!(part_size(100 * 1024 * 1024), MIN_PART);
+}
+
+#[tokio::test]
+async fn all_parts_but_the_last_are_equal() {
+    let (objects, log) = store(Fault::None);
+    objects.put_file("x", file(LENGTH).path()).await.unwrap();
+    let log = log.lock().unwrap();
+    let part = MIN_PART as usize;
+    assert_eq!(log.parts, [part, part, part, 5]);
+    assert_eq!((log.completed, log.aborted), (1, 0));
+}
+
+#[tokio::test]
+async fn a_file_of_one_part_is_simply_put() {
+    let (objects, log) = store(Fault::Complete);
+    objects.put_file("x", file(MIN_PART).path()).await.unwrap();
+    assert_eq!(objects.head("x").await.unwrap().bytes, MIN_PART);
+    assert!(log.lock().unwrap().parts.is_empty());
+}
+
+#[tokio::test]
+async fn an_upload_that_fails_is_aborted() {
+    for fault in [Fault::Part(1), Fault::Part(3), Fault::Part(4), Fault::Complete] {
+        let (objects, log) = store(fault);
+        let error = objects.put_file("x", file(LENGTH).path()).await.unwrap_err();
+        assert!(matches!(error, ObjectsError::Store { operation: "put", .. }), "{fault:?}: {error}");
+        let log = log.lock().unwrap();
+        assert_eq!((log.completed, log.aborted), (0, 1), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_whose_future_is_dropped_is_aborted() {
+    let (objects, log) = store(Fault::Hang);
+    let file = file(10 * MIN_PART);
+    let given_up = tokio::time::timeout(Duration::from_millis(200), objects.put_file("x", file.path())).await;
+    assert!(given_up.is_err());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let log = log.lock().unwrap();
+    assert_eq!((log.parts.len(), log.aborted), (CONCURRENT_PARTS, 1), "no more parts under way than allowed");
+}
+
+#[tokio::test]
+async fn a_file_that_shrinks_under_the_upload_is_not_stored() {
+    let (objects, log) = store(Fault::None);
+    let file = file(LENGTH);
+    let reader = File::open(file.path()).await.unwrap();
+    file.as_file().set_len(MIN_PART + 1).unwrap();
+    let upload = objects.store.put_multipart(&StorePath::from("x")).await.unwrap();
+    let mut upload = Upload { inner: Some(upload) };
+    let error = objects.send_parts("x", file.path(), reader, LENGTH, &mut upload).await.unwrap_err();
+    assert!(matches!(error, ObjectsError::File { .. }), "{error}");
+    upload.abort().await;
+    assert_eq!((log.lock().unwrap().completed, log.lock().unwrap().aborted), (0, 1));
+}

@@ -1,0 +1,150 @@
+//! URL to store.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path as StorePath;
+use object_store::signer::Signer;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use url::Url;
+
+use super::{Objects, ObjectsError};
+use crate::redact::redact;
+
+/// A store that is down is reported well within a minute, so that a lease, a request or a drain is not held up by it.
+fn retries() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(4),
+            ..BackoffConfig::default()
+        },
+        max_retries: 6,
+        retry_timeout: Duration::from_secs(25),
+    }
+}
+
+/// The client's own limit on a whole request would cut a large download that somebody reads slowly, so the limit is on
+/// silence instead.
+fn client_options(allow_http: bool) -> ClientOptions {
+    ClientOptions::new()
+        .with_allow_http(allow_http)
+        .with_connect_timeout(Duration::from_secs(5))
+        .with_timeout_disabled()
+        .with_read_timeout(Duration::from_secs(30))
+}
+
+impl Objects {
+    /// A folder, made if it does not exist.
+    ///
+    /// What a put returned for is on disk (`fsync`), as in a cloud store; folders that become empty are removed.
+    pub fn local(dir: &Path) -> Result<Self, ObjectsError> {
+        let failed = |source| ObjectsError::File { path: dir.display().to_string(), source };
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let root = dir.canonicalize().map_err(failed)?;
+        let store = LocalFileSystem::new_with_prefix(&root)
+            .map_err(|source| ObjectsError::Store { operation: "open", key: root.display().to_string(), source })?
+            .with_automatic_cleanup(true)
+            .with_fsync(true);
+        Ok(Self { store: Arc::new(store), prefix: StorePath::ROOT, signer: None, root: Some(Arc::new(root)) })
+    }
+
+    /// Memory: for tests, and for renders that leave nothing behind.
+    pub fn memory() -> Self {
+        Self { store: Arc::new(InMemory::new()), prefix: StorePath::ROOT, signer: None, root: None }
+    }
+
+    /// The store that a URL names: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`.
+    ///
+    /// Credentials and endpoints come from the environment variables that each cloud's own tools read (`AWS_ACCESS_KEY_ID`,
+    /// `AWS_ENDPOINT`, `AWS_ALLOW_HTTP`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME`, …), or from the machine's role.
+    pub fn open(url: &str) -> Result<Self, ObjectsError> {
+        let refused = |reason: String| ObjectsError::Url { url: redact(url), reason };
+        let parsed = Url::parse(url).map_err(|error| refused(error.to_string()))?;
+        if parsed.scheme() == "file" {
+            let dir =
+                folder(&parsed).ok_or_else(|| refused("it is not an absolute folder of this machine".to_owned()))?;
+            return Self::local(&dir);
+        }
+        if parsed.host_str().unwrap_or_default().is_empty() {
+            return Err(refused("it names no bucket".to_owned()));
+        }
+        let prefix = StorePath::from_url_path(parsed.path()).map_err(|error| refused(error.to_string()))?;
+        let unusable = |error: object_store::Error| refused(error.to_string());
+        match parsed.scheme() {
+            "s3" | "s3a" => {
+                let store = AmazonS3Builder::from_env()
+                    .with_url(url)
+                    .with_retry(retries())
+                    .with_client_options(client_options(env_flag("AWS_ALLOW_HTTP")))
+                    .build()
+                    .map_err(unusable)?;
+                Ok(Self::signing(Arc::new(store), prefix))
+            }
+            "gs" => {
+                let store = GoogleCloudStorageBuilder::from_env()
+                    .with_url(url)
+                    .with_retry(retries())
+                    .with_client_options(client_options(env_flag("GOOGLE_ALLOW_HTTP")))
+                    .build()
+                    .map_err(unusable)?;
+                Ok(Self::signing(Arc::new(store), prefix))
+            }
+            "az" | "azure" | "abfs" | "abfss" => {
+                let store = MicrosoftAzureBuilder::from_env()
+                    .with_url(url)
+                    .with_retry(retries())
+                    .with_client_options(client_options(env_flag("AZURE_ALLOW_HTTP")))
+                    .build()
+                    .map_err(unusable)?;
+                Ok(Self::signing(Arc::new(store), prefix))
+            }
+            other => Err(refused(format!("`{other}` is no scheme this build knows"))),
+        }
+    }
+
+    fn signing<S: ObjectStore + Signer>(store: Arc<S>, prefix: StorePath) -> Self {
+        let signer: Arc<dyn Signer> = Arc::clone(&store) as Arc<dyn Signer>;
+        Self { store, prefix, signer: Some(signer), root: None }
+    }
+}
+
+fn folder(url: &Url) -> Option<PathBuf> {
+    if url.host_str().is_some_and(|host| !host.is_empty()) {
+        return None;
+    }
+    url.to_file_path().ok()
+}
+
+/// Setting client options replaces those the builder read from the environment, so this one is read again.
+fn env_flag(name: &str) -> bool {
+    std::env::var(name).is_ok_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_that_name_no_store_say_why() {
+        for bad in ["", "bucket", "ftp://bucket/x", "file://host/x", "s3:///x", "s3://"] {
+            let error = Objects::open(bad).err().unwrap();
+            assert!(matches!(error, ObjectsError::Url { .. }), "{bad:?}: {error}");
+            assert!(error.to_string().contains("s3://bucket/prefix"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_url_makes_its_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = Url::from_directory_path(dir.path().join("new folder")).unwrap();
+        Objects::open(url.as_str()).unwrap();
+        assert!(dir.path().join("new folder").is_dir());
+    }
+}

@@ -1,0 +1,32 @@
+//! URLs without what must not be logged.
+
+use url::Url;
+
+/// `url` without user, password and query, for logs and errors.
+pub(crate) fn redact(url: &str) -> String {
+    // Of a text that is no URL, or has no host, nobody knows which part is secret.
+    let Some(mut parsed) = Url::parse(url).ok().filter(|parsed| !parsed.cannot_be_a_base()) else {
+        return "<not a URL>".to_owned();
+    };
+    // These fail only where there is neither, as in `file:///`.
+    let _ = parsed.set_username("");
+    let _ = parsed.set_password(None);
+    parsed.set_query(None);
+    parsed.set_fragment(None);
+    parsed.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_come_out() {
+        assert_eq!(redact("amqp://user:pass@rabbit:5672/%2f?heartbeat=5"), "amqp://rabbit:5672/%2f");
+        assert_eq!(redact("redis://:pass@cache:6379/1"), "redis://cache:6379/1");
+        assert_eq!(redact("s3://bucket/prefix"), "s3://bucket/prefix");
+        assert_eq!(redact("file:///srv/farm"), "file:///srv/farm");
+        assert!(!redact("user:pass@host").contains("pass"));
+        assert!(!redact("pass word").contains("pass"));
+    }
+}

@@ -1,0 +1,444 @@
+//! What every ledger promises.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyperfarm_backplane::ledger::{
+    Claim, Commit, Lease, Ledger, MemoryLedger, NodeView, RedisLedger, RenderView, Renewal, TaskView,
+};
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::id::{RenderId, WorkerId};
+use hyperfarm_proto::record::TaskProgress;
+use hyperfarm_proto::task::{Step, TaskId};
+
+use crate::servers::{REDIS, address, unique};
+
+/// Longer than any test.
+pub const LONG: Duration = Duration::from_secs(600);
+/// Over at once.
+pub const OVER: Duration = Duration::ZERO;
+
+pub async fn memory() -> Option<Arc<dyn Ledger>> {
+    Some(Arc::new(MemoryLedger::new()))
+}
+
+pub async fn redis() -> Option<Arc<dyn Ledger>> {
+    let url = address(REDIS)?;
+    Some(Arc::new(RedisLedger::connect(&url, &unique("ledger")).await.unwrap()))
+}
+
+pub fn render(name: &str) -> RenderId {
+    name.parse().unwrap()
+}
+
+pub fn worker(name: &str) -> WorkerId {
+    name.parse().unwrap()
+}
+
+pub fn task(step: Step) -> TaskId {
+    TaskId { render: render("r1"), step }
+}
+
+fn chunk() -> TaskId {
+    task(Step::Chunk(7))
+}
+
+fn lease(attempt: u32, name: &str) -> Lease {
+    Lease { task: chunk(), attempt, worker: worker(name) }
+}
+
+fn failure() -> Failure {
+    Failure::new(FailureCode::ChromeCrashed, "it died: \"ünlucky\"\nline two\t\\")
+}
+
+async fn granted(ledger: &Arc<dyn Ledger>, name: &str, ttl: Duration) -> Lease {
+    match ledger.claim(&chunk(), &worker(name), ttl).await.unwrap() {
+        Claim::Granted(lease) => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn view(ledger: &Arc<dyn Ledger>) -> RenderView {
+    ledger.view(&render("r1")).await.unwrap().expect("an open render")
+}
+
+async fn chunk_view(ledger: &Arc<dyn Ledger>) -> TaskView {
+    view(ledger).await.tasks.remove(&Step::Chunk(7)).expect("a task that was claimed")
+}
+
+async fn open(ledger: &Arc<dyn Ledger>) {
+    ledger.open(&render("r1")).await.unwrap();
+}
+
+async fn a_render_is_open_or_unknown(ledger: &Arc<dyn Ledger>) {
+    async fn all_unknown(ledger: &Arc<dyn Ledger>) {
+        let lease = lease(1, "w1");
+        assert_eq!(ledger.claim(&chunk(), &worker("w1"), LONG).await.unwrap(), Claim::Unknown);
+        assert_eq!(ledger.renew(&lease, TaskProgress::default(), LONG).await.unwrap(), Renewal::Unknown);
+        assert_eq!(ledger.commit(&lease, b"x").await.unwrap(), Commit::Unknown);
+        assert_eq!(ledger.fail(&lease, &failure()).await.unwrap(), Commit::Unknown);
+        ledger.release(&lease).await.unwrap();
+        ledger.restore(&chunk(), 1, b"x").await.unwrap();
+        assert_eq!(ledger.view(&render("r1")).await.unwrap(), None);
+    }
+    all_unknown(ledger).await;
+    open(ledger).await;
+    assert_eq!(view(ledger).await, RenderView::default());
+    let first = granted(ledger, "w1", LONG).await;
+    // Opening again changes nothing.
+    open(ledger).await;
+    assert_eq!((first.attempt, chunk_view(ledger).await.attempt), (1, 1));
+    ledger.forget(&render("r1")).await.unwrap();
+    all_unknown(ledger).await;
+    ledger.forget(&render("r1")).await.unwrap();
+    open(ledger).await;
+    assert_eq!(view(ledger).await, RenderView::default());
+}
+
+async fn a_claim_is_a_lease(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let first = granted(ledger, "w1", LONG).await;
+    assert_eq!(first, lease(1, "w1"));
+    // Nobody claims it again, its holder neither.
+    assert_eq!(ledger.claim(&chunk(), &worker("w2"), LONG).await.unwrap(), Claim::Held);
+    assert_eq!(ledger.claim(&chunk(), &worker("w1"), LONG).await.unwrap(), Claim::Held);
+    let seen = chunk_view(ledger).await;
+    let (holder, remaining) = seen.lease.unwrap();
+    assert_eq!((seen.attempt, holder, seen.progress), (1, worker("w1"), TaskProgress::default()));
+    assert!(remaining <= LONG && remaining > LONG - Duration::from_secs(60), "{remaining:?}");
+}
+
+async fn of_a_hundred_claims_one_is_granted(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let claims = (0..100).map(|number| {
+        let ledger = Arc::clone(ledger);
+        tokio::spawn(async move { ledger.claim(&chunk(), &worker(&format!("w{number}")), LONG).await.unwrap() })
+    });
+    let answers = futures::future::join_all(claims).await;
+    let answers: Vec<Claim> = answers.into_iter().map(Result::unwrap).collect();
+    assert_eq!(answers.iter().filter(|claim| matches!(claim, Claim::Granted(_))).count(), 1);
+    assert_eq!(answers.iter().filter(|claim| **claim == Claim::Held).count(), 99);
+}
+
+async fn a_lease_that_ran_out_is_anybodys(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let short = Duration::from_millis(80);
+    granted(ledger, "w1", short).await;
+    assert_eq!(ledger.claim(&chunk(), &worker("w2"), LONG).await.unwrap(), Claim::Held);
+    tokio::time::sleep(short * 2).await;
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.attempt, seen.lease), (1, None));
+    assert_eq!(granted(ledger, "w2", LONG).await.attempt, 2);
+}
+
+async fn a_lease_that_ran_out_is_renewed_until_somebody_claims(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let first = granted(ledger, "w1", OVER).await;
+    let progress = TaskProgress { done: 3, total: u64::MAX };
+    assert_eq!(ledger.renew(&first, progress, OVER).await.unwrap(), Renewal::Renewed);
+    assert_eq!(chunk_view(ledger).await.progress, progress);
+    let second = granted(ledger, "w2", LONG).await;
+    assert_eq!(ledger.renew(&first, progress, LONG).await.unwrap(), Renewal::Lost);
+    // The new attempt begins at nothing, and the old one's report changes nothing.
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.attempt, seen.progress), (2, TaskProgress::default()));
+    assert_eq!(seen.lease.unwrap().0, worker("w2"));
+    assert_eq!(ledger.renew(&second, progress, LONG).await.unwrap(), Renewal::Renewed);
+}
+
+async fn a_renewal_extends_the_lease(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let short = Duration::from_millis(300);
+    let first = granted(ledger, "w1", short).await;
+    for done in 0..5 {
+        tokio::time::sleep(short / 3).await;
+        assert_eq!(ledger.renew(&first, TaskProgress { done, total: 5 }, short).await.unwrap(), Renewal::Renewed);
+        assert_eq!(ledger.claim(&chunk(), &worker("w2"), LONG).await.unwrap(), Claim::Held);
+    }
+    // From now, not from its old end.
+    assert!(chunk_view(ledger).await.lease.unwrap().1 <= short);
+}
+
+async fn a_task_counts_once(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let first = granted(ledger, "w1", LONG).await;
+    assert_eq!(ledger.commit(&first, b"result").await.unwrap(), Commit::Accepted);
+    assert_eq!(ledger.commit(&first, b"other").await.unwrap(), Commit::Duplicate);
+    assert_eq!(ledger.commit(&lease(9, "w9"), b"other").await.unwrap(), Commit::Duplicate);
+    assert_eq!(ledger.fail(&first, &failure()).await.unwrap(), Commit::Duplicate);
+    assert_eq!(ledger.renew(&first, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
+    assert_eq!(ledger.claim(&chunk(), &worker("w2"), LONG).await.unwrap(), Claim::Committed);
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.committed.as_deref(), seen.lease, seen.failures.len()), (Some(&b"result"[..]), None, 0));
+}
+
+async fn an_older_attempt_is_stale(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let first = granted(ledger, "w1", OVER).await;
+    let second = granted(ledger, "w2", LONG).await;
+    assert_eq!(ledger.commit(&first, b"old").await.unwrap(), Commit::Stale);
+    assert_eq!(ledger.fail(&first, &failure()).await.unwrap(), Commit::Stale);
+    ledger.release(&first).await.unwrap();
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.committed.clone(), seen.failures.len(), seen.lease.unwrap().0), (None, 0, worker("w2")));
+    assert_eq!(ledger.commit(&second, b"new").await.unwrap(), Commit::Accepted);
+    assert_eq!(ledger.commit(&first, b"old").await.unwrap(), Commit::Duplicate);
+    assert_eq!(chunk_view(ledger).await.committed.as_deref(), Some(&b"new"[..]));
+}
+
+async fn the_newest_attempt_commits_after_its_lease_ran_out(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let first = granted(ledger, "w1", OVER).await;
+    assert_eq!(ledger.commit(&first, b"late").await.unwrap(), Commit::Accepted);
+}
+
+async fn of_many_commits_one_is_accepted(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let first = granted(ledger, "w1", LONG).await;
+    let commits = (0..50_u8).map(|number| {
+        let (ledger, first) = (Arc::clone(ledger), first.clone());
+        tokio::spawn(async move { (number, ledger.commit(&first, &[number]).await.unwrap()) })
+    });
+    let answers = futures::future::join_all(commits).await;
+    let accepted: Vec<u8> = answers
+        .into_iter()
+        .map(Result::unwrap)
+        .filter_map(|(number, answer)| (answer == Commit::Accepted).then_some(number))
+        .collect();
+    assert_eq!(accepted.len(), 1);
+    assert_eq!(chunk_view(ledger).await.committed, Some(accepted));
+}
+
+async fn failures_are_kept_in_order(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    for number in 1..=3 {
+        let lease = granted(ledger, &format!("w{number}"), LONG).await;
+        assert_eq!(ledger.fail(&lease, &failure()).await.unwrap(), Commit::Accepted);
+        // An attempt fails once, however often it says so, and its lease is over.
+        assert_eq!(ledger.fail(&lease, &failure()).await.unwrap(), Commit::Accepted);
+        assert_eq!(ledger.renew(&lease, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
+    }
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.attempt, seen.lease), (3, None));
+    let history: Vec<(u32, &str)> = seen.failures.iter().map(|f| (f.attempt, f.worker.as_str())).collect();
+    assert_eq!(history, [(1, "w1"), (2, "w2"), (3, "w3")]);
+    assert!(seen.failures.iter().all(|attempt| attempt.failure == failure()));
+}
+
+async fn a_released_task_is_free_at_once(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let first = granted(ledger, "w1", LONG).await;
+    ledger.release(&first).await.unwrap();
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.attempt, seen.lease, seen.failures.len()), (1, None, 0));
+    // A report that was under way does not take it back.
+    assert_eq!(ledger.renew(&first, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
+    let second = granted(ledger, "w2", LONG).await;
+    assert_eq!(second.attempt, 2);
+    ledger.release(&first).await.unwrap();
+    assert_eq!(ledger.claim(&chunk(), &worker("w3"), LONG).await.unwrap(), Claim::Held);
+}
+
+async fn a_lease_is_its_holders_alone(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    granted(ledger, "w1", LONG).await;
+    // The same number from before the ledger was emptied, by somebody else.
+    let other = lease(1, "w2");
+    assert_eq!(ledger.renew(&other, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
+    assert_eq!(ledger.commit(&other, b"x").await.unwrap(), Commit::Stale);
+    assert_eq!(ledger.fail(&other, &failure()).await.unwrap(), Commit::Stale);
+    ledger.release(&other).await.unwrap();
+    assert_eq!(chunk_view(ledger).await.lease.unwrap().0, worker("w1"));
+}
+
+async fn a_cancelled_render_takes_nothing(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let first = granted(ledger, "w1", LONG).await;
+    ledger.cancel(&render("r1")).await.unwrap();
+    assert!(view(ledger).await.cancelled);
+    assert_eq!(ledger.claim(&chunk(), &worker("w2"), LONG).await.unwrap(), Claim::Cancelled);
+    assert_eq!(ledger.claim(&task(Step::Stitch), &worker("w2"), LONG).await.unwrap(), Claim::Cancelled);
+    assert_eq!(ledger.renew(&first, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
+    assert_eq!(ledger.commit(&first, b"x").await.unwrap(), Commit::Stale);
+    assert_eq!(ledger.fail(&first, &failure()).await.unwrap(), Commit::Stale);
+    ledger.release(&first).await.unwrap();
+    open(ledger).await;
+    assert!(view(ledger).await.cancelled, "opening again does not undo it");
+    // A render the ledger does not know can be cancelled too.
+    let other = render("r2");
+    ledger.cancel(&other).await.unwrap();
+    assert!(ledger.view(&other).await.unwrap().unwrap().cancelled);
+    ledger.forget(&other).await.unwrap();
+    assert_eq!(ledger.view(&other).await.unwrap(), None);
+}
+
+async fn what_storage_shows_is_restored(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    ledger.restore(&chunk(), 5, b"stored").await.unwrap();
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.attempt, seen.committed.as_deref(), seen.lease), (5, Some(&b"stored"[..]), None));
+    assert_eq!(ledger.claim(&chunk(), &worker("w1"), LONG).await.unwrap(), Claim::Committed);
+    assert_eq!(ledger.commit(&lease(9, "w1"), b"x").await.unwrap(), Commit::Duplicate);
+    // A committed task stays as it is.
+    ledger.restore(&chunk(), 8, b"other").await.unwrap();
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.attempt, seen.committed.as_deref()), (5, Some(&b"stored"[..])));
+}
+
+async fn restoring_never_lowers_the_fence(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    for _ in 0..3 {
+        granted(ledger, "w1", OVER).await;
+    }
+    ledger.restore(&chunk(), 1, b"stored").await.unwrap();
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.attempt, seen.committed.as_deref()), (3, Some(&b"stored"[..])));
+}
+
+async fn restoring_ends_a_lease(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let first = granted(ledger, "w1", LONG).await;
+    ledger.restore(&chunk(), 1, b"stored").await.unwrap();
+    assert_eq!(ledger.renew(&first, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
+    assert_eq!(chunk_view(ledger).await.lease, None);
+}
+
+async fn an_emptied_ledger_is_rebuilt_under_its_workers(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    granted(ledger, "w1", OVER).await;
+    granted(ledger, "w2", OVER).await;
+    let third = granted(ledger, "w3", LONG).await;
+    let done = TaskId { step: Step::Chunk(1), ..chunk() };
+    ledger.forget(&render("r1")).await.unwrap();
+    assert_eq!(ledger.renew(&third, TaskProgress::default(), LONG).await.unwrap(), Renewal::Unknown);
+    open(ledger).await;
+    ledger.restore(&done, 2, b"stored").await.unwrap();
+    // The worker that never stopped is taken as it is: its attempt is the newest there is.
+    let progress = TaskProgress { done: 10, total: 20 };
+    assert_eq!(ledger.renew(&third, progress, LONG).await.unwrap(), Renewal::Renewed);
+    assert_eq!(ledger.renew(&lease(2, "w2"), progress, LONG).await.unwrap(), Renewal::Lost);
+    assert_eq!(ledger.claim(&chunk(), &worker("w4"), LONG).await.unwrap(), Claim::Held);
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.attempt, seen.progress, seen.lease.unwrap().0), (3, progress, worker("w3")));
+    assert_eq!(ledger.commit(&third, b"result").await.unwrap(), Commit::Accepted);
+    let committed: Vec<Step> = view(ledger).await.tasks.keys().copied().collect();
+    assert_eq!(committed, [Step::Chunk(1), Step::Chunk(7)]);
+}
+
+async fn an_old_attempt_raises_the_fence_over_a_new_claim(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    // Claimed after the ledger was emptied, while a worker of before still runs with attempt 4.
+    let new = granted(ledger, "w2", LONG).await;
+    assert_eq!(ledger.commit(&lease(4, "w1"), b"old").await.unwrap(), Commit::Accepted);
+    assert_eq!(ledger.renew(&new, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
+    assert_eq!(ledger.commit(&new, b"new").await.unwrap(), Commit::Duplicate);
+    assert_eq!(chunk_view(ledger).await.attempt, 4);
+}
+
+async fn results_are_any_bytes(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let every: Vec<u8> = (0..=255).collect();
+    for (number, result) in [Vec::new(), every, vec![b'\n'; 100_000]].into_iter().enumerate() {
+        let task = task(Step::Chunk(number as u32));
+        let Claim::Granted(lease) = ledger.claim(&task, &worker("w1"), LONG).await.unwrap() else { panic!() };
+        assert_eq!(ledger.commit(&lease, &result).await.unwrap(), Commit::Accepted);
+        assert_eq!(view(ledger).await.tasks[&task.step].committed.as_ref(), Some(&result));
+    }
+}
+
+async fn tasks_and_renders_are_apart(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let other = render("r2");
+    ledger.open(&other).await.unwrap();
+    let steps = [Step::Plan, Step::Audio, Step::Chunk(0), Step::Chunk(u32::MAX), Step::Stitch];
+    for step in steps {
+        let claim = ledger.claim(&task(step), &worker("w1"), LONG).await.unwrap();
+        assert!(matches!(claim, Claim::Granted(Lease { attempt: 1, .. })), "{claim:?}");
+    }
+    assert_eq!(view(ledger).await.tasks.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from(steps));
+    assert_eq!(ledger.view(&other).await.unwrap().unwrap(), RenderView::default());
+    ledger.cancel(&other).await.unwrap();
+    assert!(!view(ledger).await.cancelled);
+}
+
+async fn a_long_render_is_seen_whole(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    for number in 0..1_500 {
+        ledger.restore(&task(Step::Chunk(number)), number + 1, &number.to_le_bytes()).await.unwrap();
+    }
+    let seen = view(ledger).await;
+    assert_eq!(seen.tasks.len(), 1_500);
+    for (step, task) in seen.tasks {
+        let Step::Chunk(number) = step else { panic!("{step}") };
+        assert_eq!((task.attempt, task.committed), (number + 1, Some(number.to_le_bytes().to_vec())));
+    }
+}
+
+async fn nodes_are_alive_as_long_as_they_said(ledger: &Arc<dyn Ledger>) {
+    let node = |name: &str, slots| NodeView {
+        id: worker(name),
+        role: "worker".to_owned(),
+        pool: "cpu".to_owned(),
+        slots,
+        class: "Chrome 156, \"ünstable\"".to_owned(),
+    };
+    assert_eq!(ledger.nodes().await.unwrap(), []);
+    ledger.heartbeat(&node("w2", 4), LONG).await.unwrap();
+    ledger.heartbeat(&node("w1", 1), LONG).await.unwrap();
+    ledger.heartbeat(&node("w3", 1), Duration::from_millis(80)).await.unwrap();
+    assert_eq!(ledger.nodes().await.unwrap().len(), 3);
+    tokio::time::sleep(Duration::from_millis(160)).await;
+    assert_eq!(ledger.nodes().await.unwrap(), [node("w1", 1), node("w2", 4)]);
+    ledger.heartbeat(&node("w2", 2), LONG).await.unwrap();
+    ledger.heartbeat(&node("w1", 1), OVER).await.unwrap();
+    assert_eq!(ledger.nodes().await.unwrap(), [node("w2", 2)]);
+}
+
+async fn it_answers(ledger: &Arc<dyn Ledger>) {
+    ledger.check().await.unwrap();
+}
+
+macro_rules! over_every_ledger {
+    ($($test:ident,)*) => {
+        over_every_ledger!(@over memory, $($test,)*);
+        over_every_ledger!(@over redis, $($test,)*);
+    };
+    (@over $implementation:ident, $($test:ident,)*) => {
+        mod $implementation {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                if let Some(ledger) = super::$implementation().await {
+                    super::$test(&ledger).await;
+                }
+            })*
+        }
+    };
+}
+
+over_every_ledger! {
+    a_render_is_open_or_unknown,
+    a_claim_is_a_lease,
+    of_a_hundred_claims_one_is_granted,
+    a_lease_that_ran_out_is_anybodys,
+    a_lease_that_ran_out_is_renewed_until_somebody_claims,
+    a_renewal_extends_the_lease,
+    a_task_counts_once,
+    an_older_attempt_is_stale,
+    the_newest_attempt_commits_after_its_lease_ran_out,
+    of_many_commits_one_is_accepted,
+    failures_are_kept_in_order,
+    a_released_task_is_free_at_once,
+    a_lease_is_its_holders_alone,
+    a_cancelled_render_takes_nothing,
+    what_storage_shows_is_restored,
+    restoring_never_lowers_the_fence,
+    restoring_ends_a_lease,
+    an_emptied_ledger_is_rebuilt_under_its_workers,
+    an_old_attempt_raises_the_fence_over_a_new_claim,
+    results_are_any_bytes,
+    tasks_and_renders_are_apart,
+    a_long_render_is_seen_whole,
+    nodes_are_alive_as_long_as_they_said,
+    it_answers,
+}

@@ -1,0 +1,165 @@
+//! The ledgers against each other, and against what must always hold, over random sequences of calls.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyperfarm_backplane::ledger::{Claim, Commit, Lease, Ledger, MemoryLedger, Renewal};
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::id::WorkerId;
+use hyperfarm_proto::record::TaskProgress;
+use hyperfarm_proto::task::{Step, TaskId};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::ledger::{LONG, OVER, redis, render, task, worker};
+
+/// A call with everything in it decided, so that two ledgers can be asked the same.
+#[derive(Debug, Clone)]
+enum Call {
+    Open,
+    Claim(Step, u8, bool),
+    Renew(Step, u32, u8, u64, bool),
+    Commit(Step, u32, u8, u8),
+    Fail(Step, u32, u8, FailureCode),
+    Release(Step, u32, u8),
+    Restore(Step, u32, u8),
+    Cancel,
+    Forget,
+}
+
+/// What a call answered, in one type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Answer {
+    Done,
+    Claim(Claim),
+    Renewal(Renewal),
+    Commit(Commit),
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![Just(Step::Plan), Just(Step::Chunk(0)), Just(Step::Chunk(1))]
+}
+
+fn calls() -> impl Strategy<Value = Call> {
+    let (attempt, name) = (1..5_u32, 0..3_u8);
+    let codes = prop_oneof![Just(FailureCode::ChromeCrashed), Just(FailureCode::Drained)];
+    prop_oneof![
+        2 => Just(Call::Open),
+        8 => (steps(), name.clone(), any::<bool>()).prop_map(|(s, w, live)| Call::Claim(s, w, live)),
+        6 => (steps(), attempt.clone(), name.clone(), any::<u64>(), any::<bool>())
+            .prop_map(|(s, a, w, done, live)| Call::Renew(s, a, w, done, live)),
+        4 => (steps(), attempt.clone(), name.clone(), any::<u8>()).prop_map(|(s, a, w, r)| Call::Commit(s, a, w, r)),
+        4 => (steps(), attempt.clone(), name.clone(), codes).prop_map(|(s, a, w, code)| Call::Fail(s, a, w, code)),
+        3 => (steps(), attempt.clone(), name).prop_map(|(s, a, w)| Call::Release(s, a, w)),
+        1 => (steps(), attempt, any::<u8>()).prop_map(|(s, a, r)| Call::Restore(s, a, r)),
+        1 => Just(Call::Cancel),
+        1 => Just(Call::Forget),
+    ]
+}
+
+fn name(number: u8) -> WorkerId {
+    worker(&format!("w{number}"))
+}
+
+fn lease(step: Step, attempt: u32, by: u8) -> Lease {
+    Lease { task: task(step), attempt, worker: name(by) }
+}
+
+fn ttl(is_live: bool) -> Duration {
+    if is_live { LONG } else { OVER }
+}
+
+async fn ask(ledger: &Arc<dyn Ledger>, call: &Call) -> Answer {
+    let render = render("r1");
+    match call.clone() {
+        Call::Open => ledger.open(&render).await.map(|()| Answer::Done),
+        Call::Claim(step, by, live) => ledger.claim(&task(step), &name(by), ttl(live)).await.map(Answer::Claim),
+        Call::Renew(step, attempt, by, done, live) => {
+            let progress = TaskProgress { done, total: done / 2 };
+            ledger.renew(&lease(step, attempt, by), progress, ttl(live)).await.map(Answer::Renewal)
+        }
+        Call::Commit(step, attempt, by, result) => {
+            ledger.commit(&lease(step, attempt, by), &[result]).await.map(Answer::Commit)
+        }
+        Call::Fail(step, attempt, by, code) => {
+            ledger.fail(&lease(step, attempt, by), &Failure::new(code, "x")).await.map(Answer::Commit)
+        }
+        Call::Release(step, attempt, by) => ledger.release(&lease(step, attempt, by)).await.map(|()| Answer::Done),
+        Call::Restore(step, attempt, result) => {
+            ledger.restore(&task(step), attempt, &[result]).await.map(|()| Answer::Done)
+        }
+        Call::Cancel => ledger.cancel(&render).await.map(|()| Answer::Done),
+        Call::Forget => ledger.forget(&render).await.map(|()| Answer::Done),
+    }
+    .unwrap()
+}
+
+/// The render without the clock in it.
+async fn state(ledger: &Arc<dyn Ledger>) -> Option<hyperfarm_backplane::ledger::RenderView> {
+    let mut view = ledger.view(&render("r1")).await.unwrap();
+    for task in view.iter_mut().flat_map(|view| view.tasks.values_mut()) {
+        task.lease = task.lease.take().map(|(holder, _)| (holder, Duration::ZERO));
+    }
+    view
+}
+
+fn runner(cases: u32) -> TestRunner {
+    TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
+}
+
+#[test]
+fn redis_answers_as_memory_does() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let Some(redis) = runtime.block_on(redis()) else { return };
+    runner(200)
+        .run(&prop::collection::vec(calls(), 1..40), |calls| {
+            runtime.block_on(async {
+                let memory: Arc<dyn Ledger> = Arc::new(MemoryLedger::new());
+                redis.forget(&render("r1")).await.unwrap();
+                for (number, call) in calls.iter().enumerate() {
+                    let (expected, found) = (ask(&memory, call).await, ask(&redis, call).await);
+                    prop_assert_eq!(expected, found, "call {}: {:?}", number, call);
+                    prop_assert_eq!(state(&memory).await, state(&redis).await, "after call {}: {:?}", number, call);
+                }
+                Ok(())
+            })
+        })
+        .unwrap();
+}
+
+#[test]
+fn the_fence_never_sinks_and_a_task_is_accepted_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runner(2_000)
+        .run(&prop::collection::vec(calls(), 1..60), |calls| {
+            runtime.block_on(async {
+                let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::new());
+                let mut fences: BTreeMap<TaskId, u32> = BTreeMap::new();
+                let mut accepted: BTreeMap<Step, u32> = BTreeMap::new();
+                for call in &calls {
+                    let answer = ask(&ledger, call).await;
+                    if matches!(call, Call::Forget) {
+                        fences.clear();
+                        accepted.clear();
+                    }
+                    if let (Call::Commit(step, ..), Answer::Commit(Commit::Accepted)) = (call, &answer) {
+                        *accepted.entry(*step).or_default() += 1;
+                        prop_assert_eq!(accepted[step], 1);
+                    }
+                    if let Answer::Claim(Claim::Granted(lease)) = &answer {
+                        let fence = fences.get(&lease.task).copied().unwrap_or_default();
+                        prop_assert!(lease.attempt > fence, "attempt {} after {fence}", lease.attempt);
+                    }
+                    for (step, seen) in state(&ledger).await.unwrap_or_default().tasks {
+                        let fence = fences.entry(task(step)).or_default();
+                        prop_assert!(seen.attempt >= *fence, "the fence sank from {fence} to {}", seen.attempt);
+                        *fence = seen.attempt;
+                        prop_assert!(seen.committed.is_none() || seen.lease.is_none());
+                    }
+                }
+                Ok(())
+            })
+        })
+        .unwrap();
+}

@@ -1,0 +1,247 @@
+//! The runner's promises, over the in-process backplane.
+#![allow(missing_docs)]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::drain::Drain;
+use hyperfarm_backplane::ledger::{Lease, NodeView, TaskView};
+use hyperfarm_backplane::objects::Objects;
+use hyperfarm_backplane::runner::{Runner, RunnerConfig, TaskContext, TaskHandler};
+use hyperfarm_proto::event::{Event, EventKind};
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::id::{Pool, RenderId};
+use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
+use hyperfarm_proto::wire;
+use tokio::task::JoinHandle;
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// What a handler does with its next task.
+#[derive(Clone, Copy)]
+enum Script {
+    Finish,
+    Fail(FailureCode),
+    Panic,
+    UntilCancelled,
+}
+
+struct Handler {
+    script: Script,
+    started: AtomicU32,
+    cancelled: AtomicU32,
+    steps: Mutex<Vec<Step>>,
+}
+
+#[async_trait]
+impl TaskHandler for Handler {
+    async fn handle(&self, lease: &Lease, context: &TaskContext) -> Result<Vec<u8>, Failure> {
+        self.started.fetch_add(1, Ordering::SeqCst);
+        self.steps.lock().unwrap().push(lease.task.step);
+        context.set_progress(3, 10);
+        match self.script {
+            Script::Finish => Ok(b"result".to_vec()),
+            Script::Fail(code) => Err(Failure::new(code, "as asked")),
+            Script::Panic => panic!("on purpose"),
+            Script::UntilCancelled => {
+                context.cancelled().cancelled().await;
+                self.cancelled.fetch_add(1, Ordering::SeqCst);
+                Err(Failure::new(FailureCode::Drained, "stopped"))
+            }
+        }
+    }
+}
+
+struct Node {
+    backplane: Backplane,
+    handler: Arc<Handler>,
+    drain: Drain,
+    running: JoinHandle<()>,
+    render: RenderId,
+}
+
+impl Node {
+    async fn start(script: Script, slots: u32) -> Self {
+        let backplane = Backplane::ephemeral(Objects::memory());
+        let render: RenderId = "r1".parse().unwrap();
+        backplane.ledger.open(&render).await.unwrap();
+        let node = Self {
+            handler: Arc::new(Handler {
+                script,
+                started: AtomicU32::default(),
+                cancelled: AtomicU32::default(),
+                steps: Mutex::default(),
+            }),
+            drain: Drain::new(),
+            running: tokio::spawn(async {}),
+            backplane,
+            render,
+        };
+        node.publish(Step::Chunk(1)).await;
+        let config = RunnerConfig {
+            lease_ttl: Duration::from_millis(200),
+            report_every: Duration::from_millis(10),
+            grace: Duration::from_millis(50),
+            pause: Duration::from_millis(20),
+            ..RunnerConfig::default()
+        };
+        let view = NodeView {
+            id: "w1".parse().unwrap(),
+            role: "worker".to_owned(),
+            pool: "cpu".to_owned(),
+            slots,
+            class: "test".to_owned(),
+        };
+        let queues = vec![Queue::Plan(Pool::default()), Queue::Chunk(Pool::default())];
+        let runner = Runner::new(node.backplane.clone(), view, config);
+        let running = tokio::spawn(runner.run(queues, node.handler.clone(), node.drain.clone()));
+        Self { running, ..node }
+    }
+
+    fn task(&self, step: Step) -> TaskId {
+        TaskId { render: self.render.clone(), step }
+    }
+
+    async fn publish(&self, step: Step) {
+        let pool = Pool::default();
+        let queue = Queue::of(step, &pool);
+        let message = wire::encode(&TaskMessage { task: self.task(step), pool }).unwrap();
+        self.backplane.broker.publish(&queue, message.into()).await.unwrap();
+    }
+
+    async fn view(&self, step: Step) -> TaskView {
+        let view = self.backplane.ledger.view(&self.render).await.unwrap().unwrap();
+        view.tasks.get(&step).cloned().unwrap_or_default()
+    }
+
+    async fn until(&self, step: Step, test: impl Fn(&TaskView) -> bool) -> TaskView {
+        let wait = async {
+            loop {
+                let view = self.view(step).await;
+                if test(&view) {
+                    return view;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(SOON, wait).await.expect("it never came")
+    }
+
+    async fn event(&self) -> Event {
+        let mut events = self.backplane.broker.consume(&Queue::Events).await.unwrap();
+        let delivery = tokio::time::timeout(SOON, events.next()).await.expect("no event").unwrap();
+        let event = wire::decode(&delivery.payload).unwrap();
+        delivery.ack().await;
+        event
+    }
+
+    async fn stop(self) -> Backplane {
+        self.drain.start();
+        tokio::time::timeout(SOON, self.running).await.expect("it never stopped").unwrap();
+        self.backplane
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_committed_announced_and_acknowledged() {
+    let node = Node::start(Script::Finish, 1).await;
+    let step = Step::Chunk(1);
+    assert_eq!(node.until(step, |task| task.committed.is_some()).await.committed.unwrap(), b"result");
+    assert_eq!(node.event().await, Event { task: node.task(step), kind: EventKind::Committed });
+    node.publish(step).await;
+    node.publish(Step::Chunk(2)).await;
+    node.until(Step::Chunk(2), |task| task.committed.is_some()).await;
+    assert_eq!(node.handler.started.load(Ordering::SeqCst), 2, "a double is dropped");
+    assert!(node.backplane.metrics.encode().contains("hyperfarm_tasks_total{"));
+    let backplane = node.stop().await;
+    assert_eq!(backplane.broker.depth(&Queue::Chunk(Pool::default())).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_failure_and_a_panic_are_recorded_and_announced() {
+    for (script, code) in
+        [(Script::Fail(FailureCode::ScriptError), FailureCode::ScriptError), (Script::Panic, FailureCode::Internal)]
+    {
+        let node = Node::start(script, 1).await;
+        let view = node.until(Step::Chunk(1), |task| !task.failures.is_empty()).await;
+        assert_eq!(view.failures[0].failure.code, code);
+        assert_eq!(view.failures[0].worker, "w1-s0");
+        assert_eq!(node.event().await.kind, EventKind::Failed);
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_lease_is_kept_with_progress_and_a_lost_one_stops_the_work() {
+    let node = Node::start(Script::UntilCancelled, 1).await;
+    node.until(Step::Chunk(1), |task| task.progress.done == 3).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(node.view(Step::Chunk(1)).await.lease.is_some(), "renewed beyond its first time");
+    node.backplane.ledger.cancel(&node.render).await.unwrap();
+    let stopped = async {
+        while node.handler.cancelled.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(SOON, stopped).await.expect("it went on");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let view = node.view(Step::Chunk(1)).await;
+    assert!(view.committed.is_none() && view.failures.is_empty(), "nothing is said about lost work");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_hands_back_what_does_not_end_in_time() {
+    let node = Node::start(Script::UntilCancelled, 1).await;
+    node.until(Step::Chunk(1), |task| task.lease.is_some()).await;
+    let backplane = node.stop().await;
+    assert_eq!(backplane.broker.depth(&Queue::Chunk(Pool::default())).await.unwrap(), 1, "put back");
+    let view = backplane.ledger.view(&"r1".parse().unwrap()).await.unwrap().unwrap();
+    let task = &view.tasks[&Step::Chunk(1)];
+    assert!(task.lease.is_none() && task.failures.is_empty() && task.committed.is_none());
+}
+
+#[tokio::test]
+async fn messages_that_cannot_be_read_are_dead_or_left_for_newer_nodes() {
+    let node = Node::start(Script::Finish, 1).await;
+    let queue = Queue::Chunk(Pool::default());
+    node.backplane.broker.publish(&queue, Bytes::from_static(&[wire::VERSION, 1, 2])).await.unwrap();
+    let mut dead = node.backplane.broker.consume(&Queue::Dead).await.unwrap();
+    let letter = tokio::time::timeout(SOON, dead.next()).await.expect("no dead letter").unwrap();
+    assert_eq!(&letter.payload[..], [wire::VERSION, 1, 2]);
+    letter.ack().await;
+    node.backplane.broker.publish(&queue, Bytes::from_static(&[wire::VERSION + 1, 0])).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let backplane = node.stop().await;
+    assert_eq!(backplane.broker.depth(&queue).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn queues_take_turns_and_the_first_begins() {
+    let node = Node::start(Script::Finish, 0).await;
+    for step in [Step::Chunk(2), Step::Plan, Step::Chunk(3)] {
+        node.publish(step).await;
+    }
+    let (backplane, handler, drain) = (node.backplane.clone(), node.handler.clone(), Drain::new());
+    let view = NodeView {
+        id: "w2".parse().unwrap(),
+        role: "worker".to_owned(),
+        pool: "cpu".to_owned(),
+        slots: 1,
+        class: "test".to_owned(),
+    };
+    let queues = vec![Queue::Plan(Pool::default()), Queue::Chunk(Pool::default())];
+    let runner = Runner::new(backplane, view, RunnerConfig::default());
+    let running = tokio::spawn(runner.run(queues, handler, drain.clone()));
+    node.until(Step::Chunk(3), |task| task.committed.is_some()).await;
+    let steps = node.handler.steps.lock().unwrap().clone();
+    assert_eq!(steps, [Step::Plan, Step::Chunk(1), Step::Chunk(2), Step::Chunk(3)]);
+    let nodes = node.backplane.ledger.nodes().await.unwrap();
+    assert!(nodes.iter().any(|node| node.id.as_str() == "w2" && node.slots == 1));
+    drain.start();
+    running.await.unwrap();
+}

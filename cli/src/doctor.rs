@@ -1,0 +1,160 @@
+//! `hyperfarm doctor`: what works here, and what to do about what does not.
+
+use std::collections::HashMap;
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::config::Config;
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::spec::{Size, Viewport};
+use hyperfarm_worker::capture::FrameGrabber;
+use hyperfarm_worker::chrome::ChromeConfig;
+use hyperfarm_worker::host::{OpenOptions, Wanted};
+use hyperfarm_worker::server::{Site, SiteFile};
+use hyperfarm_worker::{GSAP_VERSION, RUNTIME_VERSION, Slot, class};
+
+use crate::exit::CliError;
+use crate::{machine, roles};
+
+/// Below this a heavy page may be killed for want of memory.
+const WANTED_MEMORY: u64 = 2 * 1024 * 1024 * 1024;
+
+struct Report {
+    red: usize,
+    colour: bool,
+}
+
+impl Report {
+    fn green(&self, what: &str, found: &str) {
+        self.line("ok", "32", what, found);
+    }
+
+    fn yellow(&self, what: &str, found: &str) {
+        self.line("--", "33", what, found);
+    }
+
+    fn red(&mut self, what: &str, advice: &str) {
+        self.red += 1;
+        self.line("NO", "31", what, advice);
+    }
+
+    fn check(&mut self, what: &str, result: Result<String, String>) {
+        match result {
+            Ok(found) => self.green(what, &found),
+            Err(advice) => self.red(what, &advice),
+        }
+    }
+
+    fn line(&self, mark: &str, colour: &str, what: &str, text: &str) {
+        let mark = if self.colour { format!("\x1b[{colour}m{mark}\x1b[0m") } else { mark.to_owned() };
+        roles::print_line(&format!("{mark}  {what:<12} {text}"));
+    }
+}
+
+/// Checks everything; an error says how many lines are red.
+pub async fn run() -> Result<(), CliError> {
+    let mut report = Report { red: 0, colour: std::io::stdout().is_terminal() };
+    chrome(&mut report).await;
+    for (encoder, present) in hyperfarm_media::encoders() {
+        let advice = "missing from FFmpeg's libraries: install Debian's libavcodec59 (or -extra), not a reduced build";
+        report.check(encoder, if present { Ok("encoder present".to_owned()) } else { Err(advice.to_owned()) });
+    }
+    report.green("ffmpeg", &hyperfarm_media::versions());
+    report.green("runtime", &format!("HyperFrames {RUNTIME_VERSION}, GSAP {GSAP_VERSION}, embedded"));
+    machine_lines(&mut report);
+    backplane(&mut report).await;
+    match report.red {
+        0 => Ok(()),
+        red => Err(CliError::system(format!("{red} of the checks are red"))),
+    }
+}
+
+async fn chrome(report: &mut Report) {
+    let config = match ChromeConfig::from_env(&|name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(failure) => return report.red("chrome", &failure.message),
+    };
+    match class::detect(&config).await {
+        Ok(class) => {
+            report.green("chrome", &format!("{} at {}", class.chrome, config.executable.display()));
+            report.green("fonts", &format!("18 families embedded; the machine's own: {}", class.fonts.short()));
+        }
+        Err(failure) => return report.red("chrome", &failure.message),
+    }
+    if config.sandbox {
+        let user = config.user.map_or("this user".to_owned(), |user| format!("uid {}", user.uid));
+        report.green("sandbox", &format!("on, as {user}"));
+    } else {
+        report.yellow("sandbox", "off by HYPERFARM_CHROME_SANDBOX; render only compositions that you trust");
+    }
+    report.check("begin-frame", draw(config).await.map_err(|failure| failure.message));
+}
+
+/// Draws one frame of a small page and reads it.
+async fn draw(config: ChromeConfig) -> Result<String, hyperfarm_proto::failure::Failure> {
+    let internal = |error: std::io::Error| {
+        hyperfarm_proto::failure::Failure::new(hyperfarm_proto::failure::FailureCode::Internal, error.to_string())
+    };
+    let folder = tempfile::tempdir().map_err(internal)?;
+    let page = "<!doctype html><body style='background:#246'><script>window.__hf={duration:1,seek(){}}</script>";
+    let path = folder.path().join("index.html");
+    std::fs::write(&path, page).map_err(internal)?;
+    let files = HashMap::from([("index.html".to_owned(), SiteFile { path, bytes: page.len() as u64 })]);
+    let options = OpenOptions {
+        entry: "index.html".to_owned(),
+        frame_rate: FrameRate::DEFAULT,
+        variables: "{}".to_owned(),
+        transparent: false,
+        wanted: Wanted { timelines: false, without_timeline: Vec::new() },
+    };
+    let viewport = Viewport { page: Size { width: 320, height: 180 }, scale: 1 };
+    let mut slot = Slot::new(config).await?;
+    let drawn = async {
+        let mut host = slot.open(Arc::new(Site::new(files, Vec::new())), viewport, &options).await?;
+        host.seek(0, &[]).await?;
+        let started = std::time::Instant::now();
+        FrameGrabber::new(hyperfarm_proto::record::CapturePath::Png, false).grab(&mut host).await?;
+        Ok(format!("a frame drawn and read in {:.0} ms", started.elapsed().as_secs_f64() * 1000.0))
+    };
+    let outcome = drawn.await;
+    let outcome = slot.settle(outcome).await;
+    slot.close().await;
+    outcome
+}
+
+fn machine_lines(report: &mut Report) {
+    let slots = machine::default_slots();
+    match machine::available_memory() {
+        Some(bytes) if bytes < WANTED_MEMORY => report.red(
+            "memory",
+            &format!(
+                "{} MiB available: too little for a heavy page; give the machine or the container 2 GiB or more",
+                bytes >> 20
+            ),
+        ),
+        Some(bytes) => report.green("memory", &format!("{} MiB available: {slots} slots by default", bytes >> 20)),
+        None => report.yellow("memory", &format!("unknown; {slots} slots by default")),
+    }
+    let folder = std::env::temp_dir();
+    let writable = tempfile::tempfile_in(&folder).map(|_| format!("{} can be written", folder.display()));
+    report.check("temp folder", writable.map_err(|error| format!("{}: {error}; set TMPDIR", folder.display())));
+}
+
+async fn backplane(report: &mut Report) {
+    let config = match Config::from_env() {
+        Ok(config) => config,
+        Err(error) => return report.red("environment", &error.to_string()),
+    };
+    if config.cluster.is_none() {
+        report.yellow("cluster", "none configured: broker and ledger run in process");
+    }
+    let backplane = match Backplane::connect(&config).await {
+        Ok(backplane) => backplane,
+        Err(error) => return report.red("backplane", &error.to_string()),
+    };
+    let ok = |()| "answers".to_owned();
+    report.check("broker", backplane.broker.check().await.map(ok).map_err(|error| error.to_string()));
+    report.check("ledger", backplane.ledger.check().await.map(ok).map_err(|error| error.to_string()));
+    report.check("storage", backplane.objects.check().await.map(ok).map_err(|error| error.to_string()));
+}

@@ -1,0 +1,57 @@
+//! Exit codes: a script can tell who has to act.
+//!
+//! | code | meaning |
+//! | --- | --- |
+//! | 0 | done |
+//! | 1 | the composition or the request is at fault; the message says what to change |
+//! | 2 | the command line is not understood |
+//! | 3 | the farm or the machine is at fault |
+//! | 130 | interrupted |
+
+use std::process::ExitCode;
+
+use hyperfarm_proto::failure::{Failure, Owner};
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub struct CliError {
+    /// The process's exit code.
+    pub code: u8,
+    /// For the person; empty where all was said.
+    pub message: String,
+}
+
+impl CliError {
+    /// The composition or the request is at fault.
+    pub fn user(message: impl Into<String>) -> Self {
+        Self { code: 1, message: message.into() }
+    }
+
+    /// The farm or the machine is at fault.
+    pub fn system(message: impl Into<String>) -> Self {
+        Self { code: 3, message: message.into() }
+    }
+
+    /// Ctrl-C.
+    pub fn interrupted() -> Self {
+        Self { code: 130, message: "interrupted; nothing was left behind".to_owned() }
+    }
+}
+
+impl From<Failure> for CliError {
+    fn from(failure: Failure) -> Self {
+        let message = format!("{failure} [{}]", failure.code);
+        match failure.code.owner() {
+            Owner::User => Self::user(message),
+            Owner::System => Self::system(message),
+        }
+    }
+}
+
+/// Prints the error and answers its exit code.
+pub fn report(error: &CliError) -> ExitCode {
+    if !error.message.is_empty() {
+        eprintln!("hyperfarm: {}", error.message);
+    }
+    ExitCode::from(error.code)
+}

@@ -1,0 +1,38 @@
+//! `hyperfarm`: every role of the farm, and the person's end of it, in one binary.
+
+mod args;
+mod doctor;
+mod exit;
+mod logging;
+mod machine;
+mod render;
+mod roles;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    logging::start(&args);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&exit::CliError::system(format!("the runtime cannot be started: {error}"))),
+    };
+    let result = runtime.block_on(async {
+        match args.command {
+            args::Command::Render(render) => render::run(render).await,
+            args::Command::Up(up) => roles::up(up).await,
+            args::Command::Coordinator(coordinator) => roles::coordinator(coordinator).await,
+            args::Command::Worker(worker) => roles::worker(worker).await,
+            args::Command::Stitcher(stitcher) => roles::stitcher(stitcher).await,
+            args::Command::Doctor => doctor::run().await,
+        }
+    });
+    // A blocking thread that hangs must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}

@@ -1,0 +1,246 @@
+//! The same render on a running farm, over its HTTP API.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use hyperfarm_proto::spec::RenderSpec;
+use reqwest::{Client, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use url::Url;
+
+use super::output::Output;
+use super::progress::{Bar, Progress};
+use crate::args::RenderArgs;
+use crate::exit::CliError;
+use crate::roles;
+
+/// Pause between two looks at a render.
+const POLL_EVERY: Duration = Duration::from_millis(500);
+/// Polls that may fail one after another: a coordinator that restarts is back within this.
+const FAILED_POLLS: u32 = 60;
+
+#[derive(Debug, Deserialize)]
+struct Detail {
+    status: String,
+    #[serde(default)]
+    video_url: Option<Url>,
+    #[serde(default)]
+    failure_message: Option<String>,
+    #[serde(default)]
+    error_code: Option<String>,
+    #[serde(default)]
+    progress: DetailProgress,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct DetailProgress {
+    #[serde(default)]
+    stage: String,
+    #[serde(default)]
+    frames_done: u64,
+    #[serde(default)]
+    frames_total: u64,
+    #[serde(default)]
+    eta_seconds: Option<f64>,
+}
+
+struct Farm {
+    client: Client,
+    url: Url,
+    key: Option<String>,
+}
+
+/// Renders on the farm at `url`.
+pub async fn run(
+    args: &RenderArgs,
+    url: &Url,
+    spec: RenderSpec,
+    project: Vec<u8>,
+    output: Output,
+) -> Result<(), CliError> {
+    if args.manifest.is_some() {
+        return Err(CliError::user("--manifest is written by renders on this machine; leave it out with --farm"));
+    }
+    let client = Client::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .build()
+        .map_err(|error| CliError::system(format!("the HTTP client cannot be made: {error}")))?;
+    let farm =
+        Farm { client, url: url.clone(), key: std::env::var("HYPERFARM_API_KEY").ok().filter(|key| !key.is_empty()) };
+    let started = Instant::now();
+    let mut bar = Bar::new(args.json);
+    let id = farm.create(&spec, &project).await?;
+    let detail = tokio::select! {
+        detail = farm.follow(&id, &mut bar) => detail?,
+        _ = tokio::signal::ctrl_c() => {
+            farm.cancel(&id).await;
+            return Err(CliError::interrupted());
+        }
+    };
+    bar.finish();
+    if detail.status != "completed" {
+        let message = detail.failure_message.unwrap_or_else(|| "the farm gave no reason".to_owned());
+        let code = detail.error_code.unwrap_or_default();
+        let ours = hyperfarm_proto::failure::FailureCode::ALL.iter().find(|known| known.as_str() == code);
+        let message = format!("render {id}: {message} [{code}]");
+        return Err(match ours.map(|code| code.owner()) {
+            Some(hyperfarm_proto::failure::Owner::System) => CliError::system(message),
+            _ => CliError::user(message),
+        });
+    }
+    let video =
+        detail.video_url.ok_or_else(|| CliError::system(format!("render {id} is complete and has no video_url")))?;
+    let bytes = farm.download(&video, &output).await?;
+    let target = output.target().display().to_string();
+    output.publish()?;
+    let (frames, seconds) = (detail.progress.frames_total, started.elapsed().as_secs_f64());
+    if args.json {
+        let result = json!({
+            "render_id": id, "output": target, "frames": frames, "bytes": bytes, "seconds": seconds,
+            "frames_per_second": frames as f64 / seconds.max(1e-9),
+        });
+        roles::print_line(&result.to_string());
+    } else {
+        eprintln!("{target}\n  render {id} on {url}: {frames} frames, {bytes} bytes, {seconds:.1} s");
+    }
+    Ok(())
+}
+
+impl Farm {
+    fn route(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}/v3/hyperframes/renders{path}"));
+        url
+    }
+
+    fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.key {
+            Some(key) => request.header("x-api-key", key),
+            None => request,
+        }
+    }
+
+    async fn create(&self, spec: &RenderSpec, project: &[u8]) -> Result<String, CliError> {
+        let mut body = serde_json::to_value(spec).map_err(|error| CliError::system(error.to_string()))?;
+        if let Value::Object(fields) = &mut body {
+            fields.retain(|_, value| !value.is_null());
+            if let Some(fps) = spec.fps {
+                fields.insert("fps".to_owned(), if fps.den() == 1 { json!(fps.num()) } else { json!(fps.to_string()) });
+            }
+            if let Some(variables) = &spec.variables {
+                let variables = serde_json::from_str(variables).unwrap_or(Value::Null);
+                fields.insert("variables".to_owned(), variables);
+            }
+            let data = base64::engine::general_purpose::STANDARD.encode(project);
+            let project = json!({"type": "base64", "media_type": "application/zip", "data": data});
+            fields.insert("project".to_owned(), project);
+        }
+        let request = self.with_key(self.client.post(self.route("")).json(&body));
+        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let data = self.data(answer).await?;
+        data["render_id"]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| CliError::system("the farm answered without a render_id"))
+    }
+
+    async fn follow(&self, id: &str, bar: &mut Bar) -> Result<Detail, CliError> {
+        let mut failed = 0;
+        loop {
+            let request =
+                self.with_key(self.client.get(self.route(&format!("/{id}"))).timeout(Duration::from_secs(30)));
+            match request.send().await {
+                Ok(answer) if !answer.status().is_server_error() => {
+                    failed = 0;
+                    let detail: Detail = serde_json::from_value(self.data(answer).await?)
+                        .map_err(|error| CliError::system(format!("the farm's answer is not understood: {error}")))?;
+                    if detail.status == "completed" || detail.status == "failed" {
+                        return Ok(detail);
+                    }
+                    bar.show(&Progress {
+                        stage: detail.progress.stage.clone(),
+                        done: detail.progress.frames_done,
+                        total: detail.progress.frames_total,
+                        eta: detail
+                            .progress
+                            .eta_seconds
+                            .filter(|eta| eta.is_finite() && *eta >= 0.0)
+                            .map(Duration::from_secs_f64),
+                    });
+                }
+                outcome => {
+                    failed += 1;
+                    if failed > FAILED_POLLS {
+                        let why = match outcome {
+                            Ok(answer) => answer.status().to_string(),
+                            Err(error) => error.to_string(),
+                        };
+                        return Err(CliError::system(format!(
+                            "{} does not answer any more ({why}); render {id} may still be going on there",
+                            self.url
+                        )));
+                    }
+                }
+            }
+            tokio::time::sleep(POLL_EVERY).await;
+        }
+    }
+
+    async fn cancel(&self, id: &str) {
+        let request = self.with_key(self.client.post(self.route(&format!("/{id}/cancel"))));
+        if let Err(error) = request.timeout(Duration::from_secs(10)).send().await {
+            tracing::warn!(%error, render = id, "the render could not be cancelled");
+        }
+    }
+
+    async fn download(&self, url: &Url, output: &Output) -> Result<u64, CliError> {
+        let broken =
+            |error: &dyn std::fmt::Display| CliError::system(format!("the video cannot be downloaded: {error}"));
+        let mut answer = self.client.get(url.clone()).send().await.map_err(|error| broken(&error))?;
+        if !answer.status().is_success() {
+            return Err(broken(&answer.status()));
+        }
+        let expected = answer.content_length();
+        let mut file = tokio::fs::File::create(output.partial()).await.map_err(|error| broken(&error))?;
+        let mut bytes = 0;
+        while let Some(piece) = answer.chunk().await.map_err(|error| broken(&error))? {
+            bytes += piece.len() as u64;
+            file.write_all(&piece).await.map_err(|error| broken(&error))?;
+        }
+        file.flush().await.map_err(|error| broken(&error))?;
+        match expected {
+            Some(expected) if expected != bytes => Err(broken(&format!("{bytes} of {expected} bytes came"))),
+            _ => Ok(bytes),
+        }
+    }
+
+    /// The `data` of an answer, or its error as the farm said it.
+    async fn data(&self, answer: Response) -> Result<Value, CliError> {
+        let status = answer.status();
+        let body: Value = answer.json().await.map_err(|error| {
+            CliError::system(format!("{} answered {status} and no JSON: {error}; is it a hyperfarm?", self.url))
+        })?;
+        if status.is_success() {
+            return Ok(body["data"].clone());
+        }
+        let message = body["error"]["message"].as_str().unwrap_or("no reason given");
+        let param = body["error"]["param"].as_str().map(|param| format!(" ({param})")).unwrap_or_default();
+        let hint = match status {
+            StatusCode::UNAUTHORIZED => "; set HYPERFARM_API_KEY",
+            StatusCode::PAYLOAD_TOO_LARGE => "; a project of this size has to be rendered on this machine for now",
+            _ => "",
+        };
+        let message = format!("{} says {status}: {message}{param}{hint}", self.url);
+        Err(if status.is_server_error() { CliError::system(message) } else { CliError::user(message) })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> CliError {
+        CliError::system(format!(
+            "the farm at {} cannot be reached: {error}; check --farm and that the coordinator runs",
+            self.url
+        ))
+    }
+}

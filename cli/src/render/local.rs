@@ -1,0 +1,158 @@
+//! Embedded: every role in this process, over a folder that is removed at the end.
+
+use std::time::{Duration, Instant};
+
+use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::drain::Drain;
+use hyperfarm_coordinator::{Coordinator, CoordinatorConfig, IntakeError, RenderProgress, Stage};
+use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::keys;
+use hyperfarm_proto::record::{Manifest, Outcome};
+use hyperfarm_proto::spec::RenderSpec;
+use tokio::sync::watch;
+
+use super::output::Output;
+use super::progress::{Bar, Progress};
+use super::summary::Summary;
+use crate::args::RenderArgs;
+use crate::exit::CliError;
+use crate::machine;
+use crate::roles::{self, Node};
+
+/// Renders on this machine.
+pub async fn run(args: &RenderArgs, spec: RenderSpec, project: Vec<u8>, output: Output) -> Result<(), CliError> {
+    let started = Instant::now();
+    let folder = tempfile::Builder::new().prefix("hyperfarm-render-").tempdir().map_err(|error| {
+        CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", std::env::temp_dir().display()))
+    })?;
+    let backplane =
+        Backplane::in_process(&folder.path().join("storage")).map_err(|error| CliError::system(error.to_string()))?;
+    let drain = Drain::new();
+    drain.on_signals(|| {}).map_err(|error| CliError::system(format!("signals cannot be caught: {error}")))?;
+    let mut bar = Bar::new(args.json);
+    let slots = args.slots.unwrap_or_else(machine::default_slots);
+    let roles_drain = Drain::new();
+    let node = Node::embedded(&backplane, slots, folder.path(), &roles_drain).await?;
+    let coordinator = Coordinator::start(backplane.clone(), CoordinatorConfig::default(), roles_drain.clone());
+
+    let rendering = async {
+        let render = coordinator.submit(project.into(), spec).await.map_err(refused)?;
+        let mut progress = coordinator.watch(&render).await.map_err(|error| CliError::system(error.to_string()))?;
+        let mut walls = Walls::default();
+        let outcome = follow(&mut progress, &mut bar, &mut walls).await?;
+        walls.end();
+        finish(&backplane, &render, outcome, args, &output).await.map(|manifest| (manifest, walls))
+    };
+    let result = tokio::select! {
+        result = rendering => result,
+        () = drain.started() => Err(CliError::interrupted()),
+    };
+    bar.finish();
+    // Whatever the outcome: browsers end, then the folder goes.
+    roles_drain.start();
+    let stopped = tokio::time::timeout(Duration::from_secs(30), async {
+        node.join().await;
+        coordinator.join().await;
+    });
+    if stopped.await.is_err() {
+        tracing::warn!("the roles did not stop within 30 s");
+    }
+    drop(folder);
+    let (manifest, walls) = result?;
+    let summary = Summary::new(output.target(), &manifest, &walls.done, started.elapsed());
+    output.publish()?;
+    report(args, &summary)
+}
+
+/// Wall-clock time of each stage.
+#[derive(Default)]
+struct Walls {
+    done: Vec<(String, Duration)>,
+    current: Option<(String, Instant)>,
+}
+
+impl Walls {
+    fn enter(&mut self, stage: &str) {
+        if self.current.as_ref().is_some_and(|(name, _)| name == stage) {
+            return;
+        }
+        self.end();
+        self.current = Some((stage.to_owned(), Instant::now()));
+    }
+
+    fn end(&mut self) {
+        if let Some((name, since)) = self.current.take() {
+            self.done.push((name, since.elapsed()));
+        }
+    }
+}
+
+fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Queued | Stage::Plan => "plan",
+        Stage::Capture => "capture",
+        Stage::Stitch => "stitch",
+        Stage::Done => "done",
+    }
+}
+
+async fn follow(
+    progress: &mut watch::Receiver<RenderProgress>,
+    bar: &mut Bar,
+    walls: &mut Walls,
+) -> Result<Outcome, CliError> {
+    loop {
+        let now = progress.borrow_and_update().clone();
+        let stage = stage_name(now.stage);
+        walls.enter(stage);
+        bar.show(&Progress { stage: stage.to_owned(), done: now.frames_done, total: now.frames_total, eta: now.eta });
+        if let Some(end) = now.end {
+            return Ok(end.outcome.clone());
+        }
+        progress.changed().await.map_err(|_| CliError::system("the coordinator ended before the render"))?;
+    }
+}
+
+fn refused(error: IntakeError) -> CliError {
+    match error {
+        IntakeError::Project(_) | IntakeError::Invalid { .. } => CliError::user(error.to_string()),
+        other => CliError::system(other.to_string()),
+    }
+}
+
+async fn finish(
+    backplane: &Backplane,
+    render: &RenderId,
+    outcome: Outcome,
+    args: &RenderArgs,
+    output: &Output,
+) -> Result<Manifest, CliError> {
+    let made = match outcome {
+        Outcome::Completed { output, .. } => output,
+        Outcome::Failed { failure, history } => {
+            for attempt in history.iter().rev().skip(1) {
+                tracing::error!(attempt = attempt.attempt, worker = attempt.worker, failure = %attempt.failure, "earlier attempt");
+            }
+            return Err(failure.into());
+        }
+    };
+    let storage = |error: hyperfarm_backplane::objects::ObjectsError| CliError::system(error.to_string());
+    backplane.objects.get_file(&made.key, output.partial()).await.map_err(storage)?;
+    let manifest: Manifest = backplane.objects.get_json(&keys::manifest(render)).await.map_err(storage)?;
+    if let Some(path) = &args.manifest {
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|error| CliError::system(error.to_string()))?;
+        std::fs::write(path, text)
+            .map_err(|error| CliError::user(format!("--manifest {}: {error}", path.display())))?;
+    }
+    Ok(manifest)
+}
+
+fn report(args: &RenderArgs, summary: &Summary) -> Result<(), CliError> {
+    if args.json {
+        let text = serde_json::to_string_pretty(summary).map_err(|error| CliError::system(error.to_string()))?;
+        roles::print_line(&text);
+    } else {
+        summary.print();
+    }
+    Ok(())
+}

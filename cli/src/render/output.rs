@@ -1,0 +1,77 @@
+//! The output file: claimed before the work, complete or absent after it.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempPath;
+
+use crate::exit::CliError;
+
+/// A place to write to. The bytes go to a hidden file beside it, which takes its name at the end; dropped before, it is removed.
+pub struct Output {
+    target: PathBuf,
+    partial: TempPath,
+}
+
+impl Output {
+    /// Makes sure that the file can be written, before any time is spent on it.
+    pub fn claim(target: &Path) -> Result<Self, CliError> {
+        if target.is_dir() {
+            return Err(CliError::user(format!("--output {} is a folder; name a file", target.display())));
+        }
+        let folder = match target.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let partial =
+            tempfile::Builder::new().prefix(".hyperfarm-").suffix(".partial").tempfile_in(folder).map_err(|error| {
+                CliError::user(format!(
+                    "--output {} cannot be written: {error}; choose a folder that exists and is yours",
+                    target.display()
+                ))
+            })?;
+        Ok(Self { target: target.to_owned(), partial: partial.into_temp_path() })
+    }
+
+    /// Where to write meanwhile.
+    pub fn partial(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Where it will be.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Gives the complete file its name.
+    pub fn publish(self) -> Result<(), CliError> {
+        use std::os::unix::fs::PermissionsExt;
+        // Temporary files are private; an output has the rights that any new file has.
+        let readable = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(&self.partial, readable)
+            .and_then(|()| self.partial.persist(&self.target).map_err(|error| error.error))
+            .map_err(|error| CliError::system(format!("{}: {error}", self.target.display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unwritable_place_is_named_at_once() {
+        let error = Output::claim(Path::new("/nonexistent/folder/x.mp4")).err().unwrap();
+        assert_eq!(error.code, 1);
+        assert!(error.message.contains("/nonexistent/folder/x.mp4"), "{}", error.message);
+    }
+
+    #[test]
+    fn nothing_stays_of_an_output_that_was_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Output::claim(&folder.path().join("x.mp4")).unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let output = Output::claim(&folder.path().join("x.mp4")).unwrap();
+        std::fs::write(output.partial(), b"video").unwrap();
+        output.publish().unwrap();
+        assert_eq!(std::fs::read(folder.path().join("x.mp4")).unwrap(), b"video");
+    }
+}

@@ -1,0 +1,93 @@
+//! What the person sees while it renders: a bar on a terminal, nothing elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How far a render is, from whichever side it is watched.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Progress {
+    /// Stage in one word.
+    pub stage: String,
+    /// Frames done.
+    pub done: u64,
+    /// Frames in all; 0 while unknown.
+    pub total: u64,
+    /// Until the end.
+    pub eta: Option<Duration>,
+}
+
+/// The bar.
+pub struct Bar {
+    bar: ProgressBar,
+    capture_began: Option<(Instant, u64)>,
+}
+
+impl Bar {
+    /// A bar on standard error, if that is a terminal.
+    pub fn new(quiet: bool) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if std::io::stderr().is_terminal() && !quiet {
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        }
+        bar.set_style(style("{spinner} {prefix:8} {elapsed_precise}"));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self { bar, capture_began: None }
+    }
+
+    /// Shows `progress`.
+    pub fn show(&mut self, progress: &Progress) {
+        self.bar.set_prefix(progress.stage.clone());
+        if progress.total == 0 {
+            return;
+        }
+        if self.bar.length() != Some(progress.total) {
+            self.bar.set_length(progress.total);
+            self.bar.set_style(style("{prefix:8} {bar:32} {pos}/{len} frames  {msg}"));
+        }
+        self.bar.set_position(progress.done);
+        let (began, first) = *self.capture_began.get_or_insert((Instant::now(), progress.done));
+        let seconds = began.elapsed().as_secs_f64();
+        let pace = if seconds > 0.5 { (progress.done - first.min(progress.done)) as f64 / seconds } else { 0.0 };
+        let eta = progress.eta.map(|eta| format!("  {} left", human(eta))).unwrap_or_default();
+        self.bar.set_message(format!("{pace:.1} frames/s{eta}"));
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// A duration as people say it.
+pub fn human(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..=59 => format!("{seconds} s"),
+        60..=3599 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!(human(Duration::from_secs(59)), "59 s");
+        assert_eq!(human(Duration::from_secs(61)), "1 min 01 s");
+        assert_eq!(human(Duration::from_secs(7260)), "2 h 01 min");
+    }
+}

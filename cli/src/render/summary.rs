@@ -1,0 +1,127 @@
+//! What was made, and where the time went.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use hyperfarm_proto::plan::Warning;
+use hyperfarm_proto::record::Manifest;
+use serde::Serialize;
+
+/// The result of a render, as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// The file.
+    pub output: String,
+    /// Container.
+    pub format: String,
+    /// Frames in it.
+    pub frames: u64,
+    /// Seconds it lasts.
+    pub duration: f64,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Frames a second, as an integer or a fraction.
+    pub fps: String,
+    /// Whether it has sound.
+    pub has_audio: bool,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Wall-clock seconds of the whole render.
+    pub seconds: f64,
+    /// Frames of output a wall-clock second.
+    pub frames_per_second: f64,
+    /// Chunks.
+    pub chunks: usize,
+    /// Seconds by stage: wall-clock for plan, capture and stitch; summed over slots for what chunks did.
+    pub stages: BTreeMap<String, f64>,
+    /// What the person should know.
+    pub warnings: Vec<Warning>,
+}
+
+impl Summary {
+    /// From a manifest and the wall-clock times of the stages.
+    pub fn new(output: &Path, manifest: &Manifest, walls: &[(String, Duration)], total: Duration) -> Self {
+        let mut stages: BTreeMap<String, f64> = BTreeMap::new();
+        for (stage, wall) in walls {
+            *stages.entry(stage.clone()).or_default() += wall.as_secs_f64();
+        }
+        for segment in &manifest.segments {
+            let timings = &segment.timings;
+            for (name, millis) in [
+                ("chunk_start", timings.start_ms),
+                ("chunk_seek", timings.seek_ms),
+                ("chunk_draw", timings.draw_ms),
+                ("chunk_read", timings.read_ms),
+                ("chunk_encode_wait", timings.encode_ms),
+                ("chunk_commit", timings.commit_ms),
+            ] {
+                *stages.entry(name.to_owned()).or_default() += millis / 1000.0;
+            }
+        }
+        let made = &manifest.output;
+        Self {
+            output: output.display().to_string(),
+            format: made.format.to_string(),
+            frames: made.frames,
+            duration: made.frame_rate.seconds_of(made.frames),
+            width: made.size.width,
+            height: made.size.height,
+            fps: made.frame_rate.to_string(),
+            has_audio: made.has_audio,
+            bytes: made.bytes,
+            sha256: made.hash.to_string(),
+            seconds: total.as_secs_f64(),
+            frames_per_second: made.frames as f64 / total.as_secs_f64().max(1e-9),
+            chunks: manifest.segments.len(),
+            stages,
+            warnings: manifest.warnings.clone(),
+        }
+    }
+
+    /// For a person, on standard error.
+    pub fn print(&self) {
+        for warning in &self.warnings {
+            eprintln!("warning: {} [{}]", warning.message, warning.code);
+        }
+        let sound = if self.has_audio { "with sound" } else { "silent" };
+        eprintln!("{}", self.output);
+        eprintln!(
+            "  {}x{}, {} frames at {} fps, {:.3} s, {sound}, {}",
+            self.width,
+            self.height,
+            self.frames,
+            self.fps,
+            self.duration,
+            size(self.bytes)
+        );
+        eprintln!(
+            "  rendered in {:.1} s: {:.1} frames/s in {} chunks",
+            self.seconds, self.frames_per_second, self.chunks
+        );
+        let stage = |name: &str| self.stages.get(name).copied().unwrap_or_default();
+        eprintln!("  plan {:.1} s, capture {:.1} s, stitch {:.1} s", stage("plan"), stage("capture"), stage("stitch"));
+        eprintln!(
+            "  in chunks: start {:.1} s, seek {:.1} s, draw {:.1} s, decode {:.1} s, wait for encoder {:.1} s, store {:.1} s",
+            stage("chunk_start"),
+            stage("chunk_seek"),
+            stage("chunk_draw"),
+            stage("chunk_read"),
+            stage("chunk_encode_wait"),
+            stage("chunk_commit")
+        );
+    }
+}
+
+/// Bytes as people say them.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..=999_999 => format!("{:.0} kB", bytes as f64 / 1e3),
+        1_000_000..=999_999_999 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}

@@ -1,0 +1,205 @@
+//! The roles of the farm as processes.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::config::Config;
+use hyperfarm_backplane::drain::Drain;
+use hyperfarm_backplane::runner::RunnerConfig;
+use hyperfarm_coordinator::api::{Access, ApiConfig};
+use hyperfarm_coordinator::{Coordinator, CoordinatorConfig};
+use hyperfarm_proto::id::Pool;
+use hyperfarm_stitcher::{Stitcher, StitcherConfig};
+use hyperfarm_worker::chrome::ChromeConfig;
+use hyperfarm_worker::{Worker, WorkerConfig};
+use tokio::net::TcpListener;
+
+use crate::args::{ListenArgs, StitcherArgs, UpArgs, WorkerArgs};
+use crate::exit::CliError;
+use crate::machine;
+
+/// One line on standard output, which is for results only.
+pub fn print_line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    // A reader that has gone away has seen enough.
+    let _ = writeln!(out, "{text}");
+    let _ = out.flush();
+}
+
+/// A worker and a stitcher in this process.
+pub struct Node {
+    worker: Worker,
+    stitcher: Stitcher,
+}
+
+impl Node {
+    /// Starts both over `backplane`, with everything they write below `work_dir`.
+    pub async fn embedded(
+        backplane: &Backplane,
+        slots: NonZeroU32,
+        work_dir: &Path,
+        drain: &Drain,
+    ) -> Result<Self, CliError> {
+        let worker = start_worker(backplane, slots, Pool::default(), work_dir, drain).await?;
+        let stitcher = start_stitcher(backplane, NonZeroU32::MIN, work_dir, drain)?;
+        Ok(Self { worker, stitcher })
+    }
+
+    /// Waits until both have stopped.
+    pub async fn join(self) {
+        self.worker.join().await;
+        self.stitcher.join().await;
+    }
+}
+
+async fn start_worker(
+    backplane: &Backplane,
+    slots: NonZeroU32,
+    pool: Pool,
+    work_dir: &Path,
+    drain: &Drain,
+) -> Result<Worker, CliError> {
+    let config = WorkerConfig {
+        id: machine::node_id("worker"),
+        pool,
+        slots: slots.get(),
+        chrome: ChromeConfig::from_env(&|name| std::env::var(name).ok())?,
+        work_dir: work_dir.to_owned(),
+        runner: RunnerConfig::default(),
+    };
+    Ok(Worker::start(backplane.clone(), config, drain.clone()).await?)
+}
+
+fn start_stitcher(
+    backplane: &Backplane,
+    slots: NonZeroU32,
+    work_dir: &Path,
+    drain: &Drain,
+) -> Result<Stitcher, CliError> {
+    let config = StitcherConfig { slots: slots.get(), ..StitcherConfig::new(machine::node_id("stitcher"), work_dir) };
+    Ok(Stitcher::start(backplane.clone(), config, drain.clone()))
+}
+
+fn config() -> Result<Config, CliError> {
+    Config::from_env().map_err(|error| CliError::user(error.to_string()))
+}
+
+async fn connect(config: &Config) -> Result<Backplane, CliError> {
+    Backplane::connect(config).await.map_err(|error| CliError::system(error.to_string()))
+}
+
+async fn cluster() -> Result<(Config, Backplane), CliError> {
+    let config = config()?;
+    if config.cluster.is_none() {
+        return Err(CliError::user(
+            "a role of its own needs a cluster: set HYPERFARM_AMQP_URL, HYPERFARM_REDIS_URL and HYPERFARM_STORAGE_URL, or run \
+             every role in one process with `hyperfarm up`",
+        ));
+    }
+    let backplane = connect(&config).await?;
+    Ok((config, backplane))
+}
+
+/// The drain of a process: the first signal starts it, the second ends the process.
+fn drain() -> Result<Drain, CliError> {
+    let drain = Drain::new();
+    drain.on_signals(|| {}).map_err(|error| CliError::system(format!("signals cannot be caught: {error}")))?;
+    Ok(drain)
+}
+
+/// `hyperfarm up`.
+pub async fn up(args: UpArgs) -> Result<(), CliError> {
+    let config = config()?;
+    let backplane = connect(&config).await?;
+    let drain = drain()?;
+    let slots = args.slots.or(config.slots).unwrap_or_else(machine::default_slots);
+    let node = Node::embedded(&backplane, slots, &std::env::temp_dir(), &drain).await?;
+    let in_process = config.cluster.is_none();
+    serve(&backplane, &args.listen, in_process, &drain).await?;
+    node.join().await;
+    Ok(())
+}
+
+/// `hyperfarm coordinator`.
+pub async fn coordinator(args: ListenArgs) -> Result<(), CliError> {
+    let (_, backplane) = cluster().await?;
+    let drain = drain()?;
+    serve(&backplane, &args, false, &drain).await
+}
+
+/// `hyperfarm worker`.
+pub async fn worker(args: WorkerArgs) -> Result<(), CliError> {
+    let (config, backplane) = cluster().await?;
+    let drain = drain()?;
+    let slots = args.slots.or(config.slots).unwrap_or_else(machine::default_slots);
+    let pool = args.pool.unwrap_or(config.pool);
+    let worker = start_worker(&backplane, slots, pool, &std::env::temp_dir(), &drain).await?;
+    worker.join().await;
+    backplane.broker.close().await;
+    Ok(())
+}
+
+/// `hyperfarm stitcher`.
+pub async fn stitcher(args: StitcherArgs) -> Result<(), CliError> {
+    let (_, backplane) = cluster().await?;
+    let drain = drain()?;
+    start_stitcher(&backplane, args.slots, &std::env::temp_dir(), &drain)?.join().await;
+    backplane.broker.close().await;
+    Ok(())
+}
+
+/// Runs a coordinator and its API until the drain starts.
+async fn serve(backplane: &Backplane, args: &ListenArgs, in_process: bool, drain: &Drain) -> Result<(), CliError> {
+    let access = access(args, in_process, std::env::var("HYPERFARM_API_KEYS").ok().as_deref())?;
+    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
+        CliError::system(format!("{} cannot be listened on: {error}; choose another with --listen", args.listen))
+    })?;
+    let address = listener.local_addr().map_err(|error| CliError::system(error.to_string()))?;
+    let coordinator = Coordinator::start(backplane.clone(), CoordinatorConfig::default(), drain.clone());
+    let router = coordinator.router(ApiConfig { access, public_url: args.public_url.clone(), ..ApiConfig::default() });
+    tracing::info!(%address, "the API listens");
+    // Scripts that asked for port 0 read the port here.
+    print_line(&format!("hyperfarm listens on http://{address}"));
+    let serving = axum::serve(listener, router).with_graceful_shutdown(drain.started());
+    serving.await.map_err(|error| CliError::system(format!("the API ended: {error}")))?;
+    coordinator.join().await;
+    Ok(())
+}
+
+/// Who may call: on loopback and in one process everybody, elsewhere who has a key.
+fn access(args: &ListenArgs, in_process: bool, keys: Option<&str>) -> Result<Access, CliError> {
+    let keys: HashSet<&str> =
+        keys.unwrap_or_default().split(',').map(str::trim).filter(|key| !key.is_empty()).collect();
+    if !keys.is_empty() {
+        return Ok(Access::keys(keys));
+    }
+    if in_process && args.listen.ip().is_loopback() {
+        return Ok(Access::Open);
+    }
+    Err(CliError::user(
+        "without keys the API is open only on loopback and in one process: set HYPERFARM_API_KEYS to one or more keys, separated by \
+         commas (make one with: echo hf_$(openssl rand -hex 16))",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(address: &str) -> ListenArgs {
+        ListenArgs { listen: address.parse().unwrap(), public_url: None }
+    }
+
+    #[test]
+    fn only_loopback_in_one_process_is_open() {
+        assert!(matches!(access(&listen("127.0.0.1:0"), true, None), Ok(Access::Open)));
+        assert!(access(&listen("0.0.0.0:0"), true, None).is_err());
+        assert!(access(&listen("127.0.0.1:0"), false, Some(" ,")).is_err());
+        assert!(
+            matches!(access(&listen("0.0.0.0:0"), false, Some("hf_a,hf_b")), Ok(Access::Keys(keys)) if keys.len() == 2)
+        );
+    }
+}

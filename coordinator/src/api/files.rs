@@ -1,0 +1,161 @@
+//! Downloads through signed URLs, for storage that has none of its own.
+//!
+//! No key is needed: the signature is the right. `Content-Length` is exact, nothing is compressed, one range is served.
+
+use std::ops::Range;
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::keys;
+
+use super::Api;
+use super::error::{ApiError, Code};
+use crate::store;
+
+/// `GET /files/{key}?expires&signature`, and `HEAD`.
+pub(super) async fn download(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    check(&api, &key, query.as_deref().unwrap_or_default()).await?;
+    let objects = &api.coordinator.backplane().objects;
+    let missing = || ApiError::new(Code::ResourceNotFound, "there is no such file any more");
+    if let Some(render) = render_of(&key)
+        && store::is_deleted(objects, &render).await.map_err(|error| ApiError::internal(&error))?
+    {
+        return Err(missing());
+    }
+    let total = match objects.head(&key).await {
+        Ok(meta) => meta.bytes,
+        Err(error) if error.is_not_found() => return Err(missing()),
+        Err(error) => return Err(ApiError::internal(&error)),
+    };
+    // Without a validator to compare there is nothing an `If-Range` could agree with.
+    let asked = headers.get(RANGE).filter(|_| !headers.contains_key(IF_RANGE)).and_then(|value| value.to_str().ok());
+    let range = match asked.map_or(Asked::Whole, |asked| parse_range(asked, total)) {
+        Asked::Whole => None,
+        Asked::Part(range) => Some(range),
+        Asked::Outside => {
+            let error = ApiError::new(Code::RangeInvalid, format!("the file has {total} bytes")).of("Range");
+            return Ok(([(CONTENT_RANGE, format!("bytes */{total}"))], error).into_response());
+        }
+    };
+    let length = range.as_ref().map_or(total, |range| range.end - range.start);
+    let (_, stream) = objects.stream(&key, range.clone()).await.map_err(|error| ApiError::internal(&error))?;
+    let mut response = Response::new(Body::from_stream(stream));
+    let answer = response.headers_mut();
+    answer.insert(CONTENT_LENGTH, length.into());
+    answer.insert(ACCEPT_RANGES, header("bytes"));
+    answer.insert(CONTENT_TYPE, header(media_type(&key)));
+    // A page of a stranger's project never comes from here, and nothing is to be taken for one.
+    answer.insert(X_CONTENT_TYPE_OPTIONS, header("nosniff"));
+    answer.insert(CACHE_CONTROL, header("private, no-transform"));
+    if let Some(range) = range {
+        let value = format!("bytes {}-{}/{total}", range.start, range.end - 1);
+        if let Ok(value) = value.parse() {
+            answer.insert(CONTENT_RANGE, value);
+        }
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    Ok(response)
+}
+
+fn header(value: &'static str) -> axum::http::HeaderValue {
+    axum::http::HeaderValue::from_static(value)
+}
+
+async fn check(api: &Api, key: &str, query: &str) -> Result<(), ApiError> {
+    let value = |name: &str| {
+        url::form_urlencoded::parse(query.as_bytes())
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.into_owned())
+    };
+    let refused = || {
+        let message = "the download URL is not this farm's, or has run out; ask for the render again to get a new one";
+        ApiError::new(Code::Forbidden, message)
+    };
+    let expires = value("expires").and_then(|text| text.parse().ok()).ok_or_else(refused)?;
+    let signature = value("signature").ok_or_else(refused)?;
+    match api.links.is_good(key, expires, &signature).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(refused()),
+        Err(error) => Err(ApiError::internal(&error)),
+    }
+}
+
+fn render_of(key: &str) -> Option<RenderId> {
+    key.strip_prefix(keys::RENDERS)?.strip_prefix('/')?.split('/').next()?.parse().ok()
+}
+
+fn media_type(key: &str) -> &'static str {
+    match key.rsplit('.').next() {
+        Some("mp4") => "video/mp4",
+        Some("webm") => "video/webm",
+        Some("mov") => "video/quicktime",
+        Some("jpg") => "image/jpeg",
+        _ => "application/octet-stream",
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Whole,
+    Part(Range<u64>),
+    Outside,
+}
+
+/// What a `Range` header asks of `total` bytes. What is not understood, or asks for several parts, is answered with the whole.
+fn parse_range(value: &str, total: u64) -> Asked {
+    let Some(part) = value.trim().strip_prefix("bytes=").filter(|part| !part.contains(',')) else {
+        return Asked::Whole;
+    };
+    let Some((first, last)) = part.trim().split_once('-') else { return Asked::Whole };
+    let (first, last) = (first.trim(), last.trim());
+    let range = match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(total),
+        (Ok(first), Err(_)) if last.is_empty() => first..total,
+        (Err(_), Ok(count)) if first.is_empty() => total.saturating_sub(count)..total,
+        _ => return Asked::Whole,
+    };
+    if range.start < range.end { Asked::Part(range) } else { Asked::Outside }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_as_clients_write_them() {
+        for (value, expected) in [
+            ("bytes=0-0", Asked::Part(0..1)),
+            ("bytes=0-", Asked::Part(0..10)),
+            ("bytes=3-5", Asked::Part(3..6)),
+            ("bytes=3-500", Asked::Part(3..10)),
+            ("bytes=-4", Asked::Part(6..10)),
+            ("bytes=-40", Asked::Part(0..10)),
+            ("bytes=10-", Asked::Outside),
+            ("bytes=-0", Asked::Outside),
+            ("bytes=5-3", Asked::Whole),
+            ("bytes=0-1,3-4", Asked::Whole),
+            ("lines=0-1", Asked::Whole),
+            ("bytes=x-y", Asked::Whole),
+        ] {
+            assert_eq!(parse_range(value, 10), expected, "{value}");
+        }
+        assert_eq!(parse_range("bytes=0-", 0), Asked::Outside);
+    }
+
+    #[test]
+    fn keys_tell_their_render() {
+        assert_eq!(render_of("renders/r1/output.mp4").unwrap().as_str(), "r1");
+        assert_eq!(render_of("farm/link-secret"), None);
+    }
+}

@@ -1,0 +1,149 @@
+//! Absolute, signed URLs.
+//!
+//! Storage that signs for itself (S3, GCS, Azure) does. For a local folder the coordinator signs: HMAC-SHA256 over the key and the
+//! moment it runs out, with a secret that is made once and kept in storage, so that restarts and several coordinators agree.
+
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use axum::http::header::HOST;
+use bytes::Bytes;
+use hmac::{Hmac, Mac};
+use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
+use sha2::Sha256;
+use tokio::sync::OnceCell;
+use url::Url;
+
+use super::ApiConfig;
+use crate::error::IntakeError;
+use crate::store::now_ms;
+
+/// Where the secret is kept. No route gives it out: only signed keys are served, and only outputs are signed.
+const SECRET_KEY: &str = "farm/link-secret";
+
+/// Signs and checks download URLs.
+pub struct Links {
+    objects: Objects,
+    valid: Duration,
+    secret: OnceCell<Bytes>,
+}
+
+/// Why a URL cannot be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Storage did not sign, or did not give the secret.
+    #[error(transparent)]
+    Storage(#[from] ObjectsError),
+    /// No secret could be made.
+    #[error(transparent)]
+    Random(#[from] IntakeError),
+    /// The base is no base.
+    #[error("`{0}` cannot be the start of a URL")]
+    Base(String),
+}
+
+impl Links {
+    /// Links into `objects` that are good for `valid`.
+    pub fn new(objects: Objects, valid: Duration) -> Self {
+        Self { objects, valid, secret: OnceCell::new() }
+    }
+
+    /// A URL with which anybody can download `key`, starting with `base` where the farm itself serves it.
+    pub async fn sign(&self, key: &str, base: &Url) -> Result<Url, LinkError> {
+        if let Some(url) = self.objects.sign_get(key, self.valid).await? {
+            return Ok(url);
+        }
+        // Whole hours, so that a client that polls sees one URL and not a new one each second.
+        let hour = 3600;
+        let expires = (now_ms() / 1000 + self.valid.as_secs()).div_ceil(hour) * hour;
+        let mut url = base.clone();
+        url.path_segments_mut()
+            .map_err(|()| LinkError::Base(base.to_string()))?
+            .pop_if_empty()
+            .push("files")
+            .extend(key.split('/'));
+        let signature = hex::encode(self.mac(key, expires).await?.finalize().into_bytes());
+        url.query_pairs_mut().append_pair("expires", &expires.to_string()).append_pair("signature", &signature);
+        Ok(url)
+    }
+
+    /// Whether `signature` was given for `key` until `expires`, and that moment is to come.
+    pub async fn is_good(&self, key: &str, expires: u64, signature: &str) -> Result<bool, LinkError> {
+        let Ok(signature) = hex::decode(signature) else { return Ok(false) };
+        // In constant time.
+        let is_ours = self.mac(key, expires).await?.verify_slice(&signature).is_ok();
+        Ok(is_ours && now_ms() / 1000 < expires)
+    }
+
+    async fn mac(&self, key: &str, expires: u64) -> Result<Hmac<Sha256>, LinkError> {
+        let secret = self.secret.get_or_try_init(|| self.load()).await?;
+        let mut mac = Hmac::new_from_slice(secret).map_err(|error| LinkError::Base(error.to_string()))?;
+        mac.update(format!("GET\n{key}\n{expires}").as_bytes());
+        Ok(mac)
+    }
+
+    async fn load(&self) -> Result<Bytes, LinkError> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(IntakeError::Random)?;
+        let secret = Bytes::from(hex::encode(secret));
+        match self.objects.create(SECRET_KEY, secret.clone()).await? {
+            Created::Yes => Ok(secret),
+            Created::Existed => Ok(self.objects.get(SECRET_KEY).await?),
+        }
+    }
+}
+
+/// Where the client reaches the farm: the configured URL, else the host it has asked.
+pub(super) fn base(config: &ApiConfig, headers: &HeaderMap) -> Option<Url> {
+    if let Some(url) = &config.public_url {
+        return Some(url.clone());
+    }
+    let host = headers.get(HOST)?.to_str().ok()?;
+    let is_https = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    Url::parse(&format!("{}://{host}/", if is_https { "https" } else { "http" })).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signed(url: &Url) -> (u64, String) {
+        let pairs: std::collections::HashMap<_, _> = url.query_pairs().into_owned().collect();
+        (pairs["expires"].parse().unwrap(), pairs["signature"].clone())
+    }
+
+    #[tokio::test]
+    async fn a_link_is_good_for_its_key_and_its_time_at_every_coordinator() {
+        let objects = Objects::memory();
+        let base = Url::parse("https://farm.example/under/").unwrap();
+        let url =
+            Links::new(objects.clone(), Duration::from_secs(60)).sign("renders/r1/output.mp4", &base).await.unwrap();
+        assert!(url.as_str().starts_with("https://farm.example/under/files/renders/r1/output.mp4?expires="), "{url}");
+        let (expires, signature) = signed(&url);
+        let other = Links::new(objects, Duration::from_secs(60));
+        assert!(other.is_good("renders/r1/output.mp4", expires, &signature).await.unwrap());
+        assert!(!other.is_good("farm/link-secret", expires, &signature).await.unwrap());
+        assert!(!other.is_good("renders/r1/output.mp4", expires + 1, &signature).await.unwrap());
+        assert!(!other.is_good("renders/r1/output.mp4", expires, "zz").await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_link_runs_out() {
+        let links = Links::new(Objects::memory(), Duration::from_secs(60));
+        let past = now_ms() / 1000 - 1;
+        let signature = hex::encode(links.mac("k", past).await.unwrap().finalize().into_bytes());
+        assert!(!links.is_good("k", past, &signature).await.unwrap());
+    }
+
+    #[test]
+    fn the_base_is_configured_or_asked() {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(base(&ApiConfig::default(), &headers).unwrap().as_str(), "http://127.0.0.1:8080/");
+        headers.insert("x-forwarded-proto", "https".parse().unwrap());
+        assert_eq!(base(&ApiConfig::default(), &headers).unwrap().as_str(), "https://127.0.0.1:8080/");
+        let public = Url::parse("https://farm.example").unwrap();
+        let config = ApiConfig { public_url: Some(public.clone()), ..ApiConfig::default() };
+        assert_eq!(base(&config, &headers), Some(public));
+    }
+}

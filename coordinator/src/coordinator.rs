@@ -1,0 +1,200 @@
+//! The coordinator as a whole: what the API and the embedded mode call.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::drain::Drain;
+use hyperfarm_backplane::objects::ObjectsError;
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::record::{Outcome, TerminalState};
+use hyperfarm_proto::spec::{RenderRequest, RenderSpec};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use crate::config::CoordinatorConfig;
+use crate::error::{IntakeError, RenderError};
+use crate::intake;
+use crate::progress::RenderProgress;
+use crate::reconciler::{Reconciler, Wake, events};
+use crate::registry::{Entry, Registry};
+use crate::store;
+
+/// One render, as asked and as far as it is.
+#[derive(Debug, Clone)]
+pub struct RenderDetail {
+    /// What was asked.
+    pub request: Arc<RenderRequest>,
+    /// How far it is, and how it ended.
+    pub progress: RenderProgress,
+}
+
+/// A page of renders, newest first.
+#[derive(Debug, Clone)]
+pub struct RenderPage {
+    /// The renders.
+    pub renders: Vec<RenderDetail>,
+    /// Where the next page begins: after this one. `None` on the last page.
+    pub next: Option<RenderId>,
+}
+
+/// A running coordinator. Clones are the same one.
+#[derive(Clone)]
+pub struct Coordinator {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    backplane: Backplane,
+    config: CoordinatorConfig,
+    registry: Arc<Registry>,
+    wakes: mpsc::UnboundedSender<Wake>,
+    loops: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Coordinator {
+    /// Starts the reconciling loop. It runs until `drain` starts.
+    pub fn start(backplane: Backplane, config: CoordinatorConfig, drain: Drain) -> Self {
+        let registry = Arc::new(Registry::default());
+        let (wakes, woken) = mpsc::unbounded_channel();
+        let reconciler = Reconciler::new(backplane.clone(), config.clone(), registry.clone(), wakes.clone());
+        let loops = vec![
+            tokio::spawn(events::forward(backplane.clone(), wakes.clone(), drain.clone())),
+            tokio::spawn(reconciler.run(woken, drain)),
+        ];
+        Self { inner: Arc::new(Inner { backplane, config, registry, wakes, loops: loops.into() }) }
+    }
+
+    /// Waits until the loops have stopped, which they do after the drain has started.
+    pub async fn join(&self) {
+        for handle in std::mem::take(&mut *self.inner.loops.lock().await) {
+            if let Err(panic) = handle.await {
+                error!(%panic, "a loop of the coordinator ended by itself");
+            }
+        }
+    }
+
+    /// What the coordinator is plugged into.
+    pub fn backplane(&self) -> &Backplane {
+        &self.inner.backplane
+    }
+
+    /// The coordinator's numbers.
+    pub fn config(&self) -> &CoordinatorConfig {
+        &self.inner.config
+    }
+
+    /// Takes a render in. It is durable once this returns.
+    pub async fn submit(&self, bundle_zip: Bytes, spec: RenderSpec) -> Result<RenderId, IntakeError> {
+        let objects = &self.inner.backplane.objects;
+        let request = intake::store(objects, &self.inner.config.limits, bundle_zip, spec).await?;
+        info!(render = %request.id, bundle = %request.bundle.short(), pool = %request.spec.pool, "taken in");
+        self.inner.registry.add(Entry::new(request.clone(), RenderProgress::queued()));
+        self.wake(Wake::New(request.clone()));
+        Ok(request.id.clone())
+    }
+
+    /// The render. Answered from memory where it is known, else from storage: neither broker nor ledger nor any worker is needed.
+    pub async fn detail(&self, render: &RenderId) -> Result<RenderDetail, RenderError> {
+        let entry = self.entry(render).await?;
+        let progress = entry.progress.borrow().clone();
+        Ok(RenderDetail { request: entry.request, progress })
+    }
+
+    /// The render's progress from now on. The last value has `end`.
+    pub async fn watch(&self, render: &RenderId) -> Result<watch::Receiver<RenderProgress>, RenderError> {
+        Ok(self.entry(render).await?.progress.subscribe())
+    }
+
+    async fn entry(&self, render: &RenderId) -> Result<Entry, RenderError> {
+        if let Some(entry) = self.inner.registry.get(render) {
+            return Ok(entry);
+        }
+        let stored = store::entry(&self.inner.backplane.objects, render).await?;
+        let entry = stored.ok_or_else(|| RenderError::NotFound(render.clone()))?;
+        let is_open = entry.progress.borrow().end.is_none();
+        let entry = self.inner.registry.add(entry);
+        if is_open {
+            // Another coordinator's, or this one has only just started.
+            self.wake(Wake::Look(render.clone()));
+        }
+        Ok(entry)
+    }
+
+    /// At most `limit` renders older than `after`, newest first.
+    pub async fn list(&self, limit: usize, after: Option<&RenderId>) -> Result<RenderPage, RenderError> {
+        let mut ids = store::render_ids(&self.inner.backplane.objects).await?;
+        ids.retain(|id| after.is_none_or(|after| id < after));
+        let looks = ids.into_iter().rev().map(|id| {
+            let coordinator = self.clone();
+            async move { coordinator.detail(&id).await }
+        });
+        let details = futures::stream::iter(looks).buffered(store::PARALLEL);
+        let mut details = std::pin::pin!(details);
+        let mut renders: Vec<RenderDetail> = Vec::new();
+        while let Some(detail) = details.next().await {
+            match detail {
+                // One more than asked for says whether there is another page.
+                Ok(_) if renders.len() == limit => {
+                    let next = renders.last().map(|last| last.request.id.clone());
+                    return Ok(RenderPage { renders, next });
+                }
+                Ok(detail) => renders.push(detail),
+                // Deleted, or on its way in.
+                Err(RenderError::NotFound(_)) => {}
+                // One render that cannot be read must not hide the others.
+                Err(RenderError::Storage(reason @ ObjectsError::Corrupt { .. })) => {
+                    error!(%reason, "a render in storage cannot be read and is left out of the list");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(RenderPage { renders, next: None })
+    }
+
+    /// Ends the render. Done already, if it was cancelled before; an error, if it ended otherwise.
+    pub async fn cancel(&self, render: &RenderId) -> Result<RenderDetail, RenderError> {
+        self.entry(render).await?;
+        let state = self.end_as_cancelled(render).await?;
+        match &state.outcome {
+            Outcome::Failed { failure, .. } if failure.code == FailureCode::Cancelled => self.detail(render).await,
+            _ => Err(RenderError::Ended(render.clone())),
+        }
+    }
+
+    /// Hides the render for good, cancels it if it is under way, and removes what it made.
+    pub async fn delete(&self, render: &RenderId) -> Result<(), RenderError> {
+        self.entry(render).await?;
+        self.end_as_cancelled(render).await?;
+        store::delete(&self.inner.backplane.objects, render).await?;
+        self.inner.registry.remove(render);
+        info!(%render, "deleted");
+        Ok(())
+    }
+
+    async fn end_as_cancelled(&self, render: &RenderId) -> Result<Arc<TerminalState>, RenderError> {
+        if let Some(state) = store::state(&self.inner.backplane.objects, render).await? {
+            return Ok(state.into());
+        }
+        // First the leases, so that nobody works, then the words. If the ledger is down the loop says it again later.
+        if let Err(error) = self.inner.backplane.ledger.cancel(render).await {
+            warn!(%render, %error, "the ledger does not know of the cancellation yet");
+        }
+        let failure =
+            Failure::new(FailureCode::Cancelled, "The render was cancelled. Ask for it again if you need it.");
+        let outcome = Outcome::Failed { failure, history: Vec::new() };
+        let state = Arc::new(store::end(&self.inner.backplane.objects, render, outcome).await?);
+        info!(%render, outcome = ?state.outcome, "ended from outside");
+        self.inner.registry.end(render, state.clone());
+        self.wake(Wake::Ended(render.clone()));
+        Ok(state)
+    }
+
+    /// Tells the loop. It is gone only while the process ends; then the next one finds the same in storage.
+    fn wake(&self, wake: Wake) {
+        drop(self.inner.wakes.send(wake));
+    }
+}

@@ -1,0 +1,258 @@
+//! Projects: zip archives from strangers.
+//!
+//! Only the directory of the archive is read here; who unpacks it counts what really comes out against the same limits.
+
+use std::collections::BTreeSet;
+use std::io::{Cursor, Write};
+
+use bytes::Bytes;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+/// The entry page, where the request does not say.
+pub const DEFAULT_ENTRY: &str = "index.html";
+
+/// What a project may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the archive.
+    pub bundle_bytes: u64,
+    /// Bytes of a project inside the request itself.
+    pub inline_bytes: u64,
+    /// Files and folders.
+    pub entries: usize,
+    /// Bytes of all files unpacked.
+    pub unpacked_bytes: u64,
+    /// Unpacked bytes for each packed one, beyond [`ratio_from`](Self::ratio_from).
+    pub ratio: u64,
+    /// Unpacked bytes up to which the ratio does not matter: silence and plain colours pack very well.
+    pub ratio_from: u64,
+    /// Folders a file may be deep.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bundle_bytes: 200 * 1024 * 1024,
+            inline_bytes: 25 * 1024 * 1024,
+            entries: 10_000,
+            unpacked_bytes: 2 * 1024 * 1024 * 1024,
+            ratio: 200,
+            ratio_from: 64 * 1024 * 1024,
+            depth: 32,
+        }
+    }
+}
+
+/// Why a project is refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ProjectError {
+    /// It cannot be rendered.
+    #[error("{0}")]
+    Invalid(String),
+    /// It is over a limit of size.
+    #[error("{0}")]
+    TooLarge(String),
+}
+
+impl ProjectError {
+    pub(crate) fn unreadable(reason: &dyn std::fmt::Display) -> Self {
+        Self::Invalid(format!("the project is not a zip archive that can be read: {reason}"))
+    }
+}
+
+/// Refuses an archive that cannot be read, breaks a limit, has an entry with a dangerous path, or lacks the entry page.
+pub fn check(bundle: &[u8], entry: Option<&str>, limits: &Limits) -> Result<(), ProjectError> {
+    let invalid = |message: String| Err(ProjectError::Invalid(message));
+    if bundle.len() as u64 > limits.bundle_bytes {
+        return Err(ProjectError::TooLarge(format!(
+            "the project's archive has {} bytes, more than the {} that are taken",
+            bundle.len(),
+            limits.bundle_bytes
+        )));
+    }
+    let mut archive = ZipArchive::new(Cursor::new(bundle)).map_err(|error| ProjectError::unreadable(&error))?;
+    if archive.len() > limits.entries {
+        return Err(ProjectError::TooLarge(format!(
+            "the project's archive has {} entries, more than the {} that are taken",
+            archive.len(),
+            limits.entries
+        )));
+    }
+    let mut files = BTreeSet::new();
+    let mut unpacked = 0u64;
+    for index in 0..archive.len() {
+        let file = archive.by_index_raw(index).map_err(|error| ProjectError::unreadable(&error))?;
+        let name = file.name().map_err(|error| ProjectError::unreadable(&error))?.into_owned();
+        let shown = name.escape_debug();
+        if !is_plain_path(name.trim_end_matches('/')) {
+            return invalid(format!("the archive's entry `{shown}` is absolute or climbs out of the project"));
+        }
+        if name.split('/').count() > limits.depth {
+            return invalid(format!("the archive's entry `{shown}` is more than {} folders deep", limits.depth));
+        }
+        // Type bits of a Unix mode: only folders, files, and archives that say nothing are taken.
+        let kind = file.unix_mode().map_or(0, |mode| mode & 0o170_000);
+        if file.is_symlink() || !matches!(kind, 0 | 0o040_000 | 0o100_000) {
+            return invalid(format!("the archive's entry `{shown}` is a link or a device; put the file itself there"));
+        }
+        if file.encrypted() {
+            return invalid(format!("the archive's entry `{shown}` is encrypted"));
+        }
+        if !matches!(file.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
+            return invalid(format!(
+                "the archive's entry `{shown}` is neither stored nor deflated; zip it the usual way"
+            ));
+        }
+        unpacked = unpacked.saturating_add(file.size());
+        if !file.is_dir() {
+            files.insert(name);
+        }
+    }
+    if unpacked > limits.unpacked_bytes {
+        return Err(ProjectError::TooLarge(format!(
+            "the project has {unpacked} bytes unpacked, more than the {} that are taken",
+            limits.unpacked_bytes
+        )));
+    }
+    if unpacked > limits.ratio_from && unpacked / limits.ratio.max(1) > bundle.len() as u64 {
+        return invalid(format!("the archive unpacks to {unpacked} bytes, more than {} times its size", limits.ratio));
+    }
+    find_entry(&files, entry.unwrap_or(DEFAULT_ENTRY)).map(drop)
+}
+
+/// The archive's path of the entry page: at the root, or in the single top-level folder.
+fn find_entry(files: &BTreeSet<String>, entry: &str) -> Result<String, ProjectError> {
+    if files.contains(entry) {
+        return Ok(entry.to_owned());
+    }
+    // What Finder adds is not part of the project.
+    let tops: BTreeSet<&str> =
+        files.iter().filter(|name| !is_litter(name)).map(|name| name.split('/').next().unwrap_or(name)).collect();
+    if let (1, Some(top)) = (tops.len(), tops.first()) {
+        let inside = format!("{top}/{entry}");
+        if files.contains(&inside) {
+            return Ok(inside);
+        }
+    }
+    Err(ProjectError::Invalid(format!(
+        "the project has no `{entry}`, neither at its root nor in its single top-level folder; \
+         put it there, or name another entry page in `composition`"
+    )))
+}
+
+fn is_litter(name: &str) -> bool {
+    name.starts_with("__MACOSX/") || name.ends_with(".DS_Store")
+}
+
+/// Whether `path` is a relative path inside a project: plain names between slashes.
+pub fn is_plain_path(path: &str) -> bool {
+    let is_plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+    // A backslash or a drive letter is a separator or a root on some systems, and in no honest project.
+    !path.contains(['\\', '\0'])
+        && !path.split('/').next().is_some_and(|first| first.ends_with(':'))
+        && path.split('/').all(is_plain)
+}
+
+/// A project of one page. Equal pages give equal archives.
+pub fn from_html(html: &str, entry: Option<&str>) -> Result<Bytes, ProjectError> {
+    let entry = entry.unwrap_or(DEFAULT_ENTRY);
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let mut archive = ZipWriter::new(Cursor::new(Vec::with_capacity(html.len() + 256)));
+    let written = archive
+        .start_file(entry, options)
+        .and_then(|()| Ok(archive.write_all(html.as_bytes())?))
+        .and_then(|()| archive.finish());
+    match written {
+        Ok(bytes) => Ok(bytes.into_inner().into()),
+        Err(error) => Err(ProjectError::Invalid(format!("the page cannot be packed: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, bytes) in entries {
+            if name.ends_with('/') {
+                archive.add_directory(*name, SimpleFileOptions::default()).unwrap();
+                continue;
+            }
+            archive.start_file(*name, SimpleFileOptions::default()).unwrap();
+            archive.write_all(bytes).unwrap();
+        }
+        archive.finish().unwrap().into_inner()
+    }
+
+    /// The same archive with a name replaced by one of equal length that no writer would take.
+    fn renamed(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+        assert_eq!(from.len(), to.len());
+        let mut bytes = bytes.to_vec();
+        for at in 0..bytes.len() - from.len() {
+            if &bytes[at..at + from.len()] == from.as_bytes() {
+                bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+            }
+        }
+        bytes
+    }
+
+    fn refused(bytes: &[u8], entry: Option<&str>) -> String {
+        match check(bytes, entry, &Limits::default()) {
+            Err(ProjectError::Invalid(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_entry_may_be_at_the_root_or_in_a_single_folder() {
+        let limits = Limits::default();
+        assert_eq!(check(&archive(&[("index.html", b"x"), ("a/b.js", b"")]), None, &limits), Ok(()));
+        let folder = archive(&[("site/", b""), ("site/index.html", b"x"), ("__MACOSX/site/._index.html", b"")]);
+        assert_eq!(check(&folder, None, &limits), Ok(()));
+        assert_eq!(check(&archive(&[("a.html", b"x")]), Some("a.html"), &limits), Ok(()));
+        assert!(refused(&archive(&[("a/index.html", b""), ("b/x.html", b"")]), None).contains("`index.html`"));
+        assert!(refused(&archive(&[("index.html", b"")]), Some("other.html")).contains("`other.html`"));
+        assert!(refused(&archive(&[]), None).contains("index.html"));
+    }
+
+    #[test]
+    fn what_is_no_archive_is_refused() {
+        assert!(refused(b"", None).contains("not a zip"));
+        assert!(refused(b"PK\x03\x04 and then nothing", None).contains("not a zip"));
+    }
+
+    #[test]
+    fn dangerous_entries_are_refused_by_name() {
+        let good = archive(&[("index.html", b"x"), ("abcdefgh.js", b"")]);
+        for bad in ["/bcdefgh.js", "../defgh.js", "ab/../gh.js", "ab\\defgh.js", "C:/defgh.js", "ab//efgh.js"] {
+            let message = refused(&renamed(&good, "abcdefgh.js", bad), None);
+            assert!(message.contains(&bad.escape_debug().to_string()), "{bad}: {message}");
+        }
+        let mut linked = ZipWriter::new(Cursor::new(Vec::new()));
+        linked.add_symlink("link", "/etc/passwd", SimpleFileOptions::default()).unwrap();
+        assert!(refused(&linked.finish().unwrap().into_inner(), None).contains("`link` is a link"));
+    }
+
+    #[test]
+    fn limits_hold() {
+        let bytes = archive(&[("index.html", &[0; 100_000]), ("b", b"")]);
+        let tight = |limits: Limits| check(&bytes, None, &limits).unwrap_err();
+        assert!(matches!(tight(Limits { entries: 1, ..Limits::default() }), ProjectError::TooLarge(_)));
+        assert!(matches!(tight(Limits { unpacked_bytes: 99_999, ..Limits::default() }), ProjectError::TooLarge(_)));
+        assert!(matches!(tight(Limits { bundle_bytes: 10, ..Limits::default() }), ProjectError::TooLarge(_)));
+        let bomb = tight(Limits { ratio: 10, ratio_from: 1000, ..Limits::default() });
+        assert!(matches!(bomb, ProjectError::Invalid(message) if message.contains("10 times")));
+        assert!(matches!(tight(Limits { depth: 0, ..Limits::default() }), ProjectError::Invalid(_)));
+    }
+
+    #[test]
+    fn a_page_becomes_a_project_the_same_one_each_time() {
+        let bundle = from_html("<p>", None).unwrap();
+        assert_eq!(check(&bundle, None, &Limits::default()), Ok(()));
+        assert_eq!(bundle, from_html("<p>", None).unwrap());
+        assert_eq!(check(&from_html("<p>", Some("a.html")).unwrap(), Some("a.html"), &Limits::default()), Ok(()));
+    }
+}

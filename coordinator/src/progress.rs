@@ -1,0 +1,176 @@
+//! How far a render is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyperfarm_backplane::ledger::RenderView;
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::plan::{Plan, Warning};
+use hyperfarm_proto::record::TerminalState;
+use hyperfarm_proto::spec::Size;
+use hyperfarm_proto::task::Step;
+use serde::Serialize;
+
+/// Where a render is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Nobody has begun.
+    Queued,
+    /// It is compiled and probed.
+    Plan,
+    /// Its chunks are captured and encoded.
+    Capture,
+    /// Its output is joined and verified.
+    Stitch,
+    /// It has ended, one way or the other.
+    Done,
+}
+
+/// What the plan says that people want to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanSummary {
+    /// Pixels of a frame.
+    pub size: Size,
+    /// Frames a second.
+    pub frame_rate: FrameRate,
+    /// Frames in the output.
+    pub frames: u64,
+    /// Chunks it was cut into.
+    pub chunks: u32,
+    /// What did not stop the render.
+    pub warnings: Vec<Warning>,
+}
+
+impl From<&Plan> for PlanSummary {
+    fn from(plan: &Plan) -> Self {
+        Self {
+            size: plan.content.viewport.output(),
+            frame_rate: plan.content.frame_rate,
+            frames: plan.content.frames,
+            chunks: plan.chunks.len() as u32,
+            warnings: plan.warnings.clone(),
+        }
+    }
+}
+
+/// How far a render is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RenderProgress {
+    /// Where it is.
+    pub stage: Stage,
+    /// Frames that are captured and encoded, those of chunks still at work included.
+    pub frames_done: u64,
+    /// Frames in all; 0 until the plan is there.
+    pub frames_total: u64,
+    /// Committed chunks.
+    pub chunks_done: u32,
+    /// Chunks in all; 0 until the plan is there.
+    pub chunks_total: u32,
+    /// Until the last frame, as far as the pace so far tells.
+    pub eta: Option<Duration>,
+    /// What the plan says.
+    pub plan: Option<Arc<PlanSummary>>,
+    /// How it ended.
+    pub end: Option<Arc<TerminalState>>,
+}
+
+impl RenderProgress {
+    /// Nothing has happened yet.
+    pub fn queued() -> Self {
+        Self {
+            stage: Stage::Queued,
+            frames_done: 0,
+            frames_total: 0,
+            chunks_done: 0,
+            chunks_total: 0,
+            eta: None,
+            plan: None,
+            end: None,
+        }
+    }
+
+    /// At `stage` of `plan`, counted from what the ledger says.
+    pub fn count(stage: Stage, plan: Option<&Plan>, summary: Option<&Arc<PlanSummary>>, view: &RenderView) -> Self {
+        let mut progress = Self { stage, plan: summary.cloned(), ..Self::queued() };
+        let Some(plan) = plan else { return progress };
+        progress.frames_total = plan.content.frames;
+        progress.chunks_total = plan.chunks.len() as u32;
+        for (chunk, range) in (0u32..).zip(&plan.chunks) {
+            let Some(task) = view.tasks.get(&Step::Chunk(chunk)) else { continue };
+            if task.committed.is_some() {
+                progress.chunks_done += 1;
+                progress.frames_done += range.count();
+            } else if task.lease.is_some() {
+                progress.frames_done += task.progress.done.min(range.count());
+            }
+        }
+        progress
+    }
+
+    /// The same render after its end.
+    pub fn ended(mut self, end: Arc<TerminalState>) -> Self {
+        if matches!(end.outcome, hyperfarm_proto::record::Outcome::Completed { .. }) {
+            self.frames_done = self.frames_total;
+            self.chunks_done = self.chunks_total;
+        }
+        Self { stage: Stage::Done, eta: None, end: Some(end), ..self }
+    }
+
+    /// Captured frames of a hundred.
+    pub fn percent(&self) -> f64 {
+        if self.frames_total == 0 {
+            return 0.0;
+        }
+        (self.frames_done as f64 * 1000.0 / self.frames_total as f64).round() / 10.0
+    }
+}
+
+/// Frames a second of the whole farm for one render, since this process first saw it capture.
+#[derive(Debug, Clone, Default)]
+pub struct Pace(Option<(Instant, u64)>);
+
+impl Pace {
+    /// Time until `total` frames, of which `done` are done now; `first_guess` is what a frame takes as long as none was seen.
+    pub fn eta(&mut self, now: Instant, done: u64, total: u64, first_guess: Duration) -> Option<Duration> {
+        let (since, before) = *self.0.get_or_insert((now, done));
+        let left = total.saturating_sub(done) as f64;
+        let each = match done.saturating_sub(before) {
+            0 => first_guess.as_secs_f64(),
+            seen => now.saturating_duration_since(since).as_secs_f64() / seen as f64,
+        };
+        Duration::try_from_secs_f64(left * each).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyperfarm_backplane::ledger::TaskView;
+    use hyperfarm_proto::record::TaskProgress;
+
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn frames_count_when_committed_or_at_work_and_not_when_the_worker_is_gone() {
+        let plan = testing::plan(&[10, 10, 10, 10], false);
+        let progress = TaskProgress { done: 4, total: 10 };
+        let lease = Some(("w".parse().unwrap(), Duration::from_secs(1)));
+        let mut view = RenderView::default();
+        view.tasks.insert(Step::Chunk(0), TaskView { committed: Some(vec![]), ..TaskView::default() });
+        view.tasks.insert(Step::Chunk(1), TaskView { progress, lease, ..TaskView::default() });
+        view.tasks.insert(Step::Chunk(2), TaskView { progress, ..TaskView::default() });
+        let progress = RenderProgress::count(Stage::Capture, Some(&plan), None, &view);
+        assert_eq!((progress.frames_done, progress.frames_total), (14, 40));
+        assert_eq!((progress.chunks_done, progress.chunks_total), (1, 4));
+        assert_eq!(progress.percent(), 35.0);
+    }
+
+    #[test]
+    fn the_pace_is_of_what_was_seen() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let guess = Duration::from_millis(100);
+        assert_eq!(pace.eta(start, 50, 150, guess), Some(Duration::from_secs(10)));
+        assert_eq!(pace.eta(start + Duration::from_secs(5), 100, 150, guess), Some(Duration::from_secs(5)));
+    }
+}

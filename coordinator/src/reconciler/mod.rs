@@ -1,0 +1,308 @@
+//! The loop that keeps every render moving: facts in, [scheduler](crate::scheduler) decisions out.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`tracked`] | what the loop remembers of one render |
+//! | [`restore`](mod@restore) | the ledger from object storage |
+//! | [`act`] | the decisions, carried out |
+//! | [`events`] | hints from workers |
+//! | [`survey`] | what takes long, beside the loop |
+//!
+//! **Invariants**
+//! - *Events are hints.* One makes its render be looked at now; without any, the tick looks at all of them.
+//! - *The ledger can be emptied at any moment.* A render that it does not know is opened and restored from storage, and what
+//!   was in flight is sent again. On a timer the two are compared even without a reason.
+//! - *The process can end at any moment.* Everything here is found again in storage: the renders without a terminal state.
+//! - *Nothing stops the loop.* A server that does not answer is logged, left alone for a growing while, and asked again.
+
+mod act;
+mod calm;
+pub(crate) mod events;
+mod restore;
+mod survey;
+mod tracked;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::drain::Drain;
+use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::spec::RenderRequest;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tracing::{info, warn};
+
+use self::calm::Calm;
+use self::survey::{Found, Survey, Verified};
+use self::tracked::Tracked;
+use crate::config::CoordinatorConfig;
+use crate::error::ReconcileError;
+use crate::progress::RenderProgress;
+use crate::registry::{Entry, Registry};
+use crate::scheduler::Fleet;
+use crate::store;
+
+/// What wakes the loop.
+#[derive(Debug)]
+pub(crate) enum Wake {
+    /// A render was taken in and is durable.
+    New(Arc<RenderRequest>),
+    /// Something happened to a render.
+    Look(RenderId),
+    /// A render was ended from outside; its workers have to lose their leases.
+    Ended(RenderId),
+    /// What storage says about a render that was not tracked.
+    Found(RenderId, Found),
+    /// What a comparison of ledger and storage showed.
+    Verified(RenderId, Box<Verified>),
+}
+
+/// See the [module](self).
+pub(crate) struct Reconciler {
+    backplane: Backplane,
+    config: CoordinatorConfig,
+    registry: Arc<Registry>,
+    renders: BTreeMap<RenderId, Tracked>,
+    /// Renders of which storage need not be asked again: they have ended.
+    over: BTreeSet<RenderId>,
+    /// Renders that an event was about and that are being looked up.
+    strangers: BTreeSet<RenderId>,
+    /// Renders that ended without completing: since when, and whether the ledger knows.
+    lingering: VecDeque<Lingering>,
+    fleet: Fleet,
+    scanned_at: Option<Instant>,
+    scan: Survey,
+    verification: Survey,
+    calm: Calm,
+    wakes: mpsc::UnboundedSender<Wake>,
+}
+
+struct Lingering {
+    render: RenderId,
+    since: Instant,
+    is_cancelled: bool,
+}
+
+impl Reconciler {
+    /// A loop that others wake through `wakes`, and its own surveys too.
+    pub(crate) fn new(
+        backplane: Backplane,
+        config: CoordinatorConfig,
+        registry: Arc<Registry>,
+        wakes: mpsc::UnboundedSender<Wake>,
+    ) -> Self {
+        Self {
+            backplane,
+            config,
+            registry,
+            renders: BTreeMap::new(),
+            over: BTreeSet::new(),
+            strangers: BTreeSet::new(),
+            lingering: VecDeque::new(),
+            fleet: Fleet::default(),
+            scanned_at: None,
+            scan: Survey::default(),
+            verification: Survey::default(),
+            calm: Calm::default(),
+            wakes,
+        }
+    }
+
+    /// Runs until the drain starts. What is under way stays as it is: in storage, for the next process.
+    pub(crate) async fn run(mut self, mut wakes: mpsc::UnboundedReceiver<Wake>, drain: Drain) {
+        let mut tick = interval(self.config.tick);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let next_look = self.renders.values().filter_map(Tracked::look_at).min();
+            let look = sleep_until(next_look.unwrap_or_else(|| Instant::now() + self.config.tick * 2).into());
+            tokio::select! {
+                () = drain.started() => break,
+                wake = wakes.recv() => {
+                    let Some(wake) = wake else { break };
+                    self.wake(wake);
+                    while let Ok(wake) = wakes.try_recv() {
+                        self.wake(wake);
+                    }
+                }
+                _ = tick.tick() => self.tick().await,
+                () = look => {}
+            }
+            self.reconcile().await;
+        }
+        info!(renders = self.renders.len(), "the coordinator's loop has stopped");
+    }
+
+    fn wake(&mut self, wake: Wake) {
+        match wake {
+            Wake::New(request) => self.track(Entry::new(request, RenderProgress::queued()), true),
+            Wake::Look(render) => match self.renders.get_mut(&render) {
+                Some(tracked) => tracked.wants_a_look(),
+                None if self.over.contains(&render) => {}
+                None if self.strangers.insert(render.clone()) => {
+                    tokio::spawn(survey::find(self.backplane.clone(), vec![render], self.wakes.clone()));
+                }
+                None => {}
+            },
+            Wake::Ended(render) => {
+                self.untrack(&render);
+                self.linger(render, false);
+            }
+            Wake::Found(render, found) => {
+                self.strangers.remove(&render);
+                match found {
+                    Found::Open(entry) => self.track(*entry, false),
+                    Found::Over if !self.renders.contains_key(&render) => drop(self.over.insert(render)),
+                    Found::Over | Found::Nothing => {}
+                }
+            }
+            Wake::Verified(render, verified) => self.verified(&render, *verified),
+        }
+    }
+
+    /// Begins to look after a render. `is_new` says that nothing of it but its request can be in storage.
+    fn track(&mut self, entry: Entry, is_new: bool) {
+        let render = entry.request.id.clone();
+        if self.over.contains(&render) {
+            return;
+        }
+        let entry = self.registry.add(entry);
+        self.renders.entry(render).or_insert_with(|| Tracked::new(entry, is_new));
+    }
+
+    fn untrack(&mut self, render: &RenderId) {
+        self.renders.remove(render);
+        self.over.insert(render.clone());
+    }
+
+    fn linger(&mut self, render: RenderId, is_cancelled: bool) {
+        self.lingering.push_back(Lingering { render, since: Instant::now(), is_cancelled });
+    }
+
+    /// What happens without any event.
+    async fn tick(&mut self) {
+        if self.calm.is_resting() {
+            return;
+        }
+        match self.backplane.ledger.nodes().await {
+            Ok(nodes) => self.fleet = Fleet::of(&nodes),
+            Err(error) => return self.calm.upset("the live nodes cannot be read", &error.into()),
+        }
+        for tracked in self.renders.values_mut() {
+            tracked.wants_a_look();
+        }
+        self.forget_lingering().await;
+        self.survey();
+    }
+
+    /// Starts the surveys whose time has come.
+    fn survey(&mut self) {
+        let is_scan_due = self.scanned_at.is_none_or(|at| at.elapsed() >= self.config.rescan_every);
+        if is_scan_due && !self.scan.is_running() {
+            self.scanned_at = Some(Instant::now());
+            let known = self.renders.keys().chain(&self.over).cloned().collect();
+            self.scan.start(survey::scan(self.backplane.clone(), known, self.wakes.clone()));
+        }
+        if self.verification.is_running() {
+            return;
+        }
+        let every = self.config.verify_every;
+        let is_due = |tracked: &&mut Tracked| tracked.is_restored && tracked.verified_at.elapsed() >= every;
+        let due: Vec<_> = self
+            .renders
+            .values_mut()
+            .filter(is_due)
+            .map(|tracked| {
+                tracked.verified_at = Instant::now();
+                (tracked.id().clone(), tracked.view.clone())
+            })
+            .collect();
+        if !due.is_empty() {
+            self.verification.start(survey::verify(self.backplane.clone(), due, self.wakes.clone()));
+        }
+    }
+
+    /// Takes in what a comparison showed.
+    fn verified(&mut self, render: &RenderId, verified: Verified) {
+        let Some(tracked) = self.renders.get_mut(render) else { return };
+        if verified.is_deleted || verified.end.is_some() {
+            info!(%render, is_deleted = verified.is_deleted, "the render was ended elsewhere");
+            match verified.end.filter(|_| !verified.is_deleted) {
+                Some(end) => self.registry.end(render, end),
+                None => self.registry.remove(render),
+            }
+            return self.untrack(render);
+        }
+        if verified.restored > 0 {
+            warn!(%render, restored = verified.restored, "storage had commits that the ledger lacked");
+            tracked.wants_a_look();
+        }
+        if let (None, Some(plan)) = (&tracked.plan, verified.plan) {
+            tracked.set_plan(plan);
+        }
+    }
+
+    async fn forget_lingering(&mut self) {
+        let (ledger, linger) = (&self.backplane.ledger, self.config.linger);
+        for lingering in self.lingering.iter_mut().filter(|lingering| !lingering.is_cancelled) {
+            if let Err(error) = ledger.cancel(&lingering.render).await {
+                return self.calm.upset("an ended render cannot be cancelled in the ledger", &error.into());
+            }
+            lingering.is_cancelled = true;
+        }
+        while let Some(oldest) = self.lingering.front().filter(|oldest| oldest.since.elapsed() >= linger) {
+            if let Err(error) = ledger.forget(&oldest.render).await {
+                return self.calm.upset("an ended render cannot be forgotten", &error.into());
+            }
+            self.lingering.pop_front();
+        }
+    }
+
+    /// Looks at every render that wants it, and does what follows.
+    async fn reconcile(&mut self) {
+        let now = Instant::now();
+        let is_due = |tracked: &&Tracked| tracked.look_at().is_some_and(|at| at <= now);
+        let due: Vec<RenderId> = self.renders.values().filter(is_due).map(|tracked| tracked.id().clone()).collect();
+        let ledger = &self.backplane.ledger;
+        let looks = due.into_iter().map(|render| async move {
+            let started = Instant::now();
+            let view = ledger.view(&render).await;
+            (render, view, started.elapsed())
+        });
+        let looks: Vec<_> = stream::iter(looks).buffer_unordered(store::PARALLEL).collect().await;
+        let mut failed = Vec::new();
+        for (render, view, took) in looks {
+            match self.look(&render, view.map_err(ReconcileError::from), took).await {
+                Ok(()) => self.looked(&render, |tracked| tracked.answered()),
+                Err(error) => {
+                    self.looked(&render, |tracked| tracked.failed());
+                    failed.push((render, error));
+                }
+            }
+        }
+        // One line, however many there are: usually they all have the same reason.
+        if let Some((render, error)) = failed.first() {
+            warn!(%render, %error, renders = failed.len(), "renders could not be moved on, they are looked at again");
+        }
+        if self.calm.is_resting() {
+            return;
+        }
+        match self.dispatch().await {
+            Ok(()) => self.calm.relax(),
+            Err(error) => self.calm.upset("tasks cannot be dispatched", &error),
+        }
+    }
+
+    fn looked(&mut self, render: &RenderId, note: impl FnOnce(&mut Tracked)) {
+        if let Some(tracked) = self.renders.get_mut(render) {
+            note(tracked);
+        }
+    }
+}
+
+/// How long to leave a render alone after a look that took `look`: large ones must not keep the loop busy.
+fn spacing(look: Duration) -> Duration {
+    (look * 4).min(Duration::from_secs(2))
+}

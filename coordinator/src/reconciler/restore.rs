@@ -1,0 +1,112 @@
+//! The ledger from object storage.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::ledger::RenderView;
+use hyperfarm_proto::frame::FrameRange;
+use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::Plan;
+use hyperfarm_proto::record::{AudioRecord, Manifest, SegmentRecord};
+use hyperfarm_proto::task::{Step, TaskId};
+use tracing::{debug, warn};
+
+use crate::error::ReconcileError;
+use crate::store::{self, if_found};
+
+/// Opens the render and puts back every commit that storage shows and `known` lacks. Answers the plan, if storage has one, and
+/// how many commits were put back.
+///
+/// Of a chunk's segments the one of the lowest attempt counts: all attempts give equal bytes, and every coordinator then chooses
+/// the same one. The fence is put back at the highest attempt that was seen, so that it does not sink.
+pub(super) async fn restore(
+    backplane: &Backplane,
+    render: &RenderId,
+    known: &RenderView,
+) -> Result<(Option<Plan>, usize), ReconcileError> {
+    let objects = &backplane.objects;
+    backplane.ledger.open(render).await?;
+    let listed: Vec<String> =
+        objects.list(&keys::render_prefix(render)).await?.into_iter().map(|meta| meta.key).collect();
+    let has = |key: &str| listed.iter().any(|listed| listed == key);
+
+    let mut found: Vec<(Step, u32, Bytes)> = Vec::new();
+    let plan = if has(&keys::plan(render)) { store::plan(objects, render).await? } else { None };
+    if plan.is_some() || has(&keys::draft(render)) {
+        found.push((Step::Plan, 1, Bytes::new()));
+    }
+    if let Some(plan) = &plan {
+        let is_known = |chunk| known.tasks.get(&Step::Chunk(chunk)).is_some_and(|task| task.committed.is_some());
+        let lost = segments(&listed).into_iter().filter(|(chunk, _)| !is_known(*chunk));
+        let records = lost.filter_map(|(chunk, attempts)| Some((chunk, attempts, plan.chunk(chunk)?)));
+        let reads = records.map(|(chunk, attempts, range)| async move {
+            let highest = attempts.keys().next_back().copied().unwrap_or(1);
+            let record = first_good(backplane, chunk, range, attempts).await?;
+            Ok::<_, ReconcileError>(record.map(|record| (Step::Chunk(chunk), highest, record)))
+        });
+        let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(store::PARALLEL));
+        while let Some(read) = reads.next().await {
+            found.extend(read?);
+        }
+    }
+    let audio = keys::audio_record(render);
+    if has(&audio)
+        && let Some(record) = if_found(objects.get(&audio).await)?
+    {
+        match serde_json::from_slice::<AudioRecord>(&record) {
+            Ok(_) => found.push((Step::Audio, 1, record)),
+            Err(error) => warn!(%render, %error, "the record of the sound cannot be read, it is mixed again"),
+        }
+    }
+    let manifest = keys::manifest(render);
+    if has(&manifest)
+        && let Some(manifest) = if_found(objects.get_json::<Manifest>(&manifest).await)?
+    {
+        found.push((Step::Stitch, 1, Bytes::from(serde_json::to_vec(&manifest.output)?)));
+    }
+
+    let is_missing = |step: &Step| known.tasks.get(step).is_none_or(|task| task.committed.is_none());
+    let missing: Vec<_> = found.into_iter().filter(|(step, ..)| is_missing(step)).collect();
+    let restored = missing.len();
+    let restores = missing.into_iter().map(|(step, attempt, record)| async move {
+        let task = TaskId { render: render.clone(), step };
+        debug!(%render, %step, attempt, "restored from storage");
+        backplane.ledger.restore(&task, attempt, &record).await
+    });
+    stream::iter(restores).buffer_unordered(store::PARALLEL).try_collect::<()>().await?;
+    Ok((plan, restored))
+}
+
+/// Segment keys by chunk and attempt.
+fn segments(listed: &[String]) -> BTreeMap<u32, BTreeMap<u32, String>> {
+    let mut segments: BTreeMap<u32, BTreeMap<u32, String>> = BTreeMap::new();
+    for key in listed {
+        if let Some((chunk, attempt)) = keys::parse_segment(key) {
+            segments.entry(chunk).or_default().insert(attempt, key.clone());
+        }
+    }
+    segments
+}
+
+/// The record of the first segment that has one that fits the plan.
+async fn first_good(
+    backplane: &Backplane,
+    chunk: u32,
+    range: FrameRange,
+    attempts: BTreeMap<u32, String>,
+) -> Result<Option<Bytes>, ReconcileError> {
+    for key in attempts.values() {
+        let Some(bytes) = if_found(backplane.objects.get(&keys::segment_record(key)).await)? else { continue };
+        match serde_json::from_slice::<SegmentRecord>(&bytes) {
+            Ok(record) if record.chunk == chunk && record.frames == range && record.key == *key => {
+                return Ok(Some(bytes));
+            }
+            Ok(_) => warn!(key, "the segment's record is of something else, the segment is left alone"),
+            Err(error) => warn!(key, %error, "the segment's record cannot be read, the segment is left alone"),
+        }
+    }
+    Ok(None)
+}

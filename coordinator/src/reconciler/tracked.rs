@@ -1,0 +1,122 @@
+//! What the loop remembers of one render. All of it can be found again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyperfarm_backplane::ledger::RenderView;
+use hyperfarm_proto::id::{Pool, RenderId};
+use hyperfarm_proto::plan::Plan;
+
+use crate::progress::{Pace, PlanSummary, RenderProgress, Stage};
+use crate::registry::Entry;
+use crate::scheduler::{Assessment, Book, Facts, SchedulePolicy, assess};
+
+/// One render under way.
+pub(super) struct Tracked {
+    pub(super) entry: Entry,
+    pub(super) plan: Option<Arc<Plan>>,
+    summary: Option<Arc<PlanSummary>>,
+    pub(super) view: RenderView,
+    pub(super) book: Book,
+    /// Whether the ledger is known to agree with storage about it. A render that was just taken in has nothing to restore.
+    pub(super) is_restored: bool,
+    pub(super) verified_at: Instant,
+    /// Times its failure could not be sent to the dead letters.
+    pub(super) undead: u32,
+    assessment: Option<Assessment>,
+    pace: Pace,
+    failures: u32,
+    is_wanted: bool,
+    not_before: Instant,
+}
+
+impl Tracked {
+    pub(super) fn new(entry: Entry, is_new: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            entry,
+            plan: None,
+            summary: None,
+            view: RenderView::default(),
+            book: Book::default(),
+            is_restored: is_new,
+            verified_at: now,
+            undead: 0,
+            assessment: None,
+            pace: Pace::default(),
+            failures: 0,
+            is_wanted: true,
+            not_before: now,
+        }
+    }
+
+    pub(super) fn id(&self) -> &RenderId {
+        &self.entry.request.id
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.entry.request.spec.pool
+    }
+
+    pub(super) fn wants_a_look(&mut self) {
+        self.is_wanted = true;
+    }
+
+    /// When it is to be looked at; `None` while nothing asks for it.
+    pub(super) fn look_at(&self) -> Option<Instant> {
+        self.is_wanted.then_some(self.not_before)
+    }
+
+    pub(super) fn looked(&mut self, rest: Duration) {
+        self.is_wanted = false;
+        self.not_before = Instant::now() + rest;
+    }
+
+    /// The look went well.
+    pub(super) fn answered(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The look did not go well: it is repeated after a rest that grows up to ten seconds.
+    pub(super) fn failed(&mut self) {
+        let rest = Duration::from_millis(250).saturating_mul(1 << self.failures.min(6)).min(Duration::from_secs(10));
+        self.failures += 1;
+        self.is_wanted = true;
+        self.not_before = Instant::now() + rest;
+    }
+
+    pub(super) fn set_plan(&mut self, plan: Plan) {
+        self.summary = Some(Arc::new(PlanSummary::from(&plan)));
+        self.plan = Some(Arc::new(plan));
+    }
+
+    /// Assesses it anew.
+    pub(super) fn assess(&mut self, policy: &SchedulePolicy) -> &Assessment {
+        let facts =
+            Facts { spec: &self.entry.request.spec, plan: self.plan.as_deref(), view: &self.view, book: &self.book };
+        self.assessment.insert(assess(&facts, Instant::now(), policy))
+    }
+
+    /// The last assessment.
+    pub(super) fn assessment(&self) -> Option<&Assessment> {
+        self.assessment.as_ref()
+    }
+
+    /// Tells those who watch it how far it is.
+    pub(super) fn publish(&mut self, slots: u32) {
+        let stage = self.assessment.as_ref().map_or(Stage::Queued, |assessment| assessment.stage);
+        let mut progress = RenderProgress::count(stage, self.plan.as_deref(), self.summary.as_ref(), &self.view);
+        if let Some(plan) = self.plan.as_deref().filter(|_| stage == Stage::Capture) {
+            let cost = plan.frame_cost_ms.clamp(0.0, 600_000.0) / f64::from(slots.max(1));
+            let guess = Duration::from_secs_f64(cost / 1000.0);
+            progress.eta = self.pace.eta(Instant::now(), progress.frames_done, progress.frames_total, guess);
+        }
+        self.entry.progress.send_if_modified(|current| {
+            let differs = current.end.is_none() && *current != progress;
+            if differs {
+                *current = progress;
+            }
+            differs
+        });
+    }
+}

@@ -1,0 +1,119 @@
+//! Which wishes fit into the queues.
+
+use std::collections::HashMap;
+
+use hyperfarm_backplane::ledger::NodeView;
+use hyperfarm_proto::id::{Pool, RenderId};
+use hyperfarm_proto::task::{Step, TaskId};
+
+use super::{Assessment, SchedulePolicy};
+
+/// The slots that are alive, by pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fleet(HashMap<String, u32>);
+
+impl Fleet {
+    /// The workers among `nodes`.
+    pub fn of(nodes: &[NodeView]) -> Self {
+        let mut slots: HashMap<String, u32> = HashMap::new();
+        for node in nodes.iter().filter(|node| node.role == "worker") {
+            *slots.entry(node.pool.clone()).or_default() += node.slots;
+        }
+        Self(slots)
+    }
+
+    /// Live slots of `pool`.
+    pub fn slots(&self, pool: &Pool) -> u32 {
+        self.0.get(pool.as_str()).copied().unwrap_or(0)
+    }
+}
+
+/// The tasks to dispatch now: of `renders`, in their order, what fits into the windows of their pools. Plan tasks have a window of
+/// their own, so that a flood of new renders does not hold up the chunks of old ones, nor the reverse; stitches have none.
+pub fn fill<'a>(
+    renders: impl Iterator<Item = (&'a RenderId, &'a Pool, &'a Assessment)> + Clone,
+    fleet: &Fleet,
+    policy: &SchedulePolicy,
+) -> Vec<(TaskId, Pool)> {
+    let mut rooms: HashMap<&Pool, Room> = HashMap::new();
+    for (_, pool, assessment) in renders.clone() {
+        let window = fleet.slots(pool).saturating_mul(policy.window_per_slot).max(policy.window_min);
+        let room = rooms.entry(pool).or_insert(Room { plans: window, chunks: window });
+        room.plans = room.plans.saturating_sub(assessment.plans_in_flight);
+        room.chunks = room.chunks.saturating_sub(assessment.chunks_in_flight);
+    }
+    let mut tasks = Vec::new();
+    for (render, pool, assessment) in renders {
+        let Some(room) = rooms.get_mut(pool) else { continue };
+        for &step in &assessment.wanted {
+            let left = match step {
+                Step::Plan => Some(&mut room.plans),
+                Step::Audio | Step::Chunk(_) => Some(&mut room.chunks),
+                Step::Stitch => None,
+            };
+            if let Some(left) = left {
+                if *left == 0 {
+                    continue;
+                }
+                *left -= 1;
+            }
+            tasks.push((TaskId { render: render.clone(), step }, pool.clone()));
+        }
+    }
+    tasks
+}
+
+/// What still fits into the queues of a pool.
+struct Room {
+    plans: u32,
+    chunks: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Stage;
+    use crate::scheduler::Verdict;
+
+    fn wants(steps: Vec<Step>, chunks_in_flight: u32) -> Assessment {
+        let (verdict, stage) = (Verdict::GoOn, Stage::Capture);
+        Assessment { verdict, stage, plans_in_flight: 0, chunks_in_flight, wanted: steps }
+    }
+
+    fn chunks(count: u32) -> Vec<Step> {
+        (0..count).map(Step::Chunk).collect()
+    }
+
+    fn node(role: &str, pool: &str, slots: u32) -> NodeView {
+        let (id, role, pool) = ("n".parse().unwrap(), role.to_owned(), pool.to_owned());
+        NodeView { id, role, pool, slots, class: String::new() }
+    }
+
+    fn filled(renders: &[(&str, Assessment)], nodes: &[NodeView]) -> Vec<String> {
+        let pool = Pool::default();
+        let renders: Vec<(RenderId, &Assessment)> =
+            renders.iter().map(|(id, assessment)| (id.parse().unwrap(), assessment)).collect();
+        let wishes = renders.iter().map(|(id, assessment)| (id, &pool, *assessment));
+        fill(wishes, &Fleet::of(nodes), &SchedulePolicy::default()).iter().map(|(task, _)| task.to_string()).collect()
+    }
+
+    #[test]
+    fn two_tasks_a_live_slot_of_the_pool_and_four_at_least() {
+        let renders = [("a", wants(chunks(100), 0))];
+        let nodes =
+            [node("worker", "cpu", 3), node("worker", "cpu", 2), node("worker", "gpu", 50), node("stitcher", "cpu", 9)];
+        assert_eq!(filled(&renders, &nodes).len(), 10);
+        assert_eq!(filled(&renders, &[]).len(), 4);
+    }
+
+    #[test]
+    fn what_is_in_flight_of_any_render_takes_room() {
+        let renders = [("a", wants(chunks(2), 1)), ("b", wants(vec![Step::Chunk(7), Step::Stitch, Step::Plan], 1))];
+        let tasks = filled(&renders, &[]);
+        assert_eq!(
+            tasks,
+            ["a/chunk-0", "a/chunk-1", "b/stitch", "b/plan"],
+            "the first render first; stitch and plan pass"
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! The coordinator's own view of object storage.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
+use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::Plan;
+use hyperfarm_proto::record::{Outcome, TerminalState};
+use hyperfarm_proto::spec::RenderRequest;
+use tracing::warn;
+
+use crate::progress::{PlanSummary, RenderProgress, Stage};
+use crate::registry::Entry;
+
+/// Storage requests in flight for one piece of work.
+pub const PARALLEL: usize = 16;
+
+/// The mark of a deleted render. What it hides may still be there.
+pub fn tombstone(render: &RenderId) -> String {
+    format!("{}/deleted.json", keys::render_prefix(render))
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// `None` where storage has no such object.
+pub fn if_found<T>(result: Result<T, ObjectsError>) -> Result<Option<T>, ObjectsError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Ids of all renders that were ever stored, oldest first.
+pub async fn render_ids(objects: &Objects) -> Result<Vec<RenderId>, ObjectsError> {
+    let folders = objects.list_dirs(keys::RENDERS).await?;
+    let mut ids: Vec<RenderId> =
+        folders.iter().filter_map(|folder| folder.trim_end_matches('/').rsplit('/').next()?.parse().ok()).collect();
+    ids.sort();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// Whether the render has been deleted.
+pub async fn is_deleted(objects: &Objects, render: &RenderId) -> Result<bool, ObjectsError> {
+    objects.exists(&tombstone(render)).await
+}
+
+/// How the render ended, if it has.
+pub async fn state(objects: &Objects, render: &RenderId) -> Result<Option<TerminalState>, ObjectsError> {
+    if_found(objects.get_json(&keys::state(render)).await)
+}
+
+/// The render's request, if it was ever taken in.
+pub async fn request(objects: &Objects, render: &RenderId) -> Result<Option<RenderRequest>, ObjectsError> {
+    if_found(objects.get_json(&keys::request(render)).await)
+}
+
+/// The render's plan, if it has one.
+pub async fn plan(objects: &Objects, render: &RenderId) -> Result<Option<Plan>, ObjectsError> {
+    if_found(objects.get_wire(&keys::plan(render)).await)
+}
+
+/// The plan, for showing: one that this build cannot read hides the plan and not the render.
+async fn readable_plan(objects: &Objects, render: &RenderId) -> Result<Option<Plan>, ObjectsError> {
+    match plan(objects, render).await {
+        Err(error @ ObjectsError::Corrupt { .. }) => {
+            warn!(%render, %error, "the plan cannot be read");
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+/// A render as storage shows it; `None` for one that was never taken in or is deleted.
+pub async fn entry(objects: &Objects, render: &RenderId) -> Result<Option<Entry>, ObjectsError> {
+    let (deleted, request, state, plan) = futures::try_join!(
+        is_deleted(objects, render),
+        request(objects, render),
+        state(objects, render),
+        readable_plan(objects, render),
+    )?;
+    let Some(request) = request.filter(|_| !deleted) else { return Ok(None) };
+    let mut progress = RenderProgress::queued();
+    if let Some(plan) = &plan {
+        let summary = Arc::new(PlanSummary::from(plan));
+        progress = RenderProgress::count(Stage::Capture, Some(plan), Some(&summary), &Default::default());
+    }
+    if let Some(state) = state {
+        progress = progress.ended(Arc::new(state));
+    }
+    Ok(Some(Entry::new(Arc::new(request), progress)))
+}
+
+/// Ends a render: the first terminal state that is stored is the one that counts, and the one that is answered.
+pub async fn end(objects: &Objects, render: &RenderId, outcome: Outcome) -> Result<TerminalState, ObjectsError> {
+    let state = TerminalState { ended_at_ms: now_ms(), outcome };
+    let key = keys::state(render);
+    let json = serde_json::to_vec(&state)
+        .map_err(|error| ObjectsError::Corrupt { key: key.clone(), reason: error.to_string() })?;
+    match objects.create(&key, Bytes::from(json)).await? {
+        Created::Yes => Ok(state),
+        Created::Existed => objects.get_json(&key).await,
+    }
+}
+
+/// Hides a render for good and removes what it made.
+pub async fn delete(objects: &Objects, render: &RenderId) -> Result<(), ObjectsError> {
+    let mark = tombstone(render);
+    objects.create(&mark, Bytes::from_static(b"{}")).await?;
+    let kept = [mark, keys::request(render), keys::state(render)];
+    let made = objects.list(&keys::render_prefix(render)).await?;
+    let made = made.into_iter().map(|meta| meta.key).filter(|key| !kept.contains(key));
+    stream::iter(made)
+        .map(|key| async move { objects.delete(&key).await })
+        .buffer_unordered(PARALLEL)
+        .try_collect()
+        .await
+}

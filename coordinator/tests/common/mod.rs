@@ -1,0 +1,314 @@
+//! A farm without workers: the tests speak the workers' side of the protocol themselves, through ledger, storage and broker.
+#![allow(dead_code, missing_docs)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::broker::{Consumer, MemoryBroker};
+use hyperfarm_backplane::drain::Drain;
+use hyperfarm_backplane::ledger::{Claim, Commit, Lease, MemoryLedger, NodeView, RenderView};
+use hyperfarm_backplane::metrics::Metrics;
+use hyperfarm_backplane::objects::Objects;
+use hyperfarm_coordinator::intake::from_html;
+use hyperfarm_coordinator::scheduler::SchedulePolicy;
+use hyperfarm_coordinator::{Coordinator, CoordinatorConfig, RenderProgress};
+use hyperfarm_proto::event::{Event, EventKind};
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::id::{ContentHash, FrameHash, RenderId, WorkerId};
+use hyperfarm_proto::plan::{
+    AudioItem, CaptureClass, CaptureKind, EncoderSettings, MediaTiming, Plan, PlanContent, PlanDraft, Warning,
+};
+use hyperfarm_proto::record::{AudioRecord, CapturePath, ChunkTimings, Manifest, Outcome, OutputRecord, SegmentRecord};
+use hyperfarm_proto::spec::{Format, Quality, RenderSpec, Size, Viewport};
+use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
+use hyperfarm_proto::{keys, wire};
+
+/// Longer than any test waits for anything.
+pub const SOON: Duration = Duration::from_secs(10);
+
+pub struct Farm {
+    pub backplane: Backplane,
+    pub ledger: Arc<MemoryLedger>,
+    pub coordinator: Coordinator,
+    pub drain: Drain,
+    pub config: CoordinatorConfig,
+}
+
+/// Times that let a test see in milliseconds what takes seconds in life.
+pub fn quick() -> CoordinatorConfig {
+    let schedule = SchedulePolicy {
+        unclaimed_after: Duration::from_millis(200),
+        free_retry_after: Duration::from_millis(20),
+        ..SchedulePolicy::default()
+    };
+    let tick = Duration::from_millis(50);
+    CoordinatorConfig { tick, verify_every: tick * 4, rescan_every: tick * 4, schedule, ..CoordinatorConfig::default() }
+}
+
+/// Times after which nothing happens by itself while a test runs.
+pub fn patient() -> CoordinatorConfig {
+    let never = Duration::from_secs(3600);
+    let schedule = SchedulePolicy { unclaimed_after: never, ..SchedulePolicy::default() };
+    CoordinatorConfig {
+        tick: never,
+        verify_every: never,
+        rescan_every: never,
+        schedule,
+        ..CoordinatorConfig::default()
+    }
+}
+
+impl Farm {
+    pub fn new() -> Self {
+        Self::with(quick())
+    }
+
+    pub fn with(config: CoordinatorConfig) -> Self {
+        Self::over(Objects::memory(), config)
+    }
+
+    pub fn over(objects: Objects, config: CoordinatorConfig) -> Self {
+        let ledger = Arc::new(MemoryLedger::new());
+        let backplane = Backplane {
+            broker: Arc::new(MemoryBroker::new()),
+            ledger: ledger.clone(),
+            objects,
+            metrics: Metrics::new(),
+        };
+        let drain = Drain::new();
+        let coordinator = Coordinator::start(backplane.clone(), config.clone(), drain.clone());
+        Self { backplane, ledger, coordinator, drain, config }
+    }
+
+    /// Ends the coordinator's process and starts another one over the same servers.
+    pub async fn restart(&mut self) {
+        self.drain.start();
+        self.coordinator.join().await;
+        self.drain = Drain::new();
+        self.coordinator = Coordinator::start(self.backplane.clone(), self.config.clone(), self.drain.clone());
+    }
+
+    pub async fn submit(&self, spec: RenderSpec) -> RenderId {
+        let bundle = from_html("<p>", spec.composition.as_deref()).unwrap();
+        self.coordinator.submit(bundle, spec).await.unwrap()
+    }
+
+    /// Says that `slots` slots are alive.
+    pub async fn slots(&self, slots: u32) {
+        let (id, role, pool) = ("n1".parse().unwrap(), "worker".to_owned(), "cpu".to_owned());
+        let node = NodeView { id, role, pool, slots, class: String::new() };
+        self.backplane.ledger.heartbeat(&node, Duration::from_secs(3600)).await.unwrap();
+    }
+
+    pub async fn worker(&self, name: &str) -> Worker {
+        let broker = &self.backplane.broker;
+        Worker {
+            id: name.parse().unwrap(),
+            backplane: self.backplane.clone(),
+            plan: broker.consume(&Queue::Plan(Default::default())).await.unwrap(),
+            chunk: broker.consume(&Queue::Chunk(Default::default())).await.unwrap(),
+            stitch: broker.consume(&Queue::Stitch).await.unwrap(),
+            tells: true,
+        }
+    }
+
+    /// The progress that first satisfies `test`.
+    pub async fn until(&self, render: &RenderId, test: impl FnMut(&RenderProgress) -> bool) -> RenderProgress {
+        let mut progress = self.coordinator.watch(render).await.unwrap();
+        tokio::time::timeout(SOON, progress.wait_for(test)).await.expect("it never came").unwrap().clone()
+    }
+
+    pub async fn end(&self, render: &RenderId) -> Outcome {
+        self.until(render, |progress| progress.end.is_some()).await.end.unwrap().outcome.clone()
+    }
+
+    pub async fn ledger_view(&self, render: &RenderId) -> Option<RenderView> {
+        self.backplane.ledger.view(render).await.unwrap()
+    }
+
+    pub async fn plan(&self, render: &RenderId) -> Plan {
+        self.backplane.objects.get_wire(&keys::plan(render)).await.unwrap()
+    }
+}
+
+/// The workers' and the stitcher's side.
+pub struct Worker {
+    pub id: WorkerId,
+    pub backplane: Backplane,
+    plan: Box<dyn Consumer>,
+    chunk: Box<dyn Consumer>,
+    stitch: Box<dyn Consumer>,
+    /// Whether it publishes events.
+    pub tells: bool,
+}
+
+impl Worker {
+    /// The next message of any queue.
+    pub async fn take(&mut self) -> TaskId {
+        self.take_within(SOON).await.expect("no task was dispatched")
+    }
+
+    pub async fn take_within(&mut self, patience: Duration) -> Option<TaskId> {
+        let delivery = tokio::select! {
+            delivery = self.plan.next() => delivery,
+            delivery = self.chunk.next() => delivery,
+            delivery = self.stitch.next() => delivery,
+            () = tokio::time::sleep(patience) => return None,
+        };
+        let delivery = delivery.unwrap();
+        let message: TaskMessage = wire::decode(&delivery.payload).unwrap();
+        delivery.ack().await;
+        Some(message.task)
+    }
+
+    /// The next task that can be claimed, claimed.
+    pub async fn claim(&mut self) -> Lease {
+        loop {
+            let task = self.take().await;
+            if let Claim::Granted(lease) = self.claim_task(&task).await {
+                return lease;
+            }
+        }
+    }
+
+    pub async fn claim_task(&self, task: &TaskId) -> Claim {
+        self.backplane.ledger.claim(task, &self.id, Duration::from_secs(60)).await.unwrap()
+    }
+
+    pub async fn tell(&self, task: &TaskId, kind: EventKind) {
+        if self.tells {
+            let event = wire::encode(&Event { task: task.clone(), kind }).unwrap();
+            self.backplane.broker.publish(&Queue::Events, event.into()).await.unwrap();
+        }
+    }
+
+    pub async fn commit(&self, lease: &Lease, result: &[u8]) -> Commit {
+        let answer = self.backplane.ledger.commit(lease, result).await.unwrap();
+        self.tell(&lease.task, EventKind::Committed).await;
+        answer
+    }
+
+    pub async fn fail(&self, lease: &Lease, code: FailureCode) {
+        self.backplane.ledger.fail(lease, &Failure::new(code, format!("{code} happened"))).await.unwrap();
+        self.tell(&lease.task, EventKind::Failed).await;
+    }
+
+    /// Stores what the task leaves, and answers the result for the commit.
+    pub async fn leave(&self, lease: &Lease, draft: &PlanDraft) -> Vec<u8> {
+        let (objects, render) = (&self.backplane.objects, &lease.task.render);
+        match lease.task.step {
+            Step::Plan => {
+                let draft = PlanDraft { render: render.clone(), ..draft.clone() };
+                objects.put_wire(&keys::draft(render), &draft).await.unwrap();
+                Vec::new()
+            }
+            Step::Chunk(chunk) => {
+                let plan: Plan = objects.get_wire(&keys::plan(render)).await.unwrap();
+                let bytes = Bytes::from(format!("segment {chunk}"));
+                let hash = ContentHash::of(&bytes);
+                let key = keys::segment(render, chunk, lease.attempt, &hash, Format::Mp4);
+                let frames = plan.chunk(chunk).unwrap();
+                let record = SegmentRecord {
+                    chunk,
+                    attempt: lease.attempt,
+                    frames,
+                    key: key.clone(),
+                    hash,
+                    bytes: bytes.len() as u64,
+                    frame_hashes: frames.frames().map(|frame| FrameHash::from_u128(frame.into())).collect(),
+                    path: CapturePath::Png,
+                    worker: self.id.to_string(),
+                    timings: ChunkTimings::default(),
+                };
+                objects.put_json(&keys::segment_record(&key), &record).await.unwrap();
+                objects.put(&key, bytes).await.unwrap();
+                serde_json::to_vec(&record).unwrap()
+            }
+            Step::Audio => {
+                let key = keys::audio(render, Format::Mp4);
+                objects.put(&key, Bytes::from_static(b"sound")).await.unwrap();
+                let hash = ContentHash::of(b"sound");
+                let record = AudioRecord { key, hash, samples: 48_000, sample_rate: 48_000, mix_ms: 1.0 };
+                objects.put_json(&keys::audio_record(render), &record).await.unwrap();
+                serde_json::to_vec(&record).unwrap()
+            }
+            Step::Stitch => {
+                let plan: Plan = objects.get_wire(&keys::plan(render)).await.unwrap();
+                let output = OutputRecord {
+                    key: keys::output(render, Format::Mp4),
+                    hash: ContentHash::of(b"0123456789"),
+                    bytes: 10,
+                    frames: plan.content.frames,
+                    size: plan.content.viewport.output(),
+                    frame_rate: plan.content.frame_rate,
+                    format: Format::Mp4,
+                    has_audio: plan.has_audio(),
+                    thumbnail: keys::thumbnail(render),
+                    stitch_ms: 1.0,
+                };
+                objects.put(&output.key, Bytes::from_static(b"0123456789")).await.unwrap();
+                objects.put(&output.thumbnail, Bytes::from_static(b"jpeg")).await.unwrap();
+                let manifest = Manifest {
+                    render: render.clone(),
+                    plan: plan.content.hash().unwrap(),
+                    class: plan.content.class.clone(),
+                    output: output.clone(),
+                    segments: Vec::new(),
+                    audio: None,
+                    warnings: plan.warnings.clone(),
+                };
+                objects.put_json(&keys::manifest(render), &manifest).await.unwrap();
+                serde_json::to_vec(&output).unwrap()
+            }
+        }
+    }
+
+    /// Takes the next task and does it.
+    pub async fn do_next(&mut self, draft: &PlanDraft) -> Lease {
+        let lease = self.claim().await;
+        let result = self.leave(&lease, draft).await;
+        assert_eq!(self.commit(&lease, &result).await, Commit::Accepted);
+        lease
+    }
+
+    /// Does whatever comes until a stitch is done.
+    pub async fn finish(&mut self, draft: &PlanDraft) {
+        while self.do_next(draft).await.task.step != Step::Stitch {}
+    }
+}
+
+/// A draft of `frames` frames, each a thirtieth of a second long.
+pub fn draft(frames: u64, audio: bool) -> PlanDraft {
+    let timing = MediaTiming { start: 0.0, end: 1.0, media_start: 0.0, rate: 1.0, looped: false };
+    let item = AudioItem { id: "a".to_owned(), path: "a.mp3".to_owned(), timing, gain: Vec::new() };
+    let content = PlanContent {
+        files: Vec::new(),
+        entry: "index.html".to_owned(),
+        viewport: Viewport { page: Size { width: 1280, height: 720 }, scale: 1 },
+        frame_rate: FrameRate::DEFAULT,
+        frames,
+        variables: "{}".to_owned(),
+        unregistered_timelines: Vec::new(),
+        videos: Vec::new(),
+        audio: if audio { vec![item] } else { Vec::new() },
+        encoder: EncoderSettings::of(Format::Mp4, Quality::Draft, FrameRate::DEFAULT),
+        class: CaptureClass {
+            chrome: "1".to_owned(),
+            ffmpeg: "1".to_owned(),
+            runtime: "1".to_owned(),
+            farm: "1".to_owned(),
+            kind: CaptureKind::Cpu,
+            fonts: ContentHash::of(b""),
+        },
+    };
+    let warning = Warning { code: "ASSET_NOT_FOUND".to_owned(), message: "x.png is missing".to_owned() };
+    PlanDraft { render: "r0".parse().unwrap(), content, frame_cost_ms: 10.0, warnings: vec![warning] }
+}
+
+/// A spec that is cut into chunks of `frames` frames.
+pub fn chunks_of(frames: u32) -> RenderSpec {
+    RenderSpec { chunk_frames: Some(frames), ..RenderSpec::default() }
+}

@@ -1,0 +1,116 @@
+//! An S3 server over a folder, for tests: `s3_server --root DIR --bucket NAME [--port PORT]`.
+//!
+//! It listens on 127.0.0.1, prints `listening on PORT` once it answers, and knows one key pair. Addresses are path style.
+//!
+//! Two things that S3 promises and a file system does not are added: of two conditional puts one wins, and a folder is no object.
+//! One is not: it keeps an object's metadata in a file named after its key, so keys end at about 150 bytes.
+
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::IF_NONE_MATCH;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper::{Method, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use s3s_fs::FileSystem;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+
+/// The one key pair; `scripts/services.sh` exports the same.
+const ACCESS_KEY: &str = "hyperfarm-test";
+const SECRET_KEY: &str = "hyperfarm-test-secret";
+
+struct Options {
+    root: PathBuf,
+    bucket: String,
+    port: u16,
+}
+
+fn options() -> anyhow::Result<Options> {
+    let (mut root, mut bucket, mut port) = (None, None, 0);
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().with_context(|| format!("{word} needs a value"))?;
+        match word.as_str() {
+            "--root" => root = Some(PathBuf::from(value)),
+            "--bucket" => bucket = Some(value),
+            "--port" => port = value.parse().context("--port")?,
+            _ => anyhow::bail!("{word} is not one of --root, --bucket, --port"),
+        }
+    }
+    Ok(Options { root: root.context("--root is missing")?, bucket: bucket.context("--bucket is missing")?, port })
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = options()?;
+    // A bucket is a folder below the root.
+    std::fs::create_dir_all(options.root.join(&options.bucket)).context("the bucket's folder")?;
+    let files = FileSystem::new(&options.root).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let mut builder = S3ServiceBuilder::new(files);
+    builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+    let s3 = builder.build();
+
+    let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
+    let mut out = std::io::stdout();
+    writeln!(out, "listening on {}", listener.local_addr()?.port())?;
+    out.flush()?;
+
+    let conditional = Arc::new(Mutex::new(()));
+    let root = Arc::new(options.root);
+    loop {
+        let (socket, _) = listener.accept().await?;
+        let (s3, conditional, root) = (s3.clone(), Arc::clone(&conditional), Arc::clone(&root));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (s3, conditional, root) = (s3.clone(), Arc::clone(&conditional), Arc::clone(&root));
+            async move {
+                if asks_for_a_folder(&root, &request) {
+                    let mut none = Response::new(s3s::Body::empty());
+                    *none.status_mut() = StatusCode::NOT_FOUND;
+                    return Ok(none);
+                }
+                let is_conditional = request.headers().contains_key(IF_NONE_MATCH) && request.method() == Method::PUT;
+                let _turn = if is_conditional { Some(conditional.lock().await) } else { None };
+                Service::call(&s3, request).await
+            }
+        });
+        tokio::spawn(async move {
+            // A client that goes away in the middle of a request is its own affair.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+        });
+    }
+}
+
+/// Whether an object is asked for where the file system has a folder. A bucket is asked for by its name alone.
+fn asks_for_a_folder(root: &Path, request: &Request<Incoming>) -> bool {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let path = request.uri().path().trim_matches('/');
+    is_read && path.contains('/') && root.join(PathBuf::from(std::ffi::OsString::from_vec(decoded(path)))).is_dir()
+}
+
+fn decoded(path: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}

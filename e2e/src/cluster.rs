@@ -1,0 +1,166 @@
+//! Coordinator, workers and stitcher as processes of their own.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::scene::{Scene, text};
+use crate::services::Services;
+
+/// The key that the cluster's coordinator knows.
+pub const KEY: &str = "hf_e2e";
+
+/// A cluster in a namespace of its own. Dropped, its processes end.
+pub struct Cluster {
+    scene: Scene,
+    services: Services,
+    namespace: String,
+    processes: Vec<(String, Child)>,
+    url: String,
+}
+
+impl Cluster {
+    /// A coordinator, two workers of one slot and a stitcher.
+    pub fn start(services: Services, name: &str) -> Self {
+        let namespace = format!("{name}-{}", std::process::id());
+        let mut cluster = Self { scene: Scene::new(), services, namespace, processes: Vec::new(), url: String::new() };
+        let mut coordinator = cluster.spawn("coordinator", &["coordinator", "--listen", "127.0.0.1:0"]);
+        let out = coordinator.stdout.take().expect("standard output is piped");
+        let line = BufReader::new(out).lines().next().expect("the coordinator says where it listens").expect("text");
+        cluster.url = line.rsplit(' ').next().expect("a URL").to_owned();
+        cluster.processes.push(("coordinator".to_owned(), coordinator));
+        for worker in ["worker-1", "worker-2"] {
+            cluster.start_worker(worker);
+        }
+        let stitcher = cluster.spawn("stitcher", &["stitcher"]);
+        cluster.processes.push(("stitcher".to_owned(), stitcher));
+        cluster
+    }
+
+    /// Starts one more worker of one slot.
+    pub fn start_worker(&mut self, name: &str) {
+        let worker = self.spawn(name, &["worker", "--slots", "1"]);
+        self.processes.push((name.to_owned(), worker));
+    }
+
+    fn spawn(&self, name: &str, args: &[&str]) -> Child {
+        let log = std::fs::File::create(self.scene.path(&format!("{name}.log"))).expect("a log can be written");
+        let mut command: Command = self.scene.command(args);
+        command
+            .env("HYPERFARM_AMQP_URL", &self.services.amqp_url)
+            .env("HYPERFARM_REDIS_URL", &self.services.redis_url)
+            .env("HYPERFARM_STORAGE_URL", format!("s3://{}/{}", self.services.bucket, self.namespace))
+            .env("HYPERFARM_NAMESPACE", &self.namespace)
+            .env("HYPERFARM_API_KEYS", KEY)
+            .stdout(Stdio::piped())
+            .stderr(log);
+        command.spawn().expect("the binary runs")
+    }
+
+    /// The scene of its processes.
+    pub fn scene(&self) -> &Scene {
+        &self.scene
+    }
+
+    /// Kills a process at once, as a machine that loses its power.
+    pub fn kill(&mut self, name: &str) {
+        let at = self.processes.iter().position(|(found, _)| found == name).expect("there is such a process");
+        let (_, mut child) = self.processes.remove(at);
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+    }
+
+    /// Renders through the CLI as a client of the farm; answers the video and its bytes.
+    pub fn render(&self, project: &Path, name: &str, args: &[&str]) -> PathBuf {
+        let output = self.scene.path(&format!("{name}.mp4"));
+        let mut all = vec!["render", text(project), "-o", text(&output), "--farm", &self.url, "--json"];
+        all.extend_from_slice(args);
+        let ended = self.scene.command(&all).env("HYPERFARM_API_KEY", KEY).output().expect("the binary runs");
+        assert!(ended.status.success(), "{}\n{}", String::from_utf8_lossy(&ended.stderr), self.logs());
+        output
+    }
+
+    /// Starts a render as [`render`](Self::render) does, without waiting for it.
+    pub fn start_render(&self, project: &Path, name: &str, args: &[&str]) -> (Child, PathBuf) {
+        let output = self.scene.path(&format!("{name}.mp4"));
+        let mut all = vec!["render", text(project), "-o", text(&output), "--farm", &self.url, "--json"];
+        all.extend_from_slice(args);
+        let mut command = self.scene.command(&all);
+        command.env("HYPERFARM_API_KEY", KEY).stdout(Stdio::piped()).stderr(Stdio::piped());
+        (command.spawn().expect("the binary runs"), output)
+    }
+
+    /// Waits for a started render to succeed.
+    pub fn finish(&self, render: Child) {
+        let ended = render.wait_with_output().expect("it can be waited for");
+        assert!(ended.status.success(), "{}\n{}", String::from_utf8_lossy(&ended.stderr), self.logs());
+    }
+
+    /// Waits until the newest render has committed or captured `frames` frames.
+    pub fn wait_for_frames(&self, frames: u64) {
+        let deadline = Instant::now() + Duration::from_secs(90);
+        loop {
+            let newest = self.get("/v3/hyperframes/renders?limit=1");
+            let progress = &newest["data"][0]["progress"];
+            if progress["frames_done"].as_u64().unwrap_or(0) >= frames {
+                return;
+            }
+            assert_ne!(newest["data"][0]["status"], "completed", "the render was too quick for the test");
+            assert!(Instant::now() < deadline, "no {frames} frames within 90 s: {newest}\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The body of a GET.
+    pub fn get(&self, path: &str) -> Value {
+        let answer = Command::new("curl")
+            .args(["-sS", "--max-time", "20", "-H", &format!("x-api-key: {KEY}"), &format!("{}{path}", self.url)])
+            .output()
+            .expect("curl runs");
+        serde_json::from_slice(&answer.stdout).unwrap_or(json!(null))
+    }
+
+    /// The end of every process's log.
+    pub fn logs(&self) -> String {
+        let mut all = String::new();
+        for name in ["coordinator", "worker-1", "worker-2", "worker-3", "stitcher"] {
+            if let Ok(log) = std::fs::read_to_string(self.scene.path(&format!("{name}.log"))) {
+                let lines: Vec<&str> = log.lines().collect();
+                all.push_str(&format!("--- {name}\n{}\n", lines[lines.len().saturating_sub(25)..].join("\n")));
+            }
+        }
+        all
+    }
+
+    /// Ends every process as an operator does, and answers those that did not end well.
+    pub fn stop(mut self) -> Vec<String> {
+        let mut bad = Vec::new();
+        for (name, child) in &mut self.processes {
+            let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+            let deadline = Instant::now() + Duration::from_secs(40);
+            let ended = loop {
+                match child.try_wait() {
+                    Ok(Some(status)) => break Some(status),
+                    _ if Instant::now() > deadline => break None,
+                    _ => std::thread::sleep(Duration::from_millis(50)),
+                }
+            };
+            if !ended.is_some_and(|status| status.success()) {
+                bad.push(format!("{name}: {ended:?}"));
+            }
+        }
+        bad
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.processes {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! A folder for one test, and renders in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use hyperfarm_proto::record::Manifest;
+use tempfile::TempDir;
+
+/// The binary that the workspace's build left.
+pub fn binary() -> PathBuf {
+    // Tests lie in `deps` below the folder of the binaries.
+    let test = std::env::current_exe().expect("a test knows its own file");
+    let folder = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
+    let binary = folder.join("hyperfarm");
+    assert!(binary.is_file(), "{} is missing: run `cargo build --release` before these tests", binary.display());
+    binary
+}
+
+/// The folder of an example.
+pub fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
+}
+
+/// A small page whose picture is another one at each frame: a box that moves and turns, and a number that counts.
+pub fn page(seconds: f64) -> String {
+    format!(
+        r##"<!doctype html><html><head><style>
+body {{ margin: 0; background: #10243d; overflow: hidden }}
+#box {{ position: absolute; width: 90px; height: 90px; background: linear-gradient(45deg, #ffb347, #e0407b); border-radius: 18px }}
+#count {{ position: absolute; right: 24px; bottom: 16px; font: 700 64px monospace; color: #cfe8ff }}
+</style></head><body>
+<div data-composition-id="main" data-width="640" data-height="360" data-start="0" data-duration="{seconds}">
+<div id="box"></div><div id="count">0</div></div>
+<script>
+const timeline = gsap.timeline({{ paused: true }});
+timeline.fromTo("#box", {{ x: 20, y: 40, rotation: 0 }}, {{ x: 500, y: 220, rotation: 300, duration: {seconds}, ease: "sine.inOut" }}, 0);
+const counter = {{ value: 0 }};
+timeline.to(counter, {{ value: {seconds} * 30, duration: {seconds}, ease: "none", onUpdate() {{
+  document.getElementById("count").textContent = Math.round(counter.value);
+}} }}, 0);
+window.__timelines = {{ main: timeline }};
+</script></body></html>"##
+    )
+}
+
+/// How a command ended.
+pub struct Finished {
+    /// Exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Finished {
+    /// The result that `--json` printed. Panics with the errors if the command failed.
+    pub fn json(&self) -> serde_json::Value {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        serde_json::from_str(&self.stdout).expect("--json prints JSON")
+    }
+}
+
+/// A folder with a temporary folder in it, removed at the end.
+pub struct Scene {
+    folder: TempDir,
+}
+
+impl Default for Scene {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Scene {
+    /// An empty scene.
+    pub fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::Builder::new().prefix("hyperfarm-e2e-").tempdir().expect("a folder can be made");
+        let temp = folder.path().join("tmp");
+        std::fs::create_dir(&temp).expect("a folder can be made");
+        // Chrome runs as another user where the test is root, and its folder lies in here.
+        for path in [folder.path(), temp.as_path()] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("rights can be set");
+        }
+        Self { folder }
+    }
+
+    /// A path in the scene.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file and answers its path.
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a name has a folder")).expect("a folder can be made");
+        std::fs::write(&path, text).expect("a file can be written");
+        path
+    }
+
+    /// A project with this page.
+    pub fn project(&self, name: &str, html: &str) -> PathBuf {
+        self.write(&format!("{name}/index.html"), html);
+        self.path(name)
+    }
+
+    /// The binary with the scene's temporary folder and nothing of a cluster in its environment.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(args).env("TMPDIR", self.path("tmp")).stdin(Stdio::null());
+        for name in ["HYPERFARM_AMQP_URL", "HYPERFARM_REDIS_URL", "HYPERFARM_STORAGE_URL", "HYPERFARM_LOG"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn run(&self, args: &[&str]) -> Finished {
+        self.command(args).output().expect("the binary runs").into()
+    }
+
+    /// Starts the binary.
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs")
+    }
+
+    /// Renders `project` to `NAME.mp4` with a manifest beside it; answers both.
+    pub fn render(&self, project: &Path, name: &str, args: &[&str]) -> (PathBuf, Manifest) {
+        let output = self.path(&format!("{name}.mp4"));
+        let manifest = self.path(&format!("{name}.json"));
+        let mut all = vec!["render", text(project), "-o", text(&output), "--manifest", text(&manifest), "--json"];
+        all.extend_from_slice(args);
+        self.run(&all).json();
+        let manifest = std::fs::read(manifest).expect("the manifest was written");
+        (output, serde_json::from_slice(&manifest).expect("the manifest is one"))
+    }
+
+    /// What is in the scene's temporary folder.
+    pub fn left_behind(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path("tmp")).expect("the folder is there");
+        entries.map(|entry| entry.expect("an entry can be read").file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// Processes whose command line or environment names the scene's temporary folder: Chrome's children carry it in the latter only.
+    pub fn processes(&self) -> Vec<String> {
+        let temp = self.path("tmp").display().to_string();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").expect("/proc is there").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.bytes().all(|byte| byte.is_ascii_digit()) {
+                continue;
+            }
+            let read = |file: &str| {
+                let bytes = std::fs::read(entry.path().join(file)).unwrap_or_default();
+                String::from_utf8_lossy(&bytes).replace('\0', " ")
+            };
+            let line = read("cmdline");
+            if !line.is_empty() && (line.contains(&temp) || read("environ").contains(&temp)) {
+                found.push(format!("{name}: {}", line.chars().take(160).collect::<String>()));
+            }
+        }
+        found
+    }
+
+    /// Panics unless nothing of a render is left: no file, no process.
+    pub fn assert_clean(&self, after: &str) {
+        assert_eq!(self.left_behind(), Vec::<String>::new(), "files left after {after}");
+        assert!(
+            wait_until(Duration::from_secs(10), || self.processes().is_empty()),
+            "processes left after {after}: {:#?}",
+            self.processes()
+        );
+        let partial: Vec<_> = std::fs::read_dir(self.folder.path())
+            .expect("the scene is there")
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.contains("partial"))
+            .collect();
+        assert!(partial.is_empty(), "half-written files left after {after}: {partial:?}");
+    }
+}
+
+/// A path as text.
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of tests are text")
+}
+
+/// Whether `done` came true within `limit`.
+pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        if done() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    done()
+}

@@ -1,0 +1,55 @@
+//! The same binary as a cluster over RabbitMQ, Redis and S3: the same bytes as one process, whatever dies meanwhile.
+
+use hyperfarm_e2e::services::Services;
+use hyperfarm_e2e::{Cluster, Scene, page};
+
+/// A cluster, the project's expected bytes from one process, and the arguments that pin the chunk table.
+const CHUNKS: [&str; 4] = ["--chunk-frames", "40", "--quality", "draft"];
+
+fn expected(scene: &Scene, seconds: f64) -> (std::path::PathBuf, Vec<u8>) {
+    let project = scene.project("p", &page(seconds));
+    let (video, manifest) = scene.render(&project, "expected", &CHUNKS);
+    assert!(manifest.segments.len() > 3);
+    (project, std::fs::read(video).unwrap())
+}
+
+#[test]
+fn a_cluster_gives_the_bytes_of_one_process() {
+    let Some(services) = Services::find() else { return };
+    let scene = Scene::new();
+    let (project, expected) = expected(&scene, 8.0);
+    let cluster = Cluster::start(services, "same");
+    let video = cluster.render(&project, "video", &CHUNKS);
+    assert_eq!(std::fs::read(video).unwrap(), expected);
+    let bad = cluster.stop();
+    assert!(bad.is_empty(), "{bad:?}");
+}
+
+#[test]
+fn a_worker_that_is_killed_costs_nothing_but_time() {
+    let Some(services) = Services::find() else { return };
+    let scene = Scene::new();
+    let (project, expected) = expected(&scene, 12.0);
+    let mut cluster = Cluster::start(services, "kill");
+    let (render, video) = cluster.start_render(&project, "video", &CHUNKS);
+    cluster.wait_for_frames(60);
+    cluster.kill("worker-1");
+    cluster.start_worker("worker-3");
+    cluster.finish(render);
+    assert_eq!(std::fs::read(video).unwrap(), expected);
+}
+
+#[test]
+fn a_broker_and_a_ledger_that_restart_cost_nothing_but_time() {
+    let Some(services) = Services::find() else { return };
+    let scene = Scene::new();
+    let (project, expected) = expected(&scene, 20.0);
+    let cluster = Cluster::start(services.clone(), "restart");
+    let (render, video) = cluster.start_render(&project, "video", &CHUNKS);
+    cluster.wait_for_frames(50);
+    services.operate("redis-restart");
+    cluster.wait_for_frames(150);
+    services.operate("rabbit-restart");
+    cluster.finish(render);
+    assert_eq!(std::fs::read(video).unwrap(), expected);
+}

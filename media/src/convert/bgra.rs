@@ -1,0 +1,269 @@
+//! Decoded planes to full-range BGRA with straight alpha, through swscale.
+//!
+//! For the kinds that `fast` does not know. Always on swscale's exact paths (`bitexact`, `accurate_rnd`), which give the same numbers on every processor, with the
+//! matrix and range of the stream and full chroma interpolation.
+#![allow(unsafe_code)] // ffmpeg-next has no call for swscale's matrix and range, nor for scaling into a plain buffer
+
+use std::ffi::c_int;
+
+use ffmpeg_next as ffmpeg;
+use ffmpeg_next::format::Pixel;
+use ffmpeg_next::software::scaling::Flags;
+use ffmpeg_next::{ffi, frame};
+use hyperfarm_proto::spec::Size;
+
+use crate::bitmap::Picture;
+use crate::{glue, tags};
+
+/// swscale's number for full range.
+const FULL: c_int = 1;
+
+/// What a conversion depends on; it is set up again when a stream changes one of them midway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    pixel: Pixel,
+    from: Size,
+    to: Size,
+    output: Pixel,
+    matrix: c_int,
+    full_range: bool,
+}
+
+/// A conversion from decoded frames to one packed or planar output.
+pub(crate) struct Scaler {
+    context: *mut ffi::SwsContext,
+    kind: Option<Kind>,
+}
+
+// SAFETY: the context belongs to this value alone, and swscale's contexts may move between threads.
+unsafe impl Send for Scaler {}
+
+impl Scaler {
+    pub(crate) fn new() -> Self {
+        Self { context: std::ptr::null_mut(), kind: None }
+    }
+
+    fn prepare(&mut self, frame: &frame::Video, to: Size, output: Pixel) -> Result<(), ffmpeg::Error> {
+        let from = Size { width: frame.width(), height: frame.height() };
+        let kind = Kind {
+            pixel: frame.format(),
+            from,
+            to,
+            output,
+            matrix: matrix(glue::frame_tags(frame).matrix, from.height),
+            full_range: full_range(frame),
+        };
+        if self.kind == Some(kind) {
+            return Ok(());
+        }
+        self.free();
+        let flags =
+            Flags::BICUBIC | Flags::ACCURATE_RND | Flags::BITEXACT | Flags::FULL_CHR_H_INT | Flags::FULL_CHR_H_INP;
+        // JPEG's range of the thumbnail is full as well; BGRA has no other.
+        // SAFETY: sizes are positive (a decoded frame has pixels), formats are the library's own; the coefficient tables
+        // are static. The context is freed by `free`.
+        unsafe {
+            self.context = ffi::sws_getContext(
+                from.width as c_int,
+                from.height as c_int,
+                kind.pixel.into(),
+                to.width as c_int,
+                to.height as c_int,
+                output.into(),
+                flags.bits(),
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+                std::ptr::null(),
+            );
+            if self.context.is_null() {
+                return Err(ffmpeg::Error::InvalidData);
+            }
+            // Refused for RGB on both sides, where there is nothing to set.
+            ffi::sws_setColorspaceDetails(
+                self.context,
+                ffi::sws_getCoefficients(kind.matrix),
+                c_int::from(kind.full_range),
+                ffi::sws_getCoefficients(ffi::SWS_CS_ITU601 as c_int),
+                FULL,
+                0,
+                1 << 16,
+                1 << 16,
+            );
+        }
+        self.kind = Some(kind);
+        Ok(())
+    }
+
+    /// `frame` as BGRA of `to` pixels.
+    pub(crate) fn bgra(&mut self, frame: &frame::Video, to: Size) -> Result<Picture, ffmpeg::Error> {
+        self.prepare(frame, to, Pixel::BGRA)?;
+        let stride = to.width as usize * 4;
+        let mut bgra = vec![0_u8; stride * to.height as usize];
+        let planes: [*mut u8; 4] =
+            [bgra.as_mut_ptr(), std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut()];
+        let strides: [c_int; 4] = [stride as c_int, 0, 0, 0];
+        // SAFETY: the context was made for this frame's format and size; the output has `to.height` rows of `stride` bytes.
+        let rows = unsafe { self.scale(frame, planes.as_ptr(), strides.as_ptr()) };
+        if rows != to.height as c_int {
+            return Err(ffmpeg::Error::InvalidData);
+        }
+        Ok(Picture { size: to, bgra })
+    }
+
+    /// `frame` scaled into `output`, whose format and size decide.
+    pub(crate) fn fill(&mut self, frame: &frame::Video, output: &mut frame::Video) -> Result<(), ffmpeg::Error> {
+        let to = Size { width: output.width(), height: output.height() };
+        self.prepare(frame, to, output.format())?;
+        // SAFETY: the context was made for both frames' formats and sizes, and both are allocated.
+        let rows = unsafe {
+            let raw = output.as_mut_ptr();
+            self.scale(frame, (*raw).data.as_ptr(), (*raw).linesize.as_ptr())
+        };
+        if rows == to.height as c_int { Ok(()) } else { Err(ffmpeg::Error::InvalidData) }
+    }
+
+    /// # Safety
+    /// `planes` and `strides` describe a buffer of the prepared output format and size; `frame` is of the prepared kind.
+    unsafe fn scale(&mut self, frame: &frame::Video, planes: *const *mut u8, strides: *const c_int) -> c_int {
+        // SAFETY: as this function asks.
+        unsafe {
+            let raw = frame.as_ptr();
+            ffi::sws_scale(
+                self.context,
+                (&raw const (*raw).data).cast::<*const u8>(),
+                (&raw const (*raw).linesize).cast::<c_int>(),
+                0,
+                (*raw).height,
+                planes,
+                strides,
+            )
+        }
+    }
+
+    fn free(&mut self) {
+        // SAFETY: the context is ours or null, and is not used again.
+        unsafe { ffi::sws_freeContext(self.context) };
+        self.context = std::ptr::null_mut();
+        self.kind = None;
+    }
+}
+
+impl Drop for Scaler {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
+
+/// swscale's number for a stream's matrix; where the stream does not say, what players assume for its height.
+fn matrix(matrix: i32, height: u32) -> c_int {
+    let number = match matrix {
+        tags::MATRIX_BT709 => ffi::SWS_CS_ITU709,
+        tags::MATRIX_BT470BG | tags::MATRIX_SMPTE170M => ffi::SWS_CS_ITU601,
+        tags::MATRIX_FCC => ffi::SWS_CS_FCC,
+        tags::MATRIX_SMPTE240M => ffi::SWS_CS_SMPTE240M,
+        tags::MATRIX_BT2020_NCL | tags::MATRIX_BT2020_CL => ffi::SWS_CS_BT2020,
+        _ if height >= 720 => ffi::SWS_CS_ITU709,
+        _ => ffi::SWS_CS_ITU601,
+    };
+    number as c_int
+}
+
+fn full_range(frame: &frame::Video) -> bool {
+    let jpeg = matches!(
+        frame.format(),
+        Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P | Pixel::YUVJ411P
+    );
+    jpeg || glue::frame_tags(frame).range == tags::RANGE_FULL
+}
+
+/// Decoded frames as pictures for display: square pixels, turned as the file asks.
+pub(crate) struct ToBgra {
+    scaler: Scaler,
+    rotation: super::Rotation,
+}
+
+impl ToBgra {
+    pub(crate) fn new(rotation: super::Rotation) -> Self {
+        Self { scaler: Scaler::new(), rotation }
+    }
+
+    pub(crate) fn convert(&mut self, frame: &frame::Video) -> Result<Picture, ffmpeg::Error> {
+        let size = display_size(frame);
+        let square = size == Size { width: frame.width(), height: frame.height() };
+        let fast = if square { super::fast::convert(frame, full_range(frame)) } else { None };
+        let picture = match fast {
+            Some(picture) => picture,
+            None => self.scaler.bgra(frame, size)?,
+        };
+        Ok(super::rotate(picture, self.rotation))
+    }
+}
+
+/// The size of `frame` in square pixels, before turning.
+pub(crate) fn display_size(frame: &frame::Video) -> Size {
+    let aspect = frame.aspect_ratio();
+    let size = Size { width: frame.width(), height: frame.height() };
+    let (num, den) = (i64::from(aspect.numerator()), i64::from(aspect.denominator()));
+    if num <= 0 || den <= 0 || num == den {
+        return size;
+    }
+    // As browsers do: the width changes, the height stays. An absurd ratio is not worth an absurd allocation.
+    let width = (i64::from(size.width) * num + den / 2) / den;
+    match u32::try_from(width) {
+        Ok(width) if (1..=16_384).contains(&width) => Size { width, ..size },
+        _ => size,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ffmpeg_next::color;
+
+    use super::*;
+    use crate::compare;
+
+    fn smooth(pixel: Pixel) -> frame::Video {
+        let mut source = frame::Video::new(pixel, 1920, 1080);
+        for plane in 0..source.planes() {
+            let stride = source.stride(plane);
+            for (at, byte) in source.data_mut(plane).iter_mut().enumerate() {
+                let (x, y) = (at % stride, at / stride);
+                *byte = (40 + (x / 8 + y / 4 + plane * 30) % 160) as u8;
+            }
+        }
+        source
+    }
+
+    #[test]
+    fn both_ways_agree() {
+        for (pixel, range) in [(Pixel::YUV420P, color::Range::MPEG), (Pixel::YUVA420P, color::Range::JPEG)] {
+            let mut source = smooth(pixel);
+            source.set_color_range(range);
+            source.set_color_space(color::Space::BT709);
+            let exact = Scaler::new().bgra(&source, Size { width: 1920, height: 1080 }).unwrap();
+            let fast = super::super::fast::convert(&source, full_range(&source)).unwrap();
+            assert!(compare::psnr(&exact, &fast) > 42.0, "{pixel:?}: {}", compare::psnr(&exact, &fast));
+            assert_eq!(compare::alpha_psnr(&exact, &fast), f64::INFINITY);
+        }
+    }
+
+    #[test]
+    #[ignore = "measures"]
+    fn speed() {
+        for pixel in [Pixel::YUV420P, Pixel::YUVA420P, Pixel::YUVA444P12LE] {
+            let source = smooth(pixel);
+            let mut scaler = Scaler::new();
+            let mut converter = ToBgra::new(Default::default());
+            let begun = std::time::Instant::now();
+            for _ in 0..20 {
+                scaler.bgra(&source, Size { width: 1920, height: 1080 }).unwrap();
+            }
+            let swscale = begun.elapsed().as_secs_f64() * 50.0;
+            let begun = std::time::Instant::now();
+            for _ in 0..20 {
+                converter.convert(&source).unwrap();
+            }
+            println!("to bgra {pixel:?}: {:.2} ms, swscale {swscale:.2}", begun.elapsed().as_secs_f64() * 50.0);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Colour: full-range sRGB on one side, BT.709 limited-range planes on the other.
+
+pub(crate) mod bgra;
+mod fast;
+mod rotate;
+mod yuv;
+
+pub(crate) use bgra::ToBgra;
+pub(crate) use rotate::{Rotation, rotate};
+pub(crate) use yuv::{YuvFormat, YuvWriter};

@@ -1,0 +1,34 @@
+//! Whole files decoded, for verification and tests.
+
+use std::path::Path;
+
+use crate::bitmap::Picture;
+use crate::error::MediaError;
+use crate::mix::AudioReader;
+use crate::source::reader::FrameReader;
+
+/// Gives every picture of `path` to `each`, numbered from 0 in the order in which they show, until it answers false.
+/// Returns how many were given.
+pub fn decode_video(path: &Path, each: &mut dyn FnMut(u64, &Picture) -> bool) -> Result<u64, MediaError> {
+    let mut reader = FrameReader::open(path)?;
+    let mut converter = reader.converter();
+    let mut count = 0;
+    while let Some((frame, _)) = reader.next()? {
+        let picture = converter.convert(&frame).map_err(MediaError::undecodable(path, "converting a picture"))?;
+        count += 1;
+        if !each(count - 1, &picture) {
+            break;
+        }
+    }
+    Ok(count)
+}
+
+/// All samples of `path` as a player plays them, at 48 kHz in stereo: priming, edit lists and padding honoured.
+///
+/// The whole sound is in memory, 8 bytes a sample.
+pub fn decode_audio(path: &Path) -> Result<Vec<[f32; 2]>, MediaError> {
+    let mut reader = AudioReader::open(path, 0.0)?;
+    let mut samples = Vec::new();
+    while reader.read(&mut samples)? {}
+    Ok(samples)
+}

@@ -1,0 +1,224 @@
+//! What can go wrong, for whom, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ffmpeg_next as ffmpeg;
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::spec::Size;
+
+use crate::ffmpeg_log;
+
+/// What FFmpeg answered, with the last line it logged about it.
+#[derive(Debug, Clone)]
+pub struct Reason {
+    error: ffmpeg::Error,
+    detail: Option<String>,
+}
+
+impl Reason {
+    /// `error` with what was logged on this thread since the last reason was taken.
+    pub(crate) fn of(error: ffmpeg::Error) -> Self {
+        Self { error, detail: ffmpeg_log::take_last() }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.detail {
+            Some(detail) => write!(f, "{} ({detail})", self.error),
+            None => write!(f, "{}", self.error),
+        }
+    }
+}
+
+impl std::error::Error for Reason {}
+
+/// Why a media operation failed. [`MediaError::is_input`] says whether a source file is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    /// The file system refused to give the file.
+    #[error("{} cannot be opened: check that it exists and may be read", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A source without bytes.
+    #[error("{} is empty: upload it again or remove the element that plays it", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A source that is something else than media.
+    #[error("{} is not a media file that can be read, it looks like {looks_like}: {reason}; replace it by the media itself", path.display())]
+    NotMedia {
+        /// The file.
+        path: PathBuf,
+        /// A guess from its first bytes.
+        looks_like: &'static str,
+        /// What FFmpeg answered.
+        reason: Reason,
+    },
+    /// A source whose index points behind its end.
+    #[error(
+        "{} was cut off: its index names {needed} bytes and it has {found}; upload it again, completely",
+        path.display()
+    )]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Bytes it has.
+        found: u64,
+        /// Bytes its index names.
+        needed: u64,
+    },
+    /// No pictures or no sound where they are needed.
+    #[error("{} has no {kind} that can be decoded: remove the element that plays it, or convert the file", path.display())]
+    NoStream {
+        /// The file.
+        path: PathBuf,
+        /// `picture` or `sound`.
+        kind: &'static str,
+    },
+    /// The stream is there and does not decode.
+    #[error("{} cannot be decoded while {action}: {reason}; convert it to H.264, VP9, AAC or Opus", path.display())]
+    Undecodable {
+        /// The file.
+        path: PathBuf,
+        /// What was attempted.
+        action: &'static str,
+        /// What FFmpeg answered.
+        reason: Reason,
+    },
+    /// Playback would start behind the source's end.
+    #[error(
+        "{} lasts {duration:.3} s and should play from {media_start:.3} s: lower data-media-start below its length",
+        path.display()
+    )]
+    PastEnd {
+        /// The file.
+        path: PathBuf,
+        /// Where playback should start, in source seconds.
+        media_start: f64,
+        /// How long the source is, in seconds.
+        duration: f64,
+    },
+    /// Times or rates that are no numbers to play by.
+    #[error("{} has a timing that cannot be played ({what}): give finite times and a rate from 0.1 to 5", path.display())]
+    Timing {
+        /// The file.
+        path: PathBuf,
+        /// Which value.
+        what: String,
+    },
+    /// A picture that is not what the encoder was created for.
+    #[error("a picture of {found} with {bytes} bytes was given to an encoder of {expected}: {what}")]
+    Bitmap {
+        /// Size of the encoder.
+        expected: Size,
+        /// Size of the picture.
+        found: Size,
+        /// Bytes of the picture.
+        bytes: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// This machine's FFmpeg lacks something.
+    #[error(
+        "FFmpeg on this machine has no {name}: install FFmpeg's libraries with it (hyperfarm doctor lists what is missing)"
+    )]
+    Missing {
+        /// Encoder, decoder, muxer or filter.
+        name: String,
+    },
+    /// An encoder, a filter or a muxer refused.
+    #[error("{} could not be made, {action} failed: {reason}; check free space, then the encoder settings", path.display())]
+    Make {
+        /// The output.
+        path: PathBuf,
+        /// What was attempted.
+        action: &'static str,
+        /// What FFmpeg answered.
+        reason: Reason,
+    },
+    /// The file system refused to take the file.
+    #[error("{} could not be written: check free space and permissions", path.display())]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A segment or a mix of ours cannot be read.
+    #[error("a part of the output cannot be read: render the chunk again")]
+    Part(#[source] Box<MediaError>),
+    /// A segment that cannot stand beside the first one.
+    #[error("segment {} does not fit the first one ({what}): render all chunks with one version and one plan", path.display())]
+    Headers {
+        /// The segment.
+        path: PathBuf,
+        /// In what it differs.
+        what: String,
+    },
+    /// Frames were lost or doubled.
+    #[error("{} holds {found} frames and must hold {expected} ({what}): render the chunk again", path.display())]
+    Frames {
+        /// The file.
+        path: PathBuf,
+        /// Frames it must hold.
+        expected: u64,
+        /// Frames it holds.
+        found: u64,
+        /// Where it was noticed.
+        what: &'static str,
+    },
+    /// Nothing to work on.
+    #[error("nothing to {action} at {rate} frames a second: the render has no frames")]
+    Nothing {
+        /// What was attempted.
+        action: &'static str,
+        /// The frame rate.
+        rate: FrameRate,
+    },
+    /// The caller asked to stop.
+    #[error("stopped because the caller asked for it")]
+    Stopped,
+}
+
+impl MediaError {
+    /// Whether a source file, and so the person who brought it, is at fault; a retry would fail the same way.
+    ///
+    /// A missing file is not: sources were made local before, so the machine lost it.
+    pub fn is_input(&self) -> bool {
+        matches!(
+            self,
+            Self::Empty { .. }
+                | Self::NotMedia { .. }
+                | Self::Truncated { .. }
+                | Self::NoStream { .. }
+                | Self::Undecodable { .. }
+                | Self::PastEnd { .. }
+                | Self::Timing { .. }
+        )
+    }
+
+    /// For `map_err`: decoding `path` failed while `action`.
+    pub(crate) fn undecodable(path: &Path, action: &'static str) -> impl Fn(ffmpeg::Error) -> Self {
+        move |error| Self::Undecodable { path: path.to_owned(), action, reason: Reason::of(error) }
+    }
+
+    /// For `map_err`: making `path` failed at `action`.
+    pub(crate) fn make(path: &Path, action: &'static str) -> impl Fn(ffmpeg::Error) -> Self {
+        move |error| Self::Make { path: path.to_owned(), action, reason: Reason::of(error) }
+    }
+
+    /// For `map_err`: a file of our own making is at fault, not the person's.
+    pub(crate) fn part(error: Self) -> Self {
+        Self::Part(Box::new(error))
+    }
+}

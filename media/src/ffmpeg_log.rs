@@ -1,0 +1,106 @@
+//! FFmpeg's log: into `tracing`, and its last complaint into our errors.
+//!
+//! FFmpeg answers with a number and logs the reason ("moov atom not found"), so the line is worth keeping.
+
+use std::cell::RefCell;
+use std::sync::Once;
+
+use ffmpeg_next as ffmpeg;
+
+thread_local! {
+    static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Prepares FFmpeg once a process; cheap to call again.
+pub(crate) fn init() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Err(error) = ffmpeg::init() {
+            tracing::error!(%error, "FFmpeg could not be initialised");
+        }
+        install();
+    });
+}
+
+/// The last warning or error that FFmpeg logged on this thread, once.
+pub(crate) fn take_last() -> Option<String> {
+    LAST.with_borrow_mut(Option::take)
+}
+
+/// Forgets what was logged, so that an old complaint does not explain a new error.
+pub(crate) fn forget() {
+    LAST.with_borrow_mut(|last| *last = None);
+}
+
+// A C `va_list` has another Rust type on every architecture; elsewhere the log is turned off.
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+fn install() {
+    ffmpeg::log::set_level(ffmpeg::log::Level::Quiet);
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use callback::install;
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod callback {
+    #![allow(unsafe_code)] // ffmpeg-next offers a log level and no log callback
+
+    use std::ffi::{CStr, c_char, c_int, c_void};
+
+    use ffmpeg_next::ffi;
+
+    use super::LAST;
+
+    const LINE: usize = 512;
+
+    pub(super) fn install() {
+        // SAFETY: `log_line` has the signature FFmpeg asks for and may run on any thread.
+        unsafe { ffi::av_log_set_callback(Some(log_line)) };
+    }
+
+    unsafe extern "C" fn log_line(
+        context: *mut c_void,
+        level: c_int,
+        format: *const c_char,
+        arguments: *mut ffi::__va_list_tag,
+    ) {
+        if level > ffi::AV_LOG_WARNING as c_int {
+            return;
+        }
+        let mut buffer = [0_u8; LINE];
+        let mut prefix: c_int = 1;
+        // SAFETY: the pointers are FFmpeg's own and valid during the call; the buffer's length is given with it, and
+        // FFmpeg ends the text with a zero byte inside it.
+        let text = unsafe {
+            ffi::av_log_format_line2(
+                context,
+                level,
+                format,
+                arguments,
+                buffer.as_mut_ptr().cast(),
+                LINE as c_int,
+                &raw mut prefix,
+            );
+            CStr::from_ptr(buffer.as_ptr().cast())
+        };
+        let text = without_addresses(text.to_string_lossy().trim());
+        if text.is_empty() {
+            return;
+        }
+        tracing::debug!(target: "ffmpeg", "{text}");
+        // A thread that is ending has no storage left; its complaint is only traced.
+        let _ = LAST.try_with(|last| {
+            if let Ok(mut last) = last.try_borrow_mut() {
+                *last = Some(text);
+            }
+        });
+    }
+
+    /// `[mov,mp4 @ 0x55…] text` as `text`: addresses would make equal failures differ.
+    fn without_addresses(line: &str) -> String {
+        match line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+            Some((origin, text)) if origin.contains(" @ 0x") => text.to_owned(),
+            _ => line.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Segments and sound into the output, by copying packets.
+//!
+//! **Invariant: frame `i` of segment `k` starts at frame `sum(frames before k) + i` of the output, exactly.** Times are
+//! computed from frame numbers and never from the segments' own ticks, so nothing drifts and nothing is averaged.
+
+use std::path::{Path, PathBuf};
+
+use ffmpeg_next::{Packet, Rational};
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::plan::{EncoderSettings, VideoCodec};
+use hyperfarm_proto::spec::Size;
+
+use crate::count::SampleTally;
+use crate::demux::Demuxer;
+use crate::error::MediaError;
+use crate::mux::{Container, Muxer};
+use crate::{glue, timescale};
+
+/// One segment on local disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Frames it must hold.
+    pub frames: u64,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct JoinSummary {
+    /// Packets of pictures, equal to the frames.
+    pub video_packets: u64,
+    /// Samples of sound that play; 0 without sound.
+    pub audio_samples: u64,
+    /// Seconds that the pictures last: frames over rate.
+    pub duration_seconds: f64,
+}
+
+/// Joins `segments` in order, with the sound of `audio` (a file of [`crate::mix`]), into `output`.
+///
+/// No picture is decoded. Fails, and removes what it wrote, if a segment has not exactly its frames, does not start with a
+/// key frame, or has other headers or another size than the first. Errors are never the person's: all files are ours.
+pub fn join(
+    segments: &[SegmentFile],
+    audio: Option<&Path>,
+    output: &Path,
+    settings: &EncoderSettings,
+    size: Size,
+    rate: FrameRate,
+) -> Result<JoinSummary, MediaError> {
+    let frames: u64 = segments.iter().map(|segment| segment.frames).sum();
+    let first = segments.iter().find(|segment| segment.frames > 0);
+    let Some(first) = first else { return Err(MediaError::Nothing { action: "join", rate }) };
+    let first = Demuxer::open(&first.path).map_err(MediaError::part)?;
+    let stream = first.video().map_err(MediaError::part)?;
+    let headers = first.parameters(stream);
+    let reference = glue::video_parameters(&headers);
+
+    let mut muxer = Muxer::create(output, Container::of(settings.format))?;
+    let ticks = timescale::of_track(rate, frames);
+    let alpha = matches!(settings.codec, VideoCodec::Vp9 { .. });
+    let video = muxer.add_video(headers, rate, ticks, alpha)?;
+    let mut sound = audio.map(|path| Sound::open(path, &mut muxer)).transpose()?;
+    muxer.start(ticks, ticks, true)?;
+    let mut track = Track::new(video, rate, muxer.time_base(video), reference.delay);
+    drop(first);
+
+    for segment in segments.iter().filter(|segment| segment.frames > 0) {
+        let mut source = Demuxer::open(&segment.path).map_err(MediaError::part)?;
+        let stream = source.video().map_err(MediaError::part)?;
+        check_headers(segment, &glue::video_parameters(&source.parameters(stream)), &reference, size)?;
+        track.append(&mut source, stream, segment, |packet, before| {
+            if let Some(sound) = &mut sound {
+                sound.write_until(before, &mut muxer)?;
+            }
+            muxer.write(packet)
+        })?;
+    }
+    let audio_samples = match sound {
+        Some(mut sound) => {
+            sound.write_until(f64::INFINITY, &mut muxer)?;
+            sound.tally.samples()
+        }
+        None => 0,
+    };
+    if track.written != frames {
+        return Err(frames_error(output, frames, track.written, "packets of pictures in the output"));
+    }
+    muxer.finish()?;
+    Ok(JoinSummary { video_packets: track.written, audio_samples, duration_seconds: rate.seconds_of(frames) })
+}
+
+fn frames_error(path: &Path, expected: u64, found: u64, what: &'static str) -> MediaError {
+    MediaError::Frames { path: path.to_owned(), expected, found, what }
+}
+
+/// Copied packets are decoded with the first segment's headers, so every segment must have the same.
+fn check_headers(
+    segment: &SegmentFile,
+    found: &glue::VideoParameters,
+    reference: &glue::VideoParameters,
+    size: Size,
+) -> Result<(), MediaError> {
+    let refused = |what: String| MediaError::Headers { path: segment.path.clone(), what };
+    if (found.width, found.height) != (size.width, size.height) {
+        return Err(refused(format!("it is {}x{} and the output {size}", found.width, found.height)));
+    }
+    if found.extradata != reference.extradata {
+        let lengths = (found.extradata.len(), reference.extradata.len());
+        return Err(refused(format!("its codec headers differ, {} bytes and {}", lengths.0, lengths.1)));
+    }
+    if found != reference {
+        return Err(refused("its pixel format, colours or reordering differ".to_owned()));
+    }
+    Ok(())
+}
+
+/// The output's stream of pictures.
+struct Track {
+    stream: usize,
+    rate: FrameRate,
+    time_base: Rational,
+    ticks: u32,
+    /// Decode times run this many ticks before presentation times, so that none is later than its own picture.
+    lead: i64,
+    written: u64,
+}
+
+impl Track {
+    fn new(stream: usize, rate: FrameRate, time_base: Rational, delay: u32) -> Self {
+        // Containers count in whole fractions of a second; anything else would be a muxer we did not choose.
+        let ticks = u32::try_from(time_base.denominator()).unwrap_or(1);
+        let lead = timescale::ticks_up(delay, rate, ticks);
+        Self { stream, rate, time_base, ticks, lead, written: 0 }
+    }
+
+    fn append(
+        &mut self,
+        source: &mut Demuxer,
+        stream: usize,
+        segment: &SegmentFile,
+        mut write: impl FnMut(&mut Packet, f64) -> Result<(), MediaError>,
+    ) -> Result<(), MediaError> {
+        let wrong = |found, what| frames_error(&segment.path, segment.frames, found, what);
+        let time_base = source.time_base(stream);
+        let base = self.written;
+        let mut seen = vec![false; usize::try_from(segment.frames).unwrap_or(0)];
+        let mut found = 0;
+        while let Some(mut packet) = source.packet_of(stream).map_err(MediaError::part)? {
+            let pts = packet.pts().ok_or_else(|| wrong(found, "a packet without a time"))?;
+            let frame = timescale::frame_at(pts, (time_base.numerator(), time_base.denominator()), self.rate);
+            let place = usize::try_from(frame).ok().and_then(|frame| seen.get_mut(frame));
+            let place = place.ok_or_else(|| wrong(found, "a frame behind the end"))?;
+            if std::mem::replace(place, true) {
+                return Err(wrong(found, "two packets for one frame"));
+            }
+            if found == 0 && !(frame == 0 && packet.is_key()) {
+                return Err(wrong(found, "it does not start with a key frame"));
+            }
+            let decode = (base + found) as i64;
+            let present = base as i64 + frame;
+            let at = |frame| timescale::ticks(frame, self.rate, self.ticks);
+            let (pts, dts) = (at(present), at(decode) - self.lead);
+            if dts > pts {
+                return Err(MediaError::Headers {
+                    path: segment.path.clone(),
+                    what: "its pictures are reordered further than its headers say".to_owned(),
+                });
+            }
+            packet.set_stream(self.stream);
+            packet.set_position(-1);
+            packet.set_pts(Some(pts));
+            packet.set_dts(Some(dts));
+            packet.set_duration(at(decode + 1) - at(decode));
+            write(&mut packet, dts as f64 * f64::from(self.time_base))?;
+            found += 1;
+        }
+        if found != segment.frames {
+            return Err(wrong(found, "packets in the segment"));
+        }
+        self.written += found;
+        Ok(())
+    }
+}
+
+/// The mix, read beside the segments so that both streams lie side by side in the output.
+struct Sound {
+    source: Demuxer,
+    from: usize,
+    to: usize,
+    time_base: Rational,
+    pending: Option<Packet>,
+    tally: SampleTally,
+}
+
+impl Sound {
+    fn open(path: &Path, muxer: &mut Muxer) -> Result<Self, MediaError> {
+        let mut source = Demuxer::open(path).map_err(MediaError::part)?;
+        let from = source.audio().map_err(MediaError::part)?;
+        let time_base = source.time_base(from);
+        let parameters = source.parameters(from);
+        let tally = SampleTally::new(&glue::audio_parameters(&parameters), time_base);
+        let to = muxer.add_audio(parameters, time_base)?;
+        let pending = source.packet_of(from).map_err(MediaError::part)?;
+        Ok(Self { source, from, to, time_base, pending, tally })
+    }
+
+    /// Writes the packets that start before `seconds`.
+    fn write_until(&mut self, seconds: f64, muxer: &mut Muxer) -> Result<(), MediaError> {
+        while let Some(mut packet) = self.pending.take() {
+            let start = packet.dts().or(packet.pts()).unwrap_or(0) as f64 * f64::from(self.time_base);
+            if start >= seconds {
+                self.pending = Some(packet);
+                break;
+            }
+            self.tally.add(&packet);
+            // WebM's readers give the last packet its full length; the file would seem to last that much longer.
+            let padding = glue::skipped_samples(&packet).1 as f64 / f64::from(crate::SAMPLE_RATE);
+            if padding > 0.0 {
+                let played = packet.duration() as f64 - padding / f64::from(self.time_base);
+                packet.set_duration(played.round().max(1.0) as i64);
+            }
+            packet.set_stream(self.to);
+            packet.set_position(-1);
+            packet.rescale_ts(self.time_base, muxer.time_base(self.to));
+            muxer.write(&mut packet)?;
+            self.pending = self.source.packet_of(self.from).map_err(MediaError::part)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! FFmpeg for the farm, in process: encode, join, mix, probe, decode.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | pictures → a segment | [`SegmentEncoder`] |
+//! | segments + sound → the output, by copying packets | [`join`] |
+//! | sounds → one track, exact to the sample | [`mix`] |
+//! | pictures of a `<video>` at output frames | [`VideoSource`] |
+//! | a still for people | [`thumbnail`] |
+//! | what a file holds | [`probe`], [`count_packets`] |
+//! | everything decoded, for verification and tests | [`decode_video`], [`decode_audio`], [`compare`] |
+//! | what this machine's FFmpeg is and can | [`versions`], [`encoders`] |
+//!
+//! Invariants, each kept beside the code named:
+//!
+//! - **Equal pictures and settings give equal bytes** on every machine with the same libraries (`codec`, `mux`,
+//!   `convert::yuv`): integer colour conversion, encoders with fixed threads and without processor-specific paths, containers
+//!   without dates or version strings.
+//! - **A segment starts with a key frame, holds no reference across its seams, and has the headers of every other
+//!   segment of its settings** (`codec`, checked by `join`).
+//! - **What is counted is checked**: packets against frames when a segment is finished and when segments are joined.
+//! - **A source file is a stranger's**: only named demuxers and only the `file` protocol read it (`demux`), and whatever its
+//!   bytes, the answer is an error with a sentence and never a panic.
+//!
+//! Nothing here starts threads of its own beyond what the encoder settings ask for: callers choose where the work runs.
+//! FFmpeg's own log goes to `tracing`, target `ffmpeg`, never to standard error.
+
+mod bitmap;
+mod codec;
+pub mod compare;
+mod convert;
+mod count;
+mod decode;
+mod demux;
+mod encode;
+mod error;
+mod ffmpeg_log;
+mod glue;
+mod join;
+mod mix;
+mod mux;
+mod probe;
+mod source;
+mod tags;
+mod thumbnail;
+mod timescale;
+mod version;
+
+pub use bitmap::{Bitmap, Picture, PixelLayout};
+pub use count::{PacketCount, count_packets};
+pub use decode::{decode_audio, decode_video};
+pub use encode::{SegmentEncoder, SegmentSummary};
+pub use error::{MediaError, Reason};
+pub use join::{JoinSummary, SegmentFile, join};
+pub use mix::{MixInput, MixSummary, mix};
+pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};
+pub use source::VideoSource;
+pub use thumbnail::thumbnail;
+pub use version::{encoders, versions};
+
+/// Samples a second of every sound the farm makes.
+pub const SAMPLE_RATE: u32 = 48_000;

@@ -1,0 +1,123 @@
+//! The mix into a file.
+
+use std::path::{Path, PathBuf};
+
+use ffmpeg_next as ffmpeg;
+use ffmpeg_next::codec::Flags;
+use ffmpeg_next::codec::encoder::audio;
+use ffmpeg_next::format::Sample;
+use ffmpeg_next::format::sample::Type;
+use ffmpeg_next::{Dictionary, Packet, Rational};
+use hyperfarm_proto::spec::Format;
+
+use crate::error::MediaError;
+use crate::mux::{Container, Muxer};
+use crate::{SAMPLE_RATE, ffmpeg_log, glue};
+
+/// Encodes 48 kHz stereo. The file plays exactly the samples that were pushed: what encoders put before is declared as
+/// priming, what they fill the last packet with as padding.
+pub(crate) struct AudioEncoder {
+    encoder: audio::Encoder,
+    muxer: Muxer,
+    path: PathBuf,
+    stream: usize,
+    format: Sample,
+    /// Samples a packet.
+    frame_size: usize,
+    waiting: Vec<[f32; 2]>,
+    sent: u64,
+}
+
+impl AudioEncoder {
+    pub(crate) fn create(path: &Path, format: Format) -> Result<Self, MediaError> {
+        ffmpeg_log::init();
+        let (name, sample, bits, container) = match format {
+            Format::Mp4 | Format::Mov => ("aac", Sample::F32(Type::Planar), 192_000, Container::M4a),
+            Format::Webm => ("libopus", Sample::F32(Type::Packed), 128_000, Container::Webm),
+        };
+        let codec = ffmpeg::encoder::find_by_name(name)
+            .ok_or_else(|| MediaError::Missing { name: format!("encoder {name}") })?;
+        let failed = MediaError::make(path, "opening the audio encoder");
+        let mut context = ffmpeg::codec::Context::new_with_codec(codec);
+        context.set_flags(Flags::GLOBAL_HEADER | Flags::BITEXACT);
+        let mut encoder = context.encoder().audio().map_err(&failed)?;
+        encoder.set_rate(SAMPLE_RATE as i32);
+        encoder.set_format(sample);
+        encoder.set_bit_rate(bits);
+        encoder.set_time_base(Rational::new(1, SAMPLE_RATE as i32));
+        glue::set_stereo(&mut encoder);
+        ffmpeg_log::forget();
+        let encoder = encoder.open_with(Dictionary::new()).map_err(&failed)?;
+        let frame_size = (encoder.frame_size() as usize).max(1);
+        let mut muxer = Muxer::create(path, container)?;
+        let ticks = Rational::new(1, SAMPLE_RATE as i32);
+        let stream = muxer.add_audio(ffmpeg::codec::Parameters::from(&encoder), ticks)?;
+        // The edit list counts in the movie's ticks: samples.
+        muxer.start(SAMPLE_RATE, SAMPLE_RATE, false)?;
+        Ok(Self {
+            encoder,
+            muxer,
+            path: path.to_owned(),
+            stream,
+            format: sample,
+            frame_size,
+            waiting: Vec::with_capacity(2 * frame_size),
+            sent: 0,
+        })
+    }
+
+    pub(crate) fn push(&mut self, samples: &[[f32; 2]]) -> Result<(), MediaError> {
+        self.waiting.extend_from_slice(samples);
+        let whole = self.waiting.len() / self.frame_size * self.frame_size;
+        self.send(whole)
+    }
+
+    /// Completes the file and gives the samples it plays.
+    pub(crate) fn finish(mut self) -> Result<u64, MediaError> {
+        self.send(self.waiting.len())?;
+        self.encoder.send_eof().map_err(MediaError::make(&self.path, "ending the audio encoder"))?;
+        self.drain()?;
+        self.muxer.finish()?;
+        Ok(self.sent)
+    }
+
+    /// Encodes the first `count` waiting samples.
+    fn send(&mut self, count: usize) -> Result<(), MediaError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        for samples in waiting[..count].chunks(self.frame_size) {
+            let mut frame = glue::stereo_frame(self.format, samples.len())
+                .map_err(MediaError::make(&self.path, "allocating sound"))?;
+            if self.format.is_planar() {
+                for side in 0..2 {
+                    for (to, sample) in glue::floats_mut(&mut frame, side).iter_mut().zip(samples) {
+                        *to = sample[side];
+                    }
+                }
+            } else {
+                glue::floats_mut(&mut frame, 0).copy_from_slice(samples.as_flattened());
+            }
+            frame.set_pts(Some(self.sent as i64));
+            self.encoder.send_frame(&frame).map_err(MediaError::make(&self.path, "encoding sound"))?;
+            self.sent += samples.len() as u64;
+            self.drain()?;
+        }
+        self.waiting = waiting;
+        self.waiting.drain(..count);
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<(), MediaError> {
+        let samples = Rational::new(1, SAMPLE_RATE as i32);
+        loop {
+            let mut packet = Packet::empty();
+            match self.encoder.receive_packet(&mut packet) {
+                Ok(()) => {}
+                Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) | Err(ffmpeg::Error::Eof) => return Ok(()),
+                Err(error) => return Err(MediaError::make(&self.path, "encoding sound")(error)),
+            }
+            packet.set_stream(self.stream);
+            packet.rescale_ts(samples, self.muxer.time_base(self.stream));
+            self.muxer.write(&mut packet)?;
+        }
+    }
+}

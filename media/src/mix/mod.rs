@@ -1,0 +1,105 @@
+//! Sounds into one track, exact to the sample.
+//!
+//! The mix is made once a render and never per chunk: sound cut at chunk borders clicks. It streams: whatever the render's
+//! length, only the voices that sound now are open, each a few frames deep.
+//!
+//! | step | where |
+//! | --- | --- |
+//! | decode, to 48 kHz stereo, from a source second on | `reader` |
+//! | loop, tempo | `voice` |
+//! | gain over time | `gain` |
+//! | ceiling | `limiter` |
+//! | AAC or Opus into a file | `encode` |
+
+mod encode;
+mod gain;
+mod graph;
+mod limiter;
+mod reader;
+mod voice;
+
+use std::path::Path;
+
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::plan::AudioItem;
+use hyperfarm_proto::spec::Format;
+
+use self::encode::AudioEncoder;
+use self::limiter::Limiter;
+pub(crate) use self::reader::AudioReader;
+use self::voice::Voice;
+use crate::SAMPLE_RATE;
+use crate::error::MediaError;
+
+/// Samples mixed at a time; at most this much is decoded ahead of what is written.
+const BLOCK: usize = 4096;
+
+/// One sound with its source on local disk.
+#[derive(Debug, Clone, Copy)]
+pub struct MixInput<'a> {
+    /// When and how loud it plays.
+    pub item: &'a AudioItem,
+    /// Its source.
+    pub path: &'a Path,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MixSummary {
+    /// Samples that play.
+    pub samples: u64,
+    /// Samples a second, always 48000.
+    pub sample_rate: u32,
+}
+
+/// Mixes `inputs` into `output`: exactly as long as `frames` at `rate`, in stereo at 48 kHz, as AAC 192 kb/s in mp4 for
+/// mp4 and mov, as Opus 128 kb/s in WebM for webm.
+///
+/// Sounds are summed as they are, without normalising. Mono goes to both sides at its own level; other layouts are mixed down as
+/// FFmpeg's `aformat=channel_layouts=stereo` does. Where the sum would exceed -0.1 dBFS it is turned down for a moment;
+/// below that nothing is touched. `on_progress` gets the done part, 0 to 1, about once a second of sound, and stops the mix
+/// by answering false.
+pub fn mix(
+    inputs: &[MixInput<'_>],
+    frames: u64,
+    rate: FrameRate,
+    format: Format,
+    output: &Path,
+    on_progress: &mut dyn FnMut(f64) -> bool,
+) -> Result<MixSummary, MediaError> {
+    let total = rate.samples_of(frames, SAMPLE_RATE);
+    if total == 0 {
+        return Err(MediaError::Nothing { action: "mix", rate });
+    }
+    let mut voices = inputs.iter().map(|input| Voice::new(input.item, input.path)).collect::<Result<Vec<_>, _>>()?;
+    let mut encoder = AudioEncoder::create(output, format)?;
+    let mut limiter = Limiter::new();
+    let mut block = Vec::with_capacity(BLOCK);
+    let mut limited = Vec::with_capacity(BLOCK);
+    let mut position = 0;
+    let mut reported = 0;
+    while position < total {
+        let length = (total - position).min(BLOCK as u64) as usize;
+        block.clear();
+        block.resize(length, [0.0; 2]);
+        for voice in &mut voices {
+            voice.add(position, &mut block)?;
+        }
+        voices.retain(|voice| !voice.is_over(position + length as u64));
+        limited.clear();
+        limiter.push(&block, &mut limited);
+        encoder.push(&limited)?;
+        position += length as u64;
+        if position - reported >= u64::from(SAMPLE_RATE) || position == total {
+            reported = position;
+            if !on_progress(position as f64 / total as f64) {
+                return Err(MediaError::Stopped);
+            }
+        }
+    }
+    limited.clear();
+    limiter.finish(&mut limited);
+    encoder.push(&limited)?;
+    let samples = encoder.finish()?;
+    Ok(MixSummary { samples, sample_rate: SAMPLE_RATE })
+}

@@ -1,0 +1,248 @@
+//! The sound of a file from a source second on, as 48 kHz stereo.
+
+use std::path::Path;
+
+use ffmpeg_next as ffmpeg;
+use ffmpeg_next::{Rational, decoder, frame};
+
+use super::graph::Chain;
+use crate::demux::Demuxer;
+use crate::error::MediaError;
+use crate::{SAMPLE_RATE, glue};
+
+/// Everything to packed stereo floats at 48 kHz by swresample. Mono is split by `pan` first: swresample would take 3 dB
+/// off it, which a browser does not.
+const TO_STEREO: &str = "aformat=sample_fmts=flt:sample_rates=48000:channel_layouts=stereo";
+
+/// Decoders of lossy sound settle within this; a jump lands this much early.
+const SETTLE_SECONDS: f64 = 1.0;
+
+/// A hole or an overlap in the source's times up to this is rounding; a longer one is filled or cut.
+const JITTER_SECONDS: f64 = 0.05;
+
+/// Reads forward from one source second.
+pub(crate) struct AudioReader {
+    source: Demuxer,
+    stream: usize,
+    time_base: Rational,
+    decoder: decoder::Audio,
+    chain: Option<(Kind, Chain)>,
+    /// Source second that is asked first.
+    from: f64,
+    /// Where the current stretch without holes began: source second, and samples of the source passed since.
+    stretch: Option<(f64, u64)>,
+    /// Samples at 48 kHz given out: the next one sounds at `from + given / 48000`.
+    given: u64,
+    /// Samples at 48 kHz to drop before the next one that is given out.
+    to_drop: usize,
+    ended: bool,
+    /// The last decoded frame, held back until it is known whether it is the file's last and must be cut.
+    held: Option<frame::Audio>,
+    any: bool,
+}
+
+/// Properties of frames that a chain is made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Kind {
+    rate: u32,
+    sample: &'static str,
+    layout: String,
+}
+
+impl AudioReader {
+    /// Opens `path` so that the first sample read sounds at source second `from`.
+    pub(crate) fn open(path: &Path, from: f64) -> Result<Self, MediaError> {
+        let mut source = Demuxer::open(path)?;
+        let stream = source.audio()?;
+        let time_base = source.time_base(stream);
+        let parameters = source.parameters(stream);
+        let failed = MediaError::undecodable(path, "opening the decoder");
+        let codec = ffmpeg::decoder::find(parameters.id())
+            .ok_or_else(|| MediaError::NoStream { path: path.to_owned(), kind: "sound" })?;
+        let mut context = ffmpeg::codec::Context::from_parameters(parameters).map_err(&failed)?;
+        context.set_flags(ffmpeg::codec::Flags::BITEXACT);
+        context.set_threading(ffmpeg::threading::Config { count: 1, ..ffmpeg::threading::Config::default() });
+        let mut decoder = context.decoder();
+        decoder.set_packet_time_base(time_base);
+        let decoder = decoder.open_as(codec).and_then(|opened| opened.audio()).map_err(&failed)?;
+        if from > 2.0 * SETTLE_SECONDS {
+            let ticks = (from - SETTLE_SECONDS) / f64::from(time_base).max(1e-12);
+            let origin = source.origin(time_base);
+            // Where a file cannot seek, everything before is decoded and dropped.
+            if glue::seek(&mut source.input, stream, origin.saturating_add(ticks as i64)).is_err() {
+                tracing::debug!(path = %path.display(), "the file cannot seek, it is decoded from its start");
+                source = Demuxer::open(path)?;
+            }
+        }
+        Ok(Self {
+            source,
+            stream,
+            time_base,
+            decoder,
+            chain: None,
+            from,
+            stretch: None,
+            given: 0,
+            to_drop: 0,
+            ended: false,
+            held: None,
+            any: false,
+        })
+    }
+
+    /// Seconds that the whole file lasts, where it says.
+    pub(crate) fn duration(&self) -> Option<f64> {
+        self.source.duration()
+    }
+
+    /// Whether the file has pictures as well.
+    pub(crate) fn has_video(&self) -> bool {
+        self.source.video().is_ok()
+    }
+
+    /// Appends some samples to `out`; false at the end.
+    pub(crate) fn read(&mut self, out: &mut Vec<[f32; 2]>) -> Result<bool, MediaError> {
+        if self.ended {
+            return Ok(false);
+        }
+        let before = out.len();
+        while out.len() == before {
+            match self.decode()? {
+                Some(frame) => {
+                    self.any = true;
+                    if let Some(last) = self.held.replace(frame) {
+                        self.feed(last, out)?;
+                    }
+                }
+                None => {
+                    if !self.any {
+                        let damaged = MediaError::undecodable(&self.source.path, "looking for its first sound");
+                        return Err(damaged(ffmpeg::Error::InvalidData));
+                    }
+                    self.ended = true;
+                    if let Some(mut last) = self.held.take() {
+                        self.cut_last(&mut last);
+                        self.feed(last, out)?;
+                    }
+                    self.drain(out)?;
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn decode(&mut self) -> Result<Option<frame::Audio>, MediaError> {
+        let mut frame = frame::Audio::empty();
+        loop {
+            match self.decoder.receive_frame(&mut frame) {
+                Ok(()) if frame.samples() == 0 || frame.rate() == 0 || glue::channels(&frame) == 0 => continue,
+                Ok(()) => return Ok(Some(frame)),
+                Err(ffmpeg::Error::Eof) => return Ok(None),
+                Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) => {}
+                Err(ffmpeg::Error::InvalidData) => continue,
+                Err(error) => return Err(MediaError::undecodable(&self.source.path, "decoding sound")(error)),
+            }
+            match self.source.packet_of(self.stream)? {
+                // A damaged packet is left out, as players do.
+                Some(packet) => match self.decoder.send_packet(&packet) {
+                    Ok(()) | Err(ffmpeg::Error::InvalidData) => {}
+                    Err(error) => return Err(MediaError::undecodable(&self.source.path, "decoding sound")(error)),
+                },
+                None => {
+                    if self.decoder.send_eof().is_err() {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// mp4 tells the end of the sound by the last packet's duration, which decoders do not look at.
+    fn cut_last(&self, frame: &mut frame::Audio) {
+        let duration = frame.packet().duration;
+        let samples = duration as f64 * f64::from(self.time_base) * f64::from(frame.rate());
+        // Only where ticks are as fine as samples.
+        let fine = f64::from(self.time_base) * f64::from(frame.rate()) <= 1.0 + 1e-9;
+        if fine && duration > 0 && (samples.round() as usize) < frame.samples() {
+            frame.set_samples(samples.round() as usize);
+        }
+    }
+
+    fn feed(&mut self, mut frame: frame::Audio, out: &mut Vec<[f32; 2]>) -> Result<(), MediaError> {
+        let path = self.source.path.clone();
+        let failed = MediaError::undecodable(&path, "resampling sound");
+        let rate = frame.rate();
+        let kind =
+            Kind { rate, sample: frame.format().name(), layout: glue::layout_text(&mut frame).map_err(&failed)? };
+        if self.chain.as_ref().is_some_and(|(made_for, _)| *made_for != kind) {
+            self.drain(out)?;
+        }
+        let origin = self.source.origin(self.time_base);
+        let at = frame.timestamp().map(|pts| (pts - origin) as f64 * f64::from(self.time_base));
+        match (self.stretch, at) {
+            (None, at) => self.start(at.unwrap_or(self.from), out),
+            (Some((start, passed)), Some(at)) => {
+                let expected = start + passed as f64 / f64::from(rate);
+                if at - expected > JITTER_SECONDS {
+                    // A hole: what is inside comes out first, then silence, then the rest.
+                    self.drain(out)?;
+                    self.start(at, out);
+                } else if expected - at > JITTER_SECONDS {
+                    return Ok(());
+                }
+            }
+            (Some(_), None) => {}
+        }
+        if self.chain.is_none() {
+            let mono = glue::channels(&frame) == 1;
+            let filters = if mono { format!("pan=stereo|c0=c0|c1=c0,{TO_STEREO}") } else { TO_STEREO.to_owned() };
+            let chain = Chain::new(kind.rate, kind.sample, &kind.layout, &filters).map_err(&failed)?;
+            self.chain = Some((kind, chain));
+        }
+        if let Some((_, passed)) = &mut self.stretch {
+            *passed += frame.samples() as u64;
+        }
+        // Samples follow each other in a chain, whatever their times.
+        frame.set_pts(None);
+        let before = out.len();
+        if let Some((_, chain)) = &mut self.chain {
+            chain.push(&frame).and_then(|()| chain.pull(out)).map_err(&failed)?;
+        }
+        self.give(before, out);
+        Ok(())
+    }
+
+    /// Sound goes on at source second `at`: drops or silence lead to what was asked.
+    fn start(&mut self, at: f64, out: &mut Vec<[f32; 2]>) {
+        let offset = ((at - self.from) * f64::from(SAMPLE_RATE)).round() as i64 - self.given as i64;
+        self.stretch = Some((at, 0));
+        self.to_drop = usize::try_from(-offset).unwrap_or(0);
+        if let Ok(silence) = usize::try_from(offset) {
+            // A file that claims years of silence gets an hour of it.
+            let silence = silence.min(3600 * SAMPLE_RATE as usize);
+            out.extend(std::iter::repeat_n([0.0; 2], silence));
+            self.given += silence as u64;
+        }
+    }
+
+    /// Takes what is still inside out of the chain, and gives the chain up.
+    fn drain(&mut self, out: &mut Vec<[f32; 2]>) -> Result<(), MediaError> {
+        let Some((_, mut chain)) = self.chain.take() else { return Ok(()) };
+        let before = out.len();
+        chain
+            .end()
+            .and_then(|()| chain.pull(out))
+            .map_err(MediaError::undecodable(&self.source.path, "resampling sound"))?;
+        self.give(before, out);
+        Ok(())
+    }
+
+    /// Counts the samples of `out` from `before` on as given, but for those to drop.
+    fn give(&mut self, before: usize, out: &mut Vec<[f32; 2]>) {
+        let drop = self.to_drop.min(out.len() - before);
+        out.drain(before..before + drop);
+        self.to_drop -= drop;
+        self.given += (out.len() - before) as u64;
+    }
+}

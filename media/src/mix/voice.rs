@@ -1,0 +1,192 @@
+//! One sound: looped, brought to its tempo, placed and scaled.
+
+use std::path::{Path, PathBuf};
+
+use ffmpeg_next::format::Sample;
+use ffmpeg_next::format::sample::Type;
+use hyperfarm_proto::plan::{AudioItem, MediaTiming};
+
+use super::gain::GainCurve;
+use super::graph::Chain;
+use super::reader::AudioReader;
+use crate::error::MediaError;
+use crate::source::{check_start, check_timing};
+use crate::{SAMPLE_RATE, glue};
+
+/// Nearer to 1 than this, a rate is 1 and the sound stays bit by bit.
+const SAME_RATE: f64 = 1e-6;
+
+/// Samples given to the tempo filter at a time.
+const PIECE: usize = 4096;
+
+/// A sound on the mix's timeline. Its file is open only while it sounds.
+pub(crate) struct Voice {
+    path: PathBuf,
+    timing: MediaTiming,
+    gain: GainCurve,
+    /// First and one past the last sample of the mix in which it sounds.
+    start: u64,
+    end: u64,
+    playing: Option<Playing>,
+}
+
+impl Voice {
+    pub(crate) fn new(item: &AudioItem, path: &Path) -> Result<Self, MediaError> {
+        check_timing(path, &item.timing)?;
+        // What would have sounded before the composition begins is skipped in the source as well.
+        let mut timing = item.timing.clone();
+        if timing.start < 0.0 {
+            timing.media_start -= timing.start * timing.rate;
+            timing.start = 0.0;
+        }
+        let sample = |seconds: f64| (seconds.max(0.0) * f64::from(SAMPLE_RATE)).round() as u64;
+        let (start, end) = (sample(timing.start), sample(timing.end));
+        Ok(Self { path: path.to_owned(), timing, gain: GainCurve::new(&item.gain), start, end, playing: None })
+    }
+
+    /// Whether nothing sounds from sample `position` on.
+    pub(crate) fn is_over(&self, position: u64) -> bool {
+        position >= self.end
+    }
+
+    /// Adds to `block`, whose first sample is sample `position` of the mix. Blocks follow each other.
+    pub(crate) fn add(&mut self, position: u64, block: &mut [[f32; 2]]) -> Result<(), MediaError> {
+        let from = self.start.max(position);
+        let to = self.end.min(position + block.len() as u64);
+        if from >= to {
+            return Ok(());
+        }
+        let playing = match &mut self.playing {
+            Some(playing) => playing,
+            None => self.playing.insert(Playing::open(&self.path, &self.timing)?),
+        };
+        let length = (to - from) as usize;
+        let samples = playing.take(length)?;
+        let target = &mut block[(from - position) as usize..][..length];
+        for ((mixed, sample), at) in target.iter_mut().zip(samples).zip(from..) {
+            let gain = self.gain.at(at);
+            mixed[0] += sample[0] * gain;
+            mixed[1] += sample[1] * gain;
+        }
+        playing.forget(length);
+        Ok(())
+    }
+}
+
+/// An open source, giving the samples of the voice one after another; silence behind the end.
+struct Playing {
+    path: PathBuf,
+    source: Looped,
+    tempo: Option<Chain>,
+    ready: Vec<[f32; 2]>,
+    raw: Vec<[f32; 2]>,
+    ended: bool,
+}
+
+impl Playing {
+    fn open(path: &Path, timing: &MediaTiming) -> Result<Self, MediaError> {
+        let same = (timing.rate - 1.0).abs() < SAME_RATE;
+        let tempo = if same { None } else { Some(tempo_chain(path, timing.rate)?) };
+        let source = Looped::open(path, timing)?;
+        Ok(Self { path: path.to_owned(), source, tempo, ready: Vec::new(), raw: Vec::new(), ended: false })
+    }
+
+    /// The next `length` samples, or fewer at the end.
+    fn take(&mut self, length: usize) -> Result<&[[f32; 2]], MediaError> {
+        while self.ready.len() < length && !self.ended {
+            match &mut self.tempo {
+                None => self.ended = !self.source.read(&mut self.ready)?,
+                Some(chain) => {
+                    let failed = MediaError::undecodable(&self.path, "changing the tempo");
+                    self.raw.clear();
+                    if self.source.read(&mut self.raw)? {
+                        for piece in self.raw.chunks(PIECE) {
+                            let frame = packed(piece).map_err(&failed)?;
+                            chain.push(&frame).map_err(&failed)?;
+                        }
+                    } else {
+                        self.ended = true;
+                        chain.end().map_err(&failed)?;
+                    }
+                    chain.pull(&mut self.ready).map_err(&failed)?;
+                }
+            }
+        }
+        Ok(&self.ready[..length.min(self.ready.len())])
+    }
+
+    /// Gives up the first `length` samples.
+    fn forget(&mut self, length: usize) {
+        self.ready.drain(..length.min(self.ready.len()));
+    }
+}
+
+fn packed(samples: &[[f32; 2]]) -> Result<ffmpeg_next::frame::Audio, ffmpeg_next::Error> {
+    let mut frame = glue::stereo_frame(Sample::F32(Type::Packed), samples.len())?;
+    glue::floats_mut(&mut frame, 0).copy_from_slice(samples.as_flattened());
+    Ok(frame)
+}
+
+/// Keeps the pitch. Beyond a factor of two in one step the filter skips or repeats instead of blending, so there are more.
+fn tempo_chain(path: &Path, rate: f64) -> Result<Chain, MediaError> {
+    let steps = rate.log2().abs().ceil().max(1.0);
+    let step = format!("atempo={:.9}", rate.powf(1.0 / steps).clamp(0.5, 2.0));
+    let filters = vec![step; steps as usize].join(",");
+    Chain::new(SAMPLE_RATE, "flt", "stereo", &format!("{filters},aformat=sample_fmts=flt:channel_layouts=stereo"))
+        .map_err(MediaError::undecodable(path, "changing the tempo"))
+}
+
+/// A source that starts again at its media start when it runs out, if it is looped.
+struct Looped {
+    path: PathBuf,
+    from: f64,
+    looped: bool,
+    reader: AudioReader,
+    /// Samples of one pass. A video's sound loops with its pictures, whatever its own length.
+    pass: Option<u64>,
+    /// Samples given in this pass.
+    given: u64,
+}
+
+impl Looped {
+    fn open(path: &Path, timing: &MediaTiming) -> Result<Self, MediaError> {
+        let mut from = timing.media_start;
+        let probed = AudioReader::open(path, 0.0)?;
+        let duration = probed.duration();
+        let has_video = probed.has_video();
+        drop(probed);
+        match duration {
+            // Skipped as a whole by a start before zero.
+            Some(duration) if timing.looped => from %= duration,
+            _ => check_start(path, timing, duration)?,
+        }
+        let pass = duration
+            .filter(|_| timing.looped && has_video)
+            .map(|duration| ((duration - from) * f64::from(SAMPLE_RATE)).round().max(1.0) as u64);
+        let reader = AudioReader::open(path, from)?;
+        Ok(Self { path: path.to_owned(), from, looped: timing.looped, reader, pass, given: 0 })
+    }
+
+    /// Appends some samples; false at the end.
+    fn read(&mut self, out: &mut Vec<[f32; 2]>) -> Result<bool, MediaError> {
+        let before = out.len();
+        let more = self.reader.read(out)?;
+        if let Some(left) = self.pass.map(|pass| (pass - self.given) as usize) {
+            out.truncate(before + left.min(out.len() - before));
+        }
+        self.given += (out.len() - before) as u64;
+        let full = self.pass.is_some_and(|pass| self.given >= pass);
+        if more && !full {
+            return Ok(true);
+        }
+        if !self.looped || self.given == 0 {
+            return Ok(false);
+        }
+        if let Some(missing) = self.pass.map(|pass| (pass - self.given) as usize) {
+            out.extend(std::iter::repeat_n([0.0; 2], missing));
+        }
+        self.reader = AudioReader::open(&self.path, self.from)?;
+        self.given = 0;
+        Ok(true)
+    }
+}

@@ -1,0 +1,188 @@
+//! Writing containers: the same packets give the same bytes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ffmpeg_next as ffmpeg;
+use ffmpeg_next::codec::Parameters;
+use ffmpeg_next::format::context::Output;
+use ffmpeg_next::{Dictionary, Packet, Rational};
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::spec::Format;
+
+use crate::error::MediaError;
+use crate::{SAMPLE_RATE, demux, ffmpeg_log, glue};
+
+/// The last libavformat whose WebM muxer declares the codec delay of sound without adding it to the times: readers then take
+/// it off, and to keep times from being negative the muxer would move the pictures as well, by 7 ms.
+const LAST_WITHOUT_CODEC_DELAY: u32 = (59 << 16) | (30 << 8) | 100;
+
+/// A kind of file that the farm writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Container {
+    Mp4,
+    Mov,
+    Webm,
+    /// mp4 with sound only.
+    M4a,
+}
+
+impl Container {
+    pub(crate) fn of(format: Format) -> Self {
+        match format {
+            Format::Mp4 => Self::Mp4,
+            Format::Mov => Self::Mov,
+            Format::Webm => Self::Webm,
+        }
+    }
+
+    fn muxer(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Mov => "mov",
+            Self::Webm => "webm",
+            Self::M4a => "ipod",
+        }
+    }
+}
+
+/// An output file; removed again unless [`Muxer::finish`] was reached.
+pub(crate) struct Muxer {
+    // Dropped (and so closed) by hand before the file is removed.
+    output: Option<Output>,
+    path: PathBuf,
+    container: Container,
+    /// Stream of sound and ticks by which its packets are written later.
+    delayed: Option<(usize, i64)>,
+    finished: bool,
+}
+
+impl Muxer {
+    pub(crate) fn create(path: &Path, container: Container) -> Result<Self, MediaError> {
+        ffmpeg_log::init();
+        if !glue::has_muxer(container.muxer()) {
+            return Err(MediaError::Missing { name: format!("muxer {}", container.muxer()) });
+        }
+        // The system's own answer says more than FFmpeg's number.
+        fs::File::create(path).map_err(|source| MediaError::Write { path: path.to_owned(), source })?;
+        // From here on the file is removed if anything fails.
+        let mut muxer = Self { output: None, path: path.to_owned(), container, delayed: None, finished: false };
+        let mut output = ffmpeg::format::output_as(&demux::url(path)?, container.muxer())
+            .map_err(MediaError::make(path, "opening the file"))?;
+        // Equal packets, equal bytes: no date, no version, no random ids.
+        glue::set_bit_exact(&mut output);
+        muxer.output = Some(output);
+        Ok(muxer)
+    }
+
+    /// The open output, and the path for what may go wrong with it.
+    fn open(&mut self) -> Result<(&mut Output, &Path), MediaError> {
+        match &mut self.output {
+            Some(output) => Ok((output, &self.path)),
+            None => Err(MediaError::Missing { name: "open output".to_owned() }),
+        }
+    }
+
+    /// Adds a stream of pictures and gives its index.
+    pub(crate) fn add_video(
+        &mut self,
+        parameters: Parameters,
+        rate: FrameRate,
+        timescale: u32,
+        alpha: bool,
+    ) -> Result<usize, MediaError> {
+        let (output, path) = self.open()?;
+        let failed = MediaError::make(path, "adding the video stream");
+        let mut stream = output.add_stream(None::<ffmpeg::Codec>).map_err(failed)?;
+        stream.set_parameters(parameters);
+        let frames = Rational::new(rate.num() as i32, rate.den() as i32);
+        stream.set_time_base(Rational::new(1, timescale as i32));
+        stream.set_avg_frame_rate(frames);
+        stream.set_rate(frames);
+        if alpha {
+            // Readers look for the alpha plane only where the track promises one.
+            stream.set_metadata(Dictionary::from_iter([("alpha_mode", "1")]));
+        }
+        Ok(stream.index())
+    }
+
+    /// Adds a stream of sound and gives its index.
+    pub(crate) fn add_audio(&mut self, parameters: Parameters, time_base: Rational) -> Result<usize, MediaError> {
+        let padding = glue::audio_parameters(&parameters).initial_padding;
+        let webm = self.container == Container::Webm;
+        let (output, path) = self.open()?;
+        let failed = MediaError::make(path, "adding the audio stream");
+        let mut stream = output.add_stream(None::<ffmpeg::Codec>).map_err(failed)?;
+        stream.set_parameters(parameters);
+        stream.set_time_base(time_base);
+        let index = stream.index();
+        if webm && ffmpeg::format::version() <= LAST_WITHOUT_CODEC_DELAY {
+            let delay = (padding * 1000 + u64::from(SAMPLE_RATE) / 2) / u64::from(SAMPLE_RATE);
+            self.delayed = Some((index, delay as i64));
+        }
+        Ok(index)
+    }
+
+    /// Writes the header. `movie_timescale` and `track_timescale` are for mp4 and mov, in ticks a second.
+    pub(crate) fn start(
+        &mut self,
+        movie_timescale: u32,
+        track_timescale: u32,
+        fast_start: bool,
+    ) -> Result<(), MediaError> {
+        let mut options = Dictionary::new();
+        // Times are right as they come: shifting them to start at zero would part pictures and sound by the priming.
+        options.set("avoid_negative_ts", "disabled");
+        if self.container != Container::Webm {
+            // Edit lists are in the movie's ticks: at the default of 1000 they would round every duration to 1 ms.
+            options.set("movie_timescale", &movie_timescale.to_string());
+            options.set("video_track_timescale", &track_timescale.to_string());
+            if fast_start {
+                options.set("movflags", "+faststart");
+            }
+        }
+        let (output, path) = self.open()?;
+        output.write_header_with(options).map(drop).map_err(MediaError::make(path, "writing the header"))
+    }
+
+    /// The ticks in which stream `index` is written; known after [`Muxer::start`].
+    pub(crate) fn time_base(&self, index: usize) -> Rational {
+        let stream = self.output.as_ref().and_then(|output| output.stream(index));
+        stream.map_or(Rational::new(1, 1), |stream| stream.time_base())
+    }
+
+    /// Writes `packet`, whose times are in the stream's ticks.
+    pub(crate) fn write(&mut self, packet: &mut Packet) -> Result<(), MediaError> {
+        if let Some((stream, delay)) = self.delayed
+            && packet.stream() == stream
+        {
+            packet.set_pts(packet.pts().map(|pts| pts + delay));
+            packet.set_dts(packet.dts().map(|dts| dts + delay));
+        }
+        let (output, path) = self.open()?;
+        packet.write_interleaved(output).map_err(MediaError::make(path, "writing a packet"))
+    }
+
+    /// Writes the trailer, closes the file and gives its length in bytes.
+    pub(crate) fn finish(mut self) -> Result<u64, MediaError> {
+        let (output, path) = self.open()?;
+        output.write_trailer().map_err(MediaError::make(path, "writing the trailer"))?;
+        self.output = None;
+        let bytes =
+            fs::metadata(&self.path).map_err(|source| MediaError::Write { path: self.path.clone(), source })?.len();
+        self.finished = true;
+        Ok(bytes)
+    }
+}
+
+impl Drop for Muxer {
+    fn drop(&mut self) {
+        self.output = None;
+        if self.finished {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "an unfinished file could not be removed");
+        }
+    }
+}

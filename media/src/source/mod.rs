@@ -1,0 +1,211 @@
+//! The pictures of a `<video>`, by output frame.
+//!
+//! **Invariant: which picture shows depends on the frame alone**, not on the frames asked before: a chunk that starts in the
+//! middle shows what a walk from the start would. Jumps land on key frames, and what an open group leaves undecodable is
+//! skipped. Memory is bounded: two decoded pictures and one converted.
+
+pub(crate) mod reader;
+mod timeline;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ffmpeg_next::frame;
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::plan::MediaTiming;
+
+use self::reader::FrameReader;
+use self::timeline::Timeline;
+use crate::bitmap::Picture;
+use crate::convert::ToBgra;
+use crate::error::MediaError;
+
+/// A picture this much ahead is reached by decoding, whatever the index says.
+const NEAR_SECONDS: f64 = 1.0;
+
+/// A picture this much ahead is jumped to even if the index names no key frame between.
+const FAR_SECONDS: f64 = 5.0;
+
+/// Seconds by which a jump is tried earlier when it landed behind its picture; then the file is opened again.
+const BACK_OFF: [f64; 4] = [0.0, 1.0, 4.0, 16.0];
+
+/// A decoded picture with its place in the resampled source.
+struct Decoded {
+    frame: frame::Video,
+    index: i64,
+    pts: i64,
+}
+
+/// Decodes the pictures of one video element. `Send`, not `Sync`.
+pub struct VideoSource {
+    path: PathBuf,
+    reader: FrameReader,
+    timeline: Timeline,
+    converter: ToBgra,
+    /// Whether `current` is the file's first picture, which shows before its time as well.
+    at_first: bool,
+    current: Option<Decoded>,
+    next: Option<Decoded>,
+    shown: Option<Arc<Picture>>,
+}
+
+impl VideoSource {
+    /// Opens `path`, which plays as `timing` says in an output of `rate`.
+    ///
+    /// Fails if the file cannot be decoded, the timing is no timing, or `media_start` is not before the source's end; all of
+    /// these are the person's ([`MediaError::is_input`]).
+    pub fn open(path: &Path, timing: &MediaTiming, rate: FrameRate) -> Result<Self, MediaError> {
+        check_timing(path, timing)?;
+        let reader = FrameReader::open(path)?;
+        let duration = reader.source.duration();
+        check_start(path, timing, duration)?;
+        let origin = reader.source.origin(reader.time_base);
+        let timeline = Timeline::new(timing, rate, reader.time_base, origin, duration);
+        let converter = reader.converter();
+        let mut source = Self {
+            path: path.to_owned(),
+            reader,
+            timeline,
+            converter,
+            at_first: true,
+            current: None,
+            next: None,
+            shown: None,
+        };
+        source.start_over(false)?;
+        Ok(source)
+    }
+
+    /// Whether pictures have transparency.
+    pub fn has_alpha(&self) -> bool {
+        self.reader.has_alpha()
+    }
+
+    /// The picture that shows at output frame `frame`, turned and in square pixels. Behind the source's end that is its last
+    /// one. Asking again, or for the next frame, is cheap; any other order gives the same pictures.
+    pub fn picture(&mut self, frame: u64) -> Result<Arc<Picture>, MediaError> {
+        let index = self.timeline.index_at(frame);
+        self.go_to(index)?;
+        if let Some(shown) = &self.shown {
+            return Ok(Arc::clone(shown));
+        }
+        let failed = MediaError::undecodable(&self.path, "converting a picture");
+        let Some(current) = &self.current else {
+            return Err(failed(ffmpeg_next::Error::InvalidData));
+        };
+        let picture = Arc::new(self.converter.convert(&current.frame).map_err(failed)?);
+        self.shown = Some(Arc::clone(&picture));
+        Ok(picture)
+    }
+
+    /// Makes `current` the last picture whose index is at most `index`, or the file's first.
+    fn go_to(&mut self, index: i64) -> Result<(), MediaError> {
+        match &self.current {
+            Some(current) if current.index <= index || self.at_first => {
+                if self.jump_pays(index) {
+                    self.jump(index)?;
+                }
+            }
+            _ => self.jump(index)?,
+        }
+        while self.next.as_ref().is_some_and(|next| next.index <= index) {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), MediaError> {
+        self.current = self.next.take();
+        self.at_first = false;
+        self.shown = None;
+        self.next = self.read()?;
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<Option<Decoded>, MediaError> {
+        let read = self.reader.next()?;
+        Ok(read.map(|(frame, pts)| Decoded { frame, index: self.timeline.index_of(pts), pts }))
+    }
+
+    /// Whether a key frame lies between here and a picture far ahead.
+    fn jump_pays(&mut self, index: i64) -> bool {
+        let Some(next) = &self.next else { return false };
+        let (here, target) = (next.pts, self.timeline.ticks_of(index));
+        let ahead = target.saturating_sub(here);
+        if ahead < self.timeline.ticks_in(NEAR_SECONDS) {
+            return false;
+        }
+        match self.reader.key_frame_before(target) {
+            Some(key) if key > here => true,
+            _ => ahead > self.timeline.ticks_in(FAR_SECONDS),
+        }
+    }
+
+    fn jump(&mut self, index: i64) -> Result<(), MediaError> {
+        let target = self.timeline.ticks_of(index);
+        for seconds in BACK_OFF {
+            let earlier = target.saturating_sub(self.timeline.ticks_in(seconds));
+            if self.timeline.index_of(earlier) < 0 && seconds > 0.0 || self.reader.seek(earlier).is_err() {
+                break;
+            }
+            let Some(first) = self.read()? else { continue };
+            // Containers seek by decode time, which may lie before the picture's own.
+            if first.index <= index {
+                self.current = Some(first);
+                self.at_first = false;
+                self.shown = None;
+                self.next = self.read()?;
+                return Ok(());
+            }
+        }
+        self.start_over(true)
+    }
+
+    /// Reads the file's first two pictures.
+    fn start_over(&mut self, reopen: bool) -> Result<(), MediaError> {
+        if reopen {
+            self.reader = FrameReader::open(&self.path)?;
+        }
+        self.current = self.read()?;
+        self.at_first = true;
+        self.shown = None;
+        self.next = self.read()?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for VideoSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VideoSource")
+            .field("path", &self.path)
+            .field("timeline", &self.timeline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Refuses times that are no numbers and rates outside 0.1 to 5.
+pub(crate) fn check_timing(path: &Path, timing: &MediaTiming) -> Result<(), MediaError> {
+    let refused = |what: String| MediaError::Timing { path: path.to_owned(), what };
+    for (name, value) in [("start", timing.start), ("end", timing.end), ("media start", timing.media_start)] {
+        if !value.is_finite() {
+            return Err(refused(format!("{name} {value}")));
+        }
+    }
+    if timing.media_start < 0.0 {
+        return Err(refused(format!("media start {}", timing.media_start)));
+    }
+    if !(0.1 - 1e-9..=5.0 + 1e-9).contains(&timing.rate) {
+        return Err(refused(format!("rate {}", timing.rate)));
+    }
+    Ok(())
+}
+
+/// Refuses a media start at or behind the source's end.
+pub(crate) fn check_start(path: &Path, timing: &MediaTiming, duration: Option<f64>) -> Result<(), MediaError> {
+    match duration {
+        Some(duration) if timing.media_start >= duration => {
+            Err(MediaError::PastEnd { path: path.to_owned(), media_start: timing.media_start, duration })
+        }
+        _ => Ok(()),
+    }
+}

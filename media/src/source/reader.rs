@@ -1,0 +1,150 @@
+//! Decoded pictures of a file, in the order in which they show.
+
+use std::path::Path;
+
+use ffmpeg_next as ffmpeg;
+use ffmpeg_next::codec::Flags;
+use ffmpeg_next::{Rational, decoder, frame};
+
+use crate::convert::ToBgra;
+use crate::demux::Demuxer;
+use crate::error::MediaError;
+use crate::{glue, probe};
+
+/// Reads forward, and jumps to key frames.
+pub(crate) struct FrameReader {
+    pub(crate) source: Demuxer,
+    stream: usize,
+    pub(crate) time_base: Rational,
+    decoder: decoder::Video,
+    /// Pictures before this are left out: after a jump they lack what they refer to.
+    first: Option<i64>,
+    after_jump: bool,
+    ended: bool,
+    /// Pictures decoded since the file was opened.
+    decoded: u64,
+    last_pts: Option<i64>,
+}
+
+impl FrameReader {
+    pub(crate) fn open(path: &Path) -> Result<Self, MediaError> {
+        let source = Demuxer::open(path)?;
+        let stream = source.video()?;
+        let time_base = source.time_base(stream);
+        let decoder = open_decoder(&source, stream)?;
+        Ok(Self {
+            source,
+            stream,
+            time_base,
+            decoder,
+            first: None,
+            after_jump: false,
+            ended: false,
+            decoded: 0,
+            last_pts: None,
+        })
+    }
+
+    pub(crate) fn has_alpha(&self) -> bool {
+        probe::has_alpha(&self.source, self.stream)
+    }
+
+    /// A conversion to pictures as this file wants them shown.
+    pub(crate) fn converter(&self) -> ToBgra {
+        ToBgra::new(probe::rotation(&self.source, self.stream))
+    }
+
+    /// The next picture and its time in ticks of `time_base`; `None` at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<(frame::Video, i64)>, MediaError> {
+        while let Some(frame) = self.decode()? {
+            self.decoded += 1;
+            // Without a time of its own, a picture follows the last one.
+            let step = frame.packet().duration.max(1);
+            let pts = frame.timestamp().or(self.last_pts.map(|last| last + step)).unwrap_or(0);
+            self.last_pts = Some(pts);
+            if self.first.is_some_and(|first| pts < first) {
+                continue;
+            }
+            return Ok(Some((frame, pts)));
+        }
+        if self.decoded == 0 {
+            let damaged = MediaError::undecodable(&self.source.path, "looking for its first picture");
+            return Err(damaged(ffmpeg::Error::InvalidData));
+        }
+        Ok(None)
+    }
+
+    fn decode(&mut self) -> Result<Option<frame::Video>, MediaError> {
+        let mut frame = frame::Video::empty();
+        loop {
+            match self.decoder.receive_frame(&mut frame) {
+                Ok(()) => return Ok(Some(frame)),
+                Err(ffmpeg::Error::Eof) => return Ok(None),
+                Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) if !self.ended => {}
+                Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) => return Ok(None),
+                // A damaged picture; players go on with the next.
+                Err(ffmpeg::Error::InvalidData) => continue,
+                Err(error) => return Err(MediaError::undecodable(&self.source.path, "decoding pictures")(error)),
+            }
+            match self.source.packet_of(self.stream)? {
+                Some(packet) => {
+                    if std::mem::take(&mut self.after_jump) {
+                        self.first = packet.pts();
+                    }
+                    match self.decoder.send_packet(&packet) {
+                        Ok(()) | Err(ffmpeg::Error::InvalidData) => {}
+                        Err(error) => {
+                            return Err(MediaError::undecodable(&self.source.path, "decoding pictures")(error));
+                        }
+                    }
+                }
+                None => {
+                    self.ended = true;
+                    // Refused only if it was said before.
+                    let _ = self.decoder.send_eof();
+                }
+            }
+        }
+    }
+
+    /// Jumps to a key frame that is decoded at or before `timestamp`.
+    pub(crate) fn seek(&mut self, timestamp: i64) -> Result<(), MediaError> {
+        glue::seek(&mut self.source.input, self.stream, timestamp)
+            .map_err(MediaError::undecodable(&self.source.path, "seeking"))?;
+        self.decoder.flush();
+        self.first = None;
+        self.after_jump = true;
+        self.ended = false;
+        self.last_pts = None;
+        Ok(())
+    }
+
+    /// The time of the index's last key frame at or before `timestamp`, if the index knows.
+    pub(crate) fn key_frame_before(&mut self, timestamp: i64) -> Option<i64> {
+        glue::key_frame_before(&mut self.source.input, self.stream, timestamp)
+    }
+}
+
+fn open_decoder(source: &Demuxer, stream: usize) -> Result<decoder::Video, MediaError> {
+    let parameters = source.parameters(stream);
+    // FFmpeg's own VP8 and VP9 decoders drop the alpha plane, libvpx's keep it.
+    let name = match (parameters.id(), probe::has_alpha(source, stream)) {
+        (ffmpeg::codec::Id::VP8, true) => Some("libvpx"),
+        (ffmpeg::codec::Id::VP9, true) => Some("libvpx-vp9"),
+        _ => None,
+    };
+    let codec = match name {
+        Some(name) => ffmpeg::decoder::find_by_name(name)
+            .ok_or_else(|| MediaError::Missing { name: format!("decoder {name}, needed for transparency") })?,
+        None => ffmpeg::decoder::find(parameters.id())
+            .ok_or_else(|| MediaError::NoStream { path: source.path.clone(), kind: "picture" })?,
+    };
+    let failed = MediaError::undecodable(&source.path, "opening the decoder");
+    let mut context = ffmpeg::codec::Context::from_parameters(parameters).map_err(&failed)?;
+    // The same numbers on every processor; and one thread, because a machine's cores are its slots' already.
+    context.set_flags(Flags::BITEXACT);
+    context.set_threading(ffmpeg::threading::Config { count: 1, ..ffmpeg::threading::Config::default() });
+    let mut decoder = context.decoder();
+    decoder.set_packet_time_base(source.time_base(stream));
+    decoder.open_as(codec).and_then(|opened| opened.video()).map_err(&failed)
+}

@@ -1,0 +1,12 @@
+//! The crate from outside, over synthetic pictures and sounds that it makes itself.
+
+#![allow(clippy::unwrap_used)] // helpers beside the tests unwrap as tests do
+
+mod common;
+mod errors;
+mod joining;
+mod segments;
+mod sounds;
+mod sources;
+mod speed;
+mod stills;

@@ -1,0 +1,168 @@
+//! One stitch from plan to manifest.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::ledger::Lease;
+use hyperfarm_backplane::runner::{TaskContext, TaskHandler};
+use hyperfarm_media::{SegmentFile, count_packets, join, thumbnail};
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::Plan;
+use hyperfarm_proto::record::{AudioRecord, Manifest, OutputRecord};
+use hyperfarm_proto::task::Step;
+use tracing::info;
+
+use crate::StitcherConfig;
+use crate::error::StitchError;
+use crate::folder::Folder;
+use crate::gather::{Gather, Segment, hash_file};
+use crate::verify::verify;
+
+/// Where in the video the thumbnail is taken: title cards are over by then, and credits have not begun.
+const THUMBNAIL_AT: f64 = 0.4;
+
+/// Progress after gathering, joining and verifying, in thousandths.
+const GATHERED: u64 = 500;
+const JOINED: u64 = 750;
+const VERIFIED: u64 = 850;
+const STORED: u64 = 1000;
+
+/// Does stitch tasks.
+pub struct StitchHandler {
+    backplane: Backplane,
+    config: StitcherConfig,
+}
+
+impl StitchHandler {
+    /// A handler that works as `config` says.
+    pub fn new(backplane: Backplane, config: StitcherConfig) -> Self {
+        Self { backplane, config }
+    }
+}
+
+#[async_trait]
+impl TaskHandler for StitchHandler {
+    async fn handle(&self, lease: &Lease, context: &TaskContext) -> Result<Vec<u8>, Failure> {
+        if lease.task.step != Step::Stitch {
+            return Err(Failure::new(FailureCode::Internal, format!("a stitcher was given {}", lease.task)));
+        }
+        // Dropping the work drops its folder; what runs in a thread holds the folder until it has ended.
+        tokio::select! {
+            output = self.stitch(&lease.task.render, context) => Ok(serde_json::to_vec(&output?).map_err(StitchError::from)?),
+            () = context.cancelled().cancelled() => Err(StitchError::Stopped.into()),
+        }
+    }
+}
+
+impl StitchHandler {
+    async fn stitch(&self, render: &RenderId, context: &TaskContext) -> Result<OutputRecord, StitchError> {
+        let started = Instant::now();
+        let objects = &self.backplane.objects;
+        let plan: Arc<Plan> = Arc::new(objects.get_wire(&keys::plan(render)).await?);
+        let folder = Arc::new(Folder::create(self.config.work_dir.clone(), render).await?);
+
+        let gather =
+            Gather { backplane: &self.backplane, plan: &plan, dir: folder.path(), downloads: self.config.downloads };
+        // A ledger that was emptied knows nothing; storage does.
+        let view = self.backplane.ledger.view(render).await?.unwrap_or_default();
+        let (count, total) = (AtomicU64::new(0), plan.chunks.len() as u64);
+        let segments = gather.segments(&view, || {
+            let count = count.fetch_add(1, Ordering::Relaxed) + 1;
+            context.set_progress(count * GATHERED / total, STORED);
+        });
+        let (segments, audio) = futures::try_join!(segments, gather.audio(&view))?;
+        info!(segments = segments.len(), audio = audio.is_some(), elapsed_ms = elapsed_ms(started), "gathered");
+
+        let (audio, audio_path) = audio.unzip();
+        let output = folder.path().join(format!("output.{}", plan.content.encoder.format.extension()));
+        self.join(&folder, &plan, &segments, audio_path, &output).await?;
+        context.set_progress(JOINED, STORED);
+
+        let still = folder.path().join("thumbnail.jpg");
+        self.check(&folder, &plan, audio.clone(), &output, &still).await?;
+        let (hash, bytes) = hash_file(output.clone()).await?;
+        context.set_progress(VERIFIED, STORED);
+        info!(bytes, elapsed_ms = elapsed_ms(started), "joined and verified");
+
+        let record = OutputRecord {
+            key: keys::output(render, plan.content.encoder.format),
+            hash,
+            bytes,
+            frames: plan.content.frames,
+            size: plan.content.viewport.output(),
+            frame_rate: plan.content.frame_rate,
+            format: plan.content.encoder.format,
+            has_audio: audio.is_some(),
+            thumbnail: keys::thumbnail(render),
+            stitch_ms: started.elapsed().as_secs_f64() * 1000.0,
+        };
+        // The manifest last: where it is, the output is complete.
+        let (video, picture) = (objects.put_file(&record.key, &output), objects.put_file(&record.thumbnail, &still));
+        futures::try_join!(video, picture)?;
+        let manifest = Manifest {
+            render: render.clone(),
+            plan: plan.content.hash()?,
+            class: plan.content.class.clone(),
+            output: record.clone(),
+            segments: segments.into_iter().map(|segment| segment.record).collect(),
+            audio,
+            warnings: plan.warnings.clone(),
+        };
+        objects.put_json(&keys::manifest(render), &manifest).await?;
+        context.set_progress(STORED, STORED);
+        Ok(record)
+    }
+
+    async fn join(
+        &self,
+        folder: &Arc<Folder>,
+        plan: &Arc<Plan>,
+        segments: &[Segment],
+        audio: Option<PathBuf>,
+        output: &Path,
+    ) -> Result<(), StitchError> {
+        let files: Vec<SegmentFile> = segments
+            .iter()
+            .map(|segment| SegmentFile { path: segment.path.clone(), frames: segment.record.frames.count() })
+            .collect();
+        let (folder, plan, output) = (folder.clone(), plan.clone(), output.to_owned());
+        tokio::task::spawn_blocking(move || {
+            let content = &plan.content;
+            let size = content.viewport.output();
+            join(&files, audio.as_deref(), &output, &content.encoder, size, content.frame_rate)?;
+            drop(folder);
+            Ok(())
+        })
+        .await?
+    }
+
+    /// Verifies the output and takes its thumbnail.
+    async fn check(
+        &self,
+        folder: &Arc<Folder>,
+        plan: &Arc<Plan>,
+        audio: Option<AudioRecord>,
+        output: &Path,
+        still: &Path,
+    ) -> Result<(), StitchError> {
+        let (folder, plan) = (folder.clone(), plan.clone());
+        let (output, still, width) = (output.to_owned(), still.to_owned(), self.config.thumbnail_width);
+        tokio::task::spawn_blocking(move || {
+            verify(&plan, audio.as_ref(), &count_packets(&output)?)?;
+            thumbnail(&output, plan.content.duration() * THUMBNAIL_AT, width, &still)?;
+            drop(folder);
+            Ok(())
+        })
+        .await?
+    }
+}
+
+fn elapsed_ms(started: Instant) -> u64 {
+    started.elapsed().as_millis() as u64
+}

@@ -1,0 +1,126 @@
+//! The joined output against the plan.
+//!
+//! **Invariant: what is counted is checked, before the commit.** The join counts what it writes; this reads the finished file
+//! again, as a player would, and believes nothing.
+
+use hyperfarm_media::PacketCount;
+use hyperfarm_proto::plan::Plan;
+use hyperfarm_proto::record::AudioRecord;
+
+use crate::error::StitchError;
+
+/// Seconds by which a container may round: WebM counts whole milliseconds at both ends.
+const ROUNDING: f64 = 0.0021;
+
+/// Refuses an output of which `found` was counted, unless it is exactly what `plan` and `audio` say.
+pub(crate) fn verify(plan: &Plan, audio: Option<&AudioRecord>, found: &PacketCount) -> Result<(), StitchError> {
+    let content = &plan.content;
+    let wrong = |what: String| Err(StitchError::Verify(what));
+    if found.video != content.frames {
+        return wrong(format!("it has {} pictures instead of {}", found.video, content.frames));
+    }
+    if !found.dts_increase {
+        return wrong("its decode times do not always grow".to_owned());
+    }
+    if !found.frames_contiguous {
+        return wrong("its pictures do not start one frame after another".to_owned());
+    }
+    let start = found.first_video_pts.unwrap_or(f64::NAN);
+    let length = found.video_end.unwrap_or(f64::NAN) - start;
+    // Comparisons that a NaN fails.
+    if !(start.abs() <= ROUNDING) {
+        return wrong(format!("its pictures start at {start} s"));
+    }
+    if !((length - content.duration()).abs() <= ROUNDING) {
+        return wrong(format!("its pictures last {length} s instead of {} s", content.duration()));
+    }
+    for (chunk, range) in plan.chunks.iter().enumerate() {
+        if found.key_frames.binary_search(&range.start()).is_err() {
+            return wrong(format!("frame {}, where chunk {chunk} starts, is no key frame", range.start()));
+        }
+    }
+    let samples = audio.map_or(0, |audio| audio.samples);
+    if found.audio_samples != samples {
+        return wrong(format!("it plays {} samples of sound instead of {samples}", found.audio_samples));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyperfarm_proto::frame::{FrameRange, FrameRate};
+    use hyperfarm_proto::id::ContentHash;
+    use hyperfarm_proto::plan::{CaptureClass, CaptureKind, EncoderSettings, PlanContent};
+    use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
+
+    use super::*;
+
+    fn plan() -> Plan {
+        let frame_rate = FrameRate::DEFAULT;
+        let content = PlanContent {
+            files: Vec::new(),
+            entry: "index.html".to_owned(),
+            viewport: Viewport { page: Size { width: 64, height: 48 }, scale: 1 },
+            frame_rate,
+            frames: 90,
+            variables: "{}".to_owned(),
+            unregistered_timelines: Vec::new(),
+            videos: Vec::new(),
+            audio: Vec::new(),
+            encoder: EncoderSettings::of(Format::Mp4, Quality::Draft, frame_rate),
+            class: CaptureClass {
+                chrome: String::new(),
+                ffmpeg: String::new(),
+                runtime: String::new(),
+                farm: String::new(),
+                kind: CaptureKind::Cpu,
+                fonts: ContentHash::of(b""),
+            },
+        };
+        let chunks = vec![FrameRange::new(0, 45).unwrap(), FrameRange::new(45, 90).unwrap()];
+        let (render, pool) = ("r1".parse().unwrap(), Default::default());
+        Plan { render, pool, content, frame_cost_ms: 1.0, chunks, warnings: Vec::new() }
+    }
+
+    fn good() -> PacketCount {
+        PacketCount {
+            video: 90,
+            audio: 0,
+            audio_samples: 0,
+            first_video_pts: Some(0.0),
+            video_end: Some(3.0),
+            dts_increase: true,
+            frames_contiguous: true,
+            key_frames: vec![0, 45, 60],
+        }
+    }
+
+    #[test]
+    fn only_what_was_planned_passes() {
+        let plan = plan();
+        assert!(verify(&plan, None, &good()).is_ok());
+        let audio = AudioRecord {
+            key: String::new(),
+            hash: ContentHash::of(b""),
+            samples: 144_000,
+            sample_rate: 48_000,
+            mix_ms: 1.0,
+        };
+        let with_sound = PacketCount { audio_samples: 144_000, ..good() };
+        assert!(verify(&plan, Some(&audio), &with_sound).is_ok());
+        for wrong in [
+            PacketCount { video: 89, ..good() },
+            PacketCount { dts_increase: false, ..good() },
+            PacketCount { frames_contiguous: false, ..good() },
+            PacketCount { first_video_pts: Some(0.033), ..good() },
+            PacketCount { first_video_pts: None, ..good() },
+            PacketCount { video_end: Some(3.04), ..good() },
+            PacketCount { video_end: None, ..good() },
+            PacketCount { key_frames: vec![0, 44, 46], ..good() },
+            with_sound,
+        ] {
+            assert!(matches!(verify(&plan, None, &wrong), Err(StitchError::Verify(_))), "{wrong:?}");
+        }
+        assert!(verify(&plan, Some(&audio), &PacketCount { audio_samples: 143_999, ..good() }).is_err());
+    }
+}
