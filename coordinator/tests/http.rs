@@ -1,5 +1,5 @@
 //! The HTTP contract, route by route and code by code.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Broker and ledger that come and go.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

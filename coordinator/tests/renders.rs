@@ -1,5 +1,5 @@
 //! Renders from intake to end, with the workers' side of the protocol played by the test.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

@@ -138,7 +138,12 @@ impl Scene {
 
     /// Renders `project` to `NAME.mp4` with a manifest beside it; answers both.
     pub fn render(&self, project: &Path, name: &str, args: &[&str]) -> (PathBuf, Manifest) {
-        let output = self.path(&format!("{name}.mp4"));
+        self.render_as("mp4", project, name, args)
+    }
+
+    /// The same to `NAME.EXTENSION`.
+    pub fn render_as(&self, extension: &str, project: &Path, name: &str, args: &[&str]) -> (PathBuf, Manifest) {
+        let output = self.path(&format!("{name}.{extension}"));
         let manifest = self.path(&format!("{name}.json"));
         let mut all = vec!["render", text(project), "-o", text(&output), "--manifest", text(&manifest), "--json"];
         all.extend_from_slice(args);
@@ -153,34 +158,23 @@ impl Scene {
         entries.map(|entry| entry.expect("an entry can be read").file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// Processes whose command line or environment names the scene's temporary folder: Chrome's children carry it in the latter only.
-    pub fn processes(&self) -> Vec<String> {
+    /// Browsers whose command line names the scene's temporary folder.
+    pub fn browsers(&self) -> Vec<u32> {
         let temp = self.path("tmp").display().to_string();
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir("/proc").expect("/proc is there").flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.bytes().all(|byte| byte.is_ascii_digit()) {
-                continue;
-            }
-            let read = |file: &str| {
-                let bytes = std::fs::read(entry.path().join(file)).unwrap_or_default();
-                String::from_utf8_lossy(&bytes).replace('\0', " ")
-            };
-            let line = read("cmdline");
-            if !line.is_empty() && (line.contains(&temp) || read("environ").contains(&temp)) {
-                found.push(format!("{name}: {}", line.chars().take(160).collect::<String>()));
-            }
-        }
-        found
+        let names_it = |pid: &u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&temp)
+        };
+        pids().into_iter().filter(names_it).collect()
     }
 
     /// Panics unless nothing of a render is left: no file, no process.
     pub fn assert_clean(&self, after: &str) {
         assert_eq!(self.left_behind(), Vec::<String>::new(), "files left after {after}");
         assert!(
-            wait_until(Duration::from_secs(10), || self.processes().is_empty()),
-            "processes left after {after}: {:#?}",
-            self.processes()
+            wait_until(Duration::from_secs(10), || self.browsers().is_empty()),
+            "browsers left after {after}: {:?}",
+            self.browsers()
         );
         let partial: Vec<_> = std::fs::read_dir(self.folder.path())
             .expect("the scene is there")
@@ -189,6 +183,39 @@ impl Scene {
             .collect();
         assert!(partial.is_empty(), "half-written files left after {after}: {partial:?}");
     }
+}
+
+fn pids() -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("/proc is there");
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Parent of a process that still runs.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold spaces and brackets; state and parent follow its last bracket.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    if fields.next()? == "Z" {
+        return None;
+    }
+    fields.next()?.parse().ok()
+}
+
+/// Every process below `pid`: Chrome's helpers carry no name of ours, but they have their ancestors.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let parents: Vec<(u32, u32)> = pids().into_iter().filter_map(|child| Some((child, parent(child)?))).collect();
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(ancestor) = found.get(next).copied() {
+        found.extend(parents.iter().filter(|(_, parent)| *parent == ancestor).map(|(child, _)| *child));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// Those of `processes` that still run.
+pub fn running(processes: &[u32]) -> Vec<u32> {
+    processes.iter().copied().filter(|pid| parent(*pid).is_some()).collect()
 }
 
 /// A path as text.

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hyperfarm_e2e::pictures::{brightness, pictures};
-use hyperfarm_e2e::scene::{text, wait_until};
+use hyperfarm_e2e::scene::{descendants, running, text, wait_until};
 use hyperfarm_e2e::{Finished, Scene, example, page};
 
 #[test]
@@ -226,15 +226,20 @@ fn ctrl_c_leaves_nothing() {
     let project = scene.project("p", &page(60.0));
     let output = scene.path("out.mp4");
     let mut render = scene.spawn(&["render", text(&project), "-o", text(&output), "--chunk-frames", "300"]);
-    let captures = || scene.processes().iter().any(|line| line.contains("type=renderer"));
-    assert!(wait_until(Duration::from_secs(60), captures), "Chrome did not start");
+    assert!(wait_until(Duration::from_secs(60), || descendants(render.id()).len() > 5), "Chrome did not start");
     // Long enough to be among the frames.
     std::thread::sleep(Duration::from_secs(4));
+    let helpers = descendants(render.id());
     let killed = Command::new("kill").args(["-INT", &render.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let status = render.wait().unwrap();
     assert_eq!((status.code(), status.signal()), (Some(130), None));
     assert!(!output.exists());
+    assert!(
+        wait_until(Duration::from_secs(10), || running(&helpers).is_empty()),
+        "left: {:?} of {helpers:?}",
+        running(&helpers)
+    );
     scene.assert_clean("Ctrl-C");
 }
 

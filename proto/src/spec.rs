@@ -331,7 +331,7 @@ fn check_output(viewport: Viewport, format: Format) -> Result<(), SizeError> {
     if [size.width, size.height].iter().any(|side| !(16..=8192).contains(side)) {
         return Err(SizeError::Bounds(size));
     }
-    if format != Format::Mov && (size.width % 2 != 0 || size.height % 2 != 0) {
+    if format != Format::Mov && (!size.width.is_multiple_of(2) || !size.height.is_multiple_of(2)) {
         return Err(SizeError::Odd(size, format));
     }
     Ok(())

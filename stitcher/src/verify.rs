@@ -27,11 +27,10 @@ pub(crate) fn verify(plan: &Plan, audio: Option<&AudioRecord>, found: &PacketCou
     }
     let start = found.first_video_pts.unwrap_or(f64::NAN);
     let length = found.video_end.unwrap_or(f64::NAN) - start;
-    // Comparisons that a NaN fails.
-    if !(start.abs() <= ROUNDING) {
+    if !is_close(start, 0.0) {
         return wrong(format!("its pictures start at {start} s"));
     }
-    if !((length - content.duration()).abs() <= ROUNDING) {
+    if !is_close(length, content.duration()) {
         return wrong(format!("its pictures last {length} s instead of {} s", content.duration()));
     }
     for (chunk, range) in plan.chunks.iter().enumerate() {
@@ -44,6 +43,11 @@ pub(crate) fn verify(plan: &Plan, audio: Option<&AudioRecord>, found: &PacketCou
         return wrong(format!("it plays {} samples of sound instead of {samples}", found.audio_samples));
     }
     Ok(())
+}
+
+/// Whether two times are the same but for rounding. What is not a number is close to nothing.
+fn is_close(found: f64, expected: f64) -> bool {
+    (found - expected).abs() <= ROUNDING
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Stitches over the in-process backplane, with real segments from the farm's own encoder.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::Path;
 use std::time::Duration;

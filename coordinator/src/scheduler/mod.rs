@@ -1,11 +1,11 @@
-//! What to do next, as pure functions over views. No clock, no broker, no storage: the [reconciler](crate::reconciler)
+//! What to do next, as pure functions over views. No clock, no broker, no storage: the reconciler
 //! brings the facts and carries out the answers.
 //!
 //! | module | question |
 //! | --- | --- |
-//! | [`standing`] | how is one task: done, in flight, due, waiting, broken? |
+//! | [`standing`](mod@standing) | how is one task: done, in flight, due, waiting, broken? |
 //! | [`assess`](mod@assess) | what does one render want next? |
-//! | [`order`] | which render comes first? |
+//! | [`order`](mod@order) | which render comes first? |
 //! | [`window`] | which wishes fit into the queues now? |
 //!
 //! **Invariants**

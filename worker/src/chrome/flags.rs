@@ -12,6 +12,9 @@ const BEGIN_FRAME: &[&str] = &[
     "--disable-threaded-animation",
     "--disable-threaded-scrolling",
     "--disable-checker-imaging",
+    // A tile that is drawn anew only where it changed has other edges there than one that is drawn at once, so a frame would
+    // depend on all that moved before it.
+    "--disable-partial-raster",
     "--disable-image-animation-resync",
     "--enable-surface-synchronization",
     // WebGL and WebGPU in software, where a page asks for them.
