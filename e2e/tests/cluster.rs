@@ -1,5 +1,7 @@
 //! The same binary as a cluster over RabbitMQ, Redis and S3: the same bytes as one process, whatever dies meanwhile.
 
+#![allow(clippy::unwrap_used)]
+
 use hyperfarm_e2e::services::Services;
 use hyperfarm_e2e::{Cluster, Scene, page};
 

@@ -1,5 +1,8 @@
 //! One chunk against eight: the captured frames are equal, and nobody sees the seams.
 
+// The figures that it measures are worth reading in the log of a test run.
+#![allow(clippy::print_stdout)]
+
 use hyperfarm_e2e::pictures::{brightness, pictures, psnr_by_frame};
 use hyperfarm_e2e::{Scene, example};
 use hyperfarm_media::compare;

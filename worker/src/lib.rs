@@ -30,6 +30,7 @@ mod media_list;
 mod plan_stage;
 pub mod server;
 mod slot;
+mod sweep;
 pub mod worker;
 
 pub use assets::{GSAP_VERSION, RUNTIME_VERSION};

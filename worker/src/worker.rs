@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::cache::Cache;
 use crate::chrome::ChromeConfig;
 use crate::slot::Slot;
-use crate::{audio_stage, chunk_stage, class, plan_stage};
+use crate::{audio_stage, chunk_stage, class, plan_stage, sweep};
 
 /// How a worker is set up.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ pub struct Worker {
 /// What the stages share.
 pub(crate) struct Shop {
     pub(crate) backplane: Backplane,
-    pub(crate) cache: Cache,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) class: CaptureClass,
     slots: Vec<tokio::sync::Mutex<Slot>>,
     plans: Mutex<Vec<Arc<Plan>>>,
@@ -122,8 +122,9 @@ impl Worker {
     /// Checks Chrome, makes the slots and starts to serve the queues of the pool.
     pub async fn start(backplane: Backplane, config: WorkerConfig, drain: Drain) -> Result<Self, Failure> {
         let class = class::detect(&config.chrome).await?;
+        sweep::start(&config.work_dir);
         let made = std::fs::create_dir_all(&config.work_dir)
-            .and_then(|()| tempfile::Builder::new().prefix("hyperfarm-worker-").tempdir_in(&config.work_dir));
+            .and_then(|()| tempfile::Builder::new().prefix(&sweep::prefix("worker")).tempdir_in(&config.work_dir));
         let folder = made.map_err(|error| {
             Failure::new(
                 FailureCode::Internal,
@@ -142,7 +143,7 @@ impl Worker {
             class: format!("hyperfarm {}, Chrome {}, runtime {}", class.farm, class.chrome, class.runtime),
         };
         tracing::info!(worker = %node.id, slots = node.slots, pool = %node.pool, class = %node.class, "worker started");
-        let cache = Cache::open(&folder.path().join("cache"))?;
+        let cache = Arc::new(Cache::open(&folder.path().join("cache"))?);
         let shop =
             Arc::new(Shop { backplane: backplane.clone(), cache, class, slots, plans: Mutex::default(), folder });
         let queues = vec![Queue::Plan(config.pool.clone()), Queue::Chunk(config.pool)];

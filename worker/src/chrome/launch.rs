@@ -151,7 +151,7 @@ fn kill_group(group: Option<rustix::process::Pid>) {
 }
 
 fn profile(config: &ChromeConfig) -> Result<TempDir, Failure> {
-    let made = tempfile::Builder::new().prefix("hyperfarm-chrome-").tempdir().and_then(|folder| {
+    let made = tempfile::Builder::new().prefix(&crate::sweep::prefix("chrome")).tempdir().and_then(|folder| {
         if let Some(user) = config.user {
             user.own(folder.path())?;
         }

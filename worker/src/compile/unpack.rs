@@ -1,13 +1,12 @@
 //! Unpacking a project's zip into the cache, by content, within limits.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::ContentHash;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, InsertError};
 
 /// Entries of an archive.
 const MAX_ENTRIES: usize = 20_000;
@@ -56,16 +55,17 @@ pub(super) fn unpack(bundle: &Path, cache: &Cache) -> Result<BTreeMap<String, Pr
         }
         let packed = entry.compressed_size();
         let limit = (MAX_BYTES - total).min(RATIO_FREE_BYTES.max(packed.saturating_mul(MAX_RATIO)));
-        let mut bytes = Vec::new();
-        let mut reader = (&mut entry).take(limit + 1);
-        reader.read_to_end(&mut bytes).map_err(|error| invalid(format!("{name} cannot be unpacked: {error}")))?;
-        let length = bytes.len() as u64;
-        if length > limit {
-            return Err(invalid(format!("{name} unpacks to more than {limit} bytes, which is more than is allowed")));
-        }
+        let (hash, length) = match cache.insert_from(&mut entry, limit) {
+            Ok(Some(kept)) => kept,
+            Ok(None) => {
+                return Err(invalid(format!(
+                    "{name} unpacks to more than {limit} bytes, which is more than is allowed"
+                )));
+            }
+            Err(InsertError::Source(error)) => return Err(invalid(format!("{name} cannot be unpacked: {error}"))),
+            Err(InsertError::Cache(failure)) => return Err(failure),
+        };
         total += length;
-        let hash = ContentHash::of(&bytes);
-        cache.insert(&hash, &bytes)?;
         files.insert(path, ProjectFile { hash, bytes: length });
     }
     if files.is_empty() {

@@ -190,5 +190,6 @@ async fn a_file_that_shrinks_under_the_upload_is_not_stored() {
     let error = objects.send_parts("x", file.path(), reader, LENGTH, &mut upload).await.unwrap_err();
     assert!(matches!(error, ObjectsError::File { .. }), "{error}");
     upload.abort().await;
-    assert_eq!((log.lock().unwrap().completed, log.lock().unwrap().aborted), (0, 1));
+    let log = log.lock().unwrap();
+    assert_eq!((log.completed, log.aborted), (0, 1));
 }
