@@ -129,7 +129,7 @@ mod tests {
         let packed = pack(folder.path(), Path::new("none")).unwrap();
         assert_eq!(packed, pack(folder.path(), Path::new("none")).unwrap());
         let archive = zip::ZipArchive::new(std::io::Cursor::new(packed)).unwrap();
-        let names: Vec<&str> = archive.file_names().map(|name| name.unwrap()).collect();
+        let names: Vec<String> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
         assert_eq!(names, ["a/b.css", "index.html"]);
     }
 }
