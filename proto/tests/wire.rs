@@ -1,5 +1,7 @@
 //! The wire format: golden bytes, so that a change of it is noticed, and arbitrary bytes, which must never panic.
 
+#![allow(clippy::unwrap_used)]
+
 use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{FailedAttempt, Failure, FailureCode};
 use hyperfarm_proto::frame::{FrameRange, FrameRate};

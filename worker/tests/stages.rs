@@ -1,5 +1,7 @@
 //! The worker's stages over a backplane in memory and a real Chrome: the test plays the coordinator.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -193,7 +195,8 @@ fn page(root: &str, script: &str) -> String {
 async fn bad_input_is_the_users_failure_and_names_its_cause() {
     let farm = Arc::new(Farm::start(2).await);
     let spec = RenderSpec::default;
-    let cases: Vec<(&str, Vec<u8>, RenderSpec, FailureCode, &[&str])> = vec![
+    type Case = (&'static str, Vec<u8>, RenderSpec, FailureCode, &'static [&'static str]);
+    let cases: Vec<Case> = vec![
         ("no-zip", b"not a zip".to_vec(), spec(), FailureCode::ProjectInvalid, &["zip"]),
         (
             "no-entry",

@@ -35,13 +35,12 @@ impl FrameGrabber {
 
     /// Draws the sought frame and reads it.
     pub async fn grab(&mut self, host: &mut PageHost<'_>) -> Result<GrabbedFrame, Failure> {
-        // A frame without a picture happens while a renderer starts; drawing the same state again brings it.
-        for _ in 0..3 {
-            if let Some(png) = host.draw(Shot::Png { alpha: self.alpha }).await?.png {
-                return Ok(GrabbedFrame::Png(Arc::new(png)));
+        match host.picture(self.alpha).await? {
+            Some(png) => Ok(GrabbedFrame::Png(Arc::new(png))),
+            None => {
+                Err(Failure::new(FailureCode::CaptureStalled, "Chrome draws, and gives no picture of what it drew"))
             }
         }
-        Err(Failure::new(FailureCode::CaptureStalled, "Chrome draws, and gives no picture of what it drew"))
     }
 
     /// The start-up sequence of a chunk whose first frame is `start`, from a fresh navigation: it makes the pixels of a chunk

@@ -5,7 +5,7 @@
 
 mod ready;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
@@ -20,6 +20,9 @@ pub use ready::{PageReport, Wanted};
 
 /// Earlier times sought in one call while a chunk starts; small enough that progress and cancellation are prompt.
 const VISITS_A_CALL: u64 = 120;
+
+/// From a begin-frame without a picture to giving up on one.
+const PICTURE_WITHIN: Duration = Duration::from_secs(20);
 
 /// How a page is opened.
 #[derive(Debug, Clone)]
@@ -123,6 +126,10 @@ impl<'a> PageHost<'a> {
         if options.transparent {
             host.page.evaluate::<()>(CLEAR_GROUND.to_owned()).await?;
         }
+        // The surface of a new document exists some time after the document; the first picture says that it does.
+        if host.picture(options.transparent).await?.is_none() {
+            return Err(Failure::new(FailureCode::CaptureStalled, "Chrome shows the page, and gives no picture of it"));
+        }
         Ok(host)
     }
 
@@ -175,6 +182,21 @@ impl<'a> PageHost<'a> {
     pub async fn draw(&mut self, shot: Shot) -> Result<DrawnFrame, Failure> {
         let interval = 1000.0 / self.frame_rate.as_f64();
         self.page.begin_frame(interval, shot).await
+    }
+
+    /// Draws what was sought and answers it as a PNG file. Chrome answers without one while a surface is not there yet, which
+    /// on a busy machine takes a while; drawing the same state again changes nothing.
+    pub async fn picture(&mut self, alpha: bool) -> Result<Option<Vec<u8>>, Failure> {
+        let deadline = Instant::now() + PICTURE_WITHIN;
+        loop {
+            if let Some(png) = self.draw(Shot::Png { alpha }).await?.png {
+                return Ok(Some(png));
+            }
+            if Instant::now() > deadline {
+                return Ok(None);
+            }
+            self.rest().await;
+        }
     }
 
     /// What scripts threw and printed since the page was opened.
