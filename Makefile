@@ -1,0 +1,88 @@
+# What there is to do: `make help`.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+# `make setup` may have been told where cargo is by the message that it prints; a new shell would know it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# Compiling takes its features from the whole workspace in every target here, so that each of them finds the others' work
+# done: `cargo build -p CRATE` would build most dependencies again, with fewer features.
+WORKSPACE := --release --locked --workspace
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install what is missing to build and render (Debian 12)
+	@scripts/setup.sh
+
+.PHONY: build
+build: setup ## Build target/release/hyperfarm
+	cargo build $(WORKSPACE) --bins
+
+.PHONY: demo
+demo: build ## Render an example to out/demo.mp4 and check it
+	@HYPERFARM=$(RELEASE)/hyperfarm scripts/demo.sh
+
+.PHONY: test
+test: ## Run every test, on RabbitMQ, Redis and S3 servers of its own
+	@scripts/setup.sh --test
+	cargo build $(WORKSPACE) --bins --tests
+# Both runners end with their own summary. cargo's has no way to keep Chrome's tests apart from the others, so it runs one
+# test at a time; .config/nextest.toml says it for the other. Nor does it end a test that hangs; the time limit does.
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	    runner=(cargo nextest run $(WORKSPACE)); \
+	else \
+	    runner=(cargo test $(WORKSPACE) --lib --bins --tests --no-fail-fast -- --test-threads=1); \
+	fi; \
+	echo "$${runner[*]}"; \
+	HYPERFARM_TEST_REQUIRE_SERVERS=1 HYPERFARM_S3_SERVER=$(abspath $(RELEASE))/s3_server \
+	    scripts/services.sh run -- timeout --kill-after=30 3600 "$${runner[@]}"
+
+.PHONY: format-check
+format-check: ## Is the code formatted?
+	cargo fmt --all --check
+
+.PHONY: clippy
+clippy: setup ## Clippy over every target, warnings are errors
+	cargo clippy $(WORKSPACE) --all-targets -- -D warnings
+
+.PHONY: licences
+licences: ## Licences, bans and sources of every dependency (deny.toml)
+	@.ci/licences
+
+.PHONY: shell-check
+shell-check: ## shellcheck over every shell script
+# Without SC1007: an empty CDPATH before cd is meant.
+	@shellcheck --severity=warning --exclude=SC1007 $$(git ls-files --cached --others --exclude-standard -- .ci bench scripts examples helm deploy \
+	    | while read -r file; do [[ ! -f $$file ]] || ! head -n 1 "$$file" | grep -qE '^#!.*\b(ba)?sh\b' || echo "$$file"; done)
+
+.PHONY: lint
+lint: ## Format, scripts, chart, licences, clippy
+	@scripts/setup.sh --ci
+	@$(MAKE) format-check shell-check helm-check licences clippy
+
+.PHONY: ci
+ci: ## Everything, as .ci/run does it: lint, then test
+	@.ci/run
+
+.PHONY: helm-check
+helm-check: ## Check the Helm chart
+	@helm/check
+
+.PHONY: bench
+bench: build ## Time the examples beside the published HyperFrames CLI
+	@HYPERFARM=$(RELEASE)/hyperfarm bench/compare.sh
+
+.PHONY: bare-root
+bare-root: ## make demo of the last commit, on a bare Debian 12 (root only)
+	@scripts/bare-root.sh demo
+
+.PHONY: clean
+clean: ## Remove what was built and rendered
+	cargo clean
+	rm -rf out bench/work bench/results.json bench/node_modules
