@@ -6,7 +6,7 @@
 #
 #   HYPERFARM=target/release/hyperfarm   the binary
 #   BENCH_RUNS=1                         renders of each by each; the quickest of them counts, on both sides
-#   BENCH_WORK=bench/work                where the videos and the logs stay; emptied first
+#   BENCH_WORK=bench/videos                where the videos and the logs stay; emptied first
 #
 # Close everything else: both use every core.
 set -euo pipefail
@@ -16,7 +16,7 @@ cd "$repository"
 hyperfarm=$(readlink -f "${HYPERFARM:-target/release/hyperfarm}")
 runs=${BENCH_RUNS:-1}
 limit=1800
-work=${BENCH_WORK:-bench/work}
+work=${BENCH_WORK:-bench/videos}
 mkdir -p "$work"
 work=$(readlink -f "$work")
 

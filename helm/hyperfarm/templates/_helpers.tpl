@@ -89,9 +89,9 @@ fsGroup: 10001
 - name: HYPERFARM_LOG_FORMAT
   value: json
 - name: HYPERFARM_DATA_DIR
-  value: /work/data
+  value: /scratch/data
 - name: TMPDIR
-  value: /work
+  value: /scratch
 {{- end }}
 
 {{- define "hyperfarm.envFrom" -}}
