@@ -162,7 +162,7 @@ impl Scene {
 
 /// Whether nothing is in `dir`, or soon: a write that was stopped half way is outlived.
 async fn is_empty(dir: &Path) -> bool {
-    for _ in 0..50 {
+    for _ in 0..200 {
         if std::fs::read_dir(dir).map_or(0, Iterator::count) == 0 {
             return true;
         }
