@@ -6,7 +6,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
-# `make setup` may have been told where cargo is by the message that it prints; a new shell would know it.
+# Where rustup puts cargo; a shell that is older than that does not know.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # Compiling takes its features from the whole workspace in every target here, so that each of them finds the others' work
 # done: `cargo build -p CRATE` would build most dependencies again, with fewer features.
@@ -85,4 +85,4 @@ bare-root: ## make demo of the last commit, on a bare Debian 12 (root only)
 .PHONY: clean
 clean: ## Remove what was built and rendered
 	cargo clean
-	rm -rf out bench/work bench/results.json bench/node_modules
+	rm -rf out bench/videos bench/results.json bench/node_modules

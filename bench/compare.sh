@@ -6,7 +6,7 @@
 #
 #   HYPERFARM=target/release/hyperfarm   the binary
 #   BENCH_RUNS=1                         renders of each by each; the quickest of them counts, on both sides
-#   BENCH_WORK=bench/videos                where the videos and the logs stay; emptied first
+#   BENCH_WORK=bench/videos              where the videos and the logs stay; emptied first
 #
 # Close everything else: both use every core.
 set -euo pipefail
