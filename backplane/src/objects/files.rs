@@ -84,7 +84,9 @@ impl Objects {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        tokio::fs::create_dir_all(folder).await.map_err(broken)?;
+        // Not on another thread: there it could still run after this future was dropped, and bring back a folder that its owner
+        // has removed meanwhile.
+        std::fs::create_dir_all(folder).map_err(broken)?;
         let temporary = temporary_in(folder).map_err(broken)?;
         let mut writer = File::from_std(temporary.reopen().map_err(broken)?);
         let mut written = 0;
