@@ -50,7 +50,7 @@ pub(crate) async fn run(
         outcome = capturing => outcome,
         () = context.cancelled().cancelled() => Err(Failure::new(FailureCode::Drained, "the chunk was given up")),
     };
-    let (chunk, mut timings, capture_path) = slot.settle(outcome).await?;
+    let (chunk, timings, capture_path) = slot.settle(outcome).await?;
     drop(slot);
     verify(&chunk, range)?;
 
@@ -60,7 +60,6 @@ pub(crate) async fn run(
     })?;
     let hash = ContentHash::of(&bytes);
     let key = keys::segment(&lease.task.render, number, lease.attempt, &hash, plan.content.encoder.format);
-    timings.commit_ms = 0.0;
     let mut record = SegmentRecord {
         chunk: number,
         attempt: lease.attempt,

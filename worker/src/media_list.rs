@@ -9,7 +9,7 @@ use hyperfarm_proto::plan::{AudioItem, GainPoint, MediaTiming, VideoItem, Warnin
 use serde::Deserialize;
 
 use crate::host::ProbedMedia;
-use crate::server::path_of;
+use crate::server::{decode_path, path_of};
 
 /// The media of a plan.
 #[derive(Debug, Default)]
@@ -32,7 +32,8 @@ pub(crate) fn resolve(
     let mut list = MediaList::default();
     let mut probed: BTreeMap<String, MediaInfo> = BTreeMap::new();
     for element in media {
-        let path = percent_decode(path_of(&element.src).split(['?', '#']).next().unwrap_or_default());
+        let encoded = path_of(&element.src).split(['?', '#']).next().unwrap_or_default();
+        let path = decode_path(encoded).unwrap_or_else(|| encoded.to_owned());
         let Some(file) = locate(&path) else {
             if !element.src.is_empty() {
                 warnings.push(warning(
@@ -182,21 +183,6 @@ fn gain_at(points: &[GainPoint], time: f64) -> f64 {
         (Some(only), None) | (None, Some(only)) => only.gain,
         (None, None) => 1.0,
     }
-}
-
-fn percent_decode(path: &str) -> String {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits: Vec<u8> = rest.by_ref().take(2).collect();
-            let value = std::str::from_utf8(&digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            bytes.extend(value);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use hyperfarm_proto::failure::{Failure, FailureCode};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+pub(crate) use site::decode_path;
 pub use site::{RequestProblem, Site, SiteFile};
 
 /// Paths below this one are the farm's, never the project's.

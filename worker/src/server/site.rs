@@ -170,8 +170,8 @@ fn with_headers(media_type: &'static str, body: Body) -> Response {
     response
 }
 
-/// Percent-decodes a URL path to a path from the project's root.
-fn decode_path(path: &str) -> Option<String> {
+/// Percent-decodes a URL path to a path from the project's root; `None` where it is not encoded as it must be.
+pub(crate) fn decode_path(path: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.trim_start_matches('/').bytes();
     while let Some(byte) = rest.next() {
