@@ -1,12 +1,15 @@
 //! What every store promises.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use hyperfarm_backplane::objects::{Created, ObjectMeta, Objects, ObjectsError};
 use hyperfarm_proto::id::ContentHash;
+use tokio_util::sync::CancellationToken;
 
 use crate::servers::{S3, address, unique};
 
@@ -115,21 +118,28 @@ async fn a_reader_never_sees_a_part(store: &Store) {
     const LENGTH: usize = 1_000_000;
     let values = [Bytes::from(vec![1; LENGTH]), Bytes::from(vec![2; LENGTH])];
     store.objects.put("both", values[0].clone()).await.unwrap();
-    let writer = store.objects.clone();
+    // Reads and writes go on beside each other until there were twenty of each.
+    const EACH: usize = 20;
+    let (writer, enough) = (store.objects.clone(), CancellationToken::new());
+    let (writing, written) = (enough.clone(), Arc::new(AtomicUsize::new(0)));
+    let counter = written.clone();
     let writes = tokio::spawn(async move {
-        for number in 0..20 {
+        while !writing.is_cancelled() {
+            let number = counter.fetch_add(1, Ordering::Relaxed);
             writer.put("both", values[number % 2].clone()).await.unwrap();
+            tokio::task::yield_now().await;
         }
     });
     let mut reads = 0;
-    while !writes.is_finished() {
+    while reads < EACH || written.load(Ordering::Relaxed) < EACH && !writes.is_finished() {
         let value = store.objects.get("both").await.unwrap();
         assert_eq!(value.len(), LENGTH);
         assert!(value.iter().all(|byte| *byte == value[0]), "two values in one");
         reads += 1;
+        tokio::task::yield_now().await;
     }
+    enough.cancel();
     writes.await.unwrap();
-    assert!(reads > 0);
 }
 
 async fn files_go_up_and_come_down(store: &Store) {
