@@ -168,13 +168,30 @@ async fn an_upload_that_fails_is_aborted() {
     }
 }
 
+async fn until(reached: impl Fn() -> bool) {
+    let within = Duration::from_secs(30);
+    let waiting = async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(within, waiting).await.expect("it was not reached in time");
+}
+
 #[tokio::test]
 async fn an_upload_whose_future_is_dropped_is_aborted() {
     let (objects, log) = store(Fault::Hang);
     let file = file(10 * MIN_PART);
-    let given_up = tokio::time::timeout(Duration::from_millis(200), objects.put_file("x", file.path())).await;
-    assert!(given_up.is_err());
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let under_way = async {
+        until(|| log.lock().unwrap().parts.len() >= CONCURRENT_PARTS).await;
+        // More would come now, if more were allowed.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    tokio::select! {
+        _ = objects.put_file("x", file.path()) => panic!("a hanging upload ended"),
+        () = under_way => {}
+    }
+    until(|| log.lock().unwrap().aborted > 0).await;
     let log = log.lock().unwrap();
     assert_eq!((log.parts.len(), log.aborted), (CONCURRENT_PARTS, 1), "no more parts under way than allowed");
 }
