@@ -1,12 +1,20 @@
 //! The command line.
 
+mod choices;
+mod foreign;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::spec::{AspectRatio, Format, Quality, Resolution};
+use hyperfarm_proto::spec::Seconds;
+
+pub use choices::{AspectRatioArg, CodecArg, FormatArg, QualityArg, ResolutionArg, WorkersArg};
+pub use foreign::ForeignArgs;
+
+use choices::bitrate;
 
 /// Renders HyperFrames compositions (HTML) to video: on this machine, or on a farm of many.
 #[derive(Debug, Parser)]
@@ -41,20 +49,39 @@ pub enum Command {
 #[derive(Debug, ClapArgs)]
 pub struct RenderArgs {
     /// Project folder, HTML file or zip archive.
+    #[arg(default_value = ".")]
     pub path: PathBuf,
-    /// File to write.
+    /// File to write; for a png-sequence a folder, or a name that ends with .zip [default: renders/NAME].
     #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
+    pub output: Option<PathBuf>,
     /// Frames a second, such as 30 or 30000/1001 [default: the composition's data-fps, else 30].
-    #[arg(long)]
+    #[arg(long, short)]
     pub fps: Option<FrameRate>,
     /// How much effort the encoder makes.
     #[arg(long, short, value_enum, default_value_t = QualityArg::Standard)]
     pub quality: QualityArg,
-    /// Container and codec [default: by the extension of the output, else mp4].
+    /// Container [default: by the codec, else by the extension of the output, else mp4].
     #[arg(long, value_enum)]
     pub format: Option<FormatArg>,
-    /// Height class [default: the composition's own size].
+    /// Codec of the pictures [default: the format's usual one].
+    #[arg(long, value_enum, alias = "video-codec")]
+    pub codec: Option<CodecArg>,
+    /// Constant rate factor of H.264, H.265, VP8 or VP9, instead of the quality's.
+    #[arg(long, conflicts_with = "video_bitrate", value_parser = clap::value_parser!(u32).range(0..=63))]
+    pub crf: Option<u32>,
+    /// Bits a second to aim at, such as 10M, instead of a constant quality.
+    #[arg(long, value_name = "BITS", value_parser = bitrate)]
+    pub video_bitrate: Option<u64>,
+    /// Speed of the VP9 encoder, -8 (slow) to 8.
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-8..=8))]
+    pub vp9_cpu_used: Option<i32>,
+    /// Loop count of a GIF, 0 for ever.
+    #[arg(long, value_name = "N")]
+    pub gif_loop: Option<u16>,
+    /// Keep the transparency (--transparent) or draw on a ground (--transparent=false) [default: as the format does].
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub transparent: Option<bool>,
+    /// Height class, or one of HyperFrames' presets [default: the composition's own size].
     #[arg(long, value_enum)]
     pub resolution: Option<ResolutionArg>,
     /// Shape [default: the composition's own].
@@ -66,21 +93,39 @@ pub struct RenderArgs {
     /// Output height in pixels, with --width.
     #[arg(long, requires = "width")]
     pub height: Option<u32>,
+    /// Device pixels for each pixel of the page, 1 to 4 [default: what fills the asked size].
+    #[arg(long, value_name = "N", alias = "device-scale-factor")]
+    pub device_scale: Option<u32>,
+    /// Seconds that the output lasts [default, and 0: as long as the composition].
+    #[arg(long, value_name = "SECONDS")]
+    pub duration: Option<Seconds>,
+    /// A sound to put under everything from the first frame on: a file, or an http(s) URL.
+    #[arg(long, value_name = "FILE|URL")]
+    pub audio: Option<String>,
     /// Entry page inside the project [default: index.html].
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, short, value_name = "PATH")]
     pub composition: Option<String>,
     /// Variables as a JSON object, or @FILE that holds one.
     #[arg(long, value_name = "JSON|@FILE")]
     pub variables: Option<String>,
+    /// File that holds the variables as a JSON object.
+    #[arg(long, value_name = "FILE", conflicts_with = "variables")]
+    pub variables_file: Option<PathBuf>,
     /// Undeclared or mistyped variables are errors instead of warnings.
     #[arg(long)]
     pub strict_variables: bool,
     /// Chunks to render at once on this machine [default: by cores and memory].
     #[arg(long)]
     pub slots: Option<NonZeroU32>,
+    /// The same by HyperFrames' name: a number, or auto.
+    #[arg(long, short, value_name = "N|auto", conflicts_with = "slots")]
+    pub workers: Option<WorkersArg>,
     /// Frames a chunk [default: by measured cost].
     #[arg(long, value_name = "N")]
     pub chunk_frames: Option<NonZeroU32>,
+    /// Say nothing but errors and warnings.
+    #[arg(long)]
+    pub quiet: bool,
     /// Print the result as JSON on standard output.
     #[arg(long)]
     pub json: bool,
@@ -90,6 +135,9 @@ pub struct RenderArgs {
     /// Render on the farm at this URL instead of on this machine. The key comes from HYPERFARM_API_KEY.
     #[arg(long, value_name = "URL")]
     pub farm: Option<url::Url>,
+    /// Flags of HyperFrames' own renderer.
+    #[command(flatten)]
+    pub foreign: ForeignArgs,
 }
 
 /// Where an API listens.
@@ -133,52 +181,6 @@ pub struct StitcherArgs {
     pub slots: NonZeroU32,
 }
 
-macro_rules! value_enum {
-    ($(#[$doc:meta])* $name:ident for $target:ident { $($variant:ident = $text:literal => $value:ident,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-        pub enum $name {
-            $(#[doc = $text] #[value(name = $text)] $variant,)*
-        }
-
-        impl From<$name> for $target {
-            fn from(arg: $name) -> Self {
-                match arg { $($name::$variant => $target::$value,)* }
-            }
-        }
-    };
-}
-
-value_enum! {
-    /// Encoder effort.
-    QualityArg for Quality { Draft = "draft" => Draft, Standard = "standard" => Standard, High = "high" => High, }
-}
-value_enum! {
-    /// Container and codec.
-    FormatArg for Format { Mp4 = "mp4" => Mp4, Webm = "webm" => Webm, Mov = "mov" => Mov, }
-}
-value_enum! {
-    /// Height class.
-    ResolutionArg for Resolution { FullHd = "1080p" => FullHd, Uhd = "4k" => Uhd, }
-}
-value_enum! {
-    /// Shape.
-    AspectRatioArg for AspectRatio {
-        Landscape = "16:9" => Landscape, Portrait = "9:16" => Portrait, Square = "1:1" => Square,
-    }
-}
-
-impl FormatArg {
-    /// The format that a file name asks for by its extension.
-    pub fn of_output(path: &std::path::Path) -> Option<Self> {
-        let extension = path.extension()?.to_str()?;
-        Self::value_variants()
-            .iter()
-            .copied()
-            .find(|format| Format::from(*format).extension().eq_ignore_ascii_case(extension))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -195,8 +197,29 @@ mod tests {
         let args = Args::try_parse_from(["hyperfarm", "render", "p", "-o", "x.webm", "--fps", "30000/1001"]).unwrap();
         let Command::Render(render) = args.command else { panic!("not a render") };
         assert_eq!(render.fps.unwrap().to_string(), "30000/1001");
-        assert_eq!(FormatArg::of_output(&render.output), Some(FormatArg::Webm));
+        assert_eq!(FormatArg::of_output(&render.output.unwrap()), Some(FormatArg::Webm));
         assert!(Args::try_parse_from(["hyperfarm", "render", "p", "-o", "x", "--fps", "0"]).is_err());
         assert!(Args::try_parse_from(["hyperfarm", "render", "p", "-o", "x", "--width", "9"]).is_err());
+    }
+
+    #[test]
+    fn command_lines_of_hyperframes_are_understood() {
+        let line = "hyperfarm render ./p -c scenes/a.html -o out.mp4 -f 24000/1001 -q looks -w auto --crf 17 --gpu --quiet \
+                    --resolution landscape-4k --format mp4 --variables-file v.json --sdr --browser-timeout 90 --gif-loop 2 \
+                    --no-best-effort --low-memory-mode --experimental-fast-capture=false --vp9-cpu-used -4";
+        let args = Args::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::Render(render) = args.command else { panic!("not a render") };
+        assert_eq!((render.crf, render.vp9_cpu_used, render.workers), (Some(17), Some(-4), Some(WorkersArg(None))));
+        assert_eq!(render.foreign.ignored().len(), 5);
+        let inference = "hyperfarm render page.html --width 540 --height 960 --duration 0 --codec h265 --device-scale 2 \
+                         --transparent --audio https://x.example/a.mp3";
+        let args = Args::try_parse_from(inference.split_whitespace()).unwrap();
+        let Command::Render(render) = args.command else { panic!("not a render") };
+        assert_eq!((render.transparent, render.device_scale), (Some(true), Some(2)));
+        for bad in ["--fps 29.97", "--crf 3 --video-bitrate 1M", "--video-bitrate fast", "--workers 0", "--duration -1"]
+        {
+            let line = format!("hyperfarm render p -o x {bad}");
+            assert!(Args::try_parse_from(line.split_whitespace()).is_err(), "{bad}");
+        }
     }
 }

@@ -45,7 +45,7 @@ pub struct PlanSummary {
 impl From<&Plan> for PlanSummary {
     fn from(plan: &Plan) -> Self {
         Self {
-            size: plan.content.viewport.output(),
+            size: plan.content.encoder.codec.coded_size(plan.content.viewport.output()),
             frame_rate: plan.content.frame_rate,
             frames: plan.content.frames,
             chunks: plan.chunks.len() as u32,

@@ -6,32 +6,62 @@ use ffmpeg_next as ffmpeg;
 use ffmpeg_next::codec::encoder::video;
 use ffmpeg_next::{Dictionary, Rational, color};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::plan::{EncoderSettings, VideoCodec};
+use hyperfarm_proto::plan::{EncoderSettings, Rate, VideoCodec};
 use hyperfarm_proto::spec::Size;
 
 use crate::convert::YuvFormat;
 use crate::error::MediaError;
 use crate::ffmpeg_log;
 
-/// x264's presets. It answers another name on standard error, so it is not asked.
+/// x264's and x265's presets. They answer another name on standard error, so they are not asked.
 const PRESETS: [&str; 10] =
     ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"];
 
-/// The planes that the encoder of `codec` takes.
-pub(crate) fn yuv_format(codec: &VideoCodec) -> YuvFormat {
-    match codec {
-        VideoCodec::H264 { .. } => YuvFormat::Yuv420,
-        VideoCodec::Vp9 { .. } => YuvFormat::Yuva420,
+/// The planes that the encoder of `settings` takes.
+pub(crate) fn yuv_format(settings: &EncoderSettings) -> YuvFormat {
+    match settings.codec {
+        VideoCodec::H264 { .. } | VideoCodec::H265 { .. } => YuvFormat::Yuv420,
+        VideoCodec::Vp9 { .. } | VideoCodec::Vp8 { .. } if settings.alpha => YuvFormat::Yuva420,
+        VideoCodec::Vp9 { .. } | VideoCodec::Vp8 { .. } => YuvFormat::Yuv420,
         VideoCodec::ProRes4444 { .. } => YuvFormat::Yuva444Ten,
+        VideoCodec::Png { .. } => YuvFormat::Rgba,
     }
+}
+
+/// Whether the container must promise an alpha plane that the codec itself does not show.
+pub(crate) fn promises_alpha(settings: &EncoderSettings) -> bool {
+    settings.alpha && matches!(settings.codec, VideoCodec::Vp9 { .. } | VideoCodec::Vp8 { .. })
 }
 
 /// FFmpeg's name of the encoder of `codec`.
 pub(crate) fn encoder_name(codec: &VideoCodec) -> &'static str {
     match codec {
         VideoCodec::H264 { .. } => "libx264",
+        VideoCodec::H265 { .. } => "libx265",
         VideoCodec::Vp9 { .. } => "libvpx-vp9",
+        VideoCodec::Vp8 { .. } => "libvpx",
         VideoCodec::ProRes4444 { .. } => "prores_ks",
+        VideoCodec::Png { .. } => "png",
+    }
+}
+
+/// Colour of the pictures as the encoder is told it, the same for every frame.
+pub(crate) struct Colour {
+    pub(crate) space: color::Space,
+    pub(crate) transfer: color::TransferCharacteristic,
+    pub(crate) range: color::Range,
+}
+
+impl Colour {
+    pub(crate) fn of(codec: &VideoCodec) -> Self {
+        use color::{Range, Space, TransferCharacteristic};
+        match codec {
+            // With these a PNG file says that it is sRGB.
+            VideoCodec::Png { .. } => {
+                Self { space: Space::RGB, transfer: TransferCharacteristic::IEC61966_2_1, range: Range::JPEG }
+            }
+            _ => Self { space: Space::BT709, transfer: TransferCharacteristic::BT709, range: Range::MPEG },
+        }
     }
 }
 
@@ -46,10 +76,10 @@ pub(crate) fn open(
     let name = encoder_name(&settings.codec);
     let codec =
         ffmpeg::encoder::find_by_name(name).ok_or_else(|| MediaError::Missing { name: format!("encoder {name}") })?;
-    if let VideoCodec::H264 { preset, .. } = &settings.codec
+    if let VideoCodec::H264 { preset, .. } | VideoCodec::H265 { preset, .. } = &settings.codec
         && !PRESETS.contains(&preset.as_str())
     {
-        return Err(MediaError::Missing { name: format!("x264 preset {preset}") });
+        return Err(MediaError::Missing { name: format!("{name} preset {preset}") });
     }
     let failed = MediaError::make(path, "opening the encoder");
     let mut context = ffmpeg::codec::Context::new_with_codec(codec);
@@ -68,15 +98,16 @@ pub(crate) fn open(
     let mut encoder = context.encoder().video().map_err(&failed)?;
     encoder.set_width(size.width);
     encoder.set_height(size.height);
-    encoder.set_format(yuv_format(&settings.codec).pixel());
+    encoder.set_format(yuv_format(settings).pixel());
     encoder.set_aspect_ratio(Rational::new(1, 1));
     encoder.set_time_base(Rational::new(rate.den() as i32, rate.num() as i32));
     encoder.set_frame_rate(Some(Rational::new(rate.num() as i32, rate.den() as i32)));
     encoder.set_gop(settings.keyframe_interval.max(1));
-    encoder.set_colorspace(color::Space::BT709);
+    let colour = Colour::of(&settings.codec);
+    encoder.set_colorspace(colour.space);
     encoder.set_color_primaries(color::Primaries::BT709);
-    encoder.set_color_transfer_characteristic(color::TransferCharacteristic::BT709);
-    encoder.set_color_range(color::Range::MPEG);
+    encoder.set_color_transfer_characteristic(colour.transfer);
+    encoder.set_color_range(colour.range);
     ffmpeg_log::forget();
     encoder.open_with(options(settings)).map_err(&failed)
 }
@@ -84,9 +115,9 @@ pub(crate) fn open(
 fn options(settings: &EncoderSettings) -> Dictionary<'static> {
     let mut options = Dictionary::new();
     match &settings.codec {
-        VideoCodec::H264 { preset, crf } => {
+        VideoCodec::H264 { preset, rate } => {
             options.set("preset", preset);
-            options.set("crf", &crf.to_string());
+            aim(&mut options, *rate);
             // Without `cpu-independent` x264 chooses by processor features; a lookahead thread of its own length or slices
             // by thread would tie the bytes to the machine as well.
             options.set(
@@ -94,20 +125,43 @@ fn options(settings: &EncoderSettings) -> Dictionary<'static> {
                 "cpu-independent=1:sliced-threads=0:sync-lookahead=0:lookahead-threads=1:open-gop=0",
             );
         }
-        VideoCodec::Vp9 { crf, cpu_used } => {
-            options.set("crf", &crf.to_string());
-            // Constant quality: no bit rate at all.
-            options.set("b", "0");
+        VideoCodec::H265 { preset, rate } => {
+            options.set("preset", preset);
+            aim(&mut options, *rate);
+            // x265 gives the same bytes with every instruction set, but not with every number of threads, and its wavefronts
+            // depend on there being a pool; `info` would write the processor's features into each segment's headers.
+            options.set(
+                "x265-params",
+                "pools=none:frame-threads=1:wpp=0:pmode=0:pme=0:open-gop=0:info=0:repeat-headers=0:hrd=0:log-level=none",
+            );
+        }
+        VideoCodec::Vp9 { rate, cpu_used } => {
+            aim(&mut options, *rate);
+            if matches!(rate, Rate::Crf(_)) {
+                // Constant quality: no bit rate at all.
+                options.set("b", "0");
+            }
             // Speeds above 5 exist in libvpx's real-time mode only; its good mode would silently take 5.
             options.set("deadline", if *cpu_used > 5 { "realtime" } else { "good" });
             options.set("cpu-used", &cpu_used.to_string());
             options.set("row-mt", "0");
-            // libvpx refuses alternate references beside an alpha plane, and hidden frames have no place at a seam.
-            options.set("auto-alt-ref", "0");
-            options.set("lag-in-frames", "0");
             options.set("tile-columns", "0");
             options.set("tile-rows", "0");
             options.set("frame-parallel", "0");
+            without_hidden_frames(&mut options);
+        }
+        VideoCodec::Vp8 { rate, cpu_used } => {
+            match rate {
+                // VP8 keeps to a quality only below a bit rate; this one is never reached.
+                Rate::Crf(crf) => {
+                    options.set("crf", &crf.clamp(&4, &63).to_string());
+                    options.set("b", VP8_CEILING);
+                }
+                Rate::Bits(_) => aim(&mut options, *rate),
+            }
+            options.set("deadline", "good");
+            options.set("cpu-used", &cpu_used.to_string());
+            without_hidden_frames(&mut options);
         }
         VideoCodec::ProRes4444 { bits_per_mb } => {
             options.set("profile", "4444");
@@ -115,6 +169,26 @@ fn options(settings: &EncoderSettings) -> Dictionary<'static> {
             options.set("vendor", "apl0");
             options.set("bits_per_mb", &bits_per_mb.to_string());
         }
+        VideoCodec::Png { level } => {
+            options.set("compression_level", &level.clamp(&1, &9).to_string());
+            options.set("pred", if *level > 6 { "mixed" } else { "up" });
+        }
     }
     options
+}
+
+/// Bits a second that no picture needs.
+const VP8_CEILING: &str = "800000000";
+
+fn aim(options: &mut Dictionary<'_>, rate: Rate) {
+    match rate {
+        Rate::Crf(crf) => options.set("crf", &crf.to_string()),
+        Rate::Bits(bits) => options.set("b", &bits.to_string()),
+    }
+}
+
+/// libvpx refuses alternate references beside an alpha plane, and hidden frames have no place at a seam.
+fn without_hidden_frames(options: &mut Dictionary<'_>) {
+    options.set("auto-alt-ref", "0");
+    options.set("lag-in-frames", "0");
 }

@@ -16,7 +16,7 @@ use crate::{ffmpeg_log, glue};
 
 /// Self-contained formats: no playlists, no image sequences, no devices, nothing that names other files.
 const FORMATS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,mp3,aac,flac,aiff,caf,amr,ac3,eac3,avi,flv,asf,\
-                       mpegts,mpeg,ivf,gif,apng";
+                       mpegts,mpeg,ivf,gif,apng,png_pipe";
 
 /// Damaged packets in a row after which a file is given up.
 const MAX_DAMAGED: u32 = 1000;

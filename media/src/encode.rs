@@ -9,12 +9,16 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, VideoCodec};
 use hyperfarm_proto::spec::Size;
 
-use crate::bitmap::Bitmap;
-use crate::codec;
+use crate::bitmap::{Bitmap, PixelLayout};
+use crate::codec::{self, Colour};
 use crate::convert::YuvWriter;
 use crate::error::MediaError;
 use crate::mux::{Container, Muxer};
 use crate::timescale;
+
+/// Pictures by which x265 puts decoding before showing at most. It derives decode times from the pictures that follow, and gives
+/// nonsense where too few do.
+const X265_REORDERING: i64 = 2;
 
 /// What a finished segment holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,11 @@ pub struct SegmentEncoder {
     path: PathBuf,
     stream: usize,
     size: Size,
+    /// A picture of the coded size, black where the pictures do not reach; none where they have that size already.
+    padded: Option<Padded>,
+    colour: Colour,
+    /// Whether the encoder's own decode times cannot be used.
+    own_decode_times: bool,
     rate: FrameRate,
     writer: YuvWriter,
     frame: frame::Video,
@@ -42,20 +51,22 @@ pub struct SegmentEncoder {
 }
 
 impl SegmentEncoder {
-    /// A segment at `path` (mp4, webm or mov by `settings.format`) of pictures of `size` pixels.
+    /// A segment at `path` (mp4, webm or mov by `settings.format`) of pictures of `size` pixels. The file's pictures have
+    /// `settings.codec.coded_size(size)`.
     ///
     /// Fails if this FFmpeg lacks the encoder, refuses the settings, or the file cannot be written.
     pub fn create(path: &Path, settings: &EncoderSettings, size: Size, rate: FrameRate) -> Result<Self, MediaError> {
-        let encoder = codec::open(path, settings, size, rate)?;
-        let format = codec::yuv_format(&settings.codec);
+        let coded = settings.codec.coded_size(size);
+        let encoder = codec::open(path, settings, coded, rate)?;
+        let format = codec::yuv_format(settings);
         let mut frame = frame::Video::empty();
         frame.set_format(format.pixel());
-        frame.set_width(size.width);
-        frame.set_height(size.height);
-        let mut muxer = Muxer::create(path, Container::of(settings.format))?;
+        frame.set_width(coded.width);
+        frame.set_height(coded.height);
+        let mut muxer = Muxer::create(path, Container::of_segment(settings.format))?;
         let ticks = timescale::exact(rate);
-        let alpha = matches!(settings.codec, VideoCodec::Vp9 { .. });
-        let stream = muxer.add_video(ffmpeg::codec::Parameters::from(&encoder), rate, ticks, alpha)?;
+        let parameters = ffmpeg::codec::Parameters::from(&encoder);
+        let stream = muxer.add_video(parameters, rate, ticks, codec::promises_alpha(settings))?;
         muxer.start(ticks, ticks, false)?;
         Ok(Self {
             encoder,
@@ -63,8 +74,11 @@ impl SegmentEncoder {
             path: path.to_owned(),
             stream,
             size,
+            padded: (coded != size).then(|| Padded::new(coded)),
+            colour: Colour::of(&settings.codec),
+            own_decode_times: matches!(settings.codec, VideoCodec::H265 { .. }),
             rate,
-            writer: YuvWriter::new(format, size),
+            writer: YuvWriter::new(format, coded),
             frame,
             pushed: 0,
             written: 0,
@@ -75,15 +89,18 @@ impl SegmentEncoder {
     pub fn push(&mut self, frame: &Bitmap<'_>) -> Result<(), MediaError> {
         frame.check(self.size)?;
         crate::glue::make_fresh(&mut self.frame).map_err(MediaError::make(&self.path, "allocating a frame"))?;
-        self.writer.write(frame, &mut self.frame);
+        match &mut self.padded {
+            Some(padded) => self.writer.write(&padded.fill(frame), &mut self.frame),
+            None => self.writer.write(frame, &mut self.frame),
+        }
         self.frame.set_pts(Some(self.pushed as i64));
         // One picture, one packet: the type of the last one must not stick.
         self.frame.set_kind(ffmpeg::picture::Type::None);
         // prores_ks writes the tags of the picture into its frame header, and not the encoder's.
-        self.frame.set_color_space(color::Space::BT709);
+        self.frame.set_color_space(self.colour.space);
         self.frame.set_color_primaries(color::Primaries::BT709);
-        self.frame.set_color_transfer_characteristic(color::TransferCharacteristic::BT709);
-        self.frame.set_color_range(color::Range::MPEG);
+        self.frame.set_color_transfer_characteristic(self.colour.transfer);
+        self.frame.set_color_range(self.colour.range);
         self.encoder.send_frame(&self.frame).map_err(MediaError::make(&self.path, "encoding a frame"))?;
         self.pushed += 1;
         self.drain()
@@ -118,10 +135,40 @@ impl SegmentEncoder {
             }
             packet.set_stream(self.stream);
             packet.set_duration(1);
+            if self.own_decode_times {
+                packet.set_dts(packet.pts().map(|pts| pts.min(self.written as i64 - X265_REORDERING)));
+            }
             packet.rescale_ts(frames, self.muxer.time_base(self.stream));
             self.muxer.write(&mut packet)?;
             self.written += 1;
         }
+    }
+}
+
+/// A picture with a border at its right and bottom.
+struct Padded {
+    size: Size,
+    bgra: Vec<u8>,
+}
+
+impl Padded {
+    fn new(size: Size) -> Self {
+        Self { size, bgra: [0, 0, 0, 255].repeat(size.width as usize * size.height as usize) }
+    }
+
+    fn fill(&mut self, frame: &Bitmap<'_>) -> Bitmap<'_> {
+        let stride = self.size.width as usize * 4;
+        for (y, row) in self.bgra.chunks_mut(stride).take(frame.size.height as usize).enumerate() {
+            let pixels = frame.row(y).chunks(frame.layout.bytes());
+            for (to, from) in row.as_chunks_mut::<4>().0.iter_mut().zip(pixels) {
+                *to = match (frame.layout, from) {
+                    (PixelLayout::Bgra, [blue, green, red, alpha]) => [*blue, *green, *red, *alpha],
+                    (_, [red, green, blue, rest @ ..]) => [*blue, *green, *red, rest.first().copied().unwrap_or(255)],
+                    _ => *to,
+                };
+            }
+        }
+        Bitmap { data: &self.bgra, stride, size: self.size, layout: PixelLayout::Bgra }
     }
 }
 

@@ -268,6 +268,12 @@ pub(crate) fn set_stereo(encoder: &mut ffmpeg::codec::encoder::audio::Audio) {
     unsafe { ffi::av_channel_layout_default(&raw mut (*encoder.as_mut_ptr()).ch_layout, 2) };
 }
 
+/// Sets the four characters by which a container names the codec of a stream.
+pub(crate) fn set_codec_tag(parameters: &mut Parameters, tag: [u8; 4]) {
+    // SAFETY: the wrapper keeps the structure alive, and a number is written.
+    unsafe { (*parameters.as_mut_ptr()).codec_tag = u32::from_le_bytes(tag) };
+}
+
 /// The name of a muxer, for a missing one to be told before a file is opened.
 pub(crate) fn has_muxer(name: &str) -> bool {
     let Ok(name) = std::ffi::CString::new(name) else { return false };

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use ffmpeg_next::{Packet, Rational};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::plan::{EncoderSettings, VideoCodec};
+use hyperfarm_proto::plan::EncoderSettings;
 use hyperfarm_proto::spec::Size;
 
 use crate::count::SampleTally;
 use crate::demux::Demuxer;
 use crate::error::MediaError;
 use crate::mux::{Container, Muxer};
-use crate::{glue, timescale};
+use crate::{codec, glue, timescale};
 
 /// One segment on local disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,8 @@ pub struct JoinSummary {
     pub duration_seconds: f64,
 }
 
-/// Joins `segments` in order, with the sound of `audio` (a file of [`crate::mix`]), into `output`.
+/// Joins `segments` in order, with the sound of `audio` (a file of [`crate::mix`]), into `output`: an mp4, a webm or a mov. For the
+/// other formats see [`crate::gif()`] and [`crate::stills`].
 ///
 /// No picture is decoded. Fails, and removes what it wrote, if a segment has not exactly its frames, does not start with a
 /// key frame, or has other headers or another size than the first. Errors are never the person's: all files are ours.
@@ -56,10 +57,10 @@ pub fn join(
     let headers = first.parameters(stream);
     let reference = glue::video_parameters(&headers);
 
-    let mut muxer = Muxer::create(output, Container::of(settings.format))?;
+    let mut muxer = Muxer::create(output, Container::of_segment(settings.format))?;
+    let size = settings.codec.coded_size(size);
     let ticks = timescale::of_track(rate, frames);
-    let alpha = matches!(settings.codec, VideoCodec::Vp9 { .. });
-    let video = muxer.add_video(headers, rate, ticks, alpha)?;
+    let video = muxer.add_video(headers, rate, ticks, codec::promises_alpha(settings))?;
     let mut sound = audio.map(|path| Sound::open(path, &mut muxer)).transpose()?;
     muxer.start(ticks, ticks, true)?;
     let mut track = Track::new(video, rate, muxer.time_base(video), reference.delay);

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | pictures → a segment | [`SegmentEncoder`] |
 //! | segments + sound → the output, by copying packets | [`join`] |
+//! | lossless segments → a GIF | [`gif()`] |
+//! | lossless segments → PNG files | [`stills`] |
 //! | sounds → one track, exact to the sample | [`mix`] |
 //! | pictures of a `<video>` at output frames | [`VideoSource`] |
 //! | a still for people | [`thumbnail`] |
@@ -35,17 +37,20 @@ mod demux;
 mod encode;
 mod error;
 mod ffmpeg_log;
+mod gif;
 mod glue;
 mod join;
 mod mix;
 mod mux;
 mod probe;
 mod source;
+mod stills;
 mod tags;
 mod thumbnail;
 mod timescale;
 mod version;
 
+pub use crate::gif::{GifSummary, count_gif, gif};
 pub use bitmap::{Bitmap, Picture, PixelLayout};
 pub use count::{PacketCount, count_packets};
 pub use decode::{decode_audio, decode_video};
@@ -55,6 +60,7 @@ pub use join::{JoinSummary, SegmentFile, join};
 pub use mix::{MixInput, MixSummary, mix};
 pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};
 pub use source::VideoSource;
+pub use stills::stills;
 pub use thumbnail::thumbnail;
 pub use version::{encoders, versions};
 

@@ -28,11 +28,13 @@ pub(crate) enum Container {
 }
 
 impl Container {
-    pub(crate) fn of(format: Format) -> Self {
+    /// The container of a segment.
+    pub(crate) fn of_segment(format: Format) -> Self {
         match format {
             Format::Mp4 => Self::Mp4,
-            Format::Mov => Self::Mov,
             Format::Webm => Self::Webm,
+            // Lossless pictures on their way to a file that is made of them.
+            Format::Mov | Format::Gif | Format::PngSequence => Self::Mov,
         }
     }
 
@@ -86,11 +88,15 @@ impl Muxer {
     /// Adds a stream of pictures and gives its index.
     pub(crate) fn add_video(
         &mut self,
-        parameters: Parameters,
+        mut parameters: Parameters,
         rate: FrameRate,
         timescale: u32,
         alpha: bool,
     ) -> Result<usize, MediaError> {
+        if self.container == Container::Mp4 && parameters.id() == ffmpeg::codec::Id::HEVC {
+            // With `hev1`, FFmpeg's choice, Apple's players show nothing.
+            glue::set_codec_tag(&mut parameters, *b"hvc1");
+        }
         let (output, path) = self.open()?;
         let failed = MediaError::make(path, "adding the video stream");
         let mut stream = output.add_stream(None::<ffmpeg::Codec>).map_err(failed)?;

@@ -5,7 +5,7 @@ use ffmpeg_next as ffmpeg;
 use crate::ffmpeg_log;
 
 /// The encoders that the farm's formats need.
-const ENCODERS: [&str; 5] = ["libx264", "libvpx-vp9", "prores_ks", "aac", "libopus"];
+const ENCODERS: [&str; 8] = ["libx264", "libx265", "libvpx-vp9", "libvpx", "prores_ks", "png", "aac", "libopus"];
 
 /// Versions of FFmpeg's libraries in one line; part of the capture class, because their bytes depend on them.
 pub fn versions() -> String {

@@ -46,7 +46,7 @@ pub fn segments_prefix(render: &RenderId) -> String {
 
 /// One attempt's segment.
 pub fn segment(render: &RenderId, chunk: u32, attempt: u32, hash: &ContentHash, format: Format) -> String {
-    format!("{RENDERS}/{render}/segments/{chunk}/{attempt}-{hash}.{}", format.extension())
+    format!("{RENDERS}/{render}/segments/{chunk}/{attempt}-{hash}.{}", format.segment_extension())
 }
 
 /// The record beside a segment.

@@ -5,6 +5,8 @@
 //! | [`id`] | newtype ids: renders, workers, content hashes, frame hashes |
 //! | [`frame`] | [`frame::FrameRate`] (an exact rational) and [`frame::FrameRange`] (half open) |
 //! | [`spec`] | [`spec::RenderSpec`]: what a person asked for |
+//! | [`output`] | containers, codecs, and what of them goes together |
+//! | [`encoder`] | [`encoder::EncoderSettings`]: everything that an encoder's bytes depend on |
 //! | [`plan`] | [`plan::Plan`]: what the farm will do, down to the chunk table |
 //! | [`task`] | [`task::TaskId`] and the queues that carry tasks |
 //! | [`event`] | hints from workers and stitchers to the coordinator |
@@ -15,11 +17,13 @@
 //!
 //! Nothing here does input or output, and nothing here depends on another crate of the farm.
 
+pub mod encoder;
 pub mod event;
 pub mod failure;
 pub mod frame;
 pub mod id;
 pub mod keys;
+pub mod output;
 pub mod plan;
 pub mod record;
 pub mod spec;

@@ -7,9 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::encoder::{EncoderSettings, Rate, VideoCodec};
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
-use crate::spec::{Format, Quality, Viewport};
+use crate::spec::Viewport;
 use crate::wire::{self, WireError};
 
 /// One file that the slot's server gives to the page. Its bytes are stored under `blobs/`.
@@ -69,78 +70,6 @@ pub struct AudioItem {
     pub timing: MediaTiming,
     /// Gain over composition time, in order; held before the first and after the last point; empty means 1.
     pub gain: Vec<GainPoint>,
-}
-
-/// Video codec with all that decides its bytes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum VideoCodec {
-    /// libx264, 4:2:0, BT.709 limited range.
-    H264 {
-        /// Preset name.
-        preset: String,
-        /// Constant rate factor.
-        crf: u32,
-    },
-    /// libvpx-vp9, 4:2:0 with an alpha plane.
-    Vp9 {
-        /// Constant quality, 0 to 63.
-        crf: u32,
-        /// Speed, 0 to 8.
-        cpu_used: u32,
-    },
-    /// prores_ks profile 4444, 10 bits, with a 16-bit alpha plane.
-    ProRes4444 {
-        /// Bits a macroblock.
-        bits_per_mb: u32,
-    },
-}
-
-/// How segments and audio are encoded.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EncoderSettings {
-    /// Container of the output.
-    pub format: Format,
-    /// Video codec.
-    pub codec: VideoCodec,
-    /// Encoder threads. Part of the plan because x264's and libvpx's bytes depend on it.
-    pub threads: u32,
-    /// Frames between key frames at most.
-    pub keyframe_interval: u32,
-}
-
-impl EncoderSettings {
-    /// The farm's settings for a format and a quality.
-    pub fn of(format: Format, quality: Quality, frame_rate: FrameRate) -> Self {
-        let codec = match format {
-            Format::Mp4 => {
-                let (preset, crf) = match quality {
-                    Quality::Draft => ("ultrafast", 28),
-                    Quality::Standard => ("medium", 18),
-                    Quality::High => ("slow", 15),
-                };
-                VideoCodec::H264 { preset: preset.to_owned(), crf }
-            }
-            Format::Webm => {
-                let (crf, cpu_used) = match quality {
-                    Quality::Draft => (40, 8),
-                    Quality::Standard => (24, 5),
-                    Quality::High => (16, 3),
-                };
-                VideoCodec::Vp9 { crf, cpu_used }
-            }
-            Format::Mov => {
-                let bits_per_mb = match quality {
-                    Quality::Draft => 2000,
-                    Quality::Standard => 4000,
-                    Quality::High => 8000,
-                };
-                VideoCodec::ProRes4444 { bits_per_mb }
-            }
-        };
-        // Two seconds keep seeking quick and HLS segments short without costing much.
-        let keyframe_interval = (frame_rate.as_f64() * 2.0).round().max(1.0) as u32;
-        Self { format, codec, threads: 1, keyframe_interval }
-    }
 }
 
 /// Whether frames are drawn by the processor or by a GPU.

@@ -6,50 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::FrameRate;
 use crate::id::{ContentHash, Pool, RenderId};
-
-/// Container and codec of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// H.264 and AAC.
-    #[default]
-    Mp4,
-    /// VP9, with its alpha plane where the page is transparent, and Opus.
-    Webm,
-    /// ProRes 4444 with alpha, and AAC.
-    Mov,
-}
-
-impl Format {
-    /// File extension, without the dot.
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::Mp4 => "mp4",
-            Self::Webm => "webm",
-            Self::Mov => "mov",
-        }
-    }
-
-    /// Media type for downloads.
-    pub fn media_type(self) -> &'static str {
-        match self {
-            Self::Mp4 => "video/mp4",
-            Self::Webm => "video/webm",
-            Self::Mov => "video/quicktime",
-        }
-    }
-
-    /// Whether the output has an alpha plane, and the page is therefore drawn on a transparent ground.
-    pub fn has_alpha(self) -> bool {
-        !matches!(self, Self::Mp4)
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.extension())
-    }
-}
+use crate::output;
+pub use crate::output::{Codec, Format, OutputError, Seconds, parse_bitrate};
 
 /// How much time the encoder may spend and how much it may throw away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -141,8 +99,20 @@ pub struct RenderSpec {
     pub fps: Option<FrameRate>,
     /// Encoder effort.
     pub quality: Quality,
-    /// Container and codec.
+    /// Container.
     pub format: Format,
+    /// Codec of the pictures; else the format's usual one.
+    pub codec: Option<Codec>,
+    /// Constant rate factor, instead of the quality's.
+    pub crf: Option<u32>,
+    /// Bits a second to aim at, instead of a constant quality.
+    pub video_bitrate: Option<u64>,
+    /// Speed of the VP9 encoder, instead of the quality's: -8 (slow) to 8.
+    pub vp9_cpu_used: Option<i32>,
+    /// Loop count of a GIF, 0 for ever.
+    pub gif_loop: Option<u16>,
+    /// Draw on nothing and keep the transparency; else as the format does.
+    pub transparent: Option<bool>,
     /// Height class; else the composition's own size.
     pub resolution: Option<Resolution>,
     /// Shape; else the composition's own.
@@ -151,6 +121,12 @@ pub struct RenderSpec {
     pub width: Option<u32>,
     /// Output height in pixels, with `width`.
     pub height: Option<u32>,
+    /// Device pixels for each pixel of the page; else what makes the page fill the asked size.
+    pub device_scale_factor: Option<u32>,
+    /// Seconds that the output lasts; absent or 0: as long as the composition.
+    pub duration: Option<Seconds>,
+    /// A sound to put under everything, from the first frame on: an http(s) URL, or a file of the project.
+    pub audio_url: Option<String>,
     /// Entry file inside the project; `index.html` where absent.
     pub composition: Option<String>,
     /// Variables as the text of one JSON object.
@@ -237,12 +213,6 @@ pub enum SizeError {
         /// Size that was asked for.
         asked: Size,
     },
-    /// Subsampled chroma needs even sides.
-    #[error(
-        "the output would be {0}, and {1} video needs an even width and height; \
-         set data-width and data-height of the composition's root to even numbers"
-    )]
-    Odd(Size, Format),
     /// Outside what can be drawn.
     #[error("the output would be {0}; sides from 16 to 8192 pixels can be rendered")]
     Bounds(Size),
@@ -253,22 +223,55 @@ impl SizeError {
     pub fn param(&self) -> Option<&'static str> {
         match self {
             Self::Contradiction { param, .. } | Self::Shape { param, .. } | Self::Scale { param, .. } => Some(param),
-            Self::Odd(..) | Self::Bounds(_) => None,
+            Self::Bounds(_) => None,
         }
     }
 }
 
 impl RenderSpec {
+    /// Refuses what does not go together in format, codec, transparency, rate control and frame rate.
+    pub fn check_output(&self) -> Result<(), OutputError> {
+        output::check(&output::Asked {
+            format: self.format,
+            codec: self.codec,
+            transparent: self.transparent,
+            crf: self.crf,
+            bitrate: self.video_bitrate,
+            rate: self.fps,
+        })
+    }
+
+    /// The same for the frame rate that came out in the end.
+    pub fn check_rate(&self, rate: FrameRate) -> Result<(), OutputError> {
+        if self.format == Format::Gif { output::check_gif_rate(rate) } else { Ok(()) }
+    }
+
+    /// The codec of the pictures.
+    pub fn codec(&self) -> Codec {
+        self.codec.unwrap_or_else(|| self.format.codec())
+    }
+
+    /// Whether the page is drawn on nothing and the output has transparency.
+    pub fn is_transparent(&self) -> bool {
+        self.format.has_alpha() && self.transparent != Some(false)
+    }
+
+    /// Seconds asked for, if any.
+    pub fn asked_duration(&self) -> Option<f64> {
+        self.duration.filter(|duration| !duration.is_zero()).map(Seconds::as_f64)
+    }
+
     /// The viewport for a composition whose root says `authored` pixels, or says none.
     pub fn viewport(&self, authored: Option<Size>) -> Result<Viewport, SizeError> {
         let asked = self.asked_size(authored)?;
-        let viewport = match (asked, authored) {
-            (None, None) => Viewport { page: AspectRatio::Landscape.size_at(Resolution::FullHd), scale: 1 },
-            (None, Some(authored)) => Viewport { page: authored, scale: 1 },
-            (Some((asked, _)), None) => Viewport { page: asked, scale: 1 },
-            (Some((asked, param)), Some(authored)) => scaled(asked, authored, param)?,
+        let viewport = match (self.device_scale_factor, asked, authored) {
+            (Some(scale), asked, authored) => by_scale(scale, asked, authored)?,
+            (None, None, None) => Viewport { page: AspectRatio::Landscape.size_at(Resolution::FullHd), scale: 1 },
+            (None, None, Some(authored)) => Viewport { page: authored, scale: 1 },
+            (None, Some((asked, _)), None) => Viewport { page: asked, scale: 1 },
+            (None, Some((asked, param)), Some(authored)) => scaled(asked, authored, param)?,
         };
-        check_output(viewport, self.format)?;
+        check_bounds(viewport)?;
         Ok(viewport)
     }
 
@@ -316,13 +319,43 @@ fn scaled(asked: Size, authored: Size, param: &'static str) -> Result<Viewport, 
         return Err(SizeError::Shape { param, authored, asked });
     }
     let scale = asked.width / authored.width.max(1);
-    if scale == 0 || authored.width * scale != asked.width || scale > 4 {
+    if scale == 0 || authored.width * scale != asked.width || !SCALES.contains(&scale) {
         return Err(SizeError::Scale { param, authored, asked });
     }
     Ok(Viewport { page: authored, scale })
 }
 
-fn check_output(viewport: Viewport, format: Format) -> Result<(), SizeError> {
+/// Device scales that a page can be drawn at.
+const SCALES: std::ops::RangeInclusive<u32> = 1..=4;
+
+/// A device scale was asked for: width and height are then those of the page, or already those of the output.
+fn by_scale(scale: u32, asked: Option<(Size, &'static str)>, authored: Option<Size>) -> Result<Viewport, SizeError> {
+    if !SCALES.contains(&scale) {
+        return Err(SizeError::Contradiction {
+            param: "device_scale_factor",
+            reason: format!("a page is drawn at device scales from {} to {}", SCALES.start(), SCALES.end()),
+        });
+    }
+    let Some((asked, param)) = asked else {
+        let page = authored.unwrap_or_else(|| AspectRatio::Landscape.size_at(Resolution::FullHd));
+        return Ok(Viewport { page, scale });
+    };
+    let by_page = param == "width";
+    let is_output = |page: Size| {
+        page.width.checked_mul(scale) == Some(asked.width) && page.height.checked_mul(scale) == Some(asked.height)
+    };
+    match authored {
+        Some(page) if is_output(page) || (by_page && page == asked) => Ok(Viewport { page, scale }),
+        Some(authored) => Err(SizeError::Scale { param: "device_scale_factor", authored, asked }),
+        None if by_page => Ok(Viewport { page: asked, scale }),
+        None if asked.width.is_multiple_of(scale) && asked.height.is_multiple_of(scale) => {
+            Ok(Viewport { page: Size { width: asked.width / scale, height: asked.height / scale }, scale })
+        }
+        None => Err(SizeError::Scale { param: "device_scale_factor", authored: asked, asked }),
+    }
+}
+
+fn check_bounds(viewport: Viewport) -> Result<(), SizeError> {
     let page = viewport.page;
     if page.width == 0 || page.height == 0 || page.width > 8192 || page.height > 8192 {
         return Err(SizeError::Bounds(page));
@@ -330,9 +363,6 @@ fn check_output(viewport: Viewport, format: Format) -> Result<(), SizeError> {
     let size = viewport.output();
     if [size.width, size.height].iter().any(|side| !(16..=8192).contains(side)) {
         return Err(SizeError::Bounds(size));
-    }
-    if format != Format::Mov && (!size.width.is_multiple_of(2) || !size.height.is_multiple_of(2)) {
-        return Err(SizeError::Odd(size, format));
     }
     Ok(())
 }
@@ -370,10 +400,29 @@ mod tests {
     }
 
     #[test]
-    fn fractions_and_odd_sizes_are_refused() {
+    fn a_device_scale_multiplies_the_page() {
+        let spec = |width, height| RenderSpec { device_scale_factor: Some(2), width, height, ..RenderSpec::default() };
+        for (spec, authored) in [
+            (spec(None, None), Some(size(540, 960))),
+            (spec(Some(540), Some(960)), Some(size(540, 960))),
+            (spec(Some(1080), Some(1920)), Some(size(540, 960))),
+            (spec(Some(540), Some(960)), None),
+        ] {
+            let viewport = spec.viewport(authored).unwrap();
+            assert_eq!((viewport.page, viewport.output()), (size(540, 960), size(1080, 1920)));
+        }
+        assert!(matches!(spec(Some(700), Some(960)).viewport(Some(size(540, 960))), Err(SizeError::Scale { .. })));
+        let uhd =
+            RenderSpec { resolution: Some(Resolution::Uhd), device_scale_factor: Some(2), ..RenderSpec::default() };
+        assert_eq!(uhd.viewport(None).unwrap().page, size(1920, 1080));
+        let huge = RenderSpec { device_scale_factor: Some(5), ..RenderSpec::default() };
+        assert_eq!(huge.viewport(None).unwrap_err().param(), Some("device_scale_factor"));
+    }
+
+    #[test]
+    fn fractions_and_halves_are_refused() {
         let spec = RenderSpec { resolution: Some(Resolution::FullHd), ..RenderSpec::default() };
         assert!(matches!(spec.viewport(Some(size(1280, 720))), Err(SizeError::Scale { .. })));
-        assert!(matches!(RenderSpec::default().viewport(Some(size(641, 360))), Err(SizeError::Odd(..))));
         assert!(matches!(RenderSpec::default().viewport(Some(size(2, 2))), Err(SizeError::Bounds(_))));
         let half = RenderSpec { width: Some(640), ..RenderSpec::default() };
         assert!(matches!(half.viewport(None), Err(SizeError::Contradiction { param: "height", .. })));

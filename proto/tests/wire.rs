@@ -105,7 +105,7 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "9e904f6040ce";
+const GOLDEN_PLAN: &str = "62a4bb4f4840";
 const GOLDEN_CONTENT: &str = "197fccc014d9";
 
 #[test]

@@ -71,7 +71,7 @@ impl Gather<'_> {
         others: Vec<String>,
     ) -> Result<Segment, StitchError> {
         let mut reason = "storage has none".to_owned();
-        let path = self.dir.join(format!("segment-{chunk}.{}", self.plan.content.encoder.format.extension()));
+        let path = self.dir.join(format!("segment-{chunk}.{}", self.plan.content.encoder.format.segment_extension()));
         let first = committed.as_ref().map(|record| record.key.clone());
         if let Some(record) = committed {
             match self.fetch(chunk, record, &path).await? {

@@ -6,12 +6,15 @@
 //! | `stitch` | one stitch from plan to manifest |
 //! | `gather` | the committed segments and the sound, on local disk and checked |
 //! | `folder` | where it works, and that nothing stays there |
+//! | `make` | the output of each format |
+//! | `sequence` | PNG files and their sound in a zip |
 //! | `verify` | the joined output against the plan |
 //! | `error` | what can go wrong, and whose failure that is |
 //!
 //! # Invariants
 //!
-//! - **Packets are copied.** No picture is decoded or encoded here, so a join costs what reading and writing cost.
+//! - **Packets are copied.** No picture is decoded or encoded here, so a join costs what reading and writing cost. A GIF is the
+//!   exception: its palette is the whole clip's. (`make`)
 //! - **What is counted is checked, before the commit**: every segment's length and hash, packets in the output, their
 //!   order, its duration, its samples of sound, a key frame at every seam. (`verify`)
 //! - **The manifest comes last.** Output and thumbnail are stored before it, so that its existence means they are complete.
@@ -24,6 +27,8 @@
 mod error;
 mod folder;
 mod gather;
+mod make;
+mod sequence;
 mod stitch;
 mod verify;
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::ledger::Lease;
 use hyperfarm_backplane::runner::{TaskContext, TaskHandler};
-use hyperfarm_media::{SegmentFile, count_packets, join, thumbnail};
+use hyperfarm_media::SegmentFile;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
@@ -22,10 +22,7 @@ use crate::StitcherConfig;
 use crate::error::StitchError;
 use crate::folder::Folder;
 use crate::gather::{Gather, Segment, hash_file};
-use crate::verify::verify;
-
-/// Where in the video the thumbnail is taken: title cards are over by then, and credits have not begun.
-const THUMBNAIL_AT: f64 = 0.4;
+use crate::make;
 
 /// Progress after gathering, joining and verifying, in thousandths.
 const GATHERED: u64 = 500;
@@ -81,11 +78,12 @@ impl StitchHandler {
 
         let (audio, audio_path) = audio.unzip();
         let output = folder.path().join(format!("output.{}", plan.content.encoder.format.extension()));
-        self.join(&folder, &plan, &segments, audio_path, &output).await?;
+        let files = segment_files(&segments);
+        self.join(&folder, &plan, files.clone(), audio_path, &output, context).await?;
         context.set_progress(JOINED, STORED);
 
         let still = folder.path().join("thumbnail.jpg");
-        self.check(&folder, &plan, audio.clone(), &output, &still).await?;
+        self.check(&folder, &plan, files, audio.clone(), &output, &still).await?;
         let (hash, bytes) = hash_file(output.clone()).await?;
         context.set_progress(VERIFIED, STORED);
         info!(bytes, elapsed_ms = elapsed_ms(started), "joined and verified");
@@ -95,7 +93,7 @@ impl StitchHandler {
             hash,
             bytes,
             frames: plan.content.frames,
-            size: plan.content.viewport.output(),
+            size: plan.content.encoder.codec.coded_size(plan.content.viewport.output()),
             frame_rate: plan.content.frame_rate,
             format: plan.content.encoder.format,
             has_audio: audio.is_some(),
@@ -123,19 +121,15 @@ impl StitchHandler {
         &self,
         folder: &Arc<Folder>,
         plan: &Arc<Plan>,
-        segments: &[Segment],
+        files: Vec<SegmentFile>,
         audio: Option<PathBuf>,
         output: &Path,
+        context: &TaskContext,
     ) -> Result<(), StitchError> {
-        let files: Vec<SegmentFile> = segments
-            .iter()
-            .map(|segment| SegmentFile { path: segment.path.clone(), frames: segment.record.frames.count() })
-            .collect();
-        let (folder, plan, output) = (folder.clone(), plan.clone(), output.to_owned());
+        let (folder, plan, output, context) = (folder.clone(), plan.clone(), output.to_owned(), context.clone());
         tokio::task::spawn_blocking(move || {
-            let content = &plan.content;
-            let size = content.viewport.output();
-            join(&files, audio.as_deref(), &output, &content.encoder, size, content.frame_rate)?;
+            let going_on = || !context.cancelled().is_cancelled();
+            make::output(&plan.content, &files, audio.as_deref(), &output, &going_on)?;
             drop(folder);
             Ok(())
         })
@@ -147,6 +141,7 @@ impl StitchHandler {
         &self,
         folder: &Arc<Folder>,
         plan: &Arc<Plan>,
+        files: Vec<SegmentFile>,
         audio: Option<AudioRecord>,
         output: &Path,
         still: &Path,
@@ -154,13 +149,20 @@ impl StitchHandler {
         let (folder, plan) = (folder.clone(), plan.clone());
         let (output, still, width) = (output.to_owned(), still.to_owned(), self.config.thumbnail_width);
         tokio::task::spawn_blocking(move || {
-            verify(&plan, audio.as_ref(), &count_packets(&output)?)?;
-            thumbnail(&output, plan.content.duration() * THUMBNAIL_AT, width, &still)?;
+            make::check(&plan, audio.as_ref(), &output)?;
+            make::still(&plan.content, &files, &output, width, &still)?;
             drop(folder);
             Ok(())
         })
         .await?
     }
+}
+
+fn segment_files(segments: &[Segment]) -> Vec<SegmentFile> {
+    segments
+        .iter()
+        .map(|segment| SegmentFile { path: segment.path.clone(), frames: segment.record.frames.count() })
+        .collect()
 }
 
 fn elapsed_ms(started: Instant) -> u64 {

@@ -3,7 +3,7 @@
 //! **Invariant: what is counted is checked, before the commit.** The join counts what it writes; this reads the finished file
 //! again, as a player would, and believes nothing.
 
-use hyperfarm_media::PacketCount;
+use hyperfarm_media::{GifSummary, PacketCount};
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::AudioRecord;
 
@@ -41,6 +41,21 @@ pub(crate) fn verify(plan: &Plan, audio: Option<&AudioRecord>, found: &PacketCou
     let samples = audio.map_or(0, |audio| audio.samples);
     if found.audio_samples != samples {
         return wrong(format!("it plays {} samples of sound instead of {samples}", found.audio_samples));
+    }
+    Ok(())
+}
+
+/// The same for a GIF, whose frames last whole hundredths of a second and which has neither key frames nor sound.
+pub(crate) fn verify_gif(plan: &Plan, found: GifSummary) -> Result<(), StitchError> {
+    let content = &plan.content;
+    let wrong = |what: String| Err(StitchError::Verify(what));
+    if found.frames != content.frames {
+        return wrong(format!("it has {} pictures instead of {}", found.frames, content.frames));
+    }
+    let seconds = found.centiseconds as f64 / 100.0;
+    // Half a hundredth, and the noise of doubles.
+    if (seconds - content.duration()).abs() > 0.005_001 {
+        return wrong(format!("its pictures last {seconds} s instead of {} s", content.duration()));
     }
     Ok(())
 }

@@ -225,6 +225,30 @@ async fn every_format_and_rate_is_joined_and_verified() {
 }
 
 #[tokio::test]
+async fn gifs_and_sequences_are_made_of_lossless_segments() {
+    for (format, audio) in [(Format::Gif, false), (Format::PngSequence, true)] {
+        let scene = Scene::new(format, rate(30, 1), &[3, 1, 2], audio).await;
+        let record = scene.stitch().await.unwrap();
+        assert_eq!((record.frames, record.has_audio, record.format), (6, audio, format));
+        let bytes = scene.output(&record).await;
+        let again = scene.stitch().await.unwrap();
+        assert_eq!(record.hash, again.hash, "{format}");
+        if format == Format::Gif {
+            assert!(bytes.starts_with(b"GIF89a") && record.key.ends_with("output.gif"));
+            continue;
+        }
+        let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+        assert_eq!(archive.len(), 7);
+        let mut png = Vec::new();
+        std::io::Read::read_to_end(&mut archive.by_name("frame_000006.png").unwrap(), &mut png).unwrap();
+        assert!(png.starts_with(b"\x89PNG"));
+        assert!(archive.by_name("audio.m4a").unwrap().size() > 500);
+        let still = scene.backplane.objects.get(&record.thumbnail).await.unwrap();
+        assert!(still.starts_with(&[0xff, 0xd8]));
+    }
+}
+
+#[tokio::test]
 async fn a_second_attempt_writes_the_same_bytes() {
     let scene = Scene::new(Format::Mp4, rate(30, 1), &[10, 10], true).await;
     let first = scene.stitch().await.unwrap();

@@ -42,7 +42,7 @@ pub(crate) async fn run(
     let files = fetch_files(shop, &plan).await?;
     let site = Arc::new(Site::new(files.clone(), open_videos(&plan, files).await?));
     let folder = shop.scratch("chunk")?;
-    let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.extension()));
+    let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.segment_extension()));
 
     let mut slot = shop.slot(context.slot()).await?;
     let capturing = capture(&mut slot, &plan, range, site, path.clone(), context, started);
@@ -123,7 +123,7 @@ async fn capture(
     started: Instant,
 ) -> Result<(EncodedChunk, ChunkTimings, CapturePath), Failure> {
     let content = &plan.content;
-    let alpha = content.encoder.format.has_alpha();
+    let alpha = content.encoder.alpha;
     let options = OpenOptions {
         entry: content.entry.clone(),
         frame_rate: content.frame_rate,

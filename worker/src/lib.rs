@@ -6,6 +6,7 @@
 //! | `plan_stage` | compile, probe in a page, measure, write the draft |
 //! | `chunk_stage` | capture a range from a fresh navigation, encode, check, store |
 //! | `audio_stage` | mix the whole sound once |
+//! | `sound_track` | the sound that a request puts under the whole render |
 //! | [`compile`] | from a zip to the files that the page loads |
 //! | [`host`] | what stands around a page: clock, readiness, seek, videos |
 //! | [`capture`] | reading frames, and the encoder's thread |
@@ -30,6 +31,7 @@ mod media_list;
 mod plan_stage;
 pub mod server;
 mod slot;
+mod sound_track;
 mod sweep;
 pub mod worker;
 

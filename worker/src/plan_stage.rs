@@ -12,14 +12,15 @@ use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{EncoderSettings, PlanContent, PlanDraft, Warning};
 use hyperfarm_proto::record::CapturePath;
-use hyperfarm_proto::spec::{RenderRequest, Viewport};
+use hyperfarm_proto::spec::{Format, RenderRequest, Viewport};
 
 use crate::capture::{Encoding, FrameGrabber};
 use crate::chrome::PageEvent;
 use crate::compile::{Compiled, compile};
-use crate::host::{OpenOptions, PageHost, Probe, Wanted};
+use crate::host::{OpenOptions, PageHost, Wanted};
 use crate::media_list::{self, MediaList};
 use crate::server::{RequestProblem, Site, SiteFile};
+use crate::sound_track;
 use crate::worker::{Shop, storage};
 
 /// Longest composition in seconds. A longer one is a mistake more often than a wish.
@@ -48,10 +49,21 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
         .viewport(compiled.authored_size)
         .map_err(|error| Failure::new(FailureCode::SizeInvalid, error.to_string()))?;
     let frame_rate = request.spec.fps.or(compiled.authored_fps).unwrap_or(FrameRate::DEFAULT);
-    let encoder = EncoderSettings::of(request.spec.format, request.spec.quality, frame_rate);
+    request
+        .spec
+        .check_rate(frame_rate)
+        .map_err(|error| Failure::new(FailureCode::FrameRateInvalid, error.to_string()))?;
+    let encoder = EncoderSettings::for_spec(&request.spec, frame_rate);
+    // The one place where a fetched remote sound is named by its path among the files.
+    let sound_track = sound_track::path_of(&request.spec, &compiled.files, &|_| None)?;
     let uploads = upload(shop, &compiled);
     let probing = probe(shop, context, &request, &compiled, viewport, frame_rate, &encoder);
-    let (_, probed) = futures::future::try_join(uploads, probing).await?;
+    let (_, mut probed) = futures::future::try_join(uploads, probing).await?;
+    if let Some(path) = sound_track {
+        probed.media.audio.push(sound_track::item(path, frame_rate.seconds_of(probed.frames)));
+    }
+    sound_track::drop_for(&request.spec, &mut probed.media.audio, &mut probed.warnings);
+    warn_of_delays(&encoder, frame_rate, &mut probed.warnings);
 
     let draft = PlanDraft {
         render: render.clone(),
@@ -122,13 +134,13 @@ async fn probe(
         entry: compiled.entry.clone(),
         frame_rate,
         variables: compiled.variables.clone(),
-        transparent: request.spec.format.has_alpha(),
+        transparent: encoder.alpha,
         wanted: Wanted { timelines: compiled.mentions_timelines, without_timeline: Vec::new() },
     };
     let probing = async {
         let mut host = slot.open(site, viewport, &options).await?;
         let probe = host.probe().await?;
-        let duration = checked_duration(&probe)?;
+        let duration = checked_duration(request.spec.asked_duration().unwrap_or(probe.duration))?;
         context.set_progress(600, 1000);
         let frames = frame_rate.frames_in(duration);
         let frame_cost_ms = measure(shop, &mut host, frames, viewport, frame_rate, encoder).await?;
@@ -153,22 +165,19 @@ async fn probe(
     Ok(Probed { frames, media, unregistered_timelines, frame_cost_ms, warnings })
 }
 
-fn checked_duration(probe: &Probe) -> Result<f64, Failure> {
+fn checked_duration(seconds: f64) -> Result<f64, Failure> {
     let invalid = |message: String| Failure::new(FailureCode::DurationInvalid, message);
-    if !probe.duration.is_finite() || probe.duration <= 0.0 {
-        return Err(invalid(format!(
-            "the composition lasts {} s; set data-duration to seconds above 0",
-            probe.duration
-        )));
+    if !seconds.is_finite() || seconds <= 0.0 {
+        return Err(invalid(format!("the composition lasts {} s; set data-duration to seconds above 0", seconds)));
     }
-    if probe.duration > MAX_DURATION {
+    if seconds > MAX_DURATION {
         return Err(invalid(format!(
             "the composition lasts {:.0} s, longer than the {MAX_DURATION:.0} s that this farm renders; an endlessly repeating \
              timeline needs a data-duration on the root",
-            probe.duration
+            seconds
         )));
     }
-    Ok(probe.duration)
+    Ok(seconds)
 }
 
 /// Milliseconds that one slot needs for a frame: captures and encodes a few, spread over the composition.
@@ -181,8 +190,8 @@ async fn measure(
     encoder: &EncoderSettings,
 ) -> Result<f64, Failure> {
     let folder = shop.scratch("sample")?;
-    let path = folder.path().join(format!("sample.{}", encoder.format.extension()));
-    let mut grabber = FrameGrabber::new(CapturePath::Png, encoder.format.has_alpha());
+    let path = folder.path().join(format!("sample.{}", encoder.format.segment_extension()));
+    let mut grabber = FrameGrabber::new(CapturePath::Png, encoder.alpha);
     let mut encoding = Encoding::start(path, encoder.clone(), viewport.output(), frame_rate);
     // The first frame of a page is slower than all that follow.
     host.seek(0, &[]).await?;
@@ -198,6 +207,19 @@ async fn measure(
     // With as many slots as cores the two do not overlap for free, so they add up.
     let total = captured.max(chunk.read + chunk.encode) + chunk.read.min(captured) / 2 + chunk.encode / 2;
     Ok(total.as_secs_f64() * 1000.0 / SAMPLED_FRAMES as f64)
+}
+
+/// Most viewers take a GIF's delay below two hundredths of a second for ten.
+fn warn_of_delays(encoder: &EncoderSettings, rate: FrameRate, warnings: &mut Vec<Warning>) {
+    if encoder.format == Format::Gif && rate.as_f64() > 50.0 {
+        warnings.push(Warning {
+            code: "GIF_TOO_FAST".to_owned(),
+            message: format!(
+                "at {rate} frames a second some frames of the gif last 1/100 s, and most viewers show those for 1/10 s; \
+                 ask for 50 frames a second or fewer"
+            ),
+        });
+    }
 }
 
 fn warn_of_page(host: &PageHost<'_>, warnings: &mut Vec<Warning>) {

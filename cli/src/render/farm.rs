@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use base64::Engine;
+use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::RenderSpec;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
@@ -12,6 +13,7 @@ use url::Url;
 
 use super::output::Output;
 use super::progress::{Bar, Progress};
+use super::summary::print_warnings;
 use crate::args::RenderArgs;
 use crate::exit::CliError;
 use crate::roles;
@@ -32,6 +34,8 @@ struct Detail {
     error_code: Option<String>,
     #[serde(default)]
     progress: DetailProgress,
+    #[serde(default)]
+    warnings: Vec<Warning>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -59,6 +63,7 @@ pub async fn run(
     spec: RenderSpec,
     project: Vec<u8>,
     output: Output,
+    mut warnings: Vec<Warning>,
 ) -> Result<(), CliError> {
     if args.manifest.is_some() {
         return Err(CliError::user("--manifest is written by renders on this machine; leave it out with --farm"));
@@ -70,7 +75,7 @@ pub async fn run(
     let farm =
         Farm { client, url: url.clone(), key: std::env::var("HYPERFARM_API_KEY").ok().filter(|key| !key.is_empty()) };
     let started = Instant::now();
-    let mut bar = Bar::new(args.json);
+    let mut bar = Bar::new(args.json || args.quiet);
     let id = farm.create(&spec, &project).await?;
     let detail = tokio::select! {
         detail = farm.follow(&id, &mut bar) => detail?,
@@ -80,6 +85,7 @@ pub async fn run(
         }
     };
     bar.finish();
+    warnings.extend(detail.warnings);
     if detail.status != "completed" {
         let message = detail.failure_message.unwrap_or_else(|| "the farm gave no reason".to_owned());
         let code = detail.error_code.unwrap_or_default();
@@ -99,10 +105,13 @@ pub async fn run(
     if args.json {
         let result = json!({
             "render_id": id, "output": target, "frames": frames, "bytes": bytes, "seconds": seconds,
-            "frames_per_second": frames as f64 / seconds.max(1e-9),
+            "frames_per_second": frames as f64 / seconds.max(1e-9), "warnings": warnings,
         });
         roles::print_line(&result.to_string());
     } else {
+        print_warnings(&warnings);
+    }
+    if !args.json && !args.quiet {
         eprintln!("{target}\n  render {id} on {url}: {frames} frames, {bytes} bytes, {seconds:.1} s");
     }
     Ok(())

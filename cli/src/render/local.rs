@@ -7,6 +7,7 @@ use hyperfarm_backplane::drain::Drain;
 use hyperfarm_coordinator::{Coordinator, CoordinatorConfig, IntakeError, RenderProgress, Stage};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::record::{Manifest, Outcome};
 use hyperfarm_proto::spec::RenderSpec;
 use tokio::sync::watch;
@@ -20,7 +21,13 @@ use crate::machine;
 use crate::roles::{self, Node};
 
 /// Renders on this machine.
-pub async fn run(args: &RenderArgs, spec: RenderSpec, project: Vec<u8>, output: Output) -> Result<(), CliError> {
+pub async fn run(
+    args: &RenderArgs,
+    spec: RenderSpec,
+    project: Vec<u8>,
+    output: Output,
+    warnings: Vec<Warning>,
+) -> Result<(), CliError> {
     let started = Instant::now();
     let folder = tempfile::Builder::new().prefix("hyperfarm-render-").tempdir().map_err(|error| {
         CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", std::env::temp_dir().display()))
@@ -29,8 +36,8 @@ pub async fn run(args: &RenderArgs, spec: RenderSpec, project: Vec<u8>, output: 
         Backplane::in_process(&folder.path().join("storage")).map_err(|error| CliError::system(error.to_string()))?;
     let drain = Drain::new();
     drain.on_signals(|| {}).map_err(|error| CliError::system(format!("signals cannot be caught: {error}")))?;
-    let mut bar = Bar::new(args.json);
-    let slots = args.slots.unwrap_or_else(machine::default_slots);
+    let mut bar = Bar::new(args.json || args.quiet);
+    let slots = args.slots.or(args.workers.and_then(|workers| workers.0)).unwrap_or_else(machine::default_slots);
     let roles_drain = Drain::new();
     let node = Node::embedded(&backplane, slots, folder.path(), &roles_drain).await?;
     let coordinator = Coordinator::start(backplane.clone(), CoordinatorConfig::default(), roles_drain.clone());
@@ -59,7 +66,7 @@ pub async fn run(args: &RenderArgs, spec: RenderSpec, project: Vec<u8>, output: 
     }
     drop(folder);
     let (manifest, walls) = result?;
-    let summary = Summary::new(output.target(), &manifest, &walls.done, started.elapsed());
+    let summary = Summary::new(output.target(), &manifest, &walls.done, started.elapsed(), warnings);
     output.publish()?;
     report(args, &summary)
 }
@@ -152,7 +159,7 @@ fn report(args: &RenderArgs, summary: &Summary) -> Result<(), CliError> {
         let text = serde_json::to_string_pretty(summary).map_err(|error| CliError::system(error.to_string()))?;
         roles::print_line(&text);
     } else {
-        summary.print();
+        summary.print(args.quiet);
     }
     Ok(())
 }

@@ -2,21 +2,32 @@
 
 use std::path::{Path, PathBuf};
 
+use hyperfarm_proto::spec::Format;
 use tempfile::TempPath;
 
+use super::unpack;
 use crate::exit::CliError;
 
 /// A place to write to. The bytes go to a hidden file beside it, which takes its name at the end; dropped before, it is removed.
 pub struct Output {
     target: PathBuf,
     partial: TempPath,
+    /// Whether the bytes are a zip that becomes a folder.
+    is_folder: bool,
 }
 
 impl Output {
-    /// Makes sure that the file can be written, before any time is spent on it.
-    pub fn claim(target: &Path) -> Result<Self, CliError> {
-        if target.is_dir() {
+    /// Makes sure that the output can be written, before any time is spent on it. A png-sequence is a folder, unless its name ends
+    /// with `.zip`.
+    pub fn claim(target: &Path, format: Format) -> Result<Self, CliError> {
+        let is_zip = target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
+        let is_folder = format == Format::PngSequence && !is_zip;
+        if target.is_dir() && !is_folder {
             return Err(CliError::user(format!("--output {} is a folder; name a file", target.display())));
+        }
+        if target.is_file() && is_folder {
+            let message = "is a file; a png-sequence is written to a folder, or to a name that ends with .zip";
+            return Err(CliError::user(format!("--output {} {message}", target.display())));
         }
         let folder = match target.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -29,7 +40,7 @@ impl Output {
                     target.display()
                 ))
             })?;
-        Ok(Self { target: target.to_owned(), partial: partial.into_temp_path() })
+        Ok(Self { target: target.to_owned(), partial: partial.into_temp_path(), is_folder })
     }
 
     /// Where to write meanwhile.
@@ -45,6 +56,10 @@ impl Output {
     /// Gives the complete file its name.
     pub fn publish(self) -> Result<(), CliError> {
         use std::os::unix::fs::PermissionsExt;
+        if self.is_folder {
+            return unpack::into_folder(&self.partial, &self.target)
+                .map_err(|error| CliError::system(format!("{}: {error}", self.target.display())));
+        }
         // Temporary files are private; an output has the rights that any new file has.
         let readable = std::fs::Permissions::from_mode(0o644);
         std::fs::set_permissions(&self.partial, readable)
@@ -59,7 +74,7 @@ mod tests {
 
     #[test]
     fn an_unwritable_place_is_named_at_once() {
-        let error = Output::claim(Path::new("/nonexistent/folder/x.mp4")).err().unwrap();
+        let error = Output::claim(Path::new("/nonexistent/folder/x.mp4"), Format::Mp4).err().unwrap();
         assert_eq!(error.code, 1);
         assert!(error.message.contains("/nonexistent/folder/x.mp4"), "{}", error.message);
     }
@@ -67,9 +82,9 @@ mod tests {
     #[test]
     fn nothing_stays_of_an_output_that_was_given_up() {
         let folder = tempfile::tempdir().unwrap();
-        drop(Output::claim(&folder.path().join("x.mp4")).unwrap());
+        drop(Output::claim(&folder.path().join("x.mp4"), Format::Mp4).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        let output = Output::claim(&folder.path().join("x.mp4")).unwrap();
+        let output = Output::claim(&folder.path().join("x.mp4"), Format::Mp4).unwrap();
         std::fs::write(output.partial(), b"video").unwrap();
         output.publish().unwrap();
         assert_eq!(std::fs::read(folder.path().join("x.mp4")).unwrap(), b"video");

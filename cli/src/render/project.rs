@@ -33,27 +33,27 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
 }
 
 /// The project's zip. Equal folders give equal bytes: entries are in order and carry no dates.
-pub fn read(args: &RenderArgs) -> Result<Vec<u8>, CliError> {
+pub fn read(args: &RenderArgs, output: &Path) -> Result<Vec<u8>, CliError> {
     let path = &args.path;
     let unreadable = |error: std::io::Error| CliError::user(format!("{}: {error}", path.display()));
     let kind = std::fs::metadata(path).map_err(unreadable)?;
     if kind.is_dir() {
-        let entry = path.join(args.composition.as_deref().unwrap_or("index.html"));
+        let entry = path.join(args.composition.as_deref().filter(|name| *name != ".").unwrap_or("index.html"));
         if !entry.is_file() {
             return Err(CliError::user(format!(
                 "{} has no {}; give the folder of a composition, or name its page with --composition",
                 path.display(),
-                args.composition.as_deref().unwrap_or("index.html")
+                args.composition.as_deref().filter(|name| *name != ".").unwrap_or("index.html")
             )));
         }
-        return pack(path, &args.output);
+        return pack(path, output);
     }
     if is_page(path) {
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        return pack(folder, &args.output);
+        return pack(folder, output);
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
     zip::ZipArchive::new(std::io::Cursor::new(&bytes)).map_err(|error| {
@@ -104,7 +104,7 @@ fn collect(folder: &Path, output: &Path, files: &mut Vec<PathBuf>) -> std::io::R
         let kind = std::fs::metadata(&path)?;
         if kind.is_dir() {
             // Only what a page can name is needed of a package folder, and a package is no part of a composition.
-            if name != "node_modules" {
+            if name != "node_modules" && path.canonicalize()? != *output {
                 collect(&path, output, files)?;
             }
         } else if kind.is_file() && path.canonicalize()? != *output {

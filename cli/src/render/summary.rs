@@ -45,7 +45,14 @@ pub struct Summary {
 
 impl Summary {
     /// From a manifest and the wall-clock times of the stages.
-    pub fn new(output: &Path, manifest: &Manifest, walls: &[(String, Duration)], total: Duration) -> Self {
+    pub fn new(
+        output: &Path,
+        manifest: &Manifest,
+        walls: &[(String, Duration)],
+        total: Duration,
+        mut warnings: Vec<Warning>,
+    ) -> Self {
+        warnings.extend(manifest.warnings.iter().cloned());
         let mut stages: BTreeMap<String, f64> = BTreeMap::new();
         for (stage, wall) in walls {
             *stages.entry(stage.clone()).or_default() += wall.as_secs_f64();
@@ -79,14 +86,15 @@ impl Summary {
             frames_per_second: made.frames as f64 / total.as_secs_f64().max(1e-9),
             chunks: manifest.segments.len(),
             stages,
-            warnings: manifest.warnings.clone(),
+            warnings,
         }
     }
 
-    /// For a person, on standard error.
-    pub fn print(&self) {
-        for warning in &self.warnings {
-            eprintln!("warning: {} [{}]", warning.message, warning.code);
+    /// For a person, on standard error. Warnings also where it is to be quiet.
+    pub fn print(&self, quiet: bool) {
+        print_warnings(&self.warnings);
+        if quiet {
+            return;
         }
         let sound = if self.has_audio { "with sound" } else { "silent" };
         eprintln!("{}", self.output);
@@ -114,6 +122,15 @@ impl Summary {
             stage("chunk_encode_wait"),
             stage("chunk_commit")
         );
+    }
+}
+
+/// Each warning once.
+pub fn print_warnings(warnings: &[Warning]) {
+    for (at, warning) in warnings.iter().enumerate() {
+        if !warnings[..at].contains(warning) {
+            eprintln!("warning: {} [{}]", warning.message, warning.code);
+        }
     }
 }
 

@@ -8,13 +8,14 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::spec::RenderSpec;
+use hyperfarm_proto::spec::{Codec, Format, RenderSpec, Seconds, parse_bitrate};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::ApiConfig;
 use super::error::{ApiError, Code};
+use crate::intake::project::is_plain_path;
 use crate::intake::{COMPOSITION_MAX, Limits, from_html};
 
 const TITLE_MAX: usize = 500;
@@ -37,20 +38,34 @@ pub fn parse(body: &[u8], config: &ApiConfig, limits: &Limits) -> Result<(Bytes,
     };
     let fields = Fields { fields: &fields, path: "" };
     let spec = spec(&fields, config)?;
+    spec.check_output().map_err(|error| ApiError::invalid(error.param, error.message))?;
     let bundle = project(&fields, spec.composition.as_deref(), limits)?;
     Ok((bundle, spec))
 }
 
 fn spec(fields: &Fields<'_>, config: &ApiConfig) -> Result<RenderSpec, ApiError> {
     let qualities = "`draft`, `standard` or `high`";
+    let codecs = "`h264`, `h265`, `vp8`, `vp9`, `prores`, `gif` or `png-sequence`";
+    let codec: Option<Codec> = fields.one_of("codec", codecs)?;
+    let format: Option<Format> = fields.one_of("format", "`mp4`, `webm`, `mov`, `gif` or `png-sequence`")?;
+    let format = format.or_else(|| codec.map(Codec::format)).unwrap_or_default();
     Ok(RenderSpec {
         fps: fps(fields)?,
         quality: fields.one_of("quality", qualities)?.unwrap_or_default(),
-        format: fields.one_of("format", "`mp4`, `webm` or `mov`")?.unwrap_or_default(),
+        format,
+        codec,
+        crf: fields.integer("crf", 0, 63)?,
+        video_bitrate: video_bitrate(fields)?,
+        vp9_cpu_used: fields.signed("vp9_cpu_used", -8, 8)?,
+        gif_loop: fields.integer("gif_loop", 0, u16::MAX.into())?.and_then(|times| u16::try_from(times).ok()),
+        transparent: fields.boolean("transparent")?,
         resolution: fields.one_of("resolution", "`1080p` or `4k`")?,
         aspect_ratio: fields.one_of("aspect_ratio", "`16:9`, `9:16` or `1:1`")?,
         width: fields.integer("width", 16, 8192)?,
         height: fields.integer("height", 16, 8192)?,
+        device_scale_factor: fields.integer("device_scale_factor", 1, 4)?,
+        duration: duration(fields)?,
+        audio_url: audio_url(fields)?,
         composition: fields.text("composition", COMPOSITION_MAX)?.filter(|entry| !entry.is_empty()),
         variables: variables(fields)?,
         strict_variables: fields.boolean("strict_variables")?.unwrap_or(false),
@@ -79,6 +94,36 @@ fn fps(fields: &Fields<'_>) -> Result<Option<FrameRate>, ApiError> {
     rate.map(Some).ok_or_else(refused)
 }
 
+/// A number of bits a second, or text such as `10M`.
+fn video_bitrate(fields: &Fields<'_>) -> Result<Option<u64>, ApiError> {
+    let bits = match fields.get("video_bitrate") {
+        None => return Ok(None),
+        Some(Value::Number(number)) => number.as_u64(),
+        Some(Value::String(text)) => parse_bitrate(text),
+        Some(_) => None,
+    };
+    bits.map(Some).ok_or_else(|| fields.refused("video_bitrate", "bits a second, or text such as \"10M\""))
+}
+
+/// Seconds; 0 is the composition's own length.
+fn duration(fields: &Fields<'_>) -> Result<Option<Seconds>, ApiError> {
+    let Some(value) = fields.get("duration") else { return Ok(None) };
+    let seconds = value.as_f64().and_then(|seconds| Seconds::try_from(seconds).ok());
+    seconds
+        .map(|seconds| (!seconds.is_zero()).then_some(seconds))
+        .ok_or_else(|| fields.refused("duration", "seconds, 0 or more"))
+}
+
+/// An http(s) URL, or the path of a file of the project.
+fn audio_url(fields: &Fields<'_>) -> Result<Option<String>, ApiError> {
+    let Some(text) = fields.text("audio_url", URL_MAX)?.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let is_good = match Url::parse(&text) {
+        Ok(url) => matches!(url.scheme(), "http" | "https") && url.has_host(),
+        Err(_) => is_plain_path(text.trim_start_matches("./")),
+    };
+    if is_good { Ok(Some(text)) } else { Err(fields.refused("audio_url", "an http(s) URL, or a file of the project")) }
+}
+
 fn variables(fields: &Fields<'_>) -> Result<Option<String>, ApiError> {
     match fields.get("variables") {
         None => Ok(None),
@@ -105,6 +150,10 @@ fn callback_url(fields: &Fields<'_>, config: &ApiConfig) -> Result<Option<String
 
 fn project(fields: &Fields<'_>, entry: Option<&str>, limits: &Limits) -> Result<Bytes, ApiError> {
     let kinds = "{\"type\":\"base64\",…} or {\"type\":\"html\",…}";
+    // One page as text beside the other fields is the short form.
+    if let (None, Some(Value::String(html))) = (fields.get("project"), fields.get("html")) {
+        return html_project(html, "html", entry, limits);
+    }
     let Some(Value::Object(project)) = fields.get("project") else {
         return Err(ApiError::invalid("project", format!("project is required: {kinds}")));
     };
@@ -116,8 +165,7 @@ fn project(fields: &Fields<'_>, entry: Option<&str>, limits: &Limits) -> Result<
             let Some(Value::String(html)) = project.get("html") else {
                 return Err(project.refused("html", "the page"));
             };
-            check_inline(html.len(), "project.html.html", limits)?;
-            from_html(html, entry).map_err(|error| ApiError::new(Code::ProjectInvalid, error.to_string()).of("project"))
+            html_project(html, "project.html.html", entry, limits)
         }
         Some(kind @ ("url" | "asset_id")) => {
             let message = format!(
@@ -127,6 +175,11 @@ fn project(fields: &Fields<'_>, entry: Option<&str>, limits: &Limits) -> Result<
         }
         _ => Err(project.refused("type", "`base64` or `html`")),
     }
+}
+
+fn html_project(html: &str, param: &str, entry: Option<&str>, limits: &Limits) -> Result<Bytes, ApiError> {
+    check_inline(html.len(), param, limits)?;
+    from_html(html, entry).map_err(|error| ApiError::new(Code::ProjectInvalid, error.to_string()).of("project"))
 }
 
 fn base64_project(project: &Fields<'_>, limits: &Limits) -> Result<Bytes, ApiError> {
@@ -199,6 +252,13 @@ impl<'a> Fields<'a> {
         number.map(Some).ok_or_else(|| self.refused(name, &format!("an integer from {least} to {most}")))
     }
 
+    fn signed(&self, name: &str, least: i32, most: i32) -> Result<Option<i32>, ApiError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let number = value.as_i64().and_then(|number| i32::try_from(number).ok());
+        let number = number.filter(|number| (least..=most).contains(number));
+        number.map(Some).ok_or_else(|| self.refused(name, &format!("an integer from {least} to {most}")))
+    }
+
     /// A value that is one of a few texts, `choices` in words.
     fn one_of<T: DeserializeOwned>(&self, name: &str, choices: &str) -> Result<Option<T>, ApiError> {
         let Some(value) = self.get(name) else { return Ok(None) };
@@ -229,6 +289,8 @@ mod tests {
             "resolution": "4k", "aspect_ratio": "9:16", "composition": "a/b.html", "variables": { "x": [1] },
             "strict_variables": true, "title": "t", "callback_id": "c", "callback_url": "https://x.example/y",
             "pool": "gpu", "chunk_frames": 30, "max_parallel_chunks": 2, "something_else": { "a": 1 },
+            "codec": "vp8", "video_bitrate": "4M", "vp9_cpu_used": -2, "gif_loop": 3, "transparent": true,
+            "device_scale_factor": 2, "duration": 2.5, "audio_url": "https://x.example/s.mp3",
         });
         let spec = parsed(&body).unwrap();
         let expected = json!({
@@ -236,8 +298,26 @@ mod tests {
             "aspect_ratio": "9:16", "width": null, "height": null, "composition": "a/b.html", "variables": "{\"x\":[1]}",
             "strict_variables": true, "title": "t", "callback_id": "c", "callback_url": "https://x.example/y",
             "pool": "gpu", "chunk_frames": 30, "max_parallel_chunks": 2,
+            "codec": "vp8", "crf": null, "video_bitrate": 4_000_000, "vp9_cpu_used": -2, "gif_loop": 3, "transparent": true,
+            "device_scale_factor": 2, "duration": 2.5, "audio_url": "https://x.example/s.mp3",
         });
         assert_eq!(serde_json::to_value(spec).unwrap(), expected);
+    }
+
+    #[test]
+    fn one_page_as_text_is_a_whole_request() {
+        let body = json!({
+            "html": "<h1>Hi</h1>", "width": 540, "height": 960, "fps": 24, "duration": 0, "codec": "prores",
+            "device_scale_factor": 2, "transparent": true, "audio_url": "",
+        });
+        let spec = parsed(&body).unwrap();
+        assert_eq!((spec.format, spec.codec(), spec.duration), (Format::Mov, Codec::ProRes, None));
+        assert!(spec.is_transparent() && spec.audio_url.is_none());
+        let both = json!({ "html": "<h1>", "codec": "vp9", "format": "mp4" });
+        assert!(parsed(&both).unwrap_err().to_string().contains("vp9"));
+        for codec in Codec::ALL {
+            assert_eq!(parsed(&json!({ "html": "<h1>", "codec": codec })).unwrap().format, codec.format());
+        }
     }
 
     #[test]
@@ -261,7 +341,19 @@ mod tests {
             ("fps", json!(true)),
             ("quality", json!("best")),
             ("quality", json!(1)),
-            ("format", json!("gif")),
+            ("format", json!("avi")),
+            ("codec", json!("av1")),
+            ("crf", json!(64)),
+            ("video_bitrate", json!("fast")),
+            ("vp9_cpu_used", json!(9)),
+            ("gif_loop", json!(65_536)),
+            ("transparent", json!(true)),
+            ("transparent", json!("yes")),
+            ("device_scale_factor", json!(1.5)),
+            ("duration", json!(-1)),
+            ("duration", json!("long")),
+            ("audio_url", json!("file:///etc/passwd")),
+            ("audio_url", json!("../up.mp3")),
             ("resolution", json!("720p")),
             ("aspect_ratio", json!("4:3")),
             ("composition", long(513)),

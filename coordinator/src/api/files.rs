@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
+use hyperfarm_proto::spec::Format;
 
 use super::Api;
 use super::error::{ApiError, Code};
@@ -97,9 +98,11 @@ fn render_of(key: &str) -> Option<RenderId> {
 
 fn media_type(key: &str) -> &'static str {
     match key.rsplit('.').next() {
-        Some("mp4") => "video/mp4",
-        Some("webm") => "video/webm",
-        Some("mov") => "video/quicktime",
+        Some("mp4") => Format::Mp4.media_type(),
+        Some("webm") => Format::Webm.media_type(),
+        Some("mov") => Format::Mov.media_type(),
+        Some("gif") => Format::Gif.media_type(),
+        Some("zip") => Format::PngSequence.media_type(),
         Some("jpg") => "image/jpeg",
         _ => "application/octet-stream",
     }

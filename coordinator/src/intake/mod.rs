@@ -21,6 +21,9 @@ use crate::store;
 /// Longest entry path, in characters.
 pub const COMPOSITION_MAX: usize = 512;
 
+/// Longest render that can be asked for, in seconds: what workers take.
+const MAX_SECONDS: f64 = 6.0 * 3600.0;
+
 /// Checks `bundle` and `spec` and stores both. The render exists once this returns.
 pub(crate) async fn store(
     objects: &Objects,
@@ -58,6 +61,14 @@ fn check(spec: &RenderSpec) -> Result<(), IntakeError> {
         && !project::is_plain_path(composition)
     {
         return invalid("composition", format!("`{composition}` is not the path of a file inside the project"));
+    }
+    if let Err(error) = spec.check_output() {
+        return invalid(error.param, error.message);
+    }
+    if let Some(seconds) = spec.asked_duration()
+        && seconds > MAX_SECONDS
+    {
+        return invalid("duration", format!("a render lasts {MAX_SECONDS} seconds at most"));
     }
     match spec.viewport(None) {
         Ok(_) => {}

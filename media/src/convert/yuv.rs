@@ -21,6 +21,8 @@ pub(crate) enum YuvFormat {
     Yuva420,
     /// 10 bits, chroma of every pixel, alpha.
     Yuva444Ten,
+    /// No conversion: full-range red, green, blue and alpha in one plane.
+    Rgba,
 }
 
 impl YuvFormat {
@@ -29,6 +31,7 @@ impl YuvFormat {
             Self::Yuv420 => Pixel::YUV420P,
             Self::Yuva420 => Pixel::YUVA420P,
             Self::Yuva444Ten => Pixel::YUVA444P10LE,
+            Self::Rgba => Pixel::RGBA,
         }
     }
 }
@@ -58,6 +61,19 @@ impl YuvWriter {
             YuvFormat::Yuv420 => self.write_420(bitmap, frame, false),
             YuvFormat::Yuva420 => self.write_420(bitmap, frame, true),
             YuvFormat::Yuva444Ten => self.write_444(bitmap, frame),
+            YuvFormat::Rgba => self.write_rgba(bitmap, frame),
+        }
+    }
+
+    fn write_rgba(&mut self, bitmap: &Bitmap<'_>, frame: &mut frame::Video) {
+        let (width, stride) = (self.size.width as usize, frame.stride(0));
+        for y in 0..self.size.height as usize {
+            load(bitmap.layout, bitmap.row(y), &mut self.rows[0]);
+            let out = &mut frame.data_mut(0)[y * stride..][..width * 4];
+            for (out, pixel) in out.as_chunks_mut::<4>().0.iter_mut().zip(&self.rows[0]) {
+                let [blue, green, red, alpha] = pixel.to_le_bytes();
+                *out = [red, green, blue, alpha];
+            }
         }
     }
 

@@ -32,8 +32,8 @@ impl AudioEncoder {
     pub(crate) fn create(path: &Path, format: Format) -> Result<Self, MediaError> {
         ffmpeg_log::init();
         let (name, sample, bits, container) = match format {
-            Format::Mp4 | Format::Mov => ("aac", Sample::F32(Type::Planar), 192_000, Container::M4a),
             Format::Webm => ("libopus", Sample::F32(Type::Packed), 128_000, Container::Webm),
+            _ => ("aac", Sample::F32(Type::Planar), 192_000, Container::M4a),
         };
         let codec = ffmpeg::encoder::find_by_name(name)
             .ok_or_else(|| MediaError::Missing { name: format!("encoder {name}") })?;

@@ -5,6 +5,7 @@
 mod common;
 mod errors;
 mod joining;
+mod outputs;
 mod segments;
 mod sounds;
 mod sources;

@@ -5,7 +5,7 @@ use std::fs;
 use hyperfarm_media::{
     Bitmap, MediaError, PixelLayout, SegmentEncoder, compare, count_packets, decode_video, encoders, probe, versions,
 };
-use hyperfarm_proto::plan::{EncoderSettings, VideoCodec};
+use hyperfarm_proto::plan::{EncoderSettings, Rate, VideoCodec};
 use hyperfarm_proto::spec::{Format, Quality, Size};
 
 use crate::common::*;
@@ -164,7 +164,7 @@ fn wrong_pictures_and_settings_are_refused() {
     assert!(matches!(encoder.push(&short), Err(MediaError::Bitmap { .. })));
     drop(encoder);
 
-    let codec = VideoCodec::H264 { preset: "hasty".to_owned(), crf: 20 };
+    let codec = VideoCodec::H264 { preset: "hasty".to_owned(), rate: Rate::Crf(20) };
     let settings = EncoderSettings { codec, ..thorough() };
     let error = SegmentEncoder::create(&path, &settings, SMALL, rate(30, 1)).unwrap_err();
     assert!(!error.is_input() && !path.exists(), "{error}");

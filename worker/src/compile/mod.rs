@@ -7,6 +7,7 @@
 mod fonts;
 mod html;
 mod nested;
+mod plain;
 mod unpack;
 mod variables;
 
@@ -49,7 +50,11 @@ pub fn compile(bundle: &std::path::Path, spec: &RenderSpec, cache: &Cache) -> Re
     let files = unpack::unpack(bundle, cache)?;
     let entry = find_entry(&files, spec.composition.as_deref())?;
     let mut project = Project { files, cache };
-    let page = project.text(&entry)?;
+    let mut page = project.text(&entry)?;
+    if let Some(prepared) = plain::prepare(&page, spec) {
+        project.replace(&entry, prepared.as_bytes())?;
+        page = prepared;
+    }
     let mut warnings = Vec::new();
 
     nested::check(&project, &entry, &page)?;

@@ -1,0 +1,281 @@
+//! The matrix of outputs: format, codec, size, rate and alpha, each rendered from a page and looked at as a player would.
+#![allow(clippy::unwrap_used)]
+
+use std::f64::consts::TAU;
+use std::path::{Path, PathBuf};
+
+use hyperfarm_e2e::Scene;
+use hyperfarm_e2e::pictures::pictures;
+use hyperfarm_e2e::scene::text;
+use hyperfarm_media::{Picture, count_packets, decode_audio, probe};
+use hyperfarm_proto::record::Manifest;
+
+/// 0.4 s of a box on nothing that moves to the right, with a click at the start and another at 0.25 s.
+fn project(scene: &Scene, width: u32, height: u32) -> PathBuf {
+    let page = format!(
+        r##"<!doctype html><html><head><style>
+body {{ margin: 0; overflow: hidden }}
+#box {{ position: absolute; left: 0; top: 16px; width: 24px; height: 24px; background: #d03020 }}
+</style></head><body>
+<div data-composition-id="main" data-width="{width}" data-height="{height}" data-start="0" data-duration="0.4">
+<div id="box"></div>
+<audio id="clicks" src="clicks.wav" data-start="0" data-duration="0.4"></audio></div>
+<script>
+const timeline = gsap.timeline({{ paused: true }});
+timeline.fromTo("#box", {{ x: 0 }}, {{ x: 32, duration: 0.4, ease: "none" }}, 0);
+window.__timelines = {{ main: timeline }};
+</script></body></html>"##
+    );
+    let name = format!("p{width}x{height}");
+    scene.write(&format!("{name}/clicks.wav"), clicks());
+    scene.project(&name, &page)
+}
+
+/// A second of silence at 48 kHz but for 5 ms of 1 kHz at 0 and at 0.25 s.
+fn clicks() -> Vec<u8> {
+    let level = |at: usize| match at % 12_000 {
+        phase @ 0..240 if at < 13_000 => (phase as f64 / 48.0 * TAU).sin() * 0.8,
+        _ => 0.0,
+    };
+    let samples: Vec<u8> = (0..48_000).flat_map(|at| ((level(at) * 32_767.0) as i16).to_le_bytes()).collect();
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((36 + samples.len() as u32).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    wav.extend(48_000_u32.to_le_bytes());
+    wav.extend(96_000_u32.to_le_bytes());
+    wav.extend(b"\x02\0\x10\0data");
+    wav.extend((samples.len() as u32).to_le_bytes());
+    wav.extend(samples);
+    wav
+}
+
+/// What a combination has to be.
+struct Row {
+    extension: &'static str,
+    args: &'static [&'static str],
+    codec: &'static str,
+    pixels: &'static str,
+    alpha: bool,
+    page: (u32, u32),
+    size: (u32, u32),
+    fps: &'static str,
+    frames: u64,
+}
+
+const fn row(extension: &'static str, codec: &'static str, pixels: &'static str, alpha: bool) -> Row {
+    Row { extension, args: &[], codec, pixels, alpha, page: (96, 64), size: (96, 64), fps: "30", frames: 12 }
+}
+
+const ROWS: &[Row] = &[
+    row("mp4", "h264", "yuv420p", false),
+    Row { args: &["--codec", "h265"], fps: "24000/1001", frames: 10, ..row("mp4", "hevc", "yuv420p", false) },
+    Row { fps: "240", frames: 96, args: &["--chunk-frames", "50"], ..row("mp4", "h264", "yuv420p", false) },
+    Row { page: (97, 65), size: (98, 66), fps: "25", frames: 10, ..row("mp4", "h264", "yuv420p", false) },
+    Row {
+        args: &["--width", "128", "--height", "128"],
+        page: (64, 64),
+        size: (128, 128),
+        ..row("mp4", "h264", "yuv420p", false)
+    },
+    Row {
+        args: &["--device-scale", "2", "--crf", "12"],
+        page: (64, 112),
+        size: (128, 224),
+        ..row("mp4", "h264", "yuv420p", false)
+    },
+    Row { fps: "30000/1001", ..row("webm", "vp9", "yuv420p", true) },
+    Row { page: (97, 65), size: (97, 65), fps: "60000/1001", frames: 24, ..row("webm", "vp9", "yuv420p", true) },
+    Row { args: &["--transparent=false"], ..row("webm", "vp9", "yuv420p", false) },
+    Row {
+        args: &["--codec", "vp8", "--video-bitrate", "2M"],
+        fps: "24",
+        frames: 10,
+        ..row("webm", "vp8", "yuv420p", true)
+    },
+    Row { fps: "60", frames: 24, ..row("mov", "prores", "yuva444p", true) },
+];
+
+fn render(scene: &Scene, number: usize, row: &Row) -> (PathBuf, Manifest) {
+    let project = project(scene, row.page.0, row.page.1);
+    let mut args = vec!["--quality", "draft", "--fps", row.fps];
+    args.extend_from_slice(row.args);
+    if !row.args.contains(&"--chunk-frames") {
+        args.extend_from_slice(&["--chunk-frames", "5"]);
+    }
+    scene.render_as(row.extension, &project, &format!("row-{number}"), &args)
+}
+
+/// Whether the box is there, and nothing where nothing is.
+fn check_pictures(shown: &[Picture], scale: u32, alpha: bool, what: &str) {
+    for (picture, x) in [(&shown[0], 12), (&shown[shown.len() - 1], 40)] {
+        let [blue, _, red, opaque] = picture.pixel(x * scale, 28 * scale).unwrap();
+        assert!(red > 170 && blue < 90 && opaque > 250, "{what}: the box is {red} {blue} {opaque}");
+    }
+    for picture in shown {
+        let [blue, .., ground] = picture.pixel(4 * scale, 56 * scale).unwrap();
+        assert!(if alpha { ground < 5 } else { ground == 255 && blue > 250 }, "{what}: the ground is {blue} {ground}");
+    }
+}
+
+/// Both clicks are where they belong, to the millisecond.
+fn check_clicks(samples: &[[f32; 2]], what: &str) {
+    for click in [0, 12_000] {
+        let before = click.max(240) - 240;
+        let window = &samples[before..click + 480];
+        let onset = before + window.iter().position(|[left, _]| left.abs() > 0.1).unwrap();
+        assert!(onset.abs_diff(click) <= 48, "{what}: the click of {click} sounds at {onset}");
+    }
+}
+
+#[test]
+fn every_video_is_what_was_asked_for() {
+    let scene = Scene::new();
+    for (number, row) in ROWS.iter().enumerate() {
+        let what = format!("{} {} {:?} at {}", row.extension, row.codec, row.size, row.fps);
+        let (output, manifest) = render(&scene, number, row);
+        assert!(manifest.segments.len() > 1, "{what}");
+        let made = &manifest.output;
+        assert_eq!(
+            (made.frames, made.frame_rate.to_string().as_str(), made.has_audio),
+            (row.frames, row.fps, true),
+            "{what}"
+        );
+        assert_eq!((made.size.width, made.size.height), row.size, "{what}");
+        let info = probe(&output).unwrap();
+        let (video, audio) = (info.video.unwrap(), info.audio.unwrap());
+        assert_eq!((video.codec.as_str(), video.size, video.has_alpha), (row.codec, made.size, row.alpha), "{what}");
+        assert!(video.pixel_format.starts_with(row.pixels), "{what}: {}", video.pixel_format);
+        assert_eq!(video.frame_rate, Some(made.frame_rate), "{what}");
+        let colour = video.color;
+        if row.codec != "vp8" {
+            assert_eq!(
+                [colour.primaries, colour.transfer, colour.matrix, colour.range],
+                ["bt709", "bt709", "bt709", "tv"],
+                "{what}"
+            );
+        }
+        if row.extension == "mp4" && made.frame_rate.den() == 1 {
+            assert_eq!(video.time_base, (1, 90_000), "{what}");
+        }
+        assert_eq!(audio.codec, if row.extension == "webm" { "opus" } else { "aac" }, "{what}");
+        let count = count_packets(&output).unwrap();
+        assert_eq!((count.video, count.frames_contiguous, count.dts_increase), (row.frames, true, true), "{what}");
+        assert_eq!(count.first_video_pts, Some(0.0), "{what}");
+        let samples = made.frame_rate.samples_of(row.frames, 48_000);
+        assert_eq!(count.audio_samples, samples, "{what}");
+        let sound = decode_audio(&output).unwrap();
+        assert_eq!(sound.len() as u64, samples, "{what}");
+        check_clicks(&sound, &what);
+        let shown = pictures(&output);
+        assert_eq!(shown.len() as u64, row.frames, "{what}");
+        // A page of 97 pixels is not enlarged by its edge.
+        check_pictures(&shown, (row.size.0 / row.page.0).max(1), row.alpha, &what);
+    }
+    scene.assert_clean("the matrix");
+}
+
+#[test]
+fn a_gif_is_complete() {
+    let scene = Scene::new();
+    let project = project(&scene, 96, 64);
+    let (output, manifest) = scene.render_as("gif", &project, "clip", &["--fps", "15", "--chunk-frames", "4"]);
+    assert_eq!((manifest.output.frames, manifest.output.has_audio), (6, false));
+    assert!(manifest.warnings.iter().any(|warning| warning.code == "SOUND_DROPPED"));
+    let count = count_packets(&output).unwrap();
+    assert_eq!((count.video, count.audio), (6, 0));
+    assert!((count.video_end.unwrap() - 0.4).abs() < 0.006);
+    check_pictures(&pictures(&output), 1, true, "gif");
+    let file = std::fs::read(&output).unwrap();
+    assert!(file.windows(11).any(|name| name == b"NETSCAPE2.0"), "it loops");
+}
+
+#[test]
+fn a_png_sequence_is_complete_as_a_folder_and_as_a_zip() {
+    let scene = Scene::new();
+    let project = project(&scene, 96, 64);
+    let folder = scene.path("frames");
+    let args = ["--format", "png-sequence", "--fps", "30000/1001", "--chunk-frames", "5", "--json"];
+    let sequence = |output: &Path| {
+        let mut all = vec!["render", text(&project), "-o", text(output)];
+        all.extend_from_slice(&args);
+        scene.run(&all).json()
+    };
+    assert_eq!(sequence(&folder)["frames"], 12);
+    let mut names: Vec<String> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let mut expected = vec!["audio.m4a".to_owned()];
+    expected.extend((1..=12).map(|frame| format!("frame_{frame:06}.png")));
+    assert_eq!(names, expected);
+    let frames: Vec<Picture> = expected[1..].iter().map(|name| pictures(&folder.join(name)).remove(0)).collect();
+    check_pictures(&frames, 1, true, "png-sequence");
+    assert_eq!(frames[0].pixel(12, 28), Some([0x20, 0x30, 0xd0, 255]), "lossless");
+    let sound = decode_audio(&folder.join("audio.m4a")).unwrap();
+    assert_eq!(sound.len(), 12 * 1001 * 48_000 / 30_000);
+    check_clicks(&sound, "audio.m4a");
+
+    let zip = scene.path("frames.zip");
+    assert_eq!(sequence(&zip)["format"], "png-sequence");
+    assert!(std::fs::read(&zip).unwrap().starts_with(b"PK"));
+    scene.assert_clean("sequences");
+}
+
+#[test]
+fn four_k_keeps_its_transparency() {
+    let scene = Scene::new();
+    let page = project(&scene, 1920, 1080);
+    let args = ["--resolution", "4k", "--quality", "draft", "--fps", "5", "--chunk-frames", "1"];
+    let (output, manifest) = scene.render_as("webm", &page, "uhd", &args);
+    assert_eq!((manifest.output.size.width, manifest.output.size.height, manifest.output.frames), (3840, 2160, 2));
+    assert!(probe(&output).unwrap().video.unwrap().has_alpha);
+    let shown = pictures(&output);
+    // Drawn at a device scale of 2: sharp at its edge, not stretched.
+    assert!(shown[0].pixel(42, 60).unwrap()[3] > 240 && shown[0].pixel(60, 60).unwrap()[3] < 12);
+}
+
+#[test]
+fn one_page_of_html_is_enough() {
+    let scene = Scene::new();
+    let page = r##"<style>body { margin: 0; background: #204060 }
+@keyframes go { from { transform: translateX(0) } to { transform: translateX(40px) } }
+b { position: absolute; width: 20px; height: 20px; background: #ffffff; animation: go .3s linear both }</style><b></b>"##;
+    let file = scene.write("page/page.html", page);
+    let sound = scene.write("clicks.wav", clicks());
+    let form = ["--width", "96", "--height", "64", "--device-scale", "2", "--codec", "h265", "--duration"];
+    let audio = ["--audio", text(&sound), "--quality", "draft", "--fps", "20"];
+    let run = |name: &str, seconds: &str| {
+        let args = [&form[..], &[seconds], &audio[..]].concat();
+        scene.render_as("mp4", &file, name, &args)
+    };
+    let (output, manifest) = run("auto", "0");
+    assert_eq!((manifest.output.frames, manifest.output.size.width, manifest.output.size.height), (6, 192, 128));
+    let shown = pictures(&output);
+    let white_at = |picture: &Picture| (0..192).find(|x| picture.pixel(*x, 20).unwrap()[0] > 200).unwrap();
+    assert!(white_at(&shown[0]) < 4 && (60..72).contains(&white_at(&shown[5])), "the animation is sought");
+    check_clicks(&decode_audio(&output).unwrap(), "auto");
+    let (_, longer) = run("longer", "0.55");
+    assert_eq!(longer.output.frames, 11);
+}
+
+#[test]
+fn what_cannot_be_made_is_refused_before_any_work() {
+    let scene = Scene::new();
+    let page = project(&scene, 96, 64);
+    for (args, named) in [
+        (&["--codec", "vp9", "--format", "mp4"][..], "vp9"),
+        (&["--transparent", "--format", "mp4"], "transparency"),
+        (&["--format", "gif", "--fps", "120"], "hundredths"),
+        (&["--format", "mov", "--crf", "20"], "crf"),
+        (&["--hdr"], "--hdr"),
+        (&["--audio", "/nonexistent/a.mp3"], "/nonexistent/a.mp3"),
+        (&["--width", "200", "--height", "100"], "96x64"),
+    ] {
+        let output = scene.path("refused");
+        let mut all = vec!["render", text(&page), "-o", text(&output)];
+        all.extend_from_slice(args);
+        let ended = scene.run(&all);
+        assert_eq!(ended.code, Some(1), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(named), "{args:?}: {}", ended.stderr);
+        assert!(!output.exists(), "{args:?}");
+    }
+}

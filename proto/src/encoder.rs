@@ -1,0 +1,173 @@
+//! How segments and outputs are encoded.
+//!
+//! **Invariant: everything that an encoder's bytes depend on is here**, because a segment is a function of the plan.
+
+use serde::{Deserialize, Serialize};
+
+use crate::frame::FrameRate;
+use crate::spec::{Codec, Format, Quality, RenderSpec, Size};
+
+/// What an encoder aims at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rate {
+    /// A constant rate factor.
+    Crf(u32),
+    /// Bits a second.
+    Bits(u64),
+}
+
+/// Video codec with all that decides its bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum VideoCodec {
+    /// libx264, 4:2:0, BT.709 limited range.
+    H264 {
+        /// Preset name.
+        preset: String,
+        /// Quality or size.
+        rate: Rate,
+    },
+    /// libvpx-vp9, 4:2:0, with an alpha plane where the output is transparent.
+    Vp9 {
+        /// Quality (0 to 63) or size.
+        rate: Rate,
+        /// Speed, -8 to 8.
+        cpu_used: i32,
+    },
+    /// prores_ks profile 4444, 10 bits, with a 16-bit alpha plane.
+    ProRes4444 {
+        /// Bits a macroblock.
+        bits_per_mb: u32,
+    },
+    /// libx265, 4:2:0 of 8 bits, BT.709 limited range.
+    H265 {
+        /// Preset name.
+        preset: String,
+        /// Quality or size.
+        rate: Rate,
+    },
+    /// libvpx, 4:2:0, with an alpha plane where the output is transparent.
+    Vp8 {
+        /// Quality (4 to 63) or size.
+        rate: Rate,
+        /// Speed, -16 to 16.
+        cpu_used: i32,
+    },
+    /// Lossless RGBA pictures: the frames of a PNG sequence, and what a GIF is made from.
+    Png {
+        /// zlib's level, 1 to 9.
+        level: u32,
+    },
+}
+
+impl VideoCodec {
+    /// The size that is encoded for pictures of `size`. H.264 and H.265 with subsampled chroma need even sides: a column and a row
+    /// of black are added where one is missing.
+    pub fn coded_size(&self, size: Size) -> Size {
+        match self {
+            Self::H264 { .. } | Self::H265 { .. } => {
+                Size { width: size.width.next_multiple_of(2), height: size.height.next_multiple_of(2) }
+            }
+            _ => size,
+        }
+    }
+}
+
+/// How segments and audio are encoded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EncoderSettings {
+    /// Container of the output.
+    pub format: Format,
+    /// Video codec.
+    pub codec: VideoCodec,
+    /// Whether the page is drawn on nothing and its transparency kept.
+    pub alpha: bool,
+    /// Encoder threads. Part of the plan because x264's and libvpx's bytes depend on it.
+    pub threads: u32,
+    /// Frames between key frames at most.
+    pub keyframe_interval: u32,
+    /// Loop count of a GIF, 0 for ever.
+    pub gif_loop: u16,
+}
+
+impl EncoderSettings {
+    /// The farm's settings for a format and a quality.
+    pub fn of(format: Format, quality: Quality, frame_rate: FrameRate) -> Self {
+        Self::for_spec(&RenderSpec { format, quality, ..RenderSpec::default() }, frame_rate)
+    }
+
+    /// The settings that a request asks for.
+    pub fn for_spec(spec: &RenderSpec, frame_rate: FrameRate) -> Self {
+        let codec = match spec.codec() {
+            Codec::H264 => {
+                let (preset, crf) = preset(spec.quality);
+                VideoCodec::H264 { preset: preset.to_owned(), rate: rate(spec, crf) }
+            }
+            Codec::H265 => {
+                let (preset, crf) = preset(spec.quality);
+                VideoCodec::H265 { preset: preset.to_owned(), rate: rate(spec, crf) }
+            }
+            Codec::Vp9 => {
+                let (crf, cpu_used) = by_quality(spec.quality, [(40, 8), (24, 5), (16, 3)]);
+                VideoCodec::Vp9 { rate: rate(spec, crf), cpu_used: spec.vp9_cpu_used.unwrap_or(cpu_used) }
+            }
+            Codec::Vp8 => {
+                let (crf, cpu_used) = by_quality(spec.quality, [(30, 8), (12, 4), (6, 2)]);
+                VideoCodec::Vp8 { rate: rate(spec, crf), cpu_used }
+            }
+            Codec::ProRes => VideoCodec::ProRes4444 { bits_per_mb: by_quality(spec.quality, [2000, 4000, 8000]) },
+            Codec::Gif => VideoCodec::Png { level: 1 },
+            Codec::PngSequence => VideoCodec::Png { level: by_quality(spec.quality, [1, 6, 9]) },
+        };
+        // Two seconds keep seeking quick and HLS segments short without costing much.
+        let keyframe_interval = (frame_rate.as_f64() * 2.0).round().max(1.0) as u32;
+        let (alpha, gif_loop) = (spec.is_transparent(), spec.gif_loop.unwrap_or(0));
+        Self { format: spec.format, codec, alpha, threads: 1, keyframe_interval, gif_loop }
+    }
+}
+
+fn by_quality<T: Copy>(quality: Quality, [draft, standard, high]: [T; 3]) -> T {
+    match quality {
+        Quality::Draft => draft,
+        Quality::Standard => standard,
+        Quality::High => high,
+    }
+}
+
+/// Preset and constant rate factor of x264 and x265.
+fn preset(quality: Quality) -> (&'static str, u32) {
+    by_quality(quality, [("ultrafast", 28), ("medium", 18), ("slow", 15)])
+}
+
+fn rate(spec: &RenderSpec, crf: u32) -> Rate {
+    match spec.video_bitrate {
+        Some(bits) => Rate::Bits(bits),
+        None => Rate::Crf(spec.crf.unwrap_or(crf)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_decides_codec_rate_and_alpha() {
+        let spec = RenderSpec { codec: Some(Codec::H265), video_bitrate: Some(4_000_000), ..RenderSpec::default() };
+        let settings = EncoderSettings::for_spec(&spec, FrameRate::DEFAULT);
+        assert!(
+            matches!(&settings.codec, VideoCodec::H265 { preset, rate: Rate::Bits(4_000_000) } if preset == "medium")
+        );
+        assert!(!settings.alpha);
+        let spec = RenderSpec { format: Format::Webm, transparent: Some(false), crf: Some(9), ..RenderSpec::default() };
+        let settings = EncoderSettings::for_spec(&spec, FrameRate::DEFAULT);
+        assert_eq!(settings.codec, VideoCodec::Vp9 { rate: Rate::Crf(9), cpu_used: 5 });
+        assert!(!settings.alpha && EncoderSettings::of(Format::Webm, Quality::High, FrameRate::DEFAULT).alpha);
+    }
+
+    #[test]
+    fn only_h264_and_h265_grow_to_even_sides() {
+        let odd = Size { width: 101, height: 64 };
+        let of = |format| EncoderSettings::of(format, Quality::Draft, FrameRate::DEFAULT).codec;
+        assert_eq!(of(Format::Mp4).coded_size(odd), Size { width: 102, height: 64 });
+        assert_eq!(of(Format::Webm).coded_size(odd), odd);
+    }
+}
