@@ -98,6 +98,7 @@ impl Footage {
             let mut packet = Packet::empty();
             while encoder.receive_packet(&mut packet).is_ok() {
                 packet.set_stream(0);
+                packet.set_duration(self.lasts(packet.pts().unwrap_or(0)));
                 packet.rescale_ts(time_base, to);
                 packet.write_interleaved(&mut output).expect("a packet is written");
             }
@@ -113,6 +114,12 @@ impl Footage {
         encoder.send_eof().expect("the encoder ends");
         drain(&mut encoder);
         output.write_trailer().expect("the trailer is written");
+    }
+
+    /// Ticks that the picture at `time` lasts; the last one lasts as long as the one before it.
+    fn lasts(&self, time: i64) -> i64 {
+        let next = self.times.iter().position(|other| *other > time).unwrap_or(self.times.len() - 1).max(1);
+        self.times.get(next).zip(self.times.get(next - 1)).map_or(1, |(next, this)| next - this)
     }
 
     /// Picture `number`: its bits above, and the opposite below, so that a wrong reading shows. The right half is half

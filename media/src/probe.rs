@@ -183,6 +183,13 @@ pub(crate) fn display_size(source: &Demuxer, stream: usize) -> Size {
     rotation(source, stream).turned(size)
 }
 
+/// Whether the stream's pictures last differently long: its average rate is a tenth off the one that all its times fit.
+pub(crate) fn is_uneven(source: &Demuxer, stream: usize) -> bool {
+    let Some(stream) = source.input.stream(stream) else { return false };
+    let (average, fitting) = (f64::from(stream.avg_frame_rate()), f64::from(stream.rate()));
+    average > 0.0 && fitting > 0.0 && (average - fitting).abs() / average.max(fitting) > 0.1
+}
+
 /// The stream's average rate.
 pub(crate) fn frame_rate(source: &Demuxer, stream: usize) -> Option<FrameRate> {
     let stream = source.input.stream(stream)?;

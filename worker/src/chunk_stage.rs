@@ -44,14 +44,12 @@ pub(crate) async fn run(
     context.set_progress(0, range.count());
     let started = Instant::now();
     let files = fetch_files(shop, &plan).await?;
-    let sources = open_videos(&plan, files.clone()).await?;
-    let sizes = sources.iter().map(VideoSource::display_size).collect::<Vec<_>>();
-    let site = Arc::new(Site::new(files, sources));
+    let site = Arc::new(Site::new(files.clone(), open_videos(&plan, files).await?));
     let folder = shop.scratch("chunk")?;
     let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.extension()));
 
     let mut slot = shop.slot(context.slot()).await?;
-    let capturing = capture(&mut slot, &plan, range, site, &sizes, path.clone(), context, started);
+    let capturing = capture(&mut slot, &plan, range, site, path.clone(), context, started);
     let outcome = tokio::select! {
         outcome = capturing => outcome,
         () = context.cancelled().cancelled() => Err(Failure::new(FailureCode::Drained, "the chunk was given up")),
@@ -119,13 +117,11 @@ async fn open_videos(plan: &Plan, files: HashMap<String, SiteFile>) -> Result<Ve
     opening.await.map_err(|panic| Failure::new(FailureCode::Internal, format!("the decoder broke: {panic}")))?
 }
 
-#[allow(clippy::too_many_arguments)]
 async fn capture(
     slot: &mut crate::slot::Slot,
     plan: &Plan,
     range: FrameRange,
     site: Arc<Site>,
-    sizes: &[Size],
     path: std::path::PathBuf,
     context: &TaskContext,
     started: Instant,
@@ -138,12 +134,7 @@ async fn capture(
         variables: content.variables.clone(),
         transparent: alpha,
         wanted: Wanted { timelines: true, without_timeline: content.unregistered_timelines.clone() },
-        videos: content
-            .videos
-            .iter()
-            .zip(sizes)
-            .map(|(video, size)| ServedVideo { id: video.id.clone(), width: size.width, height: size.height })
-            .collect(),
+        videos: served(&site, &content.videos),
     };
     let mut host = slot.open(site.clone(), content.viewport, &options).await?;
     let mut grabber = FrameGrabber::new(CapturePath::Png, alpha);
@@ -178,6 +169,15 @@ async fn capture(
     timings.read_ms = millis(chunk.read);
     timings.encode_ms = millis(waited + closing.elapsed());
     Ok((chunk, timings, grabber.path()))
+}
+
+/// What the page must know of the videos.
+fn served(site: &Site, videos: &[VideoItem]) -> Vec<ServedVideo> {
+    let known = |(index, video): (usize, &VideoItem)| {
+        let Size { width, height } = site.video_size(index)?;
+        Some(ServedVideo { id: video.id.clone(), width, height })
+    };
+    videos.iter().enumerate().filter_map(known).collect()
 }
 
 /// The pictures that videos show at `frame`.

@@ -102,6 +102,9 @@ fn peak(frame: &frame::Video) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use ffmpeg_next::color::TransferCharacteristic;
+    use ffmpeg_next::format::Pixel;
+
     use super::*;
 
     #[test]
@@ -115,9 +118,29 @@ mod tests {
     }
 
     #[test]
+    fn levels_are_those_of_the_filters() {
+        let (pq, hlg) = (TransferCharacteristic::SMPTE2084, TransferCharacteristic::ARIB_STD_B67);
+        for (transfer, rgb, want) in [
+            (pq, [21_845; 3], [78; 3]),
+            (pq, [43_690; 3], [229; 3]),
+            (pq, [50_000, 45_000, 20_000], [255, 182, 0]),
+            (pq, [20_000, 20_000, 50_000], [0, 17, 255]),
+            (hlg, [21_845; 3], [86; 3]),
+            (hlg, [39_321; 3], [149; 3]),
+            (hlg, [40_000, 20_000, 10_000], [182, 50, 9]),
+            (hlg, [50_000, 45_000, 20_000], [218, 158, 0]),
+        ] {
+            let mut frame = frame::Video::new(Pixel::YUV420P10LE, 2, 2);
+            frame.set_color_transfer_characteristic(transfer);
+            let picture = tone_map(&rgb, Size { width: 1, height: 1 }, &frame);
+            assert_eq!(picture.bgra, [want[2], want[1], want[0], 255], "{transfer:?} {rgb:?}");
+        }
+    }
+
+    #[test]
     fn grey_stays_grey_and_grows_and_the_peak_is_white() {
-        let mut frame = frame::Video::new(ffmpeg_next::format::Pixel::YUV420P10LE, 2, 2);
-        frame.set_color_transfer_characteristic(ffmpeg_next::color::TransferCharacteristic::SMPTE2084);
+        let mut frame = frame::Video::new(Pixel::YUV420P10LE, 2, 2);
+        frame.set_color_transfer_characteristic(TransferCharacteristic::SMPTE2084);
         let mut last = 0;
         for level in (0..=65_535_u16).step_by(257) {
             let picture = tone_map(&[level; 3], Size { width: 1, height: 1 }, &frame);

@@ -16,6 +16,7 @@ use hyperfarm_proto::plan::MediaTiming;
 use hyperfarm_proto::spec::Size;
 
 use self::reader::FrameReader;
+use self::timeline::Length;
 pub use self::timeline::VideoTimeline;
 use crate::bitmap::Picture;
 use crate::convert::ToBgra;
@@ -61,7 +62,13 @@ impl VideoSource {
         let duration = reader.duration();
         check_start(path, timing, duration)?;
         let origin = reader.source.origin(reader.time_base);
-        let timeline = VideoTimeline::new(timing, rate, reader.time_base, origin, duration);
+        let timeline = VideoTimeline::new(
+            timing,
+            rate,
+            reader.time_base,
+            origin,
+            Length { seconds: duration, uneven: reader.is_uneven() },
+        );
         let converter = reader.converter();
         let mut source = Self {
             path: path.to_owned(),

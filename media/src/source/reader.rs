@@ -61,6 +61,11 @@ impl FrameReader {
         probe::video_duration(&self.source, self.stream)
     }
 
+    /// Whether the pictures last differently long.
+    pub(crate) fn is_uneven(&self) -> bool {
+        probe::is_uneven(&self.source, self.stream)
+    }
+
     /// Size of the pictures in square pixels, turned.
     pub(crate) fn display_size(&self) -> Size {
         probe::display_size(&self.source, self.stream)

@@ -12,8 +12,15 @@ use hyperfarm_proto::plan::MediaTiming;
 /// What rounding errors of doubles may not decide.
 const TOLERANCE: f64 = 1e-9;
 
-/// Frames by which a container may overstate a duration: milliseconds at 60 frames a second.
-const DURATION_TOLERANCE: f64 = 0.05;
+/// How long a source is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Length {
+    /// Seconds to the end of its pictures, where the file says.
+    pub(crate) seconds: Option<f64>,
+    /// Whether its pictures last differently long. The resampled source of such a one has a last picture for a remainder, that
+    /// of any other is rounded to the nearest frame.
+    pub(crate) uneven: bool,
+}
 
 /// A source's place in the composition.
 #[derive(Debug, Clone)]
@@ -34,17 +41,13 @@ pub struct VideoTimeline {
 }
 
 impl VideoTimeline {
-    pub(crate) fn new(
-        timing: &MediaTiming,
-        rate: FrameRate,
-        time_base: Rational,
-        origin: i64,
-        duration: Option<f64>,
-    ) -> Self {
-        let playable = duration.map(|duration| duration - timing.media_start).filter(|playable| *playable > 0.0);
+    pub(crate) fn new(timing: &MediaTiming, rate: FrameRate, time_base: Rational, origin: i64, source: Length) -> Self {
+        let playable = source.seconds.map(|seconds| seconds - timing.media_start).filter(|playable| *playable > 0.0);
         let last = playable.map(|playable| {
-            let frames = (playable * rate.as_f64() - DURATION_TOLERANCE).ceil();
-            (frames as i64).max(1) - 1
+            // To a microsecond, as FFmpeg's tools tell and take it.
+            let frames = (playable * 1e6).round() / 1e6 * rate.as_f64();
+            let count = if source.uneven { (frames - TOLERANCE).ceil() } else { (frames + 0.5).floor() };
+            (count as i64).max(1) - 1
         });
         let tick = f64::from(time_base.numerator()) / f64::from(time_base.denominator().max(1));
         let mut timeline = Self {
@@ -122,7 +125,13 @@ mod tests {
     }
 
     fn timeline(timing: &MediaTiming, fps: u32, duration: f64) -> VideoTimeline {
-        VideoTimeline::new(timing, FrameRate::new(fps, 1).unwrap(), Rational::new(1, 90_000), 0, Some(duration))
+        VideoTimeline::new(
+            timing,
+            FrameRate::new(fps, 1).unwrap(),
+            Rational::new(1, 90_000),
+            0,
+            Length { seconds: Some(duration), uneven: false },
+        )
     }
 
     #[test]
@@ -142,6 +151,13 @@ mod tests {
         assert_eq!([59, 60, 61, 119, 120].map(|frame| looped.picture_at(frame)), [59, 0, 1, 59, 0]);
         let held = timeline(&timing(0.0, 1.0, 1.0, false), 30, 3.0);
         assert_eq!([59, 60, 9999].map(|frame| held.picture_at(frame)), [59, 59, 59]);
+        // 2.002 s are 60 pictures, or 61 where they last differently long.
+        let once = timing(0.0, 0.0, 1.0, false);
+        let last = |uneven| {
+            let length = Length { seconds: Some(2.002), uneven };
+            VideoTimeline::new(&once, FrameRate::new(30, 1).unwrap(), Rational::new(1, 600), 0, length).picture_at(999)
+        };
+        assert_eq!((last(false), last(true)), (59, 60));
     }
 
     #[test]

@@ -26,7 +26,7 @@ fn expected(frame: u64, timing: &MediaTiming, output: FrameRate, path: &Path, fp
     if timing.looped {
         seconds = (seconds + 1e-10) % playable;
     }
-    let last = (playable * output.as_f64() - 0.05).ceil() - 1.0;
+    let last = (playable * output.as_f64()).round() - 1.0;
     let index = (seconds * output.as_f64() + 1e-9).floor().clamp(0.0, last);
     let begins = |picture: u64| {
         let seconds = fps.seconds_of(picture) - timing.media_start - f64::from(num) / f64::from(den) / 2.0;

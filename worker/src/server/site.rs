@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use hyperfarm_media::{VideoSource, VideoTimeline};
+use hyperfarm_proto::spec::Size;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
@@ -39,6 +40,7 @@ pub enum RequestProblem {
 /// A video whose pictures are served.
 struct Video {
     timeline: VideoTimeline,
+    size: Size,
     pictures: Arc<Mutex<Pictures>>,
 }
 
@@ -79,10 +81,16 @@ impl Site {
             .into_iter()
             .map(|source| Video {
                 timeline: source.timeline().clone(),
+                size: source.display_size(),
                 pictures: Arc::new(Mutex::new(Pictures { source, last: None })),
             })
             .collect();
         Self { files, videos, problems: Mutex::default() }
+    }
+
+    /// Size in which video `index` is displayed.
+    pub fn video_size(&self, index: usize) -> Option<Size> {
+        Some(self.videos.get(index)?.size)
     }
 
     /// URL path of the picture that video `index` shows at output frame `frame`: equal paths are equal pictures.
