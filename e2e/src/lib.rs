@@ -4,6 +4,7 @@
 //! [`Cluster`] runs a coordinator, workers and a stitcher as processes over the servers that `scripts/services.sh` started.
 
 pub mod cluster;
+pub mod footage;
 pub mod pictures;
 pub mod scene;
 pub mod services;

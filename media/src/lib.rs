@@ -59,7 +59,7 @@ pub use error::{MediaError, Reason};
 pub use join::{JoinSummary, SegmentFile, join};
 pub use mix::{MixInput, MixSummary, mix};
 pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};
-pub use source::VideoSource;
+pub use source::{VideoSource, VideoTimeline};
 pub use stills::stills;
 pub use thumbnail::thumbnail;
 pub use version::{encoders, versions};

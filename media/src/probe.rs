@@ -6,7 +6,7 @@ use ffmpeg_next as ffmpeg;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::spec::Size;
 
-use crate::convert::Rotation;
+use crate::convert::{Rotation, in_square_pixels};
 use crate::demux::Demuxer;
 use crate::error::MediaError;
 use crate::{SAMPLE_RATE, glue};
@@ -59,6 +59,10 @@ pub struct VideoInfo {
     pub has_alpha: bool,
     /// Degrees clockwise to turn pictures by for display: 0, 90, 180 or 270.
     pub rotation: u32,
+    /// Seconds from the start of the file's timeline to the end of the pictures, where known.
+    pub duration: Option<f64>,
+    /// Size for display: in square pixels, turned.
+    pub display: Size,
 }
 
 /// A stream of sound.
@@ -108,6 +112,8 @@ fn video_info(source: &Demuxer, stream: usize) -> VideoInfo {
         },
         has_alpha: has_alpha(source, stream),
         rotation: rotation(source, stream).degrees(),
+        duration: video_duration(source, stream),
+        display: display_size(source, stream),
     }
 }
 
@@ -140,6 +146,48 @@ pub(crate) fn rotation(source: &Demuxer, stream: usize) -> Rotation {
         .side_data()
         .find(|data| data.kind() == ffmpeg::packet::side_data::Type::DisplayMatrix)
         .map_or(Rotation::None, |data| Rotation::from_display_matrix(data.data()))
+}
+
+/// Seconds from the start of the file's timeline to the end of the stream's pictures; sound may last longer.
+pub(crate) fn video_duration(source: &Demuxer, stream: usize) -> Option<f64> {
+    // Animated pictures have no index that says how long they last, and are short enough to be read.
+    if matches!(source.parameters(stream).id(), ffmpeg::codec::Id::GIF | ffmpeg::codec::Id::APNG) {
+        return animation_duration(source, stream);
+    }
+    let whole = source.duration();
+    let Some(found) = source.input.stream(stream).filter(|stream| stream.duration() > 0) else { return whole };
+    let tick = f64::from(found.time_base());
+    let start = found.start_time();
+    let lead = if start == ffmpeg::ffi::AV_NOPTS_VALUE {
+        0.0
+    } else {
+        (start.saturating_sub(source.origin(found.time_base())) as f64 * tick).max(0.0)
+    };
+    Some(lead + found.duration() as f64 * tick)
+}
+
+/// Seconds that all packets of an animated picture last together.
+fn animation_duration(source: &Demuxer, stream: usize) -> Option<f64> {
+    let mut again = Demuxer::open(&source.path).ok()?;
+    let mut end = 0;
+    while let Ok(Some(packet)) = again.packet_of(stream) {
+        end = end.max(packet.pts().unwrap_or(end).saturating_add(packet.duration().max(0)));
+    }
+    (end > 0).then(|| end as f64 * f64::from(again.time_base(stream)))
+}
+
+/// Size of the stream's pictures in square pixels, turned.
+pub(crate) fn display_size(source: &Demuxer, stream: usize) -> Size {
+    let view = glue::video_parameters(&source.parameters(stream));
+    let size = in_square_pixels(Size { width: view.width, height: view.height }, view.aspect);
+    rotation(source, stream).turned(size)
+}
+
+/// Whether the stream's pictures last differently long: its average rate is a tenth off the one that all its times fit.
+pub(crate) fn is_uneven(source: &Demuxer, stream: usize) -> bool {
+    let Some(stream) = source.input.stream(stream) else { return false };
+    let (average, fitting) = (f64::from(stream.avg_frame_rate()), f64::from(stream.rate()));
+    average > 0.0 && fitting > 0.0 && (average - fitting).abs() / average.max(fitting) > 0.1
 }
 
 /// The stream's average rate.

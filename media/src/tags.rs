@@ -13,7 +13,6 @@ pub(crate) struct Tags {
 }
 
 pub(crate) const MATRIX_BT709: i32 = 1;
-pub(crate) const MATRIX_UNSPECIFIED: i32 = 2;
 pub(crate) const MATRIX_FCC: i32 = 4;
 pub(crate) const MATRIX_BT470BG: i32 = 5;
 pub(crate) const MATRIX_SMPTE170M: i32 = 6;
@@ -23,9 +22,18 @@ pub(crate) const MATRIX_BT2020_CL: i32 = 10;
 pub(crate) const RANGE_LIMITED: i32 = 1;
 pub(crate) const RANGE_FULL: i32 = 2;
 
+pub(crate) const PRIMARIES_BT709: i32 = 1;
+pub(crate) const TRANSFER_PQ: i32 = 16;
+pub(crate) const TRANSFER_HLG: i32 = 18;
+
 const UNKNOWN: &str = "unknown";
 
 impl Tags {
+    /// Whether pictures are brighter than a standard display shows.
+    pub(crate) fn is_hdr(self) -> bool {
+        matches!(self.transfer, TRANSFER_PQ | TRANSFER_HLG)
+    }
+
     /// FFmpeg's name of the primaries.
     pub(crate) fn primaries_name(self) -> &'static str {
         match self.primaries {

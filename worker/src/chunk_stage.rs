@@ -10,20 +10,24 @@ use hyperfarm_backplane::ledger::Lease;
 use hyperfarm_backplane::runner::TaskContext;
 use hyperfarm_media::VideoSource;
 use hyperfarm_proto::failure::{Failure, FailureCode};
-use hyperfarm_proto::frame::FrameRange;
+use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{Plan, VideoItem};
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord};
+use hyperfarm_proto::spec::Size;
 
 use crate::capture::{EncodedChunk, Encoding, FrameGrabber};
 use crate::class;
-use crate::host::{OpenOptions, VideoPicture, Wanted};
+use crate::host::{OpenOptions, ServedVideo, VideoPicture, Wanted};
 use crate::server::{Site, SiteFile};
 use crate::worker::{Shop, storage};
 
 /// Files fetched at once.
 const DOWNLOADS: usize = 8;
+
+/// Frames by which a time may miss a frame's and still be it.
+const SNAP_FRAMES: f64 = 1e-3;
 
 /// Renders chunk `number` of the lease's render and answers its record as JSON.
 pub(crate) async fn run(
@@ -130,10 +134,11 @@ async fn capture(
         variables: content.variables.clone(),
         transparent: alpha,
         wanted: Wanted { timelines: true, without_timeline: content.unregistered_timelines.clone() },
+        videos: served(&site, &content.videos),
     };
-    let mut host = slot.open(site, content.viewport, &options).await?;
+    let mut host = slot.open(site.clone(), content.viewport, &options).await?;
     let mut grabber = FrameGrabber::new(CapturePath::Png, alpha);
-    let pictures = |frame: u64| pictures(&content.videos, content.frame_rate.seconds_of(frame), frame);
+    let pictures = |frame: u64| pictures(&site, &content.videos, content.frame_rate, frame);
     let going_on = || !context.cancelled().is_cancelled();
     grabber.start_up(&mut host, range.start(), &pictures, &going_on).await?;
     let mut timings = ChunkTimings { start_ms: millis(started.elapsed()), ..ChunkTimings::default() };
@@ -144,6 +149,10 @@ async fn capture(
         let seeking = Instant::now();
         host.seek(frame, &pictures(frame)).await?;
         seek += seeking.elapsed();
+        // The next pictures are decoded while this frame is drawn.
+        for index in shown(&content.videos, content.frame_rate, frame + 1) {
+            site.prepare(index, frame + 1);
+        }
         let drawing = Instant::now();
         let grabbed = grabber.grab(&mut host).await?;
         draw += drawing.elapsed();
@@ -162,14 +171,38 @@ async fn capture(
     Ok((chunk, timings, grabber.path()))
 }
 
-/// The pictures that videos show at `time`: half open, like every clip.
-fn pictures(videos: &[VideoItem], time: f64, frame: u64) -> Vec<VideoPicture> {
+/// What the page must know of the videos.
+fn served(site: &Site, videos: &[VideoItem]) -> Vec<ServedVideo> {
+    let known = |(index, video): (usize, &VideoItem)| {
+        let Size { width, height } = site.video_size(index)?;
+        Some(ServedVideo { id: video.id.clone(), width, height })
+    };
+    videos.iter().enumerate().filter_map(known).collect()
+}
+
+/// The pictures that videos show at `frame`.
+fn pictures(site: &Site, videos: &[VideoItem], rate: FrameRate, frame: u64) -> Vec<VideoPicture> {
+    shown(videos, rate, frame)
+        .filter_map(|index| {
+            let src = site.picture_path(index, frame)?;
+            Some(VideoPicture { id: videos.get(index)?.id.clone(), src })
+        })
+        .collect()
+}
+
+/// Indices of the videos that show at `frame`: half open, like every clip, with times next to a frame's taken for it, as the
+/// HyperFrames runtime does.
+fn shown(videos: &[VideoItem], rate: FrameRate, frame: u64) -> impl Iterator<Item = usize> {
+    let snapped = move |seconds: f64| {
+        let position = seconds * rate.as_f64();
+        if (position - position.round()).abs() <= SNAP_FRAMES { position.round() } else { position }
+    };
+    let at = frame as f64;
     videos
         .iter()
         .enumerate()
-        .filter(|(_, video)| time >= video.timing.start - 1e-9 && time < video.timing.end - 1e-9)
-        .map(|(index, video)| VideoPicture { id: video.id.clone(), src: Site::picture_path(index, frame) })
-        .collect()
+        .filter(move |(_, video)| at >= snapped(video.timing.start) - 1e-9 && at < snapped(video.timing.end) - 1e-9)
+        .map(|(index, _)| index)
 }
 
 /// What is counted is checked, before anything of it is stored.
@@ -200,11 +233,15 @@ mod tests {
 
     #[test]
     fn a_video_shows_from_its_start_up_to_its_end() {
-        let timing = MediaTiming { start: 1.0, end: 2.0, media_start: 0.0, rate: 1.0, looped: false };
-        let videos = [VideoItem { id: "v".to_owned(), path: "v.mp4".to_owned(), timing }];
-        assert!(pictures(&videos, 0.999, 29).is_empty());
-        assert_eq!(pictures(&videos, 1.0, 30)[0].src, "/__hyperfarm/video/0/30.bmp");
-        assert_eq!(pictures(&videos, 59.0 / 30.0, 59).len(), 1);
-        assert!(pictures(&videos, 2.0, 60).is_empty());
+        let rate = FrameRate::new(30, 1).unwrap();
+        let shows = |start: f64, end: f64, frame: u64| {
+            let timing = MediaTiming { start, end, media_start: 0.0, rate: 1.0, looped: false };
+            let videos = [VideoItem { id: "v".to_owned(), path: "v.mp4".to_owned(), timing }];
+            shown(&videos, rate, frame).count() == 1
+        };
+        assert_eq!([29, 30, 59, 60].map(|frame| shows(1.0, 2.0, frame)), [false, true, true, false]);
+        // 1.33336 s is within a thousandth of frame 40, and 1.3335 s is not.
+        assert_eq!([39, 40].map(|frame| shows(1.33336, 2.0, frame)), [false, true]);
+        assert_eq!([40, 41].map(|frame| shows(1.3335, 2.0, frame)), [false, true]);
     }
 }

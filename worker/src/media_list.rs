@@ -79,7 +79,9 @@ fn timing(element: &ProbedMedia, info: &MediaInfo, duration: f64, path: &str) ->
     // A video without a start is not on the timeline; the page shows it as it is.
     let Some(start) = element.start.filter(|_| element.timed || element.kind == "audio") else { return Ok(None) };
     let rate = element.rate.clamp(*RATES.start(), *RATES.end());
-    let source = info.duration.unwrap_or(f64::INFINITY);
+    // Sound may last longer than the pictures.
+    let pictures = info.video.as_ref().filter(|_| element.kind == "video").and_then(|video| video.duration);
+    let source = pictures.or(info.duration).unwrap_or(f64::INFINITY);
     if element.media_start >= source {
         return Err(invalid(
             element,
@@ -88,8 +90,10 @@ fn timing(element: &ProbedMedia, info: &MediaInfo, duration: f64, path: &str) ->
         ));
     }
     let natural = if element.looped { f64::INFINITY } else { start + (source - element.media_start) / rate };
-    let end = element
-        .end
+    // A video without times of its own plays while the timeline shows it.
+    let (start, seen) = element.visible.map_or((start, None), |(from, to)| (from, Some(to)));
+    let end = seen
+        .or(element.end)
         .or(element.duration.filter(|seconds| *seconds > 0.0).map(|seconds| start + seconds))
         .unwrap_or(natural);
     let end = end.min(duration);
@@ -207,6 +211,7 @@ mod tests {
             muted: false,
             has_audio: None,
             looped: false,
+            visible: None,
         }
     }
 

@@ -136,6 +136,7 @@ async fn probe(
         variables: compiled.variables.clone(),
         transparent: encoder.alpha,
         wanted: Wanted { timelines: compiled.mentions_timelines, without_timeline: Vec::new() },
+        videos: Vec::new(),
     };
     let probing = async {
         let mut host = slot.open(site, viewport, &options).await?;

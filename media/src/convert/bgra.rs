@@ -12,6 +12,7 @@ use ffmpeg_next::software::scaling::Flags;
 use ffmpeg_next::{ffi, frame};
 use hyperfarm_proto::spec::Size;
 
+use super::{Untagged, hdr};
 use crate::bitmap::Picture;
 use crate::{glue, tags};
 
@@ -33,6 +34,7 @@ struct Kind {
 pub(crate) struct Scaler {
     context: *mut ffi::SwsContext,
     kind: Option<Kind>,
+    untagged: Untagged,
 }
 
 // SAFETY: the context belongs to this value alone, and swscale's contexts may move between threads.
@@ -40,7 +42,12 @@ unsafe impl Send for Scaler {}
 
 impl Scaler {
     pub(crate) fn new() -> Self {
-        Self { context: std::ptr::null_mut(), kind: None }
+        Self::assuming(Untagged::default())
+    }
+
+    /// A conversion of streams of which `untagged` is assumed.
+    fn assuming(untagged: Untagged) -> Self {
+        Self { context: std::ptr::null_mut(), kind: None, untagged }
     }
 
     fn prepare(&mut self, frame: &frame::Video, to: Size, output: Pixel) -> Result<(), ffmpeg::Error> {
@@ -50,7 +57,7 @@ impl Scaler {
             from,
             to,
             output,
-            matrix: matrix(glue::frame_tags(frame).matrix, from.height),
+            matrix: coefficients(self.untagged.matrix_of(frame)),
             full_range: full_range(frame),
         };
         if self.kind == Some(kind) {
@@ -96,18 +103,36 @@ impl Scaler {
 
     /// `frame` as BGRA of `to` pixels.
     pub(crate) fn bgra(&mut self, frame: &frame::Video, to: Size) -> Result<Picture, ffmpeg::Error> {
-        self.prepare(frame, to, Pixel::BGRA)?;
-        let stride = to.width as usize * 4;
-        let mut bgra = vec![0_u8; stride * to.height as usize];
+        let bgra = self.packed(frame, to, Pixel::BGRA, 4)?;
+        Ok(Picture { size: to, bgra })
+    }
+
+    /// `frame` as full-range RGB of `to` pixels, three native 16-bit numbers each.
+    fn rgb48(&mut self, frame: &frame::Video, to: Size) -> Result<Vec<u16>, ffmpeg::Error> {
+        let bytes = self.packed(frame, to, Pixel::RGB48LE, 6)?;
+        Ok(bytes.as_chunks::<2>().0.iter().map(|pair| u16::from_le_bytes(*pair)).collect())
+    }
+
+    /// `frame` in the packed format `output` of `bytes` bytes a pixel, rows without gaps.
+    fn packed(
+        &mut self,
+        frame: &frame::Video,
+        to: Size,
+        output: Pixel,
+        bytes: usize,
+    ) -> Result<Vec<u8>, ffmpeg::Error> {
+        self.prepare(frame, to, output)?;
+        let stride = to.width as usize * bytes;
+        let mut packed = vec![0_u8; stride * to.height as usize];
         let planes: [*mut u8; 4] =
-            [bgra.as_mut_ptr(), std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut()];
+            [packed.as_mut_ptr(), std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut()];
         let strides: [c_int; 4] = [stride as c_int, 0, 0, 0];
         // SAFETY: the context was made for this frame's format and size; the output has `to.height` rows of `stride` bytes.
         let rows = unsafe { self.scale(frame, planes.as_ptr(), strides.as_ptr()) };
         if rows != to.height as c_int {
             return Err(ffmpeg::Error::InvalidData);
         }
-        Ok(Picture { size: to, bgra })
+        Ok(packed)
     }
 
     /// `frame` scaled into `output`, whose format and size decide.
@@ -154,15 +179,13 @@ impl Drop for Scaler {
     }
 }
 
-/// swscale's number for a stream's matrix; where the stream does not say, what players assume for its height.
-fn matrix(matrix: i32, height: u32) -> c_int {
+/// swscale's number for a matrix.
+fn coefficients(matrix: i32) -> c_int {
     let number = match matrix {
         tags::MATRIX_BT709 => ffi::SWS_CS_ITU709,
-        tags::MATRIX_BT470BG | tags::MATRIX_SMPTE170M => ffi::SWS_CS_ITU601,
         tags::MATRIX_FCC => ffi::SWS_CS_FCC,
         tags::MATRIX_SMPTE240M => ffi::SWS_CS_SMPTE240M,
         tags::MATRIX_BT2020_NCL | tags::MATRIX_BT2020_CL => ffi::SWS_CS_BT2020,
-        _ if height >= 720 => ffi::SWS_CS_ITU709,
         _ => ffi::SWS_CS_ITU601,
     };
     number as c_int
@@ -176,21 +199,29 @@ fn full_range(frame: &frame::Video) -> bool {
     jpeg || glue::frame_tags(frame).range == tags::RANGE_FULL
 }
 
-/// Decoded frames as pictures for display: square pixels, turned as the file asks.
+/// Decoded frames as pictures for display: square pixels, turned as the file asks, in the range of a standard display.
 pub(crate) struct ToBgra {
     scaler: Scaler,
+    untagged: Untagged,
     rotation: super::Rotation,
 }
 
 impl ToBgra {
-    pub(crate) fn new(rotation: super::Rotation) -> Self {
-        Self { scaler: Scaler::new(), rotation }
+    pub(crate) fn new(rotation: super::Rotation, untagged: Untagged) -> Self {
+        Self { scaler: Scaler::assuming(untagged), untagged, rotation }
     }
 
     pub(crate) fn convert(&mut self, frame: &frame::Video) -> Result<Picture, ffmpeg::Error> {
-        let size = display_size(frame);
-        let square = size == Size { width: frame.width(), height: frame.height() };
-        let fast = if square { super::fast::convert(frame, full_range(frame)) } else { None };
+        let coded = Size { width: frame.width(), height: frame.height() };
+        let aspect = frame.aspect_ratio();
+        let size = in_square_pixels(coded, (aspect.numerator(), aspect.denominator()));
+        if glue::frame_tags(frame).is_hdr() {
+            let rgb = self.scaler.rgb48(frame, size)?;
+            return Ok(super::rotate(hdr::tone_map(&rgb, size, frame), self.rotation));
+        }
+        let square = size == coded;
+        let matrix = self.untagged.matrix_of(frame);
+        let fast = if square { super::fast::convert(frame, matrix, full_range(frame)) } else { None };
         let picture = match fast {
             Some(picture) => picture,
             None => self.scaler.bgra(frame, size)?,
@@ -199,11 +230,9 @@ impl ToBgra {
     }
 }
 
-/// The size of `frame` in square pixels, before turning.
-pub(crate) fn display_size(frame: &frame::Video) -> Size {
-    let aspect = frame.aspect_ratio();
-    let size = Size { width: frame.width(), height: frame.height() };
-    let (num, den) = (i64::from(aspect.numerator()), i64::from(aspect.denominator()));
+/// `size` in square pixels, of pixels as wide to high as `aspect`.
+pub(crate) fn in_square_pixels(size: Size, aspect: (i32, i32)) -> Size {
+    let (num, den) = (i64::from(aspect.0), i64::from(aspect.1));
     if num <= 0 || den <= 0 || num == den {
         return size;
     }
@@ -241,7 +270,7 @@ mod tests {
             source.set_color_range(range);
             source.set_color_space(color::Space::BT709);
             let exact = Scaler::new().bgra(&source, Size { width: 1920, height: 1080 }).unwrap();
-            let fast = super::super::fast::convert(&source, full_range(&source)).unwrap();
+            let fast = super::super::fast::convert(&source, tags::MATRIX_BT709, full_range(&source)).unwrap();
             assert!(compare::psnr(&exact, &fast) > 42.0, "{pixel:?}: {}", compare::psnr(&exact, &fast));
             assert_eq!(compare::alpha_psnr(&exact, &fast), f64::INFINITY);
         }
@@ -253,7 +282,7 @@ mod tests {
         for pixel in [Pixel::YUV420P, Pixel::YUVA420P, Pixel::YUVA444P12LE] {
             let source = smooth(pixel);
             let mut scaler = Scaler::new();
-            let mut converter = ToBgra::new(Default::default());
+            let mut converter = ToBgra::new(Default::default(), Untagged::default());
             let begun = std::time::Instant::now();
             for _ in 0..20 {
                 scaler.bgra(&source, Size { width: 1920, height: 1080 }).unwrap();

@@ -36,14 +36,11 @@ impl Factors {
         }
     }
 
-    fn of(frame: &frame::Video, full_range: bool) -> Option<Self> {
-        let (kr, kb) = match glue::frame_tags(frame).matrix {
+    fn of(matrix: i32, full_range: bool) -> Option<Self> {
+        let (kr, kb) = match matrix {
             tags::MATRIX_BT709 => (0.2126, 0.0722),
             tags::MATRIX_BT470BG | tags::MATRIX_SMPTE170M => (0.299, 0.114),
             tags::MATRIX_BT2020_NCL => (0.2627, 0.0593),
-            // What players assume.
-            tags::MATRIX_UNSPECIFIED if frame.height() >= 720 => (0.2126, 0.0722),
-            tags::MATRIX_UNSPECIFIED => (0.299, 0.114),
             _ => return None,
         };
         Some(Self::new(kr, kb, full_range))
@@ -51,14 +48,14 @@ impl Factors {
 }
 
 /// `frame` as BGRA, if it is of the kind that is converted here.
-pub(crate) fn convert(frame: &frame::Video, full_range: bool) -> Option<Picture> {
+pub(crate) fn convert(frame: &frame::Video, matrix: i32, full_range: bool) -> Option<Picture> {
     let alpha = match frame.format() {
         Pixel::YUV420P | Pixel::YUVJ420P => false,
         Pixel::YUVA420P => true,
         _ => return None,
     };
     let size = Size { width: frame.width(), height: frame.height() };
-    let factors = Factors::of(frame, full_range)?;
+    let factors = Factors::of(matrix, full_range)?;
     let (width, height) = (size.width as usize, size.height as usize);
     let (across, down) = (width.div_ceil(2), height.div_ceil(2));
     if width == 0 || height == 0 || !glue::rows_go_down(frame) {

@@ -2,9 +2,12 @@
 
 pub(crate) mod bgra;
 mod fast;
+mod hdr;
+mod matrix;
 mod rotate;
 mod yuv;
 
-pub(crate) use bgra::ToBgra;
+pub(crate) use bgra::{ToBgra, in_square_pixels};
+pub(crate) use matrix::Untagged;
 pub(crate) use rotate::{Rotation, rotate};
 pub(crate) use yuv::{YuvFormat, YuvWriter};

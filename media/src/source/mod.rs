@@ -13,9 +13,11 @@ use std::sync::Arc;
 use ffmpeg_next::frame;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::MediaTiming;
+use hyperfarm_proto::spec::Size;
 
 use self::reader::FrameReader;
-use self::timeline::Timeline;
+use self::timeline::Length;
+pub use self::timeline::VideoTimeline;
 use crate::bitmap::Picture;
 use crate::convert::ToBgra;
 use crate::error::MediaError;
@@ -40,7 +42,7 @@ struct Decoded {
 pub struct VideoSource {
     path: PathBuf,
     reader: FrameReader,
-    timeline: Timeline,
+    timeline: VideoTimeline,
     converter: ToBgra,
     /// Whether `current` is the file's first picture, which shows before its time as well.
     at_first: bool,
@@ -57,10 +59,16 @@ impl VideoSource {
     pub fn open(path: &Path, timing: &MediaTiming, rate: FrameRate) -> Result<Self, MediaError> {
         check_timing(path, timing)?;
         let reader = FrameReader::open(path)?;
-        let duration = reader.source.duration();
+        let duration = reader.duration();
         check_start(path, timing, duration)?;
         let origin = reader.source.origin(reader.time_base);
-        let timeline = Timeline::new(timing, rate, reader.time_base, origin, duration);
+        let timeline = VideoTimeline::new(
+            timing,
+            rate,
+            reader.time_base,
+            origin,
+            Length { seconds: duration, uneven: reader.is_uneven() },
+        );
         let converter = reader.converter();
         let mut source = Self {
             path: path.to_owned(),
@@ -76,6 +84,16 @@ impl VideoSource {
         Ok(source)
     }
 
+    /// Which picture shows when.
+    pub fn timeline(&self) -> &VideoTimeline {
+        &self.timeline
+    }
+
+    /// Size of the pictures in square pixels, turned, as the file's headers say it.
+    pub fn display_size(&self) -> Size {
+        self.reader.display_size()
+    }
+
     /// Whether pictures have transparency.
     pub fn has_alpha(&self) -> bool {
         self.reader.has_alpha()
@@ -84,8 +102,12 @@ impl VideoSource {
     /// The picture that shows at output frame `frame`, turned and in square pixels. Behind the source's end that is its last
     /// one. Asking again, or for the next frame, is cheap; any other order gives the same pictures.
     pub fn picture(&mut self, frame: u64) -> Result<Arc<Picture>, MediaError> {
-        let index = self.timeline.index_at(frame);
-        self.go_to(index)?;
+        self.numbered(self.timeline.picture_at(frame))
+    }
+
+    /// Picture `number` of the resampled source, as [`VideoTimeline::picture_at`] counts them.
+    pub fn numbered(&mut self, number: u64) -> Result<Arc<Picture>, MediaError> {
+        self.go_to(i64::try_from(number).unwrap_or(i64::MAX))?;
         if let Some(shown) = &self.shown {
             return Ok(Arc::clone(shown));
         }

@@ -5,8 +5,9 @@ use std::path::Path;
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::codec::Flags;
 use ffmpeg_next::{Rational, decoder, frame};
+use hyperfarm_proto::spec::Size;
 
-use crate::convert::ToBgra;
+use crate::convert::{ToBgra, Untagged};
 use crate::demux::Demuxer;
 use crate::error::MediaError;
 use crate::{glue, probe};
@@ -51,7 +52,23 @@ impl FrameReader {
 
     /// A conversion to pictures as this file wants them shown.
     pub(crate) fn converter(&self) -> ToBgra {
-        ToBgra::new(probe::rotation(&self.source, self.stream))
+        let codec = self.source.parameters(self.stream).id();
+        ToBgra::new(probe::rotation(&self.source, self.stream), Untagged::of(codec))
+    }
+
+    /// Seconds from the start of the file's timeline to the end of its pictures, where the file says.
+    pub(crate) fn duration(&self) -> Option<f64> {
+        probe::video_duration(&self.source, self.stream)
+    }
+
+    /// Whether the pictures last differently long.
+    pub(crate) fn is_uneven(&self) -> bool {
+        probe::is_uneven(&self.source, self.stream)
+    }
+
+    /// Size of the pictures in square pixels, turned.
+    pub(crate) fn display_size(&self) -> Size {
+        probe::display_size(&self.source, self.stream)
     }
 
     /// The next picture and its time in ticks of `time_base`; `None` at the end.
@@ -108,7 +125,12 @@ impl FrameReader {
     }
 
     /// Jumps to a key frame that is decoded at or before `timestamp`.
+    ///
+    /// Refused for pictures that build on each other without key frames to start from.
     pub(crate) fn seek(&mut self, timestamp: i64) -> Result<(), MediaError> {
+        if matches!(self.decoder.id(), ffmpeg::codec::Id::GIF | ffmpeg::codec::Id::APNG) {
+            return Err(MediaError::undecodable(&self.source.path, "seeking")(ffmpeg::Error::InvalidData));
+        }
         glue::seek(&mut self.source.input, self.stream, timestamp)
             .map_err(MediaError::undecodable(&self.source.path, "seeking"))?;
         self.decoder.flush();

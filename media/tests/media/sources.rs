@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hyperfarm_media::{MediaError, SegmentEncoder, VideoSource, compare, decode_video, join};
+use hyperfarm_media::{MediaError, SegmentEncoder, VideoSource, compare, decode_video, join, probe};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, MediaTiming};
 use hyperfarm_proto::spec::{Format, Size};
@@ -17,17 +17,22 @@ fn source(folder: &Path, settings: &EncoderSettings, rate: FrameRate, frames: u6
     output
 }
 
-/// What should show at output frame `frame`, from first principles: picture `i` of the source is at `i / fps` seconds.
-fn expected(frame: u64, timing: &MediaTiming, output: FrameRate, fps: FrameRate, frames: u64) -> u64 {
-    let duration = fps.seconds_of(frames);
-    let playable = duration - timing.media_start;
+/// What should show at output frame `frame`, from first principles: picture `i` of the source begins at `i / fps` seconds, or half
+/// a tick of `time_base` before that.
+fn expected(frame: u64, timing: &MediaTiming, output: FrameRate, path: &Path, fps: FrameRate, frames: u64) -> u64 {
+    let (num, den) = probe(path).unwrap().video.unwrap().time_base;
+    let playable = fps.seconds_of(frames) - timing.media_start;
     let mut seconds = (output.seconds_of(frame) - timing.start) * timing.rate;
     if timing.looped {
         seconds = (seconds + 1e-10) % playable;
     }
-    let index = (seconds * output.as_f64() + 1e-9).floor().max(0.0);
-    let shows_from = |picture: u64| ((fps.seconds_of(picture) - timing.media_start) * output.as_f64() + 1e-6).round();
-    (0..frames).rev().find(|picture| shows_from(*picture) <= index).unwrap_or(0)
+    let last = (playable * output.as_f64()).round() - 1.0;
+    let index = (seconds * output.as_f64() + 1e-9).floor().clamp(0.0, last);
+    let begins = |picture: u64| {
+        let seconds = fps.seconds_of(picture) - timing.media_start - f64::from(num) / f64::from(den) / 2.0;
+        (seconds * output.as_f64()).ceil()
+    };
+    (0..frames).rev().find(|picture| begins(*picture) <= index).unwrap_or(0)
 }
 
 #[test]
@@ -50,7 +55,8 @@ fn pictures_follow_the_formula_walking_and_jumping() {
             for output in [rate(30, 1), rate(30_000, 1001)] {
                 let mut walk = VideoSource::open(&path, &timing, output).unwrap();
                 let numbers: Vec<u64> = (0..150).map(|frame| number_of(&walk.picture(frame).unwrap())).collect();
-                let want: Vec<u64> = (0..150).map(|frame| expected(frame, &timing, output, fps, frames)).collect();
+                let want: Vec<u64> =
+                    (0..150).map(|frame| expected(frame, &timing, output, &path, fps, frames)).collect();
                 assert_eq!(numbers, want, "{fps} at {output}: {timing:?}");
                 let mut jumps = VideoSource::open(&path, &timing, output).unwrap();
                 for frame in [149, 3, 70, 71, 20, 0, 140, 64, 65, 10] {
@@ -72,7 +78,7 @@ fn other_formats_jump_as_well() {
         let mut jumps = VideoSource::open(&path, &timing, rate(25, 1)).unwrap();
         assert!(jumps.has_alpha());
         for frame in [30, 2, 34, 0, 90, 31] {
-            let want = expected(frame, &timing, rate(25, 1), fps, frames);
+            let want = expected(frame, &timing, rate(25, 1), &path, fps, frames);
             assert_eq!(number_of(&jumps.picture(frame).unwrap()), want, "{format} {frame}");
         }
     }

@@ -4,6 +4,7 @@
 //! machines and chunks. Everything else is served as it came. What the person should know is a [`Warning`]; what cannot become
 //! a video is a [`Failure`] that names the file.
 
+mod animated;
 mod fonts;
 mod html;
 mod nested;
@@ -62,7 +63,11 @@ pub fn compile(bundle: &std::path::Path, spec: &RenderSpec, cache: &Cache) -> Re
     let compiled_page = html::compile_page(&page, &texts, &mut warnings)?;
     let variables = variables::check(spec, compiled_page.declared_variables.as_deref(), &mut warnings)?;
     let mentions_timelines = texts.values().any(|text| text.contains("__timelines"));
-    project.replace(&entry, compiled_page.html.as_bytes())?;
+    let still = animated::replace(compiled_page.html, &entry, &|path| project.bytes(path), &mut warnings);
+    for (path, bytes) in &still.files {
+        project.replace(path, bytes)?;
+    }
+    project.replace(&entry, still.html.as_bytes())?;
     let files = project
         .files
         .into_iter()
@@ -113,6 +118,11 @@ impl Project<'_> {
         let bytes = std::fs::read(self.cache.path(&file.hash))
             .map_err(|error| Failure::new(FailureCode::Internal, format!("{path} is gone from the cache: {error}")))?;
         Ok(String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)).into_owned())
+    }
+
+    /// The bytes of a file that the project has.
+    fn bytes(&self, path: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.cache.path(&self.files.get(path)?.hash)).ok()
     }
 
     /// Every page, style sheet and script of a reasonable length, by path.

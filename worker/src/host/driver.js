@@ -30,11 +30,36 @@
     return end;
   };
 
+  // Media without times of its own are on the timeline from its start; the runtime finds that in their attributes.
+  const autoStart = "data-hf-auto-start";
+  const timeMedia = () => {
+    for (const element of document.querySelectorAll("video, audio")) {
+      if (element.hasAttribute("data-start")) continue;
+      element.setAttribute("data-start", "0");
+      element.setAttribute(autoStart, "");
+    }
+  };
+  document.addEventListener("DOMContentLoaded", timeMedia, { once: true, capture: true });
+
+  // A page of media alone has no composition to ask: it lasts as long as its longest medium, and has nothing to seek.
+  const bridgeMedia = (hf) => {
+    if (document.readyState !== "complete" || document.querySelector("[data-composition-id]")) return false;
+    const media = [...document.querySelectorAll("video, audio")];
+    if (media.length === 0) return false;
+    const waiting = media.some((element) => element.readyState < 1 && !element.error && element.networkState !== 3);
+    if (waiting) return true;
+    const duration = Math.max(0, ...media.map((element) => element.duration).filter(Number.isFinite));
+    Object.defineProperty(hf, "duration", { configurable: true, enumerable: true, value: duration });
+    hf.seek = () => {};
+    return true;
+  };
+
   // The bridge: __player → __hf. A page that brings its own seek keeps it. -------------------------------------------
   let bridged = false;
+  const renderReady = () => !bridged || window.__renderReady === true;
   const bridge = () => {
     const hf = window.__hf || (window.__hf = {});
-    if (bridged || typeof hf.seek === "function") return;
+    if (bridged || typeof hf.seek === "function" || bridgeMedia(hf)) return;
     const player = window.__player;
     if (!player || typeof player.renderSeek !== "function" || typeof player.getDuration !== "function") return;
     bridged = true;
@@ -42,7 +67,12 @@
     Object.defineProperty(hf, "duration", {
       configurable: true,
       enumerable: true,
-      get: () => { const seconds = player.getDuration(); return seconds > 0 ? seconds : declaredDuration(); },
+      get: () => {
+        // Until then timelines may be empty, and what they say is not what they will.
+        if (window.__hfTimelinesBuilding || !renderReady()) return 0;
+        const seconds = player.getDuration();
+        return seconds > 0 ? seconds : declaredDuration();
+      },
     });
     hf.seek = (t) => player.renderSeek(t);
   };
@@ -66,6 +96,7 @@
   };
 
   const state = () => {
+    window.__hfFlushSync?.();
     bridge();
     const hf = window.__hf || {};
     return {
@@ -74,6 +105,8 @@
       can_seek: typeof hf.seek === "function",
       duration: typeof hf.seek === "function" ? Number(hf.duration) || 0 : 0,
       building: window.__hfTimelinesBuilding === true,
+      render_ready: renderReady(),
+      pending_builds: renderReady() ? [] : Object.keys(hf.buildReady || {}),
       has_composition: document.querySelector("[data-composition-id]") !== null,
       missing_timelines: missingTimelines(),
     };
@@ -100,6 +133,42 @@
     return done;
   };
 
+  // What style rules may show later: a class that a seek sets must not find its picture missing.
+  const ruleUrls = () => {
+    const urls = new Set();
+    const collect = (rules, base) => {
+      for (const rule of rules) {
+        if (rule.cssRules) {
+          try { collect(rule.cssRules, base); } catch { /* a sheet of another origin */ }
+        }
+        if (!rule.style) continue;
+        for (const property of ["background-image", "mask-image", "border-image-source", "list-style-image", "content"]) {
+          for (const url of backgroundUrls(rule.style.getPropertyValue(property))) {
+            try { urls.add(new URL(url, base).href); } catch { /* no URL */ }
+          }
+        }
+      }
+    };
+    for (const sheet of document.styleSheets) {
+      try { collect(sheet.cssRules, sheet.href || document.baseURI); } catch { /* a sheet of another origin */ }
+    }
+    return urls;
+  };
+
+  // Images that a seek inserted or gave another source; each is waited for once.
+  const settledImages = new WeakMap();
+  const loadImages = async () => {
+    const loading = [];
+    for (const image of document.images) {
+      const source = image.getAttribute("src") || image.srcset;
+      if (image.complete || !source || settledImages.get(image) === source) continue;
+      settledImages.set(image, source);
+      image.loading = "eager";
+      loading.push(image.decode().catch(() => {}));
+    }
+    if (loading.length) await Promise.race([Promise.all(loading), wait(10000)]);
+  };
+
   // Every media element gets an id that no other one has, in document order, so that it is the same on every worker.
   const nameMedia = () => {
     const taken = new Set();
@@ -117,8 +186,10 @@
   };
 
   // Fonts, images and style pictures: loaded, decoded, and named where they fail. `limit` milliseconds for each kind.
-  const settle = async (limit) => {
+  const settle = async (limit, videos) => {
+    timeMedia();
     nameMedia();
+    await serveVideos(videos);
     const report = { images_failed: [], fonts_failed: [], late: [] };
     const within = (promise, what) => Promise.race([promise, wait(limit).then(() => { report.late.push(what); })]);
     if (typeof window.__hfForceTimelineRebind === "function") window.__hfForceTimelineRebind();
@@ -131,7 +202,7 @@
       if (!image.complete || image.naturalWidth === 0) report.images_failed.push(image.getAttribute("src") || image.srcset);
     });
     await within(Promise.all(settled), "images");
-    const urls = new Set();
+    const urls = ruleUrls();
     for (const element of document.querySelectorAll("*")) {
       const style = getComputedStyle(element);
       for (const property of [style.backgroundImage, style.maskImage, style.borderImageSource, style.listStyleImage]) {
@@ -172,32 +243,138 @@
     const next = video.nextElementSibling;
     return next && next.classList.contains("__render_frame__") ? next : null;
   };
+  const makePicture = (video) => {
+    const image = document.createElement("img");
+    image.className = "__render_frame__";
+    image.id = `__render_frame_${window.__hfMediaId(video)}__`;
+    image.style.pointerEvents = "none";
+    image.style.position = "absolute";
+    image.style.visibility = "hidden";
+    image.decoding = "sync";
+    video.after(image);
+    return image;
+  };
   const hide = (video) => {
     video.style.setProperty("visibility", "hidden", "important");
     video.style.setProperty("pointer-events", "none", "important");
   };
-  const showVideos = async (pictures) => {
-    const shown = new Set();
+
+  // A video whose pictures come from the farm keeps its size by a poster and gives its file up: the browser need not decode it.
+  // To scripts it looks like one that is playing, and what they draw of it is the frame's picture.
+  const served = new Map();
+  const serveVideos = async (videos) => {
+    const posters = new Set();
+    for (const { id, width, height } of videos) {
+      const video = window.__hfMediaEl(id);
+      if (!(video instanceof HTMLVideoElement)) continue;
+      if (!video.hasAttribute("poster") && width > 0 && height > 0) {
+        video.poster = `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}"/>`)}`;
+        posters.add(video.poster);
+      }
+      video.pause();
+      for (const source of video.querySelectorAll("source")) source.remove();
+      video.removeAttribute("src");
+      video.load();
+      const says = (name, value) => Object.defineProperty(video, name, { configurable: true, get: () => value });
+      says("readyState", HTMLMediaElement.HAVE_ENOUGH_DATA);
+      says("videoWidth", width);
+      says("videoHeight", height);
+      served.set(video, { width, height, callbacks: new Map() });
+    }
+    for (const video of document.querySelectorAll("video[data-start]")) {
+      if (!pictureOf(video)) makePicture(video);
+    }
+    const decodePoster = async (poster) => {
+      const image = new Image();
+      image.src = poster;
+      await image.decode().catch(() => {});
+    };
+    await Promise.all([...posters].map(decodePoster));
+  };
+
+  let drawsVideos = false;
+  const shownPicture = (source) => {
+    if (!(source instanceof HTMLVideoElement) || !served.has(source)) return source;
+    drawsVideos = true;
+    const image = pictureOf(source);
+    return image && image.complete && image.naturalWidth > 0 ? image : source;
+  };
+  for (const context of [window.CanvasRenderingContext2D, window.OffscreenCanvasRenderingContext2D]) {
+    if (!context) continue;
+    const { drawImage, createPattern } = context.prototype;
+    context.prototype.drawImage = function (source, ...rest) { return drawImage.call(this, shownPicture(source), ...rest); };
+    context.prototype.createPattern = function (source, ...rest) { return createPattern.call(this, shownPicture(source), ...rest); };
+  }
+  for (const context of [window.WebGLRenderingContext, window.WebGL2RenderingContext]) {
+    for (const name of ["texImage2D", "texSubImage2D"]) {
+      const upload = context?.prototype[name];
+      if (!upload) continue;
+      context.prototype[name] = function (...parts) {
+        parts.push(shownPicture(parts.pop()));
+        return upload.apply(this, parts);
+      };
+    }
+  }
+  const { createImageBitmap } = window;
+  if (createImageBitmap) window.createImageBitmap = (source, ...rest) => createImageBitmap.call(window, shownPicture(source), ...rest);
+  const prototype = HTMLVideoElement.prototype;
+  const { requestVideoFrameCallback, cancelVideoFrameCallback } = prototype;
+  let nextCallback = 1;
+  prototype.requestVideoFrameCallback = function (callback) {
+    const own = served.get(this);
+    if (!own) return requestVideoFrameCallback.call(this, callback);
+    own.callbacks.set(nextCallback, callback);
+    return nextCallback++;
+  };
+  prototype.cancelVideoFrameCallback = function (id) {
+    if (!served.get(this)?.callbacks.delete(id)) cancelVideoFrameCallback.call(this, id);
+  };
+  const announce = (video) => {
+    const own = served.get(video);
+    if (!own || own.callbacks.size === 0) return;
+    const due = own.callbacks;
+    own.callbacks = new Map();
+    const now = clock.getTime();
+    const about = { presentationTime: now, expectedDisplayTime: now, width: own.width, height: own.height, mediaTime: video.currentTime, presentedFrames: 1 };
+    for (const callback of due.values()) {
+      try { callback.call(video, now, about); } catch (error) { clock.originalSetTimeout(() => { throw error; }, 0); }
+    }
+  };
+
+  // Gives every shown video its picture; answers what is loading, and which videos changed.
+  const loadPictures = (pictures) => {
     const loading = [];
+    const changed = [];
     for (const { id, src } of pictures) {
       const video = window.__hfMediaEl(id);
       if (!video) continue;
+      const image = pictureOf(video) || makePicture(video);
+      if (image.getAttribute("src") === src) continue;
+      image.src = src;
+      changed.push(video);
+      loading.push(image.decode().catch(() => { throw new Error(`the picture ${src} of video "${id}" did not load`); }));
+    }
+    return { loaded: Promise.all(loading), changed };
+  };
+
+  const setGradingVisibility = (video, visible) => window.__hf.colorGrading?.setSourceVisibility?.(video, visible);
+  const placePictures = (pictures) => {
+    const shown = new Set();
+    for (const { id } of pictures) {
+      const video = window.__hfMediaEl(id);
+      if (!video) continue;
       shown.add(video);
-      let image = pictureOf(video);
-      if (hiddenByAncestor(video)) {
-        if (image) image.style.setProperty("visibility", "hidden", "important");
+      const image = pictureOf(video) || makePicture(video);
+      const hidden = hiddenByAncestor(video);
+      setGradingVisibility(video, !hidden);
+      hide(video);
+      if (hidden) {
+        image.style.setProperty("visibility", "hidden", "important");
         continue;
       }
       const style = getComputedStyle(video);
       const opacity = video.hasAttribute("data-hf-color-grading-source-hidden") ? 1 : parseFloat(style.opacity);
       const box = video.getBoundingClientRect();
-      if (!image) {
-        image = document.createElement("img");
-        image.className = "__render_frame__";
-        image.id = `__render_frame_${id}__`;
-        image.style.pointerEvents = "none";
-        video.after(image);
-      }
       for (const property of copied) {
         const value = style.getPropertyValue(property);
         if (value) image.style.setProperty(property, value);
@@ -216,33 +393,31 @@
         opacity: String(Number.isNaN(opacity) ? 1 : opacity),
       });
       image.style.setProperty("visibility", "visible");
-      image.decoding = "sync";
-      if (image.getAttribute("src") !== src) {
-        image.src = src;
-        loading.push(image.decode().catch(() => { throw new Error(`the picture ${src} of video "${id}" did not load`); }));
-      }
-      hide(video);
     }
-    for (const video of document.querySelectorAll("video")) {
+    for (const video of document.querySelectorAll("video[data-start]")) {
       if (shown.has(video)) continue;
-      const image = pictureOf(video);
-      if (image) image.style.setProperty("visibility", "hidden", "important");
-      if (video.hasAttribute("data-start")) hide(video);
+      hide(video);
+      pictureOf(video)?.style.setProperty("visibility", "hidden", "important");
+      setGradingVisibility(video, false);
     }
-    await Promise.all(loading);
-    if (loading.length && window.__hf.colorGrading?.redraw) window.__hf.colorGrading.redraw();
   };
 
   // One frame, in the order of the composition contract ---------------------------------------------------------------
   const seek = async (t, pictures) => {
+    const { loaded, changed } = loadPictures(pictures);
+    // What a page draws of a video while it is sought is this frame's picture and not the last one's.
+    if (drawsVideos) await loaded;
     seekAll(t);
-    const changed = new Set();
+    const urls = new Set();
     for (const element of document.querySelectorAll('[style*="url("]')) {
-      backgroundUrls(element.getAttribute("style")).forEach((url) => { if (!decoded.has(url)) changed.add(url); });
+      backgroundUrls(element.getAttribute("style")).forEach((url) => { if (!decoded.has(url)) urls.add(url); });
     }
-    if (changed.size) await Promise.all([...changed].map(decode));
-    if (pictures.length || document.querySelector(".__render_frame__")) {
-      await showVideos(pictures);
+    if (urls.size) await Promise.all([...urls].map(decode));
+    await Promise.all([loaded, loadImages()]);
+    placePictures(pictures);
+    if (changed.length) {
+      window.__hf.colorGrading?.redraw?.();
+      changed.forEach(announce);
       if (typeof window.__hfReseekGpu === "function") window.__hfReseekGpu(t);
     }
     if (typeof window.__hfWaitForSeekCompletion === "function") await window.__hfWaitForSeekCompletion();
@@ -265,7 +440,47 @@
     const value = text === null ? NaN : Number(text);
     return Number.isFinite(value) ? value : null;
   };
+  // Videos without a start play while the root's timeline shows them: themselves, or the scene they are in.
+  const visibleWindows = (duration) => {
+    const windows = new Map();
+    const root = document.querySelector("[data-composition-id]");
+    const timeline = (window.__timelines || {})[root?.getAttribute("data-composition-id")];
+    const videos = [...document.querySelectorAll(`video[${autoStart}]`)];
+    if (!timeline || videos.length === 0 || !(duration > 0)) return windows;
+    const go = (t) => (typeof timeline.totalTime === "function" ? timeline.totalTime(t, true) : timeline.seek?.(t, true));
+    const sampled = videos.map((video) => ({ video, scene: video.closest(".scene") || video, first: null, last: null }));
+    const seen = (scene) => parseFloat(getComputedStyle(scene).opacity) > 0;
+    const step = 0.1;
+    for (let t = 0; t <= duration; t += step) {
+      go(t);
+      for (const sample of sampled) {
+        if (!seen(sample.scene)) continue;
+        sample.first ??= t;
+        sample.last = t;
+      }
+    }
+    // Between a hidden and a visible moment, to a sixtieth of a second.
+    const edge = (scene, hidden, visible) => {
+      while (Math.abs(visible - hidden) > 1 / 60) {
+        const middle = (hidden + visible) / 2;
+        go(middle);
+        if (seen(scene)) visible = middle;
+        else hidden = middle;
+      }
+      return visible;
+    };
+    for (const { video, scene, first, last } of sampled) {
+      if (first === null) continue;
+      const from = edge(scene, Math.max(0, first - step), first);
+      const to = edge(scene, Math.min(duration, last + step), last);
+      if (to > from) windows.set(video, [from, to]);
+    }
+    go(0);
+    return windows;
+  };
+
   const probe = () => {
+    const visible = visibleWindows(Number(window.__hf.duration) || 0);
     const media = [...document.querySelectorAll("video, audio")].map((element) => {
       const absolute = typeof window.__hfResolveMediaStartSeconds === "function" ? window.__hfResolveMediaStartSeconds(element) : null;
       const source = element.currentSrc || element.src || element.querySelector("source")?.src || "";
@@ -286,6 +501,7 @@
         muted: element.muted || element.hasAttribute("muted"),
         has_audio: element.getAttribute("data-has-audio"),
         looped: element.loop,
+        visible: visible.get(element) || null,
       };
     });
     return {

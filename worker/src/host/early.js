@@ -60,8 +60,10 @@
   Math.random = draw;
   if (window.crypto) {
     crypto.getRandomValues = (array) => {
-      const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
-      for (let i = 0; i < bytes.length; i++) bytes[i] = (draw() * 256) | 0;
+      const view = new DataView(array.buffer, array.byteOffset, array.byteLength);
+      let at = 0;
+      for (; at + 4 <= view.byteLength; at += 4) view.setUint32(at, (draw() * 4294967296) >>> 0, true);
+      for (; at < view.byteLength; at++) view.setUint8(at, (draw() * 256) | 0);
       return array;
     };
   }

@@ -37,6 +37,19 @@ pub struct OpenOptions {
     pub transparent: bool,
     /// What the page waits for.
     pub wanted: Wanted,
+    /// Videos whose pictures the farm decodes; the page gives their files up once it knows their sizes.
+    pub videos: Vec<ServedVideo>,
+}
+
+/// A video whose pictures the farm decodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServedVideo {
+    /// Render id of the element.
+    pub id: String,
+    /// Width of its pictures, for the layout of a page that does not set one.
+    pub width: u32,
+    /// Height of its pictures.
+    pub height: u32,
 }
 
 /// The picture of a video that a frame shows.
@@ -83,6 +96,9 @@ pub struct ProbedMedia {
     pub has_audio: Option<String>,
     /// Whether it loops.
     pub looped: bool,
+    /// Composition seconds from and to which a video without a start of its own is visible, where the timeline decides that.
+    #[serde(default)]
+    pub visible: Option<(f64, f64)>,
 }
 
 /// What the page says about itself.
@@ -122,7 +138,7 @@ impl<'a> PageHost<'a> {
         }
         page.navigate(&format!("{}/{}", server.origin(), encode_path(&options.entry))).await?;
         let mut host = Self { page, frame_rate: options.frame_rate, site, report: PageReport::default() };
-        host.report = host.wait_until_ready(&options.wanted).await?;
+        host.report = host.wait_until_ready(&options.wanted, &options.videos).await?;
         if options.transparent {
             host.page.evaluate::<()>(CLEAR_GROUND.to_owned()).await?;
         }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use serde::Deserialize;
+use serde_json::json;
 
-use super::PageHost;
+use super::{PageHost, ServedVideo};
 use crate::chrome::PageEvent;
 use crate::server::RequestProblem;
 
@@ -54,15 +55,27 @@ struct PageState {
     can_seek: bool,
     duration: f64,
     building: bool,
+    render_ready: bool,
+    pending_builds: Vec<String>,
     has_composition: bool,
     missing_timelines: Vec<String>,
 }
 
 impl PageHost<'_> {
-    pub(super) async fn wait_until_ready(&mut self, wanted: &Wanted) -> Result<PageReport, Failure> {
+    pub(super) async fn wait_until_ready(
+        &mut self,
+        wanted: &Wanted,
+        videos: &[ServedVideo],
+    ) -> Result<PageReport, Failure> {
         self.wait_for_seek().await?;
         let without_timeline = self.wait_for_timelines(wanted).await?;
-        let settle = format!("window.__hyperfarmHost.settle({SETTLE_WITHIN_MS})");
+        if let Some(effect) = self.broken_effect() {
+            return Err(Failure::new(
+                FailureCode::ScriptError,
+                format!("a visual effect of the page failed, so its frames would lack it: {effect}"),
+            ));
+        }
+        let settle = format!("window.__hyperfarmHost.settle({SETTLE_WITHIN_MS}, {})", json!(videos));
         let mut report: PageReport = self.page.evaluate(settle).await?;
         report.without_timeline = without_timeline;
         Ok(report)
@@ -97,10 +110,22 @@ impl PageHost<'_> {
                 return Err(failure);
             }
             if started.elapsed() > SEEKABLE_WITHIN {
-                return Err(self.named(
-                    FailureCode::PageNotReady,
-                    format!("the page did not finish loading within {} s", SEEKABLE_WITHIN.as_secs()),
-                ));
+                let seconds = SEEKABLE_WITHIN.as_secs();
+                let message = match state.filter(|state| state.document == "complete" && state.can_seek) {
+                    Some(state) if !state.pending_builds.is_empty() => format!(
+                        "window.__hf.buildReady was not resolved within {seconds} s for {}",
+                        quoted(&state.pending_builds)
+                    ),
+                    Some(state) if state.building => {
+                        format!("the page's timelines were still being built after {seconds} s")
+                    }
+                    Some(state) if !state.render_ready => format!(
+                        "the animations of the page were not loaded within {seconds} s (Lottie files, 3D models or frame sources \
+                         that the HyperFrames runtime waits for)"
+                    ),
+                    _ => format!("the page did not finish loading within {seconds} s"),
+                };
+                return Err(self.named(FailureCode::PageNotReady, message));
             }
             self.rest().await;
         }
@@ -123,7 +148,8 @@ impl PageHost<'_> {
                     .to_owned(),
             ));
         }
-        if state.can_seek && state.duration <= 0.0 && !state.building && waited > DURATION_WITHIN {
+        if state.can_seek && state.render_ready && state.duration <= 0.0 && !state.building && waited > DURATION_WITHIN
+        {
             return Some(
                 self.named(
                     FailureCode::DurationMissing,
@@ -160,6 +186,17 @@ impl PageHost<'_> {
             }
             self.rest().await;
         }
+    }
+
+    /// What the runtime says of an effect that it could not set up.
+    fn broken_effect(&self) -> Option<String> {
+        self.events().into_iter().find_map(|event| match event {
+            PageEvent::Console(text) => {
+                let (_, detail) = text.split_once("[HyperFrames] composition script error:")?;
+                detail.trim_start().starts_with("vfx:").then(|| detail.trim().to_owned())
+            }
+            PageEvent::Exception(_) => None,
+        })
     }
 
     /// The first script that threw, did not exist or was refused.

@@ -8,7 +8,8 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use hyperfarm_media::VideoSource;
+use hyperfarm_media::{VideoSource, VideoTimeline};
+use hyperfarm_proto::spec::Size;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
@@ -36,24 +37,78 @@ pub enum RequestProblem {
     Blocked(String),
 }
 
+/// A video whose pictures are served.
+struct Video {
+    timeline: VideoTimeline,
+    size: Size,
+    pictures: Arc<Mutex<Pictures>>,
+}
+
+/// Its decoder, and the last picture as a file.
+struct Pictures {
+    source: VideoSource,
+    last: Option<(u64, Bytes)>,
+}
+
+impl Pictures {
+    /// Picture `number` as a file.
+    fn file(&mut self, number: u64) -> Result<Bytes, String> {
+        if let Some((last, file)) = &self.last
+            && *last == number
+        {
+            return Ok(file.clone());
+        }
+        let alpha = self.source.has_alpha();
+        let picture = self.source.numbered(number).map_err(|error| error.to_string())?;
+        let file = Bytes::from(bmp::encode(&picture, alpha));
+        self.last = Some((number, file.clone()));
+        Ok(file)
+    }
+}
+
 /// Files by path, the farm's own scripts and fonts, and the pictures of videos.
 #[derive(Default)]
 pub struct Site {
     files: HashMap<String, SiteFile>,
-    videos: Vec<Arc<Mutex<VideoSource>>>,
+    videos: Vec<Video>,
     problems: Mutex<BTreeSet<RequestProblem>>,
 }
 
 impl Site {
     /// A site of these files, by path from the project's root, and these videos, by index.
     pub fn new(files: HashMap<String, SiteFile>, videos: Vec<VideoSource>) -> Self {
-        let videos = videos.into_iter().map(|video| Arc::new(Mutex::new(video))).collect();
+        let videos = videos
+            .into_iter()
+            .map(|source| Video {
+                timeline: source.timeline().clone(),
+                size: source.display_size(),
+                pictures: Arc::new(Mutex::new(Pictures { source, last: None })),
+            })
+            .collect();
         Self { files, videos, problems: Mutex::default() }
     }
 
-    /// URL path of the picture that video `index` shows at output frame `frame`.
-    pub fn picture_path(index: usize, frame: u64) -> String {
-        format!("{OWN_PREFIX}video/{index}/{frame}.bmp")
+    /// Size in which video `index` is displayed.
+    pub fn video_size(&self, index: usize) -> Option<Size> {
+        Some(self.videos.get(index)?.size)
+    }
+
+    /// URL path of the picture that video `index` shows at output frame `frame`: equal paths are equal pictures.
+    pub fn picture_path(&self, index: usize, frame: u64) -> Option<String> {
+        let number = self.videos.get(index)?.timeline.picture_at(frame);
+        Some(format!("{OWN_PREFIX}video/{index}/{number}.bmp"))
+    }
+
+    /// Begins to decode the picture that video `index` shows at output frame `frame`, so that it is there when it is asked for.
+    pub fn prepare(&self, index: usize, frame: u64) {
+        let Some(video) = self.videos.get(index) else { return };
+        let (pictures, number) = (video.pictures.clone(), video.timeline.picture_at(frame));
+        tokio::task::spawn_blocking(move || {
+            // A failure comes again, and is told, when the page asks.
+            if let Ok(mut pictures) = pictures.lock() {
+                let _ = pictures.file(number);
+            }
+        });
     }
 
     /// Requests that were not served, each once.
@@ -91,28 +146,23 @@ impl Site {
             return whole(asset.media_type, Bytes::from_static(asset.bytes));
         }
         let picture = path.strip_prefix("video/").and_then(|rest| {
-            let (index, frame) = rest.strip_suffix(".bmp")?.split_once('/')?;
-            Some((index.parse::<usize>().ok()?, frame.parse::<u64>().ok()?))
+            let (index, number) = rest.strip_suffix(".bmp")?.split_once('/')?;
+            Some((index.parse::<usize>().ok()?, number.parse::<u64>().ok()?))
         });
-        match picture.and_then(|(index, frame)| Some((self.videos.get(index)?.clone(), frame))) {
-            Some((video, frame)) => respond_picture(video, frame).await,
+        match picture.and_then(|(index, number)| Some((self.videos.get(index)?.pictures.clone(), number))) {
+            Some((pictures, number)) => respond_picture(pictures, number).await,
             None => plain(StatusCode::NOT_FOUND, "the farm has no such file"),
         }
     }
 }
 
-async fn respond_picture(video: Arc<Mutex<VideoSource>>, frame: u64) -> Response {
-    let decoded = tokio::task::spawn_blocking(move || {
-        let mut source = video.lock().map_err(|_| "the decoder broke".to_owned())?;
-        let alpha = source.has_alpha();
-        let picture = source.picture(frame).map_err(|error| error.to_string())?;
-        Ok::<_, String>(bmp::encode(&picture, alpha))
-    })
-    .await;
-    match decoded {
-        Ok(Ok(bytes)) => whole("image/bmp", Bytes::from(bytes)),
+async fn respond_picture(pictures: Arc<Mutex<Pictures>>, number: u64) -> Response {
+    let decoded =
+        tokio::task::spawn_blocking(move || pictures.lock().map_err(|_| "the decoder broke".to_owned())?.file(number));
+    match decoded.await {
+        Ok(Ok(bytes)) => whole("image/bmp", bytes),
         Ok(Err(error)) => {
-            tracing::warn!(%error, frame, "a video's picture cannot be decoded");
+            tracing::warn!(%error, number, "a video's picture cannot be decoded");
             plain(StatusCode::INTERNAL_SERVER_ERROR, "the picture cannot be decoded")
         }
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the decoder broke"),
