@@ -3,7 +3,8 @@
 use cssparser::{ParseError, Parser, Token};
 
 /// At-rules whose block holds rules that select elements.
-const GROUPS: &[&str] = &["media", "supports", "layer", "container", "scope", "starting-style", "document", "-moz-document"];
+const GROUPS: &[&str] =
+    &["media", "supports", "layer", "container", "scope", "starting-style", "document", "-moz-document"];
 
 /// Rewrites each `url()`; `None` leaves it alone.
 pub(super) fn rewrite_urls(css: &str, rewrite: &mut dyn FnMut(&str) -> Option<String>) -> String {
@@ -60,10 +61,7 @@ pub(super) fn escaped(value: &str) -> String {
 
 /// Whether a parser may descend after `token`.
 pub(super) fn opens_block(token: &Token<'_>) -> bool {
-    matches!(
-        token,
-        Token::Function(_) | Token::ParenthesisBlock | Token::SquareBracketBlock | Token::CurlyBracketBlock
-    )
+    matches!(token, Token::Function(_) | Token::ParenthesisBlock | Token::SquareBracketBlock | Token::CurlyBracketBlock)
 }
 
 /// Runs `inside` on the block that has just been opened and appends what closes it.

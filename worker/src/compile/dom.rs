@@ -23,12 +23,15 @@ pub(super) fn all_within<'a>(node: NodeRef<'a>, selector: &str) -> Vec<NodeRef<'
 
 fn collect<'a>(root: NodeRef<'a>, selector: &str, found: &mut Vec<NodeRef<'a>>) {
     found.extend(within(root, selector));
-    for template in within(root, "template") {
-        let content = template.element_ref().and_then(|element| element.template_contents);
-        if let Some(content) = content.and_then(|id| template.tree.get(&id)) {
-            collect(content, selector, found);
-        }
+    for content in within(root, "template").into_iter().filter_map(template_content) {
+        collect(content, selector, found);
     }
+}
+
+/// What a template holds: it is no child of the element.
+pub(super) fn template_content(template: NodeRef<'_>) -> Option<NodeRef<'_>> {
+    let content = template.element_ref().and_then(|element| element.template_contents);
+    content.and_then(|id| template.tree.get(&id))
 }
 
 /// The attribute's value.

@@ -26,7 +26,8 @@ mod tests {
 
     #[test]
     fn only_edited_pages_get_the_script() {
-        for (page, edited) in [("<p data-hf-studio-rotation=true>", true), ("<p data-hf-studio-rotation=false>", false)] {
+        for (page, edited) in [("<p data-hf-studio-rotation=true>", true), ("<p data-hf-studio-rotation=false>", false)]
+        {
             let document = Document::from(page);
             apply(&document);
             assert_eq!(document.html().contains("edits.js"), edited);

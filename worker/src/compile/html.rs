@@ -199,7 +199,8 @@ fn provide_gsap(document: &Document, texts: &BTreeMap<String, String>, warnings:
             let file = trimmed(*script, "src").map(|source| paths::file_of(&source)).unwrap_or_default();
             texts.get(&file).is_some_and(|text| uses_gsap(text))
         });
-    let bundled = inline.iter().any(|script| script.text().contains("window.gsap=") || script.text().contains("GreenSock"));
+    let bundled =
+        inline.iter().any(|script| script.text().contains("window.gsap=") || script.text().contains("GreenSock"));
     if uses && !loads && !bundled {
         warnings.push(Warning {
             code: "GSAP_PROVIDED".to_owned(),

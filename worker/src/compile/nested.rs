@@ -81,11 +81,11 @@ pub(super) fn inline<'a>(document: &'a Document, project: &Project<'_>, entry: &
         fill(project, job.host, &target, identity, &mut parts)?;
         let mut owners = job.owners;
         owners.push(target);
-        queue.extend(
-            all_within(job.host, "[data-composition-src]")
-                .into_iter()
-                .map(|host| Job { host, owners: owners.clone(), identity: None }),
-        );
+        queue.extend(all_within(job.host, "[data-composition-src]").into_iter().map(|host| Job {
+            host,
+            owners: owners.clone(),
+            identity: None,
+        }));
     }
     for host in &hosts {
         size_host(*host);
@@ -106,9 +106,8 @@ fn is_placeholder(source: &str) -> bool {
 /// The file that the host's source names: from the project's root, or beside the file that names it.
 fn locate(project: &Project<'_>, source: &str, owners: &[String]) -> Result<String, Failure> {
     let owner = owners.last().map(String::as_str).unwrap_or_default();
-    let failure = |rest: String| {
-        Err(missing(format!("{owner} names the composition {source} (data-composition-src), {rest}")))
-    };
+    let failure =
+        |rest: String| Err(missing(format!("{owner} names the composition {source} (data-composition-src), {rest}")));
     if paths::is_remote(source) {
         return failure("which is not in the project; put the file into the project and name its path".to_owned());
     }
@@ -262,4 +261,94 @@ pub(super) fn emit_styles(document: &Document, styles: &[Style]) {
 
 pub(super) fn missing(message: String) -> Failure {
     Failure::new(FailureCode::CompositionNotFound, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Cache;
+    use crate::compile::ProjectFile;
+    use hyperfarm_proto::id::ContentHash;
+
+    fn inlined(entry: &str, files: &[(&str, &str)]) -> Result<(String, Vec<String>, Vec<String>), Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let mut project = Project { files: BTreeMap::new(), cache: &cache };
+        for (path, text) in files {
+            let hash = ContentHash::of(text.as_bytes());
+            cache.insert(&hash, text.as_bytes()).unwrap();
+            project.files.insert((*path).to_owned(), ProjectFile { hash, bytes: text.len() as u64 });
+        }
+        let document = Document::from(entry);
+        let parts = inline(&document, &project, "index.html")?;
+        let scripts = parts.scripts.iter().map(|script| match script {
+            Script::File { src, .. } => src.clone(),
+            Script::Inline(text) | Script::Module(text) => text.clone(),
+        });
+        let styles = parts.styles.iter().map(|style| style.css.clone());
+        Ok((document.html().to_string(), styles.collect(), scripts.collect()))
+    }
+
+    const CARD: &str = "<template><div id=card class=c data-composition-id=card data-width=100 data-height=50 data-duration=3>\
+         <style>#card .t{color:red}</style><link rel=stylesheet href=own.css><img src=a.png>\
+         <div data-composition-id=dot data-composition-src=\"scenes/dot.html\" data-start=1></div></div>\
+         <script src=lib.js></script><script>run()</script></template>";
+    const DOT: &str = "<html><head><style>body{margin:0}.t{color:blue}</style></head>\
+         <body><p data-composition-id=dot>x</p></body></html>";
+
+    #[test]
+    fn files_are_put_into_their_hosts_to_any_depth() {
+        let entry = "<div data-composition-id=main>\
+             <div id=a data-composition-id=card data-composition-src=\"scenes/card.html\"></div>\
+             <div id=b data-composition-id=card data-composition-src=\"./scenes/card.html\" style=\"height:9px\"></div></div>";
+        let files = [
+            ("scenes/card.html", CARD),
+            ("scenes/dot.html", DOT),
+            ("scenes/a.png", ""),
+            ("scenes/lib.js", ""),
+            ("own.css", ""),
+        ];
+        let (html, styles, scripts) = inlined(entry, &files).unwrap();
+        assert!(!html.contains("data-composition-src"), "{html}");
+        for id in ["card__hf1", "card__hf2", "dot__hf1", "dot__hf2"] {
+            assert!(html.contains(&format!("data-composition-id=\"{id}\"")), "{id}: {html}");
+        }
+        assert!(html.contains("style=\"width:100px;height:50px\""), "{html}");
+        assert!(html.contains("style=\"height:9px;width:100px\""), "{html}");
+        assert!(html.contains("data-hf-authored-id=\"card\" data-hf-inner-root=\"true\""), "{html}");
+        assert!(html.contains("src=\"scenes/a.png\"") && !html.contains("<style") && !html.contains("run()"), "{html}");
+        assert_eq!(styles[1], "[data-composition-id=\"card__hf2\"] [data-hf-authored-id=\"card\"] .t{color:red}");
+        assert!(styles[2].ends_with("[data-composition-id=\"dot__hf1\"] .t{color:blue}"), "{styles:?}");
+        assert!(styles[2].starts_with("[data-composition-id=\"dot__hf1\"]:not("), "{styles:?}");
+        assert_eq!(scripts[0], "scenes/lib.js");
+        assert!(scripts[1].contains("run()") && scripts[1].contains("\"runtime\":\"card__hf1\""), "{}", scripts[1]);
+        let again = inlined(entry, &files).unwrap();
+        assert_eq!((html, styles, scripts), again);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_mounted_is_named() {
+        let host = |source: &str| format!("<div data-composition-id=m><p data-composition-src=\"{source}\"></p></div>");
+        let nested = host("b.html");
+        let back = host("a.html");
+        let files = [
+            ("a.html", nested.as_str()),
+            ("b.html", back.as_str()),
+            ("empty.html", " "),
+            ("plain.html", "<p>no composition</p>"),
+        ];
+        for (source, named) in [
+            ("lost.html", "no such file"),
+            ("empty.html", "empty.html is empty"),
+            ("plain.html", "no element with data-composition-id"),
+            ("https://e.org/x.html", "not in the project"),
+            ("a.html", "index.html → a.html → b.html"),
+        ] {
+            let failure = inlined(&host(source), &files).unwrap_err();
+            assert_eq!(failure.code, FailureCode::CompositionNotFound);
+            assert!(failure.message.contains(named), "{failure}");
+        }
+        let (html, ..) = inlined(&host("__SCENE_FILE__"), &files).unwrap();
+        assert!(html.contains("__SCENE_FILE__"));
+    }
 }

@@ -129,7 +129,8 @@ pub(super) fn emit(document: &Document, parts: &Parts<'_>) {
 
 /// A file that several mounts name is loaded once.
 fn ensure_file(document: &Document, body: NodeRef<'_>, src: &str, module: bool) {
-    let there = within(document.root(), "script[src]").into_iter().any(|script| trimmed(script, "src").as_deref() == Some(src));
+    let there =
+        within(document.root(), "script[src]").into_iter().any(|script| trimmed(script, "src").as_deref() == Some(src));
     if there {
         return;
     }
@@ -147,9 +148,8 @@ fn merge_import_maps(document: &Document, maps: &[Value]) {
         return;
     }
     let own = within(document.root(), "script[type=\"importmap\"]").into_iter().next();
-    let mut page = own
-        .and_then(|script| serde_json::from_str::<Value>(&script.text()).ok())
-        .unwrap_or_else(|| json!({}));
+    let mut page =
+        own.and_then(|script| serde_json::from_str::<Value>(&script.text()).ok()).unwrap_or_else(|| json!({}));
     for map in maps {
         merge_missing(&mut page, map);
     }
@@ -173,7 +173,8 @@ fn merge_missing(into: &mut Value, from: &Value) {
 /// Adds linked style sheets of nested compositions, each once.
 pub(super) fn emit_links(document: &Document, links: &[String]) {
     let Some(head) = head(document) else { return };
-    let mut seen: Vec<String> = within(document.root(), "link[href]").into_iter().map(|link| link.html().to_string()).collect();
+    let mut seen: Vec<String> =
+        within(document.root(), "link[href]").into_iter().map(|link| link.html().to_string()).collect();
     for link in links {
         if !seen.contains(link) {
             head.append_html(link.as_str());

@@ -175,10 +175,8 @@ fn piece(input: &mut Parser<'_>, start: cssparser::SourcePosition, token: &Token
 /// Name and value of `[name="value"]`, where the value is quoted and compared with `=`, `^=`, `$=` or `*=`.
 fn attribute<'t>(tokens: &'t [Token<'_>]) -> Option<(&'t str, &'t str)> {
     let [Token::Ident(name), operator, Token::QuotedString(value)] = tokens else { return None };
-    let compares = matches!(
-        operator,
-        Token::Delim('=') | Token::PrefixMatch | Token::SuffixMatch | Token::SubstringMatch
-    );
+    let compares =
+        matches!(operator, Token::Delim('=') | Token::PrefixMatch | Token::SuffixMatch | Token::SubstringMatch);
     compares.then_some((name.as_ref(), value.as_ref()))
 }
 

@@ -30,9 +30,8 @@ pub(super) fn separate(document: &Document, mounts: &[Mount<'_>], styles: &mut [
         let keeper = elements.iter().find(|element| !scope_of.contains_key(&element.id)).or(elements.first());
         for element in elements.iter().filter(|element| keeper.is_none_or(|keeper| keeper.id != element.id)) {
             let Some(index) = scope_of.get(&element.id).copied() else { continue };
-            let name = renames[index]
-                .entry(id.clone())
-                .or_insert_with(|| fresh(&mounts[index].namespace, id, &mut taken));
+            let name =
+                renames[index].entry(id.clone()).or_insert_with(|| fresh(&mounts[index].namespace, id, &mut taken));
             element.set_attr(AUTHORED_ID, id);
             element.set_attr("id", name);
         }
@@ -47,8 +46,7 @@ pub(super) fn separate(document: &Document, mounts: &[Mount<'_>], styles: &mut [
 
 /// Elements of the mount, those of mounts inside it left out.
 fn own_elements<'a>(mount: &Mount<'a>, mounts: &[Mount<'a>]) -> Vec<NodeRef<'a>> {
-    let inner: BTreeSet<NodeId> =
-        mounts.iter().map(|other| other.host.id).filter(|id| *id != mount.host.id).collect();
+    let inner: BTreeSet<NodeId> = mounts.iter().map(|other| other.host.id).filter(|id| *id != mount.host.id).collect();
     within(mount.host, "*")
         .into_iter()
         .filter(|element| {
@@ -84,8 +82,9 @@ fn referenced<'a>(elements: &[NodeRef<'a>], sheets: &[Style]) -> Vec<NodeRef<'a>
             None
         });
     }
-    let in_svg =
-        |element: &NodeRef<'_>| element.has_name("svg") || element.ancestors_it(None).any(|parent| parent.has_name("svg"));
+    let in_svg = |element: &NodeRef<'_>| {
+        element.has_name("svg") || element.ancestors_it(None).any(|parent| parent.has_name("svg"))
+    };
     elements
         .iter()
         .copied()

@@ -168,3 +168,49 @@ impl Sources<'_, '_> {
             .as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Cache;
+
+    fn completed(page: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let project = Project { files: BTreeMap::new(), cache: &cache };
+        let document = Document::from(page);
+        complete(&document, &project, &BTreeMap::new(), &Map::new(), &mut Vec::new());
+        super::super::dom::body(&document).unwrap().inner_html().to_string()
+    }
+
+    #[test]
+    fn media_get_ids_starts_and_ends() {
+        let html = completed(
+            "<video src=a.mp4 muted crossorigin preload=none></video><video id=v data-start=1.5 data-duration=2></video>",
+        );
+        assert!(
+            html.contains("id=\"hf-video-0\" data-start=\"0\" data-hf-auto-start=\"\" data-has-audio=\"false\""),
+            "{html}"
+        );
+        assert!(!html.contains("crossorigin") && !html.contains("preload"), "{html}");
+        assert!(html.contains("data-has-audio=\"true\" data-end=\"3.5\" data-hf-render-id=\"v\""), "{html}");
+        let html = completed(
+            "<audio id=s data-start=1 data-end=4></audio><template><audio id=s data-start=2></audio></template>",
+        );
+        assert!(html.contains("data-duration=\"3\" data-hf-render-id=\"s\""), "{html}");
+        assert!(html.contains("data-start=\"2\" data-hf-render-id=\"s__hf2\""), "{html}");
+    }
+
+    #[test]
+    fn natural_lengths_follow_offset_and_rate() {
+        let info = MediaInfo { duration: Some(10.0), video: None, audio: None, container: String::new() };
+        let length = |attributes: &str| {
+            let document = Document::from(format!("<audio {attributes}></audio>"));
+            natural(all(&document, "audio")[0], &info)
+        };
+        assert_eq!(length(""), Some(10.0));
+        assert_eq!(length("data-media-start=4 data-playback-rate=2"), Some(3.0));
+        assert_eq!(length("data-media-start=11"), None);
+        assert_eq!(length("data-automation='{\"lanes\":[{\"target\":\"rate\"}]}'"), None);
+    }
+}

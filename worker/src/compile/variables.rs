@@ -49,7 +49,8 @@ pub(super) fn warn_of_broken(document: &Document, file: &str, warnings: &mut Vec
         for element in all(document, &format!("[{name}]")) {
             let text = attr(element, name).unwrap_or_default();
             let parsed = serde_json::from_str::<Value>(&text);
-            let fits = parsed.as_ref().is_ok_and(|value| if name == VALUES { value.is_object() } else { value.is_array() });
+            let fits =
+                parsed.as_ref().is_ok_and(|value| if name == VALUES { value.is_object() } else { value.is_array() });
             if !fits {
                 let problem = parsed.err().map(|error| format!(": {error}")).unwrap_or_default();
                 warnings.push(Warning {
@@ -89,7 +90,10 @@ pub(super) fn check(
                 format!("{composition} declares no variable `{name}` in data-composition-variables"),
             )),
             Some(variable) => mistyped(variable, value).map(|expected| {
-                ("VARIABLE_MISTYPED", format!("variable `{name}` of {composition} should be {expected}, and {value} was given"))
+                (
+                    "VARIABLE_MISTYPED",
+                    format!("variable `{name}` of {composition} should be {expected}, and {value} was given"),
+                )
             }),
         };
         match problem {
@@ -109,7 +113,9 @@ fn mistyped(variable: &Declared, value: &Value) -> Option<String> {
         "color" => (value.as_str().is_some_and(is_color), "a CSS colour such as \"#1e90ff\""),
         "number" => (value.is_number(), "a number"),
         "boolean" => (value.is_boolean(), "a boolean"),
-        "font" => (value.is_string() || text_in("name") && text_in("source"), "a font: a string, or {\"name\", \"source\"}"),
+        "font" => {
+            (value.is_string() || text_in("name") && text_in("source"), "a font: a string, or {\"name\", \"source\"}")
+        }
         "image" => (value.is_string() || text_in("url"), "an image: a string, or {\"url\"}"),
         "enum" => {
             let allowed = |option: &Value| option == value || option.get("value") == Some(value);
@@ -127,7 +133,19 @@ fn mistyped(variable: &Declared, value: &Value) -> Option<String> {
 /// Whether the text has the form of a colour. Functions are left to the browser.
 fn is_color(text: &str) -> bool {
     const FUNCTIONS: &[&str] = &[
-        "rgb", "rgba", "hsl", "hsla", "hwb", "lab", "lch", "oklab", "oklch", "color", "color-mix", "light-dark", "var",
+        "rgb",
+        "rgba",
+        "hsl",
+        "hsla",
+        "hwb",
+        "lab",
+        "lch",
+        "oklab",
+        "oklch",
+        "color",
+        "color-mix",
+        "light-dark",
+        "var",
     ];
     let text = text.trim();
     if let Some(digits) = text.strip_prefix('#') {
@@ -154,7 +172,9 @@ pub(super) fn emit_styles(
     for (id, values) in mounts {
         let mut shown: Map<String, Value> =
             values.iter().filter(|(id, _)| !authored(id)).map(|(id, value)| (id.clone(), value.clone())).collect();
-        shown.extend(overrides.iter().filter(|(id, _)| values.contains_key(*id)).map(|(id, value)| (id.clone(), value.clone())));
+        shown.extend(
+            overrides.iter().filter(|(id, _)| values.contains_key(*id)).map(|(id, value)| (id.clone(), value.clone())),
+        );
         rules.extend(rule(&selector::of_composition(id), &shown));
     }
     let layer = |declared: &Map<String, Value>, given: &Map<String, Value>| {
@@ -219,7 +239,9 @@ fn rule(selector: &str, values: &Map<String, Value>) -> Option<String> {
         .filter_map(|(id, value)| {
             let text = match value {
                 Value::String(text) if !text.is_empty() => text.clone(),
-                Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string()),
+                Value::Number(number) => {
+                    number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string())
+                }
                 _ => return None,
             };
             // Nothing that could end the declaration or the style element.
@@ -233,10 +255,7 @@ fn rule(selector: &str, values: &Map<String, Value>) -> Option<String> {
 /// The custom property of a variable: `Brand Color` is `--brand-color`.
 fn property(id: &str) -> String {
     let words = id.to_lowercase();
-    let words: Vec<&str> = words
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .collect();
+    let words: Vec<&str> = words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
     if words.is_empty() { "--node".to_owned() } else { format!("--{}", words.join("-")) }
 }
 
@@ -302,8 +321,10 @@ mod tests {
 
     #[test]
     fn values_are_readable_by_style_sheets() {
-        let document = Document::from(PAGE.replace("<body>", "<head><style>:root{--title: authored}</style></head><body>"));
-        let mount = Map::from_iter([("Brand Color".to_owned(), Value::from("red;}")), ("n".to_owned(), Value::from(2.0))]);
+        let document =
+            Document::from(PAGE.replace("<body>", "<head><style>:root{--title: authored}</style></head><body>"));
+        let mount =
+            Map::from_iter([("Brand Color".to_owned(), Value::from("red;}")), ("n".to_owned(), Value::from(2.0))]);
         let mounts = BTreeMap::from([("card".to_owned(), mount)]);
         let overrides = Map::from_iter([("n".to_owned(), Value::from(7)), ("ink".to_owned(), Value::from("blue"))]);
         emit_styles(&document, &mounts, &overrides);
