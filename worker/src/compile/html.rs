@@ -30,16 +30,17 @@ pub(super) struct Root {
     pub(super) fps: Option<FrameRate>,
 }
 
-/// The entry page as a whole document.
-pub(super) fn parse(page: &str) -> Document {
-    let begins = page.trim_start().get(..14).unwrap_or(page.trim_start()).to_ascii_lowercase();
-    if begins.starts_with("<!doctype html") || begins.starts_with("<html") {
-        return Document::from(page);
+/// A composition that is no whole document, in the document that HyperFrames puts around it.
+pub(super) fn whole(page: String) -> String {
+    let begins: String = page.trim_start().chars().take(14).collect::<String>().to_ascii_lowercase();
+    let is_whole = begins.starts_with("<!doctype html") || begins.starts_with("<html");
+    if is_whole || all(&Document::from(page.as_str()), "[data-composition-id]").is_empty() {
+        return page;
     }
-    Document::from(format!(
+    format!(
         "<!DOCTYPE html><html><head><meta charset=\"UTF-8\"><style>{FRAGMENT_RULE}</style></head>\
          <body style=\"margin:0;overflow:hidden\">\n{page}\n</body></html>"
-    ))
+    )
 }
 
 /// Reads and checks the root's attributes.
@@ -241,7 +242,7 @@ mod tests {
     fn compile(page: &str) -> (Page, Vec<Warning>) {
         let mut warnings = Vec::new();
         let texts = BTreeMap::from([("index.html".to_owned(), page.to_owned())]);
-        let document = parse(page);
+        let document = Document::from(whole(page.to_owned()));
         let size = root(&document).unwrap().size;
         (Page { html: finish(&document, &texts, &mut warnings), size }, warnings)
     }
@@ -285,7 +286,7 @@ mod tests {
 
     #[test]
     fn sizes_and_rates_that_make_no_sense_are_named() {
-        let bad = |page: &str| root(&parse(page)).unwrap_err();
+        let bad = |page: &str| root(&Document::from(page)).unwrap_err();
         let failure = bad("<div data-composition-id=m data-width=wide data-height=9>");
         assert!(failure.message.contains("data-width") && failure.message.contains("wide"), "{failure}");
         let failure = bad("<div data-composition-id=m data-fps=1000>");
