@@ -18,6 +18,12 @@ pub(crate) const EARLY_SCRIPT: &str = include_str!("host/early.js");
 /// The host's side of the page.
 pub(crate) const DRIVER_SCRIPT: &str = include_str!("host/driver.js");
 
+/// The world of a nested composition's scripts.
+const SCOPE_SCRIPT: &str = include_str!("host/scope.js");
+
+/// Edits of positions, applied after each seek.
+const EDITS_SCRIPT: &str = include_str!("host/edits.js");
+
 /// One embedded font file.
 pub(crate) struct FontFace {
     pub(crate) family: &'static str,
@@ -50,6 +56,8 @@ pub(crate) fn own(path: &str) -> Option<Asset> {
     match path {
         "runtime.js" => Some(Asset { media_type: SCRIPT, bytes: RUNTIME.as_bytes() }),
         "gsap.js" => Some(Asset { media_type: SCRIPT, bytes: generated::GSAP.as_bytes() }),
+        "scope.js" => Some(Asset { media_type: SCRIPT, bytes: SCOPE_SCRIPT.as_bytes() }),
+        "edits.js" => Some(Asset { media_type: SCRIPT, bytes: EDITS_SCRIPT.as_bytes() }),
         _ => {
             let file = path.strip_prefix("fonts/")?;
             let face = FONTS.iter().find(|face| face.file == file)?;

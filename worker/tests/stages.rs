@@ -176,6 +176,105 @@ async fn a_chunk_has_the_frames_of_the_walk() {
     farm.stop().await;
 }
 
+const CARD: &str = r##"<html data-composition-variables='[{"id":"label","type":"string","default":"none"},
+    {"id":"ink","type":"color","default":"#0000ff"}]'><head><style>
+    :root{background:#fff} #card{position:absolute;overflow:hidden} .box{background:var(--ink);width:40px;height:40px}
+    @media (min-width:1px){.label{font:20px Inter;margin:0}}
+    </style></head><body><div id="card" data-composition-id="card" data-width="90" data-height="120">
+    <div class="box"></div><p class="label"></p><audio src="../voice.m4a" data-start="0.2"></audio>
+    <div data-composition-id="dot" data-composition-src="scenes/dot.html" data-start="0.5" data-duration="5"></div></div>
+    <script>
+    document.querySelector("#card .label").textContent = window.__hyperframes.getVariables().label;
+    const tl = gsap.timeline({ paused: true });
+    tl.set(".box", { width: 60 }, 0.5);
+    window.__timelines["card"] = tl;
+    </script></body></html>"##;
+
+const DOT: &str = r##"<template><div id="dot" data-composition-id="dot" data-width="20" data-height="20">
+    <style>.box{background:#80f;width:20px;height:10px}</style><div class="box"></div>
+    <script>{ const tl = gsap.timeline({ paused: true }); tl.set("#dot .box", { height: 20 }, 0.5); window.__timelines.dot = tl; }</script>
+    </div></template>"##;
+
+/// A file mounted three times with another one inside, and the page that somebody would have written without them.
+#[tokio::test(flavor = "multi_thread")]
+async fn nested_compositions_look_and_sound_like_one_page() {
+    let page = |body: &str, script: &str| {
+        format!(
+            "<!doctype html><html><head><script src=lib/gsap.min.js></script><style>html,body{{margin:0}}\
+             #m{{position:relative;width:320px;height:180px;background:#234}}.at{{position:absolute;top:20px}}</style></head>\
+             <body><div id=m data-composition-id=main data-start=0 data-width=320 data-height=180 data-duration=2>{body}</div>\
+             <script>window.__timelines = window.__timelines || {{}}; const main = gsap.timeline({{ paused: true }});\
+             main.to({{}}, {{ duration: 2 }}); {script} window.__timelines.main = main;</script></body></html>"
+        )
+    };
+    let mounts =
+        [(5, 0.0, 2.0, "one", "#ff0000"), (110, 0.5, 1.0, "two", "#00c000"), (215, 1.0, 1.0, "none", "#0000ff")];
+    let (mut hosts, mut flat, mut script) = (String::new(), String::new(), String::new());
+    for (index, (left, start, length, label, ink)) in mounts.iter().enumerate() {
+        let time = format!("data-start={start} data-duration={length} data-track-index={index}");
+        let values = format!("data-variable-values='{{\"label\":\"{label}\",\"ink\":\"{ink}\"}}'");
+        let values = if *label == "none" { String::new() } else { values };
+        hosts.push_str(&format!(
+            "<div class=at style=\"left:{left}px\" data-composition-id=card data-composition-src=scenes/card.html {time} {values}></div>"
+        ));
+        let dot = format!("data-start={} data-duration={}", start + 0.5, length - 0.5);
+        flat.push_str(&format!(
+            "<div class=\"at clip\" style=\"left:{left}px;width:90px;height:120px;background:#fff;overflow:hidden\" {time}>\
+             <div id=a{index} style=\"width:40px;height:40px;background:{ink}\"></div>\
+             <p style=\"font:20px Inter;margin:0\">{label}</p>\
+             <div class=clip {dot}><div id=b{index} style=\"width:20px;height:10px;background:#80f\"></div></div></div>"
+        ));
+        script.push_str(&format!(
+            "main.set('#a{index}', {{ width: 60 }}, {}); main.set('#b{index}', {{ height: 20 }}, {});",
+            start + 0.5,
+            start + 1.0
+        ));
+    }
+    let gsap = std::fs::read_to_string(example("product-launch/lib/gsap.min.js")).unwrap();
+    let voice = std::fs::read(example("video-duck/media/voice-a.m4a")).unwrap();
+    let bundle = |html: &str| {
+        let mut writer = zip::ZipWriter::new(std::io::Cursor::default());
+        let files: [(&str, &[u8]); 5] = [
+            ("index.html", html.as_bytes()),
+            ("lib/gsap.min.js", gsap.as_bytes()),
+            ("scenes/card.html", CARD.as_bytes()),
+            ("scenes/dot.html", DOT.as_bytes()),
+            ("voice.m4a", &voice),
+        ];
+        for (name, bytes) in files {
+            writer.start_file(name, SimpleFileOptions::default()).unwrap();
+            writer.write_all(bytes).unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    };
+    let farm = Farm::start(1).await;
+    let spec = || RenderSpec { fps: Some("10".parse().unwrap()), ..RenderSpec::default() };
+    let mut hashes = Vec::new();
+    for (id, html) in [("nested", page(&hosts, "")), ("flat", page(&flat, &script))] {
+        let render = farm.submit(id, bundle(&html), spec()).await;
+        let draft = farm.draft(&render).await;
+        assert!(draft.warnings.is_empty(), "{id}: {:?}", draft.warnings);
+        if id == "nested" {
+            let mut sounds: Vec<(f64, f64)> =
+                draft.content.audio.iter().map(|item| (item.timing.start, item.timing.end)).collect();
+            sounds.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let starts: Vec<f64> = sounds.iter().map(|(start, _)| (start * 10.0).round() / 10.0).collect();
+            assert_eq!(starts, [0.2, 0.7, 1.2], "{sounds:?}");
+            assert!((sounds[1].1 - 1.5).abs() < 1e-6, "a sound ends with the composition around it: {sounds:?}");
+            let ids: std::collections::BTreeSet<&str> =
+                draft.content.audio.iter().map(|item| item.id.as_str()).collect();
+            assert_eq!(ids.len(), 3);
+        }
+        farm.shard(draft, ranges(&[0, 20])).await;
+        hashes.push(farm.chunk(&render, 0).await.frame_hashes);
+    }
+    let different: Vec<usize> = (0..20).filter(|frame| hashes[0][*frame] != hashes[1][*frame]).collect();
+    assert!(different.is_empty(), "frames {different:?} differ");
+    let distinct: std::collections::HashSet<String> = hashes[0].iter().map(|hash| hash.to_string()).collect();
+    assert_eq!(distinct.len(), 4, "mounts begin, change and end at half seconds");
+    farm.stop().await;
+}
+
 /// The message of the failure that a plan of `bundle` ends with.
 async fn refused(farm: &Farm, id: &str, bundle: Vec<u8>, spec: RenderSpec) -> (FailureCode, String) {
     let render = farm.submit(id, bundle, spec).await;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use dom_query::{Document, Selection};
+use dom_query::{Document, NodeRef, Selection};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::Size;
 
-use super::fonts;
+use super::dom::{all, attr, trimmed};
+use super::{css, fonts, paths, scripts};
 use crate::assets::GSAP_VERSION;
 use crate::server::OWN_PREFIX;
 
@@ -18,47 +19,103 @@ const TEXT_RULE: &str = "html,body,*{text-rendering:geometricPrecision}";
 /// `will-change: transform` keeps a raster scale for longer than a frame, so a chunk would differ from the walk from frame 0.
 const RASTER_RULE: &str = "*{will-change:auto !important}";
 
-/// A compiled entry page.
+/// What HyperFrames puts around an entry that is no whole document.
+const FRAGMENT_RULE: &str = "*{margin:0;padding:0;box-sizing:border-box;text-rendering:geometricPrecision}\
+    body{overflow:hidden;background:#000;font-family:\"Inter\",sans-serif}";
+
+/// What the root of the entry page says.
 #[derive(Debug)]
-pub(super) struct CompiledPage {
-    pub(super) html: String,
+pub(super) struct Root {
     pub(super) size: Option<Size>,
     pub(super) fps: Option<FrameRate>,
-    pub(super) declared_variables: Option<String>,
 }
 
-/// Compiles `page`; `texts` are all text files of the project, by path.
-pub(super) fn compile_page(
-    page: &str,
-    texts: &BTreeMap<String, String>,
-    warnings: &mut Vec<Warning>,
-) -> Result<CompiledPage, Failure> {
-    let document = Document::from(page);
-    let root = document.select("[data-composition-id]").first();
-    let size = authored_size(&root)?;
-    let fps = authored_fps(&root)?;
-    check_duration(&root)?;
-    let declared = document.select("[data-composition-variables]").first().attr("data-composition-variables");
+/// A composition that is no whole document, in the document that HyperFrames puts around it.
+pub(super) fn whole(page: String) -> String {
+    let begins: String = page.trim_start().chars().take(14).collect::<String>().to_ascii_lowercase();
+    let is_whole = begins.starts_with("<!doctype html") || begins.starts_with("<html");
+    if is_whole || all(&Document::from(page.as_str()), "[data-composition-id]").is_empty() {
+        return page;
+    }
+    format!(
+        "<!DOCTYPE html><html><head><meta charset=\"UTF-8\"><style>{FRAGMENT_RULE}</style></head>\
+         <body style=\"margin:0;overflow:hidden\">\n{page}\n</body></html>"
+    )
+}
 
-    remove_embedded_runtime(&document);
+/// Reads and checks the root's attributes.
+pub(super) fn root(document: &Document) -> Result<Root, Failure> {
+    let root = document.select("[data-composition-id]").first();
+    let (size, fps) = (authored_size(&root)?, authored_fps(&root)?);
+    check_duration(&root)?;
+    Ok(Root { size, fps })
+}
+
+/// The assets of an entry page below the root, with paths from the root: that is where the compiled page stands.
+pub(super) fn rebase(document: &Document, entry: &str, exists: &dyn Fn(&str) -> bool) {
+    if !entry.contains('/') {
+        return;
+    }
+    for element in all(document, "[src], [href]") {
+        for name in ["src", "href"] {
+            if let Some(rebased) = trimmed(element, name).and_then(|url| paths::rebase(entry, &url, exists)) {
+                element.set_attr(name, &rebased);
+            }
+        }
+    }
+    let rewrite = |text: &str| css::rewrite_urls(text, &mut |url| paths::rebase(entry, url, exists));
+    for element in all(document, "[style*=\"url(\"]") {
+        let style = attr(element, "style").unwrap_or_default();
+        element.set_attr("style", &rewrite(&style));
+    }
+    for style in all(document, "style") {
+        style.set_text(rewrite(&style.text()));
+    }
+}
+
+/// Neighbouring style elements of the head become one, their imports first, as in HyperFrames' own renders.
+pub(super) fn join_styles(document: &Document) {
+    let mut last: Option<(String, NodeRef<'_>)> = None;
+    for style in all(document, "head style") {
+        let kind = attr(style, "type").unwrap_or_default();
+        if !kind.is_empty() && !kind.eq_ignore_ascii_case("text/css") {
+            last = None;
+            continue;
+        }
+        let media = attr(style, "media").unwrap_or_default().trim().to_ascii_lowercase();
+        let key = format!("{}\n{}", if media == "all" { "" } else { &media }, attr(style, "title").unwrap_or_default());
+        match &last {
+            Some((same, first)) if *same == key => {
+                let (mut imports, before) = css::split_imports(&first.text());
+                let (more, after) = css::split_imports(&style.text());
+                imports.extend(more.into_iter().filter(|import| !imports.contains(import)).collect::<Vec<_>>());
+                let text = [imports.join("\n"), before.trim().to_owned(), after.trim().to_owned()];
+                first.set_text(text.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n"));
+                style.remove_from_parent();
+            }
+            _ => last = Some((key, style)),
+        }
+    }
+}
+
+/// Puts in the page what the farm adds to every page; `texts` are all text files of the project, by path.
+pub(super) fn finish(document: &Document, texts: &BTreeMap<String, String>, warnings: &mut Vec<Warning>) -> String {
+    remove_embedded_runtime(document);
     let mut head = format!("<style data-hyperfarm>{TEXT_RULE}{RASTER_RULE}</style>");
     let faces = fonts::rules_for(texts, warnings);
     if !faces.is_empty() {
         head.push_str(&format!("<style data-hyperfarm>{faces}</style>"));
     }
-    if provide_gsap(&document, texts, warnings) {
+    if provide_gsap(document, texts, warnings) {
         head.push_str(&format!("<script src=\"{OWN_PREFIX}gsap.js\"></script>"));
     }
-    warn_of_remote_scripts(&document, warnings);
+    warn_of_remote_scripts(document, warnings);
     let own_head = document.select("head").first();
     own_head.prepend_html(head);
-    own_head.append_html(format!("<script src=\"{OWN_PREFIX}runtime.js\"></script>"));
-    Ok(CompiledPage {
-        html: document.html().to_string(),
-        size,
-        fps,
-        declared_variables: declared.map(|text| text.to_string()),
-    })
+    own_head.append_html(format!(
+        "<script src=\"{OWN_PREFIX}runtime.js\"></script><script src=\"{OWN_PREFIX}scope.js\"></script>"
+    ));
+    document.html().to_string()
 }
 
 fn authored_size(root: &Selection<'_>) -> Result<Option<Size>, Failure> {
@@ -114,30 +171,38 @@ fn remove_embedded_runtime(document: &Document) {
     }
 }
 
-/// Whether the page needs the farm's GSAP: it uses `gsap` and loads none, or loads it from a network that is not there.
+/// Whether the page needs the farm's GSAP: it uses `gsap` and loads none, or loads it from where it is not.
 fn provide_gsap(document: &Document, texts: &BTreeMap<String, String>, warnings: &mut Vec<Warning>) -> bool {
-    let mut loads = texts.iter().any(|(path, text)| path.ends_with(".html") && loads_local_gsap(text));
-    let mut remote = false;
-    for script in document.select("script[src]").iter() {
-        let source = script.attr("src").unwrap_or_default().to_string();
+    let mut loads = false;
+    for script in all(document, "script[src]") {
+        let source = trimmed(script, "src").unwrap_or_default();
         let file = source.split(['?', '#']).next().unwrap_or_default();
-        let is_core = ["gsap.min.js", "gsap.js"].iter().any(|name| file.ends_with(name))
+        let core = ["gsap.min.js", "gsap.js"].iter().any(|name| file.rsplit('/').next() == Some(name))
             || file.trim_end_matches('/').ends_with("npm/gsap");
-        if is_core && source.contains("//") {
+        if !core {
+            continue;
+        }
+        loads = true;
+        let remote = paths::is_remote(&source);
+        // Projects that were made with a package manager name its folder, which is seldom packed.
+        let unpacked = file.contains("gsap/dist/") && !texts.contains_key(&paths::file_of(&source));
+        if remote || unpacked {
             script.set_attr("src", &format!("{OWN_PREFIX}gsap.js"));
             warnings.push(Warning {
                 code: "REMOTE_REPLACED".to_owned(),
                 message: format!("{source} was replaced by the farm's own GSAP {GSAP_VERSION}"),
             });
-            remote = true;
         }
-        loads |= is_core;
     }
-    let uses = texts.iter().any(|(path, text)| {
-        (path.ends_with(".html") || path.ends_with(".js"))
-            && (text.contains("gsap.timeline") || text.contains("gsap.to("))
-    });
-    if uses && !loads && !remote {
+    let inline = all(document, "script:not([src])");
+    let uses = inline.iter().any(|script| scripts::runs(*script) && uses_gsap(&script.text()))
+        || all(document, "script[src]").iter().any(|script| {
+            let file = trimmed(*script, "src").map(|source| paths::file_of(&source)).unwrap_or_default();
+            texts.get(&file).is_some_and(|text| uses_gsap(text))
+        });
+    let bundled =
+        inline.iter().any(|script| script.text().contains("window.gsap=") || script.text().contains("GreenSock"));
+    if uses && !loads && !bundled {
         warnings.push(Warning {
             code: "GSAP_PROVIDED".to_owned(),
             message: format!("the project uses gsap without loading it; it got the farm's own GSAP {GSAP_VERSION}"),
@@ -147,11 +212,8 @@ fn provide_gsap(document: &Document, texts: &BTreeMap<String, String>, warnings:
     false
 }
 
-fn loads_local_gsap(html: &str) -> bool {
-    html.split("<script").skip(1).any(|tag| {
-        let tag = tag.split('>').next().unwrap_or_default();
-        tag.contains("src") && (tag.contains("gsap.min.js") || tag.contains("gsap.js")) && !tag.contains("//")
-    })
+fn uses_gsap(script: &str) -> bool {
+    ["gsap.timeline", "gsap.to(", "gsap.from(", "gsap.fromTo(", "gsap.set("].iter().any(|call| script.contains(call))
 }
 
 fn warn_of_remote_scripts(document: &Document, warnings: &mut Vec<Warning>) {
@@ -172,10 +234,17 @@ fn warn_of_remote_scripts(document: &Document, warnings: &mut Vec<Warning>) {
 mod tests {
     use super::*;
 
-    fn compile(page: &str) -> (CompiledPage, Vec<Warning>) {
+    struct Page {
+        html: String,
+        size: Option<Size>,
+    }
+
+    fn compile(page: &str) -> (Page, Vec<Warning>) {
         let mut warnings = Vec::new();
         let texts = BTreeMap::from([("index.html".to_owned(), page.to_owned())]);
-        (compile_page(page, &texts, &mut warnings).unwrap(), warnings)
+        let document = Document::from(whole(page.to_owned()));
+        let size = root(&document).unwrap().size;
+        (Page { html: finish(&document, &texts, &mut warnings), size }, warnings)
     }
 
     #[test]
@@ -217,7 +286,7 @@ mod tests {
 
     #[test]
     fn sizes_and_rates_that_make_no_sense_are_named() {
-        let bad = |page: &str| compile_page(page, &BTreeMap::new(), &mut Vec::new()).unwrap_err();
+        let bad = |page: &str| root(&Document::from(page)).unwrap_err();
         let failure = bad("<div data-composition-id=m data-width=wide data-height=9>");
         assert!(failure.message.contains("data-width") && failure.message.contains("wide"), "{failure}");
         let failure = bad("<div data-composition-id=m data-fps=1000>");

@@ -1,24 +1,37 @@
 //! Compile: from a project's zip to the files that the page loads.
 //!
-//! The entry page gets the runtime, the fonts that the machine must not decide, and the two rules that keep pixels equal over
-//! machines and chunks. Everything else is served as it came. What the person should know is a [`Warning`]; what cannot become
-//! a video is a [`Failure`] that names the file.
+//! Nested compositions are put into the entry page, media elements get their times, scripts wait for fonts, all by the rules of the
+//! HyperFrames compiler, so that the page is the one its own renders capture. Then the page gets the runtime, the fonts that the
+//! machine must not decide, and the two rules that keep pixels equal over machines and chunks. Everything else is served as it
+//! came. What the person should know is a [`Warning`]; what cannot become a video is a [`Failure`] that names the file.
 
 mod animated;
+mod css;
+mod dom;
+mod edits;
 mod fonts;
 mod html;
+mod identity;
+mod mount;
 mod nested;
+mod paths;
 mod plain;
+mod scripts;
+mod selector;
+mod svg_ids;
+mod timing;
 mod unpack;
 mod variables;
 
 use std::collections::BTreeMap;
 
+use dom_query::Document;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::plan::{CompiledFile, Warning};
 use hyperfarm_proto::spec::{RenderSpec, Size};
+use serde_json::Value;
 
 use crate::cache::Cache;
 
@@ -51,19 +64,33 @@ pub fn compile(bundle: &std::path::Path, spec: &RenderSpec, cache: &Cache) -> Re
     let files = unpack::unpack(bundle, cache)?;
     let entry = find_entry(&files, spec.composition.as_deref())?;
     let mut project = Project { files, cache };
-    let mut page = project.text(&entry)?;
+    let mut page = html::whole(project.text(&entry)?);
     if let Some(prepared) = plain::prepare(&page, spec) {
         project.replace(&entry, prepared.as_bytes())?;
         page = prepared;
     }
     let mut warnings = Vec::new();
 
-    nested::check(&project, &entry, &page)?;
+    let document = Document::from(page);
+    let root = html::root(&document)?;
+    html::rebase(&document, &entry, &|path| project.files.contains_key(path));
+    variables::warn_of_broken(&document, &entry, &mut warnings);
+    let variables = variables::check(spec, &document, &entry, &mut warnings)?;
+    let mut parts = nested::inline(&document, &project, &entry)?;
+    svg_ids::separate(&document, &parts.mounts, &mut parts.styles);
+    scripts::emit_links(&document, &parts.links);
+    nested::emit_styles(&document, &parts.styles);
+    scripts::emit(&document, &parts);
+    variables::emit_styles(&document, &parts.variables, &variables);
+    timing::complete(&document, &project, &parts.variables, &variables, &mut warnings);
+    html::join_styles(&document);
+    edits::apply(&document);
+    scripts::defer_until_fonts(&document);
     let texts = project.texts()?;
-    let compiled_page = html::compile_page(&page, &texts, &mut warnings)?;
-    let variables = variables::check(spec, compiled_page.declared_variables.as_deref(), &mut warnings)?;
+    let page = html::finish(&document, &texts, &mut warnings);
     let mentions_timelines = texts.values().any(|text| text.contains("__timelines"));
-    let still = animated::replace(compiled_page.html, &entry, &|path| project.bytes(path), &mut warnings);
+    let entry = compiled_path(&project, entry);
+    let still = animated::replace(page, &entry, &|path| project.bytes(path), &mut warnings);
     for (path, bytes) in &still.files {
         project.replace(path, bytes)?;
     }
@@ -76,12 +103,24 @@ pub fn compile(bundle: &std::path::Path, spec: &RenderSpec, cache: &Cache) -> Re
     Ok(Compiled {
         files,
         entry,
-        authored_size: compiled_page.size,
-        authored_fps: compiled_page.fps,
-        variables,
+        authored_size: root.size,
+        authored_fps: root.fps,
+        variables: Value::Object(variables).to_string(),
         mentions_timelines,
         warnings,
     })
+}
+
+/// The compiled page stands at the root, whatever folder its source is in: paths in compositions are from there.
+fn compiled_path(project: &Project<'_>, entry: String) -> String {
+    if !entry.contains('/') {
+        return entry;
+    }
+    let mut path = DEFAULT_ENTRY.to_owned();
+    while project.files.contains_key(&path) {
+        path.insert(0, '_');
+    }
+    path
 }
 
 fn find_entry(files: &BTreeMap<String, ProjectFile>, asked: Option<&str>) -> Result<String, Failure> {

@@ -1,92 +1,354 @@
-//! Nested compositions: each one that is named must exist and hold something, or the runtime would empty its host and go on.
+//! Nested compositions: files that hosts name with `data-composition-src` are put into their hosts, to any depth, by the rules of
+//! the HyperFrames compiler.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, VecDeque};
 
-use dom_query::Document;
+use dom_query::{Document, NodeRef};
 use hyperfarm_proto::failure::{Failure, FailureCode};
+use serde_json::{Map, Value};
 
-use super::Project;
+use super::dom::{all, all_within, attr, head, raw_element, trimmed, within};
+use super::identity::{Identities, Identity};
+use super::mount::{self, Content};
+use super::selector::Scope;
+use super::{Project, paths, selector, variables};
 
 /// Nesting deeper than this is a loop that changes its name.
-const MAX_DEPTH: usize = 16;
+const MAX_DEPTH: usize = 20;
+const SOURCE: &str = "data-composition-src";
 
-/// Checks every composition that the page at `path` names, and what those name in turn.
-pub(super) fn check(project: &Project<'_>, path: &str, page: &str) -> Result<(), Failure> {
-    let mut seen = BTreeSet::new();
-    descend(project, path, page, &mut seen, 0)
+/// A style sheet of a nested composition, bound to its mount.
+#[derive(Debug)]
+pub(super) struct Style {
+    pub(super) css: String,
+    pub(super) media: Option<String>,
+    pub(super) title: Option<String>,
 }
 
-fn descend(
+/// A script of a nested composition, in the order in which it runs.
+#[derive(Debug)]
+pub(super) enum Script {
+    /// Source, and what else the tag carried that changes how it runs.
+    File { src: String, module: bool },
+    /// A classic script in its wrapper.
+    Inline(String),
+    /// A module.
+    Module(String),
+}
+
+/// A host that has got its content, and which of the collected styles are its.
+pub(super) struct Mount<'a> {
+    pub(super) host: NodeRef<'a>,
+    pub(super) namespace: String,
+    pub(super) styles: std::ops::Range<usize>,
+}
+
+/// What nested files bring beside their elements.
+#[derive(Default)]
+pub(super) struct Parts<'a> {
+    pub(super) styles: Vec<Style>,
+    /// HTML of `<link>` elements, with paths from the root.
+    pub(super) links: Vec<String>,
+    pub(super) scripts: Vec<Script>,
+    pub(super) import_maps: Vec<Value>,
+    /// Variables by the composition id of the mount.
+    pub(super) variables: BTreeMap<String, Map<String, Value>>,
+    pub(super) mounts: Vec<Mount<'a>>,
+}
+
+struct Job<'a> {
+    host: NodeRef<'a>,
+    /// Files from the entry down to the one that names this host.
+    owners: Vec<String>,
+    identity: Option<Identity>,
+}
+
+/// Puts every nested file into its host.
+pub(super) fn inline<'a>(document: &'a Document, project: &Project<'_>, entry: &str) -> Result<Parts<'a>, Failure> {
+    let hosts = all(document, "[data-composition-src]");
+    let names = Identities::of_page(document, &hosts);
+    let mut identities = Identities::default();
+    let mut parts = Parts::default();
+    let mut queue: VecDeque<Job<'a>> = hosts
+        .iter()
+        .zip(names)
+        .map(|(host, identity)| Job { host: *host, owners: vec![entry.to_owned()], identity: Some(identity) })
+        .collect();
+    while let Some(job) = queue.pop_front() {
+        let Some(source) = trimmed(job.host, SOURCE).filter(|source| !is_placeholder(source)) else { continue };
+        let target = locate(project, &source, &job.owners)?;
+        let identity = job.identity.unwrap_or_else(|| identities.of_nested(document, job.host));
+        fill(project, job.host, &target, identity, &mut parts)?;
+        let mut owners = job.owners;
+        owners.push(target);
+        queue.extend(all_within(job.host, "[data-composition-src]").into_iter().map(|host| Job {
+            host,
+            owners: owners.clone(),
+            identity: None,
+        }));
+    }
+    for host in &hosts {
+        size_host(*host);
+    }
+    Ok(parts)
+}
+
+/// What a generator has not filled in.
+fn is_placeholder(source: &str) -> bool {
+    let named = source.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"));
+    let token = |open: &str, close: &str| source.find(open).is_some_and(|at| source[at..].contains(close));
+    named.is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_uppercase()))
+        || token("<<", ">>")
+        || token("{{", "}}")
+        || token("${", "}")
+}
+
+/// The file that the host's source names: from the project's root, or beside the file that names it.
+fn locate(project: &Project<'_>, source: &str, owners: &[String]) -> Result<String, Failure> {
+    let owner = owners.last().map(String::as_str).unwrap_or_default();
+    let failure =
+        |rest: String| Err(missing(format!("{owner} names the composition {source} (data-composition-src), {rest}")));
+    if paths::is_remote(source) {
+        return failure("which is not in the project; put the file into the project and name its path".to_owned());
+    }
+    let from_root = paths::file_of(source);
+    let target = if project.files.contains_key(&from_root) { from_root } else { paths::join(owner, source) };
+    if !project.files.contains_key(&target) {
+        return failure("and the project has no such file; paths are from the project's root".to_owned());
+    }
+    if owners.contains(&target) {
+        return failure(format!("which is one of those that hold it: {}", owners.join(" → ")));
+    }
+    if owners.len() > MAX_DEPTH {
+        return failure(format!("and compositions may be nested {MAX_DEPTH} levels deep at most"));
+    }
+    Ok(target)
+}
+
+fn fill<'a>(
     project: &Project<'_>,
-    path: &str,
-    page: &str,
-    seen: &mut BTreeSet<String>,
-    depth: usize,
+    host: NodeRef<'a>,
+    source: &str,
+    identity: Identity,
+    parts: &mut Parts<'a>,
 ) -> Result<(), Failure> {
-    if depth > MAX_DEPTH {
-        return Err(missing(format!("{path}: compositions are nested deeper than {MAX_DEPTH} levels")));
-    }
-    for source in sources(page) {
-        if is_remote(&source) {
-            continue;
+    let file = Document::from(project.text(source)?);
+    let content = Content::of(&file, source)?;
+    let roots = within(content.document.root(), "[data-composition-id]");
+    let inner = match &identity.authored {
+        Some(id) => roots.iter().copied().find(|root| trimmed(*root, "data-composition-id").as_ref() == Some(id)),
+        None => roots.first().copied(),
+    };
+    let declared = inner.or(roots.first().copied()).and_then(|root| trimmed(root, "data-composition-id"));
+    let composition = identity.authored.clone().or_else(|| declared.clone()).unwrap_or_default();
+    let runtime = identity.runtime.clone().unwrap_or_else(|| composition.clone());
+    let scope = Scope {
+        selector: selector::of_composition(&runtime),
+        composition,
+        root_id: inner.and_then(|root| trimmed(root, "id")),
+    };
+    if identity.runtime.is_some() {
+        let mut values = Map::new();
+        for carrier in content.declarers.iter().copied().chain(inner) {
+            values.extend(variables::defaults(carrier));
         }
-        let target =
-            source.trim_start_matches("./").trim_start_matches('/').split(['?', '#']).next().unwrap_or_default();
-        if !project.files.contains_key(target) {
-            return Err(missing(format!(
-                "{path} names the composition {source} (data-composition-src), and the project has no such file; paths are \
-                 from the project's root"
-            )));
-        }
-        let nested = project.text(target)?;
-        if Document::from(nested.as_str()).select("[data-composition-id]").is_empty()
-            && !nested.contains("data-composition-id")
-        {
-            return Err(missing(format!(
-                "{path} names the composition {source}, and that file has no element with data-composition-id"
-            )));
-        }
-        if seen.insert(target.to_owned()) {
-            descend(project, target, &nested, seen, depth + 1)?;
+        values.extend(variables::given(host));
+        if !values.is_empty() {
+            parts.variables.insert(runtime.clone(), values);
         }
     }
+    let exists = |path: &str| project.files.contains_key(path);
+    let files = mount::Files { source, exists: &exists };
+    let first_style = parts.styles.len();
+    mount::take_links(&content, &files, parts);
+    mount::take_styles(&content, &files, &scope, parts);
+    let script_scope = Scope { composition: declared.unwrap_or(scope.composition.clone()), ..scope.clone() };
+    mount::take_scripts(&content, &files, &script_scope, &runtime, parts);
+    let inert = mount::inert_scripts_outside(&content, inner);
+    mount::rebase_assets(inner.unwrap_or(content.document.root()), &files);
+    match inner {
+        Some(root) => {
+            adopt(host, root);
+            flatten(root);
+            if identity.authored.is_none() {
+                root.set_attr("data-composition-id", &scope.composition);
+            }
+            host.set_html(root.html());
+        }
+        None => host.set_html(content.body_html()),
+    }
+    for script in inert {
+        host.append_html(script);
+    }
+    host.set_attr("data-composition-file", source);
+    host.remove_attr(SOURCE);
+    parts.mounts.push(Mount { host, namespace: runtime, styles: first_style..parts.styles.len() });
     Ok(())
 }
 
-/// Values of `data-composition-src`, templates included: their content is no part of the tree that selectors see.
-fn sources(page: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for part in page.split("data-composition-src").skip(1) {
-        let rest = part.trim_start();
-        let Some(rest) = rest.strip_prefix('=') else { continue };
-        let rest = rest.trim_start();
-        let value = match rest.chars().next() {
-            Some(quote @ ('"' | '\'')) => rest[1..].split(quote).next(),
-            _ => rest.split([' ', '>', '\n', '\t', '/']).next(),
-        };
-        if let Some(value) = value.filter(|value| !value.is_empty() && !value.contains(['$', '{', '`', '+'])) {
-            found.push(value.to_owned());
+/// What the host takes over from the nested root.
+fn adopt(host: NodeRef<'_>, root: NodeRef<'_>) {
+    for name in ["data-timeline-locked", "data-no-timeline"] {
+        if root.has_attr(name) {
+            host.set_attr(name, "");
         }
     }
-    found
+    for name in ["data-width", "data-height"] {
+        if let (Some(value), None) = (trimmed(root, name), trimmed(host, name)) {
+            host.set_attr(name, &value);
+        }
+    }
 }
 
-fn is_remote(source: &str) -> bool {
-    source.starts_with("//") || source.contains("://") || source.starts_with("data:") || source.starts_with("blob:")
+/// The nested root becomes a box inside its host: the host carries identity and timing now.
+fn flatten(root: NodeRef<'_>) {
+    root.remove_attrs(&[
+        "data-composition-id",
+        "data-composition-file",
+        "data-start",
+        "data-duration",
+        "data-end",
+        "data-track-index",
+        "data-track",
+        "data-composition-src",
+        "data-hf-authored-duration",
+        "data-hf-authored-end",
+    ]);
+    if let Some(id) = trimmed(root, "id") {
+        root.remove_attr("id");
+        root.set_attr(selector::AUTHORED_ID, &id);
+    }
+    root.set_attr(selector::INNER_ROOT, "true");
+    let side = |name: &str| trimmed(root, name).map_or("100%".to_owned(), |side| format!("{side}px"));
+    append_style(root, &format!("width:{};height:{}", side("data-width"), side("data-height")));
 }
 
-fn missing(message: String) -> Failure {
+/// A host of the entry page that knows its size and has none in its style gets it there.
+fn size_host(host: NodeRef<'_>) {
+    let (Some(width), Some(height)) = (trimmed(host, "data-width"), trimmed(host, "data-height")) else { return };
+    let style = attr(host, "style").unwrap_or_default();
+    let mut missing = Vec::new();
+    if !style.contains("width") {
+        missing.push(format!("width:{width}px"));
+    }
+    if !style.contains("height") {
+        missing.push(format!("height:{height}px"));
+    }
+    if !missing.is_empty() {
+        append_style(host, &missing.join(";"));
+    }
+}
+
+fn append_style(node: NodeRef<'_>, more: &str) {
+    let style = attr(node, "style").unwrap_or_default();
+    let style = style.trim();
+    node.set_attr("style", &if style.is_empty() { more.to_owned() } else { format!("{style};{more}") });
+}
+
+/// Adds the style sheets to the head.
+pub(super) fn emit_styles(document: &Document, styles: &[Style]) {
+    let Some(head) = head(document) else { return };
+    for style in styles {
+        let element = raw_element(document, "style", &style.css);
+        for (name, value) in [("media", &style.media), ("title", &style.title)] {
+            if let Some(value) = value {
+                element.set_attr(name, value);
+            }
+        }
+        head.append_child(&element);
+    }
+}
+
+pub(super) fn missing(message: String) -> Failure {
     Failure::new(FailureCode::CompositionNotFound, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::Cache;
+    use crate::compile::ProjectFile;
+    use hyperfarm_proto::id::ContentHash;
+
+    fn inlined(entry: &str, files: &[(&str, &str)]) -> Result<(String, Vec<String>, Vec<String>), Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let mut project = Project { files: BTreeMap::new(), cache: &cache };
+        for (path, text) in files {
+            let hash = ContentHash::of(text.as_bytes());
+            cache.insert(&hash, text.as_bytes()).unwrap();
+            project.files.insert((*path).to_owned(), ProjectFile { hash, bytes: text.len() as u64 });
+        }
+        let document = Document::from(entry);
+        let parts = inline(&document, &project, "index.html")?;
+        let scripts = parts.scripts.iter().map(|script| match script {
+            Script::File { src, .. } => src.clone(),
+            Script::Inline(text) | Script::Module(text) => text.clone(),
+        });
+        let styles = parts.styles.iter().map(|style| style.css.clone());
+        Ok((document.html().to_string(), styles.collect(), scripts.collect()))
+    }
+
+    const CARD: &str = "<template><div id=card class=c data-composition-id=card data-width=100 data-height=50 data-duration=3>\
+         <style>#card .t{color:red}</style><link rel=stylesheet href=own.css><img src=a.png>\
+         <div data-composition-id=dot data-composition-src=\"scenes/dot.html\" data-start=1></div></div>\
+         <script src=lib.js></script><script>run()</script></template>";
+    const DOT: &str = "<html><head><style>body{margin:0}.t{color:blue}</style></head>\
+         <body><p data-composition-id=dot>x</p></body></html>";
 
     #[test]
-    fn sources_are_found_inside_templates_too() {
-        let page = r#"<div data-composition-src="a.html"></div><template><p data-composition-src='b/c.html'></p></template>
-            <script>document.querySelector("[data-composition-src]"); x = `data-composition-src="${y}"`</script>"#;
-        assert_eq!(sources(page), ["a.html", "b/c.html"]);
+    fn files_are_put_into_their_hosts_to_any_depth() {
+        let entry = "<div data-composition-id=main>\
+             <div id=a data-composition-id=card data-composition-src=\"scenes/card.html\"></div>\
+             <div id=b data-composition-id=card data-composition-src=\"./scenes/card.html\" style=\"height:9px\"></div></div>";
+        let files = [
+            ("scenes/card.html", CARD),
+            ("scenes/dot.html", DOT),
+            ("scenes/a.png", ""),
+            ("scenes/lib.js", ""),
+            ("own.css", ""),
+        ];
+        let (html, styles, scripts) = inlined(entry, &files).unwrap();
+        assert!(!html.contains("data-composition-src"), "{html}");
+        for id in ["card__hf1", "card__hf2", "dot__hf1", "dot__hf2"] {
+            assert!(html.contains(&format!("data-composition-id=\"{id}\"")), "{id}: {html}");
+        }
+        assert!(html.contains("style=\"width:100px;height:50px\""), "{html}");
+        assert!(html.contains("style=\"height:9px;width:100px\""), "{html}");
+        assert!(html.contains("data-hf-authored-id=\"card\" data-hf-inner-root=\"true\""), "{html}");
+        assert!(html.contains("src=\"scenes/a.png\"") && !html.contains("<style") && !html.contains("run()"), "{html}");
+        assert_eq!(styles[1], "[data-composition-id=\"card__hf2\"] [data-hf-authored-id=\"card\"] .t{color:red}");
+        assert!(styles[2].ends_with("[data-composition-id=\"dot__hf1\"] .t{color:blue}"), "{styles:?}");
+        assert!(styles[2].starts_with("[data-composition-id=\"dot__hf1\"]:not("), "{styles:?}");
+        assert_eq!(scripts[0], "scenes/lib.js");
+        assert!(scripts[1].contains("run()") && scripts[1].contains("\"runtime\":\"card__hf1\""), "{}", scripts[1]);
+        let again = inlined(entry, &files).unwrap();
+        assert_eq!((html, styles, scripts), again);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_mounted_is_named() {
+        let host = |source: &str| format!("<div data-composition-id=m><p data-composition-src=\"{source}\"></p></div>");
+        let nested = host("b.html");
+        let back = host("a.html");
+        let files = [
+            ("a.html", nested.as_str()),
+            ("b.html", back.as_str()),
+            ("empty.html", " "),
+            ("plain.html", "<p>no composition</p>"),
+        ];
+        for (source, named) in [
+            ("lost.html", "no such file"),
+            ("empty.html", "empty.html is empty"),
+            ("plain.html", "no element with data-composition-id"),
+            ("https://e.org/x.html", "not in the project"),
+            ("a.html", "index.html → a.html → b.html"),
+        ] {
+            let failure = inlined(&host(source), &files).unwrap_err();
+            assert_eq!(failure.code, FailureCode::CompositionNotFound);
+            assert!(failure.message.contains(named), "{failure}");
+        }
+        let (html, ..) = inlined(&host("__SCENE_FILE__"), &files).unwrap();
+        assert!(html.contains("__SCENE_FILE__"));
     }
 }

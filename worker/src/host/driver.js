@@ -479,6 +479,25 @@
     return windows;
   };
 
+  // Where an element ends in the composition's time: its own end, or that of a composition around it.
+  const endOf = (element, start) => {
+    const own = numberOf(element, "data-start");
+    const length = numberOf(element, "data-duration");
+    if (own === null || !Number.isFinite(start)) return numberOf(element, "data-end");
+    const last = length !== null && length > 0 ? own + length : numberOf(element, "data-end");
+    if (last === null) return null;
+    let origin = start - own;
+    let end = origin + last;
+    for (let host = element.parentElement; host; host = host.parentElement) {
+      if (!host.hasAttribute("data-composition-id") || !host.parentElement?.closest("[data-composition-id]")) continue;
+      const hostLength = numberOf(host, "data-duration");
+      if (hostLength !== null && hostLength > 0) end = Math.min(end, origin + hostLength);
+      const hostStart = numberOf(host, "data-start");
+      if (hostStart === null) break;
+      origin -= hostStart;
+    }
+    return end;
+  };
   const probe = () => {
     const visible = visibleWindows(Number(window.__hf.duration) || 0);
     const media = [...document.querySelectorAll("video, audio")].map((element) => {
@@ -491,7 +510,7 @@
         start: Number.isFinite(absolute) ? absolute : numberOf(element, "data-start"),
         timed: element.hasAttribute("data-start"),
         duration: numberOf(element, "data-duration"),
-        end: numberOf(element, "data-end"),
+        end: endOf(element, absolute),
         media_start: numberOf(element, "data-media-start") ?? numberOf(element, "data-playback-start") ?? 0,
         rate: numberOf(element, "data-playback-rate") ?? 1,
         volume: numberOf(element, "data-volume"),

@@ -1,0 +1,168 @@
+//! What is taken out of one nested file before its elements go into the host.
+
+use dom_query::{Document, NodeRef};
+use hyperfarm_proto::failure::Failure;
+use serde_json::{Map, Value};
+
+use super::dom::{attr, body, head, is_inside, template_content, trimmed, within};
+use super::nested::{Parts, Script, Style, missing};
+use super::selector::Scope;
+use super::{css, paths, scripts};
+
+const LINKS: &str = "link[rel=\"stylesheet\"], link[rel=\"preconnect\"]";
+
+/// The part of a nested file that is mounted: its first template, or its body.
+pub(super) struct Content<'f> {
+    pub(super) document: Document,
+    /// Head of the file; styles and scripts there count only where no template holds the content.
+    head: Option<NodeRef<'f>>,
+    has_template: bool,
+    /// Elements around the content that may declare variables.
+    pub(super) declarers: Vec<NodeRef<'f>>,
+}
+
+/// Where a nested file stands.
+pub(super) struct Files<'p> {
+    pub(super) source: &'p str,
+    pub(super) exists: &'p dyn Fn(&str) -> bool,
+}
+
+impl Files<'_> {
+    fn rebase(&self, url: &str) -> String {
+        paths::rebase(self.source, url.trim(), self.exists).unwrap_or_else(|| url.trim().to_owned())
+    }
+}
+
+impl<'f> Content<'f> {
+    pub(super) fn of(file: &'f Document, source: &str) -> Result<Self, Failure> {
+        let template = within(file.root(), "template").into_iter().next();
+        let html = match template.and_then(template_content).or_else(|| body(file)) {
+            Some(holder) => holder.inner_html().to_string(),
+            None => String::new(),
+        };
+        let document = Document::from(html.as_str());
+        if html.trim().is_empty() {
+            return Err(missing(format!(
+                "the composition {source} is empty: it has no <template> and no <body> content"
+            )));
+        }
+        if within(document.root(), "[data-composition-id]").is_empty() {
+            return Err(missing(format!("the composition {source} has no element with data-composition-id")));
+        }
+        let declarers = within(file.root(), "html").into_iter().chain(template).collect();
+        Ok(Self { document, head: head(file), has_template: template.is_some(), declarers })
+    }
+
+    /// Elements of the head, where it counts, then of the content.
+    fn everywhere(&self, selector: &str, with_head: bool) -> Vec<NodeRef<'_>> {
+        let of_head = self.head.filter(|_| with_head).map(|head| within(head, selector)).unwrap_or_default();
+        of_head.into_iter().chain(within(self.document.root(), selector)).collect()
+    }
+
+    pub(super) fn body_html(&self) -> String {
+        body(&self.document).map(|body| body.inner_html().to_string()).unwrap_or_default()
+    }
+}
+
+/// Style sheets that are linked go into the page's head.
+pub(super) fn take_links(content: &Content<'_>, files: &Files<'_>, parts: &mut Parts<'_>) {
+    for link in content.everywhere(LINKS, true) {
+        if let Some(href) = trimmed(link, "href") {
+            link.set_attr("href", &files.rebase(&href));
+            parts.links.push(link.html().to_string());
+        }
+        if is_inside(link, content.document.root()) {
+            link.remove_from_parent();
+        }
+    }
+}
+
+/// Style sheets of the file, bound to the mount.
+pub(super) fn take_styles(content: &Content<'_>, files: &Files<'_>, scope: &Scope, parts: &mut Parts<'_>) {
+    for style in content.everywhere("style", !content.has_template) {
+        let kind = attr(style, "type").unwrap_or_default();
+        if !kind.is_empty() && !kind.eq_ignore_ascii_case("text/css") {
+            continue;
+        }
+        let text = style.text().to_string();
+        let rebased = css::rewrite_urls(&text, &mut |url| paths::rebase(files.source, url, files.exists));
+        let css = css::rewrite_selectors(&rebased, &mut |list| scope.bind(list));
+        parts.styles.push(Style { css, media: attr(style, "media"), title: attr(style, "title") });
+        style.remove_from_parent();
+    }
+}
+
+/// Scripts of the file that run, each in the wrapper of its mount.
+pub(super) fn take_scripts(
+    content: &Content<'_>,
+    files: &Files<'_>,
+    scope: &Scope,
+    runtime: &str,
+    parts: &mut Parts<'_>,
+) {
+    for script in content.everywhere("script", !content.has_template) {
+        if !scripts::runs(script) {
+            continue;
+        }
+        let kind = scripts::kind(script);
+        let text = script.text().to_string();
+        let src = trimmed(script, "src").map(|src| files.rebase(&src));
+        match (kind.as_str(), src) {
+            ("importmap", _) => parts.import_maps.extend(import_map(&text, files)),
+            ("module", None) => parts.scripts.push(Script::Module(scripts::wrap_module(&text, runtime, files.source))),
+            (kind, Some(src)) => parts.scripts.push(Script::File { src, module: kind == "module" }),
+            (_, None) => parts.scripts.push(Script::Inline(scripts::wrap(&text, scope, runtime, files.source))),
+        }
+        script.remove_from_parent();
+    }
+}
+
+/// Data in scripts (JSON, shaders, templates) that the mounted root does not hold.
+pub(super) fn inert_scripts_outside(content: &Content<'_>, inner: Option<NodeRef<'_>>) -> Vec<String> {
+    let mut found = Vec::new();
+    for script in content.everywhere("script", !content.has_template) {
+        let in_content = is_inside(script, content.document.root());
+        let mounted = in_content && inner.is_none_or(|inner| is_inside(script, inner));
+        if !scripts::runs(script) && !mounted {
+            found.push(script.html().to_string());
+        }
+    }
+    found
+}
+
+/// Paths of the mounted elements.
+pub(super) fn rebase_assets(root: NodeRef<'_>, files: &Files<'_>) {
+    for element in within(root, "[src], [href]") {
+        for name in ["src", "href"] {
+            if let Some(url) = trimmed(element, name)
+                && let Some(rebased) = paths::rebase(files.source, &url, files.exists)
+            {
+                element.set_attr(name, &rebased);
+            }
+        }
+    }
+}
+
+/// An import map with its addresses as the page must write them.
+fn import_map(text: &str, files: &Files<'_>) -> Option<Value> {
+    let Ok(Value::Object(map)) = serde_json::from_str::<Value>(text) else { return None };
+    let address = |value: &Value| match value.as_str() {
+        Some(url) => {
+            let rebased = files.rebase(url);
+            let bare = rebased != url.trim() && !paths::is_absolute(&rebased);
+            Value::String(if bare { format!("./{rebased}") } else { rebased })
+        }
+        None => value.clone(),
+    };
+    let entries = |value: Option<&Value>| -> Map<String, Value> {
+        let object = value.and_then(Value::as_object).cloned().unwrap_or_default();
+        object.into_iter().map(|(name, url)| (name, address(&url))).collect()
+    };
+    let mut out = Map::new();
+    out.insert("imports".to_owned(), Value::Object(entries(map.get("imports"))));
+    if let Some(scopes) = map.get("scopes").and_then(Value::as_object) {
+        let scopes = scopes.iter().map(|(prefix, value)| (files.rebase(prefix), Value::Object(entries(Some(value)))));
+        out.insert("scopes".to_owned(), Value::Object(scopes.collect()));
+    }
+    Some(Value::Object(out))
+}

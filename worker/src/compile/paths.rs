@@ -1,0 +1,102 @@
+//! Paths of files inside a project, as pages write them.
+
+use crate::server::decode_path;
+
+/// Whether `url` does not depend on the page's folder: it has a host, is data, begins at the root, is a fragment or is empty.
+pub(super) fn is_absolute(url: &str) -> bool {
+    url.is_empty() || url.starts_with('/') || url.starts_with('#') || has_scheme(url)
+}
+
+/// Whether `url` begins with a scheme such as `https:` or `data:`.
+pub(super) fn has_scheme(url: &str) -> bool {
+    let end = url.find(|c: char| !(c.is_ascii_alphanumeric() || ['+', '-', '.'].contains(&c)));
+    end.is_some_and(|end| end > 1 && url[end..].starts_with(':') && url.starts_with(|c: char| c.is_ascii_alphabetic()))
+}
+
+/// Whether `url` leads out of the project.
+pub(super) fn is_remote(url: &str) -> bool {
+    url.starts_with("//") || has_scheme(url)
+}
+
+/// Splits query and fragment off.
+pub(super) fn split_suffix(url: &str) -> (&str, &str) {
+    url.split_at(url.find(['?', '#']).unwrap_or(url.len()))
+}
+
+/// The file that `path` names from the folder of the file `owner`: dots are resolved, and nothing climbs above the root.
+pub(super) fn join(owner: &str, path: &str) -> String {
+    let folder = if path.starts_with('/') { "" } else { owner.rsplit_once('/').map_or("", |(folder, _)| folder) };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in folder.split('/').chain(path.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// The project's file that a URL of a page at the root names.
+pub(super) fn file_of(url: &str) -> String {
+    let (path, _) = split_suffix(url);
+    join("", &decode_path(path).unwrap_or_else(|| path.to_owned()))
+}
+
+/// What a page at the root must write for `url`, which the file `owner` wrote. As in the HyperFrames compiler, a path that does
+/// not climb and has no file beside `owner` is one from the root.
+pub(super) fn rebase(owner: &str, url: &str, exists: &dyn Fn(&str) -> bool) -> Option<String> {
+    if is_absolute(url) || !owner.contains('/') {
+        return None;
+    }
+    let (path, suffix) = split_suffix(url);
+    let path = path.replace('\\', "/");
+    let decoded = decode_path(&path).unwrap_or_else(|| path.clone());
+    let sibling = join(owner, &decoded);
+    let climbs = decoded.starts_with("../") || decoded == "..";
+    if path.is_empty() || !climbs && !exists(&sibling) {
+        return None;
+    }
+    Some(encode(&sibling) + suffix).filter(|rebased| rebased != url)
+}
+
+fn encode(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'/' => {
+                out.push(char::from(byte))
+            }
+            byte => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_beside_the_owner_come_before_the_root() {
+        let exists = |path: &str| path == "scenes/a b.png";
+        let rebased = |url: &str| rebase("scenes/one.html", url, &exists);
+        assert_eq!(rebased("a%20b.png?v=1#x").as_deref(), Some("scenes/a%20b.png?v=1#x"));
+        assert_eq!(rebased("assets/c.png"), None);
+        assert_eq!(rebased("../assets/c.png").as_deref(), Some("assets/c.png"));
+        assert_eq!(rebased("../../../c.png").as_deref(), Some("c.png"));
+        for absolute in ["", "#grad", "/x.png", "https://e.org/x.png", "data:image/png;base64,AA", "//e.org/x"] {
+            assert_eq!(rebased(absolute), None);
+        }
+        assert_eq!(rebase("one.html", "../x.png", &exists), None);
+    }
+
+    #[test]
+    fn urls_name_files() {
+        assert_eq!(file_of("./a%20b/../c.mp4?x#t=1"), "c.mp4");
+        assert_eq!(file_of("/a/b.mp4"), "a/b.mp4");
+        assert!(has_scheme("https://e.org") && has_scheme("data:,x") && !has_scheme("a/b:c") && !has_scheme("c.png"));
+    }
+}

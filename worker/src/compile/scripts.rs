@@ -1,0 +1,235 @@
+//! Scripts: which of them run, the wrapper of a nested composition's, and when the page's run.
+
+use dom_query::{Document, NodeRef};
+use serde_json::{Map, Value, json};
+
+use super::dom::{all, attr, body, head, raw_element, trimmed, within};
+use super::nested::{Parts, Script};
+use super::paths;
+use super::selector::Scope;
+
+/// Types of classic scripts.
+const CLASSIC: &[&str] = &[
+    "",
+    "application/ecmascript",
+    "application/javascript",
+    "application/x-ecmascript",
+    "application/x-javascript",
+    "text/ecmascript",
+    "text/javascript",
+    "text/javascript1.0",
+    "text/javascript1.1",
+    "text/javascript1.2",
+    "text/javascript1.3",
+    "text/javascript1.4",
+    "text/javascript1.5",
+    "text/jscript",
+    "text/livescript",
+    "text/x-ecmascript",
+    "text/x-javascript",
+];
+
+/// The runtime runs scripts of this type once the page's fonts are loaded, so that what they measure is right.
+const AFTER_FONTS: &str = "text/hf-after-fonts";
+
+/// The script's type in lower case.
+pub(super) fn kind(script: NodeRef<'_>) -> String {
+    attr(script, "type").unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn is_classic(script: NodeRef<'_>) -> bool {
+    CLASSIC.contains(&kind(script).as_str()) && !script.has_attr("nomodule")
+}
+
+/// Whether a browser runs the script, or takes it as an import map; others are data.
+pub(super) fn runs(script: NodeRef<'_>) -> bool {
+    matches!(kind(script).as_str(), "module" | "importmap") || is_classic(script)
+}
+
+/// The call that runs `source` with the document, the window, GSAP and the variables of one mount.
+pub(super) fn wrap(source: &str, scope: &Scope, runtime: &str, file: &str) -> String {
+    let options = json!({
+        "composition": scope.composition,
+        "runtime": runtime,
+        "selector": scope.selector,
+        "root": scope.root_id,
+        "source": file,
+    });
+    format!(
+        "__hyperfarmScope({}, function (document, gsap, window, __hyperframes) {{\n{}\n}});\n//# sourceURL={}",
+        literal(&options),
+        closed(source),
+        source_url(file)
+    )
+}
+
+/// A module with the variables of one mount. Modules cannot be called, so the rest of their world is the page's.
+pub(super) fn wrap_module(source: &str, runtime: &str, file: &str) -> String {
+    let options = json!({ "runtime": runtime, "source": file });
+    format!("const __hyperframes = __hyperfarmScope.hyperframes({});\n{}", literal(&options), closed(source))
+}
+
+/// JSON that may stand inside a script element.
+pub(super) fn literal(value: &Value) -> String {
+    value.to_string().replace('<', "\\u003c")
+}
+
+fn closed(source: &str) -> String {
+    let lower = source.to_ascii_lowercase();
+    let mut out = String::with_capacity(source.len());
+    let mut from = 0;
+    for (at, _) in lower.match_indices("</script") {
+        out.push_str(&source[from..at]);
+        out.push_str("<\\/");
+        from = at + 2;
+    }
+    out.push_str(&source[from..]);
+    out
+}
+
+fn source_url(file: &str) -> String {
+    file.replace(|c: char| c.is_whitespace() || c == '<', "_")
+}
+
+/// Adds the scripts of nested compositions: libraries from elsewhere first and once, then the rest in order.
+pub(super) fn emit(document: &Document, parts: &Parts<'_>) {
+    merge_import_maps(document, &parts.import_maps);
+    let Some(body) = body(document) else { return };
+    for script in &parts.scripts {
+        if let Script::File { src, module } = script
+            && paths::is_absolute(src)
+        {
+            ensure_file(document, body, src, *module);
+        }
+    }
+    if !parts.variables.is_empty() {
+        let values: Map<String, Value> =
+            parts.variables.iter().map(|(id, values)| (id.clone(), Value::Object(values.clone()))).collect();
+        let text = format!(
+            "window.__hfVariablesByComp = Object.assign({{}}, window.__hfVariablesByComp, {});",
+            literal(&Value::Object(values))
+        );
+        body.append_child(&raw_element(document, "script", &text));
+    }
+    for script in &parts.scripts {
+        match script {
+            Script::Inline(text) => body.append_child(&raw_element(document, "script", text)),
+            Script::File { src, module } if !paths::is_absolute(src) => ensure_file(document, body, src, *module),
+            Script::File { .. } | Script::Module(_) => {}
+        }
+    }
+    for script in &parts.scripts {
+        if let Script::Module(text) = script {
+            let element = raw_element(document, "script", text);
+            element.set_attr("type", "module");
+            body.append_child(&element);
+        }
+    }
+}
+
+/// A file that several mounts name is loaded once.
+fn ensure_file(document: &Document, body: NodeRef<'_>, src: &str, module: bool) {
+    let there =
+        within(document.root(), "script[src]").into_iter().any(|script| trimmed(script, "src").as_deref() == Some(src));
+    if there {
+        return;
+    }
+    let element = raw_element(document, "script", "");
+    element.set_attr("src", src);
+    if module {
+        element.set_attr("type", "module");
+    }
+    body.append_child(&element);
+}
+
+/// The page's own entries win.
+fn merge_import_maps(document: &Document, maps: &[Value]) {
+    if maps.is_empty() {
+        return;
+    }
+    let own = within(document.root(), "script[type=\"importmap\"]").into_iter().next();
+    let mut page =
+        own.and_then(|script| serde_json::from_str::<Value>(&script.text()).ok()).unwrap_or_else(|| json!({}));
+    for map in maps {
+        merge_missing(&mut page, map);
+    }
+    let script = raw_element(document, "script", &literal(&page));
+    script.set_attr("type", "importmap");
+    if let Some(own) = own {
+        own.remove_from_parent();
+    }
+    if let Some(head) = head(document) {
+        head.prepend_child(&script);
+    }
+}
+
+fn merge_missing(into: &mut Value, from: &Value) {
+    let (Value::Object(into), Value::Object(from)) = (into, from) else { return };
+    for (name, value) in from {
+        merge_missing(into.entry(name.clone()).or_insert_with(|| value.clone()), value);
+    }
+}
+
+/// Adds linked style sheets of nested compositions, each once.
+pub(super) fn emit_links(document: &Document, links: &[String]) {
+    let Some(head) = head(document) else { return };
+    let mut seen: Vec<String> =
+        within(document.root(), "link[href]").into_iter().map(|link| link.html().to_string()).collect();
+    for link in links {
+        if !seen.contains(link) {
+            head.append_html(link.as_str());
+            seen.push(link.clone());
+        }
+    }
+}
+
+/// Scripts of the body wait for the page's fonts, as in HyperFrames' own renders.
+pub(super) fn defer_until_fonts(document: &Document) {
+    for script in all(document, "body script") {
+        let apart = script.ancestors_it(None).any(|parent| parent.has_name("noscript") || parent.has_name("svg"));
+        if apart {
+            continue;
+        }
+        if is_classic(script) {
+            script.set_attr("type", AFTER_FONTS);
+        } else if kind(script) == "module" {
+            script.set_attr("type", &format!("{AFTER_FONTS}+module"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::selector::of_composition;
+
+    #[test]
+    fn the_wrapper_cannot_be_left_by_text() {
+        let scope = Scope { selector: of_composition("a<b"), composition: "a".to_owned(), root_id: None };
+        let text = wrap("x = '</script>'", &scope, "a<b", "s/a.html");
+        assert!(text.contains("x = '<\\/script>'") && !text.contains("a<b") && text.contains("\"root\":null"));
+    }
+
+    #[test]
+    fn only_running_scripts_of_the_body_wait() {
+        let document = Document::from(
+            "<head><script id=h>a</script></head><body><script id=i>b</script><script id=j type=\"application/json\">1</script>\
+             <script id=m type=module>c</script><svg><script id=s>d</script></svg><script id=n nomodule>e</script>\
+             <script id=f src=x.js></script></body>",
+        );
+        defer_until_fonts(&document);
+        let kinds: Vec<String> =
+            ["h", "i", "j", "m", "s", "n", "f"].iter().map(|id| kind(all(&document, &format!("#{id}"))[0])).collect();
+        let wait = AFTER_FONTS;
+        assert_eq!(kinds, ["", wait, "application/json", &format!("{wait}+module"), "", "", wait]);
+    }
+
+    #[test]
+    fn import_maps_of_the_page_win() {
+        let document = Document::from("<head><script type=\"importmap\">{\"imports\":{\"a\":\"1\"}}</script></head>");
+        merge_import_maps(&document, &[json!({"imports": {"a": "2", "b": "3"}})]);
+        let maps = all(&document, "script");
+        assert_eq!(maps.len(), 1);
+        assert_eq!(maps[0].text().to_string(), r#"{"imports":{"a":"1","b":"3"}}"#);
+    }
+}
