@@ -103,7 +103,13 @@ fn main() -> anyhow::Result<()> {
     }
 
     let mut out = std::io::stdout();
-    writeln!(out, "HyperFrames CLI {}, quality {}, {} compositions\n", renderers.version, renderers.quality, chosen.len())?;
+    writeln!(
+        out,
+        "HyperFrames CLI {}, quality {}, {} compositions\n",
+        renderers.version,
+        renderers.quality,
+        chosen.len()
+    )?;
     report::head(&mut out)?;
     let mut outcomes = Vec::new();
     for project in &chosen {

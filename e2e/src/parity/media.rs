@@ -25,8 +25,7 @@ const fn recipe(name: &'static str, sources: &'static [&'static str], options: &
 /// Bursts of a tone at uneven distances, so that every shift of the envelope is seen.
 const BEEPS: &str = "aevalsrc=exprs='0.6*sin(2*PI*440*t)*(between(t,0.1,0.2)+0.5*between(t,0.35,0.65)+between(t,0.9,0.95)+0.7*between(t,1.2,1.5)+between(t,1.8,1.85))|0.6*sin(2*PI*660*t)*(between(t,0.1,0.2)+0.5*between(t,0.35,0.65)+between(t,0.9,0.95)+0.7*between(t,1.2,1.5)+between(t,1.8,1.85))':sample_rate=48000:duration=2";
 /// A pulse train rising in level and pitch, mono at 44.1 kHz.
-const STEPS: &str =
-    "aevalsrc=exprs='(0.15+0.1*floor(t*4))*sin(2*PI*(220+110*floor(t*4))*t)*lt(mod(t,0.25),0.15)':sample_rate=44100:duration=2";
+const STEPS: &str = "aevalsrc=exprs='(0.15+0.1*floor(t*4))*sin(2*PI*(220+110*floor(t*4))*t)*lt(mod(t,0.25),0.15)':sample_rate=44100:duration=2";
 /// Noise and a chord through a slow tremolo: every band has something for an effect to work on.
 const BAND: &str = "aevalsrc=exprs='(0.12*sin(2*PI*110*t)+0.12*sin(2*PI*880*t)+0.12*sin(2*PI*5000*t)+0.1*(2*random(0)-1))*(0.25+0.75*lt(mod(t,0.4),0.22))':sample_rate=48000:duration=2";
 
@@ -39,6 +38,11 @@ pub const RECIPES: &[Recipe] = &[
     recipe("short.mp4", &["testsrc2=size=320x180:rate=30:duration=0.6"], H264),
     recipe("square.mp4", &["testsrc2=size=120x120:rate=30:duration=2"], H264),
     recipe("bars.mp4", &["smptehdbars=size=320x180:rate=30:duration=2"], H264),
+    recipe(
+        "tones.mp4",
+        &[TONES],
+        "-vf scale=out_color_matrix=bt709:out_range=tv,format=yuv420p -c:v libx264 -crf 8 -colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv",
+    ),
     recipe(
         "full-range.mp4",
         &["testsrc2=size=320x180:rate=30:duration=1"],
@@ -65,7 +69,11 @@ pub const RECIPES: &[Recipe] = &[
         &["testsrc2=size=320x180:rate=30:duration=1"],
         "-c:v libaom-av1 -cpu-used 8 -pix_fmt yuv420p -crf 20 -b:v 0",
     ),
-    recipe("vp9.webm", &["testsrc2=size=320x180:rate=30:duration=1"], "-c:v libvpx-vp9 -pix_fmt yuv420p -crf 14 -b:v 0"),
+    recipe(
+        "vp9.webm",
+        &["testsrc2=size=320x180:rate=30:duration=1"],
+        "-c:v libvpx-vp9 -pix_fmt yuv420p -crf 14 -b:v 0",
+    ),
     recipe("vp8-alpha.webm", &[HOLE], "-vf format=yuva420p -c:v libvpx -auto-alt-ref 0 -crf 8 -b:v 4M"),
     recipe("vp9-alpha.webm", &[HOLE], "-vf format=yuva420p -c:v libvpx-vp9 -crf 14 -b:v 0"),
     recipe("prores.mov", &[HOLE], "-vf format=yuva444p10le -c:v prores_ks -profile:v 4444"),
@@ -87,7 +95,9 @@ pub const RECIPES: &[Recipe] = &[
 ];
 
 const H264: &str = "-c:v libx264 -pix_fmt yuv420p -crf 14";
-const PHOTO: &str = "gradients=size=320x180:seed=7:n=5:c0=0x1b2a49:c1=0xf2a541:c2=0xd7263d:c3=0x2e86ab:c4=0xf6f5ae,noise=alls=6:all_seed=3";
+const PHOTO: &str = "gradients=size=320x180:rate=1:duration=1:seed=7:n=5:c0=0x1b2a49:c1=0xf2a541:c2=0xd7263d:c3=0x2e86ab:c4=0xf6f5ae:type=radial,format=rgb24";
+/// Four colours, a quarter of a second each.
+const TONES: &str = "color=0xc83232:size=320x180:rate=60:duration=0.25[a];color=0x32c832:size=320x180:rate=60:duration=0.25[b];color=0x3232c8:size=320x180:rate=60:duration=0.25[c];color=0xc8c832:size=320x180:rate=60:duration=0.25[d];[a][b][c][d]concat=n=4,format=rgb24";
 /// The counting picture, transparent outside a moving disc.
 const HOLE: &str = "testsrc2=size=320x180:rate=30:duration=1,format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='255*lt(hypot(X-60-200*T,Y-90),70)'";
 
@@ -117,14 +127,19 @@ impl Recipe {
     }
 }
 
-/// Says in the container that the pictures are to be shown turned by a quarter, as telephones do.
+/// Says in the container that the pictures are to be shown turned by a quarter clockwise, as telephones do: the matrix of
+/// the track's header. The command's option for it differs between versions.
 fn turn(path: &Path) -> anyhow::Result<()> {
-    let flat = path.with_extension("flat.mp4");
-    std::fs::rename(path, &flat)?;
-    let mut command = Command::new("ffmpeg");
-    command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-display_rotation", "90", "-i"]);
-    run(command.arg(&flat).args(["-c", "copy"]).arg(path), "turned.mp4")?;
-    std::fs::remove_file(flat)?;
+    let mut bytes = std::fs::read(path)?;
+    let header = bytes.windows(4).position(|word| word == b"tkhd").context("an mp4 without a track's header")?;
+    // Behind the name, in version 0: version and flags, times, track, length, layer, volume.
+    let matrix = bytes.get_mut(header + 4 + 40..header + 4 + 40 + 36).context("a track's header that is cut off")?;
+    let one = 1_i32 << 16;
+    let turned = [0, one, 0, -one, 0, 0, 180 * one, 0, 1 << 30];
+    for (place, value) in matrix.chunks_exact_mut(4).zip(turned) {
+        place.copy_from_slice(&value.to_be_bytes());
+    }
+    std::fs::write(path, bytes)?;
     Ok(())
 }
 

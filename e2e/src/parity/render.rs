@@ -89,12 +89,8 @@ impl Renderers {
     /// Renders the staged `project` by the published CLI, or takes what an earlier run left. A failure is kept as well,
     /// until `fresh` asks for another try.
     pub fn upstream(&self, project: &Path, work: &Path, sidecar: &Sidecar, fresh: bool) -> anyhow::Result<Rendered> {
-        let mut how = vec![
-            "--format".to_owned(),
-            sidecar.extension().to_owned(),
-            "--quality".to_owned(),
-            self.quality.clone(),
-        ];
+        let mut how =
+            vec!["--format".to_owned(), sidecar.extension().to_owned(), "--quality".to_owned(), self.quality.clone()];
         how.extend(options(sidecar));
         let key = stage::hash(project, &format!("1 {} {how:?}", self.version))?;
         let kept = self.cache.join(format!("{key}.{}", sidecar.extension()));
@@ -183,6 +179,6 @@ fn chrome() -> anyhow::Result<PathBuf> {
         return Ok(debian.to_owned());
     }
     let folders = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&folders).map(|folder| folder.join("chromium-headless-shell"));
-    found.into_iter().find(|path| path.is_file()).context("there is no chromium-headless-shell: make setup")
+    let mut found = std::env::split_paths(&folders).map(|folder| folder.join("chromium-headless-shell"));
+    found.find(|path| path.is_file()).context("there is no chromium-headless-shell: make setup")
 }

@@ -104,7 +104,7 @@ pub fn head(out: &mut impl Write) -> std::io::Result<()> {
 
 /// One line of the table.
 pub fn line(out: &mut impl Write, outcome: &Outcome) -> std::io::Result<()> {
-    let mut cells: Vec<String> = vec!["-".to_owned(); 7];
+    let mut cells: [String; 7] = std::array::from_fn(|_| "-".to_owned());
     if let Some(picture) = &outcome.picture {
         let (frame, worst) = picture.worst();
         cells[0] = format!("{}/{}", picture.frames.0, picture.frames.1);
@@ -122,7 +122,7 @@ pub fn line(out: &mut impl Write, outcome: &Outcome) -> std::io::Result<()> {
         (true, Some(reason)) => format!("ok by what is known ({reason})"),
         (false, _) => format!("NOT: {}", outcome.wrong.join("; ")),
     };
-    let [frames, mean, min, worst, sound, lag, level] = cells.as_slice() else { return Ok(()) };
+    let [frames, mean, min, worst, sound, lag, level] = cells;
     writeln!(
         out,
         "{:<28} {frames:>9} {mean:>6} {min:>6} {worst:>5} {sound:>6} {lag:>6} {level:>6}  {verdict}",

@@ -115,7 +115,8 @@ mod tests {
         (0..96_000_usize)
             .map(|at| {
                 let at = at.saturating_sub(late);
-                let on = [(4_000, 9_000), (20_000, 40_000), (60_000, 61_000)].iter().any(|(a, b)| (*a..*b).contains(&at));
+                let on =
+                    [(4_000, 9_000), (20_000, 40_000), (60_000, 61_000)].iter().any(|(a, b)| (*a..*b).contains(&at));
                 let value = if on { gain * (at as f32 * 0.07).sin() } else { 0.0 };
                 [value, value]
             })
