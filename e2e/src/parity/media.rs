@@ -91,7 +91,7 @@ pub const RECIPES: &[Recipe] = &[
     recipe("photo-b.jpg", &["testsrc=size=320x180:rate=1:duration=1"], "-frames:v 1 -q:v 2"),
     recipe("sprites.png", &["testsrc2=size=64x64:rate=8:duration=1,tile=8x1"], "-frames:v 1"),
     recipe("anim.gif", &["testsrc2=size=96x72:rate=10:duration=1"], "-loop 0"),
-    recipe("anim.png", &["testsrc2=size=96x72:rate=10:duration=1"], "-f apng -plays 0"),
+    recipe("tones.png", &[TONES], "-vf fps=20,scale=160:90 -f apng -plays 0"),
 ];
 
 const H264: &str = "-c:v libx264 -pix_fmt yuv420p -crf 14";
