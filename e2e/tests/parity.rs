@@ -11,6 +11,7 @@ const QUICK: &[&str] = &[
     "clips-boundaries",
     "clips-relative-start",
     "fps-24",
+    "gsap-not-loaded",
     "nested-relative-start",
     "nested-twice-variables",
     "no-timeline",
