@@ -78,6 +78,13 @@ helm-check: ## Check the Helm chart
 bench: build ## Time the examples beside the published HyperFrames CLI
 	@HYPERFARM=$(RELEASE)/hyperfarm bench/compare.sh
 
+.PHONY: parity
+parity: build ## Compare with the published HyperFrames CLI, frame by frame and as sound: [ONLY=name,…]
+	@scripts/setup.sh --bench
+	@cd e2e/parity && [[ node_modules/.package-lock.json -nt package-lock.json ]] \
+	    || npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@$(RELEASE)/parity --keep $(if $(ONLY),--only $(ONLY))
+
 .PHONY: bare-root
 bare-root: ## make demo of the last commit, on a bare Debian 12 (root only)
 	@scripts/bare-root.sh demo

@@ -2,9 +2,11 @@
 //!
 //! [`Scene`] gives a test a folder of its own, as `TMPDIR` too, so that whatever a render leaves behind is seen.
 //! [`Cluster`] runs a coordinator, workers and a stitcher as processes over the servers that `scripts/services.sh` started.
+//! [`parity`] renders the compositions of `e2e/parity` by the published HyperFrames CLI and by hyperfarm, and compares them.
 
 pub mod cluster;
 pub mod footage;
+pub mod parity;
 pub mod pictures;
 pub mod scene;
 pub mod services;

