@@ -18,6 +18,15 @@ pub(crate) const EARLY_SCRIPT: &str = include_str!("host/early.js");
 /// The host's side of the page.
 pub(crate) const DRIVER_SCRIPT: &str = include_str!("host/driver.js");
 
+/// The page's sound: effects, groups, volumes by script. Evaluated where it is needed.
+pub(crate) const SOUND_SCRIPT: &str = include_str!("host/sound.js");
+
+/// Path of the page in which effect chains run, below the farm's own prefix.
+pub(crate) const EFFECTS_PAGE: &str = "effects.html";
+
+const EFFECTS_HTML: &str = "<!doctype html><meta charset=\"utf-8\"><title>effects</title>\
+     <script src=\"effects-chain.js\"></script><script src=\"effects.js\"></script>";
+
 /// One embedded font file.
 pub(crate) struct FontFace {
     pub(crate) family: &'static str,
@@ -49,6 +58,9 @@ pub(crate) fn own(path: &str) -> Option<Asset> {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
     match path {
         "runtime.js" => Some(Asset { media_type: SCRIPT, bytes: RUNTIME.as_bytes() }),
+        EFFECTS_PAGE => Some(Asset { media_type: "text/html; charset=utf-8", bytes: EFFECTS_HTML.as_bytes() }),
+        "effects-chain.js" => Some(Asset { media_type: SCRIPT, bytes: generated::EFFECTS.as_bytes() }),
+        "effects.js" => Some(Asset { media_type: SCRIPT, bytes: include_bytes!("host/effects.js") }),
         "gsap.js" => Some(Asset { media_type: SCRIPT, bytes: generated::GSAP.as_bytes() }),
         _ => {
             let file = path.strip_prefix("fonts/")?;
@@ -66,6 +78,7 @@ mod tests {
     fn everything_embedded_is_there() {
         assert!(own("runtime.js").is_some_and(|asset| asset.bytes.len() > 100_000));
         assert!(own("gsap.js").is_some_and(|asset| asset.bytes.len() > 50_000));
+        assert!(own("effects-chain.js").is_some_and(|asset| asset.bytes.len() > 30_000));
         assert!(own("fonts/inter-latin-400-normal.woff2").is_some_and(|asset| asset.bytes.starts_with(b"wOF2")));
         assert!(own("fonts/../runtime.js").is_none());
         assert_eq!(RUNTIME_VERSION.split('.').count(), 3);

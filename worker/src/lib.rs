@@ -25,11 +25,13 @@ pub mod chrome;
 mod chunk_stage;
 pub mod class;
 pub mod compile;
+mod effects;
 pub mod host;
 mod media_list;
 mod plan_stage;
 pub mod server;
 mod slot;
+mod sound;
 mod sweep;
 pub mod worker;
 
