@@ -38,6 +38,11 @@ fn main() {
     }
     let mut out = String::new();
     constant(&mut out, "RUNTIME", &modules.join("hyperframes/dist/hyperframe.runtime.iife.js"));
+    let target = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let effects = target.join("effects-chain.js");
+    std::fs::write(&effects, effects_script(&modules.join("hyperframes/dist")))
+        .expect("the build folder can be written");
+    constant(&mut out, "EFFECTS", &effects);
     constant(&mut out, "GSAP", &modules.join("gsap/dist/gsap.min.js"));
     writeln!(out, "pub(super) const RUNTIME_VERSION: &str = {:?};", version(&modules.join("hyperframes")))
         .expect("write");
@@ -57,8 +62,7 @@ fn main() {
         }
     }
     out.push_str("];\n");
-    let target = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("assets.rs");
-    std::fs::write(target, out).expect("the build folder can be written");
+    std::fs::write(target.join("assets.rs"), out).expect("the build folder can be written");
 }
 
 fn check(path: &Path) {
@@ -68,6 +72,23 @@ fn check(path: &Path) {
 fn constant(out: &mut String, name: &str, path: &Path) {
     check(path);
     writeln!(out, "pub(super) const {name}: &str = include_str!({:?});", path.display().to_string()).expect("write");
+}
+
+/// The script of the effect chains. The package carries it as a string in one of its modules, whose name changes with each
+/// version; evaluating that string is what the package does with it too.
+fn effects_script(dist: &Path) -> String {
+    const NAME: &str = "AUDIO_FX_RUNTIME_IIFE";
+    let start = format!("var {NAME} = '");
+    let files = std::fs::read_dir(dist).expect("the package has a dist folder");
+    let mut paths: Vec<PathBuf> = files.map(|file| file.expect("the dist folder can be read").path()).collect();
+    paths.sort();
+    for path in paths.iter().filter(|path| path.extension().is_some_and(|kind| kind == "js")) {
+        let text = std::fs::read_to_string(path).expect("a module is text");
+        if let Some(line) = text.lines().find(|line| line.starts_with(&start) && line.ends_with("';")) {
+            return format!("{line}\n(0, eval)({NAME});\n");
+        }
+    }
+    panic!("the hyperframes package has no {NAME}: the effects moved, see effects_script in build.rs");
 }
 
 /// The version in a package's manifest; the first `"version"` is the package's own.

@@ -15,7 +15,7 @@ pub fn plan(lengths: &[u64], audio: bool) -> Plan {
     }
     let frame_rate = FrameRate::DEFAULT;
     let timing = MediaTiming { start: 0.0, end: 1.0, media_start: 0.0, rate: 1.0, looped: false };
-    let item = AudioItem { id: "a".to_owned(), path: "a.mp3".to_owned(), timing, gain: Vec::new() };
+    let item = AudioItem::plain("a", "a.mp3", timing, Vec::new());
     let content = PlanContent {
         files: Vec::new(),
         entry: "index.html".to_owned(),
@@ -26,6 +26,7 @@ pub fn plan(lengths: &[u64], audio: bool) -> Plan {
         unregistered_timelines: Vec::new(),
         videos: Vec::new(),
         audio: if audio { vec![item] } else { Vec::new() },
+        buses: Default::default(),
         encoder: EncoderSettings::of(Format::Mp4, Quality::Draft, frame_rate),
         class: CaptureClass {
             chrome: "1".to_owned(),

@@ -57,7 +57,7 @@ pub use decode::{decode_audio, decode_video};
 pub use encode::{SegmentEncoder, SegmentSummary};
 pub use error::{MediaError, Reason};
 pub use join::{JoinSummary, SegmentFile, join};
-pub use mix::{MixInput, MixSummary, mix};
+pub use mix::{MixInput, MixSummary, mix, mix_raw};
 pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};
 pub use source::{VideoSource, VideoTimeline};
 pub use stills::stills;

@@ -59,6 +59,15 @@ pub struct GainPoint {
     pub gain: f64,
 }
 
+/// A chain of sound effects, as the HyperFrames runtime reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EffectChain {
+    /// `{"version":1,"nodes":[…]}`, with known effects only.
+    pub chain: String,
+    /// Lanes of the effects' parameters, `{"version":1,"lanes":[…]}`; empty where nothing is automated.
+    pub automation: String,
+}
+
 /// One element that sounds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AudioItem {
@@ -68,8 +77,49 @@ pub struct AudioItem {
     pub path: String,
     /// When it plays.
     pub timing: MediaTiming,
+    /// Where the rate changes: stretches of one rate each, one behind the other within `timing`; empty means `timing` alone.
+    pub stretches: Vec<MediaTiming>,
+    /// Effects between the tempo and the gain.
+    pub effects: Option<EffectChain>,
     /// Gain over composition time, in order; held before the first and after the last point; empty means 1.
     pub gain: Vec<GainPoint>,
+    /// Index of its group among the plan's; without one it goes to the sum.
+    pub group: Option<u32>,
+}
+
+impl AudioItem {
+    /// A sound at one rate, without effects and group.
+    pub fn plain(id: &str, path: &str, timing: MediaTiming, gain: Vec<GainPoint>) -> Self {
+        Self {
+            id: id.to_owned(),
+            path: path.to_owned(),
+            timing,
+            stretches: Vec::new(),
+            effects: None,
+            gain,
+            group: None,
+        }
+    }
+}
+
+/// Sounds that are summed, then go through effects and a gain together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AudioGroup {
+    /// The group's authored id.
+    pub id: String,
+    /// Effects on the sum.
+    pub effects: Option<EffectChain>,
+    /// Gain over composition time, as of an item.
+    pub gain: Vec<GainPoint>,
+}
+
+/// What sounds pass on their way to the output.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Buses {
+    /// Groups, in the order of their first members.
+    pub groups: Vec<AudioGroup>,
+    /// Effects on the sum of everything.
+    pub master: Option<EffectChain>,
 }
 
 /// Whether frames are drawn by the processor or by a GPU.
@@ -153,6 +203,8 @@ pub struct PlanContent {
     pub videos: Vec<VideoItem>,
     /// Sounds.
     pub audio: Vec<AudioItem>,
+    /// Groups of sounds and what the sum goes through.
+    pub buses: Buses,
     /// Encoder settings.
     pub encoder: EncoderSettings,
     /// Versions that must agree.

@@ -7,8 +7,8 @@ use hyperfarm_proto::failure::{FailedAttempt, Failure, FailureCode};
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::{ContentHash, FrameHash, Pool, RenderId};
 use hyperfarm_proto::plan::{
-    AudioItem, CaptureClass, CaptureKind, CompiledFile, EncoderSettings, GainPoint, MediaTiming, Plan, PlanContent,
-    PlanDraft, VideoItem, Warning,
+    AudioItem, Buses, CaptureClass, CaptureKind, CompiledFile, EncoderSettings, GainPoint, MediaTiming, Plan,
+    PlanContent, PlanDraft, VideoItem, Warning,
 };
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord};
 use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
@@ -35,12 +35,8 @@ fn plan() -> Plan {
             variables: "{}".to_owned(),
             unregistered_timelines: Vec::new(),
             videos: vec![VideoItem { id: "v".to_owned(), path: "v.mp4".to_owned(), timing: timing.clone() }],
-            audio: vec![AudioItem {
-                id: "a".to_owned(),
-                path: "a.mp3".to_owned(),
-                timing,
-                gain: vec![GainPoint { time: 0.0, gain: 0.5 }],
-            }],
+            audio: vec![AudioItem::plain("a", "a.mp3", timing, vec![GainPoint { time: 0.0, gain: 0.5 }])],
+            buses: Buses::default(),
             encoder: EncoderSettings::of(Format::Mp4, Quality::Standard, frame_rate),
             class: CaptureClass {
                 chrome: "156".to_owned(),

@@ -86,6 +86,7 @@ mod tests {
             unregistered_timelines: Vec::new(),
             videos: Vec::new(),
             audio: Vec::new(),
+            buses: Default::default(),
             encoder: EncoderSettings::of(Format::Mp4, Quality::Draft, frame_rate),
             class: CaptureClass {
                 chrome: String::new(),

@@ -41,7 +41,7 @@ impl Scene {
             frames += length;
         }
         let timing = MediaTiming { start: 0.0, end: 1e9, media_start: 0.0, rate: 1.0, looped: true };
-        let item = AudioItem { id: "a".to_owned(), path: "a.wav".to_owned(), timing, gain: Vec::new() };
+        let item = AudioItem::plain("a", "a.wav", timing, Vec::new());
         let content = PlanContent {
             files: Vec::new(),
             entry: "index.html".to_owned(),
@@ -52,6 +52,7 @@ impl Scene {
             unregistered_timelines: Vec::new(),
             videos: Vec::new(),
             audio: if audio { vec![item] } else { Vec::new() },
+            buses: Default::default(),
             encoder: EncoderSettings::of(format, Quality::Draft, rate),
             class: CaptureClass {
                 chrome: "1".to_owned(),
@@ -125,7 +126,7 @@ impl Scene {
         let content = &self.plan.content;
         let (source, mixed) = (self.dir.path().join("a.wav"), self.dir.path().join("mixed"));
         std::fs::write(&source, tone()).unwrap();
-        let inputs = [MixInput { item: &content.audio[0], path: &source }];
+        let inputs = [MixInput { item: &content.audio[0], path: &source, rendered: false }];
         let format = content.encoder.format;
         let summary = mix(&inputs, content.frames, content.frame_rate, format, &mixed, &mut |_| true).unwrap();
         let bytes = std::fs::read(&mixed).unwrap();

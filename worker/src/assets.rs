@@ -23,6 +23,14 @@ const SCOPE_SCRIPT: &str = include_str!("host/scope.js");
 
 /// Edits of positions, applied after each seek.
 const EDITS_SCRIPT: &str = include_str!("host/edits.js");
+/// The page's sound: effects, groups, volumes by script. Evaluated where it is needed.
+pub(crate) const SOUND_SCRIPT: &str = include_str!("host/sound.js");
+
+/// Path of the page in which effect chains run, below the farm's own prefix.
+pub(crate) const EFFECTS_PAGE: &str = "effects.html";
+
+const EFFECTS_HTML: &str = "<!doctype html><meta charset=\"utf-8\"><title>effects</title>\
+     <script src=\"effects-chain.js\"></script><script src=\"effects.js\"></script>";
 
 /// One embedded font file.
 pub(crate) struct FontFace {
@@ -55,6 +63,9 @@ pub(crate) fn own(path: &str) -> Option<Asset> {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
     match path {
         "runtime.js" => Some(Asset { media_type: SCRIPT, bytes: RUNTIME.as_bytes() }),
+        EFFECTS_PAGE => Some(Asset { media_type: "text/html; charset=utf-8", bytes: EFFECTS_HTML.as_bytes() }),
+        "effects-chain.js" => Some(Asset { media_type: SCRIPT, bytes: generated::EFFECTS.as_bytes() }),
+        "effects.js" => Some(Asset { media_type: SCRIPT, bytes: include_bytes!("host/effects.js") }),
         "gsap.js" => Some(Asset { media_type: SCRIPT, bytes: generated::GSAP.as_bytes() }),
         "scope.js" => Some(Asset { media_type: SCRIPT, bytes: SCOPE_SCRIPT.as_bytes() }),
         "edits.js" => Some(Asset { media_type: SCRIPT, bytes: EDITS_SCRIPT.as_bytes() }),
@@ -74,6 +85,7 @@ mod tests {
     fn everything_embedded_is_there() {
         assert!(own("runtime.js").is_some_and(|asset| asset.bytes.len() > 100_000));
         assert!(own("gsap.js").is_some_and(|asset| asset.bytes.len() > 50_000));
+        assert!(own("effects-chain.js").is_some_and(|asset| asset.bytes.len() > 30_000));
         assert!(own("fonts/inter-latin-400-normal.woff2").is_some_and(|asset| asset.bytes.starts_with(b"wOF2")));
         assert!(own("fonts/../runtime.js").is_none());
         assert_eq!(RUNTIME_VERSION.split('.').count(), 3);

@@ -26,12 +26,14 @@ pub mod chrome;
 mod chunk_stage;
 pub mod class;
 pub mod compile;
+mod effects;
 pub mod host;
 mod media_list;
 mod plan_stage;
 pub mod server;
 mod slot;
 mod sound_track;
+mod sound;
 mod sweep;
 pub mod worker;
 

@@ -5,17 +5,18 @@ use std::path::PathBuf;
 
 use hyperfarm_media::MediaInfo;
 use hyperfarm_proto::failure::{Failure, FailureCode};
-use hyperfarm_proto::plan::{AudioItem, GainPoint, MediaTiming, VideoItem, Warning};
-use serde::Deserialize;
+use hyperfarm_proto::plan::{AudioItem, Buses, MediaTiming, VideoItem, Warning};
 
-use crate::host::ProbedMedia;
+use crate::host::{ProbedMedia, ProbedSound};
 use crate::server::{decode_path, path_of};
+use crate::sound::Sounds;
 
 /// The media of a plan.
 #[derive(Debug, Default)]
 pub(crate) struct MediaList {
     pub(crate) videos: Vec<VideoItem>,
     pub(crate) audio: Vec<AudioItem>,
+    pub(crate) buses: Buses,
 }
 
 /// Playback rates outside are clamped, as the page's own player does.
@@ -25,11 +26,13 @@ const RATES: std::ops::RangeInclusive<f64> = 0.1..=5.0;
 /// opens each source.
 pub(crate) fn resolve(
     media: &[ProbedMedia],
+    sound: &ProbedSound,
     duration: f64,
     locate: &dyn Fn(&str) -> Option<PathBuf>,
     warnings: &mut Vec<Warning>,
 ) -> Result<MediaList, Failure> {
     let mut list = MediaList::default();
+    let mut sounds = Sounds::new(sound, duration);
     let mut probed: BTreeMap<String, MediaInfo> = BTreeMap::new();
     for element in media {
         let encoded = path_of(&element.src).split(['?', '#']).next().unwrap_or_default();
@@ -48,21 +51,26 @@ pub(crate) fn resolve(
             probed.insert(path.clone(), info);
         }
         let Some(info) = probed.get(&path) else { continue };
-        let Some(timing) = timing(element, info, duration, &path)? else { continue };
-        let sounds = !element.muted && element.has_audio.as_deref() != Some("false") && info.audio.is_some();
+        let wanted = sounds.is_wanted(element);
         if element.kind == "video" {
-            if info.video.is_none() {
-                return Err(invalid(element, &path, "the file has no video stream"));
+            if let Some(timing) = timing(element, info, duration, &path)? {
+                if info.video.is_none() {
+                    return Err(invalid(element, &path, "the file has no video stream"));
+                }
+                list.videos.push(VideoItem { id: element.id.clone(), path: path.clone(), timing });
             }
-            list.videos.push(VideoItem { id: element.id.clone(), path: path.clone(), timing: timing.clone() });
-        } else if info.audio.is_none() {
+        } else if wanted && info.audio.is_none() {
             return Err(invalid(element, &path, "the file has no audio stream"));
         }
-        if sounds {
-            let gain = gain(element, &timing, warnings);
-            list.audio.push(AudioItem { id: element.id.clone(), path, timing: clamp_to_source(timing, info), gain });
+        // A video without a start is not on the timeline, and so is not its sound.
+        let placed = element.kind == "audio" || (element.timed && element.start.is_some());
+        if wanted && placed && info.audio.is_some() {
+            check_media_start(element, info, &path)?;
+            let rate = element.rate.clamp(*RATES.start(), *RATES.end());
+            sounds.add(element, info, &path, rate, warnings);
         }
     }
+    (list.audio, list.buses) = sounds.finish(warnings);
     Ok(list)
 }
 
@@ -79,16 +87,8 @@ fn timing(element: &ProbedMedia, info: &MediaInfo, duration: f64, path: &str) ->
     // A video without a start is not on the timeline; the page shows it as it is.
     let Some(start) = element.start.filter(|_| element.timed || element.kind == "audio") else { return Ok(None) };
     let rate = element.rate.clamp(*RATES.start(), *RATES.end());
-    // Sound may last longer than the pictures.
-    let pictures = info.video.as_ref().filter(|_| element.kind == "video").and_then(|video| video.duration);
-    let source = pictures.or(info.duration).unwrap_or(f64::INFINITY);
-    if element.media_start >= source {
-        return Err(invalid(
-            element,
-            path,
-            &format!("it starts at second {} of a source that is {source:.3} s long", element.media_start),
-        ));
-    }
+    let source = playable(element, info);
+    check_media_start(element, info, path)?;
     let natural = if element.looped { f64::INFINITY } else { start + (source - element.media_start) / rate };
     // A video without times of its own plays while the timeline shows it.
     let (start, seen) = element.visible.map_or((start, None), |(from, to)| (from, Some(to)));
@@ -103,97 +103,30 @@ fn timing(element: &ProbedMedia, info: &MediaInfo, duration: f64, path: &str) ->
     Ok(Some(MediaTiming { start, end, media_start: element.media_start, rate, looped: element.looped }))
 }
 
-/// Sound ends with its source; a picture is held.
-fn clamp_to_source(mut timing: MediaTiming, info: &MediaInfo) -> MediaTiming {
-    if let (false, Some(source)) = (timing.looped, info.duration) {
-        timing.end = timing.end.min(timing.start + (source - timing.media_start) / timing.rate);
+/// Seconds of the source that the element plays: of a video its pictures, since sound may last longer than they do.
+fn playable(element: &ProbedMedia, info: &MediaInfo) -> f64 {
+    let pictures = info.video.as_ref().filter(|_| element.kind == "video").and_then(|video| video.duration);
+    pictures.or(info.duration).unwrap_or(f64::INFINITY)
+}
+
+fn check_media_start(element: &ProbedMedia, info: &MediaInfo, path: &str) -> Result<(), Failure> {
+    let source = playable(element, info);
+    if element.media_start >= source {
+        return Err(invalid(
+            element,
+            path,
+            &format!("it starts at second {} of a source that is {source:.3} s long", element.media_start),
+        ));
     }
-    timing
+    Ok(())
 }
 
-#[derive(Deserialize)]
-struct Automation {
-    #[serde(default)]
-    lanes: Vec<Lane>,
-}
-
-#[derive(Deserialize)]
-struct Lane {
-    target: String,
-    #[serde(default)]
-    points: Vec<LanePoint>,
-}
-
-#[derive(Deserialize)]
-struct LanePoint {
-    /// Seconds from the element's start.
-    t: f64,
-    /// Linear gain.
-    v: f64,
-}
-
-/// The element's gain: its volume lane, else its volume, with its fades.
-fn gain(element: &ProbedMedia, timing: &MediaTiming, warnings: &mut Vec<Warning>) -> Vec<GainPoint> {
-    let lane = element.automation.as_deref().and_then(|text| match serde_json::from_str::<Automation>(text) {
-        Ok(automation) => automation.lanes.into_iter().find(|lane| lane.target == "volume"),
-        Err(error) => {
-            let message = format!("data-automation of \"{}\" cannot be read and was ignored: {error}", element.id);
-            warnings.push(warning("AUTOMATION_INVALID", message));
-            None
-        }
-    });
-    let volume = element.volume.unwrap_or(1.0).clamp(0.0, 4.0);
-    let mut points: Vec<GainPoint> = match lane {
-        Some(lane) if !lane.points.is_empty() => lane
-            .points
-            .iter()
-            .filter(|point| point.t.is_finite() && point.v.is_finite())
-            .map(|point| GainPoint { time: timing.start + point.t, gain: point.v.clamp(0.0, 4.0) })
-            .collect(),
-        _ => vec![GainPoint { time: timing.start, gain: volume }],
-    };
-    points.sort_by(|a, b| a.time.total_cmp(&b.time));
-    fade(points, element, timing)
-}
-
-/// Multiplies fades into a piecewise-linear gain. A product of two lines is no line, so fades are sampled finely.
-fn fade(points: Vec<GainPoint>, element: &ProbedMedia, timing: &MediaTiming) -> Vec<GainPoint> {
-    let (fade_in, fade_out) = (element.fade_in.max(0.0), element.fade_out.max(0.0));
-    if fade_in == 0.0 && fade_out == 0.0 {
-        return points;
-    }
-    let factor = |time: f64| {
-        let rise = if fade_in > 0.0 { ((time - timing.start) / fade_in).clamp(0.0, 1.0) } else { 1.0 };
-        let fall = if fade_out > 0.0 { ((timing.end - time) / fade_out).clamp(0.0, 1.0) } else { 1.0 };
-        rise * fall
-    };
-    let steps = |from: f64, length: f64| (0..=32).map(move |step| from + length * f64::from(step) / 32.0);
-    let mut times: Vec<f64> = points.iter().map(|point| point.time).collect();
-    times.extend(steps(timing.start, fade_in.min(timing.end - timing.start)));
-    times.extend(steps(timing.end - fade_out.min(timing.end - timing.start), fade_out));
-    times.retain(|time| (timing.start..=timing.end).contains(time));
-    times.sort_by(f64::total_cmp);
-    times.dedup();
-    times.into_iter().map(|time| GainPoint { time, gain: gain_at(&points, time) * factor(time) }).collect()
-}
-
-fn gain_at(points: &[GainPoint], time: f64) -> f64 {
-    let after = points.partition_point(|point| point.time <= time);
-    match (after.checked_sub(1).and_then(|before| points.get(before)), points.get(after)) {
-        (Some(before), Some(after)) => {
-            let share = (time - before.time) / (after.time - before.time);
-            before.gain + (after.gain - before.gain) * share
-        }
-        (Some(only), None) | (None, Some(only)) => only.gain,
-        (None, None) => 1.0,
-    }
-}
-
+/// Elements and sources for the tests of this and of what it uses.
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
 
-    fn element() -> ProbedMedia {
+    pub(crate) fn element() -> ProbedMedia {
         ProbedMedia {
             id: "a".to_owned(),
             kind: "audio".to_owned(),
@@ -215,9 +148,15 @@ mod tests {
         }
     }
 
-    fn info(duration: f64) -> MediaInfo {
+    pub(crate) fn info(duration: f64) -> MediaInfo {
         MediaInfo { duration: Some(duration), video: None, audio: None, container: String::new() }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{element, info};
+    use super::*;
 
     #[test]
     fn an_element_ends_with_its_source_or_with_the_composition() {
@@ -237,23 +176,5 @@ mod tests {
         let failure = timing(&beyond, &info(2.0), 10.0, "m/a.mp3").unwrap_err();
         assert_eq!(failure.code, FailureCode::MediaInvalid);
         assert!(failure.message.contains("m/a.mp3") && failure.message.contains("second 5"), "{failure}");
-    }
-
-    #[test]
-    fn lanes_replace_the_volume_and_fades_multiply() {
-        let ducked = ProbedMedia {
-            automation: Some(
-                r#"{"version":1,"lanes":[{"target":"volume","points":[{"t":0,"v":0.8},{"t":2,"v":0.2}]}]}"#.to_owned(),
-            ),
-            ..element()
-        };
-        let span = MediaTiming { start: 1.0, end: 5.0, media_start: 0.0, rate: 1.0, looped: false };
-        let points = gain(&ducked, &span, &mut Vec::new());
-        assert_eq!(points, [GainPoint { time: 1.0, gain: 0.8 }, GainPoint { time: 3.0, gain: 0.2 }]);
-        let faded = ProbedMedia { fade_in: 1.0, fade_out: 1.0, ..element() };
-        let points = gain(&faded, &span, &mut Vec::new());
-        for (time, expected) in [(1.0, 0.0), (1.5, 0.25), (3.0, 0.5), (4.5, 0.25), (5.0, 0.0)] {
-            assert!((gain_at(&points, time) - expected).abs() < 1e-3, "{time}");
-        }
     }
 }

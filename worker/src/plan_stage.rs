@@ -77,6 +77,7 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
             unregistered_timelines: probed.unregistered_timelines,
             videos: probed.media.videos,
             audio: probed.media.audio,
+            buses: probed.media.buses,
             encoder,
             class: shop.class.clone(),
         },
@@ -142,24 +143,26 @@ async fn probe(
         let mut host = slot.open(site, viewport, &options).await?;
         let probe = host.probe().await?;
         let duration = checked_duration(request.spec.asked_duration().unwrap_or(probe.duration))?;
+        let sound = host.sound(duration).await?;
         context.set_progress(600, 1000);
         let frames = frame_rate.frames_in(duration);
         let frame_cost_ms = measure(shop, &mut host, frames, viewport, frame_rate, encoder).await?;
         let mut warnings = compiled.warnings.clone();
         let unregistered_timelines = host.report().without_timeline.clone();
         warn_of_page(&host, &mut warnings);
-        Ok((frames, duration, probe, unregistered_timelines, frame_cost_ms, warnings))
+        Ok((frames, duration, probe, sound, unregistered_timelines, frame_cost_ms, warnings))
     };
     let outcome = tokio::select! {
         outcome = probing => outcome,
         () = context.cancelled().cancelled() => Err(Failure::new(FailureCode::Drained, "the plan was given up")),
     };
-    let (frames, duration, probe, unregistered_timelines, frame_cost_ms, mut warnings) = slot.settle(outcome).await?;
+    let (frames, duration, probe, sound, unregistered_timelines, frame_cost_ms, mut warnings) =
+        slot.settle(outcome).await?;
     drop(slot);
     context.set_progress(900, 1000);
     let (media, warnings) = tokio::task::spawn_blocking(move || {
         let locate = |path: &str| files.get(path).map(|file| file.path.clone());
-        media_list::resolve(&probe.media, duration, &locate, &mut warnings).map(|media| (media, warnings))
+        media_list::resolve(&probe.media, &sound, duration, &locate, &mut warnings).map(|media| (media, warnings))
     })
     .await
     .map_err(|panic| Failure::new(FailureCode::Internal, format!("the media cannot be probed: {panic}")))??;

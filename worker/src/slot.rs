@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use hyperfarm_proto::failure::{Failure, Owner};
+use hyperfarm_proto::failure::{Failure, FailureCode, Owner};
 use hyperfarm_proto::spec::Viewport;
 
 use crate::chrome::{Chrome, ChromeConfig, LaunchKey, Page};
+use crate::effects::EffectsPage;
 use crate::host::{OpenOptions, PageHost};
 use crate::server::{Site, SlotServer};
 
@@ -29,6 +30,28 @@ impl Slot {
         viewport: Viewport,
         options: &OpenOptions,
     ) -> Result<PageHost<'_>, Failure> {
+        self.warm(viewport).await?;
+        match &mut self.browser {
+            Some((page, _)) => PageHost::open(page, &self.server, site, options).await,
+            None => Err(gone()),
+        }
+    }
+
+    /// Opens the page of effect chains, with `site` beside it.
+    pub(crate) async fn open_effects(
+        &mut self,
+        site: Arc<Site>,
+        viewport: Viewport,
+    ) -> Result<EffectsPage<'_>, Failure> {
+        self.warm(viewport).await?;
+        match &mut self.browser {
+            Some((page, _)) => EffectsPage::open(page, &self.server, site).await,
+            None => Err(gone()),
+        }
+    }
+
+    /// A browser with the flags for `viewport`.
+    async fn warm(&mut self, viewport: Viewport) -> Result<(), Failure> {
         let key = LaunchKey { viewport, server_port: self.server.port() };
         let fits = self.browser.as_mut().is_some_and(|(_, chrome)| chrome.key() == key && chrome.is_alive());
         if !fits {
@@ -37,10 +60,7 @@ impl Slot {
             let page = chrome.open_page().await?;
             self.browser = Some((page, chrome));
         }
-        match &mut self.browser {
-            Some((page, _)) => PageHost::open(page, &self.server, site, options).await,
-            None => Err(Failure::new(hyperfarm_proto::failure::FailureCode::Internal, "the browser is gone")),
-        }
+        Ok(())
     }
 
     /// Ends the browser, if there is one.
@@ -66,4 +86,8 @@ impl Slot {
             }
         }
     }
+}
+
+fn gone() -> Failure {
+    Failure::new(FailureCode::Internal, "the browser is gone")
 }

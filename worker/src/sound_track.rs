@@ -31,7 +31,7 @@ pub(crate) fn path_of(
 /// The sound at `path`, from the first frame to the last of `seconds`.
 pub(crate) fn item(path: String, seconds: f64) -> AudioItem {
     let timing = MediaTiming { start: 0.0, end: seconds, media_start: 0.0, rate: 1.0, looped: false };
-    AudioItem { id: ID.to_owned(), path, timing, gain: Vec::new() }
+    AudioItem::plain(ID, &path, timing, Vec::new())
 }
 
 /// Takes the sounds away from an output that cannot sound, and says so.

@@ -283,7 +283,7 @@ impl Worker {
 /// A draft of `frames` frames, each a thirtieth of a second long.
 pub fn draft(frames: u64, audio: bool) -> PlanDraft {
     let timing = MediaTiming { start: 0.0, end: 1.0, media_start: 0.0, rate: 1.0, looped: false };
-    let item = AudioItem { id: "a".to_owned(), path: "a.mp3".to_owned(), timing, gain: Vec::new() };
+    let item = AudioItem::plain("a", "a.mp3", timing, Vec::new());
     let content = PlanContent {
         files: Vec::new(),
         entry: "index.html".to_owned(),
@@ -294,6 +294,7 @@ pub fn draft(frames: u64, audio: bool) -> PlanDraft {
         unregistered_timelines: Vec::new(),
         videos: Vec::new(),
         audio: if audio { vec![item] } else { Vec::new() },
+        buses: Default::default(),
         encoder: EncoderSettings::of(Format::Mp4, Quality::Draft, FrameRate::DEFAULT),
         class: CaptureClass {
             chrome: "1".to_owned(),

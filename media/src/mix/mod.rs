@@ -10,14 +10,18 @@
 //! | gain over time | `gain` |
 //! | ceiling | `limiter` |
 //! | AAC or Opus into a file | `encode` |
+//!
+//! Effects run between two mixes: [`mix_raw`] writes what goes into them, and what comes out is an input of the next mix.
 
 mod encode;
 mod gain;
 mod graph;
 mod limiter;
+mod raw;
 mod reader;
 mod voice;
 
+use std::ops::Range;
 use std::path::Path;
 
 use hyperfarm_proto::frame::FrameRate;
@@ -26,8 +30,9 @@ use hyperfarm_proto::spec::Format;
 
 use self::encode::AudioEncoder;
 use self::limiter::Limiter;
+use self::raw::RawWriter;
 pub(crate) use self::reader::AudioReader;
-use self::voice::Voice;
+use self::voice::{Voice, sample_of};
 use crate::SAMPLE_RATE;
 use crate::error::MediaError;
 
@@ -41,6 +46,9 @@ pub struct MixInput<'a> {
     pub item: &'a AudioItem,
     /// Its source.
     pub path: &'a Path,
+    /// Whether `path` holds the very samples from the start of the item's timing on, as [`mix_raw`] writes them, instead of a
+    /// source to decode. The item's gain still applies.
+    pub rendered: bool,
 }
 
 /// What was written.
@@ -71,35 +79,70 @@ pub fn mix(
     if total == 0 {
         return Err(MediaError::Nothing { action: "mix", rate });
     }
-    let mut voices = inputs.iter().map(|input| Voice::new(input.item, input.path)).collect::<Result<Vec<_>, _>>()?;
+    let voices = voices(inputs)?;
     let mut encoder = AudioEncoder::create(output, format)?;
     let mut limiter = Limiter::new();
-    let mut block = Vec::with_capacity(BLOCK);
     let mut limited = Vec::with_capacity(BLOCK);
-    let mut position = 0;
-    let mut reported = 0;
-    while position < total {
-        let length = (total - position).min(BLOCK as u64) as usize;
+    sum(voices, 0..total, on_progress, &mut |block| {
+        limited.clear();
+        limiter.push(block, &mut limited);
+        encoder.push(&limited)
+    })?;
+    limited.clear();
+    limiter.finish(&mut limited);
+    encoder.push(&limited)?;
+    let samples = encoder.finish()?;
+    Ok(MixSummary { samples, sample_rate: SAMPLE_RATE })
+}
+
+/// Sums `inputs` from composition second `from` to `to` into a file of plain samples, without a ceiling: 48 kHz stereo, 32-bit floats,
+/// little endian, left and right by turns. Answers their number. `on_progress` is as in [`mix`].
+pub fn mix_raw(
+    inputs: &[MixInput<'_>],
+    from: f64,
+    to: f64,
+    output: &Path,
+    on_progress: &mut dyn FnMut(f64) -> bool,
+) -> Result<u64, MediaError> {
+    let range = sample_of(from)..sample_of(to);
+    let mut writer = RawWriter::create(output)?;
+    let count = range.end.saturating_sub(range.start);
+    sum(voices(inputs)?, range, on_progress, &mut |block| writer.push(block))?;
+    writer.finish()?;
+    Ok(count)
+}
+
+fn voices(inputs: &[MixInput<'_>]) -> Result<Vec<Voice>, MediaError> {
+    let voices: Result<Vec<_>, _> = inputs.iter().map(Voice::all).collect();
+    Ok(voices?.into_iter().flatten().collect())
+}
+
+/// Gives the sum of `voices` over `range` to `take`, block after block.
+fn sum(
+    mut voices: Vec<Voice>,
+    range: Range<u64>,
+    on_progress: &mut dyn FnMut(f64) -> bool,
+    take: &mut dyn FnMut(&[[f32; 2]]) -> Result<(), MediaError>,
+) -> Result<(), MediaError> {
+    let mut block = Vec::with_capacity(BLOCK);
+    let mut position = range.start;
+    let mut reported = position;
+    while position < range.end {
+        let length = (range.end - position).min(BLOCK as u64) as usize;
         block.clear();
         block.resize(length, [0.0; 2]);
         for voice in &mut voices {
             voice.add(position, &mut block)?;
         }
         voices.retain(|voice| !voice.is_over(position + length as u64));
-        limited.clear();
-        limiter.push(&block, &mut limited);
-        encoder.push(&limited)?;
+        take(&block)?;
         position += length as u64;
-        if position - reported >= u64::from(SAMPLE_RATE) || position == total {
+        if position - reported >= u64::from(SAMPLE_RATE) || position == range.end {
             reported = position;
-            if !on_progress(position as f64 / total as f64) {
+            if !on_progress((position - range.start) as f64 / (range.end - range.start) as f64) {
                 return Err(MediaError::Stopped);
             }
         }
     }
-    limited.clear();
-    limiter.finish(&mut limited);
-    encoder.push(&limited)?;
-    let samples = encoder.finish()?;
-    Ok(MixSummary { samples, sample_rate: SAMPLE_RATE })
+    Ok(())
 }

@@ -6,8 +6,10 @@ use ffmpeg_next::format::Sample;
 use ffmpeg_next::format::sample::Type;
 use hyperfarm_proto::plan::{AudioItem, MediaTiming};
 
+use super::MixInput;
 use super::gain::GainCurve;
 use super::graph::Chain;
+use super::raw::RawReader;
 use super::reader::AudioReader;
 use crate::error::MediaError;
 use crate::source::{check_start, check_timing};
@@ -23,6 +25,7 @@ const PIECE: usize = 4096;
 pub(crate) struct Voice {
     path: PathBuf,
     timing: MediaTiming,
+    rendered: bool,
     gain: GainCurve,
     /// First and one past the last sample of the mix in which it sounds.
     start: u64,
@@ -31,17 +34,27 @@ pub(crate) struct Voice {
 }
 
 impl Voice {
-    pub(crate) fn new(item: &AudioItem, path: &Path) -> Result<Self, MediaError> {
-        check_timing(path, &item.timing)?;
+    /// The voices of a sound: one, or one for each stretch of a rate.
+    pub(crate) fn all(input: &MixInput<'_>) -> Result<Vec<Self>, MediaError> {
+        let item = input.item;
+        if input.rendered || item.stretches.is_empty() {
+            return Ok(vec![Self::new(item, &item.timing, input)?]);
+        }
+        item.stretches.iter().map(|stretch| Self::new(item, stretch, input)).collect()
+    }
+
+    fn new(item: &AudioItem, timing: &MediaTiming, input: &MixInput<'_>) -> Result<Self, MediaError> {
+        let path = input.path;
+        check_timing(path, timing)?;
         // What would have sounded before the composition begins is skipped in the source as well.
-        let mut timing = item.timing.clone();
-        if timing.start < 0.0 {
+        let mut timing = timing.clone();
+        if timing.start < 0.0 && !input.rendered {
             timing.media_start -= timing.start * timing.rate;
             timing.start = 0.0;
         }
-        let sample = |seconds: f64| (seconds.max(0.0) * f64::from(SAMPLE_RATE)).round() as u64;
-        let (start, end) = (sample(timing.start), sample(timing.end));
-        Ok(Self { path: path.to_owned(), timing, gain: GainCurve::new(&item.gain), start, end, playing: None })
+        let (start, end) = (sample_of(timing.start), sample_of(timing.end));
+        let gain = GainCurve::new(&item.gain);
+        Ok(Self { path: path.to_owned(), timing, rendered: input.rendered, gain, start, end, playing: None })
     }
 
     /// Whether nothing sounds from sample `position` on.
@@ -58,7 +71,8 @@ impl Voice {
         }
         let playing = match &mut self.playing {
             Some(playing) => playing,
-            None => self.playing.insert(Playing::open(&self.path, &self.timing)?),
+            None if self.rendered => self.playing.insert(Playing::Rendered(RawReader::open(&self.path)?)),
+            None => self.playing.insert(Playing::Source(Box::new(Source::open(&self.path, &self.timing)?))),
         };
         let length = (to - from) as usize;
         let samples = playing.take(length)?;
@@ -73,8 +87,36 @@ impl Voice {
     }
 }
 
+/// Sample of the mix at composition second `seconds`.
+pub(crate) fn sample_of(seconds: f64) -> u64 {
+    (seconds.max(0.0) * f64::from(SAMPLE_RATE)).round() as u64
+}
+
+/// What gives a voice its samples.
+enum Playing {
+    Source(Box<Source>),
+    Rendered(RawReader),
+}
+
+impl Playing {
+    /// The next `length` samples, or fewer at the end.
+    fn take(&mut self, length: usize) -> Result<&[[f32; 2]], MediaError> {
+        match self {
+            Self::Source(source) => source.take(length),
+            Self::Rendered(reader) => reader.take(length),
+        }
+    }
+
+    /// Gives up the first `length` samples.
+    fn forget(&mut self, length: usize) {
+        if let Self::Source(source) = self {
+            source.forget(length);
+        }
+    }
+}
+
 /// An open source, giving the samples of the voice one after another; silence behind the end.
-struct Playing {
+struct Source {
     path: PathBuf,
     source: Looped,
     tempo: Option<Chain>,
@@ -83,7 +125,7 @@ struct Playing {
     ended: bool,
 }
 
-impl Playing {
+impl Source {
     fn open(path: &Path, timing: &MediaTiming) -> Result<Self, MediaError> {
         let same = (timing.rate - 1.0).abs() < SAME_RATE;
         let tempo = if same { None } else { Some(tempo_chain(path, timing.rate)?) };

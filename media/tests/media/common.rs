@@ -135,7 +135,7 @@ pub fn timing(start: f64, end: f64) -> MediaTiming {
 
 pub fn sound(timing: MediaTiming, gain: &[(f64, f64)]) -> AudioItem {
     let gain = gain.iter().map(|(time, gain)| GainPoint { time: *time, gain: *gain }).collect();
-    AudioItem { id: "sound".to_owned(), path: "sound.wav".to_owned(), timing, gain }
+    AudioItem::plain("sound", "sound.wav", timing, gain)
 }
 
 /// The effective level of samples `[from, to)` on the left.

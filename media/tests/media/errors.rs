@@ -85,7 +85,7 @@ fn a_missing_file_is_ours_and_a_missing_stream_the_persons() {
     let error = VideoSource::open(&blind, &timing(0.0, 1.0), rate(30, 1)).unwrap_err();
     assert!(matches!(error, MediaError::NoStream { kind: "picture", .. }) && error.is_input());
     let item = sound(hyperfarm_proto::plan::MediaTiming { media_start: 3.0, ..timing(0.0, 1.0) }, &[]);
-    let inputs = [MixInput { item: &item, path: &blind }];
+    let inputs = [MixInput { item: &item, path: &blind, rendered: false }];
     let error = mix(&inputs, 30, rate(30, 1), Format::Mp4, &folder.path().join("o"), &mut |_| true).unwrap_err();
     assert!(matches!(error, MediaError::PastEnd { .. }), "{error}");
 }

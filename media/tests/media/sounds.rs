@@ -14,7 +14,7 @@ const HZ: usize = SAMPLE_RATE as usize;
 
 /// Mixes one sound and decodes the result.
 fn mixed(folder: &Path, item: &AudioItem, source: &Path, seconds: u64) -> Vec<[f32; 2]> {
-    mixed_all(folder, &[MixInput { item, path: source }], seconds)
+    mixed_all(folder, &[MixInput { item, path: source, rendered: false }], seconds)
 }
 
 fn mixed_all(folder: &Path, inputs: &[MixInput<'_>], seconds: u64) -> Vec<[f32; 2]> {
@@ -48,7 +48,7 @@ fn every_length_is_exact_in_every_format() {
         for rate in rates {
             for frames in [1, 7, 61] {
                 let output = folder.path().join("exact");
-                let inputs = [MixInput { item: &item, path: &source }];
+                let inputs = [MixInput { item: &item, path: &source, rendered: false }];
                 let summary = mix(&inputs, frames, rate, format, &output, &mut |_| true).unwrap();
                 let want = rate.samples_of(frames, SAMPLE_RATE);
                 assert_eq!(summary.samples, want);
@@ -72,7 +72,7 @@ fn equal_mixes_give_equal_bytes() {
         let bytes: Vec<Vec<u8>> = (0..2)
             .map(|at| {
                 let output = folder.path().join(format!("same{at}"));
-                let inputs = [MixInput { item: &item, path: &source }];
+                let inputs = [MixInput { item: &item, path: &source, rendered: false }];
                 mix(&inputs, 60, rate(30, 1), format, &output, &mut |_| true).unwrap();
                 fs::read(output).unwrap()
             })
@@ -175,7 +175,8 @@ fn many_sounds_add_up_below_the_ceiling() {
     let folder = folder();
     let source = wav(folder.path(), "tone.wav", 48_000, 1, &sine(48_000, 2.0, 1000.0, 0.3));
     let items: Vec<AudioItem> = (0..5).map(|_| sound(timing(0.0, 2.0), &[])).collect();
-    let inputs = |count| items[..count].iter().map(|item| MixInput { item, path: &source }).collect::<Vec<_>>();
+    let inputs =
+        |count| items[..count].iter().map(|item| MixInput { item, path: &source, rendered: false }).collect::<Vec<_>>();
     let two = mixed_all(folder.path(), &inputs(2), 2);
     assert!((level(&two, HZ / 2, HZ) - 0.6 / 2.0_f64.sqrt()).abs() < 0.01);
     // Five would peak at 1.5.
@@ -217,7 +218,10 @@ fn lossy_sources_keep_their_place() {
     for format in [Format::Mp4, Format::Webm] {
         // A mix of a mix: priming must be taken off once each time.
         let first = folder.path().join(format!("first-{format}"));
-        mix(&[MixInput { item: &item, path: &source }], 60, rate(30, 1), format, &first, &mut |_| true).unwrap();
+        mix(&[MixInput { item: &item, path: &source, rendered: false }], 60, rate(30, 1), format, &first, &mut |_| {
+            true
+        })
+        .unwrap();
         let heard = mixed(folder.path(), &sound(MediaTiming { media_start: 0.5, ..timing(0.0, 2.0) }, &[]), &first, 1);
         let at = heard.iter().position(|sample| sample[0] > 0.3).unwrap();
         assert!(at.abs_diff(HZ / 2) <= 48, "{format}: {at}");

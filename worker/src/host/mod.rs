@@ -4,6 +4,7 @@
 //! and `driver.js` (readiness, seek, videos, probe) in the top one. [`PageHost`] is the Rust side of the driver.
 
 mod ready;
+mod sound;
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use crate::chrome::{DrawnFrame, Page, PageEvent, Shot};
 use crate::server::{RequestProblem, Site, SlotServer};
 
 pub use ready::{PageReport, Wanted};
+pub use sound::{MovedVolume, ProbedSound, SoundElement, SoundGroup};
 
 /// Earlier times sought in one call while a chunk starts; small enough that progress and cancellation are prompt.
 const VISITS_A_CALL: u64 = 120;

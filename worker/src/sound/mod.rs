@@ -1,0 +1,211 @@
+//! From what the page says about an element's sound to what the mixer needs.
+
+mod chain;
+mod gain;
+mod lane;
+mod speed;
+
+use std::collections::BTreeMap;
+
+use hyperfarm_media::MediaInfo;
+use hyperfarm_proto::plan::{AudioGroup, AudioItem, Buses, MediaTiming, Warning};
+
+use self::lane::Automation;
+use self::speed::Speed;
+use crate::host::{ProbedMedia, ProbedSound, SoundElement};
+
+/// Collects the sounds of a composition.
+pub(crate) struct Sounds<'a> {
+    probed: &'a ProbedSound,
+    /// Seconds of the composition.
+    duration: f64,
+    elements: BTreeMap<&'a str, &'a SoundElement>,
+    items: Vec<AudioItem>,
+    groups: Vec<AudioGroup>,
+}
+
+impl<'a> Sounds<'a> {
+    pub(crate) fn new(probed: &'a ProbedSound, duration: f64) -> Self {
+        let elements = probed.elements.iter().map(|element| (element.id.as_str(), element)).collect();
+        Self { probed, duration, elements, items: Vec::new(), groups: Vec::new() }
+    }
+
+    /// Whether the element may sound at all: not muted, not declared silent, neither it nor its group hidden.
+    pub(crate) fn is_wanted(&self, element: &ProbedMedia) -> bool {
+        let more = self.elements.get(element.id.as_str());
+        let group = more.and_then(|more| more.group.as_deref());
+        let group_hidden = self.probed.groups.iter().any(|of| of.hidden && Some(of.id.as_str()) == group);
+        let hidden = more.is_some_and(|more| more.hidden) || group_hidden;
+        !element.muted && element.has_audio.as_deref() != Some("false") && !hidden
+    }
+
+    /// Adds the sound of `element` from the source at `path`.
+    pub(crate) fn add(
+        &mut self,
+        element: &ProbedMedia,
+        info: &MediaInfo,
+        path: &str,
+        rate: f64,
+        warnings: &mut Vec<Warning>,
+    ) {
+        let owner = format!("{} \"{}\"", element.kind, element.id);
+        let automation = automation(element.automation.as_deref(), &owner, warnings);
+        let speed = Speed::new(rate, &automation.rate);
+        let Some(timing) = span(element, info, rate, &speed, self.duration) else { return };
+        if element.looped
+            && info.duration.is_some_and(|source| wanted_end(element) > timing.start + speed.time_at(source))
+        {
+            let message = format!("{owner} loops and outlasts its source; its sound plays once, as in every export");
+            warnings.push(Warning { code: "SOUND_NOT_LOOPED".to_owned(), message });
+        }
+        let moved = self.probed.moved.iter().find(|moved| moved.id == element.id);
+        let gain = gain::of_element(element, &timing, &automation, moved.map(|moved| moved.points.as_slice()));
+        let more = self.elements.get(element.id.as_str()).copied();
+        let effects = more
+            .and_then(|more| more.effects.as_deref())
+            .and_then(|text| chain::parse(text, &automation.effects, &owner, warnings));
+        let group = more.and_then(|more| more.group.as_deref()).map(|group| self.group(group, warnings));
+        let stretches = speed.stretches(&timing, info.duration);
+        self.items.push(AudioItem {
+            id: element.id.clone(),
+            path: path.to_owned(),
+            timing,
+            stretches,
+            effects,
+            gain,
+            group,
+        });
+    }
+
+    /// Index of the group of this id, which needs no element of its own.
+    fn group(&mut self, id: &str, warnings: &mut Vec<Warning>) -> u32 {
+        if let Some(known) = self.groups.iter().position(|group| group.id == id) {
+            return known as u32;
+        }
+        let element = self.probed.groups.iter().rev().find(|group| group.id == id);
+        let owner = format!("the audio group \"{id}\"");
+        let text = element.and_then(|element| element.automation.as_deref());
+        let automation = automation(text, &owner, warnings);
+        let effects = element
+            .and_then(|element| element.effects.as_deref())
+            .and_then(|text| chain::parse(text, &automation.effects, &owner, warnings));
+        let volume = element.map_or(1.0, |element| element.volume);
+        let gain = gain::of_group(volume, &automation);
+        self.groups.push(AudioGroup { id: id.to_owned(), effects, gain });
+        self.groups.len() as u32 - 1
+    }
+
+    /// Everything that was added.
+    pub(crate) fn finish(self, warnings: &mut Vec<Warning>) -> (Vec<AudioItem>, Buses) {
+        let master = self.probed.master.as_deref().filter(|_| !self.items.is_empty());
+        let master = master.and_then(|text| chain::parse(text, "", "the root composition", warnings));
+        (self.items, Buses { groups: self.groups, master })
+    }
+}
+
+fn automation(text: Option<&str>, owner: &str, warnings: &mut Vec<Warning>) -> Automation {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Automation::default() };
+    Automation::parse(text).unwrap_or_else(|reason| {
+        let message = format!("data-automation of {owner} cannot be read and was ignored: {reason}");
+        warnings.push(Warning { code: "AUTOMATION_INVALID".to_owned(), message });
+        Automation::default()
+    })
+}
+
+/// Where the author lets it end; infinity where nothing is said.
+fn wanted_end(element: &ProbedMedia) -> f64 {
+    let start = element.start.unwrap_or(0.0);
+    let after = |seconds: &f64| *seconds > 0.0;
+    let by_duration = element.duration.filter(after).map(|seconds| start + seconds);
+    element.end.filter(|end| *end > start).or(by_duration).unwrap_or(f64::INFINITY)
+}
+
+/// When the element sounds, also beyond the composition's end, because its fade out ends with it. An `<audio>` ends with its
+/// source at the latest. `None` where nothing is heard.
+///
+/// `loop` repeats pictures only: HyperFrames' export plays a sound once, whatever the preview does.
+fn span(element: &ProbedMedia, info: &MediaInfo, rate: f64, speed: &Speed, duration: f64) -> Option<MediaTiming> {
+    let start = element.start.unwrap_or(0.0);
+    let natural = info.duration.map_or(duration, |source| start + speed.time_at(source - element.media_start));
+    let wanted = wanted_end(element);
+    let end = if element.kind == "audio" || wanted.is_infinite() { wanted.min(natural) } else { wanted };
+    let heard = end > start && end > 0.0 && start < duration;
+    let timing = MediaTiming { start, end, media_start: element.media_start, rate, looped: false };
+    heard.then_some(timing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::SoundGroup;
+    use crate::media_list::testing::{element, info};
+
+    fn probed() -> ProbedSound {
+        let sound = |id: &str, group: Option<&str>, effects: Option<&str>| SoundElement {
+            id: id.to_owned(),
+            hidden: false,
+            effects: effects.map(str::to_owned),
+            group: group.map(str::to_owned),
+        };
+        let chain = r#"{"version":1,"nodes":[{"type":"reverb"}]}"#;
+        ProbedSound {
+            elements: vec![
+                sound("a", Some("music"), Some(chain)),
+                sound("b", Some("music"), None),
+                sound("c", None, None),
+            ],
+            groups: vec![SoundGroup {
+                id: "music".to_owned(),
+                hidden: false,
+                volume: 0.5,
+                effects: Some(chain.to_owned()),
+                automation: None,
+            }],
+            master: None,
+            moved: Vec::new(),
+        }
+    }
+
+    fn named(id: &str) -> ProbedMedia {
+        ProbedMedia { id: id.to_owned(), ..element() }
+    }
+
+    #[test]
+    fn members_share_a_group_and_keep_their_own_effects() {
+        let probed = probed();
+        let mut warnings = Vec::new();
+        let mut sounds = Sounds::new(&probed, 10.0);
+        for id in ["a", "b", "c"] {
+            sounds.add(&named(id), &info(3.0), "x.mp3", 1.0, &mut warnings);
+        }
+        let (items, buses) = sounds.finish(&mut warnings);
+        assert_eq!(items.iter().map(|item| item.group).collect::<Vec<_>>(), [Some(0), Some(0), None]);
+        assert_eq!(items.iter().map(|item| item.effects.is_some()).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(buses.groups.len(), 1);
+        assert_eq!(buses.groups[0].gain[0].gain, 0.5);
+        assert!(buses.groups[0].effects.is_some() && warnings.is_empty());
+    }
+
+    #[test]
+    fn hidden_and_muted_elements_and_members_of_hidden_groups_are_silent() {
+        let mut probed = probed();
+        probed.groups[0].hidden = true;
+        let sounds = Sounds::new(&probed, 10.0);
+        assert!(!sounds.is_wanted(&named("a")));
+        assert!(sounds.is_wanted(&named("c")));
+        assert!(!sounds.is_wanted(&ProbedMedia { muted: true, ..named("c") }));
+        probed.elements[2].hidden = true;
+        assert!(!Sounds::new(&probed, 10.0).is_wanted(&named("c")));
+    }
+
+    #[test]
+    fn a_sound_ends_with_its_source_and_its_fade_may_end_after_the_composition() {
+        let speed = Speed::new(1.0, &[]);
+        let cut = ProbedMedia { duration: Some(9.0), ..element() };
+        assert_eq!(span(&cut, &info(2.0), 1.0, &speed, 10.0).unwrap().end, 3.0);
+        assert_eq!(span(&cut, &info(60.0), 1.0, &speed, 4.0).unwrap().end, 10.0);
+        assert!(span(&cut, &info(2.0), 1.0, &speed, 1.0).is_none());
+        let looped = ProbedMedia { looped: true, ..cut };
+        assert_eq!(span(&looped, &info(2.0), 1.0, &speed, 10.0).unwrap().end, 3.0);
+    }
+}
