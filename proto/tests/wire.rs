@@ -101,8 +101,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "9e904f6040ce";
-const GOLDEN_CONTENT: &str = "197fccc014d9";
+const GOLDEN_PLAN: &str = "c2aa2e7a0f76";
+const GOLDEN_CONTENT: &str = "32de3ab3cf02";
 
 #[test]
 fn segment_records_survive_the_wire_and_json() {
