@@ -14,7 +14,8 @@ use crate::common::*;
 fn all_ways(path: &Path, folder: &Path) -> Vec<MediaError> {
     let item = sound(timing(0.0, 1.0), &[]);
     let output = folder.join("output");
-    let mixed = mix(&[MixInput { item: &item, path }], 30, rate(30, 1), Format::Mp4, &output, &mut |_| true);
+    let mixed =
+        mix(&[MixInput { item: &item, path, rendered: false }], 30, rate(30, 1), Format::Mp4, &output, &mut |_| true);
     let errors = vec![
         probe(path).unwrap_err(),
         count_packets(path).unwrap_err(),
