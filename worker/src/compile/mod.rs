@@ -66,9 +66,10 @@ pub fn compile(bundle: &std::path::Path, spec: &RenderSpec, cache: &Cache) -> Re
     let mut project = Project { files, cache };
     let mut page = html::whole(project.text(&entry)?);
     if let Some(prepared) = plain::prepare(&page, spec) {
-        project.replace(&entry, prepared.as_bytes())?;
         page = prepared;
     }
+    // What was put around the page names fonts, too.
+    project.replace(&entry, page.as_bytes())?;
     let mut warnings = Vec::new();
 
     let document = Document::from(page);
