@@ -121,7 +121,7 @@ mod tests {
     fn levels_are_those_of_the_filters() {
         let (pq, hlg) = (TransferCharacteristic::SMPTE2084, TransferCharacteristic::ARIB_STD_B67);
         for (transfer, rgb, want) in [
-            (pq, [21_845; 3], [78; 3]),
+            (pq, [21_845_u16; 3], [78_u8; 3]),
             (pq, [43_690; 3], [229; 3]),
             (pq, [50_000, 45_000, 20_000], [255, 182, 0]),
             (pq, [20_000, 20_000, 50_000], [0, 17, 255]),

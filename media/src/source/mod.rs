@@ -173,10 +173,16 @@ impl VideoSource {
             let Some(first) = self.read()? else { continue };
             // Containers seek by decode time, which may lie before the picture's own.
             if first.index <= index {
+                let next = self.read()?;
+                // FFmpeg's H.264 decoder loses a file's last picture after a jump to the one before it; from further back it
+                // does not, and finds out as well whether this one is the last.
+                if next.is_none() {
+                    continue;
+                }
                 self.current = Some(first);
                 self.at_first = false;
                 self.shown = None;
-                self.next = self.read()?;
+                self.next = next;
                 return Ok(());
             }
         }
