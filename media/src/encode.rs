@@ -145,7 +145,8 @@ impl SegmentEncoder {
     }
 }
 
-/// A picture with a border at its right and bottom.
+/// A picture with a black edge at its right or bottom: of two pixels, because a pair of columns shares its colour and HyperFrames' own
+/// renderer blackens the whole pair.
 struct Padded {
     size: Size,
     bgra: Vec<u8>,
@@ -158,8 +159,9 @@ impl Padded {
 
     fn fill(&mut self, frame: &Bitmap<'_>) -> Bitmap<'_> {
         let stride = self.size.width as usize * 4;
-        for (y, row) in self.bgra.chunks_mut(stride).take(frame.size.height as usize).enumerate() {
-            let pixels = frame.row(y).chunks(frame.layout.bytes());
+        let (columns, rows) = (frame.size.width as usize & !1, frame.size.height as usize & !1);
+        for (y, row) in self.bgra.chunks_mut(stride).take(rows).enumerate() {
+            let pixels = frame.row(y).chunks(frame.layout.bytes()).take(columns);
             for (to, from) in row.as_chunks_mut::<4>().0.iter_mut().zip(pixels) {
                 *to = match (frame.layout, from) {
                     (PixelLayout::Bgra, [blue, green, red, alpha]) => [*blue, *green, *red, *alpha],

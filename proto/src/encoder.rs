@@ -60,8 +60,8 @@ pub enum VideoCodec {
 }
 
 impl VideoCodec {
-    /// The size that is encoded for pictures of `size`. H.264 and H.265 with subsampled chroma need even sides: a column and a row
-    /// of black are added where one is missing.
+    /// The size that is encoded for pictures of `size`. H.264 and H.265 with subsampled chroma need even sides: where one is odd, its
+    /// last pair of columns or rows is black, as HyperFrames' own renderer makes it.
     pub fn coded_size(&self, size: Size) -> Size {
         match self {
             Self::H264 { .. } | Self::H265 { .. } => {
