@@ -102,7 +102,7 @@ fn golden_plan_and_failure() {
 }
 
 const GOLDEN_PLAN: &str = "62a4bb4f4840";
-const GOLDEN_CONTENT: &str = "197fccc014d9";
+const GOLDEN_CONTENT: &str = "a3a7f0fa77fd";
 
 #[test]
 fn segment_records_survive_the_wire_and_json() {
