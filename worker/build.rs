@@ -38,7 +38,7 @@ fn main() {
     }
     let mut out = String::new();
     constant(&mut out, "RUNTIME", &modules.join("hyperframes/dist/hyperframe.runtime.iife.js"));
-    constant(&mut out, "GSAP", &modules.join("gsap/dist/gsap.min.js"));
+    gsap(&mut out, &modules.join("gsap/dist"));
     writeln!(out, "pub(super) const RUNTIME_VERSION: &str = {:?};", version(&modules.join("hyperframes")))
         .expect("write");
     writeln!(out, "pub(super) const GSAP_VERSION: &str = {:?};", version(&modules.join("gsap"))).expect("write");
@@ -59,6 +59,23 @@ fn main() {
     out.push_str("];\n");
     let target = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("assets.rs");
     std::fs::write(target, out).expect("the build folder can be written");
+}
+
+/// Every minified script of GSAP, the plugins included.
+fn gsap(out: &mut String, folder: &Path) {
+    check(&folder.join("gsap.min.js"));
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .expect("the folder of GSAP can be read")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".min.js"))
+        .collect();
+    names.sort();
+    out.push_str("pub(super) const GSAP: &[(&str, &str)] = &[\n");
+    for name in names {
+        let path = folder.join(&name).display().to_string();
+        writeln!(out, "    ({name:?}, include_str!({path:?})),").expect("write");
+    }
+    out.push_str("];\n");
 }
 
 fn check(path: &Path) {

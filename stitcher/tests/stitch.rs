@@ -44,6 +44,7 @@ impl Scene {
         let item = AudioItem { id: "a".to_owned(), path: "a.wav".to_owned(), timing, gain: Vec::new() };
         let content = PlanContent {
             files: Vec::new(),
+            remote: Vec::new(),
             entry: "index.html".to_owned(),
             viewport: Viewport { page: SIZE, scale: 1 },
             frame_rate: rate,

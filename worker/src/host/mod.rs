@@ -12,7 +12,7 @@ use hyperfarm_proto::frame::FrameRate;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::assets::{DRIVER_SCRIPT, EARLY_SCRIPT};
+use crate::assets::{DRIVER_SCRIPT, EARLY_SCRIPT, REMOTE_SCRIPT};
 use crate::chrome::{DrawnFrame, Page, PageEvent, Shot};
 use crate::server::{RequestProblem, Site, SlotServer};
 
@@ -130,6 +130,7 @@ impl<'a> PageHost<'a> {
         page.reset(&server.origin()).await?;
         page.set_transparent(options.transparent).await?;
         page.inject(&early_script(options)?).await?;
+        page.inject(REMOTE_SCRIPT).await?;
         page.inject(DRIVER_SCRIPT).await?;
         let interval = 1000.0 / options.frame_rate.as_f64();
         // Ticks before the navigation wake the compositor of a fresh browser; drawing nothing, they leave no trace.
