@@ -43,7 +43,7 @@ fn main() {
     std::fs::write(&effects, effects_script(&modules.join("hyperframes/dist")))
         .expect("the build folder can be written");
     constant(&mut out, "EFFECTS", &effects);
-    constant(&mut out, "GSAP", &modules.join("gsap/dist/gsap.min.js"));
+    gsap(&mut out, &modules.join("gsap/dist"));
     writeln!(out, "pub(super) const RUNTIME_VERSION: &str = {:?};", version(&modules.join("hyperframes")))
         .expect("write");
     writeln!(out, "pub(super) const GSAP_VERSION: &str = {:?};", version(&modules.join("gsap"))).expect("write");
@@ -63,6 +63,23 @@ fn main() {
     }
     out.push_str("];\n");
     std::fs::write(target.join("assets.rs"), out).expect("the build folder can be written");
+}
+
+/// Every minified script of GSAP, the plugins included.
+fn gsap(out: &mut String, folder: &Path) {
+    check(&folder.join("gsap.min.js"));
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .expect("the folder of GSAP can be read")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".min.js"))
+        .collect();
+    names.sort();
+    out.push_str("pub(super) const GSAP: &[(&str, &str)] = &[\n");
+    for name in names {
+        let path = folder.join(&name).display().to_string();
+        writeln!(out, "    ({name:?}, include_str!({path:?})),").expect("write");
+    }
+    out.push_str("];\n");
 }
 
 fn check(path: &Path) {

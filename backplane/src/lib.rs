@@ -6,6 +6,7 @@
 //! | [`ledger`] | leases, commits, progress: Redis, or in process |
 //! | [`objects`] | object storage, which is the truth: a local folder, S3, GCS, Azure, memory |
 //! | [`config`] | environment to typed configuration, with errors that name the variable |
+//! | [`fetch`] | the fetcher of everything that somebody names by URL |
 //! | [`metrics`] | the registry and what every role counts |
 //! | [`drain`] | how a node stops: no new work, then finish or hand back |
 //! | [`runner`] | the loop of a node: consume, claim, renew, work, commit, acknowledge |
@@ -20,6 +21,7 @@ mod backoff;
 pub mod broker;
 pub mod config;
 pub mod drain;
+pub mod fetch;
 pub mod ledger;
 pub mod metrics;
 pub mod objects;

@@ -18,6 +18,7 @@ pub fn plan(lengths: &[u64], audio: bool) -> Plan {
     let item = AudioItem::plain("a", "a.mp3", timing, Vec::new());
     let content = PlanContent {
         files: Vec::new(),
+        remote: Vec::new(),
         entry: "index.html".to_owned(),
         viewport: Viewport { page: Size { width: 320, height: 180 }, scale: 1 },
         frame_rate,

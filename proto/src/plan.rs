@@ -24,6 +24,17 @@ pub struct CompiledFile {
     pub bytes: u64,
 }
 
+/// A URL that the page asks for, and what became of it before the page was drawn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteAsset {
+    /// The URL as the page asks for it, without a fragment.
+    pub url: String,
+    /// Path among the plan's files, or below the farm's own prefix; none if it could not be had.
+    pub path: Option<String>,
+    /// Why it could not be had.
+    pub reason: Option<String>,
+}
+
 /// When a piece of media plays: composition time on the left, source time on the right.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MediaTiming {
@@ -187,6 +198,8 @@ pub struct Warning {
 pub struct PlanContent {
     /// Files the page may load.
     pub files: Vec<CompiledFile>,
+    /// Everything the page asks of the network, in the order of the URLs. What has a path is served under its URL too.
+    pub remote: Vec<RemoteAsset>,
     /// Path of the compiled entry page among them.
     pub entry: String,
     /// Page size and device scale.

@@ -8,7 +8,7 @@ use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::{ContentHash, FrameHash, Pool, RenderId};
 use hyperfarm_proto::plan::{
     AudioItem, Buses, CaptureClass, CaptureKind, CompiledFile, EncoderSettings, GainPoint, MediaTiming, Plan,
-    PlanContent, PlanDraft, VideoItem, Warning,
+    PlanContent, PlanDraft, RemoteAsset, VideoItem, Warning,
 };
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord};
 use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
@@ -28,6 +28,11 @@ fn plan() -> Plan {
         pool: Pool::default(),
         content: PlanContent {
             files: vec![CompiledFile { path: "index.html".to_owned(), hash: ContentHash::of(b"x"), bytes: 1 }],
+            remote: vec![RemoteAsset {
+                url: "https://a.test/b.js".to_owned(),
+                path: None,
+                reason: Some("r".to_owned()),
+            }],
             entry: "index.html".to_owned(),
             viewport: Viewport { page: Size { width: 1920, height: 1080 }, scale: 2 },
             frame_rate,

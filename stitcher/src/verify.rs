@@ -78,6 +78,7 @@ mod tests {
         let frame_rate = FrameRate::DEFAULT;
         let content = PlanContent {
             files: Vec::new(),
+            remote: Vec::new(),
             entry: "index.html".to_owned(),
             viewport: Viewport { page: Size { width: 64, height: 48 }, scale: 1 },
             frame_rate,

@@ -44,6 +44,7 @@ impl Scene {
         let item = AudioItem::plain("a", "a.wav", timing, Vec::new());
         let content = PlanContent {
             files: Vec::new(),
+            remote: Vec::new(),
             entry: "index.html".to_owned(),
             viewport: Viewport { page: SIZE, scale: 1 },
             frame_rate: rate,

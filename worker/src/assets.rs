@@ -1,5 +1,6 @@
 //! What is embedded in the binary for the page: runtime, host scripts, GSAP, fonts.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 mod generated {
@@ -32,6 +33,9 @@ pub(crate) const EFFECTS_PAGE: &str = "effects.html";
 const EFFECTS_HTML: &str = "<!doctype html><meta charset=\"utf-8\"><title>effects</title>\
      <script src=\"effects-chain.js\"></script><script src=\"effects.js\"></script>";
 
+/// What the page asks of the network while it runs goes to the slot's server.
+pub(crate) const REMOTE_SCRIPT: &str = include_str!("host/remote.js");
+
 /// One embedded font file.
 pub(crate) struct FontFace {
     pub(crate) family: &'static str,
@@ -58,6 +62,45 @@ static RUNTIME: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// GSAP's scripts as ES modules, by the name of the script.
+static GSAP_MODULES: LazyLock<BTreeMap<&'static str, String>> =
+    LazyLock::new(|| generated::GSAP.iter().map(|(name, text)| (*name, as_module(name, text))).collect());
+
+/// A UMD script of GSAP as an ES module with the same names.
+fn as_module(name: &str, text: &str) -> String {
+    let stem = name.trim_end_matches(".min.js");
+    let names: &[&str] = match stem {
+        "gsap" => &[
+            "gsap",
+            "TweenMax",
+            "TweenLite",
+            "TimelineMax",
+            "TimelineLite",
+            "Power0",
+            "Power1",
+            "Power2",
+            "Power3",
+            "Power4",
+        ],
+        _ => &[stem],
+    };
+    let exports: String = names.iter().map(|name| format!("export const {name} = own.{name};\n")).collect();
+    format!(
+        "const own = {{}};\n(function (exports, module, define) {{\n{text}\n}}).call(globalThis, own, {{ exports: own }});\n\
+         export default own.default || own.{first};\n{exports}",
+        first = names[0]
+    )
+}
+
+/// A script of GSAP: `gsap/NAME.min.js`, or `gsap/NAME.min.mjs` for the ES module.
+pub(crate) fn gsap_file(path: &str) -> Option<&'static str> {
+    let name = path.strip_prefix("gsap/")?;
+    match name.strip_suffix(".mjs") {
+        Some(stem) => GSAP_MODULES.get(format!("{stem}.js").as_str()).map(String::as_str),
+        None => generated::GSAP.iter().find(|(known, _)| *known == name).map(|(_, text)| *text),
+    }
+}
+
 /// The asset at `path` below the farm's own prefix.
 pub(crate) fn own(path: &str) -> Option<Asset> {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -66,9 +109,12 @@ pub(crate) fn own(path: &str) -> Option<Asset> {
         EFFECTS_PAGE => Some(Asset { media_type: "text/html; charset=utf-8", bytes: EFFECTS_HTML.as_bytes() }),
         "effects-chain.js" => Some(Asset { media_type: SCRIPT, bytes: generated::EFFECTS.as_bytes() }),
         "effects.js" => Some(Asset { media_type: SCRIPT, bytes: include_bytes!("host/effects.js") }),
-        "gsap.js" => Some(Asset { media_type: SCRIPT, bytes: generated::GSAP.as_bytes() }),
         "scope.js" => Some(Asset { media_type: SCRIPT, bytes: SCOPE_SCRIPT.as_bytes() }),
         "edits.js" => Some(Asset { media_type: SCRIPT, bytes: EDITS_SCRIPT.as_bytes() }),
+        "gsap.js" => own("gsap/gsap.min.js"),
+        _ if path.starts_with("gsap/") => {
+            gsap_file(path).map(|text| Asset { media_type: SCRIPT, bytes: text.as_bytes() })
+        }
         _ => {
             let file = path.strip_prefix("fonts/")?;
             let face = FONTS.iter().find(|face| face.file == file)?;
@@ -86,6 +132,8 @@ mod tests {
         assert!(own("runtime.js").is_some_and(|asset| asset.bytes.len() > 100_000));
         assert!(own("gsap.js").is_some_and(|asset| asset.bytes.len() > 50_000));
         assert!(own("effects-chain.js").is_some_and(|asset| asset.bytes.len() > 30_000));
+        assert!(own("gsap/ScrollTrigger.min.js").is_some_and(|asset| asset.bytes.len() > 10_000));
+        assert!(gsap_file("gsap/Flip.min.mjs").is_some_and(|text| text.contains("export const Flip")));
         assert!(own("fonts/inter-latin-400-normal.woff2").is_some_and(|asset| asset.bytes.starts_with(b"wOF2")));
         assert!(own("fonts/../runtime.js").is_none());
         assert_eq!(RUNTIME_VERSION.split('.').count(), 3);

@@ -44,7 +44,7 @@ pub(crate) async fn run(
     context.set_progress(0, range.count());
     let started = Instant::now();
     let files = fetch_files(shop, &plan).await?;
-    let site = Arc::new(Site::new(files.clone(), open_videos(&plan, files).await?));
+    let site = Arc::new(Site::new(files.clone(), open_videos(&plan, files).await?).with_remote(&plan.content.remote));
     let folder = shop.scratch("chunk")?;
     let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.segment_extension()));
 

@@ -8,6 +8,7 @@
 //! | `audio_stage` | mix the whole sound once |
 //! | `sound_track` | the sound that a request puts under the whole render |
 //! | [`compile`] | from a zip to the files that the page loads |
+//! | [`remote`] | what compositions name on the network: the operator's map, packages, fonts, the fetcher |
 //! | [`host`] | what stands around a page: clock, readiness, seek, videos |
 //! | [`capture`] | reading frames, and the encoder's thread |
 //! | [`chrome`] | the browser process and its one page |
@@ -30,6 +31,7 @@ mod effects;
 pub mod host;
 mod media_list;
 mod plan_stage;
+pub mod remote;
 pub mod server;
 mod slot;
 mod sound_track;

@@ -1,6 +1,6 @@
 //! The plan stage: compile, probe in a page, measure a few frames, write the draft.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,16 +10,17 @@ use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
-use hyperfarm_proto::plan::{EncoderSettings, PlanContent, PlanDraft, Warning};
+use hyperfarm_proto::plan::{CompiledFile, EncoderSettings, PlanContent, PlanDraft, RemoteAsset, Warning};
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Format, RenderRequest, Viewport};
 
 use crate::capture::{Encoding, FrameGrabber};
 use crate::chrome::PageEvent;
+use crate::compile::localise::Localiser;
 use crate::compile::{Compiled, compile};
 use crate::host::{OpenOptions, PageHost, Wanted};
 use crate::media_list::{self, MediaList};
-use crate::server::{RequestProblem, Site, SiteFile};
+use crate::server::{RequestProblem, Site, SiteFile, decode_path};
 use crate::sound_track;
 use crate::worker::{Shop, storage};
 
@@ -29,6 +30,10 @@ pub const MAX_DURATION: f64 = 6.0 * 3600.0;
 const SAMPLED_FRAMES: u64 = 3;
 /// Messages of the page that become warnings.
 const KEPT_MESSAGES: usize = 10;
+/// Below it the slot's server has what is remote, by its encoded address.
+const REMOTE_PREFIX: &str = "/__hyperfarm/remote/";
+/// How often a page is probed, each time with what it asked for the time before.
+const PROBES: u32 = 3;
 /// Files uploaded at once.
 const UPLOADS: usize = 8;
 
@@ -37,9 +42,15 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
     let request: RenderRequest = shop.objects().get_json(&keys::request(render)).await.map_err(storage)?;
     let bundle = shop.cache.fetch(shop.objects(), &keys::bundle(&request.bundle), &request.bundle).await?;
     context.set_progress(100, 1000);
-    let compiled = {
+    let (compiled, localiser, sound) = {
         let (shop, spec) = (shop.clone(), request.spec.clone());
-        tokio::task::spawn_blocking(move || compile(&bundle, &spec, &shop.cache))
+        let compiling = tokio::task::spawn_blocking(move || {
+            let mut localiser = Localiser::new(shop.remote.clone(), shop.cache.clone());
+            let sound = spec.audio_url.as_deref().and_then(|url| localiser.sound(url));
+            let compiled = compile(&bundle, &spec, &shop.cache, &mut localiser)?;
+            Ok::<_, Failure>((compiled, localiser, sound))
+        });
+        compiling
             .await
             .map_err(|panic| Failure::new(FailureCode::Internal, format!("the compiler broke: {panic}")))??
     };
@@ -54,11 +65,13 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
         .check_rate(frame_rate)
         .map_err(|error| Failure::new(FailureCode::FrameRateInvalid, error.to_string()))?;
     let encoder = EncoderSettings::for_spec(&request.spec, frame_rate);
-    // The one place where a fetched remote sound is named by its path among the files.
-    let sound_track = sound_track::path_of(&request.spec, &compiled.files, &|_| None)?;
-    let uploads = upload(shop, &compiled);
-    let probing = probe(shop, context, &request, &compiled, viewport, frame_rate, &encoder);
-    let (_, mut probed) = futures::future::try_join(uploads, probing).await?;
+    let sound_track = sound_track::path_of(&request.spec, &compiled.files, &|_| sound.clone())?;
+    let uploads = upload(shop, &compiled.files);
+    let probing = probe_to_the_end(shop, context, &request, &compiled, localiser, viewport, frame_rate, &encoder);
+    let (_, (mut probed, network)) = futures::future::try_join(uploads, probing).await?;
+    upload(shop, &network.files).await?;
+    let mut files = compiled.files;
+    files.extend(network.files);
     if let Some(path) = sound_track {
         probed.media.audio.push(sound_track::item(path, frame_rate.seconds_of(probed.frames)));
     }
@@ -68,7 +81,8 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
     let draft = PlanDraft {
         render: render.clone(),
         content: PlanContent {
-            files: compiled.files,
+            files,
+            remote: network.report,
             entry: compiled.entry,
             viewport,
             frame_rate,
@@ -89,8 +103,8 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
     Ok(Vec::new())
 }
 
-async fn upload(shop: &Arc<Shop>, compiled: &Compiled) -> Result<(), Failure> {
-    futures::stream::iter(compiled.files.clone())
+async fn upload(shop: &Arc<Shop>, files: &[CompiledFile]) -> Result<(), Failure> {
+    futures::stream::iter(files.to_vec())
         .map(|file| {
             let shop = shop.clone();
             async move {
@@ -107,7 +121,62 @@ async fn upload(shop: &Arc<Shop>, compiled: &Compiled) -> Result<(), Failure> {
         .await
 }
 
+/// What scripts asked of the network while the page was probed.
+#[derive(Default)]
+struct Network {
+    /// Files that the compiler did not know.
+    files: Vec<CompiledFile>,
+    /// Everything, the compiler's part included.
+    report: Vec<RemoteAsset>,
+    /// For the person.
+    warnings: Vec<Warning>,
+}
+
+/// Probes, fetches what only the page's scripts name, and probes again with it, until nothing new is asked for.
+#[allow(clippy::too_many_arguments)]
+async fn probe_to_the_end(
+    shop: &Arc<Shop>,
+    context: &TaskContext,
+    request: &RenderRequest,
+    compiled: &Compiled,
+    mut localiser: Localiser,
+    viewport: Viewport,
+    frame_rate: FrameRate,
+    encoder: &EncoderSettings,
+) -> Result<(Probed, Network), Failure> {
+    let mut network = Network { report: compiled.remote.clone(), ..Network::default() };
+    for round in 1.. {
+        let mut probed = probe(shop, context, request, compiled, &network, viewport, frame_rate, encoder).await?;
+        let known = |url: &String| network.report.iter().any(|asset| &asset.url == url);
+        let asked: Vec<String> = probed.blocked.iter().filter(|url| !known(url)).cloned().collect();
+        let mut found = false;
+        let mut told = Vec::new();
+        if !asked.is_empty() {
+            let fetching = tokio::task::spawn_blocking(move || {
+                let found = localiser.late(&asked);
+                (localiser, found)
+            });
+            (localiser, found) = fetching
+                .await
+                .map_err(|panic| Failure::new(FailureCode::Internal, format!("the fetcher broke: {panic}")))?;
+            let (files, report, warnings) = localiser.take();
+            let compiled_paths: BTreeSet<&str> = compiled.files.iter().map(|file| file.path.as_str()).collect();
+            network.files = files.into_iter().filter(|file| !compiled_paths.contains(file.path.as_str())).collect();
+            network.report = report;
+            told = warnings;
+        }
+        if !found || round == PROBES {
+            probed.warnings.extend(told);
+            return Ok((probed, network));
+        }
+        network.warnings.extend(told);
+    }
+    Err(Failure::new(FailureCode::Internal, "the page was never probed"))
+}
+
 struct Probed {
+    /// URLs that the page asked for and the plan does not have.
+    blocked: Vec<String>,
     frames: u64,
     media: MediaList,
     unregistered_timelines: Vec<String>,
@@ -115,11 +184,13 @@ struct Probed {
     warnings: Vec<Warning>,
 }
 
+#[allow(clippy::too_many_arguments)]
 async fn probe(
     shop: &Arc<Shop>,
     context: &TaskContext,
     request: &RenderRequest,
     compiled: &Compiled,
+    network: &Network,
     viewport: Viewport,
     frame_rate: FrameRate,
     encoder: &EncoderSettings,
@@ -128,9 +199,10 @@ async fn probe(
     let files: HashMap<String, SiteFile> = compiled
         .files
         .iter()
+        .chain(&network.files)
         .map(|file| (file.path.clone(), SiteFile { path: shop.cache.path(&file.hash), bytes: file.bytes }))
         .collect();
-    let site = Arc::new(Site::new(files.clone(), Vec::new()));
+    let site = Arc::new(Site::new(files.clone(), Vec::new()).with_remote(&network.report));
     let options = OpenOptions {
         entry: compiled.entry.clone(),
         frame_rate,
@@ -148,25 +220,30 @@ async fn probe(
         let frames = frame_rate.frames_in(duration);
         let frame_cost_ms = measure(shop, &mut host, frames, viewport, frame_rate, encoder).await?;
         let mut warnings = compiled.warnings.clone();
+        warnings.extend(network.warnings.iter().cloned());
+        let blocked = blocked(&host);
         let unregistered_timelines = host.report().without_timeline.clone();
         warn_of_page(&host, &mut warnings);
-        Ok((frames, duration, probe, sound, unregistered_timelines, frame_cost_ms, warnings))
+        Ok((frames, duration, probe, sound, unregistered_timelines, frame_cost_ms, blocked, warnings))
     };
     let outcome = tokio::select! {
         outcome = probing => outcome,
         () = context.cancelled().cancelled() => Err(Failure::new(FailureCode::Drained, "the plan was given up")),
     };
-    let (frames, duration, probe, sound, unregistered_timelines, frame_cost_ms, mut warnings) =
+    let (frames, duration, mut probe, sound, unregistered_timelines, frame_cost_ms, blocked, mut warnings) =
         slot.settle(outcome).await?;
     drop(slot);
     context.set_progress(900, 1000);
+    for element in &mut probe.media {
+        name_its_file(&mut element.src, &network.report);
+    }
     let (media, warnings) = tokio::task::spawn_blocking(move || {
         let locate = |path: &str| files.get(path).map(|file| file.path.clone());
         media_list::resolve(&probe.media, &sound, duration, &locate, &mut warnings).map(|media| (media, warnings))
     })
     .await
     .map_err(|panic| Failure::new(FailureCode::Internal, format!("the media cannot be probed: {panic}")))??;
-    Ok(Probed { frames, media, unregistered_timelines, frame_cost_ms, warnings })
+    Ok(Probed { blocked, frames, media, unregistered_timelines, frame_cost_ms, warnings })
 }
 
 fn checked_duration(seconds: f64) -> Result<f64, Failure> {
@@ -226,6 +303,30 @@ fn warn_of_delays(encoder: &EncoderSettings, rate: FrameRate, warnings: &mut Vec
     }
 }
 
+/// A source that a script set to a remote address, as the file that stands for it.
+fn name_its_file(source: &mut String, report: &[RemoteAsset]) {
+    let Some((origin, encoded)) = source.split_once(REMOTE_PREFIX) else { return };
+    let Some(url) = decode_path(encoded) else { return };
+    let path = report.iter().find(|asset| asset.url == url).and_then(|asset| asset.path.as_ref());
+    if let Some(path) = path {
+        *source = format!("{origin}/{path}");
+    }
+}
+
+/// Whether more than the host of a refused URL is known.
+fn has_path(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(_, rest)| rest.contains('/'))
+}
+
+/// Refused URLs that can be fetched.
+fn blocked(host: &PageHost<'_>) -> Vec<String> {
+    let refused = host.problems().into_iter().filter_map(|problem| match problem {
+        RequestProblem::Blocked(url) if has_path(&url) => Some(url),
+        _ => None,
+    });
+    refused.collect()
+}
+
 fn warn_of_page(host: &PageHost<'_>, warnings: &mut Vec<Warning>) {
     let mut warn = |code: &str, message: String| warnings.push(Warning { code: code.to_owned(), message });
     for problem in host.problems() {
@@ -233,10 +334,13 @@ fn warn_of_page(host: &PageHost<'_>, warnings: &mut Vec<Warning>) {
             RequestProblem::NotFound(path) => {
                 warn("ASSET_NOT_FOUND", format!("the page asks for {path}, and the project has no such file"))
             }
+            // Those with a path have been tried and are told of; of others only the host is known.
+            RequestProblem::Blocked(url) if has_path(&url) => {}
             RequestProblem::Blocked(url) => warn(
                 "REMOTE_NOT_LOADED",
                 format!(
-                    "the page asks for {url}, and pages load nothing from outside while they are rendered; put a copy into the project"
+                    "the page asks for something of {url}, and pages load nothing from outside while they are rendered; put a copy \
+                     into the project"
                 ),
             ),
         }
@@ -263,5 +367,33 @@ fn warn_of_page(host: &PageHost<'_>, warnings: &mut Vec<Warning>) {
             PageEvent::Exception(text) => warn("SCRIPT_EXCEPTION", format!("a script threw: {text}")),
             PageEvent::Console(text) => warn("CONSOLE", text.chars().take(300).collect()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_that_scripts_set_lead_to_the_plans_files() {
+        let report = [RemoteAsset {
+            url: "https://a.test/v.mp4?x=1".to_owned(),
+            path: Some("__remote/1.mp4".to_owned()),
+            reason: None,
+        }];
+        let of = |source: &str| {
+            let mut source = source.to_owned();
+            name_its_file(&mut source, &report);
+            source
+        };
+        let asked = "http://127.0.0.1:1/__hyperfarm/remote/https%3A%2F%2Fa.test%2Fv.mp4%3Fx%3D1";
+        assert_eq!(of(asked), "http://127.0.0.1:1/__remote/1.mp4");
+        assert_eq!(of("http://127.0.0.1:1/v.mp4"), "http://127.0.0.1:1/v.mp4");
+    }
+
+    #[test]
+    fn of_a_refused_tunnel_only_the_host_is_known() {
+        assert!(has_path("https://a.test/") && has_path("http://a.test/x"));
+        assert!(!has_path("https://a.test:443"));
     }
 }

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::cache::Cache;
 use crate::chrome::ChromeConfig;
+use crate::remote::{Remote, RemoteConfig};
 use crate::slot::Slot;
 use crate::{audio_stage, chunk_stage, class, plan_stage, sweep};
 
@@ -33,6 +34,8 @@ pub struct WorkerConfig {
     pub slots: u32,
     /// Which Chrome.
     pub chrome: ChromeConfig,
+    /// How what is remote is found.
+    pub remote: RemoteConfig,
     /// Folder for caches and half-made segments; a folder inside it is made and removed again.
     pub work_dir: PathBuf,
     /// Lease times and the like.
@@ -50,6 +53,7 @@ pub(crate) struct Shop {
     pub(crate) backplane: Backplane,
     pub(crate) cache: Arc<Cache>,
     pub(crate) class: CaptureClass,
+    pub(crate) remote: Arc<Remote>,
     slots: Vec<tokio::sync::Mutex<Slot>>,
     plans: Mutex<Vec<Arc<Plan>>>,
     folder: TempDir,
@@ -144,8 +148,9 @@ impl Worker {
         };
         tracing::info!(worker = %node.id, slots = node.slots, pool = %node.pool, class = %node.class, "worker started");
         let cache = Arc::new(Cache::open(&folder.path().join("cache"))?);
-        let shop =
-            Arc::new(Shop { backplane: backplane.clone(), cache, class, slots, plans: Mutex::default(), folder });
+        let remote = Arc::new(Remote::new(config.remote)?);
+        let plans = Mutex::default();
+        let shop = Arc::new(Shop { backplane: backplane.clone(), cache, class, remote, slots, plans, folder });
         let queues = vec![Queue::Plan(config.pool.clone()), Queue::Chunk(config.pool)];
         let runner = Runner::new(backplane, node, config.runner);
         let task = tokio::spawn(runner.run(queues, Arc::new(Stages(shop.clone())), drain));

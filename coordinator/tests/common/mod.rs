@@ -286,6 +286,7 @@ pub fn draft(frames: u64, audio: bool) -> PlanDraft {
     let item = AudioItem::plain("a", "a.mp3", timing, Vec::new());
     let content = PlanContent {
         files: Vec::new(),
+        remote: Vec::new(),
         entry: "index.html".to_owned(),
         viewport: Viewport { page: Size { width: 1280, height: 720 }, scale: 1 },
         frame_rate: FrameRate::DEFAULT,

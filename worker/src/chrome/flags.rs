@@ -28,6 +28,8 @@ const LOOK: &[&str] = &[
     "--hide-scrollbars",
     "--lang=en-US",
     "--disable-lcd-text",
+    // Elements drawn into a canvas (`layoutsubtree`, `drawElementImage`), which HyperFrames gives its pages.
+    "--enable-features=CanvasDrawElement",
 ];
 
 /// No service of the browser's own, and no throttling of a page that nobody sees.

@@ -1,13 +1,22 @@
-//! Fonts: known families are drawn with the same embedded files everywhere, whatever the machine has.
+//! Fonts: known families are drawn with the same files everywhere, whatever the machine has.
 //!
-//! A family that the project declares itself by `@font-face` is left alone. Common system families are drawn with the nearest
-//! embedded one, under their own name, and the person is told.
+//! Families are those of the page's own styles: `font-family` in `<style>` and `style`, through custom properties, and
+//! `data-font-family`. HyperFrames' own compiler looks nowhere else: not into linked style sheets, the `font` shorthand or scripts,
+//! whose families are the machine's. A family that the page declares by `@font-face` is left alone. Common system families are drawn
+//! with the nearest embedded one, under their own name, and the person is told. A list that begins with a generic family gets
+//! Inter before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dom_query::Document;
 use hyperfarm_proto::plan::Warning;
+use serde_json::Value;
 
+use super::localise::Localiser;
+use super::sheet_scan::{self, Declaration, families};
+use super::walk::{elements, raw_text};
 use crate::assets::FONTS;
+use crate::remote::library::FontLibrary;
 use crate::server::OWN_PREFIX;
 
 /// System families and what draws them.
@@ -80,196 +89,359 @@ const SUBSTITUTES: &[(&str, &[&str])] = &[
 
 /// Families that name a kind and not a font.
 const GENERIC: &[&str] = &[
-    "serif",
     "sans-serif",
+    "serif",
     "monospace",
     "cursive",
     "fantasy",
     "system-ui",
-    "ui-serif",
     "ui-sans-serif",
+    "ui-serif",
     "ui-monospace",
-    "ui-rounded",
-    "-apple-system",
-    "blinkmacsystemfont",
     "emoji",
     "math",
-    "inherit",
-    "initial",
-    "unset",
-    "revert",
+    "fangsong",
+    "-apple-system",
+    "blinkmacsystemfont",
 ];
 
-/// `@font-face` rules for every known family that the project uses and does not declare.
-pub(super) fn rules_for(texts: &BTreeMap<String, String>, warnings: &mut Vec<Warning>) -> String {
-    let mut used = BTreeSet::new();
-    let mut declared = BTreeSet::new();
-    for text in texts.values() {
-        collect(text, &mut used, &mut declared);
-    }
-    let mut rules = String::new();
-    for family in used.iter().filter(|family| !declared.contains(&family.to_lowercase())) {
-        let lower = family.to_lowercase();
-        if GENERIC.contains(&lower.as_str()) {
-            continue;
-        }
-        let known = FONTS.iter().find(|face| face.family.eq_ignore_ascii_case(family)).map(|face| face.family);
-        let substitute = SUBSTITUTES
-            .iter()
-            .find(|(_, names)| names.iter().any(|name| name.eq_ignore_ascii_case(family)))
-            .map(|(drawn_with, _)| *drawn_with);
-        match known.or(substitute) {
-            Some(drawn_with) => {
-                if known.is_none() {
-                    warnings.push(Warning {
-                        code: "FONT_SUBSTITUTED".to_owned(),
-                        message: format!("the font \"{family}\" is drawn with {drawn_with}"),
-                    });
-                }
-                rules.push_str(&faces(family, drawn_with));
-            }
-            None => warnings.push(Warning {
-                code: "FONT_UNKNOWN".to_owned(),
-                message: format!(
-                    "the font \"{family}\" is neither in the project nor in the farm; the next family of its list is used. \
-                     Add it by @font-face to be sure of the glyphs"
-                ),
-            }),
-        }
-    }
-    rules
+/// Values that are no family at all.
+const KEYWORDS: &[&str] = &["inherit", "initial", "unset", "revert", "revert-layer"];
+
+/// What a list that begins with a generic family is drawn with.
+const PRIMARY: &str = "Inter";
+
+/// Characters that the embedded subsets have; others are left to the next family of the list.
+const SUBSET: &str = "U+0000-00FF,U+0131,U+0152-0153,U+02BB-02BC,U+02C6,U+02DA,U+02DC,U+0304,U+0308,U+0329,U+2000-206F,U+2074,\
+                      U+20AC,U+2122,U+2191,U+2193,U+2212,U+2215,U+FEFF,U+FFFD";
+
+/// Custom properties followed from one to the next.
+const MAX_DEPTH: usize = 8;
+
+type Properties = BTreeMap<String, String>;
+
+/// Whether the farm has the family, or what draws it.
+pub(super) fn is_known(family: &str, library: &FontLibrary) -> bool {
+    drawn_with(family).is_some() || !library.faces(family).is_empty()
 }
 
-fn faces(family: &str, drawn_with: &str) -> String {
-    FONTS
-        .iter()
-        .filter(|face| face.family == drawn_with)
-        .map(|face| {
-            format!(
-                "@font-face{{font-family:\"{family}\";font-style:normal;font-weight:{};font-display:block;\
-                 src:url({OWN_PREFIX}fonts/{}) format(\"woff2\")}}",
-                face.weight, face.file
-            )
-        })
+/// The embedded family that draws this one.
+fn drawn_with(family: &str) -> Option<&'static str> {
+    let known = FONTS.iter().find(|face| face.family.eq_ignore_ascii_case(family)).map(|face| face.family);
+    known.or_else(|| {
+        let substitute =
+            SUBSTITUTES.iter().find(|(_, names)| names.iter().any(|name| name.eq_ignore_ascii_case(family)));
+        substitute.map(|(drawn_with, _)| *drawn_with)
+    })
+}
+
+/// Puts Inter before every list of families that begins with a generic one, as HyperFrames' compiler does.
+pub(super) fn normalise(document: &Document) {
+    let properties = properties(&[document]);
+    let rewrite = |text: &str| {
+        let changes = sheet_scan::read(text).declarations.into_iter().filter_map(|declaration| {
+            let value = with_primary(&declaration.value, &properties)?;
+            Some((declaration.at..declaration.at + declaration.value.len(), value))
+        });
+        let changes: Vec<_> = changes.collect();
+        (!changes.is_empty()).then(|| sheet_scan::splice(text, changes))
+    };
+    for element in elements(document) {
+        if element.has_name("style")
+            && let Some(text) = rewrite(&raw_text(&element))
+        {
+            element.set_text(text.as_str());
+        }
+        if let Some(text) = element.attr("style").and_then(|style| rewrite(&style)) {
+            element.set_attr("style", &text);
+        }
+        if let Some(text) = element.attr("data-font-family").and_then(|list| with_primary(&list, &properties)) {
+            element.set_attr("data-font-family", &text);
+        }
+    }
+}
+
+/// The value with Inter in front, if it begins with a generic family.
+fn with_primary(value: &str, properties: &Properties) -> Option<String> {
+    if let Some(variable) = variable(value) {
+        if properties.get(variable.name).is_some_and(|value| !value.is_empty()) {
+            return None;
+        }
+        let fallback = with_primary(variable.fallback?, properties)?;
+        return Some(format!("var({}, {fallback}){}", variable.name, variable.rest));
+    }
+    let first = families(value).into_iter().next()?.to_lowercase();
+    GENERIC.contains(&first.as_str()).then(|| format!("{PRIMARY}, {}", value.trim()))
+}
+
+/// A value that begins with `var()`.
+struct Variable<'a> {
+    name: &'a str,
+    fallback: Option<&'a str>,
+    rest: &'a str,
+}
+
+fn variable(value: &str) -> Option<Variable<'_>> {
+    let value = value.trim();
+    if !value.get(..4)?.eq_ignore_ascii_case("var(") {
+        return None;
+    }
+    let mut depth = 0usize;
+    for (index, c) in value.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => continue,
+        }
+        if depth == 0 {
+            let inner = &value[4..index];
+            let (name, fallback) = inner.split_once(',').map_or((inner, None), |(name, rest)| (name, Some(rest)));
+            let name = name.trim();
+            return name.starts_with("--").then_some(Variable { name, fallback, rest: &value[index + 1..] });
+        }
+    }
+    None
+}
+
+/// `style` elements and attributes of the documents.
+fn styles(documents: &[&Document]) -> Vec<String> {
+    let mut found = Vec::new();
+    for element in documents.iter().flat_map(|document| elements(document)) {
+        if element.has_name("style") {
+            found.push(raw_text(&element));
+        }
+        found.extend(element.attr("style").map(|text| text.to_string()));
+    }
+    found
+}
+
+fn properties(documents: &[&Document]) -> Properties {
+    let declarations = styles(documents).into_iter().flat_map(|text| sheet_scan::read(&text).declarations);
+    declarations
+        .filter(|d| d.property.starts_with("--"))
+        .map(|Declaration { property, value, .. }| (property, value))
         .collect()
 }
 
-/// Families in `font-family` declarations, attributes and properties of scripts; those inside `@font-face` are declared ones.
-fn collect(text: &str, used: &mut BTreeSet<String>, declared: &mut BTreeSet<String>) {
-    let lower = text.to_ascii_lowercase();
-    let mut faces = Vec::new();
-    let mut from = 0;
-    while let Some(at) = lower[from..].find("@font-face").map(|at| at + from) {
-        let end = lower[at..].find('}').map_or(lower.len(), |end| at + end);
-        faces.push(at..end);
-        from = end;
+/// The families of a value, custom properties resolved in the first place.
+fn resolved(value: &str, properties: &Properties, depth: usize) -> Vec<String> {
+    let listed = families(value);
+    let Some(variable) = variable(value).filter(|_| depth < MAX_DEPTH) else { return listed };
+    let source = properties.get(variable.name).map(String::as_str).filter(|value| !value.is_empty());
+    let Some(source) = source.or(variable.fallback) else { return listed };
+    let mut found = resolved(source, properties, depth + 1);
+    if !found.is_empty() {
+        found.extend(listed.into_iter().skip(1));
     }
-    for name in ["font-family", "fontfamily"] {
-        for (at, _) in lower.match_indices(name) {
-            let inside_face = faces.iter().any(|face| face.contains(&at));
-            for family in families(&text[at + name.len()..]) {
-                if inside_face {
-                    declared.insert(family.to_lowercase());
-                } else {
-                    used.insert(family);
-                }
-            }
-        }
-    }
+    found
 }
 
-/// The families of a list that begins after `:` or `=`: bare or quoted names between commas, up to the first thing that is neither.
-/// Where the whole list is quoted, as in an attribute or a script, the quotes inside are of the other kind.
-fn families(text: &str) -> Vec<String> {
-    let text = text.trim_start().trim_start_matches(['"', '\'']).trim_start();
-    let Some(list) = text.strip_prefix(':').or_else(|| text.strip_prefix('=')) else { return Vec::new() };
-    let mut rest = list.trim_start();
-    if let Some(quote) = rest.chars().next().filter(|first| ['"', '\'', '`'].contains(first)) {
-        let inner = &rest[1..];
-        let quoted = &inner[..inner.find(quote).unwrap_or(inner.len())];
-        if quoted.contains(',') || quoted.contains(['"', '\'']) {
-            rest = quoted;
-        }
-    }
+/// Values of variables of the type `font`: the declared defaults and those of the render.
+fn of_variables(documents: &[&Document], variables: &str) -> Vec<String> {
+    let given: Value = serde_json::from_str(variables).unwrap_or_default();
     let mut found = Vec::new();
-    loop {
-        rest = rest.trim_start();
-        let name;
-        if let Some(quote) = rest.chars().next().filter(|first| ['"', '\'', '`'].contains(first)) {
-            let inner = &rest[1..];
-            let Some(end) = inner.find(quote) else { break };
-            name = &inner[..end];
-            rest = inner[end + 1..].trim_start();
-        } else {
-            let end = rest
-                .find(|c: char| !(c.is_alphanumeric() || [' ', '-', '_', '.', '+'].contains(&c)))
-                .unwrap_or(rest.len());
-            name = &rest[..end];
-            rest = &rest[end..];
-            // A function such as var(--font) is not a name.
-            if rest.starts_with('(') {
-                break;
+    for element in documents.iter().flat_map(|document| elements(document)) {
+        let Some(text) = element.attr("data-composition-variables") else { continue };
+        let Ok(Value::Array(declared)) = serde_json::from_str::<Value>(&text) else { continue };
+        for variable in declared.iter().filter(|variable| variable.get("type").and_then(Value::as_str) == Some("font"))
+        {
+            let id = variable.get("id").and_then(Value::as_str).unwrap_or_default();
+            for value in [variable.get("default"), given.get(id)].into_iter().flatten() {
+                let name = value.as_str().or_else(|| value.get("family").or_else(|| value.get("name"))?.as_str());
+                found.extend(name.map(families).unwrap_or_default());
             }
-        }
-        let name = name.trim();
-        if !name.is_empty() && name.len() <= 60 && !name.contains(['$', '{', '<', ';', ':']) {
-            found.push(name.to_owned());
-        }
-        match rest.strip_prefix(',') {
-            Some(after) => rest = after,
-            None => break,
         }
     }
     found
 }
 
+/// Rules for every family that the documents use and do not declare, as HTML for the head. `declared` are families that style sheets
+/// of their own declare, in lower case; `variables` is the render's JSON object.
+pub(super) fn head_for(
+    documents: &[&Document],
+    declared: &BTreeSet<String>,
+    variables: &str,
+    localiser: &mut Localiser,
+    warnings: &mut Vec<Warning>,
+) -> String {
+    let properties = properties(documents);
+    let mut declared = declared.clone();
+    declared.extend(localiser.declared_faces().iter().cloned());
+    let mut used: BTreeMap<String, String> = BTreeMap::new();
+    let mut note = |family: String| {
+        used.entry(family.to_lowercase()).or_insert(family);
+    };
+    for text in styles(documents) {
+        let sheet = sheet_scan::read(&text);
+        declared.extend(sheet.faces.iter().map(|family| family.to_lowercase()));
+        for declaration in sheet.declarations.iter().filter(|declaration| declaration.property == "font-family") {
+            resolved(&declaration.value, &properties, 0).into_iter().for_each(&mut note);
+        }
+    }
+    for element in documents.iter().flat_map(|document| elements(document)) {
+        if let Some(list) = element.attr("data-font-family") {
+            resolved(&list, &properties, 0).into_iter().for_each(&mut note);
+        }
+    }
+    of_variables(documents, variables).into_iter().for_each(&mut note);
+    let (mut rules, mut sheets) = (String::new(), String::new());
+    for (lower, family) in used {
+        let named =
+            !lower.starts_with("var(") && !GENERIC.contains(&lower.as_str()) && !KEYWORDS.contains(&lower.as_str());
+        if named && !declared.contains(&lower) {
+            match source(&family, localiser, warnings) {
+                Some(Source::Rules(text)) => rules.push_str(&text),
+                Some(Source::Sheet(path)) => sheets.push_str(&format!("<link rel=\"stylesheet\" href=\"{path}\">")),
+                None => {}
+            }
+        }
+    }
+    if rules.is_empty() { sheets } else { format!("{sheets}<style data-hyperfarm>{rules}</style>") }
+}
+
+enum Source {
+    Rules(String),
+    Sheet(String),
+}
+
+/// Where a family comes from: the farm, the operator's folder, Google Fonts, the machine.
+fn source(family: &str, localiser: &mut Localiser, warnings: &mut Vec<Warning>) -> Option<Source> {
+    let mut warn = |code: &str, message: String| warnings.push(Warning { code: code.to_owned(), message });
+    let remote = localiser.fonts();
+    let own = remote.fonts.faces(family);
+    if !own.is_empty() {
+        let rule = |face: &crate::remote::library::LibraryFace| {
+            let path = localiser.keep_font(&face.file)?;
+            let style = if face.italic { "italic" } else { "normal" };
+            Some(rule(family, style, &face.weight, &format!("url({path})"), ""))
+        };
+        return Some(Source::Rules(own.into_iter().filter_map(rule).collect()));
+    }
+    if let Some(drawn_with) = drawn_with(family) {
+        if !drawn_with.eq_ignore_ascii_case(family) {
+            warn("FONT_SUBSTITUTED", format!("the font \"{family}\" is drawn with {drawn_with}"));
+        }
+        return Some(Source::Rules(faces(family, drawn_with)));
+    }
+    if let Some(path) = localiser.google_sheet(family) {
+        return Some(Source::Sheet(path));
+    }
+    if remote.fonts.on_machine(family) {
+        warn(
+            "FONT_OF_MACHINE",
+            format!(
+                "the font \"{family}\" is drawn with the worker's own file; add it by @font-face to be sure of the glyphs"
+            ),
+        );
+    } else {
+        warn(
+            "FONT_UNKNOWN",
+            format!(
+                "the font \"{family}\" is neither in the project nor in the farm; the next family of its list is used. Add it by \
+                 @font-face to be sure of the glyphs"
+            ),
+        );
+    }
+    None
+}
+
+fn rule(family: &str, style: &str, weight: &str, source: &str, range: &str) -> String {
+    let family = family.replace(['"', '\\', '<'], "");
+    format!(
+        "@font-face{{font-family:\"{family}\";font-style:{style};font-weight:{weight};font-display:block;src:{source}{range}}}"
+    )
+}
+
+fn faces(family: &str, drawn_with: &str) -> String {
+    let range = format!(";unicode-range:{SUBSET}");
+    let faces = FONTS.iter().filter(|face| face.family == drawn_with);
+    faces
+        .map(|face| {
+            let source = format!("url({OWN_PREFIX}fonts/{}) format(\"woff2\")", face.file);
+            rule(family, "normal", &face.weight.to_string(), &source, &range)
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::cache::Cache;
+    use crate::remote::{Remote, RemoteConfig};
 
-    fn rules(text: &str) -> (String, Vec<Warning>) {
+    fn head(html: &str, variables: &str) -> (String, String, Vec<Warning>) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Arc::new(Cache::open(folder.path()).unwrap());
+        let remote = Arc::new(Remote::new(RemoteConfig::default()).unwrap());
+        let mut localiser = Localiser::new(remote, cache);
+        let document = Document::from(html);
+        normalise(&document);
         let mut warnings = Vec::new();
-        let rules = rules_for(&BTreeMap::from([("a.css".to_owned(), text.to_owned())]), &mut warnings);
-        (rules, warnings)
-    }
-
-    #[test]
-    fn families_are_read_from_every_usual_form() {
-        assert_eq!(families(": \"Inter\", sans-serif;"), ["Inter", "sans-serif"]);
-        assert_eq!(families(":Inter}"), ["Inter"]);
-        assert_eq!(families("=\"Open Sans, Arial\">"), ["Open Sans", "Arial"]);
-        assert_eq!(families(": 'Space Mono', monospace\""), ["Space Mono", "monospace"]);
-        assert_eq!(families(": \"'Lato', serif\" }"), ["Lato", "serif"]);
-        assert_eq!(families(":Zapfino\">x</p>"), ["Zapfino"]);
-        assert_eq!(families(": Lato !important;"), ["Lato"]);
-        assert_eq!(families(": var(--font);"), Vec::<String>::new());
+        let head = head_for(&[&document], &BTreeSet::new(), variables, &mut localiser, &mut warnings);
+        (head, document.html().to_string(), warnings)
     }
 
     #[test]
     fn known_families_get_their_faces() {
-        let (rules, warnings) = rules("p{font-family:Inter,sans-serif}");
-        assert_eq!(rules.matches("@font-face").count(), 3);
-        assert!(rules.contains("inter-latin-900-normal.woff2"));
+        let (head, _, warnings) = head("<style>p{font-family:inter,sans-serif}</style>", "{}");
+        assert_eq!(head.matches("@font-face").count(), 3);
+        assert!(head.contains("inter-latin-900-normal.woff2") && head.contains("unicode-range:U+0000-00FF"));
         assert!(warnings.is_empty());
     }
 
     #[test]
+    fn families_come_from_styles_attributes_and_variables() {
+        let html = "<div data-composition-variables='[{\"id\":\"f\",\"type\":\"font\",\"default\":\"Lato\"}]'></div><style>:root{--h: Oswald}\
+                    a:hover{color:red;font-family:var(--h), x} b{font:12px Poppins}</style><p style='font-family:\"Space Mono\"'></p>\
+                    <template><i data-font-family=\"Outfit\"></i></template><script>s.fontFamily = 'Nunito'</script>";
+        let (head, _, _) = head(html, r#"{"f":"Montserrat"}"#);
+        for family in ["Lato", "Oswald", "Space Mono", "Outfit", "Montserrat"] {
+            assert!(head.contains(&format!("\"{family}\"")), "{family} in {head}");
+        }
+        for family in ["Poppins", "Nunito"] {
+            assert!(!head.contains(family), "{family}");
+        }
+    }
+
+    #[test]
+    fn a_generic_beginning_is_drawn_with_inter() {
+        let (head, html, _) = head(
+            "<style>:root{--g:monospace;--d:1}p{font-family:system-ui, Arial}q{font-family:var(--no, serif)}</style><b style=\"color:red;\
+             font-family:cursive\"></b><i style='font-family:Lato, serif'></i>",
+            "{}",
+        );
+        for text in [
+            "--g:Inter, monospace",
+            "p{font-family:Inter, system-ui, Arial}",
+            "var(--no, Inter, serif)",
+            "font-family:Inter, cursive",
+            "Lato, serif",
+        ] {
+            assert!(html.contains(text), "{text} in {html}");
+        }
+        assert!(head.contains("font-family:\"Inter\"") && !html.contains("Inter, Lato"));
+    }
+
+    #[test]
     fn system_families_are_substituted_under_their_own_name() {
-        let (rules, warnings) = rules("p{font-family:'Helvetica Neue', Arial}");
-        assert!(rules.contains("\"Helvetica Neue\"") && rules.contains("inter-latin"));
+        let (head, _, warnings) = head("<style>p{font-family:'Helvetica Neue', Arial}</style>", "{}");
+        assert!(head.contains("\"Helvetica Neue\"") && head.contains("inter-latin"));
         assert!(warnings.iter().any(|warning| warning.message.contains("Helvetica Neue")));
     }
 
     #[test]
-    fn what_the_project_declares_is_left_alone() {
-        let (rules, warnings) = rules("@font-face{font-family:Inter;src:url(i.woff2)} p{font-family:Inter}");
-        assert!(rules.is_empty() && warnings.is_empty());
+    fn what_the_page_declares_is_left_alone() {
+        let (head, _, warnings) =
+            head("<style>@font-face{font-family:Inter;src:url(i.woff2)} p{font-family:Inter}</style>", "{}");
+        assert!(head.is_empty() && warnings.is_empty(), "{head}");
     }
 
     #[test]
     fn unknown_families_are_named() {
-        let (rules, warnings) = rules("p{font-family: Zapfino}");
-        assert!(rules.is_empty());
-        assert!(warnings[0].message.contains("Zapfino"));
+        let (head, _, warnings) = head("<style>p{font-family: Zapfino}</style>", "{}");
+        assert!(head.is_empty());
+        assert!(warnings[0].code == "FONT_UNKNOWN" && warnings[0].message.contains("Zapfino"));
     }
 }

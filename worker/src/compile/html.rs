@@ -9,7 +9,7 @@ use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::Size;
 
 use super::dom::{all, attr, trimmed};
-use super::{css, fonts, paths, scripts};
+use super::{css, paths, scripts, transitions};
 use crate::assets::GSAP_VERSION;
 use crate::server::OWN_PREFIX;
 
@@ -98,18 +98,21 @@ pub(super) fn join_styles(document: &Document) {
     }
 }
 
-/// Puts in the page what the farm adds to every page; `texts` are all text files of the project, by path.
-pub(super) fn finish(document: &Document, texts: &BTreeMap<String, String>, warnings: &mut Vec<Warning>) -> String {
+/// Puts in the page what the farm adds to every page; `texts` are all text files of the project, by path, `faces` the page's fonts
+/// as HTML.
+pub(super) fn finish(
+    document: &Document,
+    texts: &BTreeMap<String, String>,
+    faces: &str,
+    warnings: &mut Vec<Warning>,
+) -> String {
     remove_embedded_runtime(document);
     let mut head = format!("<style data-hyperfarm>{TEXT_RULE}{RASTER_RULE}</style>");
-    let faces = fonts::rules_for(texts, warnings);
-    if !faces.is_empty() {
-        head.push_str(&format!("<style data-hyperfarm>{faces}</style>"));
-    }
+    head.push_str(transitions::script(texts.values()));
+    head.push_str(faces);
     if provide_gsap(document, texts, warnings) {
         head.push_str(&format!("<script src=\"{OWN_PREFIX}gsap.js\"></script>"));
     }
-    warn_of_remote_scripts(document, warnings);
     let own_head = document.select("head").first();
     own_head.prepend_html(head);
     own_head.append_html(format!(
@@ -216,20 +219,6 @@ fn uses_gsap(script: &str) -> bool {
     ["gsap.timeline", "gsap.to(", "gsap.from(", "gsap.fromTo(", "gsap.set("].iter().any(|call| script.contains(call))
 }
 
-fn warn_of_remote_scripts(document: &Document, warnings: &mut Vec<Warning>) {
-    for script in document.select("script[src], link[rel=stylesheet][href]").iter() {
-        let source = script.attr("src").or_else(|| script.attr("href")).unwrap_or_default();
-        if source.starts_with("//") || source.starts_with("http://") || source.starts_with("https://") {
-            warnings.push(Warning {
-                code: "REMOTE_NOT_LOADED".to_owned(),
-                message: format!(
-                    "{source} is not loaded: pages load nothing from outside; put a copy into the project"
-                ),
-            });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,7 +233,7 @@ mod tests {
         let texts = BTreeMap::from([("index.html".to_owned(), page.to_owned())]);
         let document = Document::from(whole(page.to_owned()));
         let size = root(&document).unwrap().size;
-        (Page { html: finish(&document, &texts, &mut warnings), size }, warnings)
+        (Page { html: finish(&document, &texts, "", &mut warnings), size }, warnings)
     }
 
     #[test]

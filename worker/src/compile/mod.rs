@@ -12,28 +12,33 @@ mod edits;
 mod fonts;
 mod html;
 mod identity;
+pub(crate) mod localise;
 mod mount;
 mod nested;
 mod paths;
 mod plain;
 mod scripts;
 mod selector;
+mod sheet_scan;
 mod svg_ids;
 mod timing;
+mod transitions;
 mod unpack;
 mod variables;
+mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dom_query::Document;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::ContentHash;
-use hyperfarm_proto::plan::{CompiledFile, Warning};
+use hyperfarm_proto::plan::{CompiledFile, RemoteAsset, Warning};
 use hyperfarm_proto::spec::{RenderSpec, Size};
 use serde_json::Value;
 
 use crate::cache::Cache;
+use localise::Localiser;
 
 pub use unpack::ProjectFile;
 
@@ -55,12 +60,19 @@ pub struct Compiled {
     pub variables: String,
     /// Whether any file speaks of timelines.
     pub mentions_timelines: bool,
+    /// What the page asks of the network, as far as its text says it.
+    pub remote: Vec<RemoteAsset>,
     /// For the person.
     pub warnings: Vec<Warning>,
 }
 
-/// Compiles the project in `bundle`. Blocking: unpacks, hashes and parses.
-pub fn compile(bundle: &std::path::Path, spec: &RenderSpec, cache: &Cache) -> Result<Compiled, Failure> {
+/// Compiles the project in `bundle`. Blocking: unpacks, hashes, parses, and waits for what is remote.
+pub(crate) fn compile(
+    bundle: &std::path::Path,
+    spec: &RenderSpec,
+    cache: &Cache,
+    localiser: &mut Localiser,
+) -> Result<Compiled, Failure> {
     let files = unpack::unpack(bundle, cache)?;
     let entry = find_entry(&files, spec.composition.as_deref())?;
     let mut project = Project { files, cache };
@@ -83,12 +95,19 @@ pub fn compile(bundle: &std::path::Path, spec: &RenderSpec, cache: &Cache) -> Re
     nested::emit_styles(&document, &parts.styles);
     scripts::emit(&document, &parts);
     variables::emit_styles(&document, &parts.variables, &variables);
+    let given = Value::Object(variables.clone()).to_string();
+    let faces = project.localise(&document, &entry, &given, localiser, &mut warnings)?;
+    // From here on what was remote is a file like any other.
+    let (fetched, remote, told) = localiser.take();
+    let fetched = fetched.into_iter().map(|file| (file.path, ProjectFile { hash: file.hash, bytes: file.bytes }));
+    project.files.extend(fetched);
+    warnings.extend(told);
     timing::complete(&document, &project, &parts.variables, &variables, &mut warnings);
     html::join_styles(&document);
     edits::apply(&document);
     scripts::defer_until_fonts(&document);
     let texts = project.texts()?;
-    let page = html::finish(&document, &texts, &mut warnings);
+    let page = html::finish(&document, &texts, &faces, &mut warnings);
     let mentions_timelines = texts.values().any(|text| text.contains("__timelines"));
     let entry = compiled_path(&project, entry);
     let still = animated::replace(page, &entry, &|path| project.bytes(path), &mut warnings);
@@ -108,6 +127,7 @@ pub fn compile(bundle: &std::path::Path, spec: &RenderSpec, cache: &Cache) -> Re
         authored_fps: root.fps,
         variables: Value::Object(variables).to_string(),
         mentions_timelines,
+        remote,
         warnings,
     })
 }
@@ -176,6 +196,42 @@ impl Project<'_> {
             })
             .map(|(path, _)| Ok((path.clone(), self.text(path)?)))
             .collect()
+    }
+
+    /// Rewrites what the page, the style sheets, the scripts and the pages in frames refer to on the network, and answers the fonts
+    /// for the page's head.
+    fn localise(
+        &mut self,
+        document: &Document,
+        entry: &str,
+        variables: &str,
+        localiser: &mut Localiser,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<String, Failure> {
+        let mut declared = BTreeSet::new();
+        for (path, text) in self.texts()?.iter().filter(|(path, _)| path.as_str() != entry) {
+            let ending = path.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase()).unwrap_or_default();
+            let changed = match ending.as_str() {
+                "css" => {
+                    declared.extend(sheet_scan::read(text).faces.into_iter().map(|family| family.to_lowercase()));
+                    localiser.sheet(text)
+                }
+                "js" | "mjs" => localiser.script(text),
+                // Compositions are in the page by now.
+                "html" | "htm" if text.contains("//") && !text.contains("data-composition-id") => {
+                    let page = Document::from(text.as_str());
+                    localiser.document(&page);
+                    Some(page.html().to_string())
+                }
+                _ => None,
+            };
+            if let Some(changed) = changed {
+                self.replace(path, changed.as_bytes())?;
+            }
+        }
+        localiser.document(document);
+        fonts::normalise(document);
+        Ok(fonts::head_for(&[document], &declared, variables, localiser, warnings))
     }
 
     fn replace(&mut self, path: &str, bytes: &[u8]) -> Result<(), Failure> {

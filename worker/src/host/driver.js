@@ -18,6 +18,22 @@
     }
   };
 
+  // The runtime seeks the animations of its own document; those of child frames and of drawings (SMIL) are nobody's.
+  const seekDrawings = (within, t) => {
+    for (const drawing of within.querySelectorAll("svg")) {
+      if (drawing.ownerSVGElement) continue;
+      drawing.pauseAnimations();
+      drawing.setCurrentTime(t);
+    }
+  };
+  const seekAnimations = (within, t) => {
+    for (const animation of within.getAnimations()) {
+      animation.pause();
+      animation.currentTime = t * 1000;
+    }
+    seekDrawings(within, t);
+  };
+
   const declaredDuration = () => {
     const root = document.querySelector("[data-composition-id]");
     const own = root ? Number(root.getAttribute("data-duration")) : 0;
@@ -80,7 +96,11 @@
   const seekAll = (t) => {
     window.__hf.seek(t);
     clock.seekToTime(t * 1000);
-    eachFrame(window, (child) => child.__HF_VIRTUAL_TIME__ && child.__HF_VIRTUAL_TIME__.seekToTime(t * 1000));
+    eachFrame(window, (child) => {
+      child.__HF_VIRTUAL_TIME__?.seekToTime(t * 1000);
+      seekAnimations(child.document, t);
+    });
+    seekDrawings(document, t);
   };
 
   // Readiness --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ use hyperfarm_proto::frame::FrameRate;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::assets::{DRIVER_SCRIPT, EARLY_SCRIPT};
+use crate::assets::{DRIVER_SCRIPT, EARLY_SCRIPT, REMOTE_SCRIPT};
 use crate::chrome::{DrawnFrame, Page, PageEvent, Shot};
 use crate::server::{RequestProblem, Site, SlotServer};
 
@@ -132,6 +132,7 @@ impl<'a> PageHost<'a> {
         page.reset(&server.origin()).await?;
         page.set_transparent(options.transparent).await?;
         page.inject(&early_script(options)?).await?;
+        page.inject(REMOTE_SCRIPT).await?;
         page.inject(DRIVER_SCRIPT).await?;
         let interval = 1000.0 / options.frame_rate.as_f64();
         // Ticks before the navigation wake the compositor of a fresh browser; drawing nothing, they leave no trace.
@@ -234,7 +235,7 @@ impl<'a> PageHost<'a> {
 
 /// Alpha outputs show what is on the page, not what the page lies on.
 const CLEAR_GROUND: &str = "(() => { const style = document.createElement('style'); \
-     style.textContent = 'html,body,[data-composition-id]{background:transparent !important}'; \
+     style.textContent = 'html,body{background:transparent !important}'; \
      document.head.append(style); })()";
 
 fn early_script(options: &OpenOptions) -> Result<String, Failure> {

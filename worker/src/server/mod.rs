@@ -97,12 +97,12 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         .map(|authority| authority.as_str().to_owned())
         .or_else(|| request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned));
     if request.method() == Method::CONNECT || authority.as_deref() != Some(shared.authority.as_str()) {
-        let url = match (request.method() == Method::CONNECT, authority) {
-            (true, Some(authority)) => format!("https://{authority}"),
-            _ => request.uri().to_string(),
-        };
-        site.remember(RequestProblem::Blocked(url));
-        return plain(StatusCode::FORBIDDEN, "pages of this farm load nothing from outside");
+        if let Some(authority) = authority.filter(|_| request.method() == Method::CONNECT) {
+            site.remember(RequestProblem::Blocked(format!("https://{authority}")));
+            return plain(StatusCode::FORBIDDEN, "pages of this farm load nothing from outside");
+        }
+        let range = request.headers().get(header::RANGE).and_then(|value| value.to_str().ok());
+        return site.respond_remote(&request.uri().to_string(), range).await;
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only");

@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use hyperfarm_media::{VideoSource, VideoTimeline};
+use hyperfarm_proto::plan::RemoteAsset;
 use hyperfarm_proto::spec::Size;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
@@ -71,6 +72,8 @@ impl Pictures {
 pub struct Site {
     files: HashMap<String, SiteFile>,
     videos: Vec<Video>,
+    /// Path of a file, or of the farm's own prefix, by URL.
+    remote: HashMap<String, String>,
     problems: Mutex<BTreeSet<RequestProblem>>,
 }
 
@@ -85,7 +88,25 @@ impl Site {
                 pictures: Arc::new(Mutex::new(Pictures { source, last: None })),
             })
             .collect();
-        Self { files, videos, problems: Mutex::default() }
+        Self { files, videos, remote: HashMap::new(), problems: Mutex::default() }
+    }
+
+    /// Serves what the plan has for URLs under these URLs too.
+    pub fn with_remote(mut self, remote: &[RemoteAsset]) -> Self {
+        let found = remote.iter().filter_map(|asset| Some((asset.url.clone(), asset.path.clone()?)));
+        self.remote = found.collect();
+        self
+    }
+
+    /// Answers a request for a URL of another origin.
+    pub(super) async fn respond_remote(&self, url: &str, range: Option<&str>) -> Response {
+        match self.remote.get(url) {
+            Some(path) => Box::pin(self.respond(&format!("/{path}"), range)).await,
+            None => {
+                self.remember(RequestProblem::Blocked(url.to_owned()));
+                plain(StatusCode::FORBIDDEN, "pages of this farm load nothing from outside")
+            }
+        }
     }
 
     /// Size in which video `index` is displayed.
@@ -126,6 +147,9 @@ impl Site {
 
     pub(super) async fn respond(&self, path: &str, range: Option<&str>) -> Response {
         if let Some(own) = path.strip_prefix(OWN_PREFIX) {
+            if let Some(url) = own.strip_prefix("remote/").and_then(decode_path) {
+                return self.respond_remote(&url, range).await;
+            }
             return self.respond_own(own).await;
         }
         let Some(path) = decode_path(path) else { return plain(StatusCode::BAD_REQUEST, "not a path") };
@@ -283,6 +307,22 @@ mod tests {
         assert_eq!(decode_path("/%252e").as_deref(), Some("%2e"));
         assert_eq!(decode_path("/%"), None);
         assert_eq!(decode_path("/%ff"), None);
+    }
+
+    #[tokio::test]
+    async fn what_the_plan_has_for_a_url_is_served_under_it() {
+        let asset = |path: Option<&str>| RemoteAsset {
+            url: "https://a.test/g.js?v=1".to_owned(),
+            path: path.map(str::to_owned),
+            reason: None,
+        };
+        let asked = "/__hyperfarm/remote/https%3A%2F%2Fa.test%2Fg.js%3Fv%3D1";
+        let site = Site::default().with_remote(&[asset(Some("__hyperfarm/gsap.js"))]);
+        assert_eq!(site.respond(asked, None).await.status(), StatusCode::OK);
+        assert!(site.problems().is_empty());
+        let site = Site::default().with_remote(&[asset(None)]);
+        assert_eq!(site.respond(asked, None).await.status(), StatusCode::FORBIDDEN);
+        assert_eq!(site.problems(), [RequestProblem::Blocked("https://a.test/g.js?v=1".to_owned())]);
     }
 
     #[tokio::test]

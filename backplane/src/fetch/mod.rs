@@ -1,0 +1,355 @@
+//! The farm's fetcher: what pages, projects and people name by URL is fetched by this and by nothing else.
+//!
+//! **Invariant: a URL from outside reaches the public internet or what the operator exempts, never the farm's own network.** The
+//! name is resolved once, every address of the answer is checked, and the connection goes to a checked address: a second answer
+//! of the name server (rebinding) has no effect. Every redirect is a new URL that goes the same way. Bytes and time are bounded.
+//!
+//! | variable | meaning | default |
+//! | --- | --- | --- |
+//! | `HYPERFARM_FETCH` | `off`: nothing is fetched at all, for farms without a way out | `on` |
+//! | `HYPERFARM_FETCH_HTTP` | `on`: plain http everywhere, not only from exempt hosts | `off` |
+//! | `HYPERFARM_FETCH_ALLOW` | hosts and networks that may be private, see [`AllowList`] | none |
+
+mod address;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyperfarm_proto::id::ContentHash;
+use reqwest::header::{CONTENT_TYPE, LOCATION};
+use reqwest::{Client, Response, StatusCode};
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+use url::{Host, Url};
+
+pub use address::{AllowList, restricted};
+use resolve::{Guard, Lookup, Refusal};
+
+use crate::config::{ConfigError, Env};
+
+/// `on` or `off`: whether anything is fetched.
+pub const FETCH: &str = "HYPERFARM_FETCH";
+/// `on` or `off`: whether plain http is allowed everywhere.
+pub const FETCH_HTTP: &str = "HYPERFARM_FETCH_HTTP";
+/// Hosts and networks exempt from the check of addresses.
+pub const FETCH_ALLOW: &str = "HYPERFARM_FETCH_ALLOW";
+
+/// Redirects followed.
+const MAX_REDIRECTS: usize = 5;
+/// From the first packet to a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Web font services answer old browsers with old formats.
+const USER_AGENT: &str =
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36 hyperfarm";
+
+/// How the fetcher behaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchConfig {
+    /// Whether anything is fetched.
+    pub enabled: bool,
+    /// Whether plain http is allowed for hosts that are not exempt.
+    pub http: bool,
+    /// Exempt hosts and networks.
+    pub allow: AllowList,
+}
+
+impl Default for FetchConfig {
+    fn default() -> Self {
+        Self { enabled: true, http: false, allow: AllowList::default() }
+    }
+}
+
+impl FetchConfig {
+    /// From an environment.
+    pub fn from_env(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let env = Env::new(lookup);
+        let switch = |name: &'static str, default: bool| match env.text(name).as_deref() {
+            None => Ok(default),
+            Some("on") => Ok(true),
+            Some("off") => Ok(false),
+            Some(other) => Err(ConfigError::Invalid { name, reason: format!("`{other}` is neither on nor off") }),
+        };
+        Ok(Self {
+            enabled: switch(FETCH, true)?,
+            http: switch(FETCH_HTTP, false)?,
+            allow: env.parsed(FETCH_ALLOW)?.unwrap_or_default(),
+        })
+    }
+}
+
+/// Why nothing came, without the URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchReason {
+    /// The farm does not fetch this.
+    #[error("{0}")]
+    Refused(String),
+    /// The server answered with another status than success.
+    #[error("the server answered {0}")]
+    Status(u16),
+    /// More bytes than allowed.
+    #[error("it is larger than the {0} bytes allowed")]
+    TooLarge(u64),
+    /// Not done in time.
+    #[error("it did not arrive within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// A page where a file was expected.
+    #[error("the server sent an HTML page instead of the file")]
+    HtmlPage,
+    /// No name, no connection, or one that broke.
+    #[error("{0}")]
+    Network(String),
+    /// The file cannot be written here.
+    #[error("it cannot be written: {0}")]
+    Local(String),
+}
+
+/// A URL that was not fetched, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{url}: {reason}")]
+pub struct FetchError {
+    /// The URL that was asked for, without secrets.
+    pub url: String,
+    /// Why.
+    pub reason: FetchReason,
+}
+
+impl FetchError {
+    /// Whether another attempt may end differently without anybody changing anything.
+    pub fn is_temporary(&self) -> bool {
+        match self.reason {
+            FetchReason::Network(_) | FetchReason::TimedOut(_) | FetchReason::Local(_) => true,
+            FetchReason::Status(status) => status >= 500 || status == 429 || status == 408,
+            _ => false,
+        }
+    }
+}
+
+/// Bounds of one fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchLimits {
+    /// Bytes of the body.
+    pub bytes: u64,
+    /// From the first look-up to the last byte, redirects included.
+    pub time: Duration,
+}
+
+/// What a body may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever comes.
+    Anything,
+    /// Anything but an HTML page: servers answer with a page, and success, where a file is gone.
+    File,
+}
+
+/// A fetched file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Where it came from after redirects.
+    pub url: Url,
+    /// Media type as the server named it, without parameters, in lower case.
+    pub media_type: Option<String>,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the bytes.
+    pub hash: ContentHash,
+}
+
+/// Fetches URLs. Clones share connections.
+#[derive(Clone)]
+pub struct Fetcher {
+    client: Client,
+    config: Arc<FetchConfig>,
+}
+
+impl std::fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fetcher").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Fetcher {
+    /// A fetcher over the machine's name servers. A proxy of the environment is not used: it would resolve names again.
+    pub fn new(config: FetchConfig) -> Result<Self, FetchError> {
+        Self::with_lookup(config, resolve::system())
+    }
+
+    fn with_lookup(config: FetchConfig, lookup: Lookup) -> Result<Self, FetchError> {
+        let config = Arc::new(config);
+        let client = Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT_WITHIN)
+            .dns_resolver(Guard::new(config.clone(), lookup))
+            .build()
+            .map_err(|error| FetchError {
+                url: String::new(),
+                reason: FetchReason::Network(format!("the fetcher cannot be set up: {}", root_cause(&error))),
+            })?;
+        Ok(Self { client, config })
+    }
+
+    /// Writes what `url` gives to `target`.
+    pub async fn to_file(
+        &self,
+        url: &Url,
+        target: &Path,
+        limits: FetchLimits,
+        expected: Expected,
+    ) -> Result<Fetched, FetchError> {
+        let fetching = async {
+            let (url, response) = self.follow(url).await?;
+            receive(url, response, target, limits.bytes, expected).await
+        };
+        let outcome = match tokio::time::timeout(limits.time, fetching).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(FetchReason::TimedOut(limits.time)),
+        };
+        outcome.map_err(|reason| FetchError { url: shown(url), reason })
+    }
+
+    /// Sends `body` as JSON to `url` and answers the status. Redirects are not followed.
+    pub async fn post_json(
+        &self,
+        url: &Url,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+        time: Duration,
+    ) -> Result<u16, FetchError> {
+        let sending = async {
+            self.check(url)?;
+            let mut request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/json").body(body);
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            Ok(request.send().await.map_err(broken)?.status().as_u16())
+        };
+        let outcome = match tokio::time::timeout(time, sending).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(FetchReason::TimedOut(time)),
+        };
+        outcome.map_err(|reason| FetchError { url: shown(url), reason })
+    }
+
+    async fn follow(&self, url: &Url) -> Result<(Url, Response), FetchReason> {
+        let mut url = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            self.check(&url)?;
+            let response = self.client.get(url.clone()).send().await.map_err(broken)?;
+            let status = response.status();
+            if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+                let target = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+                let target = target.and_then(|target| url.join(target).ok());
+                url = target.ok_or_else(|| FetchReason::Network("the server redirects to no URL".to_owned()))?;
+                continue;
+            }
+            if !status.is_success() {
+                return Err(FetchReason::Status(status.as_u16()));
+            }
+            return Ok((url, response));
+        }
+        Err(FetchReason::Refused(format!("the server redirects more than {MAX_REDIRECTS} times")))
+    }
+
+    /// What can be said before the name is resolved. Addresses in the URL itself never come to the resolver.
+    fn check(&self, url: &Url) -> Result<(), FetchReason> {
+        let refused = |reason: String| Err(FetchReason::Refused(reason));
+        if !self.config.enabled {
+            return refused(format!("this farm fetches nothing ({FETCH}=off)"));
+        }
+        if !matches!(url.scheme(), "http" | "https") {
+            return refused(format!("{} URLs are not fetched", url.scheme()));
+        }
+        let allow = &self.config.allow;
+        let (exempt, address) = match url.host() {
+            Some(Host::Domain(host)) => (allow.has_host(host), None),
+            Some(Host::Ipv4(address)) => (allow.has_address(address.into()), Some(IpAddr::from(address))),
+            Some(Host::Ipv6(address)) => (allow.has_address(address.into()), Some(IpAddr::from(address))),
+            None => return refused("the URL has no host".to_owned()),
+        };
+        if url.scheme() == "http" && !self.config.http && !exempt {
+            return refused(format!(
+                "plain http is not allowed for this host; use https, or let the operator set {FETCH_HTTP} or {FETCH_ALLOW}"
+            ));
+        }
+        match address.filter(|_| !exempt).and_then(restricted) {
+            Some(kind) => refused(Refusal::message(url.host_str().unwrap_or_default(), kind)),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn receive(
+    url: Url,
+    mut response: Response,
+    target: &Path,
+    limit: u64,
+    expected: Expected,
+) -> Result<Fetched, FetchReason> {
+    if response.content_length().is_some_and(|length| length > limit) {
+        return Err(FetchReason::TooLarge(limit));
+    }
+    let media_type = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let html = |first: &[u8]| {
+        let start = String::from_utf8_lossy(&first[..first.len().min(64)]).trim_start().to_ascii_lowercase();
+        start.starts_with("<!doctype html") || start.starts_with("<html")
+    };
+    if expected == Expected::File && media_type.as_deref() == Some("text/html") {
+        return Err(FetchReason::HtmlPage);
+    }
+    let local = |error: std::io::Error| FetchReason::Local(error.to_string());
+    let mut file = tokio::fs::File::create(target).await.map_err(local)?;
+    let mut digest = Sha256::new();
+    let mut bytes = 0u64;
+    while let Some(part) = response.chunk().await.map_err(broken)? {
+        if bytes == 0 && expected == Expected::File && html(&part) {
+            return Err(FetchReason::HtmlPage);
+        }
+        bytes += part.len() as u64;
+        if bytes > limit {
+            return Err(FetchReason::TooLarge(limit));
+        }
+        digest.update(&part);
+        file.write_all(&part).await.map_err(local)?;
+    }
+    file.flush().await.map_err(local)?;
+    Ok(Fetched { url, media_type, bytes, hash: ContentHash::from_digest(digest.finalize().into()) })
+}
+
+/// The URL without user, password and query.
+fn shown(url: &Url) -> String {
+    crate::redact::redact(url.as_str())
+}
+
+fn broken(error: reqwest::Error) -> FetchReason {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(current) = source {
+        if let Some(refusal) = current.downcast_ref::<Refusal>() {
+            return match refusal {
+                Refusal::Address(message) => FetchReason::Refused(message.clone()),
+                Refusal::Unresolved(message) => FetchReason::Network(message.clone()),
+            };
+        }
+        source = current.source();
+    }
+    let cause = root_cause(&error);
+    FetchReason::Network(if error.is_connect() { format!("no connection: {cause}") } else { cause })
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut current = error;
+    while let Some(source) = current.source() {
+        current = source;
+    }
+    current.to_string()
+}
