@@ -8,7 +8,7 @@
 //! | decode, to 48 kHz stereo, from a source second on | `reader` |
 //! | loop, tempo | `voice` |
 //! | gain over time | `gain` |
-//! | ceiling | `limiter` |
+//! | ceiling | `peak` |
 //! | AAC or Opus into a file | `encode` |
 //!
 //! Effects run between two mixes: [`mix_raw`] writes what goes into them, and what comes out is an input of the next mix.
@@ -16,7 +16,7 @@
 mod encode;
 mod gain;
 mod graph;
-mod limiter;
+mod peak;
 mod raw;
 mod reader;
 mod voice;
@@ -29,7 +29,7 @@ use hyperfarm_proto::plan::AudioItem;
 use hyperfarm_proto::spec::Format;
 
 use self::encode::AudioEncoder;
-use self::limiter::Limiter;
+use self::peak::true_peak;
 use self::raw::RawWriter;
 pub(crate) use self::reader::AudioReader;
 use self::voice::{Voice, sample_of};
@@ -38,6 +38,15 @@ use crate::error::MediaError;
 
 /// Samples mixed at a time; at most this much is decoded ahead of what is written.
 const BLOCK: usize = 4096;
+
+/// Highest true peak of an output: -1 dB.
+const HIGHEST: f64 = 0.891_250_938;
+
+/// Where a correction aims: half a decibel lower, because at another level the encoder makes other errors.
+const AIM: f64 = 0.841_395_142;
+
+/// Corrections at most.
+const CORRECTIONS: u32 = 3;
 
 /// One sound with its source on local disk.
 #[derive(Debug, Clone, Copy)]
@@ -64,8 +73,8 @@ pub struct MixSummary {
 /// mp4 and mov, as Opus 128 kb/s in WebM for webm.
 ///
 /// Sounds are summed as they are, without normalising. Mono goes to both sides at its own level; other layouts are mixed down as
-/// FFmpeg's `aformat=channel_layouts=stereo` does. Where the sum would exceed -0.1 dBFS it is turned down for a moment;
-/// below that nothing is touched. `on_progress` gets the done part, 0 to 1, about once a second of sound, and stops the mix
+/// FFmpeg's `aformat=channel_layouts=stereo` does. Where the encoded sound would have a true peak above -1 dB, all of it is turned
+/// down to half a decibel below that, as HyperFrames' export does; a lower one is not touched. `on_progress` gets the done part, 0 to 1, about once a second of sound, and stops the mix
 /// by answering false.
 pub fn mix(
     inputs: &[MixInput<'_>],
@@ -79,20 +88,38 @@ pub fn mix(
     if total == 0 {
         return Err(MediaError::Nothing { action: "mix", rate });
     }
-    let voices = voices(inputs)?;
+    let mut gain = 1.0;
+    let mut pass = 0;
+    loop {
+        let samples = encode(inputs, gain, total, format, output, on_progress)?;
+        let peak = true_peak(output)?;
+        if peak <= HIGHEST || pass == CORRECTIONS {
+            return Ok(MixSummary { samples, sample_rate: SAMPLE_RATE });
+        }
+        gain *= AIM / peak;
+        pass += 1;
+    }
+}
+
+/// Mixes at `gain` into `output` and answers the samples that play.
+fn encode(
+    inputs: &[MixInput<'_>],
+    gain: f64,
+    total: u64,
+    format: Format,
+    output: &Path,
+    on_progress: &mut dyn FnMut(f64) -> bool,
+) -> Result<u64, MediaError> {
     let mut encoder = AudioEncoder::create(output, format)?;
-    let mut limiter = Limiter::new();
-    let mut limited = Vec::with_capacity(BLOCK);
-    sum(voices, 0..total, on_progress, &mut |block| {
-        limited.clear();
-        limiter.push(block, &mut limited);
-        encoder.push(&limited)
+    let mut scaled = Vec::with_capacity(BLOCK);
+    sum(voices(inputs)?, 0..total, on_progress, &mut |block| {
+        scaled.clear();
+        // A broken source's infinities would break the encoder.
+        let level = |level: f32| if level.is_finite() { level * gain as f32 } else { 0.0 };
+        scaled.extend(block.iter().map(|sample| sample.map(level)));
+        encoder.push(&scaled)
     })?;
-    limited.clear();
-    limiter.finish(&mut limited);
-    encoder.push(&limited)?;
-    let samples = encoder.finish()?;
-    Ok(MixSummary { samples, sample_rate: SAMPLE_RATE })
+    encoder.finish()
 }
 
 /// Sums `inputs` from composition second `from` to `to` into a file of plain samples, without a ceiling: 48 kHz stereo, 32-bit floats,

@@ -163,7 +163,8 @@ impl Source {
     }
 }
 
-fn packed(samples: &[[f32; 2]]) -> Result<ffmpeg_next::frame::Audio, ffmpeg_next::Error> {
+/// A frame of these samples.
+pub(super) fn packed(samples: &[[f32; 2]]) -> Result<ffmpeg_next::frame::Audio, ffmpeg_next::Error> {
     let mut frame = glue::stereo_frame(Sample::F32(Type::Packed), samples.len())?;
     glue::floats_mut(&mut frame, 0).copy_from_slice(samples.as_flattened());
     Ok(frame)
