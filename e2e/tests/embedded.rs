@@ -131,7 +131,7 @@ fn bad_input_says_what_to_do() {
     let endless = project("endless", &root(""));
     let negative = project("negative", &root("data-duration=-1"));
     let long = project("long", &root("data-duration=36000"));
-    let odd = project("odd", &root("data-duration=1").replace("640", "641"));
+    let huge = project("huge", &root("data-duration=1").replace("640", "9000"));
     let throws = project(
         "throws",
         "<div data-composition-id=m data-width=640 data-height=360 data-duration=1></div><script>window.__timelines = {}; throw new Error('scene two is missing')</script>",
@@ -148,7 +148,7 @@ fn bad_input_says_what_to_do() {
         (vec![&endless], 1, &["data-duration", "DURATION_MISSING"]),
         (vec![&negative], 1, &["-1", "DURATION_INVALID"]),
         (vec![&long], 1, &["36000", "DURATION_INVALID"]),
-        (vec![&odd], 1, &["641x360", "SIZE_INVALID"]),
+        (vec![&huge], 1, &["9000x360", "SIZE_INVALID"]),
         (vec![&throws], 1, &["scene two is missing", "index.html"]),
         (vec![&lost], 1, &["lib/lost.js"]),
         (vec![good, "--variables", "{\"a\":"], 1, &["--variables", "JSON"]),

@@ -261,12 +261,15 @@ fn rate(fps: u32) -> FrameRate {
     FrameRate::new(fps, 1).unwrap()
 }
 
+/// File name, encoder, pixel format, size and the encoder's options.
+type Case = (&'static str, &'static str, Pixel, (u32, u32), &'static [(&'static str, &'static str)]);
+
 #[test]
 fn every_codec_is_decoded_from_any_frame() {
     let scene = Scene::new();
-    let x265 = &[("preset", "ultrafast"), ("x265-params", "log-level=none:keyint=12")];
-    let quick = &[("deadline", "realtime"), ("cpu-used", "8"), ("crf", "20"), ("b", "1M")];
-    let cases: &[(&str, &str, Pixel, (u32, u32), &[(&str, &str)])] = &[
+    let x265: &[_] = &[("preset", "ultrafast"), ("x265-params", "log-level=none:keyint=12")];
+    let quick: &[_] = &[("deadline", "realtime"), ("cpu-used", "8"), ("crf", "20"), ("b", "1M")];
+    let cases: &[Case] = &[
         ("h264.mp4", "libx264", Pixel::YUV420P, (128, 64), &[("crf", "16")]),
         ("h264-444.mkv", "libx264", Pixel::YUV444P, (129, 65), &[("crf", "16")]),
         ("hevc.mp4", "libx265", Pixel::YUV420P, (128, 64), x265),

@@ -106,8 +106,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "62a4bb4f4840";
-const GOLDEN_CONTENT: &str = "a3a7f0fa77fd";
+const GOLDEN_PLAN: &str = "e5768ceaa9ed";
+const GOLDEN_CONTENT: &str = "62b0641c5ebd";
 
 #[test]
 fn segment_records_survive_the_wire_and_json() {

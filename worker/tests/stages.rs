@@ -364,7 +364,13 @@ async fn bad_input_is_the_users_failure_and_names_its_cause() {
             FailureCode::TimelineMissing,
             &["lib/lost.js"],
         ),
-        ("odd", zip_page(&page("", "").replace("640", "641")), spec(), FailureCode::SizeInvalid, &["641x360", "even"]),
+        (
+            "size",
+            zip_page(&page("data-duration=1", "").replace("640", "9000")),
+            spec(),
+            FailureCode::SizeInvalid,
+            &["9000x360"],
+        ),
         (
             "variables",
             zip_page(&page("data-no-timeline data-duration=1", "")),
@@ -420,6 +426,8 @@ async fn effects_groups_and_scripts_are_heard() {
     click[..24].fill(0.6);
     std::fs::write(folder.path().join("tone.wav"), wav(&tone)).unwrap();
     std::fs::write(folder.path().join("click.wav"), wav(&click)).unwrap();
+    let gsap = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/node_modules/gsap/dist/gsap.min.js");
+    std::fs::copy(gsap, folder.path().join("gsap.min.js")).unwrap();
     let chain = |nodes: &str| format!(r#"data-fx-chain='{{"version":1,"nodes":[{nodes}]}}'"#);
     let low = chain(r#"{"type":"lowpass","params":{"frequency":400}},{"type":"warp"}"#);
     let echo = chain(r#"{"type":"delay","params":{"time":250,"mix":0.5,"feedback":0.01}}"#);
@@ -432,7 +440,7 @@ async fn effects_groups_and_scripts_are_heard() {
          <audio id=\"echo\" src=\"click.wav\" data-start=\"1\" data-duration=\"0.1\" {echo}></audio>\
          <audio id=\"moved\" src=\"tone.wav\" data-start=\"2\" data-duration=\"1\"></audio>\
          <audio id=\"member\" src=\"tone.wav\" data-start=\"3\" data-duration=\"1\" data-audio-group=\"g\"></audio>\
-         </div><script>const tl = gsap.timeline({{ paused: true }}); tl.set('#moved', {{ volume: 0.1 }}, 2.5); \
+         </div><script src=\"gsap.min.js\"></script><script>const tl = gsap.timeline({{ paused: true }}); tl.set('#moved', {{ volume: 0.1 }}, 2.5); \
          tl.to({{}}, {{ duration: 4 }}, 0); window.__timelines = {{ main: tl }};</script></body>"
     );
     std::fs::write(folder.path().join("index.html"), html).unwrap();

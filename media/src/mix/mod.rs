@@ -139,6 +139,9 @@ pub fn mix_raw(
     Ok(count)
 }
 
+/// Takes a block of the sum.
+type Take<'a> = dyn FnMut(&[[f32; 2]]) -> Result<(), MediaError> + 'a;
+
 fn voices(inputs: &[MixInput<'_>]) -> Result<Vec<Voice>, MediaError> {
     let voices: Result<Vec<_>, _> = inputs.iter().map(Voice::all).collect();
     Ok(voices?.into_iter().flatten().collect())
@@ -149,7 +152,7 @@ fn sum(
     mut voices: Vec<Voice>,
     range: Range<u64>,
     on_progress: &mut dyn FnMut(f64) -> bool,
-    take: &mut dyn FnMut(&[[f32; 2]]) -> Result<(), MediaError>,
+    take: &mut Take<'_>,
 ) -> Result<(), MediaError> {
     let mut block = Vec::with_capacity(BLOCK);
     let mut position = range.start;

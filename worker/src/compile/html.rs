@@ -98,10 +98,11 @@ pub(super) fn join_styles(document: &Document) {
     }
 }
 
-/// Puts in the page what the farm adds to every page; `texts` are all text files of the project, by path, `faces` the page's fonts
-/// as HTML.
+/// Puts in the page what the farm adds to every page; `entry` is its path, `texts` are all text files of the project, by path,
+/// `faces` the page's fonts as HTML.
 pub(super) fn finish(
     document: &Document,
+    entry: &str,
     texts: &BTreeMap<String, String>,
     faces: &str,
     warnings: &mut Vec<Warning>,
@@ -113,6 +114,8 @@ pub(super) fn finish(
     if provide_gsap(document, texts, warnings) {
         head.push_str(&format!("<script src=\"{OWN_PREFIX}gsap.js\"></script>"));
     }
+    // From here on the scripts of the body have a type of their own.
+    scripts::defer_until_fonts(document, entry);
     let own_head = document.select("head").first();
     own_head.prepend_html(head);
     own_head.append_html(format!(
@@ -233,7 +236,7 @@ mod tests {
         let texts = BTreeMap::from([("index.html".to_owned(), page.to_owned())]);
         let document = Document::from(whole(page.to_owned()));
         let size = root(&document).unwrap().size;
-        (Page { html: finish(&document, &texts, "", &mut warnings), size }, warnings)
+        (Page { html: finish(&document, "index.html", &texts, "", &mut warnings), size }, warnings)
     }
 
     #[test]

@@ -105,9 +105,8 @@ pub(crate) fn compile(
     timing::complete(&document, &project, &parts.variables, &variables, &mut warnings);
     html::join_styles(&document);
     edits::apply(&document);
-    scripts::defer_until_fonts(&document);
     let texts = project.texts()?;
-    let page = html::finish(&document, &texts, &faces, &mut warnings);
+    let page = html::finish(&document, &entry, &texts, &faces, &mut warnings);
     let mentions_timelines = texts.values().any(|text| text.contains("__timelines"));
     let entry = compiled_path(&project, entry);
     let still = animated::replace(page, &entry, &|path| project.bytes(path), &mut warnings);

@@ -183,8 +183,9 @@ pub(super) fn emit_links(document: &Document, links: &[String]) {
     }
 }
 
-/// Scripts of the body wait for the page's fonts, as in HyperFrames' own renders.
-pub(super) fn defer_until_fonts(document: &Document) {
+/// Scripts of the body wait for the page's fonts, as in HyperFrames' own renders. The runtime puts them back without their
+/// place, so those inside the page get the name of `entry` for what they throw.
+pub(super) fn defer_until_fonts(document: &Document, entry: &str) {
     for script in all(document, "body script") {
         let apart = script.ancestors_it(None).any(|parent| parent.has_name("noscript") || parent.has_name("svg"));
         if apart {
@@ -192,6 +193,10 @@ pub(super) fn defer_until_fonts(document: &Document) {
         }
         if is_classic(script) {
             script.set_attr("type", AFTER_FONTS);
+            let text = script.text();
+            if attr(script, "src").is_none() && !text.contains("# sourceURL=") {
+                script.set_text(format!("{text}\n//# sourceURL={entry}"));
+            }
         } else if kind(script) == "module" {
             script.set_attr("type", &format!("{AFTER_FONTS}+module"));
         }
@@ -217,11 +222,12 @@ mod tests {
              <script id=m type=module>c</script><svg><script id=s>d</script></svg><script id=n nomodule>e</script>\
              <script id=f src=x.js></script></body>",
         );
-        defer_until_fonts(&document);
+        defer_until_fonts(&document, "index.html");
         let kinds: Vec<String> =
             ["h", "i", "j", "m", "s", "n", "f"].iter().map(|id| kind(all(&document, &format!("#{id}"))[0])).collect();
         let wait = AFTER_FONTS;
         assert_eq!(kinds, ["", wait, "application/json", &format!("{wait}+module"), "", "", wait]);
+        assert_eq!(all(&document, "#i")[0].text().to_string(), "b\n//# sourceURL=index.html");
     }
 
     #[test]

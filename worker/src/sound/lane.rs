@@ -55,7 +55,7 @@ impl Automation {
     /// Reads the attribute. The error is a sentence.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text: Text = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        if text.version != Value::from(1) {
+        if text.version != 1 {
             return Err(format!("version {} is unknown, version 1 is", text.version));
         }
         let mut automation = Self::default();
