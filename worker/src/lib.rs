@@ -34,8 +34,8 @@ mod plan_stage;
 pub mod remote;
 pub mod server;
 mod slot;
-mod sound_track;
 mod sound;
+mod sound_track;
 mod sweep;
 pub mod worker;
 
