@@ -201,11 +201,12 @@ fn provide_gsap(document: &Document, texts: &BTreeMap<String, String>, warnings:
         }
     }
     let inline = all(document, "script:not([src])");
-    let uses = inline.iter().any(|script| scripts::runs(*script) && uses_gsap(&script.text()))
-        || all(document, "script[src]").iter().any(|script| {
-            let file = trimmed(*script, "src").map(|source| paths::file_of(&source)).unwrap_or_default();
-            texts.get(&file).is_some_and(|text| uses_gsap(text))
-        });
+    let uses =
+        inline.iter().any(|script| (scripts::runs(*script) || scripts::waits(*script)) && uses_gsap(&script.text()))
+            || all(document, "script[src]").iter().any(|script| {
+                let file = trimmed(*script, "src").map(|source| paths::file_of(&source)).unwrap_or_default();
+                texts.get(&file).is_some_and(|text| uses_gsap(text))
+            });
     let bundled =
         inline.iter().any(|script| script.text().contains("window.gsap=") || script.text().contains("GreenSock"));
     if uses && !loads && !bundled {

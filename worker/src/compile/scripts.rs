@@ -41,6 +41,11 @@ fn is_classic(script: NodeRef<'_>) -> bool {
     CLASSIC.contains(&kind(script).as_str()) && !script.has_attr("nomodule")
 }
 
+/// Whether the runtime runs the script, once the page's fonts are loaded.
+pub(super) fn waits(script: NodeRef<'_>) -> bool {
+    kind(script).starts_with(AFTER_FONTS)
+}
+
 /// Whether a browser runs the script, or takes it as an import map; others are data.
 pub(super) fn runs(script: NodeRef<'_>) -> bool {
     matches!(kind(script).as_str(), "module" | "importmap") || is_classic(script)
