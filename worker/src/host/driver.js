@@ -205,6 +205,34 @@
     }
   };
 
+  // Files that scripts asked for, and the animations (Lottie) that are made of them. An animation that is still not there when
+  // nothing has been under way for a while will not come.
+  const REQUESTS_WITHIN = 10000;
+  const GIVEN_UP_AFTER = 1000;
+  const requestsRead = async () => {
+    const REST = 10;
+    const unloaded = () => {
+      const registered = (window.lottie ?? window.bodymovin)?.getRegisteredAnimations?.() ?? [];
+      return [...(window.__hfLottie ?? []), ...registered].some((player) => player?.isLoaded === false);
+    };
+    const sum = () => {
+      const all = { made: clock.requests.made, underWay: clock.requests.underWay };
+      eachFrame(window, (child) => {
+        all.made += child.__HF_VIRTUAL_TIME__?.requests.made ?? 0;
+        all.underWay += child.__HF_VIRTUAL_TIME__?.requests.underWay ?? 0;
+      });
+      return all;
+    };
+    if (sum().made === 0 && !unloaded()) return true;
+    let quiet = 0;
+    for (let waited = 0; waited < REQUESTS_WITHIN; waited += REST) {
+      await wait(REST);
+      quiet = sum().underWay === 0 ? quiet + REST : 0;
+      if (quiet >= (unloaded() ? GIVEN_UP_AFTER : 3 * REST)) return true;
+    }
+    return false;
+  };
+
   // Fonts, images and style pictures: loaded, decoded, and named where they fail. `limit` milliseconds for each kind.
   const settle = async (limit, videos) => {
     timeMedia();
@@ -212,6 +240,7 @@
     await serveVideos(videos);
     const report = { images_failed: [], fonts_failed: [], late: [] };
     const within = (promise, what) => Promise.race([promise, wait(limit).then(() => { report.late.push(what); })]);
+    if (!(await requestsRead())) report.late.push("files that scripts asked for");
     if (typeof window.__hfForceTimelineRebind === "function") window.__hfForceTimelineRebind();
     // A layout makes the page ask for what its style sheets name.
     document.documentElement.getBoundingClientRect();
@@ -510,11 +539,13 @@
     let end = origin + last;
     for (let host = element.parentElement; host; host = host.parentElement) {
       if (!host.hasAttribute("data-composition-id") || !host.parentElement?.closest("[data-composition-id]")) continue;
-      const hostLength = numberOf(host, "data-duration");
+      // The runtime keeps there what it takes away from hosts when it starts.
+      const hostLength = numberOf(host, "data-duration") ?? numberOf(host, "data-hf-authored-duration");
       if (hostLength !== null && hostLength > 0) end = Math.min(end, origin + hostLength);
       const hostStart = numberOf(host, "data-start");
-      if (hostStart === null) break;
-      origin -= hostStart;
+      // A start beside another clip's end is no number; the root of an inlined file has none.
+      if (hostStart === null && host.hasAttribute("data-start")) break;
+      origin -= hostStart ?? 0;
     }
     return end;
   };

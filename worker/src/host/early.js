@@ -147,6 +147,28 @@
     }
   };
 
+  // What scripts asked for and have not read yet: a page is not ready before it has come.
+  const requests = { made: 0, underWay: 0 };
+  const begin = () => { requests.made++; requests.underWay++; };
+  const end = () => { requests.underWay--; };
+  const track = (promise) => { begin(); promise.then(end, end); return promise; };
+  if (window.fetch) {
+    const fetch = window.fetch;
+    window.fetch = function (...parts) { return track(fetch.apply(this, parts)); };
+    for (const name of ["arrayBuffer", "blob", "formData", "json", "text"]) {
+      const read = Response.prototype[name];
+      Response.prototype[name] = function () { return track(read.call(this)); };
+    }
+  }
+  const send = XMLHttpRequest.prototype.send;
+  XMLHttpRequest.prototype.send = function (...parts) {
+    let over = false;
+    const once = () => { if (!over) end(); over = true; };
+    begin();
+    this.addEventListener("loadend", once, { once: true });
+    try { return send.apply(this, parts); } catch (error) { once(); throw error; }
+  };
+
   const seekToTime = (ms) => {
     const target = Math.max(0, Number(ms) || 0);
     reseed(target);
@@ -165,6 +187,7 @@
       originalCancelAnimationFrame: real.cancelAnimationFrame,
       seekToTime,
       getTime: () => now,
+      requests,
       freeze,
     },
   });
