@@ -231,8 +231,9 @@ async fn nested_compositions_look_and_sound_like_one_page() {
              <p style=\"font:20px Inter;margin:0\">{label}</p>\
              <div class=clip {dot}><div id=b{index} style=\"width:20px;height:10px;background:#80f\"></div></div></div>"
         ));
+        // A composition's selectors also find what is nested in it.
         script.push_str(&format!(
-            "main.set('#a{index}', {{ width: 60 }}, {}); main.set('#b{index}', {{ height: 20 }}, {});",
+            "main.set('#a{index}, #b{index}', {{ width: 60 }}, {}); main.set('#b{index}', {{ height: 20 }}, {});",
             start + 0.5,
             start + 1.0
         ));
