@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::config::Config;
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::capture::FrameGrabber;
 use hyperfarm_worker::chrome::ChromeConfig;
@@ -115,8 +116,13 @@ async fn draw(config: ChromeConfig) -> Result<String, hyperfarm_proto::failure::
         let mut host = slot.open(Arc::new(Site::new(files, Vec::new())), viewport, &options).await?;
         host.seek(0, &[]).await?;
         let started = std::time::Instant::now();
-        FrameGrabber::new(hyperfarm_proto::record::CapturePath::Png, false).grab(&mut host).await?;
-        Ok(format!("a frame drawn and read in {:.0} ms", started.elapsed().as_secs_f64() * 1000.0))
+        let mut grabber = FrameGrabber::new(&host, false);
+        grabber.grab(&mut host, None).await?;
+        let path = match grabber.path() {
+            CapturePath::Framebuffer => "from the compositor's memory",
+            CapturePath::Png => "as a screenshot",
+        };
+        Ok(format!("a frame drawn and read {path} in {:.0} ms", started.elapsed().as_secs_f64() * 1000.0))
     };
     let outcome = drawn.await;
     let outcome = slot.settle(outcome).await;

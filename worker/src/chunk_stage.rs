@@ -17,7 +17,7 @@ use hyperfarm_proto::plan::{Plan, VideoItem};
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord};
 use hyperfarm_proto::spec::Size;
 
-use crate::capture::{EncodedChunk, Encoding, FrameGrabber};
+use crate::capture::{CaptureError, EncodedChunk, Encoding, FrameGrabber, Next};
 use crate::class;
 use crate::host::{OpenOptions, ServedVideo, VideoPicture, Wanted};
 use crate::server::{Site, SiteFile};
@@ -49,9 +49,17 @@ pub(crate) async fn run(
     let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.segment_extension()));
 
     let mut slot = shop.slot(context.slot()).await?;
-    let capturing = capture(&mut slot, &plan, range, site, path.clone(), context, started);
+    let capturing = async {
+        match capture(&mut slot, &plan, range, site.clone(), path.clone(), context, started).await {
+            Err(CaptureError::FramebufferLost(reason)) => {
+                slot.distrust_framebuffer(&reason);
+                capture(&mut slot, &plan, range, site, path.clone(), context, started).await
+            }
+            outcome => outcome,
+        }
+    };
     let outcome = tokio::select! {
-        outcome = capturing => outcome,
+        outcome = capturing => outcome.map_err(Failure::from),
         () = context.cancelled().cancelled() => Err(Failure::new(FailureCode::Drained, "the chunk was given up")),
     };
     let (chunk, timings, capture_path) = slot.settle(outcome).await?;
@@ -125,7 +133,7 @@ async fn capture(
     path: std::path::PathBuf,
     context: &TaskContext,
     started: Instant,
-) -> Result<(EncodedChunk, ChunkTimings, CapturePath), Failure> {
+) -> Result<(EncodedChunk, ChunkTimings, CapturePath), CaptureError> {
     let content = &plan.content;
     let alpha = content.encoder.alpha;
     let options = OpenOptions {
@@ -137,36 +145,37 @@ async fn capture(
         videos: served(&site, &content.videos),
     };
     let mut host = slot.open(site.clone(), content.viewport, &options).await?;
-    let mut grabber = FrameGrabber::new(CapturePath::Png, alpha);
+    let mut grabber = FrameGrabber::new(&host, alpha);
     let pictures = |frame: u64| pictures(&site, &content.videos, content.frame_rate, frame);
     let going_on = || !context.cancelled().is_cancelled();
     grabber.start_up(&mut host, range.start(), &pictures, &going_on).await?;
     let mut timings = ChunkTimings { start_ms: millis(started.elapsed()), ..ChunkTimings::default() };
 
-    let (mut seek, mut draw) = (Duration::ZERO, Duration::ZERO);
-    let mut encoding = Encoding::start(path, content.encoder.clone(), content.viewport.output(), content.frame_rate);
+    let output = content.viewport.output();
+    let mut encoding = Encoding::start(path, content.encoder.clone(), output, content.frame_rate);
+    let frame = range.start();
+    grabber.seek(&mut host, &Next { frame, pictures: pictures(frame) }).await?;
     for frame in range.frames() {
-        let seeking = Instant::now();
-        host.seek(frame, &pictures(frame)).await?;
-        seek += seeking.elapsed();
+        let next = frame + 1;
         // The next pictures are decoded while this frame is drawn.
-        for index in shown(&content.videos, content.frame_rate, frame + 1) {
-            site.prepare(index, frame + 1);
+        for index in shown(&content.videos, content.frame_rate, next) {
+            site.prepare(index, next);
         }
-        let drawing = Instant::now();
-        let grabbed = grabber.grab(&mut host).await?;
-        draw += drawing.elapsed();
+        let next = (next < range.end()).then(|| Next { frame: next, pictures: pictures(next) });
+        let grabbed = grabber.grab(&mut host, next.as_ref()).await?;
         if encoding.push(grabbed).await.is_err() {
             break;
         }
         context.set_progress(frame + 1 - range.start(), range.count());
     }
+    grabber.check(&mut host, output).await?;
     let waited = encoding.waited();
     let closing = Instant::now();
     let chunk = encoding.finish().await?;
-    timings.seek_ms = millis(seek);
-    timings.draw_ms = millis(draw);
-    timings.read_ms = millis(chunk.read);
+    let times = grabber.times();
+    timings.seek_ms = millis(times.seek);
+    timings.draw_ms = millis(times.draw);
+    timings.read_ms = millis(times.read + chunk.read);
     timings.encode_ms = millis(waited + closing.elapsed());
     Ok((chunk, timings, grabber.path()))
 }

@@ -11,6 +11,7 @@
 //! | [`remote`] | what compositions name on the network: the operator's map, packages, fonts, the fetcher |
 //! | [`host`] | what stands around a page: clock, readiness, seek, videos |
 //! | [`capture`] | reading frames, and the encoder's thread |
+//! | [`framebuffer`] | the compositor's bitmap in Chrome's memory |
 //! | [`chrome`] | the browser process and its one page |
 //! | [`server`] | the slot's loopback server, the page's only way out |
 //! | [`class`] | the capture class that a render is pinned to |
@@ -28,6 +29,7 @@ mod chunk_stage;
 pub mod class;
 pub mod compile;
 mod effects;
+pub mod framebuffer;
 pub mod host;
 mod media_list;
 mod plan_stage;

@@ -11,7 +11,6 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{CompiledFile, EncoderSettings, PlanContent, PlanDraft, RemoteAsset, Warning};
-use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Format, RenderRequest, Viewport};
 
 use crate::capture::{Encoding, FrameGrabber};
@@ -272,16 +271,16 @@ async fn measure(
 ) -> Result<f64, Failure> {
     let folder = shop.scratch("sample")?;
     let path = folder.path().join(format!("sample.{}", encoder.format.segment_extension()));
-    let mut grabber = FrameGrabber::new(CapturePath::Png, encoder.alpha);
+    let mut grabber = FrameGrabber::new(host, encoder.alpha);
     let mut encoding = Encoding::start(path, encoder.clone(), viewport.output(), frame_rate);
     // The first frame of a page is slower than all that follow.
     host.seek(0, &[]).await?;
-    grabber.grab(host).await?;
+    grabber.grab(host, None).await?;
     let started = Instant::now();
     for sample in 0..SAMPLED_FRAMES {
         let frame = frames * (2 * sample + 1) / (2 * SAMPLED_FRAMES);
         host.seek(frame, &[]).await?;
-        encoding.push(grabber.grab(host).await?).await?;
+        encoding.push(grabber.grab(host, None).await?).await?;
     }
     let captured = started.elapsed();
     let chunk = encoding.finish().await?;

@@ -31,9 +31,20 @@ impl Slot {
         options: &OpenOptions,
     ) -> Result<PageHost<'_>, Failure> {
         self.warm(viewport).await?;
-        match &mut self.browser {
-            Some((page, _)) => PageHost::open(page, &self.server, site, options).await,
-            None => Err(gone()),
+        let Some((page, chrome)) = &mut self.browser else { return Err(gone()) };
+        let framebuffer = if options.transparent || !self.config.framebuffer {
+            None
+        } else {
+            page.reset(&self.server.origin()).await?;
+            chrome.framebuffer(page).await?
+        };
+        PageHost::open(page, &self.server, site, options, viewport, framebuffer).await
+    }
+
+    /// From now on this slot's browser is captured with screenshots, because its framebuffer cannot be trusted.
+    pub fn distrust_framebuffer(&mut self, reason: &str) {
+        if let Some((_, chrome)) = &mut self.browser {
+            chrome.distrust_framebuffer(reason);
         }
     }
 

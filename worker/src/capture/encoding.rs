@@ -1,10 +1,9 @@
 //! The encoder's thread: decode, hash, encode, in order, with a bounded number of frames waiting.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyperfarm_media::{Bitmap, SegmentEncoder, SegmentSummary};
+use hyperfarm_media::{Bitmap, PixelLayout, SegmentEncoder, SegmentSummary};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::FrameHash;
@@ -13,10 +12,11 @@ use hyperfarm_proto::spec::Size;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::grab::GrabbedFrame;
-use super::png::{self, Pixels};
+use super::frame::{GrabbedFrame, RawFrame};
+use super::png;
 
-/// Frames that wait for the encoder. One is enough to overlap it with the page; more would only hold memory.
+/// Frames that wait for the encoder: enough to overlap it with the page, and for a page that is slow now and then; more would
+/// only hold memory.
 const WAITING_FRAMES: usize = 2;
 
 /// A finished segment on this machine's disk.
@@ -26,7 +26,7 @@ pub struct EncodedChunk {
     pub summary: SegmentSummary,
     /// Hash of each frame's pixels.
     pub hashes: Vec<FrameHash>,
-    /// Time spent decoding screenshots.
+    /// Time spent decoding screenshots and hashing pixels.
     pub read: Duration,
     /// Time spent in the encoder.
     pub encode: Duration,
@@ -80,28 +80,56 @@ fn encode(
 ) -> Result<EncodedChunk, Failure> {
     let failed = |error: hyperfarm_media::MediaError| Failure::new(FailureCode::EncodeFailed, error.to_string());
     let mut encoder = SegmentEncoder::create(path, settings, size, rate).map_err(failed)?;
-    let mut hashes = Vec::new();
-    let mut pixels = Pixels::default();
-    let mut last: Option<Arc<Vec<u8>>> = None;
+    let mut frames_in = Frames { size, scratch: Vec::new(), decoded: Vec::new(), raw: None, png: Vec::new() };
+    let mut hashes: Vec<FrameHash> = Vec::new();
     let (mut read, mut encode) = (Duration::ZERO, Duration::ZERO);
-    while let Some(GrabbedFrame::Png(file)) = frames.blocking_recv() {
+    while let Some(frame) = frames.blocking_recv() {
         let started = Instant::now();
-        // Equal files are equal pictures, and a page that rests makes equal files.
-        if last.as_ref().is_none_or(|last| last.as_slice() != file.as_slice()) {
-            png::decode(&file, size, &mut pixels)?;
-            hashes.push(pixels.hash());
-            last = Some(file);
-        } else if let Some(hash) = hashes.last().copied() {
-            hashes.push(hash);
-        }
+        let hash = frames_in.take(frame)?.or(hashes.last().copied());
+        let hash = hash.ok_or_else(|| Failure::new(FailureCode::Internal, "the first frame repeats another"))?;
         read += started.elapsed();
         let started = Instant::now();
-        let layout = pixels.layout.ok_or_else(|| Failure::new(FailureCode::Internal, "a frame without a layout"))?;
-        encoder.push(&Bitmap { data: &pixels.data, stride: pixels.stride, size, layout }).map_err(failed)?;
+        encoder.push(&frames_in.bitmap()).map_err(failed)?;
+        hashes.push(hash);
         encode += started.elapsed();
     }
     let started = Instant::now();
     let summary = encoder.finish().map_err(failed)?;
     encode += started.elapsed();
     Ok(EncodedChunk { summary, hashes, read, encode })
+}
+
+/// The frame that is encoded now.
+struct Frames {
+    size: Size,
+    scratch: Vec<u8>,
+    decoded: Vec<u8>,
+    raw: Option<RawFrame>,
+    png: Vec<u8>,
+}
+
+impl Frames {
+    /// Makes `frame` the frame that is encoded now, and answers the hash of its pixels; none where it is the one before it.
+    fn take(&mut self, frame: GrabbedFrame) -> Result<Option<FrameHash>, Failure> {
+        match frame {
+            GrabbedFrame::Same => return Ok(None),
+            // Equal files are equal pictures, and a page that rests makes equal files.
+            GrabbedFrame::Png(file) if file == self.png => return Ok(None),
+            GrabbedFrame::Png(file) => {
+                png::decode(&file, self.size, &mut self.scratch, &mut self.decoded)?;
+                self.png = file;
+            }
+            GrabbedFrame::Raw(frame) => self.raw = Some(frame),
+        }
+        Ok(Some(FrameHash::from_u128(xxhash_rust::xxh3::xxh3_128(self.pixels()))))
+    }
+
+    fn pixels(&self) -> &[u8] {
+        self.raw.as_ref().map_or(&self.decoded, RawFrame::bytes)
+    }
+
+    fn bitmap(&self) -> Bitmap<'_> {
+        let stride = self.size.width as usize * PixelLayout::Bgra.bytes();
+        Bitmap { data: self.pixels(), stride, size: self.size, layout: PixelLayout::Bgra }
+    }
 }

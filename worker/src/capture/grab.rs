@@ -1,45 +1,155 @@
 //! Reading a frame out of Chrome.
 
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::record::CapturePath;
+use hyperfarm_proto::spec::Size;
 
+use super::frame::{FramePool, GrabbedFrame};
+use super::png;
 use crate::chrome::Shot;
-use crate::host::PageHost;
+use crate::framebuffer::{Framebuffer, equal_colours};
+use crate::host::{PageHost, VideoPicture};
 
-/// A frame as it came out of Chrome, not yet decoded.
-#[derive(Debug, Clone)]
-pub enum GrabbedFrame {
-    /// A PNG file.
-    Png(Arc<Vec<u8>>),
+/// Why there is no frame.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// A failure of the chunk's.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The framebuffer is not what it was. Nothing read from it since the last check may be used; screenshots still work.
+    #[error("{0}")]
+    FramebufferLost(String),
 }
 
-/// Draws what a page shows and reads it back.
+impl From<CaptureError> for Failure {
+    fn from(error: CaptureError) -> Self {
+        match error {
+            CaptureError::Failed(failure) => failure,
+            CaptureError::FramebufferLost(reason) => Failure::new(FailureCode::CaptureStalled, reason),
+        }
+    }
+}
+
+/// The frame to seek while the one that was drawn is being copied.
+#[derive(Debug)]
+pub struct Next {
+    /// Its number.
+    pub frame: u64,
+    /// Pictures of the videos that it shows.
+    pub pictures: Vec<VideoPicture>,
+}
+
+/// Time that went into frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GrabTimes {
+    /// Seeks.
+    pub seek: Duration,
+    /// Begin-frames; with screenshots their making too.
+    pub draw: Duration,
+    /// Copies out of the framebuffer. They run beside the seeks.
+    pub read: Duration,
+}
+
+/// Draws what a page shows and reads it back, the same way from the first frame of a chunk to its last.
 #[derive(Debug)]
 pub struct FrameGrabber {
-    path: CapturePath,
+    framebuffer: Option<Framebuffer>,
     alpha: bool,
+    pool: FramePool,
+    /// Whether a frame was read, so that "nothing changed" has something to refer to.
+    read_any: bool,
+    times: GrabTimes,
 }
 
 impl FrameGrabber {
-    /// A grabber for a whole chunk.
-    pub fn new(path: CapturePath, alpha: bool) -> Self {
-        Self { path, alpha }
+    /// A grabber for a whole chunk: of the framebuffer where `host` has one and it has what is wanted, of screenshots elsewhere.
+    pub fn new(host: &PageHost<'_>, alpha: bool) -> Self {
+        // The framebuffer is opaque.
+        let framebuffer = host.framebuffer().filter(|_| !alpha).cloned();
+        Self { framebuffer, alpha, pool: FramePool::default(), read_any: false, times: GrabTimes::default() }
+    }
+
+    /// A grabber of screenshots.
+    pub fn of_screenshots(alpha: bool) -> Self {
+        let pool = FramePool::default();
+        Self { framebuffer: None, alpha, pool, read_any: false, times: GrabTimes::default() }
     }
 
     /// Which way it reads.
     pub fn path(&self) -> CapturePath {
-        self.path
+        match self.framebuffer {
+            Some(_) => CapturePath::Framebuffer,
+            None => CapturePath::Png,
+        }
     }
 
-    /// Draws the sought frame and reads it.
-    pub async fn grab(&mut self, host: &mut PageHost<'_>) -> Result<GrabbedFrame, Failure> {
-        match host.picture(self.alpha).await? {
-            Some(png) => Ok(GrabbedFrame::Png(Arc::new(png))),
-            None => {
-                Err(Failure::new(FailureCode::CaptureStalled, "Chrome draws, and gives no picture of what it drew"))
+    /// Where the time went so far.
+    pub fn times(&self) -> GrabTimes {
+        self.times
+    }
+
+    /// Seeks `host` to a frame.
+    pub async fn seek(&mut self, host: &mut PageHost<'_>, to: &Next) -> Result<(), Failure> {
+        let started = Instant::now();
+        let sought = host.seek(to.frame, &to.pictures).await;
+        self.times.seek += started.elapsed();
+        sought
+    }
+
+    /// Draws the sought frame, reads it, and seeks `next`. Pixels are copied while the page seeks.
+    pub async fn grab(&mut self, host: &mut PageHost<'_>, next: Option<&Next>) -> Result<GrabbedFrame, CaptureError> {
+        let started = Instant::now();
+        let Some(framebuffer) = &self.framebuffer else {
+            let png = host.picture(self.alpha).await?;
+            self.times.draw += started.elapsed();
+            let png = png.ok_or_else(|| {
+                Failure::new(FailureCode::CaptureStalled, "Chrome draws, and gives no picture of what it drew")
+            })?;
+            if let Some(next) = next {
+                self.seek(host, next).await?;
             }
+            return Ok(GrabbedFrame::Png(png));
+        };
+        let drawn = host.draw(Shot::None).await?;
+        self.times.draw += started.elapsed();
+        if self.read_any && !drawn.damage {
+            if let Some(next) = next {
+                self.seek(host, next).await?;
+            }
+            return Ok(GrabbedFrame::Same);
+        }
+        let copying = copy(framebuffer.clone(), self.pool.clone());
+        let Some(next) = next else {
+            let (frame, read) = copying.await?;
+            self.times.read += read;
+            self.read_any = true;
+            return Ok(frame);
+        };
+        let seeking = async {
+            let started = Instant::now();
+            let sought = host.seek_page(next.frame, &next.pictures).await;
+            (sought, started.elapsed())
+        };
+        let (copied, (sought, seek)) = tokio::join!(copying, seeking);
+        let (frame, read) = copied?;
+        self.times.read += read;
+        self.read_any = true;
+        let started = Instant::now();
+        // What is left of a seek may draw, and so only after the copy.
+        host.finish_seek(sought?).await?;
+        self.times.seek += seek + started.elapsed();
+        Ok(frame)
+    }
+
+    /// Whether what was read can be trusted: draws the sought state once more, as a screenshot, and compares it with the
+    /// framebuffer. To be called after the last frame, for it draws.
+    pub async fn check(&mut self, host: &mut PageHost<'_>, size: Size) -> Result<(), CaptureError> {
+        let Some(framebuffer) = self.framebuffer.clone() else { return Ok(()) };
+        match compare(host, &framebuffer, size).await? {
+            true => Ok(()),
+            false => Err(CaptureError::FramebufferLost("the framebuffer differs from a screenshot".to_owned())),
         }
     }
 
@@ -67,4 +177,43 @@ impl FrameGrabber {
         }
         Ok(())
     }
+}
+
+/// Whether a screenshot of what `host` shows and the framebuffer after it are the same picture.
+pub(crate) async fn compare(
+    host: &mut PageHost<'_>,
+    framebuffer: &Framebuffer,
+    size: Size,
+) -> Result<bool, CaptureError> {
+    let screenshot = host.picture(false).await?;
+    let screenshot = screenshot.ok_or_else(|| {
+        Failure::new(FailureCode::CaptureStalled, "Chrome draws, and gives no picture of what it drew")
+    })?;
+    equals(screenshot, framebuffer.clone(), size).await
+}
+
+/// Whether the framebuffer shows `screenshot`.
+pub(crate) async fn equals(screenshot: Vec<u8>, framebuffer: Framebuffer, size: Size) -> Result<bool, CaptureError> {
+    let comparing = tokio::task::spawn_blocking(move || {
+        let (mut scratch, mut pixels, mut frame) = (Vec::new(), Vec::new(), Vec::new());
+        png::decode(&screenshot, size, &mut scratch, &mut pixels)?;
+        framebuffer.read(&mut frame).map_err(|error| CaptureError::FramebufferLost(error.to_string()))?;
+        Ok(equal_colours(&pixels, &frame))
+    });
+    comparing.await.map_err(broke)?
+}
+
+/// A copy of the framebuffer and how long it took.
+async fn copy(framebuffer: Framebuffer, pool: FramePool) -> Result<(GrabbedFrame, Duration), CaptureError> {
+    let copying = tokio::task::spawn_blocking(move || {
+        let started = Instant::now();
+        let mut frame = pool.take();
+        framebuffer.read(frame.memory()).map_err(|error| CaptureError::FramebufferLost(error.to_string()))?;
+        Ok((GrabbedFrame::Raw(frame), started.elapsed()))
+    });
+    copying.await.map_err(broke)?
+}
+
+fn broke(panic: tokio::task::JoinError) -> CaptureError {
+    Failure::new(FailureCode::Internal, format!("reading a frame broke: {panic}")).into()
 }

@@ -4,8 +4,11 @@
 //! way from its first frame to its last. [`Encoding`] turns what was read into pixels, hashes and packets on a thread of its own.
 
 mod encoding;
+mod frame;
 mod grab;
 mod png;
 
 pub use encoding::{EncodedChunk, Encoding};
-pub use grab::{FrameGrabber, GrabbedFrame};
+pub use frame::{GrabbedFrame, RawFrame};
+pub(crate) use grab::equals;
+pub use grab::{CaptureError, FrameGrabber, GrabTimes, Next};

@@ -1,27 +1,11 @@
 //! Decoding Chrome's screenshots.
 
-use hyperfarm_media::PixelLayout;
 use hyperfarm_proto::failure::{Failure, FailureCode};
-use hyperfarm_proto::id::FrameHash;
 use hyperfarm_proto::spec::Size;
 
-/// A decoded frame.
-#[derive(Debug, Default)]
-pub(super) struct Pixels {
-    pub(super) data: Vec<u8>,
-    pub(super) stride: usize,
-    pub(super) layout: Option<PixelLayout>,
-}
-
-impl Pixels {
-    /// Hash of the pixels as they are, before any conversion.
-    pub(super) fn hash(&self) -> FrameHash {
-        FrameHash::from_u128(xxhash_rust::xxh3::xxh3_128(&self.data))
-    }
-}
-
-/// Decodes `file` into `pixels`, whose memory is reused. The picture must be of `size`.
-pub(super) fn decode(file: &[u8], size: Size, pixels: &mut Pixels) -> Result<(), Failure> {
+/// Decodes `file` into `bgra` (straight alpha, rows without gaps), using `scratch` for its bytes; the memory of both is reused.
+/// The picture must be of `size`.
+pub(super) fn decode(file: &[u8], size: Size, scratch: &mut Vec<u8>, bgra: &mut Vec<u8>) -> Result<(), Failure> {
     let broken =
         |reason: String| Failure::new(FailureCode::ChromeCrashed, format!("a screenshot cannot be decoded: {reason}"));
     let mut decoder = ::png::Decoder::new(std::io::Cursor::new(file));
@@ -36,15 +20,51 @@ pub(super) fn decode(file: &[u8], size: Size, pixels: &mut Pixels) -> Result<(),
             format!("Chrome drew {}x{} pixels instead of {size}", info.width, info.height),
         ));
     }
-    let layout = match info.color_type {
-        ::png::ColorType::Rgb => PixelLayout::Rgb,
-        ::png::ColorType::Rgba => PixelLayout::Rgba,
-        other => return Err(broken(format!("unexpected colour type {other:?}"))),
-    };
+    let colours = info.color_type;
     let length = reader.output_buffer_size().ok_or_else(|| broken("it is too large".to_owned()))?;
-    pixels.data.resize(length, 0);
-    let frame = reader.next_frame(&mut pixels.data).map_err(|error| broken(error.to_string()))?;
-    pixels.stride = frame.line_size;
-    pixels.layout = Some(layout);
+    scratch.resize(length, 0);
+    reader.next_frame(scratch).map_err(|error| broken(error.to_string()))?;
+    bgra.resize(size.width as usize * size.height as usize * 4, 0);
+    let pixels = bgra.as_chunks_mut::<4>().0.iter_mut();
+    match colours {
+        ::png::ColorType::Rgb => {
+            for (to, [red, green, blue]) in pixels.zip(scratch.as_chunks::<3>().0) {
+                *to = [*blue, *green, *red, 255];
+            }
+        }
+        ::png::ColorType::Rgba => {
+            for (to, [red, green, blue, alpha]) in pixels.zip(scratch.as_chunks::<4>().0) {
+                *to = [*blue, *green, *red, *alpha];
+            }
+        }
+        other => return Err(broken(format!("unexpected colour type {other:?}"))),
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(colours: ::png::ColorType, bytes: &[u8]) -> Vec<u8> {
+        let mut file = Vec::new();
+        let mut encoder = ::png::Encoder::new(&mut file, 2, 1);
+        encoder.set_color(colours);
+        encoder.write_header().unwrap().write_image_data(bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn both_kinds_become_bgra() {
+        let size = Size { width: 2, height: 1 };
+        let (mut scratch, mut bgra) = (Vec::new(), Vec::new());
+        decode(&file(::png::ColorType::Rgb, &[1, 2, 3, 4, 5, 6]), size, &mut scratch, &mut bgra).unwrap();
+        assert_eq!(bgra, [3, 2, 1, 255, 6, 5, 4, 255]);
+        decode(&file(::png::ColorType::Rgba, &[1, 2, 3, 9, 4, 5, 6, 8]), size, &mut scratch, &mut bgra).unwrap();
+        assert_eq!(bgra, [3, 2, 1, 9, 6, 5, 4, 8]);
+        let grey = file(::png::ColorType::Grayscale, &[1, 2]);
+        assert!(decode(&grey, size, &mut scratch, &mut bgra).is_err());
+        let other = Size { width: 1, height: 2 };
+        assert!(decode(&grey, other, &mut scratch, &mut bgra).unwrap_err().message.contains("2x1"));
+    }
 }

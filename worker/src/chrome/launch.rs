@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::page::Page;
 use super::{ChromeConfig, LaunchKey, flags};
+use crate::framebuffer::{Framebuffer, GpuProcess};
 
 /// From the start of the process to its first line.
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(45);
@@ -23,6 +24,15 @@ const LAUNCH_TIMEOUT: Duration = Duration::from_secs(45);
 const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Lines of Chrome's own output kept for error messages.
 const KEPT_LINES: usize = 20;
+
+/// What is known of where the compositor draws.
+enum Search {
+    /// Not looked for yet.
+    Pending,
+    Found(Framebuffer),
+    /// Looked for in vain, or no longer trusted.
+    Over,
+}
 
 type Lines = Arc<Mutex<VecDeque<String>>>;
 
@@ -34,6 +44,7 @@ pub struct Chrome {
     group: Option<rustix::process::Pid>,
     tasks: Vec<JoinHandle<()>>,
     lines: Lines,
+    framebuffer: Search,
     // Last, so that the processes that write into it are gone before it is removed.
     _profile: TempDir,
 }
@@ -86,7 +97,16 @@ impl Chrome {
             }
         });
         std::mem::forget(guard);
-        Ok(Self { key, browser, child, group, tasks: vec![drain, pump], lines, _profile: profile })
+        Ok(Self {
+            key,
+            browser,
+            child,
+            group,
+            tasks: vec![drain, pump],
+            lines,
+            framebuffer: Search::Pending,
+            _profile: profile,
+        })
     }
 
     /// What it was launched for.
@@ -97,6 +117,36 @@ impl Chrome {
     /// Opens the browser's one page. A second page under begin-frame control would crash the GPU process.
     pub async fn open_page(&self) -> Result<Page, Failure> {
         Page::open(&self.browser, self.key.viewport).await.map_err(|failure| self.explain(failure))
+    }
+
+    /// Where the compositor draws what the page shows; none where that cannot be found. The page shows something else afterwards.
+    pub async fn framebuffer(&mut self, page: &mut Page) -> Result<Option<Framebuffer>, Failure> {
+        match &self.framebuffer {
+            Search::Over => return Ok(None),
+            // It moves when the page's size changes, and the old place can stay readable.
+            Search::Found(known) if known.shows(page, self.key.viewport).await? => return Ok(Some(known.clone())),
+            Search::Found(_) | Search::Pending => {}
+        }
+        let Some(process) = self.child.id().and_then(GpuProcess::of) else {
+            self.distrust_framebuffer("Chrome has no GPU process");
+            return Ok(None);
+        };
+        match Framebuffer::find(page, process, self.key.viewport).await? {
+            Ok(found) => {
+                self.framebuffer = Search::Found(found.clone());
+                Ok(Some(found))
+            }
+            Err(reason) => {
+                self.distrust_framebuffer(&reason);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The framebuffer is not used in this browser any more.
+    pub fn distrust_framebuffer(&mut self, reason: &str) {
+        tracing::warn!(%reason, "this browser's frames are captured with screenshots, which is slower");
+        self.framebuffer = Search::Over;
     }
 
     /// Whether the browser process is still there.

@@ -30,6 +30,8 @@ pub struct ChromeConfig {
     pub sandbox: bool,
     /// User to drop to; `None` where the worker is not root.
     pub user: Option<ChromeUser>,
+    /// Whether frames may be read from the compositor's memory. Where they cannot be, they are read as screenshots.
+    pub framebuffer: bool,
 }
 
 /// What decides the launch flags. A browser is reused only for an equal key.
@@ -45,6 +47,7 @@ impl ChromeConfig {
     /// The Chrome that `HYPERFARM_CHROME` names, or the first one on the `PATH`.
     ///
     /// `HYPERFARM_CHROME_SANDBOX=off` turns Chrome's sandbox off, for kernels without unprivileged user namespaces.
+    /// `HYPERFARM_CAPTURE=png` reads every frame as a screenshot; the default, `auto`, reads the compositor's memory where it can.
     pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let executable = match env("HYPERFARM_CHROME") {
             Some(path) => {
@@ -68,7 +71,17 @@ impl ChromeConfig {
                 ));
             }
         };
-        Ok(Self { executable, sandbox, user: ChromeUser::for_this_process()? })
+        let framebuffer = match env("HYPERFARM_CAPTURE").as_deref() {
+            None | Some("auto") => true,
+            Some("png") => false,
+            Some(other) => {
+                return Err(Failure::new(
+                    FailureCode::ChromeLaunch,
+                    format!("HYPERFARM_CAPTURE is `{other}`; set it to auto or png"),
+                ));
+            }
+        };
+        Ok(Self { executable, sandbox, user: ChromeUser::for_this_process()?, framebuffer })
     }
 
     /// Chrome's full version, for example `156.0.8078.79`.

@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::spec::{Size, Viewport};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::assets::{DRIVER_SCRIPT, EARLY_SCRIPT, REMOTE_SCRIPT};
+use crate::capture::{self, CaptureError};
 use crate::chrome::{DrawnFrame, Page, PageEvent, Shot};
+use crate::framebuffer::Framebuffer;
 use crate::server::{RequestProblem, Site, SlotServer};
 
 pub use ready::{PageReport, Wanted};
@@ -118,6 +121,15 @@ pub struct PageHost<'a> {
     frame_rate: FrameRate,
     site: std::sync::Arc<Site>,
     report: PageReport,
+    framebuffer: Option<Framebuffer>,
+}
+
+/// A seek whose page has done its part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "what is left of a seek is done by PageHost::finish_seek"]
+pub struct HalfSeek {
+    /// Whether sources are to be drawn for the page to mix.
+    composite: bool,
 }
 
 impl<'a> PageHost<'a> {
@@ -127,6 +139,8 @@ impl<'a> PageHost<'a> {
         server: &SlotServer,
         site: std::sync::Arc<Site>,
         options: &OpenOptions,
+        viewport: Viewport,
+        framebuffer: Option<Framebuffer>,
     ) -> Result<Self, Failure> {
         server.serve(site.clone());
         page.reset(&server.origin()).await?;
@@ -140,16 +154,36 @@ impl<'a> PageHost<'a> {
             page.begin_frame(interval, Shot::Tick).await?;
         }
         page.navigate(&format!("{}/{}", server.origin(), encode_path(&options.entry))).await?;
-        let mut host = Self { page, frame_rate: options.frame_rate, site, report: PageReport::default() };
+        let mut host = Self { page, frame_rate: options.frame_rate, site, report: PageReport::default(), framebuffer };
         host.report = host.wait_until_ready(&options.wanted, &options.videos).await?;
         if options.transparent {
             host.page.evaluate::<()>(CLEAR_GROUND.to_owned()).await?;
         }
         // The surface of a new document exists some time after the document; the first picture says that it does.
-        if host.picture(options.transparent).await?.is_none() {
+        let Some(picture) = host.picture(options.transparent).await? else {
             return Err(Failure::new(FailureCode::CaptureStalled, "Chrome shows the page, and gives no picture of it"));
-        }
+        };
+        host.check_framebuffer(picture, viewport.output()).await?;
         Ok(host)
+    }
+
+    /// Takes the framebuffer away where it does not show `screenshot`.
+    async fn check_framebuffer(&mut self, screenshot: Vec<u8>, size: Size) -> Result<(), Failure> {
+        let Some(framebuffer) = &self.framebuffer else { return Ok(()) };
+        let reason = match capture::equals(screenshot, framebuffer.clone(), size).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => "it differs from a screenshot of the page".to_owned(),
+            Err(CaptureError::FramebufferLost(reason)) => reason,
+            Err(CaptureError::Failed(failure)) => return Err(failure),
+        };
+        tracing::warn!(%reason, "the framebuffer cannot be used for this page; capturing with screenshots");
+        self.framebuffer = None;
+        Ok(())
+    }
+
+    /// The compositor's bitmap, where it was found and shows what the page shows.
+    pub fn framebuffer(&self) -> Option<&Framebuffer> {
+        self.framebuffer.as_ref()
     }
 
     /// What failed to load without stopping the page.
@@ -164,16 +198,27 @@ impl<'a> PageHost<'a> {
 
     /// Seeks to `frame` and puts `pictures` in place. Awaited before the frame is drawn: both at once would lose damage.
     pub async fn seek(&mut self, frame: u64, pictures: &[VideoPicture]) -> Result<(), Failure> {
+        let half = self.seek_page(frame, pictures).await?;
+        self.finish_seek(half).await
+    }
+
+    /// The page's part of a seek. It draws nothing, so what was drawn before can be copied meanwhile.
+    pub async fn seek_page(&mut self, frame: u64, pictures: &[VideoPicture]) -> Result<HalfSeek, Failure> {
         let time = self.frame_rate.seconds_of(frame);
         let call = format!("window.__hyperfarmHost.seek({}, {})", json!(time), json!(pictures));
-        let composite: bool = self.page.evaluate(call).await.map_err(|failure| match failure.code {
+        let composite = self.page.evaluate(call).await.map_err(|failure| match failure.code {
             FailureCode::ScriptError => Failure::new(
                 FailureCode::ScriptError,
                 format!("a script of the page threw while frame {frame} ({time:.3} s) was sought: {failure}"),
             ),
             _ => failure,
         })?;
-        if composite {
+        Ok(HalfSeek { composite })
+    }
+
+    /// What is left of a seek. It may draw.
+    pub async fn finish_seek(&mut self, half: HalfSeek) -> Result<(), Failure> {
+        if half.composite {
             // The page-composite protocol of shader transitions: draw the sources, then let the page mix them.
             self.draw(Shot::None).await?;
             self.page.evaluate::<()>("window.__hyperfarmHost.composite()".to_owned()).await?;

@@ -1,0 +1,123 @@
+//! Pages of random colours.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use hyperfarm_proto::spec::Viewport;
+
+/// Rectangles across.
+const COLUMNS: u32 = 8;
+/// Rectangles down, below a strip of one CSS pixel that is coloured by itself, so that the first row is like no other.
+const ROWS: u32 = 6;
+/// Pixels of one colour on each side of what [`Marker::needle`] looks at.
+const NEEDLE_PIXELS: usize = 4;
+
+/// A page of rectangles of random colours, and the pixels it is drawn with.
+#[derive(Debug, Clone)]
+pub struct Marker {
+    viewport: Viewport,
+    /// The strip first, then the rows.
+    colours: Vec<[u8; 3]>,
+}
+
+impl Marker {
+    /// New colours. None where the page is too small for rectangles that can be told apart.
+    pub fn random(viewport: Viewport) -> Option<Self> {
+        let size = viewport.page;
+        if size.width < COLUMNS * NEEDLE_PIXELS as u32 || size.height < 1 + ROWS {
+            return None;
+        }
+        let colours = (0..COLUMNS * (ROWS + 1)).map(|number| {
+            let mut hasher = RandomState::new().build_hasher();
+            hasher.write_u32(number);
+            let [red, green, blue, ..] = hasher.finish().to_le_bytes();
+            [red, green, blue]
+        });
+        Some(Self { viewport, colours: colours.collect() })
+    }
+
+    /// Makes the page it is run in look like this marker.
+    pub fn script(&self) -> String {
+        let mut html = "<body style=\"margin:0;overflow:hidden;background:#fff\">".to_owned();
+        for (number, [red, green, blue]) in self.colours.iter().enumerate() {
+            let [left, top, width, height] = self.place(number as u32);
+            html.push_str(&format!(
+                "<div style=\"position:absolute;left:{left}px;top:{top}px;width:{width}px;height:{height}px;\
+                 background:rgb({red},{green},{blue})\"></div>"
+            ));
+        }
+        format!("document.documentElement.innerHTML = {}; undefined", serde_json::Value::from(html))
+    }
+
+    /// Left, top, width and height of rectangle `number` in CSS pixels.
+    fn place(&self, number: u32) -> [u32; 4] {
+        let (width, height) = (self.viewport.page.width / COLUMNS, (self.viewport.page.height - 1) / ROWS);
+        let (column, row) = (number % COLUMNS, number / COLUMNS);
+        let (top, height) = if row == 0 { (0, 1) } else { (1 + (row - 1) * height, height) };
+        [column * width, top, width, height]
+    }
+
+    /// The pixels it is drawn with: BGRA, rows without gaps.
+    pub fn pixels(&self) -> Vec<u8> {
+        let output = self.viewport.output();
+        let stride = output.width as usize * 4;
+        let mut pixels = vec![255; stride * output.height as usize];
+        for (number, [red, green, blue]) in self.colours.iter().enumerate() {
+            let [left, top, width, height] =
+                self.place(number as u32).map(|value| (value * self.viewport.scale) as usize);
+            for row in pixels.chunks_exact_mut(stride).skip(top).take(height) {
+                for pixel in row.chunks_exact_mut(4).skip(left).take(width) {
+                    pixel.copy_from_slice(&[*blue, *green, *red, 255]);
+                }
+            }
+        }
+        pixels
+    }
+
+    /// Bytes that its first row holds, and how far from the row's start.
+    pub fn needle(&self) -> (Vec<u8>, usize) {
+        let edge = (self.viewport.page.width / COLUMNS * self.viewport.scale) as usize;
+        let start = (edge - NEEDLE_PIXELS) * 4;
+        let pixels =
+            self.colours.iter().take(2).flat_map(|[red, green, blue]| {
+                std::iter::repeat_n([*blue, *green, *red, 255], NEEDLE_PIXELS).flatten()
+            });
+        (pixels.collect(), start)
+    }
+
+    /// Whether `frame` shows it.
+    pub fn is(&self, frame: &[u8]) -> bool {
+        super::equal_colours(&self.pixels(), frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyperfarm_proto::spec::Size;
+
+    use super::*;
+
+    fn viewport(width: u32, height: u32, scale: u32) -> Viewport {
+        Viewport { page: Size { width, height }, scale }
+    }
+
+    #[test]
+    fn the_needle_is_in_the_first_row_and_nowhere_below_it() {
+        for viewport in [viewport(320, 180, 1), viewport(321, 177, 2), viewport(32, 7, 1)] {
+            let marker = Marker::random(viewport).unwrap();
+            let (needle, offset) = marker.needle();
+            let pixels = marker.pixels();
+            assert_eq!(&pixels[offset..offset + needle.len()], needle);
+            let rows = viewport.scale as usize;
+            let below = &pixels[rows * viewport.output().width as usize * 4..];
+            assert!(!below.windows(needle.len()).any(|window| window == needle));
+            assert!(marker.is(&pixels));
+            assert!(!Marker::random(viewport).unwrap().is(&pixels), "two markers have the same colours");
+        }
+    }
+
+    #[test]
+    fn small_pages_have_none() {
+        assert!(Marker::random(viewport(31, 200, 1)).is_none());
+        assert!(Marker::random(viewport(200, 6, 1)).is_none());
+    }
+}

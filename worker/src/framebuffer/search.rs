@@ -1,0 +1,77 @@
+//! Where in a process a picture is.
+
+use super::marker::Marker;
+use super::process::{GpuProcess, ReadError};
+
+/// Bytes read at once.
+const WINDOW: usize = 16 << 20;
+
+/// Every address at which the whole picture of `marker` is.
+pub(super) fn candidates(process: &GpuProcess, marker: &Marker) -> Result<Vec<usize>, ReadError> {
+    let pixels = marker.pixels();
+    let (needle, offset) = marker.needle();
+    let finder = memchr::memmem::Finder::new(&needle);
+    let mut candidates = Vec::new();
+    let (mut window, mut frame) = (Vec::new(), vec![0; pixels.len()]);
+    let mut refused = None;
+    let mut read_any = false;
+    for range in process.writable(pixels.len())? {
+        let mut start = range.start;
+        while start < range.end {
+            window.resize(WINDOW.min(range.end - start), 0);
+            match process.read(start, &mut window) {
+                Ok(()) => read_any = true,
+                // Up to a guard page.
+                Err(ReadError::Short { found, .. }) => window.truncate(found),
+                // A mapping that is gone by now is no reason to give up on the others.
+                Err(error) => {
+                    refused = Some(error);
+                    window.clear();
+                }
+            }
+            for found in finder.find_iter(&window) {
+                let Some(address) = (start + found).checked_sub(offset) else { continue };
+                let whole = address >= range.start && address + pixels.len() <= range.end;
+                if whole
+                    && !candidates.contains(&address)
+                    && process.read(address, &mut frame).is_ok()
+                    && super::equal_colours(&frame, &pixels)
+                {
+                    candidates.push(address);
+                }
+            }
+            // Windows overlap, for a needle across their border.
+            start += WINDOW - needle.len();
+        }
+    }
+    match refused {
+        Some(error) if !read_any => Err(error),
+        _ => Ok(candidates),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyperfarm_proto::spec::{Size, Viewport};
+
+    use super::*;
+
+    #[test]
+    fn a_picture_is_found_where_it_is() {
+        let viewport = Viewport { page: Size { width: 640, height: 360 }, scale: 2 };
+        let marker = Marker::random(viewport).unwrap();
+        let mut memory = vec![0; 40 << 20];
+        let here = GpuProcess::with_id(std::process::id()).unwrap();
+        let at = (17 << 20) + 12;
+        let pixels = marker.pixels();
+        memory[at..at + pixels.len()].copy_from_slice(&pixels);
+        // A copy with one wrong byte is none.
+        let broken = 1 << 20;
+        memory[broken..broken + pixels.len()].copy_from_slice(&pixels);
+        memory[broken + pixels.len() - 4] ^= 1;
+        drop(pixels);
+        let found = candidates(&here, &marker).unwrap();
+        assert!(found.contains(&(memory.as_ptr() as usize + at)), "{found:x?}");
+        assert!(!found.contains(&(memory.as_ptr() as usize + broken)), "{found:x?}");
+    }
+}
