@@ -12,4 +12,4 @@ pub mod scene;
 pub mod services;
 
 pub use cluster::Cluster;
-pub use scene::{Finished, Scene, example, page};
+pub use scene::{Finished, Scene, binary, example, page, text};

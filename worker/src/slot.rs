@@ -41,6 +41,21 @@ impl Slot {
         PageHost::open(page, &self.server, site, options, viewport, framebuffer).await
     }
 
+    /// Starts a browser for `viewport` where there is none yet, so that the next task finds it warm.
+    pub async fn prepare(&mut self, viewport: Viewport, transparent: bool) -> Result<(), Failure> {
+        if self.browser.is_some() {
+            return Ok(());
+        }
+        self.warm(viewport).await?;
+        if let Some((page, chrome)) = &mut self.browser
+            && self.config.framebuffer
+            && !transparent
+        {
+            chrome.framebuffer(page).await?;
+        }
+        Ok(())
+    }
+
     /// From now on this slot's browser is captured with screenshots, because its framebuffer cannot be trusted.
     pub fn distrust_framebuffer(&mut self, reason: &str) {
         if let Some((_, chrome)) = &mut self.browser {

@@ -13,6 +13,7 @@ use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::{Pool, RenderId, WorkerId};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{CaptureClass, Plan};
+use hyperfarm_proto::spec::Viewport;
 use hyperfarm_proto::task::{Queue, Step};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -77,6 +78,22 @@ impl Shop {
         let slot =
             slot.ok_or_else(|| Failure::new(FailureCode::Internal, format!("the worker has no slot {number}")))?;
         Ok(slot.lock().await)
+    }
+
+    /// Starts browsers for `viewport` in the slots that have none, beside the plan that slot `planning` is making: the chunks of that
+    /// render are what comes next.
+    pub(crate) fn prepare_slots(self: &Arc<Self>, planning: u32, viewport: Viewport, transparent: bool) {
+        for number in (0..self.slots.len()).filter(|number| *number != planning as usize) {
+            let shop = self.clone();
+            tokio::spawn(async move {
+                // A slot that has a task starts what that needs by itself.
+                let Some(Ok(mut slot)) = shop.slots.get(number).map(tokio::sync::Mutex::try_lock) else { return };
+                if let Err(failure) = slot.prepare(viewport, transparent).await {
+                    tracing::debug!(%failure, "no browser was started ahead");
+                    slot.close().await;
+                }
+            });
+        }
     }
 
     /// A folder for the files of one task, removed with it.

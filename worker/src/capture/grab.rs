@@ -9,7 +9,7 @@ use hyperfarm_proto::spec::Size;
 use super::frame::{FramePool, GrabbedFrame};
 use super::png;
 use crate::chrome::Shot;
-use crate::framebuffer::{Framebuffer, equal_colours};
+use crate::framebuffer::{Difference, Framebuffer, difference};
 use crate::host::{PageHost, VideoPicture};
 
 /// Why there is no frame.
@@ -147,9 +147,13 @@ impl FrameGrabber {
     /// framebuffer. To be called after the last frame, for it draws.
     pub async fn check(&mut self, host: &mut PageHost<'_>, size: Size) -> Result<(), CaptureError> {
         let Some(framebuffer) = self.framebuffer.clone() else { return Ok(()) };
-        match compare(host, &framebuffer, size).await? {
-            true => Ok(()),
-            false => Err(CaptureError::FramebufferLost("the framebuffer differs from a screenshot".to_owned())),
+        let screenshot = host.picture(false).await?;
+        let screenshot = screenshot.ok_or_else(|| {
+            Failure::new(FailureCode::CaptureStalled, "Chrome draws, and gives no picture of what it drew")
+        })?;
+        match differs(screenshot, framebuffer, size).await? {
+            None => Ok(()),
+            Some(difference) => Err(CaptureError::FramebufferLost(told(difference))),
         }
     }
 
@@ -179,26 +183,25 @@ impl FrameGrabber {
     }
 }
 
-/// Whether a screenshot of what `host` shows and the framebuffer after it are the same picture.
-pub(crate) async fn compare(
-    host: &mut PageHost<'_>,
-    framebuffer: &Framebuffer,
-    size: Size,
-) -> Result<bool, CaptureError> {
-    let screenshot = host.picture(false).await?;
-    let screenshot = screenshot.ok_or_else(|| {
-        Failure::new(FailureCode::CaptureStalled, "Chrome draws, and gives no picture of what it drew")
-    })?;
-    equals(screenshot, framebuffer.clone(), size).await
+/// What a difference between the framebuffer and a screenshot means to a person.
+pub(crate) fn told(difference: Difference) -> String {
+    let Difference { pixels, most, first } = difference;
+    format!(
+        "the framebuffer differs from a screenshot in {pixels} pixels, the first of them {first}, by {most} at most"
+    )
 }
 
-/// Whether the framebuffer shows `screenshot`.
-pub(crate) async fn equals(screenshot: Vec<u8>, framebuffer: Framebuffer, size: Size) -> Result<bool, CaptureError> {
+/// How the framebuffer differs from `screenshot`.
+pub(crate) async fn differs(
+    screenshot: Vec<u8>,
+    framebuffer: Framebuffer,
+    size: Size,
+) -> Result<Option<Difference>, CaptureError> {
     let comparing = tokio::task::spawn_blocking(move || {
         let (mut scratch, mut pixels, mut frame) = (Vec::new(), Vec::new(), Vec::new());
         png::decode(&screenshot, size, &mut scratch, &mut pixels)?;
         framebuffer.read(&mut frame).map_err(|error| CaptureError::FramebufferLost(error.to_string()))?;
-        Ok(equal_colours(&pixels, &frame))
+        Ok(difference(&pixels, &frame))
     });
     comparing.await.map_err(broke)?
 }

@@ -10,5 +10,5 @@ mod png;
 
 pub use encoding::{EncodedChunk, Encoding};
 pub use frame::{GrabbedFrame, RawFrame};
-pub(crate) use grab::equals;
 pub use grab::{CaptureError, FrameGrabber, GrabTimes, Next};
+pub(crate) use grab::{differs, told};

@@ -15,6 +15,8 @@ const BEGIN_FRAME: &[&str] = &[
     // A tile that is drawn anew only where it changed has other edges there than one that is drawn at once, so a frame would
     // depend on all that moved before it.
     "--disable-partial-raster",
+    // Nor does a frame that is drawn only where it changed have the edges of one that is drawn whole, as a screenshot is.
+    "--ui-disable-partial-swap",
     "--disable-image-animation-resync",
     "--enable-surface-synchronization",
     // WebGL and WebGPU in software, where a page asks for them.

@@ -114,6 +114,11 @@ impl Chrome {
         self.key
     }
 
+    /// Number of the browser's process, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Opens the browser's one page. A second page under begin-frame control would crash the GPU process.
     pub async fn open_page(&self) -> Result<Page, Failure> {
         Page::open(&self.browser, self.key.viewport).await.map_err(|failure| self.explain(failure))

@@ -98,12 +98,6 @@ impl Page {
             .map_err(|error| {
                 Failure::new(FailureCode::ChromeLaunch, format!("Chrome does not open a page: {error}"))
             })?;
-        let metrics = SetDeviceMetricsOverrideParams::new(
-            i64::from(viewport.page.width),
-            i64::from(viewport.page.height),
-            f64::from(viewport.scale),
-            false,
-        );
         let (crash, crashed) = watch::channel(false);
         let mut opened = Self {
             page,
@@ -114,12 +108,23 @@ impl Page {
             scripts: Vec::new(),
         };
         opened.listen(crash).await.map_err(protocol)?;
-        opened.page.execute(metrics).await.map_err(protocol)?;
+        opened.resize(viewport).await?;
         let no_downloads = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
         if let Err(error) = browser.execute(no_downloads).await {
             tracing::debug!(%error, "this Chrome has no downloads to refuse");
         }
         Ok(opened)
+    }
+
+    /// Lays the page out for `viewport`.
+    pub async fn resize(&self, viewport: Viewport) -> Result<(), Failure> {
+        let metrics = SetDeviceMetricsOverrideParams::new(
+            i64::from(viewport.page.width),
+            i64::from(viewport.page.height),
+            f64::from(viewport.scale),
+            false,
+        );
+        self.page.execute(metrics).await.map_err(protocol).map(|_| ())
     }
 
     async fn listen(&mut self, crash: watch::Sender<bool>) -> Result<(), chromiumoxide::error::CdpError> {

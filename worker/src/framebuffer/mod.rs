@@ -82,6 +82,16 @@ impl Framebuffer {
         Ok(Err(format!("Chrome's memory does not hold what it draws: {reason}")))
     }
 
+    /// Where it is in the memory of its process.
+    pub fn address(&self) -> usize {
+        self.address
+    }
+
+    /// Number of the process whose memory it is in.
+    pub fn process_id(&self) -> i32 {
+        self.process.id()
+    }
+
     /// Draws a page of random colours and says whether the bitmap shows it.
     pub async fn shows(&self, page: &mut Page, viewport: Viewport) -> Result<bool, Failure> {
         let Some(marker) = Marker::random(viewport) else { return Ok(false) };
@@ -110,12 +120,32 @@ impl Framebuffer {
 
 /// Whether two BGRA pictures show the same colours; alpha is not looked at.
 pub fn equal_colours(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && difference(one, other).is_none()
+}
+
+/// How two pictures differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Difference {
+    /// Pixels that differ.
+    pub pixels: usize,
+    /// The largest difference of a colour, of 255.
+    pub most: u8,
+    /// Number of the first pixel that differs, row by row.
+    pub first: usize,
+}
+
+/// How the colours of two BGRA pictures of one size differ; none where they do not. Alpha is not looked at.
+pub fn difference(one: &[u8], other: &[u8]) -> Option<Difference> {
     let colours = |pixel: &[u8; 4]| u32::from_le_bytes(*pixel) & 0x00ff_ffff;
-    let (one, rest) = one.as_chunks::<4>();
-    let (other, other_rest) = other.as_chunks::<4>();
-    rest == other_rest
-        && one.len() == other.len()
-        && one.iter().zip(other).all(|(one, other)| colours(one) == colours(other))
+    let pairs = || one.as_chunks::<4>().0.iter().zip(other.as_chunks::<4>().0);
+    let first = pairs().position(|(one, other)| colours(one) != colours(other))?;
+    let mut difference = Difference { pixels: 0, most: 0, first };
+    for (one, other) in pairs().skip(first).filter(|(one, other)| colours(one) != colours(other)) {
+        difference.pixels += 1;
+        let most = one.iter().zip(other).take(3).map(|(one, other)| one.abs_diff(*other)).max();
+        difference.most = difference.most.max(most.unwrap_or(0));
+    }
+    Some(difference)
 }
 
 fn frame_bytes(viewport: Viewport) -> usize {
@@ -148,5 +178,7 @@ mod tests {
         assert!(equal_colours(&[1, 2, 3, 0, 4, 5, 6, 255], &[1, 2, 3, 255, 4, 5, 6, 255]));
         assert!(!equal_colours(&[1, 2, 3, 255], &[1, 2, 4, 255]));
         assert!(!equal_colours(&[1, 2, 3, 255], &[1, 2, 3, 255, 1, 2, 3, 255]));
+        let found = difference(&[0, 0, 0, 9, 5, 5, 5, 0, 7, 7, 7, 7], &[0, 0, 0, 0, 5, 3, 6, 0, 7, 7, 8, 7]);
+        assert_eq!(found, Some(Difference { pixels: 2, most: 2, first: 1 }));
     }
 }

@@ -62,6 +62,11 @@ impl GpuProcess {
         Some(Self(Pid::from_raw(i32::try_from(id).ok()?)))
     }
 
+    /// Its number.
+    pub fn id(&self) -> i32 {
+        self.0.as_raw()
+    }
+
     /// Copies what is at `address` into all of `bytes`.
     pub fn read(&self, address: usize, bytes: &mut [u8]) -> Result<(), ReadError> {
         let wanted = bytes.len();

@@ -170,9 +170,9 @@ impl<'a> PageHost<'a> {
     /// Takes the framebuffer away where it does not show `screenshot`.
     async fn check_framebuffer(&mut self, screenshot: Vec<u8>, size: Size) -> Result<(), Failure> {
         let Some(framebuffer) = &self.framebuffer else { return Ok(()) };
-        let reason = match capture::equals(screenshot, framebuffer.clone(), size).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => "it differs from a screenshot of the page".to_owned(),
+        let reason = match capture::differs(screenshot, framebuffer.clone(), size).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(difference)) => capture::told(difference),
             Err(CaptureError::FramebufferLost(reason)) => reason,
             Err(CaptureError::Failed(failure)) => return Err(failure),
         };
