@@ -115,25 +115,21 @@ pub(crate) fn open(
 fn options(settings: &EncoderSettings) -> Dictionary<'static> {
     let mut options = Dictionary::new();
     match &settings.codec {
-        VideoCodec::H264 { preset, rate } => {
+        VideoCodec::H264 { preset, rate, options: own } => {
             options.set("preset", preset);
             aim(&mut options, *rate);
             // Without `cpu-independent` x264 chooses by processor features; a lookahead thread of its own length or slices
             // by thread would tie the bytes to the machine as well.
-            options.set(
-                "x264-params",
-                "cpu-independent=1:sliced-threads=0:sync-lookahead=0:lookahead-threads=1:open-gop=0",
-            );
+            let fixed = "cpu-independent=1:sliced-threads=0:sync-lookahead=0:lookahead-threads=1:open-gop=0";
+            options.set("x264-params", &both(own, fixed));
         }
-        VideoCodec::H265 { preset, rate } => {
+        VideoCodec::H265 { preset, rate, options: own } => {
             options.set("preset", preset);
             aim(&mut options, *rate);
             // x265 gives the same bytes with every instruction set, but not with every number of threads, and its wavefronts
             // depend on there being a pool; `info` would write the processor's features into each segment's headers.
-            options.set(
-                "x265-params",
-                "pools=none:frame-threads=1:wpp=0:pmode=0:pme=0:open-gop=0:info=0:repeat-headers=0:hrd=0:log-level=none",
-            );
+            let fixed = "pools=none:frame-threads=1:wpp=0:pmode=0:pme=0:open-gop=0:info=0:repeat-headers=0:hrd=0:log-level=none";
+            options.set("x265-params", &both(own, fixed));
         }
         VideoCodec::Vp9 { rate, cpu_used } => {
             aim(&mut options, *rate);
@@ -175,6 +171,11 @@ fn options(settings: &EncoderSettings) -> Dictionary<'static> {
         }
     }
     options
+}
+
+/// Two lists of options; of one that is in both, the second counts.
+fn both(own: &str, fixed: &str) -> String {
+    if own.is_empty() { fixed.to_owned() } else { format!("{own}:{fixed}") }
 }
 
 /// Bits a second that no picture needs.

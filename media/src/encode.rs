@@ -93,6 +93,21 @@ impl SegmentEncoder {
             Some(padded) => self.writer.write(&padded.fill(frame), &mut self.frame),
             None => self.writer.write(frame, &mut self.frame),
         }
+        self.send()
+    }
+
+    /// Appends the last picture once more: nothing is converted or copied, and the encoder finds that nothing moved.
+    ///
+    /// Fails if there was none, with the error of a bitmap without pixels.
+    pub fn repeat(&mut self) -> Result<(), MediaError> {
+        if self.pushed == 0 {
+            let found = Size { width: 0, height: 0 };
+            return Err(MediaError::Bitmap { expected: self.size, found, bytes: 0, what: "no picture came before it" });
+        }
+        self.send()
+    }
+
+    fn send(&mut self) -> Result<(), MediaError> {
         self.frame.set_pts(Some(self.pushed as i64));
         // One picture, one packet: the type of the last one must not stick.
         self.frame.set_kind(ffmpeg::picture::Type::None);

@@ -175,6 +175,34 @@ pub(crate) fn index_end(input: &mut Input) -> Option<u64> {
     end
 }
 
+/// A plane that is written.
+pub(crate) struct PlaneMut<'a> {
+    data: &'a mut [u8],
+    stride: usize,
+}
+
+impl PlaneMut<'_> {
+    /// The first `bytes` of row `y`.
+    #[inline(always)]
+    pub(crate) fn row(&mut self, y: usize, bytes: usize) -> &mut [u8] {
+        &mut self.data[y * self.stride..][..bytes]
+    }
+}
+
+/// All planes of an allocated frame at once, empty where it has none.
+pub(crate) fn planes_mut(frame: &mut frame::Video) -> [PlaneMut<'_>; 4] {
+    std::array::from_fn(|plane| {
+        if plane >= frame.planes() {
+            return PlaneMut { data: &mut [], stride: 0 };
+        }
+        let stride = frame.stride(plane);
+        let data = frame.data_mut(plane);
+        // SAFETY: planes of a frame do not overlap, the frame stays borrowed as long as they do, and each is given once.
+        let data = unsafe { std::slice::from_raw_parts_mut(data.as_mut_ptr(), data.len()) };
+        PlaneMut { data, stride }
+    })
+}
+
 /// Gives `frame` a buffer that nobody else reads, with whatever content.
 pub(crate) fn make_fresh(frame: &mut frame::Video) -> Result<(), ffmpeg::Error> {
     // SAFETY: the frame is ours. If an encoder still reads the buffer, ours is given up and a new one taken, so that

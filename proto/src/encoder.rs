@@ -25,6 +25,8 @@ pub enum VideoCodec {
         preset: String,
         /// Quality or size.
         rate: Rate,
+        /// What differs from the preset, as `name=value:name=value` in the encoder's own words.
+        options: String,
     },
     /// libvpx-vp9, 4:2:0, with an alpha plane where the output is transparent.
     Vp9 {
@@ -44,6 +46,8 @@ pub enum VideoCodec {
         preset: String,
         /// Quality or size.
         rate: Rate,
+        /// What differs from the preset, as `name=value:name=value` in the encoder's own words.
+        options: String,
     },
     /// libvpx, 4:2:0, with an alpha plane where the output is transparent.
     Vp8 {
@@ -99,12 +103,12 @@ impl EncoderSettings {
     pub fn for_spec(spec: &RenderSpec, frame_rate: FrameRate) -> Self {
         let codec = match spec.codec() {
             Codec::H264 => {
-                let (preset, crf) = preset(spec.quality);
-                VideoCodec::H264 { preset: preset.to_owned(), rate: rate(spec, crf) }
+                let (preset, crf, options) = preset(spec.quality);
+                VideoCodec::H264 { preset: preset.to_owned(), rate: rate(spec, crf), options: options.to_owned() }
             }
             Codec::H265 => {
-                let (preset, crf) = preset(spec.quality);
-                VideoCodec::H265 { preset: preset.to_owned(), rate: rate(spec, crf) }
+                let (preset, crf, options) = preset(spec.quality);
+                VideoCodec::H265 { preset: preset.to_owned(), rate: rate(spec, crf), options: options.to_owned() }
             }
             Codec::Vp9 => {
                 let (crf, cpu_used) = by_quality(spec.quality, [(40, 8), (24, 5), (16, 3)]);
@@ -134,8 +138,8 @@ fn by_quality<T: Copy>(quality: Quality, [draft, standard, high]: [T; 3]) -> T {
 }
 
 /// Preset and constant rate factor of x264 and x265.
-fn preset(quality: Quality) -> (&'static str, u32) {
-    by_quality(quality, [("ultrafast", 28), ("medium", 18), ("slow", 15)])
+fn preset(quality: Quality) -> (&'static str, u32, &'static str) {
+    by_quality(quality, [("ultrafast", 28, ""), ("medium", 18, ""), ("slow", 15, "")])
 }
 
 fn rate(spec: &RenderSpec, crf: u32) -> Rate {

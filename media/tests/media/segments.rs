@@ -164,7 +164,7 @@ fn wrong_pictures_and_settings_are_refused() {
     assert!(matches!(encoder.push(&short), Err(MediaError::Bitmap { .. })));
     drop(encoder);
 
-    let codec = VideoCodec::H264 { preset: "hasty".to_owned(), rate: Rate::Crf(20) };
+    let codec = VideoCodec::H264 { preset: "hasty".to_owned(), rate: Rate::Crf(20), options: String::new() };
     let settings = EncoderSettings { codec, ..thorough() };
     let error = SegmentEncoder::create(&path, &settings, SMALL, rate(30, 1)).unwrap_err();
     assert!(!error.is_input() && !path.exists(), "{error}");
