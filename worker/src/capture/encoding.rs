@@ -28,6 +28,8 @@ pub struct EncodedChunk {
     pub hashes: Vec<FrameHash>,
     /// Time spent decoding screenshots and hashing pixels.
     pub read: Duration,
+    /// Time spent turning pixels into the encoder's pictures.
+    pub convert: Duration,
     /// Time spent in the encoder.
     pub encode: Duration,
 }
@@ -93,10 +95,11 @@ fn encode(
         hashes.push(hash);
         encode += started.elapsed();
     }
+    let convert = encoder.converting();
     let started = Instant::now();
     let summary = encoder.finish().map_err(failed)?;
-    encode += started.elapsed();
-    Ok(EncodedChunk { summary, hashes, read, encode })
+    let encode = (encode + started.elapsed()).saturating_sub(convert);
+    Ok(EncodedChunk { summary, hashes, read, convert, encode })
 }
 
 /// The frame that is encoded now.
