@@ -25,7 +25,8 @@ const INK: &str = "#7d8590";
 
 /// An SVG file.
 pub fn draw(pairs: &[Pair]) -> String {
-    let most = pairs.iter().flat_map(|pair| [pair.wall, pair.cpu]).filter(|ratio| ratio.is_finite()).fold(1.0, f64::max);
+    let most =
+        pairs.iter().flat_map(|pair| [pair.wall, pair.cpu]).filter(|ratio| ratio.is_finite()).fold(1.0, f64::max);
     let top = most.ceil();
     let across = (WIDTH - LEFT - RIGHT) / top;
     let height = TOP + ROW * pairs.len() as f64 + 28.0;
@@ -57,11 +58,23 @@ pub fn draw(pairs: &[Pair]) -> String {
             height - 6.0
         );
         // One is always marked.
-        mark = if mark == 0.0 { 1.0_f64.min(step) } else if mark == 1.0 && step > 1.0 { step } else { mark + step };
+        mark = if mark == 0.0 {
+            1.0_f64.min(step)
+        } else if mark == 1.0 && step > 1.0 {
+            step
+        } else {
+            mark + step
+        };
     }
     for (at, pair) in pairs.iter().enumerate() {
         let y = TOP + ROW * at as f64;
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>", LEFT - 10.0, y + 18.0, escape(&pair.name));
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            LEFT - 10.0,
+            y + 18.0,
+            escape(&pair.name)
+        );
         for (at, (colour, ratio)) in [(WALL, pair.wall), (CPU, pair.cpu)].into_iter().enumerate() {
             let y = y + at as f64 * (BAR + 1.0);
             let length = if ratio.is_finite() { ratio * across } else { 0.0 };

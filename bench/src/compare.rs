@@ -118,7 +118,8 @@ impl Bench<'_> {
         let (theirs, mine) = (file("upstream"), file("ours"));
         let (mut upstream, mut ours) = (Vec::new(), Vec::new());
         for _ in 0..self.args.runs.max(1) {
-            upstream.push(self.upstream(&project, &folder, &theirs, composition.format()).context("the published CLI")?);
+            upstream
+                .push(self.upstream(&project, &folder, &theirs, composition.format()).context("the published CLI")?);
             ours.push(self.ours(&project, &folder, &mine, composition.format(), true).context("hyperfarm")?);
         }
         // A comparison of different videos would say nothing.
@@ -197,7 +198,8 @@ impl Bench<'_> {
         if self.args.check_reference {
             let other = folder.join("lossless-upstream");
             self.upstream(project, folder, &other, "png-sequence").context("the published CLI's PNG sequence")?;
-            let (quality, largest) = quality::of_sequences(&reference, &quality::sequence(&other)?, self.args.compared)?;
+            let (quality, largest) =
+                quality::of_sequences(&reference, &quality::sequence(&other)?, self.args.compared)?;
             row.reference = Some(Agreement { psnr: quality.psnr, ssim: quality.ssim, largest_difference: largest });
             let _ = std::fs::remove_dir_all(&other);
         }

@@ -49,9 +49,7 @@ impl Composition {
 pub fn own() -> anyhow::Result<Vec<Composition>> {
     let order = ["alpha", "light", "heavy", "video", "webgl", "nested", "static", "uhd", "minute"];
     let mut found = folder("bench/compositions")?;
-    found.sort_by_key(|composition| {
-        order.iter().position(|name| *name == composition.name).unwrap_or(order.len())
-    });
+    found.sort_by_key(|composition| order.iter().position(|name| *name == composition.name).unwrap_or(order.len()));
     Ok(found)
 }
 

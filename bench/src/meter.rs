@@ -211,7 +211,9 @@ fn descend(known: &mut BTreeSet<u32>) {
     let parents: Vec<(u32, u32)> = pids.filter_map(|pid| Some((pid, stat(pid)?.parent))).collect();
     loop {
         let before = known.len();
-        known.extend(parents.iter().filter(|(_, parent)| known.contains(parent)).map(|(pid, _)| *pid).collect::<Vec<_>>());
+        known.extend(
+            parents.iter().filter(|(_, parent)| known.contains(parent)).map(|(pid, _)| *pid).collect::<Vec<_>>(),
+        );
         if known.len() == before {
             return;
         }

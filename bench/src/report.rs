@@ -237,8 +237,24 @@ impl Report {
         writeln!(
             out,
             "{:<14} {:>6} | {:>7} {:>7} {:>6} | {:>7} {:>7} {:>6} | {:>6} {:>6} {:>6} | {:>7} {:>7} {:>6} | {:>6} {:>6} {:>7} {:>7}",
-            "theirs, ours:", "frames", "wall s", "wall s", "ratio", "cpu ms", "cpu ms", "ratio", "MB", "MB", "ratio", "kB", "kB",
-            "ratio", "PSNR", "PSNR", "SSIM", "SSIM"
+            "theirs, ours:",
+            "frames",
+            "wall s",
+            "wall s",
+            "ratio",
+            "cpu ms",
+            "cpu ms",
+            "ratio",
+            "MB",
+            "MB",
+            "ratio",
+            "kB",
+            "kB",
+            "ratio",
+            "PSNR",
+            "PSNR",
+            "SSIM",
+            "SSIM"
         )?;
         Ok(())
     }
@@ -256,9 +272,24 @@ impl Report {
         writeln!(
             out,
             "{:<14} {:>6} | {:>7.2} {:>7.2} {:>6.2} | {:>7.1} {:>7.1} {:>6.2} | {:>6} {:>6} {:>6.2} | {:>7} {:>7} {:>6.2} | {:>6} {:>6} {:>7} {:>7}",
-            row.name, row.frames, a.usage.wall_s, b.usage.wall_s, ratios.wall, row.cpu_ms(a), row.cpu_ms(b), ratios.cpu,
-            mb(a.usage.peak_bytes), mb(b.usage.peak_bytes), ratios.memory, kb(a.bytes), kb(b.bytes), ratios.bytes, psnr(a),
-            psnr(b), ssim(a), ssim(b)
+            row.name,
+            row.frames,
+            a.usage.wall_s,
+            b.usage.wall_s,
+            ratios.wall,
+            row.cpu_ms(a),
+            row.cpu_ms(b),
+            ratios.cpu,
+            mb(a.usage.peak_bytes),
+            mb(b.usage.peak_bytes),
+            ratios.memory,
+            kb(a.bytes),
+            kb(b.bytes),
+            ratios.bytes,
+            psnr(a),
+            psnr(b),
+            ssim(a),
+            ssim(b)
         )?;
         if let Some(agreement) = &row.reference {
             writeln!(
@@ -326,14 +357,16 @@ impl Report {
     }
 
     fn markdown(&self) -> String {
-        let mut text = format!("{}. Processor time: {}. Memory: {}.\n\n", self.about(), self.cpu_method, self.memory_method);
+        let mut text =
+            format!("{}. Processor time: {}. Memory: {}.\n\n", self.about(), self.cpu_method, self.memory_method);
         text.push_str("![Ratios of wall clock and processor time](images/bench.svg)\n\n");
         text.push_str("Each pair is theirs → ours; a ratio above 1 is in hyperfarm's favour.\n\n");
         text.push_str("| composition | frames | wall s | ratio | CPU ms a frame | ratio | peak MB | size kB | PSNR dB | SSIM | capture |\n");
         text.push_str("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n");
         for row in &self.rows {
             let (Some(a), Some(b), Some(ratios)) = (&row.upstream, &row.ours, row.ratios()) else {
-                let _ = writeln!(text, "| {} | | {} | | | | | | | | |", row.name, row.wrong.join("; ").replace('|', "/"));
+                let _ =
+                    writeln!(text, "| {} | | {} | | | | | | | | |", row.name, row.wrong.join("; ").replace('|', "/"));
                 continue;
             };
             let pair = |of: &dyn Fn(&Quality) -> String| match (&a.quality, &b.quality) {
@@ -380,7 +413,11 @@ pub fn machine() -> String {
     let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
     let total: u64 = total.trim().trim_end_matches("kB").trim().parse().unwrap_or(0);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    format!("{cores} cores{}{model}, {} GB of memory", if model.is_empty() { "" } else { " of " }, total * 1024 / 1_000_000_000)
+    format!(
+        "{cores} cores{}{model}, {} GB of memory",
+        if model.is_empty() { "" } else { " of " },
+        total * 1024 / 1_000_000_000
+    )
 }
 
 #[cfg(test)]

@@ -14,8 +14,20 @@ fn a_render_says_where_its_time_went() {
     let project = scene.project("p", &page(2.0));
     let (output, file) = (scene.path("out.mp4"), scene.path("trace.json"));
     let result = scene.run(&[
-        "render", text(&project), "-o", text(&output), "--json", "--timings", "--trace", text(&file), "--fps", "10",
-        "--slots", "2", "--chunk-frames", "7",
+        "render",
+        text(&project),
+        "-o",
+        text(&output),
+        "--json",
+        "--timings",
+        "--trace",
+        text(&file),
+        "--fps",
+        "10",
+        "--slots",
+        "2",
+        "--chunk-frames",
+        "7",
     ]);
     let result = result.json();
     let total_ms = result["seconds"].as_f64().unwrap() * 1000.0;

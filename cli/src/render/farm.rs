@@ -65,7 +65,8 @@ pub async fn run(
     output: Output,
     mut warnings: Vec<Warning>,
 ) -> Result<(), CliError> {
-    let here = [("--manifest", args.manifest.is_some()), ("--timings", args.timings), ("--trace", args.trace.is_some())];
+    let here =
+        [("--manifest", args.manifest.is_some()), ("--timings", args.timings), ("--trace", args.trace.is_some())];
     if let Some((flag, _)) = here.into_iter().find(|(_, given)| *given) {
         return Err(CliError::user(format!("{flag} is for renders on this machine; leave it out with --farm")));
     }

@@ -50,13 +50,7 @@ pub struct Summary {
 
 impl Summary {
     /// From a manifest and the wall-clock times of the stages.
-    pub fn new(
-        output: &Path,
-        manifest: &Manifest,
-        walls: &Walls,
-        total: Duration,
-        mut warnings: Vec<Warning>,
-    ) -> Self {
+    pub fn new(output: &Path, manifest: &Manifest, walls: &Walls, total: Duration, mut warnings: Vec<Warning>) -> Self {
         warnings.extend(manifest.warnings.iter().cloned());
         let mut stages: BTreeMap<String, f64> = BTreeMap::new();
         for wall in &walls.done {

@@ -35,13 +35,25 @@ pub fn trace(manifest: &Manifest, walls: &Walls, total_ms: f64) -> Value {
     let mut track = RENDER + 1 + slots.len();
     if let Some(audio) = manifest.audio.as_ref().filter(|audio| audio.begun_at_ms > 0.0) {
         trace.name(Some(track), "sound");
-        trace.span(track, "audio", audio.begun_at_ms - walls.began_at_ms, audio.mix_ms, json!({"samples": audio.samples}));
+        trace.span(
+            track,
+            "audio",
+            audio.begun_at_ms - walls.began_at_ms,
+            audio.mix_ms,
+            json!({"samples": audio.samples}),
+        );
         track += 1;
     }
     let output = &manifest.output;
     if output.begun_at_ms > 0.0 {
         trace.name(Some(track), "stitcher");
-        trace.span(track, "join", output.begun_at_ms - walls.began_at_ms, output.stitch_ms, json!({"bytes": output.bytes}));
+        trace.span(
+            track,
+            "join",
+            output.begun_at_ms - walls.began_at_ms,
+            output.stitch_ms,
+            json!({"bytes": output.bytes}),
+        );
     }
     json!({"traceEvents": trace.events, "displayTimeUnit": "ms"})
 }
