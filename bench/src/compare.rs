@@ -117,10 +117,17 @@ impl Bench<'_> {
         let file = |name: &str| folder.join(format!("{name}.{}", composition.format()));
         let (theirs, mine) = (file("upstream"), file("ours"));
         let (mut upstream, mut ours) = (Vec::new(), Vec::new());
-        for _ in 0..self.args.runs.max(1) {
-            upstream
-                .push(self.upstream(&project, &folder, &theirs, composition.format()).context("the published CLI")?);
-            ours.push(self.ours(&project, &folder, &mine, composition.format(), true).context("hyperfarm")?);
+        for run in 0..self.args.runs.max(1) {
+            // Each is as often the first of the two.
+            for theirs_now in if run % 2 == 0 { [true, false] } else { [false, true] } {
+                if theirs_now {
+                    let usage = self.upstream(&project, &folder, &theirs, composition.format());
+                    upstream.push(usage.context("the published CLI")?);
+                } else {
+                    let usage = self.ours(&project, &folder, &mine, composition.format(), true);
+                    ours.push(usage.context("hyperfarm")?);
+                }
+            }
         }
         // A comparison of different videos would say nothing.
         let (facts, other) = (Facts::of(&mine)?, Facts::of(&theirs)?);
@@ -130,6 +137,7 @@ impl Bench<'_> {
         let manifest: Manifest = serde_json::from_slice(&std::fs::read(folder.join("manifest.json"))?)?;
         row.frames = facts.frames;
         row.facts = Some(facts);
+        row.timings = timings(&folder.join("ours.log"));
         row.chunks = manifest.segments.len();
         row.framebuffer = manifest.segments.iter().all(|segment| segment.path == CapturePath::Framebuffer);
         let side = |runs: Vec<Usage>, video: &Path| -> anyhow::Result<Side> {
@@ -152,7 +160,7 @@ impl Bench<'_> {
         let mut command = self.renderers.cli();
         command.arg("render").arg(&copy).arg("-o").arg(made).args(["--format", format]);
         command.args(["--quality", &self.args.quality]).arg("--frames-cache-dir").arg(&frames);
-        let usage = self.run(&command, folder, "upstream", made);
+        let usage = self.run(&command, folder, made);
         for folder in [&copy, &frames] {
             let _ = std::fs::remove_dir_all(folder);
         }
@@ -166,11 +174,12 @@ impl Bench<'_> {
         if manifest {
             command.arg("--manifest").arg(folder.join("manifest.json"));
         }
-        self.run(&command, folder, "ours", made)
+        self.run(&command, folder, made)
     }
 
-    fn run(&self, command: &Command, folder: &Path, name: &str, made: &Path) -> anyhow::Result<Usage> {
+    fn run(&self, command: &Command, folder: &Path, made: &Path) -> anyhow::Result<Usage> {
         let _ = if made.is_dir() { std::fs::remove_dir_all(made) } else { std::fs::remove_file(made) };
+        let name = made.file_stem().unwrap_or_default().to_string_lossy();
         let usage = self.meter.run(command, &folder.join(format!("{name}.log")))?;
         if !made.exists() {
             bail!("it ended well and wrote nothing");
@@ -206,4 +215,11 @@ impl Bench<'_> {
         let _ = std::fs::remove_dir_all(&lossless);
         measured
     }
+}
+
+/// What `--json --timings` printed.
+fn timings(log: &Path) -> serde_json::Value {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let printed = text.find('{').and_then(|start| serde_json::from_str::<serde_json::Value>(&text[start..]).ok());
+    printed.map_or(serde_json::Value::Null, |printed| printed["timings"].clone())
 }

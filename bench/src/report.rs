@@ -97,6 +97,8 @@ pub struct Row {
     pub chunks: usize,
     /// Whether ours read the framebuffer, in every chunk.
     pub framebuffer: bool,
+    /// Where the time of our last render went, as `--timings` says it.
+    pub timings: serde_json::Value,
     /// The published CLI.
     pub upstream: Option<Side>,
     /// hyperfarm.
@@ -130,6 +132,7 @@ impl Row {
             facts: None,
             chunks: 0,
             framebuffer: false,
+            timings: serde_json::Value::Null,
             upstream: None,
             ours: None,
             reference: None,
