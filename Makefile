@@ -75,8 +75,9 @@ helm-check: ## Check the Helm chart
 	@helm/check
 
 .PHONY: bench
-bench: build ## Time the examples beside the published HyperFrames CLI
-	@HYPERFARM=$(RELEASE)/hyperfarm bench/compare.sh
+bench: build ## Measure beside the published HyperFrames CLI: [ONLY="light video"] [BENCH=options]
+	@scripts/setup.sh --bench
+	@$(RELEASE)/bench compare $(ONLY) $(BENCH)
 
 .PHONY: parity
 parity: build ## Compare with the published HyperFrames CLI, frame by frame and as sound: [ONLY=name,…]
@@ -92,4 +93,4 @@ bare-root: ## make demo of the last commit, on a bare Debian 12 (root only)
 .PHONY: clean
 clean: ## Remove what was built and rendered
 	cargo clean
-	rm -rf out bench/videos bench/results.json bench/node_modules
+	rm -rf out bench/node_modules

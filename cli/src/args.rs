@@ -132,6 +132,12 @@ pub struct RenderArgs {
     /// Also write the render's manifest: a hash of every captured frame, segments, timings.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
+    /// Also say where the time went, stage by stage, as milliseconds a frame.
+    #[arg(long)]
+    pub timings: bool,
+    /// Also write where the time went as a trace, for Perfetto or chrome://tracing.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Render on the farm at this URL instead of on this machine. The key comes from HYPERFARM_API_KEY.
     #[arg(long, value_name = "URL")]
     pub farm: Option<url::Url>,

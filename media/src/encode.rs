@@ -1,6 +1,7 @@
 //! Pictures into a segment.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::codec::encoder::video;
@@ -48,6 +49,7 @@ pub struct SegmentEncoder {
     frame: frame::Video,
     pushed: u64,
     written: u64,
+    converting: Duration,
 }
 
 impl SegmentEncoder {
@@ -82,17 +84,20 @@ impl SegmentEncoder {
             frame,
             pushed: 0,
             written: 0,
+            converting: Duration::ZERO,
         })
     }
 
     /// Appends a picture of the encoder's size.
     pub fn push(&mut self, frame: &Bitmap<'_>) -> Result<(), MediaError> {
         frame.check(self.size)?;
+        let started = Instant::now();
         crate::glue::make_fresh(&mut self.frame).map_err(MediaError::make(&self.path, "allocating a frame"))?;
         match &mut self.padded {
             Some(padded) => self.writer.write(&padded.fill(frame), &mut self.frame),
             None => self.writer.write(frame, &mut self.frame),
         }
+        self.converting += started.elapsed();
         self.send()
     }
 
@@ -119,6 +124,11 @@ impl SegmentEncoder {
         self.encoder.send_frame(&self.frame).map_err(MediaError::make(&self.path, "encoding a frame"))?;
         self.pushed += 1;
         self.drain()
+    }
+
+    /// Time that went into turning bitmaps into the encoder's pictures so far.
+    pub fn converting(&self) -> Duration {
+        self.converting
     }
 
     /// Completes the file. Fails if the encoder gave another number of packets than it was given pictures, or none.

@@ -325,3 +325,21 @@ pub(crate) fn skipped_samples(packet: &Packet) -> (u64, u64) {
     };
     (number(0), number(4))
 }
+
+/// From now on, blocks of a megabyte and more go back to the system when they are freed.
+///
+/// Encoders and decoders take and free pictures by the hundred megabytes, each chunk's on another thread. The allocator's usual way is
+/// to keep large blocks for the thread that freed them as soon as it has seen one, and so a process holds a multiple of what it
+/// uses. Does nothing where the C library is not glibc.
+pub fn return_large_blocks() {
+    #[cfg(target_env = "gnu")]
+    {
+        const MMAP_THRESHOLD: c_int = -3;
+        const MEGABYTE: c_int = 1 << 20;
+        unsafe extern "C" {
+            fn mallopt(parameter: c_int, value: c_int) -> c_int;
+        }
+        // SAFETY: the function takes two numbers by value, and its signature is glibc's; an unknown parameter is refused.
+        unsafe { mallopt(MMAP_THRESHOLD, MEGABYTE) };
+    }
+}

@@ -56,6 +56,7 @@ pub use count::{PacketCount, count_packets};
 pub use decode::{decode_audio, decode_video};
 pub use encode::{SegmentEncoder, SegmentSummary};
 pub use error::{MediaError, Reason};
+pub use glue::return_large_blocks;
 pub use join::{JoinSummary, SegmentFile, join};
 pub use mix::{MixInput, MixSummary, mix, mix_raw};
 pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};

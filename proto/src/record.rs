@@ -27,19 +27,35 @@ pub enum CapturePath {
     Framebuffer,
 }
 
-/// Milliseconds a chunk's stages took in all.
+/// The clock of every `begun_at_ms`: Unix time in milliseconds.
+pub fn unix_ms() -> f64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64() * 1000.0)
+}
+
+/// Milliseconds a chunk's stages took in all. Start, capture and commit follow one another; what is in the capture overlaps: the page's
+/// side (seek, draw) and the encoder's (read, convert, encode) run at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ChunkTimings {
+    /// When the attempt began, as [`unix_ms`]; 0 where it is not known.
+    pub begun_at_ms: f64,
     /// From the claim to the first frame: browser, navigation, readiness, start-up sequence.
     pub start_ms: f64,
+    /// From the first frame's seek to the end of the encoder.
+    pub capture_ms: f64,
     /// Seeks.
     pub seek_ms: f64,
-    /// Begin-frames, reading the pixels included.
+    /// Begin-frames; with screenshots their making too.
     pub draw_ms: f64,
-    /// Decoding what was read into pixels.
+    /// Copies out of the framebuffer, or decoding screenshots; and hashing.
     pub read_ms: f64,
-    /// Waiting for the encoder, and its end.
+    /// Turning pixels into the encoder's pictures.
+    pub convert_ms: f64,
+    /// The encoder's work.
     pub encode_ms: f64,
+    /// The page's wait for the encoder, and for its end.
+    pub wait_ms: f64,
     /// Storing the segment.
     pub commit_ms: f64,
 }
@@ -80,6 +96,9 @@ pub struct AudioRecord {
     pub samples: u64,
     /// Samples a second.
     pub sample_rate: u32,
+    /// When the mix began, as [`unix_ms`]; 0 where it is not known.
+    #[serde(default)]
+    pub begun_at_ms: f64,
     /// Milliseconds it took.
     pub mix_ms: f64,
 }
@@ -105,6 +124,9 @@ pub struct OutputRecord {
     pub has_audio: bool,
     /// Object key of the thumbnail.
     pub thumbnail: String,
+    /// When the stitch began, as [`unix_ms`]; 0 where it is not known.
+    #[serde(default)]
+    pub begun_at_ms: f64,
     /// Milliseconds the stitch took.
     pub stitch_ms: f64,
 }

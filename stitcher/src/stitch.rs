@@ -14,7 +14,7 @@ use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Plan;
-use hyperfarm_proto::record::{AudioRecord, Manifest, OutputRecord};
+use hyperfarm_proto::record::{AudioRecord, Manifest, OutputRecord, unix_ms};
 use hyperfarm_proto::task::Step;
 use tracing::info;
 
@@ -59,7 +59,7 @@ impl TaskHandler for StitchHandler {
 
 impl StitchHandler {
     async fn stitch(&self, render: &RenderId, context: &TaskContext) -> Result<OutputRecord, StitchError> {
-        let started = Instant::now();
+        let (begun_at_ms, started) = (unix_ms(), Instant::now());
         let objects = &self.backplane.objects;
         let plan: Arc<Plan> = Arc::new(objects.get_wire(&keys::plan(render)).await?);
         let folder = Arc::new(Folder::create(self.config.work_dir.clone(), render).await?);
@@ -98,6 +98,7 @@ impl StitchHandler {
             format: plan.content.encoder.format,
             has_audio: audio.is_some(),
             thumbnail: keys::thumbnail(render),
+            begun_at_ms,
             stitch_ms: started.elapsed().as_secs_f64() * 1000.0,
         };
         // The manifest last: where it is, the output is complete.

@@ -125,6 +125,7 @@ mod tests {
             hash: ContentHash::of(b""),
             samples: 144_000,
             sample_rate: 48_000,
+            begun_at_ms: 0.0,
             mix_ms: 1.0,
         };
         let with_sound = PacketCount { audio_samples: 144_000, ..good() };

@@ -137,6 +137,7 @@ impl Scene {
             hash: ContentHash::of(&bytes),
             samples: summary.samples,
             sample_rate: summary.sample_rate,
+            begun_at_ms: 0.0,
             mix_ms: 1.0,
         };
         self.backplane.objects.put(&key, bytes.into()).await.unwrap();

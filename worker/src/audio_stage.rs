@@ -11,7 +11,7 @@ use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{AudioItem, EffectChain, GainPoint, MediaTiming, PlanContent};
-use hyperfarm_proto::record::AudioRecord;
+use hyperfarm_proto::record::{AudioRecord, unix_ms};
 
 use crate::effects;
 use crate::worker::{Shop, storage};
@@ -20,7 +20,7 @@ use crate::worker::{Shop, storage};
 pub(crate) async fn run(shop: &Arc<Shop>, lease: &Lease, context: &TaskContext) -> Result<Vec<u8>, Failure> {
     let render = &lease.task.render;
     let plan = shop.plan(render).await?;
-    let started = Instant::now();
+    let (begun_at_ms, started) = (unix_ms(), Instant::now());
     let mut sources = Vec::new();
     for item in &plan.content.audio {
         let file = plan.content.files.iter().find(|file| file.path == item.path).ok_or_else(|| {
@@ -61,6 +61,7 @@ pub(crate) async fn run(shop: &Arc<Shop>, lease: &Lease, context: &TaskContext) 
         hash: ContentHash::of(&bytes),
         samples: summary.samples,
         sample_rate: summary.sample_rate,
+        begun_at_ms,
         mix_ms: started.elapsed().as_secs_f64() * 1000.0,
     };
     shop.objects().put(&key, bytes.into()).await.map_err(storage)?;

@@ -14,7 +14,7 @@ use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{Plan, VideoItem};
-use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord};
+use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms};
 use hyperfarm_proto::spec::Size;
 
 use crate::capture::{CaptureError, EncodedChunk, Encoding, FrameGrabber, Next};
@@ -42,7 +42,7 @@ pub(crate) async fn run(
         .chunk(number)
         .ok_or_else(|| Failure::new(FailureCode::Internal, format!("the plan has no chunk {number}")))?;
     context.set_progress(0, range.count());
-    let started = Instant::now();
+    let (begun_at_ms, started) = (unix_ms(), Instant::now());
     let files = fetch_files(shop, &plan).await?;
     let site = Arc::new(Site::new(files.clone(), open_videos(&plan, files).await?).with_remote(&plan.content.remote));
     let folder = shop.scratch("chunk")?;
@@ -82,7 +82,7 @@ pub(crate) async fn run(
         frame_hashes: chunk.hashes,
         path: capture_path,
         worker: lease.worker.to_string(),
-        timings,
+        timings: ChunkTimings { begun_at_ms, ..timings },
     };
     // The record first: a segment that exists has its record, so the ledger can be rebuilt from the listing.
     shop.objects().put_json(&keys::segment_record(&key), &record).await.map_err(storage)?;
@@ -150,6 +150,7 @@ async fn capture(
     let going_on = || !context.cancelled().is_cancelled();
     grabber.start_up(&mut host, range.start(), &pictures, &going_on).await?;
     let mut timings = ChunkTimings { start_ms: millis(started.elapsed()), ..ChunkTimings::default() };
+    let capturing = Instant::now();
 
     let output = content.viewport.output();
     let mut encoding = Encoding::start(path, content.encoder.clone(), output, content.frame_rate);
@@ -176,7 +177,10 @@ async fn capture(
     timings.seek_ms = millis(times.seek);
     timings.draw_ms = millis(times.draw);
     timings.read_ms = millis(times.read + chunk.read);
-    timings.encode_ms = millis(waited + closing.elapsed());
+    timings.convert_ms = millis(chunk.convert);
+    timings.encode_ms = millis(chunk.encode);
+    timings.wait_ms = millis(waited + closing.elapsed());
+    timings.capture_ms = millis(capturing.elapsed());
     Ok((chunk, timings, grabber.path()))
 }
 

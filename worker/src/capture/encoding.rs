@@ -28,6 +28,8 @@ pub struct EncodedChunk {
     pub hashes: Vec<FrameHash>,
     /// Time spent decoding screenshots and hashing pixels.
     pub read: Duration,
+    /// Time spent turning pixels into the encoder's pictures.
+    pub convert: Duration,
     /// Time spent in the encoder.
     pub encode: Duration,
 }
@@ -85,18 +87,24 @@ fn encode(
     let (mut read, mut encode) = (Duration::ZERO, Duration::ZERO);
     while let Some(frame) = frames.blocking_recv() {
         let started = Instant::now();
-        let hash = frames_in.take(frame)?.or(hashes.last().copied());
+        let last = hashes.last().copied();
+        let hash = frames_in.take(frame)?.or(last);
         let hash = hash.ok_or_else(|| Failure::new(FailureCode::Internal, "the first frame repeats another"))?;
         read += started.elapsed();
         let started = Instant::now();
-        encoder.push(&frames_in.bitmap()).map_err(failed)?;
+        if last == Some(hash) {
+            encoder.repeat().map_err(failed)?;
+        } else {
+            encoder.push(&frames_in.bitmap()).map_err(failed)?;
+        }
         hashes.push(hash);
         encode += started.elapsed();
     }
+    let convert = encoder.converting();
     let started = Instant::now();
     let summary = encoder.finish().map_err(failed)?;
-    encode += started.elapsed();
-    Ok(EncodedChunk { summary, hashes, read, encode })
+    let encode = (encode + started.elapsed()).saturating_sub(convert);
+    Ok(EncodedChunk { summary, hashes, read, convert, encode })
 }
 
 /// The frame that is encoded now.
