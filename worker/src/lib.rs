@@ -37,6 +37,7 @@ mod slot;
 mod sound;
 mod sound_track;
 mod sweep;
+mod verify;
 pub mod worker;
 
 pub use assets::{GSAP_VERSION, RUNTIME_VERSION};

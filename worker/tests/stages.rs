@@ -555,3 +555,45 @@ async fn what_the_page_asks_of_the_network_is_in_the_plan() {
     assert_eq!(hashes[0], hashes[1]);
     farm.stop().await;
 }
+
+/// What `verify` says of a page: every element that is not the same each time, and none that is.
+#[tokio::test(flavor = "multi_thread")]
+async fn elements_that_are_not_the_same_each_time_are_named() {
+    let farm = Farm::start(1).await;
+    let page = |script: &str| {
+        format!(
+            "<!doctype html><style>body{{margin:0;font:16px Inter}}#main{{width:320px;height:180px;position:relative;background:#fff}}\
+             #main>*{{position:absolute}}#lot,#still{{width:20px;height:20px;top:20px;background:#c00}}#stamp{{top:60px}}\
+             #board{{top:90px;left:10px}}</style><div id=main data-composition-id=main data-width=320 data-height=180 data-duration=1>\
+             <div id=still></div><div id=lot></div><p id=stamp>now</p><canvas id=board width=300 height=60></canvas></div>\
+             <script>window.__timelines={{}};const tl=gsap.timeline({{paused:true}});\
+             tl.to('#still',{{x:200,duration:1,ease:'none'}});window.__timelines.main=tl;{script}</script>"
+        )
+    };
+    let spec = RenderSpec { verify: true, fps: Some("10".parse().unwrap()), ..RenderSpec::default() };
+    let steady = page("document.getElementById('stamp').textContent = new Date().getTime();");
+    let render = farm.submit("verify-steady", zip_page(&steady), spec.clone()).await;
+    let said = farm.draft(&render).await.warnings;
+    assert!(said.iter().all(|warning| warning.code != "NON_DETERMINISTIC"), "{said:?}");
+
+    let unsteady = page(
+        "document.getElementById('lot').style.left = Math.round(Math.random() * 290) + 'px';\
+         document.getElementById('stamp').textContent = String(performance.timeOrigin);\
+         const pen = document.getElementById('board').getContext('2d');\
+         pen.font = '30px Inter'; pen.fillText(String(performance.timeOrigin * 1000), 0, 40);",
+    );
+    let render = farm.submit("verify-unsteady", zip_page(&unsteady), spec).await;
+    let said = farm.draft(&render).await.warnings;
+    let said: Vec<&str> = said
+        .iter()
+        .filter(|warning| warning.code == "NON_DETERMINISTIC")
+        .map(|warning| warning.message.as_str())
+        .collect();
+    let of = |start: &str| said.iter().find(|message| message.starts_with(start)).copied().unwrap_or_default();
+    assert!(of("#stamp (p) is not the same").contains("its text"), "{said:?}");
+    assert!(of("#board (canvas) is not the same").contains("what is drawn on it"), "{said:?}");
+    assert!(of("#lot (div) depends on random numbers").contains("its style left"), "{said:?}");
+    assert!(of("#lot").contains("frames 0, 1, 2, 3, 5, 6, 7, 9 of 8 compared"), "{said:?}");
+    assert_eq!(said.len(), 3, "{said:?}");
+    farm.stop().await;
+}

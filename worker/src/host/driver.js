@@ -34,6 +34,16 @@
     seekDrawings(within, t);
   };
 
+  // What the runtime has not paused would run on the browser's own clock: CSS transitions and animations that a callback of a
+  // timeline has begun. They hold at their first moment, so that frames agree; on that clock they would hardly get further.
+  const holdAnimations = () => {
+    for (const animation of document.getAnimations()) {
+      if (animation.playState !== "running" || animation.timeline !== document.timeline) continue;
+      animation.pause();
+      animation.currentTime = 0;
+    }
+  };
+
   const declaredDuration = () => {
     const root = document.querySelector("[data-composition-id]");
     const own = root ? Number(root.getAttribute("data-duration")) : 0;
@@ -101,6 +111,7 @@
       seekAnimations(child.document, t);
     });
     seekDrawings(document, t);
+    holdAnimations();
   };
 
   // Readiness --------------------------------------------------------------------------------------------------------

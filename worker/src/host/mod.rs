@@ -41,6 +41,8 @@ pub struct OpenOptions {
     pub wanted: Wanted,
     /// Videos whose pictures the farm decodes; the page gives their files up once it knows their sizes.
     pub videos: Vec<ServedVideo>,
+    /// Seed of the page's random numbers; 0 in every render.
+    pub seed: u32,
 }
 
 /// A video whose pictures the farm decodes.
@@ -218,6 +220,11 @@ impl<'a> PageHost<'a> {
         }
     }
 
+    /// The value of `expression` in the page.
+    pub(crate) async fn evaluate<T: serde::de::DeserializeOwned>(&self, expression: String) -> Result<T, Failure> {
+        self.page.evaluate(expression).await
+    }
+
     /// What scripts threw and printed since the page was opened.
     pub fn events(&self) -> Vec<PageEvent> {
         self.page.events()
@@ -241,7 +248,7 @@ const CLEAR_GROUND: &str = "(() => { const style = document.createElement('style
 fn early_script(options: &OpenOptions) -> Result<String, Failure> {
     let variables: serde_json::Value = serde_json::from_str(&options.variables)
         .map_err(|error| Failure::new(FailureCode::VariablesInvalid, format!("the variables are no JSON: {error}")))?;
-    let config = json!({ "fps": options.frame_rate.as_f64(), "variables": variables });
+    let config = json!({ "fps": options.frame_rate.as_f64(), "variables": variables, "seed": options.seed });
     Ok(EARLY_SCRIPT.replace("__HYPERFARM_CONFIG__", &config.to_string()))
 }
 
