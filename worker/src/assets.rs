@@ -19,6 +19,9 @@ pub(crate) const EARLY_SCRIPT: &str = include_str!("host/early.js");
 /// The host's side of the page.
 pub(crate) const DRIVER_SCRIPT: &str = include_str!("host/driver.js");
 
+/// Which earlier frames a chunk has to visit.
+pub(crate) const VISITS_SCRIPT: &str = include_str!("host/visits.js");
+
 /// The world of a nested composition's scripts.
 const SCOPE_SCRIPT: &str = include_str!("host/scope.js");
 

@@ -138,8 +138,9 @@ async fn capture(
     let mut grabber = FrameGrabber::new(CapturePath::Png, alpha);
     let pictures = |frame: u64| pictures(&site, &content.videos, content.frame_rate, frame);
     let going_on = || !context.cancelled().is_cancelled();
-    grabber.start_up(&mut host, range.start(), &pictures, &going_on).await?;
-    let mut timings = ChunkTimings { start_ms: millis(started.elapsed()), ..ChunkTimings::default() };
+    let visited = grabber.start_up(&mut host, range.start(), &pictures, &going_on).await?;
+    let start_ms = millis(started.elapsed());
+    let mut timings = ChunkTimings { start_ms, visited_frames: visited, ..ChunkTimings::default() };
 
     let (mut seek, mut draw) = (Duration::ZERO, Duration::ZERO);
     let mut encoding = Encoding::start(path, content.encoder.clone(), content.viewport.output(), content.frame_rate);

@@ -491,8 +491,20 @@
   };
   const composite = () => { if (typeof window.__hf_page_composite_resolve === "function") window.__hf_page_composite_resolve(); };
 
-  // Earlier times, in order and undrawn, so that lazily initialised tweens start where a walk would start them.
-  const visit = (times) => { for (const t of times) seekAll(t); };
+  // Earlier times, in order and undrawn, so that lazily initialised tweens start where a walk would start them. Answers after about
+  // `limit` milliseconds of the machine's time how many it got to.
+  const realNow = () => Performance.prototype.now.call(performance);
+  const visit = async (times, limit) => {
+    const until = realNow() + limit;
+    let done = 0;
+    while (done < times.length && (done === 0 || realNow() < until)) {
+      seekAll(times[done++]);
+      // What a walk would run between two frames runs here as well.
+      await null;
+      if (clock.soon()) await wait(0);
+    }
+    return done;
+  };
 
   // What the plan needs to know ----------------------------------------------------------------------------------------
   const numberOf = (element, name) => {

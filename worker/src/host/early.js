@@ -200,6 +200,9 @@
       seekToTime,
       getTime: () => now,
       lots: () => lots,
+      // Timers that will fall due in composition time, and whether one waits for the end of the running script.
+      pending: () => timers.size,
+      soon: () => frozen && [...timers.values()].some((timer) => timer.real !== null),
       requests,
       freeze,
     },

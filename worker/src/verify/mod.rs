@@ -104,7 +104,7 @@ async fn draw(
     let mut next = 0;
     for frame in frames.iter().copied() {
         if frame > next {
-            host.visit(next..frame - 1, going_on).await?;
+            host.walk(next..frame - 1, going_on).await?;
             host.seek(frame - 1, &pictures(frame - 1)).await?;
             host.draw(Shot::None).await?;
         }
