@@ -114,6 +114,10 @@ pub struct RenderArgs {
     /// Undeclared or mistyped variables are errors instead of warnings.
     #[arg(long)]
     pub strict_variables: bool,
+    /// Also open the page a few times over, compare up to 8 frames spread over its length, and warn of each element that does not
+    /// look the same each time [NON_DETERMINISTIC]. The render goes on.
+    #[arg(long)]
+    pub verify: bool,
     /// Chunks to render at once on this machine [default: by cores and memory].
     #[arg(long)]
     pub slots: Option<NonZeroU32>,

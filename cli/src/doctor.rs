@@ -109,6 +109,7 @@ async fn draw(config: ChromeConfig) -> Result<String, hyperfarm_proto::failure::
         transparent: false,
         wanted: Wanted { timelines: false, without_timeline: Vec::new() },
         videos: Vec::new(),
+        seed: 0,
     };
     let viewport = Viewport { page: Size { width: 320, height: 180 }, scale: 1 };
     let mut slot = Slot::new(config).await?;

@@ -58,6 +58,8 @@ pub struct ChunkTimings {
     pub wait_ms: f64,
     /// Storing the segment.
     pub commit_ms: f64,
+    /// Earlier frames that were sought and not drawn, so that the page is in the state of a walk.
+    pub visited_frames: u64,
 }
 
 /// A committed segment. Stored beside it as JSON before the segment itself, so that a segment that exists has its record.

@@ -133,6 +133,8 @@ pub struct RenderSpec {
     pub variables: Option<String>,
     /// Undeclared or mistyped variables are errors instead of warnings.
     pub strict_variables: bool,
+    /// Open the page a few times over before it is rendered, and warn of elements that do not look the same each time.
+    pub verify: bool,
     /// A name for people.
     pub title: Option<String>,
     /// An id of the client's own, given back to it.

@@ -19,6 +19,9 @@ pub(crate) const EARLY_SCRIPT: &str = include_str!("host/early.js");
 /// The host's side of the page.
 pub(crate) const DRIVER_SCRIPT: &str = include_str!("host/driver.js");
 
+/// Which earlier frames a chunk has to visit.
+pub(crate) const VISITS_SCRIPT: &str = include_str!("host/visits.js");
+
 /// The world of a nested composition's scripts.
 const SCOPE_SCRIPT: &str = include_str!("host/scope.js");
 
@@ -32,6 +35,9 @@ pub(crate) const EFFECTS_PAGE: &str = "effects.html";
 
 const EFFECTS_HTML: &str = "<!doctype html><meta charset=\"utf-8\"><title>effects</title>\
      <script src=\"effects-chain.js\"></script><script src=\"effects.js\"></script>";
+
+/// What the page shows, element by element. Evaluated where it is needed.
+pub(crate) const SKETCH_SCRIPT: &str = include_str!("host/sketch.js");
 
 /// What the page asks of the network while it runs goes to the slot's server.
 pub(crate) const REMOTE_SCRIPT: &str = include_str!("host/remote.js");

@@ -13,7 +13,7 @@ use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::keys;
-use hyperfarm_proto::plan::{Plan, VideoItem};
+use hyperfarm_proto::plan::{Plan, PlanContent, VideoItem};
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms};
 use hyperfarm_proto::spec::Size;
 
@@ -44,7 +44,8 @@ pub(crate) async fn run(
     context.set_progress(0, range.count());
     let (begun_at_ms, started) = (unix_ms(), Instant::now());
     let files = fetch_files(shop, &plan).await?;
-    let site = Arc::new(Site::new(files.clone(), open_videos(&plan, files).await?).with_remote(&plan.content.remote));
+    let site =
+        Arc::new(Site::new(files.clone(), open_videos(&plan.content, files).await?).with_remote(&plan.content.remote));
     let folder = shop.scratch("chunk")?;
     let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.segment_extension()));
 
@@ -106,8 +107,12 @@ async fn fetch_files(shop: &Arc<Shop>, plan: &Plan) -> Result<HashMap<String, Si
         .await
 }
 
-async fn open_videos(plan: &Plan, files: HashMap<String, SiteFile>) -> Result<Vec<VideoSource>, Failure> {
-    let (videos, rate) = (plan.content.videos.clone(), plan.content.frame_rate);
+/// Opens the videos of a plan among its files.
+pub(crate) async fn open_videos(
+    content: &PlanContent,
+    files: HashMap<String, SiteFile>,
+) -> Result<Vec<VideoSource>, Failure> {
+    let (videos, rate) = (content.videos.clone(), content.frame_rate);
     let opening = tokio::task::spawn_blocking(move || {
         videos
             .iter()
@@ -136,20 +141,14 @@ async fn capture(
 ) -> Result<(EncodedChunk, ChunkTimings, CapturePath), CaptureError> {
     let content = &plan.content;
     let alpha = content.encoder.alpha;
-    let options = OpenOptions {
-        entry: content.entry.clone(),
-        frame_rate: content.frame_rate,
-        variables: content.variables.clone(),
-        transparent: alpha,
-        wanted: Wanted { timelines: true, without_timeline: content.unregistered_timelines.clone() },
-        videos: served(&site, &content.videos),
-    };
+    let options = options(&site, content);
     let mut host = slot.open(site.clone(), content.viewport, &options).await?;
     let mut grabber = FrameGrabber::new(&host, alpha);
     let pictures = |frame: u64| pictures(&site, &content.videos, content.frame_rate, frame);
     let going_on = || !context.cancelled().is_cancelled();
-    grabber.start_up(&mut host, range.start(), &pictures, &going_on).await?;
-    let mut timings = ChunkTimings { start_ms: millis(started.elapsed()), ..ChunkTimings::default() };
+    let visited = grabber.start_up(&mut host, range.start(), &pictures, &going_on).await?;
+    let start_ms = millis(started.elapsed());
+    let mut timings = ChunkTimings { start_ms, visited_frames: visited, ..ChunkTimings::default() };
     let capturing = Instant::now();
 
     let output = content.viewport.output();
@@ -184,6 +183,19 @@ async fn capture(
     Ok((chunk, timings, grabber.path()))
 }
 
+/// How the page of a plan is opened.
+pub(crate) fn options(site: &Site, content: &PlanContent) -> OpenOptions {
+    OpenOptions {
+        entry: content.entry.clone(),
+        frame_rate: content.frame_rate,
+        variables: content.variables.clone(),
+        transparent: content.encoder.alpha,
+        wanted: Wanted { timelines: true, without_timeline: content.unregistered_timelines.clone() },
+        videos: served(site, &content.videos),
+        seed: 0,
+    }
+}
+
 /// What the page must know of the videos.
 fn served(site: &Site, videos: &[VideoItem]) -> Vec<ServedVideo> {
     let known = |(index, video): (usize, &VideoItem)| {
@@ -194,7 +206,7 @@ fn served(site: &Site, videos: &[VideoItem]) -> Vec<ServedVideo> {
 }
 
 /// The pictures that videos show at `frame`.
-fn pictures(site: &Site, videos: &[VideoItem], rate: FrameRate, frame: u64) -> Vec<VideoPicture> {
+pub(crate) fn pictures(site: &Site, videos: &[VideoItem], rate: FrameRate, frame: u64) -> Vec<VideoPicture> {
     shown(videos, rate, frame)
         .filter_map(|index| {
             let src = site.picture_path(index, frame)?;

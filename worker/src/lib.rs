@@ -39,6 +39,7 @@ mod slot;
 mod sound;
 mod sound_track;
 mod sweep;
+mod verify;
 pub mod worker;
 
 pub use assets::{GSAP_VERSION, RUNTIME_VERSION};

@@ -22,6 +22,7 @@ use crate::media_list::{self, MediaList};
 use crate::server::{RequestProblem, Site, SiteFile, decode_path};
 use crate::sound_track;
 use crate::worker::{Shop, storage};
+use crate::{chunk_stage, verify};
 
 /// Longest composition in seconds. A longer one is a mistake more often than a wish.
 pub const MAX_DURATION: f64 = 6.0 * 3600.0;
@@ -78,29 +79,49 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
     sound_track::drop_for(&request.spec, &mut probed.media.audio, &mut probed.warnings);
     warn_of_delays(&encoder, frame_rate, &mut probed.warnings);
 
-    let draft = PlanDraft {
-        render: render.clone(),
-        content: PlanContent {
-            files,
-            remote: network.report,
-            entry: compiled.entry,
-            viewport,
-            frame_rate,
-            frames: probed.frames,
-            variables: compiled.variables,
-            unregistered_timelines: probed.unregistered_timelines,
-            videos: probed.media.videos,
-            audio: probed.media.audio,
-            buses: probed.media.buses,
-            encoder,
-            class: shop.class.clone(),
-        },
-        frame_cost_ms: probed.frame_cost_ms,
-        warnings: probed.warnings,
+    let content = PlanContent {
+        files,
+        remote: network.report,
+        entry: compiled.entry,
+        viewport,
+        frame_rate,
+        frames: probed.frames,
+        variables: compiled.variables,
+        unregistered_timelines: probed.unregistered_timelines,
+        videos: probed.media.videos,
+        audio: probed.media.audio,
+        buses: probed.media.buses,
+        encoder,
+        class: shop.class.clone(),
     };
+    if request.spec.verify {
+        probed.warnings.extend(verify_pages(shop, context, &content).await?);
+    }
+    let draft =
+        PlanDraft { render: render.clone(), content, frame_cost_ms: probed.frame_cost_ms, warnings: probed.warnings };
     shop.objects().put_wire(&keys::draft(render), &draft).await.map_err(storage)?;
     context.set_progress(1000, 1000);
     Ok(Vec::new())
+}
+
+/// Opens the planned page a few times over and warns of what differs.
+async fn verify_pages(shop: &Arc<Shop>, context: &TaskContext, content: &PlanContent) -> Result<Vec<Warning>, Failure> {
+    let files: HashMap<String, SiteFile> = content
+        .files
+        .iter()
+        .map(|file| (file.path.clone(), SiteFile { path: shop.cache.path(&file.hash), bytes: file.bytes }))
+        .collect();
+    let videos = chunk_stage::open_videos(content, files.clone()).await?;
+    let site = Arc::new(Site::new(files, videos).with_remote(&content.remote));
+    let options = chunk_stage::options(&site, content);
+    let pictures = |frame: u64| chunk_stage::pictures(&site, &content.videos, content.frame_rate, frame);
+    let going_on = || !context.cancelled().is_cancelled();
+    let mut slot = shop.slot(context.slot()).await?;
+    let outcome = tokio::select! {
+        outcome = verify::run(&mut slot, &site, content, &options, &pictures, &going_on) => outcome,
+        () = context.cancelled().cancelled() => Err(Failure::new(FailureCode::Drained, "the plan was given up")),
+    };
+    slot.settle(outcome).await
 }
 
 async fn upload(shop: &Arc<Shop>, files: &[CompiledFile]) -> Result<(), Failure> {
@@ -210,6 +231,7 @@ async fn probe(
         transparent: encoder.alpha,
         wanted: Wanted { timelines: compiled.mentions_timelines, without_timeline: Vec::new() },
         videos: Vec::new(),
+        seed: 0,
     };
     let probing = async {
         let mut host = slot.open(site, viewport, &options).await?;

@@ -555,3 +555,92 @@ async fn what_the_page_asks_of_the_network_is_in_the_plan() {
     assert_eq!(hashes[0], hashes[1]);
     farm.stop().await;
 }
+
+/// What `verify` says of a page: every element that is not the same each time, and none that is.
+#[tokio::test(flavor = "multi_thread")]
+async fn elements_that_are_not_the_same_each_time_are_named() {
+    let farm = Farm::start(1).await;
+    let page = |script: &str| {
+        format!(
+            "<!doctype html><style>body{{margin:0;font:16px Inter}}#main{{width:320px;height:180px;position:relative;background:#fff}}\
+             #main>*{{position:absolute}}#lot,#still{{width:20px;height:20px;top:20px;background:#c00}}#stamp{{top:60px}}\
+             #board{{top:90px;left:10px}}</style><div id=main data-composition-id=main data-width=320 data-height=180 data-duration=1>\
+             <div id=still></div><div id=lot></div><p id=stamp>now</p><canvas id=board width=300 height=60></canvas></div>\
+             <script>window.__timelines={{}};const tl=gsap.timeline({{paused:true}});\
+             tl.to('#still',{{x:200,duration:1,ease:'none'}});window.__timelines.main=tl;{script}</script>"
+        )
+    };
+    let spec = RenderSpec { verify: true, fps: Some("10".parse().unwrap()), ..RenderSpec::default() };
+    let steady = page("document.getElementById('stamp').textContent = new Date().getTime();");
+    let render = farm.submit("verify-steady", zip_page(&steady), spec.clone()).await;
+    let said = farm.draft(&render).await.warnings;
+    assert!(said.iter().all(|warning| warning.code != "NON_DETERMINISTIC"), "{said:?}");
+
+    let unsteady = page(
+        "document.getElementById('lot').style.left = Math.round(Math.random() * 290) + 'px';\
+         document.getElementById('stamp').textContent = String(performance.timeOrigin);\
+         const pen = document.getElementById('board').getContext('2d');\
+         pen.font = '30px Inter'; pen.fillText(String(performance.timeOrigin * 1000), 0, 40);",
+    );
+    let render = farm.submit("verify-unsteady", zip_page(&unsteady), spec).await;
+    let said = farm.draft(&render).await.warnings;
+    let said: Vec<&str> = said
+        .iter()
+        .filter(|warning| warning.code == "NON_DETERMINISTIC")
+        .map(|warning| warning.message.as_str())
+        .collect();
+    let of = |start: &str| said.iter().find(|message| message.starts_with(start)).copied().unwrap_or_default();
+    assert!(of("#stamp (p) is not the same").contains("its text"), "{said:?}");
+    assert!(of("#board (canvas) is not the same").contains("what is drawn on it"), "{said:?}");
+    assert!(of("#lot (div) depends on random numbers").contains("its style left"), "{said:?}");
+    assert!(of("#lot").contains("frames 0, 1, 2, 3, 5, 6, 7, 9 of 8 compared"), "{said:?}");
+    assert_eq!(said.len(), 3, "{said:?}");
+    farm.stop().await;
+}
+
+/// Tweens of many kinds, some of which fight over an element: what they look like depends on where each took its start values.
+const TWEENS: &str = "<!doctype html><style>body{margin:0}#main{width:320px;height:180px;position:relative;background:#fff;overflow:hidden}\
+    .d{position:absolute;width:16px;height:16px;background:#c00}@keyframes turn{to{rotate:360deg}}#k{animation:turn 3s linear infinite}\
+    #inner{position:absolute;left:200px;top:100px;width:100px;height:60px;background:#eee}</style>\
+    <div id=main data-composition-id=main data-width=320 data-height=180 data-duration=20>\
+    <div class=d id=a style='top:0'></div><div class=d id=b style='top:20px'></div><div class=d id=c style='top:40px'></div>\
+    <div class=d id=e style='top:60px'></div><div class=d id=f style='top:80px'></div><div class=d id=k style='top:100px'></div>\
+    <div class='s d' style='top:120px'></div><div class='s d' style='top:140px'></div><div class='s d' style='top:160px'></div>\
+    <div class='clip d' style='left:300px' data-start=6 data-duration=4></div>\
+    <div id=inner data-composition-id=inner data-start=5 data-duration=12><div class=d id=i></div></div></div><script>\
+    const tl = gsap.timeline({ paused: true });\
+    tl.to('#a', { x: 200, duration: 9, ease: 'power1.in' }, 1).to('#a', { x: 40, y: 9, duration: 5, ease: 'none' }, 4.03);\
+    tl.to('#a', { x: '+=60', duration: 2 }, 13.4).to('#b', { x: 250, duration: 2, repeat: 3, yoyo: true, repeatDelay: 0.3 }, 0.5);\
+    tl.from('#c', { x: 100, autoAlpha: 0, duration: 3 }, 2.02).fromTo('#c', { x: 300 }, { x: 20, duration: 4, immediateRender: false }, 9);\
+    tl.to('#e', { keyframes: { x: [0, 180, 30, 220], rotation: [0, 20, 90] }, ease: 'power2.inOut', duration: 7 }, 3.3);\
+    tl.to('.s', { x: (index) => 60 * (index + 1), y: 'random(-9, 9)', stagger: { each: 0.7, repeat: 1 }, duration: 1.5 }, 6.1);\
+    const part = gsap.timeline(); part.to('#f', { x: 90, duration: 2 }).to('#f', { x: 20, duration: 1 }).to('#f', { width: 60, duration: 2 }, 1);\
+    tl.add(part.timeScale(0.6), 4.7).set('#f', { height: 8 }, 15).to('#f', { x: 200, overwrite: 'auto', duration: 6 }, 10.2);\
+    const own = gsap.timeline({ paused: true }); own.to('#i', { x: 60, duration: 6 }, 1).to('#i', { x: 10, y: 40, duration: 4 }, 3);\
+    window.__timelines = { main: tl, inner: own }; /* more */</script>";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_far_in_visits_what_its_page_needs() {
+    let farm = Farm::start(1).await;
+    let count = "let n = 0; tl.eventCallback('onUpdate', () => { document.getElementById('k').textContent = String(n++ % 7); });";
+    let frame = "let n = 0; const step = () => { document.getElementById('k').textContent = String(n++ % 7); requestAnimationFrame(step); };\
+        requestAnimationFrame(step);";
+    for (name, more, most) in [("tweens", "", 170), ("callbacks", count, 248), ("frames", frame, 248)] {
+        let page = TWEENS.replace("/* more */", more);
+        let spec = RenderSpec { fps: Some("15".parse().unwrap()), ..RenderSpec::default() };
+        let render = farm.submit(&format!("far-{name}"), zip_page(&page), spec).await;
+        let draft = farm.draft(&render).await;
+        assert_eq!(draft.content.frames, 300);
+        farm.shard(draft, vec![FrameRange::new(0, 300).unwrap(), FrameRange::new(250, 300).unwrap()]).await;
+        let far = farm.chunk(&render, 1).await;
+        let walk = farm.chunk(&render, 0).await;
+        let visited = far.timings.visited_frames;
+        assert!(if more.is_empty() { visited < most && visited > 50 } else { visited == most }, "{name}: {visited}");
+        let different: Vec<usize> = (0..50).filter(|at| walk.frame_hashes[250 + at] != far.frame_hashes[*at]).collect();
+        assert!(different.is_empty(), "{name}: frames {different:?} from the chunk's start on differ");
+        let distinct: std::collections::HashSet<String> =
+            walk.frame_hashes.iter().map(|hash| hash.to_string()).collect();
+        assert!(distinct.len() > 250, "{name}: {} pictures are distinct", distinct.len());
+    }
+    farm.stop().await;
+}

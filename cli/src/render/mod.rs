@@ -83,6 +83,7 @@ fn spec(args: &RenderArgs) -> Result<RenderSpec, CliError> {
         composition: args.composition.clone().filter(|name| name != ".").or_else(|| project::entry_of(&args.path)),
         variables,
         strict_variables: args.strict_variables,
+        verify: args.verify,
         chunk_frames: args.chunk_frames.map(std::num::NonZero::get),
         ..RenderSpec::default()
     };

@@ -69,6 +69,7 @@ fn spec(fields: &Fields<'_>, config: &ApiConfig) -> Result<RenderSpec, ApiError>
         composition: fields.text("composition", COMPOSITION_MAX)?.filter(|entry| !entry.is_empty()),
         variables: variables(fields)?,
         strict_variables: fields.boolean("strict_variables")?.unwrap_or(false),
+        verify: fields.boolean("verify")?.unwrap_or(false),
         title: fields.text("title", TITLE_MAX)?,
         callback_id: fields.text("callback_id", CALLBACK_ID_MAX)?,
         callback_url: callback_url(fields, config)?,
@@ -287,8 +288,8 @@ mod tests {
         let body = json!({
             "project": { "type": "html", "html": "<p>" }, "fps": "30000/1001", "quality": "draft", "format": "webm",
             "resolution": "4k", "aspect_ratio": "9:16", "composition": "a/b.html", "variables": { "x": [1] },
-            "strict_variables": true, "title": "t", "callback_id": "c", "callback_url": "https://x.example/y",
-            "pool": "gpu", "chunk_frames": 30, "max_parallel_chunks": 2, "something_else": { "a": 1 },
+            "strict_variables": true, "verify": true, "title": "t", "callback_id": "c",
+            "callback_url": "https://x.example/y", "pool": "gpu", "chunk_frames": 30, "max_parallel_chunks": 2, "something_else": { "a": 1 },
             "codec": "vp8", "video_bitrate": "4M", "vp9_cpu_used": -2, "gif_loop": 3, "transparent": true,
             "device_scale_factor": 2, "duration": 2.5, "audio_url": "https://x.example/s.mp3",
         });
@@ -296,8 +297,8 @@ mod tests {
         let expected = json!({
             "fps": { "num": 30000, "den": 1001 }, "quality": "draft", "format": "webm", "resolution": "4k",
             "aspect_ratio": "9:16", "width": null, "height": null, "composition": "a/b.html", "variables": "{\"x\":[1]}",
-            "strict_variables": true, "title": "t", "callback_id": "c", "callback_url": "https://x.example/y",
-            "pool": "gpu", "chunk_frames": 30, "max_parallel_chunks": 2,
+            "strict_variables": true, "verify": true, "title": "t", "callback_id": "c",
+            "callback_url": "https://x.example/y", "pool": "gpu", "chunk_frames": 30, "max_parallel_chunks": 2,
             "codec": "vp8", "crf": null, "video_bitrate": 4_000_000, "vp9_cpu_used": -2, "gif_loop": 3, "transparent": true,
             "device_scale_factor": 2, "duration": 2.5, "audio_url": "https://x.example/s.mp3",
         });

@@ -95,6 +95,14 @@ impl AudioReader {
         self.source.duration()
     }
 
+    /// Samples a second of the file itself; those of the mix where it does not say.
+    pub(crate) fn rate(&self) -> u32 {
+        match self.decoder.rate() {
+            0 => SAMPLE_RATE,
+            rate => rate,
+        }
+    }
+
     /// Whether the file has pictures as well.
     pub(crate) fn has_video(&self) -> bool {
         self.source.video().is_ok()

@@ -18,6 +18,9 @@ use crate::{SAMPLE_RATE, glue};
 /// Nearer to 1 than this, a rate is 1 and the sound stays bit by bit.
 const SAME_RATE: f64 = 1e-6;
 
+/// Halvings or doublings of the tempo at most.
+const MOST_STEPS: usize = 16;
+
 /// Samples given to the tempo filter at a time.
 const PIECE: usize = 4096;
 
@@ -128,8 +131,8 @@ struct Source {
 impl Source {
     fn open(path: &Path, timing: &MediaTiming) -> Result<Self, MediaError> {
         let same = (timing.rate - 1.0).abs() < SAME_RATE;
-        let tempo = if same { None } else { Some(tempo_chain(path, timing.rate)?) };
         let source = Looped::open(path, timing)?;
+        let tempo = if same { None } else { Some(tempo_chain(path, timing.rate, source.reader.rate())?) };
         Ok(Self { path: path.to_owned(), source, tempo, ready: Vec::new(), raw: Vec::new(), ended: false })
     }
 
@@ -170,13 +173,29 @@ pub(super) fn packed(samples: &[[f32; 2]]) -> Result<ffmpeg_next::frame::Audio, 
     Ok(frame)
 }
 
-/// Keeps the pitch. Beyond a factor of two in one step the filter skips or repeats instead of blending, so there are more.
-fn tempo_chain(path: &Path, rate: f64) -> Result<Chain, MediaError> {
-    let steps = rate.log2().abs().ceil().max(1.0);
-    let step = format!("atempo={:.9}", rate.powf(1.0 / steps).clamp(0.5, 2.0));
-    let filters = vec![step; steps as usize].join(",");
-    Chain::new(SAMPLE_RATE, "flt", "stereo", &format!("{filters},aformat=sample_fmts=flt:channel_layouts=stereo"))
-        .map_err(MediaError::undecodable(path, "changing the tempo"))
+/// Keeps the pitch. The filter's windows are a number of samples, so it works at the source's own rate of `samples` a second:
+/// where it repeats and leaves out is then where HyperFrames does.
+fn tempo_chain(path: &Path, rate: f64, samples: u32) -> Result<Chain, MediaError> {
+    let tempo: String = tempo_steps(rate).iter().map(|step| format!("atempo={step:.6},")).collect();
+    let filters =
+        format!("aresample={samples},{tempo}aformat=sample_fmts=flt:sample_rates={SAMPLE_RATE}:channel_layouts=stereo");
+    Chain::new(SAMPLE_RATE, "flt", "stereo", &filters).map_err(MediaError::undecodable(path, "changing the tempo"))
+}
+
+/// Beyond a factor of two in one step the filter skips or repeats instead of blending, so there are more: whole halvings or
+/// doublings, then what is left.
+fn tempo_steps(rate: f64) -> Vec<f64> {
+    let whole = if rate < 1.0 { 0.5 } else { 2.0 };
+    let mut left = rate;
+    let mut steps = Vec::new();
+    while !(0.5 - 1e-9..=2.0 + 1e-9).contains(&left) && steps.len() < MOST_STEPS {
+        steps.push(whole);
+        left /= whole;
+    }
+    if (left - 1.0).abs() >= 1e-9 {
+        steps.push(left.clamp(0.5, 2.0));
+    }
+    steps
 }
 
 /// A source that starts again at its media start when it runs out, if it is looped.
@@ -231,5 +250,19 @@ impl Looped {
         self.reader = AudioReader::open(&self.path, self.from)?;
         self.given = 0;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tempo_is_made_in_steps_of_two_at_most() {
+        assert_eq!(tempo_steps(0.75), [0.75]);
+        assert_eq!(tempo_steps(2.0), [2.0]);
+        assert_eq!(tempo_steps(5.0), [2.0, 2.0, 1.25]);
+        assert_eq!(tempo_steps(0.2), [0.5, 0.5, 0.8]);
+        assert_eq!(tempo_steps(4.0), [2.0, 2.0]);
     }
 }

@@ -161,25 +161,29 @@ impl FrameGrabber {
     /// those of a walk from frame 0, whatever the browser drew before.
     ///
     /// 1. Frame 0 is drawn twice: layers settle into the state that a walk starts from.
-    /// 2. Every earlier frame is visited in order without drawing: lazily initialised tweens start where a walk starts them.
+    /// 2. Earlier frames are visited in order without drawing: lazily initialised tweens start where a walk starts them. Every
+    ///    one, or where the page is known to need no more, those at which a tween begins or ends.
     /// 3. Frame `start − 1` is drawn: a frame depends on the one drawn before it.
+    ///
+    /// Answers how many frames were visited.
     pub async fn start_up(
         &mut self,
         host: &mut PageHost<'_>,
         start: u64,
         pictures: &(dyn Fn(u64) -> Vec<crate::host::VideoPicture> + Sync),
         going_on: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
         for _ in 0..2 {
             host.seek(0, &pictures(0)).await?;
             host.draw(Shot::None).await?;
         }
+        let mut visited = 0;
         if start > 1 {
-            host.visit(1..start - 1, going_on).await?;
+            visited = host.walk(1..start - 1, going_on).await?;
             host.seek(start - 1, &pictures(start - 1)).await?;
             host.draw(Shot::None).await?;
         }
-        Ok(())
+        Ok(visited)
     }
 }
 

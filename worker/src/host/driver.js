@@ -34,6 +34,16 @@
     seekDrawings(within, t);
   };
 
+  // What the runtime has not paused would run on the browser's own clock: CSS transitions and animations that a callback of a
+  // timeline has begun. They hold at their first moment, so that frames agree; on that clock they would hardly get further.
+  const holdAnimations = () => {
+    for (const animation of document.getAnimations()) {
+      if (animation.playState !== "running" || animation.timeline !== document.timeline) continue;
+      animation.pause();
+      animation.currentTime = 0;
+    }
+  };
+
   const declaredDuration = () => {
     const root = document.querySelector("[data-composition-id]");
     const own = root ? Number(root.getAttribute("data-duration")) : 0;
@@ -101,6 +111,7 @@
       seekAnimations(child.document, t);
     });
     seekDrawings(document, t);
+    holdAnimations();
   };
 
   // Readiness --------------------------------------------------------------------------------------------------------
@@ -480,8 +491,20 @@
   };
   const composite = () => { if (typeof window.__hf_page_composite_resolve === "function") window.__hf_page_composite_resolve(); };
 
-  // Earlier times, in order and undrawn, so that lazily initialised tweens start where a walk would start them.
-  const visit = (times) => { for (const t of times) seekAll(t); };
+  // Earlier times, in order and undrawn, so that lazily initialised tweens start where a walk would start them. Answers after about
+  // `limit` milliseconds of the machine's time how many it got to.
+  const realNow = () => Performance.prototype.now.call(performance);
+  const visit = async (times, limit) => {
+    const until = realNow() + limit;
+    let done = 0;
+    while (done < times.length && (done === 0 || realNow() < until)) {
+      seekAll(times[done++]);
+      // What a walk would run between two frames runs here as well.
+      await null;
+      if (clock.soon()) await wait(0);
+    }
+    return done;
+  };
 
   // What the plan needs to know ----------------------------------------------------------------------------------------
   const numberOf = (element, name) => {

@@ -1,7 +1,7 @@
 // Runs before any script of any frame of the page (same-origin and srcdoc frames included). It takes the page's clock,
 // timers and randomness away from the machine, so that a picture depends on the frame's number and on nothing else.
 //
-// `__HYPERFARM_CONFIG__` is replaced by { fps, variables } when the page is opened.
+// `__HYPERFARM_CONFIG__` is replaced by { fps, variables, seed } when the page is opened.
 (() => {
   "use strict";
   if (window.__HF_VIRTUAL_TIME__) return;
@@ -49,13 +49,16 @@
 
   // Randomness: seeded anew from each frame's time, so a frame does not depend on how often earlier ones drew lots ----
   let state = 0;
+  let lots = 0;
   const draw = () => {
+    lots++;
     state = (state + 0x6d2b79f5) | 0;
     let t = Math.imul(state ^ (state >>> 15), state | 1);
     t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
-  const reseed = (ms) => { state = (Math.imul(Math.floor(ms) | 0, -1640531527) + 0x9e3779b9) | 0; };
+  const seed = 0x9e3779b9 + (config.seed | 0);
+  const reseed = (ms) => { state = (Math.imul(Math.floor(ms) | 0, -1640531527) + seed) | 0; };
   reseed(0);
   Math.random = draw;
   if (window.crypto) {
@@ -66,6 +69,15 @@
       for (; at < view.byteLength; at++) view.setUint8(at, (draw() * 256) | 0);
       return array;
     };
+    if (crypto.randomUUID) {
+      crypto.randomUUID = () => {
+        const bytes = crypto.getRandomValues(new Uint8Array(16));
+        bytes[6] = (bytes[6] & 0x0f) | 0x40;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        const digits = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+        return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+      };
+    }
   }
 
   // Animation frames wait for the next seek ---------------------------------------------------------------------------
@@ -187,6 +199,10 @@
       originalCancelAnimationFrame: real.cancelAnimationFrame,
       seekToTime,
       getTime: () => now,
+      lots: () => lots,
+      // Timers that will fall due in composition time, and whether one waits for the end of the running script.
+      pending: () => timers.size,
+      soon: () => frozen && [...timers.values()].some((timer) => timer.real !== null),
       requests,
       freeze,
     },

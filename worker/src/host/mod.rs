@@ -14,7 +14,7 @@ use hyperfarm_proto::spec::{Size, Viewport};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::assets::{DRIVER_SCRIPT, EARLY_SCRIPT, REMOTE_SCRIPT};
+use crate::assets::{DRIVER_SCRIPT, EARLY_SCRIPT, REMOTE_SCRIPT, VISITS_SCRIPT};
 use crate::capture::{self, CaptureError};
 use crate::chrome::{DrawnFrame, Page, PageEvent, Shot};
 use crate::framebuffer::Framebuffer;
@@ -23,8 +23,12 @@ use crate::server::{RequestProblem, Site, SlotServer};
 pub use ready::{PageReport, Wanted};
 pub use sound::{MovedVolume, ProbedSound, SoundElement, SoundGroup};
 
-/// Earlier times sought in one call while a chunk starts; small enough that progress and cancellation are prompt.
-const VISITS_A_CALL: u64 = 120;
+/// Earlier times sought in one call while a chunk starts, at most, and for how many milliseconds: a call costs little beside them, and
+/// cancellation is prompt.
+const VISITS_A_CALL: usize = 2000;
+const VISITS_LIMIT_MS: u64 = 250;
+/// Fewer earlier frames than that are all visited, whatever the page.
+const FEW_FRAMES: u64 = 30;
 
 /// From a begin-frame without a picture to giving up on one.
 const PICTURE_WITHIN: Duration = Duration::from_secs(20);
@@ -44,6 +48,8 @@ pub struct OpenOptions {
     pub wanted: Wanted,
     /// Videos whose pictures the farm decodes; the page gives their files up once it knows their sizes.
     pub videos: Vec<ServedVideo>,
+    /// Seed of the page's random numbers; 0 in every render.
+    pub seed: u32,
 }
 
 /// A video whose pictures the farm decodes.
@@ -115,6 +121,15 @@ pub struct Probe {
     pub media: Vec<ProbedMedia>,
 }
 
+/// Which earlier frames a page has to visit.
+#[derive(Debug, Deserialize)]
+struct Visits {
+    /// Frame numbers in order; none means all.
+    frames: Option<Vec<u64>>,
+    /// Why it has to visit all.
+    why: Option<String>,
+}
+
 /// A page that is ready to be sought.
 pub struct PageHost<'a> {
     page: &'a mut Page,
@@ -148,6 +163,8 @@ impl<'a> PageHost<'a> {
         page.inject(&early_script(options)?).await?;
         page.inject(REMOTE_SCRIPT).await?;
         page.inject(DRIVER_SCRIPT).await?;
+        // Last, because it watches what scripts do from here on.
+        page.inject(VISITS_SCRIPT).await?;
         let interval = 1000.0 / options.frame_rate.as_f64();
         // Ticks before the navigation wake the compositor of a fresh browser; drawing nothing, they leave no trace.
         for _ in 0..2 {
@@ -226,20 +243,39 @@ impl<'a> PageHost<'a> {
         Ok(())
     }
 
-    /// Seeks to every frame of `frames` in order and draws none.
-    pub async fn visit(
+    /// Brings a page that shows the frame before `frames` into the state of a walk through them, and draws nothing. Answers how
+    /// many frames were sought: all of them, or, where nothing but GSAP tweens of elements moves the page, those around which
+    /// one begins or ends.
+    pub async fn walk(
         &mut self,
         frames: std::ops::Range<u64>,
         going_on: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(), Failure> {
-        let mut next = frames.start;
-        while next < frames.end && going_on() {
-            let until = frames.end.min(next + VISITS_A_CALL);
-            let times: Vec<f64> = (next..until).map(|frame| self.frame_rate.seconds_of(frame)).collect();
-            self.page.evaluate::<()>(format!("window.__hyperfarmHost.visit({})", json!(times))).await?;
-            next = until;
+    ) -> Result<u64, Failure> {
+        if frames.end.saturating_sub(frames.start) > FEW_FRAMES {
+            let (last, num, den) = (frames.end, self.frame_rate.num(), self.frame_rate.den());
+            let call = format!("window.__hyperfarmVisits.before({last}, {num}, {den})");
+            let needed: Visits = self.page.evaluate(call).await?;
+            match needed.frames {
+                Some(needed) => {
+                    let needed: Vec<u64> = needed.into_iter().filter(|frame| *frame >= frames.start).collect();
+                    return self.visit(&needed, going_on).await;
+                }
+                None => tracing::debug!(why = needed.why, "every frame before {last} is visited"),
+            }
         }
-        Ok(())
+        self.visit(&frames.collect::<Vec<u64>>(), going_on).await
+    }
+
+    /// Seeks to `frames` in order and draws none; answers how many it got to.
+    async fn visit(&mut self, frames: &[u64], going_on: &(dyn Fn() -> bool + Sync)) -> Result<u64, Failure> {
+        let mut done = 0;
+        while done < frames.len() && going_on() {
+            let next = frames.iter().skip(done).take(VISITS_A_CALL);
+            let times: Vec<f64> = next.map(|frame| self.frame_rate.seconds_of(*frame)).collect();
+            let call = format!("window.__hyperfarmHost.visit({}, {VISITS_LIMIT_MS})", json!(times));
+            done += self.page.evaluate::<usize>(call).await?;
+        }
+        Ok(done as u64)
     }
 
     /// Draws what was sought.
@@ -261,6 +297,11 @@ impl<'a> PageHost<'a> {
             }
             self.rest().await;
         }
+    }
+
+    /// The value of `expression` in the page.
+    pub(crate) async fn evaluate<T: serde::de::DeserializeOwned>(&self, expression: String) -> Result<T, Failure> {
+        self.page.evaluate(expression).await
     }
 
     /// What scripts threw and printed since the page was opened.
@@ -286,7 +327,7 @@ const CLEAR_GROUND: &str = "(() => { const style = document.createElement('style
 fn early_script(options: &OpenOptions) -> Result<String, Failure> {
     let variables: serde_json::Value = serde_json::from_str(&options.variables)
         .map_err(|error| Failure::new(FailureCode::VariablesInvalid, format!("the variables are no JSON: {error}")))?;
-    let config = json!({ "fps": options.frame_rate.as_f64(), "variables": variables });
+    let config = json!({ "fps": options.frame_rate.as_f64(), "variables": variables, "seed": options.seed });
     Ok(EARLY_SCRIPT.replace("__HYPERFARM_CONFIG__", &config.to_string()))
 }
 

@@ -1,0 +1,202 @@
+// Which earlier frames a chunk has to visit so that the page is in the state of a walk from the first frame.
+//
+// A page that is moved by GSAP tweens of elements alone depends on the moments at which tweens take their start values: visiting
+// the frames around starts and ends is then enough. As soon as anything of the page may run while it is sought (callbacks, animation
+// frames, timers, listeners, observers, canvases, other libraries, CSS transitions), every frame is visited. Runs in the top frame, after
+// the host's other scripts and before any of the page; it watches and changes nothing.
+(() => {
+  "use strict";
+  if (window.top !== window || window.__hyperfarmVisits) return;
+  // Below the farm's own prefix are its scripts, and copies of what the page loads from elsewhere.
+  const OWN = /\/__hyperfarm\/(?!remote\/)/;
+  let seen = null;
+  const note = (what) => { seen ??= what; };
+  // Whether the host's own scripts (the runtime, the provided GSAP) called, and not the page's. Line 0 names the error, 1 and 2 are here.
+  const byHost = () => OWN.test((new Error().stack || "").split("\n")[3] ?? "");
+
+  // GSAP's own tick, from wherever the page has GSAP: it counts the ticker's frame and calls listeners with four values.
+  const isTick = (callback) => {
+    const text = Function.prototype.toString.call(callback);
+    return /\+\+\w+\.frame\b/.test(text) && /\]\(\w+, ?\w+, ?\w+, ?\w+\)/.test(text);
+  };
+  const request = window.requestAnimationFrame;
+  const ticks = new WeakSet();
+  window.requestAnimationFrame = (callback) => {
+    if (seen === null && typeof callback === "function" && !ticks.has(callback) && !byHost()) {
+      if (isTick(callback)) ticks.add(callback);
+      else note("it asks for animation frames");
+    }
+    return request(callback);
+  };
+
+  const harmless = new Set([
+    "load", "DOMContentLoaded", "readystatechange", "error", "abort", "unhandledrejection", "progress", "timeout", "loadend", "beforeunload", "unload", "pagehide", "pageshow",
+    "visibilitychange", "resize", "orientationchange", "loadstart", "loadedmetadata", "loadeddata", "canplay", "canplaythrough",
+    "loadingdone", "loadingerror", "click", "dblclick", "contextmenu", "focus", "blur", "focusin", "focusout", "wheel",
+  ]);
+  const byHand = /^(?:mouse|pointer|touch|key|drag|gesture)/;
+  const listen = EventTarget.prototype.addEventListener;
+  EventTarget.prototype.addEventListener = function (type, ...rest) {
+    if (seen === null && !harmless.has(type) && !byHand.test(type) && !byHost()) note(`it listens to ${type}`);
+    return listen.call(this, type, ...rest);
+  };
+  for (const name of ["MutationObserver", "ResizeObserver", "IntersectionObserver", "Worker", "SharedWorker", "BroadcastChannel", "MessageChannel"]) {
+    if (typeof window[name] !== "function") continue;
+    window[name] = new Proxy(window[name], {
+      construct: (target, parts, self) => {
+        if (seen === null && !byHost()) note(`it has a ${name}`);
+        return Reflect.construct(target, parts, self);
+      },
+    });
+  }
+  const define = window.customElements?.define;
+  if (define) {
+    window.customElements.define = function (...parts) {
+      note("it defines elements");
+      return define.apply(this, parts);
+    };
+  }
+
+  const libraries = [
+    "lottie", "bodymovin", "anime", "THREE", "PIXI", "p5", "d3", "Matter", "Motion", "createjs", "Konva", "BABYLON", "mapboxgl", "maplibregl", "Chart",
+    "ScrollTrigger", "__hfAnime", "__hfLottie", "HyperShader",
+  ];
+  const playback = ["data-playback-rate", "data-playback-start", "data-media-start"];
+  // State of their own, or other values each time they are rendered.
+  const unsafe = ["modifiers", "scrollTrigger", "scrambleText", "physics2D", "physicsProps", "inertia", "repeatRefresh"];
+
+  class Unsteady extends Error {}
+  const refuse = (why) => { throw new Unsteady(why); };
+
+  const checkVars = (animation) => {
+    for (const [key, value] of Object.entries(animation.vars ?? {})) {
+      if (typeof value === "function" && /^on[A-Z]/.test(key)) refuse(`a tween has ${key}`);
+      if (unsafe.includes(key) && value) refuse(`a tween has ${key}`);
+    }
+  };
+  const checkTargets = (animation) => {
+    for (const target of animation.targets?.() ?? []) {
+      if (target instanceof Element) {
+        if (target instanceof HTMLMediaElement) refuse("a tween moves a sound or a video");
+        continue;
+      }
+      const plain = target && [Object.prototype, null].includes(Object.getPrototypeOf(target));
+      const silent = plain && Object.values(Object.getOwnPropertyDescriptors(target)).every((own) => "value" in own && typeof own.value !== "function");
+      if (!silent) refuse("a tween moves something that is no element");
+    }
+  };
+  const isLinear = (ease) => typeof ease !== "function" || [0.25, 0.5, 0.75].every((x) => Math.abs(ease(x) - x) < 1e-9);
+
+  // Moments, and stretches within which every frame counts, in seconds of the composition.
+  const collect = (timeline, toComposition, found) => {
+    const registered = Object.values(window.__timelines ?? {});
+    for (const child of timeline.getChildren(false, true, true)) {
+      // The runtime puts the timelines of nested compositions into the root's, and seeks them by themselves.
+      if (registered.includes(child)) {
+        const start = child.startTime();
+        found.moments.push(toComposition(start));
+        collect(child, (t) => toComposition(start + t), found);
+        continue;
+      }
+      checkVars(child);
+      checkTargets(child);
+      const scale = child.timeScale();
+      if (child.paused() || child.reversed() || !(scale > 0)) refuse("an animation in a timeline is paused or reversed");
+      const start = child.startTime();
+      const [begin, end] = [toComposition(start), toComposition(start + child.totalDuration() / scale)];
+      found.moments.push(begin, toComposition(start + child.duration() / scale), end);
+      const inner = typeof child.getChildren === "function" ? child : child.timeline;
+      if (!inner) continue;
+      if (inner !== child) checkVars(inner);
+      if (inner === child || (isLinear(inner._ease) && inner.timeScale() === 1)) collect(inner, (t) => toComposition(start + t / scale), found);
+      else {
+        collect(inner, () => begin, found);
+        found.stretches.push([begin, end]);
+      }
+    }
+  };
+
+  const animations = () => {
+    const gsap = window.gsap;
+    const Timeline = gsap?.core?.Timeline;
+    const found = { moments: [], stretches: [] };
+    const root = document.querySelector('[data-composition-id][data-root="true"]') ?? document.querySelector("[data-composition-id]");
+    const seenTimelines = new Set();
+    for (const [id, timeline] of Object.entries(window.__timelines ?? {})) {
+      if (!timeline || seenTimelines.has(timeline)) continue;
+      if (!Timeline || !(timeline instanceof Timeline)) refuse("a timeline is not GSAP's");
+      seenTimelines.add(timeline);
+      const host = document.querySelector(`[data-composition-id="${CSS.escape(id)}"]`);
+      let start = 0;
+      if (host && host !== root) {
+        if (playback.some((name) => host.hasAttribute(name))) refuse("a nested composition has a rate or an offset of its own");
+        start = Number(window.__hfResolveMediaStartSeconds?.(host) ?? NaN);
+        if (!Number.isFinite(start)) refuse("the start of a nested composition is not known");
+      }
+      checkVars(timeline);
+      collect(timeline, (t) => start + t, found);
+    }
+    for (const child of gsap?.globalTimeline?.getChildren(false, true, true) ?? []) {
+      if (!seenTimelines.has(child) && !child.paused() && child.totalProgress() < 1) refuse("an animation runs outside the timelines");
+    }
+    if ((gsap?.ticker?._listeners?.length ?? 0) > 1) refuse("something listens to GSAP's ticker");
+    return found;
+  };
+
+  const clips = (found) => {
+    for (const element of document.querySelectorAll("[data-start]")) {
+      const start = Number(window.__hfResolveMediaStartSeconds?.(element) ?? element.getAttribute("data-start"));
+      if (!Number.isFinite(start)) continue;
+      found.moments.push(start);
+      for (const name of ["data-duration", "data-hf-authored-duration", "data-end"]) {
+        const value = parseFloat(element.getAttribute(name));
+        if (Number.isFinite(value)) found.moments.push(start + value, value);
+      }
+    }
+  };
+
+  const isMoving = (style) => style && /[1-9]/.test(style.transitionDuration);
+  const hasTransitions = () => {
+    const declares = (rules) => [...rules].some((rule) => isMoving(rule.style) || (rule.cssRules && declares(rule.cssRules)));
+    for (const sheet of document.styleSheets) {
+      try { if (declares(sheet.cssRules)) return true; } catch { return true; }
+    }
+    return [...document.querySelectorAll('[style*="transition"]')].some((element) => isMoving(element.style));
+  };
+
+  const checkPage = () => {
+    if (seen !== null) refuse(seen);
+    if (typeof window.__player?.renderSeek !== "function") refuse("it brings a seek of its own");
+    if (window.__HF_VIRTUAL_TIME__.pending() > 0) refuse("it has timers");
+    const library = libraries.find((name) => window[name] !== undefined);
+    if (library) refuse(`it has ${library}`);
+    const element = document.querySelector("canvas, iframe, object, embed, [data-shader], [data-color-grading]");
+    if (element) refuse(`it has a ${element.localName}`);
+    if (hasTransitions()) refuse("it has CSS transitions");
+  };
+
+  // Numbers of the frames before `last` that have to be visited, in order, or why all of them have to.
+  const before = (last, num, den) => {
+    const found = { moments: [], stretches: [] };
+    try {
+      checkPage();
+      const animated = animations();
+      found.moments = animated.moments;
+      found.stretches = animated.stretches;
+      clips(found);
+    } catch (error) {
+      return { frames: null, why: error instanceof Unsteady ? error.message : String(error) };
+    }
+    const frames = new Set();
+    const add = (from, to) => {
+      for (let frame = Math.max(1, from); frame <= Math.min(to, last - 1); frame++) frames.add(frame);
+    };
+    const at = (seconds) => Math.floor((seconds * num) / den + 1e-6);
+    // The frame before as well: the runtime takes a step of one frame for playing and a longer one for a jump.
+    for (const moment of found.moments) if (Number.isFinite(moment)) add(at(moment) - 1, at(moment) + 2);
+    for (const [begin, end] of found.stretches) add(at(begin) - 1, Math.min(at(end), last) + 2);
+    add(last - 8, last - 1);
+    return { frames: [...frames].sort((a, b) => a - b), why: null };
+  };
+  Object.defineProperty(window, "__hyperfarmVisits", { value: { before } });
+})();
