@@ -335,6 +335,14 @@ impl Objects {
         signed.map(Some).map_err(|error| ObjectsError::of("sign", key, error))
     }
 
+    /// A URL to which anybody can write the object for `valid`; `None` where the store has no such thing.
+    pub async fn sign_put(&self, key: &str, valid: Duration) -> Result<Option<Url>, ObjectsError> {
+        let path = self.path(key)?;
+        let Some(signer) = &self.signer else { return Ok(None) };
+        let signed = signer.signed_url(Method::PUT, &path, valid).await;
+        signed.map(Some).map_err(|error| ObjectsError::of("sign", key, error))
+    }
+
     /// Whether the store answers.
     pub async fn check(&self) -> Result<(), ObjectsError> {
         if let Some(root) = self.root.as_deref() {

@@ -1,6 +1,6 @@
 //! The coordinator as a whole: what the API and the embedded mode call.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -8,7 +8,7 @@ use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_proto::failure::{Failure, FailureCode};
-use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::record::{Outcome, TerminalState};
 use hyperfarm_proto::spec::{RenderRequest, RenderSpec};
 use tokio::sync::{mpsc, watch};
@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::config::CoordinatorConfig;
 use crate::error::{IntakeError, RenderError};
-use crate::intake;
+use crate::intake::{self, Intake, Seed, StoredBundle};
 use crate::progress::RenderProgress;
 use crate::reconciler::{Reconciler, Wake, events};
 use crate::registry::{Entry, Registry};
@@ -28,8 +28,12 @@ use crate::store;
 pub struct RenderDetail {
     /// What was asked.
     pub request: Arc<RenderRequest>,
+    /// How it came in.
+    pub intake: Arc<Intake>,
     /// How far it is, and how it ended.
     pub progress: RenderProgress,
+    /// Whether nothing more of it is sent out for now.
+    pub is_paused: bool,
 }
 
 /// A page of renders, newest first.
@@ -52,7 +56,8 @@ struct Inner {
     config: CoordinatorConfig,
     registry: Arc<Registry>,
     wakes: mpsc::UnboundedSender<Wake>,
-    loops: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
+    loops: Mutex<Vec<JoinHandle<()>>>,
+    drain: Drain,
 }
 
 impl Coordinator {
@@ -63,14 +68,15 @@ impl Coordinator {
         let reconciler = Reconciler::new(backplane.clone(), config.clone(), registry.clone(), wakes.clone());
         let loops = vec![
             tokio::spawn(events::forward(backplane.clone(), wakes.clone(), drain.clone())),
-            tokio::spawn(reconciler.run(woken, drain)),
+            tokio::spawn(reconciler.run(woken, drain.clone())),
         ];
-        Self { inner: Arc::new(Inner { backplane, config, registry, wakes, loops: loops.into() }) }
+        Self { inner: Arc::new(Inner { backplane, config, registry, wakes, loops: loops.into(), drain }) }
     }
 
     /// Waits until the loops have stopped, which they do after the drain has started.
     pub async fn join(&self) {
-        for handle in std::mem::take(&mut *self.inner.loops.lock().await) {
+        let loops = std::mem::take(&mut *self.inner.loops.lock().unwrap_or_else(PoisonError::into_inner));
+        for handle in loops {
             if let Err(panic) = handle.await {
                 error!(%panic, "a loop of the coordinator ended by itself");
             }
@@ -89,11 +95,34 @@ impl Coordinator {
 
     /// Takes a render in. It is durable once this returns.
     pub async fn submit(&self, bundle_zip: Bytes, spec: RenderSpec) -> Result<RenderId, IntakeError> {
-        let objects = &self.inner.backplane.objects;
-        let request = intake::store(objects, &self.inner.config.limits, bundle_zip, spec).await?;
-        info!(render = %request.id, bundle = %request.bundle.short(), pool = %request.spec.pool, "taken in");
-        self.inner.registry.add(Entry::new(request.clone(), RenderProgress::queued()));
-        self.wake(Wake::New(request.clone()));
+        intake::check(&spec)?;
+        let bundle = self.take_bundle(bundle_zip, spec.composition.as_deref()).await?;
+        self.submit_as(bundle, spec, Intake::default(), Seed::new()?).await
+    }
+
+    /// Checks a project's archive for an entry page and stores it, for renders to be made of.
+    pub async fn take_bundle(&self, bundle_zip: Bytes, entry: Option<&str>) -> Result<StoredBundle, IntakeError> {
+        intake::store_bundle(&self.inner.backplane.objects, &self.inner.config.limits, bundle_zip, entry).await
+    }
+
+    /// Takes a render of a stored bundle in. It is durable once this returns; the same seed twice is one render.
+    pub async fn submit_as(
+        &self,
+        bundle: StoredBundle,
+        spec: RenderSpec,
+        intake: Intake,
+        seed: Seed,
+    ) -> Result<RenderId, IntakeError> {
+        let request = intake::store(&self.inner.backplane.objects, bundle, spec, &intake, seed).await?;
+        info!(
+            render = %request.id, bundle = %request.bundle.short(), pool = %request.spec.pool, space = %intake.space,
+            "taken in"
+        );
+        let entry = Entry::new(request.clone(), Arc::new(intake), RenderProgress::queued());
+        let entry = self.inner.registry.add(entry);
+        if entry.progress.borrow().end.is_none() {
+            self.wake(Wake::New(Box::new(entry)));
+        }
         Ok(request.id.clone())
     }
 
@@ -101,7 +130,14 @@ impl Coordinator {
     pub async fn detail(&self, render: &RenderId) -> Result<RenderDetail, RenderError> {
         let entry = self.entry(render).await?;
         let progress = entry.progress.borrow().clone();
-        Ok(RenderDetail { request: entry.request, progress })
+        let is_paused = entry.is_paused();
+        Ok(RenderDetail { request: entry.request, intake: entry.intake, progress, is_paused })
+    }
+
+    /// The render, if it belongs to `space`; to every other space there is none.
+    pub async fn detail_in(&self, space: &Space, render: &RenderId) -> Result<RenderDetail, RenderError> {
+        let detail = self.detail(render).await?;
+        if detail.intake.space == *space { Ok(detail) } else { Err(RenderError::NotFound(render.clone())) }
     }
 
     /// The render's progress from now on. The last value has `end`.
@@ -124,9 +160,9 @@ impl Coordinator {
         Ok(entry)
     }
 
-    /// At most `limit` renders older than `after`, newest first.
-    pub async fn list(&self, limit: usize, after: Option<&RenderId>) -> Result<RenderPage, RenderError> {
-        let mut ids = store::render_ids(&self.inner.backplane.objects).await?;
+    /// At most `limit` renders of `space` older than `after`, newest first.
+    pub async fn list(&self, space: &Space, limit: usize, after: Option<&RenderId>) -> Result<RenderPage, RenderError> {
+        let mut ids = store::space_renders(&self.inner.backplane.objects, space).await?;
         ids.retain(|id| after.is_none_or(|after| id < after));
         let looks = ids.into_iter().rev().map(|id| {
             let coordinator = self.clone();
@@ -163,6 +199,55 @@ impl Coordinator {
             Outcome::Failed { failure, .. } if failure.code == FailureCode::Cancelled => self.detail(render).await,
             _ => Err(RenderError::Ended(render.clone())),
         }
+    }
+
+    /// Sends no more of the render's tasks out, or goes on. What is at work already finishes.
+    pub async fn pause(&self, render: &RenderId, paused: bool) -> Result<RenderDetail, RenderError> {
+        let entry = self.entry(render).await?;
+        if entry.progress.borrow().end.is_some() {
+            return Err(RenderError::Ended(render.clone()));
+        }
+        let (objects, mark) = (&self.inner.backplane.objects, store::pause_mark(render));
+        if paused {
+            objects.put(&mark, Bytes::from_static(b"{}")).await?;
+        } else {
+            objects.delete(&mark).await?;
+        }
+        entry.pause(paused);
+        info!(%render, paused, "paused or resumed");
+        self.wake(Wake::Look(render.clone()));
+        self.detail(render).await
+    }
+
+    /// Takes the render in once more, as it was asked for the first time.
+    pub async fn retry(&self, render: &RenderId, intake: Intake, seed: Seed) -> Result<RenderId, IntakeError> {
+        let objects = &self.inner.backplane.objects;
+        let entry = self.entry(render).await;
+        let request = match entry {
+            Ok(entry) => entry.request,
+            Err(error) => return Err(IntakeError::Invalid { param: "render_id", message: error.to_string() }),
+        };
+        let Some(bundle) = intake::bundle_of(objects, &request).await? else {
+            let message = "the render's project is no longer stored; submit it again".to_owned();
+            return Err(IntakeError::Invalid { param: "render_id", message });
+        };
+        let intake = Intake { retry_of: Some(render.clone()), ..intake };
+        self.submit_as(bundle, request.spec.clone(), intake, seed).await
+    }
+
+    /// Renders that end from now on.
+    pub(crate) fn ends(&self) -> tokio::sync::broadcast::Receiver<RenderId> {
+        self.inner.registry.ends()
+    }
+
+    /// The drain of the process.
+    pub(crate) fn drain(&self) -> &Drain {
+        &self.inner.drain
+    }
+
+    /// A loop that ends with the drain, and that [`join`](Self::join) waits for.
+    pub(crate) fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.inner.loops.lock().unwrap_or_else(PoisonError::into_inner).push(tokio::spawn(work));
     }
 
     /// Hides the render for good, cancels it if it is under way, and removes what it made.

@@ -4,11 +4,15 @@
 //! | --- | --- |
 //! | [`Coordinator`] | the whole, for the API and for the embedded mode |
 //! | [`api`] | HTTP: the contract of the hosted service |
+//! | [`keys`] | API keys, stored as hashes |
 //! | [`intake`] | projects and requests, checked and made durable |
 //! | [`sharding`] | frame ranges from frames and measured cost, a pure function |
 //! | [`scheduler`] | what to do next, as pure functions over views |
 //! | `reconciler` | the loop that brings the facts and carries out the decisions |
 //! | [`progress`] | how far a render is |
+//! | [`webhooks`], [`usage`] | who is told of an end, and what it cost |
+//! | `closing` | what follows the end of a render |
+//! | `assets` | uploaded files |
 //! | `registry`, `store` | renders in memory, renders in storage |
 //!
 //! # Invariants
@@ -24,10 +28,13 @@
 //!   history. ([`scheduler::standing`](mod@scheduler::standing))
 
 pub mod api;
+mod assets;
+mod closing;
 mod config;
 mod coordinator;
 mod error;
 pub mod intake;
+pub mod keys;
 pub mod progress;
 mod reconciler;
 mod registry;
@@ -36,6 +43,8 @@ pub mod sharding;
 mod store;
 #[cfg(test)]
 mod testing;
+pub mod usage;
+pub mod webhooks;
 
 pub use config::CoordinatorConfig;
 pub use coordinator::{Coordinator, RenderDetail, RenderPage};

@@ -6,13 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
-use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::{Outcome, TerminalState};
 use hyperfarm_proto::spec::RenderRequest;
 use tracing::warn;
 
+use crate::intake::Intake;
 use crate::progress::{PlanSummary, RenderProgress, Stage};
 use crate::registry::Entry;
 
@@ -22,6 +23,29 @@ pub const PARALLEL: usize = 16;
 /// The mark of a deleted render. What it hides may still be there.
 pub fn tombstone(render: &RenderId) -> String {
     format!("{}/deleted.json", keys::render_prefix(render))
+}
+
+/// How a render came in.
+pub fn intake(render: &RenderId) -> String {
+    format!("{}/intake.json", keys::render_prefix(render))
+}
+
+/// The mark that a render is a space's: what a listing goes by.
+pub fn membership(space: &Space, render: &RenderId) -> String {
+    format!("spaces/{space}/renders/{render}")
+}
+
+/// The mark that a render has not ended, or that what follows its end is not done.
+pub fn open_mark(render: &RenderId) -> String {
+    format!("{OPEN}/{render}")
+}
+
+/// Folder of [`open_mark`].
+pub const OPEN: &str = "open";
+
+/// The mark that nothing more of a render is to be sent out for now.
+pub fn pause_mark(render: &RenderId) -> String {
+    format!("{}/paused.json", keys::render_prefix(render))
 }
 
 /// Milliseconds since 1970.
@@ -45,6 +69,14 @@ pub async fn render_ids(objects: &Objects) -> Result<Vec<RenderId>, ObjectsError
         folders.iter().filter_map(|folder| folder.trim_end_matches('/').rsplit('/').next()?.parse().ok()).collect();
     ids.sort();
     ids.dedup();
+    Ok(ids)
+}
+
+/// Ids of a space's renders, oldest first.
+pub async fn space_renders(objects: &Objects, space: &Space) -> Result<Vec<RenderId>, ObjectsError> {
+    let listed = objects.list(&format!("spaces/{space}/renders")).await?;
+    let mut ids: Vec<RenderId> = listed.iter().filter_map(|meta| meta.key.rsplit('/').next()?.parse().ok()).collect();
+    ids.sort();
     Ok(ids)
 }
 
@@ -81,8 +113,11 @@ async fn readable_plan(objects: &Objects, render: &RenderId) -> Result<Option<Pl
 
 /// A render as storage shows it; `None` for one that was never taken in or is deleted.
 pub async fn entry(objects: &Objects, render: &RenderId) -> Result<Option<Entry>, ObjectsError> {
-    let (deleted, request, state, plan) = futures::try_join!(
+    let (mark, place) = (pause_mark(render), intake(render));
+    let (deleted, intake, paused, request, state, plan) = futures::try_join!(
         is_deleted(objects, render),
+        async { if_found(objects.get_json::<Intake>(&place).await) },
+        objects.exists(&mark),
         request(objects, render),
         state(objects, render),
         readable_plan(objects, render),
@@ -96,7 +131,9 @@ pub async fn entry(objects: &Objects, render: &RenderId) -> Result<Option<Entry>
     if let Some(state) = state {
         progress = progress.ended(Arc::new(state));
     }
-    Ok(Some(Entry::new(Arc::new(request), progress)))
+    let entry = Entry::new(Arc::new(request), Arc::new(intake.unwrap_or_default()), progress);
+    entry.pause(paused);
+    Ok(Some(entry))
 }
 
 /// Ends a render: the first terminal state that is stored is the one that counts, and the one that is answered.
@@ -115,7 +152,7 @@ pub async fn end(objects: &Objects, render: &RenderId, outcome: Outcome) -> Resu
 pub async fn delete(objects: &Objects, render: &RenderId) -> Result<(), ObjectsError> {
     let mark = tombstone(render);
     objects.create(&mark, Bytes::from_static(b"{}")).await?;
-    let kept = [mark, keys::request(render), keys::state(render)];
+    let kept = [mark, keys::request(render), keys::state(render), intake(render)];
     let made = objects.list(&keys::render_prefix(render)).await?;
     let made = made.into_iter().map(|meta| meta.key).filter(|key| !kept.contains(key));
     stream::iter(made)

@@ -87,6 +87,18 @@ text_id!(
     "pool name"
 );
 
+text_id!(
+    /// A tenant: renders, assets and webhooks belong to one, and one sees nothing of another's.
+    Space,
+    "space name"
+);
+
+impl Default for Space {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
 impl RenderId {
     /// An id from a creation time and 64 random bits: later renders sort after earlier ones.
     pub fn from_parts(unix_millis: u64, random: u64) -> Self {

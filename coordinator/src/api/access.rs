@@ -1,20 +1,99 @@
-//! Who may call.
+//! Who may call, and what for.
 
 use std::collections::HashSet;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use hyperfarm_proto::id::ContentHash;
+use hyperfarm_proto::id::{ContentHash, Pool, Space};
 
 use super::error::{ApiError, Code};
+use crate::keys::{KeyLimits, KeyRecord, KeyStore, Scope};
 
-/// Who may call the API.
+/// Who may call the API. Keys that `hyperfarm keys create` has stored may in every case.
 #[derive(Debug, Clone)]
 pub enum Access {
     /// Everyone, with any key or none: one process on loopback.
     Open,
     /// Who has one of the keys with these SHA-256 hashes. The keys themselves are not kept.
     Keys(HashSet<ContentHash>),
+}
+
+/// Who calls: a key and what it may do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caller {
+    /// The key's id.
+    pub id: String,
+    /// The key's name.
+    pub name: String,
+    /// The tenant it acts for.
+    pub space: Space,
+    /// What it may be used for.
+    pub scopes: Vec<Scope>,
+    /// Its bounds.
+    pub limits: KeyLimits,
+    /// US dollars after which it renders no more.
+    pub cap_usd: Option<f64>,
+    /// Pools it may ask for; all where absent.
+    pub pools: Option<Vec<Pool>>,
+    /// Whether this is the one process's own user, to whom the farm's default limits do not apply.
+    pub is_local: bool,
+}
+
+impl Caller {
+    fn everything(id: String, name: &str) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            space: Space::default(),
+            scopes: vec![Scope::Admin],
+            limits: KeyLimits::default(),
+            cap_usd: None,
+            pools: None,
+            is_local: false,
+        }
+    }
+
+    /// Refuses what the key's scopes do not cover.
+    pub fn check(&self, needed: Scope) -> Result<(), ApiError> {
+        if self.scopes.iter().any(|scope| scope.covers(needed)) {
+            return Ok(());
+        }
+        let needed = match needed {
+            Scope::Read => "read",
+            Scope::Render => "render",
+            Scope::Admin => "admin",
+        };
+        Err(ApiError::new(
+            Code::Forbidden,
+            format!("the key `{}` has not the scope `{needed}` that this needs", self.name),
+        ))
+    }
+
+    /// Refuses a pool that the key may not ask for.
+    pub fn check_pool(&self, pool: &Pool) -> Result<(), ApiError> {
+        match &self.pools {
+            Some(pools) if !pools.contains(pool) => {
+                let message = format!("the key `{}` may not render in the pool `{pool}`", self.name);
+                Err(ApiError::new(Code::AccessDenied, message).of("pool"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl From<&KeyRecord> for Caller {
+    fn from(record: &KeyRecord) -> Self {
+        Self {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            space: record.space.clone(),
+            scopes: record.scopes.clone(),
+            limits: record.limits.clone(),
+            cap_usd: record.cap_usd,
+            pools: record.pools.clone(),
+            is_local: false,
+        }
+    }
 }
 
 impl Access {
@@ -24,15 +103,31 @@ impl Access {
         Self::Keys(keys.map(|key| ContentHash::of(key.as_bytes())).collect())
     }
 
-    /// Lets a request pass that has a key it may have, in `x-api-key` or as a bearer token.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        let Self::Keys(keys) = self else { return Ok(()) };
+    /// Who sends this request, by its key in `x-api-key` or as a bearer token.
+    pub async fn caller(&self, stored: &KeyStore, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let refused = |message: &str| Err(ApiError::new(Code::Unauthorized, message));
-        // Looking a hash up tells nobody anything about the key, however long it takes.
-        match key(headers) {
-            Some(key) if keys.contains(&ContentHash::of(key.as_bytes())) => Ok(()),
-            Some(_) => refused("the API key is not one of this farm's"),
-            None => refused("an API key is needed: send it as `x-api-key`, or as `Authorization: Bearer`"),
+        let key = key(headers).filter(|key| !key.is_empty());
+        if let (Self::Keys(keys), Some(key)) = (self, key) {
+            // Looking a hash up tells nobody anything about the key, however long it takes.
+            let hash = ContentHash::of(key.as_bytes());
+            if keys.contains(&hash) {
+                return Ok(Caller::everything(format!("env_{}", hash.short()), "environment"));
+            }
+        }
+        if let Some(key) = key {
+            match stored.find(key).await {
+                Ok(Some(record)) => return Ok(Caller::from(&*record)),
+                Ok(None) => {}
+                Err(error) if matches!(self, Self::Keys(_)) => return Err(ApiError::internal(&error)),
+                Err(_) => {}
+            }
+        }
+        match (self, key) {
+            (Self::Open, _) => Ok(Caller { is_local: true, ..Caller::everything("local".to_owned(), "local") }),
+            (Self::Keys(_), Some(_)) => refused("the API key is not one of this farm's"),
+            (Self::Keys(_), None) => {
+                refused("an API key is needed: send it as `x-api-key`, or as `Authorization: Bearer`")
+            }
         }
     }
 }
@@ -47,24 +142,42 @@ fn key(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use hyperfarm_backplane::objects::Objects;
+
     use super::*;
 
-    fn passes(access: &Access, name: &'static str, value: &str) -> bool {
+    async fn caller(access: &Access, keys: &KeyStore, name: &'static str, value: &str) -> Option<Caller> {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
-        access.check(&headers).is_ok()
+        access.caller(keys, &headers).await.ok()
     }
 
-    #[test]
-    fn a_key_passes_in_either_header() {
+    #[tokio::test]
+    async fn a_key_passes_in_either_header() {
+        let stored = KeyStore::new(Objects::memory());
         let access = Access::keys(["hf_one", " hf_two ", ""]);
-        assert!(passes(&access, "x-api-key", "hf_one"));
-        assert!(passes(&access, "authorization", "Bearer hf_two"));
-        assert!(passes(&access, "authorization", "bearer hf_two"));
-        assert!(!passes(&access, "authorization", "Basic hf_two"));
-        assert!(!passes(&access, "x-api-key", "hf_three"));
-        assert!(!passes(&access, "x-api-key", ""));
-        assert!(access.check(&HeaderMap::new()).is_err());
-        assert!(Access::Open.check(&HeaderMap::new()).is_ok());
+        for (name, value, passes) in [
+            ("x-api-key", "hf_one", true),
+            ("authorization", "Bearer hf_two", true),
+            ("authorization", "bearer hf_two", true),
+            ("authorization", "Basic hf_two", false),
+            ("x-api-key", "hf_three", false),
+            ("x-api-key", "", false),
+        ] {
+            assert_eq!(caller(&access, &stored, name, value).await.is_some(), passes, "{name}: {value}");
+        }
+        assert!(access.caller(&stored, &HeaderMap::new()).await.is_err());
+        assert!(Access::Open.caller(&stored, &HeaderMap::new()).await.unwrap().is_local);
+    }
+
+    #[tokio::test]
+    async fn a_stored_key_acts_for_its_space_even_where_everybody_may_call() {
+        let stored = KeyStore::new(Objects::memory());
+        let (key, _) = stored.create(KeyRecord::new("a", "team-a".parse().unwrap())).await.unwrap();
+        for access in [Access::Open, Access::keys([])] {
+            let found = caller(&access, &stored, "x-api-key", &key).await.unwrap();
+            assert_eq!((found.space.as_str(), found.is_local), ("team-a", false));
+            assert!(found.check(Scope::Render).is_ok() && found.check(Scope::Admin).is_err());
+        }
     }
 }

@@ -29,18 +29,86 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The project's archive and the spec in `body`.
-pub fn parse(body: &[u8], config: &ApiConfig, limits: &Limits) -> Result<(Bytes, RenderSpec), ApiError> {
+/// Every field that a body may have.
+pub const FIELDS: [&str; 28] = [
+    "project",
+    "html",
+    "fps",
+    "quality",
+    "format",
+    "codec",
+    "crf",
+    "video_bitrate",
+    "vp9_cpu_used",
+    "gif_loop",
+    "transparent",
+    "resolution",
+    "aspect_ratio",
+    "width",
+    "height",
+    "device_scale_factor",
+    "duration",
+    "audio_url",
+    "composition",
+    "variables",
+    "strict_variables",
+    "title",
+    "callback_id",
+    "callback_url",
+    "pool",
+    "priority",
+    "chunk_frames",
+    "max_parallel_chunks",
+];
+
+/// Where the project is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Here: the archive.
+    Bundle(Bytes),
+    /// At a URL.
+    Url(Url),
+    /// Uploaded before.
+    Asset(String),
+}
+
+/// A body that was understood.
+#[derive(Debug)]
+pub struct Asked {
+    /// The project.
+    pub source: Source,
+    /// What to make of it.
+    pub spec: RenderSpec,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Fields that nobody knows, and that changed nothing.
+    pub unknown: Vec<String>,
+}
+
+/// A body that is one JSON object.
+pub fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     let value: Value = serde_json::from_slice(body)
         .map_err(|error| ApiError::new(Code::InvalidParameter, format!("the body is not JSON: {error}")))?;
-    let Value::Object(fields) = value else {
-        return Err(ApiError::new(Code::InvalidParameter, "the body must be a JSON object"));
-    };
-    let fields = Fields { fields: &fields, path: "" };
+    match value {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(ApiError::new(Code::InvalidParameter, "the body must be a JSON object")),
+    }
+}
+
+/// What `body` asks for.
+pub fn parse(body: &[u8], config: &ApiConfig, limits: &Limits) -> Result<Asked, ApiError> {
+    parse_fields(&object(body)?, config, limits)
+}
+
+/// What the object `fields` asks for.
+pub fn parse_fields(all: &Map<String, Value>, config: &ApiConfig, limits: &Limits) -> Result<Asked, ApiError> {
+    let fields = Fields { fields: all, path: "" };
     let spec = spec(&fields, config)?;
     spec.check_output().map_err(|error| ApiError::invalid(error.param, error.message))?;
-    let bundle = project(&fields, spec.composition.as_deref(), limits)?;
-    Ok((bundle, spec))
+    let priority = fields.signed("priority", -100, 100)?.unwrap_or(0);
+    let source = project(&fields, spec.composition.as_deref(), limits)?;
+    let unknown = all.keys().filter(|name| !FIELDS.contains(&name.as_str())).cloned().collect();
+    Ok(Asked { source, spec, priority, unknown })
 }
 
 fn spec(fields: &Fields<'_>, config: &ApiConfig) -> Result<RenderSpec, ApiError> {
@@ -149,32 +217,36 @@ fn callback_url(fields: &Fields<'_>, config: &ApiConfig) -> Result<Option<String
     if is_allowed { Ok(Some(text)) } else { Err(fields.refused("callback_url", "an https URL")) }
 }
 
-fn project(fields: &Fields<'_>, entry: Option<&str>, limits: &Limits) -> Result<Bytes, ApiError> {
-    let kinds = "{\"type\":\"base64\",…} or {\"type\":\"html\",…}";
+fn project(fields: &Fields<'_>, entry: Option<&str>, limits: &Limits) -> Result<Source, ApiError> {
+    let kinds = "{\"type\":\"url\",…}, {\"type\":\"asset_id\",…}, {\"type\":\"base64\",…} or {\"type\":\"html\",…}";
     // One page as text beside the other fields is the short form.
     if let (None, Some(Value::String(html))) = (fields.get("project"), fields.get("html")) {
-        return html_project(html, "html", entry, limits);
+        return html_project(html, "html", entry, limits).map(Source::Bundle);
     }
     let Some(Value::Object(project)) = fields.get("project") else {
         return Err(ApiError::invalid("project", format!("project is required: {kinds}")));
     };
     let project = Fields { fields: project, path: "project." };
     match project.get("type").and_then(Value::as_str) {
-        Some("base64") => base64_project(&Fields { path: "project.base64.", ..project }, limits),
+        Some("base64") => base64_project(&Fields { path: "project.base64.", ..project }, limits).map(Source::Bundle),
         Some("html") => {
             let project = Fields { path: "project.html.", ..project };
             let Some(Value::String(html)) = project.get("html") else {
                 return Err(project.refused("html", "the page"));
             };
-            html_project(html, "project.html.html", entry, limits)
+            html_project(html, "project.html.html", entry, limits).map(Source::Bundle)
         }
-        Some(kind @ ("url" | "asset_id")) => {
-            let message = format!(
-                "this farm does not take projects by `{kind}` yet; send the zip itself as `base64`, or one page as `html`"
-            );
-            Err(ApiError::invalid("project.type", message))
+        Some("url") => {
+            let text = project.text("url", URL_MAX)?;
+            let url = text.and_then(|text| Url::parse(&text).ok()).filter(|url| url.has_host());
+            let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+            url.map(Source::Url).ok_or_else(|| project.refused("url", "the https URL of a zip"))
         }
-        _ => Err(project.refused("type", "`base64` or `html`")),
+        Some("asset_id") => match project.text("asset_id", 64)? {
+            Some(id) if !id.is_empty() => Ok(Source::Asset(id)),
+            _ => Err(project.refused("asset_id", "the id of an uploaded asset")),
+        },
+        _ => Err(project.refused("type", "`url`, `asset_id`, `base64` or `html`")),
     }
 }
 
@@ -218,22 +290,22 @@ fn check_inline(bytes: usize, param: &str, limits: &Limits) -> Result<(), ApiErr
 
 /// The fields of an object, and the path that leads to it.
 #[derive(Clone, Copy)]
-struct Fields<'a> {
-    fields: &'a Map<String, Value>,
-    path: &'static str,
+pub(super) struct Fields<'a> {
+    pub(super) fields: &'a Map<String, Value>,
+    pub(super) path: &'static str,
 }
 
 impl<'a> Fields<'a> {
     /// The field, unless it is absent or `null`.
-    fn get(&self, name: &str) -> Option<&'a Value> {
+    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
-    fn refused(&self, name: &str, expected: &str) -> ApiError {
+    pub(super) fn refused(&self, name: &str, expected: &str) -> ApiError {
         ApiError::invalid(format!("{}{name}", self.path), format!("{name} must be {expected}"))
     }
 
-    fn text(&self, name: &str, longest: usize) -> Result<Option<String>, ApiError> {
+    pub(super) fn text(&self, name: &str, longest: usize) -> Result<Option<String>, ApiError> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) if text.chars().count() <= longest => Ok(Some(text.clone())),
@@ -241,19 +313,19 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn boolean(&self, name: &str) -> Result<Option<bool>, ApiError> {
+    pub(super) fn boolean(&self, name: &str) -> Result<Option<bool>, ApiError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.as_bool().map(Some).ok_or_else(|| self.refused(name, "true or false"))
     }
 
-    fn integer(&self, name: &str, least: u32, most: u32) -> Result<Option<u32>, ApiError> {
+    pub(super) fn integer(&self, name: &str, least: u32, most: u32) -> Result<Option<u32>, ApiError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
         let number = number.filter(|number| (least..=most).contains(number));
         number.map(Some).ok_or_else(|| self.refused(name, &format!("an integer from {least} to {most}")))
     }
 
-    fn signed(&self, name: &str, least: i32, most: i32) -> Result<Option<i32>, ApiError> {
+    pub(super) fn signed(&self, name: &str, least: i32, most: i32) -> Result<Option<i32>, ApiError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = value.as_i64().and_then(|number| i32::try_from(number).ok());
         let number = number.filter(|number| (least..=most).contains(number));
@@ -274,7 +346,7 @@ mod tests {
     use super::*;
 
     fn parsed(body: &Value) -> Result<RenderSpec, ApiError> {
-        parse(body.to_string().as_bytes(), &ApiConfig::default(), &Limits::default()).map(|(_, spec)| spec)
+        parse(body.to_string().as_bytes(), &ApiConfig::default(), &Limits::default()).map(|asked| asked.spec)
     }
 
     fn with(name: &str, value: Value) -> Value {
@@ -371,6 +443,7 @@ mod tests {
             ("chunk_frames", json!(0)),
             ("max_parallel_chunks", json!(-1)),
             ("strict_variables", json!("yes")),
+            ("priority", json!(101)),
             ("project", json!("zip")),
             ("project", Value::Null),
         ] {
@@ -384,8 +457,9 @@ mod tests {
         for (project, param) in [
             (json!({}), "project.type"),
             (json!({ "type": "tar" }), "project.type"),
-            (json!({ "type": "url", "url": "https://x.example/p.zip" }), "project.type"),
-            (json!({ "type": "asset_id", "asset_id": "a" }), "project.type"),
+            (json!({ "type": "url", "url": "file:///etc/passwd" }), "project.url.url"),
+            (json!({ "type": "url" }), "project.url.url"),
+            (json!({ "type": "asset_id", "asset_id": "" }), "project.asset_id.asset_id"),
             (json!({ "type": "html" }), "project.html.html"),
             (json!({ "type": "base64" }), "project.base64.data"),
             (json!({ "type": "base64", "data": "!" }), "project.base64.data"),
@@ -400,8 +474,8 @@ mod tests {
     fn base64_is_taken_with_and_without_padding_and_with_line_breaks() {
         for data in ["UEs=", "UEs", "UE\r\ns="] {
             let body = json!({ "project": { "type": "base64", "media_type": "application/zip", "data": data } });
-            let (bundle, _) = parse(body.to_string().as_bytes(), &ApiConfig::default(), &Limits::default()).unwrap();
-            assert_eq!(bundle, "PK");
+            let asked = parse(body.to_string().as_bytes(), &ApiConfig::default(), &Limits::default()).unwrap();
+            assert_eq!(asked.source, Source::Bundle(Bytes::from_static(b"PK")));
         }
     }
 

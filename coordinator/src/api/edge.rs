@@ -1,12 +1,15 @@
 //! What every request passes on its way in and out.
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue, Uri};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use tower::ServiceExt;
 use tracing::{Instrument, debug, info_span};
+
+use super::error::{ApiError, Code};
 
 /// Names a request in answers and logs.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,13 +31,28 @@ async fn pass(routes: Router, mut request: Request) -> Response {
     let span =
         info_span!("request", id = id.to_str().unwrap_or(""), method = %request.method(), path = request.uri().path());
     async move {
-        let Ok(mut response) = routes.oneshot(request).await.map(|response: Response<Body>| response);
+        let Ok(response) = routes.oneshot(request).await.map(|response: Response<Body>| response);
+        let mut response = in_shape(response).await;
         debug!(status = response.status().as_u16(), "answered");
         response.headers_mut().insert(REQUEST_ID, id);
         response
     }
     .instrument(span)
     .await
+}
+
+/// Refusals of the framework's own extractors are plain text; clients read JSON.
+async fn in_shape(response: Response) -> Response {
+    let is_text = response.headers().get(CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !response.status().is_client_error() || !is_text {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let text = to_bytes(body, 4096).await.unwrap_or_default();
+    let message = format!("the request is not understood: {}", String::from_utf8_lossy(&text));
+    let mut error = ApiError::new(Code::InvalidParameter, message).into_response();
+    *error.status_mut() = parts.status;
+    error
 }
 
 /// The URI without what is doubled at the start of its path; `None` where nothing is.

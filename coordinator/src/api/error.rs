@@ -2,22 +2,31 @@
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use hyperfarm_backplane::objects::ObjectsError;
 use tracing::error;
 
 use crate::error::{IntakeError, RenderError};
 use crate::intake::ProjectError;
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:ident;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $status:ident;)*) => {
         /// Every code a client can see.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $doc])* $name,)*
         }
 
         impl Code {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// What it means.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc,)*).trim_ascii(),)* }
+            }
+
             /// The stable text of the code.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
@@ -34,16 +43,26 @@ macro_rules! codes {
 codes! {
     /// No key, or not one of the farm's.
     Unauthorized = "unauthorized", UNAUTHORIZED;
-    /// A download URL that is not the farm's, or no longer good.
+    /// The key has reached its spending cap.
+    InsufficientCredit = "insufficient_credit", PAYMENT_REQUIRED;
+    /// The key has not the scope for this, or a signed URL is not the farm's or no longer good.
     Forbidden = "forbidden", FORBIDDEN;
+    /// The key may not use this resource.
+    AccessDenied = "resource_access_denied", FORBIDDEN;
     /// A field is not what it must be.
     InvalidParameter = "invalid_parameter", BAD_REQUEST;
+    /// The project's URL gave nothing.
+    DownloadFailed = "download_failed", BAD_REQUEST;
     /// The project cannot be rendered.
     ProjectInvalid = "hyperframes_project_invalid", BAD_REQUEST;
     /// The project is over a limit.
     ProjectTooLarge = "hyperframes_project_too_large", PAYLOAD_TOO_LARGE;
     /// There is no such render.
     RenderNotFound = "hyperframes_render_not_found", NOT_FOUND;
+    /// There is no such asset.
+    AssetNotFound = "asset_not_found", NOT_FOUND;
+    /// There is no such webhook endpoint.
+    WebhookNotFound = "webhook_not_found", NOT_FOUND;
     /// There is no such thing or route.
     ResourceNotFound = "resource_not_found", NOT_FOUND;
     /// The route does not take this method.
@@ -52,6 +71,16 @@ codes! {
     RangeInvalid = "invalid_parameter", RANGE_NOT_SATISFIABLE;
     /// The thing is not in a state for that.
     Conflict = "conflict", CONFLICT;
+    /// What it needs is not there yet.
+    NotReady = "resource_not_ready", CONFLICT;
+    /// The first request with this idempotency key has not been answered yet.
+    InProgress = "request_in_progress", CONFLICT;
+    /// Too many at once, or too fast; `Retry-After` says when to try again.
+    RateLimited = "rate_limit_exceeded", TOO_MANY_REQUESTS;
+    /// More than the key's space may have in a day.
+    QuotaExceeded = "quota_exceeded", TOO_MANY_REQUESTS;
+    /// The farm did not answer in time.
+    Timeout = "gateway_timeout", GATEWAY_TIMEOUT;
     /// A server that the farm needs does not answer.
     Unavailable = "internal_error", SERVICE_UNAVAILABLE;
     /// Ours.
@@ -68,12 +97,14 @@ pub struct ApiError {
     pub message: String,
     /// The field at fault, with its path.
     pub param: Option<String>,
+    /// Seconds after which another try makes sense.
+    pub retry_after: Option<u64>,
 }
 
 impl ApiError {
     /// An error of no field in particular.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), param: None }
+        Self { code, message: message.into(), param: None, retry_after: None }
     }
 
     /// A field that is not what it must be.
@@ -86,6 +117,20 @@ impl ApiError {
         Self { param: Some(param.into()), ..self }
     }
 
+    /// The same error, and when to try again.
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds.max(1)), ..self }
+    }
+
+    /// The error as it is sent.
+    pub fn body(&self) -> serde_json::Value {
+        let mut error = serde_json::json!({ "code": self.code.as_str(), "message": self.message });
+        if let Some(param) = &self.param {
+            error["param"] = param.as_str().into();
+        }
+        serde_json::json!({ "error": error })
+    }
+
     /// An error of the farm's own: the client reads that it is ours, the log why.
     pub fn internal(reason: &dyn std::fmt::Display) -> Self {
         error!(%reason, "a request failed for our own reasons");
@@ -93,23 +138,13 @@ impl ApiError {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    error: Inner<'a>,
-}
-
-#[derive(Serialize)]
-struct Inner<'a> {
-    code: &'a str,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    param: Option<&'a str>,
-}
-
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let error = Inner { code: self.code.as_str(), message: &self.message, param: self.param.as_deref() };
-        (self.code.status(), Json(Body { error })).into_response()
+        let mut response = (self.code.status(), Json(self.body())).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 
@@ -135,5 +170,11 @@ impl From<RenderError> for ApiError {
             RenderError::Ended(_) => Self::new(Code::Conflict, error.to_string()),
             RenderError::Storage(_) => Self::internal(&error),
         }
+    }
+}
+
+impl From<ObjectsError> for ApiError {
+    fn from(error: ObjectsError) -> Self {
+        Self::internal(&error)
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn download(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    check(&api, &key, query.as_deref().unwrap_or_default()).await?;
+    check(&api, "GET", &key, query.as_deref().unwrap_or_default()).await?;
     let objects = &api.coordinator.backplane().objects;
     let missing = || ApiError::new(Code::ResourceNotFound, "there is no such file any more");
     if let Some(render) = render_of(&key)
@@ -73,19 +73,19 @@ fn header(value: &'static str) -> axum::http::HeaderValue {
     axum::http::HeaderValue::from_static(value)
 }
 
-async fn check(api: &Api, key: &str, query: &str) -> Result<(), ApiError> {
+pub(super) async fn check(api: &Api, method: &str, key: &str, query: &str) -> Result<(), ApiError> {
     let value = |name: &str| {
         url::form_urlencoded::parse(query.as_bytes())
             .find(|(found, _)| found == name)
             .map(|(_, value)| value.into_owned())
     };
     let refused = || {
-        let message = "the download URL is not this farm's, or has run out; ask for the render again to get a new one";
+        let message = "the URL is not this farm's, or has run out; ask the API for a new one";
         ApiError::new(Code::Forbidden, message)
     };
     let expires = value("expires").and_then(|text| text.parse().ok()).ok_or_else(refused)?;
     let signature = value("signature").ok_or_else(refused)?;
-    match api.links.is_good(key, expires, &signature).await {
+    match api.links.is_good(method, key, expires, &signature).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(refused()),
         Err(error) => Err(ApiError::internal(&error)),

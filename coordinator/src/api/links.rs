@@ -1,6 +1,6 @@
 //! Absolute, signed URLs.
 //!
-//! Storage that signs for itself (S3, GCS, Azure) does. For a local folder the coordinator signs: HMAC-SHA256 over the key and the
+//! Storage that signs for itself (S3, GCS, Azure) does. For a local folder the coordinator signs: HMAC-SHA256 over method, key and the
 //! moment it runs out, with a secret that is made once and kept in storage, so that restarts and several coordinators agree.
 
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::store::now_ms;
 /// Where the secret is kept. No route gives it out: only signed keys are served, and only outputs are signed.
 const SECRET_KEY: &str = "farm/link-secret";
 
-/// Signs and checks download URLs.
+/// Signs and checks URLs to download from and to upload to.
 pub struct Links {
     objects: Objects,
     valid: Duration,
@@ -56,29 +56,41 @@ impl Links {
         // Whole hours, so that a client that polls sees one URL and not a new one each second.
         let hour = 3600;
         let expires = (now_ms() / 1000 + self.valid.as_secs()).div_ceil(hour) * hour;
+        self.own("GET", "files", key, base, expires).await
+    }
+
+    /// A URL to which anybody can upload `key` for `valid`.
+    pub async fn sign_put(&self, key: &str, base: &Url, valid: Duration) -> Result<Url, LinkError> {
+        if let Some(url) = self.objects.sign_put(key, valid).await? {
+            return Ok(url);
+        }
+        self.own("PUT", "uploads", key, base, now_ms() / 1000 + valid.as_secs()).await
+    }
+
+    async fn own(&self, method: &str, folder: &str, key: &str, base: &Url, expires: u64) -> Result<Url, LinkError> {
         let mut url = base.clone();
         url.path_segments_mut()
             .map_err(|()| LinkError::Base(base.to_string()))?
             .pop_if_empty()
-            .push("files")
+            .push(folder)
             .extend(key.split('/'));
-        let signature = hex::encode(self.mac(key, expires).await?.finalize().into_bytes());
+        let signature = hex::encode(self.mac(method, key, expires).await?.finalize().into_bytes());
         url.query_pairs_mut().append_pair("expires", &expires.to_string()).append_pair("signature", &signature);
         Ok(url)
     }
 
-    /// Whether `signature` was given for `key` until `expires`, and that moment is to come.
-    pub async fn is_good(&self, key: &str, expires: u64, signature: &str) -> Result<bool, LinkError> {
+    /// Whether `signature` was given for this method of `key` until `expires`, and that moment is to come.
+    pub async fn is_good(&self, method: &str, key: &str, expires: u64, signature: &str) -> Result<bool, LinkError> {
         let Ok(signature) = hex::decode(signature) else { return Ok(false) };
         // In constant time.
-        let is_ours = self.mac(key, expires).await?.verify_slice(&signature).is_ok();
+        let is_ours = self.mac(method, key, expires).await?.verify_slice(&signature).is_ok();
         Ok(is_ours && now_ms() / 1000 < expires)
     }
 
-    async fn mac(&self, key: &str, expires: u64) -> Result<Hmac<Sha256>, LinkError> {
+    async fn mac(&self, method: &str, key: &str, expires: u64) -> Result<Hmac<Sha256>, LinkError> {
         let secret = self.secret.get_or_try_init(|| self.load()).await?;
         let mut mac = Hmac::new_from_slice(secret).map_err(|error| LinkError::Base(error.to_string()))?;
-        mac.update(format!("GET\n{key}\n{expires}").as_bytes());
+        mac.update(format!("{method}\n{key}\n{expires}").as_bytes());
         Ok(mac)
     }
 
@@ -121,18 +133,19 @@ mod tests {
         assert!(url.as_str().starts_with("https://farm.example/under/files/renders/r1/output.mp4?expires="), "{url}");
         let (expires, signature) = signed(&url);
         let other = Links::new(objects, Duration::from_secs(60));
-        assert!(other.is_good("renders/r1/output.mp4", expires, &signature).await.unwrap());
-        assert!(!other.is_good("farm/link-secret", expires, &signature).await.unwrap());
-        assert!(!other.is_good("renders/r1/output.mp4", expires + 1, &signature).await.unwrap());
-        assert!(!other.is_good("renders/r1/output.mp4", expires, "zz").await.unwrap());
+        assert!(other.is_good("GET", "renders/r1/output.mp4", expires, &signature).await.unwrap());
+        assert!(!other.is_good("GET", "farm/link-secret", expires, &signature).await.unwrap());
+        assert!(!other.is_good("GET", "renders/r1/output.mp4", expires + 1, &signature).await.unwrap());
+        assert!(!other.is_good("GET", "renders/r1/output.mp4", expires, "zz").await.unwrap());
+        assert!(!other.is_good("PUT", "renders/r1/output.mp4", expires, &signature).await.unwrap());
     }
 
     #[tokio::test]
     async fn a_link_runs_out() {
         let links = Links::new(Objects::memory(), Duration::from_secs(60));
         let past = now_ms() / 1000 - 1;
-        let signature = hex::encode(links.mac("k", past).await.unwrap().finalize().into_bytes());
-        assert!(!links.is_good("k", past, &signature).await.unwrap());
+        let signature = hex::encode(links.mac("GET", "k", past).await.unwrap().finalize().into_bytes());
+        assert!(!links.is_good("GET", "k", past, &signature).await.unwrap());
     }
 
     #[test]

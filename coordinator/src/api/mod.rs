@@ -2,13 +2,21 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`access`] | who may call |
+//! | [`routes`] | the table of all routes: the router and the OpenAPI document are made of it |
+//! | [`access`] | who may call, and what for |
+//! | [`admission`] | how many and how fast |
+//! | [`once`] | idempotency keys |
 //! | [`edge`] | what every request passes: doubled slashes, request ids, one line of log |
 //! | [`create`] | the body of a new render, field by field |
-//! | [`renders`] | create, read, list, cancel, delete |
+//! | [`renders`], [`batch`], [`follow`] | renders |
+//! | [`assets`] | uploads |
+//! | [`webhooks`] | endpoints and events |
+//! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
+//! | [`page`] | pages of lists |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
 //! | [`links`] | absolute, signed URLs |
+//! | [`openapi`] | the OpenAPI document |
 //! | [`operate`] | health, readiness, metrics |
 //! | [`error`](mod@error) | the one shape of every error |
 //!
@@ -16,28 +24,50 @@
 //! here asks more than memory and storage, except readiness.
 
 pub mod access;
+pub mod account;
+pub mod admission;
+pub mod assets;
+pub mod batch;
 pub mod create;
 pub mod edge;
 pub mod error;
 pub mod files;
+pub mod follow;
 pub mod links;
+pub mod once;
+pub mod openapi;
 pub mod operate;
+pub mod page;
 pub mod renders;
+pub mod routes;
 pub mod view;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Method, Uri};
-use axum::routing::get;
+use hyperfarm_backplane::fetch::Fetcher;
+use tokio::sync::mpsc;
 use url::Url;
 
 pub use access::Access;
 pub use error::{ApiError, Code};
 
 use crate::Coordinator;
+use crate::closing::Closing;
+use crate::keys::KeyStore;
+use crate::usage::{Prices, Usages};
+use crate::webhooks::Webhooks;
+use crate::webhooks::deliver::{Deliverer, DeliveryPolicy};
+use admission::Admission;
 use links::Links;
+use once::Once;
+
+/// Room in a body beside an encoded project, and for every other JSON body.
+pub(crate) const FIELDS_MAX: usize = 2 * 1024 * 1024;
 
 /// What the API needs to know.
 #[derive(Debug, Clone)]
@@ -48,8 +78,24 @@ pub struct ApiConfig {
     pub public_url: Option<Url>,
     /// How long a download URL is good for.
     pub links_valid: Duration,
-    /// Whether `callback_url` may be plain http.
+    /// How long an upload URL is good for.
+    pub uploads_valid: Duration,
+    /// Whether `callback_url` and webhook endpoints may be plain http.
     pub allow_http_callbacks: bool,
+    /// Fetches projects and sends webhooks; without one neither is done.
+    pub fetcher: Option<Fetcher>,
+    /// How long a project behind a URL may take.
+    pub download_within: Duration,
+    /// Signs what goes to a `callback_url`.
+    pub callback_secret: Option<String>,
+    /// The times of webhook deliveries.
+    pub deliveries: DeliveryPolicy,
+    /// Renders in flight of a key that has no number of its own.
+    pub concurrent_renders: u32,
+    /// What output costs.
+    pub prices: Prices,
+    /// How long a handler may take, uploads of projects included.
+    pub answer_within: Duration,
 }
 
 impl Default for ApiConfig {
@@ -59,38 +105,81 @@ impl Default for ApiConfig {
             public_url: None,
             // The longest that S3 signs for.
             links_valid: Duration::from_secs(7 * 24 * 3600),
+            uploads_valid: Duration::from_secs(3600),
             allow_http_callbacks: false,
+            fetcher: None,
+            download_within: Duration::from_secs(60),
+            callback_secret: None,
+            deliveries: DeliveryPolicy::default(),
+            concurrent_renders: 10,
+            prices: Prices::default(),
+            answer_within: Duration::from_secs(600),
         }
     }
 }
 
 /// What every handler shares.
 #[derive(Clone)]
-pub(crate) struct Api {
+pub struct Api {
     pub(crate) coordinator: Coordinator,
     pub(crate) config: Arc<ApiConfig>,
     pub(crate) links: Arc<Links>,
+    pub(crate) keys: Arc<KeyStore>,
+    pub(crate) once: Once,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) usages: Arc<Usages>,
+    pub(crate) webhooks: Webhooks,
 }
 
 impl Coordinator {
-    /// The HTTP API over this coordinator.
+    /// The HTTP API over this coordinator, and the loops behind it: what follows the ends of renders, and the delivery of webhooks.
     pub fn router(&self, config: ApiConfig) -> Router {
-        let links = Links::new(self.backplane().objects.clone(), config.links_valid);
-        let api = Api { coordinator: self.clone(), config: Arc::new(config), links: Arc::new(links) };
-        let renders = "/v3/hyperframes/renders";
-        let routes = Router::new()
-            .route(renders, get(renders::list).post(renders::create))
-            .route(&format!("{renders}/{{render_id}}"), get(renders::read).delete(renders::delete))
-            .route(&format!("{renders}/{{render_id}}/cancel"), axum::routing::post(renders::cancel))
-            .route("/files/{*key}", get(files::download))
-            .route("/healthz", get(operate::health))
-            .route("/readyz", get(operate::ready))
-            .route("/metrics", get(operate::metrics))
-            .fallback(unknown_route)
-            .method_not_allowed_fallback(wrong_method)
-            .with_state(api);
-        edge::wrap(routes)
+        let objects = self.backplane().objects.clone();
+        let usages = Arc::new(Usages::new(objects.clone(), config.prices));
+        let api = Api {
+            coordinator: self.clone(),
+            links: Arc::new(Links::new(objects.clone(), config.links_valid)),
+            keys: Arc::new(KeyStore::new(objects.clone())),
+            once: Once::new(objects.clone()),
+            admission: Arc::new(Admission::new(objects.clone(), usages.clone(), config.concurrent_renders)),
+            usages,
+            webhooks: Webhooks::new(objects),
+            config: Arc::new(config),
+        };
+        api.start_loops();
+        let routes = routes::router(&api).fallback(unknown_route).method_not_allowed_fallback(wrong_method);
+        edge::wrap(routes.with_state(api))
     }
+}
+
+impl Api {
+    fn start_loops(&self) {
+        let (deliveries, fresh) = mpsc::unbounded_channel();
+        let closing = Closing {
+            coordinator: self.coordinator.clone(),
+            usages: self.usages.clone(),
+            admission: self.admission.clone(),
+            links: self.links.clone(),
+            webhooks: self.webhooks.clone(),
+            public_url: self.config.public_url.clone(),
+            deliveries,
+        };
+        let deliverer = Deliverer {
+            webhooks: self.webhooks.clone(),
+            fetcher: self.config.fetcher.clone(),
+            callback_secret: self.config.callback_secret.clone(),
+            policy: self.config.deliveries.clone(),
+        };
+        let ends = self.coordinator.ends();
+        self.coordinator.run(closing.run(ends));
+        self.coordinator.run(deliverer.run(fresh, self.coordinator.drain().clone()));
+    }
+}
+
+/// A JSON body that has no project in it.
+pub(crate) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
+    let too_large = |_| ApiError::new(Code::ProjectTooLarge, format!("a body may have {FIELDS_MAX} bytes"));
+    to_bytes(body, FIELDS_MAX).await.map_err(too_large)
 }
 
 async fn unknown_route(method: Method, uri: Uri) -> ApiError {

@@ -1,42 +1,74 @@
 //! Create, read, list, cancel, delete.
 
 use axum::Json;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Path, RawQuery, State};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use axum::response::Response;
+use hyperfarm_backplane::fetch::{Expected, FetchLimits, FetchReason};
 use hyperfarm_proto::id::RenderId;
 use serde_json::{Value, json};
+use url::Url;
 
+use super::access::Caller;
+use super::create::{self, Asked, Source};
 use super::error::{ApiError, Code};
-use super::view::{RenderView, view};
-use super::{Api, create, links};
+use super::page::{self, Page};
+use super::view::view;
+use super::{Api, assets, links};
 use crate::RenderDetail;
+use crate::intake::{Intake, Seed, StoredBundle};
 
-type Answer = Result<Json<Value>, ApiError>;
+pub(super) type Answer = Result<Json<Value>, ApiError>;
 
 /// Renders on a page, where the client does not say.
 const PAGE: usize = 10;
 
-/// Renders on a page at most.
-const PAGE_MAX: usize = 100;
-
-/// Room in a body beside an encoded project.
-const FIELDS_MAX: usize = 2 * 1024 * 1024;
-
 /// `POST /v3/hyperframes/renders`.
 pub(super) async fn create(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
-    api.config.access.check(&headers)?;
+) -> Result<Response, ApiError> {
+    let body = read_project_body(&api, &headers, body).await?;
+    let origin = links::base(&api.config, &headers);
+    let (once, key, raw) = (api.once.clone(), caller.clone(), body.clone());
+    let make = move |seed: Seed| async move {
+        let asked = create::parse(&raw, &api.config, &api.coordinator.config().limits)?;
+        drop(raw);
+        caller.check_pool(&asked.spec.pool)?;
+        let render = seed.render();
+        let mut taken = api.admission.take(&caller, vec![render.clone()]).await?;
+        let bundle = bundle(&api, &caller, asked.source, asked.spec.composition.as_deref()).await?;
+        let intake = Intake {
+            space: caller.space.clone(),
+            key: Some(caller.id.clone()),
+            origin,
+            priority: asked.priority,
+            ..Intake::default()
+        };
+        let render = api.coordinator.submit_as(bundle, asked.spec, intake, seed).await?;
+        taken.keep(&render);
+        let mut data = json!({ "render_id": render, "status": "queued" });
+        if !asked.unknown.is_empty() {
+            data["warnings"] = unknown_fields(&asked.unknown);
+        }
+        Ok((StatusCode::ACCEPTED, json!({ "data": data })))
+    };
+    Ok(once.answer(&key, "POST /v3/hyperframes/renders", &headers, &body, make).await)
+}
+
+/// The body of a request that may have a project inside.
+pub(super) async fn read_project_body(api: &Api, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     let limits = &api.coordinator.config().limits;
-    let most = usize::try_from(limits.inline_bytes).unwrap_or(usize::MAX / 2) / 3 * 4 + FIELDS_MAX;
+    let most = usize::try_from(limits.inline_bytes).unwrap_or(usize::MAX / 2) / 3 * 4 + super::FIELDS_MAX;
     let too_large = || {
-        let message = format!("a project inside the request may have {} bytes", limits.inline_bytes);
+        let message = format!(
+            "a project inside the request may have {} bytes; upload a larger one as an asset",
+            limits.inline_bytes
+        );
         ApiError::new(Code::ProjectTooLarge, message).of("project")
     };
     // Refused before it is read, where the client says how long it is.
@@ -44,77 +76,189 @@ pub(super) async fn create(
     if length.is_some_and(|length| length > most) {
         return Err(too_large());
     }
-    let body = to_bytes(body, most).await.map_err(|_| too_large())?;
-    let (bundle, spec) = create::parse(&body, &api.config, limits)?;
-    drop(body);
-    let render = api.coordinator.submit(bundle, spec).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({ "data": { "render_id": render, "status": "queued" } }))))
+    to_bytes(body, most).await.map_err(|_| too_large())
+}
+
+/// The project, wherever it is, checked and stored.
+pub(super) async fn bundle(
+    api: &Api,
+    caller: &Caller,
+    source: Source,
+    entry: Option<&str>,
+) -> Result<StoredBundle, ApiError> {
+    let bytes = match source {
+        Source::Bundle(bytes) => bytes,
+        Source::Asset(id) => assets::project(api, caller, &id).await?,
+        Source::Url(url) => download(api, &url).await?,
+    };
+    Ok(api.coordinator.take_bundle(bytes, entry).await?)
+}
+
+async fn download(api: &Api, url: &Url) -> Result<Bytes, ApiError> {
+    let param = "project.url.url";
+    let failed = |message: String| ApiError::new(Code::DownloadFailed, message).of(param);
+    let Some(fetcher) = &api.config.fetcher else {
+        return Err(failed("this farm fetches nothing; upload the project as an asset".to_owned()));
+    };
+    let file = tempfile::NamedTempFile::new().map_err(|error| ApiError::internal(&error))?;
+    let limits = FetchLimits { bytes: api.coordinator.config().limits.upload_bytes, time: api.config.download_within };
+    match fetcher.to_file(url, file.path(), limits, Expected::File).await {
+        Ok(_) => Ok(tokio::fs::read(file.path()).await.map_err(|error| ApiError::internal(&error))?.into()),
+        Err(error) => Err(match &error.reason {
+            FetchReason::Local(_) => ApiError::internal(&error),
+            FetchReason::TooLarge(_) => ApiError::new(Code::ProjectTooLarge, error.to_string()).of(param),
+            _ => failed(format!("the project cannot be downloaded: {error}")),
+        }),
+    }
+}
+
+/// What is said of fields that nobody knows: old and new clients go on, and their authors can see it.
+pub(super) fn unknown_fields(names: &[String]) -> Value {
+    names
+        .iter()
+        .map(|name| {
+            json!({
+                "code": "unknown_field", "param": name,
+                "message": format!("the farm does not know the field `{}` and ignores it", name.escape_debug()),
+            })
+        })
+        .collect()
 }
 
 /// `GET /v3/hyperframes/renders/{render_id}`.
-pub(super) async fn read(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
-    api.config.access.check(&headers)?;
-    let detail = api.coordinator.detail(&parse_id(&id)?).await?;
+pub(super) async fn read(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let detail = find(&api, &caller, &id).await?;
     Ok(Json(json!({ "data": shown(&api, &headers, &detail).await? })))
 }
 
 /// `GET /v3/hyperframes/renders?limit&token`.
-pub(super) async fn list(State(api): State<Api>, RawQuery(query): RawQuery, headers: HeaderMap) -> Answer {
-    api.config.access.check(&headers)?;
-    let (limit, after) = page(query.as_deref().unwrap_or_default())?;
-    let page = api.coordinator.list(limit, after.as_ref()).await?;
-    let mut data = Vec::with_capacity(page.renders.len());
-    for detail in &page.renders {
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer {
+    let page = Page::of(query.as_deref(), PAGE)?;
+    let after = page.after.map(|id| id.parse::<RenderId>());
+    let after = after.transpose().map_err(|error| ApiError::invalid("token", error.to_string()))?;
+    let found = api.coordinator.list(&caller.space, page.limit, after.as_ref()).await?;
+    let mut data = Vec::with_capacity(found.renders.len());
+    for detail in &found.renders {
         data.push(shown(&api, &headers, detail).await?);
     }
-    let next_token = page.next.map(|id| URL_SAFE_NO_PAD.encode(id.as_str()));
-    Ok(Json(json!({ "data": data, "has_more": next_token.is_some(), "next_token": next_token })))
+    Ok(Json(page::listed(data, found.next.map(|id| page::token(id.as_str())))))
 }
 
 /// `POST /v3/hyperframes/renders/{render_id}/cancel`.
-pub(super) async fn cancel(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
-    api.config.access.check(&headers)?;
-    let detail = api.coordinator.cancel(&parse_id(&id)?).await?;
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let render = find(&api, &caller, &id).await?.request.id.clone();
+    let detail = api.coordinator.cancel(&render).await?;
     Ok(Json(json!({ "data": shown(&api, &headers, &detail).await? })))
 }
 
+/// `POST /v3/hyperframes/renders/{render_id}/pause`.
+pub(super) async fn pause(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    set_paused(&api, &caller, &id, &headers, true).await
+}
+
+/// `POST /v3/hyperframes/renders/{render_id}/resume`.
+pub(super) async fn resume(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    set_paused(&api, &caller, &id, &headers, false).await
+}
+
+async fn set_paused(api: &Api, caller: &Caller, id: &str, headers: &HeaderMap, paused: bool) -> Answer {
+    let render = find(api, caller, id).await?.request.id.clone();
+    let detail = api.coordinator.pause(&render, paused).await?;
+    Ok(Json(json!({ "data": shown(api, headers, &detail).await? })))
+}
+
+/// `POST /v3/hyperframes/renders/{render_id}/retry`: the same request as a new render.
+pub(super) async fn retry(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let detail = find(&api, &caller, &id).await?;
+    if detail.progress.end.is_none() {
+        let message = format!("render {id} has not ended; cancel it first, or wait");
+        return Err(ApiError::new(Code::Conflict, message));
+    }
+    let origin = links::base(&api.config, &headers);
+    let route = format!("POST /v3/hyperframes/renders/{id}/retry");
+    let (once, key) = (api.once.clone(), caller.clone());
+    let make = move |seed: Seed| async move {
+        caller.check_pool(&detail.request.spec.pool)?;
+        let mut taken = api.admission.take(&caller, vec![seed.render()]).await?;
+        let intake = Intake {
+            space: caller.space.clone(),
+            key: Some(caller.id.clone()),
+            origin,
+            priority: detail.intake.priority,
+            ..Intake::default()
+        };
+        let render = api.coordinator.retry(&detail.request.id, intake, seed).await?;
+        taken.keep(&render);
+        let data = json!({ "render_id": render, "status": "queued", "retry_of": detail.request.id });
+        Ok((StatusCode::ACCEPTED, json!({ "data": data })))
+    };
+    Ok(once.answer(&key, &route, &headers, b"", make).await)
+}
+
 /// `DELETE /v3/hyperframes/renders/{render_id}`.
-pub(super) async fn delete(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
-    api.config.access.check(&headers)?;
-    let render = parse_id(&id)?;
+pub(super) async fn delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Answer {
+    let render = find(&api, &caller, &id).await?.request.id.clone();
     api.coordinator.delete(&render).await?;
     Ok(Json(json!({ "data": { "render_id": render } })))
 }
 
-async fn shown(api: &Api, headers: &HeaderMap, detail: &RenderDetail) -> Result<RenderView, ApiError> {
+/// The caller's render.
+pub(super) async fn find(api: &Api, caller: &Caller, id: &str) -> Result<RenderDetail, ApiError> {
+    // What cannot be an id is no render.
+    let missing = |_| ApiError::new(Code::RenderNotFound, format!("there is no render {}", id.escape_debug()));
+    let render: RenderId = id.parse().map_err(missing)?;
+    Ok(api.coordinator.detail_in(&caller.space, &render).await?)
+}
+
+async fn shown(api: &Api, headers: &HeaderMap, detail: &RenderDetail) -> Result<Value, ApiError> {
     let base = links::base(&api.config, headers);
-    view(detail, &api.links, base.as_ref()).await.map_err(|error| ApiError::internal(&error))
-}
-
-/// What cannot be an id is no render.
-fn parse_id(id: &str) -> Result<RenderId, ApiError> {
-    id.parse().map_err(|_| ApiError::new(Code::RenderNotFound, format!("there is no render {}", id.escape_debug())))
-}
-
-fn page(query: &str) -> Result<(usize, Option<RenderId>), ApiError> {
-    let (mut limit, mut after) = (PAGE, None);
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        match &*name {
-            "limit" => {
-                limit = value.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit)).ok_or_else(|| {
-                    ApiError::invalid("limit", format!("limit must be an integer from 1 to {PAGE_MAX}"))
-                })?;
-            }
-            "token" if !value.is_empty() => {
-                let id =
-                    URL_SAFE_NO_PAD.decode(&*value).ok().and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
-                after =
-                    Some(id.ok_or_else(|| {
-                        ApiError::invalid("token", "token must be the next_token of an earlier page")
-                    })?);
-            }
-            _ => {}
-        }
+    let shown = view(detail, &api.links, base.as_ref()).await.map_err(|error| ApiError::internal(&error))?;
+    let mut shown = serde_json::to_value(shown).map_err(|error| ApiError::internal(&error))?;
+    if let (Some(_), Some(key)) = (shown.get("video_url"), &detail.intake.key)
+        && let Some(usage) = api.usages.of(key, &detail.request.id).await?
+    {
+        shown["usage"] = json!({
+            "worker_seconds": usage.worker_seconds, "output_minutes": usage.output_minutes, "usd": usage.usd,
+        });
     }
-    Ok((limit, after))
+    Ok(shown)
+}
+
+/// What of a body is asked of every render of a batch, and what of each.
+pub(super) fn parse_asked(api: &Api, fields: &serde_json::Map<String, Value>) -> Result<Asked, ApiError> {
+    create::parse_fields(fields, &api.config, &api.coordinator.config().limits)
 }

@@ -1,7 +1,8 @@
 //! A render as JSON.
 
-use hyperfarm_proto::failure::FailureCode;
+use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::record::Outcome;
 use hyperfarm_proto::spec::{AspectRatio, Format, Quality, Resolution, Size};
 use serde::Serialize;
@@ -41,6 +42,22 @@ pub struct RenderView {
     height: Option<u32>,
     frame_count: Option<u64>,
     warnings: Value,
+    #[serde(skip_serializing_if = "is_false")]
+    paused: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    priority: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_of: Option<RenderId>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+fn is_zero(value: &i32) -> bool {
+    *value == 0
 }
 
 /// What clients of the hosted service call the state. They know no `cancelled`: it is a failure with that code.
@@ -88,10 +105,7 @@ pub async fn view(detail: &RenderDetail, links: &Links, base: Option<&Url>) -> R
         thumbnail_url,
         duration: completed.map(|(duration, _)| duration),
         failure_message: failure.map(|failure| failure.message.clone()),
-        error_code: failure.map(|failure| match failure.code {
-            FailureCode::Cancelled => "cancelled".to_owned(),
-            code => code.to_string(),
-        }),
+        error_code: failure.map(error_code),
         progress: json!({
             "stage": progress.stage,
             "frames_done": progress.frames_done,
@@ -105,7 +119,19 @@ pub async fn view(detail: &RenderDetail, links: &Links, base: Option<&Url>) -> R
         height: size.map(|size| size.height),
         frame_count: completed.map(|(_, output)| output.frames).or(plan.map(|plan| plan.frames)),
         warnings: json!(plan.map(|plan| plan.warnings.as_slice()).unwrap_or_default()),
+        paused: detail.is_paused && progress.end.is_none(),
+        priority: detail.intake.priority,
+        batch_id: detail.intake.batch.clone(),
+        retry_of: detail.intake.retry_of.clone(),
     })
+}
+
+/// The code of a failure as clients read it.
+pub fn error_code(failure: &Failure) -> String {
+    match failure.code {
+        FailureCode::Cancelled => "cancelled".to_owned(),
+        code => code.to_string(),
+    }
 }
 
 /// An integer where it is one, as the hosted service has it, else the fraction as text.

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyperfarm_backplane::objects::Objects;
-use hyperfarm_proto::id::{ContentHash, RenderId};
+use hyperfarm_proto::id::{ContentHash, RenderId, Space};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::spec::{RenderRequest, RenderSpec, SizeError};
+use serde::{Deserialize, Serialize};
+use url::Url;
 
 pub use project::{Limits, ProjectError, from_html};
 
@@ -24,15 +26,70 @@ pub const COMPOSITION_MAX: usize = 512;
 /// Longest render that can be asked for, in seconds: what workers take.
 const MAX_SECONDS: f64 = 6.0 * 3600.0;
 
-/// Checks `bundle` and `spec` and stores both. The render exists once this returns.
-pub(crate) async fn store(
+/// How a render came in: for whom, through which key, and what else is not part of what is rendered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Intake {
+    /// The tenant it belongs to.
+    pub space: Space,
+    /// Id of the key it was asked with; none where the farm asked for itself.
+    pub key: Option<String>,
+    /// Where the client reached the farm, for links that are made without a request.
+    pub origin: Option<Url>,
+    /// Higher goes first; 0 is usual.
+    pub priority: i32,
+    /// The batch it is of.
+    pub batch: Option<String>,
+    /// The render it repeats.
+    pub retry_of: Option<RenderId>,
+}
+
+/// A moment and a number that nobody else has: what new ids are made of. Equal ones give equal ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seed {
+    at_ms: u64,
+    random: u64,
+}
+
+impl Seed {
+    /// A new one.
+    pub fn new() -> Result<Self, IntakeError> {
+        Ok(Self { at_ms: store::now_ms(), random: getrandom::u64().map_err(IntakeError::Random)? })
+    }
+
+    /// The seed of the `index`th of several things that are made of this one.
+    pub fn nth(self, index: u64) -> Self {
+        Self { random: self.random.wrapping_add(index), ..self }
+    }
+
+    /// The render's id.
+    pub fn render(self) -> RenderId {
+        RenderId::from_parts(self.at_ms, self.random)
+    }
+
+    /// An id of another kind; later ones sort after earlier ones.
+    pub fn id(self, prefix: &str) -> String {
+        format!("{prefix}_{:012x}{:016x}", self.at_ms, self.random)
+    }
+
+    /// Unix milliseconds.
+    pub fn at_ms(self) -> u64 {
+        self.at_ms
+    }
+}
+
+/// A project's archive, checked and in storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredBundle(ContentHash);
+
+/// Checks `bundle` and stores it.
+pub(crate) async fn store_bundle(
     objects: &Objects,
     limits: &Limits,
     bundle: Bytes,
-    spec: RenderSpec,
-) -> Result<Arc<RenderRequest>, IntakeError> {
-    check(&spec)?;
-    let (limits, entry) = (limits.clone(), spec.composition.clone());
+    entry: Option<&str>,
+) -> Result<StoredBundle, IntakeError> {
+    let (limits, entry) = (limits.clone(), entry.map(str::to_owned));
     // Large archives take a while to look through.
     let checked = tokio::task::spawn_blocking(move || {
         project::check(&bundle, entry.as_deref(), &limits)?;
@@ -47,15 +104,43 @@ pub(crate) async fn store(
     if !objects.exists(&key).await? {
         objects.put(&key, bundle).await?;
     }
-    let created_at_ms = store::now_ms();
-    let id = RenderId::from_parts(created_at_ms, getrandom::u64().map_err(IntakeError::Random)?);
-    let request = RenderRequest { id, created_at_ms, bundle: hash, spec };
+    Ok(StoredBundle(hash))
+}
+
+/// Stores a render of `bundle`, which exists once this returns. The same seed twice gives one render.
+pub(crate) async fn store(
+    objects: &Objects,
+    bundle: StoredBundle,
+    spec: RenderSpec,
+    intake: &Intake,
+    seed: Seed,
+) -> Result<Arc<RenderRequest>, IntakeError> {
+    check(&spec)?;
+    let id = seed.render();
+    if let Some(request) = store::request(objects, &id).await? {
+        return Ok(Arc::new(request));
+    }
+    let request = RenderRequest { id, created_at_ms: seed.at_ms, bundle: bundle.0, spec };
+    let (place, member) = (store::intake(&request.id), store::membership(&intake.space, &request.id));
+    let open = store::open_mark(&request.id);
+    // The request last: it is what makes a render of all this.
+    futures::try_join!(
+        objects.put_json(&place, intake),
+        objects.put_json(&open, intake),
+        objects.put(&member, Bytes::from_static(b"{}")),
+    )?;
     objects.put_json(&keys::request(&request.id), &request).await?;
     Ok(Arc::new(request))
 }
 
+/// The bundle that `request` was made of, if it is still there.
+pub(crate) async fn bundle_of(objects: &Objects, request: &RenderRequest) -> Result<Option<StoredBundle>, IntakeError> {
+    let is_there = objects.exists(&keys::bundle(&request.bundle)).await?;
+    Ok(is_there.then_some(StoredBundle(request.bundle)))
+}
+
 /// What can be said of a spec without its composition.
-fn check(spec: &RenderSpec) -> Result<(), IntakeError> {
+pub(crate) fn check(spec: &RenderSpec) -> Result<(), IntakeError> {
     let invalid = |param, message: String| Err(IntakeError::Invalid { param, message });
     if let Some(composition) = &spec.composition
         && !project::is_plain_path(composition)

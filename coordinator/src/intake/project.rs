@@ -19,6 +19,8 @@ pub struct Limits {
     pub bundle_bytes: u64,
     /// Bytes of a project inside the request itself.
     pub inline_bytes: u64,
+    /// Bytes of a project behind a URL, and of an asset that comes in one request.
+    pub upload_bytes: u64,
     /// Files and folders.
     pub entries: usize,
     /// Bytes of all files unpacked.
@@ -36,6 +38,7 @@ impl Default for Limits {
         Self {
             bundle_bytes: 200 * 1024 * 1024,
             inline_bytes: 25 * 1024 * 1024,
+            upload_bytes: 32 * 1024 * 1024,
             entries: 10_000,
             unpacked_bytes: 2 * 1024 * 1024 * 1024,
             ratio: 200,

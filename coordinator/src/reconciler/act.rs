@@ -1,5 +1,6 @@
 //! The decisions, carried out.
 
+use std::cmp::Reverse;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
@@ -187,10 +188,11 @@ impl Reconciler {
 
     /// Sends what fits into the windows.
     pub(super) async fn dispatch(&mut self) -> Result<(), ReconcileError> {
-        let ranks = self
-            .renders
-            .values()
-            .map(|tracked| Rank { created_at_ms: tracked.entry.request.created_at_ms, render: tracked.id().clone() });
+        let ranks = self.renders.values().filter(|tracked| !tracked.entry.is_paused()).map(|tracked| Rank {
+            priority: Reverse(tracked.entry.intake.priority),
+            created_at_ms: tracked.entry.request.created_at_ms,
+            render: tracked.id().clone(),
+        });
         let ordered = order(ranks.collect());
         let wishes = ordered.iter().filter_map(|render| {
             let tracked = self.renders.get(render)?;

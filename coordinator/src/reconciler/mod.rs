@@ -30,7 +30,6 @@ use futures::{StreamExt, stream};
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_proto::id::RenderId;
-use hyperfarm_proto::spec::RenderRequest;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
@@ -40,7 +39,6 @@ use self::survey::{Found, Survey, Verified};
 use self::tracked::Tracked;
 use crate::config::CoordinatorConfig;
 use crate::error::ReconcileError;
-use crate::progress::RenderProgress;
 use crate::registry::{Entry, Registry};
 use crate::scheduler::Fleet;
 use crate::store;
@@ -49,7 +47,7 @@ use crate::store;
 #[derive(Debug)]
 pub(crate) enum Wake {
     /// A render was taken in and is durable.
-    New(Arc<RenderRequest>),
+    New(Box<Entry>),
     /// Something happened to a render.
     Look(RenderId),
     /// A render was ended from outside; its workers have to lose their leases.
@@ -137,7 +135,7 @@ impl Reconciler {
 
     fn wake(&mut self, wake: Wake) {
         match wake {
-            Wake::New(request) => self.track(Entry::new(request, RenderProgress::queued()), true),
+            Wake::New(entry) => self.track(*entry, true),
             Wake::Look(render) => match self.renders.get_mut(&render) {
                 Some(tracked) => tracked.wants_a_look(),
                 None if self.over.contains(&render) => {}

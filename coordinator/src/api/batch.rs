@@ -1,0 +1,118 @@
+//! Many renders of one project in one call.
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use super::access::Caller;
+use super::error::ApiError;
+use super::renders::{bundle, parse_asked, read_project_body, unknown_fields};
+use super::{Api, create, links};
+use crate::intake::{Intake, Seed};
+
+/// Renders in one call.
+const MOST: usize = 100;
+
+/// Fields that an item may have of its own.
+const OWN: [&str; 6] = ["variables", "title", "callback_id", "callback_url", "priority", "composition"];
+
+/// `POST /v3/hyperframes/renders/batch`: the fields of one render, with `variables` a list of objects, or with `items`, a list of
+/// objects with fields of their own. Each item answers for itself.
+pub(super) async fn create(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let body = read_project_body(&api, &headers, body).await?;
+    let origin = links::base(&api.config, &headers);
+    let (once, key, raw) = (api.once.clone(), caller.clone(), body.clone());
+    let make = move |seed: Seed| async move {
+        let mut shared = create::object(&raw)?;
+        let items = items(&mut shared)?;
+        let common = parse_asked(&api, &shared)?;
+        caller.check_pool(&common.spec.pool)?;
+        let bundle = bundle(&api, &caller, common.source, common.spec.composition.as_deref()).await?;
+        let batch = seed.id("batch");
+        // The project is stored; what is parsed again for each item is only the rest.
+        shared.insert("project".to_owned(), json!({ "type": "asset_id", "asset_id": "stored" }));
+        shared.remove("html");
+        let mut renders = Vec::with_capacity(items.len());
+        for (index, own) in (0u64..).zip(items) {
+            let made = item(&api, &caller, bundle, &shared, own, &batch, &origin, seed.nth(index)).await;
+            renders.push(match made {
+                Ok(render) => json!({ "index": index, "render_id": render, "status": "queued" }),
+                Err(error) => json!({ "index": index, "status": "refused", "error": error.body()["error"] }),
+            });
+        }
+        let accepted = renders.iter().filter(|render| render.get("render_id").is_some()).count();
+        let mut data = json!({
+            "batch_id": batch, "renders": renders, "accepted": accepted, "refused": renders.len() - accepted,
+        });
+        if !common.unknown.is_empty() {
+            data["warnings"] = unknown_fields(&common.unknown);
+        }
+        Ok((StatusCode::ACCEPTED, json!({ "data": data })))
+    };
+    Ok(once.answer(&key, "POST /v3/hyperframes/renders/batch", &headers, &body, make).await)
+}
+
+/// The items, taken out of the body.
+fn items(body: &mut Map<String, Value>) -> Result<Vec<Map<String, Value>>, ApiError> {
+    let (param, list) = match (body.remove("items"), body.get("variables")) {
+        (Some(Value::Array(items)), _) => ("items", items),
+        (None, Some(Value::Array(variables))) => {
+            let items = variables.iter().map(|variables| json!({ "variables": variables })).collect();
+            body.remove("variables");
+            ("variables", items)
+        }
+        _ => {
+            let message = "a batch has `variables`, a list of objects, or `items`, a list of objects with `variables`";
+            return Err(ApiError::invalid("variables", message));
+        }
+    };
+    if list.is_empty() || list.len() > MOST {
+        return Err(ApiError::invalid(param, format!("{param} must have 1 to {MOST} entries")));
+    }
+    let objects = list.into_iter().enumerate().map(|(index, item)| match item {
+        Value::Object(item) => match item.keys().find(|name| !OWN.contains(&name.as_str())) {
+            None => Ok(item),
+            Some(other) => Err(ApiError::invalid(
+                format!("items[{index}].{other}"),
+                format!("an item may have {}; give `{other}` once for all", OWN.join(", ")),
+            )),
+        },
+        _ => Err(ApiError::invalid(format!("{param}[{index}]"), "an item must be an object")),
+    });
+    objects.collect()
+}
+
+#[allow(clippy::too_many_arguments)]
+async fn item(
+    api: &Api,
+    caller: &Caller,
+    bundle: crate::intake::StoredBundle,
+    shared: &Map<String, Value>,
+    own: Map<String, Value>,
+    batch: &str,
+    origin: &Option<url::Url>,
+    seed: Seed,
+) -> Result<hyperfarm_proto::id::RenderId, ApiError> {
+    let mut fields = shared.clone();
+    fields.extend(own);
+    let asked = parse_asked(api, &fields)?;
+    let mut taken = api.admission.take(caller, vec![seed.render()]).await?;
+    let intake = Intake {
+        space: caller.space.clone(),
+        key: Some(caller.id.clone()),
+        origin: origin.clone(),
+        priority: asked.priority,
+        batch: Some(batch.to_owned()),
+        ..Intake::default()
+    };
+    let render = api.coordinator.submit_as(bundle, asked.spec, intake, seed).await?;
+    taken.keep(&render);
+    Ok(render)
+}

@@ -1,0 +1,234 @@
+//! Idempotency keys: a request that is repeated has one effect and one answer.
+//!
+//! Object storage decides. A record is created where there is none, which only one of any number of requests achieves, and it names the
+//! seed of the ids that this request makes. While the request is being answered others are told to wait; afterwards they get the first
+//! one's answer. A process that dies in between leaves a record without an answer: the next request goes on with the same seed, so that
+//! what exists already is found and not made twice.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Json;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
+use hyperfarm_proto::id::ContentHash;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tracing::warn;
+
+use super::access::Caller;
+use super::error::{ApiError, Code};
+use crate::intake::Seed;
+use crate::store::now_ms;
+
+/// How long an answer is kept.
+const KEPT_MS: u64 = 24 * 3600 * 1000;
+
+const KEY_MAX: usize = 255;
+
+/// What a handler answers.
+pub type Made = Result<(StatusCode, Value), ApiError>;
+
+/// What is stored of a request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
+    seed: Seed,
+    /// Hash of the first body.
+    body: ContentHash,
+    /// Status and body, once there are.
+    answer: Option<(u16, Value)>,
+}
+
+/// Requests with an idempotency key.
+#[derive(Clone)]
+pub struct Once {
+    objects: Objects,
+    running: Arc<Mutex<HashSet<ContentHash>>>,
+}
+
+/// A request that is being answered.
+struct Running {
+    once: Once,
+    request: ContentHash,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.once.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.request);
+    }
+}
+
+impl Once {
+    /// Records in `objects`.
+    pub fn new(objects: Objects) -> Self {
+        Self { objects, running: Arc::default() }
+    }
+
+    /// The answer of `make`, or the one that an earlier request with the same key got. `route` has the path's parameters in it.
+    pub async fn answer<F, Fut>(
+        &self,
+        caller: &Caller,
+        route: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+        make: F,
+    ) -> Response
+    where
+        F: FnOnce(Seed) -> Fut + Send + 'static,
+        Fut: Future<Output = Made> + Send + 'static,
+    {
+        let key = match key(headers) {
+            Ok(key) => key,
+            Err(error) => return error.into_response(),
+        };
+        let Some(key) = key else { return respond(fresh(make).await) };
+        let request = ContentHash::of(format!("{}\n{route}\n{key}", caller.id).as_bytes());
+        if !self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(request) {
+            let message = "the first request with this idempotency key is still being answered; ask again in a moment";
+            return ApiError::new(Code::InProgress, message).retry_after(1).into_response();
+        }
+        let running = Running { once: self.clone(), request };
+        let body = ContentHash::of(body);
+        // A client that hangs up must not leave half of it done.
+        let work = tokio::spawn(async move { running.once.run(request, body, make).await });
+        match work.await {
+            Ok(made) => respond(made),
+            Err(panic) => ApiError::internal(&panic).into_response(),
+        }
+    }
+
+    async fn run<F, Fut>(&self, request: ContentHash, body: ContentHash, make: F) -> Made
+    where
+        F: FnOnce(Seed) -> Fut + Send,
+        Fut: Future<Output = Made> + Send,
+    {
+        let (seed, place) = match self.claim(&request, body).await? {
+            Claimed::Answered(status, answer) => return Ok((status, answer)),
+            Claimed::Mine(seed, place) => (seed, place),
+        };
+        let made = make(seed).await;
+        let (status, value) = match &made {
+            Ok((status, value)) => (*status, value.clone()),
+            Err(error) => (error.code.status(), error.body()),
+        };
+        // What another try may change is not kept.
+        if status.is_server_error()
+            || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT | StatusCode::PAYMENT_REQUIRED)
+        {
+            self.objects.delete(&place).await?;
+            return made;
+        }
+        let record = Record { seed, body, answer: Some((status.as_u16(), value)) };
+        if let Err(error) = self.objects.put_json(&place, &record).await {
+            // What was made is made; the record without an answer leads the next request to it.
+            warn!(%error, "an answer could not be kept for its idempotency key");
+        }
+        made
+    }
+
+    /// Creates the record, or goes on with the one that is there.
+    async fn claim(&self, request: &ContentHash, body: ContentHash) -> Result<Claimed, ApiError> {
+        let folder = format!("idempotency/{request}");
+        // Two processes at most are at it at once; each round one of them gets further.
+        for _ in 0..16 {
+            let listed = self.objects.list(&folder).await?;
+            let generation = |key: &str| key.rsplit('/').next().and_then(|name| name.parse::<u64>().ok());
+            let newest = listed.iter().filter_map(|meta| generation(&meta.key)).max();
+            let mut seed = Seed::new()?;
+            if let Some(newest) = newest {
+                match self.objects.get_json::<Record>(&format!("{folder}/{newest:08}")).await {
+                    Ok(record) if now_ms() < record.seed.at_ms() + KEPT_MS => {
+                        if record.body != body {
+                            warn!("a repeated idempotency key came with another body; the first answer stands");
+                        }
+                        if let Some((status, answer)) = record.answer {
+                            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+                            return Ok(Claimed::Answered(status, answer));
+                        }
+                        seed = record.seed;
+                    }
+                    Ok(_) => {}
+                    Err(error) if error.is_not_found() => continue,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let next = newest.map_or(0, |newest| newest + 1);
+            let place = format!("{folder}/{next:08}");
+            if self.create(&place, &Record { seed, body, answer: None }).await? == Created::Yes {
+                for old in listed {
+                    self.objects.delete(&old.key).await?;
+                }
+                return Ok(Claimed::Mine(seed, place));
+            }
+        }
+        Err(ApiError::new(Code::InProgress, "the first request with this idempotency key is being answered elsewhere")
+            .retry_after(1))
+    }
+
+    async fn create(&self, place: &str, record: &Record) -> Result<Created, ObjectsError> {
+        let bytes = serde_json::to_vec(record)
+            .map_err(|error| ObjectsError::Corrupt { key: place.to_owned(), reason: error.to_string() })?;
+        self.objects.create(place, Bytes::from(bytes)).await
+    }
+}
+
+enum Claimed {
+    Answered(StatusCode, Value),
+    Mine(Seed, String),
+}
+
+async fn fresh<F, Fut>(make: F) -> Made
+where
+    F: FnOnce(Seed) -> Fut,
+    Fut: Future<Output = Made>,
+{
+    make(Seed::new()?).await
+}
+
+fn respond(made: Made) -> Response {
+    match made {
+        Ok((status, value)) => (status, Json(value)).into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':' | '.');
+    let key = value.to_str().ok().filter(|key| (1..=KEY_MAX).contains(&key.len()) && key.chars().all(is_plain));
+    key.map(Some).ok_or_else(|| {
+        let message = "an idempotency key has 1 to 255 letters, digits, `_`, `-`, `:` or `.`";
+        ApiError::invalid("Idempotency-Key", message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_that_died_leaves_its_seed_to_the_next() {
+        let objects = Objects::memory();
+        let (request, body) = (ContentHash::of(b"r"), ContentHash::of(b"b"));
+        let Claimed::Mine(first, _) = Once::new(objects.clone()).claim(&request, body).await.unwrap() else {
+            panic!("nobody was first")
+        };
+        let next = Once::new(objects.clone());
+        let made = next.run(request, body, |seed| async move { Ok((StatusCode::ACCEPTED, seed.id("x").into())) }).await;
+        assert_eq!(made.unwrap(), (StatusCode::ACCEPTED, Value::from(first.id("x"))));
+        let again = next.run(request, body, |_| async { panic!("it was made twice") }).await.unwrap();
+        assert_eq!(again.1, Value::from(first.id("x")));
+        assert_eq!(objects.list("idempotency").await.unwrap().len(), 1);
+    }
+
+    #[test]
+    fn malformed_keys_are_refused() {
+        for (text, good) in [("a:b.c-d_1", true), ("", false), ("a b", false), (&*"x".repeat(256), false)] {
+            let mut headers = HeaderMap::new();
+            headers.insert("idempotency-key", text.parse().unwrap());
+            assert_eq!(key(&headers).is_ok(), good, "{text}");
+        }
+    }
+}

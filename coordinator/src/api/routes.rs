@@ -1,0 +1,196 @@
+//! The table of all routes. The router, the check of keys and the OpenAPI document are made of it, so that none can differ.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
+
+use super::error::{ApiError, Code};
+use super::{Api, account, assets, batch, files, follow, openapi, operate, renders, webhooks};
+use crate::keys::Scope;
+
+/// What a route answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// `{"data": …}` of this schema.
+    One(&'static str),
+    /// A page of this schema.
+    Page(&'static str),
+    /// Something else, of this media type.
+    Raw(&'static str),
+}
+
+/// One route.
+pub struct Route {
+    /// In lower case, as OpenAPI has it.
+    pub method: &'static str,
+    /// With its parameters in braces.
+    pub path: &'static str,
+    /// The scope that a key needs; none where a signature is the right, and for health.
+    pub needs: Option<Scope>,
+    /// What it does, in one sentence.
+    pub about: &'static str,
+    /// Name of the body's schema; `multipart` and `bytes` are bodies that are not JSON.
+    pub body: Option<&'static str>,
+    /// Parameters of the query.
+    pub query: &'static [&'static str],
+    /// Whether it takes an `Idempotency-Key`.
+    pub is_once: bool,
+    /// Status of success.
+    pub status: u16,
+    /// Its answer.
+    pub answers: Answers,
+    /// Codes of its own, beside those that every route can answer with.
+    pub errors: &'static [Code],
+    handler: fn() -> MethodRouter<Api>,
+}
+
+impl Route {
+    const fn new(
+        method: &'static str,
+        path: &'static str,
+        needs: Option<Scope>,
+        about: &'static str,
+        answers: Answers,
+        handler: fn() -> MethodRouter<Api>,
+    ) -> Self {
+        Self {
+            method,
+            path,
+            needs,
+            about,
+            body: None,
+            query: &[],
+            is_once: false,
+            status: 200,
+            answers,
+            errors: &[],
+            handler,
+        }
+    }
+
+    const fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    const fn body(mut self, schema: &'static str) -> Self {
+        self.body = Some(schema);
+        self
+    }
+
+    const fn query(mut self, names: &'static [&'static str]) -> Self {
+        self.query = names;
+        self
+    }
+
+    const fn once(mut self) -> Self {
+        self.is_once = true;
+        self
+    }
+
+    const fn errors(mut self, errors: &'static [Code]) -> Self {
+        self.errors = errors;
+        self
+    }
+}
+
+use Answers::{One, Page, Raw};
+
+const READ: Option<Scope> = Some(Scope::Read);
+const RENDER: Option<Scope> = Some(Scope::Render);
+
+/// What taking a project in can be refused for.
+const SUBMIT: &[Code] = &[
+    Code::InvalidParameter,
+    Code::InsufficientCredit,
+    Code::AccessDenied,
+    Code::DownloadFailed,
+    Code::ProjectInvalid,
+    Code::ProjectTooLarge,
+    Code::AssetNotFound,
+    Code::NotReady,
+    Code::RateLimited,
+    Code::QuotaExceeded,
+];
+
+/// Every route there is.
+#[rustfmt::skip]
+pub const ROUTES: &[Route] = &[
+    Route::new("post", "/v3/hyperframes/renders", RENDER, "Submit a render.", One("RenderCreated"), || post(renders::create)).body("RenderRequest").status(202).once().errors(SUBMIT),
+    Route::new("get", "/v3/hyperframes/renders", READ, "List renders, newest first.", Page("RenderDetail"), || get(renders::list)).query(&["limit", "token"]).errors(&[Code::InvalidParameter]),
+    Route::new("post", "/v3/hyperframes/renders/batch", RENDER, "Submit many renders of one project.", One("BatchCreated"), || post(batch::create)).body("BatchRequest").status(202).once().errors(SUBMIT),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}", READ, "Read a render.", One("RenderDetail"), || get(renders::read)).errors(&[Code::RenderNotFound]),
+    Route::new("delete", "/v3/hyperframes/renders/{render_id}", RENDER, "Delete a render; one under way is cancelled.", One("RenderDeleted"), || delete(renders::delete)).errors(&[Code::RenderNotFound]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/cancel", RENDER, "Cancel a render.", One("RenderDetail"), || post(renders::cancel)).errors(&[Code::RenderNotFound, Code::Conflict]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/pause", RENDER, "Send out no more of a render; what is at work finishes.", One("RenderDetail"), || post(renders::pause)).errors(&[Code::RenderNotFound, Code::Conflict]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/resume", RENDER, "Go on with a paused render.", One("RenderDetail"), || post(renders::resume)).errors(&[Code::RenderNotFound, Code::Conflict]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/retry", RENDER, "Submit an ended render again, as a new render.", One("RenderCreated"), || post(renders::retry)).status(202).once().errors(&[Code::RenderNotFound, Code::Conflict, Code::InvalidParameter, Code::InsufficientCredit, Code::AccessDenied, Code::RateLimited, Code::QuotaExceeded]),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}/events", READ, "Follow a render by server-sent events.", Raw("text/event-stream"), || get(follow::events)).errors(&[Code::RenderNotFound]),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}/chunks", READ, "List the chunks of a render.", Page("Chunk"), || get(follow::chunks)).errors(&[Code::RenderNotFound]),
+    Route::new("post", "/v3/assets", RENDER, "Upload a file of up to 32 MB.", One("AssetUploaded"), || post(assets::upload)).body("multipart").once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
+    Route::new("get", "/v3/assets", READ, "List assets, newest first.", Page("Asset"), || get(assets::list)).query(&["limit", "token"]).errors(&[Code::InvalidParameter]),
+    Route::new("post", "/v3/assets/direct-uploads", RENDER, "Begin an upload straight to storage.", One("UploadBegun"), || post(assets::begin)).body("UploadRequest").once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
+    Route::new("post", "/v3/assets/{asset_id}/complete", RENDER, "Complete an upload once its bytes are there.", One("AssetUploaded"), || post(assets::complete)).body("CompleteRequest").errors(&[Code::InvalidParameter, Code::AssetNotFound, Code::NotReady]),
+    Route::new("get", "/v3/assets/{asset_id}", READ, "Read an asset.", One("Asset"), || get(assets::read)).errors(&[Code::AssetNotFound]),
+    Route::new("delete", "/v3/assets/{asset_id}", RENDER, "Delete an asset.", One("AssetDeleted"), || delete(assets::delete)).errors(&[Code::AssetNotFound]),
+    Route::new("post", "/v3/webhooks/endpoints", RENDER, "Register a webhook endpoint.", One("Endpoint"), || post(webhooks::create)).body("EndpointRequest").once().errors(&[Code::InvalidParameter, Code::Conflict]),
+    Route::new("get", "/v3/webhooks/endpoints", READ, "List webhook endpoints, newest first.", Page("Endpoint"), || get(webhooks::list)).query(&["limit", "token"]).errors(&[Code::InvalidParameter]),
+    Route::new("patch", "/v3/webhooks/endpoints/{endpoint_id}", RENDER, "Change a webhook endpoint.", One("Endpoint"), || patch(webhooks::change)).body("EndpointChange").errors(&[Code::InvalidParameter, Code::WebhookNotFound, Code::Conflict]),
+    Route::new("delete", "/v3/webhooks/endpoints/{endpoint_id}", RENDER, "Delete a webhook endpoint.", One("Nothing"), || delete(webhooks::delete)).errors(&[Code::WebhookNotFound]),
+    Route::new("post", "/v3/webhooks/endpoints/{endpoint_id}/rotate-secret", RENDER, "Give a webhook endpoint a new secret; the old one stops at once.", One("Secret"), || post(webhooks::rotate)).errors(&[Code::WebhookNotFound]),
+    Route::new("get", "/v3/webhooks/event-types", READ, "List what there is to hear of.", Page("EventType"), || get(webhooks::event_types)),
+    Route::new("get", "/v3/webhooks/events", READ, "List what has happened, newest first.", Page("Event"), || get(webhooks::happened)).query(&["event_type", "entity_id", "limit", "token"]).errors(&[Code::InvalidParameter]),
+    Route::new("get", "/v3/users/me", READ, "Read the key's own account.", One("Account"), || get(account::me)),
+    Route::new("get", "/files/{*key}", None, "Download through a signed URL.", Raw("application/octet-stream"), || get(files::download)).query(&["expires", "signature"]).errors(&[Code::Forbidden, Code::ResourceNotFound, Code::RangeInvalid]),
+    Route::new("put", "/uploads/{*key}", None, "Upload through a signed URL.", One("UploadReceived"), || put(assets::receive)).body("bytes").query(&["expires", "signature"]).errors(&[Code::Forbidden, Code::InvalidParameter, Code::AssetNotFound, Code::Conflict, Code::ProjectTooLarge]),
+    Route::new("get", "/healthz", None, "Whether the process answers.", One("Status"), || get(operate::health)),
+    Route::new("get", "/readyz", None, "Whether broker, ledger and storage answer too.", One("Status"), || get(operate::ready)).errors(&[Code::Unavailable]),
+    Route::new("get", "/metrics", Some(Scope::Admin), "Metrics in Prometheus's text format.", Raw("text/plain"), || get(operate::metrics)),
+    Route::new("get", "/openapi.json", READ, "This document.", Raw("application/json"), || get(openapi::document)),
+];
+
+/// The router of the table.
+pub fn router(api: &Api) -> Router<Api> {
+    let mut router = Router::new();
+    for route in ROUTES {
+        let mut handler = (route.handler)();
+        if let Some(needs) = route.needs {
+            handler = handler.route_layer(from_fn_with_state((api.clone(), needs), guard));
+        }
+        router = router.route(route.path, handler);
+    }
+    // Every body has a bound of its own, and a refusal in the one shape.
+    router.layer(DefaultBodyLimit::disable())
+}
+
+/// Who calls, whether the key may, and an end to waiting.
+async fn guard(
+    State((api, needs)): State<(Api, Scope)>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let caller = api.config.access.caller(&api.keys, request.headers()).await?;
+    caller.check(needs)?;
+    request.extensions_mut().insert(caller);
+    let answered = tokio::time::timeout(api.config.answer_within, next.run(request)).await;
+    answered.map_err(|_| {
+        let message = "the farm did not answer in time; try again";
+        ApiError::new(Code::Timeout, message).retry_after(10)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_but_health_and_signed_ones_needs_a_key() {
+        let open: Vec<&str> = ROUTES.iter().filter(|route| route.needs.is_none()).map(|route| route.path).collect();
+        assert_eq!(open, ["/files/{*key}", "/uploads/{*key}", "/healthz", "/readyz"]);
+        for route in ROUTES.iter().filter(|route| route.needs == READ) {
+            assert_eq!(route.method, "get", "{}", route.path);
+        }
+    }
+}

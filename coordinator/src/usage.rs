@@ -1,0 +1,198 @@
+//! What renders used and what that costs: one record a render, from which bills, caps and the dashboard are made.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use hyperfarm_backplane::objects::{Objects, ObjectsError};
+use hyperfarm_proto::id::{RenderId, Space};
+use hyperfarm_proto::keys;
+use hyperfarm_proto::record::{Manifest, Outcome, OutputRecord, TerminalState};
+use hyperfarm_proto::spec::RenderRequest;
+use serde::{Deserialize, Serialize};
+
+use crate::intake::Intake;
+use crate::store::{PARALLEL, if_found};
+
+/// US dollars for a minute of output.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prices {
+    /// Up to 1080p, up to 30 frames a second.
+    pub hd30: f64,
+    /// Up to 1080p, more frames.
+    pub hd60: f64,
+    /// More pixels, up to 30 frames a second.
+    pub uhd30: f64,
+    /// More pixels, more frames.
+    pub uhd60: f64,
+}
+
+impl Default for Prices {
+    fn default() -> Self {
+        Self { hd30: 0.10, hd60: 0.20, uhd30: 0.15, uhd60: 0.30 }
+    }
+}
+
+impl FromStr for Prices {
+    type Err = String;
+
+    /// `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30`; what is left out stays as it is by default.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut prices = Self::default();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let refused = || format!("`{part}` is no price: give for example 1080p30=0.10");
+            let (name, price) = part.split_once('=').ok_or_else(refused)?;
+            let price: f64 =
+                price.trim().parse().ok().filter(|price| (0.0..1e6).contains(price)).ok_or_else(refused)?;
+            match name.trim() {
+                "1080p30" => prices.hd30 = price,
+                "1080p60" => prices.hd60 = price,
+                "4k30" => prices.uhd30 = price,
+                "4k60" => prices.uhd60 = price,
+                _ => return Err(refused()),
+            }
+        }
+        Ok(prices)
+    }
+}
+
+impl Prices {
+    /// What this output costs.
+    pub fn of(&self, output: &OutputRecord, seconds: f64) -> f64 {
+        let is_large = u64::from(output.size.width) * u64::from(output.size.height) > 1920 * 1080;
+        let is_fast = output.frame_rate.num() > 30 * output.frame_rate.den();
+        let minute = match (is_large, is_fast) {
+            (false, false) => self.hd30,
+            (false, true) => self.hd60,
+            (true, false) => self.uhd30,
+            (true, true) => self.uhd60,
+        };
+        minute * seconds / 60.0
+    }
+}
+
+/// What one render used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// The render.
+    pub render: RenderId,
+    /// Its tenant.
+    pub space: Space,
+    /// Unix milliseconds of its end.
+    pub ended_at_ms: u64,
+    /// Seconds of work that are in the output, by pool.
+    pub worker_seconds: BTreeMap<String, f64>,
+    /// Minutes of video.
+    pub output_minutes: f64,
+    /// US dollars by the operator's table.
+    pub usd: f64,
+}
+
+/// The records, and what each key has spent.
+pub struct Usages {
+    objects: Objects,
+    prices: Prices,
+    spent: Mutex<HashMap<String, f64>>,
+}
+
+fn folder(key: &str) -> String {
+    format!("usage/{key}")
+}
+
+impl Usages {
+    /// The records in `objects`.
+    pub fn new(objects: Objects, prices: Prices) -> Self {
+        Self { objects, prices, spent: Mutex::default() }
+    }
+
+    /// Notes what a render that has ended used. Once more changes nothing. Only a completed one costs anything.
+    pub async fn note(
+        &self,
+        request: &RenderRequest,
+        intake: &Intake,
+        state: &TerminalState,
+    ) -> Result<(), ObjectsError> {
+        let (Some(key), Outcome::Completed { duration, output }) = (&intake.key, &state.outcome) else { return Ok(()) };
+        let manifest = if_found(self.objects.get_json::<Manifest>(&keys::manifest(&request.id)).await)?;
+        let usage = Usage {
+            render: request.id.clone(),
+            space: intake.space.clone(),
+            ended_at_ms: state.ended_at_ms,
+            worker_seconds: manifest.map(|manifest| worker_seconds(&manifest, request)).unwrap_or_default(),
+            output_minutes: duration / 60.0,
+            usd: self.prices.of(output, *duration),
+        };
+        self.objects.put_json(&format!("{}/{}", folder(key), request.id), &usage).await?;
+        // Counted anew by the next who asks: adding here could add twice.
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        Ok(())
+    }
+
+    /// What the render used, once it is noted.
+    pub async fn of(&self, key: &str, render: &RenderId) -> Result<Option<Usage>, ObjectsError> {
+        if_found(self.objects.get_json(&format!("{}/{render}", folder(key))).await)
+    }
+
+    /// US dollars that the key has spent.
+    pub async fn spent(&self, key: &str) -> Result<f64, ObjectsError> {
+        if let Some(spent) = self.spent.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
+            return Ok(*spent);
+        }
+        let listed = self.objects.list(&folder(key)).await?;
+        let reads =
+            listed.into_iter().map(|meta| async move { if_found(self.objects.get_json::<Usage>(&meta.key).await) });
+        let all: Vec<Option<Usage>> = stream::iter(reads).buffer_unordered(PARALLEL).try_collect().await?;
+        let spent = all.iter().flatten().map(|usage| usage.usd).sum();
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), spent);
+        Ok(spent)
+    }
+}
+
+fn worker_seconds(manifest: &Manifest, request: &RenderRequest) -> BTreeMap<String, f64> {
+    let segments: f64 = manifest
+        .segments
+        .iter()
+        .map(|segment| {
+            let t = &segment.timings;
+            t.start_ms + t.seek_ms + t.draw_ms + t.read_ms + t.encode_ms + t.commit_ms
+        })
+        .sum();
+    let sound = manifest.audio.as_ref().map_or(0.0, |audio| audio.mix_ms);
+    BTreeMap::from([
+        (request.spec.pool.to_string(), (segments + sound) / 1000.0),
+        ("stitch".to_owned(), manifest.output.stitch_ms / 1000.0),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use hyperfarm_proto::frame::FrameRate;
+    use hyperfarm_proto::id::ContentHash;
+    use hyperfarm_proto::spec::{Format, Size};
+
+    use super::*;
+
+    #[test]
+    fn the_price_follows_size_and_rate() {
+        let prices: Prices = "4k60=0.6, 1080p30=0.05".parse().unwrap();
+        let cost = |width, height, rate: &str| {
+            let output = OutputRecord {
+                key: String::new(),
+                hash: ContentHash::of(b""),
+                bytes: 0,
+                frames: 0,
+                size: Size { width, height },
+                frame_rate: rate.parse::<FrameRate>().unwrap(),
+                format: Format::Mp4,
+                has_audio: false,
+                thumbnail: String::new(),
+                stitch_ms: 0.0,
+            };
+            prices.of(&output, 120.0)
+        };
+        assert_eq!([cost(1920, 1080, "30"), cost(1080, 1920, "60")], [0.1, 0.4]);
+        assert_eq!([cost(3840, 2160, "30000/1001"), cost(3840, 2160, "60")], [0.3, 1.2]);
+        assert!("8k=1".parse::<Prices>().is_err() && "4k30=-1".parse::<Prices>().is_err());
+    }
+}
