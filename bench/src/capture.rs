@@ -183,6 +183,7 @@ async fn walk(
         variables: content.variables.clone(),
         transparent: alpha,
         wanted: Wanted { timelines: true, without_timeline: content.unregistered_timelines.clone() },
+        seed: 0,
         videos: Vec::new(),
     };
     let mut host = slot.open(site, content.viewport, &options).await?;

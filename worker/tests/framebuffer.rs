@@ -42,6 +42,7 @@ fn options() -> OpenOptions {
         frame_rate: FrameRate::new(10, 1).unwrap(),
         variables: "{}".to_owned(),
         transparent: false,
+        seed: 0,
         wanted: Wanted { timelines: false, without_timeline: Vec::new() },
         videos: Vec::new(),
     }
