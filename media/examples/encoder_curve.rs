@@ -7,7 +7,10 @@
 //!            CODEC is h264, h265, vp9, vp8 or prores; PRESET is x264's or x265's, libvpx's cpu-used, or -;
 //!            RATE is the rate factor, or ProRes' bits a macroblock. Lines that start with # are left out.
 //! OUT        where OUT.json, OUT.svg and, while it runs, frames and videos are written
-//! CASE       NAME=FRAMES=RATE=PEER: a folder of PNG files, frames a second, a video of exactly these frames
+//! CASE       NAME=FRAMES=RATE=PEER: a folder of PNG files, frames a second, a video of these frames
+//!
+//! CURVE_FRAMES=90    only the first frames of each case; of the peer's file, too, which must not reorder its pictures then
+//! CURVE_EVERY=1      compare only every so manieth frame
 //! ```
 //!
 //! Prints for each case and setting: milliseconds of processor time a frame, bytes beside the peer's, decibels of PSNR (red,
@@ -20,7 +23,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-use hyperfarm_media::{Picture, SegmentEncoder, compare, count_packets, decode_video};
+use hyperfarm_media::{Picture, SegmentEncoder, compare, decode_video};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, Rate, VideoCodec};
 use hyperfarm_proto::spec::{Format, Quality, Size};
@@ -37,6 +40,8 @@ struct Case {
     raw: PathBuf,
     size: Size,
     frames: u64,
+    /// Of how many frames one is compared.
+    every: u64,
     peer: Outcome,
 }
 
@@ -127,6 +132,7 @@ fn prepare(case: &str, work: &Path) -> Case {
     let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "png"));
     files.sort();
+    files.truncate(number("CURVE_FRAMES").unwrap_or(u64::MAX) as usize);
     let raw = work.join(format!("{name}.bgra"));
     let mut out = File::create(&raw).unwrap();
     let mut size = Size { width: 0, height: 0 };
@@ -138,9 +144,14 @@ fn prepare(case: &str, work: &Path) -> Case {
     drop(out);
     let outcome = Outcome { cost: 0.0, bytes: 0, psnr: 0.0, ssim: 0.0 };
     let rate = FrameRate::new(rate.parse().unwrap(), 1).unwrap();
-    let mut case = Case { name: name.to_owned(), rate, raw, size, frames: files.len() as u64, peer: outcome };
-    case.peer = Outcome { bytes: picture_bytes(Path::new(peer)), ..compared(&case, Path::new(peer)) };
+    let every = number("CURVE_EVERY").unwrap_or(1).max(1);
+    let mut case = Case { name: name.to_owned(), rate, raw, size, frames: files.len() as u64, every, peer: outcome };
+    case.peer = Outcome { bytes: picture_bytes(Path::new(peer), case.frames), ..compared(&case, Path::new(peer)) };
     case
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
 }
 
 fn picture(path: &Path) -> Picture {
@@ -183,29 +194,35 @@ fn measure(case: &Case, setting: &Setting, work: &Path) -> Outcome {
     }
     encoder.finish().unwrap();
     let cost = (process_milliseconds() - begun - reading) / case.frames as f64;
-    let outcome = Outcome { cost, bytes: picture_bytes(&path), ..compared(case, &path) };
+    let outcome = Outcome { cost, bytes: picture_bytes(&path, case.frames), ..compared(case, &path) };
     fs::remove_file(&path).unwrap();
     outcome
 }
 
-/// Bytes of the file without what any sound and the container add, as the peer may have a track of sound.
-fn picture_bytes(path: &Path) -> u64 {
-    count_packets(path).unwrap().video_bytes
+/// Bytes of the pictures alone, as the peer may have a track of sound.
+fn picture_bytes(path: &Path, frames: u64) -> u64 {
+    let mut input = ffmpeg_next::format::input(path).unwrap();
+    let video = input.streams().best(ffmpeg_next::media::Type::Video).unwrap().index();
+    let sizes = input.packets().filter(|(stream, _)| stream.index() == video).map(|(_, packet)| packet.size() as u64);
+    sizes.take(frames as usize).sum()
 }
 
 fn compared(case: &Case, video: &Path) -> Outcome {
-    let (mut error, mut ssim, mut picture, mut next) = (0_u64, 0.0, empty(case.size), read(case));
+    let (mut error, mut ssim, mut compared) = (0_u64, 0.0, 0_u64);
+    let (mut picture, mut next) = (empty(case.size), read(case));
     let frames = decode_video(video, &mut |frame, decoded| {
-        assert!(frame < case.frames, "{} has more frames than the case", video.display());
         next(&mut picture);
-        error += compare::squared_error(&picture, decoded).unwrap();
-        ssim += compare::ssim(&picture, decoded);
-        true
+        if frame % case.every == 0 {
+            error += compare::squared_error(&picture, decoded).unwrap();
+            ssim += compare::ssim(&picture, decoded);
+            compared += 1;
+        }
+        frame + 1 < case.frames
     });
     assert_eq!(frames.unwrap(), case.frames, "{}", video.display());
-    let values = case.frames * u64::from(case.size.width) * u64::from(case.size.height) * 3;
+    let values = compared * u64::from(case.size.width) * u64::from(case.size.height) * 3;
     let psnr = (10.0 * (255.0_f64.powi(2) * values as f64 / error.max(1) as f64).log10()).min(100.0);
-    Outcome { cost: 0.0, bytes: 0, psnr, ssim: ssim / case.frames as f64 }
+    Outcome { cost: 0.0, bytes: 0, psnr, ssim: ssim / compared as f64 }
 }
 
 /// Processor time of all threads of this process, those that ended included, in steps of ten.

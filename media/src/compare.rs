@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(squared_error(&a, &a), Some(0));
         assert!(ssim(&a, &noise(777)) < 0.5);
         let mut b = a.clone();
-        b.bgra[5] ^= 3;
+        b.bgra[5] ^= 0x80;
         let step = u64::from(a.bgra[5].abs_diff(b.bgra[5]));
         assert_eq!(squared_error(&a, &b), Some(step * step));
         assert!(ssim(&a, &b) < 1.0);

@@ -15,8 +15,6 @@ use crate::{probe, timescale};
 pub struct PacketCount {
     /// Packets of pictures.
     pub video: u64,
-    /// Bytes of these packets.
-    pub video_bytes: u64,
     /// Packets of sound.
     pub audio: u64,
     /// Samples of sound that play, without what decoders drop at both ends.
@@ -58,7 +56,6 @@ pub fn count_packets(path: &Path) -> Result<PacketCount, MediaError> {
             }
         } else if Some(packet.stream()) == video {
             count.video += 1;
-            count.video_bytes += packet.size() as u64;
             if let Some(dts) = packet.dts() {
                 count.dts_increase &= last_dts.is_none_or(|last| last < dts);
                 last_dts = Some(dts);

@@ -122,8 +122,9 @@ impl EncoderSettings {
             Codec::Gif => VideoCodec::Png { level: 1 },
             Codec::PngSequence => VideoCodec::Png { level: by_quality(spec.quality, [1, 6, 9]) },
         };
-        // Two seconds keep seeking quick and HLS segments short without costing much.
-        let keyframe_interval = (frame_rate.as_f64() * 2.0).round().max(1.0) as u32;
+        // HyperFrames' own renderer has one in 250 frames: where little moves, key frames are most of a file. Segments start with
+        // one whatever this says.
+        let keyframe_interval = (frame_rate.as_f64() * 8.0).round().max(1.0) as u32;
         let (alpha, gif_loop) = (spec.is_transparent(), spec.gif_loop.unwrap_or(0));
         Self { format: spec.format, codec, alpha, threads: 1, keyframe_interval, gif_loop }
     }
@@ -158,7 +159,7 @@ mod tests {
         let spec = RenderSpec { codec: Some(Codec::H265), video_bitrate: Some(4_000_000), ..RenderSpec::default() };
         let settings = EncoderSettings::for_spec(&spec, FrameRate::DEFAULT);
         assert!(
-            matches!(&settings.codec, VideoCodec::H265 { preset, rate: Rate::Bits(4_000_000) } if preset == "medium")
+            matches!(&settings.codec, VideoCodec::H265 { preset, rate: Rate::Bits(4_000_000), .. } if preset == "medium")
         );
         assert!(!settings.alpha);
         let spec = RenderSpec { format: Format::Webm, transparent: Some(false), crf: Some(9), ..RenderSpec::default() };
