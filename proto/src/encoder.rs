@@ -103,15 +103,15 @@ impl EncoderSettings {
     pub fn for_spec(spec: &RenderSpec, frame_rate: FrameRate) -> Self {
         let codec = match spec.codec() {
             Codec::H264 => {
-                let (preset, crf, options) = preset(spec.quality);
+                let (preset, crf, options) = x264(spec.quality);
                 VideoCodec::H264 { preset: preset.to_owned(), rate: rate(spec, crf), options: options.to_owned() }
             }
             Codec::H265 => {
-                let (preset, crf, options) = preset(spec.quality);
-                VideoCodec::H265 { preset: preset.to_owned(), rate: rate(spec, crf), options: options.to_owned() }
+                let (preset, crf) = x265(spec.quality);
+                VideoCodec::H265 { preset: preset.to_owned(), rate: rate(spec, crf), options: String::new() }
             }
             Codec::Vp9 => {
-                let (crf, cpu_used) = by_quality(spec.quality, [(40, 8), (24, 5), (16, 3)]);
+                let (crf, cpu_used) = by_quality(spec.quality, [(40, 8), (22, 5), (16, 3)]);
                 VideoCodec::Vp9 { rate: rate(spec, crf), cpu_used: spec.vp9_cpu_used.unwrap_or(cpu_used) }
             }
             Codec::Vp8 => {
@@ -138,9 +138,27 @@ fn by_quality<T: Copy>(quality: Quality, [draft, standard, high]: [T; 3]) -> T {
     }
 }
 
-/// Preset and constant rate factor of x264 and x265.
-fn preset(quality: Quality) -> (&'static str, u32, &'static str) {
-    by_quality(quality, [("ultrafast", 28, ""), ("medium", 18, ""), ("slow", 15, "")])
+/// Preset, constant rate factor and other options of x264.
+///
+/// Found with `media/examples/encoder_curve.rs`; the figures are in `docs/performance.md`. HyperFrames' own renderer takes `ultrafast` 28,
+/// `medium` 18 and `slow` 15 without B-frames. Chroma is given three steps more because the faster presets do not give it the two that
+/// the slower ones do, and adaptive quantisation half its strength because gradients and blurs, where it would spend the most, need
+/// it the least at these rates.
+fn x264(quality: Quality) -> (&'static str, u32, &'static str) {
+    const TUNED: &str = "aq-mode=1:aq-strength=0.5:chroma-qp-offset=-3";
+    by_quality(
+        quality,
+        [
+            ("ultrafast", 26, "cabac=1:rc-lookahead=5:mbtree=1:chroma-qp-offset=-2"),
+            ("veryfast", 17, TUNED),
+            ("faster", 15, TUNED),
+        ],
+    )
+}
+
+/// Preset and constant rate factor of x265.
+fn x265(quality: Quality) -> (&'static str, u32) {
+    by_quality(quality, [("ultrafast", 28), ("medium", 18), ("slow", 15)])
 }
 
 fn rate(spec: &RenderSpec, crf: u32) -> Rate {

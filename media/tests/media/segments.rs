@@ -36,6 +36,29 @@ fn equal_pictures_give_equal_bytes() {
 }
 
 #[test]
+fn a_repeated_picture_is_that_picture_pushed_again() {
+    let folder = folder();
+    for settings in [thorough(), quick(Format::Webm), quick(Format::Mov)] {
+        let write = |name: &str, repeats: bool| {
+            let path = folder.path().join(format!("{name}.{}", settings.format.extension()));
+            let mut encoder = SegmentEncoder::create(&path, &settings, SMALL, rate(30, 1)).unwrap();
+            assert!(matches!(encoder.repeat(), Err(MediaError::Bitmap { .. })));
+            let mut last = None;
+            for number in [0, 1, 1, 1, 2, 3, 3, 4, 4, 4, 4, 4, 4, 4, 5] {
+                if repeats && last.replace(number) == Some(number) {
+                    encoder.repeat().unwrap();
+                } else {
+                    encoder.push(&numbered(number, SMALL).as_bitmap()).unwrap();
+                }
+            }
+            assert_eq!(encoder.finish().unwrap().frames, 15);
+            fs::read(path).unwrap()
+        };
+        assert!(write("pushed", false) == write("repeated", true), "{settings:?}");
+    }
+}
+
+#[test]
 fn segments_are_tagged_and_timed() {
     let folder = folder();
     for (settings, codec, pixels) in [
