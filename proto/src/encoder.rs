@@ -141,19 +141,14 @@ fn by_quality<T: Copy>(quality: Quality, [draft, standard, high]: [T; 3]) -> T {
 /// Preset, constant rate factor and other options of x264.
 ///
 /// Found with `media/examples/encoder_curve.rs`; the figures are in `docs/performance.md`. HyperFrames' own renderer takes `ultrafast` 28,
-/// `medium` 18 and `slow` 15 without B-frames. Chroma is given three steps more because the faster presets do not give it the two that
-/// the slower ones do, and adaptive quantisation half its strength because gradients and blurs, where it would spend the most, need
-/// it the least at these rates.
+/// `medium` 18 and `slow` 15, all without B-frames. A look ahead of ten frames is what the quickest presets lack most. Chroma is given
+/// two or three steps more because only the slower presets give it that by themselves; and adaptive quantisation has less than
+/// half its strength because it spends most on gradients and blurs, which need it least at these rates.
 fn x264(quality: Quality) -> (&'static str, u32, &'static str) {
-    const TUNED: &str = "aq-mode=1:aq-strength=0.5:chroma-qp-offset=-3";
-    by_quality(
-        quality,
-        [
-            ("ultrafast", 26, "cabac=1:rc-lookahead=5:mbtree=1:chroma-qp-offset=-2"),
-            ("veryfast", 17, TUNED),
-            ("faster", 15, TUNED),
-        ],
-    )
+    let draft = "cabac=1:rc-lookahead=5:mbtree=1:chroma-qp-offset=-2";
+    let standard = "rc-lookahead=10:mbtree=1:aq-mode=1:aq-strength=0.4:chroma-qp-offset=-3";
+    let high = "aq-mode=1:aq-strength=0.4:chroma-qp-offset=-3";
+    by_quality(quality, [("ultrafast", 26, draft), ("superfast", 18, standard), ("veryfast", 15, high)])
 }
 
 /// Preset and constant rate factor of x265.
