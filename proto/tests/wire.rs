@@ -106,7 +106,7 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "e5768ceaa9ed";
+const GOLDEN_PLAN: &str = "d39703a8c7b9";
 const GOLDEN_CONTENT: &str = "62b0641c5ebd";
 
 #[test]
