@@ -13,7 +13,7 @@ pub struct ShardPolicy {
     pub chunk_work_ms: f64,
     /// Video seconds that a chunk has at least, unless the render has less.
     pub min_seconds: f64,
-    /// Chunks a slot up to which their number is rounded up to whole waves.
+    /// Chunks a slot up to which their number is a whole number of waves, where the render is long enough for one.
     pub even_waves: u64,
     /// Chunks at most.
     pub max_chunks: u64,
@@ -42,9 +42,13 @@ fn count(frames: u64, rate: FrameRate, frame_cost_ms: f64, slots: u32, policy: &
     let most = by_video.clamp(1, policy.max_chunks.max(1));
     let by_work = (frames as f64 * coarse(frame_cost_ms) / policy.chunk_work_ms).ceil() as u64;
     let slots = u64::from(slots.max(1));
-    let wanted = by_work.max(slots);
-    let wanted = if wanted <= slots * policy.even_waves { wanted.next_multiple_of(slots) } else { wanted };
-    wanted.clamp(1, most)
+    let wanted = by_work.max(slots).min(most);
+    if wanted <= slots || wanted > slots * policy.even_waves {
+        return wanted;
+    }
+    let waves = wanted.next_multiple_of(slots);
+    // Down where the video is too short for one more: part of a wave takes as long as a whole one, and has starts of its own.
+    if waves <= most { waves } else { wanted - wanted % slots }
 }
 
 /// The nearest power of two, between a quarter of a millisecond and a minute; 16 ms for what is no cost at all.
@@ -101,6 +105,9 @@ mod tests {
     #[test]
     fn few_chunks_come_in_whole_waves() {
         assert_eq!(lengths(600 * 5, 30, 32.0, 4).len(), 8, "seven chunks of work on four slots are two full waves");
+        assert_eq!(lengths(150, 30, 512.0, 2).len(), 4, "five seconds on two slots are two waves, not two and a half");
+        assert_eq!(lengths(150, 30, 4096.0, 2).len(), 4, "and so where there is more work than that");
+        assert_eq!(lengths(150, 30, 512.0, 8).len(), 5, "fewer seconds than slots are a chunk each");
     }
 
     #[test]
