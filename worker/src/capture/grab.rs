@@ -160,7 +160,7 @@ impl FrameGrabber {
     /// The start-up sequence of a chunk whose first frame is `start`, from a fresh navigation: it makes the pixels of a chunk
     /// those of a walk from frame 0, whatever the browser drew before.
     ///
-    /// 1. Frame 0 is drawn twice: layers settle into the state that a walk starts from.
+    /// 1. Frame 0 is drawn twice before its turn: layers settle into the state that a walk starts from.
     /// 2. Earlier frames are visited in order without drawing: lazily initialised tweens start where a walk starts them. Every
     ///    one, or where the page is known to need no more, those at which a tween begins or ends.
     /// 3. Frame `start − 1` is drawn: a frame depends on the one drawn before it.
@@ -173,7 +173,8 @@ impl FrameGrabber {
         pictures: &(dyn Fn(u64) -> Vec<crate::host::VideoPicture> + Sync),
         going_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<u64, Failure> {
-        for _ in 0..2 {
+        // A chunk that begins with frame 0 draws it once more, as its own first frame.
+        for _ in 0..if start == 0 { 2 } else { 3 } {
             host.seek(0, &pictures(0)).await?;
             host.draw(Shot::None).await?;
         }

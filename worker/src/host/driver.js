@@ -105,9 +105,10 @@
 
   const seekAll = (t) => {
     window.__hf.seek(t);
-    clock.seekToTime(t * 1000);
+    // Whoever draws videos does it again once their pictures are there.
+    clock.seekToTime(t * 1000, drawsVideos);
     eachFrame(window, (child) => {
-      child.__HF_VIRTUAL_TIME__?.seekToTime(t * 1000);
+      child.__HF_VIRTUAL_TIME__?.seekToTime(t * 1000, drawsVideos);
       seekAnimations(child.document, t);
     });
     seekDrawings(document, t);

@@ -181,12 +181,15 @@
     try { return send.apply(this, parts); } catch (error) { once(); throw error; }
   };
 
-  const seekToTime = (ms) => {
+  // Where no time passes there is no animation frame, so that a frame may be sought again; `again` asks for one all the same.
+  let sought = null;
+  const seekToTime = (ms, again) => {
     const target = Math.max(0, Number(ms) || 0);
     reseed(target);
     if (frozen) flushTimers(target);
     now = target;
-    flushFrames();
+    if (target !== sought || again) flushFrames();
+    sought = target;
     return now;
   };
   Object.defineProperty(window, "__HF_VIRTUAL_TIME__", {
