@@ -41,6 +41,18 @@ pub enum Command {
     Worker(WorkerArgs),
     /// Run a stitcher: join, mux, verify.
     Stitcher(StitcherArgs),
+    /// Make, list and revoke the farm's API keys, straight in its storage.
+    #[command(subcommand)]
+    Keys(crate::keys::KeysCommand),
+    /// Look at and steer renders on a farm.
+    #[command(subcommand)]
+    Renders(crate::client::renders::RendersCommand),
+    /// Upload and look at files on a farm.
+    #[command(subcommand)]
+    Assets(crate::client::assets::AssetsCommand),
+    /// Register receivers of a farm's events.
+    #[command(subcommand)]
+    Webhooks(crate::client::webhooks::WebhooksCommand),
     /// Check this machine and its connections; each red line says what to do.
     Doctor,
 }
@@ -145,6 +157,12 @@ pub struct RenderArgs {
     /// Render on the farm at this URL instead of on this machine. The key comes from HYPERFARM_API_KEY.
     #[arg(long, value_name = "URL")]
     pub farm: Option<url::Url>,
+    /// With --farm: submit, print the render's id and do not wait.
+    #[arg(long, requires = "farm")]
+    pub no_wait: bool,
+    /// With --farm: give up waiting after this long, such as 90s or 1h; the render goes on and the exit code is 4.
+    #[arg(long, value_name = "TIME", requires = "farm")]
+    pub timeout: Option<String>,
     /// Flags of HyperFrames' own renderer.
     #[command(flatten)]
     pub foreign: ForeignArgs,

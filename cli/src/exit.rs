@@ -6,6 +6,7 @@
 //! | 1 | the composition or the request is at fault; the message says what to change |
 //! | 2 | the command line is not understood |
 //! | 3 | the farm or the machine is at fault |
+//! | 4 | it was not done in the time given; on a farm it goes on |
 //! | 130 | interrupted |
 
 use std::process::ExitCode;
@@ -30,6 +31,11 @@ impl CliError {
     /// The farm or the machine is at fault.
     pub fn system(message: impl Into<String>) -> Self {
         Self { code: 3, message: message.into() }
+    }
+
+    /// Waiting has ended, and what was waited for has not.
+    pub fn timed_out(message: impl Into<String>) -> Self {
+        Self { code: 4, message: message.into() }
     }
 
     /// Ctrl-C.

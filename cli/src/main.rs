@@ -1,8 +1,10 @@
 //! `hyperfarm`: every role of the farm, and the person's end of it, in one binary.
 
 mod args;
+mod client;
 mod doctor;
 mod exit;
+mod keys;
 mod logging;
 mod machine;
 mod render;
@@ -27,6 +29,10 @@ fn main() -> ExitCode {
             args::Command::Coordinator(coordinator) => roles::coordinator(coordinator).await,
             args::Command::Worker(worker) => roles::worker(worker).await,
             args::Command::Stitcher(stitcher) => roles::stitcher(stitcher).await,
+            args::Command::Keys(command) => keys::run(command).await,
+            args::Command::Renders(command) => client::renders::run(command).await,
+            args::Command::Assets(command) => client::assets::run(command).await,
+            args::Command::Webhooks(command) => client::webhooks::run(command).await,
             args::Command::Doctor => doctor::run().await,
         }
     });

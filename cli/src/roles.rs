@@ -6,8 +6,9 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use hyperfarm_backplane::Backplane;
-use hyperfarm_backplane::config::Config;
+use hyperfarm_backplane::config::{Config, Env};
 use hyperfarm_backplane::drain::Drain;
+use hyperfarm_backplane::fetch::{FetchConfig, Fetcher};
 use hyperfarm_backplane::runner::RunnerConfig;
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_coordinator::{Coordinator, CoordinatorConfig};
@@ -155,13 +156,13 @@ pub async fn stitcher(args: StitcherArgs) -> Result<(), CliError> {
 
 /// Runs a coordinator and its API until the drain starts.
 async fn serve(backplane: &Backplane, args: &ListenArgs, in_process: bool, drain: &Drain) -> Result<(), CliError> {
-    let access = access(args, in_process, std::env::var("HYPERFARM_API_KEYS").ok().as_deref())?;
+    let access = access(args, in_process, std::env::var("HYPERFARM_API_KEYS").ok().as_deref());
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         CliError::system(format!("{} cannot be listened on: {error}; choose another with --listen", args.listen))
     })?;
     let address = listener.local_addr().map_err(|error| CliError::system(error.to_string()))?;
     let coordinator = Coordinator::start(backplane.clone(), CoordinatorConfig::default(), drain.clone());
-    let router = coordinator.router(ApiConfig { access, public_url: args.public_url.clone(), ..ApiConfig::default() });
+    let router = coordinator.router(api_config(access, args)?);
     tracing::info!(%address, "the API listens");
     // Scripts that asked for port 0 read the port here.
     print_line(&format!("hyperfarm listens on http://{address}"));
@@ -171,20 +172,46 @@ async fn serve(backplane: &Backplane, args: &ListenArgs, in_process: bool, drain
     Ok(())
 }
 
-/// Who may call: on loopback and in one process everybody, elsewhere who has a key.
-fn access(args: &ListenArgs, in_process: bool, keys: Option<&str>) -> Result<Access, CliError> {
+/// What the environment says about the API.
+///
+/// | variable | meaning | default |
+/// | --- | --- | --- |
+/// | `HYPERFARM_CONCURRENT_RENDERS` | renders in flight of a key that has no number of its own | 10 |
+/// | `HYPERFARM_PRICES` | US dollars a minute: `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30` | those |
+/// | `HYPERFARM_CALLBACK_SECRET` | signs what goes to a `callback_url` | not signed |
+/// | `HYPERFARM_HTTP_CALLBACKS` | `on`: receivers may be plain http | `off` |
+fn api_config(access: Access, args: &ListenArgs) -> Result<ApiConfig, CliError> {
+    let lookup = |name: &str| std::env::var(name).ok();
+    let env = Env::new(&lookup);
+    let bad = |error: &dyn std::fmt::Display| CliError::user(error.to_string());
+    let fetch = FetchConfig::from_env(&lookup).map_err(|error| bad(&error))?;
+    let default = ApiConfig::default();
+    Ok(ApiConfig {
+        access,
+        public_url: args.public_url.clone(),
+        fetcher: Some(Fetcher::new(fetch).map_err(|error| CliError::system(error.to_string()))?),
+        callback_secret: env.text("HYPERFARM_CALLBACK_SECRET"),
+        allow_http_callbacks: env.text("HYPERFARM_HTTP_CALLBACKS").as_deref() == Some("on"),
+        concurrent_renders: env
+            .parsed::<u32>("HYPERFARM_CONCURRENT_RENDERS")
+            .map_err(|error| bad(&error))?
+            .unwrap_or(default.concurrent_renders),
+        prices: env.parsed("HYPERFARM_PRICES").map_err(|error| bad(&error))?.unwrap_or_default(),
+        ..default
+    })
+}
+
+/// Who may call: on loopback and in one process everybody, elsewhere who has a key of the environment or a stored one.
+fn access(args: &ListenArgs, in_process: bool, keys: Option<&str>) -> Access {
     let keys: HashSet<&str> =
         keys.unwrap_or_default().split(',').map(str::trim).filter(|key| !key.is_empty()).collect();
-    if !keys.is_empty() {
-        return Ok(Access::keys(keys));
+    if keys.is_empty() && in_process && args.listen.ip().is_loopback() {
+        return Access::Open;
     }
-    if in_process && args.listen.ip().is_loopback() {
-        return Ok(Access::Open);
+    if keys.is_empty() {
+        tracing::info!("the API takes stored keys only: make one with `hyperfarm keys create NAME`");
     }
-    Err(CliError::user(
-        "without keys the API is open only on loopback and in one process: set HYPERFARM_API_KEYS to one or more keys, separated by \
-         commas (make one with: echo hf_$(openssl rand -hex 16))",
-    ))
+    Access::keys(keys)
 }
 
 #[cfg(test)]
@@ -197,11 +224,15 @@ mod tests {
 
     #[test]
     fn only_loopback_in_one_process_is_open() {
-        assert!(matches!(access(&listen("127.0.0.1:0"), true, None), Ok(Access::Open)));
-        assert!(access(&listen("0.0.0.0:0"), true, None).is_err());
-        assert!(access(&listen("127.0.0.1:0"), false, Some(" ,")).is_err());
-        assert!(
-            matches!(access(&listen("0.0.0.0:0"), false, Some("hf_a,hf_b")), Ok(Access::Keys(keys)) if keys.len() == 2)
-        );
+        let of = |address, in_process, keys| access(&listen(address), in_process, keys);
+        assert!(matches!(of("127.0.0.1:0", true, None), Access::Open));
+        for (address, in_process, given, count) in [
+            ("0.0.0.0:0", true, None, 0),
+            ("127.0.0.1:0", false, Some(" ,"), 0),
+            ("127.0.0.1:0", true, Some("hf_a"), 1),
+            ("0.0.0.0:0", false, Some("hf_a,hf_b"), 2),
+        ] {
+            assert!(matches!(of(address, in_process, given), Access::Keys(keys) if keys.len() == count));
+        }
     }
 }

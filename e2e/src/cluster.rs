@@ -55,9 +55,15 @@ impl Cluster {
             .env("HYPERFARM_STORAGE_URL", format!("s3://{}/{}", self.services.bucket, self.namespace))
             .env("HYPERFARM_NAMESPACE", &self.namespace)
             .env("HYPERFARM_API_KEYS", KEY)
+            .env("HYPERFARM_CONCURRENT_RENDERS", "1000")
             .stdout(Stdio::piped())
             .stderr(log);
         command.spawn().expect("the binary runs")
+    }
+
+    /// Where its API is.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// The scene of its processes.

@@ -20,6 +20,10 @@ use crate::roles;
 
 /// Pause between two looks at a render.
 const POLL_EVERY: Duration = Duration::from_millis(500);
+/// Where no end of waiting was given.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// A larger project is uploaded as an asset.
+const INLINE_MOST: usize = 4 * 1024 * 1024;
 /// Polls that may fail one after another: a coordinator that restarts is back within this.
 const FAILED_POLLS: u32 = 60;
 
@@ -78,9 +82,19 @@ pub async fn run(
         Farm { client, url: url.clone(), key: std::env::var("HYPERFARM_API_KEY").ok().filter(|key| !key.is_empty()) };
     let started = Instant::now();
     let mut bar = Bar::new(args.json || args.quiet);
-    let id = farm.create(&spec, &project).await?;
+    let timeout = crate::client::renders::timeout(args.timeout.as_deref())?;
+    let id = farm.create(&spec, project).await?;
+    if args.no_wait {
+        bar.finish();
+        roles::print_line(&json!({ "render_id": id, "status": "queued" }).to_string());
+        return Ok(());
+    }
     let detail = tokio::select! {
         detail = farm.follow(&id, &mut bar) => detail?,
+        () = tokio::time::sleep(timeout.unwrap_or(FOR_EVER)), if timeout.is_some() => {
+            bar.finish();
+            return Err(CliError::timed_out(format!("render {id} has not ended in time; it goes on at {url}")));
+        }
         _ = tokio::signal::ctrl_c() => {
             farm.cancel(&id).await;
             return Err(CliError::interrupted());
@@ -134,7 +148,7 @@ impl Farm {
         }
     }
 
-    async fn create(&self, spec: &RenderSpec, project: &[u8]) -> Result<String, CliError> {
+    async fn create(&self, spec: &RenderSpec, project: Vec<u8>) -> Result<String, CliError> {
         let mut body = serde_json::to_value(spec).map_err(|error| CliError::system(error.to_string()))?;
         if let Value::Object(fields) = &mut body {
             fields.retain(|_, value| !value.is_null());
@@ -145,8 +159,14 @@ impl Farm {
                 let variables = serde_json::from_str(variables).unwrap_or(Value::Null);
                 fields.insert("variables".to_owned(), variables);
             }
-            let data = base64::engine::general_purpose::STANDARD.encode(project);
-            let project = json!({"type": "base64", "media_type": "application/zip", "data": data});
+            let project = if project.len() > INLINE_MOST {
+                let api = crate::client::Api::new(&self.url)?;
+                let asset = crate::client::assets::upload(&api, "project.zip", project).await?;
+                json!({"type": "asset_id", "asset_id": asset["asset_id"]})
+            } else {
+                let data = base64::engine::general_purpose::STANDARD.encode(&project);
+                json!({"type": "base64", "media_type": "application/zip", "data": data})
+            };
             fields.insert("project".to_owned(), project);
         }
         let request = self.with_key(self.client.post(self.route("")).json(&body));
@@ -241,7 +261,7 @@ impl Farm {
         let param = body["error"]["param"].as_str().map(|param| format!(" ({param})")).unwrap_or_default();
         let hint = match status {
             StatusCode::UNAUTHORIZED => "; set HYPERFARM_API_KEY",
-            StatusCode::PAYLOAD_TOO_LARGE => "; a project of this size has to be rendered on this machine for now",
+            StatusCode::PAYLOAD_TOO_LARGE => "; a project of this size has to be rendered on this machine",
             _ => "",
         };
         let message = format!("{} says {status}: {message}{param}{hint}", self.url);

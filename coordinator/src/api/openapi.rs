@@ -196,7 +196,7 @@ fn responses(route: &Route) -> Value {
 /// The reference for people, in Markdown, made of the document.
 pub fn markdown() -> String {
     let mut text = String::from(
-        "# The HTTP API\n\nMade from the OpenAPI document (`GET /openapi.json`) by `make docs`; change the code, not this file.\n\n\
+        "# The HTTP API\n\nMade from the OpenAPI document (`GET /openapi.json`) by the test `the_reference_is_what_the_code_says` with `HYPERFARM_BLESS=1`; change the code, not this file.\n\n\
          Send the key as `x-api-key` or as `Authorization: Bearer`. Errors are `{\"error\":{\"code\",\"message\",\"param\"?}}`; every response \
          has an `X-Request-Id`.\n\n## Routes\n",
     );
@@ -299,19 +299,5 @@ mod tests {
         let count = names.len();
         names.dedup();
         assert_eq!(names.len(), count);
-    }
-
-    #[test]
-    fn the_reference_is_the_codes() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
-        let made = markdown();
-        if std::env::var("HYPERFARM_BLESS").is_ok() {
-            std::fs::write(path, &made).unwrap();
-        }
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            written == made,
-            "docs/api.md is not what the code says; make it anew with HYPERFARM_BLESS=1 and this test"
-        );
     }
 }

@@ -122,8 +122,12 @@ impl Deliverer {
             tokio::select! {
                 () = drain.started() => return,
                 Some(delivery) = fresh.recv() => {
-                    if !busy.contains_key(&delivery.id) {
-                        waiting.insert(delivery.id.clone(), delivery);
+                    // Storage may have brought it before, and it may be over by now.
+                    let is_known = busy.contains_key(&delivery.id) || waiting.contains_key(&delivery.id);
+                    match if is_known { Ok(None) } else { this.webhooks.delivery(&delivery.id).await } {
+                        Ok(Some(delivery)) => drop(waiting.insert(delivery.id.clone(), delivery)),
+                        Ok(None) => {}
+                        Err(error) => warn!(%error, "a delivery cannot be read, it is read again later"),
                     }
                 }
                 Some(done) = attempts.join_next(), if !attempts.is_empty() => match done {

@@ -270,6 +270,11 @@ impl Webhooks {
         self.read_all(DELIVERIES).await
     }
 
+    /// The delivery, if it is on its way still.
+    pub async fn delivery(&self, id: &str) -> Result<Option<Delivery>, ObjectsError> {
+        if_found(self.objects.get_json(&format!("{DELIVERIES}/{id}.json")).await)
+    }
+
     async fn put_delivery(&self, delivery: &Delivery) -> Result<(), ObjectsError> {
         self.objects.put_json(&format!("{DELIVERIES}/{}.json", delivery.id), delivery).await
     }

@@ -1,6 +1,8 @@
 //! A farm without workers: the tests speak the workers' side of the protocol themselves, through ledger, storage and broker.
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
+pub mod client;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,88 @@
+//! `hyperfarm assets`.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand};
+use hyperfarm_proto::id::ContentHash;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::renders::{ListArgs, OneArgs};
+use super::{Api, FarmArgs, show_list, show_one};
+use crate::exit::CliError;
+
+const ROUTE: &str = "/v3/assets";
+
+/// What to do with assets.
+#[derive(Debug, Subcommand)]
+pub enum AssetsCommand {
+    /// Upload a file.
+    Upload(UploadArgs),
+    /// List assets, newest first.
+    List(ListArgs),
+    /// Show an asset.
+    Get(OneArgs),
+    /// Delete an asset.
+    Delete(OneArgs),
+}
+
+/// `hyperfarm assets upload`.
+#[derive(Debug, ClapArgs)]
+pub struct UploadArgs {
+    /// The file: png, jpeg, mp4, webm, mp3, wav, pdf, srt or zip.
+    pub file: PathBuf,
+    /// The farm.
+    #[command(flatten)]
+    pub farm: FarmArgs,
+}
+
+/// `hyperfarm assets`.
+pub async fn run(command: AssetsCommand) -> Result<(), CliError> {
+    let (args, method) = match command {
+        AssetsCommand::List(args) => {
+            let items = Api::new(&args.farm.farm)?.list(ROUTE, args.limit.into(), args.all).await?;
+            show_list(&items, &["id", "name", "type", "size_bytes", "status"], args.farm.json);
+            return Ok(());
+        }
+        AssetsCommand::Upload(args) => {
+            let api = Api::new(&args.farm.farm)?;
+            let file = std::fs::read(&args.file)
+                .map_err(|error| CliError::user(format!("{}: {error}", args.file.display())))?;
+            let name = args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            show_one(&upload(&api, &name, file).await?, args.farm.json);
+            return Ok(());
+        }
+        AssetsCommand::Get(args) => (args, Method::GET),
+        AssetsCommand::Delete(args) => (args, Method::DELETE),
+    };
+    let data = Api::new(&args.farm.farm)?.data(method, &format!("{ROUTE}/{}", args.id), None).await?;
+    show_one(&data, args.farm.json);
+    Ok(())
+}
+
+/// Uploads a file straight to the farm's storage, and answers the asset.
+pub async fn upload(api: &Api, name: &str, file: Vec<u8>) -> Result<Value, CliError> {
+    let hash = ContentHash::of(&file).to_string();
+    let body = json!({
+        "filename": name, "content_type": media_type(name), "size_bytes": file.len(), "checksum_sha256": hash,
+    });
+    let begun = api.data(Method::POST, &format!("{ROUTE}/direct-uploads"), Some(&body)).await?;
+    api.put(begun["upload_url"].as_str().unwrap_or_default(), &begun["upload_headers"], file).await?;
+    let id = begun["asset_id"].as_str().unwrap_or_default();
+    api.data(Method::POST, &format!("{ROUTE}/{id}/complete"), Some(&json!({ "checksum_sha256": hash }))).await
+}
+
+fn media_type(name: &str) -> &'static str {
+    match name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "mp4" => "video/mp4",
+        "webm" => "video/webm",
+        "mp3" => "audio/mpeg",
+        "wav" => "audio/wav",
+        "pdf" => "application/pdf",
+        "srt" => "application/x-subrip",
+        "zip" => "application/zip",
+        _ => "application/octet-stream",
+    }
+}

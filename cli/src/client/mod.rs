@@ -1,0 +1,162 @@
+//! The binary as a client of a farm's HTTP API.
+
+pub mod assets;
+pub mod renders;
+pub mod webhooks;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::Value;
+use url::Url;
+
+use crate::exit::CliError;
+use crate::roles::print_line;
+
+/// Where the farm is, and how results are printed.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct FarmArgs {
+    /// The farm. The key comes from HYPERFARM_API_KEY.
+    #[arg(long, value_name = "URL", env = "HYPERFARM_URL", default_value = "http://127.0.0.1:8080")]
+    pub farm: Url,
+    /// Print JSON; the default where standard output is no terminal.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A farm's API.
+pub struct Api {
+    client: Client,
+    url: Url,
+    key: Option<String>,
+}
+
+impl Api {
+    /// The farm at `url`, with the key of the environment.
+    pub fn new(url: &Url) -> Result<Self, CliError> {
+        let client = Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .build()
+            .map_err(|error| CliError::system(format!("the HTTP client cannot be made: {error}")))?;
+        let key = std::env::var("HYPERFARM_API_KEY").ok().filter(|key| !key.is_empty());
+        Ok(Self { client, url: url.clone(), key })
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let mut url = self.url.clone();
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        url.set_path(&format!("{}{path}", self.url.path().trim_end_matches('/')));
+        url.set_query(query);
+        let request = self.client.request(method, url);
+        match &self.key {
+            Some(key) => request.header("x-api-key", key),
+            None => request,
+        }
+    }
+
+    /// The whole answer to a request with a JSON body, or none.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
+        let mut request = self.request(method, path).timeout(Duration::from_secs(120));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.map_err(|error| {
+            CliError::system(format!("the farm at {} cannot be reached: {error}; check --farm", self.url))
+        })?;
+        let status = answer.status();
+        let body: Value = answer.json().await.map_err(|error| {
+            CliError::system(format!("{} answered {status} and no JSON: {error}; is it a hyperfarm?", self.url))
+        })?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let message = body["error"]["message"].as_str().unwrap_or("no reason given");
+        let param = body["error"]["param"].as_str().map(|param| format!(" ({param})")).unwrap_or_default();
+        let hint = if status == StatusCode::UNAUTHORIZED { "; set HYPERFARM_API_KEY" } else { "" };
+        let message = format!("{} says {status}: {message}{param}{hint}", self.url);
+        Err(if status.is_server_error() { CliError::system(message) } else { CliError::user(message) })
+    }
+
+    /// The `data` of an answer.
+    pub async fn data(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
+        Ok(self.call(method, path, body).await?["data"].take())
+    }
+
+    /// Items of a list: one page of `limit`, or all pages.
+    pub async fn list(&self, path: &str, limit: usize, all: bool) -> Result<Vec<Value>, CliError> {
+        let (mut items, mut token) = (Vec::new(), None::<String>);
+        loop {
+            let size = if all { 100 } else { limit };
+            let next = token.take().map(|token| format!("&token={token}")).unwrap_or_default();
+            let page = self.call(Method::GET, &format!("{path}?limit={size}{next}"), None).await?;
+            items.extend(page["data"].as_array().cloned().unwrap_or_default());
+            match page["next_token"].as_str().filter(|_| all) {
+                Some(next) => token = Some(next.to_owned()),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// PUTs a file to a signed URL.
+    pub async fn put(&self, url: &str, headers: &Value, file: Vec<u8>) -> Result<(), CliError> {
+        let mut request = self.client.put(url);
+        for (name, value) in headers.as_object().into_iter().flatten() {
+            request = request.header(name, value.as_str().unwrap_or_default());
+        }
+        let answer = request.body(file).send().await.map_err(|error| CliError::system(error.to_string()))?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(CliError::system(format!("the upload was answered with {}", answer.status())))
+    }
+
+    /// The bytes behind a signed URL.
+    pub async fn get(&self, url: &str) -> Result<Vec<u8>, CliError> {
+        let broken = |error: reqwest::Error| CliError::system(format!("the file cannot be downloaded: {error}"));
+        let answer = self.client.get(url).send().await.map_err(broken)?;
+        let answer = answer.error_for_status().map_err(broken)?;
+        Ok(answer.bytes().await.map_err(broken)?.to_vec())
+    }
+}
+
+fn wants_json(asked: bool) -> bool {
+    asked || !std::io::stdout().is_terminal()
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+/// Prints one thing: JSON, or a line for each field.
+pub fn show_one(value: &Value, json: bool) {
+    if wants_json(json) {
+        return print_line(&value.to_string());
+    }
+    for (name, field) in value.as_object().into_iter().flatten() {
+        print_line(&format!("{name:<18} {}", cell(field)));
+    }
+}
+
+/// Prints a list: JSON, or a table of some fields.
+pub fn show_list(items: &[Value], columns: &[&str], json: bool) {
+    if wants_json(json) {
+        return print_line(&Value::from(items).to_string());
+    }
+    let rows: Vec<Vec<String>> = std::iter::once(columns.iter().map(|name| name.to_uppercase()).collect())
+        .chain(items.iter().map(|item| columns.iter().map(|name| cell(&item[*name])).collect()))
+        .collect();
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        print_line(cells.join("  ").trim_end());
+    }
+}

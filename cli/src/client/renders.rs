@@ -1,0 +1,226 @@
+//! `hyperfarm renders`.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args as ClapArgs, Subcommand};
+use hyperfarm_backplane::config::parse_duration;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::{Api, FarmArgs, show_list, show_one};
+use crate::exit::CliError;
+use crate::roles::print_line;
+
+const ROUTE: &str = "/v3/hyperframes/renders";
+
+/// Pause between two looks at a render.
+const POLL_EVERY: Duration = Duration::from_millis(500);
+
+/// What to do with renders on a farm.
+#[derive(Debug, Subcommand)]
+pub enum RendersCommand {
+    /// List renders, newest first.
+    List(ListArgs),
+    /// Show a render.
+    Get(OneArgs),
+    /// Wait for a render's end, showing how far it is.
+    Watch(WatchArgs),
+    /// Download a render's video.
+    Download(DownloadArgs),
+    /// Show a render's chunks.
+    Chunks(OneArgs),
+    /// Cancel a render.
+    Cancel(OneArgs),
+    /// Send out no more of a render.
+    Pause(OneArgs),
+    /// Go on with a paused render.
+    Resume(OneArgs),
+    /// Submit an ended render again, as a new one.
+    Retry(RetryArgs),
+    /// Delete a render.
+    Delete(OneArgs),
+}
+
+/// A list.
+#[derive(Debug, ClapArgs)]
+pub struct ListArgs {
+    /// The farm.
+    #[command(flatten)]
+    pub farm: FarmArgs,
+    /// Items to list.
+    #[arg(long, default_value = "20", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub limit: u8,
+    /// List all of them.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// One thing by its id.
+#[derive(Debug, ClapArgs)]
+pub struct OneArgs {
+    /// Its id.
+    pub id: String,
+    /// The farm.
+    #[command(flatten)]
+    pub farm: FarmArgs,
+}
+
+/// `hyperfarm renders watch`.
+#[derive(Debug, ClapArgs)]
+pub struct WatchArgs {
+    /// The render.
+    pub id: String,
+    /// Give up waiting after this long, such as 90s or 1h; the render goes on and the exit code is 4.
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
+    /// The farm.
+    #[command(flatten)]
+    pub farm: FarmArgs,
+}
+
+/// `hyperfarm renders retry`.
+#[derive(Debug, ClapArgs)]
+pub struct RetryArgs {
+    /// The render.
+    pub id: String,
+    /// Wait for the end of the new one.
+    #[arg(long)]
+    pub wait: bool,
+    /// Give up waiting after this long; the exit code is 4.
+    #[arg(long, value_name = "TIME", requires = "wait")]
+    pub timeout: Option<String>,
+    /// The farm.
+    #[command(flatten)]
+    pub farm: FarmArgs,
+}
+
+/// `hyperfarm renders download`.
+#[derive(Debug, ClapArgs)]
+pub struct DownloadArgs {
+    /// The render.
+    pub id: String,
+    /// File to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// The farm.
+    #[command(flatten)]
+    pub farm: FarmArgs,
+}
+
+/// `hyperfarm renders`.
+pub async fn run(command: RendersCommand) -> Result<(), CliError> {
+    match command {
+        RendersCommand::List(args) => {
+            let api = Api::new(&args.farm.farm)?;
+            let items = api.list(ROUTE, args.limit.into(), args.all).await?;
+            show_list(&items, &["render_id", "status", "format", "title", "duration", "error_code"], args.farm.json);
+            Ok(())
+        }
+        RendersCommand::Get(args) => one(&args, Method::GET, "").await,
+        RendersCommand::Cancel(args) => one(&args, Method::POST, "/cancel").await,
+        RendersCommand::Pause(args) => one(&args, Method::POST, "/pause").await,
+        RendersCommand::Resume(args) => one(&args, Method::POST, "/resume").await,
+        RendersCommand::Delete(args) => one(&args, Method::DELETE, "").await,
+        RendersCommand::Chunks(args) => {
+            let data =
+                Api::new(&args.farm.farm)?.data(Method::GET, &format!("{ROUTE}/{}/chunks", args.id), None).await?;
+            let items = data.as_array().cloned().unwrap_or_default();
+            show_list(
+                &items,
+                &["index", "first_frame", "frame_count", "frames_done", "status", "worker"],
+                args.farm.json,
+            );
+            Ok(())
+        }
+        RendersCommand::Watch(args) => {
+            let api = Api::new(&args.farm.farm)?;
+            let detail = wait(&api, &args.id, timeout(args.timeout.as_deref())?).await?;
+            finish(&detail, args.farm.json)
+        }
+        RendersCommand::Retry(args) => {
+            let api = Api::new(&args.farm.farm)?;
+            let made = api.data(Method::POST, &format!("{ROUTE}/{}/retry", args.id), None).await?;
+            if !args.wait {
+                show_one(&made, args.farm.json);
+                return Ok(());
+            }
+            let id = made["render_id"].as_str().unwrap_or_default();
+            let detail = wait(&api, id, timeout(args.timeout.as_deref())?).await?;
+            finish(&detail, args.farm.json)
+        }
+        RendersCommand::Download(args) => {
+            let api = Api::new(&args.farm.farm)?;
+            let detail = api.data(Method::GET, &format!("{ROUTE}/{}", args.id), None).await?;
+            let url = detail["video_url"].as_str().ok_or_else(|| {
+                CliError::user(format!("render {} is {}, it has no video", args.id, detail["status"]))
+            })?;
+            let bytes = api.get(url).await?;
+            std::fs::write(&args.output, bytes)
+                .map_err(|error| CliError::user(format!("{}: {error}", args.output.display())))?;
+            print_line(&args.output.display().to_string());
+            Ok(())
+        }
+    }
+}
+
+async fn one(args: &OneArgs, method: Method, tail: &str) -> Result<(), CliError> {
+    let api = Api::new(&args.farm.farm)?;
+    let data = api.data(method, &format!("{ROUTE}/{}{tail}", args.id), None).await?;
+    show_one(&data, args.farm.json);
+    Ok(())
+}
+
+/// A duration of the command line.
+pub fn timeout(text: Option<&str>) -> Result<Option<Duration>, CliError> {
+    text.map(|text| parse_duration(text).map_err(|error| CliError::user(format!("--timeout: {error}")))).transpose()
+}
+
+/// The render's detail after its end. A farm that does not answer for half a minute is an error.
+async fn wait(api: &Api, id: &str, timeout: Option<Duration>) -> Result<Value, CliError> {
+    let started = Instant::now();
+    let mut failed = 0;
+    loop {
+        match api.data(Method::GET, &format!("{ROUTE}/{id}"), None).await {
+            Ok(detail) => {
+                failed = 0;
+                if matches!(detail["status"].as_str(), Some("completed" | "failed")) {
+                    progress("");
+                    return Ok(detail);
+                }
+                let p = &detail["progress"];
+                progress(&format!(
+                    "{} {} of {} frames",
+                    p["stage"].as_str().unwrap_or(""),
+                    p["frames_done"],
+                    p["frames_total"]
+                ));
+            }
+            Err(error) if error.code == 3 && failed < 60 => failed += 1,
+            Err(error) => return Err(error),
+        }
+        if timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
+            progress("");
+            return Err(CliError::timed_out(format!("render {id} has not ended in time; it goes on")));
+        }
+        tokio::time::sleep(POLL_EVERY).await;
+    }
+}
+
+fn progress(line: &str) {
+    let mut err = std::io::stderr().lock();
+    if err.is_terminal() {
+        let _ = write!(err, "\r\x1b[K{line}");
+        let _ = err.flush();
+    }
+}
+
+fn finish(detail: &Value, json: bool) -> Result<(), CliError> {
+    show_one(detail, json);
+    if detail["status"] == "completed" {
+        return Ok(());
+    }
+    let message = detail["failure_message"].as_str().unwrap_or("the farm gave no reason");
+    Err(CliError::user(format!("render {} failed: {message}", detail["render_id"].as_str().unwrap_or_default())))
+}

