@@ -269,9 +269,8 @@ mod tests {
         other.elements[3].text = "longer".to_owned();
         other.elements[3].area[2] = 80.0;
         other.elements[1].area[2] = 120.0;
-        for sketch in [&mut other] {
-            sketch.elements[3].looks.insert("color".to_owned(), "red".to_owned());
-            sketch.elements[1].looks.insert("color".to_owned(), "red".to_owned());
+        for at in [1, 3] {
+            other.elements[at].looks.insert("color".to_owned(), "red".to_owned());
         }
         let found = names(&page(), &other, &cells(&[(24.0, 64.0)]));
         assert_eq!(
