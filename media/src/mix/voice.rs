@@ -125,6 +125,8 @@ struct Source {
     tempo: Option<Chain>,
     ready: Vec<[f32; 2]>,
     raw: Vec<[f32; 2]>,
+    /// Samples of the source that the tempo filter still gets: as many as sound.
+    left: usize,
     ended: bool,
 }
 
@@ -133,7 +135,8 @@ impl Source {
         let same = (timing.rate - 1.0).abs() < SAME_RATE;
         let source = Looped::open(path, timing)?;
         let tempo = if same { None } else { Some(tempo_chain(path, timing.rate, source.reader.rate())?) };
-        Ok(Self { path: path.to_owned(), source, tempo, ready: Vec::new(), raw: Vec::new(), ended: false })
+        let left = sample_of((timing.end - timing.start) * timing.rate) as usize;
+        Ok(Self { path: path.to_owned(), source, tempo, ready: Vec::new(), raw: Vec::new(), left, ended: false })
     }
 
     /// The next `length` samples, or fewer at the end.
@@ -144,7 +147,10 @@ impl Source {
                 Some(chain) => {
                     let failed = MediaError::undecodable(&self.path, "changing the tempo");
                     self.raw.clear();
-                    if self.source.read(&mut self.raw)? {
+                    // The filter looks ahead, so what it is not to sound it must not hear.
+                    if self.left > 0 && self.source.read(&mut self.raw)? {
+                        self.raw.truncate(self.left);
+                        self.left -= self.raw.len();
                         for piece in self.raw.chunks(PIECE) {
                             let frame = packed(piece).map_err(&failed)?;
                             chain.push(&frame).map_err(&failed)?;
