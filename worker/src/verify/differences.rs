@@ -114,8 +114,7 @@ fn own_differences<'a>(
         element.parent().and_then(|at| sketch.elements.get(at)).and_then(|parent| Some((parent, partner(parent)?)));
     for (name, here, there) in pairs(&element.looks, &there.looks) {
         let from_parent = parents.is_some_and(|(parent, its_partner)| {
-            parent.looks.get(name).map(String::as_str) == Some(here)
-                && its_partner.looks.get(name).map(String::as_str) == Some(there)
+            value(&parent.looks, name) == here && value(&its_partner.looks, name) == there
         });
         if !(inline.contains(name) || INHERITED.contains(&name) && from_parent) {
             found.push(told(&format!("its style {name}"), here, there));
@@ -131,9 +130,13 @@ fn pairs<'a>(
 ) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
     let names: BTreeSet<&'a str> = a.keys().chain(b.keys()).map(String::as_str).collect();
     names.into_iter().filter_map(move |name| {
-        let (here, there) = (a.get(name).map_or("", String::as_str), b.get(name).map_or("", String::as_str));
+        let (here, there) = (value(a, name), value(b, name));
         (here != there).then_some((name, here, there))
     })
+}
+
+fn value<'a>(values: &'a BTreeMap<String, String>, name: &str) -> &'a str {
+    values.get(name).map_or("", String::as_str)
 }
 
 /// Of each element, whether pixels differ where it or something inside it is.
