@@ -237,7 +237,8 @@ async fn a_direct_upload_becomes_a_project() {
         let back = get(&router, data["url"].as_str().unwrap().strip_prefix(HOST).unwrap()).await;
         assert_eq!(back.bytes, bytes);
     }
-    assert_eq!(post(&router, RENDERS, &render).await.status, StatusCode::ACCEPTED);
+    assert_eq!(put_bytes(&router, url, &begun["upload_headers"], vec![7; bytes.len()]).await, StatusCode::OK);
+    assert_eq!(post(&router, RENDERS, &render).await.status, StatusCode::ACCEPTED, "what is complete stays what it is");
     let listed = get(&router, "/v3/assets?limit=1").await.json();
     assert_eq!((&listed["data"][0]["id"], &listed["data"][0]["type"]), (&json!(id), &json!("document")));
     assert_eq!(
@@ -421,8 +422,12 @@ async fn usage_is_noted_and_priced() {
 #[tokio::test]
 async fn what_takes_too_long_is_504_and_no_refusal_is_out_of_shape() {
     let farm = Farm::with(patient());
-    let router = farm.coordinator.router(ApiConfig { answer_within: Duration::ZERO, ..ApiConfig::default() });
-    let slow = post(&router, RENDERS, &page()).await;
+    let silent = Router::new().fallback(|| tokio::time::sleep(Duration::from_secs(30)));
+    let url = format!("{}/p.zip", server(silent).await);
+    let answer_within = Duration::from_millis(200);
+    let config = ApiConfig { answer_within, fetcher: fetcher(), ..ApiConfig::default() };
+    let router = farm.coordinator.router(config);
+    let slow = post(&router, RENDERS, &json!({ "project": { "type": "url", "url": url } })).await;
     assert_eq!(slow.error(), error(504, "gateway_timeout"));
     let router = farm.coordinator.router(ApiConfig::default());
     assert_eq!(get(&router, &format!("{RENDERS}/%ff")).await.error(), error(400, "invalid_parameter"));

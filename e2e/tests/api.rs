@@ -99,9 +99,8 @@ fn drive(scene: &Scene, url: &str) {
     assert!(hyperfarm_e2e::pictures::brightness(&pictures[3]) > 200.0, "the variable reached the page");
 
     let list = cli.json(&["list", "--limit", "1"]);
-    let newest = list["data"].get(0).or_else(|| list.get(0)).cloned().unwrap_or_else(|| panic!("{list}"));
-    let id = render_id(&newest);
-    let detail = cli.json(&["get", &id]);
+    let id = render_id(&list["renders"][0]);
+    let detail = cli.json(&["get", &id])["render"].clone();
     assert_eq!(
         (&detail["status"], &detail["title"], &detail["fps"]),
         (&"completed".into(), &"A title".into(), &60.into())
@@ -115,16 +114,25 @@ fn drive(scene: &Scene, url: &str) {
     // One key, two calls, one render.
     let first = cli.json(&["render", project, "--no-wait", "--idempotency-key", "once:1"]);
     let second = cli.json(&["render", project, "--no-wait", "--idempotency-key", "once:1"]);
-    assert_eq!(render_id(&first), render_id(&second));
-    let deleted = cli.run(&["delete", &render_id(&first)]);
+    let (first, second) = (render_id(&first["render"]), render_id(&second["render"]));
+    assert_eq!(first, second);
+    let deleted = cli.run(&["delete", &first, "--no-confirm"]);
     assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
-    assert_ne!(cli.run(&["get", &render_id(&first)]).code, Some(0));
+    assert_ne!(cli.run(&["get", &first]).code, Some(0));
 
-    // A composition that cannot be what was asked: the reason reaches the person.
-    let failed = cli.run(&["render", project, "--aspect-ratio", "9:16", "--resolution", "4k", "--poll-interval", "1"]);
+    // A composition that cannot be rendered: the reason reaches the person.
+    let empty = scene.project("empty", "<!doctype html><html><body><p>no composition</p></body></html>");
+    let failed = cli.run(&["render", text(&empty), "--poll-interval", "1"]);
     assert_ne!(failed.code, Some(0));
     let said = format!("{}{}", failed.stdout, failed.stderr);
-    assert!(said.contains("320x180"), "{said}");
+    assert!(said.contains("Render failed") && said.contains("data-composition-id"), "{said}");
+    // What the farm refuses at once.
+    for (args, named) in [(["--resolution", "4k"], "4k"), (["-c", "none.html"], "none.html")] {
+        let refused = cli.run(&[&["render", project, "--poll-interval", "1"], &args[..]].concat());
+        assert_ne!(refused.code, Some(0));
+        let said = format!("{}{}", refused.stdout, refused.stderr);
+        assert!(said.contains(named) || said.contains("3840x2160"), "{said}");
+    }
 
     let stranger = Cli { scene, url: url.to_owned(), key: "hf_wrong" }.run(&["render", project, "--no-wait"]);
     assert_ne!(stranger.code, Some(0));
@@ -136,7 +144,7 @@ fn drive(scene: &Scene, url: &str) {
         assert!(submit.env("HYPERFARM_API_KEY", KEY).output().unwrap().status.success());
     }
     let all = cli.json(&["list", "--all"]);
-    let all = all["data"].as_array().or_else(|| all.as_array()).unwrap().len();
+    let all = all["renders"].as_array().unwrap().len();
     assert!(all > 60, "{all}");
 }
 

@@ -271,7 +271,13 @@ impl RenderSpec {
             (None, None, None) => Viewport { page: AspectRatio::Landscape.size_at(Resolution::FullHd), scale: 1 },
             (None, None, Some(authored)) => Viewport { page: authored, scale: 1 },
             (None, Some((asked, _)), None) => Viewport { page: asked, scale: 1 },
-            (None, Some((asked, param)), Some(authored)) => scaled(asked, authored, param)?,
+            (None, Some((asked, param)), Some(authored)) => match scaled(asked, authored, param) {
+                // Only a shape was asked for, and it is the composition's own: clients send what they detect.
+                Err(SizeError::Scale { .. }) if self.resolution.is_none() && param == "aspect_ratio" => {
+                    Viewport { page: authored, scale: 1 }
+                }
+                viewport => viewport?,
+            },
         };
         check_bounds(viewport)?;
         Ok(viewport)
@@ -382,6 +388,17 @@ mod tests {
         let viewport = RenderSpec::default().viewport(Some(size(1280, 720))).unwrap();
         assert_eq!((viewport.page, viewport.scale), (size(1280, 720), 1));
         assert_eq!(RenderSpec::default().viewport(None).unwrap().output(), size(1920, 1080));
+    }
+
+    #[test]
+    fn a_composition_asked_for_its_own_shape_only_keeps_its_size_where_it_cannot_be_enlarged() {
+        let spec = RenderSpec { aspect_ratio: Some(AspectRatio::Landscape), ..RenderSpec::default() };
+        assert_eq!(spec.viewport(Some(size(1280, 720))).unwrap().output(), size(1280, 720));
+        assert_eq!(spec.viewport(Some(size(640, 360))).unwrap().output(), size(1920, 1080));
+        assert_eq!(spec.viewport(Some(size(3840, 2160))).unwrap().output(), size(3840, 2160));
+        assert!(spec.viewport(Some(size(720, 1280))).is_err());
+        let tall = RenderSpec { resolution: Some(Resolution::FullHd), ..spec };
+        assert!(matches!(tall.viewport(Some(size(1280, 720))), Err(SizeError::Scale { .. })));
     }
 
     #[test]

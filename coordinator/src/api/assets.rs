@@ -149,16 +149,16 @@ pub(super) async fn receive(
     let objects = &api.coordinator.backplane().objects;
     let space = space.parse().map_err(|_| missing())?;
     let record = assets::get(objects, &space, id).await?.ok_or_else(missing)?;
-    if record.is_complete {
-        return Err(ApiError::new(Code::Conflict, "this upload is complete already; begin another one"));
-    }
     let parts = body.into_data_stream().map(|part| part.map_err(|error| error.to_string()));
     let file = Received::of(parts, record.bytes, "body").await?;
     if file.bytes != record.bytes {
         let message = format!("{} bytes were announced as size_bytes, and {} came", record.bytes, file.bytes);
         return Err(ApiError::invalid("size_bytes", message));
     }
-    objects.put_file(&key, &file.path).await?;
+    // A client that repeats itself under an idempotency key uploads again. What is complete stays what it is.
+    if !record.is_complete {
+        objects.put_file(&key, &file.path).await?;
+    }
     Ok(Json(json!({ "data": { "asset_id": record.id } })))
 }
 

@@ -10,7 +10,7 @@ use super::access::Caller;
 use super::error::ApiError;
 use super::renders::{bundle, parse_asked, read_project_body, unknown_fields};
 use super::{Api, create, links};
-use crate::intake::{Intake, Seed};
+use crate::intake::{self, Intake, Seed, StoredBundle};
 
 /// Renders in one call.
 const MOST: usize = 100;
@@ -93,7 +93,7 @@ fn items(body: &mut Map<String, Value>) -> Result<Vec<Map<String, Value>>, ApiEr
 async fn item(
     api: &Api,
     caller: &Caller,
-    bundle: crate::intake::StoredBundle,
+    bundle: StoredBundle,
     shared: &Map<String, Value>,
     own: Map<String, Value>,
     batch: &str,
@@ -103,6 +103,7 @@ async fn item(
     let mut fields = shared.clone();
     fields.extend(own);
     let asked = parse_asked(api, &fields)?;
+    intake::check(&asked.spec)?;
     let mut taken = api.admission.take(caller, vec![seed.render()]).await?;
     let intake = Intake {
         space: caller.space.clone(),

@@ -237,15 +237,19 @@ fn project(fields: &Fields<'_>, entry: Option<&str>, limits: &Limits) -> Result<
             html_project(html, "project.html.html", entry, limits).map(Source::Bundle)
         }
         Some("url") => {
+            let project = Fields { path: "project.url.", ..project };
             let text = project.text("url", URL_MAX)?;
             let url = text.and_then(|text| Url::parse(&text).ok()).filter(|url| url.has_host());
             let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
             url.map(Source::Url).ok_or_else(|| project.refused("url", "the https URL of a zip"))
         }
-        Some("asset_id") => match project.text("asset_id", 64)? {
-            Some(id) if !id.is_empty() => Ok(Source::Asset(id)),
-            _ => Err(project.refused("asset_id", "the id of an uploaded asset")),
-        },
+        Some("asset_id") => {
+            let project = Fields { path: "project.asset_id.", ..project };
+            match project.text("asset_id", 64)? {
+                Some(id) if !id.is_empty() => Ok(Source::Asset(id)),
+                _ => Err(project.refused("asset_id", "the id of an uploaded asset")),
+            }
+        }
         _ => Err(project.refused("type", "`url`, `asset_id`, `base64` or `html`")),
     }
 }

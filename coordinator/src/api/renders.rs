@@ -18,7 +18,7 @@ use super::page::{self, Page};
 use super::view::view;
 use super::{Api, assets, links};
 use crate::RenderDetail;
-use crate::intake::{Intake, Seed, StoredBundle};
+use crate::intake::{self, Intake, Seed, StoredBundle};
 
 pub(super) type Answer = Result<Json<Value>, ApiError>;
 
@@ -39,6 +39,7 @@ pub(super) async fn create(
         let asked = create::parse(&raw, &api.config, &api.coordinator.config().limits)?;
         drop(raw);
         caller.check_pool(&asked.spec.pool)?;
+        intake::check(&asked.spec)?;
         let render = seed.render();
         let mut taken = api.admission.take(&caller, vec![render.clone()]).await?;
         let bundle = bundle(&api, &caller, asked.source, asked.spec.composition.as_deref()).await?;

@@ -144,7 +144,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("get", "/v3/webhooks/events", READ, "List what has happened, newest first.", Page("Event"), || get(webhooks::happened)).query(&["event_type", "entity_id", "limit", "token"]).errors(&[Code::InvalidParameter]),
     Route::new("get", "/v3/users/me", READ, "Read the key's own account.", One("Account"), || get(account::me)),
     Route::new("get", "/files/{*key}", None, "Download through a signed URL.", Raw("application/octet-stream"), || get(files::download)).query(&["expires", "signature"]).errors(&[Code::Forbidden, Code::ResourceNotFound, Code::RangeInvalid]),
-    Route::new("put", "/uploads/{*key}", None, "Upload through a signed URL.", One("UploadReceived"), || put(assets::receive)).body("bytes").query(&["expires", "signature"]).errors(&[Code::Forbidden, Code::InvalidParameter, Code::AssetNotFound, Code::Conflict, Code::ProjectTooLarge]),
+    Route::new("put", "/uploads/{*key}", None, "Upload through a signed URL.", One("UploadReceived"), || put(assets::receive)).body("bytes").query(&["expires", "signature"]).errors(&[Code::Forbidden, Code::InvalidParameter, Code::AssetNotFound, Code::ProjectTooLarge]),
     Route::new("get", "/healthz", None, "Whether the process answers.", One("Status"), || get(operate::health)),
     Route::new("get", "/readyz", None, "Whether broker, ledger and storage answer too.", One("Status"), || get(operate::ready)).errors(&[Code::Unavailable]),
     Route::new("get", "/metrics", Some(Scope::Admin), "Metrics in Prometheus's text format.", Raw("text/plain"), || get(operate::metrics)),
