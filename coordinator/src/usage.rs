@@ -187,6 +187,7 @@ mod tests {
                 format: Format::Mp4,
                 has_audio: false,
                 thumbnail: String::new(),
+                begun_at_ms: 0.0,
                 stitch_ms: 0.0,
             };
             prices.of(&output, 120.0)
