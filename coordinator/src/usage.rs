@@ -188,6 +188,7 @@ mod tests {
                 has_audio: false,
                 thumbnail: String::new(),
                 stitch_ms: 0.0,
+                begun_at_ms: 0.0,
             };
             prices.of(&output, 120.0)
         };
