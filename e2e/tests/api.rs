@@ -17,9 +17,10 @@ fn page(width: u32, height: u32) -> String {
     format!(
         r##"<!doctype html><html data-composition-variables='[{{"id":"ground","type":"color","label":"g","default":"#10243d"}}]'><body style="margin:0">
 <div data-composition-id="main" data-width="{width}" data-height="{height}" data-start="0" data-duration="0.3"
- style="width:{width}px;height:{height}px"></div>
+ style="width:{width}px;height:{height}px"><div id="ground" style="width:100%;height:100%"></div></div>
 <script>
-document.body.style.background = (window.__hyperframes && window.__hyperframes.getVariables().ground) || "#10243d";
+// Not the page's own ground: a webm has none.
+document.getElementById("ground").style.background = (window.__hfVariables && window.__hfVariables.ground) || "#10243d";
 window.__timelines = {{ main: gsap.timeline({{ paused: true }}).to({{}}, {{ duration: 0.3 }}, 0) }};
 </script></body></html>"##
     )
