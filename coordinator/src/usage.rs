@@ -189,7 +189,6 @@ mod tests {
                 thumbnail: String::new(),
                 begun_at_ms: 0.0,
                 stitch_ms: 0.0,
-                begun_at_ms: 0.0,
             };
             prices.of(&output, 120.0)
         };
