@@ -107,7 +107,7 @@ fn golden_plan_and_failure() {
 }
 
 const GOLDEN_PLAN: &str = "d39703a8c7b9";
-const GOLDEN_CONTENT: &str = "62b0641c5ebd";
+const GOLDEN_CONTENT: &str = "8b793e974069";
 
 #[test]
 fn segment_records_survive_the_wire_and_json() {
