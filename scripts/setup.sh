@@ -2,7 +2,7 @@
 # Puts on a Debian 12 machine what hyperfarm is built and run with, and the browser assets that the build embeds.
 #
 #   scripts/setup.sh            what a build and a render need
-#   scripts/setup.sh --test     also what the tests need: RabbitMQ, Redis
+#   scripts/setup.sh --test     also what the tests need: RabbitMQ, Redis, a newer Node for the published CLI
 #   scripts/setup.sh --ci       also what the checks of .ci/run need
 #   scripts/setup.sh --bench    also what the comparison in bench/ needs: the ffmpeg command, a newer Node
 #
@@ -97,7 +97,7 @@ done
 # Folders that npm fills. Without npm's record of what it installed, or with one older than the lock file, a folder holds not
 # what the lock file says.
 npm_folders=("$repository/worker/browser")
-[[ -z $with_bench ]] || npm_folders+=("$repository/bench")
+[[ -z $with_bench$with_services ]] || npm_folders+=("$repository/bench")
 current() { [[ $1/node_modules/.package-lock.json -nt $1/package-lock.json ]]; }
 stale=()
 for folder in "${npm_folders[@]}"; do
