@@ -32,12 +32,10 @@ impl Slot {
     ) -> Result<PageHost<'_>, Failure> {
         self.warm(viewport).await?;
         let Some((page, chrome)) = &mut self.browser else { return Err(gone()) };
-        let framebuffer = if options.transparent || !self.config.framebuffer {
-            None
-        } else {
-            page.reset(&self.server.origin()).await?;
-            chrome.framebuffer(page).await?
-        };
+        // Before pages of random colours are drawn: what was injected into the last page would run in them.
+        page.reset(&self.server.origin()).await?;
+        let framebuffer =
+            if options.transparent || !self.config.framebuffer { None } else { chrome.framebuffer(page).await? };
         PageHost::open(page, &self.server, site, options, viewport, framebuffer).await
     }
 

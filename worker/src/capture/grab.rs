@@ -67,8 +67,7 @@ impl FrameGrabber {
     /// A grabber for a whole chunk: of the framebuffer where `host` has one and it has what is wanted, of screenshots elsewhere.
     pub fn new(host: &PageHost<'_>, alpha: bool) -> Self {
         // The framebuffer is opaque.
-        let framebuffer = host.framebuffer().filter(|_| !alpha).cloned();
-        Self { framebuffer, alpha, pool: FramePool::default(), read_any: false, times: GrabTimes::default() }
+        Self { framebuffer: host.framebuffer().filter(|_| !alpha).cloned(), ..Self::of_screenshots(alpha) }
     }
 
     /// A grabber of screenshots.
@@ -102,11 +101,8 @@ impl FrameGrabber {
     pub async fn grab(&mut self, host: &mut PageHost<'_>, next: Option<&Next>) -> Result<GrabbedFrame, CaptureError> {
         let started = Instant::now();
         let Some(framebuffer) = &self.framebuffer else {
-            let png = host.picture(self.alpha).await?;
+            let png = host.screenshot(self.alpha).await?;
             self.times.draw += started.elapsed();
-            let png = png.ok_or_else(|| {
-                Failure::new(FailureCode::CaptureStalled, "Chrome draws, and gives no picture of what it drew")
-            })?;
             if let Some(next) = next {
                 self.seek(host, next).await?;
             }
@@ -147,10 +143,7 @@ impl FrameGrabber {
     /// framebuffer. To be called after the last frame, for it draws.
     pub async fn check(&mut self, host: &mut PageHost<'_>, size: Size) -> Result<(), CaptureError> {
         let Some(framebuffer) = self.framebuffer.clone() else { return Ok(()) };
-        let screenshot = host.picture(false).await?;
-        let screenshot = screenshot.ok_or_else(|| {
-            Failure::new(FailureCode::CaptureStalled, "Chrome draws, and gives no picture of what it drew")
-        })?;
+        let screenshot = host.screenshot(false).await?;
         match differs(screenshot, framebuffer, size).await? {
             None => Ok(()),
             Some(difference) => Err(CaptureError::FramebufferLost(told(difference))),

@@ -12,3 +12,4 @@ pub use encoding::{EncodedChunk, Encoding};
 pub use frame::{GrabbedFrame, RawFrame};
 pub use grab::{CaptureError, FrameGrabber, GrabTimes, Next};
 pub(crate) use grab::{differs, told};
+pub(crate) use png::picture;

@@ -1,30 +1,49 @@
 //! Decoding Chrome's screenshots.
 
+use hyperfarm_media::Picture;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::spec::Size;
 
 /// Decodes `file` into `bgra` (straight alpha, rows without gaps), using `scratch` for its bytes; the memory of both is reused.
 /// The picture must be of `size`.
 pub(super) fn decode(file: &[u8], size: Size, scratch: &mut Vec<u8>, bgra: &mut Vec<u8>) -> Result<(), Failure> {
-    let broken =
-        |reason: String| Failure::new(FailureCode::ChromeCrashed, format!("a screenshot cannot be decoded: {reason}"));
+    let reader = open(file)?;
+    let found = size_of(&reader);
+    if found != size {
+        return Err(Failure::new(FailureCode::CaptureStalled, format!("Chrome drew {found} pixels instead of {size}")));
+    }
+    read(reader, scratch, bgra)
+}
+
+/// Decodes `file`, whatever its size.
+pub(crate) fn picture(file: &[u8]) -> Result<Picture, Failure> {
+    let reader = open(file)?;
+    let size = size_of(&reader);
+    let mut bgra = Vec::new();
+    read(reader, &mut Vec::new(), &mut bgra)?;
+    Ok(Picture { size, bgra })
+}
+
+type Reader<'a> = ::png::Reader<std::io::Cursor<&'a [u8]>>;
+
+fn open(file: &[u8]) -> Result<Reader<'_>, Failure> {
     let mut decoder = ::png::Decoder::new(std::io::Cursor::new(file));
     // Chrome made it a moment ago on this machine: the checksums only cost time.
     decoder.ignore_checksums(true);
     decoder.set_transformations(::png::Transformations::IDENTITY);
-    let mut reader = decoder.read_info().map_err(|error| broken(error.to_string()))?;
-    let info = reader.info();
-    if (info.width, info.height) != (size.width, size.height) {
-        return Err(Failure::new(
-            FailureCode::CaptureStalled,
-            format!("Chrome drew {}x{} pixels instead of {size}", info.width, info.height),
-        ));
-    }
-    let colours = info.color_type;
-    let length = reader.output_buffer_size().ok_or_else(|| broken("it is too large".to_owned()))?;
+    decoder.read_info().map_err(broken)
+}
+
+fn size_of(reader: &Reader<'_>) -> Size {
+    Size { width: reader.info().width, height: reader.info().height }
+}
+
+fn read(mut reader: Reader<'_>, scratch: &mut Vec<u8>, bgra: &mut Vec<u8>) -> Result<(), Failure> {
+    let (Size { width, height }, colours) = (size_of(&reader), reader.info().color_type);
+    let length = reader.output_buffer_size().ok_or_else(|| broken("it is too large"))?;
     scratch.resize(length, 0);
-    reader.next_frame(scratch).map_err(|error| broken(error.to_string()))?;
-    bgra.resize(size.width as usize * size.height as usize * 4, 0);
+    reader.next_frame(scratch).map_err(broken)?;
+    bgra.resize(width as usize * height as usize * 4, 0);
     let pixels = bgra.as_chunks_mut::<4>().0.iter_mut();
     match colours {
         ::png::ColorType::Rgb => {
@@ -40,6 +59,10 @@ pub(super) fn decode(file: &[u8], size: Size, scratch: &mut Vec<u8>, bgra: &mut 
         other => return Err(broken(format!("unexpected colour type {other:?}"))),
     }
     Ok(())
+}
+
+fn broken(reason: impl std::fmt::Display) -> Failure {
+    Failure::new(FailureCode::ChromeCrashed, format!("a screenshot cannot be decoded: {reason}"))
 }
 
 #[cfg(test)]

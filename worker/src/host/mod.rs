@@ -148,7 +148,7 @@ pub struct HalfSeek {
 }
 
 impl<'a> PageHost<'a> {
-    /// Navigates `page` to the entry of `site` and waits until it is ready.
+    /// Navigates `page`, which was reset, to the entry of `site` and waits until it is ready.
     pub async fn open(
         page: &'a mut Page,
         server: &SlotServer,
@@ -158,7 +158,6 @@ impl<'a> PageHost<'a> {
         framebuffer: Option<Framebuffer>,
     ) -> Result<Self, Failure> {
         server.serve(site.clone());
-        page.reset(&server.origin()).await?;
         page.set_transparent(options.transparent).await?;
         page.inject(&early_script(options)?).await?;
         page.inject(REMOTE_SCRIPT).await?;
@@ -302,6 +301,13 @@ impl<'a> PageHost<'a> {
     /// The value of `expression` in the page.
     pub(crate) async fn evaluate<T: serde::de::DeserializeOwned>(&self, expression: String) -> Result<T, Failure> {
         self.page.evaluate(expression).await
+    }
+
+    /// The same where there must be one.
+    pub async fn screenshot(&mut self, alpha: bool) -> Result<Vec<u8>, Failure> {
+        self.picture(alpha).await?.ok_or_else(|| {
+            Failure::new(FailureCode::CaptureStalled, "Chrome draws, and gives no picture of what it drew")
+        })
     }
 
     /// What scripts threw and printed since the page was opened.

@@ -1,6 +1,10 @@
 //! Where two pictures differ.
 
+use hyperfarm_media::Picture;
 use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::spec::Size;
+
+use crate::capture::picture;
 
 /// Side of a cell in device pixels.
 const CELL: u32 = 8;
@@ -17,15 +21,16 @@ pub(super) fn compare(a: &[u8], b: &[u8], scale: u32) -> Result<Cells, Failure> 
     if a == b {
         return Ok(Cells::default());
     }
-    let (a, b) = (decode(a)?, decode(b)?);
-    if (a.width, a.height) != (b.width, b.height) {
+    let (a, b) = (picture(a)?, picture(b)?);
+    if a.size != b.size {
         return Err(Failure::new(FailureCode::CaptureStalled, "Chrome drew the same page in two sizes"));
     }
+    let Size { width, height } = a.size;
     let mut marked = Vec::new();
-    for top in (0..a.height).step_by(CELL as usize) {
-        for left in (0..a.width).step_by(CELL as usize) {
-            let (right, bottom) = ((left + CELL).min(a.width), (top + CELL).min(a.height));
-            if (top..bottom).any(|y| a.row(y, left, right) != b.row(y, left, right)) {
+    for top in (0..height).step_by(CELL as usize) {
+        for left in (0..width).step_by(CELL as usize) {
+            let (right, bottom) = ((left + CELL).min(width), (top + CELL).min(height));
+            if (top..bottom).any(|y| part(&a, y, left, right) != part(&b, y, left, right)) {
                 marked.push([left, top, right, bottom].map(|side| f64::from(side) / f64::from(scale.max(1))));
             }
         }
@@ -33,31 +38,10 @@ pub(super) fn compare(a: &[u8], b: &[u8], scale: u32) -> Result<Cells, Failure> 
     Ok(Cells { marked })
 }
 
-struct Picture {
-    width: u32,
-    height: u32,
-    rgba: Vec<u8>,
-}
-
-impl Picture {
-    fn row(&self, y: u32, from: u32, to: u32) -> &[u8] {
-        let at = |x: u32| (y as usize * self.width as usize + x as usize) * 4;
-        self.rgba.get(at(from)..at(to)).unwrap_or_default()
-    }
-}
-
-fn decode(file: &[u8]) -> Result<Picture, Failure> {
-    let broken = |reason: &dyn std::fmt::Display| {
-        Failure::new(FailureCode::ChromeCrashed, format!("a screenshot cannot be decoded: {reason}"))
-    };
-    let mut decoder = ::png::Decoder::new(std::io::Cursor::new(file));
-    decoder.set_transformations(::png::Transformations::ALPHA);
-    let mut reader = decoder.read_info().map_err(|error| broken(&error))?;
-    let length = reader.output_buffer_size().ok_or_else(|| broken(&"it is too large"))?;
-    let mut rgba = vec![0; length];
-    let frame = reader.next_frame(&mut rgba).map_err(|error| broken(&error))?;
-    rgba.truncate(frame.buffer_size());
-    Ok(Picture { width: frame.width, height: frame.height, rgba })
+/// The pixels of row `y` from `left` up to `right`.
+fn part(picture: &Picture, y: u32, left: u32, right: u32) -> &[u8] {
+    let at = |x: u32| (y as usize * picture.size.width as usize + x as usize) * 4;
+    picture.bgra.get(at(left)..at(right)).unwrap_or_default()
 }
 
 #[cfg(test)]
