@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use hyperfarm_proto::wire;
+use hyperfarm_proto::wire::{self, Wire, WireError};
 use object_store::path::Path as StorePath;
 use object_store::signer::{Method, Signer};
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
@@ -64,6 +64,14 @@ pub enum ObjectsError {
         key: String,
         /// Why.
         reason: String,
+    },
+    /// What is stored was written by a farm of another version.
+    #[error("{key} in storage: {source}")]
+    Version {
+        /// The key.
+        key: String,
+        /// Which versions.
+        source: WireError,
     },
     /// The text is no key.
     #[error("`{key}` is no object key: {reason}")]
@@ -316,15 +324,18 @@ impl Objects {
     }
 
     /// Stores a value in the farm's wire format.
-    pub async fn put_wire<T: Serialize>(&self, key: &str, value: &T) -> Result<(), ObjectsError> {
+    pub async fn put_wire<T: Wire>(&self, key: &str, value: &T) -> Result<(), ObjectsError> {
         let bytes = wire::encode(value).map_err(|error| corrupt(key, &error))?;
         self.put(key, bytes.into()).await
     }
 
     /// Reads a value that was stored in the farm's wire format.
-    pub async fn get_wire<T: DeserializeOwned>(&self, key: &str) -> Result<T, ObjectsError> {
+    pub async fn get_wire<T: Wire>(&self, key: &str) -> Result<T, ObjectsError> {
         let bytes = self.get(key).await?;
-        wire::decode(&bytes).map_err(|error| corrupt(key, &error))
+        wire::decode(&bytes).map_err(|error| match error {
+            source @ WireError::Version { .. } => ObjectsError::Version { key: key.to_owned(), source },
+            error => corrupt(key, &error),
+        })
     }
 
     /// A URL with which anybody can read the object for `valid`; `None` where the store has no such thing.

@@ -277,7 +277,7 @@ impl Slot {
         let message: TaskMessage = match wire::decode(&delivery.payload) {
             Ok(message) => message,
             // A newer node wrote it, and a newer node will take it.
-            Err(error @ WireError::Version { found }) if found > wire::VERSION => {
+            Err(error @ WireError::Version { found, reads }) if found > reads => {
                 warn!(worker = %self.worker, %error, "a message is left for a newer node");
                 self.pause(self.config().pause).await;
                 return delivery.put_back().await;
@@ -336,6 +336,10 @@ impl Slot {
             End::Lost => {
                 info!("the lease is lost, the work was stopped");
                 self.count(lease, TaskOutcome::Superseded, started);
+                // Of a render that is cancelled the lease may be the newest still: whoever waits for its end need not wait longer.
+                if let Err(error) = self.backplane().ledger.release(lease).await {
+                    debug!(%error, "the lease cannot be released and will run out");
+                }
                 return delivery.ack().await;
             }
             End::Drained => {

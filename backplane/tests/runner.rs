@@ -16,7 +16,7 @@ use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::{Pool, RenderId};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
-use hyperfarm_proto::wire;
+use hyperfarm_proto::wire::{self, Wire};
 use tokio::task::JoinHandle;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -95,6 +95,7 @@ impl Node {
             pool: "cpu".to_owned(),
             slots,
             class: "test".to_owned(),
+            class_id: "t".to_owned(),
         };
         let queues = vec![Queue::Plan(Pool::default()), Queue::Chunk(Pool::default())];
         let runner = Runner::new(node.backplane.clone(), view, config);
@@ -209,12 +210,12 @@ async fn a_drain_hands_back_what_does_not_end_in_time() {
 async fn messages_that_cannot_be_read_are_dead_or_left_for_newer_nodes() {
     let node = Node::start(Script::Finish, 1).await;
     let queue = Queue::Chunk(Pool::default());
-    node.backplane.broker.publish(&queue, Bytes::from_static(&[wire::VERSION, 1, 2])).await.unwrap();
+    node.backplane.broker.publish(&queue, Bytes::from_static(&[TaskMessage::VERSION, 1, 2])).await.unwrap();
     let mut dead = node.backplane.broker.consume(&Queue::Dead).await.unwrap();
     let letter = tokio::time::timeout(SOON, dead.next()).await.expect("no dead letter").unwrap();
-    assert_eq!(&letter.payload[..], [wire::VERSION, 1, 2]);
+    assert_eq!(&letter.payload[..], [TaskMessage::VERSION, 1, 2]);
     letter.ack().await;
-    node.backplane.broker.publish(&queue, Bytes::from_static(&[wire::VERSION + 1, 0])).await.unwrap();
+    node.backplane.broker.publish(&queue, Bytes::from_static(&[TaskMessage::VERSION + 1, 0])).await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let backplane = node.stop().await;
     assert_eq!(backplane.broker.depth(&queue).await.unwrap(), 1);
@@ -233,6 +234,7 @@ async fn queues_take_turns_and_the_first_begins() {
         pool: "cpu".to_owned(),
         slots: 1,
         class: "test".to_owned(),
+        class_id: "t".to_owned(),
     };
     let queues = vec![Queue::Plan(Pool::default()), Queue::Chunk(Pool::default())];
     let runner = Runner::new(backplane, view, RunnerConfig::default());

@@ -53,6 +53,7 @@ impl Stages {
             slots: 1,
             chrome: chrome()?,
             remote: RemoteConfig::default(),
+            label: String::new(),
             work_dir: folder.path().to_owned(),
             runner: RunnerConfig::default(),
         };

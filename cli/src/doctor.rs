@@ -76,7 +76,7 @@ async fn chrome(report: &mut Report) {
         Ok(config) => config,
         Err(failure) => return report.red("chrome", &failure.message),
     };
-    match class::detect(&config).await {
+    match class::detect(&config, String::new()).await {
         Ok(class) => {
             report.green("chrome", &format!("{} at {}", class.chrome, config.executable.display()));
             report.green("fonts", &format!("18 families embedded; the machine's own: {}", class.fonts.short()));

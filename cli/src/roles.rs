@@ -70,6 +70,7 @@ async fn start_worker(
         slots: slots.get(),
         chrome: ChromeConfig::from_env(&|name| std::env::var(name).ok())?,
         remote: RemoteConfig::from_env(&|name| std::env::var(name).ok())?,
+        label: Env::new(&|name| std::env::var(name).ok()).text("HYPERFARM_CAPTURE_LABEL").unwrap_or_default(),
         work_dir: work_dir.to_owned(),
         runner: RunnerConfig::default(),
     };
@@ -161,7 +162,7 @@ async fn serve(backplane: &Backplane, args: &ListenArgs, in_process: bool, drain
         CliError::system(format!("{} cannot be listened on: {error}; choose another with --listen", args.listen))
     })?;
     let address = listener.local_addr().map_err(|error| CliError::system(error.to_string()))?;
-    let coordinator = Coordinator::start(backplane.clone(), CoordinatorConfig::default(), drain.clone());
+    let coordinator = Coordinator::start(backplane.clone(), coordinator_config()?, drain.clone());
     let router = coordinator.router(api_config(access, args)?);
     tracing::info!(%address, "the API listens");
     // Scripts that asked for port 0 read the port here.
@@ -170,6 +171,19 @@ async fn serve(backplane: &Backplane, args: &ListenArgs, in_process: bool, drain
     serving.await.map_err(|error| CliError::system(format!("the API ended: {error}")))?;
     coordinator.join().await;
     Ok(())
+}
+
+/// What the environment says about the coordinator's loop.
+///
+/// | variable | meaning | default |
+/// | --- | --- | --- |
+/// | `HYPERFARM_REPLAN_AFTER` | how long a render waits for a worker of its capture class before it is planned anew | `60s` |
+fn coordinator_config() -> Result<CoordinatorConfig, CliError> {
+    let lookup = |name: &str| std::env::var(name).ok();
+    let replan_after = Env::new(&lookup).duration("HYPERFARM_REPLAN_AFTER");
+    let replan_after = replan_after.map_err(|error| CliError::user(error.to_string()))?;
+    let usual = CoordinatorConfig::default();
+    Ok(CoordinatorConfig { replan_after: replan_after.unwrap_or(usual.replan_after), ..usual })
 }
 
 /// What the environment says about the API.

@@ -17,6 +17,9 @@ pub struct CoordinatorConfig {
     pub rescan_every: Duration,
     /// How long the ledger keeps a render that did not complete, so that workers still at it lose their leases.
     pub linger: Duration,
+    /// How long a render waits for a worker of its plan's capture class, while the pool has others, before it is planned anew. Longer
+    /// than a worker keeps a plan that it does not use (30 s).
+    pub replan_after: Duration,
     /// How renders are cut into chunks.
     pub shard: ShardPolicy,
     /// How tasks are dispatched.
@@ -32,6 +35,7 @@ impl Default for CoordinatorConfig {
             verify_every: Duration::from_secs(60),
             rescan_every: Duration::from_secs(60),
             linger: Duration::from_secs(120),
+            replan_after: Duration::from_secs(60),
             shard: ShardPolicy::default(),
             schedule: SchedulePolicy::default(),
             limits: Limits::default(),

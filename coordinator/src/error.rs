@@ -62,4 +62,7 @@ pub enum ReconcileError {
     /// A record cannot be written or read.
     #[error("a record cannot be written or read: {0}")]
     Json(#[from] serde_json::Error),
+    /// The render has just been planned anew, and has to be again.
+    #[error("{0}; it was planned anew a moment ago, and will be again: upgrade the pool's workers")]
+    Replanned(String),
 }

@@ -36,6 +36,7 @@ pub fn plan(lengths: &[u64], audio: bool) -> Plan {
             farm: "1".to_owned(),
             kind: CaptureKind::Cpu,
             fonts: ContentHash::of(b""),
+            label: String::new(),
         },
     };
     let render = "r1".parse().unwrap();

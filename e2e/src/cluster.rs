@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -20,24 +20,61 @@ pub struct Cluster {
     namespace: String,
     processes: Vec<(String, Child)>,
     url: String,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Cluster {
     /// A coordinator, two workers of one slot and a stitcher.
     pub fn start(services: Services, name: &str) -> Self {
-        let namespace = format!("{name}-{}", std::process::id());
-        let mut cluster = Self { scene: Scene::new(), services, namespace, processes: Vec::new(), url: String::new() };
-        let mut coordinator = cluster.spawn("coordinator", &["coordinator", "--listen", "127.0.0.1:0"]);
-        let out = coordinator.stdout.take().expect("standard output is piped");
-        let line = BufReader::new(out).lines().next().expect("the coordinator says where it listens").expect("text");
-        cluster.url = line.rsplit(' ').next().expect("a URL").to_owned();
-        cluster.processes.push(("coordinator".to_owned(), coordinator));
+        Self::start_with(services, name, &[])
+    }
+
+    /// The same with more environment.
+    pub fn start_with(services: Services, name: &str, environment: &[(&'static str, &str)]) -> Self {
+        let mut cluster = Self {
+            scene: Scene::new(),
+            services,
+            namespace: format!("{name}-{}", std::process::id()),
+            processes: Vec::new(),
+            url: String::new(),
+            environment: environment.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+        };
+        cluster.start_coordinator("127.0.0.1:0");
         for worker in ["worker-1", "worker-2"] {
             cluster.start_worker(worker);
         }
         let stitcher = cluster.spawn("stitcher", &["stitcher"]);
         cluster.processes.push(("stitcher".to_owned(), stitcher));
         cluster
+    }
+
+    /// Sets a variable for the processes that are started from now on.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.environment.retain(|(known, _)| *known != name);
+        self.environment.push((name, value.to_owned()));
+    }
+
+    fn start_coordinator(&mut self, listen: &str) {
+        let mut coordinator = self.spawn("coordinator", &["coordinator", "--listen", listen]);
+        let out = coordinator.stdout.take().expect("standard output is piped");
+        let line = BufReader::new(out).lines().next().expect("the coordinator says where it listens").expect("text");
+        self.url = line.rsplit(' ').next().expect("a URL").to_owned();
+        self.processes.push(("coordinator".to_owned(), coordinator));
+    }
+
+    /// Replaces the coordinator by a new process at the same address.
+    pub fn replace_coordinator(&mut self) {
+        self.stop_process("coordinator");
+        let listen = self.url.trim_start_matches("http://").to_owned();
+        self.start_coordinator(&listen);
+    }
+
+    /// Ends a process as an operator does: it drains.
+    pub fn stop_process(&mut self, name: &str) {
+        let at = self.processes.iter().position(|(found, _)| found == name).expect("there is such a process");
+        let (_, mut child) = self.processes.remove(at);
+        let ended = end(&mut child);
+        assert!(ended.is_some_and(|status| status.success()), "{name}: {ended:?}\n{}", self.logs());
     }
 
     /// Starts one more worker of one slot.
@@ -56,6 +93,7 @@ impl Cluster {
             .env("HYPERFARM_NAMESPACE", &self.namespace)
             .env("HYPERFARM_API_KEYS", KEY)
             .env("HYPERFARM_CONCURRENT_RENDERS", "1000")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(log);
         command.spawn().expect("the binary runs")
@@ -145,20 +183,25 @@ impl Cluster {
     pub fn stop(mut self) -> Vec<String> {
         let mut bad = Vec::new();
         for (name, child) in &mut self.processes {
-            let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-            let deadline = Instant::now() + Duration::from_secs(40);
-            let ended = loop {
-                match child.try_wait() {
-                    Ok(Some(status)) => break Some(status),
-                    _ if Instant::now() > deadline => break None,
-                    _ => std::thread::sleep(Duration::from_millis(50)),
-                }
-            };
+            let ended = end(child);
             if !ended.is_some_and(|status| status.success()) {
                 bad.push(format!("{name}: {ended:?}"));
             }
         }
         bad
+    }
+}
+
+/// Asks a process to end; `None` if it does not within 40 s.
+fn end(child: &mut Child) -> Option<ExitStatus> {
+    let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    let deadline = Instant::now() + Duration::from_secs(40);
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            _ if Instant::now() > deadline => return None,
+            _ => std::thread::sleep(Duration::from_millis(50)),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::task::TaskId;
+use crate::wire::Wire;
 
 /// What happened to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,4 +24,8 @@ pub struct Event {
     pub task: TaskId,
     /// What happened.
     pub kind: EventKind,
+}
+
+impl Wire for Event {
+    const VERSION: u8 = 1;
 }

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::Wire;
+
 /// Who has to act on a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -145,6 +147,10 @@ pub struct FailedAttempt {
     pub worker: String,
     /// What happened.
     pub failure: Failure,
+}
+
+impl Wire for FailedAttempt {
+    const VERSION: u8 = 1;
 }
 
 /// Whether a task with this history may be tried again.

@@ -5,13 +5,15 @@
 //! [`PlanContent`] and a frame range.** Nothing measured, no clock and no worker's name is part of the content, so
 //! equal inputs have an equal [`PlanContent::hash`].
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 pub use crate::encoder::{EncoderSettings, Rate, VideoCodec};
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::spec::Viewport;
-use crate::wire::{self, WireError};
+use crate::wire::{self, Wire, WireError};
 
 /// One file that the slot's server gives to the page. Its bytes are stored under `blobs/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +145,9 @@ pub enum CaptureKind {
     Gpu,
 }
 
+/// Layout of plan and draft. Version 1 was farm 0.1's.
+const PLAN_VERSION: u8 = 2;
+
 /// Everything about a worker that its pixels and its packets depend on. A render is pinned to one class.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CaptureClass {
@@ -158,9 +163,26 @@ pub struct CaptureClass {
     pub kind: CaptureKind,
     /// Hash over the fonts the machine offers beside the plan's own.
     pub fonts: ContentHash,
+    /// The operator's own word for what the farm cannot see, such as a driver or a patched Chrome; usually empty.
+    pub label: String,
+}
+
+impl fmt::Display for CaptureClass {
+    /// For people: what differs most often.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "hyperfarm {}, Chrome {}, runtime {}", self.farm, self.chrome, self.runtime)?;
+        if self.label.is_empty() { Ok(()) } else { write!(f, ", {}", self.label) }
+    }
 }
 
 impl CaptureClass {
+    /// A short name that two classes share only if they are one.
+    pub fn id(&self) -> String {
+        let Self { chrome, ffmpeg, runtime, farm, kind, fonts, label } = self;
+        let text = format!("{chrome}\n{ffmpeg}\n{runtime}\n{farm}\n{kind:?}\n{fonts}\n{label}");
+        ContentHash::of(text.as_bytes()).short()
+    }
+
     /// The first part in which `other` differs, as (code of the refusal, ours, theirs).
     pub fn mismatch<'a>(&'a self, other: &'a Self) -> Option<(&'static str, String, String)> {
         let texts = [
@@ -168,10 +190,11 @@ impl CaptureClass {
             ("FFMPEG_VERSION_MISMATCH", &self.ffmpeg, &other.ffmpeg),
             ("RUNTIME_VERSION_MISMATCH", &self.runtime, &other.runtime),
             ("FARM_VERSION_MISMATCH", &self.farm, &other.farm),
+            ("CAPTURE_LABEL_MISMATCH", &self.label, &other.label),
         ];
         for (code, ours, theirs) in texts {
             if ours != theirs {
-                return Some((code, ours.clone(), theirs.clone()));
+                return Some((code, format!("`{ours}`"), format!("`{theirs}`")));
             }
         }
         if self.kind != other.kind {
@@ -236,6 +259,10 @@ impl PlanContent {
     }
 }
 
+impl Wire for PlanContent {
+    const VERSION: u8 = PLAN_VERSION;
+}
+
 /// What the plan stage found out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanDraft {
@@ -247,6 +274,10 @@ pub struct PlanDraft {
     pub frame_cost_ms: f64,
     /// For the person.
     pub warnings: Vec<Warning>,
+}
+
+impl Wire for PlanDraft {
+    const VERSION: u8 = PLAN_VERSION;
 }
 
 /// The whole plan (`plan.bin`).
@@ -264,6 +295,10 @@ pub struct Plan {
     pub chunks: Vec<FrameRange>,
     /// For the person.
     pub warnings: Vec<Warning>,
+}
+
+impl Wire for Plan {
+    const VERSION: u8 = PLAN_VERSION;
 }
 
 impl Plan {

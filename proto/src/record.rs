@@ -69,6 +69,9 @@ pub struct SegmentRecord {
     pub chunk: u32,
     /// The attempt that made it.
     pub attempt: u32,
+    /// Hash of the content of the plan it was made from; none in records of farm 0.1.
+    #[serde(default)]
+    pub plan: Option<ContentHash>,
     /// Its frames.
     pub frames: FrameRange,
     /// Object key of the segment.
@@ -90,6 +93,9 @@ pub struct SegmentRecord {
 /// The committed sound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AudioRecord {
+    /// Hash of the content of the plan it was made from; none in records of farm 0.1.
+    #[serde(default)]
+    pub plan: Option<ContentHash>,
     /// Object key.
     pub key: String,
     /// SHA-256 of the bytes.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Pool, RenderId};
+use crate::wire::Wire;
 
 /// One step of a render that a worker or stitcher claims, does and commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,6 +76,10 @@ pub struct TaskMessage {
     pub task: TaskId,
     /// The pool it was queued for.
     pub pool: Pool,
+}
+
+impl Wire for TaskMessage {
+    const VERSION: u8 = 1;
 }
 
 /// A queue of the broker.

@@ -5,14 +5,21 @@
 //!
 //! Messages cross process and version boundaries: decoding never panics and never allocates beyond its limit, whatever
 //! the bytes; a version this build does not know is an error that says so, and the message stays for a node that does.
+//!
+//! Every type has a version of its own ([`Wire::VERSION`]), which is raised with its layout: a release that changes the plan still
+//! understands the tasks and events of the one before it, so that both can run side by side during an upgrade.
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::error::{DecodeError, EncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The version this build writes.
-pub const VERSION: u8 = 1;
+/// What crosses the wire, or lies in storage in its format.
+pub trait Wire: Serialize + DeserializeOwned {
+    /// The layout this build writes and reads. Raised when the type, or a type in it, gets other fields; `proto/tests/wire.rs` holds the
+    /// bytes, so that none changes unnoticed.
+    const VERSION: u8;
+}
 
 /// Longest message, in bytes. Plans of ten-hour renders and thousands of files stay well below.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -29,12 +36,12 @@ pub enum WireError {
     #[error("the message is empty")]
     Empty,
     /// Written by another version of the farm.
-    #[error(
-        "the message has wire version {found}, this build reads version {VERSION}: upgrade this node or drain the other"
-    )]
+    #[error("it has wire version {found}, this build ({}) reads version {reads}: {}", crate::FARM_VERSION, remedy(*found, *reads))]
     Version {
         /// The version byte.
         found: u8,
+        /// What this build reads.
+        reads: u8,
     },
     /// Longer than [`MAX_BYTES`].
     #[error("the message has {0} bytes, more than the {MAX_BYTES} that are allowed")]
@@ -50,9 +57,13 @@ pub enum WireError {
     Trailing(usize),
 }
 
+fn remedy(found: u8, reads: u8) -> &'static str {
+    if found > reads { "upgrade this node" } else { "upgrade the node that wrote it" }
+}
+
 /// `value` as bytes.
-pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
-    let mut bytes = vec![VERSION];
+pub fn encode<T: Wire>(value: &T) -> Result<Vec<u8>, WireError> {
+    let mut bytes = vec![T::VERSION];
     bincode::serde::encode_into_std_write(value, &mut bytes, config()).map_err(WireError::Encode)?;
     if bytes.len() > MAX_BYTES {
         return Err(WireError::TooLong(bytes.len()));
@@ -61,10 +72,10 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
 }
 
 /// The value in `bytes`, all of them.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
     let (&version, body) = bytes.split_first().ok_or(WireError::Empty)?;
-    if version != VERSION {
-        return Err(WireError::Version { found: version });
+    if version != T::VERSION {
+        return Err(WireError::Version { found: version, reads: T::VERSION });
     }
     if bytes.len() > MAX_BYTES {
         return Err(WireError::TooLong(bytes.len()));

@@ -13,7 +13,7 @@ use hyperfarm_proto::plan::{
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord};
 use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
 use hyperfarm_proto::task::{Step, TaskId, TaskMessage};
-use hyperfarm_proto::wire::{self, WireError};
+use hyperfarm_proto::wire::{self, Wire, WireError};
 use proptest::prelude::*;
 
 fn render() -> RenderId {
@@ -50,6 +50,7 @@ fn plan() -> Plan {
                 farm: "0.1".to_owned(),
                 kind: CaptureKind::Cpu,
                 fonts: ContentHash::of(b""),
+                label: String::new(),
             },
         },
         frame_cost_ms: 30.0,
@@ -96,7 +97,7 @@ fn golden_plan_and_failure() {
     let plan = plan();
     let bytes = wire::encode(&plan).unwrap();
     assert_eq!(wire::decode::<Plan>(&bytes).unwrap(), plan);
-    assert_eq!(ContentHash::of(&bytes).short(), GOLDEN_PLAN, "the plan's wire format changed: raise wire::VERSION");
+    assert_eq!(ContentHash::of(&bytes).short(), GOLDEN_PLAN, "the plan's wire format changed: raise its Wire::VERSION");
     assert_eq!(plan.content.hash().unwrap().short(), GOLDEN_CONTENT, "the content's wire format changed");
 
     let failed =
@@ -106,12 +107,13 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "d39703a8c7b9";
+const GOLDEN_PLAN: &str = "b44fa765f676";
 const GOLDEN_CONTENT: &str = "8b793e974069";
 
 #[test]
-fn segment_records_survive_the_wire_and_json() {
+fn segment_records_survive_json() {
     let record = SegmentRecord {
+        plan: None,
         chunk: 1,
         attempt: 2,
         frames: FrameRange::new(3, 5).unwrap(),
@@ -123,7 +125,6 @@ fn segment_records_survive_the_wire_and_json() {
         worker: "w".to_owned(),
         timings: ChunkTimings::default(),
     };
-    assert_eq!(wire::decode::<SegmentRecord>(&wire::encode(&record).unwrap()).unwrap(), record);
     let json = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<SegmentRecord>(&json).unwrap(), record);
 }
@@ -136,29 +137,23 @@ fn refusals_say_why() {
     let mut bytes = wire::encode(&plan()).unwrap();
     bytes.push(0);
     assert!(matches!(wire::decode::<Plan>(&bytes), Err(WireError::Trailing(1))));
-    // A length of 2^60 must be refused, not allocated.
-    let mut huge = vec![wire::VERSION];
+    // A length of 2^60 must be refused, not allocated: the first field is a text.
+    let mut huge = vec![Event::VERSION];
     huge.extend_from_slice(&(1u64 << 60).to_le_bytes());
-    assert!(matches!(wire::decode::<String>(&huge), Err(WireError::Decode(_))));
-    // An empty range is not decodable, whatever the bytes say.
-    let mut empty = vec![wire::VERSION];
-    empty.extend_from_slice(&5u64.to_le_bytes());
-    empty.extend_from_slice(&5u64.to_le_bytes());
-    assert!(wire::decode::<FrameRange>(&empty).is_err());
+    assert!(matches!(wire::decode::<Event>(&huge), Err(WireError::Decode(_))));
 }
 
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..512), version in any::<bool>()) {
         if version && !bytes.is_empty() {
-            bytes[0] = wire::VERSION;
+            bytes[0] = [Event::VERSION, Plan::VERSION][usize::from(bytes.len() % 2 == 0)];
         }
         let _ = wire::decode::<TaskMessage>(&bytes);
         let _ = wire::decode::<Event>(&bytes);
         let _ = wire::decode::<Plan>(&bytes);
         let _ = wire::decode::<PlanDraft>(&bytes);
         let _ = wire::decode::<FailedAttempt>(&bytes);
-        let _ = wire::decode::<SegmentRecord>(&bytes);
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub enum StitchError {
 impl From<StitchError> for Failure {
     fn from(error: StitchError) -> Self {
         let code = match &error {
+            StitchError::Storage(ObjectsError::Version { .. }) => FailureCode::VersionMismatch,
             StitchError::Storage(_) | StitchError::Disk { .. } => FailureCode::Storage,
             StitchError::Ledger(_) => FailureCode::Backplane,
             StitchError::Segment { .. }

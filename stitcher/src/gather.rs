@@ -30,6 +30,8 @@ pub(crate) struct Segment {
 pub(crate) struct Gather<'a> {
     pub(crate) backplane: &'a Backplane,
     pub(crate) plan: &'a Plan,
+    /// Hash of its content.
+    pub(crate) plan_hash: &'a ContentHash,
     pub(crate) dir: &'a Path,
     pub(crate) downloads: usize,
 }
@@ -104,6 +106,9 @@ impl Gather<'_> {
         if record.chunk != chunk || Some(record.frames) != self.plan.chunk(chunk) {
             return Ok(Err(format!("{} holds frames {} of chunk {}", record.key, record.frames, record.chunk)));
         }
+        if self.is_of_another_plan(record.plan.as_ref()) {
+            return Ok(Err(format!("{} was made from another plan of the render", record.key)));
+        }
         let refused = match self.download(&record.key, path).await {
             Ok((hash, bytes)) if hash == record.hash && bytes == record.bytes => {
                 debug!(chunk, key = %record.key, bytes, "segment");
@@ -123,6 +128,11 @@ impl Gather<'_> {
         Ok(Err(refused))
     }
 
+    /// Whether a record names another plan than the one that is stitched: the render was planned anew meanwhile.
+    fn is_of_another_plan(&self, named: Option<&ContentHash>) -> bool {
+        named.is_some_and(|named| named != self.plan_hash)
+    }
+
     /// The sound, if the plan has any.
     pub(crate) async fn audio(&self, view: &RenderView) -> Result<Option<(AudioRecord, PathBuf)>, StitchError> {
         if !self.plan.has_audio() {
@@ -139,6 +149,9 @@ impl Gather<'_> {
         if hash != record.hash {
             let reason = format!("it has hash {} and was committed with {}", hash.short(), record.hash.short());
             return Err(StitchError::Audio(reason));
+        }
+        if self.is_of_another_plan(record.plan.as_ref()) {
+            return Err(StitchError::Audio("it was mixed for another plan of the render".to_owned()));
         }
         let content = &self.plan.content;
         let expected = content.frame_rate.samples_of(content.frames, record.sample_rate);

@@ -88,6 +88,7 @@ impl Stitcher {
             pool: "stitch".to_owned(),
             slots: config.slots,
             class: format!("hyperfarm {FARM_VERSION}, {}", hyperfarm_media::versions()),
+            class_id: String::new(),
         };
         let runner = Runner::new(backplane.clone(), node, config.runner.clone());
         info!(worker = %config.id, slots = config.slots, work_dir = %config.work_dir.display(), "the stitcher starts");

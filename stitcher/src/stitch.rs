@@ -64,8 +64,14 @@ impl StitchHandler {
         let plan: Arc<Plan> = Arc::new(objects.get_wire(&keys::plan(render)).await?);
         let folder = Arc::new(Folder::create(self.config.work_dir.clone(), render).await?);
 
-        let gather =
-            Gather { backplane: &self.backplane, plan: &plan, dir: folder.path(), downloads: self.config.downloads };
+        let plan_hash = plan.content.hash()?;
+        let gather = Gather {
+            backplane: &self.backplane,
+            plan: &plan,
+            plan_hash: &plan_hash,
+            dir: folder.path(),
+            downloads: self.config.downloads,
+        };
         // A ledger that was emptied knows nothing; storage does.
         let view = self.backplane.ledger.view(render).await?.unwrap_or_default();
         let (count, total) = (AtomicU64::new(0), plan.chunks.len() as u64);
@@ -106,7 +112,7 @@ impl StitchHandler {
         futures::try_join!(video, picture)?;
         let manifest = Manifest {
             render: render.clone(),
-            plan: plan.content.hash()?,
+            plan: plan_hash,
             class: plan.content.class.clone(),
             output: record.clone(),
             segments: segments.into_iter().map(|segment| segment.record).collect(),

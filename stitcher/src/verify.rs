@@ -96,6 +96,7 @@ mod tests {
                 farm: String::new(),
                 kind: CaptureKind::Cpu,
                 fonts: ContentHash::of(b""),
+                label: String::new(),
             },
         };
         let chunks = vec![FrameRange::new(0, 45).unwrap(), FrameRange::new(45, 90).unwrap()];
@@ -121,6 +122,7 @@ mod tests {
         let plan = plan();
         assert!(verify(&plan, None, &good()).is_ok());
         let audio = AudioRecord {
+            plan: None,
             key: String::new(),
             hash: ContentHash::of(b""),
             samples: 144_000,

@@ -62,6 +62,7 @@ impl Scene {
                 farm: "1".to_owned(),
                 kind: CaptureKind::Cpu,
                 fonts: ContentHash::of(b""),
+                label: String::new(),
             },
         };
         let render: RenderId = "r1".parse().unwrap();
@@ -107,6 +108,7 @@ impl Scene {
         let hash = ContentHash::of(&bytes);
         let key = keys::segment(&self.plan.render, chunk, attempt, &hash, content.encoder.format);
         let record = SegmentRecord {
+            plan: None,
             chunk,
             attempt,
             frames,
@@ -133,6 +135,7 @@ impl Scene {
         let bytes = std::fs::read(&mixed).unwrap();
         let key = keys::audio(&self.plan.render, format);
         let record = AudioRecord {
+            plan: None,
             key: key.clone(),
             hash: ContentHash::of(&bytes),
             samples: summary.samples,

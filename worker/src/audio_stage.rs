@@ -19,7 +19,7 @@ use crate::worker::{Shop, storage};
 /// Mixes the sound of the lease's render and answers its record as JSON.
 pub(crate) async fn run(shop: &Arc<Shop>, lease: &Lease, context: &TaskContext) -> Result<Vec<u8>, Failure> {
     let render = &lease.task.render;
-    let plan = shop.plan(render).await?;
+    let (plan, plan_hash) = shop.plan(render).await?;
     let (begun_at_ms, started) = (unix_ms(), Instant::now());
     let mut sources = Vec::new();
     for item in &plan.content.audio {
@@ -57,6 +57,7 @@ pub(crate) async fn run(shop: &Arc<Shop>, lease: &Lease, context: &TaskContext) 
         Failure::new(FailureCode::Internal, format!("the sound is gone from {}: {error}", path.display()))
     })?;
     let record = AudioRecord {
+        plan: Some(plan_hash),
         key: key.clone(),
         hash: ContentHash::of(&bytes),
         samples: summary.samples,

@@ -18,7 +18,6 @@ use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms}
 use hyperfarm_proto::spec::Size;
 
 use crate::capture::{CaptureError, EncodedChunk, Encoding, FrameGrabber, Next};
-use crate::class;
 use crate::host::{OpenOptions, ServedVideo, VideoPicture, Wanted};
 use crate::server::{Site, SiteFile};
 use crate::worker::{Shop, storage};
@@ -36,8 +35,7 @@ pub(crate) async fn run(
     number: u32,
     context: &TaskContext,
 ) -> Result<Vec<u8>, Failure> {
-    let plan = shop.plan(&lease.task.render).await?;
-    class::check(&plan.content.class, &shop.class)?;
+    let (plan, plan_hash) = shop.plan(&lease.task.render).await?;
     let range = plan
         .chunk(number)
         .ok_or_else(|| Failure::new(FailureCode::Internal, format!("the plan has no chunk {number}")))?;
@@ -76,6 +74,7 @@ pub(crate) async fn run(
     let mut record = SegmentRecord {
         chunk: number,
         attempt: lease.attempt,
+        plan: Some(plan_hash),
         frames: range,
         key: key.clone(),
         hash,

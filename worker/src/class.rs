@@ -12,8 +12,8 @@ use crate::chrome::ChromeConfig;
 /// Where distributions and people put fonts.
 const FONT_FOLDERS: &[&str] = &["/usr/share/fonts", "/usr/local/share/fonts"];
 
-/// The class of a worker with this Chrome.
-pub async fn detect(chrome: &ChromeConfig) -> Result<CaptureClass, Failure> {
+/// The class of a worker with this Chrome and the operator's label.
+pub async fn detect(chrome: &ChromeConfig, label: String) -> Result<CaptureClass, Failure> {
     let fonts = tokio::task::spawn_blocking(system_fonts)
         .await
         .map_err(|panic| Failure::new(FailureCode::Internal, format!("the fonts cannot be listed: {panic}")))?;
@@ -24,6 +24,7 @@ pub async fn detect(chrome: &ChromeConfig) -> Result<CaptureClass, Failure> {
         farm: hyperfarm_proto::FARM_VERSION.to_owned(),
         kind: CaptureKind::Cpu,
         fonts,
+        label,
     })
 }
 
@@ -74,6 +75,7 @@ mod tests {
             farm: "0.1".to_owned(),
             kind: CaptureKind::Cpu,
             fonts: ContentHash::of(b""),
+            label: String::new(),
         };
         assert!(check(&own, &own).is_ok());
         let other = CaptureClass { ffmpeg: "60".to_owned(), ..own.clone() };

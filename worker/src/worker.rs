@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hyperfarm_backplane::Backplane;
@@ -10,7 +11,7 @@ use hyperfarm_backplane::ledger::{Lease, NodeView};
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_backplane::runner::{Runner, RunnerConfig, TaskContext, TaskHandler};
 use hyperfarm_proto::failure::{Failure, FailureCode};
-use hyperfarm_proto::id::{Pool, RenderId, WorkerId};
+use hyperfarm_proto::id::{ContentHash, Pool, RenderId, WorkerId};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{CaptureClass, Plan};
 use hyperfarm_proto::spec::Viewport;
@@ -37,6 +38,8 @@ pub struct WorkerConfig {
     pub chrome: ChromeConfig,
     /// How what is remote is found.
     pub remote: RemoteConfig,
+    /// The operator's word for what the farm cannot see of this machine; part of the capture class, usually empty.
+    pub label: String,
     /// Folder for caches and half-made segments; a folder inside it is made and removed again.
     pub work_dir: PathBuf,
     /// Lease times and the like.
@@ -56,15 +59,31 @@ pub(crate) struct Shop {
     pub(crate) class: CaptureClass,
     pub(crate) remote: Arc<Remote>,
     slots: Vec<tokio::sync::Mutex<Slot>>,
-    plans: Mutex<Vec<Arc<Plan>>>,
+    plans: Mutex<Vec<KnownPlan>>,
     folder: TempDir,
 }
 
 /// Plans kept; a slot works on one render at a time, and a few are on their way.
 const KEPT_PLANS: usize = 16;
 
+/// Time without use after which a plan is read again. A render is planned anew when its class is gone from the farm for longer
+/// than this, so a node that was cut off does not come back with the plan of before.
+const PLAN_KEPT: Duration = Duration::from_secs(30);
+
+/// A plan that this worker can work from.
+#[derive(Clone)]
+struct KnownPlan {
+    plan: Arc<Plan>,
+    hash: ContentHash,
+    used_at: Instant,
+}
+
 pub(crate) fn storage(error: ObjectsError) -> Failure {
-    Failure::new(FailureCode::Storage, error.to_string())
+    let code = match &error {
+        ObjectsError::Version { .. } => FailureCode::VersionMismatch,
+        _ => FailureCode::Storage,
+    };
+    Failure::new(code, error.to_string())
 }
 
 impl Shop {
@@ -107,20 +126,26 @@ impl Shop {
         })
     }
 
-    /// The plan of a render, read once. A plan never changes.
-    pub(crate) async fn plan(&self, render: &RenderId) -> Result<Arc<Plan>, Failure> {
+    /// The plan of a render and the hash of its content, where it is of this worker's class.
+    pub(crate) async fn plan(&self, render: &RenderId) -> Result<(Arc<Plan>, ContentHash), Failure> {
         let broken = || Failure::new(FailureCode::Internal, "the cache of plans broke");
-        let known = self.plans.lock().map_err(|_| broken())?.iter().find(|plan| &plan.render == render).cloned();
-        if let Some(plan) = known {
-            return Ok(plan);
+        {
+            let mut plans = self.plans.lock().map_err(|_| broken())?;
+            plans.retain(|known| known.used_at.elapsed() < PLAN_KEPT);
+            if let Some(known) = plans.iter_mut().find(|known| &known.plan.render == render) {
+                known.used_at = Instant::now();
+                return Ok((known.plan.clone(), known.hash.clone()));
+            }
         }
         let plan: Arc<Plan> = Arc::new(self.objects().get_wire(&keys::plan(render)).await.map_err(storage)?);
+        class::check(&plan.content.class, &self.class)?;
+        let hash = plan.content.hash().map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?;
         let mut plans = self.plans.lock().map_err(|_| broken())?;
         if plans.len() == KEPT_PLANS {
             plans.remove(0);
         }
-        plans.push(plan.clone());
-        Ok(plan)
+        plans.push(KnownPlan { plan: plan.clone(), hash: hash.clone(), used_at: Instant::now() });
+        Ok((plan, hash))
     }
 }
 
@@ -142,7 +167,7 @@ impl TaskHandler for Stages {
 impl Worker {
     /// Checks Chrome, makes the slots and starts to serve the queues of the pool.
     pub async fn start(backplane: Backplane, config: WorkerConfig, drain: Drain) -> Result<Self, Failure> {
-        let class = class::detect(&config.chrome).await?;
+        let class = class::detect(&config.chrome, config.label).await?;
         sweep::start(&config.work_dir);
         let made = std::fs::create_dir_all(&config.work_dir)
             .and_then(|()| tempfile::Builder::new().prefix(&sweep::prefix("worker")).tempdir_in(&config.work_dir));
@@ -161,7 +186,8 @@ impl Worker {
             role: "worker".to_owned(),
             pool: config.pool.to_string(),
             slots: config.slots.max(1),
-            class: format!("hyperfarm {}, Chrome {}, runtime {}", class.farm, class.chrome, class.runtime),
+            class: class.to_string(),
+            class_id: class.id(),
         };
         tracing::info!(worker = %node.id, slots = node.slots, pool = %node.pool, class = %node.class, "worker started");
         let cache = Arc::new(Cache::open(&folder.path().join("cache"))?);

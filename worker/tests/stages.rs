@@ -49,6 +49,7 @@ impl Farm {
                 fetch: FetchConfig { allow: "127.0.0.1".parse().unwrap(), ..FetchConfig::default() },
                 ..RemoteConfig::default()
             },
+            label: String::new(),
             work_dir: folder.path().to_owned(),
             runner: RunnerConfig::default(),
         };

@@ -145,6 +145,9 @@ pub struct NodeView {
     pub slots: u32,
     /// Version and capture class in words.
     pub class: String,
+    /// Which class: equal for nodes whose segments fit together. Empty for a stitcher.
+    #[serde(default)]
+    pub class_id: String,
 }
 
 /// See the [module](self) for what every implementation promises.

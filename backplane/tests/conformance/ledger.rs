@@ -382,6 +382,7 @@ async fn nodes_are_alive_as_long_as_they_said(ledger: &Arc<dyn Ledger>) {
         pool: "cpu".to_owned(),
         slots,
         class: "Chrome 156, \"ünstable\"".to_owned(),
+        class_id: "a1b2".to_owned(),
     };
     assert_eq!(ledger.nodes().await.unwrap(), []);
     ledger.heartbeat(&node("w2", 4), LONG).await.unwrap();

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use hyperfarm_backplane::objects::{Created, ObjectMeta, Objects, ObjectsError};
 use hyperfarm_proto::id::ContentHash;
+use hyperfarm_proto::wire::Wire;
 use tokio_util::sync::CancellationToken;
 
 use crate::servers::{S3, address, unique};
@@ -275,18 +276,30 @@ async fn texts_that_are_no_keys_are_refused(store: &Store) {
     assert_eq!(store.objects.list("").await.unwrap(), []);
 }
 
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Value(Vec<(String, u64)>);
+
+impl Wire for Value {
+    const VERSION: u8 = 7;
+}
+
 async fn values_of_types_come_back(store: &Store) {
     let objects = &store.objects;
-    let value = vec![("ü".to_owned(), 7_u64), (String::new(), u64::MAX)];
+    let value = Value(vec![("ü".to_owned(), 7_u64), (String::new(), u64::MAX)]);
     objects.put_json("v.json", &value).await.unwrap();
     objects.put_wire("v.bin", &value).await.unwrap();
-    assert_eq!(objects.get_json::<Vec<(String, u64)>>("v.json").await.unwrap(), value);
-    assert_eq!(objects.get_wire::<Vec<(String, u64)>>("v.bin").await.unwrap(), value);
+    assert_eq!(objects.get_json::<Value>("v.json").await.unwrap(), value);
+    assert_eq!(objects.get_wire::<Value>("v.bin").await.unwrap(), value);
+    objects.put("v.cut", Bytes::from_static(&[Value::VERSION, 1])).await.unwrap();
     for error in
-        [objects.get_json::<u64>("v.bin").await.unwrap_err(), objects.get_wire::<u64>("v.json").await.unwrap_err()]
+        [objects.get_json::<u64>("v.bin").await.unwrap_err(), objects.get_wire::<Value>("v.cut").await.unwrap_err()]
     {
         assert!(matches!(&error, ObjectsError::Corrupt { key, .. } if key.starts_with("v.")), "{error}");
     }
+    objects.put("v.new", Bytes::from_static(&[Value::VERSION + 1, 0])).await.unwrap();
+    let error = objects.get_wire::<Value>("v.new").await.unwrap_err();
+    assert!(matches!(&error, ObjectsError::Version { key, .. } if key == "v.new"), "{error}");
+    assert!(error.to_string().contains("upgrade this node"), "{error}");
 }
 
 async fn it_answers(store: &Store) {

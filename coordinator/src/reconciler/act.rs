@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_backplane::objects::Created;
-use hyperfarm_proto::failure::{FailedAttempt, Failure, FailureCode, Owner};
+use hyperfarm_proto::failure::{FailedAttempt, Failure, FailureCode, Owner, may_retry};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{Plan, PlanDraft};
@@ -18,6 +18,7 @@ use hyperfarm_proto::wire;
 use serde::Serialize;
 use tracing::{error, info, warn};
 
+use super::replan::is_of_older_farm;
 use super::restore::restore;
 use super::{Reconciler, spacing};
 use crate::error::ReconcileError;
@@ -41,7 +42,7 @@ struct DeadTask<'a> {
 }
 
 impl Reconciler {
-    /// Moves one render on as far as it goes now.
+    /// Looks at one render, and does what follows.
     pub(super) async fn look(
         &mut self,
         render: &RenderId,
@@ -50,8 +51,31 @@ impl Reconciler {
     ) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         tracked.looked(spacing(took));
-        let view = view?;
+        if tracked.replanning.is_ending() {
+            if self.end_old_plan(render).await? {
+                return Ok(());
+            }
+            let view = self.backplane.ledger.view(render).await.map_err(ReconcileError::from);
+            return self.move_on(render, view?).await;
+        }
+        if let Some(reason) = self.orphaned(render) {
+            return self.replan(render, reason).await;
+        }
+        match self.move_on(render, view?).await {
+            Err(error) if is_of_older_farm(&error) => self.replan(render, error.to_string()).await,
+            done => done,
+        }
+    }
+
+    /// Moves one render on as far as it goes now.
+    async fn move_on(&mut self, render: &RenderId, view: Option<RenderView>) -> Result<(), ReconcileError> {
+        let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         match view {
+            // Neither ended nor failing: a process ended while it planned the render anew.
+            Some(view) if view.cancelled && view.tasks.values().all(|task| may_retry(&task.failures)) => {
+                self.backplane.ledger.forget(render).await?;
+                self.reopen(render, None).await?;
+            }
             Some(view) if tracked.is_restored => tracked.view = view,
             known => self.reopen(render, known).await?,
         }
@@ -117,7 +141,7 @@ impl Reconciler {
             content,
             frame_cost_ms: draft.frame_cost_ms,
             chunks,
-            warnings: draft.warnings,
+            warnings: draft.warnings.into_iter().chain(tracked.replanning.warning()).collect(),
         };
         let key = keys::plan(render);
         let plan = match objects.create(&key, Bytes::from(wire::encode(&plan)?)).await? {

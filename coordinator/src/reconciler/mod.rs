@@ -5,6 +5,7 @@
 //! | [`tracked`] | what the loop remembers of one render |
 //! | [`restore`](mod@restore) | the ledger from object storage |
 //! | [`act`] | the decisions, carried out |
+//! | [`replan`] | a render whose plan nobody can work from any more |
 //! | [`events`] | hints from workers |
 //! | [`survey`] | what takes long, beside the loop |
 //!
@@ -18,6 +19,7 @@
 mod act;
 mod calm;
 pub(crate) mod events;
+mod replan;
 mod restore;
 mod survey;
 mod tracked;
@@ -189,6 +191,8 @@ impl Reconciler {
             Err(error) => return self.calm.upset("the live nodes cannot be read", &error.into()),
         }
         for tracked in self.renders.values_mut() {
+            let lacks = replan::lacks_its_class(tracked, &self.fleet);
+            tracked.replanning.note(lacks);
             tracked.wants_a_look();
         }
         self.forget_lingering().await;
@@ -207,7 +211,9 @@ impl Reconciler {
             return;
         }
         let every = self.config.verify_every;
-        let is_due = |tracked: &&mut Tracked| tracked.is_restored && tracked.verified_at.elapsed() >= every;
+        let is_due = |tracked: &&mut Tracked| {
+            tracked.is_restored && !tracked.replanning.is_ending() && tracked.verified_at.elapsed() >= every
+        };
         let due: Vec<_> = self
             .renders
             .values_mut()
@@ -237,7 +243,7 @@ impl Reconciler {
             warn!(%render, restored = verified.restored, "storage had commits that the ledger lacked");
             tracked.wants_a_look();
         }
-        if let (None, Some(plan)) = (&tracked.plan, verified.plan) {
+        if let (None, Some(plan), false) = (&tracked.plan, verified.plan, tracked.replanning.is_ending()) {
             tracked.set_plan(plan);
         }
     }

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_proto::frame::FrameRange;
-use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::id::{ContentHash, RenderId};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::{AudioRecord, Manifest, SegmentRecord};
@@ -38,13 +38,14 @@ pub(super) async fn restore(
     if plan.is_some() || has(&keys::draft(render)) {
         found.push((Step::Plan, 1, Bytes::new()));
     }
-    if let Some(plan) = &plan {
+    let plan_hash = plan.as_ref().map(|plan| plan.content.hash()).transpose()?;
+    if let (Some(plan), Some(hash)) = (&plan, &plan_hash) {
         let is_known = |chunk| known.tasks.get(&Step::Chunk(chunk)).is_some_and(|task| task.committed.is_some());
         let lost = segments(&listed).into_iter().filter(|(chunk, _)| !is_known(*chunk));
         let records = lost.filter_map(|(chunk, attempts)| Some((chunk, attempts, plan.chunk(chunk)?)));
         let reads = records.map(|(chunk, attempts, range)| async move {
             let highest = attempts.keys().next_back().copied().unwrap_or(1);
-            let record = first_good(backplane, chunk, range, attempts).await?;
+            let record = first_good(backplane, chunk, range, hash, attempts).await?;
             Ok::<_, ReconcileError>(record.map(|record| (Step::Chunk(chunk), highest, record)))
         });
         let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(store::PARALLEL));
@@ -57,6 +58,9 @@ pub(super) async fn restore(
         && let Some(record) = if_found(objects.get(&audio).await)?
     {
         match serde_json::from_slice::<AudioRecord>(&record) {
+            Ok(audio) if audio.plan.is_some() && audio.plan != plan_hash => {
+                debug!(%render, "the sound is another plan's, it is mixed again");
+            }
             Ok(_) => found.push((Step::Audio, 1, record)),
             Err(error) => warn!(%render, %error, "the record of the sound cannot be read, it is mixed again"),
         }
@@ -96,12 +100,18 @@ async fn first_good(
     backplane: &Backplane,
     chunk: u32,
     range: FrameRange,
+    plan: &ContentHash,
     attempts: BTreeMap<u32, String>,
 ) -> Result<Option<Bytes>, ReconcileError> {
     for key in attempts.values() {
         let Some(bytes) = if_found(backplane.objects.get(&keys::segment_record(key)).await)? else { continue };
         match serde_json::from_slice::<SegmentRecord>(&bytes) {
-            Ok(record) if record.chunk == chunk && record.frames == range && record.key == *key => {
+            Ok(record)
+                if record.chunk == chunk
+                    && record.frames == range
+                    && record.key == *key
+                    && record.plan.as_ref().is_none_or(|of| of == plan) =>
+            {
                 return Ok(Some(bytes));
             }
             Ok(_) => warn!(key, "the segment's record is of something else, the segment is left alone"),

@@ -7,6 +7,7 @@ use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_proto::id::{Pool, RenderId};
 use hyperfarm_proto::plan::Plan;
 
+use super::replan::Replanning;
 use crate::progress::{Pace, PlanSummary, RenderProgress, Stage};
 use crate::registry::Entry;
 use crate::scheduler::{Assessment, Book, Facts, SchedulePolicy, assess};
@@ -23,6 +24,8 @@ pub(super) struct Tracked {
     pub(super) verified_at: Instant,
     /// Times its failure could not be sent to the dead letters.
     pub(super) undead: u32,
+    /// Where it is in being planned anew.
+    pub(super) replanning: Replanning,
     assessment: Option<Assessment>,
     pace: Pace,
     failures: u32,
@@ -42,6 +45,7 @@ impl Tracked {
             is_restored: is_new,
             verified_at: now,
             undead: 0,
+            replanning: Replanning::default(),
             assessment: None,
             pace: Pace::default(),
             failures: 0,
@@ -83,6 +87,13 @@ impl Tracked {
         self.failures += 1;
         self.is_wanted = true;
         self.not_before = Instant::now() + rest;
+    }
+
+    /// Forgets the plan and everything that followed from it.
+    pub(super) fn unplan(&mut self) {
+        (self.plan, self.summary, self.assessment) = (None, None, None);
+        (self.view, self.pace) = (RenderView::default(), Pace::default());
+        self.book.clear();
     }
 
     pub(super) fn set_plan(&mut self, plan: Plan) {

@@ -1,6 +1,6 @@
 //! Which wishes fit into the queues.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use hyperfarm_backplane::ledger::NodeView;
 use hyperfarm_proto::id::{Pool, RenderId};
@@ -8,23 +8,38 @@ use hyperfarm_proto::task::{Step, TaskId};
 
 use super::{Assessment, SchedulePolicy};
 
-/// The slots that are alive, by pool.
+/// The workers that are alive, by pool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fleet(HashMap<String, u32>);
+pub struct Fleet(HashMap<String, PoolView>);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct PoolView {
+    slots: u32,
+    /// Of nodes with a slot; empty text for a node that does not say it.
+    classes: BTreeSet<String>,
+}
 
 impl Fleet {
     /// The workers among `nodes`.
     pub fn of(nodes: &[NodeView]) -> Self {
-        let mut slots: HashMap<String, u32> = HashMap::new();
-        for node in nodes.iter().filter(|node| node.role == "worker") {
-            *slots.entry(node.pool.clone()).or_default() += node.slots;
+        let mut pools: HashMap<String, PoolView> = HashMap::new();
+        for node in nodes.iter().filter(|node| node.role == "worker" && node.slots > 0) {
+            let pool = pools.entry(node.pool.clone()).or_default();
+            pool.slots += node.slots;
+            pool.classes.insert(node.class_id.clone());
         }
-        Self(slots)
+        Self(pools)
     }
 
     /// Live slots of `pool`.
     pub fn slots(&self, pool: &Pool) -> u32 {
-        self.0.get(pool.as_str()).copied().unwrap_or(0)
+        self.0.get(pool.as_str()).map_or(0, |pool| pool.slots)
+    }
+
+    /// Whether `pool` has workers, and none that could be of the class with this id.
+    pub fn lacks(&self, pool: &Pool, class_id: &str) -> bool {
+        let has = |pool: &PoolView| pool.classes.contains(class_id) || pool.classes.contains("");
+        self.0.get(pool.as_str()).is_some_and(|pool| !has(pool))
     }
 }
 
@@ -86,7 +101,7 @@ mod tests {
 
     fn node(role: &str, pool: &str, slots: u32) -> NodeView {
         let (id, role, pool) = ("n".parse().unwrap(), role.to_owned(), pool.to_owned());
-        NodeView { id, role, pool, slots, class: String::new() }
+        NodeView { id, role, pool, slots, class: String::new(), class_id: String::new() }
     }
 
     fn filled(renders: &[(&str, Assessment)], nodes: &[NodeView]) -> Vec<String> {
@@ -104,6 +119,17 @@ mod tests {
             [node("worker", "cpu", 3), node("worker", "cpu", 2), node("worker", "gpu", 50), node("stitcher", "cpu", 9)];
         assert_eq!(filled(&renders, &nodes).len(), 10);
         assert_eq!(filled(&renders, &[]).len(), 4);
+    }
+
+    #[test]
+    fn a_class_is_lacking_where_only_others_are_alive() {
+        let of = |class: &str, slots| NodeView { class_id: class.to_owned(), ..node("worker", "cpu", slots) };
+        let (cpu, gpu) = (Pool::default(), "gpu".parse().unwrap());
+        let fleet = Fleet::of(&[of("new", 2), of("old", 0)]);
+        assert!(fleet.lacks(&cpu, "old"), "a node that drains takes nothing more");
+        assert!(!fleet.lacks(&cpu, "new"));
+        assert!(!fleet.lacks(&gpu, "old"), "where nobody is, somebody may still come");
+        assert!(!Fleet::of(&[of("new", 2), of("", 1)]).lacks(&cpu, "old"), "an older node does not say its class");
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Farm {
     /// Says that `slots` slots are alive.
     pub async fn slots(&self, slots: u32) {
         let (id, role, pool) = ("n1".parse().unwrap(), "worker".to_owned(), "cpu".to_owned());
-        let node = NodeView { id, role, pool, slots, class: String::new() };
+        let node = NodeView { id, role, pool, slots, class: String::new(), class_id: String::new() };
         self.backplane.ledger.heartbeat(&node, Duration::from_secs(3600)).await.unwrap();
     }
 
@@ -216,6 +216,7 @@ impl Worker {
                 let record = SegmentRecord {
                     chunk,
                     attempt: lease.attempt,
+                    plan: Some(plan.content.hash().unwrap()),
                     frames,
                     key: key.clone(),
                     hash,
@@ -233,8 +234,17 @@ impl Worker {
                 let key = keys::audio(render, Format::Mp4);
                 objects.put(&key, Bytes::from_static(b"sound")).await.unwrap();
                 let hash = ContentHash::of(b"sound");
-                let record =
-                    AudioRecord { key, hash, samples: 48_000, sample_rate: 48_000, begun_at_ms: 0.0, mix_ms: 1.0 };
+                let plan: Plan = objects.get_wire(&keys::plan(render)).await.unwrap();
+                let plan = Some(plan.content.hash().unwrap());
+                let record = AudioRecord {
+                    plan,
+                    key,
+                    hash,
+                    samples: 48_000,
+                    sample_rate: 48_000,
+                    begun_at_ms: 0.0,
+                    mix_ms: 1.0,
+                };
                 objects.put_json(&keys::audio_record(render), &record).await.unwrap();
                 serde_json::to_vec(&record).unwrap()
             }
@@ -308,6 +318,7 @@ pub fn draft(frames: u64, audio: bool) -> PlanDraft {
             farm: "1".to_owned(),
             kind: CaptureKind::Cpu,
             fonts: ContentHash::of(b""),
+            label: String::new(),
         },
     };
     let warning = Warning { code: "ASSET_NOT_FOUND".to_owned(), message: "x.png is missing".to_owned() };
