@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{Plan, Warning};
-use hyperfarm_proto::record::TerminalState;
+use hyperfarm_proto::record::{Manifest, OutputRecord, TerminalState};
 use hyperfarm_proto::spec::Size;
 use hyperfarm_proto::task::Step;
 use serde::Serialize;
@@ -51,6 +51,13 @@ impl From<&Plan> for PlanSummary {
             chunks: plan.chunks.len() as u32,
             warnings: plan.warnings.clone(),
         }
+    }
+}
+
+impl From<&Manifest> for PlanSummary {
+    fn from(manifest: &Manifest) -> Self {
+        let OutputRecord { size, frame_rate, frames, .. } = manifest.output;
+        Self { size, frame_rate, frames, chunks: manifest.segments.len() as u32, warnings: manifest.warnings.clone() }
     }
 }
 
@@ -106,6 +113,17 @@ impl RenderProgress {
             }
         }
         progress
+    }
+
+    /// What is known of a completed render without its plan.
+    pub fn of_manifest(manifest: &Manifest) -> Self {
+        let summary = PlanSummary::from(manifest);
+        Self {
+            frames_total: summary.frames,
+            chunks_total: summary.chunks,
+            plan: Some(Arc::new(summary)),
+            ..Self::queued()
+        }
     }
 
     /// The same render after its end.

@@ -9,7 +9,7 @@ use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
 use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Plan;
-use hyperfarm_proto::record::{Outcome, TerminalState};
+use hyperfarm_proto::record::{Manifest, Outcome, TerminalState};
 use hyperfarm_proto::spec::RenderRequest;
 use tracing::warn;
 
@@ -127,6 +127,10 @@ pub async fn entry(objects: &Objects, render: &RenderId) -> Result<Option<Entry>
     if let Some(plan) = &plan {
         let summary = Arc::new(PlanSummary::from(plan));
         progress = RenderProgress::count(Stage::Capture, Some(plan), Some(&summary), &Default::default());
+    } else if state.is_some() {
+        // It failed before there was a plan, or an older farm wrote the plan: the manifest is JSON and says as much.
+        let manifest = if_found(objects.get_json::<Manifest>(&keys::manifest(render)).await)?;
+        progress = manifest.as_ref().map_or(progress, RenderProgress::of_manifest);
     }
     if let Some(state) = state {
         progress = progress.ended(Arc::new(state));

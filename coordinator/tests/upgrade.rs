@@ -144,3 +144,17 @@ async fn a_class_that_has_left_the_farm_is_waited_for_and_then_given_up() {
     let claim = worker.claim_task(&hyperfarm_proto::task::TaskId { render, step: Step::Plan }).await;
     assert!(matches!(claim, Claim::Unknown | Claim::Committed), "{claim:?}");
 }
+
+#[tokio::test]
+async fn what_an_older_farm_has_completed_is_still_told_whole() {
+    let mut farm = Farm::new();
+    let render = farm.submit(chunks_of(10)).await;
+    let (mut worker, draft) = (farm.worker("w1").await, draft(30, false));
+    worker.finish(&draft).await;
+    assert!(matches!(farm.end(&render).await, Outcome::Completed { .. }));
+    age(&farm, &keys::plan(&render), Plan::VERSION - 1).await;
+    farm.restart().await;
+    let progress = farm.coordinator.detail(&render).await.unwrap().progress;
+    assert_eq!((progress.frames_done, progress.frames_total), (30, 30));
+    assert_eq!(progress.plan.unwrap().warnings[0].code, "ASSET_NOT_FOUND");
+}
