@@ -100,12 +100,8 @@ async fn a_class_that_has_left_the_farm_is_waited_for_and_then_given_up() {
     let (mut worker, draft) = (farm.worker("w1").await, draft(20, false));
     let id = draft.content.class.id();
     let node = |class: &str, slots| NodeView {
-        id: format!("n-{class}").parse().unwrap(),
-        role: "worker".to_owned(),
-        pool: "cpu".to_owned(),
-        slots,
-        class: String::new(),
         class_id: class.to_owned(),
+        ..NodeView::new(format!("n-{class}").parse().unwrap(), "worker", "cpu", slots, "")
     };
     let alive = async |node: NodeView| {
         farm.backplane.ledger.heartbeat(&node, Duration::from_secs(3600)).await.unwrap();

@@ -124,6 +124,7 @@ fn segment_records_survive_json() {
         path: CapturePath::Png,
         worker: "w".to_owned(),
         timings: ChunkTimings::default(),
+        thumbnail: None,
     };
     let json = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<SegmentRecord>(&json).unwrap(), record);

@@ -182,12 +182,8 @@ impl Worker {
             slots.push(tokio::sync::Mutex::new(Slot::new(config.chrome.clone()).await?));
         }
         let node = NodeView {
-            id: config.id,
-            role: "worker".to_owned(),
-            pool: config.pool.to_string(),
-            slots: config.slots.max(1),
-            class: class.to_string(),
             class_id: class.id(),
+            ..NodeView::new(config.id, "worker", config.pool.as_str(), config.slots.max(1), class.to_string())
         };
         tracing::info!(worker = %node.id, slots = node.slots, pool = %node.pool, class = %node.class, "worker started");
         let cache = Arc::new(Cache::open(&folder.path().join("cache"))?);

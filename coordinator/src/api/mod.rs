@@ -11,10 +11,12 @@
 //! | [`renders`], [`batch`], [`follow`] | renders |
 //! | [`assets`] | uploads |
 //! | [`webhooks`] | endpoints and events |
+//! | [`farm`], [`workers`] | the farm and its nodes |
 //! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
 //! | [`page`] | pages of lists |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
+//! | [`preview`] | what is finished of a render, to watch |
 //! | [`links`] | absolute, signed URLs |
 //! | [`openapi`] | the OpenAPI document |
 //! | [`operate`] | health, readiness, metrics |
@@ -31,6 +33,7 @@ pub mod batch;
 pub mod create;
 pub mod edge;
 pub mod error;
+pub mod farm;
 pub mod files;
 pub mod follow;
 pub mod links;
@@ -38,10 +41,12 @@ pub mod once;
 pub mod openapi;
 pub mod operate;
 pub mod page;
+pub mod preview;
 pub mod renders;
 pub mod routes;
 pub mod view;
 pub mod webhooks;
+pub mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,6 +134,9 @@ pub struct Api {
     pub(crate) admission: Arc<Admission>,
     pub(crate) usages: Arc<Usages>,
     pub(crate) webhooks: Webhooks,
+    pub(crate) nodes: Arc<workers::Nodes>,
+    pub(crate) memory: Arc<farm::Memory>,
+    pub(crate) pieces: Arc<preview::Pieces>,
 }
 
 impl Coordinator {
@@ -144,6 +152,9 @@ impl Coordinator {
             admission: Arc::new(Admission::new(objects.clone(), usages.clone(), config.concurrent_renders)),
             usages,
             webhooks: Webhooks::new(objects),
+            nodes: Arc::default(),
+            memory: Arc::default(),
+            pieces: Arc::default(),
             config: Arc::new(config),
         };
         api.start_loops();
@@ -172,6 +183,7 @@ impl Api {
         };
         let ends = self.coordinator.ends();
         self.coordinator.run(closing.run(ends));
+        self.coordinator.run(farm::remember(self.clone()));
         self.coordinator.run(deliverer.run(fresh, self.coordinator.drain().clone()));
     }
 }
