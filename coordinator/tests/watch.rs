@@ -201,8 +201,8 @@ fn busy(slots: u32) -> NodeView {
 #[tokio::test]
 async fn the_farm_is_told_at_a_glance() {
     let farm = Farm::new();
-    let router = open(&farm);
     farm.backplane.ledger.heartbeat(&busy(2), SOON * 100).await.unwrap();
+    let router = open(&farm);
     let done = submit(&farm, "Done", chunks_of(60)).await;
     farm.worker("w").await.finish(&draft(90, false)).await;
     farm.end(&done).await;

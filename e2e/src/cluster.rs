@@ -167,6 +167,49 @@ impl Cluster {
         serde_json::from_slice(&answer.stdout).unwrap_or(json!(null))
     }
 
+    /// The body that a POST answers.
+    pub fn post(&self, path: &str, body: &Value) -> Value {
+        let answer = Command::new("curl")
+            .args(["-sS", "--max-time", "20", "-X", "POST", "-H", &format!("x-api-key: {KEY}")])
+            .args(["-H", "content-type: application/json", "-d", &body.to_string(), &format!("{}{path}", self.url)])
+            .output()
+            .expect("curl runs");
+        serde_json::from_slice(&answer.stdout).unwrap_or(json!(null))
+    }
+
+    /// The worker of a process, as the farm lists it, once it satisfies `test`.
+    pub fn worker(&self, name: &str, test: impl Fn(&Value) -> bool) -> Value {
+        let (_, child) = self.processes.iter().find(|(found, _)| found == name).expect("there is such a process");
+        let pid = format!("-{}-", child.id());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let listed = self.get("/v3/hyperframes/workers");
+            let mut workers = listed["data"].as_array().cloned().unwrap_or_default().into_iter();
+            let found = workers.find(|worker| worker["worker_id"].as_str().is_some_and(|id| id.contains(&pid)));
+            if let Some(worker) = found.filter(&test) {
+                return worker;
+            }
+            assert!(Instant::now() < deadline, "{name} is not so within 60 s: {listed}\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until a process ends by itself, and answers whether it ended well.
+    pub fn wait_for_end(&mut self, name: &str) -> bool {
+        let at = self.processes.iter().position(|(found, _)| found == name).expect("there is such a process");
+        let (_, mut child) = self.processes.remove(at);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = child.try_wait() {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        false
+    }
+
     /// The end of every process's log.
     pub fn logs(&self) -> String {
         let mut all = String::new();

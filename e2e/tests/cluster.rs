@@ -4,6 +4,7 @@
 
 use hyperfarm_e2e::services::Services;
 use hyperfarm_e2e::{Cluster, Scene, page};
+use serde_json::{Value, json};
 
 /// A cluster, the project's expected bytes from one process, and the arguments that pin the chunk table.
 const CHUNKS: [&str; 4] = ["--chunk-frames", "40", "--quality", "draft"];
@@ -54,4 +55,41 @@ fn a_broker_and_a_ledger_that_restart_cost_nothing_but_time() {
     services.operate("rabbit-restart");
     cluster.finish(render);
     assert_eq!(std::fs::read(video).unwrap(), expected);
+}
+
+#[test]
+fn workers_are_put_aside_resumed_and_drained_from_outside() {
+    let Some(services) = Services::find() else { return };
+    let scene = Scene::new();
+    let project = scene.project("p", &page(2.0));
+    let mut cluster = Cluster::start(services, "operate");
+    let id = |worker: &Value| worker["worker_id"].as_str().unwrap().to_owned();
+    let (first, second) = (cluster.worker("worker-1", |_| true), cluster.worker("worker-2", |_| true));
+    assert_eq!((&first["slots"], &first["state"], &first["version"]), (&json!(1), &json!("active"), &second["version"]));
+    let workers = "/v3/hyperframes/workers";
+    let aside = cluster.post(&format!("{workers}/{}/quarantine", id(&first)), &json!({ "reason": "a test" }));
+    assert_eq!(aside["data"]["state"], "quarantined", "{aside}");
+    // What the farm shows at once is a wish; this is the node's own word.
+    std::thread::sleep(std::time::Duration::from_secs(11));
+    cluster.worker("worker-1", |worker| worker["state"] == "quarantined" && worker["state_reason"] == "a test");
+
+    cluster.render(&project, "video", &["--chunk-frames", "15", "--quality", "draft"]);
+    let listed = cluster.get("/v3/hyperframes/renders?limit=1&status=completed");
+    let render = listed["data"][0]["render_id"].as_str().unwrap();
+    let told = cluster.get(&format!("/v3/hyperframes/renders/{render}/timeline"));
+    let spans = told["data"]["spans"].as_array().unwrap();
+    assert_eq!(spans.iter().filter(|span| span["kind"] == "chunk").count(), 4, "{told}");
+    for span in spans.iter().filter(|span| span["kind"] != "stitch") {
+        assert_eq!((span["worker_id"].as_str().unwrap(), &span["outcome"]), (id(&second).as_str(), &json!("committed")));
+    }
+    let chunks = cluster.get(&format!("/v3/hyperframes/renders/{render}/chunks"));
+    for chunk in chunks["data"].as_array().unwrap() {
+        assert!(chunk["thumbnail_url"].is_string() && chunk["ms_per_frame"].as_f64() > Some(0.0), "{chunk}");
+    }
+    assert!(listed["data"][0]["preview_url"].as_str().unwrap().ends_with("/index.m3u8"));
+
+    cluster.post(&format!("{workers}/{}/resume", id(&first)), &json!({}));
+    cluster.post(&format!("{workers}/{}/drain", id(&second)), &json!({}));
+    assert!(cluster.wait_for_end("worker-2"), "{}", cluster.logs());
+    cluster.render(&project, "again", &["--chunk-frames", "15", "--quality", "draft"]);
 }

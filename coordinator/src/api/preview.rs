@@ -174,7 +174,10 @@ pub(super) async fn read(
         "index.m3u8" => Ok(playlist(film.master(sound().await?.as_deref()).await?)),
         "silent.m3u8" => Ok(playlist(film.master(None).await?)),
         "video.m3u8" => Ok(playlist(film.pictures())),
-        "sound.m3u8" => Ok(playlist(sounds(&*sound().await?.ok_or_else(missing)?))),
+        "sound.m3u8" => {
+            let sound = sound().await?.ok_or_else(missing)?;
+            Ok(playlist(sounds(&sound)))
+        }
         "init.mp4" => Ok(piece("video/mp4", film.header().await?)),
         "sound.mp4" => Ok(piece("audio/mp4", sound().await?.ok_or_else(missing)?.header.clone())),
         other => {
