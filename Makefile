@@ -14,7 +14,7 @@ WORKSPACE := --release --locked --workspace
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Install what is missing to build and render (Debian 12)
@@ -62,9 +62,9 @@ shell-check: ## shellcheck over every shell script
 	    | while read -r file; do [[ ! -f $$file ]] || ! head -n 1 "$$file" | grep -qE '^#!.*\b(ba)?sh\b' || echo "$$file"; done)
 
 .PHONY: lint
-lint: ## Format, scripts, chart, licences, clippy
+lint: ## Format, scripts, chart, deployment, documentation, licences, clippy
 	@scripts/setup.sh --ci
-	@$(MAKE) format-check shell-check helm-check licences clippy
+	@$(MAKE) format-check shell-check helm-check deploy-check docs-check licences clippy
 
 .PHONY: ci
 ci: ## Everything, as .ci/run does it: lint, then test
@@ -73,6 +73,18 @@ ci: ## Everything, as .ci/run does it: lint, then test
 .PHONY: helm-check
 helm-check: ## Check the Helm chart
 	@helm/check
+
+.PHONY: deploy-check
+deploy-check: ## Check compose files, systemd units, Dockerfile
+	@deploy/check
+
+.PHONY: docs-check
+docs-check: ## Check the documentation's links, and the runbook's alerts
+	@docs/check
+
+.PHONY: image-check
+image-check: ## Run the images' steps and the binary in them, without a container engine (root only)
+	@HYPERFARM=$(RELEASE)/hyperfarm deploy/images/check
 
 .PHONY: bench
 bench: build ## Measure beside the published HyperFrames CLI: [ONLY="light video"] [BENCH=options]

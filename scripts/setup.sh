@@ -98,6 +98,7 @@ done
 # what the lock file says.
 npm_folders=("$repository/worker/browser")
 [[ -z $with_bench$with_services ]] || npm_folders+=("$repository/bench")
+[[ -z $with_checks ]] || npm_folders+=("$repository/helm/tools") # helm, and the schemas of what the chart makes
 current() { [[ $1/node_modules/.package-lock.json -nt $1/package-lock.json ]]; }
 stale=()
 for folder in "${npm_folders[@]}"; do

@@ -9,6 +9,7 @@
 //! | `HYPERFARM_NAMESPACE` | first part of queue names and Redis keys | `hyperfarm` |
 //! | `HYPERFARM_POOL` | the pool a worker serves | `cpu` |
 //! | `HYPERFARM_SLOTS` | tasks a worker does at once | as many as cores and memory allow |
+//! | `HYPERFARM_DRAIN_GRACE` | how long a worker or stitcher that is told to stop may go on with what it has | `60s` |
 //!
 //! RabbitMQ, Redis and storage are given together: they make a cluster. Storage alone is fine: one machine that keeps its
 //! videos in a bucket.
@@ -39,6 +40,8 @@ pub const NAMESPACE: &str = "HYPERFARM_NAMESPACE";
 pub const POOL: &str = "HYPERFARM_POOL";
 /// Slots of a worker.
 pub const SLOTS: &str = "HYPERFARM_SLOTS";
+/// Grace of a drain.
+pub const DRAIN_GRACE: &str = "HYPERFARM_DRAIN_GRACE";
 
 /// A variable that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -133,6 +136,8 @@ pub struct Config {
     pub pool: Pool,
     /// Tasks a worker does at once; decided from the machine if not given.
     pub slots: Option<NonZeroU32>,
+    /// How long a worker or stitcher that drains may go on with what it has; the runner's default if not given.
+    pub drain_grace: Option<Duration>,
 }
 
 impl Config {
@@ -152,6 +157,7 @@ impl Config {
             namespace: namespace(&env)?,
             pool: env.parsed(POOL)?.unwrap_or_default(),
             slots: env.parsed::<NonZeroU32>(SLOTS).map_err(|_| invalid(SLOTS, "give a whole number of 1 or more"))?,
+            drain_grace: env.duration(DRAIN_GRACE)?,
         })
     }
 }
@@ -282,6 +288,7 @@ mod tests {
         let config = config(&[AMQP, REDIS, STORAGE, (NAMESPACE, "team-a.v2"), (POOL, "gpu"), (SLOTS, "4")]).unwrap();
         assert_eq!(config.cluster.as_ref().unwrap().redis_url, REDIS.1);
         assert_eq!(config.slots.map(NonZeroU32::get), Some(4));
+        assert_eq!(config.drain_grace, None);
         assert!(!format!("{config:?}").contains("hidden"), "{config:?}");
     }
 
@@ -315,6 +322,7 @@ mod tests {
             (SLOTS, "0"),
             (SLOTS, "-1"),
             (SLOTS, "many"),
+            (DRAIN_GRACE, "180"),
         ] {
             let error = config(&[(name, value)]).unwrap_err();
             assert!(matches!(&error, ConfigError::Invalid { name: found, .. } if *found == name), "{error}");

@@ -72,7 +72,7 @@ async fn start_worker(
         remote: RemoteConfig::from_env(&|name| std::env::var(name).ok())?,
         label: Env::new(&|name| std::env::var(name).ok()).text("HYPERFARM_CAPTURE_LABEL").unwrap_or_default(),
         work_dir: work_dir.to_owned(),
-        runner: RunnerConfig::default(),
+        runner: runner_config()?,
     };
     Ok(Worker::start(backplane.clone(), config, drain.clone()).await?)
 }
@@ -83,12 +83,19 @@ fn start_stitcher(
     work_dir: &Path,
     drain: &Drain,
 ) -> Result<Stitcher, CliError> {
-    let config = StitcherConfig { slots: slots.get(), ..StitcherConfig::new(machine::node_id("stitcher"), work_dir) };
+    let usual = StitcherConfig::new(machine::node_id("stitcher"), work_dir);
+    let config = StitcherConfig { slots: slots.get(), runner: runner_config()?, ..usual };
     Ok(Stitcher::start(backplane.clone(), config, drain.clone()))
 }
 
 fn config() -> Result<Config, CliError> {
     Config::from_env().map_err(|error| CliError::user(error.to_string()))
+}
+
+/// The runner's times, with the grace that the environment says.
+fn runner_config() -> Result<RunnerConfig, CliError> {
+    let usual = RunnerConfig::default();
+    Ok(RunnerConfig { grace: config()?.drain_grace.unwrap_or(usual.grace), ..usual })
 }
 
 async fn connect(config: &Config) -> Result<Backplane, CliError> {

@@ -284,6 +284,27 @@ async fn waiting_can_be_given_up_at_any_moment(brokers: &Brokers) {
     assert_eq!(came, (0..50).map(|number| number.to_string()).collect::<Vec<_>>());
 }
 
+async fn a_consumer_given_up_while_it_begins_holds_nothing(brokers: &Brokers) {
+    let broker = brokers.node().await;
+    // Given up at every stage of the conversation by which a consumer begins.
+    for step in 0..120 {
+        let mut consumer = broker.consume(&queue()).await.unwrap();
+        let _ = timeout(Duration::from_micros(250 * step), consumer.next()).await;
+    }
+    let sent: BTreeSet<String> = (0..30).map(|number| number.to_string()).collect();
+    for text in &sent {
+        publish(&broker, text).await;
+    }
+    let mut consumer = broker.consume(&queue()).await.unwrap();
+    let mut came = BTreeSet::new();
+    while came.len() < sent.len() {
+        let delivery = next(&mut consumer).await;
+        came.insert(String::from_utf8(delivery.payload.to_vec()).unwrap());
+        delivery.ack().await;
+    }
+    assert_eq!(came, sent);
+}
+
 async fn consumers_share_a_queue(brokers: &Brokers) {
     let (one, other) = (brokers.node().await, brokers.node().await);
     let publishes = (0..100).map(|number: u32| {
@@ -364,6 +385,7 @@ over_every_broker! {
     crashes_count_against_the_limit,
     a_dead_letter_stays_one,
     waiting_can_be_given_up_at_any_moment,
+    a_consumer_given_up_while_it_begins_holds_nothing,
     consumers_share_a_queue,
     queues_are_apart,
 }

@@ -29,10 +29,28 @@ helm.sh/chart: {{ printf "%s-%s" .top.Chart.Name .top.Chart.Version }}
 {{- end -}}
 {{- end }}
 
+{{/*
+A worker pool with what it does not say, as YAML. Takes (dict "top" $ "pool" .). Member by member, because the merges of the
+template language take 0 and false for nothing.
+*/}}
+{{- define "hyperfarm.pool" -}}
+{{- $pool := deepCopy .top.Values.workerDefaults -}}
+{{- range $member, $value := .pool -}}
+{{- if eq $member "scaling" -}}
+{{- range $inner, $number := $value }}{{ $_ := set $pool.scaling $inner $number }}{{ end -}}
+{{- else -}}
+{{- $_ := set $pool $member $value -}}
+{{- end -}}
+{{- end -}}
+{{- if not $pool.pool }}{{ $_ := set $pool "pool" $pool.name }}{{ end -}}
+{{- toYaml $pool -}}
+{{- end }}
+
 {{/* What every pod has before its containers. Nothing of the farm talks to Kubernetes. */}}
 {{- define "hyperfarm.pod" -}}
 serviceAccountName: {{ include "hyperfarm.serviceAccount" . }}
 automountServiceAccountToken: false
+enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
@@ -52,11 +70,22 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .runtimeClassName }}
+runtimeClassName: {{ . | quote }}
+{{- end }}
 {{- end }}
 
+{{/* Takes (dict "top" . "image" …). */}}
 {{- define "hyperfarm.image" -}}
-image: {{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- if .image.digest }}
+image: {{ printf "%s@%s" .image.repository .image.digest | quote }}
+{{- else }}
+image: {{ printf "%s:%s" .image.repository (.image.tag | default .top.Chart.AppVersion) | quote }}
+{{- end }}
+imagePullPolicy: {{ .image.pullPolicy }}
 {{- end }}
 
 {{/* The root file system is read-only; what a role writes goes into TMPDIR, a volume of its own. */}}
@@ -73,15 +102,34 @@ runAsNonRoot: true
 runAsUser: 10001
 runAsGroup: 10001
 fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+{{- end }}
+
+{{- define "hyperfarm.fromSecret" -}}
+valueFrom: { secretKeyRef: { name: {{ .top.Values.secretName | quote }}, key: {{ .key | quote }} } }
 {{- end }}
 
 {{- define "hyperfarm.env" -}}
+{{- if .Values.rabbitmq.enabled }}
+- name: RABBITMQ_PASSWORD
+  {{- include "hyperfarm.fromSecret" (dict "top" . "key" "rabbitmq-password") | nindent 2 }}
 - name: HYPERFARM_AMQP_URL
-  valueFrom: { secretKeyRef: { name: {{ .Values.secretName | quote }}, key: amqp-url } }
+  value: {{ printf "amqp://hyperfarm:$(RABBITMQ_PASSWORD)@%s-rabbitmq:5672/%%2f" (include "hyperfarm.name" .) | quote }}
+{{- else }}
+- name: HYPERFARM_AMQP_URL
+  {{- include "hyperfarm.fromSecret" (dict "top" . "key" "amqp-url") | nindent 2 }}
+{{- end }}
+{{- if .Values.redis.enabled }}
+- name: REDIS_PASSWORD
+  {{- include "hyperfarm.fromSecret" (dict "top" . "key" "redis-password") | nindent 2 }}
 - name: HYPERFARM_REDIS_URL
-  valueFrom: { secretKeyRef: { name: {{ .Values.secretName | quote }}, key: redis-url } }
+  value: {{ printf "redis://:$(REDIS_PASSWORD)@%s-redis:6379/0" (include "hyperfarm.name" .) | quote }}
+{{- else }}
+- name: HYPERFARM_REDIS_URL
+  {{- include "hyperfarm.fromSecret" (dict "top" . "key" "redis-url") | nindent 2 }}
+{{- end }}
 - name: HYPERFARM_STORAGE_URL
-  valueFrom: { secretKeyRef: { name: {{ .Values.secretName | quote }}, key: storage-url } }
+  {{- include "hyperfarm.fromSecret" (dict "top" . "key" "storage-url") | nindent 2 }}
 - name: HYPERFARM_NAMESPACE
   value: {{ .Values.farmNamespace | quote }}
 - name: HYPERFARM_LOG
@@ -90,8 +138,13 @@ fsGroup: 10001
   value: json
 - name: HYPERFARM_DATA_DIR
   value: /scratch/data
+- name: HOME
+  value: /scratch
 - name: TMPDIR
   value: /scratch
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "hyperfarm.envFrom" -}}
@@ -101,4 +154,24 @@ envFrom:
   - secretRef: { name: {{ . | quote }} }
   {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* Health and metrics of a process that has no API. */}}
+{{- define "hyperfarm.probes" -}}
+ports:
+  - name: metrics
+    containerPort: {{ .Values.metrics.port }}
+startupProbe:
+  httpGet: { path: /healthz, port: metrics }
+  periodSeconds: 2
+  failureThreshold: 60
+livenessProbe:
+  httpGet: { path: /healthz, port: metrics }
+  periodSeconds: 20
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet: { path: /readyz, port: metrics }
+  periodSeconds: 10
+  timeoutSeconds: 5
 {{- end }}

@@ -26,12 +26,14 @@ pub(super) struct RabbitConsumer {
     queue: Queue,
     backoff: Backoff,
     state: State,
+    /// That nobody waits any longer.
+    unwanted: CancellationToken,
 }
 
 enum State {
     Idle,
     /// In a task of its own, so that `next` can be dropped and called again.
-    Subscribing(JoinHandle<Subscription>),
+    Subscribing(JoinHandle<Option<Subscription>>),
     Subscribed(Box<Subscription>),
 }
 
@@ -50,7 +52,7 @@ impl Drop for Subscription {
 
 impl RabbitConsumer {
     pub(super) fn new(shared: Arc<Shared>, queue: Queue) -> Self {
-        Self { shared, queue, backoff: backoff(), state: State::Idle }
+        Self { shared, queue, backoff: backoff(), state: State::Idle, unwanted: CancellationToken::new() }
     }
 
     fn delivery(&self, raw: RawDelivery, ended: CancellationToken) -> Delivery {
@@ -72,9 +74,9 @@ impl RabbitConsumer {
 
 impl Drop for RabbitConsumer {
     fn drop(&mut self) {
-        if let State::Subscribing(task) = &self.state {
-            task.abort();
-        }
+        // A task that subscribes is not aborted: the client library does not close a channel whose `basic.consume` nobody awaits,
+        // and RabbitMQ would go on to send to a consumer that nobody reads. It comes to its end and drops what it made.
+        self.unwanted.cancel();
     }
 }
 
@@ -89,7 +91,7 @@ impl Consumer for RabbitConsumer {
             }
             match &mut self.state {
                 State::Idle => {
-                    let task = subscribe_again(Arc::clone(&self.shared), self.queue.clone());
+                    let task = subscribe_again(Arc::clone(&self.shared), self.queue.clone(), self.unwanted.clone());
                     self.state = State::Subscribing(tokio::spawn(task));
                 }
                 State::Subscribing(task) => {
@@ -98,9 +100,9 @@ impl Consumer for RabbitConsumer {
                         subscribed = task => subscribed,
                     };
                     self.state = match subscribed {
-                        Ok(subscription) => State::Subscribed(Box::new(subscription)),
-                        // The runtime is going down.
-                        Err(_) => return None,
+                        Ok(Some(subscription)) => State::Subscribed(Box::new(subscription)),
+                        // The broker was closed, or the runtime is going down.
+                        Ok(None) | Err(_) => return None,
                     };
                 }
                 State::Subscribed(subscription) => {
@@ -131,17 +133,22 @@ impl Consumer for RabbitConsumer {
     }
 }
 
-/// Subscribes, however long it takes; who no longer wants it aborts the task.
-async fn subscribe_again(shared: Arc<Shared>, queue: Queue) -> Subscription {
+/// Subscribes, however long it takes, unless nobody wants it any longer.
+async fn subscribe_again(shared: Arc<Shared>, queue: Queue, unwanted: CancellationToken) -> Option<Subscription> {
     let mut backoff = backoff();
-    loop {
+    while !unwanted.is_cancelled() && !shared.closed.is_cancelled() {
         match subscribe(&shared, &queue).await {
-            Ok(subscription) => return subscription,
+            Ok(subscription) => return Some(subscription),
             Err(error) => tracing::warn!(%queue, %error, "RabbitMQ cannot be consumed from"),
         }
         shared.topology.forget(&queue);
-        tokio::time::sleep(backoff.delay()).await;
+        tokio::select! {
+            () = unwanted.cancelled() => {}
+            () = shared.closed.cancelled() => {}
+            () = tokio::time::sleep(backoff.delay()) => {}
+        }
     }
+    None
 }
 
 async fn subscribe(shared: &Shared, queue: &Queue) -> Result<Subscription, lapin::Error> {
