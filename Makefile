@@ -51,6 +51,10 @@ format-check: ## Is the code formatted?
 clippy: setup ## Clippy over every target, warnings are errors
 	cargo clippy $(WORKSPACE) --all-targets -- -D warnings
 
+.PHONY: dashboard-check
+dashboard-check: setup ## Type check the dashboard
+	@cd dashboard && node_modules/.bin/tsc --noEmit && echo "dashboard: the types fit"
+
 .PHONY: licences
 licences: ## Licences, bans and sources of every dependency (deny.toml)
 	@.ci/licences
@@ -62,9 +66,9 @@ shell-check: ## shellcheck over every shell script
 	    | while read -r file; do [[ ! -f $$file ]] || ! head -n 1 "$$file" | grep -qE '^#!.*\b(ba)?sh\b' || echo "$$file"; done)
 
 .PHONY: lint
-lint: ## Format, scripts, chart, licences, clippy
+lint: ## Format, scripts, chart, dashboard, licences, clippy
 	@scripts/setup.sh --ci
-	@$(MAKE) format-check shell-check helm-check licences clippy
+	@$(MAKE) format-check shell-check helm-check dashboard-check licences clippy
 
 .PHONY: ci
 ci: ## Everything, as .ci/run does it: lint, then test

@@ -14,6 +14,7 @@
 //! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
 //! | [`page`] | pages of lists |
+//! | [`dashboard`] | the pages for people |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
 //! | [`links`] | absolute, signed URLs |
 //! | [`openapi`] | the OpenAPI document |
@@ -29,6 +30,7 @@ pub mod admission;
 pub mod assets;
 pub mod batch;
 pub mod create;
+pub mod dashboard;
 pub mod edge;
 pub mod error;
 pub mod files;
@@ -147,7 +149,8 @@ impl Coordinator {
             config: Arc::new(config),
         };
         api.start_loops();
-        let routes = routes::router(&api).fallback(unknown_route).method_not_allowed_fallback(wrong_method);
+        let routes = routes::router(&api).merge(dashboard::routes());
+        let routes = routes.fallback(unknown_route).method_not_allowed_fallback(wrong_method);
         edge::wrap(routes.with_state(api))
     }
 }
