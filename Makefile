@@ -52,8 +52,11 @@ clippy: setup ## Clippy over every target, warnings are errors
 	cargo clippy $(WORKSPACE) --all-targets -- -D warnings
 
 .PHONY: dashboard-check
-dashboard-check: setup ## Type check the dashboard
-	@cd dashboard && node_modules/.bin/tsc --noEmit && echo "dashboard: the types fit"
+dashboard-check: setup ## Types and unit tests of the dashboard
+	@cd dashboard && node_modules/.bin/tsc --noEmit \
+	    && node_modules/.bin/esbuild tests/units.test.mjs --bundle --platform=node --format=esm --log-level=warning \
+	        --outfile=node_modules/.cache/units.test.mjs \
+	    && node --test node_modules/.cache/units.test.mjs
 
 .PHONY: licences
 licences: ## Licences, bans and sources of every dependency (deny.toml)
