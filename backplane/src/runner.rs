@@ -8,10 +8,13 @@
 //!   fires, the handler ends, and nothing is committed, failed or announced.
 //! - **Acknowledged after the commit.** A process that dies leaves its delivery to the broker and its lease to run out.
 //! - **A slot holds one delivery.** While it works, its consumers of the other queues are closed, so that nothing waits behind it.
-//! - **Drain.** No new delivery; what runs may finish within the grace period, then it is cancelled, released and put back.
+//! - **Drain.** No new delivery; what runs may finish within the grace period, then it is cancelled, released and put back. A drain
+//!   that an operator wished for has no end to its grace.
+//! - **Quarantine.** No new delivery; what runs finishes; the node stays and rests. (`node`)
 //! - **A panic in the handler is a failure** of the task ([`FailureCode::Internal`]), never of the node.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,18 +38,24 @@ use crate::drain::Drain;
 use crate::ledger::{Claim, Commit, Lease, LedgerError, NodeView, Renewal};
 use crate::metrics::TaskOutcome;
 
+mod node;
+
+use node::Node;
+
 /// What a running task says and hears. Clones are the same context; all of it may be used from any thread.
 #[derive(Debug, Clone)]
 pub struct TaskContext {
     slot: u32,
     progress: Arc<Mutex<TaskProgress>>,
     cancelled: CancellationToken,
+    /// Where captured frames are counted.
+    frames: Option<Arc<AtomicU64>>,
 }
 
 impl TaskContext {
     /// A context outside a runner, for tests and tools.
     pub fn new(slot: u32) -> Self {
-        Self { slot, progress: Arc::default(), cancelled: CancellationToken::new() }
+        Self { slot, progress: Arc::default(), cancelled: CancellationToken::new(), frames: None }
     }
 
     /// Number of the slot the task runs in, below the node's slots.
@@ -56,7 +65,11 @@ impl TaskContext {
 
     /// Says how far the task is. Cheap; the newest value goes out with the next renewal.
     pub fn set_progress(&self, done: u64, total: u64) {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = TaskProgress { done, total };
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(frames) = &self.frames {
+            frames.fetch_add(done.saturating_sub(progress.done), Ordering::Relaxed);
+        }
+        *progress = TaskProgress { done, total };
     }
 
     /// What was said last.
@@ -94,6 +107,10 @@ pub struct RunnerConfig {
     pub stop_within: Duration,
     /// Rest before trying again what did not work for reasons outside the task.
     pub pause: Duration,
+    /// Failures in a row after which the node puts itself aside, if others can do its work; 0 is never.
+    pub quarantine_after: u32,
+    /// How long it then rests.
+    pub cool_down: Duration,
 }
 
 impl Default for RunnerConfig {
@@ -105,6 +122,8 @@ impl Default for RunnerConfig {
             grace: Duration::from_secs(60),
             stop_within: Duration::from_secs(10),
             pause: Duration::from_secs(2),
+            quarantine_after: 3,
+            cool_down: Duration::from_secs(300),
         }
     }
 }
@@ -129,7 +148,8 @@ impl Runner {
     /// Works off `queues`, alternating between those that have something, the first one first. Returns when the drain is
     /// complete or the broker closed.
     pub async fn run(self, queues: Vec<Queue>, handler: Arc<dyn TaskHandler>, drain: Drain) {
-        let heartbeats = AbortOnDrop(tokio::spawn(self.clone().beat(drain.clone())).abort_handle());
+        let node = Arc::new(Node::new(self.node.clone(), self.config.clone(), &drain));
+        let heartbeats = AbortOnDrop(tokio::spawn(self.clone().beat(node.clone())).abort_handle());
         let mut slots = JoinSet::new();
         for number in 0..self.node.slots {
             let slot = Slot {
@@ -137,9 +157,10 @@ impl Runner {
                 number,
                 worker: slot_id(&self.node.id, number),
                 handler: handler.clone(),
-                drain: drain.clone(),
+                node: node.clone(),
+                stop: drain.clone(),
             };
-            slots.spawn(slot.serve(Intake::new(queues.clone())));
+            slots.spawn(slot.serve(queues.clone()));
         }
         while let Some(ended) = slots.join_next().await {
             if let Err(panic) = ended {
@@ -150,25 +171,36 @@ impl Runner {
         info!(worker = %self.node.id, "the node has stopped");
     }
 
-    /// Says that the node is alive, and while it drains that it has no slots.
-    async fn beat(self, drain: Drain) {
+    /// Says that the node is alive and how it fares, and follows what is wished of it.
+    async fn beat(self, node: Arc<Node>) {
+        let every = self.config.node_ttl / 3;
         loop {
-            let mut node = self.node.clone();
-            if drain.is_started() {
-                node.slots = 0;
+            node.cool_down();
+            let is_draining = node.drain.is_started();
+            let view = node.view();
+            match self.backplane.ledger.heartbeat(&view, self.config.node_ttl).await {
+                Ok(wish) => wish.iter().for_each(|wish| node.follow(wish)),
+                Err(error) => warn!(worker = %view.id, %error, "the heartbeat failed"),
             }
-            if let Err(error) = self.backplane.ledger.heartbeat(&node, self.config.node_ttl).await {
-                warn!(worker = %node.id, %error, "the heartbeat failed");
-            }
-            let rest = tokio::time::sleep(self.config.node_ttl / 3);
-            if drain.is_started() {
-                rest.await;
-            } else {
-                tokio::select! { () = rest => {} () = drain.started() => {} }
+            // What is at work is followed by people, and wishes are read with the answer.
+            let rest = every.min(if view.tasks.is_empty() { IDLE_BEAT } else { BUSY_BEAT });
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = node.drain.started(), if !is_draining => {}
+                () = async { node.news.notified().await; tokio::time::sleep(rest.min(NEWS_WAIT)).await } => {}
             }
         }
     }
 }
+
+/// Heartbeats of a node without tasks come at least this often.
+const IDLE_BEAT: Duration = Duration::from_secs(3);
+
+/// Heartbeats of a node at work.
+const BUSY_BEAT: Duration = Duration::from_secs(2);
+
+/// News that come together are told together.
+const NEWS_WAIT: Duration = Duration::from_millis(100);
 
 /// The id under which a slot claims; the node's own where that would be too long.
 fn slot_id(node: &WorkerId, number: u32) -> WorkerId {
@@ -238,13 +270,27 @@ enum End {
     Drained,
 }
 
+/// Ends a slot's task in the node's eyes.
+struct Over<'a> {
+    node: &'a Node,
+    slot: u32,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.node.end(self.slot);
+    }
+}
+
 /// One of a node's slots.
 struct Slot {
     runner: Runner,
     number: u32,
     worker: WorkerId,
     handler: Arc<dyn TaskHandler>,
-    drain: Drain,
+    node: Arc<Node>,
+    /// The process's own drain, which has a grace period.
+    stop: Drain,
 }
 
 impl Slot {
@@ -256,11 +302,19 @@ impl Slot {
         &self.runner.config
     }
 
-    async fn serve(self, mut intake: Intake) {
-        while !self.drain.is_started() {
+    async fn serve(self, queues: Vec<Queue>) {
+        let drain = &self.node.drain;
+        let mut intake = Intake::new(queues.clone());
+        while !drain.is_started() {
+            if !self.node.is_open() {
+                // Nothing may wait behind a node that rests.
+                intake = Intake::new(queues.clone());
+                tokio::select! { () = drain.started() => return, () = self.node.until_open(true) => {} }
+            }
             let delivery = tokio::select! {
                 biased;
-                () = self.drain.started() => return,
+                () = drain.started() => return,
+                () = self.node.until_open(false) => continue,
                 delivery = intake.next(self.backplane(), self.config().pause) => delivery,
             };
             let Some(delivery) = delivery else { return };
@@ -270,7 +324,7 @@ impl Slot {
 
     /// Rests, but not through a drain.
     async fn pause(&self, how_long: Duration) {
-        tokio::select! { () = tokio::time::sleep(how_long) => {} () = self.drain.started() => {} }
+        tokio::select! { () = tokio::time::sleep(how_long) => {} () = self.node.drain.started() => {} }
     }
 
     async fn take(&self, delivery: Delivery) {
@@ -359,6 +413,7 @@ impl Slot {
             }
             (Ok(_), Ok(Commit::Accepted | Commit::Unknown)) => {
                 info!(took_ms, "committed");
+                self.node.succeeded();
                 self.count(lease, TaskOutcome::Committed, started);
             }
             (Err(failure), Ok(Commit::Accepted | Commit::Unknown)) => {
@@ -377,7 +432,20 @@ impl Slot {
             && failure.code.retry() != RetryRule::Never
         {
             // The task comes back at once: the slot that could not do it leaves it to the others for a moment.
+            self.consider(failure).await;
             self.pause(self.config().pause).await;
+        }
+    }
+
+    /// Puts the node aside if it has failed too often and others are there.
+    async fn consider(&self, failure: &Failure) {
+        if !self.node.failed(failure) {
+            return;
+        }
+        match self.backplane().ledger.nodes().await {
+            Ok(nodes) if self.node.has_peers(&nodes) => self.node.set_aside(failure),
+            Ok(_) => warn!(worker = %self.worker, "one failure after another, and nobody else could do the work"),
+            Err(error) => warn!(worker = %self.worker, %error, "the other nodes cannot be read"),
         }
     }
 
@@ -397,7 +465,8 @@ impl Slot {
     }
 
     async fn run_under_lease(&self, lease: &Lease) -> End {
-        let context = TaskContext::new(self.number);
+        let context = self.node.begin(self.number, lease);
+        let _over = Over { node: &self.node, slot: self.number };
         // A task of its own, so that a handler that computes for long does not hold up its own renewals.
         let handle = tokio::spawn({
             let (handler, lease, context) = (self.handler.clone(), lease.clone(), context.clone());
@@ -426,7 +495,7 @@ impl Slot {
     }
 
     async fn grace_over(&self) {
-        self.drain.started().await;
+        self.stop.started().await;
         tokio::time::sleep(self.config().grace).await;
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
-use hyperfarm_backplane::ledger::{Lease, NodeView, TaskView};
+use hyperfarm_backplane::ledger::{Lease, NodeState, NodeView, Order, TaskView, Wish};
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_backplane::runner::{Runner, RunnerConfig, TaskContext, TaskHandler};
 use hyperfarm_proto::event::{Event, EventKind};
@@ -87,15 +87,11 @@ impl Node {
             report_every: Duration::from_millis(10),
             grace: Duration::from_millis(50),
             pause: Duration::from_millis(20),
+            node_ttl: Duration::from_millis(900),
+            cool_down: Duration::from_millis(400),
             ..RunnerConfig::default()
         };
-        let view = NodeView {
-            id: "w1".parse().unwrap(),
-            role: "worker".to_owned(),
-            pool: "cpu".to_owned(),
-            slots,
-            class: "test".to_owned(),
-        };
+        let view = NodeView::new("w1".parse().unwrap(), "worker", "cpu", slots, "test");
         let queues = vec![Queue::Plan(Pool::default()), Queue::Chunk(Pool::default())];
         let runner = Runner::new(node.backplane.clone(), view, config);
         let running = tokio::spawn(runner.run(queues, node.handler.clone(), node.drain.clone()));
@@ -129,6 +125,28 @@ impl Node {
             }
         };
         tokio::time::timeout(SOON, wait).await.expect("it never came")
+    }
+
+    /// What the node says of itself, once it satisfies `test`.
+    async fn says(&self, test: impl Fn(&NodeView) -> bool) -> NodeView {
+        let wait = async {
+            loop {
+                let nodes = self.backplane.ledger.nodes().await.unwrap();
+                if let Some(node) = nodes.into_iter().find(|node| node.id.as_str() == "w1" && test(node)) {
+                    return node;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, wait).await.expect("it never said so")
+    }
+
+    async fn wish(&self, order: Order) {
+        assert!(self.backplane.ledger.wish(&"w1".parse().unwrap(), &Wish::new(order)).await.unwrap());
+    }
+
+    async fn waiting(&self) -> u64 {
+        self.backplane.broker.depth(&Queue::Chunk(Pool::default())).await.unwrap()
     }
 
     async fn event(&self) -> Event {
@@ -227,13 +245,7 @@ async fn queues_take_turns_and_the_first_begins() {
         node.publish(step).await;
     }
     let (backplane, handler, drain) = (node.backplane.clone(), node.handler.clone(), Drain::new());
-    let view = NodeView {
-        id: "w2".parse().unwrap(),
-        role: "worker".to_owned(),
-        pool: "cpu".to_owned(),
-        slots: 1,
-        class: "test".to_owned(),
-    };
+    let view = NodeView::new("w2".parse().unwrap(), "worker", "cpu", 1, "test");
     let queues = vec![Queue::Plan(Pool::default()), Queue::Chunk(Pool::default())];
     let runner = Runner::new(backplane, view, RunnerConfig::default());
     let running = tokio::spawn(runner.run(queues, handler, drain.clone()));
@@ -244,4 +256,66 @@ async fn queues_take_turns_and_the_first_begins() {
     assert!(nodes.iter().any(|node| node.id.as_str() == "w2" && node.slots == 1));
     drain.start();
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_says_what_it_is_at() {
+    let node = Node::start(Script::UntilCancelled, 2).await;
+    let said = node.says(|node| node.tasks.first().is_some_and(|task| task.done == 3)).await;
+    let task = &said.tasks[0];
+    assert_eq!((task.step, task.attempt, task.total, said.slots, said.all_slots()), (Step::Chunk(1), 1, 10, 2, 2));
+    assert!(said.started_at_ms > 0 && said.said_at_ms >= said.started_at_ms && said.memory_bytes > 0);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_quarantined_node_finishes_and_takes_nothing_until_it_is_resumed() {
+    let node = Node::start(Script::Finish, 2).await;
+    node.until(Step::Chunk(1), |task| task.committed.is_some()).await;
+    node.says(|node| node.tasks.is_empty()).await;
+    node.wish(Order::Quarantine { reason: "new disk".to_owned() }).await;
+    let said = node.says(|node| node.state == NodeState::Quarantined).await;
+    assert_eq!((said.slots, said.all_slots(), said.reason.as_deref()), (0, 2, Some("new disk")));
+    node.publish(Step::Chunk(2)).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(node.waiting().await, 1, "longer than an automatic quarantine lasts");
+    node.wish(Order::Resume).await;
+    node.until(Step::Chunk(2), |task| task.committed.is_some()).await;
+    node.says(|node| node.state == NodeState::Active && node.slots == 2).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_asked_to_drain_finishes_without_end_and_stops() {
+    let node = Node::start(Script::UntilCancelled, 1).await;
+    node.says(|node| !node.tasks.is_empty()).await;
+    node.wish(Order::Drain).await;
+    node.says(|node| node.state == NodeState::Draining).await;
+    node.publish(Step::Chunk(2)).await;
+    // Four times the grace of a process that is told to stop.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(node.handler.cancelled.load(Ordering::SeqCst), 0);
+    node.backplane.ledger.cancel(&node.render).await.unwrap();
+    tokio::time::timeout(SOON, node.running).await.expect("it never stopped").unwrap();
+    assert_eq!(node.backplane.broker.depth(&Queue::Chunk(Pool::default())).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_node_that_only_fails_rests_if_others_are_there() {
+    let node = Node::start(Script::Fail(FailureCode::ChromeCrashed), 1).await;
+    for chunk in 2..=4 {
+        node.publish(Step::Chunk(chunk)).await;
+    }
+    // Alone it goes on.
+    node.until(Step::Chunk(4), |task| !task.failures.is_empty()).await;
+    let peer = NodeView::new("w2".parse().unwrap(), "worker", "cpu", 1, "test");
+    node.backplane.ledger.heartbeat(&peer, Duration::from_secs(60)).await.unwrap();
+    node.publish(Step::Chunk(5)).await;
+    node.publish(Step::Chunk(6)).await;
+    let said = node.says(|node| node.state == NodeState::Quarantined).await;
+    assert!(said.reason.unwrap().contains("CHROME_CRASHED"));
+    assert_eq!(said.failures_recent, 5);
+    assert!(node.view(Step::Chunk(6)).await.failures.is_empty(), "it took a task while it rested");
+    node.until(Step::Chunk(6), |task| !task.failures.is_empty()).await;
+    node.stop().await;
 }

@@ -1,6 +1,8 @@
 //! The coordinator as a whole: what the API and the embedded mode call.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -9,14 +11,19 @@ use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::{RenderId, Space};
+use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::{Outcome, TerminalState};
 use hyperfarm_proto::spec::{RenderRequest, RenderSpec};
+use hyperfarm_proto::task::Step;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::config::CoordinatorConfig;
+use crate::course::{self, Course};
 use crate::error::{IntakeError, RenderError};
+use crate::index::{Filter, Index, Row};
 use crate::intake::{self, Intake, Seed, StoredBundle};
 use crate::progress::RenderProgress;
 use crate::reconciler::{Reconciler, Wake, events};
@@ -51,10 +58,27 @@ pub struct Coordinator {
     inner: Arc<Inner>,
 }
 
+/// Courses that are remembered.
+const COURSES: usize = 16;
+
+/// A render from within.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inside {
+    /// Its plan, once there is one.
+    pub(crate) plan: Option<Arc<Plan>>,
+    /// What happened to it.
+    pub(crate) course: Arc<Course>,
+    /// Whether its sound is there, if it has any.
+    pub(crate) has_sound: bool,
+}
+
 struct Inner {
     backplane: Backplane,
     config: CoordinatorConfig,
     registry: Arc<Registry>,
+    index: Arc<Index>,
+    /// Courses of renders that have ended, the last ones asked for.
+    courses: Mutex<VecDeque<(RenderId, Inside)>>,
     wakes: mpsc::UnboundedSender<Wake>,
     loops: Mutex<Vec<JoinHandle<()>>>,
     drain: Drain,
@@ -70,7 +94,9 @@ impl Coordinator {
             tokio::spawn(events::forward(backplane.clone(), wakes.clone(), drain.clone())),
             tokio::spawn(reconciler.run(woken, drain.clone())),
         ];
-        Self { inner: Arc::new(Inner { backplane, config, registry, wakes, loops: loops.into(), drain }) }
+        let (index, courses) = Default::default();
+        let inner = Inner { backplane, config, registry, index, courses, wakes, loops: loops.into(), drain };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Waits until the loops have stopped, which they do after the drain has started.
@@ -160,11 +186,17 @@ impl Coordinator {
         Ok(entry)
     }
 
-    /// At most `limit` renders of `space` older than `after`, newest first.
-    pub async fn list(&self, space: &Space, limit: usize, after: Option<&RenderId>) -> Result<RenderPage, RenderError> {
-        let mut ids = store::space_renders(&self.inner.backplane.objects, space).await?;
-        ids.retain(|id| after.is_none_or(|after| id < after));
-        let looks = ids.into_iter().rev().map(|id| {
+    /// At most `limit` renders of `space` that pass `filter` and are older than `after`, newest first.
+    pub async fn list(
+        &self,
+        space: &Space,
+        limit: usize,
+        after: Option<&RenderId>,
+        filter: &Filter,
+    ) -> Result<RenderPage, RenderError> {
+        let Inner { backplane, registry, index, .. } = &*self.inner;
+        let ids = index.find(&backplane.objects, registry, space, after, filter).await?;
+        let looks = ids.into_iter().map(|id| {
             let coordinator = self.clone();
             async move { coordinator.detail(&id).await }
         });
@@ -189,6 +221,52 @@ impl Coordinator {
             }
         }
         Ok(RenderPage { renders, next: None })
+    }
+
+    /// What happened to the render so far: from memory while it is under way, from storage after its end.
+    pub(crate) async fn told(&self, render: &RenderId) -> Result<Inside, RenderError> {
+        let entry = self.entry(render).await?;
+        let objects = &self.inner.backplane.objects;
+        let end = entry.progress.borrow().end.clone();
+        let Some(state) = end else {
+            let latest = entry.latest();
+            let plan = match latest.plan {
+                Some(plan) => Some(plan),
+                None => store::plan(objects, render).await?.map(Arc::new),
+            };
+            let course = Course::of(plan.as_deref(), &latest.view, &entry.records);
+            let audio = latest.view.tasks.get(&Step::Audio);
+            let has_sound = audio.is_some_and(|audio| audio.committed.is_some());
+            return Ok(Inside { plan, course: Arc::new(course), has_sound });
+        };
+        let courses = || self.inner.courses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, told)) = courses().iter().find(|(known, _)| known == render) {
+            return Ok(told.clone());
+        }
+        let audio = keys::audio_record(render);
+        let (plan, course, has_sound) = futures::try_join!(
+            store::plan(objects, render),
+            course::read(objects, render, &state),
+            objects.exists(&audio),
+        )?;
+        let told = Inside { plan: plan.map(Arc::new), course: Arc::new(course), has_sound };
+        let mut courses = courses();
+        if courses.len() == COURSES {
+            courses.pop_front();
+        }
+        courses.push_back((render.clone(), told.clone()));
+        Ok(told)
+    }
+
+    /// Ended renders of `space`, newest first, as far as they are known within `patience`.
+    pub(crate) async fn ended(&self, space: &Space, patience: Duration) -> Vec<(RenderId, Arc<Row>)> {
+        let Inner { backplane, registry, index, .. } = &*self.inner;
+        index.ended(&backplane.objects, registry, space, patience).await
+    }
+
+    /// Renders that this process knows.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.inner.registry
     }
 
     /// Ends the render. Done already, if it was cancelled before; an error, if it ended otherwise.
@@ -252,10 +330,11 @@ impl Coordinator {
 
     /// Hides the render for good, cancels it if it is under way, and removes what it made.
     pub async fn delete(&self, render: &RenderId) -> Result<(), RenderError> {
-        self.entry(render).await?;
+        let entry = self.entry(render).await?;
         self.end_as_cancelled(render).await?;
         store::delete(&self.inner.backplane.objects, render).await?;
-        self.inner.registry.remove(render);
+        self.inner.registry.delete(&entry.intake.space, render);
+        self.inner.index.remove(&entry.intake.space, render).await;
         info!(%render, "deleted");
         Ok(())
     }
@@ -263,6 +342,10 @@ impl Coordinator {
     async fn end_as_cancelled(&self, render: &RenderId) -> Result<Arc<TerminalState>, RenderError> {
         if let Some(state) = store::state(&self.inner.backplane.objects, render).await? {
             return Ok(state.into());
+        }
+        if let Ok(told) = self.told(render).await {
+            let course = Course::clone(&told.course).ended(store::now_ms());
+            course::write(&self.inner.backplane.objects, render, &course).await;
         }
         // First the leases, so that nobody works, then the words. If the ledger is down the loop says it again later.
         if let Err(error) = self.inner.backplane.ledger.cancel(render).await {

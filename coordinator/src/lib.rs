@@ -14,6 +14,8 @@
 //! | `closing` | what follows the end of a render |
 //! | `assets` | uploaded files |
 //! | `registry`, `store` | renders in memory, renders in storage |
+//! | `index` | the renders of a space, to look for some of them |
+//! | `course` | every attempt at every task of a render |
 //!
 //! # Invariants
 //!
@@ -32,7 +34,9 @@ mod assets;
 mod closing;
 mod config;
 mod coordinator;
+mod course;
 mod error;
+mod index;
 pub mod intake;
 pub mod keys;
 pub mod progress;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::plan::{Plan, Warning};
+use hyperfarm_proto::plan::{EncoderSettings, Plan, VideoCodec, Warning};
 use hyperfarm_proto::record::TerminalState;
-use hyperfarm_proto::spec::Size;
+use hyperfarm_proto::spec::{Format, Size};
 use hyperfarm_proto::task::Step;
 use serde::Serialize;
 
@@ -40,6 +40,16 @@ pub struct PlanSummary {
     pub chunks: u32,
     /// What did not stop the render.
     pub warnings: Vec<Warning>,
+    /// Whether it has sound.
+    pub has_audio: bool,
+    /// Whether a browser can play its segments.
+    pub plays: bool,
+}
+
+/// Whether browsers play pictures of this encoder out of fragmented mp4.
+pub(crate) fn plays(encoder: &EncoderSettings) -> bool {
+    let codec = matches!(encoder.codec, VideoCodec::H264 { .. } | VideoCodec::H265 { .. } | VideoCodec::Vp9 { .. });
+    codec && matches!(encoder.format, Format::Mp4 | Format::Webm)
 }
 
 impl From<&Plan> for PlanSummary {
@@ -50,6 +60,8 @@ impl From<&Plan> for PlanSummary {
             frames: plan.content.frames,
             chunks: plan.chunks.len() as u32,
             warnings: plan.warnings.clone(),
+            has_audio: plan.has_audio(),
+            plays: plays(&plan.content.encoder),
         }
     }
 }
@@ -67,6 +79,10 @@ pub struct RenderProgress {
     pub chunks_done: u32,
     /// Chunks in all; 0 until the plan is there.
     pub chunks_total: u32,
+    /// Committed chunks without a gap from the first one on.
+    pub chunks_leading: u32,
+    /// Whether the sound is committed.
+    pub has_sound: bool,
     /// Until the last frame, as far as the pace so far tells.
     pub eta: Option<Duration>,
     /// What the plan says.
@@ -84,6 +100,8 @@ impl RenderProgress {
             frames_total: 0,
             chunks_done: 0,
             chunks_total: 0,
+            chunks_leading: 0,
+            has_sound: false,
             eta: None,
             plan: None,
             end: None,
@@ -96,11 +114,13 @@ impl RenderProgress {
         let Some(plan) = plan else { return progress };
         progress.frames_total = plan.content.frames;
         progress.chunks_total = plan.chunks.len() as u32;
+        progress.has_sound = view.tasks.get(&Step::Audio).is_some_and(|task| task.committed.is_some());
         for (chunk, range) in (0u32..).zip(&plan.chunks) {
             let Some(task) = view.tasks.get(&Step::Chunk(chunk)) else { continue };
             if task.committed.is_some() {
                 progress.chunks_done += 1;
                 progress.frames_done += range.count();
+                progress.chunks_leading += u32::from(progress.chunks_leading == chunk);
             } else if task.lease.is_some() {
                 progress.frames_done += task.progress.done.min(range.count());
             }
@@ -113,6 +133,8 @@ impl RenderProgress {
         if matches!(end.outcome, hyperfarm_proto::record::Outcome::Completed { .. }) {
             self.frames_done = self.frames_total;
             self.chunks_done = self.chunks_total;
+            self.chunks_leading = self.chunks_total;
+            self.has_sound = self.plan.as_ref().is_some_and(|plan| plan.has_audio);
         }
         Self { stage: Stage::Done, eta: None, end: Some(end), ..self }
     }
@@ -162,7 +184,7 @@ mod tests {
         view.tasks.insert(Step::Chunk(2), TaskView { progress, ..TaskView::default() });
         let progress = RenderProgress::count(Stage::Capture, Some(&plan), None, &view);
         assert_eq!((progress.frames_done, progress.frames_total), (14, 40));
-        assert_eq!((progress.chunks_done, progress.chunks_total), (1, 4));
+        assert_eq!((progress.chunks_done, progress.chunks_total, progress.chunks_leading), (1, 4, 1));
         assert_eq!(progress.percent(), 35.0);
     }
 

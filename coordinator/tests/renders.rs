@@ -363,7 +363,9 @@ async fn a_deleted_render_is_gone_also_after_a_restart() {
     farm.restart().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(matches!(farm.coordinator.detail(&running).await, Err(RenderError::NotFound(_))));
-    assert!(farm.coordinator.list(&Default::default(), 10, None).await.unwrap().renders.is_empty());
+    assert!(
+        farm.coordinator.list(&Default::default(), 10, None, &Default::default()).await.unwrap().renders.is_empty()
+    );
 }
 
 #[tokio::test]
@@ -389,7 +391,10 @@ async fn one_render_that_cannot_be_read_does_not_hide_the_others() {
     farm.backplane.objects.put(&keys::request(&broken), garbage.clone()).await.unwrap();
     farm.restart().await;
     farm.backplane.objects.put(&keys::plan(&broken), garbage).await.unwrap();
-    assert_eq!(farm.coordinator.list(&Default::default(), 10, None).await.unwrap().renders.len(), 1);
+    assert_eq!(
+        farm.coordinator.list(&Default::default(), 10, None, &Default::default()).await.unwrap().renders.len(),
+        1
+    );
     let mut worker = farm.worker("w1").await;
     loop {
         let lease = worker.claim().await;

@@ -4,11 +4,12 @@
 //! | --- | --- |
 //! | pictures → a segment | [`SegmentEncoder`] |
 //! | segments + sound → the output, by copying packets | [`join`] |
+//! | segments and sound → pieces that players fetch one by one | [`picture_piece`], [`sound_pieces`] |
 //! | lossless segments → a GIF | [`gif()`] |
 //! | lossless segments → PNG files | [`stills`] |
 //! | sounds → one track, exact to the sample | [`mix`] |
 //! | pictures of a `<video>` at output frames | [`VideoSource`] |
-//! | a still for people | [`thumbnail`] |
+//! | a still for people | [`thumbnail`], [`still`] |
 //! | what a file holds | [`probe`], [`count_packets`] |
 //! | everything decoded, for verification and tests | [`decode_video`], [`decode_audio`], [`compare`] |
 //! | what this machine's FFmpeg is and can | [`versions`], [`encoders`] |
@@ -28,6 +29,7 @@
 //! FFmpeg's own log goes to `tracing`, target `ffmpeg`, never to standard error.
 
 mod bitmap;
+mod boxes;
 mod codec;
 pub mod compare;
 mod convert;
@@ -37,6 +39,7 @@ mod demux;
 mod encode;
 mod error;
 mod ffmpeg_log;
+mod fragment;
 mod gif;
 mod glue;
 mod join;
@@ -56,13 +59,14 @@ pub use count::{PacketCount, count_packets};
 pub use decode::{decode_audio, decode_video};
 pub use encode::{SegmentEncoder, SegmentSummary};
 pub use error::{MediaError, Reason};
+pub use fragment::{Place, SoundPieces, picture_header, picture_piece, sound_pieces};
 pub use glue::return_large_blocks;
 pub use join::{JoinSummary, SegmentFile, join};
 pub use mix::{MixInput, MixSummary, mix, mix_raw};
 pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};
 pub use source::{VideoSource, VideoTimeline};
 pub use stills::stills;
-pub use thumbnail::thumbnail;
+pub use thumbnail::{still, thumbnail};
 pub use version::{encoders, versions};
 
 /// Samples a second of every sound the farm makes.

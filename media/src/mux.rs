@@ -25,6 +25,8 @@ pub(crate) enum Container {
     Webm,
     /// mp4 with sound only.
     M4a,
+    /// The header of an mp4 whose packets come in fragments.
+    Fragments,
 }
 
 impl Container {
@@ -40,7 +42,7 @@ impl Container {
 
     fn muxer(self) -> &'static str {
         match self {
-            Self::Mp4 => "mp4",
+            Self::Mp4 | Self::Fragments => "mp4",
             Self::Mov => "mov",
             Self::Webm => "webm",
             Self::M4a => "ipod",
@@ -93,7 +95,8 @@ impl Muxer {
         timescale: u32,
         alpha: bool,
     ) -> Result<usize, MediaError> {
-        if self.container == Container::Mp4 && parameters.id() == ffmpeg::codec::Id::HEVC {
+        if matches!(self.container, Container::Mp4 | Container::Fragments) && parameters.id() == ffmpeg::codec::Id::HEVC
+        {
             // With `hev1`, FFmpeg's choice, Apple's players show nothing.
             glue::set_codec_tag(&mut parameters, *b"hvc1");
         }
@@ -145,6 +148,9 @@ impl Muxer {
             options.set("video_track_timescale", &track_timescale.to_string());
             if fast_start {
                 options.set("movflags", "+faststart");
+            }
+            if self.container == Container::Fragments {
+                options.set("movflags", "+empty_moov+default_base_moof+frag_custom");
             }
         }
         let (output, path) = self.open()?;

@@ -10,7 +10,7 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::MediaTiming;
 use hyperfarm_proto::spec::Size;
 
-use crate::bitmap::Picture;
+use crate::bitmap::{Bitmap, Picture, PixelLayout};
 use crate::convert::bgra::Scaler;
 use crate::error::MediaError;
 use crate::source::VideoSource;
@@ -28,6 +28,50 @@ pub fn thumbnail(video: &Path, at_seconds: f64, max_width: u32, output: &Path) -
     let picture = VideoSource::open(video, &timing, rate)?.picture((at * rate.as_f64() + 1e-9).floor() as u64)?;
     let jpeg = encode(&picture, max_width, output)?;
     fs::write(output, jpeg).map_err(|source| MediaError::Write { path: output.to_owned(), source })
+}
+
+/// Pixels that are looked at for one of the still, across and down.
+const SAMPLES: u32 = 3;
+
+/// `bitmap` as JPEG, at most `max_width` pixels wide and never enlarged. Transparency is laid on black. Cheap, and so a little rough:
+/// of a large bitmap not every pixel is looked at.
+pub fn still(bitmap: &Bitmap<'_>, max_width: u32) -> Result<Vec<u8>, MediaError> {
+    bitmap.check(bitmap.size)?;
+    encode(&reduced(bitmap, bitmap.size.width / max_width.max(1)), max_width, Path::new("a still"))
+}
+
+/// `bitmap` with one pixel for each square of `factor` pixels.
+fn reduced(bitmap: &Bitmap<'_>, factor: u32) -> Picture {
+    let factor = factor.clamp(1, bitmap.size.height.max(1));
+    let size = Size { width: bitmap.size.width / factor, height: bitmap.size.height / factor };
+    let samples = SAMPLES.min(factor);
+    let offsets: Vec<usize> = (0..samples).map(|sample| (sample * factor / samples) as usize).collect();
+    let (factor, bytes) = (factor as usize, bitmap.layout.bytes());
+    let mut bgra = Vec::with_capacity(size.width as usize * size.height as usize * 4);
+    for y in 0..size.height as usize {
+        let rows: Vec<&[u8]> = offsets.iter().map(|offset| bitmap.row(y * factor + offset)).collect();
+        for x in 0..size.width as usize {
+            let mut sums = [0_u32; 4];
+            for row in &rows {
+                for offset in &offsets {
+                    let pixel = &row[(x * factor + offset) * bytes..][..bytes];
+                    let pixel = match (bitmap.layout, pixel) {
+                        (PixelLayout::Bgra, [blue, green, red, alpha]) => [*blue, *green, *red, *alpha],
+                        (_, [red, green, blue, rest @ ..]) => {
+                            [*blue, *green, *red, rest.first().copied().unwrap_or(255)]
+                        }
+                        _ => [0; 4],
+                    };
+                    for (sum, level) in sums.iter_mut().zip(pixel) {
+                        *sum += u32::from(level);
+                    }
+                }
+            }
+            let count = samples * samples;
+            bgra.extend(sums.map(|sum| ((sum + count / 2) / count) as u8));
+        }
+    }
+    Picture { size, bgra }
 }
 
 fn encode(picture: &Picture, max_width: u32, output: &Path) -> Result<Vec<u8>, MediaError> {
@@ -75,4 +119,25 @@ fn on_black(picture: &Picture) -> frame::Video {
         }
     }
     frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_still_is_a_small_jpeg_of_the_picture() {
+        let size = Size { width: 1300, height: 700 };
+        let bgra: Vec<u8> = (0..size.width * size.height).flat_map(|_| [200, 10, 10, 255]).collect();
+        let bitmap = Bitmap { data: &bgra, stride: 1300 * 4, size, layout: PixelLayout::Bgra };
+        let small = reduced(&bitmap, 4);
+        assert_eq!(small.size, Size { width: 325, height: 175 });
+        assert!(small.bgra.chunks(4).all(|pixel| pixel == [200, 10, 10, 255]));
+        let jpeg = still(&bitmap, 320).unwrap();
+        assert!(jpeg.starts_with(&[0xff, 0xd8]) && jpeg.len() < 10_000, "{}", jpeg.len());
+        // The frame's own header says how large it is.
+        let at = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        let number = |at: usize| u16::from_be_bytes([jpeg[at], jpeg[at + 1]]);
+        assert_eq!((number(at + 7), number(at + 5)), (320, 172));
+    }
 }

@@ -54,6 +54,11 @@ pub fn segment_record(segment_key: &str) -> String {
     format!("{segment_key}.json")
 }
 
+/// The still of a segment's first frame, beside it. Not part of the segment: a render without it is whole.
+pub fn segment_thumbnail(segment_key: &str) -> String {
+    format!("{segment_key}.jpg")
+}
+
 /// Chunk and attempt of a segment's key; `None` for records and for anything else.
 pub fn parse_segment(key: &str) -> Option<(u32, u32)> {
     let (_, rest) = key.rsplit_once("/segments/")?;
@@ -107,6 +112,7 @@ mod tests {
         let key = segment(&render, 12, 3, &ContentHash::of(b"x"), Format::Mp4);
         assert_eq!(parse_segment(&key), Some((12, 3)));
         assert_eq!(parse_segment(&segment_record(&key)), None);
+        assert_eq!(parse_segment(&segment_thumbnail(&key)), None);
         assert_eq!(parse_segment("renders/r1/segments/1/1-abc.mp4"), None);
         assert_eq!(parse_segment("renders/r1/output.mp4"), None);
     }

@@ -85,6 +85,9 @@ pub struct SegmentRecord {
     pub worker: String,
     /// How long it took.
     pub timings: ChunkTimings,
+    /// Object key of a still of the first frame, for people.
+    #[serde(default)]
+    pub thumbnail: Option<String>,
 }
 
 /// The committed sound.

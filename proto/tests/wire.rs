@@ -122,6 +122,7 @@ fn segment_records_survive_the_wire_and_json() {
         path: CapturePath::Png,
         worker: "w".to_owned(),
         timings: ChunkTimings::default(),
+        thumbnail: None,
     };
     assert_eq!(wire::decode::<SegmentRecord>(&wire::encode(&record).unwrap()).unwrap(), record);
     let json = serde_json::to_string(&record).unwrap();

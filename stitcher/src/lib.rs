@@ -82,13 +82,8 @@ pub struct Stitcher {
 impl Stitcher {
     /// Starts to serve the stitch queue, until `drain` starts.
     pub fn start(backplane: Backplane, config: StitcherConfig, drain: Drain) -> Self {
-        let node = NodeView {
-            id: config.id.clone(),
-            role: "stitcher".to_owned(),
-            pool: "stitch".to_owned(),
-            slots: config.slots,
-            class: format!("hyperfarm {FARM_VERSION}, {}", hyperfarm_media::versions()),
-        };
+        let class = format!("hyperfarm {FARM_VERSION}, {}", hyperfarm_media::versions());
+        let node = NodeView::new(config.id.clone(), "stitcher", "stitch", config.slots, class);
         let runner = Runner::new(backplane.clone(), node, config.runner.clone());
         info!(worker = %config.id, slots = config.slots, work_dir = %config.work_dir.display(), "the stitcher starts");
         let running = tokio::spawn(async move {

@@ -117,6 +117,7 @@ impl Scene {
             path: CapturePath::Png,
             worker: "w1".to_owned(),
             timings: ChunkTimings::default(),
+            thumbnail: None,
         };
         self.backplane.objects.put_json(&keys::segment_record(&key), &record).await.unwrap();
         self.backplane.objects.put(&key, bytes.into()).await.unwrap();

@@ -84,13 +84,26 @@ pub(crate) async fn run(
         path: capture_path,
         worker: lease.worker.to_string(),
         timings: ChunkTimings { begun_at_ms, ..timings },
+        thumbnail: chunk.still.as_ref().map(|_| keys::segment_thumbnail(&key)),
     };
-    // The record first: a segment that exists has its record, so the ledger can be rebuilt from the listing.
-    shop.objects().put_json(&keys::segment_record(&key), &record).await.map_err(storage)?;
-    shop.objects().put(&key, Bytes::from(bytes)).await.map_err(storage)?;
+    let store = async {
+        // The record first: a segment that exists has its record, so the ledger can be rebuilt from the listing.
+        shop.objects().put_json(&keys::segment_record(&key), &record).await?;
+        shop.objects().put(&key, Bytes::from(bytes)).await
+    };
+    let (stored, ()) = tokio::join!(store, store_still(shop, &key, chunk.still));
+    stored.map_err(storage)?;
     record.timings.commit_ms = millis(committing.elapsed());
     shop.backplane.metrics.frames_captured(capture_path, range.count());
     serde_json::to_vec(&record).map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))
+}
+
+/// Stores the picture of a chunk. People miss one that is not there, and the render does not.
+async fn store_still(shop: &Shop, segment: &str, still: Option<Vec<u8>>) {
+    let Some(jpeg) = still else { return };
+    if let Err(error) = shop.objects().put(&keys::segment_thumbnail(segment), Bytes::from(jpeg)).await {
+        tracing::warn!(segment, %error, "the chunk's still cannot be stored");
+    }
 }
 
 async fn fetch_files(shop: &Arc<Shop>, plan: &Plan) -> Result<HashMap<String, SiteFile>, Failure> {

@@ -156,13 +156,8 @@ impl Worker {
         for _ in 0..config.slots.max(1) {
             slots.push(tokio::sync::Mutex::new(Slot::new(config.chrome.clone()).await?));
         }
-        let node = NodeView {
-            id: config.id,
-            role: "worker".to_owned(),
-            pool: config.pool.to_string(),
-            slots: config.slots.max(1),
-            class: format!("hyperfarm {}, Chrome {}, runtime {}", class.farm, class.chrome, class.runtime),
-        };
+        let class_text = format!("hyperfarm {}, Chrome {}, runtime {}", class.farm, class.chrome, class.runtime);
+        let node = NodeView::new(config.id, "worker", config.pool.as_str(), config.slots.max(1), class_text);
         tracing::info!(worker = %node.id, slots = node.slots, pool = %node.pool, class = %node.class, "worker started");
         let cache = Arc::new(Cache::open(&folder.path().join("cache"))?);
         let remote = Arc::new(Remote::new(config.remote)?);

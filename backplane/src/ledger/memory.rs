@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use hyperfarm_proto::failure::{FailedAttempt, Failure};
@@ -14,7 +14,8 @@ use hyperfarm_proto::record::TaskProgress;
 use hyperfarm_proto::task::{Step, TaskId};
 use tokio::time::Instant;
 
-use super::{Claim, Commit, Lease, Ledger, LedgerError, NodeView, RenderView, Renewal, TaskView};
+use super::history::Attempts;
+use super::{AttemptEnd, Claim, Commit, Lease, Ledger, LedgerError, NodeView, RenderView, Renewal, TaskView, Wish};
 
 /// A ledger in this process.
 #[derive(Default)]
@@ -25,7 +26,24 @@ pub struct MemoryLedger {
 #[derive(Default)]
 struct State {
     renders: HashMap<RenderId, Render>,
-    nodes: BTreeMap<WorkerId, (NodeView, Instant)>,
+    nodes: BTreeMap<WorkerId, Node>,
+}
+
+struct Node {
+    view: NodeView,
+    until: Instant,
+    wish: Option<Wish>,
+}
+
+impl State {
+    fn forget_dead_nodes(&mut self) {
+        let now = Instant::now();
+        self.nodes.retain(|_, node| node.until > now);
+    }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[derive(Default)]
@@ -43,6 +61,7 @@ struct Task {
     progress: TaskProgress,
     committed: Option<Vec<u8>>,
     failures: Vec<FailedAttempt>,
+    attempts: Attempts,
 }
 
 impl Task {
@@ -56,6 +75,7 @@ impl Task {
             self.worker = Some(lease.worker.clone());
             self.until = Some(Instant::now());
             self.progress = TaskProgress::default();
+            self.attempts.claimed(lease.attempt, lease.worker.clone(), unix_ms());
             return true;
         }
         lease.attempt == self.attempt && self.worker.as_ref() == Some(&lease.worker)
@@ -69,6 +89,7 @@ impl Task {
             progress: self.progress,
             committed: self.committed.clone(),
             failures: self.failures.clone(),
+            attempts: self.attempts.0.clone(),
         }
     }
 }
@@ -115,6 +136,7 @@ impl Ledger for MemoryLedger {
         entry.worker = Some(worker.clone());
         entry.until = Some(now + ttl);
         entry.progress = TaskProgress::default();
+        entry.attempts.claimed(entry.attempt, worker.clone(), unix_ms());
         Ok(Claim::Granted(Lease { task: task.clone(), attempt: entry.attempt, worker: worker.clone() }))
     }
 
@@ -148,6 +170,7 @@ impl Ledger for MemoryLedger {
         }
         entry.committed = Some(result.to_vec());
         entry.until = None;
+        entry.attempts.ended(lease.attempt, AttemptEnd::Committed, unix_ms());
         Ok(Commit::Accepted)
     }
 
@@ -165,6 +188,7 @@ impl Ledger for MemoryLedger {
             return Ok(Commit::Stale);
         }
         entry.until = None;
+        entry.attempts.ended(lease.attempt, AttemptEnd::Failed, unix_ms());
         // An attempt fails once, however often it says so.
         if entry.failures.last().is_none_or(|last| last.attempt < lease.attempt) {
             let worker = lease.worker.to_string();
@@ -179,6 +203,7 @@ impl Ledger for MemoryLedger {
         let Some(entry) = render.tasks.get_mut(&lease.task.step) else { return Ok(()) };
         if entry.attempt == lease.attempt && entry.worker.as_ref() == Some(&lease.worker) {
             entry.until = None;
+            entry.attempts.ended(lease.attempt, AttemptEnd::Released, unix_ms());
         }
         Ok(())
     }
@@ -219,17 +244,27 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<(), LedgerError> {
+    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<Wish>, LedgerError> {
         let until = Instant::now() + ttl;
-        self.lock().nodes.insert(node.id.clone(), (node.clone(), until));
-        Ok(())
+        let mut state = self.lock();
+        state.forget_dead_nodes();
+        let wish = state.nodes.get(&node.id).and_then(|known| known.wish.clone());
+        state.nodes.insert(node.id.clone(), Node { view: node.clone(), until, wish: wish.clone() });
+        Ok(wish)
+    }
+
+    async fn wish(&self, node: &WorkerId, wish: &Wish) -> Result<bool, LedgerError> {
+        let mut state = self.lock();
+        state.forget_dead_nodes();
+        let Some(known) = state.nodes.get_mut(node) else { return Ok(false) };
+        known.wish = Some(wish.clone());
+        Ok(true)
     }
 
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError> {
         let mut state = self.lock();
-        let now = Instant::now();
-        state.nodes.retain(|_, (_, until)| *until > now);
-        Ok(state.nodes.values().map(|(node, _)| node.clone()).collect())
+        state.forget_dead_nodes();
+        Ok(state.nodes.values().map(|node| node.view.clone()).collect())
     }
 
     async fn check(&self) -> Result<(), LedgerError> {

@@ -18,6 +18,9 @@
 //! - **Failure.** [`Ledger::fail`] adds to the task's history and ends the lease; of an attempt that is no longer the newest it is
 //!   stale. An attempt is in the history once, however often it says that it failed.
 //! - **A lost answer.** An implementation that asks again after one changes nothing a second time, and answers as it did.
+//! - **Attempts** are written down with their times, for people; nothing is decided from them.
+//! - **Wishes.** What is wished of a live node waits until its next heartbeat, whose answer it is from then on: the newest wish
+//!   counts, and a node follows each once. It goes with the node.
 //! - **It can be emptied at any moment.** What is in it can be rebuilt from object storage, or be done again. A worker of before
 //!   that comes with an attempt above the fence raises the fence to it and goes on; at an equal number the lease is its holder's.
 
@@ -29,12 +32,15 @@ use hyperfarm_proto::failure::{FailedAttempt, Failure};
 use hyperfarm_proto::id::{RenderId, WorkerId};
 use hyperfarm_proto::record::TaskProgress;
 use hyperfarm_proto::task::{Step, TaskId};
-use serde::{Deserialize, Serialize};
 
+mod history;
 mod memory;
+mod node;
 mod redis;
 
+pub use self::history::{AttemptEnd, AttemptView};
 pub use self::memory::MemoryLedger;
+pub use self::node::{NodeState, NodeTask, NodeView, Order, Wish};
 pub use self::redis::RedisLedger;
 
 /// The ledger did not answer.
@@ -121,6 +127,8 @@ pub struct TaskView {
     pub committed: Option<Vec<u8>>,
     /// Failed attempts, oldest first.
     pub failures: Vec<FailedAttempt>,
+    /// Attempts that were claimed here, oldest first.
+    pub attempts: Vec<AttemptView>,
 }
 
 /// One render as the ledger sees it: the tasks that were ever claimed, restored or failed.
@@ -130,21 +138,6 @@ pub struct RenderView {
     pub cancelled: bool,
     /// By step.
     pub tasks: BTreeMap<Step, TaskView>,
-}
-
-/// What a node says about itself with each heartbeat.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeView {
-    /// Id of the process.
-    pub id: WorkerId,
-    /// `worker` or `stitcher`.
-    pub role: String,
-    /// Pool it serves.
-    pub pool: String,
-    /// Tasks it can do at once.
-    pub slots: u32,
-    /// Version and capture class in words.
-    pub class: String,
 }
 
 /// See the [module](self) for what every implementation promises.
@@ -180,8 +173,11 @@ pub trait Ledger: Send + Sync + 'static {
     /// Forgets the render.
     async fn forget(&self, render: &RenderId) -> Result<(), LedgerError>;
 
-    /// Says that a node is alive for `ttl`.
-    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<(), LedgerError>;
+    /// Says that a node is alive for `ttl`. Answers what is wished of it.
+    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<Wish>, LedgerError>;
+
+    /// Wishes something of a node. Answers whether the node is alive; of another nothing is kept.
+    async fn wish(&self, node: &WorkerId, wish: &Wish) -> Result<bool, LedgerError>;
 
     /// Nodes that are alive.
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError>;

@@ -8,6 +8,7 @@
 --   {step}:by       the call that committed it
 --   {step}:failures failed attempts, a JSON object a line
 --   {step}:failed   the attempt that failed last
+--   {step}:log      `claimed attempt time worker` and `ended attempt time how`, a line each
 --
 -- KEYS[1] is the render. ARGV[1] is the operation, ARGV[2] the milliseconds after which an abandoned render vanishes.
 -- Numbers of progress pass as text: they may be larger than a Lua number is exact.
@@ -49,9 +50,18 @@ local function write(step, task, ...)
     set(step, text, ...)
 end
 
+-- Writes down what happened to an attempt; a task that is tried without end fills no memory.
+local function note(step, kind, attempt, what)
+    local log = redis.call('HGET', key, step .. ':log') or ''
+    if #log < 65536 then
+        set(step .. ':log', log .. table.concat({ kind, whole(attempt), whole(now()), what }, ' ') .. '\n')
+    end
+end
+
 -- Whether the lease is of the newest attempt. One the ledger never heard of, because it was emptied, is the newest.
-local function admits(task, attempt, worker)
+local function admits(step, task, attempt, worker)
     if attempt > task.attempt then
+        note(step, 'claimed', attempt, worker)
         task.attempt, task.worker, task.expires, task.done, task.total = attempt, worker, now(), '0', '0'
         return true
     end
@@ -98,6 +108,7 @@ if operation == 'release' then
     if task.attempt == attempt and task.worker == worker then
         task.expires = 0
         write(step, task)
+        note(step, 'ended', attempt, 'released')
     end
     return 'ok'
 end
@@ -122,6 +133,7 @@ if operation == 'claim' then
         task.attempt, task.worker, task.expires = task.attempt + 1, worker, time + ttl
         task.done, task.total = '0', '0'
         write(step, task, step .. ':call', call)
+        note(step, 'claimed', task.attempt, worker)
     end
     return 'granted ' .. whole(task.attempt)
 end
@@ -134,7 +146,7 @@ if operation == 'renew' then
         return 'lost'
     end
     local task = read(step)
-    if not admits(task, attempt, worker) or task.expires == 0 then
+    if not admits(step, task, attempt, worker) or task.expires == 0 then
         return 'lost'
     end
     task.expires, task.done, task.total = now() + ttl, done, total
@@ -154,11 +166,12 @@ if operation == 'commit' then
         return 'duplicate'
     end
     local task = read(step)
-    if not admits(task, attempt, worker) then
+    if not admits(step, task, attempt, worker) then
         return 'stale'
     end
     task.expires = 0
     write(step, task, step .. ':result', result, step .. ':by', call)
+    note(step, 'ended', attempt, 'committed')
     return 'accepted'
 end
 
@@ -171,10 +184,11 @@ if operation == 'fail' then
         return 'duplicate'
     end
     local task = read(step)
-    if not admits(task, attempt, worker) then
+    if not admits(step, task, attempt, worker) then
         return 'stale'
     end
     task.expires = 0
+    note(step, 'ended', attempt, 'failed')
     -- An attempt fails once, however often it says so.
     if tonumber(redis.call('HGET', key, step .. ':failed') or '0') < attempt then
         local failures = redis.call('HGET', key, step .. ':failures') or ''

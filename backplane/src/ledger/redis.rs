@@ -2,7 +2,7 @@
 //!
 //! Every operation is one call of one script (`redis.lua`, `nodes.lua`), so it is atomic, takes one round trip, and uses Redis's own
 //! clock. A render is one hash, `{prefix}:render:{{id}}`, whose braces keep it on one node of a cluster; it vanishes a week after
-//! the last write to it. Nodes are in `{prefix}:{nodes}:alive` and `{prefix}:{nodes}:said`.
+//! the last write to it. Nodes are in `{prefix}:{nodes}:alive`, `:said` and `:wishes`.
 //!
 //! A lost connection is made again by the client library in the background; an operation is tried again for a few seconds, and
 //! answered then with [`LedgerError::Unreachable`]. A repeated operation changes nothing that the first one changed.
@@ -23,7 +23,8 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Cmd, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation, ServerErrorKind};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Claim, Commit, Lease, Ledger, LedgerError, NodeView, RenderView, Renewal, TaskView};
+use super::history::Attempts;
+use super::{Claim, Commit, Lease, Ledger, LedgerError, NodeView, RenderView, Renewal, TaskView, Wish};
 use crate::backoff::Backoff;
 use crate::metrics::{Metrics, Server};
 use crate::redact::redact;
@@ -113,7 +114,8 @@ impl RedisLedger {
 
     fn on_nodes(&self, operation: &str) -> ScriptInvocation<'_> {
         let mut call = self.nodes.key(format!("{}:{{nodes}}:alive", self.prefix));
-        call.key(format!("{}:{{nodes}}:said", self.prefix)).arg(operation).arg(KEEP.as_millis() as u64);
+        call.key(format!("{}:{{nodes}}:said", self.prefix)).key(format!("{}:{{nodes}}:wishes", self.prefix));
+        call.arg(operation).arg(KEEP.as_millis() as u64);
         call
     }
 
@@ -320,11 +322,27 @@ impl Ledger for RedisLedger {
         self.attempt::<u64>(ANSWER_WITHIN, &key, Operation::Command(&delete)).await.map(drop)
     }
 
-    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<(), LedgerError> {
+    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<Wish>, LedgerError> {
         let json = serde_json::to_string(node).map_err(|error| self.unreachable(error))?;
         let mut call = self.on_nodes("heartbeat");
         call.arg(node.id.as_str()).arg(millis(ttl)).arg(json);
-        self.invoke::<Vec<String>>("nodes", &call).await.map(drop)
+        let answer: Vec<String> = self.invoke("nodes", &call).await?;
+        let Some(json) = answer.first().filter(|json| !json.is_empty()) else { return Ok(None) };
+        match serde_json::from_str(json) {
+            Ok(wish) => Ok(Some(wish)),
+            Err(error) => {
+                // A newer coordinator's; what it may be is not guessed.
+                tracing::warn!(%error, json, "a wish that this version does not understand is left alone");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn wish(&self, node: &WorkerId, wish: &Wish) -> Result<bool, LedgerError> {
+        let json = serde_json::to_string(wish).map_err(|error| self.unreachable(error))?;
+        let mut call = self.on_nodes("wish");
+        call.arg(node.as_str()).arg(json);
+        Ok(!self.invoke::<Vec<String>>("nodes", &call).await?.is_empty())
     }
 
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError> {
@@ -360,6 +378,7 @@ fn read_render(now: u64, fields: HashMap<String, Vec<u8>>) -> Result<RenderView,
             "" => read_task(now, &value, task).ok_or_else(|| format!("{field} is no task"))?,
             "result" => task.committed = Some(value),
             "failures" => task.failures = read_failures(&value)?,
+            "log" => task.attempts = read_attempts(&value).ok_or_else(|| format!("{field} is no log"))?,
             _ => {}
         }
     }
@@ -381,6 +400,10 @@ fn read_task(now: u64, value: &[u8], task: &mut TaskView) -> Option<()> {
 
 fn parsed<T: FromStr>(word: Option<&str>) -> Option<T> {
     word?.parse().ok()
+}
+
+fn read_attempts(value: &[u8]) -> Option<Vec<super::AttemptView>> {
+    Some(Attempts::read(std::str::from_utf8(value).ok()?)?.0)
 }
 
 fn read_failures(value: &[u8]) -> Result<Vec<FailedAttempt>, String> {
@@ -406,6 +429,7 @@ mod tests {
                 ("chunk-3", "2 1500 7 18446744073709551615 w-2"),
                 ("chunk-3:failures", &format!("{failure}\n")),
                 ("chunk-3:failed", "1"),
+                ("chunk-3:log", "claimed 1 100 w-1\nended 1 200 failed\nclaimed 2 900 w-2\n"),
                 ("plan", "1 0 0 0 ."),
                 ("plan:result", "x"),
             ]),
@@ -414,12 +438,15 @@ mod tests {
         let chunk = &view.tasks[&Step::Chunk(3)];
         assert_eq!(chunk.lease, Some(("w-2".parse().unwrap(), Duration::from_millis(500))));
         assert_eq!((chunk.attempt, chunk.progress.total, chunk.failures.len()), (2, u64::MAX, 1));
+        assert_eq!(chunk.attempts.iter().map(|attempt| attempt.end.is_some()).collect::<Vec<_>>(), [true, false]);
         assert_eq!((view.tasks[&Step::Plan].committed.as_deref(), view.cancelled), (Some(&b"x"[..]), false));
     }
 
     #[test]
     fn what_is_not_ours_is_named() {
-        for (field, value) in [("chunk-x", "1 0 0 0 ."), ("plan", "x"), ("plan", "1 0 0 0"), ("plan:failures", "{")] {
+        for (field, value) in
+            [("chunk-x", "1 0 0 0 ."), ("plan", "x"), ("plan", "1 0 0 0"), ("plan:failures", "{"), ("plan:log", "x")]
+        {
             assert!(read_render(0, fields(&[(field, value)])).is_err(), "{field} {value}");
         }
     }

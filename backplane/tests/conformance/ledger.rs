@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyperfarm_backplane::ledger::{
-    Claim, Commit, Lease, Ledger, MemoryLedger, NodeView, RedisLedger, RenderView, Renewal, TaskView,
+    AttemptEnd, Claim, Commit, Lease, Ledger, MemoryLedger, NodeState, NodeTask, NodeView, Order, RedisLedger,
+    RenderView, Renewal, TaskView, Wish,
 };
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::{RenderId, WorkerId};
@@ -376,12 +377,14 @@ async fn a_long_render_is_seen_whole(ledger: &Arc<dyn Ledger>) {
 }
 
 async fn nodes_are_alive_as_long_as_they_said(ledger: &Arc<dyn Ledger>) {
-    let node = |name: &str, slots| NodeView {
-        id: worker(name),
-        role: "worker".to_owned(),
-        pool: "cpu".to_owned(),
-        slots,
-        class: "Chrome 156, \"ünstable\"".to_owned(),
+    let node = |name: &str, slots| {
+        let task = NodeTask { render: render("r1"), step: Step::Chunk(3), attempt: 2, done: 1, total: 9, since_ms: 5 };
+        NodeView {
+            tasks: vec![task],
+            state: NodeState::Quarantined,
+            reason: Some("why \"not\"".to_owned()),
+            ..NodeView::new(worker(name), "worker", "cpu", slots, "Chrome 156, \"ünstable\"")
+        }
     };
     assert_eq!(ledger.nodes().await.unwrap(), []);
     ledger.heartbeat(&node("w2", 4), LONG).await.unwrap();
@@ -393,6 +396,47 @@ async fn nodes_are_alive_as_long_as_they_said(ledger: &Arc<dyn Ledger>) {
     ledger.heartbeat(&node("w2", 2), LONG).await.unwrap();
     ledger.heartbeat(&node("w1", 1), OVER).await.unwrap();
     assert_eq!(ledger.nodes().await.unwrap(), [node("w2", 2)]);
+}
+
+async fn a_wish_waits_for_its_node(ledger: &Arc<dyn Ledger>) {
+    let node = |name: &str| NodeView::new(worker(name), "worker", "cpu", 1, "");
+    let wish = |reason: &str| Wish::new(Order::Quarantine { reason: reason.to_owned() });
+    assert!(!ledger.wish(&worker("w1"), &wish("nobody hears it")).await.unwrap());
+    assert_eq!(ledger.heartbeat(&node("w1"), LONG).await.unwrap(), None);
+    assert_eq!(ledger.heartbeat(&node("w2"), Duration::from_millis(80)).await.unwrap(), None);
+    let (first, second) = (wish("it is \"ill\""), Wish::new(Order::Resume));
+    assert!(ledger.wish(&worker("w1"), &first).await.unwrap() && ledger.wish(&worker("w2"), &first).await.unwrap());
+    // An answer may be lost: it is given again.
+    for _ in 0..2 {
+        assert_eq!(ledger.heartbeat(&node("w1"), LONG).await.unwrap().as_ref(), Some(&first));
+    }
+    assert!(ledger.wish(&worker("w1"), &second).await.unwrap());
+    assert_eq!(ledger.heartbeat(&node("w1"), LONG).await.unwrap(), Some(second));
+    tokio::time::sleep(Duration::from_millis(160)).await;
+    assert_eq!(ledger.heartbeat(&node("w2"), LONG).await.unwrap(), None, "a wish goes with its node");
+}
+
+async fn attempts_are_written_down(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let first = granted(ledger, "w1", LONG).await;
+    ledger.fail(&first, &failure()).await.unwrap();
+    let second = granted(ledger, "w2", LONG).await;
+    ledger.release(&second).await.unwrap();
+    let lost = granted(ledger, "w3", OVER).await;
+    let last = granted(ledger, "w1", LONG).await;
+    assert_eq!(ledger.commit(&lost, b"late").await.unwrap(), Commit::Stale);
+    ledger.commit(&last, b"x").await.unwrap();
+    let attempts = chunk_view(ledger).await.attempts;
+    let ends: Vec<_> = attempts.iter().map(|attempt| (attempt.attempt, attempt.end.map(|(how, _)| how))).collect();
+    let (failed, released, committed) = (AttemptEnd::Failed, AttemptEnd::Released, AttemptEnd::Committed);
+    assert_eq!(ends, [(1, Some(failed)), (2, Some(released)), (3, None), (4, Some(committed))]);
+    assert_eq!(attempts[2].worker, worker("w3"));
+    let times: Vec<u64> = attempts
+        .iter()
+        .flat_map(|attempt| [Some(attempt.claimed_at_ms), attempt.end.map(|(_, at)| at)])
+        .flatten()
+        .collect();
+    assert!(times.is_sorted() && times[0] > 1_600_000_000_000, "{times:?}");
 }
 
 async fn it_answers(ledger: &Arc<dyn Ledger>) {
@@ -440,5 +484,7 @@ over_every_ledger! {
     tasks_and_renders_are_apart,
     a_long_render_is_seen_whole,
     nodes_are_alive_as_long_as_they_said,
+    a_wish_waits_for_its_node,
+    attempts_are_written_down,
     it_answers,
 }

@@ -100,6 +100,10 @@ async fn state(ledger: &Arc<dyn Ledger>) -> Option<hyperfarm_backplane::ledger::
     let mut view = ledger.view(&render("r1")).await.unwrap();
     for task in view.iter_mut().flat_map(|view| view.tasks.values_mut()) {
         task.lease = task.lease.take().map(|(holder, _)| (holder, Duration::ZERO));
+        for attempt in &mut task.attempts {
+            attempt.claimed_at_ms = 0;
+            attempt.end = attempt.end.map(|(how, _)| (how, 0));
+        }
     }
     view
 }

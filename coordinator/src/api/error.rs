@@ -63,6 +63,8 @@ codes! {
     AssetNotFound = "asset_not_found", NOT_FOUND;
     /// There is no such webhook endpoint.
     WebhookNotFound = "webhook_not_found", NOT_FOUND;
+    /// There is no such worker, or it has gone.
+    WorkerNotFound = "worker_not_found", NOT_FOUND;
     /// There is no such thing or route.
     ResourceNotFound = "resource_not_found", NOT_FOUND;
     /// The route does not take this method.

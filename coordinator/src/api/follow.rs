@@ -1,68 +1,132 @@
 //! A render from within: its chunks, and its progress as it happens.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use futures::stream;
-use hyperfarm_proto::keys;
 use hyperfarm_proto::record::Outcome;
 use hyperfarm_proto::task::Step;
 use serde_json::{Value, json};
 
-use super::Api;
 use super::access::Caller;
 use super::error::ApiError;
+use super::page::{self, Page};
 use super::renders::{Answer, find};
 use super::view::{error_code, status};
+use super::{Api, links};
+use crate::coordinator::Inside;
+use crate::course::{Attempt, AttemptOutcome, Course};
 use crate::progress::RenderProgress;
 use crate::store;
 
 /// Silence after which a comment is sent, so that nobody in between takes the connection for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// `GET /v3/hyperframes/renders/{render_id}/chunks`. Storage says what is done; the ledger, where it answers, who is at the rest.
+/// Chunks on a page at most, and where the client does not say.
+pub(super) const CHUNKS: usize = 2000;
+
+/// `GET /v3/hyperframes/renders/{render_id}/chunks?limit&token`.
 pub(super) async fn chunks(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Answer {
+    let page = Page::within(query.as_deref(), CHUNKS, CHUNKS)?;
+    let after =
+        page.after.map(|index| index.parse::<u32>().map_err(|error| ApiError::invalid("token", error.to_string())));
+    let first = after.transpose()?.map_or(0, |index| index as usize + 1);
     let render = find(&api, &caller, &id).await?.request.id.clone();
-    let backplane = api.coordinator.backplane();
-    let Some(plan) = store::plan(&backplane.objects, &render).await? else {
-        return Ok(Json(json!({ "data": [], "has_more": false, "next_token": null })));
-    };
-    let listed = backplane.objects.list(&keys::segments_prefix(&render)).await?;
-    let done: Vec<(u32, u32)> = listed.iter().filter_map(|meta| keys::parse_segment(&meta.key)).collect();
-    let looked = tokio::time::timeout(Duration::from_secs(2), backplane.ledger.view(&render)).await;
-    let view = looked.ok().and_then(Result::ok).flatten().unwrap_or_default();
-    let data: Vec<Value> = (0u32..)
-        .zip(&plan.chunks)
-        .map(|(index, range)| {
-            let attempt = done.iter().filter(|(chunk, _)| *chunk == index).map(|(_, attempt)| *attempt).min();
-            let task = view.tasks.get(&Step::Chunk(index));
-            let worker = task.and_then(|task| task.lease.as_ref()).map(|(worker, _)| worker.to_string());
-            let status = match (attempt, &worker) {
-                (Some(_), _) => "completed",
-                (None, Some(_)) => "rendering",
-                (None, None) => "queued",
-            };
-            let frames_done = if attempt.is_some() {
-                range.count()
-            } else {
-                task.map_or(0, |task| task.progress.done.min(range.count()))
-            };
-            json!({
-                "index": index, "first_frame": range.start(), "frame_count": range.count(), "frames_done": frames_done,
-                "status": status, "attempt": attempt, "worker": worker,
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "data": data, "has_more": false, "next_token": null })))
+    let Inside { plan, course, .. } = api.coordinator.told(&render).await?;
+    let Some(plan) = plan else { return Ok(Json(page::listed(Vec::new(), None))) };
+    let base = links::base(&api.config, &headers);
+    let known = course.chunks();
+    let running = running(&course);
+    let mut data = Vec::new();
+    for (index, range) in (0u32..).zip(&plan.chunks).skip(first).take(page.limit) {
+        let (attempts, committed) = known.get(&index).copied().unwrap_or_default();
+        let at_work = running.get(&index).filter(|_| committed.is_none());
+        let made = committed.and_then(|attempt| attempt.made.as_ref());
+        let status = match (committed, at_work) {
+            (Some(_), _) => "completed",
+            (None, Some(_)) => "rendering",
+            (None, None) => "queued",
+        };
+        let thumbnail = made.and_then(|made| made.thumbnail.as_deref()).zip(base.as_ref());
+        let thumbnail = match thumbnail {
+            Some((key, base)) => Some(api.links.sign(key, base).await.map_err(|error| ApiError::internal(&error))?),
+            None => None,
+        };
+        data.push(json!({
+            "index": index, "first_frame": range.start(), "frame_count": range.count(),
+            "frames_done": committed.map_or(at_work.map_or(0, |attempt| attempt.frames), |_| range.count()),
+            "status": status, "attempt": committed.map(|attempt| attempt.attempt),
+            "worker": at_work.map(|attempt| attempt.worker.as_str()), "attempts": attempts,
+            "ms_per_frame": committed.and_then(Attempt::ms_per_frame), "seconds": committed.and_then(Attempt::seconds),
+            "capture_path": made.map(|made| made.path), "thumbnail_url": thumbnail,
+        }));
+    }
+    let next = first + data.len();
+    let token = (next > first && next < plan.chunks.len()).then(|| page::token(&(next - 1).to_string()));
+    Ok(Json(page::listed(data, token)))
+}
+
+/// Attempts under way, by chunk.
+fn running(course: &Course) -> HashMap<u32, &Attempt> {
+    let running = course.attempts.iter().filter(|attempt| attempt.outcome == AttemptOutcome::Running);
+    running
+        .filter_map(|attempt| if let Step::Chunk(chunk) = attempt.step { Some((chunk, attempt)) } else { None })
+        .collect()
+}
+
+/// `GET /v3/hyperframes/renders/{render_id}/timeline`: every attempt at every task.
+pub(super) async fn timeline(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Answer {
+    let detail = find(&api, &caller, &id).await?;
+    let Inside { course, .. } = api.coordinator.told(&detail.request.id).await?;
+    let spans: Vec<Value> = course.attempts.iter().map(span).collect();
+    let ended_at = detail.progress.end.as_ref().map(|end| seconds(end.ended_at_ms));
+    Ok(Json(json!({ "data": {
+        "created_at": seconds(detail.request.created_at_ms), "ended_at": ended_at, "now": seconds(store::now_ms()),
+        "spans": spans,
+    } })))
+}
+
+fn span(attempt: &Attempt) -> Value {
+    let (kind, chunk) = kind(attempt.step);
+    let (worker, slot) = attempt.node_and_slot();
+    json!({
+        "kind": kind, "chunk": chunk, "attempt": attempt.attempt, "worker_id": worker, "slot": slot,
+        "started_at": seconds(attempt.started_at_ms), "ended_at": attempt.ended_at_ms.map(seconds),
+        "outcome": attempt.outcome, "error_code": attempt.failure.as_ref().map(error_code),
+        "message": attempt.failure.as_ref().map(|failure| failure.message.as_str()),
+        "frames": attempt.frames, "ms_per_frame": attempt.ms_per_frame(),
+    })
+}
+
+/// A step as clients read it: what it is, and the number of a chunk.
+pub(super) fn kind(step: Step) -> (&'static str, Option<u32>) {
+    match step {
+        Step::Plan => ("plan", None),
+        Step::Audio => ("audio", None),
+        Step::Chunk(chunk) => ("chunk", Some(chunk)),
+        Step::Stitch => ("stitch", None),
+    }
+}
+
+/// Unix seconds.
+pub(super) fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
 }
 
 /// `GET /v3/hyperframes/renders/{render_id}/events`: server-sent events until the render has ended. An event's id says how far the
@@ -102,10 +166,15 @@ pub(super) async fn events(
             }
         }
     });
-    let mut response = Response::new(Body::from_stream(events));
+    Ok(event_stream(Body::from_stream(events)))
+}
+
+/// A response of server-sent events.
+pub(super) fn event_stream(events: Body) -> Response {
+    let mut response = Response::new(events);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    Ok(response)
+    response
 }
 
 /// What a client knows already.

@@ -10,6 +10,7 @@ use axum::http::header::HOST;
 use bytes::Bytes;
 use hmac::{Hmac, Mac};
 use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
+use hyperfarm_proto::id::RenderId;
 use sha2::Sha256;
 use tokio::sync::OnceCell;
 use url::Url;
@@ -53,10 +54,7 @@ impl Links {
         if let Some(url) = self.objects.sign_get(key, self.valid).await? {
             return Ok(url);
         }
-        // Whole hours, so that a client that polls sees one URL and not a new one each second.
-        let hour = 3600;
-        let expires = (now_ms() / 1000 + self.valid.as_secs()).div_ceil(hour) * hour;
-        self.own("GET", "files", key, base, expires).await
+        self.own("GET", "files", key, base, self.expiry()).await
     }
 
     /// A URL to which anybody can upload `key` for `valid`.
@@ -65,6 +63,33 @@ impl Links {
             return Ok(url);
         }
         self.own("PUT", "uploads", key, base, now_ms() / 1000 + valid.as_secs()).await
+    }
+
+    /// A URL at which anybody can watch `render`, beginning with `file`. What lies beside that file is open to the same people: the
+    /// signature is a part of the path.
+    pub async fn sign_preview(&self, render: &RenderId, file: &str, base: &Url) -> Result<Url, LinkError> {
+        let expires = self.expiry();
+        let signature = hex::encode(self.mac("GET", &preview_key(render), expires).await?.finalize().into_bytes());
+        let mut url = base.clone();
+        url.path_segments_mut().map_err(|()| LinkError::Base(base.to_string()))?.pop_if_empty().extend([
+            "preview",
+            &expires.to_string(),
+            &signature,
+            render.as_str(),
+            file,
+        ]);
+        Ok(url)
+    }
+
+    /// Whether somebody may watch `render` until `expires`, and that moment is to come.
+    pub async fn may_watch(&self, render: &RenderId, expires: u64, signature: &str) -> Result<bool, LinkError> {
+        self.is_good("GET", &preview_key(render), expires, signature).await
+    }
+
+    /// When a URL that is made now runs out. Whole hours, so that a client that polls sees one URL and not a new one each second.
+    fn expiry(&self) -> u64 {
+        let hour = 3600;
+        (now_ms() / 1000 + self.valid.as_secs()).div_ceil(hour) * hour
     }
 
     async fn own(&self, method: &str, folder: &str, key: &str, base: &Url, expires: u64) -> Result<Url, LinkError> {
@@ -103,6 +128,11 @@ impl Links {
             Created::Existed => Ok(self.objects.get(SECRET_KEY).await?),
         }
     }
+}
+
+/// What a signature to watch a render is for. No object has such a key.
+fn preview_key(render: &RenderId) -> String {
+    format!("preview/{render}")
 }
 
 /// Where the client reaches the farm: the configured URL, else the host it has asked.

@@ -11,11 +11,13 @@
 //! | [`renders`], [`batch`], [`follow`] | renders |
 //! | [`assets`] | uploads |
 //! | [`webhooks`] | endpoints and events |
+//! | [`farm`], [`workers`] | the farm and its nodes |
 //! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
 //! | [`page`] | pages of lists |
 //! | [`dashboard`] | the pages for people |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
+//! | [`preview`] | what is finished of a render, to watch |
 //! | [`links`] | absolute, signed URLs |
 //! | [`openapi`] | the OpenAPI document |
 //! | [`operate`] | health, readiness, metrics |
@@ -33,6 +35,7 @@ pub mod create;
 pub mod dashboard;
 pub mod edge;
 pub mod error;
+pub mod farm;
 pub mod files;
 pub mod follow;
 pub mod links;
@@ -40,10 +43,12 @@ pub mod once;
 pub mod openapi;
 pub mod operate;
 pub mod page;
+pub mod preview;
 pub mod renders;
 pub mod routes;
 pub mod view;
 pub mod webhooks;
+pub mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,6 +136,9 @@ pub struct Api {
     pub(crate) admission: Arc<Admission>,
     pub(crate) usages: Arc<Usages>,
     pub(crate) webhooks: Webhooks,
+    pub(crate) nodes: Arc<workers::Nodes>,
+    pub(crate) memory: Arc<farm::Memory>,
+    pub(crate) pieces: Arc<preview::Pieces>,
 }
 
 impl Coordinator {
@@ -146,6 +154,9 @@ impl Coordinator {
             admission: Arc::new(Admission::new(objects.clone(), usages.clone(), config.concurrent_renders)),
             usages,
             webhooks: Webhooks::new(objects),
+            nodes: Arc::default(),
+            memory: Arc::default(),
+            pieces: Arc::default(),
             config: Arc::new(config),
         };
         api.start_loops();
@@ -175,6 +186,7 @@ impl Api {
         };
         let ends = self.coordinator.ends();
         self.coordinator.run(closing.run(ends));
+        self.coordinator.run(farm::remember(self.clone()));
         self.coordinator.run(deliverer.run(fresh, self.coordinator.drain().clone()));
     }
 }

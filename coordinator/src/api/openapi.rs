@@ -4,9 +4,12 @@ use axum::Json;
 use serde_json::{Map, Value, json};
 
 use super::error::Code;
+use super::page::PAGE_MAX;
 use super::routes::{Answers, ROUTES, Route};
+use super::{follow, workers};
 
 pub mod schemas;
+mod watching;
 
 /// Codes that every route with a key can answer with.
 const ALWAYS: [Code; 5] = [Code::Unauthorized, Code::Forbidden, Code::InvalidParameter, Code::Timeout, Code::Internal];
@@ -79,6 +82,7 @@ fn operation_id(route: &Route) -> String {
 
 fn tag(path: &str) -> &'static str {
     match path {
+        path if path.starts_with("/v3/hyperframes/farm") || path.starts_with("/v3/hyperframes/workers") => "farm",
         path if path.starts_with("/v3/hyperframes") => "renders",
         path if path.starts_with("/v3/assets") || path.starts_with("/uploads") || path.starts_with("/files") => {
             "assets"
@@ -99,8 +103,16 @@ fn parameters(route: &Route) -> Vec<Value> {
     }
     for name in route.query {
         let (schema, description) = match *name {
-            "limit" => (json!({ "type": "integer", "minimum": 1, "maximum": 100 }), "Items on a page."),
+            "limit" => (json!({ "type": "integer", "minimum": 1, "maximum": most(route) }), "Items on a page."),
             "token" => (json!({ "type": "string" }), "The next_token of the page before."),
+            "status" => (
+                json!({ "type": "string", "examples": ["failed,cancelled"] }),
+                "Only renders that are queued, rendering, completed, failed or cancelled; several with commas between them.",
+            ),
+            "search" => (
+                json!({ "type": "string", "maxLength": 200 }),
+                "Only renders with this in their title, id or callback id, in whatever case.",
+            ),
             "event_type" => (json!({ "type": "string" }), "Only events of this type."),
             "entity_id" => (json!({ "type": "string" }), "Only events of this render."),
             "expires" => (json!({ "type": "integer" }), "Unix seconds, as signed."),
@@ -121,6 +133,15 @@ fn parameters(route: &Route) -> Vec<Value> {
     all
 }
 
+/// Items on a page of `route` at most.
+fn most(route: &Route) -> usize {
+    match route.path {
+        path if path.ends_with("/chunks") => follow::CHUNKS,
+        path if path.ends_with("/workers") => workers::WORKERS,
+        _ => PAGE_MAX,
+    }
+}
+
 fn body(route: &Route) -> Option<Value> {
     let content = match route.body? {
         "multipart" => json!({ "multipart/form-data": { "schema": {
@@ -130,7 +151,9 @@ fn body(route: &Route) -> Option<Value> {
         "bytes" => json!({ "application/octet-stream": {} }),
         schema => json!({ "application/json": { "schema": reference(schema), "example": schemas::example(schema) } }),
     };
-    Some(json!({ "required": route.body != Some("CompleteRequest"), "content": content }))
+    Some(
+        json!({ "required": !matches!(route.body, Some("CompleteRequest" | "QuarantineRequest")), "content": content }),
+    )
 }
 
 fn responses(route: &Route) -> Value {

@@ -21,14 +21,18 @@ pub struct Page {
 impl Page {
     /// The page that `query` asks for, with `usual` items where it does not say.
     pub fn of(query: Option<&str>, usual: usize) -> Result<Self, ApiError> {
+        Self::within(query, usual, PAGE_MAX)
+    }
+
+    /// The same with `most` items at most.
+    pub fn within(query: Option<&str>, usual: usize, most: usize) -> Result<Self, ApiError> {
         let mut page = Self { limit: usual, after: None };
         for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match &*name {
                 "limit" if !value.is_empty() => {
-                    page.limit =
-                        value.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit)).ok_or_else(|| {
-                            ApiError::invalid("limit", format!("limit must be an integer from 1 to {PAGE_MAX}"))
-                        })?;
+                    page.limit = value.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
+                        ApiError::invalid("limit", format!("limit must be an integer from 1 to {most}"))
+                    })?;
                 }
                 "token" if !value.is_empty() => {
                     let id = URL_SAFE_NO_PAD.decode(&*value).ok().and_then(|bytes| String::from_utf8(bytes).ok());

@@ -18,12 +18,16 @@ use super::page::{self, Page};
 use super::view::view;
 use super::{Api, assets, links};
 use crate::RenderDetail;
+use crate::index::{Filter, Status};
 use crate::intake::{self, Intake, Seed, StoredBundle};
 
 pub(super) type Answer = Result<Json<Value>, ApiError>;
 
 /// Renders on a page, where the client does not say.
 const PAGE: usize = 10;
+
+/// Characters of a search at most.
+const SEARCH_MAX: usize = 200;
 
 /// `POST /v3/hyperframes/renders`.
 pub(super) async fn create(
@@ -137,7 +141,26 @@ pub(super) async fn read(
     Ok(Json(json!({ "data": shown(&api, &headers, &detail).await? })))
 }
 
-/// `GET /v3/hyperframes/renders?limit&token`.
+/// What a query looks for.
+fn filter(query: Option<&str>) -> Result<Filter, ApiError> {
+    let named = |name: &str| {
+        let known = Status::NAMES.iter().find(|(known, _)| *known == name);
+        known.map(|(_, status)| *status).ok_or_else(|| {
+            let all: Vec<&str> = Status::NAMES.iter().map(|(name, _)| *name).collect();
+            ApiError::invalid("status", format!("status must be of {}, separated by commas", all.join(", ")))
+        })
+    };
+    let statuses = page::query(query, "status").unwrap_or_default();
+    let statuses =
+        statuses.split(',').map(str::trim).filter(|name| !name.is_empty()).map(named).collect::<Result<_, _>>()?;
+    let search = page::query(query, "search").map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());
+    if search.as_ref().is_some_and(|text| text.chars().count() > SEARCH_MAX) {
+        return Err(ApiError::invalid("search", format!("search may have {SEARCH_MAX} characters")));
+    }
+    Ok(Filter { statuses, search })
+}
+
+/// `GET /v3/hyperframes/renders?limit&token&status&search`.
 pub(super) async fn list(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -147,7 +170,7 @@ pub(super) async fn list(
     let page = Page::of(query.as_deref(), PAGE)?;
     let after = page.after.map(|id| id.parse::<RenderId>());
     let after = after.transpose().map_err(|error| ApiError::invalid("token", error.to_string()))?;
-    let found = api.coordinator.list(&caller.space, page.limit, after.as_ref()).await?;
+    let found = api.coordinator.list(&caller.space, page.limit, after.as_ref(), &filter(query.as_deref())?).await?;
     let mut data = Vec::with_capacity(found.renders.len());
     for detail in &found.renders {
         data.push(shown(&api, &headers, detail).await?);
@@ -245,8 +268,13 @@ pub(super) async fn find(api: &Api, caller: &Caller, id: &str) -> Result<RenderD
     Ok(api.coordinator.detail_in(&caller.space, &render).await?)
 }
 
-async fn shown(api: &Api, headers: &HeaderMap, detail: &RenderDetail) -> Result<Value, ApiError> {
+pub(super) async fn shown(api: &Api, headers: &HeaderMap, detail: &RenderDetail) -> Result<Value, ApiError> {
     let base = links::base(&api.config, headers);
+    shown_from(api, base, detail).await
+}
+
+/// The same for a client that reaches the farm at `base`.
+pub(super) async fn shown_from(api: &Api, base: Option<Url>, detail: &RenderDetail) -> Result<Value, ApiError> {
     let shown = view(detail, &api.links, base.as_ref()).await.map_err(|error| ApiError::internal(&error))?;
     let mut shown = serde_json::to_value(shown).map_err(|error| ApiError::internal(&error))?;
     if let (Some(_), Some(key)) = (shown.get("video_url"), &detail.intake.key)

@@ -7,7 +7,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::error::{ApiError, Code};
-use super::{Api, account, assets, batch, files, follow, openapi, operate, renders, webhooks};
+use super::{Api, account, assets, batch, farm, files, follow, openapi, operate, preview, renders, webhooks, workers};
 use crate::keys::Scope;
 
 /// What a route answers with.
@@ -100,6 +100,7 @@ use Answers::{One, Page, Raw};
 
 const READ: Option<Scope> = Some(Scope::Read);
 const RENDER: Option<Scope> = Some(Scope::Render);
+const ADMIN: Option<Scope> = Some(Scope::Admin);
 
 /// What taking a project in can be refused for.
 const SUBMIT: &[Code] = &[
@@ -119,7 +120,7 @@ const SUBMIT: &[Code] = &[
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = &[
     Route::new("post", "/v3/hyperframes/renders", RENDER, "Submit a render.", One("RenderCreated"), || post(renders::create)).body("RenderRequest").status(202).once().errors(SUBMIT),
-    Route::new("get", "/v3/hyperframes/renders", READ, "List renders, newest first.", Page("RenderDetail"), || get(renders::list)).query(&["limit", "token"]).errors(&[Code::InvalidParameter]),
+    Route::new("get", "/v3/hyperframes/renders", READ, "List renders, newest first.", Page("RenderDetail"), || get(renders::list)).query(&["limit", "token", "status", "search"]).errors(&[Code::InvalidParameter]),
     Route::new("post", "/v3/hyperframes/renders/batch", RENDER, "Submit many renders of one project.", One("BatchCreated"), || post(batch::create)).body("BatchRequest").status(202).once().errors(SUBMIT),
     Route::new("get", "/v3/hyperframes/renders/{render_id}", READ, "Read a render.", One("RenderDetail"), || get(renders::read)).errors(&[Code::RenderNotFound]),
     Route::new("delete", "/v3/hyperframes/renders/{render_id}", RENDER, "Delete a render; one under way is cancelled.", One("RenderDeleted"), || delete(renders::delete)).errors(&[Code::RenderNotFound]),
@@ -128,7 +129,14 @@ pub const ROUTES: &[Route] = &[
     Route::new("post", "/v3/hyperframes/renders/{render_id}/resume", RENDER, "Go on with a paused render.", One("RenderDetail"), || post(renders::resume)).errors(&[Code::RenderNotFound, Code::Conflict]),
     Route::new("post", "/v3/hyperframes/renders/{render_id}/retry", RENDER, "Submit an ended render again, as a new render.", One("RenderCreated"), || post(renders::retry)).status(202).once().errors(&[Code::RenderNotFound, Code::Conflict, Code::InvalidParameter, Code::InsufficientCredit, Code::AccessDenied, Code::RateLimited, Code::QuotaExceeded]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/events", READ, "Follow a render by server-sent events.", Raw("text/event-stream"), || get(follow::events)).errors(&[Code::RenderNotFound]),
-    Route::new("get", "/v3/hyperframes/renders/{render_id}/chunks", READ, "List the chunks of a render.", Page("Chunk"), || get(follow::chunks)).errors(&[Code::RenderNotFound]),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}/chunks", READ, "List the chunks of a render.", Page("Chunk"), || get(follow::chunks)).query(&["limit", "token"]).errors(&[Code::RenderNotFound, Code::InvalidParameter]),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}/timeline", READ, "Read every attempt at every task of a render.", One("Timeline"), || get(follow::timeline)).errors(&[Code::RenderNotFound]),
+    Route::new("get", "/v3/hyperframes/farm", READ, "Read how the farm does.", One("Farm"), || get(farm::read)),
+    Route::new("get", "/v3/hyperframes/farm/events", READ, "Follow the farm and one's renders by server-sent events.", Raw("text/event-stream"), || get(farm::events)),
+    Route::new("get", "/v3/hyperframes/workers", ADMIN, "List the workers and stitchers that are alive.", Page("Worker"), || get(workers::list)).query(&["limit", "token"]).errors(&[Code::InvalidParameter]),
+    Route::new("post", "/v3/hyperframes/workers/{worker_id}/drain", ADMIN, "Have a worker finish what it has and end.", One("Worker"), || post(workers::drain)).errors(&[Code::WorkerNotFound]),
+    Route::new("post", "/v3/hyperframes/workers/{worker_id}/quarantine", ADMIN, "Have a worker finish what it has and rest until it is resumed.", One("Worker"), || post(workers::quarantine)).body("QuarantineRequest").errors(&[Code::WorkerNotFound, Code::Conflict, Code::InvalidParameter]),
+    Route::new("post", "/v3/hyperframes/workers/{worker_id}/resume", ADMIN, "Have a quarantined worker take tasks again.", One("Worker"), || post(workers::resume)).errors(&[Code::WorkerNotFound, Code::Conflict]),
     Route::new("post", "/v3/assets", RENDER, "Upload a file of up to 32 MB.", One("AssetUploaded"), || post(assets::upload)).body("multipart").once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
     Route::new("get", "/v3/assets", READ, "List assets, newest first.", Page("Asset"), || get(assets::list)).query(&["limit", "token"]).errors(&[Code::InvalidParameter]),
     Route::new("post", "/v3/assets/direct-uploads", RENDER, "Begin an upload straight to storage.", One("UploadBegun"), || post(assets::begin)).body("UploadRequest").once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
@@ -144,6 +152,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("get", "/v3/webhooks/events", READ, "List what has happened, newest first.", Page("Event"), || get(webhooks::happened)).query(&["event_type", "entity_id", "limit", "token"]).errors(&[Code::InvalidParameter]),
     Route::new("get", "/v3/users/me", READ, "Read the key's own account.", One("Account"), || get(account::me)),
     Route::new("get", "/files/{*key}", None, "Download through a signed URL.", Raw("application/octet-stream"), || get(files::download)).query(&["expires", "signature"]).errors(&[Code::Forbidden, Code::ResourceNotFound, Code::RangeInvalid]),
+    Route::new("get", "/preview/{expires}/{signature}/{render_id}/{file}", None, "Watch what is finished of a render: a playlist or a piece of it, by a signed URL.", Raw("application/vnd.apple.mpegurl"), || get(preview::read)).errors(&[Code::Forbidden, Code::ResourceNotFound]),
     Route::new("put", "/uploads/{*key}", None, "Upload through a signed URL.", One("UploadReceived"), || put(assets::receive)).body("bytes").query(&["expires", "signature"]).errors(&[Code::Forbidden, Code::InvalidParameter, Code::AssetNotFound, Code::ProjectTooLarge]),
     Route::new("get", "/healthz", None, "Whether the process answers.", One("Status"), || get(operate::health)),
     Route::new("get", "/readyz", None, "Whether broker, ledger and storage answer too.", One("Status"), || get(operate::ready)).errors(&[Code::Unavailable]),
@@ -188,7 +197,16 @@ mod tests {
     #[test]
     fn every_route_but_health_and_signed_ones_needs_a_key() {
         let open: Vec<&str> = ROUTES.iter().filter(|route| route.needs.is_none()).map(|route| route.path).collect();
-        assert_eq!(open, ["/files/{*key}", "/uploads/{*key}", "/healthz", "/readyz"]);
+        assert_eq!(
+            open,
+            [
+                "/files/{*key}",
+                "/preview/{expires}/{signature}/{render_id}/{file}",
+                "/uploads/{*key}",
+                "/healthz",
+                "/readyz"
+            ]
+        );
         for route in ROUTES.iter().filter(|route| route.needs == READ) {
             assert_eq!(route.method, "get", "{}", route.path);
         }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::links::{LinkError, Links};
+use super::preview;
 use crate::RenderDetail;
 use crate::progress::{RenderProgress, Stage};
 
@@ -32,6 +33,7 @@ pub struct RenderView {
     video_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thumbnail_url: Option<String>,
+    preview_url: Option<String>,
     duration: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure_message: Option<String>,
@@ -86,6 +88,12 @@ pub async fn view(detail: &RenderDetail, links: &Links, base: Option<&Url>) -> R
         video_url = Some(links.sign(&output.key, base).await?.to_string());
         thumbnail_url = Some(links.sign(&output.thumbnail, base).await?.to_string());
     }
+    // Of a render that failed there is no film; its chunks are in the list of chunks.
+    let is_playable = plan.is_some_and(|plan| plan.plays) && failure.is_none() && progress.chunks_leading > 0;
+    let preview_url = match base.filter(|_| is_playable) {
+        Some(base) => Some(links.sign_preview(&request.id, preview::master(progress), base).await?.to_string()),
+        None => None,
+    };
     let size = completed.map(|(_, output)| output.size).or(plan.map(|plan| plan.size));
     let frame_rate = completed.map(|(_, output)| output.frame_rate).or(plan.map(|plan| plan.frame_rate));
     Ok(RenderView {
@@ -103,6 +111,7 @@ pub async fn view(detail: &RenderDetail, links: &Links, base: Option<&Url>) -> R
         completed_at: progress.end.as_ref().map(|end| end.ended_at_ms / 1000),
         video_url,
         thumbnail_url,
+        preview_url,
         duration: completed.map(|(duration, _)| duration),
         failure_message: failure.map(|failure| failure.message.clone()),
         error_code: failure.map(error_code),

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use tracing::{error, info, warn};
 
 use super::restore::restore;
 use super::{Reconciler, spacing};
+use crate::course::{self, Course};
 use crate::error::ReconcileError;
 use crate::scheduler::order::Rank;
 use crate::scheduler::{Fleet, Verdict, fill, order};
@@ -52,7 +54,7 @@ impl Reconciler {
         tracked.looked(spacing(took));
         let view = view?;
         match view {
-            Some(view) if tracked.is_restored => tracked.view = view,
+            Some(view) if tracked.is_restored => tracked.view = Arc::new(view),
             known => self.reopen(render, known).await?,
         }
         // Each verdict changes the facts, so this ends; the bound is for what nobody thought of.
@@ -87,7 +89,7 @@ impl Reconciler {
         // What was in flight may be lost: deliveries of a render that the ledger does not know are dropped.
         tracked.book.clear();
         tracked.is_restored = true;
-        tracked.view = self.backplane.ledger.view(render).await?.unwrap_or_default();
+        tracked.view = Arc::new(self.backplane.ledger.view(render).await?.unwrap_or_default());
         Ok(())
     }
 
@@ -133,13 +135,14 @@ impl Reconciler {
     }
 
     async fn finish(&mut self, render: &RenderId) -> Result<(), ReconcileError> {
-        let objects = &self.backplane.objects;
+        let objects = &self.backplane.objects.clone();
         let Some(manifest) = if_found(objects.get_json::<Manifest>(&keys::manifest(render)).await)? else {
             let lost = "the output was committed, but its manifest is not in storage; render again";
             return self.fail_with(render, Failure::new(FailureCode::Storage, lost)).await;
         };
         let output = manifest.output;
         let duration = output.frame_rate.seconds_of(output.frames);
+        self.write_course(render).await;
         let state = store::end(objects, render, Outcome::Completed { duration, output }).await?;
         info!(%render, "completed");
         self.registry.end(render, state.into());
@@ -149,6 +152,13 @@ impl Reconciler {
             self.linger(render.clone(), false);
         }
         Ok(())
+    }
+
+    /// Stores what happened to the render, while the ledger still knows: before its end, so that whoever sees the end finds it.
+    async fn write_course(&self, render: &RenderId) {
+        let Some(tracked) = self.renders.get(render) else { return };
+        let course = Course::of(tracked.plan.as_deref(), &tracked.view, &tracked.entry.records).ended(store::now_ms());
+        course::write(&self.backplane.objects, render, &course).await;
     }
 
     async fn fail_with(&mut self, render: &RenderId, failure: Failure) -> Result<(), ReconcileError> {
@@ -163,6 +173,7 @@ impl Reconciler {
         if failure.code.owner() == Owner::System {
             self.bury(render, step, &history).await?;
         }
+        self.write_course(render).await;
         warn!(%render, %step, code = %failure.code, message = %failure.message, attempts = history.len(), "failed");
         let state = store::end(&self.backplane.objects, render, Outcome::Failed { failure, history }).await?;
         self.registry.end(render, state.into());

@@ -22,7 +22,7 @@ mod restore;
 mod survey;
 mod tracked;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ use self::survey::{Found, Survey, Verified};
 use self::tracked::Tracked;
 use crate::config::CoordinatorConfig;
 use crate::error::ReconcileError;
-use crate::registry::{Entry, Registry};
+use crate::registry::{Entry, Registry, Waiting};
 use crate::scheduler::Fleet;
 use crate::store;
 
@@ -284,6 +284,7 @@ impl Reconciler {
         if let Some((render, error)) = failed.first() {
             warn!(%render, %error, renders = failed.len(), "renders could not be moved on, they are looked at again");
         }
+        self.tell_backlog();
         if self.calm.is_resting() {
             return;
         }
@@ -291,6 +292,16 @@ impl Reconciler {
             Ok(()) => self.calm.relax(),
             Err(error) => self.calm.upset("tasks cannot be dispatched", &error),
         }
+    }
+
+    /// Tells what waits for slots.
+    fn tell_backlog(&self) {
+        let mut backlog: HashMap<_, Waiting> = HashMap::new();
+        for tracked in self.renders.values().filter(|tracked| !tracked.entry.is_paused()) {
+            let (pool, waiting) = tracked.waiting();
+            backlog.entry(pool).or_default().add(waiting);
+        }
+        self.registry.set_backlog(backlog);
     }
 
     fn looked(&mut self, render: &RenderId, note: impl FnOnce(&mut Tracked)) {

@@ -126,7 +126,11 @@ async fn look_up(objects: &hyperfarm_backplane::objects::Objects, render: &Rende
 }
 
 /// Compares ledger and storage for renders of which the ledger last said these views.
-pub(super) async fn verify(backplane: Backplane, renders: Vec<(RenderId, RenderView)>, wakes: UnboundedSender<Wake>) {
+pub(super) async fn verify(
+    backplane: Backplane,
+    renders: Vec<(RenderId, Arc<RenderView>)>,
+    wakes: UnboundedSender<Wake>,
+) {
     let backplane = &backplane;
     let looks = renders.into_iter().map(|(render, view)| async move {
         let verified = verify_one(backplane, &render, &view).await;

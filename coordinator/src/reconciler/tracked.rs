@@ -6,17 +6,19 @@ use std::time::{Duration, Instant};
 use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_proto::id::{Pool, RenderId};
 use hyperfarm_proto::plan::Plan;
+use hyperfarm_proto::task::Step;
 
 use crate::progress::{Pace, PlanSummary, RenderProgress, Stage};
-use crate::registry::Entry;
+use crate::registry::{Entry, Waiting};
 use crate::scheduler::{Assessment, Book, Facts, SchedulePolicy, assess};
+use crate::store;
 
 /// One render under way.
 pub(super) struct Tracked {
     pub(super) entry: Entry,
     pub(super) plan: Option<Arc<Plan>>,
     summary: Option<Arc<PlanSummary>>,
-    pub(super) view: RenderView,
+    pub(super) view: Arc<RenderView>,
     pub(super) book: Book,
     /// Whether the ledger is known to agree with storage about it. A render that was just taken in has nothing to restore.
     pub(super) is_restored: bool,
@@ -28,6 +30,7 @@ pub(super) struct Tracked {
     failures: u32,
     is_wanted: bool,
     not_before: Instant,
+    planned_at_ms: u64,
 }
 
 impl Tracked {
@@ -37,7 +40,7 @@ impl Tracked {
             entry,
             plan: None,
             summary: None,
-            view: RenderView::default(),
+            view: Arc::default(),
             book: Book::default(),
             is_restored: is_new,
             verified_at: now,
@@ -47,6 +50,7 @@ impl Tracked {
             failures: 0,
             is_wanted: true,
             not_before: now,
+            planned_at_ms: 0,
         }
     }
 
@@ -86,6 +90,7 @@ impl Tracked {
     }
 
     pub(super) fn set_plan(&mut self, plan: Plan) {
+        self.planned_at_ms = store::now_ms();
         self.summary = Some(Arc::new(PlanSummary::from(&plan)));
         self.plan = Some(Arc::new(plan));
     }
@@ -102,8 +107,28 @@ impl Tracked {
         self.assessment.as_ref()
     }
 
+    /// Tasks of it that nobody is at, and the pool whose slots they wait for.
+    pub(super) fn waiting(&self) -> (Pool, Waiting) {
+        let stage = self.assessment.as_ref().map_or(Stage::Queued, |assessment| assessment.stage);
+        let is_free = |step| {
+            let task = self.view.tasks.get(&step);
+            task.is_none_or(|task| task.committed.is_none() && task.lease.is_none())
+        };
+        let (pool, tasks, since_ms) = match (&self.plan, stage) {
+            (_, Stage::Stitch) => (stitch_pool(), u64::from(is_free(Step::Stitch)), store::now_ms()),
+            (Some(plan), _) => {
+                let chunks = (0..plan.chunks.len() as u32).filter(|chunk| is_free(Step::Chunk(*chunk))).count() as u64;
+                let audio = u64::from(plan.has_audio() && is_free(Step::Audio));
+                (self.pool().clone(), chunks + audio, self.planned_at_ms)
+            }
+            (None, _) => (self.pool().clone(), u64::from(is_free(Step::Plan)), self.entry.request.created_at_ms),
+        };
+        (pool, Waiting { tasks, since_ms: (tasks > 0).then_some(since_ms) })
+    }
+
     /// Tells those who watch it how far it is.
     pub(super) fn publish(&mut self, slots: u32) {
+        self.entry.saw(self.plan.clone(), self.view.clone());
         let stage = self.assessment.as_ref().map_or(Stage::Queued, |assessment| assessment.stage);
         let mut progress = RenderProgress::count(stage, self.plan.as_deref(), self.summary.as_ref(), &self.view);
         if let Some(plan) = self.plan.as_deref().filter(|_| stage == Stage::Capture) {
@@ -119,4 +144,9 @@ impl Tracked {
             differs
         });
     }
+}
+
+/// The name under which stitchers are listed beside the pools of workers.
+fn stitch_pool() -> Pool {
+    Pool::try_from("stitch".to_owned()).unwrap_or_default()
 }

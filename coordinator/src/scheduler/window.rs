@@ -85,8 +85,7 @@ mod tests {
     }
 
     fn node(role: &str, pool: &str, slots: u32) -> NodeView {
-        let (id, role, pool) = ("n".parse().unwrap(), role.to_owned(), pool.to_owned());
-        NodeView { id, role, pool, slots, class: String::new() }
+        NodeView::new("n".parse().unwrap(), role, pool, slots, "")
     }
 
     fn filled(renders: &[(&str, Assessment)], nodes: &[NodeView]) -> Vec<String> {

@@ -100,8 +100,7 @@ impl Farm {
 
     /// Says that `slots` slots are alive.
     pub async fn slots(&self, slots: u32) {
-        let (id, role, pool) = ("n1".parse().unwrap(), "worker".to_owned(), "cpu".to_owned());
-        let node = NodeView { id, role, pool, slots, class: String::new() };
+        let node = NodeView::new("n1".parse().unwrap(), "worker", "cpu", slots, "");
         self.backplane.ledger.heartbeat(&node, Duration::from_secs(3600)).await.unwrap();
     }
 
@@ -224,6 +223,7 @@ impl Worker {
                     path: CapturePath::Png,
                     worker: self.id.to_string(),
                     timings: ChunkTimings::default(),
+                    thumbnail: None,
                 };
                 objects.put_json(&keys::segment_record(&key), &record).await.unwrap();
                 objects.put(&key, bytes).await.unwrap();

@@ -5,6 +5,7 @@
 mod clicks;
 mod common;
 mod errors;
+mod fragments;
 mod joining;
 mod outputs;
 mod segments;

@@ -19,6 +19,9 @@ use super::png;
 /// only hold memory.
 const WAITING_FRAMES: usize = 2;
 
+/// Pixels across the still of a chunk at most.
+const STILL_WIDTH: u32 = 320;
+
 /// A finished segment on this machine's disk.
 #[derive(Debug)]
 pub struct EncodedChunk {
@@ -32,6 +35,8 @@ pub struct EncodedChunk {
     pub convert: Duration,
     /// Time spent in the encoder.
     pub encode: Duration,
+    /// The first frame as a small JPEG, for people.
+    pub still: Option<Vec<u8>>,
 }
 
 /// An encoder at work. Dropped before its end, it stops and removes its file.
@@ -85,12 +90,17 @@ fn encode(
     let mut frames_in = Frames { size, scratch: Vec::new(), decoded: Vec::new(), raw: None, png: Vec::new() };
     let mut hashes: Vec<FrameHash> = Vec::new();
     let (mut read, mut encode) = (Duration::ZERO, Duration::ZERO);
+    let mut still = None;
     while let Some(frame) = frames.blocking_recv() {
         let started = Instant::now();
         let last = hashes.last().copied();
         let hash = frames_in.take(frame)?.or(last);
         let hash = hash.ok_or_else(|| Failure::new(FailureCode::Internal, "the first frame repeats another"))?;
         read += started.elapsed();
+        if hashes.is_empty() {
+            let made = hyperfarm_media::still(&frames_in.bitmap(), STILL_WIDTH);
+            still = made.inspect_err(|error| tracing::warn!(%error, "a chunk has no still")).ok();
+        }
         let started = Instant::now();
         if last == Some(hash) {
             encoder.repeat().map_err(failed)?;
@@ -104,7 +114,7 @@ fn encode(
     let started = Instant::now();
     let summary = encoder.finish().map_err(failed)?;
     let encode = (encode + started.elapsed()).saturating_sub(convert);
-    Ok(EncodedChunk { summary, hashes, read, convert, encode })
+    Ok(EncodedChunk { summary, hashes, read, convert, encode, still })
 }
 
 /// The frame that is encoded now.

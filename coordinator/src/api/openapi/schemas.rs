@@ -3,26 +3,27 @@
 use hyperfarm_proto::spec::Codec;
 use serde_json::{Value, json};
 
+use super::watching;
 use crate::webhooks::EVENT_TYPES;
 
-fn text(description: &str) -> Value {
+pub(super) fn text(description: &str) -> Value {
     json!({ "type": "string", "description": description })
 }
 
-fn maybe(kind: &str, description: &str) -> Value {
+pub(super) fn maybe(kind: &str, description: &str) -> Value {
     json!({ "type": [kind, "null"], "description": description })
 }
 
-fn number(kind: &str, description: &str) -> Value {
+pub(super) fn number(kind: &str, description: &str) -> Value {
     json!({ "type": kind, "description": description })
 }
 
-fn one_of(choices: &[&str], description: &str) -> Value {
+pub(super) fn one_of(choices: &[&str], description: &str) -> Value {
     json!({ "type": "string", "enum": choices, "description": description })
 }
 
 /// A choice that may be left out as `null`.
-fn maybe_one_of(choices: &[&str], description: &str) -> Value {
+pub(super) fn maybe_one_of(choices: &[&str], description: &str) -> Value {
     let mut all: Vec<Value> = choices.iter().map(|choice| Value::from(*choice)).collect();
     all.push(Value::Null);
     json!({ "type": ["string", "null"], "enum": all, "description": description })
@@ -32,11 +33,11 @@ fn between(least: i64, most: i64, description: &str) -> Value {
     json!({ "type": ["integer", "null"], "minimum": least, "maximum": most, "description": description })
 }
 
-fn list(items: Value, description: &str) -> Value {
+pub(super) fn list(items: Value, description: &str) -> Value {
     json!({ "type": "array", "items": items, "description": description })
 }
 
-fn object(required: &[&str], properties: Value) -> Value {
+pub(super) fn object(required: &[&str], properties: Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties })
 }
 
@@ -120,6 +121,7 @@ fn render_detail() -> Value {
             "completed_at": maybe("integer", "Unix seconds of the end, whatever it was."),
             "video_url": text("Signed, expiring; once completed."),
             "thumbnail_url": text("Signed, expiring; once completed."),
+            "preview_url": maybe("string", "Signed, expiring: an HLS playlist of what is finished from the start on. `silent.m3u8` becomes `index.m3u8` once there is sound. An extension."),
             "duration": maybe("number", "Seconds, once completed."),
             "failure_message": text("What went wrong and what to do; once failed."),
             "error_code": text("What went wrong, for programs; once failed. An extension."),
@@ -139,6 +141,14 @@ fn render_detail() -> Value {
 
 /// All schemas by name.
 pub fn all() -> Value {
+    let mut all = main();
+    if let (Value::Object(all), Value::Object(watching)) = (&mut all, watching::all()) {
+        all.extend(watching);
+    }
+    all
+}
+
+fn main() -> Value {
     let warning = json!({ "$ref": "#/components/schemas/Warning" });
     let types: Vec<&str> = EVENT_TYPES.iter().map(|(name, _)| *name).collect();
     let endpoint_url = text("An https URL that can be reached from the internet.");
@@ -190,12 +200,6 @@ pub fn all() -> Value {
                 "error": { "type": "object", "description": "Why it was refused: code, message, param." },
             })), "One for each entry of the list."),
             "warnings": list(warning, "Fields that the farm does not know."),
-        })),
-        "Chunk": object(&["index", "first_frame", "frame_count", "status"], json!({
-            "index": number("integer", "Its place."), "first_frame": number("integer", "From 0."),
-            "frame_count": number("integer", "Frames."), "frames_done": number("integer", "Captured frames."),
-            "status": one_of(&["queued", "rendering", "completed"], "How far it is."),
-            "attempt": maybe("integer", "The attempt that counts."), "worker": maybe("string", "Who is at it."),
         })),
         "AssetUploaded": object(&["asset_id", "url", "mime_type", "size_bytes"], json!({
             "asset_id": text("The asset."), "url": text("Signed, expiring."), "mime_type": text("By the file's bytes."),
@@ -269,6 +273,7 @@ pub fn example(schema: &str) -> Value {
         "UploadRequest" => json!({ "filename": "project.zip", "content_type": "application/zip", "size_bytes": 1234 }),
         "EndpointRequest" => json!({ "url": "https://example.com/hook", "events": ["hyperframes_video.success"] }),
         "EndpointChange" => json!({ "events": null }),
+        "QuarantineRequest" => json!({ "reason": "its disk is full" }),
         _ => json!({}),
     }
 }

@@ -1,0 +1,331 @@
+//! The farm at a glance, and as it happens.
+//!
+//! Pools, slots and frames are the whole farm's; renders, their cost and their failures are those of the caller's space.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use futures::{StreamExt, stream};
+use hyperfarm_backplane::ledger::NodeView;
+use hyperfarm_proto::id::{RenderId, Space};
+use hyperfarm_proto::record::Outcome;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::Api;
+use super::access::Caller;
+use super::error::ApiError;
+use super::follow::{KEEP_ALIVE, event_stream, seconds};
+use super::renders::{Answer, shown_from};
+use super::view::error_code;
+use super::{links, workers};
+use crate::RenderDetail;
+use crate::index::Status;
+use crate::intake::Intake;
+use crate::keys::Scope;
+use crate::registry::Entry;
+use crate::store::{self, now_ms};
+
+/// How often the farm is looked at for its history, and how many looks are kept: a quarter of an hour.
+const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+const SAMPLES: usize = 90;
+
+/// How often a client is told of the farm, of its renders, and of the farm although nothing changed.
+const TELL_RENDERS: Duration = Duration::from_secs(1);
+const TELL_FARM: Duration = Duration::from_secs(2);
+
+/// How long the renders of today are waited for.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Failures that are told of.
+const FAILURES: usize = 10;
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// What of the farm is remembered.
+pub struct Memory {
+    started_at_ms: u64,
+    history: Mutex<VecDeque<Value>>,
+    /// Seconds of work of renders that have ended, by render.
+    worked: Mutex<HashMap<RenderId, f64>>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { started_at_ms: now_ms(), history: Mutex::default(), worked: Mutex::default() }
+    }
+}
+
+impl Memory {
+    fn note(&self, sample: Value) {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if history.len() == SAMPLES {
+            history.pop_front();
+        }
+        history.push_back(sample);
+    }
+}
+
+/// The farm's numbers that are the same for everybody.
+struct Load {
+    pools: Vec<Value>,
+    frames_per_second: f64,
+    slots: u32,
+    slots_busy: u64,
+    queue_depth: u64,
+}
+
+impl Load {
+    fn sample(&self) -> Value {
+        json!({
+            "at": seconds(now_ms()), "frames_per_second": self.frames_per_second, "slots_busy": self.slots_busy,
+            "slots": self.slots, "queue_depth": self.queue_depth,
+        })
+    }
+}
+
+/// Looks at the farm now and then, until the drain starts.
+pub(super) async fn remember(api: Api) {
+    let drain = api.coordinator.drain().clone();
+    loop {
+        api.memory.note(load(&api).await.sample());
+        tokio::select! { () = drain.started() => return, () = tokio::time::sleep(SAMPLE_EVERY) => {} }
+    }
+}
+
+async fn load(api: &Api) -> Load {
+    let nodes = api.nodes.all(api).await;
+    let mut backlog: BTreeMap<String, _> =
+        api.coordinator.registry().backlog().into_iter().map(|(pool, waiting)| (pool.to_string(), waiting)).collect();
+    let mut by_pool: BTreeMap<&str, Vec<&NodeView>> = BTreeMap::new();
+    for node in &nodes {
+        by_pool.entry(&node.pool).or_default().push(node);
+    }
+    let mut pools = Vec::new();
+    let (mut queue_depth, now) = (0, now_ms());
+    let names: Vec<String> = by_pool.keys().map(|pool| (*pool).to_owned()).chain(backlog.keys().cloned()).collect();
+    for name in names {
+        if pools.iter().any(|pool: &Value| pool["pool"] == name.as_str()) {
+            continue;
+        }
+        let nodes = by_pool.remove(name.as_str()).unwrap_or_default();
+        let waiting = backlog.remove(&name).unwrap_or_default();
+        queue_depth += waiting.tasks;
+        pools.push(json!({
+            "pool": name, "workers": nodes.len(), "slots": nodes.iter().map(|node| node.slots).sum::<u32>(),
+            "slots_busy": nodes.iter().map(|node| node.tasks.len()).sum::<usize>(), "queue_depth": waiting.tasks,
+            "queue_oldest_seconds": waiting.since_ms.map(|since| seconds(now.saturating_sub(since))),
+        }));
+    }
+    let workers = || nodes.iter().filter(|node| node.role == "worker");
+    Load {
+        pools,
+        frames_per_second: workers().map(|node| node.frames_per_second).sum(),
+        slots: workers().map(|node| node.slots).sum(),
+        slots_busy: workers().map(|node| node.tasks.len() as u64).sum(),
+        queue_depth,
+    }
+}
+
+/// The farm as `space` sees it.
+async fn farm(api: &Api, space: &Space) -> Value {
+    let load = load(api).await;
+    let registry = api.coordinator.registry();
+    let open = registry.of_space(space);
+    let count = |status| open.iter().filter(|entry| Status::of(&entry.progress.borrow()) == status).count();
+    let ended = api.coordinator.ended(space, PATIENCE).await;
+    let (now, mut completed, mut failed, mut minutes, mut cost) = (now_ms(), 0, 0, 0.0, 0.0);
+    let today = now - now % DAY_MS;
+    let mut done = Vec::new();
+    let mut failures = Vec::new();
+    for (id, row) in &ended {
+        let Some(end) = &row.end else { continue };
+        let is_today = end.ended_at_ms >= today;
+        match &end.outcome {
+            Outcome::Completed { duration, output } if is_today => {
+                completed += 1;
+                minutes += duration / 60.0;
+                cost += api.config.prices.of(output, *duration);
+                done.push(id);
+            }
+            Outcome::Failed { failure, .. } if failure.code != hyperfarm_proto::failure::FailureCode::Cancelled => {
+                failed += u64::from(is_today);
+                failures.push((end.ended_at_ms, id, row.title(), failure));
+            }
+            _ => {}
+        }
+    }
+    failures.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+    let recent: Vec<Value> = failures
+        .iter()
+        .take(FAILURES)
+        .map(|(at, id, title, failure)| {
+            json!({
+                "render_id": id, "title": title, "error_code": error_code(failure), "failure_message": failure.message,
+                "at": seconds(*at),
+            })
+        })
+        .collect();
+    json!({
+        "version": hyperfarm_proto::FARM_VERSION, "started_at": seconds(api.memory.started_at_ms), "now": seconds(now),
+        "pools": load.pools, "frames_per_second": load.frames_per_second, "slots": load.slots,
+        "slots_busy": load.slots_busy, "queue_depth": load.queue_depth,
+        "renders": {
+            "queued": count(Status::Queued), "rendering": count(Status::Rendering), "completed_today": completed,
+            "failed_today": failed,
+        },
+        "today": {
+            "output_minutes": minutes, "worker_seconds": api.worked(&done).await, "cost_usd": cost,
+        },
+        "recent_failures": recent,
+    })
+}
+
+impl Api {
+    /// Seconds of work in these renders, as far as it is noted by now.
+    async fn worked(&self, renders: &[&RenderId]) -> f64 {
+        let known = || self.memory.worked.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing: Vec<RenderId> = {
+            let mut known = known();
+            // Yesterday's are not asked for again.
+            let today: std::collections::HashSet<&RenderId> = renders.iter().copied().collect();
+            known.retain(|id, _| today.contains(id));
+            renders.iter().filter(|id| !known.contains_key(*id)).take(200).map(|id| (*id).clone()).collect()
+        };
+        let objects = &self.coordinator.backplane().objects;
+        let looks = missing.into_iter().map(|id| async move {
+            let intake = objects.get_json::<Intake>(&store::intake(&id)).await.ok()?;
+            // Without a key nothing is noted.
+            let Some(key) = &intake.key else { return Some((id, 0.0)) };
+            let usage = self.usages.of(key, &id).await.ok()??;
+            Some((id, usage.worker_seconds.values().sum()))
+        });
+        let found: Vec<Option<(RenderId, f64)>> = stream::iter(looks).buffer_unordered(store::PARALLEL).collect().await;
+        known().extend(found.into_iter().flatten());
+        let known = known();
+        renders.iter().filter_map(|id| known.get(*id)).sum()
+    }
+}
+
+/// `GET /v3/hyperframes/farm`.
+pub(super) async fn read(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Answer {
+    let mut farm = farm(&api, &caller.space).await;
+    let history = api.memory.history.lock().unwrap_or_else(PoisonError::into_inner);
+    farm["history"] = history.iter().cloned().collect();
+    drop(history);
+    Ok(Json(json!({ "data": farm })))
+}
+
+/// `GET /v3/hyperframes/farm/events`: server-sent events for as long as the client listens.
+pub(super) async fn events(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let (sender, receiver) = mpsc::channel::<Bytes>(16);
+    let base = links::base(&api.config, &headers);
+    let drain = api.coordinator.drain().started();
+    let told = tell(api, caller, base, sender);
+    tokio::spawn(async move {
+        tokio::select! { () = drain => {} () = told => {} }
+    });
+    let events = stream::unfold(receiver, |mut receiver| async move {
+        Some((Ok::<_, std::convert::Infallible>(receiver.recv().await?), receiver))
+    });
+    Ok(event_stream(Body::from_stream(events)))
+}
+
+fn event(name: &str, data: &Value) -> Bytes {
+    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+}
+
+/// What is new of a render for somebody who follows it.
+fn fingerprint(entry: &Entry) -> (&'static str, u64, u32, bool, bool) {
+    let progress = entry.progress.borrow();
+    let stage = if progress.end.is_some() { "ended" } else { super::view::status(&progress) };
+    (stage, progress.frames_done, progress.chunks_done, progress.has_sound, entry.is_paused())
+}
+
+/// Tells a client what changes, until it is gone.
+async fn tell(api: Api, caller: Caller, base: Option<url::Url>, client: mpsc::Sender<Bytes>) {
+    let mut deletions = api.coordinator.registry().deletions();
+    let mut known: HashMap<RenderId, _> = HashMap::new();
+    let is_admin = caller.check(Scope::Admin).is_ok();
+    let (mut said_farm, mut said_workers) = (Value::Null, Value::Null);
+    let (mut farm_at, mut said_at) = (None::<Instant>, Instant::now());
+    let mut is_first = true;
+    let mut tick = tokio::time::interval(TELL_RENDERS);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let mut news = Vec::new();
+        loop {
+            match deletions.try_recv() {
+                Ok((space, render)) if space == caller.space => {
+                    known.remove(&render);
+                    news.push(event("deleted", &json!({ "render_id": render })));
+                }
+                Ok(_) | Err(TryRecvError::Lagged(_)) => {}
+                Err(_) => break,
+            }
+        }
+        for entry in api.coordinator.registry().of_space(&caller.space) {
+            let (id, now) = (entry.request.id.clone(), fingerprint(&entry));
+            // What had ended before the client came is no news.
+            let is_old = is_first && now.0 == "ended";
+            if known.insert(id, now) == Some(now) || is_old {
+                continue;
+            }
+            let detail = RenderDetail {
+                request: entry.request.clone(),
+                intake: entry.intake.clone(),
+                progress: entry.progress.borrow().clone(),
+                is_paused: entry.is_paused(),
+            };
+            match shown_from(&api, base.clone(), &detail).await {
+                Ok(shown) => news.push(event("render", &shown)),
+                Err(error) => warn!(%error, "a render cannot be shown to those who follow it"),
+            }
+        }
+        is_first = false;
+        if farm_at.is_none_or(|at| at.elapsed() >= TELL_FARM) {
+            farm_at = Some(Instant::now());
+            let farm = farm(&api, &caller.space).await;
+            let mut bare = farm.clone();
+            if let Some(fields) = bare.as_object_mut() {
+                fields.remove("now");
+            }
+            if bare != said_farm || said_at.elapsed() >= KEEP_ALIVE {
+                (said_farm, said_at) = (bare, Instant::now());
+                news.push(event("farm", &farm));
+            }
+            if is_admin {
+                let nodes: Vec<Value> = api.nodes.all(&api).await.iter().map(workers::shown).collect();
+                let mut bare = Value::from(nodes.clone());
+                for node in bare.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+                    node.remove("last_seen_at");
+                }
+                if bare != said_workers {
+                    said_workers = bare;
+                    news.push(event("workers", &json!({ "data": nodes })));
+                }
+            }
+        }
+        for news in news {
+            if client.send(news).await.is_err() {
+                return;
+            }
+        }
+        if client.is_closed() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! What is finished of a render, to watch while the rest is made: HLS with fragmented mp4.
+//!
+//! Segments are turned into pieces when somebody asks for one: their packets are copied, which takes milliseconds. The last ones
+//! asked for are kept in memory, up to a bound. A piece never changes; the playlist grows until every chunk is there.
+
+use std::collections::HashMap;
+use std::path::Path as FilePath;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::response::{IntoResponse, Response};
+use hyperfarm_backplane::objects::Objects;
+use hyperfarm_media::{MediaError, Place, SoundPieces};
+use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::Plan;
+use tokio::sync::Semaphore;
+
+use super::Api;
+use super::error::{ApiError, Code};
+use crate::coordinator::Inside;
+use crate::course::Made;
+use crate::progress::{RenderProgress, plays};
+
+/// Bytes of pieces that are kept.
+const KEPT_BYTES: usize = 128 * 1024 * 1024;
+
+/// Segments that are turned into pieces at once.
+const AT_ONCE: usize = 2;
+
+/// Seconds of a piece of sound.
+const SOUND_SECONDS: f64 = 10.0;
+
+/// A longer sound is left out: it would be read whole for each of its pieces.
+const SOUND_MAX: u64 = 64 * 1024 * 1024;
+
+const PLAYLIST: &str = "application/vnd.apple.mpegurl";
+const REVALIDATE: &str = "no-cache";
+const FOR_EVER: &str = "private, max-age=604800, immutable";
+
+/// The playlist that a client of a render at `progress` begins with. Another name once the sound is there, for a player that has begun
+/// without it does not look again.
+pub(super) fn master(progress: &RenderProgress) -> &'static str {
+    let is_silent = progress.plan.as_ref().is_some_and(|plan| plan.has_audio) && !progress.has_sound;
+    if is_silent { "silent.m3u8" } else { "index.m3u8" }
+}
+
+/// Pieces that were asked for.
+pub struct Pieces {
+    kept: Mutex<Kept>,
+    making: Semaphore,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), making: Semaphore::new(AT_ONCE) }
+    }
+}
+
+#[derive(Default)]
+struct Kept {
+    pieces: HashMap<String, (u64, Piece)>,
+    bytes: usize,
+    clock: u64,
+}
+
+#[derive(Clone)]
+enum Piece {
+    Bytes(Bytes),
+    Sound(Arc<Sound>),
+}
+
+struct Sound {
+    header: Bytes,
+    pieces: Vec<(f64, Bytes)>,
+    codec: &'static str,
+}
+
+impl Piece {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Sound(sound) => sound.header.len() + sound.pieces.iter().map(|(_, piece)| piece.len()).sum::<usize>(),
+        }
+    }
+}
+
+impl Kept {
+    fn get(&mut self, key: &str) -> Option<Piece> {
+        self.clock += 1;
+        let (used, piece) = self.pieces.get_mut(key)?;
+        *used = self.clock;
+        Some(piece.clone())
+    }
+
+    fn put(&mut self, key: String, piece: Piece) {
+        self.clock += 1;
+        self.bytes += piece.bytes();
+        if let Some((_, old)) = self.pieces.insert(key, (self.clock, piece)) {
+            self.bytes -= old.bytes();
+        }
+        while self.bytes > KEPT_BYTES {
+            let oldest = self.pieces.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone());
+            let Some((_, piece)) = oldest.and_then(|key| self.pieces.remove(&key)) else { return };
+            self.bytes -= piece.bytes();
+        }
+    }
+}
+
+impl Pieces {
+    fn known(&self, key: &str) -> Option<Piece> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(key)
+    }
+
+    /// The piece of this key; made of the object `source` where it is not known.
+    async fn get<F>(&self, objects: &Objects, key: String, source: &str, make: F) -> Result<Piece, ApiError>
+    where
+        F: FnOnce(&FilePath, &FilePath) -> Result<Piece, MediaError> + Send + 'static,
+    {
+        if let Some(piece) = self.known(&key) {
+            return Ok(piece);
+        }
+        let _turn = self.making.acquire().await.map_err(|error| ApiError::internal(&error))?;
+        // Somebody else may have been before.
+        if let Some(piece) = self.known(&key) {
+            return Ok(piece);
+        }
+        let folder = tempfile::tempdir().map_err(|error| ApiError::internal(&error))?;
+        let name = source.rsplit('/').next().unwrap_or("source").to_owned();
+        let file = folder.path().join(name);
+        match objects.get_file(source, &file).await {
+            Ok(()) => {}
+            Err(error) if error.is_not_found() => return Err(missing()),
+            Err(error) => return Err(error.into()),
+        }
+        let made = tokio::task::spawn_blocking(move || make(&file, folder.path())).await;
+        let piece = made.map_err(|error| ApiError::internal(&error))?.map_err(|error| ApiError::internal(&error))?;
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).put(key, piece.clone());
+        Ok(piece)
+    }
+}
+
+fn missing() -> ApiError {
+    ApiError::new(Code::ResourceNotFound, "there is no such piece, or not yet")
+}
+
+/// `GET /preview/{expires}/{signature}/{render_id}/{file}`.
+pub(super) async fn read(
+    State(api): State<Api>,
+    Path((expires, signature, render, file)): Path<(String, String, String, String)>,
+) -> Result<Response, ApiError> {
+    let refused =
+        || ApiError::new(Code::Forbidden, "the URL is not this farm's, or has run out; ask the API for a new one");
+    let render: RenderId = render.parse().map_err(|_| refused())?;
+    let expires: u64 = expires.parse().map_err(|_| refused())?;
+    match api.links.may_watch(&render, expires, &signature).await {
+        Ok(true) => {}
+        Ok(false) => return Err(refused()),
+        Err(error) => return Err(ApiError::internal(&error)),
+    }
+    let Inside { plan, course, has_sound } = api.coordinator.told(&render).await?;
+    let plan = plan.filter(|plan| plays(&plan.content.encoder)).ok_or_else(missing)?;
+    let chunks = course.chunks();
+    let made = (0..).map_while(|chunk| chunks.get(&chunk).and_then(|(_, committed)| (*committed)?.made.clone()));
+    let leading: Vec<Arc<Made>> = made.take(plan.chunks.len()).collect();
+    if leading.is_empty() {
+        return Err(missing());
+    }
+    let film = Film { api: &api, render: &render, plan: &plan, leading };
+    let sound = || async { if has_sound { film_sound(&api, &render, &plan).await } else { Ok(None) } };
+    match file.as_str() {
+        "index.m3u8" => Ok(playlist(film.master(sound().await?.as_deref()).await?)),
+        "silent.m3u8" => Ok(playlist(film.master(None).await?)),
+        "video.m3u8" => Ok(playlist(film.pictures())),
+        "sound.m3u8" => Ok(playlist(sounds(&*sound().await?.ok_or_else(missing)?))),
+        "init.mp4" => Ok(piece("video/mp4", film.header().await?)),
+        "sound.mp4" => Ok(piece("audio/mp4", sound().await?.ok_or_else(missing)?.header.clone())),
+        other => {
+            let number = other.strip_suffix(".m4s").ok_or_else(missing)?;
+            if let Some(number) = number.strip_prefix("sound-") {
+                let number: usize = number.parse().map_err(|_| missing())?;
+                let sound = sound().await?.ok_or_else(missing)?;
+                let (_, bytes) = sound.pieces.get(number).ok_or_else(missing)?;
+                return Ok(piece("audio/mp4", bytes.clone()));
+            }
+            let number: u32 = number.parse().map_err(|_| missing())?;
+            Ok(piece("video/mp4", film.piece(number).await?))
+        }
+    }
+}
+
+fn answer(kind: &'static str, cache: &'static str, body: impl IntoResponse) -> Response {
+    ([(CONTENT_TYPE, kind), (CACHE_CONTROL, cache), (X_CONTENT_TYPE_OPTIONS, "nosniff")], body).into_response()
+}
+
+fn playlist(text: String) -> Response {
+    answer(PLAYLIST, REVALIDATE, text)
+}
+
+fn piece(kind: &'static str, bytes: Bytes) -> Response {
+    answer(kind, FOR_EVER, bytes)
+}
+
+/// What of a render can be watched.
+struct Film<'a> {
+    api: &'a Api,
+    render: &'a RenderId,
+    plan: &'a Plan,
+    /// Its chunks from the first one on, as far as there is no gap.
+    leading: Vec<Arc<Made>>,
+}
+
+impl Film<'_> {
+    fn place(&self, chunk: u32) -> Option<Place> {
+        let range = self.plan.chunk(chunk)?;
+        let content = &self.plan.content;
+        Some(Place { first: range.start(), frames: range.count(), total: content.frames, rate: content.frame_rate })
+    }
+
+    async fn made<F>(&self, name: &str, chunk: u32, make: F) -> Result<Bytes, ApiError>
+    where
+        F: FnOnce(&FilePath, &FilePath, Place) -> Result<Vec<u8>, MediaError> + Send + 'static,
+    {
+        let made = self.leading.get(chunk as usize).ok_or_else(missing)?;
+        let place = self.place(chunk).ok_or_else(missing)?;
+        let objects = &self.api.coordinator.backplane().objects;
+        let make = move |file: &FilePath, folder: &FilePath| {
+            make(file, folder, place).map(|bytes| Piece::Bytes(Bytes::from(bytes)))
+        };
+        match self.api.pieces.get(objects, format!("{}/{name}", self.render), &made.key, make).await? {
+            Piece::Bytes(bytes) => Ok(bytes),
+            Piece::Sound(_) => Err(missing()),
+        }
+    }
+
+    /// What a player needs before any piece: every segment has the same headers.
+    async fn header(&self) -> Result<Bytes, ApiError> {
+        self.made("init", 0, |file, folder, place| hyperfarm_media::picture_header(file, place, folder)).await
+    }
+
+    async fn piece(&self, chunk: u32) -> Result<Bytes, ApiError> {
+        let make = move |file: &FilePath, _: &FilePath, place| hyperfarm_media::picture_piece(file, chunk, place);
+        self.made(&chunk.to_string(), chunk, make).await
+    }
+
+    async fn master(&self, sound: Option<&Sound>) -> Result<String, ApiError> {
+        let content = &self.plan.content;
+        let size = content.encoder.codec.coded_size(content.viewport.output());
+        let bits = self
+            .leading
+            .iter()
+            .zip(&self.plan.chunks)
+            .map(|(made, range)| made.bytes as f64 * 8.0 / content.frame_rate.seconds_of(range.count()).max(1e-3));
+        let mut stream = format!(
+            "BANDWIDTH={},RESOLUTION={}x{},FRAME-RATE={:.3}",
+            bits.fold(1.0, f64::max).ceil() as u64 + if sound.is_some() { 256_000 } else { 0 },
+            size.width,
+            size.height,
+            content.frame_rate.as_f64()
+        );
+        if let Some(codec) = codec(&self.header().await?) {
+            let sound = sound.map(|sound| format!(",{}", sound.codec)).unwrap_or_default();
+            stream.push_str(&format!(",CODECS=\"{codec}{sound}\""));
+        }
+        let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+        if sound.is_some() {
+            text.push_str(
+                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"sound\",NAME=\"sound\",DEFAULT=YES,AUTOSELECT=YES,URI=\"sound.m3u8\"\n",
+            );
+            stream.push_str(",AUDIO=\"sound\"");
+        }
+        text.push_str(&format!("#EXT-X-STREAM-INF:{stream}\nvideo.m3u8\n"));
+        Ok(text)
+    }
+
+    fn pictures(&self) -> String {
+        let rate = self.plan.content.frame_rate;
+        let seconds: Vec<f64> = self.plan.chunks.iter().map(|range| rate.seconds_of(range.count())).collect();
+        let pieces = seconds.iter().zip(&self.leading).enumerate();
+        let pieces = pieces.map(|(number, (seconds, _))| (*seconds, format!("{number}.m4s")));
+        // The longest of the whole render, because it must not change.
+        let longest = seconds.iter().copied().fold(0.0, f64::max);
+        media_playlist("init.mp4", longest, pieces, self.leading.len() == self.plan.chunks.len())
+    }
+}
+
+fn sounds(sound: &Sound) -> String {
+    let longest = sound.pieces.iter().map(|(seconds, _)| *seconds).fold(0.0, f64::max);
+    let pieces = sound.pieces.iter().enumerate();
+    let pieces = pieces.map(|(number, (seconds, _))| (*seconds, format!("sound-{number}.m4s")));
+    media_playlist("sound.mp4", longest, pieces, true)
+}
+
+fn media_playlist(
+    header: &str,
+    longest: f64,
+    pieces: impl Iterator<Item = (f64, String)>,
+    is_complete: bool,
+) -> String {
+    let mut text = format!(
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{}\n#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-INDEPENDENT-SEGMENTS\n\
+         #EXT-X-START:TIME-OFFSET=0\n#EXT-X-MAP:URI=\"{header}\"\n",
+        longest.ceil().max(1.0)
+    );
+    for (seconds, name) in pieces {
+        text.push_str(&format!("#EXTINF:{seconds:.6},\n{name}\n"));
+    }
+    if is_complete {
+        text.push_str("#EXT-X-ENDLIST\n");
+    }
+    text
+}
+
+/// The committed sound in pieces; none where it is too long.
+async fn film_sound(api: &Api, render: &RenderId, plan: &Plan) -> Result<Option<Arc<Sound>>, ApiError> {
+    let objects = &api.coordinator.backplane().objects;
+    let (key, source) = (format!("{render}/sound"), keys::audio(render, plan.content.encoder.format));
+    if api.pieces.known(&key).is_none() && objects.head(&source).await?.bytes > SOUND_MAX {
+        return Ok(None);
+    }
+    let make = |file: &FilePath, folder: &FilePath| {
+        let SoundPieces { header, pieces, codec } = hyperfarm_media::sound_pieces(file, SOUND_SECONDS, folder)?;
+        let pieces = pieces.into_iter().map(|(seconds, piece)| (seconds, Bytes::from(piece))).collect();
+        Ok(Piece::Sound(Arc::new(Sound { header: header.into(), pieces, codec })))
+    };
+    match api.pieces.get(objects, key, &source, make).await? {
+        Piece::Sound(sound) => Ok(Some(sound)),
+        Piece::Bytes(_) => Ok(None),
+    }
+}
+
+/// The codec of pictures as players name it, from their header; none where that is not known.
+fn codec(header: &[u8]) -> Option<String> {
+    let of = |name: &[u8; 4]| {
+        let at = header.windows(4).position(|four| four == name)? + 4;
+        header.get(at..at + 8)
+    };
+    if let Some([_, profile, constraints, level, ..]) = of(b"avcC") {
+        return Some(format!("avc1.{profile:02x}{constraints:02x}{level:02x}"));
+    }
+    let [_, _, _, _, profile, level, depth, ..] = of(b"vpcC")? else { return None };
+    Some(format!("vp09.{profile:02}.{level:02}.{:02}", depth >> 4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_longest_ago_goes_first() {
+        let mut kept = Kept::default();
+        let large = || Piece::Bytes(Bytes::from(vec![0; KEPT_BYTES / 2]));
+        kept.put("a".to_owned(), large());
+        kept.put("b".to_owned(), large());
+        assert!(kept.get("a").is_some());
+        kept.put("c".to_owned(), large());
+        assert!(kept.get("a").is_some() && kept.get("b").is_none() && kept.bytes == KEPT_BYTES);
+        kept.put("c".to_owned(), Piece::Bytes(Bytes::new()));
+        assert_eq!(kept.bytes, KEPT_BYTES / 2);
+    }
+
+    #[test]
+    fn a_playlist_grows_and_ends() {
+        let pieces = |count: usize| (0..count).map(|number| (1.001, format!("{number}.m4s")));
+        let first = media_playlist("init.mp4", 1.001, pieces(1), false);
+        let all = media_playlist("init.mp4", 1.001, pieces(2), true);
+        assert!(all.starts_with(&first), "{all}");
+        assert!(
+            first.contains("#EXT-X-TARGETDURATION:2\n") && first.ends_with("#EXTINF:1.001000,\n0.m4s\n"),
+            "{first}"
+        );
+        assert!(all.ends_with("1.m4s\n#EXT-X-ENDLIST\n"), "{all}");
+    }
+
+    #[test]
+    fn codecs_are_named_by_their_headers() {
+        assert_eq!(codec(b"....avcC\x01\x64\x00\x1f\xff..."), Some("avc1.64001f".to_owned()));
+        assert_eq!(codec(b"vpcC\x01\0\0\0\0\x0a\x82\x02"), Some("vp09.00.10.08".to_owned()));
+        assert_eq!(codec(b"hvcC.........."), None);
+    }
+}
