@@ -115,6 +115,10 @@ export function start(): void {
 
 async function begin(): Promise<() => void> {
   const epoch = keyEpoch.peek();
+  // What another key could see is nobody else's business.
+  farm.value = null;
+  workers.value = null;
+  history.value = [];
   await loadAccount();
   if (keyWanted.peek() !== null || epoch !== keyEpoch.peek()) return () => {};
   void loadFarm();

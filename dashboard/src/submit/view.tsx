@@ -186,7 +186,7 @@ function Output({ project, entry, setEntry, settings, set }: OutputProps) {
       <input name={name} type="text" value={settings[name] ?? ""} onInput={set(name)} {...more} />
     </label>
   );
-  const pools = farm.value?.pools.map(({ pool }) => pool) ?? [];
+  const pools = farm.value?.pools.map(({ pool }) => pool).filter((pool) => pool !== "stitch") ?? [];
   return (
     <>
       <div class="fields">
@@ -208,7 +208,7 @@ function Output({ project, entry, setEntry, settings, set }: OutputProps) {
       <details class="more">
         <summary>More settings</summary>
         <div class="fields">
-          {pools.length > 0 && choice("pool", "Pool", [["", "default"], ...pools.filter((pool) => pool !== "default").map((pool): [string, string] => [pool, pool])])}
+          {pools.length > 1 && choice("pool", "Pool", [["", "The usual one"], ...pools.map((pool): [string, string] => [pool, pool])])}
           {field("priority", "Priority", { type: "number", min: -100, max: 100, placeholder: "0" })}
           {field("chunk_frames", "Frames a chunk", { type: "number", min: 1, placeholder: "the farm decides" })}
           {field("callback_id", "Callback id", { maxLength: 256 })}
