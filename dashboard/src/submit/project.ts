@@ -95,22 +95,23 @@ async function ofFiles(all: Entry[]): Promise<Project> {
 
 async function ofZip(file: File): Promise<Project> {
   const data = new Uint8Array(await file.arrayBuffer());
-  let files = 0;
+  const names: string[] = [];
   let bytes = 0;
   const unpacked = await new Promise<Record<string, Uint8Array>>((good, bad) => {
     unzip(data, {
       filter: ({ name, originalSize }) => {
         if (name.endsWith("/") || name.split("/").some((part) => SKIPPED.has(part))) return false;
-        files += 1;
+        names.push(name);
         bytes += originalSize;
         return /\.html?$/i.test(name) && originalSize < 16 * 1024 * 1024;
       },
     }, (error, result) => (error ? bad(new Error(`${file.name} is no zip that can be read: ${error.message}`)) : good(result)));
   });
-  const root = commonFolder(Object.keys(unpacked));
+  // The farm looks into a single top-level folder, and no deeper.
+  const root = /^[^/]*\//.exec(commonFolder(names))?.[0] ?? "";
   const decoder = new TextDecoder();
   const pages = new Map(Object.entries(unpacked).map(([path, text]) => [path.slice(root.length), decoder.decode(text)]));
-  return { name: file.name.replace(/\.zip$/i, ""), files, bytes, compositions: compositions(pages), archive: async () => file };
+  return { name: file.name.replace(/\.zip$/i, ""), files: names.length, bytes, compositions: compositions(pages), archive: async () => file };
 }
 
 /** The folder that holds everything, with its slash. */
