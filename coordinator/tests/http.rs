@@ -155,7 +155,13 @@ async fn keys_open_every_route_of_the_api_and_nothing_else_needs_one() {
 async fn what_there_is_not_is_told_in_the_one_shape() {
     let farm = Farm::new();
     let router = farm.coordinator.router(ApiConfig::default());
-    for uri in ["/index.html", "/assets/dashboard/none.js", "/v1/hyperframes/renders", "/v3/hyperframes/nothing", "/v3/hyperframes/renders/a/b/c"] {
+    for uri in [
+        "/index.html",
+        "/assets/dashboard/none.js",
+        "/v1/hyperframes/renders",
+        "/v3/hyperframes/nothing",
+        "/v3/hyperframes/renders/a/b/c",
+    ] {
         assert_eq!(get(&router, uri).await.error(), error(404, "resource_not_found"), "{uri}");
     }
     for id in ["rnone", "a.b", "%2e%2e", &"x".repeat(200)] {
