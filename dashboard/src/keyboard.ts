@@ -39,6 +39,8 @@ addEventListener("keydown", (event) => {
     if (event.key === "Escape") (at as HTMLElement).blur();
     return;
   }
+  // A player has keys of its own.
+  if (at instanceof HTMLMediaElement && (event.key.length > 1 || event.key === " ")) return;
   if (!shortcutsOn.value && event.key.length === 1) return;
   const keys = prefix + event.key;
   clearTimeout(prefixTimer);
