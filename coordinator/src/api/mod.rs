@@ -15,6 +15,7 @@
 //! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
 //! | [`page`] | pages of lists |
+//! | [`dashboard`] | the pages for people |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
 //! | [`preview`] | what is finished of a render, to watch |
 //! | [`links`] | absolute, signed URLs |
@@ -31,6 +32,7 @@ pub mod admission;
 pub mod assets;
 pub mod batch;
 pub mod create;
+pub mod dashboard;
 pub mod edge;
 pub mod error;
 pub mod farm;
@@ -158,7 +160,8 @@ impl Coordinator {
             config: Arc::new(config),
         };
         api.start_loops();
-        let routes = routes::router(&api).fallback(unknown_route).method_not_allowed_fallback(wrong_method);
+        let routes = routes::router(&api).merge(dashboard::routes());
+        let routes = routes.fallback(unknown_route).method_not_allowed_fallback(wrong_method);
         edge::wrap(routes.with_state(api))
     }
 }

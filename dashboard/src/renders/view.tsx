@@ -1,0 +1,138 @@
+/** The list of renders: filter, search, choose, act on many. */
+
+import type { RefObject } from "preact";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { integer } from "../format";
+import { useShortcuts } from "../keyboard";
+import { go, links, replaceQuery, route } from "../route";
+import { missed, onChanges } from "../store";
+import { Button, Empty, Failure, Loading } from "../ui/basics";
+import { usePageTitle } from "../ui/hooks";
+import { Icon } from "../ui/icons";
+import { BulkBar } from "./bulk";
+import { List } from "./list";
+import { type Filter, RenderList } from "./store";
+
+const FILTERS: [string, string][] = [
+  ["", "All"], ["queued", "Queued"], ["rendering", "Rendering"], ["completed", "Completed"], ["failed", "Failed"], ["cancelled", "Cancelled"],
+];
+
+export function RendersView() {
+  usePageTitle("Renders");
+  const query = route.value.query;
+  const filter: Filter = { status: query.get("status") ?? "", search: query.get("search") ?? "" };
+  const list = useMemo(() => new RenderList(filter), [filter.status, filter.search]);
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const [active, setActive] = useState(-1);
+  const search = useRef<HTMLInputElement>(null);
+
+  useEffect(() => {
+    void list.more();
+    setChosen(new Set());
+    setActive(-1);
+    const stop = onChanges((changes) => list.take(changes));
+    return () => {
+      stop();
+      list.stop();
+    };
+  }, [list]);
+  const epoch = missed.value;
+  useEffect(() => {
+    if (epoch > 0) void list.again();
+  }, [epoch]);
+
+  const set = (change: Partial<Filter>) => {
+    const next = new URLSearchParams();
+    for (const [name, value] of Object.entries({ ...filter, ...change })) if (value) next.set(name, value);
+    replaceQuery(next);
+  };
+  const choose = (id: string, on = !chosen.has(id)) => {
+    const next = new Set(chosen);
+    if (on) next.add(id);
+    else next.delete(id);
+    setChosen(next);
+  };
+
+  const rows = list.rows.value;
+  const move = (by: number) => setActive(Math.min(rows.length - 1, Math.max(0, active + by)));
+  useShortcuts({
+    "/": () => search.current?.focus(),
+    j: () => move(1),
+    k: () => move(-1),
+    Enter: (event) => {
+      const row = rows[active];
+      if (event.target instanceof HTMLAnchorElement || event.target instanceof HTMLButtonElement) (event.target as HTMLElement).click();
+      else if (row) go(links.render(row.render_id));
+    },
+    x: () => rows[active] && choose(rows[active].render_id),
+    Escape: () => setChosen(new Set()),
+  });
+
+  return (
+    <>
+      <div class="view-head">
+        <h1>Renders</h1>
+        <div class="search">
+          <Icon name="search" />
+          <SearchField field={search} value={filter.search} onChange={(text) => set({ search: text })} />
+        </div>
+        <div class="segments" role="group" aria-label="Status">
+          {FILTERS.map(([value, name]) => (
+            <button key={value} type="button" aria-pressed={filter.status === value} onClick={() => set({ status: value })}>{name}</button>
+          ))}
+        </div>
+      </div>
+      <BulkBar
+        rows={rows}
+        chosen={chosen}
+        onChoose={setChosen}
+      />
+      {list.error.value && rows.length === 0 ? <Failure what="The renders could not be read" error={list.error.value} again={() => void list.more()} />
+        : rows.length === 0 && !list.ended.value ? <Loading rows={8} />
+        : rows.length === 0 ? <NoRenders filter={filter} clear={() => set({ status: "", search: "" })} />
+        : <List rows={rows} chosen={chosen} active={active} onChoose={choose} onRange={(ids) => setChosen(new Set([...chosen, ...ids]))} more={() => void list.more()} />}
+      {rows.length > 0 && (
+        <p class="list-end faint" role="status">
+          {list.error.value ? <Button icon="retry" onClick={() => void list.more()}>The rest could not be read. Try again</Button>
+            : list.loading.value ? "Reading more…"
+            : list.ended.value ? `${integer(rows.length)} ${rows.length === 1 ? "render" : "renders"}` : `${integer(rows.length)} read; scroll for more`}
+        </p>
+      )}
+    </>
+  );
+}
+
+/** What is typed is searched for when the person pauses. */
+function SearchField({ field, value, onChange }: { field: RefObject<HTMLInputElement | null>; value: string; onChange: (text: string) => void }) {
+  const timer = useRef(0);
+  useEffect(() => {
+    if (field.current && field.current !== document.activeElement) field.current.value = value;
+  }, [value]);
+  return (
+    <input
+      ref={field}
+      type="search"
+      defaultValue={value}
+      placeholder="Title, id or callback id"
+      aria-label="Search renders"
+      aria-keyshortcuts="/"
+      onInput={(event) => {
+        const text = event.currentTarget.value.trim();
+        clearTimeout(timer.current);
+        timer.current = window.setTimeout(() => onChange(text), 250);
+      }}
+    />
+  );
+}
+
+function NoRenders({ filter, clear }: { filter: Filter; clear: () => void }) {
+  if (filter.status || filter.search) {
+    return <Empty title="No render is like that"><Button onClick={clear}>Show all</Button></Empty>;
+  }
+  return (
+    <Empty title="No renders yet">
+      <p>Drop a composition on the form, or run <code>hyperfarm render DIR --farm {location.origin}</code>.</p>
+      <a class="button primary" href={links.submit}><Icon name="plus" /><span>New render</span></a>
+    </Empty>
+  );
+}

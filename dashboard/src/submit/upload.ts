@@ -1,0 +1,48 @@
+/** Sends an archive to the farm: in one request where it is small, straight to storage where it is not. */
+
+import { headers, keyWanted, onceKey, post, refusalOf, url, ApiError } from "../api";
+
+/** Largest file that one request takes. */
+const SMALL = 32 * 1024 * 1024;
+
+interface Begun {
+  asset_id: string;
+  upload_url: string;
+  upload_headers: Record<string, string>;
+}
+
+/** The id of the asset that `archive` has become. */
+export async function upload(archive: Blob, name: string, progress: (part: number) => void): Promise<string> {
+  const filename = `${name.replace(/[^\w.-]+/g, "-").slice(0, 80) || "project"}.zip`;
+  if (archive.size <= SMALL) {
+    const form = new FormData();
+    form.append("file", new File([archive], filename, { type: "application/zip" }));
+    const sent = await send("POST", url("v3/assets"), form, { ...headers(), "idempotency-key": onceKey() }, progress);
+    return (JSON.parse(sent) as { data: { asset_id: string } }).data.asset_id;
+  }
+  const begun = await post<Begun>("v3/assets/direct-uploads", {
+    body: { filename, content_type: "application/zip", size_bytes: archive.size },
+    idempotencyKey: onceKey(),
+  });
+  await send("PUT", begun.upload_url, archive, begun.upload_headers, progress);
+  await post(`v3/assets/${begun.asset_id}/complete`, { body: {} });
+  return begun.asset_id;
+}
+
+/** A request that tells how far it is, which fetch does not. */
+function send(method: string, to: string, body: Blob | FormData, sent: Record<string, string>, progress: (part: number) => void): Promise<string> {
+  return new Promise((good, bad) => {
+    const request = new XMLHttpRequest();
+    request.open(method, to);
+    for (const [name, value] of Object.entries(sent)) request.setRequestHeader(name, value);
+    request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
+    request.onload = () => {
+      if (request.status >= 200 && request.status < 300) return good(request.responseText);
+      const error = refusalOf(request.status, request.responseText, request.getResponseHeader("x-request-id"));
+      if (error.status === 401) keyWanted.value = error.message;
+      bad(error);
+    };
+    request.onerror = () => bad(new ApiError("The upload broke off. If storage is elsewhere, it must allow uploads from this page (CORS).", 0, "network"));
+    request.send(body);
+  });
+}

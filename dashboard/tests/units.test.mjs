@@ -1,0 +1,47 @@
+// What can be told without a browser. `make dashboard-check` bundles and runs it.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { bytes, count, decimal, duration, money, timecode } from "../src/format.ts";
+import { ended, lanes, spanAt, ticks } from "../src/render/lanes.ts";
+
+const span = (chunk, started_at, ended_at, more = {}) => ({
+  kind: "chunk", chunk, attempt: 1, worker_id: "w1", slot: null, started_at, ended_at, outcome: "committed",
+  error_code: null, message: null, frames: 1, ms_per_frame: 1, ...more,
+});
+
+test("numbers are as people read them", () => {
+  assert.deepEqual([0.004, 7, 59.6, 60, 80, 3725, 200_000].map(duration), ["0 s", "7 s", "1 min", "1 min", "1 min 20 s", "1 h 02 min", "2 d 7 h"]);
+  assert.deepEqual([0, 0.42, 7.25, 128.4, null].map(decimal), ["0", "0.42", "7.3", "128", "–"]);
+  assert.deepEqual([900, 2048, 8 * 2 ** 30].map(bytes), ["900 B", "2.0 KiB", "8.0 GiB"]);
+  assert.deepEqual([0, 0.00123, 7.4].map(money), ["$0", "$0.0012", "$7.40"]);
+  assert.deepEqual([0, 65, 3661].map(timecode), ["0:00", "1:05", "1:01:01"]);
+  assert.deepEqual([count(1, "process", "processes"), count(1200, "render")], ["1 process", "1,200 renders"]);
+});
+
+test("spans that overlap get lanes of their own, others share one", () => {
+  const made = lanes([span(0, 0, 5), span(1, 1, 6), span(2, 5, 9), span(3, 2, null, { worker_id: "w2", outcome: "running" })]);
+  assert.deepEqual(made.map((lane) => [lane.worker, lane.isFirst, lane.spans.map(({ chunk }) => chunk)]), [["w1", true, [0, 2]], ["w1", false, [1]], ["w2", true, [3]]]);
+});
+
+test("a known slot is its lane, whatever overlaps", () => {
+  const made = lanes([span(0, 0, 5, { slot: 1 }), span(1, 4, 6, { slot: 1 }), span(2, 0, 3, { slot: 0 })]);
+  assert.deepEqual(made.map((lane) => lane.spans.length), [2, 1]);
+});
+
+test("a lost attempt lasts until the next one at the same chunk", () => {
+  const [lost, , alone] = ended([span(0, 1, null, { outcome: "lost" }), span(0, 7, 9, { attempt: 2 }), span(1, 2, null, { outcome: "lost" })], 20);
+  assert.deepEqual([lost.ended_at, alone.ended_at], [7, 20]);
+});
+
+test("the span under the pointer, or near it", () => {
+  const [lane] = lanes([span(0, 0, 4), span(1, 6, 8)]);
+  assert.equal(spanAt(lane, 3, 0.5, 9)?.chunk, 0);
+  assert.equal(spanAt(lane, 5.8, 0.5, 9)?.chunk, 1);
+  assert.equal(spanAt(lane, 5, 0.5, 9), null);
+});
+
+test("an axis has round marks", () => {
+  assert.deepEqual(ticks(0, 61, 6), [0, 15, 30, 45, 60]);
+  assert.ok(ticks(0, 90_000, 8).length <= 9);
+});

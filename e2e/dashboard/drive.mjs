@@ -1,0 +1,222 @@
+// Drives the dashboard of a real farm as a person would: node drive.mjs URL KEY. Ends with what did not hold.
+
+import { accessible, check, DESK, fits, launch, open, PHONE, shoot, until } from "./stage.mjs";
+import { zip } from "./project.mjs";
+
+const [base, key] = process.argv.slice(2);
+const TITLE = "Launch film";
+
+const ask = (path, options = {}) => fetch(`${base}${path}`, { ...options, headers: { "x-api-key": key, ...options.headers } });
+const render = async (id) => (await (await ask(`/v3/hyperframes/renders/${id}`)).json()).data;
+const renderId = (page) => decodeURIComponent(new URL(page.url()).hash.split("/")[2]);
+const badge = (page, text) => page.locator(".view-head .badge", { hasText: text }).waitFor();
+const button = (page, name) => page.getByRole("button", { name, exact: true });
+
+let step = "start";
+const steps = {
+  async "the key is asked for"(page) {
+    await page.goto(base);
+    const dialog = page.getByRole("dialog");
+    await dialog.waitFor();
+    await accessible(page, "the prompt");
+    await page.getByLabel("API key").fill("hf_wrong");
+    await button(page, "Continue").click();
+    await page.getByText("does not know this key").waitFor();
+    await page.getByLabel("API key").fill(key);
+    await button(page, "Continue").click();
+    await dialog.waitFor({ state: "detached" });
+  },
+
+  async "the farm is shown, in light and dark"(page) {
+    await page.getByText("Frames a second").first().waitFor();
+    await page.locator("table.workers tbody tr").first().waitFor();
+    await page.locator(".live.live").waitFor();
+    await accessible(page, "the farm");
+    await page.keyboard.press("t");
+    check(await page.evaluate(() => document.documentElement.dataset.theme === "dark"), "t makes it dark");
+    await accessible(page, "the dark farm");
+    await page.keyboard.press("t");
+    await page.keyboard.press("?");
+    await page.getByRole("heading", { name: "Shortcuts" }).waitFor();
+    await accessible(page, "the help");
+    await page.keyboard.press("Escape");
+  },
+
+  async "a zip is dropped, and its variables are a form"(page) {
+    await page.keyboard.press("g");
+    await page.keyboard.press("r");
+    await page.getByText("No renders yet").waitFor();
+    await page.keyboard.press("n");
+    await page.locator(".drop").waitFor();
+    await accessible(page, "the empty form");
+    const data = zip(10).toString("base64");
+    const transfer = await page.evaluateHandle((text) => {
+      const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([bytes], "clip.zip", { type: "application/zip" }));
+      return transfer;
+    }, data);
+    await page.dispatchEvent(".drop", "drop", { dataTransfer: transfer });
+    await page.getByText("2 files").waitFor();
+    await page.getByLabel("Headline").fill("Spring");
+    await page.getByLabel("Shape").selectOption({ label: "Round" });
+    await page.getByLabel("Size of the box", { exact: true }).fill("80");
+    await page.getByLabel("Title").fill(TITLE);
+    await page.getByLabel("Quality").selectOption("draft");
+    await page.getByText("More settings").click();
+    await page.getByLabel("Frames a chunk").fill("30");
+    await accessible(page, "the form");
+    await shoot(page, "form");
+    await button(page, "Render it").click();
+    await page.getByRole("heading", { name: TITLE }).waitFor();
+  },
+
+  async "the progress moves"(page) {
+    const bar = page.getByRole("progressbar", { name: "Progress of the render" });
+    const now = async () => Number(await bar.getAttribute("aria-valuenow"));
+    const first = await until("the first frames", now, 60);
+    await until("more frames", async () => (await now()) > first, 60);
+    await until("two finished chunks", async () => (await render(renderId(page))).progress.chunks_done >= 2, 60);
+    await button(page, "Pause").click();
+    await badge(page, "Paused");
+  },
+
+  async "the preview plays before the render is done"(page) {
+    const video = page.locator("video");
+    await video.waitFor();
+    await video.evaluate((element) => {
+      element.muted = true;
+      void element.play();
+    });
+    await until("the video's time advances", () => video.evaluate((element) => element.currentTime > 0.5), 30);
+    const size = await video.evaluate((element) => [element.videoWidth, element.videoHeight]);
+    check(size.join() === "320,180", `the video has the composition's size, not ${size}`);
+    check((await render(renderId(page))).status === "rendering", "the render is still at work while its preview plays");
+    await page.keyboard.press("p");
+    check(await video.evaluate((element) => element.paused), "p pauses");
+    const end = await video.evaluate((element) => element.seekable.end(0));
+    check(end >= 1.9 && end < 9.9, `the finished part can be sought, and only that: ${end} s`);
+  },
+
+  async "the timeline, the chunks and the filmstrip say what happened"(page) {
+    const timeline = page.locator(".timeline canvas");
+    await until("attempts in the timeline", async () => /[2-9]\d* done/.test((await timeline.getAttribute("aria-label")) ?? ""));
+    await page.locator(".timeline-body").focus();
+    await page.keyboard.press("+");
+    await until("a closer view", () => button(page, "All").first().isEnabled());
+    await page.keyboard.press("0");
+    const chunks = page.locator(".chunk-map canvas");
+    await until("chunks that are done", async () => /^10 chunks: [2-9] completed/.test((await chunks.getAttribute("aria-label")) ?? ""));
+    await page.getByLabel("Chunk", { exact: true }).fill("1");
+    await page.locator(".chunk-detail").getByText("30 to 59").waitFor();
+    const pictures = () => page.locator(".shot img").evaluateAll((all) => all.filter((one) => one.naturalWidth > 0).length);
+    await until("pictures in the filmstrip", async () => (await pictures()) >= 2);
+    await page.getByText("the headline is Spring").first().waitFor();
+    await accessible(page, "a render at work");
+    await page.keyboard.press("t");
+    await accessible(page, "a render at work, dark");
+    await shoot(page, "render-dark");
+    await page.keyboard.press("t");
+    await shoot(page, "render-light", { fullPage: true });
+  },
+
+  async "it is resumed, and completes"(page) {
+    await button(page, "Resume").click();
+    await page.locator(".view-head .badge.completed").waitFor({ timeout: 90_000 });
+    const link = page.getByRole("link", { name: "Download" });
+    const got = await fetch(await link.getAttribute("href"));
+    check(got.ok && Number(got.headers.get("content-length")) > 5000, "the download gives the video");
+    await until("the cost", () => page.locator(".facts", { hasText: "Cost" }).getByText("$").count());
+    const video = page.locator("video");
+    await until("the preview has grown to the end", () => video.evaluate((element) => element.seekable.length && element.seekable.end(0) > 9.8));
+    await shoot(page, "completed");
+    // A link to it is enough, and starts with the output itself.
+    await page.reload();
+    await page.locator(".view-head .badge.completed").waitFor();
+    await until("the output in the page", () => video.evaluate((element) => element.duration > 9.8));
+    await page.evaluate(() => scrollTo(0, 0));
+  },
+
+  async "it is retried, and the new one cancelled"(page) {
+    const before = renderId(page);
+    await button(page, "Retry").click();
+    await until("the new render", () => renderId(page) !== before);
+    await page.getByText("retry of").waitFor();
+    await button(page, "Cancel").click();
+    await button(page, "Cancel the render").click();
+    await badge(page, "Cancelled");
+  },
+
+  async "many are chosen, retried and cancelled from the list"(page) {
+    await page.keyboard.press("u");
+    await until("both in the list", async () => (await page.locator(".list-body .row").count()) === 2);
+    await button(page, "Cancelled").click();
+    await until("only the cancelled one", async () => (await page.locator(".list-body .row").count()) === 1);
+    await page.getByLabel("Search renders").fill("no such title");
+    await page.getByText("No render is like that").waitFor();
+    await button(page, "Show all").click();
+    await until("both again", async () => (await page.locator(".list-body .row").count()) === 2);
+    await accessible(page, "the list");
+    await page.keyboard.press("j");
+    await page.keyboard.press("x");
+    await page.getByText("1 render chosen").waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByLabel("Choose all 2").check();
+    await button(page, "Retry").click();
+    await page.getByText("2 renders submitted again").waitFor();
+    await until("four in the list", async () => (await page.locator(".list-body .row").count()) === 4);
+    await page.getByLabel("Choose all 4").check();
+    await button(page, "Cancel").click();
+    await button(page, "Cancel them").click();
+    await until("three cancelled ones", async () => (await page.locator(".row .badge.cancelled").count()) === 3);
+    await shoot(page, "list");
+  },
+
+  async "it fits a phone"(page) {
+    const done = await page.locator(".row", { has: page.locator(".badge.completed") }).getByRole("link").getAttribute("href");
+    await page.setViewportSize(PHONE);
+    for (const [hash, ready, name] of [["#/", ".tiles", "farm"], ["#/renders", ".row", "renders"], [done, ".chunk-map canvas", "render"], ["#/new", ".drop", "new"]]) {
+      await page.evaluate((to) => (location.hash = to), hash);
+      await page.locator(ready).first().waitFor();
+      await fits(page, `${name} on a phone`);
+      await accessible(page, `${name} on a phone`);
+      await shoot(page, `phone-${name}`);
+    }
+    await page.setViewportSize(DESK);
+  },
+
+  async "a worker is quarantined, resumed and drained"(page) {
+    await page.keyboard.press("g");
+    await page.keyboard.press("f");
+    const row = page.locator("table.workers tbody tr", { hasText: "worker" }).first();
+    await row.getByRole("button", { name: /^Quarantine/ }).click();
+    await page.getByLabel(/Reason/).fill("a look at the machine");
+    await button(page, "Quarantine").click();
+    await row.locator(".badge.quarantined").waitFor();
+    await row.getByText("a look at the machine").waitFor();
+    await row.getByRole("button", { name: /^Resume/ }).click();
+    await row.locator(".badge.active").waitFor();
+    await row.getByRole("button", { name: /^Drain/ }).click();
+    await button(page, "Drain").click();
+    await until("the worker drains", async () => (await row.count()) === 0 || (await row.locator(".badge.draining").count()) === 1);
+  },
+};
+
+const browser = await launch();
+const page = await open(browser);
+const started = Date.now();
+try {
+  for (const [name, act] of Object.entries(steps)) {
+    step = name;
+    await act(page);
+    check(page.problems.length === 0, `the console has no error:\n${page.problems.join("\n")}`);
+    console.log(`${((Date.now() - started) / 1000).toFixed(1)} s: ${name}`);
+  }
+} catch (error) {
+  console.error(`at "${step}": ${error.stack}`);
+  console.error(`the console had:\n${page.problems.join("\n")}`);
+  console.error(`the page was ${page.url()}:\n${(await page.locator("body").innerText().catch(() => "")).slice(0, 4000)}`);
+  await shoot(page, "failed", { fullPage: true });
+  process.exitCode = 1;
+}
+await browser.close();
