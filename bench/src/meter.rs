@@ -89,16 +89,21 @@ impl Meter {
         let status = status.context("waiting for a command")?;
         let Ok(seen) = seen else { bail!("the look at the memory broke") };
         if status.code() == Some(124) || status.code() == Some(137) {
-            bail!("it did not end in time (see {})", log.display());
+            bail!("it did not end in time (see {})", named(log));
         }
         if !status.success() {
             let text = String::from_utf8_lossy(&std::fs::read(log)?).into_owned();
             let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-            bail!("{} (see {})", lines[lines.len().saturating_sub(3)..].join(" | "), log.display());
+            bail!("{} (see {})", lines[lines.len().saturating_sub(3)..].join(" | "), named(log));
         }
         let cpu = group.as_ref().and_then(Group::cpu_seconds).unwrap_or(seen.cpu_s);
         Ok(Usage { wall_s: wall.as_secs_f64(), cpu_s: cpu, peak_bytes: seen.peak })
     }
+}
+
+/// A file as reports name it: they are for other machines as well.
+fn named(file: &Path) -> std::path::Display<'_> {
+    file.strip_prefix(hyperfarm_e2e::parity::repository()).unwrap_or(file).display()
 }
 
 /// A control group that ends with everything in it.

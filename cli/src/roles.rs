@@ -38,15 +38,16 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts both over `backplane`, with everything they write below `work_dir`.
+    /// Starts both over `backplane`, with everything they write below `work_dir`. Thumbnails are for those who can fetch them.
     pub async fn embedded(
         backplane: &Backplane,
         slots: NonZeroU32,
         work_dir: &Path,
+        thumbnails: bool,
         drain: &Drain,
     ) -> Result<Self, CliError> {
         let worker = start_worker(backplane, slots, Pool::default(), work_dir, drain).await?;
-        let stitcher = start_stitcher(backplane, NonZeroU32::MIN, work_dir, drain)?;
+        let stitcher = start_stitcher(backplane, NonZeroU32::MIN, work_dir, thumbnails, drain)?;
         Ok(Self { worker, stitcher })
     }
 
@@ -81,10 +82,12 @@ fn start_stitcher(
     backplane: &Backplane,
     slots: NonZeroU32,
     work_dir: &Path,
+    thumbnails: bool,
     drain: &Drain,
 ) -> Result<Stitcher, CliError> {
     let usual = StitcherConfig::new(machine::node_id("stitcher"), work_dir);
-    let config = StitcherConfig { slots: slots.get(), runner: runner_config()?, ..usual };
+    let thumbnail_width = usual.thumbnail_width.filter(|_| thumbnails);
+    let config = StitcherConfig { slots: slots.get(), thumbnail_width, runner: runner_config()?, ..usual };
     Ok(Stitcher::start(backplane.clone(), config, drain.clone()))
 }
 
@@ -127,7 +130,7 @@ pub async fn up(args: UpArgs) -> Result<(), CliError> {
     let backplane = connect(&config).await?;
     let drain = drain()?;
     let slots = args.slots.or(config.slots).unwrap_or_else(machine::default_slots);
-    let node = Node::embedded(&backplane, slots, &std::env::temp_dir(), &drain).await?;
+    let node = Node::embedded(&backplane, slots, &std::env::temp_dir(), true, &drain).await?;
     let in_process = config.cluster.is_none();
     serve(&backplane, &args.listen, in_process, &drain).await?;
     node.join().await;
@@ -157,7 +160,7 @@ pub async fn worker(args: WorkerArgs) -> Result<(), CliError> {
 pub async fn stitcher(args: StitcherArgs) -> Result<(), CliError> {
     let (_, backplane) = cluster().await?;
     let drain = drain()?;
-    start_stitcher(&backplane, args.slots, &std::env::temp_dir(), &drain)?.join().await;
+    start_stitcher(&backplane, args.slots, &std::env::temp_dir(), true, &drain)?.join().await;
     backplane.broker.close().await;
     Ok(())
 }

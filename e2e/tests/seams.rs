@@ -3,6 +3,7 @@
 // The figures that it measures are worth reading in the log of a test run.
 #![allow(clippy::print_stdout)]
 
+use hyperfarm_e2e::parity::{repository, stage};
 use hyperfarm_e2e::pictures::{brightness, pictures, psnr_by_frame};
 use hyperfarm_e2e::{Scene, example};
 use hyperfarm_media::compare;
@@ -70,6 +71,60 @@ fn check_seams(name: &str, cut: &std::path::Path, whole: &std::path::Path, start
             at - 1
         );
     }
+}
+
+/// Renders a composition of the bench as one chunk and as four, at few frames a second, and holds the captured frames to equal hashes.
+fn compare_of_bench(name: &str, format: &str, fps: &str) {
+    let scene = Scene::new();
+    let project = scene.path(name);
+    let folder = repository().join("bench/compositions").join(name);
+    stage::stage(&folder, &project, &scene.path("shelf")).unwrap();
+    for medium in ["media/hills.mp4", "media/music.m4a"] {
+        let text = std::fs::read_to_string(project.join("index.html")).unwrap();
+        if text.contains(medium) {
+            std::fs::create_dir_all(project.join("media")).unwrap();
+            std::fs::copy(example("video-duck").join(medium), project.join(medium)).unwrap();
+        }
+    }
+    let hashes = |kind: &str, chunk: &str| {
+        let args = ["--fps", fps, "--quality", "draft", "--chunk-frames", chunk];
+        let manifest = scene.render_as(format, &project, &format!("{name}-{kind}"), &args).1;
+        (manifest.frame_hashes().collect::<Vec<_>>(), manifest.segments.len())
+    };
+    let (whole, one) = hashes("whole", "100000");
+    let (cut, chunks) = hashes("cut", &whole.len().div_ceil(4).to_string());
+    assert_eq!((one, chunks), (1, 4), "{name}: {} frames", whole.len());
+    let different: Vec<usize> = (0..whole.len()).filter(|frame| cut.get(*frame) != whole.get(*frame)).collect();
+    assert!(different.is_empty() && cut.len() == whole.len(), "{name}: captured frames {different:?} differ");
+}
+
+#[test]
+fn light_and_static_of_the_bench() {
+    compare_of_bench("light", "mp4", "3");
+    compare_of_bench("static", "mp4", "2");
+}
+
+#[test]
+fn heavy_and_uhd_of_the_bench() {
+    compare_of_bench("heavy", "mp4", "3");
+    compare_of_bench("uhd", "mp4", "8");
+}
+
+#[test]
+fn webgl_and_video_of_the_bench() {
+    compare_of_bench("webgl", "mp4", "4");
+    compare_of_bench("video", "mp4", "4");
+}
+
+#[test]
+fn nested_and_alpha_of_the_bench() {
+    compare_of_bench("nested", "mp4", "3");
+    compare_of_bench("alpha", "webm", "6");
+}
+
+#[test]
+fn a_minute_of_the_bench() {
+    compare_of_bench("minute", "mp4", "1");
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl EncoderSettings {
                 VideoCodec::H265 { preset: preset.to_owned(), rate: rate(spec, crf), options: String::new() }
             }
             Codec::Vp9 => {
-                let (crf, cpu_used) = by_quality(spec.quality, [(40, 8), (22, 5), (16, 3)]);
+                let (crf, cpu_used) = by_quality(spec.quality, [(40, 8), (28, 6), (16, 3)]);
                 VideoCodec::Vp9 { rate: rate(spec, crf), cpu_used: spec.vp9_cpu_used.unwrap_or(cpu_used) }
             }
             Codec::Vp8 => {
@@ -177,7 +177,7 @@ mod tests {
         assert!(!settings.alpha);
         let spec = RenderSpec { format: Format::Webm, transparent: Some(false), crf: Some(9), ..RenderSpec::default() };
         let settings = EncoderSettings::for_spec(&spec, FrameRate::DEFAULT);
-        assert_eq!(settings.codec, VideoCodec::Vp9 { rate: Rate::Crf(9), cpu_used: 5 });
+        assert_eq!(settings.codec, VideoCodec::Vp9 { rate: Rate::Crf(9), cpu_used: 6 });
         assert!(!settings.alpha && EncoderSettings::of(Format::Webm, Quality::High, FrameRate::DEFAULT).alpha);
     }
 

@@ -59,8 +59,9 @@ pub struct StitcherConfig {
     pub slots: u32,
     /// Segments downloaded at once, a slot.
     pub downloads: usize,
-    /// Pixels across the thumbnail at most.
-    pub thumbnail_width: u32,
+    /// Pixels across the thumbnail at most; none where nobody could fetch it. To get to its picture a quarter of a minute of video may
+    /// have to be decoded.
+    pub thumbnail_width: Option<u32>,
     /// Lease, heartbeat and drain.
     pub runner: RunnerConfig,
 }
@@ -69,7 +70,7 @@ impl StitcherConfig {
     /// The usual numbers for the stitcher `id` that works in `work_dir`.
     pub fn new(id: WorkerId, work_dir: impl Into<PathBuf>) -> Self {
         let work_dir = work_dir.into();
-        Self { id, work_dir, slots: 1, downloads: 8, thumbnail_width: 640, runner: RunnerConfig::default() }
+        Self { id, work_dir, slots: 1, downloads: 8, thumbnail_width: Some(640), runner: RunnerConfig::default() }
     }
 }
 

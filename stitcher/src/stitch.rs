@@ -108,8 +108,13 @@ impl StitchHandler {
             stitch_ms: started.elapsed().as_secs_f64() * 1000.0,
         };
         // The manifest last: where it is, the output is complete.
-        let (video, picture) = (objects.put_file(&record.key, &output), objects.put_file(&record.thumbnail, &still));
-        futures::try_join!(video, picture)?;
+        let picture = async {
+            match self.config.thumbnail_width {
+                Some(_) => objects.put_file(&record.thumbnail, &still).await,
+                None => Ok(()),
+            }
+        };
+        futures::try_join!(objects.put_file(&record.key, &output), picture)?;
         let manifest = Manifest {
             render: render.clone(),
             plan: plan_hash,
@@ -157,7 +162,9 @@ impl StitchHandler {
         let (output, still, width) = (output.to_owned(), still.to_owned(), self.config.thumbnail_width);
         tokio::task::spawn_blocking(move || {
             make::check(&plan, audio.as_ref(), &output)?;
-            make::still(&plan.content, &files, &output, width, &still)?;
+            if let Some(width) = width {
+                make::still(&plan.content, &files, &output, width, &still)?;
+            }
             drop(folder);
             Ok(())
         })

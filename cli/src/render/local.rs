@@ -41,7 +41,7 @@ pub async fn run(
     let mut bar = Bar::new(args.json || args.quiet);
     let slots = args.slots.or(args.workers.and_then(|workers| workers.0)).unwrap_or_else(machine::default_slots);
     let roles_drain = Drain::new();
-    let node = Node::embedded(&backplane, slots, folder.path(), &roles_drain).await?;
+    let node = Node::embedded(&backplane, slots, folder.path(), false, &roles_drain).await?;
     let coordinator = Coordinator::start(backplane.clone(), CoordinatorConfig::default(), roles_drain.clone());
 
     let rendering = async {
