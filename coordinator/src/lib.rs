@@ -13,6 +13,7 @@
 //! | [`webhooks`], [`usage`] | who is told of an end, and what it cost |
 //! | `closing` | what follows the end of a render |
 //! | `assets` | uploaded files |
+//! | `expiry` | what storage does not keep for ever |
 //! | `registry`, `store` | renders in memory, renders in storage |
 //!
 //! # Invariants
@@ -33,6 +34,7 @@ mod closing;
 mod config;
 mod coordinator;
 mod error;
+mod expiry;
 pub mod intake;
 pub mod keys;
 pub mod progress;

@@ -35,9 +35,14 @@ impl Cluster {
         for worker in ["worker-1", "worker-2"] {
             cluster.start_worker(worker);
         }
-        let stitcher = cluster.spawn("stitcher", &["stitcher"]);
-        cluster.processes.push(("stitcher".to_owned(), stitcher));
+        cluster.start_stitcher();
         cluster
+    }
+
+    /// Starts a stitcher.
+    pub fn start_stitcher(&mut self) {
+        let stitcher = self.spawn("stitcher", &["stitcher"]);
+        self.processes.push(("stitcher".to_owned(), stitcher));
     }
 
     /// Starts one more worker of one slot.

@@ -55,3 +55,40 @@ fn a_broker_and_a_ledger_that_restart_cost_nothing_but_time() {
     cluster.finish(render);
     assert_eq!(std::fs::read(video).unwrap(), expected);
 }
+
+#[test]
+fn polls_answer_while_everything_but_the_coordinator_is_down() {
+    /// Starts what it stopped, however the test ends.
+    struct Stopped<'a>(&'a Services);
+    impl Drop for Stopped<'_> {
+        fn drop(&mut self) {
+            self.0.operate("redis-start");
+            self.0.operate("rabbit-start");
+        }
+    }
+    let Some(services) = Services::find() else { return };
+    let scene = Scene::new();
+    let project = scene.project("p", &page(8.0));
+    let mut cluster = Cluster::start(services.clone(), "down");
+    let (render, _video) = cluster.start_render(&project, "video", &CHUNKS);
+    cluster.wait_for_frames(20);
+    for name in ["worker-1", "worker-2", "stitcher"] {
+        cluster.kill(name);
+    }
+    {
+        let _stopped = Stopped(&services);
+        services.operate("redis-stop");
+        services.operate("rabbit-stop");
+        let newest = cluster.get("/v3/hyperframes/renders?limit=1");
+        let id = newest["data"][0]["render_id"].as_str().unwrap_or_else(|| panic!("{newest}")).to_owned();
+        for _ in 0..50 {
+            let detail = cluster.get(&format!("/v3/hyperframes/renders/{id}"));
+            assert_eq!(detail["data"]["status"], "rendering", "{detail}");
+        }
+        assert!(cluster.get("/readyz")["error"].is_object(), "it is not ready, and says so");
+    }
+    // Workers come back, and it goes on: the client has polled all the while.
+    cluster.start_worker("worker-3");
+    cluster.start_stitcher();
+    cluster.finish(render);
+}
