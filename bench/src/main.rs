@@ -8,6 +8,7 @@
 //! | time, processor time and memory of a command with everything it starts | [`meter`] |
 //! | PSNR and SSIM against a lossless capture | [`quality`] |
 //! | compositions, and the project as both sides get it | [`compositions`] |
+//! | the API under load | [`load`] |
 //! | the worker's stages without a farm around them | [`stages`] |
 //! | the table, the chart, the files they go to | [`report`], [`chart`], [`pages`] |
 
@@ -16,6 +17,7 @@ mod chart;
 mod compare;
 mod compositions;
 mod length;
+mod load;
 mod meter;
 mod pages;
 mod quality;
@@ -39,6 +41,11 @@ enum What {
     Capture(capture::CaptureArgs),
     /// Cost a frame and memory of the same content at 1, 10 and 60 minutes.
     Length(length::LengthArgs),
+    /// Submissions and polls a second while renders run, beside a handler that does nothing.
+    Load(load::LoadArgs),
+    /// A handler that does nothing.
+    #[command(hide = true)]
+    Nothing,
     /// The compositions there are.
     List,
 }
@@ -49,6 +56,8 @@ fn main() -> anyhow::Result<()> {
         What::Compare(args) => compare::run(&args),
         What::Capture(args) => capture::run(&args),
         What::Length(args) => length::run(&args),
+        What::Load(args) => load::run(&args),
+        What::Nothing => load::nothing(),
         What::List => compositions::list(),
     }
 }

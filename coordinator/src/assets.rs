@@ -1,4 +1,8 @@
 //! Uploaded files: a record and the bytes, both of a space.
+//!
+//! **Invariant: a complete asset's bytes do not change.** What a signed URL can write to lies apart (`incoming/`), and is copied on
+//! completion to a key that has the hash of what was copied in it. An upload that nobody completes is marked (`unfinished/`) until it is
+//! cleared away.
 
 use bytes::Bytes;
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
@@ -58,7 +62,7 @@ pub struct AssetRecord {
     pub mime_type: String,
     /// Length in bytes.
     pub bytes: u64,
-    /// SHA-256 of the bytes, where it was announced.
+    /// SHA-256 of the bytes; until they are there the one that was announced, if one was.
     pub checksum: Option<ContentHash>,
     /// Name of the key that made it.
     pub owner: String,
@@ -69,11 +73,27 @@ pub struct AssetRecord {
 }
 
 impl AssetRecord {
-    /// Object key of the bytes.
-    pub fn data_key(&self) -> String {
-        format!("assets/{}/{}", self.space, self.id)
+    /// Object key of the bytes, once they are complete.
+    pub fn data_key(&self) -> Option<String> {
+        let hash = self.checksum.filter(|_| self.is_complete)?;
+        Some(format!("assets/{}/{}-{hash}", self.space, self.id))
+    }
+
+    /// Object key to which a direct upload is written.
+    pub fn incoming_key(&self) -> String {
+        format!("{INCOMING}/{}/{}", self.space, self.id)
+    }
+
+    fn unfinished_mark(&self) -> String {
+        format!("{UNFINISHED}/{}/{}", self.space, self.id)
     }
 }
+
+/// Folder of what signed URLs write.
+const INCOMING: &str = "incoming";
+
+/// Folder of the marks of uploads that are not complete.
+const UNFINISHED: &str = "unfinished";
 
 fn record_key(space: &Space, id: &str) -> String {
     format!("spaces/{space}/assets/{id}.json")
@@ -86,7 +106,42 @@ fn is_id(id: &str) -> bool {
 
 /// Stores a record.
 pub async fn put(objects: &Objects, record: &AssetRecord) -> Result<(), ObjectsError> {
-    objects.put_json(&record_key(&record.space, &record.id), record).await
+    // The mark before there is something to mark, and away after there is nothing.
+    if !record.is_complete {
+        objects.put(&record.unfinished_mark(), Bytes::from_static(b"{}")).await?;
+    }
+    objects.put_json(&record_key(&record.space, &record.id), record).await?;
+    if record.is_complete {
+        objects.delete(&record.unfinished_mark()).await?;
+        objects.delete(&record.incoming_key()).await?;
+    }
+    Ok(())
+}
+
+/// Clears away uploads that were begun before this moment (Unix milliseconds) and never completed. Answers how many.
+pub async fn clear_unfinished(objects: &Objects, before_ms: u64) -> Result<u64, ObjectsError> {
+    let mut cleared = 0;
+    // What came after its asset was complete or deleted has no mark.
+    for folder in [UNFINISHED, INCOMING] {
+        for meta in objects.list(folder).await? {
+            let [_, space, id] = meta.key.split('/').collect::<Vec<_>>()[..] else { continue };
+            let Ok(space) = space.parse::<Space>() else { continue };
+            if begun_at(id).is_none_or(|begun| begun >= before_ms) {
+                continue;
+            }
+            if let Some(record) = get(objects, &space, id).await?.filter(|record| !record.is_complete) {
+                delete(objects, &record).await?;
+                cleared += 1;
+            }
+            objects.delete(&meta.key).await?;
+        }
+    }
+    Ok(cleared)
+}
+
+/// Unix milliseconds at which the id was made.
+fn begun_at(id: &str) -> Option<u64> {
+    u64::from_str_radix(id.split_once('_')?.1.get(..12)?, 16).ok()
 }
 
 /// The space's asset, if there is one.
@@ -110,15 +165,11 @@ pub async fn ids(objects: &Objects, space: &Space) -> Result<Vec<String>, Object
 /// Removes an asset. The record first: without it nobody finds the bytes.
 pub async fn delete(objects: &Objects, record: &AssetRecord) -> Result<(), ObjectsError> {
     objects.delete(&record_key(&record.space, &record.id)).await?;
-    objects.delete(&record.data_key()).await
-}
-
-/// The first bytes of an asset, as many as [`sniff`] looks at.
-pub async fn head(objects: &Objects, key: &str) -> Result<Bytes, ObjectsError> {
-    use futures::TryStreamExt;
-    let (_, stream) = objects.stream(key, Some(0..512)).await?;
-    let parts: Vec<Bytes> = stream.try_collect().await?;
-    Ok(parts.concat().into())
+    if let Some(key) = record.data_key() {
+        objects.delete(&key).await?;
+    }
+    objects.delete(&record.incoming_key()).await?;
+    objects.delete(&record.unfinished_mark()).await
 }
 
 /// What the bytes are, by their beginning; `name` decides only where text has no mark of its own.
@@ -179,6 +230,37 @@ mod tests {
         ] {
             assert_eq!(sniff(start, name), expected, "{start:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_nobody_completed_is_cleared_away_and_a_complete_one_is_not() {
+        let objects = Objects::memory();
+        let record = |at_ms: u64, is_complete: bool| AssetRecord {
+            id: format!("asset_{at_ms:012x}0123456789abcdef"),
+            space: Space::default(),
+            name: "a.zip".to_owned(),
+            mime_type: "application/zip".to_owned(),
+            bytes: 2,
+            checksum: Some(ContentHash::of(b"PK")),
+            owner: "ci".to_owned(),
+            created_at_ms: at_ms,
+            is_complete,
+        };
+        for at_ms in [1000, 2000, 3000] {
+            put(&objects, &record(at_ms, false)).await.unwrap();
+            objects.put(&record(at_ms, false).incoming_key(), Bytes::from_static(b"PK")).await.unwrap();
+        }
+        objects.put(&record(2000, true).data_key().unwrap(), Bytes::from_static(b"PK")).await.unwrap();
+        put(&objects, &record(2000, true)).await.unwrap();
+        // Written by a URL that was still good.
+        objects.put(&record(2000, true).incoming_key(), Bytes::from_static(b"XX")).await.unwrap();
+        assert_eq!(clear_unfinished(&objects, 2500).await.unwrap(), 1);
+        let mut left = ids(&objects, &Space::default()).await.unwrap();
+        left.reverse();
+        assert_eq!(left, [record(2000, true).id, record(3000, false).id]);
+        let keys: Vec<String> = objects.list("").await.unwrap().into_iter().map(|meta| meta.key).collect();
+        assert_eq!(keys.len(), 5, "one whole asset, and one upload that may still come: {keys:?}");
+        assert_eq!(objects.get(&record(2000, true).data_key().unwrap()).await.unwrap(), "PK");
     }
 
     #[tokio::test]

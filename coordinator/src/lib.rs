@@ -13,6 +13,7 @@
 //! | [`webhooks`], [`usage`] | who is told of an end, and what it cost |
 //! | `closing` | what follows the end of a render |
 //! | `assets` | uploaded files |
+//! | `expiry` | what storage does not keep for ever |
 //! | `registry`, `store` | renders in memory, renders in storage |
 //! | `index` | the renders of a space, to look for some of them |
 //! | `course` | every attempt at every task of a render |
@@ -36,6 +37,7 @@ mod config;
 mod coordinator;
 mod course;
 mod error;
+mod expiry;
 mod index;
 pub mod intake;
 pub mod keys;

@@ -225,7 +225,7 @@ async fn a_direct_upload_becomes_a_project() {
     assert_eq!((status, code.as_str()), (409, "resource_not_ready"));
     assert_eq!(put_bytes(&router, url, &begun["upload_headers"], vec![0; 3]).await, StatusCode::BAD_REQUEST);
     assert_eq!(
-        put_bytes(&router, &url.replace("signature=", "signature=0"), &json!({}), bytes.clone()).await,
+        put_bytes(&router, &url.replace("signature=", "signature=9"), &json!({}), bytes.clone()).await,
         StatusCode::FORBIDDEN
     );
     assert_eq!(put_bytes(&router, url, &begun["upload_headers"], bytes.clone()).await, StatusCode::OK);

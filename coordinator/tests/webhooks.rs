@@ -25,22 +25,34 @@ type Behaviour = Arc<dyn Fn(usize) -> (u16, Duration) + Send + Sync>;
 
 /// A receiver that answers delivery number `n` as `behaviour` says.
 async fn receiver(behaviour: impl Fn(usize) -> (u16, Duration) + Send + Sync + 'static) -> (String, Got) {
+    receiver_at("127.0.0.1:0", "http://10.0.0.1/".to_owned(), behaviour).await
+}
+
+/// The same at `address`; its redirections lead to `location`.
+async fn receiver_at(
+    address: &str,
+    location: String,
+    behaviour: impl Fn(usize) -> (u16, Duration) + Send + Sync + 'static,
+) -> (String, Got) {
     let got = Got::default();
     let state: (Got, Behaviour) = (got.clone(), Arc::new(behaviour));
-    let take = |State((got, behaviour)): State<(Got, Behaviour)>, headers: HeaderMap, body: Bytes| async move {
-        let number = {
-            let mut got = got.lock().unwrap();
-            got.push((headers, body));
-            got.len()
-        };
-        let (status, pause) = behaviour(number);
-        tokio::time::sleep(pause).await;
-        let mut response: Response = StatusCode::from_u16(status).unwrap().into_response();
-        response.headers_mut().insert("location", "http://10.0.0.1/".parse().unwrap());
-        response
+    let take = move |State((got, behaviour)): State<(Got, Behaviour)>, headers: HeaderMap, body: Bytes| {
+        let location = location.clone();
+        async move {
+            let number = {
+                let mut got = got.lock().unwrap();
+                got.push((headers, body));
+                got.len()
+            };
+            let (status, pause) = behaviour(number);
+            tokio::time::sleep(pause).await;
+            let mut response: Response = StatusCode::from_u16(status).unwrap().into_response();
+            response.headers_mut().insert("location", location.parse().unwrap());
+            response
+        }
     };
     let router = Router::new().fallback(take).with_state(state);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     (format!("http://{address}/hook"), got)
@@ -151,7 +163,10 @@ async fn slow_failing_and_absent_receivers_are_tried_again() {
     // Longer than allowed, twice; then in time.
     let (slow, slow_got) = receiver(|n| (200, Duration::from_millis(if n < 3 { 900 } else { 0 }))).await;
     let (failing, failing_got) = receiver(|n| (if n < 4 { 500 } else { 200 }, Duration::ZERO)).await;
-    let (redirecting, redirecting_got) = receiver(|n| (if n < 3 { 302 } else { 200 }, Duration::ZERO)).await;
+    // To an address of this machine that is not exempt: it would answer, if anybody asked.
+    let (private, private_got) = receiver_at("127.0.0.2:0", String::new(), |_| (200, Duration::ZERO)).await;
+    let (redirecting, redirecting_got) =
+        receiver_at("127.0.0.1:0", private, |n| (if n < 3 { 307 } else { 200 }, Duration::ZERO)).await;
     // A port that nobody listens at until later.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let down = listener.local_addr().unwrap();
@@ -171,6 +186,7 @@ async fn slow_failing_and_absent_receivers_are_tried_again() {
     tokio::spawn(async move { axum::serve(listener, router_up).await });
     soon("the one that was down", || async { deliveries(&farm).await == 0 }).await;
     assert_eq!(up.lock().unwrap().len(), 1);
+    assert!(private_got.lock().unwrap().is_empty(), "a redirection was followed");
     for (got, times) in [(slow_got, 3), (failing_got, 4), (redirecting_got, 3)] {
         let got = got.lock().unwrap();
         assert_eq!(got.len(), times);

@@ -43,8 +43,7 @@ impl Cluster {
         for worker in ["worker-1", "worker-2"] {
             cluster.start_worker(worker);
         }
-        let stitcher = cluster.spawn("stitcher", &["stitcher"]);
-        cluster.processes.push(("stitcher".to_owned(), stitcher));
+        cluster.start_stitcher();
         cluster
     }
 
@@ -75,6 +74,12 @@ impl Cluster {
         let (_, mut child) = self.processes.remove(at);
         let ended = end(&mut child);
         assert!(ended.is_some_and(|status| status.success()), "{name}: {ended:?}\n{}", self.logs());
+    }
+
+    /// Starts a stitcher.
+    pub fn start_stitcher(&mut self) {
+        let stitcher = self.spawn("stitcher", &["stitcher"]);
+        self.processes.push(("stitcher".to_owned(), stitcher));
     }
 
     /// Starts one more worker of one slot.

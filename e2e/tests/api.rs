@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use hyperfarm_e2e::cluster::KEY;
 use hyperfarm_e2e::scene::text;
 use hyperfarm_e2e::services::Services;
-use hyperfarm_e2e::{Cluster, Finished, Scene};
+use hyperfarm_e2e::{Cluster, Finished, Scene, Up};
 use serde_json::Value;
 
 /// A page that says what its variable says, a third of a second long.
@@ -149,37 +148,11 @@ fn drive(scene: &Scene, url: &str) {
     assert!(all > 60, "{all}");
 }
 
-/// `hyperfarm up`, ended at the end.
-struct Up(Child, String);
-
-impl Up {
-    fn start(scene: &Scene) -> Self {
-        let mut command = scene.command(&["up", "--listen", "127.0.0.1:0", "--slots", "1"]);
-        command
-            .env("HYPERFARM_API_KEYS", KEY)
-            .env("HYPERFARM_CONCURRENT_RENDERS", "1000")
-            .env("HYPERFARM_DATA_DIR", scene.path("data"))
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(scene.path("up.log")).unwrap());
-        let mut child = command.spawn().unwrap();
-        let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
-        Self(child, line.rsplit(' ').next().unwrap().to_owned())
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        // A signal would wait for sixty renders.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn the_published_cli_works_with_one_process() {
     let scene = Scene::new();
-    let up = Up::start(&scene);
-    drive(&scene, &up.1);
+    let up = Up::start(&scene, &[]);
+    drive(&scene, up.url());
 }
 
 #[test]
@@ -187,7 +160,31 @@ fn the_published_cli_works_with_a_cluster() {
     let Some(services) = Services::find() else { return };
     let scene = Scene::new();
     let cluster = Cluster::start(services, "cloud");
+    shapes(&scene, cluster.url());
     drive(&scene, cluster.url());
+}
+
+/// A size and a shape that are asked for: three frames each.
+fn shapes(scene: &Scene, url: &str) {
+    let cli = Cli { scene, url: url.to_owned(), key: KEY };
+    for (name, authored, option, asked, expected) in [
+        ("wide", (1920, 1080), "--resolution", "4k", (3840, 2160)),
+        ("tall", (1080, 1920), "--aspect-ratio", "9:16", (1080, 1920)),
+    ] {
+        let page = page(authored.0, authored.1).replace("0.3", "0.1");
+        let project = scene.project(name, &page);
+        let video = scene.path(&format!("{name}.mp4"));
+        let args = ["render", text(&project), option, asked, "--quality", "draft", "--poll-interval", "1"];
+        let done = cli.run(&[&args[..], &["-o", text(&video)]].concat());
+        assert_eq!(done.code, Some(0), "{asked}: {}\n{}", done.stdout, done.stderr);
+        let stream = hyperfarm_media::probe(&video).unwrap().video.unwrap();
+        assert_eq!((stream.size.width, stream.size.height), expected, "{asked}");
+        let list = cli.json(&["list", "--limit", "1"]);
+        let detail = cli.json(&["get", &render_id(&list["renders"][0])])["render"].clone();
+        let field = option.trim_start_matches('-').replace('-', "_");
+        assert_eq!((&detail["status"], &detail[field]), (&"completed".into(), &asked.into()), "{detail}");
+        assert_eq!(hyperfarm_e2e::pictures::pictures(&video).len(), 3);
+    }
 }
 
 #[test]

@@ -65,7 +65,10 @@ fn workers_are_put_aside_resumed_and_drained_from_outside() {
     let mut cluster = Cluster::start(services, "operate");
     let id = |worker: &Value| worker["worker_id"].as_str().unwrap().to_owned();
     let (first, second) = (cluster.worker("worker-1", |_| true), cluster.worker("worker-2", |_| true));
-    assert_eq!((&first["slots"], &first["state"], &first["version"]), (&json!(1), &json!("active"), &second["version"]));
+    assert_eq!(
+        (&first["slots"], &first["state"], &first["version"]),
+        (&json!(1), &json!("active"), &second["version"])
+    );
     let workers = "/v3/hyperframes/workers";
     let aside = cluster.post(&format!("{workers}/{}/quarantine", id(&first)), &json!({ "reason": "a test" }));
     assert_eq!(aside["data"]["state"], "quarantined", "{aside}");
@@ -80,7 +83,10 @@ fn workers_are_put_aside_resumed_and_drained_from_outside() {
     let spans = told["data"]["spans"].as_array().unwrap();
     assert_eq!(spans.iter().filter(|span| span["kind"] == "chunk").count(), 4, "{told}");
     for span in spans.iter().filter(|span| span["kind"] != "stitch") {
-        assert_eq!((span["worker_id"].as_str().unwrap(), &span["outcome"]), (id(&second).as_str(), &json!("committed")));
+        assert_eq!(
+            (span["worker_id"].as_str().unwrap(), &span["outcome"]),
+            (id(&second).as_str(), &json!("committed"))
+        );
     }
     let chunks = cluster.get(&format!("/v3/hyperframes/renders/{render}/chunks"));
     for chunk in chunks["data"].as_array().unwrap() {
@@ -92,4 +98,41 @@ fn workers_are_put_aside_resumed_and_drained_from_outside() {
     cluster.post(&format!("{workers}/{}/drain", id(&second)), &json!({}));
     assert!(cluster.wait_for_end("worker-2"), "{}", cluster.logs());
     cluster.render(&project, "again", &["--chunk-frames", "15", "--quality", "draft"]);
+}
+
+#[test]
+fn polls_answer_while_everything_but_the_coordinator_is_down() {
+    /// Starts what it stopped, however the test ends.
+    struct Stopped<'a>(&'a Services);
+    impl Drop for Stopped<'_> {
+        fn drop(&mut self) {
+            self.0.operate("redis-start");
+            self.0.operate("rabbit-start");
+        }
+    }
+    let Some(services) = Services::find() else { return };
+    let scene = Scene::new();
+    let project = scene.project("p", &page(8.0));
+    let mut cluster = Cluster::start(services.clone(), "down");
+    let (render, _video) = cluster.start_render(&project, "video", &CHUNKS);
+    cluster.wait_for_frames(20);
+    for name in ["worker-1", "worker-2", "stitcher"] {
+        cluster.kill(name);
+    }
+    {
+        let _stopped = Stopped(&services);
+        services.operate("redis-stop");
+        services.operate("rabbit-stop");
+        let newest = cluster.get("/v3/hyperframes/renders?limit=1");
+        let id = newest["data"][0]["render_id"].as_str().unwrap_or_else(|| panic!("{newest}")).to_owned();
+        for _ in 0..50 {
+            let detail = cluster.get(&format!("/v3/hyperframes/renders/{id}"));
+            assert_eq!(detail["data"]["status"], "rendering", "{detail}");
+        }
+        assert!(cluster.get("/readyz")["error"].is_object(), "it is not ready, and says so");
+    }
+    // Workers come back, and it goes on: the client has polled all the while.
+    cluster.start_worker("worker-3");
+    cluster.start_stitcher();
+    cluster.finish(render);
 }

@@ -1,15 +1,16 @@
 //! How many and how fast: renders in flight a key, submissions a minute, renders a day, spending.
 //!
 //! **Invariant: a place is taken before anything is stored and given back when the render has ended**, so a hundred requests at once
-//! cannot all find the last place free. After a restart the places are counted from the marks of open renders.
+//! cannot all find the last place free, nor the last render of a day. After a restart the places are counted from the marks of open
+//! renders, and a space's day from its list of renders.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
-use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::id::{RenderId, Space};
 use tokio::sync::OnceCell;
 
 use super::access::Caller;
@@ -39,11 +40,21 @@ struct Places {
     /// Renders that ended before they were counted.
     ended: HashSet<RenderId>,
     buckets: HashMap<String, (f64, Instant)>,
+    days: HashMap<Space, Day>,
+}
+
+/// What a space made in the last 24 hours.
+#[derive(Default)]
+struct Day {
+    /// Whether what was there before this process is among them.
+    is_counted: bool,
+    renders: BTreeSet<RenderId>,
 }
 
 /// Places that were taken. Dropped before they are kept, they are given back.
 pub struct Taken<'a> {
     admission: &'a Admission,
+    space: Space,
     renders: Vec<RenderId>,
 }
 
@@ -58,6 +69,11 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         for render in &self.renders {
             self.admission.free(render);
+        }
+        // What did not come to be counts for no day.
+        let mut places = self.admission.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(day) = places.days.get_mut(&self.space) {
+            day.renders.retain(|render| !self.renders.contains(render));
         }
     }
 }
@@ -81,10 +97,11 @@ impl Admission {
                 return Err(ApiError::new(Code::InsufficientCredit, message));
             }
         }
-        if let Some(most) = caller.limits.per_day {
-            self.check_day(caller, most, renders.len()).await?;
+        if caller.limits.per_day.is_some() {
+            self.count_day(&caller.space).await?;
         }
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.check_day(caller, &renders)?;
         if let Some(most) = caller.limits.per_minute {
             places.check_rate(caller, f64::from(most), renders.len() as f64)?;
         }
@@ -103,7 +120,8 @@ impl Admission {
             return Err(ApiError::new(Code::RateLimited, message).retry_after(RETRY_SECONDS));
         }
         taken.extend(renders.iter().cloned());
-        Ok(Taken { admission: self, renders })
+        places.days.entry(caller.space.clone()).or_default().renders.extend(renders.iter().cloned());
+        Ok(Taken { admission: self, space: caller.space.clone(), renders })
     }
 
     /// The render has ended.
@@ -117,15 +135,18 @@ impl Admission {
         }
     }
 
-    async fn check_day(&self, caller: &Caller, most: u32, more: usize) -> Result<(), ApiError> {
-        let since = RenderId::from_parts(now_ms().saturating_sub(DAY_MS), 0);
-        let ids = store::space_renders(&self.objects, &caller.space).await?;
-        let today = ids.iter().rev().take_while(|id| **id >= since).count();
-        if today + more <= most as usize {
+    /// Counts what the space made before this process, once.
+    async fn count_day(&self, space: &Space) -> Result<(), ObjectsError> {
+        let is_counted = |places: &Places| places.days.get(space).is_some_and(|day| day.is_counted);
+        if is_counted(&self.places.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(());
         }
-        let message = format!("the space `{}` has made {today} renders in 24 hours and may make {most}", caller.space);
-        Err(ApiError::new(Code::QuotaExceeded, message))
+        let stored = store::space_renders(&self.objects, space).await?;
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let day = places.days.entry(space.clone()).or_default();
+        day.renders.extend(stored);
+        day.is_counted = true;
+        Ok(())
     }
 
     async fn count(&self) -> Result<(), ObjectsError> {
@@ -149,6 +170,26 @@ impl Admission {
 }
 
 impl Places {
+    /// Whether the caller's space may make these renders today.
+    fn check_day(&mut self, caller: &Caller, wanted: &[RenderId]) -> Result<(), ApiError> {
+        let day = self.days.entry(caller.space.clone()).or_default();
+        let since = RenderId::from_parts(now_ms().saturating_sub(DAY_MS), 0);
+        day.renders = day.renders.split_off(&since);
+        let Some(most) = caller.limits.per_day else { return Ok(()) };
+        let more = wanted.iter().filter(|render| !day.renders.contains(render)).count();
+        if day.renders.len() + more <= most as usize {
+            return Ok(());
+        }
+        let message = format!(
+            "the space `{}` has made {} renders in 24 hours and may make {most}; wait, or let the farm's operator raise it",
+            caller.space,
+            day.renders.len()
+        );
+        let oldest = day.renders.first().and_then(|id| u64::from_str_radix(id.as_str().get(1..13)?, 16).ok());
+        let wait = oldest.map_or(3600, |oldest| (oldest + DAY_MS).saturating_sub(now_ms()) / 1000);
+        Err(ApiError::new(Code::QuotaExceeded, message).retry_after(wait))
+    }
+
     /// A bucket that holds a minute's worth and fills evenly.
     fn check_rate(&mut self, caller: &Caller, a_minute: f64, wanted: f64) -> Result<(), ApiError> {
         let now = Instant::now();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
+use axum::extract::multipart::{MultipartError, MultipartRejection};
 use axum::extract::{Extension, Multipart, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -31,21 +32,20 @@ pub(super) async fn upload(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-    form: Result<Multipart, axum::extract::multipart::MultipartRejection>,
+    form: Result<Multipart, MultipartRejection>,
 ) -> Result<Response, ApiError> {
     let mut form =
         form.map_err(|error| ApiError::invalid("file", format!("the body is no multipart form: {error}")))?;
     let most = api.coordinator.config().limits.upload_bytes;
-    let broken = |error: axum::extract::multipart::MultipartError| {
-        ApiError::invalid("file", format!("the form cannot be read: {}", error.body_text()))
-    };
+    let broken =
+        |error: MultipartError| ApiError::invalid("file", format!("the form cannot be read: {}", error.body_text()));
     let mut received = None;
     while let Some(field) = form.next_field().await.map_err(broken)? {
         if field.name() != Some("file") {
             continue;
         }
         let name = field.file_name().unwrap_or("file").chars().take(NAME_MAX).collect::<String>();
-        let parts = field.map(|part| part.map_err(|error| error.body_text()));
+        let parts = field.map(|part| part.map_err(|error| broke_off("file", &error.body_text())));
         received = Some((name, Received::of(parts, most, "file").await?));
         break;
     }
@@ -66,8 +66,7 @@ pub(super) async fn upload(
             created_at_ms: seed.at_ms(),
             is_complete: true,
         };
-        api.coordinator.backplane().objects.put_file(&record.data_key(), &file.path).await?;
-        assets::put(&api.coordinator.backplane().objects, &record).await?;
+        keep(&api, &record, &file).await?;
         let url = url_of(&api, base.as_ref(), &record).await?;
         let data = json!({
             "asset_id": record.id, "url": url, "mime_type": record.mime_type, "size_bytes": record.bytes,
@@ -124,7 +123,7 @@ pub(super) async fn begin(
             is_complete: false,
         };
         let valid = api.config.uploads_valid;
-        let url = api.links.sign_put(&record.data_key(), &base, valid).await.map_err(|e| ApiError::internal(&e))?;
+        let url = api.links.sign_put(&record.incoming_key(), &base, valid).await.map_err(|e| ApiError::internal(&e))?;
         assets::put(&api.coordinator.backplane().objects, &record).await?;
         let data = json!({
             "asset_id": record.id, "upload_url": url, "upload_headers": { "content-type": record.mime_type },
@@ -135,7 +134,7 @@ pub(super) async fn begin(
     Ok(once.answer(&caller, "POST /v3/assets/direct-uploads", &headers, &body, make).await)
 }
 
-/// `PUT /uploads/{key}?expires&signature`: the bytes of a direct upload, where storage has no signed URLs of its own.
+/// `PUT /uploads/{key}?signature`: the bytes of a direct upload, where storage has no signed URLs of its own.
 pub(super) async fn receive(
     State(api): State<Api>,
     Path(key): Path<String>,
@@ -149,13 +148,13 @@ pub(super) async fn receive(
     let objects = &api.coordinator.backplane().objects;
     let space = space.parse().map_err(|_| missing())?;
     let record = assets::get(objects, &space, id).await?.ok_or_else(missing)?;
-    let parts = body.into_data_stream().map(|part| part.map_err(|error| error.to_string()));
+    let parts = body.into_data_stream().map(|part| part.map_err(|error| broke_off("body", &error)));
     let file = Received::of(parts, record.bytes, "body").await?;
     if file.bytes != record.bytes {
         let message = format!("{} bytes were announced as size_bytes, and {} came", record.bytes, file.bytes);
         return Err(ApiError::invalid("size_bytes", message));
     }
-    // A client that repeats itself under an idempotency key uploads again. What is complete stays what it is.
+    // A client that repeats itself under an idempotency key uploads again, to what is complete too; nobody reads it then.
     if !record.is_complete {
         objects.put_file(&key, &file.path).await?;
     }
@@ -176,31 +175,32 @@ pub(super) async fn complete(
     let mut record = find(&api, &caller, &id).await?;
     let objects = &api.coordinator.backplane().objects;
     if !record.is_complete {
-        let key = record.data_key();
-        let found = match objects.head(&key).await {
-            Ok(meta) => meta.bytes,
+        // What was uploaded can be written to for as long as its URL is good: what is checked here is a copy, and it is the asset.
+        let file = match objects.stream(&record.incoming_key(), None).await {
+            Ok((meta, _)) if meta.bytes != record.bytes => {
+                let message =
+                    format!("{} bytes were announced as size_bytes, and {} are there", record.bytes, meta.bytes);
+                return Err(ApiError::invalid("size_bytes", message));
+            }
+            Ok((_, parts)) => {
+                Received::of(parts.map(|part| part.map_err(ApiError::from)), record.bytes, "size_bytes").await?
+            }
             Err(error) if error.is_not_found() => {
                 let message = "the file has not arrived; PUT it to upload_url, then complete the upload";
                 return Err(ApiError::new(Code::NotReady, message).retry_after(1));
             }
             Err(error) => return Err(error.into()),
         };
-        if found != record.bytes {
-            let message = format!("{} bytes were announced as size_bytes, and {found} are there", record.bytes);
-            return Err(ApiError::invalid("size_bytes", message));
-        }
-        if let Some(expected) = asked.or(record.checksum) {
-            let hash = hash_of(&api, &key).await?;
-            if hash != expected {
-                let message = format!("the file's SHA-256 is {hash}, not {expected}; upload it again");
+        for expected in [asked, record.checksum].into_iter().flatten() {
+            if file.hash != expected {
+                let message = format!("the file's SHA-256 is {}, not {expected}; upload it again", file.hash);
                 return Err(ApiError::invalid("checksum_sha256", message));
             }
-            record.checksum = Some(hash);
         }
-        let start = assets::head(objects, &key).await?;
-        record.mime_type = known(&start, &record.name, "content_type")?.to_owned();
+        record.mime_type = known(&file.start, &record.name, "content_type")?.to_owned();
+        record.checksum = Some(file.hash);
         record.is_complete = true;
-        assets::put(objects, &record).await?;
+        keep(&api, &record, &file).await?;
     } else if let (Some(asked), Some(known)) = (asked, record.checksum)
         && asked != known
     {
@@ -265,6 +265,15 @@ pub(super) async fn find(api: &Api, caller: &Caller, id: &str) -> Result<AssetRe
     found.ok_or_else(|| ApiError::new(Code::AssetNotFound, format!("there is no asset {}", id.escape_debug())))
 }
 
+/// Stores a complete asset, its bytes first.
+async fn keep(api: &Api, record: &AssetRecord, file: &Received) -> Result<(), ApiError> {
+    let objects = &api.coordinator.backplane().objects;
+    if let Some(key) = record.data_key() {
+        objects.put_file(&key, &file.path).await?;
+    }
+    Ok(assets::put(objects, record).await?)
+}
+
 async fn view(api: &Api, base: Option<&Url>, record: &AssetRecord) -> Result<Value, ApiError> {
     Ok(json!({
         "id": record.id, "name": record.name, "type": Kind::of(&record.mime_type), "owner": record.owner,
@@ -275,8 +284,8 @@ async fn view(api: &Api, base: Option<&Url>, record: &AssetRecord) -> Result<Val
 }
 
 async fn url_of(api: &Api, base: Option<&Url>, record: &AssetRecord) -> Result<Option<String>, ApiError> {
-    let Some(base) = base.filter(|_| record.is_complete) else { return Ok(None) };
-    let url = api.links.sign(&record.data_key(), base).await.map_err(|error| ApiError::internal(&error))?;
+    let (Some(base), Some(key)) = (base, record.data_key()) else { return Ok(None) };
+    let url = api.links.sign(&key, base).await.map_err(|error| ApiError::internal(&error))?;
     Ok(Some(url.to_string()))
 }
 
@@ -292,13 +301,8 @@ fn checksum(fields: &Fields<'_>) -> Result<Option<ContentHash>, ApiError> {
     hash.map(Some).map_err(|_| fields.refused("checksum_sha256", "64 hexadecimal digits"))
 }
 
-async fn hash_of(api: &Api, key: &str) -> Result<ContentHash, ApiError> {
-    let (_, mut stream) = api.coordinator.backplane().objects.stream(key, None).await?;
-    let mut digest = Sha256::new();
-    while let Some(part) = stream.next().await {
-        digest.update(part?);
-    }
-    Ok(ContentHash::from_digest(digest.finalize().into()))
+fn broke_off(param: &str, error: &dyn std::fmt::Display) -> ApiError {
+    ApiError::invalid(param, format!("the upload broke off: {error}"))
 }
 
 fn no_base() -> ApiError {
@@ -315,7 +319,7 @@ struct Received {
 
 impl Received {
     async fn of(
-        mut parts: impl futures::Stream<Item = Result<Bytes, String>> + Unpin,
+        mut parts: impl futures::Stream<Item = Result<Bytes, ApiError>> + Unpin,
         most: u64,
         param: &str,
     ) -> Result<Self, ApiError> {
@@ -324,7 +328,7 @@ impl Received {
         let mut file = tokio::fs::File::create(PathBuf::from(&*path)).await.map_err(local)?;
         let (mut bytes, mut digest, mut start) = (0u64, Sha256::new(), Vec::new());
         while let Some(part) = parts.next().await {
-            let part = part.map_err(|error| ApiError::invalid(param, format!("the upload broke off: {error}")))?;
+            let part = part?;
             bytes += part.len() as u64;
             if bytes > most {
                 let message = format!("more than {most} bytes came; upload large files with /v3/assets/direct-uploads");
@@ -345,13 +349,13 @@ impl Received {
 pub(super) async fn project(api: &Api, caller: &Caller, id: &str) -> Result<Bytes, ApiError> {
     let param = "project.asset_id.asset_id";
     let record = find(api, caller, id).await.map_err(|error| error.of(param))?;
-    if !record.is_complete {
+    let Some(key) = record.data_key() else {
         let message = format!("the upload of asset {id} is not complete; POST /v3/assets/{id}/complete first");
         return Err(ApiError::new(Code::NotReady, message).of(param));
-    }
+    };
     if record.mime_type != "application/zip" {
         let message = format!("asset {id} is {}, and a project is a zip", record.mime_type);
         return Err(ApiError::new(Code::ProjectInvalid, message).of(param));
     }
-    Ok(api.coordinator.backplane().objects.get(&record.data_key()).await?)
+    Ok(api.coordinator.backplane().objects.get(&key).await?)
 }

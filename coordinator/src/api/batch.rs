@@ -61,7 +61,8 @@ pub(super) async fn create(
 
 /// The items, taken out of the body.
 fn items(body: &mut Map<String, Value>) -> Result<Vec<Map<String, Value>>, ApiError> {
-    let (param, list) = match (body.remove("items"), body.get("variables")) {
+    let own = body.remove("items").filter(|items| !items.is_null());
+    let (param, list) = match (own, body.get("variables")) {
         (Some(Value::Array(items)), _) => ("items", items),
         (None, Some(Value::Array(variables))) => {
             let items = variables.iter().map(|variables| json!({ "variables": variables })).collect();

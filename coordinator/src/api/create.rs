@@ -30,7 +30,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Every field that a body may have.
-pub const FIELDS: [&str; 28] = [
+pub const FIELDS: [&str; 29] = [
     "project",
     "html",
     "fps",
@@ -52,6 +52,7 @@ pub const FIELDS: [&str; 28] = [
     "composition",
     "variables",
     "strict_variables",
+    "verify",
     "title",
     "callback_id",
     "callback_url",
@@ -219,6 +220,9 @@ fn callback_url(fields: &Fields<'_>, config: &ApiConfig) -> Result<Option<String
 
 fn project(fields: &Fields<'_>, entry: Option<&str>, limits: &Limits) -> Result<Source, ApiError> {
     let kinds = "{\"type\":\"url\",…}, {\"type\":\"asset_id\",…}, {\"type\":\"base64\",…} or {\"type\":\"html\",…}";
+    if fields.get("html").is_some_and(|html| !html.is_string()) {
+        return Err(fields.refused("html", "text: one page"));
+    }
     // One page as text beside the other fields is the short form.
     if let (None, Some(Value::String(html))) = (fields.get("project"), fields.get("html")) {
         return html_project(html, "html", entry, limits).map(Source::Bundle);
@@ -449,6 +453,7 @@ mod tests {
             ("strict_variables", json!("yes")),
             ("priority", json!(101)),
             ("project", json!("zip")),
+            ("html", json!({})),
             ("project", Value::Null),
         ] {
             let error = parsed(&with(name, value.clone())).unwrap_err();

@@ -17,9 +17,10 @@ use hyperfarm_proto::spec::Format;
 
 use super::Api;
 use super::error::{ApiError, Code};
+use super::links::PARAMETER;
 use crate::store;
 
-/// `GET /files/{key}?expires&signature`, and `HEAD`.
+/// `GET /files/{key}?signature`, and `HEAD`.
 pub(super) async fn download(
     State(api): State<Api>,
     Path(key): Path<String>,
@@ -74,18 +75,12 @@ fn header(value: &'static str) -> axum::http::HeaderValue {
 }
 
 pub(super) async fn check(api: &Api, method: &str, key: &str, query: &str) -> Result<(), ApiError> {
-    let value = |name: &str| {
-        url::form_urlencoded::parse(query.as_bytes())
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| value.into_owned())
-    };
+    let signed = super::page::query(Some(query), PARAMETER).unwrap_or_default();
     let refused = || {
         let message = "the URL is not this farm's, or has run out; ask the API for a new one";
         ApiError::new(Code::Forbidden, message)
     };
-    let expires = value("expires").and_then(|text| text.parse().ok()).ok_or_else(refused)?;
-    let signature = value("signature").ok_or_else(refused)?;
-    match api.links.is_good(method, key, expires, &signature).await {
+    match api.links.is_good(method, key, &signed).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(refused()),
         Err(error) => Err(ApiError::internal(&error)),

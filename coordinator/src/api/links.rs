@@ -1,7 +1,8 @@
 //! Absolute, signed URLs.
 //!
 //! Storage that signs for itself (S3, GCS, Azure) does. For a local folder the coordinator signs: HMAC-SHA256 over method, key and the
-//! moment it runs out, with a secret that is made once and kept in storage, so that restarts and several coordinators agree.
+//! moment it runs out, with a secret that is made once and kept in storage, so that restarts and several coordinators agree. Moment and
+//! signature are one parameter of the query: published examples hand URLs to a shell without quotes, which must not find a `&` there.
 
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ use crate::store::now_ms;
 
 /// Where the secret is kept. No route gives it out: only signed keys are served, and only outputs are signed.
 const SECRET_KEY: &str = "farm/link-secret";
+
+/// The parameter of the query that holds the moment at which a URL runs out, in Unix seconds, a dot, and the signature.
+pub const PARAMETER: &str = "signature";
 
 /// Signs and checks URLs to download from and to upload to.
 pub struct Links {
@@ -83,7 +87,7 @@ impl Links {
 
     /// Whether somebody may watch `render` until `expires`, and that moment is to come.
     pub async fn may_watch(&self, render: &RenderId, expires: u64, signature: &str) -> Result<bool, LinkError> {
-        self.is_good("GET", &preview_key(render), expires, signature).await
+        self.is_good("GET", &preview_key(render), &format!("{expires}.{signature}")).await
     }
 
     /// When a URL that is made now runs out. Whole hours, so that a client that polls sees one URL and not a new one each second.
@@ -100,13 +104,14 @@ impl Links {
             .push(folder)
             .extend(key.split('/'));
         let signature = hex::encode(self.mac(method, key, expires).await?.finalize().into_bytes());
-        url.query_pairs_mut().append_pair("expires", &expires.to_string()).append_pair("signature", &signature);
+        url.query_pairs_mut().append_pair(PARAMETER, &format!("{expires}.{signature}"));
         Ok(url)
     }
 
-    /// Whether `signature` was given for this method of `key` until `expires`, and that moment is to come.
-    pub async fn is_good(&self, method: &str, key: &str, expires: u64, signature: &str) -> Result<bool, LinkError> {
-        let Ok(signature) = hex::decode(signature) else { return Ok(false) };
+    /// Whether `signed`, the value of [`PARAMETER`], was given for this method of `key`, and is still good.
+    pub async fn is_good(&self, method: &str, key: &str, signed: &str) -> Result<bool, LinkError> {
+        let Some((expires, signature)) = signed.split_once('.') else { return Ok(false) };
+        let (Ok(expires), Ok(signature)) = (expires.parse(), hex::decode(signature)) else { return Ok(false) };
         // In constant time.
         let is_ours = self.mac(method, key, expires).await?.verify_slice(&signature).is_ok();
         Ok(is_ours && now_ms() / 1000 < expires)
@@ -149,9 +154,8 @@ pub(super) fn base(config: &ApiConfig, headers: &HeaderMap) -> Option<Url> {
 mod tests {
     use super::*;
 
-    fn signed(url: &Url) -> (u64, String) {
-        let pairs: std::collections::HashMap<_, _> = url.query_pairs().into_owned().collect();
-        (pairs["expires"].parse().unwrap(), pairs["signature"].clone())
+    fn signed(url: &Url) -> String {
+        url.query().unwrap().strip_prefix("signature=").unwrap().to_owned()
     }
 
     #[tokio::test]
@@ -160,14 +164,18 @@ mod tests {
         let base = Url::parse("https://farm.example/under/").unwrap();
         let url =
             Links::new(objects.clone(), Duration::from_secs(60)).sign("renders/r1/output.mp4", &base).await.unwrap();
-        assert!(url.as_str().starts_with("https://farm.example/under/files/renders/r1/output.mp4?expires="), "{url}");
-        let (expires, signature) = signed(&url);
+        assert!(url.as_str().starts_with("https://farm.example/under/files/renders/r1/output.mp4?signature="), "{url}");
+        assert!(!url.as_str().contains(['&', ';', '|', '(']), "a shell takes it as one word: {url}");
+        let good = signed(&url);
+        let (expires, signature) = good.split_once('.').unwrap();
+        let later = format!("{}.{signature}", expires.parse::<u64>().unwrap() + 1);
         let other = Links::new(objects, Duration::from_secs(60));
-        assert!(other.is_good("GET", "renders/r1/output.mp4", expires, &signature).await.unwrap());
-        assert!(!other.is_good("GET", "farm/link-secret", expires, &signature).await.unwrap());
-        assert!(!other.is_good("GET", "renders/r1/output.mp4", expires + 1, &signature).await.unwrap());
-        assert!(!other.is_good("GET", "renders/r1/output.mp4", expires, "zz").await.unwrap());
-        assert!(!other.is_good("PUT", "renders/r1/output.mp4", expires, &signature).await.unwrap());
+        assert!(other.is_good("GET", "renders/r1/output.mp4", &good).await.unwrap());
+        assert!(!other.is_good("GET", "farm/link-secret", &good).await.unwrap());
+        assert!(!other.is_good("PUT", "renders/r1/output.mp4", &good).await.unwrap());
+        for bad in [&later, "zz", "", ".", &format!("{expires}.zz"), signature] {
+            assert!(!other.is_good("GET", "renders/r1/output.mp4", bad).await.unwrap(), "{bad}");
+        }
     }
 
     #[tokio::test]
@@ -175,7 +183,7 @@ mod tests {
         let links = Links::new(Objects::memory(), Duration::from_secs(60));
         let past = now_ms() / 1000 - 1;
         let signature = hex::encode(links.mac("GET", "k", past).await.unwrap().finalize().into_bytes());
-        assert!(!links.is_good("GET", "k", past, &signature).await.unwrap());
+        assert!(!links.is_good("GET", "k", &format!("{past}.{signature}")).await.unwrap());
     }
 
     #[test]

@@ -65,6 +65,7 @@ pub use error::{ApiError, Code};
 
 use crate::Coordinator;
 use crate::closing::Closing;
+use crate::expiry::Expiry;
 use crate::keys::KeyStore;
 use crate::usage::{Prices, Usages};
 use crate::webhooks::Webhooks;
@@ -184,10 +185,17 @@ impl Api {
             callback_secret: self.config.callback_secret.clone(),
             policy: self.config.deliveries.clone(),
         };
+        let expiry = Expiry {
+            objects: self.coordinator.backplane().objects.clone(),
+            once: self.once.clone(),
+            webhooks: self.webhooks.clone(),
+            uploads_valid: self.config.uploads_valid,
+        };
         let ends = self.coordinator.ends();
         self.coordinator.run(closing.run(ends));
         self.coordinator.run(farm::remember(self.clone()));
         self.coordinator.run(deliverer.run(fresh, self.coordinator.drain().clone()));
+        self.coordinator.run(expiry.run(self.coordinator.drain().clone()));
     }
 }
 

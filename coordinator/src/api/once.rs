@@ -21,12 +21,14 @@ use tracing::warn;
 use super::access::Caller;
 use super::error::{ApiError, Code};
 use crate::intake::Seed;
-use crate::store::now_ms;
+use crate::store::{if_found, now_ms};
 
 /// How long an answer is kept.
 const KEPT_MS: u64 = 24 * 3600 * 1000;
 
 const KEY_MAX: usize = 255;
+
+const FOLDER: &str = "idempotency";
 
 /// What a handler answers.
 pub type Made = Result<(StatusCode, Value), ApiError>;
@@ -130,7 +132,7 @@ impl Once {
 
     /// Creates the record, or goes on with the one that is there.
     async fn claim(&self, request: &ContentHash, body: ContentHash) -> Result<Claimed, ApiError> {
-        let folder = format!("idempotency/{request}");
+        let folder = format!("{FOLDER}/{request}");
         // Two processes at most are at it at once; each round one of them gets further.
         for _ in 0..16 {
             let listed = self.objects.list(&folder).await?;
@@ -165,6 +167,26 @@ impl Once {
         }
         Err(ApiError::new(Code::InProgress, "the first request with this idempotency key is being answered elsewhere")
             .retry_after(1))
+    }
+
+    /// Clears away the answers that are no longer kept at `now_ms`. Answers how many.
+    pub async fn clear(&self, now_ms: u64) -> Result<u64, ObjectsError> {
+        let mut cleared = 0;
+        for meta in self.objects.list(FOLDER).await? {
+            let request = meta.key.split('/').nth(1).and_then(|hash| hash.parse::<ContentHash>().ok());
+            let Some(request) = request else { continue };
+            // A request that comes with the key now waits: of two records that it could go on with, one would be gone.
+            if !self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(request) {
+                continue;
+            }
+            let _running = Running { once: self.clone(), request };
+            let record = if_found(self.objects.get_json::<Record>(&meta.key).await)?;
+            if record.is_some_and(|record| record.seed.at_ms() + KEPT_MS <= now_ms) {
+                self.objects.delete(&meta.key).await?;
+                cleared += 1;
+            }
+        }
+        Ok(cleared)
     }
 
     async fn create(&self, place: &str, record: &Record) -> Result<Created, ObjectsError> {
@@ -221,6 +243,17 @@ mod tests {
         let again = next.run(request, body, |_| async { panic!("it was made twice") }).await.unwrap();
         assert_eq!(again.1, Value::from(first.id("x")));
         assert_eq!(objects.list("idempotency").await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn answers_are_cleared_away_after_a_day_and_not_before() {
+        let once = Once::new(Objects::memory());
+        let (request, body) = (ContentHash::of(b"r"), ContentHash::of(b"b"));
+        once.run(request, body, |_| async { Ok((StatusCode::OK, Value::Null)) }).await.unwrap();
+        assert_eq!(once.clear(now_ms() + KEPT_MS - 60_000).await.unwrap(), 0);
+        assert_eq!(once.clear(now_ms() + KEPT_MS).await.unwrap(), 1);
+        assert!(once.objects.list("").await.unwrap().is_empty());
+        let Claimed::Mine(..) = once.claim(&request, body).await.unwrap() else { panic!("it is still answered") };
     }
 
     #[test]

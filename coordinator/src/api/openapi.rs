@@ -115,12 +115,11 @@ fn parameters(route: &Route) -> Vec<Value> {
             ),
             "event_type" => (json!({ "type": "string" }), "Only events of this type."),
             "entity_id" => (json!({ "type": "string" }), "Only events of this render."),
-            "expires" => (json!({ "type": "integer" }), "Unix seconds, as signed."),
             _ => (json!({ "type": "string" }), "As signed."),
         };
         all.push(json!({
             "name": name, "in": "query", "description": description, "schema": schema,
-            "required": matches!(*name, "expires" | "signature"),
+            "required": *name == "signature",
         }));
     }
     if route.is_once {
@@ -187,6 +186,9 @@ fn responses(route: &Route) -> Value {
     }
     if route.is_once {
         codes.push(Code::InProgress);
+    }
+    if route.body.is_some() {
+        codes.push(Code::ProjectTooLarge);
     }
     codes.sort_by_key(|code| (code.status().as_u16(), code.as_str()));
     codes.dedup();

@@ -265,6 +265,23 @@ impl Webhooks {
         Ok(ids)
     }
 
+    /// Clears away every space's events from before this moment (Unix milliseconds). Answers how many.
+    pub async fn clear_events(&self, before_ms: u64) -> Result<u64, ObjectsError> {
+        let mut cleared = 0;
+        for space in self.objects.list_dirs("spaces").await? {
+            let Ok(space) = space.trim_end_matches('/').parse::<Space>() else { continue };
+            for id in self.event_ids(&space).await? {
+                // The moment is in the id.
+                let at = id.strip_prefix("evt_").and_then(|rest| u64::from_str_radix(rest.get(..12)?, 16).ok());
+                if at.is_some_and(|at| at < before_ms) {
+                    self.objects.delete(&event_key(&space, &id)).await?;
+                    cleared += 1;
+                }
+            }
+        }
+        Ok(cleared)
+    }
+
     /// Deliveries on their way.
     pub async fn deliveries(&self) -> Result<Vec<Delivery>, ObjectsError> {
         self.read_all(DELIVERIES).await
@@ -329,6 +346,27 @@ mod tests {
         assert_eq!(iso8601(0), "1970-01-01T00:00:00Z");
         assert_eq!(iso8601(951_827_696_000), "2000-02-29T12:34:56Z");
         assert_eq!(iso8601(1_774_440_000_999), "2026-03-25T12:00:00Z");
+    }
+
+    #[tokio::test]
+    async fn old_events_are_cleared_away() {
+        let webhooks = Webhooks::new(Objects::memory());
+        let space: Space = "team-a".parse().unwrap();
+        for at_ms in [1_000_000, 2_000_000] {
+            let event = Event {
+                event_id: Event::id_of(&"r1".parse().unwrap(), EVENT_TYPES[0].0, at_ms),
+                event_type: EVENT_TYPES[0].0.to_owned(),
+                event_data: Value::Null,
+                entity_id: "r1".to_owned(),
+                space: space.clone(),
+                created_at_ms: at_ms,
+            };
+            webhooks.announce(&event, None, at_ms).await.unwrap();
+        }
+        assert_eq!(webhooks.clear_events(1_500_000).await.unwrap(), 1);
+        let left = webhooks.event_ids(&space).await.unwrap();
+        assert_eq!(webhooks.event(&space, &left[0]).await.unwrap().unwrap().created_at_ms, 2_000_000);
+        assert_eq!((left.len(), webhooks.clear_events(1_500_000).await.unwrap()), (1, 0));
     }
 
     #[tokio::test]

@@ -68,6 +68,7 @@ fn render_request() -> Value {
                 "data": text("A zip of at most 25 MB."), "media_type": text("`application/zip`"),
             })),
             source("html", &["html"], json!({ "html": text("One page. An extension.") })),
+            json!({ "type": "null" }),
         ],
     });
     json!({ "type": "object", "properties": {
@@ -93,6 +94,7 @@ fn render_request() -> Value {
         "composition": { "type": ["string", "null"], "maxLength": 512, "description": "Entry page in the project; `index.html` by default." },
         "variables": { "type": ["object", "null"], "description": "Values for the composition's variables." },
         "strict_variables": maybe("boolean", "Unknown or mistyped variables are errors. An extension."),
+        "verify": maybe("boolean", "Open the page a few times first, and warn of what does not look the same each time. An extension."),
         "title": { "type": ["string", "null"], "maxLength": 500, "description": "A name for people." },
         "callback_id": { "type": ["string", "null"], "maxLength": 256, "description": "An id of your own, given back in webhooks." },
         "callback_url": maybe("string", "An https URL that is told of the end."),
@@ -186,7 +188,7 @@ fn main() -> Value {
         })),
         "BatchRequest": { "type": "object", "description": "The fields of a RenderRequest, with a list for each render.",
             "properties": {
-                "variables": list(json!({ "type": "object" }), "One object a render; 1 to 100."),
+                "variables": list(json!({}), "One object a render, 1 to 100; an entry that is none is refused by itself."),
                 "items": list(json!({ "type": "object" }),
                     "Instead: objects with `variables`, `title`, `callback_id`, `callback_url`, `priority`, `composition`."),
                 "project": { "type": "object", "description": "As in RenderRequest." },
@@ -229,7 +231,9 @@ fn main() -> Value {
         "EndpointRequest": object(&["url"], json!({
             "url": endpoint_url, "events": wanted, "entity_id": maybe("string", "The one render to hear of."),
         })),
-        "EndpointChange": { "type": "object", "properties": { "url": endpoint_url, "events": wanted } },
+        "EndpointChange": { "type": "object", "properties": {
+            "url": maybe("string", "An https URL that can be reached from the internet."), "events": wanted,
+        } },
         "Endpoint": object(&["endpoint_id", "url", "events", "status", "created_at", "secret"], json!({
             "endpoint_id": text("The endpoint."), "url": endpoint_url, "events": wanted,
             "status": one_of(&["enabled", "disabled"], "Disabled once the receiver answered 410."),
