@@ -22,31 +22,35 @@ use futures::future::select_all;
 use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode, RetryRule};
 use hyperfarm_proto::id::WorkerId;
+use hyperfarm_proto::log::{LogLevel, step_of};
 use hyperfarm_proto::record::TaskProgress;
-use hyperfarm_proto::task::{Queue, TaskMessage};
+use hyperfarm_proto::task::{Queue, Step, TaskMessage};
 use hyperfarm_proto::wire::{self, WireError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, Span, debug, error, info, info_span, warn};
 
 use crate::Backplane;
 use crate::broker::{BrokerError, Consumer, Delivery};
 use crate::drain::Drain;
 use crate::ledger::{Claim, Commit, Lease, LedgerError, NodeView, Renewal};
 use crate::metrics::TaskOutcome;
+use crate::task_log::TaskLog;
+use crate::trace;
 
 /// What a running task says and hears. Clones are the same context; all of it may be used from any thread.
 #[derive(Debug, Clone)]
 pub struct TaskContext {
     slot: u32,
     progress: Arc<Mutex<TaskProgress>>,
+    log: TaskLog,
     cancelled: CancellationToken,
 }
 
 impl TaskContext {
     /// A context outside a runner, for tests and tools.
     pub fn new(slot: u32) -> Self {
-        Self { slot, progress: Arc::default(), cancelled: CancellationToken::new() }
+        Self { slot, progress: Arc::default(), log: TaskLog::default(), cancelled: CancellationToken::new() }
     }
 
     /// Number of the slot the task runs in, below the node's slots.
@@ -62,6 +66,11 @@ impl TaskContext {
     /// What was said last.
     pub fn progress(&self) -> TaskProgress {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the attempt says in its render's own log. Stored when it has ended.
+    pub fn log(&self) -> &TaskLog {
+        &self.log
     }
 
     /// Fires when the work must end: the lease is lost, the render cancelled, or the node's grace period over.
@@ -129,6 +138,9 @@ impl Runner {
     /// Works off `queues`, alternating between those that have something, the first one first. Returns when the drain is
     /// complete or the broker closed.
     pub async fn run(self, queues: Vec<Queue>, handler: Arc<dyn TaskHandler>, drain: Drain) {
+        let (metrics, node) = (&self.backplane.metrics, &self.node);
+        metrics.plays(&node.role);
+        metrics.set_slots(&node.role, &node.pool, node.slots);
         let heartbeats = AbortOnDrop(tokio::spawn(self.clone().beat(drain.clone())).abort_handle());
         let mut slots = JoinSet::new();
         for number in 0..self.node.slots {
@@ -156,6 +168,7 @@ impl Runner {
             let mut node = self.node.clone();
             if drain.is_started() {
                 node.slots = 0;
+                self.backplane.metrics.set_slots(&node.role, &node.pool, 0);
             }
             if let Err(error) = self.backplane.ledger.heartbeat(&node, self.config.node_ttl).await {
                 warn!(worker = %node.id, %error, "the heartbeat failed");
@@ -295,9 +308,8 @@ impl Slot {
         let claim = self.insist("claim", || self.backplane().ledger.claim(&task, &self.worker, ttl)).await;
         match claim {
             Ok(Claim::Granted(lease)) => {
-                let span = info_span!(
-                    "task", render = %task.render, step = %task.step, attempt = lease.attempt, worker = %self.worker
-                );
+                let span = span_of(&lease);
+                trace::follow(&span, &task.render);
                 self.work(&lease, delivery).instrument(span).await;
             }
             Ok(refused) => {
@@ -330,11 +342,16 @@ impl Slot {
 
     async fn work(&self, lease: &Lease, delivery: Delivery) {
         let started = Instant::now();
+        let (metrics, node) = (&self.backplane().metrics, &self.runner.node);
+        metrics.task_claimed(lease.task.step, lease.attempt);
+        let _busy = metrics.busy(&node.role, &node.pool);
         info!("claimed");
-        let result = match self.run_under_lease(lease).await {
+        let context = TaskContext::new(self.number);
+        let result = match self.run_under_lease(lease, &context).await {
             End::Finished(result) => result,
             End::Lost => {
                 info!("the lease is lost, the work was stopped");
+                metrics.lease_lost(lease.task.step);
                 self.count(lease, TaskOutcome::Superseded, started);
                 // Of a render that is cancelled the lease may be the newest still: whoever waits for its end need not wait longer.
                 if let Err(error) = self.backplane().ledger.release(lease).await {
@@ -350,6 +367,14 @@ impl Slot {
                 return delivery.put_back().await;
             }
         };
+        if let Err(failure) = &result {
+            trace::failed(&failure.message);
+            context
+                .log()
+                .farm(LogLevel::Error, &format!("attempt {} failed [{}]: {failure}", lease.attempt, failure.code));
+        }
+        // Before the commit, so that a render that has ended has its whole log.
+        context.log().store(&self.backplane().objects, lease).await;
         let settled = match &result {
             Ok(bytes) => self.insist("commit", || self.backplane().ledger.commit(lease, bytes)).await,
             Err(failure) => self.insist("fail", || self.backplane().ledger.fail(lease, failure)).await,
@@ -400,8 +425,7 @@ impl Slot {
         }
     }
 
-    async fn run_under_lease(&self, lease: &Lease) -> End {
-        let context = TaskContext::new(self.number);
+    async fn run_under_lease(&self, lease: &Lease, context: &TaskContext) -> End {
         // A task of its own, so that a handler that computes for long does not hold up its own renewals.
         let handle = tokio::spawn({
             let (handler, lease, context) = (self.handler.clone(), lease.clone(), context.clone());
@@ -415,7 +439,7 @@ impl Slot {
         });
         let lost = tokio::select! {
             result = &mut work => return End::Finished(result),
-            () = self.keep_alive(lease, &context) => true,
+            () = self.keep_alive(lease, context) => true,
             () = self.grace_over() => false,
         };
         context.cancelled.cancel();
@@ -455,6 +479,24 @@ impl Slot {
             }
             sent = (Instant::now(), progress);
         }
+    }
+}
+
+/// The span of an attempt, by the kind of its step. Its fields are in every line that is logged meanwhile.
+fn span_of(lease: &Lease) -> Span {
+    let (step, chunk) = step_of(lease.task.step);
+    macro_rules! named {
+        ($name:literal) => {
+            info_span!(
+                $name, render = %lease.task.render, step, chunk, attempt = lease.attempt, worker = %lease.worker
+            )
+        };
+    }
+    match lease.task.step {
+        Step::Plan => named!("plan"),
+        Step::Audio => named!("audio"),
+        Step::Chunk(_) => named!("chunk"),
+        Step::Stitch => named!("stitch"),
     }
 }
 

@@ -90,6 +90,7 @@ impl Stitcher {
             class: format!("hyperfarm {FARM_VERSION}, {}", hyperfarm_media::versions()),
             class_id: String::new(),
         };
+        backplane.metrics.watch_disk("work", &config.work_dir);
         let runner = Runner::new(backplane.clone(), node, config.runner.clone());
         info!(worker = %config.id, slots = config.slots, work_dir = %config.work_dir.display(), "the stitcher starts");
         let running = tokio::spawn(async move {

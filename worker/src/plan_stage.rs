@@ -10,6 +10,7 @@ use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
+use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::{CompiledFile, EncoderSettings, PlanContent, PlanDraft, RemoteAsset, Warning};
 use hyperfarm_proto::spec::{Format, RenderRequest, Viewport};
 
@@ -96,6 +97,9 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
     };
     if request.spec.verify {
         probed.warnings.extend(verify_pages(shop, context, &content).await?);
+    }
+    for warning in &probed.warnings {
+        context.log().farm(LogLevel::Warning, &format!("[{}] {}", warning.code, warning.message));
     }
     let draft =
         PlanDraft { render: render.clone(), content, frame_cost_ms: probed.frame_cost_ms, warnings: probed.warnings };

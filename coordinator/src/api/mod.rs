@@ -13,6 +13,7 @@
 //! | [`webhooks`] | endpoints and events |
 //! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
+//! | [`log`] | what pages printed and the farm had to say |
 //! | [`page`] | pages of lists |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
 //! | [`links`] | absolute, signed URLs |
@@ -34,6 +35,7 @@ pub mod error;
 pub mod files;
 pub mod follow;
 pub mod links;
+pub mod log;
 pub mod once;
 pub mod openapi;
 pub mod operate;
@@ -148,7 +150,7 @@ impl Coordinator {
         };
         api.start_loops();
         let routes = routes::router(&api).fallback(unknown_route).method_not_allowed_fallback(wrong_method);
-        edge::wrap(routes.with_state(api))
+        edge::wrap(routes.with_state(api), self.backplane().metrics.clone())
     }
 }
 
@@ -169,6 +171,7 @@ impl Api {
             fetcher: self.config.fetcher.clone(),
             callback_secret: self.config.callback_secret.clone(),
             policy: self.config.deliveries.clone(),
+            metrics: self.coordinator.backplane().metrics.clone(),
         };
         let ends = self.coordinator.ends();
         self.coordinator.run(closing.run(ends));

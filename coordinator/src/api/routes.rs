@@ -1,13 +1,16 @@
 //! The table of all routes. The router, the check of keys and the OpenAPI document are made of it, so that none can differ.
 
+use std::future::ready;
+
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
+use super::edge::Answered;
 use super::error::{ApiError, Code};
-use super::{Api, account, assets, batch, files, follow, openapi, operate, renders, webhooks};
+use super::{Api, account, assets, batch, files, follow, log, openapi, operate, renders, webhooks};
 use crate::keys::Scope;
 
 /// What a route answers with.
@@ -129,6 +132,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("post", "/v3/hyperframes/renders/{render_id}/retry", RENDER, "Submit an ended render again, as a new render.", One("RenderCreated"), || post(renders::retry)).status(202).once().errors(&[Code::RenderNotFound, Code::Conflict, Code::InvalidParameter, Code::InsufficientCredit, Code::AccessDenied, Code::RateLimited, Code::QuotaExceeded]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/events", READ, "Follow a render by server-sent events.", Raw("text/event-stream"), || get(follow::events)).errors(&[Code::RenderNotFound]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/chunks", READ, "List the chunks of a render.", Page("Chunk"), || get(follow::chunks)).errors(&[Code::RenderNotFound]),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}/log", READ, "Read what a render's pages printed or threw and what the farm had to say, by step and attempt.", Page("LogLine"), || get(log::read)).query(&["limit", "token"]).errors(&[Code::RenderNotFound, Code::InvalidParameter]),
     Route::new("post", "/v3/assets", RENDER, "Upload a file of up to 32 MB.", One("AssetUploaded"), || post(assets::upload)).body("multipart").once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
     Route::new("get", "/v3/assets", READ, "List assets, newest first.", Page("Asset"), || get(assets::list)).query(&["limit", "token"]).errors(&[Code::InvalidParameter]),
     Route::new("post", "/v3/assets/direct-uploads", RENDER, "Begin an upload straight to storage.", One("UploadBegun"), || post(assets::begin)).body("UploadRequest").once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
@@ -159,6 +163,11 @@ pub fn router(api: &Api) -> Router<Api> {
         if let Some(needs) = route.needs {
             handler = handler.route_layer(from_fn_with_state((api.clone(), needs), guard));
         }
+        let answered = Answered { method: route.method, template: route.path };
+        let handler = handler.layer(map_response(move |mut response: Response| {
+            response.extensions_mut().insert(answered);
+            ready(response)
+        }));
         router = router.route(route.path, handler);
     }
     // Every body has a bound of its own, and a refusal in the one shape.

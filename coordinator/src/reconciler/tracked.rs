@@ -31,7 +31,12 @@ pub(super) struct Tracked {
     failures: u32,
     is_wanted: bool,
     not_before: Instant,
+    /// The furthest it was seen, and when it came there.
+    furthest: (Furthest, Instant),
 }
+
+/// How far a render is: its stage, commits, and units of work done. Attempts that begin again do not count as movement.
+type Furthest = (Stage, usize, u64);
 
 impl Tracked {
     pub(super) fn new(entry: Entry, is_new: bool) -> Self {
@@ -51,6 +56,7 @@ impl Tracked {
             failures: 0,
             is_wanted: true,
             not_before: now,
+            furthest: ((Stage::Queued, 0, 0), now),
         }
     }
 
@@ -113,9 +119,24 @@ impl Tracked {
         self.assessment.as_ref()
     }
 
+    /// When it last came further than ever before, or was resumed.
+    pub(super) fn moved_at(&self) -> Instant {
+        self.furthest.1
+    }
+
+    fn note_movement(&mut self, stage: Stage) {
+        let tasks = self.view.tasks.values();
+        let committed = tasks.clone().filter(|task| task.committed.is_some()).count();
+        let now: Furthest = (stage, committed, tasks.map(|task| task.progress.done).sum());
+        if now > self.furthest.0 || self.entry.is_paused() {
+            self.furthest = (now.max(self.furthest.0), Instant::now());
+        }
+    }
+
     /// Tells those who watch it how far it is.
     pub(super) fn publish(&mut self, slots: u32) {
         let stage = self.assessment.as_ref().map_or(Stage::Queued, |assessment| assessment.stage);
+        self.note_movement(stage);
         let mut progress = RenderProgress::count(stage, self.plan.as_deref(), self.summary.as_ref(), &self.view);
         if let Some(plan) = self.plan.as_deref().filter(|_| stage == Stage::Capture) {
             let cost = plan.frame_cost_ms.clamp(0.0, 600_000.0) / f64::from(slots.max(1));
