@@ -313,11 +313,13 @@ impl Slot {
                 self.work(&lease, delivery).instrument(span).await;
             }
             Ok(refused) => {
-                debug!(render = %task.render, step = %task.step, worker = %self.worker, ?refused, "not claimed, dropped");
+                let (step, chunk) = step_of(task.step);
+                debug!(render = %task.render, step, chunk, worker = %self.worker, ?refused, "not claimed, dropped");
                 delivery.ack().await;
             }
             Err(error) => {
-                warn!(render = %task.render, step = %task.step, worker = %self.worker, %error, "not claimed, put back");
+                let (step, chunk) = step_of(task.step);
+                warn!(render = %task.render, step, chunk, worker = %self.worker, %error, "not claimed, put back");
                 delivery.put_back().await;
             }
         }
@@ -391,7 +393,7 @@ impl Slot {
                 self.count(lease, TaskOutcome::Committed, started);
             }
             (Err(failure), Ok(Commit::Accepted | Commit::Unknown)) => {
-                warn!(took_ms, code = %failure.code, message = %failure.message, "failed");
+                warn!(took_ms, code = %failure.code, reason = %failure.message, "failed");
                 self.count(lease, TaskOutcome::Failed(failure.code), started);
             }
             (_, Ok(answer)) => {

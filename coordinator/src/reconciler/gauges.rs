@@ -1,7 +1,7 @@
 //! What the loop knows of the farm as a whole, as gauges.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::ledger::NodeView;
