@@ -2,7 +2,7 @@
 # Puts on a Debian 12 machine what hyperfarm is built and run with, and the browser assets that the build embeds.
 #
 #   scripts/setup.sh            what a build and a render need
-#   scripts/setup.sh --test     also what the tests need: RabbitMQ, Redis, a newer Node for the published CLI and the dashboard's tests, the
+#   scripts/setup.sh --test     also what the tests need: RabbitMQ, Redis, Prometheus, a newer Node for the published CLI and the dashboard's tests, the
 #                               fuzzer of the API and what the published examples of the API import
 #   scripts/setup.sh --ci       also what the checks of .ci/run need
 #   scripts/setup.sh --bench    also what the comparison in bench/ needs: the ffmpeg command, a newer Node
@@ -20,7 +20,7 @@ packages=(
     libavcodec-dev libavfilter-dev libavformat-dev libavutil-dev libswresample-dev libswscale-dev
     util-linux # setpriv, which takes Chrome's rights away
 )
-services=(rabbitmq-server redis-server)
+services=(rabbitmq-server redis-server prometheus)
 
 with_services='' with_checks='' with_bench=''
 for argument in "$@"; do

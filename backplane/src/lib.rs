@@ -9,6 +9,8 @@
 //! | [`fetch`] | the fetcher of everything that somebody names by URL |
 //! | [`metrics`] | the registry and what every role counts |
 //! | [`drain`] | how a node stops: no new work, then finish or hand back |
+//! | [`task_log`] | what an attempt has to say in its render's own log |
+//! | [`trace`] | one trace a render, over all roles |
 //! | [`runner`] | the loop of a node: consume, claim, renew, work, commit, acknowledge |
 //!
 //! A trait here states its semantics once; one conformance suite (`tests/conformance/`) runs over every
@@ -28,6 +30,8 @@ pub mod metrics;
 pub mod objects;
 mod redact;
 pub mod runner;
+pub mod task_log;
+pub mod trace;
 
 use broker::{BrokerError, MemoryBroker, RabbitBroker};
 use config::Config;
@@ -71,6 +75,7 @@ impl Backplane {
     /// Broker and ledger of this process over any storage.
     pub fn ephemeral(objects: Objects) -> Self {
         let metrics = Metrics::new();
+        let objects = objects.with_metrics(&metrics);
         Self { broker: Arc::new(MemoryBroker::new()), ledger: Arc::new(MemoryLedger::new()), objects, metrics }
     }
 
@@ -84,6 +89,7 @@ impl Backplane {
         };
         let Some(cluster) = &config.cluster else { return Ok(Self::ephemeral(objects)) };
         let metrics = Metrics::new();
+        let objects = objects.with_metrics(&metrics);
         let broker = RabbitBroker::connect(&cluster.amqp_url, &config.namespace);
         let ledger = RedisLedger::connect(&cluster.redis_url, &config.namespace);
         let (broker, ledger) = tokio::join!(broker, ledger);

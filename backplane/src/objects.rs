@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +25,8 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, P
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
+
+use crate::metrics::Metrics;
 
 mod files;
 mod key;
@@ -150,6 +152,8 @@ pub struct Objects {
     signer: Option<Arc<dyn Signer>>,
     /// The folder of a local store.
     root: Option<Arc<PathBuf>>,
+    /// Where bytes are counted, once somebody wants that.
+    metrics: Arc<OnceLock<Metrics>>,
 }
 
 impl std::fmt::Debug for Objects {
@@ -159,10 +163,27 @@ impl std::fmt::Debug for Objects {
 }
 
 impl Objects {
+    /// The same, counting into `metrics`: the bytes, and the room where the store is a local folder. The first one counts.
+    pub fn with_metrics(self, metrics: &Metrics) -> Self {
+        if let Some(root) = self.root.as_deref() {
+            metrics.watch_disk("storage", root);
+        }
+        // Every clone is the same store, so whoever was first is right.
+        let _ = self.metrics.set(metrics.clone());
+        self
+    }
+
+    fn stored(&self, bytes: u64) {
+        if let Some(metrics) = self.metrics.get() {
+            metrics.stored(bytes);
+        }
+    }
+
     /// Stores `value`, in place of what was there.
     pub async fn put(&self, key: &str, value: Bytes) -> Result<(), ObjectsError> {
-        let path = self.path(key)?;
+        let (path, bytes) = (self.path(key)?, value.len() as u64);
         self.store.put(&path, value.into()).await.map_err(|error| ObjectsError::of("put", key, error))?;
+        self.stored(bytes);
         Ok(())
     }
 
@@ -174,7 +195,10 @@ impl Objects {
     pub async fn create(&self, key: &str, value: Bytes) -> Result<Created, ObjectsError> {
         let path = self.path(key)?;
         match self.store.put_opts(&path, PutPayload::from(value.clone()), PutMode::Create.into()).await {
-            Ok(_) => Ok(Created::Yes),
+            Ok(_) => {
+                self.stored(value.len() as u64);
+                Ok(Created::Yes)
+            }
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 Ok(Created::Existed)
             }
@@ -193,7 +217,11 @@ impl Objects {
     pub async fn get(&self, key: &str) -> Result<Bytes, ObjectsError> {
         let path = self.path(key)?;
         let failed = |error| ObjectsError::of("get", key, error);
-        self.store.get(&path).await.map_err(failed)?.bytes().await.map_err(failed)
+        let value = self.store.get(&path).await.map_err(failed)?.bytes().await.map_err(failed)?;
+        if let Some(metrics) = self.metrics.get() {
+            metrics.loaded(value.len() as u64);
+        }
+        Ok(value)
     }
 
     /// The value, or the bytes `range` of it, piece by piece. What of the range lies past the end is left out. The length in
@@ -215,8 +243,14 @@ impl Objects {
         }
         let found = self.store.get_opts(&path, options).await.map_err(|error| ObjectsError::of("get", key, error))?;
         let meta = ObjectMeta { key: key.to_owned(), bytes: found.meta.size };
-        let key = key.to_owned();
-        let body = found.into_stream().map_err(move |error| ObjectsError::of("get", &key, error)).boxed();
+        let (key, metrics) = (key.to_owned(), self.metrics.clone());
+        let body = found.into_stream().map_err(move |error| ObjectsError::of("get", &key, error));
+        let body = body.inspect_ok(move |piece| {
+            if let Some(metrics) = metrics.get() {
+                metrics.loaded(piece.len() as u64);
+            }
+        });
+        let body = body.boxed();
         Ok((meta, body))
     }
 

@@ -25,18 +25,21 @@ use futures::future::select_all;
 use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode, RetryRule};
 use hyperfarm_proto::id::WorkerId;
+use hyperfarm_proto::log::{LogLevel, step_of};
 use hyperfarm_proto::record::TaskProgress;
-use hyperfarm_proto::task::{Queue, TaskMessage};
+use hyperfarm_proto::task::{Queue, Step, TaskMessage};
 use hyperfarm_proto::wire::{self, WireError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, Span, debug, error, info, info_span, warn};
 
 use crate::Backplane;
 use crate::broker::{BrokerError, Consumer, Delivery};
 use crate::drain::Drain;
 use crate::ledger::{Claim, Commit, Lease, LedgerError, NodeView, Renewal};
 use crate::metrics::TaskOutcome;
+use crate::task_log::TaskLog;
+use crate::trace;
 
 mod node;
 
@@ -47,6 +50,7 @@ use node::Node;
 pub struct TaskContext {
     slot: u32,
     progress: Arc<Mutex<TaskProgress>>,
+    log: TaskLog,
     cancelled: CancellationToken,
     /// Where captured frames are counted.
     frames: Option<Arc<AtomicU64>>,
@@ -55,7 +59,8 @@ pub struct TaskContext {
 impl TaskContext {
     /// A context outside a runner, for tests and tools.
     pub fn new(slot: u32) -> Self {
-        Self { slot, progress: Arc::default(), cancelled: CancellationToken::new(), frames: None }
+        let (progress, log, cancelled) = (Arc::default(), TaskLog::default(), CancellationToken::new());
+        Self { slot, progress, log, cancelled, frames: None }
     }
 
     /// Number of the slot the task runs in, below the node's slots.
@@ -75,6 +80,11 @@ impl TaskContext {
     /// What was said last.
     pub fn progress(&self) -> TaskProgress {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the attempt says in its render's own log. Stored when it has ended.
+    pub fn log(&self) -> &TaskLog {
+        &self.log
     }
 
     /// Fires when the work must end: the lease is lost, the render cancelled, or the node's grace period over.
@@ -148,6 +158,9 @@ impl Runner {
     /// Works off `queues`, alternating between those that have something, the first one first. Returns when the drain is
     /// complete or the broker closed.
     pub async fn run(self, queues: Vec<Queue>, handler: Arc<dyn TaskHandler>, drain: Drain) {
+        let (metrics, NodeView { role, pool, slots: count, .. }) = (&self.backplane.metrics, &self.node);
+        metrics.plays(role);
+        metrics.set_slots(role, pool, *count);
         let node = Arc::new(Node::new(self.node.clone(), self.config.clone(), &drain));
         let heartbeats = AbortOnDrop(tokio::spawn(self.clone().beat(node.clone())).abort_handle());
         let mut slots = JoinSet::new();
@@ -182,6 +195,8 @@ impl Runner {
                 Ok(wish) => wish.iter().for_each(|wish| node.follow(wish)),
                 Err(error) => warn!(worker = %view.id, %error, "the heartbeat failed"),
             }
+            // None while it drains or is put aside.
+            self.backplane.metrics.set_slots(&view.role, &view.pool, view.slots);
             // What is at work is followed by people, and wishes are read with the answer.
             let rest = every.min(if view.tasks.is_empty() { IDLE_BEAT } else { BUSY_BEAT });
             tokio::select! {
@@ -349,17 +364,18 @@ impl Slot {
         let claim = self.insist("claim", || self.backplane().ledger.claim(&task, &self.worker, ttl)).await;
         match claim {
             Ok(Claim::Granted(lease)) => {
-                let span = info_span!(
-                    "task", render = %task.render, step = %task.step, attempt = lease.attempt, worker = %self.worker
-                );
+                let span = span_of(&lease);
+                trace::follow(&span, &task.render);
                 self.work(&lease, delivery).instrument(span).await;
             }
             Ok(refused) => {
-                debug!(render = %task.render, step = %task.step, worker = %self.worker, ?refused, "not claimed, dropped");
+                let (step, chunk) = step_of(task.step);
+                debug!(render = %task.render, step, chunk, worker = %self.worker, ?refused, "not claimed, dropped");
                 delivery.ack().await;
             }
             Err(error) => {
-                warn!(render = %task.render, step = %task.step, worker = %self.worker, %error, "not claimed, put back");
+                let (step, chunk) = step_of(task.step);
+                warn!(render = %task.render, step, chunk, worker = %self.worker, %error, "not claimed, put back");
                 delivery.put_back().await;
             }
         }
@@ -384,11 +400,19 @@ impl Slot {
 
     async fn work(&self, lease: &Lease, delivery: Delivery) {
         let started = Instant::now();
+        let (metrics, node) = (&self.backplane().metrics, &self.runner.node);
+        metrics.task_claimed(lease.task.step, lease.attempt);
+        let _busy = metrics.busy(&node.role, &node.pool);
         info!("claimed");
-        let result = match self.run_under_lease(lease).await {
+        let context = self.node.begin(self.number, lease);
+        let over = Over { node: &self.node, slot: self.number };
+        let ended = self.run_under_lease(lease, &context).await;
+        drop(over);
+        let result = match ended {
             End::Finished(result) => result,
             End::Lost => {
                 info!("the lease is lost, the work was stopped");
+                metrics.lease_lost(lease.task.step);
                 self.count(lease, TaskOutcome::Superseded, started);
                 // Of a render that is cancelled the lease may be the newest still: whoever waits for its end need not wait longer.
                 if let Err(error) = self.backplane().ledger.release(lease).await {
@@ -404,6 +428,14 @@ impl Slot {
                 return delivery.put_back().await;
             }
         };
+        if let Err(failure) = &result {
+            trace::failed(&failure.message);
+            context
+                .log()
+                .farm(LogLevel::Error, &format!("attempt {} failed [{}]: {failure}", lease.attempt, failure.code));
+        }
+        // Before the commit, so that a render that has ended has its whole log.
+        context.log().store(&self.backplane().objects, lease).await;
         let settled = match &result {
             Ok(bytes) => self.insist("commit", || self.backplane().ledger.commit(lease, bytes)).await,
             Err(failure) => self.insist("fail", || self.backplane().ledger.fail(lease, failure)).await,
@@ -421,7 +453,7 @@ impl Slot {
                 self.count(lease, TaskOutcome::Committed, started);
             }
             (Err(failure), Ok(Commit::Accepted | Commit::Unknown)) => {
-                warn!(took_ms, code = %failure.code, message = %failure.message, "failed");
+                warn!(took_ms, code = %failure.code, reason = %failure.message, "failed");
                 self.count(lease, TaskOutcome::Failed(failure.code), started);
             }
             (_, Ok(answer)) => {
@@ -468,9 +500,7 @@ impl Slot {
         }
     }
 
-    async fn run_under_lease(&self, lease: &Lease) -> End {
-        let context = self.node.begin(self.number, lease);
-        let _over = Over { node: &self.node, slot: self.number };
+    async fn run_under_lease(&self, lease: &Lease, context: &TaskContext) -> End {
         // A task of its own, so that a handler that computes for long does not hold up its own renewals.
         let handle = tokio::spawn({
             let (handler, lease, context) = (self.handler.clone(), lease.clone(), context.clone());
@@ -484,7 +514,7 @@ impl Slot {
         });
         let lost = tokio::select! {
             result = &mut work => return End::Finished(result),
-            () = self.keep_alive(lease, &context) => true,
+            () = self.keep_alive(lease, context) => true,
             () = self.grace_over() => false,
         };
         context.cancelled.cancel();
@@ -524,6 +554,24 @@ impl Slot {
             }
             sent = (Instant::now(), progress);
         }
+    }
+}
+
+/// The span of an attempt, by the kind of its step. Its fields are in every line that is logged meanwhile.
+fn span_of(lease: &Lease) -> Span {
+    let (step, chunk) = step_of(lease.task.step);
+    macro_rules! named {
+        ($name:literal) => {
+            info_span!(
+                $name, render = %lease.task.render, step, chunk, attempt = lease.attempt, worker = %lease.worker
+            )
+        };
+    }
+    match lease.task.step {
+        Step::Plan => named!("plan"),
+        Step::Audio => named!("audio"),
+        Step::Chunk(_) => named!("chunk"),
+        Step::Stitch => named!("stitch"),
     }
 }
 

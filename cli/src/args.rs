@@ -177,6 +177,9 @@ pub struct ListenArgs {
     /// URL under which clients reach the API [default: what each request says].
     #[arg(long, env = "HYPERFARM_PUBLIC_URL")]
     pub public_url: Option<url::Url>,
+    /// Address and port of /metrics, /healthz and /readyz, without a key [default: none].
+    #[arg(long, env = "HYPERFARM_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// `hyperfarm up`.
@@ -199,6 +202,9 @@ pub struct WorkerArgs {
     /// Pool to serve [default: HYPERFARM_POOL, else cpu].
     #[arg(long)]
     pub pool: Option<hyperfarm_proto::id::Pool>,
+    /// Address and port of /metrics, /healthz and /readyz, without a key [default: none].
+    #[arg(long, env = "HYPERFARM_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// `hyperfarm stitcher`.
@@ -207,6 +213,9 @@ pub struct StitcherArgs {
     /// Stitches at once.
     #[arg(long, default_value = "1")]
     pub slots: NonZeroU32,
+    /// Address and port of /metrics, /healthz and /readyz, without a key [default: none].
+    #[arg(long, env = "HYPERFARM_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod exit;
 mod keys;
 mod logging;
 mod machine;
+mod probes;
 mod render;
 mod roles;
 
@@ -17,10 +18,13 @@ use clap::Parser;
 fn main() -> ExitCode {
     hyperfarm_media::return_large_blocks();
     let args = args::Args::parse();
-    logging::start(&args);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&exit::CliError::system(format!("the runtime cannot be started: {error}"))),
+    };
+    let traces = match logging::start(&args, runtime.handle()) {
+        Ok(traces) => traces,
+        Err(error) => return exit::report(&error),
     };
     let result = runtime.block_on(async {
         match args.command {
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
             args::Command::Doctor => doctor::run().await,
         }
     });
+    drop(traces);
     // A blocking thread that hangs must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     match result {

@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use crate::args::{ListenArgs, StitcherArgs, UpArgs, WorkerArgs};
 use crate::exit::CliError;
 use crate::machine;
+use crate::probes::Probes;
 
 /// One line on standard output, which is for results only.
 pub fn print_line(text: &str) {
@@ -127,30 +128,34 @@ fn drain() -> Result<Drain, CliError> {
 /// `hyperfarm up`.
 pub async fn up(args: UpArgs) -> Result<(), CliError> {
     let config = config()?;
+    let probes = Probes::listen(args.listen.metrics_listen).await?;
     let backplane = connect(&config).await?;
     let drain = drain()?;
     let slots = args.slots.or(config.slots).unwrap_or_else(machine::default_slots);
     let node = Node::embedded(&backplane, slots, &std::env::temp_dir(), true, &drain).await?;
     let in_process = config.cluster.is_none();
-    serve(&backplane, &args.listen, in_process, &drain).await?;
+    serve(&backplane, &args.listen, in_process, &drain, &probes).await?;
     node.join().await;
     Ok(())
 }
 
 /// `hyperfarm coordinator`.
 pub async fn coordinator(args: ListenArgs) -> Result<(), CliError> {
+    let probes = Probes::listen(args.metrics_listen).await?;
     let (_, backplane) = cluster().await?;
     let drain = drain()?;
-    serve(&backplane, &args, false, &drain).await
+    serve(&backplane, &args, false, &drain, &probes).await
 }
 
 /// `hyperfarm worker`.
 pub async fn worker(args: WorkerArgs) -> Result<(), CliError> {
+    let probes = Probes::listen(args.metrics_listen).await?;
     let (config, backplane) = cluster().await?;
     let drain = drain()?;
     let slots = args.slots.or(config.slots).unwrap_or_else(machine::default_slots);
     let pool = args.pool.unwrap_or(config.pool);
     let worker = start_worker(&backplane, slots, pool, &std::env::temp_dir(), &drain).await?;
+    probes.serving(&backplane, &drain);
     worker.join().await;
     backplane.broker.close().await;
     Ok(())
@@ -158,15 +163,24 @@ pub async fn worker(args: WorkerArgs) -> Result<(), CliError> {
 
 /// `hyperfarm stitcher`.
 pub async fn stitcher(args: StitcherArgs) -> Result<(), CliError> {
+    let probes = Probes::listen(args.metrics_listen).await?;
     let (_, backplane) = cluster().await?;
     let drain = drain()?;
-    start_stitcher(&backplane, args.slots, &std::env::temp_dir(), true, &drain)?.join().await;
+    let stitcher = start_stitcher(&backplane, args.slots, &std::env::temp_dir(), true, &drain)?;
+    probes.serving(&backplane, &drain);
+    stitcher.join().await;
     backplane.broker.close().await;
     Ok(())
 }
 
 /// Runs a coordinator and its API until the drain starts.
-async fn serve(backplane: &Backplane, args: &ListenArgs, in_process: bool, drain: &Drain) -> Result<(), CliError> {
+async fn serve(
+    backplane: &Backplane,
+    args: &ListenArgs,
+    in_process: bool,
+    drain: &Drain,
+    probes: &Probes,
+) -> Result<(), CliError> {
     let access = access(args, in_process, std::env::var("HYPERFARM_API_KEYS").ok().as_deref());
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         CliError::system(format!("{} cannot be listened on: {error}; choose another with --listen", args.listen))
@@ -174,6 +188,7 @@ async fn serve(backplane: &Backplane, args: &ListenArgs, in_process: bool, drain
     let address = listener.local_addr().map_err(|error| CliError::system(error.to_string()))?;
     let coordinator = Coordinator::start(backplane.clone(), coordinator_config()?, drain.clone());
     let router = coordinator.router(api_config(access, args)?);
+    probes.serving(backplane, drain);
     tracing::info!(%address, "the API listens");
     // Scripts that asked for port 0 read the port here.
     print_line(&format!("hyperfarm listens on http://{address}"));
@@ -243,7 +258,7 @@ mod tests {
     use super::*;
 
     fn listen(address: &str) -> ListenArgs {
-        ListenArgs { listen: address.parse().unwrap(), public_url: None }
+        ListenArgs { listen: address.parse().unwrap(), public_url: None, metrics_listen: None }
     }
 
     #[test]

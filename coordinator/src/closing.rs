@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use hyperfarm_backplane::objects::ObjectsError;
+use hyperfarm_backplane::trace;
 use hyperfarm_proto::failure::FailureCode;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::record::{Outcome, TerminalState};
@@ -25,7 +26,7 @@ use crate::api::links::Links;
 use crate::api::view::error_code;
 use crate::intake::Intake;
 use crate::store::{self, if_found, now_ms};
-use crate::usage::Usages;
+use crate::usage::{Usage, Usages};
 use crate::webhooks::{Delivery, Event, Webhooks};
 
 /// How often storage is searched for ends that nobody has dealt with.
@@ -103,7 +104,7 @@ impl Closing {
         };
         // A place is free at once, whatever becomes of the rest.
         self.admission.free(render);
-        self.usages.note(request, &intake, state).await?;
+        let usage = self.usages.note(request, &intake, state).await?;
         let event = self.event(request, &intake, state).await?;
         let callback = request.spec.callback_url.as_deref().and_then(|url| Url::parse(url).ok());
         for delivery in self.webhooks.announce(&event, callback, now_ms()).await? {
@@ -111,8 +112,25 @@ impl Closing {
             drop(self.deliveries.send(delivery));
         }
         objects.delete(&mark).await?;
+        // After the mark, so that it is counted once.
+        self.count(request, state, usage.as_ref());
         debug!(%render, event = event.event_type, "dealt with the end");
         Ok(())
+    }
+
+    fn count(&self, request: &RenderRequest, state: &TerminalState, usage: Option<&Usage>) {
+        let metrics = &self.coordinator.backplane().metrics;
+        trace::ended(request, state);
+        match &state.outcome {
+            Outcome::Completed { duration, .. } => {
+                let took = Duration::from_millis(state.ended_at_ms.saturating_sub(request.created_at_ms));
+                metrics.render_completed(took, *duration);
+            }
+            Outcome::Failed { failure, .. } => metrics.render_failed(failure),
+        }
+        for (pool, seconds) in usage.iter().flat_map(|usage| &usage.worker_seconds) {
+            metrics.worker_seconds(pool, *seconds);
+        }
     }
 
     async fn event(

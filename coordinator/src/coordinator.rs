@@ -9,6 +9,7 @@ use futures::StreamExt;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::objects::ObjectsError;
+use hyperfarm_backplane::trace;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::keys;
@@ -18,7 +19,7 @@ use hyperfarm_proto::spec::{RenderRequest, RenderSpec};
 use hyperfarm_proto::task::Step;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::config::CoordinatorConfig;
 use crate::course::{self, Course};
@@ -87,6 +88,7 @@ struct Inner {
 impl Coordinator {
     /// Starts the reconciling loop. It runs until `drain` starts.
     pub fn start(backplane: Backplane, config: CoordinatorConfig, drain: Drain) -> Self {
+        backplane.metrics.plays("coordinator");
         let registry = Arc::new(Registry::default());
         let (wakes, woken) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(backplane.clone(), config.clone(), registry.clone(), wakes.clone());
@@ -139,13 +141,30 @@ impl Coordinator {
         intake: Intake,
         seed: Seed,
     ) -> Result<RenderId, IntakeError> {
+        let render = seed.render();
+        let span = info_span!("intake", %render);
+        trace::follow(&span, &render);
+        self.take_in(bundle, spec, intake, seed).instrument(span).await
+    }
+
+    async fn take_in(
+        &self,
+        bundle: StoredBundle,
+        spec: RenderSpec,
+        intake: Intake,
+        seed: Seed,
+    ) -> Result<RenderId, IntakeError> {
         let request = intake::store(&self.inner.backplane.objects, bundle, spec, &intake, seed).await?;
         info!(
-            render = %request.id, bundle = %request.bundle.short(), pool = %request.spec.pool, space = %intake.space,
+            bundle = %request.bundle.short(), pool = %request.spec.pool, space = %intake.space,
             "taken in"
         );
+        let is_known = self.inner.registry.get(&request.id).is_some();
         let entry = Entry::new(request.clone(), Arc::new(intake), RenderProgress::queued());
         let entry = self.inner.registry.add(entry);
+        if !is_known {
+            self.inner.backplane.metrics.render_accepted();
+        }
         if entry.progress.borrow().end.is_none() {
             self.wake(Wake::New(Box::new(entry)));
         }

@@ -106,14 +106,14 @@ impl Usages {
         Self { objects, prices, spent: Mutex::default() }
     }
 
-    /// Notes what a render that has ended used. Once more changes nothing. Only a completed one costs anything.
+    /// Notes what a render that has ended used, and answers it. Once more changes nothing. Only a completed one costs anything.
     pub async fn note(
         &self,
         request: &RenderRequest,
         intake: &Intake,
         state: &TerminalState,
-    ) -> Result<(), ObjectsError> {
-        let (Some(key), Outcome::Completed { duration, output }) = (&intake.key, &state.outcome) else { return Ok(()) };
+    ) -> Result<Option<Usage>, ObjectsError> {
+        let Outcome::Completed { duration, output } = &state.outcome else { return Ok(None) };
         let manifest = if_found(self.objects.get_json::<Manifest>(&keys::manifest(&request.id)).await)?;
         let usage = Usage {
             render: request.id.clone(),
@@ -123,10 +123,11 @@ impl Usages {
             output_minutes: duration / 60.0,
             usd: self.prices.of(output, *duration),
         };
+        let Some(key) = &intake.key else { return Ok(Some(usage)) };
         self.objects.put_json(&format!("{}/{}", folder(key), request.id), &usage).await?;
         // Counted anew by the next who asks: adding here could add twice.
         self.spent.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-        Ok(())
+        Ok(Some(usage))
     }
 
     /// What the render used, once it is noted.

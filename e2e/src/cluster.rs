@@ -21,6 +21,7 @@ pub struct Cluster {
     processes: Vec<(String, Child)>,
     url: String,
     environment: Vec<(&'static str, String)>,
+    metrics: Vec<(String, u16)>,
 }
 
 impl Cluster {
@@ -38,6 +39,7 @@ impl Cluster {
             processes: Vec::new(),
             url: String::new(),
             environment: environment.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+            metrics: Vec::new(),
         };
         cluster.start_coordinator("127.0.0.1:0");
         for worker in ["worker-1", "worker-2"] {
@@ -88,7 +90,10 @@ impl Cluster {
         self.processes.push((name.to_owned(), worker));
     }
 
-    fn spawn(&self, name: &str, args: &[&str]) -> Child {
+    fn spawn(&mut self, name: &str, args: &[&str]) -> Child {
+        let port = free_port();
+        self.metrics.retain(|(known, _)| known != name);
+        self.metrics.push((name.to_owned(), port));
         let log = std::fs::File::create(self.scene.path(&format!("{name}.log"))).expect("a log can be written");
         let mut command: Command = self.scene.command(args);
         command
@@ -98,6 +103,7 @@ impl Cluster {
             .env("HYPERFARM_NAMESPACE", &self.namespace)
             .env("HYPERFARM_API_KEYS", KEY)
             .env("HYPERFARM_CONCURRENT_RENDERS", "1000")
+            .env("HYPERFARM_METRICS_LISTEN", format!("127.0.0.1:{port}"))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(log);
@@ -107,6 +113,11 @@ impl Cluster {
     /// Where its API is.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where each process shows its metrics, by its name.
+    pub fn metrics(&self) -> &[(String, u16)] {
+        &self.metrics
     }
 
     /// The scene of its processes.
@@ -251,6 +262,12 @@ fn end(child: &mut Child) -> Option<ExitStatus> {
             _ => std::thread::sleep(Duration::from_millis(50)),
         }
     }
+}
+
+/// A port that nothing listens on.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be had");
+    listener.local_addr().expect("it has an address").port()
 }
 
 impl Drop for Cluster {

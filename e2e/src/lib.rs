@@ -6,6 +6,7 @@
 //! [`parity`] renders the compositions of `e2e/parity` by the published HyperFrames CLI and by hyperfarm, and compares them.
 
 pub mod cluster;
+pub mod collector;
 pub mod footage;
 pub mod parity;
 pub mod pictures;

@@ -5,6 +5,7 @@
 
 use crate::id::{ContentHash, RenderId};
 use crate::spec::Format;
+use crate::task::Step;
 
 /// Prefix of every render.
 pub const RENDERS: &str = "renders";
@@ -82,6 +83,22 @@ pub fn audio_record(render: &RenderId) -> String {
     format!("{RENDERS}/{render}/audio.json")
 }
 
+/// Everything of a render's own log. The order of the keys is the order of the steps.
+pub fn log_prefix(render: &RenderId) -> String {
+    format!("{RENDERS}/{render}/log")
+}
+
+/// What one attempt at a step said.
+pub fn task_log(render: &RenderId, step: Step, attempt: u32) -> String {
+    let name = match step {
+        Step::Plan => "1-plan".to_owned(),
+        Step::Audio => "2-audio".to_owned(),
+        Step::Chunk(chunk) => format!("3-chunk-{chunk:06}"),
+        Step::Stitch => "4-stitch".to_owned(),
+    };
+    format!("{}/{name}-{attempt:04}.jsonl", log_prefix(render))
+}
+
 /// The finished video.
 pub fn output(render: &RenderId, format: Format) -> String {
     format!("{RENDERS}/{render}/output.{}", format.extension())
@@ -105,6 +122,15 @@ pub fn state(render: &RenderId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logs_sort_as_the_steps_come() {
+        let render: RenderId = "r1".parse().unwrap();
+        let steps = [(Step::Plan, 1), (Step::Plan, 2), (Step::Audio, 1), (Step::Chunk(2), 1), (Step::Chunk(10), 1)];
+        let keys: Vec<String> = steps.iter().map(|(step, attempt)| task_log(&render, *step, *attempt)).collect();
+        assert!(keys.is_sorted());
+        assert_eq!(keys[4], "renders/r1/log/3-chunk-000010-0001.jsonl");
+    }
 
     #[test]
     fn segment_keys_parse_and_records_do_not() {

@@ -11,6 +11,7 @@
 //! | [`task`] | [`task::TaskId`] and the queues that carry tasks |
 //! | [`event`] | hints from workers and stitchers to the coordinator |
 //! | [`record`] | what a finished task leaves: segments, audio, output; manifest and terminal state |
+//! | [`log`] | lines of a render's own log |
 //! | [`failure`] | failure codes, each with an owner, a retry rule and a sentence |
 //! | [`keys`] | the names of objects in storage |
 //! | [`wire`] | the wire codec: bincode behind a version byte and a size limit |
@@ -23,6 +24,7 @@ pub mod failure;
 pub mod frame;
 pub mod id;
 pub mod keys;
+pub mod log;
 pub mod output;
 pub mod plan;
 pub mod record;

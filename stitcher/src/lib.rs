@@ -85,6 +85,7 @@ impl Stitcher {
     pub fn start(backplane: Backplane, config: StitcherConfig, drain: Drain) -> Self {
         let class = format!("hyperfarm {FARM_VERSION}, {}", hyperfarm_media::versions());
         let node = NodeView::new(config.id.clone(), "stitcher", "stitch", config.slots, class);
+        backplane.metrics.watch_disk("work", &config.work_dir);
         let runner = Runner::new(backplane.clone(), node, config.runner.clone());
         info!(worker = %config.id, slots = config.slots, work_dir = %config.work_dir.display(), "the stitcher starts");
         let running = tokio::spawn(async move {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::ledger::Lease;
+use hyperfarm_backplane::metrics::Metrics;
 use hyperfarm_backplane::runner::{TaskContext, TaskHandler};
 use hyperfarm_media::SegmentFile;
 use hyperfarm_proto::failure::{Failure, FailureCode};
@@ -81,18 +82,22 @@ impl StitchHandler {
         });
         let (segments, audio) = futures::try_join!(segments, gather.audio(&view))?;
         info!(segments = segments.len(), audio = audio.is_some(), elapsed_ms = elapsed_ms(started), "gathered");
+        let mut clock = Clock { metrics: &self.backplane.metrics, last: started };
+        clock.stage("gather");
 
         let (audio, audio_path) = audio.unzip();
         let output = folder.path().join(format!("output.{}", plan.content.encoder.format.extension()));
         let files = segment_files(&segments);
         self.join(&folder, &plan, files.clone(), audio_path, &output, context).await?;
         context.set_progress(JOINED, STORED);
+        clock.stage("join");
 
         let still = folder.path().join("thumbnail.jpg");
         self.check(&folder, &plan, files, audio.clone(), &output, &still).await?;
         let (hash, bytes) = hash_file(output.clone()).await?;
         context.set_progress(VERIFIED, STORED);
         info!(bytes, elapsed_ms = elapsed_ms(started), "joined and verified");
+        clock.stage("verify");
 
         let record = OutputRecord {
             key: keys::output(render, plan.content.encoder.format),
@@ -126,6 +131,7 @@ impl StitchHandler {
         };
         objects.put_json(&keys::manifest(render), &manifest).await?;
         context.set_progress(STORED, STORED);
+        clock.stage("store");
         Ok(record)
     }
 
@@ -169,6 +175,21 @@ impl StitchHandler {
             Ok(())
         })
         .await?
+    }
+}
+
+/// Counts the stages of a stitch, one after another.
+struct Clock<'a> {
+    metrics: &'a Metrics,
+    last: Instant,
+}
+
+impl Clock<'_> {
+    /// The stage that ends now.
+    fn stage(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.metrics.stitch_stage(name, now - self.last);
+        self.last = now;
     }
 }
 

@@ -13,6 +13,7 @@ use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::keys;
+use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::{Plan, PlanContent, VideoItem};
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms};
 use hyperfarm_proto::spec::Size;
@@ -52,6 +53,8 @@ pub(crate) async fn run(
         match capture(&mut slot, &plan, range, site.clone(), path.clone(), context, started).await {
             Err(CaptureError::FramebufferLost(reason)) => {
                 slot.distrust_framebuffer(&reason);
+                let again = format!("the chunk is captured again with screenshots: {reason}");
+                context.log().farm(LogLevel::Warning, &again);
                 capture(&mut slot, &plan, range, site, path.clone(), context, started).await
             }
             outcome => outcome,
@@ -93,7 +96,7 @@ pub(crate) async fn run(
     let (stored, ()) = tokio::join!(store, store_still(shop, &key, chunk.still));
     stored.map_err(storage)?;
     record.timings.commit_ms = millis(committing.elapsed());
-    shop.backplane.metrics.frames_captured(capture_path, range.count());
+    shop.backplane.metrics.chunk_captured(capture_path, range.count(), &record.timings);
     serde_json::to_vec(&record).map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))
 }
 

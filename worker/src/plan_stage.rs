@@ -10,6 +10,7 @@ use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
+use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::{CompiledFile, EncoderSettings, PlanContent, PlanDraft, RemoteAsset, Warning};
 use hyperfarm_proto::spec::{Format, RenderRequest, Viewport};
 
@@ -30,6 +31,9 @@ pub const MAX_DURATION: f64 = 6.0 * 3600.0;
 const SAMPLED_PLACES: u64 = 2;
 /// Messages of the page that become warnings.
 const KEPT_MESSAGES: usize = 10;
+/// Codes of warnings that are messages of the page.
+const CONSOLE: &str = "CONSOLE";
+const EXCEPTION: &str = "SCRIPT_EXCEPTION";
 /// Below it the slot's server has what is remote, by its encoded address.
 const REMOTE_PREFIX: &str = "/__hyperfarm/remote/";
 /// How often a page is probed, each time with what it asked for the time before.
@@ -96,6 +100,11 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
     };
     if request.spec.verify {
         probed.warnings.extend(verify_pages(shop, context, &content).await?);
+    }
+    // What the page itself said is in its log already.
+    let is_new = |warning: &&Warning| ![CONSOLE, EXCEPTION].contains(&warning.code.as_str());
+    for warning in probed.warnings.iter().filter(is_new) {
+        context.log().farm(LogLevel::Warning, &format!("[{}] {}", warning.code, warning.message));
     }
     let draft =
         PlanDraft { render: render.clone(), content, frame_cost_ms: probed.frame_cost_ms, warnings: probed.warnings };
@@ -399,8 +408,8 @@ fn warn_of_page(host: &PageHost<'_>, warnings: &mut Vec<Warning>) {
     }
     for event in host.events().into_iter().take(KEPT_MESSAGES) {
         match event {
-            PageEvent::Exception(text) => warn("SCRIPT_EXCEPTION", format!("a script threw: {text}")),
-            PageEvent::Console(text) => warn("CONSOLE", text.chars().take(300).collect()),
+            PageEvent::Exception(text) => warn(EXCEPTION, format!("a script threw: {text}")),
+            PageEvent::Console(text) => warn(CONSOLE, text.chars().take(300).collect()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyperfarm_proto::failure::{Failure, FailureCode, Owner};
 use hyperfarm_proto::spec::Viewport;
 
-use crate::chrome::{Chrome, ChromeConfig, LaunchKey, Page};
+use crate::chrome::{Chrome, ChromeConfig, LaunchKey, Page, PageLog};
 use crate::effects::EffectsPage;
 use crate::host::{OpenOptions, PageHost};
 use crate::server::{Site, SlotServer};
@@ -15,12 +15,18 @@ pub struct Slot {
     server: SlotServer,
     config: ChromeConfig,
     browser: Option<(Page, Chrome)>,
+    log: PageLog,
 }
 
 impl Slot {
     /// A slot without a browser yet.
     pub async fn new(config: ChromeConfig) -> Result<Self, Failure> {
-        Ok(Self { server: SlotServer::start().await?, config, browser: None })
+        Ok(Self { server: SlotServer::start().await?, config, browser: None, log: PageLog::default() })
+    }
+
+    /// Where what its pages say goes.
+    pub fn log(&self) -> PageLog {
+        self.log.clone()
     }
 
     /// Opens a page of `site` from a fresh navigation, in the warm browser where its launch flags are the same.
@@ -81,7 +87,7 @@ impl Slot {
         if !fits {
             self.close().await;
             let chrome = Chrome::launch(&self.config, key).await?;
-            let page = chrome.open_page().await?;
+            let page = chrome.open_page(self.log.clone()).await?;
             self.browser = Some((page, chrome));
         }
         Ok(())

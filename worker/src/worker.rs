@@ -20,10 +20,10 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::cache::Cache;
-use crate::chrome::ChromeConfig;
+use crate::chrome::{ChromeConfig, PageLog};
 use crate::remote::{Remote, RemoteConfig};
 use crate::slot::Slot;
-use crate::{audio_stage, chunk_stage, class, plan_stage, sweep};
+use crate::{audio_stage, chunk_stage, class, memory, plan_stage, sweep};
 
 /// How a worker is set up.
 #[derive(Debug, Clone)]
@@ -49,6 +49,7 @@ pub struct WorkerConfig {
 /// A running worker.
 pub struct Worker {
     task: JoinHandle<()>,
+    memory: JoinHandle<()>,
     shop: Arc<Shop>,
 }
 
@@ -59,6 +60,8 @@ pub(crate) struct Shop {
     pub(crate) class: CaptureClass,
     pub(crate) remote: Arc<Remote>,
     slots: Vec<tokio::sync::Mutex<Slot>>,
+    /// Where the slots' pages talk to, by slot.
+    page_logs: Vec<PageLog>,
     plans: Mutex<Vec<KnownPlan>>,
     folder: TempDir,
 }
@@ -155,12 +158,20 @@ struct Stages(Arc<Shop>);
 #[async_trait]
 impl TaskHandler for Stages {
     async fn handle(&self, lease: &Lease, context: &TaskContext) -> Result<Vec<u8>, Failure> {
-        match lease.task.step {
+        let page_log = self.0.page_logs.get(context.slot() as usize);
+        if let Some(page_log) = page_log {
+            page_log.follow(Some(context.log().clone()));
+        }
+        let outcome = match lease.task.step {
             Step::Plan => plan_stage::run(&self.0, &lease.task.render, context).await,
             Step::Audio => audio_stage::run(&self.0, lease, context).await,
             Step::Chunk(number) => chunk_stage::run(&self.0, lease, number, context).await,
             Step::Stitch => Err(Failure::new(FailureCode::Internal, "a stitch came to a worker")),
+        };
+        if let Some(page_log) = page_log {
+            page_log.follow(None);
         }
+        outcome
     }
 }
 
@@ -181,6 +192,8 @@ impl Worker {
         for _ in 0..config.slots.max(1) {
             slots.push(tokio::sync::Mutex::new(Slot::new(config.chrome.clone()).await?));
         }
+        let page_logs = slots.iter_mut().map(|slot| slot.get_mut().log()).collect();
+        backplane.metrics.watch_disk("work", &config.work_dir);
         let node = NodeView {
             class_id: class.id(),
             ..NodeView::new(config.id, "worker", config.pool.as_str(), config.slots.max(1), class.to_string())
@@ -189,11 +202,13 @@ impl Worker {
         let cache = Arc::new(Cache::open(&folder.path().join("cache"))?);
         let remote = Arc::new(Remote::new(config.remote)?);
         let plans = Mutex::default();
-        let shop = Arc::new(Shop { backplane: backplane.clone(), cache, class, remote, slots, plans, folder });
+        let shop =
+            Arc::new(Shop { backplane: backplane.clone(), cache, class, remote, slots, page_logs, plans, folder });
         let queues = vec![Queue::Plan(config.pool.clone()), Queue::Chunk(config.pool)];
+        let memory = tokio::spawn(memory::watch(backplane.metrics.clone()));
         let runner = Runner::new(backplane, node, config.runner);
         let task = tokio::spawn(runner.run(queues, Arc::new(Stages(shop.clone())), drain));
-        Ok(Self { task, shop })
+        Ok(Self { task, memory, shop })
     }
 
     /// Waits until the drain is complete, then ends every browser.
@@ -201,6 +216,7 @@ impl Worker {
         if let Err(panic) = self.task.await {
             tracing::error!(%panic, "the worker's loop broke");
         }
+        self.memory.abort();
         for slot in &self.shop.slots {
             slot.lock().await.close().await;
         }

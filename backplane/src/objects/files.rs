@@ -37,6 +37,7 @@ impl Objects {
         let mut upload = Upload { inner: Some(upload) };
         match self.send_parts(key, file, reader, length, &mut upload).await {
             Ok(()) => {
+                self.stored(length);
                 upload.inner = None;
                 Ok(())
             }

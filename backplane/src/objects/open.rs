@@ -52,12 +52,24 @@ impl Objects {
             .map_err(|source| ObjectsError::Store { operation: "open", key: root.display().to_string(), source })?
             .with_automatic_cleanup(true)
             .with_fsync(true);
-        Ok(Self { store: Arc::new(store), prefix: StorePath::ROOT, signer: None, root: Some(Arc::new(root)) })
+        Ok(Self {
+            store: Arc::new(store),
+            prefix: StorePath::ROOT,
+            signer: None,
+            root: Some(Arc::new(root)),
+            metrics: Arc::default(),
+        })
     }
 
     /// Memory: for tests, and for renders that leave nothing behind.
     pub fn memory() -> Self {
-        Self { store: Arc::new(InMemory::new()), prefix: StorePath::ROOT, signer: None, root: None }
+        Self {
+            store: Arc::new(InMemory::new()),
+            prefix: StorePath::ROOT,
+            signer: None,
+            root: None,
+            metrics: Arc::default(),
+        }
     }
 
     /// The store that a URL names: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`.
@@ -111,7 +123,7 @@ impl Objects {
 
     fn signing<S: ObjectStore + Signer>(store: Arc<S>, prefix: StorePath) -> Self {
         let signer: Arc<dyn Signer> = Arc::clone(&store) as Arc<dyn Signer>;
-        Self { store, prefix, signer: Some(signer), root: None }
+        Self { store, prefix, signer: Some(signer), root: None, metrics: Arc::default() }
     }
 }
 

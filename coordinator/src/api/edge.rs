@@ -1,11 +1,14 @@
 //! What every request passes on its way in and out.
 
+use std::time::Instant;
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
+use hyperfarm_backplane::metrics::Metrics;
 use tower::ServiceExt;
 use tracing::{Instrument, debug, info_span};
 
@@ -19,20 +22,32 @@ const REQUEST_ID_MAX: usize = 128;
 
 /// `routes` behind the edge: a doubled slash before the path is one, every response has `X-Request-Id`, every request a log line.
 /// This sits before routing, where a layer of the router itself would come too late.
-pub(super) fn wrap(routes: Router) -> Router {
-    Router::new().fallback(move |request: Request| pass(routes.clone(), request))
+pub(super) fn wrap(routes: Router, metrics: Metrics) -> Router {
+    Router::new().fallback(move |request: Request| pass(routes.clone(), metrics.clone(), request))
 }
 
-async fn pass(routes: Router, mut request: Request) -> Response {
+/// The route that answered, in the extensions of its response.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answered {
+    /// The method.
+    pub(super) method: &'static str,
+    /// The path's template.
+    pub(super) template: &'static str,
+}
+
+async fn pass(routes: Router, metrics: Metrics, mut request: Request) -> Response {
+    let started = Instant::now();
     if let Some(uri) = single_slash(request.uri()) {
         *request.uri_mut() = uri;
     }
     let id = request_id(request.headers().get(&REQUEST_ID));
-    let span =
-        info_span!("request", id = id.to_str().unwrap_or(""), method = %request.method(), path = request.uri().path());
+    let span = info_span!("request", request_id = id.to_str().unwrap_or(""), method = %request.method(), path = request.uri().path());
     async move {
         let Ok(response) = routes.oneshot(request).await.map(|response: Response<Body>| response);
+        let route = response.extensions().get::<Answered>().copied();
         let mut response = in_shape(response).await;
+        let Answered { method, template } = route.unwrap_or(Answered { method: "other", template: "unmatched" });
+        metrics.request_answered(method, template, response.status().as_u16(), started.elapsed());
         debug!(status = response.status().as_u16(), "answered");
         response.headers_mut().insert(REQUEST_ID, id);
         response

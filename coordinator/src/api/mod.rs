@@ -14,6 +14,7 @@
 //! | [`farm`], [`workers`] | the farm and its nodes |
 //! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
+//! | [`log`] | what pages printed and the farm had to say |
 //! | [`page`] | pages of lists |
 //! | [`dashboard`] | the pages for people |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
@@ -39,6 +40,7 @@ pub mod farm;
 pub mod files;
 pub mod follow;
 pub mod links;
+pub mod log;
 pub mod once;
 pub mod openapi;
 pub mod operate;
@@ -163,7 +165,7 @@ impl Coordinator {
         api.start_loops();
         let routes = routes::router(&api).merge(dashboard::routes());
         let routes = routes.fallback(unknown_route).method_not_allowed_fallback(wrong_method);
-        edge::wrap(routes.with_state(api))
+        edge::wrap(routes.with_state(api), self.backplane().metrics.clone())
     }
 }
 
@@ -184,6 +186,7 @@ impl Api {
             fetcher: self.config.fetcher.clone(),
             callback_secret: self.config.callback_secret.clone(),
             policy: self.config.deliveries.clone(),
+            metrics: self.coordinator.backplane().metrics.clone(),
         };
         let expiry = Expiry {
             objects: self.coordinator.backplane().objects.clone(),

@@ -1,13 +1,16 @@
 //! The table of all routes. The router, the check of keys and the OpenAPI document are made of it, so that none can differ.
 
+use std::future::ready;
+
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
+use super::edge::Answered;
 use super::error::{ApiError, Code};
-use super::{Api, account, assets, batch, farm, files, follow, openapi, operate, preview, renders, webhooks, workers};
+use super::{Api, account, assets, batch, farm, files, follow, log, openapi, operate, preview, renders, webhooks, workers};
 use crate::keys::Scope;
 
 /// What a route answers with.
@@ -137,6 +140,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("post", "/v3/hyperframes/workers/{worker_id}/drain", ADMIN, "Have a worker finish what it has and end.", One("Worker"), || post(workers::drain)).errors(&[Code::WorkerNotFound]),
     Route::new("post", "/v3/hyperframes/workers/{worker_id}/quarantine", ADMIN, "Have a worker finish what it has and rest until it is resumed.", One("Worker"), || post(workers::quarantine)).body("QuarantineRequest").errors(&[Code::WorkerNotFound, Code::Conflict, Code::InvalidParameter]),
     Route::new("post", "/v3/hyperframes/workers/{worker_id}/resume", ADMIN, "Have a quarantined worker take tasks again.", One("Worker"), || post(workers::resume)).errors(&[Code::WorkerNotFound, Code::Conflict]),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}/log", READ, "Read what a render's pages printed or threw and what the farm had to say, by step and attempt.", Page("LogLine"), || get(log::read)).query(&["limit", "token"]).errors(&[Code::RenderNotFound, Code::InvalidParameter]),
     Route::new("post", "/v3/assets", RENDER, "Upload a file of up to 32 MB.", One("AssetUploaded"), || post(assets::upload)).body("multipart").once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
     Route::new("get", "/v3/assets", READ, "List assets, newest first.", Page("Asset"), || get(assets::list)).query(&["limit", "token"]).errors(&[Code::InvalidParameter]),
     Route::new("post", "/v3/assets/direct-uploads", RENDER, "Begin an upload straight to storage.", One("UploadBegun"), || post(assets::begin)).body("UploadRequest").once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
@@ -168,6 +172,11 @@ pub fn router(api: &Api) -> Router<Api> {
         if let Some(needs) = route.needs {
             handler = handler.route_layer(from_fn_with_state((api.clone(), needs), guard));
         }
+        let answered = Answered { method: route.method, template: route.path };
+        let handler = handler.layer(map_response(move |mut response: Response| {
+            response.extensions_mut().insert(answered);
+            ready(response)
+        }));
         router = router.route(route.path, handler);
     }
     // Every body has a bound of its own, and a refusal in the one shape.

@@ -19,6 +19,7 @@
 mod act;
 mod calm;
 pub(crate) mod events;
+mod gauges;
 mod replan;
 mod restore;
 mod survey;
@@ -31,7 +32,8 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, stream};
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
-use hyperfarm_proto::id::RenderId;
+use hyperfarm_backplane::ledger::NodeView;
+use hyperfarm_proto::id::{Pool, RenderId};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
@@ -76,6 +78,8 @@ pub(crate) struct Reconciler {
     scanned_at: Option<Instant>,
     scan: Survey,
     verification: Survey,
+    depths: Survey,
+    depths_at: Option<Instant>,
     calm: Calm,
     wakes: mpsc::UnboundedSender<Wake>,
 }
@@ -106,6 +110,8 @@ impl Reconciler {
             scanned_at: None,
             scan: Survey::default(),
             verification: Survey::default(),
+            depths: Survey::default(),
+            depths_at: None,
             calm: Calm::default(),
             wakes,
         }
@@ -187,7 +193,10 @@ impl Reconciler {
             return;
         }
         match self.backplane.ledger.nodes().await {
-            Ok(nodes) => self.fleet = Fleet::of(&nodes),
+            Ok(nodes) => {
+                self.fleet = Fleet::of(&nodes);
+                self.gauge(&nodes);
+            }
             Err(error) => return self.calm.upset("the live nodes cannot be read", &error.into()),
         }
         for tracked in self.renders.values_mut() {
@@ -197,6 +206,19 @@ impl Reconciler {
         }
         self.forget_lingering().await;
         self.survey();
+    }
+
+    /// Shows the farm as it is now.
+    fn gauge(&mut self, nodes: &[NodeView]) {
+        self.backplane.metrics.set_farm(&gauges::measure(nodes, self.renders.values()));
+        let is_due = self.depths_at.is_none_or(|at| at.elapsed() >= gauges::DEPTHS_EVERY);
+        if is_due && !self.depths.is_running() {
+            self.depths_at = Some(Instant::now());
+            let workers =
+                nodes.iter().filter(|node| node.role == "worker").filter_map(|node| node.pool.parse::<Pool>().ok());
+            let pools = workers.chain(self.renders.values().map(|tracked| tracked.pool().clone())).collect();
+            self.depths.start(gauges::depths(self.backplane.clone(), pools));
+        }
     }
 
     /// Starts the surveys whose time has come.

@@ -34,7 +34,12 @@ pub(super) struct Tracked {
     is_wanted: bool,
     not_before: Instant,
     planned_at_ms: u64,
+    /// The furthest it was seen, and when it came there.
+    furthest: (Furthest, Instant),
 }
+
+/// How far a render is: its stage, commits, and units of work done. Attempts that begin again do not count as movement.
+type Furthest = (Stage, usize, u64);
 
 impl Tracked {
     pub(super) fn new(entry: Entry, is_new: bool) -> Self {
@@ -55,6 +60,7 @@ impl Tracked {
             is_wanted: true,
             not_before: now,
             planned_at_ms: 0,
+            furthest: ((Stage::Queued, 0, 0), now),
         }
     }
 
@@ -138,10 +144,25 @@ impl Tracked {
         (pool, Waiting { tasks, since_ms: (tasks > 0).then_some(since_ms) })
     }
 
+    /// When it last came further than ever before, or was resumed.
+    pub(super) fn moved_at(&self) -> Instant {
+        self.furthest.1
+    }
+
+    fn note_movement(&mut self, stage: Stage) {
+        let tasks = self.view.tasks.values();
+        let committed = tasks.clone().filter(|task| task.committed.is_some()).count();
+        let now: Furthest = (stage, committed, tasks.map(|task| task.progress.done).sum());
+        if now > self.furthest.0 || self.entry.is_paused() {
+            self.furthest = (now.max(self.furthest.0), Instant::now());
+        }
+    }
+
     /// Tells those who watch it how far it is.
     pub(super) fn publish(&mut self, slots: u32) {
         self.entry.saw(self.plan.clone(), self.view.clone());
         let stage = self.assessment.as_ref().map_or(Stage::Queued, |assessment| assessment.stage);
+        self.note_movement(stage);
         let mut progress = RenderProgress::count(stage, self.plan.as_deref(), self.summary.as_ref(), &self.view);
         if let Some(plan) = self.plan.as_deref().filter(|_| stage == Stage::Capture) {
             let cost = plan.frame_cost_ms.clamp(0.0, 600_000.0) / f64::from(slots.max(1));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hyperfarm_backplane::ledger::TaskView;
+use hyperfarm_backplane::ledger::{RenderView, TaskView};
 use hyperfarm_proto::failure::{FailedAttempt, RetryRule, may_retry};
 use hyperfarm_proto::task::Step;
 
@@ -20,6 +20,8 @@ pub struct Sent {
     pub failures: usize,
     /// Times it was dispatched while nobody had claimed it, this one included.
     pub unclaimed: u32,
+    /// When it was first dispatched of those times.
+    pub since: Instant,
 }
 
 /// What this coordinator has dispatched of one render. Lost with the process, and nothing depends on it but time: a task
@@ -36,8 +38,19 @@ impl Book {
     /// Notes a dispatch of `step`, about which the ledger said `view`.
     pub fn note(&mut self, step: Step, view: Option<&TaskView>, now: Instant) {
         let (attempt, failures) = view.map_or((0, 0), |view| (view.attempt, view.failures.len()));
-        let unclaimed = self.0.get(&step).filter(|sent| sent.attempt == attempt).map_or(0, |sent| sent.unclaimed);
-        self.0.insert(step, Sent { at: now, attempt, failures, unclaimed: unclaimed + 1 });
+        let before = self.0.get(&step).filter(|sent| sent.attempt == attempt);
+        let (unclaimed, since) = before.map_or((0, now), |sent| (sent.unclaimed, sent.since));
+        self.0.insert(step, Sent { at: now, attempt, failures, unclaimed: unclaimed + 1, since });
+    }
+
+    /// Dispatches that nobody has claimed, as far as `view` tells.
+    pub fn unclaimed(&self, view: &RenderView) -> impl Iterator<Item = (Step, &Sent)> {
+        self.0.iter().filter_map(move |(step, sent)| {
+            let task = view.tasks.get(step);
+            let is_waiting = task
+                .is_none_or(|task| task.committed.is_none() && task.lease.is_none() && task.attempt == sent.attempt);
+            is_waiting.then_some((*step, sent))
+        })
     }
 
     /// Whether nothing was dispatched.
@@ -134,7 +147,8 @@ mod tests {
     }
 
     fn sent(attempt: u32, failures: usize, unclaimed: u32) -> Option<Sent> {
-        Some(Sent { at: Instant::now(), attempt, failures, unclaimed })
+        let now = Instant::now();
+        Some(Sent { at: now, attempt, failures, unclaimed, since: now })
     }
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -195,6 +209,7 @@ mod tests {
         book.note(Step::Plan, None, now);
         book.note(Step::Plan, None, now);
         assert_eq!(book.sent(Step::Plan).unwrap().unclaimed, 2);
+        assert_eq!(book.unclaimed(&RenderView::default()).count(), 1);
         book.note(Step::Plan, Some(&TaskView { attempt: 1, ..TaskView::default() }), now);
         assert_eq!(book.sent(Step::Plan).unwrap().unclaimed, 1);
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::fetch::Fetcher;
+use hyperfarm_backplane::metrics::{Metrics, WebhookOutcome};
 use hyperfarm_backplane::objects::ObjectsError;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -68,6 +69,8 @@ pub struct Deliverer {
     pub callback_secret: Option<String>,
     /// The times.
     pub policy: DeliveryPolicy,
+    /// Where outcomes are counted.
+    pub metrics: Metrics,
 }
 
 enum Fate {
@@ -157,10 +160,12 @@ impl Deliverer {
         let now = now_ms();
         let reason = match fate {
             Fate::Done => {
+                self.metrics.webhook(WebhookOutcome::Delivered);
                 debug!(delivery = delivery.id, attempts = delivery.attempts + 1, "delivered");
                 return self.over(delivery, now).await;
             }
             Fate::Gone => {
+                self.metrics.webhook(WebhookOutcome::Gone);
                 info!(delivery = delivery.id, "the receiver is gone for good");
                 if let Err(error) = self.disable(&delivery).await {
                     warn!(%error, "an endpoint cannot be disabled yet");
@@ -173,9 +178,11 @@ impl Deliverer {
         let age = Duration::from_millis(now.saturating_sub(delivery.begun_at_ms));
         let pause = self.policy.pause(delivery.attempts);
         if age + pause > self.policy.give_up_after {
+            self.metrics.webhook(WebhookOutcome::GivenUp);
             warn!(delivery = delivery.id, attempts = delivery.attempts, reason, "given up");
             return self.over(delivery, now).await;
         }
+        self.metrics.webhook(WebhookOutcome::Retry);
         debug!(delivery = delivery.id, attempts = delivery.attempts, reason, "not delivered yet");
         delivery.last = Some(reason);
         delivery.next_at_ms = now + pause.as_millis() as u64;

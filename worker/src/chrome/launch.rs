@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use super::page::Page;
-use super::{ChromeConfig, LaunchKey, flags};
+use super::{ChromeConfig, LaunchKey, PageLog, flags};
 use crate::framebuffer::{Framebuffer, GpuProcess};
 
 /// From the start of the process to its first line.
@@ -120,8 +120,10 @@ impl Chrome {
     }
 
     /// Opens the browser's one page. A second page under begin-frame control would crash the GPU process.
-    pub async fn open_page(&self) -> Result<Page, Failure> {
-        Page::open(&self.browser, self.key.viewport).await.map_err(|failure| self.explain(failure))
+    ///
+    /// What it prints and throws goes into `log`.
+    pub async fn open_page(&self, log: PageLog) -> Result<Page, Failure> {
+        Page::open(&self.browser, self.key.viewport, log).await.map_err(|failure| self.explain(failure))
     }
 
     /// Where the compositor draws what the page shows; none where that cannot be found. The page shows something else afterwards.

@@ -7,6 +7,7 @@
 mod flags;
 mod launch;
 mod page;
+mod said;
 mod user;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use hyperfarm_proto::spec::Viewport;
 
 pub use launch::Chrome;
 pub use page::{DrawnFrame, Page, PageEvent, Shot};
+pub use said::PageLog;
 pub use user::ChromeUser;
 
 /// Names under which distributions install a Chrome that has begin-frame control.

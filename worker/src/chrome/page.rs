@@ -24,10 +24,13 @@ use chromiumoxide::cdp::browser_protocol::target::CreateTargetParams;
 use chromiumoxide::cdp::js_protocol::runtime::{EvaluateParams, EventConsoleApiCalled, EventExceptionThrown};
 use futures::StreamExt;
 use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::spec::Viewport;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use super::said::{PageLog, console_level};
 
 /// Longest wait for one begin-frame before the capture counts as stalled.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(90);
@@ -80,10 +83,11 @@ pub struct Page {
     crashed: watch::Receiver<bool>,
     listeners: Vec<JoinHandle<()>>,
     scripts: Vec<ScriptIdentifier>,
+    log: PageLog,
 }
 
 impl Page {
-    pub(super) async fn open(browser: &Browser, viewport: Viewport) -> Result<Self, Failure> {
+    pub(super) async fn open(browser: &Browser, viewport: Viewport, log: PageLog) -> Result<Self, Failure> {
         let output = viewport.output();
         let target = CreateTargetParams::builder()
             .url("about:blank")
@@ -106,6 +110,7 @@ impl Page {
             crashed,
             listeners: Vec::new(),
             scripts: Vec::new(),
+            log,
         };
         opened.listen(crash).await.map_err(protocol)?;
         opened.resize(viewport).await?;
@@ -132,19 +137,25 @@ impl Page {
         let mut console = self.page.event_listener::<EventConsoleApiCalled>().await?;
         let mut crashes = self.page.event_listener::<EventTargetCrashed>().await?;
         let mut dialogs = self.page.event_listener::<EventJavascriptDialogOpening>().await?;
-        let events = self.events.clone();
+        let (events, log) = (self.events.clone(), self.log.clone());
         self.listeners.push(tokio::spawn(async move {
             while let Some(event) = exceptions.next().await {
-                push(&events, PageEvent::Exception(exception_text(&event.exception_details)));
+                let text = exception_text(&event.exception_details);
+                log.say(LogLevel::Error, &text);
+                push(&events, PageEvent::Exception(text));
             }
         }));
-        let events = self.events.clone();
+        let (events, log) = (self.events.clone(), self.log.clone());
         self.listeners.push(tokio::spawn(async move {
             while let Some(event) = console.next().await {
                 let level = format!("{:?}", event.r#type).to_lowercase();
+                let parts: Vec<String> = event.args.iter().map(object_text).collect();
+                let text = parts.join(" ");
+                if !text.is_empty() {
+                    log.say(console_level(&level), &text);
+                }
                 if level == "error" || level == "warning" {
-                    let parts: Vec<String> = event.args.iter().map(object_text).collect();
-                    push(&events, PageEvent::Console(parts.join(" ")));
+                    push(&events, PageEvent::Console(text));
                 }
             }
         }));
@@ -173,6 +184,7 @@ impl Page {
         if let Ok(mut events) = self.events.lock() {
             events.clear();
         }
+        self.log.at(None);
         Ok(())
     }
 
@@ -250,6 +262,11 @@ impl Page {
             FailureCode::CaptureStalled,
             "Chrome says that another frame is pending, again and again: the machine is overloaded; use fewer slots",
         ))
+    }
+
+    /// Notes which frame is sought, for the log.
+    pub fn at(&self, frame: Option<u64>) {
+        self.log.at(frame);
     }
 
     /// What the page said since it was opened or reset, oldest first.

@@ -220,6 +220,7 @@ impl<'a> PageHost<'a> {
 
     /// The page's part of a seek. It draws nothing, so what was drawn before can be copied meanwhile.
     pub async fn seek_page(&mut self, frame: u64, pictures: &[VideoPicture]) -> Result<HalfSeek, Failure> {
+        self.page.at(Some(frame));
         let time = self.frame_rate.seconds_of(frame);
         let call = format!("window.__hyperfarmHost.seek({}, {})", json!(time), json!(pictures));
         let composite = self.page.evaluate(call).await.map_err(|failure| match failure.code {

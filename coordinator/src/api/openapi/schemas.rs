@@ -203,6 +203,15 @@ fn main() -> Value {
             })), "One for each entry of the list."),
             "warnings": list(warning, "Fields that the farm does not know."),
         })),
+        "LogLine": object(&["at", "level", "source", "step", "message"], json!({
+            "at": number("number", "Unix seconds."),
+            "level": one_of(&["debug", "info", "warning", "error"], "How much it matters."),
+            "source": one_of(&["page", "farm"], "A script of the composition, or the farm."),
+            "step": one_of(&["plan", "audio", "chunk", "stitch"], "What was being done."),
+            "chunk": maybe("integer", "Number of the chunk, of a chunk."),
+            "attempt": number("integer", "The attempt that said it."),
+            "frame": maybe("integer", "The frame that was sought last."), "message": text("The text, cut at 2,000 characters."),
+        })),
         "AssetUploaded": object(&["asset_id", "url", "mime_type", "size_bytes"], json!({
             "asset_id": text("The asset."), "url": text("Signed, expiring."), "mime_type": text("By the file's bytes."),
             "size_bytes": number("integer", "Length."), "status": one_of(&["processing"], "After a direct upload."),

@@ -1,0 +1,452 @@
+//! The registry and what every role counts.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`families`] | every metric in one table |
+//! | [`reference`](mod@reference) | the table as a page for people |
+//!
+//! Names and units follow Prometheus: `hyperfarm_` first, counters end in `_total`, durations are seconds. Every label comes from
+//! an enum or from the operator's set-up, so that their number is bounded; no render, tenant or worker is ever a label.
+
+pub mod families;
+pub mod reference;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyperfarm_proto::FARM_VERSION;
+use hyperfarm_proto::failure::{Failure, FailureCode, Owner};
+use hyperfarm_proto::record::{CapturePath, ChunkTimings};
+use hyperfarm_proto::task::{Queue, Step};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Encoder, GaugeVec, Registry, TextEncoder};
+
+use self::families::Counters;
+
+/// How an attempt at a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskOutcome {
+    /// Its result counts.
+    Committed,
+    /// Somebody else's result counts, the lease was lost, or the render was cancelled.
+    Superseded,
+    /// It failed.
+    Failed(FailureCode),
+}
+
+impl TaskOutcome {
+    fn labels(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Committed => ("committed", ""),
+            Self::Superseded => ("superseded", ""),
+            Self::Failed(code) => ("failed", code.as_str()),
+        }
+    }
+}
+
+/// A server that a node connects to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// RabbitMQ.
+    Broker,
+    /// Redis.
+    Ledger,
+}
+
+/// How an attempt at a delivery of a webhook ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookOutcome {
+    /// The receiver has it, or nobody wants it any more.
+    Delivered,
+    /// The receiver says that it is gone for good.
+    Gone,
+    /// It is tried again later.
+    Retry,
+    /// It was tried for too long.
+    GivenUp,
+}
+
+/// What the coordinator sees of the farm as a whole at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FarmGauges {
+    /// Live nodes by role, pool and state.
+    pub nodes: Vec<(String, String, &'static str, u32)>,
+    /// Slots of those that take tasks, by role and pool.
+    pub live_slots: Vec<(String, String, u32)>,
+    /// Seconds for which the oldest task waits to be claimed, by kind of queue and pool.
+    pub oldest: Vec<(&'static str, String, f64)>,
+    /// Open renders by status.
+    pub renders: Vec<(&'static str, u64)>,
+    /// Longest seconds without progress.
+    pub stall_seconds: f64,
+}
+
+/// What a node counts. Clones share the counters; each [`Metrics::new`] is a registry of its own.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    counters: Arc<Counters>,
+    /// Folders whose file systems are measured. Its lock is also held while the whole is read.
+    folders: Arc<Mutex<Vec<(&'static str, PathBuf)>>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A registry with everything at zero.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let counters = Counters::new(&registry);
+        // What a rate is asked of has to be there before the first of it happens.
+        for path in ["png", "framebuffer"] {
+            counters.frames.with_label_values(&[path]);
+        }
+        for direction in ["in", "out"] {
+            counters.storage_bytes.with_label_values(&[direction]);
+        }
+        Self { registry, counters: Arc::new(counters), folders: Arc::default() }
+    }
+
+    /// Says which role this process plays; one process may play several. The first also brings in the process's own numbers.
+    pub fn plays(&self, role: &str) {
+        self.counters.build.with_label_values(&[role, FARM_VERSION]).set(1.0);
+        match role {
+            "coordinator" => {
+                for outcome in ["delivered", "gone", "retry", "given_up"] {
+                    self.counters.webhooks.with_label_values(&[outcome]);
+                }
+                for owner in ["user", "system"] {
+                    self.counters.ended.with_label_values(&["failed", owner, ""]);
+                }
+                self.counters.ended.with_label_values(&["completed", "", ""]);
+            }
+            "worker" => self.lease_losses(&["plan", "audio", "chunk"]),
+            _ => self.lease_losses(&["stitch"]),
+        }
+        // Registered once; the next role finds it there.
+        drop(self.registry.register(Box::new(ProcessCollector::for_self())));
+    }
+
+    fn lease_losses(&self, steps: &[&str]) {
+        for step in steps {
+            self.counters.lease_losses.with_label_values(&[step]);
+            self.counters.retries.with_label_values(&[step]);
+        }
+    }
+
+    /// From now on the room on the file system of `folder` is measured at each reading. `name` is a label: `work` or `storage`.
+    pub fn watch_disk(&self, name: &'static str, folder: &Path) {
+        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        folders.retain(|(known, _)| *known != name);
+        folders.push((name, folder.to_owned()));
+    }
+
+    /// An attempt ended after `took`.
+    pub fn task_ended(&self, step: Step, outcome: TaskOutcome, took: Duration) {
+        let step = step_label(step);
+        let (outcome, code) = outcome.labels();
+        self.counters.tasks.with_label_values(&[step, outcome, code]).inc();
+        self.counters.task_duration.with_label_values(&[step]).observe(took.as_secs_f64());
+    }
+
+    /// An attempt was claimed.
+    pub fn task_claimed(&self, step: Step, attempt: u32) {
+        if attempt > 1 {
+            self.counters.retries.with_label_values(&[step_label(step)]).inc();
+        }
+    }
+
+    /// An attempt's lease was lost.
+    pub fn lease_lost(&self, step: Step) {
+        self.counters.lease_losses.with_label_values(&[step_label(step)]).inc();
+    }
+
+    /// A node of `role` in `pool` has `slots` slots.
+    pub fn set_slots(&self, role: &str, pool: &str, slots: u32) {
+        self.counters.slots.with_label_values(&[role, pool]).set(f64::from(slots));
+        self.counters.slots_busy.with_label_values(&[role, pool]);
+    }
+
+    /// One of the node's slots is busy until the answer is dropped.
+    #[must_use = "the slot counts as busy for as long as this lives"]
+    pub fn busy(&self, role: &str, pool: &str) -> BusySlot {
+        let gauge = self.counters.slots_busy.with_label_values(&[role, pool]);
+        gauge.inc();
+        BusySlot(gauge)
+    }
+
+    /// A chunk of `frames` frames was captured and stored.
+    pub fn chunk_captured(&self, path: CapturePath, frames: u64, timings: &ChunkTimings) {
+        let path = match path {
+            CapturePath::Png => "png",
+            CapturePath::Framebuffer => "framebuffer",
+        };
+        let counters = &self.counters;
+        counters.frames.with_label_values(&[path]).inc_by(frames);
+        counters.visited.with_label_values::<&str>(&[]).inc_by(timings.visited_frames);
+        let mean = timings.capture_ms / 1000.0 / frames.max(1) as f64;
+        counters.frame_duration.with_label_values(&[path]).observe(mean);
+        for (stage, ms) in [
+            ("start", timings.start_ms),
+            ("seek", timings.seek_ms),
+            ("draw", timings.draw_ms),
+            ("read", timings.read_ms),
+            ("convert", timings.convert_ms),
+            ("encode", timings.encode_ms),
+            ("wait", timings.wait_ms),
+            ("commit", timings.commit_ms),
+        ] {
+            counters.chunk_stages.with_label_values(&[stage]).inc_by(ms.max(0.0) / 1000.0);
+        }
+    }
+
+    /// A stage of a stitch took so long. `stage` is a label: `gather`, `join`, `verify` or `store`.
+    pub fn stitch_stage(&self, stage: &'static str, took: Duration) {
+        self.counters.stitch_stages.with_label_values(&[stage]).inc_by(took.as_secs_f64());
+    }
+
+    /// So many browsers run, with so much memory.
+    pub fn set_browsers(&self, browsers: usize, bytes: u64) {
+        self.counters.browsers.with_label_values::<&str>(&[]).set(browsers as f64);
+        self.counters.browser_memory.with_label_values::<&str>(&[]).set(bytes as f64);
+    }
+
+    /// Bytes went into storage.
+    pub fn stored(&self, bytes: u64) {
+        self.counters.storage_bytes.with_label_values(&["in"]).inc_by(bytes);
+    }
+
+    /// Bytes came out of storage.
+    pub fn loaded(&self, bytes: u64) {
+        self.counters.storage_bytes.with_label_values(&["out"]).inc_by(bytes);
+    }
+
+    /// A delivery had gone back to its queue before.
+    pub fn redelivered(&self, queue: &Queue) {
+        self.counters.redeliveries.with_label_values(&[queue_label(queue).0]).inc();
+    }
+
+    /// A lost connection was made again.
+    pub fn reconnected(&self, server: Server) {
+        let label = match server {
+            Server::Broker => "broker",
+            Server::Ledger => "ledger",
+        };
+        self.counters.reconnects.with_label_values(&[label]).inc();
+    }
+
+    /// The messages that wait in the queues. What is not among them is no longer shown.
+    pub fn set_queue_depths(&self, depths: &[(Queue, u64)]) {
+        let _reading = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let gauge = &self.counters.queue_depth;
+        gauge.reset();
+        for (queue, depth) in depths {
+            let (kind, pool) = queue_label(queue);
+            gauge.with_label_values(&[kind, pool]).set(*depth as f64);
+        }
+    }
+
+    /// What the coordinator sees of the farm now. What is not in it is no longer shown.
+    pub fn set_farm(&self, farm: &FarmGauges) {
+        let _reading = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = &self.counters;
+        fill(&counters.nodes, farm.nodes.iter().map(|(role, pool, state, n)| ([&**role, &**pool, *state], *n)));
+        fill(&counters.live_slots, farm.live_slots.iter().map(|(role, pool, slots)| ([&**role, &**pool], *slots)));
+        fill(&counters.queue_age, farm.oldest.iter().map(|(queue, pool, age)| ([*queue, &**pool], *age)));
+        fill(&counters.renders, farm.renders.iter().map(|(status, count)| ([*status], *count as f64)));
+        counters.stall.with_label_values::<&str>(&[]).set(farm.stall_seconds);
+    }
+
+    /// A render was taken in.
+    pub fn render_accepted(&self) {
+        self.counters.accepted.with_label_values::<&str>(&[]).inc();
+    }
+
+    /// A render ended by a failure.
+    pub fn render_failed(&self, failure: &Failure) {
+        let status = if failure.code == FailureCode::Cancelled { "cancelled" } else { "failed" };
+        let owner = match failure.code.owner() {
+            Owner::User => "user",
+            Owner::System => "system",
+        };
+        self.counters.ended.with_label_values(&[status, owner, failure.code.as_str()]).inc();
+    }
+
+    /// A render of so many seconds of video was completed, so long after it was taken in.
+    pub fn render_completed(&self, took: Duration, output_seconds: f64) {
+        self.counters.ended.with_label_values(&["completed", "", ""]).inc();
+        self.counters.render_duration.with_label_values::<&str>(&[]).observe(took.as_secs_f64());
+        self.counters.output.with_label_values::<&str>(&[]).inc_by(output_seconds.max(0.0));
+    }
+
+    /// A completed render has so many seconds of a pool's work in it.
+    pub fn worker_seconds(&self, pool: &str, seconds: f64) {
+        self.counters.worker_seconds.with_label_values(&[pool]).inc_by(seconds.max(0.0));
+    }
+
+    /// A request was answered. `route` is a template, never a path.
+    pub fn request_answered(&self, method: &'static str, route: &'static str, status: u16, took: Duration) {
+        let class = match status / 100 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        };
+        self.counters.api_requests.with_label_values(&[method, route, class]).inc();
+        self.counters.api_duration.with_label_values(&[method, route]).observe(took.as_secs_f64());
+    }
+
+    /// An attempt at a delivery ended.
+    pub fn webhook(&self, outcome: WebhookOutcome) {
+        let label = match outcome {
+            WebhookOutcome::Delivered => "delivered",
+            WebhookOutcome::Gone => "gone",
+            WebhookOutcome::Retry => "retry",
+            WebhookOutcome::GivenUp => "given_up",
+        };
+        self.counters.webhooks.with_label_values(&[label]).inc();
+    }
+
+    /// Everything in Prometheus's text format.
+    pub fn encode(&self) -> String {
+        // Held so that no gauge is read between being emptied and being filled.
+        let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        self.measure_disks(&folders);
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "the metrics cannot be written");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn measure_disks(&self, folders: &[(&'static str, PathBuf)]) {
+        for (name, folder) in folders {
+            // A folder that is not there yet is measured once it is.
+            if let Ok(disk) = rustix::fs::statvfs(folder) {
+                let bytes = |blocks: u64| blocks as f64 * disk.f_frsize as f64;
+                self.counters.disk_free.with_label_values(&[name]).set(bytes(disk.f_bavail));
+                self.counters.disk_size.with_label_values(&[name]).set(bytes(disk.f_blocks));
+            }
+        }
+    }
+}
+
+/// Sets a gauge's values, and drops those of before.
+fn fill<'a, const N: usize>(gauge: &GaugeVec, values: impl Iterator<Item = ([&'a str; N], impl Into<f64>)>) {
+    gauge.reset();
+    for (labels, value) in values {
+        gauge.with_label_values(&labels).set(value.into());
+    }
+}
+
+/// A slot that is busy.
+#[derive(Debug)]
+pub struct BusySlot(prometheus::Gauge);
+
+impl Drop for BusySlot {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The kind of a step: the number of a chunk is no label.
+fn step_label(step: Step) -> &'static str {
+    match step {
+        Step::Plan => "plan",
+        Step::Audio => "audio",
+        Step::Chunk(_) => "chunk",
+        Step::Stitch => "stitch",
+    }
+}
+
+/// The kind of a queue, and its pool.
+fn queue_label(queue: &Queue) -> (&'static str, &str) {
+    match queue {
+        Queue::Plan(pool) => ("plan", pool.as_str()),
+        Queue::Chunk(pool) => ("chunk", pool.as_str()),
+        Queue::Stitch => ("stitch", ""),
+        Queue::Events => ("events", ""),
+        Queue::Dead => ("dead", ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_can_be_read() {
+        let metrics = Metrics::new();
+        metrics.task_ended(Step::Chunk(7), TaskOutcome::Committed, Duration::from_secs(3));
+        metrics.task_ended(Step::Chunk(8), TaskOutcome::Failed(FailureCode::ChromeCrashed), Duration::from_secs(1));
+        let timings =
+            ChunkTimings { seek_ms: 1500.0, capture_ms: 3000.0, visited_frames: 4, ..ChunkTimings::default() };
+        metrics.clone().chunk_captured(CapturePath::Framebuffer, 30, &timings);
+        metrics.redelivered(&Queue::Stitch);
+        metrics.reconnected(Server::Ledger);
+        metrics.set_slots("worker", "cpu", 4);
+        let busy = metrics.busy("worker", "cpu");
+        drop(metrics.busy("worker", "cpu"));
+        metrics.request_answered("get", "/v3/x/{id}", 204, Duration::from_millis(3));
+        metrics.webhook(WebhookOutcome::GivenUp);
+        metrics.render_failed(&Failure::new(FailureCode::Storage, "x"));
+        metrics.watch_disk("work", Path::new("/"));
+        let text = metrics.encode();
+        for line in [
+            "hyperfarm_tasks_total{code=\"\",outcome=\"committed\",step=\"chunk\"} 1",
+            "hyperfarm_tasks_total{code=\"CHROME_CRASHED\",outcome=\"failed\",step=\"chunk\"} 1",
+            "hyperfarm_task_duration_seconds_sum{step=\"chunk\"} 4",
+            "hyperfarm_frames_captured_total{path=\"framebuffer\"} 30",
+            "hyperfarm_frames_captured_total{path=\"png\"} 0",
+            "hyperfarm_frames_visited_total 4",
+            "hyperfarm_frame_duration_seconds_sum{path=\"framebuffer\"} 0.1",
+            "hyperfarm_chunk_stage_seconds_total{stage=\"seek\"} 1.5",
+            "hyperfarm_redeliveries_total{queue=\"stitch\"} 1",
+            "hyperfarm_reconnects_total{server=\"ledger\"} 1",
+            "hyperfarm_slots{pool=\"cpu\",role=\"worker\"} 4",
+            "hyperfarm_slots_busy{pool=\"cpu\",role=\"worker\"} 1",
+            "hyperfarm_api_requests_total{method=\"get\",route=\"/v3/x/{id}\",status=\"2xx\"} 1",
+            "hyperfarm_webhook_attempts_total{outcome=\"given_up\"} 1",
+            "hyperfarm_renders_ended_total{code=\"STORAGE\",owner=\"system\",status=\"failed\"} 1",
+            "hyperfarm_disk_free_bytes{folder=\"work\"} ",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        drop(busy);
+        assert!(metrics.encode().contains("hyperfarm_slots_busy{pool=\"cpu\",role=\"worker\"} 0"));
+    }
+
+    #[test]
+    fn what_is_gone_is_no_longer_shown() {
+        let metrics = Metrics::new();
+        let node = ("worker".to_owned(), "gpu".to_owned(), "active", 2);
+        metrics.set_farm(&FarmGauges { nodes: vec![node], ..FarmGauges::default() });
+        let line = "hyperfarm_nodes{pool=\"gpu\",role=\"worker\",state=\"active\"} 2";
+        assert!(metrics.encode().contains(line));
+        metrics.set_farm(&FarmGauges::default());
+        assert!(!metrics.encode().contains("hyperfarm_nodes{"));
+    }
+
+    #[test]
+    fn registries_are_apart() {
+        let first = Metrics::new();
+        first.reconnected(Server::Broker);
+        assert!(!Metrics::new().encode().contains("hyperfarm_reconnects_total{"));
+    }
+
+    #[test]
+    fn a_process_may_play_several_roles() {
+        let metrics = Metrics::new();
+        metrics.plays("worker");
+        metrics.plays("stitcher");
+        let text = metrics.encode();
+        assert!(text.contains("role=\"worker\"") && text.contains("role=\"stitcher\""), "{text}");
+        assert_eq!(text.matches("\nprocess_open_fds ").count(), 1);
+    }
+}

@@ -1,0 +1,122 @@
+//! The port of a role for its supervisor and for Prometheus: `/healthz`, `/readyz`, `/metrics`.
+//!
+//! It listens before anything else, so that a role that waits for its servers is alive and not ready. It needs no key and
+//! shows nothing of any render: bind it where only the machine or the cluster reaches it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::drain::Drain;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::exit::CliError;
+
+/// How long broker, ledger and storage may take to answer a probe.
+const CHECKED_WITHIN: Duration = Duration::from_secs(5);
+
+/// What the port shows. Without an address there is none, and nothing is kept.
+#[derive(Clone, Default)]
+pub struct Probes {
+    serving: Arc<OnceLock<(Backplane, Drain)>>,
+}
+
+impl Probes {
+    /// Listens at `address`, if there is one.
+    pub async fn listen(address: Option<SocketAddr>) -> Result<Self, CliError> {
+        let probes = Self::default();
+        let Some(address) = address else { return Ok(probes) };
+        let failed = |error: std::io::Error| {
+            CliError::system(format!("{address} cannot be listened on: {error}; choose another with --metrics-listen"))
+        };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        tracing::info!(%address, "metrics and probes listen");
+        // To the end of the process: a node that drains is still looked at.
+        tokio::spawn(axum::serve(listener, probes.router()).into_future());
+        Ok(probes)
+    }
+
+    /// From now on the role serves, until `drain` starts.
+    pub fn serving(&self, backplane: &Backplane, drain: &Drain) {
+        // A process becomes ready once.
+        let _ = self.serving.set((backplane.clone(), drain.clone()));
+    }
+
+    fn router(&self) -> Router {
+        Router::new()
+            .route("/healthz", get(health))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
+            .with_state(self.clone())
+    }
+}
+
+async fn health() -> Json<Value> {
+    Json(json!({ "status": "ok", "version": hyperfarm_proto::FARM_VERSION }))
+}
+
+async fn ready(State(probes): State<Probes>) -> (StatusCode, Json<Value>) {
+    let not = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": why })));
+    let Some((backplane, drain)) = probes.serving.get() else { return not("starting") };
+    if drain.is_started() {
+        return not("draining");
+    }
+    let checks = async { tokio::join!(backplane.broker.check(), backplane.ledger.check(), backplane.objects.check()) };
+    let Ok((broker, ledger, objects)) = tokio::time::timeout(CHECKED_WITHIN, checks).await else {
+        return not("broker, ledger or storage do not answer in time");
+    };
+    let broker = broker.map_err(|error| error.to_string());
+    let ledger = ledger.map_err(|error| error.to_string());
+    match broker.and(ledger).and(objects.map_err(|error| error.to_string())) {
+        Ok(()) => (StatusCode::OK, Json(json!({ "status": "ready" }))),
+        Err(error) => not(&error),
+    }
+}
+
+async fn metrics(State(probes): State<Probes>) -> impl IntoResponse {
+    let text = probes.serving.get().map(|(backplane, _)| backplane.metrics.encode()).unwrap_or_default();
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use hyperfarm_backplane::objects::Objects;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn get(probes: &Probes, path: &str) -> (u16, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = probes.router().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_role_is_alive_before_it_is_ready_and_while_it_drains() {
+        let probes = Probes::default();
+        assert_eq!(get(&probes, "/healthz").await.0, 200);
+        assert_eq!(get(&probes, "/readyz").await, (503, r#"{"status":"starting"}"#.to_owned()));
+        assert_eq!(get(&probes, "/metrics").await, (200, String::new()));
+        let (backplane, drain) = (Backplane::ephemeral(Objects::memory()), Drain::new());
+        probes.serving(&backplane, &drain);
+        backplane.metrics.plays("worker");
+        assert_eq!(get(&probes, "/readyz").await.0, 200);
+        assert!(get(&probes, "/metrics").await.1.contains("hyperfarm_build_info{"));
+        drain.start();
+        assert_eq!(get(&probes, "/readyz").await, (503, r#"{"status":"draining"}"#.to_owned()));
+        assert_eq!(get(&probes, "/healthz").await.0, 200);
+    }
+}

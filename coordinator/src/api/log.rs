@@ -1,0 +1,100 @@
+//! A render's own log, as its workers left it in storage: one object for each attempt that had something to say.
+//!
+//! The order is that of the steps, then of chunks, attempts and lines. An attempt's lines are there once it has ended.
+
+use axum::Json;
+use axum::extract::{Extension, Path, RawQuery, State};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use hyperfarm_backplane::objects::ObjectsError;
+use hyperfarm_proto::keys;
+use hyperfarm_proto::log::LogLine;
+use serde_json::Value;
+
+use super::Api;
+use super::access::Caller;
+use super::error::ApiError;
+use super::page::{self, PAGE_MAX, Page};
+use super::renders::{Answer, find};
+use crate::store::{PARALLEL, if_found};
+
+/// Where a page ends: the object's name without its extension, and how many of its lines were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    name: String,
+    lines: usize,
+}
+
+impl Place {
+    fn parse(text: &str) -> Option<Self> {
+        let (name, lines) = text.rsplit_once('_')?;
+        Some(Self { name: name.to_owned(), lines: lines.parse().ok()? })
+    }
+
+    fn token(&self) -> String {
+        page::token(&format!("{}_{}", self.name, self.lines))
+    }
+}
+
+/// `GET /v3/hyperframes/renders/{render_id}/log?limit&token`.
+pub(super) async fn read(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let page = Page::of(query.as_deref(), PAGE_MAX)?;
+    let after = page.after.as_deref().map(Place::parse);
+    if after == Some(None) {
+        return Err(ApiError::invalid("token", "token must be the next_token of an earlier page"));
+    }
+    let after = after.flatten();
+    let render = find(&api, &caller, &id).await?.request.id.clone();
+    let objects = &api.coordinator.backplane().objects;
+    let listed = objects.list(&keys::log_prefix(&render)).await.map_err(|error| ApiError::internal(&error))?;
+    let mut names: Vec<String> = listed.iter().filter_map(|meta| name_of(&meta.key)).collect();
+    names.retain(|name| after.as_ref().is_none_or(|after| *name >= after.name));
+    let prefix = keys::log_prefix(&render);
+    let reads = names.into_iter().map(|name| {
+        let key = format!("{prefix}/{name}.jsonl");
+        async move { Ok::<_, ObjectsError>((name, if_found(objects.get(&key).await)?)) }
+    });
+    let mut reads = std::pin::pin!(stream::iter(reads).buffered(PARALLEL));
+    let (mut data, mut place) = (Vec::new(), None);
+    while let Some((name, text)) = reads.try_next().await.map_err(|error| ApiError::internal(&error))? {
+        let skipped = after.as_ref().filter(|after| after.name == name).map_or(0, |after| after.lines);
+        for (number, line) in lines(text).into_iter().enumerate().skip(skipped) {
+            if data.len() == page.limit {
+                let next = place.as_ref().map(Place::token);
+                return Ok(Json(page::listed(data, next)));
+            }
+            data.push(line);
+            place = Some(Place { name: name.clone(), lines: number + 1 });
+        }
+    }
+    Ok(Json(page::listed(data, None)))
+}
+
+/// The name of an attempt's object.
+fn name_of(key: &str) -> Option<String> {
+    Some(key.rsplit('/').next()?.strip_suffix(".jsonl")?.to_owned())
+}
+
+/// Lines that can be read; one of a newer node that cannot hides only itself.
+fn lines(text: Option<Bytes>) -> Vec<Value> {
+    let text = text.unwrap_or_default();
+    let parsed = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<LogLine>(line).ok());
+    parsed.filter_map(|line| serde_json::to_value(line).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_survive_their_token() {
+        let place = Place { name: "3-chunk-000012-0002".to_owned(), lines: 7 };
+        assert_eq!(Place::parse("3-chunk-000012-0002_7"), Some(place));
+        assert_eq!(Place::parse("nonsense"), None);
+    }
+}
