@@ -251,7 +251,7 @@ impl Coordinator {
             let latest = entry.latest();
             let plan = match latest.plan {
                 Some(plan) => Some(plan),
-                None => store::plan(objects, render).await?.map(Arc::new),
+                None => store::readable_plan(objects, render).await?.map(Arc::new),
             };
             let course = Course::of(plan.as_deref(), &latest.view, &entry.records);
             let audio = latest.view.tasks.get(&Step::Audio);
@@ -264,7 +264,7 @@ impl Coordinator {
         }
         let audio = keys::audio_record(render);
         let (plan, course, has_sound) = futures::try_join!(
-            store::plan(objects, render),
+            store::readable_plan(objects, render),
             course::read(objects, render, &state),
             objects.exists(&audio),
         )?;

@@ -141,6 +141,8 @@ pub struct Index {
     spaces: Mutex<HashMap<Space, Arc<tokio::sync::Mutex<Known>>>>,
     /// Spaces that are being read.
     reading: Mutex<HashSet<Space>>,
+    /// Spaces that were read once: what is new in them since then need not be waited for.
+    read_once: Mutex<HashSet<Space>>,
 }
 
 impl Index {
@@ -215,10 +217,12 @@ impl Index {
                     warn!(%space, %error, "the renders of a space cannot be listed");
                 }
                 index.read(&objects, &registry, &space).await;
+                index.read_once.lock().unwrap_or_else(PoisonError::into_inner).insert(space.clone());
                 index.reading.lock().unwrap_or_else(PoisonError::into_inner).remove(&space);
             })
         });
-        if let Some(reading) = reading {
+        let was_read = self.read_once.lock().unwrap_or_else(PoisonError::into_inner).contains(space);
+        if let Some(reading) = reading.filter(|_| !was_read) {
             // Dropping the handle leaves the task to itself.
             let _ = tokio::time::timeout(patience, reading).await;
         }

@@ -101,7 +101,7 @@ pub async fn plan(objects: &Objects, render: &RenderId) -> Result<Option<Plan>, 
 }
 
 /// The plan, for showing: one that this build cannot read hides the plan and not the render.
-async fn readable_plan(objects: &Objects, render: &RenderId) -> Result<Option<Plan>, ObjectsError> {
+pub async fn readable_plan(objects: &Objects, render: &RenderId) -> Result<Option<Plan>, ObjectsError> {
     match plan(objects, render).await {
         Err(error @ (ObjectsError::Corrupt { .. } | ObjectsError::Version { .. })) => {
             warn!(%render, %error, "the plan cannot be read");

@@ -498,7 +498,8 @@ async fn answers_are_what_the_document_says() {
         for (method, operation) in methods.as_object().unwrap() {
             let schema =
                 operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str().unwrap_or_default();
-            if uri.contains('{') || method == "delete" || uri == "/v3/assets" && method == "post" {
+            let is_endless = uri.ends_with("/farm/events");
+            if uri.contains('{') || is_endless || method == "delete" || uri == "/v3/assets" && method == "post" {
                 continue;
             }
             let body = bodies(schema.rsplit('/').next().unwrap()).to_string();

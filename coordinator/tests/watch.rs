@@ -39,6 +39,8 @@ async fn json_of(router: &Router, uri: &str) -> Value {
 }
 
 async fn submit(farm: &Farm, title: &str, spec: RenderSpec) -> RenderId {
+    // Ids sort by the millisecond.
+    tokio::time::sleep(Duration::from_millis(3)).await;
     farm.submit(RenderSpec { title: Some(title.to_owned()), callback_id: Some(format!("job-{title}")), ..spec }).await
 }
 

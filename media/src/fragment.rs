@@ -3,11 +3,13 @@
 //! **Invariant: a piece knows its place.** Frame `i` of the render is shown at the tick at which [`crate::join`] puts it in the output, so
 //! that pieces fit whatever came before them, and in whatever order they are fetched.
 //!
-//! Headers are written by FFmpeg, which knows every codec's boxes. The pieces are a dozen numbers a packet, and times before
-//! the piece's own start, which reordered pictures have, are signed in them; so they are written here.
+//! Headers are written by FFmpeg, which knows every codec's boxes; the pieces, which are four numbers a packet, here. Reordered pictures
+//! are shown later than they are decoded, by as much as the header's edit list then takes off: readers that know no negative
+//! offsets agree with those that do.
 
 use std::path::Path;
 
+use ffmpeg_next::codec::Parameters;
 use ffmpeg_next::{Packet, Rational, Rescale};
 use hyperfarm_proto::frame::FrameRate;
 
@@ -47,8 +49,14 @@ pub fn picture_header(segment: &Path, place: Place, scratch: &Path) -> Result<Ve
     let stream = source.video().map_err(MediaError::part)?;
     let ticks = timescale::of_track(place.rate, place.total);
     let parameters = source.parameters(stream);
+    let lead = lead(&parameters, place.rate, ticks);
     header(scratch, ticks, |muxer| muxer.add_video(parameters, place.rate, ticks, false).map(drop))
-        .map(|header| boxes::with_edit(&header, None))
+        .map(|header| boxes::with_edit(&header, Some(lead as u64).filter(|lead| *lead > 0)))
+}
+
+/// Ticks by which pictures are shown later than their place says, so that none is shown before it is decoded.
+fn lead(parameters: &Parameters, rate: FrameRate, ticks: u32) -> i64 {
+    timescale::ticks_up(glue::video_parameters(parameters).delay, rate, ticks)
 }
 
 /// A segment as a piece. Fails if it has not exactly its frames, or does not start with a key frame.
@@ -57,6 +65,7 @@ pub fn picture_piece(segment: &Path, number: u32, place: Place) -> Result<Vec<u8
     let mut source = Demuxer::open(segment).map_err(MediaError::part)?;
     let stream = source.video().map_err(MediaError::part)?;
     let (time_base, ticks) = (source.time_base(stream), timescale::of_track(place.rate, place.total));
+    let lead = lead(&source.parameters(stream), place.rate, ticks);
     let at = |frame: i64| timescale::ticks(place.first as i64 + frame, place.rate, ticks);
     let (mut samples, mut data) = (Vec::new(), Vec::new());
     while let Some(packet) = source.packet_of(stream).map_err(MediaError::part)? {
@@ -71,7 +80,7 @@ pub fn picture_piece(segment: &Path, number: u32, place: Place) -> Result<Vec<u8
             duration: (at(found + 1) - at(found)) as u32,
             bytes: bytes.len() as u32,
             is_key: packet.is_key(),
-            shown_after: (at(frame) - at(found)) as i32,
+            shown_after: (lead + at(frame) - at(found)) as i32,
         });
         data.extend_from_slice(bytes);
     }
