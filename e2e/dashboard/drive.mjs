@@ -5,6 +5,8 @@ import { zip } from "./project.mjs";
 
 const [base, key] = process.argv.slice(2);
 const TITLE = "Launch film";
+/** Long enough to be paused half way on a fast machine. */
+const SECONDS = 20;
 
 const ask = (path, options = {}) => fetch(`${base}${path}`, { ...options, headers: { "x-api-key": key, ...options.headers } });
 const render = async (id) => (await (await ask(`/v3/hyperframes/renders/${id}`)).json()).data;
@@ -49,7 +51,7 @@ const steps = {
     await page.keyboard.press("n");
     await page.locator(".drop").waitFor();
     await accessible(page, "the empty form");
-    const data = zip(10).toString("base64");
+    const data = zip(SECONDS).toString("base64");
     const transfer = await page.evaluateHandle((text) => {
       const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
       const transfer = new DataTransfer();
@@ -95,7 +97,7 @@ const steps = {
     await page.keyboard.press("p");
     check(await video.evaluate((element) => element.paused), "p pauses");
     const end = await video.evaluate((element) => element.seekable.end(0));
-    check(end >= 1.9 && end < 9.9, `the finished part can be sought, and only that: ${end} s`);
+    check(end >= 1.9 && end < SECONDS - 0.1, `the finished part can be sought, and only that: ${end} s`);
   },
 
   async "the timeline, the chunks and the filmstrip say what happened"(page) {
@@ -106,12 +108,13 @@ const steps = {
     await until("a closer view", () => button(page, "All").first().isEnabled());
     await page.keyboard.press("0");
     const chunks = page.locator(".chunk-map canvas");
-    await until("chunks that are done", async () => /^10 chunks: [2-9] completed/.test((await chunks.getAttribute("aria-label")) ?? ""));
+    await until("chunks that are done", async () => /^20 chunks: 1?\d completed/.test((await chunks.getAttribute("aria-label")) ?? ""));
     await page.getByLabel("Chunk", { exact: true }).fill("1");
     await page.locator(".chunk-detail").getByText("30 to 59").waitFor();
     const pictures = () => page.locator(".shot img").evaluateAll((all) => all.filter((one) => one.naturalWidth > 0).length);
     await until("pictures in the filmstrip", async () => (await pictures()) >= 2);
-    await page.getByText("the headline is Spring").first().waitFor();
+    const { paths } = await (await ask("/openapi.json")).json();
+    if (paths["/v3/hyperframes/renders/{render_id}/log"]) await page.getByText("the headline is Spring").first().waitFor();
     await accessible(page, "a render at work");
     await page.keyboard.press("t");
     await accessible(page, "a render at work, dark");
@@ -128,12 +131,12 @@ const steps = {
     check(got.ok && Number(got.headers.get("content-length")) > 5000, "the download gives the video");
     await until("the cost", () => page.locator(".facts", { hasText: "Cost" }).getByText("$").count());
     const video = page.locator("video");
-    await until("the preview has grown to the end", () => video.evaluate((element) => element.seekable.length && element.seekable.end(0) > 9.8));
+    await until("the preview has grown to the end", () => video.evaluate((element) => element.seekable.length && element.seekable.end(0) > 19.8));
     await shoot(page, "completed");
     // A link to it is enough, and starts with the output itself.
     await page.reload();
     await page.locator(".view-head .badge.completed").waitFor();
-    await until("the output in the page", () => video.evaluate((element) => element.duration > 9.8));
+    await until("the output in the page", () => video.evaluate((element) => element.duration > 19.8));
     await page.evaluate(() => scrollTo(0, 0));
   },
 

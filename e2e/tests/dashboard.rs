@@ -48,7 +48,7 @@ fn a_person_does_everything_in_the_dashboard() {
         .args(["--kill-after=5", "300"])
         .arg(&node)
         .arg(&script)
-        .args([&up.1, KEY])
+        .args([up.1.as_str(), KEY])
         .env("TMPDIR", scene.path(""))
         .output()
         .unwrap();

@@ -71,7 +71,7 @@ function Plot({ samples, width, at, setAt }: PlotProps) {
           </g>
         ))}
         {ticks.map((tick, i) => (
-          <text key={i} x={x(tick)} y={HEIGHT - 4} text-anchor={i === 0 ? "start" : i === 3 ? "end" : "middle"}>{time(tick).slice(0, 5)}</text>
+          <text key={i} x={x(tick)} y={HEIGHT - 4} text-anchor={i === 0 ? "start" : i === 3 ? "end" : "middle"}>{end - start < 300 ? time(tick) : time(tick).slice(0, 5)}</text>
         ))}
         <path class="area" d={`M${x(samples[0]?.at ?? 0)},${floor}L${points.join("L")}L${x(end)},${floor}Z`} />
         <path class="line" d={`M${points.join("L")}`} />

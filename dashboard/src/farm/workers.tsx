@@ -59,7 +59,7 @@ function Row({ worker, now }: { worker: Worker; now: number }) {
           {quiet > 30 ? `not heard of for ${duration(Math.round(quiet))}` : `up ${duration(Math.max(0, Math.round(now - worker.started_at)))}`}
         </span>
       </td>
-      <td data-name="Pool, class">{worker.pool ?? "–"}<span class="sub">{worker.class ?? "–"}</span></td>
+      <td data-name="Pool, class">{worker.pool ?? "–"}<span class="sub class" title={worker.class ?? ""}>{worker.class ?? "–"}</span></td>
       <td data-name="Slots"><span class="with-meter narrow"><Meter value={worker.slots_busy} max={worker.slots} label="Slots busy" /> <span class="tab">{worker.slots_busy} / {worker.slots}</span></span></td>
       <td data-name="Memory"><Memory worker={worker} /></td>
       <td data-name="Frames/s" class="num">{decimal(worker.frames_per_second)}

@@ -11,6 +11,7 @@ import { rate } from "./store";
 interface GridProps {
   render: Render;
   chunks: Chunk[];
+  workers: ReadonlyMap<number | null, string | null>;
   chosen: number;
   onChoose: (index: number) => void;
   onShow: (index: number) => void;
@@ -18,7 +19,7 @@ interface GridProps {
 
 const GAP = 3;
 
-export function ChunkGrid({ render, chunks, chosen, onChoose, onShow }: GridProps) {
+export function ChunkGrid({ render, chunks, workers, chosen, onChoose, onShow }: GridProps) {
   const [element, width] = useWidth<HTMLDivElement>();
   const canvas = useRef<HTMLCanvasElement>(null);
   const [by, setBy] = useState<"state" | "speed">("speed");
@@ -98,7 +99,7 @@ export function ChunkGrid({ render, chunks, chosen, onChoose, onShow }: GridProp
           <canvas ref={canvas} role="img" aria-label={said} onClick={pick} onDblClick={() => onShow(chosen)} />
         </div>
       </div>
-      <Detail render={render} chunks={chunks} chosen={chosen} onChoose={onChoose} onShow={onShow} />
+      <Detail render={render} chunks={chunks} workers={workers} chosen={chosen} onChoose={onChoose} onShow={onShow} />
     </div>
   );
 }
@@ -110,7 +111,7 @@ function speeds(chunks: Chunk[]): { fast: number | null; slow: number } & { fast
   return { fast: at(0.02), slow: at(0.98) };
 }
 
-function Detail({ render, chunks, chosen, onChoose, onShow }: GridProps) {
+function Detail({ render, chunks, workers, chosen, onChoose, onShow }: GridProps) {
   const chunk = chunks[chosen];
   if (!chunk) return null;
   const fps = rate(render);
@@ -118,7 +119,7 @@ function Detail({ render, chunks, chosen, onChoose, onShow }: GridProps) {
     ["State", chunk.status],
     ["Frames", `${integer(chunk.first_frame)} to ${integer(chunk.first_frame + chunk.frame_count - 1)}`],
     ["From", timecode(chunk.first_frame / fps)],
-    ["Worker", chunk.worker ? short(chunk.worker, 14) : "–"],
+    ["Worker", short(chunk.worker ?? workers.get(chunk.index) ?? "–", 18)],
     ["Attempts", integer(chunk.attempts ?? chunk.attempt)],
     ["Time", duration(chunk.seconds)],
     ["A frame", chunk.ms_per_frame ? `${decimal(chunk.ms_per_frame)} ms` : "–"],

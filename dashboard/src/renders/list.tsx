@@ -177,6 +177,7 @@ function Progress({ render }: { render: Render }) {
   if (state === "completed") {
     return <><span>{duration(render.duration)} of video</span><span class="sub">{integer(render.frame_count)} frames</span></>;
   }
+  if (state === "cancelled") return <span class="sub">by request</span>;
   if (isOver(render)) {
     return <span class="why" title={render.failure_message ?? ""}>{render.failure_message ?? render.error_code}<span class="sub"><code>{render.error_code}</code></span></span>;
   }

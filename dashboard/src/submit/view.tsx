@@ -171,7 +171,7 @@ interface OutputProps {
 
 function Output({ project, entry, setEntry, settings, set }: OutputProps) {
   const composition = project.compositions.find(({ path }) => path === entry);
-  const own = composition?.width ? `the composition's own, ${composition.width}×${composition.height}` : "the composition's own";
+  const own = composition?.width ? ` (${composition.width}×${composition.height})` : "";
   const choice = (name: string, label: string, options: [string, string][]) => (
     <label class="field">
       <span>{label}</span>
@@ -201,7 +201,7 @@ function Output({ project, entry, setEntry, settings, set }: OutputProps) {
         )}
         {choice("format", "Format", [["", "MP4"], ["webm", "WebM"], ["mov", "MOV (ProRes)"], ["gif", "GIF"], ["png-sequence", "PNG sequence"]])}
         {choice("quality", "Quality", [["draft", "Draft"], ["", "Standard"], ["high", "High"]])}
-        {choice("resolution", "Resolution", [["", `As it is: ${own}`], ["1080p", "1080p"], ["4k", "4K"]])}
+        {choice("resolution", "Resolution", [["", `As it is${own}`], ["1080p", "1080p"], ["4k", "4K"]])}
         {field("fps", "Frames a second", { placeholder: "the composition's own, else 30", list: "fps-usual", inputMode: "decimal", pattern: "\\d+(/\\d+)?" })}
         <datalist id="fps-usual">{["24", "25", "30", "50", "60", "30000/1001"].map((fps) => <option key={fps} value={fps} />)}</datalist>
       </div>
