@@ -112,6 +112,9 @@ async fn every_documented_code_can_be_provoked() {
     }
     let gone = ask_with(Method::DELETE, "/v3/webhooks/endpoints/none".to_owned(), json!({})).await;
     provoked.note(&gone, Code::WebhookNotFound);
+    let admin = keyed(&farm, "team", |record| record.scopes = vec![Scope::Admin]).await;
+    let none = with_key(&router, Method::POST, "/v3/hyperframes/workers/none/drain", &admin, &json!({})).await;
+    provoked.note(&none, Code::WorkerNotFound);
     provoked.note(&ask_with(Method::PUT, RENDERS.to_owned(), json!({})).await, Code::MethodNotAllowed);
     let render = send(page()).await.json()["data"]["render_id"].as_str().unwrap().to_owned();
     let retry = ask_with(Method::POST, format!("{RENDERS}/{render}/retry"), json!({})).await;
