@@ -269,7 +269,13 @@ async fn pages_are_newest_first_and_tokens_do_not_repeat() {
         query = format!("limit=2&token={token}");
     }
     assert_eq!(seen, expected);
-    for (query, param) in [("limit=0", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("token=%21", "token")] {
+    for (query, param) in [
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=x", "limit"),
+        ("limit=", "limit"),
+        ("token=%21", "token"),
+    ] {
         assert_eq!(get(&router, &format!("{RENDERS}?{query}")).await.error(), invalid(param));
     }
 }

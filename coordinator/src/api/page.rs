@@ -29,7 +29,7 @@ impl Page {
         let mut page = Self { limit: usual, after: None };
         for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match &*name {
-                "limit" if !value.is_empty() => {
+                "limit" => {
                     page.limit = value.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
                         ApiError::invalid("limit", format!("limit must be an integer from 1 to {most}"))
                     })?;

@@ -189,8 +189,8 @@ fn main() -> Value {
         "BatchRequest": { "type": "object", "description": "The fields of a RenderRequest, with a list for each render.",
             "properties": {
                 "variables": list(json!({}), "One object a render, 1 to 100; an entry that is none is refused by itself."),
-                "items": list(json!({ "type": "object" }),
-                    "Instead: objects with `variables`, `title`, `callback_id`, `callback_url`, `priority`, `composition`."),
+                "items": { "type": ["array", "null"], "items": { "type": "object" }, "description":
+                    "Instead: objects with `variables`, `title`, `callback_id`, `callback_url`, `priority`, `composition`." },
                 "project": { "type": "object", "description": "As in RenderRequest." },
             } },
         "BatchCreated": object(&["batch_id", "renders", "accepted", "refused"], json!({
