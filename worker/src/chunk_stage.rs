@@ -183,17 +183,26 @@ async fn capture(
         }
         context.set_progress(frame + 1 - range.start(), range.count());
     }
-    grabber.check(&mut host, output).await?;
     let waited = encoding.waited();
-    let closing = Instant::now();
-    let chunk = encoding.finish().await?;
+    // The encoder works off what it holds back while the page is checked.
+    let finishing = async {
+        let chunk = encoding.finish().await;
+        (chunk, Instant::now())
+    };
+    let checking = async {
+        let checked = grabber.check(&mut host, output).await;
+        (checked, Instant::now())
+    };
+    let ((chunk, encoded), (checked, closing)) = tokio::join!(finishing, checking);
+    checked?;
+    let chunk = chunk?;
     let times = grabber.times();
     timings.seek_ms = millis(times.seek);
     timings.draw_ms = millis(times.draw);
     timings.read_ms = millis(times.read + chunk.read);
     timings.convert_ms = millis(chunk.convert);
     timings.encode_ms = millis(chunk.encode);
-    timings.wait_ms = millis(waited + closing.elapsed());
+    timings.wait_ms = millis(waited + encoded.saturating_duration_since(closing));
     timings.capture_ms = millis(capturing.elapsed());
     Ok((chunk, timings, grabber.path()))
 }

@@ -29,6 +29,8 @@ use crate::{chunk_stage, verify};
 pub const MAX_DURATION: f64 = 6.0 * 3600.0;
 /// Places at which the cost of a frame is measured, each with a frame and the one after it.
 const SAMPLED_PLACES: u64 = 2;
+/// After that long no further place is measured: what costs much is measured well by few frames, and every one holds up the chunks.
+const MEASURED_ENOUGH: Duration = Duration::from_millis(200);
 /// Messages of the page that become warnings.
 const KEPT_MESSAGES: usize = 10;
 /// Codes of warnings that are messages of the page.
@@ -49,9 +51,16 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
     let (compiled, localiser, sound) = {
         let (shop, spec) = (shop.clone(), request.spec.clone());
         let compiling = tokio::task::spawn_blocking(move || {
+            let started = Instant::now();
             let mut localiser = Localiser::new(shop.remote.clone(), shop.cache.clone());
             let sound = spec.audio_url.as_deref().and_then(|url| localiser.sound(url));
-            let compiled = compile(&bundle, &spec, &shop.cache, &mut localiser)?;
+            let sized = |size| {
+                if let Ok(viewport) = spec.viewport(size) {
+                    shop.prepare_slots(viewport, spec.is_transparent());
+                }
+            };
+            let compiled = compile(&bundle, &spec, &shop.cache, &mut localiser, &sized)?;
+            tracing::debug!(took_ms = started.elapsed().as_millis(), files = compiled.files.len(), "compiled");
             Ok::<_, Failure>((compiled, localiser, sound))
         });
         compiling
@@ -69,7 +78,6 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
         .check_rate(frame_rate)
         .map_err(|error| Failure::new(FailureCode::FrameRateInvalid, error.to_string()))?;
     let encoder = EncoderSettings::for_spec(&request.spec, frame_rate);
-    shop.prepare_slots(context.slot(), viewport, encoder.alpha);
     let sound_track = sound_track::path_of(&request.spec, &compiled.files, &|_| sound.clone())?;
     let uploads = upload(shop, &compiled.files);
     let probing = probe_to_the_end(shop, context, &request, &compiled, localiser, viewport, frame_rate, &encoder);
@@ -243,13 +251,15 @@ async fn probe(
         seed: 0,
     };
     let probing = async {
-        let mut host = slot.open(site, viewport, &options).await?;
+        let mut host = slot.open_to_look(site, viewport, &options).await?;
         let probe = host.probe().await?;
         let duration = checked_duration(request.spec.asked_duration().unwrap_or(probe.duration))?;
         let sound = host.sound(duration).await?;
         context.set_progress(600, 1000);
         let frames = frame_rate.frames_in(duration);
+        let probed = Instant::now();
         let frame_cost_ms = measure(shop, &mut host, frames, viewport, frame_rate, encoder).await?;
+        tracing::debug!(took_ms = probed.elapsed().as_millis(), frame_cost_ms, "measured");
         let mut warnings = compiled.warnings.clone();
         warnings.extend(network.warnings.iter().cloned());
         let blocked = blocked(&host);
@@ -310,7 +320,11 @@ async fn measure(
     let mut grabber = FrameGrabber::new(host, encoder.alpha);
     let mut encoding = Encoding::start(path, encoder.clone(), viewport.output(), frame_rate);
     let (mut captured, mut pushed) = (Duration::ZERO, 0_u32);
+    let measuring = Instant::now();
     for place in 0..SAMPLED_PLACES {
+        if place > 0 && measuring.elapsed() > MEASURED_ENOUGH {
+            break;
+        }
         let frame = frames * (2 * place + 1) / (2 * SAMPLED_PLACES);
         // A jump makes a page of many new pixels. What comes after it is the usual frame.
         for frame in [frame, (frame + 1).min(frames.saturating_sub(1))] {

@@ -1,6 +1,7 @@
 //! A slot: its server, and the browser it keeps warm between tasks.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use hyperfarm_proto::failure::{Failure, FailureCode, Owner};
 use hyperfarm_proto::spec::Viewport;
@@ -36,13 +37,27 @@ impl Slot {
         viewport: Viewport,
         options: &OpenOptions,
     ) -> Result<PageHost<'_>, Failure> {
+        let mut host = self.open_to_look(site, viewport, options).await?;
+        host.check(viewport.output(), options.transparent).await?;
+        Ok(host)
+    }
+
+    /// Opens a page of which no frame is kept: what the framebuffer shows is not held against a screenshot.
+    pub(crate) async fn open_to_look(
+        &mut self,
+        site: Arc<Site>,
+        viewport: Viewport,
+        options: &OpenOptions,
+    ) -> Result<PageHost<'_>, Failure> {
         self.warm(viewport).await?;
         let Some((page, chrome)) = &mut self.browser else { return Err(gone()) };
         // Before pages of random colours are drawn: what was injected into the last page would run in them.
+        let started = Instant::now();
         page.reset(&self.server.origin()).await?;
         let framebuffer =
             if options.transparent || !self.config.framebuffer { None } else { chrome.framebuffer(page).await? };
-        PageHost::open(page, &self.server, site, options, viewport, framebuffer).await
+        tracing::debug!(took_ms = started.elapsed().as_millis(), "browser reset");
+        PageHost::open(page, &self.server, site, options, framebuffer).await
     }
 
     /// Starts a browser for `viewport` where there is none yet, so that the next task finds it warm.
@@ -55,7 +70,7 @@ impl Slot {
             && self.config.framebuffer
             && !transparent
         {
-            chrome.framebuffer(page).await?;
+            chrome.look_ahead(page).await?;
         }
         Ok(())
     }
@@ -86,8 +101,10 @@ impl Slot {
         let fits = self.browser.as_mut().is_some_and(|(_, chrome)| chrome.key() == key && chrome.is_alive());
         if !fits {
             self.close().await;
+            let started = Instant::now();
             let chrome = Chrome::launch(&self.config, key).await?;
             let page = chrome.open_page(self.log.clone()).await?;
+            tracing::debug!(took_ms = started.elapsed().as_millis(), "browser started");
             self.browser = Some((page, chrome));
         }
         Ok(())

@@ -102,10 +102,10 @@ impl Shop {
         Ok(slot.lock().await)
     }
 
-    /// Starts browsers for `viewport` in the slots that have none, beside the plan that slot `planning` is making: the chunks of that
-    /// render are what comes next.
-    pub(crate) fn prepare_slots(self: &Arc<Self>, planning: u32, viewport: Viewport, transparent: bool) {
-        for number in (0..self.slots.len()).filter(|number| *number != planning as usize) {
+    /// Starts browsers for `viewport` in the slots that have none, beside the plan that one of them is making: its probe is what comes
+    /// next, and then the chunks of that render.
+    pub(crate) fn prepare_slots(self: &Arc<Self>, viewport: Viewport, transparent: bool) {
+        for number in 0..self.slots.len() {
             let shop = self.clone();
             tokio::spawn(async move {
                 // A slot that has a task starts what that needs by itself.
@@ -217,8 +217,6 @@ impl Worker {
             tracing::error!(%panic, "the worker's loop broke");
         }
         self.memory.abort();
-        for slot in &self.shop.slots {
-            slot.lock().await.close().await;
-        }
+        futures::future::join_all(self.shop.slots.iter().map(async |slot| slot.lock().await.close().await)).await;
     }
 }

@@ -10,7 +10,9 @@ use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::edge::Answered;
 use super::error::{ApiError, Code};
-use super::{Api, account, assets, batch, farm, files, follow, log, openapi, operate, preview, renders, webhooks, workers};
+use super::{
+    Api, account, assets, batch, farm, files, follow, log, openapi, operate, preview, renders, webhooks, workers,
+};
 use crate::keys::Scope;
 
 /// What a route answers with.

@@ -39,18 +39,27 @@ impl Drop for RawFrame {
 /// Memory of frames, used again: a frame of 4K is 33 MB, and getting as much from the system for each costs more than copying it.
 /// It holds as many frames as were ever on their way at once.
 #[derive(Debug, Clone, Default)]
-pub(super) struct FramePool(Arc<Mutex<Vec<Vec<u8>>>>);
+pub(crate) struct FramePool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl FramePool {
     /// Memory that a frame may be written into; what is in it is some earlier frame.
-    pub(super) fn take(&self) -> RawFrame {
+    pub(crate) fn take(&self) -> RawFrame {
         let bytes = self.0.lock().ok().and_then(|mut free| free.pop()).unwrap_or_default();
         RawFrame { bytes, pool: self.clone() }
     }
 }
 
+impl FramePool {
+    /// Gives back to the system what is not in use, but for one frame's.
+    pub(crate) fn trim(&self) {
+        if let Ok(mut free) = self.0.lock() {
+            free.truncate(1);
+        }
+    }
+}
+
 impl RawFrame {
-    pub(super) fn memory(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn memory(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 }

@@ -6,10 +6,10 @@ use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::Size;
 
-use super::frame::{FramePool, GrabbedFrame};
+use super::frame::GrabbedFrame;
 use super::png;
 use crate::chrome::Shot;
-use crate::framebuffer::{Difference, Framebuffer, difference};
+use crate::framebuffer::{Difference, Framebuffer};
 use crate::host::{PageHost, VideoPicture};
 
 /// Why there is no frame.
@@ -57,7 +57,6 @@ pub struct GrabTimes {
 pub struct FrameGrabber {
     framebuffer: Option<Framebuffer>,
     alpha: bool,
-    pool: FramePool,
     /// Whether a frame was read, so that "nothing changed" has something to refer to.
     read_any: bool,
     times: GrabTimes,
@@ -72,8 +71,7 @@ impl FrameGrabber {
 
     /// A grabber of screenshots.
     pub fn of_screenshots(alpha: bool) -> Self {
-        let pool = FramePool::default();
-        Self { framebuffer: None, alpha, pool, read_any: false, times: GrabTimes::default() }
+        Self { framebuffer: None, alpha, read_any: false, times: GrabTimes::default() }
     }
 
     /// Which way it reads.
@@ -116,7 +114,7 @@ impl FrameGrabber {
             }
             return Ok(GrabbedFrame::Same);
         }
-        let copying = copy(framebuffer.clone(), self.pool.clone());
+        let copying = copy(framebuffer.clone());
         let Some(next) = next else {
             let (frame, read) = copying.await?;
             self.times.read += read;
@@ -181,6 +179,14 @@ impl FrameGrabber {
     }
 }
 
+impl Drop for FrameGrabber {
+    fn drop(&mut self) {
+        if let Some(framebuffer) = &self.framebuffer {
+            framebuffer.trim();
+        }
+    }
+}
+
 /// What a difference between the framebuffer and a screenshot means to a person.
 pub(crate) fn told(difference: Difference) -> String {
     let Difference { pixels, most, first } = difference;
@@ -196,20 +202,17 @@ pub(crate) async fn differs(
     size: Size,
 ) -> Result<Option<Difference>, CaptureError> {
     let comparing = tokio::task::spawn_blocking(move || {
-        let (mut scratch, mut pixels, mut frame) = (Vec::new(), Vec::new(), Vec::new());
-        png::decode(&screenshot, size, &mut scratch, &mut pixels)?;
-        framebuffer.read(&mut frame).map_err(|error| CaptureError::FramebufferLost(error.to_string()))?;
-        Ok(difference(&pixels, &frame))
+        let frame = framebuffer.copy().map_err(|error| CaptureError::FramebufferLost(error.to_string()))?;
+        Ok(png::difference(&screenshot, size, frame.bytes())?)
     });
     comparing.await.map_err(broke)?
 }
 
 /// A copy of the framebuffer and how long it took.
-async fn copy(framebuffer: Framebuffer, pool: FramePool) -> Result<(GrabbedFrame, Duration), CaptureError> {
+async fn copy(framebuffer: Framebuffer) -> Result<(GrabbedFrame, Duration), CaptureError> {
     let copying = tokio::task::spawn_blocking(move || {
         let started = Instant::now();
-        let mut frame = pool.take();
-        framebuffer.read(frame.memory()).map_err(|error| CaptureError::FramebufferLost(error.to_string()))?;
+        let frame = framebuffer.copy().map_err(|error| CaptureError::FramebufferLost(error.to_string()))?;
         Ok((GrabbedFrame::Raw(frame), started.elapsed()))
     });
     copying.await.map_err(broke)?

@@ -9,6 +9,7 @@ mod grab;
 mod png;
 
 pub use encoding::{EncodedChunk, Encoding};
+pub(crate) use frame::FramePool;
 pub use frame::{GrabbedFrame, RawFrame};
 pub use grab::{CaptureError, FrameGrabber, GrabTimes, Next};
 pub(crate) use grab::{differs, told};

@@ -4,15 +4,49 @@ use hyperfarm_media::Picture;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::spec::Size;
 
+use crate::framebuffer::Difference;
+
 /// Decodes `file` into `bgra` (straight alpha, rows without gaps), using `scratch` for its bytes; the memory of both is reused.
 /// The picture must be of `size`.
 pub(super) fn decode(file: &[u8], size: Size, scratch: &mut Vec<u8>, bgra: &mut Vec<u8>) -> Result<(), Failure> {
     let reader = open(file)?;
-    let found = size_of(&reader);
-    if found != size {
-        return Err(Failure::new(FailureCode::CaptureStalled, format!("Chrome drew {found} pixels instead of {size}")));
-    }
+    expect(size, size_of(&reader))?;
     read(reader, scratch, bgra)
+}
+
+fn expect(size: Size, found: Size) -> Result<(), Failure> {
+    if found == size {
+        return Ok(());
+    }
+    Err(Failure::new(FailureCode::CaptureStalled, format!("Chrome drew {found} pixels instead of {size}")))
+}
+
+/// How the opaque picture in `file`, which must be of `size`, differs from `frame` (BGRA, rows without gaps); none where it does not. Row
+/// by row, so that no memory for a whole picture is needed.
+pub(super) fn difference(file: &[u8], size: Size, frame: &[u8]) -> Result<Option<Difference>, Failure> {
+    let mut reader = open(file)?;
+    expect(size, size_of(&reader))?;
+    let bytes = match reader.info().color_type {
+        ::png::ColorType::Rgb => 3,
+        ::png::ColorType::Rgba => 4,
+        other => return Err(broken(format!("unexpected colour type {other:?}"))),
+    };
+    let width = size.width as usize;
+    let mut found: Option<Difference> = None;
+    for (y, pixels) in frame.as_chunks::<4>().0.chunks_exact(width).enumerate() {
+        let Some(row) = reader.next_row().map_err(broken)? else { return Err(broken("it ends early")) };
+        for (x, (shown, pixel)) in row.data().chunks_exact(bytes).zip(pixels).enumerate() {
+            let ([red, green, blue, ..], [b, g, r, _]) = (shown, pixel) else { continue };
+            if (red, green, blue) == (r, g, b) {
+                continue;
+            }
+            let most = red.abs_diff(*r).max(green.abs_diff(*g)).max(blue.abs_diff(*b));
+            let found = found.get_or_insert(Difference { pixels: 0, most: 0, first: y * width + x });
+            found.pixels += 1;
+            found.most = found.most.max(most);
+        }
+    }
+    Ok(found)
 }
 
 /// Decodes `file`, whatever its size.
@@ -75,6 +109,19 @@ mod tests {
         encoder.set_color(colours);
         encoder.write_header().unwrap().write_image_data(bytes).unwrap();
         file
+    }
+
+    #[test]
+    fn a_frame_that_differs_from_its_screenshot_is_told() {
+        let size = Size { width: 2, height: 1 };
+        let rgb = file(::png::ColorType::Rgb, &[1, 2, 3, 4, 5, 6]);
+        let rgba = file(::png::ColorType::Rgba, &[1, 2, 3, 255, 4, 5, 6, 255]);
+        for file in [rgb, rgba] {
+            assert_eq!(difference(&file, size, &[3, 2, 1, 0, 6, 5, 4, 9]).unwrap(), None);
+            let found = difference(&file, size, &[3, 2, 1, 0, 6, 9, 2, 9]).unwrap();
+            assert_eq!(found, Some(Difference { pixels: 1, most: 4, first: 1 }));
+            assert!(difference(&file, Size { width: 1, height: 2 }, &[0; 8]).is_err());
+        }
     }
 
     #[test]

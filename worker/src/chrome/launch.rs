@@ -45,6 +45,8 @@ pub struct Chrome {
     tasks: Vec<JoinHandle<()>>,
     lines: Lines,
     framebuffer: Search,
+    /// Whether the framebuffer was found by the last thing that the page showed.
+    just_found: bool,
     // Last, so that the processes that write into it are gone before it is removed.
     _profile: TempDir,
 }
@@ -105,6 +107,7 @@ impl Chrome {
             tasks: vec![drain, pump],
             lines,
             framebuffer: Search::Pending,
+            just_found: false,
             _profile: profile,
         })
     }
@@ -128,8 +131,10 @@ impl Chrome {
 
     /// Where the compositor draws what the page shows; none where that cannot be found. The page shows something else afterwards.
     pub async fn framebuffer(&mut self, page: &mut Page) -> Result<Option<Framebuffer>, Failure> {
+        let just_found = std::mem::take(&mut self.just_found);
         match &self.framebuffer {
             Search::Over => return Ok(None),
+            Search::Found(known) if just_found => return Ok(Some(known.clone())),
             // It moves when the page's size changes, and the old place can stay readable.
             Search::Found(known) if known.shows(page, self.key.viewport).await? => return Ok(Some(known.clone())),
             Search::Found(_) | Search::Pending => {}
@@ -150,9 +155,17 @@ impl Chrome {
         }
     }
 
+    /// Finds the framebuffer before it is asked for: [`Chrome::framebuffer`] then answers it once without looking again.
+    pub async fn look_ahead(&mut self, page: &mut Page) -> Result<(), Failure> {
+        let found = self.framebuffer(page).await?.is_some();
+        self.just_found = found;
+        Ok(())
+    }
+
     /// The framebuffer is not used in this browser any more.
     pub fn distrust_framebuffer(&mut self, reason: &str) {
         tracing::warn!(%reason, "this browser's frames are captured with screenshots, which is slower");
+        self.just_found = false;
         self.framebuffer = Search::Over;
     }
 

@@ -67,11 +67,14 @@ pub struct Compiled {
 }
 
 /// Compiles the project in `bundle`. Blocking: unpacks, hashes, parses, and waits for what is remote.
+///
+/// `sized` hears the root's size as soon as it is known, for browsers to be started beside the rest.
 pub(crate) fn compile(
     bundle: &std::path::Path,
     spec: &RenderSpec,
     cache: &Cache,
     localiser: &mut Localiser,
+    sized: &dyn Fn(Option<Size>),
 ) -> Result<Compiled, Failure> {
     let files = unpack::unpack(bundle, cache)?;
     let entry = find_entry(&files, spec.composition.as_deref())?;
@@ -86,6 +89,7 @@ pub(crate) fn compile(
 
     let document = Document::from(page);
     let root = html::root(&document)?;
+    sized(root.size);
     html::rebase(&document, &entry, &|path| project.files.contains_key(path));
     variables::warn_of_broken(&document, &entry, &mut warnings);
     let variables = variables::check(spec, &document, &entry, &mut warnings)?;

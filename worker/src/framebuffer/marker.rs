@@ -4,6 +4,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use hyperfarm_proto::spec::Viewport;
 
+use super::equal_colours;
+
 /// Rectangles across.
 const COLUMNS: u32 = 8;
 /// Rectangles down, below a strip of one CSS pixel that is coloured by itself, so that the first row is like no other.
@@ -56,21 +58,39 @@ impl Marker {
         [column * width, top, width, height]
     }
 
+    /// Length of the pixels it is drawn with.
+    pub fn bytes(&self) -> usize {
+        let output = self.viewport.output();
+        output.width as usize * output.height as usize * 4
+    }
+
     /// The pixels it is drawn with: BGRA, rows without gaps.
     pub fn pixels(&self) -> Vec<u8> {
+        self.bands().into_iter().flat_map(|(rows, row)| row.repeat(rows)).collect()
+    }
+
+    /// Rows that are equal, from top to bottom: how many, and what they look like.
+    fn bands(&self) -> Vec<(usize, Vec<u8>)> {
         let output = self.viewport.output();
-        let stride = output.width as usize * 4;
-        let mut pixels = vec![255; stride * output.height as usize];
-        for (number, [red, green, blue]) in self.colours.iter().enumerate() {
-            let [left, top, width, height] =
-                self.place(number as u32).map(|value| (value * self.viewport.scale) as usize);
-            for row in pixels.chunks_exact_mut(stride).skip(top).take(height) {
-                for pixel in row.chunks_exact_mut(4).skip(left).take(width) {
-                    pixel.copy_from_slice(&[*blue, *green, *red, 255]);
+        let white = || vec![255; output.width as usize * 4];
+        let mut bands = Vec::new();
+        let mut end = 0;
+        for (band, colours) in self.colours.chunks(COLUMNS as usize).enumerate() {
+            let mut row = white();
+            let mut rows = 0;
+            for (column, [red, green, blue]) in colours.iter().enumerate() {
+                let place = self.place((band * COLUMNS as usize + column) as u32);
+                let [left, _, width, height] = place.map(|value| (value * self.viewport.scale) as usize);
+                for pixel in row.as_chunks_mut::<4>().0.iter_mut().skip(left).take(width) {
+                    *pixel = [*blue, *green, *red, 255];
                 }
+                rows = height;
             }
+            end += rows;
+            bands.push((rows, row));
         }
-        pixels
+        bands.push((output.height as usize - end, white()));
+        bands
     }
 
     /// Bytes that its first row holds, and how far from the row's start.
@@ -86,7 +106,10 @@ impl Marker {
 
     /// Whether `frame` shows it.
     pub fn is(&self, frame: &[u8]) -> bool {
-        super::equal_colours(&self.pixels(), frame)
+        let stride = self.viewport.output().width as usize * 4;
+        let mut rows = frame.chunks_exact(stride);
+        frame.len() == self.bytes()
+            && self.bands().iter().all(|(count, row)| rows.by_ref().take(*count).all(|found| equal_colours(found, row)))
     }
 }
 

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use hyperfarm_proto::spec::Viewport;
 
+use crate::capture::{FramePool, RawFrame};
 use crate::chrome::{Page, Shot};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 
@@ -37,12 +38,14 @@ pub struct Framebuffer {
     process: Arc<GpuProcess>,
     address: usize,
     bytes: usize,
+    /// Memory of copies, the same for all clones: getting it from the system for each costs more than copying.
+    pool: FramePool,
 }
 
 impl Framebuffer {
     /// The bitmap at `address` of `process`, `width * height * 4` bytes for the output size of `viewport`.
     pub fn at(process: Arc<GpuProcess>, address: usize, viewport: Viewport) -> Self {
-        Self { process, address, bytes: frame_bytes(viewport) }
+        Self { process, address, bytes: frame_bytes(viewport), pool: FramePool::default() }
     }
 
     /// Finds the bitmap of the page's compositor. The page shows something else afterwards.
@@ -63,12 +66,20 @@ impl Framebuffer {
                 return Ok(Err("the page is too small to tell its bitmap apart".to_owned()));
             };
             show(page, &first).await?;
+            // The first one nearly always is it. Where it is not, the next search is for all.
+            let most = if search == 0 { 1 } else { usize::MAX };
+            let searching = std::time::Instant::now();
             let (reader, looked) = (process.clone(), first.clone());
-            let candidates = blocking(move || search::candidates(&reader, &looked)).await?;
+            let candidates = blocking(move || search::candidates(&reader, &looked, most)).await?;
             let candidates = match candidates {
                 Ok(candidates) => candidates,
                 Err(error) => return Ok(Err(error.to_string())),
             };
+            tracing::debug!(
+                took_ms = searching.elapsed().as_millis(),
+                candidates = candidates.len(),
+                "memory searched"
+            );
             reason = format!("{} candidates for it", candidates.len());
             let Some(second) = Marker::random(viewport) else { continue };
             show(page, &second).await?;
@@ -108,13 +119,21 @@ impl Framebuffer {
         self.process.read(self.address, frame)
     }
 
+    /// A copy of the bitmap, in memory that is used again.
+    pub(crate) fn copy(&self) -> Result<RawFrame, ReadError> {
+        let mut frame = self.pool.take();
+        self.read(frame.memory())?;
+        Ok(frame)
+    }
+
+    /// Gives back to the system what earlier copies needed.
+    pub(crate) fn trim(&self) {
+        self.pool.trim();
+    }
+
     async fn holds(&self, marker: &Marker) -> Result<bool, Failure> {
         let (this, marker) = (self.clone(), marker.clone());
-        blocking(move || {
-            let mut frame = Vec::new();
-            this.read(&mut frame).is_ok() && marker.is(&frame)
-        })
-        .await
+        blocking(move || this.copy().is_ok_and(|frame| marker.is(frame.bytes()))).await
     }
 }
 

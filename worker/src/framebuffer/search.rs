@@ -6,16 +6,21 @@ use super::process::{GpuProcess, ReadError};
 /// Bytes read at once.
 const WINDOW: usize = 16 << 20;
 
-/// Every address at which the whole picture of `marker` is.
-pub(super) fn candidates(process: &GpuProcess, marker: &Marker) -> Result<Vec<usize>, ReadError> {
-    let pixels = marker.pixels();
+/// Addresses at which the whole picture of `marker` is, `most` of them.
+///
+/// Mappings that are hardly larger than the picture come first: a bitmap of that size has one to itself, and the large ones, hundreds of
+/// megabytes of them, need not be read then.
+pub(super) fn candidates(process: &GpuProcess, marker: &Marker, most: usize) -> Result<Vec<usize>, ReadError> {
+    let bytes = marker.bytes();
     let (needle, offset) = marker.needle();
     let finder = memchr::memmem::Finder::new(&needle);
     let mut candidates = Vec::new();
-    let (mut window, mut frame) = (Vec::new(), vec![0; pixels.len()]);
+    let (mut window, mut frame) = (Vec::new(), vec![0; bytes]);
     let mut refused = None;
     let mut read_any = false;
-    for range in process.writable(pixels.len())? {
+    let mut ranges = process.writable(bytes)?;
+    ranges.sort_by_key(|range| (range.len(), range.start));
+    for range in ranges {
         let mut start = range.start;
         while start < range.end {
             window.resize(WINDOW.min(range.end - start), 0);
@@ -31,13 +36,16 @@ pub(super) fn candidates(process: &GpuProcess, marker: &Marker) -> Result<Vec<us
             }
             for found in finder.find_iter(&window) {
                 let Some(address) = (start + found).checked_sub(offset) else { continue };
-                let whole = address >= range.start && address + pixels.len() <= range.end;
+                let whole = address >= range.start && address + bytes <= range.end;
                 if whole
                     && !candidates.contains(&address)
                     && process.read(address, &mut frame).is_ok()
-                    && super::equal_colours(&frame, &pixels)
+                    && marker.is(&frame)
                 {
                     candidates.push(address);
+                    if candidates.len() == most {
+                        return Ok(candidates);
+                    }
                 }
             }
             // Windows overlap, for a needle across their border.
@@ -70,8 +78,9 @@ mod tests {
         memory[broken..broken + pixels.len()].copy_from_slice(&pixels);
         memory[broken + pixels.len() - 4] ^= 1;
         drop(pixels);
-        let found = candidates(&here, &marker).unwrap();
+        let found = candidates(&here, &marker, usize::MAX).unwrap();
         assert!(found.contains(&(memory.as_ptr() as usize + at)), "{found:x?}");
         assert!(!found.contains(&(memory.as_ptr() as usize + broken)), "{found:x?}");
+        assert_eq!(candidates(&here, &marker, 1).unwrap().len(), 1);
     }
 }

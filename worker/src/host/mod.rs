@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::spec::{Size, Viewport};
+use hyperfarm_proto::spec::Size;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -149,14 +149,14 @@ pub struct HalfSeek {
 
 impl<'a> PageHost<'a> {
     /// Navigates `page`, which was reset, to the entry of `site` and waits until it is ready.
-    pub async fn open(
+    pub(crate) async fn open(
         page: &'a mut Page,
         server: &SlotServer,
         site: std::sync::Arc<Site>,
         options: &OpenOptions,
-        viewport: Viewport,
         framebuffer: Option<Framebuffer>,
     ) -> Result<Self, Failure> {
+        let opening = Instant::now();
         server.serve(site.clone());
         page.set_transparent(options.transparent).await?;
         page.inject(&early_script(options)?).await?;
@@ -175,12 +175,20 @@ impl<'a> PageHost<'a> {
         if options.transparent {
             host.page.evaluate::<()>(CLEAR_GROUND.to_owned()).await?;
         }
+        tracing::debug!(took_ms = opening.elapsed().as_millis(), "page ready");
+        Ok(host)
+    }
+
+    /// Waits until the page shows something, and holds the framebuffer against a screenshot of it.
+    pub(crate) async fn check(&mut self, size: Size, transparent: bool) -> Result<(), Failure> {
+        let checking = Instant::now();
         // The surface of a new document exists some time after the document; the first picture says that it does.
-        let Some(picture) = host.picture(options.transparent).await? else {
+        let Some(picture) = self.picture(transparent).await? else {
             return Err(Failure::new(FailureCode::CaptureStalled, "Chrome shows the page, and gives no picture of it"));
         };
-        host.check_framebuffer(picture, viewport.output()).await?;
-        Ok(host)
+        self.check_framebuffer(picture, size).await?;
+        tracing::debug!(took_ms = checking.elapsed().as_millis(), "page checked");
+        Ok(())
     }
 
     /// Takes the framebuffer away where it does not show `screenshot`.
@@ -322,7 +330,7 @@ impl<'a> PageHost<'a> {
     }
 
     async fn rest(&self) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

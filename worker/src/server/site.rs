@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use hyperfarm_media::{VideoSource, VideoTimeline};
+use hyperfarm_media::{Picture, VideoSource, VideoTimeline};
 use hyperfarm_proto::plan::RemoteAsset;
 use hyperfarm_proto::spec::Size;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -48,12 +48,28 @@ struct Video {
 /// Its decoder, and the last picture as a file.
 struct Pictures {
     source: VideoSource,
-    last: Option<(u64, Bytes)>,
+    last: Option<(u64, BitmapFile)>,
+}
+
+/// A bitmap in two parts, its pixels still where the decoder put them.
+#[derive(Clone)]
+struct BitmapFile {
+    header: Bytes,
+    pixels: Bytes,
+}
+
+/// A picture's pixels as something that [`Bytes`] can share.
+struct Pixels(Arc<Picture>);
+
+impl AsRef<[u8]> for Pixels {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.bgra
+    }
 }
 
 impl Pictures {
     /// Picture `number` as a file.
-    fn file(&mut self, number: u64) -> Result<Bytes, String> {
+    fn file(&mut self, number: u64) -> Result<BitmapFile, String> {
         if let Some((last, file)) = &self.last
             && *last == number
         {
@@ -61,7 +77,8 @@ impl Pictures {
         }
         let alpha = self.source.has_alpha();
         let picture = self.source.numbered(number).map_err(|error| error.to_string())?;
-        let file = Bytes::from(bmp::encode(&picture, alpha));
+        let header = Bytes::from(bmp::header(&picture, alpha));
+        let file = BitmapFile { header, pixels: Bytes::from_owner(Pixels(picture)) };
         self.last = Some((number, file.clone()));
         Ok(file)
     }
@@ -184,7 +201,11 @@ async fn respond_picture(pictures: Arc<Mutex<Pictures>>, number: u64) -> Respons
     let decoded =
         tokio::task::spawn_blocking(move || pictures.lock().map_err(|_| "the decoder broke".to_owned())?.file(number));
     match decoded.await {
-        Ok(Ok(bytes)) => whole("image/bmp", bytes),
+        Ok(Ok(BitmapFile { header, pixels })) => {
+            let length = header.len() + pixels.len();
+            let parts = futures::stream::iter([header, pixels].map(Ok::<_, std::convert::Infallible>));
+            with_length("image/bmp", Body::from_stream(parts), length)
+        }
         Ok(Err(error)) => {
             tracing::warn!(%error, number, "a video's picture cannot be decoded");
             plain(StatusCode::INTERNAL_SERVER_ERROR, "the picture cannot be decoded")
@@ -228,9 +249,13 @@ async fn respond_file(path: &str, file: &SiteFile, range: Option<&str>) -> Respo
 }
 
 fn whole(media_type: &'static str, bytes: Bytes) -> Response {
-    let length = HeaderValue::from(bytes.len());
-    let mut response = with_headers(media_type, Body::from(bytes));
-    response.headers_mut().insert(header::CONTENT_LENGTH, length);
+    let length = bytes.len();
+    with_length(media_type, Body::from(bytes), length)
+}
+
+fn with_length(media_type: &'static str, body: Body, length: usize) -> Response {
+    let mut response = with_headers(media_type, body);
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     response
 }
 
