@@ -10,7 +10,7 @@ use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::Slot;
 use hyperfarm_worker::capture::{CaptureError, FrameGrabber, GrabbedFrame, Next};
-use hyperfarm_worker::chrome::{Chrome, ChromeConfig, LaunchKey};
+use hyperfarm_worker::chrome::{Chrome, ChromeConfig, LaunchKey, PageLog};
 use hyperfarm_worker::framebuffer::{Framebuffer, GpuProcess};
 use hyperfarm_worker::host::{OpenOptions, Wanted};
 use hyperfarm_worker::server::{Site, SiteFile};
@@ -122,7 +122,7 @@ async fn a_process_that_ends_takes_the_framebuffer_with_it() {
 async fn a_wrong_place_is_noticed_and_the_right_one_found_again() {
     let key = LaunchKey { viewport: VIEWPORT, server_port: 9 };
     let mut chrome = Chrome::launch(&config(), key).await.unwrap();
-    let mut page = chrome.open_page().await.unwrap();
+    let mut page = chrome.open_page(PageLog::default()).await.unwrap();
     let found = chrome.framebuffer(&mut page).await.unwrap().expect("the framebuffer is found");
     assert!(found.shows(&mut page, VIEWPORT).await.unwrap());
     // Twice the same browser, twice the same place.
