@@ -1,7 +1,7 @@
 //! One chunk against eight: the captured frames are equal, and nobody sees the seams.
 
 // The figures that it measures are worth reading in the log of a test run.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use hyperfarm_e2e::parity::{repository, stage};
 use hyperfarm_e2e::pictures::{brightness, pictures, psnr_by_frame};

@@ -137,7 +137,7 @@ impl Shop {
             plans.retain(|known| known.used_at.elapsed() < PLAN_KEPT);
             if let Some(known) = plans.iter_mut().find(|known| &known.plan.render == render) {
                 known.used_at = Instant::now();
-                return Ok((known.plan.clone(), known.hash.clone()));
+                return Ok((known.plan.clone(), known.hash));
             }
         }
         let plan: Arc<Plan> = Arc::new(self.objects().get_wire(&keys::plan(render)).await.map_err(storage)?);
@@ -147,7 +147,7 @@ impl Shop {
         if plans.len() == KEPT_PLANS {
             plans.remove(0);
         }
-        plans.push(KnownPlan { plan: plan.clone(), hash: hash.clone(), used_at: Instant::now() });
+        plans.push(KnownPlan { plan: plan.clone(), hash, used_at: Instant::now() });
         Ok((plan, hash))
     }
 }

@@ -163,7 +163,7 @@ async fn farm(api: &Api, space: &Space) -> Value {
             _ => {}
         }
     }
-    failures.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+    failures.sort_unstable_by_key(|failure| std::cmp::Reverse(failure.0));
     let recent: Vec<Value> = failures
         .iter()
         .take(FAILURES)

@@ -37,18 +37,21 @@ const WISHED: Duration = Duration::from_secs(10);
 /// Characters of a reason at most.
 const REASON_MAX: usize = 500;
 
+/// What was wished of a node that has not said itself yet: when, which state, and why.
+type Wished = (Instant, NodeState, Option<String>);
+
 /// The nodes, asked for at most once a second, however many look.
 #[derive(Default)]
 pub struct Nodes {
     last: tokio::sync::Mutex<Option<(Instant, Vec<NodeView>)>>,
-    wished: Mutex<HashMap<WorkerId, (Instant, NodeState, Option<String>)>>,
+    wished: Mutex<HashMap<WorkerId, Wished>>,
 }
 
 impl Nodes {
     /// The nodes that are alive; those of before where the ledger does not answer.
     pub(super) async fn all(&self, api: &Api) -> Vec<NodeView> {
         let mut last = self.last.lock().await;
-        if !last.as_ref().is_some_and(|(at, _)| at.elapsed() < FRESH) {
+        if last.as_ref().is_none_or(|(at, _)| at.elapsed() >= FRESH) {
             let asked = api.coordinator.backplane().ledger.nodes();
             match tokio::time::timeout(PATIENCE, asked).await {
                 Ok(Ok(nodes)) => *last = Some((Instant::now(), nodes)),

@@ -117,7 +117,10 @@ impl ObjectStore for Faulty {
 fn store(fault: Fault) -> (Objects, Arc<Mutex<Log>>) {
     let log = Arc::<Mutex<Log>>::default();
     let store = Faulty { inner: InMemory::new(), fault, log: Arc::clone(&log) };
-    (Objects { store: Arc::new(store), prefix: StorePath::ROOT, signer: None, root: None }, log)
+    (
+        Objects { store: Arc::new(store), prefix: StorePath::ROOT, signer: None, root: None, metrics: Arc::default() },
+        log,
+    )
 }
 
 /// A file of `length` bytes, none of them stored on disk.
