@@ -45,7 +45,7 @@ async fn a_render_is_taken_in_read_listed_and_downloaded() {
         "render_id": id, "status": "completed", "format": "mp4", "title": "A title", "callback_id": "c1", "fps": 30,
         "quality": "draft", "resolution": null, "aspect_ratio": "16:9", "composition": "index.html",
         "created_at": done["created_at"], "completed_at": done["completed_at"], "duration": 3.0,
-        "video_url": done["video_url"], "thumbnail_url": done["thumbnail_url"], "width": 1280, "height": 720,
+        "video_url": done["video_url"], "thumbnail_url": done["thumbnail_url"], "preview_url": done["preview_url"], "width": 1280, "height": 720,
         "frame_count": 90, "warnings": [{ "code": "ASSET_NOT_FOUND", "message": "x.png is missing" }],
         "progress": {
             "stage": "done", "frames_done": 90, "frames_total": 90, "percent": 100.0, "eta_seconds": null,

@@ -108,7 +108,7 @@ fn golden_plan_and_failure() {
 }
 
 const GOLDEN_PLAN: &str = "b44fa765f676";
-const GOLDEN_CONTENT: &str = "8b793e974069";
+const GOLDEN_CONTENT: &str = "491d46792a9f";
 
 #[test]
 fn segment_records_survive_json() {
