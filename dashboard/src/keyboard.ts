@@ -1,7 +1,7 @@
 /** Shortcuts of one or two letters. They are silent while something is typed, and while a dialog is open. */
 
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 const STORED = "hyperfarm.shortcuts";
 
@@ -25,7 +25,7 @@ export function setShortcuts(on: boolean): void {
 
 type Actions = Record<string, (event: KeyboardEvent) => void>;
 
-const layers: Actions[] = [];
+const layers: { current: Actions }[] = [];
 let prefix = "";
 let prefixTimer = 0;
 
@@ -46,25 +46,28 @@ addEventListener("keydown", (event) => {
   clearTimeout(prefixTimer);
   prefix = "";
   for (let i = layers.length - 1; i >= 0; i -= 1) {
-    const action = layers[i]?.[keys];
+    const action = layers[i]?.current[keys];
     if (action) {
       event.preventDefault();
       action(event);
       return;
     }
   }
-  if (layers.some((layer) => Object.keys(layer).some((name) => name.length > keys.length && name.startsWith(`${keys} `)))) {
+  if (layers.some((layer) => Object.keys(layer.current).some((name) => name.length > keys.length && name.startsWith(`${keys} `)))) {
     prefix = `${keys} `;
     prefixTimer = window.setTimeout(() => (prefix = ""), 1200);
   }
 });
 
-/** Has these keys do something while the component is shown; the latest wins. */
+/** Has these keys do something while the component is shown; the one shown latest wins. */
 export function useShortcuts(actions: Actions): void {
-  useEffect(() => {
-    layers.push(actions);
+  // Of the latest drawing, not of the latest effect: two keys may come between two frames.
+  const layer = useRef(actions);
+  layer.current = actions;
+  useLayoutEffect(() => {
+    layers.push(layer);
     return () => {
-      layers.splice(layers.indexOf(actions), 1);
+      layers.splice(layers.indexOf(layer), 1);
     };
-  });
+  }, []);
 }

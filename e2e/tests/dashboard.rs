@@ -2,37 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use hyperfarm_e2e::Scene;
 use hyperfarm_e2e::cluster::KEY;
-
-/// `hyperfarm up`, ended at the end.
-struct Up(Child, String);
-
-impl Up {
-    fn start(scene: &Scene) -> Self {
-        let mut command = scene.command(&["up", "--listen", "127.0.0.1:0", "--slots", "1"]);
-        command
-            .env("HYPERFARM_API_KEYS", KEY)
-            .env("HYPERFARM_DATA_DIR", scene.path("data"))
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(scene.path("up.log")).unwrap());
-        let mut child = command.spawn().unwrap();
-        let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
-        Self(child, line.rsplit(' ').next().unwrap().trim_end_matches('/').to_owned())
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        // A signal would wait for the renders.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use hyperfarm_e2e::{Scene, Up};
 
 #[test]
 fn a_person_does_everything_in_the_dashboard() {
@@ -43,12 +17,12 @@ fn a_person_does_everything_in_the_dashboard() {
         assert!(needed.exists(), "{} is missing: run `scripts/setup.sh --test`", needed.display());
     }
     let scene = Scene::new();
-    let up = Up::start(&scene);
+    let up = Up::start(&scene, &[]);
     let ended = Command::new("timeout")
         .args(["--kill-after=5", "300"])
         .arg(&node)
         .arg(&script)
-        .args([up.1.as_str(), KEY])
+        .args([up.url().trim_end_matches('/'), KEY])
         .env("TMPDIR", scene.path(""))
         .output()
         .unwrap();
