@@ -12,7 +12,6 @@
 #   scripts/services.sh redis-restart       kill -9 and start again; its data is gone
 #   scripts/services.sh redis-stop          kill -9
 #   scripts/services.sh redis-start         start again
-#   scripts/services.sh redis-flush         FLUSHALL
 #
 # Everything listens on 127.0.0.1, on ports and in a folder of its own, as whatever user runs it. What COMMAND finds:
 #
@@ -326,6 +325,5 @@ case ${1:-} in
     redis-stop) described; end redis KILL ;;
     redis-start) described; redis_again ;;
     redis-restart) described; end redis KILL; redis_again ;;
-    redis-flush) described; redis_says FLUSHALL +OK || fail "Redis did not answer" ;;
     *) sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "$self" >&2; exit 2 ;;
 esac

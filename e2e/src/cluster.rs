@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -41,7 +42,7 @@ impl Cluster {
             environment: environment.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
             metrics: Vec::new(),
         };
-        cluster.start_coordinator("127.0.0.1:0");
+        cluster.start_coordinator(&format!("127.0.0.1:{}", free_port()));
         for worker in ["worker-1", "worker-2"] {
             cluster.start_worker(worker);
         }
@@ -65,9 +66,16 @@ impl Cluster {
 
     /// Replaces the coordinator by a new process at the same address.
     pub fn replace_coordinator(&mut self) {
+        self.without_coordinator(|_| ());
+    }
+
+    /// Does something while the coordinator is away, before a new process takes its address.
+    pub fn without_coordinator<T>(&mut self, act: impl FnOnce(&Self) -> T) -> T {
         self.stop_process("coordinator");
+        let done = act(self);
         let listen = self.url.trim_start_matches("http://").to_owned();
         self.start_coordinator(&listen);
+        done
     }
 
     /// Ends a process as an operator does: it drains.
@@ -264,10 +272,14 @@ fn end(child: &mut Child) -> Option<ExitStatus> {
     }
 }
 
-/// A port that nothing listens on.
+/// A port that nothing listens on, below those that the system gives to outgoing connections: one of them could take it before its
+/// server does, or while that restarts.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be had");
-    listener.local_addr().expect("it has an address").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() * 61 % 10_000).expect("below 10,000");
+    let port = || 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(port).take(12_000).find(is_free).expect("a port can be had")
 }
 
 impl Drop for Cluster {

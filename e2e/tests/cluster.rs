@@ -21,9 +21,19 @@ fn a_cluster_gives_the_bytes_of_one_process() {
     let Some(services) = Services::find() else { return };
     let scene = Scene::new();
     let (project, expected) = expected(&scene, 8.0);
-    let cluster = Cluster::start(services, "same");
+    let mut cluster = Cluster::start(services, "same");
     let video = cluster.render(&project, "video", &CHUNKS);
     assert_eq!(std::fs::read(video).unwrap(), expected);
+    // A client that comes while the coordinator is away waits for it, and its render is made once.
+    let (late, video) = cluster.without_coordinator(|cluster| {
+        let started = cluster.start_render(&project, "late", &CHUNKS);
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        started
+    });
+    cluster.finish(late);
+    assert_eq!(std::fs::read(video).unwrap(), expected);
+    let listed = cluster.get("/v3/hyperframes/renders");
+    assert_eq!(listed["data"].as_array().map(Vec::len), Some(2), "{listed}");
     let bad = cluster.stop();
     assert!(bad.is_empty(), "{bad:?}");
 }

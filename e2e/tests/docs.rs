@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use hyperfarm_e2e::cluster::free_port;
 use hyperfarm_e2e::scene::binary;
 use hyperfarm_e2e::services::Services;
 use hyperfarm_proto::id::Pool;
@@ -100,7 +101,7 @@ fn runnable(document: &str) -> String {
 fn run(document: &str, variables: &[(&str, String)]) {
     let home = tempfile::tempdir().unwrap();
     // What a document writes to /tmp goes to a folder that the test removes, and its port is one that is free.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = free_port().to_string();
     let script = runnable(document)
         .replace("/tmp/", &format!("{}/", home.path().display()))
         .replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"))
@@ -136,16 +137,17 @@ fn the_quick_start_runs() {
 fn the_operators_guide_runs() {
     let Some(services) = Services::find() else { return };
     let namespace = format!("guide-{}", std::process::id());
-    let script = std::env::var("HYPERFARM_TEST_SERVICES").unwrap();
+    // A database of its own: tests beside this one have ledgers, too.
+    let redis_url = format!("{}/7", services.redis_url.trim_end_matches('/').trim_end_matches("/0"));
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty-ledger");
-    std::fs::write(&empty, format!("#!/bin/sh\nexec '{script}' redis-flush\n")).unwrap();
+    std::fs::write(&empty, format!("#!/bin/sh\nexec redis-cli -u '{redis_url}' flushdb\n")).unwrap();
     std::fs::set_permissions(&empty, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     run(
         "docs/operators-guide.md",
         &[
             ("HYPERFARM_AMQP_URL", services.amqp_url.clone()),
-            ("HYPERFARM_REDIS_URL", services.redis_url.clone()),
+            ("HYPERFARM_REDIS_URL", redis_url),
             ("HYPERFARM_STORAGE_URL", format!("s3://{}/{namespace}", services.bucket)),
             ("HYPERFARM_NAMESPACE", namespace),
             ("EMPTY_LEDGER", empty.display().to_string()),

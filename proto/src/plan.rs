@@ -272,6 +272,8 @@ pub struct PlanDraft {
     pub content: PlanContent,
     /// Milliseconds one slot needs for a frame, capture and encode together, as sampled.
     pub frame_cost_ms: f64,
+    /// Milliseconds that the start of a chunk needs for each frame before it, as sampled; about 0 for pages that can start anywhere.
+    pub earlier_cost_ms: f64,
     /// For the person.
     pub warnings: Vec<Warning>,
 }

@@ -31,6 +31,8 @@ pub const MAX_DURATION: f64 = 6.0 * 3600.0;
 const SAMPLED_PLACES: u64 = 2;
 /// After that long no further place is measured: what costs much is measured well by few frames, and every one holds up the chunks.
 const MEASURED_ENOUGH: Duration = Duration::from_millis(200);
+/// Shorter videos are cut as if their chunks started anywhere in the same time.
+const LONG_SECONDS: f64 = 20.0;
 /// Messages of the page that become warnings.
 const KEPT_MESSAGES: usize = 10;
 /// Codes of warnings that are messages of the page.
@@ -114,8 +116,9 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
     for warning in probed.warnings.iter().filter(is_new) {
         context.log().farm(LogLevel::Warning, &format!("[{}] {}", warning.code, warning.message));
     }
+    let Cost { frame_ms: frame_cost_ms, earlier_ms: earlier_cost_ms } = probed.cost;
     let draft =
-        PlanDraft { render: render.clone(), content, frame_cost_ms: probed.frame_cost_ms, warnings: probed.warnings };
+        PlanDraft { render: render.clone(), content, frame_cost_ms, earlier_cost_ms, warnings: probed.warnings };
     shop.objects().put_wire(&keys::draft(render), &draft).await.map_err(storage)?;
     context.set_progress(1000, 1000);
     Ok(Vec::new())
@@ -218,8 +221,14 @@ struct Probed {
     frames: u64,
     media: MediaList,
     unregistered_timelines: Vec<String>,
-    frame_cost_ms: f64,
+    cost: Cost,
     warnings: Vec<Warning>,
+}
+
+/// As of [`PlanDraft`].
+struct Cost {
+    frame_ms: f64,
+    earlier_ms: f64,
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -258,20 +267,22 @@ async fn probe(
         context.set_progress(600, 1000);
         let frames = frame_rate.frames_in(duration);
         let probed = Instant::now();
-        let frame_cost_ms = measure(shop, &mut host, frames, viewport, frame_rate, encoder).await?;
-        tracing::debug!(took_ms = probed.elapsed().as_millis(), frame_cost_ms, "measured");
+        let frame_ms = measure(shop, &mut host, frames, viewport, frame_rate, encoder).await?;
+        let earlier_ms = if duration < LONG_SECONDS { 0.0 } else { host.walk_cost(frames).await? };
+        tracing::debug!(took_ms = probed.elapsed().as_millis(), frame_ms, earlier_ms, "measured");
+        let cost = Cost { frame_ms, earlier_ms };
         let mut warnings = compiled.warnings.clone();
         warnings.extend(network.warnings.iter().cloned());
         let blocked = blocked(&host);
         let unregistered_timelines = host.report().without_timeline.clone();
         warn_of_page(&host, &mut warnings);
-        Ok((frames, duration, probe, sound, unregistered_timelines, frame_cost_ms, blocked, warnings))
+        Ok((frames, duration, probe, sound, unregistered_timelines, cost, blocked, warnings))
     };
     let outcome = tokio::select! {
         outcome = probing => outcome,
         () = context.cancelled().cancelled() => Err(Failure::new(FailureCode::Drained, "the plan was given up")),
     };
-    let (frames, duration, mut probe, sound, unregistered_timelines, frame_cost_ms, blocked, mut warnings) =
+    let (frames, duration, mut probe, sound, unregistered_timelines, cost, blocked, mut warnings) =
         slot.settle(outcome).await?;
     drop(slot);
     context.set_progress(900, 1000);
@@ -284,7 +295,7 @@ async fn probe(
     })
     .await
     .map_err(|panic| Failure::new(FailureCode::Internal, format!("the media cannot be probed: {panic}")))??;
-    Ok(Probed { blocked, frames, media, unregistered_timelines, frame_cost_ms, warnings })
+    Ok(Probed { blocked, frames, media, unregistered_timelines, cost, warnings })
 }
 
 fn checked_duration(seconds: f64) -> Result<f64, Failure> {

@@ -1,11 +1,12 @@
 //! The same render on a running farm, over its HTTP API.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
+use bytes::Bytes;
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::RenderSpec;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -26,6 +27,10 @@ const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 const INLINE_MOST: usize = 4 * 1024 * 1024;
 /// Polls that may fail one after another: a coordinator that restarts is back within this.
 const FAILED_POLLS: u32 = 60;
+/// For how long a farm that does not answer is asked again before anything was submitted: somebody may have mistyped.
+const REACHED_WITHIN: Duration = Duration::from_secs(15);
+/// How often a download is begun.
+const DOWNLOADS: u32 = 5;
 
 #[derive(Debug, Deserialize)]
 struct Detail {
@@ -83,6 +88,7 @@ pub async fn run(
     let started = Instant::now();
     let mut bar = Bar::new(args.json || args.quiet);
     let timeout = crate::client::renders::timeout(args.timeout.as_deref())?;
+    farm.reach().await?;
     let id = farm.create(&spec, project).await?;
     if args.no_wait {
         bar.finish();
@@ -112,9 +118,7 @@ pub async fn run(
             _ => CliError::user(message),
         });
     }
-    let video =
-        detail.video_url.ok_or_else(|| CliError::system(format!("render {id} is complete and has no video_url")))?;
-    let bytes = farm.download(&video, &output).await?;
+    let bytes = farm.fetch(&id, detail.video_url, &output).await?;
     let target = output.target().display().to_string();
     output.publish()?;
     let (frames, seconds) = (detail.progress.frames_total, started.elapsed().as_secs_f64());
@@ -141,10 +145,39 @@ impl Farm {
         url
     }
 
-    fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
         match &self.key {
             Some(key) => request.header("x-api-key", key),
             None => request,
+        }
+    }
+
+    /// Waits until something answers: a coordinator may be restarting.
+    async fn reach(&self) -> Result<(), CliError> {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}/healthz", url.path().trim_end_matches('/')));
+        self.patiently(&|| self.client.get(url.clone()).timeout(Duration::from_secs(10))).await.map(drop)
+    }
+
+    /// Sends what `request` makes until it is answered by more than a proxy without its farm, or too much time has passed.
+    async fn patiently(&self, request: &(dyn Fn() -> RequestBuilder + Sync)) -> Result<Response, CliError> {
+        let deadline = Instant::now() + REACHED_WITHIN;
+        let mut told = false;
+        loop {
+            let outcome = request().send().await;
+            match outcome {
+                Ok(answer) if !is_away(answer.status()) => return Ok(answer),
+                outcome if Instant::now() < deadline => {
+                    if !told {
+                        let why = outcome.map_or_else(|error| error.to_string(), |answer| answer.status().to_string());
+                        tracing::info!(%why, "{} does not answer; asking again for some seconds", self.url);
+                        told = true;
+                    }
+                }
+                Ok(answer) => return Ok(answer),
+                Err(error) => return Err(self.unreachable(&error)),
+            }
+            tokio::time::sleep(POLL_EVERY).await;
         }
     }
 
@@ -169,9 +202,15 @@ impl Farm {
             };
             fields.insert("project".to_owned(), project);
         }
-        let request = self.with_key(self.client.post(self.route("")).json(&body));
-        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
-        let data = self.data(answer).await?;
+        let body = Bytes::from(serde_json::to_vec(&body).map_err(|error| CliError::system(error.to_string()))?);
+        // Asked twice with one key, the farm makes one render.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let once = format!("cli-{}-{}", std::process::id(), since.as_nanos());
+        let submission = || {
+            let request = self.with_key(self.client.post(self.route("")).header("idempotency-key", &once));
+            request.header("content-type", "application/json").body(body.clone())
+        };
+        let data = self.data(self.patiently(&submission).await?).await?;
         data["render_id"]
             .as_str()
             .map(str::to_owned)
@@ -184,10 +223,11 @@ impl Farm {
             let request =
                 self.with_key(self.client.get(self.route(&format!("/{id}"))).timeout(Duration::from_secs(30)));
             match request.send().await {
-                Ok(answer) if !answer.status().is_server_error() => {
+                Ok(answer)
+                    if !answer.status().is_server_error() && answer.status() != StatusCode::TOO_MANY_REQUESTS =>
+                {
                     failed = 0;
-                    let detail: Detail = serde_json::from_value(self.data(answer).await?)
-                        .map_err(|error| CliError::system(format!("the farm's answer is not understood: {error}")))?;
+                    let detail = self.detail(answer).await?;
                     if detail.status == "completed" || detail.status == "failed" {
                         return Ok(detail);
                     }
@@ -217,6 +257,30 @@ impl Farm {
                 }
             }
             tokio::time::sleep(POLL_EVERY).await;
+        }
+    }
+
+    async fn detail(&self, answer: Response) -> Result<Detail, CliError> {
+        serde_json::from_value(self.data(answer).await?)
+            .map_err(|error| CliError::system(format!("the farm's answer is not understood: {error}")))
+    }
+
+    /// Downloads the video of a completed render; begins again, with a fresh link, where that breaks.
+    async fn fetch(&self, id: &str, mut link: Option<Url>, output: &Output) -> Result<u64, CliError> {
+        let mut tries = 0;
+        loop {
+            let video =
+                link.ok_or_else(|| CliError::system(format!("render {id} is complete and has no video_url")))?;
+            match self.download(&video, output).await {
+                Err(error) if tries < DOWNLOADS => {
+                    tracing::info!(error = error.message, render = id, "downloading again");
+                    tries += 1;
+                }
+                outcome => return outcome,
+            }
+            tokio::time::sleep(POLL_EVERY * tries).await;
+            let ask = || self.with_key(self.client.get(self.route(&format!("/{id}"))).timeout(Duration::from_secs(30)));
+            link = self.detail(self.patiently(&ask).await?).await?.video_url;
         }
     }
 
@@ -274,4 +338,9 @@ impl Farm {
             self.url
         ))
     }
+}
+
+/// Whether an answer says that who should answer is not there.
+fn is_away(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }

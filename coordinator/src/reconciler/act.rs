@@ -27,7 +27,7 @@ use crate::course::{self, Course};
 use crate::error::ReconcileError;
 use crate::scheduler::order::Rank;
 use crate::scheduler::{Fleet, Verdict, fill, order};
-use crate::sharding::{ShardPolicy, shard};
+use crate::sharding::{Cost, ShardPolicy, shard};
 use crate::store::{self, if_found};
 
 /// Times a history is offered to the dead-letter queue before the render ends without; it is in the terminal state too.
@@ -133,7 +133,8 @@ impl Reconciler {
             ShardPolicy { chunk_frames: spec.chunk_frames.and_then(NonZeroU32::new), ..self.config.shard.clone() };
         let slots = self.fleet.slots(&spec.pool);
         let content = draft.content;
-        let chunks = shard(content.frames, content.frame_rate, draft.frame_cost_ms, slots, &policy);
+        let cost = Cost { frame_ms: draft.frame_cost_ms, earlier_ms: draft.earlier_cost_ms };
+        let chunks = shard(content.frames, content.frame_rate, cost, slots, &policy);
         if chunks.is_empty() {
             let empty = "the composition lasts no frame; give its root a data-duration above zero";
             return self.fail_with(render, Failure::new(FailureCode::DurationInvalid, empty)).await;
@@ -152,8 +153,8 @@ impl Reconciler {
             Created::Existed => objects.get_wire(&key).await?,
         };
         info!(
-            %render, frames = plan.content.frames, chunks = plan.chunks.len(), frame_cost_ms = plan.frame_cost_ms, slots,
-            "planned"
+            %render, frames = plan.content.frames, chunks = plan.chunks.len(), frame_cost_ms = plan.frame_cost_ms,
+            earlier_cost_ms = cost.earlier_ms, slots, "planned"
         );
         tracked.set_plan(plan);
         Ok(())

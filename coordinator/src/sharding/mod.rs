@@ -1,4 +1,4 @@
-//! Frame ranges from frames and measured cost. The problem is stated in `README.md` beside this file.
+//! Frame ranges from frames and measured costs. The problem is stated in `README.md` beside this file.
 //!
 //! **Invariant: the table covers every frame exactly once, in order, without an empty range**, whatever the arguments.
 
@@ -21,27 +21,49 @@ pub struct ShardPolicy {
     pub chunk_frames: Option<NonZeroU32>,
 }
 
+/// What the farm has measured of a page, in milliseconds of one slot.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cost {
+    /// A frame that is captured.
+    pub frame_ms: f64,
+    /// The start of a chunk, for each frame before it.
+    pub earlier_ms: f64,
+}
+
+/// Starts may take this share of what the frames take.
+const CHEAP_STARTS: f64 = 0.25;
+/// And this share, where slots would have nothing to do otherwise.
+const DEAR_STARTS: f64 = 1.0;
+/// Starts that take less than this share of a frame for each earlier one are taken for constant.
+const LEAST_GROWTH: f64 = 1.0 / 4096.0;
+
 impl Default for ShardPolicy {
     fn default() -> Self {
         Self { chunk_work_ms: 15_000.0, min_seconds: 1.0, even_waves: 4, max_chunks: 20_000, chunk_frames: None }
     }
 }
 
-/// The chunk table of a render of `frames` frames, each costing one slot `frame_cost_ms`, for `slots` live slots.
-/// Empty only where `frames` is 0.
-pub fn shard(frames: u64, rate: FrameRate, frame_cost_ms: f64, slots: u32, policy: &ShardPolicy) -> Vec<FrameRange> {
+/// The chunk table of a render of `frames` frames that cost `cost`, for `slots` live slots. Empty only where `frames` is 0.
+pub fn shard(frames: u64, rate: FrameRate, cost: Cost, slots: u32, policy: &ShardPolicy) -> Vec<FrameRange> {
     if let Some(asked) = policy.chunk_frames {
         let least = frames.div_ceil(policy.max_chunks.max(1));
         return every(frames, u64::from(asked.get()).max(least));
     }
-    even(frames, count(frames, rate, frame_cost_ms, slots, policy))
+    let growth = growth(cost);
+    let least = (rate.as_f64() * policy.min_seconds).floor();
+    let mut count = count(frames, rate, cost.frame_ms, growth, slots, policy);
+    while count > 1 && last_length(frames, count, growth) < least {
+        count -= 1;
+    }
+    alike(frames, count, growth)
 }
 
-fn count(frames: u64, rate: FrameRate, frame_cost_ms: f64, slots: u32, policy: &ShardPolicy) -> u64 {
+fn count(frames: u64, rate: FrameRate, frame_ms: f64, growth: f64, slots: u32, policy: &ShardPolicy) -> u64 {
     let by_video = (rate.seconds_of(frames) / policy.min_seconds).floor() as u64;
-    let most = by_video.clamp(1, policy.max_chunks.max(1));
-    let by_work = (frames as f64 * coarse(frame_cost_ms) / policy.chunk_work_ms).ceil() as u64;
     let slots = u64::from(slots.max(1));
+    let worth_starting = within(growth, CHEAP_STARTS).max(within(growth, DEAR_STARTS).min(slots));
+    let most = by_video.clamp(1, policy.max_chunks.max(1)).min(worth_starting);
+    let by_work = (frames as f64 * coarse(frame_ms) / policy.chunk_work_ms).ceil() as u64;
     let wanted = by_work.max(slots).min(most);
     if wanted <= slots || wanted > slots * policy.even_waves {
         return wanted;
@@ -49,6 +71,29 @@ fn count(frames: u64, rate: FrameRate, frame_cost_ms: f64, slots: u32, policy: &
     let waves = wanted.next_multiple_of(slots);
     // Down where the video is too short for one more: part of a wave takes as long as a whole one, and has starts of its own.
     if waves <= most { waves } else { wanted - wanted % slots }
+}
+
+/// What the start of a chunk costs for each frame before it, as a share of what capturing that frame costs: 0, or a power of two
+/// up to 1/2.
+fn growth(cost: Cost) -> f64 {
+    let share = cost.earlier_ms / coarse(cost.frame_ms);
+    if !share.is_finite() || share < LEAST_GROWTH { 0.0 } else { share.min(0.5).log2().round().exp2() }
+}
+
+/// What starts take of what frames take, with `count` chunks that are worth the same.
+fn share_of_starts(growth: f64, count: u64) -> f64 {
+    let count = count as f64;
+    count * growth / (1.0 - (1.0 - growth).powf(count)) - 1.0
+}
+
+/// The most chunks whose starts take no more than `share`.
+fn within(growth: f64, share: f64) -> u64 {
+    if growth == 0.0 {
+        return u64::MAX;
+    }
+    // The share is above `growth * (count - 1) / 2`.
+    let most = 1 + (2.0 * share / growth).floor() as u64;
+    (1..=most).rev().find(|count| share_of_starts(growth, *count) <= share).unwrap_or(1)
 }
 
 /// The nearest power of two, between a quarter of a millisecond and a minute; 16 ms for what is no cost at all.
@@ -59,9 +104,32 @@ fn coarse(cost_ms: f64) -> f64 {
     cost_ms.clamp(0.25, 65_536.0).log2().round().exp2()
 }
 
-/// `count` ranges that differ by one frame at most.
-fn even(frames: u64, count: u64) -> Vec<FrameRange> {
-    let boundary = |index: u64| (u128::from(frames) * u128::from(index) / u128::from(count.max(1))) as u64;
+/// Frames of the last of `count` ranges.
+fn last_length(frames: u64, count: u64, growth: f64) -> f64 {
+    frames as f64 * (1.0 - part(count.saturating_sub(1), count, growth))
+}
+
+/// The part of all frames that the first `index` of `count` chunks have, where each is worth the same work with its start.
+///
+/// A chunk at frame `b` of length `l` is worth `growth * b + l`. Equal for all of them, boundaries approach a limit by the same
+/// factor each.
+fn part(index: u64, count: u64, growth: f64) -> f64 {
+    let (index, count) = (index as f64, count.max(1) as f64);
+    if growth == 0.0 {
+        return index / count;
+    }
+    let keeps = 1.0 - growth;
+    (1.0 - keeps.powf(index)) / (1.0 - keeps.powf(count))
+}
+
+/// `count` ranges worth the same work; without growth they differ by one frame at most.
+fn alike(frames: u64, count: u64, growth: f64) -> Vec<FrameRange> {
+    let boundary = |index: u64| match index {
+        0 => 0,
+        last if last >= count => frames,
+        index if growth == 0.0 => (u128::from(frames) * u128::from(index) / u128::from(count)) as u64,
+        index => (frames as f64 * part(index, count, growth)).floor() as u64,
+    };
     (0..count).filter_map(|index| FrameRange::new(boundary(index), boundary(index + 1)).ok()).collect()
 }
 
@@ -83,7 +151,54 @@ mod tests {
     }
 
     fn lengths(frames: u64, fps: u32, cost: f64, slots: u32) -> Vec<u64> {
+        grown(frames, fps, Cost { frame_ms: cost, earlier_ms: 0.0 }, slots)
+    }
+
+    fn grown(frames: u64, fps: u32, cost: Cost, slots: u32) -> Vec<u64> {
         shard(frames, rate(fps), cost, slots, &ShardPolicy::default()).iter().map(FrameRange::count).collect()
+    }
+
+    /// What each chunk costs with its start, and all of them together, as shares of what the frames cost.
+    fn worth(lengths: &[u64], growth: f64) -> (Vec<f64>, f64) {
+        let frames = lengths.iter().sum::<u64>() as f64;
+        let mut start = 0;
+        let mut each = Vec::new();
+        for length in lengths {
+            each.push((growth * start as f64 + *length as f64) / frames);
+            start += length;
+        }
+        let all = each.iter().sum();
+        (each, all)
+    }
+
+    #[test]
+    fn starts_that_grow_with_the_length_stay_a_quarter_of_the_work() {
+        let cost = Cost { frame_ms: 16.0, earlier_ms: 1.0 };
+        for minutes in [10, 60, 240] {
+            let chunks = grown(minutes * 60 * 30, 30, cost, 2);
+            let (each, all) = worth(&chunks, 1.0 / 16.0);
+            assert!(all <= 1.25, "{minutes} min: {all}");
+            let (least, most) =
+                (each.iter().copied().fold(f64::MAX, f64::min), each.iter().copied().fold(0.0, f64::max));
+            assert!(most / least < 1.01, "every chunk is worth the same: {each:?}");
+            assert!(chunks.is_sorted_by(|a, b| a >= b), "later ones are shorter: {chunks:?}");
+        }
+    }
+
+    #[test]
+    fn many_slots_share_a_long_page_until_starts_cost_as_much_as_frames() {
+        let cost = Cost { frame_ms: 16.0, earlier_ms: 1.0 };
+        let chunks = grown(60 * 60 * 30, 30, cost, 12);
+        assert_eq!(chunks.len(), 12);
+        let many = grown(60 * 60 * 30, 30, cost, 1000);
+        assert!((12..60).contains(&many.len()), "{}", many.len());
+        assert!(worth(&many, 1.0 / 16.0).1 <= 2.0);
+    }
+
+    #[test]
+    fn starts_that_hardly_grow_change_nothing() {
+        let cost = Cost { frame_ms: 30.0, earlier_ms: 0.003 };
+        assert_eq!(grown(60 * 60 * 30, 30, cost, 8), lengths(60 * 60 * 30, 30, 30.0, 8));
     }
 
     #[test]
@@ -118,7 +233,10 @@ mod tests {
     #[test]
     fn an_override_is_followed_to_the_frame() {
         let policy = ShardPolicy { chunk_frames: NonZeroU32::new(7), ..ShardPolicy::default() };
-        let counts: Vec<_> = shard(20, rate(30), 10.0, 4, &policy).iter().map(FrameRange::count).collect();
+        let counts: Vec<_> = shard(20, rate(30), Cost { frame_ms: 10.0, earlier_ms: 0.0 }, 4, &policy)
+            .iter()
+            .map(FrameRange::count)
+            .collect();
         assert_eq!(counts, [7, 7, 6]);
     }
 
@@ -126,12 +244,14 @@ mod tests {
         #[test]
         fn every_frame_once_in_order_and_no_empty_chunk(
             frames in 0u64..3_000_000, fps in 1u32..=240, den in prop::sample::select(vec![1u32, 1001]),
-            cost in prop_oneof![Just(f64::NAN), Just(f64::INFINITY), -1.0f64..100_000.0], slots in 0u32..5000,
+            frame_ms in prop_oneof![Just(f64::NAN), Just(f64::INFINITY), -1.0f64..100_000.0], slots in 0u32..5000,
+            earlier_ms in prop_oneof![Just(0.0), Just(f64::NAN), Just(f64::INFINITY), -1.0f64..100.0],
             chunk_frames in proptest::option::of(1u32..5000),
         ) {
             let rate = FrameRate::new(if den == 1 { fps } else { fps.clamp(2, 239) * 1000 }, den).unwrap();
             let chunk_frames = chunk_frames.and_then(NonZeroU32::new);
             let policy = ShardPolicy { chunk_frames, ..ShardPolicy::default() };
+            let cost = Cost { frame_ms, earlier_ms };
             let chunks = shard(frames, rate, cost, slots, &policy);
             let mut next = 0;
             for chunk in &chunks {
@@ -150,6 +270,9 @@ mod tests {
                     prop_assert!(last.count() <= u64::from(asked.get()));
                 }
                 Some(_) => {}
+                None if growth(cost) > 0.0 => {
+                    prop_assert!(chunks.len() == 1 || shortest as f64 + 1.0 >= rate.as_f64().floor());
+                }
                 None => {
                     prop_assert!(longest - shortest <= 1);
                     prop_assert!(chunks.len() == 1 || shortest as f64 >= rate.as_f64().floor());

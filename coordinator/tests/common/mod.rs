@@ -322,7 +322,13 @@ pub fn draft(frames: u64, audio: bool) -> PlanDraft {
         },
     };
     let warning = Warning { code: "ASSET_NOT_FOUND".to_owned(), message: "x.png is missing".to_owned() };
-    PlanDraft { render: "r0".parse().unwrap(), content, frame_cost_ms: 10.0, warnings: vec![warning] }
+    PlanDraft {
+        render: "r0".parse().unwrap(),
+        content,
+        frame_cost_ms: 10.0,
+        earlier_cost_ms: 0.0,
+        warnings: vec![warning],
+    }
 }
 
 /// A spec that is cut into chunks of `frames` frames.

@@ -30,6 +30,9 @@ const VISITS_LIMIT_MS: u64 = 250;
 /// Fewer earlier frames than that are all visited, whatever the page.
 const FEW_FRAMES: u64 = 30;
 
+/// Visits by which their cost is measured, at most.
+const SAMPLED_VISITS: usize = 100;
+
 /// From a begin-frame without a picture to giving up on one.
 const PICTURE_WITHIN: Duration = Duration::from_secs(20);
 
@@ -259,19 +262,36 @@ impl<'a> PageHost<'a> {
         frames: std::ops::Range<u64>,
         going_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<u64, Failure> {
+        let needed = self.needed(frames).await?;
+        self.visit(&needed, going_on).await
+    }
+
+    /// Those of `frames` that a walk has to visit.
+    async fn needed(&self, frames: std::ops::Range<u64>) -> Result<Vec<u64>, Failure> {
         if frames.end.saturating_sub(frames.start) > FEW_FRAMES {
             let (last, num, den) = (frames.end, self.frame_rate.num(), self.frame_rate.den());
             let call = format!("window.__hyperfarmVisits.before({last}, {num}, {den})");
             let needed: Visits = self.page.evaluate(call).await?;
             match needed.frames {
-                Some(needed) => {
-                    let needed: Vec<u64> = needed.into_iter().filter(|frame| *frame >= frames.start).collect();
-                    return self.visit(&needed, going_on).await;
-                }
+                Some(needed) => return Ok(needed.into_iter().filter(|frame| *frame >= frames.start).collect()),
                 None => tracing::debug!(why = needed.why, "every frame before {last} is visited"),
             }
         }
-        self.visit(&frames.collect::<Vec<u64>>(), going_on).await
+        Ok(frames.collect())
+    }
+
+    /// Milliseconds that a walk through the first `frames` frames takes for each of them, by a few visits in their middle. The page
+    /// is left there.
+    pub async fn walk_cost(&mut self, frames: u64) -> Result<f64, Failure> {
+        let needed = self.needed(1..frames).await?;
+        let middle: Vec<u64> = needed.iter().copied().skip(needed.len() / 2).take(SAMPLED_VISITS).collect();
+        let Some((first, rest)) = middle.split_first().filter(|(_, rest)| !rest.is_empty()) else { return Ok(0.0) };
+        // The way there is a jump, which a walk does not make.
+        self.visit(&[*first], &|| true).await?;
+        let started = Instant::now();
+        self.visit(rest, &|| true).await?;
+        let each = started.elapsed().as_secs_f64() * 1000.0 / rest.len() as f64;
+        Ok(each * needed.len() as f64 / frames as f64)
     }
 
     /// Seeks to `frames` in order and draws none; answers how many it got to.
