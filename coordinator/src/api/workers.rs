@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::access::Caller;
 use super::error::{ApiError, Code};
-use super::follow::{kind, seconds};
+use super::follow::seconds;
 use super::page::{self, Page};
 use super::renders::Answer;
 use super::{Api, read_body};
@@ -83,9 +83,8 @@ pub(super) fn shown(node: &NodeView) -> Value {
         .tasks
         .iter()
         .map(|task| {
-            let (step, chunk) = kind(task.step);
             json!({
-                "render_id": task.render, "step": step, "chunk": chunk, "attempt": task.attempt,
+                "render_id": task.render, "step": task.step.kind(), "chunk": task.step.chunk(), "attempt": task.attempt,
                 "frames_done": task.done, "frames_total": task.total, "since": seconds(task.since_ms),
             })
         })
