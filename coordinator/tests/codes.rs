@@ -145,6 +145,7 @@ async fn every_documented_code_can_be_provoked() {
     std::fs::rename(&root, dir.path().join("away")).unwrap();
     provoked.note(&get(&open, "/readyz").await, Code::Unavailable);
     std::fs::write(&root, b"").unwrap();
+    assert_eq!(get(&open, "/readyz").await.status.as_u16(), 503, "a file is no storage");
     provoked.note(&post(&open, RENDERS, &page()).await, Code::Internal);
     let read = get(&open, &format!("{RENDERS}/{render}")).await;
     assert_eq!(read.status.as_u16(), 200, "what is in memory is still answered");
