@@ -95,7 +95,10 @@ async fn the_timeline_has_every_attempt_and_is_there_after_a_restart() {
         (&chunks[0]["attempts"], &chunks[1]["attempts"], &chunks[0]["status"]),
         (&json!(2), &json!(1), &json!("completed"))
     );
-    assert_eq!((&chunks[0]["capture_path"], &chunks[0]["attempt"]), (&json!("png"), &json!(2)));
+    assert_eq!(
+        (&chunks[0]["capture_path"], &chunks[0]["attempt"], &chunks[0]["worker"]),
+        (&json!("png"), &json!(2), &json!("n1-s0"))
+    );
 
     farm.ledger.clear();
     farm.restart().await;

@@ -67,7 +67,7 @@ pub(super) async fn chunks(
             "index": index, "first_frame": range.start(), "frame_count": range.count(),
             "frames_done": committed.map_or(at_work.map_or(0, |attempt| attempt.frames), |_| range.count()),
             "status": status, "attempt": committed.map(|attempt| attempt.attempt),
-            "worker": at_work.map(|attempt| attempt.worker.as_str()), "attempts": attempts,
+            "worker": committed.or(at_work.copied()).map(|attempt| attempt.worker.as_str()), "attempts": attempts,
             "ms_per_frame": committed.and_then(Attempt::ms_per_frame), "seconds": committed.and_then(Attempt::seconds),
             "capture_path": made.map(|made| made.path), "thumbnail_url": thumbnail,
         }));

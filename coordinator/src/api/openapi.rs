@@ -243,7 +243,13 @@ pub fn markdown() -> String {
         };
         text.push_str(&format!(" Answers {}: {answer}.", route.status));
         if !route.errors.is_empty() {
-            let codes: Vec<&str> = route.errors.iter().map(|code| code.as_str()).collect();
+            let mut codes: Vec<&str> = Vec::new();
+            for code in route.errors {
+                // Two of them may be one to clients, with different statuses.
+                if !codes.contains(&code.as_str()) {
+                    codes.push(code.as_str());
+                }
+            }
             text.push_str(&format!(" Errors: `{}`.", codes.join("`, `")));
         }
         text.push('\n');
