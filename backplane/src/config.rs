@@ -10,6 +10,8 @@
 //! | `HYPERFARM_POOL` | the pool a worker serves | `cpu` |
 //! | `HYPERFARM_SLOTS` | tasks a worker does at once | as many as cores and memory allow |
 //! | `HYPERFARM_DRAIN_GRACE` | how long a worker or stitcher that is told to stop may go on with what it has | `60s` |
+//! | `HYPERFARM_QUARANTINE_AFTER` | failures in a row after which a worker or stitcher puts itself aside, if another is there; `0` is never | `3` |
+//! | `HYPERFARM_QUARANTINE_FOR` | how long it then takes nothing | `5m` |
 //!
 //! RabbitMQ, Redis and storage are given together: they make a cluster. Storage alone is fine: one machine that keeps its
 //! videos in a bucket.
@@ -42,6 +44,10 @@ pub const POOL: &str = "HYPERFARM_POOL";
 pub const SLOTS: &str = "HYPERFARM_SLOTS";
 /// Grace of a drain.
 pub const DRAIN_GRACE: &str = "HYPERFARM_DRAIN_GRACE";
+/// Failures in a row after which a node puts itself aside.
+pub const QUARANTINE_AFTER: &str = "HYPERFARM_QUARANTINE_AFTER";
+/// How long it then rests.
+pub const QUARANTINE_FOR: &str = "HYPERFARM_QUARANTINE_FOR";
 
 /// A variable that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -138,6 +144,10 @@ pub struct Config {
     pub slots: Option<NonZeroU32>,
     /// How long a worker or stitcher that drains may go on with what it has; the runner's default if not given.
     pub drain_grace: Option<Duration>,
+    /// Failures in a row after which a worker or stitcher puts itself aside, 0 for never; the runner's default if not given.
+    pub quarantine_after: Option<u32>,
+    /// How long it then takes nothing; the runner's default if not given.
+    pub quarantine_for: Option<Duration>,
 }
 
 impl Config {
@@ -158,6 +168,10 @@ impl Config {
             pool: env.parsed(POOL)?.unwrap_or_default(),
             slots: env.parsed::<NonZeroU32>(SLOTS).map_err(|_| invalid(SLOTS, "give a whole number of 1 or more"))?,
             drain_grace: env.duration(DRAIN_GRACE)?,
+            quarantine_after: env
+                .parsed(QUARANTINE_AFTER)
+                .map_err(|_| invalid(QUARANTINE_AFTER, "give a whole number; 0 is never"))?,
+            quarantine_for: env.duration(QUARANTINE_FOR)?,
         })
     }
 }
@@ -288,7 +302,7 @@ mod tests {
         let config = config(&[AMQP, REDIS, STORAGE, (NAMESPACE, "team-a.v2"), (POOL, "gpu"), (SLOTS, "4")]).unwrap();
         assert_eq!(config.cluster.as_ref().unwrap().redis_url, REDIS.1);
         assert_eq!(config.slots.map(NonZeroU32::get), Some(4));
-        assert_eq!(config.drain_grace, None);
+        assert_eq!((config.drain_grace, config.quarantine_after, config.quarantine_for), (None, None, None));
         assert!(!format!("{config:?}").contains("hidden"), "{config:?}");
     }
 
@@ -323,6 +337,8 @@ mod tests {
             (SLOTS, "-1"),
             (SLOTS, "many"),
             (DRAIN_GRACE, "180"),
+            (QUARANTINE_AFTER, "-1"),
+            (QUARANTINE_FOR, "5"),
         ] {
             let error = config(&[(name, value)]).unwrap_err();
             assert!(matches!(&error, ConfigError::Invalid { name: found, .. } if *found == name), "{error}");

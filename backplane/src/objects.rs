@@ -388,11 +388,14 @@ impl Objects {
         signed.map(Some).map_err(|error| ObjectsError::of("sign", key, error))
     }
 
-    /// Whether the store answers.
+    /// Whether the store answers; a local folder, whether it can be written to.
     pub async fn check(&self) -> Result<(), ObjectsError> {
-        if let Some(root) = self.root.as_deref() {
-            let found = tokio::fs::metadata(root).await;
-            found.map_err(|source| ObjectsError::File { path: root.display().to_string(), source })?;
+        if let Some(root) = self.root.clone() {
+            let failed = |source| ObjectsError::File { path: root.display().to_string(), source };
+            let folder = root.clone();
+            // On another thread: a network file system may keep silent.
+            let tried = tokio::task::spawn_blocking(move || files::try_folder(&folder)).await;
+            tried.map_err(std::io::Error::other).flatten().map_err(failed)?;
         }
         match self.store.list(Some(&self.prefix)).next().await {
             None | Some(Ok(_)) => Ok(()),

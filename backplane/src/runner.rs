@@ -25,7 +25,7 @@ use futures::future::select_all;
 use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode, RetryRule};
 use hyperfarm_proto::id::WorkerId;
-use hyperfarm_proto::log::{LogLevel, step_of};
+use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::record::TaskProgress;
 use hyperfarm_proto::task::{Queue, Step, TaskMessage};
 use hyperfarm_proto::wire::{self, WireError};
@@ -369,12 +369,12 @@ impl Slot {
                 self.work(&lease, delivery).instrument(span).await;
             }
             Ok(refused) => {
-                let (step, chunk) = step_of(task.step);
+                let (step, chunk) = (task.step.kind(), task.step.chunk());
                 debug!(render = %task.render, step, chunk, worker = %self.worker, ?refused, "not claimed, dropped");
                 delivery.ack().await;
             }
             Err(error) => {
-                let (step, chunk) = step_of(task.step);
+                let (step, chunk) = (task.step.kind(), task.step.chunk());
                 warn!(render = %task.render, step, chunk, worker = %self.worker, %error, "not claimed, put back");
                 delivery.put_back().await;
             }
@@ -559,7 +559,7 @@ impl Slot {
 
 /// The span of an attempt, by the kind of its step. Its fields are in every line that is logged meanwhile.
 fn span_of(lease: &Lease) -> Span {
-    let (step, chunk) = step_of(lease.task.step);
+    let (step, chunk) = (lease.task.step.kind(), lease.task.step.chunk());
     macro_rules! named {
         ($name:literal) => {
             info_span!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyperfarm_proto::keys;
-use hyperfarm_proto::log::{LogLevel, LogLine, LogSource, step_of};
+use hyperfarm_proto::log::{LogLevel, LogLine, LogSource};
 use hyperfarm_proto::record::unix_ms;
 use tracing::warn;
 
@@ -67,13 +67,12 @@ impl TaskLog {
     /// The lines so far, as lines of `lease`'s attempt.
     pub fn lines(&self, lease: &Lease) -> Vec<LogLine> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (step, chunk) = step_of(lease.task.step);
         let line = |at, level, source, frame, message: &str| LogLine {
             at,
             level,
             source,
-            step: step.to_owned(),
-            chunk,
+            step: lease.task.step.kind().to_owned(),
+            chunk: lease.task.step.chunk(),
             attempt: lease.attempt,
             frame,
             message: message.to_owned(),

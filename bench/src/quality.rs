@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use hyperfarm_e2e::parity::picture::over_grey;
-use hyperfarm_media::{Picture, decode_video};
+use hyperfarm_media::{Picture, compare, decode_video};
 use hyperfarm_proto::spec::Size;
 
 /// Decibels that stand for "equal".
@@ -72,7 +72,7 @@ pub fn of_sequences(a: &[PathBuf], b: &[PathBuf], most: u64) -> anyhow::Result<(
     for (a, b) in a.iter().zip(b).step_by(stride(a.len(), most) as usize) {
         let (a, b) = (over_grey(&read(a)?), over_grey(&read(b)?));
         tally.add(&a, &b)?;
-        largest = largest.max(hyperfarm_media::compare::largest_difference(&a, &b));
+        largest = largest.max(compare::largest_difference(&a, &b));
     }
     Ok((tally.quality(), largest))
 }
@@ -108,9 +108,6 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, a: &Picture, b: &Picture) -> anyhow::Result<()> {
-        if a.size != b.size || a.bgra.len() != b.bgra.len() {
-            bail!("{} and {} pixels", a.size, b.size);
-        }
         let opaque = |picture: &Picture| picture.bgra.as_chunks::<4>().0.iter().all(|pixel| pixel[3] == 255);
         if !opaque(a) || !opaque(b) {
             return self.add_opaque(&over_grey(a), &over_grey(b));
@@ -119,17 +116,12 @@ impl Tally {
     }
 
     fn add_opaque(&mut self, a: &Picture, b: &Picture) -> anyhow::Result<()> {
-        let mut error = 0;
-        for (a, b) in a.bgra.as_chunks::<4>().0.iter().zip(b.bgra.as_chunks::<4>().0) {
-            error += (0..3).map(|at| u64::from(a[at].abs_diff(b[at])).pow(2)).sum::<u64>();
-        }
-        self.colour.0 += error;
-        self.colour.1 += a.bgra.len() as u64 / 4 * 3;
-        let (width, height) = (a.size.width as usize, a.size.height as usize);
-        let (a, b) = (luma(a), luma(b));
-        self.luma.0 += a.iter().zip(&b).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum::<u64>();
-        self.luma.1 += a.len() as u64;
-        self.ssim += ssim(&a, &b, width, height);
+        let pixels = a.bgra.len() as u64 / 4;
+        let errors = compare::squared_error(a, b).zip(compare::squared_luma_error(a, b));
+        let Some((colour, luma)) = errors else { bail!("{} and {} pixels", a.size, b.size) };
+        self.colour = (self.colour.0 + colour, self.colour.1 + pixels * 3);
+        self.luma = (self.luma.0 + luma, self.luma.1 + pixels);
+        self.ssim += compare::ssim(a, b);
         self.frames += 1;
         Ok(())
     }
@@ -146,62 +138,6 @@ impl Tally {
             frames: self.frames,
         }
     }
-}
-
-/// BT.709 luma, full range.
-fn luma(picture: &Picture) -> Vec<u8> {
-    let pixels = picture.bgra.as_chunks::<4>().0.iter();
-    pixels
-        .map(|[blue, green, red, _]| {
-            ((u32::from(*red) * 13933 + u32::from(*green) * 46871 + u32::from(*blue) * 4732 + 32768) >> 16) as u8
-        })
-        .collect()
-}
-
-/// Sums over a block of 4 by 4 pixels: of a, of b, of both squared, of the product.
-type Block = [u32; 4];
-
-fn ssim(a: &[u8], b: &[u8], width: usize, height: usize) -> f64 {
-    let (columns, rows) = (width / 4, height / 4);
-    if columns < 2 || rows < 2 {
-        return if a == b { 1.0 } else { 0.0 };
-    }
-    let mut above = blocks(a, b, width, columns, 0);
-    let mut sum = 0.0;
-    for row in 1..rows {
-        let below = blocks(a, b, width, columns, row);
-        for (above, below) in above.windows(2).zip(below.windows(2)) {
-            let at = |n: usize| f64::from(above[0][n] + above[1][n] + below[0][n] + below[1][n]) / 64.0;
-            sum += similarity(at(0), at(1), at(2), at(3));
-        }
-        above = below;
-    }
-    sum / ((columns - 1) * (rows - 1)) as f64
-}
-
-fn blocks(a: &[u8], b: &[u8], width: usize, columns: usize, row: usize) -> Vec<Block> {
-    let mut blocks = vec![[0; 4]; columns];
-    for y in row * 4..row * 4 + 4 {
-        let (a, b) = (&a[y * width..], &b[y * width..]);
-        for ((block, a), b) in blocks.iter_mut().zip(a.as_chunks::<4>().0).zip(b.as_chunks::<4>().0) {
-            for (a, b) in a.iter().zip(b) {
-                let (a, b) = (u32::from(*a), u32::from(*b));
-                block[0] += a;
-                block[1] += b;
-                block[2] += a * a + b * b;
-                block[3] += a * b;
-            }
-        }
-    }
-    blocks
-}
-
-/// From the means of a window's values, of both squared together, and of the products.
-fn similarity(a: f64, b: f64, squares: f64, products: f64) -> f64 {
-    const C1: f64 = (0.01 * 255.0) * (0.01 * 255.0);
-    const C2: f64 = (0.03 * 255.0) * (0.03 * 255.0);
-    let (variance, covariance) = (squares - a * a - b * b, products - a * b);
-    (2.0 * a * b + C1) * (2.0 * covariance + C2) / ((a * a + b * b + C1) * (variance + C2))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use clap::{Args as ClapArgs, Subcommand};
 use hyperfarm_backplane::config::Config;
 use hyperfarm_backplane::objects::Objects;
-use hyperfarm_coordinator::keys::{KeyLimits, KeyRecord, KeyStore, Scope};
+use hyperfarm_coordinator::keys::{KeyLimits, KeyRecord, KeyStore, Rights, Scope};
 use hyperfarm_coordinator::webhooks::iso8601;
 use hyperfarm_proto::id::{Pool, Space};
 use serde_json::{Value, json};
@@ -83,14 +83,16 @@ pub async fn run(command: KeysCommand) -> Result<(), CliError> {
     match command {
         KeysCommand::Create(args) => {
             let record = KeyRecord {
-                scopes: args.scopes,
-                limits: KeyLimits {
-                    concurrent: args.max_concurrent,
-                    per_minute: args.max_per_minute,
-                    per_day: args.max_per_day,
+                rights: Rights {
+                    limits: KeyLimits {
+                        concurrent: args.max_concurrent,
+                        per_minute: args.max_per_minute,
+                        per_day: args.max_per_day,
+                    },
+                    cap_usd: args.cap.filter(|cap| cap.is_finite()),
+                    pools: (!args.pools.is_empty()).then_some(args.pools),
+                    ..Rights::new(args.space.clone(), args.scopes)
                 },
-                cap_usd: args.cap.filter(|cap| cap.is_finite()),
-                pools: (!args.pools.is_empty()).then_some(args.pools),
                 ..KeyRecord::new(args.name, args.space)
             };
             let (key, record) = keys.create(record).await.map_err(|error| system(&error))?;
@@ -116,8 +118,8 @@ pub async fn run(command: KeysCommand) -> Result<(), CliError> {
 
 fn view(record: &KeyRecord) -> Value {
     json!({
-        "id": record.id, "name": record.name, "space": record.space, "scopes": record.scopes, "limits": record.limits,
-        "cap_usd": record.cap_usd, "pools": record.pools, "created_at": iso8601(record.created_at_ms),
+        "id": record.id, "name": record.name, "space": record.rights.space, "scopes": record.rights.scopes, "limits": record.rights.limits,
+        "cap_usd": record.rights.cap_usd, "pools": record.rights.pools, "created_at": iso8601(record.created_at_ms),
         "revoked_at": record.revoked_at_ms.map(iso8601),
     })
 }

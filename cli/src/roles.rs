@@ -96,10 +96,15 @@ fn config() -> Result<Config, CliError> {
     Config::from_env().map_err(|error| CliError::user(error.to_string()))
 }
 
-/// The runner's times, with the grace that the environment says.
+/// The runner's numbers, with those that the environment says.
 fn runner_config() -> Result<RunnerConfig, CliError> {
-    let usual = RunnerConfig::default();
-    Ok(RunnerConfig { grace: config()?.drain_grace.unwrap_or(usual.grace), ..usual })
+    let (usual, said) = (RunnerConfig::default(), config()?);
+    Ok(RunnerConfig {
+        grace: said.drain_grace.unwrap_or(usual.grace),
+        quarantine_after: said.quarantine_after.unwrap_or(usual.quarantine_after),
+        cool_down: said.quarantine_for.unwrap_or(usual.cool_down),
+        ..usual
+    })
 }
 
 async fn connect(config: &Config) -> Result<Backplane, CliError> {

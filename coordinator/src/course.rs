@@ -127,7 +127,7 @@ impl Record {
             thumbnail: self.thumbnail,
         };
         let began = t.begun_at_ms as u64;
-        let ended = (t.begun_at_ms + t.start_ms + t.capture_ms + t.commit_ms) as u64;
+        let ended = (t.begun_at_ms + t.total_ms()) as u64;
         Told { attempt: self.attempt, worker: self.worker, began, ended, made: Arc::new(made) }
     }
 }

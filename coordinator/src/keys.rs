@@ -39,6 +39,15 @@ impl Scope {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Read, Self::Render, Self::Admin];
 
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Render => "render",
+            Self::Admin => "admin",
+        }
+    }
+
     /// Whether a key with this scope may do what `needed` asks for: each scope includes those before it.
     pub fn covers(self, needed: Self) -> bool {
         self as u8 >= needed as u8
@@ -49,12 +58,8 @@ impl std::str::FromStr for Scope {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "read" => Ok(Self::Read),
-            "render" => Ok(Self::Render),
-            "admin" => Ok(Self::Admin),
-            other => Err(format!("`{other}` is no scope: give read, render or admin")),
-        }
+        let found = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
+        found.ok_or_else(|| format!("`{text}` is no scope: give read, render or admin"))
     }
 }
 
@@ -70,13 +75,9 @@ pub struct KeyLimits {
     pub per_day: Option<u32>,
 }
 
-/// What is stored of a key.
+/// Whom a key acts for, and what it may do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct KeyRecord {
-    /// Names the key without giving it away.
-    pub id: String,
-    /// For people.
-    pub name: String,
+pub struct Rights {
     /// The tenant it acts for.
     pub space: Space,
     /// What it may be used for.
@@ -87,6 +88,25 @@ pub struct KeyRecord {
     pub cap_usd: Option<f64>,
     /// Pools it may ask for; all where absent.
     pub pools: Option<Vec<Pool>>,
+}
+
+impl Rights {
+    /// Those of these scopes in a space, without bounds of their own.
+    pub fn new(space: Space, scopes: Vec<Scope>) -> Self {
+        Self { space, scopes, limits: KeyLimits::default(), cap_usd: None, pools: None }
+    }
+}
+
+/// What is stored of a key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// Names the key without giving it away.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// What it may do.
+    #[serde(flatten)]
+    pub rights: Rights,
     /// Unix milliseconds.
     pub created_at_ms: u64,
     /// Unix milliseconds; a key with this opens nothing.
@@ -99,11 +119,7 @@ impl KeyRecord {
         Self {
             id: String::new(),
             name: name.into(),
-            space,
-            scopes: vec![Scope::Read, Scope::Render],
-            limits: KeyLimits::default(),
-            cap_usd: None,
-            pools: None,
+            rights: Rights::new(space, vec![Scope::Read, Scope::Render]),
             created_at_ms: 0,
             revoked_at_ms: None,
         }
@@ -195,6 +211,8 @@ fn path(hash: &ContentHash) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[tokio::test]
@@ -219,6 +237,20 @@ mod tests {
         assert_eq!(KeyStore::new(objects).find(&key).await.unwrap(), None);
         assert_eq!(keys.list().await.unwrap()[0].id, record.id);
         assert_eq!(keys.revoke("nobody").await.unwrap(), None);
+    }
+
+    #[test]
+    fn a_record_is_one_flat_object() {
+        let stored = json!({
+            "id": "key_1", "name": "ci", "space": "team-a", "scopes": ["read", "admin"],
+            "limits": { "concurrent": 3, "per_minute": null, "per_day": null }, "cap_usd": 5, "pools": ["gpu"],
+            "created_at_ms": 1, "revoked_at_ms": null,
+        });
+        let read: KeyRecord = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!((read.rights.cap_usd, read.rights.limits.concurrent), (Some(5.0), Some(3)));
+        let mut written = serde_json::to_value(&read).unwrap();
+        written["cap_usd"] = json!(5);
+        assert_eq!(written, stored);
     }
 
     #[test]

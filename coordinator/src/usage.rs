@@ -81,7 +81,7 @@ pub struct Usage {
     pub space: Space,
     /// Unix milliseconds of its end.
     pub ended_at_ms: u64,
-    /// Seconds of work that are in the output, by pool.
+    /// Seconds of slots whose work is in the output, by pool: two slots that are busy for one second are two.
     pub worker_seconds: BTreeMap<String, f64>,
     /// Minutes of video.
     pub output_minutes: f64,
@@ -150,15 +150,9 @@ impl Usages {
     }
 }
 
+/// A task counts for as long as it held its slot, not for what its stages took side by side.
 fn worker_seconds(manifest: &Manifest, request: &RenderRequest) -> BTreeMap<String, f64> {
-    let segments: f64 = manifest
-        .segments
-        .iter()
-        .map(|segment| {
-            let t = &segment.timings;
-            t.start_ms + t.seek_ms + t.draw_ms + t.read_ms + t.encode_ms + t.commit_ms
-        })
-        .sum();
+    let segments: f64 = manifest.segments.iter().map(|segment| segment.timings.total_ms()).sum();
     let sound = manifest.audio.as_ref().map_or(0.0, |audio| audio.mix_ms);
     BTreeMap::from([
         (request.spec.pool.to_string(), (segments + sound) / 1000.0),

@@ -89,7 +89,7 @@ async fn a_space_sees_its_own_only() {
     let farm = Farm::with(patient());
     let router = strict(&farm);
     let ours = keyed(&farm, |_| {}).await;
-    let theirs = keyed(&farm, |record| record.space = "team-b".parse().unwrap()).await;
+    let theirs = keyed(&farm, |record| record.rights.space = "team-b".parse().unwrap()).await;
     let created = with_key(&router, Method::POST, RENDERS, &ours, &page()).await.json();
     let uri = format!("{RENDERS}/{}", created["data"]["render_id"].as_str().unwrap());
     assert_eq!(with_key(&router, Method::GET, &uri, &ours, &json!({})).await.status, StatusCode::OK);
@@ -120,16 +120,16 @@ async fn a_space_sees_its_own_only() {
 async fn scopes_pools_caps_and_quotas_hold() {
     let farm = Farm::with(patient());
     let router = strict(&farm);
-    let reader = keyed(&farm, |record| record.scopes = vec![Scope::Read]).await;
+    let reader = keyed(&farm, |record| record.rights.scopes = vec![Scope::Read]).await;
     assert_eq!(with_key(&router, Method::POST, RENDERS, &reader, &page()).await.error(), error(403, "forbidden"));
     assert_eq!(with_key(&router, Method::GET, RENDERS, &reader, &json!({})).await.status, StatusCode::OK);
     assert_eq!(with_key(&router, Method::GET, "/metrics", &reader, &json!({})).await.error(), error(403, "forbidden"));
 
-    let pooled = keyed(&farm, |record| record.pools = Some(vec!["gpu".parse().unwrap()])).await;
+    let pooled = keyed(&farm, |record| record.rights.pools = Some(vec!["gpu".parse().unwrap()])).await;
     let denied = with_key(&router, Method::POST, RENDERS, &pooled, &page()).await.error();
     assert_eq!(denied, (403, "resource_access_denied".to_owned(), Some("pool".to_owned())));
 
-    let broke = keyed(&farm, |record| record.cap_usd = Some(0.0)).await;
+    let broke = keyed(&farm, |record| record.rights.cap_usd = Some(0.0)).await;
     let refused = with_key(&router, Method::POST, RENDERS, &broke, &page()).await;
     assert_eq!(refused.error(), error(402, "insufficient_credit"));
     let me = with_key(&router, Method::GET, "/v3/users/me", &broke, &json!({})).await.json();
@@ -137,14 +137,14 @@ async fn scopes_pools_caps_and_quotas_hold() {
     assert_eq!(me["data"]["usage_based"]["spending_cap_usd"], 0.0);
 
     let daily = keyed(&farm, |record| {
-        record.space = "team-d".parse().unwrap();
-        record.limits.per_day = Some(1);
+        record.rights.space = "team-d".parse().unwrap();
+        record.rights.limits.per_day = Some(1);
     })
     .await;
     assert_eq!(with_key(&router, Method::POST, RENDERS, &daily, &page()).await.status, StatusCode::ACCEPTED);
     assert_eq!(with_key(&router, Method::POST, RENDERS, &daily, &page()).await.error(), error(429, "quota_exceeded"));
 
-    let fast = keyed(&farm, |record| record.limits.per_minute = Some(1)).await;
+    let fast = keyed(&farm, |record| record.rights.limits.per_minute = Some(1)).await;
     assert_eq!(with_key(&router, Method::POST, RENDERS, &fast, &page()).await.status, StatusCode::ACCEPTED);
     let limited = with_key(&router, Method::POST, RENDERS, &fast, &page()).await;
     assert_eq!(limited.error(), error(429, "rate_limit_exceeded"));
@@ -154,7 +154,8 @@ async fn scopes_pools_caps_and_quotas_hold() {
 #[tokio::test]
 async fn places_are_taken_at_once_survive_a_restart_and_are_given_back() {
     let mut farm = Farm::with(patient());
-    let key = keyed(&farm, |record| record.limits = KeyLimits { concurrent: Some(3), ..KeyLimits::default() }).await;
+    let key =
+        keyed(&farm, |record| record.rights.limits = KeyLimits { concurrent: Some(3), ..KeyLimits::default() }).await;
     let router = strict(&farm);
     let answers = futures::future::join_all((0..12).map(|_| {
         let (router, key) = (router.clone(), key.clone());
@@ -398,7 +399,7 @@ async fn a_paused_render_waits_and_a_retried_one_is_new() {
 async fn usage_is_noted_and_priced() {
     let farm = Farm::new();
     let router = strict(&farm);
-    let key = keyed(&farm, |record| record.cap_usd = Some(0.004)).await;
+    let key = keyed(&farm, |record| record.rights.cap_usd = Some(0.004)).await;
     let created = with_key(&router, Method::POST, RENDERS, &key, &page()).await.json();
     let render: hyperfarm_proto::id::RenderId = created["data"]["render_id"].as_str().unwrap().parse().unwrap();
     farm.worker("w1").await.finish(&draft(90, false)).await;

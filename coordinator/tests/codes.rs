@@ -74,15 +74,15 @@ async fn every_documented_code_can_be_provoked() {
     // Who asks.
     provoked.note(&get(&router, RENDERS).await, Code::Unauthorized);
     provoked.note(&ask_with(Method::GET, "/metrics".to_owned(), json!({})).await, Code::Forbidden);
-    let pooled = keyed(&farm, "team", |record| record.pools = Some(vec!["gpu".parse().unwrap()])).await;
+    let pooled = keyed(&farm, "team", |record| record.rights.pools = Some(vec!["gpu".parse().unwrap()])).await;
     provoked.note(&submit(&router, &pooled).await, Code::AccessDenied);
-    let broke = keyed(&farm, "team", |record| record.cap_usd = Some(0.0)).await;
+    let broke = keyed(&farm, "team", |record| record.rights.cap_usd = Some(0.0)).await;
     provoked.note(&submit(&router, &broke).await, Code::InsufficientCredit);
-    let narrow = keyed(&farm, "narrow", |record| record.limits.concurrent = Some(0)).await;
+    let narrow = keyed(&farm, "narrow", |record| record.rights.limits.concurrent = Some(0)).await;
     let limited = submit(&router, &narrow).await;
     provoked.note(&limited, Code::RateLimited);
     assert!(limited.header("retry-after").parse::<u64>().unwrap() > 0);
-    let daily = keyed(&farm, "daily", |record| record.limits.per_day = Some(0)).await;
+    let daily = keyed(&farm, "daily", |record| record.rights.limits.per_day = Some(0)).await;
     let over = submit(&router, &daily).await;
     provoked.note(&over, Code::QuotaExceeded);
     assert!(over.header("retry-after").parse::<u64>().unwrap() > 0);
@@ -112,7 +112,7 @@ async fn every_documented_code_can_be_provoked() {
     }
     let gone = ask_with(Method::DELETE, "/v3/webhooks/endpoints/none".to_owned(), json!({})).await;
     provoked.note(&gone, Code::WebhookNotFound);
-    let admin = keyed(&farm, "team", |record| record.scopes = vec![Scope::Admin]).await;
+    let admin = keyed(&farm, "team", |record| record.rights.scopes = vec![Scope::Admin]).await;
     let none = with_key(&router, Method::POST, "/v3/hyperframes/workers/none/drain", &admin, &json!({})).await;
     provoked.note(&none, Code::WorkerNotFound);
     provoked.note(&ask_with(Method::PUT, RENDERS.to_owned(), json!({})).await, Code::MethodNotAllowed);
@@ -145,6 +145,7 @@ async fn every_documented_code_can_be_provoked() {
     std::fs::rename(&root, dir.path().join("away")).unwrap();
     provoked.note(&get(&open, "/readyz").await, Code::Unavailable);
     std::fs::write(&root, b"").unwrap();
+    assert_eq!(get(&open, "/readyz").await.status.as_u16(), 503, "a file is no storage");
     provoked.note(&post(&open, RENDERS, &page()).await, Code::Internal);
     let read = get(&open, &format!("{RENDERS}/{render}")).await;
     assert_eq!(read.status.as_u16(), 200, "what is in memory is still answered");
@@ -156,7 +157,7 @@ async fn every_documented_code_can_be_provoked() {
     let all: BTreeSet<(u16, String)> =
         Code::ALL.iter().map(|code| (code.status().as_u16(), code.as_str().to_owned())).collect();
     assert_eq!(provoked.0, all);
-    let quick = keyed(&farm, "quick", |record| record.scopes = vec![Scope::Read]).await;
+    let quick = keyed(&farm, "quick", |record| record.rights.scopes = vec![Scope::Read]).await;
     assert_eq!(submit(&router, &quick).await.error().0, 403);
 }
 
@@ -164,13 +165,13 @@ async fn every_documented_code_can_be_provoked() {
 async fn a_days_last_renders_are_given_out_once() {
     let mut farm = Farm::with(patient());
     let key = keyed(&farm, "daily", |record| {
-        record.limits.per_day = Some(5);
-        record.limits.concurrent = Some(100);
+        record.rights.limits.per_day = Some(5);
+        record.rights.limits.concurrent = Some(100);
     })
     .await;
     let strict = || ApiConfig { access: Access::keys([]), ..ApiConfig::default() };
     let router = farm.coordinator.router(strict());
-    let other = keyed(&farm, "daily", |record| record.limits.concurrent = Some(100)).await;
+    let other = keyed(&farm, "daily", |record| record.rights.limits.concurrent = Some(100)).await;
     // Another key of the space, which has no bound of its own, counts as well.
     assert_eq!(submit(&router, &other).await.status.as_u16(), 202);
     // A refused one does not.

@@ -81,8 +81,8 @@ async fn five_thousand_generated_requests_find_no_5xx_and_nothing_that_the_docum
     let limits = Limits::default();
     let farm = Farm::over(Objects::local(dir.path()).unwrap(), CoordinatorConfig { limits, ..quick() });
     let mut record = KeyRecord::new("fuzz", "fuzz".parse().unwrap());
-    record.scopes = vec![Scope::Admin];
-    record.limits = KeyLimits { concurrent: Some(1_000_000), ..KeyLimits::default() };
+    record.rights.scopes = vec![Scope::Admin];
+    record.rights.limits = KeyLimits { concurrent: Some(1_000_000), ..KeyLimits::default() };
     let (key, _) = KeyStore::new(farm.backplane.objects.clone()).create(record).await.unwrap();
     let seen = Arc::new(Seen::default());
     let config = ApiConfig { access: Access::keys([]), ..ApiConfig::default() };

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Farm, chunks_of, draft, quick};
-use hyperfarm_backplane::ledger::{Claim, Commit, NodeView, Renewal};
+use hyperfarm_backplane::ledger::{Claim, Commit, NodeState, NodeView, Renewal};
 use hyperfarm_coordinator::{CoordinatorConfig, Stage};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
@@ -113,6 +113,9 @@ async fn a_class_that_has_left_the_farm_is_waited_for_and_then_given_up() {
     assert!(matches!(worker.do_next(&draft).await.task.step, Step::Chunk(_)));
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert!(has_plan(&farm, &render).await, "its class is alive");
+    alive(NodeView { state: NodeState::Quarantined, ..node(&id, 0) }).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(has_plan(&farm, &render).await, "a node in quarantine comes back");
 
     alive(node(&id, 0)).await;
     tokio::time::timeout(common::SOON, async {

@@ -95,7 +95,10 @@ async fn the_timeline_has_every_attempt_and_is_there_after_a_restart() {
         (&chunks[0]["attempts"], &chunks[1]["attempts"], &chunks[0]["status"]),
         (&json!(2), &json!(1), &json!("completed"))
     );
-    assert_eq!((&chunks[0]["capture_path"], &chunks[0]["attempt"]), (&json!("png"), &json!(2)));
+    assert_eq!(
+        (&chunks[0]["capture_path"], &chunks[0]["attempt"], &chunks[0]["worker"]),
+        (&json!("png"), &json!(2), &json!("n1-s0"))
+    );
 
     farm.ledger.clear();
     farm.restart().await;
@@ -214,7 +217,7 @@ async fn the_farm_is_told_at_a_glance() {
     worker.fail(&lease, FailureCode::ScriptError).await;
     farm.end(&failed).await;
     submit(&farm, "Waiting", RenderSpec::default()).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(common::comes(async || json_of(&router, FARM).await["queue_depth"] == 1).await, "nothing waits");
     let told = json_of(&router, FARM).await;
     assert_eq!(told["renders"], json!({ "queued": 1, "rendering": 0, "completed_today": 1, "failed_today": 1 }));
     assert_eq!((&told["slots"], &told["slots_busy"], &told["queue_depth"]), (&json!(2), &json!(1), &json!(1)));
@@ -265,21 +268,23 @@ async fn workers_are_listed_and_asked_by_admins() {
     assert_eq!(ledger.heartbeat(&draining, SOON * 100).await.unwrap().unwrap().order, Order::Drain);
 }
 
-/// Reads events of a stream until one of each of `names` has come.
-async fn events(router: &Router, key: &str, names: &[&str], act: impl Future<Output = ()>) -> String {
-    let request = Request::get(format!("{FARM}/events")).header("x-api-key", key).body(Body::empty()).unwrap();
+/// Reads events of a stream until one of each of `first` has come, acts, and reads on until the `last` one comes.
+async fn events(router: &Router, first: &[&str], act: impl Future<Output = ()>, last: &str) -> String {
+    let request = Request::get(format!("{FARM}/events")).body(Body::empty()).unwrap();
     let mut stream = router.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
     let mut text = String::new();
-    let reading = async {
-        while !names.iter().all(|name| text.contains(&format!("event: {name}\n"))) {
-            text.push_str(&String::from_utf8_lossy(&stream.next().await.unwrap().unwrap()));
-        }
+    let mut read = async |names: &[&str]| {
+        let all = async {
+            while !names.iter().all(|name| text.contains(&format!("event: {name}\n"))) {
+                text.push_str(&String::from_utf8_lossy(&stream.next().await.unwrap().unwrap()));
+            }
+        };
+        let is_late = tokio::time::timeout(SOON, all).await.is_err();
+        assert!(!is_late, "not all of {names:?} came: {text}");
     };
-    let (read, ()) = tokio::join!(tokio::time::timeout(SOON, reading), async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        act.await;
-    });
-    assert!(read.is_ok(), "not all of {names:?} came: {text}");
+    read(first).await;
+    act.await;
+    read(&[last]).await;
     text
 }
 
@@ -290,7 +295,7 @@ async fn a_client_follows_the_farm_and_its_own_renders() {
     farm.backplane.ledger.heartbeat(&busy(2), SOON * 100).await.unwrap();
     let render = submit(&farm, "Followed", RenderSpec::default()).await;
     let act = async { farm.coordinator.delete(&render).await.unwrap() };
-    let text = events(&router, "", &["farm", "render", "workers", "deleted"], act).await;
+    let text = events(&router, &["farm", "render", "workers"], act, "deleted").await;
     assert!(text.contains("\"title\":\"Followed\"") && text.contains("\"worker_id\":\"n1\""), "{text}");
     assert!(!text.contains("\"history\""), "{text}");
 }

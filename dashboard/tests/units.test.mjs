@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bytes, count, decimal, duration, money, timecode } from "../src/format.ts";
-import { ended, lanes, spanAt, ticks } from "../src/render/lanes.ts";
+import { AXIS, ended, lanes, NAME, places, ROW, spanAt, ticks } from "../src/render/lanes.ts";
 
 const span = (chunk, started_at, ended_at, more = {}) => ({
   kind: "chunk", chunk, attempt: 1, worker_id: "w1", slot: null, started_at, ended_at, outcome: "committed",
@@ -27,6 +27,12 @@ test("spans that overlap get lanes of their own, others share one", () => {
 test("a known slot is its lane, whatever overlaps", () => {
   const made = lanes([span(0, 0, 5, { slot: 1 }), span(1, 4, 6, { slot: 1 }), span(2, 0, 3, { slot: 0 })]);
   assert.deepEqual(made.map((lane) => lane.spans.length), [2, 1]);
+});
+
+test("names that stand above their lanes move these down", () => {
+  const made = lanes([span(0, 0, 5), span(1, 1, 6), span(2, 2, 9, { worker_id: "w2" })]);
+  assert.deepEqual(places(made, false), { tops: [AXIS, AXIS + ROW, AXIS + 2 * ROW], height: AXIS + 3 * ROW });
+  assert.deepEqual(places(made, true), { tops: [AXIS + NAME, AXIS + NAME + ROW, AXIS + 2 * (NAME + ROW)], height: AXIS + 2 * NAME + 3 * ROW });
 });
 
 test("a lost attempt lasts until the next one at the same chunk", () => {

@@ -36,6 +36,15 @@ pub fn squared_error(a: &Picture, b: &Picture) -> Option<u64> {
     Some(rows.map(|rows| u64::from(error(rows))).sum())
 }
 
+/// The same of luma, in 256 levels.
+pub fn squared_luma_error(a: &Picture, b: &Picture) -> Option<u64> {
+    if a.size != b.size || a.bgra.len() != b.bgra.len() {
+        return None;
+    }
+    let pixels = a.bgra.as_chunks::<4>().0.iter().zip(b.bgra.as_chunks::<4>().0);
+    Some(pixels.map(|(a, b)| u64::from(bright(a).abs_diff(bright(b))).pow(2)).sum())
+}
+
 /// Structural similarity of luma, at most 1: the mean over windows of 8 by 8 pixels, one every 4 pixels. 0 where the sizes differ.
 pub fn ssim(a: &Picture, b: &Picture) -> f64 {
     let (columns, rows) = (a.size.width as usize / 4, a.size.height as usize / 4);
@@ -144,6 +153,6 @@ mod tests {
         assert_eq!(squared_error(&a, &b), Some(step * step));
         assert!(ssim(&a, &b) < 1.0);
         b.size.height = 31;
-        assert_eq!((squared_error(&a, &b), ssim(&a, &b)), (None, 0.0));
+        assert_eq!((squared_error(&a, &b), squared_luma_error(&a, &b), ssim(&a, &b)), (None, None, 0.0));
     }
 }

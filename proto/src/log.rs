@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::Step;
-
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,14 +45,4 @@ pub struct LogLine {
     pub frame: Option<u64>,
     /// The text.
     pub message: String,
-}
-
-/// The kind of a step and its number, as log lines have them.
-pub fn step_of(step: Step) -> (&'static str, Option<u32>) {
-    match step {
-        Step::Plan => ("plan", None),
-        Step::Audio => ("audio", None),
-        Step::Chunk(chunk) => ("chunk", Some(chunk)),
-        Step::Stitch => ("stitch", None),
-    }
 }

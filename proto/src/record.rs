@@ -62,6 +62,13 @@ pub struct ChunkTimings {
     pub visited_frames: u64,
 }
 
+impl ChunkTimings {
+    /// How long the attempt held its slot. What overlaps counts once.
+    pub fn total_ms(&self) -> f64 {
+        self.start_ms + self.capture_ms + self.commit_ms
+    }
+}
+
 /// A committed segment. Stored beside it as JSON before the segment itself, so that a segment that exists has its record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SegmentRecord {
@@ -195,4 +202,26 @@ pub enum Outcome {
         /// Every attempt at the task that failed last.
         history: Vec<FailedAttempt>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_overlaps_in_a_chunk_counts_once() {
+        let timings = ChunkTimings {
+            start_ms: 100.0,
+            capture_ms: 1000.0,
+            seek_ms: 400.0,
+            draw_ms: 500.0,
+            read_ms: 300.0,
+            convert_ms: 100.0,
+            encode_ms: 500.0,
+            wait_ms: 100.0,
+            commit_ms: 50.0,
+            ..ChunkTimings::default()
+        };
+        assert_eq!(timings.total_ms(), 1150.0);
+    }
 }

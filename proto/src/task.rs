@@ -21,13 +21,31 @@ pub enum Step {
     Stitch,
 }
 
+impl Step {
+    /// What it is, without the number of a chunk: `plan`, `audio`, `chunk` or `stitch`. Logs, metrics and clients read this.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Audio => "audio",
+            Self::Chunk(_) => "chunk",
+            Self::Stitch => "stitch",
+        }
+    }
+
+    /// Number of the chunk, of a chunk.
+    pub fn chunk(self) -> Option<u32> {
+        match self {
+            Self::Chunk(chunk) => Some(chunk),
+            Self::Plan | Self::Audio | Self::Stitch => None,
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Plan => f.write_str("plan"),
-            Self::Audio => f.write_str("audio"),
-            Self::Chunk(chunk) => write!(f, "chunk-{chunk}"),
-            Self::Stitch => f.write_str("stitch"),
+        match self.chunk() {
+            Some(chunk) => write!(f, "{}-{chunk}", self.kind()),
+            None => f.write_str(self.kind()),
         }
     }
 }
@@ -106,17 +124,33 @@ impl Queue {
             Step::Stitch => Self::Stitch,
         }
     }
+
+    /// What it carries: `plan`, `chunk`, `stitch`, `events` or `dead`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Plan(_) => "plan",
+            Self::Chunk(_) => "chunk",
+            Self::Stitch => "stitch",
+            Self::Events => "events",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// The pool it belongs to, if it belongs to one.
+    pub fn pool(&self) -> Option<&Pool> {
+        match self {
+            Self::Plan(pool) | Self::Chunk(pool) => Some(pool),
+            Self::Stitch | Self::Events | Self::Dead => None,
+        }
+    }
 }
 
 impl fmt::Display for Queue {
     /// The queue's name at the broker.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Plan(pool) => write!(f, "plan.{pool}"),
-            Self::Chunk(pool) => write!(f, "chunk.{pool}"),
-            Self::Stitch => f.write_str("stitch"),
-            Self::Events => f.write_str("events"),
-            Self::Dead => f.write_str("dead"),
+        match self.pool() {
+            Some(pool) => write!(f, "{}.{pool}", self.kind()),
+            None => f.write_str(self.kind()),
         }
     }
 }

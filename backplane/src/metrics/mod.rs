@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use hyperfarm_proto::FARM_VERSION;
 use hyperfarm_proto::failure::{Failure, FailureCode, Owner};
+use hyperfarm_proto::id::Pool;
 use hyperfarm_proto::record::{CapturePath, ChunkTimings};
 use hyperfarm_proto::task::{Queue, Step};
 use prometheus::process_collector::ProcessCollector;
@@ -148,7 +149,7 @@ impl Metrics {
 
     /// An attempt ended after `took`.
     pub fn task_ended(&self, step: Step, outcome: TaskOutcome, took: Duration) {
-        let step = step_label(step);
+        let step = step.kind();
         let (outcome, code) = outcome.labels();
         self.counters.tasks.with_label_values(&[step, outcome, code]).inc();
         self.counters.task_duration.with_label_values(&[step]).observe(took.as_secs_f64());
@@ -157,13 +158,13 @@ impl Metrics {
     /// An attempt was claimed.
     pub fn task_claimed(&self, step: Step, attempt: u32) {
         if attempt > 1 {
-            self.counters.retries.with_label_values(&[step_label(step)]).inc();
+            self.counters.retries.with_label_values(&[step.kind()]).inc();
         }
     }
 
     /// An attempt's lease was lost.
     pub fn lease_lost(&self, step: Step) {
-        self.counters.lease_losses.with_label_values(&[step_label(step)]).inc();
+        self.counters.lease_losses.with_label_values(&[step.kind()]).inc();
     }
 
     /// A node of `role` in `pool` has `slots` slots.
@@ -228,7 +229,7 @@ impl Metrics {
 
     /// A delivery had gone back to its queue before.
     pub fn redelivered(&self, queue: &Queue) {
-        self.counters.redeliveries.with_label_values(&[queue_label(queue).0]).inc();
+        self.counters.redeliveries.with_label_values(&[queue.kind()]).inc();
     }
 
     /// A lost connection was made again.
@@ -246,8 +247,7 @@ impl Metrics {
         let gauge = &self.counters.queue_depth;
         gauge.reset();
         for (queue, depth) in depths {
-            let (kind, pool) = queue_label(queue);
-            gauge.with_label_values(&[kind, pool]).set(*depth as f64);
+            gauge.with_label_values(&[queue.kind(), queue.pool().map_or("", Pool::as_str)]).set(*depth as f64);
         }
     }
 
@@ -352,27 +352,6 @@ pub struct BusySlot(prometheus::Gauge);
 impl Drop for BusySlot {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-/// The kind of a step: the number of a chunk is no label.
-fn step_label(step: Step) -> &'static str {
-    match step {
-        Step::Plan => "plan",
-        Step::Audio => "audio",
-        Step::Chunk(_) => "chunk",
-        Step::Stitch => "stitch",
-    }
-}
-
-/// The kind of a queue, and its pool.
-fn queue_label(queue: &Queue) -> (&'static str, &str) {
-    match queue {
-        Queue::Plan(pool) => ("plan", pool.as_str()),
-        Queue::Chunk(pool) => ("chunk", pool.as_str()),
-        Queue::Stitch => ("stitch", ""),
-        Queue::Events => ("events", ""),
-        Queue::Dead => ("dead", ""),
     }
 }
 

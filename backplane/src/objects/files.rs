@@ -112,6 +112,11 @@ fn temporary_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new().prefix(".get-").permissions(std::fs::Permissions::from_mode(0o666)).tempfile_in(folder)
 }
 
+/// Makes a file in `folder` and removes it. Listings leave out what is named like this.
+pub(super) fn try_folder(folder: &Path) -> std::io::Result<()> {
+    tempfile::Builder::new().prefix(".ready-").suffix("#0").tempfile_in(folder)?.close()
+}
+
 /// Parts of a whole number of MiB, at least [`MIN_PART`], at most [`MAX_PARTS`] of them.
 fn part_size(length: u64) -> u64 {
     const MIB: u64 = 1024 * 1024;

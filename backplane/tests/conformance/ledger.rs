@@ -19,6 +19,8 @@ use crate::servers::{REDIS, address, unique};
 pub const LONG: Duration = Duration::from_secs(600);
 /// Over at once.
 pub const OVER: Duration = Duration::ZERO;
+/// Over during a test, and not before the next few calls.
+const SHORT: Duration = Duration::from_millis(600);
 
 pub async fn memory() -> Option<Arc<dyn Ledger>> {
     Some(Arc::new(MemoryLedger::new()))
@@ -124,10 +126,9 @@ async fn of_a_hundred_claims_one_is_granted(ledger: &Arc<dyn Ledger>) {
 
 async fn a_lease_that_ran_out_is_anybodys(ledger: &Arc<dyn Ledger>) {
     open(ledger).await;
-    let short = Duration::from_millis(80);
-    granted(ledger, "w1", short).await;
+    granted(ledger, "w1", SHORT).await;
     assert_eq!(ledger.claim(&chunk(), &worker("w2"), LONG).await.unwrap(), Claim::Held);
-    tokio::time::sleep(short * 2).await;
+    tokio::time::sleep(SHORT * 4 / 3).await;
     let seen = chunk_view(ledger).await;
     assert_eq!((seen.attempt, seen.lease), (1, None));
     assert_eq!(granted(ledger, "w2", LONG).await.attempt, 2);
@@ -150,15 +151,14 @@ async fn a_lease_that_ran_out_is_renewed_until_somebody_claims(ledger: &Arc<dyn 
 
 async fn a_renewal_extends_the_lease(ledger: &Arc<dyn Ledger>) {
     open(ledger).await;
-    let short = Duration::from_millis(300);
-    let first = granted(ledger, "w1", short).await;
-    for done in 0..5 {
-        tokio::time::sleep(short / 3).await;
-        assert_eq!(ledger.renew(&first, TaskProgress { done, total: 5 }, short).await.unwrap(), Renewal::Renewed);
+    let first = granted(ledger, "w1", SHORT).await;
+    for done in 0..4 {
+        tokio::time::sleep(SHORT / 3).await;
+        assert_eq!(ledger.renew(&first, TaskProgress { done, total: 4 }, SHORT).await.unwrap(), Renewal::Renewed);
         assert_eq!(ledger.claim(&chunk(), &worker("w2"), LONG).await.unwrap(), Claim::Held);
     }
     // From now, not from its old end.
-    assert!(chunk_view(ledger).await.lease.unwrap().1 <= short);
+    assert!(chunk_view(ledger).await.lease.unwrap().1 <= SHORT);
 }
 
 async fn a_task_counts_once(ledger: &Arc<dyn Ledger>) {
@@ -389,9 +389,9 @@ async fn nodes_are_alive_as_long_as_they_said(ledger: &Arc<dyn Ledger>) {
     assert_eq!(ledger.nodes().await.unwrap(), []);
     ledger.heartbeat(&node("w2", 4), LONG).await.unwrap();
     ledger.heartbeat(&node("w1", 1), LONG).await.unwrap();
-    ledger.heartbeat(&node("w3", 1), Duration::from_millis(80)).await.unwrap();
+    ledger.heartbeat(&node("w3", 1), SHORT).await.unwrap();
     assert_eq!(ledger.nodes().await.unwrap().len(), 3);
-    tokio::time::sleep(Duration::from_millis(160)).await;
+    tokio::time::sleep(SHORT * 4 / 3).await;
     assert_eq!(ledger.nodes().await.unwrap(), [node("w1", 1), node("w2", 4)]);
     ledger.heartbeat(&node("w2", 2), LONG).await.unwrap();
     ledger.heartbeat(&node("w1", 1), OVER).await.unwrap();
@@ -403,7 +403,7 @@ async fn a_wish_waits_for_its_node(ledger: &Arc<dyn Ledger>) {
     let wish = |reason: &str| Wish::new(Order::Quarantine { reason: reason.to_owned() });
     assert!(!ledger.wish(&worker("w1"), &wish("nobody hears it")).await.unwrap());
     assert_eq!(ledger.heartbeat(&node("w1"), LONG).await.unwrap(), None);
-    assert_eq!(ledger.heartbeat(&node("w2"), Duration::from_millis(80)).await.unwrap(), None);
+    assert_eq!(ledger.heartbeat(&node("w2"), SHORT).await.unwrap(), None);
     let (first, second) = (wish("it is \"ill\""), Wish::new(Order::Resume));
     assert!(ledger.wish(&worker("w1"), &first).await.unwrap() && ledger.wish(&worker("w2"), &first).await.unwrap());
     // An answer may be lost: it is given again.
@@ -412,7 +412,7 @@ async fn a_wish_waits_for_its_node(ledger: &Arc<dyn Ledger>) {
     }
     assert!(ledger.wish(&worker("w1"), &second).await.unwrap());
     assert_eq!(ledger.heartbeat(&node("w1"), LONG).await.unwrap(), Some(second));
-    tokio::time::sleep(Duration::from_millis(160)).await;
+    tokio::time::sleep(SHORT * 4 / 3).await;
     assert_eq!(ledger.heartbeat(&node("w2"), LONG).await.unwrap(), None, "a wish goes with its node");
 }
 

@@ -27,13 +27,21 @@ async fn a_local_store_leaves_no_empty_folders() {
     store.objects.delete("a/b/c").await.unwrap();
     assert_eq!(std::fs::read_dir(store.folder.path()).unwrap().count(), 0);
     store.objects.check().await.unwrap();
+    assert_eq!(std::fs::read_dir(store.folder.path()).unwrap().count(), 0, "a check leaves nothing");
+    std::fs::write(store.folder.path().join(".ready-abc#0"), "").unwrap();
+    assert_eq!(store.objects.list("").await.unwrap(), [], "of a process that was killed in between");
 }
 
 #[tokio::test]
 async fn a_local_store_that_was_removed_is_noticed() {
     let store = local().unwrap();
+    let path = store.folder.path().to_owned();
     store.folder.close().unwrap();
     assert!(store.objects.check().await.is_err());
+    std::fs::write(&path, b"").unwrap();
+    let error = store.objects.check().await.unwrap_err().to_string();
+    assert!(error.contains(&*path.to_string_lossy()), "{error}");
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[tokio::test]

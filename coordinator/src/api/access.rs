@@ -7,7 +7,7 @@ use axum::http::header::AUTHORIZATION;
 use hyperfarm_proto::id::{ContentHash, Pool, Space};
 
 use super::error::{ApiError, Code};
-use crate::keys::{KeyLimits, KeyRecord, KeyStore, Scope};
+use crate::keys::{KeyRecord, KeyStore, Rights, Scope};
 
 /// Who may call the API. Keys that `hyperfarm keys create` has stored may in every case.
 #[derive(Debug, Clone)]
@@ -25,53 +25,30 @@ pub struct Caller {
     pub id: String,
     /// The key's name.
     pub name: String,
-    /// The tenant it acts for.
-    pub space: Space,
-    /// What it may be used for.
-    pub scopes: Vec<Scope>,
-    /// Its bounds.
-    pub limits: KeyLimits,
-    /// US dollars after which it renders no more.
-    pub cap_usd: Option<f64>,
-    /// Pools it may ask for; all where absent.
-    pub pools: Option<Vec<Pool>>,
+    /// What it may do.
+    pub rights: Rights,
     /// Whether this is the one process's own user, to whom the farm's default limits do not apply.
     pub is_local: bool,
 }
 
 impl Caller {
     fn everything(id: String, name: &str) -> Self {
-        Self {
-            id,
-            name: name.to_owned(),
-            space: Space::default(),
-            scopes: vec![Scope::Admin],
-            limits: KeyLimits::default(),
-            cap_usd: None,
-            pools: None,
-            is_local: false,
-        }
+        let rights = Rights::new(Space::default(), vec![Scope::Admin]);
+        Self { id, name: name.to_owned(), rights, is_local: false }
     }
 
     /// Refuses what the key's scopes do not cover.
     pub fn check(&self, needed: Scope) -> Result<(), ApiError> {
-        if self.scopes.iter().any(|scope| scope.covers(needed)) {
+        if self.rights.scopes.iter().any(|scope| scope.covers(needed)) {
             return Ok(());
         }
-        let needed = match needed {
-            Scope::Read => "read",
-            Scope::Render => "render",
-            Scope::Admin => "admin",
-        };
-        Err(ApiError::new(
-            Code::Forbidden,
-            format!("the key `{}` has not the scope `{needed}` that this needs", self.name),
-        ))
+        let message = format!("the key `{}` has not the scope `{}` that this needs", self.name, needed.as_str());
+        Err(ApiError::new(Code::Forbidden, message))
     }
 
     /// Refuses a pool that the key may not ask for.
     pub fn check_pool(&self, pool: &Pool) -> Result<(), ApiError> {
-        match &self.pools {
+        match &self.rights.pools {
             Some(pools) if !pools.contains(pool) => {
                 let message = format!("the key `{}` may not render in the pool `{pool}`", self.name);
                 Err(ApiError::new(Code::AccessDenied, message).of("pool"))
@@ -83,16 +60,7 @@ impl Caller {
 
 impl From<&KeyRecord> for Caller {
     fn from(record: &KeyRecord) -> Self {
-        Self {
-            id: record.id.clone(),
-            name: record.name.clone(),
-            space: record.space.clone(),
-            scopes: record.scopes.clone(),
-            limits: record.limits.clone(),
-            cap_usd: record.cap_usd,
-            pools: record.pools.clone(),
-            is_local: false,
-        }
+        Self { id: record.id.clone(), name: record.name.clone(), rights: record.rights.clone(), is_local: false }
     }
 }
 
@@ -176,7 +144,7 @@ mod tests {
         let (key, _) = stored.create(KeyRecord::new("a", "team-a".parse().unwrap())).await.unwrap();
         for access in [Access::Open, Access::keys([])] {
             let found = caller(&access, &stored, "x-api-key", &key).await.unwrap();
-            assert_eq!((found.space.as_str(), found.is_local), ("team-a", false));
+            assert_eq!((found.rights.space.as_str(), found.is_local), ("team-a", false));
             assert!(found.check(Scope::Render).is_ok() && found.check(Scope::Admin).is_err());
         }
     }

@@ -11,14 +11,14 @@ use super::renders::Answer;
 /// `GET /v3/users/me`.
 pub(super) async fn me(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Answer {
     let spent = api.usages.spent(&caller.id).await?;
-    let left = caller.cap_usd.map(|cap| (cap - spent).max(0.0));
+    let left = caller.rights.cap_usd.map(|cap| (cap - spent).max(0.0));
     Ok(Json(json!({ "data": {
         "username": caller.name, "email": null, "first_name": null, "last_name": null,
         "billing_type": "usage_based",
         "usage_based": {
-            "spending_current_usd": spent, "spending_cap_usd": caller.cap_usd, "included_credits": 0,
+            "spending_current_usd": spent, "spending_cap_usd": caller.rights.cap_usd, "included_credits": 0,
             "remaining_credits": left,
         },
-        "space": caller.space, "key_id": caller.id, "scopes": caller.scopes,
+        "space": caller.rights.space, "key_id": caller.id, "scopes": caller.rights.scopes,
     } })))
 }

@@ -87,7 +87,7 @@ impl Admission {
     /// Takes places for renders that the caller wants to make, or says why not.
     pub async fn take(&self, caller: &Caller, renders: Vec<RenderId>) -> Result<Taken<'_>, ApiError> {
         self.counted.get_or_try_init(|| self.count()).await?;
-        if let Some(cap) = caller.cap_usd {
+        if let Some(cap) = caller.rights.cap_usd {
             let spent = self.usages.spent(&caller.id).await?;
             if spent >= cap {
                 let message = format!(
@@ -97,15 +97,15 @@ impl Admission {
                 return Err(ApiError::new(Code::InsufficientCredit, message));
             }
         }
-        if caller.limits.per_day.is_some() {
-            self.count_day(&caller.space).await?;
+        if caller.rights.limits.per_day.is_some() {
+            self.count_day(&caller.rights.space).await?;
         }
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.check_day(caller, &renders)?;
-        if let Some(most) = caller.limits.per_minute {
+        if let Some(most) = caller.rights.limits.per_minute {
             places.check_rate(caller, f64::from(most), renders.len() as f64)?;
         }
-        let most = caller.limits.concurrent.or_else(|| (!caller.is_local).then_some(self.concurrent));
+        let most = caller.rights.limits.concurrent.or_else(|| (!caller.is_local).then_some(self.concurrent));
         let taken = places.taken.entry(caller.id.clone()).or_default();
         // A render that is asked for again under its idempotency key has its place already.
         let more = renders.iter().filter(|render| !taken.contains(render)).count();
@@ -120,8 +120,8 @@ impl Admission {
             return Err(ApiError::new(Code::RateLimited, message).retry_after(RETRY_SECONDS));
         }
         taken.extend(renders.iter().cloned());
-        places.days.entry(caller.space.clone()).or_default().renders.extend(renders.iter().cloned());
-        Ok(Taken { admission: self, space: caller.space.clone(), renders })
+        places.days.entry(caller.rights.space.clone()).or_default().renders.extend(renders.iter().cloned());
+        Ok(Taken { admission: self, space: caller.rights.space.clone(), renders })
     }
 
     /// The render has ended.
@@ -172,17 +172,17 @@ impl Admission {
 impl Places {
     /// Whether the caller's space may make these renders today.
     fn check_day(&mut self, caller: &Caller, wanted: &[RenderId]) -> Result<(), ApiError> {
-        let day = self.days.entry(caller.space.clone()).or_default();
+        let day = self.days.entry(caller.rights.space.clone()).or_default();
         let since = RenderId::from_parts(now_ms().saturating_sub(DAY_MS), 0);
         day.renders = day.renders.split_off(&since);
-        let Some(most) = caller.limits.per_day else { return Ok(()) };
+        let Some(most) = caller.rights.limits.per_day else { return Ok(()) };
         let more = wanted.iter().filter(|render| !day.renders.contains(render)).count();
         if day.renders.len() + more <= most as usize {
             return Ok(());
         }
         let message = format!(
             "the space `{}` has made {} renders in 24 hours and may make {most}; wait, or let the farm's operator raise it",
-            caller.space,
+            caller.rights.space,
             day.renders.len()
         );
         let oldest = day.renders.first().and_then(|id| u64::from_str_radix(id.as_str().get(1..13)?, 16).ok());

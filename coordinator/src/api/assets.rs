@@ -57,7 +57,7 @@ pub(super) async fn upload(
     let make = move |seed: crate::intake::Seed| async move {
         let record = AssetRecord {
             id: seed.id("asset"),
-            space: caller_.space.clone(),
+            space: caller_.rights.space.clone(),
             name,
             mime_type: mime_type.to_owned(),
             bytes: file.bytes,
@@ -113,7 +113,7 @@ pub(super) async fn begin(
     let make = move |seed: crate::intake::Seed| async move {
         let record = AssetRecord {
             id: seed.id("asset"),
-            space: caller_.space.clone(),
+            space: caller_.rights.space.clone(),
             name,
             mime_type,
             bytes,
@@ -234,11 +234,11 @@ pub(super) async fn list(
 ) -> Answer {
     let page = Page::of(query.as_deref(), 20)?;
     let objects = &api.coordinator.backplane().objects;
-    let ids = assets::ids(objects, &caller.space).await?;
+    let ids = assets::ids(objects, &caller.rights.space).await?;
     let base = links::base(&api.config, &headers);
     let (mut data, mut next) = (Vec::new(), None);
     for id in ids.into_iter().filter(|id| page.after.as_ref().is_none_or(|after| id < after)) {
-        let Some(record) = assets::get(objects, &caller.space, &id).await? else { continue };
+        let Some(record) = assets::get(objects, &caller.rights.space, &id).await? else { continue };
         if data.len() == page.limit {
             next = Some(page::token(data.last().and_then(|last: &Value| last["id"].as_str()).unwrap_or_default()));
             break;
@@ -261,7 +261,7 @@ pub(super) async fn delete(
 
 /// The caller's asset.
 pub(super) async fn find(api: &Api, caller: &Caller, id: &str) -> Result<AssetRecord, ApiError> {
-    let found = assets::get(&api.coordinator.backplane().objects, &caller.space, id).await?;
+    let found = assets::get(&api.coordinator.backplane().objects, &caller.rights.space, id).await?;
     found.ok_or_else(|| ApiError::new(Code::AssetNotFound, format!("there is no asset {}", id.escape_debug())))
 }
 

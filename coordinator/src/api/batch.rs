@@ -107,7 +107,7 @@ async fn item(
     intake::check(&asked.spec)?;
     let mut taken = api.admission.take(caller, vec![seed.render()]).await?;
     let intake = Intake {
-        space: caller.space.clone(),
+        space: caller.rights.space.clone(),
         key: Some(caller.id.clone()),
         origin: origin.clone(),
         priority: asked.priority,

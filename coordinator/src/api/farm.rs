@@ -217,7 +217,7 @@ impl Api {
 
 /// `GET /v3/hyperframes/farm`.
 pub(super) async fn read(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Answer {
-    let mut farm = farm(&api, &caller.space).await;
+    let mut farm = farm(&api, &caller.rights.space).await;
     let history = api.memory.history.lock().unwrap_or_else(PoisonError::into_inner);
     farm["history"] = history.iter().cloned().collect();
     drop(history);
@@ -269,7 +269,7 @@ async fn tell(api: Api, caller: Caller, base: Option<url::Url>, client: mpsc::Se
         let mut news = Vec::new();
         loop {
             match deletions.try_recv() {
-                Ok((space, render)) if space == caller.space => {
+                Ok((space, render)) if space == caller.rights.space => {
                     known.remove(&render);
                     news.push(event("deleted", &json!({ "render_id": render })));
                 }
@@ -277,7 +277,7 @@ async fn tell(api: Api, caller: Caller, base: Option<url::Url>, client: mpsc::Se
                 Err(_) => break,
             }
         }
-        for entry in api.coordinator.registry().of_space(&caller.space) {
+        for entry in api.coordinator.registry().of_space(&caller.rights.space) {
             let (id, now) = (entry.request.id.clone(), fingerprint(&entry));
             // What had ended before the client came is no news.
             let is_old = is_first && now.0 == "ended";
@@ -298,7 +298,7 @@ async fn tell(api: Api, caller: Caller, base: Option<url::Url>, client: mpsc::Se
         is_first = false;
         if farm_at.is_none_or(|at| at.elapsed() >= TELL_FARM) {
             farm_at = Some(Instant::now());
-            let farm = farm(&api, &caller.space).await;
+            let farm = farm(&api, &caller.rights.space).await;
             let mut bare = farm.clone();
             if let Some(fields) = bare.as_object_mut() {
                 fields.remove("now");

@@ -11,7 +11,6 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use futures::stream;
 use hyperfarm_proto::record::Outcome;
-use hyperfarm_proto::task::Step;
 use serde_json::{Value, json};
 
 use super::access::Caller;
@@ -68,7 +67,7 @@ pub(super) async fn chunks(
             "index": index, "first_frame": range.start(), "frame_count": range.count(),
             "frames_done": committed.map_or(at_work.map_or(0, |attempt| attempt.frames), |_| range.count()),
             "status": status, "attempt": committed.map(|attempt| attempt.attempt),
-            "worker": at_work.map(|attempt| attempt.worker.as_str()), "attempts": attempts,
+            "worker": committed.or(at_work.copied()).map(|attempt| attempt.worker.as_str()), "attempts": attempts,
             "ms_per_frame": committed.and_then(Attempt::ms_per_frame), "seconds": committed.and_then(Attempt::seconds),
             "capture_path": made.map(|made| made.path), "thumbnail_url": thumbnail,
         }));
@@ -81,9 +80,7 @@ pub(super) async fn chunks(
 /// Attempts under way, by chunk.
 fn running(course: &Course) -> HashMap<u32, &Attempt> {
     let running = course.attempts.iter().filter(|attempt| attempt.outcome == AttemptOutcome::Running);
-    running
-        .filter_map(|attempt| if let Step::Chunk(chunk) = attempt.step { Some((chunk, attempt)) } else { None })
-        .collect()
+    running.filter_map(|attempt| Some((attempt.step.chunk()?, attempt))).collect()
 }
 
 /// `GET /v3/hyperframes/renders/{render_id}/timeline`: every attempt at every task.
@@ -103,25 +100,15 @@ pub(super) async fn timeline(
 }
 
 fn span(attempt: &Attempt) -> Value {
-    let (kind, chunk) = kind(attempt.step);
     let (worker, slot) = attempt.node_and_slot();
     json!({
-        "kind": kind, "chunk": chunk, "attempt": attempt.attempt, "worker_id": worker, "slot": slot,
+        "kind": attempt.step.kind(), "chunk": attempt.step.chunk(), "attempt": attempt.attempt, "worker_id": worker,
+        "slot": slot,
         "started_at": seconds(attempt.started_at_ms), "ended_at": attempt.ended_at_ms.map(seconds),
         "outcome": attempt.outcome, "error_code": attempt.failure.as_ref().map(error_code),
         "message": attempt.failure.as_ref().map(|failure| failure.message.as_str()),
         "frames": attempt.frames, "ms_per_frame": attempt.ms_per_frame(),
     })
-}
-
-/// A step as clients read it: what it is, and the number of a chunk.
-pub(super) fn kind(step: Step) -> (&'static str, Option<u32>) {
-    match step {
-        Step::Plan => ("plan", None),
-        Step::Audio => ("audio", None),
-        Step::Chunk(chunk) => ("chunk", Some(chunk)),
-        Step::Stitch => ("stitch", None),
-    }
 }
 
 /// Unix seconds.

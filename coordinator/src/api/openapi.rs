@@ -58,20 +58,12 @@ fn operation(route: &Route) -> Value {
     });
     match route.needs {
         None => operation["security"] = json!([]),
-        Some(scope) => operation["description"] = format!("The key needs the scope `{}`.", scope_name(scope)).into(),
+        Some(scope) => operation["description"] = format!("The key needs the scope `{}`.", scope.as_str()).into(),
     }
     if let Some(body) = body(route) {
         operation["requestBody"] = body;
     }
     operation
-}
-
-fn scope_name(scope: crate::keys::Scope) -> &'static str {
-    match scope {
-        crate::keys::Scope::Read => "read",
-        crate::keys::Scope::Render => "render",
-        crate::keys::Scope::Admin => "admin",
-    }
 }
 
 fn operation_id(route: &Route) -> String {
@@ -229,7 +221,7 @@ pub fn markdown() -> String {
         let path = route.path.replace("{*key}", "{key}");
         text.push_str(&format!("\n### `{} {path}`\n\n{}", route.method.to_uppercase(), route.about));
         match route.needs {
-            Some(scope) => text.push_str(&format!(" Scope `{}`.", scope_name(scope))),
+            Some(scope) => text.push_str(&format!(" Scope `{}`.", scope.as_str())),
             None => text.push_str(" No key."),
         }
         if route.is_once {
@@ -251,7 +243,13 @@ pub fn markdown() -> String {
         };
         text.push_str(&format!(" Answers {}: {answer}.", route.status));
         if !route.errors.is_empty() {
-            let codes: Vec<&str> = route.errors.iter().map(|code| code.as_str()).collect();
+            let mut codes: Vec<&str> = Vec::new();
+            for code in route.errors {
+                // Two of them may be one to clients, with different statuses.
+                if !codes.contains(&code.as_str()) {
+                    codes.push(code.as_str());
+                }
+            }
             text.push_str(&format!(" Errors: `{}`.", codes.join("`, `")));
         }
         text.push('\n');

@@ -48,7 +48,7 @@ pub(super) async fn create(
         let mut taken = api.admission.take(&caller, vec![render.clone()]).await?;
         let bundle = bundle(&api, &caller, asked.source, asked.spec.composition.as_deref()).await?;
         let intake = Intake {
-            space: caller.space.clone(),
+            space: caller.rights.space.clone(),
             key: Some(caller.id.clone()),
             origin,
             priority: asked.priority,
@@ -170,7 +170,8 @@ pub(super) async fn list(
     let page = Page::of(query.as_deref(), PAGE)?;
     let after = page.after.map(|id| id.parse::<RenderId>());
     let after = after.transpose().map_err(|error| ApiError::invalid("token", error.to_string()))?;
-    let found = api.coordinator.list(&caller.space, page.limit, after.as_ref(), &filter(query.as_deref())?).await?;
+    let found =
+        api.coordinator.list(&caller.rights.space, page.limit, after.as_ref(), &filter(query.as_deref())?).await?;
     let mut data = Vec::with_capacity(found.renders.len());
     for detail in &found.renders {
         data.push(shown(&api, &headers, detail).await?);
@@ -235,7 +236,7 @@ pub(super) async fn retry(
         caller.check_pool(&detail.request.spec.pool)?;
         let mut taken = api.admission.take(&caller, vec![seed.render()]).await?;
         let intake = Intake {
-            space: caller.space.clone(),
+            space: caller.rights.space.clone(),
             key: Some(caller.id.clone()),
             origin,
             priority: detail.intake.priority,
@@ -265,7 +266,7 @@ pub(super) async fn find(api: &Api, caller: &Caller, id: &str) -> Result<RenderD
     // What cannot be an id is no render.
     let missing = |_| ApiError::new(Code::RenderNotFound, format!("there is no render {}", id.escape_debug()));
     let render: RenderId = id.parse().map_err(missing)?;
-    Ok(api.coordinator.detail_in(&caller.space, &render).await?)
+    Ok(api.coordinator.detail_in(&caller.rights.space, &render).await?)
 }
 
 pub(super) async fn shown(api: &Api, headers: &HeaderMap, detail: &RenderDetail) -> Result<Value, ApiError> {

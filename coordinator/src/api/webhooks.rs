@@ -34,7 +34,7 @@ pub(super) async fn create(
         let url = url(&api, &fields)?.ok_or_else(|| fields.refused("url", "the https URL of the receiver"))?;
         let endpoint = Endpoint {
             id: seed.id("ep"),
-            space: caller.space.clone(),
+            space: caller.rights.space.clone(),
             url,
             events: events(&all)?,
             entity_id: fields.text("entity_id", 64)?,
@@ -65,7 +65,7 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Answer {
     let page = Page::of(query.as_deref(), 10)?;
-    let all = api.webhooks.endpoints(&caller.space).await?;
+    let all = api.webhooks.endpoints(&caller.rights.space).await?;
     let mut rest = all.iter().filter(|endpoint| page.after.as_ref().is_none_or(|after| endpoint.id < *after));
     let shown: Vec<&Endpoint> = rest.by_ref().take(page.limit).collect();
     let next = rest.next().and_then(|_| shown.last()).map(|last| page::token(&last.id));
@@ -138,10 +138,10 @@ pub(super) async fn happened(
     let page = Page::of(query.as_deref(), 10)?;
     let event_type = page::query(query.as_deref(), "event_type");
     let entity = page::query(query.as_deref(), "entity_id");
-    let ids = api.webhooks.event_ids(&caller.space).await?;
+    let ids = api.webhooks.event_ids(&caller.rights.space).await?;
     let (mut data, mut next) = (Vec::new(), None);
     for id in ids.into_iter().filter(|id| page.after.as_ref().is_none_or(|after| id < after)) {
-        let Some(event) = api.webhooks.event(&caller.space, &id).await? else { continue };
+        let Some(event) = api.webhooks.event(&caller.rights.space, &id).await? else { continue };
         let differs = |wanted: &Option<String>, is: &str| wanted.as_deref().is_some_and(|wanted| wanted != is);
         if differs(&event_type, &event.event_type) || differs(&entity, &event.entity_id) {
             continue;
@@ -167,7 +167,7 @@ fn view(endpoint: &Endpoint, secret: Option<&str>) -> Value {
 }
 
 async fn find(api: &Api, caller: &Caller, id: &str) -> Result<Endpoint, ApiError> {
-    let found = api.webhooks.endpoint(&caller.space, id).await?;
+    let found = api.webhooks.endpoint(&caller.rights.space, id).await?;
     found.ok_or_else(|| {
         ApiError::new(Code::WebhookNotFound, format!("there is no webhook endpoint {}", id.escape_debug()))
     })

@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::access::Caller;
+use super::create::{self, Fields};
 use super::error::{ApiError, Code};
-use super::follow::{kind, seconds};
+use super::follow::seconds;
 use super::page::{self, Page};
 use super::renders::Answer;
 use super::{Api, read_body};
@@ -83,9 +84,8 @@ pub(super) fn shown(node: &NodeView) -> Value {
         .tasks
         .iter()
         .map(|task| {
-            let (step, chunk) = kind(task.step);
             json!({
-                "render_id": task.render, "step": step, "chunk": chunk, "attempt": task.attempt,
+                "render_id": task.render, "step": task.step.kind(), "chunk": task.step.chunk(), "attempt": task.attempt,
                 "frames_done": task.done, "frames_total": task.total, "since": seconds(task.since_ms),
             })
         })
@@ -125,25 +125,17 @@ pub(super) async fn quarantine(
     Path(id): Path<String>,
     body: Body,
 ) -> Answer {
-    let body = read_body(body).await?;
-    let reason = if body.trim_ascii().is_empty() { None } else { reason(&body)? };
-    let reason = reason.unwrap_or_else(|| format!("asked for by {}", caller.name));
+    let reason = reason(&read_body(body).await?)?.unwrap_or_else(|| format!("asked for by {}", caller.name));
     wish(&api, &caller, &id, Order::Quarantine { reason }).await
 }
 
 fn reason(body: &[u8]) -> Result<Option<String>, ApiError> {
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| ApiError::new(Code::InvalidParameter, format!("the body is not JSON: {error}")))?;
-    let Value::Object(fields) = body else {
-        return Err(ApiError::new(Code::InvalidParameter, "the body must be a JSON object"));
-    };
-    match fields.get("reason") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.chars().count() <= REASON_MAX => {
-            Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
-        }
-        Some(_) => Err(ApiError::invalid("reason", format!("reason must be text of up to {REASON_MAX} characters"))),
+    if body.trim_ascii().is_empty() {
+        return Ok(None);
     }
+    let all = create::object(body)?;
+    let text = Fields { fields: &all, path: "" }.text("reason", REASON_MAX)?;
+    Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
 }
 
 /// `POST /v3/hyperframes/workers/{worker_id}/resume`.

@@ -12,7 +12,6 @@ use hyperfarm_backplane::objects::Created;
 use hyperfarm_proto::failure::{FailedAttempt, Failure, FailureCode, Owner, may_retry};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
-use hyperfarm_proto::log::step_of;
 use hyperfarm_proto::plan::{Plan, PlanDraft};
 use hyperfarm_proto::record::{Manifest, Outcome};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
@@ -200,8 +199,7 @@ impl Reconciler {
             self.bury(render, step, &history).await?;
         }
         self.write_course(render).await;
-        let (named, chunk) = step_of(step);
-        warn!(%render, step = named, chunk, code = %failure.code, reason = %failure.message, attempts = history.len(), "failed");
+        warn!(%render, step = step.kind(), chunk = step.chunk(), code = %failure.code, reason = %failure.message, attempts = history.len(), "failed");
         let state = store::end(&self.backplane.objects, render, Outcome::Failed { failure, history }).await?;
         self.registry.end(render, state.into());
         self.untrack(render);
@@ -220,7 +218,7 @@ impl Reconciler {
                 return Err(failed.into());
             }
         }
-        let (step, chunk) = step_of(step);
+        let (step, chunk) = (step.kind(), step.chunk());
         error!(%render, step, chunk, error = %failed, "the history could not be sent to the dead letters, it is in state.json");
         Ok(())
     }
@@ -265,8 +263,7 @@ impl Reconciler {
 
     fn note(&mut self, task: &TaskId, queue: &Queue) {
         let Some(tracked) = self.renders.get_mut(&task.render) else { return };
-        let (step, chunk) = step_of(task.step);
-        info!(render = %task.render, step, chunk, %queue, "dispatched");
+        info!(render = %task.render, step = task.step.kind(), chunk = task.step.chunk(), %queue, "dispatched");
         tracked.book.note(task.step, tracked.view.tasks.get(&task.step), Instant::now());
         tracked.assess(&self.config.schedule);
     }

@@ -6,7 +6,6 @@ use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::broker::BrokerError;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_proto::event::Event;
-use hyperfarm_proto::log::step_of;
 use hyperfarm_proto::task::Queue;
 use hyperfarm_proto::wire;
 use tokio::sync::mpsc;
@@ -39,7 +38,7 @@ async fn consume(backplane: &Backplane, wakes: &mpsc::UnboundedSender<Wake>) {
         while let Some(delivery) = consumer.next().await {
             match wire::decode::<Event>(&delivery.payload) {
                 Ok(event) => {
-                    let (step, chunk) = step_of(event.task.step);
+                    let (step, chunk) = (event.task.step.kind(), event.task.step.chunk());
                     debug!(render = %event.task.render, step, chunk, kind = ?event.kind, "event");
                     if wakes.send(Wake::Look(event.task.render)).is_err() {
                         return;

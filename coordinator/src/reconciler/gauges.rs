@@ -12,7 +12,6 @@ use tracing::debug;
 
 use super::tracked::Tracked;
 use crate::progress::Stage;
-use crate::store::now_ms;
 
 /// Pools that are shown at most: their names come from requests too.
 const POOLS: usize = 64;
@@ -45,7 +44,7 @@ pub(super) fn measure<'a>(nodes: &[NodeView], renders: impl Iterator<Item = &'a 
         (BTreeMap::new(), BTreeMap::from([("queued", 0), ("rendering", 0), ("paused", 0)]));
     let mut stall = Duration::ZERO;
     for tracked in renders {
-        let stage = tracked.assessment().map_or(Stage::Queued, |assessment| assessment.stage);
+        let stage = tracked.stage();
         let status = match stage {
             _ if tracked.entry.is_paused() => "paused",
             Stage::Queued => "queued",
@@ -58,9 +57,9 @@ pub(super) fn measure<'a>(nodes: &[NodeView], renders: impl Iterator<Item = &'a 
         if stage != Stage::Queued {
             stall = stall.max(tracked.moved_at().elapsed());
         }
-        for (queue, pool, age) in waiting(tracked) {
-            if oldest.len() < POOLS || oldest.contains_key(&(queue, pool.clone())) {
-                let known = oldest.entry((queue, pool)).or_insert(age);
+        for (queue, age) in waiting(tracked) {
+            if oldest.len() < POOLS || oldest.contains_key(&queue) {
+                let known = oldest.entry(queue).or_insert(age);
                 *known = known.max(age);
             }
         }
@@ -74,30 +73,20 @@ pub(super) fn measure<'a>(nodes: &[NodeView], renders: impl Iterator<Item = &'a 
     }
 }
 
-/// How long the oldest task of each kind of a render has been waiting to be claimed.
-fn waiting(tracked: &Tracked) -> Vec<(&'static str, String, f64)> {
-    let mut oldest: BTreeMap<&'static str, f64> = BTreeMap::new();
-    let mut wait = |queue, age: f64| {
-        let known = oldest.entry(queue).or_insert(age);
-        *known = known.max(age);
-    };
-    for (step, sent) in tracked.book.unclaimed(&tracked.view) {
-        wait(queue_of(step), sent.since.elapsed().as_secs_f64());
+/// How long the oldest task in each queue has been waiting to be claimed, of a render's.
+fn waiting(tracked: &Tracked) -> BTreeMap<(&'static str, String), f64> {
+    let mut oldest = BTreeMap::new();
+    let is_wanted = |step| tracked.assessment().is_some_and(|assessment| assessment.wanted.contains(&step));
+    for waits in tracked.waiting() {
+        // A render that does not fit into the windows yet waits too; a chunk that does not is behind others of its render.
+        if waits.is_sent || (waits.step == Step::Plan && is_wanted(Step::Plan)) {
+            let queue = Queue::of(waits.step, tracked.pool());
+            let age =
+                oldest.entry((queue.kind(), queue.pool().map_or_else(String::new, Pool::to_string))).or_insert(0.0);
+            *age = waits.age.as_secs_f64().max(*age);
+        }
     }
-    // What does not fit into the windows yet waits too, since it was taken in.
-    if tracked.assessment().is_some_and(|assessment| assessment.wanted.contains(&Step::Plan)) {
-        wait("plan", now_ms().saturating_sub(tracked.entry.request.created_at_ms) as f64 / 1000.0);
-    }
-    let pool = |queue| if queue == "stitch" { String::new() } else { tracked.pool().to_string() };
-    oldest.into_iter().map(|(queue, age)| (queue, pool(queue), age)).collect()
-}
-
-fn queue_of(step: Step) -> &'static str {
-    match step {
-        Step::Plan => "plan",
-        Step::Audio | Step::Chunk(_) => "chunk",
-        Step::Stitch => "stitch",
-    }
+    oldest
 }
 
 /// Asks the broker how many messages wait in the queues of `pools`, and in those without a pool.

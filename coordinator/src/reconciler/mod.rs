@@ -326,7 +326,7 @@ impl Reconciler {
     fn tell_backlog(&self) {
         let mut backlog: HashMap<_, Waiting> = HashMap::new();
         for tracked in self.renders.values().filter(|tracked| !tracked.entry.is_paused()) {
-            let (pool, waiting) = tracked.waiting();
+            let (pool, waiting) = tracked.backlog();
             backlog.entry(pool).or_default().add(waiting);
         }
         self.registry.set_backlog(backlog);

@@ -2,8 +2,8 @@
 //!
 //! That happens in an upgrade. The plan was written by an older farm whose layout this one does not read; or its capture class has left
 //! the farm (another Chrome, other fonts), so that nobody may make the chunks that are missing. Frames of two classes never meet in one
-//! video, so what was made is thrown away, and the render begins again under its id. A plan of a *newer* farm is left alone: the
-//! coordinator that understands it is on its way.
+//! video, so what was made is thrown away, and the render begins again under its id. A worker in quarantine has not left: it comes back
+//! after its rest. A plan of a *newer* farm is left alone: the coordinator that understands it is on its way.
 //!
 //! **Invariants**
 //! - *Kill before release.* The ledger's entry is cancelled first, which ends the work of everyone who reports; it is forgotten only

@@ -9,7 +9,6 @@ use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_proto::frame::FrameRange;
 use hyperfarm_proto::id::{ContentHash, RenderId};
 use hyperfarm_proto::keys;
-use hyperfarm_proto::log::step_of;
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::{AudioRecord, Manifest, SegmentRecord};
 use hyperfarm_proto::task::{Step, TaskId};
@@ -78,8 +77,7 @@ pub(super) async fn restore(
     let restored = missing.len();
     let restores = missing.into_iter().map(|(step, attempt, record)| async move {
         let task = TaskId { render: render.clone(), step };
-        let (named, chunk) = step_of(step);
-        debug!(%render, step = named, chunk, attempt, "restored from storage");
+        debug!(%render, step = step.kind(), chunk = step.chunk(), attempt, "restored from storage");
         backplane.ledger.restore(&task, attempt, &record).await
     });
     stream::iter(restores).buffer_unordered(store::PARALLEL).try_collect::<()>().await?;

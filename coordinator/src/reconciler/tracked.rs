@@ -38,6 +38,15 @@ pub(super) struct Tracked {
     furthest: (Furthest, Instant),
 }
 
+/// A task that nobody is at.
+pub(super) struct Waits {
+    pub(super) step: Step,
+    /// Since it was dispatched, or else since its stage began.
+    pub(super) age: Duration,
+    /// Whether it is in its queue: the windows had room for it.
+    pub(super) is_sent: bool,
+}
+
 /// How far a render is: its stage, commits, and units of work done. Attempts that begin again do not count as movement.
 type Furthest = (Stage, usize, u64);
 
@@ -125,23 +134,40 @@ impl Tracked {
         self.assessment.as_ref()
     }
 
-    /// Tasks of it that nobody is at, and the pool whose slots they wait for.
-    pub(super) fn waiting(&self) -> (Pool, Waiting) {
-        let stage = self.assessment.as_ref().map_or(Stage::Queued, |assessment| assessment.stage);
-        let is_free = |step| {
-            let task = self.view.tasks.get(&step);
-            task.is_none_or(|task| task.committed.is_none() && task.lease.is_none())
-        };
-        let (pool, tasks, since_ms) = match (&self.plan, stage) {
-            (_, Stage::Stitch) => (stitch_pool(), u64::from(is_free(Step::Stitch)), store::now_ms()),
+    /// Where it is, as far as it was assessed.
+    pub(super) fn stage(&self) -> Stage {
+        self.assessment.as_ref().map_or(Stage::Queued, |assessment| assessment.stage)
+    }
+
+    /// Tasks of its stage that nobody is at.
+    pub(super) fn waiting(&self) -> Vec<Waits> {
+        let (steps, wanted_ms) = match (&self.plan, self.stage()) {
+            (_, Stage::Stitch) => (vec![Step::Stitch], store::now_ms()),
             (Some(plan), _) => {
-                let chunks = (0..plan.chunks.len() as u32).filter(|chunk| is_free(Step::Chunk(*chunk))).count() as u64;
-                let audio = u64::from(plan.has_audio() && is_free(Step::Audio));
-                (self.pool().clone(), chunks + audio, self.planned_at_ms)
+                let audio = plan.has_audio().then_some(Step::Audio);
+                (audio.into_iter().chain((0..plan.chunks.len() as u32).map(Step::Chunk)).collect(), self.planned_at_ms)
             }
-            (None, _) => (self.pool().clone(), u64::from(is_free(Step::Plan)), self.entry.request.created_at_ms),
+            (None, _) => (vec![Step::Plan], self.entry.request.created_at_ms),
         };
-        (pool, Waiting { tasks, since_ms: (tasks > 0).then_some(since_ms) })
+        let unsent = Duration::from_millis(store::now_ms().saturating_sub(wanted_ms));
+        let waits = steps.into_iter().filter_map(|step| {
+            let task = self.view.tasks.get(&step);
+            if task.is_some_and(|task| task.committed.is_some() || task.lease.is_some()) {
+                return None;
+            }
+            let sent = self.book.unclaimed(step, task);
+            Some(Waits { step, age: sent.map_or(unsent, |sent| sent.since.elapsed()), is_sent: sent.is_some() })
+        });
+        waits.collect()
+    }
+
+    /// The same as a number, and the pool whose slots they wait for.
+    pub(super) fn backlog(&self) -> (Pool, Waiting) {
+        let waiting = self.waiting();
+        let oldest = waiting.iter().map(|waits| waits.age.as_millis() as u64).max();
+        let pool = if self.stage() == Stage::Stitch { stitch_pool() } else { self.pool().clone() };
+        let since_ms = oldest.map(|age| store::now_ms().saturating_sub(age));
+        (pool, Waiting { tasks: waiting.len() as u64, since_ms })
     }
 
     /// When it last came further than ever before, or was resumed.
@@ -161,7 +187,7 @@ impl Tracked {
     /// Tells those who watch it how far it is.
     pub(super) fn publish(&mut self, slots: u32) {
         self.entry.saw(self.plan.clone(), self.view.clone());
-        let stage = self.assessment.as_ref().map_or(Stage::Queued, |assessment| assessment.stage);
+        let stage = self.stage();
         self.note_movement(stage);
         let mut progress = RenderProgress::count(stage, self.plan.as_deref(), self.summary.as_ref(), &self.view);
         if let Some(plan) = self.plan.as_deref().filter(|_| stage == Stage::Capture) {
@@ -181,5 +207,5 @@ impl Tracked {
 
 /// The name under which stitchers are listed beside the pools of workers.
 fn stitch_pool() -> Pool {
-    Pool::try_from("stitch".to_owned()).unwrap_or_default()
+    Pool::try_from(Step::Stitch.kind().to_owned()).unwrap_or_default()
 }

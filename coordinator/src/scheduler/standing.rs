@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hyperfarm_backplane::ledger::{RenderView, TaskView};
+use hyperfarm_backplane::ledger::TaskView;
 use hyperfarm_proto::failure::{FailedAttempt, RetryRule, may_retry};
 use hyperfarm_proto::task::Step;
 
@@ -43,13 +43,10 @@ impl Book {
         self.0.insert(step, Sent { at: now, attempt, failures, unclaimed: unclaimed + 1, since });
     }
 
-    /// Dispatches that nobody has claimed, as far as `view` tells.
-    pub fn unclaimed(&self, view: &RenderView) -> impl Iterator<Item = (Step, &Sent)> {
-        self.0.iter().filter_map(move |(step, sent)| {
-            let task = view.tasks.get(step);
-            let is_waiting = task
-                .is_none_or(|task| task.committed.is_none() && task.lease.is_none() && task.attempt == sent.attempt);
-            is_waiting.then_some((*step, sent))
+    /// The last dispatch of `step`, about which the ledger says `view`, if nobody has claimed it.
+    pub fn unclaimed(&self, step: Step, view: Option<&TaskView>) -> Option<&Sent> {
+        self.0.get(&step).filter(|sent| {
+            view.is_none_or(|task| task.committed.is_none() && task.lease.is_none() && task.attempt == sent.attempt)
         })
     }
 
@@ -209,8 +206,11 @@ mod tests {
         book.note(Step::Plan, None, now);
         book.note(Step::Plan, None, now);
         assert_eq!(book.sent(Step::Plan).unwrap().unclaimed, 2);
-        assert_eq!(book.unclaimed(&RenderView::default()).count(), 1);
+        assert!(book.unclaimed(Step::Plan, None).is_some());
         book.note(Step::Plan, Some(&TaskView { attempt: 1, ..TaskView::default() }), now);
         assert_eq!(book.sent(Step::Plan).unwrap().unclaimed, 1);
+        let claimed = |attempt| TaskView { attempt, ..TaskView::default() };
+        assert!(book.unclaimed(Step::Plan, Some(&claimed(1))).is_some());
+        assert!(book.unclaimed(Step::Plan, Some(&claimed(2))).is_none(), "somebody had it since");
     }
 }

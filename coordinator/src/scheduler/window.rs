@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use hyperfarm_backplane::ledger::NodeView;
+use hyperfarm_backplane::ledger::{NodeState, NodeView};
 use hyperfarm_proto::id::{Pool, RenderId};
 use hyperfarm_proto::task::{Step, TaskId};
 
@@ -15,7 +15,8 @@ pub struct Fleet(HashMap<String, PoolView>);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct PoolView {
     slots: u32,
-    /// Of nodes with a slot; empty text for a node that does not say it.
+    /// Of nodes that take tasks or will again: one in quarantine comes back, or an operator ends it. Empty text for a node that does
+    /// not say it.
     classes: BTreeSet<String>,
 }
 
@@ -23,7 +24,8 @@ impl Fleet {
     /// The workers among `nodes`.
     pub fn of(nodes: &[NodeView]) -> Self {
         let mut pools: HashMap<String, PoolView> = HashMap::new();
-        for node in nodes.iter().filter(|node| node.role == "worker" && node.slots > 0) {
+        let comes_back = |node: &NodeView| node.slots > 0 || node.state == NodeState::Quarantined;
+        for node in nodes.iter().filter(|node| node.role == "worker" && comes_back(node)) {
             let pool = pools.entry(node.pool.clone()).or_default();
             pool.slots += node.slots;
             pool.classes.insert(node.class_id.clone());
@@ -127,6 +129,10 @@ mod tests {
         let fleet = Fleet::of(&[of("new", 2), of("old", 0)]);
         assert!(fleet.lacks(&cpu, "old"), "a node that drains takes nothing more");
         assert!(!fleet.lacks(&cpu, "new"));
+        let resting = NodeView { state: NodeState::Quarantined, ..of("old", 0) };
+        let fleet = Fleet::of(&[of("new", 2), resting.clone()]);
+        assert!(!fleet.lacks(&cpu, "old"), "a node in quarantine comes back");
+        assert_eq!((fleet.slots(&cpu), Fleet::of(&[resting]).slots(&cpu)), (2, 0));
         assert!(!fleet.lacks(&gpu, "old"), "where nobody is, somebody may still come");
         assert!(!Fleet::of(&[of("new", 2), of("", 1)]).lacks(&cpu, "old"), "an older node does not say its class");
     }

@@ -50,6 +50,16 @@ pub fn quick() -> CoordinatorConfig {
     CoordinatorConfig { tick, verify_every: tick * 4, rescan_every: tick * 4, schedule, ..CoordinatorConfig::default() }
 }
 
+/// Whether `test` holds at last.
+pub async fn comes(test: impl AsyncFn() -> bool) -> bool {
+    let looks = async {
+        while !test().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, looks).await.is_ok()
+}
+
 /// Times after which nothing happens by itself while a test runs.
 pub fn patient() -> CoordinatorConfig {
     let never = Duration::from_secs(3600);

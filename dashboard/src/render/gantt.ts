@@ -4,24 +4,25 @@ import { duration, short } from "../format";
 import { colours } from "../theme";
 import type { Span } from "../types";
 import { prepare } from "../ui/hooks";
-import { type Lane, ticks } from "./lanes";
+import { AXIS, type Lane, NAME, ROW, ticks } from "./lanes";
 
-/** Heights in CSS pixels: of a lane, of a bar in it, of the axis above all. */
-export const ROW = 22;
+/** Height of a bar in its lane. */
 const BAR = 16;
-export const AXIS = 24;
 
 export interface Shape {
   width: number;
-  /** Where the time begins; the names of workers stand before it. */
+  height: number;
+  /** Where the time begins; the names of workers stand before it, or above their lanes where it is 0. */
   left: number;
+  /** Where each lane begins. */
+  tops: number[];
   from: number;
   to: number;
   now: number;
 }
 
-export function draw(canvas: HTMLCanvasElement, made: Lane[], shape: Shape, origin: number, height: number, marked: Span | null): void {
-  const { width, left, from, to, now } = shape;
+export function draw(canvas: HTMLCanvasElement, made: Lane[], shape: Shape, origin: number, marked: Span | null): void {
+  const { width, height, left, tops, from, to, now } = shape;
   const context = prepare(canvas, width, height);
   if (!context) return;
   const paint = colours("text", "text-2", "rule", "surface", "kind-plan", "kind-chunk", "kind-audio", "kind-stitch", "cell-rendering", "bad", "superseded");
@@ -44,12 +45,13 @@ export function draw(canvas: HTMLCanvasElement, made: Lane[], shape: Shape, orig
   }
   context.textAlign = "left";
   made.forEach((lane, i) => {
-    const top = AXIS + i * ROW;
+    const top = tops[i] ?? 0;
     if (lane.isFirst && i > 0) {
+      const above = left > 0 ? top : top - NAME;
       context.strokeStyle = paint.rule;
       context.beginPath();
-      context.moveTo(0, top + 0.5);
-      context.lineTo(width, top + 0.5);
+      context.moveTo(0, above + 0.5);
+      context.lineTo(width, above + 0.5);
       context.stroke();
     }
     context.save();
@@ -93,9 +95,18 @@ export function draw(canvas: HTMLCanvasElement, made: Lane[], shape: Shape, orig
       }
     }
     context.restore();
-    if (lane.isFirst && left > 0) {
+    if (lane.isFirst) {
       context.fillStyle = paint.text;
-      context.fillText(short(lane.worker, 16), 0, top + ROW / 2);
+      if (left > 0) context.fillText(short(lane.worker, 16), 0, top + ROW / 2);
+      else {
+        // The lines of the axis go around the name.
+        const name = short(lane.worker, 40);
+        const wide = context.measureText(name).width + 6;
+        context.fillStyle = paint.surface;
+        context.fillRect(0, top - NAME + 1, wide, NAME - 1);
+        context.fillStyle = paint.text;
+        context.fillText(name, 0, top - NAME / 2 + 1);
+      }
     }
   });
 }

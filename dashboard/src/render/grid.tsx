@@ -11,7 +11,6 @@ import { rate } from "./store";
 interface GridProps {
   render: Render;
   chunks: Chunk[];
-  workers: ReadonlyMap<number | null, string | null>;
   chosen: number;
   onChoose: (index: number) => void;
   onShow: (index: number) => void;
@@ -19,7 +18,7 @@ interface GridProps {
 
 const GAP = 3;
 
-export function ChunkGrid({ render, chunks, workers, chosen, onChoose, onShow }: GridProps) {
+export function ChunkGrid({ render, chunks, chosen, onChoose, onShow }: GridProps) {
   const [element, width] = useWidth<HTMLDivElement>();
   const canvas = useRef<HTMLCanvasElement>(null);
   const [by, setBy] = useState<"state" | "speed">("speed");
@@ -99,7 +98,7 @@ export function ChunkGrid({ render, chunks, workers, chosen, onChoose, onShow }:
           <canvas ref={canvas} role="img" aria-label={said} onClick={pick} onDblClick={() => onShow(chosen)} />
         </div>
       </div>
-      <Detail render={render} chunks={chunks} workers={workers} chosen={chosen} onChoose={onChoose} onShow={onShow} />
+      <Detail render={render} chunks={chunks} chosen={chosen} onChoose={onChoose} onShow={onShow} />
     </div>
   );
 }
@@ -111,7 +110,7 @@ function speeds(chunks: Chunk[]): { fast: number | null; slow: number } & { fast
   return { fast: at(0.02), slow: at(0.98) };
 }
 
-function Detail({ render, chunks, workers, chosen, onChoose, onShow }: GridProps) {
+function Detail({ render, chunks, chosen, onChoose, onShow }: GridProps) {
   const chunk = chunks[chosen];
   if (!chunk) return null;
   const fps = rate(render);
@@ -119,7 +118,7 @@ function Detail({ render, chunks, workers, chosen, onChoose, onShow }: GridProps
     ["State", chunk.status],
     ["Frames", `${integer(chunk.first_frame)} to ${integer(chunk.first_frame + chunk.frame_count - 1)}`],
     ["From", timecode(chunk.first_frame / fps)],
-    ["Worker", short(chunk.worker ?? workers.get(chunk.index) ?? "–", 18)],
+    ["Worker", short(chunk.worker ?? "–", 24)],
     ["Attempts", integer(chunk.attempts ?? chunk.attempt)],
     ["Time", duration(chunk.seconds)],
     ["A frame", chunk.ms_per_frame ? `${decimal(chunk.ms_per_frame)} ms` : "–"],

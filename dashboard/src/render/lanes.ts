@@ -10,6 +10,23 @@ export interface Lane {
   spans: Span[];
 }
 
+/** Heights in CSS pixels: of a lane, of the axis above all, of a worker's name where it stands above its lanes. */
+export const ROW = 22;
+export const AXIS = 24;
+export const NAME = 16;
+
+/** Where each lane begins from the top of the chart, and how high the chart is. */
+export function places(made: Lane[], hasNamesAbove: boolean): { tops: number[]; height: number } {
+  const tops: number[] = [];
+  let height = AXIS;
+  for (const lane of made) {
+    if (hasNamesAbove && lane.isFirst) height += NAME;
+    tops.push(height);
+    height += ROW;
+  }
+  return { tops, height };
+}
+
 /** The attempts with an end where it can be known: one that was lost lasts until the next attempt at the same task. */
 export function ended(spans: Span[], now: number): Span[] {
   if (!spans.some((span) => span.ended_at === null && span.outcome !== "running")) return spans;

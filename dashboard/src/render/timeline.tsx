@@ -6,8 +6,8 @@ import { isDark } from "../theme";
 import type { Span, Timeline } from "../types";
 import { Button } from "../ui/basics";
 import { useTicks, useWidth } from "../ui/hooks";
-import { AXIS, draw, ROW, type Shape } from "./gantt";
-import { ended, type Lane, lanes, spanAt } from "./lanes";
+import { draw, type Shape } from "./gantt";
+import { ended, type Lane, lanes, places, ROW, spanAt } from "./lanes";
 
 /** Lanes shown before the chart scrolls. */
 const LANES_MAX = 20;
@@ -35,11 +35,11 @@ export function TimelineChart({ timeline, skew, over, onChunk }: TimelineProps) 
   const whole: [number, number] = [origin, origin + (end - origin) * 1.01];
   const [from, to] = view ?? whole;
   const left = width < 560 ? 0 : 132;
-  const shape: Shape = { width, left, from, to, now };
-  const height = AXIS + made.length * ROW;
+  const { tops, height } = useMemo(() => places(made, left === 0), [made, left]);
+  const shape: Shape = { width, height, left, tops, from, to, now };
 
   useEffect(() => {
-    if (canvas.current && width > 0) draw(canvas.current, made, shape, origin, height, hover?.span ?? null);
+    if (canvas.current && width > 0) draw(canvas.current, made, shape, origin, hover?.span ?? null);
   }, [made, width, from, to, dark, hover?.span, height, over ? 0 : now]);
 
   const zoom = (by: number, at = (from + to) / 2) => {
@@ -56,8 +56,8 @@ export function TimelineChart({ timeline, skew, over, onChunk }: TimelineProps) 
   const find = (event: MouseEvent) => {
     const box = (event.currentTarget as HTMLElement).getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
-    const lane = made[Math.floor((y - AXIS) / ROW)];
-    const span = lane && y > AXIS && x >= left ? spanAt(lane, timeAt(x), (3 * (to - from)) / width, now) : null;
+    const lane = made.find((_, i) => y >= (tops[i] ?? 0) && y < (tops[i] ?? 0) + ROW);
+    const span = lane && x >= left ? spanAt(lane, timeAt(x), (3 * (to - from)) / width, now) : null;
     return span ? { span, x, y } : null;
   };
 

@@ -29,10 +29,6 @@ export function RenderView({ id }: { id: string }) {
   const chunks = store.chunks.value;
   const count = chunks.length;
 
-  // Who has made a chunk is known from the attempts; the chunk itself only names who is at it.
-  const workers = useMemo(() => new Map(store.timeline.value?.spans
-    .filter((span) => span.chunk !== null && span.outcome === "committed" && span.worker_id).map((span) => [span.chunk, span.worker_id])), [store.timeline.value]);
-
   const show = (index: number) => {
     setChunk(index);
     const at = chunks[index];
@@ -73,7 +69,7 @@ export function RenderView({ id }: { id: string }) {
       </Panel>
       <Panel title="Chunks" id="chunks">
         {count > 0
-          ? <ChunkGrid render={render} chunks={chunks} workers={workers} chosen={Math.min(chunk, count - 1)} onChoose={setChunk} onShow={show} />
+          ? <ChunkGrid render={render} chunks={chunks} chosen={Math.min(chunk, count - 1)} onChoose={setChunk} onShow={show} />
           : <Empty title="The render is not divided yet"><p>The plan says how many chunks there are.</p></Empty>}
       </Panel>
       <Log store={store} render={render} />

@@ -11,7 +11,7 @@ pub(super) fn all() -> Value {
             "index": number("integer", "Its place."), "first_frame": number("integer", "From 0."),
             "frame_count": number("integer", "Frames."), "frames_done": number("integer", "Captured frames."),
             "status": one_of(&["queued", "rendering", "completed"], "How far it is."),
-            "attempt": maybe("integer", "The attempt that counts."), "worker": maybe("string", "Who is at it."),
+            "attempt": maybe("integer", "The attempt that counts."), "worker": maybe("string", "The slot that is at it, or that completed it."),
             "attempts": number("integer", "Attempts so far."),
             "ms_per_frame": maybe("number", "Milliseconds a frame took, once completed."),
             "seconds": maybe("number", "What the attempt that counts took in all."),

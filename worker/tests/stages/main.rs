@@ -1,0 +1,9 @@
+//! The worker's stages over a backplane in memory and a real Chrome: the test plays the coordinator.
+
+#![allow(clippy::unwrap_used)]
+
+mod farm;
+mod frames;
+mod input;
+mod network;
+mod sound;
