@@ -124,7 +124,7 @@ fn decode(mut coded: &[u8], plane: &mut Vec<u8>) -> Option<()> {
     plane.clear();
     while let Some((number, rest)) = coded.split_first_chunk::<4>() {
         let number = u32::from_le_bytes(*number) as usize;
-        let taken = if number % 2 == 0 {
+        let taken = if number.is_multiple_of(2) {
             plane.resize(plane.len() + number / 2, *rest.first()?);
             1
         } else {
