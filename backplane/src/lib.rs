@@ -25,7 +25,7 @@ pub mod config;
 pub mod drain;
 pub mod fetch;
 pub mod ledger;
-mod machine;
+pub mod machine;
 pub mod metrics;
 pub mod objects;
 mod redact;

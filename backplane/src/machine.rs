@@ -1,45 +1,68 @@
 //! The machine under a process, as far as its people want to see it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
-
-const PAGE: u64 = 4096;
 
 /// Name of the machine.
 pub fn host() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
-/// Bytes of memory that this process and everything it has started hold: what is resident, of the children without what they share.
-/// 0 where the system does not say.
-pub fn memory() -> u64 {
-    let own = std::process::id();
-    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        if let Some(parent) = fs::read_to_string(format!("/proc/{pid}/stat")).ok().as_deref().and_then(parent) {
-            children.entry(parent).or_default().push(pid);
+/// What this process and everything it has started hold: anonymous and shared memory. Files are mapped by many processes, are on disk
+/// as well, and are counted in none; a shared page is counted in each process that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Bytes of this process.
+    pub own: u64,
+    /// Processes that it has started itself.
+    pub children: usize,
+    /// Bytes of these and of everything that they have started.
+    pub descendants: u64,
+}
+
+impl Memory {
+    /// Bytes of all of it.
+    pub fn total(self) -> u64 {
+        self.own + self.descendants
+    }
+}
+
+/// Measures the memory of this process and of all its descendants. Nothing where the system does not say.
+pub fn memory() -> Memory {
+    let Ok(processes) = fs::read_dir("/proc") else { return Memory::default() };
+    let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let read = |id: u32| Some((id, status(&fs::read_to_string(format!("/proc/{id}/status")).ok()?)?));
+    let all: BTreeMap<u32, Status> = ids.filter_map(read).collect();
+    let this = std::process::id();
+    let descends = |mut id: u32| {
+        // A chain of parents is short; the bound is for a process table that changes while it is read.
+        for _ in 0..64 {
+            match all.get(&id) {
+                Some(status) if status.parent == this => return true,
+                Some(status) => id = status.parent,
+                None => return false,
+            }
         }
+        false
+    };
+    Memory {
+        own: all.get(&this).map_or(0, |status| status.bytes),
+        children: all.values().filter(|status| status.parent == this).count(),
+        descendants: all.iter().filter(|(id, _)| descends(**id)).map(|(_, status)| status.bytes).sum(),
     }
-    let mut bytes = statm(own).map_or(0, |(resident, _)| resident);
-    let mut left = children.remove(&own).unwrap_or_default();
-    while let Some(pid) = left.pop() {
-        bytes += statm(pid).map_or(0, |(resident, shared)| resident.saturating_sub(shared));
-        left.extend(children.remove(&pid).into_iter().flatten());
-    }
-    bytes
 }
 
-/// The parent in a line of `/proc/PID/stat`. The name before it may hold anything.
-fn parent(stat: &str) -> Option<u32> {
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+struct Status {
+    parent: u32,
+    bytes: u64,
 }
 
-/// Bytes that are resident, and those of them that are shared.
-fn statm(pid: u32) -> Option<(u64, u64)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let mut numbers = text.split_ascii_whitespace().skip(1).map(|number| number.parse::<u64>().ok());
-    Some((numbers.next()?? * PAGE, numbers.next()?? * PAGE))
+/// Parent and memory of its own in a process's status; nothing of one that has ended.
+fn status(text: &str) -> Option<Status> {
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let kib = |name: &str| field(name).and_then(|value| value.trim_end_matches("kB").trim().parse::<u64>().ok());
+    let parent = field("PPid")?.parse().ok()?;
+    Some(Status { parent, bytes: (kib("RssAnon")? + kib("RssShmem").unwrap_or(0)) * 1024 })
 }
 
 /// Bytes that the control group of this process may hold, where it has a limit.
@@ -53,8 +76,21 @@ mod tests {
 
     #[test]
     fn this_process_has_memory_and_a_machine() {
-        assert!(memory() > 1 << 20);
+        assert!(memory().own > 1 << 18);
         assert!(!host().is_empty());
-        assert_eq!(parent("12 (a (b) c) S 7 12 12 0"), Some(7));
+    }
+
+    #[test]
+    fn a_child_is_measured_until_it_has_ended() {
+        let text = "Name:\tx\nPPid:\t7\nRssAnon:\t     100 kB\nRssFile:\t 9 kB\nRssShmem:\t      28 kB\n";
+        let read = status(text).unwrap();
+        assert_eq!((read.parent, read.bytes), (7, 128 * 1024));
+        assert!(status("Name:\tzombie\nPPid:\t7\n").is_none());
+        let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
+        let memory = memory();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(memory.children >= 1 && memory.descendants > 0, "{memory:?}");
+        assert_eq!(memory.total(), memory.own + memory.descendants);
     }
 }

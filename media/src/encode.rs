@@ -1,5 +1,6 @@
 //! Pictures into a segment.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, VideoCodec};
 use hyperfarm_proto::spec::Size;
 
+use crate::alpha::AlphaPlanes;
 use crate::bitmap::{Bitmap, PixelLayout};
 use crate::codec::{self, Colour};
 use crate::convert::YuvWriter;
@@ -32,9 +34,15 @@ pub struct SegmentSummary {
 
 /// Encodes pictures into a file of its own that [`crate::join`] can put beside others of the same settings.
 ///
+/// Two planes that are two streams of one codec (VP8's and VP9's alpha) are encoded one after the other: the alpha when the colours are
+/// done, so that one encoder's memory is enough.
+///
 /// It works in the caller's thread. Dropped before [`SegmentEncoder::finish`], it removes its file.
 pub struct SegmentEncoder {
-    encoder: video::Encoder,
+    /// None only between the encoders of two planes.
+    encoder: Option<video::Encoder>,
+    settings: EncoderSettings,
+    apart: Option<Apart>,
     muxer: Muxer,
     path: PathBuf,
     stream: usize,
@@ -52,6 +60,12 @@ pub struct SegmentEncoder {
     converting: Duration,
 }
 
+/// What waits until the colours are done, where alpha is a stream of its own.
+struct Apart {
+    planes: AlphaPlanes,
+    colours: VecDeque<Packet>,
+}
+
 impl SegmentEncoder {
     /// A segment at `path` (mp4, webm or mov by `settings.format`) of pictures of `size` pixels. The file's pictures have
     /// `settings.codec.coded_size(size)`.
@@ -59,8 +73,11 @@ impl SegmentEncoder {
     /// Fails if this FFmpeg lacks the encoder, refuses the settings, or the file cannot be written.
     pub fn create(path: &Path, settings: &EncoderSettings, size: Size, rate: FrameRate) -> Result<Self, MediaError> {
         let coded = settings.codec.coded_size(size);
-        let encoder = codec::open(path, settings, coded, rate)?;
-        let format = codec::yuv_format(settings);
+        // Their encoders would be at work side by side, each with all its memory, for the same bytes.
+        let two_streams = codec::promises_alpha(settings);
+        let first = EncoderSettings { alpha: settings.alpha && !two_streams, ..settings.clone() };
+        let encoder = codec::open(path, &first, coded, rate)?;
+        let format = codec::yuv_format(&first);
         let mut frame = frame::Video::empty();
         frame.set_format(format.pixel());
         frame.set_width(coded.width);
@@ -70,8 +87,11 @@ impl SegmentEncoder {
         let parameters = ffmpeg::codec::Parameters::from(&encoder);
         let stream = muxer.add_video(parameters, rate, ticks, codec::promises_alpha(settings))?;
         muxer.start(ticks, ticks, false)?;
+        let apart = two_streams.then(|| AlphaPlanes::create(path)).transpose()?;
         Ok(Self {
-            encoder,
+            encoder: Some(encoder),
+            settings: first,
+            apart: apart.map(|planes| Apart { planes, colours: VecDeque::new() }),
             muxer,
             path: path.to_owned(),
             stream,
@@ -93,12 +113,14 @@ impl SegmentEncoder {
         frame.check(self.size)?;
         let started = Instant::now();
         crate::glue::make_fresh(&mut self.frame).map_err(MediaError::make(&self.path, "allocating a frame"))?;
-        match &mut self.padded {
-            Some(padded) => self.writer.write(&padded.fill(frame), &mut self.frame),
-            None => self.writer.write(frame, &mut self.frame),
+        let padded = self.padded.as_mut().map(|padded| padded.fill(frame));
+        let picture = padded.as_ref().unwrap_or(frame);
+        self.writer.write(picture, &mut self.frame);
+        if let Some(apart) = &mut self.apart {
+            apart.planes.push(picture)?;
         }
         self.converting += started.elapsed();
-        self.send()
+        self.encode()
     }
 
     /// Appends the last picture once more: nothing is converted or copied, and the encoder finds that nothing moved.
@@ -109,11 +131,21 @@ impl SegmentEncoder {
             let found = Size { width: 0, height: 0 };
             return Err(MediaError::Bitmap { expected: self.size, found, bytes: 0, what: "no picture came before it" });
         }
-        self.send()
+        if let Some(apart) = &mut self.apart {
+            apart.planes.repeat()?;
+        }
+        self.encode()
     }
 
-    fn send(&mut self) -> Result<(), MediaError> {
-        self.frame.set_pts(Some(self.pushed as i64));
+    fn encode(&mut self) -> Result<(), MediaError> {
+        self.send(self.pushed)?;
+        self.pushed += 1;
+        self.drain()
+    }
+
+    /// Gives the encoder `self.frame` as picture `number`.
+    fn send(&mut self, number: u64) -> Result<(), MediaError> {
+        self.frame.set_pts(Some(number as i64));
         // One picture, one packet: the type of the last one must not stick.
         self.frame.set_kind(ffmpeg::picture::Type::None);
         // prores_ks writes the tags of the picture into its frame header, and not the encoder's.
@@ -121,9 +153,12 @@ impl SegmentEncoder {
         self.frame.set_color_primaries(color::Primaries::BT709);
         self.frame.set_color_transfer_characteristic(self.colour.transfer);
         self.frame.set_color_range(self.colour.range);
-        self.encoder.send_frame(&self.frame).map_err(MediaError::make(&self.path, "encoding a frame"))?;
-        self.pushed += 1;
-        self.drain()
+        let failed = MediaError::make(&self.path, "encoding a frame");
+        open(&mut self.encoder)?.send_frame(&self.frame).map_err(failed)
+    }
+
+    fn end(&mut self) -> Result<(), MediaError> {
+        open(&mut self.encoder)?.send_eof().map_err(MediaError::make(&self.path, "ending the encoder"))
     }
 
     /// Time that went into turning bitmaps into the encoder's pictures so far.
@@ -136,8 +171,11 @@ impl SegmentEncoder {
         if self.pushed == 0 {
             return Err(MediaError::Nothing { action: "encode", rate: self.rate });
         }
-        self.encoder.send_eof().map_err(MediaError::make(&self.path, "ending the encoder"))?;
+        self.end()?;
         self.drain()?;
+        if let Some(apart) = self.apart.take() {
+            self.add_alpha(apart)?;
+        }
         if self.written != self.pushed {
             return Err(MediaError::Frames {
                 path: self.path,
@@ -149,24 +187,84 @@ impl SegmentEncoder {
         Ok(SegmentSummary { frames: self.written, bytes: self.muxer.finish()? })
     }
 
-    fn drain(&mut self) -> Result<(), MediaError> {
-        let frames = Rational::new(self.rate.den() as i32, self.rate.num() as i32);
-        loop {
-            let mut packet = Packet::empty();
-            match self.encoder.receive_packet(&mut packet) {
-                Ok(()) => {}
-                Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) | Err(ffmpeg::Error::Eof) => return Ok(()),
-                Err(error) => return Err(MediaError::make(&self.path, "encoding a frame")(error)),
-            }
-            packet.set_stream(self.stream);
-            packet.set_duration(1);
-            if self.own_decode_times {
-                packet.set_dts(packet.pts().map(|pts| pts.min(self.written as i64 - X265_REORDERING)));
-            }
-            packet.rescale_ts(frames, self.muxer.time_base(self.stream));
-            self.muxer.write(&mut packet)?;
-            self.written += 1;
+    /// Encodes the alpha planes, and writes each beside its colours.
+    fn add_alpha(&mut self, apart: Apart) -> Result<(), MediaError> {
+        let Apart { planes, mut colours } = apart;
+        let mut planes = planes.read()?;
+        let coded = self.settings.codec.coded_size(self.size);
+        // The first encoder gives its memory up before the second takes as much.
+        self.encoder = None;
+        self.encoder = Some(codec::open(&self.path, &self.settings, coded, self.rate)?);
+        for number in 0..self.pushed {
+            crate::glue::make_fresh(&mut self.frame).map_err(MediaError::make(&self.path, "allocating a frame"))?;
+            write_grey(&mut self.frame, planes.next()?, coded);
+            self.send(number)?;
+            self.join(&mut colours)?;
         }
+        self.end()?;
+        self.join(&mut colours)
+    }
+
+    /// Writes what there is of alpha with the colours of the same picture.
+    fn join(&mut self, colours: &mut VecDeque<Packet>) -> Result<(), MediaError> {
+        while let Some(alpha) = self.packet()? {
+            let Some(mut packet) = colours.pop_front() else { break };
+            let failed = MediaError::make(&self.path, "encoding alpha");
+            crate::glue::add_alpha(&mut packet, alpha.data().unwrap_or_default()).map_err(failed)?;
+            self.write(packet)?;
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<(), MediaError> {
+        while let Some(packet) = self.packet()? {
+            match &mut self.apart {
+                Some(apart) => apart.colours.push_back(packet),
+                None => self.write(packet)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The encoder's next packet, if it has one now.
+    fn packet(&mut self) -> Result<Option<Packet>, MediaError> {
+        let mut packet = Packet::empty();
+        match open(&mut self.encoder)?.receive_packet(&mut packet) {
+            Ok(()) => Ok(Some(packet)),
+            Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN } | ffmpeg::Error::Eof) => Ok(None),
+            Err(error) => Err(MediaError::make(&self.path, "encoding a frame")(error)),
+        }
+    }
+
+    fn write(&mut self, mut packet: Packet) -> Result<(), MediaError> {
+        let frames = Rational::new(self.rate.den() as i32, self.rate.num() as i32);
+        packet.set_stream(self.stream);
+        packet.set_duration(1);
+        if self.own_decode_times {
+            packet.set_dts(packet.pts().map(|pts| pts.min(self.written as i64 - X265_REORDERING)));
+        }
+        packet.rescale_ts(frames, self.muxer.time_base(self.stream));
+        self.muxer.write(&mut packet)?;
+        self.written += 1;
+        Ok(())
+    }
+}
+
+/// The encoder, which is there but while one takes another's place.
+fn open(encoder: &mut Option<video::Encoder>) -> Result<&mut video::Encoder, MediaError> {
+    encoder.as_mut().ok_or_else(|| MediaError::Missing { name: "open encoder".to_owned() })
+}
+
+/// Makes `plane`, of `size`, the luma of `frame`, which gets no colour.
+fn write_grey(frame: &mut frame::Video, plane: &[u8], size: Size) {
+    let (width, height) = (size.width as usize, size.height as usize);
+    let [mut luma, mut blue, mut red, _] = crate::glue::planes_mut(frame);
+    for (y, row) in plane.chunks_exact(width).take(height).enumerate() {
+        luma.row(y, width).copy_from_slice(row);
+    }
+    for y in 0..height.div_ceil(2) {
+        blue.row(y, width.div_ceil(2)).fill(128);
+        red.row(y, width.div_ceil(2)).fill(128);
     }
 }
 

@@ -326,6 +326,38 @@ pub(crate) fn skipped_samples(packet: &Packet) -> (u64, u64) {
     (number(0), number(4))
 }
 
+/// Gives `packet` the packet of its picture's alpha plane, as WebM keeps it beside that of the colours.
+pub(crate) fn add_alpha(packet: &mut Packet, alpha: &[u8]) -> Result<(), ffmpeg::Error> {
+    use ffmpeg_next::packet::Mut;
+    const KIND: ffi::AVPacketSideDataType = ffi::AVPacketSideDataType::AV_PKT_DATA_MATROSKA_BLOCKADDITIONAL;
+    // Which addition it is comes first: 1 is alpha.
+    let id = 1_u64.to_be_bytes();
+    // SAFETY: the packet is ours; the new block has the length asked for, is written whole before anybody reads it, and overlaps neither
+    // slice.
+    unsafe {
+        let data = ffi::av_packet_new_side_data(packet.as_mut_ptr(), KIND, (id.len() + alpha.len()) as _);
+        if data.is_null() {
+            return Err(ffmpeg::Error::Other { errno: ffmpeg::error::ENOMEM });
+        }
+        data.copy_from_nonoverlapping(id.as_ptr(), id.len());
+        data.add(id.len()).copy_from_nonoverlapping(alpha.as_ptr(), alpha.len());
+    }
+    Ok(())
+}
+
+/// Gives memory that was freed back to the system, that of other threads included. Takes a few milliseconds. Does nothing where the C
+/// library is not glibc.
+pub fn return_free_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(keep: usize) -> c_int;
+        }
+        // SAFETY: the function takes a number by value, its signature is glibc's, and it may be called from any thread.
+        unsafe { malloc_trim(0) };
+    }
+}
+
 /// From now on, blocks of a megabyte and more go back to the system when they are freed.
 ///
 /// Encoders and decoders take and free pictures by the hundred megabytes, each chunk's on another thread. The allocator's usual way is

@@ -28,6 +28,7 @@
 //! Nothing here starts threads of its own beyond what the encoder settings ask for: callers choose where the work runs.
 //! FFmpeg's own log goes to `tracing`, target `ffmpeg`, never to standard error.
 
+mod alpha;
 mod bitmap;
 mod boxes;
 mod codec;
@@ -60,7 +61,7 @@ pub use decode::{decode_audio, decode_video};
 pub use encode::{SegmentEncoder, SegmentSummary};
 pub use error::{MediaError, Reason};
 pub use fragment::{Place, SoundPieces, picture_header, picture_piece, sound_pieces};
-pub use glue::return_large_blocks;
+pub use glue::{return_free_memory, return_large_blocks};
 pub use join::{JoinSummary, SegmentFile, join};
 pub use mix::{MixInput, MixSummary, mix, mix_raw};
 pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};

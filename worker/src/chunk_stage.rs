@@ -18,7 +18,7 @@ use hyperfarm_proto::plan::{Plan, PlanContent, VideoItem};
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms};
 use hyperfarm_proto::spec::Size;
 
-use crate::capture::{CaptureError, EncodedChunk, Encoding, FrameGrabber, Next};
+use crate::capture::{CaptureError, EncodedChunk, Encoding, FrameGrabber, Next, Turns};
 use crate::host::{OpenOptions, ServedVideo, VideoPicture, Wanted};
 use crate::server::{Site, SiteFile};
 use crate::worker::{Shop, storage};
@@ -47,15 +47,16 @@ pub(crate) async fn run(
         Arc::new(Site::new(files.clone(), open_videos(&plan.content, files).await?).with_remote(&plan.content.remote));
     let folder = shop.scratch("chunk")?;
     let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.segment_extension()));
+    let segment = Segment { path: &path, turns: &shop.turns };
 
     let mut slot = shop.slot(context.slot()).await?;
     let capturing = async {
-        match capture(&mut slot, &plan, range, site.clone(), path.clone(), context, started).await {
+        match capture(&mut slot, &plan, range, site.clone(), segment, context, started).await {
             Err(CaptureError::FramebufferLost(reason)) => {
                 slot.distrust_framebuffer(&reason);
                 let again = format!("the chunk is captured again with screenshots: {reason}");
                 context.log().farm(LogLevel::Warning, &again);
-                capture(&mut slot, &plan, range, site, path.clone(), context, started).await
+                capture(&mut slot, &plan, range, site, segment, context, started).await
             }
             outcome => outcome,
         }
@@ -145,12 +146,19 @@ pub(crate) async fn open_videos(
     opening.await.map_err(|panic| Failure::new(FailureCode::Internal, format!("the decoder broke: {panic}")))?
 }
 
+/// Where a segment goes, and when it may be made.
+#[derive(Clone, Copy)]
+struct Segment<'a> {
+    path: &'a std::path::Path,
+    turns: &'a Turns,
+}
+
 async fn capture(
     slot: &mut crate::slot::Slot,
     plan: &Plan,
     range: FrameRange,
     site: Arc<Site>,
-    path: std::path::PathBuf,
+    segment: Segment<'_>,
     context: &TaskContext,
     started: Instant,
 ) -> Result<(EncodedChunk, ChunkTimings, CapturePath), CaptureError> {
@@ -167,7 +175,8 @@ async fn capture(
     let capturing = Instant::now();
 
     let output = content.viewport.output();
-    let mut encoding = Encoding::start(path, content.encoder.clone(), output, content.frame_rate);
+    let (path, turns) = (segment.path.to_owned(), Some(segment.turns));
+    let mut encoding = Encoding::start(path, content.encoder.clone(), output, content.frame_rate, turns);
     let frame = range.start();
     grabber.seek(&mut host, &Next { frame, pictures: pictures(frame) }).await?;
     for frame in range.frames() {

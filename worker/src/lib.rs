@@ -32,7 +32,6 @@ mod effects;
 pub mod framebuffer;
 pub mod host;
 mod media_list;
-mod memory;
 mod plan_stage;
 pub mod remote;
 pub mod server;

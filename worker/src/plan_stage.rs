@@ -329,7 +329,7 @@ async fn measure(
     host.seek(0, &[]).await?;
     FrameGrabber::new(host, encoder.alpha).grab(host, None).await?;
     let mut grabber = FrameGrabber::new(host, encoder.alpha);
-    let mut encoding = Encoding::start(path, encoder.clone(), viewport.output(), frame_rate);
+    let mut encoding = Encoding::start(path, encoder.clone(), viewport.output(), frame_rate, None);
     let (mut captured, mut pushed) = (Duration::ZERO, 0_u32);
     let measuring = Instant::now();
     for place in 0..SAMPLED_PLACES {

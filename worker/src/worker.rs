@@ -8,6 +8,8 @@ use async_trait::async_trait;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::ledger::{Lease, NodeView};
+use hyperfarm_backplane::machine;
+use hyperfarm_backplane::metrics::Metrics;
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_backplane::runner::{Runner, RunnerConfig, TaskContext, TaskHandler};
 use hyperfarm_proto::failure::{Failure, FailureCode};
@@ -20,10 +22,11 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::cache::Cache;
+use crate::capture::Turns;
 use crate::chrome::{ChromeConfig, PageLog};
 use crate::remote::{Remote, RemoteConfig};
 use crate::slot::Slot;
-use crate::{audio_stage, chunk_stage, class, memory, plan_stage, sweep};
+use crate::{audio_stage, chunk_stage, class, plan_stage, sweep};
 
 /// How a worker is set up.
 #[derive(Debug, Clone)]
@@ -59,6 +62,7 @@ pub(crate) struct Shop {
     pub(crate) cache: Arc<Cache>,
     pub(crate) class: CaptureClass,
     pub(crate) remote: Arc<Remote>,
+    pub(crate) turns: Turns,
     slots: Vec<tokio::sync::Mutex<Slot>>,
     /// Where the slots' pages talk to, by slot.
     page_logs: Vec<PageLog>,
@@ -152,6 +156,19 @@ impl Shop {
     }
 }
 
+/// Between two measurements of the browsers' memory.
+const MEMORY_EVERY: Duration = Duration::from_secs(10);
+
+/// Measures the browsers until it is aborted: everything that descends from this process is theirs.
+async fn watch_memory(metrics: Metrics) {
+    loop {
+        if let Ok(memory) = tokio::task::spawn_blocking(machine::memory).await {
+            metrics.set_browsers(memory.children, memory.descendants);
+        }
+        tokio::time::sleep(MEMORY_EVERY).await;
+    }
+}
+
 /// The shop behind an [`Arc`], which the stages hand to blocking threads.
 struct Stages(Arc<Shop>);
 
@@ -201,11 +218,19 @@ impl Worker {
         tracing::info!(worker = %node.id, slots = node.slots, pool = %node.pool, class = %node.class, "worker started");
         let cache = Arc::new(Cache::open(&folder.path().join("cache"))?);
         let remote = Arc::new(Remote::new(config.remote)?);
-        let plans = Mutex::default();
-        let shop =
-            Arc::new(Shop { backplane: backplane.clone(), cache, class, remote, slots, page_logs, plans, folder });
+        let shop = Arc::new(Shop {
+            backplane: backplane.clone(),
+            cache,
+            class,
+            remote,
+            turns: Turns::for_slots(slots.len()),
+            slots,
+            page_logs,
+            plans: Mutex::default(),
+            folder,
+        });
         let queues = vec![Queue::Plan(config.pool.clone()), Queue::Chunk(config.pool)];
-        let memory = tokio::spawn(memory::watch(backplane.metrics.clone()));
+        let memory = tokio::spawn(watch_memory(backplane.metrics.clone()));
         let runner = Runner::new(backplane, node, config.runner);
         let task = tokio::spawn(runner.run(queues, Arc::new(Stages(shop.clone())), drain));
         Ok(Self { task, memory, shop })

@@ -71,7 +71,7 @@ pub struct NodeView {
     /// Frames captured a second, of late.
     #[serde(default)]
     pub frames_per_second: f64,
-    /// Bytes of memory of the process and its browsers.
+    /// Bytes of anonymous and shared memory of the process and its browsers.
     #[serde(default)]
     pub memory_bytes: u64,
     /// Bytes it may take, where its control group says.

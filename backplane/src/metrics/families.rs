@@ -172,7 +172,7 @@ families! {
     frame_duration: Histogram "hyperfarm_frame_duration_seconds" ["path"] WORKER "Mean time of a frame in a chunk, from the first seek to the end of the encoder; one observation a chunk." FRAME;
     chunk_stages: Sum "hyperfarm_chunk_stage_seconds_total" ["stage"] WORKER "Seconds that stored chunks spent by stage. Seek and draw run beside read, convert and encode. Divided by the frames it is the time a frame.";
     browsers: Gauge "hyperfarm_browsers" [] WORKER "Browsers that run.";
-    browser_memory: Gauge "hyperfarm_browser_memory_bytes" [] WORKER "Anonymous and shared memory of all processes of all browsers, measured every ten seconds.";
+    browser_memory: Gauge "hyperfarm_browser_memory_bytes" [] WORKER "Anonymous and shared memory of all processes of all browsers, files left out, measured every ten seconds. A worker's heartbeat says the same with the worker's own beside it.";
 
     stitch_stages: Sum "hyperfarm_stitch_stage_seconds_total" ["stage"] STITCHER "Seconds that stitches spent by stage.";
 

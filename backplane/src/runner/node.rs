@@ -232,7 +232,7 @@ impl Node {
         let memory = match inner.memory {
             Some((at, bytes)) if now - at < MEMORY_EVERY => bytes,
             _ => {
-                let bytes = machine::memory();
+                let bytes = machine::memory().total();
                 inner.memory = Some((now, bytes));
                 bytes
             }

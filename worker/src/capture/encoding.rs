@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::frame::{GrabbedFrame, RawFrame};
 use super::png;
+use super::turns::{Turn, Turns};
 
 /// Frames that wait for the encoder: enough to overlap it with the page, and for a page that is slow now and then; more would
 /// only hold memory.
@@ -47,10 +48,11 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// Starts an encoder that writes to `path`.
-    pub fn start(path: PathBuf, settings: EncoderSettings, size: Size, rate: FrameRate) -> Self {
+    /// Starts an encoder that writes to `path`. One that needs much memory waits for its turn in `turns`, if it is given.
+    pub fn start(path: PathBuf, settings: EncoderSettings, size: Size, rate: FrameRate, turns: Option<&Turns>) -> Self {
+        let turns = turns.cloned();
         let (frames, receiver) = mpsc::channel(WAITING_FRAMES);
-        let thread = tokio::task::spawn_blocking(move || encode(&path, &settings, size, rate, receiver));
+        let thread = tokio::task::spawn_blocking(move || encode(&path, &settings, size, rate, receiver, turns));
         Self { frames, thread, waited: Duration::ZERO }
     }
 
@@ -84,14 +86,17 @@ fn encode(
     size: Size,
     rate: FrameRate,
     mut frames: mpsc::Receiver<GrabbedFrame>,
+    turns: Option<Turns>,
 ) -> Result<EncodedChunk, Failure> {
     let failed = |error: hyperfarm_media::MediaError| Failure::new(FailureCode::EncodeFailed, error.to_string());
+    let turn = turns.map(|turns| turns.wait(settings, &mut frames)).transpose()?;
+    let Turn { mut waiting, permit } = turn.unwrap_or_default();
     let mut encoder = SegmentEncoder::create(path, settings, size, rate).map_err(failed)?;
-    let mut frames_in = Frames { size, scratch: Vec::new(), decoded: Vec::new(), raw: None, png: Vec::new() };
+    let mut frames_in = Frames { size, decoded: Vec::new(), raw: None, png: Vec::new() };
     let mut hashes: Vec<FrameHash> = Vec::new();
     let (mut read, mut encode) = (Duration::ZERO, Duration::ZERO);
     let mut still = None;
-    while let Some(frame) = frames.blocking_recv() {
+    while let Some(frame) = waiting.pop_front().or_else(|| frames.blocking_recv()) {
         let started = Instant::now();
         let last = hashes.last().copied();
         let hash = frames_in.take(frame)?.or(last);
@@ -113,14 +118,16 @@ fn encode(
     let convert = encoder.converting();
     let started = Instant::now();
     let summary = encoder.finish().map_err(failed)?;
+    drop(permit);
     let encode = (encode + started.elapsed()).saturating_sub(convert);
+    // What an encoder leaves behind is of no use until the next one, which may be on another thread.
+    hyperfarm_media::return_free_memory();
     Ok(EncodedChunk { summary, hashes, read, convert, encode, still })
 }
 
 /// The frame that is encoded now.
 struct Frames {
     size: Size,
-    scratch: Vec<u8>,
     decoded: Vec<u8>,
     raw: Option<RawFrame>,
     png: Vec<u8>,
@@ -134,7 +141,7 @@ impl Frames {
             // Equal files are equal pictures, and a page that rests makes equal files.
             GrabbedFrame::Png(file) if file == self.png => return Ok(None),
             GrabbedFrame::Png(file) => {
-                png::decode(&file, self.size, &mut self.scratch, &mut self.decoded)?;
+                png::decode(&file, self.size, &mut self.decoded)?;
                 self.png = file;
             }
             GrabbedFrame::Raw(frame) => self.raw = Some(frame),

@@ -13,6 +13,17 @@ pub enum GrabbedFrame {
     Same,
 }
 
+impl GrabbedFrame {
+    /// Bytes of memory that it holds.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Png(file) => file.len(),
+            Self::Raw(frame) => frame.bytes().len(),
+            Self::Same => 0,
+        }
+    }
+}
+
 /// BGRA pixels, rows without gaps, top row first. Its memory goes back to its pool.
 #[derive(Debug)]
 pub struct RawFrame {

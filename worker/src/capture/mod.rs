@@ -7,6 +7,7 @@ mod encoding;
 mod frame;
 mod grab;
 mod png;
+mod turns;
 
 pub use encoding::{EncodedChunk, Encoding};
 pub(crate) use frame::FramePool;
@@ -14,3 +15,4 @@ pub use frame::{GrabbedFrame, RawFrame};
 pub use grab::{CaptureError, FrameGrabber, GrabTimes, Next};
 pub(crate) use grab::{differs, told};
 pub(crate) use png::picture;
+pub use turns::Turns;

@@ -6,12 +6,11 @@ use hyperfarm_proto::spec::Size;
 
 use crate::framebuffer::Difference;
 
-/// Decodes `file` into `bgra` (straight alpha, rows without gaps), using `scratch` for its bytes; the memory of both is reused.
-/// The picture must be of `size`.
-pub(super) fn decode(file: &[u8], size: Size, scratch: &mut Vec<u8>, bgra: &mut Vec<u8>) -> Result<(), Failure> {
+/// Decodes `file` into `bgra` (straight alpha, rows without gaps), whose memory is reused. The picture must be of `size`.
+pub(super) fn decode(file: &[u8], size: Size, bgra: &mut Vec<u8>) -> Result<(), Failure> {
     let reader = open(file)?;
     expect(size, size_of(&reader))?;
-    read(reader, scratch, bgra)
+    read(reader, bgra)
 }
 
 fn expect(size: Size, found: Size) -> Result<(), Failure> {
@@ -54,7 +53,7 @@ pub(crate) fn picture(file: &[u8]) -> Result<Picture, Failure> {
     let reader = open(file)?;
     let size = size_of(&reader);
     let mut bgra = Vec::new();
-    read(reader, &mut Vec::new(), &mut bgra)?;
+    read(reader, &mut bgra)?;
     Ok(Picture { size, bgra })
 }
 
@@ -72,25 +71,25 @@ fn size_of(reader: &Reader<'_>) -> Size {
     Size { width: reader.info().width, height: reader.info().height }
 }
 
-fn read(mut reader: Reader<'_>, scratch: &mut Vec<u8>, bgra: &mut Vec<u8>) -> Result<(), Failure> {
+/// Row by row, so that the picture is in memory once.
+fn read(mut reader: Reader<'_>, bgra: &mut Vec<u8>) -> Result<(), Failure> {
     let (Size { width, height }, colours) = (size_of(&reader), reader.info().color_type);
-    let length = reader.output_buffer_size().ok_or_else(|| broken("it is too large"))?;
-    scratch.resize(length, 0);
-    reader.next_frame(scratch).map_err(broken)?;
     bgra.resize(width as usize * height as usize * 4, 0);
-    let pixels = bgra.as_chunks_mut::<4>().0.iter_mut();
-    match colours {
-        ::png::ColorType::Rgb => {
-            for (to, [red, green, blue]) in pixels.zip(scratch.as_chunks::<3>().0) {
-                *to = [*blue, *green, *red, 255];
+    for pixels in bgra.as_chunks_mut::<4>().0.chunks_exact_mut(width as usize) {
+        let Some(row) = reader.next_row().map_err(broken)? else { return Err(broken("it ends early")) };
+        match colours {
+            ::png::ColorType::Rgb => {
+                for (to, [red, green, blue]) in pixels.iter_mut().zip(row.data().as_chunks::<3>().0) {
+                    *to = [*blue, *green, *red, 255];
+                }
             }
-        }
-        ::png::ColorType::Rgba => {
-            for (to, [red, green, blue, alpha]) in pixels.zip(scratch.as_chunks::<4>().0) {
-                *to = [*blue, *green, *red, *alpha];
+            ::png::ColorType::Rgba => {
+                for (to, [red, green, blue, alpha]) in pixels.iter_mut().zip(row.data().as_chunks::<4>().0) {
+                    *to = [*blue, *green, *red, *alpha];
+                }
             }
+            other => return Err(broken(format!("unexpected colour type {other:?}"))),
         }
-        other => return Err(broken(format!("unexpected colour type {other:?}"))),
     }
     Ok(())
 }
@@ -127,14 +126,14 @@ mod tests {
     #[test]
     fn both_kinds_become_bgra() {
         let size = Size { width: 2, height: 1 };
-        let (mut scratch, mut bgra) = (Vec::new(), Vec::new());
-        decode(&file(::png::ColorType::Rgb, &[1, 2, 3, 4, 5, 6]), size, &mut scratch, &mut bgra).unwrap();
+        let mut bgra = Vec::new();
+        decode(&file(::png::ColorType::Rgb, &[1, 2, 3, 4, 5, 6]), size, &mut bgra).unwrap();
         assert_eq!(bgra, [3, 2, 1, 255, 6, 5, 4, 255]);
-        decode(&file(::png::ColorType::Rgba, &[1, 2, 3, 9, 4, 5, 6, 8]), size, &mut scratch, &mut bgra).unwrap();
+        decode(&file(::png::ColorType::Rgba, &[1, 2, 3, 9, 4, 5, 6, 8]), size, &mut bgra).unwrap();
         assert_eq!(bgra, [3, 2, 1, 9, 6, 5, 4, 8]);
         let grey = file(::png::ColorType::Grayscale, &[1, 2]);
-        assert!(decode(&grey, size, &mut scratch, &mut bgra).is_err());
+        assert!(decode(&grey, size, &mut bgra).is_err());
         let other = Size { width: 1, height: 2 };
-        assert!(decode(&grey, other, &mut scratch, &mut bgra).unwrap_err().message.contains("2x1"));
+        assert!(decode(&grey, other, &mut bgra).unwrap_err().message.contains("2x1"));
     }
 }

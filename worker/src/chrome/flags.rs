@@ -89,6 +89,6 @@ pub(super) fn all(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::P
     if !config.sandbox {
         flags.push("--no-sandbox".to_owned());
     }
-    flags.push("about:blank".to_owned());
+    // No address: a browser that is told one opens a page for it, and that page keeps a process that draws nothing.
     flags
 }

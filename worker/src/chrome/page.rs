@@ -15,6 +15,7 @@ use chromiumoxide::cdp::browser_protocol::headless_experimental::{
     BeginFrameParams, ScreenshotParams, ScreenshotParamsFormat,
 };
 use chromiumoxide::cdp::browser_protocol::inspector::EventTargetCrashed;
+use chromiumoxide::cdp::browser_protocol::memory::{PressureLevel, SimulatePressureNotificationParams};
 use chromiumoxide::cdp::browser_protocol::page::{
     AddScriptToEvaluateOnNewDocumentParams, EventJavascriptDialogOpening, HandleJavaScriptDialogParams, NavigateParams,
     RemoveScriptToEvaluateOnNewDocumentParams, ScriptIdentifier,
@@ -262,6 +263,12 @@ impl Page {
             FailureCode::CaptureStalled,
             "Chrome says that another frame is pending, again and again: the machine is overloaded; use fewer slots",
         ))
+    }
+
+    /// Has the browser give up every decoded picture that nothing shows any more. It would else keep them, by the hundred megabytes.
+    pub async fn relieve(&self) -> Result<(), Failure> {
+        let full = SimulatePressureNotificationParams::new(PressureLevel::Critical);
+        self.guarded(EVALUATE_TIMEOUT, "notice", self.page.execute(full)).await.map(|_| ())
     }
 
     /// Notes which frame is sought, for the log.

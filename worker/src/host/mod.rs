@@ -3,6 +3,7 @@
 //! A document gets two scripts before its own: `early.js` (clock, timers, randomness, `__hf`, variables) in every frame,
 //! and `driver.js` (readiness, seek, videos, probe) in the top one. [`PageHost`] is the Rust side of the driver.
 
+mod pictures;
 mod ready;
 mod sound;
 
@@ -13,6 +14,8 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::spec::Size;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+use self::pictures::ShownPictures;
 
 use crate::assets::{DRIVER_SCRIPT, EARLY_SCRIPT, REMOTE_SCRIPT, VISITS_SCRIPT};
 use crate::capture::{self, CaptureError};
@@ -140,6 +143,7 @@ pub struct PageHost<'a> {
     site: std::sync::Arc<Site>,
     report: PageReport,
     framebuffer: Option<Framebuffer>,
+    shown: ShownPictures,
 }
 
 /// A seek whose page has done its part.
@@ -173,7 +177,14 @@ impl<'a> PageHost<'a> {
             page.begin_frame(interval, Shot::Tick).await?;
         }
         page.navigate(&format!("{}/{}", server.origin(), encode_path(&options.entry))).await?;
-        let mut host = Self { page, frame_rate: options.frame_rate, site, report: PageReport::default(), framebuffer };
+        let mut host = Self {
+            page,
+            frame_rate: options.frame_rate,
+            site,
+            report: PageReport::default(),
+            framebuffer,
+            shown: ShownPictures::of(&options.videos),
+        };
         host.report = host.wait_until_ready(&options.wanted, &options.videos).await?;
         if options.transparent {
             host.page.evaluate::<()>(CLEAR_GROUND.to_owned()).await?;
@@ -232,6 +243,9 @@ impl<'a> PageHost<'a> {
     /// The page's part of a seek. It draws nothing, so what was drawn before can be copied meanwhile.
     pub async fn seek_page(&mut self, frame: u64, pictures: &[VideoPicture]) -> Result<HalfSeek, Failure> {
         self.page.at(Some(frame));
+        if self.shown.are_too_many(pictures) {
+            self.page.relieve().await?;
+        }
         let time = self.frame_rate.seconds_of(frame);
         let call = format!("window.__hyperfarmHost.seek({}, {})", json!(time), json!(pictures));
         let composite = self.page.evaluate(call).await.map_err(|failure| match failure.code {
