@@ -13,6 +13,7 @@ use hyperfarm_proto::spec::Size;
 use crate::bitmap::{Bitmap, PixelLayout};
 use crate::codec::{self, Colour};
 use crate::convert::YuvWriter;
+use crate::device::Upload;
 use crate::error::MediaError;
 use crate::mux::{Container, Muxer};
 use crate::timescale;
@@ -42,8 +43,12 @@ pub struct SegmentEncoder {
     /// A picture of the coded size, black where the pictures do not reach; none where they have that size already.
     padded: Option<Padded>,
     colour: Colour,
-    /// Whether the encoder's own decode times cannot be used.
-    own_decode_times: bool,
+    /// Where the encoder's own decode times cannot be used: pictures by which decoding is before showing.
+    reordering: Option<i64>,
+    /// What puts pictures into the device's memory, for encoders that take them from there.
+    upload: Option<Upload>,
+    /// The last picture there.
+    uploaded: Option<frame::Video>,
     rate: FrameRate,
     writer: YuvWriter,
     frame: frame::Video,
@@ -59,7 +64,8 @@ impl SegmentEncoder {
     /// Fails if this FFmpeg lacks the encoder, refuses the settings, or the file cannot be written.
     pub fn create(path: &Path, settings: &EncoderSettings, size: Size, rate: FrameRate) -> Result<Self, MediaError> {
         let coded = settings.codec.coded_size(size);
-        let encoder = codec::open(path, settings, coded, rate)?;
+        let upload = codec::upload(path, &settings.codec, coded)?;
+        let encoder = codec::open(path, settings, coded, rate, upload.as_ref())?;
         let format = codec::yuv_format(settings);
         let mut frame = frame::Video::empty();
         frame.set_format(format.pixel());
@@ -78,7 +84,14 @@ impl SegmentEncoder {
             size,
             padded: (coded != size).then(|| Padded::new(coded)),
             colour: Colour::of(&settings.codec),
-            own_decode_times: matches!(settings.codec, VideoCodec::H265 { .. }),
+            reordering: match settings.codec {
+                VideoCodec::H265 { .. } => Some(X265_REORDERING),
+                // They are told to have no B-frames.
+                VideoCodec::Device { .. } => Some(0),
+                _ => None,
+            },
+            upload,
+            uploaded: None,
             rate,
             writer: YuvWriter::new(format, coded),
             frame,
@@ -97,6 +110,11 @@ impl SegmentEncoder {
             Some(padded) => self.writer.write(&padded.fill(frame), &mut self.frame),
             None => self.writer.write(frame, &mut self.frame),
         }
+        if let Some(upload) = &mut self.upload {
+            let copied =
+                upload.copy(&self.frame).map_err(MediaError::make(&self.path, "copying a frame to the device"))?;
+            self.uploaded = Some(copied);
+        }
         self.converting += started.elapsed();
         self.send()
     }
@@ -113,15 +131,16 @@ impl SegmentEncoder {
     }
 
     fn send(&mut self) -> Result<(), MediaError> {
-        self.frame.set_pts(Some(self.pushed as i64));
+        let frame = self.uploaded.as_mut().unwrap_or(&mut self.frame);
+        frame.set_pts(Some(self.pushed as i64));
         // One picture, one packet: the type of the last one must not stick.
-        self.frame.set_kind(ffmpeg::picture::Type::None);
+        frame.set_kind(ffmpeg::picture::Type::None);
         // prores_ks writes the tags of the picture into its frame header, and not the encoder's.
-        self.frame.set_color_space(self.colour.space);
-        self.frame.set_color_primaries(color::Primaries::BT709);
-        self.frame.set_color_transfer_characteristic(self.colour.transfer);
-        self.frame.set_color_range(self.colour.range);
-        self.encoder.send_frame(&self.frame).map_err(MediaError::make(&self.path, "encoding a frame"))?;
+        frame.set_color_space(self.colour.space);
+        frame.set_color_primaries(color::Primaries::BT709);
+        frame.set_color_transfer_characteristic(self.colour.transfer);
+        frame.set_color_range(self.colour.range);
+        self.encoder.send_frame(frame).map_err(MediaError::make(&self.path, "encoding a frame"))?;
         self.pushed += 1;
         self.drain()
     }
@@ -160,8 +179,8 @@ impl SegmentEncoder {
             }
             packet.set_stream(self.stream);
             packet.set_duration(1);
-            if self.own_decode_times {
-                packet.set_dts(packet.pts().map(|pts| pts.min(self.written as i64 - X265_REORDERING)));
+            if let Some(reordering) = self.reordering {
+                packet.set_dts(packet.pts().map(|pts| pts.min(self.written as i64 - reordering)));
             }
             packet.rescale_ts(frames, self.muxer.time_base(self.stream));
             self.muxer.write(&mut packet)?;

@@ -49,6 +49,8 @@ fn plan() -> Plan {
                 runtime: "0.8".to_owned(),
                 farm: "0.1".to_owned(),
                 kind: CaptureKind::Cpu,
+                device: String::new(),
+                encoder: String::new(),
                 fonts: ContentHash::of(b""),
                 label: String::new(),
             },
