@@ -7,12 +7,12 @@ use ffmpeg_next::codec::encoder::video;
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::{Dictionary, Rational, color};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::plan::{DeviceEncoder, EncoderSettings, Rate, VideoCodec};
+use hyperfarm_proto::plan::{EncoderSettings, Rate, VideoCodec};
 use hyperfarm_proto::spec::Size;
 
 use crate::convert::YuvFormat;
 use crate::device::Upload;
-use crate::error::MediaError;
+use crate::error::{MediaError, Reason};
 use crate::ffmpeg_log;
 
 /// x264's and x265's presets. They answer another name on standard error, so they are not asked.
@@ -85,7 +85,7 @@ pub(crate) fn open(
     {
         return Err(MediaError::Missing { name: format!("{name} preset {preset}") });
     }
-    let failed = MediaError::make(path, opening(&settings.codec));
+    let failed = refused(path, &settings.codec);
     let mut context = ffmpeg::codec::Context::new_with_codec(codec);
     context.set_threading(ffmpeg::threading::Config {
         count: settings.threads.max(1) as usize,
@@ -122,14 +122,16 @@ pub(crate) fn open(
     encoder.open_with(options(settings)).map_err(&failed)
 }
 
-/// What was attempted, for the sentence of an error. A machine may lack a device, so its encoder is named.
-fn opening(codec: &VideoCodec) -> &'static str {
-    match codec {
-        VideoCodec::Device { encoder: DeviceEncoder::H264Nvenc, .. } => "opening the encoder h264_nvenc",
-        VideoCodec::Device { encoder: DeviceEncoder::H265Nvenc, .. } => "opening the encoder hevc_nvenc",
-        VideoCodec::Device { encoder: DeviceEncoder::H264Vaapi, .. } => "opening the encoder h264_vaapi",
-        VideoCodec::Device { encoder: DeviceEncoder::H265Vaapi, .. } => "opening the encoder hevc_vaapi",
-        _ => "opening the encoder",
+/// For `map_err`: the encoder of `codec` does not open. A machine may lack a device, so its encoder is named.
+fn refused(path: &Path, codec: &VideoCodec) -> impl Fn(ffmpeg::Error) -> MediaError {
+    let device = match codec {
+        VideoCodec::Device { encoder, .. } => Some(encoder.name()),
+        _ => None,
+    };
+    let other = MediaError::make(path, "opening the encoder");
+    move |error| match device {
+        Some(encoder) => MediaError::Device { encoder, reason: Reason::of(error) },
+        None => other(error),
     }
 }
 
@@ -139,7 +141,7 @@ pub(crate) fn upload(path: &Path, codec: &VideoCodec, size: Size) -> Result<Opti
         VideoCodec::Device { encoder, .. } if encoder.is_vaapi() => {
             ffmpeg_log::init();
             ffmpeg_log::forget();
-            Upload::open(size).map(Some).map_err(MediaError::make(path, opening(codec)))
+            Upload::open(size).map(Some).map_err(refused(path, codec))
         }
         _ => Ok(None),
     }
