@@ -109,7 +109,7 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "b44fa765f676";
+const GOLDEN_PLAN: &str = "90f072d170dc";
 const GOLDEN_CONTENT: &str = "491d46792a9f";
 
 #[test]
