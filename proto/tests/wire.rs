@@ -110,7 +110,7 @@ fn golden_plan_and_failure() {
 }
 
 const GOLDEN_PLAN: &str = "90f072d170dc";
-const GOLDEN_CONTENT: &str = "491d46792a9f";
+const GOLDEN_CONTENT: &str = "12abbda6efd5";
 
 #[test]
 fn segment_records_survive_json() {
