@@ -40,7 +40,7 @@ test: ## Run every test, on RabbitMQ, Redis and S3 servers of its own
 	    runner=(cargo test $(WORKSPACE) --lib --bins --tests --no-fail-fast -- --test-threads=1); \
 	fi; \
 	echo "$${runner[*]}"; \
-	HYPERFARM_TEST_REQUIRE_SERVERS=1 HYPERFARM_S3_SERVER=$(abspath $(RELEASE))/s3_server \
+	HYPERFARM_TEST_REQUIRE_SERVERS=1 HYPERFARM_TEST_REQUIRE_GPU=1 HYPERFARM_S3_SERVER=$(abspath $(RELEASE))/s3_server \
 	    scripts/services.sh run -- timeout --kill-after=30 3600 "$${runner[@]}"
 
 .PHONY: format-check

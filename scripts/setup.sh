@@ -2,7 +2,7 @@
 # Puts on a Debian 12 machine what hyperfarm is built and run with, and the browser assets that the build embeds.
 #
 #   scripts/setup.sh            what a build and a render need
-#   scripts/setup.sh --test     also what the tests need: RabbitMQ, Redis, Prometheus, a newer Node for the published CLI and the dashboard's tests, the
+#   scripts/setup.sh --test     also what the tests need: RabbitMQ, Redis, Prometheus, a GPU in software, a newer Node for the published CLI and the dashboard's tests, the
 #                               fuzzer of the API and what the published examples of the API import
 #   scripts/setup.sh --ci       also what the checks of .ci/run need
 #   scripts/setup.sh --bench    also what the comparison in bench/ needs: the ffmpeg command, a newer Node
@@ -32,7 +32,8 @@ for argument in "$@"; do
     esac
 done
 # curl and procps (kill) are commands that the tests of the farm as a whole call; jq is one that published examples do.
-[[ -z $with_services ]] || packages+=("${services[@]}" curl jq procps python3 python3-venv)
+# Mesa's Vulkan and EGL on the processor stand in for a GPU.
+[[ -z $with_services ]] || packages+=("${services[@]}" curl jq libegl1 libgl1-mesa-dri mesa-vulkan-drivers procps python3 python3-venv)
 [[ -z $with_checks ]] || packages+=(git python3 python3-jsonschema python3-yaml shellcheck)
 [[ -z $with_bench ]] || packages+=(ffmpeg)
 

@@ -124,7 +124,7 @@ async fn measure(name: &str, project: &std::path::Path, args: &CaptureArgs) -> a
         bail!("{name} has videos; their pictures are decoded beside the walk, which is no part of this measurement");
     }
     let site = stages.site(&draft).await?;
-    let mut slot = Slot::new(stages::chrome()?).await?;
+    let mut slot = Slot::new(stages::chrome()?.with_gpu().await?).await?;
     let range = FrameRange::new(0, draft.content.frames.min(args.frames))?;
     let frames = range.count() as f64;
     let mut best: [Option<Walked>; 3] = [None, None, None];

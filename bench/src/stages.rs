@@ -52,6 +52,7 @@ impl Stages {
             pool: Pool::default(),
             slots: 1,
             chrome: chrome()?,
+            encoder: hyperfarm_worker::encoders::EncoderWish::Software,
             remote: RemoteConfig::default(),
             label: String::new(),
             work_dir: folder.path().to_owned(),

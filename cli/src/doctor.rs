@@ -10,7 +10,8 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::capture::FrameGrabber;
-use hyperfarm_worker::chrome::ChromeConfig;
+use hyperfarm_worker::chrome::{ChromeConfig, GpuConfig, GpuWish};
+use hyperfarm_worker::encoders::EncoderWish;
 use hyperfarm_worker::host::{OpenOptions, Wanted};
 use hyperfarm_worker::server::{Site, SiteFile};
 use hyperfarm_worker::{GSAP_VERSION, RUNTIME_VERSION, Slot, class};
@@ -61,6 +62,7 @@ pub async fn run() -> Result<(), CliError> {
         let advice = "missing from FFmpeg's libraries: install Debian's libavcodec59 (or -extra), not a reduced build";
         report.check(encoder, if present { Ok("encoder present".to_owned()) } else { Err(advice.to_owned()) });
     }
+    device_encoders(&mut report);
     report.green("ffmpeg", &hyperfarm_media::versions());
     report.green("runtime", &format!("HyperFrames {RUNTIME_VERSION}, GSAP {GSAP_VERSION}, embedded"));
     machine_lines(&mut report);
@@ -76,7 +78,8 @@ async fn chrome(report: &mut Report) {
         Ok(config) => config,
         Err(failure) => return report.red("chrome", &failure.message),
     };
-    match class::detect(&config, String::new()).await {
+    let wished = config.clone();
+    match class::detect(&config, String::new(), String::new()).await {
         Ok(class) => {
             report.green("chrome", &format!("{} at {}", class.chrome, config.executable.display()));
             report.green("fonts", &format!("18 families embedded; the machine's own: {}", class.fonts.short()));
@@ -89,7 +92,67 @@ async fn chrome(report: &mut Report) {
     } else {
         report.yellow("sandbox", "off by HYPERFARM_CHROME_SANDBOX; render only compositions that you trust");
     }
+    let config = gpu(report, wished).await;
     report.check("begin-frame", draw(config).await.map_err(|failure| failure.message));
+}
+
+/// What draws, by `HYPERFARM_GPU`; where that asks for nothing, what would.
+async fn gpu(report: &mut Report, config: ChromeConfig) -> ChromeConfig {
+    let off = config.gpu_config.wish == GpuWish::Off;
+    let processor = ChromeConfig { gpu: None, ..config.clone() };
+    let asked = if off {
+        ChromeConfig { gpu_config: GpuConfig { wish: GpuWish::Auto, ..config.gpu_config }, ..config }
+    } else {
+        config
+    };
+    match asked.with_gpu().await {
+        Ok(found) => {
+            match &found.gpu {
+                Some(gpu) if off => {
+                    report.yellow("gpu", &format!("not used; HYPERFARM_GPU=webgl or page would draw {gpu}"));
+                    return processor;
+                }
+                Some(gpu) if gpu.is_software() => report.yellow("gpu", &format!("{gpu}: the processor, for tests")),
+                Some(gpu) => report.green("gpu", &gpu.to_string()),
+                None => report.yellow("gpu", "none: the processor draws"),
+            }
+            found
+        }
+        Err(failure) => {
+            report.red("gpu", &failure.message);
+            processor
+        }
+    }
+}
+
+/// Which encoders of a GPU open, by `HYPERFARM_ENCODER`.
+fn device_encoders(report: &mut Report) {
+    let wish = match EncoderWish::from_env(&|name| std::env::var(name).ok()) {
+        Ok(wish) => wish,
+        Err(failure) => return report.red("encoder", &failure.message),
+    };
+    let folder = match tempfile::tempdir() {
+        Ok(folder) => folder,
+        // Another line says so.
+        Err(_) => return,
+    };
+    let (mut open, mut shut) = (Vec::new(), Vec::new());
+    for (encoder, outcome) in hyperfarm_media::device_encoders(folder.path()) {
+        match outcome {
+            Ok(()) => open.push(encoder.name()),
+            Err(error) => shut.push(format!("{}: {error}", encoder.name())),
+        }
+    }
+    match (open.is_empty(), wish) {
+        (true, EncoderWish::Hardware) => {
+            report.red("encoder", &format!("HYPERFARM_ENCODER=hardware, and none of a GPU opens: {}", shut.join("; ")))
+        }
+        (true, _) => report.yellow("encoder", "none of a GPU opens: the processor encodes"),
+        (false, EncoderWish::Software) => {
+            report.yellow("encoder", &format!("{} not used; see HYPERFARM_ENCODER", open.join(", ")))
+        }
+        (false, _) => report.green("encoder", &format!("{} of the GPU", open.join(", "))),
+    }
 }
 
 /// Draws one frame of a small page and reads it.

@@ -48,7 +48,7 @@ pub struct PlanSummary {
 
 /// Whether browsers play pictures of this encoder out of fragmented mp4.
 pub(crate) fn plays(encoder: &EncoderSettings) -> bool {
-    let codec = matches!(encoder.codec, VideoCodec::H264 { .. } | VideoCodec::H265 { .. } | VideoCodec::Vp9 { .. });
+    let codec = encoder.codec.is_mpeg() || matches!(encoder.codec, VideoCodec::Vp9 { .. });
     codec && matches!(encoder.format, Format::Mp4 | Format::Webm)
 }
 

@@ -35,6 +35,8 @@ pub fn plan(lengths: &[u64], audio: bool) -> Plan {
             runtime: "1".to_owned(),
             farm: "1".to_owned(),
             kind: CaptureKind::Cpu,
+            device: String::new(),
+            encoder: String::new(),
             fonts: ContentHash::of(b""),
             label: String::new(),
         },

@@ -4,6 +4,7 @@
 #   steps.sh build            what the binary is built with, and the binary, to /out/hyperfarm; in the repository's root
 #   steps.sh farm             what coordinator and stitcher need at run time
 #   steps.sh worker           the same, and Chrome and fonts
+#   steps.sh worker-gpu       the same, and what draws and encodes on a GPU
 #
 # SNAPSHOT=20260101T000000Z takes packages from snapshot.debian.org as they were then.
 set -euo pipefail
@@ -13,6 +14,10 @@ libraries=(libavcodec59 libavfilter8 libavformat59 libavutil57 libswresample4 li
 # The farm embeds the fonts of HyperFrames' table; these are for what compositions name beyond it: emoji, Chinese, Japanese and Korean,
 # and the usual families of a desktop. They are part of the capture class, as Chrome is.
 fonts=(fontconfig fonts-dejavu-core fonts-liberation fonts-noto-cjk fonts-noto-color-emoji)
+
+# Vulkan, EGL and VA-API: Mesa's drivers for AMD and Intel, Intel's own encoder. NVIDIA's come from the machine, by its container
+# toolkit, and want the two libraries of X.
+gpu=(libegl1 libgl1-mesa-dri libvulkan1 mesa-vulkan-drivers mesa-va-drivers intel-media-va-driver libva-drm2 libx11-6 libxext6)
 
 packages() {
     if [[ -n ${SNAPSHOT:-} ]]; then
@@ -46,7 +51,8 @@ case ${1:-} in
         packages ca-certificates tini "${libraries[@]}"
         farm_user
         ;;
-    worker)
+    worker | worker-gpu)
+        [[ $1 == worker ]] || fonts+=("${gpu[@]}")
         packages ca-certificates tini "${libraries[@]}" chromium-headless-shell "${fonts[@]}"
         farm_user
         # So that no process looks through the fonts by itself, in a root that it cannot write.

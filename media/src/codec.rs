@@ -4,13 +4,15 @@ use std::path::Path;
 
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::codec::encoder::video;
+use ffmpeg_next::format::Pixel;
 use ffmpeg_next::{Dictionary, Rational, color};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, Rate, VideoCodec};
 use hyperfarm_proto::spec::Size;
 
 use crate::convert::YuvFormat;
-use crate::error::MediaError;
+use crate::device::Upload;
+use crate::error::{MediaError, Reason};
 use crate::ffmpeg_log;
 
 /// x264's and x265's presets. They answer another name on standard error, so they are not asked.
@@ -20,7 +22,7 @@ const PRESETS: [&str; 10] =
 /// The planes that the encoder of `settings` takes.
 pub(crate) fn yuv_format(settings: &EncoderSettings) -> YuvFormat {
     match settings.codec {
-        VideoCodec::H264 { .. } | VideoCodec::H265 { .. } => YuvFormat::Yuv420,
+        VideoCodec::H264 { .. } | VideoCodec::H265 { .. } | VideoCodec::Device { .. } => YuvFormat::Yuv420,
         VideoCodec::Vp9 { .. } | VideoCodec::Vp8 { .. } if settings.alpha => YuvFormat::Yuva420,
         VideoCodec::Vp9 { .. } | VideoCodec::Vp8 { .. } => YuvFormat::Yuv420,
         VideoCodec::ProRes4444 { .. } => YuvFormat::Yuva444Ten,
@@ -42,6 +44,7 @@ pub(crate) fn encoder_name(codec: &VideoCodec) -> &'static str {
         VideoCodec::Vp8 { .. } => "libvpx",
         VideoCodec::ProRes4444 { .. } => "prores_ks",
         VideoCodec::Png { .. } => "png",
+        VideoCodec::Device { encoder, .. } => encoder.name(),
     }
 }
 
@@ -65,12 +68,13 @@ impl Colour {
     }
 }
 
-/// An open encoder whose time base is one frame.
+/// An open encoder whose time base is one frame; it takes pictures from where `upload` puts them, if that is given.
 pub(crate) fn open(
     path: &Path,
     settings: &EncoderSettings,
     size: Size,
     rate: FrameRate,
+    upload: Option<&Upload>,
 ) -> Result<video::Encoder, MediaError> {
     ffmpeg_log::init();
     let name = encoder_name(&settings.codec);
@@ -81,7 +85,7 @@ pub(crate) fn open(
     {
         return Err(MediaError::Missing { name: format!("{name} preset {preset}") });
     }
-    let failed = MediaError::make(path, "opening the encoder");
+    let failed = refused(path, &settings.codec);
     let mut context = ffmpeg::codec::Context::new_with_codec(codec);
     context.set_threading(ffmpeg::threading::Config {
         count: settings.threads.max(1) as usize,
@@ -98,7 +102,7 @@ pub(crate) fn open(
     let mut encoder = context.encoder().video().map_err(&failed)?;
     encoder.set_width(size.width);
     encoder.set_height(size.height);
-    encoder.set_format(yuv_format(settings).pixel());
+    encoder.set_format(if upload.is_some() { Pixel::VAAPI } else { yuv_format(settings).pixel() });
     encoder.set_aspect_ratio(Rational::new(1, 1));
     encoder.set_time_base(Rational::new(rate.den() as i32, rate.num() as i32));
     encoder.set_frame_rate(Some(Rational::new(rate.num() as i32, rate.den() as i32)));
@@ -108,8 +112,39 @@ pub(crate) fn open(
     encoder.set_color_primaries(color::Primaries::BT709);
     encoder.set_color_transfer_characteristic(colour.transfer);
     encoder.set_color_range(colour.range);
+    if matches!(settings.codec, VideoCodec::Device { .. }) {
+        encoder.set_max_b_frames(0);
+    }
     ffmpeg_log::forget();
+    if let Some(upload) = upload {
+        upload.feed(&mut encoder).map_err(&failed)?;
+    }
     encoder.open_with(options(settings)).map_err(&failed)
+}
+
+/// For `map_err`: the encoder of `codec` does not open. A machine may lack a device, so its encoder is named.
+fn refused(path: &Path, codec: &VideoCodec) -> impl Fn(ffmpeg::Error) -> MediaError {
+    let device = match codec {
+        VideoCodec::Device { encoder, .. } => Some(encoder.name()),
+        _ => None,
+    };
+    let other = MediaError::make(path, "opening the encoder");
+    move |error| match device {
+        Some(encoder) => MediaError::Device { encoder, reason: Reason::of(error) },
+        None => other(error),
+    }
+}
+
+/// Where the pictures of `codec` are copied to, if it does not take them from the processor's memory.
+pub(crate) fn upload(path: &Path, codec: &VideoCodec, size: Size) -> Result<Option<Upload>, MediaError> {
+    match codec {
+        VideoCodec::Device { encoder, .. } if encoder.is_vaapi() => {
+            ffmpeg_log::init();
+            ffmpeg_log::forget();
+            Upload::open(size).map(Some).map_err(refused(path, codec))
+        }
+        _ => Ok(None),
+    }
 }
 
 fn options(settings: &EncoderSettings) -> Dictionary<'static> {
@@ -168,6 +203,34 @@ fn options(settings: &EncoderSettings) -> Dictionary<'static> {
         VideoCodec::Png { level } => {
             options.set("compression_level", &level.clamp(&1, &9).to_string());
             options.set("pred", if *level > 6 { "mixed" } else { "up" });
+        }
+        VideoCodec::Device { encoder, rate, .. } if encoder.is_vaapi() => match rate {
+            // A constant quantiser is the one mode that every driver has; drivers have no common scale of effort.
+            Rate::Crf(crf) => {
+                options.set("rc_mode", "CQP");
+                options.set("qp", &crf.clamp(&1, &51).to_string());
+            }
+            Rate::Bits(bits) => {
+                options.set("rc_mode", "VBR");
+                options.set("b", &bits.to_string());
+            }
+        },
+        VideoCodec::Device { effort, rate, .. } => {
+            options.set("preset", &format!("p{}", effort.clamp(&1, &7)));
+            options.set("tune", "hq");
+            options.set("rc", "vbr");
+            match rate {
+                Rate::Crf(crf) => {
+                    options.set("cq", &crf.clamp(&1, &51).to_string());
+                    options.set("b", "0");
+                }
+                Rate::Bits(bits) => options.set("b", &bits.to_string()),
+            }
+            // A chunk begins with a picture that needs no other, and none waits for a later one.
+            options.set("forced-idr", "1");
+            options.set("rc-lookahead", "0");
+            options.set("b_ref_mode", "disabled");
+            options.set("strict_gop", "1");
         }
     }
     options

@@ -15,6 +15,7 @@ use crate::alpha::AlphaPlanes;
 use crate::bitmap::{Bitmap, PixelLayout};
 use crate::codec::{self, Colour};
 use crate::convert::YuvWriter;
+use crate::device::Upload;
 use crate::error::MediaError;
 use crate::mux::{Container, Muxer};
 use crate::timescale;
@@ -50,8 +51,12 @@ pub struct SegmentEncoder {
     /// A picture of the coded size, black where the pictures do not reach; none where they have that size already.
     padded: Option<Padded>,
     colour: Colour,
-    /// Whether the encoder's own decode times cannot be used.
-    own_decode_times: bool,
+    /// Where the encoder's own decode times cannot be used: pictures by which decoding is before showing.
+    reordering: Option<i64>,
+    /// What puts pictures into the device's memory, for encoders that take them from there.
+    upload: Option<Upload>,
+    /// The last picture there.
+    uploaded: Option<frame::Video>,
     rate: FrameRate,
     writer: YuvWriter,
     frame: frame::Video,
@@ -76,7 +81,8 @@ impl SegmentEncoder {
         // Their encoders would be at work side by side, each with all its memory, for the same bytes.
         let two_streams = codec::promises_alpha(settings);
         let first = EncoderSettings { alpha: settings.alpha && !two_streams, ..settings.clone() };
-        let encoder = codec::open(path, &first, coded, rate)?;
+        let upload = codec::upload(path, &settings.codec, coded)?;
+        let encoder = codec::open(path, &first, coded, rate, upload.as_ref())?;
         let format = codec::yuv_format(&first);
         let mut frame = frame::Video::empty();
         frame.set_format(format.pixel());
@@ -98,7 +104,14 @@ impl SegmentEncoder {
             size,
             padded: (coded != size).then(|| Padded::new(coded)),
             colour: Colour::of(&settings.codec),
-            own_decode_times: matches!(settings.codec, VideoCodec::H265 { .. }),
+            reordering: match settings.codec {
+                VideoCodec::H265 { .. } => Some(X265_REORDERING),
+                // They are told to have no B-frames.
+                VideoCodec::Device { .. } => Some(0),
+                _ => None,
+            },
+            upload,
+            uploaded: None,
             rate,
             writer: YuvWriter::new(format, coded),
             frame,
@@ -118,6 +131,11 @@ impl SegmentEncoder {
         self.writer.write(picture, &mut self.frame);
         if let Some(apart) = &mut self.apart {
             apart.planes.push(picture)?;
+        }
+        if let Some(upload) = &mut self.upload {
+            let copied =
+                upload.copy(&self.frame).map_err(MediaError::make(&self.path, "copying a frame to the device"))?;
+            self.uploaded = Some(copied);
         }
         self.converting += started.elapsed();
         self.encode()
@@ -143,18 +161,19 @@ impl SegmentEncoder {
         self.drain()
     }
 
-    /// Gives the encoder `self.frame` as picture `number`.
+    /// Gives the encoder the last picture as picture `number`.
     fn send(&mut self, number: u64) -> Result<(), MediaError> {
-        self.frame.set_pts(Some(number as i64));
+        let frame = self.uploaded.as_mut().unwrap_or(&mut self.frame);
+        frame.set_pts(Some(number as i64));
         // One picture, one packet: the type of the last one must not stick.
-        self.frame.set_kind(ffmpeg::picture::Type::None);
+        frame.set_kind(ffmpeg::picture::Type::None);
         // prores_ks writes the tags of the picture into its frame header, and not the encoder's.
-        self.frame.set_color_space(self.colour.space);
-        self.frame.set_color_primaries(color::Primaries::BT709);
-        self.frame.set_color_transfer_characteristic(self.colour.transfer);
-        self.frame.set_color_range(self.colour.range);
+        frame.set_color_space(self.colour.space);
+        frame.set_color_primaries(color::Primaries::BT709);
+        frame.set_color_transfer_characteristic(self.colour.transfer);
+        frame.set_color_range(self.colour.range);
         let failed = MediaError::make(&self.path, "encoding a frame");
-        open(&mut self.encoder)?.send_frame(&self.frame).map_err(failed)
+        open(&mut self.encoder)?.send_frame(frame).map_err(failed)
     }
 
     fn end(&mut self) -> Result<(), MediaError> {
@@ -194,7 +213,7 @@ impl SegmentEncoder {
         let coded = self.settings.codec.coded_size(self.size);
         // The first encoder gives its memory up before the second takes as much.
         self.encoder = None;
-        self.encoder = Some(codec::open(&self.path, &self.settings, coded, self.rate)?);
+        self.encoder = Some(codec::open(&self.path, &self.settings, coded, self.rate, None)?);
         for number in 0..self.pushed {
             crate::glue::make_fresh(&mut self.frame).map_err(MediaError::make(&self.path, "allocating a frame"))?;
             write_grey(&mut self.frame, planes.next()?, coded);
@@ -240,8 +259,8 @@ impl SegmentEncoder {
         let frames = Rational::new(self.rate.den() as i32, self.rate.num() as i32);
         packet.set_stream(self.stream);
         packet.set_duration(1);
-        if self.own_decode_times {
-            packet.set_dts(packet.pts().map(|pts| pts.min(self.written as i64 - X265_REORDERING)));
+        if let Some(reordering) = self.reordering {
+            packet.set_dts(packet.pts().map(|pts| pts.min(self.written as i64 - reordering)));
         }
         packet.rescale_ts(frames, self.muxer.time_base(self.stream));
         self.muxer.write(&mut packet)?;

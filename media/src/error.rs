@@ -145,6 +145,14 @@ pub enum MediaError {
         /// What FFmpeg answered.
         reason: Reason,
     },
+    /// An encoder of a GPU refused.
+    #[error("{encoder} does not open: {reason}")]
+    Device {
+        /// FFmpeg's name of it.
+        encoder: &'static str,
+        /// What FFmpeg answered.
+        reason: Reason,
+    },
     /// The file system refused to take the file.
     #[error("{} could not be written: check free space and permissions", path.display())]
     Write {

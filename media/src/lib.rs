@@ -12,7 +12,7 @@
 //! | a still for people | [`thumbnail`], [`still`] |
 //! | what a file holds | [`probe`], [`count_packets`] |
 //! | everything decoded, for verification and tests | [`decode_video`], [`decode_audio`], [`compare`] |
-//! | what this machine's FFmpeg is and can | [`versions`], [`encoders`] |
+//! | what this machine's FFmpeg is and can | [`versions`], [`encoders`], [`device_encoders`] |
 //!
 //! Invariants, each kept beside the code named:
 //!
@@ -37,6 +37,7 @@ mod convert;
 mod count;
 mod decode;
 mod demux;
+mod device;
 mod encode;
 mod error;
 mod ffmpeg_log;
@@ -58,6 +59,7 @@ pub use crate::gif::{GifSummary, count_gif, gif};
 pub use bitmap::{Bitmap, Picture, PixelLayout};
 pub use count::{PacketCount, count_packets};
 pub use decode::{decode_audio, decode_video};
+pub use device::{device_encoders, try_encoder};
 pub use encode::{SegmentEncoder, SegmentSummary};
 pub use error::{MediaError, Reason};
 pub use fragment::{Place, SoundPieces, picture_header, picture_piece, sound_pieces};

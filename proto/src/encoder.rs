@@ -61,17 +61,72 @@ pub enum VideoCodec {
         /// zlib's level, 1 to 9.
         level: u32,
     },
+    /// A circuit of the machine's GPU, 4:2:0 of 8 bits, BT.709 limited range. Its bytes are the device's and the driver's, which the
+    /// capture class names.
+    Device {
+        /// Which one.
+        encoder: DeviceEncoder,
+        /// How much work it gives itself: 1 (quick) to 7.
+        effort: u32,
+        /// Quality (0 to 51) or size.
+        rate: Rate,
+    },
+}
+
+/// An encoder of a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DeviceEncoder {
+    /// NVIDIA's, H.264.
+    H264Nvenc,
+    /// NVIDIA's, H.265.
+    H265Nvenc,
+    /// VA-API (Intel, AMD), H.264.
+    H264Vaapi,
+    /// VA-API, H.265.
+    H265Vaapi,
+}
+
+impl DeviceEncoder {
+    /// All, the ones that are preferred first.
+    pub const ALL: [Self; 4] = [Self::H264Nvenc, Self::H265Nvenc, Self::H264Vaapi, Self::H265Vaapi];
+
+    /// FFmpeg's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::H264Nvenc => "h264_nvenc",
+            Self::H265Nvenc => "hevc_nvenc",
+            Self::H264Vaapi => "h264_vaapi",
+            Self::H265Vaapi => "hevc_vaapi",
+        }
+    }
+
+    /// Whether it is reached through VA-API.
+    pub fn is_vaapi(self) -> bool {
+        matches!(self, Self::H264Vaapi | Self::H265Vaapi)
+    }
+
+    /// What it makes.
+    pub fn codec(self) -> Codec {
+        match self {
+            Self::H264Nvenc | Self::H264Vaapi => Codec::H264,
+            Self::H265Nvenc | Self::H265Vaapi => Codec::H265,
+        }
+    }
 }
 
 impl VideoCodec {
+    /// Whether it is H.264 or H.265, whatever makes it.
+    pub fn is_mpeg(&self) -> bool {
+        matches!(self, Self::H264 { .. } | Self::H265 { .. } | Self::Device { .. })
+    }
+
     /// The size that is encoded for pictures of `size`. H.264 and H.265 with subsampled chroma need even sides: where one is odd, its
     /// last pair of columns or rows is black, as HyperFrames' own renderer makes it.
     pub fn coded_size(&self, size: Size) -> Size {
-        match self {
-            Self::H264 { .. } | Self::H265 { .. } => {
-                Size { width: size.width.next_multiple_of(2), height: size.height.next_multiple_of(2) }
-            }
-            _ => size,
+        if self.is_mpeg() {
+            Size { width: size.width.next_multiple_of(2), height: size.height.next_multiple_of(2) }
+        } else {
+            size
         }
     }
 }
@@ -128,6 +183,21 @@ impl EncoderSettings {
         let (alpha, gif_loop) = (spec.is_transparent(), spec.gif_loop.unwrap_or(0));
         Self { format: spec.format, codec, alpha, threads: 1, keyframe_interval, gif_loop }
     }
+
+    /// The same pictures through the first of `offered` that makes this codec; nothing where none does.
+    ///
+    /// The quality's number stays: constant quality of 0 to 51 means about the same to all encoders of a codec. Which effort and number
+    /// give the size of the software's encoder is not measured, because no such device was there.
+    pub fn by_device(&self, offered: &[DeviceEncoder], quality: Quality) -> Option<Self> {
+        let (codec, rate) = match self.codec {
+            VideoCodec::H264 { rate, .. } => (Codec::H264, rate),
+            VideoCodec::H265 { rate, .. } => (Codec::H265, rate),
+            _ => return None,
+        };
+        let encoder = *offered.iter().find(|encoder| encoder.codec() == codec)?;
+        let codec = VideoCodec::Device { encoder, effort: by_quality(quality, [1, 4, 6]), rate };
+        Some(Self { codec, ..self.clone() })
+    }
 }
 
 fn by_quality<T: Copy>(quality: Quality, [draft, standard, high]: [T; 3]) -> T {
@@ -179,6 +249,18 @@ mod tests {
         let settings = EncoderSettings::for_spec(&spec, FrameRate::DEFAULT);
         assert_eq!(settings.codec, VideoCodec::Vp9 { rate: Rate::Crf(9), cpu_used: 6 });
         assert!(!settings.alpha && EncoderSettings::of(Format::Webm, Quality::High, FrameRate::DEFAULT).alpha);
+    }
+
+    #[test]
+    fn a_device_takes_over_what_it_can() {
+        let offered = [DeviceEncoder::H264Nvenc, DeviceEncoder::H265Nvenc];
+        let of = |format| EncoderSettings::of(format, Quality::High, FrameRate::DEFAULT);
+        let taken = of(Format::Mp4).by_device(&offered, Quality::High).unwrap();
+        let encoder = DeviceEncoder::H264Nvenc;
+        assert_eq!(taken.codec, VideoCodec::Device { encoder, effort: 6, rate: Rate::Crf(15) });
+        assert_eq!(EncoderSettings { codec: of(Format::Mp4).codec, ..taken }, of(Format::Mp4));
+        assert_eq!(of(Format::Webm).by_device(&offered, Quality::High), None);
+        assert_eq!(of(Format::Mp4).by_device(&offered[1..], Quality::High), None);
     }
 
     #[test]

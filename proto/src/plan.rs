@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::encoder::{EncoderSettings, Rate, VideoCodec};
+pub use crate::encoder::{DeviceEncoder, EncoderSettings, Rate, VideoCodec};
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::spec::Viewport;
@@ -145,8 +145,8 @@ pub enum CaptureKind {
     Gpu,
 }
 
-/// Layout of plan and draft. Version 1 was farm 0.1's.
-const PLAN_VERSION: u8 = 2;
+/// Layout of plan and draft. Version 1 was farm 0.1's; version 3 knows GPU classes and the encoders of devices.
+const PLAN_VERSION: u8 = 3;
 
 /// Everything about a worker that its pixels and its packets depend on. A render is pinned to one class.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -161,6 +161,12 @@ pub struct CaptureClass {
     pub farm: String,
     /// Processor or GPU.
     pub kind: CaptureKind,
+    /// What draws where a GPU does: which part it draws, through which interface, the device and its driver. Empty with the processor.
+    #[serde(default)]
+    pub device: String,
+    /// The encoders of the device that the worker offers, and the driver they come with; empty where the processor encodes.
+    #[serde(default)]
+    pub encoder: String,
     /// Hash over the fonts the machine offers beside the plan's own.
     pub fonts: ContentHash,
     /// The operator's own word for what the farm cannot see, such as a driver or a patched Chrome; usually empty.
@@ -171,15 +177,18 @@ impl fmt::Display for CaptureClass {
     /// For people: what differs most often.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "hyperfarm {}, Chrome {}, runtime {}", self.farm, self.chrome, self.runtime)?;
-        if self.label.is_empty() { Ok(()) } else { write!(f, ", {}", self.label) }
+        [&self.device, &self.encoder, &self.label]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .try_for_each(|part| write!(f, ", {part}"))
     }
 }
 
 impl CaptureClass {
     /// A short name that two classes share only if they are one.
     pub fn id(&self) -> String {
-        let Self { chrome, ffmpeg, runtime, farm, kind, fonts, label } = self;
-        let text = format!("{chrome}\n{ffmpeg}\n{runtime}\n{farm}\n{kind:?}\n{fonts}\n{label}");
+        let Self { chrome, ffmpeg, runtime, farm, kind, device, encoder, fonts, label } = self;
+        let text = format!("{chrome}\n{ffmpeg}\n{runtime}\n{farm}\n{kind:?}\n{device}\n{encoder}\n{fonts}\n{label}");
         ContentHash::of(text.as_bytes()).short()
     }
 
@@ -191,14 +200,16 @@ impl CaptureClass {
             ("RUNTIME_VERSION_MISMATCH", &self.runtime, &other.runtime),
             ("FARM_VERSION_MISMATCH", &self.farm, &other.farm),
             ("CAPTURE_LABEL_MISMATCH", &self.label, &other.label),
+            ("CAPTURE_DEVICE_MISMATCH", &self.device, &other.device),
+            ("ENCODER_DEVICE_MISMATCH", &self.encoder, &other.encoder),
         ];
+        if self.kind != other.kind {
+            return Some(("CAPTURE_KIND_MISMATCH", format!("{:?}", self.kind), format!("{:?}", other.kind)));
+        }
         for (code, ours, theirs) in texts {
             if ours != theirs {
                 return Some((code, format!("`{ours}`"), format!("`{theirs}`")));
             }
-        }
-        if self.kind != other.kind {
-            return Some(("CAPTURE_KIND_MISMATCH", format!("{:?}", self.kind), format!("{:?}", other.kind)));
         }
         if self.fonts != other.fonts {
             return Some(("FONTS_MISMATCH", self.fonts.short(), other.fonts.short()));

@@ -49,6 +49,8 @@ fn plan() -> Plan {
                 runtime: "0.8".to_owned(),
                 farm: "0.1".to_owned(),
                 kind: CaptureKind::Cpu,
+                device: String::new(),
+                encoder: String::new(),
                 fonts: ContentHash::of(b""),
                 label: String::new(),
             },
@@ -107,8 +109,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "b44fa765f676";
-const GOLDEN_CONTENT: &str = "491d46792a9f";
+const GOLDEN_PLAN: &str = "90f072d170dc";
+const GOLDEN_CONTENT: &str = "12abbda6efd5";
 
 #[test]
 fn segment_records_survive_json() {

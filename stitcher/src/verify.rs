@@ -95,6 +95,8 @@ mod tests {
                 runtime: String::new(),
                 farm: String::new(),
                 kind: CaptureKind::Cpu,
+                device: String::new(),
+                encoder: String::new(),
                 fonts: ContentHash::of(b""),
                 label: String::new(),
             },

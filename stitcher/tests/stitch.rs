@@ -61,6 +61,8 @@ impl Scene {
                 runtime: "1".to_owned(),
                 farm: "1".to_owned(),
                 kind: CaptureKind::Cpu,
+                device: String::new(),
+                encoder: String::new(),
                 fonts: ContentHash::of(b""),
                 label: String::new(),
             },

@@ -51,7 +51,7 @@ pub(crate) async fn run(
 
     let mut slot = shop.slot(context.slot()).await?;
     let capturing = async {
-        match capture(&mut slot, &plan, range, site.clone(), segment, context, started).await {
+        let captured = match capture(&mut slot, &plan, range, site.clone(), segment, context, started).await {
             Err(CaptureError::FramebufferLost(reason)) => {
                 slot.distrust_framebuffer(&reason);
                 let again = format!("the chunk is captured again with screenshots: {reason}");
@@ -59,7 +59,9 @@ pub(crate) async fn run(
                 capture(&mut slot, &plan, range, site, segment, context, started).await
             }
             outcome => outcome,
-        }
+        }?;
+        slot.check_gpu().await?;
+        Ok::<_, CaptureError>(captured)
     };
     let outcome = tokio::select! {
         outcome = capturing => outcome.map_err(Failure::from),

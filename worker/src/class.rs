@@ -7,13 +7,14 @@ use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::plan::{CaptureClass, CaptureKind};
 
 use crate::assets::RUNTIME_VERSION;
-use crate::chrome::ChromeConfig;
+use crate::chrome::{ChromeConfig, Gpu};
 
 /// Where distributions and people put fonts.
 const FONT_FOLDERS: &[&str] = &["/usr/share/fonts", "/usr/local/share/fonts"];
 
-/// The class of a worker with this Chrome and the operator's label.
-pub async fn detect(chrome: &ChromeConfig, label: String) -> Result<CaptureClass, Failure> {
+/// The class of a worker with this Chrome, these encoders of a device (see [`crate::encoders::DeviceEncoders::name`]) and the
+/// operator's label.
+pub async fn detect(chrome: &ChromeConfig, encoder: String, label: String) -> Result<CaptureClass, Failure> {
     let fonts = tokio::task::spawn_blocking(system_fonts)
         .await
         .map_err(|panic| Failure::new(FailureCode::Internal, format!("the fonts cannot be listed: {panic}")))?;
@@ -22,7 +23,9 @@ pub async fn detect(chrome: &ChromeConfig, label: String) -> Result<CaptureClass
         ffmpeg: hyperfarm_media::versions(),
         runtime: RUNTIME_VERSION.to_owned(),
         farm: hyperfarm_proto::FARM_VERSION.to_owned(),
-        kind: CaptureKind::Cpu,
+        kind: if chrome.gpu.is_some() { CaptureKind::Gpu } else { CaptureKind::Cpu },
+        device: chrome.gpu.as_ref().map(Gpu::to_string).unwrap_or_default(),
+        encoder,
         fonts,
         label,
     })
@@ -74,6 +77,8 @@ mod tests {
             runtime: "0.8".to_owned(),
             farm: "0.1".to_owned(),
             kind: CaptureKind::Cpu,
+            device: String::new(),
+            encoder: String::new(),
             fonts: ContentHash::of(b""),
             label: String::new(),
         };
@@ -82,5 +87,18 @@ mod tests {
         let failure = check(&other, &own).unwrap_err();
         assert_eq!(failure.code, FailureCode::VersionMismatch);
         assert!(failure.message.starts_with("FFMPEG_VERSION_MISMATCH"), "{failure}");
+        let drawn =
+            CaptureClass { kind: CaptureKind::Gpu, device: "WebGL by a card over vulkan".to_owned(), ..own.clone() };
+        let other = CaptureClass { device: "WebGL by another card over vulkan".to_owned(), ..drawn.clone() };
+        let encoded = CaptureClass { encoder: "h264_nvenc".to_owned(), ..own.clone() };
+        for (plan, own, code) in [
+            (&drawn, &own, "CAPTURE_KIND_MISMATCH"),
+            (&drawn, &other, "CAPTURE_DEVICE_MISMATCH"),
+            (&encoded, &own, "ENCODER_DEVICE_MISMATCH"),
+        ] {
+            let failure = check(plan, own).unwrap_err();
+            assert!(failure.message.starts_with(code), "{failure}");
+            assert_ne!(plan.id(), own.id());
+        }
     }
 }

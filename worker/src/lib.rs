@@ -14,6 +14,7 @@
 //! | [`framebuffer`] | the compositor's bitmap in Chrome's memory |
 //! | [`chrome`] | the browser process and its one page |
 //! | [`server`] | the slot's loopback server, the page's only way out |
+//! | [`encoders`] | the encoders of a GPU, where the operator asks for them |
 //! | [`class`] | the capture class that a render is pinned to |
 //!
 //! **Invariant: a segment is a pure function of the plan and the chunk.** A page starts from a fresh navigation by the start-up sequence
@@ -29,6 +30,7 @@ mod chunk_stage;
 pub mod class;
 pub mod compile;
 mod effects;
+pub mod encoders;
 pub mod framebuffer;
 pub mod host;
 mod media_list;

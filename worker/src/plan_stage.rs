@@ -80,6 +80,7 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
         .check_rate(frame_rate)
         .map_err(|error| Failure::new(FailureCode::FrameRateInvalid, error.to_string()))?;
     let encoder = EncoderSettings::for_spec(&request.spec, frame_rate);
+    let encoder = shop.encoders.choose(encoder, request.spec.quality, viewport.output(), frame_rate).await;
     let sound_track = sound_track::path_of(&request.spec, &compiled.files, &|_| sound.clone())?;
     let uploads = upload(shop, &compiled.files);
     let probing = probe_to_the_end(shop, context, &request, &compiled, localiser, viewport, frame_rate, &encoder);

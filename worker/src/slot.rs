@@ -54,8 +54,11 @@ impl Slot {
         // Before pages of random colours are drawn: what was injected into the last page would run in them.
         let started = Instant::now();
         page.reset(&self.server.origin()).await?;
-        let framebuffer =
-            if options.transparent || !self.config.framebuffer { None } else { chrome.framebuffer(page).await? };
+        let framebuffer = if options.transparent || !self.config.reads_framebuffer() {
+            None
+        } else {
+            chrome.framebuffer(page).await?
+        };
         tracing::debug!(took_ms = started.elapsed().as_millis(), "browser reset");
         PageHost::open(page, &self.server, site, options, framebuffer).await
     }
@@ -67,7 +70,7 @@ impl Slot {
         }
         self.warm(viewport).await?;
         if let Some((page, chrome)) = &mut self.browser
-            && self.config.framebuffer
+            && self.config.reads_framebuffer()
             && !transparent
         {
             chrome.look_ahead(page).await?;
@@ -102,12 +105,21 @@ impl Slot {
         if !fits {
             self.close().await;
             let started = Instant::now();
-            let chrome = Chrome::launch(&self.config, key).await?;
+            let mut chrome = Chrome::launch(&self.config, key).await?;
+            chrome.check_gpu().await?;
             let page = chrome.open_page(self.log.clone()).await?;
             tracing::debug!(took_ms = started.elapsed().as_millis(), "browser started");
             self.browser = Some((page, chrome));
         }
         Ok(())
+    }
+
+    /// Fails where the GPU that should have drawn has failed since the browser was started.
+    pub async fn check_gpu(&mut self) -> Result<(), Failure> {
+        match &mut self.browser {
+            Some((_, chrome)) => chrome.check_gpu().await,
+            None => Ok(()),
+        }
     }
 
     /// Ends the browser, if there is one.

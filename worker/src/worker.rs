@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use crate::cache::Cache;
 use crate::capture::Turns;
 use crate::chrome::{ChromeConfig, PageLog};
+use crate::encoders::{DeviceEncoders, EncoderWish};
 use crate::remote::{Remote, RemoteConfig};
 use crate::slot::Slot;
 use crate::{audio_stage, chunk_stage, class, plan_stage, sweep};
@@ -39,6 +40,8 @@ pub struct WorkerConfig {
     pub slots: u32,
     /// Which Chrome.
     pub chrome: ChromeConfig,
+    /// Whether a GPU encodes.
+    pub encoder: EncoderWish,
     /// How what is remote is found.
     pub remote: RemoteConfig,
     /// The operator's word for what the farm cannot see of this machine; part of the capture class, usually empty.
@@ -61,6 +64,7 @@ pub(crate) struct Shop {
     pub(crate) backplane: Backplane,
     pub(crate) cache: Arc<Cache>,
     pub(crate) class: CaptureClass,
+    pub(crate) encoders: DeviceEncoders,
     pub(crate) remote: Arc<Remote>,
     pub(crate) turns: Turns,
     slots: Vec<tokio::sync::Mutex<Slot>>,
@@ -194,8 +198,8 @@ impl TaskHandler for Stages {
 
 impl Worker {
     /// Checks Chrome, makes the slots and starts to serve the queues of the pool.
-    pub async fn start(backplane: Backplane, config: WorkerConfig, drain: Drain) -> Result<Self, Failure> {
-        let class = class::detect(&config.chrome, config.label).await?;
+    pub async fn start(backplane: Backplane, mut config: WorkerConfig, drain: Drain) -> Result<Self, Failure> {
+        config.chrome = config.chrome.with_gpu().await?;
         sweep::start(&config.work_dir);
         let made = std::fs::create_dir_all(&config.work_dir)
             .and_then(|()| tempfile::Builder::new().prefix(&sweep::prefix("worker")).tempdir_in(&config.work_dir));
@@ -205,6 +209,8 @@ impl Worker {
                 format!("no folder can be made in {}: {error}; set TMPDIR", config.work_dir.display()),
             )
         })?;
+        let encoders = DeviceEncoders::find(config.encoder, folder.path()).await?;
+        let class = class::detect(&config.chrome, encoders.name(), config.label).await?;
         let mut slots = Vec::new();
         for _ in 0..config.slots.max(1) {
             slots.push(tokio::sync::Mutex::new(Slot::new(config.chrome.clone()).await?));
@@ -222,6 +228,7 @@ impl Worker {
             backplane: backplane.clone(),
             cache,
             class,
+            encoders,
             remote,
             turns: Turns::for_slots(slots.len()),
             slots,

@@ -327,6 +327,8 @@ pub fn draft(frames: u64, audio: bool) -> PlanDraft {
             runtime: "1".to_owned(),
             farm: "1".to_owned(),
             kind: CaptureKind::Cpu,
+            device: String::new(),
+            encoder: String::new(),
             fonts: ContentHash::of(b""),
             label: String::new(),
         },

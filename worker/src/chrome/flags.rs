@@ -2,9 +2,11 @@
 
 use super::{ChromeConfig, LaunchKey};
 
-/// Draw only when told to, in one thread's order, with the software compositor.
+/// The processor draws, with the software compositor; what pages ask of WebGL and WebGPU as well.
+const SOFTWARE: &[&str] = &["--disable-gpu", "--enable-unsafe-swiftshader"];
+
+/// Draw only when told to, in one thread's order.
 const BEGIN_FRAME: &[&str] = &[
-    "--disable-gpu",
     "--deterministic-mode",
     "--enable-begin-frame-control",
     "--run-all-compositor-stages-before-draw",
@@ -19,8 +21,6 @@ const BEGIN_FRAME: &[&str] = &[
     "--ui-disable-partial-swap",
     "--disable-image-animation-resync",
     "--enable-surface-synchronization",
-    // WebGL and WebGPU in software, where a page asks for them.
-    "--enable-unsafe-swiftshader",
 ];
 
 /// The same glyphs and colours on every machine.
@@ -75,6 +75,10 @@ const QUIET: &[&str] = &[
 pub(super) fn all(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::Path) -> Vec<String> {
     let output = key.viewport.output();
     let mut flags: Vec<String> = [BEGIN_FRAME, LOOK, QUIET].concat().into_iter().map(str::to_owned).collect();
+    match &config.gpu {
+        Some(gpu) => flags.extend(gpu.flags().map(str::to_owned)),
+        None => flags.extend(SOFTWARE.iter().map(|flag| (*flag).to_owned())),
+    }
     flags.extend([
         format!("--window-size={},{}", output.width, output.height),
         format!("--force-device-scale-factor={}", key.viewport.scale),

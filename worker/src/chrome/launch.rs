@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use super::gpu::{Drawing, GetInfo, Gpu, device_groups};
 use super::page::Page;
 use super::{ChromeConfig, LaunchKey, PageLog, flags};
 use crate::framebuffer::{Framebuffer, GpuProcess};
@@ -39,6 +40,7 @@ type Lines = Arc<Mutex<VecDeque<String>>>;
 /// A running browser. Dropped, it is killed with all its processes and its folder is removed.
 pub struct Chrome {
     key: LaunchKey,
+    gpu: Option<Gpu>,
     browser: Browser,
     child: Child,
     group: Option<rustix::process::Pid>,
@@ -101,6 +103,7 @@ impl Chrome {
         std::mem::forget(guard);
         Ok(Self {
             key,
+            gpu: config.gpu.clone(),
             browser,
             child,
             group,
@@ -127,6 +130,20 @@ impl Chrome {
     /// What it prints and throws goes into `log`.
     pub async fn open_page(&self, log: PageLog) -> Result<Page, Failure> {
         Page::open(&self.browser, self.key.viewport, log).await.map_err(|failure| self.explain(failure))
+    }
+
+    /// What it says that it draws with.
+    pub(super) async fn drawing(&mut self) -> Result<Drawing, Failure> {
+        let answer = self.browser.execute(GetInfo {}).await.map_err(|error| {
+            Failure::new(FailureCode::ChromeCrashed, format!("Chrome does not say what it draws with: {error}"))
+        })?;
+        Ok(Drawing::of(&answer.result))
+    }
+
+    /// Fails where the GPU that should draw does not, or has failed since the start.
+    pub async fn check_gpu(&mut self) -> Result<(), Failure> {
+        let Some(gpu) = self.gpu.clone() else { return Ok(()) };
+        self.drawing().await?.still(&gpu)
     }
 
     /// Where the compositor draws what the page shows; none where that cannot be found. The page shows something else afterwards.
@@ -240,7 +257,12 @@ fn command(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::Path) ->
     let mut command = Command::new("setpriv");
     command.arg("--pdeathsig=KILL");
     if let Some(user) = config.user {
-        command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid)).arg("--clear-groups");
+        command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid));
+        let groups = if config.gpu.is_some() { device_groups() } else { Vec::new() };
+        match groups.iter().map(u32::to_string).collect::<Vec<_>>().join(",") {
+            none if none.is_empty() => command.arg("--clear-groups"),
+            some => command.arg(format!("--groups={some}")),
+        };
     }
     command
         .arg("--")

@@ -5,6 +5,7 @@
 //! (parent-death signal), and everything it writes goes into one folder that is removed with it.
 
 mod flags;
+mod gpu;
 mod launch;
 mod page;
 mod said;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::spec::Viewport;
 
+pub use gpu::{GlInterface, Gpu, GpuConfig, GpuPart, GpuWish};
 pub use launch::Chrome;
 pub use page::{DrawnFrame, Page, PageEvent, Shot};
 pub use said::PageLog;
@@ -34,6 +36,10 @@ pub struct ChromeConfig {
     pub user: Option<ChromeUser>,
     /// Whether frames may be read from the compositor's memory. Where they cannot be, they are read as screenshots.
     pub framebuffer: bool,
+    /// What the operator wishes of a GPU.
+    pub gpu_config: GpuConfig,
+    /// The GPU that draws; the processor where there is none. Found by [`ChromeConfig::with_gpu`].
+    pub gpu: Option<Gpu>,
 }
 
 /// What decides the launch flags. A browser is reused only for an equal key.
@@ -50,6 +56,7 @@ impl ChromeConfig {
     ///
     /// `HYPERFARM_CHROME_SANDBOX=off` turns Chrome's sandbox off, for kernels without unprivileged user namespaces.
     /// `HYPERFARM_CAPTURE=png` reads every frame as a screenshot; the default, `auto`, reads the compositor's memory where it can.
+    /// For a GPU see [`GpuConfig::from_env`]; none draws before [`ChromeConfig::with_gpu`].
     pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let executable = match env("HYPERFARM_CHROME") {
             Some(path) => {
@@ -83,7 +90,13 @@ impl ChromeConfig {
                 ));
             }
         };
-        Ok(Self { executable, sandbox, user: ChromeUser::for_this_process()?, framebuffer })
+        let (gpu_config, user) = (GpuConfig::from_env(env)?, ChromeUser::for_this_process()?);
+        Ok(Self { executable, sandbox, user, framebuffer, gpu_config, gpu: None })
+    }
+
+    /// Whether what pages show is put together in memory that can be read, and may be read there.
+    pub fn reads_framebuffer(&self) -> bool {
+        self.framebuffer && self.gpu.as_ref().is_none_or(|gpu| gpu.part == GpuPart::Webgl)
     }
 
     /// Chrome's full version, for example `156.0.8078.79`.
