@@ -7,12 +7,12 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use hyperfarm_e2e::cluster::KEY;
+use hyperfarm_e2e::cluster::{KEY, free_port};
 use hyperfarm_e2e::receiver::Received;
 use hyperfarm_e2e::scene::wait_until;
 use hyperfarm_e2e::up::documented;
@@ -292,10 +292,6 @@ impl Recipe {
         stream.read_to_string(&mut answer).unwrap();
         answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]
