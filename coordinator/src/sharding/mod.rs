@@ -52,7 +52,7 @@ pub fn shard(frames: u64, rate: FrameRate, cost: Cost, slots: u32, policy: &Shar
     let growth = growth(cost);
     let least = (rate.as_f64() * policy.min_seconds).floor();
     let mut count = count(frames, rate, cost.frame_ms, growth, slots, policy);
-    while count > 1 && last_length(frames, count, growth) < least {
+    while growth > 0.0 && count > 1 && last_length(frames, count, growth) < least {
         count -= 1;
     }
     alike(frames, count, growth)
