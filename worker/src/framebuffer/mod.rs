@@ -32,6 +32,9 @@ const SEARCHES: u32 = 4;
 /// Milliseconds between two frames of marker pages.
 const INTERVAL_MS: f64 = 16.0;
 
+/// Pauses before a page that does not show yet is drawn again: on a busy machine the surface of a new document comes some time after it.
+const PAUSES_MS: [u64; 4] = [10, 40, 160, 320];
+
 /// The bitmap that the software compositor draws into: BGRA, rows without gaps, top row first, alpha 255.
 #[derive(Debug, Clone)]
 pub struct Framebuffer {
@@ -66,6 +69,9 @@ impl Framebuffer {
                 return Ok(Err("the page is too small to tell its bitmap apart".to_owned()));
             };
             show(page, &first).await?;
+            for pause in PAUSES_MS.into_iter().take(search as usize) {
+                draw_after(page, pause).await?;
+            }
             // The first one nearly always is it. Where it is not, the next search is for all.
             let most = if search == 0 { 1 } else { usize::MAX };
             let searching = std::time::Instant::now();
@@ -83,11 +89,17 @@ impl Framebuffer {
             reason = format!("{} candidates for it", candidates.len());
             let Some(second) = Marker::random(viewport) else { continue };
             show(page, &second).await?;
-            for address in candidates {
-                let found = Self::at(process.clone(), address, viewport);
-                if found.holds(&second).await? {
-                    return Ok(Ok(found));
+            for pause in PAUSES_MS {
+                for address in &candidates {
+                    let found = Self::at(process.clone(), *address, viewport);
+                    if found.holds(&second).await? {
+                        return Ok(Ok(found));
+                    }
                 }
+                if candidates.is_empty() {
+                    break;
+                }
+                draw_after(page, pause).await?;
             }
         }
         Ok(Err(format!("Chrome's memory does not hold what it draws: {reason}")))
@@ -107,6 +119,12 @@ impl Framebuffer {
     pub async fn shows(&self, page: &mut Page, viewport: Viewport) -> Result<bool, Failure> {
         let Some(marker) = Marker::random(viewport) else { return Ok(false) };
         show(page, &marker).await?;
+        for pause in PAUSES_MS {
+            if self.holds(&marker).await? {
+                return Ok(true);
+            }
+            draw_after(page, pause).await?;
+        }
         self.holds(&marker).await
     }
 
@@ -180,6 +198,12 @@ async fn show(page: &mut Page, marker: &Marker) -> Result<(), Failure> {
         page.begin_frame(INTERVAL_MS, Shot::None).await?;
     }
     Ok(())
+}
+
+/// Draws once more, some time later.
+async fn draw_after(page: &mut Page, pause_ms: u64) -> Result<(), Failure> {
+    tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
+    page.begin_frame(INTERVAL_MS, Shot::None).await.map(drop)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {

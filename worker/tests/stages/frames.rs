@@ -169,6 +169,7 @@ async fn a_chunk_far_in_visits_what_its_page_needs() {
         let render = farm.submit(&format!("far-{name}"), zip_page(&page), spec).await;
         let draft = farm.draft(&render).await;
         assert_eq!(draft.content.frames, 300);
+        assert!(draft.earlier_cost_ms > 0.0, "{name}: what earlier frames cost a chunk's start is measured");
         farm.shard(draft, vec![FrameRange::new(0, 300).unwrap(), FrameRange::new(250, 300).unwrap()]).await;
         let far = farm.chunk(&render, 1).await;
         let walk = farm.chunk(&render, 0).await;
