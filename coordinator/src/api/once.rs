@@ -16,7 +16,7 @@ use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
 use hyperfarm_proto::id::ContentHash;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use super::access::Caller;
 use super::error::{ApiError, Code};
@@ -94,7 +94,7 @@ impl Once {
         let running = Running { once: self.clone(), request };
         let body = ContentHash::of(body);
         // A client that hangs up must not leave half of it done.
-        let work = tokio::spawn(async move { running.once.run(request, body, make).await });
+        let work = tokio::spawn(async move { running.once.run(request, body, make).await }.in_current_span());
         match work.await {
             Ok(made) => respond(made),
             Err(panic) => ApiError::internal(&panic).into_response(),
