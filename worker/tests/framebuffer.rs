@@ -2,18 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::HashMap;
+mod one_page;
+
 use std::sync::Arc;
 
-use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::Slot;
 use hyperfarm_worker::capture::{CaptureError, FrameGrabber, GrabbedFrame, Next};
 use hyperfarm_worker::chrome::{Chrome, ChromeConfig, LaunchKey, PageLog};
 use hyperfarm_worker::framebuffer::{Framebuffer, GpuProcess};
-use hyperfarm_worker::host::{OpenOptions, Wanted};
-use hyperfarm_worker::server::{Site, SiteFile};
+
+use one_page::{options, site};
 
 const VIEWPORT: Viewport = Viewport { page: Size { width: 320, height: 180 }, scale: 1 };
 
@@ -27,34 +27,13 @@ fn config() -> ChromeConfig {
     ChromeConfig::from_env(&|name| std::env::var(name).ok()).unwrap()
 }
 
-fn site(folder: &tempfile::TempDir) -> Arc<Site> {
-    let path = folder.path().join("index.html");
-    std::fs::write(&path, PAGE).unwrap();
-    Arc::new(Site::new(
-        HashMap::from([("index.html".to_owned(), SiteFile { path, bytes: PAGE.len() as u64 })]),
-        Vec::new(),
-    ))
-}
-
-fn options() -> OpenOptions {
-    OpenOptions {
-        entry: "index.html".to_owned(),
-        frame_rate: FrameRate::new(10, 1).unwrap(),
-        variables: "{}".to_owned(),
-        transparent: false,
-        seed: 0,
-        wanted: Wanted { timelines: false, without_timeline: Vec::new() },
-        videos: Vec::new(),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_are_read_and_resting_ones_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let mut slot = Slot::new(config()).await.unwrap();
     // The second time in a warm browser, where the place is known.
     for _ in 0..2 {
-        let mut host = slot.open(site(&folder), VIEWPORT, &options()).await.unwrap();
+        let mut host = slot.open(site(&folder, PAGE), VIEWPORT, &options()).await.unwrap();
         let mut grabber = FrameGrabber::new(&host, false);
         assert_eq!(grabber.path(), CapturePath::Framebuffer);
         let at = |frame| Next { frame, pictures: Vec::new() };
@@ -80,7 +59,7 @@ async fn frames_are_read_and_resting_ones_are_not() {
     }
     // From here on it is not trusted.
     slot.distrust_framebuffer("a test says so");
-    let host = slot.open(site(&folder), VIEWPORT, &options()).await.unwrap();
+    let host = slot.open(site(&folder, PAGE), VIEWPORT, &options()).await.unwrap();
     assert_eq!(FrameGrabber::new(&host, false).path(), CapturePath::Png);
     drop(host);
     slot.close().await;
@@ -90,7 +69,7 @@ async fn frames_are_read_and_resting_ones_are_not() {
 async fn a_process_that_ends_takes_the_framebuffer_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut slot = Slot::new(config()).await.unwrap();
-    let mut host = slot.open(site(&folder), VIEWPORT, &options()).await.unwrap();
+    let mut host = slot.open(site(&folder, PAGE), VIEWPORT, &options()).await.unwrap();
     let mut grabber = FrameGrabber::new(&host, false);
     let next = Next { frame: 0, pictures: Vec::new() };
     grabber.seek(&mut host, &next).await.unwrap();

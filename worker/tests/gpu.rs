@@ -3,19 +3,19 @@
 
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 
+mod one_page;
+
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use hyperfarm_proto::failure::FailureCode;
-use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::CaptureKind;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::capture::{FrameGrabber, GrabbedFrame, Next};
 use hyperfarm_worker::chrome::{ChromeConfig, GlInterface, GpuPart};
-use hyperfarm_worker::host::{OpenOptions, Wanted};
-use hyperfarm_worker::server::{Site, SiteFile};
 use hyperfarm_worker::{Slot, class};
+
+use one_page::{options, site};
 
 const VIEWPORT: Viewport = Viewport { page: Size { width: 320, height: 180 }, scale: 1 };
 
@@ -52,25 +52,6 @@ async fn in_software(part: &str, interface: &str) -> Option<ChromeConfig> {
     }
 }
 
-fn site(folder: &tempfile::TempDir) -> Arc<Site> {
-    let path = folder.path().join("index.html");
-    std::fs::write(&path, PAGE).unwrap();
-    let file = SiteFile { path, bytes: PAGE.len() as u64 };
-    Arc::new(Site::new(HashMap::from([("index.html".to_owned(), file)]), Vec::new()))
-}
-
-fn options() -> OpenOptions {
-    OpenOptions {
-        entry: "index.html".to_owned(),
-        frame_rate: FrameRate::new(10, 1).unwrap(),
-        variables: "{}".to_owned(),
-        transparent: false,
-        seed: 0,
-        wanted: Wanted { timelines: false, without_timeline: Vec::new() },
-        videos: Vec::new(),
-    }
-}
-
 /// Blue, green and red of the pixel in the middle of the upper and of the lower half.
 fn halves(frame: &GrabbedFrame) -> [[u8; 3]; 2] {
     let at = |bgra: &[u8], y: usize| {
@@ -102,7 +83,7 @@ async fn draws(part: &str, interface: &str, path: CapturePath) {
     let gpu = config.gpu.clone().unwrap();
     assert!(gpu.is_software());
     let mut slot = Slot::new(config).await.unwrap();
-    let mut host = slot.open(site(&folder), VIEWPORT, &options()).await.unwrap();
+    let mut host = slot.open(site(&folder, PAGE), VIEWPORT, &options()).await.unwrap();
     let mut grabber = FrameGrabber::new(&host, false);
     assert_eq!(grabber.path(), path);
     for frame in 0..4 {
@@ -153,7 +134,7 @@ async fn a_gpu_process_that_ends_is_noticed() {
     assert_eq!(config.gpu.as_ref().map(|gpu| (gpu.part, gpu.interface)), Some((GpuPart::Webgl, GlInterface::Vulkan)));
     let folder = tempfile::tempdir().unwrap();
     let mut slot = Slot::new(config).await.unwrap();
-    let host = slot.open(site(&folder), VIEWPORT, &options()).await.unwrap();
+    let host = slot.open(site(&folder, PAGE), VIEWPORT, &options()).await.unwrap();
     let gpu = host.framebuffer().unwrap().process_id();
     drop(host);
     slot.check_gpu().await.unwrap();

@@ -1,0 +1,27 @@
+//! A site of one page at ten frames a second.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_worker::host::{OpenOptions, Wanted};
+use hyperfarm_worker::server::{Site, SiteFile};
+
+pub fn site(folder: &tempfile::TempDir, page: &str) -> Arc<Site> {
+    let path = folder.path().join("index.html");
+    std::fs::write(&path, page).unwrap();
+    let file = SiteFile { path, bytes: page.len() as u64 };
+    Arc::new(Site::new(HashMap::from([("index.html".to_owned(), file)]), Vec::new()))
+}
+
+pub fn options() -> OpenOptions {
+    OpenOptions {
+        entry: "index.html".to_owned(),
+        frame_rate: FrameRate::new(10, 1).unwrap(),
+        variables: "{}".to_owned(),
+        transparent: false,
+        seed: 0,
+        wanted: Wanted { timelines: false, without_timeline: Vec::new() },
+        videos: Vec::new(),
+    }
+}
