@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
-use hyperfarm_backplane::ledger::{Lease, NodeState, NodeView, Order, TaskView, Wish};
+use hyperfarm_backplane::ledger::{Lease, NodeCommand, NodeState, NodeView, Order, TaskView};
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_backplane::runner::{Runner, RunnerConfig, TaskContext, TaskHandler};
 use hyperfarm_proto::event::{Event, EventKind};
@@ -142,7 +142,7 @@ impl Node {
     }
 
     async fn wish(&self, order: Order) {
-        assert!(self.backplane.ledger.wish(&"w1".parse().unwrap(), &Wish::new(order)).await.unwrap());
+        assert!(self.backplane.ledger.wish(&"w1".parse().unwrap(), &NodeCommand::new(order)).await.unwrap());
     }
 
     async fn waiting(&self) -> u64 {

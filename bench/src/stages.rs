@@ -52,7 +52,7 @@ impl Stages {
             pool: Pool::default(),
             slots: 1,
             chrome: chrome()?,
-            encoder: hyperfarm_worker::encoders::EncoderWish::Software,
+            encoder: hyperfarm_worker::encoders::EncoderMode::Software,
             remote: RemoteConfig::default(),
             label: String::new(),
             work_dir: folder.path().to_owned(),

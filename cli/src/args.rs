@@ -1,7 +1,7 @@
 //! The command line.
 
 mod choices;
-mod foreign;
+mod compat;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -12,7 +12,7 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::spec::Seconds;
 
 pub use choices::{AspectRatioArg, CodecArg, FormatArg, QualityArg, ResolutionArg, WorkersArg};
-pub use foreign::ForeignArgs;
+pub use compat::CompatArgs;
 
 use choices::bitrate;
 
@@ -165,7 +165,7 @@ pub struct RenderArgs {
     pub timeout: Option<String>,
     /// Flags of HyperFrames' own renderer.
     #[command(flatten)]
-    pub foreign: ForeignArgs,
+    pub foreign: CompatArgs,
 }
 
 /// Where an API listens.

@@ -10,8 +10,8 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::capture::FrameGrabber;
-use hyperfarm_worker::chrome::{ChromeConfig, GpuConfig, GpuWish};
-use hyperfarm_worker::encoders::EncoderWish;
+use hyperfarm_worker::chrome::{ChromeConfig, GpuConfig, GpuMode};
+use hyperfarm_worker::encoders::EncoderMode;
 use hyperfarm_worker::host::{OpenOptions, Wanted};
 use hyperfarm_worker::server::{Site, SiteFile};
 use hyperfarm_worker::{GSAP_VERSION, RUNTIME_VERSION, Slot, class};
@@ -98,10 +98,10 @@ async fn chrome(report: &mut Report) {
 
 /// What draws, by `HYPERFARM_GPU`; where that asks for nothing, what would.
 async fn gpu(report: &mut Report, config: ChromeConfig) -> ChromeConfig {
-    let off = config.gpu_config.wish == GpuWish::Off;
+    let off = config.gpu_config.wish == GpuMode::Off;
     let processor = ChromeConfig { gpu: None, ..config.clone() };
     let asked = if off {
-        ChromeConfig { gpu_config: GpuConfig { wish: GpuWish::Auto, ..config.gpu_config }, ..config }
+        ChromeConfig { gpu_config: GpuConfig { wish: GpuMode::Auto, ..config.gpu_config }, ..config }
     } else {
         config
     };
@@ -127,7 +127,7 @@ async fn gpu(report: &mut Report, config: ChromeConfig) -> ChromeConfig {
 
 /// Which encoders of a GPU open, by `HYPERFARM_ENCODER`.
 fn device_encoders(report: &mut Report) {
-    let wish = match EncoderWish::from_env(&|name| std::env::var(name).ok()) {
+    let wish = match EncoderMode::from_env(&|name| std::env::var(name).ok()) {
         Ok(wish) => wish,
         Err(failure) => return report.red("encoder", &failure.message),
     };
@@ -144,11 +144,11 @@ fn device_encoders(report: &mut Report) {
         }
     }
     match (open.is_empty(), wish) {
-        (true, EncoderWish::Hardware) => {
+        (true, EncoderMode::Hardware) => {
             report.red("encoder", &format!("HYPERFARM_ENCODER=hardware, and none of a GPU opens: {}", shut.join("; ")))
         }
         (true, _) => report.yellow("encoder", "none of a GPU opens: the processor encodes"),
-        (false, EncoderWish::Software) => {
+        (false, EncoderMode::Software) => {
             report.yellow("encoder", &format!("{} not used; see HYPERFARM_ENCODER", open.join(", ")))
         }
         (false, _) => report.green("encoder", &format!("{} of the GPU", open.join(", "))),

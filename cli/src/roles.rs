@@ -15,7 +15,7 @@ use hyperfarm_coordinator::{Coordinator, CoordinatorConfig};
 use hyperfarm_proto::id::Pool;
 use hyperfarm_stitcher::{Stitcher, StitcherConfig};
 use hyperfarm_worker::chrome::ChromeConfig;
-use hyperfarm_worker::encoders::EncoderWish;
+use hyperfarm_worker::encoders::EncoderMode;
 use hyperfarm_worker::remote::RemoteConfig;
 use hyperfarm_worker::{Worker, WorkerConfig};
 use tokio::net::TcpListener;
@@ -72,7 +72,7 @@ async fn start_worker(
         pool,
         slots: slots.get(),
         chrome: ChromeConfig::from_env(&|name| std::env::var(name).ok())?,
-        encoder: EncoderWish::from_env(&|name| std::env::var(name).ok())?,
+        encoder: EncoderMode::from_env(&|name| std::env::var(name).ok())?,
         remote: RemoteConfig::from_env(&|name| std::env::var(name).ok())?,
         label: Env::new(&|name| std::env::var(name).ok()).text("HYPERFARM_CAPTURE_LABEL").unwrap_or_default(),
         work_dir: work_dir.to_owned(),

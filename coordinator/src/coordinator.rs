@@ -22,7 +22,6 @@ use tokio::task::JoinHandle;
 use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::config::CoordinatorConfig;
-use crate::course::{self, Course};
 use crate::error::{IntakeError, RenderError};
 use crate::index::{Filter, Index, Row};
 use crate::intake::{self, Intake, Seed, StoredBundle};
@@ -30,6 +29,7 @@ use crate::progress::RenderProgress;
 use crate::reconciler::{Reconciler, Wake, events};
 use crate::registry::{Entry, Registry};
 use crate::store;
+use crate::timeline::{self, Timeline};
 
 /// One render, as asked and as far as it is.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ pub(crate) struct Inside {
     /// Its plan, once there is one.
     pub(crate) plan: Option<Arc<Plan>>,
     /// What happened to it.
-    pub(crate) course: Arc<Course>,
+    pub(crate) course: Arc<Timeline>,
     /// Whether its sound is there, if it has any.
     pub(crate) has_sound: bool,
 }
@@ -253,7 +253,7 @@ impl Coordinator {
                 Some(plan) => Some(plan),
                 None => store::readable_plan(objects, render).await?.map(Arc::new),
             };
-            let course = Course::of(plan.as_deref(), &latest.view, &entry.records);
+            let course = Timeline::of(plan.as_deref(), &latest.view, &entry.records);
             let audio = latest.view.tasks.get(&Step::Audio);
             let has_sound = audio.is_some_and(|audio| audio.committed.is_some());
             return Ok(Inside { plan, course: Arc::new(course), has_sound });
@@ -265,7 +265,7 @@ impl Coordinator {
         let audio = keys::audio_record(render);
         let (plan, course, has_sound) = futures::try_join!(
             store::readable_plan(objects, render),
-            course::read(objects, render, &state),
+            timeline::read(objects, render, &state),
             objects.exists(&audio),
         )?;
         let told = Inside { plan: plan.map(Arc::new), course: Arc::new(course), has_sound };
@@ -363,8 +363,8 @@ impl Coordinator {
             return Ok(state.into());
         }
         if let Ok(told) = self.told(render).await {
-            let course = Course::clone(&told.course).ended(store::now_ms());
-            course::write(&self.inner.backplane.objects, render, &course).await;
+            let course = Timeline::clone(&told.course).ended(store::now_ms());
+            timeline::write(&self.inner.backplane.objects, render, &course).await;
         }
         // First the leases, so that nobody works, then the words. If the ledger is down the loop says it again later.
         if let Err(error) = self.inner.backplane.ledger.cancel(render).await {

@@ -6,7 +6,7 @@ use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use tracing::{info, warn};
 
-use crate::api::once::Once;
+use crate::api::idempotency::Idempotency;
 use crate::assets;
 use crate::store::now_ms;
 use crate::webhooks::Webhooks;
@@ -23,7 +23,7 @@ pub const UPLOADS_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Clears away what is no longer kept.
 pub(crate) struct Expiry {
     pub(crate) objects: Objects,
-    pub(crate) once: Once,
+    pub(crate) once: Idempotency,
     pub(crate) webhooks: Webhooks,
     /// How long an upload URL is good for.
     pub(crate) uploads_valid: Duration,

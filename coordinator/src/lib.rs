@@ -11,12 +11,12 @@
 //! | `reconciler` | the loop that brings the facts and carries out the decisions |
 //! | [`progress`] | how far a render is |
 //! | [`webhooks`], [`usage`] | who is told of an end, and what it cost |
-//! | `closing` | what follows the end of a render |
+//! | `finalize` | what follows the end of a render |
 //! | `assets` | uploaded files |
 //! | `expiry` | what storage does not keep for ever |
 //! | `registry`, `store` | renders in memory, renders in storage |
 //! | `index` | the renders of a space, to look for some of them |
-//! | `course` | every attempt at every task of a render |
+//! | `timeline` | every attempt at every task of a render |
 //!
 //! # Invariants
 //!
@@ -25,19 +25,18 @@
 //! - **Nothing is answered before it is durable.** ([`intake`])
 //! - **The broker carries, the coordinator decides.** A short window of tasks is in the queues. ([`scheduler`])
 //! - **A chunk counts once, and the stitch starts when the set is complete**, from a loop that needs no event.
-//!   ([`scheduler::assess`](mod@scheduler::assess))
+//!   ([`scheduler::next_step`](mod@scheduler::next_step))
 //! - **A render ends once.** The first `state.json` that is stored counts, whoever stores it. (`store::end`)
 //! - **User's fault or ours.** A user's failure ends a render at once; ours is retried, then goes to the dead letters with its
-//!   history. ([`scheduler::standing`](mod@scheduler::standing))
+//!   history. ([`scheduler::task_status`](mod@scheduler::task_status))
 
 pub mod api;
 mod assets;
-mod closing;
 mod config;
 mod coordinator;
-mod course;
 mod error;
 mod expiry;
+mod finalize;
 mod index;
 pub mod intake;
 pub mod keys;
@@ -46,9 +45,11 @@ mod reconciler;
 mod registry;
 pub mod scheduler;
 pub mod sharding;
+mod signed_urls;
 mod store;
 #[cfg(test)]
 mod testing;
+mod timeline;
 pub mod usage;
 pub mod webhooks;
 

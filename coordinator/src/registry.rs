@@ -13,9 +13,9 @@ use hyperfarm_proto::record::TerminalState;
 use hyperfarm_proto::spec::RenderRequest;
 use tokio::sync::{broadcast, watch};
 
-use crate::course::Records;
 use crate::intake::Intake;
 use crate::progress::RenderProgress;
+use crate::timeline::Records;
 
 /// Ended renders that are kept in memory.
 const ENDED_KEPT: usize = 2048;

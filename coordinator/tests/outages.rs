@@ -12,7 +12,9 @@ use bytes::Bytes;
 use common::{Farm, chunks_of, draft, quick};
 use hyperfarm_backplane::broker::{Broker, BrokerError, Consumer};
 use hyperfarm_backplane::drain::Drain;
-use hyperfarm_backplane::ledger::{Claim, Commit, Lease, Ledger, LedgerError, NodeView, RenderView, Renewal, Wish};
+use hyperfarm_backplane::ledger::{
+    Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeView, RenderView, Renewal,
+};
 use hyperfarm_coordinator::{Coordinator, Stage};
 use hyperfarm_proto::failure::Failure;
 use hyperfarm_proto::id::{RenderId, WorkerId};
@@ -73,10 +75,10 @@ impl Ledger for Switched<dyn Ledger> {
     async fn forget(&self, render: &RenderId) -> Result<(), LedgerError> {
         self.ledger()?.forget(render).await
     }
-    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<Wish>, LedgerError> {
+    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<NodeCommand>, LedgerError> {
         self.ledger()?.heartbeat(node, ttl).await
     }
-    async fn wish(&self, node: &WorkerId, wish: &Wish) -> Result<bool, LedgerError> {
+    async fn wish(&self, node: &WorkerId, wish: &NodeCommand) -> Result<bool, LedgerError> {
         self.ledger()?.wish(node, wish).await
     }
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError> {

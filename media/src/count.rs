@@ -7,7 +7,7 @@ use hyperfarm_proto::frame::FrameRate;
 
 use crate::demux::Demuxer;
 use crate::error::MediaError;
-use crate::glue::{self, AudioParameters};
+use crate::ffi::{self, AudioParameters};
 use crate::{probe, timescale};
 
 /// The packets of a file.
@@ -43,7 +43,7 @@ pub fn count_packets(path: &Path) -> Result<PacketCount, MediaError> {
     let rate = video.and_then(|stream| probe::frame_rate(&source, stream));
     let time_base = video.map_or(Rational::new(1, 1), |stream| source.time_base(stream));
     let mut tally = audio
-        .map(|stream| SampleTally::new(&glue::audio_parameters(&source.parameters(stream)), source.time_base(stream)));
+        .map(|stream| SampleTally::new(&ffi::audio_parameters(&source.parameters(stream)), source.time_base(stream)));
     let mut count = PacketCount { dts_increase: true, ..PacketCount::default() };
     let mut times = Vec::new();
     let mut last_dts = None;
@@ -110,7 +110,7 @@ impl SampleTally {
     pub(crate) fn add(&mut self, packet: &Packet) {
         self.opus += opus_samples(packet.data().unwrap_or_default());
         self.end = self.end.max(packet.pts().unwrap_or(0) + packet.duration());
-        self.skipped_at_end = glue::skipped_samples(packet).1;
+        self.skipped_at_end = ffi::skipped_samples(packet).1;
     }
 
     pub(crate) fn samples(&self) -> u64 {

@@ -12,7 +12,7 @@ use ffmpeg_next::format::context::Input;
 use ffmpeg_next::{Dictionary, Packet, Rational, media};
 
 use crate::error::{MediaError, Reason};
-use crate::{ffmpeg_log, glue};
+use crate::{ffi, ffmpeg_log};
 
 /// Self-contained formats: no playlists, no image sequences, no devices, nothing that names other files.
 const FORMATS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,mp3,aac,flac,aiff,caf,amr,ac3,eac3,avi,flv,asf,\
@@ -59,7 +59,7 @@ impl Demuxer {
                 looks_like: looks_like(&head[..read]),
                 reason: Reason::of(error),
             })?;
-        if let Some(needed) = glue::index_end(&mut input).filter(|needed| *needed > metadata.len()) {
+        if let Some(needed) = ffi::index_end(&mut input).filter(|needed| *needed > metadata.len()) {
             return Err(MediaError::Truncated { path: path.to_owned(), found: metadata.len(), needed });
         }
         Ok(Self { input, path: path.to_owned() })
@@ -94,13 +94,13 @@ impl Demuxer {
 
     /// Seconds that the file lasts, where it says.
     pub(crate) fn duration(&self) -> Option<f64> {
-        glue::duration(&self.input).map(|microseconds| microseconds as f64 / 1e6)
+        ffi::duration(&self.input).map(|microseconds| microseconds as f64 / 1e6)
     }
 
     /// Where the file's timeline starts, in ticks of `time_base`.
     pub(crate) fn origin(&self, time_base: Rational) -> i64 {
         use ffmpeg::Rescale;
-        glue::start_time(&self.input).rescale(Rational::new(1, 1_000_000), time_base)
+        ffi::start_time(&self.input).rescale(Rational::new(1, 1_000_000), time_base)
     }
 
     /// The next packet of any stream; `None` at the end. Damaged stretches are skipped as players do.

@@ -11,7 +11,7 @@ use hyperfarm_proto::spec::{Format, Quality, Size};
 use crate::bitmap::{Bitmap, PixelLayout};
 use crate::encode::SegmentEncoder;
 use crate::error::MediaError;
-use crate::glue::{self, DeviceFrames, DeviceMemory};
+use crate::ffi::{self, DeviceFrames, DeviceMemory};
 
 /// Above every device's smallest picture.
 const PROBED: Size = Size { width: 640, height: 360 };
@@ -73,7 +73,7 @@ impl Upload {
     /// A copy of `picture` (8-bit 4:2:0 planes) in the device's memory.
     pub(crate) fn copy(&mut self, picture: &frame::Video) -> Result<frame::Video, ffmpeg_next::Error> {
         let (width, height) = (picture.width() as usize, picture.height() as usize);
-        let [mut luma, mut chroma, ..] = glue::planes_mut(&mut self.staged);
+        let [mut luma, mut chroma, ..] = ffi::planes_mut(&mut self.staged);
         let row = |plane: usize, y: usize, bytes: usize| &picture.data(plane)[y * picture.stride(plane)..][..bytes];
         for y in 0..height {
             luma.row(y, width).copy_from_slice(row(0, y, width));
@@ -123,7 +123,7 @@ mod tests {
                 *byte = (at * 7 + plane * 50) as u8;
             }
         }
-        let back = glue::download(&upload.copy(&picture).unwrap()).unwrap();
+        let back = ffi::download(&upload.copy(&picture).unwrap()).unwrap();
         assert_eq!(back.format(), Pixel::NV12);
         for y in 0..36 {
             let (one, other) =

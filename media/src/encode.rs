@@ -125,7 +125,7 @@ impl SegmentEncoder {
     pub fn push(&mut self, frame: &Bitmap<'_>) -> Result<(), MediaError> {
         frame.check(self.size)?;
         let started = Instant::now();
-        crate::glue::make_fresh(&mut self.frame).map_err(MediaError::make(&self.path, "allocating a frame"))?;
+        crate::ffi::make_fresh(&mut self.frame).map_err(MediaError::make(&self.path, "allocating a frame"))?;
         let padded = self.padded.as_mut().map(|padded| padded.fill(frame));
         let picture = padded.as_ref().unwrap_or(frame);
         self.writer.write(picture, &mut self.frame);
@@ -215,7 +215,7 @@ impl SegmentEncoder {
         self.encoder = None;
         self.encoder = Some(codec::open(&self.path, &self.settings, coded, self.rate, None)?);
         for number in 0..self.pushed {
-            crate::glue::make_fresh(&mut self.frame).map_err(MediaError::make(&self.path, "allocating a frame"))?;
+            crate::ffi::make_fresh(&mut self.frame).map_err(MediaError::make(&self.path, "allocating a frame"))?;
             write_grey(&mut self.frame, planes.next()?, coded);
             self.send(number)?;
             self.join(&mut colours)?;
@@ -229,7 +229,7 @@ impl SegmentEncoder {
         while let Some(alpha) = self.packet()? {
             let Some(mut packet) = colours.pop_front() else { break };
             let failed = MediaError::make(&self.path, "encoding alpha");
-            crate::glue::add_alpha(&mut packet, alpha.data().unwrap_or_default()).map_err(failed)?;
+            crate::ffi::add_alpha(&mut packet, alpha.data().unwrap_or_default()).map_err(failed)?;
             self.write(packet)?;
         }
         Ok(())
@@ -277,7 +277,7 @@ fn open(encoder: &mut Option<video::Encoder>) -> Result<&mut video::Encoder, Med
 /// Makes `plane`, of `size`, the luma of `frame`, which gets no colour.
 fn write_grey(frame: &mut frame::Video, plane: &[u8], size: Size) {
     let (width, height) = (size.width as usize, size.height as usize);
-    let [mut luma, mut blue, mut red, _] = crate::glue::planes_mut(frame);
+    let [mut luma, mut blue, mut red, _] = crate::ffi::planes_mut(frame);
     for (y, row) in plane.chunks_exact(width).take(height).enumerate() {
         luma.row(y, width).copy_from_slice(row);
     }

@@ -17,7 +17,7 @@ use crate::boxes::{self, Sample};
 use crate::demux::Demuxer;
 use crate::error::MediaError;
 use crate::mux::{Container, Muxer};
-use crate::{SAMPLE_RATE, glue, timescale};
+use crate::{SAMPLE_RATE, ffi, timescale};
 
 /// Where a segment is in its render.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub fn picture_header(segment: &Path, place: Place, scratch: &Path) -> Result<Ve
 
 /// Ticks by which pictures are shown later than their place says, so that none is shown before it is decoded.
 fn lead(parameters: &Parameters, rate: FrameRate, ticks: u32) -> i64 {
-    timescale::ticks_up(glue::video_parameters(parameters).delay, rate, ticks)
+    timescale::ticks_up(ffi::video_parameters(parameters).delay, rate, ticks)
 }
 
 /// A segment as a piece. Fails if it has not exactly its frames, or does not start with a key frame.
@@ -95,7 +95,7 @@ pub fn sound_pieces(audio: &Path, seconds: f64, scratch: &Path) -> Result<SoundP
     let mut source = Demuxer::open(audio).map_err(MediaError::part)?;
     let stream = source.audio().map_err(MediaError::part)?;
     let (parameters, time_base) = (source.parameters(stream), source.time_base(stream));
-    let known = glue::audio_parameters(&parameters);
+    let known = ffi::audio_parameters(&parameters);
     let samples_base = Rational::new(1, SAMPLE_RATE as i32);
     let header = header(scratch, SAMPLE_RATE, |muxer| muxer.add_audio(parameters, samples_base).map(drop))?;
     let in_samples = |ticks: i64| ticks.rescale(time_base, samples_base);

@@ -14,7 +14,7 @@ use crate::count::SampleTally;
 use crate::demux::Demuxer;
 use crate::error::MediaError;
 use crate::mux::{Container, Muxer};
-use crate::{codec, glue, timescale};
+use crate::{codec, ffi, timescale};
 
 /// One segment on local disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub fn join(
     let first = Demuxer::open(&first.path).map_err(MediaError::part)?;
     let stream = first.video().map_err(MediaError::part)?;
     let headers = first.parameters(stream);
-    let reference = glue::video_parameters(&headers);
+    let reference = ffi::video_parameters(&headers);
 
     let mut muxer = Muxer::create(output, Container::of_segment(settings.format))?;
     let size = settings.codec.coded_size(size);
@@ -69,7 +69,7 @@ pub fn join(
     for segment in segments.iter().filter(|segment| segment.frames > 0) {
         let mut source = Demuxer::open(&segment.path).map_err(MediaError::part)?;
         let stream = source.video().map_err(MediaError::part)?;
-        check_headers(segment, &glue::video_parameters(&source.parameters(stream)), &reference, size)?;
+        check_headers(segment, &ffi::video_parameters(&source.parameters(stream)), &reference, size)?;
         track.append(&mut source, stream, segment, |packet, before| {
             if let Some(sound) = &mut sound {
                 sound.write_until(before, &mut muxer)?;
@@ -98,8 +98,8 @@ fn frames_error(path: &Path, expected: u64, found: u64, what: &'static str) -> M
 /// Copied packets are decoded with the first segment's headers, so every segment must have the same.
 fn check_headers(
     segment: &SegmentFile,
-    found: &glue::VideoParameters,
-    reference: &glue::VideoParameters,
+    found: &ffi::VideoParameters,
+    reference: &ffi::VideoParameters,
     size: Size,
 ) -> Result<(), MediaError> {
     let refused = |what: String| MediaError::Headers { path: segment.path.clone(), what };
@@ -200,7 +200,7 @@ impl Sound {
         let from = source.audio().map_err(MediaError::part)?;
         let time_base = source.time_base(from);
         let parameters = source.parameters(from);
-        let tally = SampleTally::new(&glue::audio_parameters(&parameters), time_base);
+        let tally = SampleTally::new(&ffi::audio_parameters(&parameters), time_base);
         let to = muxer.add_audio(parameters, time_base)?;
         let pending = source.packet_of(from).map_err(MediaError::part)?;
         Ok(Self { source, from, to, time_base, pending, tally })
@@ -216,7 +216,7 @@ impl Sound {
             }
             self.tally.add(&packet);
             // WebM's readers give the last packet its full length; the file would seem to last that much longer.
-            let padding = glue::skipped_samples(&packet).1 as f64 / f64::from(crate::SAMPLE_RATE);
+            let padding = ffi::skipped_samples(&packet).1 as f64 / f64::from(crate::SAMPLE_RATE);
             if padding > 0.0 {
                 let played = packet.duration() as f64 - padding / f64::from(self.time_base);
                 packet.set_duration(played.round().max(1.0) as i64);

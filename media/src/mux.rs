@@ -11,7 +11,7 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::spec::Format;
 
 use crate::error::MediaError;
-use crate::{SAMPLE_RATE, demux, ffmpeg_log, glue};
+use crate::{SAMPLE_RATE, demux, ffi, ffmpeg_log};
 
 /// The last libavformat whose WebM muxer declares the codec delay of sound without adding it to the times: readers then take
 /// it off, and to keep times from being negative the muxer would move the pictures as well, by 7 ms.
@@ -64,7 +64,7 @@ pub(crate) struct Muxer {
 impl Muxer {
     pub(crate) fn create(path: &Path, container: Container) -> Result<Self, MediaError> {
         ffmpeg_log::init();
-        if !glue::has_muxer(container.muxer()) {
+        if !ffi::has_muxer(container.muxer()) {
             return Err(MediaError::Missing { name: format!("muxer {}", container.muxer()) });
         }
         // The system's own answer says more than FFmpeg's number.
@@ -74,7 +74,7 @@ impl Muxer {
         let mut output = ffmpeg::format::output_as(&demux::url(path)?, container.muxer())
             .map_err(MediaError::make(path, "opening the file"))?;
         // Equal packets, equal bytes: no date, no version, no random ids.
-        glue::set_bit_exact(&mut output);
+        ffi::set_bit_exact(&mut output);
         muxer.output = Some(output);
         Ok(muxer)
     }
@@ -98,7 +98,7 @@ impl Muxer {
         if matches!(self.container, Container::Mp4 | Container::Fragments) && parameters.id() == ffmpeg::codec::Id::HEVC
         {
             // With `hev1`, FFmpeg's choice, Apple's players show nothing.
-            glue::set_codec_tag(&mut parameters, *b"hvc1");
+            ffi::set_codec_tag(&mut parameters, *b"hvc1");
         }
         let (output, path) = self.open()?;
         let failed = MediaError::make(path, "adding the video stream");
@@ -117,7 +117,7 @@ impl Muxer {
 
     /// Adds a stream of sound and gives its index.
     pub(crate) fn add_audio(&mut self, parameters: Parameters, time_base: Rational) -> Result<usize, MediaError> {
-        let padding = glue::audio_parameters(&parameters).initial_padding;
+        let padding = ffi::audio_parameters(&parameters).initial_padding;
         let webm = self.container == Container::Webm;
         let (output, path) = self.open()?;
         let failed = MediaError::make(path, "adding the audio stream");

@@ -9,7 +9,7 @@ use hyperfarm_proto::spec::Size;
 use crate::convert::{Rotation, in_square_pixels};
 use crate::demux::Demuxer;
 use crate::error::MediaError;
-use crate::{SAMPLE_RATE, glue};
+use crate::{SAMPLE_RATE, ffi};
 
 /// A file's streams.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,7 +94,7 @@ pub fn probe(path: &Path) -> Result<MediaInfo, MediaError> {
 
 fn video_info(source: &Demuxer, stream: usize) -> VideoInfo {
     let parameters = source.parameters(stream);
-    let view = glue::video_parameters(&parameters);
+    let view = ffi::video_parameters(&parameters);
     let time_base = source.time_base(stream);
     let frames = source.input.stream(stream).map(|stream| stream.frames());
     VideoInfo {
@@ -119,7 +119,7 @@ fn video_info(source: &Demuxer, stream: usize) -> VideoInfo {
 
 fn audio_info(source: &Demuxer, stream: usize) -> AudioInfo {
     let parameters = source.parameters(stream);
-    let view = glue::audio_parameters(&parameters);
+    let view = ffi::audio_parameters(&parameters);
     let seconds = source.input.stream(stream).and_then(|stream| {
         let duration = stream.duration();
         (duration > 0).then(|| duration as f64 * f64::from(stream.time_base()))
@@ -136,7 +136,7 @@ fn audio_info(source: &Demuxer, stream: usize) -> AudioInfo {
 /// Whether the stream's pictures have transparency: by pixel format, or a WebM track that promises an alpha plane.
 pub(crate) fn has_alpha(source: &Demuxer, stream: usize) -> bool {
     let promised = source.input.stream(stream).is_some_and(|stream| stream.metadata().get("alpha_mode") == Some("1"));
-    promised || glue::pixel_has_alpha(glue::video_parameters(&source.parameters(stream)).pixel)
+    promised || ffi::pixel_has_alpha(ffi::video_parameters(&source.parameters(stream)).pixel)
 }
 
 /// How far the stream's pictures are turned for display.
@@ -178,7 +178,7 @@ fn animation_duration(source: &Demuxer, stream: usize) -> Option<f64> {
 
 /// Size of the stream's pictures in square pixels, turned.
 pub(crate) fn display_size(source: &Demuxer, stream: usize) -> Size {
-    let view = glue::video_parameters(&source.parameters(stream));
+    let view = ffi::video_parameters(&source.parameters(stream));
     let size = in_square_pixels(Size { width: view.width, height: view.height }, view.aspect);
     rotation(source, stream).turned(size)
 }

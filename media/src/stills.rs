@@ -6,7 +6,7 @@ use hyperfarm_proto::spec::Size;
 use crate::demux::Demuxer;
 use crate::error::MediaError;
 use crate::join::SegmentFile;
-use crate::{glue, timescale};
+use crate::{ffi, timescale};
 
 /// What a PNG file starts with.
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -26,7 +26,7 @@ pub fn stills(
     for segment in segments.iter().filter(|segment| segment.frames > 0) {
         let mut source = Demuxer::open(&segment.path).map_err(MediaError::part)?;
         let stream = source.video().map_err(MediaError::part)?;
-        let found = glue::video_parameters(&source.parameters(stream));
+        let found = ffi::video_parameters(&source.parameters(stream));
         if (found.width, found.height) != (size.width, size.height) {
             let what = format!("it is {}x{} and the output {size}", found.width, found.height);
             return Err(MediaError::Headers { path: segment.path.clone(), what });

@@ -14,10 +14,10 @@ use hyperfarm_proto::plan::{AudioItem, EffectChain, GainPoint, MediaTiming, Plan
 use hyperfarm_proto::record::{AudioRecord, unix_ms};
 
 use crate::effects;
-use crate::worker::{Shop, storage};
+use crate::worker::{WorkerContext, storage};
 
 /// Mixes the sound of the lease's render and answers its record as JSON.
-pub(crate) async fn run(shop: &Arc<Shop>, lease: &Lease, context: &TaskContext) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn run(shop: &Arc<WorkerContext>, lease: &Lease, context: &TaskContext) -> Result<Vec<u8>, Failure> {
     let render = &lease.task.render;
     let (plan, plan_hash) = shop.plan(render).await?;
     let (begun_at_ms, started) = (unix_ms(), Instant::now());
@@ -85,7 +85,7 @@ impl Track {
 
 /// Brings the plan's items through their effects, their groups and the master, so that one sum is left to do.
 struct Tracks<'a> {
-    shop: &'a Shop,
+    shop: &'a WorkerContext,
     content: &'a PlanContent,
     folder: &'a Path,
     context: &'a TaskContext,

@@ -18,10 +18,10 @@ use hyperfarm_proto::plan::{Plan, PlanContent, VideoItem};
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms};
 use hyperfarm_proto::spec::Size;
 
-use crate::capture::{CaptureError, EncodedChunk, Encoding, FrameGrabber, Next, Turns};
+use crate::capture::{CaptureError, EncodedChunk, EncoderPermits, Encoding, FrameGrabber, Next};
 use crate::host::{OpenOptions, ServedVideo, VideoPicture, Wanted};
 use crate::server::{Site, SiteFile};
-use crate::worker::{Shop, storage};
+use crate::worker::{WorkerContext, storage};
 
 /// Files fetched at once.
 const DOWNLOADS: usize = 8;
@@ -31,7 +31,7 @@ const SNAP_FRAMES: f64 = 1e-3;
 
 /// Renders chunk `number` of the lease's render and answers its record as JSON.
 pub(crate) async fn run(
-    shop: &Arc<Shop>,
+    shop: &Arc<WorkerContext>,
     lease: &Lease,
     number: u32,
     context: &TaskContext,
@@ -104,14 +104,14 @@ pub(crate) async fn run(
 }
 
 /// Stores the picture of a chunk. People miss one that is not there, and the render does not.
-async fn store_still(shop: &Shop, segment: &str, still: Option<Vec<u8>>) {
+async fn store_still(shop: &WorkerContext, segment: &str, still: Option<Vec<u8>>) {
     let Some(jpeg) = still else { return };
     if let Err(error) = shop.objects().put(&keys::segment_thumbnail(segment), Bytes::from(jpeg)).await {
         tracing::warn!(segment, %error, "the chunk's still cannot be stored");
     }
 }
 
-async fn fetch_files(shop: &Arc<Shop>, plan: &Plan) -> Result<HashMap<String, SiteFile>, Failure> {
+async fn fetch_files(shop: &Arc<WorkerContext>, plan: &Plan) -> Result<HashMap<String, SiteFile>, Failure> {
     futures::stream::iter(plan.content.files.clone())
         .map(|file| {
             let shop = shop.clone();
@@ -152,7 +152,7 @@ pub(crate) async fn open_videos(
 #[derive(Clone, Copy)]
 struct Segment<'a> {
     path: &'a std::path::Path,
-    turns: &'a Turns,
+    turns: &'a EncoderPermits,
 }
 
 async fn capture(

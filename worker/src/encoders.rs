@@ -11,7 +11,7 @@ use hyperfarm_proto::spec::{Quality, Size};
 
 /// What the operator wishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum EncoderWish {
+pub enum EncoderMode {
     /// The processor encodes everything: equal plans give equal bytes on every machine.
     #[default]
     Software,
@@ -21,7 +21,7 @@ pub enum EncoderWish {
     Hardware,
 }
 
-impl EncoderWish {
+impl EncoderMode {
     /// `HYPERFARM_ENCODER`: `software`, `auto` or `hardware`.
     pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         match env("HYPERFARM_ENCODER").as_deref() {
@@ -48,9 +48,9 @@ impl DeviceEncoders {
     /// Tries every one as far as `wish` asks for it, with a file in `folder`.
     ///
     /// Fails where one is demanded and none opens; the sentence says why each does not.
-    pub async fn find(wish: EncoderWish, folder: &Path) -> Result<Self, Failure> {
+    pub async fn find(wish: EncoderMode, folder: &Path) -> Result<Self, Failure> {
         let mut found = Self { offered: Vec::new(), device: String::new(), folder: folder.to_owned() };
-        if wish == EncoderWish::Software {
+        if wish == EncoderMode::Software {
             return Ok(found);
         }
         let place = folder.to_owned();
@@ -64,7 +64,7 @@ impl DeviceEncoders {
         }
         if found.offered.is_empty() {
             let refused = refused.join("; ");
-            if wish == EncoderWish::Hardware {
+            if wish == EncoderMode::Hardware {
                 return Err(Failure::new(
                     FailureCode::EncodeFailed,
                     format!(
@@ -157,10 +157,10 @@ mod tests {
     #[tokio::test]
     async fn what_opens_is_offered_and_what_does_not_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let none = DeviceEncoders::find(EncoderWish::Software, folder.path()).await.unwrap();
+        let none = DeviceEncoders::find(EncoderMode::Software, folder.path()).await.unwrap();
         assert_eq!(none.name(), "");
-        let may = DeviceEncoders::find(EncoderWish::Auto, folder.path()).await.unwrap();
-        match DeviceEncoders::find(EncoderWish::Hardware, folder.path()).await {
+        let may = DeviceEncoders::find(EncoderMode::Auto, folder.path()).await.unwrap();
+        match DeviceEncoders::find(EncoderMode::Hardware, folder.path()).await {
             Ok(must) => assert_eq!(may.name(), must.name()),
             Err(failure) => {
                 assert_eq!(may.name(), "");
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn an_unknown_wish_is_refused() {
-        let failure = EncoderWish::from_env(&|_| Some("gpu".to_owned())).unwrap_err();
+        let failure = EncoderMode::from_env(&|_| Some("gpu".to_owned())).unwrap_err();
         assert!(failure.message.contains("HYPERFARM_ENCODER") && failure.message.contains("hardware"), "{failure}");
     }
 }

@@ -16,13 +16,13 @@ use hyperfarm_proto::spec::{Format, RenderRequest, Viewport};
 
 use crate::capture::{Encoding, FrameGrabber};
 use crate::chrome::PageEvent;
-use crate::compile::localise::Localiser;
+use crate::compile::remote_assets::RemoteAssets;
 use crate::compile::{Compiled, compile};
 use crate::host::{OpenOptions, PageHost, Wanted};
 use crate::media_list::{self, MediaList};
 use crate::server::{RequestProblem, Site, SiteFile, decode_path};
 use crate::sound_track;
-use crate::worker::{Shop, storage};
+use crate::worker::{WorkerContext, storage};
 use crate::{chunk_stage, verify};
 
 /// Longest composition in seconds. A longer one is a mistake more often than a wish.
@@ -46,7 +46,11 @@ const PROBES: u32 = 3;
 const UPLOADS: usize = 8;
 
 /// Makes the draft of `render`.
-pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskContext) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn run(
+    shop: &Arc<WorkerContext>,
+    render: &RenderId,
+    context: &TaskContext,
+) -> Result<Vec<u8>, Failure> {
     let request: RenderRequest = shop.objects().get_json(&keys::request(render)).await.map_err(storage)?;
     let bundle = shop.cache.fetch(shop.objects(), &keys::bundle(&request.bundle), &request.bundle).await?;
     context.set_progress(100, 1000);
@@ -54,7 +58,7 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
         let (shop, spec) = (shop.clone(), request.spec.clone());
         let compiling = tokio::task::spawn_blocking(move || {
             let started = Instant::now();
-            let mut localiser = Localiser::new(shop.remote.clone(), shop.cache.clone());
+            let mut localiser = RemoteAssets::new(shop.remote.clone(), shop.cache.clone());
             let sound = spec.audio_url.as_deref().and_then(|url| localiser.sound(url));
             let sized = |size| {
                 if let Ok(viewport) = spec.viewport(size) {
@@ -126,7 +130,11 @@ pub(crate) async fn run(shop: &Arc<Shop>, render: &RenderId, context: &TaskConte
 }
 
 /// Opens the planned page a few times over and warns of what differs.
-async fn verify_pages(shop: &Arc<Shop>, context: &TaskContext, content: &PlanContent) -> Result<Vec<Warning>, Failure> {
+async fn verify_pages(
+    shop: &Arc<WorkerContext>,
+    context: &TaskContext,
+    content: &PlanContent,
+) -> Result<Vec<Warning>, Failure> {
     let files: HashMap<String, SiteFile> = content
         .files
         .iter()
@@ -145,7 +153,7 @@ async fn verify_pages(shop: &Arc<Shop>, context: &TaskContext, content: &PlanCon
     slot.settle(outcome).await
 }
 
-async fn upload(shop: &Arc<Shop>, files: &[CompiledFile]) -> Result<(), Failure> {
+async fn upload(shop: &Arc<WorkerContext>, files: &[CompiledFile]) -> Result<(), Failure> {
     futures::stream::iter(files.to_vec())
         .map(|file| {
             let shop = shop.clone();
@@ -177,11 +185,11 @@ struct Network {
 /// Probes, fetches what only the page's scripts name, and probes again with it, until nothing new is asked for.
 #[allow(clippy::too_many_arguments)]
 async fn probe_to_the_end(
-    shop: &Arc<Shop>,
+    shop: &Arc<WorkerContext>,
     context: &TaskContext,
     request: &RenderRequest,
     compiled: &Compiled,
-    mut localiser: Localiser,
+    mut localiser: RemoteAssets,
     viewport: Viewport,
     frame_rate: FrameRate,
     encoder: &EncoderSettings,
@@ -234,7 +242,7 @@ struct Cost {
 
 #[allow(clippy::too_many_arguments)]
 async fn probe(
-    shop: &Arc<Shop>,
+    shop: &Arc<WorkerContext>,
     context: &TaskContext,
     request: &RenderRequest,
     compiled: &Compiled,
@@ -316,7 +324,7 @@ fn checked_duration(seconds: f64) -> Result<f64, Failure> {
 
 /// Milliseconds that one slot needs for a frame: captures and encodes a few, spread over the composition.
 async fn measure(
-    shop: &Shop,
+    shop: &WorkerContext,
     host: &mut PageHost<'_>,
     frames: u64,
     viewport: Viewport,

@@ -22,9 +22,9 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::cache::Cache;
-use crate::capture::Turns;
+use crate::capture::EncoderPermits;
 use crate::chrome::{ChromeConfig, PageLog};
-use crate::encoders::{DeviceEncoders, EncoderWish};
+use crate::encoders::{DeviceEncoders, EncoderMode};
 use crate::remote::{Remote, RemoteConfig};
 use crate::slot::Slot;
 use crate::{audio_stage, chunk_stage, class, plan_stage, sweep};
@@ -41,7 +41,7 @@ pub struct WorkerConfig {
     /// Which Chrome.
     pub chrome: ChromeConfig,
     /// Whether a GPU encodes.
-    pub encoder: EncoderWish,
+    pub encoder: EncoderMode,
     /// How what is remote is found.
     pub remote: RemoteConfig,
     /// The operator's word for what the farm cannot see of this machine; part of the capture class, usually empty.
@@ -56,17 +56,17 @@ pub struct WorkerConfig {
 pub struct Worker {
     task: JoinHandle<()>,
     memory: JoinHandle<()>,
-    shop: Arc<Shop>,
+    shop: Arc<WorkerContext>,
 }
 
 /// What the stages share.
-pub(crate) struct Shop {
+pub(crate) struct WorkerContext {
     pub(crate) backplane: Backplane,
     pub(crate) cache: Arc<Cache>,
     pub(crate) class: CaptureClass,
     pub(crate) encoders: DeviceEncoders,
     pub(crate) remote: Arc<Remote>,
-    pub(crate) turns: Turns,
+    pub(crate) turns: EncoderPermits,
     slots: Vec<tokio::sync::Mutex<Slot>>,
     /// Where the slots' pages talk to, by slot.
     page_logs: Vec<PageLog>,
@@ -97,7 +97,7 @@ pub(crate) fn storage(error: ObjectsError) -> Failure {
     Failure::new(code, error.to_string())
 }
 
-impl Shop {
+impl WorkerContext {
     pub(crate) fn objects(&self) -> &Objects {
         &self.backplane.objects
     }
@@ -174,7 +174,7 @@ async fn watch_memory(metrics: Metrics) {
 }
 
 /// The shop behind an [`Arc`], which the stages hand to blocking threads.
-struct Stages(Arc<Shop>);
+struct Stages(Arc<WorkerContext>);
 
 #[async_trait]
 impl TaskHandler for Stages {
@@ -224,13 +224,13 @@ impl Worker {
         tracing::info!(worker = %node.id, slots = node.slots, pool = %node.pool, class = %node.class, "worker started");
         let cache = Arc::new(Cache::open(&folder.path().join("cache"))?);
         let remote = Arc::new(Remote::new(config.remote)?);
-        let shop = Arc::new(Shop {
+        let shop = Arc::new(WorkerContext {
             backplane: backplane.clone(),
             cache,
             class,
             encoders,
             remote,
-            turns: Turns::for_slots(slots.len()),
+            turns: EncoderPermits::for_slots(slots.len()),
             slots,
             page_logs,
             plans: Mutex::default(),

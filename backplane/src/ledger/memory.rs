@@ -15,7 +15,9 @@ use hyperfarm_proto::task::{Step, TaskId};
 use tokio::time::Instant;
 
 use super::history::Attempts;
-use super::{AttemptEnd, Claim, Commit, Lease, Ledger, LedgerError, NodeView, RenderView, Renewal, TaskView, Wish};
+use super::{
+    AttemptEnd, Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeView, RenderView, Renewal, TaskView,
+};
 
 /// A ledger in this process.
 #[derive(Default)]
@@ -32,7 +34,7 @@ struct State {
 struct Node {
     view: NodeView,
     until: Instant,
-    wish: Option<Wish>,
+    wish: Option<NodeCommand>,
 }
 
 impl State {
@@ -244,7 +246,7 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<Wish>, LedgerError> {
+    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<NodeCommand>, LedgerError> {
         let until = Instant::now() + ttl;
         let mut state = self.lock();
         state.forget_dead_nodes();
@@ -253,7 +255,7 @@ impl Ledger for MemoryLedger {
         Ok(wish)
     }
 
-    async fn wish(&self, node: &WorkerId, wish: &Wish) -> Result<bool, LedgerError> {
+    async fn wish(&self, node: &WorkerId, wish: &NodeCommand) -> Result<bool, LedgerError> {
         let mut state = self.lock();
         state.forget_dead_nodes();
         let Some(known) = state.nodes.get_mut(node) else { return Ok(false) };

@@ -40,7 +40,7 @@ mod redis;
 
 pub use self::history::{AttemptEnd, AttemptView};
 pub use self::memory::MemoryLedger;
-pub use self::node::{NodeState, NodeTask, NodeView, Order, Wish};
+pub use self::node::{NodeCommand, NodeState, NodeTask, NodeView, Order};
 pub use self::redis::RedisLedger;
 
 /// The ledger did not answer.
@@ -174,10 +174,10 @@ pub trait Ledger: Send + Sync + 'static {
     async fn forget(&self, render: &RenderId) -> Result<(), LedgerError>;
 
     /// Says that a node is alive for `ttl`. Answers what is wished of it.
-    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<Wish>, LedgerError>;
+    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<NodeCommand>, LedgerError>;
 
     /// Wishes something of a node. Answers whether the node is alive; of another nothing is kept.
-    async fn wish(&self, node: &WorkerId, wish: &Wish) -> Result<bool, LedgerError>;
+    async fn wish(&self, node: &WorkerId, wish: &NodeCommand) -> Result<bool, LedgerError>;
 
     /// Nodes that are alive.
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError>;

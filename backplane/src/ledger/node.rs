@@ -136,7 +136,7 @@ pub enum Order {
 
 /// An order with a number of its own: a node follows each once, however often it reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wish {
+pub struct NodeCommand {
     /// Told from every other.
     pub number: u64,
     /// What is wished.
@@ -144,7 +144,7 @@ pub struct Wish {
     pub order: Order,
 }
 
-impl Wish {
+impl NodeCommand {
     /// A new wish.
     pub fn new(order: Order) -> Self {
         // Within what every reader of JSON holds exactly.

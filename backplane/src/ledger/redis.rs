@@ -24,7 +24,7 @@ use redis::{Client, Cmd, ErrorKind, FromRedisValue, RedisError, Script, ScriptIn
 use tokio::time::{Instant, timeout_at};
 
 use super::history::Attempts;
-use super::{Claim, Commit, Lease, Ledger, LedgerError, NodeView, RenderView, Renewal, TaskView, Wish};
+use super::{Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeView, RenderView, Renewal, TaskView};
 use crate::backoff::Backoff;
 use crate::metrics::{Metrics, Server};
 use crate::redact::redact;
@@ -322,7 +322,7 @@ impl Ledger for RedisLedger {
         self.attempt::<u64>(ANSWER_WITHIN, &key, Operation::Command(&delete)).await.map(drop)
     }
 
-    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<Wish>, LedgerError> {
+    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<NodeCommand>, LedgerError> {
         let json = serde_json::to_string(node).map_err(|error| self.unreachable(error))?;
         let mut call = self.on_nodes("heartbeat");
         call.arg(node.id.as_str()).arg(millis(ttl)).arg(json);
@@ -338,7 +338,7 @@ impl Ledger for RedisLedger {
         }
     }
 
-    async fn wish(&self, node: &WorkerId, wish: &Wish) -> Result<bool, LedgerError> {
+    async fn wish(&self, node: &WorkerId, wish: &NodeCommand) -> Result<bool, LedgerError> {
         let json = serde_json::to_string(wish).map_err(|error| self.unreachable(error))?;
         let mut call = self.on_nodes("wish");
         call.arg(node.as_str()).arg(json);

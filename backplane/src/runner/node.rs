@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use super::{RunnerConfig, TaskContext};
 use crate::drain::Drain;
-use crate::ledger::{Lease, NodeState, NodeTask, NodeView, Order, Wish};
+use crate::ledger::{Lease, NodeCommand, NodeState, NodeTask, NodeView, Order};
 use crate::machine;
 
 /// Failures older than this are no longer told of.
@@ -184,7 +184,7 @@ impl Node {
     }
 
     /// Follows `wish`, once.
-    pub(super) fn follow(&self, wish: &Wish) {
+    pub(super) fn follow(&self, wish: &NodeCommand) {
         let state = *self.state.borrow();
         let mut inner = self.lock();
         if inner.followed.replace(wish.number) == Some(wish.number) {
@@ -300,13 +300,13 @@ mod tests {
     #[test]
     fn a_wish_is_followed_once() {
         let node = node();
-        let quarantine = Wish::new(Order::Quarantine { reason: "new disk".to_owned() });
+        let quarantine = NodeCommand::new(Order::Quarantine { reason: "new disk".to_owned() });
         node.follow(&quarantine);
         assert_eq!(node.view().reason.as_deref(), Some("new disk"));
-        node.follow(&Wish::new(Order::Resume));
+        node.follow(&NodeCommand::new(Order::Resume));
         assert!(node.is_open());
-        node.follow(&Wish::new(Order::Drain));
-        node.follow(&Wish::new(Order::Resume));
+        node.follow(&NodeCommand::new(Order::Drain));
+        node.follow(&NodeCommand::new(Order::Resume));
         assert_eq!(node.view().state, NodeState::Draining);
         assert!(node.drain.is_started());
     }

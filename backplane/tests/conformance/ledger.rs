@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyperfarm_backplane::ledger::{
-    AttemptEnd, Claim, Commit, Lease, Ledger, MemoryLedger, NodeState, NodeTask, NodeView, Order, RedisLedger,
-    RenderView, Renewal, TaskView, Wish,
+    AttemptEnd, Claim, Commit, Lease, Ledger, MemoryLedger, NodeCommand, NodeState, NodeTask, NodeView, Order,
+    RedisLedger, RenderView, Renewal, TaskView,
 };
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::{RenderId, WorkerId};
@@ -400,11 +400,11 @@ async fn nodes_are_alive_as_long_as_they_said(ledger: &Arc<dyn Ledger>) {
 
 async fn a_wish_waits_for_its_node(ledger: &Arc<dyn Ledger>) {
     let node = |name: &str| NodeView::new(worker(name), "worker", "cpu", 1, "");
-    let wish = |reason: &str| Wish::new(Order::Quarantine { reason: reason.to_owned() });
+    let wish = |reason: &str| NodeCommand::new(Order::Quarantine { reason: reason.to_owned() });
     assert!(!ledger.wish(&worker("w1"), &wish("nobody hears it")).await.unwrap());
     assert_eq!(ledger.heartbeat(&node("w1"), LONG).await.unwrap(), None);
     assert_eq!(ledger.heartbeat(&node("w2"), SHORT).await.unwrap(), None);
-    let (first, second) = (wish("it is \"ill\""), Wish::new(Order::Resume));
+    let (first, second) = (wish("it is \"ill\""), NodeCommand::new(Order::Resume));
     assert!(ledger.wish(&worker("w1"), &first).await.unwrap() && ledger.wish(&worker("w2"), &first).await.unwrap());
     // An answer may be lost: it is given again.
     for _ in 0..2 {

@@ -16,11 +16,12 @@ use tempfile::TempPath;
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
+use super::Api;
 use super::access::Caller;
+use super::base_url::base_url;
 use super::create::{self, Fields};
 use super::error::{ApiError, Code};
 use super::page::{self, Page};
-use super::{Api, links};
 use crate::assets::{self, AssetRecord, Kind, TYPES};
 
 type Answer = Result<Json<Value>, ApiError>;
@@ -52,7 +53,7 @@ pub(super) async fn upload(
     let (name, file) = received.ok_or_else(|| ApiError::invalid("file", "the form has no field `file`"))?;
     let mime_type = known(&file.start, &name, "file")?;
     let digest = file.hash.to_string();
-    let (once, base) = (api.once.clone(), links::base(&api.config, &headers));
+    let (once, base) = (api.once.clone(), base_url(&api.config, &headers));
     let caller_ = caller.clone();
     let make = move |seed: crate::intake::Seed| async move {
         let record = AssetRecord {
@@ -107,7 +108,7 @@ pub(super) async fn begin(
         return Err(ApiError::new(Code::ProjectTooLarge, message).of("size_bytes"));
     }
     let checksum = checksum(&fields)?;
-    let base = links::base(&api.config, &headers).ok_or_else(no_base)?;
+    let base = base_url(&api.config, &headers).ok_or_else(no_base)?;
     let once = api.once.clone();
     let caller_ = caller.clone();
     let make = move |seed: crate::intake::Seed| async move {
@@ -206,7 +207,7 @@ pub(super) async fn complete(
     {
         return Err(ApiError::invalid("checksum_sha256", format!("the file's SHA-256 is {known}, not {asked}")));
     }
-    let url = url_of(&api, links::base(&api.config, &headers).as_ref(), &record).await?;
+    let url = url_of(&api, base_url(&api.config, &headers).as_ref(), &record).await?;
     let data = json!({
         "asset_id": record.id, "url": url, "mime_type": record.mime_type, "size_bytes": record.bytes,
         "status": "processing",
@@ -222,7 +223,7 @@ pub(super) async fn read(
     headers: HeaderMap,
 ) -> Answer {
     let record = find(&api, &caller, &id).await?;
-    Ok(Json(json!({ "data": view(&api, links::base(&api.config, &headers).as_ref(), &record).await? })))
+    Ok(Json(json!({ "data": view(&api, base_url(&api.config, &headers).as_ref(), &record).await? })))
 }
 
 /// `GET /v3/assets?limit&token`.
@@ -235,7 +236,7 @@ pub(super) async fn list(
     let page = Page::of(query.as_deref(), 20)?;
     let objects = &api.coordinator.backplane().objects;
     let ids = assets::ids(objects, &caller.rights.space).await?;
-    let base = links::base(&api.config, &headers);
+    let base = base_url(&api.config, &headers);
     let (mut data, mut next) = (Vec::new(), None);
     for id in ids.into_iter().filter(|id| page.after.as_ref().is_none_or(|after| id < after)) {
         let Some(record) = assets::get(objects, &caller.rights.space, &id).await? else { continue };

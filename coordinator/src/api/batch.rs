@@ -7,9 +7,10 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::access::Caller;
+use super::base_url::base_url;
 use super::error::ApiError;
 use super::renders::{bundle, parse_asked, read_project_body, unknown_fields};
-use super::{Api, create, links};
+use super::{Api, create};
 use crate::intake::{self, Intake, Seed, StoredBundle};
 
 /// Renders in one call.
@@ -27,7 +28,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = read_project_body(&api, &headers, body).await?;
-    let origin = links::base(&api.config, &headers);
+    let origin = base_url(&api.config, &headers);
     let (once, key, raw) = (api.once.clone(), caller.clone(), body.clone());
     let make = move |seed: Seed| async move {
         let mut shared = create::object(&raw)?;

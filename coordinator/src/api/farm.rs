@@ -22,11 +22,12 @@ use tracing::warn;
 
 use super::Api;
 use super::access::Caller;
+use super::base_url::base_url;
 use super::error::ApiError;
-use super::follow::{KEEP_ALIVE, event_stream, seconds};
+use super::render_events::{KEEP_ALIVE, event_stream, seconds};
 use super::renders::{Answer, shown_from};
 use super::view::error_code;
-use super::{links, workers};
+use super::workers;
 use crate::RenderDetail;
 use crate::index::Status;
 use crate::intake::Intake;
@@ -231,7 +232,7 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let (sender, receiver) = mpsc::channel::<Bytes>(16);
-    let base = links::base(&api.config, &headers);
+    let base = base_url(&api.config, &headers);
     let drain = api.coordinator.drain().started();
     let told = tell(api, caller, base, sender);
     tokio::spawn(async move {

@@ -17,7 +17,7 @@ use hyperfarm_proto::spec::Format;
 
 use super::Api;
 use super::error::{ApiError, Code};
-use super::links::PARAMETER;
+use crate::signed_urls::PARAMETER;
 use crate::store;
 
 /// `GET /files/{key}?signature`, and `HEAD`.

@@ -5,10 +5,11 @@
 //! | [`routes`] | the table of all routes: the router and the OpenAPI document are made of it |
 //! | [`access`] | who may call, and what for |
 //! | [`admission`] | how many and how fast |
-//! | [`once`] | idempotency keys |
-//! | [`edge`] | what every request passes: doubled slashes, request ids, one line of log |
+//! | [`idempotency`] | idempotency keys |
+//! | [`middleware`] | what every request passes: doubled slashes, request ids, one line of log |
 //! | [`create`] | the body of a new render, field by field |
-//! | [`renders`], [`batch`], [`follow`] | renders |
+//! | [`renders`], [`batch`], [`render_events`] | renders |
+//! | `base_url` | the URL under which a client reaches the farm |
 //! | [`assets`] | uploads |
 //! | [`webhooks`] | endpoints and events |
 //! | [`farm`], [`workers`] | the farm and its nodes |
@@ -19,7 +20,6 @@
 //! | [`dashboard`] | the pages for people |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
 //! | [`preview`] | what is finished of a render, to watch |
-//! | [`links`] | absolute, signed URLs |
 //! | [`openapi`] | the OpenAPI document |
 //! | [`operate`] | health, readiness, metrics |
 //! | [`error`](mod@error) | the one shape of every error |
@@ -31,21 +31,21 @@ pub mod access;
 pub mod account;
 pub mod admission;
 pub mod assets;
+mod base_url;
 pub mod batch;
 pub mod create;
 pub mod dashboard;
-pub mod edge;
 pub mod error;
 pub mod farm;
 pub mod files;
-pub mod follow;
-pub mod links;
+pub mod idempotency;
 pub mod log;
-pub mod once;
+pub mod middleware;
 pub mod openapi;
 pub mod operate;
 pub mod page;
 pub mod preview;
+pub mod render_events;
 pub mod renders;
 pub mod routes;
 pub mod view;
@@ -66,15 +66,15 @@ pub use access::Access;
 pub use error::{ApiError, Code};
 
 use crate::Coordinator;
-use crate::closing::Closing;
 use crate::expiry::Expiry;
+use crate::finalize::Closing;
 use crate::keys::KeyStore;
+use crate::signed_urls::SignedUrls;
 use crate::usage::{Prices, Usages};
 use crate::webhooks::Webhooks;
 use crate::webhooks::deliver::{Deliverer, DeliveryPolicy};
 use admission::Admission;
-use links::Links;
-use once::Once;
+use idempotency::Idempotency;
 
 /// Room in a body beside an encoded project, and for every other JSON body.
 pub(crate) const FIELDS_MAX: usize = 2 * 1024 * 1024;
@@ -133,9 +133,9 @@ impl Default for ApiConfig {
 pub struct Api {
     pub(crate) coordinator: Coordinator,
     pub(crate) config: Arc<ApiConfig>,
-    pub(crate) links: Arc<Links>,
+    pub(crate) links: Arc<SignedUrls>,
     pub(crate) keys: Arc<KeyStore>,
-    pub(crate) once: Once,
+    pub(crate) once: Idempotency,
     pub(crate) admission: Arc<Admission>,
     pub(crate) usages: Arc<Usages>,
     pub(crate) webhooks: Webhooks,
@@ -151,9 +151,9 @@ impl Coordinator {
         let usages = Arc::new(Usages::new(objects.clone(), config.prices));
         let api = Api {
             coordinator: self.clone(),
-            links: Arc::new(Links::new(objects.clone(), config.links_valid)),
+            links: Arc::new(SignedUrls::new(objects.clone(), config.links_valid)),
             keys: Arc::new(KeyStore::new(objects.clone())),
-            once: Once::new(objects.clone()),
+            once: Idempotency::new(objects.clone()),
             admission: Arc::new(Admission::new(objects.clone(), usages.clone(), config.concurrent_renders)),
             usages,
             webhooks: Webhooks::new(objects),
@@ -165,7 +165,7 @@ impl Coordinator {
         api.start_loops();
         let routes = routes::router(&api).merge(dashboard::routes());
         let routes = routes.fallback(unknown_route).method_not_allowed_fallback(wrong_method);
-        edge::wrap(routes.with_state(api), self.backplane().metrics.clone())
+        middleware::wrap(routes.with_state(api), self.backplane().metrics.clone())
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::error::Code;
 use super::page::PAGE_MAX;
 use super::routes::{Answers, ROUTES, Route};
-use super::{follow, workers};
+use super::{render_events, workers};
 
 pub mod schemas;
 mod watching;
@@ -127,7 +127,7 @@ fn parameters(route: &Route) -> Vec<Value> {
 /// Items on a page of `route` at most.
 fn most(route: &Route) -> usize {
     match route.path {
-        path if path.ends_with("/chunks") => follow::CHUNKS,
+        path if path.ends_with("/chunks") => render_events::CHUNKS,
         path if path.ends_with("/workers") => workers::WORKERS,
         _ => PAGE_MAX,
     }

@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 use super::Api;
 use super::error::{ApiError, Code};
 use crate::coordinator::Inside;
-use crate::course::Made;
 use crate::progress::{RenderProgress, plays};
+use crate::timeline::Made;
 
 /// Bytes of pieces that are kept.
 const KEPT_BYTES: usize = 128 * 1024 * 1024;

@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::access::Caller;
+use super::base_url::base_url;
 use super::create::{self, Asked, Source};
 use super::error::{ApiError, Code};
 use super::page::{self, Page};
 use super::view::view;
-use super::{Api, assets, links};
+use super::{Api, assets};
 use crate::RenderDetail;
 use crate::index::{Filter, Status};
 use crate::intake::{self, Intake, Seed, StoredBundle};
@@ -37,7 +38,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = read_project_body(&api, &headers, body).await?;
-    let origin = links::base(&api.config, &headers);
+    let origin = base_url(&api.config, &headers);
     let (once, key, raw) = (api.once.clone(), caller.clone(), body.clone());
     let make = move |seed: Seed| async move {
         let asked = create::parse(&raw, &api.config, &api.coordinator.config().limits)?;
@@ -229,7 +230,7 @@ pub(super) async fn retry(
         let message = format!("render {id} has not ended; cancel it first, or wait");
         return Err(ApiError::new(Code::Conflict, message));
     }
-    let origin = links::base(&api.config, &headers);
+    let origin = base_url(&api.config, &headers);
     let route = format!("POST /v3/hyperframes/renders/{id}/retry");
     let (once, key) = (api.once.clone(), caller.clone());
     let make = move |seed: Seed| async move {
@@ -270,7 +271,7 @@ pub(super) async fn find(api: &Api, caller: &Caller, id: &str) -> Result<RenderD
 }
 
 pub(super) async fn shown(api: &Api, headers: &HeaderMap, detail: &RenderDetail) -> Result<Value, ApiError> {
-    let base = links::base(&api.config, headers);
+    let base = base_url(&api.config, headers);
     shown_from(api, base, detail).await
 }
 

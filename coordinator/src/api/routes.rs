@@ -8,10 +8,10 @@ use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
-use super::edge::Answered;
 use super::error::{ApiError, Code};
+use super::middleware::Answered;
 use super::{
-    Api, account, assets, batch, farm, files, follow, log, openapi, operate, preview, renders, webhooks, workers,
+    Api, account, assets, batch, farm, files, log, openapi, operate, preview, render_events, renders, webhooks, workers,
 };
 use crate::keys::Scope;
 
@@ -133,9 +133,9 @@ pub const ROUTES: &[Route] = &[
     Route::new("post", "/v3/hyperframes/renders/{render_id}/pause", RENDER, "Send out no more of a render; what is at work finishes.", One("RenderDetail"), || post(renders::pause)).errors(&[Code::RenderNotFound, Code::Conflict]),
     Route::new("post", "/v3/hyperframes/renders/{render_id}/resume", RENDER, "Go on with a paused render.", One("RenderDetail"), || post(renders::resume)).errors(&[Code::RenderNotFound, Code::Conflict]),
     Route::new("post", "/v3/hyperframes/renders/{render_id}/retry", RENDER, "Submit an ended render again, as a new render.", One("RenderCreated"), || post(renders::retry)).status(202).once().errors(&[Code::RenderNotFound, Code::Conflict, Code::InvalidParameter, Code::InsufficientCredit, Code::AccessDenied, Code::RateLimited, Code::QuotaExceeded]),
-    Route::new("get", "/v3/hyperframes/renders/{render_id}/events", READ, "Follow a render by server-sent events.", Raw("text/event-stream"), || get(follow::events)).errors(&[Code::RenderNotFound]),
-    Route::new("get", "/v3/hyperframes/renders/{render_id}/chunks", READ, "List the chunks of a render.", Page("Chunk"), || get(follow::chunks)).query(&["limit", "token"]).errors(&[Code::RenderNotFound, Code::InvalidParameter]),
-    Route::new("get", "/v3/hyperframes/renders/{render_id}/timeline", READ, "Read every attempt at every task of a render.", One("Timeline"), || get(follow::timeline)).errors(&[Code::RenderNotFound]),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}/events", READ, "Follow a render by server-sent events.", Raw("text/event-stream"), || get(render_events::events)).errors(&[Code::RenderNotFound]),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}/chunks", READ, "List the chunks of a render.", Page("Chunk"), || get(render_events::chunks)).query(&["limit", "token"]).errors(&[Code::RenderNotFound, Code::InvalidParameter]),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}/timeline", READ, "Read every attempt at every task of a render.", One("Timeline"), || get(render_events::timeline)).errors(&[Code::RenderNotFound]),
     Route::new("get", "/v3/hyperframes/farm", READ, "Read how the farm does.", One("Farm"), || get(farm::read)),
     Route::new("get", "/v3/hyperframes/farm/events", READ, "Follow the farm and one's renders by server-sent events.", Raw("text/event-stream"), || get(farm::events)),
     Route::new("get", "/v3/hyperframes/workers", ADMIN, "List the workers and stitchers that are alive.", Page("Worker"), || get(workers::list)).query(&["limit", "token"]).errors(&[Code::InvalidParameter]),

@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::links::{LinkError, Links};
 use super::preview;
 use crate::RenderDetail;
 use crate::progress::{RenderProgress, Stage};
+use crate::signed_urls::{SignedUrlError, SignedUrls};
 
 /// What a client reads about a render. Fields that have no value are `null`, except those that only exist at an end.
 #[derive(Debug, Serialize)]
@@ -73,7 +73,7 @@ pub fn status(progress: &RenderProgress) -> &'static str {
 }
 
 /// Builds the view; signed URLs start with `base`.
-pub async fn view(detail: &RenderDetail, links: &Links, base: Option<&Url>) -> Result<RenderView, LinkError> {
+pub async fn view(detail: &RenderDetail, links: &SignedUrls, base: Option<&Url>) -> Result<RenderView, SignedUrlError> {
     let (request, progress) = (&detail.request, &detail.progress);
     let spec = &request.spec;
     let plan = progress.plan.as_deref();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, Path, RawQuery, State};
-use hyperfarm_backplane::ledger::{NodeState, NodeView, Order, Wish};
+use hyperfarm_backplane::ledger::{NodeCommand, NodeState, NodeView, Order};
 use hyperfarm_proto::id::WorkerId;
 use serde_json::{Value, json};
 use tracing::{info, warn};
@@ -18,8 +18,8 @@ use tracing::{info, warn};
 use super::access::Caller;
 use super::create::{self, Fields};
 use super::error::{ApiError, Code};
-use super::follow::seconds;
 use super::page::{self, Page};
+use super::render_events::seconds;
 use super::renders::Answer;
 use super::{Api, read_body};
 
@@ -39,13 +39,13 @@ const WISHED: Duration = Duration::from_secs(10);
 const REASON_MAX: usize = 500;
 
 /// What was wished of a node that has not said itself yet: when, which state, and why.
-type Wished = (Instant, NodeState, Option<String>);
+type PendingCommand = (Instant, NodeState, Option<String>);
 
 /// The nodes, asked for at most once a second, however many look.
 #[derive(Default)]
 pub struct Nodes {
     last: tokio::sync::Mutex<Option<(Instant, Vec<NodeView>)>>,
-    wished: Mutex<HashMap<WorkerId, Wished>>,
+    wished: Mutex<HashMap<WorkerId, PendingCommand>>,
 }
 
 impl Nodes {
@@ -158,7 +158,7 @@ async fn wish(api: &Api, caller: &Caller, id: &str, order: Order) -> Answer {
         let message = format!("the worker {id} drains and will end; nothing else can be asked of it");
         return Err(ApiError::new(Code::Conflict, message));
     }
-    let is_alive = api.coordinator.backplane().ledger.wish(&id, &Wish::new(order.clone())).await;
+    let is_alive = api.coordinator.backplane().ledger.wish(&id, &NodeCommand::new(order.clone())).await;
     if !is_alive.map_err(|error| ApiError::internal(&error))? {
         return Err(missing());
     }

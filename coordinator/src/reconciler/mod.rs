@@ -4,10 +4,10 @@
 //! | --- | --- |
 //! | [`tracked`] | what the loop remembers of one render |
 //! | [`restore`](mod@restore) | the ledger from object storage |
-//! | [`act`] | the decisions, carried out |
+//! | [`apply`] | the decisions, carried out |
 //! | [`replan`] | a render whose plan nobody can work from any more |
 //! | [`events`] | hints from workers |
-//! | [`survey`] | what takes long, beside the loop |
+//! | [`background_scan`] | what takes long, beside the loop |
 //!
 //! **Invariants**
 //! - *Events are hints.* One makes its render be looked at now; without any, the tick looks at all of them.
@@ -16,13 +16,13 @@
 //! - *The process can end at any moment.* Everything here is found again in storage: the renders without a terminal state.
 //! - *Nothing stops the loop.* A server that does not answer is logged, left alone for a growing while, and asked again.
 
-mod act;
-mod calm;
+mod apply;
+mod background_scan;
+mod backoff;
 pub(crate) mod events;
 mod gauges;
 mod replan;
 mod restore;
-mod survey;
 mod tracked;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -38,8 +38,8 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use self::calm::Calm;
-use self::survey::{Found, Survey, Verified};
+use self::background_scan::{BackgroundScan, Comparison, Found};
+use self::backoff::Backoff;
 use self::tracked::Tracked;
 use crate::config::CoordinatorConfig;
 use crate::error::ReconcileError;
@@ -59,7 +59,7 @@ pub(crate) enum Wake {
     /// What storage says about a render that was not tracked.
     Found(RenderId, Found),
     /// What a comparison of ledger and storage showed.
-    Verified(RenderId, Box<Verified>),
+    Comparison(RenderId, Box<Comparison>),
 }
 
 /// See the [module](self).
@@ -69,22 +69,22 @@ pub(crate) struct Reconciler {
     registry: Arc<Registry>,
     renders: BTreeMap<RenderId, Tracked>,
     /// Renders of which storage need not be asked again: they have ended.
-    over: BTreeSet<RenderId>,
+    finished: BTreeSet<RenderId>,
     /// Renders that an event was about and that are being looked up.
-    strangers: BTreeSet<RenderId>,
+    pending_lookups: BTreeSet<RenderId>,
     /// Renders that ended without completing: since when, and whether the ledger knows.
-    lingering: VecDeque<Lingering>,
+    retained: VecDeque<Retained>,
     fleet: Fleet,
     scanned_at: Option<Instant>,
-    scan: Survey,
-    verification: Survey,
-    depths: Survey,
+    scan: BackgroundScan,
+    verification: BackgroundScan,
+    depths: BackgroundScan,
     depths_at: Option<Instant>,
-    calm: Calm,
+    backoff: Backoff,
     wakes: mpsc::UnboundedSender<Wake>,
 }
 
-struct Lingering {
+struct Retained {
     render: RenderId,
     since: Instant,
     is_cancelled: bool,
@@ -103,16 +103,16 @@ impl Reconciler {
             config,
             registry,
             renders: BTreeMap::new(),
-            over: BTreeSet::new(),
-            strangers: BTreeSet::new(),
-            lingering: VecDeque::new(),
+            finished: BTreeSet::new(),
+            pending_lookups: BTreeSet::new(),
+            retained: VecDeque::new(),
             fleet: Fleet::default(),
             scanned_at: None,
-            scan: Survey::default(),
-            verification: Survey::default(),
-            depths: Survey::default(),
+            scan: BackgroundScan::default(),
+            verification: BackgroundScan::default(),
+            depths: BackgroundScan::default(),
             depths_at: None,
-            calm: Calm::default(),
+            backoff: Backoff::default(),
             wakes,
         }
     }
@@ -146,32 +146,32 @@ impl Reconciler {
             Wake::New(entry) => self.track(*entry, true),
             Wake::Look(render) => match self.renders.get_mut(&render) {
                 Some(tracked) => tracked.wants_a_look(),
-                None if self.over.contains(&render) => {}
-                None if self.strangers.insert(render.clone()) => {
-                    tokio::spawn(survey::find(self.backplane.clone(), vec![render], self.wakes.clone()));
+                None if self.finished.contains(&render) => {}
+                None if self.pending_lookups.insert(render.clone()) => {
+                    tokio::spawn(background_scan::find(self.backplane.clone(), vec![render], self.wakes.clone()));
                 }
                 None => {}
             },
             Wake::Ended(render) => {
                 self.untrack(&render);
-                self.linger(render, false);
+                self.retain(render, false);
             }
             Wake::Found(render, found) => {
-                self.strangers.remove(&render);
+                self.pending_lookups.remove(&render);
                 match found {
                     Found::Open(entry) => self.track(*entry, false),
-                    Found::Over if !self.renders.contains_key(&render) => drop(self.over.insert(render)),
+                    Found::Over if !self.renders.contains_key(&render) => drop(self.finished.insert(render)),
                     Found::Over | Found::Nothing => {}
                 }
             }
-            Wake::Verified(render, verified) => self.verified(&render, *verified),
+            Wake::Comparison(render, verified) => self.verified(&render, *verified),
         }
     }
 
     /// Begins to look after a render. `is_new` says that nothing of it but its request can be in storage.
     fn track(&mut self, entry: Entry, is_new: bool) {
         let render = entry.request.id.clone();
-        if self.over.contains(&render) {
+        if self.finished.contains(&render) {
             return;
         }
         let entry = self.registry.add(entry);
@@ -180,16 +180,16 @@ impl Reconciler {
 
     fn untrack(&mut self, render: &RenderId) {
         self.renders.remove(render);
-        self.over.insert(render.clone());
+        self.finished.insert(render.clone());
     }
 
-    fn linger(&mut self, render: RenderId, is_cancelled: bool) {
-        self.lingering.push_back(Lingering { render, since: Instant::now(), is_cancelled });
+    fn retain(&mut self, render: RenderId, is_cancelled: bool) {
+        self.retained.push_back(Retained { render, since: Instant::now(), is_cancelled });
     }
 
     /// What happens without any event.
     async fn tick(&mut self) {
-        if self.calm.is_resting() {
+        if self.backoff.is_resting() {
             return;
         }
         match self.backplane.ledger.nodes().await {
@@ -197,14 +197,14 @@ impl Reconciler {
                 self.fleet = Fleet::of(&nodes);
                 self.gauge(&nodes);
             }
-            Err(error) => return self.calm.upset("the live nodes cannot be read", &error.into()),
+            Err(error) => return self.backoff.upset("the live nodes cannot be read", &error.into()),
         }
         for tracked in self.renders.values_mut() {
             let lacks = replan::lacks_its_class(tracked, &self.fleet);
             tracked.replanning.note(lacks);
             tracked.wants_a_look();
         }
-        self.forget_lingering().await;
+        self.forget_retained().await;
         self.survey();
     }
 
@@ -226,8 +226,8 @@ impl Reconciler {
         let is_scan_due = self.scanned_at.is_none_or(|at| at.elapsed() >= self.config.rescan_every);
         if is_scan_due && !self.scan.is_running() {
             self.scanned_at = Some(Instant::now());
-            let known = self.renders.keys().chain(&self.over).cloned().collect();
-            self.scan.start(survey::scan(self.backplane.clone(), known, self.wakes.clone()));
+            let known = self.renders.keys().chain(&self.finished).cloned().collect();
+            self.scan.start(background_scan::scan(self.backplane.clone(), known, self.wakes.clone()));
         }
         if self.verification.is_running() {
             return;
@@ -246,12 +246,12 @@ impl Reconciler {
             })
             .collect();
         if !due.is_empty() {
-            self.verification.start(survey::verify(self.backplane.clone(), due, self.wakes.clone()));
+            self.verification.start(background_scan::verify(self.backplane.clone(), due, self.wakes.clone()));
         }
     }
 
     /// Takes in what a comparison showed.
-    fn verified(&mut self, render: &RenderId, verified: Verified) {
+    fn verified(&mut self, render: &RenderId, verified: Comparison) {
         let Some(tracked) = self.renders.get_mut(render) else { return };
         if verified.is_deleted || verified.end.is_some() {
             info!(%render, is_deleted = verified.is_deleted, "the render was ended elsewhere");
@@ -270,19 +270,19 @@ impl Reconciler {
         }
     }
 
-    async fn forget_lingering(&mut self) {
+    async fn forget_retained(&mut self) {
         let (ledger, linger) = (&self.backplane.ledger, self.config.linger);
-        for lingering in self.lingering.iter_mut().filter(|lingering| !lingering.is_cancelled) {
-            if let Err(error) = ledger.cancel(&lingering.render).await {
-                return self.calm.upset("an ended render cannot be cancelled in the ledger", &error.into());
+        for retained in self.retained.iter_mut().filter(|retained| !retained.is_cancelled) {
+            if let Err(error) = ledger.cancel(&retained.render).await {
+                return self.backoff.upset("an ended render cannot be cancelled in the ledger", &error.into());
             }
-            lingering.is_cancelled = true;
+            retained.is_cancelled = true;
         }
-        while let Some(oldest) = self.lingering.front().filter(|oldest| oldest.since.elapsed() >= linger) {
+        while let Some(oldest) = self.retained.front().filter(|oldest| oldest.since.elapsed() >= linger) {
             if let Err(error) = ledger.forget(&oldest.render).await {
-                return self.calm.upset("an ended render cannot be forgotten", &error.into());
+                return self.backoff.upset("an ended render cannot be forgotten", &error.into());
             }
-            self.lingering.pop_front();
+            self.retained.pop_front();
         }
     }
 
@@ -313,12 +313,12 @@ impl Reconciler {
             warn!(%render, %error, renders = failed.len(), "renders could not be moved on, they are looked at again");
         }
         self.tell_backlog();
-        if self.calm.is_resting() {
+        if self.backoff.is_resting() {
             return;
         }
         match self.dispatch().await {
-            Ok(()) => self.calm.relax(),
-            Err(error) => self.calm.upset("tasks cannot be dispatched", &error),
+            Ok(()) => self.backoff.relax(),
+            Err(error) => self.backoff.upset("tasks cannot be dispatched", &error),
         }
     }
 

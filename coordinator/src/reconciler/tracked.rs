@@ -11,7 +11,7 @@ use hyperfarm_proto::task::Step;
 use super::replan::Replanning;
 use crate::progress::{Pace, PlanSummary, RenderProgress, Stage};
 use crate::registry::{Entry, Waiting};
-use crate::scheduler::{Assessment, Book, Facts, SchedulePolicy, assess};
+use crate::scheduler::{Assessment, DispatchLog, Facts, SchedulePolicy, next_step};
 use crate::store;
 
 /// One render under way.
@@ -20,12 +20,12 @@ pub(super) struct Tracked {
     pub(super) plan: Option<Arc<Plan>>,
     summary: Option<Arc<PlanSummary>>,
     pub(super) view: Arc<RenderView>,
-    pub(super) book: Book,
+    pub(super) book: DispatchLog,
     /// Whether the ledger is known to agree with storage about it. A render that was just taken in has nothing to restore.
     pub(super) is_restored: bool,
     pub(super) verified_at: Instant,
     /// Times its failure could not be sent to the dead letters.
-    pub(super) undead: u32,
+    pub(super) dead_letter_attempts: u32,
     /// Where it is in being planned anew.
     pub(super) replanning: Replanning,
     assessment: Option<Assessment>,
@@ -58,10 +58,10 @@ impl Tracked {
             plan: None,
             summary: None,
             view: Arc::default(),
-            book: Book::default(),
+            book: DispatchLog::default(),
             is_restored: is_new,
             verified_at: now,
-            undead: 0,
+            dead_letter_attempts: 0,
             replanning: Replanning::default(),
             assessment: None,
             pace: Pace::default(),
@@ -123,10 +123,10 @@ impl Tracked {
     }
 
     /// Assesses it anew.
-    pub(super) fn assess(&mut self, policy: &SchedulePolicy) -> &Assessment {
+    pub(super) fn next_step(&mut self, policy: &SchedulePolicy) -> &Assessment {
         let facts =
             Facts { spec: &self.entry.request.spec, plan: self.plan.as_deref(), view: &self.view, book: &self.book };
-        self.assessment.insert(assess(&facts, Instant::now(), policy))
+        self.assessment.insert(next_step(&facts, Instant::now(), policy))
     }
 
     /// The last assessment.

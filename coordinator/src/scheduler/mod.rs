@@ -3,8 +3,8 @@
 //!
 //! | module | question |
 //! | --- | --- |
-//! | [`standing`](mod@standing) | how is one task: done, in flight, due, waiting, broken? |
-//! | [`assess`](mod@assess) | what does one render want next? |
+//! | [`task_status`](mod@task_status) | how is one task: done, in flight, due, waiting, broken? |
+//! | [`next_step`](mod@next_step) | what does one render want next? |
 //! | [`order`](mod@order) | which render comes first? |
 //! | [`window`] | which wishes fit into the queues now? |
 //!
@@ -15,14 +15,14 @@
 //!   cancellations therefore take effect in seconds.
 //! - *Doubles are harmless.* A task may be dispatched again whenever that could help: the claim lets one of them work.
 
-pub mod assess;
+pub mod next_step;
 pub mod order;
-pub mod standing;
+pub mod task_status;
 pub mod window;
 
-pub use assess::{Assessment, Facts, Verdict, assess};
+pub use next_step::{Assessment, Facts, RenderAction, next_step};
 pub use order::order;
-pub use standing::{Book, Sent, Standing, standing};
+pub use task_status::{DispatchLog, Sent, TaskStatus, task_status};
 pub use window::{Fleet, fill};
 
 use std::time::Duration;

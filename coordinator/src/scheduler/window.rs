@@ -90,11 +90,11 @@ struct Room {
 mod tests {
     use super::*;
     use crate::progress::Stage;
-    use crate::scheduler::Verdict;
+    use crate::scheduler::RenderAction;
 
     fn wants(steps: Vec<Step>, chunks_in_flight: u32) -> Assessment {
-        let (verdict, stage) = (Verdict::GoOn, Stage::Capture);
-        Assessment { verdict, stage, plans_in_flight: 0, chunks_in_flight, wanted: steps }
+        let (action, stage) = (RenderAction::GoOn, Stage::Capture);
+        Assessment { action, stage, plans_in_flight: 0, chunks_in_flight, wanted: steps }
     }
 
     fn chunks(count: u32) -> Vec<Step> {

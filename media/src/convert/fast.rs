@@ -9,7 +9,7 @@ use ffmpeg_next::frame;
 use hyperfarm_proto::spec::Size;
 
 use crate::bitmap::Picture;
-use crate::{glue, tags};
+use crate::{ffi, tags};
 
 /// Factors in 65536ths of a 256th of 32: what the upper half of a 16-bit product needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(crate) fn convert(frame: &frame::Video, matrix: i32, full_range: bool) -> Op
     let factors = Factors::of(matrix, full_range)?;
     let (width, height) = (size.width as usize, size.height as usize);
     let (across, down) = (width.div_ceil(2), height.div_ceil(2));
-    if width == 0 || height == 0 || !glue::rows_go_down(frame) {
+    if width == 0 || height == 0 || !ffi::rows_go_down(frame) {
         return None;
     }
     let row = |plane: usize, y: usize, length: usize| &frame.data(plane)[y * frame.stride(plane)..][..length];

@@ -11,7 +11,7 @@ use ffmpeg_next::util::frame::side_data::Type as SideData;
 use hyperfarm_proto::spec::Size;
 
 use crate::bitmap::Picture;
-use crate::{glue, tags};
+use crate::{ffi, tags};
 
 /// Light of 1.0, cd/m².
 const REFERENCE_WHITE: f64 = 100.0;
@@ -57,7 +57,7 @@ fn hable(light: f32) -> f32 {
 
 /// `rgb` (16-bit, full range, BT.2020 unless `frame` says BT.709) as a picture of `size` for a standard display.
 pub(super) fn tone_map(rgb: &[u16], size: Size, frame: &frame::Video) -> Picture {
-    let tags = glue::frame_tags(frame);
+    let tags = ffi::frame_tags(frame);
     let light = if tags.transfer == tags::TRANSFER_PQ { &PQ } else { &HLG };
     let wide = tags.primaries != tags::PRIMARIES_BT709;
     let brightest = hable(peak(frame));

@@ -3,7 +3,7 @@
 use ffmpeg_next::codec::Id;
 use ffmpeg_next::frame;
 
-use crate::{glue, tags};
+use crate::{ffi, tags};
 
 /// What to assume of pictures that do not say, as Chrome does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,7 +23,7 @@ impl Untagged {
 
     /// The matrix of `frame` as one of the numbers of [`tags`].
     pub(crate) fn matrix_of(self, frame: &frame::Video) -> i32 {
-        let tags = glue::frame_tags(frame);
+        let tags = ffi::frame_tags(frame);
         match tags.matrix {
             tags::MATRIX_BT709
             | tags::MATRIX_FCC

@@ -15,7 +15,7 @@ use ffmpeg_next::frame;
 use hyperfarm_proto::spec::Size;
 
 use crate::bitmap::{Bitmap, PixelLayout};
-use crate::glue;
+use crate::ffi;
 
 /// Planes that encoders take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl YuvWriter {
         let (width, height) = (self.size.width as usize, self.size.height as usize);
         let across = width.div_ceil(2);
         let [first, second] = &mut self.rows;
-        let [mut luma_plane, mut blue_plane, mut red_plane, mut alpha_plane] = glue::planes_mut(frame);
+        let [mut luma_plane, mut blue_plane, mut red_plane, mut alpha_plane] = ffi::planes_mut(frame);
         for y in (0..height).step_by(2) {
             let below = (y + 1).min(height - 1);
             let rows = [bgra(bitmap, y, first), bgra(bitmap, below, second)];
@@ -121,7 +121,7 @@ impl YuvWriter {
     #[inline(always)]
     fn write_444(&mut self, bitmap: &Bitmap<'_>, frame: &mut frame::Video) {
         let width = self.size.width as usize;
-        let [mut luma_plane, mut blue_plane, mut red_plane, mut alpha_plane] = glue::planes_mut(frame);
+        let [mut luma_plane, mut blue_plane, mut red_plane, mut alpha_plane] = ffi::planes_mut(frame);
         for y in 0..self.size.height as usize {
             let row = bgra(bitmap, y, &mut self.rows[0]);
             luma_ten(row, luma_plane.row(y, width * 2));

@@ -12,7 +12,7 @@ use hyperfarm_proto::spec::Format;
 
 use crate::error::MediaError;
 use crate::mux::{Container, Muxer};
-use crate::{SAMPLE_RATE, ffmpeg_log, glue};
+use crate::{SAMPLE_RATE, ffi, ffmpeg_log};
 
 /// Encodes 48 kHz stereo. The file plays exactly the samples that were pushed: what encoders put before is declared as
 /// priming, what they fill the last packet with as padding.
@@ -45,7 +45,7 @@ impl AudioEncoder {
         encoder.set_format(sample);
         encoder.set_bit_rate(bits);
         encoder.set_time_base(Rational::new(1, SAMPLE_RATE as i32));
-        glue::set_stereo(&mut encoder);
+        ffi::set_stereo(&mut encoder);
         ffmpeg_log::forget();
         let encoder = encoder.open_with(Dictionary::new()).map_err(&failed)?;
         let frame_size = (encoder.frame_size() as usize).max(1);
@@ -85,16 +85,16 @@ impl AudioEncoder {
     fn send(&mut self, count: usize) -> Result<(), MediaError> {
         let waiting = std::mem::take(&mut self.waiting);
         for samples in waiting[..count].chunks(self.frame_size) {
-            let mut frame = glue::stereo_frame(self.format, samples.len())
+            let mut frame = ffi::stereo_frame(self.format, samples.len())
                 .map_err(MediaError::make(&self.path, "allocating sound"))?;
             if self.format.is_planar() {
                 for side in 0..2 {
-                    for (to, sample) in glue::floats_mut(&mut frame, side).iter_mut().zip(samples) {
+                    for (to, sample) in ffi::floats_mut(&mut frame, side).iter_mut().zip(samples) {
                         *to = sample[side];
                     }
                 }
             } else {
-                glue::floats_mut(&mut frame, 0).copy_from_slice(samples.as_flattened());
+                ffi::floats_mut(&mut frame, 0).copy_from_slice(samples.as_flattened());
             }
             frame.set_pts(Some(self.sent as i64));
             self.encoder.send_frame(&frame).map_err(MediaError::make(&self.path, "encoding sound"))?;

@@ -4,7 +4,7 @@ use ffmpeg_next as ffmpeg;
 use ffmpeg_next::filter::Graph;
 use ffmpeg_next::frame;
 
-use crate::glue;
+use crate::ffi;
 
 /// A chain between a source of frames of one kind and packed stereo floats at 48 kHz.
 pub(crate) struct Chain {
@@ -40,7 +40,7 @@ impl Chain {
         let mut frame = frame::Audio::empty();
         loop {
             match sink.sink().frame(&mut frame) {
-                Ok(()) => out.extend_from_slice(glue::stereo_floats(&frame)),
+                Ok(()) => out.extend_from_slice(ffi::stereo_floats(&frame)),
                 Err(ffmpeg::Error::Eof) | Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) => return Ok(()),
                 Err(error) => return Err(error),
             }

@@ -13,13 +13,13 @@
 //!
 //! Effects run between two mixes: [`mix_raw`] writes what goes into them, and what comes out is an input of the next mix.
 
+mod clip;
 mod encode;
 mod gain;
 mod graph;
 mod peak;
 mod raw;
 mod reader;
-mod voice;
 
 use std::ops::Range;
 use std::path::Path;
@@ -28,11 +28,11 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::AudioItem;
 use hyperfarm_proto::spec::Format;
 
+use self::clip::{Clip, sample_of};
 use self::encode::AudioEncoder;
 use self::peak::true_peak;
 use self::raw::RawWriter;
 pub(crate) use self::reader::AudioReader;
-use self::voice::{Voice, sample_of};
 use crate::SAMPLE_RATE;
 use crate::error::MediaError;
 
@@ -142,14 +142,14 @@ pub fn mix_raw(
 /// Takes a block of the sum.
 type Take<'a> = dyn FnMut(&[[f32; 2]]) -> Result<(), MediaError> + 'a;
 
-fn voices(inputs: &[MixInput<'_>]) -> Result<Vec<Voice>, MediaError> {
-    let voices: Result<Vec<_>, _> = inputs.iter().map(Voice::all).collect();
+fn voices(inputs: &[MixInput<'_>]) -> Result<Vec<Clip>, MediaError> {
+    let voices: Result<Vec<_>, _> = inputs.iter().map(Clip::all).collect();
     Ok(voices?.into_iter().flatten().collect())
 }
 
 /// Gives the sum of `voices` over `range` to `take`, block after block.
 fn sum(
-    mut voices: Vec<Voice>,
+    mut voices: Vec<Clip>,
     range: Range<u64>,
     on_progress: &mut dyn FnMut(f64) -> bool,
     take: &mut Take<'_>,

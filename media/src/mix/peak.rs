@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use super::clip::packed;
 use super::graph::Chain;
 use super::reader::AudioReader;
-use super::voice::packed;
 use crate::SAMPLE_RATE;
 use crate::error::MediaError;
 

@@ -8,7 +8,7 @@ use ffmpeg_next::{Rational, decoder, frame};
 use super::graph::Chain;
 use crate::demux::Demuxer;
 use crate::error::MediaError;
-use crate::{SAMPLE_RATE, glue};
+use crate::{SAMPLE_RATE, ffi};
 
 /// Everything to packed stereo floats at 48 kHz by swresample. Mono is split by `pan` first: swresample would take 3 dB
 /// off it, which a browser does not.
@@ -69,7 +69,7 @@ impl AudioReader {
             let ticks = (from - SETTLE_SECONDS) / f64::from(time_base).max(1e-12);
             let origin = source.origin(time_base);
             // Where a file cannot seek, everything before is decoded and dropped.
-            if glue::seek(&mut source.input, stream, origin.saturating_add(ticks as i64)).is_err() {
+            if ffi::seek(&mut source.input, stream, origin.saturating_add(ticks as i64)).is_err() {
                 tracing::debug!(path = %path.display(), "the file cannot seek, it is decoded from its start");
                 source = Demuxer::open(path)?;
             }
@@ -144,7 +144,7 @@ impl AudioReader {
         let mut frame = frame::Audio::empty();
         loop {
             match self.decoder.receive_frame(&mut frame) {
-                Ok(()) if frame.samples() == 0 || frame.rate() == 0 || glue::channels(&frame) == 0 => continue,
+                Ok(()) if frame.samples() == 0 || frame.rate() == 0 || ffi::channels(&frame) == 0 => continue,
                 Ok(()) => return Ok(Some(frame)),
                 Err(ffmpeg::Error::Eof) => return Ok(None),
                 Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) => {}
@@ -181,8 +181,7 @@ impl AudioReader {
         let path = self.source.path.clone();
         let failed = MediaError::undecodable(&path, "resampling sound");
         let rate = frame.rate();
-        let kind =
-            Kind { rate, sample: frame.format().name(), layout: glue::layout_text(&mut frame).map_err(&failed)? };
+        let kind = Kind { rate, sample: frame.format().name(), layout: ffi::layout_text(&mut frame).map_err(&failed)? };
         if self.chain.as_ref().is_some_and(|(made_for, _)| *made_for != kind) {
             self.drain(out)?;
         }
@@ -203,7 +202,7 @@ impl AudioReader {
             (Some(_), None) => {}
         }
         if self.chain.is_none() {
-            let mono = glue::channels(&frame) == 1;
+            let mono = ffi::channels(&frame) == 1;
             let filters = if mono { format!("pan=stereo|c0=c0|c1=c0,{TO_STEREO}") } else { TO_STEREO.to_owned() };
             let chain = Chain::new(kind.rate, kind.sample, &kind.layout, &filters).map_err(&failed)?;
             self.chain = Some((kind, chain));

@@ -10,7 +10,7 @@ use hyperfarm_proto::spec::Size;
 use crate::convert::{ToBgra, Untagged};
 use crate::demux::Demuxer;
 use crate::error::MediaError;
-use crate::{glue, probe};
+use crate::{ffi, probe};
 
 /// Reads forward, and jumps to key frames.
 pub(crate) struct FrameReader {
@@ -131,7 +131,7 @@ impl FrameReader {
         if matches!(self.decoder.id(), ffmpeg::codec::Id::GIF | ffmpeg::codec::Id::APNG) {
             return Err(MediaError::undecodable(&self.source.path, "seeking")(ffmpeg::Error::InvalidData));
         }
-        glue::seek(&mut self.source.input, self.stream, timestamp)
+        ffi::seek(&mut self.source.input, self.stream, timestamp)
             .map_err(MediaError::undecodable(&self.source.path, "seeking"))?;
         self.decoder.flush();
         self.first = None;
@@ -143,7 +143,7 @@ impl FrameReader {
 
     /// The time of the index's last key frame at or before `timestamp`, if the index knows.
     pub(crate) fn key_frame_before(&mut self, timestamp: i64) -> Option<i64> {
-        glue::key_frame_before(&mut self.source.input, self.stream, timestamp)
+        ffi::key_frame_before(&mut self.source.input, self.stream, timestamp)
     }
 }
 

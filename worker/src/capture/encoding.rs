@@ -12,9 +12,9 @@ use hyperfarm_proto::spec::Size;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::encoder_permits::{EncoderPermits, Turn};
 use super::frame::{GrabbedFrame, RawFrame};
 use super::png;
-use super::turns::{Turn, Turns};
 
 /// Frames that wait for the encoder: enough to overlap it with the page, and for a page that is slow now and then; more would
 /// only hold memory.
@@ -49,7 +49,13 @@ pub struct Encoding {
 
 impl Encoding {
     /// Starts an encoder that writes to `path`. One that needs much memory waits for its turn in `turns`, if it is given.
-    pub fn start(path: PathBuf, settings: EncoderSettings, size: Size, rate: FrameRate, turns: Option<&Turns>) -> Self {
+    pub fn start(
+        path: PathBuf,
+        settings: EncoderSettings,
+        size: Size,
+        rate: FrameRate,
+        turns: Option<&EncoderPermits>,
+    ) -> Self {
         let turns = turns.cloned();
         let (frames, receiver) = mpsc::channel(WAITING_FRAMES);
         let thread = tokio::task::spawn_blocking(move || encode(&path, &settings, size, rate, receiver, turns));
@@ -86,7 +92,7 @@ fn encode(
     size: Size,
     rate: FrameRate,
     mut frames: mpsc::Receiver<GrabbedFrame>,
-    turns: Option<Turns>,
+    turns: Option<EncoderPermits>,
 ) -> Result<EncodedChunk, Failure> {
     let failed = |error: hyperfarm_media::MediaError| Failure::new(FailureCode::EncodeFailed, error.to_string());
     let turn = turns.map(|turns| turns.wait(settings, &mut frames)).transpose()?;

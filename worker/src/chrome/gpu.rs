@@ -107,7 +107,7 @@ impl fmt::Display for Gpu {
 
 /// What the operator wishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum GpuWish {
+pub enum GpuMode {
     /// The processor draws everything.
     #[default]
     Off,
@@ -121,7 +121,7 @@ pub enum GpuWish {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GpuConfig {
     /// What is wished.
-    pub wish: GpuWish,
+    pub wish: GpuMode,
     /// The one interface to try; both where none is named.
     pub interface: Option<GlInterface>,
     /// Whether a device that is the processor in disguise will do. For tests.
@@ -136,10 +136,10 @@ impl GpuConfig {
             Failure::new(FailureCode::ChromeLaunch, format!("{name} is `{found}`; set it to {known}"))
         };
         let wish = match env("HYPERFARM_GPU").as_deref() {
-            None | Some("off") => GpuWish::Off,
-            Some("auto") => GpuWish::Auto,
-            Some("webgl") => GpuWish::Must(GpuPart::Webgl),
-            Some("page") => GpuWish::Must(GpuPart::Page),
+            None | Some("off") => GpuMode::Off,
+            Some("auto") => GpuMode::Auto,
+            Some("webgl") => GpuMode::Must(GpuPart::Webgl),
+            Some("page") => GpuMode::Must(GpuPart::Page),
             Some(other) => return Err(unknown("HYPERFARM_GPU", other, "off, auto, webgl or page")),
         };
         let interface = match env("HYPERFARM_GPU_INTERFACE").as_deref() {
@@ -164,9 +164,9 @@ impl ChromeConfig {
     pub async fn with_gpu(mut self) -> Result<Self, Failure> {
         self.gpu = None;
         let part = match self.gpu_config.wish {
-            GpuWish::Off => return Ok(self),
-            GpuWish::Auto => GpuPart::Webgl,
-            GpuWish::Must(part) => part,
+            GpuMode::Off => return Ok(self),
+            GpuMode::Auto => GpuPart::Webgl,
+            GpuMode::Must(part) => part,
         };
         let (mut tried, mut disguised) = (Vec::new(), None);
         for interface in [GlInterface::Vulkan, GlInterface::Egl] {
@@ -190,7 +190,7 @@ impl ChromeConfig {
             return Ok(Self { gpu: Some(gpu), ..self });
         }
         let tried = tried.join("; ");
-        if self.gpu_config.wish == GpuWish::Auto {
+        if self.gpu_config.wish == GpuMode::Auto {
             tracing::info!(%tried, "no GPU draws here, the processor does");
             return Ok(self);
         }
@@ -368,8 +368,8 @@ mod tests {
             GpuConfig::from_env(&move |name| (name == wanted).then(|| value.to_owned()))
         };
         assert_eq!(of("-", "").unwrap(), GpuConfig::default());
-        assert_eq!(of("HYPERFARM_GPU", "auto").unwrap().wish, GpuWish::Auto);
-        assert_eq!(of("HYPERFARM_GPU", "page").unwrap().wish, GpuWish::Must(GpuPart::Page));
+        assert_eq!(of("HYPERFARM_GPU", "auto").unwrap().wish, GpuMode::Auto);
+        assert_eq!(of("HYPERFARM_GPU", "page").unwrap().wish, GpuMode::Must(GpuPart::Page));
         assert_eq!(of("HYPERFARM_GPU_INTERFACE", "egl").unwrap().interface, Some(GlInterface::Egl));
         for name in ["HYPERFARM_GPU", "HYPERFARM_GPU_INTERFACE", "HYPERFARM_GPU_SOFTWARE"] {
             let failure = of(name, "yes").unwrap_err();

@@ -8,7 +8,7 @@ mod flags;
 mod gpu;
 mod launch;
 mod page;
-mod said;
+mod page_log;
 mod user;
 
 use std::path::PathBuf;
@@ -16,10 +16,10 @@ use std::path::PathBuf;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::spec::Viewport;
 
-pub use gpu::{GlInterface, Gpu, GpuConfig, GpuPart, GpuWish};
+pub use gpu::{GlInterface, Gpu, GpuConfig, GpuMode, GpuPart};
 pub use launch::Chrome;
 pub use page::{DrawnFrame, Page, PageEvent, Shot};
-pub use said::PageLog;
+pub use page_log::PageLog;
 pub use user::ChromeUser;
 
 /// Names under which distributions install a Chrome that has begin-frame control.

@@ -31,7 +31,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::said::{PageLog, console_level};
+use super::page_log::{PageLog, console_level};
 
 /// Longest wait for one begin-frame before the capture counts as stalled.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(90);

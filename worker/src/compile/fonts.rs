@@ -12,7 +12,7 @@ use dom_query::Document;
 use hyperfarm_proto::plan::Warning;
 use serde_json::Value;
 
-use super::localise::Localiser;
+use super::remote_assets::RemoteAssets;
 use super::sheet_scan::{self, Declaration, families};
 use super::walk::{elements, raw_text};
 use crate::assets::FONTS;
@@ -261,7 +261,7 @@ pub(super) fn head_for(
     documents: &[&Document],
     declared: &BTreeSet<String>,
     variables: &str,
-    localiser: &mut Localiser,
+    localiser: &mut RemoteAssets,
     warnings: &mut Vec<Warning>,
 ) -> String {
     let properties = properties(documents);
@@ -305,7 +305,7 @@ enum Source {
 }
 
 /// Where a family comes from: the farm, the operator's folder, Google Fonts, the machine.
-fn source(family: &str, localiser: &mut Localiser, warnings: &mut Vec<Warning>) -> Option<Source> {
+fn source(family: &str, localiser: &mut RemoteAssets, warnings: &mut Vec<Warning>) -> Option<Source> {
     let mut warn = |code: &str, message: String| warnings.push(Warning { code: code.to_owned(), message });
     let remote = localiser.fonts();
     let own = remote.fonts.faces(family);
@@ -375,7 +375,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Arc::new(Cache::open(folder.path()).unwrap());
         let remote = Arc::new(Remote::new(RemoteConfig::default()).unwrap());
-        let mut localiser = Localiser::new(remote, cache);
+        let mut localiser = RemoteAssets::new(remote, cache);
         let document = Document::from(html);
         normalise(&document);
         let mut warnings = Vec::new();

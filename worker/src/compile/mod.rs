@@ -12,11 +12,11 @@ mod edits;
 mod fonts;
 mod html;
 mod identity;
-pub(crate) mod localise;
 mod mount;
 mod nested;
 mod paths;
 mod plain;
+pub(crate) mod remote_assets;
 mod scripts;
 mod selector;
 mod sheet_scan;
@@ -38,7 +38,7 @@ use hyperfarm_proto::spec::{RenderSpec, Size};
 use serde_json::Value;
 
 use crate::cache::Cache;
-use localise::Localiser;
+use remote_assets::RemoteAssets;
 
 pub use unpack::ProjectFile;
 
@@ -73,7 +73,7 @@ pub(crate) fn compile(
     bundle: &std::path::Path,
     spec: &RenderSpec,
     cache: &Cache,
-    localiser: &mut Localiser,
+    localiser: &mut RemoteAssets,
     sized: &dyn Fn(Option<Size>),
 ) -> Result<Compiled, Failure> {
     let files = unpack::unpack(bundle, cache)?;
@@ -208,7 +208,7 @@ impl Project<'_> {
         document: &Document,
         entry: &str,
         variables: &str,
-        localiser: &mut Localiser,
+        localiser: &mut RemoteAssets,
         warnings: &mut Vec<Warning>,
     ) -> Result<String, Failure> {
         let mut declared = BTreeSet::new();

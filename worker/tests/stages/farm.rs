@@ -40,7 +40,7 @@ impl Farm {
             pool: Pool::default(),
             slots,
             chrome: ChromeConfig::from_env(&|name| std::env::var(name).ok()).unwrap(),
-            encoder: hyperfarm_worker::encoders::EncoderWish::Software,
+            encoder: hyperfarm_worker::encoders::EncoderMode::Software,
             remote: RemoteConfig {
                 fetch: FetchConfig { allow: "127.0.0.1".parse().unwrap(), ..FetchConfig::default() },
                 ..RemoteConfig::default()

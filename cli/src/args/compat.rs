@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 
 /// The flags.
 #[derive(Debug, Default, ClapArgs)]
-pub struct ForeignArgs {
+pub struct CompatArgs {
     #[arg(long, hide = true)]
     hdr: bool,
     #[arg(long, hide = true, conflicts_with = "hdr")]
@@ -70,7 +70,7 @@ pub struct ForeignArgs {
     batch_fail_fast: bool,
 }
 
-impl ForeignArgs {
+impl CompatArgs {
     /// Why the render cannot be what a flag asks for, if one asks for something that is not made.
     pub fn refusal(&self) -> Option<&'static str> {
         if self.hdr {
@@ -132,11 +132,9 @@ mod tests {
 
     #[test]
     fn flags_are_ignored_aloud_or_refused() {
-        let given = ForeignArgs { gpu: true, skill: Some("x".to_owned()), ..ForeignArgs::default() };
+        let given = CompatArgs { gpu: true, skill: Some("x".to_owned()), ..CompatArgs::default() };
         assert_eq!(given.ignored().iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["--gpu"]);
         assert!(given.refusal().is_none());
-        assert!(
-            ForeignArgs { hdr: true, ..ForeignArgs::default() }.refusal().is_some_and(|text| text.contains("--hdr"))
-        );
+        assert!(CompatArgs { hdr: true, ..CompatArgs::default() }.refusal().is_some_and(|text| text.contains("--hdr")));
     }
 }

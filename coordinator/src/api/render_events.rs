@@ -13,16 +13,17 @@ use futures::stream;
 use hyperfarm_proto::record::Outcome;
 use serde_json::{Value, json};
 
+use super::Api;
 use super::access::Caller;
+use super::base_url::base_url;
 use super::error::ApiError;
 use super::page::{self, Page};
 use super::renders::{Answer, find};
 use super::view::{error_code, status};
-use super::{Api, links};
 use crate::coordinator::Inside;
-use crate::course::{Attempt, AttemptOutcome, Course};
 use crate::progress::RenderProgress;
 use crate::store;
+use crate::timeline::{Attempt, AttemptOutcome, Timeline};
 
 /// Silence after which a comment is sent, so that nobody in between takes the connection for dead.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -45,7 +46,7 @@ pub(super) async fn chunks(
     let render = find(&api, &caller, &id).await?.request.id.clone();
     let Inside { plan, course, .. } = api.coordinator.told(&render).await?;
     let Some(plan) = plan else { return Ok(Json(page::listed(Vec::new(), None))) };
-    let base = links::base(&api.config, &headers);
+    let base = base_url(&api.config, &headers);
     let known = course.chunks();
     let running = running(&course);
     let mut data = Vec::new();
@@ -78,7 +79,7 @@ pub(super) async fn chunks(
 }
 
 /// Attempts under way, by chunk.
-fn running(course: &Course) -> HashMap<u32, &Attempt> {
+fn running(course: &Timeline) -> HashMap<u32, &Attempt> {
     let running = course.attempts.iter().filter(|attempt| attempt.outcome == AttemptOutcome::Running);
     running.filter_map(|attempt| Some((attempt.step.chunk()?, attempt))).collect()
 }

@@ -27,9 +27,9 @@ use crate::store;
 
 /// A survey of which only one runs at a time.
 #[derive(Default)]
-pub(super) struct Survey(Option<JoinHandle<()>>);
+pub(super) struct BackgroundScan(Option<JoinHandle<()>>);
 
-impl Survey {
+impl BackgroundScan {
     pub(super) fn is_running(&self) -> bool {
         self.0.as_ref().is_some_and(|handle| !handle.is_finished())
     }
@@ -39,7 +39,7 @@ impl Survey {
     }
 }
 
-impl Drop for Survey {
+impl Drop for BackgroundScan {
     fn drop(&mut self) {
         if let Some(handle) = &self.0 {
             handle.abort();
@@ -60,7 +60,7 @@ pub(crate) enum Found {
 
 /// What a comparison showed.
 #[derive(Debug)]
-pub(crate) struct Verified {
+pub(crate) struct Comparison {
     /// How it ended, if somebody else ended it.
     pub(super) end: Option<Arc<TerminalState>>,
     /// Whether it was deleted.
@@ -139,18 +139,18 @@ pub(super) async fn verify(
     let mut looks = std::pin::pin!(stream::iter(looks).buffer_unordered(store::PARALLEL));
     while let Some((render, verified)) = looks.next().await {
         match verified {
-            Ok(verified) => drop(wakes.send(Wake::Verified(render, Box::new(verified)))),
+            Ok(verified) => drop(wakes.send(Wake::Comparison(render, Box::new(verified)))),
             Err(error) => warn!(%render, %error, "a render cannot be compared with storage, the next survey will"),
         }
     }
 }
 
-async fn verify_one(backplane: &Backplane, render: &RenderId, view: &RenderView) -> Result<Verified, ReconcileError> {
+async fn verify_one(backplane: &Backplane, render: &RenderId, view: &RenderView) -> Result<Comparison, ReconcileError> {
     let (end, is_deleted) =
         futures::try_join!(store::state(&backplane.objects, render), store::is_deleted(&backplane.objects, render))?;
     if end.is_some() || is_deleted {
-        return Ok(Verified { end: end.map(Arc::new), is_deleted, plan: None, restored: 0 });
+        return Ok(Comparison { end: end.map(Arc::new), is_deleted, plan: None, restored: 0 });
     }
     let (plan, restored) = restore(backplane, render, view).await?;
-    Ok(Verified { end: None, is_deleted, plan, restored })
+    Ok(Comparison { end: None, is_deleted, plan, restored })
 }

@@ -13,7 +13,7 @@ use super::raw::RawReader;
 use super::reader::AudioReader;
 use crate::error::MediaError;
 use crate::source::{check_start, check_timing};
-use crate::{SAMPLE_RATE, glue};
+use crate::{SAMPLE_RATE, ffi};
 
 /// Nearer to 1 than this, a rate is 1 and the sound stays bit by bit.
 const SAME_RATE: f64 = 1e-6;
@@ -25,7 +25,7 @@ const MOST_STEPS: usize = 16;
 const PIECE: usize = 4096;
 
 /// A sound on the mix's timeline. Its file is open only while it sounds.
-pub(crate) struct Voice {
+pub(crate) struct Clip {
     path: PathBuf,
     timing: MediaTiming,
     rendered: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Voice {
     playing: Option<Playing>,
 }
 
-impl Voice {
+impl Clip {
     /// The voices of a sound: one, or one for each stretch of a rate.
     pub(crate) fn all(input: &MixInput<'_>) -> Result<Vec<Self>, MediaError> {
         let item = input.item;
@@ -174,8 +174,8 @@ impl Source {
 
 /// A frame of these samples.
 pub(super) fn packed(samples: &[[f32; 2]]) -> Result<ffmpeg_next::frame::Audio, ffmpeg_next::Error> {
-    let mut frame = glue::stereo_frame(Sample::F32(Type::Packed), samples.len())?;
-    glue::floats_mut(&mut frame, 0).copy_from_slice(samples.as_flattened());
+    let mut frame = ffi::stereo_frame(Sample::F32(Type::Packed), samples.len())?;
+    ffi::floats_mut(&mut frame, 0).copy_from_slice(samples.as_flattened());
     Ok(frame)
 }
 

@@ -98,7 +98,7 @@ impl Attempt {
 
 /// All attempts, in the order in which they began.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Course {
+pub struct Timeline {
     /// The attempts.
     pub attempts: Vec<Attempt>,
 }
@@ -159,7 +159,7 @@ impl Records {
     }
 }
 
-impl Course {
+impl Timeline {
     /// What the ledger tells of a render under way.
     pub fn of(plan: Option<&Plan>, view: &RenderView, records: &Records) -> Self {
         let mut attempts = Vec::new();
@@ -334,14 +334,14 @@ fn place(render: &RenderId) -> String {
 }
 
 /// Stores the course. A picture for people must not hold up a render's end: what goes wrong is logged.
-pub async fn write(objects: &Objects, render: &RenderId, course: &Course) {
+pub async fn write(objects: &Objects, render: &RenderId, course: &Timeline) {
     if let Err(error) = objects.put_json(&place(render), course).await {
         warn!(%render, %error, "what happened to the render cannot be stored");
     }
 }
 
 /// The course of a render that has ended with `state`.
-pub async fn read(objects: &Objects, render: &RenderId, state: &TerminalState) -> Result<Course, ObjectsError> {
+pub async fn read(objects: &Objects, render: &RenderId, state: &TerminalState) -> Result<Timeline, ObjectsError> {
     match if_found(objects.get_json(&place(render)).await) {
         Ok(Some(course)) => return Ok(course),
         Ok(None) => {}
@@ -351,7 +351,7 @@ pub async fn read(objects: &Objects, render: &RenderId, state: &TerminalState) -
         Err(error) => return Err(error),
     }
     let manifest = if_found(objects.get_json::<Manifest>(&keys::manifest(render)).await)?;
-    Ok(Course::of_manifest(manifest, state))
+    Ok(Timeline::of_manifest(manifest, state))
 }
 
 #[cfg(test)]
@@ -384,7 +384,7 @@ mod tests {
             ..TaskView::default()
         };
         let view = RenderView { cancelled: false, tasks: [(Step::Chunk(0), task)].into() };
-        let course = Course::of(Some(&testing::plan(&[10], false)), &view, &Records::default());
+        let course = Timeline::of(Some(&testing::plan(&[10], false)), &view, &Records::default());
         use AttemptOutcome::{Failed, Lost, Running, Superseded};
         let told: Vec<_> = course.attempts.iter().map(|it| (it.outcome, it.ended_at_ms)).collect();
         assert_eq!(told, [(Failed, Some(200)), (Lost, Some(400)), (Lost, Some(450)), (Running, None)]);
@@ -403,12 +403,12 @@ mod tests {
         let committed = Some(serde_json::to_vec(&record).unwrap());
         let task = TaskView { attempt: 3, committed, ..TaskView::default() };
         let view = RenderView { cancelled: false, tasks: [(Step::Chunk(0), task)].into() };
-        let course = Course::of(Some(&testing::plan(&[10], false)), &view, &Records::default());
+        let course = Timeline::of(Some(&testing::plan(&[10], false)), &view, &Records::default());
         let attempt = &course.attempts[0];
         assert_eq!((attempt.started_at_ms, attempt.ended_at_ms), (1000, Some(1150)));
         assert_eq!((attempt.ms_per_frame(), attempt.seconds()), (Some(10.0), Some(0.15)));
         assert_eq!(course.chunks()[&0].0, 1);
         let json = serde_json::to_vec(&course).unwrap();
-        assert_eq!(serde_json::from_slice::<Course>(&json).unwrap(), course);
+        assert_eq!(serde_json::from_slice::<Timeline>(&json).unwrap(), course);
     }
 }

@@ -45,14 +45,14 @@ struct Record {
 
 /// Requests with an idempotency key.
 #[derive(Clone)]
-pub struct Once {
+pub struct Idempotency {
     objects: Objects,
     running: Arc<Mutex<HashSet<ContentHash>>>,
 }
 
 /// A request that is being answered.
 struct Running {
-    once: Once,
+    once: Idempotency,
     request: ContentHash,
 }
 
@@ -62,7 +62,7 @@ impl Drop for Running {
     }
 }
 
-impl Once {
+impl Idempotency {
     /// Records in `objects`.
     pub fn new(objects: Objects) -> Self {
         Self { objects, running: Arc::default() }
@@ -234,10 +234,10 @@ mod tests {
     async fn a_process_that_died_leaves_its_seed_to_the_next() {
         let objects = Objects::memory();
         let (request, body) = (ContentHash::of(b"r"), ContentHash::of(b"b"));
-        let Claimed::Mine(first, _) = Once::new(objects.clone()).claim(&request, body).await.unwrap() else {
+        let Claimed::Mine(first, _) = Idempotency::new(objects.clone()).claim(&request, body).await.unwrap() else {
             panic!("nobody was first")
         };
-        let next = Once::new(objects.clone());
+        let next = Idempotency::new(objects.clone());
         let made = next.run(request, body, |seed| async move { Ok((StatusCode::ACCEPTED, seed.id("x").into())) }).await;
         assert_eq!(made.unwrap(), (StatusCode::ACCEPTED, Value::from(first.id("x"))));
         let again = next.run(request, body, |_| async { panic!("it was made twice") }).await.unwrap();
@@ -247,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_are_cleared_away_after_a_day_and_not_before() {
-        let once = Once::new(Objects::memory());
+        let once = Idempotency::new(Objects::memory());
         let (request, body) = (ContentHash::of(b"r"), ContentHash::of(b"b"));
         once.run(request, body, |_| async { Ok((StatusCode::OK, Value::Null)) }).await.unwrap();
         assert_eq!(once.clear(now_ms() + KEPT_MS - 60_000).await.unwrap(), 0);

@@ -5,11 +5,11 @@ use serde_json::Value;
 use url::Url;
 
 use super::script::{is_bare, specifiers};
-use super::{Localiser, Use, remote_url, script, sheet};
+use super::{RemoteAssets, Use, remote_url, script, sheet};
 use crate::compile::walk::{elements, raw_text};
 
 /// Rewrites what `document` refers to. With a `base` it is a fetched page.
-pub(super) fn localise(localiser: &mut Localiser, document: &Document, base: Option<&Url>) {
+pub(super) fn localise(localiser: &mut RemoteAssets, document: &Document, base: Option<&Url>) {
     let elements = elements(document);
     let mut wanted = Vec::new();
     for element in &elements {
@@ -67,7 +67,7 @@ fn references(element: &NodeRef<'_>) -> Vec<(&'static str, String, Use)> {
     attributes.iter().filter_map(|(name, used)| Some((*name, element.attr(name)?.to_string(), *used))).collect()
 }
 
-fn attributes(localiser: &mut Localiser, element: &NodeRef<'_>, base: Option<&Url>) {
+fn attributes(localiser: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>) {
     for (name, text, used) in references(element) {
         let Some(url) = remote_url(&text, base) else { continue };
         match localiser.local(&url, used) {
@@ -116,7 +116,7 @@ fn candidates(set: &str) -> Vec<(String, String)> {
     found
 }
 
-fn style(localiser: &mut Localiser, element: &NodeRef<'_>, base: Option<&Url>) {
+fn style(localiser: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>) {
     if let Some(text) = element.attr("style").filter(|text| text.contains("url"))
         && let Some(text) = sheet::localise(localiser, &text, base)
     {
@@ -138,7 +138,7 @@ fn is_sheet(element: &NodeRef<'_>) -> bool {
 }
 
 /// Sheets are rewritten, and gone where they cannot be found: the page would wait for them. Hints have no use.
-fn link(localiser: &mut Localiser, element: &NodeRef<'_>, base: Option<&Url>) {
+fn link(localiser: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>) {
     let Some(url) = element.attr("href").and_then(|href| remote_url(&href, base)) else { return };
     if is_sheet(element) {
         match localiser.local(&url, Use::Sheet) {
@@ -157,7 +157,7 @@ fn link(localiser: &mut Localiser, element: &NodeRef<'_>, base: Option<&Url>) {
 }
 
 /// Import maps lead to local modules. A prefix such as `three/addons/` is resolved for each name that the scripts import.
-fn import_maps(localiser: &mut Localiser, scripts: &[&NodeRef<'_>], base: Option<&Url>) {
+fn import_maps(localiser: &mut RemoteAssets, scripts: &[&NodeRef<'_>], base: Option<&Url>) {
     let used: Vec<String> = scripts
         .iter()
         .flat_map(|script| specifiers(&raw_text(script)))
@@ -186,7 +186,7 @@ fn import_maps(localiser: &mut Localiser, scripts: &[&NodeRef<'_>], base: Option
     }
 }
 
-impl Localiser {
+impl RemoteAssets {
     /// Whether the page's import map resolves this bare name.
     pub(super) fn resolves(&self, name: &str) -> bool {
         self.mapped.iter().any(|key| key == name || (key.ends_with('/') && name.starts_with(key.as_str())))

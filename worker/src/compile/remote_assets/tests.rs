@@ -44,7 +44,7 @@ async fn localise(remote: Arc<Remote>, page: String) -> Done {
     let working = tokio::task::spawn_blocking(move || {
         let folder = tempfile::tempdir().unwrap();
         let cache = Arc::new(Cache::open(folder.path()).unwrap());
-        let mut localiser = Localiser::new(remote, cache.clone());
+        let mut localiser = RemoteAssets::new(remote, cache.clone());
         let document = Document::from(page.as_str());
         localiser.document(&document);
         let (files, report, warnings) = localiser.take();

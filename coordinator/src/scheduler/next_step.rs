@@ -9,7 +9,7 @@ use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::spec::RenderSpec;
 use hyperfarm_proto::task::Step;
 
-use super::{Book, SchedulePolicy, Standing, standing};
+use super::{DispatchLog, SchedulePolicy, TaskStatus, task_status};
 use crate::progress::Stage;
 
 /// All that is known about one render.
@@ -22,12 +22,12 @@ pub struct Facts<'a> {
     /// What the ledger says.
     pub view: &'a RenderView,
     /// What was dispatched.
-    pub book: &'a Book,
+    pub book: &'a DispatchLog,
 }
 
 /// What has to happen to a render before, or instead of, any dispatch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RenderAction {
     /// Nothing: dispatch what it wants.
     GoOn,
     /// The draft is there: shard it and store the plan.
@@ -43,11 +43,11 @@ pub enum Verdict {
     },
 }
 
-/// The answer of [`assess`](fn@assess).
+/// The answer of [`next_step`](fn@assess).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assessment {
     /// What to do first.
-    pub verdict: Verdict,
+    pub action: RenderAction,
     /// Where it is.
     pub stage: Stage,
     /// Plan tasks in flight: none or one.
@@ -59,33 +59,33 @@ pub struct Assessment {
 }
 
 impl Assessment {
-    fn new(verdict: Verdict, stage: Stage) -> Self {
-        Self { verdict, stage, plans_in_flight: 0, chunks_in_flight: 0, wanted: Vec::new() }
+    fn new(action: RenderAction, stage: Stage) -> Self {
+        Self { action, stage, plans_in_flight: 0, chunks_in_flight: 0, wanted: Vec::new() }
     }
 }
 
 /// What the render wants next.
-pub fn assess(facts: &Facts<'_>, now: Instant, policy: &SchedulePolicy) -> Assessment {
+pub fn next_step(facts: &Facts<'_>, now: Instant, policy: &SchedulePolicy) -> Assessment {
     let Some(plan) = facts.plan else { return before_the_plan(facts, now, policy) };
-    let of = |step| standing(facts.view.tasks.get(&step), facts.book.sent(step), now, policy);
+    let of = |step| task_status(facts.view.tasks.get(&step), facts.book.sent(step), now, policy);
 
     // An output that is committed settles everything else.
-    if of(Step::Stitch) == Standing::Done {
-        return Assessment::new(Verdict::Finish, Stage::Stitch);
+    if of(Step::Stitch) == TaskStatus::Done {
+        return Assessment::new(RenderAction::Finish, Stage::Stitch);
     }
-    let mut assessment = Assessment::new(Verdict::GoOn, Stage::Capture);
+    let mut assessment = Assessment::new(RenderAction::GoOn, Stage::Capture);
     let (mut due, mut chunks_flying, mut complete) = (Vec::new(), 0, true);
     let audio = plan.has_audio().then_some(Step::Audio);
     for step in audio.into_iter().chain((0..plan.chunks.len() as u32).map(Step::Chunk)) {
         match of(step) {
-            Standing::Done => continue,
-            Standing::InFlight => {
+            TaskStatus::Done => continue,
+            TaskStatus::InFlight => {
                 assessment.chunks_in_flight += 1;
                 chunks_flying += u32::from(step != Step::Audio);
             }
-            Standing::Due => due.push(step),
-            Standing::Waiting => {}
-            Standing::Broken(history) => return broken(step, history, Stage::Capture),
+            TaskStatus::Due => due.push(step),
+            TaskStatus::Waiting => {}
+            TaskStatus::Broken(history) => return broken(step, history, Stage::Capture),
         }
         complete = false;
     }
@@ -97,9 +97,9 @@ pub fn assess(facts: &Facts<'_>, now: Instant, policy: &SchedulePolicy) -> Asses
     // The set of commits is complete: this, and no event, starts the stitch.
     assessment.stage = Stage::Stitch;
     match of(Step::Stitch) {
-        Standing::Due => assessment.wanted.push(Step::Stitch),
-        Standing::Broken(history) => return broken(Step::Stitch, history, Stage::Stitch),
-        Standing::Done | Standing::InFlight | Standing::Waiting => {}
+        TaskStatus::Due => assessment.wanted.push(Step::Stitch),
+        TaskStatus::Broken(history) => return broken(Step::Stitch, history, Stage::Stitch),
+        TaskStatus::Done | TaskStatus::InFlight | TaskStatus::Waiting => {}
     }
     assessment
 }
@@ -107,19 +107,19 @@ pub fn assess(facts: &Facts<'_>, now: Instant, policy: &SchedulePolicy) -> Asses
 fn before_the_plan(facts: &Facts<'_>, now: Instant, policy: &SchedulePolicy) -> Assessment {
     let view = facts.view.tasks.get(&Step::Plan);
     let started = view.is_some_and(|task| task.attempt > 0);
-    let mut assessment = Assessment::new(Verdict::GoOn, if started { Stage::Plan } else { Stage::Queued });
-    match standing(view, facts.book.sent(Step::Plan), now, policy) {
-        Standing::Done => assessment.verdict = Verdict::WritePlan,
-        Standing::InFlight => assessment.plans_in_flight = 1,
-        Standing::Due => assessment.wanted.push(Step::Plan),
-        Standing::Waiting => {}
-        Standing::Broken(history) => return broken(Step::Plan, history, assessment.stage),
+    let mut assessment = Assessment::new(RenderAction::GoOn, if started { Stage::Plan } else { Stage::Queued });
+    match task_status(view, facts.book.sent(Step::Plan), now, policy) {
+        TaskStatus::Done => assessment.action = RenderAction::WritePlan,
+        TaskStatus::InFlight => assessment.plans_in_flight = 1,
+        TaskStatus::Due => assessment.wanted.push(Step::Plan),
+        TaskStatus::Waiting => {}
+        TaskStatus::Broken(history) => return broken(Step::Plan, history, assessment.stage),
     }
     assessment
 }
 
 fn broken(step: Step, history: &[FailedAttempt], stage: Stage) -> Assessment {
-    Assessment::new(Verdict::Fail { step, history: history.to_vec() }, stage)
+    Assessment::new(RenderAction::Fail { step, history: history.to_vec() }, stage)
 }
 
 /// The due tasks in order, as many chunks as the render's cap leaves room for: the sound, because it is one long task; then what
@@ -158,8 +158,8 @@ mod tests {
 
     fn assess_with(plan: Option<&Plan>, spec: &RenderSpec, tasks: &[(Step, TaskView)]) -> Assessment {
         let view = RenderView { cancelled: false, tasks: tasks.iter().cloned().collect() };
-        let facts = Facts { spec, plan, view: &view, book: &Book::default() };
-        assess(&facts, Instant::now(), &SchedulePolicy::default())
+        let facts = Facts { spec, plan, view: &view, book: &DispatchLog::default() };
+        next_step(&facts, Instant::now(), &SchedulePolicy::default())
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!((queued.stage, &queued.wanted[..]), (Stage::Queued, &[Step::Plan][..]));
         let planning = assess_with(None, &spec, &[(Step::Plan, leased())]);
         assert_eq!((planning.stage, planning.plans_in_flight), (Stage::Plan, 1));
-        assert_eq!(assess_with(None, &spec, &[(Step::Plan, done())]).verdict, Verdict::WritePlan);
+        assert_eq!(assess_with(None, &spec, &[(Step::Plan, done())]).action, RenderAction::WritePlan);
 
         let fresh = assess_with(Some(&plan), &spec, &[(Step::Plan, done())]);
         assert_eq!(fresh.wanted, [Step::Audio, Step::Chunk(1), Step::Chunk(2), Step::Chunk(0)], "sound, then longest");
@@ -181,7 +181,7 @@ mod tests {
         let stitch = assess_with(Some(&plan), &spec, &tasks);
         assert_eq!((stitch.stage, &stitch.wanted[..]), (Stage::Stitch, &[Step::Stitch][..]));
         tasks.push((Step::Stitch, done()));
-        assert_eq!(assess_with(Some(&plan), &spec, &tasks).verdict, Verdict::Finish);
+        assert_eq!(assess_with(Some(&plan), &spec, &tasks).action, RenderAction::Finish);
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
         let history = vec![FailedAttempt { attempt: 1, worker: "w".to_owned(), failure }];
         let broken = TaskView { attempt: 1, failures: history.clone(), ..TaskView::default() };
         let assessment = assess_with(Some(&plan), &RenderSpec::default(), &[(Step::Chunk(1), broken)]);
-        assert_eq!(assessment.verdict, Verdict::Fail { step: Step::Chunk(1), history });
+        assert_eq!(assessment.action, RenderAction::Fail { step: Step::Chunk(1), history });
         assert!(assessment.wanted.is_empty());
     }
 
@@ -209,6 +209,6 @@ mod tests {
     fn a_committed_output_settles_everything_else() {
         let plan = testing::plan(&[5, 5], false);
         let tasks = [(Step::Stitch, done()), (Step::Chunk(0), leased())];
-        assert_eq!(assess_with(Some(&plan), &RenderSpec::default(), &tasks).verdict, Verdict::Finish);
+        assert_eq!(assess_with(Some(&plan), &RenderSpec::default(), &tasks).action, RenderAction::Finish);
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use url::Url;
 
-use super::{Localiser, Use, remote_url};
+use super::{RemoteAssets, Use, remote_url};
 use crate::compile::sheet_scan::splice;
 
 /// A module specifier in a script: the text between its quotes.
@@ -16,7 +16,7 @@ pub(super) struct Specifier {
 
 /// The script with its imports rewritten; `None` if nothing changes. With a `base` it is a fetched module, whose relative imports
 /// and bare names are remote too.
-pub(super) fn localise(localiser: &mut Localiser, text: &str, base: Option<&Url>) -> Option<String> {
+pub(super) fn localise(localiser: &mut RemoteAssets, text: &str, base: Option<&Url>) -> Option<String> {
     let wanted: Vec<(Specifier, Url)> = specifiers(text)
         .into_iter()
         .filter_map(|specifier| {

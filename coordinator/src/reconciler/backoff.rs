@@ -9,12 +9,12 @@ use crate::error::ReconcileError;
 /// Counts failures in a row, and says how long to leave everything alone because of them: a quarter of a second, doubling up
 /// to ten.
 #[derive(Debug, Default)]
-pub(super) struct Calm {
+pub(super) struct Backoff {
     failures: u32,
     until: Option<Instant>,
 }
 
-impl Calm {
+impl Backoff {
     /// Something did not answer. Logged once a rest, not once a render.
     pub(super) fn upset(&mut self, what: &'static str, error: &ReconcileError) {
         if self.is_resting() {
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn one_failure_is_one_rest() {
-        let mut calm = Calm::default();
+        let mut calm = Backoff::default();
         let error = ReconcileError::Json(serde_json::from_str::<u8>("x").unwrap_err());
         calm.upset("it fails", &error);
         calm.upset("it fails", &error);

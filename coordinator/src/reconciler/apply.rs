@@ -22,12 +22,12 @@ use tracing::{error, info, warn};
 use super::replan::is_of_older_farm;
 use super::restore::restore;
 use super::{Reconciler, spacing};
-use crate::course::{self, Course};
 use crate::error::ReconcileError;
 use crate::scheduler::order::Rank;
-use crate::scheduler::{Fleet, Verdict, fill, order};
+use crate::scheduler::{Fleet, RenderAction, fill, order};
 use crate::sharding::{Cost, ShardPolicy, shard};
 use crate::store::{self, if_found};
+use crate::timeline::{self, Timeline};
 
 /// Times a history is offered to the dead-letter queue before the render ends without; it is in the terminal state too.
 const DEAD_TRIES: u32 = 5;
@@ -84,11 +84,11 @@ impl Reconciler {
         // Each verdict changes the facts, so this ends; the bound is for what nobody thought of.
         for _ in 0..4 {
             let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
-            match tracked.assess(&self.config.schedule).verdict.clone() {
-                Verdict::GoOn => break,
-                Verdict::WritePlan => self.write_plan(render).await?,
-                Verdict::Finish => self.finish(render).await?,
-                Verdict::Fail { step, history } => self.fail(render, step, history).await?,
+            match tracked.next_step(&self.config.schedule).action.clone() {
+                RenderAction::GoOn => break,
+                RenderAction::WritePlan => self.write_plan(render).await?,
+                RenderAction::Finish => self.finish(render).await?,
+                RenderAction::Fail { step, history } => self.fail(render, step, history).await?,
             }
         }
         if let Some(tracked) = self.renders.get_mut(render) {
@@ -167,23 +167,24 @@ impl Reconciler {
         };
         let output = manifest.output;
         let duration = output.frame_rate.seconds_of(output.frames);
-        self.write_course(render).await;
+        self.write_timeline(render).await;
         let state = store::end(objects, render, Outcome::Completed { duration, output }).await?;
         info!(%render, "completed");
         self.registry.end(render, state.into());
         self.untrack(render);
         if let Err(error) = self.backplane.ledger.forget(render).await {
             warn!(%render, %error, "the ledger does not forget the render yet");
-            self.linger(render.clone(), false);
+            self.retain(render.clone(), false);
         }
         Ok(())
     }
 
     /// Stores what happened to the render, while the ledger still knows: before its end, so that whoever sees the end finds it.
-    async fn write_course(&self, render: &RenderId) {
+    async fn write_timeline(&self, render: &RenderId) {
         let Some(tracked) = self.renders.get(render) else { return };
-        let course = Course::of(tracked.plan.as_deref(), &tracked.view, &tracked.entry.records).ended(store::now_ms());
-        course::write(&self.backplane.objects, render, &course).await;
+        let course =
+            Timeline::of(tracked.plan.as_deref(), &tracked.view, &tracked.entry.records).ended(store::now_ms());
+        timeline::write(&self.backplane.objects, render, &course).await;
     }
 
     async fn fail_with(&mut self, render: &RenderId, failure: Failure) -> Result<(), ReconcileError> {
@@ -196,25 +197,30 @@ impl Reconciler {
         // First the leases, so that nobody works, then the words.
         self.backplane.ledger.cancel(render).await?;
         if failure.code.owner() == Owner::System {
-            self.bury(render, step, &history).await?;
+            self.dead_letter(render, step, &history).await?;
         }
-        self.write_course(render).await;
+        self.write_timeline(render).await;
         warn!(%render, step = step.kind(), chunk = step.chunk(), code = %failure.code, reason = %failure.message, attempts = history.len(), "failed");
         let state = store::end(&self.backplane.objects, render, Outcome::Failed { failure, history }).await?;
         self.registry.end(render, state.into());
         self.untrack(render);
-        self.linger(render.clone(), true);
+        self.retain(render.clone(), true);
         Ok(())
     }
 
     /// Publishes a task's history to the dead letters.
-    async fn bury(&mut self, render: &RenderId, step: Step, history: &[FailedAttempt]) -> Result<(), ReconcileError> {
+    async fn dead_letter(
+        &mut self,
+        render: &RenderId,
+        step: Step,
+        history: &[FailedAttempt],
+    ) -> Result<(), ReconcileError> {
         let dead = DeadTask { render, step: step.to_string(), history };
         let payload = Bytes::from(serde_json::to_vec(&dead)?);
         let Err(failed) = self.backplane.broker.publish(&Queue::Dead, payload).await else { return Ok(()) };
         if let Some(tracked) = self.renders.get_mut(render) {
-            tracked.undead += 1;
-            if tracked.undead < DEAD_TRIES {
+            tracked.dead_letter_attempts += 1;
+            if tracked.dead_letter_attempts < DEAD_TRIES {
                 return Err(failed.into());
             }
         }
@@ -265,6 +271,6 @@ impl Reconciler {
         let Some(tracked) = self.renders.get_mut(&task.render) else { return };
         info!(render = %task.render, step = task.step.kind(), chunk = task.step.chunk(), %queue, "dispatched");
         tracked.book.note(task.step, tracked.view.tasks.get(&task.step), Instant::now());
-        tracked.assess(&self.config.schedule);
+        tracked.next_step(&self.config.schedule);
     }
 }

@@ -22,9 +22,9 @@ use url::Url;
 
 use crate::Coordinator;
 use crate::api::admission::Admission;
-use crate::api::links::Links;
 use crate::api::view::error_code;
 use crate::intake::Intake;
+use crate::signed_urls::SignedUrls;
 use crate::store::{self, if_found, now_ms};
 use crate::usage::{Usage, Usages};
 use crate::webhooks::{Delivery, Event, Webhooks};
@@ -40,7 +40,7 @@ pub(crate) struct Closing {
     pub(crate) coordinator: Coordinator,
     pub(crate) usages: Arc<Usages>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) links: Arc<Links>,
+    pub(crate) links: Arc<SignedUrls>,
     pub(crate) webhooks: Webhooks,
     pub(crate) public_url: Option<Url>,
     pub(crate) deliveries: mpsc::UnboundedSender<Delivery>,

@@ -27,9 +27,9 @@ pub struct Sent {
 /// What this coordinator has dispatched of one render. Lost with the process, and nothing depends on it but time: a task
 /// that is not in the book is simply dispatched.
 #[derive(Debug, Clone, Default)]
-pub struct Book(BTreeMap<Step, Sent>);
+pub struct DispatchLog(BTreeMap<Step, Sent>);
 
-impl Book {
+impl DispatchLog {
     /// The last dispatch of `step`.
     pub fn sent(&self, step: Step) -> Option<&Sent> {
         self.0.get(&step)
@@ -63,7 +63,7 @@ impl Book {
 
 /// How a task stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing<'a> {
+pub enum TaskStatus<'a> {
     /// Its result counts.
     Done,
     /// In a queue, or under a lease.
@@ -77,26 +77,26 @@ pub enum Standing<'a> {
 }
 
 /// How the task stands about which the ledger says `view` and the book `sent`.
-pub fn standing<'a>(
+pub fn task_status<'a>(
     view: Option<&'a TaskView>,
     sent: Option<&Sent>,
     now: Instant,
     policy: &SchedulePolicy,
-) -> Standing<'a> {
+) -> TaskStatus<'a> {
     let empty = TaskView::default();
     let task = view.unwrap_or(&empty);
     if task.committed.is_some() {
-        return Standing::Done;
+        return TaskStatus::Done;
     }
     if let Some(view) = view
         && !may_retry(&view.failures)
     {
-        return Standing::Broken(&view.failures);
+        return TaskStatus::Broken(&view.failures);
     }
     if task.lease.is_some() {
-        return Standing::InFlight;
+        return TaskStatus::InFlight;
     }
-    let Some(sent) = sent else { return Standing::Due };
+    let Some(sent) = sent else { return TaskStatus::Due };
     let due_at = if task.failures.len() > sent.failures {
         sent.at + free_rest(&task.failures, policy)
     } else if task.attempt > sent.attempt {
@@ -106,11 +106,11 @@ pub fn standing<'a>(
         sent.at + policy.unclaimed_after * 2u32.pow(sent.unclaimed.saturating_sub(1).min(4))
     };
     if now >= due_at {
-        Standing::Due
+        TaskStatus::Due
     } else if task.failures.len() > sent.failures {
-        Standing::Waiting
+        TaskStatus::Waiting
     } else {
-        Standing::InFlight
+        TaskStatus::InFlight
     }
 }
 
@@ -138,9 +138,9 @@ mod tests {
         TaskView { attempt: count as u32, failures, ..TaskView::default() }
     }
 
-    fn check(view: Option<&TaskView>, sent: Option<Sent>, after: Duration) -> Standing<'_> {
+    fn check(view: Option<&TaskView>, sent: Option<Sent>, after: Duration) -> TaskStatus<'_> {
         let start = sent.map_or_else(Instant::now, |sent| sent.at);
-        standing(view, sent.as_ref(), start + after, &SchedulePolicy::default())
+        task_status(view, sent.as_ref(), start + after, &SchedulePolicy::default())
     }
 
     fn sent(attempt: u32, failures: usize, unclaimed: u32) -> Option<Sent> {
@@ -152,57 +152,57 @@ mod tests {
 
     #[test]
     fn what_was_never_sent_is_due_and_what_was_sent_is_in_flight() {
-        assert_eq!(check(None, None, SECOND), Standing::Due);
-        assert_eq!(check(None, sent(0, 0, 1), SECOND * 19), Standing::InFlight);
+        assert_eq!(check(None, None, SECOND), TaskStatus::Due);
+        assert_eq!(check(None, sent(0, 0, 1), SECOND * 19), TaskStatus::InFlight);
     }
 
     #[test]
     fn a_lost_message_is_sent_again_with_growing_patience() {
-        assert_eq!(check(None, sent(0, 0, 1), SECOND * 20), Standing::Due);
-        assert_eq!(check(None, sent(0, 0, 2), SECOND * 20), Standing::InFlight);
-        assert_eq!(check(None, sent(0, 0, 2), SECOND * 40), Standing::Due);
-        assert_eq!(check(None, sent(0, 0, 90), SECOND * 320), Standing::Due);
+        assert_eq!(check(None, sent(0, 0, 1), SECOND * 20), TaskStatus::Due);
+        assert_eq!(check(None, sent(0, 0, 2), SECOND * 20), TaskStatus::InFlight);
+        assert_eq!(check(None, sent(0, 0, 2), SECOND * 40), TaskStatus::Due);
+        assert_eq!(check(None, sent(0, 0, 90), SECOND * 320), TaskStatus::Due);
     }
 
     #[test]
     fn an_expired_lease_is_due_at_once_and_a_live_one_is_not() {
         let expired = TaskView { attempt: 1, ..TaskView::default() };
-        assert_eq!(check(Some(&expired), sent(0, 0, 1), Duration::ZERO), Standing::Due);
+        assert_eq!(check(Some(&expired), sent(0, 0, 1), Duration::ZERO), TaskStatus::Due);
         let lease = Some(("w".parse().unwrap(), SECOND));
         let alive = TaskView { attempt: 1, lease, progress: TaskProgress::default(), ..TaskView::default() };
-        assert_eq!(check(Some(&alive), sent(0, 0, 1), SECOND * 1000), Standing::InFlight);
+        assert_eq!(check(Some(&alive), sent(0, 0, 1), SECOND * 1000), TaskStatus::InFlight);
     }
 
     #[test]
     fn system_failures_are_due_until_they_are_exhausted() {
         let once = failed(FailureCode::ChromeCrashed, 1);
-        assert_eq!(check(Some(&once), sent(0, 0, 1), Duration::ZERO), Standing::Due);
-        assert_eq!(check(Some(&once), sent(1, 1, 1), Duration::ZERO), Standing::InFlight);
+        assert_eq!(check(Some(&once), sent(0, 0, 1), Duration::ZERO), TaskStatus::Due);
+        assert_eq!(check(Some(&once), sent(1, 1, 1), Duration::ZERO), TaskStatus::InFlight);
         let often = failed(FailureCode::ChromeCrashed, MAX_ATTEMPTS);
-        assert_eq!(check(Some(&often), sent(0, 0, 1), Duration::ZERO), Standing::Broken(&often.failures));
+        assert_eq!(check(Some(&often), sent(0, 0, 1), Duration::ZERO), TaskStatus::Broken(&often.failures));
     }
 
     #[test]
     fn a_users_failure_is_broken_even_while_a_double_runs_but_not_once_committed() {
         let mut view = failed(FailureCode::ScriptError, 1);
         view.lease = Some(("w".parse().unwrap(), SECOND));
-        assert!(matches!(check(Some(&view), None, SECOND), Standing::Broken(_)));
+        assert!(matches!(check(Some(&view), None, SECOND), TaskStatus::Broken(_)));
         view.committed = Some(Vec::new());
-        assert_eq!(check(Some(&view), None, SECOND), Standing::Done);
+        assert_eq!(check(Some(&view), None, SECOND), TaskStatus::Done);
     }
 
     #[test]
     fn refusals_of_other_classes_are_spaced_out() {
         let refused = failed(FailureCode::VersionMismatch, 3);
-        assert_eq!(check(Some(&refused), sent(2, 2, 1), SECOND * 3), Standing::Waiting);
-        assert_eq!(check(Some(&refused), sent(2, 2, 1), SECOND * 4), Standing::Due);
+        assert_eq!(check(Some(&refused), sent(2, 2, 1), SECOND * 3), TaskStatus::Waiting);
+        assert_eq!(check(Some(&refused), sent(2, 2, 1), SECOND * 4), TaskStatus::Due);
         let endless = failed(FailureCode::VersionMismatch, 300);
-        assert_eq!(check(Some(&endless), sent(2, 2, 1), SECOND * 32), Standing::Due);
+        assert_eq!(check(Some(&endless), sent(2, 2, 1), SECOND * 32), TaskStatus::Due);
     }
 
     #[test]
     fn the_book_counts_sends_without_a_claim() {
-        let (mut book, now) = (Book::default(), Instant::now());
+        let (mut book, now) = (DispatchLog::default(), Instant::now());
         book.note(Step::Plan, None, now);
         book.note(Step::Plan, None, now);
         assert_eq!(book.sent(Step::Plan).unwrap().unclaimed, 2);

@@ -1,7 +1,7 @@
 //! Remote references: each one is found before the page is drawn, put among the project's files, and rewritten.
 //!
 //! What cannot be found is a warning and stays as it is; the page then asks in vain, at no cost. A reference that only a script
-//! knows is found by the probe (see `plan_stage`), through [`Localiser::late`].
+//! knows is found by the probe (see `plan_stage`), through [`RemoteAssets::late`].
 
 mod google_fonts;
 mod html;
@@ -51,7 +51,7 @@ pub(super) enum Use {
 }
 
 /// Finds and rewrites the remote references of one render. Blocking: it waits for the network.
-pub(crate) struct Localiser {
+pub(crate) struct RemoteAssets {
     remote: Arc<Remote>,
     cache: Arc<Cache>,
     runtime: Option<tokio::runtime::Handle>,
@@ -69,7 +69,7 @@ pub(crate) struct Localiser {
     faces: BTreeSet<String>,
 }
 
-impl Localiser {
+impl RemoteAssets {
     /// For a render that begins now.
     pub(crate) fn new(remote: Arc<Remote>, cache: Arc<Cache>) -> Self {
         Self {

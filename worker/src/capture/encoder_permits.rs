@@ -18,7 +18,7 @@ const WAITING_BYTES: usize = 32 << 20;
 
 /// Turns of encoders that need much memory.
 #[derive(Debug, Clone)]
-pub struct Turns(Arc<Semaphore>);
+pub struct EncoderPermits(Arc<Semaphore>);
 
 /// What an encoder begins with.
 #[derive(Default)]
@@ -29,7 +29,7 @@ pub(super) struct Turn {
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Turns {
+impl EncoderPermits {
     /// For a worker of so many slots: one for two of them.
     pub fn for_slots(slots: usize) -> Self {
         Self(Arc::new(Semaphore::new((slots / 2).max(1))))
@@ -88,14 +88,14 @@ mod tests {
         EncoderSettings { alpha: true, ..settings }
     }
 
-    async fn wait(turns: &Turns, mut frames: mpsc::Receiver<GrabbedFrame>) -> Turn {
+    async fn wait(turns: &EncoderPermits, mut frames: mpsc::Receiver<GrabbedFrame>) -> Turn {
         let turns = turns.clone();
         tokio::task::spawn_blocking(move || turns.wait(&settings(), &mut frames)).await.unwrap().unwrap()
     }
 
     #[tokio::test]
     async fn frames_wait_for_their_turn_and_are_bounded() {
-        let turns = Turns::for_slots(2);
+        let turns = EncoderPermits::for_slots(2);
         let (first, frames) = mpsc::channel(2);
         let held = wait(&turns, frames).await;
         assert!(held.permit.is_some() && held.waiting.is_empty());
@@ -126,7 +126,7 @@ mod tests {
     #[tokio::test]
     async fn opaque_frames_never_wait() {
         let opaque = EncoderSettings { alpha: false, ..settings() };
-        let turns = Turns::for_slots(1);
+        let turns = EncoderPermits::for_slots(1);
         let (_sender, mut frames) = mpsc::channel(1);
         assert!(turns.clone().wait(&opaque, &mut frames).unwrap().permit.is_none());
         assert_eq!(turns.0.available_permits(), 1);

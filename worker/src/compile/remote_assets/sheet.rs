@@ -2,11 +2,11 @@
 
 use url::Url;
 
-use super::{Localiser, Use, remote_url};
+use super::{RemoteAssets, Use, remote_url};
 use crate::compile::sheet_scan;
 
 /// The sheet with its references rewritten; `None` if it has none that could be found.
-pub(super) fn localise(localiser: &mut Localiser, text: &str, base: Option<&Url>) -> Option<String> {
+pub(super) fn localise(localiser: &mut RemoteAssets, text: &str, base: Option<&Url>) -> Option<String> {
     let sheet = sheet_scan::read(text);
     if base.is_some() {
         localiser.faces.extend(sheet.faces.iter().map(|family| family.to_lowercase()));

@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use axum::http::HeaderMap;
-use axum::http::header::HOST;
 use bytes::Bytes;
 use hmac::{Hmac, Mac};
 use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
@@ -16,8 +14,6 @@ use sha2::Sha256;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::ApiConfig;
-use crate::error::IntakeError;
 use crate::store::now_ms;
 
 /// Where the secret is kept. No route gives it out: only signed keys are served, and only outputs are signed.
@@ -27,7 +23,7 @@ const SECRET_KEY: &str = "farm/link-secret";
 pub const PARAMETER: &str = "signature";
 
 /// Signs and checks URLs to download from and to upload to.
-pub struct Links {
+pub struct SignedUrls {
     objects: Objects,
     valid: Duration,
     secret: OnceCell<Bytes>,
@@ -35,26 +31,26 @@ pub struct Links {
 
 /// Why a URL cannot be signed.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub enum SignedUrlError {
     /// Storage did not sign, or did not give the secret.
     #[error(transparent)]
     Storage(#[from] ObjectsError),
     /// No secret could be made.
-    #[error(transparent)]
-    Random(#[from] IntakeError),
+    #[error("the operating system gave no random numbers: {0}")]
+    Random(getrandom::Error),
     /// The base is no base.
     #[error("`{0}` cannot be the start of a URL")]
     Base(String),
 }
 
-impl Links {
+impl SignedUrls {
     /// Links into `objects` that are good for `valid`.
     pub fn new(objects: Objects, valid: Duration) -> Self {
         Self { objects, valid, secret: OnceCell::new() }
     }
 
     /// A URL with which anybody can download `key`, starting with `base` where the farm itself serves it.
-    pub async fn sign(&self, key: &str, base: &Url) -> Result<Url, LinkError> {
+    pub async fn sign(&self, key: &str, base: &Url) -> Result<Url, SignedUrlError> {
         if let Some(url) = self.objects.sign_get(key, self.valid).await? {
             return Ok(url);
         }
@@ -62,7 +58,7 @@ impl Links {
     }
 
     /// A URL to which anybody can upload `key` for `valid`.
-    pub async fn sign_put(&self, key: &str, base: &Url, valid: Duration) -> Result<Url, LinkError> {
+    pub async fn sign_put(&self, key: &str, base: &Url, valid: Duration) -> Result<Url, SignedUrlError> {
         if let Some(url) = self.objects.sign_put(key, valid).await? {
             return Ok(url);
         }
@@ -71,11 +67,11 @@ impl Links {
 
     /// A URL at which anybody can watch `render`, beginning with `file`. What lies beside that file is open to the same people: the
     /// signature is a part of the path.
-    pub async fn sign_preview(&self, render: &RenderId, file: &str, base: &Url) -> Result<Url, LinkError> {
+    pub async fn sign_preview(&self, render: &RenderId, file: &str, base: &Url) -> Result<Url, SignedUrlError> {
         let expires = self.expiry();
         let signature = hex::encode(self.mac("GET", &preview_key(render), expires).await?.finalize().into_bytes());
         let mut url = base.clone();
-        url.path_segments_mut().map_err(|()| LinkError::Base(base.to_string()))?.pop_if_empty().extend([
+        url.path_segments_mut().map_err(|()| SignedUrlError::Base(base.to_string()))?.pop_if_empty().extend([
             "preview",
             &expires.to_string(),
             &signature,
@@ -86,7 +82,7 @@ impl Links {
     }
 
     /// Whether somebody may watch `render` until `expires`, and that moment is to come.
-    pub async fn may_watch(&self, render: &RenderId, expires: u64, signature: &str) -> Result<bool, LinkError> {
+    pub async fn may_watch(&self, render: &RenderId, expires: u64, signature: &str) -> Result<bool, SignedUrlError> {
         self.is_good("GET", &preview_key(render), &format!("{expires}.{signature}")).await
     }
 
@@ -96,10 +92,17 @@ impl Links {
         (now_ms() / 1000 + self.valid.as_secs()).div_ceil(hour) * hour
     }
 
-    async fn own(&self, method: &str, folder: &str, key: &str, base: &Url, expires: u64) -> Result<Url, LinkError> {
+    async fn own(
+        &self,
+        method: &str,
+        folder: &str,
+        key: &str,
+        base: &Url,
+        expires: u64,
+    ) -> Result<Url, SignedUrlError> {
         let mut url = base.clone();
         url.path_segments_mut()
-            .map_err(|()| LinkError::Base(base.to_string()))?
+            .map_err(|()| SignedUrlError::Base(base.to_string()))?
             .pop_if_empty()
             .push(folder)
             .extend(key.split('/'));
@@ -109,7 +112,7 @@ impl Links {
     }
 
     /// Whether `signed`, the value of [`PARAMETER`], was given for this method of `key`, and is still good.
-    pub async fn is_good(&self, method: &str, key: &str, signed: &str) -> Result<bool, LinkError> {
+    pub async fn is_good(&self, method: &str, key: &str, signed: &str) -> Result<bool, SignedUrlError> {
         let Some((expires, signature)) = signed.split_once('.') else { return Ok(false) };
         let (Ok(expires), Ok(signature)) = (expires.parse(), hex::decode(signature)) else { return Ok(false) };
         // In constant time.
@@ -117,16 +120,16 @@ impl Links {
         Ok(is_ours && now_ms() / 1000 < expires)
     }
 
-    async fn mac(&self, method: &str, key: &str, expires: u64) -> Result<Hmac<Sha256>, LinkError> {
+    async fn mac(&self, method: &str, key: &str, expires: u64) -> Result<Hmac<Sha256>, SignedUrlError> {
         let secret = self.secret.get_or_try_init(|| self.load()).await?;
-        let mut mac = Hmac::new_from_slice(secret).map_err(|error| LinkError::Base(error.to_string()))?;
+        let mut mac = Hmac::new_from_slice(secret).map_err(|error| SignedUrlError::Base(error.to_string()))?;
         mac.update(format!("{method}\n{key}\n{expires}").as_bytes());
         Ok(mac)
     }
 
-    async fn load(&self) -> Result<Bytes, LinkError> {
+    async fn load(&self) -> Result<Bytes, SignedUrlError> {
         let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(IntakeError::Random)?;
+        getrandom::fill(&mut secret).map_err(SignedUrlError::Random)?;
         let secret = Bytes::from(hex::encode(secret));
         match self.objects.create(SECRET_KEY, secret.clone()).await? {
             Created::Yes => Ok(secret),
@@ -138,16 +141,6 @@ impl Links {
 /// What a signature to watch a render is for. No object has such a key.
 fn preview_key(render: &RenderId) -> String {
     format!("preview/{render}")
-}
-
-/// Where the client reaches the farm: the configured URL, else the host it has asked.
-pub(super) fn base(config: &ApiConfig, headers: &HeaderMap) -> Option<Url> {
-    if let Some(url) = &config.public_url {
-        return Some(url.clone());
-    }
-    let host = headers.get(HOST)?.to_str().ok()?;
-    let is_https = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
-    Url::parse(&format!("{}://{host}/", if is_https { "https" } else { "http" })).ok()
 }
 
 #[cfg(test)]
@@ -162,14 +155,16 @@ mod tests {
     async fn a_link_is_good_for_its_key_and_its_time_at_every_coordinator() {
         let objects = Objects::memory();
         let base = Url::parse("https://farm.example/under/").unwrap();
-        let url =
-            Links::new(objects.clone(), Duration::from_secs(60)).sign("renders/r1/output.mp4", &base).await.unwrap();
+        let url = SignedUrls::new(objects.clone(), Duration::from_secs(60))
+            .sign("renders/r1/output.mp4", &base)
+            .await
+            .unwrap();
         assert!(url.as_str().starts_with("https://farm.example/under/files/renders/r1/output.mp4?signature="), "{url}");
         assert!(!url.as_str().contains(['&', ';', '|', '(']), "a shell takes it as one word: {url}");
         let good = signed(&url);
         let (expires, signature) = good.split_once('.').unwrap();
         let later = format!("{}.{signature}", expires.parse::<u64>().unwrap() + 1);
-        let other = Links::new(objects, Duration::from_secs(60));
+        let other = SignedUrls::new(objects, Duration::from_secs(60));
         assert!(other.is_good("GET", "renders/r1/output.mp4", &good).await.unwrap());
         assert!(!other.is_good("GET", "farm/link-secret", &good).await.unwrap());
         assert!(!other.is_good("PUT", "renders/r1/output.mp4", &good).await.unwrap());
@@ -180,21 +175,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_link_runs_out() {
-        let links = Links::new(Objects::memory(), Duration::from_secs(60));
+        let links = SignedUrls::new(Objects::memory(), Duration::from_secs(60));
         let past = now_ms() / 1000 - 1;
         let signature = hex::encode(links.mac("GET", "k", past).await.unwrap().finalize().into_bytes());
         assert!(!links.is_good("GET", "k", &format!("{past}.{signature}")).await.unwrap());
-    }
-
-    #[test]
-    fn the_base_is_configured_or_asked() {
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, "127.0.0.1:8080".parse().unwrap());
-        assert_eq!(base(&ApiConfig::default(), &headers).unwrap().as_str(), "http://127.0.0.1:8080/");
-        headers.insert("x-forwarded-proto", "https".parse().unwrap());
-        assert_eq!(base(&ApiConfig::default(), &headers).unwrap().as_str(), "https://127.0.0.1:8080/");
-        let public = Url::parse("https://farm.example").unwrap();
-        let config = ApiConfig { public_url: Some(public.clone()), ..ApiConfig::default() };
-        assert_eq!(base(&config, &headers), Some(public));
     }
 }
