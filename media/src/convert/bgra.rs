@@ -14,7 +14,7 @@ use hyperfarm_proto::spec::Size;
 
 use super::{Untagged, hdr};
 use crate::bitmap::Picture;
-use crate::{ffi, tags};
+use crate::{ffi as av, tags};
 
 /// swscale's number for full range.
 const FULL: c_int = 1;
@@ -196,7 +196,7 @@ fn full_range(frame: &frame::Video) -> bool {
         frame.format(),
         Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P | Pixel::YUVJ411P
     );
-    jpeg || ffi::frame_tags(frame).range == tags::RANGE_FULL
+    jpeg || av::frame_tags(frame).range == tags::RANGE_FULL
 }
 
 /// Decoded frames as pictures for display: square pixels, turned as the file asks, in the range of a standard display.
@@ -215,7 +215,7 @@ impl ToBgra {
         let coded = Size { width: frame.width(), height: frame.height() };
         let aspect = frame.aspect_ratio();
         let size = in_square_pixels(coded, (aspect.numerator(), aspect.denominator()));
-        if ffi::frame_tags(frame).is_hdr() {
+        if av::frame_tags(frame).is_hdr() {
             let rgb = self.scaler.rgb48(frame, size)?;
             return Ok(super::rotate(hdr::tone_map(&rgb, size, frame), self.rotation));
         }
