@@ -9,6 +9,7 @@
 //! | [`fetch`] | the fetcher of everything that somebody names by URL |
 //! | [`metrics`] | the registry and what every role counts |
 //! | [`drain`] | how a node stops: no new work, then finish or hand back |
+//! | [`retry`] | how often and how long failed operations are repeated |
 //! | [`task_log`] | what an attempt has to say in its render's own log |
 //! | [`trace`] | one trace a render, over all roles |
 //! | [`runner`] | the loop of a node: consume, claim, renew, work, commit, acknowledge |
@@ -19,7 +20,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-mod backoff;
 pub mod broker;
 pub mod config;
 pub mod drain;
@@ -29,6 +29,7 @@ pub mod machine;
 pub mod metrics;
 pub mod objects;
 mod redact;
+pub mod retry;
 pub mod runner;
 pub mod task_log;
 pub mod trace;

@@ -38,6 +38,7 @@ use crate::broker::{BrokerError, Consumer, Delivery};
 use crate::drain::Drain;
 use crate::ledger::{Claim, Commit, Lease, LedgerError, NodeView, Renewal};
 use crate::metrics::TaskOutcome;
+use crate::retry::{RetryPolicy, Retryable};
 use crate::task_log::TaskLog;
 use crate::trace;
 
@@ -138,8 +139,8 @@ impl Default for RunnerConfig {
     }
 }
 
-/// Times the ledger is asked again while a delivery is held, each after a pause that doubles up to eight times the first.
-const LEDGER_TRIES: u32 = 6;
+/// Times the ledger is asked while a delivery is held.
+const LEDGER_ATTEMPTS: u32 = 6;
 
 /// Serves queues with the slots of one node.
 #[derive(Clone)]
@@ -361,7 +362,7 @@ impl Slot {
             self.backplane().metrics.redelivered(&Queue::of(task.step, &message.pool));
         }
         let ttl = self.config().lease_ttl;
-        let claim = self.insist("claim", || self.backplane().ledger.claim(&task, &self.worker, ttl)).await;
+        let claim = self.ask_ledger("claim", || self.backplane().ledger.claim(&task, &self.worker, ttl)).await;
         match claim {
             Ok(Claim::Granted(lease)) => {
                 let span = span_of(&lease);
@@ -382,20 +383,16 @@ impl Slot {
     }
 
     /// Asks the ledger again while it cannot be reached: a delivery that is held does not use up its returns.
-    async fn insist<T, F>(&self, what: &'static str, mut ask: impl FnMut() -> F) -> Result<T, LedgerError>
+    async fn ask_ledger<T, F>(&self, operation: &'static str, ask: impl FnMut() -> F) -> Result<T, LedgerError>
     where
         F: Future<Output = Result<T, LedgerError>>,
     {
-        let mut pause = self.config().pause / 8;
-        for _ in 1..LEDGER_TRIES {
-            match ask().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => warn!(worker = %self.worker, what, %error, "the ledger does not answer, asking again"),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(self.config().pause);
-        }
-        ask().await
+        let longest = self.config().pause;
+        let retry = RetryPolicy::new(longest / 8, longest).attempts(LEDGER_ATTEMPTS);
+        let asking = ask.retry(retry).notify(|error, _| {
+            warn!(worker = %self.worker, operation, %error, "the ledger does not answer, asking again");
+        });
+        asking.await
     }
 
     async fn work(&self, lease: &Lease, delivery: Delivery) {
@@ -437,8 +434,8 @@ impl Slot {
         // Before the commit, so that a render that has ended has its whole log.
         context.log().store(&self.backplane().objects, lease).await;
         let settled = match &result {
-            Ok(bytes) => self.insist("commit", || self.backplane().ledger.commit(lease, bytes)).await,
-            Err(failure) => self.insist("fail", || self.backplane().ledger.fail(lease, failure)).await,
+            Ok(bytes) => self.ask_ledger("commit", || self.backplane().ledger.commit(lease, bytes)).await,
+            Err(failure) => self.ask_ledger("fail", || self.backplane().ledger.fail(lease, failure)).await,
         };
         let took_ms = started.elapsed().as_millis() as u64;
         match (&result, &settled) {

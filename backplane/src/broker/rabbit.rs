@@ -21,7 +21,7 @@
 //!
 //! Publishing and consuming have a connection each, because RabbitMQ stops reading from connections that publish when it is
 //! short of memory, and consumers must go on then. The client library's own recovery is off: a lost connection ends its channels, and
-//! whoever next needs one connects again, after a waiting time that grows to [`MAX_DELAY`] with jitter.
+//! whoever next needs one connects again, after the waiting times of [`RECONNECT`].
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -36,9 +36,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Broker, BrokerError, Consumer};
-use crate::backoff::Backoff;
 use crate::metrics::Metrics;
 use crate::redact::redact;
+use crate::retry::{RetryPolicy, Retryable};
 
 mod consumer;
 mod link;
@@ -57,11 +57,8 @@ const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
 /// Questions without a side effect are given up sooner.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// First waiting time before the next attempt.
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-
-/// Longest waiting time before the next attempt.
-const MAX_DELAY: Duration = Duration::from_secs(3);
+/// How a connection that was lost, and what was asked over it, is tried again.
+const RECONNECT: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(3));
 
 /// RabbitMQ. See the [broker module](super) for the promises.
 pub struct RabbitBroker {
@@ -84,22 +81,26 @@ impl Shared {
     }
 }
 
-/// Why an attempt failed.
-enum Trouble {
-    /// The connection or the channel; another one may do.
+/// Why one attempt to publish failed.
+enum PublishFailure {
+    /// The connection or the channel was lost; another one may do.
     Lost(String),
     /// RabbitMQ answered, and did not take the message.
     Refused(String),
 }
 
-impl From<lapin::Error> for Trouble {
-    fn from(error: lapin::Error) -> Self {
-        Self::Lost(error.to_string())
+impl PublishFailure {
+    fn reason(&self) -> &str {
+        match self {
+            Self::Lost(reason) | Self::Refused(reason) => reason,
+        }
     }
 }
 
-fn backoff() -> Backoff {
-    Backoff::new(FIRST_DELAY, MAX_DELAY)
+impl From<lapin::Error> for PublishFailure {
+    fn from(error: lapin::Error) -> Self {
+        Self::Lost(error.to_string())
+    }
 }
 
 impl RabbitBroker {
@@ -115,21 +116,12 @@ impl RabbitBroker {
             metrics: OnceLock::new(),
             closed: CancellationToken::new(),
         };
-        let deadline = Instant::now() + PUBLISH_WITHIN;
-        let mut backoff = backoff();
-        loop {
-            match shared.publishing.channel(None).await {
-                Ok(_) => return Ok(Self { shared: Arc::new(shared), publisher: tokio::sync::Mutex::default() }),
-                Err(error) => {
-                    let delay = backoff.delay();
-                    if link::is_final(&error) || Instant::now() + delay >= deadline {
-                        return Err(shared.unreachable(error));
-                    }
-                    tracing::info!(url = shared.url, %error, "RabbitMQ does not answer yet");
-                    tokio::time::sleep(delay).await;
-                }
-            }
-        }
+        let connecting = (|| shared.publishing.channel(None))
+            .retry(RECONNECT.within(PUBLISH_WITHIN))
+            .when(|error| !link::is_final(error))
+            .notify(|error, _| tracing::info!(url = shared.url, %error, "RabbitMQ does not answer yet"));
+        connecting.await.map_err(|error| shared.unreachable(error))?;
+        Ok(Self { shared: Arc::new(shared), publisher: tokio::sync::Mutex::default() })
     }
 
     /// Counts reconnects and redeliveries.
@@ -144,7 +136,19 @@ impl RabbitBroker {
         if self.shared.closed.is_cancelled() { Err(BrokerError::Closed) } else { Ok(()) }
     }
 
-    async fn publish_once(&self, queue: &Queue, payload: &[u8]) -> Result<(), Trouble> {
+    /// One attempt to publish.
+    async fn publish_once(&self, queue: &Queue, payload: &[u8]) -> Result<(), PublishFailure> {
+        match timeout(CONFIRM_WITHIN, self.publish_confirmed(queue, payload)).await {
+            Ok(published) => published,
+            Err(_) => {
+                // A channel that owes a confirmation is not used again: it may be the channel that is broken.
+                self.publisher.lock().await.take();
+                Err(PublishFailure::Lost(format!("no confirmation within {CONFIRM_WITHIN:?}")))
+            }
+        }
+    }
+
+    async fn publish_confirmed(&self, queue: &Queue, payload: &[u8]) -> Result<(), PublishFailure> {
         let shared = &self.shared;
         let channel = self.confirming_channel().await?;
         shared.topology.ensure(&shared.publishing, shared.metrics.get(), queue).await?;
@@ -157,15 +161,15 @@ impl RabbitBroker {
             // Somebody deleted the queue since it was declared.
             Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
                 shared.topology.forget(queue);
-                Err(Trouble::Refused(format!("RabbitMQ returned the message: {}", returned.reply_text)))
+                Err(PublishFailure::Refused(format!("RabbitMQ returned the message: {}", returned.reply_text)))
             }
-            Confirmation::Nack(None) => Err(Trouble::Refused("RabbitMQ did not accept the message".to_owned())),
-            Confirmation::NotRequested => Err(Trouble::Lost("the channel confirms nothing".to_owned())),
+            Confirmation::Nack(None) => Err(PublishFailure::Refused("RabbitMQ did not accept the message".to_owned())),
+            Confirmation::NotRequested => Err(PublishFailure::Lost("the channel confirms nothing".to_owned())),
         }
     }
 
     /// The channel that all publishing shares; another one if that was lost.
-    async fn confirming_channel(&self) -> Result<Arc<Channel>, Trouble> {
+    async fn confirming_channel(&self) -> Result<Arc<Channel>, PublishFailure> {
         let mut publisher = self.publisher.lock().await;
         if let Some(channel) = publisher.as_ref().filter(|channel| channel.status().connected()) {
             return Ok(Arc::clone(channel));
@@ -181,39 +185,18 @@ impl RabbitBroker {
 #[async_trait]
 impl Broker for RabbitBroker {
     async fn publish(&self, queue: &Queue, payload: Bytes) -> Result<(), BrokerError> {
-        let deadline = Instant::now() + PUBLISH_WITHIN;
-        let mut backoff = backoff();
-        loop {
-            self.ensure_open()?;
-            let attempt = tokio::select! {
-                () = self.shared.closed.cancelled() => return Err(BrokerError::Closed),
-                attempt = timeout(CONFIRM_WITHIN, self.publish_once(queue, &payload)) => attempt,
-            };
-            let trouble = match attempt {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(trouble)) => trouble,
-                Err(_) => {
-                    // A channel that owes a confirmation is not used again: it may be the channel that is broken.
-                    self.publisher.lock().await.take();
-                    Trouble::Lost(format!("no confirmation within {CONFIRM_WITHIN:?}"))
-                }
-            };
-            let delay = backoff.delay();
-            let is_late = Instant::now() + delay >= deadline;
-            match trouble {
-                Trouble::Lost(reason) if is_late => return Err(self.shared.unreachable(reason)),
-                Trouble::Refused(reason) if is_late => {
-                    return Err(BrokerError::Publish { queue: queue.to_string(), reason });
-                }
-                Trouble::Lost(reason) | Trouble::Refused(reason) => {
-                    tracing::warn!(%queue, reason, "publishing again");
-                }
-            }
-            tokio::select! {
-                () = self.shared.closed.cancelled() => return Err(BrokerError::Closed),
-                () = tokio::time::sleep(delay) => {}
-            }
-        }
+        self.ensure_open()?;
+        let publishing = (|| self.publish_once(queue, &payload))
+            .retry(RECONNECT.within(PUBLISH_WITHIN))
+            .notify(|failure, _| tracing::warn!(%queue, reason = failure.reason(), "publishing again"));
+        let published = tokio::select! {
+            () = self.shared.closed.cancelled() => return Err(BrokerError::Closed),
+            published = publishing => published,
+        };
+        published.map_err(|failure| match failure {
+            PublishFailure::Lost(reason) => self.shared.unreachable(reason),
+            PublishFailure::Refused(reason) => BrokerError::Publish { queue: queue.to_string(), reason },
+        })
     }
 
     async fn consume(&self, queue: &Queue) -> Result<Box<dyn Consumer>, BrokerError> {
@@ -225,20 +208,14 @@ impl Broker for RabbitBroker {
         self.ensure_open()?;
         let shared = &self.shared;
         let deadline = Instant::now() + ANSWER_WITHIN;
-        let mut backoff = backoff();
-        loop {
-            let question = shared.topology.declare(&shared.publishing, shared.metrics.get(), queue);
-            let reason = match timeout_at(deadline, question).await {
-                Ok(Ok(messages)) => return Ok(messages),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {ANSWER_WITHIN:?}"),
-            };
-            let delay = backoff.delay();
-            if Instant::now() + delay >= deadline {
-                return Err(shared.unreachable(reason));
+        let declare = || async {
+            let declaring = shared.topology.declare(&shared.publishing, shared.metrics.get(), queue);
+            match timeout_at(deadline, declaring).await {
+                Ok(declared) => declared.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("no answer within {ANSWER_WITHIN:?}")),
             }
-            tokio::time::sleep(delay).await;
-        }
+        };
+        declare.retry(RECONNECT.within(ANSWER_WITHIN)).await.map_err(|reason| shared.unreachable(reason))
     }
 
     async fn check(&self) -> Result<(), BrokerError> {

@@ -25,15 +25,18 @@ use tokio::time::{Instant, timeout_at};
 
 use super::history::Attempts;
 use super::{Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeView, RenderView, Renewal, TaskView};
-use crate::backoff::Backoff;
 use crate::metrics::{Metrics, Server};
 use crate::redact::redact;
+use crate::retry::{RetryPolicy, Retryable};
 
 /// Longest time an operation takes, attempts in all.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Longest time for one attempt. A script takes far less than a millisecond.
 const RESPOND_WITHIN: Duration = Duration::from_secs(2);
+
+/// How an operation is repeated while Redis does not answer.
+const RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(20), Duration::from_millis(500));
 
 /// A Redis that is still starting is waited for this long by [`RedisLedger::connect`].
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
@@ -135,32 +138,37 @@ impl RedisLedger {
         operation: Operation<'_>,
     ) -> Result<T, LedgerError> {
         let deadline = Instant::now() + within;
-        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
-        loop {
-            let reason = match timeout_at(deadline, operation.run(&self.connection)).await {
-                Ok(Ok(value)) => {
-                    self.found();
-                    return Ok(value);
-                }
+        let attempt = || async {
+            match timeout_at(deadline, operation.run(&self.connection)).await {
+                Ok(Ok(value)) => Ok(value),
                 Ok(Err(error)) if operation.is_script() && is_corrupt(&error) => {
-                    return Err(LedgerError::Corrupt { key: key.to_owned(), reason: error.to_string() });
+                    let (key, reason) = (key.to_owned(), error.to_string());
+                    Err(AttemptError::Final(LedgerError::Corrupt { key, reason }))
                 }
-                Ok(Err(error)) if !is_transient(&error) => return Err(self.unreachable(error)),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {within:?}"),
-            };
-            if !self.is_lost.swap(true, Ordering::Relaxed) {
-                tracing::warn!(url = self.url, reason, "the ledger does not answer");
+                Ok(Err(error)) if !is_transient(&error) => Err(AttemptError::Final(self.unreachable(error))),
+                Ok(Err(error)) => Err(self.lost(&error)),
+                Err(_) => Err(self.lost(format_args!("no answer within {within:?}"))),
             }
-            let delay = backoff.delay();
-            if Instant::now() + delay >= deadline {
-                return Err(self.unreachable(reason));
+        };
+        let attempts = attempt.retry(RETRY.within(within));
+        match attempts.when(|error| matches!(error, AttemptError::Transient(_))).await {
+            Ok(value) => {
+                self.mark_connected();
+                Ok(value)
             }
-            tokio::time::sleep(delay).await;
+            Err(AttemptError::Final(error) | AttemptError::Transient(error)) => Err(error),
         }
     }
 
-    fn found(&self) {
+    /// Logs the first failure of a series.
+    fn lost(&self, reason: impl Display) -> AttemptError {
+        if !self.is_lost.swap(true, Ordering::Relaxed) {
+            tracing::warn!(url = self.url, %reason, "the ledger does not answer");
+        }
+        AttemptError::Transient(self.unreachable(reason))
+    }
+
+    fn mark_connected(&self) {
         if self.is_lost.swap(false, Ordering::Relaxed) {
             tracing::info!(url = self.url, "the ledger answers again");
             if let Some(metrics) = self.metrics.get() {
@@ -186,6 +194,14 @@ impl RedisLedger {
             other => Err(self.corrupt(render, format_args!("the script answered `{other}`"))),
         }
     }
+}
+
+/// Why one attempt at an operation failed.
+enum AttemptError {
+    /// Another attempt would fail as well.
+    Final(LedgerError),
+    /// Another attempt may succeed.
+    Transient(LedgerError),
 }
 
 /// What is sent.

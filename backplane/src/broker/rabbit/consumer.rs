@@ -15,8 +15,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, backoff};
-use crate::backoff::Backoff;
+use super::{RECONNECT, Shared};
 use crate::broker::{Consumer, Delivery, Settle};
 
 /// It subscribes only while somebody waits in `next`: a consumer whose connection is lost while its delivery is worked on
@@ -24,7 +23,8 @@ use crate::broker::{Consumer, Delivery, Settle};
 pub(super) struct RabbitConsumer {
     shared: Arc<Shared>,
     queue: Queue,
-    backoff: Backoff,
+    /// Subscriptions that ended in a row without a delivery.
+    failures: u32,
     state: State,
     /// That nobody waits any longer.
     unwanted: CancellationToken,
@@ -52,7 +52,7 @@ impl Drop for Subscription {
 
 impl RabbitConsumer {
     pub(super) fn new(shared: Arc<Shared>, queue: Queue) -> Self {
-        Self { shared, queue, backoff: backoff(), state: State::Idle, unwanted: CancellationToken::new() }
+        Self { shared, queue, failures: 0, state: State::Idle, unwanted: CancellationToken::new() }
     }
 
     fn delivery(&self, raw: RawDelivery, ended: CancellationToken) -> Delivery {
@@ -113,7 +113,7 @@ impl Consumer for RabbitConsumer {
                     let reason = match item {
                         Some(Ok(raw)) => {
                             let ended = subscription.ended.clone();
-                            self.backoff = backoff();
+                            self.failures = 0;
                             return Some(self.delivery(raw, ended));
                         }
                         Some(Err(error)) => error.to_string(),
@@ -123,9 +123,10 @@ impl Consumer for RabbitConsumer {
                     // The queue may have been deleted.
                     self.shared.topology.forget(&self.queue);
                     self.state = State::Idle;
+                    self.failures = self.failures.saturating_add(1);
                     tokio::select! {
                         () = closed.cancelled() => {}
-                        () = tokio::time::sleep(self.backoff.delay()) => {}
+                        () = tokio::time::sleep(RECONNECT.delay_after(self.failures)) => {}
                     }
                 }
             }
@@ -135,8 +136,10 @@ impl Consumer for RabbitConsumer {
 
 /// Subscribes, however long it takes, unless nobody wants it any longer.
 async fn subscribe_again(shared: Arc<Shared>, queue: Queue, unwanted: CancellationToken) -> Option<Subscription> {
-    let mut backoff = backoff();
-    while !unwanted.is_cancelled() && !shared.closed.is_cancelled() {
+    for delay in RECONNECT.delays() {
+        if unwanted.is_cancelled() || shared.closed.is_cancelled() {
+            break;
+        }
         match subscribe(&shared, &queue).await {
             Ok(subscription) => return Some(subscription),
             Err(error) => tracing::warn!(%queue, %error, "RabbitMQ cannot be consumed from"),
@@ -145,7 +148,7 @@ async fn subscribe_again(shared: Arc<Shared>, queue: Queue, unwanted: Cancellati
         tokio::select! {
             () = unwanted.cancelled() => {}
             () = shared.closed.cancelled() => {}
-            () = tokio::time::sleep(backoff.delay()) => {}
+            () = tokio::time::sleep(delay) => {}
         }
     }
     None
