@@ -67,43 +67,14 @@ fn is_close(found: f64, expected: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hyperfarm_proto::frame::{FrameRange, FrameRate};
+    use hyperfarm_proto::frame::FrameRate;
     use hyperfarm_proto::id::ContentHash;
-    use hyperfarm_proto::plan::{CaptureClass, CaptureKind, EncoderSettings, PlanContent};
-    use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
+    use hyperfarm_proto::spec::Format;
 
     use super::*;
 
     fn plan() -> Plan {
-        let frame_rate = FrameRate::DEFAULT;
-        let content = PlanContent {
-            files: Vec::new(),
-            remote: Vec::new(),
-            entry: "index.html".to_owned(),
-            viewport: Viewport { page: Size { width: 64, height: 48 }, scale: 1 },
-            frame_rate,
-            frames: 90,
-            variables: "{}".to_owned(),
-            unregistered_timelines: Vec::new(),
-            videos: Vec::new(),
-            audio: Vec::new(),
-            buses: Default::default(),
-            encoder: EncoderSettings::of(Format::Mp4, Quality::Draft, frame_rate),
-            class: CaptureClass {
-                chrome: String::new(),
-                ffmpeg: String::new(),
-                runtime: String::new(),
-                farm: String::new(),
-                kind: CaptureKind::Cpu,
-                device: String::new(),
-                encoder: String::new(),
-                fonts: ContentHash::of(b""),
-                label: String::new(),
-            },
-        };
-        let chunks = vec![FrameRange::new(0, 45).unwrap(), FrameRange::new(45, 90).unwrap()];
-        let (render, pool) = ("r1".parse().unwrap(), Default::default());
-        Plan { render, pool, content, frame_cost_ms: 1.0, chunks, warnings: Vec::new() }
+        hyperfarm_testing::plan(Format::Mp4, FrameRate::DEFAULT, &[45, 45], false)
     }
 
     fn good() -> PacketCount {
