@@ -113,6 +113,9 @@ codes! {
     Drained = "DRAINED", System, Freely;
     /// Anything else that is ours.
     Internal = "INTERNAL", System, Elsewhere;
+    /// The project is nested deeper, has more elements or takes longer to compile than the farm allows. Last, because stored
+    /// histories number the codes.
+    ProjectTooComplex = "PROJECT_TOO_COMPLEX", User, Never;
 }
 
 impl fmt::Display for FailureCode {

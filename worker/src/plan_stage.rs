@@ -16,6 +16,7 @@ use hyperfarm_proto::spec::{Format, RenderRequest, Viewport};
 
 use crate::capture::{Encoding, FrameGrabber};
 use crate::chrome::PageEvent;
+use crate::compile::bounds::Bounds;
 use crate::compile::remote_assets::RemoteAssets;
 use crate::compile::{Compiled, compile};
 use crate::host::{OpenOptions, PageHost, Wanted};
@@ -56,6 +57,7 @@ pub(crate) async fn run(
     context.set_progress(100, 1000);
     let (compiled, localiser, sound) = {
         let (shop, spec) = (shop.clone(), request.spec.clone());
+        let bounds = Bounds::new(context.cancelled().clone());
         let compiling = tokio::task::spawn_blocking(move || {
             let started = Instant::now();
             let mut localiser = RemoteAssets::new(shop.remote.clone(), shop.cache.clone());
@@ -65,13 +67,18 @@ pub(crate) async fn run(
                     shop.prepare_slots(viewport, spec.is_transparent());
                 }
             };
-            let compiled = compile(&bundle, &spec, &shop.cache, &mut localiser, &sized)?;
+            let compiled = compile(&bundle, &spec, &shop.cache, &mut localiser, &bounds, &sized)?;
             tracing::debug!(took_ms = started.elapsed().as_millis(), files = compiled.files.len(), "compiled");
             Ok::<_, Failure>((compiled, localiser, sound))
         });
-        compiling
-            .await
-            .map_err(|panic| Failure::new(FailureCode::Internal, format!("the compiler broke: {panic}")))??
+        // What is still at it sees the cancel at its next step.
+        let compiled = tokio::select! {
+            compiled = compiling => compiled,
+            () = context.cancelled().cancelled() => {
+                return Err(Failure::new(FailureCode::Drained, "the plan was given up"));
+            }
+        };
+        compiled.map_err(|panic| Failure::new(FailureCode::Internal, format!("the compiler broke: {panic}")))??
     };
     context.set_progress(200, 1000);
     let viewport = request
