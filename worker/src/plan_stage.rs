@@ -94,7 +94,8 @@ pub(crate) async fn run(
     let encoder = shop.encoders.choose(encoder, request.spec.quality, viewport.output(), frame_rate).await;
     let sound_track = sound_track::path_of(&request.spec, &compiled.files, &|_| sound.clone())?;
     let uploads = upload(shop, &compiled.files);
-    let probing = probe_to_the_end(shop, context, &request, &compiled, localiser, viewport, frame_rate, &encoder);
+    let probing =
+        probe_to_the_end(shop, render, context, &request, &compiled, localiser, viewport, frame_rate, &encoder);
     let (_, (mut probed, network)) = futures::future::try_join(uploads, probing).await?;
     upload(shop, &network.files).await?;
     let mut files = compiled.files;
@@ -121,7 +122,7 @@ pub(crate) async fn run(
         class: shop.class.clone(),
     };
     if request.spec.verify {
-        probed.warnings.extend(verify_pages(shop, context, &content).await?);
+        probed.warnings.extend(verify_pages(shop, render, context, &content).await?);
     }
     // What the page itself said is in its log already.
     let is_new = |warning: &&Warning| ![CONSOLE, EXCEPTION].contains(&warning.code.as_str());
@@ -139,6 +140,7 @@ pub(crate) async fn run(
 /// Opens the planned page a few times over and warns of what differs.
 async fn verify_pages(
     shop: &Arc<WorkerContext>,
+    render: &RenderId,
     context: &TaskContext,
     content: &PlanContent,
 ) -> Result<Vec<Warning>, Failure> {
@@ -152,7 +154,7 @@ async fn verify_pages(
     let options = chunk_stage::options(&site, content);
     let pictures = |frame: u64| chunk_stage::pictures(&site, &content.videos, content.frame_rate, frame);
     let going_on = || !context.cancelled().is_cancelled();
-    let mut slot = shop.slot(context.slot()).await?;
+    let mut slot = shop.slot(context.slot(), render).await?;
     let outcome = tokio::select! {
         outcome = verify::run(&mut slot, &site, content, &options, &pictures, &going_on) => outcome,
         () = context.cancelled().cancelled() => Err(Failure::new(FailureCode::Drained, "the plan was given up")),
@@ -193,6 +195,7 @@ struct Network {
 #[allow(clippy::too_many_arguments)]
 async fn probe_to_the_end(
     shop: &Arc<WorkerContext>,
+    render: &RenderId,
     context: &TaskContext,
     request: &RenderRequest,
     compiled: &Compiled,
@@ -203,7 +206,8 @@ async fn probe_to_the_end(
 ) -> Result<(Probed, Network), Failure> {
     let mut network = Network { report: compiled.remote.clone(), ..Network::default() };
     for round in 1.. {
-        let mut probed = probe(shop, context, request, compiled, &network, viewport, frame_rate, encoder).await?;
+        let mut probed =
+            probe(shop, render, context, request, compiled, &network, viewport, frame_rate, encoder).await?;
         let known = |url: &String| network.report.iter().any(|asset| &asset.url == url);
         let asked: Vec<String> = probed.blocked.iter().filter(|url| !known(url)).cloned().collect();
         let mut found = false;
@@ -250,6 +254,7 @@ struct Cost {
 #[allow(clippy::too_many_arguments)]
 async fn probe(
     shop: &Arc<WorkerContext>,
+    render: &RenderId,
     context: &TaskContext,
     request: &RenderRequest,
     compiled: &Compiled,
@@ -258,7 +263,7 @@ async fn probe(
     frame_rate: FrameRate,
     encoder: &EncoderSettings,
 ) -> Result<Probed, Failure> {
-    let mut slot = shop.slot(context.slot()).await?;
+    let mut slot = shop.slot(context.slot(), render).await?;
     let files: HashMap<String, SiteFile> = compiled
         .files
         .iter()
