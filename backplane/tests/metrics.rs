@@ -8,6 +8,7 @@ use std::process::Command;
 
 use hyperfarm_backplane::metrics::families::FAMILIES;
 use hyperfarm_backplane::metrics::reference::{User, markdown, names_in, unknown};
+use hyperfarm_testing::Requirement;
 use serde_json::Value;
 
 fn repository() -> PathBuf {
@@ -104,7 +105,7 @@ fn every_alert_has_a_runbook() {
         assert!(url.ends_with(&format!("docs/runbook.md#{}", name.to_lowercase())), "{name}: {url}");
     }
     assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
-    let Ok(runbook) = std::fs::read_to_string(repository().join("docs/runbook.md")) else { return };
+    let runbook = read("docs/runbook.md");
     let headings: BTreeSet<&str> =
         runbook.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim()).collect();
     for name in &names {
@@ -117,9 +118,7 @@ fn alerts_fire_when_they_should_and_not_when_they_should_not() {
     let rules = repository().join("deploy/prometheus");
     let promtool = |args: &[&str]| Command::new("promtool").args(args).current_dir(&rules).output();
     let Ok(checked) = promtool(&["check", "rules", "alerts.yml"]) else {
-        let required = std::env::var("HYPERFARM_TEST_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
-        assert!(!required, "promtool is required: scripts/setup.sh --test");
-        return eprintln!("skipped: there is no promtool");
+        return Requirement::Servers.skip("there is no promtool: run scripts/setup.sh --test");
     };
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     let tested = promtool(&["test", "rules", "alerts.test.yml"]).unwrap();

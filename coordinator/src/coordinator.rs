@@ -62,6 +62,9 @@ pub struct Coordinator {
 /// Courses that are remembered.
 const COURSES: usize = 16;
 
+/// Age of a render's id from which its submission may be a repeated one. Shorter than an open mark without a request is kept.
+const REPEATED_AFTER: Duration = Duration::from_secs(600);
+
 /// A render from within.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inside {
@@ -159,16 +162,28 @@ impl Coordinator {
             bundle = %request.bundle.short(), pool = %request.spec.pool, space = %intake.space,
             "taken in"
         );
-        let is_known = self.inner.registry.get(&request.id).is_some();
-        let entry = Entry::new(request.clone(), Arc::new(intake), RenderProgress::queued());
-        let entry = self.inner.registry.add(entry);
+        let render = request.id.clone();
+        let is_known = self.inner.registry.get(&render).is_some();
         if !is_known {
             self.inner.backplane.metrics.render_accepted();
         }
-        if entry.progress.borrow().end.is_none() {
-            self.wake(Wake::New(Box::new(entry)));
+        if store::age_of(&render) < REPEATED_AFTER {
+            let entry = self.inner.registry.add(Entry::new(request, Arc::new(intake), RenderProgress::queued()));
+            if entry.progress.borrow().end.is_none() {
+                self.wake(Wake::New(Box::new(entry)));
+            }
+            return Ok(render);
         }
-        Ok(request.id.clone())
+        // An old seed is of a repeated submission: the render may have ended since, or the sweep may have removed its mark.
+        match self.entry(&render).await {
+            Ok(entry) if entry.progress.borrow().end.is_none() => {
+                let mark = store::open_mark(&render);
+                self.inner.backplane.objects.put_json(&mark, &*entry.intake).await?;
+                Ok(render)
+            }
+            Ok(_) | Err(RenderError::NotFound(_) | RenderError::Ended(_)) => Ok(render),
+            Err(RenderError::Storage(error)) => Err(error.into()),
+        }
     }
 
     /// The render. Answered from memory where it is known, else from storage: neither broker nor ledger nor any worker is needed.

@@ -11,6 +11,7 @@ use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_backplane::trace;
 use hyperfarm_proto::failure::FailureCode;
 use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::keys;
 use hyperfarm_proto::record::{Outcome, TerminalState};
 use hyperfarm_proto::spec::RenderRequest;
 use serde_json::{Value, json};
@@ -31,9 +32,6 @@ use crate::webhooks::{Delivery, Event, Webhooks};
 
 /// How often storage is searched for ends that nobody has dealt with.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-
-/// A mark without a render this long after its id was made is of an intake that did not get through.
-const LOST_AFTER_MS: u64 = 3600 * 1000;
 
 /// What dealing with an end needs.
 pub(crate) struct Closing {
@@ -71,11 +69,10 @@ impl Closing {
 
     async fn sweep(&self) {
         let objects = &self.coordinator.backplane().objects;
-        let listed = match objects.list(store::OPEN).await {
-            Ok(listed) => listed,
+        let renders = match store::open_renders(objects).await {
+            Ok(renders) => renders,
             Err(error) => return warn!(%error, "open renders cannot be listed, they are listed again later"),
         };
-        let renders = listed.iter().filter_map(|meta| meta.key.rsplit('/').next()?.parse::<RenderId>().ok());
         stream::iter(renders)
             .for_each_concurrent(store::PARALLEL, |render| async move { self.close(&render).await })
             .await;
@@ -96,9 +93,12 @@ impl Closing {
         };
         let (state, request) = futures::try_join!(store::state(objects, render), store::request(objects, render))?;
         let (Some(state), Some(request)) = (&state, &request) else {
-            let made_at = u64::from_str_radix(render.as_str().get(1..13).unwrap_or_default(), 16).unwrap_or(0);
-            if request.is_none() && now_ms().saturating_sub(made_at) > LOST_AFTER_MS {
+            if request.is_none() && store::age_of(render) > store::LOST_MARK_KEPT {
                 objects.delete(&mark).await?;
+                // The same intake may have been asked for again, and stored its request in the meantime.
+                if objects.exists(&keys::request(render)).await? {
+                    objects.put_json(&mark, &intake).await?;
+                }
             }
             return Ok(());
         };

@@ -1,7 +1,8 @@
 //! The coordinator's own view of object storage.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -43,6 +44,18 @@ pub fn open_mark(render: &RenderId) -> String {
 /// Folder of [`open_mark`].
 pub const OPEN: &str = "open";
 
+/// Exists once every open render is known to have an [`open_mark`].
+const OPEN_MARKS_COMPLETE: &str = "farm/open-marks-complete";
+
+/// How long after a render's id was made an [`open_mark`] without a request is kept. Its intake did not get through.
+pub const LOST_MARK_KEPT: Duration = Duration::from_secs(3600);
+
+/// Time since the id was made.
+pub fn age_of(render: &RenderId) -> Duration {
+    let created_at_ms = u64::from_str_radix(render.as_str().get(1..13).unwrap_or_default(), 16).unwrap_or(0);
+    Duration::from_millis(now_ms().saturating_sub(created_at_ms))
+}
+
 /// The mark that nothing more of a render is to be sent out for now.
 pub fn pause_mark(render: &RenderId) -> String {
     format!("{}/paused.json", keys::render_prefix(render))
@@ -62,14 +75,45 @@ pub fn if_found<T>(result: Result<T, ObjectsError>) -> Result<Option<T>, Objects
     }
 }
 
-/// Ids of all renders that were ever stored, oldest first.
-pub async fn render_ids(objects: &Objects) -> Result<Vec<RenderId>, ObjectsError> {
+/// Ids of the renders with an [`open_mark`]. A mark whose request is not stored yet, or whose render has ended, counts too.
+pub async fn open_renders(objects: &Objects) -> Result<BTreeSet<RenderId>, ObjectsError> {
+    let listed = objects.list(OPEN).await?;
+    Ok(listed.iter().filter_map(|meta| meta.key.rsplit('/').next()?.parse().ok()).collect())
+}
+
+/// Gives an [`open_mark`] to every open render without one. Farms before 0.2.0 set no marks, so this reads the state of every stored
+/// render; [`OPEN_MARKS_COMPLETE`] then records that it was done, and later calls cost one request.
+pub async fn complete_open_marks(objects: &Objects) -> Result<(), ObjectsError> {
+    if objects.exists(OPEN_MARKS_COMPLETE).await? {
+        return Ok(());
+    }
+    let marked = open_renders(objects).await?;
     let folders = objects.list_dirs(keys::RENDERS).await?;
-    let mut ids: Vec<RenderId> =
-        folders.iter().filter_map(|folder| folder.trim_end_matches('/').rsplit('/').next()?.parse().ok()).collect();
-    ids.sort();
-    ids.dedup();
-    Ok(ids)
+    let stored: Vec<RenderId> = folders
+        .iter()
+        .filter_map(|folder| folder.trim_end_matches('/').rsplit('/').next()?.parse().ok())
+        .filter(|render| !marked.contains(render))
+        .collect();
+    stream::iter(stored)
+        .map(|render| async move {
+            let (state, place) = (keys::state(&render), intake(&render));
+            if objects.exists(&state).await? || is_deleted(objects, &render).await? {
+                return Ok(());
+            }
+            // Without a request it is being taken in, and has its mark by now, or it never was taken in.
+            if !objects.exists(&keys::request(&render)).await? {
+                return Ok(());
+            }
+            let intake = match if_found(objects.get_json::<Intake>(&place).await) {
+                Err(ObjectsError::Corrupt { .. }) => None,
+                read => read?,
+            };
+            objects.put_json(&open_mark(&render), &intake.unwrap_or_default()).await
+        })
+        .buffer_unordered(PARALLEL)
+        .try_collect::<()>()
+        .await?;
+    objects.put(OPEN_MARKS_COMPLETE, Bytes::from_static(b"{}")).await
 }
 
 /// Ids of a space's renders, oldest first.

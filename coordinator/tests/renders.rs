@@ -283,7 +283,7 @@ async fn a_short_window_is_in_the_queues() {
     let queue = Queue::Chunk(Default::default());
     let depth = async || farm.backplane.broker.depth(&queue).await.unwrap();
     assert!(common::comes(async || depth().await >= 6).await, "two for each slot, not {}", depth().await);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    farm.ticks(2).await;
     assert_eq!(depth().await, 6, "and no more");
 }
 
@@ -291,12 +291,13 @@ async fn a_short_window_is_in_the_queues() {
 async fn a_render_keeps_to_its_own_cap() {
     let farm = Farm::with(patient());
     farm.slots(8).await;
-    farm.submit(RenderSpec { max_parallel_chunks: Some(1), ..chunks_of(10) }).await;
+    let render = farm.submit(RenderSpec { max_parallel_chunks: Some(1), ..chunks_of(10) }).await;
     let mut worker = farm.worker("w1").await;
     let draft = draft(30, false);
     worker.do_next(&draft).await;
     let lease = worker.claim().await;
-    assert_eq!(worker.take_within(Duration::from_millis(100)).await, None);
+    farm.settle(&render).await;
+    assert_eq!(worker.take_ready().await, None, "a second chunk beside the one at work");
     let result = worker.leave(&lease, &draft).await;
     worker.commit(&lease, &result).await;
     assert_eq!(worker.take().await.step, Step::Chunk(1));
@@ -309,7 +310,7 @@ async fn the_older_render_comes_first() {
     let mut worker = farm.worker("w1").await;
     let draft = draft(100, false);
     worker.do_next(&draft).await;
-    worker.take().await;
+    let first = worker.take().await;
     let newer = farm.submit(chunks_of(10)).await;
     let lease = loop {
         let lease = worker.claim().await;
@@ -320,8 +321,14 @@ async fn the_older_render_comes_first() {
     let result = worker.leave(&lease, &draft).await;
     worker.commit(&lease, &result).await;
     farm.until(&newer, |progress| progress.stage == Stage::Capture).await;
-    let next = worker.take_within(Duration::from_millis(100)).await;
-    assert!(next.is_none_or(|task| task.render == older), "the window belongs to the older one");
+    farm.settle(&newer).await;
+    while let Some(task) = worker.take_ready().await {
+        assert_eq!(task.render, older, "the window belongs to the older one");
+    }
+    let Claim::Granted(lease) = worker.claim_task(&first).await else { panic!("not granted") };
+    let result = worker.leave(&lease, &draft).await;
+    worker.commit(&lease, &result).await;
+    assert_eq!(worker.take().await.render, older, "so does the room that one of its chunks leaves");
 }
 
 #[tokio::test]
@@ -362,8 +369,11 @@ async fn a_deleted_render_is_gone_also_after_a_restart() {
     }
     let output = keys::output(&done, Default::default());
     assert!(!farm.backplane.objects.exists(&output).await.unwrap(), "what it made is removed");
+    let before = farm.observed.views_of(&running);
     farm.restart().await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Two scans of storage, each four ticks after the one before.
+    farm.ticks(9).await;
+    assert_eq!(farm.observed.views_of(&running), before, "the loop has taken it up again");
     assert!(matches!(farm.coordinator.detail(&running).await, Err(RenderError::NotFound(_))));
     assert!(
         farm.coordinator.list(&Default::default(), 10, None, &Default::default()).await.unwrap().renders.is_empty()

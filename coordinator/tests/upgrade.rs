@@ -82,7 +82,7 @@ async fn the_plan_of_a_newer_farm_is_left_for_a_newer_coordinator() {
     farm.until(&render, |progress| progress.chunks_total == 2).await;
     age(&farm, &keys::plan(&render), Plan::VERSION + 1).await;
     farm.restart().await;
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    farm.settle(&render).await;
     assert!(has_plan(&farm, &render).await);
     let progress = farm.coordinator.detail(&render).await.unwrap().progress;
     assert!(progress.end.is_none() && progress.stage != Stage::Done, "{progress:?}");
@@ -111,10 +111,12 @@ async fn a_class_that_has_left_the_farm_is_waited_for_and_then_given_up() {
     let render = farm.submit(chunks_of(10)).await;
     assert_eq!(worker.do_next(&draft).await.task.step, Step::Plan);
     assert!(matches!(worker.do_next(&draft).await.task.step, Step::Chunk(_)));
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    // Twice as long as a class that is gone is waited for.
+    let ticks = (farm.config.replan_after.as_millis() * 2).div_ceil(farm.config.tick.as_millis()) as u64;
+    farm.ticks(ticks).await;
     assert!(has_plan(&farm, &render).await, "its class is alive");
     alive(NodeView { state: NodeState::Quarantined, ..node(&id, 0) }).await;
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    farm.ticks(ticks).await;
     assert!(has_plan(&farm, &render).await, "a node in quarantine comes back");
 
     alive(node(&id, 0)).await;

@@ -101,6 +101,21 @@ async fn deliveries(farm: &Farm) -> usize {
     farm.backplane.objects.list("deliveries").await.unwrap().len()
 }
 
+/// Waits until every delivery in storage has failed `attempts` times.
+async fn all_failed(farm: &Farm, attempts: u64) {
+    soon("enough attempts of each delivery", || async {
+        let listed = farm.backplane.objects.list("deliveries").await.unwrap();
+        for meta in &listed {
+            let delivery: Value = farm.backplane.objects.get_json(&meta.key).await.unwrap();
+            if delivery["attempts"].as_u64().unwrap() < attempts {
+                return false;
+            }
+        }
+        !listed.is_empty()
+    })
+    .await;
+}
+
 /// A render that completes.
 async fn complete(farm: &Farm, router: &Router, body: Value) -> String {
     let created = post(router, RENDERS, &body).await.json();
@@ -176,7 +191,7 @@ async fn slow_failing_and_absent_receivers_are_tried_again() {
     }
     complete(&farm, &router, page()).await;
     soon("all but the one that is down", || async { deliveries(&farm).await == 1 }).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    all_failed(&farm, 3).await;
     let up = Got::default();
     let state = up.clone();
     let listener = tokio::net::TcpListener::bind(down).await.unwrap();
@@ -222,7 +237,7 @@ async fn private_addresses_hear_nothing() {
     register(&router, "https://169.254.169.254/latest").await;
     complete(&farm, &router, page()).await;
     soon("they are on their way", || async { deliveries(&farm).await == 2 }).await;
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    all_failed(&farm, 2).await;
     assert!(got.lock().unwrap().is_empty());
 }
 

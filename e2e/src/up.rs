@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use hyperfarm_testing::Requirement;
 use serde_json::Value;
 
 use crate::cluster::KEY;
@@ -71,10 +72,8 @@ impl Drop for Up {
 /// required.
 pub fn documented(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("documented").join(name);
-    let required = std::env::var("HYPERFARM_TEST_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
-    assert!(path.exists() || !required, "{name} is required: run scripts/setup.sh --test");
     if !path.exists() {
-        eprintln!("skipped: no {name}; run scripts/setup.sh --test");
+        Requirement::Servers.skip(format!("there is no {name}: run scripts/setup.sh --test"));
         return None;
     }
     Some(path)

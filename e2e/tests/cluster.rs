@@ -26,9 +26,10 @@ fn a_cluster_gives_the_bytes_of_one_process() {
     assert_eq!(std::fs::read(video).unwrap(), expected);
     // A client that comes while the coordinator is away waits for it, and its render is made once.
     let (late, video) = cluster.without_coordinator(|cluster| {
-        let started = cluster.start_render(&project, "late", &CHUNKS);
+        let (mut late, video) = cluster.start_render(&project, "late", &CHUNKS);
         std::thread::sleep(std::time::Duration::from_secs(1));
-        started
+        assert!(late.try_wait().unwrap().is_none(), "the client gave up");
+        (late, video)
     });
     cluster.finish(late);
     assert_eq!(std::fs::read(video).unwrap(), expected);

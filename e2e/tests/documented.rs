@@ -17,6 +17,7 @@ use hyperfarm_e2e::receiver::Received;
 use hyperfarm_e2e::scene::wait_until;
 use hyperfarm_e2e::up::documented;
 use hyperfarm_e2e::{Receiver, Scene, Up};
+use hyperfarm_testing::Requirement;
 use serde_json::{Value, json};
 
 const LOCAL: [(&str, &str); 2] = [("HYPERFARM_HTTP_CALLBACKS", "on"), ("HYPERFARM_FETCH_ALLOW", "127.0.0.1")];
@@ -37,14 +38,12 @@ struct Example {
     text: String,
 }
 
-/// The documents' texts; `None` where there are none and none are required.
+/// The documents' texts; `None` where there are none and the test is skipped.
 fn documents() -> Option<Vec<String>> {
     let folder = std::env::var_os("HYPERFARM_DOCUMENTS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/seeds"), PathBuf::from);
-    let required = std::env::var("HYPERFARM_TEST_REQUIRE_DOCUMENTS").is_ok_and(|value| value == "1");
-    assert!(folder.is_dir() || !required, "the documents are required, and {} is no folder", folder.display());
     let Ok(entries) = std::fs::read_dir(&folder) else {
-        eprintln!("skipped: no documents at {}", folder.display());
+        Requirement::Documents.skip(format!("there are no documents at {}", folder.display()));
         return None;
     };
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();

@@ -11,9 +11,9 @@ use hyperfarm_proto::plan::{EncoderSettings, Rate, VideoCodec};
 use hyperfarm_proto::spec::Size;
 
 use crate::convert::YuvFormat;
-use crate::device::Upload;
 use crate::error::{MediaError, Reason};
 use crate::ffmpeg_log;
+use crate::upload::Upload;
 
 /// x264's and x265's presets. They answer another name on standard error, so they are not asked.
 const PRESETS: [&str; 10] =

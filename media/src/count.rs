@@ -7,7 +7,7 @@ use hyperfarm_proto::frame::FrameRate;
 
 use crate::demux::Demuxer;
 use crate::error::MediaError;
-use crate::ffi::{self, AudioParameters};
+use crate::ffi::{self, AudioParameters, CodecId};
 use crate::{probe, timescale};
 
 /// The packets of a file.
@@ -116,7 +116,7 @@ impl SampleTally {
     pub(crate) fn samples(&self) -> u64 {
         let rate = i64::from(self.parameters.sample_rate);
         let finer = i64::from(self.time_base.denominator()) >= rate * i64::from(self.time_base.numerator());
-        if finer || !self.parameters.opus {
+        if finer || self.parameters.codec != CodecId::OPUS {
             let samples = i128::from(self.end) * i128::from(self.time_base.numerator()) * i128::from(rate)
                 / i128::from(self.time_base.denominator().max(1));
             return u64::try_from(samples).unwrap_or(0);

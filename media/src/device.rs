@@ -1,9 +1,7 @@
-//! Encoders of a GPU: which ones open here, and pictures on their way into its memory.
+//! Encoders of a GPU: which ones open on this machine.
 
 use std::path::Path;
 
-use ffmpeg_next::format::Pixel;
-use ffmpeg_next::frame;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{DeviceEncoder, EncoderSettings, Rate, VideoCodec};
 use hyperfarm_proto::spec::{Format, Quality, Size};
@@ -11,7 +9,6 @@ use hyperfarm_proto::spec::{Format, Quality, Size};
 use crate::bitmap::{Bitmap, PixelLayout};
 use crate::encode::SegmentEncoder;
 use crate::error::MediaError;
-use crate::ffi::{self, DeviceFrames, DeviceMemory};
 
 /// Above every device's smallest picture.
 const PROBED: Size = Size { width: 640, height: 360 };
@@ -45,49 +42,6 @@ pub fn try_encoder(folder: &Path, settings: &EncoderSettings, size: Size, rate: 
     Ok(())
 }
 
-/// Copies pictures into the memory of a device.
-pub(crate) struct Upload {
-    frames: DeviceFrames,
-    staged: frame::Video,
-}
-
-impl Upload {
-    /// For pictures of `size`, both sides even.
-    pub(crate) fn open(size: Size) -> Result<Self, ffmpeg_next::Error> {
-        Self::into(DeviceMemory::Vaapi, size)
-    }
-
-    fn into(memory: DeviceMemory, size: Size) -> Result<Self, ffmpeg_next::Error> {
-        let frames = DeviceFrames::open(memory, size.width, size.height)?;
-        Ok(Self { frames, staged: frame::Video::new(Pixel::NV12, size.width, size.height) })
-    }
-
-    /// Tells an encoder that is not open yet where its pictures will be.
-    pub(crate) fn feed(
-        &self,
-        encoder: &mut ffmpeg_next::codec::encoder::video::Video,
-    ) -> Result<(), ffmpeg_next::Error> {
-        self.frames.feed(encoder)
-    }
-
-    /// A copy of `picture` (8-bit 4:2:0 planes) in the device's memory.
-    pub(crate) fn copy(&mut self, picture: &frame::Video) -> Result<frame::Video, ffmpeg_next::Error> {
-        let (width, height) = (picture.width() as usize, picture.height() as usize);
-        let [mut luma, mut chroma, ..] = ffi::planes_mut(&mut self.staged);
-        let row = |plane: usize, y: usize, bytes: usize| &picture.data(plane)[y * picture.stride(plane)..][..bytes];
-        for y in 0..height {
-            luma.row(y, width).copy_from_slice(row(0, y, width));
-        }
-        for y in 0..height / 2 {
-            let pairs = chroma.row(y, width).as_chunks_mut::<2>().0.iter_mut();
-            for (pair, (blue, red)) in pairs.zip(row(1, y, width / 2).iter().zip(row(2, y, width / 2))) {
-                *pair = [*blue, *red];
-            }
-        }
-        self.frames.upload(&self.staged)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,38 +58,5 @@ mod tests {
             }
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    /// VA-API needs a device; what copies pictures to it is the same for Vulkan, of which there is one in software.
-    #[test]
-    fn pictures_arrive_in_a_devices_memory() {
-        let size = Size { width: 64, height: 36 };
-        let mut upload = match Upload::into(DeviceMemory::Vulkan, size) {
-            Ok(upload) => upload,
-            Err(error) => {
-                assert!(std::env::var_os("HYPERFARM_TEST_REQUIRE_GPU").is_none(), "no Vulkan device: {error}");
-                return;
-            }
-        };
-        let mut picture = frame::Video::new(Pixel::YUV420P, size.width, size.height);
-        for plane in 0..3 {
-            for (at, byte) in picture.data_mut(plane).iter_mut().enumerate() {
-                *byte = (at * 7 + plane * 50) as u8;
-            }
-        }
-        let back = ffi::download(&upload.copy(&picture).unwrap()).unwrap();
-        assert_eq!(back.format(), Pixel::NV12);
-        for y in 0..36 {
-            let (one, other) =
-                (&back.data(0)[y * back.stride(0)..][..64], &picture.data(0)[y * picture.stride(0)..][..64]);
-            assert_eq!(one, other, "row {y}");
-        }
-        for y in 0..18 {
-            let row = &back.data(1)[y * back.stride(1)..][..64];
-            for (x, pair) in row.chunks_exact(2).enumerate() {
-                let of = |plane: usize| picture.data(plane)[y * picture.stride(plane) + x];
-                assert_eq!(pair, [of(1), of(2)], "row {y}");
-            }
-        }
     }
 }

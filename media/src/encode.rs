@@ -15,10 +15,10 @@ use crate::alpha::AlphaPlanes;
 use crate::bitmap::{Bitmap, PixelLayout};
 use crate::codec::{self, Colour};
 use crate::convert::YuvWriter;
-use crate::device::Upload;
 use crate::error::MediaError;
 use crate::mux::{Container, Muxer};
 use crate::timescale;
+use crate::upload::Upload;
 
 /// Pictures by which x265 puts decoding before showing at most. It derives decode times from the pictures that follow, and gives
 /// nonsense where too few do.

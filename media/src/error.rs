@@ -94,6 +94,20 @@ pub enum MediaError {
         /// What FFmpeg answered.
         reason: Reason,
     },
+    /// The stream decodes to a format that FFmpeg's headers at build time did not have.
+    #[error(
+        "{} decodes to {kind} format number {number}, which this build does not know: build hyperfarm with the headers of the FFmpeg \
+         that it runs with",
+        path.display()
+    )]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// `pixel` or `sample`.
+        kind: &'static str,
+        /// FFmpeg's number of the format.
+        number: i32,
+    },
     /// Playback would start behind the source's end.
     #[error(
         "{} lasts {duration:.3} s and should play from {media_start:.3} s: lower data-media-start below its length",

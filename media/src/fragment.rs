@@ -16,8 +16,10 @@ use hyperfarm_proto::frame::FrameRate;
 use crate::boxes::{self, Sample};
 use crate::demux::Demuxer;
 use crate::error::MediaError;
+use crate::ffi::{self, AudioParameters, CodecId};
 use crate::mux::{Container, Muxer};
-use crate::{SAMPLE_RATE, ffi, timescale};
+use crate::timescale;
+use crate::timescale::SAMPLE_RATE;
 
 /// Where a segment is in its render.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +97,8 @@ pub fn sound_pieces(audio: &Path, seconds: f64, scratch: &Path) -> Result<SoundP
     let mut source = Demuxer::open(audio).map_err(MediaError::part)?;
     let stream = source.audio().map_err(MediaError::part)?;
     let (parameters, time_base) = (source.parameters(stream), source.time_base(stream));
-    let known = ffi::audio_parameters(&parameters);
+    let AudioParameters { codec, initial_padding, .. } = ffi::audio_parameters(&parameters);
+    let is_opus = codec == CodecId::OPUS;
     let samples_base = Rational::new(1, SAMPLE_RATE as i32);
     let header = header(scratch, SAMPLE_RATE, |muxer| muxer.add_audio(parameters, samples_base).map(drop))?;
     let in_samples = |ticks: i64| ticks.rescale(time_base, samples_base);
@@ -103,7 +106,7 @@ pub fn sound_pieces(audio: &Path, seconds: f64, scratch: &Path) -> Result<SoundP
     let length = (seconds.max(0.1) * f64::from(SAMPLE_RATE)) as u64;
     let mut pieces = Vec::new();
     let mut piece = SoundPiece::default();
-    let mut skipped = known.opus.then_some(known.initial_padding);
+    let mut skipped = is_opus.then_some(initial_padding);
     while let Some(packet) = source.packet_of(stream).map_err(MediaError::part)? {
         // What a decoder needs before the first sample that sounds.
         skipped.get_or_insert_with(|| in_samples(packet.pts().unwrap_or(0)).min(0).unsigned_abs());
@@ -116,7 +119,7 @@ pub fn sound_pieces(audio: &Path, seconds: f64, scratch: &Path) -> Result<SoundP
         pieces.push(piece.close(pieces.len()));
     }
     let header = boxes::with_edit(&header, skipped.filter(|skipped| *skipped > 0));
-    Ok(SoundPieces { header, pieces, codec: if known.opus { "opus" } else { "mp4a.40.2" } })
+    Ok(SoundPieces { header, pieces, codec: if is_opus { "opus" } else { "mp4a.40.2" } })
 }
 
 /// A piece of sound that grows.

@@ -216,7 +216,7 @@ impl Sound {
             }
             self.tally.add(&packet);
             // WebM's readers give the last packet its full length; the file would seem to last that much longer.
-            let padding = ffi::skipped_samples(&packet).1 as f64 / f64::from(crate::SAMPLE_RATE);
+            let padding = ffi::skipped_samples(&packet).1 as f64 / f64::from(crate::timescale::SAMPLE_RATE);
             if padding > 0.0 {
                 let played = packet.duration() as f64 - padding / f64::from(self.time_base);
                 packet.set_duration(played.round().max(1.0) as i64);

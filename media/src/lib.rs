@@ -28,6 +28,7 @@
 //! Nothing here starts threads of its own beyond what the encoder settings ask for: callers choose where the work runs.
 //! FFmpeg's own log goes to `tracing`, target `ffmpeg`, never to standard error.
 
+mod allocator;
 mod alpha;
 mod bitmap;
 mod boxes;
@@ -53,16 +54,17 @@ mod stills;
 mod tags;
 mod thumbnail;
 mod timescale;
+mod upload;
 mod version;
 
 pub use crate::gif::{GifSummary, count_gif, gif};
+pub use allocator::{return_free_memory, return_large_blocks};
 pub use bitmap::{Bitmap, Picture, PixelLayout};
 pub use count::{PacketCount, count_packets};
 pub use decode::{decode_audio, decode_video};
 pub use device::{device_encoders, try_encoder};
 pub use encode::{SegmentEncoder, SegmentSummary};
 pub use error::{MediaError, Reason};
-pub use ffi::{return_free_memory, return_large_blocks};
 pub use fragment::{Place, SoundPieces, picture_header, picture_piece, sound_pieces};
 pub use join::{JoinSummary, SegmentFile, join};
 pub use mix::{MixInput, MixSummary, mix, mix_raw};
@@ -70,7 +72,5 @@ pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};
 pub use source::{VideoSource, VideoTimeline};
 pub use stills::stills;
 pub use thumbnail::{still, thumbnail};
+pub use timescale::SAMPLE_RATE;
 pub use version::{encoders, versions};
-
-/// Samples a second of every sound the farm makes.
-pub const SAMPLE_RATE: u32 = 48_000;

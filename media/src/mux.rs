@@ -11,7 +11,9 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::spec::Format;
 
 use crate::error::MediaError;
-use crate::{SAMPLE_RATE, demux, ffi, ffmpeg_log};
+use crate::ffi::{self, CodecId};
+use crate::timescale::SAMPLE_RATE;
+use crate::{demux, ffmpeg_log};
 
 /// The last libavformat whose WebM muxer declares the codec delay of sound without adding it to the times: readers then take
 /// it off, and to keep times from being negative the muxer would move the pictures as well, by 7 ms.
@@ -95,7 +97,7 @@ impl Muxer {
         timescale: u32,
         alpha: bool,
     ) -> Result<usize, MediaError> {
-        if matches!(self.container, Container::Mp4 | Container::Fragments) && parameters.id() == ffmpeg::codec::Id::HEVC
+        if matches!(self.container, Container::Mp4 | Container::Fragments) && CodecId::of(&parameters) == CodecId::HEVC
         {
             // With `hev1`, FFmpeg's choice, Apple's players show nothing.
             ffi::set_codec_tag(&mut parameters, *b"hvc1");

@@ -9,7 +9,8 @@ use hyperfarm_proto::spec::Size;
 use crate::convert::{Rotation, in_square_pixels};
 use crate::demux::Demuxer;
 use crate::error::MediaError;
-use crate::{SAMPLE_RATE, ffi};
+use crate::ffi::{self, CodecId};
+use crate::timescale::SAMPLE_RATE;
 
 /// A file's streams.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,8 +99,8 @@ fn video_info(source: &Demuxer, stream: usize) -> VideoInfo {
     let time_base = source.time_base(stream);
     let frames = source.input.stream(stream).map(|stream| stream.frames());
     VideoInfo {
-        codec: parameters.id().name().to_owned(),
-        pixel_format: view.pixel.descriptor().map_or("unknown", |descriptor| descriptor.name()).to_owned(),
+        codec: CodecId::of(&parameters).name().to_owned(),
+        pixel_format: view.pixel.name().unwrap_or("unknown").to_owned(),
         size: Size { width: view.width, height: view.height },
         frame_rate: frame_rate(source, stream),
         frames: frames.and_then(|frames| u64::try_from(frames).ok()).filter(|frames| *frames > 0),
@@ -126,7 +127,7 @@ fn audio_info(source: &Demuxer, stream: usize) -> AudioInfo {
     });
     let samples = seconds.or(source.duration()).map(|seconds| (seconds * f64::from(view.sample_rate)).round() as u64);
     AudioInfo {
-        codec: parameters.id().name().to_owned(),
+        codec: CodecId::of(&parameters).name().to_owned(),
         sample_rate: if view.sample_rate == 0 { SAMPLE_RATE } else { view.sample_rate },
         channels: view.channels,
         samples,
@@ -136,7 +137,7 @@ fn audio_info(source: &Demuxer, stream: usize) -> AudioInfo {
 /// Whether the stream's pictures have transparency: by pixel format, or a WebM track that promises an alpha plane.
 pub(crate) fn has_alpha(source: &Demuxer, stream: usize) -> bool {
     let promised = source.input.stream(stream).is_some_and(|stream| stream.metadata().get("alpha_mode") == Some("1"));
-    promised || ffi::pixel_has_alpha(ffi::video_parameters(&source.parameters(stream)).pixel)
+    promised || ffi::video_parameters(&source.parameters(stream)).pixel.has_alpha()
 }
 
 /// How far the stream's pictures are turned for display.
@@ -144,14 +145,14 @@ pub(crate) fn rotation(source: &Demuxer, stream: usize) -> Rotation {
     let Some(stream) = source.input.stream(stream) else { return Rotation::None };
     stream
         .side_data()
-        .find(|data| data.kind() == ffmpeg::packet::side_data::Type::DisplayMatrix)
+        .find(|data| ffi::is_side_data(data, ffmpeg::ffi::AVPacketSideDataType::AV_PKT_DATA_DISPLAYMATRIX))
         .map_or(Rotation::None, |data| Rotation::from_display_matrix(data.data()))
 }
 
 /// Seconds from the start of the file's timeline to the end of the stream's pictures; sound may last longer.
 pub(crate) fn video_duration(source: &Demuxer, stream: usize) -> Option<f64> {
     // Animated pictures have no index that says how long they last, and are short enough to be read.
-    if matches!(source.parameters(stream).id(), ffmpeg::codec::Id::GIF | ffmpeg::codec::Id::APNG) {
+    if matches!(CodecId::of(&source.parameters(stream)), CodecId::GIF | CodecId::APNG) {
         return animation_duration(source, stream);
     }
     let whole = source.duration();

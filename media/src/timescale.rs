@@ -2,6 +2,9 @@
 
 use hyperfarm_proto::frame::FrameRate;
 
+/// Samples a second of all sound that the farm makes.
+pub const SAMPLE_RATE: u32 = 48_000;
+
 /// Ticks a second of an mp4's video track wherever that is exact: the field's usual number.
 const USUAL: u32 = 90_000;
 

@@ -1,7 +1,7 @@
 //! Failures: a code, an owner, a retry rule, a sentence.
 //!
-//! **Invariant: every failure is the user's or ours.** A user's failure is never retried: the same input fails the
-//! same way. Ours is retried elsewhere a bounded number of times; what still fails goes to the dead-letter queue with
+//! **Invariant: every failure is the user's or ours.** A user's failure is not retried: the same input fails the
+//! same way. Where a busy machine may have had part in it there is one more attempt. Ours is retried elsewhere a bounded number of times; what still fails goes to the dead-letter queue with
 //! its history.
 
 use std::fmt;
@@ -25,6 +25,8 @@ pub enum Owner {
 pub enum RetryRule {
     /// Nothing: the same input fails again.
     Never,
+    /// One more attempt, on a fresh browser.
+    Once,
     /// Another attempt, on another worker where there is one, at most [`MAX_ATTEMPTS`] in all.
     Elsewhere,
     /// Another attempt that does not count: nothing was wrong with the task.
@@ -113,6 +115,13 @@ codes! {
     Drained = "DRAINED", System, Freely;
     /// Anything else that is ours.
     Internal = "INTERNAL", System, Elsewhere;
+    /// The project is nested deeper, has more elements or takes longer to compile than the farm allows. Last, because stored
+    /// histories number the codes.
+    ProjectTooComplex = "PROJECT_TOO_COMPLEX", User, Never;
+    /// The page does not answer while the browser around it does: it loops, or waits for what never comes.
+    PageUnresponsive = "PAGE_UNRESPONSIVE", User, Once;
+    /// The page's own process ended while the browser around it went on: it needs more memory than a slot has, or broke it.
+    PageCrashed = "PAGE_CRASHED", User, Once;
 }
 
 impl fmt::Display for FailureCode {
@@ -156,12 +165,12 @@ impl Wire for FailedAttempt {
 /// Whether a task with this history may be tried again.
 pub fn may_retry(history: &[FailedAttempt]) -> bool {
     let Some(last) = history.last() else { return true };
+    let counted = |rule| history.iter().filter(|attempt| attempt.failure.code.retry() == rule).count();
     match last.failure.code.retry() {
         RetryRule::Never => false,
         RetryRule::Freely => true,
-        RetryRule::Elsewhere => {
-            history.iter().filter(|attempt| attempt.failure.code.retry() == RetryRule::Elsewhere).count() < MAX_ATTEMPTS
-        }
+        RetryRule::Once => counted(RetryRule::Once) < 2,
+        RetryRule::Elsewhere => counted(RetryRule::Elsewhere) < MAX_ATTEMPTS,
     }
 }
 
@@ -175,9 +184,21 @@ mod tests {
 
     #[test]
     fn users_failures_are_never_retried() {
-        for code in FailureCode::ALL.iter().filter(|code| code.owner() == Owner::User) {
+        let may_be_the_machines = [FailureCode::PageUnresponsive, FailureCode::PageCrashed];
+        let users = FailureCode::ALL.iter().filter(|code| code.owner() == Owner::User);
+        for code in users.filter(|code| !may_be_the_machines.contains(code)) {
             assert_eq!(code.retry(), RetryRule::Never, "{code}");
             assert!(!may_retry(&[failed(1, *code)]));
+        }
+    }
+
+    #[test]
+    fn a_page_that_does_not_answer_or_crashes_gets_one_more_attempt() {
+        for code in [FailureCode::PageUnresponsive, FailureCode::PageCrashed] {
+            assert_eq!((code.owner(), code.retry()), (Owner::User, RetryRule::Once));
+            assert!(may_retry(&[failed(1, code)]));
+            assert!(may_retry(&[failed(1, FailureCode::Drained), failed(2, code)]));
+            assert!(!may_retry(&[failed(1, FailureCode::PageCrashed), failed(2, code)]));
         }
     }
 

@@ -1,4 +1,4 @@
-//! One stitch from plan to manifest.
+//! One stitch: from the plan in storage to the manifest in storage.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use hyperfarm_backplane::ledger::Lease;
 use hyperfarm_backplane::metrics::Metrics;
 use hyperfarm_backplane::runner::{TaskContext, TaskHandler};
 use hyperfarm_media::SegmentFile;
-use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::failure::Failure;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Plan;
@@ -19,26 +19,26 @@ use hyperfarm_proto::record::{AudioRecord, Manifest, OutputRecord, unix_ms};
 use hyperfarm_proto::task::Step;
 use tracing::info;
 
-use crate::StitcherConfig;
+use crate::config::StitcherConfig;
 use crate::error::StitchError;
+use crate::fetch::{InputFetcher, Segment, hash_file};
 use crate::folder::Folder;
-use crate::gather::{Gather, Segment, hash_file};
-use crate::make;
+use crate::output;
 
-/// Progress after gathering, joining and verifying, in thousandths.
-const GATHERED: u64 = 500;
+/// Progress after each stage, in thousandths.
+const FETCHED: u64 = 500;
 const JOINED: u64 = 750;
 const VERIFIED: u64 = 850;
 const STORED: u64 = 1000;
 
-/// Does stitch tasks.
+/// Runs stitch tasks.
 pub struct StitchHandler {
     backplane: Backplane,
     config: StitcherConfig,
 }
 
 impl StitchHandler {
-    /// A handler that works as `config` says.
+    /// A handler with the settings `config`.
     pub fn new(backplane: Backplane, config: StitcherConfig) -> Self {
         Self { backplane, config }
     }
@@ -48,9 +48,9 @@ impl StitchHandler {
 impl TaskHandler for StitchHandler {
     async fn handle(&self, lease: &Lease, context: &TaskContext) -> Result<Vec<u8>, Failure> {
         if lease.task.step != Step::Stitch {
-            return Err(Failure::new(FailureCode::Internal, format!("a stitcher was given {}", lease.task)));
+            return Err(StitchError::WrongTask(lease.task.clone()).into());
         }
-        // Dropping the work drops its folder; what runs in a thread holds the folder until it has ended.
+        // Dropping the future drops its folder. Work on another thread holds the folder until it has ended.
         tokio::select! {
             output = self.stitch(&lease.task.render, context) => Ok(serde_json::to_vec(&output?).map_err(StitchError::from)?),
             () = context.cancelled().cancelled() => Err(StitchError::Stopped.into()),
@@ -66,38 +66,43 @@ impl StitchHandler {
         let folder = Arc::new(Folder::create(self.config.work_dir.clone(), render).await?);
 
         let plan_hash = plan.content.hash()?;
-        let gather = Gather {
+        let fetcher = InputFetcher {
             backplane: &self.backplane,
             plan: &plan,
             plan_hash: &plan_hash,
-            dir: folder.path(),
+            folder: folder.path(),
             downloads: self.config.downloads,
         };
-        // A ledger that was emptied knows nothing; storage does.
+        // An emptied ledger has no commits; the segments are then found in storage.
         let view = self.backplane.ledger.view(render).await?.unwrap_or_default();
         let (count, total) = (AtomicU64::new(0), plan.chunks.len() as u64);
-        let segments = gather.segments(&view, || {
+        let segments = fetcher.segments(&view, || {
             let count = count.fetch_add(1, Ordering::Relaxed) + 1;
-            context.set_progress(count * GATHERED / total, STORED);
+            context.set_progress(count * FETCHED / total, STORED);
         });
-        let (segments, audio) = futures::try_join!(segments, gather.audio(&view))?;
-        info!(segments = segments.len(), audio = audio.is_some(), elapsed_ms = elapsed_ms(started), "gathered");
-        let mut clock = Clock { metrics: &self.backplane.metrics, last: started };
-        clock.stage("gather");
+        let (segments, audio) = futures::try_join!(segments, fetcher.audio(&view))?;
+        info!(
+            segments = segments.len(),
+            audio = audio.is_some(),
+            elapsed_ms = elapsed_ms(started),
+            "segments and sound were downloaded"
+        );
+        let mut timer = StageTimer { metrics: &self.backplane.metrics, last: started };
+        timer.end_stage("gather");
 
         let (audio, audio_path) = audio.unzip();
-        let output = folder.path().join(format!("output.{}", plan.content.encoder.format.extension()));
+        let output_path = folder.path().join(format!("output.{}", plan.content.encoder.format.extension()));
         let files = segment_files(&segments);
-        self.join(&folder, &plan, files.clone(), audio_path, &output, context).await?;
+        self.join(&folder, &plan, files.clone(), audio_path, &output_path, context).await?;
         context.set_progress(JOINED, STORED);
-        clock.stage("join");
+        timer.end_stage("join");
 
-        let still = folder.path().join("thumbnail.jpg");
-        self.check(&folder, &plan, files, audio.clone(), &output, &still).await?;
-        let (hash, bytes) = hash_file(output.clone()).await?;
+        let thumbnail_path = folder.path().join("thumbnail.jpg");
+        self.verify(&folder, &plan, files, audio.clone(), &output_path, &thumbnail_path).await?;
+        let (hash, bytes) = hash_file(output_path.clone()).await?;
         context.set_progress(VERIFIED, STORED);
-        info!(bytes, elapsed_ms = elapsed_ms(started), "joined and verified");
-        clock.stage("verify");
+        info!(bytes, elapsed_ms = elapsed_ms(started), "the output was joined and verified");
+        timer.end_stage("verify");
 
         let record = OutputRecord {
             key: keys::output(render, plan.content.encoder.format),
@@ -112,14 +117,14 @@ impl StitchHandler {
             begun_at_ms,
             stitch_ms: started.elapsed().as_secs_f64() * 1000.0,
         };
-        // The manifest last: where it is, the output is complete.
-        let picture = async {
+        // The manifest is stored last: its existence means that the output is complete.
+        let put_thumbnail = async {
             match self.config.thumbnail_width {
-                Some(_) => objects.put_file(&record.thumbnail, &still).await,
+                Some(_) => objects.put_file(&record.thumbnail, &thumbnail_path).await,
                 None => Ok(()),
             }
         };
-        futures::try_join!(objects.put_file(&record.key, &output), picture)?;
+        futures::try_join!(objects.put_file(&record.key, &output_path), put_thumbnail)?;
         let manifest = Manifest {
             render: render.clone(),
             plan: plan_hash,
@@ -131,7 +136,7 @@ impl StitchHandler {
         };
         objects.put_json(&keys::manifest(render), &manifest).await?;
         context.set_progress(STORED, STORED);
-        clock.stage("store");
+        timer.end_stage("store");
         Ok(record)
     }
 
@@ -141,35 +146,37 @@ impl StitchHandler {
         plan: &Arc<Plan>,
         files: Vec<SegmentFile>,
         audio: Option<PathBuf>,
-        output: &Path,
+        output_path: &Path,
         context: &TaskContext,
     ) -> Result<(), StitchError> {
-        let (folder, plan, output, context) = (folder.clone(), plan.clone(), output.to_owned(), context.clone());
+        let (folder, plan, context) = (folder.clone(), plan.clone(), context.clone());
+        let output_path = output_path.to_owned();
         tokio::task::spawn_blocking(move || {
             let going_on = || !context.cancelled().is_cancelled();
-            make::output(&plan.content, &files, audio.as_deref(), &output, &going_on)?;
+            output::write(&plan.content, &files, audio.as_deref(), &output_path, &going_on)?;
             drop(folder);
             Ok(())
         })
         .await?
     }
 
-    /// Verifies the output and takes its thumbnail.
-    async fn check(
+    /// Verifies the output and writes its thumbnail.
+    async fn verify(
         &self,
         folder: &Arc<Folder>,
         plan: &Arc<Plan>,
         files: Vec<SegmentFile>,
         audio: Option<AudioRecord>,
-        output: &Path,
-        still: &Path,
+        output_path: &Path,
+        thumbnail_path: &Path,
     ) -> Result<(), StitchError> {
         let (folder, plan) = (folder.clone(), plan.clone());
-        let (output, still, width) = (output.to_owned(), still.to_owned(), self.config.thumbnail_width);
+        let (output_path, thumbnail_path) = (output_path.to_owned(), thumbnail_path.to_owned());
+        let width = self.config.thumbnail_width;
         tokio::task::spawn_blocking(move || {
-            make::check(&plan, audio.as_ref(), &output)?;
+            output::check(&plan, audio.as_ref(), &output_path)?;
             if let Some(width) = width {
-                make::still(&plan.content, &files, &output, width, &still)?;
+                output::write_thumbnail(&plan.content, &files, &output_path, width, &thumbnail_path)?;
             }
             drop(folder);
             Ok(())
@@ -178,15 +185,15 @@ impl StitchHandler {
     }
 }
 
-/// Counts the stages of a stitch, one after another.
-struct Clock<'a> {
+/// Measures the stages of a stitch, one after another.
+struct StageTimer<'a> {
     metrics: &'a Metrics,
     last: Instant,
 }
 
-impl Clock<'_> {
-    /// The stage that ends now.
-    fn stage(&mut self, name: &'static str) {
+impl StageTimer<'_> {
+    /// Records the time since the stage before as that of stage `name`.
+    fn end_stage(&mut self, name: &'static str) {
         let now = Instant::now();
         self.metrics.stitch_stage(name, now - self.last);
         self.last = now;

@@ -1,109 +1,81 @@
 //! The joined output against the plan.
 //!
 //! **Invariant: what is counted is checked, before the commit.** The join counts what it writes; this reads the finished file
-//! again, as a player would, and believes nothing.
+//! again, as a player does.
 
 use hyperfarm_media::{GifSummary, PacketCount};
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::AudioRecord;
 
-use crate::error::StitchError;
+use crate::error::VerifyError;
 
 /// Seconds by which a container may round: WebM counts whole milliseconds at both ends.
 const ROUNDING: f64 = 0.0021;
 
-/// Refuses an output of which `found` was counted, unless it is exactly what `plan` and `audio` say.
-pub(crate) fn verify(plan: &Plan, audio: Option<&AudioRecord>, found: &PacketCount) -> Result<(), StitchError> {
+/// Seconds by which a GIF may round: half a hundredth, and the rounding of doubles.
+const GIF_ROUNDING: f64 = 0.005_001;
+
+/// Fails unless an output of which `found` was counted is exactly what `plan` and `audio` say.
+pub(crate) fn verify(plan: &Plan, audio: Option<&AudioRecord>, found: &PacketCount) -> Result<(), VerifyError> {
     let content = &plan.content;
-    let wrong = |what: String| Err(StitchError::Verify(what));
     if found.video != content.frames {
-        return wrong(format!("it has {} pictures instead of {}", found.video, content.frames));
+        return Err(VerifyError::Frames { found: found.video, expected: content.frames });
     }
     if !found.dts_increase {
-        return wrong("its decode times do not always grow".to_owned());
+        return Err(VerifyError::DecodeTimes);
     }
     if !found.frames_contiguous {
-        return wrong("its pictures do not start one frame after another".to_owned());
+        return Err(VerifyError::FrameTimes);
     }
     let start = found.first_video_pts.unwrap_or(f64::NAN);
     let length = found.video_end.unwrap_or(f64::NAN) - start;
     if !is_close(start, 0.0) {
-        return wrong(format!("its pictures start at {start} s"));
+        return Err(VerifyError::Start { seconds: start });
     }
     if !is_close(length, content.duration()) {
-        return wrong(format!("its pictures last {length} s instead of {} s", content.duration()));
+        return Err(VerifyError::Length { seconds: length, expected: content.duration() });
     }
     for (chunk, range) in plan.chunks.iter().enumerate() {
         if found.key_frames.binary_search(&range.start()).is_err() {
-            return wrong(format!("frame {}, where chunk {chunk} starts, is no key frame", range.start()));
+            return Err(VerifyError::KeyFrame { frame: range.start(), chunk });
         }
     }
     let samples = audio.map_or(0, |audio| audio.samples);
     if found.audio_samples != samples {
-        return wrong(format!("it plays {} samples of sound instead of {samples}", found.audio_samples));
+        return Err(VerifyError::Samples { found: found.audio_samples, expected: samples });
     }
     Ok(())
 }
 
-/// The same for a GIF, whose frames last whole hundredths of a second and which has neither key frames nor sound.
-pub(crate) fn verify_gif(plan: &Plan, found: GifSummary) -> Result<(), StitchError> {
+/// Fails unless a GIF is exactly what `plan` says. Its frames last whole hundredths of a second, and it has neither key frames nor
+/// sound.
+pub(crate) fn verify_gif(plan: &Plan, found: GifSummary) -> Result<(), VerifyError> {
     let content = &plan.content;
-    let wrong = |what: String| Err(StitchError::Verify(what));
     if found.frames != content.frames {
-        return wrong(format!("it has {} pictures instead of {}", found.frames, content.frames));
+        return Err(VerifyError::Frames { found: found.frames, expected: content.frames });
     }
     let seconds = found.centiseconds as f64 / 100.0;
-    // Half a hundredth, and the noise of doubles.
-    if (seconds - content.duration()).abs() > 0.005_001 {
-        return wrong(format!("its pictures last {seconds} s instead of {} s", content.duration()));
+    if (seconds - content.duration()).abs() > GIF_ROUNDING {
+        return Err(VerifyError::Length { seconds, expected: content.duration() });
     }
     Ok(())
 }
 
-/// Whether two times are the same but for rounding. What is not a number is close to nothing.
+/// Whether two times are equal but for rounding. NaN is close to nothing.
 fn is_close(found: f64, expected: f64) -> bool {
     (found - expected).abs() <= ROUNDING
 }
 
 #[cfg(test)]
 mod tests {
-    use hyperfarm_proto::frame::{FrameRange, FrameRate};
+    use hyperfarm_proto::frame::FrameRate;
     use hyperfarm_proto::id::ContentHash;
-    use hyperfarm_proto::plan::{CaptureClass, CaptureKind, EncoderSettings, PlanContent};
-    use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
+    use hyperfarm_proto::spec::Format;
 
     use super::*;
 
     fn plan() -> Plan {
-        let frame_rate = FrameRate::DEFAULT;
-        let content = PlanContent {
-            files: Vec::new(),
-            remote: Vec::new(),
-            entry: "index.html".to_owned(),
-            viewport: Viewport { page: Size { width: 64, height: 48 }, scale: 1 },
-            frame_rate,
-            frames: 90,
-            variables: "{}".to_owned(),
-            unregistered_timelines: Vec::new(),
-            videos: Vec::new(),
-            audio: Vec::new(),
-            buses: Default::default(),
-            encoder: EncoderSettings::of(Format::Mp4, Quality::Draft, frame_rate),
-            class: CaptureClass {
-                chrome: String::new(),
-                ffmpeg: String::new(),
-                runtime: String::new(),
-                farm: String::new(),
-                kind: CaptureKind::Cpu,
-                device: String::new(),
-                encoder: String::new(),
-                fonts: ContentHash::of(b""),
-                label: String::new(),
-            },
-        };
-        let chunks = vec![FrameRange::new(0, 45).unwrap(), FrameRange::new(45, 90).unwrap()];
-        let (render, pool) = ("r1".parse().unwrap(), Default::default());
-        Plan { render, pool, content, frame_cost_ms: 1.0, chunks, warnings: Vec::new() }
+        hyperfarm_testing::plan(Format::Mp4, FrameRate::DEFAULT, &[45, 45], false)
     }
 
     fn good() -> PacketCount {
@@ -145,7 +117,7 @@ mod tests {
             PacketCount { key_frames: vec![0, 44, 46], ..good() },
             with_sound,
         ] {
-            assert!(matches!(verify(&plan, None, &wrong), Err(StitchError::Verify(_))), "{wrong:?}");
+            assert!(verify(&plan, None, &wrong).is_err(), "{wrong:?}");
         }
         assert!(verify(&plan, Some(&audio), &PacketCount { audio_samples: 143_999, ..good() }).is_err());
     }

@@ -13,11 +13,11 @@ use hyperfarm_backplane::runner::{TaskContext, TaskHandler};
 use hyperfarm_media::{Bitmap, MixInput, PixelLayout, SAMPLE_RATE, SegmentEncoder, count_packets, mix};
 use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode};
-use hyperfarm_proto::frame::{FrameRange, FrameRate};
-use hyperfarm_proto::id::{ContentHash, FrameHash, Pool, RenderId};
-use hyperfarm_proto::plan::{AudioItem, CaptureClass, CaptureKind, EncoderSettings, MediaTiming, Plan, PlanContent};
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::id::{ContentHash, FrameHash, Pool};
+use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::{AudioRecord, CapturePath, ChunkTimings, Manifest, OutputRecord, SegmentRecord};
-use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
+use hyperfarm_proto::spec::{Format, Size};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
 use hyperfarm_stitcher::{StitchHandler, Stitcher, StitcherConfig};
@@ -35,41 +35,7 @@ impl Scene {
     /// A render whose chunks, of these lengths, and sound are committed.
     async fn new(format: Format, rate: FrameRate, lengths: &[u64], audio: bool) -> Self {
         let backplane = Backplane::ephemeral(Objects::memory());
-        let (mut chunks, mut frames) = (Vec::new(), 0);
-        for length in lengths {
-            chunks.push(FrameRange::new(frames, frames + length).unwrap());
-            frames += length;
-        }
-        let timing = MediaTiming { start: 0.0, end: 1e9, media_start: 0.0, rate: 1.0, looped: true };
-        let item = AudioItem::plain("a", "a.wav", timing, Vec::new());
-        let content = PlanContent {
-            files: Vec::new(),
-            remote: Vec::new(),
-            entry: "index.html".to_owned(),
-            viewport: Viewport { page: SIZE, scale: 1 },
-            frame_rate: rate,
-            frames,
-            variables: "{}".to_owned(),
-            unregistered_timelines: Vec::new(),
-            videos: Vec::new(),
-            audio: if audio { vec![item] } else { Vec::new() },
-            buses: Default::default(),
-            encoder: EncoderSettings::of(format, Quality::Draft, rate),
-            class: CaptureClass {
-                chrome: "1".to_owned(),
-                ffmpeg: "1".to_owned(),
-                runtime: "1".to_owned(),
-                farm: "1".to_owned(),
-                kind: CaptureKind::Cpu,
-                device: String::new(),
-                encoder: String::new(),
-                fonts: ContentHash::of(b""),
-                label: String::new(),
-            },
-        };
-        let render: RenderId = "r1".parse().unwrap();
-        let pool = Pool::default();
-        let plan = Plan { render, pool, content, frame_cost_ms: 1.0, chunks, warnings: Vec::new() };
+        let plan = hyperfarm_testing::plan(format, rate, lengths, audio);
         let scene = Self { backplane, plan, dir: tempfile::tempdir().unwrap() };
         scene.backplane.objects.put_wire(&keys::plan(&scene.plan.render), &scene.plan).await.unwrap();
         scene.backplane.ledger.open(&scene.plan.render).await.unwrap();

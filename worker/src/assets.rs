@@ -13,6 +13,9 @@ pub const RUNTIME_VERSION: &str = generated::RUNTIME_VERSION;
 /// Version of GSAP that a page gets which uses it without loading it.
 pub const GSAP_VERSION: &str = generated::GSAP_VERSION;
 
+/// Bounds of what the page prints and throws.
+pub(crate) const LIMITS_SCRIPT: &str = include_str!("host/limits.js");
+
 /// Clock, timers and randomness of the page, before any of its scripts.
 pub(crate) const EARLY_SCRIPT: &str = include_str!("host/early.js");
 

@@ -9,6 +9,7 @@ use hyperfarm_backplane::runner::TaskContext;
 use hyperfarm_media::{MediaError, MixInput, SAMPLE_RATE, mix, mix_raw};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::ContentHash;
+use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{AudioItem, EffectChain, GainPoint, MediaTiming, PlanContent};
 use hyperfarm_proto::record::{AudioRecord, unix_ms};
@@ -32,7 +33,7 @@ pub(crate) async fn run(shop: &Arc<WorkerContext>, lease: &Lease, context: &Task
     let key = keys::audio(render, format);
     let folder = shop.scratch("audio")?;
     let path = folder.path().join(key.rsplit('/').next().unwrap_or("audio.m4a"));
-    let tracks = Tracks { shop, content: &plan.content, folder: folder.path(), context };
+    let tracks = Tracks { shop, render, content: &plan.content, folder: folder.path(), context };
     let tracks = tracks.prepare(sources).await?;
     let mixed = {
         let (plan, path, context) = (plan.clone(), path.clone(), context.clone());
@@ -86,6 +87,7 @@ impl Track {
 /// Brings the plan's items through their effects, their groups and the master, so that one sum is left to do.
 struct Tracks<'a> {
     shop: &'a WorkerContext,
+    render: &'a RenderId,
     content: &'a PlanContent,
     folder: &'a Path,
     context: &'a TaskContext,
@@ -151,7 +153,7 @@ impl Tracks<'_> {
         let mut path = dry;
         if let Some(effects) = effects {
             let wet = self.folder.join(format!("{name}-wet.f32"));
-            let mut slot = self.shop.slot(self.context.slot()).await?;
+            let mut slot = self.shop.slot(self.context.slot(), self.render).await?;
             let applying = effects::apply(&mut slot, self.content.viewport, effects, owner, &path, &wet);
             let outcome = tokio::select! {
                 outcome = applying => outcome,

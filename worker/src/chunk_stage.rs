@@ -49,7 +49,7 @@ pub(crate) async fn run(
     let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.segment_extension()));
     let segment = Segment { path: &path, turns: &shop.turns };
 
-    let mut slot = shop.slot(context.slot()).await?;
+    let mut slot = shop.slot(context.slot(), &lease.task.render).await?;
     let capturing = async {
         let captured = match capture(&mut slot, &plan, range, site.clone(), segment, context, started).await {
             Err(CaptureError::FramebufferLost(reason)) => {

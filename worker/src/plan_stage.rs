@@ -16,6 +16,7 @@ use hyperfarm_proto::spec::{Format, RenderRequest, Viewport};
 
 use crate::capture::{Encoding, FrameGrabber};
 use crate::chrome::PageEvent;
+use crate::compile::bounds::Bounds;
 use crate::compile::remote_assets::RemoteAssets;
 use crate::compile::{Compiled, compile};
 use crate::host::{OpenOptions, PageHost, Wanted};
@@ -56,6 +57,7 @@ pub(crate) async fn run(
     context.set_progress(100, 1000);
     let (compiled, localiser, sound) = {
         let (shop, spec) = (shop.clone(), request.spec.clone());
+        let bounds = Bounds::new(context.cancelled().clone());
         let compiling = tokio::task::spawn_blocking(move || {
             let started = Instant::now();
             let mut localiser = RemoteAssets::new(shop.remote.clone(), shop.cache.clone());
@@ -65,13 +67,18 @@ pub(crate) async fn run(
                     shop.prepare_slots(viewport, spec.is_transparent());
                 }
             };
-            let compiled = compile(&bundle, &spec, &shop.cache, &mut localiser, &sized)?;
+            let compiled = compile(&bundle, &spec, &shop.cache, &mut localiser, &bounds, &sized)?;
             tracing::debug!(took_ms = started.elapsed().as_millis(), files = compiled.files.len(), "compiled");
             Ok::<_, Failure>((compiled, localiser, sound))
         });
-        compiling
-            .await
-            .map_err(|panic| Failure::new(FailureCode::Internal, format!("the compiler broke: {panic}")))??
+        // What is still at it sees the cancel at its next step.
+        let compiled = tokio::select! {
+            compiled = compiling => compiled,
+            () = context.cancelled().cancelled() => {
+                return Err(Failure::new(FailureCode::Drained, "the plan was given up"));
+            }
+        };
+        compiled.map_err(|panic| Failure::new(FailureCode::Internal, format!("the compiler broke: {panic}")))??
     };
     context.set_progress(200, 1000);
     let viewport = request
@@ -87,7 +94,8 @@ pub(crate) async fn run(
     let encoder = shop.encoders.choose(encoder, request.spec.quality, viewport.output(), frame_rate).await;
     let sound_track = sound_track::path_of(&request.spec, &compiled.files, &|_| sound.clone())?;
     let uploads = upload(shop, &compiled.files);
-    let probing = probe_to_the_end(shop, context, &request, &compiled, localiser, viewport, frame_rate, &encoder);
+    let probing =
+        probe_to_the_end(shop, render, context, &request, &compiled, localiser, viewport, frame_rate, &encoder);
     let (_, (mut probed, network)) = futures::future::try_join(uploads, probing).await?;
     upload(shop, &network.files).await?;
     let mut files = compiled.files;
@@ -114,7 +122,7 @@ pub(crate) async fn run(
         class: shop.class.clone(),
     };
     if request.spec.verify {
-        probed.warnings.extend(verify_pages(shop, context, &content).await?);
+        probed.warnings.extend(verify_pages(shop, render, context, &content).await?);
     }
     // What the page itself said is in its log already.
     let is_new = |warning: &&Warning| ![CONSOLE, EXCEPTION].contains(&warning.code.as_str());
@@ -132,6 +140,7 @@ pub(crate) async fn run(
 /// Opens the planned page a few times over and warns of what differs.
 async fn verify_pages(
     shop: &Arc<WorkerContext>,
+    render: &RenderId,
     context: &TaskContext,
     content: &PlanContent,
 ) -> Result<Vec<Warning>, Failure> {
@@ -145,7 +154,7 @@ async fn verify_pages(
     let options = chunk_stage::options(&site, content);
     let pictures = |frame: u64| chunk_stage::pictures(&site, &content.videos, content.frame_rate, frame);
     let going_on = || !context.cancelled().is_cancelled();
-    let mut slot = shop.slot(context.slot()).await?;
+    let mut slot = shop.slot(context.slot(), render).await?;
     let outcome = tokio::select! {
         outcome = verify::run(&mut slot, &site, content, &options, &pictures, &going_on) => outcome,
         () = context.cancelled().cancelled() => Err(Failure::new(FailureCode::Drained, "the plan was given up")),
@@ -186,6 +195,7 @@ struct Network {
 #[allow(clippy::too_many_arguments)]
 async fn probe_to_the_end(
     shop: &Arc<WorkerContext>,
+    render: &RenderId,
     context: &TaskContext,
     request: &RenderRequest,
     compiled: &Compiled,
@@ -196,7 +206,8 @@ async fn probe_to_the_end(
 ) -> Result<(Probed, Network), Failure> {
     let mut network = Network { report: compiled.remote.clone(), ..Network::default() };
     for round in 1.. {
-        let mut probed = probe(shop, context, request, compiled, &network, viewport, frame_rate, encoder).await?;
+        let mut probed =
+            probe(shop, render, context, request, compiled, &network, viewport, frame_rate, encoder).await?;
         let known = |url: &String| network.report.iter().any(|asset| &asset.url == url);
         let asked: Vec<String> = probed.blocked.iter().filter(|url| !known(url)).cloned().collect();
         let mut found = false;
@@ -243,6 +254,7 @@ struct Cost {
 #[allow(clippy::too_many_arguments)]
 async fn probe(
     shop: &Arc<WorkerContext>,
+    render: &RenderId,
     context: &TaskContext,
     request: &RenderRequest,
     compiled: &Compiled,
@@ -251,7 +263,7 @@ async fn probe(
     frame_rate: FrameRate,
     encoder: &EncoderSettings,
 ) -> Result<Probed, Failure> {
-    let mut slot = shop.slot(context.slot()).await?;
+    let mut slot = shop.slot(context.slot(), render).await?;
     let files: HashMap<String, SiteFile> = compiled
         .files
         .iter()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyperfarm_proto::failure::{Failure, FailureCode, Owner};
+use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::spec::Viewport;
 
 use crate::chrome::{Chrome, ChromeConfig, LaunchKey, Page, PageLog};
@@ -11,23 +12,66 @@ use crate::effects::EffectsPage;
 use crate::host::{OpenOptions, PageHost};
 use crate::server::{Site, SlotServer};
 
+/// Characters of a failure's message.
+const MESSAGE_CHARACTERS: usize = 2000;
+
 /// One slot of a worker. A task has it to itself.
 pub struct Slot {
     server: SlotServer,
     config: ChromeConfig,
     browser: Option<(Page, Chrome)>,
+    /// Whose pages the browser has shown. None: it is as new.
+    render: Option<RenderId>,
+    /// Tasks that had the slot.
+    tasks: u64,
     log: PageLog,
 }
 
 impl Slot {
     /// A slot without a browser yet.
     pub async fn new(config: ChromeConfig) -> Result<Self, Failure> {
-        Ok(Self { server: SlotServer::start().await?, config, browser: None, log: PageLog::default() })
+        Ok(Self {
+            server: SlotServer::start().await?,
+            config,
+            browser: None,
+            render: None,
+            tasks: 0,
+            log: PageLog::default(),
+        })
     }
 
     /// Where what its pages say goes.
     pub fn log(&self) -> PageLog {
         self.log.clone()
+    }
+
+    /// Gives the slot to a task of `render`. A browser that has shown pages of another render ends, and the server's origin is
+    /// another one, so that nothing of one render is there in the next: windows, workers, timers, storage, names, memory.
+    pub async fn assign(&mut self, render: &RenderId) -> Result<(), Failure> {
+        self.tasks += 1;
+        if self.render.as_ref() != Some(render) {
+            if self.render.take().is_some() {
+                self.close().await;
+            }
+            self.server.renew()?;
+            self.render = Some(render.clone());
+        }
+        Ok(())
+    }
+
+    /// Number of tasks that had the slot so far.
+    pub fn tasks(&self) -> u64 {
+        self.tasks
+    }
+
+    /// Ends the browser of the last render, with all that its pages left, and answers the size of the page it was started for.
+    pub async fn clear(&mut self) -> Option<Viewport> {
+        self.render.take()?;
+        let viewport = self.browser.as_ref().map(|(_, chrome)| chrome.key().viewport);
+        self.close().await;
+        // Without random numbers the next task fails; the files of this one are not served any more either way.
+        self.server.serve(Arc::default());
+        viewport
     }
 
     /// Opens a page of `site` from a fresh navigation, in the warm browser where its launch flags are the same.
@@ -140,11 +184,21 @@ impl Slot {
                     Some((_, chrome)) if failure.code.owner() == Owner::System => chrome.explain(failure),
                     _ => failure,
                 };
+                let explained = shortened(explained);
                 self.close().await;
                 Err(explained)
             }
         }
     }
+}
+
+/// What a page makes a message of is as long as the page likes.
+fn shortened(mut failure: Failure) -> Failure {
+    if let Some((end, _)) = failure.message.char_indices().nth(MESSAGE_CHARACTERS) {
+        failure.message.truncate(end);
+        failure.message.push('…');
+    }
+    failure
 }
 
 fn gone() -> Failure {

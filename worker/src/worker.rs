@@ -77,6 +77,9 @@ pub(crate) struct WorkerContext {
 /// Plans kept; a slot works on one render at a time, and a few are on their way.
 const KEPT_PLANS: usize = 16;
 
+/// How long a slot's browser waits for another task of the render whose pages it has shown.
+const KEPT_FOR_THE_RENDER: Duration = Duration::from_secs(1);
+
 /// Time without use after which a plan is read again. A render is planned anew when its class is gone from the farm for longer
 /// than this, so a node that was cut off does not come back with the plan of before.
 const PLAN_KEPT: Duration = Duration::from_secs(30);
@@ -102,12 +105,42 @@ impl WorkerContext {
         &self.backplane.objects
     }
 
-    /// The slot of this number, to oneself.
-    pub(crate) async fn slot(&self, number: u32) -> Result<tokio::sync::MutexGuard<'_, Slot>, Failure> {
+    /// The slot of this number for a task of `render`, to oneself.
+    pub(crate) async fn slot(
+        &self,
+        number: u32,
+        render: &RenderId,
+    ) -> Result<tokio::sync::MutexGuard<'_, Slot>, Failure> {
         let slot = self.slots.get(number as usize);
         let slot =
             slot.ok_or_else(|| Failure::new(FailureCode::Internal, format!("the worker has no slot {number}")))?;
-        Ok(slot.lock().await)
+        let mut slot = slot.lock().await;
+        slot.assign(render).await?;
+        Ok(slot)
+    }
+
+    /// After a task: if the slot has no other one soon, its browser ends with all that the render's pages left. A fresh one takes
+    /// its place where no slot is at work, so that the next render need not wait for it.
+    fn clear_when_idle(self: Arc<Self>, number: u32) {
+        tokio::spawn(async move {
+            let Some(mutex) = self.slots.get(number as usize) else { return };
+            // One that is taken has its next task already.
+            let Some(tasks) = mutex.try_lock().ok().map(|slot| slot.tasks()) else { return };
+            tokio::time::sleep(KEPT_FOR_THE_RENDER).await;
+            let Ok(mut slot) = mutex.try_lock() else { return };
+            if slot.tasks() != tasks {
+                return;
+            }
+            let viewport = slot.clear().await;
+            let others = || self.slots.iter().enumerate().filter(|(other, _)| *other != number as usize);
+            if let Some(viewport) = viewport
+                && others().all(|(_, other)| other.try_lock().is_ok())
+                && let Err(failure) = slot.prepare(viewport, false).await
+            {
+                tracing::debug!(%failure, "no browser was started ahead");
+                slot.close().await;
+            }
+        });
     }
 
     /// Starts browsers for `viewport` in the slots that have none, beside the plan that one of them is making: its probe is what comes
@@ -176,9 +209,19 @@ async fn watch_memory(metrics: Metrics) {
 /// The shop behind an [`Arc`], which the stages hand to blocking threads.
 struct Stages(Arc<WorkerContext>);
 
+/// Clears the slot after its task, however that ends.
+struct ClearWhenIdle<'a>(&'a Arc<WorkerContext>, u32);
+
+impl Drop for ClearWhenIdle<'_> {
+    fn drop(&mut self) {
+        self.0.clone().clear_when_idle(self.1);
+    }
+}
+
 #[async_trait]
 impl TaskHandler for Stages {
     async fn handle(&self, lease: &Lease, context: &TaskContext) -> Result<Vec<u8>, Failure> {
+        let _cleared = ClearWhenIdle(&self.0, context.slot());
         let page_log = self.0.page_logs.get(context.slot() as usize);
         if let Some(page_log) = page_log {
             page_log.follow(Some(context.log().clone()));

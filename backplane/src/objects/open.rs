@@ -63,13 +63,12 @@ impl Objects {
 
     /// Memory: for tests, and for renders that leave nothing behind.
     pub fn memory() -> Self {
-        Self {
-            store: Arc::new(InMemory::new()),
-            prefix: StorePath::ROOT,
-            signer: None,
-            root: None,
-            metrics: Arc::default(),
-        }
+        Self::over(Arc::new(InMemory::new()))
+    }
+
+    /// Any store, without signed URLs of its own. Tests use it for stores that count requests or fail.
+    pub fn over(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, prefix: StorePath::ROOT, signer: None, root: None, metrics: Arc::default() }
     }
 
     /// The store that a URL names: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`.

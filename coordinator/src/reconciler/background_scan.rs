@@ -3,7 +3,6 @@
 //! **Invariant: a survey changes nothing that the loop owns.** It reads, restores commits (which any number of coordinators may do
 //! at once) and tells the loop by [`Wake`].
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,15 +70,18 @@ pub(crate) struct Comparison {
     pub(super) restored: usize,
 }
 
-/// Finds the renders in storage that are not among `known`: all of them after a restart. The newest come first, since old ones have
-/// mostly ended.
-pub(super) async fn scan(backplane: Backplane, known: BTreeSet<RenderId>, wakes: UnboundedSender<Wake>) {
-    match store::render_ids(&backplane.objects).await {
-        Ok(ids) => {
-            let unknown = ids.into_iter().rev().filter(|id| !known.contains(id)).collect();
-            find(backplane, unknown, wakes).await;
+/// Lists the open renders in storage for the loop. `are_marks_complete` says that a scan of this process has made sure of the marks.
+pub(super) async fn scan(backplane: Backplane, are_marks_complete: bool, wakes: UnboundedSender<Wake>) {
+    let objects = &backplane.objects;
+    let listed = async {
+        if !are_marks_complete {
+            store::complete_open_marks(objects).await?;
         }
-        Err(error) => warn!(%error, "storage cannot be searched for renders, the next survey will"),
+        store::open_renders(objects).await
+    };
+    match listed.await {
+        Ok(open) => drop(wakes.send(Wake::OpenRenders(open))),
+        Err(error) => warn!(%error, "the open renders cannot be listed, the next scan lists them again"),
     }
 }
 

@@ -35,6 +35,7 @@ use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::ledger::NodeView;
 use hyperfarm_proto::id::{Pool, RenderId};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
@@ -56,6 +57,8 @@ pub(crate) enum Wake {
     Look(RenderId),
     /// A render was ended from outside; its workers have to lose their leases.
     Ended(RenderId),
+    /// The renders that have a mark of an open render in storage.
+    OpenRenders(BTreeSet<RenderId>),
     /// What storage says about a render that was not tracked.
     Found(RenderId, Found),
     /// What a comparison of ledger and storage showed.
@@ -68,10 +71,13 @@ pub(crate) struct Reconciler {
     config: CoordinatorConfig,
     registry: Arc<Registry>,
     renders: BTreeMap<RenderId, Tracked>,
-    /// Renders of which storage need not be asked again: they have ended.
+    /// Renders that have ended, for as long as storage has their open mark: it need not be asked about them again.
     finished: BTreeSet<RenderId>,
-    /// Renders that an event was about and that are being looked up.
+    /// Renders that are being looked up in storage.
     pending_lookups: BTreeSet<RenderId>,
+    lookups: JoinSet<()>,
+    /// Whether every open render in storage is known to have its mark.
+    are_marks_complete: bool,
     /// Renders that ended without completing: since when, and whether the ledger knows.
     retained: VecDeque<Retained>,
     fleet: Fleet,
@@ -105,6 +111,8 @@ impl Reconciler {
             renders: BTreeMap::new(),
             finished: BTreeSet::new(),
             pending_lookups: BTreeSet::new(),
+            lookups: JoinSet::new(),
+            are_marks_complete: false,
             retained: VecDeque::new(),
             fleet: Fleet::default(),
             scanned_at: None,
@@ -146,12 +154,15 @@ impl Reconciler {
             Wake::New(entry) => self.track(*entry, true),
             Wake::Look(render) => match self.renders.get_mut(&render) {
                 Some(tracked) => tracked.wants_a_look(),
-                None if self.finished.contains(&render) => {}
-                None if self.pending_lookups.insert(render.clone()) => {
-                    tokio::spawn(background_scan::find(self.backplane.clone(), vec![render], self.wakes.clone()));
-                }
-                None => {}
+                None => self.look_up([render]),
             },
+            Wake::OpenRenders(open) => {
+                self.are_marks_complete = true;
+                // A look-up that began before the end may still answer that the render is open.
+                self.finished.retain(|render| open.contains(render) || self.pending_lookups.contains(render));
+                // The newest first: old ones have mostly ended.
+                self.look_up(open.into_iter().rev());
+            }
             Wake::Ended(render) => {
                 self.untrack(&render);
                 self.retain(render, false);
@@ -165,6 +176,19 @@ impl Reconciler {
                 }
             }
             Wake::Comparison(render, verified) => self.verified(&render, *verified),
+        }
+    }
+
+    /// Looks those of `renders` up in storage about which nothing is known.
+    fn look_up(&mut self, renders: impl IntoIterator<Item = RenderId>) {
+        let unknown: Vec<RenderId> = renders
+            .into_iter()
+            .filter(|render| !self.renders.contains_key(render) && !self.finished.contains(render))
+            .filter(|render| self.pending_lookups.insert(render.clone()))
+            .collect();
+        while self.lookups.try_join_next().is_some() {}
+        if !unknown.is_empty() {
+            self.lookups.spawn(background_scan::find(self.backplane.clone(), unknown, self.wakes.clone()));
         }
     }
 
@@ -226,8 +250,8 @@ impl Reconciler {
         let is_scan_due = self.scanned_at.is_none_or(|at| at.elapsed() >= self.config.rescan_every);
         if is_scan_due && !self.scan.is_running() {
             self.scanned_at = Some(Instant::now());
-            let known = self.renders.keys().chain(&self.finished).cloned().collect();
-            self.scan.start(background_scan::scan(self.backplane.clone(), known, self.wakes.clone()));
+            let scan = background_scan::scan(self.backplane.clone(), self.are_marks_complete, self.wakes.clone());
+            self.scan.start(scan);
         }
         if self.verification.is_running() {
             return;

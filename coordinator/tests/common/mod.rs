@@ -2,13 +2,14 @@
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
 pub mod client;
+pub mod observed;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyperfarm_backplane::Backplane;
-use hyperfarm_backplane::broker::{Consumer, MemoryBroker};
+use hyperfarm_backplane::broker::{Broker, Consumer, MemoryBroker};
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::ledger::{Claim, Commit, Lease, MemoryLedger, NodeView, RenderView};
 use hyperfarm_backplane::metrics::Metrics;
@@ -27,13 +28,17 @@ use hyperfarm_proto::record::{AudioRecord, CapturePath, ChunkTimings, Manifest, 
 use hyperfarm_proto::spec::{Format, Quality, RenderSpec, Size, Viewport};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
+use observed::ObservedLedger;
 
 /// Longer than any test waits for anything.
 pub const SOON: Duration = Duration::from_secs(10);
 
 pub struct Farm {
+    /// The servers, as the tests and their workers reach them.
     pub backplane: Backplane,
     pub ledger: Arc<MemoryLedger>,
+    /// The same ledger, as the coordinator reaches it.
+    pub observed: Arc<ObservedLedger>,
     pub coordinator: Coordinator,
     pub drain: Drain,
     pub config: CoordinatorConfig,
@@ -90,17 +95,46 @@ impl Farm {
             objects,
             metrics: Metrics::new(),
         };
+        let observed = Arc::new(ObservedLedger::new(ledger.clone()));
         let drain = Drain::new();
-        let coordinator = Coordinator::start(backplane.clone(), config.clone(), drain.clone());
-        Self { backplane, ledger, coordinator, drain, config }
+        let seen = Backplane { ledger: observed.clone(), ..backplane.clone() };
+        let coordinator = Coordinator::start(seen, config.clone(), drain.clone());
+        Self { backplane, ledger, observed, coordinator, drain, config }
     }
 
     /// Ends the coordinator's process and starts another one over the same servers.
     pub async fn restart(&mut self) {
         self.drain.start();
         self.coordinator.join().await;
+        self.start(self.backplane.broker.clone());
+    }
+
+    /// Starts a coordinator that reaches the broker through `broker`.
+    pub fn start(&mut self, broker: Arc<dyn Broker>) {
         self.drain = Drain::new();
-        self.coordinator = Coordinator::start(self.backplane.clone(), self.config.clone(), self.drain.clone());
+        let seen = Backplane { ledger: self.observed.clone(), broker, ..self.backplane.clone() };
+        self.coordinator = Coordinator::start(seen, self.config.clone(), self.drain.clone());
+    }
+
+    /// Waits until the coordinator's loop has gone through `count` whole ticks: looks, decisions and dispatches.
+    pub async fn ticks(&self, count: u64) {
+        // The first one may have begun before, and the last one has only begun.
+        let end = self.observed.ticks() + count + 2;
+        let went = comes(async || self.observed.ticks() >= end).await;
+        assert!(went, "the coordinator's loop stands still");
+    }
+
+    /// Waits until the coordinator's loop has looked at `render` and has dispatched what follows, tick or not.
+    pub async fn settle(&self, render: &RenderId) {
+        // The first look may have begun before, and the third has only begun: between them is a whole one.
+        for _ in 0..3 {
+            let before = self.observed.views_of(render);
+            let task = TaskId { render: render.clone(), step: Step::Plan };
+            let event = wire::encode(&Event { task, kind: EventKind::Committed }).unwrap();
+            self.backplane.broker.publish(&Queue::Events, event.into()).await.unwrap();
+            let looked = comes(async || self.observed.views_of(render) > before).await;
+            assert!(looked, "the coordinator does not look at {render}");
+        }
     }
 
     pub async fn submit(&self, spec: RenderSpec) -> RenderId {
@@ -162,8 +196,14 @@ impl Worker {
         self.take_within(SOON).await.expect("no task was dispatched")
     }
 
+    /// The next message of any queue that is there now.
+    pub async fn take_ready(&mut self) -> Option<TaskId> {
+        self.take_within(Duration::ZERO).await
+    }
+
     pub async fn take_within(&mut self, patience: Duration) -> Option<TaskId> {
         let delivery = tokio::select! {
+            biased;
             delivery = self.plan.next() => delivery,
             delivery = self.chunk.next() => delivery,
             delivery = self.stitch.next() => delivery,

@@ -12,9 +12,12 @@ use ffmpeg_next::software::scaling::Flags;
 use ffmpeg_next::{ffi, frame};
 use hyperfarm_proto::spec::Size;
 
-use super::{Untagged, hdr};
+use super::matrix::Untagged;
+use super::rotate::{Rotation, rotate};
+use super::{fast, hdr};
 use crate::bitmap::Picture;
-use crate::{ffi as av, tags};
+use crate::ffi::{PixelFormat, frame_tags};
+use crate::tags;
 
 /// swscale's number for full range.
 const FULL: c_int = 1;
@@ -22,7 +25,7 @@ const FULL: c_int = 1;
 /// What a conversion depends on; it is set up again when a stream changes one of them midway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Kind {
-    pixel: Pixel,
+    pixel: PixelFormat,
     from: Size,
     to: Size,
     output: Pixel,
@@ -53,7 +56,7 @@ impl Scaler {
     fn prepare(&mut self, frame: &frame::Video, to: Size, output: Pixel) -> Result<(), ffmpeg::Error> {
         let from = Size { width: frame.width(), height: frame.height() };
         let kind = Kind {
-            pixel: frame.format(),
+            pixel: PixelFormat::of(frame),
             from,
             to,
             output,
@@ -63,6 +66,7 @@ impl Scaler {
         if self.kind == Some(kind) {
             return Ok(());
         }
+        let pixel = kind.pixel.value().ok_or(ffmpeg::Error::InvalidData)?;
         self.free();
         let flags =
             Flags::BICUBIC | Flags::ACCURATE_RND | Flags::BITEXACT | Flags::FULL_CHR_H_INT | Flags::FULL_CHR_H_INP;
@@ -73,7 +77,7 @@ impl Scaler {
             self.context = ffi::sws_getContext(
                 from.width as c_int,
                 from.height as c_int,
-                kind.pixel.into(),
+                pixel,
                 to.width as c_int,
                 to.height as c_int,
                 output.into(),
@@ -193,21 +197,25 @@ fn coefficients(matrix: i32) -> c_int {
 
 fn full_range(frame: &frame::Video) -> bool {
     let jpeg = matches!(
-        frame.format(),
-        Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P | Pixel::YUVJ411P
+        PixelFormat::of(frame),
+        PixelFormat::YUVJ420P
+            | PixelFormat::YUVJ422P
+            | PixelFormat::YUVJ444P
+            | PixelFormat::YUVJ440P
+            | PixelFormat::YUVJ411P
     );
-    jpeg || av::frame_tags(frame).range == tags::RANGE_FULL
+    jpeg || frame_tags(frame).range == tags::RANGE_FULL
 }
 
 /// Decoded frames as pictures for display: square pixels, turned as the file asks, in the range of a standard display.
 pub(crate) struct ToBgra {
     scaler: Scaler,
     untagged: Untagged,
-    rotation: super::Rotation,
+    rotation: Rotation,
 }
 
 impl ToBgra {
-    pub(crate) fn new(rotation: super::Rotation, untagged: Untagged) -> Self {
+    pub(crate) fn new(rotation: Rotation, untagged: Untagged) -> Self {
         Self { scaler: Scaler::assuming(untagged), untagged, rotation }
     }
 
@@ -215,18 +223,18 @@ impl ToBgra {
         let coded = Size { width: frame.width(), height: frame.height() };
         let aspect = frame.aspect_ratio();
         let size = in_square_pixels(coded, (aspect.numerator(), aspect.denominator()));
-        if av::frame_tags(frame).is_hdr() {
+        if frame_tags(frame).is_hdr() {
             let rgb = self.scaler.rgb48(frame, size)?;
-            return Ok(super::rotate(hdr::tone_map(&rgb, size, frame), self.rotation));
+            return Ok(rotate(hdr::tone_map(&rgb, size, frame), self.rotation));
         }
         let square = size == coded;
         let matrix = self.untagged.matrix_of(frame);
-        let fast = if square { super::fast::convert(frame, matrix, full_range(frame)) } else { None };
+        let fast = if square { fast::convert(frame, matrix, full_range(frame)) } else { None };
         let picture = match fast {
             Some(picture) => picture,
             None => self.scaler.bgra(frame, size)?,
         };
-        Ok(super::rotate(picture, self.rotation))
+        Ok(rotate(picture, self.rotation))
     }
 }
 
@@ -270,7 +278,7 @@ mod tests {
             source.set_color_range(range);
             source.set_color_space(color::Space::BT709);
             let exact = Scaler::new().bgra(&source, Size { width: 1920, height: 1080 }).unwrap();
-            let fast = super::super::fast::convert(&source, tags::MATRIX_BT709, full_range(&source)).unwrap();
+            let fast = fast::convert(&source, tags::MATRIX_BT709, full_range(&source)).unwrap();
             assert!(compare::psnr(&exact, &fast) > 42.0, "{pixel:?}: {}", compare::psnr(&exact, &fast));
             assert_eq!(compare::alpha_psnr(&exact, &fast), f64::INFINITY);
         }

@@ -4,12 +4,12 @@
 //! interpolated in both directions, which undoes `convert::yuv` as well as one can. Five bits of fraction are what 16-bit
 //! arithmetic allows, less than a tenth of a level.
 
-use ffmpeg_next::format::Pixel;
 use ffmpeg_next::frame;
 use hyperfarm_proto::spec::Size;
 
 use crate::bitmap::Picture;
-use crate::{ffi, tags};
+use crate::ffi::{self, PixelFormat};
+use crate::tags;
 
 /// Factors in 65536ths of a 256th of 32: what the upper half of a 16-bit product needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +49,9 @@ impl Factors {
 
 /// `frame` as BGRA, if it is of the kind that is converted here.
 pub(crate) fn convert(frame: &frame::Video, matrix: i32, full_range: bool) -> Option<Picture> {
-    let alpha = match frame.format() {
-        Pixel::YUV420P | Pixel::YUVJ420P => false,
-        Pixel::YUVA420P => true,
+    let alpha = match PixelFormat::of(frame) {
+        PixelFormat::YUV420P | PixelFormat::YUVJ420P => false,
+        PixelFormat::YUVA420P => true,
         _ => return None,
     };
     let size = Size { width: frame.width(), height: frame.height() };

@@ -1,9 +1,9 @@
 //! Which matrix turned a stream's pictures into Y'CbCr.
 
-use ffmpeg_next::codec::Id;
 use ffmpeg_next::frame;
 
-use crate::{ffi, tags};
+use crate::ffi::{self, CodecId};
+use crate::tags;
 
 /// What to assume of pictures that do not say, as Chrome does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,8 +17,8 @@ pub(crate) enum Untagged {
 
 impl Untagged {
     /// What Chrome assumes of streams of `codec`.
-    pub(crate) fn of(codec: Id) -> Self {
-        if matches!(codec, Id::VP9 | Id::AV1) { Self::Bt601 } else { Self::ByHeight }
+    pub(crate) fn of(codec: CodecId) -> Self {
+        if matches!(codec, CodecId::VP9 | CodecId::AV1) { Self::Bt601 } else { Self::ByHeight }
     }
 
     /// The matrix of `frame` as one of the numbers of [`tags`].

@@ -9,5 +9,5 @@ mod yuv;
 
 pub(crate) use bgra::{ToBgra, in_square_pixels};
 pub(crate) use matrix::Untagged;
-pub(crate) use rotate::{Rotation, rotate};
+pub(crate) use rotate::Rotation;
 pub(crate) use yuv::{YuvFormat, YuvWriter};

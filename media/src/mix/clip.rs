@@ -6,14 +6,14 @@ use ffmpeg_next::format::Sample;
 use ffmpeg_next::format::sample::Type;
 use hyperfarm_proto::plan::{AudioItem, MediaTiming};
 
-use super::MixInput;
 use super::gain::GainCurve;
 use super::graph::Chain;
 use super::raw::RawReader;
 use super::reader::AudioReader;
 use crate::error::MediaError;
+use crate::ffi;
 use crate::source::{check_start, check_timing};
-use crate::{SAMPLE_RATE, ffi};
+use crate::timescale::SAMPLE_RATE;
 
 /// Nearer to 1 than this, a rate is 1 and the sound stays bit by bit.
 const SAME_RATE: f64 = 1e-6;
@@ -23,6 +23,18 @@ const MOST_STEPS: usize = 16;
 
 /// Samples given to the tempo filter at a time.
 const PIECE: usize = 4096;
+
+/// One sound with its source on local disk.
+#[derive(Debug, Clone, Copy)]
+pub struct MixInput<'a> {
+    /// When and how loud it plays.
+    pub item: &'a AudioItem,
+    /// Its source.
+    pub path: &'a Path,
+    /// Whether `path` holds the very samples from the start of the item's timing on, as [`mix_raw`] writes them, instead of a
+    /// source to decode. The item's gain still applies.
+    pub rendered: bool,
+}
 
 /// A sound on the mix's timeline. Its file is open only while it sounds.
 pub(crate) struct Clip {

@@ -12,7 +12,8 @@ use hyperfarm_proto::spec::Format;
 
 use crate::error::MediaError;
 use crate::mux::{Container, Muxer};
-use crate::{SAMPLE_RATE, ffi, ffmpeg_log};
+use crate::timescale::SAMPLE_RATE;
+use crate::{ffi, ffmpeg_log};
 
 /// Encodes 48 kHz stereo. The file plays exactly the samples that were pushed: what encoders put before is declared as
 /// priming, what they fill the last packet with as padding.

@@ -2,7 +2,7 @@
 
 use hyperfarm_proto::plan::GainPoint;
 
-use crate::SAMPLE_RATE;
+use crate::timescale::SAMPLE_RATE;
 
 /// Gain in straight lines between points, read forward.
 pub(crate) struct GainCurve {

@@ -25,16 +25,16 @@ use std::ops::Range;
 use std::path::Path;
 
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::plan::AudioItem;
 use hyperfarm_proto::spec::Format;
 
+pub use self::clip::MixInput;
 use self::clip::{Clip, sample_of};
 use self::encode::AudioEncoder;
 use self::peak::true_peak;
 use self::raw::RawWriter;
 pub(crate) use self::reader::AudioReader;
-use crate::SAMPLE_RATE;
 use crate::error::MediaError;
+use crate::timescale::SAMPLE_RATE;
 
 /// Samples mixed at a time; at most this much is decoded ahead of what is written.
 const BLOCK: usize = 4096;
@@ -47,18 +47,6 @@ const AIM: f64 = 0.841_395_142;
 
 /// Corrections at most.
 const CORRECTIONS: u32 = 3;
-
-/// One sound with its source on local disk.
-#[derive(Debug, Clone, Copy)]
-pub struct MixInput<'a> {
-    /// When and how loud it plays.
-    pub item: &'a AudioItem,
-    /// Its source.
-    pub path: &'a Path,
-    /// Whether `path` holds the very samples from the start of the item's timing on, as [`mix_raw`] writes them, instead of a
-    /// source to decode. The item's gain still applies.
-    pub rendered: bool,
-}
 
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::clip::packed;
 use super::graph::Chain;
 use super::reader::AudioReader;
-use crate::SAMPLE_RATE;
 use crate::error::MediaError;
+use crate::timescale::SAMPLE_RATE;
 
 /// Four times the samples are looked at, as ITU-R BS.1770 asks.
 const FILTERS: &str = "aresample=192000,aformat=sample_fmts=flt:channel_layouts=stereo";

@@ -8,7 +8,8 @@ use ffmpeg_next::{Rational, decoder, frame};
 use super::graph::Chain;
 use crate::demux::Demuxer;
 use crate::error::MediaError;
-use crate::{SAMPLE_RATE, ffi};
+use crate::ffi::{self, CodecId, SampleFormat};
+use crate::timescale::SAMPLE_RATE;
 
 /// Everything to packed stereo floats at 48 kHz by swresample. Mono is split by `pan` first: swresample would take 3 dB
 /// off it, which a browser does not.
@@ -57,7 +58,8 @@ impl AudioReader {
         let time_base = source.time_base(stream);
         let parameters = source.parameters(stream);
         let failed = MediaError::undecodable(path, "opening the decoder");
-        let codec = ffmpeg::decoder::find(parameters.id())
+        let codec = CodecId::of(&parameters)
+            .decoder()
             .ok_or_else(|| MediaError::NoStream { path: path.to_owned(), kind: "sound" })?;
         let mut context = ffmpeg::codec::Context::from_parameters(parameters).map_err(&failed)?;
         context.set_flags(ffmpeg::codec::Flags::BITEXACT);
@@ -181,7 +183,13 @@ impl AudioReader {
         let path = self.source.path.clone();
         let failed = MediaError::undecodable(&path, "resampling sound");
         let rate = frame.rate();
-        let kind = Kind { rate, sample: frame.format().name(), layout: ffi::layout_text(&mut frame).map_err(&failed)? };
+        let format = SampleFormat::of(&frame);
+        let sample = format.name().ok_or_else(|| MediaError::UnknownFormat {
+            path: path.clone(),
+            kind: "sample",
+            number: format.number(),
+        })?;
+        let kind = Kind { rate, sample, layout: ffi::layout_text(&mut frame).map_err(&failed)? };
         if self.chain.as_ref().is_some_and(|(made_for, _)| *made_for != kind) {
             self.drain(out)?;
         }

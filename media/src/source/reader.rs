@@ -10,7 +10,8 @@ use hyperfarm_proto::spec::Size;
 use crate::convert::{ToBgra, Untagged};
 use crate::demux::Demuxer;
 use crate::error::MediaError;
-use crate::{ffi, probe};
+use crate::ffi::{self, CodecId, PixelFormat};
+use crate::probe;
 
 /// Reads forward, and jumps to key frames.
 pub(crate) struct FrameReader {
@@ -46,14 +47,17 @@ impl FrameReader {
         })
     }
 
+    fn codec(&self) -> CodecId {
+        CodecId::of(&self.source.parameters(self.stream))
+    }
+
     pub(crate) fn has_alpha(&self) -> bool {
         probe::has_alpha(&self.source, self.stream)
     }
 
     /// A conversion to pictures as this file wants them shown.
     pub(crate) fn converter(&self) -> ToBgra {
-        let codec = self.source.parameters(self.stream).id();
-        ToBgra::new(probe::rotation(&self.source, self.stream), Untagged::of(codec))
+        ToBgra::new(probe::rotation(&self.source, self.stream), Untagged::of(self.codec()))
     }
 
     /// Seconds from the start of the file's timeline to the end of its pictures, where the file says.
@@ -95,7 +99,14 @@ impl FrameReader {
         let mut frame = frame::Video::empty();
         loop {
             match self.decoder.receive_frame(&mut frame) {
-                Ok(()) => return Ok(Some(frame)),
+                Ok(()) => {
+                    let format = PixelFormat::of(&frame);
+                    if format.value().is_none() {
+                        let (path, number) = (self.source.path.clone(), format.number());
+                        return Err(MediaError::UnknownFormat { path, kind: "pixel", number });
+                    }
+                    return Ok(Some(frame));
+                }
                 Err(ffmpeg::Error::Eof) => return Ok(None),
                 Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) if !self.ended => {}
                 Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) => return Ok(None),
@@ -128,7 +139,7 @@ impl FrameReader {
     ///
     /// Refused for pictures that build on each other without key frames to start from.
     pub(crate) fn seek(&mut self, timestamp: i64) -> Result<(), MediaError> {
-        if matches!(self.decoder.id(), ffmpeg::codec::Id::GIF | ffmpeg::codec::Id::APNG) {
+        if matches!(self.codec(), CodecId::GIF | CodecId::APNG) {
             return Err(MediaError::undecodable(&self.source.path, "seeking")(ffmpeg::Error::InvalidData));
         }
         ffi::seek(&mut self.source.input, self.stream, timestamp)
@@ -150,16 +161,16 @@ impl FrameReader {
 fn open_decoder(source: &Demuxer, stream: usize) -> Result<decoder::Video, MediaError> {
     let parameters = source.parameters(stream);
     // FFmpeg's own VP8 and VP9 decoders drop the alpha plane, libvpx's keep it.
-    let name = match (parameters.id(), probe::has_alpha(source, stream)) {
-        (ffmpeg::codec::Id::VP8, true) => Some("libvpx"),
-        (ffmpeg::codec::Id::VP9, true) => Some("libvpx-vp9"),
+    let id = CodecId::of(&parameters);
+    let name = match (id, probe::has_alpha(source, stream)) {
+        (CodecId::VP8, true) => Some("libvpx"),
+        (CodecId::VP9, true) => Some("libvpx-vp9"),
         _ => None,
     };
     let codec = match name {
         Some(name) => ffmpeg::decoder::find_by_name(name)
             .ok_or_else(|| MediaError::Missing { name: format!("decoder {name}, needed for transparency") })?,
-        None => ffmpeg::decoder::find(parameters.id())
-            .ok_or_else(|| MediaError::NoStream { path: source.path.clone(), kind: "picture" })?,
+        None => id.decoder().ok_or_else(|| MediaError::NoStream { path: source.path.clone(), kind: "picture" })?,
     };
     let failed = MediaError::undecodable(&source.path, "opening the decoder");
     let mut context = ffmpeg::codec::Context::from_parameters(parameters).map_err(&failed)?;

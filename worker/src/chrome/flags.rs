@@ -56,7 +56,8 @@ const QUIET: &[&str] = &[
     "--disable-extensions",
     "--disable-hang-monitor",
     "--disable-ipc-flooding-protection",
-    "--disable-popup-blocking",
+    // Neither a script nor a link opens a window: one would outlive its page.
+    "--block-new-web-contents",
     "--disable-prompt-on-repost",
     "--disable-quic",
     "--disable-renderer-backgrounding",

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::gpu::{Drawing, GetInfo, Gpu, device_groups};
 use super::page::Page;
-use super::{ChromeConfig, LaunchKey, PageLog, flags};
+use super::{ChromeConfig, LaunchKey, PageLog, environment, flags};
 use crate::framebuffer::{Framebuffer, GpuProcess};
 
 /// From the start of the process to its first line.
@@ -25,6 +25,8 @@ const LAUNCH_TIMEOUT: Duration = Duration::from_secs(45);
 const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Lines of Chrome's own output kept for error messages.
 const KEPT_LINES: usize = 20;
+/// Characters of such a line.
+const KEPT_CHARACTERS: usize = 300;
 
 /// What is known of where the compositor draws.
 enum Search {
@@ -268,13 +270,8 @@ fn command(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::Path) ->
         .arg("--")
         .arg(&config.executable)
         .args(flags::all(config, key, profile))
-        .env("HOME", profile)
-        .env("TMPDIR", profile)
-        .env("XDG_CONFIG_HOME", profile)
-        .env("XDG_CACHE_HOME", profile)
-        .env("TZ", "UTC")
-        .env("LANG", "C.UTF-8")
-        .env_remove("DBUS_SESSION_BUS_ADDRESS")
+        .env_clear()
+        .envs(environment::of_browser(profile, config.gpu.is_some(), &|name| std::env::var_os(name)))
         .current_dir(profile)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -284,7 +281,14 @@ fn command(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::Path) ->
     command
 }
 
-fn keep(lines: &Lines, line: String) {
+/// Keeps what Chrome itself says; what its pages print is in the render's own log.
+fn keep(lines: &Lines, mut line: String) {
+    if !line.starts_with('[') || line.contains(":CONSOLE") {
+        return;
+    }
+    if let Some((end, _)) = line.char_indices().nth(KEPT_CHARACTERS) {
+        line.truncate(end);
+    }
     if let Ok(mut kept) = lines.lock() {
         if kept.len() == KEPT_LINES {
             kept.pop_front();

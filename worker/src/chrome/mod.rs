@@ -4,6 +4,7 @@
 //! start: it runs as an unprivileged user with its sandbox on, in a process group of its own, dies with the worker
 //! (parent-death signal), and everything it writes goes into one folder that is removed with it.
 
+mod environment;
 mod flags;
 mod gpu;
 mod launch;
@@ -102,7 +103,12 @@ impl ChromeConfig {
     /// Chrome's full version, for example `156.0.8078.79`.
     pub async fn version(&self) -> Result<String, Failure> {
         let mut command = tokio::process::Command::new(&self.executable);
-        command.arg("--version").stdin(std::process::Stdio::null()).kill_on_drop(true);
+        command
+            .arg("--version")
+            .env_clear()
+            .envs(environment::of_browser(&std::env::temp_dir(), false, &|name| std::env::var_os(name)))
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true);
         let output = tokio::time::timeout(std::time::Duration::from_secs(20), command.output())
             .await
             .map_err(|_| missing(format!("{} --version does not answer", self.executable.display())))?

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use chromiumoxide::Browser;
@@ -17,12 +17,15 @@ use chromiumoxide::cdp::browser_protocol::headless_experimental::{
 use chromiumoxide::cdp::browser_protocol::inspector::EventTargetCrashed;
 use chromiumoxide::cdp::browser_protocol::memory::{PressureLevel, SimulatePressureNotificationParams};
 use chromiumoxide::cdp::browser_protocol::page::{
-    AddScriptToEvaluateOnNewDocumentParams, EventJavascriptDialogOpening, HandleJavaScriptDialogParams, NavigateParams,
-    RemoveScriptToEvaluateOnNewDocumentParams, ScriptIdentifier,
+    AddScriptToEvaluateOnNewDocumentParams, EventJavascriptDialogOpening, EventWindowOpen,
+    HandleJavaScriptDialogParams, NavigateParams, RemoveScriptToEvaluateOnNewDocumentParams, ScriptIdentifier,
 };
 use chromiumoxide::cdp::browser_protocol::storage::ClearDataForOriginParams;
-use chromiumoxide::cdp::browser_protocol::target::CreateTargetParams;
+use chromiumoxide::cdp::browser_protocol::target::{
+    CloseTargetParams, CreateTargetParams, EventTargetCreated, GetTargetInfoParams,
+};
 use chromiumoxide::cdp::js_protocol::runtime::{EvaluateParams, EventConsoleApiCalled, EventExceptionThrown};
+use chromiumoxide::error::CdpError;
 use futures::StreamExt;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::log::LogLevel;
@@ -39,6 +42,10 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(90);
 const EVALUATE_TIMEOUT: Duration = Duration::from_secs(90);
 /// First frame time in milliseconds; anything above zero, the same in every browser.
 const FIRST_TICK: f64 = 1000.0;
+/// A browser that does not answer in this time is no better than its page.
+const BROWSER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Characters of what a page says that are kept.
+const KEPT_CHARACTERS: usize = 1000;
 /// Messages kept for the render's warnings and errors.
 const KEPT_EVENTS: usize = 100;
 /// Tries at a begin-frame while another one is said to be pending.
@@ -114,6 +121,7 @@ impl Page {
             log,
         };
         opened.listen(crash).await.map_err(protocol)?;
+        opened.refuse_windows(browser).await.map_err(protocol)?;
         opened.resize(viewport).await?;
         let no_downloads = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
         if let Err(error) = browser.execute(no_downloads).await {
@@ -131,6 +139,34 @@ impl Page {
             false,
         );
         self.page.execute(metrics).await.map_err(protocol).map(|_| ())
+    }
+
+    /// Names the windows that the page wanted, and closes what would be there in spite of the browser's flag.
+    async fn refuse_windows(&mut self, browser: &Browser) -> Result<(), chromiumoxide::error::CdpError> {
+        let mut wanted = self.page.event_listener::<EventWindowOpen>().await?;
+        let (events, log) = (self.events.clone(), self.log.clone());
+        self.listeners.push(tokio::spawn(async move {
+            while let Some(event) = wanted.next().await {
+                let text = format!(
+                    "the page wanted to open {} in a window; pages open none while they are rendered",
+                    cut(crate::server::path_of(&event.url).to_owned())
+                );
+                log.say(LogLevel::Warning, &text);
+                push(&events, PageEvent::Console(text));
+            }
+        }));
+        let mut created = browser.event_listener::<EventTargetCreated>().await?;
+        let page = self.page.clone();
+        self.listeners.push(tokio::spawn(async move {
+            while let Some(event) = created.next().await {
+                let target = &event.target_info;
+                if target.r#type == "page" && target.target_id != *page.target_id() {
+                    tracing::warn!("a window that a page opened is closed");
+                    let _ = page.execute(CloseTargetParams::new(target.target_id.clone())).await;
+                }
+            }
+        }));
+        Ok(())
     }
 
     async fn listen(&mut self, crash: watch::Sender<bool>) -> Result<(), chromiumoxide::error::CdpError> {
@@ -151,7 +187,7 @@ impl Page {
             while let Some(event) = console.next().await {
                 let level = format!("{:?}", event.r#type).to_lowercase();
                 let parts: Vec<String> = event.args.iter().map(object_text).collect();
-                let text = parts.join(" ");
+                let text = cut(parts.join(" "));
                 if !text.is_empty() {
                     log.say(console_level(&level), &text);
                 }
@@ -289,18 +325,35 @@ impl Page {
         call: impl Future<Output = Result<T, chromiumoxide::error::CdpError>>,
     ) -> Result<T, Failure> {
         let mut crashed = self.crashed.clone();
+        let asked = Instant::now();
         tokio::select! {
             biased;
             _ = async { let _ = crashed.wait_for(|crashed| *crashed).await; } => {
-                Err(Failure::new(FailureCode::ChromeCrashed, "the page crashed; it may need more memory than a slot has"))
+                Err(Failure::new(FailureCode::PageCrashed, "the page crashed; it may need more memory than a slot has"))
             }
             answer = tokio::time::timeout(limit, call) => match answer {
+                // The client library has a limit of its own.
+                Err(_) | Ok(Err(CdpError::Timeout)) => Err(self.unanswered(what, asked.elapsed()).await),
                 Ok(answer) => answer.map_err(protocol),
-                Err(_) => Err(Failure::new(
-                    FailureCode::CaptureStalled,
-                    format!("no answer to a {what} within {} s", limit.as_secs()),
-                )),
             }
+        }
+    }
+
+    /// Whose fault it is that a call had no answer: the page's, where the browser around it answers.
+    async fn unanswered(&self, what: &str, waited: Duration) -> Failure {
+        let target = GetTargetInfoParams::builder().target_id(self.page.target_id().clone()).build();
+        let seconds = waited.as_secs();
+        match tokio::time::timeout(BROWSER_TIMEOUT, self.page.execute(target)).await {
+            Ok(Ok(_)) => Failure::new(
+                FailureCode::PageUnresponsive,
+                format!(
+                    "the page does not answer: a {what} took longer than {seconds} s. A script loops, or waits for what never comes"
+                ),
+            ),
+            _ => Failure::new(
+                FailureCode::CaptureStalled,
+                format!("no answer to a {what} within {seconds} s, and none of the browser either"),
+            ),
         }
     }
 }
@@ -337,13 +390,24 @@ fn protocol(error: chromiumoxide::error::CdpError) -> Failure {
 fn exception_text(details: &chromiumoxide::cdp::js_protocol::runtime::ExceptionDetails) -> String {
     let thrown = details.exception.as_ref().map(object_text);
     let text = thrown.filter(|text| !text.is_empty()).unwrap_or_else(|| details.text.clone());
-    let first = text.lines().next().unwrap_or_default().to_owned();
+    let first = cut(text.lines().next().unwrap_or_default().to_owned());
     match &details.url {
         Some(url) if !url.is_empty() => {
             format!("{first} ({}:{})", crate::server::path_of(url), details.line_number + 1)
         }
         _ => first,
     }
+}
+
+/// At most [`KEPT_CHARACTERS`] of a text, and how many more there were.
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(KEPT_CHARACTERS) {
+        let more = text.len() - end;
+        text.truncate(end);
+        text.shrink_to_fit();
+        text.push_str(&format!("… ({more} more bytes)"));
+    }
+    text
 }
 
 fn object_text(object: &chromiumoxide::cdp::js_protocol::runtime::RemoteObject) -> String {

@@ -4,9 +4,7 @@ use dom_query::{Document, NodeRef, Selection};
 
 /// Every element that fits, those inside templates after those outside.
 pub(super) fn all<'a>(document: &'a Document, selector: &str) -> Vec<NodeRef<'a>> {
-    let mut found = Vec::new();
-    collect(document.root(), selector, &mut found);
-    found
+    all_within(document.root(), selector)
 }
 
 /// Elements below `node` that fit, templates left out.
@@ -16,16 +14,12 @@ pub(super) fn within<'a>(node: NodeRef<'a>, selector: &str) -> Vec<NodeRef<'a>> 
 
 /// Elements below `node` that fit, those inside templates after those outside.
 pub(super) fn all_within<'a>(node: NodeRef<'a>, selector: &str) -> Vec<NodeRef<'a>> {
-    let mut found = Vec::new();
-    collect(node, selector, &mut found);
-    found
-}
-
-fn collect<'a>(root: NodeRef<'a>, selector: &str, found: &mut Vec<NodeRef<'a>>) {
-    found.extend(within(root, selector));
-    for content in within(root, "template").into_iter().filter_map(template_content) {
-        collect(content, selector, found);
+    let (mut found, mut waiting) = (Vec::new(), vec![node]);
+    while let Some(root) = waiting.pop() {
+        found.extend(within(root, selector));
+        waiting.extend(within(root, "template").into_iter().rev().filter_map(template_content));
     }
+    found
 }
 
 /// What a template holds: it is no child of the element.

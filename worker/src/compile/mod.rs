@@ -6,6 +6,7 @@
 //! came. What the person should know is a [`Warning`]; what cannot become a video is a [`Failure`] that names the file.
 
 mod animated;
+pub(crate) mod bounds;
 mod css;
 mod dom;
 mod edits;
@@ -38,6 +39,7 @@ use hyperfarm_proto::spec::{RenderSpec, Size};
 use serde_json::Value;
 
 use crate::cache::Cache;
+use bounds::Bounds;
 use remote_assets::RemoteAssets;
 
 pub use unpack::ProjectFile;
@@ -74,12 +76,15 @@ pub(crate) fn compile(
     spec: &RenderSpec,
     cache: &Cache,
     localiser: &mut RemoteAssets,
+    bounds: &Bounds,
     sized: &dyn Fn(Option<Size>),
 ) -> Result<Compiled, Failure> {
-    let files = unpack::unpack(bundle, cache)?;
+    let files = unpack::unpack(bundle, cache, bounds)?;
     let entry = find_entry(&files, spec.composition.as_deref())?;
-    let mut project = Project { files, cache };
-    let mut page = html::whole(project.text(&entry)?);
+    let mut project = Project { files, cache, bounds };
+    let page = project.text(&entry)?;
+    bounds.measure(&entry, &page)?;
+    let mut page = html::whole(page);
     if let Some(prepared) = plain::prepare(&page, spec) {
         page = prepared;
     }
@@ -87,7 +92,8 @@ pub(crate) fn compile(
     project.replace(&entry, page.as_bytes())?;
     let mut warnings = Vec::new();
 
-    let document = Document::from(page);
+    let document = bounds.parse(&entry, &page)?;
+    bounds.mount(&entry, &page, 0)?;
     let root = html::root(&document)?;
     sized(root.size);
     html::rebase(&document, &entry, &|path| project.files.contains_key(path));
@@ -106,11 +112,13 @@ pub(crate) fn compile(
     let fetched = fetched.into_iter().map(|file| (file.path, ProjectFile { hash: file.hash, bytes: file.bytes }));
     project.files.extend(fetched);
     warnings.extend(told);
+    bounds.check_time()?;
     timing::complete(&document, &project, &parts.variables, &variables, &mut warnings);
     html::join_styles(&document);
     edits::apply(&document);
     let texts = project.texts()?;
     let page = html::finish(&document, &entry, &texts, &faces, &mut warnings);
+    bounds.measure(&entry, &page)?;
     let mentions_timelines = texts.values().any(|text| text.contains("__timelines"));
     let entry = compiled_path(&project, entry);
     let still = animated::replace(page, &entry, &|path| project.bytes(path), &mut warnings);
@@ -167,6 +175,7 @@ fn find_entry(files: &BTreeMap<String, ProjectFile>, asked: Option<&str>) -> Res
 struct Project<'a> {
     files: BTreeMap<String, ProjectFile>,
     cache: &'a Cache,
+    bounds: &'a Bounds,
 }
 
 /// Text files longer than this are data, not code that names fonts or timelines.
@@ -214,15 +223,17 @@ impl Project<'_> {
         let mut declared = BTreeSet::new();
         for (path, text) in self.texts()?.iter().filter(|(path, _)| path.as_str() != entry) {
             let ending = path.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase()).unwrap_or_default();
+            self.bounds.check_time()?;
             let changed = match ending.as_str() {
                 "css" => {
+                    self.bounds.sheet(path, text)?;
                     declared.extend(sheet_scan::read(text).faces.into_iter().map(|family| family.to_lowercase()));
                     localiser.sheet(text)
                 }
                 "js" | "mjs" => localiser.script(text),
                 // Compositions are in the page by now.
                 "html" | "htm" if text.contains("//") && !text.contains("data-composition-id") => {
-                    let page = Document::from(text.as_str());
+                    let page = self.bounds.parse(path, text)?;
                     localiser.document(&page);
                     Some(page.html().to_string())
                 }

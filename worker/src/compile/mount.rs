@@ -4,6 +4,7 @@ use dom_query::{Document, NodeRef};
 use hyperfarm_proto::failure::Failure;
 use serde_json::{Map, Value};
 
+use super::bounds::Bounds;
 use super::dom::{attr, body, head, is_inside, template_content, trimmed, within};
 use super::nested::{Parts, Script, Style, missing};
 use super::selector::Scope;
@@ -34,13 +35,13 @@ impl Files<'_> {
 }
 
 impl<'f> Content<'f> {
-    pub(super) fn of(file: &'f Document, source: &str) -> Result<Self, Failure> {
+    pub(super) fn of(file: &'f Document, source: &str, bounds: &Bounds) -> Result<Self, Failure> {
         let template = within(file.root(), "template").into_iter().next();
         let html = match template.and_then(template_content).or_else(|| body(file)) {
             Some(holder) => holder.inner_html().to_string(),
             None => String::new(),
         };
-        let document = Document::from(html.as_str());
+        let document = bounds.parse(source, &html)?;
         if html.trim().is_empty() {
             return Err(missing(format!(
                 "the composition {source} is empty: it has no <template> and no <body> content"

@@ -75,6 +75,7 @@ pub(super) fn inline<'a>(document: &'a Document, project: &Project<'_>, entry: &
         .map(|(host, identity)| Job { host: *host, owners: vec![entry.to_owned()], identity: Some(identity) })
         .collect();
     while let Some(job) = queue.pop_front() {
+        project.bounds.check_time()?;
         let Some(source) = trimmed(job.host, SOURCE).filter(|source| !is_placeholder(source)) else { continue };
         let target = locate(project, &source, &job.owners)?;
         let identity = job.identity.unwrap_or_else(|| identities.of_nested(document, job.host));
@@ -132,8 +133,10 @@ fn fill<'a>(
     identity: Identity,
     parts: &mut Parts<'a>,
 ) -> Result<(), Failure> {
-    let file = Document::from(project.text(source)?);
-    let content = Content::of(&file, source)?;
+    let text = project.text(source)?;
+    let file = project.bounds.parse(source, &text)?;
+    project.bounds.mount(source, &text, host.ancestors_it(None).count())?;
+    let content = Content::of(&file, source, project.bounds)?;
     let roots = within(content.document.root(), "[data-composition-id]");
     let inner = match &identity.authored {
         Some(id) => roots.iter().copied().find(|root| trimmed(*root, "data-composition-id").as_ref() == Some(id)),
@@ -268,12 +271,14 @@ mod tests {
     use super::*;
     use crate::cache::Cache;
     use crate::compile::ProjectFile;
+    use crate::compile::bounds::Bounds;
     use hyperfarm_proto::id::ContentHash;
 
     fn inlined(entry: &str, files: &[(&str, &str)]) -> Result<(String, Vec<String>, Vec<String>), Failure> {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path()).unwrap();
-        let mut project = Project { files: BTreeMap::new(), cache: &cache };
+        let bounds = Bounds::new(tokio_util::sync::CancellationToken::new());
+        let mut project = Project { files: BTreeMap::new(), cache: &cache, bounds: &bounds };
         for (path, text) in files {
             let hash = ContentHash::of(text.as_bytes());
             cache.insert(&hash, text.as_bytes()).unwrap();

@@ -173,11 +173,13 @@ impl Sources<'_, '_> {
 mod tests {
     use super::*;
     use crate::cache::Cache;
+    use crate::compile::bounds::Bounds;
 
     fn completed(page: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path()).unwrap();
-        let project = Project { files: BTreeMap::new(), cache: &cache };
+        let bounds = Bounds::new(tokio_util::sync::CancellationToken::new());
+        let project = Project { files: BTreeMap::new(), cache: &cache, bounds: &bounds };
         let document = Document::from(page);
         complete(&document, &project, &BTreeMap::new(), &Map::new(), &mut Vec::new());
         super::super::dom::body(&document).unwrap().inner_html().to_string()

@@ -6,6 +6,7 @@ use std::path::Path;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::ContentHash;
 
+use super::bounds::Bounds;
 use crate::cache::{Cache, InsertError};
 
 /// Entries of an archive.
@@ -29,7 +30,7 @@ pub struct ProjectFile {
 }
 
 /// The files of the zip at `bundle` by path. A single top-level folder is taken away.
-pub(super) fn unpack(bundle: &Path, cache: &Cache) -> Result<BTreeMap<String, ProjectFile>, Failure> {
+pub(super) fn unpack(bundle: &Path, cache: &Cache, bounds: &Bounds) -> Result<BTreeMap<String, ProjectFile>, Failure> {
     let opened = std::fs::File::open(bundle)
         .map_err(|error| Failure::new(FailureCode::Storage, format!("the bundle is gone from the cache: {error}")))?;
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(opened))
@@ -40,6 +41,7 @@ pub(super) fn unpack(bundle: &Path, cache: &Cache) -> Result<BTreeMap<String, Pr
     let mut files = BTreeMap::new();
     let mut total = 0u64;
     for index in 0..archive.len() {
+        bounds.check_time()?;
         let mut entry =
             archive.by_index(index).map_err(|error| invalid(format!("entry {index} of the archive: {error}")))?;
         let name = entry
@@ -114,6 +116,10 @@ mod tests {
 
     use super::*;
 
+    fn unbounded() -> Bounds {
+        Bounds::new(tokio_util::sync::CancellationToken::new())
+    }
+
     fn archive(entries: &[(&str, &[u8])]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut writer = zip::ZipWriter::new(file.reopen().unwrap());
@@ -129,7 +135,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path()).unwrap();
         let file = archive(entries);
-        unpack(file.path(), &cache).map(|files| files.into_keys().collect())
+        unpack(file.path(), &cache, &unbounded()).map(|files| files.into_keys().collect())
     }
 
     #[test]
@@ -154,7 +160,7 @@ mod tests {
         let cache = Cache::open(folder.path()).unwrap();
         let broken = tempfile::NamedTempFile::new().unwrap();
         broken.as_file().write_all(b"PK\x03\x04 this is no zip").unwrap();
-        let failure = unpack(broken.path(), &cache).unwrap_err();
+        let failure = unpack(broken.path(), &cache, &unbounded()).unwrap_err();
         assert!(failure.message.contains("no zip archive"), "{failure}");
         assert!(paths(&[]).unwrap_err().message.contains("empty"));
     }

@@ -604,5 +604,12 @@
     };
   };
 
-  Object.defineProperty(window, "__hyperfarmHost", { value: { state, settle, seek, composite, visit, probe } });
+  // What a call throws goes to the farm as a whole.
+  const host = {};
+  for (const [name, call] of Object.entries({ state, settle, seek, composite, visit, probe })) {
+    host[name] = async (...parts) => {
+      try { return await call(...parts); } catch (error) { throw window.__hyperfarmLimits.short(error); }
+    };
+  }
+  Object.defineProperty(window, "__hyperfarmHost", { value: Object.freeze(host) });
 })();

@@ -1,7 +1,7 @@
 // Runs before any script of any frame of the page (same-origin and srcdoc frames included). It takes the page's clock,
 // timers and randomness away from the machine, so that a picture depends on the frame's number and on nothing else.
 //
-// `__HYPERFARM_CONFIG__` is replaced by { fps, variables, seed } when the page is opened.
+// The configuration is put into the one place that is named so: { fps, variables, seed }.
 (() => {
   "use strict";
   if (window.__HF_VIRTUAL_TIME__) return;

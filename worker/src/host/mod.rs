@@ -1,6 +1,6 @@
 //! The page host: what stands around a HyperFrames page so that it is ready, seekable and the same everywhere.
 //!
-//! A document gets two scripts before its own: `early.js` (clock, timers, randomness, `__hf`, variables) in every frame,
+//! A document gets these scripts before its own: `limits.js` (what it prints and throws), `early.js` (clock, timers, randomness, `__hf`, variables) in every frame,
 //! and `driver.js` (readiness, seek, videos, probe) in the top one. [`PageHost`] is the Rust side of the driver.
 
 mod pictures;
@@ -17,7 +17,7 @@ use serde_json::json;
 
 use self::pictures::ShownPictures;
 
-use crate::assets::{DRIVER_SCRIPT, EARLY_SCRIPT, REMOTE_SCRIPT, VISITS_SCRIPT};
+use crate::assets::{DRIVER_SCRIPT, EARLY_SCRIPT, LIMITS_SCRIPT, REMOTE_SCRIPT, VISITS_SCRIPT};
 use crate::capture::{self, CaptureError};
 use crate::chrome::{DrawnFrame, Page, PageEvent, Shot};
 use crate::framebuffer::Framebuffer;
@@ -166,6 +166,7 @@ impl<'a> PageHost<'a> {
         let opening = Instant::now();
         server.serve(site.clone());
         page.set_transparent(options.transparent).await?;
+        page.inject(LIMITS_SCRIPT).await?;
         page.inject(&early_script(options)?).await?;
         page.inject(REMOTE_SCRIPT).await?;
         page.inject(DRIVER_SCRIPT).await?;
@@ -185,7 +186,13 @@ impl<'a> PageHost<'a> {
             framebuffer,
             shown: ShownPictures::of(&options.videos),
         };
-        host.report = host.wait_until_ready(&options.wanted, &options.videos).await?;
+        let ready = host.wait_until_ready(&options.wanted, &options.videos).await;
+        host.report = ready.map_err(|failure| match failure.code {
+            FailureCode::PageUnresponsive | FailureCode::PageCrashed => {
+                Failure::new(failure.code, format!("while the page loaded, before its first frame: {failure}"))
+            }
+            _ => failure,
+        })?;
         if options.transparent {
             host.page.evaluate::<()>(CLEAR_GROUND.to_owned()).await?;
         }
@@ -253,6 +260,9 @@ impl<'a> PageHost<'a> {
                 FailureCode::ScriptError,
                 format!("a script of the page threw while frame {frame} ({time:.3} s) was sought: {failure}"),
             ),
+            FailureCode::PageUnresponsive | FailureCode::PageCrashed => {
+                Failure::new(failure.code, format!("while frame {frame} ({time:.3} s) was sought: {failure}"))
+            }
             _ => failure,
         })?;
         Ok(HalfSeek { composite })
@@ -377,7 +387,18 @@ fn early_script(options: &OpenOptions) -> Result<String, Failure> {
     let variables: serde_json::Value = serde_json::from_str(&options.variables)
         .map_err(|error| Failure::new(FailureCode::VariablesInvalid, format!("the variables are no JSON: {error}")))?;
     let config = json!({ "fps": options.frame_rate.as_f64(), "variables": variables, "seed": options.seed });
-    Ok(EARLY_SCRIPT.replace("__HYPERFARM_CONFIG__", &config.to_string()))
+    Ok(EARLY_SCRIPT.replacen(CONFIG_PLACE, &parsed_at_run_time(&config), 1))
+}
+
+/// Where the configuration goes in `early.js`; the name stands there once.
+const CONFIG_PLACE: &str = "__HYPERFARM_CONFIG__";
+
+/// An expression whose value is `value`. A literal would set prototypes (`__proto__`), and line separators (U+2028, U+2029) end
+/// lines in scripts but not in JSON.
+fn parsed_at_run_time(value: &serde_json::Value) -> String {
+    let quoted = json!(value.to_string()).to_string();
+    let escaped = quoted.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029").replace('<', "\\u003c");
+    format!("JSON.parse({escaped})")
 }
 
 /// Percent-encodes what has a meaning in a URL.
@@ -393,6 +414,24 @@ fn encode_path(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_stay_text_in_the_early_script() {
+        let options = OpenOptions {
+            entry: "index.html".to_owned(),
+            frame_rate: FrameRate::DEFAULT,
+            variables: "{\"a\":\"x\u{2028}INJ=1;\u{2029}</script>\",\"__proto__\":{\"b\":1}}".to_owned(),
+            transparent: false,
+            wanted: Wanted { timelines: false, without_timeline: Vec::new() },
+            videos: Vec::new(),
+            seed: 0,
+        };
+        let script = early_script(&options).unwrap();
+        assert!(!script.contains(['\u{2028}', '\u{2029}']) && !script.contains("</script"), "{}", &script[..600]);
+        assert_eq!(script.matches("INJ=1").count(), 1);
+        assert!(script.contains("const config = JSON.parse(\""));
+        assert_eq!(EARLY_SCRIPT.matches(CONFIG_PLACE).count(), 1);
+    }
 
     #[test]
     fn entry_paths_become_urls() {

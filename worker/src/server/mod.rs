@@ -8,7 +8,7 @@ mod range;
 mod site;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -28,15 +28,30 @@ pub const OWN_PREFIX: &str = "/__hyperfarm/";
 /// A running server. Dropped, it stops.
 pub struct SlotServer {
     port: u16,
-    site: Arc<RwLock<Arc<Site>>>,
+    served: Arc<RwLock<Served>>,
     task: JoinHandle<()>,
 }
 
+/// One page's files under one origin.
 #[derive(Clone)]
-struct Shared {
+struct Served {
+    /// Host and port of the origin. The host is a random name of this render, so that nobody else can ask for its files.
     authority: String,
-    site: Arc<RwLock<Arc<Site>>>,
+    site: Arc<Site>,
 }
+
+impl Served {
+    fn nothing(port: u16) -> Result<Self, Failure> {
+        let mut token = [0; 16];
+        getrandom::fill(&mut token)
+            .map_err(|error| Failure::new(FailureCode::Internal, format!("there are no random numbers: {error}")))?;
+        // A name below `localhost` counts as a secure origin, as the address itself would.
+        Ok(Self { authority: format!("{}{HOST_SUFFIX}:{port}", hex::encode(token)), site: Arc::default() })
+    }
+}
+
+/// Ending of the host in every origin.
+const HOST_SUFFIX: &str = ".localhost";
 
 impl SlotServer {
     /// Starts on a free port of the loopback interface, with nothing to serve.
@@ -46,15 +61,14 @@ impl SlotServer {
         };
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
-        let site = Arc::new(RwLock::new(Arc::new(Site::default())));
-        let shared = Shared { authority: format!("127.0.0.1:{port}"), site: site.clone() };
-        let router = Router::new().fallback(answer).with_state(shared);
+        let served = Arc::new(RwLock::new(Served::nothing(port)?));
+        let router = Router::new().fallback(answer).with_state(served.clone());
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "the slot's server ended");
             }
         });
-        Ok(Self { port, site, task })
+        Ok(Self { port, served, task })
     }
 
     /// Its port.
@@ -64,14 +78,20 @@ impl SlotServer {
 
     /// The page's origin.
     pub fn origin(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        format!("http://{}", served.authority)
+    }
+
+    /// Serves nothing any more, and from now on under another origin.
+    pub fn renew(&self) -> Result<(), Failure> {
+        let fresh = Served::nothing(self.port)?;
+        *self.served.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
     }
 
     /// Serves `site` from now on.
     pub fn serve(&self, site: Arc<Site>) {
-        if let Ok(mut current) = self.site.write() {
-            *current = site;
-        }
+        self.served.write().unwrap_or_else(PoisonError::into_inner).site = site;
     }
 }
 
@@ -83,20 +103,22 @@ impl Drop for SlotServer {
 
 /// A URL without scheme and authority, for messages to people.
 pub fn path_of(url: &str) -> &str {
-    url.strip_prefix("http://127.0.0.1:").and_then(|rest| rest.find('/').map(|slash| &rest[slash + 1..])).unwrap_or(url)
+    let own = |authority: &str| {
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        host == "127.0.0.1" || host.ends_with(HOST_SUFFIX)
+    };
+    let parts = url.strip_prefix("http://").and_then(|rest| rest.split_once('/'));
+    parts.filter(|(authority, _)| own(authority)).map_or(url, |(_, path)| path)
 }
 
-async fn answer(State(shared): State<Shared>, request: Request) -> Response {
-    let site = match shared.site.read() {
-        Ok(site) => site.clone(),
-        Err(_) => return plain(StatusCode::INTERNAL_SERVER_ERROR, "the slot's server is broken"),
-    };
+async fn answer(State(served): State<Arc<RwLock<Served>>>, request: Request) -> Response {
+    let Served { authority: own, site } = served.read().unwrap_or_else(PoisonError::into_inner).clone();
     let authority = request
         .uri()
         .authority()
         .map(|authority| authority.as_str().to_owned())
         .or_else(|| request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned));
-    if request.method() == Method::CONNECT || authority.as_deref() != Some(shared.authority.as_str()) {
+    if request.method() == Method::CONNECT || authority.as_deref() != Some(own.as_str()) {
         if let Some(authority) = authority.filter(|_| request.method() == Method::CONNECT) {
             site.remember(RequestProblem::Blocked(format!("https://{authority}")));
             return plain(StatusCode::FORBIDDEN, "pages of this farm load nothing from outside");
@@ -125,6 +147,32 @@ mod tests {
     #[test]
     fn messages_name_files_without_the_slots_address() {
         assert_eq!(path_of("http://127.0.0.1:4711/lib/a.js"), "lib/a.js");
+        assert_eq!(path_of("http://0f3a.localhost:4711/lib/a.js"), "lib/a.js");
         assert_eq!(path_of("https://example.org/a.js"), "https://example.org/a.js");
+    }
+
+    async fn status(server: &SlotServer, url: &str) -> StatusCode {
+        let request = Request::builder().uri(url).body(Body::empty()).unwrap();
+        answer(State(server.served.clone()), request).await.status()
+    }
+
+    #[tokio::test]
+    async fn files_are_served_under_the_origin_of_their_render_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        std::fs::write(&path, "A").unwrap();
+        let files = std::collections::HashMap::from([("a.txt".to_owned(), SiteFile { path, bytes: 1 })]);
+        let server = SlotServer::start().await.unwrap();
+        server.serve(Arc::new(Site::new(files.clone(), Vec::new())));
+        let before = server.origin();
+        assert_eq!(status(&server, &format!("{before}/a.txt")).await, StatusCode::OK);
+        let by_address = format!("http://127.0.0.1:{}/a.txt", server.port());
+        assert_eq!(status(&server, &by_address).await, StatusCode::FORBIDDEN);
+        server.renew().unwrap();
+        assert_ne!(server.origin(), before);
+        assert_ne!(status(&server, &format!("{}/a.txt", server.origin())).await, StatusCode::OK);
+        server.serve(Arc::new(Site::new(files, Vec::new())));
+        assert_eq!(status(&server, &format!("{}/a.txt", server.origin())).await, StatusCode::OK);
+        assert_eq!(status(&server, &format!("{before}/a.txt")).await, StatusCode::FORBIDDEN);
     }
 }

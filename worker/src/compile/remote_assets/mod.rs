@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::cache::Cache;
+use crate::compile::bounds;
 use crate::remote::{Ask, Found, Kept, RENDER_WITHIN, Remote};
 
 /// Folder of the fetched files in the compiled project.
@@ -235,6 +236,7 @@ impl RemoteAssets {
         let rewritten = match used {
             Use::Sheet => sheet::localise(self, &text, Some(&kept.base)),
             Use::Module => script::localise(self, &text, Some(&kept.base)),
+            Use::Page if !bounds::fits(&text) => None,
             Use::Page => {
                 let document = Document::from(text.as_str());
                 html::localise(self, &document, Some(&kept.base));

@@ -1,6 +1,6 @@
-//! A PNG sequence: one file a frame, and the sound beside them, in a zip.
+//! A PNG sequence as a zip: one file a frame, and the sound.
 //!
-//! Names are those that HyperFrames gives: `frame_000001.png` and so on, and `audio.m4a`.
+//! Names are those of HyperFrames: `frame_000001.png` and so on, and `audio.m4a`.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -13,19 +13,20 @@ use hyperfarm_proto::spec::Size;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use crate::error::StitchError;
+use crate::error::{StitchError, VerifyError};
 
-/// Name of the sound.
+/// Name of the sound in the zip.
 const AUDIO: &str = "audio.m4a";
 
-/// Bytes of a PNG file that tell what it is and how large.
+/// Bytes of a PNG file up to the end of its width and height.
 const HEAD: usize = 24;
 
 fn frame_name(frame: u64) -> String {
     format!("frame_{:06}.png", frame + 1)
 }
 
-/// Writes the zip. Nothing is packed again: PNG and AAC are packed already.
+/// Writes the zip. Files are stored uncompressed: PNG and AAC are compressed already. Stops with an error when `going_on` answers
+/// false.
 pub(crate) fn write(
     segments: &[SegmentFile],
     audio: Option<&Path>,
@@ -39,16 +40,16 @@ pub(crate) fn write(
     // No dates: equal frames give equal bytes.
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut archive = ZipWriter::new(BufWriter::new(File::create(output).map_err(disk)?));
-    let mut broken = None;
+    let mut write_error = None;
     stills(segments, size, rate, &mut |frame, png| {
         let written = archive
             .start_file(frame_name(frame), options)
             .map_err(zipped)
             .and_then(|()| archive.write_all(png).map_err(disk));
-        broken = written.err();
-        broken.is_none() && going_on()
+        write_error = written.err();
+        write_error.is_none() && going_on()
     })?;
-    if let Some(error) = broken {
+    if let Some(error) = write_error {
         return Err(error);
     }
     if !going_on() {
@@ -63,29 +64,30 @@ pub(crate) fn write(
     file.flush().map_err(disk)
 }
 
-/// Refuses a zip that has not exactly the frames and the sound of `plan`.
+/// Fails unless the zip has exactly the frames and the sound of `plan`.
 pub(crate) fn verify(plan: &Plan, audio: bool, output: &Path) -> Result<(), StitchError> {
     let content = &plan.content;
-    let wrong = |what: String| StitchError::Verify(what);
     let disk = |source: std::io::Error| StitchError::Disk { path: output.display().to_string(), source };
     let file = File::open(output).map_err(disk)?;
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| wrong(error.to_string()))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(VerifyError::Zip)?;
     let entries = content.frames + u64::from(audio);
     if archive.len() as u64 != entries {
-        return Err(wrong(format!("it has {} files instead of {entries}", archive.len())));
+        return Err(VerifyError::Files { found: archive.len() as u64, expected: entries }.into());
     }
     if audio && archive.by_name(AUDIO).is_err() {
-        return Err(wrong(format!("it has no {AUDIO}")));
+        return Err(VerifyError::NoAudio { name: AUDIO }.into());
     }
     let size = content.viewport.output();
     for frame in 0..content.frames {
         let name = frame_name(frame);
-        let mut file = archive.by_name(&name).map_err(|error| wrong(format!("{name}: {error}")))?;
+        let unreadable = |reason: String| VerifyError::Entry { name: name.clone(), reason };
+        let mut file = archive.by_name(&name).map_err(|error| unreadable(error.to_string()))?;
         let mut head = [0; HEAD];
-        file.read_exact(&mut head).map_err(|error| wrong(format!("{name}: {error}")))?;
+        file.read_exact(&mut head).map_err(|error| unreadable(error.to_string()))?;
         let side = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        if (side(16), side(20)) != (size.width, size.height) {
-            return Err(wrong(format!("{name} is {}x{} instead of {size}", side(16), side(20))));
+        let found = Size { width: side(16), height: side(20) };
+        if found != size {
+            return Err(VerifyError::FrameSize { name, found, expected: size }.into());
         }
     }
     Ok(())

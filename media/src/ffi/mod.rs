@@ -1,26 +1,43 @@
-//! What ffmpeg-next has no call for. Every block of `unsafe` that touches a field of FFmpeg's structures is here or in the
-//! three modules beside (`convert::bgra`, `ffmpeg_log`); the rest of the crate is safe code over these functions.
+//! The parts of FFmpeg for which ffmpeg-next has no safe call.
 //!
-//! Only fields that exist from FFmpeg 5.1 to today are used (`ch_layout` and not `channel_layout`, for one).
-#![allow(unsafe_code)] // the reason is the line above; each block has its own
+//! | what | where |
+//! | --- | --- |
+//! | ids of pixel formats, sample formats and codecs | `ids` |
+//! | pictures in a device's memory | `device_frames` |
+//! | parameters of streams, timelines, planes of frames, side data | here |
+//!
+//! Every block of `unsafe` that touches a field of FFmpeg's structures is in this module, in `convert::bgra` or in `ffmpeg_log`;
+//! the rest of the crate is safe code. Only fields that exist from FFmpeg 5.1 to today are used (`ch_layout` and not
+//! `channel_layout`, for one).
+#![allow(unsafe_code)] // ffmpeg-next has no call for what is done here; each block says why it is sound
+
+mod device_frames;
+mod ids;
 
 use std::ffi::{CStr, c_char, c_int};
 
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::codec::Parameters;
 use ffmpeg_next::ffi;
+use ffmpeg_next::format::Sample;
 use ffmpeg_next::format::context::{Input, Output};
-use ffmpeg_next::format::{Pixel, Sample};
 use ffmpeg_next::{Packet, frame};
 
+use self::ids::number;
 use crate::tags::Tags;
+use crate::timescale::SAMPLE_RATE;
+
+#[cfg(test)]
+pub(crate) use self::device_frames::download;
+pub(crate) use self::device_frames::{DeviceFrames, DeviceMemory};
+pub(crate) use self::ids::{CodecId, PixelFormat, SampleFormat, is_side_data};
 
 /// What a container says about a stream of pictures.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct VideoParameters {
     pub width: u32,
     pub height: u32,
-    pub pixel: Pixel,
+    pub pixel: PixelFormat,
     pub aspect: (i32, i32),
     pub tags: Tags,
     /// Pictures that a decoder holds back to put them in order.
@@ -33,19 +50,9 @@ pub(crate) struct VideoParameters {
 pub(crate) struct AudioParameters {
     pub sample_rate: u32,
     pub channels: u32,
-    pub opus: bool,
+    pub codec: CodecId,
     /// Samples before the first one that sounds.
     pub initial_padding: u64,
-}
-
-/// One of FFmpeg's enums as its number, whatever number it is.
-///
-/// # Safety
-/// `tag` points into a live structure.
-unsafe fn number<T>(tag: *const T) -> i32 {
-    const { assert!(size_of::<T>() == size_of::<i32>()) };
-    // SAFETY: FFmpeg's enums are four bytes, and any four bytes are an `i32`; none is ever made a `T`.
-    unsafe { tag.cast::<i32>().read() }
 }
 
 /// The colour tags of a decoded frame.
@@ -69,9 +76,8 @@ pub(crate) fn rows_go_down(frame: &frame::Video) -> bool {
 }
 
 pub(crate) fn video_parameters(parameters: &Parameters) -> VideoParameters {
-    // SAFETY: the wrapper keeps the structure alive; `format` of a video stream is a pixel format of this very library or
-    // -1, both of which the enum generated from its headers has, unlike tags, which are read as numbers. Extradata is read
-    // within the length given beside it. No reference to the whole is made, as that would claim its tags to be valid.
+    // SAFETY: the wrapper keeps the structure alive. Extradata is read within the length given beside it. No reference to the
+    // whole is made, as that would claim its tags to be valid.
     unsafe {
         let raw = parameters.as_ptr();
         let extradata = match ((*raw).extradata.is_null(), usize::try_from((*raw).extradata_size)) {
@@ -81,7 +87,7 @@ pub(crate) fn video_parameters(parameters: &Parameters) -> VideoParameters {
         VideoParameters {
             width: u32::try_from((*raw).width).unwrap_or(0),
             height: u32::try_from((*raw).height).unwrap_or(0),
-            pixel: Pixel::from(std::mem::transmute::<c_int, ffi::AVPixelFormat>((*raw).format)),
+            pixel: PixelFormat::of_number((*raw).format),
             aspect: ((*raw).sample_aspect_ratio.num, (*raw).sample_aspect_ratio.den),
             tags: Tags {
                 primaries: number(&raw const (*raw).color_primaries),
@@ -102,18 +108,9 @@ pub(crate) fn audio_parameters(parameters: &Parameters) -> AudioParameters {
         AudioParameters {
             sample_rate: u32::try_from((*raw).sample_rate).unwrap_or(0),
             channels: u32::try_from((*raw).ch_layout.nb_channels).unwrap_or(0),
-            opus: (*raw).codec_id == ffi::AVCodecID::AV_CODEC_ID_OPUS,
+            codec: CodecId::of(parameters),
             initial_padding: u64::try_from((*raw).initial_padding).unwrap_or(0),
         }
-    }
-}
-
-/// Whether pictures of this format have an alpha plane or an alpha in their palette.
-pub(crate) fn pixel_has_alpha(pixel: Pixel) -> bool {
-    // SAFETY: the library answers null for formats without a description, and descriptions are static.
-    unsafe {
-        let descriptor = ffi::av_pix_fmt_desc_get(pixel.into());
-        !descriptor.is_null() && ((*descriptor).flags & ffi::AV_PIX_FMT_FLAG_ALPHA as u64) != 0
     }
 }
 
@@ -229,7 +226,7 @@ pub(crate) fn stereo_frame(format: Sample, samples: usize) -> Result<frame::Audi
     let mut frame = frame::Audio::empty();
     frame.set_format(format);
     frame.set_samples(samples);
-    frame.set_rate(crate::SAMPLE_RATE);
+    frame.set_rate(SAMPLE_RATE);
     // SAFETY: the frame is new and ours; the layout is written before its buffer is allocated from it.
     unsafe {
         let raw = frame.as_mut_ptr();
@@ -243,8 +240,8 @@ pub(crate) fn stereo_frame(format: Sample, samples: usize) -> Result<frame::Audi
 
 /// The floats of plane `plane` of an audio frame in a float format: `samples` of them if planar, twice as many if packed.
 pub(crate) fn floats_mut(frame: &mut frame::Audio, plane: usize) -> &mut [f32] {
-    let planar = frame.format() == Sample::F32(ffmpeg::format::sample::Type::Planar);
-    let packed = frame.format() == Sample::F32(ffmpeg::format::sample::Type::Packed);
+    let planar = SampleFormat::of(frame) == SampleFormat::PLANAR_FLOATS;
+    let packed = SampleFormat::of(frame) == SampleFormat::PACKED_FLOATS;
     let length = if planar { frame.samples() } else { frame.samples() * 2 };
     if !(planar && plane < 2 || packed && plane == 0) {
         return &mut [];
@@ -258,8 +255,10 @@ pub(crate) fn stereo_floats(frame: &frame::Audio) -> &[[f32; 2]] {
     // SAFETY: format and channel count are checked first; such a frame has two floats a sample in its first plane.
     unsafe {
         let raw = frame.as_ptr();
-        let packed = frame.format() == Sample::F32(ffmpeg::format::sample::Type::Packed);
-        if !packed || (*raw).ch_layout.nb_channels != 2 || (*raw).data[0].is_null() {
+        if SampleFormat::of(frame) != SampleFormat::PACKED_FLOATS
+            || (*raw).ch_layout.nb_channels != 2
+            || (*raw).data[0].is_null()
+        {
             return &[];
         }
         std::slice::from_raw_parts((*raw).data[0].cast::<[f32; 2]>(), frame.samples())
@@ -271,7 +270,7 @@ pub(crate) fn layout_text(frame: &mut frame::Audio) -> Result<String, ffmpeg::Er
     // SAFETY: the frame is ours; the buffer's length is given with it and the library ends the text inside it.
     unsafe {
         let layout = &raw mut (*frame.as_mut_ptr()).ch_layout;
-        if (*layout).order == ffi::AVChannelOrder::AV_CHANNEL_ORDER_UNSPEC {
+        if number(&raw const (*layout).order) == ffi::AVChannelOrder::AV_CHANNEL_ORDER_UNSPEC as i32 {
             let channels = (*layout).nb_channels;
             ffi::av_channel_layout_default(layout, channels);
         }
@@ -317,9 +316,8 @@ pub(crate) fn set_bit_exact(output: &mut Output) {
 
 /// Samples to drop at the start and the end of what `packet` decodes to.
 pub(crate) fn skipped_samples(packet: &Packet) -> (u64, u64) {
-    let Some(data) = packet.side_data().find(|data| data.kind() == ffmpeg::packet::side_data::Type::SkipSamples) else {
-        return (0, 0);
-    };
+    const KIND: ffi::AVPacketSideDataType = ffi::AVPacketSideDataType::AV_PKT_DATA_SKIP_SAMPLES;
+    let Some(data) = packet.side_data().find(|data| is_side_data(data, KIND)) else { return (0, 0) };
     let number = |at: usize| {
         data.data().get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes).into()
     };
@@ -343,139 +341,4 @@ pub(crate) fn add_alpha(packet: &mut Packet, alpha: &[u8]) -> Result<(), ffmpeg:
         data.add(id.len()).copy_from_nonoverlapping(alpha.as_ptr(), alpha.len());
     }
     Ok(())
-}
-
-/// Gives memory that was freed back to the system, that of other threads included. Takes a few milliseconds. Does nothing where the C
-/// library is not glibc.
-pub fn return_free_memory() {
-    #[cfg(target_env = "gnu")]
-    {
-        unsafe extern "C" {
-            fn malloc_trim(keep: usize) -> c_int;
-        }
-        // SAFETY: the function takes a number by value, its signature is glibc's, and it may be called from any thread.
-        unsafe { malloc_trim(0) };
-    }
-}
-
-/// From now on, blocks of a megabyte and more go back to the system when they are freed.
-///
-/// Encoders and decoders take and free pictures by the hundred megabytes, each chunk's on another thread. The allocator's usual way is
-/// to keep large blocks for the thread that freed them as soon as it has seen one, and so a process holds a multiple of what it
-/// uses. Does nothing where the C library is not glibc.
-pub fn return_large_blocks() {
-    #[cfg(target_env = "gnu")]
-    {
-        const MMAP_THRESHOLD: c_int = -3;
-        const MEGABYTE: c_int = 1 << 20;
-        unsafe extern "C" {
-            fn mallopt(parameter: c_int, value: c_int) -> c_int;
-        }
-        // SAFETY: the function takes two numbers by value, and its signature is glibc's; an unknown parameter is refused.
-        unsafe { mallopt(MMAP_THRESHOLD, MEGABYTE) };
-    }
-}
-
-/// A device whose memory pictures are copied into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DeviceMemory {
-    /// What encoders of VA-API take.
-    Vaapi,
-    /// A Vulkan device: the same calls, for tests where there is no VA-API.
-    #[cfg(test)]
-    Vulkan,
-}
-
-/// Pictures of one size in a device's memory, in NV12.
-pub(crate) struct DeviceFrames(*mut ffi::AVBufferRef);
-
-// SAFETY: the reference is owned, FFmpeg's buffers count references atomically, and nothing of it is bound to a thread.
-unsafe impl Send for DeviceFrames {}
-
-impl Drop for DeviceFrames {
-    fn drop(&mut self) {
-        // SAFETY: the reference is ours and not used again.
-        unsafe { ffi::av_buffer_unref(&raw mut self.0) };
-    }
-}
-
-impl DeviceFrames {
-    /// Pictures on the first device of this kind: as many as an encoder without B-frames holds at once, and some.
-    pub(crate) fn open(memory: DeviceMemory, width: u32, height: u32) -> Result<Self, ffmpeg::Error> {
-        const PICTURES: c_int = 16;
-        let (kind, format) = match memory {
-            DeviceMemory::Vaapi => (ffi::AVHWDeviceType::AV_HWDEVICE_TYPE_VAAPI, ffi::AVPixelFormat::AV_PIX_FMT_VAAPI),
-            #[cfg(test)]
-            DeviceMemory::Vulkan => {
-                (ffi::AVHWDeviceType::AV_HWDEVICE_TYPE_VULKAN, ffi::AVPixelFormat::AV_PIX_FMT_VULKAN)
-            }
-        };
-        let mut device = std::ptr::null_mut();
-        // SAFETY: the library writes a new reference or leaves null; no name and no options are given.
-        let answer =
-            unsafe { ffi::av_hwdevice_ctx_create(&raw mut device, kind, std::ptr::null(), std::ptr::null_mut(), 0) };
-        if answer < 0 {
-            return Err(answer.into());
-        }
-        // SAFETY: the device was just made; the frames take a reference of their own, so ours is given up. Their description is ours
-        // until `init`, which reads it; whatever fails, the drop gives the frames up.
-        unsafe {
-            let frames = Self(ffi::av_hwframe_ctx_alloc(device));
-            ffi::av_buffer_unref(&raw mut device);
-            if frames.0.is_null() {
-                return Err(ffmpeg::Error::Other { errno: ffmpeg::error::ENOMEM });
-            }
-            let description = (*frames.0).data.cast::<ffi::AVHWFramesContext>();
-            (*description).format = format;
-            (*description).sw_format = ffi::AVPixelFormat::AV_PIX_FMT_NV12;
-            (*description).width = width as c_int;
-            (*description).height = height as c_int;
-            if memory == DeviceMemory::Vaapi {
-                (*description).initial_pool_size = PICTURES;
-            }
-            match ffi::av_hwframe_ctx_init(frames.0) {
-                0.. => Ok(frames),
-                error => Err(error.into()),
-            }
-        }
-    }
-
-    /// Tells an encoder that is not open yet that its pictures come from here.
-    pub(crate) fn feed(&self, encoder: &mut ffmpeg::codec::encoder::video::Video) -> Result<(), ffmpeg::Error> {
-        // SAFETY: the context is ours and not open; it owns the new reference and gives it up when it is freed.
-        unsafe {
-            let reference = ffi::av_buffer_ref(self.0);
-            if reference.is_null() {
-                return Err(ffmpeg::Error::Other { errno: ffmpeg::error::ENOMEM });
-            }
-            (*encoder.as_mut_ptr()).hw_frames_ctx = reference;
-        }
-        Ok(())
-    }
-
-    /// A copy of `picture`, which has NV12 planes of this size, in the device's memory.
-    pub(crate) fn upload(&self, picture: &frame::Video) -> Result<frame::Video, ffmpeg::Error> {
-        let mut there = frame::Video::empty();
-        // SAFETY: both frames are live; the new one gets its buffer from the pool and owns it.
-        unsafe {
-            match ffi::av_hwframe_get_buffer(self.0, there.as_mut_ptr(), 0) {
-                0 => {}
-                error => return Err(error.into()),
-            }
-            match ffi::av_hwframe_transfer_data(there.as_mut_ptr(), picture.as_ptr(), 0) {
-                0 => Ok(there),
-                error => Err(error.into()),
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-pub(crate) fn download(there: &frame::Video) -> Result<frame::Video, ffmpeg::Error> {
-    let mut here = frame::Video::empty();
-    // SAFETY: both frames are live; the library allocates the empty one in the pool's own format.
-    match unsafe { ffi::av_hwframe_transfer_data(here.as_mut_ptr(), there.as_ptr(), 0) } {
-        0 => Ok(here),
-        error => Err(error.into()),
-    }
 }

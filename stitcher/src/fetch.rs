@@ -1,4 +1,4 @@
-//! The committed segments and the sound, on local disk and checked.
+//! Downloads a render's committed segments and its sound to local disk, and checks their hashes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +17,7 @@ use hyperfarm_proto::task::Step;
 use sha2::{Digest, Sha256};
 use tracing::{debug, warn};
 
-use crate::error::StitchError;
+use crate::error::{AudioError, SegmentError, StitchError};
 
 /// A segment on local disk.
 #[derive(Debug, Clone)]
@@ -26,31 +26,33 @@ pub(crate) struct Segment {
     pub(crate) path: PathBuf,
 }
 
-/// What to gather, and where.
-pub(crate) struct Gather<'a> {
+/// Downloads the inputs of one stitch.
+pub(crate) struct InputFetcher<'a> {
     pub(crate) backplane: &'a Backplane,
     pub(crate) plan: &'a Plan,
-    /// Hash of its content.
+    /// Hash of the plan's content.
     pub(crate) plan_hash: &'a ContentHash,
-    pub(crate) dir: &'a Path,
+    /// Folder to download into.
+    pub(crate) folder: &'a Path,
+    /// Segments downloaded at once.
     pub(crate) downloads: usize,
 }
 
-impl Gather<'_> {
-    /// A segment of every chunk, in order. `done` hears of each one.
+impl InputFetcher<'_> {
+    /// Downloads a segment of every chunk and returns them in order. Calls `on_segment` after each one.
     ///
-    /// Which segment of a chunk counts is what its commit says. Where the ledger says nothing, or the segment is lost or damaged,
-    /// another attempt's does as well: all attempts give equal bytes.
-    pub(crate) async fn segments(&self, view: &RenderView, done: impl Fn()) -> Result<Vec<Segment>, StitchError> {
+    /// The segment of a chunk is the committed one. Where the ledger has no commit, or the segment is lost or damaged, another
+    /// attempt's segment is used: all attempts give equal bytes.
+    pub(crate) async fn segments(&self, view: &RenderView, on_segment: impl Fn()) -> Result<Vec<Segment>, StitchError> {
         let stored = self.stored().await?;
         let chunks = (0..self.plan.chunks.len() as u32).map(|chunk| {
             let committed = view.tasks.get(&Step::Chunk(chunk)).and_then(|task| task.committed.as_deref());
             let committed = committed.and_then(|record| serde_json::from_slice::<SegmentRecord>(record).ok());
             let others = stored.get(&chunk).cloned().unwrap_or_default();
-            let done = &done;
-            async move { self.segment(chunk, committed, others).await.inspect(|_| done()) }
+            let on_segment = &on_segment;
+            async move { self.segment(chunk, committed, others).await.inspect(|_| on_segment()) }
         });
-        // The futures are made first: a lazy iterator of them would borrow in ways that no task may.
+        // Collected first: a lazy iterator of futures borrows in a way that is not `Send`.
         let chunks: Vec<_> = chunks.collect();
         stream::iter(chunks).buffered(self.downloads.max(1)).try_collect().await
     }
@@ -72,8 +74,9 @@ impl Gather<'_> {
         committed: Option<SegmentRecord>,
         others: Vec<String>,
     ) -> Result<Segment, StitchError> {
-        let mut reason = "storage has none".to_owned();
-        let path = self.dir.join(format!("segment-{chunk}.{}", self.plan.content.encoder.format.segment_extension()));
+        let mut reason = SegmentError::Missing;
+        let path =
+            self.folder.join(format!("segment-{chunk}.{}", self.plan.content.encoder.format.segment_extension()));
         let first = committed.as_ref().map(|record| record.key.clone());
         if let Some(record) = committed {
             match self.fetch(chunk, record, &path).await? {
@@ -85,7 +88,7 @@ impl Gather<'_> {
             let record = self.backplane.objects.get_json::<SegmentRecord>(&keys::segment_record(&key)).await;
             let fetched = match record {
                 Ok(record) => self.fetch(chunk, record, &path).await?,
-                Err(error) if is_useless(&error) => Err(error.to_string()),
+                Err(error) if is_lost(&error) => Err(error.into()),
                 Err(error) => return Err(error.into()),
             };
             match fetched {
@@ -96,44 +99,45 @@ impl Gather<'_> {
         Err(StitchError::Segment { chunk, reason })
     }
 
-    /// Downloads and checks one segment; the inner error says why another one is to be tried.
+    /// Downloads and checks one segment. The inner error is why this segment cannot be used and another attempt's is tried.
     async fn fetch(
         &self,
         chunk: u32,
         record: SegmentRecord,
         path: &Path,
-    ) -> Result<Result<Segment, String>, StitchError> {
+    ) -> Result<Result<Segment, SegmentError>, StitchError> {
         if record.chunk != chunk || Some(record.frames) != self.plan.chunk(chunk) {
-            return Ok(Err(format!("{} holds frames {} of chunk {}", record.key, record.frames, record.chunk)));
+            let SegmentRecord { key, frames, chunk, .. } = record;
+            return Ok(Err(SegmentError::OtherFrames { key, frames, chunk }));
         }
         if self.is_of_another_plan(record.plan.as_ref()) {
-            return Ok(Err(format!("{} was made from another plan of the render", record.key)));
+            return Ok(Err(SegmentError::OtherPlan { key: record.key }));
         }
         let refused = match self.download(&record.key, path).await {
             Ok((hash, bytes)) if hash == record.hash && bytes == record.bytes => {
-                debug!(chunk, key = %record.key, bytes, "segment");
+                debug!(chunk, key = %record.key, bytes, "a segment was downloaded");
                 return Ok(Ok(Segment { record, path: path.to_owned() }));
             }
-            Ok((hash, bytes)) => format!(
-                "{} has {bytes} bytes with hash {} and was committed with {} bytes and hash {}",
-                record.key,
-                hash.short(),
-                record.bytes,
-                record.hash.short()
-            ),
-            Err(StitchError::Storage(error)) if is_useless(&error) => error.to_string(),
+            Ok((hash, bytes)) => SegmentError::OtherBytes {
+                key: record.key,
+                bytes,
+                hash,
+                committed_bytes: record.bytes,
+                committed_hash: record.hash,
+            },
+            Err(StitchError::Storage(error)) if is_lost(&error) => error.into(),
             Err(error) => return Err(error),
         };
-        warn!(chunk, refused, "a segment cannot be used, another attempt's is tried");
+        warn!(chunk, error = %refused, "a segment cannot be used, another attempt's is tried");
         Ok(Err(refused))
     }
 
-    /// Whether a record names another plan than the one that is stitched: the render was planned anew meanwhile.
+    /// Whether a record names another plan than the one that is stitched: the render was planned anew after it.
     fn is_of_another_plan(&self, named: Option<&ContentHash>) -> bool {
         named.is_some_and(|named| named != self.plan_hash)
     }
 
-    /// The sound, if the plan has any.
+    /// Downloads the mixed sound, if the plan has any.
     pub(crate) async fn audio(&self, view: &RenderView) -> Result<Option<(AudioRecord, PathBuf)>, StitchError> {
         if !self.plan.has_audio() {
             return Ok(None);
@@ -144,19 +148,18 @@ impl Gather<'_> {
             None => self.backplane.objects.get_json(&keys::audio_record(&self.plan.render)).await?,
         };
         let extension = record.key.rsplit_once('.').map_or("m4a", |(_, extension)| extension);
-        let path = self.dir.join(format!("audio.{extension}"));
+        let path = self.folder.join(format!("audio.{extension}"));
         let (hash, _) = self.download(&record.key, &path).await?;
         if hash != record.hash {
-            let reason = format!("it has hash {} and was committed with {}", hash.short(), record.hash.short());
-            return Err(StitchError::Audio(reason));
+            return Err(AudioError::OtherBytes { hash, committed: record.hash }.into());
         }
         if self.is_of_another_plan(record.plan.as_ref()) {
-            return Err(StitchError::Audio("it was mixed for another plan of the render".to_owned()));
+            return Err(AudioError::OtherPlan.into());
         }
         let content = &self.plan.content;
         let expected = content.frame_rate.samples_of(content.frames, record.sample_rate);
         if record.samples != expected {
-            return Err(StitchError::Audio(format!("it has {} samples instead of {expected}", record.samples)));
+            return Err(AudioError::Length { samples: record.samples, expected }.into());
         }
         Ok(Some((record, path)))
     }
@@ -167,8 +170,8 @@ impl Gather<'_> {
     }
 }
 
-/// Whether trying again cannot help: the object is lost or damaged, as opposed to a store that does not answer.
-fn is_useless(error: &ObjectsError) -> bool {
+/// Whether the object is lost or damaged, so that trying it again does not help, as opposed to a store that does not answer.
+fn is_lost(error: &ObjectsError) -> bool {
     matches!(error, ObjectsError::NotFound { .. } | ObjectsError::Corrupt { .. })
 }
 

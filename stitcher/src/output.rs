@@ -1,4 +1,4 @@
-//! The output of each format: made, verified, and its thumbnail.
+//! The output file of each format: written, checked against the plan, and its thumbnail.
 
 use std::path::Path;
 
@@ -7,15 +7,15 @@ use hyperfarm_proto::plan::{Plan, PlanContent};
 use hyperfarm_proto::record::AudioRecord;
 use hyperfarm_proto::spec::Format;
 
-use crate::error::StitchError;
-use crate::sequence;
+use crate::error::{StitchError, VerifyError};
+use crate::png_sequence;
 use crate::verify::{verify, verify_gif};
 
-/// Where in the video the thumbnail is taken: title cards are over by then, and credits have not begun.
+/// Position of the thumbnail as a part of the video's length: after title cards and before credits.
 const THUMBNAIL_AT: f64 = 0.4;
 
-/// Makes `output` of the segments and the sound.
-pub(crate) fn output(
+/// Writes `output` from the segments and the sound. Stops with an error when `going_on` answers false.
+pub(crate) fn write(
     content: &PlanContent,
     segments: &[SegmentFile],
     audio: Option<&Path>,
@@ -30,41 +30,42 @@ pub(crate) fn output(
         Format::Gif => {
             gif(segments, output, size, rate, encoder.alpha, encoder.gif_loop, going_on)?;
         }
-        Format::PngSequence => sequence::write(segments, audio, output, size, rate, going_on)?,
+        Format::PngSequence => png_sequence::write(segments, audio, output, size, rate, going_on)?,
     }
     Ok(())
 }
 
-/// Refuses an output that is not exactly what the plan says.
+/// Fails unless the output is exactly what the plan says.
 pub(crate) fn check(plan: &Plan, audio: Option<&AudioRecord>, output: &Path) -> Result<(), StitchError> {
     match plan.content.encoder.format {
-        Format::Mp4 | Format::Webm | Format::Mov => verify(plan, audio, &count_packets(output)?),
-        Format::Gif => verify_gif(plan, count_gif(output)?),
-        Format::PngSequence => sequence::verify(plan, audio.is_some(), output),
+        Format::Mp4 | Format::Webm | Format::Mov => verify(plan, audio, &count_packets(output)?)?,
+        Format::Gif => verify_gif(plan, count_gif(output)?)?,
+        Format::PngSequence => png_sequence::verify(plan, audio.is_some(), output)?,
     }
+    Ok(())
 }
 
-/// Writes the thumbnail.
-pub(crate) fn still(
+/// Writes the thumbnail of `output` to `thumbnail_path`, at most `width` pixels wide.
+pub(crate) fn write_thumbnail(
     content: &PlanContent,
     segments: &[SegmentFile],
     output: &Path,
     width: u32,
-    still: &Path,
+    thumbnail_path: &Path,
 ) -> Result<(), StitchError> {
     let at = content.duration() * THUMBNAIL_AT;
     if content.encoder.format != Format::PngSequence {
-        return Ok(thumbnail(output, at, width, still)?);
+        return Ok(thumbnail(output, at, width, thumbnail_path)?);
     }
-    // A zip plays nowhere: its segments do.
+    // A zip is no video, so the frame is taken from its segment.
     let mut frame = ((content.frames as f64 * THUMBNAIL_AT) as u64).min(content.frames.saturating_sub(1));
     for segment in segments {
         if frame < segment.frames {
             // The middle of the frame, whatever a container rounds.
             let seconds = content.frame_rate.seconds_of(frame) + content.frame_rate.seconds_of(1) / 2.0;
-            return Ok(thumbnail(&segment.path, seconds, width, still)?);
+            return Ok(thumbnail(&segment.path, seconds, width, thumbnail_path)?);
         }
         frame -= segment.frames;
     }
-    Err(StitchError::Verify("no segment has the frame of its thumbnail".to_owned()))
+    Err(VerifyError::NoThumbnailFrame.into())
 }

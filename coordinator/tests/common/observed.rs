@@ -1,0 +1,105 @@
+//! A ledger that counts what the coordinator asks of it, and can be switched off.
+//!
+//! The counts are signals that the coordinator's loop has gone round: what it would have done by then, it has done.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hyperfarm_backplane::ledger::{
+    Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeView, RenderView, Renewal,
+};
+use hyperfarm_proto::failure::Failure;
+use hyperfarm_proto::id::{RenderId, WorkerId};
+use hyperfarm_proto::record::TaskProgress;
+use hyperfarm_proto::task::TaskId;
+
+pub struct ObservedLedger {
+    inner: Arc<dyn Ledger>,
+    /// While set, every call fails.
+    pub is_down: AtomicBool,
+    /// Calls that failed because of it.
+    pub refused: AtomicU64,
+    ticks: AtomicU64,
+    views: Mutex<HashMap<RenderId, u64>>,
+}
+
+impl ObservedLedger {
+    pub fn new(inner: Arc<dyn Ledger>) -> Self {
+        Self {
+            inner,
+            is_down: AtomicBool::default(),
+            refused: AtomicU64::default(),
+            ticks: AtomicU64::default(),
+            views: Mutex::default(),
+        }
+    }
+
+    /// Ticks of the coordinator's loop so far: it reads the nodes once in each.
+    pub fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::SeqCst)
+    }
+
+    /// Times the coordinator's loop has looked at `render` so far.
+    pub fn views_of(&self, render: &RenderId) -> u64 {
+        self.views.lock().unwrap().get(render).copied().unwrap_or(0)
+    }
+
+    fn inner(&self) -> Result<&dyn Ledger, LedgerError> {
+        if self.is_down.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(LedgerError::Unreachable { url: "test".to_owned(), reason: "switched off".to_owned() });
+        }
+        Ok(&*self.inner)
+    }
+}
+
+#[async_trait]
+impl Ledger for ObservedLedger {
+    async fn open(&self, render: &RenderId) -> Result<(), LedgerError> {
+        self.inner()?.open(render).await
+    }
+    async fn claim(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError> {
+        self.inner()?.claim(task, worker, ttl).await
+    }
+    async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {
+        self.inner()?.renew(lease, progress, ttl).await
+    }
+    async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError> {
+        self.inner()?.commit(lease, result).await
+    }
+    async fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Commit, LedgerError> {
+        self.inner()?.fail(lease, failure).await
+    }
+    async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
+        self.inner()?.release(lease).await
+    }
+    async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError> {
+        self.inner()?.restore(task, attempt, result).await
+    }
+    async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError> {
+        *self.views.lock().unwrap().entry(render.clone()).or_default() += 1;
+        self.inner()?.view(render).await
+    }
+    async fn cancel(&self, render: &RenderId) -> Result<(), LedgerError> {
+        self.inner()?.cancel(render).await
+    }
+    async fn forget(&self, render: &RenderId) -> Result<(), LedgerError> {
+        self.inner()?.forget(render).await
+    }
+    async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<NodeCommand>, LedgerError> {
+        self.inner()?.heartbeat(node, ttl).await
+    }
+    async fn wish(&self, node: &WorkerId, wish: &NodeCommand) -> Result<bool, LedgerError> {
+        self.inner()?.wish(node, wish).await
+    }
+    async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError> {
+        self.ticks.fetch_add(1, Ordering::SeqCst);
+        self.inner()?.nodes().await
+    }
+    async fn check(&self) -> Result<(), LedgerError> {
+        self.inner()?.check().await
+    }
+}

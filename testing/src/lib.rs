@@ -1,0 +1,12 @@
+//! What the tests of several crates share.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | a test that cannot run on this machine says so, or fails where it has to run | [`Requirement`] |
+//! | a plan to start from | [`plan`], [`content`] |
+
+mod plan;
+mod requirement;
+
+pub use plan::{class, content, plan};
+pub use requirement::Requirement;

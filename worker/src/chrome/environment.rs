@@ -1,0 +1,65 @@
+//! The environment of Chrome's processes: a short list, because whatever is in it lies in the memory of every renderer.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+/// Taken over from this process: where programs, libraries and fonts are.
+const INHERITED: &[&str] = &["PATH", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "FONTCONFIG_SYSROOT"];
+
+/// Taken over where a GPU draws: which drivers there are and how they are used.
+const INHERITED_WITH_GPU: &[&str] = &[
+    "CUDA_VISIBLE_DEVICES",
+    "DRI_PRIME",
+    "EGL_PLATFORM",
+    "GALLIUM_DRIVER",
+    "LIBGL_ALWAYS_SOFTWARE",
+    "LIBGL_DRIVERS_PATH",
+    "LIBVA_DRIVER_NAME",
+    "MESA_LOADER_DRIVER_OVERRIDE",
+    "MESA_VK_DEVICE_SELECT",
+    "NVIDIA_DRIVER_CAPABILITIES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "VK_DRIVER_FILES",
+    "VK_ICD_FILENAMES",
+    "XDG_DATA_DIRS",
+    "__EGL_VENDOR_LIBRARY_DIRS",
+    "__EGL_VENDOR_LIBRARY_FILENAMES",
+];
+
+/// The whole environment of a browser whose profile is in `profile`; `own` answers this process's variables.
+pub(super) fn of_browser(
+    profile: &Path,
+    gpu: bool,
+    own: &dyn Fn(&str) -> Option<OsString>,
+) -> Vec<(&'static str, OsString)> {
+    let with_gpu = if gpu { INHERITED_WITH_GPU } else { &[] };
+    let mut variables: Vec<(&str, OsString)> =
+        INHERITED.iter().chain(with_gpu).filter_map(|name| Some((*name, own(name)?))).collect();
+    let folder = profile.as_os_str();
+    for name in ["HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"] {
+        variables.push((name, folder.to_owned()));
+    }
+    variables.push(("TZ", "UTC".into()));
+    variables.push(("LANG", "C.UTF-8".into()));
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_listed_is_taken_over() {
+        let own = |name: &str| Some(OsString::from(format!("value of {name}")));
+        let names = |gpu| {
+            let variables = of_browser(Path::new("/tmp/profile"), gpu, &own);
+            variables.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        for name in names(true) {
+            assert!(!name.starts_with("HYPERFARM_") && !name.starts_with("AWS_") && !name.contains("KEY"), "{name}");
+        }
+        assert!(names(false).contains(&"PATH") && !names(false).contains(&"VK_DRIVER_FILES"));
+        let home = of_browser(Path::new("/tmp/profile"), false, &own).into_iter().find(|(name, _)| *name == "HOME");
+        assert_eq!(home.unwrap().1, "/tmp/profile");
+    }
+}

@@ -1,0 +1,498 @@
+//! Bounds of a compile: depth, nodes, bytes and time, each a [`FailureCode::ProjectTooComplex`] that names the file and the limit.
+//!
+//! **A page is measured before its tree is built.** The HTML parser feeds a sink that keeps only parents and depths, tag by tag,
+//! and stops at the first excess, so neither the tree nor what walks it ever sees a deeper page. Style sheets are measured by
+//! the same parser that later rewrites them. What walks either recursively is at most as deep as these limits.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use cssparser::{ParseError, Parser};
+use dom_query::Document;
+use html5ever::interface::{ElementFlags, NodeOrText, QuirksMode, TreeSink};
+use html5ever::tendril::{StrTendril, TendrilSink};
+use html5ever::{Attribute, ExpandedName, LocalName, ParseOpts, QualName, ns, parse_document};
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use tokio_util::sync::CancellationToken;
+
+use super::css::opens_block;
+use super::dom::{all, attr};
+use crate::remote::RENDER_WITHIN;
+
+/// Elements inside each other. Chrome's own HTML parser nests no deeper.
+pub(super) const MAX_DEPTH: usize = 512;
+/// Elements and comments of the entry page with everything that is mounted in it.
+pub(super) const MAX_NODES: usize = 200_000;
+/// Bytes of the entry page with everything that is mounted in it.
+pub(super) const MAX_PAGE_BYTES: usize = 64 * 1024 * 1024;
+/// Blocks, functions and brackets of a style sheet inside each other. The CSS parser's own default.
+pub(super) const MAX_CSS_DEPTH: u8 = 75;
+/// Seconds of a compile beside those in which remote references are fetched.
+const COMPUTE_WITHIN: Duration = Duration::from_secs(60);
+/// Tags between two looks at the clock.
+const TAGS_A_CHECK: usize = 1024;
+
+/// The budget of one compile.
+pub(crate) struct Bounds {
+    cancelled: CancellationToken,
+    deadline: Instant,
+    nodes: Cell<usize>,
+    bytes: Cell<usize>,
+}
+
+/// How large a page is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PageSize {
+    /// Elements and comments.
+    pub(super) nodes: usize,
+    /// Elements inside each other.
+    pub(super) depth: usize,
+}
+
+impl Bounds {
+    /// For a compile that begins now and ends when `cancelled` fires.
+    pub(crate) fn new(cancelled: CancellationToken) -> Self {
+        let deadline = Instant::now() + RENDER_WITHIN + COMPUTE_WITHIN;
+        Self { cancelled, deadline, nodes: Cell::new(0), bytes: Cell::new(0) }
+    }
+
+    /// Fails where the compile was cancelled or its time is over. Called in every loop over what a project brings.
+    pub(crate) fn check_time(&self) -> Result<(), Failure> {
+        if self.cancelled.is_cancelled() {
+            return Err(Failure::new(FailureCode::Drained, "the compile was cancelled"));
+        }
+        if Instant::now() > self.deadline {
+            let seconds = (RENDER_WITHIN + COMPUTE_WITHIN).as_secs();
+            return Err(too_complex(format!("the project takes longer than {seconds} s to compile")));
+        }
+        Ok(())
+    }
+
+    /// Measures the page `html` of `file`.
+    pub(super) fn measure(&self, file: &str, html: &str) -> Result<PageSize, Failure> {
+        if html.len() > MAX_PAGE_BYTES {
+            return Err(too_complex(format!(
+                "{file} has {} bytes; a page may have {MAX_PAGE_BYTES}. Put data and media into files of their own",
+                html.len()
+            )));
+        }
+        measure(html, &mut || self.check_time()).map_err(|stop| match stop {
+            Stop::Failed(failure) => failure,
+            Stop::Excess(excess) => too_complex(excess.text(file)),
+        })
+    }
+
+    /// The tree of the page `html` of `file`, within every bound.
+    pub(super) fn parse(&self, file: &str, html: &str) -> Result<Document, Failure> {
+        self.measure(file, html)?;
+        let document = Document::from(html);
+        for style in all(&document, "style") {
+            self.sheet(&format!("a <style> of {file}"), &style.text())?;
+        }
+        for element in all(&document, "[style]") {
+            self.sheet(&format!("a style attribute of {file}"), &attr(element, "style").unwrap_or_default())?;
+        }
+        Ok(document)
+    }
+
+    /// Counts a page that is put into the entry page `ancestors` elements deep.
+    pub(super) fn mount(&self, file: &str, html: &str, ancestors: usize) -> Result<(), Failure> {
+        let size = self.measure(file, html)?;
+        self.nodes.set(self.nodes.get() + size.nodes);
+        self.bytes.set(self.bytes.get() + html.len());
+        if self.nodes.get() > MAX_NODES {
+            return Err(too_complex(format!(
+                "with {file} the page has {} elements; with everything mounted in it a page may have {MAX_NODES}",
+                self.nodes.get()
+            )));
+        }
+        if self.bytes.get() > MAX_PAGE_BYTES {
+            return Err(too_complex(format!(
+                "with {file} the page has {} bytes; with everything mounted in it a page may have {MAX_PAGE_BYTES}",
+                self.bytes.get()
+            )));
+        }
+        if ancestors + size.depth > MAX_DEPTH {
+            return Err(too_complex(format!(
+                "{file} is mounted {ancestors} elements deep and is {} deep itself; a page may be {MAX_DEPTH} deep",
+                size.depth
+            )));
+        }
+        Ok(())
+    }
+
+    /// Measures a style sheet; `name` is what messages call it.
+    pub(super) fn sheet(&self, name: &str, css: &str) -> Result<(), Failure> {
+        self.check_time()?;
+        let mut parser = Parser::new(css);
+        parser.set_nested_block_limit(MAX_CSS_DEPTH);
+        if is_shallow(&mut parser) {
+            return Ok(());
+        }
+        Err(too_complex(format!(
+            "{name} nests blocks, functions or brackets more than {MAX_CSS_DEPTH} deep; nest fewer"
+        )))
+    }
+}
+
+/// Whether a page that nobody will hear a message about is within the bounds.
+pub(super) fn fits(html: &str) -> bool {
+    html.len() <= MAX_PAGE_BYTES && measure(html, &mut || Ok(())).is_ok()
+}
+
+fn too_complex(message: String) -> Failure {
+    Failure::new(FailureCode::ProjectTooComplex, message)
+}
+
+/// Whether every block can be entered: the parser itself enters none that is deeper than [`MAX_CSS_DEPTH`].
+fn is_shallow(input: &mut Parser<'_>) -> bool {
+    while let Ok(token) = input.next_including_whitespace_and_comments() {
+        if opens_block(token) {
+            let inside: Result<bool, ParseError<()>> = input.parse_nested_block(|block| Ok(is_shallow(block)));
+            if !matches!(inside, Ok(true)) {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+enum Stop {
+    Excess(Excess),
+    Failed(Failure),
+}
+
+/// The first node beyond a limit.
+#[derive(Debug, Clone)]
+struct Excess {
+    element: String,
+    line: u64,
+    depth: bool,
+}
+
+impl Excess {
+    fn text(&self, file: &str) -> String {
+        let Self { element, line, depth } = self;
+        if *depth {
+            format!("{file} nests elements more than {MAX_DEPTH} deep: <{element}> in line {line}; nest fewer")
+        } else {
+            format!("{file} has more than {MAX_NODES} elements: <{element}> in line {line} is one too many")
+        }
+    }
+}
+
+fn measure(html: &str, check: &mut dyn FnMut() -> Result<(), Failure>) -> Result<PageSize, Stop> {
+    let mut parser = parse_document(Outline::default(), ParseOpts::default());
+    for (number, tag) in html.split_inclusive('>').enumerate() {
+        parser.process(StrTendril::from_slice(tag));
+        if let Some(excess) = parser.tokenizer.sink.sink.excess.borrow_mut().take() {
+            return Err(Stop::Excess(excess));
+        }
+        if number % TAGS_A_CHECK == 0 {
+            check().map_err(Stop::Failed)?;
+        }
+    }
+    parser.finish().map_err(Stop::Excess)
+}
+
+/// What a handle stands for.
+#[derive(Clone)]
+struct Node {
+    index: usize,
+    name: Rc<QualName>,
+}
+
+#[derive(Clone, Copy)]
+struct Position {
+    /// The list of children that it is in.
+    siblings: Option<usize>,
+    /// The list of its own children.
+    children: usize,
+    /// As it was when it got its place.
+    depth: usize,
+    /// Of a template, what holds its content.
+    contents: Option<usize>,
+}
+
+/// A tree without its content: the parent and the depth of each node.
+struct Outline {
+    positions: RefCell<Vec<Position>>,
+    /// The parent by list of children: a list changes its parent as a whole.
+    parents: RefCell<Vec<usize>>,
+    unnamed: Rc<QualName>,
+    excess: RefCell<Option<Excess>>,
+    line: Cell<u64>,
+}
+
+impl Default for Outline {
+    fn default() -> Self {
+        Self {
+            positions: RefCell::new(vec![Position { siblings: None, children: 0, depth: 0, contents: None }]),
+            parents: RefCell::new(vec![0]),
+            unnamed: Rc::new(QualName::new(None, ns!(), LocalName::from("!"))),
+            excess: RefCell::default(),
+            line: Cell::new(1),
+        }
+    }
+}
+
+impl Outline {
+    fn add(&self, name: Rc<QualName>) -> Node {
+        let mut positions = self.positions.borrow_mut();
+        let index = positions.len();
+        positions.push(Position { siblings: None, children: self.list_of(index), depth: 0, contents: None });
+        let node = Node { index, name };
+        if index > MAX_NODES {
+            self.exceed(&node, false);
+        }
+        node
+    }
+
+    /// A new list of children of `parent`.
+    fn list_of(&self, parent: usize) -> usize {
+        let mut parents = self.parents.borrow_mut();
+        parents.push(parent);
+        parents.len() - 1
+    }
+
+    fn parent(&self, index: usize) -> Option<usize> {
+        let siblings = self.positions.borrow()[index].siblings?;
+        Some(self.parents.borrow()[siblings])
+    }
+
+    fn exceed(&self, node: &Node, depth: bool) {
+        let element = node.name.local.to_string();
+        self.excess.borrow_mut().get_or_insert(Excess { element, line: self.line.get(), depth });
+    }
+
+    fn place(&self, parent: usize, child: &NodeOrText<Node>) {
+        let NodeOrText::AppendNode(child) = child else { return };
+        let mut positions = self.positions.borrow_mut();
+        let Position { children, depth, .. } = positions[parent];
+        let position = &mut positions[child.index];
+        (position.siblings, position.depth) = (Some(children), depth + 1);
+        if position.depth > MAX_DEPTH {
+            self.exceed(child, true);
+        }
+    }
+
+    /// The greatest depth by the parents as they are at the end: moved nodes take theirs along.
+    fn depth(&self) -> usize {
+        let count = self.positions.borrow().len();
+        let mut depths: Vec<Option<usize>> = vec![None; count];
+        let (mut deepest, mut path) = (0, Vec::new());
+        for start in 0..count {
+            let mut at = start;
+            while depths[at].is_none()
+                && let Some(parent) = self.parent(at)
+            {
+                path.push(at);
+                at = parent;
+            }
+            let mut depth = *depths[at].get_or_insert(0);
+            while let Some(node) = path.pop() {
+                depth += 1;
+                depths[node] = Some(depth);
+            }
+            deepest = deepest.max(depth);
+        }
+        deepest
+    }
+}
+
+impl TreeSink for Outline {
+    type Handle = Node;
+    type Output = Result<PageSize, Excess>;
+    type ElemName<'a> = ExpandedName<'a>;
+
+    fn finish(self) -> Self::Output {
+        if let Some(excess) = self.excess.borrow_mut().take() {
+            return Err(excess);
+        }
+        let (nodes, depth) = (self.positions.borrow().len() - 1, self.depth());
+        if depth > MAX_DEPTH {
+            return Err(Excess { element: "html".to_owned(), line: 1, depth: true });
+        }
+        Ok(PageSize { nodes, depth })
+    }
+
+    fn parse_error(&self, _message: Cow<'static, str>) {}
+
+    fn get_document(&self) -> Node {
+        Node { index: 0, name: self.unnamed.clone() }
+    }
+
+    fn elem_name<'a>(&'a self, target: &'a Node) -> ExpandedName<'a> {
+        target.name.expanded()
+    }
+
+    fn create_element(&self, name: QualName, _attributes: Vec<Attribute>, flags: ElementFlags) -> Node {
+        let node = self.add(Rc::new(name));
+        if flags.template {
+            let contents = self.add(self.unnamed.clone());
+            let mut positions = self.positions.borrow_mut();
+            positions[node.index].contents = Some(contents.index);
+            positions[contents.index].siblings = Some(positions[node.index].children);
+        }
+        node
+    }
+
+    fn create_comment(&self, _text: StrTendril) -> Node {
+        self.add(self.unnamed.clone())
+    }
+
+    fn create_pi(&self, _target: StrTendril, _data: StrTendril) -> Node {
+        self.add(self.unnamed.clone())
+    }
+
+    fn append(&self, parent: &Node, child: NodeOrText<Node>) {
+        self.place(parent.index, &child);
+    }
+
+    fn append_based_on_parent_node(&self, element: &Node, previous: &Node, child: NodeOrText<Node>) {
+        self.place(self.parent(element.index).unwrap_or(previous.index), &child);
+    }
+
+    fn append_doctype_to_document(&self, _name: StrTendril, _public: StrTendril, _system: StrTendril) {}
+
+    fn get_template_contents(&self, target: &Node) -> Node {
+        let mut positions = self.positions.borrow_mut();
+        let Position { depth, contents, .. } = positions[target.index];
+        let index = contents.unwrap_or(target.index);
+        positions[index].depth = depth + usize::from(contents.is_some());
+        Node { index, name: self.unnamed.clone() }
+    }
+
+    fn same_node(&self, one: &Node, other: &Node) -> bool {
+        one.index == other.index
+    }
+
+    fn set_quirks_mode(&self, _mode: QuirksMode) {}
+
+    fn append_before_sibling(&self, sibling: &Node, node: NodeOrText<Node>) {
+        self.place(self.parent(sibling.index).unwrap_or(sibling.index), &node);
+    }
+
+    fn add_attrs_if_missing(&self, _target: &Node, _attributes: Vec<Attribute>) {}
+
+    fn remove_from_parent(&self, target: &Node) {
+        self.positions.borrow_mut()[target.index].siblings = None;
+    }
+
+    fn reparent_children(&self, node: &Node, parent: &Node) {
+        let mut positions = self.positions.borrow_mut();
+        let list = std::mem::replace(&mut positions[node.index].children, self.list_of(node.index));
+        self.parents.borrow_mut()[list] = parent.index;
+    }
+
+    fn set_current_line(&self, line: u64) {
+        self.line.set(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds() -> Bounds {
+        Bounds::new(CancellationToken::new())
+    }
+
+    fn nested(open: &str, close: &str, count: usize) -> String {
+        format!("<!doctype html><body>{}{}", open.repeat(count), close.repeat(count))
+    }
+
+    #[test]
+    fn deep_pages_of_every_kind_are_refused_by_element_and_limit() {
+        for (open, close, named) in [
+            ("<template>", "</template>", "<template>"),
+            ("<div>", "</div>", "<div>"),
+            ("<svg><g>", "</g></svg>", "deep"),
+            ("<svg><foreignObject><div>", "</div></foreignObject></svg>", "deep"),
+            ("<math><mi>", "</mi></math>", "deep"),
+            ("<table><tr><td>", "</td></tr></table>", "deep"),
+        ] {
+            for count in [600, 20_000, 200_000] {
+                let failure = bounds().parse("a/index.html", &nested(open, close, count)).err().unwrap();
+                assert_eq!(failure.code, FailureCode::ProjectTooComplex, "{open}");
+                let message = &failure.message;
+                assert!(
+                    message.contains("a/index.html") && message.contains("512") && message.contains(named),
+                    "{message}"
+                );
+                assert!(message.len() < 200, "{message}");
+            }
+        }
+        assert!(bounds().parse("index.html", &nested("<template>", "</template>", 250)).is_ok());
+        assert!(bounds().parse("index.html", &nested("<div>", "</div>", 500)).is_ok());
+    }
+
+    #[test]
+    fn formatting_elements_that_multiply_are_counted() {
+        let open: String = (0..500).map(|number| format!("<p><b x={number}></p>")).collect();
+        let page = format!("<body>{open}{}", "<p>x".repeat(20_000));
+        let failure = bounds().parse("index.html", &page).err().unwrap();
+        assert_eq!(failure.code, FailureCode::ProjectTooComplex);
+    }
+
+    #[test]
+    fn wide_pages_are_taken_up_to_the_limit() {
+        let size = bounds().measure("index.html", &"<i></i>".repeat(60_000)).unwrap();
+        assert_eq!(size.depth, 3);
+        assert!((60_000..60_010).contains(&size.nodes), "{size:?}");
+        let failure = bounds().measure("index.html", &"<i></i>".repeat(MAX_NODES)).unwrap_err();
+        assert!(failure.message.contains("more than 200000 elements: <i>"), "{failure}");
+    }
+
+    #[test]
+    fn moved_nodes_are_measured_where_they_end() {
+        // The adoption agency moves what is inside the formatting elements.
+        let page = format!("{}{}{}", "<a><div>".repeat(40), "</a>".repeat(40), "x");
+        let size = bounds().measure("index.html", &page).unwrap();
+        assert!(size.depth >= 40 && size.nodes >= 80, "{size:?}");
+    }
+
+    #[test]
+    fn deep_style_sheets_are_refused_wherever_they_stand() {
+        for open in ["a{", "@media all{", "calc(", "[", "(", "@supports (x){", ":is(", "a{b:url(\"x\") f("] {
+            let css = open.repeat(100_000);
+            let failure = bounds().sheet("style.css", &css).unwrap_err();
+            assert_eq!(failure.code, FailureCode::ProjectTooComplex, "{open}");
+            assert!(failure.message.contains("style.css") && failure.message.contains("75"), "{failure}");
+            let page = format!("<style>{css}</style>");
+            assert!(bounds().parse("p.html", &page).err().unwrap().message.contains("<style> of p.html"));
+            // What rewrites sheets that were never measured does not overflow either.
+            super::super::css::rewrite_urls(&css, &mut |_| None);
+            super::super::css::rewrite_selectors(&css, &mut |list| list.to_owned());
+            super::super::css::split_imports(&css);
+            super::super::sheet_scan::read(&css);
+            super::super::selector::replace_ids(&css, &mut |_| None);
+        }
+        let page = format!("<p style=\"width:{}\">", "calc(".repeat(1000));
+        assert!(bounds().parse("p.html", &page).err().unwrap().message.contains("style attribute of p.html"));
+        assert!(bounds().sheet("style.css", &"@media all{".repeat(70)).is_ok());
+        let brackets = format!("a::before{{content:\"{}\"}}/*{}*/", "(".repeat(1000), "{".repeat(1000));
+        assert!(bounds().sheet("style.css", &brackets).is_ok());
+    }
+
+    #[test]
+    fn mounts_are_counted_together() {
+        let bounds = bounds();
+        let page = "<i></i>".repeat(1000);
+        let mounted = (0..1000).find_map(|_| bounds.mount("card.html", &page, 3).err()).unwrap();
+        assert!(mounted.message.contains("card.html") && mounted.message.contains("200000"), "{mounted}");
+        let deep = nested("<div>", "</div>", 300);
+        let failure = Bounds::new(CancellationToken::new()).mount("card.html", &deep, 300).unwrap_err();
+        assert!(failure.message.contains("mounted 300 elements deep"), "{failure}");
+    }
+
+    #[test]
+    fn a_cancel_stops_the_measuring() {
+        let cancelled = CancellationToken::new();
+        cancelled.cancel();
+        let failure = Bounds::new(cancelled).measure("index.html", &"<i></i>".repeat(1000)).unwrap_err();
+        assert_eq!(failure.code, FailureCode::Drained);
+    }
+}
