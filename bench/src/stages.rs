@@ -78,14 +78,7 @@ impl Stages {
 
     /// Stores the plan with these chunks.
     pub async fn cut(&self, draft: PlanDraft, chunks: Vec<FrameRange>) -> anyhow::Result<Plan> {
-        let plan = Plan {
-            render: draft.render,
-            pool: Pool::default(),
-            content: draft.content,
-            frame_cost_ms: draft.frame_cost_ms,
-            chunks,
-            warnings: draft.warnings,
-        };
+        let plan = Plan::of_draft(draft, Pool::default(), chunks);
         self.backplane.objects.put_wire(&keys::plan(&plan.render), &plan).await?;
         Ok(plan)
     }

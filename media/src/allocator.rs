@@ -4,8 +4,8 @@
 #[cfg(target_env = "gnu")]
 use std::ffi::c_int;
 
-/// Gives memory that was freed back to the system, that of other threads included. Takes a few milliseconds. Does nothing where the C
-/// library is not glibc.
+/// Returns freed memory to the system, that of other threads included. Takes a few milliseconds. Does nothing unless
+/// the C library is glibc.
 pub fn return_free_memory() {
     #[cfg(target_env = "gnu")]
     {
@@ -17,11 +17,11 @@ pub fn return_free_memory() {
     }
 }
 
-/// From now on, blocks of a megabyte and more go back to the system when they are freed.
+/// Makes the allocator return blocks of a megabyte and more to the system as soon as they are freed.
 ///
-/// Encoders and decoders take and free pictures by the hundred megabytes, each chunk's on another thread. The allocator's usual way is
-/// to keep large blocks for the thread that freed them as soon as it has seen one, and so a process holds a multiple of what it
-/// uses. Does nothing where the C library is not glibc.
+/// Encoders and decoders allocate and free hundreds of megabytes of frames, each chunk's on another thread. By default
+/// glibc keeps large blocks for the thread that freed them, so that a process holds a multiple of what it uses. Does
+/// nothing unless the C library is glibc.
 pub fn return_large_blocks() {
     #[cfg(target_env = "gnu")]
     {
@@ -30,7 +30,8 @@ pub fn return_large_blocks() {
         unsafe extern "C" {
             fn mallopt(parameter: c_int, value: c_int) -> c_int;
         }
-        // SAFETY: the function takes two numbers by value, and its signature is glibc's; an unknown parameter is refused.
+        // SAFETY: the function takes two numbers by value, and its signature is glibc's; an unknown parameter is
+        // refused.
         unsafe { mallopt(MMAP_THRESHOLD, MEGABYTE) };
     }
 }

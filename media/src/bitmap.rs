@@ -1,4 +1,4 @@
-//! Pictures in memory.
+//! Pictures in memory: borrowed bitmaps, and decoded pictures.
 
 use hyperfarm_proto::spec::Size;
 
@@ -39,7 +39,7 @@ pub struct Bitmap<'a> {
 }
 
 impl<'a> Bitmap<'a> {
-    /// Refuses a picture of another size than `expected`, or with too few bytes for its own.
+    /// Fails for a bitmap of another size than `expected`, or with too few bytes for it.
     pub(crate) fn check(&self, expected: Size) -> Result<(), MediaError> {
         let refused = |what| MediaError::Bitmap { expected, found: self.size, bytes: self.data.len(), what };
         if self.size != expected {
@@ -59,7 +59,7 @@ impl<'a> Bitmap<'a> {
         Ok(())
     }
 
-    /// The bytes of row `y`. The bitmap was checked.
+    /// The bytes of row `y` of a checked bitmap.
     pub(crate) fn row(&self, y: usize) -> &'a [u8] {
         let start = y * self.stride;
         &self.data[start..start + self.size.width as usize * self.layout.bytes()]
@@ -76,12 +76,12 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// The picture as something that can be encoded.
+    /// The picture as a bitmap.
     pub fn as_bitmap(&self) -> Bitmap<'_> {
         Bitmap { data: &self.bgra, stride: self.size.width as usize * 4, size: self.size, layout: PixelLayout::Bgra }
     }
 
-    /// Blue, green, red and alpha at (`x`, `y`), if inside.
+    /// Blue, green, red and alpha at (`x`, `y`); `None` outside.
     pub fn pixel(&self, x: u32, y: u32) -> Option<[u8; 4]> {
         if x >= self.size.width || y >= self.size.height {
             return None;

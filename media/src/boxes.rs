@@ -1,26 +1,26 @@
-//! The boxes of fragmented mp4 (ISO 14496-12), as far as they are written by hand.
+//! The boxes of fragmented mp4 (ISO 14496-12) that FFmpeg does not write for us.
 
-/// A packet in a piece.
+/// A packet in a fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sample {
-    /// Ticks.
+    /// Duration in ticks.
     pub duration: u32,
-    /// Length.
+    /// Length of the data in bytes.
     pub bytes: u32,
-    /// Whether decoding can begin here.
+    /// Whether decoding can start here.
     pub is_key: bool,
-    /// Ticks from its decoding to its showing; below zero where pictures are reordered.
-    pub shown_after: i32,
+    /// Ticks from decoding to presentation; negative where frames are reordered.
+    pub composition_offset: i32,
 }
 
-/// Sample flags: depends on no other; depends on others and is no place to begin.
+/// Sample flags: `sample_depends_on` 2 (none), and 1 (others) with `sample_is_non_sync_sample`.
 const KEY: u32 = 0x0200_0000;
 const NOT_KEY: u32 = 0x0101_0000;
 
-/// Header of a box: its length and its name.
+/// Bytes of a box's header: its length and its name.
 const HEAD: usize = 8;
 
-/// A box of `name` around `content`.
+/// A box `name` with `content`.
 fn boxed(name: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {
     let length = HEAD + content.iter().map(|part| part.len()).sum::<usize>();
     let mut bytes = Vec::with_capacity(length);
@@ -30,12 +30,13 @@ fn boxed(name: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
+/// Numbers as big-endian bytes.
 fn numbers(numbers: &[u32]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
 }
 
-/// A fragment of track 1 that starts at tick `start`, with its data.
-pub(crate) fn piece(number: u32, start: u64, samples: &[Sample], data: &[u8]) -> Vec<u8> {
+/// Fragment `number` of track 1, from tick `start` on, with its data.
+pub(crate) fn fragment(number: u32, start: u64, samples: &[Sample], data: &[u8]) -> Vec<u8> {
     let sequence = boxed(b"mfhd", &[&numbers(&[0, number + 1])]);
     // Offsets count from the start of this fragment.
     let track = boxed(b"tfhd", &[&numbers(&[0x0002_0000, 1])]);
@@ -44,9 +45,10 @@ pub(crate) fn piece(number: u32, start: u64, samples: &[Sample], data: &[u8]) ->
     for sample in samples {
         let flags = if sample.is_key { KEY } else { NOT_KEY };
         run.extend(numbers(&[sample.duration, sample.bytes, flags]));
-        run.extend_from_slice(&sample.shown_after.to_be_bytes());
+        run.extend_from_slice(&sample.composition_offset.to_be_bytes());
     }
-    // Version 1, because showing may come before decoding: offset of the data, then duration, size, flags and offset of each.
+    // Version 1 has signed composition offsets. First the offset of the data, then duration, size, flags and offset of
+    // each sample.
     let run_of = |offset: u32| boxed(b"trun", &[&numbers(&[0x0100_0f01, samples.len() as u32, offset]), &run]);
     let fragment_of = |offset: u32| {
         let track = boxed(b"traf", &[&track, &time, &run_of(offset)]);
@@ -58,8 +60,8 @@ pub(crate) fn piece(number: u32, start: u64, samples: &[Sample], data: &[u8]) ->
     bytes
 }
 
-/// The boxes of `bytes` in order: name, whole box.
-fn each(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+/// The boxes of `bytes` in order: name, and whole box.
+fn boxes_in(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let length = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?) as usize;
@@ -69,22 +71,22 @@ fn each(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// What comes before the first fragment, or before the end of a file that has none.
+/// The bytes of `file` before its first fragment: file type and movie header.
 pub(crate) fn before_fragments(file: &[u8]) -> &[u8] {
     let length =
-        each(file).take_while(|(name, _)| matches!(*name, b"ftyp" | b"moov")).map(|(_, whole)| whole.len()).sum();
+        boxes_in(file).take_while(|(name, _)| matches!(*name, b"ftyp" | b"moov")).map(|(_, whole)| whole.len()).sum();
     &file[..length]
 }
 
-/// `header` with an edit list of its tracks that leaves out the first `skipped` ticks, or with none.
-pub(crate) fn with_edit(header: &[u8], skipped: Option<u64>) -> Vec<u8> {
+/// `header` with an edit list in each track that skips the first `skipped` ticks, or without edit lists.
+pub(crate) fn with_edit_list(header: &[u8], skipped: Option<u64>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(header.len() + 64);
-    for (name, whole) in each(header) {
+    for (name, whole) in boxes_in(header) {
         match name {
-            b"moov" => bytes.extend(boxed(b"moov", &[&with_edit(&whole[HEAD..], skipped)])),
+            b"moov" => bytes.extend(boxed(b"moov", &[&with_edit_list(&whole[HEAD..], skipped)])),
             b"trak" => {
                 let mut track = Vec::new();
-                for (name, whole) in each(&whole[HEAD..]).filter(|(name, _)| *name != b"edts") {
+                for (name, whole) in boxes_in(&whole[HEAD..]).filter(|(name, _)| *name != b"edts") {
                     track.extend_from_slice(whole);
                     if let (b"tkhd", Some(skipped)) = (name, skipped) {
                         let list = boxed(b"elst", &[&numbers(&[0, 1, 0, skipped as u32, 0x0001_0000])]);
@@ -104,10 +106,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_piece_points_at_its_data() {
-        let sample = |bytes, shown_after| Sample { duration: 3000, bytes, is_key: shown_after == 0, shown_after };
-        let bytes = piece(4, 90_000, &[sample(2, 0), sample(3, -3000)], b"abcde");
-        let names: Vec<&[u8]> = each(&bytes).map(|(name, _)| name).collect();
+    fn a_fragment_points_at_its_data() {
+        let sample = |bytes, offset| Sample { duration: 3000, bytes, is_key: offset == 0, composition_offset: offset };
+        let bytes = fragment(4, 90_000, &[sample(2, 0), sample(3, -3000)], b"abcde");
+        let names: Vec<&[u8]> = boxes_in(&bytes).map(|(name, _)| name).collect();
         assert_eq!(names, [b"moof", b"mdat"]);
         let at = bytes.windows(4).position(|four| four == b"trun").unwrap() + 4;
         let number = |place: usize| u32::from_be_bytes(bytes[at + place * 4..][..4].try_into().unwrap());
@@ -116,13 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_is_put_in_and_taken_out() {
+    fn an_edit_list_is_put_in_and_taken_out() {
         let track = boxed(b"trak", &[&boxed(b"tkhd", &[b"head"]), &boxed(b"mdia", &[b"media"])]);
         let plain = [boxed(b"ftyp", &[b"isom"]), boxed(b"moov", &[&boxed(b"mvhd", &[b"x"]), &track])].concat();
-        let edited = with_edit(&plain, Some(1024));
+        let edited = with_edit_list(&plain, Some(1024));
         assert_eq!(edited.len(), plain.len() + 36);
         assert!(edited.windows(4).any(|four| four == b"elst"));
-        assert_eq!(with_edit(&edited, None), plain);
+        assert_eq!(with_edit_list(&edited, None), plain);
         assert_eq!(before_fragments(&[plain.clone(), boxed(b"mfra", &[])].concat()), plain);
     }
 }

@@ -15,11 +15,11 @@ use crate::error::{MediaError, Reason};
 use crate::ffmpeg_log;
 use crate::upload::Upload;
 
-/// x264's and x265's presets. They answer another name on standard error, so they are not asked.
+/// Presets of x264 and x265. For an unknown name they write to standard error, so names are checked here.
 const PRESETS: [&str; 10] =
     ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"];
 
-/// The planes that the encoder of `settings` takes.
+/// Pixel format that the encoder of `settings` reads.
 pub(crate) fn yuv_format(settings: &EncoderSettings) -> YuvFormat {
     match settings.codec {
         VideoCodec::H264 { .. } | VideoCodec::H265 { .. } | VideoCodec::Device { .. } => YuvFormat::Yuv420,
@@ -30,8 +30,8 @@ pub(crate) fn yuv_format(settings: &EncoderSettings) -> YuvFormat {
     }
 }
 
-/// Whether the container must promise an alpha plane that the codec itself does not show.
-pub(crate) fn promises_alpha(settings: &EncoderSettings) -> bool {
+/// Whether the container has to declare an alpha plane that the codec's headers do not.
+pub(crate) fn declares_alpha(settings: &EncoderSettings) -> bool {
     settings.alpha && matches!(settings.codec, VideoCodec::Vp9 { .. } | VideoCodec::Vp8 { .. })
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn encoder_name(codec: &VideoCodec) -> &'static str {
     }
 }
 
-/// Colour of the pictures as the encoder is told it, the same for every frame.
+/// Colour tags of encoded frames, equal for every frame.
 pub(crate) struct Colour {
     pub(crate) space: color::Space,
     pub(crate) transfer: color::TransferCharacteristic,
@@ -68,7 +68,7 @@ impl Colour {
     }
 }
 
-/// An open encoder whose time base is one frame; it takes pictures from where `upload` puts them, if that is given.
+/// Opens an encoder whose time base is one frame. With `upload` it reads frames from the device's memory.
 pub(crate) fn open(
     path: &Path,
     settings: &EncoderSettings,
@@ -85,18 +85,19 @@ pub(crate) fn open(
     {
         return Err(MediaError::Missing { name: format!("{name} preset {preset}") });
     }
-    let failed = refused(path, &settings.codec);
+    let failed = open_error(path, &settings.codec);
     let mut context = ffmpeg::codec::Context::new_with_codec(codec);
     context.set_threading(ffmpeg::threading::Config {
         count: settings.threads.max(1) as usize,
         ..ffmpeg::threading::Config::default()
     });
-    // Headers in the container, once, and equal in every segment; closed groups, so that nothing crosses a seam.
+    // Headers are in the container, once, and equal in every segment. Groups are closed, so that nothing refers across
+    // a seam.
     context.set_flags(
         ffmpeg::codec::Flags::GLOBAL_HEADER
             | ffmpeg::codec::Flags::CLOSED_GOP
             | ffmpeg::codec::Flags::BITEXACT
-            // The default that assigning the flags would take away.
+            // A default that assigning the flags would clear.
             | ffmpeg::codec::Flags::LOOP_FILTER,
     );
     let mut encoder = context.encoder().video().map_err(&failed)?;
@@ -115,15 +116,16 @@ pub(crate) fn open(
     if matches!(settings.codec, VideoCodec::Device { .. }) {
         encoder.set_max_b_frames(0);
     }
-    ffmpeg_log::forget();
+    ffmpeg_log::clear();
     if let Some(upload) = upload {
-        upload.feed(&mut encoder).map_err(&failed)?;
+        upload.attach_to(&mut encoder).map_err(&failed)?;
     }
     encoder.open_with(options(settings)).map_err(&failed)
 }
 
-/// For `map_err`: the encoder of `codec` does not open. A machine may lack a device, so its encoder is named.
-fn refused(path: &Path, codec: &VideoCodec) -> impl Fn(ffmpeg::Error) -> MediaError {
+/// For `map_err`: the encoder of `codec` does not open. An encoder of a device is named, for the machine may lack the
+/// device.
+fn open_error(path: &Path, codec: &VideoCodec) -> impl Fn(ffmpeg::Error) -> MediaError {
     let device = match codec {
         VideoCodec::Device { encoder, .. } => Some(encoder.name()),
         _ => None,
@@ -135,13 +137,13 @@ fn refused(path: &Path, codec: &VideoCodec) -> impl Fn(ffmpeg::Error) -> MediaEr
     }
 }
 
-/// Where the pictures of `codec` are copied to, if it does not take them from the processor's memory.
+/// The upload into a device's memory, for encoders that do not read frames from the processor's memory.
 pub(crate) fn upload(path: &Path, codec: &VideoCodec, size: Size) -> Result<Option<Upload>, MediaError> {
     match codec {
         VideoCodec::Device { encoder, .. } if encoder.is_vaapi() => {
             ffmpeg_log::init();
-            ffmpeg_log::forget();
-            Upload::open(size).map(Some).map_err(refused(path, codec))
+            ffmpeg_log::clear();
+            Upload::open(size).map(Some).map_err(open_error(path, codec))
         }
         _ => Ok(None),
     }
@@ -152,22 +154,23 @@ fn options(settings: &EncoderSettings) -> Dictionary<'static> {
     match &settings.codec {
         VideoCodec::H264 { preset, rate, options: own } => {
             options.set("preset", preset);
-            aim(&mut options, *rate);
-            // Without `cpu-independent` x264 chooses by processor features; a lookahead thread of its own length or slices
-            // by thread would tie the bytes to the machine as well.
+            set_rate(&mut options, *rate);
+            // Without `cpu-independent` x264 chooses by processor features; a lookahead thread of its own length or
+            // slices by thread would tie the bytes to the machine as well.
             let fixed = "cpu-independent=1:sliced-threads=0:sync-lookahead=0:lookahead-threads=1:open-gop=0";
-            options.set("x264-params", &both(own, fixed));
+            options.set("x264-params", &merged(own, fixed));
         }
         VideoCodec::H265 { preset, rate, options: own } => {
             options.set("preset", preset);
-            aim(&mut options, *rate);
-            // x265 gives the same bytes with every instruction set, but not with every number of threads, and its wavefronts
-            // depend on there being a pool; `info` would write the processor's features into each segment's headers.
+            set_rate(&mut options, *rate);
+            // x265 gives the same bytes with every instruction set, but not with every number of threads, and its
+            // wavefronts depend on there being a pool; `info` would write the processor's features into each segment's
+            // headers.
             let fixed = "pools=none:frame-threads=1:wpp=0:pmode=0:pme=0:open-gop=0:info=0:repeat-headers=0:hrd=0:log-level=none";
-            options.set("x265-params", &both(own, fixed));
+            options.set("x265-params", &merged(own, fixed));
         }
         VideoCodec::Vp9 { rate, cpu_used } => {
-            aim(&mut options, *rate);
+            set_rate(&mut options, *rate);
             if matches!(rate, Rate::Crf(_)) {
                 // Constant quality: no bit rate at all.
                 options.set("b", "0");
@@ -188,7 +191,7 @@ fn options(settings: &EncoderSettings) -> Dictionary<'static> {
                     options.set("crf", &crf.clamp(&4, &63).to_string());
                     options.set("b", VP8_CEILING);
                 }
-                Rate::Bits(_) => aim(&mut options, *rate),
+                Rate::Bits(_) => set_rate(&mut options, *rate),
             }
             options.set("deadline", "good");
             options.set("cpu-used", &cpu_used.to_string());
@@ -226,7 +229,7 @@ fn options(settings: &EncoderSettings) -> Dictionary<'static> {
                 }
                 Rate::Bits(bits) => options.set("b", &bits.to_string()),
             }
-            // A chunk begins with a picture that needs no other, and none waits for a later one.
+            // A segment starts with an IDR frame, and no frame waits for a later one.
             options.set("forced-idr", "1");
             options.set("rc-lookahead", "0");
             options.set("b_ref_mode", "disabled");
@@ -236,22 +239,24 @@ fn options(settings: &EncoderSettings) -> Dictionary<'static> {
     options
 }
 
-/// Two lists of options; of one that is in both, the second counts.
-fn both(own: &str, fixed: &str) -> String {
+/// Two lists of options in one. An option in both has the value of the second.
+fn merged(own: &str, fixed: &str) -> String {
     if own.is_empty() { fixed.to_owned() } else { format!("{own}:{fixed}") }
 }
 
-/// Bits a second that no picture needs.
+/// Bit rate in bits a second that no frame needs.
 const VP8_CEILING: &str = "800000000";
 
-fn aim(options: &mut Dictionary<'_>, rate: Rate) {
+/// Sets the constant quality or the bit rate of `rate`.
+fn set_rate(options: &mut Dictionary<'_>, rate: Rate) {
     match rate {
         Rate::Crf(crf) => options.set("crf", &crf.to_string()),
         Rate::Bits(bits) => options.set("b", &bits.to_string()),
     }
 }
 
-/// libvpx refuses alternate references beside an alpha plane, and hidden frames have no place at a seam.
+/// No hidden frames: libvpx refuses alternate references beside an alpha plane, and a hidden frame at a seam would be
+/// lost.
 fn without_hidden_frames(options: &mut Dictionary<'_>) {
     options.set("auto-alt-ref", "0");
     options.set("lag-in-frames", "0");

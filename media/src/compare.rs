@@ -1,4 +1,4 @@
-//! How close two pictures are.
+//! Similarity of two pictures: PSNR, SSIM, largest difference.
 
 use crate::bitmap::Picture;
 
@@ -8,7 +8,7 @@ pub fn psnr(a: &Picture, b: &Picture) -> f64 {
     ratio(a, b, 0..3)
 }
 
-/// The same over alpha alone.
+/// Peak signal-to-noise ratio over alpha alone, in decibels; see [`psnr`].
 pub fn alpha_psnr(a: &Picture, b: &Picture) -> f64 {
     ratio(a, b, 3..4)
 }
@@ -21,12 +21,12 @@ pub fn largest_difference(a: &Picture, b: &Picture) -> u8 {
     a.bgra.iter().zip(&b.bgra).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
 }
 
-/// Sum of the squared differences of red, green and blue, for a ratio over many pictures; none where the sizes differ.
+/// Sum of the squared differences of red, green and blue, for a PSNR over many pictures; `None` where the sizes differ.
 pub fn squared_error(a: &Picture, b: &Picture) -> Option<u64> {
     if a.size != b.size || a.bgra.len() != b.bgra.len() {
         return None;
     }
-    // A row at a time, in 32 bits, which vectorise.
+    // A row at a time, so that 32 bits are enough and the loop vectorises.
     let row = a.size.width.max(1) as usize * 4;
     let rows = a.bgra.chunks(row).zip(b.bgra.chunks(row));
     let error = |(a, b): (&[u8], &[u8])| {
@@ -36,16 +36,17 @@ pub fn squared_error(a: &Picture, b: &Picture) -> Option<u64> {
     Some(rows.map(|rows| u64::from(error(rows))).sum())
 }
 
-/// The same of luma, in 256 levels.
+/// Sum of the squared differences of luma, in 256 levels; `None` where the sizes differ.
 pub fn squared_luma_error(a: &Picture, b: &Picture) -> Option<u64> {
     if a.size != b.size || a.bgra.len() != b.bgra.len() {
         return None;
     }
     let pixels = a.bgra.as_chunks::<4>().0.iter().zip(b.bgra.as_chunks::<4>().0);
-    Some(pixels.map(|(a, b)| u64::from(bright(a).abs_diff(bright(b))).pow(2)).sum())
+    Some(pixels.map(|(a, b)| u64::from(luma(a).abs_diff(luma(b))).pow(2)).sum())
 }
 
-/// Structural similarity of luma, at most 1: the mean over windows of 8 by 8 pixels, one every 4 pixels. 0 where the sizes differ.
+/// Structural similarity of luma, at most 1: the mean over windows of 8 by 8 pixels, one every 4 pixels. 0 where the
+/// sizes differ.
 pub fn ssim(a: &Picture, b: &Picture) -> f64 {
     let (columns, rows) = (a.size.width as usize / 4, a.size.height as usize / 4);
     if a.size != b.size || a.bgra.len() != b.bgra.len() {
@@ -73,7 +74,7 @@ fn blocks(a: &Picture, b: &Picture, columns: usize, row: usize) -> Vec<[u32; 4]>
     let mut blocks = vec![[0; 4]; columns];
     for y in row * 4..row * 4 + 4 {
         let line = |picture: &'_ Picture| -> Vec<u32> {
-            picture.bgra[y * stride..][..columns * 16].as_chunks::<4>().0.iter().map(bright).collect()
+            picture.bgra[y * stride..][..columns * 16].as_chunks::<4>().0.iter().map(luma).collect()
         };
         let (a, b) = (line(a), line(b));
         for ((block, a), b) in blocks.iter_mut().zip(a.as_chunks::<4>().0).zip(b.as_chunks::<4>().0) {
@@ -89,17 +90,19 @@ fn blocks(a: &Picture, b: &Picture, columns: usize, row: usize) -> Vec<[u32; 4]>
 }
 
 /// BT.709 luma in 256 levels.
-fn bright([blue, green, red, _]: &[u8; 4]) -> u32 {
+fn luma([blue, green, red, _]: &[u8; 4]) -> u32 {
     (u32::from(*red) * 13_933 + u32::from(*green) * 46_871 + u32::from(*blue) * 4_732 + 32_768) >> 16
 }
 
-/// From the means of a window's values, of both squared together, and of the products.
+/// SSIM of a window: from the means of both pictures' values, of their squares together, and of their products.
 fn similarity(a: f64, b: f64, squares: f64, products: f64) -> f64 {
-    let (steady, contrast) = ((0.01_f64 * 255.0).powi(2), (0.03_f64 * 255.0).powi(2));
+    let (luminance_constant, contrast_constant) = ((0.01_f64 * 255.0).powi(2), (0.03_f64 * 255.0).powi(2));
     let (variances, covariance) = (squares - a * a - b * b, products - a * b);
-    (2.0 * a * b + steady) * (2.0 * covariance + contrast) / ((a * a + b * b + steady) * (variances + contrast))
+    (2.0 * a * b + luminance_constant) * (2.0 * covariance + contrast_constant)
+        / ((a * a + b * b + luminance_constant) * (variances + contrast_constant))
 }
 
+/// PSNR over these of a pixel's four bytes.
 fn ratio(a: &Picture, b: &Picture, channels: std::ops::Range<usize>) -> f64 {
     if a.size != b.size || a.bgra.len() != b.bgra.len() {
         return 0.0;

@@ -1,4 +1,4 @@
-//! Counting what a file holds, without decoding it.
+//! Counts the packets, frames and samples of a file without decoding it.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::error::MediaError;
 use crate::ffi::{self, AudioParameters, CodecId};
 use crate::{probe, timescale};
 
-/// The packets of a file.
+/// Packets of a file, and what their times say.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PacketCount {
     /// Packets of pictures.
@@ -23,16 +23,19 @@ pub struct PacketCount {
     pub first_video_pts: Option<f64>,
     /// Seconds at which the last picture ends.
     pub video_end: Option<f64>,
-    /// Whether decode times always grow.
+    /// Whether decode times are strictly increasing.
     pub dts_increase: bool,
-    /// Whether, put in order, pictures start one frame after another with no gap and no pair. False where the file
-    /// tells no frame rate.
+    /// Whether frames, in order of presentation, start one frame after another without gap or overlap. False where the
+    /// file has no frame rate.
     pub frames_contiguous: bool,
     /// Frame numbers of the key frames, ascending.
     pub key_frames: Vec<u64>,
 }
 
-/// Reads every packet of `path`. Fails as [`crate::probe`] does, and where a packet cannot be read.
+/// Reads every packet of `path`.
+///
+/// # Errors
+/// Those of [`crate::probe`], or a packet cannot be read.
 pub fn count_packets(path: &Path) -> Result<PacketCount, MediaError> {
     let mut source = Demuxer::open(path)?;
     let video = source.video().ok();
@@ -42,8 +45,8 @@ pub fn count_packets(path: &Path) -> Result<PacketCount, MediaError> {
     }
     let rate = video.and_then(|stream| probe::frame_rate(&source, stream));
     let time_base = video.map_or(Rational::new(1, 1), |stream| source.time_base(stream));
-    let mut tally = audio
-        .map(|stream| SampleTally::new(&ffi::audio_parameters(&source.parameters(stream)), source.time_base(stream)));
+    let mut samples = audio
+        .map(|stream| SampleCounter::new(&ffi::audio_parameters(&source.parameters(stream)), source.time_base(stream)));
     let mut count = PacketCount { dts_increase: true, ..PacketCount::default() };
     let mut times = Vec::new();
     let mut last_dts = None;
@@ -51,8 +54,8 @@ pub fn count_packets(path: &Path) -> Result<PacketCount, MediaError> {
     while let Some(packet) = source.packet()? {
         if Some(packet.stream()) == audio {
             count.audio += 1;
-            if let Some(tally) = &mut tally {
-                tally.add(&packet);
+            if let Some(samples) = &mut samples {
+                samples.add(&packet);
             }
         } else if Some(packet.stream()) == video {
             count.video += 1;
@@ -70,14 +73,14 @@ pub fn count_packets(path: &Path) -> Result<PacketCount, MediaError> {
     let seconds = |ticks: i64| ticks as f64 * f64::from(time_base);
     count.first_video_pts = times.first().map(|(pts, _)| seconds(*pts));
     count.video_end = end.map(seconds);
-    count.audio_samples = tally.map_or(0, |tally| tally.samples());
+    count.audio_samples = samples.map_or(0, |samples| samples.total());
     if let Some(rate) = rate {
-        number_frames(&mut count, &times, time_base, rate);
+        check_frame_times(&mut count, &times, time_base, rate);
     }
     Ok(count)
 }
 
-fn number_frames(count: &mut PacketCount, times: &[(i64, bool)], time_base: Rational, rate: FrameRate) {
+fn check_frame_times(count: &mut PacketCount, times: &[(i64, bool)], time_base: Rational, rate: FrameRate) {
     let Some((first, _)) = times.first() else { return };
     let ticks = (time_base.numerator(), time_base.denominator());
     count.frames_contiguous = times.len() as u64 == count.video;
@@ -89,39 +92,40 @@ fn number_frames(count: &mut PacketCount, times: &[(i64, bool)], time_base: Rati
     }
 }
 
-/// Adds up how many samples the packets of a stream play.
+/// Counts the samples that the packets of a stream play.
 ///
-/// mp4 tells it by times: priming lies before zero and the last packet's duration is cut to what plays. WebM's times are
-/// whole milliseconds, but there codec delay and discard padding are in samples, and an Opus packet tells its length.
-pub(crate) struct SampleTally {
+/// In mp4 the times say it: priming lies before zero, and the last packet's duration is cut to what plays. WebM's times
+/// are whole milliseconds, but its codec delay and discard padding are in samples, and an Opus packet's first byte says
+/// its length.
+pub(crate) struct SampleCounter {
     parameters: AudioParameters,
     time_base: Rational,
-    /// Samples in Opus packets, by their own first byte.
-    opus: u64,
+    /// Samples in Opus packets.
+    opus_samples: u64,
     end: i64,
     skipped_at_end: u64,
 }
 
-impl SampleTally {
+impl SampleCounter {
     pub(crate) fn new(parameters: &AudioParameters, time_base: Rational) -> Self {
-        Self { parameters: parameters.clone(), time_base, opus: 0, end: 0, skipped_at_end: 0 }
+        Self { parameters: parameters.clone(), time_base, opus_samples: 0, end: 0, skipped_at_end: 0 }
     }
 
     pub(crate) fn add(&mut self, packet: &Packet) {
-        self.opus += opus_samples(packet.data().unwrap_or_default());
+        self.opus_samples += opus_samples(packet.data().unwrap_or_default());
         self.end = self.end.max(packet.pts().unwrap_or(0) + packet.duration());
         self.skipped_at_end = ffi::skipped_samples(packet).1;
     }
 
-    pub(crate) fn samples(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         let rate = i64::from(self.parameters.sample_rate);
-        let finer = i64::from(self.time_base.denominator()) >= rate * i64::from(self.time_base.numerator());
-        if finer || self.parameters.codec != CodecId::OPUS {
+        let has_sample_ticks = i64::from(self.time_base.denominator()) >= rate * i64::from(self.time_base.numerator());
+        if has_sample_ticks || self.parameters.codec != CodecId::OPUS {
             let samples = i128::from(self.end) * i128::from(self.time_base.numerator()) * i128::from(rate)
                 / i128::from(self.time_base.denominator().max(1));
             return u64::try_from(samples).unwrap_or(0);
         }
-        self.opus.saturating_sub(self.parameters.initial_padding).saturating_sub(self.skipped_at_end)
+        self.opus_samples.saturating_sub(self.parameters.initial_padding).saturating_sub(self.skipped_at_end)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whole files decoded, for verification and tests.
+//! Decodes whole files, for verification and tests.
 
 use std::path::Path;
 
@@ -7,8 +7,11 @@ use crate::error::MediaError;
 use crate::mix::AudioReader;
 use crate::source::reader::FrameReader;
 
-/// Gives every picture of `path` to `each`, numbered from 0 in the order in which they show, until it answers false.
-/// Returns how many were given.
+/// Decodes `path` and calls `each` with every picture, numbered from 0 in order of presentation, until it answers
+/// false. Returns the number of calls.
+///
+/// # Errors
+/// The file cannot be opened or decoded.
 pub fn decode_video(path: &Path, each: &mut dyn FnMut(u64, &Picture) -> bool) -> Result<u64, MediaError> {
     let mut reader = FrameReader::open(path)?;
     let mut converter = reader.converter();
@@ -24,8 +27,10 @@ pub fn decode_video(path: &Path, each: &mut dyn FnMut(u64, &Picture) -> bool) ->
 }
 
 /// All samples of `path` as a player plays them, at 48 kHz in stereo: priming, edit lists and padding honoured.
-///
 /// The whole sound is in memory, 8 bytes a sample.
+///
+/// # Errors
+/// The file cannot be opened or decoded, or has no sound.
 pub fn decode_audio(path: &Path) -> Result<Vec<[f32; 2]>, MediaError> {
     let mut reader = AudioReader::open(path, 0.0)?;
     let mut samples = Vec::new();

@@ -1,7 +1,7 @@
-//! Opening files that strangers made.
+//! Opens media files that users have supplied.
 //!
-//! **Invariant: a source reads itself and nothing else.** A playlist that poses as a video would make FFmpeg open other
-//! files or addresses; so only self-contained formats are tried, and only the `file` protocol exists.
+//! **Invariant: opening a file reads that file and nothing else.** A playlist that poses as a video would make FFmpeg
+//! open other files or addresses; so only self-contained formats are tried, and only the `file` protocol is allowed.
 
 use std::fs;
 use std::io::{self, Read};
@@ -18,10 +18,10 @@ use crate::{ffi, ffmpeg_log};
 const FORMATS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,mp3,aac,flac,aiff,caf,amr,ac3,eac3,avi,flv,asf,\
                        mpegts,mpeg,ivf,gif,apng,png_pipe";
 
-/// Damaged packets in a row after which a file is given up.
+/// Damaged packets in a row after which reading fails.
 const MAX_DAMAGED: u32 = 1000;
 
-/// An open file.
+/// An open media file.
 pub(crate) struct Demuxer {
     pub(crate) input: Input,
     pub(crate) path: PathBuf,
@@ -52,7 +52,7 @@ impl Demuxer {
         let mut head = [0_u8; 512];
         let read = fs::File::open(path).and_then(|mut file| file.read(&mut head)).map_err(unopened)?;
         let options = Dictionary::from_iter([("protocol_whitelist", "file"), ("format_whitelist", FORMATS)]);
-        ffmpeg_log::forget();
+        ffmpeg_log::clear();
         let mut input =
             ffmpeg::format::input_with_dictionary(&url(path)?, options).map_err(|error| MediaError::NotMedia {
                 path: path.to_owned(),
@@ -65,12 +65,12 @@ impl Demuxer {
         Ok(Self { input, path: path.to_owned() })
     }
 
-    /// The stream of pictures a player would show; a cover picture is none.
+    /// The video stream that a player shows; a cover picture does not count.
     pub(crate) fn video(&self) -> Result<usize, MediaError> {
         self.stream(media::Type::Video, "picture")
     }
 
-    /// The stream of sound a player would play.
+    /// The audio stream that a player plays.
     pub(crate) fn audio(&self) -> Result<usize, MediaError> {
         self.stream(media::Type::Audio, "sound")
     }
@@ -128,7 +128,7 @@ impl Demuxer {
     }
 }
 
-/// What a person would call a file that begins like this.
+/// A guess of what a file is, from its first bytes, for an error message.
 fn looks_like(head: &[u8]) -> &'static str {
     let text = String::from_utf8_lossy(head).trim_start_matches('\u{feff}').trim_start().to_lowercase();
     if text.starts_with("<!doctype html") || text.starts_with("<html") || text.contains("<html") {

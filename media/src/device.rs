@@ -10,24 +10,26 @@ use crate::bitmap::{Bitmap, PixelLayout};
 use crate::encode::SegmentEncoder;
 use crate::error::MediaError;
 
-/// Above every device's smallest picture.
-const PROBED: Size = Size { width: 640, height: 360 };
+/// Size of the probe's frames: above the minimum of every device.
+const PROBE_SIZE: Size = Size { width: 640, height: 360 };
 
-/// Every encoder of a GPU that the farm knows, and why it cannot be used here, found by encoding a few pictures. `folder` takes a file
-/// meanwhile.
+/// Every GPU encoder that the farm supports, and why it cannot be used on this machine. Each is tried with two frames,
+/// which are written to a file in `folder` and removed.
 pub fn device_encoders(folder: &Path) -> Vec<(DeviceEncoder, Result<(), MediaError>)> {
     let settings = EncoderSettings::of(Format::Mp4, Quality::Standard, FrameRate::DEFAULT);
     DeviceEncoder::ALL
         .map(|encoder| {
             let codec = VideoCodec::Device { encoder, effort: 4, rate: Rate::Crf(20) };
             let settings = EncoderSettings { codec, ..settings.clone() };
-            (encoder, try_encoder(folder, &settings, PROBED, FrameRate::DEFAULT))
+            (encoder, try_encoder(folder, &settings, PROBE_SIZE, FrameRate::DEFAULT))
         })
         .into()
 }
 
-/// Encodes a few pictures of `size` with `settings` into a file in `folder` and removes it. An error says why it cannot be done here:
-/// no such device, a size that it does not make, no session left.
+/// Encodes two frames of `size` with `settings` into a file in `folder` and removes it.
+///
+/// # Errors
+/// The encoder cannot be used: there is no such device, it does not support the size, or it has no session left.
 pub fn try_encoder(folder: &Path, settings: &EncoderSettings, size: Size, rate: FrameRate) -> Result<(), MediaError> {
     let path = folder.join("device-encoder.mp4");
     let stride = size.width as usize * PixelLayout::Bgra.bytes();
@@ -37,7 +39,7 @@ pub fn try_encoder(folder: &Path, settings: &EncoderSettings, size: Size, rate: 
     encoder.repeat()?;
     encoder.finish()?;
     if let Err(error) = std::fs::remove_file(&path) {
-        tracing::debug!(path = %path.display(), %error, "a probe's file could not be removed");
+        tracing::debug!(path = %path.display(), %error, "the file of a probe could not be removed");
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
-//! Pictures into a segment.
+//! Encodes frames into a segment file.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,20 +10,21 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, VideoCodec};
 use hyperfarm_proto::spec::Size;
 
-use crate::alpha::AlphaPlanes;
+use crate::alpha::AlphaWriter;
 use crate::bitmap::{Bitmap, PixelLayout};
 use crate::codec::{self, Colour};
 use crate::convert::YuvWriter;
 use crate::error::MediaError;
 use crate::mux::{Container, Muxer};
+use crate::packet_file::{PacketReader, PacketWriter};
 use crate::timescale;
 use crate::upload::Upload;
 
-/// Pictures by which x265 puts decoding before showing at most. It derives decode times from the pictures that follow, and gives
-/// nonsense where too few do.
+/// Frames by which x265 decodes ahead of presentation at most. Its own decode times are derived from the frames that
+/// follow, and are wrong at the end of a segment.
 const X265_REORDERING: i64 = 2;
 
-/// What a finished segment holds.
+/// Contents of a finished segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentSummary {
     /// Frames, counted as packets in the file.
@@ -33,29 +33,29 @@ pub struct SegmentSummary {
     pub bytes: u64,
 }
 
-/// Encodes pictures into a file of its own that [`crate::join`] can put beside others of the same settings.
+/// Encodes frames into a segment file, which [`crate::join`] joins with others of the same settings.
 ///
-/// Two planes that are two streams of one codec (VP8's and VP9's alpha) are encoded one after the other: the alpha when the colours are
-/// done, so that one encoder's memory is enough.
+/// VP8 and VP9 encode alpha as a second video. It is encoded after the colours, so that the memory of one encoder is
+/// enough; alpha planes and packets of colours are on disk until then.
 ///
-/// It works in the caller's thread. Dropped before [`SegmentEncoder::finish`], it removes its file.
+/// Encoding runs in the caller's thread. An encoder that is dropped before [`SegmentEncoder::finish`] removes its file.
 pub struct SegmentEncoder {
-    /// None only between the encoders of two planes.
+    /// `None` only while the encoder of the colours is replaced by that of alpha.
     encoder: Option<video::Encoder>,
     settings: EncoderSettings,
-    apart: Option<Apart>,
+    alpha_pass: Option<AlphaPass>,
     muxer: Muxer,
     path: PathBuf,
     stream: usize,
     size: Size,
-    /// A picture of the coded size, black where the pictures do not reach; none where they have that size already.
-    padded: Option<Padded>,
+    /// Enlarges frames to the coded size; `None` where they have it.
+    padding: Option<PaddedBitmap>,
     colour: Colour,
-    /// Where the encoder's own decode times cannot be used: pictures by which decoding is before showing.
+    /// Frames by which decoding is ahead of presentation, for encoders whose own decode times cannot be used.
     reordering: Option<i64>,
-    /// What puts pictures into the device's memory, for encoders that take them from there.
+    /// Copies frames into a device's memory, for encoders that read them there.
     upload: Option<Upload>,
-    /// The last picture there.
+    /// The last frame in the device's memory.
     uploaded: Option<frame::Video>,
     rate: FrameRate,
     writer: YuvWriter,
@@ -65,21 +65,21 @@ pub struct SegmentEncoder {
     converting: Duration,
 }
 
-/// What waits until the colours are done, where alpha is a stream of its own.
-struct Apart {
-    planes: AlphaPlanes,
-    colours: VecDeque<Packet>,
+/// Scratch files of a segment whose alpha is encoded after its colours.
+struct AlphaPass {
+    planes: AlphaWriter,
+    colours: PacketWriter,
 }
 
 impl SegmentEncoder {
-    /// A segment at `path` (mp4, webm or mov by `settings.format`) of pictures of `size` pixels. The file's pictures have
-    /// `settings.codec.coded_size(size)`.
+    /// Starts a segment at `path` (mp4, webm or mov by `settings.format`) for frames of `size` pixels. Frames in the
+    /// file have `settings.codec.coded_size(size)`.
     ///
-    /// Fails if this FFmpeg lacks the encoder, refuses the settings, or the file cannot be written.
+    /// # Errors
+    /// This FFmpeg lacks the encoder or refuses the settings, or the file cannot be written.
     pub fn create(path: &Path, settings: &EncoderSettings, size: Size, rate: FrameRate) -> Result<Self, MediaError> {
         let coded = settings.codec.coded_size(size);
-        // Their encoders would be at work side by side, each with all its memory, for the same bytes.
-        let two_streams = codec::promises_alpha(settings);
+        let two_streams = codec::declares_alpha(settings);
         let first = EncoderSettings { alpha: settings.alpha && !two_streams, ..settings.clone() };
         let upload = codec::upload(path, &settings.codec, coded)?;
         let encoder = codec::open(path, &first, coded, rate, upload.as_ref())?;
@@ -91,22 +91,26 @@ impl SegmentEncoder {
         let mut muxer = Muxer::create(path, Container::of_segment(settings.format))?;
         let ticks = timescale::exact(rate);
         let parameters = ffmpeg::codec::Parameters::from(&encoder);
-        let stream = muxer.add_video(parameters, rate, ticks, codec::promises_alpha(settings))?;
+        let stream = muxer.add_video(parameters, rate, ticks, codec::declares_alpha(settings))?;
         muxer.start(ticks, ticks, false)?;
-        let apart = two_streams.then(|| AlphaPlanes::create(path)).transpose()?;
+        let alpha_pass = if two_streams {
+            Some(AlphaPass { planes: AlphaWriter::create(path)?, colours: PacketWriter::create(path)? })
+        } else {
+            None
+        };
         Ok(Self {
             encoder: Some(encoder),
             settings: first,
-            apart: apart.map(|planes| Apart { planes, colours: VecDeque::new() }),
+            alpha_pass,
             muxer,
             path: path.to_owned(),
             stream,
             size,
-            padded: (coded != size).then(|| Padded::new(coded)),
+            padding: (coded != size).then(|| PaddedBitmap::new(coded)),
             colour: Colour::of(&settings.codec),
             reordering: match settings.codec {
                 VideoCodec::H265 { .. } => Some(X265_REORDERING),
-                // They are told to have no B-frames.
+                // Device encoders are opened without B-frames.
                 VideoCodec::Device { .. } => Some(0),
                 _ => None,
             },
@@ -121,16 +125,19 @@ impl SegmentEncoder {
         })
     }
 
-    /// Appends a picture of the encoder's size.
+    /// Appends a frame of the size given to [`SegmentEncoder::create`].
+    ///
+    /// # Errors
+    /// The bitmap has another size or too few bytes, or the encoder fails.
     pub fn push(&mut self, frame: &Bitmap<'_>) -> Result<(), MediaError> {
         frame.check(self.size)?;
         let started = Instant::now();
         crate::ffi::make_fresh(&mut self.frame).map_err(MediaError::make(&self.path, "allocating a frame"))?;
-        let padded = self.padded.as_mut().map(|padded| padded.fill(frame));
+        let padded = self.padding.as_mut().map(|padded| padded.fill(frame));
         let picture = padded.as_ref().unwrap_or(frame);
         self.writer.write(picture, &mut self.frame);
-        if let Some(apart) = &mut self.apart {
-            apart.planes.push(picture)?;
+        if let Some(alpha_pass) = &mut self.alpha_pass {
+            alpha_pass.planes.push(picture)?;
         }
         if let Some(upload) = &mut self.upload {
             let copied =
@@ -141,16 +148,17 @@ impl SegmentEncoder {
         self.encode()
     }
 
-    /// Appends the last picture once more: nothing is converted or copied, and the encoder finds that nothing moved.
+    /// Appends the last frame again, without converting or copying it.
     ///
-    /// Fails if there was none, with the error of a bitmap without pixels.
+    /// # Errors
+    /// There is no last frame, or the encoder fails.
     pub fn repeat(&mut self) -> Result<(), MediaError> {
         if self.pushed == 0 {
             let found = Size { width: 0, height: 0 };
             return Err(MediaError::Bitmap { expected: self.size, found, bytes: 0, what: "no picture came before it" });
         }
-        if let Some(apart) = &mut self.apart {
-            apart.planes.repeat()?;
+        if let Some(alpha_pass) = &mut self.alpha_pass {
+            alpha_pass.planes.repeat()?;
         }
         self.encode()
     }
@@ -161,13 +169,13 @@ impl SegmentEncoder {
         self.drain()
     }
 
-    /// Gives the encoder the last picture as picture `number`.
+    /// Sends the last frame to the encoder as frame `number`.
     fn send(&mut self, number: u64) -> Result<(), MediaError> {
         let frame = self.uploaded.as_mut().unwrap_or(&mut self.frame);
         frame.set_pts(Some(number as i64));
-        // One picture, one packet: the type of the last one must not stick.
+        // The frame is used again: the type that the encoder chose last time must not stick.
         frame.set_kind(ffmpeg::picture::Type::None);
-        // prores_ks writes the tags of the picture into its frame header, and not the encoder's.
+        // prores_ks writes the frame's colour tags into its frame header, not the encoder's.
         frame.set_color_space(self.colour.space);
         frame.set_color_primaries(color::Primaries::BT709);
         frame.set_color_transfer_characteristic(self.colour.transfer);
@@ -180,20 +188,24 @@ impl SegmentEncoder {
         open(&mut self.encoder)?.send_eof().map_err(MediaError::make(&self.path, "ending the encoder"))
     }
 
-    /// Time that went into turning bitmaps into the encoder's pictures so far.
+    /// Time spent so far on converting bitmaps into the encoder's pixel format.
     pub fn converting(&self) -> Duration {
         self.converting
     }
 
-    /// Completes the file. Fails if the encoder gave another number of packets than it was given pictures, or none.
+    /// Completes the file.
+    ///
+    /// # Errors
+    /// There are no frames, the encoder returned another number of packets than it got frames, or the file cannot be
+    /// written.
     pub fn finish(mut self) -> Result<SegmentSummary, MediaError> {
         if self.pushed == 0 {
             return Err(MediaError::Nothing { action: "encode", rate: self.rate });
         }
         self.end()?;
         self.drain()?;
-        if let Some(apart) = self.apart.take() {
-            self.add_alpha(apart)?;
+        if let Some(alpha_pass) = self.alpha_pass.take() {
+            self.encode_alpha(alpha_pass)?;
         }
         if self.written != self.pushed {
             return Err(MediaError::Frames {
@@ -206,28 +218,28 @@ impl SegmentEncoder {
         Ok(SegmentSummary { frames: self.written, bytes: self.muxer.finish()? })
     }
 
-    /// Encodes the alpha planes, and writes each beside its colours.
-    fn add_alpha(&mut self, apart: Apart) -> Result<(), MediaError> {
-        let Apart { planes, mut colours } = apart;
-        let mut planes = planes.read()?;
+    /// Encodes the alpha planes, and writes each into the packet of its colours.
+    fn encode_alpha(&mut self, alpha_pass: AlphaPass) -> Result<(), MediaError> {
+        let mut planes = alpha_pass.planes.into_reader()?;
+        let mut colours = alpha_pass.colours.into_reader()?;
         let coded = self.settings.codec.coded_size(self.size);
-        // The first encoder gives its memory up before the second takes as much.
+        // The first encoder is freed before the second allocates as much.
         self.encoder = None;
         self.encoder = Some(codec::open(&self.path, &self.settings, coded, self.rate, None)?);
         for number in 0..self.pushed {
             crate::ffi::make_fresh(&mut self.frame).map_err(MediaError::make(&self.path, "allocating a frame"))?;
             write_grey(&mut self.frame, planes.next()?, coded);
             self.send(number)?;
-            self.join(&mut colours)?;
+            self.write_with_alpha(&mut colours)?;
         }
         self.end()?;
-        self.join(&mut colours)
+        self.write_with_alpha(&mut colours)
     }
 
-    /// Writes what there is of alpha with the colours of the same picture.
-    fn join(&mut self, colours: &mut VecDeque<Packet>) -> Result<(), MediaError> {
+    /// Writes every packet of alpha that is ready, with the colours of the same frame.
+    fn write_with_alpha(&mut self, colours: &mut PacketReader) -> Result<(), MediaError> {
         while let Some(alpha) = self.packet()? {
-            let Some(mut packet) = colours.pop_front() else { break };
+            let Some(mut packet) = colours.next()? else { break };
             let failed = MediaError::make(&self.path, "encoding alpha");
             crate::ffi::add_alpha(&mut packet, alpha.data().unwrap_or_default()).map_err(failed)?;
             self.write(packet)?;
@@ -237,15 +249,15 @@ impl SegmentEncoder {
 
     fn drain(&mut self) -> Result<(), MediaError> {
         while let Some(packet) = self.packet()? {
-            match &mut self.apart {
-                Some(apart) => apart.colours.push_back(packet),
+            match &mut self.alpha_pass {
+                Some(alpha_pass) => alpha_pass.colours.push(&packet)?,
                 None => self.write(packet)?,
             }
         }
         Ok(())
     }
 
-    /// The encoder's next packet, if it has one now.
+    /// The encoder's next packet, if one is ready.
     fn packet(&mut self) -> Result<Option<Packet>, MediaError> {
         let mut packet = Packet::empty();
         match open(&mut self.encoder)?.receive_packet(&mut packet) {
@@ -269,12 +281,12 @@ impl SegmentEncoder {
     }
 }
 
-/// The encoder, which is there but while one takes another's place.
+/// The open encoder. It is missing only while it is replaced.
 fn open(encoder: &mut Option<video::Encoder>) -> Result<&mut video::Encoder, MediaError> {
     encoder.as_mut().ok_or_else(|| MediaError::Missing { name: "open encoder".to_owned() })
 }
 
-/// Makes `plane`, of `size`, the luma of `frame`, which gets no colour.
+/// Writes `plane`, of `size`, as the luma of `frame`, with neutral chroma.
 fn write_grey(frame: &mut frame::Video, plane: &[u8], size: Size) {
     let (width, height) = (size.width as usize, size.height as usize);
     let [mut luma, mut blue, mut red, _] = crate::ffi::planes_mut(frame);
@@ -287,18 +299,19 @@ fn write_grey(frame: &mut frame::Video, plane: &[u8], size: Size) {
     }
 }
 
-/// A picture with a black edge at its right or bottom: of two pixels, because a pair of columns shares its colour and HyperFrames' own
-/// renderer blackens the whole pair.
-struct Padded {
+/// A bitmap of the coded size with a black edge at its right or bottom. The edge is two pixels wide: a pair of columns
+/// shares its chroma, and HyperFrames' own renderer blackens the whole pair.
+struct PaddedBitmap {
     size: Size,
     bgra: Vec<u8>,
 }
 
-impl Padded {
+impl PaddedBitmap {
     fn new(size: Size) -> Self {
         Self { size, bgra: [0, 0, 0, 255].repeat(size.width as usize * size.height as usize) }
     }
 
+    /// Copies `frame` into the bitmap.
     fn fill(&mut self, frame: &Bitmap<'_>) -> Bitmap<'_> {
         let stride = self.size.width as usize * 4;
         let (columns, rows) = (frame.size.width as usize & !1, frame.size.height as usize & !1);

@@ -1,4 +1,4 @@
-//! What can go wrong, for whom, and what to do about it.
+//! Why a media operation fails, and whether the input is at fault.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,7 @@ use hyperfarm_proto::spec::Size;
 
 use crate::ffmpeg_log;
 
-/// What FFmpeg answered, with the last line it logged about it.
+/// FFmpeg's error, with the last line that it logged about it.
 #[derive(Debug, Clone)]
 pub struct Reason {
     error: ffmpeg::Error,
@@ -18,7 +18,7 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// `error` with what was logged on this thread since the last reason was taken.
+    /// `error` with the last line logged on this thread since the line before was taken.
     pub(crate) fn of(error: ffmpeg::Error) -> Self {
         Self { error, detail: ffmpeg_log::take_last() }
     }
@@ -38,32 +38,32 @@ impl std::error::Error for Reason {}
 /// Why a media operation failed. [`MediaError::is_input`] says whether a source file is at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
-    /// The file system refused to give the file.
+    /// The file cannot be read.
     #[error("{} cannot be opened: check that it exists and may be read", path.display())]
     Open {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// A source without bytes.
+    /// The source has no bytes.
     #[error("{} is empty: upload it again or remove the element that plays it", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
-    /// A source that is something else than media.
+    /// The source is not media.
     #[error("{} is not a media file that can be read, it looks like {looks_like}: {reason}; replace it by the media itself", path.display())]
     NotMedia {
         /// The file.
         path: PathBuf,
         /// A guess from its first bytes.
         looks_like: &'static str,
-        /// What FFmpeg answered.
+        /// FFmpeg's error.
         reason: Reason,
     },
-    /// A source whose index points behind its end.
+    /// The source's index points behind its end.
     #[error(
         "{} was cut off: its index names {needed} bytes and it has {found}; upload it again, completely",
         path.display()
@@ -76,7 +76,7 @@ pub enum MediaError {
         /// Bytes its index names.
         needed: u64,
     },
-    /// No pictures or no sound where they are needed.
+    /// The source has no video or no audio where it is needed.
     #[error("{} has no {kind} that can be decoded: remove the element that plays it, or convert the file", path.display())]
     NoStream {
         /// The file.
@@ -84,14 +84,14 @@ pub enum MediaError {
         /// `picture` or `sound`.
         kind: &'static str,
     },
-    /// The stream is there and does not decode.
+    /// The stream cannot be decoded.
     #[error("{} cannot be decoded while {action}: {reason}; convert it to H.264, VP9, AAC or Opus", path.display())]
     Undecodable {
         /// The file.
         path: PathBuf,
         /// What was attempted.
         action: &'static str,
-        /// What FFmpeg answered.
+        /// FFmpeg's error.
         reason: Reason,
     },
     /// The stream decodes to a format that FFmpeg's headers at build time did not have.
@@ -108,7 +108,7 @@ pub enum MediaError {
         /// FFmpeg's number of the format.
         number: i32,
     },
-    /// Playback would start behind the source's end.
+    /// Playback starts behind the source's end.
     #[error(
         "{} lasts {duration:.3} s and should play from {media_start:.3} s: lower data-media-start below its length",
         path.display()
@@ -121,15 +121,15 @@ pub enum MediaError {
         /// How long the source is, in seconds.
         duration: f64,
     },
-    /// Times or rates that are no numbers to play by.
+    /// A time or a rate is not finite, or out of range.
     #[error("{} has a timing that cannot be played ({what}): give finite times and a rate from 0.1 to 5", path.display())]
     Timing {
         /// The file.
         path: PathBuf,
-        /// Which value.
+        /// The value.
         what: String,
     },
-    /// A picture that is not what the encoder was created for.
+    /// A picture does not have the encoder's size or has too few bytes.
     #[error("a picture of {found} with {bytes} bytes was given to an encoder of {expected}: {what}")]
     Bitmap {
         /// Size of the encoder.
@@ -138,56 +138,56 @@ pub enum MediaError {
         found: Size,
         /// Bytes of the picture.
         bytes: usize,
-        /// What is wrong.
+        /// What is wrong with it.
         what: &'static str,
     },
-    /// This machine's FFmpeg lacks something.
+    /// FFmpeg on this machine lacks an encoder, a decoder, a muxer or a filter.
     #[error(
         "FFmpeg on this machine has no {name}: install FFmpeg's libraries with it (hyperfarm doctor lists what is missing)"
     )]
     Missing {
-        /// Encoder, decoder, muxer or filter.
+        /// What it lacks.
         name: String,
     },
-    /// An encoder, a filter or a muxer refused.
+    /// An encoder, a filter or a muxer failed.
     #[error("{} could not be made, {action} failed: {reason}; check free space, then the encoder settings", path.display())]
     Make {
         /// The output.
         path: PathBuf,
         /// What was attempted.
         action: &'static str,
-        /// What FFmpeg answered.
+        /// FFmpeg's error.
         reason: Reason,
     },
-    /// An encoder of a GPU refused.
+    /// An encoder of a GPU does not open.
     #[error("{encoder} does not open: {reason}")]
     Device {
-        /// FFmpeg's name of it.
+        /// FFmpeg's name of the encoder.
         encoder: &'static str,
-        /// What FFmpeg answered.
+        /// FFmpeg's error.
         reason: Reason,
     },
-    /// The file system refused to take the file.
+    /// The file cannot be written.
     #[error("{} could not be written: check free space and permissions", path.display())]
     Write {
         /// The output.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// A segment or a mix of ours cannot be read.
+    /// A segment or a mix made by the farm cannot be read.
     #[error("a part of the output cannot be read: render the chunk again")]
     Part(#[source] Box<MediaError>),
-    /// A segment that cannot stand beside the first one.
+    /// A segment cannot be joined with the first one.
     #[error("segment {} does not fit the first one ({what}): render all chunks with one version and one plan", path.display())]
     Headers {
         /// The segment.
         path: PathBuf,
-        /// In what it differs.
+        /// The difference.
         what: String,
     },
-    /// Frames were lost or doubled.
+    /// Frames are missing or doubled.
     #[error("{} holds {found} frames and must hold {expected} ({what}): render the chunk again", path.display())]
     Frames {
         /// The file.
@@ -196,10 +196,10 @@ pub enum MediaError {
         expected: u64,
         /// Frames it holds.
         found: u64,
-        /// Where it was noticed.
+        /// What was counted.
         what: &'static str,
     },
-    /// Nothing to work on.
+    /// There are no frames.
     #[error("nothing to {action} at {rate} frames a second: the render has no frames")]
     Nothing {
         /// What was attempted.
@@ -213,9 +213,9 @@ pub enum MediaError {
 }
 
 impl MediaError {
-    /// Whether a source file, and so the person who brought it, is at fault; a retry would fail the same way.
+    /// Whether a source file of the user is at fault, so that a retry fails in the same way.
     ///
-    /// A missing file is not: sources were made local before, so the machine lost it.
+    /// A missing file does not count: sources were downloaded before, so the machine has lost it.
     pub fn is_input(&self) -> bool {
         matches!(
             self,
@@ -229,17 +229,17 @@ impl MediaError {
         )
     }
 
-    /// For `map_err`: decoding `path` failed while `action`.
+    /// For `map_err`: decoding `path` failed during `action`.
     pub(crate) fn undecodable(path: &Path, action: &'static str) -> impl Fn(ffmpeg::Error) -> Self {
         move |error| Self::Undecodable { path: path.to_owned(), action, reason: Reason::of(error) }
     }
 
-    /// For `map_err`: making `path` failed at `action`.
+    /// For `map_err`: writing `path` failed during `action`.
     pub(crate) fn make(path: &Path, action: &'static str) -> impl Fn(ffmpeg::Error) -> Self {
         move |error| Self::Make { path: path.to_owned(), action, reason: Reason::of(error) }
     }
 
-    /// For `map_err`: a file of our own making is at fault, not the person's.
+    /// For `map_err`: a file made by the farm is at fault, not a source of the user.
     pub(crate) fn part(error: Self) -> Self {
         Self::Part(Box::new(error))
     }

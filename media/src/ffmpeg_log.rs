@@ -1,6 +1,6 @@
-//! FFmpeg's log: into `tracing`, and its last complaint into our errors.
+//! FFmpeg's log: forwarded to `tracing`, and its last line kept for error messages.
 //!
-//! FFmpeg answers with a number and logs the reason ("moov atom not found"), so the line is worth keeping.
+//! FFmpeg returns a number and logs the reason ("moov atom not found"), so the line is part of the error.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -11,7 +11,7 @@ thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Prepares FFmpeg once a process; cheap to call again.
+/// Initialises FFmpeg once a process. Later calls do nothing.
 pub(crate) fn init() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -22,17 +22,17 @@ pub(crate) fn init() {
     });
 }
 
-/// The last warning or error that FFmpeg logged on this thread, once.
+/// Takes the last warning or error that FFmpeg logged on this thread.
 pub(crate) fn take_last() -> Option<String> {
     LAST.with_borrow_mut(Option::take)
 }
 
-/// Forgets what was logged, so that an old complaint does not explain a new error.
-pub(crate) fn forget() {
+/// Clears the last line, so that an old one does not explain a new error.
+pub(crate) fn clear() {
     LAST.with_borrow_mut(|last| *last = None);
 }
 
-// A C `va_list` has another Rust type on every architecture; elsewhere the log is turned off.
+// A C `va_list` has another Rust type on every architecture; on others than this one the log is turned off.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 fn install() {
     ffmpeg::log::set_level(ffmpeg::log::Level::Quiet);
@@ -88,7 +88,7 @@ mod callback {
             return;
         }
         tracing::debug!(target: "ffmpeg", "{text}");
-        // A thread that is ending has no storage left; its complaint is only traced.
+        // A thread that is ending has no thread-local storage; its line is only traced.
         let _ = LAST.try_with(|last| {
             if let Ok(mut last) = last.try_borrow_mut() {
                 *last = Some(text);

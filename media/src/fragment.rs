@@ -1,11 +1,12 @@
-//! Segments and sound as fragmented mp4, for players that fetch a film piece by piece: packets are copied, nothing is decoded.
+//! Segments and sound as fragmented mp4, for players that stream a render (HLS). Packets are copied, nothing is
+//! decoded.
 //!
-//! **Invariant: a piece knows its place.** Frame `i` of the render is shown at the tick at which [`crate::join`] puts it in the output, so
-//! that pieces fit whatever came before them, and in whatever order they are fetched.
+//! **Invariant: a fragment has absolute times.** Frame `i` of the render is shown at the tick at which [`crate::join`]
+//! puts it in the output, so that fragments fit together in whatever order they are fetched.
 //!
-//! Headers are written by FFmpeg, which knows every codec's boxes; the pieces, which are four numbers a packet, here. Reordered pictures
-//! are shown later than they are decoded, by as much as the header's edit list then takes off: readers that know no negative
-//! offsets agree with those that do.
+//! Headers are written by FFmpeg, which knows every codec's boxes; fragments, which are four numbers a packet, by
+//! `boxes`. Reordered frames are shown later than their times by a constant that the header's edit list takes off
+//! again: readers without negative composition offsets then agree with those that have them.
 
 use std::path::Path;
 
@@ -21,59 +22,66 @@ use crate::mux::{Container, Muxer};
 use crate::timescale;
 use crate::timescale::SAMPLE_RATE;
 
-/// Where a segment is in its render.
+/// Position of a segment in its render.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Its first frame.
-    pub first: u64,
-    /// Its frames.
+pub struct SegmentPosition {
+    /// Number of the first frame.
+    pub first_frame: u64,
+    /// Frames of the segment.
     pub frames: u64,
     /// Frames of the whole render.
-    pub total: u64,
+    pub total_frames: u64,
     /// Frames a second.
     pub rate: FrameRate,
 }
 
-/// The sound in pieces.
+/// A sound as fragments.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SoundPieces {
-    /// What a player needs before any piece.
+pub struct AudioFragments {
+    /// The initialization segment, which a player reads before any fragment.
     pub header: Vec<u8>,
-    /// Seconds and bytes of each piece, in order.
-    pub pieces: Vec<(f64, Vec<u8>)>,
-    /// The codec as players name it.
+    /// Seconds and bytes of each fragment, in order.
+    pub fragments: Vec<(f64, Vec<u8>)>,
+    /// The codec by its RFC 6381 name, for example `mp4a.40.2`.
     pub codec: &'static str,
 }
 
-/// What a player needs before any piece of pictures: the same for every segment of a render. `scratch` is a folder to write into.
-pub fn picture_header(segment: &Path, place: Place, scratch: &Path) -> Result<Vec<u8>, MediaError> {
+/// The initialization segment of the video, equal for every segment of a render. `scratch` is a folder for a temporary
+/// file.
+///
+/// # Errors
+/// The segment cannot be read, or `scratch` cannot be written.
+pub fn video_header(segment: &Path, position: SegmentPosition, scratch: &Path) -> Result<Vec<u8>, MediaError> {
     let source = Demuxer::open(segment).map_err(MediaError::part)?;
     let stream = source.video().map_err(MediaError::part)?;
-    let ticks = timescale::of_track(place.rate, place.total);
+    let ticks = timescale::of_track(position.rate, position.total_frames);
     let parameters = source.parameters(stream);
-    let lead = lead(&parameters, place.rate, ticks);
-    header(scratch, ticks, |muxer| muxer.add_video(parameters, place.rate, ticks, false).map(drop))
-        .map(|header| boxes::with_edit(&header, Some(lead as u64).filter(|lead| *lead > 0)))
+    let lead = lead(&parameters, position.rate, ticks);
+    header(scratch, ticks, |muxer| muxer.add_video(parameters, position.rate, ticks, false).map(drop))
+        .map(|header| boxes::with_edit_list(&header, Some(lead as u64).filter(|lead| *lead > 0)))
 }
 
-/// Ticks by which pictures are shown later than their place says, so that none is shown before it is decoded.
+/// Ticks by which frames are shown later than their times, so that no frame is shown before it is decoded.
 fn lead(parameters: &Parameters, rate: FrameRate, ticks: u32) -> i64 {
     timescale::ticks_up(ffi::video_parameters(parameters).delay, rate, ticks)
 }
 
-/// A segment as a piece. Fails if it has not exactly its frames, or does not start with a key frame.
-pub fn picture_piece(segment: &Path, number: u32, place: Place) -> Result<Vec<u8>, MediaError> {
-    let wrong = |found, what| MediaError::Frames { path: segment.to_owned(), expected: place.frames, found, what };
+/// A segment as fragment `number` of the video.
+///
+/// # Errors
+/// The segment cannot be read, has not exactly its frames, or does not start with a key frame.
+pub fn video_fragment(segment: &Path, number: u32, position: SegmentPosition) -> Result<Vec<u8>, MediaError> {
+    let wrong = |found, what| MediaError::Frames { path: segment.to_owned(), expected: position.frames, found, what };
     let mut source = Demuxer::open(segment).map_err(MediaError::part)?;
     let stream = source.video().map_err(MediaError::part)?;
-    let (time_base, ticks) = (source.time_base(stream), timescale::of_track(place.rate, place.total));
-    let lead = lead(&source.parameters(stream), place.rate, ticks);
-    let at = |frame: i64| timescale::ticks(place.first as i64 + frame, place.rate, ticks);
+    let (time_base, ticks) = (source.time_base(stream), timescale::of_track(position.rate, position.total_frames));
+    let lead = lead(&source.parameters(stream), position.rate, ticks);
+    let at = |frame: i64| timescale::ticks(position.first_frame as i64 + frame, position.rate, ticks);
     let (mut samples, mut data) = (Vec::new(), Vec::new());
     while let Some(packet) = source.packet_of(stream).map_err(MediaError::part)? {
         let found = samples.len() as i64;
         let pts = packet.pts().ok_or_else(|| wrong(found as u64, "a packet without a time"))?;
-        let frame = timescale::frame_at(pts, (time_base.numerator(), time_base.denominator()), place.rate);
+        let frame = timescale::frame_at(pts, (time_base.numerator(), time_base.denominator()), position.rate);
         if found == 0 && !(frame == 0 && packet.is_key()) {
             return Err(wrong(0, "it does not start with a key frame"));
         }
@@ -82,18 +90,21 @@ pub fn picture_piece(segment: &Path, number: u32, place: Place) -> Result<Vec<u8
             duration: (at(found + 1) - at(found)) as u32,
             bytes: bytes.len() as u32,
             is_key: packet.is_key(),
-            shown_after: (lead + at(frame) - at(found)) as i32,
+            composition_offset: (lead + at(frame) - at(found)) as i32,
         });
         data.extend_from_slice(bytes);
     }
-    if samples.len() as u64 != place.frames {
+    if samples.len() as u64 != position.frames {
         return Err(wrong(samples.len() as u64, "packets in the segment"));
     }
-    Ok(boxes::piece(number, at(0) as u64, &samples, &data))
+    Ok(boxes::fragment(number, at(0) as u64, &samples, &data))
 }
 
-/// A file of [`crate::mix()`] in pieces of about `seconds`.
-pub fn sound_pieces(audio: &Path, seconds: f64, scratch: &Path) -> Result<SoundPieces, MediaError> {
+/// A sound file of [`crate::mix()`] as fragments of about `seconds` each. `scratch` is a folder for a temporary file.
+///
+/// # Errors
+/// The file cannot be read, or `scratch` cannot be written.
+pub fn audio_fragments(audio: &Path, seconds: f64, scratch: &Path) -> Result<AudioFragments, MediaError> {
     let mut source = Demuxer::open(audio).map_err(MediaError::part)?;
     let stream = source.audio().map_err(MediaError::part)?;
     let (parameters, time_base) = (source.parameters(stream), source.time_base(stream));
@@ -104,44 +115,44 @@ pub fn sound_pieces(audio: &Path, seconds: f64, scratch: &Path) -> Result<SoundP
     let in_samples = |ticks: i64| ticks.rescale(time_base, samples_base);
 
     let length = (seconds.max(0.1) * f64::from(SAMPLE_RATE)) as u64;
-    let mut pieces = Vec::new();
-    let mut piece = SoundPiece::default();
+    let mut fragments = Vec::new();
+    let mut builder = FragmentBuilder::default();
     let mut skipped = is_opus.then_some(initial_padding);
     while let Some(packet) = source.packet_of(stream).map_err(MediaError::part)? {
-        // What a decoder needs before the first sample that sounds.
+        // Priming: samples that a decoder needs before the first one that is heard.
         skipped.get_or_insert_with(|| in_samples(packet.pts().unwrap_or(0)).min(0).unsigned_abs());
-        piece.add(&packet, in_samples(packet.duration()).max(1) as u32);
-        if piece.length >= length {
-            pieces.push(piece.close(pieces.len()));
+        builder.add(&packet, in_samples(packet.duration()).max(1) as u32);
+        if builder.length >= length {
+            fragments.push(builder.finish(fragments.len()));
         }
     }
-    if !piece.samples.is_empty() {
-        pieces.push(piece.close(pieces.len()));
+    if !builder.samples.is_empty() {
+        fragments.push(builder.finish(fragments.len()));
     }
-    let header = boxes::with_edit(&header, skipped.filter(|skipped| *skipped > 0));
-    Ok(SoundPieces { header, pieces, codec: if is_opus { "opus" } else { "mp4a.40.2" } })
+    let header = boxes::with_edit_list(&header, skipped.filter(|skipped| *skipped > 0));
+    Ok(AudioFragments { header, fragments, codec: if is_opus { "opus" } else { "mp4a.40.2" } })
 }
 
-/// A piece of sound that grows.
+/// A sound fragment under construction.
 #[derive(Default)]
-struct SoundPiece {
+struct FragmentBuilder {
     start: u64,
     length: u64,
     samples: Vec<Sample>,
     data: Vec<u8>,
 }
 
-impl SoundPiece {
+impl FragmentBuilder {
     fn add(&mut self, packet: &Packet, duration: u32) {
         let bytes = packet.data().unwrap_or_default();
-        self.samples.push(Sample { duration, bytes: bytes.len() as u32, is_key: true, shown_after: 0 });
+        self.samples.push(Sample { duration, bytes: bytes.len() as u32, is_key: true, composition_offset: 0 });
         self.data.extend_from_slice(bytes);
         self.length += u64::from(duration);
     }
 
-    /// The piece, and the next one begins.
-    fn close(&mut self, number: usize) -> (f64, Vec<u8>) {
-        let bytes = boxes::piece(number as u32, self.start, &self.samples, &self.data);
+    /// Returns the fragment and starts the next one.
+    fn finish(&mut self, number: usize) -> (f64, Vec<u8>) {
+        let bytes = boxes::fragment(number as u32, self.start, &self.samples, &self.data);
         let seconds = self.length as f64 / f64::from(SAMPLE_RATE);
         *self = Self { start: self.start + self.length, ..Self::default() };
         (seconds, bytes)

@@ -1,13 +1,13 @@
-//! Lossless segments into a GIF: one palette for the whole clip, error diffusion, exact length.
+//! Lossless segments to a GIF: one palette for the whole clip, error diffusion, exact length.
 //!
-//! The clip is read twice and held never: once for the palette, once to draw with it. FFmpeg's `palettegen` and `paletteuse` do both,
-//! with the settings that HyperFrames uses. The file is written here, because delays have to add up to the clip's length and
-//! because frames with transparency have to replace the one before.
+//! The clip is decoded twice, and never in memory as a whole: once for FFmpeg's `palettegen`, once for `paletteuse`,
+//! both with the settings of HyperFrames. The file is written by `writer`, because delays have to add up to the clip's
+//! length and frames with transparency have to replace the one before.
 //!
-//! **Invariant: every frame of the render is a frame of the file, and the file lasts as long as the render,** to a hundredth of
-//! a second.
+//! **Invariant: every frame of the render is a frame of the file, and the file lasts as long as the render,** to a
+//! hundredth of a second.
 
-mod graph;
+mod palette;
 mod writer;
 
 use std::fs::File;
@@ -24,7 +24,7 @@ use crate::error::MediaError;
 use crate::join::SegmentFile;
 use crate::source::reader::FrameReader;
 use crate::timescale;
-use graph::Filter;
+use palette::PaletteFilter;
 use writer::GifWriter;
 
 /// Ticks a second of a GIF.
@@ -33,43 +33,58 @@ const TICKS: u32 = 100;
 /// Alpha from which a pixel is opaque.
 const OPAQUE_FROM: u8 = 128;
 
-/// What was written.
+/// Contents of a GIF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GifSummary {
-    /// Frames.
+    /// Number of frames.
     pub frames: u64,
-    /// Hundredths of a second that they last.
+    /// Duration in hundredths of a second.
     pub centiseconds: u64,
 }
 
-/// Makes a GIF of the lossless `segments` (of pictures of `size`) at `output`. `repeat` is the file's loop count, 0 for ever.
+/// Properties of a GIF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GifOptions {
+    /// Size of the frames.
+    pub size: Size,
+    /// Frame rate, at most 100: delays are whole hundredths of a second.
+    pub rate: FrameRate,
+    /// Keeps transparency, of one bit.
+    pub alpha: bool,
+    /// The file's loop count; 0 repeats for ever.
+    pub repeat: u16,
+}
+
+/// Writes a GIF of the lossless `segments` to `output`. `going_on` is called for every frame and stops the work by
+/// answering false.
 ///
-/// `alpha` keeps transparency, of one bit. `going_on` is asked once a picture. Fails if a segment has not exactly its frames. At more than
-/// 100 frames a second frames would have no time, and that is refused.
+/// # Errors
+/// A segment cannot be read or has not exactly its frames, the rate is above 100, or the file cannot be written. The
+/// file is removed then.
 pub fn gif(
     segments: &[SegmentFile],
     output: &Path,
-    size: Size,
-    rate: FrameRate,
-    alpha: bool,
-    repeat: u16,
+    options: &GifOptions,
     going_on: &dyn Fn() -> bool,
 ) -> Result<GifSummary, MediaError> {
     let frames: u64 = segments.iter().map(|segment| segment.frames).sum();
-    if frames == 0 || timescale::ticks(1, rate, TICKS) == 0 {
-        return Err(MediaError::Nothing { action: "write as a gif", rate });
+    if frames == 0 || timescale::ticks(1, options.rate, TICKS) == 0 {
+        return Err(MediaError::Nothing { action: "write as a gif", rate: options.rate });
     }
-    let made = make(segments, output, size, rate, alpha, repeat, going_on);
-    if made.is_err()
+    let written = write(segments, output, options, going_on);
+    if written.is_err()
         && let Err(error) = std::fs::remove_file(output)
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(path = %output.display(), %error, "an unfinished file could not be removed");
     }
-    made
+    written
 }
 
-/// What the GIF at `path` holds, by its own delays: FFmpeg's reader takes delays below two hundredths for ten.
+/// Contents of the GIF at `path`, by its own delays: FFmpeg's reader takes delays below two hundredths for ten.
+///
+/// # Errors
+/// The file cannot be read or is damaged.
 pub fn count_gif(path: &Path) -> Result<GifSummary, MediaError> {
     let file = File::open(path).map_err(|source| MediaError::Open { path: path.to_owned(), source })?;
     let broken = |_| MediaError::undecodable(path, "counting its frames")(ffmpeg_next::Error::InvalidData);
@@ -84,47 +99,45 @@ pub fn count_gif(path: &Path) -> Result<GifSummary, MediaError> {
     Ok(summary)
 }
 
-fn make(
+fn write(
     segments: &[SegmentFile],
     output: &Path,
-    size: Size,
-    rate: FrameRate,
-    alpha: bool,
-    repeat: u16,
+    options: &GifOptions,
     going_on: &dyn Fn() -> bool,
 ) -> Result<GifSummary, MediaError> {
+    let GifOptions { size, rate, alpha, repeat } = *options;
     let failed = MediaError::make(output, "choosing the palette");
     let reserve = u8::from(alpha);
-    let options = format!("stats_mode=diff:reserve_transparent={reserve}");
-    let mut choosing = Filter::palette_of(size, &options).map_err(&failed)?;
-    let mut see_through = false;
+    let filter_options = format!("stats_mode=diff:reserve_transparent={reserve}");
+    let mut generator = PaletteFilter::generating(size, &filter_options).map_err(&failed)?;
+    let mut is_transparent = false;
     each_picture(segments, size, going_on, &mut |picture| {
-        see_through |= alpha && picture.bgra.iter().skip(3).step_by(4).any(|alpha| *alpha < OPAQUE_FROM);
-        choosing.push(&bgra_frame(picture)).map_err(&failed)
+        is_transparent |= alpha && picture.bgra.iter().skip(3).step_by(4).any(|alpha| *alpha < OPAQUE_FROM);
+        generator.push(&bgra_frame(picture)).map_err(&failed)
     })?;
-    let palette = choosing.palette().map_err(&failed)?;
+    let palette = generator.palette().map_err(&failed)?;
 
     let failed = MediaError::make(output, "drawing with the palette");
-    let options = format!("dither=sierra2_4a:alpha_threshold={OPAQUE_FROM}");
-    let mut drawing = Filter::with_palette(size, &palette, &options).map_err(&failed)?;
-    let mut writer = GifWriter::create(output, size, &graph::colours(&palette), see_through, repeat)?;
+    let filter_options = format!("dither=sierra2_4a:alpha_threshold={OPAQUE_FROM}");
+    let mut painter = PaletteFilter::applying(size, &palette, &filter_options).map_err(&failed)?;
+    let mut writer = GifWriter::create(output, size, &palette::colours(&palette), is_transparent, repeat)?;
     let at = |frame: u64| timescale::ticks(frame as i64, rate, TICKS);
     let mut written = 0;
-    let mut write = |indexed: &frame::Video| {
+    let mut push = |indexed: &frame::Video| {
         let delay = at(written + 1) - at(written);
         written += 1;
         writer.push(indexed.data(0), indexed.stride(0), u16::try_from(delay).unwrap_or(u16::MAX))
     };
     each_picture(segments, size, going_on, &mut |picture| {
-        drawing.push(&bgra_frame(picture)).map_err(&failed)?;
-        while let Some(indexed) = drawing.pull().map_err(&failed)? {
-            write(&indexed)?;
+        painter.push(&bgra_frame(picture)).map_err(&failed)?;
+        while let Some(indexed) = painter.pull().map_err(&failed)? {
+            push(&indexed)?;
         }
         Ok(())
     })?;
-    drawing.end().map_err(&failed)?;
-    while let Some(indexed) = drawing.pull().map_err(&failed)? {
-        write(&indexed)?;
+    painter.end().map_err(&failed)?;
+    while let Some(indexed) = painter.pull().map_err(&failed)? {
+        push(&indexed)?;
     }
     let expected: u64 = segments.iter().map(|segment| segment.frames).sum();
     if written != expected {
@@ -135,6 +148,7 @@ fn make(
     Ok(GifSummary { frames: written, centiseconds: at(written) as u64 })
 }
 
+/// Decodes every frame of `segments` and calls `each` with it.
 fn each_picture(
     segments: &[SegmentFile],
     size: Size,
@@ -166,6 +180,7 @@ fn each_picture(
     Ok(())
 }
 
+/// `picture` as a frame for filters.
 fn bgra_frame(picture: &Picture) -> frame::Video {
     let mut frame = frame::Video::new(Pixel::BGRA, picture.size.width, picture.size.height);
     let (stride, row) = (frame.stride(0), picture.size.width as usize * 4);

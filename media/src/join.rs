@@ -1,4 +1,4 @@
-//! Segments and sound into the output, by copying packets.
+//! Joins segments and sound into the output by copying packets.
 //!
 //! **Invariant: frame `i` of segment `k` starts at frame `sum(frames before k) + i` of the output, exactly.** Times are
 //! computed from frame numbers and never from the segments' own ticks, so nothing drifts and nothing is averaged.
@@ -10,7 +10,7 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::EncoderSettings;
 use hyperfarm_proto::spec::Size;
 
-use crate::count::SampleTally;
+use crate::count::SampleCounter;
 use crate::demux::Demuxer;
 use crate::error::MediaError;
 use crate::mux::{Container, Muxer};
@@ -25,22 +25,24 @@ pub struct SegmentFile {
     pub frames: u64,
 }
 
-/// What was written.
+/// Contents of the written output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct JoinSummary {
-    /// Packets of pictures, equal to the frames.
+    /// Video packets, equal to the frames.
     pub video_packets: u64,
     /// Samples of sound that play; 0 without sound.
     pub audio_samples: u64,
-    /// Seconds that the pictures last: frames over rate.
+    /// Length of the video in seconds: frames over rate.
     pub duration_seconds: f64,
 }
 
-/// Joins `segments` in order, with the sound of `audio` (a file of [`crate::mix`]), into `output`: an mp4, a webm or a mov. For the
-/// other formats see [`crate::gif()`] and [`crate::stills`].
+/// Joins `segments` in order, with the sound of `audio` (a file of [`crate::mix`]), into `output`: an mp4, a webm or a
+/// mov. For the other formats see [`crate::gif()`] and [`crate::png_frames`]. Nothing is decoded.
 ///
-/// No picture is decoded. Fails, and removes what it wrote, if a segment has not exactly its frames, does not start with a
-/// key frame, or has other headers or another size than the first. Errors are never the person's: all files are ours.
+/// # Errors
+/// A segment has not exactly its frames, does not start with a key frame, or has other headers or another size than the
+/// first, or the output cannot be written. The output is removed then. The user is never at fault: all files are the
+/// farm's own.
 pub fn join(
     segments: &[SegmentFile],
     audio: Option<&Path>,
@@ -60,10 +62,10 @@ pub fn join(
     let mut muxer = Muxer::create(output, Container::of_segment(settings.format))?;
     let size = settings.codec.coded_size(size);
     let ticks = timescale::of_track(rate, frames);
-    let video = muxer.add_video(headers, rate, ticks, codec::promises_alpha(settings))?;
-    let mut sound = audio.map(|path| Sound::open(path, &mut muxer)).transpose()?;
+    let video = muxer.add_video(headers, rate, ticks, codec::declares_alpha(settings))?;
+    let mut sound = audio.map(|path| AudioTrack::open(path, &mut muxer)).transpose()?;
     muxer.start(ticks, ticks, true)?;
-    let mut track = Track::new(video, rate, muxer.time_base(video), reference.delay);
+    let mut track = VideoTrack::new(video, rate, muxer.time_base(video), reference.delay);
     drop(first);
 
     for segment in segments.iter().filter(|segment| segment.frames > 0) {
@@ -80,7 +82,7 @@ pub fn join(
     let audio_samples = match sound {
         Some(mut sound) => {
             sound.write_until(f64::INFINITY, &mut muxer)?;
-            sound.tally.samples()
+            sound.samples.total()
         }
         None => 0,
     };
@@ -95,7 +97,7 @@ fn frames_error(path: &Path, expected: u64, found: u64, what: &'static str) -> M
     MediaError::Frames { path: path.to_owned(), expected, found, what }
 }
 
-/// Copied packets are decoded with the first segment's headers, so every segment must have the same.
+/// Fails unless a segment has the headers of the first one, with which players decode all packets.
 fn check_headers(
     segment: &SegmentFile,
     found: &ffi::VideoParameters,
@@ -116,25 +118,26 @@ fn check_headers(
     Ok(())
 }
 
-/// The output's stream of pictures.
-struct Track {
+/// The output's video track.
+struct VideoTrack {
     stream: usize,
     rate: FrameRate,
     time_base: Rational,
     ticks: u32,
-    /// Decode times run this many ticks before presentation times, so that none is later than its own picture.
+    /// Ticks by which decode times are ahead of frame numbers, so that no frame is decoded after its presentation.
     lead: i64,
     written: u64,
 }
 
-impl Track {
+impl VideoTrack {
     fn new(stream: usize, rate: FrameRate, time_base: Rational, delay: u32) -> Self {
-        // Containers count in whole fractions of a second; anything else would be a muxer we did not choose.
+        // All containers that the farm writes have time bases of the form 1/n.
         let ticks = u32::try_from(time_base.denominator()).unwrap_or(1);
         let lead = timescale::ticks_up(delay, rate, ticks);
         Self { stream, rate, time_base, ticks, lead, written: 0 }
     }
 
+    /// Writes the packets of a segment. `write` gets each packet and its decode time in seconds.
     fn append(
         &mut self,
         source: &mut Demuxer,
@@ -145,14 +148,14 @@ impl Track {
         let wrong = |found, what| frames_error(&segment.path, segment.frames, found, what);
         let time_base = source.time_base(stream);
         let base = self.written;
-        let mut seen = vec![false; usize::try_from(segment.frames).unwrap_or(0)];
+        let mut has_packets = vec![false; usize::try_from(segment.frames).unwrap_or(0)];
         let mut found = 0;
         while let Some(mut packet) = source.packet_of(stream).map_err(MediaError::part)? {
             let pts = packet.pts().ok_or_else(|| wrong(found, "a packet without a time"))?;
             let frame = timescale::frame_at(pts, (time_base.numerator(), time_base.denominator()), self.rate);
-            let place = usize::try_from(frame).ok().and_then(|frame| seen.get_mut(frame));
-            let place = place.ok_or_else(|| wrong(found, "a frame behind the end"))?;
-            if std::mem::replace(place, true) {
+            let has_packet = usize::try_from(frame).ok().and_then(|frame| has_packets.get_mut(frame));
+            let has_packet = has_packet.ok_or_else(|| wrong(found, "a frame behind the end"))?;
+            if std::mem::replace(has_packet, true) {
                 return Err(wrong(found, "two packets for one frame"));
             }
             if found == 0 && !(frame == 0 && packet.is_key()) {
@@ -184,26 +187,26 @@ impl Track {
     }
 }
 
-/// The mix, read beside the segments so that both streams lie side by side in the output.
-struct Sound {
+/// The mixed sound, read beside the segments so that both streams are interleaved in the output.
+struct AudioTrack {
     source: Demuxer,
     from: usize,
     to: usize,
     time_base: Rational,
     pending: Option<Packet>,
-    tally: SampleTally,
+    samples: SampleCounter,
 }
 
-impl Sound {
+impl AudioTrack {
     fn open(path: &Path, muxer: &mut Muxer) -> Result<Self, MediaError> {
         let mut source = Demuxer::open(path).map_err(MediaError::part)?;
         let from = source.audio().map_err(MediaError::part)?;
         let time_base = source.time_base(from);
         let parameters = source.parameters(from);
-        let tally = SampleTally::new(&ffi::audio_parameters(&parameters), time_base);
+        let samples = SampleCounter::new(&ffi::audio_parameters(&parameters), time_base);
         let to = muxer.add_audio(parameters, time_base)?;
         let pending = source.packet_of(from).map_err(MediaError::part)?;
-        Ok(Self { source, from, to, time_base, pending, tally })
+        Ok(Self { source, from, to, time_base, pending, samples })
     }
 
     /// Writes the packets that start before `seconds`.
@@ -214,8 +217,8 @@ impl Sound {
                 self.pending = Some(packet);
                 break;
             }
-            self.tally.add(&packet);
-            // WebM's readers give the last packet its full length; the file would seem to last that much longer.
+            self.samples.add(&packet);
+            // WebM readers count the last packet with its full length, so its duration is cut to what plays.
             let padding = ffi::skipped_samples(&packet).1 as f64 / f64::from(crate::timescale::SAMPLE_RATE);
             if padding > 0.0 {
                 let played = packet.duration() as f64 - padding / f64::from(self.time_base);

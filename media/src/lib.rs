@@ -2,36 +2,64 @@
 //!
 //! | what | where |
 //! | --- | --- |
-//! | pictures → a segment | [`SegmentEncoder`] |
+//! | frames → a segment | [`SegmentEncoder`] |
 //! | segments + sound → the output, by copying packets | [`join`] |
-//! | segments and sound → pieces that players fetch one by one | [`picture_piece`], [`sound_pieces`] |
+//! | segments and sound → fragmented mp4, for players that stream | [`video_header`], [`video_fragment`], [`audio_fragments`] |
 //! | lossless segments → a GIF | [`gif()`] |
-//! | lossless segments → PNG files | [`stills`] |
+//! | lossless segments → PNG files | [`png_frames`] |
 //! | sounds → one track, exact to the sample | [`mix`] |
 //! | pictures of a `<video>` at output frames | [`VideoSource`] |
-//! | a still for people | [`thumbnail`], [`still`] |
-//! | what a file holds | [`probe`], [`count_packets`] |
-//! | everything decoded, for verification and tests | [`decode_video`], [`decode_audio`], [`compare`] |
-//! | what this machine's FFmpeg is and can | [`versions`], [`encoders`], [`device_encoders`] |
+//! | small JPEG pictures | [`thumbnail`], [`still`] |
+//! | streams, packets and durations of a file | [`probe`], [`count_packets`] |
+//! | whole files decoded, for verification and tests | [`decode_video`], [`decode_audio`], [`compare`] |
+//! | FFmpeg on this machine: versions and encoders | [`versions`], [`encoders`], [`device_encoders`] |
 //!
-//! Invariants, each kept beside the code named:
+//! # Invariants
 //!
-//! - **Equal pictures and settings give equal bytes** on every machine with the same libraries (`codec`, `mux`,
-//!   `convert::yuv`): integer colour conversion, encoders with fixed threads and without processor-specific paths, containers
-//!   without dates or version strings.
-//! - **A segment starts with a key frame, holds no reference across its seams, and has the headers of every other
-//!   segment of its settings** (`codec`, checked by `join`).
+//! Each is kept in the modules named.
+//!
+//! - **Equal frames and settings give equal bytes** on every machine with the same libraries (`codec`, `mux`,
+//!   `convert::to_yuv`): integer colour conversion, encoders with fixed threads and without processor-specific paths,
+//!   containers without dates or version strings.
+//! - **A segment starts with a key frame, has no reference across its seams, and has the headers of every other segment
+//!   of its settings** (`codec`, checked by `join`).
 //! - **What is counted is checked**: packets against frames when a segment is finished and when segments are joined.
-//! - **A source file is a stranger's**: only named demuxers and only the `file` protocol read it (`demux`), and whatever its
-//!   bytes, the answer is an error with a sentence and never a panic.
+//! - **A source file is not trusted**: only named demuxers and only the `file` protocol read it (`demux`), ids that it
+//!   leads to become enums only after a range check (`ffi::ids`, `tags`), and no content makes a function panic.
+//! - **Memory does not grow with the length of a render**: packets, alpha planes and samples that wait are on disk.
 //!
-//! Nothing here starts threads of its own beyond what the encoder settings ask for: callers choose where the work runs.
+//! Nothing here starts threads beyond those that the encoder settings ask for: callers choose where the work runs.
 //! FFmpeg's own log goes to `tracing`, target `ffmpeg`, never to standard error.
+//!
+//! # Example
+//!
+//! ```
+//! use hyperfarm_media::{Bitmap, PixelLayout, SegmentEncoder, probe};
+//! use hyperfarm_proto::frame::FrameRate;
+//! use hyperfarm_proto::plan::EncoderSettings;
+//! use hyperfarm_proto::spec::{Format, Quality, Size};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("segment.mp4");
+//! let (size, rate) = (Size { width: 64, height: 48 }, FrameRate::DEFAULT);
+//! let settings = EncoderSettings::of(Format::Mp4, Quality::Draft, rate);
+//! let mut encoder = SegmentEncoder::create(&path, &settings, size, rate)?;
+//! for level in [0, 128, 255] {
+//!     let data = vec![level; 64 * 48 * 4];
+//!     encoder.push(&Bitmap { data: &data, stride: 64 * 4, size, layout: PixelLayout::Bgra })?;
+//! }
+//! assert_eq!(encoder.finish()?.frames, 3);
+//! assert_eq!(probe(&path)?.video.map(|video| video.codec), Some("h264".to_owned()));
+//! # Ok(())
+//! # }
+//! ```
 
 mod allocator;
 mod alpha;
 mod bitmap;
 mod boxes;
+mod capabilities;
 mod codec;
 pub mod compare;
 mod convert;
@@ -48,29 +76,29 @@ mod gif;
 mod join;
 mod mix;
 mod mux;
+mod packet_file;
+mod png_frames;
 mod probe;
 mod source;
-mod stills;
 mod tags;
 mod thumbnail;
 mod timescale;
 mod upload;
-mod version;
 
-pub use crate::gif::{GifSummary, count_gif, gif};
+pub use crate::gif::{GifOptions, GifSummary, count_gif, gif};
 pub use allocator::{return_free_memory, return_large_blocks};
 pub use bitmap::{Bitmap, Picture, PixelLayout};
+pub use capabilities::{encoders, versions};
 pub use count::{PacketCount, count_packets};
 pub use decode::{decode_audio, decode_video};
 pub use device::{device_encoders, try_encoder};
 pub use encode::{SegmentEncoder, SegmentSummary};
 pub use error::{MediaError, Reason};
-pub use fragment::{Place, SoundPieces, picture_header, picture_piece, sound_pieces};
+pub use fragment::{AudioFragments, SegmentPosition, audio_fragments, video_fragment, video_header};
 pub use join::{JoinSummary, SegmentFile, join};
 pub use mix::{MixInput, MixSummary, mix, mix_raw};
+pub use png_frames::png_frames;
 pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};
 pub use source::{VideoSource, VideoTimeline};
-pub use stills::stills;
 pub use thumbnail::{still, thumbnail};
 pub use timescale::SAMPLE_RATE;
-pub use version::{encoders, versions};

@@ -1,4 +1,4 @@
-//! Writing containers: the same packets give the same bytes.
+//! Writes containers. Equal packets give equal bytes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use crate::ffi::{self, CodecId};
 use crate::timescale::SAMPLE_RATE;
 use crate::{demux, ffmpeg_log};
 
-/// The last libavformat whose WebM muxer declares the codec delay of sound without adding it to the times: readers then take
-/// it off, and to keep times from being negative the muxer would move the pictures as well, by 7 ms.
+/// The last libavformat whose WebM muxer declares the codec delay of sound without adding it to the times: readers then
+/// take it off, and to keep times from being negative the muxer would move the pictures as well, by 7 ms.
 const LAST_WITHOUT_CODEC_DELAY: u32 = (59 << 16) | (30 << 8) | 100;
 
-/// A kind of file that the farm writes.
+/// A kind of container that the farm writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Container {
     Mp4,
@@ -37,7 +37,7 @@ impl Container {
         match format {
             Format::Mp4 => Self::Mp4,
             Format::Webm => Self::Webm,
-            // Lossless pictures on their way to a file that is made of them.
+            // Lossless frames from which the stitcher makes the output.
             Format::Mov | Format::Gif | Format::PngSequence => Self::Mov,
         }
     }
@@ -52,13 +52,13 @@ impl Container {
     }
 }
 
-/// An output file; removed again unless [`Muxer::finish`] was reached.
+/// An output file. It is removed unless [`Muxer::finish`] succeeds.
 pub(crate) struct Muxer {
-    // Dropped (and so closed) by hand before the file is removed.
+    // Dropped, and so closed, before the file is removed.
     output: Option<Output>,
     path: PathBuf,
     container: Container,
-    /// Stream of sound and ticks by which its packets are written later.
+    /// Audio stream, and ticks that are added to the times of its packets.
     delayed: Option<(usize, i64)>,
     finished: bool,
 }
@@ -69,27 +69,27 @@ impl Muxer {
         if !ffi::has_muxer(container.muxer()) {
             return Err(MediaError::Missing { name: format!("muxer {}", container.muxer()) });
         }
-        // The system's own answer says more than FFmpeg's number.
+        // Created here first, because the system's error says more than FFmpeg's.
         fs::File::create(path).map_err(|source| MediaError::Write { path: path.to_owned(), source })?;
         // From here on the file is removed if anything fails.
         let mut muxer = Self { output: None, path: path.to_owned(), container, delayed: None, finished: false };
         let mut output = ffmpeg::format::output_as(&demux::url(path)?, container.muxer())
             .map_err(MediaError::make(path, "opening the file"))?;
-        // Equal packets, equal bytes: no date, no version, no random ids.
+        // No date, no version, no random ids.
         ffi::set_bit_exact(&mut output);
         muxer.output = Some(output);
         Ok(muxer)
     }
 
-    /// The open output, and the path for what may go wrong with it.
-    fn open(&mut self) -> Result<(&mut Output, &Path), MediaError> {
+    /// The open output, and its path for errors.
+    fn output(&mut self) -> Result<(&mut Output, &Path), MediaError> {
         match &mut self.output {
             Some(output) => Ok((output, &self.path)),
             None => Err(MediaError::Missing { name: "open output".to_owned() }),
         }
     }
 
-    /// Adds a stream of pictures and gives its index.
+    /// Adds a video stream and returns its index.
     pub(crate) fn add_video(
         &mut self,
         mut parameters: Parameters,
@@ -102,7 +102,7 @@ impl Muxer {
             // With `hev1`, FFmpeg's choice, Apple's players show nothing.
             ffi::set_codec_tag(&mut parameters, *b"hvc1");
         }
-        let (output, path) = self.open()?;
+        let (output, path) = self.output()?;
         let failed = MediaError::make(path, "adding the video stream");
         let mut stream = output.add_stream(None::<ffmpeg::Codec>).map_err(failed)?;
         stream.set_parameters(parameters);
@@ -111,17 +111,17 @@ impl Muxer {
         stream.set_avg_frame_rate(frames);
         stream.set_rate(frames);
         if alpha {
-            // Readers look for the alpha plane only where the track promises one.
+            // Readers look for an alpha plane only where the track declares one.
             stream.set_metadata(Dictionary::from_iter([("alpha_mode", "1")]));
         }
         Ok(stream.index())
     }
 
-    /// Adds a stream of sound and gives its index.
+    /// Adds an audio stream and returns its index.
     pub(crate) fn add_audio(&mut self, parameters: Parameters, time_base: Rational) -> Result<usize, MediaError> {
         let padding = ffi::audio_parameters(&parameters).initial_padding;
         let webm = self.container == Container::Webm;
-        let (output, path) = self.open()?;
+        let (output, path) = self.output()?;
         let failed = MediaError::make(path, "adding the audio stream");
         let mut stream = output.add_stream(None::<ffmpeg::Codec>).map_err(failed)?;
         stream.set_parameters(parameters);
@@ -142,7 +142,7 @@ impl Muxer {
         fast_start: bool,
     ) -> Result<(), MediaError> {
         let mut options = Dictionary::new();
-        // Times are right as they come: shifting them to start at zero would part pictures and sound by the priming.
+        // Times are final: shifting them to start at zero would move video and audio apart by the priming.
         options.set("avoid_negative_ts", "disabled");
         if self.container != Container::Webm {
             // Edit lists are in the movie's ticks: at the default of 1000 they would round every duration to 1 ms.
@@ -155,11 +155,11 @@ impl Muxer {
                 options.set("movflags", "+empty_moov+default_base_moof+frag_custom");
             }
         }
-        let (output, path) = self.open()?;
+        let (output, path) = self.output()?;
         output.write_header_with(options).map(drop).map_err(MediaError::make(path, "writing the header"))
     }
 
-    /// The ticks in which stream `index` is written; known after [`Muxer::start`].
+    /// The time base in which stream `index` is written, known after [`Muxer::start`].
     pub(crate) fn time_base(&self, index: usize) -> Rational {
         let stream = self.output.as_ref().and_then(|output| output.stream(index));
         stream.map_or(Rational::new(1, 1), |stream| stream.time_base())
@@ -173,13 +173,13 @@ impl Muxer {
             packet.set_pts(packet.pts().map(|pts| pts + delay));
             packet.set_dts(packet.dts().map(|dts| dts + delay));
         }
-        let (output, path) = self.open()?;
+        let (output, path) = self.output()?;
         packet.write_interleaved(output).map_err(MediaError::make(path, "writing a packet"))
     }
 
-    /// Writes the trailer, closes the file and gives its length in bytes.
+    /// Writes the trailer, closes the file and returns its length in bytes.
     pub(crate) fn finish(mut self) -> Result<u64, MediaError> {
-        let (output, path) = self.open()?;
+        let (output, path) = self.output()?;
         output.write_trailer().map_err(MediaError::make(path, "writing the trailer"))?;
         self.output = None;
         let bytes =

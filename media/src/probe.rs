@@ -1,4 +1,4 @@
-//! What a file says about itself.
+//! Reads a file's headers: streams, sizes, rates, durations.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ use crate::error::MediaError;
 use crate::ffi::{self, CodecId};
 use crate::timescale::SAMPLE_RATE;
 
-/// A file's streams.
+/// Streams of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MediaInfo {
-    /// Seconds, where the container says.
+    /// Duration in seconds, where the container has one.
     pub duration: Option<f64>,
-    /// The stream of pictures a player would show.
+    /// The video stream that a player shows.
     pub video: Option<VideoInfo>,
-    /// The stream of sound a player would play.
+    /// The audio stream that a player plays.
     pub audio: Option<AudioInfo>,
     /// FFmpeg's name of the container, for example `mov,mp4,m4a,3gp,3g2,mj2`.
     pub container: String,
@@ -38,7 +38,7 @@ pub struct ColorTags {
     pub range: String,
 }
 
-/// A stream of pictures.
+/// A video stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoInfo {
     /// FFmpeg's name of the codec, for example `h264`.
@@ -47,10 +47,10 @@ pub struct VideoInfo {
     pub pixel_format: String,
     /// Coded pixels, before turning.
     pub size: Size,
-    /// Average rate, where known and between 1 and 240. What WebM can only tell to a nanosecond a frame is given as
-    /// the exact rational it stands for.
+    /// Average frame rate, where known and between 1 and 240. WebM stores the duration of a frame in nanoseconds; this
+    /// is the exact rational that it stands for.
     pub frame_rate: Option<FrameRate>,
-    /// Frames, where the container counts them.
+    /// Number of frames, where the container has it.
     pub frames: Option<u64>,
     /// Seconds a tick, as (numerator, denominator).
     pub time_base: (i32, i32),
@@ -58,15 +58,15 @@ pub struct VideoInfo {
     pub color: ColorTags,
     /// Whether pictures have transparency.
     pub has_alpha: bool,
-    /// Degrees clockwise to turn pictures by for display: 0, 90, 180 or 270.
+    /// Clockwise rotation for display, in degrees: 0, 90, 180 or 270.
     pub rotation: u32,
-    /// Seconds from the start of the file's timeline to the end of the pictures, where known.
+    /// Seconds from the start of the file's timeline to the end of the video, where known.
     pub duration: Option<f64>,
-    /// Size for display: in square pixels, turned.
+    /// Size for display: in square pixels, rotated.
     pub display: Size,
 }
 
-/// A stream of sound.
+/// An audio stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AudioInfo {
     /// FFmpeg's name of the codec, for example `aac`.
@@ -75,13 +75,15 @@ pub struct AudioInfo {
     pub sample_rate: u32,
     /// Channels.
     pub channels: u32,
-    /// Samples a channel by the container's duration, where it says; containers round ([`crate::count_packets`] is exact).
+    /// Samples of a channel by the container's duration, where it has one. Containers round; [`crate::count_packets`]
+    /// is exact.
     pub samples: Option<u64>,
 }
 
-/// Reads the headers of `path` and, as far as they do not say, a few packets.
+/// Reads the headers of `path` and, where they are not enough, a few packets.
 ///
-/// Fails if the file is missing, empty, cut off or no media; never panics whatever its bytes.
+/// # Errors
+/// The file is missing, empty, cut off or not media. No content makes it panic.
 pub fn probe(path: &Path) -> Result<MediaInfo, MediaError> {
     let source = Demuxer::open(path)?;
     let video = source.video().ok().map(|stream| video_info(&source, stream));
@@ -134,13 +136,14 @@ fn audio_info(source: &Demuxer, stream: usize) -> AudioInfo {
     }
 }
 
-/// Whether the stream's pictures have transparency: by pixel format, or a WebM track that promises an alpha plane.
+/// Whether the stream has transparency: by pixel format, or by a WebM track that declares an alpha plane.
 pub(crate) fn has_alpha(source: &Demuxer, stream: usize) -> bool {
-    let promised = source.input.stream(stream).is_some_and(|stream| stream.metadata().get("alpha_mode") == Some("1"));
-    promised || ffi::video_parameters(&source.parameters(stream)).pixel.has_alpha()
+    let is_declared =
+        source.input.stream(stream).is_some_and(|stream| stream.metadata().get("alpha_mode") == Some("1"));
+    is_declared || ffi::video_parameters(&source.parameters(stream)).pixel.has_alpha()
 }
 
-/// How far the stream's pictures are turned for display.
+/// Rotation of the stream for display.
 pub(crate) fn rotation(source: &Demuxer, stream: usize) -> Rotation {
     let Some(stream) = source.input.stream(stream) else { return Rotation::None };
     stream
@@ -149,9 +152,9 @@ pub(crate) fn rotation(source: &Demuxer, stream: usize) -> Rotation {
         .map_or(Rotation::None, |data| Rotation::from_display_matrix(data.data()))
 }
 
-/// Seconds from the start of the file's timeline to the end of the stream's pictures; sound may last longer.
+/// Seconds from the start of the file's timeline to the end of the video; the sound may last longer.
 pub(crate) fn video_duration(source: &Demuxer, stream: usize) -> Option<f64> {
-    // Animated pictures have no index that says how long they last, and are short enough to be read.
+    // Animated images have no index with their duration, and are short enough to be read.
     if matches!(CodecId::of(&source.parameters(stream)), CodecId::GIF | CodecId::APNG) {
         return animation_duration(source, stream);
     }
@@ -167,7 +170,7 @@ pub(crate) fn video_duration(source: &Demuxer, stream: usize) -> Option<f64> {
     Some(lead + found.duration() as f64 * tick)
 }
 
-/// Seconds that all packets of an animated picture last together.
+/// Duration of an animated image in seconds, summed over its packets.
 fn animation_duration(source: &Demuxer, stream: usize) -> Option<f64> {
     let mut again = Demuxer::open(&source.path).ok()?;
     let mut end = 0;
@@ -177,15 +180,16 @@ fn animation_duration(source: &Demuxer, stream: usize) -> Option<f64> {
     (end > 0).then(|| end as f64 * f64::from(again.time_base(stream)))
 }
 
-/// Size of the stream's pictures in square pixels, turned.
+/// Display size of the stream: in square pixels, rotated.
 pub(crate) fn display_size(source: &Demuxer, stream: usize) -> Size {
     let view = ffi::video_parameters(&source.parameters(stream));
     let size = in_square_pixels(Size { width: view.width, height: view.height }, view.aspect);
-    rotation(source, stream).turned(size)
+    rotation(source, stream).rotated(size)
 }
 
-/// Whether the stream's pictures last differently long: its average rate is a tenth off the one that all its times fit.
-pub(crate) fn is_uneven(source: &Demuxer, stream: usize) -> bool {
+/// Whether the stream has a variable frame rate: its average rate differs by a tenth from the rate that fits all its
+/// times.
+pub(crate) fn has_variable_rate(source: &Demuxer, stream: usize) -> bool {
     let Some(stream) = source.input.stream(stream) else { return false };
     let (average, fitting) = (f64::from(stream.avg_frame_rate()), f64::from(stream.rate()));
     average > 0.0 && fitting > 0.0 && (average - fitting).abs() / average.max(fitting) > 0.1
@@ -197,12 +201,13 @@ pub(crate) fn frame_rate(source: &Demuxer, stream: usize) -> Option<FrameRate> {
     [stream.avg_frame_rate(), stream.rate()].into_iter().find_map(|rate| {
         let num = u32::try_from(rate.numerator()).ok()?;
         let den = u32::try_from(rate.denominator()).ok()?;
-        (num > 0 && den > 0).then(|| snapped(num, den))?
+        (num > 0 && den > 0).then(|| usual_rate(num, den))?
     })
 }
 
-/// WebM tells a frame's nanoseconds, and FFmpeg turns 16683333 of them into 19001/317: the rational meant is one of few.
-fn snapped(num: u32, den: u32) -> Option<FrameRate> {
+/// The usual frame rate nearest to `num / den`. WebM stores a frame's duration in nanoseconds, and FFmpeg turns
+/// 16683333 ns into 19001/317; 60000/1001 is meant.
+fn usual_rate(num: u32, den: u32) -> Option<FrameRate> {
     let found = f64::from(num) / f64::from(den);
     let whole = [(1000, 1000), (1000, 1001)].into_iter().find_map(|(num, den)| {
         let nearest = (found * f64::from(den) / f64::from(num)).round();
@@ -214,7 +219,7 @@ fn snapped(num: u32, den: u32) -> Option<FrameRate> {
 
 #[cfg(test)]
 mod tests {
-    use super::snapped;
+    use super::usual_rate;
 
     #[test]
     fn rates_from_nanoseconds_are_the_rationals_meant() {
@@ -226,8 +231,8 @@ mod tests {
             (2997, 125, "2997/125"),
             (25, 2, "25/2"),
         ] {
-            assert_eq!(snapped(num, den).unwrap().to_string(), text);
+            assert_eq!(usual_rate(num, den).unwrap().to_string(), text);
         }
-        assert!(snapped(90_000, 1).is_none());
+        assert!(usual_rate(90_000, 1).is_none());
     }
 }

@@ -1,9 +1,9 @@
-//! Colour tags as the numbers of ISO/IEC 23091-2.
+//! Colour tags, as numbers of ISO/IEC 23091-2.
 //!
-//! **Invariant: a tag from a file never becomes one of FFmpeg's enums.** Decoders pass on whatever number stands in the
-//! stream, and a Rust enum with a number it does not have is undefined behaviour; a damaged file has crashed that way.
+//! **Invariant: a tag from a file never becomes one of FFmpeg's enums.** Decoders pass on any number that a file has,
+//! and a Rust enum with a value that it lacks is undefined behaviour; a damaged file has crashed the process that way.
 
-/// The tags of a stream or a frame, any number.
+/// Colour tags of a stream or a frame. Any number is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tags {
     pub(crate) primaries: i32,
@@ -29,7 +29,7 @@ pub(crate) const TRANSFER_HLG: i32 = 18;
 const UNKNOWN: &str = "unknown";
 
 impl Tags {
-    /// Whether pictures are brighter than a standard display shows.
+    /// Whether the transfer characteristic is of high dynamic range (PQ or HLG).
     pub(crate) fn is_hdr(self) -> bool {
         matches!(self.transfer, TRANSFER_PQ | TRANSFER_HLG)
     }

@@ -1,4 +1,4 @@
-//! A still of a video, as JPEG.
+//! Small JPEG pictures of videos and bitmaps.
 
 use std::fs;
 use std::path::Path;
@@ -11,17 +11,20 @@ use hyperfarm_proto::plan::MediaTiming;
 use hyperfarm_proto::spec::Size;
 
 use crate::bitmap::{Bitmap, Picture, PixelLayout};
-use crate::convert::bgra::Scaler;
+use crate::convert::to_bgra::Scaler;
 use crate::error::MediaError;
 use crate::source::VideoSource;
 
 /// libavcodec's quantiser scale: 2 is best, 31 worst.
 const QUALITY: i32 = 3;
 
-/// Writes the picture of `video` at `at_seconds` (its last one, if that is behind the end) to `output` as JPEG, at most
-/// `max_width` pixels wide and never enlarged. Transparency is laid on black.
+/// Writes the frame of `video` at `at_seconds` (the last frame, if that is behind the end) to `output` as JPEG, at most
+/// `max_width` pixels wide and never enlarged. Transparent frames are put over black.
+///
+/// # Errors
+/// The video cannot be decoded, or the file cannot be written.
 pub fn thumbnail(video: &Path, at_seconds: f64, max_width: u32, output: &Path) -> Result<(), MediaError> {
-    // Any fine rate finds the picture on screen at that time.
+    // Any frame rate that is high enough finds the frame shown at that time.
     let rate = FrameRate::DEFAULT;
     let timing = MediaTiming { start: 0.0, end: f64::MAX, media_start: 0.0, rate: 1.0, looped: false };
     let at = if at_seconds.is_finite() { at_seconds.max(0.0) } else { 0.0 };
@@ -30,17 +33,20 @@ pub fn thumbnail(video: &Path, at_seconds: f64, max_width: u32, output: &Path) -
     fs::write(output, jpeg).map_err(|source| MediaError::Write { path: output.to_owned(), source })
 }
 
-/// Pixels that are looked at for one of the still, across and down.
+/// Pixels averaged for one pixel of a reduced bitmap, across and down.
 const SAMPLES: u32 = 3;
 
-/// `bitmap` as JPEG, at most `max_width` pixels wide and never enlarged. Transparency is laid on black. Cheap, and so a little rough:
-/// of a large bitmap not every pixel is looked at.
+/// `bitmap` as JPEG, at most `max_width` pixels wide and never enlarged. Transparent pixels are put over black. It is
+/// quick rather than exact: not every pixel of a large bitmap is read.
+///
+/// # Errors
+/// The bitmap has too few bytes for its size, or the encoder fails.
 pub fn still(bitmap: &Bitmap<'_>, max_width: u32) -> Result<Vec<u8>, MediaError> {
     bitmap.check(bitmap.size)?;
     encode(&reduced(bitmap, bitmap.size.width / max_width.max(1)), max_width, Path::new("a still"))
 }
 
-/// `bitmap` with one pixel for each square of `factor` pixels.
+/// `bitmap` reduced by `factor` in both directions.
 fn reduced(bitmap: &Bitmap<'_>, factor: u32) -> Picture {
     let factor = factor.clamp(1, bitmap.size.height.max(1));
     let size = Size { width: bitmap.size.width / factor, height: bitmap.size.height / factor };
@@ -77,7 +83,7 @@ fn reduced(bitmap: &Bitmap<'_>, factor: u32) -> Picture {
 fn encode(picture: &Picture, max_width: u32, output: &Path) -> Result<Vec<u8>, MediaError> {
     let failed = MediaError::make(output, "encoding a JPEG");
     let to = fitted(picture.size, max_width);
-    let source = on_black(picture);
+    let source = over_black(picture);
     let mut planes = frame::Video::new(Pixel::YUVJ420P, to.width, to.height);
     planes.set_color_range(color::Range::JPEG);
     planes.set_pts(Some(0));
@@ -102,6 +108,7 @@ fn encode(picture: &Picture, max_width: u32, output: &Path) -> Result<Vec<u8>, M
     Ok(packet.data().unwrap_or_default().to_vec())
 }
 
+/// `size` scaled to at most `max_width`.
 fn fitted(size: Size, max_width: u32) -> Size {
     let width = size.width.min(max_width.max(1));
     let height = (u64::from(size.height) * u64::from(width) + u64::from(size.width) / 2) / u64::from(size.width.max(1));
@@ -109,7 +116,7 @@ fn fitted(size: Size, max_width: u32) -> Size {
 }
 
 /// `picture` over black, as a frame.
-fn on_black(picture: &Picture) -> frame::Video {
+fn over_black(picture: &Picture) -> frame::Video {
     let mut frame = frame::Video::new(Pixel::BGRA, picture.size.width, picture.size.height);
     let (stride, row) = (frame.stride(0), picture.size.width as usize * 4);
     for (to, from) in frame.data_mut(0).chunks_mut(stride).zip(picture.bgra.chunks(row)) {

@@ -1,11 +1,11 @@
-//! Exact times: from frame numbers to the ticks of a container.
+//! Exact times: frame numbers to ticks of a container, and back.
 
 use hyperfarm_proto::frame::FrameRate;
 
 /// Samples a second of all sound that the farm makes.
 pub const SAMPLE_RATE: u32 = 48_000;
 
-/// Ticks a second of an mp4's video track wherever that is exact: the field's usual number.
+/// The usual timescale of video: ticks a second of a track wherever that is exact.
 const USUAL: u32 = 90_000;
 
 /// Ticks a second at which every frame lasts a whole number of ticks.

@@ -6,14 +6,14 @@ use hyperfarm_proto::spec::Size;
 
 use crate::ffi::{self, DeviceFrames, DeviceMemory};
 
-/// Copies pictures into the memory of a device.
+/// Copies frames into the memory of a device.
 pub(crate) struct Upload {
     frames: DeviceFrames,
     staged: frame::Video,
 }
 
 impl Upload {
-    /// For pictures of `size`, both sides even.
+    /// An upload of frames of `size`, both sides even.
     pub(crate) fn open(size: Size) -> Result<Self, ffmpeg_next::Error> {
         Self::into(DeviceMemory::Vaapi, size)
     }
@@ -23,15 +23,15 @@ impl Upload {
         Ok(Self { frames, staged: frame::Video::new(Pixel::NV12, size.width, size.height) })
     }
 
-    /// Tells an encoder that is not open yet where its pictures will be.
-    pub(crate) fn feed(
+    /// Makes an encoder that is not open yet read its frames from the device's memory.
+    pub(crate) fn attach_to(
         &self,
         encoder: &mut ffmpeg_next::codec::encoder::video::Video,
     ) -> Result<(), ffmpeg_next::Error> {
-        self.frames.feed(encoder)
+        self.frames.attach_to(encoder)
     }
 
-    /// A copy of `picture` (8-bit 4:2:0 planes) in the device's memory.
+    /// Copies `picture` (8-bit 4:2:0 planes) into the device's memory.
     pub(crate) fn copy(&mut self, picture: &frame::Video) -> Result<frame::Video, ffmpeg_next::Error> {
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         let [mut luma, mut chroma, ..] = ffi::planes_mut(&mut self.staged);
@@ -55,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    /// VA-API needs a device; what copies pictures to it is the same for Vulkan, of which there is one in software.
+    /// VA-API needs a device. The copy is the same for Vulkan, which Mesa has in software.
     #[test]
     fn pictures_arrive_in_a_devices_memory() {
         let size = Size { width: 64, height: 36 };

@@ -315,6 +315,12 @@ impl Wire for Plan {
 }
 
 impl Plan {
+    /// The plan of `draft`, cut into `chunks`, for the workers of `pool`.
+    pub fn of_draft(draft: PlanDraft, pool: Pool, chunks: Vec<FrameRange>) -> Self {
+        let PlanDraft { render, content, frame_cost_ms, warnings, earlier_cost_ms: _ } = draft;
+        Self { render, pool, content, frame_cost_ms, chunks, warnings }
+    }
+
     /// The range of `chunk`, if the plan has it.
     pub fn chunk(&self, chunk: u32) -> Option<FrameRange> {
         self.chunks.get(chunk as usize).copied()

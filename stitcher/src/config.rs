@@ -16,15 +16,16 @@ pub struct StitcherConfig {
     pub slots: u32,
     /// Segments downloaded at once, a slot.
     pub downloads: usize,
-    /// Width of the thumbnail in pixels at most; `None` makes no thumbnail. To reach its frame, up to a quarter of a minute of video
-    /// is decoded.
+    /// Width of the thumbnail in pixels at most; `None` makes no thumbnail. To reach its frame, up to a quarter of a
+    /// minute of video is decoded.
     pub thumbnail_width: Option<u32>,
     /// Lease, heartbeat and drain.
     pub runner: RunnerConfig,
 }
 
 impl StitcherConfig {
-    /// Default settings of the stitcher `id` that works in `work_dir`: one slot, eight downloads, a thumbnail of 640 pixels.
+    /// Default settings of the stitcher `id` that works in `work_dir`: one slot, eight downloads, a thumbnail of 640
+    /// pixels.
     pub fn new(id: WorkerId, work_dir: impl Into<PathBuf>) -> Self {
         let work_dir = work_dir.into();
         Self { id, work_dir, slots: 1, downloads: 8, thumbnail_width: Some(640), runner: RunnerConfig::default() }

@@ -1,4 +1,5 @@
-//! Why a stitch fails, and the failure code of each cause. No cause is the user's fault: all files here are the farm's own.
+//! Why a stitch fails, and the failure code of each cause. No cause is the user's fault: all files here are the farm's
+//! own.
 
 use hyperfarm_backplane::ledger::LedgerError;
 use hyperfarm_backplane::objects::ObjectsError;

@@ -41,8 +41,8 @@ pub(crate) struct InputFetcher<'a> {
 impl InputFetcher<'_> {
     /// Downloads a segment of every chunk and returns them in order. Calls `on_segment` after each one.
     ///
-    /// The segment of a chunk is the committed one. Where the ledger has no commit, or the segment is lost or damaged, another
-    /// attempt's segment is used: all attempts give equal bytes.
+    /// The segment of a chunk is the committed one. Where the ledger has no commit, or the segment is lost or damaged,
+    /// another attempt's segment is used: all attempts give equal bytes.
     pub(crate) async fn segments(&self, view: &RenderView, on_segment: impl Fn()) -> Result<Vec<Segment>, StitchError> {
         let stored = self.stored().await?;
         let chunks = (0..self.plan.chunks.len() as u32).map(|chunk| {
@@ -99,7 +99,8 @@ impl InputFetcher<'_> {
         Err(StitchError::Segment { chunk, reason })
     }
 
-    /// Downloads and checks one segment. The inner error is why this segment cannot be used and another attempt's is tried.
+    /// Downloads and checks one segment. The inner error is why this segment cannot be used and another attempt's is
+    /// tried.
     async fn fetch(
         &self,
         chunk: u32,
@@ -170,7 +171,8 @@ impl InputFetcher<'_> {
     }
 }
 
-/// Whether the object is lost or damaged, so that trying it again does not help, as opposed to a store that does not answer.
+/// Whether the object is lost or damaged, so that trying it again does not help, as opposed to a store that does not
+/// answer.
 fn is_lost(error: &ObjectsError) -> bool {
     matches!(error, ObjectsError::NotFound { .. } | ObjectsError::Corrupt { .. })
 }

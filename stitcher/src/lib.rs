@@ -33,14 +33,14 @@
 //!
 //! # Invariants
 //!
-//! - **Packets are copied.** No picture is decoded or encoded here, so a join costs what reading and writing cost. A GIF is the
-//!   exception: its palette is the whole clip's. (`output`)
+//! - **Packets are copied.** No picture is decoded or encoded here, so a join costs what reading and writing cost. A
+//!   GIF is the exception: its palette is the whole clip's. (`output`)
 //! - **What is counted is checked, before the commit**: every segment's length and hash, packets in the output, their
 //!   order, its duration, its samples of sound, a key frame at every seam. (`verify`)
-//! - **The manifest comes last.** Output and thumbnail are stored before it, so that its existence means they are complete.
-//!   (`stitch`)
-//! - **It can be killed at any moment.** Equal segments give equal bytes under the same keys, so the next attempt writes the same
-//!   objects.
+//! - **The manifest comes last.** Output and thumbnail are stored before it, so that its existence means they are
+//!   complete. (`stitch`)
+//! - **It can be killed at any moment.** Equal segments give equal bytes under the same keys, so the next attempt
+//!   writes the same objects.
 //! - **Nothing is left on disk.** A stitch works in a folder that goes with it; folders of killed processes are
 //!   swept. (`folder`)
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hyperfarm_media::{SegmentFile, count_gif, count_packets, gif, join, thumbnail};
+use hyperfarm_media::{GifOptions, SegmentFile, count_gif, count_packets, gif, join, thumbnail};
 use hyperfarm_proto::plan::{Plan, PlanContent};
 use hyperfarm_proto::record::AudioRecord;
 use hyperfarm_proto::spec::Format;
@@ -28,7 +28,8 @@ pub(crate) fn write(
             join(segments, audio, output, encoder, size, rate)?;
         }
         Format::Gif => {
-            gif(segments, output, size, rate, encoder.alpha, encoder.gif_loop, going_on)?;
+            let options = GifOptions { size, rate, alpha: encoder.alpha, repeat: encoder.gif_loop };
+            gif(segments, output, &options, going_on)?;
         }
         Format::PngSequence => png_sequence::write(segments, audio, output, size, rate, going_on)?,
     }

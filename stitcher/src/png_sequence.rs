@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use hyperfarm_media::{MediaError, SegmentFile, stills};
+use hyperfarm_media::{MediaError, SegmentFile, png_frames};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::spec::Size;
@@ -25,8 +25,8 @@ fn frame_name(frame: u64) -> String {
     format!("frame_{:06}.png", frame + 1)
 }
 
-/// Writes the zip. Files are stored uncompressed: PNG and AAC are compressed already. Stops with an error when `going_on` answers
-/// false.
+/// Writes the zip. Files are stored uncompressed: PNG and AAC are compressed already. Stops with an error when
+/// `going_on` answers false.
 pub(crate) fn write(
     segments: &[SegmentFile],
     audio: Option<&Path>,
@@ -41,7 +41,7 @@ pub(crate) fn write(
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut archive = ZipWriter::new(BufWriter::new(File::create(output).map_err(disk)?));
     let mut write_error = None;
-    stills(segments, size, rate, &mut |frame, png| {
+    png_frames(segments, size, rate, &mut |frame, png| {
         let written = archive
             .start_file(frame_name(frame), options)
             .map_err(zipped)

@@ -1,7 +1,7 @@
 //! The joined output against the plan.
 //!
-//! **Invariant: what is counted is checked, before the commit.** The join counts what it writes; this reads the finished file
-//! again, as a player does.
+//! **Invariant: what is counted is checked, before the commit.** The join counts what it writes; this reads the
+//! finished file again, as a player does.
 
 use hyperfarm_media::{GifSummary, PacketCount};
 use hyperfarm_proto::plan::Plan;
@@ -47,8 +47,8 @@ pub(crate) fn verify(plan: &Plan, audio: Option<&AudioRecord>, found: &PacketCou
     Ok(())
 }
 
-/// Fails unless a GIF is exactly what `plan` says. Its frames last whole hundredths of a second, and it has neither key frames nor
-/// sound.
+/// Fails unless a GIF is exactly what `plan` says. Its frames last whole hundredths of a second, and it has neither key
+/// frames nor sound.
 pub(crate) fn verify_gif(plan: &Plan, found: GifSummary) -> Result<(), VerifyError> {
     let content = &plan.content;
     if found.frames != content.frames {

@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 use hyperfarm_backplane::objects::Objects;
-use hyperfarm_media::{MediaError, Place, SoundPieces};
+use hyperfarm_media::{AudioFragments, MediaError, SegmentPosition};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Plan;
@@ -216,15 +216,20 @@ struct Film<'a> {
 }
 
 impl Film<'_> {
-    fn place(&self, chunk: u32) -> Option<Place> {
+    fn place(&self, chunk: u32) -> Option<SegmentPosition> {
         let range = self.plan.chunk(chunk)?;
         let content = &self.plan.content;
-        Some(Place { first: range.start(), frames: range.count(), total: content.frames, rate: content.frame_rate })
+        Some(SegmentPosition {
+            first_frame: range.start(),
+            frames: range.count(),
+            total_frames: content.frames,
+            rate: content.frame_rate,
+        })
     }
 
     async fn made<F>(&self, name: &str, chunk: u32, make: F) -> Result<Bytes, ApiError>
     where
-        F: FnOnce(&FilePath, &FilePath, Place) -> Result<Vec<u8>, MediaError> + Send + 'static,
+        F: FnOnce(&FilePath, &FilePath, SegmentPosition) -> Result<Vec<u8>, MediaError> + Send + 'static,
     {
         let made = self.leading.get(chunk as usize).ok_or_else(missing)?;
         let place = self.place(chunk).ok_or_else(missing)?;
@@ -240,11 +245,11 @@ impl Film<'_> {
 
     /// What a player needs before any piece: every segment has the same headers.
     async fn header(&self) -> Result<Bytes, ApiError> {
-        self.made("init", 0, |file, folder, place| hyperfarm_media::picture_header(file, place, folder)).await
+        self.made("init", 0, |file, folder, place| hyperfarm_media::video_header(file, place, folder)).await
     }
 
     async fn piece(&self, chunk: u32) -> Result<Bytes, ApiError> {
-        let make = move |file: &FilePath, _: &FilePath, place| hyperfarm_media::picture_piece(file, chunk, place);
+        let make = move |file: &FilePath, _: &FilePath, place| hyperfarm_media::video_fragment(file, chunk, place);
         self.made(&chunk.to_string(), chunk, make).await
     }
 
@@ -324,7 +329,8 @@ async fn film_sound(api: &Api, render: &RenderId, plan: &Plan) -> Result<Option<
         return Ok(None);
     }
     let make = |file: &FilePath, folder: &FilePath| {
-        let SoundPieces { header, pieces, codec } = hyperfarm_media::sound_pieces(file, SOUND_SECONDS, folder)?;
+        let AudioFragments { header, fragments: pieces, codec } =
+            hyperfarm_media::audio_fragments(file, SOUND_SECONDS, folder)?;
         let pieces = pieces.into_iter().map(|(seconds, piece)| (seconds, Bytes::from(piece))).collect();
         Ok(Piece::Sound(Arc::new(Sound { header: header.into(), pieces, codec })))
     };

@@ -1,8 +1,9 @@
-//! Footage for bright displays on a standard one.
+//! Tone mapping of PQ and HLG frames to standard dynamic range.
 //!
-//! The same steps as FFmpeg's `zscale=t=linear:npl=100,tonemap=hable:desat=0,zscale=p=bt709:t=bt709`, which HyperFrames uses for
-//! SDR renders: light in units of 100 cd/m², Hable's curve on the brightest component, BT.2020 to BT.709, a gamma of 2.4. Here
-//! in single precision without processor-specific paths, so that the numbers are the same on every machine.
+//! The same steps as FFmpeg's `zscale=t=linear:npl=100,tonemap=hable:desat=0,zscale=p=bt709:t=bt709`, which HyperFrames
+//! uses for SDR renders: light in units of 100 cd/m², Hable's curve on the brightest component, BT.2020 to BT.709, a
+//! gamma of 2.4. Here in single precision without processor-specific paths, so that the numbers are the same on every
+//! machine.
 
 use std::sync::LazyLock;
 
@@ -13,10 +14,10 @@ use hyperfarm_proto::spec::Size;
 use crate::bitmap::Picture;
 use crate::{ffi, tags};
 
-/// Light of 1.0, cd/m².
+/// Luminance of 1.0, in cd/m².
 const REFERENCE_WHITE: f64 = 100.0;
 
-/// The brightest light of a file that does not say, in units of the reference white.
+/// Peak luminance of a file that does not say, in units of the reference white.
 const DEFAULT_PEAK: f32 = 10.0;
 
 /// Linear BT.2020 to linear BT.709, by rows.
@@ -81,7 +82,7 @@ fn level(light: f32) -> u8 {
     GAMMA[(light.clamp(0.0, 1.0).sqrt() * 65535.0).round() as usize]
 }
 
-/// The brightest light that the file promises, in units of the reference white.
+/// Peak luminance by the file's metadata, in units of the reference white.
 fn peak(frame: &frame::Video) -> f32 {
     let number = |data: &[u8], at: usize| {
         data.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
@@ -92,9 +93,9 @@ fn peak(frame: &frame::Video) -> f32 {
     let mastering = || {
         let data = frame.side_data(SideData::MasteringDisplayMetadata)?;
         let bytes = data.data();
-        let known = number(bytes, 84) != 0;
+        let has_luminance = number(bytes, 84) != 0;
         let (num, den) = (f64::from(number(bytes, 72)), f64::from(number(bytes, 76)));
-        (known && den > 0.0).then_some(num / den)
+        (has_luminance && den > 0.0).then_some(num / den)
     };
     let found = content.filter(|light| *light > 0.0).or_else(mastering).filter(|light| *light > 0.0);
     found.map_or(DEFAULT_PEAK, |light| (light / REFERENCE_WHITE) as f32)

@@ -1,13 +1,13 @@
-//! Which matrix turned a stream's pictures into Y'CbCr.
+//! The Y'CbCr matrix of a stream: the tagged one, or the one that Chrome assumes.
 
 use ffmpeg_next::frame;
 
 use crate::ffi::{self, CodecId};
 use crate::tags;
 
-/// What to assume of pictures that do not say, as Chrome does.
+/// The matrix that Chrome assumes of untagged frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Untagged {
+pub(crate) enum DefaultMatrix {
     /// BT.709 from 720 rows on, BT.601 below.
     #[default]
     ByHeight,
@@ -15,8 +15,8 @@ pub(crate) enum Untagged {
     Bt601,
 }
 
-impl Untagged {
-    /// What Chrome assumes of streams of `codec`.
+impl DefaultMatrix {
+    /// The default of streams of `codec`.
     pub(crate) fn of(codec: CodecId) -> Self {
         if matches!(codec, CodecId::VP9 | CodecId::AV1) { Self::Bt601 } else { Self::ByHeight }
     }

@@ -1,13 +1,21 @@
-//! Colour: full-range sRGB on one side, BT.709 limited-range planes on the other.
+//! Colour conversion between full-range sRGB and the planes of video.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | bitmaps → planes for encoders, BT.709 limited range | `to_yuv` |
+//! | decoded frames → BGRA: any format by swscale; 8-bit 4:2:0 by our own code | `to_bgra`, `yuv420_to_bgra` |
+//! | PQ and HLG → standard dynamic range | `hdr` |
+//! | the matrix of untagged streams | `matrix` |
+//! | rotation by a camera's metadata | `rotate` |
 
-pub(crate) mod bgra;
-mod fast;
 mod hdr;
 mod matrix;
 mod rotate;
-mod yuv;
+pub(crate) mod to_bgra;
+mod to_yuv;
+mod yuv420_to_bgra;
 
-pub(crate) use bgra::{ToBgra, in_square_pixels};
-pub(crate) use matrix::Untagged;
+pub(crate) use matrix::DefaultMatrix;
 pub(crate) use rotate::Rotation;
-pub(crate) use yuv::{YuvFormat, YuvWriter};
+pub(crate) use to_bgra::{ToBgra, in_square_pixels};
+pub(crate) use to_yuv::{YuvFormat, YuvWriter};

@@ -1,10 +1,10 @@
-//! Turning pictures as a camera's metadata asks.
+//! Rotates pictures by the display matrix of their file.
 
 use hyperfarm_proto::spec::Size;
 
 use crate::bitmap::Picture;
 
-/// How far to turn a decoded picture for display, clockwise.
+/// Clockwise rotation of a decoded picture for display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Rotation {
     #[default]
@@ -42,8 +42,8 @@ impl Rotation {
         }
     }
 
-    /// The size of a picture of `size` after turning.
-    pub(crate) fn turned(self, size: Size) -> Size {
+    /// The size of a picture of `size` after rotation.
+    pub(crate) fn rotated(self, size: Size) -> Size {
         match self {
             Self::None | Self::Half => size,
             Self::Quarter | Self::ThreeQuarters => Size { width: size.height, height: size.width },
@@ -51,12 +51,12 @@ impl Rotation {
     }
 }
 
-/// `picture`, turned.
+/// `picture` rotated.
 pub(crate) fn rotate(picture: Picture, rotation: Rotation) -> Picture {
     if rotation == Rotation::None {
         return picture;
     }
-    let size = rotation.turned(picture.size);
+    let size = rotation.rotated(picture.size);
     let (width, height) = (picture.size.width as usize, picture.size.height as usize);
     let source = picture.bgra.as_chunks::<4>().0;
     let mut bgra = Vec::with_capacity(picture.bgra.len());
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn matrices_name_their_turn() {
+    fn a_matrix_gives_its_rotation() {
         assert_eq!(Rotation::from_display_matrix(&matrix(1, 0, 0, 1)), Rotation::None);
         assert_eq!(Rotation::from_display_matrix(&matrix(0, 1, -1, 0)), Rotation::Quarter);
         assert_eq!(Rotation::from_display_matrix(&matrix(-1, 0, 0, -1)), Rotation::Half);

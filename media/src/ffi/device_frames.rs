@@ -5,17 +5,17 @@ use std::ffi::c_int;
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::{ffi, frame};
 
-/// A device whose memory pictures are copied into.
+/// A kind of device whose memory frames are copied into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeviceMemory {
-    /// What encoders of VA-API take.
+    /// Memory of VA-API encoders.
     Vaapi,
     /// A Vulkan device: the same calls, for tests where there is no VA-API.
     #[cfg(test)]
     Vulkan,
 }
 
-/// Pictures of one size in a device's memory, in NV12.
+/// A pool of NV12 frames of one size in a device's memory.
 pub(crate) struct DeviceFrames(*mut ffi::AVBufferRef);
 
 // SAFETY: the reference is owned, FFmpeg's buffers count references atomically, and nothing of it is bound to a thread.
@@ -29,7 +29,8 @@ impl Drop for DeviceFrames {
 }
 
 impl DeviceFrames {
-    /// Pictures on the first device of this kind: as many as an encoder without B-frames holds at once, and some.
+    /// A pool of frames on the first device of this kind, as many as an encoder without B-frames holds at once and a
+    /// few more.
     pub(crate) fn open(memory: DeviceMemory, width: u32, height: u32) -> Result<Self, ffmpeg::Error> {
         const PICTURES: c_int = 16;
         let (kind, format) = match memory {
@@ -46,8 +47,8 @@ impl DeviceFrames {
         if answer < 0 {
             return Err(answer.into());
         }
-        // SAFETY: the device was just made; the frames take a reference of their own, so ours is given up. Their description is ours
-        // until `init`, which reads it; whatever fails, the drop gives the frames up.
+        // SAFETY: the device was just created; the frames hold a reference of their own, so ours is released. Their
+        // description is ours until `init`, which reads it. Whatever fails, dropping `frames` releases them.
         unsafe {
             let frames = Self(ffi::av_hwframe_ctx_alloc(device));
             ffi::av_buffer_unref(&raw mut device);
@@ -69,8 +70,8 @@ impl DeviceFrames {
         }
     }
 
-    /// Tells an encoder that is not open yet that its pictures come from here.
-    pub(crate) fn feed(&self, encoder: &mut ffmpeg::codec::encoder::video::Video) -> Result<(), ffmpeg::Error> {
+    /// Makes an encoder that is not open yet read its frames from this pool.
+    pub(crate) fn attach_to(&self, encoder: &mut ffmpeg::codec::encoder::video::Video) -> Result<(), ffmpeg::Error> {
         // SAFETY: the context is ours and not open; it owns the new reference and gives it up when it is freed.
         unsafe {
             let reference = ffi::av_buffer_ref(self.0);
@@ -82,17 +83,17 @@ impl DeviceFrames {
         Ok(())
     }
 
-    /// A copy of `picture`, which has NV12 planes of this size, in the device's memory.
+    /// Copies `picture`, which has NV12 planes of the pool's size, into the device's memory.
     pub(crate) fn upload(&self, picture: &frame::Video) -> Result<frame::Video, ffmpeg::Error> {
-        let mut there = frame::Video::empty();
+        let mut uploaded = frame::Video::empty();
         // SAFETY: both frames are live; the new one gets its buffer from the pool and owns it.
         unsafe {
-            match ffi::av_hwframe_get_buffer(self.0, there.as_mut_ptr(), 0) {
+            match ffi::av_hwframe_get_buffer(self.0, uploaded.as_mut_ptr(), 0) {
                 0 => {}
                 error => return Err(error.into()),
             }
-            match ffi::av_hwframe_transfer_data(there.as_mut_ptr(), picture.as_ptr(), 0) {
-                0 => Ok(there),
+            match ffi::av_hwframe_transfer_data(uploaded.as_mut_ptr(), picture.as_ptr(), 0) {
+                0 => Ok(uploaded),
                 error => Err(error.into()),
             }
         }
@@ -100,11 +101,11 @@ impl DeviceFrames {
 }
 
 #[cfg(test)]
-pub(crate) fn download(there: &frame::Video) -> Result<frame::Video, ffmpeg::Error> {
-    let mut here = frame::Video::empty();
+pub(crate) fn download(uploaded: &frame::Video) -> Result<frame::Video, ffmpeg::Error> {
+    let mut downloaded = frame::Video::empty();
     // SAFETY: both frames are live; the library allocates the empty one in the pool's own format.
-    match unsafe { ffi::av_hwframe_transfer_data(here.as_mut_ptr(), there.as_ptr(), 0) } {
-        0 => Ok(here),
+    match unsafe { ffi::av_hwframe_transfer_data(downloaded.as_mut_ptr(), uploaded.as_ptr(), 0) } {
+        0 => Ok(downloaded),
         error => Err(error.into()),
     }
 }

@@ -1,8 +1,8 @@
 //! FFmpeg's ids of pixel formats, sample formats and codecs, as plain numbers.
 //!
-//! **Invariant: an id that FFmpeg reports becomes a Rust enum only after a range check.** The enums are generated from the
-//! headers of the build. The libraries of the machine may be newer and report ids that the enums lack, and a Rust enum with
-//! such a value is undefined behaviour. ffmpeg-next's own `format()`, `id()` and `kind()` do not check.
+//! **Invariant: an id that FFmpeg reports becomes a Rust enum only after a range check.** The enums are generated from
+//! the headers of the build. The libraries of the machine may be newer and report ids that the enums lack, and a Rust
+//! enum with such a value is undefined behaviour. ffmpeg-next's own `format()`, `id()` and `kind()` do not check.
 
 use std::ffi::{CStr, c_char, c_int};
 

@@ -6,9 +6,9 @@
 //! | pictures in a device's memory | `device_frames` |
 //! | parameters of streams, timelines, planes of frames, side data | here |
 //!
-//! Every block of `unsafe` that touches a field of FFmpeg's structures is in this module, in `convert::bgra` or in `ffmpeg_log`;
-//! the rest of the crate is safe code. Only fields that exist from FFmpeg 5.1 to today are used (`ch_layout` and not
-//! `channel_layout`, for one).
+//! Every block of `unsafe` that touches a field of FFmpeg's structures is in this module, in `convert::to_bgra` or in
+//! `ffmpeg_log`; the rest of the crate is safe code. Only fields that exist from FFmpeg 5.1 to today are used
+//! (`ch_layout` and not `channel_layout`, for one).
 #![allow(unsafe_code)] // ffmpeg-next has no call for what is done here; each block says why it is sound
 
 mod device_frames;
@@ -32,7 +32,7 @@ pub(crate) use self::device_frames::download;
 pub(crate) use self::device_frames::{DeviceFrames, DeviceMemory};
 pub(crate) use self::ids::{CodecId, PixelFormat, SampleFormat, is_side_data};
 
-/// What a container says about a stream of pictures.
+/// Parameters of a video stream by its container.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct VideoParameters {
     pub width: u32,
@@ -40,18 +40,18 @@ pub(crate) struct VideoParameters {
     pub pixel: PixelFormat,
     pub aspect: (i32, i32),
     pub tags: Tags,
-    /// Pictures that a decoder holds back to put them in order.
+    /// Frames that a decoder holds back to put them in order of presentation.
     pub delay: u32,
     pub extradata: Vec<u8>,
 }
 
-/// What a container says about a stream of sound.
+/// Parameters of an audio stream by its container.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AudioParameters {
     pub sample_rate: u32,
     pub channels: u32,
     pub codec: CodecId,
-    /// Samples before the first one that sounds.
+    /// Samples of priming, before the first one that is heard.
     pub initial_padding: u64,
 }
 
@@ -69,15 +69,15 @@ pub(crate) fn frame_tags(frame: &frame::Video) -> Tags {
     }
 }
 
-/// Whether the frame's rows lie one after another from top to bottom, as ffmpeg-next's slices of planes assume.
+/// Whether the frame's rows are stored from top to bottom, as ffmpeg-next's slices of planes assume.
 pub(crate) fn rows_go_down(frame: &frame::Video) -> bool {
     // SAFETY: numbers of a live frame are read.
     unsafe { (*frame.as_ptr()).linesize.iter().all(|bytes| *bytes >= 0) }
 }
 
 pub(crate) fn video_parameters(parameters: &Parameters) -> VideoParameters {
-    // SAFETY: the wrapper keeps the structure alive. Extradata is read within the length given beside it. No reference to the
-    // whole is made, as that would claim its tags to be valid.
+    // SAFETY: the wrapper keeps the structure alive. Extradata is read within the length given beside it. No reference
+    // to the whole is made, as that would claim its tags to be valid.
     unsafe {
         let raw = parameters.as_ptr();
         let extradata = match ((*raw).extradata.is_null(), usize::try_from((*raw).extradata_size)) {
@@ -114,19 +114,19 @@ pub(crate) fn audio_parameters(parameters: &Parameters) -> AudioParameters {
     }
 }
 
-/// Microseconds at which the file's timeline starts; 0 where it does not say, and where only priming lies before zero.
+/// Start of the file's timeline in microseconds; 0 where the file has none, and where only priming lies before zero.
 pub(crate) fn start_time(input: &Input) -> i64 {
     // SAFETY: the wrapper keeps the context alive, and a number is read.
     let start = unsafe { (*input.as_ptr()).start_time };
     if start == ffi::AV_NOPTS_VALUE { 0 } else { start.max(0) }
 }
 
-/// Microseconds that the file lasts, where it says.
+/// Duration of the file in microseconds, where it has one.
 pub(crate) fn duration(input: &Input) -> Option<i64> {
     Some(input.duration()).filter(|duration| *duration != ffi::AV_NOPTS_VALUE && *duration > 0)
 }
 
-/// Puts the reader at a key frame of stream `index` at or before `timestamp` (stream ticks).
+/// Moves the reader to a key frame of stream `index` at or before `timestamp` (stream ticks).
 pub(crate) fn seek(input: &mut Input, index: usize, timestamp: i64) -> Result<(), ffmpeg::Error> {
     // SAFETY: the context is open, and the library checks the stream's index.
     let answer = unsafe {
@@ -135,7 +135,7 @@ pub(crate) fn seek(input: &mut Input, index: usize, timestamp: i64) -> Result<()
     if answer < 0 { Err(answer.into()) } else { Ok(()) }
 }
 
-/// The index's last key frame of stream `index` at or before `timestamp`, in stream ticks, if the index knows one.
+/// The index's last key frame of stream `index` at or before `timestamp`, in stream ticks, if the file has an index.
 pub(crate) fn key_frame_before(input: &mut Input, index: usize, timestamp: i64) -> Option<i64> {
     if index >= input.nb_streams() as usize {
         return None;
@@ -152,7 +152,7 @@ pub(crate) fn key_frame_before(input: &mut Input, index: usize, timestamp: i64) 
     }
 }
 
-/// The byte behind the last one that the file's index names.
+/// The first byte position behind everything that the file's index points at.
 pub(crate) fn index_end(input: &mut Input) -> Option<u64> {
     let mut end = None;
     for index in 0..input.nb_streams() as usize {
@@ -172,7 +172,7 @@ pub(crate) fn index_end(input: &mut Input) -> Option<u64> {
     end
 }
 
-/// A plane that is written.
+/// A writable plane of a frame.
 pub(crate) struct PlaneMut<'a> {
     data: &'a mut [u8],
     stride: usize,
@@ -186,7 +186,7 @@ impl PlaneMut<'_> {
     }
 }
 
-/// All planes of an allocated frame at once, empty where it has none.
+/// All four planes of an allocated frame at once; empty ones where it has fewer.
 pub(crate) fn planes_mut(frame: &mut frame::Video) -> [PlaneMut<'_>; 4] {
     std::array::from_fn(|plane| {
         if plane >= frame.planes() {
@@ -194,16 +194,17 @@ pub(crate) fn planes_mut(frame: &mut frame::Video) -> [PlaneMut<'_>; 4] {
         }
         let stride = frame.stride(plane);
         let data = frame.data_mut(plane);
-        // SAFETY: planes of a frame do not overlap, the frame stays borrowed as long as they do, and each is given once.
+        // SAFETY: planes of a frame do not overlap, the frame stays borrowed as long as they do, and each is given
+        // once.
         let data = unsafe { std::slice::from_raw_parts_mut(data.as_mut_ptr(), data.len()) };
         PlaneMut { data, stride }
     })
 }
 
-/// Gives `frame` a buffer that nobody else reads, with whatever content.
+/// Gives `frame` a buffer that nobody else reads. Its content is undefined.
 pub(crate) fn make_fresh(frame: &mut frame::Video) -> Result<(), ffmpeg::Error> {
-    // SAFETY: the frame is ours. If an encoder still reads the buffer, ours is given up and a new one taken, so that
-    // nothing is copied only to be overwritten.
+    // SAFETY: the frame is ours. If an encoder still reads the buffer, our reference is released and a new buffer
+    // allocated, so that nothing is copied only to be overwritten.
     unsafe {
         let raw = frame.as_mut_ptr();
         if ffi::av_frame_is_writable(raw) > 0 {
@@ -221,7 +222,7 @@ pub(crate) fn make_fresh(frame: &mut frame::Video) -> Result<(), ffmpeg::Error> 
     }
 }
 
-/// A stereo frame of `samples` samples at 48 kHz, silent or not.
+/// A stereo frame of `samples` samples at 48 kHz. Its content is undefined.
 pub(crate) fn stereo_frame(format: Sample, samples: usize) -> Result<frame::Audio, ffmpeg::Error> {
     let mut frame = frame::Audio::empty();
     frame.set_format(format);
@@ -238,7 +239,8 @@ pub(crate) fn stereo_frame(format: Sample, samples: usize) -> Result<frame::Audi
     }
 }
 
-/// The floats of plane `plane` of an audio frame in a float format: `samples` of them if planar, twice as many if packed.
+/// The floats of plane `plane` of an audio frame in a float format: `samples` of them if planar, twice as many if
+/// packed.
 pub(crate) fn floats_mut(frame: &mut frame::Audio, plane: usize) -> &mut [f32] {
     let planar = SampleFormat::of(frame) == SampleFormat::PLANAR_FLOATS;
     let packed = SampleFormat::of(frame) == SampleFormat::PACKED_FLOATS;
@@ -250,7 +252,7 @@ pub(crate) fn floats_mut(frame: &mut frame::Audio, plane: usize) -> &mut [f32] {
     unsafe { std::slice::from_raw_parts_mut((*frame.as_mut_ptr()).data[plane].cast::<f32>(), length) }
 }
 
-/// The samples of a packed stereo float frame, as filters of ours give them.
+/// The samples of a packed stereo float frame, as our filter chains return them; none for any other frame.
 pub(crate) fn stereo_floats(frame: &frame::Audio) -> &[[f32; 2]] {
     // SAFETY: format and channel count are checked first; such a frame has two floats a sample in its first plane.
     unsafe {
@@ -265,7 +267,8 @@ pub(crate) fn stereo_floats(frame: &frame::Audio) -> &[[f32; 2]] {
     }
 }
 
-/// The channel layout of an audio frame as filters read it; an unordered one as the usual layout of its count.
+/// The channel layout of an audio frame as text for filters. A layout without order is the default layout of its
+/// channel count.
 pub(crate) fn layout_text(frame: &mut frame::Audio) -> Result<String, ffmpeg::Error> {
     // SAFETY: the frame is ours; the buffer's length is given with it and the library ends the text inside it.
     unsafe {
@@ -289,7 +292,7 @@ pub(crate) fn channels(frame: &frame::Audio) -> u32 {
     u32::try_from(unsafe { (*frame.as_ptr()).ch_layout.nb_channels }).unwrap_or(0)
 }
 
-/// Makes an audio encoder a stereo one.
+/// Sets the channel layout of an audio encoder to stereo.
 pub(crate) fn set_stereo(encoder: &mut ffmpeg::codec::encoder::audio::Audio) {
     // SAFETY: the context is ours and not open yet.
     unsafe { ffi::av_channel_layout_default(&raw mut (*encoder.as_mut_ptr()).ch_layout, 2) };
@@ -301,14 +304,14 @@ pub(crate) fn set_codec_tag(parameters: &mut Parameters, tag: [u8; 4]) {
     unsafe { (*parameters.as_mut_ptr()).codec_tag = u32::from_le_bytes(tag) };
 }
 
-/// The name of a muxer, for a missing one to be told before a file is opened.
+/// Whether FFmpeg has the muxer `name`.
 pub(crate) fn has_muxer(name: &str) -> bool {
     let Ok(name) = std::ffi::CString::new(name) else { return false };
     // SAFETY: the name ends with a zero byte; the answer is only compared with null.
     unsafe { !ffi::av_guess_format(name.as_ptr(), std::ptr::null(), std::ptr::null()).is_null() }
 }
 
-/// Leaves out everything in a container that tells versions or dates.
+/// Makes a muxer write no versions and no dates.
 pub(crate) fn set_bit_exact(output: &mut Output) {
     // SAFETY: the context is ours and its header is not written yet.
     unsafe { (*output.as_mut_ptr()).flags |= ffi::AVFMT_FLAG_BITEXACT as c_int };
@@ -324,14 +327,14 @@ pub(crate) fn skipped_samples(packet: &Packet) -> (u64, u64) {
     (number(0), number(4))
 }
 
-/// Gives `packet` the packet of its picture's alpha plane, as WebM keeps it beside that of the colours.
+/// Adds the packet of a frame's alpha plane to that of its colours, as WebM stores it (BlockAdditions).
 pub(crate) fn add_alpha(packet: &mut Packet, alpha: &[u8]) -> Result<(), ffmpeg::Error> {
     use ffmpeg_next::packet::Mut;
     const KIND: ffi::AVPacketSideDataType = ffi::AVPacketSideDataType::AV_PKT_DATA_MATROSKA_BLOCKADDITIONAL;
-    // Which addition it is comes first: 1 is alpha.
+    // BlockAddID 1 is alpha.
     let id = 1_u64.to_be_bytes();
-    // SAFETY: the packet is ours; the new block has the length asked for, is written whole before anybody reads it, and overlaps neither
-    // slice.
+    // SAFETY: the packet is ours; the new block has the length asked for, is written whole before anybody reads it, and
+    // overlaps neither slice.
     unsafe {
         let data = ffi::av_packet_new_side_data(packet.as_mut_ptr(), KIND, (id.len() + alpha.len()) as _);
         if data.is_null() {

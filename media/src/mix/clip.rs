@@ -1,4 +1,4 @@
-//! One sound: looped, brought to its tempo, placed and scaled.
+//! One sound on the mix's timeline: looped, changed in tempo, placed, with its gain.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +6,8 @@ use ffmpeg_next::format::Sample;
 use ffmpeg_next::format::sample::Type;
 use hyperfarm_proto::plan::{AudioItem, MediaTiming};
 
+use super::filter_chain::FilterChain;
 use super::gain::GainCurve;
-use super::graph::Chain;
 use super::raw::RawReader;
 use super::reader::AudioReader;
 use crate::error::MediaError;
@@ -15,24 +15,24 @@ use crate::ffi;
 use crate::source::{check_start, check_timing};
 use crate::timescale::SAMPLE_RATE;
 
-/// Nearer to 1 than this, a rate is 1 and the sound stays bit by bit.
-const SAME_RATE: f64 = 1e-6;
+/// A rate nearer to 1 than this counts as 1: the samples are not changed.
+const RATE_TOLERANCE: f64 = 1e-6;
 
-/// Halvings or doublings of the tempo at most.
-const MOST_STEPS: usize = 16;
+/// Steps in which the tempo is halved or doubled, at most.
+const MAX_TEMPO_STEPS: usize = 16;
 
-/// Samples given to the tempo filter at a time.
-const PIECE: usize = 4096;
+/// Samples sent to the tempo filter at a time.
+const FILTER_BLOCK: usize = 4096;
 
-/// One sound with its source on local disk.
+/// An input of a mix: a sound with its source on local disk.
 #[derive(Debug, Clone, Copy)]
 pub struct MixInput<'a> {
-    /// When and how loud it plays.
+    /// When and how loud the sound plays.
     pub item: &'a AudioItem,
-    /// Its source.
+    /// The source.
     pub path: &'a Path,
-    /// Whether `path` holds the very samples from the start of the item's timing on, as [`mix_raw`] writes them, instead of a
-    /// source to decode. The item's gain still applies.
+    /// Whether `path` holds samples as [`crate::mix_raw`] writes them, from the start of the item's timing on, instead
+    /// of a source to decode. The item's gain still applies.
     pub rendered: bool,
 }
 
@@ -45,11 +45,11 @@ pub(crate) struct Clip {
     /// First and one past the last sample of the mix in which it sounds.
     start: u64,
     end: u64,
-    playing: Option<Playing>,
+    reader: Option<ClipReader>,
 }
 
 impl Clip {
-    /// The voices of a sound: one, or one for each stretch of a rate.
+    /// The clips of a sound: one, or one for each stretch of constant rate.
     pub(crate) fn all(input: &MixInput<'_>) -> Result<Vec<Self>, MediaError> {
         let item = input.item;
         if input.rendered || item.stretches.is_empty() {
@@ -61,7 +61,7 @@ impl Clip {
     fn new(item: &AudioItem, timing: &MediaTiming, input: &MixInput<'_>) -> Result<Self, MediaError> {
         let path = input.path;
         check_timing(path, timing)?;
-        // What would have sounded before the composition begins is skipped in the source as well.
+        // What lies before the start of the composition is skipped in the source as well.
         let mut timing = timing.clone();
         if timing.start < 0.0 && !input.rendered {
             timing.media_start -= timing.start * timing.rate;
@@ -69,7 +69,7 @@ impl Clip {
         }
         let (start, end) = (sample_of(timing.start), sample_of(timing.end));
         let gain = GainCurve::new(&item.gain);
-        Ok(Self { path: path.to_owned(), timing, rendered: input.rendered, gain, start, end, playing: None })
+        Ok(Self { path: path.to_owned(), timing, rendered: input.rendered, gain, start, end, reader: None })
     }
 
     /// Whether nothing sounds from sample `position` on.
@@ -84,20 +84,20 @@ impl Clip {
         if from >= to {
             return Ok(());
         }
-        let playing = match &mut self.playing {
-            Some(playing) => playing,
-            None if self.rendered => self.playing.insert(Playing::Rendered(RawReader::open(&self.path)?)),
-            None => self.playing.insert(Playing::Source(Box::new(Source::open(&self.path, &self.timing)?))),
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            None if self.rendered => self.reader.insert(ClipReader::Rendered(RawReader::open(&self.path)?)),
+            None => self.reader.insert(ClipReader::Source(Box::new(SourceReader::open(&self.path, &self.timing)?))),
         };
         let length = (to - from) as usize;
-        let samples = playing.take(length)?;
+        let samples = reader.peek(length)?;
         let target = &mut block[(from - position) as usize..][..length];
         for ((mixed, sample), at) in target.iter_mut().zip(samples).zip(from..) {
             let gain = self.gain.at(at);
             mixed[0] += sample[0] * gain;
             mixed[1] += sample[1] * gain;
         }
-        playing.forget(length);
+        reader.skip(length);
         Ok(())
     }
 }
@@ -107,63 +107,64 @@ pub(crate) fn sample_of(seconds: f64) -> u64 {
     (seconds.max(0.0) * f64::from(SAMPLE_RATE)).round() as u64
 }
 
-/// What gives a voice its samples.
-enum Playing {
-    Source(Box<Source>),
+/// Reads the samples of a clip.
+enum ClipReader {
+    Source(Box<SourceReader>),
     Rendered(RawReader),
 }
 
-impl Playing {
+impl ClipReader {
     /// The next `length` samples, or fewer at the end.
-    fn take(&mut self, length: usize) -> Result<&[[f32; 2]], MediaError> {
+    fn peek(&mut self, length: usize) -> Result<&[[f32; 2]], MediaError> {
         match self {
-            Self::Source(source) => source.take(length),
-            Self::Rendered(reader) => reader.take(length),
+            Self::Source(source) => source.peek(length),
+            Self::Rendered(reader) => reader.read(length),
         }
     }
 
-    /// Gives up the first `length` samples.
-    fn forget(&mut self, length: usize) {
+    /// Drops the first `length` samples.
+    fn skip(&mut self, length: usize) {
         if let Self::Source(source) = self {
-            source.forget(length);
+            source.skip(length);
         }
     }
 }
 
-/// An open source, giving the samples of the voice one after another; silence behind the end.
-struct Source {
+/// An open source at the clip's tempo.
+struct SourceReader {
     path: PathBuf,
-    source: Looped,
-    tempo: Option<Chain>,
+    source: LoopedReader,
+    tempo: Option<FilterChain>,
+    /// Samples at the clip's tempo that were not read yet.
     ready: Vec<[f32; 2]>,
     raw: Vec<[f32; 2]>,
-    /// Samples of the source that the tempo filter still gets: as many as sound.
+    /// Samples of the source that are still to be sent to the tempo filter.
     left: usize,
     ended: bool,
 }
 
-impl Source {
+impl SourceReader {
     fn open(path: &Path, timing: &MediaTiming) -> Result<Self, MediaError> {
-        let same = (timing.rate - 1.0).abs() < SAME_RATE;
-        let source = Looped::open(path, timing)?;
+        let same = (timing.rate - 1.0).abs() < RATE_TOLERANCE;
+        let source = LoopedReader::open(path, timing)?;
         let tempo = if same { None } else { Some(tempo_chain(path, timing.rate, source.reader.rate())?) };
         let left = sample_of((timing.end - timing.start) * timing.rate) as usize;
         Ok(Self { path: path.to_owned(), source, tempo, ready: Vec::new(), raw: Vec::new(), left, ended: false })
     }
 
     /// The next `length` samples, or fewer at the end.
-    fn take(&mut self, length: usize) -> Result<&[[f32; 2]], MediaError> {
+    fn peek(&mut self, length: usize) -> Result<&[[f32; 2]], MediaError> {
         while self.ready.len() < length && !self.ended {
             match &mut self.tempo {
                 None => self.ended = !self.source.read(&mut self.ready)?,
                 Some(chain) => {
                     let failed = MediaError::undecodable(&self.path, "changing the tempo");
                     self.raw.clear();
-                    // The filter looks ahead, so what it is not to sound it must not hear.
+                    // The filter looks ahead, so it must not get samples behind the clip's end.
                     if self.left > 0 && self.source.read(&mut self.raw)? {
                         self.raw.truncate(self.left);
                         self.left -= self.raw.len();
-                        for piece in self.raw.chunks(PIECE) {
+                        for piece in self.raw.chunks(FILTER_BLOCK) {
                             let frame = packed(piece).map_err(&failed)?;
                             chain.push(&frame).map_err(&failed)?;
                         }
@@ -178,8 +179,8 @@ impl Source {
         Ok(&self.ready[..length.min(self.ready.len())])
     }
 
-    /// Gives up the first `length` samples.
-    fn forget(&mut self, length: usize) {
+    /// Drops the first `length` samples.
+    fn skip(&mut self, length: usize) {
         self.ready.drain(..length.min(self.ready.len()));
     }
 }
@@ -191,22 +192,23 @@ pub(super) fn packed(samples: &[[f32; 2]]) -> Result<ffmpeg_next::frame::Audio, 
     Ok(frame)
 }
 
-/// Keeps the pitch. The filter's windows are a number of samples, so it works at the source's own rate of `samples` a second:
-/// where it repeats and leaves out is then where HyperFrames does.
-fn tempo_chain(path: &Path, rate: f64, samples: u32) -> Result<Chain, MediaError> {
+/// A filter that changes the tempo by `rate` and keeps the pitch. Its windows are a number of samples, so it works at
+/// the source's own rate of `samples` a second: it then repeats and skips where HyperFrames does.
+fn tempo_chain(path: &Path, rate: f64, samples: u32) -> Result<FilterChain, MediaError> {
     let tempo: String = tempo_steps(rate).iter().map(|step| format!("atempo={step:.6},")).collect();
     let filters =
         format!("aresample={samples},{tempo}aformat=sample_fmts=flt:sample_rates={SAMPLE_RATE}:channel_layouts=stereo");
-    Chain::new(SAMPLE_RATE, "flt", "stereo", &filters).map_err(MediaError::undecodable(path, "changing the tempo"))
+    FilterChain::new(SAMPLE_RATE, "flt", "stereo", &filters)
+        .map_err(MediaError::undecodable(path, "changing the tempo"))
 }
 
-/// Beyond a factor of two in one step the filter skips or repeats instead of blending, so there are more: whole halvings or
-/// doublings, then what is left.
+/// The steps of a change of tempo. Beyond a factor of two in one step the filter skips or repeats instead of blending,
+/// so there are halvings or doublings, then the rest.
 fn tempo_steps(rate: f64) -> Vec<f64> {
     let whole = if rate < 1.0 { 0.5 } else { 2.0 };
     let mut left = rate;
     let mut steps = Vec::new();
-    while !(0.5 - 1e-9..=2.0 + 1e-9).contains(&left) && steps.len() < MOST_STEPS {
+    while !(0.5 - 1e-9..=2.0 + 1e-9).contains(&left) && steps.len() < MAX_TEMPO_STEPS {
         steps.push(whole);
         left /= whole;
     }
@@ -216,19 +218,19 @@ fn tempo_steps(rate: f64) -> Vec<f64> {
     steps
 }
 
-/// A source that starts again at its media start when it runs out, if it is looped.
-struct Looped {
+/// Reads a source, from its media start again at its end if it is looped.
+struct LoopedReader {
     path: PathBuf,
     from: f64,
     looped: bool,
     reader: AudioReader,
     /// Samples of one pass. A video's sound loops with its pictures, whatever its own length.
     pass: Option<u64>,
-    /// Samples given in this pass.
-    given: u64,
+    /// Samples read in this pass.
+    read_in_pass: u64,
 }
 
-impl Looped {
+impl LoopedReader {
     fn open(path: &Path, timing: &MediaTiming) -> Result<Self, MediaError> {
         let mut from = timing.media_start;
         let probed = AudioReader::open(path, 0.0)?;
@@ -236,7 +238,7 @@ impl Looped {
         let has_video = probed.has_video();
         drop(probed);
         match duration {
-            // Skipped as a whole by a start before zero.
+            // A start before zero may skip whole passes.
             Some(duration) if timing.looped => from %= duration,
             _ => check_start(path, timing, duration)?,
         }
@@ -244,29 +246,29 @@ impl Looped {
             .filter(|_| timing.looped && has_video)
             .map(|duration| ((duration - from) * f64::from(SAMPLE_RATE)).round().max(1.0) as u64);
         let reader = AudioReader::open(path, from)?;
-        Ok(Self { path: path.to_owned(), from, looped: timing.looped, reader, pass, given: 0 })
+        Ok(Self { path: path.to_owned(), from, looped: timing.looped, reader, pass, read_in_pass: 0 })
     }
 
     /// Appends some samples; false at the end.
     fn read(&mut self, out: &mut Vec<[f32; 2]>) -> Result<bool, MediaError> {
         let before = out.len();
         let more = self.reader.read(out)?;
-        if let Some(left) = self.pass.map(|pass| (pass - self.given) as usize) {
+        if let Some(left) = self.pass.map(|pass| (pass - self.read_in_pass) as usize) {
             out.truncate(before + left.min(out.len() - before));
         }
-        self.given += (out.len() - before) as u64;
-        let full = self.pass.is_some_and(|pass| self.given >= pass);
+        self.read_in_pass += (out.len() - before) as u64;
+        let full = self.pass.is_some_and(|pass| self.read_in_pass >= pass);
         if more && !full {
             return Ok(true);
         }
-        if !self.looped || self.given == 0 {
+        if !self.looped || self.read_in_pass == 0 {
             return Ok(false);
         }
-        if let Some(missing) = self.pass.map(|pass| (pass - self.given) as usize) {
+        if let Some(missing) = self.pass.map(|pass| (pass - self.read_in_pass) as usize) {
             out.extend(std::iter::repeat_n([0.0; 2], missing));
         }
         self.reader = AudioReader::open(&self.path, self.from)?;
-        self.given = 0;
+        self.read_in_pass = 0;
         Ok(true)
     }
 }

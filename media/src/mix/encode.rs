@@ -1,4 +1,4 @@
-//! The mix into a file.
+//! Encodes a mix into a file.
 
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,8 @@ use crate::mux::{Container, Muxer};
 use crate::timescale::SAMPLE_RATE;
 use crate::{ffi, ffmpeg_log};
 
-/// Encodes 48 kHz stereo. The file plays exactly the samples that were pushed: what encoders put before is declared as
-/// priming, what they fill the last packet with as padding.
+/// Encodes 48 kHz stereo. The file plays exactly the samples that were pushed: samples that the encoder puts before are
+/// declared as priming, those that fill the last packet as padding.
 pub(crate) struct AudioEncoder {
     encoder: audio::Encoder,
     muxer: Muxer,
@@ -25,7 +25,7 @@ pub(crate) struct AudioEncoder {
     format: Sample,
     /// Samples a packet.
     frame_size: usize,
-    waiting: Vec<[f32; 2]>,
+    pending: Vec<[f32; 2]>,
     sent: u64,
 }
 
@@ -47,7 +47,7 @@ impl AudioEncoder {
         encoder.set_bit_rate(bits);
         encoder.set_time_base(Rational::new(1, SAMPLE_RATE as i32));
         ffi::set_stereo(&mut encoder);
-        ffmpeg_log::forget();
+        ffmpeg_log::clear();
         let encoder = encoder.open_with(Dictionary::new()).map_err(&failed)?;
         let frame_size = (encoder.frame_size() as usize).max(1);
         let mut muxer = Muxer::create(path, container)?;
@@ -62,30 +62,30 @@ impl AudioEncoder {
             stream,
             format: sample,
             frame_size,
-            waiting: Vec::with_capacity(2 * frame_size),
+            pending: Vec::with_capacity(2 * frame_size),
             sent: 0,
         })
     }
 
     pub(crate) fn push(&mut self, samples: &[[f32; 2]]) -> Result<(), MediaError> {
-        self.waiting.extend_from_slice(samples);
-        let whole = self.waiting.len() / self.frame_size * self.frame_size;
+        self.pending.extend_from_slice(samples);
+        let whole = self.pending.len() / self.frame_size * self.frame_size;
         self.send(whole)
     }
 
-    /// Completes the file and gives the samples it plays.
+    /// Completes the file and returns the number of samples that play.
     pub(crate) fn finish(mut self) -> Result<u64, MediaError> {
-        self.send(self.waiting.len())?;
+        self.send(self.pending.len())?;
         self.encoder.send_eof().map_err(MediaError::make(&self.path, "ending the audio encoder"))?;
         self.drain()?;
         self.muxer.finish()?;
         Ok(self.sent)
     }
 
-    /// Encodes the first `count` waiting samples.
+    /// Encodes the first `count` pending samples.
     fn send(&mut self, count: usize) -> Result<(), MediaError> {
-        let waiting = std::mem::take(&mut self.waiting);
-        for samples in waiting[..count].chunks(self.frame_size) {
+        let pending = std::mem::take(&mut self.pending);
+        for samples in pending[..count].chunks(self.frame_size) {
             let mut frame = ffi::stereo_frame(self.format, samples.len())
                 .map_err(MediaError::make(&self.path, "allocating sound"))?;
             if self.format.is_planar() {
@@ -102,8 +102,8 @@ impl AudioEncoder {
             self.sent += samples.len() as u64;
             self.drain()?;
         }
-        self.waiting = waiting;
-        self.waiting.drain(..count);
+        self.pending = pending;
+        self.pending.drain(..count);
         Ok(())
     }
 

@@ -1,10 +1,10 @@
-//! Gain over time.
+//! Gain over time: straight lines between points.
 
 use hyperfarm_proto::plan::GainPoint;
 
 use crate::timescale::SAMPLE_RATE;
 
-/// Gain in straight lines between points, read forward.
+/// A gain curve that is read forward.
 pub(crate) struct GainCurve {
     points: Vec<GainPoint>,
     /// The first point after the current time.
@@ -12,11 +12,11 @@ pub(crate) struct GainCurve {
 }
 
 impl GainCurve {
-    /// Points with times or gains that are no numbers are left out; the rest is put in order.
+    /// A curve through `points`. Points with times or gains that are not finite are left out; the rest is sorted.
     pub(crate) fn new(points: &[GainPoint]) -> Self {
         let mut points: Vec<GainPoint> =
             points.iter().copied().filter(|point| point.time.is_finite() && point.gain.is_finite()).collect();
-        // Stable, so that of two points at one time the later in the list is the later in the curve: a step.
+        // A stable sort: two points at one time are a step, in the order of the list.
         points.sort_by(|a, b| a.time.total_cmp(&b.time));
         Self { points, next: 0 }
     }

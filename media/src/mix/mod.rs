@@ -1,22 +1,24 @@
-//! Sounds into one track, exact to the sample.
+//! Mixes sounds into one track, exact to the sample.
 //!
-//! The mix is made once a render and never per chunk: sound cut at chunk borders clicks. It streams: whatever the render's
-//! length, only the voices that sound now are open, each a few frames deep.
+//! The mix is made once a render and never per chunk: sound cut at chunk borders clicks. It streams: only the clips
+//! that sound now are open, each with a few frames in memory, however long the render is.
 //!
 //! | step | where |
 //! | --- | --- |
 //! | decode, to 48 kHz stereo, from a source second on | `reader` |
-//! | loop, tempo | `voice` |
+//! | loop, tempo | `clip` |
+//! | filters of FFmpeg | `filter_chain` |
 //! | gain over time | `gain` |
-//! | ceiling | `peak` |
+//! | true peak | `peak` |
 //! | AAC or Opus into a file | `encode` |
+//! | samples in a file between two steps | `raw` |
 //!
-//! Effects run between two mixes: [`mix_raw`] writes what goes into them, and what comes out is an input of the next mix.
+//! Effects run between two mixes: [`mix_raw`] writes their input, and their output is an input of the next mix.
 
 mod clip;
 mod encode;
+mod filter_chain;
 mod gain;
-mod graph;
 mod peak;
 mod raw;
 mod reader;
@@ -36,19 +38,19 @@ pub(crate) use self::reader::AudioReader;
 use crate::error::MediaError;
 use crate::timescale::SAMPLE_RATE;
 
-/// Samples mixed at a time; at most this much is decoded ahead of what is written.
+/// Samples mixed at a time.
 const BLOCK: usize = 4096;
 
 /// Highest true peak of an output: -1 dB.
-const HIGHEST: f64 = 0.891_250_938;
+const MAX_TRUE_PEAK: f64 = 0.891_250_938;
 
-/// Where a correction aims: half a decibel lower, because at another level the encoder makes other errors.
-const AIM: f64 = 0.841_395_142;
+/// True peak that a correction aims at: half a decibel lower, because at another level the encoder makes other errors.
+const CORRECTED_PEAK: f64 = 0.841_395_142;
 
-/// Corrections at most.
-const CORRECTIONS: u32 = 3;
+/// Corrections of the level at most.
+const MAX_CORRECTIONS: u32 = 3;
 
-/// What was written.
+/// Contents of a mixed sound file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MixSummary {
     /// Samples that play.
@@ -57,13 +59,17 @@ pub struct MixSummary {
     pub sample_rate: u32,
 }
 
-/// Mixes `inputs` into `output`: exactly as long as `frames` at `rate`, in stereo at 48 kHz, as AAC 192 kb/s in mp4 for
-/// mp4 and mov, as Opus 128 kb/s in WebM for webm.
+/// Mixes `inputs` into `output`, exactly as long as `frames` at `rate`: stereo at 48 kHz, AAC at 192 kb/s in mp4 for
+/// mp4 and mov, Opus at 128 kb/s in WebM for webm.
 ///
-/// Sounds are summed as they are, without normalising. Mono goes to both sides at its own level; other layouts are mixed down as
-/// FFmpeg's `aformat=channel_layouts=stereo` does. Where the encoded sound would have a true peak above -1 dB, all of it is turned
-/// down to half a decibel below that, as HyperFrames' export does; a lower one is not touched. `on_progress` gets the done part, 0 to 1, about once a second of sound, and stops the mix
-/// by answering false.
+/// Sounds are summed without normalisation. Mono goes to both sides at its own level; other layouts are mixed down as
+/// FFmpeg's `aformat=channel_layouts=stereo` does. If the encoded sound has a true peak above -1 dB, the whole mix is
+/// turned down to half a decibel below that, as HyperFrames' export does. `on_progress` gets the completed part, 0 to
+/// 1, about once a second of sound, and stops the mix by answering false.
+///
+/// # Errors
+/// A source cannot be read or decoded, `output` cannot be written, there are no frames, or `on_progress` answered
+/// false.
 pub fn mix(
     inputs: &[MixInput<'_>],
     frames: u64,
@@ -81,15 +87,15 @@ pub fn mix(
     loop {
         let samples = encode(inputs, gain, total, format, output, on_progress)?;
         let peak = true_peak(output)?;
-        if peak <= HIGHEST || pass == CORRECTIONS {
+        if peak <= MAX_TRUE_PEAK || pass == MAX_CORRECTIONS {
             return Ok(MixSummary { samples, sample_rate: SAMPLE_RATE });
         }
-        gain *= AIM / peak;
+        gain *= CORRECTED_PEAK / peak;
         pass += 1;
     }
 }
 
-/// Mixes at `gain` into `output` and answers the samples that play.
+/// Mixes at `gain` into `output` and returns the number of samples that play.
 fn encode(
     inputs: &[MixInput<'_>],
     gain: f64,
@@ -100,9 +106,9 @@ fn encode(
 ) -> Result<u64, MediaError> {
     let mut encoder = AudioEncoder::create(output, format)?;
     let mut scaled = Vec::with_capacity(BLOCK);
-    sum(voices(inputs)?, 0..total, on_progress, &mut |block| {
+    sum(clips(inputs)?, 0..total, on_progress, &mut |block| {
         scaled.clear();
-        // A broken source's infinities would break the encoder.
+        // A damaged source may have infinities, with which the encoder fails.
         let level = |level: f32| if level.is_finite() { level * gain as f32 } else { 0.0 };
         scaled.extend(block.iter().map(|sample| sample.map(level)));
         encoder.push(&scaled)
@@ -110,8 +116,11 @@ fn encode(
     encoder.finish()
 }
 
-/// Sums `inputs` from composition second `from` to `to` into a file of plain samples, without a ceiling: 48 kHz stereo, 32-bit floats,
-/// little endian, left and right by turns. Answers their number. `on_progress` is as in [`mix`].
+/// Sums `inputs` from composition second `from` to `to` into a file of plain samples, without limiting the peak: 48 kHz
+/// stereo, 32-bit floats, little endian, left and right by turns. Returns their number. `on_progress` is as in [`mix`].
+///
+/// # Errors
+/// A source cannot be read or decoded, `output` cannot be written, or `on_progress` answered false.
 pub fn mix_raw(
     inputs: &[MixInput<'_>],
     from: f64,
@@ -122,25 +131,25 @@ pub fn mix_raw(
     let range = sample_of(from)..sample_of(to);
     let mut writer = RawWriter::create(output)?;
     let count = range.end.saturating_sub(range.start);
-    sum(voices(inputs)?, range, on_progress, &mut |block| writer.push(block))?;
+    sum(clips(inputs)?, range, on_progress, &mut |block| writer.push(block))?;
     writer.finish()?;
     Ok(count)
 }
 
-/// Takes a block of the sum.
-type Take<'a> = dyn FnMut(&[[f32; 2]]) -> Result<(), MediaError> + 'a;
+/// A function that gets a block of the sum.
+type BlockSink<'a> = dyn FnMut(&[[f32; 2]]) -> Result<(), MediaError> + 'a;
 
-fn voices(inputs: &[MixInput<'_>]) -> Result<Vec<Clip>, MediaError> {
-    let voices: Result<Vec<_>, _> = inputs.iter().map(Clip::all).collect();
-    Ok(voices?.into_iter().flatten().collect())
+fn clips(inputs: &[MixInput<'_>]) -> Result<Vec<Clip>, MediaError> {
+    let clips: Result<Vec<_>, _> = inputs.iter().map(Clip::all).collect();
+    Ok(clips?.into_iter().flatten().collect())
 }
 
-/// Gives the sum of `voices` over `range` to `take`, block after block.
+/// Sums `clips` over `range` and calls `sink` with every block.
 fn sum(
-    mut voices: Vec<Clip>,
+    mut clips: Vec<Clip>,
     range: Range<u64>,
     on_progress: &mut dyn FnMut(f64) -> bool,
-    take: &mut Take<'_>,
+    sink: &mut BlockSink<'_>,
 ) -> Result<(), MediaError> {
     let mut block = Vec::with_capacity(BLOCK);
     let mut position = range.start;
@@ -149,11 +158,11 @@ fn sum(
         let length = (range.end - position).min(BLOCK as u64) as usize;
         block.clear();
         block.resize(length, [0.0; 2]);
-        for voice in &mut voices {
-            voice.add(position, &mut block)?;
+        for clip in &mut clips {
+            clip.add(position, &mut block)?;
         }
-        voices.retain(|voice| !voice.is_over(position + length as u64));
-        take(&block)?;
+        clips.retain(|clip| !clip.is_over(position + length as u64));
+        sink(&block)?;
         position += length as u64;
         if position - reported >= u64::from(SAMPLE_RATE) || position == range.end {
             reported = position;

@@ -1,4 +1,5 @@
-//! Samples on disk between two steps of a mix: 48 kHz stereo, 32-bit floats, little endian, left and right by turns.
+//! Files of plain samples between two steps of a mix: 48 kHz stereo, 32-bit floats, little endian, left and right by
+//! turns.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -24,10 +25,10 @@ impl RawReader {
     }
 
     /// The next `length` samples, or fewer at the end.
-    pub(crate) fn take(&mut self, length: usize) -> Result<&[[f32; 2]], MediaError> {
+    pub(crate) fn read(&mut self, length: usize) -> Result<&[[f32; 2]], MediaError> {
         self.bytes.clear();
-        let wanted = (length * BYTES) as u64;
-        let read = self.file.by_ref().take(wanted).read_to_end(&mut self.bytes);
+        let limit = (length * BYTES) as u64;
+        let read = self.file.by_ref().take(limit).read_to_end(&mut self.bytes);
         read.map_err(|error| open_error(&self.path, error))?;
         let float = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         self.samples.clear();

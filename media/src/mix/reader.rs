@@ -1,24 +1,24 @@
-//! The sound of a file from a source second on, as 48 kHz stereo.
+//! Decodes the sound of a file from a source second on, as 48 kHz stereo.
 
 use std::path::Path;
 
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::{Rational, decoder, frame};
 
-use super::graph::Chain;
+use super::filter_chain::FilterChain;
 use crate::demux::Demuxer;
 use crate::error::MediaError;
 use crate::ffi::{self, CodecId, SampleFormat};
 use crate::timescale::SAMPLE_RATE;
 
-/// Everything to packed stereo floats at 48 kHz by swresample. Mono is split by `pan` first: swresample would take 3 dB
-/// off it, which a browser does not.
+/// Converts any format to packed stereo floats at 48 kHz by swresample. Mono is split by `pan` first: swresample would
+/// lower it by 3 dB, which browsers do not.
 const TO_STEREO: &str = "aformat=sample_fmts=flt:sample_rates=48000:channel_layouts=stereo";
 
-/// Decoders of lossy sound settle within this; a jump lands this much early.
+/// Seconds that decoders of lossy sound need to settle. A seek goes this much earlier.
 const SETTLE_SECONDS: f64 = 1.0;
 
-/// A hole or an overlap in the source's times up to this is rounding; a longer one is filled or cut.
+/// Seconds of a gap or an overlap in the source's times that count as rounding. Longer ones are filled or cut.
 const JITTER_SECONDS: f64 = 0.05;
 
 /// Reads forward from one source second.
@@ -27,31 +27,31 @@ pub(crate) struct AudioReader {
     stream: usize,
     time_base: Rational,
     decoder: decoder::Audio,
-    chain: Option<(Kind, Chain)>,
-    /// Source second that is asked first.
+    resampler: Option<(FrameFormat, FilterChain)>,
+    /// Source second of the first sample that is read.
     from: f64,
-    /// Where the current stretch without holes began: source second, and samples of the source passed since.
+    /// Start of the current stretch without gaps: source second, and samples of the source since.
     stretch: Option<(f64, u64)>,
-    /// Samples at 48 kHz given out: the next one sounds at `from + given / 48000`.
-    given: u64,
-    /// Samples at 48 kHz to drop before the next one that is given out.
+    /// Samples at 48 kHz returned so far: the next one is at source second `from + returned / 48000`.
+    returned: u64,
+    /// Samples at 48 kHz to drop before the next one that is returned.
     to_drop: usize,
     ended: bool,
-    /// The last decoded frame, held back until it is known whether it is the file's last and must be cut.
+    /// The last decoded frame, held back until it is known whether it is the file's last and has to be cut.
     held: Option<frame::Audio>,
-    any: bool,
+    has_decoded: bool,
 }
 
-/// Properties of frames that a chain is made for.
+/// Format of the frames that a resampler was created for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Kind {
+struct FrameFormat {
     rate: u32,
     sample: &'static str,
     layout: String,
 }
 
 impl AudioReader {
-    /// Opens `path` so that the first sample read sounds at source second `from`.
+    /// Opens `path`. The first sample that is read is at source second `from`.
     pub(crate) fn open(path: &Path, from: f64) -> Result<Self, MediaError> {
         let mut source = Demuxer::open(path)?;
         let stream = source.audio()?;
@@ -70,7 +70,7 @@ impl AudioReader {
         if from > 2.0 * SETTLE_SECONDS {
             let ticks = (from - SETTLE_SECONDS) / f64::from(time_base).max(1e-12);
             let origin = source.origin(time_base);
-            // Where a file cannot seek, everything before is decoded and dropped.
+            // Without seeking, everything before is decoded and dropped.
             if ffi::seek(&mut source.input, stream, origin.saturating_add(ticks as i64)).is_err() {
                 tracing::debug!(path = %path.display(), "the file cannot seek, it is decoded from its start");
                 source = Demuxer::open(path)?;
@@ -81,23 +81,23 @@ impl AudioReader {
             stream,
             time_base,
             decoder,
-            chain: None,
+            resampler: None,
             from,
             stretch: None,
-            given: 0,
+            returned: 0,
             to_drop: 0,
             ended: false,
             held: None,
-            any: false,
+            has_decoded: false,
         })
     }
 
-    /// Seconds that the whole file lasts, where it says.
+    /// Duration of the whole file in seconds, where it has one.
     pub(crate) fn duration(&self) -> Option<f64> {
         self.source.duration()
     }
 
-    /// Samples a second of the file itself; those of the mix where it does not say.
+    /// Sample rate of the file; that of the mix where it has none.
     pub(crate) fn rate(&self) -> u32 {
         match self.decoder.rate() {
             0 => SAMPLE_RATE,
@@ -105,7 +105,7 @@ impl AudioReader {
         }
     }
 
-    /// Whether the file has pictures as well.
+    /// Whether the file has video as well.
     pub(crate) fn has_video(&self) -> bool {
         self.source.video().is_ok()
     }
@@ -119,20 +119,20 @@ impl AudioReader {
         while out.len() == before {
             match self.decode()? {
                 Some(frame) => {
-                    self.any = true;
+                    self.has_decoded = true;
                     if let Some(last) = self.held.replace(frame) {
-                        self.feed(last, out)?;
+                        self.resample(last, out)?;
                     }
                 }
                 None => {
-                    if !self.any {
+                    if !self.has_decoded {
                         let damaged = MediaError::undecodable(&self.source.path, "looking for its first sound");
                         return Err(damaged(ffmpeg::Error::InvalidData));
                     }
                     self.ended = true;
                     if let Some(mut last) = self.held.take() {
                         self.cut_last(&mut last);
-                        self.feed(last, out)?;
+                        self.resample(last, out)?;
                     }
                     self.drain(out)?;
                     return Ok(true);
@@ -168,18 +168,19 @@ impl AudioReader {
         }
     }
 
-    /// mp4 tells the end of the sound by the last packet's duration, which decoders do not look at.
+    /// Cuts the file's last frame: in mp4 the last packet's duration is the end of the sound, which decoders ignore.
     fn cut_last(&self, frame: &mut frame::Audio) {
         let duration = frame.packet().duration;
         let samples = duration as f64 * f64::from(self.time_base) * f64::from(frame.rate());
         // Only where ticks are as fine as samples.
-        let fine = f64::from(self.time_base) * f64::from(frame.rate()) <= 1.0 + 1e-9;
-        if fine && duration > 0 && (samples.round() as usize) < frame.samples() {
+        let has_sample_ticks = f64::from(self.time_base) * f64::from(frame.rate()) <= 1.0 + 1e-9;
+        if has_sample_ticks && duration > 0 && (samples.round() as usize) < frame.samples() {
             frame.set_samples(samples.round() as usize);
         }
     }
 
-    fn feed(&mut self, mut frame: frame::Audio, out: &mut Vec<[f32; 2]>) -> Result<(), MediaError> {
+    /// Resamples a frame and appends its samples to `out`.
+    fn resample(&mut self, mut frame: frame::Audio, out: &mut Vec<[f32; 2]>) -> Result<(), MediaError> {
         let path = self.source.path.clone();
         let failed = MediaError::undecodable(&path, "resampling sound");
         let rate = frame.rate();
@@ -189,75 +190,76 @@ impl AudioReader {
             kind: "sample",
             number: format.number(),
         })?;
-        let kind = Kind { rate, sample, layout: ffi::layout_text(&mut frame).map_err(&failed)? };
-        if self.chain.as_ref().is_some_and(|(made_for, _)| *made_for != kind) {
+        let frame_format = FrameFormat { rate, sample, layout: ffi::layout_text(&mut frame).map_err(&failed)? };
+        if self.resampler.as_ref().is_some_and(|(expected, _)| *expected != frame_format) {
             self.drain(out)?;
         }
         let origin = self.source.origin(self.time_base);
         let at = frame.timestamp().map(|pts| (pts - origin) as f64 * f64::from(self.time_base));
         match (self.stretch, at) {
-            (None, at) => self.start(at.unwrap_or(self.from), out),
+            (None, at) => self.start_stretch(at.unwrap_or(self.from), out),
             (Some((start, passed)), Some(at)) => {
                 let expected = start + passed as f64 / f64::from(rate);
                 if at - expected > JITTER_SECONDS {
-                    // A hole: what is inside comes out first, then silence, then the rest.
+                    // A gap: samples in the resampler first, then silence, then the frame.
                     self.drain(out)?;
-                    self.start(at, out);
+                    self.start_stretch(at, out);
                 } else if expected - at > JITTER_SECONDS {
                     return Ok(());
                 }
             }
             (Some(_), None) => {}
         }
-        if self.chain.is_none() {
+        if self.resampler.is_none() {
             let mono = ffi::channels(&frame) == 1;
             let filters = if mono { format!("pan=stereo|c0=c0|c1=c0,{TO_STEREO}") } else { TO_STEREO.to_owned() };
-            let chain = Chain::new(kind.rate, kind.sample, &kind.layout, &filters).map_err(&failed)?;
-            self.chain = Some((kind, chain));
+            let chain = FilterChain::new(rate, sample, &frame_format.layout, &filters).map_err(&failed)?;
+            self.resampler = Some((frame_format, chain));
         }
         if let Some((_, passed)) = &mut self.stretch {
             *passed += frame.samples() as u64;
         }
-        // Samples follow each other in a chain, whatever their times.
+        // The resampler gets consecutive samples, whatever their times.
         frame.set_pts(None);
         let before = out.len();
-        if let Some((_, chain)) = &mut self.chain {
+        if let Some((_, chain)) = &mut self.resampler {
             chain.push(&frame).and_then(|()| chain.pull(out)).map_err(&failed)?;
         }
-        self.give(before, out);
+        self.count_returned(before, out);
         Ok(())
     }
 
-    /// Sound goes on at source second `at`: drops or silence lead to what was asked.
-    fn start(&mut self, at: f64, out: &mut Vec<[f32; 2]>) {
-        let offset = ((at - self.from) * f64::from(SAMPLE_RATE)).round() as i64 - self.given as i64;
+    /// Starts a stretch at source second `at`: samples before the requested second are dropped, a gap is filled with
+    /// silence.
+    fn start_stretch(&mut self, at: f64, out: &mut Vec<[f32; 2]>) {
+        let offset = ((at - self.from) * f64::from(SAMPLE_RATE)).round() as i64 - self.returned as i64;
         self.stretch = Some((at, 0));
         self.to_drop = usize::try_from(-offset).unwrap_or(0);
         if let Ok(silence) = usize::try_from(offset) {
-            // A file that claims years of silence gets an hour of it.
+            // At most an hour of silence, whatever a file claims.
             let silence = silence.min(3600 * SAMPLE_RATE as usize);
             out.extend(std::iter::repeat_n([0.0; 2], silence));
-            self.given += silence as u64;
+            self.returned += silence as u64;
         }
     }
 
-    /// Takes what is still inside out of the chain, and gives the chain up.
+    /// Appends the samples that are still in the resampler to `out`, and drops the resampler.
     fn drain(&mut self, out: &mut Vec<[f32; 2]>) -> Result<(), MediaError> {
-        let Some((_, mut chain)) = self.chain.take() else { return Ok(()) };
+        let Some((_, mut chain)) = self.resampler.take() else { return Ok(()) };
         let before = out.len();
         chain
             .end()
             .and_then(|()| chain.pull(out))
             .map_err(MediaError::undecodable(&self.source.path, "resampling sound"))?;
-        self.give(before, out);
+        self.count_returned(before, out);
         Ok(())
     }
 
-    /// Counts the samples of `out` from `before` on as given, but for those to drop.
-    fn give(&mut self, before: usize, out: &mut Vec<[f32; 2]>) {
+    /// Counts the samples of `out` from `before` on as returned, after removing those to drop.
+    fn count_returned(&mut self, before: usize, out: &mut Vec<[f32; 2]>) {
         let drop = self.to_drop.min(out.len() - before);
         out.drain(before..before + drop);
         self.to_drop -= drop;
-        self.given += (out.len() - before) as u64;
+        self.returned += (out.len() - before) as u64;
     }
 }

@@ -1,8 +1,8 @@
-//! The pictures of a `<video>`, by output frame.
+//! The pictures of a `<video>` element, by output frame.
 //!
-//! **Invariant: which picture shows depends on the frame alone**, not on the frames asked before: a chunk that starts in the
-//! middle shows what a walk from the start would. Jumps land on key frames, and what an open group leaves undecodable is
-//! skipped. Memory is bounded: two decoded pictures and one converted.
+//! **Invariant: the picture of an output frame depends on the frame alone**, not on frames requested before: a chunk
+//! that starts in the middle shows the same pictures as a render from the start. Seeks go to key frames, and frames of
+//! an open group that cannot be decoded are skipped. Memory is bounded: two decoded frames and one converted picture.
 
 pub(crate) mod reader;
 mod timeline;
@@ -16,22 +16,23 @@ use hyperfarm_proto::plan::MediaTiming;
 use hyperfarm_proto::spec::Size;
 
 use self::reader::FrameReader;
-use self::timeline::Length;
+use self::timeline::SourceLength;
 pub use self::timeline::VideoTimeline;
 use crate::bitmap::Picture;
 use crate::convert::ToBgra;
 use crate::error::MediaError;
 
-/// A picture this much ahead is reached by decoding, whatever the index says.
+/// Seconds ahead up to which a picture is reached by decoding, never by seeking.
 const NEAR_SECONDS: f64 = 1.0;
 
-/// A picture this much ahead is jumped to even if the index names no key frame between.
+/// Seconds ahead from which a seek is tried even if the index has no key frame between.
 const FAR_SECONDS: f64 = 5.0;
 
-/// Seconds by which a jump is tried earlier when it landed behind its picture; then the file is opened again.
-const BACK_OFF: [f64; 4] = [0.0, 1.0, 4.0, 16.0];
+/// Seconds by which a seek is repeated earlier when it landed behind its picture. After the last one the file is opened
+/// again.
+const SEEK_BACK_SECONDS: [f64; 4] = [0.0, 1.0, 4.0, 16.0];
 
-/// A decoded picture with its place in the resampled source.
+/// A decoded frame with its index in the resampled source.
 struct Decoded {
     frame: frame::Video,
     index: i64,
@@ -44,18 +45,19 @@ pub struct VideoSource {
     reader: FrameReader,
     timeline: VideoTimeline,
     converter: ToBgra,
-    /// Whether `current` is the file's first picture, which shows before its time as well.
-    at_first: bool,
+    /// Whether `current` is the file's first picture, which is shown before its time as well.
+    is_at_first: bool,
     current: Option<Decoded>,
     next: Option<Decoded>,
     shown: Option<Arc<Picture>>,
 }
 
 impl VideoSource {
-    /// Opens `path`, which plays as `timing` says in an output of `rate`.
+    /// Opens `path`, played with `timing` in an output of `rate`.
     ///
-    /// Fails if the file cannot be decoded, the timing is no timing, or `media_start` is not before the source's end; all of
-    /// these are the person's ([`MediaError::is_input`]).
+    /// # Errors
+    /// The file cannot be decoded, a time or rate is out of range, or `media_start` is not before the source's end. The
+    /// user is at fault in each case ([`MediaError::is_input`]).
     pub fn open(path: &Path, timing: &MediaTiming, rate: FrameRate) -> Result<Self, MediaError> {
         check_timing(path, timing)?;
         let reader = FrameReader::open(path)?;
@@ -67,7 +69,7 @@ impl VideoSource {
             rate,
             reader.time_base,
             origin,
-            Length { seconds: duration, uneven: reader.is_uneven() },
+            SourceLength { seconds: duration, has_variable_rate: reader.has_variable_rate() },
         );
         let converter = reader.converter();
         let mut source = Self {
@@ -75,21 +77,21 @@ impl VideoSource {
             reader,
             timeline,
             converter,
-            at_first: true,
+            is_at_first: true,
             current: None,
             next: None,
             shown: None,
         };
-        source.start_over(false)?;
+        source.restart(false)?;
         Ok(source)
     }
 
-    /// Which picture shows when.
+    /// The mapping from output frames to pictures.
     pub fn timeline(&self) -> &VideoTimeline {
         &self.timeline
     }
 
-    /// Size of the pictures in square pixels, turned, as the file's headers say it.
+    /// Display size of the pictures by the file's headers: in square pixels, rotated.
     pub fn display_size(&self) -> Size {
         self.reader.display_size()
     }
@@ -99,13 +101,19 @@ impl VideoSource {
         self.reader.has_alpha()
     }
 
-    /// The picture that shows at output frame `frame`, turned and in square pixels. Behind the source's end that is its last
-    /// one. Asking again, or for the next frame, is cheap; any other order gives the same pictures.
+    /// The picture at output frame `frame`, rotated and in square pixels; behind the source's end its last one. The
+    /// same frame again and the next frame are cheap; any other order returns the same pictures.
+    ///
+    /// # Errors
+    /// The file cannot be decoded.
     pub fn picture(&mut self, frame: u64) -> Result<Arc<Picture>, MediaError> {
         self.numbered(self.timeline.picture_at(frame))
     }
 
-    /// Picture `number` of the resampled source, as [`VideoTimeline::picture_at`] counts them.
+    /// Picture `number` of the resampled source, as counted by [`VideoTimeline::picture_at`].
+    ///
+    /// # Errors
+    /// The file cannot be decoded.
     pub fn numbered(&mut self, number: u64) -> Result<Arc<Picture>, MediaError> {
         self.go_to(i64::try_from(number).unwrap_or(i64::MAX))?;
         if let Some(shown) = &self.shown {
@@ -123,12 +131,12 @@ impl VideoSource {
     /// Makes `current` the last picture whose index is at most `index`, or the file's first.
     fn go_to(&mut self, index: i64) -> Result<(), MediaError> {
         match &self.current {
-            Some(current) if current.index <= index || self.at_first => {
-                if self.jump_pays(index) {
-                    self.jump(index)?;
+            Some(current) if current.index <= index || self.is_at_first => {
+                if self.should_seek(index) {
+                    self.seek(index)?;
                 }
             }
-            _ => self.jump(index)?,
+            _ => self.seek(index)?,
         }
         while self.next.as_ref().is_some_and(|next| next.index <= index) {
             self.step()?;
@@ -138,7 +146,7 @@ impl VideoSource {
 
     fn step(&mut self) -> Result<(), MediaError> {
         self.current = self.next.take();
-        self.at_first = false;
+        self.is_at_first = false;
         self.shown = None;
         self.next = self.read()?;
         Ok(())
@@ -149,8 +157,8 @@ impl VideoSource {
         Ok(read.map(|(frame, pts)| Decoded { frame, index: self.timeline.index_of(pts), pts }))
     }
 
-    /// Whether a key frame lies between here and a picture far ahead.
-    fn jump_pays(&mut self, index: i64) -> bool {
+    /// Whether a key frame lies between the current frame and a picture far ahead.
+    fn should_seek(&mut self, index: i64) -> bool {
         let Some(next) = &self.next else { return false };
         let (here, target) = (next.pts, self.timeline.ticks_of(index));
         let ahead = target.saturating_sub(here);
@@ -163,39 +171,39 @@ impl VideoSource {
         }
     }
 
-    fn jump(&mut self, index: i64) -> Result<(), MediaError> {
+    fn seek(&mut self, index: i64) -> Result<(), MediaError> {
         let target = self.timeline.ticks_of(index);
-        for seconds in BACK_OFF {
+        for seconds in SEEK_BACK_SECONDS {
             let earlier = target.saturating_sub(self.timeline.ticks_in(seconds));
             if self.timeline.index_of(earlier) < 0 && seconds > 0.0 || self.reader.seek(earlier).is_err() {
                 break;
             }
             let Some(first) = self.read()? else { continue };
-            // Containers seek by decode time, which may lie before the picture's own.
+            // Containers seek by decode time, which may lie before the presentation time.
             if first.index <= index {
                 let next = self.read()?;
-                // FFmpeg's H.264 decoder loses a file's last picture after a jump to the one before it; from further back it
-                // does not, and finds out as well whether this one is the last.
+                // FFmpeg's H.264 decoder loses a file's last frame after a seek to the frame before it, but not from
+                // further back. That also shows whether this frame is the last.
                 if next.is_none() {
                     continue;
                 }
                 self.current = Some(first);
-                self.at_first = false;
+                self.is_at_first = false;
                 self.shown = None;
                 self.next = next;
                 return Ok(());
             }
         }
-        self.start_over(true)
+        self.restart(true)
     }
 
-    /// Reads the file's first two pictures.
-    fn start_over(&mut self, reopen: bool) -> Result<(), MediaError> {
+    /// Reads the file's first two frames, after opening it again if `reopen`.
+    fn restart(&mut self, reopen: bool) -> Result<(), MediaError> {
         if reopen {
             self.reader = FrameReader::open(&self.path)?;
         }
         self.current = self.read()?;
-        self.at_first = true;
+        self.is_at_first = true;
         self.shown = None;
         self.next = self.read()?;
         Ok(())
@@ -211,7 +219,7 @@ impl std::fmt::Debug for VideoSource {
     }
 }
 
-/// Refuses times that are no numbers and rates outside 0.1 to 5.
+/// Fails for times that are not finite and rates outside 0.1 to 5.
 pub(crate) fn check_timing(path: &Path, timing: &MediaTiming) -> Result<(), MediaError> {
     let refused = |what: String| MediaError::Timing { path: path.to_owned(), what };
     for (name, value) in [("start", timing.start), ("end", timing.end), ("media start", timing.media_start)] {
@@ -228,7 +236,7 @@ pub(crate) fn check_timing(path: &Path, timing: &MediaTiming) -> Result<(), Medi
     Ok(())
 }
 
-/// Refuses a media start at or behind the source's end.
+/// Fails for a media start at or behind the source's end.
 pub(crate) fn check_start(path: &Path, timing: &MediaTiming, duration: Option<f64>) -> Result<(), MediaError> {
     match duration {
         Some(duration) if timing.media_start >= duration => {

@@ -1,4 +1,4 @@
-//! Decoded pictures of a file, in the order in which they show.
+//! Decodes the frames of a file in order of presentation.
 
 use std::path::Path;
 
@@ -7,23 +7,23 @@ use ffmpeg_next::codec::Flags;
 use ffmpeg_next::{Rational, decoder, frame};
 use hyperfarm_proto::spec::Size;
 
-use crate::convert::{ToBgra, Untagged};
+use crate::convert::{DefaultMatrix, ToBgra};
 use crate::demux::Demuxer;
 use crate::error::MediaError;
 use crate::ffi::{self, CodecId, PixelFormat};
 use crate::probe;
 
-/// Reads forward, and jumps to key frames.
+/// Reads forward, and seeks to key frames.
 pub(crate) struct FrameReader {
     pub(crate) source: Demuxer,
     stream: usize,
     pub(crate) time_base: Rational,
     decoder: decoder::Video,
-    /// Pictures before this are left out: after a jump they lack what they refer to.
+    /// Frames before this time are left out: after a seek they lack the frames that they refer to.
     first: Option<i64>,
-    after_jump: bool,
+    after_seek: bool,
     ended: bool,
-    /// Pictures decoded since the file was opened.
+    /// Frames decoded since the file was opened.
     decoded: u64,
     last_pts: Option<i64>,
 }
@@ -40,7 +40,7 @@ impl FrameReader {
             time_base,
             decoder,
             first: None,
-            after_jump: false,
+            after_seek: false,
             ended: false,
             decoded: 0,
             last_pts: None,
@@ -55,31 +55,31 @@ impl FrameReader {
         probe::has_alpha(&self.source, self.stream)
     }
 
-    /// A conversion to pictures as this file wants them shown.
+    /// The conversion of this file's frames to pictures for display.
     pub(crate) fn converter(&self) -> ToBgra {
-        ToBgra::new(probe::rotation(&self.source, self.stream), Untagged::of(self.codec()))
+        ToBgra::new(probe::rotation(&self.source, self.stream), DefaultMatrix::of(self.codec()))
     }
 
-    /// Seconds from the start of the file's timeline to the end of its pictures, where the file says.
+    /// Seconds from the start of the file's timeline to the end of the video, where the file says.
     pub(crate) fn duration(&self) -> Option<f64> {
         probe::video_duration(&self.source, self.stream)
     }
 
-    /// Whether the pictures last differently long.
-    pub(crate) fn is_uneven(&self) -> bool {
-        probe::is_uneven(&self.source, self.stream)
+    /// Whether frames have different durations.
+    pub(crate) fn has_variable_rate(&self) -> bool {
+        probe::has_variable_rate(&self.source, self.stream)
     }
 
-    /// Size of the pictures in square pixels, turned.
+    /// Display size: in square pixels, rotated.
     pub(crate) fn display_size(&self) -> Size {
         probe::display_size(&self.source, self.stream)
     }
 
-    /// The next picture and its time in ticks of `time_base`; `None` at the end.
+    /// The next frame and its time in ticks of `time_base`; `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<(frame::Video, i64)>, MediaError> {
         while let Some(frame) = self.decode()? {
             self.decoded += 1;
-            // Without a time of its own, a picture follows the last one.
+            // A frame without a time follows the last one.
             let step = frame.packet().duration.max(1);
             let pts = frame.timestamp().or(self.last_pts.map(|last| last + step)).unwrap_or(0);
             self.last_pts = Some(pts);
@@ -110,13 +110,13 @@ impl FrameReader {
                 Err(ffmpeg::Error::Eof) => return Ok(None),
                 Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) if !self.ended => {}
                 Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) => return Ok(None),
-                // A damaged picture; players go on with the next.
+                // A damaged frame is left out, as players do.
                 Err(ffmpeg::Error::InvalidData) => continue,
                 Err(error) => return Err(MediaError::undecodable(&self.source.path, "decoding pictures")(error)),
             }
             match self.source.packet_of(self.stream)? {
                 Some(packet) => {
-                    if std::mem::take(&mut self.after_jump) {
+                    if std::mem::take(&mut self.after_seek) {
                         self.first = packet.pts();
                     }
                     match self.decoder.send_packet(&packet) {
@@ -128,16 +128,15 @@ impl FrameReader {
                 }
                 None => {
                     self.ended = true;
-                    // Refused only if it was said before.
+                    // Fails only if the end was sent before.
                     let _ = self.decoder.send_eof();
                 }
             }
         }
     }
 
-    /// Jumps to a key frame that is decoded at or before `timestamp`.
-    ///
-    /// Refused for pictures that build on each other without key frames to start from.
+    /// Seeks to a key frame that is decoded at or before `timestamp`. Fails for formats without key frames to start
+    /// from.
     pub(crate) fn seek(&mut self, timestamp: i64) -> Result<(), MediaError> {
         if matches!(self.codec(), CodecId::GIF | CodecId::APNG) {
             return Err(MediaError::undecodable(&self.source.path, "seeking")(ffmpeg::Error::InvalidData));
@@ -146,13 +145,13 @@ impl FrameReader {
             .map_err(MediaError::undecodable(&self.source.path, "seeking"))?;
         self.decoder.flush();
         self.first = None;
-        self.after_jump = true;
+        self.after_seek = true;
         self.ended = false;
         self.last_pts = None;
         Ok(())
     }
 
-    /// The time of the index's last key frame at or before `timestamp`, if the index knows.
+    /// Time of the last key frame at or before `timestamp` in the file's index, if it has one.
     pub(crate) fn key_frame_before(&mut self, timestamp: i64) -> Option<i64> {
         ffi::key_frame_before(&mut self.source.input, self.stream, timestamp)
     }
@@ -174,7 +173,7 @@ fn open_decoder(source: &Demuxer, stream: usize) -> Result<decoder::Video, Media
     };
     let failed = MediaError::undecodable(&source.path, "opening the decoder");
     let mut context = ffmpeg::codec::Context::from_parameters(parameters).map_err(&failed)?;
-    // The same numbers on every processor; and one thread, because a machine's cores are its slots' already.
+    // The same numbers on every processor, and one thread, because the slots use a machine's cores already.
     context.set_flags(Flags::BITEXACT);
     context.set_threading(ffmpeg::threading::Config { count: 1, ..ffmpeg::threading::Config::default() });
     let mut decoder = context.decoder();

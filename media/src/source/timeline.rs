@@ -1,28 +1,29 @@
-//! Which source picture shows at an output frame: arithmetic only.
+//! The mapping from output frames to the pictures of a source: arithmetic only.
 //!
 //! The source is resampled at the output rate from its media start, as HyperFrames does with FFmpeg's
-//! `settb=intb/2,setpts=PTS-lte(TB,0.001),fps=RATE:start_time=0:round=up`: picture `k` of the resampled source is the last one
-//! that has begun by `k` output frames after media start. Containers round times to a tick, so in ticks of at most 2 ms a
-//! picture may begin half a tick late. At composition time t shows picture `floor((t - start) · rate · fps + 1e-9)`.
+//! `settb=intb/2,setpts=PTS-lte(TB,0.001),fps=RATE:start_time=0:round=up`: picture `k` of the resampled source is the
+//! last one that has begun by `k` output frames after media start. Containers round times to a tick, so in ticks of at
+//! most 2 ms a picture may begin half a tick late. At composition time t shows picture `floor((t - start) · rate · fps
+//! + 1e-9)`.
 
 use ffmpeg_next::Rational;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::MediaTiming;
 
-/// What rounding errors of doubles may not decide.
+/// Tolerance for rounding errors of doubles, in frames.
 const TOLERANCE: f64 = 1e-9;
 
-/// How long a source is.
+/// Length of a source.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Length {
-    /// Seconds to the end of its pictures, where the file says.
+pub(crate) struct SourceLength {
+    /// Seconds to the end of the video, where the file says.
     pub(crate) seconds: Option<f64>,
-    /// Whether its pictures last differently long. The resampled source of such a one has a last picture for a remainder, that
-    /// of any other is rounded to the nearest frame.
-    pub(crate) uneven: bool,
+    /// Whether frames have different durations. The length of the resampled source is then rounded up to a whole frame,
+    /// otherwise to the nearest one.
+    pub(crate) has_variable_rate: bool,
 }
 
-/// A source's place in the composition.
+/// Position and rate of a source in the composition.
 #[derive(Debug, Clone)]
 pub struct VideoTimeline {
     timing: MediaTiming,
@@ -32,21 +33,27 @@ pub struct VideoTimeline {
     origin: i64,
     /// Ticks of the file's own timeline at media start.
     media_start: i64,
-    /// Half ticks by which a picture may begin late: 0 or 1.
+    /// Half ticks by which a picture may start late: 0 or 1.
     late: i64,
-    /// Source seconds from media start to the end of the pictures, where the file says.
+    /// Source seconds from media start to the end of the video, where the file says.
     playable: Option<f64>,
     /// The last picture of the resampled source, where the file says.
     last: Option<i64>,
 }
 
 impl VideoTimeline {
-    pub(crate) fn new(timing: &MediaTiming, rate: FrameRate, time_base: Rational, origin: i64, source: Length) -> Self {
+    pub(crate) fn new(
+        timing: &MediaTiming,
+        rate: FrameRate,
+        time_base: Rational,
+        origin: i64,
+        source: SourceLength,
+    ) -> Self {
         let playable = source.seconds.map(|seconds| seconds - timing.media_start).filter(|playable| *playable > 0.0);
         let last = playable.map(|playable| {
-            // To a microsecond, as FFmpeg's tools tell and take it.
+            // Rounded to a microsecond, as FFmpeg's tools print and read it.
             let frames = (playable * 1e6).round() / 1e6 * rate.as_f64();
-            let count = if source.uneven { (frames - TOLERANCE).ceil() } else { (frames + 0.5).floor() };
+            let count = if source.has_variable_rate { (frames - TOLERANCE).ceil() } else { (frames + 0.5).floor() };
             (count as i64).max(1) - 1
         });
         let tick = f64::from(time_base.numerator()) / f64::from(time_base.denominator().max(1));
@@ -64,10 +71,10 @@ impl VideoTimeline {
         timeline
     }
 
-    /// The picture of the resampled source at output frame `frame`. The same number is the same picture.
+    /// Number of the resampled source's picture at output frame `frame`. Equal numbers are equal pictures.
     pub fn picture_at(&self, frame: u64) -> u64 {
         let fps = self.rate.as_f64();
-        // In frames and not in seconds: fewer roundings of large numbers.
+        // Calculated in frames, not in seconds, for fewer roundings of large numbers.
         let mut position = (frame as f64 - self.timing.start * fps) * self.timing.rate;
         if let (true, Some(playable)) = (self.timing.looped, self.playable) {
             let length = playable * fps;
@@ -76,11 +83,11 @@ impl VideoTimeline {
             }
         }
         let index = (position + TOLERANCE).floor().max(0.0) as i64;
-        // Behind the end the last one holds.
+        // Behind the end the last picture is held.
         self.last.map_or(index, |last| index.min(last)).unsigned_abs()
     }
 
-    /// The resampled index from which the picture at `pts` shows.
+    /// Index in the resampled source from which the picture at `pts` is shown.
     pub(crate) fn index_of(&self, pts: i64) -> i64 {
         let half_ticks = i128::from(pts.saturating_sub(self.origin).saturating_sub(self.media_start)) * 2;
         let frames = (half_ticks - i128::from(self.late)) * self.frame_scale().0;
@@ -96,7 +103,7 @@ impl VideoTimeline {
         ticks.saturating_add(self.origin).saturating_add(self.media_start)
     }
 
-    /// Output frames in a half tick, as a fraction.
+    /// Output frames in half a tick, as a fraction.
     fn frame_scale(&self) -> (i128, i128) {
         let num = i128::from(self.time_base.numerator().max(1)) * i128::from(self.rate.num());
         let den = i128::from(self.time_base.denominator().max(1)) * i128::from(self.rate.den()) * 2;
@@ -108,7 +115,7 @@ impl VideoTimeline {
         (seconds * f64::from(self.time_base.denominator()) / f64::from(self.time_base.numerator().max(1))) as i64
     }
 
-    /// The tick at `seconds`, by way of microseconds as FFmpeg's options are.
+    /// The tick nearest to `seconds`, rounded to microseconds first, as FFmpeg's options are.
     fn nearest_tick(&self, seconds: f64) -> i64 {
         let microseconds = (seconds * 1e6).round() / 1e6;
         (microseconds * f64::from(self.time_base.denominator()) / f64::from(self.time_base.numerator().max(1))).round()
@@ -130,7 +137,7 @@ mod tests {
             FrameRate::new(fps, 1).unwrap(),
             Rational::new(1, 90_000),
             0,
-            Length { seconds: Some(duration), uneven: false },
+            SourceLength { seconds: Some(duration), has_variable_rate: false },
         )
     }
 
@@ -153,8 +160,8 @@ mod tests {
         assert_eq!([59, 60, 9999].map(|frame| held.picture_at(frame)), [59, 59, 59]);
         // 2.002 s are 60 pictures, or 61 where they last differently long.
         let once = timing(0.0, 0.0, 1.0, false);
-        let last = |uneven| {
-            let length = Length { seconds: Some(2.002), uneven };
+        let last = |has_variable_rate| {
+            let length = SourceLength { seconds: Some(2.002), has_variable_rate };
             VideoTimeline::new(&once, FrameRate::new(30, 1).unwrap(), Rational::new(1, 600), 0, length).picture_at(999)
         };
         assert_eq!((last(false), last(true)), (59, 60));

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ffmpeg_next as ffmpeg;
 use hyperfarm_media::{
-    MixInput, Place, SegmentFile, count_packets, decode_audio, join, mix, picture_header, picture_piece, sound_pieces,
+    MixInput, SegmentFile, SegmentPosition, audio_fragments, count_packets, decode_audio, join, mix, video_fragment,
+    video_header,
 };
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::EncoderSettings;
@@ -34,11 +35,11 @@ fn played(folder: &Path, segments: &[SegmentFile], rate: FrameRate, wanted: impl
     let total = segments.iter().map(|segment| segment.frames).sum();
     let place = |number: usize| {
         let first = segments[..number].iter().map(|segment| segment.frames).sum();
-        Place { first, frames: segments[number].frames, total, rate }
+        SegmentPosition { first_frame: first, frames: segments[number].frames, total_frames: total, rate }
     };
-    let mut bytes = picture_header(&segments[0].path, place(0), folder).unwrap();
+    let mut bytes = video_header(&segments[0].path, place(0), folder).unwrap();
     for number in wanted {
-        bytes.extend(picture_piece(&segments[number].path, number as u32, place(number)).unwrap());
+        bytes.extend(video_fragment(&segments[number].path, number as u32, place(number)).unwrap());
     }
     let path = folder.join("played.mp4");
     fs::write(&path, bytes).unwrap();
@@ -91,8 +92,8 @@ fn pieces_hold_the_outputs_packets_at_the_outputs_times() {
 fn a_piece_of_too_few_frames_is_refused() {
     let folder = folder();
     let part = segment(folder.path(), "part", &thorough(), rate(30, 1), 0..5);
-    let place = Place { first: 0, frames: 6, total: 6, rate: rate(30, 1) };
-    assert!(picture_piece(&part.path, 0, place).unwrap_err().to_string().contains("packets in the segment"));
+    let place = SegmentPosition { first_frame: 0, frames: 6, total_frames: 6, rate: rate(30, 1) };
+    assert!(video_fragment(&part.path, 0, place).unwrap_err().to_string().contains("packets in the segment"));
 }
 
 #[test]
@@ -105,12 +106,12 @@ fn pieces_of_sound_sound_as_the_whole() {
         let mixed = folder.path().join(format!("mix-{format}"));
         mix(&[MixInput { item: &item, path: &source, rendered: false }], 90, rate, format, &mixed, &mut |_| true)
             .unwrap();
-        let made = sound_pieces(&mixed, 1.0, folder.path()).unwrap();
-        assert!((3..=4).contains(&made.pieces.len()), "{}", made.pieces.len());
-        let seconds: f64 = made.pieces.iter().map(|(seconds, _)| seconds).sum();
+        let made = audio_fragments(&mixed, 1.0, folder.path()).unwrap();
+        assert!((3..=4).contains(&made.fragments.len()), "{}", made.fragments.len());
+        let seconds: f64 = made.fragments.iter().map(|(seconds, _)| seconds).sum();
         assert!((3.0..3.1).contains(&seconds), "{seconds}");
         let bytes: Vec<u8> =
-            made.header.iter().chain(made.pieces.iter().flat_map(|(_, piece)| piece)).copied().collect();
+            made.header.iter().chain(made.fragments.iter().flat_map(|(_, piece)| piece)).copied().collect();
         let path = folder.path().join("played.m4a");
         fs::write(&path, bytes).unwrap();
         let (whole, played) = (decode_audio(&mixed).unwrap(), decode_audio(&path).unwrap());

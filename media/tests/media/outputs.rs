@@ -4,13 +4,18 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use hyperfarm_media::{
-    MediaError, Picture, SegmentEncoder, SegmentFile, count_gif, count_packets, decode_video, gif, join, probe, stills,
+    GifOptions, MediaError, Picture, SegmentEncoder, SegmentFile, count_gif, count_packets, decode_video, gif, join,
+    png_frames, probe,
 };
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::EncoderSettings;
 use hyperfarm_proto::spec::{Codec, Format, Quality, RenderSpec, Size};
 
 use crate::common::*;
+
+fn options(rate: FrameRate, alpha: bool, repeat: u16) -> GifOptions {
+    GifOptions { size: SMALL, rate, alpha, repeat }
+}
 
 const RATES: [(u32, u32); 8] =
     [(1, 1), (7, 1), (24, 1), (24_000, 1001), (30_000, 1001), (60, 1), (60_000, 1001), (240, 1)];
@@ -192,13 +197,13 @@ fn odd_sides_are_kept_or_get_a_black_edge() {
 }
 
 #[test]
-fn stills_are_the_pictures_themselves() {
+fn png_frames_are_the_pictures_themselves() {
     let folder = folder();
     let rate = rate(30_000, 1001);
     let settings = asked(Codec::PngSequence, rate);
     let files = segments(folder.path(), &settings, rate, &[3, 1, 2]);
     let names = RefCell::new(Vec::new());
-    let count = stills(&files, SMALL, rate, &mut |frame, png| {
+    let count = png_frames(&files, SMALL, rate, &mut |frame, png| {
         let path = folder.path().join(format!("{frame}.png"));
         std::fs::write(&path, png).unwrap();
         // Marked as sRGB, so that no viewer guesses.
@@ -211,9 +216,9 @@ fn stills_are_the_pictures_themselves() {
     assert_eq!(exact, (0..6).map(|number| numbered(number, SMALL)).collect::<Vec<_>>());
 
     let short = [SegmentFile { frames: 4, ..files[0].clone() }];
-    assert!(matches!(stills(&short, SMALL, rate, &mut |_, _| true), Err(MediaError::Frames { .. })));
+    assert!(matches!(png_frames(&short, SMALL, rate, &mut |_, _| true), Err(MediaError::Frames { .. })));
     let other = Size { width: 64, height: 64 };
-    assert!(matches!(stills(&files, other, rate, &mut |_, _| true), Err(MediaError::Headers { .. })));
+    assert!(matches!(png_frames(&files, other, rate, &mut |_, _| true), Err(MediaError::Headers { .. })));
 }
 
 #[test]
@@ -223,20 +228,20 @@ fn a_gif_has_every_frame_and_lasts_as_long() {
     for (num, den) in [(10, 1), (24, 1), (30_000, 1001), (50, 1), (60, 1), (100, 1)] {
         let rate = rate(num, den);
         let files = segments(folder.path(), &asked(Codec::Gif, rate), rate, &[7, 1, 8]);
-        let summary = gif(&files, &output, SMALL, rate, true, 0, &|| true).unwrap();
+        let summary = gif(&files, &output, &options(rate, true, 0), &|| true).unwrap();
         let seconds = rate.seconds_of(16);
         assert_eq!(summary.frames, 16);
         assert!((summary.centiseconds as f64 / 100.0 - seconds).abs() <= 0.005, "{rate}");
         assert_eq!(count_gif(&output).unwrap(), summary, "{rate}");
         assert_eq!(numbers_in(&output), (0..16).collect::<Vec<_>>(), "{rate}");
         let again = folder.path().join("again.gif");
-        gif(&files, &again, SMALL, rate, true, 0, &|| true).unwrap();
+        gif(&files, &again, &options(rate, true, 0), &|| true).unwrap();
         assert!(std::fs::read(&again).unwrap() == std::fs::read(&output).unwrap(), "{rate}");
     }
     let rate = rate(240, 1);
     let files = segments(folder.path(), &asked(Codec::Gif, rate), rate, &[2]);
-    assert!(matches!(gif(&files, &output, SMALL, rate, true, 0, &|| true), Err(MediaError::Nothing { .. })));
-    assert!(matches!(gif(&files, &output, SMALL, self::rate(10, 1), true, 0, &|| false), Err(MediaError::Stopped)));
+    assert!(matches!(gif(&files, &output, &options(rate, true, 0), &|| true), Err(MediaError::Nothing { .. })));
+    assert!(matches!(gif(&files, &output, &options(self::rate(10, 1), true, 0), &|| false), Err(MediaError::Stopped)));
     assert!(!output.exists());
 }
 
@@ -247,7 +252,7 @@ fn a_gif_with_holes_shows_no_earlier_frame_through_them() {
     let pictures: Vec<_> = (0..6).map(|number| on_nothing(number, SMALL)).collect();
     let file = written(&path, &asked(Codec::Gif, rate(10, 1)), SMALL, &pictures);
     for (alpha, ground) in [(true, 0), (false, 255)] {
-        gif(std::slice::from_ref(&file), &output, SMALL, rate(10, 1), alpha, 3, &|| true).unwrap();
+        gif(std::slice::from_ref(&file), &output, &options(rate(10, 1), alpha, 3), &|| true).unwrap();
         let shown = decoded(&output);
         assert_eq!(shown.len(), 6);
         for (number, picture) in shown.iter().enumerate() {

@@ -89,14 +89,7 @@ impl Farm {
     }
 
     pub async fn shard(&self, draft: PlanDraft, chunks: Vec<FrameRange>) -> Plan {
-        let plan = Plan {
-            render: draft.render,
-            pool: Pool::default(),
-            content: draft.content,
-            frame_cost_ms: draft.frame_cost_ms,
-            chunks,
-            warnings: draft.warnings,
-        };
+        let plan = Plan::of_draft(draft, Pool::default(), chunks);
         self.backplane.objects.put_wire(&keys::plan(&plan.render), &plan).await.unwrap();
         plan
     }

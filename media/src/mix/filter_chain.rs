@@ -1,4 +1,4 @@
-//! A chain of audio filters: frames in, packed stereo floats out.
+//! A chain of FFmpeg's audio filters: frames in, packed stereo floats at 48 kHz out.
 
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::filter::Graph;
@@ -6,12 +6,12 @@ use ffmpeg_next::frame;
 
 use crate::ffi;
 
-/// A chain between a source of frames of one kind and packed stereo floats at 48 kHz.
-pub(crate) struct Chain {
+/// A chain of filters from frames of one format to packed stereo floats at 48 kHz.
+pub(crate) struct FilterChain {
     graph: Graph,
 }
 
-impl Chain {
+impl FilterChain {
     /// A chain for frames of `rate` samples a second, of format `sample` and channel layout `layout` by FFmpeg's names.
     pub(crate) fn new(rate: u32, sample: &str, layout: &str, filters: &str) -> Result<Self, ffmpeg::Error> {
         let find = |name| ffmpeg::filter::find(name).ok_or(ffmpeg::Error::FilterNotFound);
@@ -24,17 +24,17 @@ impl Chain {
         Ok(Self { graph })
     }
 
-    /// Gives the chain a frame.
+    /// Sends a frame.
     pub(crate) fn push(&mut self, frame: &frame::Audio) -> Result<(), ffmpeg::Error> {
         self.graph.get("in").ok_or(ffmpeg::Error::Bug)?.source().add(frame)
     }
 
-    /// Tells the chain that no frame follows.
+    /// Ends the input: no frame follows.
     pub(crate) fn end(&mut self) -> Result<(), ffmpeg::Error> {
         self.graph.get("in").ok_or(ffmpeg::Error::Bug)?.source().flush()
     }
 
-    /// Appends everything that is done to `out`.
+    /// Appends all samples that are ready to `out`.
     pub(crate) fn pull(&mut self, out: &mut Vec<[f32; 2]>) -> Result<(), ffmpeg::Error> {
         let mut sink = self.graph.get("out").ok_or(ffmpeg::Error::Bug)?;
         let mut frame = frame::Audio::empty();

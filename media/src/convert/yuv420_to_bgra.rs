@@ -1,8 +1,9 @@
-//! 8-bit 4:2:0 to BGRA without swscale: most sources are of that kind, and swscale's exact path takes six times as long.
+//! 8-bit 4:2:0 frames to BGRA without swscale. Most sources have that format, and swscale's exact path takes six times
+//! as long.
 //!
-//! The result is the same on every machine: integers only. Chroma lies in the middle of its 2 by 2 pixels and is
-//! interpolated in both directions, which undoes `convert::yuv` as well as one can. Five bits of fraction are what 16-bit
-//! arithmetic allows, less than a tenth of a level.
+//! All arithmetic is on integers, so the result is the same on every machine. Chroma lies in the middle of its 2 by 2
+//! pixels and is interpolated in both directions, the inverse of `convert::to_yuv` as far as there is one. 16-bit
+//! arithmetic leaves five bits of fraction: the error is below a tenth of a level.
 
 use ffmpeg_next::frame;
 use hyperfarm_proto::spec::Size;
@@ -11,7 +12,7 @@ use crate::bitmap::Picture;
 use crate::ffi::{self, PixelFormat};
 use crate::tags;
 
-/// Factors in 65536ths of a 256th of 32: what the upper half of a 16-bit product needs.
+/// Factors of the conversion, scaled so that the upper half of a 16-bit product is a level in 32nds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Factors {
     luma: u16,
@@ -47,7 +48,7 @@ impl Factors {
     }
 }
 
-/// `frame` as BGRA, if it is of the kind that is converted here.
+/// `frame` as BGRA; `None` where its format or matrix is not supported here.
 pub(crate) fn convert(frame: &frame::Video, matrix: i32, full_range: bool) -> Option<Picture> {
     let alpha = match PixelFormat::of(frame) {
         PixelFormat::YUV420P | PixelFormat::YUVJ420P => false,
@@ -78,7 +79,7 @@ pub(crate) fn convert(frame: &frame::Video, matrix: i32, full_range: bool) -> Op
     Some(Picture { size, bgra })
 }
 
-/// Three quarters of the near row and one of the far, in quarters.
+/// Vertical interpolation: three quarters of the near row and one of the far, in quarters.
 fn blend(near: &[u8], far: &[u8], out: &mut [u16]) {
     for ((near, far), out) in near.iter().zip(far).zip(out) {
         *out = 3 * u16::from(*near) + u16::from(*far);

@@ -1,7 +1,8 @@
-//! Decoded planes to full-range BGRA with straight alpha, through swscale.
+//! Decoded frames to full-range BGRA with straight alpha, by swscale for all formats that `yuv420_to_bgra` does not
+//! convert.
 //!
-//! For the kinds that `fast` does not know. Always on swscale's exact paths (`bitexact`, `accurate_rnd`), which give the same numbers on every processor, with the
-//! matrix and range of the stream and full chroma interpolation.
+//! Always on swscale's exact paths (`bitexact`, `accurate_rnd`), which give the same numbers on every processor, with
+//! the matrix and range of the stream and full chroma interpolation.
 #![allow(unsafe_code)] // ffmpeg-next has no call for swscale's matrix and range, nor for scaling into a plain buffer
 
 use std::ffi::c_int;
@@ -12,19 +13,19 @@ use ffmpeg_next::software::scaling::Flags;
 use ffmpeg_next::{ffi, frame};
 use hyperfarm_proto::spec::Size;
 
-use super::matrix::Untagged;
+use super::matrix::DefaultMatrix;
 use super::rotate::{Rotation, rotate};
-use super::{fast, hdr};
+use super::{hdr, yuv420_to_bgra};
 use crate::bitmap::Picture;
 use crate::ffi::{PixelFormat, frame_tags};
 use crate::tags;
 
-/// swscale's number for full range.
+/// swscale's number of full range.
 const FULL: c_int = 1;
 
-/// What a conversion depends on; it is set up again when a stream changes one of them midway.
+/// Parameters of a conversion. The context is created again when a stream changes one of them midway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Kind {
+struct Conversion {
     pixel: PixelFormat,
     from: Size,
     to: Size,
@@ -33,11 +34,11 @@ struct Kind {
     full_range: bool,
 }
 
-/// A conversion from decoded frames to one packed or planar output.
+/// Converts and scales decoded frames by swscale.
 pub(crate) struct Scaler {
     context: *mut ffi::SwsContext,
-    kind: Option<Kind>,
-    untagged: Untagged,
+    conversion: Option<Conversion>,
+    default_matrix: DefaultMatrix,
 }
 
 // SAFETY: the context belongs to this value alone, and swscale's contexts may move between threads.
@@ -45,34 +46,34 @@ unsafe impl Send for Scaler {}
 
 impl Scaler {
     pub(crate) fn new() -> Self {
-        Self::assuming(Untagged::default())
+        Self::with_default_matrix(DefaultMatrix::default())
     }
 
-    /// A conversion of streams of which `untagged` is assumed.
-    fn assuming(untagged: Untagged) -> Self {
-        Self { context: std::ptr::null_mut(), kind: None, untagged }
+    /// A conversion of streams whose matrix is `default_matrix` where they are not tagged.
+    fn with_default_matrix(default_matrix: DefaultMatrix) -> Self {
+        Self { context: std::ptr::null_mut(), conversion: None, default_matrix }
     }
 
     fn prepare(&mut self, frame: &frame::Video, to: Size, output: Pixel) -> Result<(), ffmpeg::Error> {
         let from = Size { width: frame.width(), height: frame.height() };
-        let kind = Kind {
+        let conversion = Conversion {
             pixel: PixelFormat::of(frame),
             from,
             to,
             output,
-            matrix: coefficients(self.untagged.matrix_of(frame)),
+            matrix: coefficients(self.default_matrix.matrix_of(frame)),
             full_range: full_range(frame),
         };
-        if self.kind == Some(kind) {
+        if self.conversion == Some(conversion) {
             return Ok(());
         }
-        let pixel = kind.pixel.value().ok_or(ffmpeg::Error::InvalidData)?;
+        let pixel = conversion.pixel.value().ok_or(ffmpeg::Error::InvalidData)?;
         self.free();
         let flags =
             Flags::BICUBIC | Flags::ACCURATE_RND | Flags::BITEXACT | Flags::FULL_CHR_H_INT | Flags::FULL_CHR_H_INP;
-        // JPEG's range of the thumbnail is full as well; BGRA has no other.
-        // SAFETY: sizes are positive (a decoded frame has pixels), formats are the library's own; the coefficient tables
-        // are static. The context is freed by `free`.
+        // The output is full range: BGRA has no other, and thumbnails are JPEG. SAFETY: sizes are positive (a decoded
+        // frame has pixels), formats are the library's own; the coefficient tables are static. The context is freed by
+        // `free`.
         unsafe {
             self.context = ffi::sws_getContext(
                 from.width as c_int,
@@ -89,11 +90,11 @@ impl Scaler {
             if self.context.is_null() {
                 return Err(ffmpeg::Error::InvalidData);
             }
-            // Refused for RGB on both sides, where there is nothing to set.
+            // Fails for RGB on both sides, where there is nothing to set.
             ffi::sws_setColorspaceDetails(
                 self.context,
-                ffi::sws_getCoefficients(kind.matrix),
-                c_int::from(kind.full_range),
+                ffi::sws_getCoefficients(conversion.matrix),
+                c_int::from(conversion.full_range),
                 ffi::sws_getCoefficients(ffi::SWS_CS_ITU601 as c_int),
                 FULL,
                 0,
@@ -101,7 +102,7 @@ impl Scaler {
                 1 << 16,
             );
         }
-        self.kind = Some(kind);
+        self.conversion = Some(conversion);
         Ok(())
     }
 
@@ -131,7 +132,8 @@ impl Scaler {
         let planes: [*mut u8; 4] =
             [packed.as_mut_ptr(), std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut()];
         let strides: [c_int; 4] = [stride as c_int, 0, 0, 0];
-        // SAFETY: the context was made for this frame's format and size; the output has `to.height` rows of `stride` bytes.
+        // SAFETY: the context was made for this frame's format and size; the output has `to.height` rows of `stride`
+        // bytes.
         let rows = unsafe { self.scale(frame, planes.as_ptr(), strides.as_ptr()) };
         if rows != to.height as c_int {
             return Err(ffmpeg::Error::InvalidData);
@@ -152,7 +154,8 @@ impl Scaler {
     }
 
     /// # Safety
-    /// `planes` and `strides` describe a buffer of the prepared output format and size; `frame` is of the prepared kind.
+    /// `planes` and `strides` describe a buffer of the prepared output format and size; `frame` is of the prepared
+    /// kind.
     unsafe fn scale(&mut self, frame: &frame::Video, planes: *const *mut u8, strides: *const c_int) -> c_int {
         // SAFETY: as this function asks.
         unsafe {
@@ -173,7 +176,7 @@ impl Scaler {
         // SAFETY: the context is ours or null, and is not used again.
         unsafe { ffi::sws_freeContext(self.context) };
         self.context = std::ptr::null_mut();
-        self.kind = None;
+        self.conversion = None;
     }
 }
 
@@ -183,7 +186,7 @@ impl Drop for Scaler {
     }
 }
 
-/// swscale's number for a matrix.
+/// swscale's number of a matrix.
 fn coefficients(matrix: i32) -> c_int {
     let number = match matrix {
         tags::MATRIX_BT709 => ffi::SWS_CS_ITU709,
@@ -207,16 +210,16 @@ fn full_range(frame: &frame::Video) -> bool {
     jpeg || frame_tags(frame).range == tags::RANGE_FULL
 }
 
-/// Decoded frames as pictures for display: square pixels, turned as the file asks, in the range of a standard display.
+/// Converts decoded frames to pictures for display: in square pixels, rotated, and in standard dynamic range.
 pub(crate) struct ToBgra {
     scaler: Scaler,
-    untagged: Untagged,
+    default_matrix: DefaultMatrix,
     rotation: Rotation,
 }
 
 impl ToBgra {
-    pub(crate) fn new(rotation: Rotation, untagged: Untagged) -> Self {
-        Self { scaler: Scaler::assuming(untagged), untagged, rotation }
+    pub(crate) fn new(rotation: Rotation, default_matrix: DefaultMatrix) -> Self {
+        Self { scaler: Scaler::with_default_matrix(default_matrix), default_matrix, rotation }
     }
 
     pub(crate) fn convert(&mut self, frame: &frame::Video) -> Result<Picture, ffmpeg::Error> {
@@ -228,9 +231,9 @@ impl ToBgra {
             return Ok(rotate(hdr::tone_map(&rgb, size, frame), self.rotation));
         }
         let square = size == coded;
-        let matrix = self.untagged.matrix_of(frame);
-        let fast = if square { fast::convert(frame, matrix, full_range(frame)) } else { None };
-        let picture = match fast {
+        let matrix = self.default_matrix.matrix_of(frame);
+        let direct = if square { yuv420_to_bgra::convert(frame, matrix, full_range(frame)) } else { None };
+        let picture = match direct {
             Some(picture) => picture,
             None => self.scaler.bgra(frame, size)?,
         };
@@ -238,13 +241,14 @@ impl ToBgra {
     }
 }
 
-/// `size` in square pixels, of pixels as wide to high as `aspect`.
+/// `size` in square pixels, for pixels with the aspect ratio `aspect` (width, height).
 pub(crate) fn in_square_pixels(size: Size, aspect: (i32, i32)) -> Size {
     let (num, den) = (i64::from(aspect.0), i64::from(aspect.1));
     if num <= 0 || den <= 0 || num == den {
         return size;
     }
-    // As browsers do: the width changes, the height stays. An absurd ratio is not worth an absurd allocation.
+    // As in browsers, the width changes and the height stays. An absurd ratio is ignored: it would need an absurd
+    // allocation.
     let width = (i64::from(size.width) * num + den / 2) / den;
     match u32::try_from(width) {
         Ok(width) if (1..=16_384).contains(&width) => Size { width, ..size },
@@ -272,15 +276,15 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_agree() {
+    fn both_conversions_agree() {
         for (pixel, range) in [(Pixel::YUV420P, color::Range::MPEG), (Pixel::YUVA420P, color::Range::JPEG)] {
             let mut source = smooth(pixel);
             source.set_color_range(range);
             source.set_color_space(color::Space::BT709);
             let exact = Scaler::new().bgra(&source, Size { width: 1920, height: 1080 }).unwrap();
-            let fast = fast::convert(&source, tags::MATRIX_BT709, full_range(&source)).unwrap();
-            assert!(compare::psnr(&exact, &fast) > 42.0, "{pixel:?}: {}", compare::psnr(&exact, &fast));
-            assert_eq!(compare::alpha_psnr(&exact, &fast), f64::INFINITY);
+            let direct = yuv420_to_bgra::convert(&source, tags::MATRIX_BT709, full_range(&source)).unwrap();
+            assert!(compare::psnr(&exact, &direct) > 42.0, "{pixel:?}: {}", compare::psnr(&exact, &direct));
+            assert_eq!(compare::alpha_psnr(&exact, &direct), f64::INFINITY);
         }
     }
 
@@ -290,7 +294,7 @@ mod tests {
         for pixel in [Pixel::YUV420P, Pixel::YUVA420P, Pixel::YUVA444P12LE] {
             let source = smooth(pixel);
             let mut scaler = Scaler::new();
-            let mut converter = ToBgra::new(Default::default(), Untagged::default());
+            let mut converter = ToBgra::new(Default::default(), DefaultMatrix::default());
             let begun = std::time::Instant::now();
             for _ in 0..20 {
                 scaler.bgra(&source, Size { width: 1920, height: 1080 }).unwrap();

@@ -1,22 +1,22 @@
-//! FFmpeg's two palette filters.
+//! FFmpeg's palette filters: `palettegen` and `paletteuse`.
 
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::filter::Graph;
 use ffmpeg_next::frame;
 use hyperfarm_proto::spec::Size;
 
-/// Colours of a palette.
+/// Colours in a palette.
 const COLOURS: usize = 256;
 
-/// A filter between BGRA pictures and what it makes of them.
-pub(super) struct Filter {
+/// A filter graph from BGRA pictures to a palette or to indexed pictures.
+pub(super) struct PaletteFilter {
     graph: Graph,
     pushed: i64,
 }
 
-impl Filter {
-    /// A filter that chooses a palette.
-    pub(super) fn palette_of(size: Size, options: &str) -> Result<Self, ffmpeg::Error> {
+impl PaletteFilter {
+    /// A filter that computes a palette of all its pictures.
+    pub(super) fn generating(size: Size, options: &str) -> Result<Self, ffmpeg::Error> {
         let mut graph = Graph::new();
         source(&mut graph, "in", size.width, size.height)?;
         graph.add(&find("buffersink")?, "out", "")?;
@@ -25,8 +25,8 @@ impl Filter {
         Ok(Self { graph, pushed: 0 })
     }
 
-    /// A filter that draws with `palette`, a picture that the other one made.
-    pub(super) fn with_palette(size: Size, palette: &frame::Video, options: &str) -> Result<Self, ffmpeg::Error> {
+    /// A filter that turns pictures into indices of `palette`.
+    pub(super) fn applying(size: Size, palette: &frame::Video, options: &str) -> Result<Self, ffmpeg::Error> {
         let mut graph = Graph::new();
         source(&mut graph, "in", size.width, size.height)?;
         source(&mut graph, "palette", palette.width(), palette.height())?;
@@ -59,17 +59,17 @@ impl Filter {
         self.graph.get("in").ok_or(ffmpeg::Error::Bug)?.source().flush()
     }
 
-    /// What is done, if anything is.
+    /// The next output picture, if one is ready.
     pub(super) fn pull(&mut self) -> Result<Option<frame::Video>, ffmpeg::Error> {
-        let mut made = frame::Video::empty();
-        match self.graph.get("out").ok_or(ffmpeg::Error::Bug)?.sink().frame(&mut made) {
-            Ok(()) => Ok(Some(made)),
+        let mut output = frame::Video::empty();
+        match self.graph.get("out").ok_or(ffmpeg::Error::Bug)?.sink().frame(&mut output) {
+            Ok(()) => Ok(Some(output)),
             Err(ffmpeg::Error::Eof) | Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The palette, after the last picture.
+    /// The palette, after the last picture was pushed.
     pub(super) fn palette(mut self) -> Result<frame::Video, ffmpeg::Error> {
         self.end()?;
         self.pull()?.ok_or(ffmpeg::Error::InvalidData)

@@ -1,4 +1,4 @@
-//! Which FFmpeg this is and what it can.
+//! Versions of FFmpeg's libraries, and which of the needed encoders they have.
 
 use ffmpeg_next as ffmpeg;
 

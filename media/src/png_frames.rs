@@ -1,4 +1,4 @@
-//! The pictures of lossless segments as PNG files.
+//! The frames of lossless segments as PNG files, without decoding.
 
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::spec::Size;
@@ -8,15 +8,15 @@ use crate::error::MediaError;
 use crate::join::SegmentFile;
 use crate::{ffi, timescale};
 
-/// What a PNG file starts with.
+/// First bytes of a PNG file.
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// Gives every picture of `segments` to `each`, in order and numbered from 0, as the bytes of a PNG file, until it answers false.
-/// Returns how many were given.
+/// Calls `each` with every frame of `segments` as the bytes of a PNG file, in order and numbered from 0, until it
+/// answers false. Returns the number of calls. Nothing is decoded: the packets of such segments are PNG files.
 ///
-/// Nothing is decoded: the packets of such segments are PNG files. Fails if a segment has not exactly its frames, or frames of
-/// another size than `size`.
-pub fn stills(
+/// # Errors
+/// A segment cannot be read, has not exactly its frames, or has frames of another size than `size`.
+pub fn png_frames(
     segments: &[SegmentFile],
     size: Size,
     rate: FrameRate,

@@ -1,13 +1,13 @@
-//! sRGB to BT.709 limited-range planes, written straight into the encoder's frame.
+//! sRGB bitmaps to BT.709 limited-range planes, written directly into the encoder's frame.
 //!
-//! **Invariant: the result is the same on every machine.** Everything is integer arithmetic, so however the compiler
-//! vectorises it the numbers agree; swscale's paths differ by processor unless its slow ones are chosen.
+//! **Invariant: the result is the same on every machine.** All arithmetic is on integers, so the numbers agree however
+//! the compiler vectorises it; swscale's paths differ by processor unless its slow ones are chosen.
 //!
-//! The arithmetic is in 16 bits, eight of them a fraction: that is what SSE2's `pmulhuw` does in one instruction, and with
-//! truncation below 3/256 of a level it rounds like the real numbers but for one value in a hundred.
+//! The arithmetic has 16 bits, eight of them a fraction, which SSE2's `pmulhuw` multiplies in one instruction.
+//! Truncation is below 3/256 of a level, so all but one value in a hundred are rounded as real numbers would be.
 //!
-//! It is plain code, compiled twice: for every processor, and for those with AVX2, on which a 1080p picture takes less than
-//! a millisecond.
+//! The code is compiled twice: for every processor, and for those with AVX2, on which a 1080p frame takes less than a
+//! millisecond.
 #![allow(unsafe_code)] // the one call into what was compiled for AVX2
 
 use ffmpeg_next::format::Pixel;
@@ -17,12 +17,12 @@ use hyperfarm_proto::spec::Size;
 use crate::bitmap::{Bitmap, PixelLayout};
 use crate::ffi;
 
-/// Planes that encoders take.
+/// Pixel format that an encoder reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum YuvFormat {
     /// 8 bits, chroma of 2 by 2 pixels.
     Yuv420,
-    /// The same with an alpha plane.
+    /// 8 bits, chroma of 2 by 2 pixels, alpha.
     Yuva420,
     /// 10 bits, chroma of every pixel, alpha.
     Yuva444Ten,
@@ -41,11 +41,11 @@ impl YuvFormat {
     }
 }
 
-/// Converts pictures of one size.
+/// Converts bitmaps of one size.
 pub(crate) struct YuvWriter {
     format: YuvFormat,
     size: Size,
-    /// Two rows in the layout that the arithmetic reads, for pictures that have another.
+    /// Two rows as BGRA, for bitmaps of another layout.
     rows: [Vec<[u8; 4]>; 2],
 }
 
@@ -58,20 +58,20 @@ impl YuvWriter {
     pub(crate) fn write(&mut self, bitmap: &Bitmap<'_>, frame: &mut frame::Video) {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor was just asked.
+            // SAFETY: the processor has AVX2.
             return unsafe { self.write_avx2(bitmap, frame) };
         }
         self.write_anywhere(bitmap, frame);
     }
 
-    /// The same code in AVX2's instructions: a third of the time.
+    /// The same code compiled for AVX2, which takes a third of the time.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
     fn write_avx2(&mut self, bitmap: &Bitmap<'_>, frame: &mut frame::Video) {
         self.write_anywhere(bitmap, frame);
     }
 
-    // Always inlined, as everything below is: only so does it become AVX2's instructions there.
+    // Inlined always, like everything below, so that it is compiled with AVX2 in `write_avx2`.
     #[inline(always)]
     fn write_anywhere(&mut self, bitmap: &Bitmap<'_>, frame: &mut frame::Video) {
         match self.format {
@@ -110,10 +110,10 @@ impl YuvWriter {
                 }
             }
             let (blue, red) = (blue_plane.row(y / 2, across), red_plane.row(y / 2, across));
-            differences(rows, blue, red);
+            chroma(rows, blue, red);
             if let ([.., above], [.., below], 1) = (rows[0], rows[1], width % 2) {
                 // An odd width repeats its last column.
-                differences([&[*above; 2], &[*below; 2]], &mut blue[across - 1..], &mut red[across - 1..]);
+                chroma([&[*above; 2], &[*below; 2]], &mut blue[across - 1..], &mut red[across - 1..]);
             }
         }
     }
@@ -125,14 +125,14 @@ impl YuvWriter {
         for y in 0..self.size.height as usize {
             let row = bgra(bitmap, y, &mut self.rows[0]);
             luma_ten(row, luma_plane.row(y, width * 2));
-            blue_difference_ten(row, blue_plane.row(y, width * 2));
-            red_difference_ten(row, red_plane.row(y, width * 2));
+            blue_chroma_ten(row, blue_plane.row(y, width * 2));
+            red_chroma_ten(row, red_plane.row(y, width * 2));
             alpha_ten(row, alpha_plane.row(y, width * 2));
         }
     }
 }
 
-/// Row `y` as blue, green, red, alpha: of the picture itself where it has that layout, else by way of `buffer`.
+/// Row `y` as BGRA: the bitmap's own bytes where it has that layout, else converted into `buffer`.
 #[inline(always)]
 fn bgra<'a>(bitmap: &Bitmap<'a>, y: usize, buffer: &'a mut Vec<[u8; 4]>) -> &'a [[u8; 4]] {
     let bytes = bitmap.row(y);
@@ -160,8 +160,8 @@ fn scaled(value: u16, factor: u16) -> u16 {
     ((u32::from(value) * u32::from(factor)) >> 16) as u16
 }
 
-// Factors of 65536ths. Luma's are (0.2126, 0.7152, 0.0722) * 219/255; those of a difference sum to zero, so that grey has
-// exactly 128.
+// Factors of 65536ths. Luma's are (0.2126, 0.7152, 0.0722) * 219/255; those of chroma sum to zero, so that grey
+// is exactly 128.
 const LUMA: [u16; 3] = [11_966, 40_254, 4_064];
 const DIFFERENCE: u16 = 28_784;
 const BLUE_MINUS: [u16; 2] = [6_596, 22_188];
@@ -174,7 +174,7 @@ fn luma(row: &[[u8; 4]], out: &mut [u8]) {
         let blue = (pixel << 8) as u16;
         let green = (pixel & 0xff00) as u16;
         let red = ((pixel >> 8) & 0xff00) as u16;
-        // 16 levels, half a level to round, and what three truncations lose on average.
+        // 16 levels of offset, half a level for rounding, and the mean loss of three truncations.
         let level = scaled(red, LUMA[0]) + scaled(green, LUMA[1]) + scaled(blue, LUMA[2]) + (16 << 8) + 128 + 1;
         *out = (level >> 8) as u8;
     }
@@ -187,10 +187,10 @@ fn alpha_eight(row: &[[u8; 4]], out: &mut [u8]) {
     }
 }
 
-/// Both differences of the pixels of two rows, two columns at a time.
+/// Both chroma planes of two rows of pixels, two columns at a time.
 #[inline(always)]
-fn differences([above, below]: [&[[u8; 4]]; 2], blue_out: &mut [u8], red_out: &mut [u8]) {
-    // Sums are written out: as iterators they became calls, one for each sum of each pixel, and seven times the time.
+fn chroma([above, below]: [&[[u8; 4]]; 2], blue_out: &mut [u8], red_out: &mut [u8]) {
+    // Sums are written out: as iterators they are not inlined and take seven times as long.
     const EVEN: u32 = 0x00ff_00ff;
     let pairs = above.as_chunks::<2>().0.iter().zip(below.as_chunks::<2>().0);
     for ((blue_out, red_out), (above, below)) in blue_out.iter_mut().zip(red_out).zip(pairs) {
@@ -230,12 +230,12 @@ fn luma_ten(row: &[[u8; 4]], out: &mut [u8]) {
 }
 
 #[inline(always)]
-fn blue_difference_ten(row: &[[u8; 4]], out: &mut [u8]) {
+fn blue_chroma_ten(row: &[[u8; 4]], out: &mut [u8]) {
     ten(row, out, [-26_384, -88_754, 115_138], 512);
 }
 
 #[inline(always)]
-fn red_difference_ten(row: &[[u8; 4]], out: &mut [u8]) {
+fn red_chroma_ten(row: &[[u8; 4]], out: &mut [u8]) {
     ten(row, out, [115_138, -104_580, -10_558], 512);
 }
 
@@ -243,7 +243,7 @@ fn red_difference_ten(row: &[[u8; 4]], out: &mut [u8]) {
 fn alpha_ten(row: &[[u8; 4]], out: &mut [u8]) {
     for (out, pixel) in out.as_chunks_mut::<2>().0.iter_mut().zip(row) {
         let alpha = u16::from(pixel[3]);
-        // 255 becomes 1023; and whether a reader cuts two bits, rounds them or scales, it gets the eight bits back.
+        // 255 becomes 1023. A reader gets the eight bits back whether it cuts two bits, rounds them or scales.
         *out = ((alpha << 2) + (alpha >> 7) + 2 * u16::from(alpha == 255)).to_le_bytes();
     }
 }
@@ -269,12 +269,12 @@ mod tests {
                     let want = exact(f64::from(red) / 255.0, f64::from(green) / 255.0, f64::from(blue) / 255.0);
                     let [mut bright, mut from_blue, mut from_red] = [[0_u8; 1]; 3];
                     luma(&[pixel], &mut bright);
-                    differences([&[pixel; 2]; 2], &mut from_blue, &mut from_red);
+                    chroma([&[pixel; 2]; 2], &mut from_blue, &mut from_red);
                     let got = [bright, from_blue, from_red];
                     let mut long = [[0_u8; 2]; 3];
                     luma_ten(&[pixel], &mut long[0]);
-                    blue_difference_ten(&[pixel], &mut long[1]);
-                    red_difference_ten(&[pixel], &mut long[2]);
+                    blue_chroma_ten(&[pixel], &mut long[1]);
+                    red_chroma_ten(&[pixel], &mut long[2]);
                     for plane in 0..3 {
                         assert!((f64::from(got[plane][0]) - want[plane]).abs() < 0.52, "{pixel:?} {plane}");
                         let ten = f64::from(u16::from_le_bytes(long[plane]));
@@ -292,7 +292,7 @@ mod tests {
     fn grey_has_no_colour() {
         for level in 0..=255_u8 {
             let (mut blue, mut red) = ([0_u8; 1], [0_u8; 1]);
-            differences([&[[level, level, level, 255]; 2]; 2], &mut blue, &mut red);
+            chroma([&[[level, level, level, 255]; 2]; 2], &mut blue, &mut red);
             assert_eq!([blue[0], red[0]], [128, 128], "{level}");
         }
     }
