@@ -32,6 +32,8 @@ mod files;
 mod key;
 mod open;
 
+pub use files::hash_file;
+
 /// Storage did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectsError {

@@ -1,6 +1,7 @@
 //! Newtype ids.
 
 use std::fmt;
+use std::io::Read;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -112,6 +113,9 @@ impl Default for Pool {
     }
 }
 
+/// Bytes that [`ContentHash::of_reader`] reads at once.
+const READ_BYTES: usize = 256 * 1024;
+
 /// A SHA-256 of content, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContentHash([u8; 32]);
@@ -120,6 +124,26 @@ impl ContentHash {
     /// The hash of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// The hash of everything that `reader` yields, and how many bytes that is. No more than a buffer of it is held.
+    ///
+    /// # Errors
+    ///
+    /// The first error of the reader.
+    pub fn of_reader(mut reader: impl Read) -> std::io::Result<(Self, u64)> {
+        let (mut hasher, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; READ_BYTES]);
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok((Self(hasher.finalize().into()), bytes)),
+                Ok(read) => {
+                    hasher.update(&buffer[..read]);
+                    bytes += read as u64;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// A hash that was computed piece by piece.
@@ -237,6 +261,22 @@ mod tests {
         let earlier = RenderId::from_parts(1_700_000_000_000, u64::MAX);
         let later = RenderId::from_parts(1_700_000_000_001, 0);
         assert!(earlier < later);
+    }
+
+    #[test]
+    fn a_long_content_is_hashed_by_the_buffer() {
+        struct Counting<'a>(&'a [u8], usize);
+        impl Read for Counting<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                self.1 = self.1.max(buffer.len());
+                self.0.read(buffer)
+            }
+        }
+        let content = vec![7; 3 * READ_BYTES + 1];
+        let mut reader = Counting(&content, 0);
+        assert_eq!(ContentHash::of_reader(&mut reader).unwrap(), (ContentHash::of(&content), content.len() as u64));
+        assert_eq!(reader.1, READ_BYTES, "the most bytes held at once");
+        assert_eq!(ContentHash::of_reader(&b""[..]).unwrap(), (ContentHash::of(b""), 0));
     }
 
     #[test]

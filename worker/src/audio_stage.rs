@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyperfarm_backplane::ledger::Lease;
+use hyperfarm_backplane::objects::hash_file;
 use hyperfarm_backplane::runner::TaskContext;
 use hyperfarm_media::{MediaError, MixInput, SAMPLE_RATE, mix, mix_raw};
 use hyperfarm_proto::failure::{Failure, FailureCode};
-use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{AudioItem, EffectChain, GainPoint, MediaTiming, PlanContent};
@@ -54,19 +54,17 @@ pub(crate) async fn run(shop: &Arc<WorkerContext>, lease: &Lease, context: &Task
             format!("the sound has {} samples a channel and the video lasts {wanted}", summary.samples),
         ));
     }
-    let bytes = tokio::fs::read(&path).await.map_err(|error| {
-        Failure::new(FailureCode::Internal, format!("the sound is gone from {}: {error}", path.display()))
-    })?;
+    let (hash, _) = hash_file(&path).await.map_err(storage)?;
     let record = AudioRecord {
         plan: Some(plan_hash),
         key: key.clone(),
-        hash: ContentHash::of(&bytes),
+        hash,
         samples: summary.samples,
         sample_rate: summary.sample_rate,
         begun_at_ms,
         mix_ms: started.elapsed().as_secs_f64() * 1000.0,
     };
-    shop.objects().put(&key, bytes.into()).await.map_err(storage)?;
+    shop.objects().put_file(&key, &path).await.map_err(storage)?;
     shop.objects().put_json(&keys::audio_record(render), &record).await.map_err(storage)?;
     serde_json::to_vec(&record).map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))
 }

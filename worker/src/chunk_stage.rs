@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use hyperfarm_backplane::ledger::Lease;
+use hyperfarm_backplane::objects::hash_file;
 use hyperfarm_backplane::runner::TaskContext;
 use hyperfarm_media::VideoSource;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
-use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::{Plan, PlanContent, VideoItem};
@@ -72,10 +72,7 @@ pub(crate) async fn run(
     verify(&chunk, range)?;
 
     let committing = Instant::now();
-    let bytes = tokio::fs::read(&path).await.map_err(|error| {
-        Failure::new(FailureCode::Internal, format!("the segment is gone from {}: {error}", path.display()))
-    })?;
-    let hash = ContentHash::of(&bytes);
+    let (hash, bytes) = hash_file(&path).await.map_err(storage)?;
     let key = keys::segment(&lease.task.render, number, lease.attempt, &hash, plan.content.encoder.format);
     let mut record = SegmentRecord {
         chunk: number,
@@ -84,7 +81,7 @@ pub(crate) async fn run(
         frames: range,
         key: key.clone(),
         hash,
-        bytes: bytes.len() as u64,
+        bytes,
         frame_hashes: chunk.hashes,
         path: capture_path,
         worker: lease.worker.to_string(),
@@ -94,7 +91,7 @@ pub(crate) async fn run(
     let store = async {
         // The record first: a segment that exists has its record, so the ledger can be rebuilt from the listing.
         shop.objects().put_json(&keys::segment_record(&key), &record).await?;
-        shop.objects().put(&key, Bytes::from(bytes)).await
+        shop.objects().put_file(&key, &path).await
     };
     let (stored, ()) = tokio::join!(store, store_still(shop, &key, chunk.still));
     stored.map_err(storage)?;

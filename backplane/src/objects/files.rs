@@ -1,28 +1,48 @@
-//! Whole files to and from storage.
+//! Files to and from storage, of which no more than a few parts are in memory at once.
 
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+use hyperfarm_proto::id::ContentHash;
+use object_store::{ObjectStoreExt, WriteMultipart};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinSet;
 
 use super::{Objects, ObjectsError};
 
-/// Smallest part, and the largest file that goes up in one piece.
+/// Bytes of the smallest part, and of the largest file that is stored by one request.
 const MIN_PART: u64 = 8 * 1024 * 1024;
 
-/// S3 allows 10,000 parts; some stores fewer by a little.
+/// Parts of one upload. S3 allows 10,000; some stores fewer by a little.
 const MAX_PARTS: u64 = 9_000;
 
-/// Parts under way at once: enough to fill a link, 32 MiB of memory for all but the largest files.
+/// Parts of one upload in memory at once, the one that is being read included. They fill a link, with 32 MiB of memory for all but
+/// the largest files.
 const CONCURRENT_PARTS: usize = 4;
 
+/// Hash and length of a file, which is read by the buffer.
+///
+/// # Errors
+///
+/// [`ObjectsError::File`] where the file cannot be read.
+pub async fn hash_file(file: &Path) -> Result<(ContentHash, u64), ObjectsError> {
+    let path = file.to_owned();
+    let hashing = tokio::task::spawn_blocking(move || ContentHash::of_reader(std::fs::File::open(path)?));
+    hashing.await.unwrap_or_else(|error| Err(error.into())).map_err(|source| file_error(file, source))
+}
+
 impl Objects {
-    /// Stores a file. One longer than 8 MiB goes up in parts of equal size (some S3 stores insist on it), the last one excepted;
-    /// an upload that fails, or whose future is dropped, is aborted, because abandoned parts cost money.
+    /// Stores a file in place of what was there. One longer than 8 MiB goes up in parts of equal size (some S3 stores insist on it),
+    /// the last one excepted, and no more than four parts are in memory.
+    ///
+    /// An upload that fails, or whose future is dropped, is aborted, because abandoned parts cost money. One of which only the
+    /// last part and the joining are left is completed.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectsError::File`] where the file cannot be read or shrinks meanwhile, [`ObjectsError::Store`] where the store fails,
+    /// [`ObjectsError::Key`] for a text that is no key.
     pub async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectsError> {
         let path = self.path(key)?;
         let broken = |source| file_error(file, source);
@@ -34,11 +54,12 @@ impl Objects {
             return self.put(key, bytes.into()).await;
         }
         let upload = self.store.put_multipart(&path).await.map_err(|error| ObjectsError::of("put", key, error))?;
-        let mut upload = Upload { inner: Some(upload) };
-        match self.send_parts(key, file, reader, length, &mut upload).await {
+        let part_bytes = part_bytes(length);
+        let writer = WriteMultipart::new_with_chunk_size(upload, usize::try_from(part_bytes).unwrap_or(usize::MAX));
+        let mut upload = Upload { writer: Some(writer) };
+        match send_parts(key, file, reader, length, part_bytes, &mut upload).await {
             Ok(()) => {
                 self.stored(length);
-                upload.inner = None;
                 Ok(())
             }
             Err(error) => {
@@ -46,34 +67,6 @@ impl Objects {
                 Err(error)
             }
         }
-    }
-
-    async fn send_parts(
-        &self,
-        key: &str,
-        file: &Path,
-        mut reader: File,
-        length: u64,
-        upload: &mut Upload,
-    ) -> Result<(), ObjectsError> {
-        let failed = |error| ObjectsError::of("put", key, error);
-        let Some(inner) = upload.inner.as_mut() else { return Ok(()) };
-        let part_size = part_size(length);
-        let mut tasks = JoinSet::new();
-        let mut sent = 0;
-        while sent < length {
-            let part = read_part(&mut reader, part_size.min(length - sent)).await.map_err(|e| file_error(file, e))?;
-            sent += part.len() as u64;
-            tasks.spawn(inner.put_part(PutPayload::from(part)));
-            if tasks.len() >= CONCURRENT_PARTS {
-                joined(tasks.join_next().await).map_err(failed)?;
-            }
-        }
-        while !tasks.is_empty() {
-            joined(tasks.join_next().await).map_err(failed)?;
-        }
-        inner.complete().await.map_err(failed)?;
-        Ok(())
     }
 
     /// Fetches an object into a file: it is written beside its place and renamed, so that a file of that name is whole.
@@ -117,8 +110,30 @@ pub(super) fn try_folder(folder: &Path) -> std::io::Result<()> {
     tempfile::Builder::new().prefix(".ready-").suffix("#0").tempfile_in(folder)?.close()
 }
 
-/// Parts of a whole number of MiB, at least [`MIN_PART`], at most [`MAX_PARTS`] of them.
-fn part_size(length: u64) -> u64 {
+/// Sends the first `length` bytes of `reader` in parts and completes the upload.
+async fn send_parts(
+    key: &str,
+    file: &Path,
+    mut reader: File,
+    length: u64,
+    part_bytes: u64,
+    upload: &mut Upload,
+) -> Result<(), ObjectsError> {
+    let failed = |error| ObjectsError::of("put", key, error);
+    let Some(writer) = upload.writer.as_mut() else { return Ok(()) };
+    let mut sent = 0;
+    while sent < length {
+        writer.wait_for_capacity(CONCURRENT_PARTS).await.map_err(failed)?;
+        let part = read_part(&mut reader, part_bytes.min(length - sent)).await.map_err(|e| file_error(file, e))?;
+        sent += part.len() as u64;
+        writer.put(part);
+    }
+    writer.wait_for_capacity(0).await.map_err(failed)?;
+    upload.finish().await.map_err(failed)
+}
+
+/// Bytes of the parts of a file: a whole number of MiB, at least [`MIN_PART`], with which the file has at most [`MAX_PARTS`] of them.
+fn part_bytes(length: u64) -> u64 {
     const MIB: u64 = 1024 * 1024;
     length.div_ceil(MAX_PARTS).div_ceil(MIB).saturating_mul(MIB).max(MIN_PART)
 }
@@ -130,43 +145,43 @@ async fn read_part(reader: &mut File, length: u64) -> std::io::Result<Bytes> {
     Ok(part.freeze())
 }
 
-fn joined(task: Option<Result<object_store::Result<()>, tokio::task::JoinError>>) -> Result<(), object_store::Error> {
-    match task {
-        None => Ok(()),
-        Some(Ok(result)) => result,
-        Some(Err(source)) => Err(object_store::Error::JoinError { source }),
-    }
-}
-
 fn file_error(path: &Path, source: std::io::Error) -> ObjectsError {
     ObjectsError::File { path: path.display().to_string(), source }
 }
 
-/// An upload in parts that is aborted unless it was completed.
+/// An upload in parts, which is aborted when it is dropped before [`Upload::finish`].
 struct Upload {
-    inner: Option<Box<dyn MultipartUpload>>,
+    writer: Option<WriteMultipart>,
 }
 
 impl Upload {
+    /// Sends what is left and joins the parts. A failure aborts the upload.
+    async fn finish(&mut self) -> object_store::Result<()> {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        // A task of its own: dropped half-way, the writer would neither complete the upload nor abort it.
+        tokio::spawn(writer.finish()).await??;
+        Ok(())
+    }
+
     async fn abort(mut self) {
-        if let Some(inner) = self.inner.take() {
-            abort(inner).await;
+        if let Some(writer) = self.writer.take() {
+            abort(writer).await;
         }
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let Some(inner) = self.inner.take() else { return };
+        let Some(writer) = self.writer.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(abort(inner));
+            runtime.spawn(abort(writer));
         }
     }
 }
 
-async fn abort(mut upload: Box<dyn MultipartUpload>) {
-    if let Err(error) = upload.abort().await {
-        tracing::warn!(%error, "an upload could not be aborted; a lifecycle rule should remove its parts");
+async fn abort(writer: WriteMultipart) {
+    if let Err(error) = writer.abort().await {
+        tracing::warn!(%error, "an upload could not be aborted; a lifecycle rule of the store should remove its parts");
     }
 }
 

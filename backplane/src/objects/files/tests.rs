@@ -10,8 +10,8 @@ use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path as StorePath;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions,
-    PutResult, Result, UploadPart,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
 use super::*;
@@ -24,6 +24,8 @@ enum Fault {
     Complete,
     /// Parts never end.
     Hang,
+    /// Parts take a while.
+    Slow,
 }
 
 /// Memory, with multipart uploads that fail as told and note what became of them.
@@ -39,6 +41,18 @@ struct Log {
     parts: Vec<usize>,
     completed: usize,
     aborted: usize,
+    /// Bytes of parts that were begun and have not ended.
+    in_flight: usize,
+    /// The most bytes in flight at any moment.
+    peak: usize,
+}
+
+impl Log {
+    fn begin(&mut self, bytes: usize) {
+        self.parts.push(bytes);
+        self.in_flight += bytes;
+        self.peak = self.peak.max(self.in_flight);
+    }
 }
 
 impl fmt::Display for Faulty {
@@ -61,10 +75,19 @@ struct FaultyUpload {
 impl MultipartUpload for FaultyUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
         let mut log = self.log.lock().unwrap();
-        log.parts.push(data.content_length());
+        log.begin(data.content_length());
         match self.fault {
             Fault::Part(number) if number == log.parts.len() => futures::future::ready(Err(broken())).boxed(),
             Fault::Hang => futures::future::pending().boxed(),
+            Fault::Slow => {
+                let log = Arc::clone(&self.log);
+                async move {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    log.lock().unwrap().in_flight -= data.content_length();
+                    Ok(())
+                }
+                .boxed()
+            }
             _ => futures::future::ready(Ok(())).boxed(),
         }
     }
@@ -135,11 +158,11 @@ const LENGTH: u64 = 3 * MIN_PART + 5;
 #[test]
 fn parts_are_equal_large_enough_and_few_enough() {
     for length in [1, MIN_PART, MIN_PART * 3 + 1, 70 * 1024 * 1024 * 1024, 5_000_000_000_000] {
-        let size = part_size(length);
+        let size = part_bytes(length);
         assert!(size >= MIN_PART && size.is_multiple_of(1024 * 1024));
         assert!(length.div_ceil(size) <= MAX_PARTS);
     }
-    assert_eq!(part_size(100 * 1024 * 1024), MIN_PART);
+    assert_eq!(part_bytes(100 * 1024 * 1024), MIN_PART);
 }
 
 #[tokio::test]
@@ -150,6 +173,27 @@ async fn all_parts_but_the_last_are_equal() {
     let part = MIN_PART as usize;
     assert_eq!(log.parts, [part, part, part, 5]);
     assert_eq!((log.completed, log.aborted), (1, 0));
+}
+
+/// A chunk of a million frames makes a segment of any length: what is in memory does not follow it.
+#[tokio::test]
+async fn a_long_file_is_never_whole_in_memory() {
+    let (objects, log) = store(Fault::Slow);
+    let parts = 100;
+    objects.put_file("x", file(parts * MIN_PART).path()).await.unwrap();
+    let log = log.lock().unwrap();
+    assert_eq!(log.parts, vec![MIN_PART as usize; parts as usize]);
+    assert_eq!((log.completed, log.aborted, log.in_flight), (1, 0, 0));
+    assert!(log.peak <= CONCURRENT_PARTS * MIN_PART as usize, "{} bytes were in flight at once", log.peak);
+}
+
+#[tokio::test]
+async fn the_hash_of_a_file_is_that_of_its_bytes() {
+    let file = file(3 * 1024 * 1024 + 1);
+    let (hash, bytes) = hash_file(file.path()).await.unwrap();
+    assert_eq!((hash, bytes), (ContentHash::of(&std::fs::read(file.path()).unwrap()), 3 * 1024 * 1024 + 1));
+    let error = hash_file(Path::new("/nonexistent/file")).await.unwrap_err();
+    assert!(matches!(&error, ObjectsError::File { path, .. } if path == "/nonexistent/file"), "{error}");
 }
 
 #[tokio::test]
@@ -206,8 +250,9 @@ async fn a_file_that_shrinks_under_the_upload_is_not_stored() {
     let reader = File::open(file.path()).await.unwrap();
     file.as_file().set_len(MIN_PART + 1).unwrap();
     let upload = objects.store.put_multipart(&StorePath::from("x")).await.unwrap();
-    let mut upload = Upload { inner: Some(upload) };
-    let error = objects.send_parts("x", file.path(), reader, LENGTH, &mut upload).await.unwrap_err();
+    let writer = WriteMultipart::new_with_chunk_size(upload, MIN_PART as usize);
+    let mut upload = Upload { writer: Some(writer) };
+    let error = send_parts("x", file.path(), reader, LENGTH, MIN_PART, &mut upload).await.unwrap_err();
     assert!(matches!(error, ObjectsError::File { .. }), "{error}");
     upload.abort().await;
     let log = log.lock().unwrap();
