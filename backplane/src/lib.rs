@@ -8,6 +8,7 @@
 //! | [`config`] | environment to typed configuration, with errors that name the variable |
 //! | [`fetch`] | the fetcher of everything that somebody names by URL |
 //! | [`metrics`] | the registry and what every role counts |
+//! | [`private`] | files and folders that only this user may open |
 //! | [`drain`] | how a node stops: no new work, then finish or hand back |
 //! | [`retry`] | how often and how long failed operations are repeated |
 //! | [`task_log`] | what an attempt has to say in its render's own log |
@@ -28,6 +29,7 @@ pub mod ledger;
 pub mod machine;
 pub mod metrics;
 pub mod objects;
+pub mod private;
 mod redact;
 pub mod retry;
 pub mod runner;

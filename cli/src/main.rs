@@ -18,6 +18,16 @@ use clap::Parser;
 fn main() -> ExitCode {
     hyperfarm_media::return_large_blocks();
     let args = args::Args::parse();
+    if matches!(
+        args.command,
+        args::Command::Up(_)
+            | args::Command::Coordinator(_)
+            | args::Command::Worker(_)
+            | args::Command::Stitcher(_)
+            | args::Command::Keys(_)
+    ) {
+        hyperfarm_backplane::private::files_of_this_user();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&exit::CliError::system(format!("the runtime cannot be started: {error}"))),

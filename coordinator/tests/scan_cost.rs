@@ -56,11 +56,7 @@ impl ObjectStore for CountingStore {
         self.count();
         self.inner.put_opts(path, payload, options).await
     }
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         self.count();
         self.inner.put_multipart_opts(path, options).await
     }

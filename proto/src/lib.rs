@@ -13,11 +13,13 @@
 //! | [`record`] | what a finished task leaves: segments, audio, output; manifest and terminal state |
 //! | [`log`] | lines of a render's own log |
 //! | [`failure`] | failure codes, each with an owner, a retry rule and a sentence |
+//! | [`archive`] | what a project's zip archive may be |
 //! | [`keys`] | the names of objects in storage |
 //! | [`wire`] | the wire codec: bincode behind a version byte and a size limit |
 //!
 //! Nothing here does input or output, and nothing here depends on another crate of the farm.
 
+pub mod archive;
 pub mod encoder;
 pub mod event;
 pub mod failure;

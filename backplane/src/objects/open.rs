@@ -46,7 +46,7 @@ impl Objects {
     /// What a put returned for is on disk (`fsync`), as in a cloud store; folders that become empty are removed.
     pub fn local(dir: &Path) -> Result<Self, ObjectsError> {
         let failed = |source| ObjectsError::File { path: dir.display().to_string(), source };
-        std::fs::create_dir_all(dir).map_err(failed)?;
+        crate::private::folder(dir).map_err(failed)?;
         let root = dir.canonicalize().map_err(failed)?;
         let store = LocalFileSystem::new_with_prefix(&root)
             .map_err(|source| ObjectsError::Store { operation: "open", key: root.display().to_string(), source })?

@@ -10,6 +10,7 @@
 //! The vocabulary is one for all roles: `render`, `step`, `chunk`, `attempt`, `worker` stand in every line of a task, `request_id`
 //! in every line of a request.
 
+mod escape;
 mod json;
 mod traces;
 
@@ -40,10 +41,12 @@ pub fn start(args: &Args, runtime: &Handle) -> Result<Option<Traces>, CliError> 
     // The client library logs every message of a newer Chrome that it does not know.
     let default = format!("{default},chromiumoxide=off");
     let filter = EnvFilter::try_from_env("HYPERFARM_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let lines = tracing_subscriber::fmt::layer::<Registry>().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer::<Registry>();
     let lines = match std::env::var("HYPERFARM_LOG_FORMAT").unwrap_or_default().trim() {
-        "json" => lines.fmt_fields(JsonFields::new()).event_format(json::Flat).boxed(),
-        "" | "text" => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        "json" => lines.with_writer(std::io::stderr).fmt_fields(JsonFields::new()).event_format(json::Flat).boxed(),
+        "" | "text" => {
+            lines.with_ansi(std::io::stderr().is_terminal()).with_writer(escape::Lines(std::io::stderr)).boxed()
+        }
         other => return Err(CliError::user(format!("HYPERFARM_LOG_FORMAT is `{other}`; set it to text or json"))),
     };
     let (spans, traces) = Traces::start(runtime)?.unzip();

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
+use hyperfarm_proto::archive::is_plain_path;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::spec::{Codec, Format, RenderSpec, Seconds, parse_bitrate};
 use serde::de::DeserializeOwned;
@@ -15,7 +16,6 @@ use url::Url;
 
 use super::ApiConfig;
 use super::error::{ApiError, Code};
-use crate::intake::project::is_plain_path;
 use crate::intake::{COMPOSITION_MAX, Limits, from_html};
 
 const TITLE_MAX: usize = 500;

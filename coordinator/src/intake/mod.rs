@@ -143,7 +143,7 @@ pub(crate) async fn bundle_of(objects: &Objects, request: &RenderRequest) -> Res
 pub(crate) fn check(spec: &RenderSpec) -> Result<(), IntakeError> {
     let invalid = |param, message: String| Err(IntakeError::Invalid { param, message });
     if let Some(composition) = &spec.composition
-        && !project::is_plain_path(composition)
+        && !hyperfarm_proto::archive::is_plain_path(composition)
     {
         return invalid("composition", format!("`{composition}` is not the path of a file inside the project"));
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::io::{Cursor, Write};
 
 use bytes::Bytes;
+use hyperfarm_proto::archive::ArchiveLimits;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -21,16 +22,8 @@ pub struct Limits {
     pub inline_bytes: u64,
     /// Bytes of a project behind a URL, and of an asset that comes in one request.
     pub upload_bytes: u64,
-    /// Files and folders.
-    pub entries: usize,
-    /// Bytes of all files unpacked.
-    pub unpacked_bytes: u64,
-    /// Unpacked bytes for each packed one, beyond [`ratio_from`](Self::ratio_from).
-    pub ratio: u64,
-    /// Unpacked bytes up to which the ratio does not matter: silence and plain colours pack very well.
-    pub ratio_from: u64,
-    /// Folders a file may be deep.
-    pub depth: usize,
+    /// Entries, names and bytes of the archive.
+    pub archive: ArchiveLimits,
 }
 
 impl Default for Limits {
@@ -39,11 +32,7 @@ impl Default for Limits {
             bundle_bytes: 200 * 1024 * 1024,
             inline_bytes: 25 * 1024 * 1024,
             upload_bytes: 32 * 1024 * 1024,
-            entries: 10_000,
-            unpacked_bytes: 2 * 1024 * 1024 * 1024,
-            ratio: 200,
-            ratio_from: 64 * 1024 * 1024,
-            depth: 32,
+            archive: ArchiveLimits::DEFAULT,
         }
     }
 }
@@ -76,6 +65,7 @@ pub fn check(bundle: &[u8], entry: Option<&str>, limits: &Limits) -> Result<(), 
         )));
     }
     let mut archive = ZipArchive::new(Cursor::new(bundle)).map_err(|error| ProjectError::unreadable(&error))?;
+    let limits = limits.archive;
     if archive.len() > limits.entries {
         return Err(ProjectError::TooLarge(format!(
             "the project's archive has {} entries, more than the {} that are taken",
@@ -83,18 +73,15 @@ pub fn check(bundle: &[u8], entry: Option<&str>, limits: &Limits) -> Result<(), 
             limits.entries
         )));
     }
+    let directory = usize::try_from(archive.central_directory_start()).unwrap_or(usize::MAX);
+    hyperfarm_proto::archive::check_names(bundle.get(directory..).unwrap_or_default(), &limits)
+        .map_err(ProjectError::Invalid)?;
     let mut files = BTreeSet::new();
     let mut unpacked = 0u64;
     for index in 0..archive.len() {
         let file = archive.by_index_raw(index).map_err(|error| ProjectError::unreadable(&error))?;
         let name = file.name().map_err(|error| ProjectError::unreadable(&error))?.into_owned();
         let shown = name.escape_debug();
-        if !is_plain_path(name.trim_end_matches('/')) {
-            return invalid(format!("the archive's entry `{shown}` is absolute or climbs out of the project"));
-        }
-        if name.split('/').count() > limits.depth {
-            return invalid(format!("the archive's entry `{shown}` is more than {} folders deep", limits.depth));
-        }
         // Type bits of a Unix mode: only folders, files, and archives that say nothing are taken.
         let kind = file.unix_mode().map_or(0, |mode| mode & 0o170_000);
         if file.is_symlink() || !matches!(kind, 0 | 0o040_000 | 0o100_000) {
@@ -147,15 +134,6 @@ fn find_entry(files: &BTreeSet<String>, entry: &str) -> Result<String, ProjectEr
 
 fn is_litter(name: &str) -> bool {
     name.starts_with("__MACOSX/") || name.ends_with(".DS_Store")
-}
-
-/// Whether `path` is a relative path inside a project: plain names between slashes.
-pub fn is_plain_path(path: &str) -> bool {
-    let is_plain = |part: &str| !part.is_empty() && part != "." && part != "..";
-    // A backslash or a drive letter is a separator or a root on some systems, and in no honest project.
-    !path.contains(['\\', '\0'])
-        && !path.split('/').next().is_some_and(|first| first.ends_with(':'))
-        && path.split('/').all(is_plain)
 }
 
 /// A project of one page. Equal pages give equal archives.
@@ -240,15 +218,31 @@ mod tests {
     }
 
     #[test]
+    fn names_that_hide_each_other_are_refused() {
+        let good = archive(&[("index.html", b"x"), ("index.htmx", b"y"), ("A.js", b"")]);
+        let twice = refused(&renamed(&good, "index.htmx", "index.html"), None);
+        assert!(twice.contains("two entries named `index.html`"), "{twice}");
+        let cased = refused(&renamed(&good, "index.htmx", "INDEX.HTML"), None);
+        assert!(cased.contains("`index.html` and `INDEX.HTML`"), "{cased}");
+        assert!(refused(&renamed(&good, "A.js", "A\0js"), None).contains("control characters"));
+        let long = refused(&archive(&[("index.html", b"x"), (&"a".repeat(60_000), b"")]), None);
+        assert!(long.contains("`aaaa") && long.len() < 300, "{long}");
+    }
+
+    #[test]
     fn limits_hold() {
         let bytes = archive(&[("index.html", &[0; 100_000]), ("b", b"")]);
+        let of = |archive: ArchiveLimits| Limits { archive, ..Limits::default() };
         let tight = |limits: Limits| check(&bytes, None, &limits).unwrap_err();
-        assert!(matches!(tight(Limits { entries: 1, ..Limits::default() }), ProjectError::TooLarge(_)));
-        assert!(matches!(tight(Limits { unpacked_bytes: 99_999, ..Limits::default() }), ProjectError::TooLarge(_)));
+        assert!(matches!(tight(of(ArchiveLimits { entries: 1, ..ArchiveLimits::DEFAULT })), ProjectError::TooLarge(_)));
+        assert!(matches!(
+            tight(of(ArchiveLimits { unpacked_bytes: 99_999, ..ArchiveLimits::DEFAULT })),
+            ProjectError::TooLarge(_)
+        ));
         assert!(matches!(tight(Limits { bundle_bytes: 10, ..Limits::default() }), ProjectError::TooLarge(_)));
-        let bomb = tight(Limits { ratio: 10, ratio_from: 1000, ..Limits::default() });
+        let bomb = tight(of(ArchiveLimits { ratio: 10, ratio_from: 1000, ..ArchiveLimits::DEFAULT }));
         assert!(matches!(bomb, ProjectError::Invalid(message) if message.contains("10 times")));
-        assert!(matches!(tight(Limits { depth: 0, ..Limits::default() }), ProjectError::Invalid(_)));
+        assert!(matches!(tight(of(ArchiveLimits { depth: 0, ..ArchiveLimits::DEFAULT })), ProjectError::Invalid(_)));
     }
 
     #[test]

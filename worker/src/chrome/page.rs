@@ -390,7 +390,7 @@ fn protocol(error: chromiumoxide::error::CdpError) -> Failure {
 fn exception_text(details: &chromiumoxide::cdp::js_protocol::runtime::ExceptionDetails) -> String {
     let thrown = details.exception.as_ref().map(object_text);
     let text = thrown.filter(|text| !text.is_empty()).unwrap_or_else(|| details.text.clone());
-    let first = cut(text.lines().next().unwrap_or_default().to_owned());
+    let first = cut(text.split(['\n', '\r']).next().unwrap_or_default().to_owned());
     match &details.url {
         Some(url) if !url.is_empty() => {
             format!("{first} ({}:{})", crate::server::path_of(url), details.line_number + 1)
@@ -399,7 +399,8 @@ fn exception_text(details: &chromiumoxide::cdp::js_protocol::runtime::ExceptionD
     }
 }
 
-/// At most [`KEPT_CHARACTERS`] of a text, and how many more there were.
+/// At most [`KEPT_CHARACTERS`] of a text, and how many more there were. Control characters are escaped, line ends aside: the text is
+/// shown on terminals.
 fn cut(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(KEPT_CHARACTERS) {
         let more = text.len() - end;
@@ -407,7 +408,21 @@ fn cut(mut text: String) -> String {
         text.shrink_to_fit();
         text.push_str(&format!("… ({more} more bytes)"));
     }
-    text
+    let obeyed = |c: char| {
+        c.is_control() && !matches!(c, '\n' | '\t')
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(obeyed) {
+        return text;
+    }
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if obeyed(c) {
+            out.extend(c.escape_unicode())
+        } else {
+            out.push(c)
+        }
+        out
+    })
 }
 
 fn object_text(object: &chromiumoxide::cdp::js_protocol::runtime::RemoteObject) -> String {

@@ -1,24 +1,18 @@
 //! Unpacking a project's zip into the cache, by content, within limits.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use hyperfarm_proto::archive::{ArchiveLimits, check_name, check_names};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::ContentHash;
 
 use super::bounds::Bounds;
 use crate::cache::{Cache, InsertError};
 
-/// Entries of an archive.
-const MAX_ENTRIES: usize = 20_000;
-/// Bytes of all files together.
-const MAX_BYTES: u64 = 8 * 1024 * 1024 * 1024;
-/// Unpacked bytes for a packed one, beyond which an entry of some size is a bomb and not a picture.
-const MAX_RATIO: u64 = 1000;
-/// Below this size no ratio is suspicious.
-const RATIO_FREE_BYTES: u64 = 16 * 1024 * 1024;
-/// Folders in a path.
-const MAX_DEPTH: usize = 32;
+/// What the intake's limits are too.
+const LIMITS: ArchiveLimits = ArchiveLimits::DEFAULT;
 
 /// One file of a project.
 #[derive(Debug, Clone)]
@@ -35,9 +29,9 @@ pub(super) fn unpack(bundle: &Path, cache: &Cache, bounds: &Bounds) -> Result<BT
         .map_err(|error| Failure::new(FailureCode::Storage, format!("the bundle is gone from the cache: {error}")))?;
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(opened))
         .map_err(|error| invalid(format!("the project is no zip archive that can be read: {error}")))?;
-    if archive.len() > MAX_ENTRIES {
-        return Err(invalid(format!("the archive has {} entries, more than the {MAX_ENTRIES} allowed", archive.len())));
-    }
+    let directory = directory(bundle, archive.central_directory_start())
+        .map_err(|error| invalid(format!("the directory of the archive cannot be read: {error}")))?;
+    check_names(&directory, &LIMITS).map_err(invalid)?;
     let mut files = BTreeMap::new();
     let mut total = 0u64;
     for index in 0..archive.len() {
@@ -49,22 +43,26 @@ pub(super) fn unpack(bundle: &Path, cache: &Cache, bounds: &Bounds) -> Result<BT
             .map_err(|error| invalid(format!("entry {index} of the archive has no name that can be read: {error}")))?
             .into_owned();
         if entry.is_symlink() {
-            return Err(invalid(format!("{name} is a link; put the file itself into the archive")));
+            return Err(invalid(format!(
+                "the archive's entry `{}` is a link; put the file itself into the archive",
+                name.escape_debug()
+            )));
         }
-        let path = safe_path(&name)?;
-        if entry.is_dir() || path.is_empty() || is_clutter(&path) {
+        check_name(&name, &LIMITS).map_err(invalid)?;
+        let path = name;
+        if entry.is_dir() || is_clutter(&path) {
             continue;
         }
         let packed = entry.compressed_size();
-        let limit = (MAX_BYTES - total).min(RATIO_FREE_BYTES.max(packed.saturating_mul(MAX_RATIO)));
+        let limit = (LIMITS.unpacked_bytes - total).min(LIMITS.ratio_from.max(packed.saturating_mul(LIMITS.ratio)));
         let (hash, length) = match cache.insert_from(&mut entry, limit) {
             Ok(Some(kept)) => kept,
             Ok(None) => {
                 return Err(invalid(format!(
-                    "{name} unpacks to more than {limit} bytes, which is more than is allowed"
+                    "{path} unpacks to more than {limit} bytes, which is more than is allowed"
                 )));
             }
-            Err(InsertError::Source(error)) => return Err(invalid(format!("{name} cannot be unpacked: {error}"))),
+            Err(InsertError::Source(error)) => return Err(invalid(format!("{path} cannot be unpacked: {error}"))),
             Err(InsertError::Cache(failure)) => return Err(failure),
         };
         total += length;
@@ -80,18 +78,16 @@ fn invalid(message: String) -> Failure {
     Failure::new(FailureCode::ProjectInvalid, message)
 }
 
-/// The entry's path with `/`, refused where it is absolute or climbs.
-fn safe_path(name: &str) -> Result<String, Failure> {
-    let path = name.replace('\\', "/");
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    let drive = parts.first().is_some_and(|first| first.len() == 2 && first.ends_with(':'));
-    if path.starts_with('/') || drive || parts.contains(&"..") || path.contains('\0') {
-        return Err(invalid(format!("{name} leads out of the project; use relative paths without `..`")));
+/// The archive's directory, which begins at `start`, with what follows it.
+fn directory(bundle: &Path, start: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(bundle)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    let read = file.take(LIMITS.directory_bytes + 1).read_to_end(&mut bytes)?;
+    if read as u64 > LIMITS.directory_bytes {
+        return Err(std::io::Error::other(format!("it has more than {} bytes", LIMITS.directory_bytes)));
     }
-    if parts.len() > MAX_DEPTH {
-        return Err(invalid(format!("{name} lies deeper than {MAX_DEPTH} folders")));
-    }
-    Ok(parts.join("/"))
+    Ok(bytes)
 }
 
 /// What archivers and editors add.
@@ -150,8 +146,19 @@ mod tests {
         for name in ["../x", "/etc/passwd", "a/../../x", "C:/x", "..\\x"] {
             let failure = paths(&[(name, b"x")]).unwrap_err();
             assert_eq!(failure.code, FailureCode::ProjectInvalid, "{name}");
-            assert!(failure.message.contains(name), "{failure}");
+            assert!(failure.message.contains(&name.escape_debug().to_string()), "{failure}");
         }
+    }
+
+    #[test]
+    fn names_that_hide_each_other_are_refused() {
+        for names in [["a.js", "A.js"], ["a/b.js", "A/b.js"]] {
+            let failure = paths(&[("index.html", b"x"), (names[0], b""), (names[1], b"")]).unwrap_err();
+            assert_eq!(failure.code, FailureCode::ProjectInvalid);
+            assert!(failure.message.contains(names[1]), "{failure}");
+        }
+        let failure = paths(&[("index.html", b"x"), (&"a".repeat(60_000), b"")]).unwrap_err();
+        assert!(failure.message.contains("`aaaa") && failure.message.len() < 300, "{failure}");
     }
 
     #[test]
@@ -167,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_bomb_is_refused() {
-        let zeros = vec![0; 40 * 1024 * 1024];
+        let zeros = vec![0; 80 * 1024 * 1024];
         let failure = paths(&[("index.html", &zeros)]).unwrap_err();
         assert!(failure.message.contains("index.html unpacks to more"), "{failure}");
     }

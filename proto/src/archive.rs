@@ -1,0 +1,179 @@
+//! What a project's archive may be: one set of limits, for the intake that reads its directory and for the worker that unpacks it.
+//!
+//! The names are read from the archive's own directory, because a reader of zip archives keeps one entry of each name and says
+//! nothing of the others.
+
+use std::collections::HashMap;
+
+/// Limits of a project's archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveLimits {
+    /// Files and folders.
+    pub entries: usize,
+    /// Bytes of all files unpacked.
+    pub unpacked_bytes: u64,
+    /// Unpacked bytes for each packed one, beyond [`ratio_from`](Self::ratio_from).
+    pub ratio: u64,
+    /// Unpacked bytes up to which the ratio does not matter: silence and plain colours pack very well.
+    pub ratio_from: u64,
+    /// Folders a file may be deep.
+    pub depth: usize,
+    /// Bytes of an entry's whole name.
+    pub name_bytes: usize,
+    /// Bytes of a name between two slashes: file systems take no longer ones.
+    pub part_bytes: usize,
+    /// Bytes of the directory of the archive.
+    pub directory_bytes: u64,
+}
+
+impl ArchiveLimits {
+    /// The limits of every farm.
+    pub const DEFAULT: Self = Self {
+        entries: 10_000,
+        unpacked_bytes: 2 * 1024 * 1024 * 1024,
+        ratio: 200,
+        ratio_from: 64 * 1024 * 1024,
+        depth: 32,
+        name_bytes: 1024,
+        part_bytes: 255,
+        directory_bytes: 32 * 1024 * 1024,
+    };
+}
+
+impl Default for ArchiveLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Checks the names in the central directory of a zip archive, given from its first byte on; what follows it is ignored. Answers a
+/// sentence that names the entry.
+pub fn check_names(directory: &[u8], limits: &ArchiveLimits) -> Result<(), String> {
+    let mut seen: HashMap<String, String> = HashMap::new();
+    let mut rest = directory;
+    let mut count = 0;
+    while let Some((name, after)) = next_name(rest) {
+        rest = after;
+        count += 1;
+        if count > limits.entries {
+            return Err(format!("the archive has more than {} entries", limits.entries));
+        }
+        let name = std::str::from_utf8(name)
+            .map_or_else(|_| name.iter().map(|byte| char::from(*byte)).collect::<String>(), str::to_owned);
+        check_name(&name, limits)?;
+        let key = name.trim_end_matches('/').to_lowercase();
+        if let Some(other) = seen.insert(key, name.clone()) {
+            let (one, other) = (shown(&name), shown(&other));
+            return Err(if one == other {
+                format!("the archive has two entries named `{one}`")
+            } else {
+                format!("the archive's entries `{other}` and `{one}` differ in upper and lower case alone")
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Checks the name of one entry; a folder's ends with a slash.
+pub fn check_name(name: &str, limits: &ArchiveLimits) -> Result<(), String> {
+    let wrong = |what: &str| Err(format!("the archive's entry `{}` {what}", shown(name)));
+    let path = name.trim_end_matches('/');
+    if name.len() > limits.name_bytes || path.split('/').any(|part| part.len() > limits.part_bytes) {
+        return wrong(&format!(
+            "has a name of more than {} bytes, or of more than {} between two slashes",
+            limits.name_bytes, limits.part_bytes
+        ));
+    }
+    if path.chars().any(char::is_control) {
+        return wrong("has control characters in its name");
+    }
+    if !is_plain_path(path) {
+        return wrong("is absolute or climbs out of the project");
+    }
+    if name.split('/').count() > limits.depth {
+        return wrong(&format!("is more than {} folders deep", limits.depth));
+    }
+    Ok(())
+}
+
+/// Whether `path` is a relative path inside a project: plain names between slashes.
+pub fn is_plain_path(path: &str) -> bool {
+    let is_plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+    // A backslash or a drive letter is a separator or a root on some systems, and in no honest project.
+    !path.contains(['\\', '\0'])
+        && !path.split('/').next().is_some_and(|first| first.ends_with(':'))
+        && path.split('/').all(is_plain)
+}
+
+/// The beginning of a name, without what a terminal would obey.
+fn shown(name: &str) -> String {
+    let start: String = name.chars().take(80).collect();
+    let more = if start.len() < name.len() { "…" } else { "" };
+    format!("{}{more}", start.escape_debug())
+}
+
+/// The name of the first entry of a central directory, and what follows that entry.
+fn next_name(directory: &[u8]) -> Option<(&[u8], &[u8])> {
+    const FIXED: usize = 46;
+    let fixed = directory.get(..FIXED).filter(|fixed| fixed.starts_with(b"PK\x01\x02"))?;
+    let length = |at: usize| usize::from(u16::from_le_bytes([fixed[at], fixed[at + 1]]));
+    let (name, extra, comment) = (length(28), length(30), length(32));
+    let end = FIXED + name + extra + comment;
+    Some((directory.get(FIXED..FIXED + name)?, directory.get(end..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(names: &[&str]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for name in names {
+            let mut fixed = [0; 46];
+            fixed[..4].copy_from_slice(b"PK\x01\x02");
+            fixed[28..30].copy_from_slice(&(name.len() as u16).to_le_bytes());
+            fixed[30] = 2;
+            bytes.extend(fixed);
+            bytes.extend(name.as_bytes());
+            bytes.extend([0, 0]);
+        }
+        bytes.extend(b"PK\x05\x06");
+        bytes
+    }
+
+    fn refused(names: &[&str]) -> String {
+        check_names(&directory(names), &ArchiveLimits::DEFAULT).unwrap_err()
+    }
+
+    #[test]
+    fn names_that_cannot_stand_beside_each_other_are_refused() {
+        let check = |names: &[&str]| check_names(&directory(names), &ArchiveLimits::DEFAULT);
+        assert_eq!(check(&["index.html", "a/", "a/b.js", "é.png"]), Ok(()));
+        assert!(refused(&["index.html", "index.html"]).contains("two entries named `index.html`"));
+        assert!(refused(&["a.js", "A.js"]).contains("`a.js` and `A.js`"));
+        assert!(refused(&["É.png", "é.png"]).contains("case"));
+        // A file where a folder is.
+        assert!(refused(&["a/", "a"]).contains("`a`"));
+        let limits = ArchiveLimits { entries: 1, ..ArchiveLimits::DEFAULT };
+        assert!(check_names(&directory(&["a", "b"]), &limits).unwrap_err().contains("more than 1"));
+    }
+
+    #[test]
+    fn names_that_are_no_names_are_refused() {
+        for bad in ["a\0b.js", "a\x1b[31m.js", "/etc/x", "../x", "a/../b", "a\\b", "C:/x", "a//b", "", "a\nb"] {
+            let message = refused(&[bad]);
+            assert!(!message.contains(['\0', '\x1b', '\n']), "{message:?}");
+        }
+        let long = refused(&["a".repeat(60_000).as_str()]);
+        assert!(long.contains("`aaaa") && long.len() < 300, "{long}");
+        assert!(refused(&[&"a/".repeat(500)]).contains("32 folders"));
+    }
+
+    #[test]
+    fn a_directory_that_is_cut_off_ends() {
+        let whole = directory(&["index.html", "a.js"]);
+        for end in 0..whole.len() {
+            let _ = check_names(&whole[..end], &ArchiveLimits::DEFAULT);
+        }
+    }
+}
