@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`broker`] | carries tasks and hints: RabbitMQ, or in process |
 //! | [`ledger`] | leases, commits, progress: Redis, or in process |
+//! | [`local_disk`] | temporary folders: names, removal of abandoned ones, full disks |
 //! | [`objects`] | object storage, which is the truth: a local folder, S3, GCS, Azure, memory |
 //! | [`config`] | environment to typed configuration, with errors that name the variable |
 //! | [`fetch`] | the fetcher of everything that somebody names by URL |
@@ -26,6 +27,7 @@ pub mod config;
 pub mod drain;
 pub mod fetch;
 pub mod ledger;
+pub mod local_disk;
 pub mod machine;
 pub mod metrics;
 pub mod objects;

@@ -12,7 +12,7 @@ use hyperfarm_proto::spec::RenderSpec;
 use hyperfarm_worker::Slot;
 use hyperfarm_worker::capture::{FrameGrabber, Next};
 use hyperfarm_worker::chrome::Shot;
-use hyperfarm_worker::host::{OpenOptions, VideoPicture, Wanted};
+use hyperfarm_worker::host::{ExpectedTimelines, OpenOptions, VideoPicture};
 use hyperfarm_worker::server::Site;
 use serde::Serialize;
 
@@ -182,7 +182,7 @@ async fn walk(
         frame_rate: content.frame_rate,
         variables: content.variables.clone(),
         transparent: alpha,
-        wanted: Wanted { timelines: true, without_timeline: content.unregistered_timelines.clone() },
+        timelines: ExpectedTimelines { any: true, except: content.unregistered_timelines.clone() },
         seed: 0,
         videos: Vec::new(),
     };

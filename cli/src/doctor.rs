@@ -12,9 +12,10 @@ use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::capture::FrameGrabber;
 use hyperfarm_worker::chrome::{ChromeConfig, GpuConfig, GpuMode};
 use hyperfarm_worker::encoders::EncoderMode;
-use hyperfarm_worker::host::{OpenOptions, Wanted};
+use hyperfarm_worker::error::DiskError;
+use hyperfarm_worker::host::{ExpectedTimelines, OpenOptions};
 use hyperfarm_worker::server::{Site, SiteFile};
-use hyperfarm_worker::{GSAP_VERSION, RUNTIME_VERSION, Slot, class};
+use hyperfarm_worker::{GSAP_VERSION, RUNTIME_VERSION, Slot, WorkerError, class};
 
 use crate::exit::CliError;
 use crate::{machine, roles};
@@ -76,7 +77,7 @@ pub async fn run() -> Result<(), CliError> {
 async fn chrome(report: &mut Report) {
     let config = match ChromeConfig::from_env(&|name| std::env::var(name).ok()) {
         Ok(config) => config,
-        Err(failure) => return report.red("chrome", &failure.message),
+        Err(error) => return report.red("chrome", &error.to_string()),
     };
     let wished = config.clone();
     match class::detect(&config, String::new(), String::new()).await {
@@ -84,7 +85,7 @@ async fn chrome(report: &mut Report) {
             report.green("chrome", &format!("{} at {}", class.chrome, config.executable.display()));
             report.green("fonts", &format!("18 families embedded; the machine's own: {}", class.fonts.short()));
         }
-        Err(failure) => return report.red("chrome", &failure.message),
+        Err(error) => return report.red("chrome", &error.to_string()),
     }
     if config.sandbox {
         let user = config.user.map_or("this user".to_owned(), |user| format!("uid {}", user.uid));
@@ -93,15 +94,15 @@ async fn chrome(report: &mut Report) {
         report.yellow("sandbox", "off by HYPERFARM_CHROME_SANDBOX; render only compositions that you trust");
     }
     let config = gpu(report, wished).await;
-    report.check("begin-frame", draw(config).await.map_err(|failure| failure.message));
+    report.check("begin-frame", draw(config).await.map_err(|error| error.to_string()));
 }
 
 /// What draws, by `HYPERFARM_GPU`; where that asks for nothing, what would.
 async fn gpu(report: &mut Report, config: ChromeConfig) -> ChromeConfig {
-    let off = config.gpu_config.wish == GpuMode::Off;
+    let off = config.gpu_config.mode == GpuMode::Off;
     let processor = ChromeConfig { gpu: None, ..config.clone() };
     let asked = if off {
-        ChromeConfig { gpu_config: GpuConfig { wish: GpuMode::Auto, ..config.gpu_config }, ..config }
+        ChromeConfig { gpu_config: GpuConfig { mode: GpuMode::Auto, ..config.gpu_config }, ..config }
     } else {
         config
     };
@@ -118,8 +119,8 @@ async fn gpu(report: &mut Report, config: ChromeConfig) -> ChromeConfig {
             }
             found
         }
-        Err(failure) => {
-            report.red("gpu", &failure.message);
+        Err(error) => {
+            report.red("gpu", &error.to_string());
             processor
         }
     }
@@ -129,7 +130,7 @@ async fn gpu(report: &mut Report, config: ChromeConfig) -> ChromeConfig {
 fn device_encoders(report: &mut Report) {
     let wish = match EncoderMode::from_env(&|name| std::env::var(name).ok()) {
         Ok(wish) => wish,
-        Err(failure) => return report.red("encoder", &failure.message),
+        Err(error) => return report.red("encoder", &error.to_string()),
     };
     let folder = match tempfile::tempdir() {
         Ok(folder) => folder,
@@ -156,21 +157,20 @@ fn device_encoders(report: &mut Report) {
 }
 
 /// Draws one frame of a small page and reads it.
-async fn draw(config: ChromeConfig) -> Result<String, hyperfarm_proto::failure::Failure> {
-    let internal = |error: std::io::Error| {
-        hyperfarm_proto::failure::Failure::new(hyperfarm_proto::failure::FailureCode::Internal, error.to_string())
-    };
-    let folder = tempfile::tempdir().map_err(internal)?;
+async fn draw(config: ChromeConfig) -> Result<String, WorkerError> {
+    let temp_dir = std::env::temp_dir();
+    let unwritable = |source| DiskError { action: "cannot be written", path: temp_dir.clone(), source };
+    let folder = tempfile::tempdir().map_err(unwritable)?;
     let page = "<!doctype html><body style='background:#246'><script>window.__hf={duration:1,seek(){}}</script>";
     let path = folder.path().join("index.html");
-    std::fs::write(&path, page).map_err(internal)?;
+    std::fs::write(&path, page).map_err(unwritable)?;
     let files = HashMap::from([("index.html".to_owned(), SiteFile { path, bytes: page.len() as u64 })]);
     let options = OpenOptions {
         entry: "index.html".to_owned(),
         frame_rate: FrameRate::DEFAULT,
         variables: "{}".to_owned(),
         transparent: false,
-        wanted: Wanted { timelines: false, without_timeline: Vec::new() },
+        timelines: ExpectedTimelines { any: false, except: Vec::new() },
         videos: Vec::new(),
         seed: 0,
     };

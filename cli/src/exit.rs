@@ -12,6 +12,7 @@
 use std::process::ExitCode;
 
 use hyperfarm_proto::failure::{Failure, Owner};
+use hyperfarm_worker::WorkerError;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -51,6 +52,12 @@ impl From<Failure> for CliError {
             Owner::User => Self::user(message),
             Owner::System => Self::system(message),
         }
+    }
+}
+
+impl From<WorkerError> for CliError {
+    fn from(error: WorkerError) -> Self {
+        Failure::from(error).into()
     }
 }
 

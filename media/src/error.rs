@@ -229,6 +229,21 @@ impl MediaError {
         )
     }
 
+    /// Number of the system error that FFmpeg passed on, where it did.
+    pub fn os_error(&self) -> Option<i32> {
+        let (Self::NotMedia { reason, .. }
+        | Self::Undecodable { reason, .. }
+        | Self::Make { reason, .. }
+        | Self::Device { reason, .. }) = self
+        else {
+            return None;
+        };
+        match reason.error {
+            ffmpeg::Error::Other { errno } => Some(errno),
+            _ => None,
+        }
+    }
+
     /// For `map_err`: decoding `path` failed during `action`.
     pub(crate) fn undecodable(path: &Path, action: &'static str) -> impl Fn(ffmpeg::Error) -> Self {
         move |error| Self::Undecodable { path: path.to_owned(), action, reason: Reason::of(error) }

@@ -122,6 +122,10 @@ codes! {
     PageUnresponsive = "PAGE_UNRESPONSIVE", User, Once;
     /// The page's own process ended while the browser around it went on: it needs more memory than a slot has, or broke it.
     PageCrashed = "PAGE_CRASHED", User, Once;
+    /// The local disk of the node, or its quota, is full.
+    DiskFull = "DISK_FULL", System, Elsewhere;
+    /// The node has as many files open as the system allows.
+    TooManyOpenFiles = "TOO_MANY_OPEN_FILES", System, Elsewhere;
 }
 
 impl fmt::Display for FailureCode {

@@ -2,6 +2,7 @@
 //! own.
 
 use hyperfarm_backplane::ledger::LedgerError;
+use hyperfarm_backplane::local_disk::{exhausted_by_errno, exhausted_resource};
 use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_media::MediaError;
 use hyperfarm_proto::failure::{Failure, FailureCode};
@@ -223,7 +224,11 @@ pub enum VerifyError {
 /// The one place where a stitch's error becomes a failure of its task.
 impl From<StitchError> for Failure {
     fn from(error: StitchError) -> Self {
-        let code = match &error {
+        let exhausted = match &error {
+            StitchError::Media(media) => media.os_error().and_then(exhausted_by_errno),
+            _ => None,
+        };
+        let by_kind = match &error {
             StitchError::Storage(ObjectsError::Version { .. }) => FailureCode::VersionMismatch,
             StitchError::Storage(_) | StitchError::Disk { .. } => FailureCode::Storage,
             StitchError::Ledger(_) => FailureCode::Backplane,
@@ -237,6 +242,6 @@ impl From<StitchError> for Failure {
                 FailureCode::Internal
             }
         };
-        Self::new(code, error.to_string())
+        Self::new(exhausted.or_else(|| exhausted_resource(&error)).unwrap_or(by_kind), error.to_string())
     }
 }

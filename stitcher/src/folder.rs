@@ -1,19 +1,14 @@
 //! Where a stitch works. **Invariant: nothing is left on disk**, whether the stitch succeeds, fails, is stopped, or dies.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use hyperfarm_backplane::local_disk::FolderKind;
 use hyperfarm_proto::id::RenderId;
 use tempfile::TempDir;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::error::StitchError;
-
-/// How the folders of stitches begin.
-const PREFIX: &str = "stitch-";
-
-/// After so long without a change a folder belongs to a process that is gone.
-const ABANDONED: Duration = Duration::from_secs(6 * 3600);
 
 /// Tries to remove a folder into which a stopped download still writes, and the rest between them.
 const REMOVALS: u32 = 50;
@@ -26,7 +21,7 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     /// A new one in `work_dir`, which is made if it does not exist.
     pub(crate) async fn create(work_dir: PathBuf, render: &RenderId) -> Result<Self, StitchError> {
-        let prefix = format!("{PREFIX}{render}-");
+        let prefix = format!("{}{render}-", FolderKind::Stitch.prefix());
         tokio::task::spawn_blocking(move || {
             std::fs::create_dir_all(&work_dir)
                 .and_then(|()| tempfile::Builder::new().prefix(&prefix).tempdir_in(&work_dir))
@@ -58,29 +53,8 @@ impl Drop for Folder {
                     _ => return,
                 }
             }
-            warn!(folder = %folder.display(), "the folder of a stitch stays, a later sweep removes it");
+            warn!(folder = %folder.display(), "the folder of a stitch stays, a later process removes it");
         });
-    }
-}
-
-/// Removes the folders of stitches whose process was killed long ago. What cannot be removed is left to the next sweep.
-pub(crate) async fn sweep(work_dir: PathBuf) {
-    let swept = tokio::task::spawn_blocking(move || {
-        let Ok(entries) = std::fs::read_dir(&work_dir) else { return };
-        for entry in entries.flatten() {
-            let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-            let changed = entry.metadata().and_then(|meta| meta.modified()).unwrap_or_else(|_| SystemTime::now());
-            let age = SystemTime::now().duration_since(changed).unwrap_or_default();
-            if is_ours && age >= ABANDONED {
-                match std::fs::remove_dir_all(entry.path()) {
-                    Ok(()) => info!(folder = %entry.path().display(), "an abandoned folder was removed"),
-                    Err(error) => warn!(folder = %entry.path().display(), %error, "an abandoned folder stays"),
-                }
-            }
-        }
-    });
-    if let Err(error) = swept.await {
-        warn!(%error, "abandoned folders were not looked for");
     }
 }
 
@@ -96,22 +70,5 @@ mod tests {
         let path = folder.path().to_owned();
         drop(folder);
         assert!(!path.exists());
-    }
-
-    #[tokio::test]
-    async fn a_sweep_takes_old_folders_of_ours_only() {
-        let work = tempfile::tempdir().unwrap();
-        let folder = |name: &str| {
-            let path = work.path().join(name);
-            std::fs::create_dir(&path).unwrap();
-            path
-        };
-        let (old, young, other) = (folder("stitch-old"), folder("stitch-young"), folder("other"));
-        for path in [&old, &other] {
-            let dir = std::fs::File::open(path).unwrap();
-            dir.set_modified(SystemTime::now() - ABANDONED * 2).unwrap();
-        }
-        sweep(work.path().to_owned()).await;
-        assert!(!old.exists() && young.exists() && other.exists());
     }
 }

@@ -42,7 +42,7 @@
 //! - **It can be killed at any moment.** Equal segments give equal bytes under the same keys, so the next attempt
 //!   writes the same objects.
 //! - **Nothing is left on disk.** A stitch works in a folder that goes with it; folders of killed processes are
-//!   swept. (`folder`)
+//!   removed by a later one. (`folder`)
 
 mod config;
 mod error;
@@ -58,6 +58,7 @@ use std::sync::Arc;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::ledger::NodeView;
+use hyperfarm_backplane::local_disk;
 use hyperfarm_backplane::runner::Runner;
 use hyperfarm_proto::FARM_VERSION;
 use hyperfarm_proto::task::Queue;
@@ -86,7 +87,7 @@ impl Stitcher {
         let runner = Runner::new(backplane.clone(), node, config.runner.clone());
         info!(worker = %config.id, slots = config.slots, work_dir = %config.work_dir.display(), "the stitcher starts");
         let running = tokio::spawn(async move {
-            folder::sweep(config.work_dir.clone()).await;
+            local_disk::remove_abandoned(vec![config.work_dir.clone()]).await;
             let handler = Arc::new(StitchHandler::new(backplane, config));
             runner.run(vec![Queue::Stitch], handler, drain).await;
         });

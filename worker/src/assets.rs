@@ -1,4 +1,4 @@
-//! What is embedded in the binary for the page: runtime, host scripts, GSAP, fonts.
+//! Assets of the farm that are embedded in the binary: the HyperFrames runtime, host scripts, GSAP, fonts.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -7,42 +7,46 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 }
 
-/// Version of the HyperFrames runtime that this build embeds, the one place where it is named: `browser/package.json`.
+/// URL paths with this prefix are assets of the farm, never files of the project.
+pub const OWN_PREFIX: &str = "/__hyperfarm/";
+
+/// Version of the embedded HyperFrames runtime, as `browser/package.json` pins it.
 pub const RUNTIME_VERSION: &str = generated::RUNTIME_VERSION;
 
-/// Version of GSAP that a page gets which uses it without loading it.
+/// Version of the embedded GSAP, which a page gets that uses GSAP without loading it.
 pub const GSAP_VERSION: &str = generated::GSAP_VERSION;
 
-/// Bounds of what the page prints and throws.
+/// Limits the length and the number of messages and exceptions of the page.
 pub(crate) const LIMITS_SCRIPT: &str = include_str!("host/limits.js");
 
-/// Clock, timers and randomness of the page, before any of its scripts.
+/// Replaces clock, timers and random numbers of the page, before any of its scripts.
 pub(crate) const EARLY_SCRIPT: &str = include_str!("host/early.js");
 
-/// The host's side of the page.
+/// The page's part of the page host.
 pub(crate) const DRIVER_SCRIPT: &str = include_str!("host/driver.js");
 
-/// Which earlier frames a chunk has to visit.
+/// Finds the earlier frames that a chunk has to visit.
 pub(crate) const VISITS_SCRIPT: &str = include_str!("host/visits.js");
 
-/// The world of a nested composition's scripts.
+/// The scope of a nested composition's scripts.
 const SCOPE_SCRIPT: &str = include_str!("host/scope.js");
 
-/// Edits of positions, applied after each seek.
+/// Applies edits of HyperFrames' studio after each seek.
 const EDITS_SCRIPT: &str = include_str!("host/edits.js");
-/// The page's sound: effects, groups, volumes by script. Evaluated where it is needed.
+
+/// Reads the page's sound: effects, groups, volumes that scripts change. Evaluated on demand.
 pub(crate) const SOUND_SCRIPT: &str = include_str!("host/sound.js");
 
-/// Path of the page in which effect chains run, below the farm's own prefix.
+/// Path of the page in which effect chains run, below [`OWN_PREFIX`].
 pub(crate) const EFFECTS_PAGE: &str = "effects.html";
 
 const EFFECTS_HTML: &str = "<!doctype html><meta charset=\"utf-8\"><title>effects</title>\
      <script src=\"effects-chain.js\"></script><script src=\"effects.js\"></script>";
 
-/// What the page shows, element by element. Evaluated where it is needed.
+/// Describes the elements of the page. Evaluated on demand.
 pub(crate) const SKETCH_SCRIPT: &str = include_str!("host/sketch.js");
 
-/// What the page asks of the network while it runs goes to the slot's server.
+/// Sends network requests of the page's scripts to the slot's server.
 pub(crate) const REMOTE_SCRIPT: &str = include_str!("host/remote.js");
 
 /// One embedded font file.
@@ -56,13 +60,13 @@ pub(crate) struct FontFace {
 /// Every embedded face.
 pub(crate) const FONTS: &[FontFace] = generated::FONTS;
 
-/// A file of the farm's own that a page may load.
+/// A file of the farm that a page may load.
 pub(crate) struct Asset {
     pub(crate) media_type: &'static str,
     pub(crate) bytes: &'static [u8],
 }
 
-/// The runtime keeps the real timers: it waits with them for things that happen outside composition time.
+/// The runtime with the real timers: it waits with them for events outside of composition time.
 static RUNTIME: LazyLock<String> = LazyLock::new(|| {
     format!(
         "(function (setTimeout, clearTimeout, setInterval, clearInterval) {{\n{}\n}})(...((c) => [c.originalSetTimeout, \
@@ -101,7 +105,7 @@ fn as_module(name: &str, text: &str) -> String {
     )
 }
 
-/// A script of GSAP: `gsap/NAME.min.js`, or `gsap/NAME.min.mjs` for the ES module.
+/// The text of a script of GSAP: `gsap/NAME.min.js`, or `gsap/NAME.min.mjs` for the ES module.
 pub(crate) fn gsap_file(path: &str) -> Option<&'static str> {
     let name = path.strip_prefix("gsap/")?;
     match name.strip_suffix(".mjs") {
@@ -110,7 +114,7 @@ pub(crate) fn gsap_file(path: &str) -> Option<&'static str> {
     }
 }
 
-/// The asset at `path` below the farm's own prefix.
+/// The asset at `path` below [`OWN_PREFIX`].
 pub(crate) fn own(path: &str) -> Option<Asset> {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
     match path {
@@ -137,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_embedded_is_there() {
+    fn every_asset_is_embedded() {
         assert!(own("runtime.js").is_some_and(|asset| asset.bytes.len() > 100_000));
         assert!(own("gsap.js").is_some_and(|asset| asset.bytes.len() > 50_000));
         assert!(own("effects-chain.js").is_some_and(|asset| asset.bytes.len() > 30_000));

@@ -1,30 +1,36 @@
-//! The worker's cache of files by content: what a plan needs is fetched once a worker.
+//! The worker's cache of files by their content: a file of a plan is downloaded once per worker.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use hyperfarm_backplane::objects::Objects;
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::keys;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
-/// Bytes moved at once.
+use crate::blocking::blocking;
+use crate::error::{DiskError, WorkerError};
+
+/// Bytes copied at once.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Why nothing was put into the cache.
-#[derive(Debug)]
-pub enum InsertError {
-    /// What was to be put there cannot be read.
+/// Why a file was not added to the cache.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InsertError {
+    /// The source cannot be read.
+    #[error("{0}")]
     Source(std::io::Error),
     /// The cache cannot be written.
-    Cache(Failure),
+    #[error(transparent)]
+    Cache(#[from] DiskError),
 }
 
-/// Files of this worker, named by the SHA-256 of their bytes. The folder lives as long as the worker.
-pub struct Cache {
+/// Files of this worker, named by the SHA-256 of their bytes. The folder is removed with the worker.
+pub(crate) struct Cache {
     folder: PathBuf,
     present: Mutex<HashSet<ContentHash>>,
 }
@@ -36,31 +42,35 @@ impl std::fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// An empty cache in `folder`.
-    pub fn open(folder: &Path) -> Result<Self, Failure> {
-        std::fs::create_dir_all(folder).map_err(|error| broken(folder, &error))?;
+    /// An empty cache in `folder`, which is created.
+    pub(crate) fn open(folder: &Path) -> Result<Self, DiskError> {
+        std::fs::create_dir_all(folder).map_err(unusable(folder))?;
         Ok(Self { folder: folder.to_owned(), present: Mutex::default() })
     }
 
-    /// Where the file with this hash lies once it is here.
-    pub fn path(&self, hash: &ContentHash) -> PathBuf {
+    /// Path of the file with this hash, once it is in the cache.
+    pub(crate) fn path(&self, hash: &ContentHash) -> PathBuf {
         self.folder.join(hash.to_string())
     }
 
-    /// Puts `bytes` under their hash.
-    pub fn insert(&self, hash: &ContentHash, bytes: &[u8]) -> Result<(), Failure> {
+    /// Adds `bytes`, whose hash is `hash`.
+    pub(crate) fn insert(&self, hash: &ContentHash, bytes: &[u8]) -> Result<(), DiskError> {
         if self.has(hash) {
             return Ok(());
         }
-        let mut pending = self.pending()?;
-        pending.write_all(bytes).map_err(|error| broken(&self.folder, &error))?;
-        self.keep(pending, hash)
+        let mut file = self.temporary_file()?;
+        file.write_all(bytes).map_err(unusable(&self.folder))?;
+        self.persist(file, hash)
     }
 
-    /// Puts what `reader` gives under its hash, which is computed on the way; at most `limit` bytes. Answers hash and length, or
-    /// `None` where there was more.
-    pub fn insert_from(&self, reader: &mut dyn Read, limit: u64) -> Result<Option<(ContentHash, u64)>, InsertError> {
-        let mut pending = self.pending().map_err(InsertError::Cache)?;
+    /// Adds the bytes of `reader`, at most `limit`, under their hash, which is computed while they are copied. Returns hash and
+    /// length, or `None` where `reader` has more bytes.
+    pub(crate) fn insert_from(
+        &self,
+        reader: &mut dyn Read,
+        limit: u64,
+    ) -> Result<Option<(ContentHash, u64)>, InsertError> {
+        let mut file = self.temporary_file()?;
         let mut digest = Sha256::new();
         let mut length = 0u64;
         let mut buffer = vec![0; BUFFER_BYTES];
@@ -74,67 +84,65 @@ impl Cache {
                 return Ok(None);
             }
             digest.update(&buffer[..read]);
-            pending.write_all(&buffer[..read]).map_err(|error| InsertError::Cache(broken(&self.folder, &error)))?;
+            file.write_all(&buffer[..read]).map_err(unusable(&self.folder))?;
         }
         let hash = ContentHash::from_digest(digest.finalize().into());
-        self.keep(pending, &hash).map_err(InsertError::Cache)?;
+        self.persist(file, &hash)?;
         Ok(Some((hash, length)))
     }
 
-    /// Fetches the object at `key`, whose bytes have this hash, unless it is here. The hash is checked.
-    pub async fn fetch(self: &Arc<Self>, objects: &Objects, key: &str, hash: &ContentHash) -> Result<PathBuf, Failure> {
-        let target = self.path(hash);
+    /// Downloads the object at `key`, whose bytes have this hash, unless it is in the cache, and returns its path. The hash is checked.
+    pub(crate) async fn fetch(
+        self: &Arc<Self>,
+        objects: &Objects,
+        key: &str,
+        hash: &ContentHash,
+    ) -> Result<PathBuf, WorkerError> {
         if self.has(hash) {
-            return Ok(target);
+            return Ok(self.path(hash));
         }
-        let pending = self.pending()?.into_temp_path();
-        objects.get_file(key, &pending).await.map_err(|error| Failure::new(FailureCode::Storage, error.to_string()))?;
-        let (cache, expected) = (self.clone(), *hash);
-        let checked = tokio::task::spawn_blocking(move || {
-            let mut file = std::fs::File::open(&pending).map_err(|error| broken(&pending, &error))?;
+        let download = self.temporary_file()?.into_temp_path();
+        objects.get_file(key, &download).await?;
+        let cache = self.clone();
+        let inserted = blocking("the worker's cache", move || {
+            let mut file = std::fs::File::open(&download).map_err(unusable(&download))?;
             match cache.insert_from(&mut file, u64::MAX) {
-                Ok(Some((found, _))) => Ok(found == expected),
-                Ok(None) => Ok(false),
-                Err(InsertError::Source(error)) => Err(broken(&cache.folder, &error)),
-                Err(InsertError::Cache(failure)) => Err(failure),
+                Ok(inserted) => Ok(inserted.map(|(hash, _)| hash)),
+                Err(InsertError::Source(source)) => Err(unusable(&cache.folder)(source)),
+                Err(InsertError::Cache(error)) => Err(error),
             }
         });
-        match checked.await {
-            Ok(Ok(true)) => Ok(target),
-            Ok(Ok(false)) => {
-                Err(Failure::new(FailureCode::Storage, format!("{key} in storage is damaged: its hash differs")))
-            }
-            Ok(Err(failure)) => Err(failure),
-            Err(panic) => Err(Failure::new(FailureCode::Internal, format!("the worker's cache broke: {panic}"))),
+        if inserted.await?? == Some(*hash) {
+            return Ok(self.path(hash));
         }
+        Err(WorkerError::DamagedObject { key: key.to_owned() })
     }
 
-    /// Fetches a file of a plan.
-    pub async fn fetch_blob(self: &Arc<Self>, objects: &Objects, hash: &ContentHash) -> Result<PathBuf, Failure> {
+    /// Downloads a file of a plan; see [`Cache::fetch`].
+    pub(crate) async fn fetch_blob(
+        self: &Arc<Self>,
+        objects: &Objects,
+        hash: &ContentHash,
+    ) -> Result<PathBuf, WorkerError> {
         self.fetch(objects, &keys::blob(hash), hash).await
     }
 
-    fn pending(&self) -> Result<tempfile::NamedTempFile, Failure> {
-        tempfile::NamedTempFile::new_in(&self.folder).map_err(|error| broken(&self.folder, &error))
+    fn temporary_file(&self) -> Result<NamedTempFile, DiskError> {
+        NamedTempFile::new_in(&self.folder).map_err(unusable(&self.folder))
     }
 
-    fn keep(&self, pending: tempfile::NamedTempFile, hash: &ContentHash) -> Result<(), Failure> {
+    fn persist(&self, file: NamedTempFile, hash: &ContentHash) -> Result<(), DiskError> {
         let target = self.path(hash);
-        pending.persist(&target).map_err(|error| broken(&target, &error.error))?;
-        if let Ok(mut present) = self.present.lock() {
-            present.insert(*hash);
-        }
+        file.persist(&target).map_err(|error| unusable(&target)(error.error))?;
+        self.present.lock().insert(*hash);
         Ok(())
     }
 
     fn has(&self, hash: &ContentHash) -> bool {
-        self.present.lock().is_ok_and(|present| present.contains(hash))
+        self.present.lock().contains(hash)
     }
 }
 
-fn broken(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(
-        FailureCode::Internal,
-        format!("the worker's cache {}: {error}; free space or set TMPDIR", path.display()),
-    )
+fn unusable(path: &Path) -> impl Fn(std::io::Error) -> DiskError {
+    DiskError::at(path, "in the worker's cache cannot be used")
 }

@@ -1,23 +1,26 @@
-//! The worker's capture class: everything that its pixels and packets depend on.
+//! The capture class of a worker: everything that its pixels and packets depend on.
 
 use std::path::Path;
 
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::plan::{CaptureClass, CaptureKind};
 
 use crate::assets::RUNTIME_VERSION;
+use crate::blocking::blocking;
 use crate::chrome::{ChromeConfig, Gpu};
+use crate::error::WorkerError;
 
-/// Where distributions and people put fonts.
+/// Folders of the machine's fonts.
 const FONT_FOLDERS: &[&str] = &["/usr/share/fonts", "/usr/local/share/fonts"];
 
-/// The class of a worker with this Chrome, these encoders of a device (see [`crate::encoders::DeviceEncoders::name`]) and the
+/// The class of a worker with this Chrome, these encoders of a GPU (see [`crate::encoders::DeviceEncoders::name`]) and the
 /// operator's label.
-pub async fn detect(chrome: &ChromeConfig, encoder: String, label: String) -> Result<CaptureClass, Failure> {
-    let fonts = tokio::task::spawn_blocking(system_fonts)
-        .await
-        .map_err(|panic| Failure::new(FailureCode::Internal, format!("the fonts cannot be listed: {panic}")))?;
+///
+/// # Errors
+///
+/// Those of [`ChromeConfig::version`].
+pub async fn detect(chrome: &ChromeConfig, encoder: String, label: String) -> Result<CaptureClass, WorkerError> {
+    let fonts = blocking("the search for fonts", system_fonts).await?;
     Ok(CaptureClass {
         chrome: chrome.version().await?,
         ffmpeg: hyperfarm_media::versions(),
@@ -31,18 +34,19 @@ pub async fn detect(chrome: &ChromeConfig, encoder: String, label: String) -> Re
     })
 }
 
-/// The first part in which the plan's class differs from this worker's, as a failure that names it.
-pub fn check(plan: &CaptureClass, own: &CaptureClass) -> Result<(), Failure> {
+/// Checks that the plan's class is this worker's.
+///
+/// # Errors
+///
+/// [`WorkerError::ClassMismatch`] with the first part in which they differ.
+pub fn check(plan: &CaptureClass, own: &CaptureClass) -> Result<(), WorkerError> {
     match plan.mismatch(own) {
         None => Ok(()),
-        Some((code, planned, ours)) => Err(Failure::new(
-            FailureCode::VersionMismatch,
-            format!("{code}: the render is pinned to {planned}, this worker has {ours}"),
-        )),
+        Some((code, planned, own)) => Err(WorkerError::ClassMismatch { code, planned, own }),
     }
 }
 
-/// A hash over names and sizes of the machine's fonts: glyphs that no font of the plan has come from them.
+/// The hash of names and sizes of the machine's fonts, from which glyphs come that no font of the plan has.
 fn system_fonts() -> ContentHash {
     let mut fonts = Vec::new();
     for folder in FONT_FOLDERS {
@@ -67,6 +71,8 @@ fn collect(folder: &Path, fonts: &mut Vec<String>, depth: usize) {
 
 #[cfg(test)]
 mod tests {
+    use hyperfarm_proto::failure::FailureCode;
+
     use super::*;
 
     #[test]
@@ -84,9 +90,9 @@ mod tests {
         };
         assert!(check(&own, &own).is_ok());
         let other = CaptureClass { ffmpeg: "60".to_owned(), ..own.clone() };
-        let failure = check(&other, &own).unwrap_err();
-        assert_eq!(failure.code, FailureCode::VersionMismatch);
-        assert!(failure.message.starts_with("FFMPEG_VERSION_MISMATCH"), "{failure}");
+        let error = check(&other, &own).unwrap_err();
+        assert_eq!(error.code(), FailureCode::VersionMismatch);
+        assert!(error.to_string().starts_with("FFMPEG_VERSION_MISMATCH"), "{error}");
         let drawn =
             CaptureClass { kind: CaptureKind::Gpu, device: "WebGL by a card over vulkan".to_owned(), ..own.clone() };
         let other = CaptureClass { device: "WebGL by another card over vulkan".to_owned(), ..drawn.clone() };
@@ -96,8 +102,8 @@ mod tests {
             (&drawn, &other, "CAPTURE_DEVICE_MISMATCH"),
             (&encoded, &own, "ENCODER_DEVICE_MISMATCH"),
         ] {
-            let failure = check(plan, own).unwrap_err();
-            assert!(failure.message.starts_with(code), "{failure}");
+            let error = check(plan, own).unwrap_err();
+            assert!(error.to_string().starts_with(code), "{error}");
             assert_ne!(plan.id(), own.id());
         }
     }

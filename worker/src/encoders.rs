@@ -1,15 +1,20 @@
 //! The encoders of a GPU, where the operator asks for them.
 //!
-//! A render that is planned for one has it in its plan, and its device in the capture class: other workers refuse it by name.
+//! A render that is planned for such an encoder has it in its plan, and its GPU in the capture class, so that other workers refuse it.
 
 use std::path::{Path, PathBuf};
 
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{DeviceEncoder, EncoderSettings};
 use hyperfarm_proto::spec::{Quality, Size};
 
-/// What the operator wishes.
+use crate::blocking::blocking;
+use crate::error::WorkerError;
+
+/// What runs on threads here, for the message of a panic.
+const ENCODER: &str = "an encoder";
+
+/// Whether a GPU encodes, as the operator sets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EncoderMode {
     /// The processor encodes everything: equal plans give equal bytes on every machine.
@@ -23,15 +28,19 @@ pub enum EncoderMode {
 
 impl EncoderMode {
     /// `HYPERFARM_ENCODER`: `software`, `auto` or `hardware`.
-    pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    ///
+    /// [`WorkerError::Encoder`] for any other value.
+    pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, WorkerError> {
         match env("HYPERFARM_ENCODER").as_deref() {
             None | Some("software") => Ok(Self::Software),
             Some("auto") => Ok(Self::Auto),
             Some("hardware") => Ok(Self::Hardware),
-            Some(other) => Err(Failure::new(
-                FailureCode::EncodeFailed,
-                format!("HYPERFARM_ENCODER is `{other}`; set it to software, auto or hardware"),
-            )),
+            Some(other) => {
+                let text = format!("HYPERFARM_ENCODER is `{other}`; set it to software, auto or hardware");
+                Err(WorkerError::Encoder(text))
+            }
         }
     }
 }
@@ -39,42 +48,41 @@ impl EncoderMode {
 /// The encoders of this machine's GPU.
 #[derive(Debug, Clone)]
 pub struct DeviceEncoders {
-    offered: Vec<DeviceEncoder>,
+    available: Vec<DeviceEncoder>,
     device: String,
     folder: PathBuf,
 }
 
 impl DeviceEncoders {
-    /// Tries every one as far as `wish` asks for it, with a file in `folder`.
+    /// Tries every encoder of a GPU that FFmpeg knows, with a file in `folder`. In the mode `Software` none is tried.
     ///
-    /// Fails where one is demanded and none opens; the sentence says why each does not.
-    pub async fn find(wish: EncoderMode, folder: &Path) -> Result<Self, Failure> {
-        let mut found = Self { offered: Vec::new(), device: String::new(), folder: folder.to_owned() };
-        if wish == EncoderMode::Software {
+    /// # Errors
+    ///
+    /// [`WorkerError::Encoder`] in the mode `Hardware` where none opens; the text says why each does not.
+    pub async fn find(mode: EncoderMode, folder: &Path) -> Result<Self, WorkerError> {
+        let mut found = Self { available: Vec::new(), device: String::new(), folder: folder.to_owned() };
+        if mode == EncoderMode::Software {
             return Ok(found);
         }
-        let place = folder.to_owned();
-        let tried = blocking(move || hyperfarm_media::device_encoders(&place)).await?;
+        let test_folder = folder.to_owned();
+        let tried = blocking(ENCODER, move || hyperfarm_media::device_encoders(&test_folder)).await?;
         let mut refused = Vec::new();
         for (encoder, outcome) in tried {
             match outcome {
-                Ok(()) => found.offered.push(encoder),
+                Ok(()) => found.available.push(encoder),
                 Err(error) => refused.push(format!("{}: {error}", encoder.name())),
             }
         }
-        if found.offered.is_empty() {
+        if found.available.is_empty() {
             let refused = refused.join("; ");
-            if wish == EncoderMode::Hardware {
-                return Err(Failure::new(
-                    FailureCode::EncodeFailed,
-                    format!(
-                        "HYPERFARM_ENCODER=hardware, and no encoder of a GPU opens here: {refused}. Cards for data centres such as H200 and \
-                         A100 have none; elsewhere install the driver and give the worker its device, or set HYPERFARM_ENCODER to auto or \
-                         software"
-                    ),
-                ));
+            if mode == EncoderMode::Hardware {
+                return Err(WorkerError::Encoder(format!(
+                    "HYPERFARM_ENCODER=hardware, and no encoder of a GPU opens here: {refused}. Cards for data centres such as H200 and \
+                     A100 have none; elsewhere install the driver and give the worker its device, or set HYPERFARM_ENCODER to auto or \
+                     software"
+                )));
             }
-            tracing::info!(%refused, "no encoder of a GPU opens here, the processor encodes");
+            tracing::info!(%refused, "no encoder of a GPU opens here; the processor encodes");
             return Ok(found);
         }
         found.device = device();
@@ -82,16 +90,16 @@ impl DeviceEncoders {
         Ok(found)
     }
 
-    /// All of them and what they come with, for the capture class; empty without any.
+    /// Names of the encoders and of their GPU, for the capture class; empty without encoders.
     pub fn name(&self) -> String {
-        if self.offered.is_empty() {
+        if self.available.is_empty() {
             return String::new();
         }
-        let names: Vec<&str> = self.offered.iter().map(|encoder| encoder.name()).collect();
+        let names: Vec<&str> = self.available.iter().map(|encoder| encoder.name()).collect();
         format!("{} of {}", names.join(" and "), self.device)
     }
 
-    /// `settings` for one of them, where it makes this codec and takes pictures of `size`; as they were elsewhere.
+    /// `settings` changed to one of these encoders, where it has the codec and takes pictures of `size`; else `settings`.
     pub(crate) async fn choose(
         &self,
         settings: EncoderSettings,
@@ -99,29 +107,29 @@ impl DeviceEncoders {
         size: Size,
         rate: FrameRate,
     ) -> EncoderSettings {
-        let Some(wanted) = settings.by_device(&self.offered, quality) else { return settings };
-        let (folder, trying) = (self.folder.clone(), wanted.clone());
-        // One folder for each try: two plans may be made at once.
-        let tried = blocking(move || {
+        let Some(by_device) = settings.by_device(&self.available, quality) else { return settings };
+        let (folder, trying) = (self.folder.clone(), by_device.clone());
+        // A folder for each attempt: two plans may be made at once.
+        let tried = blocking(ENCODER, move || {
             let folder = tempfile::Builder::new().prefix("encoder").tempdir_in(folder);
             let folder = folder.map_err(|error| error.to_string())?;
             hyperfarm_media::try_encoder(folder.path(), &trying, size, rate).map_err(|error| error.to_string())
         });
         match tried.await {
-            Ok(Ok(())) => wanted,
+            Ok(Ok(())) => by_device,
             Ok(Err(reason)) => {
-                tracing::warn!(%size, %reason, "the GPU does not encode this render, the processor does");
+                tracing::warn!(%size, %reason, "the GPU does not encode this render; the processor encodes it");
                 settings
             }
-            Err(failure) => {
-                tracing::warn!(%failure, "the GPU's encoder broke, the processor encodes");
+            Err(error) => {
+                tracing::warn!(%error, "the test of the GPU's encoder broke; the processor encodes");
                 settings
             }
         }
     }
 }
 
-/// The card and its driver as the kernel names them.
+/// Names of the GPU and its driver, as the kernel gives them.
 fn device() -> String {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     if let Some(version) = read("/proc/driver/nvidia/version") {
@@ -144,28 +152,22 @@ fn device() -> String {
     format!("PCI {} {}", id("vendor"), id("device"))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|panic| Failure::new(FailureCode::Internal, format!("an encoder broke: {panic}")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_opens_is_offered_and_what_does_not_is_told() {
+    async fn encoders_that_open_are_available_and_the_others_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let none = DeviceEncoders::find(EncoderMode::Software, folder.path()).await.unwrap();
         assert_eq!(none.name(), "");
         let may = DeviceEncoders::find(EncoderMode::Auto, folder.path()).await.unwrap();
         match DeviceEncoders::find(EncoderMode::Hardware, folder.path()).await {
             Ok(must) => assert_eq!(may.name(), must.name()),
-            Err(failure) => {
+            Err(error) => {
                 assert_eq!(may.name(), "");
                 for encoder in DeviceEncoder::ALL {
-                    assert!(failure.message.contains(encoder.name()), "{failure}");
+                    assert!(error.to_string().contains(encoder.name()), "{error}");
                 }
             }
         }
@@ -175,8 +177,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_wish_is_refused() {
-        let failure = EncoderMode::from_env(&|_| Some("gpu".to_owned())).unwrap_err();
-        assert!(failure.message.contains("HYPERFARM_ENCODER") && failure.message.contains("hardware"), "{failure}");
+    fn an_unknown_mode_is_refused() {
+        let text = EncoderMode::from_env(&|_| Some("gpu".to_owned())).unwrap_err().to_string();
+        assert!(text.contains("HYPERFARM_ENCODER") && text.contains("hardware"), "{text}");
     }
 }

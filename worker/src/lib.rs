@@ -23,28 +23,34 @@
 
 mod assets;
 mod audio_stage;
+mod blocking;
 mod cache;
 pub mod capture;
 pub mod chrome;
 mod chunk_stage;
 pub mod class;
-pub mod compile;
+mod compile;
+mod context;
 mod effects;
 pub mod encoders;
+pub mod error;
 pub mod framebuffer;
 pub mod host;
 mod media_list;
+mod pixels;
 mod plan_stage;
 pub mod remote;
+mod screenshot;
 pub mod server;
 mod slot;
 mod sound;
 mod sound_track;
-mod sweep;
+mod urls;
 mod verify;
 pub mod worker;
 
 pub use assets::{GSAP_VERSION, RUNTIME_VERSION};
+pub use error::WorkerError;
 pub use plan_stage::MAX_DURATION;
 pub use slot::Slot;
 pub use worker::{Worker, WorkerConfig};

@@ -1,15 +1,15 @@
-//! From what the page says about its media to what the plan needs.
+//! The media of a plan, resolved from the media elements of the page.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hyperfarm_media::MediaInfo;
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::plan::{AudioItem, Buses, MediaTiming, VideoItem, Warning};
 
+use crate::error::ProjectError;
 use crate::host::{ProbedMedia, ProbedSound};
-use crate::server::{decode_path, path_of};
-use crate::sound::Sounds;
+use crate::sound::SoundCollector;
+use crate::urls::{decode_path, without_origin};
 
 /// The media of a plan.
 #[derive(Debug, Default)]
@@ -19,10 +19,10 @@ pub(crate) struct MediaList {
     pub(crate) buses: Buses,
 }
 
-/// Playback rates outside are clamped, as the page's own player does.
+/// Playback rates are clamped to this range, as the page's player does.
 const RATES: std::ops::RangeInclusive<f64> = 0.1..=5.0;
 
-/// Resolves every element against the project's files. `locate` answers where a path's bytes lie on this machine. Blocking:
+/// Resolves every element against the project's files. `locate` returns the local file of a path of the project. It blocks, because it
 /// opens each source.
 pub(crate) fn resolve(
     media: &[ProbedMedia],
@@ -30,12 +30,12 @@ pub(crate) fn resolve(
     duration: f64,
     locate: &dyn Fn(&str) -> Option<PathBuf>,
     warnings: &mut Vec<Warning>,
-) -> Result<MediaList, Failure> {
+) -> Result<MediaList, ProjectError> {
     let mut list = MediaList::default();
-    let mut sounds = Sounds::new(sound, duration);
+    let mut sounds = SoundCollector::new(sound, duration);
     let mut probed: BTreeMap<String, MediaInfo> = BTreeMap::new();
     for element in media {
-        let encoded = path_of(&element.src).split(['?', '#']).next().unwrap_or_default();
+        let encoded = without_origin(&element.src).split(['?', '#']).next().unwrap_or_default();
         let path = decode_path(encoded).unwrap_or_else(|| encoded.to_owned());
         let Some(file) = locate(&path) else {
             if !element.src.is_empty() {
@@ -51,7 +51,7 @@ pub(crate) fn resolve(
             probed.insert(path.clone(), info);
         }
         let Some(info) = probed.get(&path) else { continue };
-        let wanted = sounds.is_wanted(element);
+        let is_audible = sounds.is_audible(element);
         if element.kind == "video" {
             if let Some(timing) = timing(element, info, duration, &path)? {
                 if info.video.is_none() {
@@ -59,12 +59,12 @@ pub(crate) fn resolve(
                 }
                 list.videos.push(VideoItem { id: element.id.clone(), path: path.clone(), timing });
             }
-        } else if wanted && info.audio.is_none() {
+        } else if is_audible && info.audio.is_none() {
             return Err(invalid(element, &path, "the file has no audio stream"));
         }
-        // A video without a start is not on the timeline, and so is not its sound.
-        let placed = element.kind == "audio" || (element.timed && element.start.is_some());
-        if wanted && placed && info.audio.is_some() {
+        // A video without a start is not on the timeline, nor is its sound.
+        let is_placed = element.kind == "audio" || (element.timed && element.start.is_some());
+        if is_audible && is_placed && info.audio.is_some() {
             check_media_start(element, info, &path)?;
             let rate = element.rate.clamp(*RATES.start(), *RATES.end());
             sounds.add(element, info, &path, rate, warnings);
@@ -78,21 +78,26 @@ fn warning(code: &str, message: String) -> Warning {
     Warning { code: code.to_owned(), message }
 }
 
-fn invalid(element: &ProbedMedia, path: &str, reason: &str) -> Failure {
-    Failure::new(FailureCode::MediaInvalid, format!("{} \"{}\" ({path}): {reason}", element.kind, element.id))
+fn invalid(element: &ProbedMedia, path: &str, reason: &str) -> ProjectError {
+    ProjectError::Media(format!("{} \"{}\" ({path}): {reason}", element.kind, element.id))
 }
 
-/// When the element plays within the composition; `None` where it never does.
-fn timing(element: &ProbedMedia, info: &MediaInfo, duration: f64, path: &str) -> Result<Option<MediaTiming>, Failure> {
-    // A video without a start is not on the timeline; the page shows it as it is.
+/// When the element plays in the composition; `None` where it never does.
+fn timing(
+    element: &ProbedMedia,
+    info: &MediaInfo,
+    duration: f64,
+    path: &str,
+) -> Result<Option<MediaTiming>, ProjectError> {
+    // A video without a start is not on the timeline.
     let Some(start) = element.start.filter(|_| element.timed || element.kind == "audio") else { return Ok(None) };
     let rate = element.rate.clamp(*RATES.start(), *RATES.end());
     let source = playable(element, info);
     check_media_start(element, info, path)?;
     let natural = if element.looped { f64::INFINITY } else { start + (source - element.media_start) / rate };
     // A video without times of its own plays while the timeline shows it.
-    let (start, seen) = element.visible.map_or((start, None), |(from, to)| (from, Some(to)));
-    let end = seen
+    let (start, hidden_at) = element.visible.map_or((start, None), |(from, to)| (from, Some(to)));
+    let end = hidden_at
         .or(element.end)
         .or(element.duration.filter(|seconds| *seconds > 0.0).map(|seconds| start + seconds))
         .unwrap_or(natural);
@@ -103,13 +108,13 @@ fn timing(element: &ProbedMedia, info: &MediaInfo, duration: f64, path: &str) ->
     Ok(Some(MediaTiming { start, end, media_start: element.media_start, rate, looped: element.looped }))
 }
 
-/// Seconds of the source that the element plays: of a video its pictures, since sound may last longer than they do.
+/// Seconds of the source that the element plays: of a video the length of its pictures, which may be shorter than that of its sound.
 fn playable(element: &ProbedMedia, info: &MediaInfo) -> f64 {
     let pictures = info.video.as_ref().filter(|_| element.kind == "video").and_then(|video| video.duration);
     pictures.or(info.duration).unwrap_or(f64::INFINITY)
 }
 
-fn check_media_start(element: &ProbedMedia, info: &MediaInfo, path: &str) -> Result<(), Failure> {
+fn check_media_start(element: &ProbedMedia, info: &MediaInfo, path: &str) -> Result<(), ProjectError> {
     let source = playable(element, info);
     if element.media_start >= source {
         return Err(invalid(
@@ -121,7 +126,7 @@ fn check_media_start(element: &ProbedMedia, info: &MediaInfo, path: &str) -> Res
     Ok(())
 }
 
-/// Elements and sources for the tests of this and of what it uses.
+/// Elements and sources for tests.
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
@@ -171,10 +176,10 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_beyond_the_source_is_the_users_failure() {
+    fn an_offset_beyond_the_source_is_refused() {
         let beyond = ProbedMedia { media_start: 5.0, ..element() };
-        let failure = timing(&beyond, &info(2.0), 10.0, "m/a.mp3").unwrap_err();
-        assert_eq!(failure.code, FailureCode::MediaInvalid);
-        assert!(failure.message.contains("m/a.mp3") && failure.message.contains("second 5"), "{failure}");
+        let error = timing(&beyond, &info(2.0), 10.0, "m/a.mp3").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("m/a.mp3") && text.contains("second 5"), "{text}");
     }
 }

@@ -1,41 +1,40 @@
-//! The sound that a request puts under the whole render.
+//! The sound track: a sound that the request adds to the whole render.
 
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::plan::{AudioItem, CompiledFile, MediaTiming, Warning};
 use hyperfarm_proto::spec::RenderSpec;
 
-/// Id of the item in the plan.
+use crate::error::ProjectError;
+
+/// Id of the sound track in the plan.
 const ID: &str = "audio_url";
 
-/// The path of the asked sound among `files`, if one was asked for.
-///
-/// Remote sounds have to be among the files already: whoever fetches them puts them there and says so by `fetched`.
+/// The path among `files` of the sound track that `spec` requests; `None` where it requests none. `fetched` returns the path of a remote sound
+/// that was downloaded.
 pub(crate) fn path_of(
     spec: &RenderSpec,
     files: &[CompiledFile],
     fetched: &dyn Fn(&str) -> Option<String>,
-) -> Result<Option<String>, Failure> {
-    let Some(asked) = spec.audio_url.as_deref() else { return Ok(None) };
-    let is_remote = asked.starts_with("http://") || asked.starts_with("https://");
-    let path = if is_remote { fetched(asked) } else { Some(asked.trim_start_matches("./").to_owned()) };
+) -> Result<Option<String>, ProjectError> {
+    let Some(url) = spec.audio_url.as_deref() else { return Ok(None) };
+    let is_remote = url.starts_with("http://") || url.starts_with("https://");
+    let path = if is_remote { fetched(url) } else { Some(url.trim_start_matches("./").to_owned()) };
     match path.filter(|path| files.iter().any(|file| file.path == *path)) {
         Some(path) => Ok(Some(path)),
-        None if is_remote => Err(Failure::new(
-            FailureCode::MediaInvalid,
-            format!("audio_url: {asked} was not fetched; put the sound into the project and name its path instead"),
-        )),
-        None => Err(Failure::new(FailureCode::MediaInvalid, format!("audio_url: the project has no {asked}"))),
+        None if is_remote => Err(ProjectError::Media(format!(
+            "audio_url: {url} was not fetched; put the sound into the project and name its path instead"
+        ))),
+        None => Err(ProjectError::Media(format!("audio_url: the project has no {url}"))),
     }
 }
 
-/// The sound at `path`, from the first frame to the last of `seconds`.
+/// The sound at `path`, over all of the render's `seconds`.
 pub(crate) fn item(path: String, seconds: f64) -> AudioItem {
     let timing = MediaTiming { start: 0.0, end: seconds, media_start: 0.0, rate: 1.0, looped: false };
     AudioItem::plain(ID, &path, timing, Vec::new())
 }
 
-/// Takes the sounds away from an output that cannot sound, and says so.
-pub(crate) fn drop_for(spec: &RenderSpec, sounds: &mut Vec<AudioItem>, warnings: &mut Vec<Warning>) {
+/// Removes all sounds where the output format has none, with a warning.
+pub(crate) fn drop_if_silent(spec: &RenderSpec, sounds: &mut Vec<AudioItem>, warnings: &mut Vec<Warning>) {
     if spec.format.has_sound() || sounds.is_empty() {
         return;
     }
@@ -64,20 +63,20 @@ mod tests {
         let none = |_: &str| None;
         assert_eq!(path_of(&RenderSpec::default(), &files, &none).unwrap(), None);
         assert_eq!(path_of(&spec("./a/b.mp3"), &files, &none).unwrap().as_deref(), Some("a/b.mp3"));
-        assert!(path_of(&spec("lost.mp3"), &files, &none).unwrap_err().message.contains("lost.mp3"));
+        assert!(path_of(&spec("lost.mp3"), &files, &none).unwrap_err().to_string().contains("lost.mp3"));
         let url = "https://x.example/s.mp3";
-        assert!(path_of(&spec(url), &files, &none).unwrap_err().message.contains(url));
+        assert!(path_of(&spec(url), &files, &none).unwrap_err().to_string().contains(url));
         let fetched = |asked: &str| (asked == url).then(|| "a/b.mp3".to_owned());
         assert_eq!(path_of(&spec(url), &files, &fetched).unwrap().as_deref(), Some("a/b.mp3"));
     }
 
     #[test]
-    fn a_gif_is_silent_and_says_so() {
+    fn sounds_of_a_gif_are_dropped_with_a_warning() {
         let mut sounds = vec![item("s.mp3".to_owned(), 1.0)];
         let mut warnings = Vec::new();
-        drop_for(&RenderSpec::default(), &mut sounds, &mut warnings);
+        drop_if_silent(&RenderSpec::default(), &mut sounds, &mut warnings);
         assert_eq!((sounds.len(), warnings.len()), (1, 0));
-        drop_for(&RenderSpec { format: Format::Gif, ..RenderSpec::default() }, &mut sounds, &mut warnings);
+        drop_if_silent(&RenderSpec { format: Format::Gif, ..RenderSpec::default() }, &mut sounds, &mut warnings);
         assert_eq!((sounds.len(), warnings[0].code.as_str()), (0, "SOUND_DROPPED"));
     }
 }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::Slot;
-use hyperfarm_worker::capture::{CaptureError, FrameGrabber, GrabbedFrame, Next};
+use hyperfarm_worker::capture::{FrameGrabber, GrabbedFrame, Next};
 use hyperfarm_worker::chrome::{Chrome, ChromeConfig, LaunchKey, PageLog};
-use hyperfarm_worker::framebuffer::{Framebuffer, GpuProcess};
+use hyperfarm_worker::error::{CaptureError, WorkerError};
+use hyperfarm_worker::framebuffer::{Framebuffer, FramebufferFinder, GpuProcess};
 
 use one_page::{options, site};
 
@@ -93,19 +94,28 @@ async fn a_process_that_ends_takes_the_framebuffer_with_it() {
             break;
         }
     }
-    assert!(matches!(outcome, Err(None | Some(CaptureError::FramebufferLost(_) | CaptureError::Failed(_)))));
+    // Either the page's process ended, or a call of it, or the framebuffer.
+    let expected = matches!(
+        outcome,
+        Err(None
+            | Some(
+                WorkerError::Capture(CaptureError::FramebufferLost(_)) | WorkerError::Chrome(_) | WorkerError::Page(_)
+            ))
+    );
+    assert!(expected, "{outcome:?}");
     slot.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_place_is_noticed_and_the_right_one_found_again() {
     let key = LaunchKey { viewport: VIEWPORT, server_port: 9 };
-    let mut chrome = Chrome::launch(&config(), key).await.unwrap();
+    let chrome = Chrome::launch(&config(), key).await.unwrap();
     let mut page = chrome.open_page(PageLog::default()).await.unwrap();
-    let found = chrome.framebuffer(&mut page).await.unwrap().expect("the framebuffer is found");
+    let mut finder = FramebufferFinder::default();
+    let found = finder.find(&mut page, chrome.process_id(), VIEWPORT).await.unwrap().expect("the framebuffer is found");
     assert!(found.shows(&mut page, VIEWPORT).await.unwrap());
     // Twice the same browser, twice the same place.
-    let again = chrome.framebuffer(&mut page).await.unwrap().unwrap();
+    let again = finder.find(&mut page, chrome.process_id(), VIEWPORT).await.unwrap().unwrap();
     assert_eq!(found.address(), again.address());
 
     let process = || Arc::new(GpuProcess::of(chrome.process_id().unwrap()).unwrap());
@@ -128,7 +138,7 @@ async fn a_wrong_place_is_noticed_and_the_right_one_found_again() {
         assert!(!found.shows(&mut page, grown).await.unwrap(), "a bitmap of another size");
     }
     page.resize(VIEWPORT).await.unwrap();
-    let again = chrome.framebuffer(&mut page).await.unwrap().expect("it is found again");
+    let again = finder.find(&mut page, chrome.process_id(), VIEWPORT).await.unwrap().expect("it is found again");
     assert!(again.shows(&mut page, VIEWPORT).await.unwrap());
     drop(page);
     chrome.kill().await;

@@ -113,14 +113,14 @@ async fn a_gpu_is_reached_by_egl_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_is_the_processor_is_refused_by_name() {
-    let failure = match config(&[("HYPERFARM_GPU", "page")]).with_gpu().await {
+    let error = match config(&[("HYPERFARM_GPU", "page")]).with_gpu().await {
         // A machine with a card.
         Ok(found) => return assert!(!found.gpu.unwrap().is_software()),
-        Err(failure) => failure,
+        Err(error) => error,
     };
-    assert_eq!(failure.code, FailureCode::ChromeLaunch);
+    assert_eq!(error.code(), FailureCode::ChromeLaunch);
     for part in ["HYPERFARM_GPU=page", "over vulkan", "over egl", "driver", "auto or off"] {
-        assert!(failure.message.contains(part), "{part}: {failure}");
+        assert!(error.to_string().contains(part), "{part}: {error}");
     }
     let found = config(&[("HYPERFARM_GPU", "auto")]).with_gpu().await.unwrap();
     assert_eq!(found.gpu, None);
@@ -141,12 +141,12 @@ async fn a_gpu_process_that_ends_is_noticed() {
     rustix::process::kill_process(rustix::process::Pid::from_raw(gpu).unwrap(), rustix::process::Signal::KILL).unwrap();
     let mut noticed = None;
     for _ in 0..50 {
-        if let Err(failure) = slot.check_gpu().await {
-            noticed = Some(failure);
+        if let Err(error) = slot.check_gpu().await {
+            noticed = Some(error);
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    assert_eq!(noticed.unwrap().code, FailureCode::ChromeCrashed);
+    assert_eq!(noticed.unwrap().code(), FailureCode::ChromeCrashed);
     slot.close().await;
 }

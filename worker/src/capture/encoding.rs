@@ -1,10 +1,9 @@
-//! The encoder's thread: decode, hash, encode, in order, with a bounded number of frames waiting.
+//! The encoder's thread: it decodes, hashes and encodes frames in order; a bounded number of frames waits for it.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hyperfarm_media::{Bitmap, PixelLayout, SegmentEncoder, SegmentSummary};
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::FrameHash;
 use hyperfarm_proto::plan::EncoderSettings;
@@ -12,21 +11,22 @@ use hyperfarm_proto::spec::Size;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::encoder_permits::{EncoderPermits, Turn};
-use super::frame::{GrabbedFrame, RawFrame};
-use super::png;
+use super::encoder_permits::{EncoderPermits, EncoderStart};
+use super::frame::GrabbedFrame;
+use crate::error::{CaptureError, WorkerError};
+use crate::framebuffer::RawFrame;
+use crate::screenshot;
 
-/// Frames that wait for the encoder: enough to overlap it with the page, and for a page that is slow now and then; more would
-/// only hold memory.
+/// Frames that wait for the encoder: enough to overlap it with the page, and to even out a page that is slow now and then.
 const WAITING_FRAMES: usize = 2;
 
-/// Pixels across the still of a chunk at most.
-const STILL_WIDTH: u32 = 320;
+/// Width of the thumbnail of a chunk in pixels, at most.
+const THUMBNAIL_WIDTH: u32 = 320;
 
-/// A finished segment on this machine's disk.
+/// A finished segment on the local disk.
 #[derive(Debug)]
 pub struct EncodedChunk {
-    /// Frames and bytes.
+    /// Number of frames and bytes.
     pub summary: SegmentSummary,
     /// Hash of each frame's pixels.
     pub hashes: Vec<FrameHash>,
@@ -36,53 +36,57 @@ pub struct EncodedChunk {
     pub convert: Duration,
     /// Time spent in the encoder.
     pub encode: Duration,
-    /// The first frame as a small JPEG, for people.
-    pub still: Option<Vec<u8>>,
+    /// The first frame as a small JPEG; `None` where it cannot be encoded.
+    pub thumbnail: Option<Vec<u8>>,
 }
 
-/// An encoder at work. Dropped before its end, it stops and removes its file.
+/// An encoder that runs. When it is dropped before its end, it stops and removes its file.
 pub struct Encoding {
     frames: mpsc::Sender<GrabbedFrame>,
-    thread: JoinHandle<Result<EncodedChunk, Failure>>,
+    thread: JoinHandle<Result<EncodedChunk, WorkerError>>,
     waited: Duration,
 }
 
 impl Encoding {
-    /// Starts an encoder that writes to `path`. One that needs much memory waits for its turn in `turns`, if it is given.
+    /// Starts an encoder that writes to `path`. An encoder that needs much memory waits for one of `permits`, if they are given.
     pub fn start(
         path: PathBuf,
         settings: EncoderSettings,
         size: Size,
         rate: FrameRate,
-        turns: Option<&EncoderPermits>,
+        permits: Option<&EncoderPermits>,
     ) -> Self {
-        let turns = turns.cloned();
+        let permits = permits.cloned();
         let (frames, receiver) = mpsc::channel(WAITING_FRAMES);
-        let thread = tokio::task::spawn_blocking(move || encode(&path, &settings, size, rate, receiver, turns));
+        let thread = tokio::task::spawn_blocking(move || encode(&path, &settings, size, rate, receiver, permits));
         Self { frames, thread, waited: Duration::ZERO }
     }
 
-    /// Hands over the next frame; waits while the encoder is behind.
-    pub async fn push(&mut self, frame: GrabbedFrame) -> Result<(), Failure> {
+    /// Passes the next frame to the encoder; waits while the encoder is behind.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::EncoderEnded`]; [`Encoding::finish`] then returns the reason.
+    pub async fn push(&mut self, frame: GrabbedFrame) -> Result<(), WorkerError> {
         let started = Instant::now();
         let sent = self.frames.send(frame).await;
         self.waited += started.elapsed();
-        // The thread ends early only with a failure, which `finish` then brings.
-        sent.map_err(|_| Failure::new(FailureCode::EncodeFailed, "the encoder ended before its frames"))
+        sent.map_err(|_| CaptureError::EncoderEnded.into())
     }
 
-    /// Time spent waiting for the encoder.
+    /// Time for which [`Encoding::push`] has waited.
     pub fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// Waits for the last frame and closes the segment.
-    pub async fn finish(self) -> Result<EncodedChunk, Failure> {
+    /// Waits until the last frame is encoded and closes the segment.
+    ///
+    /// # Errors
+    ///
+    /// Those of a screenshot that cannot be decoded, of the encoder, and of a panic.
+    pub async fn finish(self) -> Result<EncodedChunk, WorkerError> {
         drop(self.frames);
-        match self.thread.await {
-            Ok(result) => result,
-            Err(panic) => Err(Failure::new(FailureCode::Internal, format!("the encoder's thread broke: {panic}"))),
-        }
+        self.thread.await.map_err(|source| WorkerError::Panicked { part: "the encoder's thread", source })?
     }
 }
 
@@ -92,62 +96,63 @@ fn encode(
     size: Size,
     rate: FrameRate,
     mut frames: mpsc::Receiver<GrabbedFrame>,
-    turns: Option<EncoderPermits>,
-) -> Result<EncodedChunk, Failure> {
-    let failed = |error: hyperfarm_media::MediaError| Failure::new(FailureCode::EncodeFailed, error.to_string());
-    let turn = turns.map(|turns| turns.wait(settings, &mut frames)).transpose()?;
-    let Turn { mut waiting, permit } = turn.unwrap_or_default();
-    let mut encoder = SegmentEncoder::create(path, settings, size, rate).map_err(failed)?;
-    let mut frames_in = Frames { size, decoded: Vec::new(), raw: None, png: Vec::new() };
+    permits: Option<EncoderPermits>,
+) -> Result<EncodedChunk, WorkerError> {
+    let start = permits.map(|permits| permits.wait(settings, &mut frames)).transpose()?;
+    let EncoderStart { mut waiting, permit } = start.unwrap_or_default();
+    let mut encoder = SegmentEncoder::create(path, settings, size, rate)?;
+    let mut current = CurrentFrame { size, decoded: Vec::new(), raw: None, png: Vec::new() };
     let mut hashes: Vec<FrameHash> = Vec::new();
     let (mut read, mut encode) = (Duration::ZERO, Duration::ZERO);
-    let mut still = None;
+    let mut thumbnail = None;
     while let Some(frame) = waiting.pop_front().or_else(|| frames.blocking_recv()) {
         let started = Instant::now();
         let last = hashes.last().copied();
-        let hash = frames_in.take(frame)?.or(last);
-        let hash = hash.ok_or_else(|| Failure::new(FailureCode::Internal, "the first frame repeats another"))?;
+        let hash = current.replace(frame)?.or(last);
+        let hash =
+            hash.ok_or_else(|| WorkerError::Inconsistent("the first frame of a chunk repeats another".to_owned()))?;
         read += started.elapsed();
         if hashes.is_empty() {
-            let made = hyperfarm_media::still(&frames_in.bitmap(), STILL_WIDTH);
-            still = made.inspect_err(|error| tracing::warn!(%error, "a chunk has no still")).ok();
+            let encoded = hyperfarm_media::still(&current.bitmap(), THUMBNAIL_WIDTH);
+            thumbnail =
+                encoded.inspect_err(|error| tracing::warn!(%error, "the thumbnail of a chunk cannot be encoded")).ok();
         }
         let started = Instant::now();
         if last == Some(hash) {
-            encoder.repeat().map_err(failed)?;
+            encoder.repeat()?;
         } else {
-            encoder.push(&frames_in.bitmap()).map_err(failed)?;
+            encoder.push(&current.bitmap())?;
         }
         hashes.push(hash);
         encode += started.elapsed();
     }
     let convert = encoder.converting();
     let started = Instant::now();
-    let summary = encoder.finish().map_err(failed)?;
+    let summary = encoder.finish()?;
     drop(permit);
     let encode = (encode + started.elapsed()).saturating_sub(convert);
-    // What an encoder leaves behind is of no use until the next one, which may be on another thread.
+    // The memory of an encoder is of no use until the next one starts, which may be on another thread.
     hyperfarm_media::return_free_memory();
-    Ok(EncodedChunk { summary, hashes, read, convert, encode, still })
+    Ok(EncodedChunk { summary, hashes, read, convert, encode, thumbnail })
 }
 
 /// The frame that is encoded now.
-struct Frames {
+struct CurrentFrame {
     size: Size,
     decoded: Vec<u8>,
     raw: Option<RawFrame>,
     png: Vec<u8>,
 }
 
-impl Frames {
-    /// Makes `frame` the frame that is encoded now, and answers the hash of its pixels; none where it is the one before it.
-    fn take(&mut self, frame: GrabbedFrame) -> Result<Option<FrameHash>, Failure> {
+impl CurrentFrame {
+    /// Makes `frame` the current one and returns the hash of its pixels; `None` where it equals the one before it.
+    fn replace(&mut self, frame: GrabbedFrame) -> Result<Option<FrameHash>, WorkerError> {
         match frame {
             GrabbedFrame::Same => return Ok(None),
-            // Equal files are equal pictures, and a page that rests makes equal files.
+            // Equal files are equal pictures, and a page that does not move gives equal files.
             GrabbedFrame::Png(file) if file == self.png => return Ok(None),
             GrabbedFrame::Png(file) => {
-                png::decode(&file, self.size, &mut self.decoded)?;
+                screenshot::decode_into(&file, self.size, &mut self.decoded)?;
                 self.png = file;
             }
             GrabbedFrame::Raw(frame) => self.raw = Some(frame),

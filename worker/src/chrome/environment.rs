@@ -1,12 +1,12 @@
-//! The environment of Chrome's processes: a short list, because whatever is in it lies in the memory of every renderer.
+//! The environment variables of Chrome's processes: a short list, because every renderer has them in its memory.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-/// Taken over from this process: where programs, libraries and fonts are.
+/// Variables that are inherited from this process: paths of programs, libraries and fonts.
 const INHERITED: &[&str] = &["PATH", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "FONTCONFIG_SYSROOT"];
 
-/// Taken over where a GPU draws: which drivers there are and how they are used.
+/// Variables that are inherited where a GPU draws: settings of its drivers.
 const INHERITED_WITH_GPU: &[&str] = &[
     "CUDA_VISIBLE_DEVICES",
     "DRI_PRIME",
@@ -26,7 +26,7 @@ const INHERITED_WITH_GPU: &[&str] = &[
     "__EGL_VENDOR_LIBRARY_FILENAMES",
 ];
 
-/// The whole environment of a browser whose profile is in `profile`; `own` answers this process's variables.
+/// All variables of a browser whose profile is in `profile`. `own` returns the variables of this process.
 pub(super) fn of_browser(
     profile: &Path,
     gpu: bool,
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_listed_is_taken_over() {
+    fn only_listed_variables_are_inherited() {
         let own = |name: &str| Some(OsString::from(format!("value of {name}")));
         let names = |gpu| {
             let variables = of_browser(Path::new("/tmp/profile"), gpu, &own);

@@ -1,11 +1,11 @@
-//! Launch flags. Part of the farm's version: a change of them changes pixels, so the capture class carries it.
+//! Chrome's launch flags. A change of them changes pixels, so they count as part of the farm's version in the capture class.
 
-use super::{ChromeConfig, LaunchKey};
+use super::config::{ChromeConfig, LaunchKey};
 
-/// The processor draws, with the software compositor; what pages ask of WebGL and WebGPU as well.
+/// The processor draws everything, WebGL and WebGPU included.
 const SOFTWARE: &[&str] = &["--disable-gpu", "--enable-unsafe-swiftshader"];
 
-/// Draw only when told to, in one thread's order.
+/// A frame is drawn only on demand, and in the order of one thread.
 const BEGIN_FRAME: &[&str] = &[
     "--deterministic-mode",
     "--enable-begin-frame-control",
@@ -14,28 +14,28 @@ const BEGIN_FRAME: &[&str] = &[
     "--disable-threaded-animation",
     "--disable-threaded-scrolling",
     "--disable-checker-imaging",
-    // A tile that is drawn anew only where it changed has other edges there than one that is drawn at once, so a frame would
-    // depend on all that moved before it.
+    // A tile that is redrawn only where it changed has other edges there than one that is drawn whole, so a frame would
+    // depend on everything that moved before it.
     "--disable-partial-raster",
-    // Nor does a frame that is drawn only where it changed have the edges of one that is drawn whole, as a screenshot is.
+    // For the same reason frames are drawn whole, as screenshots are.
     "--ui-disable-partial-swap",
     "--disable-image-animation-resync",
     "--enable-surface-synchronization",
 ];
 
 /// The same glyphs and colours on every machine.
-const LOOK: &[&str] = &[
+const RENDERING: &[&str] = &[
     "--font-render-hinting=none",
     "--force-color-profile=srgb",
     "--hide-scrollbars",
     "--lang=en-US",
     "--disable-lcd-text",
-    // Elements drawn into a canvas (`layoutsubtree`, `drawElementImage`), which HyperFrames gives its pages; and one process fewer to
-    // start, to hold in memory and to hand pictures of videos through.
+    // Elements drawn into a canvas (`layoutsubtree`, `drawElementImage`), which HyperFrames offers its pages. The network service in
+    // the browser process saves a process, its memory, and a copy of each picture of a video.
     "--enable-features=CanvasDrawElement,NetworkServiceInProcess2",
 ];
 
-/// No service of the browser's own, and no throttling of a page that nobody sees.
+/// No background services of the browser, and no throttling of invisible pages.
 const QUIET: &[&str] = &[
     "--headless",
     "--mute-audio",
@@ -71,11 +71,11 @@ const QUIET: &[&str] = &[
      InterestFeedContentSuggestions,CertificateTransparencyComponentUpdater,AudioServiceOutOfProcess,BackForwardCache",
 ];
 
-/// All flags for a launch. The page's only way out of the machine's memory is the slot's own server: every request,
-/// loopback included, goes to it as to a proxy, names are not resolved, and WebRTC may not bypass it.
+/// All flags for a launch. Every request of the page, loopback included, goes to the slot's server as its proxy; host names are not
+/// resolved, and WebRTC may not bypass the proxy.
 pub(super) fn all(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::Path) -> Vec<String> {
     let output = key.viewport.output();
-    let mut flags: Vec<String> = [BEGIN_FRAME, LOOK, QUIET].concat().into_iter().map(str::to_owned).collect();
+    let mut flags: Vec<String> = [BEGIN_FRAME, RENDERING, QUIET].concat().into_iter().map(str::to_owned).collect();
     match &config.gpu {
         Some(gpu) => flags.extend(gpu.flags().map(str::to_owned)),
         None => flags.extend(SOFTWARE.iter().map(|flag| (*flag).to_owned())),
@@ -94,6 +94,6 @@ pub(super) fn all(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::P
     if !config.sandbox {
         flags.push("--no-sandbox".to_owned());
     }
-    // No address: a browser that is told one opens a page for it, and that page keeps a process that draws nothing.
+    // No address is given: the browser would open a page for it, with a process that draws nothing.
     flags
 }

@@ -1,26 +1,24 @@
-//! What draws: the processor, or a GPU through ANGLE.
+//! The device that draws: the processor, or a GPU through ANGLE.
 //!
-//! A browser falls back to the processor by itself, silently, where its GPU process cannot start or has died. Frames of one render must
-//! come from one device, so Chrome is asked what it draws with: once for the capture class, at each start of a browser, and after
-//! each chunk.
+//! A browser silently falls back to the processor where its GPU process cannot start or has died. Frames of one render must come from
+//! one device, so Chrome is asked which device it draws with: once for the capture class, at each start of a browser, and after each
+//! chunk.
 
 use std::fmt;
 
-use hyperfarm_proto::failure::{Failure, FailureCode};
-use hyperfarm_proto::spec::{Size, Viewport};
 use serde::Serialize;
 
-use super::{Chrome, ChromeConfig, LaunchKey};
+use crate::error::ChromeError;
 
-/// Words in the name of a device that is the processor in disguise.
-const SOFTWARE: [&str; 6] = ["llvmpipe", "lavapipe", "swiftshader", "softpipe", "swrast", "software"];
+/// Words in the names of devices that are implemented in software.
+const SOFTWARE_DEVICES: [&str; 6] = ["llvmpipe", "lavapipe", "swiftshader", "softpipe", "swrast", "software"];
 
 /// Which part of a page the GPU draws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GpuPart {
-    /// What pages draw with WebGL. The processor puts the page together, so that frames are read from the compositor's memory.
+    /// What pages draw with WebGL. The processor composes the page, so that frames are read from the compositor's memory.
     Webgl,
-    /// Everything. Frames are read as screenshots, because they are in the device's memory.
+    /// Everything. Frames are in the device's memory and are read as screenshots.
     Page,
 }
 
@@ -34,7 +32,7 @@ impl GpuPart {
     }
 }
 
-/// What ANGLE speaks to the driver.
+/// The interface by which ANGLE uses the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GlInterface {
     /// Vulkan.
@@ -56,21 +54,21 @@ impl GlInterface {
 /// A GPU that draws.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gpu {
-    /// What it draws.
+    /// The part of a page that it draws.
     pub part: GpuPart,
-    /// How it is reached.
+    /// The interface to its driver.
     pub interface: GlInterface,
-    /// The device and its driver, in ANGLE's words.
+    /// Names of the device and its driver, as ANGLE gives them.
     pub device: String,
 }
 
 impl Gpu {
-    /// Whether the device is the processor in disguise.
+    /// Whether the device is implemented in software.
     pub fn is_software(&self) -> bool {
         is_software(&self.device)
     }
 
-    /// The flags that make Chrome draw with it, and never with the processor instead.
+    /// The flags that make Chrome draw with this GPU, and never with the processor instead.
     pub(super) fn flags(&self) -> impl Iterator<Item = &'static str> {
         let interface = match self.interface {
             GlInterface::Vulkan => "--use-angle=vulkan",
@@ -86,7 +84,7 @@ impl Gpu {
             part,
             "--ignore-gpu-blocklist",
             "--disable-software-rasterizer",
-            // A page whose device was lost once is not refused the next time; whether it was lost in a chunk is asked after it.
+            // A page whose device was lost is not refused a device the next time; each chunk is followed by a check of the device.
             "--disable-domain-blocking-for-3d-apis",
             // The first frames of a page compile its shaders, which may take longer than the watchdog waits.
             "--disable-gpu-watchdog",
@@ -105,7 +103,7 @@ impl fmt::Display for Gpu {
     }
 }
 
-/// What the operator wishes.
+/// What the operator asks of a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GpuMode {
     /// The processor draws everything.
@@ -114,32 +112,36 @@ pub enum GpuMode {
     /// A GPU draws WebGL where there is one.
     Auto,
     /// A GPU draws this part, or the worker does not start.
-    Must(GpuPart),
+    Required(GpuPart),
 }
 
-/// The operator's settings.
+/// The operator's settings of a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GpuConfig {
-    /// What is wished.
-    pub wish: GpuMode,
-    /// The one interface to try; both where none is named.
+    /// Whether a GPU is used.
+    pub mode: GpuMode,
+    /// The interface to try; `None` tries both.
     pub interface: Option<GlInterface>,
-    /// Whether a device that is the processor in disguise will do. For tests.
+    /// Whether a device that is implemented in software is accepted. For tests.
     pub software: bool,
 }
 
 impl GpuConfig {
     /// `HYPERFARM_GPU` (`off`, `auto`, `webgl`, `page`), `HYPERFARM_GPU_INTERFACE` (`auto`, `vulkan`, `egl`) and
     /// `HYPERFARM_GPU_SOFTWARE` (`off`, `allow`).
-    pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
-        let unknown = |name: &str, found: &str, known: &str| {
-            Failure::new(FailureCode::ChromeLaunch, format!("{name} is `{found}`; set it to {known}"))
+    ///
+    /// # Errors
+    ///
+    /// [`ChromeError::Setting`] for any other value.
+    pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ChromeError> {
+        let unknown = |name: &str, value: &str, allowed: &str| {
+            ChromeError::Setting(format!("{name} is `{value}`; set it to {allowed}"))
         };
-        let wish = match env("HYPERFARM_GPU").as_deref() {
+        let mode = match env("HYPERFARM_GPU").as_deref() {
             None | Some("off") => GpuMode::Off,
             Some("auto") => GpuMode::Auto,
-            Some("webgl") => GpuMode::Must(GpuPart::Webgl),
-            Some("page") => GpuMode::Must(GpuPart::Page),
+            Some("webgl") => GpuMode::Required(GpuPart::Webgl),
+            Some("page") => GpuMode::Required(GpuPart::Page),
             Some(other) => return Err(unknown("HYPERFARM_GPU", other, "off, auto, webgl or page")),
         };
         let interface = match env("HYPERFARM_GPU_INTERFACE").as_deref() {
@@ -153,86 +155,24 @@ impl GpuConfig {
             Some("allow") => true,
             Some(other) => return Err(unknown("HYPERFARM_GPU_SOFTWARE", other, "off or allow")),
         };
-        Ok(Self { wish, interface, software })
+        Ok(Self { mode, interface, software })
     }
 }
 
-impl ChromeConfig {
-    /// The same with the GPU that the settings ask for, found by starting Chrome with it.
-    ///
-    /// Fails where one is asked for by name and none draws; the sentence says what was tried and what to do.
-    pub async fn with_gpu(mut self) -> Result<Self, Failure> {
-        self.gpu = None;
-        let part = match self.gpu_config.wish {
-            GpuMode::Off => return Ok(self),
-            GpuMode::Auto => GpuPart::Webgl,
-            GpuMode::Must(part) => part,
-        };
-        let (mut tried, mut disguised) = (Vec::new(), None);
-        for interface in [GlInterface::Vulkan, GlInterface::Egl] {
-            if self.gpu_config.interface.is_some_and(|wanted| wanted != interface) {
-                continue;
-            }
-            match self.try_gpu(Gpu { part, interface, device: String::new() }).await {
-                Ok(gpu) if !gpu.is_software() => {
-                    tracing::info!(%gpu, "a GPU draws");
-                    return Ok(Self { gpu: Some(gpu), ..self });
-                }
-                Ok(gpu) => {
-                    tried.push(format!("over {} there is {}, which is the processor", interface.name(), gpu.device));
-                    disguised = disguised.or(Some(gpu));
-                }
-                Err(failure) => tried.push(format!("over {} {}", interface.name(), failure.message)),
-            }
-        }
-        if let Some(gpu) = disguised.filter(|_| self.gpu_config.software) {
-            tracing::warn!(%gpu, "the processor draws in the place of a GPU, because HYPERFARM_GPU_SOFTWARE says so");
-            return Ok(Self { gpu: Some(gpu), ..self });
-        }
-        let tried = tried.join("; ");
-        if self.gpu_config.wish == GpuMode::Auto {
-            tracing::info!(%tried, "no GPU draws here, the processor does");
-            return Ok(self);
-        }
-        Err(Failure::new(
-            FailureCode::ChromeLaunch,
-            format!(
-                "HYPERFARM_GPU={}, and no GPU draws here: {tried}. Install the card's driver with its Vulkan or EGL library and give \
-                 the worker its device files (for NVIDIA in a container NVIDIA_DRIVER_CAPABILITIES=graphics,video,utility; elsewhere \
-                 /dev/dri/renderD128), or set HYPERFARM_GPU to auto or off",
-                part.name()
-            ),
-        ))
-    }
-
-    /// What Chrome draws with when it is started for `gpu`.
-    async fn try_gpu(&self, gpu: Gpu) -> Result<Gpu, Failure> {
-        let config = Self { gpu: Some(gpu.clone()), ..self.clone() };
-        let viewport = Viewport { page: Size { width: 64, height: 64 }, scale: 1 };
-        // No page is opened, so nothing asks for the port.
-        let mut chrome = Chrome::launch(&config, LaunchKey { viewport, server_port: 9 }).await?;
-        let drawing = chrome.drawing().await;
-        chrome.kill().await;
-        let drawing = drawing?;
-        drawing.check(gpu.part)?;
-        Ok(Gpu { device: drawing.device, ..gpu })
-    }
-}
-
-/// What a browser says that it draws with.
+/// The device that a browser draws with, as Chrome reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Drawing {
-    /// The device in ANGLE's words; empty without one.
-    device: String,
-    /// Chrome's word for how pages are put together.
+pub(super) struct DrawingDevice {
+    /// Names of the device and its driver, as ANGLE gives them; empty without one.
+    pub(super) device: String,
+    /// Chrome's status of GPU compositing.
     compositing: String,
-    /// Chrome's word for WebGL.
+    /// Chrome's status of WebGL.
     webgl: String,
-    /// How often its GPU process has died.
+    /// Number of times that the GPU process has ended unexpectedly.
     crashes: u64,
 }
 
-/// Asks for all of it; the library's own type refuses answers of newer versions of Chrome.
+/// The call `SystemInfo.getInfo`. The client library's own type refuses the answers of newer versions of Chrome.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct GetInfo {}
 
@@ -246,8 +186,9 @@ impl chromiumoxide::types::Command for GetInfo {
     type Response = serde_json::Value;
 }
 
-impl Drawing {
-    pub(super) fn of(info: &serde_json::Value) -> Self {
+impl DrawingDevice {
+    /// Reads the answer to [`GetInfo`].
+    pub(super) fn from_info(info: &serde_json::Value) -> Self {
         let (attributes, features) = (&info["gpu"]["auxAttributes"], &info["gpu"]["featureStatus"]);
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         Self {
@@ -258,9 +199,9 @@ impl Drawing {
         }
     }
 
-    /// Whether a GPU draws `part`.
-    fn check(&self, part: GpuPart) -> Result<(), Failure> {
-        let refused = |what: String| Err(Failure::new(FailureCode::ChromeLaunch, what));
+    /// Fails where no GPU draws `part`.
+    pub(super) fn check_part(&self, part: GpuPart) -> Result<(), ChromeError> {
+        let refused = |reason: String| Err(ChromeError::NoGpu(reason));
         if self.device.is_empty() {
             return refused("Chrome finds no device".to_owned());
         }
@@ -277,16 +218,18 @@ impl Drawing {
         Ok(())
     }
 
-    /// Whether it still is `gpu`, as it was when the browser started.
-    pub(super) fn still(&self, gpu: &Gpu) -> Result<(), Failure> {
-        let refused = |what: String| Failure::new(FailureCode::ChromeCrashed, what);
+    /// Fails where the device is not `gpu`, which drew when the browser started.
+    pub(super) fn check_unchanged(&self, gpu: &Gpu) -> Result<(), ChromeError> {
         if self.crashes > 0 {
-            return Err(refused(format!("the driver of {} failed: Chrome's GPU process ended", gpu.device)));
+            return Err(ChromeError::GpuLost(format!(
+                "the driver of {} failed: Chrome's GPU process ended",
+                gpu.device
+            )));
         }
-        self.check(gpu.part).map_err(|failure| refused(failure.message))?;
-        // The search for one has no name yet.
+        self.check_part(gpu.part).map_err(|error| ChromeError::GpuLost(error.to_string()))?;
+        // While a GPU is searched for, its name is not known yet.
         if !gpu.device.is_empty() && self.device != gpu.device {
-            return Err(refused(format!("Chrome draws with {} and not with {}", self.device, gpu.device)));
+            return Err(ChromeError::GpuLost(format!("Chrome draws with {} and not with {}", self.device, gpu.device)));
         }
         Ok(())
     }
@@ -294,40 +237,15 @@ impl Drawing {
 
 fn is_software(device: &str) -> bool {
     let device = device.to_lowercase();
-    SOFTWARE.iter().any(|word| device.contains(word))
-}
-
-/// Groups that own the devices of GPUs and are not everybody's, for a Chrome that gives up those of root.
-pub(super) fn device_groups() -> Vec<u32> {
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
-    let folders = ["/dev/dri", "/dev"].map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
-    let mut groups: Vec<u32> = folders
-        .into_iter()
-        .flatten()
-        .filter(|entry| {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            name.starts_with("renderD") || name.starts_with("nvidia")
-        })
-        .filter_map(|entry| entry.metadata().ok())
-        .filter(|meta| {
-            meta.file_type().is_char_device() && meta.mode() & 0o006 != 0o006 && meta.mode() & 0o060 == 0o060
-        })
-        .map(|meta| meta.gid())
-        // Root's group opens more than a device.
-        .filter(|group| *group != 0)
-        .collect();
-    groups.sort_unstable();
-    groups.dedup();
-    groups
+    SOFTWARE_DEVICES.iter().any(|word| device.contains(word))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn drawing(device: &str, compositing: &str, webgl: &str, crashes: u64) -> Drawing {
-        Drawing::of(&serde_json::json!({ "gpu": {
+    fn report(device: &str, compositing: &str, webgl: &str, crashes: u64) -> DrawingDevice {
+        DrawingDevice::from_info(&serde_json::json!({ "gpu": {
             "auxAttributes": { "glRenderer": device, "processCrashCount": crashes },
             "featureStatus": { "gpu_compositing": compositing, "webgl": webgl },
         } }))
@@ -345,20 +263,20 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_draw_as_wished_is_refused() {
+    fn a_device_that_does_not_draw_what_it_should_is_refused() {
         let card = "ANGLE (NVIDIA, Vulkan 1.3.260 (NVIDIA L4 (0x000027B8)), NVIDIA-535.104.5.0)";
         let gpu = |part| Gpu { part, interface: GlInterface::Vulkan, device: card.to_owned() };
         let (webgl, page) = (gpu(GpuPart::Webgl), gpu(GpuPart::Page));
-        drawing(card, "disabled_software", "enabled_readback", 0).still(&webgl).unwrap();
-        drawing(card, "enabled", "enabled", 0).still(&page).unwrap();
+        report(card, "disabled_software", "enabled_readback", 0).check_unchanged(&webgl).unwrap();
+        report(card, "enabled", "enabled", 0).check_unchanged(&page).unwrap();
         for (found, gpu) in [
-            (drawing("", "disabled_software", "disabled_off", 0), &webgl),
-            (drawing(card, "disabled_software", "unavailable_software", 0), &webgl),
-            (drawing(card, "disabled_software", "enabled_readback", 0), &page),
-            (drawing(card, "enabled", "enabled", 1), &page),
-            (drawing("ANGLE (another)", "enabled", "enabled", 0), &page),
+            (report("", "disabled_software", "disabled_off", 0), &webgl),
+            (report(card, "disabled_software", "unavailable_software", 0), &webgl),
+            (report(card, "disabled_software", "enabled_readback", 0), &page),
+            (report(card, "enabled", "enabled", 1), &page),
+            (report("ANGLE (another)", "enabled", "enabled", 0), &page),
         ] {
-            assert!(found.still(gpu).is_err(), "{found:?}");
+            assert!(found.check_unchanged(gpu).is_err(), "{found:?}");
         }
     }
 
@@ -368,12 +286,12 @@ mod tests {
             GpuConfig::from_env(&move |name| (name == wanted).then(|| value.to_owned()))
         };
         assert_eq!(of("-", "").unwrap(), GpuConfig::default());
-        assert_eq!(of("HYPERFARM_GPU", "auto").unwrap().wish, GpuMode::Auto);
-        assert_eq!(of("HYPERFARM_GPU", "page").unwrap().wish, GpuMode::Must(GpuPart::Page));
+        assert_eq!(of("HYPERFARM_GPU", "auto").unwrap().mode, GpuMode::Auto);
+        assert_eq!(of("HYPERFARM_GPU", "page").unwrap().mode, GpuMode::Required(GpuPart::Page));
         assert_eq!(of("HYPERFARM_GPU_INTERFACE", "egl").unwrap().interface, Some(GlInterface::Egl));
         for name in ["HYPERFARM_GPU", "HYPERFARM_GPU_INTERFACE", "HYPERFARM_GPU_SOFTWARE"] {
-            let failure = of(name, "yes").unwrap_err();
-            assert!(failure.message.starts_with(name), "{failure}");
+            let error = of(name, "yes").unwrap_err();
+            assert!(error.to_string().starts_with(name), "{error}");
         }
     }
 }

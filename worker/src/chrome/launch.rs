@@ -1,45 +1,41 @@
-//! Starting and ending a browser.
+//! A browser process: how it is started and ended.
 
 use std::collections::VecDeque;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chromiumoxide::Browser;
 use chromiumoxide::handler::HandlerConfig;
 use futures::StreamExt;
-use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_backplane::local_disk::FolderKind;
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use super::gpu::{Drawing, GetInfo, Gpu, device_groups};
+use super::config::{ChromeConfig, LaunchKey};
+use super::gpu::{DrawingDevice, GetInfo, Gpu};
 use super::page::Page;
-use super::{ChromeConfig, LaunchKey, PageLog, environment, flags};
-use crate::framebuffer::{Framebuffer, GpuProcess};
+use super::page_log::PageLog;
+use super::user::device_groups;
+use super::{environment, flags};
+use crate::error::{ChromeError, WorkerError};
 
-/// From the start of the process to its first line.
+/// Longest time from the start of the process to the line that names its DevTools address.
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(45);
-/// Longest single protocol call. Frames have deadlines of their own, above this one.
+/// Longest call of the DevTools protocol. Calls of a page have deadlines of their own.
 const CALL_TIMEOUT: Duration = Duration::from_secs(120);
-/// Lines of Chrome's own output kept for error messages.
-const KEPT_LINES: usize = 20;
-/// Characters of such a line.
-const KEPT_CHARACTERS: usize = 300;
+/// Last lines of Chrome's output that are kept for error messages.
+const OUTPUT_LINES: usize = 20;
+/// Most characters of such a line.
+const LINE_CHARACTERS: usize = 300;
 
-/// What is known of where the compositor draws.
-enum Search {
-    /// Not looked for yet.
-    Pending,
-    Found(Framebuffer),
-    /// Looked for in vain, or no longer trusted.
-    Over,
-}
+/// Chrome's last lines on its standard error.
+type Output = Arc<Mutex<VecDeque<String>>>;
 
-type Lines = Arc<Mutex<VecDeque<String>>>;
-
-/// A running browser. Dropped, it is killed with all its processes and its folder is removed.
+/// A running browser. When it is dropped, all its processes are killed and its folder is removed.
 pub struct Chrome {
     key: LaunchKey,
     gpu: Option<Gpu>,
@@ -47,43 +43,41 @@ pub struct Chrome {
     child: Child,
     group: Option<rustix::process::Pid>,
     tasks: Vec<JoinHandle<()>>,
-    lines: Lines,
-    framebuffer: Search,
-    /// Whether the framebuffer was found by the last thing that the page showed.
-    just_found: bool,
+    output: Output,
     // Last, so that the processes that write into it are gone before it is removed.
     _profile: TempDir,
 }
 
 impl Chrome {
     /// Starts a browser for `key`.
-    pub async fn launch(config: &ChromeConfig, key: LaunchKey) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ChromeError`] about a launch: no folder, no process, or no answer within 45 seconds.
+    pub async fn launch(config: &ChromeConfig, key: LaunchKey) -> Result<Self, WorkerError> {
         let profile = profile(config)?;
-        let mut child = command(config, &key, profile.path()).spawn().map_err(|error| {
-            Failure::new(
-                FailureCode::ChromeLaunch,
-                format!("{} cannot be started: {error}", config.executable.display()),
-            )
-        })?;
+        let mut child = command(config, &key, profile.path())
+            .spawn()
+            .map_err(|source| ChromeError::Spawn { executable: config.executable.clone(), source })?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        let guard = Group(group);
-        let lines = Lines::default();
-        let stderr = child.stderr.take().ok_or_else(|| launch_failure("Chrome has no standard error", &lines))?;
+        let guard = KillOnDrop(group);
+        let output = Output::default();
+        let stderr = child.stderr.take().ok_or_else(|| launch_error("Chrome has no standard error", &output))?;
         let mut reader = BufReader::new(stderr).lines();
         let url = tokio::time::timeout(LAUNCH_TIMEOUT, async {
             while let Ok(Some(line)) = reader.next_line().await {
                 if let Some(url) = line.strip_prefix("DevTools listening on ") {
                     return Some(url.trim().to_owned());
                 }
-                keep(&lines, line);
+                keep(&output, line);
             }
             None
         })
         .await
-        .map_err(|_| launch_failure("Chrome did not start within 45 s", &lines))?
-        .ok_or_else(|| launch_failure("Chrome ended at its start", &lines))?;
+        .map_err(|_| launch_error("Chrome did not start within 45 s", &output))?
+        .ok_or_else(|| launch_error("Chrome ended at its start", &output))?;
 
-        let kept = lines.clone();
+        let kept = output.clone();
         let drain = tokio::spawn(async move {
             while let Ok(Some(line)) = reader.next_line().await {
                 tracing::debug!(target: "chrome", "{line}");
@@ -94,7 +88,7 @@ impl Chrome {
             HandlerConfig { viewport: None, request_timeout: CALL_TIMEOUT, ..HandlerConfig::default() };
         let (browser, mut handler) = Browser::connect_with_config(url, handler_config)
             .await
-            .map_err(|error| launch_failure(&format!("Chrome's protocol does not answer: {error}"), &lines))?;
+            .map_err(|error| launch_error(&format!("Chrome's protocol does not answer: {error}"), &output))?;
         let pump = tokio::spawn(async move {
             while let Some(event) = handler.next().await {
                 if let Err(error) = event {
@@ -110,93 +104,58 @@ impl Chrome {
             child,
             group,
             tasks: vec![drain, pump],
-            lines,
-            framebuffer: Search::Pending,
-            just_found: false,
+            output,
             _profile: profile,
         })
     }
 
-    /// What it was launched for.
+    /// The key that it was launched for.
     pub fn key(&self) -> LaunchKey {
         self.key
     }
 
-    /// Number of the browser's process, while it runs.
+    /// Id of the browser's process, while it runs.
     pub fn process_id(&self) -> Option<u32> {
         self.child.id()
     }
 
     /// Opens the browser's one page. A second page under begin-frame control would crash the GPU process.
     ///
-    /// What it prints and throws goes into `log`.
-    pub async fn open_page(&self, log: PageLog) -> Result<Page, Failure> {
-        Page::open(&self.browser, self.key.viewport, log).await.map_err(|failure| self.explain(failure))
+    /// The page's messages and exceptions are written to `log`.
+    ///
+    /// # Errors
+    ///
+    /// [`ChromeError::NoPage`] or [`ChromeError::OpenPage`], with Chrome's last output.
+    pub async fn open_page(&self, log: PageLog) -> Result<Page, WorkerError> {
+        Page::open(&self.browser, self.key.viewport, log).await.map_err(|error| self.with_output(error))
     }
 
-    /// What it says that it draws with.
-    pub(super) async fn drawing(&mut self) -> Result<Drawing, Failure> {
-        let answer = self.browser.execute(GetInfo {}).await.map_err(|error| {
-            Failure::new(FailureCode::ChromeCrashed, format!("Chrome does not say what it draws with: {error}"))
-        })?;
-        Ok(Drawing::of(&answer.result))
+    /// The device that it draws with.
+    pub(super) async fn drawing_device(&mut self) -> Result<DrawingDevice, ChromeError> {
+        let answer = self.browser.execute(GetInfo {}).await;
+        let answer = answer.map_err(|error| ChromeError::Protocol(format!("no answer about the GPU: {error}")))?;
+        Ok(DrawingDevice::from_info(&answer.result))
     }
 
-    /// Fails where the GPU that should draw does not, or has failed since the start.
-    pub async fn check_gpu(&mut self) -> Result<(), Failure> {
+    /// Checks that the GPU that should draw still does. Without a GPU there is nothing to check.
+    ///
+    /// # Errors
+    ///
+    /// [`ChromeError::GpuLost`] where it does not draw, or has failed since the start.
+    pub async fn check_gpu(&mut self) -> Result<(), WorkerError> {
         let Some(gpu) = self.gpu.clone() else { return Ok(()) };
-        self.drawing().await?.still(&gpu)
+        Ok(self.drawing_device().await?.check_unchanged(&gpu)?)
     }
 
-    /// Where the compositor draws what the page shows; none where that cannot be found. The page shows something else afterwards.
-    pub async fn framebuffer(&mut self, page: &mut Page) -> Result<Option<Framebuffer>, Failure> {
-        let just_found = std::mem::take(&mut self.just_found);
-        match &self.framebuffer {
-            Search::Over => return Ok(None),
-            Search::Found(known) if just_found => return Ok(Some(known.clone())),
-            // It moves when the page's size changes, and the old place can stay readable.
-            Search::Found(known) if known.shows(page, self.key.viewport).await? => return Ok(Some(known.clone())),
-            Search::Found(_) | Search::Pending => {}
-        }
-        let Some(process) = self.child.id().and_then(GpuProcess::of) else {
-            self.distrust_framebuffer("Chrome has no GPU process");
-            return Ok(None);
-        };
-        match Framebuffer::find(page, process, self.key.viewport).await? {
-            Ok(found) => {
-                self.framebuffer = Search::Found(found.clone());
-                Ok(Some(found))
-            }
-            Err(reason) => {
-                self.distrust_framebuffer(&reason);
-                Ok(None)
-            }
-        }
-    }
-
-    /// Finds the framebuffer before it is asked for: [`Chrome::framebuffer`] then answers it once without looking again.
-    pub async fn look_ahead(&mut self, page: &mut Page) -> Result<(), Failure> {
-        let found = self.framebuffer(page).await?.is_some();
-        self.just_found = found;
-        Ok(())
-    }
-
-    /// The framebuffer is not used in this browser any more.
-    pub fn distrust_framebuffer(&mut self, reason: &str) {
-        tracing::warn!(%reason, "this browser's frames are captured with screenshots, which is slower");
-        self.just_found = false;
-        self.framebuffer = Search::Over;
-    }
-
-    /// Whether the browser process is still there.
+    /// Whether the browser's process runs and its protocol is served.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None)) && !self.tasks.iter().any(JoinHandle::is_finished)
     }
 
-    /// Adds what Chrome last printed to a failure.
-    pub fn explain(&self, failure: Failure) -> Failure {
-        let tail = tail(&self.lines);
-        if tail.is_empty() { failure } else { Failure::new(failure.code, format!("{failure} (Chrome: {tail})")) }
+    /// `error` with the last lines that Chrome has printed, if it has.
+    pub(crate) fn with_output(&self, error: WorkerError) -> WorkerError {
+        let output = tail(&self.output);
+        if output.is_empty() { error } else { WorkerError::WithOutput { source: Box::new(error), output } }
     }
 
     /// Ends every process of the browser and waits until they are gone.
@@ -211,7 +170,7 @@ impl Chrome {
 impl Drop for Chrome {
     fn drop(&mut self) {
         kill_group(self.group.take());
-        // The kernel reaps in its own time; the folder must not be removed under a process that still writes.
+        // A killed process ends some time later; the folder must not be removed while one still writes into it.
         for _ in 0..200 {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 break;
@@ -224,10 +183,10 @@ impl Drop for Chrome {
     }
 }
 
-/// Kills the group if the launch fails half way.
-struct Group(Option<rustix::process::Pid>);
+/// Kills a process group when it is dropped: the launch has failed half way.
+struct KillOnDrop(Option<rustix::process::Pid>);
 
-impl Drop for Group {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         kill_group(self.0.take());
     }
@@ -239,22 +198,19 @@ fn kill_group(group: Option<rustix::process::Pid>) {
     }
 }
 
-fn profile(config: &ChromeConfig) -> Result<TempDir, Failure> {
-    let made = tempfile::Builder::new().prefix(&crate::sweep::prefix("chrome")).tempdir().and_then(|folder| {
+/// A folder for everything that the browser writes, owned by its user.
+fn profile(config: &ChromeConfig) -> Result<TempDir, ChromeError> {
+    let created = tempfile::Builder::new().prefix(&FolderKind::Chrome.prefix()).tempdir().and_then(|folder| {
         if let Some(user) = config.user {
-            user.own(folder.path())?;
+            user.take_ownership(folder.path())?;
         }
         Ok(folder)
     });
-    made.map_err(|error| {
-        Failure::new(
-            FailureCode::ChromeLaunch,
-            format!("no folder for Chrome can be made in {}: {error}; set TMPDIR", std::env::temp_dir().display()),
-        )
-    })
+    created.map_err(|source| ChromeError::Profile { folder: std::env::temp_dir(), source })
 }
 
-/// `setpriv` (util-linux, essential on Debian) sets the parent-death signal and drops the rights before Chrome starts.
+/// The command that starts Chrome. `setpriv` (util-linux, essential on Debian) sets the parent-death signal and gives up root before
+/// Chrome starts.
 fn command(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::Path) -> Command {
     let mut command = Command::new("setpriv");
     command.arg("--pdeathsig=KILL");
@@ -281,34 +237,34 @@ fn command(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::Path) ->
     command
 }
 
-/// Keeps what Chrome itself says; what its pages print is in the render's own log.
-fn keep(lines: &Lines, mut line: String) {
+/// Keeps a line of Chrome itself. What its pages print is in the log of their render.
+fn keep(output: &Output, mut line: String) {
     if !line.starts_with('[') || line.contains(":CONSOLE") {
         return;
     }
-    if let Some((end, _)) = line.char_indices().nth(KEPT_CHARACTERS) {
+    if let Some((end, _)) = line.char_indices().nth(LINE_CHARACTERS) {
         line.truncate(end);
     }
-    if let Ok(mut kept) = lines.lock() {
-        if kept.len() == KEPT_LINES {
-            kept.pop_front();
-        }
-        kept.push_back(line);
+    let mut kept = output.lock();
+    if kept.len() == OUTPUT_LINES {
+        kept.pop_front();
     }
+    kept.push_back(line);
 }
 
-fn tail(lines: &Lines) -> String {
-    let Ok(kept) = lines.lock() else { return String::new() };
+/// The last three lines that are not blank.
+fn tail(output: &Output) -> String {
+    let kept = output.lock();
     let useful: Vec<&str> = kept.iter().map(String::as_str).filter(|line| !line.trim().is_empty()).collect();
     useful[useful.len().saturating_sub(3)..].join(" | ")
 }
 
-fn launch_failure(what: &str, lines: &Lines) -> Failure {
-    let tail = tail(lines);
-    let advice = if tail.contains("sandbox") || tail.contains("namespace") {
+fn launch_error(reason: &str, output: &Output) -> ChromeError {
+    let output = tail(output);
+    let advice = if output.contains("sandbox") || output.contains("namespace") {
         "; where the kernel gives no user namespaces, set HYPERFARM_CHROME_SANDBOX=off"
     } else {
         ""
     };
-    Failure::new(FailureCode::ChromeLaunch, format!("{what}: {tail}{advice}"))
+    ChromeError::Launch { reason: reason.to_owned(), output, advice }
 }

@@ -1,172 +1,22 @@
-//! Chrome, one browser a slot, under begin-frame control.
+//! Chrome, one browser per slot, under begin-frame control.
 //!
-//! The browser is started by hand rather than through the client library, because its life matters more than its
-//! start: it runs as an unprivileged user with its sandbox on, in a process group of its own, dies with the worker
-//! (parent-death signal), and everything it writes goes into one folder that is removed with it.
+//! The browser is started by hand and not by the client library, for the sake of its end: it runs as an unprivileged user with
+//! its sandbox on, in a process group of its own, dies with the worker (parent-death signal), and everything that it writes goes into
+//! one folder that is removed with it.
 
+mod config;
 mod environment;
 mod flags;
 mod gpu;
+mod gpu_search;
 mod launch;
 mod page;
 mod page_log;
 mod user;
 
-use std::path::PathBuf;
-
-use hyperfarm_proto::failure::{Failure, FailureCode};
-use hyperfarm_proto::spec::Viewport;
-
+pub use config::{ChromeConfig, LaunchKey};
 pub use gpu::{GlInterface, Gpu, GpuConfig, GpuMode, GpuPart};
 pub use launch::Chrome;
 pub use page::{DrawnFrame, Page, PageEvent, Shot};
 pub use page_log::PageLog;
 pub use user::ChromeUser;
-
-/// Names under which distributions install a Chrome that has begin-frame control.
-const NAMES: &[&str] = &["chromium-headless-shell", "chrome-headless-shell", "headless_shell"];
-
-/// Which Chrome, and how it is held.
-#[derive(Debug, Clone)]
-pub struct ChromeConfig {
-    /// The executable.
-    pub executable: PathBuf,
-    /// Whether Chrome's own sandbox is on. Off only where the kernel gives an unprivileged user no namespaces.
-    pub sandbox: bool,
-    /// User to drop to; `None` where the worker is not root.
-    pub user: Option<ChromeUser>,
-    /// Whether frames may be read from the compositor's memory. Where they cannot be, they are read as screenshots.
-    pub framebuffer: bool,
-    /// What the operator wishes of a GPU.
-    pub gpu_config: GpuConfig,
-    /// The GPU that draws; the processor where there is none. Found by [`ChromeConfig::with_gpu`].
-    pub gpu: Option<Gpu>,
-}
-
-/// What decides the launch flags. A browser is reused only for an equal key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LaunchKey {
-    /// Page size and device scale.
-    pub viewport: Viewport,
-    /// Port of the slot's server, which is the browser's only way out.
-    pub server_port: u16,
-}
-
-impl ChromeConfig {
-    /// The Chrome that `HYPERFARM_CHROME` names, or the first one on the `PATH`.
-    ///
-    /// `HYPERFARM_CHROME_SANDBOX=off` turns Chrome's sandbox off, for kernels without unprivileged user namespaces.
-    /// `HYPERFARM_CAPTURE=png` reads every frame as a screenshot; the default, `auto`, reads the compositor's memory where it can.
-    /// For a GPU see [`GpuConfig::from_env`]; none draws before [`ChromeConfig::with_gpu`].
-    pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
-        let executable = match env("HYPERFARM_CHROME") {
-            Some(path) => {
-                let path = PathBuf::from(path);
-                if !path.is_file() {
-                    return Err(missing(format!("HYPERFARM_CHROME names {}, which is no file", path.display())));
-                }
-                path
-            }
-            None => find_on_path(&env("PATH").unwrap_or_default())
-                .ok_or_else(|| missing(format!("none of {} is on the PATH", NAMES.join(", "))))?,
-        };
-        let executable = behind_wrapper(executable);
-        let sandbox = match env("HYPERFARM_CHROME_SANDBOX").as_deref() {
-            None | Some("on") => true,
-            Some("off") => false,
-            Some(other) => {
-                return Err(Failure::new(
-                    FailureCode::ChromeLaunch,
-                    format!("HYPERFARM_CHROME_SANDBOX is `{other}`; set it to on or off"),
-                ));
-            }
-        };
-        let framebuffer = match env("HYPERFARM_CAPTURE").as_deref() {
-            None | Some("auto") => true,
-            Some("png") => false,
-            Some(other) => {
-                return Err(Failure::new(
-                    FailureCode::ChromeLaunch,
-                    format!("HYPERFARM_CAPTURE is `{other}`; set it to auto or png"),
-                ));
-            }
-        };
-        let (gpu_config, user) = (GpuConfig::from_env(env)?, ChromeUser::for_this_process()?);
-        Ok(Self { executable, sandbox, user, framebuffer, gpu_config, gpu: None })
-    }
-
-    /// Whether what pages show is put together in memory that can be read, and may be read there.
-    pub fn reads_framebuffer(&self) -> bool {
-        self.framebuffer && self.gpu.as_ref().is_none_or(|gpu| gpu.part == GpuPart::Webgl)
-    }
-
-    /// Chrome's full version, for example `156.0.8078.79`.
-    pub async fn version(&self) -> Result<String, Failure> {
-        let mut command = tokio::process::Command::new(&self.executable);
-        command
-            .arg("--version")
-            .env_clear()
-            .envs(environment::of_browser(&std::env::temp_dir(), false, &|name| std::env::var_os(name)))
-            .stdin(std::process::Stdio::null())
-            .kill_on_drop(true);
-        let output = tokio::time::timeout(std::time::Duration::from_secs(20), command.output())
-            .await
-            .map_err(|_| missing(format!("{} --version does not answer", self.executable.display())))?
-            .map_err(|error| missing(format!("{} cannot be run: {error}", self.executable.display())))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        text.split_whitespace()
-            .find(|word| word.chars().next().is_some_and(|first| first.is_ascii_digit()) && word.contains('.'))
-            .map(str::to_owned)
-            .ok_or_else(|| missing(format!("{} --version printed no version: {text}", self.executable.display())))
-    }
-}
-
-fn missing(what: String) -> Failure {
-    Failure::new(
-        FailureCode::ChromeMissing,
-        format!("{what}; install Debian's chromium-headless-shell, or set HYPERFARM_CHROME to a headless shell"),
-    )
-}
-
-/// The program that a shell wrapper starts. Distributions wrap Chrome in a script that stays its parent, and a
-/// parent-death signal would then end the script and leave Chrome.
-fn behind_wrapper(executable: PathBuf) -> PathBuf {
-    let is_script = |path: &PathBuf| {
-        use std::io::Read;
-        let mut start = [0; 2];
-        std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && &start == b"#!"
-    };
-    if !is_script(&executable) {
-        return executable;
-    }
-    let script = std::fs::read_to_string(&executable).unwrap_or_default();
-    script
-        .lines()
-        .skip(1)
-        .flat_map(str::split_whitespace)
-        .map(|word| PathBuf::from(word.trim_matches(['"', '\''])))
-        .find(|word| word.is_absolute() && word.is_file() && !is_script(word))
-        .unwrap_or(executable)
-}
-
-fn find_on_path(path: &str) -> Option<PathBuf> {
-    std::env::split_paths(path)
-        .flat_map(|folder| NAMES.iter().map(move |name| folder.join(name)))
-        .find(|candidate| candidate.is_file())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_missing_chrome_says_what_to_do() {
-        let nowhere = |name: &str| (name == "HYPERFARM_CHROME").then(|| "/nonexistent/chrome".to_owned());
-        let failure = ChromeConfig::from_env(&nowhere).unwrap_err();
-        assert_eq!(failure.code, FailureCode::ChromeMissing);
-        assert!(failure.message.contains("/nonexistent/chrome"), "{failure}");
-        assert!(failure.message.contains("chromium-headless-shell"), "{failure}");
-        let empty = |name: &str| (name == "PATH").then(|| "/nonexistent".to_owned());
-        assert_eq!(ChromeConfig::from_env(&empty).unwrap_err().code, FailureCode::ChromeMissing);
-    }
-}

@@ -1,7 +1,7 @@
-//! The one page of a browser: navigation, evaluation, begin-frames, and what the page says about itself.
+//! The one page of a browser: navigation, evaluation, begin-frames, and the messages of the page.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -27,63 +27,64 @@ use chromiumoxide::cdp::browser_protocol::target::{
 use chromiumoxide::cdp::js_protocol::runtime::{EvaluateParams, EventConsoleApiCalled, EventExceptionThrown};
 use chromiumoxide::error::CdpError;
 use futures::StreamExt;
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::spec::Viewport;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::page_log::{PageLog, console_level};
+use crate::error::{ChromeError, PageError, WorkerError};
 
-/// Longest wait for one begin-frame before the capture counts as stalled.
+/// Longest begin-frame; after it the capture counts as stalled.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(90);
-/// Longest wait for one evaluation, a frame's seek included.
+/// Longest evaluation of a script, a seek included.
 const EVALUATE_TIMEOUT: Duration = Duration::from_secs(90);
-/// First frame time in milliseconds; anything above zero, the same in every browser.
+/// First frame time in milliseconds. Any value above zero will do, as long as it is the same in every browser.
 const FIRST_TICK: f64 = 1000.0;
-/// A browser that does not answer in this time is no better than its page.
+/// Longest answer of a browser that is asked whether it still works.
 const BROWSER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Characters of what a page says that are kept.
-const KEPT_CHARACTERS: usize = 1000;
-/// Messages kept for the render's warnings and errors.
-const KEPT_EVENTS: usize = 100;
-/// Tries at a begin-frame while another one is said to be pending.
+/// Most characters of a message of the page.
+const MESSAGE_CHARACTERS: usize = 1000;
+/// Last messages that are kept for the render's warnings and errors.
+const MAX_EVENTS: usize = 100;
+/// Attempts at a begin-frame while Chrome reports that another one is pending.
 const PENDING_TRIES: u32 = 6;
 
-/// Something the page said or did by itself.
+/// A message of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PageEvent {
-    /// A script threw and nobody caught it.
+    /// An exception that no script caught.
     Exception(String),
-    /// `console.error` or `console.warn`.
+    /// A message of `console.error` or `console.warn`.
     Console(String),
 }
 
-/// What a begin-frame should bring back.
+/// What a begin-frame does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shot {
-    /// Nothing: draw only.
+    /// Draws the frame.
     None,
-    /// Run the page's side of the frame and draw nothing.
+    /// Runs the page's part of the frame and draws nothing.
     Tick,
-    /// A lossless PNG. With alpha the encoder must not take the fast path, which thresholds it.
+    /// Draws the frame and returns it as a PNG file. With alpha Chrome must not encode it the fast way, which rounds alpha to 0 or 1.
     Png {
-        /// Whether the page is drawn on a transparent ground.
+        /// Whether the page has a transparent background.
         alpha: bool,
     },
 }
 
-/// Answer to a begin-frame.
+/// The answer to a begin-frame.
 #[derive(Debug)]
 pub struct DrawnFrame {
-    /// Whether anything changed; not to be trusted when a shot was asked for.
+    /// Whether anything changed. It means nothing when a picture was requested.
     pub damage: bool,
-    /// The PNG file, if one was asked for and Chrome made it.
+    /// The PNG file, if one was requested and Chrome returned it.
     pub png: Option<Vec<u8>>,
 }
 
-/// The page.
+/// The one page of a browser.
 pub struct Page {
     page: chromiumoxide::Page,
     tick: f64,
@@ -95,7 +96,7 @@ pub struct Page {
 }
 
 impl Page {
-    pub(super) async fn open(browser: &Browser, viewport: Viewport, log: PageLog) -> Result<Self, Failure> {
+    pub(super) async fn open(browser: &Browser, viewport: Viewport, log: PageLog) -> Result<Self, WorkerError> {
         let output = viewport.output();
         let target = CreateTargetParams::builder()
             .url("about:blank")
@@ -103,13 +104,11 @@ impl Page {
             .height(i64::from(output.height))
             .enable_begin_frame_control(true)
             .build()
-            .map_err(|error| Failure::new(FailureCode::Internal, error))?;
+            .map_err(ChromeError::Call)?;
         let page = tokio::time::timeout(EVALUATE_TIMEOUT, browser.new_page(target))
             .await
-            .map_err(|_| Failure::new(FailureCode::ChromeLaunch, "Chrome does not open a page"))?
-            .map_err(|error| {
-                Failure::new(FailureCode::ChromeLaunch, format!("Chrome does not open a page: {error}"))
-            })?;
+            .map_err(|_| ChromeError::NoPage)?
+            .map_err(|error| ChromeError::OpenPage(error.to_string()))?;
         let (crash, crashed) = watch::channel(false);
         let mut opened = Self {
             page,
@@ -123,35 +122,40 @@ impl Page {
         opened.listen(crash).await.map_err(protocol)?;
         opened.refuse_windows(browser).await.map_err(protocol)?;
         opened.resize(viewport).await?;
-        let no_downloads = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
-        if let Err(error) = browser.execute(no_downloads).await {
-            tracing::debug!(%error, "this Chrome has no downloads to refuse");
+        let deny_downloads = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
+        if let Err(error) = browser.execute(deny_downloads).await {
+            tracing::debug!(%error, "this Chrome cannot deny downloads");
         }
         Ok(opened)
     }
 
-    /// Lays the page out for `viewport`.
-    pub async fn resize(&self, viewport: Viewport) -> Result<(), Failure> {
+    /// Sets the size and the device scale of the page.
+    ///
+    /// # Errors
+    ///
+    /// [`ChromeError::Protocol`].
+    pub async fn resize(&self, viewport: Viewport) -> Result<(), WorkerError> {
         let metrics = SetDeviceMetricsOverrideParams::new(
             i64::from(viewport.page.width),
             i64::from(viewport.page.height),
             f64::from(viewport.scale),
             false,
         );
-        self.page.execute(metrics).await.map_err(protocol).map(|_| ())
+        self.page.execute(metrics).await.map_err(protocol)?;
+        Ok(())
     }
 
-    /// Names the windows that the page wanted, and closes what would be there in spite of the browser's flag.
-    async fn refuse_windows(&mut self, browser: &Browser) -> Result<(), chromiumoxide::error::CdpError> {
-        let mut wanted = self.page.event_listener::<EventWindowOpen>().await?;
+    /// Logs the windows that the page tries to open, and closes any that the browser's flag did not prevent.
+    async fn refuse_windows(&mut self, browser: &Browser) -> Result<(), CdpError> {
+        let mut attempts = self.page.event_listener::<EventWindowOpen>().await?;
         let (events, log) = (self.events.clone(), self.log.clone());
         self.listeners.push(tokio::spawn(async move {
-            while let Some(event) = wanted.next().await {
+            while let Some(event) = attempts.next().await {
                 let text = format!(
-                    "the page wanted to open {} in a window; pages open none while they are rendered",
-                    cut(crate::server::path_of(&event.url).to_owned())
+                    "the page tried to open {} in a window; pages open none while they are rendered",
+                    shortened(crate::urls::without_origin(&event.url).to_owned())
                 );
-                log.say(LogLevel::Warning, &text);
+                log.write(LogLevel::Warning, &text);
                 push(&events, PageEvent::Console(text));
             }
         }));
@@ -169,7 +173,7 @@ impl Page {
         Ok(())
     }
 
-    async fn listen(&mut self, crash: watch::Sender<bool>) -> Result<(), chromiumoxide::error::CdpError> {
+    async fn listen(&mut self, crash: watch::Sender<bool>) -> Result<(), CdpError> {
         let mut exceptions = self.page.event_listener::<EventExceptionThrown>().await?;
         let mut console = self.page.event_listener::<EventConsoleApiCalled>().await?;
         let mut crashes = self.page.event_listener::<EventTargetCrashed>().await?;
@@ -178,7 +182,7 @@ impl Page {
         self.listeners.push(tokio::spawn(async move {
             while let Some(event) = exceptions.next().await {
                 let text = exception_text(&event.exception_details);
-                log.say(LogLevel::Error, &text);
+                log.write(LogLevel::Error, &text);
                 push(&events, PageEvent::Exception(text));
             }
         }));
@@ -187,9 +191,9 @@ impl Page {
             while let Some(event) = console.next().await {
                 let level = format!("{:?}", event.r#type).to_lowercase();
                 let parts: Vec<String> = event.args.iter().map(object_text).collect();
-                let text = cut(parts.join(" "));
+                let text = shortened(parts.join(" "));
                 if !text.is_empty() {
-                    log.say(console_level(&level), &text);
+                    log.write(console_level(&level), &text);
                 }
                 if level == "error" || level == "warning" {
                     push(&events, PageEvent::Console(text));
@@ -204,72 +208,95 @@ impl Page {
         let page = self.page.clone();
         self.listeners.push(tokio::spawn(async move {
             while dialogs.next().await.is_some() {
-                // An open dialog would stop the page for ever.
+                // An open dialog would block the page for ever.
                 let _ = page.execute(HandleJavaScriptDialogParams::new(true)).await;
             }
         }));
         Ok(())
     }
 
-    /// Forgets what earlier pages of this browser left: storage, injected scripts, messages.
-    pub async fn reset(&mut self, origin: &str) -> Result<(), Failure> {
+    /// Removes what earlier pages of this browser left: storage of `origin`, injected scripts, messages.
+    ///
+    /// # Errors
+    ///
+    /// [`ChromeError::Protocol`].
+    pub async fn reset(&mut self, origin: &str) -> Result<(), WorkerError> {
         for script in self.scripts.drain(..) {
             let remove = RemoveScriptToEvaluateOnNewDocumentParams::new(script);
             self.page.execute(remove).await.map_err(protocol)?;
         }
         self.page.execute(ClearDataForOriginParams::new(origin, "all")).await.map_err(protocol)?;
-        if let Ok(mut events) = self.events.lock() {
-            events.clear();
-        }
-        self.log.at(None);
+        self.events.lock().clear();
+        self.log.set_frame(None);
         Ok(())
     }
 
     /// Runs `source` before any script of every frame of every later document.
-    pub async fn inject(&mut self, source: &str) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    ///
+    /// [`ChromeError::Protocol`].
+    pub async fn inject(&mut self, source: &str) -> Result<(), WorkerError> {
         let script = AddScriptToEvaluateOnNewDocumentParams::new(source);
         let identifier = self.page.execute(script).await.map_err(protocol)?.result.identifier;
         self.scripts.push(identifier);
         Ok(())
     }
 
-    /// Draws on nothing instead of white.
-    pub async fn set_transparent(&self, transparent: bool) -> Result<(), Failure> {
-        let mut ground = SetDefaultBackgroundColorOverrideParams::default();
+    /// Sets whether the page has a transparent background or a white one.
+    ///
+    /// # Errors
+    ///
+    /// [`ChromeError::Protocol`].
+    pub async fn set_transparent(&self, transparent: bool) -> Result<(), WorkerError> {
+        let mut background = SetDefaultBackgroundColorOverrideParams::default();
         if transparent {
-            ground.color = Some(Rgba { r: 0, g: 0, b: 0, a: Some(0.0) });
+            background.color = Some(Rgba { r: 0, g: 0, b: 0, a: Some(0.0) });
         }
-        self.page.execute(ground).await.map_err(protocol).map(|_| ())
+        self.page.execute(background).await.map_err(protocol)?;
+        Ok(())
     }
 
-    /// Starts a navigation; what becomes of it is the page host's to find out.
-    pub async fn navigate(&mut self, url: &str) -> Result<(), Failure> {
+    /// Starts a navigation to `url`. It returns before the document is loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`PageError::NotReady`] where Chrome refuses the address, and those of a call that fails.
+    pub async fn navigate(&mut self, url: &str) -> Result<(), WorkerError> {
         let answer = self.guarded(EVALUATE_TIMEOUT, "navigation", self.page.execute(NavigateParams::new(url))).await?;
         match answer.result.error_text {
             None => Ok(()),
-            Some(error) => Err(Failure::new(FailureCode::PageNotReady, format!("{url} does not open: {error}"))),
+            Some(error) => Err(PageError::NotReady(format!("{url} does not open: {error}")).into()),
         }
     }
 
-    /// The value of `expression`, promises awaited. An exception of the page's is the user's failure.
-    pub async fn evaluate<T: DeserializeOwned>(&self, expression: String) -> Result<T, Failure> {
+    /// The value of `expression`, with promises awaited.
+    ///
+    /// # Errors
+    ///
+    /// [`PageError::Script`] where it throws, [`ChromeError::Answer`] where the value has another type, and those of a call that fails.
+    pub async fn evaluate<T: DeserializeOwned>(&self, expression: String) -> Result<T, WorkerError> {
         let call = EvaluateParams::builder()
             .expression(expression)
             .await_promise(true)
             .return_by_value(true)
             .build()
-            .map_err(|error| Failure::new(FailureCode::Internal, error))?;
+            .map_err(ChromeError::Call)?;
         let answer = self.guarded(EVALUATE_TIMEOUT, "script", self.page.execute(call)).await?.result;
         if let Some(details) = answer.exception_details {
-            return Err(Failure::new(FailureCode::ScriptError, exception_text(&details)));
+            return Err(PageError::Script(exception_text(&details)).into());
         }
         let value = answer.result.value.unwrap_or(serde_json::Value::Null);
-        serde_json::from_value(value)
-            .map_err(|error| Failure::new(FailureCode::Internal, format!("the page answered something else: {error}")))
+        Ok(serde_json::from_value(value).map_err(ChromeError::Answer)?)
     }
 
-    /// One frame of the compositor. Frame times strictly increase and one frame is in flight, because the call is awaited.
-    pub async fn begin_frame(&mut self, interval_ms: f64, shot: Shot) -> Result<DrawnFrame, Failure> {
+    /// Runs one frame of the compositor, `interval_ms` milliseconds after the one before. Frame times strictly increase, and one frame
+    /// is in flight at a time, because the call is awaited.
+    ///
+    /// # Errors
+    ///
+    /// [`ChromeError::FramePending`] where Chrome refuses the frame several times, and those of a call that fails.
+    pub async fn begin_frame(&mut self, interval_ms: f64, shot: Shot) -> Result<DrawnFrame, WorkerError> {
         let mut wait = Duration::from_millis(40);
         for _ in 0..PENDING_TRIES {
             self.tick += interval_ms;
@@ -287,73 +314,67 @@ impl Page {
                 }
             }
             match self.guarded(FRAME_TIMEOUT, "frame", self.page.execute(call.build())).await {
-                Ok(answer) => return drawn(answer.result.has_damage, answer.result.screenshot_data),
-                Err(failure) if failure.message.contains("frame is pending") => {
+                Ok(answer) => return Ok(drawn(answer.result.has_damage, answer.result.screenshot_data)?),
+                Err(WorkerError::Chrome(ChromeError::Protocol(reason))) if reason.contains("frame is pending") => {
                     tokio::time::sleep(wait).await;
                     wait *= 2;
                 }
-                Err(failure) => return Err(failure),
+                Err(error) => return Err(error),
             }
         }
-        Err(Failure::new(
-            FailureCode::CaptureStalled,
-            "Chrome says that another frame is pending, again and again: the machine is overloaded; use fewer slots",
-        ))
+        Err(ChromeError::FramePending.into())
     }
 
-    /// Has the browser give up every decoded picture that nothing shows any more. It would else keep them, by the hundred megabytes.
-    pub async fn relieve(&self) -> Result<(), Failure> {
-        let full = SimulatePressureNotificationParams::new(PressureLevel::Critical);
-        self.guarded(EVALUATE_TIMEOUT, "notice", self.page.execute(full)).await.map(|_| ())
+    /// Makes the browser free every decoded picture that nothing shows any more. It would otherwise keep hundreds of megabytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of a call that fails.
+    pub async fn free_pictures(&self) -> Result<(), WorkerError> {
+        let pressure = SimulatePressureNotificationParams::new(PressureLevel::Critical);
+        self.guarded(EVALUATE_TIMEOUT, "notice", self.page.execute(pressure)).await?;
+        Ok(())
     }
 
-    /// Notes which frame is sought, for the log.
-    pub fn at(&self, frame: Option<u64>) {
-        self.log.at(frame);
+    /// Sets the frame that later messages carry in the log.
+    pub fn set_log_frame(&self, frame: Option<u64>) {
+        self.log.set_frame(frame);
     }
 
-    /// What the page said since it was opened or reset, oldest first.
+    /// The last messages of the page since it was opened or reset, oldest first.
     pub fn events(&self) -> Vec<PageEvent> {
-        self.events.lock().map(|events| events.iter().cloned().collect()).unwrap_or_default()
+        self.events.lock().iter().cloned().collect()
     }
 
-    /// A protocol call with a deadline that also ends when the page crashes.
+    /// A call of the protocol that ends at a deadline, and when the page crashes.
     async fn guarded<T>(
         &self,
         limit: Duration,
-        what: &str,
-        call: impl Future<Output = Result<T, chromiumoxide::error::CdpError>>,
-    ) -> Result<T, Failure> {
+        name: &'static str,
+        call: impl Future<Output = Result<T, CdpError>>,
+    ) -> Result<T, WorkerError> {
         let mut crashed = self.crashed.clone();
-        let asked = Instant::now();
+        let called = Instant::now();
         tokio::select! {
             biased;
             _ = async { let _ = crashed.wait_for(|crashed| *crashed).await; } => {
-                Err(Failure::new(FailureCode::PageCrashed, "the page crashed; it may need more memory than a slot has"))
+                Err(PageError::Crashed.into())
             }
             answer = tokio::time::timeout(limit, call) => match answer {
                 // The client library has a limit of its own.
-                Err(_) | Ok(Err(CdpError::Timeout)) => Err(self.unanswered(what, asked.elapsed()).await),
-                Ok(answer) => answer.map_err(protocol),
+                Err(_) | Ok(Err(CdpError::Timeout)) => Err(self.no_answer(name, called.elapsed()).await),
+                Ok(answer) => Ok(answer.map_err(protocol)?),
             }
         }
     }
 
-    /// Whose fault it is that a call had no answer: the page's, where the browser around it answers.
-    async fn unanswered(&self, what: &str, waited: Duration) -> Failure {
+    /// The error of a call without an answer: the page is at fault where its browser answers.
+    async fn no_answer(&self, call: &'static str, waited: Duration) -> WorkerError {
         let target = GetTargetInfoParams::builder().target_id(self.page.target_id().clone()).build();
         let seconds = waited.as_secs();
         match tokio::time::timeout(BROWSER_TIMEOUT, self.page.execute(target)).await {
-            Ok(Ok(_)) => Failure::new(
-                FailureCode::PageUnresponsive,
-                format!(
-                    "the page does not answer: a {what} took longer than {seconds} s. A script loops, or waits for what never comes"
-                ),
-            ),
-            _ => Failure::new(
-                FailureCode::CaptureStalled,
-                format!("no answer to a {what} within {seconds} s, and none of the browser either"),
-            ),
+            Ok(Ok(_)) => PageError::Unresponsive { call, seconds }.into(),
+            _ => ChromeError::Stalled { call, seconds }.into(),
         }
     }
 }
@@ -367,42 +388,41 @@ impl Drop for Page {
 }
 
 fn push(events: &Mutex<VecDeque<PageEvent>>, event: PageEvent) {
-    if let Ok(mut events) = events.lock() {
-        if events.len() == KEPT_EVENTS {
-            events.pop_front();
-        }
-        events.push_back(event);
+    let mut events = events.lock();
+    if events.len() == MAX_EVENTS {
+        events.pop_front();
     }
+    events.push_back(event);
 }
 
-fn drawn(damage: bool, shot: Option<chromiumoxide::types::Binary>) -> Result<DrawnFrame, Failure> {
+fn drawn(damage: bool, shot: Option<chromiumoxide::types::Binary>) -> Result<DrawnFrame, ChromeError> {
     let png =
         shot.map(|data| base64::engine::general_purpose::STANDARD.decode(AsRef::<[u8]>::as_ref(&data))).transpose();
-    let png =
-        png.map_err(|error| Failure::new(FailureCode::ChromeCrashed, format!("a screenshot cannot be read: {error}")))?;
+    let png = png.map_err(|error| ChromeError::Screenshot(error.to_string()))?;
     Ok(DrawnFrame { damage, png })
 }
 
-fn protocol(error: chromiumoxide::error::CdpError) -> Failure {
-    Failure::new(FailureCode::ChromeCrashed, format!("Chrome's protocol: {error}"))
+fn protocol(error: CdpError) -> ChromeError {
+    ChromeError::Protocol(error.to_string())
 }
 
+/// The first line of an exception, with the place in its file.
 fn exception_text(details: &chromiumoxide::cdp::js_protocol::runtime::ExceptionDetails) -> String {
     let thrown = details.exception.as_ref().map(object_text);
     let text = thrown.filter(|text| !text.is_empty()).unwrap_or_else(|| details.text.clone());
-    let first = cut(text.split(['\n', '\r']).next().unwrap_or_default().to_owned());
+    let first = shortened(text.split(['\n', '\r']).next().unwrap_or_default().to_owned());
     match &details.url {
         Some(url) if !url.is_empty() => {
-            format!("{first} ({}:{})", crate::server::path_of(url), details.line_number + 1)
+            format!("{first} ({}:{})", crate::urls::without_origin(url), details.line_number + 1)
         }
         _ => first,
     }
 }
 
-/// At most [`KEPT_CHARACTERS`] of a text, and how many more there were. Control characters are escaped, line ends aside: the text is
-/// shown on terminals.
-fn cut(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(KEPT_CHARACTERS) {
+/// The first [`MESSAGE_CHARACTERS`] of a text, with the number of bytes that were cut off. Control characters other than line ends are
+/// escaped, because the text is shown in terminals.
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MESSAGE_CHARACTERS) {
         let more = text.len() - end;
         text.truncate(end);
         text.shrink_to_fit();
@@ -425,6 +445,7 @@ fn cut(mut text: String) -> String {
     })
 }
 
+/// A value of the page on one line.
 fn object_text(object: &chromiumoxide::cdp::js_protocol::runtime::RemoteObject) -> String {
     match (&object.description, &object.value) {
         (Some(description), _) => description.lines().next().unwrap_or_default().to_owned(),

@@ -1,9 +1,10 @@
-//! Where what a page prints and throws goes, beside the few messages that the page itself keeps.
+//! The log of what a page prints and throws: it goes to the log of the task that the slot works on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use hyperfarm_backplane::task_log::TaskLog;
 use hyperfarm_proto::log::LogLevel;
+use parking_lot::Mutex;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -11,36 +12,32 @@ struct Inner {
     frame: Option<u64>,
 }
 
-/// A slot's line from its pages to the log of the task at work. Clones are the same line.
+/// The log of a slot's pages. Clones share one target.
 #[derive(Debug, Clone, Default)]
 pub struct PageLog(Arc<Mutex<Inner>>);
 
 impl PageLog {
-    /// From now on everything goes into `log`; nowhere, for none.
-    pub fn follow(&self, log: Option<TaskLog>) {
-        *self.inner() = Inner { log, frame: None };
+    /// Writes to `log` from now on; without one, messages are dropped.
+    pub fn set_target(&self, log: Option<TaskLog>) {
+        *self.0.lock() = Inner { log, frame: None };
     }
 
-    /// Notes which frame is sought.
-    pub fn at(&self, frame: Option<u64>) {
-        self.inner().frame = frame;
+    /// Sets the frame that later messages carry.
+    pub fn set_frame(&self, frame: Option<u64>) {
+        self.0.lock().frame = frame;
     }
 
-    /// The page said something.
-    pub fn say(&self, level: LogLevel, message: &str) {
-        let inner = self.inner();
+    /// Writes a message of the page.
+    pub fn write(&self, level: LogLevel, message: &str) {
+        let inner = self.0.lock();
         if let Some(log) = &inner.log {
             log.page(level, inner.frame, message);
         }
     }
-
-    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// The level of a console call, by DevTools' name of it.
-pub fn console_level(kind: &str) -> LogLevel {
+/// The level of a console call, by its type in the DevTools protocol.
+pub(super) fn console_level(kind: &str) -> LogLevel {
     match kind {
         "error" | "assert" => LogLevel::Error,
         "warning" => LogLevel::Warning,

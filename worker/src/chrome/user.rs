@@ -1,8 +1,8 @@
-//! Who Chrome runs as.
+//! The user that Chrome runs as.
 
 use std::path::Path;
 
-use hyperfarm_proto::failure::{Failure, FailureCode};
+use crate::error::ChromeError;
 
 /// An unprivileged user by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,31 +13,59 @@ pub struct ChromeUser {
     pub gid: u32,
 }
 
-/// Preferred first: a user of the farm's own shares nothing with other services.
-const USERS: &[&str] = &["hyperfarm", "nobody"];
+/// Names of users to run Chrome as, the preferred one first: a user of the farm's own shares nothing with other services.
+const USER_NAMES: &[&str] = &["hyperfarm", "nobody"];
 
 impl ChromeUser {
-    /// The user to drop to, if this process is root.
-    pub fn for_this_process() -> Result<Option<Self>, Failure> {
+    /// The user to run Chrome as, if this process is root.
+    ///
+    /// # Errors
+    ///
+    /// [`ChromeError::NoUser`] where there is none.
+    pub fn for_this_process() -> Result<Option<Self>, ChromeError> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        USERS.iter().find_map(|name| find(&passwd, name)).map(Some).ok_or_else(|| {
-            Failure::new(
-                FailureCode::ChromeLaunch,
-                "the worker is root and there is neither a user `hyperfarm` nor a user `nobody` to run Chrome as; \
-                 make one with: useradd --system hyperfarm",
-            )
-        })
+        USER_NAMES.iter().find_map(|name| find(&passwd, name)).map(Some).ok_or(ChromeError::NoUser)
     }
 
-    /// Gives a file or folder to this user.
-    pub fn own(&self, path: &Path) -> std::io::Result<()> {
+    /// Makes this user the owner of a file or folder.
+    ///
+    /// # Errors
+    ///
+    /// The system's, where this process may not change the owner.
+    pub fn take_ownership(&self, path: &Path) -> std::io::Result<()> {
         std::os::unix::fs::chown(path, Some(self.uid), Some(self.gid))
     }
 }
 
+/// Ids of the groups that own the device files of GPUs, where not everybody may use them. Chrome gets them when it gives up root.
+pub(super) fn device_groups() -> Vec<u32> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let folders = ["/dev/dri", "/dev"].map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
+    let mut groups: Vec<u32> = folders
+        .into_iter()
+        .flatten()
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with("renderD") || name.starts_with("nvidia")
+        })
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(|meta| {
+            meta.file_type().is_char_device() && meta.mode() & 0o006 != 0o006 && meta.mode() & 0o060 == 0o060
+        })
+        .map(|meta| meta.gid())
+        // Root's group opens more than a device.
+        .filter(|group| *group != 0)
+        .collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups
+}
+
+/// The user `name` in the text of `/etc/passwd`.
 fn find(passwd: &str, name: &str) -> Option<ChromeUser> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');

@@ -7,7 +7,7 @@
 use dom_query::{Document, Selection};
 use hyperfarm_proto::plan::Warning;
 
-use crate::server::decode_path;
+use crate::urls::decode_path;
 
 /// Times that a GIF is written out at most.
 const MAX_PLAYS: usize = 1000;

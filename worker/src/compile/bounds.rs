@@ -1,8 +1,8 @@
-//! Bounds of a compile: depth, nodes, bytes and time, each a [`FailureCode::ProjectTooComplex`] that names the file and the limit.
+//! Bounds of a compile: depth, nodes, bytes and time. Beyond each is a [`ProjectError::TooComplex`] that names the file and the limit.
 //!
-//! **A page is measured before its tree is built.** The HTML parser feeds a sink that keeps only parents and depths, tag by tag,
-//! and stops at the first excess, so neither the tree nor what walks it ever sees a deeper page. Style sheets are measured by
-//! the same parser that later rewrites them. What walks either recursively is at most as deep as these limits.
+//! **A page is measured before its tree is built.** The HTML parser feeds a sink that stores only parents and depths, tag by tag,
+//! and stops at the first excess, so that no tree of a deeper page is built or walked. Style sheets are measured by the parser that
+//! later rewrites them. Recursive walks of either are at most as deep as these limits.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -14,27 +14,27 @@ use dom_query::Document;
 use html5ever::interface::{ElementFlags, NodeOrText, QuirksMode, TreeSink};
 use html5ever::tendril::{StrTendril, TendrilSink};
 use html5ever::{Attribute, ExpandedName, LocalName, ParseOpts, QualName, ns, parse_document};
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use tokio_util::sync::CancellationToken;
 
 use super::css::opens_block;
 use super::dom::{all, attr};
-use crate::remote::RENDER_WITHIN;
+use crate::error::{ProjectError, WorkerError};
+use crate::remote::RENDER_TIME;
 
-/// Elements inside each other. Chrome's own HTML parser nests no deeper.
+/// Most levels of nested elements, as in Chrome's own HTML parser.
 pub(super) const MAX_DEPTH: usize = 512;
-/// Elements and comments of the entry page with everything that is mounted in it.
+/// Most elements and comments of the entry page with everything that is mounted in it.
 pub(super) const MAX_NODES: usize = 200_000;
-/// Bytes of the entry page with everything that is mounted in it.
+/// Most bytes of the entry page with everything that is mounted in it.
 pub(super) const MAX_PAGE_BYTES: usize = 64 * 1024 * 1024;
-/// Blocks, functions and brackets of a style sheet inside each other. The CSS parser's own default.
+/// Most levels of nested blocks, functions and brackets of a style sheet, as the CSS parser's own default.
 pub(super) const MAX_CSS_DEPTH: u8 = 75;
-/// Seconds of a compile beside those in which remote references are fetched.
-const COMPUTE_WITHIN: Duration = Duration::from_secs(60);
-/// Tags between two looks at the clock.
-const TAGS_A_CHECK: usize = 1024;
+/// Longest compile without the time for downloads.
+const COMPUTE_TIME: Duration = Duration::from_secs(60);
+/// Tags between two checks of the time.
+const TAGS_PER_CHECK: usize = 1024;
 
-/// The budget of one compile.
+/// The bounds of one compile, with what is used so far.
 pub(crate) struct Bounds {
     cancelled: CancellationToken,
     deadline: Instant,
@@ -42,108 +42,111 @@ pub(crate) struct Bounds {
     bytes: Cell<usize>,
 }
 
-/// How large a page is.
+/// The size of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PageSize {
     /// Elements and comments.
     pub(super) nodes: usize,
-    /// Elements inside each other.
+    /// Levels of nested elements.
     pub(super) depth: usize,
 }
 
 impl Bounds {
-    /// For a compile that begins now and ends when `cancelled` fires.
+    /// Bounds of a compile that begins now and ends when `cancelled` is cancelled.
     pub(crate) fn new(cancelled: CancellationToken) -> Self {
-        let deadline = Instant::now() + RENDER_WITHIN + COMPUTE_WITHIN;
+        let deadline = Instant::now() + RENDER_TIME + COMPUTE_TIME;
         Self { cancelled, deadline, nodes: Cell::new(0), bytes: Cell::new(0) }
     }
 
-    /// Fails where the compile was cancelled or its time is over. Called in every loop over what a project brings.
-    pub(crate) fn check_time(&self) -> Result<(), Failure> {
+    /// Fails where the compile was cancelled or its time is over. Every loop over parts of a project calls it.
+    pub(crate) fn check_time(&self) -> Result<(), WorkerError> {
         if self.cancelled.is_cancelled() {
-            return Err(Failure::new(FailureCode::Drained, "the compile was cancelled"));
+            return Err(WorkerError::Cancelled("compile"));
         }
         if Instant::now() > self.deadline {
-            let seconds = (RENDER_WITHIN + COMPUTE_WITHIN).as_secs();
-            return Err(too_complex(format!("the project takes longer than {seconds} s to compile")));
+            let seconds = (RENDER_TIME + COMPUTE_TIME).as_secs();
+            return Err(too_complex(format!("the project takes longer than {seconds} s to compile")).into());
         }
         Ok(())
     }
 
     /// Measures the page `html` of `file`.
-    pub(super) fn measure(&self, file: &str, html: &str) -> Result<PageSize, Failure> {
+    pub(super) fn measure(&self, file: &str, html: &str) -> Result<PageSize, WorkerError> {
         if html.len() > MAX_PAGE_BYTES {
-            return Err(too_complex(format!(
-                "{file} has {} bytes; a page may have {MAX_PAGE_BYTES}. Put data and media into files of their own",
-                html.len()
-            )));
+            let bytes = html.len();
+            let text = format!(
+                "{file} has {bytes} bytes; a page may have {MAX_PAGE_BYTES}. Put data and media into files of their own"
+            );
+            return Err(too_complex(text).into());
         }
         measure(html, &mut || self.check_time()).map_err(|stop| match stop {
-            Stop::Failed(failure) => failure,
-            Stop::Excess(excess) => too_complex(excess.text(file)),
+            Stop::Interrupted(error) => error,
+            Stop::Excess(excess) => too_complex(excess.text(file)).into(),
         })
     }
 
     /// The tree of the page `html` of `file`, within every bound.
-    pub(super) fn parse(&self, file: &str, html: &str) -> Result<Document, Failure> {
+    pub(super) fn parse(&self, file: &str, html: &str) -> Result<Document, WorkerError> {
         self.measure(file, html)?;
         let document = Document::from(html);
         for style in all(&document, "style") {
-            self.sheet(&format!("a <style> of {file}"), &style.text())?;
+            self.check_sheet(&format!("a <style> of {file}"), &style.text())?;
         }
         for element in all(&document, "[style]") {
-            self.sheet(&format!("a style attribute of {file}"), &attr(element, "style").unwrap_or_default())?;
+            self.check_sheet(&format!("a style attribute of {file}"), &attr(element, "style").unwrap_or_default())?;
         }
         Ok(document)
     }
 
-    /// Counts a page that is put into the entry page `ancestors` elements deep.
-    pub(super) fn mount(&self, file: &str, html: &str, ancestors: usize) -> Result<(), Failure> {
+    /// Counts a page that is mounted in the entry page with `ancestors` elements above it.
+    pub(super) fn count_mount(&self, file: &str, html: &str, ancestors: usize) -> Result<(), WorkerError> {
         let size = self.measure(file, html)?;
         self.nodes.set(self.nodes.get() + size.nodes);
         self.bytes.set(self.bytes.get() + html.len());
         if self.nodes.get() > MAX_NODES {
-            return Err(too_complex(format!(
-                "with {file} the page has {} elements; with everything mounted in it a page may have {MAX_NODES}",
-                self.nodes.get()
-            )));
+            let nodes = self.nodes.get();
+            let text = format!(
+                "with {file} the page has {nodes} elements; with everything mounted in it a page may have {MAX_NODES}"
+            );
+            return Err(too_complex(text).into());
         }
         if self.bytes.get() > MAX_PAGE_BYTES {
-            return Err(too_complex(format!(
-                "with {file} the page has {} bytes; with everything mounted in it a page may have {MAX_PAGE_BYTES}",
-                self.bytes.get()
-            )));
+            let bytes = self.bytes.get();
+            let text = format!(
+                "with {file} the page has {bytes} bytes; with everything mounted in it a page may have {MAX_PAGE_BYTES}"
+            );
+            return Err(too_complex(text).into());
         }
         if ancestors + size.depth > MAX_DEPTH {
-            return Err(too_complex(format!(
-                "{file} is mounted {ancestors} elements deep and is {} deep itself; a page may be {MAX_DEPTH} deep",
-                size.depth
-            )));
+            let depth = size.depth;
+            let text = format!(
+                "{file} is mounted {ancestors} elements deep and is {depth} deep itself; a page may be {MAX_DEPTH} deep"
+            );
+            return Err(too_complex(text).into());
         }
         Ok(())
     }
 
-    /// Measures a style sheet; `name` is what messages call it.
-    pub(super) fn sheet(&self, name: &str, css: &str) -> Result<(), Failure> {
+    /// Checks the depth of a style sheet. `name` is its name in messages.
+    pub(super) fn check_sheet(&self, name: &str, css: &str) -> Result<(), WorkerError> {
         self.check_time()?;
         let mut parser = Parser::new(css);
         parser.set_nested_block_limit(MAX_CSS_DEPTH);
         if is_shallow(&mut parser) {
             return Ok(());
         }
-        Err(too_complex(format!(
-            "{name} nests blocks, functions or brackets more than {MAX_CSS_DEPTH} deep; nest fewer"
-        )))
+        let text = format!("{name} nests blocks, functions or brackets more than {MAX_CSS_DEPTH} deep; nest fewer");
+        Err(too_complex(text).into())
     }
 }
 
-/// Whether a page that nobody will hear a message about is within the bounds.
+/// Whether a page is within the bounds.
 pub(super) fn fits(html: &str) -> bool {
     html.len() <= MAX_PAGE_BYTES && measure(html, &mut || Ok(())).is_ok()
 }
 
-fn too_complex(message: String) -> Failure {
-    Failure::new(FailureCode::ProjectTooComplex, message)
+fn too_complex(text: String) -> ProjectError {
+    ProjectError::TooComplex(text)
 }
 
 /// Whether every block can be entered: the parser itself enters none that is deeper than [`MAX_CSS_DEPTH`].
@@ -159,9 +162,10 @@ fn is_shallow(input: &mut Parser<'_>) -> bool {
     true
 }
 
+/// Why measuring stopped.
 enum Stop {
     Excess(Excess),
-    Failed(Failure),
+    Interrupted(WorkerError),
 }
 
 /// The first node beyond a limit.
@@ -183,21 +187,21 @@ impl Excess {
     }
 }
 
-fn measure(html: &str, check: &mut dyn FnMut() -> Result<(), Failure>) -> Result<PageSize, Stop> {
+fn measure(html: &str, check: &mut dyn FnMut() -> Result<(), WorkerError>) -> Result<PageSize, Stop> {
     let mut parser = parse_document(Outline::default(), ParseOpts::default());
     for (number, tag) in html.split_inclusive('>').enumerate() {
         parser.process(StrTendril::from_slice(tag));
         if let Some(excess) = parser.tokenizer.sink.sink.excess.borrow_mut().take() {
             return Err(Stop::Excess(excess));
         }
-        if number % TAGS_A_CHECK == 0 {
-            check().map_err(Stop::Failed)?;
+        if number % TAGS_PER_CHECK == 0 {
+            check().map_err(Stop::Interrupted)?;
         }
     }
     parser.finish().map_err(Stop::Excess)
 }
 
-/// What a handle stands for.
+/// A handle of the parser: a node of the outline, and its tag.
 #[derive(Clone)]
 struct Node {
     index: usize,
@@ -206,17 +210,17 @@ struct Node {
 
 #[derive(Clone, Copy)]
 struct Position {
-    /// The list of children that it is in.
+    /// List of children that the node is in.
     siblings: Option<usize>,
-    /// The list of its own children.
+    /// List of the node's own children.
     children: usize,
-    /// As it was when it got its place.
+    /// Depth at the time when the node was placed.
     depth: usize,
-    /// Of a template, what holds its content.
+    /// Node that contains the content of a template.
     contents: Option<usize>,
 }
 
-/// A tree without its content: the parent and the depth of each node.
+/// The outline of a tree: the parent and the depth of each node.
 struct Outline {
     positions: RefCell<Vec<Position>>,
     /// The parent by list of children: a list changes its parent as a whole.
@@ -278,7 +282,7 @@ impl Outline {
         }
     }
 
-    /// The greatest depth by the parents as they are at the end: moved nodes take theirs along.
+    /// The greatest depth by the final parents: the depths of descendants of moved nodes have changed.
     fn depth(&self) -> usize {
         let count = self.positions.borrow().len();
         let mut depths: Vec<Option<usize>> = vec![None; count];
@@ -394,6 +398,8 @@ impl TreeSink for Outline {
 
 #[cfg(test)]
 mod tests {
+    use hyperfarm_proto::failure::FailureCode;
+
     use super::*;
 
     fn bounds() -> Bounds {
@@ -415,9 +421,9 @@ mod tests {
             ("<table><tr><td>", "</td></tr></table>", "deep"),
         ] {
             for count in [600, 20_000, 200_000] {
-                let failure = bounds().parse("a/index.html", &nested(open, close, count)).err().unwrap();
-                assert_eq!(failure.code, FailureCode::ProjectTooComplex, "{open}");
-                let message = &failure.message;
+                let error = bounds().parse("a/index.html", &nested(open, close, count)).err().unwrap();
+                assert_eq!(error.code(), FailureCode::ProjectTooComplex, "{open}");
+                let message = error.to_string();
                 assert!(
                     message.contains("a/index.html") && message.contains("512") && message.contains(named),
                     "{message}"
@@ -433,8 +439,8 @@ mod tests {
     fn formatting_elements_that_multiply_are_counted() {
         let open: String = (0..500).map(|number| format!("<p><b x={number}></p>")).collect();
         let page = format!("<body>{open}{}", "<p>x".repeat(20_000));
-        let failure = bounds().parse("index.html", &page).err().unwrap();
-        assert_eq!(failure.code, FailureCode::ProjectTooComplex);
+        let error = bounds().parse("index.html", &page).err().unwrap();
+        assert_eq!(error.code(), FailureCode::ProjectTooComplex);
     }
 
     #[test]
@@ -442,8 +448,8 @@ mod tests {
         let size = bounds().measure("index.html", &"<i></i>".repeat(60_000)).unwrap();
         assert_eq!(size.depth, 3);
         assert!((60_000..60_010).contains(&size.nodes), "{size:?}");
-        let failure = bounds().measure("index.html", &"<i></i>".repeat(MAX_NODES)).unwrap_err();
-        assert!(failure.message.contains("more than 200000 elements: <i>"), "{failure}");
+        let error = bounds().measure("index.html", &"<i></i>".repeat(MAX_NODES)).unwrap_err();
+        assert!(error.to_string().contains("more than 200000 elements: <i>"), "{error}");
     }
 
     #[test]
@@ -458,11 +464,11 @@ mod tests {
     fn deep_style_sheets_are_refused_wherever_they_stand() {
         for open in ["a{", "@media all{", "calc(", "[", "(", "@supports (x){", ":is(", "a{b:url(\"x\") f("] {
             let css = open.repeat(100_000);
-            let failure = bounds().sheet("style.css", &css).unwrap_err();
-            assert_eq!(failure.code, FailureCode::ProjectTooComplex, "{open}");
-            assert!(failure.message.contains("style.css") && failure.message.contains("75"), "{failure}");
+            let error = bounds().check_sheet("style.css", &css).unwrap_err();
+            assert_eq!(error.code(), FailureCode::ProjectTooComplex, "{open}");
+            assert!(error.to_string().contains("style.css") && error.to_string().contains("75"), "{error}");
             let page = format!("<style>{css}</style>");
-            assert!(bounds().parse("p.html", &page).err().unwrap().message.contains("<style> of p.html"));
+            assert!(bounds().parse("p.html", &page).err().unwrap().to_string().contains("<style> of p.html"));
             // What rewrites sheets that were never measured does not overflow either.
             super::super::css::rewrite_urls(&css, &mut |_| None);
             super::super::css::rewrite_selectors(&css, &mut |list| list.to_owned());
@@ -471,28 +477,28 @@ mod tests {
             super::super::selector::replace_ids(&css, &mut |_| None);
         }
         let page = format!("<p style=\"width:{}\">", "calc(".repeat(1000));
-        assert!(bounds().parse("p.html", &page).err().unwrap().message.contains("style attribute of p.html"));
-        assert!(bounds().sheet("style.css", &"@media all{".repeat(70)).is_ok());
+        assert!(bounds().parse("p.html", &page).err().unwrap().to_string().contains("style attribute of p.html"));
+        assert!(bounds().check_sheet("style.css", &"@media all{".repeat(70)).is_ok());
         let brackets = format!("a::before{{content:\"{}\"}}/*{}*/", "(".repeat(1000), "{".repeat(1000));
-        assert!(bounds().sheet("style.css", &brackets).is_ok());
+        assert!(bounds().check_sheet("style.css", &brackets).is_ok());
     }
 
     #[test]
     fn mounts_are_counted_together() {
         let bounds = bounds();
         let page = "<i></i>".repeat(1000);
-        let mounted = (0..1000).find_map(|_| bounds.mount("card.html", &page, 3).err()).unwrap();
-        assert!(mounted.message.contains("card.html") && mounted.message.contains("200000"), "{mounted}");
+        let mounted = (0..1000).find_map(|_| bounds.count_mount("card.html", &page, 3).err()).unwrap();
+        assert!(mounted.to_string().contains("card.html") && mounted.to_string().contains("200000"), "{mounted}");
         let deep = nested("<div>", "</div>", 300);
-        let failure = Bounds::new(CancellationToken::new()).mount("card.html", &deep, 300).unwrap_err();
-        assert!(failure.message.contains("mounted 300 elements deep"), "{failure}");
+        let error = Bounds::new(CancellationToken::new()).count_mount("card.html", &deep, 300).unwrap_err();
+        assert!(error.to_string().contains("mounted 300 elements deep"), "{error}");
     }
 
     #[test]
     fn a_cancel_stops_the_measuring() {
         let cancelled = CancellationToken::new();
         cancelled.cancel();
-        let failure = Bounds::new(cancelled).measure("index.html", &"<i></i>".repeat(1000)).unwrap_err();
-        assert_eq!(failure.code, FailureCode::Drained);
+        let error = Bounds::new(cancelled).measure("index.html", &"<i></i>".repeat(1000)).unwrap_err();
+        assert_eq!(error.code(), FailureCode::Drained);
     }
 }

@@ -3,7 +3,7 @@
 use dom_query::Document;
 
 use super::dom::{all, body, raw_element};
-use crate::server::OWN_PREFIX;
+use crate::assets::OWN_PREFIX;
 
 const EDITED: &str = "[data-hf-studio-path-offset=\"true\"], [data-hf-studio-box-size=\"true\"], \
     [data-hf-studio-rotation=\"true\"], [data-hf-studio-motion]";

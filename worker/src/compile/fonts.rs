@@ -15,9 +15,8 @@ use serde_json::Value;
 use super::remote_assets::RemoteAssets;
 use super::sheet_scan::{self, Declaration, families};
 use super::walk::{elements, raw_text};
-use crate::assets::FONTS;
+use crate::assets::{FONTS, OWN_PREFIX};
 use crate::remote::library::FontLibrary;
-use crate::server::OWN_PREFIX;
 
 /// System families and what draws them.
 const SUBSTITUTES: &[(&str, &[&str])] = &[
@@ -310,7 +309,7 @@ fn source(family: &str, localiser: &mut RemoteAssets, warnings: &mut Vec<Warning
     let remote = localiser.fonts();
     let own = remote.fonts.faces(family);
     if !own.is_empty() {
-        let rule = |face: &crate::remote::library::LibraryFace| {
+        let rule = |face: &crate::remote::library::FontFile| {
             let path = localiser.keep_font(&face.file)?;
             let style = if face.italic { "italic" } else { "normal" };
             Some(rule(family, style, &face.weight, &format!("url({path})"), ""))
@@ -326,7 +325,7 @@ fn source(family: &str, localiser: &mut RemoteAssets, warnings: &mut Vec<Warning
     if let Some(path) = localiser.google_sheet(family) {
         return Some(Source::Sheet(path));
     }
-    if remote.fonts.on_machine(family) {
+    if remote.fonts.is_on_machine(family) {
         warn(
             "FONT_OF_MACHINE",
             format!(

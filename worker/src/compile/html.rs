@@ -1,40 +1,39 @@
-//! The entry page: what is put into its head, and what its root says.
+//! The entry page: the attributes of its root, and what is added to its head.
 
 use std::collections::BTreeMap;
 
 use dom_query::{Document, NodeRef, Selection};
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::Size;
 
 use super::dom::{all, attr, trimmed};
 use super::{css, paths, scripts, transitions};
-use crate::assets::GSAP_VERSION;
-use crate::server::OWN_PREFIX;
+use crate::assets::{GSAP_VERSION, OWN_PREFIX};
+use crate::error::ProjectError;
 
-/// Glyph advances differ between builds of Chrome by about one percent without it; the HyperFrames compiler sets the same rule.
+/// Without this rule glyph advances differ between builds of Chrome by about one percent. The HyperFrames compiler adds the same rule.
 const TEXT_RULE: &str = "html,body,*{text-rendering:geometricPrecision}";
 
-/// `will-change: transform` keeps a raster scale for longer than a frame, so a chunk would differ from the walk from frame 0.
+/// `will-change: transform` keeps a raster scale for longer than a frame, so that a chunk would differ from a walk from frame 0.
 const RASTER_RULE: &str = "*{will-change:auto !important}";
 
-/// What HyperFrames puts around an entry that is no whole document.
+/// The style sheet of the document that HyperFrames puts around a fragment.
 const FRAGMENT_RULE: &str = "*{margin:0;padding:0;box-sizing:border-box;text-rendering:geometricPrecision}\
     body{overflow:hidden;background:#000;font-family:\"Inter\",sans-serif}";
 
-/// What the root of the entry page says.
+/// Attributes of the root composition.
 #[derive(Debug)]
 pub(super) struct Root {
     pub(super) size: Option<Size>,
     pub(super) fps: Option<FrameRate>,
 }
 
-/// A composition that is no whole document, in the document that HyperFrames puts around it.
-pub(super) fn whole(page: String) -> String {
-    let begins: String = page.trim_start().chars().take(14).collect::<String>().to_ascii_lowercase();
-    let is_whole = begins.starts_with("<!doctype html") || begins.starts_with("<html");
-    if is_whole || all(&Document::from(page.as_str()), "[data-composition-id]").is_empty() {
+/// The page as a whole document. A fragment with a composition gets the document that HyperFrames puts around it.
+pub(super) fn complete_document(page: String) -> String {
+    let start: String = page.trim_start().chars().take(14).collect::<String>().to_ascii_lowercase();
+    let is_complete = start.starts_with("<!doctype html") || start.starts_with("<html");
+    if is_complete || all(&Document::from(page.as_str()), "[data-composition-id]").is_empty() {
         return page;
     }
     format!(
@@ -43,15 +42,15 @@ pub(super) fn whole(page: String) -> String {
     )
 }
 
-/// Reads and checks the root's attributes.
-pub(super) fn root(document: &Document) -> Result<Root, Failure> {
+/// Reads and checks the attributes of the root composition.
+pub(super) fn root(document: &Document) -> Result<Root, ProjectError> {
     let root = document.select("[data-composition-id]").first();
     let (size, fps) = (authored_size(&root)?, authored_fps(&root)?);
     check_duration(&root)?;
     Ok(Root { size, fps })
 }
 
-/// The assets of an entry page below the root, with paths from the root: that is where the compiled page stands.
+/// Rewrites the paths of an entry page in a folder to paths from the root, where the compiled page is.
 pub(super) fn rebase(document: &Document, entry: &str, exists: &dyn Fn(&str) -> bool) {
     if !entry.contains('/') {
         return;
@@ -73,7 +72,7 @@ pub(super) fn rebase(document: &Document, entry: &str, exists: &dyn Fn(&str) -> 
     }
 }
 
-/// Neighbouring style elements of the head become one, their imports first, as in HyperFrames' own renders.
+/// Joins neighbouring style elements of the head, with their imports first, as in HyperFrames' own renders.
 pub(super) fn join_styles(document: &Document) {
     let mut last: Option<(String, NodeRef<'_>)> = None;
     for style in all(document, "head style") {
@@ -98,8 +97,8 @@ pub(super) fn join_styles(document: &Document) {
     }
 }
 
-/// Puts in the page what the farm adds to every page; `entry` is its path, `texts` are all text files of the project, by path,
-/// `faces` the page's fonts as HTML.
+/// Adds to the page what the farm adds to every page, and returns its HTML. `entry` is its path, `texts` are the text files of the project
+/// by path, and `faces` is HTML with the page's fonts.
 pub(super) fn finish(
     document: &Document,
     entry: &str,
@@ -114,7 +113,7 @@ pub(super) fn finish(
     if provide_gsap(document, texts, warnings) {
         head.push_str(&format!("<script src=\"{OWN_PREFIX}gsap.js\"></script>"));
     }
-    // From here on the scripts of the body have a type of their own.
+    // After this the scripts of the body have a type of their own.
     scripts::defer_until_fonts(document, entry);
     let own_head = document.select("head").first();
     own_head.prepend_html(head);
@@ -124,7 +123,7 @@ pub(super) fn finish(
     document.html().to_string()
 }
 
-fn authored_size(root: &Selection<'_>) -> Result<Option<Size>, Failure> {
+fn authored_size(root: &Selection<'_>) -> Result<Option<Size>, ProjectError> {
     let (Some(width), Some(height)) = (root.attr("data-width"), root.attr("data-height")) else { return Ok(None) };
     let side = |name: &str, text: &str| {
         text.trim()
@@ -133,39 +132,36 @@ fn authored_size(root: &Selection<'_>) -> Result<Option<Size>, Failure> {
             .ok()
             .filter(|side| *side >= 1.0 && side.fract() == 0.0)
             .ok_or_else(|| {
-                Failure::new(
-                    FailureCode::SizeInvalid,
-                    format!("{name} of the composition's root is `{text}`; give whole pixels, such as {name}=\"1920\""),
-                )
+                ProjectError::Size(format!(
+                    "{name} of the composition's root is `{text}`; give whole pixels, such as {name}=\"1920\""
+                ))
             })
     };
     let (width, height) = (side("data-width", &width)?, side("data-height", &height)?);
     Ok(Some(Size { width: width.min(f64::from(u32::MAX)) as u32, height: height.min(f64::from(u32::MAX)) as u32 }))
 }
 
-fn authored_fps(root: &Selection<'_>) -> Result<Option<FrameRate>, Failure> {
+fn authored_fps(root: &Selection<'_>) -> Result<Option<FrameRate>, ProjectError> {
     let Some(text) = root.attr("data-fps") else { return Ok(None) };
-    text.trim().parse().map(Some).map_err(|error| {
-        Failure::new(FailureCode::FrameRateInvalid, format!("data-fps of the composition's root: {error}"))
-    })
+    text.trim()
+        .parse()
+        .map(Some)
+        .map_err(|error| ProjectError::FrameRate(format!("data-fps of the composition's root: {error}")))
 }
 
-/// The runtime takes a duration that makes no sense for none at all, and would then name the wrong cause.
-fn check_duration(root: &Selection<'_>) -> Result<(), Failure> {
+/// Checks the duration of the root. The runtime would ignore an invalid one, and report another cause.
+fn check_duration(root: &Selection<'_>) -> Result<(), ProjectError> {
     let Some(text) = root.attr("data-duration") else { return Ok(()) };
     match text.trim().trim_end_matches('s').parse::<f64>() {
         Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(()),
-        _ => Err(Failure::new(
-            FailureCode::DurationInvalid,
-            format!(
-                "data-duration of the composition's root is `{text}`; give seconds above 0, or leave it out to take the \
-                 timeline's own duration"
-            ),
-        )),
+        _ => Err(ProjectError::Duration(format!(
+            "data-duration of the composition's root is `{text}`; give seconds above 0, or leave it out to take the timeline's own \
+             duration"
+        ))),
     }
 }
 
-/// A page that brings a runtime of its own gets the pinned one instead.
+/// Removes a runtime that the page loads itself; it gets the embedded one.
 fn remove_embedded_runtime(document: &Document) {
     for script in document.select("script").iter() {
         let source = script.attr("src").unwrap_or_default();
@@ -177,20 +173,21 @@ fn remove_embedded_runtime(document: &Document) {
     }
 }
 
-/// Whether the page needs the farm's GSAP: it uses `gsap` and loads none, or loads it from where it is not.
+/// Whether the page uses GSAP without loading it. A GSAP that is loaded from an address that is not in the project is replaced by the
+/// embedded one.
 fn provide_gsap(document: &Document, texts: &BTreeMap<String, String>, warnings: &mut Vec<Warning>) -> bool {
     let mut loads = false;
     for script in all(document, "script[src]") {
         let source = trimmed(script, "src").unwrap_or_default();
         let file = source.split(['?', '#']).next().unwrap_or_default();
-        let core = ["gsap.min.js", "gsap.js"].iter().any(|name| file.rsplit('/').next() == Some(name))
+        let is_core = ["gsap.min.js", "gsap.js"].iter().any(|name| file.rsplit('/').next() == Some(name))
             || file.trim_end_matches('/').ends_with("npm/gsap");
-        if !core {
+        if !is_core {
             continue;
         }
         loads = true;
         let remote = paths::is_remote(&source);
-        // Projects that were made with a package manager name its folder, which is seldom packed.
+        // Projects that use a package manager name its folder, which is seldom in the archive.
         let unpacked = file.contains("gsap/dist/") && !texts.contains_key(&paths::file_of(&source));
         if remote || unpacked {
             script.set_attr("src", &format!("{OWN_PREFIX}gsap.js"));
@@ -235,7 +232,7 @@ mod tests {
     fn compile(page: &str) -> (Page, Vec<Warning>) {
         let mut warnings = Vec::new();
         let texts = BTreeMap::from([("index.html".to_owned(), page.to_owned())]);
-        let document = Document::from(whole(page.to_owned()));
+        let document = Document::from(complete_document(page.to_owned()));
         let size = root(&document).unwrap().size;
         (Page { html: finish(&document, "index.html", &texts, "", &mut warnings), size }, warnings)
     }
@@ -278,11 +275,11 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_rates_that_make_no_sense_are_named() {
+    fn invalid_sizes_and_rates_are_named() {
         let bad = |page: &str| root(&Document::from(page)).unwrap_err();
-        let failure = bad("<div data-composition-id=m data-width=wide data-height=9>");
-        assert!(failure.message.contains("data-width") && failure.message.contains("wide"), "{failure}");
-        let failure = bad("<div data-composition-id=m data-fps=1000>");
-        assert!(failure.message.contains("data-fps") && failure.message.contains("1000"), "{failure}");
+        let error = bad("<div data-composition-id=m data-width=wide data-height=9>");
+        assert!(error.to_string().contains("data-width") && error.to_string().contains("wide"), "{error}");
+        let error = bad("<div data-composition-id=m data-fps=1000>");
+        assert!(error.to_string().contains("data-fps") && error.to_string().contains("1000"), "{error}");
     }
 }

@@ -1,41 +1,41 @@
-//! What is taken out of one nested file before its elements go into the host.
+//! The parts of a nested file that are taken out before its elements are put into the host.
 
 use dom_query::{Document, NodeRef};
-use hyperfarm_proto::failure::Failure;
 use serde_json::{Map, Value};
 
 use super::bounds::Bounds;
 use super::dom::{attr, body, head, is_inside, template_content, trimmed, within};
-use super::nested::{Parts, Script, Style, missing};
+use super::parts::{Parts, Script, Style};
 use super::selector::Scope;
 use super::{css, paths, scripts};
+use crate::error::{ProjectError, WorkerError};
 
 const LINKS: &str = "link[rel=\"stylesheet\"], link[rel=\"preconnect\"]";
 
 /// The part of a nested file that is mounted: its first template, or its body.
-pub(super) struct Content<'f> {
+pub(super) struct MountContent<'f> {
     pub(super) document: Document,
-    /// Head of the file; styles and scripts there count only where no template holds the content.
+    /// Head of the file. Its styles and scripts are taken only where the content is not in a template.
     head: Option<NodeRef<'f>>,
     has_template: bool,
     /// Elements around the content that may declare variables.
     pub(super) declarers: Vec<NodeRef<'f>>,
 }
 
-/// Where a nested file stands.
-pub(super) struct Files<'p> {
+/// The path of a nested file, and the files of the project.
+pub(super) struct NestedFile<'p> {
     pub(super) source: &'p str,
     pub(super) exists: &'p dyn Fn(&str) -> bool,
 }
 
-impl Files<'_> {
+impl NestedFile<'_> {
     fn rebase(&self, url: &str) -> String {
         paths::rebase(self.source, url.trim(), self.exists).unwrap_or_else(|| url.trim().to_owned())
     }
 }
 
-impl<'f> Content<'f> {
-    pub(super) fn of(file: &'f Document, source: &str, bounds: &Bounds) -> Result<Self, Failure> {
+impl<'f> MountContent<'f> {
+    pub(super) fn of(file: &'f Document, source: &str, bounds: &Bounds) -> Result<Self, WorkerError> {
         let template = within(file.root(), "template").into_iter().next();
         let html = match template.and_then(template_content).or_else(|| body(file)) {
             Some(holder) => holder.inner_html().to_string(),
@@ -43,19 +43,19 @@ impl<'f> Content<'f> {
         };
         let document = bounds.parse(source, &html)?;
         if html.trim().is_empty() {
-            return Err(missing(format!(
-                "the composition {source} is empty: it has no <template> and no <body> content"
-            )));
+            let text = format!("the composition {source} is empty: it has no <template> and no <body> content");
+            return Err(ProjectError::CompositionMissing(text).into());
         }
         if within(document.root(), "[data-composition-id]").is_empty() {
-            return Err(missing(format!("the composition {source} has no element with data-composition-id")));
+            let text = format!("the composition {source} has no element with data-composition-id");
+            return Err(ProjectError::CompositionMissing(text).into());
         }
         let declarers = within(file.root(), "html").into_iter().chain(template).collect();
         Ok(Self { document, head: head(file), has_template: template.is_some(), declarers })
     }
 
-    /// Elements of the head, where it counts, then of the content.
-    fn everywhere(&self, selector: &str, with_head: bool) -> Vec<NodeRef<'_>> {
+    /// Matching elements of the head, if `with_head`, then of the content.
+    fn select(&self, selector: &str, with_head: bool) -> Vec<NodeRef<'_>> {
         let of_head = self.head.filter(|_| with_head).map(|head| within(head, selector)).unwrap_or_default();
         of_head.into_iter().chain(within(self.document.root(), selector)).collect()
     }
@@ -65,9 +65,9 @@ impl<'f> Content<'f> {
     }
 }
 
-/// Style sheets that are linked go into the page's head.
-pub(super) fn take_links(content: &Content<'_>, files: &Files<'_>, parts: &mut Parts<'_>) {
-    for link in content.everywhere(LINKS, true) {
+/// Takes links to style sheets, which go into the page's head.
+pub(super) fn take_links(content: &MountContent<'_>, files: &NestedFile<'_>, parts: &mut Parts<'_>) {
+    for link in content.select(LINKS, true) {
         if let Some(href) = trimmed(link, "href") {
             link.set_attr("href", &files.rebase(&href));
             parts.links.push(link.html().to_string());
@@ -78,9 +78,9 @@ pub(super) fn take_links(content: &Content<'_>, files: &Files<'_>, parts: &mut P
     }
 }
 
-/// Style sheets of the file, bound to the mount.
-pub(super) fn take_styles(content: &Content<'_>, files: &Files<'_>, scope: &Scope, parts: &mut Parts<'_>) {
-    for style in content.everywhere("style", !content.has_template) {
+/// Takes style sheets, with their selectors bound to the mount.
+pub(super) fn take_styles(content: &MountContent<'_>, files: &NestedFile<'_>, scope: &Scope, parts: &mut Parts<'_>) {
+    for style in content.select("style", !content.has_template) {
         let kind = attr(style, "type").unwrap_or_default();
         if !kind.is_empty() && !kind.eq_ignore_ascii_case("text/css") {
             continue;
@@ -93,15 +93,15 @@ pub(super) fn take_styles(content: &Content<'_>, files: &Files<'_>, scope: &Scop
     }
 }
 
-/// Scripts of the file that run, each in the wrapper of its mount.
+/// Takes scripts that run, each in the wrapper of its mount.
 pub(super) fn take_scripts(
-    content: &Content<'_>,
-    files: &Files<'_>,
+    content: &MountContent<'_>,
+    files: &NestedFile<'_>,
     scope: &Scope,
     runtime: &str,
     parts: &mut Parts<'_>,
 ) {
-    for script in content.everywhere("script", !content.has_template) {
+    for script in content.select("script", !content.has_template) {
         if !scripts::runs(script) {
             continue;
         }
@@ -118,10 +118,10 @@ pub(super) fn take_scripts(
     }
 }
 
-/// Data in scripts (JSON, shaders, templates) that the mounted root does not hold.
-pub(super) fn inert_scripts_outside(content: &Content<'_>, inner: Option<NodeRef<'_>>) -> Vec<String> {
+/// HTML of script elements with data (JSON, shaders, templates) that are outside of the mounted root.
+pub(super) fn inert_scripts_outside(content: &MountContent<'_>, inner: Option<NodeRef<'_>>) -> Vec<String> {
     let mut found = Vec::new();
-    for script in content.everywhere("script", !content.has_template) {
+    for script in content.select("script", !content.has_template) {
         let in_content = is_inside(script, content.document.root());
         let mounted = in_content && inner.is_none_or(|inner| is_inside(script, inner));
         if !scripts::runs(script) && !mounted {
@@ -131,8 +131,8 @@ pub(super) fn inert_scripts_outside(content: &Content<'_>, inner: Option<NodeRef
     found
 }
 
-/// Paths of the mounted elements.
-pub(super) fn rebase_assets(root: NodeRef<'_>, files: &Files<'_>) {
+/// Rewrites the paths of the mounted elements.
+pub(super) fn rebase_assets(root: NodeRef<'_>, files: &NestedFile<'_>) {
     for element in within(root, "[src], [href]") {
         for name in ["src", "href"] {
             if let Some(url) = trimmed(element, name)
@@ -144,8 +144,8 @@ pub(super) fn rebase_assets(root: NodeRef<'_>, files: &Files<'_>) {
     }
 }
 
-/// An import map with its addresses as the page must write them.
-fn import_map(text: &str, files: &Files<'_>) -> Option<Value> {
+/// An import map with addresses relative to the page.
+fn import_map(text: &str, files: &NestedFile<'_>) -> Option<Value> {
     let Ok(Value::Object(map)) = serde_json::from_str::<Value>(text) else { return None };
     let address = |value: &Value| match value.as_str() {
         Some(url) => {

@@ -1,100 +1,64 @@
-//! Nested compositions: files that hosts name with `data-composition-src` are put into their hosts, to any depth, by the rules of
-//! the HyperFrames compiler.
+//! Nested compositions: the files that hosts name with `data-composition-src` are put into their hosts, by the rules of the HyperFrames
+//! compiler.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use dom_query::{Document, NodeRef};
-use hyperfarm_proto::failure::{Failure, FailureCode};
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::dom::{all, all_within, attr, head, raw_element, trimmed, within};
 use super::identity::{Identities, Identity};
-use super::mount::{self, Content};
+use super::mount::{self, MountContent};
+use super::parts::{Mount, Parts, Style};
+use super::project::Project;
 use super::selector::Scope;
-use super::{Project, paths, selector, variables};
+use super::{paths, selector, variables};
+use crate::error::{ProjectError, WorkerError};
 
-/// Nesting deeper than this is a loop that changes its name.
+/// Most levels of nesting.
 const MAX_DEPTH: usize = 20;
 const SOURCE: &str = "data-composition-src";
 
-/// A style sheet of a nested composition, bound to its mount.
-#[derive(Debug)]
-pub(super) struct Style {
-    pub(super) css: String,
-    pub(super) media: Option<String>,
-    pub(super) title: Option<String>,
-}
-
-/// A script of a nested composition, in the order in which it runs.
-#[derive(Debug)]
-pub(super) enum Script {
-    /// Source, and what else the tag carried that changes how it runs.
-    File { src: String, module: bool },
-    /// A classic script in its wrapper.
-    Inline(String),
-    /// A module.
-    Module(String),
-}
-
-/// A host that has got its content, and which of the collected styles are its.
-pub(super) struct Mount<'a> {
-    pub(super) host: NodeRef<'a>,
-    pub(super) namespace: String,
-    pub(super) styles: std::ops::Range<usize>,
-}
-
-/// What nested files bring beside their elements.
-#[derive(Default)]
-pub(super) struct Parts<'a> {
-    pub(super) styles: Vec<Style>,
-    /// HTML of `<link>` elements, with paths from the root.
-    pub(super) links: Vec<String>,
-    pub(super) scripts: Vec<Script>,
-    pub(super) import_maps: Vec<Value>,
-    /// Variables by the composition id of the mount.
-    pub(super) variables: BTreeMap<String, Map<String, Value>>,
-    pub(super) mounts: Vec<Mount<'a>>,
-}
-
-struct Job<'a> {
+/// A host whose content is still to be put in.
+struct PendingHost<'a> {
     host: NodeRef<'a>,
-    /// Files from the entry down to the one that names this host.
+    /// Files from the entry page down to the one that contains this host.
     owners: Vec<String>,
     identity: Option<Identity>,
 }
 
 /// Puts every nested file into its host.
-pub(super) fn inline<'a>(document: &'a Document, project: &Project<'_>, entry: &str) -> Result<Parts<'a>, Failure> {
+pub(super) fn inline<'a>(document: &'a Document, project: &Project<'_>, entry: &str) -> Result<Parts<'a>, WorkerError> {
     let hosts = all(document, "[data-composition-src]");
     let names = Identities::of_page(document, &hosts);
     let mut identities = Identities::default();
     let mut parts = Parts::default();
-    let mut queue: VecDeque<Job<'a>> = hosts
+    let mut queue: VecDeque<PendingHost<'a>> = hosts
         .iter()
         .zip(names)
-        .map(|(host, identity)| Job { host: *host, owners: vec![entry.to_owned()], identity: Some(identity) })
+        .map(|(host, identity)| PendingHost { host: *host, owners: vec![entry.to_owned()], identity: Some(identity) })
         .collect();
-    while let Some(job) = queue.pop_front() {
+    while let Some(pending) = queue.pop_front() {
         project.bounds.check_time()?;
-        let Some(source) = trimmed(job.host, SOURCE).filter(|source| !is_placeholder(source)) else { continue };
-        let target = locate(project, &source, &job.owners)?;
-        let identity = job.identity.unwrap_or_else(|| identities.of_nested(document, job.host));
-        fill(project, job.host, &target, identity, &mut parts)?;
-        let mut owners = job.owners;
+        let Some(source) = trimmed(pending.host, SOURCE).filter(|source| !is_placeholder(source)) else { continue };
+        let target = locate(project, &source, &pending.owners)?;
+        let identity = pending.identity.unwrap_or_else(|| identities.of_nested(document, pending.host));
+        fill(project, pending.host, &target, identity, &mut parts)?;
+        let mut owners = pending.owners;
         owners.push(target);
-        queue.extend(all_within(job.host, "[data-composition-src]").into_iter().map(|host| Job {
+        queue.extend(all_within(pending.host, "[data-composition-src]").into_iter().map(|host| PendingHost {
             host,
             owners: owners.clone(),
             identity: None,
         }));
     }
     for host in &hosts {
-        size_host(*host);
+        add_size_to_style(*host);
     }
     Ok(parts)
 }
 
-/// What a generator has not filled in.
+/// Whether the source is a placeholder that a generator has not filled in.
 fn is_placeholder(source: &str) -> bool {
     let named = source.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"));
     let token = |open: &str, close: &str| source.find(open).is_some_and(|at| source[at..].contains(close));
@@ -104,39 +68,42 @@ fn is_placeholder(source: &str) -> bool {
         || token("${", "}")
 }
 
-/// The file that the host's source names: from the project's root, or beside the file that names it.
-fn locate(project: &Project<'_>, source: &str, owners: &[String]) -> Result<String, Failure> {
+/// The file that a host's `source` names: from the project's root, or beside the file that contains the host.
+fn locate(project: &Project<'_>, source: &str, owners: &[String]) -> Result<String, ProjectError> {
     let owner = owners.last().map(String::as_str).unwrap_or_default();
-    let failure =
-        |rest: String| Err(missing(format!("{owner} names the composition {source} (data-composition-src), {rest}")));
+    let unusable = |reason: String| {
+        let text = format!("{owner} names the composition {source} (data-composition-src), {reason}");
+        Err(ProjectError::CompositionMissing(text))
+    };
     if paths::is_remote(source) {
-        return failure("which is not in the project; put the file into the project and name its path".to_owned());
+        return unusable("which is not in the project; put the file into the project and name its path".to_owned());
     }
     let from_root = paths::file_of(source);
     let target = if project.files.contains_key(&from_root) { from_root } else { paths::join(owner, source) };
     if !project.files.contains_key(&target) {
-        return failure("and the project has no such file; paths are from the project's root".to_owned());
+        return unusable("and the project has no such file; paths are from the project's root".to_owned());
     }
     if owners.contains(&target) {
-        return failure(format!("which is one of those that hold it: {}", owners.join(" → ")));
+        return unusable(format!("which is one of those that hold it: {}", owners.join(" → ")));
     }
     if owners.len() > MAX_DEPTH {
-        return failure(format!("and compositions may be nested {MAX_DEPTH} levels deep at most"));
+        return unusable(format!("and compositions may be nested {MAX_DEPTH} levels deep at most"));
     }
     Ok(target)
 }
 
+/// Puts the file `source` into `host`.
 fn fill<'a>(
     project: &Project<'_>,
     host: NodeRef<'a>,
     source: &str,
     identity: Identity,
     parts: &mut Parts<'a>,
-) -> Result<(), Failure> {
+) -> Result<(), WorkerError> {
     let text = project.text(source)?;
     let file = project.bounds.parse(source, &text)?;
-    project.bounds.mount(source, &text, host.ancestors_it(None).count())?;
-    let content = Content::of(&file, source, project.bounds)?;
+    project.bounds.count_mount(source, &text, host.ancestors_it(None).count())?;
+    let content = MountContent::of(&file, source, project.bounds)?;
     let roots = within(content.document.root(), "[data-composition-id]");
     let inner = match &identity.authored {
         Some(id) => roots.iter().copied().find(|root| trimmed(*root, "data-composition-id").as_ref() == Some(id)),
@@ -155,13 +122,13 @@ fn fill<'a>(
         for carrier in content.declarers.iter().copied().chain(inner) {
             values.extend(variables::defaults(carrier));
         }
-        values.extend(variables::given(host));
+        values.extend(variables::host_values(host));
         if !values.is_empty() {
             parts.variables.insert(runtime.clone(), values);
         }
     }
     let exists = |path: &str| project.files.contains_key(path);
-    let files = mount::Files { source, exists: &exists };
+    let files = mount::NestedFile { source, exists: &exists };
     let first_style = parts.styles.len();
     mount::take_links(&content, &files, parts);
     mount::take_styles(&content, &files, &scope, parts);
@@ -171,7 +138,7 @@ fn fill<'a>(
     mount::rebase_assets(inner.unwrap_or(content.document.root()), &files);
     match inner {
         Some(root) => {
-            adopt(host, root);
+            copy_root_attributes(host, root);
             flatten(root);
             if identity.authored.is_none() {
                 root.set_attr("data-composition-id", &scope.composition);
@@ -189,8 +156,8 @@ fn fill<'a>(
     Ok(())
 }
 
-/// What the host takes over from the nested root.
-fn adopt(host: NodeRef<'_>, root: NodeRef<'_>) {
+/// Copies attributes of the nested root to its host.
+fn copy_root_attributes(host: NodeRef<'_>, root: NodeRef<'_>) {
     for name in ["data-timeline-locked", "data-no-timeline"] {
         if root.has_attr(name) {
             host.set_attr(name, "");
@@ -203,7 +170,7 @@ fn adopt(host: NodeRef<'_>, root: NodeRef<'_>) {
     }
 }
 
-/// The nested root becomes a box inside its host: the host carries identity and timing now.
+/// Turns the nested root into a box inside its host, which has the identity and the timing now.
 fn flatten(root: NodeRef<'_>) {
     root.remove_attrs(&[
         "data-composition-id",
@@ -226,8 +193,8 @@ fn flatten(root: NodeRef<'_>) {
     append_style(root, &format!("width:{};height:{}", side("data-width"), side("data-height")));
 }
 
-/// A host of the entry page that knows its size and has none in its style gets it there.
-fn size_host(host: NodeRef<'_>) {
+/// Adds the size of a host of the entry page to its style, where the style has none.
+fn add_size_to_style(host: NodeRef<'_>) {
     let (Some(width), Some(height)) = (trimmed(host, "data-width"), trimmed(host, "data-height")) else { return };
     let style = attr(host, "style").unwrap_or_default();
     let mut missing = Vec::new();
@@ -262,19 +229,20 @@ pub(super) fn emit_styles(document: &Document, styles: &[Style]) {
     }
 }
 
-pub(super) fn missing(message: String) -> Failure {
-    Failure::new(FailureCode::CompositionNotFound, message)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::cache::Cache;
-    use crate::compile::ProjectFile;
-    use crate::compile::bounds::Bounds;
+    use std::collections::BTreeMap;
+
+    use hyperfarm_proto::failure::FailureCode;
     use hyperfarm_proto::id::ContentHash;
 
-    fn inlined(entry: &str, files: &[(&str, &str)]) -> Result<(String, Vec<String>, Vec<String>), Failure> {
+    use super::*;
+    use crate::cache::Cache;
+    use crate::compile::bounds::Bounds;
+    use crate::compile::parts::Script;
+    use crate::compile::unpack::ProjectFile;
+
+    fn inlined(entry: &str, files: &[(&str, &str)]) -> Result<(String, Vec<String>, Vec<String>), WorkerError> {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path()).unwrap();
         let bounds = Bounds::new(tokio_util::sync::CancellationToken::new());
@@ -349,9 +317,9 @@ mod tests {
             ("https://e.org/x.html", "not in the project"),
             ("a.html", "index.html → a.html → b.html"),
         ] {
-            let failure = inlined(&host(source), &files).unwrap_err();
-            assert_eq!(failure.code, FailureCode::CompositionNotFound);
-            assert!(failure.message.contains(named), "{failure}");
+            let error = inlined(&host(source), &files).unwrap_err();
+            assert_eq!(error.code(), FailureCode::CompositionNotFound);
+            assert!(error.to_string().contains(named), "{error}");
         }
         let (html, ..) = inlined(&host("__SCENE_FILE__"), &files).unwrap();
         assert!(html.contains("__SCENE_FILE__"));

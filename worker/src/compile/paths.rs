@@ -1,6 +1,6 @@
 //! Paths of files inside a project, as pages write them.
 
-use crate::server::decode_path;
+use crate::urls::{decode_path, encode_path};
 
 /// Whether `url` does not depend on the page's folder: it has a host, is data, begins at the root, is a fragment or is empty.
 pub(super) fn is_absolute(url: &str) -> bool {
@@ -59,20 +59,7 @@ pub(super) fn rebase(owner: &str, url: &str, exists: &dyn Fn(&str) -> bool) -> O
     if path.is_empty() || !climbs && !exists(&sibling) {
         return None;
     }
-    Some(encode(&sibling) + suffix).filter(|rebased| rebased != url)
-}
-
-fn encode(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'/' => {
-                out.push(char::from(byte))
-            }
-            byte => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    Some(encode_path(&sibling) + suffix).filter(|rebased| rebased != url)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use dom_query::{Document, NodeRef};
 use serde_json::{Map, Value, json};
 
 use super::dom::{all, attr, body, head, raw_element, trimmed, within};
-use super::nested::{Parts, Script};
+use super::parts::{Parts, Script};
 use super::paths;
 use super::selector::Scope;
 

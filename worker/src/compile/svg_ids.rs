@@ -7,7 +7,7 @@ use dom_query::{Document, NodeId, NodeRef};
 
 use super::css;
 use super::dom::{all, attr, trimmed, within};
-use super::nested::{Mount, Style};
+use super::parts::{Mount, Style};
 use super::selector::{AUTHORED_ID, replace_ids};
 
 /// Renames clashing ids inside mounts, with every reference to them.

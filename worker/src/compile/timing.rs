@@ -8,7 +8,8 @@ use hyperfarm_proto::plan::Warning;
 use serde_json::{Map, Value};
 
 use super::dom::{all, trimmed, within};
-use super::{Project, paths, variables};
+use super::project::Project;
+use super::{paths, variables};
 
 /// Seconds by which a sound may be declared longer than it is.
 const TOLERANCE: f64 = 0.05;

@@ -1,32 +1,31 @@
-//! Unpacking a project's zip into the cache, by content, within limits.
+//! Unpacking: the files of a project's zip are added to the cache, within limits.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use hyperfarm_proto::archive::{ArchiveLimits, check_name, check_names};
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::ContentHash;
 
 use super::bounds::Bounds;
 use crate::cache::{Cache, InsertError};
+use crate::error::{DiskError, ProjectError, WorkerError};
 
-/// What the intake's limits are too.
+/// The limits of the coordinator's intake.
 const LIMITS: ArchiveLimits = ArchiveLimits::DEFAULT;
 
-/// One file of a project.
+/// A file of a project, in the cache.
 #[derive(Debug, Clone)]
-pub struct ProjectFile {
+pub(crate) struct ProjectFile {
     /// SHA-256 of its bytes.
-    pub hash: ContentHash,
+    pub(crate) hash: ContentHash,
     /// Length in bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
-/// The files of the zip at `bundle` by path. A single top-level folder is taken away.
-pub(super) fn unpack(bundle: &Path, cache: &Cache, bounds: &Bounds) -> Result<BTreeMap<String, ProjectFile>, Failure> {
-    let opened = std::fs::File::open(bundle)
-        .map_err(|error| Failure::new(FailureCode::Storage, format!("the bundle is gone from the cache: {error}")))?;
+/// Unpacks the zip at `bundle` and returns its files by path. A single top-level folder is removed from the paths.
+pub(super) fn unpack(bundle: &Path, cache: &Cache, bounds: &Bounds) -> Result<BTreeMap<String, ProjectFile>, WorkerError> {
+    let opened = std::fs::File::open(bundle).map_err(DiskError::at(bundle, "cannot be read"))?;
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(opened))
         .map_err(|error| invalid(format!("the project is no zip archive that can be read: {error}")))?;
     let directory = directory(bundle, archive.central_directory_start())
@@ -43,10 +42,9 @@ pub(super) fn unpack(bundle: &Path, cache: &Cache, bounds: &Bounds) -> Result<BT
             .map_err(|error| invalid(format!("entry {index} of the archive has no name that can be read: {error}")))?
             .into_owned();
         if entry.is_symlink() {
-            return Err(invalid(format!(
-                "the archive's entry `{}` is a link; put the file itself into the archive",
-                name.escape_debug()
-            )));
+            let name = name.escape_debug();
+            let text = format!("the archive's entry `{name}` is a link; put the file itself into the archive");
+            return Err(invalid(text).into());
         }
         check_name(&name, &LIMITS).map_err(invalid)?;
         let path = name;
@@ -56,29 +54,28 @@ pub(super) fn unpack(bundle: &Path, cache: &Cache, bounds: &Bounds) -> Result<BT
         let packed = entry.compressed_size();
         let limit = (LIMITS.unpacked_bytes - total).min(LIMITS.ratio_from.max(packed.saturating_mul(LIMITS.ratio)));
         let (hash, length) = match cache.insert_from(&mut entry, limit) {
-            Ok(Some(kept)) => kept,
+            Ok(Some(inserted)) => inserted,
             Ok(None) => {
-                return Err(invalid(format!(
-                    "{path} unpacks to more than {limit} bytes, which is more than is allowed"
-                )));
+                let text = format!("{path} unpacks to more than {limit} bytes, which is more than is allowed");
+                return Err(invalid(text).into());
             }
-            Err(InsertError::Source(error)) => return Err(invalid(format!("{path} cannot be unpacked: {error}"))),
-            Err(InsertError::Cache(failure)) => return Err(failure),
+            Err(InsertError::Source(error)) => return Err(invalid(format!("{path} cannot be unpacked: {error}")).into()),
+            Err(InsertError::Cache(error)) => return Err(error.into()),
         };
         total += length;
         files.insert(path, ProjectFile { hash, bytes: length });
     }
     if files.is_empty() {
-        return Err(invalid("the archive is empty".to_owned()));
+        return Err(invalid("the archive is empty".to_owned()).into());
     }
     Ok(without_top_folder(files))
 }
 
-fn invalid(message: String) -> Failure {
-    Failure::new(FailureCode::ProjectInvalid, message)
+fn invalid(text: String) -> ProjectError {
+    ProjectError::Archive(text)
 }
 
-/// The archive's directory, which begins at `start`, with what follows it.
+/// The directory of the archive, which begins at `start`, up to the end of the file.
 fn directory(bundle: &Path, start: u64) -> std::io::Result<Vec<u8>> {
     let mut file = std::fs::File::open(bundle)?;
     file.seek(SeekFrom::Start(start))?;
@@ -90,11 +87,12 @@ fn directory(bundle: &Path, start: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What archivers and editors add.
+/// Whether archivers or editors have added the file.
 fn is_clutter(path: &str) -> bool {
     path.starts_with("__MACOSX/") || path.ends_with(".DS_Store") || path.starts_with(".git/") || path.contains("/.git/")
 }
 
+/// The files without the folder that all their paths begin with, if there is one.
 fn without_top_folder(files: BTreeMap<String, ProjectFile>) -> BTreeMap<String, ProjectFile> {
     let mut tops = files.keys().map(|path| path.split_once('/').map(|(top, _)| top.to_owned()));
     let Some(Some(top)) = tops.next() else { return files };
@@ -108,6 +106,7 @@ fn without_top_folder(files: BTreeMap<String, ProjectFile>) -> BTreeMap<String, 
 mod tests {
     use std::io::Write;
 
+    use hyperfarm_proto::failure::FailureCode;
     use zip::write::SimpleFileOptions;
 
     use super::*;
@@ -127,7 +126,7 @@ mod tests {
         file
     }
 
-    fn paths(entries: &[(&str, &[u8])]) -> Result<Vec<String>, Failure> {
+    fn paths(entries: &[(&str, &[u8])]) -> Result<Vec<String>, WorkerError> {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path()).unwrap();
         let file = archive(entries);
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn one_top_folder_is_taken_away() {
+    fn one_top_folder_is_removed() {
         assert_eq!(paths(&[("p/index.html", b"x"), ("p/a/b.js", b"y")]).unwrap(), ["a/b.js", "index.html"]);
         assert_eq!(paths(&[("index.html", b"x"), ("a/b.js", b"y")]).unwrap(), ["a/b.js", "index.html"]);
         assert_eq!(paths(&[("p/index.html", b"x"), ("__MACOSX/p/._i", b"y")]).unwrap(), ["index.html"]);
@@ -144,21 +143,21 @@ mod tests {
     #[test]
     fn paths_that_climb_are_refused_by_name() {
         for name in ["../x", "/etc/passwd", "a/../../x", "C:/x", "..\\x"] {
-            let failure = paths(&[(name, b"x")]).unwrap_err();
-            assert_eq!(failure.code, FailureCode::ProjectInvalid, "{name}");
-            assert!(failure.message.contains(&name.escape_debug().to_string()), "{failure}");
+            let error = paths(&[(name, b"x")]).unwrap_err();
+            assert_eq!(error.code(), FailureCode::ProjectInvalid, "{name}");
+            assert!(error.to_string().contains(&name.escape_debug().to_string()), "{error}");
         }
     }
 
     #[test]
     fn names_that_hide_each_other_are_refused() {
         for names in [["a.js", "A.js"], ["a/b.js", "A/b.js"]] {
-            let failure = paths(&[("index.html", b"x"), (names[0], b""), (names[1], b"")]).unwrap_err();
-            assert_eq!(failure.code, FailureCode::ProjectInvalid);
-            assert!(failure.message.contains(names[1]), "{failure}");
+            let error = paths(&[("index.html", b"x"), (names[0], b""), (names[1], b"")]).unwrap_err();
+            assert_eq!(error.code(), FailureCode::ProjectInvalid);
+            assert!(error.to_string().contains(names[1]), "{error}");
         }
-        let failure = paths(&[("index.html", b"x"), (&"a".repeat(60_000), b"")]).unwrap_err();
-        assert!(failure.message.contains("`aaaa") && failure.message.len() < 300, "{failure}");
+        let error = paths(&[("index.html", b"x"), (&"a".repeat(60_000), b"")]).unwrap_err();
+        assert!(error.to_string().contains("`aaaa") && error.to_string().len() < 300, "{error}");
     }
 
     #[test]
@@ -167,15 +166,15 @@ mod tests {
         let cache = Cache::open(folder.path()).unwrap();
         let broken = tempfile::NamedTempFile::new().unwrap();
         broken.as_file().write_all(b"PK\x03\x04 this is no zip").unwrap();
-        let failure = unpack(broken.path(), &cache, &unbounded()).unwrap_err();
-        assert!(failure.message.contains("no zip archive"), "{failure}");
-        assert!(paths(&[]).unwrap_err().message.contains("empty"));
+        let error = unpack(broken.path(), &cache, &unbounded()).unwrap_err();
+        assert!(error.to_string().contains("no zip archive"), "{error}");
+        assert!(paths(&[]).unwrap_err().to_string().contains("empty"));
     }
 
     #[test]
     fn a_bomb_is_refused() {
         let zeros = vec![0; 80 * 1024 * 1024];
-        let failure = paths(&[("index.html", &zeros)]).unwrap_err();
-        assert!(failure.message.contains("index.html unpacks to more"), "{failure}");
+        let error = paths(&[("index.html", &zeros)]).unwrap_err();
+        assert!(error.to_string().contains("index.html unpacks to more"), "{error}");
     }
 }

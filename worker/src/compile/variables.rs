@@ -1,9 +1,8 @@
-//! Variables: declared by compositions, given by the request and by hosts, checked, and made available to style sheets.
+//! Variables of compositions: they are checked against their declarations and passed to style sheets.
 
 use std::collections::BTreeMap;
 
 use dom_query::{Document, NodeRef};
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::RenderSpec;
 use serde::Deserialize;
@@ -12,13 +11,14 @@ use serde_json::{Map, Value};
 use super::css;
 use super::dom::{all, attr, head, raw_element, trimmed, within};
 use super::selector;
+use crate::error::ProjectError;
 
 const DECLARATIONS: &str = "data-composition-variables";
 const VALUES: &str = "data-variable-values";
 
-/// One entry of `data-composition-variables`.
+/// A variable that `data-composition-variables` declares.
 #[derive(Debug, Deserialize)]
-struct Declared {
+struct Declaration {
     id: String,
     #[serde(rename = "type", default)]
     kind: String,
@@ -26,7 +26,7 @@ struct Declared {
     options: Vec<Value>,
 }
 
-/// Defaults that an element declares.
+/// Default values that an element declares.
 pub(super) fn defaults(element: NodeRef<'_>) -> Map<String, Value> {
     let Some(Ok(Value::Array(entries))) = attr(element, DECLARATIONS).map(|text| serde_json::from_str(&text)) else {
         return Map::new();
@@ -35,16 +35,16 @@ pub(super) fn defaults(element: NodeRef<'_>) -> Map<String, Value> {
     entries.iter().filter_map(entry).collect()
 }
 
-/// Values that a host gives to the composition inside.
-pub(super) fn given(host: NodeRef<'_>) -> Map<String, Value> {
+/// Values that a host sets for the composition inside.
+pub(super) fn host_values(host: NodeRef<'_>) -> Map<String, Value> {
     match attr(host, VALUES).map(|text| serde_json::from_str(&text)) {
         Some(Ok(Value::Object(values))) => values,
         _ => Map::new(),
     }
 }
 
-/// Warns of declarations and values that are not the JSON they should be; they count as absent.
-pub(super) fn warn_of_broken(document: &Document, file: &str, warnings: &mut Vec<Warning>) {
+/// Warns of declarations and values that are not valid JSON of the right type. They are ignored.
+pub(super) fn warn_of_invalid_json(document: &Document, file: &str, warnings: &mut Vec<Warning>) {
     for (name, shape) in [(DECLARATIONS, "a list of variables"), (VALUES, "an object of values")] {
         for element in all(document, &format!("[{name}]")) {
             let text = attr(element, name).unwrap_or_default();
@@ -62,13 +62,13 @@ pub(super) fn warn_of_broken(document: &Document, file: &str, warnings: &mut Vec
     }
 }
 
-/// The variables of the request as one JSON object, checked against what the entry page declares. `composition` names that page.
+/// The variables of the request, checked against the declarations of the entry page, whose path is `composition`.
 pub(super) fn check(
     spec: &RenderSpec,
     document: &Document,
     composition: &str,
     warnings: &mut Vec<Warning>,
-) -> Result<Map<String, Value>, Failure> {
+) -> Result<Map<String, Value>, ProjectError> {
     let Some(text) = spec.variables.as_deref() else { return Ok(Map::new()) };
     let given: Value =
         serde_json::from_str(text).map_err(|error| invalid(format!("the variables are no JSON: {error}")))?;
@@ -77,7 +77,7 @@ pub(super) fn check(
             "the variables must be one JSON object such as {{\"title\":\"Hello\"}}, not {given}"
         )));
     };
-    let declared: Vec<Declared> = all(document, &format!("[{DECLARATIONS}]"))
+    let declared: Vec<Declaration> = all(document, &format!("[{DECLARATIONS}]"))
         .into_iter()
         .filter_map(|element| serde_json::from_str::<Vec<Value>>(&attr(element, DECLARATIONS)?).ok())
         .flatten()
@@ -89,7 +89,7 @@ pub(super) fn check(
                 "VARIABLE_UNDECLARED",
                 format!("{composition} declares no variable `{name}` in data-composition-variables"),
             )),
-            Some(variable) => mistyped(variable, value).map(|expected| {
+            Some(variable) => mismatch(variable, value).map(|expected| {
                 (
                     "VARIABLE_MISTYPED",
                     format!("variable `{name}` of {composition} should be {expected}, and {value} was given"),
@@ -105,8 +105,8 @@ pub(super) fn check(
     Ok(given)
 }
 
-/// What the value should have been, if it is not.
-fn mistyped(variable: &Declared, value: &Value) -> Option<String> {
+/// The type that the variable should have, where `value` does not have it.
+fn mismatch(variable: &Declaration, value: &Value) -> Option<String> {
     let text_in = |name: &str| value.get(name).is_some_and(Value::is_string);
     let (fits, expected) = match variable.kind.as_str() {
         "string" => (value.is_string(), "a string"),
@@ -130,7 +130,7 @@ fn mistyped(variable: &Declared, value: &Value) -> Option<String> {
     (!fits).then(|| expected.to_owned())
 }
 
-/// Whether the text has the form of a colour. Functions are left to the browser.
+/// Whether the text has the form of a CSS colour. Arguments of functions are not checked.
 fn is_color(text: &str) -> bool {
     const FUNCTIONS: &[&str] = &[
         "rgb",
@@ -159,8 +159,8 @@ fn is_color(text: &str) -> bool {
         || text.eq_ignore_ascii_case("currentcolor")
 }
 
-/// Makes variables readable as `var(--id)`: those of each mount on its host, those of the page on whatever declares them. A
-/// property that an author defines in a sheet keeps the author's value unless the request gives one.
+/// Adds a style sheet in which variables are custom properties, to be read as `var(--id)`: those of a mount on its host, those of the page
+/// on the elements that declare them. A property that a sheet of the author defines keeps that value unless the request sets one.
 pub(super) fn emit_styles(
     document: &Document,
     mounts: &BTreeMap<String, Map<String, Value>>,
@@ -170,21 +170,21 @@ pub(super) fn emit_styles(
     let authored = |id: &str| css::defines(&sheets, &property(id));
     let mut rules = Vec::new();
     for (id, values) in mounts {
-        let mut shown: Map<String, Value> =
+        let mut properties: Map<String, Value> =
             values.iter().filter(|(id, _)| !authored(id)).map(|(id, value)| (id.clone(), value.clone())).collect();
-        shown.extend(
+        properties.extend(
             overrides.iter().filter(|(id, _)| values.contains_key(*id)).map(|(id, value)| (id.clone(), value.clone())),
         );
-        rules.extend(rule(&selector::of_composition(id), &shown));
+        rules.extend(rule(&selector::of_composition(id), &properties));
     }
     let layer = |declared: &Map<String, Value>, given: &Map<String, Value>| {
-        let mut shown: Map<String, Value> =
+        let mut properties: Map<String, Value> =
             declared.iter().filter(|(id, _)| !authored(id)).map(|(id, value)| (id.clone(), value.clone())).collect();
         for (values, also) in [(given, None), (overrides, Some(given))] {
             let known = |id: &String| declared.contains_key(id) || also.is_some_and(|also| also.contains_key(id));
-            shown.extend(values.iter().filter(|(id, _)| known(id)).map(|(id, value)| (id.clone(), value.clone())));
+            properties.extend(values.iter().filter(|(id, _)| known(id)).map(|(id, value)| (id.clone(), value.clone())));
         }
-        shown
+        properties
     };
     if let Some(html) = within(document.root(), "html").into_iter().next() {
         rules.extend(rule(":root", &layer(&defaults(html), &Map::new())));
@@ -192,13 +192,13 @@ pub(super) fn emit_styles(
     let mut number = 0;
     for element in all(document, &format!("[{DECLARATIONS}]")) {
         let host = element.ancestors_it(None).find(|parent| parent.has_attr(VALUES));
-        let shown = layer(&defaults(element), &host.map(given).unwrap_or_default());
-        if shown.is_empty() {
+        let properties = layer(&defaults(element), &host.map(host_values).unwrap_or_default());
+        if properties.is_empty() {
             continue;
         }
         number += 1;
         element.set_attr("data-hf-var-scope", &number.to_string());
-        rules.extend(rule(&format!("[data-hf-var-scope=\"{number}\"]"), &shown));
+        rules.extend(rule(&format!("[data-hf-var-scope=\"{number}\"]"), &properties));
     }
     if rules.is_empty() {
         return;
@@ -210,7 +210,7 @@ pub(super) fn emit_styles(
     }
 }
 
-/// The value of the variable that `data-var-src` names, as the runtime will find it.
+/// The source that `data-var-src` gets from its variable, by the rules of the runtime.
 pub(super) fn bound_source(
     element: NodeRef<'_>,
     mounts: &BTreeMap<String, Map<String, Value>>,
@@ -233,6 +233,7 @@ pub(super) fn bound_source(
     overrides.get(&name).and_then(text)
 }
 
+/// A style rule with `values` as custom properties; `None` without any.
 fn rule(selector: &str, values: &Map<String, Value>) -> Option<String> {
     let lines: Vec<String> = values
         .iter()
@@ -244,7 +245,7 @@ fn rule(selector: &str, values: &Map<String, Value>) -> Option<String> {
                 }
                 _ => return None,
             };
-            // Nothing that could end the declaration or the style element.
+            // Without characters that could end the declaration or the style element.
             let text = text.replace([';', '{', '}', '<', '>', '\r', '\n'], "");
             Some(format!("{}:{text};", property(id)))
         })
@@ -252,15 +253,15 @@ fn rule(selector: &str, values: &Map<String, Value>) -> Option<String> {
     (!lines.is_empty()).then(|| format!("{selector}{{{}}}", lines.concat()))
 }
 
-/// The custom property of a variable: `Brand Color` is `--brand-color`.
+/// The name of the custom property of a variable: `Brand Color` is `--brand-color`.
 fn property(id: &str) -> String {
     let words = id.to_lowercase();
     let words: Vec<&str> = words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
     if words.is_empty() { "--node".to_owned() } else { format!("--{}", words.join("-")) }
 }
 
-fn invalid(message: String) -> Failure {
-    Failure::new(FailureCode::VariablesInvalid, message)
+fn invalid(text: String) -> ProjectError {
+    ProjectError::Variables(text)
 }
 
 #[cfg(test)]
@@ -272,7 +273,7 @@ mod tests {
         <div data-composition-variables='[{"id":"ink","type":"color","default":"#111"},{"id":"face","type":"font"},
         {"id":"logo","type":"image"},{"id":"on","type":"boolean"}]'></div></body></html>"##;
 
-    fn run(variables: &str, strict: bool) -> Result<(String, Vec<Warning>), Failure> {
+    fn run(variables: &str, strict: bool) -> Result<(String, Vec<Warning>), ProjectError> {
         let spec =
             RenderSpec { variables: Some(variables.to_owned()), strict_variables: strict, ..RenderSpec::default() };
         let mut warnings = Vec::new();
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_passes_in_silence() {
+    fn valid_values_give_no_warning() {
         let (text, warnings) = run(r#"{"title":"x","n":1.5,"mood":"loud"}"#, true).unwrap();
         assert_eq!(text, r#"{"mood":"loud","n":1.5,"title":"x"}"#);
         assert!(warnings.is_empty());
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_a_warning_or_strictly_an_error() {
+    fn invalid_values_give_a_warning_or_in_strict_mode_an_error() {
         for (variables, named) in [
             (r#"{"other":1}"#, "other"),
             (r#"{"n":"1"}"#, "a number"),
@@ -313,10 +314,10 @@ mod tests {
         ] {
             let warned = run(variables, false).unwrap().1[0].message.clone();
             assert!(warned.contains(named) && warned.contains("index.html"), "{warned}");
-            assert_eq!(run(variables, true).unwrap_err().message, warned);
+            assert_eq!(run(variables, true).unwrap_err().to_string(), warned);
         }
-        assert!(run("{broken", false).unwrap_err().message.contains("no JSON"));
-        assert!(run("[1]", false).unwrap_err().message.contains("one JSON object"));
+        assert!(run("{broken", false).unwrap_err().to_string().contains("no JSON"));
+        assert!(run("[1]", false).unwrap_err().to_string().contains("one JSON object"));
     }
 
     #[test]

@@ -1,28 +1,28 @@
-//! Pages of random colours.
+//! Markers: pages of random colours, by which the bitmap is recognised.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use hyperfarm_proto::spec::Viewport;
 
-use super::equal_colours;
+use crate::pixels::equal_colours;
 
-/// Rectangles across.
+/// Rectangles in a row.
 const COLUMNS: u32 = 8;
-/// Rectangles down, below a strip of one CSS pixel that is coloured by itself, so that the first row is like no other.
+/// Rows of rectangles, below a strip of one CSS pixel with colours of its own, so that the first row of pixels is like no other.
 const ROWS: u32 = 6;
-/// Pixels of one colour on each side of what [`Marker::needle`] looks at.
+/// Pixels of one colour on each side of the edge in [`Marker::needle`].
 const NEEDLE_PIXELS: usize = 4;
 
-/// A page of rectangles of random colours, and the pixels it is drawn with.
+/// A page of rectangles of random colours, and its pixels.
 #[derive(Debug, Clone)]
 pub struct Marker {
     viewport: Viewport,
-    /// The strip first, then the rows.
+    /// Red, green and blue of each rectangle: the strip first, then the rows.
     colours: Vec<[u8; 3]>,
 }
 
 impl Marker {
-    /// New colours. None where the page is too small for rectangles that can be told apart.
+    /// A marker with new colours; `None` where the page is too small for the rectangles.
     pub fn random(viewport: Viewport) -> Option<Self> {
         let size = viewport.page;
         if size.width < COLUMNS * NEEDLE_PIXELS as u32 || size.height < 1 + ROWS {
@@ -37,11 +37,11 @@ impl Marker {
         Some(Self { viewport, colours: colours.collect() })
     }
 
-    /// Makes the page it is run in look like this marker.
+    /// The script that turns a page into this marker.
     pub fn script(&self) -> String {
         let mut html = "<body style=\"margin:0;overflow:hidden;background:#fff\">".to_owned();
         for (number, [red, green, blue]) in self.colours.iter().enumerate() {
-            let [left, top, width, height] = self.place(number as u32);
+            let [left, top, width, height] = self.rectangle(number as u32);
             html.push_str(&format!(
                 "<div style=\"position:absolute;left:{left}px;top:{top}px;width:{width}px;height:{height}px;\
                  background:rgb({red},{green},{blue})\"></div>"
@@ -51,25 +51,25 @@ impl Marker {
     }
 
     /// Left, top, width and height of rectangle `number` in CSS pixels.
-    fn place(&self, number: u32) -> [u32; 4] {
+    fn rectangle(&self, number: u32) -> [u32; 4] {
         let (width, height) = (self.viewport.page.width / COLUMNS, (self.viewport.page.height - 1) / ROWS);
         let (column, row) = (number % COLUMNS, number / COLUMNS);
         let (top, height) = if row == 0 { (0, 1) } else { (1 + (row - 1) * height, height) };
         [column * width, top, width, height]
     }
 
-    /// Length of the pixels it is drawn with.
+    /// Length of its pixels in bytes.
     pub fn bytes(&self) -> usize {
         let output = self.viewport.output();
         output.width as usize * output.height as usize * 4
     }
 
-    /// The pixels it is drawn with: BGRA, rows without gaps.
+    /// Its pixels: BGRA, rows without gaps.
     pub fn pixels(&self) -> Vec<u8> {
         self.bands().into_iter().flat_map(|(rows, row)| row.repeat(rows)).collect()
     }
 
-    /// Rows that are equal, from top to bottom: how many, and what they look like.
+    /// Bands of equal rows from top to bottom: number of rows, and the pixels of one.
     fn bands(&self) -> Vec<(usize, Vec<u8>)> {
         let output = self.viewport.output();
         let white = || vec![255; output.width as usize * 4];
@@ -79,8 +79,8 @@ impl Marker {
             let mut row = white();
             let mut rows = 0;
             for (column, [red, green, blue]) in colours.iter().enumerate() {
-                let place = self.place((band * COLUMNS as usize + column) as u32);
-                let [left, _, width, height] = place.map(|value| (value * self.viewport.scale) as usize);
+                let rectangle = self.rectangle((band * COLUMNS as usize + column) as u32);
+                let [left, _, width, height] = rectangle.map(|value| (value * self.viewport.scale) as usize);
                 for pixel in row.as_chunks_mut::<4>().0.iter_mut().skip(left).take(width) {
                     *pixel = [*blue, *green, *red, 255];
                 }
@@ -93,7 +93,7 @@ impl Marker {
         bands
     }
 
-    /// Bytes that its first row holds, and how far from the row's start.
+    /// Bytes of its first row that are searched for, and their offset in the row.
     pub fn needle(&self) -> (Vec<u8>, usize) {
         let edge = (self.viewport.page.width / COLUMNS * self.viewport.scale) as usize;
         let start = (edge - NEEDLE_PIXELS) * 4;
@@ -104,8 +104,8 @@ impl Marker {
         (pixels.collect(), start)
     }
 
-    /// Whether `frame` shows it.
-    pub fn is(&self, frame: &[u8]) -> bool {
+    /// Whether `frame` shows this marker.
+    pub fn matches(&self, frame: &[u8]) -> bool {
         let stride = self.viewport.output().width as usize * 4;
         let mut rows = frame.chunks_exact(stride);
         frame.len() == self.bytes()
@@ -133,8 +133,8 @@ mod tests {
             let rows = viewport.scale as usize;
             let below = &pixels[rows * viewport.output().width as usize * 4..];
             assert!(!below.windows(needle.len()).any(|window| window == needle));
-            assert!(marker.is(&pixels));
-            assert!(!Marker::random(viewport).unwrap().is(&pixels), "two markers have the same colours");
+            assert!(marker.matches(&pixels));
+            assert!(!Marker::random(viewport).unwrap().matches(&pixels), "two markers have the same colours");
         }
     }
 

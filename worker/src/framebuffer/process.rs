@@ -7,21 +7,21 @@ use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
-/// Why memory was not read.
+/// Why the memory of a process was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The kernel refused.
     #[error("Chrome's memory cannot be read: {0}{advice}", advice = advice(*.0))]
     Refused(Errno),
-    /// Less was there than was asked for.
-    #[error("Chrome's memory ends after {found} of {wanted} bytes")]
+    /// Only the beginning of the range is readable.
+    #[error("Chrome's memory ends after {found} of {requested} bytes")]
     Short {
         /// Bytes read.
         found: usize,
-        /// Bytes wanted.
-        wanted: usize,
+        /// Bytes requested.
+        requested: usize,
     },
-    /// Its list of mappings cannot be read.
+    /// The list of mappings cannot be read.
     #[error("there is no list of the memory of Chrome's process {0}")]
     Maps(i32),
 }
@@ -57,28 +57,36 @@ impl GpuProcess {
         None
     }
 
-    /// Process `id`, whatever it is.
+    /// The process with this id, whatever it runs.
     pub fn with_id(id: u32) -> Option<Self> {
         Some(Self(Pid::from_raw(i32::try_from(id).ok()?)))
     }
 
-    /// Its number.
+    /// Its id.
     pub fn id(&self) -> i32 {
         self.0.as_raw()
     }
 
-    /// Copies what is at `address` into all of `bytes`.
+    /// Copies memory from `address` into all of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Refused`] or [`ReadError::Short`].
     pub fn read(&self, address: usize, bytes: &mut [u8]) -> Result<(), ReadError> {
-        let wanted = bytes.len();
-        let remote = [RemoteIoVec { base: address, len: wanted }];
+        let requested = bytes.len();
+        let remote = [RemoteIoVec { base: address, len: requested }];
         match process_vm_readv(self.0, &mut [IoSliceMut::new(bytes)], &remote) {
-            Ok(found) if found == wanted => Ok(()),
-            Ok(found) => Err(ReadError::Short { found, wanted }),
+            Ok(found) if found == requested => Ok(()),
+            Ok(found) => Err(ReadError::Short { found, requested }),
             Err(error) => Err(ReadError::Refused(error)),
         }
     }
 
-    /// Address ranges that it can write to, of at least `bytes` bytes, adjacent ones as one.
+    /// Writable address ranges of at least `bytes` bytes, with adjacent ranges joined.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Maps`].
     pub fn writable(&self, bytes: usize) -> Result<Vec<Range<usize>>, ReadError> {
         let id = self.0.as_raw();
         let text = std::fs::read_to_string(format!("/proc/{id}/maps")).map_err(|_| ReadError::Maps(id))?;
@@ -94,7 +102,7 @@ impl GpuProcess {
     }
 }
 
-/// A line of `/proc/PID/maps`, if the mapping is memory that can be written.
+/// The range of a line of `/proc/PID/maps`, if the mapping is writable.
 fn writable_range(line: &str) -> Option<Range<usize>> {
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
@@ -105,7 +113,7 @@ fn writable_range(line: &str) -> Option<Range<usize>> {
     Some(address(start)?..address(end)?)
 }
 
-/// Every process with its parent.
+/// Ids of every process and of its parent.
 fn parents() -> Vec<(i32, i32)> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let numbered = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -114,7 +122,7 @@ fn parents() -> Vec<(i32, i32)> {
 
 fn parent(process: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name in parentheses may hold anything, a parenthesis too.
+    // The name in parentheses may contain parentheses.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 

@@ -1,16 +1,16 @@
-//! Where in a process a picture is.
+//! The search for a picture in the memory of a process.
 
 use super::marker::Marker;
 use super::process::{GpuProcess, ReadError};
 
-/// Bytes read at once.
+/// Bytes of memory read at once.
 const WINDOW: usize = 16 << 20;
 
-/// Addresses at which the whole picture of `marker` is, `most` of them.
+/// Addresses at which memory holds the whole picture of `marker`, at most `limit` of them.
 ///
-/// Mappings that are hardly larger than the picture come first: a bitmap of that size has one to itself, and the large ones, hundreds of
-/// megabytes of them, need not be read then.
-pub(super) fn candidates(process: &GpuProcess, marker: &Marker, most: usize) -> Result<Vec<usize>, ReadError> {
+/// Small mappings are searched first: a bitmap has a mapping of its own that is hardly larger, and the large mappings, hundreds of
+/// megabytes, need not be read then.
+pub(super) fn candidates(process: &GpuProcess, marker: &Marker, limit: usize) -> Result<Vec<usize>, ReadError> {
     let bytes = marker.bytes();
     let (needle, offset) = marker.needle();
     let finder = memchr::memmem::Finder::new(&needle);
@@ -26,9 +26,9 @@ pub(super) fn candidates(process: &GpuProcess, marker: &Marker, most: usize) -> 
             window.resize(WINDOW.min(range.end - start), 0);
             match process.read(start, &mut window) {
                 Ok(()) => read_any = true,
-                // Up to a guard page.
+                // The rest of the window is not readable.
                 Err(ReadError::Short { found, .. }) => window.truncate(found),
-                // A mapping that is gone by now is no reason to give up on the others.
+                // A mapping may be gone by now; the others are still searched.
                 Err(error) => {
                     refused = Some(error);
                     window.clear();
@@ -40,15 +40,15 @@ pub(super) fn candidates(process: &GpuProcess, marker: &Marker, most: usize) -> 
                 if whole
                     && !candidates.contains(&address)
                     && process.read(address, &mut frame).is_ok()
-                    && marker.is(&frame)
+                    && marker.matches(&frame)
                 {
                     candidates.push(address);
-                    if candidates.len() == most {
+                    if candidates.len() == limit {
                         return Ok(candidates);
                     }
                 }
             }
-            // Windows overlap, for a needle across their border.
+            // Windows overlap, so that a needle across their border is found.
             start += WINDOW - needle.len();
         }
     }

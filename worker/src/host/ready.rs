@@ -1,53 +1,57 @@
-//! When a page is ready: each wait has its own deadline and its own named failure.
+//! The readiness of a page: each wait has a deadline and an error of its own.
 
 use std::time::{Duration, Instant};
 
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{PageHost, ServedVideo};
-use crate::chrome::PageEvent;
-use crate::server::RequestProblem;
+use super::options::ServedVideo;
+use crate::chrome::{Page, PageEvent};
+use crate::error::{PageError, WorkerError};
+use crate::server::{RequestProblem, Site};
 
-/// From the navigation to a page that can be sought and knows its duration.
+/// Pause between two questions to the page.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Longest time from the navigation to a page that can be sought and knows its duration.
 const SEEKABLE_WITHIN: Duration = Duration::from_secs(45);
-/// The same once a script has failed to load or has thrown: what it carried will not come.
+/// The same once a script has failed to load or has thrown: what it would have set up will not come.
 const SEEKABLE_AFTER_FAILURE: Duration = Duration::from_secs(3);
 /// The same for a loaded page that has neither a composition nor a seek of its own.
 const SEEKABLE_WITHOUT_COMPOSITION: Duration = Duration::from_secs(3);
-/// The same for a loaded page whose composition says no duration.
+/// The same for a loaded page whose composition has no duration.
 const DURATION_WITHIN: Duration = Duration::from_secs(6);
-/// From there to a timeline of every composition that promised one.
+/// Longest time from there to a timeline of every composition that announced one.
 const TIMELINES_WITHIN: Duration = Duration::from_secs(45);
 /// The same once a script has failed.
 const TIMELINES_AFTER_FAILURE: Duration = Duration::from_secs(2);
-/// For each of images, style images and fonts.
+/// Longest wait for each of images, style images and fonts, in milliseconds.
 const SETTLE_WITHIN_MS: u32 = 30_000;
 
-/// What the page waits for.
+/// The timelines that a page is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// Whether any file of the project speaks of timelines; one that never does registers none.
-    pub timelines: bool,
-    /// Compositions that are known to register none.
-    pub without_timeline: Vec<String>,
+pub struct ExpectedTimelines {
+    /// Whether any file of the project mentions timelines. Without that, no composition registers one.
+    pub any: bool,
+    /// Ids of compositions that are known to register none.
+    pub except: Vec<String>,
 }
 
-/// What failed without stopping the page.
+/// What failed to load without making the page fail.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 pub struct PageReport {
     /// Sources of images that did not load.
     pub images_failed: Vec<String>,
-    /// Faces that did not load.
+    /// Font faces that did not load.
     pub fonts_failed: Vec<String>,
-    /// Kinds of resources that were not loaded when their time was over.
+    /// Kinds of resources that were not loaded within their time limit.
     pub late: Vec<String>,
-    /// Compositions without a timeline.
+    /// Ids of compositions without a timeline.
     #[serde(default)]
     pub without_timeline: Vec<String>,
 }
 
+/// The state of a page while it loads, as the driver reports it.
 #[derive(Debug, Deserialize)]
 struct PageState {
     document: String,
@@ -61,19 +65,24 @@ struct PageState {
     missing_timelines: Vec<String>,
 }
 
-impl PageHost<'_> {
+/// Waits until a page is ready.
+pub(super) struct Readiness<'p> {
+    pub(super) page: &'p Page,
+    pub(super) site: &'p Site,
+}
+
+impl Readiness<'_> {
+    /// Waits until the page can be sought, has its timelines, and has loaded images and fonts.
     pub(super) async fn wait_until_ready(
-        &mut self,
-        wanted: &Wanted,
+        &self,
+        timelines: &ExpectedTimelines,
         videos: &[ServedVideo],
-    ) -> Result<PageReport, Failure> {
-        self.wait_for_seek().await?;
-        let without_timeline = self.wait_for_timelines(wanted).await?;
+    ) -> Result<PageReport, WorkerError> {
+        self.wait_until_seekable().await?;
+        let without_timeline = self.wait_for_timelines(timelines).await?;
         if let Some(effect) = self.broken_effect() {
-            return Err(Failure::new(
-                FailureCode::ScriptError,
-                format!("a visual effect of the page failed, so its frames would lack it: {effect}"),
-            ));
+            let text = format!("a visual effect of the page failed, so its frames would lack it: {effect}");
+            return Err(PageError::Script(text).into());
         }
         let settle = format!("window.__hyperfarmHost.settle({SETTLE_WITHIN_MS}, {})", json!(videos));
         let mut report: PageReport = self.page.evaluate(settle).await?;
@@ -81,21 +90,18 @@ impl PageHost<'_> {
         Ok(report)
     }
 
-    async fn state(&self) -> Result<Option<PageState>, Failure> {
-        // Between two documents there is no driver yet.
+    async fn state(&self) -> Result<Option<PageState>, WorkerError> {
+        // Between two documents there is no driver.
         self.page.evaluate("window.__hyperfarmHost ? window.__hyperfarmHost.state() : null".to_owned()).await
     }
 
-    async fn wait_for_seek(&mut self) -> Result<(), Failure> {
+    async fn wait_until_seekable(&self) -> Result<(), WorkerError> {
         let started = Instant::now();
         let mut loaded: Option<Instant> = None;
         loop {
             let state = self.state().await?;
             if let Some(error) = state.as_ref().and_then(|state| state.startup_error.clone()) {
-                return Err(Failure::new(
-                    FailureCode::ScriptError,
-                    format!("the page says that it cannot start: {error}"),
-                ));
+                return Err(PageError::Script(format!("the page says that it cannot start: {error}")).into());
             }
             if let Some(state) = &state {
                 if state.can_seek && state.duration > 0.0 && state.document == "complete" {
@@ -106,8 +112,8 @@ impl PageHost<'_> {
                 }
             }
             let waited = loaded.map(|since| since.elapsed()).unwrap_or_default();
-            if let Some(failure) = state.as_ref().and_then(|state| self.not_seekable(state, waited)) {
-                return Err(failure);
+            if let Some(error) = state.as_ref().and_then(|state| self.reason_not_seekable(state, waited)) {
+                return Err(error.into());
             }
             if started.elapsed() > SEEKABLE_WITHIN {
                 let seconds = SEEKABLE_WITHIN.as_secs();
@@ -125,72 +131,64 @@ impl PageHost<'_> {
                     ),
                     _ => format!("the page did not finish loading within {seconds} s"),
                 };
-                return Err(self.named(FailureCode::PageNotReady, message));
+                return Err(PageError::NotReady(self.with_cause(message)).into());
             }
-            self.rest().await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Why a page that has been loaded for `waited` will not become seekable any more.
-    fn not_seekable(&self, state: &PageState, waited: Duration) -> Option<Failure> {
+    /// Why a page that has been loaded for `waited` will not become seekable.
+    fn reason_not_seekable(&self, state: &PageState, waited: Duration) -> Option<PageError> {
         if state.document != "complete" {
             return None;
         }
         if waited > SEEKABLE_AFTER_FAILURE
             && let Some(cause) = self.script_failure()
         {
-            return Some(Failure::new(FailureCode::ScriptError, format!("the page does not become ready: {cause}")));
+            return Some(PageError::Script(format!("the page does not become ready: {cause}")));
         }
         if !state.has_composition && !state.can_seek && waited > SEEKABLE_WITHOUT_COMPOSITION {
-            return Some(self.named(
-                FailureCode::PageNotReady,
-                "the page has no element with data-composition-id and brings no window.__hf = { duration, seek } of its own"
-                    .to_owned(),
-            ));
+            let text = "the page has no element with data-composition-id and brings no window.__hf = { duration, seek } of its own";
+            return Some(PageError::NotReady(self.with_cause(text.to_owned())));
         }
         if state.can_seek && state.render_ready && state.duration <= 0.0 && !state.building && waited > DURATION_WITHIN
         {
-            return Some(
-                self.named(
-                    FailureCode::DurationMissing,
-                    "the composition does not say how long it lasts: set data-duration (seconds) on the element with \
-                 data-composition-id, or register a timeline in window.__timelines"
-                        .to_owned(),
-                ),
-            );
+            let text = "the composition does not say how long it lasts: set data-duration (seconds) on the element with \
+                        data-composition-id, or register a timeline in window.__timelines";
+            return Some(PageError::DurationMissing(self.with_cause(text.to_owned())));
         }
         None
     }
 
-    async fn wait_for_timelines(&mut self, wanted: &Wanted) -> Result<Vec<String>, Failure> {
+    /// Waits for the expected timelines, and returns the ids of the compositions without one.
+    async fn wait_for_timelines(&self, timelines: &ExpectedTimelines) -> Result<Vec<String>, WorkerError> {
         let started = Instant::now();
         loop {
             let Some(state) = self.state().await? else {
-                return Err(self.named(FailureCode::PageNotReady, "the page navigated away while it loaded".to_owned()));
+                let text = self.with_cause("the page navigated away while it loaded".to_owned());
+                return Err(PageError::NotReady(text).into());
             };
             let missing: Vec<String> =
-                state.missing_timelines.into_iter().filter(|id| !wanted.without_timeline.contains(id)).collect();
-            if !state.building && (missing.is_empty() || !wanted.timelines) {
+                state.missing_timelines.into_iter().filter(|id| !timelines.except.contains(id)).collect();
+            if !state.building && (missing.is_empty() || !timelines.any) {
                 return Ok(missing);
             }
             if started.elapsed() > TIMELINES_AFTER_FAILURE
                 && let Some(cause) = self.script_failure()
             {
-                return Err(Failure::new(
-                    FailureCode::TimelineMissing,
-                    format!("no timeline was registered for {}: {cause}", quoted(&missing)),
-                ));
+                let text = format!("no timeline was registered for {}: {cause}", quoted(&missing));
+                return Err(PageError::TimelineMissing(text).into());
             }
             if started.elapsed() > TIMELINES_WITHIN {
                 return Ok(missing);
             }
-            self.rest().await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// What the runtime says of an effect that it could not set up.
+    /// The runtime's message about an effect that it could not set up.
     fn broken_effect(&self) -> Option<String> {
-        self.events().into_iter().find_map(|event| match event {
+        self.page.events().into_iter().find_map(|event| match event {
             PageEvent::Console(text) => {
                 let (_, detail) = text.split_once("[HyperFrames] composition script error:")?;
                 detail.trim_start().starts_with("vfx:").then(|| detail.trim().to_owned())
@@ -199,14 +197,14 @@ impl PageHost<'_> {
         })
     }
 
-    /// The first script that threw, did not exist or was refused.
+    /// The first script that threw, is missing or was refused.
     fn script_failure(&self) -> Option<String> {
-        let thrown = self.events().into_iter().find_map(|event| match event {
+        let thrown = self.page.events().into_iter().find_map(|event| match event {
             PageEvent::Exception(text) => Some(text),
             PageEvent::Console(_) => None,
         });
         let is_script = |path: &str| path.split(['?', '#']).next().is_some_and(|path| path.ends_with("js"));
-        let unserved = self.problems().into_iter().find_map(|problem| match problem {
+        let unserved = self.site.problems().into_iter().find_map(|problem| match problem {
             RequestProblem::NotFound(path) if is_script(&path) => {
                 Some(format!("the project has no file {path}, which the page loads as a script"))
             }
@@ -221,11 +219,11 @@ impl PageHost<'_> {
         }
     }
 
-    /// A failure that also names the script at fault, where one is known.
-    fn named(&self, code: FailureCode, message: String) -> Failure {
+    /// `message` with the script that caused it, where one is known.
+    fn with_cause(&self, message: String) -> String {
         match self.script_failure() {
-            Some(cause) => Failure::new(code, format!("{message} ({cause})")),
-            None => Failure::new(code, message),
+            Some(cause) => format!("{message} ({cause})"),
+            None => message,
         }
     }
 }

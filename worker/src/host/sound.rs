@@ -1,17 +1,17 @@
-//! What the page says about its sound: effects, groups, volumes that scripts move.
+//! The sound of a page: effects, groups, and volumes that scripts change.
 
-use hyperfarm_proto::failure::Failure;
 use hyperfarm_proto::plan::GainPoint;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::PageHost;
+use super::page_host::PageHost;
 use crate::assets::SOUND_SCRIPT;
+use crate::error::WorkerError;
 
-/// Moments sought in one call, so that a long composition does not look like a hanging page.
-const SAMPLES_A_CALL: u64 = 300;
+/// Times that are sought in one call of the page, so that no call of a long composition takes too long.
+const SAMPLES_PER_CALL: u64 = 300;
 
-/// More about one `<video>` or `<audio>`.
+/// The sound of a `<video>` or `<audio>` element.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct SoundElement {
     /// Render id.
@@ -24,14 +24,14 @@ pub struct SoundElement {
     pub group: Option<String>,
 }
 
-/// An `<hf-audio-group>`.
+/// An `<hf-audio-group>` element.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct SoundGroup {
-    /// Id that members name.
+    /// Id by which members refer to it.
     pub id: String,
     /// Whether it has `data-hidden`.
     pub hidden: bool,
-    /// `data-volume`, linear.
+    /// `data-volume`, a linear gain.
     pub volume: f64,
     /// `data-fx-chain` as text.
     pub effects: Option<String>,
@@ -39,16 +39,16 @@ pub struct SoundGroup {
     pub automation: Option<String>,
 }
 
-/// The volume of an element that scripts move.
+/// The volume of an element that scripts change.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct MovedVolume {
+pub struct ScriptedVolume {
     /// Render id.
     pub id: String,
-    /// Gain over composition time, in order.
+    /// Gain over seconds of the composition, in order.
     pub points: Vec<GainPoint>,
 }
 
-/// All of it.
+/// The sound of a page, as the page reports it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct ProbedSound {
     /// Every media element.
@@ -57,29 +57,33 @@ pub struct ProbedSound {
     pub groups: Vec<SoundGroup>,
     /// `data-fx-chain` of the root, as text.
     pub master: Option<String>,
-    /// Volumes that scripts move.
+    /// Volumes that scripts change.
     #[serde(default)]
-    pub moved: Vec<MovedVolume>,
+    pub scripted: Vec<ScriptedVolume>,
 }
 
 impl PageHost<'_> {
-    /// What the page says about its sound. Where scripts may move volumes, the root timeline is sought at every frame, at most
-    /// sixty times a second, over `duration` seconds; afterwards it stands at 0.
-    pub async fn sound(&self, duration: f64) -> Result<ProbedSound, Failure> {
-        self.page.evaluate::<()>(SOUND_SCRIPT.to_owned()).await?;
-        let mut sound: ProbedSound = self.page.evaluate("window.__hyperfarmSound.describe()".to_owned()).await?;
+    /// The sound of the page. Where scripts may change volumes, the root timeline is sought at every frame, at most sixty times a
+    /// second, over `duration` seconds; afterwards it is at 0.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Page::evaluate`](crate::chrome::Page::evaluate).
+    pub async fn sound(&self, duration: f64) -> Result<ProbedSound, WorkerError> {
+        self.evaluate::<()>(SOUND_SCRIPT.to_owned()).await?;
+        let mut sound: ProbedSound = self.evaluate("window.__hyperfarmSound.describe()".to_owned()).await?;
         if sound.elements.is_empty() {
             return Ok(sound);
         }
-        let step = 1.0 / self.frame_rate.as_f64().clamp(1.0, 60.0);
+        let step = 1.0 / self.frame_rate().as_f64().clamp(1.0, 60.0);
         let begin = format!("window.__hyperfarmSound.begin({}, {})", json!(duration), json!(step));
-        let samples: u64 = self.page.evaluate(begin).await?;
+        let samples: u64 = self.evaluate(begin).await?;
         let mut taken = 0;
         while taken < samples {
-            taken = self.page.evaluate(format!("window.__hyperfarmSound.sample({SAMPLES_A_CALL})")).await?;
+            taken = self.evaluate(format!("window.__hyperfarmSound.sample({SAMPLES_PER_CALL})")).await?;
         }
         if samples > 0 {
-            sound.moved = self.page.evaluate("window.__hyperfarmSound.end()".to_owned()).await?;
+            sound.scripted = self.evaluate("window.__hyperfarmSound.end()".to_owned()).await?;
         }
         Ok(sound)
     }

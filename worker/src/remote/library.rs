@@ -1,32 +1,32 @@
-//! Font files by the family, weight and style that they name themselves: the operator's folder, and the machine's own.
+//! The font library: font files of the operator's folder and of the machine, by their family, weight and style.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Where distributions and people put fonts.
-const MACHINE: &[&str] = &["/usr/share/fonts", "/usr/local/share/fonts"];
-/// Folders below the folder of fonts.
+/// Folders of the machine's fonts.
+const MACHINE_FOLDERS: &[&str] = &["/usr/share/fonts", "/usr/local/share/fonts"];
+/// Most levels of folders below a folder of fonts.
 const MAX_DEPTH: usize = 8;
 
-/// One face in a file.
+/// A font face and its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LibraryFace {
+pub(crate) struct FontFile {
     pub(crate) family: String,
-    /// As in CSS: `400`, or `100 900` of a variable font.
+    /// `font-weight` of CSS: `400`, or `100 900` for a variable font.
     pub(crate) weight: String,
     pub(crate) italic: bool,
     pub(crate) file: PathBuf,
 }
 
-/// The fonts beside the embedded ones.
+/// Fonts that are not embedded.
 #[derive(Debug)]
 pub(crate) struct FontLibrary {
-    faces: Vec<LibraryFace>,
-    machine: OnceLock<Vec<LibraryFace>>,
+    faces: Vec<FontFile>,
+    machine: OnceLock<Vec<FontFile>>,
 }
 
 impl FontLibrary {
-    /// Reads the operator's folder.
+    /// A library of the fonts in the operator's folder.
     pub(crate) fn new(folder: Option<PathBuf>) -> Self {
         let mut faces = Vec::new();
         if let Some(folder) = folder {
@@ -36,16 +36,16 @@ impl FontLibrary {
         Self { faces, machine: OnceLock::new() }
     }
 
-    /// The operator's faces of a family; case does not matter.
-    pub(crate) fn faces(&self, family: &str) -> Vec<&LibraryFace> {
+    /// The operator's faces of a family, whatever its case.
+    pub(crate) fn faces(&self, family: &str) -> Vec<&FontFile> {
         self.faces.iter().filter(|face| face.family.eq_ignore_ascii_case(family)).collect()
     }
 
-    /// Whether this machine has the family.
-    pub(crate) fn on_machine(&self, family: &str) -> bool {
+    /// Whether a font of this machine has the family.
+    pub(crate) fn is_on_machine(&self, family: &str) -> bool {
         let machine = self.machine.get_or_init(|| {
             let mut faces = Vec::new();
-            for folder in MACHINE {
+            for folder in MACHINE_FOLDERS {
                 collect(Path::new(folder), 0, &mut faces);
             }
             faces
@@ -54,7 +54,7 @@ impl FontLibrary {
     }
 }
 
-fn collect(folder: &Path, depth: usize, faces: &mut Vec<LibraryFace>) {
+fn collect(folder: &Path, depth: usize, faces: &mut Vec<FontFile>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.is_dir() {
@@ -66,15 +66,15 @@ fn collect(folder: &Path, depth: usize, faces: &mut Vec<LibraryFace>) {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         match extension.to_ascii_lowercase().as_str() {
             "ttf" | "otf" => faces.extend(read(&path)),
-            // Their tables are compressed: the name of the file must say it.
+            // Their tables are compressed, so the name of the file is read.
             "woff2" | "woff" => faces.extend(from_name(&path)),
             _ => {}
         }
     }
 }
 
-/// What a font file says about itself.
-fn read(path: &Path) -> Option<LibraryFace> {
+/// The face of a font file, by its tables.
+fn read(path: &Path) -> Option<FontFile> {
     let bytes = std::fs::read(path).ok()?;
     let face = ttf_parser::Face::parse(&bytes, 0).ok()?;
     let name = |id: u16| {
@@ -87,11 +87,11 @@ fn read(path: &Path) -> Option<LibraryFace> {
         Some(axis) => format!("{} {}", axis.min_value, axis.max_value),
         None => face.weight().to_number().to_string(),
     };
-    Some(LibraryFace { family, weight, italic: face.is_italic() || face.is_oblique(), file: path.to_owned() })
+    Some(FontFile { family, weight, italic: face.is_italic() || face.is_oblique(), file: path.to_owned() })
 }
 
-/// `inter-latin-700-italic`, `Inter-BoldItalic`, `Open Sans`.
-fn from_name(path: &Path) -> Option<LibraryFace> {
+/// The face of a font file, by a name such as `inter-latin-700-italic`, `Inter-BoldItalic` or `Open Sans`.
+fn from_name(path: &Path) -> Option<FontFile> {
     const WEIGHTS: &[(&str, &str)] = &[
         ("extralight", "200"),
         ("ultralight", "200"),
@@ -130,7 +130,7 @@ fn from_name(path: &Path) -> Option<LibraryFace> {
         }
     }
     let family = family.join(" ");
-    (!family.is_empty()).then(|| LibraryFace { family, weight, italic, file: path.to_owned() })
+    (!family.is_empty()).then(|| FontFile { family, weight, italic, file: path.to_owned() })
 }
 
 #[cfg(test)]

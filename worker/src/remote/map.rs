@@ -1,17 +1,17 @@
-//! The operator's map from URL prefixes to what is on disk, and the packages that a farm has.
+//! The operator's map from URL prefixes to local folders, and the packages of the farm.
 
 use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use super::package::{self, Installed, Wanted};
-use crate::assets::{GSAP_VERSION, gsap_file};
-use crate::server::OWN_PREFIX;
+use super::package::{self, InstalledPackage, PackageFile};
+use crate::assets::{GSAP_VERSION, OWN_PREFIX, gsap_file};
+use crate::urls::decode_path;
 
-/// From URL prefixes to folders, and a folder of packages.
+/// A map from URL prefixes to local folders, with a folder of packages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UrlMap {
-    /// The longest prefix first.
+    /// Prefixes with their targets, the longest prefix first.
     prefixes: Vec<(String, Target)>,
     packages: Option<PathBuf>,
 }
@@ -22,27 +22,32 @@ enum Target {
     Package(String),
 }
 
-/// What the map has for a URL.
+/// The file that the map has for a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mapped {
-    pub(super) place: Place,
-    /// What the relative references of the file are relative to, where that is not its URL.
+pub(super) struct MapEntry {
+    pub(super) location: Location,
+    /// The base of relative URLs in the file, where it is not the file's URL.
     pub(super) base: Option<Url>,
-    /// What stands in for it, where that is not what was asked for.
+    /// What replaces the requested file, where it is another one.
     pub(super) replaced_by: Option<String>,
 }
 
+/// Where a mapped file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
-    /// URL path of an embedded file.
-    Own(String),
-    /// A file on this machine.
+pub(super) enum Location {
+    /// URL path of an asset of the farm.
+    Asset(String),
+    /// Path of a local file.
     File(PathBuf),
 }
 
 impl UrlMap {
     /// Reads `HYPERFARM_URL_MAP`: the path of a JSON file `{"https://cdn.example/lib/": "/srv/lib"}`, or `prefix=folder` pairs
     /// separated by commas. A folder `npm:NAME` is that package in the packages folder.
+    ///
+    /// # Errors
+    ///
+    /// A text that names the prefix or folder that cannot be used.
     pub fn parse(text: Option<&str>, packages: Option<PathBuf>) -> Result<Self, String> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         if let Some(text) = text {
@@ -79,94 +84,95 @@ impl UrlMap {
         Ok(Self { prefixes, packages })
     }
 
-    /// What this farm has for `url` without asking anybody.
-    pub(super) fn find(&self, url: &Url) -> Option<Mapped> {
+    /// The file for `url` that needs no network.
+    pub(super) fn find(&self, url: &Url) -> Option<MapEntry> {
         self.by_prefix(url).or_else(|| {
-            let wanted = package::wanted(url);
-            wanted.as_ref().and_then(|wanted| self.by_package(wanted)).or_else(|| embedded_gsap(url, wanted.as_ref()))
+            let requested = package::requested_by(url);
+            let installed = requested.as_ref().and_then(|requested| self.by_package(requested));
+            installed.or_else(|| embedded_gsap(url, requested.as_ref()))
         })
     }
 
-    fn by_prefix(&self, url: &Url) -> Option<Mapped> {
+    fn by_prefix(&self, url: &Url) -> Option<MapEntry> {
         let mut bare = url.clone();
         bare.set_query(None);
         bare.set_fragment(None);
-        let here = |file: PathBuf| Some(Mapped { place: Place::File(file), base: None, replaced_by: None });
+        let entry = |file: PathBuf| Some(MapEntry { location: Location::File(file), base: None, replaced_by: None });
         for (prefix, target) in &self.prefixes {
             let Some(rest) = bare.as_str().strip_prefix(prefix.as_str()) else { continue };
-            let rest = crate::server::decode_path(rest)?;
+            let rest = decode_path(rest)?;
             let found = match target {
                 Target::Folder(folder) => package::inside(folder, &rest).filter(|path| path.is_file()),
                 Target::Package(name) => {
-                    let wanted = Wanted { package: name.clone(), version: String::new(), file: rest, module: false };
-                    Installed::open(self.packages.as_deref()?, name)?.file(&wanted)
+                    let file = PackageFile { package: name.clone(), version: String::new(), file: rest, module: false };
+                    InstalledPackage::open(self.packages.as_deref()?, name)?.file(&file)
                 }
             };
             if let Some(file) = found {
-                return here(file);
+                return entry(file);
             }
         }
         None
     }
 
-    fn by_package(&self, wanted: &Wanted) -> Option<Mapped> {
-        let installed = Installed::open(self.packages.as_deref()?, &wanted.package)?;
-        let file = installed.file(wanted)?;
-        let there = installed.version();
-        let replaced_by = (!package::version_fits(&wanted.version, there))
-            .then(|| format!("the installed {} {there} ({} was asked for)", wanted.package, wanted.version));
+    fn by_package(&self, requested: &PackageFile) -> Option<MapEntry> {
+        let installed = InstalledPackage::open(self.packages.as_deref()?, &requested.package)?;
+        let file = installed.file(requested)?;
+        let version = installed.version();
+        let replaced_by = (!package::version_fits(&requested.version, version))
+            .then(|| format!("the installed {} {version} ({} was asked for)", requested.package, requested.version));
         let base = installed.name_of(&file).and_then(|name| {
-            Url::parse(&format!("https://cdn.jsdelivr.net/npm/{}@{there}/{name}", wanted.package)).ok()
+            Url::parse(&format!("https://cdn.jsdelivr.net/npm/{}@{version}/{name}", requested.package)).ok()
         });
-        Some(Mapped { place: Place::File(file), base, replaced_by })
+        Some(MapEntry { location: Location::File(file), base, replaced_by })
     }
 }
 
-/// The embedded GSAP answers for every version of it, wherever it is asked from.
-fn embedded_gsap(url: &Url, wanted: Option<&Wanted>) -> Option<Mapped> {
-    let is_package = wanted.is_some_and(|wanted| wanted.package == "gsap");
-    let file = match wanted.filter(|_| is_package) {
-        Some(wanted) => wanted.file.as_str(),
-        None if wanted.is_none() && url.path().to_ascii_lowercase().contains("gsap") => url.path(),
+/// The embedded GSAP, which replaces every version of GSAP from any address.
+fn embedded_gsap(url: &Url, requested: Option<&PackageFile>) -> Option<MapEntry> {
+    let is_package = requested.is_some_and(|requested| requested.package == "gsap");
+    let file = match requested.filter(|_| is_package) {
+        Some(requested) => requested.file.as_str(),
+        None if requested.is_none() && url.path().to_ascii_lowercase().contains("gsap") => url.path(),
         None => return None,
     };
-    let module = wanted.is_some_and(|wanted| wanted.module);
+    let module = requested.is_some_and(|requested| requested.module);
     let name = file.rsplit('/').next().unwrap_or_default();
     let stem = name.strip_suffix(".js").unwrap_or(name).trim_end_matches(".min");
     let stem = if (stem.is_empty() || stem == "index" || stem == "all") && is_package { "gsap" } else { stem };
     let path = format!("gsap/{stem}.min.{}", if module { "mjs" } else { "js" });
     gsap_file(&path)?;
-    let asked = wanted.map(|wanted| wanted.version.as_str()).unwrap_or_default();
-    let replaced_by = (!package::version_fits(asked, GSAP_VERSION) || !is_package).then(|| {
-        let asked = if asked.is_empty() { String::new() } else { format!(" ({asked} was asked for)") };
-        format!("the farm's own GSAP {GSAP_VERSION}{asked}")
+    let version = requested.map(|requested| requested.version.as_str()).unwrap_or_default();
+    let replaced_by = (!package::version_fits(version, GSAP_VERSION) || !is_package).then(|| {
+        let note = if version.is_empty() { String::new() } else { format!(" ({version} was asked for)") };
+        format!("the farm's own GSAP {GSAP_VERSION}{note}")
     });
-    Some(Mapped { place: Place::Own(format!("{OWN_PREFIX}{path}")), base: None, replaced_by })
+    Some(MapEntry { location: Location::Asset(format!("{OWN_PREFIX}{path}")), base: None, replaced_by })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn find(map: &UrlMap, url: &str) -> Option<Mapped> {
+    fn find(map: &UrlMap, url: &str) -> Option<MapEntry> {
         map.find(&Url::parse(url).unwrap())
     }
 
     #[test]
-    fn gsap_and_its_plugins_are_here_in_any_version() {
+    fn gsap_and_its_plugins_are_embedded_for_any_version() {
         let map = UrlMap::default();
         let major = find(&map, "https://cdn.jsdelivr.net/npm/gsap@3/dist/gsap.min.js").unwrap();
-        assert_eq!(major.place, Place::Own("/__hyperfarm/gsap/gsap.min.js".to_owned()));
+        assert_eq!(major.location, Location::Asset("/__hyperfarm/gsap/gsap.min.js".to_owned()));
         assert_eq!(major.replaced_by, None);
         let old = find(&map, "https://cdnjs.cloudflare.com/ajax/libs/gsap/3.12.2/ScrollTrigger.min.js").unwrap();
-        assert_eq!(old.place, Place::Own("/__hyperfarm/gsap/ScrollTrigger.min.js".to_owned()));
+        assert_eq!(old.location, Location::Asset("/__hyperfarm/gsap/ScrollTrigger.min.js".to_owned()));
         let replaced = old.replaced_by.unwrap();
         assert!(replaced.contains("3.12.2") && replaced.contains(GSAP_VERSION), "{replaced}");
         assert!(find(&map, "https://unpkg.com/gsap").is_some());
         assert!(find(&map, "https://cdn.example.com/gsap/SplitText.js").is_some());
         assert_eq!(
-            find(&map, "https://esm.sh/gsap@3").unwrap().place,
-            Place::Own("/__hyperfarm/gsap/gsap.min.mjs".to_owned())
+            find(&map, "https://esm.sh/gsap@3").unwrap().location,
+            Location::Asset("/__hyperfarm/gsap/gsap.min.mjs".to_owned())
         );
         assert!(find(&map, "https://cdn.jsdelivr.net/npm/gsap@3/dist/Nothing.min.js").is_none());
         assert!(find(&map, "https://cdn.jsdelivr.net/npm/three@0.1/build/three.js").is_none());
@@ -183,9 +189,9 @@ mod tests {
         std::fs::write(modules.join("three/package.json"), r#"{"version":"0.160.0","main":"build/three.js"}"#).unwrap();
         let text = format!("https://cdn.example/l/={},https://t.example/=npm:three", lib.display());
         let map = UrlMap::parse(Some(&text), Some(modules.clone())).unwrap();
-        let at = |url: &str| match find(&map, url)?.place {
-            Place::File(path) => Some(path),
-            Place::Own(_) => None,
+        let at = |url: &str| match find(&map, url)?.location {
+            Location::File(path) => Some(path),
+            Location::Asset(_) => None,
         };
         assert_eq!(at("https://cdn.example/l/deep/a%20b.js?v=1"), Some(lib.join("deep/a b.js")));
         assert_eq!(at("https://cdn.example/l/%2e%2e/modules/three/package.json"), None);

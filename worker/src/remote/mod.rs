@@ -1,13 +1,13 @@
-//! What compositions name on the network, found before the page is drawn: the operator's map, the farm's packages, files fetched
-//! before, the network.
+//! Remote files of compositions. They are found before a page is drawn: by the operator's map, among the farm's packages, among files that
+//! were downloaded before, on the network.
 //!
 //! | variable | meaning | default |
 //! | --- | --- | --- |
-//! | `HYPERFARM_URL_MAP` | a JSON file `{"https://cdn.example/lib/": "/srv/lib"}`, or `prefix=folder` pairs with commas between them; the folder may be `npm:NAME` | none |
-//! | `HYPERFARM_PACKAGES_DIR` | a `node_modules` folder that answers for jsDelivr, unpkg, esm.sh and cdnjs | none |
-//! | `HYPERFARM_FONTS_DIR` | font files, by the family that each one names | none |
+//! | `HYPERFARM_URL_MAP` | a JSON file `{"https://cdn.example/lib/": "/srv/lib"}`, or `prefix=folder` pairs separated by commas; the folder may be `npm:NAME` | none |
+//! | `HYPERFARM_PACKAGES_DIR` | a `node_modules` folder whose packages replace those of jsDelivr, unpkg, esm.sh and cdnjs | none |
+//! | `HYPERFARM_FONTS_DIR` | font files; each is used for the family that it names | none |
 //!
-//! and the variables of the fetcher ([`hyperfarm_backplane::fetch`]). GSAP with all its plugins is embedded.
+//! The fetcher has variables of its own ([`hyperfarm_backplane::fetch`]). GSAP with all its plugins is embedded.
 
 pub(crate) mod library;
 mod map;
@@ -15,190 +15,212 @@ mod package;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use hyperfarm_backplane::fetch::{Expected, FetchConfig, FetchLimits, Fetcher};
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::ContentHash;
+use parking_lot::Mutex;
 use url::Url;
 
-use crate::cache::{Cache, InsertError};
+use crate::blocking::blocking;
+use crate::cache::Cache;
+use crate::error::WorkerError;
 use library::FontLibrary;
 pub use map::UrlMap;
-use map::{Mapped, Place};
+use map::{Location, MapEntry};
 
-/// Bytes of one remote file.
+/// Most bytes of a remote file.
 const MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
-/// Fetches at once.
+/// Downloads at once.
 const PARALLEL: usize = 16;
-/// Time for one file; videos and sounds get what is left of the render's.
-const FILE_WITHIN: Duration = Duration::from_secs(15);
-/// Time that one render spends on the network.
-pub(crate) const RENDER_WITHIN: Duration = Duration::from_secs(60);
-/// How long a fetched file stands for its URL.
-const FRESH: Duration = Duration::from_secs(3600);
-/// How long a failure does.
-const FAILED: Duration = Duration::from_secs(60);
-/// URLs remembered.
-const KEPT: usize = 10_000;
+/// Longest download of a file. Videos and sounds have the rest of [`RENDER_TIME`].
+const FILE_TIME: Duration = Duration::from_secs(15);
+/// Time for all downloads of a render.
+pub(crate) const RENDER_TIME: Duration = Duration::from_secs(60);
+/// How long a downloaded file is used for its URL before the URL is requested again.
+const FILE_LIFETIME: Duration = Duration::from_secs(3600);
+/// How long a failed download is cached before the URL is tried again.
+const FAILURE_LIFETIME: Duration = Duration::from_secs(60);
+/// Most URLs in the cache.
+const MAX_CACHED: usize = 10_000;
 
-/// How a worker finds remote files.
+/// The configuration of remote files.
 #[derive(Debug, Clone, Default)]
 pub struct RemoteConfig {
     /// The fetcher.
     pub fetch: FetchConfig,
-    /// Map and packages.
+    /// The operator's map, with packages.
     pub map: UrlMap,
-    /// Folder of fonts.
+    /// The operator's folder of fonts.
     pub fonts: Option<PathBuf>,
 }
 
 impl RemoteConfig {
-    /// From an environment.
-    pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
+    /// The configuration in an environment.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkerError::Setting`] for a value that cannot be used.
+    pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, WorkerError> {
         let text = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-        let invalid = |reason: String| Failure::new(FailureCode::Internal, reason);
         let fonts = text("HYPERFARM_FONTS_DIR").map(PathBuf::from);
         if let Some(folder) = fonts.as_ref().filter(|folder| !folder.is_dir()) {
-            return Err(invalid(format!("HYPERFARM_FONTS_DIR: {} is no folder", folder.display())));
+            let text = format!("HYPERFARM_FONTS_DIR: {} is no folder", folder.display());
+            return Err(WorkerError::Setting(text));
         }
         let packages = text("HYPERFARM_PACKAGES_DIR").map(PathBuf::from);
         Ok(Self {
-            fetch: FetchConfig::from_env(env).map_err(|error| invalid(error.to_string()))?,
-            map: UrlMap::parse(text("HYPERFARM_URL_MAP").as_deref(), packages)
-                .map_err(|reason| invalid(format!("HYPERFARM_URL_MAP, HYPERFARM_PACKAGES_DIR: {reason}")))?,
+            fetch: FetchConfig::from_env(env).map_err(|error| WorkerError::Setting(error.to_string()))?,
+            map: UrlMap::parse(text("HYPERFARM_URL_MAP").as_deref(), packages).map_err(|reason| {
+                WorkerError::Setting(format!("HYPERFARM_URL_MAP, HYPERFARM_PACKAGES_DIR: {reason}"))
+            })?,
             fonts,
         })
     }
 }
 
-/// A remote file that is here.
+/// A remote file that was found.
 #[derive(Debug, Clone)]
-pub(crate) enum Found {
-    /// Embedded, under this URL path of the slot's server.
-    Own { path: String, replaced_by: Option<String> },
-    /// In the worker's cache.
-    Kept(Kept),
+pub(crate) enum RemoteFile {
+    /// An asset of the farm, at this URL path of the slot's server.
+    Asset { path: String, replaced_by: Option<String> },
+    /// A file in the worker's cache.
+    Cached(CachedFile),
 }
 
 /// A remote file in the worker's cache.
 #[derive(Debug, Clone)]
-pub(crate) struct Kept {
+pub(crate) struct CachedFile {
     pub(crate) hash: ContentHash,
     pub(crate) bytes: u64,
     pub(crate) media_type: Option<String>,
-    /// Where it came from after redirects: what its own relative URLs are relative to.
+    /// Its URL after redirects, to which its own relative URLs refer.
     pub(crate) base: Url,
+    /// What replaces the requested file, where it is another one.
     pub(crate) replaced_by: Option<String>,
 }
 
-/// A URL to be found.
+/// A URL to find a file for.
 #[derive(Debug, Clone)]
-pub(crate) struct Ask {
+pub(crate) struct RemoteRequest {
     pub(crate) url: Url,
-    /// Whether an HTML page is what is wanted.
-    pub(crate) page: bool,
-    /// Whether it is a video or a sound, which may take longer.
-    pub(crate) media: bool,
+    /// Whether an HTML page is expected.
+    pub(crate) is_page: bool,
+    /// Whether it is a video or a sound, whose download may take longer.
+    pub(crate) is_media: bool,
 }
 
-type Known = HashMap<String, (Instant, Result<Kept, String>)>;
+/// Downloads by URL, with their time; the error is a text.
+type Downloads = HashMap<String, (Instant, Result<CachedFile, String>)>;
 
 /// Finds remote files for every render of a worker.
 #[derive(Debug)]
 pub struct Remote {
     fetcher: Fetcher,
     map: UrlMap,
-    known: Mutex<Known>,
+    downloads: Mutex<Downloads>,
     pub(crate) fonts: FontLibrary,
 }
 
 impl Remote {
-    /// With this configuration.
-    pub fn new(config: RemoteConfig) -> Result<Self, Failure> {
-        let fetcher = Fetcher::new(config.fetch)
-            .map_err(|error| Failure::new(FailureCode::Internal, error.reason.to_string()))?;
+    /// A finder with this configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkerError::Setting`] where the fetcher cannot be set up.
+    pub fn new(config: RemoteConfig) -> Result<Self, WorkerError> {
+        let fetcher = Fetcher::new(config.fetch).map_err(|error| WorkerError::Setting(error.reason.to_string()))?;
         let fonts = FontLibrary::new(config.fonts);
-        Ok(Self { fetcher, map: config.map, known: Mutex::default(), fonts })
+        Ok(Self { fetcher, map: config.map, downloads: Mutex::default(), fonts })
     }
 
-    /// Finds every URL, several at once, by `deadline`; the answers are in the order of `asked`.
+    /// Finds the files of `requests`, several at once, until `deadline`. The results are in the order of `requests`.
     pub(crate) async fn find(
         self: &Arc<Self>,
         cache: &Arc<Cache>,
-        asked: Vec<Ask>,
+        requests: Vec<RemoteRequest>,
         deadline: Instant,
-    ) -> Vec<Result<Found, String>> {
-        futures::stream::iter(asked)
-            .map(|ask| {
+    ) -> Vec<Result<RemoteFile, String>> {
+        futures::stream::iter(requests)
+            .map(|request| {
                 let (remote, cache) = (self.clone(), cache.clone());
-                async move { remote.find_one(&cache, ask, deadline).await }
+                async move { remote.find_one(&cache, request, deadline).await }
             })
             .buffered(PARALLEL)
             .collect()
             .await
     }
 
-    async fn find_one(&self, cache: &Arc<Cache>, ask: Ask, deadline: Instant) -> Result<Found, String> {
-        if let Some(Mapped { place, base, replaced_by }) = self.map.find(&ask.url) {
-            return match place {
-                Place::Own(path) => Ok(Found::Own { path, replaced_by }),
-                Place::File(file) => {
-                    let (hash, bytes) = keep(cache, file).await?;
-                    Ok(Found::Kept(Kept { hash, bytes, media_type: None, base: base.unwrap_or(ask.url), replaced_by }))
+    async fn find_one(
+        &self,
+        cache: &Arc<Cache>,
+        request: RemoteRequest,
+        deadline: Instant,
+    ) -> Result<RemoteFile, String> {
+        if let Some(MapEntry { location, base, replaced_by }) = self.map.find(&request.url) {
+            return match location {
+                Location::Asset(path) => Ok(RemoteFile::Asset { path, replaced_by }),
+                Location::File(file) => {
+                    let (hash, bytes) = insert(cache, file).await?;
+                    let base = base.unwrap_or(request.url);
+                    Ok(RemoteFile::Cached(CachedFile { hash, bytes, media_type: None, base, replaced_by }))
                 }
             };
         }
-        let key = ask.url.as_str().to_owned();
-        if let Some(known) = self.remembered(&key) {
-            return known.map(Found::Kept);
+        let key = request.url.as_str().to_owned();
+        if let Some(download) = self.cached_download(&key) {
+            return download.map(RemoteFile::Cached);
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err("the render's time for fetching is over".to_owned());
         }
-        let outcome = self.fetch(cache, &ask, if ask.media { left } else { left.min(FILE_WITHIN) }).await;
-        if let Ok(mut known) = self.known.lock() {
-            if known.len() >= KEPT {
-                known.clear();
-            }
-            known.insert(key, (Instant::now(), outcome.clone()));
+        let outcome = self.download(cache, &request, if request.is_media { left } else { left.min(FILE_TIME) }).await;
+        let mut downloads = self.downloads.lock();
+        if downloads.len() >= MAX_CACHED {
+            downloads.clear();
         }
-        outcome.map(Found::Kept)
+        downloads.insert(key, (Instant::now(), outcome.clone()));
+        outcome.map(RemoteFile::Cached)
     }
 
-    fn remembered(&self, key: &str) -> Option<Result<Kept, String>> {
-        let known = self.known.lock().ok()?;
-        let (at, outcome) = known.get(key)?;
-        let lasts = if outcome.is_ok() { FRESH } else { FAILED };
-        (at.elapsed() < lasts).then(|| outcome.clone())
+    fn cached_download(&self, url: &str) -> Option<Result<CachedFile, String>> {
+        let downloads = self.downloads.lock();
+        let (at, outcome) = downloads.get(url)?;
+        let lifetime = if outcome.is_ok() { FILE_LIFETIME } else { FAILURE_LIFETIME };
+        (at.elapsed() < lifetime).then(|| outcome.clone())
     }
 
-    async fn fetch(&self, cache: &Arc<Cache>, ask: &Ask, time: Duration) -> Result<Kept, String> {
-        let target = tempfile::NamedTempFile::new().map_err(|error| format!("no file can be made: {error}"))?;
+    async fn download(
+        &self,
+        cache: &Arc<Cache>,
+        request: &RemoteRequest,
+        time: Duration,
+    ) -> Result<CachedFile, String> {
+        let target =
+            tempfile::NamedTempFile::new().map_err(|error| format!("no temporary file can be created: {error}"))?;
         let target = target.into_temp_path();
-        let expected = if ask.page { Expected::Anything } else { Expected::File };
+        let expected = if request.is_page { Expected::Anything } else { Expected::File };
         let limits = FetchLimits { bytes: MAX_BYTES, time };
-        let fetched = self.fetcher.to_file(&ask.url, &target, limits, expected).await;
+        let fetched = self.fetcher.to_file(&request.url, &target, limits, expected).await;
         let fetched = fetched.map_err(|error| error.reason.to_string())?;
-        let (hash, bytes) = keep(cache, target.to_path_buf()).await?;
-        Ok(Kept { hash, bytes, media_type: fetched.media_type, base: fetched.url, replaced_by: None })
+        let (hash, bytes) = insert(cache, target.to_path_buf()).await?;
+        Ok(CachedFile { hash, bytes, media_type: fetched.media_type, base: fetched.url, replaced_by: None })
     }
 }
 
-/// Puts a file into the worker's cache.
-async fn keep(cache: &Arc<Cache>, file: PathBuf) -> Result<(ContentHash, u64), String> {
+/// Adds a local file to the worker's cache.
+async fn insert(cache: &Arc<Cache>, file: PathBuf) -> Result<(ContentHash, u64), String> {
     let cache = cache.clone();
-    let keeping = tokio::task::spawn_blocking(move || {
+    let inserted = blocking("the worker's cache", move || {
         let mut opened = std::fs::File::open(&file).map_err(|error| format!("{}: {error}", file.display()))?;
         match cache.insert_from(&mut opened, MAX_BYTES) {
-            Ok(Some(kept)) => Ok(kept),
+            Ok(Some(inserted)) => Ok(inserted),
             Ok(None) => Err(format!("it is larger than the {MAX_BYTES} bytes allowed")),
-            Err(InsertError::Source(error)) => Err(error.to_string()),
-            Err(InsertError::Cache(failure)) => Err(failure.message),
+            Err(error) => Err(error.to_string()),
         }
     });
-    keeping.await.map_err(|panic| format!("the worker's cache broke: {panic}"))?
+    inserted.await.map_err(|error| error.to_string())?
 }

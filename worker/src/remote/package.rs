@@ -1,24 +1,24 @@
-//! Addresses of packages on the content networks, and the files of installed packages.
+//! npm packages: their URLs at the content delivery networks, and the files of installed packages.
 
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 use url::Url;
 
-/// A file of an npm package as a URL asks for it.
+/// A file of an npm package that a URL requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct PackageFile {
     pub(super) package: String,
-    /// As written, for example `3` or `^3.12`; empty if the URL names none.
+    /// Version as written, for example `3` or `^3.12`; empty if the URL names none.
     pub(super) version: String,
     /// Path in the package; empty where the URL names only the package.
     pub(super) file: String,
-    /// Asked for as an ES module (`+esm`, esm.sh and the like).
+    /// Whether an ES module is requested (`+esm`, esm.sh and the like).
     pub(super) module: bool,
 }
 
-/// What `url` asks for, if its host is a known network of packages.
-pub(super) fn wanted(url: &Url) -> Option<Wanted> {
+/// The file that `url` requests, if its host is a known content delivery network.
+pub(super) fn requested_by(url: &Url) -> Option<PackageFile> {
     let path = url.path();
     match url.host_str()?.trim_start_matches("www.") {
         "cdn.jsdelivr.net" | "fastly.jsdelivr.net" | "esm.run" => {
@@ -39,7 +39,7 @@ pub(super) fn wanted(url: &Url) -> Option<Wanted> {
                 "lottie-web" | "bodymovin" => "lottie-web",
                 other => other.strip_suffix(".js").unwrap_or(other),
             };
-            Some(Wanted {
+            Some(PackageFile {
                 package: package.to_owned(),
                 version: version.to_owned(),
                 file: file.to_owned(),
@@ -49,11 +49,11 @@ pub(super) fn wanted(url: &Url) -> Option<Wanted> {
         "d3js.org" => {
             let rest = path.strip_prefix("/d3.")?;
             let version = rest.split('.').next()?.trim_start_matches('v').to_owned();
-            Some(Wanted { package: "d3".to_owned(), version, file: String::new(), module: false })
+            Some(PackageFile { package: "d3".to_owned(), version, file: String::new(), module: false })
         }
-        "cdn.tailwindcss.com" => Some(Wanted {
+        "cdn.tailwindcss.com" => Some(PackageFile {
             package: "@tailwindcss/browser".to_owned(),
-            // What this address serves is the last of version 3, which no package has for the browser.
+            // This address serves the last of version 3, which no package has for the browser.
             version: if path == "/" { "3".to_owned() } else { path.trim_matches('/').to_owned() },
             file: String::new(),
             module: false,
@@ -62,7 +62,7 @@ pub(super) fn wanted(url: &Url) -> Option<Wanted> {
     }
 }
 
-fn npm(path: &str, module: bool) -> Option<Wanted> {
+fn npm(path: &str, module: bool) -> Option<PackageFile> {
     let path = path.trim_end_matches('/');
     let (scope, rest) = match path.strip_prefix('@') {
         Some(scoped) => {
@@ -80,28 +80,28 @@ fn npm(path: &str, module: bool) -> Option<Wanted> {
         Some(file) => (file.trim_end_matches('/'), true),
         None => (file, module),
     };
-    Some(Wanted { package: format!("{scope}{name}"), version: version.to_owned(), file: file.to_owned(), module })
+    Some(PackageFile { package: format!("{scope}{name}"), version: version.to_owned(), file: file.to_owned(), module })
 }
 
-/// Whether the version that is there is one that was asked for: as precisely as the URL says it.
-pub(super) fn version_fits(asked: &str, there: &str) -> bool {
-    let asked = asked.trim_start_matches(['^', '~', 'v', '=', 'r']);
-    if asked.is_empty() || asked == "latest" || asked == "next" {
+/// Whether the version `installed` is one of those that `requested` allows, compared as precisely as `requested` is.
+pub(super) fn version_fits(requested: &str, installed: &str) -> bool {
+    let requested = requested.trim_start_matches(['^', '~', 'v', '=', 'r']);
+    if requested.is_empty() || requested == "latest" || requested == "next" {
         return true;
     }
     let parts = |text: &str| -> Vec<String> {
         text.split(['.', '-']).filter(|part| *part != "x" && *part != "*").map(str::to_owned).collect()
     };
-    parts(there).starts_with(&parts(asked))
+    parts(installed).starts_with(&parts(requested))
 }
 
 /// An installed package.
-pub(super) struct Installed {
+pub(super) struct InstalledPackage {
     folder: PathBuf,
     manifest: Value,
 }
 
-impl Installed {
+impl InstalledPackage {
     /// The package of this name in a `node_modules` folder.
     pub(super) fn open(modules: &Path, name: &str) -> Option<Self> {
         let folder = inside(modules, name)?;
@@ -114,10 +114,10 @@ impl Installed {
         self.manifest.get("version").and_then(Value::as_str).unwrap_or("?")
     }
 
-    /// The file that a URL asks for: itself, with an ending, or without its `.min`; the package's own choice where none is named.
-    pub(super) fn file(&self, wanted: &Wanted) -> Option<PathBuf> {
-        if !wanted.file.is_empty() {
-            let file = wanted.file.as_str();
+    /// The requested file: by its name, with an extension, or without `.min`; where none is named, the one that the package's manifest chooses.
+    pub(super) fn file(&self, requested: &PackageFile) -> Option<PathBuf> {
+        if !requested.file.is_empty() {
+            let file = requested.file.as_str();
             let plain = file.replace(".min.", ".");
             let base = file.rsplit('/').next().unwrap_or(file);
             let names = [
@@ -126,7 +126,7 @@ impl Installed {
                 format!("{file}.mjs"),
                 format!("{file}/index.js"),
                 plain.clone(),
-                // cdnjs leaves the build folder away.
+                // The paths of cdnjs lack the build folder.
                 format!("dist/{file}"),
                 format!("build/{file}"),
                 format!("lib/{base}"),
@@ -141,7 +141,7 @@ impl Installed {
         let exported = self.manifest.get("exports").map(|exports| exports.get(".").unwrap_or(exports));
         let import = exported.and_then(|dot| dot.get("import").or_else(|| dot.get("default")));
         let import = import.and_then(|import| text(import.get("default").unwrap_or(import)));
-        let chosen = if wanted.module {
+        let chosen = if requested.module {
             [import, field("module"), field("main"), None]
         } else {
             [field("unpkg"), field("jsdelivr"), field("browser"), field("main")]
@@ -153,7 +153,7 @@ impl Installed {
         })
     }
 
-    /// Path of one of its files in it.
+    /// The path of `file` in the package.
     pub(super) fn name_of(&self, file: &Path) -> Option<String> {
         file.strip_prefix(&self.folder).ok()?.to_str().map(str::to_owned)
     }
@@ -163,7 +163,7 @@ impl Installed {
     }
 }
 
-/// `name` below `folder`, unless it leads out of it.
+/// The path of `name` below `folder`; `None` where it leads out of it.
 pub(super) fn inside(folder: &Path, name: &str) -> Option<PathBuf> {
     let name = Path::new(name);
     name.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)).then(|| folder.join(name))
@@ -174,8 +174,8 @@ mod tests {
     use super::*;
 
     fn of(url: &str) -> (String, String, String, bool) {
-        let wanted = wanted(&Url::parse(url).unwrap()).unwrap();
-        (wanted.package, wanted.version, wanted.file, wanted.module)
+        let requested = requested_by(&Url::parse(url).unwrap()).unwrap();
+        (requested.package, requested.version, requested.file, requested.module)
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!((package.as_str(), version.as_str(), file.as_str(), module), ("@scope/pkg", "1.2", "a/b.js", true));
         assert!(of("https://esm.sh/three@0.160.0").3);
         assert_eq!(of("https://d3js.org/d3.v7.min.js").0, "d3");
-        assert!(wanted(&Url::parse("https://example.com/npm/gsap").unwrap()).is_none());
+        assert!(requested_by(&Url::parse("https://example.com/npm/gsap").unwrap()).is_none());
     }
 
     #[test]
@@ -214,15 +214,15 @@ mod tests {
         ] {
             std::fs::write(package.join(name), text).unwrap();
         }
-        let installed = Installed::open(folder.path(), "lib").unwrap();
+        let installed = InstalledPackage::open(folder.path(), "lib").unwrap();
         let ask = |file: &str, module| {
-            let wanted = Wanted { package: "lib".into(), version: String::new(), file: file.into(), module };
-            installed.file(&wanted).map(|path| std::fs::read_to_string(path).unwrap())
+            let requested = PackageFile { package: "lib".into(), version: String::new(), file: file.into(), module };
+            installed.file(&requested).map(|path| std::fs::read_to_string(path).unwrap())
         };
         assert_eq!(ask("", false).as_deref(), Some("umd"));
         assert_eq!(ask("", true).as_deref(), Some("esm"));
         assert_eq!(ask("lib.min.js", false).as_deref(), Some("umd"));
         assert_eq!(ask("../lib/package.json", false), None);
-        assert!(Installed::open(folder.path(), "../lib").is_none());
+        assert!(InstalledPackage::open(folder.path(), "../lib").is_none());
     }
 }

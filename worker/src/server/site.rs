@@ -1,8 +1,8 @@
-//! What one page may load.
+//! A site: the files, scripts, fonts and pictures that one page may load.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -11,19 +11,24 @@ use bytes::Bytes;
 use hyperfarm_media::{Picture, VideoSource, VideoTimeline};
 use hyperfarm_proto::plan::RemoteAsset;
 use hyperfarm_proto::spec::Size;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
+use super::bmp;
 use super::range::{Span, span_of};
-use super::{OWN_PREFIX, bmp, plain};
+use super::response::{REFUSED, plain, whole, with_headers, with_length};
+use crate::assets::{OWN_PREFIX, own};
+use crate::blocking::blocking;
+use crate::urls::decode_path;
 
-/// Problems remembered a page; a script in a loop must not fill the memory.
-const KEPT_PROBLEMS: usize = 100;
+/// Most problems that are recorded for a page, so that a script in a loop does not fill the memory.
+const MAX_PROBLEMS: usize = 100;
 
 /// A file on this machine's disk.
 #[derive(Debug, Clone)]
 pub struct SiteFile {
-    /// Where.
+    /// Its path.
     pub path: PathBuf,
     /// Length in bytes.
     pub bytes: u64,
@@ -32,9 +37,9 @@ pub struct SiteFile {
 /// A request that was not served.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RequestProblem {
-    /// The project has no such file: its path.
+    /// Path of a file that the project does not have.
     NotFound(String),
-    /// Not this origin: the URL.
+    /// URL of another origin.
     Blocked(String),
 }
 
@@ -45,20 +50,21 @@ struct Video {
     pictures: Arc<Mutex<Pictures>>,
 }
 
-/// Its decoder, and the last picture as a file.
+/// The decoder of a video, and its last picture as a file.
 struct Pictures {
     source: VideoSource,
+    /// Number and file of the last picture.
     last: Option<(u64, BitmapFile)>,
 }
 
-/// A bitmap in two parts, its pixels still where the decoder put them.
+/// A bitmap file in two parts: its pixels are those of the decoder, and not copied.
 #[derive(Clone)]
 struct BitmapFile {
     header: Bytes,
     pixels: Bytes,
 }
 
-/// A picture's pixels as something that [`Bytes`] can share.
+/// The pixels of a picture, for [`Bytes`] to share.
 struct Pixels(Arc<Picture>);
 
 impl AsRef<[u8]> for Pixels {
@@ -89,13 +95,13 @@ impl Pictures {
 pub struct Site {
     files: HashMap<String, SiteFile>,
     videos: Vec<Video>,
-    /// Path of a file, or of the farm's own prefix, by URL.
+    /// Path of a file, or of an asset of the farm, by URL of another origin.
     remote: HashMap<String, String>,
     problems: Mutex<BTreeSet<RequestProblem>>,
 }
 
 impl Site {
-    /// A site of these files, by path from the project's root, and these videos, by index.
+    /// A site of `files`, by path from the project's root, and `videos`, by index.
     pub fn new(files: HashMap<String, SiteFile>, videos: Vec<VideoSource>) -> Self {
         let videos = videos
             .into_iter()
@@ -108,20 +114,20 @@ impl Site {
         Self { files, videos, remote: HashMap::new(), problems: Mutex::default() }
     }
 
-    /// Serves what the plan has for URLs under these URLs too.
+    /// Also serves the files that the plan has for remote URLs.
     pub fn with_remote(mut self, remote: &[RemoteAsset]) -> Self {
         let found = remote.iter().filter_map(|asset| Some((asset.url.clone(), asset.path.clone()?)));
         self.remote = found.collect();
         self
     }
 
-    /// Answers a request for a URL of another origin.
+    /// The response to a request for a URL of another origin.
     pub(super) async fn respond_remote(&self, url: &str, range: Option<&str>) -> Response {
         match self.remote.get(url) {
             Some(path) => Box::pin(self.respond(&format!("/{path}"), range)).await,
             None => {
-                self.remember(RequestProblem::Blocked(url.to_owned()));
-                plain(StatusCode::FORBIDDEN, "pages of this farm load nothing from outside")
+                self.add_problem(RequestProblem::Blocked(url.to_owned()));
+                plain(StatusCode::FORBIDDEN, REFUSED)
             }
         }
     }
@@ -137,27 +143,24 @@ impl Site {
         Some(format!("{OWN_PREFIX}video/{index}/{number}.bmp"))
     }
 
-    /// Begins to decode the picture that video `index` shows at output frame `frame`, so that it is there when it is asked for.
+    /// Starts to decode the picture that video `index` shows at output frame `frame`, so that it is ready when the page requests it.
     pub fn prepare(&self, index: usize, frame: u64) {
         let Some(video) = self.videos.get(index) else { return };
         let (pictures, number) = (video.pictures.clone(), video.timeline.picture_at(frame));
         tokio::task::spawn_blocking(move || {
-            // A failure comes again, and is told, when the page asks.
-            if let Ok(mut pictures) = pictures.lock() {
-                let _ = pictures.file(number);
-            }
+            // An error occurs again, and is logged, when the page requests the picture.
+            let _ = pictures.lock().file(number);
         });
     }
 
     /// Requests that were not served, each once.
     pub fn problems(&self) -> Vec<RequestProblem> {
-        self.problems.lock().map(|problems| problems.iter().cloned().collect()).unwrap_or_default()
+        self.problems.lock().iter().cloned().collect()
     }
 
-    pub(super) fn remember(&self, problem: RequestProblem) {
-        if let Ok(mut problems) = self.problems.lock()
-            && problems.len() < KEPT_PROBLEMS
-        {
+    pub(super) fn add_problem(&self, problem: RequestProblem) {
+        let mut problems = self.problems.lock();
+        if problems.len() < MAX_PROBLEMS {
             problems.insert(problem);
         }
     }
@@ -173,9 +176,9 @@ impl Site {
         match self.files.get(&path) {
             Some(file) => respond_file(&path, file, range).await,
             None => {
-                // Browsers ask for it on their own; no page means it.
+                // Browsers request it by themselves.
                 if path != "favicon.ico" {
-                    self.remember(RequestProblem::NotFound(path));
+                    self.add_problem(RequestProblem::NotFound(path));
                 }
                 plain(StatusCode::NOT_FOUND, "the project has no such file")
             }
@@ -183,7 +186,7 @@ impl Site {
     }
 
     async fn respond_own(&self, path: &str) -> Response {
-        if let Some(asset) = crate::assets::own(path) {
+        if let Some(asset) = own(path) {
             return whole(asset.media_type, Bytes::from_static(asset.bytes));
         }
         let picture = path.strip_prefix("video/").and_then(|rest| {
@@ -198,19 +201,20 @@ impl Site {
 }
 
 async fn respond_picture(pictures: Arc<Mutex<Pictures>>, number: u64) -> Response {
-    let decoded =
-        tokio::task::spawn_blocking(move || pictures.lock().map_err(|_| "the decoder broke".to_owned())?.file(number));
-    match decoded.await {
+    match blocking("the decoder", move || pictures.lock().file(number)).await {
         Ok(Ok(BitmapFile { header, pixels })) => {
             let length = header.len() + pixels.len();
             let parts = futures::stream::iter([header, pixels].map(Ok::<_, std::convert::Infallible>));
             with_length("image/bmp", Body::from_stream(parts), length)
         }
         Ok(Err(error)) => {
-            tracing::warn!(%error, number, "a video's picture cannot be decoded");
+            tracing::warn!(%error, number, "a picture of a video cannot be decoded");
             plain(StatusCode::INTERNAL_SERVER_ERROR, "the picture cannot be decoded")
         }
-        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the decoder broke"),
+        Err(error) => {
+            tracing::error!(%error, number, "a picture of a video was not decoded");
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "the decoder broke")
+        }
     }
 }
 
@@ -230,11 +234,11 @@ async fn respond_file(path: &str, file: &SiteFile, range: Option<&str>) -> Respo
     let body = match opened.await {
         Ok(reader) => Body::from_stream(ReaderStream::with_capacity(reader, 256 * 1024)),
         Err(error) => {
-            tracing::error!(%error, path, "a file of the project is gone from the cache");
+            tracing::error!(%error, path, "a file of the project is not in the cache any more");
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read");
         }
     };
-    let mut response = with_headers(media_type(path), body);
+    let mut response = with_headers(&media_type(path), body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(span.end - span.start));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -248,78 +252,20 @@ async fn respond_file(path: &str, file: &SiteFile, range: Option<&str>) -> Respo
     response
 }
 
-fn whole(media_type: &'static str, bytes: Bytes) -> Response {
-    let length = bytes.len();
-    with_length(media_type, Body::from(bytes), length)
-}
-
-fn with_length(media_type: &'static str, body: Body, length: usize) -> Response {
-    let mut response = with_headers(media_type, body);
-    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    response
-}
-
-/// Nothing is cached by the browser: the next page may have another file under the same path.
-fn with_headers(media_type: &'static str, body: Body) -> Response {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    response
-}
-
-/// Percent-decodes a URL path to a path from the project's root; `None` where it is not encoded as it must be.
-pub(crate) fn decode_path(path: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.trim_start_matches('/').bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = [rest.next()?, rest.next()?];
-        bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn media_type(path: &str) -> &'static str {
-    let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    match extension.as_deref().unwrap_or_default() {
-        "html" | "htm" => "text/html; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "js" | "mjs" | "cjs" => "text/javascript; charset=utf-8",
-        "json" | "lottie.json" | "map" => "application/json; charset=utf-8",
-        "txt" | "srt" | "vtt" | "cube" => "text/plain; charset=utf-8",
-        "svg" => "image/svg+xml",
-        "png" | "apng" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "gif" => "image/gif",
-        "webp" => "image/webp",
-        "avif" => "image/avif",
-        "bmp" => "image/bmp",
-        "ico" => "image/x-icon",
-        "mp4" | "m4v" => "video/mp4",
-        "mov" => "video/quicktime",
-        "webm" => "video/webm",
-        "mkv" => "video/x-matroska",
-        "mp3" => "audio/mpeg",
-        "wav" => "audio/wav",
-        "ogg" | "oga" | "opus" => "audio/ogg",
-        "aac" => "audio/aac",
-        "m4a" => "audio/mp4",
-        "flac" => "audio/flac",
-        "woff" => "font/woff",
-        "woff2" => "font/woff2",
-        "ttf" => "font/ttf",
-        "otf" => "font/otf",
-        "wasm" => "application/wasm",
-        "glb" => "model/gltf-binary",
-        "gltf" => "model/gltf+json",
-        "xml" => "application/xml",
-        _ => "application/octet-stream",
-    }
+/// The media type of a file by the extension of its path, with UTF-8 as the encoding of text.
+fn media_type(path: &str) -> String {
+    let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).unwrap_or_default();
+    let essence = match extension.as_str() {
+        "cjs" => "text/javascript",
+        "map" => "application/json",
+        "cube" | "srt" => "text/plain",
+        // Chrome plays these as the containers that they are.
+        "m4v" => "video/mp4",
+        "opus" => "audio/ogg",
+        extension => mime_guess::from_ext(extension).first_raw().unwrap_or("application/octet-stream"),
+    };
+    let is_text = essence.starts_with("text/") || essence == "application/json";
+    if is_text { format!("{essence}; charset=utf-8") } else { essence.to_owned() }
 }
 
 #[cfg(test)]
@@ -327,15 +273,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_decoded_once() {
-        assert_eq!(decode_path("/a%20b/%C3%A9.png").as_deref(), Some("a b/é.png"));
-        assert_eq!(decode_path("/%252e").as_deref(), Some("%2e"));
-        assert_eq!(decode_path("/%"), None);
-        assert_eq!(decode_path("/%ff"), None);
+    fn media_types_are_those_that_browsers_expect() {
+        for (path, expected) in [
+            ("index.html", "text/html; charset=utf-8"),
+            ("a/b.CSS", "text/css; charset=utf-8"),
+            ("lib.js", "text/javascript; charset=utf-8"),
+            ("lib.mjs", "text/javascript; charset=utf-8"),
+            ("lib.cjs", "text/javascript; charset=utf-8"),
+            ("data.json", "application/json; charset=utf-8"),
+            ("lib.js.map", "application/json; charset=utf-8"),
+            ("look.cube", "text/plain; charset=utf-8"),
+            ("a.svg", "image/svg+xml"),
+            ("a.png", "image/png"),
+            ("a.jpg", "image/jpeg"),
+            ("a.gif", "image/gif"),
+            ("a.webp", "image/webp"),
+            ("a.avif", "image/avif"),
+            ("a.mp4", "video/mp4"),
+            ("a.m4v", "video/mp4"),
+            ("a.mov", "video/quicktime"),
+            ("a.webm", "video/webm"),
+            ("a.mp3", "audio/mpeg"),
+            ("a.wav", "audio/wav"),
+            ("a.ogg", "audio/ogg"),
+            ("a.opus", "audio/ogg"),
+            ("a.flac", "audio/flac"),
+            ("a.woff2", "font/woff2"),
+            ("a.ttf", "font/ttf"),
+            ("a.wasm", "application/wasm"),
+            ("a.glb", "model/gltf-binary"),
+            ("a.gltf", "model/gltf+json"),
+            ("no-extension", "application/octet-stream"),
+        ] {
+            assert_eq!(media_type(path), expected, "{path}");
+        }
     }
 
     #[tokio::test]
-    async fn what_the_plan_has_for_a_url_is_served_under_it() {
+    async fn files_for_remote_urls_are_served_under_them() {
         let asset = |path: Option<&str>| RemoteAsset {
             url: "https://a.test/g.js?v=1".to_owned(),
             path: path.map(str::to_owned),
@@ -351,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_file_is_remembered_once_and_a_favicon_never() {
+    async fn a_missing_file_is_recorded_once_and_a_favicon_never() {
         let site = Site::default();
         for path in ["/a.png", "/a.png", "/favicon.ico", "/../etc/passwd"] {
             assert_eq!(site.respond(path, None).await.status(), StatusCode::NOT_FOUND);

@@ -1,9 +1,9 @@
-//! `data-fx-chain`: which effects a sound goes through.
+//! Effect chains: the content of `data-fx-chain`.
 
 use hyperfarm_proto::plan::{EffectChain, Warning};
 use serde_json::Value;
 
-/// Effects that the embedded package has.
+/// Effects of the embedded HyperFrames package.
 const EFFECTS: &[&str] = &[
     "gain",
     "peaking",
@@ -24,8 +24,8 @@ const EFFECTS: &[&str] = &[
     "reverb",
 ];
 
-/// Reads the attribute of `owner`. Unknown effects are left out and what cannot be read is ignored, each with a warning;
-/// `None` where nothing is left to do.
+/// Reads the attribute of `owner`. Unknown effects are omitted, and an attribute that cannot be read is ignored, each with a warning.
+/// `None` where no effect remains.
 pub(crate) fn parse(text: &str, automation: &str, owner: &str, warnings: &mut Vec<Warning>) -> Option<EffectChain> {
     let mut warn = |code: &str, message: String| warnings.push(Warning { code: code.to_owned(), message });
     let nodes = match nodes_of(text) {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_do_is_no_chain() {
+    fn a_chain_without_effects_is_none() {
         let mut warnings = Vec::new();
         assert!(parse(r#"{"version":1,"nodes":[]}"#, "", "a", &mut warnings).is_none());
         assert!(warnings.is_empty());

@@ -1,44 +1,44 @@
-//! Gain over time: volume, its lane, scripts, fades.
+//! The gain of a sound over time: volume, automation, scripts, fades.
 
 use hyperfarm_proto::plan::{GainPoint, MediaTiming};
 
-use super::lane::{Automation, LOUDEST, LanePoint, Scale, value_at};
+use super::lane::{Automation, LanePoint, MAX_GAIN, Scale, value_at};
 use crate::host::ProbedMedia;
 
-/// Points a second on a bent way; between them it is a line.
-const BENT_STEPS: f64 = 30.0;
+/// Points per second by which a curve is approximated.
+const CURVE_POINTS: f64 = 30.0;
 
-/// The gain of an element: its volume lane, else what scripts make of its volume, else its volume; with its fades.
+/// The gain of an element: its volume lane, else the volume that scripts set, else its volume; with its fades.
 pub(crate) fn of_element(
     element: &ProbedMedia,
     timing: &MediaTiming,
     automation: &Automation,
-    moved: Option<&[GainPoint]>,
+    scripted: Option<&[GainPoint]>,
 ) -> Vec<GainPoint> {
-    let volume = element.volume.unwrap_or(1.0).clamp(0.0, LOUDEST);
-    let points = match moved {
+    let volume = element.volume.unwrap_or(1.0).clamp(0.0, MAX_GAIN);
+    let points = match scripted {
         _ if !automation.volume.is_empty() => lane_points(&automation.volume, timing.start),
-        Some(moved) if !moved.is_empty() => moved.to_vec(),
+        Some(scripted) if !scripted.is_empty() => scripted.to_vec(),
         _ => vec![GainPoint { time: timing.start, gain: volume }],
     };
     fade(points, element, timing)
 }
 
-/// The gain of a group, whose time is the composition's.
+/// The gain of a group. Its lane is in seconds of the composition.
 pub(crate) fn of_group(volume: f64, automation: &Automation) -> Vec<GainPoint> {
     if automation.volume.is_empty() {
-        return vec![GainPoint { time: 0.0, gain: volume.clamp(0.0, LOUDEST) }];
+        return vec![GainPoint { time: 0.0, gain: volume.clamp(0.0, MAX_GAIN) }];
     }
     lane_points(&automation.volume, 0.0)
 }
 
-/// The lane as lines. A way bent only by a point it passes stays a line: so the published renderer has it for volumes.
+/// The lane as lines. A segment that is bent only by a `via` point stays a line, as in HyperFrames' own renderer.
 fn lane_points(lane: &[LanePoint], start: f64) -> Vec<GainPoint> {
     let mut points = Vec::new();
     for (number, point) in lane.iter().enumerate() {
         points.push(GainPoint { time: start + point.t, gain: point.v });
         let Some(next) = lane.get(number + 1).filter(|_| point.curve != 0.0) else { continue };
-        let steps = ((next.t - point.t) * BENT_STEPS).ceil().max(2.0) as u32;
+        let steps = ((next.t - point.t) * CURVE_POINTS).ceil().max(2.0) as u32;
         points.extend((1..steps).map(|step| {
             let t = point.t + (next.t - point.t) * f64::from(step) / f64::from(steps);
             GainPoint { time: start + t, gain: value_at(lane, t, Scale::Linear) }
@@ -47,8 +47,8 @@ fn lane_points(lane: &[LanePoint], start: f64) -> Vec<GainPoint> {
     points
 }
 
-/// Multiplies fades into a piecewise-linear gain. A product of two lines is no line, so fades are sampled finely. Fades that
-/// together are longer than the sound share it in proportion.
+/// Multiplies a piecewise-linear gain by the fades. A product of two lines is not a line, so fades are sampled finely. Fades that
+/// together are longer than the sound are shortened in proportion.
 fn fade(points: Vec<GainPoint>, element: &ProbedMedia, timing: &MediaTiming) -> Vec<GainPoint> {
     let length = timing.end - timing.start;
     let (fade_in, fade_out) = (element.fade_in.max(0.0), element.fade_out.max(0.0));
@@ -98,22 +98,22 @@ mod tests {
     #[test]
     fn a_lane_wins_over_scripts_and_scripts_over_the_volume() {
         let ducked = lane(r#"[{"t":0,"v":0.8},{"t":2,"v":0.2}]"#);
-        let moved = [GainPoint { time: 1.0, gain: 0.3 }];
-        let points = of_element(&element(), &SPAN, &ducked, Some(&moved));
+        let scripted = [GainPoint { time: 1.0, gain: 0.3 }];
+        let points = of_element(&element(), &SPAN, &ducked, Some(&scripted));
         assert_eq!(points, [GainPoint { time: 1.0, gain: 0.8 }, GainPoint { time: 3.0, gain: 0.2 }]);
-        assert_eq!(of_element(&element(), &SPAN, &Automation::default(), Some(&moved)), moved);
+        assert_eq!(of_element(&element(), &SPAN, &Automation::default(), Some(&scripted)), scripted);
         assert_eq!(of_element(&element(), &SPAN, &Automation::default(), None)[0].gain, 0.5);
     }
 
     #[test]
-    fn bent_ways_are_followed() {
+    fn curves_are_followed() {
         let points = of_element(&element(), &SPAN, &lane(r#"[{"t":0,"v":0,"curve":0.5},{"t":2,"v":1}]"#), None);
         assert_eq!(points.len(), 61);
         assert!((gain_at(&points, 2.0) - 0.25).abs() < 1e-3);
     }
 
     #[test]
-    fn fades_multiply_and_share_a_short_sound() {
+    fn fades_multiply_and_are_shortened_in_a_short_sound() {
         let faded = ProbedMedia { fade_in: 1.0, fade_out: 1.0, ..element() };
         let points = of_element(&faded, &SPAN, &Automation::default(), None);
         for (time, expected) in [(1.0, 0.0), (1.5, 0.25), (3.0, 0.5), (4.5, 0.25), (5.0, 0.0)] {

@@ -1,38 +1,39 @@
-//! Lanes of `data-automation`: points over time, and what lies between them.
+//! Lanes of `data-automation`: values at points in time, and the curves between them.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Points of a lane that count; the runtime reads no more.
-const MOST_POINTS: usize = 512;
+/// Most points of a lane that are read, as by the HyperFrames runtime.
+const MAX_POINTS: usize = 512;
 
-/// A point; the way to the next one is a line unless it is bent.
+/// A point of a lane. The segment to the next point is a line unless it is bent.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct LanePoint {
     /// Seconds from the element's start.
     pub(crate) t: f64,
+    /// Value.
     pub(crate) v: f64,
-    /// -1 to 1; 0 is a straight line.
+    /// Bend of the segment from -1 to 1; 0 is a line.
     pub(crate) curve: f64,
-    /// Where the way to the next point passes, both as shares of it.
+    /// Point through which the segment passes, as shares of its time and its value.
     pub(crate) via: Option<(f64, f64)>,
 }
 
-/// How values between two points are found.
+/// How values between two points are interpolated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scale {
     Linear,
     Log,
 }
 
-/// What `data-automation` says.
+/// The content of `data-automation`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Automation {
-    /// The lane of the volume: linear gain.
+    /// The lane of the volume, a linear gain.
     pub(crate) volume: Vec<LanePoint>,
     /// The lane of the playback rate.
     pub(crate) rate: Vec<LanePoint>,
-    /// Lanes of effect parameters as JSON for the effects' own code; empty where there are none.
+    /// Lanes of effect parameters as JSON for the code of the effects; empty without any.
     pub(crate) effects: String,
 }
 
@@ -48,11 +49,11 @@ struct Lane {
     points: Vec<Value>,
 }
 
-/// Loudest gain that an author can set: 12 dB.
-pub(crate) const LOUDEST: f64 = 3.981_071_705_534_972;
+/// Largest gain that an author can set: 12 dB.
+pub(crate) const MAX_GAIN: f64 = 3.981_071_705_534_972;
 
 impl Automation {
-    /// Reads the attribute. The error is a sentence.
+    /// Reads the attribute. The error is a text for its author.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text: Text = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if text.version != 1 {
@@ -62,7 +63,7 @@ impl Automation {
         let mut effects = Vec::new();
         for lane in text.lanes {
             match lane.target.as_str() {
-                "volume" => automation.volume = points(&lane.points, 0.0, LOUDEST),
+                "volume" => automation.volume = points(&lane.points, 0.0, MAX_GAIN),
                 "rate" => automation.rate = points(&lane.points, 0.1, 10.0),
                 target if target.split('.').count() == 3 && target.starts_with("fx.") => {
                     effects.push(serde_json::json!({ "target": target, "points": lane.points }));
@@ -79,7 +80,7 @@ impl Automation {
     }
 }
 
-/// Readable points in order; of two at one time the later counts.
+/// The readable points in order of time. Of two at one time the later one is taken.
 fn points(values: &[Value], least: f64, most: f64) -> Vec<LanePoint> {
     let mut points: Vec<LanePoint> = values
         .iter()
@@ -90,7 +91,7 @@ fn points(values: &[Value], least: f64, most: f64) -> Vec<LanePoint> {
                 t: number("t")?.max(0.0),
                 v: number("v")?.clamp(least, most),
                 curve: number("curve").unwrap_or(0.0).clamp(-1.0, 1.0),
-                // On the diagonal it is the straight line.
+                // A point on the diagonal gives a line.
                 via: via.filter(|(x, y)| (x - y).abs() >= 1e-6),
             })
         })
@@ -103,7 +104,7 @@ fn points(values: &[Value], least: f64, most: f64) -> Vec<LanePoint> {
             _ => single.push(point),
         }
     }
-    single.truncate(MOST_POINTS);
+    single.truncate(MAX_POINTS);
     single
 }
 
@@ -116,7 +117,7 @@ fn number_of(value: Option<&Value>) -> Option<f64> {
     number.filter(|number| number.is_finite())
 }
 
-/// The lane's value at `t`; held before the first and after the last point. `points` is not empty.
+/// The lane's value at second `t`. It is constant before the first and after the last point. `points` is not empty.
 pub(crate) fn value_at(points: &[LanePoint], t: f64, scale: Scale) -> f64 {
     let next = points.partition_point(|point| point.t <= t);
     let (from, to) = match (next.checked_sub(1).and_then(|at| points.get(at)), points.get(next)) {
@@ -131,10 +132,10 @@ pub(crate) fn value_at(points: &[LanePoint], t: f64, scale: Scale) -> f64 {
     }
 }
 
-/// How far the value has come where the time has come to `share`.
+/// The share of the value's change at `share` of the segment's time.
 fn bend(share: f64, point: &LanePoint) -> f64 {
     match point.via {
-        Some((x, y)) => through(share, x, y),
+        Some((x, y)) => conic(share, x, y),
         None if point.curve != 0.0 => share.powf(4.0_f64.powf(point.curve)),
         None => share,
     }
@@ -142,7 +143,7 @@ fn bend(share: f64, point: &LanePoint) -> f64 {
 
 /// The conic from (0, 0) to (1, 1) that passes (x, y) in its middle: a rational quadratic Bézier curve with one control point
 /// and a weight just large enough to keep that point inside the square.
-fn through(share: f64, x: f64, y: f64) -> f64 {
+fn conic(share: f64, x: f64, y: f64) -> f64 {
     let weight_for = |at: f64| {
         let off = at - 0.5;
         if off > 0.0 {
@@ -159,7 +160,7 @@ fn through(share: f64, x: f64, y: f64) -> f64 {
         let middle = 2.0 * weight * u * (1.0 - u);
         (middle * control + u * u) / ((1.0 - u) * (1.0 - u) + middle + u * u)
     };
-    // The curve goes only forward in time, so halving finds the place.
+    // Time increases along the curve, so bisection finds the position.
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..60 {
         let half = (low + high) / 2.0;
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn ways_between_points() {
+    fn values_between_points() {
         let points = lane(r#"[{"t":2,"v":1},{"t":1,"v":0},{"t":1,"v":"0.5"},{"v":3}]"#);
         assert_eq!(points.len(), 2);
         assert_eq!([0.0, 1.5, 9.0].map(|t| value_at(&points, t, Scale::Linear)), [0.5, 0.75, 1.0]);
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bent_way_passes_its_middle_point() {
+    fn a_bent_segment_passes_its_via_point() {
         for (x, y) in [(0.2, 0.8), (0.7, 0.1), (0.5, 0.95)] {
             let points = lane(&format!(r#"[{{"t":0,"v":0,"viaX":{x},"viaY":{y}}},{{"t":1,"v":1}}]"#));
             assert!((value_at(&points, x, Scale::Linear) - y).abs() < 1e-3, "{x} {y}");

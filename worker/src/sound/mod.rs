@@ -1,4 +1,4 @@
-//! From what the page says about an element's sound to what the mixer needs.
+//! The sounds of a plan, from what the page reports about the sound of its elements.
 
 mod chain;
 mod gain;
@@ -14,32 +14,32 @@ use self::lane::Automation;
 use self::speed::Speed;
 use crate::host::{ProbedMedia, ProbedSound, SoundElement};
 
-/// Collects the sounds of a composition.
-pub(crate) struct Sounds<'a> {
+/// Collects the sounds of a composition for the plan.
+pub(crate) struct SoundCollector<'a> {
     probed: &'a ProbedSound,
-    /// Seconds of the composition.
+    /// Duration of the composition in seconds.
     duration: f64,
     elements: BTreeMap<&'a str, &'a SoundElement>,
     items: Vec<AudioItem>,
     groups: Vec<AudioGroup>,
 }
 
-impl<'a> Sounds<'a> {
+impl<'a> SoundCollector<'a> {
     pub(crate) fn new(probed: &'a ProbedSound, duration: f64) -> Self {
         let elements = probed.elements.iter().map(|element| (element.id.as_str(), element)).collect();
         Self { probed, duration, elements, items: Vec::new(), groups: Vec::new() }
     }
 
-    /// Whether the element may sound at all: not muted, not declared silent, neither it nor its group hidden.
-    pub(crate) fn is_wanted(&self, element: &ProbedMedia) -> bool {
-        let more = self.elements.get(element.id.as_str());
-        let group = more.and_then(|more| more.group.as_deref());
+    /// Whether the element may be heard: it is not muted or declared silent, and neither it nor its group is hidden.
+    pub(crate) fn is_audible(&self, element: &ProbedMedia) -> bool {
+        let sound = self.elements.get(element.id.as_str());
+        let group = sound.and_then(|sound| sound.group.as_deref());
         let group_hidden = self.probed.groups.iter().any(|of| of.hidden && Some(of.id.as_str()) == group);
-        let hidden = more.is_some_and(|more| more.hidden) || group_hidden;
+        let hidden = sound.is_some_and(|sound| sound.hidden) || group_hidden;
         !element.muted && element.has_audio.as_deref() != Some("false") && !hidden
     }
 
-    /// Adds the sound of `element` from the source at `path`.
+    /// Adds the sound of `element`, whose source is at `path` in the project.
     pub(crate) fn add(
         &mut self,
         element: &ProbedMedia,
@@ -53,18 +53,18 @@ impl<'a> Sounds<'a> {
         let speed = Speed::new(rate, &automation.rate);
         let Some(timing) = span(element, info, rate, &speed, self.duration) else { return };
         if element.looped
-            && info.duration.is_some_and(|source| wanted_end(element) > timing.start + speed.time_at(source))
+            && info.duration.is_some_and(|source| authored_end(element) > timing.start + speed.time_at(source))
         {
             let message = format!("{owner} loops and outlasts its source; its sound plays once, as in every export");
             warnings.push(Warning { code: "SOUND_NOT_LOOPED".to_owned(), message });
         }
-        let moved = self.probed.moved.iter().find(|moved| moved.id == element.id);
-        let gain = gain::of_element(element, &timing, &automation, moved.map(|moved| moved.points.as_slice()));
-        let more = self.elements.get(element.id.as_str()).copied();
-        let effects = more
-            .and_then(|more| more.effects.as_deref())
+        let scripted = self.probed.scripted.iter().find(|scripted| scripted.id == element.id);
+        let gain = gain::of_element(element, &timing, &automation, scripted.map(|scripted| scripted.points.as_slice()));
+        let sound = self.elements.get(element.id.as_str()).copied();
+        let effects = sound
+            .and_then(|sound| sound.effects.as_deref())
             .and_then(|text| chain::parse(text, &automation.effects, &owner, warnings));
-        let group = more.and_then(|more| more.group.as_deref()).map(|group| self.group(group, warnings));
+        let group = sound.and_then(|sound| sound.group.as_deref()).map(|group| self.group(group, warnings));
         let stretches = speed.stretches(&timing, info.duration);
         self.items.push(AudioItem {
             id: element.id.clone(),
@@ -77,7 +77,7 @@ impl<'a> Sounds<'a> {
         });
     }
 
-    /// Index of the group of this id, which needs no element of its own.
+    /// Index of the group with this id, which is added if needed. A group needs no element of its own.
     fn group(&mut self, id: &str, warnings: &mut Vec<Warning>) -> u32 {
         if let Some(known) = self.groups.iter().position(|group| group.id == id) {
             return known as u32;
@@ -95,7 +95,7 @@ impl<'a> Sounds<'a> {
         self.groups.len() as u32 - 1
     }
 
-    /// Everything that was added.
+    /// All sounds that were added, with their groups and the master's effects.
     pub(crate) fn finish(self, warnings: &mut Vec<Warning>) -> (Vec<AudioItem>, Buses) {
         let master = self.probed.master.as_deref().filter(|_| !self.items.is_empty());
         let master = master.and_then(|text| chain::parse(text, "", "the root composition", warnings));
@@ -112,26 +112,26 @@ fn automation(text: Option<&str>, owner: &str, warnings: &mut Vec<Warning>) -> A
     })
 }
 
-/// Where the author lets it end; infinity where nothing is said.
-fn wanted_end(element: &ProbedMedia) -> f64 {
+/// The end that the author sets, in seconds of the composition; infinity without one.
+fn authored_end(element: &ProbedMedia) -> f64 {
     let start = element.start.unwrap_or(0.0);
     let after = |seconds: &f64| *seconds > 0.0;
     let by_duration = element.duration.filter(after).map(|seconds| start + seconds);
     element.end.filter(|end| *end > start).or(by_duration).unwrap_or(f64::INFINITY)
 }
 
-/// When the element sounds, also beyond the composition's end, because its fade out ends with it. An `<audio>` ends with its
-/// source at the latest. `None` where nothing is heard.
+/// When the element is heard. The end may lie beyond that of the composition, because the fade-out ends with it. An `<audio>` ends with
+/// its source at the latest. `None` where nothing is heard.
 ///
 /// `loop` repeats pictures only: HyperFrames' export plays a sound once, whatever the preview does.
 fn span(element: &ProbedMedia, info: &MediaInfo, rate: f64, speed: &Speed, duration: f64) -> Option<MediaTiming> {
     let start = element.start.unwrap_or(0.0);
     let natural = info.duration.map_or(duration, |source| start + speed.time_at(source - element.media_start));
-    let wanted = wanted_end(element);
-    let end = if element.kind == "audio" || wanted.is_infinite() { wanted.min(natural) } else { wanted };
-    let heard = end > start && end > 0.0 && start < duration;
+    let authored = authored_end(element);
+    let end = if element.kind == "audio" || authored.is_infinite() { authored.min(natural) } else { authored };
+    let is_heard = end > start && end > 0.0 && start < duration;
     let timing = MediaTiming { start, end, media_start: element.media_start, rate, looped: false };
-    heard.then_some(timing)
+    is_heard.then_some(timing)
 }
 
 #[cfg(test)]
@@ -162,7 +162,7 @@ mod tests {
                 automation: None,
             }],
             master: None,
-            moved: Vec::new(),
+            scripted: Vec::new(),
         }
     }
 
@@ -174,7 +174,7 @@ mod tests {
     fn members_share_a_group_and_keep_their_own_effects() {
         let probed = probed();
         let mut warnings = Vec::new();
-        let mut sounds = Sounds::new(&probed, 10.0);
+        let mut sounds = SoundCollector::new(&probed, 10.0);
         for id in ["a", "b", "c"] {
             sounds.add(&named(id), &info(3.0), "x.mp3", 1.0, &mut warnings);
         }
@@ -190,12 +190,12 @@ mod tests {
     fn hidden_and_muted_elements_and_members_of_hidden_groups_are_silent() {
         let mut probed = probed();
         probed.groups[0].hidden = true;
-        let sounds = Sounds::new(&probed, 10.0);
-        assert!(!sounds.is_wanted(&named("a")));
-        assert!(sounds.is_wanted(&named("c")));
-        assert!(!sounds.is_wanted(&ProbedMedia { muted: true, ..named("c") }));
+        let sounds = SoundCollector::new(&probed, 10.0);
+        assert!(!sounds.is_audible(&named("a")));
+        assert!(sounds.is_audible(&named("c")));
+        assert!(!sounds.is_audible(&ProbedMedia { muted: true, ..named("c") }));
         probed.elements[2].hidden = true;
-        assert!(!Sounds::new(&probed, 10.0).is_wanted(&named("c")));
+        assert!(!SoundCollector::new(&probed, 10.0).is_audible(&named("c")));
     }
 
     #[test]

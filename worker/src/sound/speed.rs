@@ -1,26 +1,26 @@
-//! Playback rates that change while a sound plays.
+//! Playback rates that change over time.
 
 use hyperfarm_proto::plan::MediaTiming;
 
 use super::lane::{LanePoint, Scale, value_at};
 
-/// Seconds of a stretch of one rate.
+/// Length in seconds of a stretch with one rate.
 const STRETCH: f64 = 0.25;
-/// Stretches of a sound at most; a longer sound has longer ones.
-const MOST_STRETCHES: f64 = 240.0;
-/// Parts into which the way between two points of a lane is cut to measure it.
-const CELLS: u32 = 48;
+/// Most stretches of a sound; in a longer sound they are longer.
+const MAX_STRETCHES: f64 = 240.0;
+/// Steps by which the segment between two points of a lane is integrated.
+const STEPS: u32 = 48;
 
-/// Source seconds over composition seconds, both from the element's start.
+/// Seconds of the source over seconds of the composition, both from the element's start.
 pub(crate) struct Speed {
     rate: f64,
-    /// Moments and the source second reached at each, in order; empty for one rate.
+    /// Seconds of the composition and of the source, in order; empty for a constant rate.
     table: Vec<(f64, f64)>,
     last_rate: f64,
 }
 
 impl Speed {
-    /// `lane` wins over `rate` where it has points.
+    /// The speed by `lane`, or the constant `rate` where the lane has no points.
     pub(crate) fn new(rate: f64, lane: &[LanePoint]) -> Self {
         let Some(last) = lane.last() else { return Self { rate, table: Vec::new(), last_rate: rate } };
         let mut table = vec![(0.0, 0.0)];
@@ -34,12 +34,12 @@ impl Speed {
         reach(lane[0].t);
         for pair in lane.windows(2) {
             let (from, to) = (pair[0].t, pair[1].t);
-            (1..=CELLS).for_each(|cell| reach(from + (to - from) * f64::from(cell) / f64::from(CELLS)));
+            (1..=STEPS).for_each(|step| reach(from + (to - from) * f64::from(step) / f64::from(STEPS)));
         }
         Self { rate, table, last_rate: last.v }
     }
 
-    /// Source seconds passed after `t` seconds.
+    /// Seconds of the source that have been played after `t` seconds.
     pub(crate) fn source_at(&self, t: f64) -> f64 {
         let Some(&(end, reached)) = self.table.last() else { return t * self.rate };
         if t >= end {
@@ -49,7 +49,7 @@ impl Speed {
         line(self.table[next - 1], self.table[next], t)
     }
 
-    /// Seconds until `source` source seconds have passed.
+    /// Seconds after which `source` seconds of the source have been played.
     pub(crate) fn time_at(&self, source: f64) -> f64 {
         let Some(&(end, reached)) = self.table.last() else { return source / self.rate };
         if source >= reached {
@@ -60,14 +60,14 @@ impl Speed {
         line(swap(self.table[next - 1]), swap(self.table[next]), source)
     }
 
-    /// The stretches of one rate each that `timing` is cut into; none where the rate does not change. `source` is the source's
-    /// length: what would begin behind it is left out.
+    /// Cuts `timing` into stretches with one rate each; none where the rate is constant. Stretches that begin after the end of the source, `source` in
+    /// seconds, are omitted.
     pub(crate) fn stretches(&self, timing: &MediaTiming, source: Option<f64>) -> Vec<MediaTiming> {
         if self.table.is_empty() {
             return Vec::new();
         }
         let length = timing.end - timing.start;
-        let count = (length / STRETCH).ceil().clamp(1.0, MOST_STRETCHES);
+        let count = (length / STRETCH).ceil().clamp(1.0, MAX_STRETCHES);
         let step = length / count;
         (0..count as u32)
             .map(|number| {

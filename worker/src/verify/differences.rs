@@ -1,24 +1,24 @@
-//! Which elements make two drawings of the same frame differ.
+//! The elements that make two drawings of the same frame differ.
 //!
-//! Only what shows counts: an element is named when pixels differ where it, or something inside it, is. One that differs by itself
-//! (text, attribute, style) stands for what follows from it around and inside it. Pixels that no such element explains are named
-//! by the smallest element over them: a canvas, an image, a frame.
+//! An element is named only where pixels differ inside its box or that of a descendant. An element that differs by itself (text, attribute,
+//! style) explains differences around and inside it. Pixels that no such element explains are attributed to the smallest element
+//! over them: a canvas, an image, a frame.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::pixels::Cells;
+use super::pixels::DifferingCells;
 use super::sketch::{Element, Sketch};
 
-/// Longest piece of a value in a message.
+/// Most characters of a value in a message.
 const QUOTED: usize = 40;
-/// Differences told of one element.
-const TOLD: usize = 2;
-/// Shadows and outlines reach beyond a box; CSS pixels.
+/// Most differences of one element in a message.
+const MAX_TOLD: usize = 2;
+/// Distance in CSS pixels by which shadows and outlines reach beyond a box.
 const MARGIN: f64 = 8.0;
-/// Elements named for pixels alone.
+/// Most elements that are named because of pixels alone.
 const BY_PIXELS: usize = 3;
 
-/// Styles that children have from their parents.
+/// Styles that are inherited.
 const INHERITED: &[&str] = &[
     "visibility",
     "color",
@@ -34,65 +34,66 @@ const INHERITED: &[&str] = &[
     "stroke-dashoffset",
 ];
 
-/// An element at fault.
+/// An element that makes two drawings differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Finding {
+pub(super) struct ElementDifference {
     /// Its selector.
     pub(super) element: String,
     /// Its tag.
     pub(super) tag: String,
-    /// What of it differs, for a person.
+    /// What differs, for the author.
     pub(super) what: String,
 }
 
-/// Names what makes the pixels in `cells` differ between the pages of two sketches.
-pub(super) fn name(a: &Sketch, b: &Sketch, cells: &Cells) -> Vec<Finding> {
-    if cells.marked.is_empty() {
+/// The elements that make the pixels in `cells` differ between the pages of two sketches.
+pub(super) fn between(a: &Sketch, b: &Sketch, cells: &DifferingCells) -> Vec<ElementDifference> {
+    if cells.cells.is_empty() {
         return Vec::new();
     }
     let other: HashMap<&str, &Element> = b.elements.iter().map(|element| (element.name.as_str(), element)).collect();
     let known: BTreeSet<&str> = a.elements.iter().map(|element| element.name.as_str()).collect();
     let partner = |element: &Element| other.get(element.name.as_str()).copied();
     let own: Vec<Vec<String>> = a.elements.iter().map(|element| own_differences(a, element, &partner)).collect();
-    let touched = touched(a, &partner, cells);
+    let is_over = elements_over(a, &partner, cells);
     let above = |at: usize| std::iter::successors(a.elements[at].parent(), |at| a.elements[*at].parent());
 
     let mut named: BTreeMap<usize, String> = BTreeMap::new();
     for (at, differences) in own.iter().enumerate() {
-        if !differences.is_empty() && touched[at] {
-            named.insert(at, differences.iter().take(TOLD).cloned().collect::<Vec<_>>().join("; "));
+        if !differences.is_empty() && is_over[at] {
+            named.insert(at, differences.iter().take(MAX_TOLD).cloned().collect::<Vec<_>>().join("; "));
         }
     }
-    let at_fault: BTreeSet<usize> = named.keys().copied().collect();
-    let with_fault_inside: BTreeSet<usize> = at_fault.iter().flat_map(|at| above(*at)).collect();
+    let differing: BTreeSet<usize> = named.keys().copied().collect();
+    let with_differing_descendant: BTreeSet<usize> = differing.iter().flat_map(|at| above(*at)).collect();
     for (at, element) in a.elements.iter().enumerate() {
         let Some(there) = partner(element) else { continue };
-        let moved = element.shown && touched[at] && element.area != there.area;
-        let explained = with_fault_inside.contains(&at) || above(at).any(|above| named.contains_key(&above));
+        let moved = element.shown && is_over[at] && element.area != there.area;
+        let explained = with_differing_descendant.contains(&at) || above(at).any(|above| named.contains_key(&above));
         if moved && !named.contains_key(&at) && !explained {
             named.insert(at, format!("its box: {}, then {}", boxed(element.area), boxed(there.area)));
         }
     }
 
-    let mut findings: Vec<Finding> = named.iter().map(|(at, what)| finding(&a.elements[*at], what.clone())).collect();
+    let mut found: Vec<ElementDifference> =
+        named.iter().map(|(at, what)| difference(&a.elements[*at], what.clone())).collect();
     let added = b.elements.iter().filter(|element| !known.contains(element.name.as_str()));
-    let added: Vec<&Element> = added.filter(|element| covers_any(element, cells)).collect();
-    findings.extend(added.iter().map(|element| finding(element, "it is there only the second time".to_owned())));
+    let added: Vec<&Element> = added.filter(|element| is_over_any(element, cells)).collect();
+    found.extend(added.iter().map(|element| difference(element, "it is there only the second time".to_owned())));
 
     let mut boxes: Vec<[f64; 4]> = added.iter().map(|element| element.area).collect();
     for (at, element) in a.elements.iter().enumerate() {
-        if named.contains_key(&at) || above(at).any(|above| at_fault.contains(&above)) {
+        if named.contains_key(&at) || above(at).any(|above| differing.contains(&above)) {
             boxes.push(element.area);
             boxes.extend(partner(element).map(|there| there.area));
         }
     }
     let left: Vec<[f64; 4]> =
-        cells.marked.iter().filter(|cell| !boxes.iter().any(|area| meet(*area, **cell, MARGIN))).copied().collect();
-    findings.extend(by_pixels(a, &left));
-    findings
+        cells.cells.iter().filter(|cell| !boxes.iter().any(|area| overlaps(*area, **cell, MARGIN))).copied().collect();
+    found.extend(by_pixels(a, &left));
+    found
 }
 
-/// Differences that are not the consequence of another element's.
+/// Differences of an element that do not follow from those of its parent.
 fn own_differences<'a>(
     sketch: &'a Sketch,
     element: &Element,
@@ -101,30 +102,30 @@ fn own_differences<'a>(
     let Some(there) = partner(element) else { return vec!["it is there only the first time".to_owned()] };
     let mut found = Vec::new();
     if element.text != there.text {
-        found.push(told("its text", &element.text, &there.text));
+        found.push(describe("its text", &element.text, &there.text));
     }
-    for (name, here, there) in pairs(&element.attributes, &there.attributes) {
-        found.push(told(&format!("its attribute {name}"), here, there));
+    for (name, here, there) in differing_values(&element.attributes, &there.attributes) {
+        found.push(describe(&format!("its attribute {name}"), here, there));
     }
-    let inline: BTreeSet<&str> = pairs(&element.inline, &there.inline).map(|(name, ..)| name).collect();
-    for (name, here, there) in pairs(&element.inline, &there.inline) {
-        found.push(told(&format!("its style {name}"), here, there));
+    let inline: BTreeSet<&str> = differing_values(&element.inline, &there.inline).map(|(name, ..)| name).collect();
+    for (name, here, there) in differing_values(&element.inline, &there.inline) {
+        found.push(describe(&format!("its style {name}"), here, there));
     }
     let parents =
         element.parent().and_then(|at| sketch.elements.get(at)).and_then(|parent| Some((parent, partner(parent)?)));
-    for (name, here, there) in pairs(&element.looks, &there.looks) {
+    for (name, here, there) in differing_values(&element.computed, &there.computed) {
         let from_parent = parents.is_some_and(|(parent, its_partner)| {
-            value(&parent.looks, name) == here && value(&its_partner.looks, name) == there
+            value(&parent.computed, name) == here && value(&its_partner.computed, name) == there
         });
         if !(inline.contains(name) || INHERITED.contains(&name) && from_parent) {
-            found.push(told(&format!("its style {name}"), here, there));
+            found.push(describe(&format!("its style {name}"), here, there));
         }
     }
     found
 }
 
-/// Names whose values differ, with both.
-fn pairs<'a>(
+/// Names whose values differ, with both values.
+fn differing_values<'a>(
     a: &'a BTreeMap<String, String>,
     b: &'a BTreeMap<String, String>,
 ) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
@@ -139,29 +140,36 @@ fn value<'a>(values: &'a BTreeMap<String, String>, name: &str) -> &'a str {
     values.get(name).map_or("", String::as_str)
 }
 
-/// Of each element, whether pixels differ where it or something inside it is.
-fn touched<'a>(sketch: &Sketch, partner: &dyn Fn(&Element) -> Option<&'a Element>, cells: &Cells) -> Vec<bool> {
-    let mut touched = vec![false; sketch.elements.len()];
+/// For each element, whether pixels differ inside its box or that of a descendant.
+fn elements_over<'a>(
+    sketch: &Sketch,
+    partner: &dyn Fn(&Element) -> Option<&'a Element>,
+    cells: &DifferingCells,
+) -> Vec<bool> {
+    let mut is_over = vec![false; sketch.elements.len()];
     for (at, element) in sketch.elements.iter().enumerate().rev() {
-        touched[at] |= covers_any(element, cells) || partner(element).is_some_and(|there| covers_any(there, cells));
-        if let Some(parent) = element.parent().filter(|_| touched[at]) {
-            touched[parent] = true;
+        is_over[at] |= is_over_any(element, cells) || partner(element).is_some_and(|there| is_over_any(there, cells));
+        if let Some(parent) = element.parent().filter(|_| is_over[at]) {
+            is_over[parent] = true;
         }
     }
-    touched
+    is_over
 }
 
-fn covers_any(element: &Element, cells: &Cells) -> bool {
-    element.shown && cells.marked.iter().any(|cell| meet(element.area, *cell, 0.0))
+fn is_over_any(element: &Element, cells: &DifferingCells) -> bool {
+    element.shown && cells.cells.iter().any(|cell| overlaps(element.area, *cell, 0.0))
 }
 
-/// The smallest elements over cells that nothing explains, those of most cells first.
-fn by_pixels(sketch: &Sketch, cells: &[[f64; 4]]) -> Vec<Finding> {
+/// The smallest elements over cells that no element explains, those over most cells first.
+fn by_pixels(sketch: &Sketch, cells: &[[f64; 4]]) -> Vec<ElementDifference> {
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     for cell in cells {
-        let over =
-            sketch.elements.iter().enumerate().filter(|(_, element)| element.shown && meet(element.area, *cell, 0.0));
-        // Of two of one size the later one is in front.
+        let over = sketch
+            .elements
+            .iter()
+            .enumerate()
+            .filter(|(_, element)| element.shown && overlaps(element.area, *cell, 0.0));
+        // Of two elements of one size the later one is in front.
         let size = |element: &Element| element.area[2] * element.area[3];
         let owner = over.rev().min_by(|(_, a), (_, b)| size(a).total_cmp(&size(b)));
         if let Some((at, _)) = owner {
@@ -177,15 +185,15 @@ fn by_pixels(sketch: &Sketch, cells: &[[f64; 4]]) -> Vec<Finding> {
         "iframe" => "what is inside it",
         _ => "its pixels",
     };
-    named.map(|(at, _)| finding(&sketch.elements[at], what(&sketch.elements[at]).to_owned())).collect()
+    named.map(|(at, _)| difference(&sketch.elements[at], what(&sketch.elements[at]).to_owned())).collect()
 }
 
-fn finding(element: &Element, what: String) -> Finding {
-    Finding { element: element.name.clone(), tag: element.tag.clone(), what }
+fn difference(element: &Element, what: String) -> ElementDifference {
+    ElementDifference { element: element.name.clone(), tag: element.tag.clone(), what }
 }
 
-/// Whether an area, left, top, width and height, and `margin` around it reach into a cell.
-fn meet(area: [f64; 4], cell: [f64; 4], margin: f64) -> bool {
+/// Whether an area (left, top, width, height) with `margin` around it overlaps a cell (left, top, right, bottom).
+fn overlaps(area: [f64; 4], cell: [f64; 4], margin: f64) -> bool {
     let [left, top, width, height] = area;
     left - margin < cell[2]
         && left + width + margin > cell[0]
@@ -197,7 +205,7 @@ fn boxed([left, top, width, height]: [f64; 4]) -> String {
     format!("{width:.1}x{height:.1} at {left:.1},{top:.1}")
 }
 
-fn told(what: &str, here: &str, there: &str) -> String {
+fn describe(what: &str, here: &str, there: &str) -> String {
     let short = |text: &str| match text.char_indices().nth(QUOTED) {
         _ if text.is_empty() => "nothing".to_owned(),
         Some((cut, _)) => format!("\"{}…\"", &text[..cut]),
@@ -219,7 +227,7 @@ mod tests {
             shown: true,
             text: String::new(),
             inline: BTreeMap::new(),
-            looks: BTreeMap::new(),
+            computed: BTreeMap::new(),
             attributes: BTreeMap::new(),
         }
     }
@@ -233,15 +241,15 @@ mod tests {
             element("#label", 1, [20.0, 60.0, 50.0, 20.0]),
             element("#canvas", 0, [200.0, 10.0, 100.0, 100.0]),
         ];
-        Sketch { elements, lots: 0 }
+        Sketch { elements, random_numbers: 0 }
     }
 
-    fn cells(at: &[(f64, f64)]) -> Cells {
-        Cells { marked: at.iter().map(|(left, top)| [*left, *top, left + 8.0, top + 8.0]).collect() }
+    fn cells(at: &[(f64, f64)]) -> DifferingCells {
+        DifferingCells { cells: at.iter().map(|(left, top)| [*left, *top, left + 8.0, top + 8.0]).collect() }
     }
 
-    fn names(a: &Sketch, b: &Sketch, cells: &Cells) -> Vec<String> {
-        name(a, b, cells).into_iter().map(|finding| format!("{}: {}", finding.element, finding.what)).collect()
+    fn names(a: &Sketch, b: &Sketch, cells: &DifferingCells) -> Vec<String> {
+        between(a, b, cells).into_iter().map(|found| format!("{}: {}", found.element, found.what)).collect()
     }
 
     #[test]
@@ -273,7 +281,7 @@ mod tests {
         other.elements[3].area[2] = 80.0;
         other.elements[1].area[2] = 120.0;
         for at in [1, 3] {
-            other.elements[at].looks.insert("color".to_owned(), "red".to_owned());
+            other.elements[at].computed.insert("color".to_owned(), "red".to_owned());
         }
         let found = names(&page(), &other, &cells(&[(24.0, 64.0)]));
         assert_eq!(

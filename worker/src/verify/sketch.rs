@@ -1,15 +1,15 @@
-//! What a page shows, element by element, as the page itself says it.
+//! A sketch of a page: its elements with their boxes and styles, as the page reports them.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// One element.
+/// An element of a page.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Element {
     /// CSS selector; ` >>> ` leads into a frame or a shadow tree.
     pub(super) name: String,
-    /// Tag.
+    /// Name of its tag.
     pub(super) tag: String,
     /// Index of its parent, −1 for the root.
     pub(super) parent: i64,
@@ -18,12 +18,13 @@ pub(super) struct Element {
     pub(super) area: [f64; 4],
     /// Whether it has a box and is not hidden.
     pub(super) shown: bool,
-    /// Text of its own.
+    /// Its own text, without that of its children.
     pub(super) text: String,
-    /// Its `style`.
+    /// Properties of its `style` attribute.
     pub(super) inline: BTreeMap<String, String>,
-    /// Computed style, as far as it is looked at.
-    pub(super) looks: BTreeMap<String, String>,
+    /// Computed styles that are compared.
+    #[serde(rename = "looks")]
+    pub(super) computed: BTreeMap<String, String>,
     /// Attributes without `style` and `id`.
     pub(super) attributes: BTreeMap<String, String>,
 }
@@ -35,11 +36,12 @@ impl Element {
     }
 }
 
-/// All elements of a page, parents before their children.
+/// The elements of a page, parents before their children.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub(super) struct Sketch {
-    /// In document order.
+    /// Elements in document order.
     pub(super) elements: Vec<Element>,
-    /// Random numbers that the page has drawn so far.
-    pub(super) lots: u64,
+    /// Number of random numbers that the page has used so far.
+    #[serde(rename = "lots")]
+    pub(super) random_numbers: u64,
 }

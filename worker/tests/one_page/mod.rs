@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_worker::host::{OpenOptions, Wanted};
+use hyperfarm_worker::host::{ExpectedTimelines, OpenOptions};
 use hyperfarm_worker::server::{Site, SiteFile};
 
 pub fn site(folder: &tempfile::TempDir, page: &str) -> Arc<Site> {
@@ -21,7 +21,7 @@ pub fn options() -> OpenOptions {
         variables: "{}".to_owned(),
         transparent: false,
         seed: 0,
-        wanted: Wanted { timelines: false, without_timeline: Vec::new() },
+        timelines: ExpectedTimelines { any: false, except: Vec::new() },
         videos: Vec::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! Remote references: each one is found before the page is drawn, put among the project's files, and rewritten.
 //!
 //! What cannot be found is a warning and stays as it is; the page then asks in vain, at no cost. A reference that only a script
-//! knows is found by the probe (see `plan_stage`), through [`RemoteAssets::late`].
+//! knows is found by the probe (see `plan_stage`), through [`RemoteAssets::fetch_requested`].
 
 mod google_fonts;
 mod html;
@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::cache::Cache;
 use crate::compile::bounds;
-use crate::remote::{Ask, Found, Kept, RENDER_WITHIN, Remote};
+use crate::remote::{CachedFile, RENDER_TIME, Remote, RemoteFile, RemoteRequest};
 
 /// Folder of the fetched files in the compiled project.
 const FOLDER: &str = "__remote";
@@ -59,7 +59,7 @@ pub(crate) struct RemoteAssets {
     deadline: Instant,
     /// By URL and use: URL path from the page's origin, or why not.
     done: HashMap<(String, bool), Result<String, String>>,
-    found: HashMap<String, Result<Found, String>>,
+    found: HashMap<String, Result<RemoteFile, String>>,
     files: BTreeMap<String, CompiledFile>,
     report: BTreeMap<String, RemoteAsset>,
     warnings: Vec<Warning>,
@@ -77,7 +77,7 @@ impl RemoteAssets {
             remote,
             cache,
             runtime: tokio::runtime::Handle::try_current().ok(),
-            deadline: Instant::now() + RENDER_WITHIN,
+            deadline: Instant::now() + RENDER_TIME,
             done: HashMap::new(),
             found: HashMap::new(),
             files: BTreeMap::new(),
@@ -105,7 +105,7 @@ impl RemoteAssets {
     }
 
     /// URLs that the page asked for while it was probed. Answers whether any of them is here now.
-    pub(crate) fn late(&mut self, urls: &[String]) -> bool {
+    pub(crate) fn fetch_requested(&mut self, urls: &[String]) -> bool {
         let parsed: Vec<Url> = urls.iter().filter_map(|url| Url::parse(url).ok()).collect();
         self.prefetch(&parsed.iter().map(|url| (url.clone(), used_as(url))).collect::<Vec<_>>());
         let mut any = false;
@@ -159,7 +159,7 @@ impl RemoteAssets {
 
     /// Fetches many at once, so that the walk that follows does not wait for each.
     fn prefetch(&mut self, wanted: &[(Url, Use)]) {
-        let mut asked: Vec<Ask> = Vec::new();
+        let mut asked: Vec<RemoteRequest> = Vec::new();
         for (url, used) in wanted {
             let mut url = url.clone();
             url.set_fragment(None);
@@ -168,7 +168,7 @@ impl RemoteAssets {
                 && asked.len() + self.found.len() < MAX_REFERENCES
                 && !google_fonts::all_known(&url, &self.remote.fonts)
             {
-                asked.push(Ask { url, page: *used == Use::Page, media: *used == Use::Media });
+                asked.push(RemoteRequest { url, is_page: *used == Use::Page, is_media: *used == Use::Media });
             }
         }
         let Some(runtime) = self.runtime.clone().filter(|_| !asked.is_empty()) else { return };
@@ -207,12 +207,12 @@ impl RemoteAssets {
             None => return self.failed(key, "the page has too many remote references".to_owned()),
         };
         match found {
-            Found::Own { path, replaced_by } => {
+            RemoteFile::Asset { path, replaced_by } => {
                 self.succeeded(url, &path, replaced_by);
                 self.done.insert(key, Ok(path.clone()));
                 Some(path)
             }
-            Found::Kept(kept) => {
+            RemoteFile::Cached(kept) => {
                 let name = if rewritten { rewritten_name(url, &kept.hash) } else { kept.hash.to_string() };
                 let path = format!("{FOLDER}/{name}.{}", extension(url, kept.media_type.as_deref(), used));
                 self.succeeded(url, &path, kept.replaced_by.clone());
@@ -226,7 +226,7 @@ impl RemoteAssets {
     }
 
     /// The file with its own references rewritten, where there are any.
-    fn rewritten(&mut self, kept: &Kept, used: Use) -> Option<(ContentHash, u64)> {
+    fn rewritten(&mut self, kept: &CachedFile, used: Use) -> Option<(ContentHash, u64)> {
         if kept.bytes > MAX_TEXT || self.depth >= MAX_DEPTH || matches!(used, Use::File | Use::Media) {
             return None;
         }

@@ -1,0 +1,184 @@
+//! What the stages of a worker share: connections, caches, slots.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::objects::Objects;
+use hyperfarm_proto::id::{ContentHash, RenderId};
+use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::{CaptureClass, Plan};
+use hyperfarm_proto::spec::Viewport;
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use tokio::sync::MutexGuard;
+
+use crate::cache::Cache;
+use crate::capture::EncoderPermits;
+use crate::chrome::PageLog;
+use crate::class;
+use crate::encoders::DeviceEncoders;
+use crate::error::{DiskError, WorkerError};
+use crate::remote::Remote;
+use crate::slot::Slot;
+
+/// Most plans that are cached; a slot works on one render at a time, and a few more have tasks in the queue.
+const MAX_PLANS: usize = 16;
+
+/// How long a slot's browser is kept for another task of the render whose pages it has shown.
+const BROWSER_LIFETIME: Duration = Duration::from_secs(1);
+
+/// Time without use after which a cached plan is read again. A render is planned anew when its class is gone from the farm for longer
+/// than this, so a node that was cut off does not come back with the old plan.
+const PLAN_LIFETIME: Duration = Duration::from_secs(30);
+
+/// What the stages of a worker share.
+pub(crate) struct WorkerContext {
+    pub(crate) backplane: Backplane,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) class: CaptureClass,
+    pub(crate) encoders: DeviceEncoders,
+    pub(crate) remote: Arc<Remote>,
+    pub(crate) encoder_permits: EncoderPermits,
+    slots: Vec<tokio::sync::Mutex<Slot>>,
+    /// Logs of the slots' pages, by slot.
+    page_logs: Vec<PageLog>,
+    plans: Mutex<Vec<CachedPlan>>,
+    folder: TempDir,
+}
+
+/// A plan in memory.
+#[derive(Clone)]
+struct CachedPlan {
+    plan: Arc<Plan>,
+    hash: ContentHash,
+    used_at: Instant,
+}
+
+impl WorkerContext {
+    /// A context whose files are in `folder`, which is removed with it.
+    pub(crate) fn new(
+        backplane: Backplane,
+        cache: Arc<Cache>,
+        class: CaptureClass,
+        encoders: DeviceEncoders,
+        remote: Arc<Remote>,
+        slots: Vec<Slot>,
+        folder: TempDir,
+    ) -> Self {
+        Self {
+            backplane,
+            cache,
+            class,
+            encoders,
+            remote,
+            encoder_permits: EncoderPermits::for_slots(slots.len()),
+            page_logs: slots.iter().map(Slot::log).collect(),
+            slots: slots.into_iter().map(tokio::sync::Mutex::new).collect(),
+            plans: Mutex::default(),
+            folder,
+        }
+    }
+
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.backplane.objects
+    }
+
+    /// Locks the slot of this number for a task of `render`.
+    pub(crate) async fn slot(&self, number: u32, render: &RenderId) -> Result<MutexGuard<'_, Slot>, WorkerError> {
+        let slot = self.slots.get(number as usize);
+        let slot = slot.ok_or_else(|| WorkerError::Inconsistent(format!("the worker has no slot {number}")))?;
+        let mut slot = slot.lock().await;
+        slot.assign(render).await?;
+        Ok(slot)
+    }
+
+    /// Ends the browser of a slot after its task, unless another task gets the slot soon. Where no slot works, a new browser is started
+    /// in its place, so that the next render need not wait for it.
+    pub(crate) fn clear_when_idle(self: Arc<Self>, number: u32) {
+        tokio::spawn(async move {
+            let Some(mutex) = self.slots.get(number as usize) else { return };
+            // A slot that is locked has its next task.
+            let Some(tasks) = mutex.try_lock().ok().map(|slot| slot.tasks()) else { return };
+            tokio::time::sleep(BROWSER_LIFETIME).await;
+            let Ok(mut slot) = mutex.try_lock() else { return };
+            if slot.tasks() != tasks {
+                return;
+            }
+            let viewport = slot.clear().await;
+            let mut others = self.slots.iter().enumerate().filter(|(other, _)| *other != number as usize);
+            if let Some(viewport) = viewport
+                && others.all(|(_, other)| other.try_lock().is_ok())
+                && let Err(error) = slot.prepare(viewport, false).await
+            {
+                tracing::debug!(%error, "no browser was started in advance");
+                slot.close().await;
+            }
+        });
+    }
+
+    /// The log of the pages of the slot of this number.
+    pub(crate) fn page_log(&self, number: u32) -> Option<&PageLog> {
+        self.page_logs.get(number as usize)
+    }
+
+    /// Starts browsers for `viewport` in the slots that have none, while one of the slots makes a plan: the probe of its page and then the
+    /// chunks of that render need them.
+    pub(crate) fn prepare_slots(self: &Arc<Self>, viewport: Viewport, transparent: bool) {
+        for number in 0..self.slots.len() {
+            let context = self.clone();
+            tokio::spawn(async move {
+                // A slot with a task starts its browser by itself.
+                let Some(Ok(mut slot)) = context.slots.get(number).map(tokio::sync::Mutex::try_lock) else { return };
+                if let Err(error) = slot.prepare(viewport, transparent).await {
+                    tracing::debug!(%error, "no browser was started in advance");
+                    slot.close().await;
+                }
+            });
+        }
+    }
+
+    /// Ends the browsers of all slots, each once its task has ended.
+    pub(crate) async fn close_slots(&self) {
+        futures::future::join_all(self.slots.iter().map(async |slot| slot.lock().await.close().await)).await;
+    }
+
+    /// A new folder for the files of one task, removed when it is dropped. Its name begins with `prefix`.
+    pub(crate) fn task_folder(&self, prefix: &str) -> Result<TempDir, DiskError> {
+        let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(self.folder.path());
+        folder.map_err(no_folder_in(self.folder.path()))
+    }
+
+    /// The plan of a render and the hash of its content. It is an error where the plan is of another capture class.
+    pub(crate) async fn plan(&self, render: &RenderId) -> Result<(Arc<Plan>, ContentHash), WorkerError> {
+        {
+            let mut plans = self.plans.lock();
+            plans.retain(|cached| cached.used_at.elapsed() < PLAN_LIFETIME);
+            if let Some(cached) = plans.iter_mut().find(|cached| &cached.plan.render == render) {
+                cached.used_at = Instant::now();
+                return Ok((cached.plan.clone(), cached.hash));
+            }
+        }
+        let plan: Arc<Plan> = Arc::new(self.objects().get_wire(&keys::plan(render)).await?);
+        class::check(&plan.content.class, &self.class)?;
+        let hash = plan.content.hash().map_err(|error| WorkerError::Inconsistent(error.to_string()))?;
+        let mut plans = self.plans.lock();
+        if plans.len() == MAX_PLANS {
+            plans.remove(0);
+        }
+        plans.push(CachedPlan { plan: plan.clone(), hash, used_at: Instant::now() });
+        Ok((plan, hash))
+    }
+}
+
+/// For `map_err`: no folder could be created in `parent`.
+pub(crate) fn no_folder_in(parent: &Path) -> impl Fn(std::io::Error) -> DiskError {
+    DiskError::at(parent, "is no place for a new folder (TMPDIR sets another)")
+}
+
+/// A record as the bytes that a task returns.
+pub(crate) fn to_json(record: &impl serde::Serialize) -> Result<Vec<u8>, WorkerError> {
+    serde_json::to_vec(record)
+        .map_err(|error| WorkerError::Inconsistent(format!("a record cannot be written: {error}")))
+}

@@ -1,0 +1,95 @@
+//! What a page is opened with, and what it reports of its media.
+
+use hyperfarm_proto::frame::FrameRate;
+use serde::{Deserialize, Serialize};
+
+use super::ready::ExpectedTimelines;
+
+/// How a page is opened.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// Path of the entry page.
+    pub entry: String,
+    /// Frames a second.
+    pub frame_rate: FrameRate,
+    /// Variables as a JSON object.
+    pub variables: String,
+    /// Whether the page has a transparent background: white, and the backgrounds of root and body, are removed.
+    pub transparent: bool,
+    /// The timelines that the page is waited for.
+    pub timelines: ExpectedTimelines,
+    /// Videos whose pictures the farm decodes. The page unloads their files once it knows their sizes.
+    pub videos: Vec<ServedVideo>,
+    /// Seed of the page's random numbers; 0 in every render.
+    pub seed: u32,
+}
+
+/// A video whose pictures the farm decodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServedVideo {
+    /// Render id of the element.
+    pub id: String,
+    /// Width of its pictures in pixels, for the layout of a page that does not set one.
+    pub width: u32,
+    /// Height of its pictures in pixels.
+    pub height: u32,
+}
+
+/// The picture that a video shows at a frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VideoPicture {
+    /// Render id of the element.
+    pub id: String,
+    /// URL path of the picture.
+    pub src: String,
+}
+
+/// A `<video>` or `<audio>` element of the page.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ProbedMedia {
+    /// Render id.
+    pub id: String,
+    /// `video` or `audio`.
+    pub kind: String,
+    /// Absolute URL of the source; empty without one.
+    pub src: String,
+    /// Start in seconds of the composition, as the runtime resolves it.
+    pub start: Option<f64>,
+    /// Whether it has `data-start`.
+    pub timed: bool,
+    /// `data-duration` in seconds.
+    pub duration: Option<f64>,
+    /// `data-end` in seconds of the composition.
+    pub end: Option<f64>,
+    /// Second of the source at the start.
+    pub media_start: f64,
+    /// Seconds of the source per second of the composition.
+    pub rate: f64,
+    /// `data-volume`, a linear gain.
+    pub volume: Option<f64>,
+    /// Length of the fade-in in seconds.
+    pub fade_in: f64,
+    /// Length of the fade-out in seconds.
+    pub fade_out: f64,
+    /// `data-automation` as text.
+    pub automation: Option<String>,
+    /// Whether it is muted.
+    pub muted: bool,
+    /// `data-has-audio` as text.
+    pub has_audio: Option<String>,
+    /// Whether it loops.
+    pub looped: bool,
+    /// Start and end, in seconds of the composition, of the visibility of a video without a start of its own, where the timeline
+    /// decides it.
+    #[serde(default)]
+    pub visible: Option<(f64, f64)>,
+}
+
+/// Duration and media of a page, as the page reports them.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Probe {
+    /// Duration in seconds, from the declaration, the timelines or the media.
+    pub duration: f64,
+    /// Every media element, in document order.
+    pub media: Vec<ProbedMedia>,
+}

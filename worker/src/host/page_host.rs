@@ -1,0 +1,358 @@
+//! The page host: it opens a page, seeks it and draws it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::spec::Size;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::options::{OpenOptions, Probe, VideoPicture};
+use super::pictures::PictureMemory;
+use super::ready::{POLL_INTERVAL, PageReport, Readiness};
+use crate::assets::{DRIVER_SCRIPT, EARLY_SCRIPT, LIMITS_SCRIPT, REMOTE_SCRIPT, VISITS_SCRIPT};
+use crate::chrome::{DrawnFrame, Page, PageEvent, Shot};
+use crate::error::{CaptureError, PageError, ProjectError, WorkerError};
+use crate::framebuffer::Framebuffer;
+use crate::server::{RequestProblem, Site, SlotServer};
+use crate::urls;
+
+/// Most frames that are visited in one call of the page.
+const VISITS_PER_CALL: usize = 2000;
+/// Longest call of visits in milliseconds: between calls the task can be cancelled.
+const VISITS_LIMIT_MS: u64 = 250;
+/// Up to so many earlier frames are all visited, on any page.
+const FEW_FRAMES: u64 = 30;
+
+/// Most visits by which the cost of a visit is measured.
+const SAMPLED_VISITS: usize = 100;
+
+/// Longest wait for the picture of a frame.
+const PICTURE_WITHIN: Duration = Duration::from_secs(20);
+
+/// Earlier frames that a page has to visit.
+#[derive(Debug, Deserialize)]
+struct Visits {
+    /// Frame numbers in order; `None` means all.
+    frames: Option<Vec<u64>>,
+    /// Why all frames are visited.
+    why: Option<String>,
+}
+
+/// A page that is loaded and ready to seek.
+pub struct PageHost<'a> {
+    page: &'a mut Page,
+    frame_rate: FrameRate,
+    site: Arc<Site>,
+    report: PageReport,
+    framebuffer: Option<Framebuffer>,
+    pictures: PictureMemory,
+}
+
+/// A seek of which the page has done its part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "PageHost::finish_seek completes the seek"]
+pub struct HalfSeek {
+    /// Whether the page composites sources, which have to be drawn first.
+    composite: bool,
+}
+
+impl<'a> PageHost<'a> {
+    /// Navigates `page`, which was reset, to the entry of `site` and waits until it is ready.
+    pub(crate) async fn open(
+        page: &'a mut Page,
+        server: &SlotServer,
+        site: Arc<Site>,
+        options: &OpenOptions,
+        framebuffer: Option<Framebuffer>,
+    ) -> Result<Self, WorkerError> {
+        let opening = Instant::now();
+        server.serve(site.clone());
+        page.set_transparent(options.transparent).await?;
+        page.inject(LIMITS_SCRIPT).await?;
+        page.inject(&early_script(options)?).await?;
+        page.inject(REMOTE_SCRIPT).await?;
+        page.inject(DRIVER_SCRIPT).await?;
+        // This script is the last, because it watches what later scripts do.
+        page.inject(VISITS_SCRIPT).await?;
+        let interval = 1000.0 / options.frame_rate.as_f64();
+        // Ticks before the navigation start the compositor of a fresh browser. They draw nothing.
+        for _ in 0..2 {
+            page.begin_frame(interval, Shot::Tick).await?;
+        }
+        page.navigate(&format!("{}/{}", server.origin(), urls::encode_path(&options.entry))).await?;
+        let report = Readiness { page, site: &site }.wait_until_ready(&options.timelines, &options.videos).await;
+        let report = report.map_err(|error| match error {
+            WorkerError::Page(PageError::Unresponsive { .. } | PageError::Crashed) => {
+                error.about("while the page loaded, before its first frame")
+            }
+            other => other,
+        })?;
+        if options.transparent {
+            page.evaluate::<()>(REMOVE_BACKGROUND.to_owned()).await?;
+        }
+        tracing::debug!(took_ms = opening.elapsed().as_millis(), "page ready");
+        let (frame_rate, pictures) = (options.frame_rate, PictureMemory::new(&options.videos));
+        Ok(Self { page, frame_rate, site, report, framebuffer, pictures })
+    }
+
+    /// Waits until the page has a picture, and compares the framebuffer with it.
+    pub(crate) async fn check(&mut self, size: Size, transparent: bool) -> Result<(), WorkerError> {
+        let checking = Instant::now();
+        // The surface of a new document exists only some time after the document; with the first picture it does.
+        let Some(picture) = self.picture(transparent).await? else {
+            return Err(CaptureError::NoFirstPicture.into());
+        };
+        self.check_framebuffer(picture, size).await?;
+        tracing::debug!(took_ms = checking.elapsed().as_millis(), "page checked");
+        Ok(())
+    }
+
+    /// Stops using the framebuffer where it differs from `screenshot`.
+    async fn check_framebuffer(&mut self, screenshot: Vec<u8>, size: Size) -> Result<(), WorkerError> {
+        let Some(framebuffer) = &self.framebuffer else { return Ok(()) };
+        let reason = match framebuffer.difference(screenshot, size).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(difference)) => difference.to_string(),
+            Err(WorkerError::Capture(CaptureError::FramebufferLost(reason))) => reason,
+            Err(error) => return Err(error),
+        };
+        tracing::warn!(%reason, "the framebuffer cannot be used for this page; capturing with screenshots");
+        self.framebuffer = None;
+        Ok(())
+    }
+
+    /// The compositor's bitmap, where it was found and equals a screenshot.
+    pub fn framebuffer(&self) -> Option<&Framebuffer> {
+        self.framebuffer.as_ref()
+    }
+
+    /// What failed to load without making the page fail.
+    pub fn report(&self) -> &PageReport {
+        &self.report
+    }
+
+    /// Frames per second.
+    pub(super) fn frame_rate(&self) -> FrameRate {
+        self.frame_rate
+    }
+
+    /// Duration and media of the page.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Page::evaluate`].
+    pub async fn probe(&self) -> Result<Probe, WorkerError> {
+        self.page.evaluate("window.__hyperfarmHost.probe()".to_owned()).await
+    }
+
+    /// Seeks to `frame` and shows `pictures`. It is awaited before the frame is drawn: Chrome would otherwise miss changes.
+    ///
+    /// # Errors
+    ///
+    /// [`PageError::Script`] where a script throws, and those of a call of the page.
+    pub async fn seek(&mut self, frame: u64, pictures: &[VideoPicture]) -> Result<(), WorkerError> {
+        let half = self.seek_page(frame, pictures).await?;
+        self.finish_seek(half).await
+    }
+
+    /// The page's part of a seek. It draws nothing, so the frame that was drawn before can be copied meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`PageError::Script`] where a script throws, and those of a call of the page.
+    pub async fn seek_page(&mut self, frame: u64, pictures: &[VideoPicture]) -> Result<HalfSeek, WorkerError> {
+        self.page.set_log_frame(Some(frame));
+        if self.pictures.is_full_before(pictures) {
+            self.page.free_pictures().await?;
+        }
+        let time = self.frame_rate.seconds_of(frame);
+        let call = format!("window.__hyperfarmHost.seek({}, {})", json!(time), json!(pictures));
+        let composite = self.page.evaluate(call).await.map_err(|error| match error {
+            WorkerError::Page(PageError::Script(reason)) => {
+                let text = format!("a script of the page threw while frame {frame} ({time:.3} s) was sought: {reason}");
+                PageError::Script(text).into()
+            }
+            WorkerError::Page(PageError::Unresponsive { .. } | PageError::Crashed) => {
+                error.about(format!("while frame {frame} ({time:.3} s) was sought"))
+            }
+            other => other,
+        })?;
+        Ok(HalfSeek { composite })
+    }
+
+    /// The rest of a seek. It may draw.
+    ///
+    /// # Errors
+    ///
+    /// Those of a call of the page.
+    pub async fn finish_seek(&mut self, half: HalfSeek) -> Result<(), WorkerError> {
+        if half.composite {
+            // The page-composite protocol of shader transitions: the sources are drawn, then the page mixes them.
+            self.draw(Shot::None).await?;
+            self.page.evaluate::<()>("window.__hyperfarmHost.composite()".to_owned()).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings a page that shows the frame before `frames` into the state of a walk through them, and draws nothing. Returns the
+    /// number of frames that were sought: all of them, or, where only GSAP tweens of elements move the page, those around which
+    /// a tween begins or ends.
+    ///
+    /// # Errors
+    ///
+    /// Those of a call of the page.
+    pub async fn walk(
+        &mut self,
+        frames: std::ops::Range<u64>,
+        is_active: &(dyn Fn() -> bool + Sync),
+    ) -> Result<u64, WorkerError> {
+        let needed = self.frames_to_visit(frames).await?;
+        self.visit(&needed, is_active).await
+    }
+
+    /// Those of `frames` that a walk has to visit.
+    async fn frames_to_visit(&self, frames: std::ops::Range<u64>) -> Result<Vec<u64>, WorkerError> {
+        if frames.end.saturating_sub(frames.start) > FEW_FRAMES {
+            let (last, num, den) = (frames.end, self.frame_rate.num(), self.frame_rate.den());
+            let call = format!("window.__hyperfarmVisits.before({last}, {num}, {den})");
+            let needed: Visits = self.page.evaluate(call).await?;
+            match needed.frames {
+                Some(needed) => return Ok(needed.into_iter().filter(|frame| *frame >= frames.start).collect()),
+                None => tracing::debug!(why = needed.why, "every frame before {last} is visited"),
+            }
+        }
+        Ok(frames.collect())
+    }
+
+    /// Mean time in milliseconds of a frame in a walk through the first `frames` frames, measured by a few visits in their middle, where
+    /// the page is left.
+    ///
+    /// # Errors
+    ///
+    /// Those of a call of the page.
+    pub async fn walk_cost(&mut self, frames: u64) -> Result<f64, WorkerError> {
+        let needed = self.frames_to_visit(1..frames).await?;
+        let middle: Vec<u64> = needed.iter().copied().skip(needed.len() / 2).take(SAMPLED_VISITS).collect();
+        let Some((first, rest)) = middle.split_first().filter(|(_, rest)| !rest.is_empty()) else { return Ok(0.0) };
+        // The seek to the middle is a jump, which is no part of a walk.
+        self.visit(&[*first], &|| true).await?;
+        let started = Instant::now();
+        self.visit(rest, &|| true).await?;
+        let each = started.elapsed().as_secs_f64() * 1000.0 / rest.len() as f64;
+        Ok(each * needed.len() as f64 / frames as f64)
+    }
+
+    /// Seeks to `frames` in order, draws none, and returns the number that were reached while `is_active`.
+    async fn visit(&mut self, frames: &[u64], is_active: &(dyn Fn() -> bool + Sync)) -> Result<u64, WorkerError> {
+        let mut done = 0;
+        while done < frames.len() && is_active() {
+            let next = frames.iter().skip(done).take(VISITS_PER_CALL);
+            let times: Vec<f64> = next.map(|frame| self.frame_rate.seconds_of(*frame)).collect();
+            let call = format!("window.__hyperfarmHost.visit({}, {VISITS_LIMIT_MS})", json!(times));
+            done += self.page.evaluate::<usize>(call).await?;
+        }
+        Ok(done as u64)
+    }
+
+    /// Draws the frame that was sought.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Page::begin_frame`].
+    pub async fn draw(&mut self, shot: Shot) -> Result<DrawnFrame, WorkerError> {
+        let interval = 1000.0 / self.frame_rate.as_f64();
+        self.page.begin_frame(interval, shot).await
+    }
+
+    /// Draws the frame that was sought and returns it as a PNG file; `None` where Chrome gives none within 20 seconds. Chrome gives none
+    /// until the surface of the document exists, which takes a while on a busy machine; drawing the same frame again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Page::begin_frame`].
+    pub async fn picture(&mut self, alpha: bool) -> Result<Option<Vec<u8>>, WorkerError> {
+        let deadline = Instant::now() + PICTURE_WITHIN;
+        loop {
+            if let Some(png) = self.draw(Shot::Png { alpha }).await?.png {
+                return Ok(Some(png));
+            }
+            if Instant::now() > deadline {
+                return Ok(None);
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// The value of `expression` in the page.
+    pub(crate) async fn evaluate<T: serde::de::DeserializeOwned>(&self, expression: String) -> Result<T, WorkerError> {
+        self.page.evaluate(expression).await
+    }
+
+    /// Draws the frame that was sought and returns it as a PNG file.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::NoPicture`], and those of [`Page::begin_frame`].
+    pub async fn screenshot(&mut self, alpha: bool) -> Result<Vec<u8>, WorkerError> {
+        Ok(self.picture(alpha).await?.ok_or(CaptureError::NoPicture)?)
+    }
+
+    /// Exceptions and messages of scripts since the page was opened.
+    pub fn events(&self) -> Vec<PageEvent> {
+        self.page.events()
+    }
+
+    /// Requests that were not served since the page was opened.
+    pub fn problems(&self) -> Vec<RequestProblem> {
+        self.site.problems()
+    }
+}
+
+/// Removes the backgrounds of root and body: transparent outputs have the page's elements only.
+const REMOVE_BACKGROUND: &str = "(() => { const style = document.createElement('style'); \
+     style.textContent = 'html,body{background:transparent !important}'; \
+     document.head.append(style); })()";
+
+fn early_script(options: &OpenOptions) -> Result<String, WorkerError> {
+    let variables: serde_json::Value = serde_json::from_str(&options.variables)
+        .map_err(|error| ProjectError::Variables(format!("the variables are no JSON: {error}")))?;
+    let config = json!({ "fps": options.frame_rate.as_f64(), "variables": variables, "seed": options.seed });
+    Ok(EARLY_SCRIPT.replacen(CONFIG_PLACEHOLDER, &json_expression(&config), 1))
+}
+
+/// The placeholder of the configuration in `early.js`, where it occurs once.
+const CONFIG_PLACEHOLDER: &str = "__HYPERFARM_CONFIG__";
+
+/// A JavaScript expression with the value `value`. A literal would set prototypes (`__proto__`), and the separators U+2028 and U+2029 end
+/// lines in scripts but not in JSON.
+fn json_expression(value: &serde_json::Value) -> String {
+    let quoted = json!(value.to_string()).to_string();
+    let escaped = quoted.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029").replace('<', "\\u003c");
+    format!("JSON.parse({escaped})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::ready::ExpectedTimelines;
+
+    #[test]
+    fn variables_stay_text_in_the_early_script() {
+        let options = OpenOptions {
+            entry: "index.html".to_owned(),
+            frame_rate: FrameRate::DEFAULT,
+            variables: "{\"a\":\"x\u{2028}INJ=1;\u{2029}</script>\",\"__proto__\":{\"b\":1}}".to_owned(),
+            transparent: false,
+            timelines: ExpectedTimelines { any: false, except: Vec::new() },
+            videos: Vec::new(),
+            seed: 0,
+        };
+        let script = early_script(&options).unwrap();
+        assert!(!script.contains(['\u{2028}', '\u{2029}']) && !script.contains("</script"), "{}", &script[..600]);
+        assert_eq!(script.matches("INJ=1").count(), 1);
+        assert!(script.contains("const config = JSON.parse(\""));
+        assert_eq!(EARLY_SCRIPT.matches(CONFIG_PLACEHOLDER).count(), 1);
+    }
+}

@@ -1,0 +1,151 @@
+//! The server: it tells requests to the page's own origin from all others.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::response::Response;
+use parking_lot::RwLock;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::response::{REFUSED, plain};
+use super::site::{RequestProblem, Site};
+use crate::error::WorkerError;
+use crate::urls::HOST_SUFFIX;
+
+/// A running server. When it is dropped, it stops.
+pub struct SlotServer {
+    port: u16,
+    served: Arc<RwLock<ServedSite>>,
+    task: JoinHandle<()>,
+}
+
+/// A site and its origin.
+#[derive(Clone)]
+struct ServedSite {
+    /// Host and port of the origin. The host is a random name for each render, so that no page of another render can request its files.
+    authority: String,
+    site: Arc<Site>,
+}
+
+impl ServedSite {
+    /// An empty site with a new origin.
+    fn empty(port: u16) -> Result<Self, WorkerError> {
+        let mut token = [0; 16];
+        getrandom::fill(&mut token)
+            .map_err(|error| WorkerError::Inconsistent(format!("there are no random numbers: {error}")))?;
+        // Browsers treat a host below `localhost` as a secure origin.
+        Ok(Self { authority: format!("{}{HOST_SUFFIX}:{port}", hex::encode(token)), site: Arc::default() })
+    }
+}
+
+impl SlotServer {
+    /// Starts on a free port of the loopback interface, with an empty site.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkerError::Listen`].
+    pub async fn start() -> Result<Self, WorkerError> {
+        let listener =
+            TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.map_err(WorkerError::Listen)?;
+        let port = listener.local_addr().map_err(WorkerError::Listen)?.port();
+        let served = Arc::new(RwLock::new(ServedSite::empty(port)?));
+        let router = Router::new().fallback(answer).with_state(served.clone());
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "the slot's server ended");
+            }
+        });
+        Ok(Self { port, served, task })
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The page's origin.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.served.read().authority)
+    }
+
+    /// Serves an empty site under a new origin.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no random numbers.
+    pub fn renew(&self) -> Result<(), WorkerError> {
+        let empty = ServedSite::empty(self.port)?;
+        *self.served.write() = empty;
+        Ok(())
+    }
+
+    /// Serves `site` from now on.
+    pub fn serve(&self, site: Arc<Site>) {
+        self.served.write().site = site;
+    }
+}
+
+impl Drop for SlotServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(State(served): State<Arc<RwLock<ServedSite>>>, request: Request) -> Response {
+    let ServedSite { authority: own, site } = served.read().clone();
+    let authority = request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str().to_owned())
+        .or_else(|| request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned));
+    if request.method() == Method::CONNECT || authority.as_deref() != Some(own.as_str()) {
+        if let Some(authority) = authority.filter(|_| request.method() == Method::CONNECT) {
+            site.add_problem(RequestProblem::Blocked(format!("https://{authority}")));
+            return plain(StatusCode::FORBIDDEN, REFUSED);
+        }
+        let range = request.headers().get(header::RANGE).and_then(|value| value.to_str().ok());
+        return site.respond_remote(&request.uri().to_string(), range).await;
+    }
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return plain(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only");
+    }
+    let range = request.headers().get(header::RANGE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    site.respond(request.uri().path(), range.as_deref()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+    use crate::server::SiteFile;
+
+    async fn status(server: &SlotServer, url: &str) -> StatusCode {
+        let request = Request::builder().uri(url).body(Body::empty()).unwrap();
+        answer(State(server.served.clone()), request).await.status()
+    }
+
+    #[tokio::test]
+    async fn files_are_served_under_the_origin_of_their_render_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        std::fs::write(&path, "A").unwrap();
+        let files = std::collections::HashMap::from([("a.txt".to_owned(), SiteFile { path, bytes: 1 })]);
+        let server = SlotServer::start().await.unwrap();
+        server.serve(Arc::new(Site::new(files.clone(), Vec::new())));
+        let before = server.origin();
+        assert_eq!(status(&server, &format!("{before}/a.txt")).await, StatusCode::OK);
+        let by_address = format!("http://127.0.0.1:{}/a.txt", server.port());
+        assert_eq!(status(&server, &by_address).await, StatusCode::FORBIDDEN);
+        server.renew().unwrap();
+        assert_ne!(server.origin(), before);
+        assert_ne!(status(&server, &format!("{}/a.txt", server.origin())).await, StatusCode::OK);
+        server.serve(Arc::new(Site::new(files, Vec::new())));
+        assert_eq!(status(&server, &format!("{}/a.txt", server.origin())).await, StatusCode::OK);
+        assert_eq!(status(&server, &format!("{before}/a.txt")).await, StatusCode::FORBIDDEN);
+    }
+}
