@@ -1,10 +1,11 @@
-//! Embeds what the page loads and the farm does not write: the HyperFrames runtime, GSAP and the fonts, as `npm ci` put them
-//! under `browser/node_modules`.
+//! Embeds the files that pages load and the farm does not write: the HyperFrames runtime, GSAP and the fonts, which `npm ci` puts
+//! into `browser/node_modules`. Where they are missing, the crate has one compile error that says what to run.
 
+use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Family, package and weights of the font table.
+/// Families of embedded fonts, with their packages and weights.
 const FONTS: &[(&str, &str, &[u32])] = &[
     ("Inter", "inter", &[400, 700, 900]),
     ("Montserrat", "montserrat", &[400, 700, 900]),
@@ -26,91 +27,108 @@ const FONTS: &[(&str, &str, &[u32])] = &[
     ("Poppins", "poppins", &[400, 700, 900]),
 ];
 
-fn main() {
-    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
-    let modules = root.join("browser/node_modules");
+fn main() -> Result<(), Box<dyn Error>> {
+    let modules = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("browser/node_modules");
+    let target = PathBuf::from(std::env::var("OUT_DIR")?);
     println!("cargo::rerun-if-changed=browser/package-lock.json");
     println!("cargo::rerun-if-changed=browser/node_modules/.package-lock.json");
-    if !modules.join("hyperframes").is_dir() {
-        panic!(
-            "the browser assets are not installed: run `make setup` (or `npm ci --ignore-scripts` in worker/browser)"
-        );
-    }
-    let mut out = String::new();
-    constant(&mut out, "RUNTIME", &modules.join("hyperframes/dist/hyperframe.runtime.iife.js"));
-    let target = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let code = generate(&modules, &target).unwrap_or_else(|reason| compile_error(&reason.to_string()));
+    std::fs::write(target.join("assets.rs"), code)?;
+    Ok(())
+}
+
+/// The module of the assets in the npm packages in `modules`.
+fn generate(modules: &Path, target: &Path) -> Result<String, Box<dyn Error>> {
+    let (hyperframes, gsap) = (modules.join("hyperframes"), modules.join("gsap"));
+    let mut code = text_constant("RUNTIME", &hyperframes.join("dist/hyperframe.runtime.iife.js"))?;
     let effects = target.join("effects-chain.js");
-    std::fs::write(&effects, effects_script(&modules.join("hyperframes/dist")))
-        .expect("the build folder can be written");
-    constant(&mut out, "EFFECTS", &effects);
-    gsap(&mut out, &modules.join("gsap/dist"));
-    writeln!(out, "pub(super) const RUNTIME_VERSION: &str = {:?};", version(&modules.join("hyperframes")))
-        .expect("write");
-    writeln!(out, "pub(super) const GSAP_VERSION: &str = {:?};", version(&modules.join("gsap"))).expect("write");
-    out.push_str("pub(super) const FONTS: &[super::FontFace] = &[\n");
+    std::fs::write(&effects, effects_script(&hyperframes.join("dist"))?)?;
+    code.push_str(&text_constant("EFFECTS", &effects)?);
+    code.push_str(&gsap_scripts(&gsap.join("dist"))?);
+    for (name, package) in [("RUNTIME_VERSION", hyperframes), ("GSAP_VERSION", gsap)] {
+        writeln!(code, "pub(super) const {name}: &str = {:?};", version(&package)?)?;
+    }
+    code.push_str("pub(super) const FONTS: &[super::FontFace] = &[\n");
     for (family, package, weights) in FONTS {
         for weight in *weights {
             let file = format!("{package}-latin-{weight}-normal.woff2");
-            let path = modules.join("@fontsource").join(package).join("files").join(&file);
-            check(&path);
+            let path = existing(&modules.join("@fontsource").join(package).join("files").join(&file))?;
             writeln!(
-                out,
-                "    super::FontFace {{ family: {family:?}, weight: {weight}, file: {file:?}, bytes: include_bytes!({:?}) }},",
-                path.display().to_string()
-            )
-            .expect("write");
+                code,
+                "    super::FontFace {{ family: {family:?}, weight: {weight}, file: {file:?}, bytes: include_bytes!({path:?}) }},"
+            )?;
         }
     }
-    out.push_str("];\n");
-    std::fs::write(target.join("assets.rs"), out).expect("the build folder can be written");
+    code.push_str("];\n");
+    Ok(code)
 }
 
-/// Every minified script of GSAP, the plugins included.
-fn gsap(out: &mut String, folder: &Path) {
-    check(&folder.join("gsap.min.js"));
-    let mut names: Vec<String> = std::fs::read_dir(folder)
-        .expect("the folder of GSAP can be read")
+/// The same module with empty assets and a compile error, so that the error is the only one and an editor works.
+fn compile_error(reason: &str) -> String {
+    let text = format!(
+        "the browser assets of the worker are not installed ({reason}): run `make setup`, or `npm ci --ignore-scripts` in \
+         worker/browser"
+    );
+    format!(
+        "compile_error!({text:?});\n\
+         pub(super) const RUNTIME: &str = \"\";\n\
+         pub(super) const EFFECTS: &str = \"\";\n\
+         pub(super) const GSAP: &[(&str, &str)] = &[];\n\
+         pub(super) const RUNTIME_VERSION: &str = \"\";\n\
+         pub(super) const GSAP_VERSION: &str = \"\";\n\
+         pub(super) const FONTS: &[super::FontFace] = &[];\n"
+    )
+}
+
+/// All minified scripts of GSAP, with its plugins.
+fn gsap_scripts(folder: &Path) -> Result<String, Box<dyn Error>> {
+    existing(&folder.join("gsap.min.js"))?;
+    let mut names: Vec<String> = std::fs::read_dir(folder)?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.ends_with(".min.js"))
         .collect();
     names.sort();
-    out.push_str("pub(super) const GSAP: &[(&str, &str)] = &[\n");
+    let mut code = String::from("pub(super) const GSAP: &[(&str, &str)] = &[\n");
     for name in names {
-        let path = folder.join(&name).display().to_string();
-        writeln!(out, "    ({name:?}, include_str!({path:?})),").expect("write");
+        writeln!(code, "    ({name:?}, include_str!({:?})),", folder.join(&name).display().to_string())?;
     }
-    out.push_str("];\n");
+    code.push_str("];\n");
+    Ok(code)
 }
 
-fn check(path: &Path) {
-    assert!(path.is_file(), "{} is missing: run `make setup`", path.display());
+/// The path of a file that exists.
+fn existing(path: &Path) -> Result<String, Box<dyn Error>> {
+    if path.is_file() { Ok(path.display().to_string()) } else { Err(format!("{} is missing", path.display()).into()) }
 }
 
-fn constant(out: &mut String, name: &str, path: &Path) {
-    check(path);
-    writeln!(out, "pub(super) const {name}: &str = include_str!({:?});", path.display().to_string()).expect("write");
+/// A constant with the text of a file.
+fn text_constant(name: &str, path: &Path) -> Result<String, Box<dyn Error>> {
+    Ok(format!("pub(super) const {name}: &str = include_str!({:?});\n", existing(path)?))
 }
 
-/// The script of the effect chains. The package carries it as a string in one of its modules, whose name changes with each
-/// version; evaluating that string is what the package does with it too.
-fn effects_script(dist: &Path) -> String {
+/// The script of the effect chains. The package contains it as a string in one of its modules, whose name changes with each version;
+/// the package evaluates that string too.
+fn effects_script(dist: &Path) -> Result<String, Box<dyn Error>> {
     const NAME: &str = "AUDIO_FX_RUNTIME_IIFE";
     let start = format!("var {NAME} = '");
-    let files = std::fs::read_dir(dist).expect("the package has a dist folder");
-    let mut paths: Vec<PathBuf> = files.map(|file| file.expect("the dist folder can be read").path()).collect();
+    let mut paths = Vec::new();
+    for file in std::fs::read_dir(dist)? {
+        paths.push(file?.path());
+    }
     paths.sort();
     for path in paths.iter().filter(|path| path.extension().is_some_and(|kind| kind == "js")) {
-        let text = std::fs::read_to_string(path).expect("a module is text");
+        let text = std::fs::read_to_string(path)?;
         if let Some(line) = text.lines().find(|line| line.starts_with(&start) && line.ends_with("';")) {
-            return format!("{line}\n(0, eval)({NAME});\n");
+            return Ok(format!("{line}\n(0, eval)({NAME});\n"));
         }
     }
-    panic!("the hyperframes package has no {NAME}: the effects moved, see effects_script in build.rs");
+    Err(format!("the hyperframes package has no {NAME}; see effects_script in worker/build.rs").into())
 }
 
-/// The version in a package's manifest; the first `"version"` is the package's own.
-fn version(package: &Path) -> String {
-    let manifest = std::fs::read_to_string(package.join("package.json")).expect("the package has a manifest");
-    let rest = manifest.split_once("\"version\"").expect("the manifest has a version").1;
-    rest.split('"').nth(1).expect("the version is a string").to_owned()
+/// The version in a package's manifest. The first `"version"` is that of the package itself.
+fn version(package: &Path) -> Result<String, Box<dyn Error>> {
+    let manifest = package.join("package.json");
+    let text = std::fs::read_to_string(&manifest)?;
+    let version = text.split_once("\"version\"").and_then(|(_, rest)| rest.split('"').nth(1));
+    version.map(str::to_owned).ok_or_else(|| format!("{} has no version", manifest.display()).into())
 }

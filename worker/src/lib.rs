@@ -1,25 +1,49 @@
-//! The worker: headless Chrome under begin-frame control, from a project's zip to committed segments.
+//! The worker: it renders projects with headless Chrome under begin-frame control, from a project's zip to committed segments.
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | [`worker`] | a node: slots, cache, which stage does which task |
-//! | `plan_stage` | compile, probe in a page, measure, write the draft |
-//! | `chunk_stage` | capture a range from a fresh navigation, encode, check, store |
-//! | `audio_stage` | mix the whole sound once |
-//! | `sound_track` | the sound that a request puts under the whole render |
-//! | [`compile`] | from a zip to the files that the page loads |
-//! | [`remote`] | what compositions name on the network: the operator's map, packages, fonts, the fetcher |
-//! | [`host`] | what stands around a page: clock, readiness, seek, videos |
-//! | [`capture`] | reading frames, and the encoder's thread |
+//! | [`worker`] | start and end of a worker, and which stage does which task |
+//! | `context` | what the stages share: connections, caches, slots |
+//! | `plan_stage` | compiles the project, probes its page, measures frames, stores the draft of the plan |
+//! | `chunk_stage` | captures a range of frames, encodes it, checks it, stores the segment |
+//! | `audio_stage` | mixes the sound of a render |
+//! | `sound_track` | the sound that a request adds to the whole render |
+//! | `compile` | from a project's zip to the files that its page loads |
+//! | [`remote`] | remote files of compositions: the operator's map, packages, fonts, downloads |
+//! | `slot` | one slot: its server and its browser |
+//! | [`host`] | the page host: clock, readiness, seek, videos |
+//! | [`capture`] | reads frames and encodes them |
 //! | [`framebuffer`] | the compositor's bitmap in Chrome's memory |
-//! | [`chrome`] | the browser process and its one page |
-//! | [`server`] | the slot's loopback server, the page's only way out |
-//! | [`encoders`] | the encoders of a GPU, where the operator asks for them |
-//! | [`class`] | the capture class that a render is pinned to |
+//! | [`chrome`] | the browser process and its page |
+//! | [`server`] | the slot's loopback server, through which all requests of the page go |
+//! | `verify` | the check whether a page draws the same frames each time |
+//! | `sound`, `effects` | the sounds of a plan, and effect chains in a page |
+//! | [`encoders`] | the encoders of a GPU |
+//! | [`class`] | the capture class of a worker, to which a render is pinned |
+//! | [`error`] | every error, and the failure that it becomes |
 //!
-//! **Invariant: a segment is a pure function of the plan and the chunk.** A page starts from a fresh navigation by the start-up sequence
-//! of [`capture::FrameGrabber::start_up`], with its clock, timers and randomness taken from the frame's number, its fonts from
-//! the plan, and nothing to load but the plan's files.
+//! **Invariant: a segment is a pure function of the plan and the chunk.** A page is opened by a fresh navigation with the start-up
+//! sequence of [`capture::FrameGrabber::start_up`], its clock, timers and random numbers depend on the frame's number, its fonts are those
+//! of the plan, and it can load nothing but the plan's files.
+//!
+//! # Example
+//!
+//! An error knows its failure code, and so who has to act:
+//!
+//! ```
+//! use hyperfarm_proto::failure::{Failure, FailureCode, Owner};
+//! use hyperfarm_worker::WorkerError;
+//! use hyperfarm_worker::chrome::ChromeConfig;
+//!
+//! // An environment in which HYPERFARM_CHROME names a file that does not exist.
+//! let environment = |name: &str| (name == "HYPERFARM_CHROME").then(|| "/nonexistent/chrome".to_owned());
+//! let error: WorkerError = ChromeConfig::from_env(&environment).unwrap_err();
+//! assert_eq!(error.code(), FailureCode::ChromeMissing);
+//! assert_eq!(error.code().owner(), Owner::System);
+//!
+//! let failure = Failure::from(error);
+//! assert!(failure.message.contains("install Debian's chromium-headless-shell"));
+//! ```
 
 mod assets;
 mod audio_stage;

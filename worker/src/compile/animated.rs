@@ -1,40 +1,40 @@
-//! Animated images: the browser plays them by the wall clock, so each becomes a `<video>` whose pictures the farm decodes by
-//! composition time, as the HyperFrames compiler does with GIFs.
+//! Animated images. The browser plays them by the wall clock, so each is replaced by a `<video>` whose pictures the farm decodes by the
+//! time of the composition, as the HyperFrames compiler does with GIFs.
 //!
-//! The video keeps the image's attributes. One that plays for ever loops; one that plays a few times is written out that often;
-//! its last picture stays while the clip lasts.
+//! The video has the attributes of the image. An endless animation loops. The pictures of one that plays a few times are repeated in its
+//! file; its last picture stays until the end of the clip.
 
 use dom_query::{Document, Selection};
 use hyperfarm_proto::plan::Warning;
 
 use crate::urls::decode_path;
 
-/// Times that a GIF is written out at most.
+/// Most repetitions of a GIF's pictures in its file.
 const MAX_PLAYS: usize = 1000;
 
-/// Bytes that a written out GIF may have.
+/// Most bytes of a GIF with repeated pictures.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// A page without animated images, and the files that it needs beside those it had.
+/// A page without animated images, with the files that replace them.
 #[derive(Debug)]
-pub(super) struct Still {
+pub(super) struct ReplacedPage {
     pub(super) html: String,
     pub(super) files: Vec<(String, Vec<u8>)>,
 }
 
-/// Replaces the animated images of the page at `entry`. `read` answers the bytes of a file of the project.
+/// Replaces the animated images of the page at `entry`. `read` returns the bytes of a file of the project.
 pub(super) fn replace(
     html: String,
     entry: &str,
     read: &dyn Fn(&str) -> Option<Vec<u8>>,
     warnings: &mut Vec<Warning>,
-) -> Still {
-    let mut still = Still { html, files: Vec::new() };
-    if ![".gif", ".png", ".apng", ".webp", ".avif"].iter().any(|extension| still.html.contains(extension)) {
-        return still;
+) -> ReplacedPage {
+    let mut page = ReplacedPage { html, files: Vec::new() };
+    if ![".gif", ".png", ".apng", ".webp", ".avif"].iter().any(|extension| page.html.contains(extension)) {
+        return page;
     }
-    let document = Document::from(still.html.as_str());
-    let window = document
+    let document = Document::from(page.html.as_str());
+    let longest = document
         .select("[data-composition-id][data-duration]")
         .iter()
         .filter_map(|host| host.attr("data-duration")?.trim().parse::<f64>().ok())
@@ -46,7 +46,7 @@ pub(super) fn replace(
         let source = image.attr("src").unwrap_or_default().trim().to_owned();
         let Some(bytes) = project_path(entry, &source).and_then(|path| read(&path)) else { continue };
         let Some(animation) = Animation::of(&bytes) else {
-            if moves_unseekably(&bytes) {
+            if is_unseekable(&bytes) {
                 warnings.push(Warning {
                     code: "ANIMATED_IMAGE".to_owned(),
                     message: format!(
@@ -59,12 +59,12 @@ pub(super) fn replace(
         };
         let endless = loop_override(&image).unwrap_or(animation.plays.is_none());
         let plays = if endless || loop_override(&image).is_some() { 1 } else { animation.plays.unwrap_or(1) };
-        let written = animation.written_out(&bytes, plays);
-        let source = match written {
+        let repeated = animation.repeated(&bytes, plays);
+        let source = match repeated {
             Some(bytes) => {
                 let path = format!("_animated/{}.gif", hyperfarm_proto::id::ContentHash::of(&bytes).short());
                 let url = format!("/{path}");
-                still.files.push((path, bytes));
+                page.files.push((path, bytes));
                 url
             }
             None => source,
@@ -76,17 +76,17 @@ pub(super) fn replace(
             }
             format!("hf-animated-{number}")
         });
-        image.replace_with_html(video(&image, &id, &source, endless, window));
+        image.replace_with_html(video(&image, &id, &source, endless, longest));
         changed = true;
     }
     if changed {
-        still.html = document.html().to_string();
+        page.html = document.html().to_string();
     }
-    still
+    page
 }
 
 /// The tag of a video with the attributes of `image`.
-fn video(image: &Selection<'_>, id: &str, source: &str, endless: bool, window: Option<f64>) -> String {
+fn video(image: &Selection<'_>, id: &str, source: &str, endless: bool, longest: Option<f64>) -> String {
     let mut tag = String::from("<video");
     let mut set = |name: &str, value: &str| {
         tag.push_str(&format!(" {name}=\"{}\"", value.replace('&', "&amp;").replace('"', "&quot;")));
@@ -111,9 +111,9 @@ fn video(image: &Selection<'_>, id: &str, source: &str, endless: bool, window: O
         set("data-start", "0");
     }
     if !image.has_attr("data-duration") && !image.has_attr("data-end") {
-        // An image stays as long as the composition, so its last picture does.
-        let begins = start.map_or(Some(0.0), |start| start.trim().parse::<f64>().ok());
-        if let Some(seconds) = window.zip(begins).map(|(window, begins)| window - begins.max(0.0))
+        // An image is shown until the end of the composition, and so is its last picture.
+        let start_seconds = start.map_or(Some(0.0), |start| start.trim().parse::<f64>().ok());
+        if let Some(seconds) = longest.zip(start_seconds).map(|(longest, start)| longest - start.max(0.0))
             && seconds > 0.0
         {
             set("data-duration", &seconds.to_string());
@@ -123,7 +123,7 @@ fn video(image: &Selection<'_>, id: &str, source: &str, endless: bool, window: O
     tag
 }
 
-/// What `data-loop` says.
+/// The value of `data-loop`.
 fn loop_override(image: &Selection<'_>) -> Option<bool> {
     match image.attr("data-loop")?.trim().to_ascii_lowercase().as_str() {
         "" | "true" | "1" | "yes" => Some(true),
@@ -132,7 +132,7 @@ fn loop_override(image: &Selection<'_>) -> Option<bool> {
     }
 }
 
-/// The path in the project that `source` means in the page at `entry`.
+/// The path in the project of `source` in the page at `entry`; `None` for remote files.
 fn project_path(entry: &str, source: &str) -> Option<String> {
     if source.contains(':') || source.starts_with("//") {
         return None;
@@ -156,20 +156,20 @@ fn project_path(entry: &str, source: &str) -> Option<String> {
 /// An animation of several pictures.
 #[derive(Debug, PartialEq, Eq)]
 struct Animation {
-    /// How often it plays; `None` is for ever.
+    /// Number of times that it plays; `None` is endless.
     plays: Option<usize>,
-    /// Where a GIF's pictures lie in its file.
+    /// Range of a GIF's pictures in its file.
     pictures: Option<std::ops::Range<usize>>,
 }
 
 impl Animation {
-    /// The animation in a GIF or PNG file; `None` for a still picture and for anything else.
+    /// The animation in a GIF or PNG file; `None` for a still picture and for other files.
     fn of(bytes: &[u8]) -> Option<Self> {
         if bytes.starts_with(b"GIF8") { gif(bytes) } else { apng(bytes) }
     }
 
-    /// A GIF that holds its pictures `plays` times, if that is more than once.
-    fn written_out(&self, bytes: &[u8], plays: usize) -> Option<Vec<u8>> {
+    /// The GIF with its pictures `plays` times, if that is more than once.
+    fn repeated(&self, bytes: &[u8], plays: usize) -> Option<Vec<u8>> {
         let pictures = self.pictures.clone()?;
         let plays = plays.min(MAX_PLAYS).min(MAX_BYTES / pictures.len().max(1));
         if plays < 2 {
@@ -183,6 +183,7 @@ impl Animation {
     }
 }
 
+/// Reads the blocks of a GIF.
 fn gif(bytes: &[u8]) -> Option<Animation> {
     let table = |packed: u8| if packed & 0x80 != 0 { 3 << ((packed & 7) + 1) } else { 0 };
     let start = 13 + table(*bytes.get(10)?);
@@ -216,6 +217,7 @@ fn gif(bytes: &[u8]) -> Option<Animation> {
     (count > 1).then_some(Animation { plays, pictures: Some(start..at) })
 }
 
+/// Reads the chunks of a PNG up to its picture.
 fn apng(bytes: &[u8]) -> Option<Animation> {
     if !bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         return None;
@@ -235,8 +237,8 @@ fn apng(bytes: &[u8]) -> Option<Animation> {
     }
 }
 
-/// An animated WebP or AVIF.
-fn moves_unseekably(bytes: &[u8]) -> bool {
+/// Whether the file is an animated WebP or AVIF.
+fn is_unseekable(bytes: &[u8]) -> bool {
     let webp = bytes.starts_with(b"RIFF")
         && bytes.get(8..16) == Some(b"WEBPVP8X")
         && bytes.get(20).is_some_and(|flags| flags & 2 != 0);
@@ -262,7 +264,7 @@ mod tests {
         bytes
     }
 
-    fn replaced(html: &str, gif: Vec<u8>) -> Still {
+    fn replaced(html: &str, gif: Vec<u8>) -> ReplacedPage {
         let read = move |path: &str| (path == "art/a b.gif").then(|| gif.clone());
         replace(html.to_owned(), "index.html", &read, &mut Vec::new())
     }
@@ -274,7 +276,7 @@ mod tests {
         assert_eq!(Animation::of(&animated(2, None)).unwrap().plays, Some(1));
         let thrice = animated(2, Some(3));
         let animation = Animation::of(&thrice).unwrap();
-        let whole = animation.written_out(&thrice, 3).unwrap();
+        let whole = animation.repeated(&thrice, 3).unwrap();
         let again = gif(&whole).unwrap();
         assert_eq!(again.pictures.unwrap().len(), animation.pictures.unwrap().len() * 3);
         for length in 0..thrice.len() {

@@ -1,4 +1,4 @@
-//! Edits that HyperFrames' studio keeps in attributes: offsets, sizes, rotations and motions of elements.
+//! Edits of HyperFrames' studio, which are stored in attributes: offsets, sizes, rotations and motions of elements.
 
 use dom_query::Document;
 
@@ -8,7 +8,7 @@ use crate::assets::OWN_PREFIX;
 const EDITED: &str = "[data-hf-studio-path-offset=\"true\"], [data-hf-studio-box-size=\"true\"], \
     [data-hf-studio-rotation=\"true\"], [data-hf-studio-motion]";
 
-/// A page with edits gets the script that applies them after each seek: animations write to the same properties.
+/// Adds the script that applies edits after each seek, because animations write to the same properties, to a page that has any.
 pub(super) fn apply(document: &Document) {
     if all(document, EDITED).is_empty() {
         return;

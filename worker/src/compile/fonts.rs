@@ -1,10 +1,10 @@
-//! Fonts: known families are drawn with the same files everywhere, whatever the machine has.
+//! Fonts: known families are drawn with the same files on every machine.
 //!
-//! Families are those of the page's own styles: `font-family` in `<style>` and `style`, through custom properties, and
-//! `data-font-family`. HyperFrames' own compiler looks nowhere else: not into linked style sheets, the `font` shorthand or scripts,
-//! whose families are the machine's. A family that the page declares by `@font-face` is left alone. Common system families are drawn
-//! with the nearest embedded one, under their own name, and the person is told. A list that begins with a generic family gets
-//! Inter before it.
+//! Families are read from the page's own styles: `font-family` in `<style>` and `style`, through custom properties, and
+//! `data-font-family`. As in HyperFrames' own compiler, those of linked style sheets, of the `font` shorthand and of scripts are not
+//! read; they are drawn with the machine's fonts. A family that the page declares by `@font-face` is not changed. Common system families
+//! are drawn with the nearest embedded one, under their own name, with a warning. A list that begins with a generic family gets Inter
+//! before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +13,12 @@ use hyperfarm_proto::plan::Warning;
 use serde_json::Value;
 
 use super::remote_assets::RemoteAssets;
-use super::sheet_scan::{self, Declaration, families};
-use super::walk::{elements, raw_text};
+use super::css::{self, Declaration, families};
+use super::dom::{all, raw_text};
 use crate::assets::{FONTS, OWN_PREFIX};
 use crate::remote::library::FontLibrary;
 
-/// System families and what draws them.
+/// Embedded families, with the system families that they replace.
 const SUBSTITUTES: &[(&str, &[&str])] = &[
     (
         "Inter",
@@ -86,7 +86,7 @@ const SUBSTITUTES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Families that name a kind and not a font.
+/// Generic families.
 const GENERIC: &[&str] = &[
     "sans-serif",
     "serif",
@@ -104,48 +104,48 @@ const GENERIC: &[&str] = &[
     "blinkmacsystemfont",
 ];
 
-/// Values that are no family at all.
+/// Keywords of `font-family`, which are no families.
 const KEYWORDS: &[&str] = &["inherit", "initial", "unset", "revert", "revert-layer"];
 
-/// What a list that begins with a generic family is drawn with.
+/// The family before a list that begins with a generic family.
 const PRIMARY: &str = "Inter";
 
-/// Characters that the embedded subsets have; others are left to the next family of the list.
+/// Characters of the embedded fonts. Others are drawn with the next family of a list.
 const SUBSET: &str = "U+0000-00FF,U+0131,U+0152-0153,U+02BB-02BC,U+02C6,U+02DA,U+02DC,U+0304,U+0308,U+0329,U+2000-206F,U+2074,\
                       U+20AC,U+2122,U+2191,U+2193,U+2212,U+2215,U+FEFF,U+FFFD";
 
-/// Custom properties followed from one to the next.
+/// Most custom properties that are resolved one through the other.
 const MAX_DEPTH: usize = 8;
 
 type Properties = BTreeMap<String, String>;
 
-/// Whether the farm has the family, or what draws it.
+/// Whether the farm has the family, or a replacement.
 pub(super) fn is_known(family: &str, library: &FontLibrary) -> bool {
-    drawn_with(family).is_some() || !library.faces(family).is_empty()
+    embedded_family(family).is_some() || !library.faces(family).is_empty()
 }
 
 /// The embedded family that draws this one.
-fn drawn_with(family: &str) -> Option<&'static str> {
+fn embedded_family(family: &str) -> Option<&'static str> {
     let known = FONTS.iter().find(|face| face.family.eq_ignore_ascii_case(family)).map(|face| face.family);
     known.or_else(|| {
         let substitute =
             SUBSTITUTES.iter().find(|(_, names)| names.iter().any(|name| name.eq_ignore_ascii_case(family)));
-        substitute.map(|(drawn_with, _)| *drawn_with)
+        substitute.map(|(embedded, _)| *embedded)
     })
 }
 
-/// Puts Inter before every list of families that begins with a generic one, as HyperFrames' compiler does.
+/// Adds Inter before every list of families that begins with a generic one, as HyperFrames' compiler does.
 pub(super) fn normalise(document: &Document) {
     let properties = properties(&[document]);
     let rewrite = |text: &str| {
-        let changes = sheet_scan::read(text).declarations.into_iter().filter_map(|declaration| {
+        let changes = css::read(text).declarations.into_iter().filter_map(|declaration| {
             let value = with_primary(&declaration.value, &properties)?;
             Some((declaration.at..declaration.at + declaration.value.len(), value))
         });
         let changes: Vec<_> = changes.collect();
-        (!changes.is_empty()).then(|| sheet_scan::splice(text, changes))
+        (!changes.is_empty()).then(|| css::splice(text, changes))
     };
-    for element in elements(document) {
+    for element in all(document, "*") {
         if element.has_name("style")
             && let Some(text) = rewrite(&raw_text(&element))
         {
@@ -160,7 +160,7 @@ pub(super) fn normalise(document: &Document) {
     }
 }
 
-/// The value with Inter in front, if it begins with a generic family.
+/// The value with Inter before it, if it begins with a generic family.
 fn with_primary(value: &str, properties: &Properties) -> Option<String> {
     if let Some(variable) = variable(value) {
         if properties.get(variable.name).is_some_and(|value| !value.is_empty()) {
@@ -205,7 +205,7 @@ fn variable(value: &str) -> Option<Variable<'_>> {
 /// `style` elements and attributes of the documents.
 fn styles(documents: &[&Document]) -> Vec<String> {
     let mut found = Vec::new();
-    for element in documents.iter().flat_map(|document| elements(document)) {
+    for element in documents.iter().flat_map(|document| all(document, "*")) {
         if element.has_name("style") {
             found.push(raw_text(&element));
         }
@@ -214,15 +214,16 @@ fn styles(documents: &[&Document]) -> Vec<String> {
     found
 }
 
+/// The custom properties of the documents.
 fn properties(documents: &[&Document]) -> Properties {
-    let declarations = styles(documents).into_iter().flat_map(|text| sheet_scan::read(&text).declarations);
+    let declarations = styles(documents).into_iter().flat_map(|text| css::read(&text).declarations);
     declarations
         .filter(|d| d.property.starts_with("--"))
         .map(|Declaration { property, value, .. }| (property, value))
         .collect()
 }
 
-/// The families of a value, custom properties resolved in the first place.
+/// The families of a value, with a custom property at its beginning resolved.
 fn resolved(value: &str, properties: &Properties, depth: usize) -> Vec<String> {
     let listed = families(value);
     let Some(variable) = variable(value).filter(|_| depth < MAX_DEPTH) else { return listed };
@@ -239,7 +240,7 @@ fn resolved(value: &str, properties: &Properties, depth: usize) -> Vec<String> {
 fn of_variables(documents: &[&Document], variables: &str) -> Vec<String> {
     let given: Value = serde_json::from_str(variables).unwrap_or_default();
     let mut found = Vec::new();
-    for element in documents.iter().flat_map(|document| elements(document)) {
+    for element in documents.iter().flat_map(|document| all(document, "*")) {
         let Some(text) = element.attr("data-composition-variables") else { continue };
         let Ok(Value::Array(declared)) = serde_json::from_str::<Value>(&text) else { continue };
         for variable in declared.iter().filter(|variable| variable.get("type").and_then(Value::as_str) == Some("font"))
@@ -254,41 +255,41 @@ fn of_variables(documents: &[&Document], variables: &str) -> Vec<String> {
     found
 }
 
-/// Rules for every family that the documents use and do not declare, as HTML for the head. `declared` are families that style sheets
-/// of their own declare, in lower case; `variables` is the render's JSON object.
+/// Font rules for every family that the documents use and do not declare, as HTML for the head. `declared` are the families that linked style
+/// sheets declare, in lower case; `variables` is the JSON object of the render's variables.
 pub(super) fn head_for(
     documents: &[&Document],
     declared: &BTreeSet<String>,
     variables: &str,
-    localiser: &mut RemoteAssets,
+    assets: &mut RemoteAssets,
     warnings: &mut Vec<Warning>,
 ) -> String {
     let properties = properties(documents);
     let mut declared = declared.clone();
-    declared.extend(localiser.declared_faces().iter().cloned());
+    declared.extend(assets.declared_faces().iter().cloned());
     let mut used: BTreeMap<String, String> = BTreeMap::new();
-    let mut note = |family: String| {
+    let mut add = |family: String| {
         used.entry(family.to_lowercase()).or_insert(family);
     };
     for text in styles(documents) {
-        let sheet = sheet_scan::read(&text);
+        let sheet = css::read(&text);
         declared.extend(sheet.faces.iter().map(|family| family.to_lowercase()));
         for declaration in sheet.declarations.iter().filter(|declaration| declaration.property == "font-family") {
-            resolved(&declaration.value, &properties, 0).into_iter().for_each(&mut note);
+            resolved(&declaration.value, &properties, 0).into_iter().for_each(&mut add);
         }
     }
-    for element in documents.iter().flat_map(|document| elements(document)) {
+    for element in documents.iter().flat_map(|document| all(document, "*")) {
         if let Some(list) = element.attr("data-font-family") {
-            resolved(&list, &properties, 0).into_iter().for_each(&mut note);
+            resolved(&list, &properties, 0).into_iter().for_each(&mut add);
         }
     }
-    of_variables(documents, variables).into_iter().for_each(&mut note);
+    of_variables(documents, variables).into_iter().for_each(&mut add);
     let (mut rules, mut sheets) = (String::new(), String::new());
     for (lower, family) in used {
-        let named =
+        let is_named =
             !lower.starts_with("var(") && !GENERIC.contains(&lower.as_str()) && !KEYWORDS.contains(&lower.as_str());
-        if named && !declared.contains(&lower) {
-            match source(&family, localiser, warnings) {
+        if is_named && !declared.contains(&lower) {
+            match source(&family, assets, warnings) {
                 Some(Source::Rules(text)) => rules.push_str(&text),
                 Some(Source::Sheet(path)) => sheets.push_str(&format!("<link rel=\"stylesheet\" href=\"{path}\">")),
                 None => {}
@@ -298,31 +299,34 @@ pub(super) fn head_for(
     if rules.is_empty() { sheets } else { format!("{sheets}<style data-hyperfarm>{rules}</style>") }
 }
 
+/// The source of a font family.
 enum Source {
+    /// Font rules.
     Rules(String),
+    /// Path of a style sheet.
     Sheet(String),
 }
 
-/// Where a family comes from: the farm, the operator's folder, Google Fonts, the machine.
-fn source(family: &str, localiser: &mut RemoteAssets, warnings: &mut Vec<Warning>) -> Option<Source> {
+/// The source of a family: the operator's folder, the farm or Google Fonts, in this order; `None` for the machine's fonts.
+fn source(family: &str, assets: &mut RemoteAssets, warnings: &mut Vec<Warning>) -> Option<Source> {
     let mut warn = |code: &str, message: String| warnings.push(Warning { code: code.to_owned(), message });
-    let remote = localiser.fonts();
-    let own = remote.fonts.faces(family);
-    if !own.is_empty() {
+    let remote = assets.remote();
+    let faces = remote.fonts.faces(family);
+    if !faces.is_empty() {
         let rule = |face: &crate::remote::library::FontFile| {
-            let path = localiser.keep_font(&face.file)?;
+            let path = assets.add_font(&face.file)?;
             let style = if face.italic { "italic" } else { "normal" };
             Some(rule(family, style, &face.weight, &format!("url({path})"), ""))
         };
-        return Some(Source::Rules(own.into_iter().filter_map(rule).collect()));
+        return Some(Source::Rules(faces.into_iter().filter_map(rule).collect()));
     }
-    if let Some(drawn_with) = drawn_with(family) {
-        if !drawn_with.eq_ignore_ascii_case(family) {
-            warn("FONT_SUBSTITUTED", format!("the font \"{family}\" is drawn with {drawn_with}"));
+    if let Some(embedded) = embedded_family(family) {
+        if !embedded.eq_ignore_ascii_case(family) {
+            warn("FONT_SUBSTITUTED", format!("the font \"{family}\" is drawn with {embedded}"));
         }
-        return Some(Source::Rules(faces(family, drawn_with)));
+        return Some(Source::Rules(embedded_rules(family, embedded)));
     }
-    if let Some(path) = localiser.google_sheet(family) {
+    if let Some(path) = assets.google_sheet(family) {
         return Some(Source::Sheet(path));
     }
     if remote.fonts.is_on_machine(family) {
@@ -344,6 +348,7 @@ fn source(family: &str, localiser: &mut RemoteAssets, warnings: &mut Vec<Warning
     None
 }
 
+/// A `@font-face` rule.
 fn rule(family: &str, style: &str, weight: &str, source: &str, range: &str) -> String {
     let family = family.replace(['"', '\\', '<'], "");
     format!(
@@ -351,9 +356,10 @@ fn rule(family: &str, style: &str, weight: &str, source: &str, range: &str) -> S
     )
 }
 
-fn faces(family: &str, drawn_with: &str) -> String {
+/// Rules that draw `family` with the embedded family `embedded`.
+fn embedded_rules(family: &str, embedded: &str) -> String {
     let range = format!(";unicode-range:{SUBSET}");
-    let faces = FONTS.iter().filter(|face| face.family == drawn_with);
+    let faces = FONTS.iter().filter(|face| face.family == embedded);
     faces
         .map(|face| {
             let source = format!("url({OWN_PREFIX}fonts/{}) format(\"woff2\")", face.file);
@@ -374,11 +380,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Arc::new(Cache::open(folder.path()).unwrap());
         let remote = Arc::new(Remote::new(RemoteConfig::default()).unwrap());
-        let mut localiser = RemoteAssets::new(remote, cache);
+        let mut assets = RemoteAssets::new(remote, cache);
         let document = Document::from(html);
         normalise(&document);
         let mut warnings = Vec::new();
-        let head = head_for(&[&document], &BTreeSet::new(), variables, &mut localiser, &mut warnings);
+        let head = head_for(&[&document], &BTreeSet::new(), variables, &mut assets, &mut warnings);
         (head, document.html().to_string(), warnings)
     }
 
@@ -405,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generic_beginning_is_drawn_with_inter() {
+    fn inter_comes_before_a_generic_family() {
         let (head, html, _) = head(
             "<style>:root{--g:monospace;--d:1}p{font-family:system-ui, Arial}q{font-family:var(--no, serif)}</style><b style=\"color:red;\
              font-family:cursive\"></b><i style='font-family:Lato, serif'></i>",
@@ -431,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_page_declares_is_left_alone() {
+    fn families_that_the_page_declares_are_not_changed() {
         let (head, _, warnings) =
             head("<style>@font-face{font-family:Inter;src:url(i.woff2)} p{font-family:Inter}</style>", "{}");
         assert!(head.is_empty() && warnings.is_empty(), "{head}");

@@ -199,7 +199,7 @@ fn provide_gsap(document: &Document, texts: &BTreeMap<String, String>, warnings:
     }
     let inline = all(document, "script:not([src])");
     let uses =
-        inline.iter().any(|script| (scripts::runs(*script) || scripts::waits(*script)) && uses_gsap(&script.text()))
+        inline.iter().any(|script| (scripts::runs(*script) || scripts::is_deferred(*script)) && uses_gsap(&script.text()))
             || all(document, "script[src]").iter().any(|script| {
                 let file = trimmed(*script, "src").map(|source| paths::file_of(&source)).unwrap_or_default();
                 texts.get(&file).is_some_and(|text| uses_gsap(text))

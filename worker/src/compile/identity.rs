@@ -1,4 +1,4 @@
-//! Composition ids of hosts: a file mounted more than once runs under another id in each place.
+//! Composition ids of hosts: a file that is mounted more than once has another id in each mount.
 
 use std::collections::BTreeMap;
 
@@ -9,23 +9,24 @@ use super::dom::{all, trimmed};
 const ID: &str = "data-composition-id";
 const ORIGINAL: &str = "data-hf-original-composition-id";
 
-/// How a host is called.
+/// The composition ids of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
-    /// As its author wrote it.
+    /// The id that its author wrote.
     pub(super) authored: Option<String>,
-    /// Unique in the page: `card`, or `card__hf2` for the second of several.
+    /// The id that is unique in the page: `card`, or `card__hf2` for the second of several.
     pub(super) runtime: Option<String>,
 }
 
-/// Gives ids to hosts.
+/// Assigns ids to hosts of nested files.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
-    later: BTreeMap<String, usize>,
+    /// Last number by authored id.
+    numbers: BTreeMap<String, usize>,
 }
 
 impl Identities {
-    /// Hosts of the entry page: they are numbered where several share an id, or one shares the root's.
+    /// Identities of the hosts of the entry page. They are numbered where several share an id, or one shares that of the root.
     pub(super) fn of_page(document: &Document, hosts: &[NodeRef<'_>]) -> Vec<Identity> {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for host in hosts {
@@ -56,10 +57,10 @@ impl Identities {
             .collect()
     }
 
-    /// A host that came in with a nested file.
+    /// Identity of a host in a nested file.
     pub(super) fn of_nested(&mut self, document: &Document, host: NodeRef<'_>) -> Identity {
         let Some(id) = authored(host) else { return Identity { authored: None, runtime: None } };
-        let number = self.later.entry(id.clone()).or_default();
+        let number = self.numbers.entry(id.clone()).or_default();
         loop {
             *number += 1;
             let name = format!("{id}__hf{number}");

@@ -22,13 +22,11 @@ mod project;
 pub(crate) mod remote_assets;
 mod scripts;
 mod selector;
-mod sheet_scan;
 mod svg_ids;
 mod timing;
 mod transitions;
 mod unpack;
 mod variables;
-mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -186,7 +184,7 @@ fn localise(
         let changed = match extension.as_str() {
             "css" => {
                 project.bounds.check_sheet(path, text)?;
-                declared.extend(sheet_scan::read(text).faces.into_iter().map(|family| family.to_lowercase()));
+                declared.extend(css::read(text).faces.into_iter().map(|family| family.to_lowercase()));
                 remote_assets.sheet(text)
             }
             "js" | "mjs" => remote_assets.script(text),

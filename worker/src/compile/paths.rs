@@ -1,8 +1,8 @@
-//! Paths of files inside a project, as pages write them.
+//! Paths and URLs that pages of a project use for its files.
 
 use crate::urls::{decode_path, encode_path};
 
-/// Whether `url` does not depend on the page's folder: it has a host, is data, begins at the root, is a fragment or is empty.
+/// Whether `url` does not depend on the page's folder: it has a scheme or a host, begins at the root, is a fragment or is empty.
 pub(super) fn is_absolute(url: &str) -> bool {
     url.is_empty() || url.starts_with('/') || url.starts_with('#') || has_scheme(url)
 }
@@ -13,17 +13,17 @@ pub(super) fn has_scheme(url: &str) -> bool {
     end.is_some_and(|end| end > 1 && url[end..].starts_with(':') && url.starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 
-/// Whether `url` leads out of the project.
+/// Whether `url` is no path in the project.
 pub(super) fn is_remote(url: &str) -> bool {
     url.starts_with("//") || has_scheme(url)
 }
 
-/// Splits query and fragment off.
+/// Splits `url` into its path and its query with its fragment.
 pub(super) fn split_suffix(url: &str) -> (&str, &str) {
     url.split_at(url.find(['?', '#']).unwrap_or(url.len()))
 }
 
-/// The file that `path` names from the folder of the file `owner`: dots are resolved, and nothing climbs above the root.
+/// The path of the file that `path` names in the file `owner`. Dots are resolved, and no path leads above the root.
 pub(super) fn join(owner: &str, path: &str) -> String {
     let folder = if path.starts_with('/') { "" } else { owner.rsplit_once('/').map_or("", |(folder, _)| folder) };
     let mut parts: Vec<&str> = Vec::new();
@@ -39,14 +39,14 @@ pub(super) fn join(owner: &str, path: &str) -> String {
     parts.join("/")
 }
 
-/// The project's file that a URL of a page at the root names.
+/// The path of the file that `url` names in a page at the root.
 pub(super) fn file_of(url: &str) -> String {
     let (path, _) = split_suffix(url);
     join("", &decode_path(path).unwrap_or_else(|| path.to_owned()))
 }
 
-/// What a page at the root must write for `url`, which the file `owner` wrote. As in the HyperFrames compiler, a path that does
-/// not climb and has no file beside `owner` is one from the root.
+/// The URL for a page at the root that names the same file as `url` in the file `owner`; `None` where it is the same URL. As in the HyperFrames
+/// compiler, a path without `..` that names no file beside `owner` is one from the root.
 pub(super) fn rebase(owner: &str, url: &str, exists: &dyn Fn(&str) -> bool) -> Option<String> {
     if is_absolute(url) || !owner.contains('/') {
         return None;
@@ -55,8 +55,8 @@ pub(super) fn rebase(owner: &str, url: &str, exists: &dyn Fn(&str) -> bool) -> O
     let path = path.replace('\\', "/");
     let decoded = decode_path(&path).unwrap_or_else(|| path.clone());
     let sibling = join(owner, &decoded);
-    let climbs = decoded.starts_with("../") || decoded == "..";
-    if path.is_empty() || !climbs && !exists(&sibling) {
+    let is_upward = decoded.starts_with("../") || decoded == "..";
+    if path.is_empty() || !is_upward && !exists(&sibling) {
         return None;
     }
     Some(encode_path(&sibling) + suffix).filter(|rebased| rebased != url)

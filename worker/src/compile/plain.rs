@@ -1,18 +1,18 @@
-//! Pages that were not written as compositions, and lengths that the request says.
+//! Plain pages, which are no compositions, and durations that the request sets.
 //!
-//! A page without `data-composition-id` becomes a composition whose root is its body: it keeps its layout, and the runtime seeks its
-//! timelines, CSS animations and clips like any other's. `plain.js` finds out how long it lasts.
+//! A page without `data-composition-id` becomes a composition whose root is its body. Its layout does not change, and the runtime seeks its
+//! timelines, CSS animations and clips. `plain.js` determines its duration.
 
 use dom_query::Document;
 use hyperfarm_proto::spec::RenderSpec;
 
-/// What runs at the end of such a page.
+/// The script at the end of a plain page.
 const SCRIPT: &str = include_str!("plain.js");
 
-/// Id of the composition that a page becomes.
+/// Composition id of a plain page.
 const ID: &str = "main";
 
-/// The entry page as a composition, with the length that `spec` asks for; `None` where nothing is to be changed.
+/// The entry page as a composition, with the duration that `spec` sets; `None` where nothing changes.
 pub(super) fn prepare(page: &str, spec: &RenderSpec) -> Option<String> {
     let document = Document::from(page);
     let root = document.select("[data-composition-id]").first();
@@ -21,7 +21,7 @@ pub(super) fn prepare(page: &str, spec: &RenderSpec) -> Option<String> {
         root.set_attr("data-duration", &seconds?);
         return Some(document.html().to_string());
     }
-    if brings_own_seek(page) {
+    if has_own_seek(page) {
         return None;
     }
     let body = document.select("body").first();
@@ -39,7 +39,7 @@ pub(super) fn prepare(page: &str, spec: &RenderSpec) -> Option<String> {
 }
 
 /// Whether the page defines `window.__hf` itself and needs no runtime to be sought.
-fn brings_own_seek(page: &str) -> bool {
+fn has_own_seek(page: &str) -> bool {
     page.match_indices("__hf").any(|(at, name)| page[at + name.len()..].trim_start().starts_with(['=', '|', '?']))
 }
 
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn compositions_only_take_the_length() {
+    fn compositions_only_get_the_duration() {
         let page = "<div data-composition-id=\"a\" data-duration=\"9\"></div>";
         assert!(prepare(page, &spec(0.0)).is_none());
         let longer = prepare(page, &spec(4.0)).unwrap();
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_with_a_seek_of_their_own_are_left_alone() {
+    fn pages_with_their_own_seek_are_not_changed() {
         assert!(prepare("<script>window.__hf = { duration: 1, seek() {} }</script>", &spec(0.0)).is_none());
         assert!(prepare("<script>use(window.__hfVariables)</script>", &spec(0.0)).is_some());
     }

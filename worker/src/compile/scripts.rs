@@ -1,4 +1,4 @@
-//! Scripts: which of them run, the wrapper of a nested composition's, and when the page's run.
+//! Scripts: their types, the wrapper of those of a nested composition, and the deferral until fonts are loaded.
 
 use dom_query::{Document, NodeRef};
 use serde_json::{Map, Value, json};
@@ -29,7 +29,7 @@ const CLASSIC: &[&str] = &[
     "text/x-javascript",
 ];
 
-/// The runtime runs scripts of this type once the page's fonts are loaded, so that what they measure is right.
+/// The runtime runs scripts of this type once the page's fonts are loaded, so that they measure text correctly.
 const AFTER_FONTS: &str = "text/hf-after-fonts";
 
 /// The script's type in lower case.
@@ -41,12 +41,12 @@ fn is_classic(script: NodeRef<'_>) -> bool {
     CLASSIC.contains(&kind(script).as_str()) && !script.has_attr("nomodule")
 }
 
-/// Whether the runtime runs the script, once the page's fonts are loaded.
-pub(super) fn waits(script: NodeRef<'_>) -> bool {
+/// Whether the script is deferred until the page's fonts are loaded.
+pub(super) fn is_deferred(script: NodeRef<'_>) -> bool {
     kind(script).starts_with(AFTER_FONTS)
 }
 
-/// Whether a browser runs the script, or takes it as an import map; others are data.
+/// Whether a browser runs the script, or uses it as an import map. Other scripts are data.
 pub(super) fn runs(script: NodeRef<'_>) -> bool {
     matches!(kind(script).as_str(), "module" | "importmap") || is_classic(script)
 }
@@ -63,23 +63,24 @@ pub(super) fn wrap(source: &str, scope: &Scope, runtime: &str, file: &str) -> St
     format!(
         "__hyperfarmScope({}, function (document, gsap, window, __hyperframes) {{\n{}\n}});\n//# sourceURL={}",
         literal(&options),
-        closed(source),
+        without_end_tag(source),
         source_url(file)
     )
 }
 
-/// A module with the variables of one mount. Modules cannot be called, so the rest of their world is the page's.
+/// A module with the variables of one mount. A module cannot be wrapped in a function, so its document and window are those of the page.
 pub(super) fn wrap_module(source: &str, runtime: &str, file: &str) -> String {
     let options = json!({ "runtime": runtime, "source": file });
-    format!("const __hyperframes = __hyperfarmScope.hyperframes({});\n{}", literal(&options), closed(source))
+    format!("const __hyperframes = __hyperfarmScope.hyperframes({});\n{}", literal(&options), without_end_tag(source))
 }
 
-/// JSON that may stand inside a script element.
+/// JSON that may be inside a script element.
 pub(super) fn literal(value: &Value) -> String {
     value.to_string().replace('<', "\\u003c")
 }
 
-fn closed(source: &str) -> String {
+/// The source without text that would close its script element.
+fn without_end_tag(source: &str) -> String {
     let lower = source.to_ascii_lowercase();
     let mut out = String::with_capacity(source.len());
     let mut from = 0;
@@ -96,7 +97,7 @@ fn source_url(file: &str) -> String {
     file.replace(|c: char| c.is_whitespace() || c == '<', "_")
 }
 
-/// Adds the scripts of nested compositions: libraries from elsewhere first and once, then the rest in order.
+/// Adds the scripts of nested compositions: libraries with absolute URLs first, each once, then the others in order.
 pub(super) fn emit(document: &Document, parts: &Parts<'_>) {
     merge_import_maps(document, &parts.import_maps);
     let Some(body) = body(document) else { return };
@@ -104,7 +105,7 @@ pub(super) fn emit(document: &Document, parts: &Parts<'_>) {
         if let Script::File { src, module } = script
             && paths::is_absolute(src)
         {
-            ensure_file(document, body, src, *module);
+            add_file_once(document, body, src, *module);
         }
     }
     if !parts.variables.is_empty() {
@@ -119,7 +120,7 @@ pub(super) fn emit(document: &Document, parts: &Parts<'_>) {
     for script in &parts.scripts {
         match script {
             Script::Inline(text) => body.append_child(&raw_element(document, "script", text)),
-            Script::File { src, module } if !paths::is_absolute(src) => ensure_file(document, body, src, *module),
+            Script::File { src, module } if !paths::is_absolute(src) => add_file_once(document, body, src, *module),
             Script::File { .. } | Script::Module(_) => {}
         }
     }
@@ -132,11 +133,11 @@ pub(super) fn emit(document: &Document, parts: &Parts<'_>) {
     }
 }
 
-/// A file that several mounts name is loaded once.
-fn ensure_file(document: &Document, body: NodeRef<'_>, src: &str, module: bool) {
-    let there =
+/// Adds a script file, unless the page loads it.
+fn add_file_once(document: &Document, body: NodeRef<'_>, src: &str, module: bool) {
+    let is_loaded =
         within(document.root(), "script[src]").into_iter().any(|script| trimmed(script, "src").as_deref() == Some(src));
-    if there {
+    if is_loaded {
         return;
     }
     let element = raw_element(document, "script", "");
@@ -147,7 +148,7 @@ fn ensure_file(document: &Document, body: NodeRef<'_>, src: &str, module: bool) 
     body.append_child(&element);
 }
 
-/// The page's own entries win.
+/// Merges import maps into that of the page, whose own entries take precedence.
 fn merge_import_maps(document: &Document, maps: &[Value]) {
     if maps.is_empty() {
         return;
@@ -188,12 +189,12 @@ pub(super) fn emit_links(document: &Document, links: &[String]) {
     }
 }
 
-/// Scripts of the body wait for the page's fonts, as in HyperFrames' own renders. The runtime puts them back without their
-/// place, so those inside the page get the name of `entry` for what they throw.
+/// Defers the scripts of the body until the page's fonts are loaded, as in HyperFrames' own renders. The runtime inserts them without their
+/// position, so inline scripts get the name of `entry` for their exceptions.
 pub(super) fn defer_until_fonts(document: &Document, entry: &str) {
     for script in all(document, "body script") {
-        let apart = script.ancestors_it(None).any(|parent| parent.has_name("noscript") || parent.has_name("svg"));
-        if apart {
+        let is_excluded = script.ancestors_it(None).any(|parent| parent.has_name("noscript") || parent.has_name("svg"));
+        if is_excluded {
             continue;
         }
         if is_classic(script) {
@@ -214,14 +215,14 @@ mod tests {
     use crate::compile::selector::of_composition;
 
     #[test]
-    fn the_wrapper_cannot_be_left_by_text() {
+    fn no_text_closes_the_script_element() {
         let scope = Scope { selector: of_composition("a<b"), composition: "a".to_owned(), root_id: None };
         let text = wrap("x = '</script>'", &scope, "a<b", "s/a.html");
         assert!(text.contains("x = '<\\/script>'") && !text.contains("a<b") && text.contains("\"root\":null"));
     }
 
     #[test]
-    fn only_running_scripts_of_the_body_wait() {
+    fn only_running_scripts_of_the_body_are_deferred() {
         let document = Document::from(
             "<head><script id=h>a</script></head><body><script id=i>b</script><script id=j type=\"application/json\">1</script>\
              <script id=m type=module>c</script><svg><script id=s>d</script></svg><script id=n nomodule>e</script>\
@@ -230,13 +231,13 @@ mod tests {
         defer_until_fonts(&document, "index.html");
         let kinds: Vec<String> =
             ["h", "i", "j", "m", "s", "n", "f"].iter().map(|id| kind(all(&document, &format!("#{id}"))[0])).collect();
-        let wait = AFTER_FONTS;
-        assert_eq!(kinds, ["", wait, "application/json", &format!("{wait}+module"), "", "", wait]);
+        let deferred = AFTER_FONTS;
+        assert_eq!(kinds, ["", deferred, "application/json", &format!("{deferred}+module"), "", "", deferred]);
         assert_eq!(all(&document, "#i")[0].text().to_string(), "b\n//# sourceURL=index.html");
     }
 
     #[test]
-    fn import_maps_of_the_page_win() {
+    fn entries_of_the_pages_import_map_take_precedence() {
         let document = Document::from("<head><script type=\"importmap\">{\"imports\":{\"a\":\"1\"}}</script></head>");
         merge_import_maps(&document, &[json!({"imports": {"a": "2", "b": "3"}})]);
         let maps = all(&document, "script");

@@ -1,18 +1,18 @@
-//! The selectors of a nested composition, bound to one place where it is mounted, by the rules of the HyperFrames compiler.
+//! Selectors of a nested composition, bound to one of its mounts by the rules of the HyperFrames compiler.
 
 use cssparser::{Parser, Token};
 
 use super::css::{descend, escaped, opens_block};
 
-/// Marks the root of a nested composition inside its host.
+/// Attribute of the root of a nested composition inside its host.
 pub(super) const INNER_ROOT: &str = "data-hf-inner-root";
-/// Keeps the id of that root: several mounts cannot share one.
+/// Attribute with the authored id of that root: several mounts cannot have one id.
 pub(super) const AUTHORED_ID: &str = "data-hf-authored-id";
 
-/// One mount.
+/// The scope of one mount.
 #[derive(Debug, Clone)]
 pub(super) struct Scope {
-    /// Selects the host.
+    /// Selector of the host.
     pub(super) selector: String,
     /// `data-composition-id` as the author wrote it.
     pub(super) composition: String,
@@ -26,60 +26,60 @@ pub(super) fn of_composition(id: &str) -> String {
 }
 
 impl Scope {
-    /// Binds a selector list.
+    /// Binds a selector list to the mount.
     pub(super) fn bind(&self, list: &str) -> String {
-        let pieces = pieces(list, self);
+        let tokens = parse(list, self);
         let mut bound: Vec<String> = Vec::new();
-        for selector in pieces.split(|piece| matches!(piece, Piece::Comma)) {
+        for selector in tokens.split(|token| matches!(token, SelectorToken::Comma)) {
             bound.push(self.bind_one(selector));
         }
         let trailing = &list[list.trim_end().len()..];
         format!("{}{trailing}", bound.join(","))
     }
 
-    fn bind_one(&self, pieces: &[Piece]) -> String {
-        let pieces = self.without_timing(pieces);
-        let text: String = pieces.iter().map(|piece| piece.text(self)).collect();
+    fn bind_one(&self, tokens: &[SelectorToken]) -> String {
+        let tokens = self.without_timing(tokens);
+        let text: String = tokens.iter().map(|token| token.text(self)).collect();
         let trimmed = text.trim();
         if trimmed.is_empty() || trimmed == "*" {
             return text;
         }
-        let names_itself = pieces.iter().any(|piece| matches!(piece, Piece::Composition));
-        let nothing_else = pieces.iter().all(|piece| match piece {
-            Piece::Composition => true,
-            Piece::Text(text) => text.trim().is_empty(),
+        let names_own_id = tokens.iter().any(|token| matches!(token, SelectorToken::Composition));
+        let is_only_id = tokens.iter().all(|token| match token {
+            SelectorToken::Composition => true,
+            SelectorToken::Text(text) => text.trim().is_empty(),
             _ => false,
         });
-        let page = ["html", "body", ":root"].iter().any(|name| trimmed.eq_ignore_ascii_case(name));
-        if page || names_itself && nothing_else {
+        let is_page = ["html", "body", ":root"].iter().any(|name| trimmed.eq_ignore_ascii_case(name));
+        if is_page || names_own_id && is_only_id {
             // The box of a composition is its nested root, or the host where it has none.
             let scope = &self.selector;
             return format!("{scope}:not(:has([{INNER_ROOT}])), {scope} > [{INNER_ROOT}]");
         }
-        if names_itself { trimmed.to_owned() } else { format!("{} {trimmed}", self.selector) }
+        if names_own_id { trimmed.to_owned() } else { format!("{} {trimmed}", self.selector) }
     }
 
-    /// Mounting takes start and duration off the root, so a selector must not ask for them beside its id.
-    fn without_timing<'p>(&self, pieces: &'p [Piece]) -> Vec<&'p Piece> {
-        let timed = |at: usize, step: isize| {
+    /// The tokens without start and duration beside the composition's id: mounting removes these attributes from the root.
+    fn without_timing<'p>(&self, tokens: &'p [SelectorToken]) -> Vec<&'p SelectorToken> {
+        let is_beside_id = |at: usize, step: isize| {
             let mut at = at as isize + step;
             loop {
-                match usize::try_from(at).ok().and_then(|at| pieces.get(at)) {
-                    Some(Piece::Timing(_)) => at += step,
-                    Some(Piece::Composition) => return true,
+                match usize::try_from(at).ok().and_then(|at| tokens.get(at)) {
+                    Some(SelectorToken::Timing(_)) => at += step,
+                    Some(SelectorToken::Composition) => return true,
                     _ => return false,
                 }
             }
         };
-        let keep = |(at, piece): (usize, &'p Piece)| {
-            let dropped = matches!(piece, Piece::Timing(_)) && (timed(at, 1) || timed(at, -1));
-            (!dropped).then_some(piece)
+        let keep = |(at, token): (usize, &'p SelectorToken)| {
+            let is_dropped = matches!(token, SelectorToken::Timing(_)) && (is_beside_id(at, 1) || is_beside_id(at, -1));
+            (!is_dropped).then_some(token)
         };
-        pieces.iter().enumerate().filter_map(keep).collect()
+        tokens.iter().enumerate().filter_map(keep).collect()
     }
 }
 
-/// Puts `replace`'s answer for the places of id selectors in a list.
+/// The selector list with each id selector replaced by what `replace` returns; `None` leaves it alone.
 pub(super) fn replace_ids(list: &str, replace: &mut dyn FnMut(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(list.len());
     fn walk(input: &mut Parser<'_>, out: &mut String, replace: &mut dyn FnMut(&str) -> Option<String>) {
@@ -100,8 +100,9 @@ pub(super) fn replace_ids(list: &str, replace: &mut dyn FnMut(&str) -> Option<St
     out
 }
 
+/// A part of a selector.
 #[derive(Debug)]
-enum Piece {
+enum SelectorToken {
     Text(String),
     /// `[data-composition-id="…"]` of the composition itself.
     Composition,
@@ -110,36 +111,36 @@ enum Piece {
     Comma,
 }
 
-impl Piece {
+impl SelectorToken {
     fn text<'p>(&'p self, scope: &'p Scope) -> &'p str {
         match self {
-            Piece::Text(text) | Piece::Timing(text) => text,
-            Piece::Composition => &scope.selector,
-            Piece::Comma => ",",
+            SelectorToken::Text(text) | SelectorToken::Timing(text) => text,
+            SelectorToken::Composition => &scope.selector,
+            SelectorToken::Comma => ",",
         }
     }
 }
 
-fn pieces(list: &str, scope: &Scope) -> Vec<Piece> {
+fn parse(list: &str, scope: &Scope) -> Vec<SelectorToken> {
     let mut found = Vec::new();
     let mut input = Parser::new(list);
     loop {
         let start = input.position();
         let Ok(token) = input.next_including_whitespace_and_comments().cloned() else { break };
         if matches!(token, Token::Comma) {
-            found.push(Piece::Comma);
+            found.push(SelectorToken::Comma);
             continue;
         }
-        found.push(piece(&mut input, start, &token, scope));
+        found.push(parse_token(&mut input, start, &token, scope));
     }
     found
 }
 
-fn piece(input: &mut Parser<'_>, start: cssparser::SourcePosition, token: &Token<'_>, scope: &Scope) -> Piece {
+fn parse_token(input: &mut Parser<'_>, start: cssparser::SourcePosition, token: &Token<'_>, scope: &Scope) -> SelectorToken {
     match token {
-        Token::Comment(_) => Piece::Text(String::new()),
+        Token::Comment(_) => SelectorToken::Text(String::new()),
         Token::IDHash(id) if scope.root_id.as_deref() == Some(id) => {
-            Piece::Text(format!("[{AUTHORED_ID}=\"{}\"]", escaped(id)))
+            SelectorToken::Text(format!("[{AUTHORED_ID}=\"{}\"]", escaped(id)))
         }
         Token::SquareBracketBlock => {
             let mut tokens = Vec::new();
@@ -151,9 +152,9 @@ fn piece(input: &mut Parser<'_>, start: cssparser::SourcePosition, token: &Token
             });
             let text = input.slice_from(start).to_owned();
             match attribute(&tokens) {
-                Some(("data-composition-id", value)) if value == scope.composition => Piece::Composition,
-                Some(("data-start" | "data-duration", _)) => Piece::Timing(text),
-                _ => Piece::Text(text),
+                Some(("data-composition-id", value)) if value == scope.composition => SelectorToken::Composition,
+                Some(("data-start" | "data-duration", _)) => SelectorToken::Timing(text),
+                _ => SelectorToken::Text(text),
             }
         }
         token if opens_block(token) => {
@@ -162,13 +163,13 @@ fn piece(input: &mut Parser<'_>, start: cssparser::SourcePosition, token: &Token
                 loop {
                     let start = block.position();
                     let Ok(token) = block.next_including_whitespace_and_comments().cloned() else { return };
-                    let inner = piece(block, start, &token, scope);
+                    let inner = parse_token(block, start, &token, scope);
                     text.push_str(inner.text(scope));
                 }
             });
-            Piece::Text(text)
+            SelectorToken::Text(text)
         }
-        _ => Piece::Text(input.slice_from(start).to_owned()),
+        _ => SelectorToken::Text(input.slice_from(start).to_owned()),
     }
 }
 

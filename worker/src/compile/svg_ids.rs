@@ -1,5 +1,5 @@
-//! Ids of gradients, clip paths, filters and symbols: where mounts clash, each gets its own, because a reference finds only the
-//! first of several, and that one may be in a mount that is not shown.
+//! Ids of gradients, clip paths, filters and symbols. Where several mounts have one id, it is made unique, because a reference finds only
+//! the first element with an id, and that may be in a mount that is not visible.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,11 @@ use super::dom::{all, attr, trimmed, within};
 use super::parts::{Mount, Style};
 use super::selector::{AUTHORED_ID, replace_ids};
 
-/// Renames clashing ids inside mounts, with every reference to them.
+/// Renames ids that several mounts have, with all references to them.
 pub(super) fn separate(document: &Document, mounts: &[Mount<'_>], styles: &mut [Style]) {
-    let own: Vec<Vec<NodeRef<'_>>> = mounts.iter().map(|mount| own_elements(mount, mounts)).collect();
+    let elements_of: Vec<Vec<NodeRef<'_>>> = mounts.iter().map(|mount| own_elements(mount, mounts)).collect();
     let mut scope_of: BTreeMap<NodeId, usize> = BTreeMap::new();
-    for (index, elements) in own.iter().enumerate() {
+    for (index, elements) in elements_of.iter().enumerate() {
         let sheets = styles.get(mounts[index].styles.clone()).unwrap_or_default();
         for element in referenced(elements, sheets) {
             scope_of.insert(element.id, index);
@@ -31,20 +31,20 @@ pub(super) fn separate(document: &Document, mounts: &[Mount<'_>], styles: &mut [
         for element in elements.iter().filter(|element| keeper.is_none_or(|keeper| keeper.id != element.id)) {
             let Some(index) = scope_of.get(&element.id).copied() else { continue };
             let name =
-                renames[index].entry(id.clone()).or_insert_with(|| fresh(&mounts[index].namespace, id, &mut taken));
+                renames[index].entry(id.clone()).or_insert_with(|| unique_id(&mounts[index].namespace, id, &mut taken));
             element.set_attr(AUTHORED_ID, id);
             element.set_attr("id", name);
         }
     }
     for (index, renames) in renames.iter().enumerate().filter(|(_, renames)| !renames.is_empty()) {
-        own[index].iter().for_each(|element| rewrite_attributes(*element, renames));
+        elements_of[index].iter().for_each(|element| rewrite_attributes(*element, renames));
         for style in styles.get_mut(mounts[index].styles.clone()).unwrap_or_default() {
             style.css = rewrite_sheet(&style.css, renames);
         }
     }
 }
 
-/// Elements of the mount, those of mounts inside it left out.
+/// Elements of the mount, without those of mounts inside it.
 fn own_elements<'a>(mount: &Mount<'a>, mounts: &[Mount<'a>]) -> Vec<NodeRef<'a>> {
     let inner: BTreeSet<NodeId> = mounts.iter().map(|other| other.host.id).filter(|id| *id != mount.host.id).collect();
     within(mount.host, "*")
@@ -59,7 +59,7 @@ fn own_elements<'a>(mount: &Mount<'a>, mounts: &[Mount<'a>]) -> Vec<NodeRef<'a>>
         .collect()
 }
 
-/// Elements inside SVG pictures whose ids the mount itself refers to.
+/// Elements in SVG pictures to whose ids the mount refers.
 fn referenced<'a>(elements: &[NodeRef<'a>], sheets: &[Style]) -> Vec<NodeRef<'a>> {
     let mut names = BTreeSet::new();
     for element in elements {
@@ -92,7 +92,8 @@ fn referenced<'a>(elements: &[NodeRef<'a>], sheets: &[Style]) -> Vec<NodeRef<'a>
         .collect()
 }
 
-fn fresh(namespace: &str, id: &str, taken: &mut BTreeSet<String>) -> String {
+/// A unique id for an element of a mount.
+fn unique_id(namespace: &str, id: &str, taken: &mut BTreeSet<String>) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '-' };
     let base = format!("{}--{id}", namespace.chars().map(plain).collect::<String>());
     let mut name = base.clone();
@@ -144,7 +145,7 @@ mod tests {
     use crate::compile::dom::all;
 
     #[test]
-    fn clashing_ids_get_a_name_for_each_mount() {
+    fn ids_of_several_mounts_are_made_unique() {
         let picture = "<svg><defs><linearGradient id=g></linearGradient><path id=unused></path></defs>\
              <rect fill=\"url(#g)\"/><use xlink:href=\"#g\"/></svg>";
         let document = Document::from(format!("<div id=one>{picture}</div><div id=two>{picture}</div>"));

@@ -1,4 +1,4 @@
-//! Media elements: ids, start and end, natural lengths from the files, and attributes that keep a render from loading them.
+//! Media elements: their ids, starts and ends, with lengths from the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,10 @@ use super::dom::{all, trimmed, within};
 use super::project::Project;
 use super::{paths, variables};
 
-/// Seconds by which a sound may be declared longer than it is.
+/// Seconds by which the declared duration of a sound may exceed its length.
 const TOLERANCE: f64 = 0.05;
 
-/// Completes the page's media.
+/// Adds ids and times to the page's media elements, and removes attributes that delay their loading.
 pub(super) fn complete(
     document: &Document,
     project: &Project<'_>,
@@ -31,7 +31,7 @@ pub(super) fn complete(
             element.remove_attr("loading");
         }
     }
-    let mut sources = Sources { project, probed: BTreeMap::new() };
+    let mut sources = MediaFiles { project, probed: BTreeMap::new() };
     let mut ids: BTreeSet<String> =
         all(document, "[id]").into_iter().filter_map(|element| trimmed(element, "id")).collect();
     for kind in ["video", "audio"] {
@@ -47,14 +47,14 @@ pub(super) fn complete(
                 element.set_attr("id", &id);
             }
             let source = variables::bound_source(element, mounts, overrides).or_else(|| source_of(element));
-            time(element, kind, source.as_deref(), &mut sources, warnings);
+            add_times(element, kind, source.as_deref(), &mut sources, warnings);
         }
     }
-    name(document);
+    add_render_ids(document);
 }
 
-/// Media that share an id, as those of a file mounted twice do, get names of their own for the render.
-fn name(document: &Document) {
+/// Adds an id for the render to each media element, which is unique also where a file is mounted twice.
+fn add_render_ids(document: &Document) {
     let mut taken = BTreeSet::new();
     for element in all(document, "video, audio, img[src]") {
         let base = trimmed(element, "id").unwrap_or_else(|| format!("hf-media-{}", taken.len()));
@@ -68,16 +68,18 @@ fn name(document: &Document) {
     }
 }
 
+/// The source of a media element.
 fn source_of(element: NodeRef<'_>) -> Option<String> {
     trimmed(element, "src")
         .or_else(|| within(element, "source[src]").into_iter().next().and_then(|source| trimmed(source, "src")))
 }
 
-fn time(
+/// Adds start, duration and end to a media element.
+fn add_times(
     element: NodeRef<'_>,
     kind: &str,
     source: Option<&str>,
-    sources: &mut Sources<'_, '_>,
+    sources: &mut MediaFiles<'_, '_>,
     warnings: &mut Vec<Warning>,
 ) {
     if !element.has_attr("data-start") {
@@ -89,7 +91,7 @@ fn time(
     }
     let start = seconds(element, "data-start");
     let declared = seconds(element, "data-duration");
-    let mut natural = || natural(element, sources.info(source?)?);
+    let mut natural = || natural_duration(element, sources.info(source?)?);
     if let Some(declared) = declared {
         let longest = (kind == "audio" && !element.has_attr("loop")).then(&mut natural).flatten();
         let length = match longest {
@@ -122,6 +124,7 @@ fn time(
     }
 }
 
+/// Sets the end of an element with a known start.
 fn set_end(element: NodeRef<'_>, start: Option<f64>, length: f64, replace: bool) {
     if let Some(start) = start
         && (replace || !element.has_attr("data-end"))
@@ -130,8 +133,8 @@ fn set_end(element: NodeRef<'_>, start: Option<f64>, length: f64, replace: bool)
     }
 }
 
-/// Seconds that the source lasts on the timeline, from where it is cut in, at its rate. A rate that changes is the page's to follow.
-fn natural(element: NodeRef<'_>, info: &MediaInfo) -> Option<f64> {
+/// Seconds of the composition that the source lasts from its offset, at its rate; `None` where the rate changes.
+fn natural_duration(element: NodeRef<'_>, info: &MediaInfo) -> Option<f64> {
     if trimmed(element, "data-automation").is_some_and(|lanes| lanes.to_ascii_lowercase().contains("rate")) {
         return None;
     }
@@ -149,13 +152,13 @@ fn seconds(element: NodeRef<'_>, name: &str) -> Option<f64> {
     trimmed(element, name)?.parse().ok().filter(|seconds: &f64| seconds.is_finite())
 }
 
-/// Files that have been looked into.
-struct Sources<'s, 'p> {
+/// Media files of the project, each probed once.
+struct MediaFiles<'s, 'p> {
     project: &'s Project<'p>,
     probed: BTreeMap<String, Option<MediaInfo>>,
 }
 
-impl Sources<'_, '_> {
+impl MediaFiles<'_, '_> {
     fn info(&mut self, source: &str) -> Option<&MediaInfo> {
         if paths::is_remote(source) {
             return None;
@@ -164,7 +167,7 @@ impl Sources<'_, '_> {
         let file = self.project.files.get(&path)?;
         self.probed
             .entry(path)
-            // What cannot be read is an error when the media list is made, with the element's name.
+            // A file that cannot be read is an error of the media list, which names the element.
             .or_insert_with(|| hyperfarm_media::probe(&self.project.cache.path(&file.hash)).ok())
             .as_ref()
     }
@@ -209,7 +212,7 @@ mod tests {
         let info = MediaInfo { duration: Some(10.0), video: None, audio: None, container: String::new() };
         let length = |attributes: &str| {
             let document = Document::from(format!("<audio {attributes}></audio>"));
-            natural(all(&document, "audio")[0], &info)
+            natural_duration(all(&document, "audio")[0], &info)
         };
         assert_eq!(length(""), Some(10.0));
         assert_eq!(length("data-media-start=4 data-playback-rate=2"), Some(3.0));

@@ -1,17 +1,17 @@
-//! Pages whose scenes are mixed by shaders: the runtime mixes them inside the page where it is told so before it starts.
+//! Transitions by shaders: the runtime composites scenes inside the page where a flag is set before it starts.
 
-/// What the runtime looks for when it starts.
+/// Sets the flag for the runtime.
 const SCRIPT: &str = "<script data-hyperfarm>window.__HF_PAGE_SIDE_COMPOSITING__=true</script>";
 
-/// Calls and assignments that announce such transitions, token by token.
-const SIGNS: [&[&str]; 2] = [&["HyperShader", ".", "init", "("], &["__hf", ".", "transitions", "="]];
+/// Tokens of calls and assignments that set up such transitions.
+const SETUPS: [&[&str]; 2] = [&["HyperShader", ".", "init", "("], &["__hf", ".", "transitions", "="]];
 
 /// The script that a page with `texts` needs before all others; empty for one without such transitions.
 pub(super) fn script<'a>(mut texts: impl Iterator<Item = &'a String>) -> &'static str {
-    if texts.any(|text| SIGNS.iter().any(|sign| has_tokens(text, sign))) { SCRIPT } else { "" }
+    if texts.any(|text| SETUPS.iter().any(|setup| has_tokens(text, setup))) { SCRIPT } else { "" }
 }
 
-/// Whether `tokens` follow each other somewhere in `text`, with nothing but blanks between.
+/// Whether `text` contains `tokens` in sequence, with nothing but white space between them.
 fn has_tokens(text: &str, tokens: &[&str]) -> bool {
     let Some((first, others)) = tokens.split_first() else { return true };
     text.match_indices(first).any(|(at, _)| {
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_signs_are_seen_and_nothing_else() {
+    fn both_setups_are_found_and_nothing_else() {
         let has = |text: &str| !script([text.to_owned()].iter()).is_empty();
         assert!(has("window.HyperShader\n  .init({ scenes: [] })"));
         assert!(has("window.__hf.transitions = [];"));

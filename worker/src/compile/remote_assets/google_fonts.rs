@@ -1,19 +1,20 @@
-//! Style sheets of Google Fonts, most of which need not be fetched.
+//! Style sheets of Google Fonts. Those of families that the farm has are not downloaded.
 
 use url::Url;
 
 use crate::compile::fonts;
 use crate::remote::library::FontLibrary;
 
-/// A style sheet without rules.
-pub(super) const NOTHING: &str = "data:text/css,";
+/// URL of a style sheet without rules.
+pub(super) const EMPTY_SHEET: &str = "data:text/css,";
 
-/// Whether the farm has every family that this style sheet would give.
+/// Whether the farm has every family of the style sheet at `url`.
 pub(super) fn all_known(url: &Url, library: &FontLibrary) -> bool {
     let families = families(url);
     !families.is_empty() && families.iter().all(|family| fonts::is_known(family, library))
 }
 
+/// The families of the style sheet at `url`; none for any other URL.
 fn families(url: &Url) -> Vec<String> {
     if url.host_str() != Some("fonts.googleapis.com") || !["/css", "/css2"].contains(&url.path()) {
         return Vec::new();
@@ -30,7 +31,7 @@ fn families(url: &Url) -> Vec<String> {
     found
 }
 
-/// The style sheet of every weight of a family.
+/// URL of the style sheet with all weights of a family.
 pub(super) fn by_name(family: &str) -> Option<Url> {
     let weights = "0,100;0,200;0,300;0,400;0,500;0,600;0,700;0,800;0,900;1,400;1,700";
     let mut url = Url::parse("https://fonts.googleapis.com/css2").ok()?;
@@ -39,7 +40,7 @@ pub(super) fn by_name(family: &str) -> Option<Url> {
 }
 
 #[cfg(test)]
-mod unit {
+mod tests {
     use super::*;
 
     #[test]

@@ -5,38 +5,38 @@ use serde_json::Value;
 use url::Url;
 
 use super::script::{is_bare, specifiers};
-use super::{RemoteAssets, Use, remote_url, script, sheet};
-use crate::compile::walk::{elements, raw_text};
+use super::{ReferenceKind, RemoteAssets, remote_url, script, sheet};
+use crate::compile::dom::{all, raw_text};
 
-/// Rewrites what `document` refers to. With a `base` it is a fetched page.
-pub(super) fn localise(localiser: &mut RemoteAssets, document: &Document, base: Option<&Url>) {
-    let elements = elements(document);
-    let mut wanted = Vec::new();
+/// Replaces the remote references of `document` by local files. With a `base` it is a downloaded page.
+pub(super) fn localise(assets: &mut RemoteAssets, document: &Document, base: Option<&Url>) {
+    let elements = all(document, "*");
+    let mut remote = Vec::new();
     for element in &elements {
-        for (_, text, used) in references(element) {
-            wanted.extend(remote_url(&text, base).map(|url| (url, used)));
+        for (_, text, kind) in references(element) {
+            remote.extend(remote_url(&text, base).map(|url| (url, kind)));
         }
         if let Some(set) = element.attr("srcset") {
-            wanted
-                .extend(candidates(&set).into_iter().filter_map(|(url, _)| Some((remote_url(&url, base)?, Use::File))));
+            remote
+                .extend(candidates(&set).into_iter().filter_map(|(url, _)| Some((remote_url(&url, base)?, ReferenceKind::File))));
         }
     }
-    localiser.prefetch(&wanted);
+    assets.prefetch(&remote);
     for element in &elements {
         if element.has_name("link") {
-            link(localiser, element, base);
+            link(assets, element, base);
             continue;
         }
-        attributes(localiser, element, base);
-        style(localiser, element, base);
+        attributes(assets, element, base);
+        style(assets, element, base);
     }
     let scripts: Vec<&NodeRef<'_>> = elements.iter().filter(|element| element.has_name("script")).collect();
-    import_maps(localiser, &scripts, base);
+    import_maps(assets, &scripts, base);
     for element in scripts.iter().filter(|element| is_type(element, "module") || element.attr("src").is_none()) {
         let text = raw_text(element);
         if !is_type(element, "importmap")
             && text.contains("import")
-            && let Some(text) = script::localise(localiser, &text, None)
+            && let Some(text) = script::localise(assets, &text, None)
         {
             element.set_text(text.as_str());
         }
@@ -47,33 +47,34 @@ fn is_type(element: &NodeRef<'_>, kind: &str) -> bool {
     element.attr("type").is_some_and(|value| value.trim().eq_ignore_ascii_case(kind))
 }
 
-/// Attributes with one URL each: name, value, use.
-fn references(element: &NodeRef<'_>) -> Vec<(&'static str, String, Use)> {
+/// Attributes of an element that contain one URL each: name, value, kind.
+fn references(element: &NodeRef<'_>) -> Vec<(&'static str, String, ReferenceKind)> {
     let name = element.node_name().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
-    let attributes: &[(&'static str, Use)] = match name.as_str() {
-        "script" if is_type(element, "module") => &[("src", Use::Module)],
-        "script" => &[("src", Use::File)],
-        "img" | "track" | "embed" | "input" => &[("src", Use::File)],
-        "source" => &[("src", Use::Media)],
-        "video" => &[("src", Use::Media), ("poster", Use::File)],
-        "audio" => &[("src", Use::Media)],
-        "image" | "use" | "feimage" => &[("href", Use::File), ("xlink:href", Use::File)],
-        "iframe" => &[("src", Use::Page)],
-        "object" => &[("data", Use::File)],
-        "link" if is_sheet(element) => &[("href", Use::Sheet)],
-        "lottie-player" | "dotlottie-player" | "dotlottie-wc" => &[("src", Use::File)],
+    let attributes: &[(&'static str, ReferenceKind)] = match name.as_str() {
+        "script" if is_type(element, "module") => &[("src", ReferenceKind::Module)],
+        "script" => &[("src", ReferenceKind::File)],
+        "img" | "track" | "embed" | "input" => &[("src", ReferenceKind::File)],
+        "source" => &[("src", ReferenceKind::Media)],
+        "video" => &[("src", ReferenceKind::Media), ("poster", ReferenceKind::File)],
+        "audio" => &[("src", ReferenceKind::Media)],
+        "image" | "use" | "feimage" => &[("href", ReferenceKind::File), ("xlink:href", ReferenceKind::File)],
+        "iframe" => &[("src", ReferenceKind::Page)],
+        "object" => &[("data", ReferenceKind::File)],
+        "link" if is_sheet(element) => &[("href", ReferenceKind::Sheet)],
+        "lottie-player" | "dotlottie-player" | "dotlottie-wc" => &[("src", ReferenceKind::File)],
         _ => &[],
     };
-    attributes.iter().filter_map(|(name, used)| Some((*name, element.attr(name)?.to_string(), *used))).collect()
+    attributes.iter().filter_map(|(name, kind)| Some((*name, element.attr(name)?.to_string(), *kind))).collect()
 }
 
-fn attributes(localiser: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>) {
-    for (name, text, used) in references(element) {
+/// Replaces the URLs in attributes.
+fn attributes(assets: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>) {
+    for (name, text, kind) in references(element) {
         let Some(url) = remote_url(&text, base) else { continue };
-        match localiser.local(&url, used) {
+        match assets.local(&url, kind) {
             Some(path) => {
                 element.set_attr(name, &path);
-                // They are about the server that it came from.
+                // Both attributes refer to the remote server.
                 element.remove_attrs(&["integrity", "crossorigin"]);
             }
             None if base.is_some() => element.set_attr(name, url.as_str()),
@@ -85,7 +86,7 @@ fn attributes(localiser: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<
     let parts: Vec<String> = candidates(&set)
         .into_iter()
         .map(|(text, descriptor)| {
-            let path = remote_url(&text, base).and_then(|url| localiser.local(&url, Use::File));
+            let path = remote_url(&text, base).and_then(|url| assets.local(&url, ReferenceKind::File));
             changed |= path.is_some();
             format!("{} {descriptor}", path.unwrap_or(text)).trim_end().to_owned()
         })
@@ -95,7 +96,7 @@ fn attributes(localiser: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<
     }
 }
 
-/// URLs and descriptors of a `srcset`.
+/// The URLs and descriptors of a `srcset`.
 fn candidates(set: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut rest = set.trim_start_matches([' ', '\n', '\t', ',']);
@@ -116,19 +117,21 @@ fn candidates(set: &str) -> Vec<(String, String)> {
     found
 }
 
-fn style(localiser: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>) {
+/// Replaces the URLs in a style attribute and in a style element.
+fn style(assets: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>) {
     if let Some(text) = element.attr("style").filter(|text| text.contains("url"))
-        && let Some(text) = sheet::localise(localiser, &text, base)
+        && let Some(text) = sheet::localise(assets, &text, base)
     {
         element.set_attr("style", &text);
     }
     if element.has_name("style")
-        && let Some(text) = sheet::localise(localiser, &raw_text(element), base)
+        && let Some(text) = sheet::localise(assets, &raw_text(element), base)
     {
         element.set_text(text.as_str());
     }
 }
 
+/// Whether the `rel` attribute contains `kind`.
 fn rel(element: &NodeRef<'_>, kind: &str) -> bool {
     element.attr("rel").is_some_and(|rel| rel.split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case(kind)))
 }
@@ -137,11 +140,12 @@ fn is_sheet(element: &NodeRef<'_>) -> bool {
     rel(element, "stylesheet")
 }
 
-/// Sheets are rewritten, and gone where they cannot be found: the page would wait for them. Hints have no use.
-fn link(localiser: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>) {
+/// Replaces the URL of a link to a style sheet. A sheet that cannot be found is removed, because the page would wait for it; so are hints to the
+/// browser.
+fn link(assets: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>) {
     let Some(url) = element.attr("href").and_then(|href| remote_url(&href, base)) else { return };
     if is_sheet(element) {
-        match localiser.local(&url, Use::Sheet) {
+        match assets.local(&url, ReferenceKind::Sheet) {
             Some(path) => {
                 element.set_attr("href", &path);
                 element.remove_attrs(&["integrity", "crossorigin"]);
@@ -156,9 +160,9 @@ fn link(localiser: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>)
     }
 }
 
-/// Import maps lead to local modules. A prefix such as `three/addons/` is resolved for each name that the scripts import.
-fn import_maps(localiser: &mut RemoteAssets, scripts: &[&NodeRef<'_>], base: Option<&Url>) {
-    let used: Vec<String> = scripts
+/// Replaces the URLs of import maps. A prefix such as `three/addons/` gets an entry for each name that the scripts import.
+fn import_maps(assets: &mut RemoteAssets, scripts: &[&NodeRef<'_>], base: Option<&Url>) {
+    let bare_names: Vec<String> = scripts
         .iter()
         .flat_map(|script| specifiers(&raw_text(script)))
         .map(|specifier| specifier.text)
@@ -167,17 +171,17 @@ fn import_maps(localiser: &mut RemoteAssets, scripts: &[&NodeRef<'_>], base: Opt
     for element in scripts.iter().filter(|element| is_type(element, "importmap")) {
         let Ok(mut map) = serde_json::from_str::<Value>(&raw_text(element)) else { continue };
         let Some(imports) = map.get_mut("imports").and_then(Value::as_object_mut) else { continue };
-        localiser.mapped.extend(imports.keys().cloned());
+        assets.import_map.extend(imports.keys().cloned());
         let mut added = Vec::new();
         for (name, target) in imports.iter_mut() {
             let Some(text) = target.as_str().map(str::to_owned) else { continue };
             if name.ends_with('/') {
-                for wanted in used.iter().filter(|used| used.len() > name.len() && used.starts_with(name.as_str())) {
-                    let url = remote_url(&format!("{text}{}", &wanted[name.len()..]), base);
-                    let path = url.and_then(|url| localiser.local(&url, Use::Module));
-                    added.extend(path.map(|path| (wanted.clone(), Value::String(path))));
+                for bare in bare_names.iter().filter(|bare| bare.len() > name.len() && bare.starts_with(name.as_str())) {
+                    let url = remote_url(&format!("{text}{}", &bare[name.len()..]), base);
+                    let path = url.and_then(|url| assets.local(&url, ReferenceKind::Module));
+                    added.extend(path.map(|path| (bare.clone(), Value::String(path))));
                 }
-            } else if let Some(path) = remote_url(&text, base).and_then(|url| localiser.local(&url, Use::Module)) {
+            } else if let Some(path) = remote_url(&text, base).and_then(|url| assets.local(&url, ReferenceKind::Module)) {
                 *target = Value::String(path);
             }
         }
@@ -189,6 +193,6 @@ fn import_maps(localiser: &mut RemoteAssets, scripts: &[&NodeRef<'_>], base: Opt
 impl RemoteAssets {
     /// Whether the page's import map resolves this bare name.
     pub(super) fn resolves(&self, name: &str) -> bool {
-        self.mapped.iter().any(|key| key == name || (key.ends_with('/') && name.starts_with(key.as_str())))
+        self.import_map.iter().any(|key| key == name || (key.ends_with('/') && name.starts_with(key.as_str())))
     }
 }

@@ -1,7 +1,7 @@
-//! Remote references: each one is found before the page is drawn, put among the project's files, and rewritten.
+//! Remote references: before the page is drawn each is downloaded, added to the project's files, and replaced by the path of the file.
 //!
-//! What cannot be found is a warning and stays as it is; the page then asks in vain, at no cost. A reference that only a script
-//! knows is found by the probe (see `plan_stage`), through [`RemoteAssets::fetch_requested`].
+//! A reference whose file cannot be found stays as it is, with a warning; the slot's server refuses the page's request. References that
+//! only scripts know are found by the probe of the plan stage, through [`RemoteAssets::fetch_requested`].
 
 mod google_fonts;
 mod html;
@@ -25,21 +25,21 @@ use crate::cache::Cache;
 use crate::compile::bounds;
 use crate::remote::{CachedFile, RENDER_TIME, Remote, RemoteFile, RemoteRequest};
 
-/// Folder of the fetched files in the compiled project.
+/// Folder of the downloaded files in the compiled project.
 const FOLDER: &str = "__remote";
-/// Style sheets, scripts and pages longer than this are served as they are.
+/// Style sheets, scripts and pages with more bytes are served as they are.
 const MAX_TEXT: u64 = 8 * 1024 * 1024;
-/// Bytes of a font of the operator's.
+/// Most bytes of a font of the operator.
 const MAX_FONT: u64 = 64 * 1024 * 1024;
-/// Style sheets in style sheets, modules in modules.
+/// Most levels of style sheets in style sheets, and of modules in modules.
 const MAX_DEPTH: usize = 12;
-/// References of one render.
+/// Most remote references of a render.
 const MAX_REFERENCES: usize = 2000;
 
-/// What a reference is used as.
+/// What a remote file is used as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Use {
-    /// A classic script, an image, a font, data: served as it comes.
+pub(super) enum ReferenceKind {
+    /// A classic script, an image, a font, data: served as it is.
     File,
     /// A video or a sound.
     Media,
@@ -51,156 +51,156 @@ pub(super) enum Use {
     Page,
 }
 
-/// Finds and rewrites the remote references of one render. Blocking: it waits for the network.
+/// Downloads the remote files of one render and replaces references to them. It blocks while it waits for the network.
 pub(crate) struct RemoteAssets {
     remote: Arc<Remote>,
     cache: Arc<Cache>,
     runtime: Option<tokio::runtime::Handle>,
     deadline: Instant,
-    /// By URL and use: URL path from the page's origin, or why not.
-    done: HashMap<(String, bool), Result<String, String>>,
+    /// URL path on the slot's server, or the reason why there is none, by URL and whether the file is rewritten.
+    resolved: HashMap<(String, bool), Result<String, String>>,
+    /// Files by URL, or the reason why there is none.
     found: HashMap<String, Result<RemoteFile, String>>,
     files: BTreeMap<String, CompiledFile>,
     report: BTreeMap<String, RemoteAsset>,
     warnings: Vec<Warning>,
     depth: usize,
     /// Specifiers that the page's import map resolves.
-    mapped: Vec<String>,
-    /// Families that fetched style sheets declare, in lower case.
+    import_map: Vec<String>,
+    /// Font families that downloaded style sheets declare, in lower case.
     faces: BTreeSet<String>,
 }
 
 impl RemoteAssets {
-    /// For a render that begins now.
+    /// The remote files of a render whose time for downloads begins now.
     pub(crate) fn new(remote: Arc<Remote>, cache: Arc<Cache>) -> Self {
         Self {
             remote,
             cache,
             runtime: tokio::runtime::Handle::try_current().ok(),
             deadline: Instant::now() + RENDER_TIME,
-            done: HashMap::new(),
+            resolved: HashMap::new(),
             found: HashMap::new(),
             files: BTreeMap::new(),
             report: BTreeMap::new(),
             warnings: Vec::new(),
             depth: 0,
-            mapped: Vec::new(),
+            import_map: Vec::new(),
             faces: BTreeSet::new(),
         }
     }
 
-    /// Rewrites a page of the project.
+    /// Replaces the references of a page of the project.
     pub(super) fn document(&mut self, document: &Document) {
         html::localise(self, document, None);
     }
 
-    /// A style sheet of the project, rewritten where it has remote references.
+    /// A style sheet of the project with its references replaced; `None` without any.
     pub(super) fn sheet(&mut self, css: &str) -> Option<String> {
         sheet::localise(self, css, None)
     }
 
-    /// A script of the project, rewritten where it imports remote modules.
+    /// A script of the project with its imports replaced; `None` without any.
     pub(super) fn script(&mut self, text: &str) -> Option<String> {
         script::localise(self, text, None)
     }
 
-    /// URLs that the page asked for while it was probed. Answers whether any of them is here now.
+    /// Downloads URLs that the page requested while it was probed. Returns whether any new file was found.
     pub(crate) fn fetch_requested(&mut self, urls: &[String]) -> bool {
         let parsed: Vec<Url> = urls.iter().filter_map(|url| Url::parse(url).ok()).collect();
-        self.prefetch(&parsed.iter().map(|url| (url.clone(), used_as(url))).collect::<Vec<_>>());
+        self.prefetch(&parsed.iter().map(|url| (url.clone(), kind_of(url))).collect::<Vec<_>>());
         let mut any = false;
         for url in &parsed {
             let seen = self.report.contains_key(url.as_str());
-            any |= self.local(url, used_as(url)).is_some() && !seen;
+            any |= self.local(url, kind_of(url)).is_some() && !seen;
         }
         any
     }
 
-    /// A sound that the request names; its path among the new files.
+    /// Downloads the sound that the request names, and returns its path among the new files.
     pub(crate) fn sound(&mut self, url: &str) -> Option<String> {
-        let path = self.local(&remote_url(url, None)?, Use::Media)?;
+        let path = self.local(&remote_url(url, None)?, ReferenceKind::Media)?;
         Some(path.trim_start_matches('/').to_owned())
     }
 
-    /// New files, the report, and what the person should know.
+    /// The new files, the report of all remote files, and the warnings since the last call.
     pub(crate) fn take(&mut self) -> (Vec<CompiledFile>, Vec<RemoteAsset>, Vec<Warning>) {
         let files = self.files.values().cloned().collect();
         let report = self.report.values().cloned().collect();
         (files, report, std::mem::take(&mut self.warnings))
     }
 
-    /// Families that fetched style sheets declare, in lower case.
+    /// Font families that downloaded style sheets declare, in lower case.
     pub(super) fn declared_faces(&self) -> &BTreeSet<String> {
         &self.faces
     }
 
-    /// The fonts beside the embedded ones.
-    pub(super) fn fonts(&self) -> Arc<Remote> {
+    /// The finder of remote files, with its font library.
+    pub(super) fn remote(&self) -> Arc<Remote> {
         self.remote.clone()
     }
 
-    /// Puts a font of the operator's among the files and answers its URL path.
-    pub(super) fn keep_font(&mut self, file: &Path) -> Option<String> {
+    /// Adds a font of the operator to the files and returns its URL path.
+    pub(super) fn add_font(&mut self, file: &Path) -> Option<String> {
         let mut opened = std::fs::File::open(file).ok()?;
         let (hash, bytes) = self.cache.insert_from(&mut opened, MAX_FONT).ok()??;
-        let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or("bin").to_ascii_lowercase();
-        let path = format!("{FOLDER}/{hash}.{ending}");
+        let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or("bin").to_ascii_lowercase();
+        let path = format!("{FOLDER}/{hash}.{extension}");
         self.files.insert(path.clone(), CompiledFile { path: path.clone(), hash, bytes });
         Some(format!("/{path}"))
     }
 
-    /// The style sheet of Google Fonts for a family that the page uses without naming a source. That there is none is no
-    /// failure of a reference.
+    /// Path of the style sheet of Google Fonts for a family that the page uses without a source. It is no warning that there is none.
     pub(super) fn google_sheet(&mut self, family: &str) -> Option<String> {
         let url = google_fonts::by_name(family)?;
-        self.prefetch(&[(url.clone(), Use::Sheet)]);
-        self.found.get(url.as_str()).is_some_and(Result::is_ok).then(|| self.resolve(&url, Use::Sheet)).flatten()
+        self.prefetch(&[(url.clone(), ReferenceKind::Sheet)]);
+        self.found.get(url.as_str()).is_some_and(Result::is_ok).then(|| self.resolve(&url, ReferenceKind::Sheet)).flatten()
     }
 
-    /// Fetches many at once, so that the walk that follows does not wait for each.
-    fn prefetch(&mut self, wanted: &[(Url, Use)]) {
-        let mut asked: Vec<RemoteRequest> = Vec::new();
-        for (url, used) in wanted {
+    /// Downloads several files at once, so that the references need not wait for one after the other.
+    fn prefetch(&mut self, references: &[(Url, ReferenceKind)]) {
+        let mut requests: Vec<RemoteRequest> = Vec::new();
+        for (url, kind) in references {
             let mut url = url.clone();
             url.set_fragment(None);
-            let new = !self.found.contains_key(url.as_str()) && !asked.iter().any(|ask| ask.url == url);
-            if new
-                && asked.len() + self.found.len() < MAX_REFERENCES
+            let is_new = !self.found.contains_key(url.as_str()) && !requests.iter().any(|request| request.url == url);
+            if is_new
+                && requests.len() + self.found.len() < MAX_REFERENCES
                 && !google_fonts::all_known(&url, &self.remote.fonts)
             {
-                asked.push(RemoteRequest { url, is_page: *used == Use::Page, is_media: *used == Use::Media });
+                requests.push(RemoteRequest { url, is_page: *kind == ReferenceKind::Page, is_media: *kind == ReferenceKind::Media });
             }
         }
-        let Some(runtime) = self.runtime.clone().filter(|_| !asked.is_empty()) else { return };
-        let urls: Vec<String> = asked.iter().map(|ask| ask.url.to_string()).collect();
-        let found = runtime.block_on(self.remote.find(&self.cache, asked, self.deadline));
+        let Some(runtime) = self.runtime.clone().filter(|_| !requests.is_empty()) else { return };
+        let urls: Vec<String> = requests.iter().map(|request| request.url.to_string()).collect();
+        let found = runtime.block_on(self.remote.find(&self.cache, requests, self.deadline));
         self.found.extend(urls.into_iter().zip(found));
     }
 
     /// The URL path under which `url` is served, if it could be found.
-    fn local(&mut self, url: &Url, used: Use) -> Option<String> {
+    fn local(&mut self, url: &Url, kind: ReferenceKind) -> Option<String> {
         let mut bare = url.clone();
         bare.set_fragment(None);
-        let path = self.resolve(&bare, used)?;
+        let path = self.resolve(&bare, kind)?;
         Some(match url.fragment() {
             Some(fragment) => format!("{path}#{fragment}"),
             None => path,
         })
     }
 
-    fn resolve(&mut self, url: &Url, used: Use) -> Option<String> {
-        let rewritten = matches!(used, Use::Sheet | Use::Module | Use::Page);
-        let key = (url.to_string(), rewritten);
-        if let Some(done) = self.done.get(&key) {
-            return done.clone().ok();
+    fn resolve(&mut self, url: &Url, kind: ReferenceKind) -> Option<String> {
+        let is_rewritten = matches!(kind, ReferenceKind::Sheet | ReferenceKind::Module | ReferenceKind::Page);
+        let key = (url.to_string(), is_rewritten);
+        if let Some(resolved) = self.resolved.get(&key) {
+            return resolved.clone().ok();
         }
         if google_fonts::all_known(url, &self.remote.fonts) {
-            // The rules for families that are used come from the farm itself; the page need not wait for these.
+            // The farm adds the rules of these families itself, so the page need not load the sheet.
             self.succeeded(url, "__hyperfarm/fonts", Some("the farm's own fonts".to_owned()));
-            self.done.insert(key, Ok(google_fonts::NOTHING.to_owned()));
-            return Some(google_fonts::NOTHING.to_owned());
+            self.resolved.insert(key, Ok(google_fonts::EMPTY_SHEET.to_owned()));
+            return Some(google_fonts::EMPTY_SHEET.to_owned());
         }
-        self.prefetch(&[(url.clone(), used)]);
+        self.prefetch(&[(url.clone(), kind)]);
         let found = match self.found.get(url.as_str()).cloned() {
             Some(Ok(found)) => found,
             Some(Err(reason)) => return self.failed(key, reason),
@@ -209,40 +209,40 @@ impl RemoteAssets {
         match found {
             RemoteFile::Asset { path, replaced_by } => {
                 self.succeeded(url, &path, replaced_by);
-                self.done.insert(key, Ok(path.clone()));
+                self.resolved.insert(key, Ok(path.clone()));
                 Some(path)
             }
-            RemoteFile::Cached(kept) => {
-                let name = if rewritten { rewritten_name(url, &kept.hash) } else { kept.hash.to_string() };
-                let path = format!("{FOLDER}/{name}.{}", extension(url, kept.media_type.as_deref(), used));
-                self.succeeded(url, &path, kept.replaced_by.clone());
-                // Before what it refers to, which may refer back.
-                self.done.insert(key, Ok(format!("/{path}")));
-                let (hash, bytes) = self.rewritten(&kept, used).unwrap_or((kept.hash, kept.bytes));
+            RemoteFile::Cached(file) => {
+                let name = if is_rewritten { rewritten_name(url, &file.hash) } else { file.hash.to_string() };
+                let path = format!("{FOLDER}/{name}.{}", extension(url, file.media_type.as_deref(), kind));
+                self.succeeded(url, &path, file.replaced_by.clone());
+                // Before the file is rewritten: files that it refers to may refer back.
+                self.resolved.insert(key, Ok(format!("/{path}")));
+                let (hash, bytes) = self.rewritten(&file, kind).unwrap_or((file.hash, file.bytes));
                 self.files.insert(path.clone(), CompiledFile { path: path.clone(), hash, bytes });
                 Some(format!("/{path}"))
             }
         }
     }
 
-    /// The file with its own references rewritten, where there are any.
-    fn rewritten(&mut self, kept: &CachedFile, used: Use) -> Option<(ContentHash, u64)> {
-        if kept.bytes > MAX_TEXT || self.depth >= MAX_DEPTH || matches!(used, Use::File | Use::Media) {
+    /// Hash and length of the file with its own references replaced; `None` without any.
+    fn rewritten(&mut self, file: &CachedFile, kind: ReferenceKind) -> Option<(ContentHash, u64)> {
+        if file.bytes > MAX_TEXT || self.depth >= MAX_DEPTH || matches!(kind, ReferenceKind::File | ReferenceKind::Media) {
             return None;
         }
-        let text = std::fs::read(self.cache.path(&kept.hash)).ok()?;
+        let text = std::fs::read(self.cache.path(&file.hash)).ok()?;
         let text = String::from_utf8_lossy(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text)).into_owned();
         self.depth += 1;
-        let rewritten = match used {
-            Use::Sheet => sheet::localise(self, &text, Some(&kept.base)),
-            Use::Module => script::localise(self, &text, Some(&kept.base)),
-            Use::Page if !bounds::fits(&text) => None,
-            Use::Page => {
+        let rewritten = match kind {
+            ReferenceKind::Sheet => sheet::localise(self, &text, Some(&file.base)),
+            ReferenceKind::Module => script::localise(self, &text, Some(&file.base)),
+            ReferenceKind::Page if !bounds::fits(&text) => None,
+            ReferenceKind::Page => {
                 let document = Document::from(text.as_str());
-                html::localise(self, &document, Some(&kept.base));
+                html::localise(self, &document, Some(&file.base));
                 Some(document.html().to_string())
             }
-            Use::File | Use::Media => None,
+            ReferenceKind::File | ReferenceKind::Media => None,
         };
         self.depth -= 1;
         let rewritten = rewritten?;
@@ -251,6 +251,7 @@ impl RemoteAssets {
         Some((hash, rewritten.len() as u64))
     }
 
+    /// Reports that the file of `url` is at `path`.
     fn succeeded(&mut self, url: &Url, path: &str, replaced_by: Option<String>) {
         let path = path.trim_start_matches('/').to_owned();
         let asset = RemoteAsset { url: url.to_string(), path: Some(path), reason: None };
@@ -261,6 +262,7 @@ impl RemoteAssets {
         }
     }
 
+    /// Reports that there is no file for a URL.
     fn failed(&mut self, key: (String, bool), reason: String) -> Option<String> {
         let url = key.0.clone();
         let asset = RemoteAsset { url: url.clone(), path: None, reason: Some(reason.clone()) };
@@ -272,7 +274,7 @@ impl RemoteAssets {
                 ),
             );
         }
-        self.done.insert(key, Err(reason));
+        self.resolved.insert(key, Err(reason));
         None
     }
 
@@ -281,7 +283,7 @@ impl RemoteAssets {
     }
 }
 
-/// `text` as a URL to be found: absolute, or relative to `base` where there is one. References of the project to itself are none.
+/// The remote URL that `text` is: absolute, or relative to `base` where there is one. `None` for references to files of the project.
 fn remote_url(text: &str, base: Option<&Url>) -> Option<Url> {
     let text = text.trim();
     let url = match base {
@@ -298,31 +300,31 @@ fn remote_url(text: &str, base: Option<&Url>) -> Option<Url> {
     (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
 }
 
-/// Something that cannot be told from the reference: by the ending of the URL.
-fn used_as(url: &Url) -> Use {
-    let ending = url.path().rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase()).unwrap_or_default();
-    match ending.as_str() {
-        "css" => Use::Sheet,
-        "mjs" => Use::Module,
+/// The kind of a file by the extension of its URL.
+fn kind_of(url: &Url) -> ReferenceKind {
+    let extension = url.path().rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).unwrap_or_default();
+    match extension.as_str() {
+        "css" => ReferenceKind::Sheet,
+        "mjs" => ReferenceKind::Module,
         "mp4" | "m4v" | "mov" | "webm" | "mkv" | "mp3" | "wav" | "ogg" | "oga" | "opus" | "aac" | "m4a" | "flac" => {
-            Use::Media
+            ReferenceKind::Media
         }
-        _ => Use::File,
+        _ => ReferenceKind::File,
     }
 }
 
-/// A rewritten file is named before its new bytes are known: by where it came from and what came.
+/// Name of a rewritten file. It is needed before the new bytes are known, so it is made of the URL and the hash of the download.
 fn rewritten_name(url: &Url, hash: &ContentHash) -> String {
     hex::encode(Sha256::new().chain_update(url.as_str()).chain_update(hash.to_string()).finalize())
 }
 
-/// The ending by which the slot's server names the type.
-fn extension(url: &Url, media_type: Option<&str>, used: Use) -> String {
-    match used {
-        Use::Sheet => return "css".to_owned(),
-        Use::Module => return "mjs".to_owned(),
-        Use::Page => return "html".to_owned(),
-        Use::File | Use::Media => {}
+/// The extension of a downloaded file, by which the slot's server finds its media type.
+fn extension(url: &Url, media_type: Option<&str>, kind: ReferenceKind) -> String {
+    match kind {
+        ReferenceKind::Sheet => return "css".to_owned(),
+        ReferenceKind::Module => return "mjs".to_owned(),
+        ReferenceKind::Page => return "html".to_owned(),
+        ReferenceKind::File | ReferenceKind::Media => {}
     }
     let by_type = match media_type.unwrap_or_default() {
         "text/javascript" | "application/javascript" | "application/x-javascript" => "js",
@@ -351,9 +353,9 @@ fn extension(url: &Url, media_type: Option<&str>, used: Use) -> String {
         return by_type.to_owned();
     }
     let name = url.path().rsplit('/').next().unwrap_or_default();
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase()).unwrap_or_default();
-    if (1..=8).contains(&ending.len()) && ending.chars().all(|c| c.is_ascii_alphanumeric()) {
-        ending
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).unwrap_or_default();
+    if (1..=8).contains(&extension.len()) && extension.chars().all(|c| c.is_ascii_alphanumeric()) {
+        extension
     } else {
         "bin".to_owned()
     }

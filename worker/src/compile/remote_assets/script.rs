@@ -4,25 +4,26 @@ use std::ops::Range;
 
 use url::Url;
 
-use super::{RemoteAssets, Use, remote_url};
-use crate::compile::sheet_scan::splice;
+use super::{ReferenceKind, RemoteAssets, remote_url};
+use crate::compile::css::splice;
 
-/// A module specifier in a script: the text between its quotes.
+/// A module specifier in a script.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Specifier {
+    /// Range of the text between its quotes.
     pub(super) range: Range<usize>,
     pub(super) text: String,
 }
 
-/// The script with its imports rewritten; `None` if nothing changes. With a `base` it is a fetched module, whose relative imports
-/// and bare names are remote too.
-pub(super) fn localise(localiser: &mut RemoteAssets, text: &str, base: Option<&Url>) -> Option<String> {
-    let wanted: Vec<(Specifier, Url)> = specifiers(text)
+/// The script with its remote imports replaced by local files; `None` if none was found. With a `base` it is a downloaded module, whose relative
+/// imports and bare names are remote too.
+pub(super) fn localise(assets: &mut RemoteAssets, text: &str, base: Option<&Url>) -> Option<String> {
+    let remote: Vec<(Specifier, Url)> = specifiers(text)
         .into_iter()
         .filter_map(|specifier| {
             let url = match base {
                 Some(_) if is_bare(&specifier.text) => {
-                    if localiser.resolves(&specifier.text) {
+                    if assets.resolves(&specifier.text) {
                         return None;
                     }
                     Url::parse(&format!("https://cdn.jsdelivr.net/npm/{}/+esm", specifier.text)).ok()?
@@ -32,10 +33,10 @@ pub(super) fn localise(localiser: &mut RemoteAssets, text: &str, base: Option<&U
             Some((specifier, url))
         })
         .collect();
-    localiser.prefetch(&wanted.iter().map(|(_, url)| (url.clone(), Use::Module)).collect::<Vec<_>>());
+    assets.prefetch(&remote.iter().map(|(_, url)| (url.clone(), ReferenceKind::Module)).collect::<Vec<_>>());
     let mut changes = Vec::new();
-    for (specifier, url) in wanted {
-        match localiser.local(&url, Use::Module) {
+    for (specifier, url) in remote {
+        match assets.local(&url, ReferenceKind::Module) {
             Some(path) => changes.push((specifier.range, path)),
             None if base.is_some() => changes.push((specifier.range, url.to_string())),
             None => {}
@@ -44,12 +45,12 @@ pub(super) fn localise(localiser: &mut RemoteAssets, text: &str, base: Option<&U
     (!changes.is_empty()).then(|| splice(text, changes))
 }
 
-/// Neither a URL nor a path.
+/// Whether the specifier is neither a URL nor a path.
 pub(super) fn is_bare(specifier: &str) -> bool {
     !specifier.starts_with(['.', '/']) && !specifier.contains("://") && !specifier.starts_with("data:")
 }
 
-/// Texts after `from`, `import` and `import(`.
+/// The specifiers after `from`, `import` and `import(`, in order.
 pub(super) fn specifiers(text: &str) -> Vec<Specifier> {
     let mut found = Vec::new();
     for keyword in ["from", "import"] {
@@ -77,7 +78,7 @@ pub(super) fn specifiers(text: &str) -> Vec<Specifier> {
 }
 
 #[cfg(test)]
-mod unit {
+mod tests {
     use super::*;
 
     #[test]

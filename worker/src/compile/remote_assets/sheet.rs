@@ -2,32 +2,34 @@
 
 use url::Url;
 
-use super::{RemoteAssets, Use, remote_url};
-use crate::compile::sheet_scan;
+use super::{ReferenceKind, RemoteAssets, remote_url};
+use crate::compile::css;
 
-/// The sheet with its references rewritten; `None` if it has none that could be found.
-pub(super) fn localise(localiser: &mut RemoteAssets, text: &str, base: Option<&Url>) -> Option<String> {
-    let sheet = sheet_scan::read(text);
+/// The sheet with its references replaced by local files; `None` if none was found.
+pub(super) fn localise(assets: &mut RemoteAssets, text: &str, base: Option<&Url>) -> Option<String> {
+    let sheet = css::read(text);
     if base.is_some() {
-        localiser.faces.extend(sheet.faces.iter().map(|family| family.to_lowercase()));
+        assets.faces.extend(sheet.faces.iter().map(|family| family.to_lowercase()));
     }
-    let wanted: Vec<_> = sheet
+    let references: Vec<_> = sheet
         .urls
         .iter()
         .filter(|url| !url.url.starts_with('#') && !url.url.trim().is_empty())
-        .filter_map(|url| Some((url, remote_url(&url.url, base)?, if url.import { Use::Sheet } else { Use::File })))
+        .filter_map(|url| Some((url, remote_url(&url.url, base)?, if url.import.is_some() { ReferenceKind::Sheet } else { ReferenceKind::File })))
         .collect();
-    localiser.prefetch(&wanted.iter().map(|(_, url, used)| (url.clone(), *used)).collect::<Vec<_>>());
+    assets.prefetch(&references.iter().map(|(_, url, kind)| (url.clone(), *kind)).collect::<Vec<_>>());
     let mut changes = Vec::new();
-    for (reference, url, used) in wanted {
-        match localiser.local(&url, used) {
-            Some(path) => changes.push((reference.range.clone(), sheet_scan::url_function(&path))),
-            // An import that cannot be found holds the page up and gives nothing.
-            None if reference.import => changes.push((reference.rule.clone(), String::new())),
-            // In a fetched sheet a relative reference would lead somewhere else.
-            None if base.is_some() => changes.push((reference.range.clone(), sheet_scan::url_function(url.as_str()))),
-            None => {}
+    for (reference, url, kind) in references {
+        match assets.local(&url, kind) {
+            Some(path) => changes.push((reference.range.clone(), css::url_function(&path))),
+            None => match &reference.import {
+                // The page would wait for an import that cannot be found.
+                Some(rule) => changes.push((rule.clone(), String::new())),
+                // A relative URL in a downloaded sheet would have another base.
+                None if base.is_some() => changes.push((reference.range.clone(), css::url_function(url.as_str()))),
+                None => {}
+            },
         }
     }
-    (!changes.is_empty()).then(|| sheet_scan::splice(text, changes))
+    (!changes.is_empty()).then(|| css::splice(text, changes))
 }

@@ -1,4 +1,4 @@
-//! The localiser against a server on this machine.
+//! Remote references to a server on this machine.
 
 use std::io::{Read, Write};
 use std::sync::Mutex;
@@ -8,7 +8,7 @@ use hyperfarm_backplane::fetch::FetchConfig;
 use super::*;
 use crate::remote::RemoteConfig;
 
-/// Serves these paths; answers the address and the paths that were asked for.
+/// Serves these paths. Returns its address and the log of requested paths.
 fn serve(files: &'static [(&'static str, &'static str)]) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -32,26 +32,26 @@ fn serve(files: &'static [(&'static str, &'static str)]) -> (String, Arc<Mutex<V
     (address, asked)
 }
 
-struct Done {
+struct Localised {
     html: String,
     files: BTreeMap<String, String>,
     report: Vec<RemoteAsset>,
     warnings: Vec<Warning>,
 }
 
-/// Localises a page on a blocking thread, as the plan stage does.
-async fn localise(remote: Arc<Remote>, page: String) -> Done {
+/// Replaces the references of a page on a blocking thread, as the plan stage does.
+async fn localise(remote: Arc<Remote>, page: String) -> Localised {
     let working = tokio::task::spawn_blocking(move || {
         let folder = tempfile::tempdir().unwrap();
         let cache = Arc::new(Cache::open(folder.path()).unwrap());
-        let mut localiser = RemoteAssets::new(remote, cache.clone());
+        let mut assets = RemoteAssets::new(remote, cache.clone());
         let document = Document::from(page.as_str());
-        localiser.document(&document);
-        let (files, report, warnings) = localiser.take();
+        assets.document(&document);
+        let (files, report, warnings) = assets.take();
         let text =
             |file: &CompiledFile| String::from_utf8_lossy(&std::fs::read(cache.path(&file.hash)).unwrap()).into_owned();
         let files = files.iter().map(|file| (file.path.clone(), text(file))).collect();
-        Done { html: document.html().to_string(), files, report, warnings }
+        Localised { html: document.html().to_string(), files, report, warnings }
     });
     working.await.unwrap()
 }
