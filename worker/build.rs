@@ -1,5 +1,6 @@
-//! Embeds the files that pages load and the farm does not write: the HyperFrames runtime, GSAP and the fonts, which `npm ci` puts
-//! into `browser/node_modules`. Where they are missing, the crate has one compile error that says what to run.
+//! Embeds the files that pages load and the farm does not write: the HyperFrames runtime, GSAP and the fonts, which
+//! `npm ci` puts into `browser/node_modules`. Where they are missing, the crate has one compile error that says what to
+//! run.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -106,8 +107,8 @@ fn text_constant(name: &str, path: &Path) -> Result<String, Box<dyn Error>> {
     Ok(format!("pub(super) const {name}: &str = include_str!({:?});\n", existing(path)?))
 }
 
-/// The script of the effect chains. The package contains it as a string in one of its modules, whose name changes with each version;
-/// the package evaluates that string too.
+/// The script of the effect chains. The package contains it as a string in one of its modules, whose name changes with
+/// each version; the package evaluates that string too.
 fn effects_script(dist: &Path) -> Result<String, Box<dyn Error>> {
     const NAME: &str = "AUDIO_FX_RUNTIME_IIFE";
     let start = format!("var {NAME} = '");

@@ -1,6 +1,8 @@
-//! Temporary folders on the local disk: how they are named, how those of killed processes are removed, and how a full disk is told.
+//! Temporary folders on the local disk: how they are named, how those of killed processes are removed, and how a full
+//! disk is told.
 //!
-//! Every folder carries the id of its process. A folder whose process is gone, and that has not changed for six hours, is abandoned.
+//! Every folder carries the id of its process. A folder whose process is gone, and that has not changed for six hours,
+//! is abandoned.
 
 use std::error::Error;
 use std::io;
@@ -41,8 +43,8 @@ impl FolderKind {
     }
 }
 
-/// Removes the abandoned folders of every kind in `folders`, on a thread that may block. What cannot be removed is left to the next
-/// process.
+/// Removes the abandoned folders of every kind in `folders`, on a thread that may block. What cannot be removed is left
+/// to the next process.
 pub async fn remove_abandoned(folders: Vec<PathBuf>) {
     let removing = tokio::task::spawn_blocking(move || {
         folders.iter().for_each(|folder| remove_abandoned_in(folder, SystemTime::now()));
@@ -76,8 +78,8 @@ fn process_of(name: &str) -> Option<u32> {
     FolderKind::ALL.iter().any(|known| known.name() == kind).then(|| process.parse().ok()).flatten()
 }
 
-/// The code of an error that comes from a resource of the machine that is used up, as far as its sources say it: a full disk or
-/// quota, or too many open files.
+/// The code of an error that comes from a resource of the machine that is used up, as far as its sources say it: a full
+/// disk or quota, or too many open files.
 pub fn exhausted_resource(error: &(dyn Error + 'static)) -> Option<FailureCode> {
     if let Some(error) = error.downcast_ref::<io::Error>() {
         let inner = error.get_ref().and_then(|inner| exhausted_resource(inner));

@@ -138,8 +138,8 @@ impl TrackMixer<'_> {
         self.content.duration()
     }
 
-    /// Mixes `tracks` from second `start` to `end` and runs the sum through `effects`: one rendered track with `gain`. `name` is the beginning
-    /// of its file name, and `owner` names it in errors.
+    /// Mixes `tracks` from second `start` to `end` and runs the sum through `effects`: one rendered track with `gain`.
+    /// `name` is the beginning of its file name, and `owner` names it in errors.
     async fn mix_track(
         &self,
         tracks: Vec<Track>,

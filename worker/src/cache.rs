@@ -63,8 +63,8 @@ impl Cache {
         self.persist(file, hash)
     }
 
-    /// Adds the bytes of `reader`, at most `limit`, under their hash, which is computed while they are copied. Returns hash and
-    /// length, or `None` where `reader` has more bytes.
+    /// Adds the bytes of `reader`, at most `limit`, under their hash, which is computed while they are copied. Returns
+    /// hash and length, or `None` where `reader` has more bytes.
     pub(crate) fn insert_from(
         &self,
         reader: &mut dyn Read,
@@ -91,7 +91,8 @@ impl Cache {
         Ok(Some((hash, length)))
     }
 
-    /// Downloads the object at `key`, whose bytes have this hash, unless it is in the cache, and returns its path. The hash is checked.
+    /// Downloads the object at `key`, whose bytes have this hash, unless it is in the cache, and returns its path. The
+    /// hash is checked.
     pub(crate) async fn fetch(
         self: &Arc<Self>,
         objects: &Objects,

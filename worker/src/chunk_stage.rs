@@ -90,7 +90,8 @@ pub(crate) async fn run(
         thumbnail: chunk.thumbnail.as_ref().map(|_| keys::segment_thumbnail(&key)),
     };
     let store = async {
-        // The record is stored first: a segment that exists has its record, so the ledger can be rebuilt from a listing.
+        // The record is stored first: a segment that exists has its record, so the ledger can be rebuilt from a
+        // listing.
         worker.objects().put_json(&keys::segment_record(&key), &record).await?;
         worker.objects().put_file(&key, &path).await
     };
@@ -248,8 +249,8 @@ pub(crate) fn pictures_at(site: &Site, videos: &[VideoItem], rate: FrameRate, fr
         .collect()
 }
 
-/// Indices of the videos that are visible at `frame`, from their start up to their end. A time next to that of a frame counts as
-/// the frame's, as in the HyperFrames runtime.
+/// Indices of the videos that are visible at `frame`, from their start up to their end. A time next to that of a frame
+/// counts as the frame's, as in the HyperFrames runtime.
 fn visible(videos: &[VideoItem], rate: FrameRate, frame: u64) -> impl Iterator<Item = usize> {
     let snapped = move |seconds: f64| {
         let position = seconds * rate.as_f64();

@@ -13,8 +13,8 @@ use crate::error::WorkerError;
 /// Folders of the machine's fonts.
 const FONT_FOLDERS: &[&str] = &["/usr/share/fonts", "/usr/local/share/fonts"];
 
-/// The class of a worker with this Chrome, these encoders of a GPU (see [`crate::encoders::DeviceEncoders::name`]) and the
-/// operator's label.
+/// The class of a worker with this Chrome, these encoders of a GPU (see [`crate::encoders::DeviceEncoders::name`]) and
+/// the operator's label.
 ///
 /// # Errors
 ///

@@ -29,8 +29,8 @@ const MAX_PLANS: usize = 16;
 /// How long a slot's browser is kept for another task of the render whose pages it has shown.
 const BROWSER_LIFETIME: Duration = Duration::from_secs(1);
 
-/// Time without use after which a cached plan is read again. A render is planned anew when its class is gone from the farm for longer
-/// than this, so a node that was cut off does not come back with the old plan.
+/// Time without use after which a cached plan is read again. A render is planned anew when its class is gone from the
+/// farm for longer than this, so a node that was cut off does not come back with the old plan.
 const PLAN_LIFETIME: Duration = Duration::from_secs(30);
 
 /// What the stages of a worker share.
@@ -94,8 +94,8 @@ impl WorkerContext {
         Ok(slot)
     }
 
-    /// Ends the browser of a slot after its task, unless another task gets the slot soon. Where no slot works, a new browser is started
-    /// in its place, so that the next render need not wait for it.
+    /// Ends the browser of a slot after its task, unless another task gets the slot soon. Where no slot works, a new
+    /// browser is started in its place, so that the next render need not wait for it.
     pub(crate) fn clear_when_idle(self: Arc<Self>, number: u32) {
         tokio::spawn(async move {
             let Some(mutex) = self.slots.get(number as usize) else { return };
@@ -123,8 +123,8 @@ impl WorkerContext {
         self.page_logs.get(number as usize)
     }
 
-    /// Starts browsers for `viewport` in the slots that have none, while one of the slots makes a plan: the probe of its page and then the
-    /// chunks of that render need them.
+    /// Starts browsers for `viewport` in the slots that have none, while one of the slots makes a plan: the probe of
+    /// its page and then the chunks of that render need them.
     pub(crate) fn prepare_slots(self: &Arc<Self>, viewport: Viewport, transparent: bool) {
         for number in 0..self.slots.len() {
             let context = self.clone();

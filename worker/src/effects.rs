@@ -1,5 +1,5 @@
-//! Effect chains of sounds: samples go into a page, the effects of the HyperFrames package run there on an offline audio context, and samples
-//! come back. No other implementation gives the samples of the browser's audio engine.
+//! Effect chains of sounds: samples go into a page, the effects of the HyperFrames package run there on an offline
+//! audio context, and samples come back. No other implementation gives the samples of the browser's audio engine.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -70,8 +70,9 @@ impl<'a> EffectsPage<'a> {
     }
 }
 
-/// Runs the samples in `input` through `effects` into `output`, both in the format of [`hyperfarm_media::mix_raw`]. An effect that rings
-/// makes the output longer. `owner` names the sound in errors. Returns the number of samples of the output.
+/// Runs the samples in `input` through `effects` into `output`, both in the format of [`hyperfarm_media::mix_raw`]. An
+/// effect that rings makes the output longer. `owner` names the sound in errors. Returns the number of samples of the
+/// output.
 pub(crate) async fn apply(
     slot: &mut Slot,
     viewport: Viewport,

@@ -1,6 +1,7 @@
 //! The encoders of a GPU, where the operator asks for them.
 //!
-//! A render that is planned for such an encoder has it in its plan, and its GPU in the capture class, so that other workers refuse it.
+//! A render that is planned for such an encoder has it in its plan, and its GPU in the capture class, so that other
+//! workers refuse it.
 
 use std::path::{Path, PathBuf};
 
@@ -99,7 +100,8 @@ impl DeviceEncoders {
         format!("{} of {}", names.join(" and "), self.device)
     }
 
-    /// `settings` changed to one of these encoders, where it has the codec and takes pictures of `size`; else `settings`.
+    /// `settings` changed to one of these encoders, where it has the codec and takes pictures of `size`; else
+    /// `settings`.
     pub(crate) async fn choose(
         &self,
         settings: EncoderSettings,

@@ -1,7 +1,7 @@
 //! Every error of the worker, and the one place where an error becomes a [`Failure`] with an owner and a retry rule.
 //!
-//! An error of a project or a page carries the sentence that its author reads. An error of the machine carries its source, so that a
-//! full disk or too many open files are recognised wherever they happen.
+//! An error of a project or a page carries the sentence that its author reads. An error of the machine carries its
+//! source, so that a full disk or too many open files are recognised wherever they happen.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -243,7 +243,8 @@ pub enum ChromeError {
 /// What is wrong with what was captured or mixed.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
-    /// The framebuffer is not what it was. Nothing read from it since the last check may be used; screenshots still work.
+    /// The framebuffer is not what it was. Nothing read from it since the last check may be used; screenshots still
+    /// work.
     #[error("{0}")]
     FramebufferLost(String),
     /// A new page has no picture.

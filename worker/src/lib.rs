@@ -1,4 +1,5 @@
-//! The worker: it renders projects with headless Chrome under begin-frame control, from a project's zip to committed segments.
+//! The worker: it renders projects with headless Chrome under begin-frame control, from a project's zip to committed
+//! segments.
 //!
 //! | module | what it does |
 //! | --- | --- |
@@ -22,9 +23,9 @@
 //! | [`class`] | the capture class of a worker, to which a render is pinned |
 //! | [`error`] | every error, and the failure that it becomes |
 //!
-//! **Invariant: a segment is a pure function of the plan and the chunk.** A page is opened by a fresh navigation with the start-up
-//! sequence of [`capture::FrameGrabber::start_up`], its clock, timers and random numbers depend on the frame's number, its fonts are those
-//! of the plan, and it can load nothing but the plan's files.
+//! **Invariant: a segment is a pure function of the plan and the chunk.** A page is opened by a fresh navigation with
+//! the start-up sequence of [`capture::FrameGrabber::start_up`], its clock, timers and random numbers depend on the
+//! frame's number, its fonts are those of the plan, and it can load nothing but the plan's files.
 //!
 //! # Example
 //!

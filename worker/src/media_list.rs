@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hyperfarm_media::MediaInfo;
+use hyperfarm_backplane::local_disk::exhausted_resource;
+use hyperfarm_media::{MediaError, MediaInfo};
 use hyperfarm_proto::plan::{AudioItem, Buses, MediaTiming, VideoItem, Warning};
 
-use crate::error::ProjectError;
+use crate::error::{ProjectError, WorkerError};
 use crate::host::{ProbedMedia, ProbedSound};
 use crate::sound::SoundCollector;
 use crate::urls::{decode_path, without_origin};
@@ -22,15 +23,15 @@ pub(crate) struct MediaList {
 /// Playback rates are clamped to this range, as the page's player does.
 const RATES: std::ops::RangeInclusive<f64> = 0.1..=5.0;
 
-/// Resolves every element against the project's files. `locate` returns the local file of a path of the project. It blocks, because it
-/// opens each source.
+/// Resolves every element against the project's files. `locate` returns the local file of a path of the project. It
+/// blocks, because it opens each source.
 pub(crate) fn resolve(
     media: &[ProbedMedia],
     sound: &ProbedSound,
     duration: f64,
     locate: &dyn Fn(&str) -> Option<PathBuf>,
     warnings: &mut Vec<Warning>,
-) -> Result<MediaList, ProjectError> {
+) -> Result<MediaList, WorkerError> {
     let mut list = MediaList::default();
     let mut sounds = SoundCollector::new(sound, duration);
     let mut probed: BTreeMap<String, MediaInfo> = BTreeMap::new();
@@ -47,7 +48,7 @@ pub(crate) fn resolve(
             continue;
         };
         if !probed.contains_key(&path) {
-            let info = hyperfarm_media::probe(&file).map_err(|error| invalid(element, &path, &error.to_string()))?;
+            let info = hyperfarm_media::probe(&file).map_err(|error| probe_error(element, &path, error))?;
             probed.insert(path.clone(), info);
         }
         let Some(info) = probed.get(&path) else { continue };
@@ -55,12 +56,12 @@ pub(crate) fn resolve(
         if element.kind == "video" {
             if let Some(timing) = timing(element, info, duration, &path)? {
                 if info.video.is_none() {
-                    return Err(invalid(element, &path, "the file has no video stream"));
+                    return Err(invalid(element, &path, "the file has no video stream").into());
                 }
                 list.videos.push(VideoItem { id: element.id.clone(), path: path.clone(), timing });
             }
         } else if is_audible && info.audio.is_none() {
-            return Err(invalid(element, &path, "the file has no audio stream"));
+            return Err(invalid(element, &path, "the file has no audio stream").into());
         }
         // A video without a start is not on the timeline, nor is its sound.
         let is_placed = element.kind == "audio" || (element.timed && element.start.is_some());
@@ -76,6 +77,14 @@ pub(crate) fn resolve(
 
 fn warning(code: &str, message: String) -> Warning {
     Warning { code: code.to_owned(), message }
+}
+
+/// The error of a source that cannot be probed: the source is at fault, unless the machine has no resources left.
+fn probe_error(element: &ProbedMedia, path: &str, error: MediaError) -> WorkerError {
+    match exhausted_resource(&error) {
+        None => invalid(element, path, &error.to_string()).into(),
+        Some(_) => WorkerError::from(error).about(format!("{} \"{}\" ({path})", element.kind, element.id)),
+    }
 }
 
 fn invalid(element: &ProbedMedia, path: &str, reason: &str) -> ProjectError {
@@ -108,7 +117,8 @@ fn timing(
     Ok(Some(MediaTiming { start, end, media_start: element.media_start, rate, looped: element.looped }))
 }
 
-/// Seconds of the source that the element plays: of a video the length of its pictures, which may be shorter than that of its sound.
+/// Seconds of the source that the element plays: of a video the length of its pictures, which may be shorter than that
+/// of its sound.
 fn playable(element: &ProbedMedia, info: &MediaInfo) -> f64 {
     let pictures = info.video.as_ref().filter(|_| element.kind == "video").and_then(|video| video.duration);
     pictures.or(info.duration).unwrap_or(f64::INFINITY)
@@ -160,6 +170,8 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
+    use hyperfarm_proto::failure::FailureCode;
+
     use super::testing::{element, info};
     use super::*;
 
@@ -173,6 +185,16 @@ mod tests {
         assert_eq!(timing(&looped, &info(2.0), 10.0, "a").unwrap().unwrap().end, 10.0);
         let late = ProbedMedia { start: Some(11.0), ..element() };
         assert!(timing(&late, &info(2.0), 10.0, "a").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_opened_for_want_of_files_is_not_the_authors_fault() {
+        let open = |errno| MediaError::Open { path: "a.mp3".into(), source: std::io::Error::from_raw_os_error(errno) };
+        let (missing, too_many_open_files) = (2, 24);
+        assert_eq!(probe_error(&element(), "a.mp3", open(missing)).code(), FailureCode::MediaInvalid);
+        let error = probe_error(&element(), "a.mp3", open(too_many_open_files));
+        assert_eq!(error.code(), FailureCode::TooManyOpenFiles);
+        assert!(error.to_string().contains("a.mp3"), "{error}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The plan stage: the project is compiled, probed in a page and measured by a few frames, and the draft of the plan is stored.
+//! The plan stage: the project is compiled, probed in a page and measured by a few frames, and the draft of the plan is
+//! stored.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -32,7 +33,8 @@ use crate::{chunk_stage, verify};
 pub const MAX_DURATION: f64 = 6.0 * 3600.0;
 /// Positions at which the cost of a frame is measured, each with a frame and the next one.
 const SAMPLED_POSITIONS: u64 = 2;
-/// Time after which no further position is measured: expensive frames are measured well by few, and each delays the chunks.
+/// Time after which no further position is measured: expensive frames are measured well by few, and each delays the
+/// chunks.
 const MEASURE_LIMIT: Duration = Duration::from_millis(200);
 /// Compositions shorter than these seconds are cut into chunks as if every chunk took the same time to start.
 const LONG_SECONDS: f64 = 20.0;
@@ -228,7 +230,8 @@ struct Prober<'a> {
 }
 
 impl Prober<'_> {
-    /// Probes the page, downloads the remote files that only its scripts name, and probes again with them, until nothing new is requested.
+    /// Probes the page, downloads the remote files that only its scripts name, and probes again with them, until
+    /// nothing new is requested.
     async fn probe_until_complete(&self, mut remote_assets: RemoteAssets) -> Result<(Probed, Network), WorkerError> {
         let mut network = Network { report: self.compiled.remote.clone(), ..Network::default() };
         for round in 1.. {
@@ -244,7 +247,8 @@ impl Prober<'_> {
                 })
                 .await?;
                 let (files, report, warnings) = remote_assets.take();
-                let compiled_paths: BTreeSet<&str> = self.compiled.files.iter().map(|file| file.path.as_str()).collect();
+                let compiled_paths: BTreeSet<&str> =
+                    self.compiled.files.iter().map(|file| file.path.as_str()).collect();
                 network.files = files.into_iter().filter(|file| !compiled_paths.contains(file.path.as_str())).collect();
                 network.report = report;
                 new_warnings = warnings;
@@ -346,8 +350,8 @@ async fn measure(
 ) -> Result<f64, WorkerError> {
     let folder = worker.task_folder("sample")?;
     let path = folder.path().join(format!("sample.{}", encoder.format.segment_extension()));
-    // The first frame of a page is slower than the others, and not measured. It has a grabber of its own, because the first frame that
-    // is encoded must not be a repetition.
+    // The first frame of a page is slower than the others, and not measured. It has a grabber of its own, because the
+    // first frame that is encoded must not be a repetition.
     host.seek(0, &[]).await?;
     FrameGrabber::new(host, encoder.alpha).grab(host, None).await?;
     let mut grabber = FrameGrabber::new(host, encoder.alpha);

@@ -7,7 +7,8 @@ use png::{ColorType, Decoder, Transformations};
 use crate::error::{CaptureError, ChromeError, WorkerError};
 use crate::pixels::Difference;
 
-/// Decodes `file` into `bgra` (straight alpha, rows without gaps), whose memory is reused. The picture must be of `size`.
+/// Decodes `file` into `bgra` (straight alpha, rows without gaps), whose memory is reused. The picture must be of
+/// `size`.
 pub(crate) fn decode_into(file: &[u8], size: Size, bgra: &mut Vec<u8>) -> Result<(), WorkerError> {
     let reader = open(file)?;
     check_size(size, size_of(&reader))?;
@@ -18,8 +19,8 @@ fn check_size(expected: Size, found: Size) -> Result<(), CaptureError> {
     if found == expected { Ok(()) } else { Err(CaptureError::WrongSize { found, expected }) }
 }
 
-/// How the opaque picture in `file`, which must be of `size`, differs from `frame` (BGRA, rows without gaps); `None` where it does
-/// not. The file is decoded row by row, so that no memory for a whole picture is needed.
+/// How the opaque picture in `file`, which must be of `size`, differs from `frame` (BGRA, rows without gaps); `None`
+/// where it does not. The file is decoded row by row, so that no memory for a whole picture is needed.
 pub(crate) fn difference(file: &[u8], size: Size, frame: &[u8]) -> Result<Option<Difference>, WorkerError> {
     let mut reader = open(file)?;
     check_size(size, size_of(&reader))?;

@@ -49,8 +49,9 @@ impl Slot {
         self.log.clone()
     }
 
-    /// Assigns the slot to a task of `render`. A browser that has shown pages of another render is ended, and the server gets a new
-    /// origin, so that nothing of one render remains for the next: windows, workers, timers, storage, names, memory.
+    /// Assigns the slot to a task of `render`. A browser that has shown pages of another render is ended, and the
+    /// server gets a new origin, so that nothing of one render remains for the next: windows, workers, timers, storage,
+    /// names, memory.
     ///
     /// # Errors
     ///
@@ -81,8 +82,8 @@ impl Slot {
         viewport
     }
 
-    /// Opens the page of `site` by a fresh navigation and checks its first picture. The running browser is used where its launch flags
-    /// are the same.
+    /// Opens the page of `site` by a fresh navigation and checks its first picture. The running browser is used where
+    /// its launch flags are the same.
     ///
     /// # Errors
     ///
@@ -191,8 +192,9 @@ impl Slot {
         }
     }
 
-    /// Ends the browser after a task that did not succeed: a browser that took part in an error is not used again, and after a
-    /// cancelled task it may still work. Returns `outcome`, with Chrome's last output where the author is not at fault.
+    /// Ends the browser after a task that did not succeed: a browser that took part in an error is not used again, and
+    /// after a cancelled task it may still work. Returns `outcome`, with Chrome's last output where the author is not
+    /// at fault.
     ///
     /// # Errors
     ///

@@ -8,8 +8,8 @@ use crate::error::ProjectError;
 /// Id of the sound track in the plan.
 const ID: &str = "audio_url";
 
-/// The path among `files` of the sound track that `spec` requests; `None` where it requests none. `fetched` returns the path of a remote sound
-/// that was downloaded.
+/// The path among `files` of the sound track that `spec` requests; `None` where it requests none. `fetched` returns the
+/// path of a remote sound that was downloaded.
 pub(crate) fn path_of(
     spec: &RenderSpec,
     files: &[CompiledFile],

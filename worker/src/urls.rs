@@ -11,8 +11,8 @@ pub(crate) fn encode_path(path: &str) -> String {
     utf8_percent_encode(path, ENCODED).to_string()
 }
 
-/// The path of a URL as a path from the project's root; `None` where a percent sign is not followed by two hexadecimal digits, or the
-/// bytes are not UTF-8.
+/// The path of a URL as a path from the project's root; `None` where a percent sign is not followed by two hexadecimal
+/// digits, or the bytes are not UTF-8.
 pub(crate) fn decode_path(path: &str) -> Option<String> {
     let path = path.trim_start_matches('/');
     let is_encoded =

@@ -1,5 +1,6 @@
-//! Chrome on a GPU. The device is Mesa's software one (`mesa-vulkan-drivers`): slow, but everything between a page and the driver is
-//! what it is with a card. Without it the tests are skipped; with `HYPERFARM_TEST_REQUIRE_GPU=1` they fail.
+//! Chrome on a GPU. The device is Mesa's software one (`mesa-vulkan-drivers`): slow, but everything between a page and
+//! the driver is what it is with a card. Without it the tests are skipped; with `HYPERFARM_TEST_REQUIRE_GPU=1` they
+//! fail.
 
 #![allow(clippy::unwrap_used)]
 
@@ -20,7 +21,8 @@ use one_page::{options, site};
 
 const VIEWPORT: Viewport = Viewport { page: Size { width: 320, height: 180 }, scale: 1 };
 
-/// The upper half is WebGL's, another green in each tenth of a second; the lower one the page's. Its title is WebGL's device.
+/// The upper half is WebGL's, another green in each tenth of a second; the lower one the page's. Its title is WebGL's
+/// device.
 const PAGE: &str = "<!doctype html><body style='margin:0;background:rgb(0,0,200)'>
 <canvas id='c' width='320' height='90' style='display:block'></canvas><script>
     const gl = document.getElementById('c').getContext('webgl', { preserveDrawingBuffer: true });

@@ -1,8 +1,8 @@
 //! Permits for encoders that need much memory.
 //!
-//! Most encoders of pictures with alpha need a hundred megabytes or more at 720p, several hundred at 1080p, and work for a fraction of
-//! the time that the screenshots take. So the slots of a worker share a few permits: frames wait as PNG files, and meanwhile the page
-//! goes on.
+//! Most encoders of pictures with alpha need a hundred megabytes or more at 720p, several hundred at 1080p, and work
+//! for a fraction of the time that the screenshots take. So the slots of a worker share a few permits: frames wait as
+//! PNG files, and meanwhile the page goes on.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::frame::GrabbedFrame;
 use crate::error::WorkerError;
 
-/// Bytes of frames that may wait for one encoder. With more, the encoder starts without a permit: it needs less memory than they do.
+/// Bytes of frames that may wait for one encoder. With more, the encoder starts without a permit: it needs less memory
+/// than they do.
 const WAITING_BYTES: usize = 32 << 20;
 
 /// Permits for encoders that need much memory. Clones share them.
@@ -72,7 +73,8 @@ impl EncoderPermits {
     }
 }
 
-/// Whether the encoder holds many pictures with alpha. Encoders of opaque pictures never wait: their frames are pixels, which are large.
+/// Whether the encoder holds many pictures with alpha. Encoders of opaque pictures never wait: their frames are pixels,
+/// which are large.
 fn needs_permit(settings: &EncoderSettings) -> bool {
     settings.alpha && matches!(settings.codec, VideoCodec::Vp9 { .. } | VideoCodec::Vp8 { .. })
 }

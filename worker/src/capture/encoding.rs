@@ -17,7 +17,8 @@ use crate::error::{CaptureError, WorkerError};
 use crate::framebuffer::RawFrame;
 use crate::screenshot;
 
-/// Frames that wait for the encoder: enough to overlap it with the page, and to even out a page that is slow now and then.
+/// Frames that wait for the encoder: enough to overlap it with the page, and to even out a page that is slow now and
+/// then.
 const WAITING_FRAMES: usize = 2;
 
 /// Width of the thumbnail of a chunk in pixels, at most.
@@ -48,7 +49,8 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// Starts an encoder that writes to `path`. An encoder that needs much memory waits for one of `permits`, if they are given.
+    /// Starts an encoder that writes to `path`. An encoder that needs much memory waits for one of `permits`, if they
+    /// are given.
     pub fn start(
         path: PathBuf,
         settings: EncoderSettings,

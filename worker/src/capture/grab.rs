@@ -83,7 +83,8 @@ impl FrameGrabber {
     ///
     /// # Errors
     ///
-    /// [`CaptureError::FramebufferLost`] where the framebuffer cannot be read, [`CaptureError::NoPicture`], and those of a call of the page.
+    /// [`CaptureError::FramebufferLost`] where the framebuffer cannot be read, [`CaptureError::NoPicture`], and those
+    /// of a call of the page.
     pub async fn grab(&mut self, host: &mut PageHost<'_>, next: Option<&Next>) -> Result<GrabbedFrame, WorkerError> {
         let started = Instant::now();
         let Some(framebuffer) = &self.framebuffer else {
@@ -125,8 +126,8 @@ impl FrameGrabber {
         Ok(frame)
     }
 
-    /// Checks that the framebuffer still is what was read: draws the sought frame once more, as a screenshot, and compares the two. It draws, so
-    /// it is called after the last frame.
+    /// Checks that the framebuffer still is what was read: draws the sought frame once more, as a screenshot, and
+    /// compares the two. It draws, so it is called after the last frame.
     ///
     /// # Errors
     ///
@@ -140,12 +141,13 @@ impl FrameGrabber {
         }
     }
 
-    /// The start-up sequence of a chunk whose first frame is `start`, after a fresh navigation. With it the pixels of a chunk equal
-    /// those of a walk from frame 0, whatever the browser drew before.
+    /// The start-up sequence of a chunk whose first frame is `start`, after a fresh navigation. With it the pixels of a
+    /// chunk equal those of a walk from frame 0, whatever the browser drew before.
     ///
     /// 1. Frame 0 is drawn twice in advance: layers settle into the state that a walk starts from.
-    /// 2. Earlier frames are visited in order without drawing: lazily initialised tweens start where a walk starts them. All
-    ///    frames are visited, or, where the page is known to need no more, those at which a tween begins or ends.
+    /// 2. Earlier frames are visited in order without drawing: lazily initialised tweens start where a walk starts
+    ///    them. All frames are visited, or, where the page is known to need no more, those at which a tween begins
+    ///    or ends.
     /// 3. Frame `start − 1` is drawn: a frame depends on the one drawn before it.
     ///
     /// Returns the number of frames that were visited.

@@ -1,8 +1,8 @@
 //! Capture: from a page at a frame to pixels and to a segment.
 //!
 //! [`FrameGrabber`] reads what was drawn, losslessly, by one of two ways
-//! ([`CapturePath`](hyperfarm_proto::record::CapturePath)); one chunk uses one way from its first frame to its last. [`Encoding`]
-//! turns what was read into pixels, hashes and packets on a thread of its own.
+//! ([`CapturePath`](hyperfarm_proto::record::CapturePath)); one chunk uses one way from its first frame to its last.
+//! [`Encoding`] turns what was read into pixels, hashes and packets on a thread of its own.
 
 mod encoder_permits;
 mod encoding;

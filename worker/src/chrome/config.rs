@@ -42,13 +42,13 @@ impl ChromeConfig {
     /// The Chrome that `HYPERFARM_CHROME` names, or the first one on the `PATH`.
     ///
     /// `HYPERFARM_CHROME_SANDBOX=off` turns Chrome's sandbox off, for kernels without unprivileged user namespaces.
-    /// `HYPERFARM_CAPTURE=png` reads every frame as a screenshot; the default, `auto`, reads the compositor's memory where it can.
-    /// For a GPU see [`GpuConfig::from_env`]; none draws before [`ChromeConfig::with_gpu`].
+    /// `HYPERFARM_CAPTURE=png` reads every frame as a screenshot; the default, `auto`, reads the compositor's memory
+    /// where it can. For a GPU see [`GpuConfig::from_env`]; none draws before [`ChromeConfig::with_gpu`].
     ///
     /// # Errors
     ///
-    /// [`ChromeError::Missing`] where there is no such executable, [`ChromeError::Setting`] for a setting with an unknown value, and
-    /// [`ChromeError::NoUser`] where the worker is root and there is no user to run Chrome as.
+    /// [`ChromeError::Missing`] where there is no such executable, [`ChromeError::Setting`] for a setting with an
+    /// unknown value, and [`ChromeError::NoUser`] where the worker is root and there is no user to run Chrome as.
     pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, WorkerError> {
         let executable = match env("HYPERFARM_CHROME") {
             Some(path) => {
@@ -91,7 +91,8 @@ impl ChromeConfig {
     ///
     /// # Errors
     ///
-    /// [`ChromeError::Missing`] where the executable does not run, does not answer within 20 seconds, or prints no version.
+    /// [`ChromeError::Missing`] where the executable does not run, does not answer within 20 seconds, or prints no
+    /// version.
     pub async fn version(&self) -> Result<String, WorkerError> {
         let mut command = tokio::process::Command::new(&self.executable);
         command

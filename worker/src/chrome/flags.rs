@@ -1,4 +1,5 @@
-//! Chrome's launch flags. A change of them changes pixels, so they count as part of the farm's version in the capture class.
+//! Chrome's launch flags. A change of them changes pixels, so they count as part of the farm's version in the capture
+//! class.
 
 use super::config::{ChromeConfig, LaunchKey};
 
@@ -30,8 +31,8 @@ const RENDERING: &[&str] = &[
     "--hide-scrollbars",
     "--lang=en-US",
     "--disable-lcd-text",
-    // Elements drawn into a canvas (`layoutsubtree`, `drawElementImage`), which HyperFrames offers its pages. The network service in
-    // the browser process saves a process, its memory, and a copy of each picture of a video.
+    // Elements drawn into a canvas (`layoutsubtree`, `drawElementImage`), which HyperFrames offers its pages. The
+    // network service in the browser process saves a process, its memory, and a copy of each picture of a video.
     "--enable-features=CanvasDrawElement,NetworkServiceInProcess2",
 ];
 
@@ -71,8 +72,8 @@ const QUIET: &[&str] = &[
      InterestFeedContentSuggestions,CertificateTransparencyComponentUpdater,AudioServiceOutOfProcess,BackForwardCache",
 ];
 
-/// All flags for a launch. Every request of the page, loopback included, goes to the slot's server as its proxy; host names are not
-/// resolved, and WebRTC may not bypass the proxy.
+/// All flags for a launch. Every request of the page, loopback included, goes to the slot's server as its proxy; host
+/// names are not resolved, and WebRTC may not bypass the proxy.
 pub(super) fn all(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::Path) -> Vec<String> {
     let output = key.viewport.output();
     let mut flags: Vec<String> = [BEGIN_FRAME, RENDERING, QUIET].concat().into_iter().map(str::to_owned).collect();

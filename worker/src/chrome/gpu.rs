@@ -1,8 +1,8 @@
 //! The device that draws: the processor, or a GPU through ANGLE.
 //!
-//! A browser silently falls back to the processor where its GPU process cannot start or has died. Frames of one render must come from
-//! one device, so Chrome is asked which device it draws with: once for the capture class, at each start of a browser, and after each
-//! chunk.
+//! A browser silently falls back to the processor where its GPU process cannot start or has died. Frames of one render
+//! must come from one device, so Chrome is asked which device it draws with: once for the capture class, at each start
+//! of a browser, and after each chunk.
 
 use std::fmt;
 
@@ -16,7 +16,8 @@ const SOFTWARE_DEVICES: [&str; 6] = ["llvmpipe", "lavapipe", "swiftshader", "sof
 /// Which part of a page the GPU draws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GpuPart {
-    /// What pages draw with WebGL. The processor composes the page, so that frames are read from the compositor's memory.
+    /// What pages draw with WebGL. The processor composes the page, so that frames are read from the compositor's
+    /// memory.
     Webgl,
     /// Everything. Frames are in the device's memory and are read as screenshots.
     Page,
@@ -84,7 +85,8 @@ impl Gpu {
             part,
             "--ignore-gpu-blocklist",
             "--disable-software-rasterizer",
-            // A page whose device was lost is not refused a device the next time; each chunk is followed by a check of the device.
+            // A page whose device was lost is not refused a device the next time; each chunk is followed by a check of
+            // the device.
             "--disable-domain-blocking-for-3d-apis",
             // The first frames of a page compile its shaders, which may take longer than the watchdog waits.
             "--disable-gpu-watchdog",

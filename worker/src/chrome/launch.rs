@@ -209,8 +209,8 @@ fn profile(config: &ChromeConfig) -> Result<TempDir, ChromeError> {
     created.map_err(|source| ChromeError::Profile { folder: std::env::temp_dir(), source })
 }
 
-/// The command that starts Chrome. `setpriv` (util-linux, essential on Debian) sets the parent-death signal and gives up root before
-/// Chrome starts.
+/// The command that starts Chrome. `setpriv` (util-linux, essential on Debian) sets the parent-death signal and gives
+/// up root before Chrome starts.
 fn command(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::Path) -> Command {
     let mut command = Command::new("setpriv");
     command.arg("--pdeathsig=KILL");

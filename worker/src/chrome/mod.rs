@@ -1,8 +1,8 @@
 //! Chrome, one browser per slot, under begin-frame control.
 //!
-//! The browser is started by hand and not by the client library, for the sake of its end: it runs as an unprivileged user with
-//! its sandbox on, in a process group of its own, dies with the worker (parent-death signal), and everything that it writes goes into
-//! one folder that is removed with it.
+//! The browser is started by hand and not by the client library, for the sake of its end: it runs as an unprivileged
+//! user with its sandbox on, in a process group of its own, dies with the worker (parent-death signal), and everything
+//! that it writes goes into one folder that is removed with it.
 
 mod config;
 mod environment;

@@ -68,7 +68,8 @@ pub enum Shot {
     None,
     /// Runs the page's part of the frame and draws nothing.
     Tick,
-    /// Draws the frame and returns it as a PNG file. With alpha Chrome must not encode it the fast way, which rounds alpha to 0 or 1.
+    /// Draws the frame and returns it as a PNG file. With alpha Chrome must not encode it the fast way, which rounds
+    /// alpha to 0 or 1.
     Png {
         /// Whether the page has a transparent background.
         alpha: bool,
@@ -274,7 +275,8 @@ impl Page {
     ///
     /// # Errors
     ///
-    /// [`PageError::Script`] where it throws, [`ChromeError::Answer`] where the value has another type, and those of a call that fails.
+    /// [`PageError::Script`] where it throws, [`ChromeError::Answer`] where the value has another type, and those of a
+    /// call that fails.
     pub async fn evaluate<T: DeserializeOwned>(&self, expression: String) -> Result<T, WorkerError> {
         let call = EvaluateParams::builder()
             .expression(expression)
@@ -290,8 +292,8 @@ impl Page {
         Ok(serde_json::from_value(value).map_err(ChromeError::Answer)?)
     }
 
-    /// Runs one frame of the compositor, `interval_ms` milliseconds after the one before. Frame times strictly increase, and one frame
-    /// is in flight at a time, because the call is awaited.
+    /// Runs one frame of the compositor, `interval_ms` milliseconds after the one before. Frame times strictly
+    /// increase, and one frame is in flight at a time, because the call is awaited.
     ///
     /// # Errors
     ///
@@ -325,7 +327,8 @@ impl Page {
         Err(ChromeError::FramePending.into())
     }
 
-    /// Makes the browser free every decoded picture that nothing shows any more. It would otherwise keep hundreds of megabytes.
+    /// Makes the browser free every decoded picture that nothing shows any more. It would otherwise keep hundreds of
+    /// megabytes.
     ///
     /// # Errors
     ///
@@ -419,8 +422,8 @@ fn exception_text(details: &chromiumoxide::cdp::js_protocol::runtime::ExceptionD
     }
 }
 
-/// The first [`MESSAGE_CHARACTERS`] of a text, with the number of bytes that were cut off. Control characters other than line ends are
-/// escaped, because the text is shown in terminals.
+/// The first [`MESSAGE_CHARACTERS`] of a text, with the number of bytes that were cut off. Control characters other
+/// than line ends are escaped, because the text is shown in terminals.
 fn shortened(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(MESSAGE_CHARACTERS) {
         let more = text.len() - end;
@@ -428,15 +431,15 @@ fn shortened(mut text: String) -> String {
         text.shrink_to_fit();
         text.push_str(&format!("… ({more} more bytes)"));
     }
-    let obeyed = |c: char| {
+    let is_escaped = |c: char| {
         c.is_control() && !matches!(c, '\n' | '\t')
             || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    if !text.contains(obeyed) {
+    if !text.contains(is_escaped) {
         return text;
     }
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        if obeyed(c) {
+        if is_escaped(c) {
             out.extend(c.escape_unicode())
         } else {
             out.push(c)

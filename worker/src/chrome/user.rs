@@ -13,7 +13,8 @@ pub struct ChromeUser {
     pub gid: u32,
 }
 
-/// Names of users to run Chrome as, the preferred one first: a user of the farm's own shares nothing with other services.
+/// Names of users to run Chrome as, the preferred one first: a user of the farm's own shares nothing with other
+/// services.
 const USER_NAMES: &[&str] = &["hyperfarm", "nobody"];
 
 impl ChromeUser {
@@ -40,7 +41,8 @@ impl ChromeUser {
     }
 }
 
-/// Ids of the groups that own the device files of GPUs, where not everybody may use them. Chrome gets them when it gives up root.
+/// Ids of the groups that own the device files of GPUs, where not everybody may use them. Chrome gets them when it
+/// gives up root.
 pub(super) fn device_groups() -> Vec<u32> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let folders = ["/dev/dri", "/dev"].map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());

@@ -1,8 +1,8 @@
-//! Animated images. The browser plays them by the wall clock, so each is replaced by a `<video>` whose pictures the farm decodes by the
-//! time of the composition, as the HyperFrames compiler does with GIFs.
+//! Animated images. The browser plays them by the wall clock, so each is replaced by a `<video>` whose pictures the
+//! farm decodes by the time of the composition, as the HyperFrames compiler does with GIFs.
 //!
-//! The video has the attributes of the image. An endless animation loops. The pictures of one that plays a few times are repeated in its
-//! file; its last picture stays until the end of the clip.
+//! The video has the attributes of the image. An endless animation loops. The pictures of one that plays a few times
+//! are repeated in its file; its last picture stays until the end of the clip.
 
 use dom_query::{Document, Selection};
 use hyperfarm_proto::plan::Warning;

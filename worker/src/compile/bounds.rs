@@ -1,8 +1,9 @@
-//! Bounds of a compile: depth, nodes, bytes and time. Beyond each is a [`ProjectError::TooComplex`] that names the file and the limit.
+//! Bounds of a compile: depth, nodes, bytes and time. Beyond each is a [`ProjectError::TooComplex`] that names the file
+//! and the limit.
 //!
-//! **A page is measured before its tree is built.** The HTML parser feeds a sink that stores only parents and depths, tag by tag,
-//! and stops at the first excess, so that no tree of a deeper page is built or walked. Style sheets are measured by the parser that
-//! later rewrites them. Recursive walks of either are at most as deep as these limits.
+//! **A page is measured before its tree is built.** The HTML parser feeds a sink that stores only parents and depths,
+//! tag by tag, and stops at the first excess, so that no tree of a deeper page is built or walked. Style sheets are
+//! measured by the parser that later rewrites them. Recursive walks of either are at most as deep as these limits.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -473,7 +474,7 @@ mod tests {
             super::super::css::rewrite_urls(&css, &mut |_| None);
             super::super::css::rewrite_selectors(&css, &mut |list| list.to_owned());
             super::super::css::split_imports(&css);
-            super::super::sheet_scan::read(&css);
+            crate::compile::css::read(&css);
             super::super::selector::replace_ids(&css, &mut |_| None);
         }
         let page = format!("<p style=\"width:{}\">", "calc(".repeat(1000));

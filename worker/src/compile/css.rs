@@ -1,5 +1,5 @@
-//! The reader of style sheets: it finds URLs, imports, selectors and fonts with their places in the text, and edits replace the text
-//! there. Everything else stays as it was written, also where it is not valid CSS.
+//! The reader of style sheets: it finds URLs, imports, selectors and fonts with their places in the text, and edits
+//! replace the text there. Everything else stays as it was written, also where it is not valid CSS.
 
 use std::ops::Range;
 
@@ -91,8 +91,8 @@ pub(super) fn rewrite_urls(css: &str, rewrite: &mut dyn FnMut(&str) -> Option<St
     splice(css, changes)
 }
 
-/// `css` with the selector list of each style rule replaced by what `rewrite` returns. Those of keyframes, font faces and the like are no
-/// selectors.
+/// `css` with the selector list of each style rule replaced by what `rewrite` returns. Those of keyframes, font faces
+/// and the like are no selectors.
 pub(super) fn rewrite_selectors(css: &str, rewrite: &mut dyn FnMut(&str) -> String) -> String {
     let mut input = Parser::new(css);
     let mut selectors = Selectors { base: input.position(), ranges: Vec::new() };
@@ -101,7 +101,8 @@ pub(super) fn rewrite_selectors(css: &str, rewrite: &mut dyn FnMut(&str) -> Stri
     splice(css, changes.collect())
 }
 
-/// The sheet's `@import` rules and the rest of it. An import is valid only at the beginning of a sheet, so joined sheets need them first.
+/// The sheet's `@import` rules and the rest of it. An import is valid only at the beginning of a sheet, so joined
+/// sheets need them first.
 pub(super) fn split_imports(css: &str) -> (Vec<String>, String) {
     let rules: Vec<Range<usize>> = read(css).urls.into_iter().filter_map(|url| url.import).collect();
     let imports = rules.iter().map(|rule| css[rule.clone()].trim().to_owned()).collect();
@@ -182,7 +183,8 @@ impl Selectors {
         }
     }
 
-    /// Reads a rule whose first token is `token`, up to its block. Without a block it is a declaration, as in `@page`, or unfinished.
+    /// Reads a rule whose first token is `token`, up to its block. Without a block it is a declaration, as in `@page`,
+    /// or unfinished.
     fn read_style_rule<'i>(&mut self, input: &mut Parser<'i>, start: SourcePosition, mut token: Token<'i>) {
         let mut end = start;
         loop {
@@ -246,7 +248,8 @@ impl Reader<'_> {
                     name = Some(ident.to_string());
                     is_start = false;
                 }
-                // Of other properties only URLs are read, because a colon may also be that of a selector such as `a:hover`.
+                // Of other properties only URLs are read, because a colon may also be that of a selector such as
+                // `a:hover`.
                 Token::Colon => {
                     let property = name.take().unwrap_or_default();
                     if property.starts_with("--") || property.eq_ignore_ascii_case("font-family") {

@@ -8,7 +8,8 @@ use crate::assets::OWN_PREFIX;
 const EDITED: &str = "[data-hf-studio-path-offset=\"true\"], [data-hf-studio-box-size=\"true\"], \
     [data-hf-studio-rotation=\"true\"], [data-hf-studio-motion]";
 
-/// Adds the script that applies edits after each seek, because animations write to the same properties, to a page that has any.
+/// Adds the script that applies edits after each seek, because animations write to the same properties, to a page that
+/// has any.
 pub(super) fn apply(document: &Document) {
     if all(document, EDITED).is_empty() {
         return;

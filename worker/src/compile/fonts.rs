@@ -1,10 +1,10 @@
 //! Fonts: known families are drawn with the same files on every machine.
 //!
 //! Families are read from the page's own styles: `font-family` in `<style>` and `style`, through custom properties, and
-//! `data-font-family`. As in HyperFrames' own compiler, those of linked style sheets, of the `font` shorthand and of scripts are not
-//! read; they are drawn with the machine's fonts. A family that the page declares by `@font-face` is not changed. Common system families
-//! are drawn with the nearest embedded one, under their own name, with a warning. A list that begins with a generic family gets Inter
-//! before it.
+//! `data-font-family`. As in HyperFrames' own compiler, those of linked style sheets, of the `font` shorthand and of
+//! scripts are not read; they are drawn with the machine's fonts. A family that the page declares by `@font-face` is
+//! not changed. Common system families are drawn with the nearest embedded one, under their own name, with a warning. A
+//! list that begins with a generic family gets Inter before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,79 +12,11 @@ use dom_query::Document;
 use hyperfarm_proto::plan::Warning;
 use serde_json::Value;
 
-use super::remote_assets::RemoteAssets;
 use super::css::{self, Declaration, families};
 use super::dom::{all, raw_text};
+use super::font_table::embedded_family;
+use super::remote_assets::RemoteAssets;
 use crate::assets::{FONTS, OWN_PREFIX};
-use crate::remote::library::FontLibrary;
-
-/// Embedded families, with the system families that they replace.
-const SUBSTITUTES: &[(&str, &[&str])] = &[
-    (
-        "Inter",
-        &[
-            "Helvetica",
-            "Helvetica Neue",
-            "Helvetica Bold",
-            "Arial",
-            "SF Pro",
-            "SF Pro Display",
-            "SF Pro Text",
-            "SF Pro Rounded",
-            "Avenir",
-            "Avenir Next",
-            "Lucida Grande",
-            "Geneva",
-            "Optima",
-            "Verdana",
-            "Tahoma",
-            "Trebuchet MS",
-            "Calibri",
-            "Candara",
-            "Corbel",
-            "Lucida Sans",
-            "Lucida Sans Unicode",
-            "Noto Sans",
-            "DejaVu Sans",
-            "Liberation Sans",
-        ],
-    ),
-    ("Montserrat", &["Futura", "DIN Alternate", "Arial Black"]),
-    ("League Gothic", &["Bebas Neue"]),
-    ("Roboto", &["Segoe UI"]),
-    ("Noto Sans JP", &["Noto Sans Japanese"]),
-    (
-        "JetBrains Mono",
-        &[
-            "Courier",
-            "Courier New",
-            "SF Mono",
-            "Menlo",
-            "Monaco",
-            "Consolas",
-            "Lucida Console",
-            "Lucida Sans Typewriter",
-            "Andale Mono",
-            "DejaVu Sans Mono",
-            "Liberation Mono",
-        ],
-    ),
-    (
-        "EB Garamond",
-        &[
-            "Garamond",
-            "Georgia",
-            "Palatino",
-            "Palatino Linotype",
-            "Book Antiqua",
-            "Cambria",
-            "Times",
-            "Times New Roman",
-            "DejaVu Serif",
-            "Liberation Serif",
-        ],
-    ),
-];
 
 /// Generic families.
 const GENERIC: &[&str] = &[
@@ -118,21 +50,6 @@ const SUBSET: &str = "U+0000-00FF,U+0131,U+0152-0153,U+02BB-02BC,U+02C6,U+02DA,U
 const MAX_DEPTH: usize = 8;
 
 type Properties = BTreeMap<String, String>;
-
-/// Whether the farm has the family, or a replacement.
-pub(super) fn is_known(family: &str, library: &FontLibrary) -> bool {
-    embedded_family(family).is_some() || !library.faces(family).is_empty()
-}
-
-/// The embedded family that draws this one.
-fn embedded_family(family: &str) -> Option<&'static str> {
-    let known = FONTS.iter().find(|face| face.family.eq_ignore_ascii_case(family)).map(|face| face.family);
-    known.or_else(|| {
-        let substitute =
-            SUBSTITUTES.iter().find(|(_, names)| names.iter().any(|name| name.eq_ignore_ascii_case(family)));
-        substitute.map(|(embedded, _)| *embedded)
-    })
-}
 
 /// Adds Inter before every list of families that begins with a generic one, as HyperFrames' compiler does.
 pub(super) fn normalise(document: &Document) {
@@ -255,8 +172,8 @@ fn of_variables(documents: &[&Document], variables: &str) -> Vec<String> {
     found
 }
 
-/// Font rules for every family that the documents use and do not declare, as HTML for the head. `declared` are the families that linked style
-/// sheets declare, in lower case; `variables` is the JSON object of the render's variables.
+/// Font rules for every family that the documents use and do not declare, as HTML for the head. `declared` are the
+/// families that linked style sheets declare, in lower case; `variables` is the JSON object of the render's variables.
 pub(super) fn head_for(
     documents: &[&Document],
     declared: &BTreeSet<String>,
@@ -307,7 +224,8 @@ enum Source {
     Sheet(String),
 }
 
-/// The source of a family: the operator's folder, the farm or Google Fonts, in this order; `None` for the machine's fonts.
+/// The source of a family: the operator's folder, the farm or Google Fonts, in this order; `None` for the machine's
+/// fonts.
 fn source(family: &str, assets: &mut RemoteAssets, warnings: &mut Vec<Warning>) -> Option<Source> {
     let mut warn = |code: &str, message: String| warnings.push(Warning { code: code.to_owned(), message });
     let remote = assets.remote();

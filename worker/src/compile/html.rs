@@ -12,10 +12,12 @@ use super::{css, paths, scripts, transitions};
 use crate::assets::{GSAP_VERSION, OWN_PREFIX};
 use crate::error::ProjectError;
 
-/// Without this rule glyph advances differ between builds of Chrome by about one percent. The HyperFrames compiler adds the same rule.
+/// Without this rule glyph advances differ between builds of Chrome by about one percent. The HyperFrames compiler adds
+/// the same rule.
 const TEXT_RULE: &str = "html,body,*{text-rendering:geometricPrecision}";
 
-/// `will-change: transform` keeps a raster scale for longer than a frame, so that a chunk would differ from a walk from frame 0.
+/// `will-change: transform` keeps a raster scale for longer than a frame, so that a chunk would differ from a walk from
+/// frame 0.
 const RASTER_RULE: &str = "*{will-change:auto !important}";
 
 /// The style sheet of the document that HyperFrames puts around a fragment.
@@ -97,8 +99,8 @@ pub(super) fn join_styles(document: &Document) {
     }
 }
 
-/// Adds to the page what the farm adds to every page, and returns its HTML. `entry` is its path, `texts` are the text files of the project
-/// by path, and `faces` is HTML with the page's fonts.
+/// Adds to the page what the farm adds to every page, and returns its HTML. `entry` is its path, `texts` are the text
+/// files of the project by path, and `faces` is HTML with the page's fonts.
 pub(super) fn finish(
     document: &Document,
     entry: &str,
@@ -173,8 +175,8 @@ fn remove_embedded_runtime(document: &Document) {
     }
 }
 
-/// Whether the page uses GSAP without loading it. A GSAP that is loaded from an address that is not in the project is replaced by the
-/// embedded one.
+/// Whether the page uses GSAP without loading it. A GSAP that is loaded from an address that is not in the project is
+/// replaced by the embedded one.
 fn provide_gsap(document: &Document, texts: &BTreeMap<String, String>, warnings: &mut Vec<Warning>) -> bool {
     let mut loads = false;
     for script in all(document, "script[src]") {
@@ -198,12 +200,13 @@ fn provide_gsap(document: &Document, texts: &BTreeMap<String, String>, warnings:
         }
     }
     let inline = all(document, "script:not([src])");
-    let uses =
-        inline.iter().any(|script| (scripts::runs(*script) || scripts::is_deferred(*script)) && uses_gsap(&script.text()))
-            || all(document, "script[src]").iter().any(|script| {
-                let file = trimmed(*script, "src").map(|source| paths::file_of(&source)).unwrap_or_default();
-                texts.get(&file).is_some_and(|text| uses_gsap(text))
-            });
+    let uses = inline
+        .iter()
+        .any(|script| (scripts::runs(*script) || scripts::is_deferred(*script)) && uses_gsap(&script.text()))
+        || all(document, "script[src]").iter().any(|script| {
+            let file = trimmed(*script, "src").map(|source| paths::file_of(&source)).unwrap_or_default();
+            texts.get(&file).is_some_and(|text| uses_gsap(text))
+        });
     let bundled =
         inline.iter().any(|script| script.text().contains("window.gsap=") || script.text().contains("GreenSock"));
     if uses && !loads && !bundled {

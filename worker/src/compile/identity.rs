@@ -26,7 +26,8 @@ pub(super) struct Identities {
 }
 
 impl Identities {
-    /// Identities of the hosts of the entry page. They are numbered where several share an id, or one shares that of the root.
+    /// Identities of the hosts of the entry page. They are numbered where several share an id, or one shares that of
+    /// the root.
     pub(super) fn of_page(document: &Document, hosts: &[NodeRef<'_>]) -> Vec<Identity> {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for host in hosts {

@@ -1,15 +1,17 @@
 //! The compiler: from a project's zip to the files that its page loads.
 //!
-//! Nested compositions are put into the entry page, media elements get their times, scripts wait for fonts, all by the rules of the
-//! HyperFrames compiler, so that the page is the one that HyperFrames' own renders capture. Then the page gets the runtime, fonts that do
-//! not depend on the machine, and two style rules that keep pixels equal on all machines and in all chunks. All other files are served
-//! unchanged. What the author should know is a [`Warning`]; what cannot become a video is an error that names the file.
+//! Nested compositions are put into the entry page, media elements get their times, scripts wait for fonts, all by the
+//! rules of the HyperFrames compiler, so that the page is the one that HyperFrames' own renders capture. Then the page
+//! gets the runtime, fonts that do not depend on the machine, and two style rules that keep pixels equal on all
+//! machines and in all chunks. All other files are served unchanged. What the author should know is a [`Warning`]; what
+//! cannot become a video is an error that names the file.
 
 mod animated;
 pub(crate) mod bounds;
 mod css;
 mod dom;
 mod edits;
+mod font_table;
 mod fonts;
 mod html;
 mod identity;
@@ -141,7 +143,8 @@ pub(crate) fn compile(
     })
 }
 
-/// Path of the compiled page. It is at the root whatever folder its source is in, because paths in compositions are from the root.
+/// Path of the compiled page. It is at the root whatever folder its source is in, because paths in compositions are
+/// from the root.
 fn compiled_path(project: &Project<'_>, entry: String) -> String {
     if !entry.contains('/') {
         return entry;
@@ -167,8 +170,8 @@ fn find_entry(files: &BTreeMap<String, ProjectFile>, requested: Option<&str>) ->
     )))
 }
 
-/// Replaces the remote references of the page, of style sheets, scripts and pages in frames by local files, and returns the fonts for the
-/// page's head.
+/// Replaces the remote references of the page, of style sheets, scripts and pages in frames by local files, and returns
+/// the fonts for the page's head.
 fn localise(
     project: &mut Project<'_>,
     document: &Document,

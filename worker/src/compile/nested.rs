@@ -1,5 +1,5 @@
-//! Nested compositions: the files that hosts name with `data-composition-src` are put into their hosts, by the rules of the HyperFrames
-//! compiler.
+//! Nested compositions: the files that hosts name with `data-composition-src` are put into their hosts, by the rules of
+//! the HyperFrames compiler.
 
 use std::collections::VecDeque;
 

@@ -2,7 +2,8 @@
 
 use crate::urls::{decode_path, encode_path};
 
-/// Whether `url` does not depend on the page's folder: it has a scheme or a host, begins at the root, is a fragment or is empty.
+/// Whether `url` does not depend on the page's folder: it has a scheme or a host, begins at the root, is a fragment or
+/// is empty.
 pub(super) fn is_absolute(url: &str) -> bool {
     url.is_empty() || url.starts_with('/') || url.starts_with('#') || has_scheme(url)
 }
@@ -45,8 +46,8 @@ pub(super) fn file_of(url: &str) -> String {
     join("", &decode_path(path).unwrap_or_else(|| path.to_owned()))
 }
 
-/// The URL for a page at the root that names the same file as `url` in the file `owner`; `None` where it is the same URL. As in the HyperFrames
-/// compiler, a path without `..` that names no file beside `owner` is one from the root.
+/// The URL for a page at the root that names the same file as `url` in the file `owner`; `None` where it is the same
+/// URL. As in the HyperFrames compiler, a path without `..` that names no file beside `owner` is one from the root.
 pub(super) fn rebase(owner: &str, url: &str, exists: &dyn Fn(&str) -> bool) -> Option<String> {
     if is_absolute(url) || !owner.contains('/') {
         return None;

@@ -1,5 +1,5 @@
-// A page that was not written as a composition: its body is the composition. Says which timeline is the page's and, where nobody
-// said, how long it lasts: as long as its clips, timelines and animations.
+// A plain page, whose body is the composition. Registers the page's timeline, and sets its duration where none is set: that of its
+// clips, timelines and animations.
 (() => {
   "use strict";
   const root = document.body;
@@ -38,7 +38,7 @@
       const timing = animation.effect ? animation.effect.getComputedTiming() : null;
       if (!timing) continue;
       if (Number.isFinite(timing.endTime)) reach(Number(timing.endTime) / 1000);
-      // What repeats for ever is shown once, if nothing else has an end.
+      // Endless animations are shown once, if nothing else has an end.
       else once = Math.max(once, (Number(timing.delay) + Number(timing.duration)) / 1000);
     }
     if (last === 0) reach(once);
@@ -55,7 +55,7 @@
     }
   };
   complete();
-  // Scripts that wait for the document register their timelines after this one ran.
+  // Scripts that wait for the document register their timelines after this script has run.
   document.addEventListener("DOMContentLoaded", complete);
   window.addEventListener("load", complete);
 })();

@@ -1,7 +1,7 @@
 //! Plain pages, which are no compositions, and durations that the request sets.
 //!
-//! A page without `data-composition-id` becomes a composition whose root is its body. Its layout does not change, and the runtime seeks its
-//! timelines, CSS animations and clips. `plain.js` determines its duration.
+//! A page without `data-composition-id` becomes a composition whose root is its body. Its layout does not change, and
+//! the runtime seeks its timelines, CSS animations and clips. `plain.js` determines its duration.
 
 use dom_query::Document;
 use hyperfarm_proto::spec::RenderSpec;

@@ -68,7 +68,8 @@ pub(super) fn wrap(source: &str, scope: &Scope, runtime: &str, file: &str) -> St
     )
 }
 
-/// A module with the variables of one mount. A module cannot be wrapped in a function, so its document and window are those of the page.
+/// A module with the variables of one mount. A module cannot be wrapped in a function, so its document and window are
+/// those of the page.
 pub(super) fn wrap_module(source: &str, runtime: &str, file: &str) -> String {
     let options = json!({ "runtime": runtime, "source": file });
     format!("const __hyperframes = __hyperfarmScope.hyperframes({});\n{}", literal(&options), without_end_tag(source))
@@ -189,8 +190,8 @@ pub(super) fn emit_links(document: &Document, links: &[String]) {
     }
 }
 
-/// Defers the scripts of the body until the page's fonts are loaded, as in HyperFrames' own renders. The runtime inserts them without their
-/// position, so inline scripts get the name of `entry` for their exceptions.
+/// Defers the scripts of the body until the page's fonts are loaded, as in HyperFrames' own renders. The runtime
+/// inserts them without their position, so inline scripts get the name of `entry` for their exceptions.
 pub(super) fn defer_until_fonts(document: &Document, entry: &str) {
     for script in all(document, "body script") {
         let is_excluded = script.ancestors_it(None).any(|parent| parent.has_name("noscript") || parent.has_name("svg"));

@@ -59,7 +59,8 @@ impl Scope {
         if names_own_id { trimmed.to_owned() } else { format!("{} {trimmed}", self.selector) }
     }
 
-    /// The tokens without start and duration beside the composition's id: mounting removes these attributes from the root.
+    /// The tokens without start and duration beside the composition's id: mounting removes these attributes from the
+    /// root.
     fn without_timing<'p>(&self, tokens: &'p [SelectorToken]) -> Vec<&'p SelectorToken> {
         let is_beside_id = |at: usize, step: isize| {
             let mut at = at as isize + step;
@@ -136,7 +137,12 @@ fn parse(list: &str, scope: &Scope) -> Vec<SelectorToken> {
     found
 }
 
-fn parse_token(input: &mut Parser<'_>, start: cssparser::SourcePosition, token: &Token<'_>, scope: &Scope) -> SelectorToken {
+fn parse_token(
+    input: &mut Parser<'_>,
+    start: cssparser::SourcePosition,
+    token: &Token<'_>,
+    scope: &Scope,
+) -> SelectorToken {
     match token {
         Token::Comment(_) => SelectorToken::Text(String::new()),
         Token::IDHash(id) if scope.root_id.as_deref() == Some(id) => {

@@ -1,5 +1,5 @@
-//! Ids of gradients, clip paths, filters and symbols. Where several mounts have one id, it is made unique, because a reference finds only
-//! the first element with an id, and that may be in a mount that is not visible.
+//! Ids of gradients, clip paths, filters and symbols. Where several mounts have one id, it is made unique, because a
+//! reference finds only the first element with an id, and that may be in a mount that is not visible.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -24,7 +24,11 @@ pub(crate) struct ProjectFile {
 }
 
 /// Unpacks the zip at `bundle` and returns its files by path. A single top-level folder is removed from the paths.
-pub(super) fn unpack(bundle: &Path, cache: &Cache, bounds: &Bounds) -> Result<BTreeMap<String, ProjectFile>, WorkerError> {
+pub(super) fn unpack(
+    bundle: &Path,
+    cache: &Cache,
+    bounds: &Bounds,
+) -> Result<BTreeMap<String, ProjectFile>, WorkerError> {
     let opened = std::fs::File::open(bundle).map_err(DiskError::at(bundle, "cannot be read"))?;
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(opened))
         .map_err(|error| invalid(format!("the project is no zip archive that can be read: {error}")))?;
@@ -59,7 +63,9 @@ pub(super) fn unpack(bundle: &Path, cache: &Cache, bounds: &Bounds) -> Result<BT
                 let text = format!("{path} unpacks to more than {limit} bytes, which is more than is allowed");
                 return Err(invalid(text).into());
             }
-            Err(InsertError::Source(error)) => return Err(invalid(format!("{path} cannot be unpacked: {error}")).into()),
+            Err(InsertError::Source(error)) => {
+                return Err(invalid(format!("{path} cannot be unpacked: {error}")).into());
+            }
             Err(InsertError::Cache(error)) => return Err(error.into()),
         };
         total += length;

@@ -159,8 +159,9 @@ fn is_color(text: &str) -> bool {
         || text.eq_ignore_ascii_case("currentcolor")
 }
 
-/// Adds a style sheet in which variables are custom properties, to be read as `var(--id)`: those of a mount on its host, those of the page
-/// on the elements that declare them. A property that a sheet of the author defines keeps that value unless the request sets one.
+/// Adds a style sheet in which variables are custom properties, to be read as `var(--id)`: those of a mount on its
+/// host, those of the page on the elements that declare them. A property that a sheet of the author defines keeps that
+/// value unless the request sets one.
 pub(super) fn emit_styles(
     document: &Document,
     mounts: &BTreeMap<String, Map<String, Value>>,

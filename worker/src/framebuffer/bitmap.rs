@@ -17,14 +17,15 @@ use crate::screenshot;
 /// What runs on threads here, for the message of a panic.
 const READING: &str = "reading Chrome's memory";
 
-/// Searches before the bitmap of a browser counts as not found. Under load the first search may come before the first drawing.
+/// Searches before the bitmap of a browser counts as not found. Under load the first search may come before the first
+/// drawing.
 const SEARCHES: u32 = 4;
 
 /// Milliseconds between two frames of a marker page.
 const INTERVAL_MS: f64 = 16.0;
 
-/// Pauses in milliseconds before a page that is not visible yet is drawn again: on a busy machine the surface of a new document
-/// exists only some time after the document.
+/// Pauses in milliseconds before a page that is not visible yet is drawn again: on a busy machine the surface of a new
+/// document exists only some time after the document.
 const PAUSES_MS: [u64; 4] = [10, 40, 160, 320];
 
 /// The bitmap that the software compositor draws into: BGRA, rows without gaps, top row first, alpha 255.
@@ -43,7 +44,8 @@ impl Framebuffer {
         Self { process, address, bytes: frame_bytes(viewport), pool: FramePool::default() }
     }
 
-    /// Finds the bitmap of the page's compositor. The page is replaced by a marker. The inner error says why the bitmap was not found.
+    /// Finds the bitmap of the page's compositor. The page is replaced by a marker. The inner error says why the bitmap
+    /// was not found.
     ///
     /// # Errors
     ///
@@ -156,7 +158,8 @@ impl Framebuffer {
     ///
     /// # Errors
     ///
-    /// [`CaptureError::FramebufferLost`] where the bitmap cannot be read, and those of a screenshot that cannot be decoded.
+    /// [`CaptureError::FramebufferLost`] where the bitmap cannot be read, and those of a screenshot that cannot be
+    /// decoded.
     pub(crate) async fn difference(&self, screenshot: Vec<u8>, size: Size) -> Result<Option<Difference>, WorkerError> {
         let this = self.clone();
         blocking(READING, move || {

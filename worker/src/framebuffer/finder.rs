@@ -26,8 +26,8 @@ pub struct FramebufferFinder {
 }
 
 impl FramebufferFinder {
-    /// The bitmap of the compositor that draws `page` at `viewport`, in the browser whose process is `browser`; `None` where it cannot be
-    /// found. The page is replaced by a marker.
+    /// The bitmap of the compositor that draws `page` at `viewport`, in the browser whose process is `browser`; `None`
+    /// where it cannot be found. The page is replaced by a marker.
     ///
     /// # Errors
     ///

@@ -29,8 +29,8 @@ impl Drop for RawFrame {
     }
 }
 
-/// Memory of frames, used again: a frame of 4K is 33 MB, and allocating as much for each costs more than copying it. The pool holds as
-/// many frames as were ever in use at once.
+/// Memory of frames, used again: a frame of 4K is 33 MB, and allocating as much for each costs more than copying it.
+/// The pool holds as many frames as were ever in use at once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FramePool(Arc<Mutex<Vec<Vec<u8>>>>);
 

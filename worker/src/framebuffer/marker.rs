@@ -8,7 +8,8 @@ use crate::pixels::equal_colours;
 
 /// Rectangles in a row.
 const COLUMNS: u32 = 8;
-/// Rows of rectangles, below a strip of one CSS pixel with colours of its own, so that the first row of pixels is like no other.
+/// Rows of rectangles, below a strip of one CSS pixel with colours of its own, so that the first row of pixels is like
+/// no other.
 const ROWS: u32 = 6;
 /// Pixels of one colour on each side of the edge in [`Marker::needle`].
 const NEEDLE_PIXELS: usize = 4;

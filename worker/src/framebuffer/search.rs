@@ -8,8 +8,8 @@ const WINDOW: usize = 16 << 20;
 
 /// Addresses at which memory holds the whole picture of `marker`, at most `limit` of them.
 ///
-/// Small mappings are searched first: a bitmap has a mapping of its own that is hardly larger, and the large mappings, hundreds of
-/// megabytes, need not be read then.
+/// Small mappings are searched first: a bitmap has a mapping of its own that is hardly larger, and the large mappings,
+/// hundreds of megabytes, need not be read then.
 pub(super) fn candidates(process: &GpuProcess, marker: &Marker, limit: usize) -> Result<Vec<usize>, ReadError> {
     let bytes = marker.bytes();
     let (needle, offset) = marker.needle();

@@ -1,5 +1,5 @@
-// The host's side of the page: completes `window.__hf` from the runtime's player, says when the page is ready, seeks it,
-// and puts the pictures of videos in place. Every answer is plain data. Runs in the top frame only, after early.js.
+// The page's part of the page host: it completes `window.__hf` from the runtime's player, reports when the page is ready, seeks it,
+// and shows the pictures of videos. Results are plain data. It runs in the top frame only, after early.js.
 (() => {
   "use strict";
   if (window.top !== window || window.__hyperfarmHost) return;
@@ -18,7 +18,7 @@
     }
   };
 
-  // The runtime seeks the animations of its own document; those of child frames and of drawings (SMIL) are nobody's.
+  // The runtime seeks the animations of its own document only; those of child frames and of SVG (SMIL) are sought here.
   const seekDrawings = (within, t) => {
     for (const drawing of within.querySelectorAll("svg")) {
       if (drawing.ownerSVGElement) continue;
@@ -34,8 +34,8 @@
     seekDrawings(within, t);
   };
 
-  // What the runtime has not paused would run on the browser's own clock: CSS transitions and animations that a callback of a
-  // timeline has begun. They hold at their first moment, so that frames agree; on that clock they would hardly get further.
+  // CSS transitions and animations that a callback of a timeline starts are not paused by the runtime and would run by the wall
+  // clock. They are held at their first moment, so that frames are equal on every machine.
   const holdAnimations = () => {
     for (const animation of document.getAnimations()) {
       if (animation.playState !== "running" || animation.timeline !== document.timeline) continue;
@@ -56,7 +56,7 @@
     return end;
   };
 
-  // Media without times of its own are on the timeline from its start; the runtime finds that in their attributes.
+  // Media without times are on the timeline from its start. The attributes say so to the runtime.
   const autoStart = "data-hf-auto-start";
   const timeMedia = () => {
     for (const element of document.querySelectorAll("video, audio")) {
@@ -67,7 +67,7 @@
   };
   document.addEventListener("DOMContentLoaded", timeMedia, { once: true, capture: true });
 
-  // A page of media alone has no composition to ask: it lasts as long as its longest medium, and has nothing to seek.
+  // A page with nothing but media has no composition: it lasts as long as its longest medium, and there is nothing to seek.
   const bridgeMedia = (hf) => {
     if (document.readyState !== "complete" || document.querySelector("[data-composition-id]")) return false;
     const media = [...document.querySelectorAll("video, audio")];
@@ -94,7 +94,7 @@
       configurable: true,
       enumerable: true,
       get: () => {
-        // Until then timelines may be empty, and what they say is not what they will.
+        // Until then timelines may be empty, and their durations are not final.
         if (window.__hfTimelinesBuilding || !renderReady()) return 0;
         const seconds = player.getDuration();
         return seconds > 0 ? seconds : declaredDuration();
@@ -105,7 +105,7 @@
 
   const seekAll = (t) => {
     window.__hf.seek(t);
-    // Whoever draws videos does it again once their pictures are there.
+    // Code that draws videos draws again once their pictures are loaded.
     clock.seekToTime(t * 1000, drawsVideos);
     eachFrame(window, (child) => {
       child.__HF_VIRTUAL_TIME__?.seekToTime(t * 1000, drawsVideos);
@@ -159,13 +159,13 @@
       const image = new Image();
       image.src = url;
       done = image.decode().catch(() => {});
-      // Kept alive, so that the decoded picture stays in the cache.
+      // The image is referenced, so that its decoded picture stays in the cache.
       decoded.set(url, done.then(() => image));
     }
     return done;
   };
 
-  // What style rules may show later: a class that a seek sets must not find its picture missing.
+  // Pictures that style rules may show later, for example when a seek sets a class.
   const ruleUrls = () => {
     const urls = new Set();
     const collect = (rules, base) => {
@@ -187,7 +187,7 @@
     return urls;
   };
 
-  // Images that a seek inserted or gave another source; each is waited for once.
+  // Images that a seek has inserted or changed; each is waited for once.
   const settledImages = new WeakMap();
   const loadImages = async () => {
     const loading = [];
@@ -201,7 +201,7 @@
     if (loading.length) await Promise.race([Promise.all(loading), wait(10000)]);
   };
 
-  // Every media element gets an id that no other one has, in document order, so that it is the same on every worker.
+  // Every media element gets a unique id in document order, so that ids are equal on all workers.
   const nameMedia = () => {
     const taken = new Set();
     let number = 0;
@@ -217,8 +217,8 @@
     }
   };
 
-  // Files that scripts asked for, and the animations (Lottie) that are made of them. An animation that is still not there when
-  // nothing has been under way for a while will not come.
+  // Files that scripts request, and the animations (Lottie) that are made of them. An animation that is not loaded after a while
+  // without requests will not be loaded.
   const REQUESTS_WITHIN = 10000;
   const GIVEN_UP_AFTER = 1000;
   const requestsRead = async () => {
@@ -245,7 +245,7 @@
     return false;
   };
 
-  // Fonts, images and style pictures: loaded, decoded, and named where they fail. `limit` milliseconds for each kind.
+  // Loads and decodes fonts, images and style pictures, and reports those that fail. The limit is `limit` milliseconds for each kind.
   const settle = async (limit, videos) => {
     timeMedia();
     nameMedia();
@@ -254,7 +254,7 @@
     const within = (promise, what) => Promise.race([promise, wait(limit).then(() => { report.late.push(what); })]);
     if (!(await requestsRead())) report.late.push("files that scripts asked for");
     if (typeof window.__hfForceTimelineRebind === "function") window.__hfForceTimelineRebind();
-    // A layout makes the page ask for what its style sheets name.
+    // A layout makes the page request the files of its style sheets.
     document.documentElement.getBoundingClientRect();
     const images = [...document.querySelectorAll("img")].filter((image) => image.getAttribute("src") || image.srcset);
     for (const image of images) image.loading = "eager";
@@ -271,7 +271,7 @@
       }
     }
     await within(Promise.all([...urls].map(decode)), "style images");
-    // Faces that only later frames use are loaded too: `load()` of every face whose family the page mentions anywhere.
+    // Faces that only later frames use are loaded too: all faces whose family the page mentions.
     const used = new Set();
     for (const element of document.querySelectorAll("*")) {
       for (const family of getComputedStyle(element).fontFamily.split(",")) used.add(family.trim().replace(/^["']|["']$/g, "").toLowerCase());
@@ -320,8 +320,8 @@
     video.style.setProperty("pointer-events", "none", "important");
   };
 
-  // A video whose pictures come from the farm keeps its size by a poster and gives its file up: the browser need not decode it.
-  // To scripts it looks like one that is playing, and what they draw of it is the frame's picture.
+  // A video whose pictures come from the farm unloads its file, so that the browser does not decode it; a poster keeps its size.
+  // Scripts see a playing video, and what they draw of it is the picture of the frame.
   const served = new Map();
   const serveVideos = async (videos) => {
     const posters = new Set();
@@ -402,7 +402,7 @@
     }
   };
 
-  // Gives every shown video its picture; answers what is loading, and which videos changed.
+  // Sets the picture of every visible video. Returns pending loads and the videos that changed.
   const loadPictures = (pictures) => {
     const loading = [];
     const changed = [];
@@ -466,7 +466,7 @@
   // One frame, in the order of the composition contract ---------------------------------------------------------------
   const seek = async (t, pictures) => {
     const { loaded, changed } = loadPictures(pictures);
-    // What a page draws of a video while it is sought is this frame's picture and not the last one's.
+    // A page that draws a video during a seek must draw the picture of this frame, not of the last one.
     if (drawsVideos) await loaded;
     seekAll(t);
     const urls = new Set();
@@ -492,28 +492,28 @@
   };
   const composite = () => { if (typeof window.__hf_page_composite_resolve === "function") window.__hf_page_composite_resolve(); };
 
-  // Earlier times, in order and undrawn, so that lazily initialised tweens start where a walk would start them. Answers after about
-  // `limit` milliseconds of the machine's time how many it got to.
+  // Seeks to earlier times in order without drawing, so that lazily initialised tweens start as in a walk. Returns the number of times
+  // that were reached within about `limit` milliseconds of wall time.
   const realNow = () => Performance.prototype.now.call(performance);
   const visit = async (times, limit) => {
     const until = realNow() + limit;
     let done = 0;
     while (done < times.length && (done === 0 || realNow() < until)) {
       seekAll(times[done++]);
-      // What a walk would run between two frames runs here as well.
+      // Callbacks that a walk runs between two frames run here too.
       await null;
       if (clock.soon()) await wait(0);
     }
     return done;
   };
 
-  // What the plan needs to know ----------------------------------------------------------------------------------------
+  // The probe for the plan ----------------------------------------------------------------------------------------
   const numberOf = (element, name) => {
     const text = element.getAttribute(name);
     const value = text === null ? NaN : Number(text);
     return Number.isFinite(value) ? value : null;
   };
-  // Videos without a start play while the root's timeline shows them: themselves, or the scene they are in.
+  // Videos without a start play while the root's timeline shows them or their scene.
   const visibleWindows = (duration) => {
     const windows = new Map();
     const root = document.querySelector("[data-composition-id]");
@@ -532,7 +532,7 @@
         sample.last = t;
       }
     }
-    // Between a hidden and a visible moment, to a sixtieth of a second.
+    // Bisects between a hidden and a visible moment, to a sixtieth of a second.
     const edge = (scene, hidden, visible) => {
       while (Math.abs(visible - hidden) > 1 / 60) {
         const middle = (hidden + visible) / 2;
@@ -552,7 +552,7 @@
     return windows;
   };
 
-  // Where an element ends in the composition's time: its own end, or that of a composition around it.
+  // The end of an element in seconds of the composition: its own end, or that of a composition around it.
   const endOf = (element, start) => {
     const own = numberOf(element, "data-start");
     const length = numberOf(element, "data-duration");
@@ -563,11 +563,11 @@
     let end = origin + last;
     for (let host = element.parentElement; host; host = host.parentElement) {
       if (!host.hasAttribute("data-composition-id") || !host.parentElement?.closest("[data-composition-id]")) continue;
-      // The runtime keeps there what it takes away from hosts when it starts.
+      // The runtime stores attributes there that it removes from hosts when it starts.
       const hostLength = numberOf(host, "data-duration") ?? numberOf(host, "data-hf-authored-duration");
       if (hostLength !== null && hostLength > 0) end = Math.min(end, origin + hostLength);
       const hostStart = numberOf(host, "data-start");
-      // A start beside another clip's end is no number; the root of an inlined file has none.
+      // A start relative to another clip's end is not a number; the root of an inlined file has no start.
       if (hostStart === null && host.hasAttribute("data-start")) break;
       origin -= hostStart ?? 0;
     }
@@ -604,7 +604,7 @@
     };
   };
 
-  // What a call throws goes to the farm as a whole.
+  // Exceptions are shortened, because they are sent to the farm with their whole text.
   const host = {};
   for (const [name, call] of Object.entries({ state, settle, seek, composite, visit, probe })) {
     host[name] = async (...parts) => {

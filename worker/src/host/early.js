@@ -1,7 +1,7 @@
-// Runs before any script of any frame of the page (same-origin and srcdoc frames included). It takes the page's clock,
-// timers and randomness away from the machine, so that a picture depends on the frame's number and on nothing else.
+// Runs before any script of any frame of the page (same-origin and srcdoc frames included). It replaces the page's clock,
+// timers and random numbers, so that a picture depends on the frame's number only.
 //
-// The configuration is put into the one place that is named so: { fps, variables, seed }.
+// The configuration { fps, variables, seed } replaces the placeholder below.
 (() => {
   "use strict";
   if (window.__HF_VIRTUAL_TIME__) return;
@@ -43,11 +43,11 @@
     }
     static now() { return now; }
   }
-  // Date() without new is a string; a class cannot be called, so a proxy answers it.
+  // Date() without `new` returns a string; a class cannot be called without `new`, so a proxy handles the call.
   window.Date = new Proxy(VirtualDate, { apply: () => new real.Date(now).toString() });
   Object.defineProperty(performance, "now", { configurable: true, value: () => now });
 
-  // Randomness: seeded anew from each frame's time, so a frame does not depend on how often earlier ones drew lots ----
+  // Random numbers: seeded by each frame's time, so that a frame does not depend on how many earlier frames used -------
   let state = 0;
   let lots = 0;
   const draw = () => {
@@ -97,8 +97,8 @@
     }
   };
 
-  // Timers run on the wall clock while the page loads, because loaders poll with them; what is left when the host
-  // freezes the page, and all that is set later, falls due in composition time --------------------------------------
+  // Timers run by the wall clock while the page loads, because loaders poll with them. Timers that are pending when the host
+  // freezes the page, and all later ones, run in composition time ------------------------------------------------------
   let frozen = false;
   const audioContexts = [];
   const audioPrototype = window.AudioContext?.prototype;
@@ -128,7 +128,7 @@
     if (!frozen) {
       timer.real = repeats ? real.setInterval(() => run(id), wait) : real.setTimeout(() => run(id), wait);
     } else if (wait === 0 && !repeats) {
-      // "As soon as this script is done" is not a matter of time.
+      // A delay of zero means the end of the running script, whatever the time.
       timer.real = real.setTimeout(() => run(id), 0);
     }
     return id;
@@ -149,12 +149,12 @@
       if (timer.real !== null) (timer.every === null ? real.clearTimeout : real.clearInterval)(timer.real);
       timer.real = null;
     }
-    // The runtime opens one and has it rest after a while, on a timer that is now frozen. Nobody hears it, and feeding it takes a
+    // The runtime opens an audio context and suspends it by a timer that is frozen here. Its output is not used, and it would take a
     // twentieth of a core.
     for (const context of audioContexts) audioPrototype.suspend.call(context).catch(() => {});
   };
   const flushTimers = (until) => {
-    // A bound keeps a timer that always sets another one from hanging the frame.
+    // The number is bounded, because a timer may always set another one.
     for (let runs = 0; runs < 10000; runs++) {
       let id = 0;
       let first = null;
@@ -172,7 +172,7 @@
     }
   };
 
-  // What scripts asked for and have not read yet: a page is not ready before it has come.
+  // Requests of scripts that are not answered yet: the page is not ready before they are.
   const requests = { made: 0, underWay: 0 };
   const begin = () => { requests.made++; requests.underWay++; };
   const end = () => { requests.underWay--; };
@@ -194,7 +194,7 @@
     try { return send.apply(this, parts); } catch (error) { once(); throw error; }
   };
 
-  // Where no time passes there is no animation frame, so that a frame may be sought again; `again` asks for one all the same.
+  // A seek to the same time runs no animation frame, so that a frame may be sought again; `again` runs one nevertheless.
   let sought = null;
   const seekToTime = (ms, again) => {
     const target = Math.max(0, Number(ms) || 0);
@@ -216,7 +216,7 @@
       seekToTime,
       getTime: () => now,
       lots: () => lots,
-      // Timers that will fall due in composition time, and whether one waits for the end of the running script.
+      // Whether timers are pending in composition time, and whether one waits for the end of the running script.
       pending: () => timers.size,
       soon: () => frozen && [...timers.values()].some((timer) => timer.real !== null),
       requests,

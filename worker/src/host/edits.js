@@ -1,5 +1,5 @@
-// Edits of the studio, applied now and after every seek, because animations write to the same properties: an element keeps its
-// edited offset, size and rotation beside what its timeline does, and motions are a timeline of their own.
+// Edits of the studio, applied now and after every seek, because animations write to the same properties: an element has its
+// edited offset, size and rotation in addition to what its timeline sets, and motions are a timeline of their own.
 (() => {
   "use strict";
   if (window.__hyperfarmEdits) return;
@@ -17,7 +17,7 @@
     const original = (element.getAttribute("data-hf-studio-original-rotate") || "").trim();
     return /^-?(?:\d+(?:\.\d+)?|\.\d+)(?:deg|rad|turn|grad)$/.test(original) ? sum(original, turn) : turn;
   };
-  // The edit replaces what a timeline moves, so the move goes out of the transform.
+  // The edit replaces the translation of a timeline, so that is removed from the transform.
   const withoutMove = (element) => {
     const transform = element.style.transform;
     if (!transform || transform === "none") return;
@@ -92,7 +92,7 @@
     try { holder[name] = wrapped; } catch { /* a frozen player: the bridge is wrapped instead */ }
   };
   Object.defineProperty(window, "__hyperfarmEdits", { value: { apply } });
-  // The runtime makes its player after the page's scripts; until then there is nothing to follow.
+  // The runtime creates its player after the page's scripts have run.
   const clock = window.__HF_VIRTUAL_TIME__;
   let tries = 0;
   const follow = () => {

@@ -5,7 +5,7 @@
   const RATE = 48000;
   let done = new Uint8Array(0);
 
-  // Left and right by turns in the file at `url`; the result is kept in the same form. Answers its bytes.
+  // Runs the samples at `url`, left and right interleaved, through the chain, and stores the result in the same format. Returns its bytes.
   const render = async (url, chain, automation) => {
     const answer = await fetch(url);
     if (!answer.ok) throw new Error(`the samples at ${url} do not come: ${answer.status}`);
@@ -26,7 +26,7 @@
     return done.length;
   };
 
-  // `count` bytes from `from` on as base64.
+  // `count` bytes of the result from byte `from`, as base64.
   const slice = (from, count) => {
     const bytes = done.subarray(from, from + count);
     let text = "";

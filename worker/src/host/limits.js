@@ -1,6 +1,6 @@
-// Runs before any other script of any frame. What a page prints and throws goes through the browser's protocol into the farm's own
-// process, so it is cut and counted here, where it arises: long texts are shortened, and what comes after the first messages of a
-// document is left out, with a last message that says so.
+// Runs before any other script of any frame. Messages and exceptions of a page are sent by the browser's protocol to the worker's
+// process, so they are limited here: long texts are shortened, and after the first messages of a document the others are omitted, with a
+// last message that says so.
 (() => {
   "use strict";
   if (window.__hyperfarmLimits) return;
@@ -8,7 +8,7 @@
   const PARTS = 20;
   const CHARACTERS = 2000;
 
-  // Taken before the page can replace them.
+  // Stored before the page can replace them.
   const apply = Reflect.apply;
   const slice = String.prototype.slice;
   const prevent = Event.prototype.preventDefault;
@@ -42,7 +42,7 @@
     const own = console[name];
     if (typeof own !== "function") continue;
     console[name] = (...parts) => {
-      // An assertion that holds says nothing.
+      // An assertion that holds prints nothing.
       if (name === "assert" && parts[0]) return;
       if (!mayspeak()) return;
       const shown = [];

@@ -1,7 +1,8 @@
 //! The page host: everything around a HyperFrames page that makes it ready, seekable and the same on every machine.
 //!
-//! These scripts run before those of a document: `limits.js` (length and number of messages) and `early.js` (clock, timers, randomness,
-//! `__hf`, variables) in every frame, and `driver.js` (readiness, seek, videos, probe) in the top one. [`PageHost`] is the Rust side of the driver.
+//! These scripts run before those of a document: `limits.js` (length and number of messages) and `early.js` (clock,
+//! timers, randomness, `__hf`, variables) in every frame, and `driver.js` (readiness, seek, videos, probe) in the top
+//! one. [`PageHost`] is the Rust side of the driver.
 
 mod options;
 mod page_host;
@@ -9,7 +10,7 @@ mod pictures;
 mod ready;
 mod sound;
 
-pub use options::{OpenOptions, Probe, ProbedMedia, ServedVideo, VideoPicture};
+pub use options::{ExpectedTimelines, OpenOptions, Probe, ProbedMedia, ServedVideo, VideoPicture};
 pub use page_host::{HalfSeek, PageHost};
-pub use ready::{ExpectedTimelines, PageReport};
+pub use ready::PageReport;
 pub use sound::{ProbedSound, ScriptedVolume, SoundElement, SoundGroup};

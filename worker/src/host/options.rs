@@ -3,8 +3,6 @@
 use hyperfarm_proto::frame::FrameRate;
 use serde::{Deserialize, Serialize};
 
-use super::ready::ExpectedTimelines;
-
 /// How a page is opened.
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
@@ -22,6 +20,15 @@ pub struct OpenOptions {
     pub videos: Vec<ServedVideo>,
     /// Seed of the page's random numbers; 0 in every render.
     pub seed: u32,
+}
+
+/// The timelines that a page is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedTimelines {
+    /// Whether any file of the project mentions timelines. Without that, no composition registers one.
+    pub any: bool,
+    /// Ids of compositions that are known to register none.
+    pub except: Vec<String>,
 }
 
 /// A video whose pictures the farm decodes.
@@ -79,8 +86,8 @@ pub struct ProbedMedia {
     pub has_audio: Option<String>,
     /// Whether it loops.
     pub looped: bool,
-    /// Start and end, in seconds of the composition, of the visibility of a video without a start of its own, where the timeline
-    /// decides it.
+    /// Start and end, in seconds of the composition, of the visibility of a video without a start of its own, where the
+    /// timeline decides it.
     #[serde(default)]
     pub visible: Option<(f64, f64)>,
 }

@@ -147,7 +147,8 @@ impl<'a> PageHost<'a> {
         self.page.evaluate("window.__hyperfarmHost.probe()".to_owned()).await
     }
 
-    /// Seeks to `frame` and shows `pictures`. It is awaited before the frame is drawn: Chrome would otherwise miss changes.
+    /// Seeks to `frame` and shows `pictures`. It is awaited before the frame is drawn: Chrome would otherwise miss
+    /// changes.
     ///
     /// # Errors
     ///
@@ -196,9 +197,9 @@ impl<'a> PageHost<'a> {
         Ok(())
     }
 
-    /// Brings a page that shows the frame before `frames` into the state of a walk through them, and draws nothing. Returns the
-    /// number of frames that were sought: all of them, or, where only GSAP tweens of elements move the page, those around which
-    /// a tween begins or ends.
+    /// Brings a page that shows the frame before `frames` into the state of a walk through them, and draws nothing.
+    /// Returns the number of frames that were sought: all of them, or, where only GSAP tweens of elements move the
+    /// page, those around which a tween begins or ends.
     ///
     /// # Errors
     ///
@@ -226,8 +227,8 @@ impl<'a> PageHost<'a> {
         Ok(frames.collect())
     }
 
-    /// Mean time in milliseconds of a frame in a walk through the first `frames` frames, measured by a few visits in their middle, where
-    /// the page is left.
+    /// Mean time in milliseconds of a frame in a walk through the first `frames` frames, measured by a few visits in
+    /// their middle, where the page is left.
     ///
     /// # Errors
     ///
@@ -266,8 +267,9 @@ impl<'a> PageHost<'a> {
         self.page.begin_frame(interval, shot).await
     }
 
-    /// Draws the frame that was sought and returns it as a PNG file; `None` where Chrome gives none within 20 seconds. Chrome gives none
-    /// until the surface of the document exists, which takes a while on a busy machine; drawing the same frame again changes nothing.
+    /// Draws the frame that was sought and returns it as a PNG file; `None` where Chrome gives none within 20 seconds.
+    /// Chrome gives none until the surface of the document exists, which takes a while on a busy machine; drawing the
+    /// same frame again changes nothing.
     ///
     /// # Errors
     ///
@@ -325,8 +327,8 @@ fn early_script(options: &OpenOptions) -> Result<String, WorkerError> {
 /// The placeholder of the configuration in `early.js`, where it occurs once.
 const CONFIG_PLACEHOLDER: &str = "__HYPERFARM_CONFIG__";
 
-/// A JavaScript expression with the value `value`. A literal would set prototypes (`__proto__`), and the separators U+2028 and U+2029 end
-/// lines in scripts but not in JSON.
+/// A JavaScript expression with the value `value`. A literal would set prototypes (`__proto__`), and the separators
+/// U+2028 and U+2029 end lines in scripts but not in JSON.
 fn json_expression(value: &serde_json::Value) -> String {
     let quoted = json!(value.to_string()).to_string();
     let escaped = quoted.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029").replace('<', "\\u003c");
@@ -336,7 +338,7 @@ fn json_expression(value: &serde_json::Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::ready::ExpectedTimelines;
+    use crate::host::options::ExpectedTimelines;
 
     #[test]
     fn variables_stay_text_in_the_early_script() {

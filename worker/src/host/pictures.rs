@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use super::options::{ServedVideo, VideoPicture};
 
-/// Bytes of decoded pictures that a browser may hold before it is told to free them. That takes some milliseconds, and pictures that are still
-/// visible are decoded again.
+/// Bytes of decoded pictures that a browser may hold before it is told to free them. That takes some milliseconds, and
+/// pictures that are still visible are decoded again.
 const MAX_BYTES: u64 = 96 << 20;
 
-/// Counts the bytes of the pictures that a page has shown since its browser last freed them. Chrome itself would keep decoded pictures
-/// until they fill half a gigabyte.
+/// Counts the bytes of the pictures that a page has shown since its browser last freed them. Chrome itself would keep
+/// decoded pictures until they fill half a gigabyte.
 #[derive(Debug, Default)]
 pub(super) struct PictureMemory {
     /// Bytes of a picture and path of the last one, by the video's id.
@@ -25,7 +25,8 @@ impl PictureMemory {
         Self { videos: videos.iter().map(sized).collect(), bytes: 0 }
     }
 
-    /// Counts the pictures that are shown next. Returns whether the browser should free earlier ones first; the count is then reset.
+    /// Counts the pictures that are shown next. Returns whether the browser should free earlier ones first; the count
+    /// is then reset.
     pub(super) fn is_full_before(&mut self, next: &[VideoPicture]) -> bool {
         let full = self.bytes >= MAX_BYTES;
         if full {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::options::ServedVideo;
+use super::options::{ExpectedTimelines, ServedVideo};
 use crate::chrome::{Page, PageEvent};
 use crate::error::{PageError, WorkerError};
 use crate::server::{RequestProblem, Site};
@@ -27,15 +27,6 @@ const TIMELINES_WITHIN: Duration = Duration::from_secs(45);
 const TIMELINES_AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// Longest wait for each of images, style images and fonts, in milliseconds.
 const SETTLE_WITHIN_MS: u32 = 30_000;
-
-/// The timelines that a page is waited for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpectedTimelines {
-    /// Whether any file of the project mentions timelines. Without that, no composition registers one.
-    pub any: bool,
-    /// Ids of compositions that are known to register none.
-    pub except: Vec<String>,
-}
 
 /// What failed to load without making the page fail.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]

@@ -1,7 +1,7 @@
-// Runs before any script of any frame, after early.js. A page loads nothing from outside while it is rendered: what was fetched
-// before lies on the slot's server, which finds it by its address. So each absolute address that a script uses becomes
-// `/__hyperfarm/remote/{address}` here. What the server does not have it refuses and remembers, with the whole address, which a
-// proxy would not learn of https.
+// Runs before any script of any frame, after early.js. A page loads no remote files while it is rendered: files that were
+// downloaded before are on the slot's server, by their URL. So each absolute URL that a script uses is replaced by
+// `/__hyperfarm/remote/{URL}`. The server refuses and records URLs that it does not have; as a proxy it would learn only the host of an
+// https URL.
 (() => {
   "use strict";
   if (window.__hyperfarmRemote) return;
@@ -70,7 +70,7 @@
   const setProperty = CSSStyleDeclaration.prototype.setProperty;
   CSSStyleDeclaration.prototype.setProperty = function (name, value, ...rest) { return setProperty.call(this, name, inCss(value), ...rest); };
 
-  // Which attributes of an element load something.
+  // Attributes of elements that load files.
   const loads = (element, name) =>
     name === "src" || name === "poster" || (name === "data" && element.localName === "object") ||
     ((name === "href" || name === "xlink:href") && ["link", "image", "use", "feimage"].includes(element.localName.toLowerCase()));
@@ -88,7 +88,7 @@
     return setAttributeNS.call(this, space, name, mapped(this, String(name).toLowerCase(), String(value)));
   };
 
-  // Markup that scripts insert is looked at before the browser has begun to load it.
+  // Markup that scripts insert is changed before the browser begins to load it.
   const names = ["src", "srcset", "poster", "href", "xlink:href", "data", "style"];
   const repair = (element) => {
     for (const name of names) {

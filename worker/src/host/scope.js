@@ -1,5 +1,5 @@
-// The world of a nested composition's script: its document finds elements of its own mount only, GSAP too, its timelines and
-// variables are those of the mount. Loaded before the scripts that need it.
+// The scope of a nested composition's script: its document and GSAP find elements of its own mount only, and its timelines and
+// variables are those of the mount. It is loaded before the scripts that need it.
 (() => {
   "use strict";
   if (window.__hyperfarmScope) return;
@@ -7,7 +7,7 @@
   const literally = (text) => String(text).replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
   const bound = (target, key) => {
     const value = Reflect.get(target, key, target);
-    // Binding would take the statics off a class; only plain functions and methods lose their object without it.
+    // A bound class would lose its static members; only plain functions and methods need to be bound.
     return typeof value === "function" && value.prototype === undefined ? value.bind(target) : value;
   };
   const asMethod = (target, key) => {
@@ -24,7 +24,7 @@
     });
   };
 
-  // Selectors that name the composition or its root as the author knew them.
+  // Replaces selectors of the composition's id or its root's id, which the author wrote.
   const translator = ({ composition, selector, root }) => {
     const self = `\\[\\s*data-composition-id\\s*=\\s*(?:"${literally(composition)}"|'${literally(composition)}')\\s*\\]`;
     const timing = `\\s*\\[\\s*data-(?:start|duration)\\s*=\\s*(?:"[^"]*"|'[^']*')\\s*\\]`;
@@ -39,12 +39,12 @@
       let out = text;
       for (const [pattern, replacement] of rules) out = out.replace(pattern, () => replacement);
       if (!out.includes("#")) return out;
-      // Strings and attributes are left alone.
+      // Strings and attributes are not changed.
       return out.replace(/"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\[[^\]]*\]|#((?:[\w-]|[^\x00-\x7f]|\\.)+)/g, (whole, id) => {
         if (id === undefined) return whole;
         const name = id.replace(/\\(.)/g, "$1");
         if (ids.has(name)) return ids.get(name);
-        // An id inside an SVG picture that other mounts have as well was renamed.
+        // Ids in SVG pictures that several mounts have were renamed.
         const renamed = `[data-hf-authored-id="${quoted(name)}"]`;
         return document.querySelector(`svg ${renamed}, svg${renamed}`) ? `:is(#${id}, ${renamed})` : whole;
       });
@@ -70,7 +70,7 @@
     return { root, all, translate, one: (selector) => all(selector)[0] || null, byId };
   };
 
-  // The author's id leads to the timeline of this mount.
+  // The authored id is the key of this mount's timeline.
   const timelinesOf = ({ composition, runtime }) => {
     let proxy = null;
     let target = null;
@@ -86,7 +86,7 @@
         },
         set: (registry, key, value) => {
           if (key !== composition) return Reflect.set(registry, key, value);
-          // The first mount answers to the author's id as well, for scripts outside that know no other.
+          // The first mount is registered by the authored id too, for scripts outside of mounts.
           const owns = registry[composition] === undefined || registry[composition] === registry[runtime];
           registry[runtime] = value;
           if (owns) registry[composition] = value;
@@ -162,7 +162,7 @@
       },
       set: (target, key, value) => {
         if (key !== "__timelines") return Reflect.set(target, key, value, target);
-        // `window.__timelines = window.__timelines || {}` gives the registry back to itself.
+        // `window.__timelines = window.__timelines || {}` assigns the registry to itself.
         if (!timelines.isOwn(value)) target.__timelines = value || {};
         return true;
       },
@@ -171,7 +171,7 @@
     try {
       body.call(window, scopedDocument, scopedGsap(window.gsap, find), scopedWindow, own);
     } catch (error) {
-      // Other scripts go on; the host still learns that this one failed.
+      // Other scripts go on; the host is told that this one failed.
       const later = window.__HF_VIRTUAL_TIME__ ? window.__HF_VIRTUAL_TIME__.originalSetTimeout : setTimeout;
       later(() => { throw error; }, 0);
     }

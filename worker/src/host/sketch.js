@@ -1,5 +1,5 @@
-// What the page shows, element by element, as plain data: two sketches of equal pages are equal. Evaluated where it is needed;
-// it reads and changes nothing.
+// A sketch of the page, element by element, as plain data: sketches of equal pages are equal. It is evaluated on demand, and changes
+// nothing.
 (() => {
   "use strict";
   const MOST = 6000;
@@ -9,7 +9,7 @@
     "border-color", "border-width", "box-shadow", "text-shadow", "font-family", "font-size", "font-weight", "letter-spacing", "z-index",
     "fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-dashoffset", "object-fit", "object-position",
   ];
-  // What the page is made of beside its looks; where these are inherited or follow from a style they are told of there.
+  // Attributes without `id` and `style`; differences of inherited or computed styles are reported with the styles.
   const unseen = new Set(["script", "style", "link", "meta", "title", "head", "template", "noscript", "base", "source", "track"]);
   const elements = [];
   const nameOf = (element, root, prefix, parentName) => {

@@ -1,5 +1,5 @@
-// What the page says about its sound beyond the media list: effects, groups, and volumes that scripts move. Evaluated by the plan
-// stage only, in a page that is ready. Every answer is plain data.
+// The sound of the page beyond its media list: effects, groups, and volumes that scripts change. It is evaluated by the plan stage
+// only, in a page that is ready. Results are plain data.
 (() => {
   "use strict";
   if (window.__hyperfarmSound) return;
@@ -42,7 +42,7 @@
     if (typeof timeline.totalTime === "function") timeline.totalTime(t, true);
     else if (typeof timeline.seek === "function") timeline.seek(t, true);
   };
-  // A page none of whose scripts has the word cannot move a volume.
+  // A page whose scripts do not contain the word cannot change a volume.
   const mayMove = async () => {
     if (!rootTimeline()) return false;
     for (const script of document.scripts) {
@@ -57,7 +57,7 @@
   };
 
   let walk = null;
-  // Elements keep what scripts assign, also above 1, which the browser's own property refuses.
+  // Elements store what scripts assign, also values above 1, which the browser's property refuses.
   const keepAssigned = (element) => {
     const own = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "volume");
     let value = Number(own.get.call(element));
@@ -92,7 +92,7 @@
     walk = { timeline: rootTimeline(), clips, times: [...times].sort((a, b) => a - b), next: 0 };
     return walk.times.length;
   };
-  // A point is kept where the volume changes, with the one before the change.
+  // Points where the volume changes, each with the point before it.
   const sample = (count) => {
     const until = Math.min(walk.times.length, walk.next + count);
     for (; walk.next < until; walk.next++) {

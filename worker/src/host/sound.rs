@@ -63,8 +63,8 @@ pub struct ProbedSound {
 }
 
 impl PageHost<'_> {
-    /// The sound of the page. Where scripts may change volumes, the root timeline is sought at every frame, at most sixty times a
-    /// second, over `duration` seconds; afterwards it is at 0.
+    /// The sound of the page. Where scripts may change volumes, the root timeline is sought at every frame, at most
+    /// sixty times a second, over `duration` seconds; afterwards it is at 0.
     ///
     /// # Errors
     ///

@@ -1,20 +1,21 @@
-// Which earlier frames a chunk has to visit so that the page is in the state of a walk from the first frame.
+// Finds the earlier frames that a chunk has to visit so that the page is in the state of a walk from the first frame.
 //
-// A page that is moved by GSAP tweens of elements alone depends on the moments at which tweens take their start values: visiting
-// the frames around starts and ends is then enough. As soon as anything of the page may run while it is sought (callbacks, animation
-// frames, timers, listeners, observers, canvases, other libraries, CSS transitions), every frame is visited. Runs in the top frame, after
-// the host's other scripts and before any of the page; it watches and changes nothing.
+// A page that only GSAP tweens of elements move depends on the moments at which tweens take their start values, so visiting the
+// frames around starts and ends is enough. Where code of the page may run during a seek (callbacks, animation frames, timers, listeners,
+// observers, canvases, other libraries, CSS transitions), every frame is visited. It runs in the top frame, after the host's other scripts
+// and before those of the page, and changes nothing.
 (() => {
   "use strict";
   if (window.top !== window || window.__hyperfarmVisits) return;
-  // Below the farm's own prefix are its scripts, and copies of what the page loads from elsewhere.
+  // Paths of the farm's scripts and of copies of remote files.
   const OWN = /\/__hyperfarm\/(?!remote\/)/;
   let seen = null;
   const note = (what) => { seen ??= what; };
-  // Whether the host's own scripts (the runtime, the provided GSAP) called, and not the page's. Line 0 names the error, 1 and 2 are here.
+  // Whether the caller is a script of the farm (the runtime, the embedded GSAP) and not of the page. Line 0 of the stack names the error,
+  // lines 1 and 2 are in this file.
   const byHost = () => OWN.test((new Error().stack || "").split("\n")[3] ?? "");
 
-  // GSAP's own tick, from wherever the page has GSAP: it counts the ticker's frame and calls listeners with four values.
+  // Whether the caller is GSAP's tick, from any copy of GSAP: it counts the ticker's frame and calls listeners with four values.
   const isTick = (callback) => {
     const text = Function.prototype.toString.call(callback);
     return /\+\+\w+\.frame\b/.test(text) && /\]\(\w+, ?\w+, ?\w+, ?\w+\)/.test(text);
@@ -62,7 +63,7 @@
     "ScrollTrigger", "__hfAnime", "__hfLottie", "HyperShader",
   ];
   const playback = ["data-playback-rate", "data-playback-start", "data-media-start"];
-  // State of their own, or other values each time they are rendered.
+  // Properties with state of their own, or with other values at each rendering.
   const unsafe = ["modifiers", "scrollTrigger", "scrambleText", "physics2D", "physicsProps", "inertia", "repeatRefresh"];
 
   class Unsteady extends Error {}
@@ -87,11 +88,11 @@
   };
   const isLinear = (ease) => typeof ease !== "function" || [0.25, 0.5, 0.75].every((x) => Math.abs(ease(x) - x) < 1e-9);
 
-  // Moments, and stretches within which every frame counts, in seconds of the composition.
+  // Moments, and ranges in which every frame is visited, in seconds of the composition.
   const collect = (timeline, toComposition, found) => {
     const registered = Object.values(window.__timelines ?? {});
     for (const child of timeline.getChildren(false, true, true)) {
-      // The runtime puts the timelines of nested compositions into the root's, and seeks them by themselves.
+      // The runtime adds the timelines of nested compositions to that of the root, and seeks them separately.
       if (registered.includes(child)) {
         const start = child.startTime();
         found.moments.push(toComposition(start));
@@ -175,7 +176,7 @@
     if (hasTransitions()) refuse("it has CSS transitions");
   };
 
-  // Numbers of the frames before `last` that have to be visited, in order, or why all of them have to.
+  // Numbers of the frames before `last` that have to be visited, in order, or the reason why all have to be.
   const before = (last, num, den) => {
     const found = { moments: [], stretches: [] };
     try {
@@ -192,7 +193,7 @@
       for (let frame = Math.max(1, from); frame <= Math.min(to, last - 1); frame++) frames.add(frame);
     };
     const at = (seconds) => Math.floor((seconds * num) / den + 1e-6);
-    // The frame before as well: the runtime takes a step of one frame for playing and a longer one for a jump.
+    // The frame before it too, because the runtime treats a step of one frame as playback and a longer step as a jump.
     for (const moment of found.moments) if (Number.isFinite(moment)) add(at(moment) - 1, at(moment) + 2);
     for (const [begin, end] of found.stretches) add(at(begin) - 1, Math.min(at(end), last) + 2);
     add(last - 8, last - 1);

@@ -42,8 +42,8 @@ pub(super) enum Location {
 }
 
 impl UrlMap {
-    /// Reads `HYPERFARM_URL_MAP`: the path of a JSON file `{"https://cdn.example/lib/": "/srv/lib"}`, or `prefix=folder` pairs
-    /// separated by commas. A folder `npm:NAME` is that package in the packages folder.
+    /// Reads `HYPERFARM_URL_MAP`: the path of a JSON file `{"https://cdn.example/lib/": "/srv/lib"}`, or
+    /// `prefix=folder` pairs separated by commas. A folder `npm:NAME` is that package in the packages folder.
     ///
     /// # Errors
     ///

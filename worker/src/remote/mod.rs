@@ -1,5 +1,5 @@
-//! Remote files of compositions. They are found before a page is drawn: by the operator's map, among the farm's packages, among files that
-//! were downloaded before, on the network.
+//! Remote files of compositions. They are found before a page is drawn: by the operator's map, among the farm's
+//! packages, among files that were downloaded before, on the network.
 //!
 //! | variable | meaning | default |
 //! | --- | --- | --- |

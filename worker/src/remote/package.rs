@@ -114,7 +114,8 @@ impl InstalledPackage {
         self.manifest.get("version").and_then(Value::as_str).unwrap_or("?")
     }
 
-    /// The requested file: by its name, with an extension, or without `.min`; where none is named, the one that the package's manifest chooses.
+    /// The requested file: by its name, with an extension, or without `.min`; where none is named, the one that the
+    /// package's manifest chooses.
     pub(super) fn file(&self, requested: &PackageFile) -> Option<PathBuf> {
         if !requested.file.is_empty() {
             let file = requested.file.as_str();

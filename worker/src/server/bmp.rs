@@ -5,8 +5,8 @@ use hyperfarm_media::Picture;
 const FILE_HEADER: usize = 14;
 const V4_HEADER: usize = 108;
 
-/// The header of a 32-bit top-down bitmap of `picture`, with an alpha channel where `alpha` is set. The pixels follow as they are, and
-/// need not be copied.
+/// The header of a 32-bit top-down bitmap of `picture`, with an alpha channel where `alpha` is set. The pixels follow
+/// as they are, and need not be copied.
 pub(super) fn header(picture: &Picture, alpha: bool) -> Vec<u8> {
     let offset = FILE_HEADER + V4_HEADER;
     let mut file = Vec::with_capacity(offset);

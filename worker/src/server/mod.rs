@@ -1,7 +1,8 @@
 //! The slot's loopback server: the page's origin, and the proxy of its browser.
 //!
-//! **Invariant: a page reaches the files of its plan and nothing else.** Chrome sends every request to this server, as to a proxy, so a
-//! request for any other host, port or scheme arrives here, is refused, and is recorded for the render's warnings.
+//! **Invariant: a page reaches the files of its plan and nothing else.** Chrome sends every request to this server, as
+//! to a proxy, so a request for any other host, port or scheme arrives here, is refused, and is recorded for the
+//! render's warnings.
 
 mod bmp;
 mod range;

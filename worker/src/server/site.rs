@@ -143,7 +143,8 @@ impl Site {
         Some(format!("{OWN_PREFIX}video/{index}/{number}.bmp"))
     }
 
-    /// Starts to decode the picture that video `index` shows at output frame `frame`, so that it is ready when the page requests it.
+    /// Starts to decode the picture that video `index` shows at output frame `frame`, so that it is ready when the page
+    /// requests it.
     pub fn prepare(&self, index: usize, frame: u64) {
         let Some(video) = self.videos.get(index) else { return };
         let (pictures, number) = (video.pictures.clone(), video.timeline.picture_at(frame));
@@ -256,12 +257,11 @@ async fn respond_file(path: &str, file: &SiteFile, range: Option<&str>) -> Respo
 fn media_type(path: &str) -> String {
     let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).unwrap_or_default();
     let essence = match extension.as_str() {
-        "cjs" => "text/javascript",
+        "cjs" | "mjs" => "text/javascript",
         "map" => "application/json",
         "cube" | "srt" => "text/plain",
-        // Chrome plays these as the containers that they are.
         "m4v" => "video/mp4",
-        "opus" => "audio/ogg",
+        "m4a" => "audio/mp4",
         extension => mime_guess::from_ext(extension).first_raw().unwrap_or("application/octet-stream"),
     };
     let is_text = essence.starts_with("text/") || essence == "application/json";
@@ -291,6 +291,8 @@ mod tests {
             ("a.avif", "image/avif"),
             ("a.mp4", "video/mp4"),
             ("a.m4v", "video/mp4"),
+            ("a.m4a", "audio/mp4"),
+            ("a.vtt", "text/vtt; charset=utf-8"),
             ("a.mov", "video/quicktime"),
             ("a.webm", "video/webm"),
             ("a.mp3", "audio/mpeg"),

@@ -26,7 +26,8 @@ pub struct SlotServer {
 /// A site and its origin.
 #[derive(Clone)]
 struct ServedSite {
-    /// Host and port of the origin. The host is a random name for each render, so that no page of another render can request its files.
+    /// Host and port of the origin. The host is a random name for each render, so that no page of another render can
+    /// request its files.
     authority: String,
     site: Arc<Site>,
 }

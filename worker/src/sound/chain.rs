@@ -24,8 +24,8 @@ const EFFECTS: &[&str] = &[
     "reverb",
 ];
 
-/// Reads the attribute of `owner`. Unknown effects are omitted, and an attribute that cannot be read is ignored, each with a warning.
-/// `None` where no effect remains.
+/// Reads the attribute of `owner`. Unknown effects are omitted, and an attribute that cannot be read is ignored, each
+/// with a warning. `None` where no effect remains.
 pub(crate) fn parse(text: &str, automation: &str, owner: &str, warnings: &mut Vec<Warning>) -> Option<EffectChain> {
     let mut warn = |code: &str, message: String| warnings.push(Warning { code: code.to_owned(), message });
     let nodes = match nodes_of(text) {

@@ -47,8 +47,8 @@ fn lane_points(lane: &[LanePoint], start: f64) -> Vec<GainPoint> {
     points
 }
 
-/// Multiplies a piecewise-linear gain by the fades. A product of two lines is not a line, so fades are sampled finely. Fades that
-/// together are longer than the sound are shortened in proportion.
+/// Multiplies a piecewise-linear gain by the fades. A product of two lines is not a line, so fades are sampled finely.
+/// Fades that together are longer than the sound are shortened in proportion.
 fn fade(points: Vec<GainPoint>, element: &ProbedMedia, timing: &MediaTiming) -> Vec<GainPoint> {
     let length = timing.end - timing.start;
     let (fade_in, fade_out) = (element.fade_in.max(0.0), element.fade_out.max(0.0));

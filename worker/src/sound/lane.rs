@@ -141,8 +141,8 @@ fn bend(share: f64, point: &LanePoint) -> f64 {
     }
 }
 
-/// The conic from (0, 0) to (1, 1) that passes (x, y) in its middle: a rational quadratic Bézier curve with one control point
-/// and a weight just large enough to keep that point inside the square.
+/// The conic from (0, 0) to (1, 1) that passes (x, y) in its middle: a rational quadratic Bézier curve with one control
+/// point and a weight just large enough to keep that point inside the square.
 fn conic(share: f64, x: f64, y: f64) -> f64 {
     let weight_for = |at: f64| {
         let off = at - 0.5;

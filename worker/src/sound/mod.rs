@@ -120,8 +120,8 @@ fn authored_end(element: &ProbedMedia) -> f64 {
     element.end.filter(|end| *end > start).or(by_duration).unwrap_or(f64::INFINITY)
 }
 
-/// When the element is heard. The end may lie beyond that of the composition, because the fade-out ends with it. An `<audio>` ends with
-/// its source at the latest. `None` where nothing is heard.
+/// When the element is heard. The end may lie beyond that of the composition, because the fade-out ends with it. An
+/// `<audio>` ends with its source at the latest. `None` where nothing is heard.
 ///
 /// `loop` repeats pictures only: HyperFrames' export plays a sound once, whatever the preview does.
 fn span(element: &ProbedMedia, info: &MediaInfo, rate: f64, speed: &Speed, duration: f64) -> Option<MediaTiming> {

@@ -60,8 +60,8 @@ impl Speed {
         line(swap(self.table[next - 1]), swap(self.table[next]), source)
     }
 
-    /// Cuts `timing` into stretches with one rate each; none where the rate is constant. Stretches that begin after the end of the source, `source` in
-    /// seconds, are omitted.
+    /// Cuts `timing` into stretches with one rate each; none where the rate is constant. Stretches that begin after the
+    /// end of the source, `source` in seconds, are omitted.
     pub(crate) fn stretches(&self, timing: &MediaTiming, source: Option<f64>) -> Vec<MediaTiming> {
         if self.table.is_empty() {
             return Vec::new();

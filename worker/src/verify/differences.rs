@@ -1,8 +1,8 @@
 //! The elements that make two drawings of the same frame differ.
 //!
-//! An element is named only where pixels differ inside its box or that of a descendant. An element that differs by itself (text, attribute,
-//! style) explains differences around and inside it. Pixels that no such element explains are attributed to the smallest element
-//! over them: a canvas, an image, a frame.
+//! An element is named only where pixels differ inside its box or that of a descendant. An element that differs by
+//! itself (text, attribute, style) explains differences around and inside it. Pixels that no such element explains are
+//! attributed to the smallest element over them: a canvas, an image, a frame.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,7 +12,7 @@ use super::sketch::{Element, Sketch};
 /// Most characters of a value in a message.
 const QUOTED: usize = 40;
 /// Most differences of one element in a message.
-const MAX_TOLD: usize = 2;
+const MAX_DIFFERENCES: usize = 2;
 /// Distance in CSS pixels by which shadows and outlines reach beyond a box.
 const MARGIN: f64 = 8.0;
 /// Most elements that are named because of pixels alone.
@@ -60,7 +60,7 @@ pub(super) fn between(a: &Sketch, b: &Sketch, cells: &DifferingCells) -> Vec<Ele
     let mut named: BTreeMap<usize, String> = BTreeMap::new();
     for (at, differences) in own.iter().enumerate() {
         if !differences.is_empty() && is_over[at] {
-            named.insert(at, differences.iter().take(MAX_TOLD).cloned().collect::<Vec<_>>().join("; "));
+            named.insert(at, differences.iter().take(MAX_DIFFERENCES).cloned().collect::<Vec<_>>().join("; "));
         }
     }
     let differing: BTreeSet<usize> = named.keys().copied().collect();

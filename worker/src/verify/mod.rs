@@ -1,8 +1,9 @@
 //! The check of `--verify`: whether a page draws the same frames each time it is opened.
 //!
-//! Frames spread over the duration are drawn after each of three fresh navigations. The second pass waits where the first does not, so
-//! that elements that read the clock differ. The third pass, which is made only where the page uses random numbers, has another seed,
-//! so that elements that depend on random numbers are told from those that differ anyway.
+//! Frames spread over the duration are drawn after each of three fresh navigations. The second pass waits where the
+//! first does not, so that elements that read the clock differ. The third pass, which is made only where the page uses
+//! random numbers, has another seed, so that elements that depend on random numbers are told from those that differ
+//! anyway.
 
 mod differences;
 mod pixels;

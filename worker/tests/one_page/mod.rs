@@ -7,14 +7,14 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_worker::host::{ExpectedTimelines, OpenOptions};
 use hyperfarm_worker::server::{Site, SiteFile};
 
-pub fn site(folder: &tempfile::TempDir, page: &str) -> Arc<Site> {
+pub(crate) fn site(folder: &tempfile::TempDir, page: &str) -> Arc<Site> {
     let path = folder.path().join("index.html");
     std::fs::write(&path, page).unwrap();
     let file = SiteFile { path, bytes: page.len() as u64 };
     Arc::new(Site::new(HashMap::from([("index.html".to_owned(), file)]), Vec::new()))
 }
 
-pub fn options() -> OpenOptions {
+pub(crate) fn options() -> OpenOptions {
     OpenOptions {
         entry: "index.html".to_owned(),
         frame_rate: FrameRate::new(10, 1).unwrap(),

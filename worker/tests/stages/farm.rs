@@ -23,15 +23,15 @@ use hyperfarm_worker::remote::RemoteConfig;
 use hyperfarm_worker::{Worker, WorkerConfig};
 use zip::write::SimpleFileOptions;
 
-pub struct Farm {
-    pub backplane: Backplane,
+pub(crate) struct Farm {
+    pub(crate) backplane: Backplane,
     worker: Worker,
     drain: Drain,
     _folder: tempfile::TempDir,
 }
 
 impl Farm {
-    pub async fn start(slots: u32) -> Self {
+    pub(crate) async fn start(slots: u32) -> Self {
         let backplane = Backplane::ephemeral(Objects::memory());
         let folder = tempfile::tempdir().unwrap();
         let drain = Drain::new();
@@ -53,7 +53,7 @@ impl Farm {
         Self { backplane, worker, drain, _folder: folder }
     }
 
-    pub async fn submit(&self, id: &str, bundle: Vec<u8>, spec: RenderSpec) -> RenderId {
+    pub(crate) async fn submit(&self, id: &str, bundle: Vec<u8>, spec: RenderSpec) -> RenderId {
         let render: RenderId = id.parse().unwrap();
         let hash = ContentHash::of(&bundle);
         let objects = &self.backplane.objects;
@@ -64,7 +64,7 @@ impl Farm {
         render
     }
 
-    pub async fn run(&self, render: &RenderId, step: Step) -> TaskView {
+    pub(crate) async fn run(&self, render: &RenderId, step: Step) -> TaskView {
         let task = TaskId { render: render.clone(), step };
         let message = TaskMessage { task, pool: Pool::default() };
         let queue = Queue::of(step, &Pool::default());
@@ -82,35 +82,35 @@ impl Farm {
         }
     }
 
-    pub async fn draft(&self, render: &RenderId) -> PlanDraft {
+    pub(crate) async fn draft(&self, render: &RenderId) -> PlanDraft {
         let task = self.run(render, Step::Plan).await;
         assert!(task.failures.is_empty(), "{:?}", task.failures);
         self.backplane.objects.get_wire(&keys::draft(render)).await.unwrap()
     }
 
-    pub async fn shard(&self, draft: PlanDraft, chunks: Vec<FrameRange>) -> Plan {
+    pub(crate) async fn shard(&self, draft: PlanDraft, chunks: Vec<FrameRange>) -> Plan {
         let plan = Plan::of_draft(draft, Pool::default(), chunks);
         self.backplane.objects.put_wire(&keys::plan(&plan.render), &plan).await.unwrap();
         plan
     }
 
-    pub async fn chunk(&self, render: &RenderId, number: u32) -> SegmentRecord {
+    pub(crate) async fn chunk(&self, render: &RenderId, number: u32) -> SegmentRecord {
         let task = self.run(render, Step::Chunk(number)).await;
         assert!(task.failures.is_empty(), "{:?}", task.failures);
         serde_json::from_slice(&task.committed.unwrap()).unwrap()
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.drain.start();
         self.worker.join().await;
     }
 }
 
-pub fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
 }
 
-pub fn zip_folder(folder: &Path) -> Vec<u8> {
+pub(crate) fn zip_folder(folder: &Path) -> Vec<u8> {
     fn add(writer: &mut zip::ZipWriter<std::io::Cursor<Vec<u8>>>, root: &Path, folder: &Path) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -128,11 +128,11 @@ pub fn zip_folder(folder: &Path) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-pub fn zip_page(html: &str) -> Vec<u8> {
+pub(crate) fn zip_page(html: &str) -> Vec<u8> {
     zip_files(&[("index.html", html)])
 }
 
-pub fn zip_files(files: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn zip_files(files: &[(&str, &str)]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::default());
     for (name, text) in files {
         writer.start_file(*name, SimpleFileOptions::default()).unwrap();
@@ -141,6 +141,6 @@ pub fn zip_files(files: &[(&str, &str)]) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-pub fn ranges(bounds: &[u64]) -> Vec<FrameRange> {
+pub(crate) fn ranges(bounds: &[u64]) -> Vec<FrameRange> {
     bounds.windows(2).map(|pair| FrameRange::new(pair[0], pair[1]).unwrap()).collect()
 }

@@ -136,7 +136,8 @@ async fn nested_compositions_look_and_sound_like_one_page() {
     farm.stop().await;
 }
 
-/// Tweens of many kinds, some of which fight over an element: what they look like depends on where each took its start values.
+/// Tweens of many kinds, some of which fight over an element: what they look like depends on where each took its start
+/// values.
 const TWEENS: &str = "<!doctype html><style>body{margin:0}#main{width:320px;height:180px;position:relative;background:#fff;overflow:hidden}\
     .d{position:absolute;width:16px;height:16px;background:#c00}@keyframes turn{to{rotate:360deg}}#k{animation:turn 3s linear infinite}\
     #inner{position:absolute;left:200px;top:100px;width:100px;height:60px;background:#eee}</style>\

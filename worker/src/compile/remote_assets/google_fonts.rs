@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::compile::fonts;
+use crate::compile::font_table;
 use crate::remote::library::FontLibrary;
 
 /// URL of a style sheet without rules.
@@ -11,7 +11,7 @@ pub(super) const EMPTY_SHEET: &str = "data:text/css,";
 /// Whether the farm has every family of the style sheet at `url`.
 pub(super) fn all_known(url: &Url, library: &FontLibrary) -> bool {
     let families = families(url);
-    !families.is_empty() && families.iter().all(|family| fonts::is_known(family, library))
+    !families.is_empty() && families.iter().all(|family| font_table::is_known(family, library))
 }
 
 /// The families of the style sheet at `url`; none for any other URL.

@@ -4,12 +4,13 @@ use dom_query::{Document, NodeRef};
 use serde_json::Value;
 use url::Url;
 
+use super::references::{ReferenceKind, ReferenceResolver, remote_url};
 use super::script::{is_bare, specifiers};
-use super::{ReferenceKind, RemoteAssets, remote_url, script, sheet};
+use super::{script, sheet};
 use crate::compile::dom::{all, raw_text};
 
 /// Replaces the remote references of `document` by local files. With a `base` it is a downloaded page.
-pub(super) fn localise(assets: &mut RemoteAssets, document: &Document, base: Option<&Url>) {
+pub(super) fn localise(assets: &mut dyn ReferenceResolver, document: &Document, base: Option<&Url>) {
     let elements = all(document, "*");
     let mut remote = Vec::new();
     for element in &elements {
@@ -17,8 +18,11 @@ pub(super) fn localise(assets: &mut RemoteAssets, document: &Document, base: Opt
             remote.extend(remote_url(&text, base).map(|url| (url, kind)));
         }
         if let Some(set) = element.attr("srcset") {
-            remote
-                .extend(candidates(&set).into_iter().filter_map(|(url, _)| Some((remote_url(&url, base)?, ReferenceKind::File))));
+            remote.extend(
+                candidates(&set)
+                    .into_iter()
+                    .filter_map(|(url, _)| Some((remote_url(&url, base)?, ReferenceKind::File))),
+            );
         }
     }
     assets.prefetch(&remote);
@@ -68,7 +72,7 @@ fn references(element: &NodeRef<'_>) -> Vec<(&'static str, String, ReferenceKind
 }
 
 /// Replaces the URLs in attributes.
-fn attributes(assets: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>) {
+fn attributes(assets: &mut dyn ReferenceResolver, element: &NodeRef<'_>, base: Option<&Url>) {
     for (name, text, kind) in references(element) {
         let Some(url) = remote_url(&text, base) else { continue };
         match assets.local(&url, kind) {
@@ -118,7 +122,7 @@ fn candidates(set: &str) -> Vec<(String, String)> {
 }
 
 /// Replaces the URLs in a style attribute and in a style element.
-fn style(assets: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>) {
+fn style(assets: &mut dyn ReferenceResolver, element: &NodeRef<'_>, base: Option<&Url>) {
     if let Some(text) = element.attr("style").filter(|text| text.contains("url"))
         && let Some(text) = sheet::localise(assets, &text, base)
     {
@@ -140,9 +144,9 @@ fn is_sheet(element: &NodeRef<'_>) -> bool {
     rel(element, "stylesheet")
 }
 
-/// Replaces the URL of a link to a style sheet. A sheet that cannot be found is removed, because the page would wait for it; so are hints to the
-/// browser.
-fn link(assets: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>) {
+/// Replaces the URL of a link to a style sheet. A sheet that cannot be found is removed, because the page would wait
+/// for it; so are hints to the browser.
+fn link(assets: &mut dyn ReferenceResolver, element: &NodeRef<'_>, base: Option<&Url>) {
     let Some(url) = element.attr("href").and_then(|href| remote_url(&href, base)) else { return };
     if is_sheet(element) {
         match assets.local(&url, ReferenceKind::Sheet) {
@@ -160,8 +164,9 @@ fn link(assets: &mut RemoteAssets, element: &NodeRef<'_>, base: Option<&Url>) {
     }
 }
 
-/// Replaces the URLs of import maps. A prefix such as `three/addons/` gets an entry for each name that the scripts import.
-fn import_maps(assets: &mut RemoteAssets, scripts: &[&NodeRef<'_>], base: Option<&Url>) {
+/// Replaces the URLs of import maps. A prefix such as `three/addons/` gets an entry for each name that the scripts
+/// import.
+fn import_maps(assets: &mut dyn ReferenceResolver, scripts: &[&NodeRef<'_>], base: Option<&Url>) {
     let bare_names: Vec<String> = scripts
         .iter()
         .flat_map(|script| specifiers(&raw_text(script)))
@@ -171,28 +176,23 @@ fn import_maps(assets: &mut RemoteAssets, scripts: &[&NodeRef<'_>], base: Option
     for element in scripts.iter().filter(|element| is_type(element, "importmap")) {
         let Ok(mut map) = serde_json::from_str::<Value>(&raw_text(element)) else { continue };
         let Some(imports) = map.get_mut("imports").and_then(Value::as_object_mut) else { continue };
-        assets.import_map.extend(imports.keys().cloned());
+        assets.add_to_import_map(&mut imports.keys());
         let mut added = Vec::new();
         for (name, target) in imports.iter_mut() {
             let Some(text) = target.as_str().map(str::to_owned) else { continue };
             if name.ends_with('/') {
-                for bare in bare_names.iter().filter(|bare| bare.len() > name.len() && bare.starts_with(name.as_str())) {
+                for bare in bare_names.iter().filter(|bare| bare.len() > name.len() && bare.starts_with(name.as_str()))
+                {
                     let url = remote_url(&format!("{text}{}", &bare[name.len()..]), base);
                     let path = url.and_then(|url| assets.local(&url, ReferenceKind::Module));
                     added.extend(path.map(|path| (bare.clone(), Value::String(path))));
                 }
-            } else if let Some(path) = remote_url(&text, base).and_then(|url| assets.local(&url, ReferenceKind::Module)) {
+            } else if let Some(path) = remote_url(&text, base).and_then(|url| assets.local(&url, ReferenceKind::Module))
+            {
                 *target = Value::String(path);
             }
         }
         imports.extend(added);
         element.set_text(map.to_string().as_str());
-    }
-}
-
-impl RemoteAssets {
-    /// Whether the page's import map resolves this bare name.
-    pub(super) fn resolves(&self, name: &str) -> bool {
-        self.import_map.iter().any(|key| key == name || (key.ends_with('/') && name.starts_with(key.as_str())))
     }
 }

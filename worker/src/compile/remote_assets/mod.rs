@@ -1,10 +1,13 @@
-//! Remote references: before the page is drawn each is downloaded, added to the project's files, and replaced by the path of the file.
+//! Remote references: before the page is drawn each is downloaded, added to the project's files, and replaced by the
+//! path of the file.
 //!
-//! A reference whose file cannot be found stays as it is, with a warning; the slot's server refuses the page's request. References that
-//! only scripts know are found by the probe of the plan stage, through [`RemoteAssets::fetch_requested`].
+//! A reference whose file cannot be found stays as it is, with a warning; the slot's server refuses the page's request.
+//! References that only scripts know are found by the probe of the plan stage, through
+//! [`RemoteAssets::fetch_requested`].
 
 mod google_fonts;
 mod html;
+mod references;
 mod script;
 mod sheet;
 #[cfg(test)]
@@ -21,6 +24,7 @@ use hyperfarm_proto::plan::{CompiledFile, RemoteAsset, Warning};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use self::references::{ReferenceKind, ReferenceResolver, remote_url};
 use crate::cache::Cache;
 use crate::compile::bounds;
 use crate::remote::{CachedFile, RENDER_TIME, Remote, RemoteFile, RemoteRequest};
@@ -35,21 +39,6 @@ const MAX_FONT: u64 = 64 * 1024 * 1024;
 const MAX_DEPTH: usize = 12;
 /// Most remote references of a render.
 const MAX_REFERENCES: usize = 2000;
-
-/// What a remote file is used as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum ReferenceKind {
-    /// A classic script, an image, a font, data: served as it is.
-    File,
-    /// A video or a sound.
-    Media,
-    /// A style sheet.
-    Sheet,
-    /// An ES module.
-    Module,
-    /// A page in a frame.
-    Page,
-}
 
 /// Downloads the remote files of one render and replaces references to them. It blocks while it waits for the network.
 pub(crate) struct RemoteAssets {
@@ -150,42 +139,16 @@ impl RemoteAssets {
         Some(format!("/{path}"))
     }
 
-    /// Path of the style sheet of Google Fonts for a family that the page uses without a source. It is no warning that there is none.
+    /// Path of the style sheet of Google Fonts for a family that the page uses without a source. It is no warning that
+    /// there is none.
     pub(super) fn google_sheet(&mut self, family: &str) -> Option<String> {
         let url = google_fonts::by_name(family)?;
         self.prefetch(&[(url.clone(), ReferenceKind::Sheet)]);
-        self.found.get(url.as_str()).is_some_and(Result::is_ok).then(|| self.resolve(&url, ReferenceKind::Sheet)).flatten()
-    }
-
-    /// Downloads several files at once, so that the references need not wait for one after the other.
-    fn prefetch(&mut self, references: &[(Url, ReferenceKind)]) {
-        let mut requests: Vec<RemoteRequest> = Vec::new();
-        for (url, kind) in references {
-            let mut url = url.clone();
-            url.set_fragment(None);
-            let is_new = !self.found.contains_key(url.as_str()) && !requests.iter().any(|request| request.url == url);
-            if is_new
-                && requests.len() + self.found.len() < MAX_REFERENCES
-                && !google_fonts::all_known(&url, &self.remote.fonts)
-            {
-                requests.push(RemoteRequest { url, is_page: *kind == ReferenceKind::Page, is_media: *kind == ReferenceKind::Media });
-            }
-        }
-        let Some(runtime) = self.runtime.clone().filter(|_| !requests.is_empty()) else { return };
-        let urls: Vec<String> = requests.iter().map(|request| request.url.to_string()).collect();
-        let found = runtime.block_on(self.remote.find(&self.cache, requests, self.deadline));
-        self.found.extend(urls.into_iter().zip(found));
-    }
-
-    /// The URL path under which `url` is served, if it could be found.
-    fn local(&mut self, url: &Url, kind: ReferenceKind) -> Option<String> {
-        let mut bare = url.clone();
-        bare.set_fragment(None);
-        let path = self.resolve(&bare, kind)?;
-        Some(match url.fragment() {
-            Some(fragment) => format!("{path}#{fragment}"),
-            None => path,
-        })
+        self.found
+            .get(url.as_str())
+            .is_some_and(Result::is_ok)
+            .then(|| self.resolve(&url, ReferenceKind::Sheet))
+            .flatten()
     }
 
     fn resolve(&mut self, url: &Url, kind: ReferenceKind) -> Option<String> {
@@ -227,7 +190,10 @@ impl RemoteAssets {
 
     /// Hash and length of the file with its own references replaced; `None` without any.
     fn rewritten(&mut self, file: &CachedFile, kind: ReferenceKind) -> Option<(ContentHash, u64)> {
-        if file.bytes > MAX_TEXT || self.depth >= MAX_DEPTH || matches!(kind, ReferenceKind::File | ReferenceKind::Media) {
+        if file.bytes > MAX_TEXT
+            || self.depth >= MAX_DEPTH
+            || matches!(kind, ReferenceKind::File | ReferenceKind::Media)
+        {
             return None;
         }
         let text = std::fs::read(self.cache.path(&file.hash)).ok()?;
@@ -283,26 +249,56 @@ impl RemoteAssets {
     }
 }
 
-/// The remote URL that `text` is: absolute, or relative to `base` where there is one. `None` for references to files of the project.
-fn remote_url(text: &str, base: Option<&Url>) -> Option<Url> {
-    let text = text.trim();
-    let url = match base {
-        Some(base) => base.join(text).ok()?,
-        None if text.starts_with("//") => Url::parse(&format!("https:{text}")).ok()?,
-        None => {
-            let scheme = text.split_once("://")?.0;
-            if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-                return None;
+impl ReferenceResolver for RemoteAssets {
+    fn prefetch(&mut self, references: &[(Url, ReferenceKind)]) {
+        let mut requests: Vec<RemoteRequest> = Vec::new();
+        for (url, kind) in references {
+            let mut url = url.clone();
+            url.set_fragment(None);
+            let is_new = !self.found.contains_key(url.as_str()) && !requests.iter().any(|request| request.url == url);
+            if is_new
+                && requests.len() + self.found.len() < MAX_REFERENCES
+                && !google_fonts::all_known(&url, &self.remote.fonts)
+            {
+                requests.push(RemoteRequest {
+                    url,
+                    is_page: *kind == ReferenceKind::Page,
+                    is_media: *kind == ReferenceKind::Media,
+                });
             }
-            Url::parse(text).ok()?
         }
-    };
-    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
+        let Some(runtime) = self.runtime.clone().filter(|_| !requests.is_empty()) else { return };
+        let urls: Vec<String> = requests.iter().map(|request| request.url.to_string()).collect();
+        let found = runtime.block_on(self.remote.find(&self.cache, requests, self.deadline));
+        self.found.extend(urls.into_iter().zip(found));
+    }
+    fn local(&mut self, url: &Url, kind: ReferenceKind) -> Option<String> {
+        let mut bare = url.clone();
+        bare.set_fragment(None);
+        let path = self.resolve(&bare, kind)?;
+        Some(match url.fragment() {
+            Some(fragment) => format!("{path}#{fragment}"),
+            None => path,
+        })
+    }
+
+    fn add_declared_faces(&mut self, families: &[String]) {
+        self.faces.extend(families.iter().map(|family| family.to_lowercase()));
+    }
+
+    fn add_to_import_map(&mut self, names: &mut dyn Iterator<Item = &String>) {
+        self.import_map.extend(names.cloned());
+    }
+
+    fn is_in_import_map(&self, name: &str) -> bool {
+        self.import_map.iter().any(|key| key == name || (key.ends_with('/') && name.starts_with(key.as_str())))
+    }
 }
 
 /// The kind of a file by the extension of its URL.
 fn kind_of(url: &Url) -> ReferenceKind {
-    let extension = url.path().rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).unwrap_or_default();
+    let extension =
+        url.path().rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).unwrap_or_default();
     match extension.as_str() {
         "css" => ReferenceKind::Sheet,
         "mjs" => ReferenceKind::Module,
@@ -313,7 +309,8 @@ fn kind_of(url: &Url) -> ReferenceKind {
     }
 }
 
-/// Name of a rewritten file. It is needed before the new bytes are known, so it is made of the URL and the hash of the download.
+/// Name of a rewritten file. It is needed before the new bytes are known, so it is made of the URL and the hash of the
+/// download.
 fn rewritten_name(url: &Url, hash: &ContentHash) -> String {
     hex::encode(Sha256::new().chain_update(url.as_str()).chain_update(hash.to_string()).finalize())
 }

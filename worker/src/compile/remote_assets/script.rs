@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use url::Url;
 
-use super::{ReferenceKind, RemoteAssets, remote_url};
+use super::references::{ReferenceKind, ReferenceResolver, remote_url};
 use crate::compile::css::splice;
 
 /// A module specifier in a script.
@@ -15,15 +15,15 @@ pub(super) struct Specifier {
     pub(super) text: String,
 }
 
-/// The script with its remote imports replaced by local files; `None` if none was found. With a `base` it is a downloaded module, whose relative
-/// imports and bare names are remote too.
-pub(super) fn localise(assets: &mut RemoteAssets, text: &str, base: Option<&Url>) -> Option<String> {
+/// The script with its remote imports replaced by local files; `None` if none was found. With a `base` it is a
+/// downloaded module, whose relative imports and bare names are remote too.
+pub(super) fn localise(assets: &mut dyn ReferenceResolver, text: &str, base: Option<&Url>) -> Option<String> {
     let remote: Vec<(Specifier, Url)> = specifiers(text)
         .into_iter()
         .filter_map(|specifier| {
             let url = match base {
                 Some(_) if is_bare(&specifier.text) => {
-                    if assets.resolves(&specifier.text) {
+                    if assets.is_in_import_map(&specifier.text) {
                         return None;
                     }
                     Url::parse(&format!("https://cdn.jsdelivr.net/npm/{}/+esm", specifier.text)).ok()?

@@ -2,20 +2,26 @@
 
 use url::Url;
 
-use super::{ReferenceKind, RemoteAssets, remote_url};
+use super::references::{ReferenceKind, ReferenceResolver, remote_url};
 use crate::compile::css;
 
 /// The sheet with its references replaced by local files; `None` if none was found.
-pub(super) fn localise(assets: &mut RemoteAssets, text: &str, base: Option<&Url>) -> Option<String> {
+pub(super) fn localise(assets: &mut dyn ReferenceResolver, text: &str, base: Option<&Url>) -> Option<String> {
     let sheet = css::read(text);
     if base.is_some() {
-        assets.faces.extend(sheet.faces.iter().map(|family| family.to_lowercase()));
+        assets.add_declared_faces(&sheet.faces);
     }
     let references: Vec<_> = sheet
         .urls
         .iter()
         .filter(|url| !url.url.starts_with('#') && !url.url.trim().is_empty())
-        .filter_map(|url| Some((url, remote_url(&url.url, base)?, if url.import.is_some() { ReferenceKind::Sheet } else { ReferenceKind::File })))
+        .filter_map(|url| {
+            Some((
+                url,
+                remote_url(&url.url, base)?,
+                if url.import.is_some() { ReferenceKind::Sheet } else { ReferenceKind::File },
+            ))
+        })
         .collect();
     assets.prefetch(&references.iter().map(|(_, url, kind)| (url.clone(), *kind)).collect::<Vec<_>>());
     let mut changes = Vec::new();

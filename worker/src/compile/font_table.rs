@@ -1,0 +1,87 @@
+//! The font table: the embedded family that draws a family.
+
+use crate::assets::FONTS;
+use crate::remote::library::FontLibrary;
+
+/// Embedded families, with the system families that they replace.
+const SUBSTITUTES: &[(&str, &[&str])] = &[
+    (
+        "Inter",
+        &[
+            "Helvetica",
+            "Helvetica Neue",
+            "Helvetica Bold",
+            "Arial",
+            "SF Pro",
+            "SF Pro Display",
+            "SF Pro Text",
+            "SF Pro Rounded",
+            "Avenir",
+            "Avenir Next",
+            "Lucida Grande",
+            "Geneva",
+            "Optima",
+            "Verdana",
+            "Tahoma",
+            "Trebuchet MS",
+            "Calibri",
+            "Candara",
+            "Corbel",
+            "Lucida Sans",
+            "Lucida Sans Unicode",
+            "Noto Sans",
+            "DejaVu Sans",
+            "Liberation Sans",
+        ],
+    ),
+    ("Montserrat", &["Futura", "DIN Alternate", "Arial Black"]),
+    ("League Gothic", &["Bebas Neue"]),
+    ("Roboto", &["Segoe UI"]),
+    ("Noto Sans JP", &["Noto Sans Japanese"]),
+    (
+        "JetBrains Mono",
+        &[
+            "Courier",
+            "Courier New",
+            "SF Mono",
+            "Menlo",
+            "Monaco",
+            "Consolas",
+            "Lucida Console",
+            "Lucida Sans Typewriter",
+            "Andale Mono",
+            "DejaVu Sans Mono",
+            "Liberation Mono",
+        ],
+    ),
+    (
+        "EB Garamond",
+        &[
+            "Garamond",
+            "Georgia",
+            "Palatino",
+            "Palatino Linotype",
+            "Book Antiqua",
+            "Cambria",
+            "Times",
+            "Times New Roman",
+            "DejaVu Serif",
+            "Liberation Serif",
+        ],
+    ),
+];
+
+/// Whether the farm has the family, or a replacement.
+pub(super) fn is_known(family: &str, library: &FontLibrary) -> bool {
+    embedded_family(family).is_some() || !library.faces(family).is_empty()
+}
+
+/// The embedded family that draws this one.
+pub(super) fn embedded_family(family: &str) -> Option<&'static str> {
+    let known = FONTS.iter().find(|face| face.family.eq_ignore_ascii_case(family)).map(|face| face.family);
+    known.or_else(|| {
+        let substitute =
+            SUBSTITUTES.iter().find(|(_, names)| names.iter().any(|name| name.eq_ignore_ascii_case(family)));
+        substitute.map(|(embedded, _)| *embedded)
+    })
+}
