@@ -3,8 +3,8 @@
 use clap::{Args as ClapArgs, Subcommand};
 use hyperfarm_backplane::config::Config;
 use hyperfarm_backplane::objects::Objects;
-use hyperfarm_coordinator::keys::{KeyLimits, KeyRecord, KeyStore, Rights, Scope};
-use hyperfarm_coordinator::webhooks::iso8601;
+use hyperfarm_coordinator::api_keys::{KeyLimits, KeyRecord, KeyStore, Rights, Scope};
+use hyperfarm_coordinator::clock::iso8601;
 use hyperfarm_proto::id::{Pool, Space};
 use serde_json::{Value, json};
 

@@ -1,8 +1,7 @@
-//! Uploaded files: a record and the bytes, both of a space.
+//! Assets: uploaded files of a space, each with a record and the bytes.
 //!
-//! **Invariant: a complete asset's bytes do not change.** What a signed URL can write to lies apart (`incoming/`), and is copied on
-//! completion to a key that has the hash of what was copied in it. An upload that nobody completes is marked (`unfinished/`) until it is
-//! cleared away.
+//! **Invariant: the bytes of a complete asset do not change.** A signed URL can only write to `incoming/`. On completion the bytes are
+//! copied to a key that contains their hash. An upload that is not complete has a mark in `unfinished/` until it is completed or expires.
 
 use bytes::Bytes;
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
@@ -11,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::if_found;
 
-/// Kinds of files that are taken.
+/// Kinds of accepted files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum AssetKind {
     /// A picture.
     Image,
     /// A video.
@@ -24,23 +23,23 @@ pub enum Kind {
     Document,
 }
 
-/// Media types that are taken, and what they are.
-pub const TYPES: [(&str, Kind); 9] = [
-    ("image/png", Kind::Image),
-    ("image/jpeg", Kind::Image),
-    ("video/mp4", Kind::Video),
-    ("video/webm", Kind::Video),
-    ("audio/mpeg", Kind::Audio),
-    ("audio/wav", Kind::Audio),
-    ("application/pdf", Kind::Document),
-    ("application/x-subrip", Kind::Document),
-    ("application/zip", Kind::Document),
+/// The accepted media types and their kinds.
+pub(crate) const ACCEPTED_TYPES: [(&str, AssetKind); 9] = [
+    ("image/png", AssetKind::Image),
+    ("image/jpeg", AssetKind::Image),
+    ("video/mp4", AssetKind::Video),
+    ("video/webm", AssetKind::Video),
+    ("audio/mpeg", AssetKind::Audio),
+    ("audio/wav", AssetKind::Audio),
+    ("application/pdf", AssetKind::Document),
+    ("application/x-subrip", AssetKind::Document),
+    ("application/zip", AssetKind::Document),
 ];
 
-impl Kind {
-    /// The word for a media type.
-    pub fn of(mime_type: &str) -> &'static str {
-        match TYPES.iter().find(|(known, _)| *known == mime_type).map(|(_, kind)| kind) {
+impl AssetKind {
+    /// Name of the kind of a media type, as clients see it.
+    pub(crate) fn of(mime_type: &str) -> &'static str {
+        match ACCEPTED_TYPES.iter().find(|(known, _)| *known == mime_type).map(|(_, kind)| kind) {
             Some(Self::Image) => "image",
             Some(Self::Video) => "video",
             Some(Self::Audio) => "audio",
@@ -49,38 +48,38 @@ impl Kind {
     }
 }
 
-/// What is stored of an asset.
+/// The stored record of an asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AssetRecord {
-    /// Its id.
-    pub id: String,
+pub(crate) struct AssetRecord {
+    /// Id of the asset.
+    pub(crate) id: String,
     /// The tenant it belongs to.
-    pub space: Space,
-    /// The file's name.
-    pub name: String,
-    /// Media type: as announced until the bytes are there, then as the bytes say.
-    pub mime_type: String,
+    pub(crate) space: Space,
+    /// Name of the file.
+    pub(crate) name: String,
+    /// Media type: the announced one until the upload is complete, then the one that the bytes have.
+    pub(crate) mime_type: String,
     /// Length in bytes.
-    pub bytes: u64,
-    /// SHA-256 of the bytes; until they are there the one that was announced, if one was.
-    pub checksum: Option<ContentHash>,
-    /// Name of the key that made it.
-    pub owner: String,
-    /// Unix milliseconds.
-    pub created_at_ms: u64,
-    /// Whether the bytes are there and were checked.
-    pub is_complete: bool,
+    pub(crate) bytes: u64,
+    /// SHA-256 of the bytes. Until the upload is complete it is the announced one, if any.
+    pub(crate) checksum: Option<ContentHash>,
+    /// Name of the API key that created it.
+    pub(crate) owner: String,
+    /// Unix milliseconds of its creation.
+    pub(crate) created_at_ms: u64,
+    /// Whether the bytes are stored and were checked.
+    pub(crate) is_complete: bool,
 }
 
 impl AssetRecord {
-    /// Object key of the bytes, once they are complete.
-    pub fn data_key(&self) -> Option<String> {
+    /// Object key of the bytes; `None` until the upload is complete.
+    pub(crate) fn data_key(&self) -> Option<String> {
         let hash = self.checksum.filter(|_| self.is_complete)?;
         Some(format!("assets/{}/{}-{hash}", self.space, self.id))
     }
 
     /// Object key to which a direct upload is written.
-    pub fn incoming_key(&self) -> String {
+    pub(crate) fn incoming_key(&self) -> String {
         format!("{INCOMING}/{}/{}", self.space, self.id)
     }
 
@@ -89,24 +88,28 @@ impl AssetRecord {
     }
 }
 
-/// Folder of what signed URLs write.
+/// Folder that signed URLs can write to.
 const INCOMING: &str = "incoming";
 
-/// Folder of the marks of uploads that are not complete.
+/// Folder of the marks of unfinished uploads.
 const UNFINISHED: &str = "unfinished";
 
 fn record_key(space: &Space, id: &str) -> String {
     format!("spaces/{space}/assets/{id}.json")
 }
 
-/// Whether the text can be an asset's id, and so a part of a key.
+/// Whether the text can be the id of an asset, and so part of an object key.
 fn is_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= 64 && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
 /// Stores a record.
-pub async fn put(objects: &Objects, record: &AssetRecord) -> Result<(), ObjectsError> {
-    // The mark before there is something to mark, and away after there is nothing.
+///
+/// # Errors
+///
+/// Storage did not answer.
+pub(crate) async fn put(objects: &Objects, record: &AssetRecord) -> Result<(), ObjectsError> {
+    // The mark is stored before the record of an unfinished upload, and removed after that of a complete one.
     if !record.is_complete {
         objects.put(&record.unfinished_mark(), Bytes::from_static(b"{}")).await?;
     }
@@ -118,10 +121,14 @@ pub async fn put(objects: &Objects, record: &AssetRecord) -> Result<(), ObjectsE
     Ok(())
 }
 
-/// Clears away uploads that were begun before this moment (Unix milliseconds) and never completed. Answers how many.
-pub async fn clear_unfinished(objects: &Objects, before_ms: u64) -> Result<u64, ObjectsError> {
-    let mut cleared = 0;
-    // What came after its asset was complete or deleted has no mark.
+/// Removes uploads that began before `before_ms` (Unix milliseconds) and are not complete. Answers their number.
+///
+/// # Errors
+///
+/// Storage did not answer, or a record cannot be read.
+pub(crate) async fn remove_unfinished(objects: &Objects, before_ms: u64) -> Result<u64, ObjectsError> {
+    let mut removed = 0;
+    // Bytes that were uploaded after the asset was completed or deleted have no mark.
     for folder in [UNFINISHED, INCOMING] {
         for meta in objects.list(folder).await? {
             let [_, space, id] = meta.key.split('/').collect::<Vec<_>>()[..] else { continue };
@@ -131,29 +138,37 @@ pub async fn clear_unfinished(objects: &Objects, before_ms: u64) -> Result<u64, 
             }
             if let Some(record) = get(objects, &space, id).await?.filter(|record| !record.is_complete) {
                 delete(objects, &record).await?;
-                cleared += 1;
+                removed += 1;
             }
             objects.delete(&meta.key).await?;
         }
     }
-    Ok(cleared)
+    Ok(removed)
 }
 
-/// Unix milliseconds at which the id was made.
+/// Unix milliseconds at which the id was made, which is part of it.
 fn begun_at(id: &str) -> Option<u64> {
     u64::from_str_radix(id.split_once('_')?.1.get(..12)?, 16).ok()
 }
 
-/// The space's asset, if there is one.
-pub async fn get(objects: &Objects, space: &Space, id: &str) -> Result<Option<AssetRecord>, ObjectsError> {
+/// The record of an asset of the space, if there is one.
+///
+/// # Errors
+///
+/// Storage did not answer, or the record cannot be read.
+pub(crate) async fn get(objects: &Objects, space: &Space, id: &str) -> Result<Option<AssetRecord>, ObjectsError> {
     if !is_id(id) {
         return Ok(None);
     }
     if_found(objects.get_json(&record_key(space, id)).await)
 }
 
-/// Ids of the space's assets, newest first.
-pub async fn ids(objects: &Objects, space: &Space) -> Result<Vec<String>, ObjectsError> {
+/// Ids of the assets of the space, newest first.
+///
+/// # Errors
+///
+/// Storage did not answer.
+pub(crate) async fn ids(objects: &Objects, space: &Space) -> Result<Vec<String>, ObjectsError> {
     let listed = objects.list(&format!("spaces/{space}/assets")).await?;
     let name = |key: &str| Some(key.rsplit('/').next()?.strip_suffix(".json")?.to_owned());
     let mut ids: Vec<String> = listed.iter().filter_map(|meta| name(&meta.key)).collect();
@@ -162,8 +177,12 @@ pub async fn ids(objects: &Objects, space: &Space) -> Result<Vec<String>, Object
     Ok(ids)
 }
 
-/// Removes an asset. The record first: without it nobody finds the bytes.
-pub async fn delete(objects: &Objects, record: &AssetRecord) -> Result<(), ObjectsError> {
+/// Removes an asset: first its record, so that nobody finds it any more, then its bytes.
+///
+/// # Errors
+///
+/// Storage did not answer.
+pub(crate) async fn delete(objects: &Objects, record: &AssetRecord) -> Result<(), ObjectsError> {
     objects.delete(&record_key(&record.space, &record.id)).await?;
     if let Some(key) = record.data_key() {
         objects.delete(&key).await?;
@@ -172,9 +191,9 @@ pub async fn delete(objects: &Objects, record: &AssetRecord) -> Result<(), Objec
     objects.delete(&record.unfinished_mark()).await
 }
 
-/// What the bytes are, by their beginning; `name` decides only where text has no mark of its own.
-pub fn sniff(start: &[u8], name: &str) -> Option<&'static str> {
-    let at = |offset: usize, mark: &[u8]| start.get(offset..).is_some_and(|rest| rest.starts_with(mark));
+/// The media type of a file that begins with `start`. Its `name` decides only for text that has no signature of its own.
+pub(crate) fn sniff(start: &[u8], name: &str) -> Option<&'static str> {
+    let at = |offset: usize, signature: &[u8]| start.get(offset..).is_some_and(|rest| rest.starts_with(signature));
     if at(0, b"\x89PNG\r\n\x1a\n") {
         return Some("image/png");
     }
@@ -190,7 +209,7 @@ pub fn sniff(start: &[u8], name: &str) -> Option<&'static str> {
     if at(0, b"RIFF") && at(8, b"WAVE") {
         return Some("audio/wav");
     }
-    // A tag, or the eleven set bits of a frame with a layer that is not reserved.
+    // An ID3 tag, or a frame header: eleven set bits and a layer that is not reserved.
     let is_frame = matches!(start, [0xff, second, ..] if second & 0xe0 == 0xe0 && second & 0x06 != 0);
     if at(0, b"ID3") || is_frame {
         return Some("audio/mpeg");
@@ -233,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_upload_that_nobody_completed_is_cleared_away_and_a_complete_one_is_not() {
+    async fn an_upload_that_nobody_completed_is_removed_away_and_a_complete_one_is_not() {
         let objects = Objects::memory();
         let record = |at_ms: u64, is_complete: bool| AssetRecord {
             id: format!("asset_{at_ms:012x}0123456789abcdef"),
@@ -254,7 +273,7 @@ mod tests {
         put(&objects, &record(2000, true)).await.unwrap();
         // Written by a URL that was still good.
         objects.put(&record(2000, true).incoming_key(), Bytes::from_static(b"XX")).await.unwrap();
-        assert_eq!(clear_unfinished(&objects, 2500).await.unwrap(), 1);
+        assert_eq!(remove_unfinished(&objects, 2500).await.unwrap(), 1);
         let mut left = ids(&objects, &Space::default()).await.unwrap();
         left.reverse();
         assert_eq!(left, [record(2000, true).id, record(3000, false).id]);

@@ -1,30 +1,35 @@
-//! The coordinator's numbers.
+//! The coordinator's settings.
 
 use std::time::Duration;
+
+use hyperfarm_backplane::retry::RetryPolicy;
 
 use crate::intake::Limits;
 use crate::scheduler::SchedulePolicy;
 use crate::sharding::ShardPolicy;
 
-/// The coordinator's numbers. The defaults serve one machine and a cluster alike.
+/// Delays after a call to broker, ledger or storage failed.
+pub(crate) const SERVER_RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(250), Duration::from_secs(10));
+
+/// The coordinator's settings. The defaults suit one machine and a cluster alike.
 #[derive(Debug, Clone)]
 pub struct CoordinatorConfig {
-    /// How often every render is looked at, events or not.
+    /// How often every open render is checked without an event about it.
     pub tick: Duration,
     /// How often a render's ledger entries are compared with object storage.
     pub verify_every: Duration,
-    /// How often storage is searched for renders that this process does not know.
+    /// How often the open renders in storage are listed, to find those that this process does not know.
     pub rescan_every: Duration,
-    /// How long the ledger keeps a render that did not complete, so that workers still at it lose their leases.
-    pub linger: Duration,
-    /// How long a render waits for a worker of its plan's capture class, while the pool has others, before it is planned anew. Longer
-    /// than a worker keeps a plan that it does not use (30 s).
+    /// How long the ledger keeps a render that ended without completing, so that workers still at it learn that their leases are lost.
+    pub retain_ended_for: Duration,
+    /// How long a render waits for a worker of its plan's capture class, while the pool has workers of other classes, before it is
+    /// planned again. Longer than a worker caches a plan that it does not use (30 s).
     pub replan_after: Duration,
     /// How renders are cut into chunks.
     pub shard: ShardPolicy,
     /// How tasks are dispatched.
     pub schedule: SchedulePolicy,
-    /// What a project may be.
+    /// Largest project that is accepted.
     pub limits: Limits,
 }
 
@@ -34,7 +39,7 @@ impl Default for CoordinatorConfig {
             tick: Duration::from_secs(1),
             verify_every: Duration::from_secs(60),
             rescan_every: Duration::from_secs(60),
-            linger: Duration::from_secs(120),
+            retain_ended_for: Duration::from_secs(120),
             replan_after: Duration::from_secs(60),
             shard: ShardPolicy::default(),
             schedule: SchedulePolicy::default(),

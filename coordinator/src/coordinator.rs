@@ -1,7 +1,7 @@
-//! The coordinator as a whole: what the API and the embedded mode call.
+//! The coordinator as a whole, for the API and for a process that embeds it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,31 +17,47 @@ use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::{Outcome, TerminalState};
 use hyperfarm_proto::spec::{RenderRequest, RenderSpec};
 use hyperfarm_proto::task::Step;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{Instrument, error, info, info_span, warn};
 
+use crate::clock::{age_of, now_ms};
 use crate::config::CoordinatorConfig;
-use crate::error::{IntakeError, RenderError};
-use crate::index::{Filter, Index, Row};
-use crate::intake::{self, Intake, Seed, StoredBundle};
+use crate::index::{Filter, Index, IndexedRender};
+use crate::intake::{self, IntakeError, StoredBundle};
 use crate::progress::RenderProgress;
-use crate::reconciler::{Reconciler, Wake, events};
-use crate::registry::{Entry, Registry};
-use crate::store;
+use crate::reconciler::{Reconciler, Wake, forward};
+use crate::registry::{Registry, RenderEntry};
+use crate::submission::{Intake, Seed};
 use crate::timeline::{self, Timeline};
+use crate::{object_keys, store};
 
-/// One render, as asked and as far as it is.
+/// A render, with its progress.
 #[derive(Debug, Clone)]
 pub struct RenderDetail {
-    /// What was asked.
+    /// What was asked for.
     pub request: Arc<RenderRequest>,
-    /// How it came in.
+    /// Who submitted it, and how.
     pub intake: Arc<Intake>,
     /// How far it is, and how it ended.
     pub progress: RenderProgress,
-    /// Whether nothing more of it is sent out for now.
+    /// Whether no more of its tasks are dispatched for now.
     pub is_paused: bool,
+}
+
+/// Why a render cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// There is none with this id, or it was deleted.
+    #[error("there is no render {0}")]
+    NotFound(RenderId),
+    /// It has ended already.
+    #[error("render {0} has ended already")]
+    Ended(RenderId),
+    /// Storage did not answer.
+    #[error(transparent)]
+    Storage(#[from] ObjectsError),
 }
 
 /// A page of renders, newest first.
@@ -49,30 +65,30 @@ pub struct RenderDetail {
 pub struct RenderPage {
     /// The renders.
     pub renders: Vec<RenderDetail>,
-    /// Where the next page begins: after this one. `None` on the last page.
+    /// The render after which the next page begins. `None` on the last page.
     pub next: Option<RenderId>,
 }
 
-/// A running coordinator. Clones are the same one.
+/// A running coordinator. Clones share it.
 #[derive(Clone)]
 pub struct Coordinator {
     inner: Arc<Inner>,
 }
 
-/// Courses that are remembered.
-const COURSES: usize = 16;
+/// Ended renders whose details are cached.
+const MAX_CACHED_DETAILS: usize = 16;
 
-/// Age of a render's id from which its submission may be a repeated one. Shorter than an open mark without a request is kept.
+/// Age of a render's id from which its submission is taken for a repeated one. Shorter than [`store::LOST_MARK_KEPT`].
 const REPEATED_AFTER: Duration = Duration::from_secs(600);
 
-/// A render from within.
+/// The details of a render that only some requests need.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Inside {
+pub(crate) struct RenderInternals {
     /// Its plan, once there is one.
     pub(crate) plan: Option<Arc<Plan>>,
-    /// What happened to it.
-    pub(crate) course: Arc<Timeline>,
-    /// Whether its sound is there, if it has any.
+    /// Its timeline.
+    pub(crate) timeline: Arc<Timeline>,
+    /// Whether its sound is committed.
     pub(crate) has_sound: bool,
 }
 
@@ -81,63 +97,75 @@ struct Inner {
     config: CoordinatorConfig,
     registry: Arc<Registry>,
     index: Arc<Index>,
-    /// Courses of renders that have ended, the last ones asked for.
-    courses: Mutex<VecDeque<(RenderId, Inside)>>,
+    /// Details of ended renders, those asked for last.
+    details: Mutex<VecDeque<(RenderId, RenderInternals)>>,
     wakes: mpsc::UnboundedSender<Wake>,
     loops: Mutex<Vec<JoinHandle<()>>>,
     drain: Drain,
 }
 
 impl Coordinator {
-    /// Starts the reconciling loop. It runs until `drain` starts.
+    /// Starts a coordinator. Its loops run until `drain` starts.
     pub fn start(backplane: Backplane, config: CoordinatorConfig, drain: Drain) -> Self {
         backplane.metrics.plays("coordinator");
         let registry = Arc::new(Registry::default());
         let (wakes, woken) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(backplane.clone(), config.clone(), registry.clone(), wakes.clone());
         let loops = vec![
-            tokio::spawn(events::forward(backplane.clone(), wakes.clone(), drain.clone())),
+            tokio::spawn(forward(backplane.clone(), wakes.clone(), drain.clone())),
             tokio::spawn(reconciler.run(woken, drain.clone())),
         ];
-        let (index, courses) = Default::default();
-        let inner = Inner { backplane, config, registry, index, courses, wakes, loops: loops.into(), drain };
+        let (index, details) = Default::default();
+        let inner = Inner { backplane, config, registry, index, details, wakes, loops: loops.into(), drain };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Waits until the loops have stopped, which they do after the drain has started.
+    /// Waits until the loops have stopped, which they do once the drain has started.
     pub async fn join(&self) {
-        let loops = std::mem::take(&mut *self.inner.loops.lock().unwrap_or_else(PoisonError::into_inner));
+        let loops = std::mem::take(&mut *self.inner.loops.lock());
         for handle in loops {
             if let Err(panic) = handle.await {
-                error!(%panic, "a loop of the coordinator ended by itself");
+                error!(%panic, "a loop of the coordinator has panicked");
             }
         }
     }
 
-    /// What the coordinator is plugged into.
+    /// The broker, ledger, storage and metrics of the coordinator.
     pub fn backplane(&self) -> &Backplane {
         &self.inner.backplane
     }
 
-    /// The coordinator's numbers.
+    /// The settings.
     pub fn config(&self) -> &CoordinatorConfig {
         &self.inner.config
     }
 
-    /// Takes a render in. It is durable once this returns.
+    /// Submits a render of the project in `bundle_zip`. It is stored once this returns.
+    ///
+    /// # Errors
+    ///
+    /// The project or the spec is refused, or it could not be stored.
     pub async fn submit(&self, bundle_zip: Bytes, spec: RenderSpec) -> Result<RenderId, IntakeError> {
         intake::check(&spec)?;
-        let bundle = self.take_bundle(bundle_zip, spec.composition.as_deref()).await?;
-        self.submit_as(bundle, spec, Intake::default(), Seed::new()?).await
+        let bundle = self.store_bundle(bundle_zip, spec.composition.as_deref()).await?;
+        self.submit_stored(bundle, spec, Intake::default(), Seed::new()?).await
     }
 
-    /// Checks a project's archive for an entry page and stores it, for renders to be made of.
-    pub async fn take_bundle(&self, bundle_zip: Bytes, entry: Option<&str>) -> Result<StoredBundle, IntakeError> {
+    /// Checks and stores the archive of a project. Its entry page is `entry`, or `index.html`.
+    ///
+    /// # Errors
+    ///
+    /// The project is refused, or it could not be stored.
+    pub async fn store_bundle(&self, bundle_zip: Bytes, entry: Option<&str>) -> Result<StoredBundle, IntakeError> {
         intake::store_bundle(&self.inner.backplane.objects, &self.inner.config.limits, bundle_zip, entry).await
     }
 
-    /// Takes a render of a stored bundle in. It is durable once this returns; the same seed twice is one render.
-    pub async fn submit_as(
+    /// Submits a render of a stored project. It is stored once this returns. The same seed twice is one render.
+    ///
+    /// # Errors
+    ///
+    /// The spec is refused, or the render could not be stored.
+    pub async fn submit_stored(
         &self,
         bundle: StoredBundle,
         spec: RenderSpec,
@@ -147,10 +175,10 @@ impl Coordinator {
         let render = seed.render();
         let span = info_span!("intake", %render);
         trace::follow(&span, &render);
-        self.take_in(bundle, spec, intake, seed).instrument(span).await
+        self.store_and_track(bundle, spec, intake, seed).instrument(span).await
     }
 
-    async fn take_in(
+    async fn store_and_track(
         &self,
         bundle: StoredBundle,
         spec: RenderSpec,
@@ -160,24 +188,24 @@ impl Coordinator {
         let request = intake::store(&self.inner.backplane.objects, bundle, spec, &intake, seed).await?;
         info!(
             bundle = %request.bundle.short(), pool = %request.spec.pool, space = %intake.space,
-            "taken in"
+            "a render was submitted"
         );
         let render = request.id.clone();
         let is_known = self.inner.registry.get(&render).is_some();
         if !is_known {
             self.inner.backplane.metrics.render_accepted();
         }
-        if store::age_of(&render) < REPEATED_AFTER {
-            let entry = self.inner.registry.add(Entry::new(request, Arc::new(intake), RenderProgress::queued()));
+        if age_of(&render) < REPEATED_AFTER {
+            let entry = self.inner.registry.add(RenderEntry::new(request, Arc::new(intake), RenderProgress::queued()));
             if entry.progress.borrow().end.is_none() {
-                self.wake(Wake::New(Box::new(entry)));
+                self.wake(Wake::Submitted(Box::new(entry)));
             }
             return Ok(render);
         }
-        // An old seed is of a repeated submission: the render may have ended since, or the sweep may have removed its mark.
+        // The seed of a repeated submission is old. The render may have ended since, or its mark may be removed.
         match self.entry(&render).await {
             Ok(entry) if entry.progress.borrow().end.is_none() => {
-                let mark = store::open_mark(&render);
+                let mark = object_keys::open_mark(&render);
                 self.inner.backplane.objects.put_json(&mark, &*entry.intake).await?;
                 Ok(render)
             }
@@ -186,7 +214,11 @@ impl Coordinator {
         }
     }
 
-    /// The render. Answered from memory where it is known, else from storage: neither broker nor ledger nor any worker is needed.
+    /// The render, from memory or from storage. Neither broker nor ledger nor any worker is needed.
+    ///
+    /// # Errors
+    ///
+    /// There is no such render, or it is not in memory and storage did not answer.
     pub async fn detail(&self, render: &RenderId) -> Result<RenderDetail, RenderError> {
         let entry = self.entry(render).await?;
         let progress = entry.progress.borrow().clone();
@@ -194,33 +226,45 @@ impl Coordinator {
         Ok(RenderDetail { request: entry.request, intake: entry.intake, progress, is_paused })
     }
 
-    /// The render, if it belongs to `space`; to every other space there is none.
+    /// The render, if it belongs to `space`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`detail`](Self::detail). A render of another space is not found.
     pub async fn detail_in(&self, space: &Space, render: &RenderId) -> Result<RenderDetail, RenderError> {
         let detail = self.detail(render).await?;
         if detail.intake.space == *space { Ok(detail) } else { Err(RenderError::NotFound(render.clone())) }
     }
 
-    /// The render's progress from now on. The last value has `end`.
+    /// The progress of the render from now on. The last value has `end`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`detail`](Self::detail).
     pub async fn watch(&self, render: &RenderId) -> Result<watch::Receiver<RenderProgress>, RenderError> {
         Ok(self.entry(render).await?.progress.subscribe())
     }
 
-    async fn entry(&self, render: &RenderId) -> Result<Entry, RenderError> {
+    async fn entry(&self, render: &RenderId) -> Result<RenderEntry, RenderError> {
         if let Some(entry) = self.inner.registry.get(render) {
             return Ok(entry);
         }
-        let stored = store::entry(&self.inner.backplane.objects, render).await?;
-        let entry = stored.ok_or_else(|| RenderError::NotFound(render.clone()))?;
+        let stored = store::read(&self.inner.backplane.objects, render).await?;
+        let entry = RenderEntry::from_stored(stored.ok_or_else(|| RenderError::NotFound(render.clone()))?);
         let is_open = entry.progress.borrow().end.is_none();
         let entry = self.inner.registry.add(entry);
         if is_open {
-            // Another coordinator's, or this one has only just started.
-            self.wake(Wake::Look(render.clone()));
+            // Another coordinator took it in, or this one has just started.
+            self.wake(Wake::Changed(render.clone()));
         }
         Ok(entry)
     }
 
     /// At most `limit` renders of `space` that pass `filter` and are older than `after`, newest first.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer. A single render that cannot be read is left out.
     pub async fn list(
         &self,
         space: &Space,
@@ -230,11 +274,11 @@ impl Coordinator {
     ) -> Result<RenderPage, RenderError> {
         let Inner { backplane, registry, index, .. } = &*self.inner;
         let ids = index.find(&backplane.objects, registry, space, after, filter).await?;
-        let looks = ids.into_iter().map(|id| {
+        let reads = ids.into_iter().map(|id| {
             let coordinator = self.clone();
             async move { coordinator.detail(&id).await }
         });
-        let details = futures::stream::iter(looks).buffered(store::PARALLEL);
+        let details = futures::stream::iter(reads).buffered(store::MAX_CONCURRENT_REQUESTS);
         let mut details = std::pin::pin!(details);
         let mut renders: Vec<RenderDetail> = Vec::new();
         while let Some(detail) = details.next().await {
@@ -245,11 +289,11 @@ impl Coordinator {
                     return Ok(RenderPage { renders, next });
                 }
                 Ok(detail) => renders.push(detail),
-                // Deleted, or on its way in.
+                // It is deleted, or being taken in.
                 Err(RenderError::NotFound(_)) => {}
                 // One render that cannot be read must not hide the others.
                 Err(RenderError::Storage(reason @ ObjectsError::Corrupt { .. })) => {
-                    error!(%reason, "a render in storage cannot be read and is left out of the list");
+                    error!(%reason, "a render in storage could not be read and is left out of the list");
                 }
                 Err(error) => return Err(error),
             }
@@ -257,53 +301,60 @@ impl Coordinator {
         Ok(RenderPage { renders, next: None })
     }
 
-    /// What happened to the render so far: from memory while it is under way, from storage after its end.
-    pub(crate) async fn told(&self, render: &RenderId) -> Result<Inside, RenderError> {
+    /// Plan and timeline of the render: from memory while it is open, from storage after its end.
+    ///
+    /// # Errors
+    ///
+    /// As for [`detail`](Self::detail).
+    pub(crate) async fn internals(&self, render: &RenderId) -> Result<RenderInternals, RenderError> {
         let entry = self.entry(render).await?;
         let objects = &self.inner.backplane.objects;
         let end = entry.progress.borrow().end.clone();
         let Some(state) = end else {
-            let latest = entry.latest();
-            let plan = match latest.plan {
+            let snapshot = entry.snapshot();
+            let plan = match snapshot.plan {
                 Some(plan) => Some(plan),
                 None => store::readable_plan(objects, render).await?.map(Arc::new),
             };
-            let course = Timeline::of(plan.as_deref(), &latest.view, &entry.records);
-            let audio = latest.view.tasks.get(&Step::Audio);
+            let timeline = Timeline::from_ledger(plan.as_deref(), &snapshot.view, &entry.chunk_results);
+            let audio = snapshot.view.tasks.get(&Step::Audio);
             let has_sound = audio.is_some_and(|audio| audio.committed.is_some());
-            return Ok(Inside { plan, course: Arc::new(course), has_sound });
+            return Ok(RenderInternals { plan, timeline: Arc::new(timeline), has_sound });
         };
-        let courses = || self.inner.courses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, told)) = courses().iter().find(|(known, _)| known == render) {
-            return Ok(told.clone());
+        if let Some((_, internals)) = self.inner.details.lock().iter().find(|(cached, _)| cached == render) {
+            return Ok(internals.clone());
         }
         let audio = keys::audio_record(render);
-        let (plan, course, has_sound) = futures::try_join!(
+        let (plan, timeline, has_sound) = futures::try_join!(
             store::readable_plan(objects, render),
             timeline::read(objects, render, &state),
             objects.exists(&audio),
         )?;
-        let told = Inside { plan: plan.map(Arc::new), course: Arc::new(course), has_sound };
-        let mut courses = courses();
-        if courses.len() == COURSES {
-            courses.pop_front();
+        let internals = RenderInternals { plan: plan.map(Arc::new), timeline: Arc::new(timeline), has_sound };
+        let mut details = self.inner.details.lock();
+        if details.len() == MAX_CACHED_DETAILS {
+            details.pop_front();
         }
-        courses.push_back((render.clone(), told.clone()));
-        Ok(told)
+        details.push_back((render.clone(), internals.clone()));
+        Ok(internals)
     }
 
-    /// Ended renders of `space`, newest first, as far as they are known within `patience`.
-    pub(crate) async fn ended(&self, space: &Space, patience: Duration) -> Vec<(RenderId, Arc<Row>)> {
+    /// The ended renders of `space` that are read within `patience`, newest first.
+    pub(crate) async fn ended(&self, space: &Space, patience: Duration) -> Vec<(RenderId, Arc<IndexedRender>)> {
         let Inner { backplane, registry, index, .. } = &*self.inner;
         index.ended(&backplane.objects, registry, space, patience).await
     }
 
-    /// Renders that this process knows.
+    /// The renders in memory.
     pub(crate) fn registry(&self) -> &Registry {
         &self.inner.registry
     }
 
-    /// Ends the render. Done already, if it was cancelled before; an error, if it ended otherwise.
+    /// Cancels the render. A render that is cancelled already stays so.
+    ///
+    /// # Errors
+    ///
+    /// There is no such render, it has ended otherwise, or storage did not answer.
     pub async fn cancel(&self, render: &RenderId) -> Result<RenderDetail, RenderError> {
         self.entry(render).await?;
         let state = self.end_as_cancelled(render).await?;
@@ -313,25 +364,33 @@ impl Coordinator {
         }
     }
 
-    /// Sends no more of the render's tasks out, or goes on. What is at work already finishes.
-    pub async fn pause(&self, render: &RenderId, paused: bool) -> Result<RenderDetail, RenderError> {
+    /// Pauses or resumes the render. While it is paused none of its tasks are dispatched; tasks that workers have claimed finish.
+    ///
+    /// # Errors
+    ///
+    /// There is no such render, it has ended, or storage did not answer.
+    pub async fn set_paused(&self, render: &RenderId, is_paused: bool) -> Result<RenderDetail, RenderError> {
         let entry = self.entry(render).await?;
         if entry.progress.borrow().end.is_some() {
             return Err(RenderError::Ended(render.clone()));
         }
-        let (objects, mark) = (&self.inner.backplane.objects, store::pause_mark(render));
-        if paused {
+        let (objects, mark) = (&self.inner.backplane.objects, object_keys::pause_mark(render));
+        if is_paused {
             objects.put(&mark, Bytes::from_static(b"{}")).await?;
         } else {
             objects.delete(&mark).await?;
         }
-        entry.pause(paused);
-        info!(%render, paused, "paused or resumed");
-        self.wake(Wake::Look(render.clone()));
+        entry.set_paused(is_paused);
+        info!(%render, "the render was {}", if is_paused { "paused" } else { "resumed" });
+        self.wake(Wake::Changed(render.clone()));
         self.detail(render).await
     }
 
-    /// Takes the render in once more, as it was asked for the first time.
+    /// Submits a new render with project and spec of an earlier one.
+    ///
+    /// # Errors
+    ///
+    /// There is no such render, its project is no longer stored, or the new one could not be stored.
     pub async fn retry(&self, render: &RenderId, intake: Intake, seed: Seed) -> Result<RenderId, IntakeError> {
         let objects = &self.inner.backplane.objects;
         let entry = self.entry(render).await;
@@ -344,7 +403,7 @@ impl Coordinator {
             return Err(IntakeError::Invalid { param: "render_id", message });
         };
         let intake = Intake { retry_of: Some(render.clone()), ..intake };
-        self.submit_as(bundle, request.spec.clone(), intake, seed).await
+        self.submit_stored(bundle, request.spec.clone(), intake, seed).await
     }
 
     /// Renders that end from now on.
@@ -352,24 +411,28 @@ impl Coordinator {
         self.inner.registry.ends()
     }
 
-    /// The drain of the process.
+    /// The drain that ends the loops.
     pub(crate) fn drain(&self) -> &Drain {
         &self.inner.drain
     }
 
-    /// A loop that ends with the drain, and that [`join`](Self::join) waits for.
+    /// Runs another loop, which has to end when the drain starts. [`join`](Self::join) waits for it.
     pub(crate) fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.inner.loops.lock().unwrap_or_else(PoisonError::into_inner).push(tokio::spawn(work));
+        self.inner.loops.lock().push(tokio::spawn(work));
     }
 
-    /// Hides the render for good, cancels it if it is under way, and removes what it made.
+    /// Deletes the render: cancels it if it is open, hides it for good, and removes its objects.
+    ///
+    /// # Errors
+    ///
+    /// There is no such render, or storage did not answer.
     pub async fn delete(&self, render: &RenderId) -> Result<(), RenderError> {
         let entry = self.entry(render).await?;
         self.end_as_cancelled(render).await?;
         store::delete(&self.inner.backplane.objects, render).await?;
         self.inner.registry.delete(&entry.intake.space, render);
         self.inner.index.remove(&entry.intake.space, render).await;
-        info!(%render, "deleted");
+        info!(%render, "the render was deleted");
         Ok(())
     }
 
@@ -377,25 +440,25 @@ impl Coordinator {
         if let Some(state) = store::state(&self.inner.backplane.objects, render).await? {
             return Ok(state.into());
         }
-        if let Ok(told) = self.told(render).await {
-            let course = Timeline::clone(&told.course).ended(store::now_ms());
-            timeline::write(&self.inner.backplane.objects, render, &course).await;
+        if let Ok(internals) = self.internals(render).await {
+            let timeline = Timeline::clone(&internals.timeline).ended(now_ms());
+            timeline::write(&self.inner.backplane.objects, render, &timeline).await;
         }
-        // First the leases, so that nobody works, then the words. If the ledger is down the loop says it again later.
+        // The leases end before the state is stored. If the ledger does not answer, the loop cancels the render there later.
         if let Err(error) = self.inner.backplane.ledger.cancel(render).await {
-            warn!(%render, %error, "the ledger does not know of the cancellation yet");
+            warn!(%render, %error, "the ledger did not cancel the render, the loop cancels it there later");
         }
         let failure =
             Failure::new(FailureCode::Cancelled, "The render was cancelled. Ask for it again if you need it.");
         let outcome = Outcome::Failed { failure, history: Vec::new() };
         let state = Arc::new(store::end(&self.inner.backplane.objects, render, outcome).await?);
-        info!(%render, outcome = ?state.outcome, "ended from outside");
+        info!(%render, outcome = ?state.outcome, "the API has ended the render");
         self.inner.registry.end(render, state.clone());
-        self.wake(Wake::Ended(render.clone()));
+        self.wake(Wake::EndedByApi(render.clone()));
         Ok(state)
     }
 
-    /// Tells the loop. It is gone only while the process ends; then the next one finds the same in storage.
+    /// Wakes the loop. Its receiver is dropped only while the process ends; the next process finds the same in storage.
     fn wake(&self, wake: Wake) {
         drop(self.inner.wakes.send(wake));
     }

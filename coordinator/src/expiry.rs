@@ -1,4 +1,4 @@
-//! What storage does not keep for ever: answers of idempotency keys, events, uploads that nobody completed.
+//! Removes what storage does not keep for ever: stored answers of idempotency keys, webhook events, and unfinished uploads.
 
 use std::time::Duration;
 
@@ -6,54 +6,49 @@ use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use tracing::{info, warn};
 
-use crate::api::idempotency::Idempotency;
 use crate::assets;
-use crate::store::now_ms;
+use crate::clock::now_ms;
 use crate::webhooks::Webhooks;
 
-/// How often storage is looked through.
-const EVERY: Duration = Duration::from_secs(3600);
+/// Time between two removals.
+const INTERVAL: Duration = Duration::from_secs(3600);
 
-/// How long an event can be listed.
-pub const EVENTS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a webhook event can be listed.
+const EVENTS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// How long an upload that was begun is waited for, from the moment at which its URL runs out.
-pub const UPLOADS_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long an unfinished upload is kept after its URL has expired.
+const UPLOADS_KEPT: Duration = Duration::from_secs(24 * 3600);
 
-/// Clears away what is no longer kept.
-pub(crate) struct Expiry {
-    pub(crate) objects: Objects,
-    pub(crate) once: Idempotency,
-    pub(crate) webhooks: Webhooks,
-    /// How long an upload URL is good for.
-    pub(crate) uploads_valid: Duration,
-}
-
-impl Expiry {
-    /// Looks through storage now and every hour, until the drain starts.
-    pub(crate) async fn run(self, drain: Drain) {
-        loop {
-            tokio::select! {
-                () = drain.started() => return,
-                cleared = self.clear(now_ms()) => match cleared {
-                    Ok(0) => {}
-                    Ok(cleared) => info!(cleared, "what is no longer kept is cleared away"),
-                    Err(error) => warn!(%error, "what is no longer kept is cleared away later"),
-                },
-            }
-            tokio::select! {
-                () = drain.started() => return,
-                () = tokio::time::sleep(EVERY) => {}
-            }
+/// Calls `remove` with the Unix time in milliseconds now and every hour, until the drain starts. It answers the number of removed objects.
+pub(crate) async fn run<F>(drain: Drain, remove: impl Fn(u64) -> F)
+where
+    F: Future<Output = Result<u64, ObjectsError>>,
+{
+    loop {
+        tokio::select! {
+            () = drain.started() => return,
+            removed = remove(now_ms()) => match removed {
+                Ok(0) => {}
+                Ok(removed) => info!(removed, "expired objects were removed from storage"),
+                Err(error) => warn!(%error, "expired objects could not be removed, they are removed later"),
+            },
+        }
+        tokio::select! {
+            () = drain.started() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
         }
     }
+}
 
-    /// Clears away what is not kept at `now_ms`. Answers how many things.
-    pub(crate) async fn clear(&self, now_ms: u64) -> Result<u64, ObjectsError> {
-        let before = |kept: Duration| now_ms.saturating_sub(kept.as_millis() as u64);
-        let answers = self.once.clear(now_ms).await?;
-        let events = self.webhooks.clear_events(before(EVENTS_KEPT)).await?;
-        let uploads = assets::clear_unfinished(&self.objects, before(UPLOADS_KEPT + self.uploads_valid)).await?;
-        Ok(answers + events + uploads)
-    }
+/// Removes the webhook events and unfinished uploads that have expired at `now_ms`. Answers the number of removed objects.
+pub(crate) async fn remove_expired(
+    objects: &Objects,
+    webhooks: &Webhooks,
+    upload_urls_valid: Duration,
+    now_ms: u64,
+) -> Result<u64, ObjectsError> {
+    let before = |kept: Duration| now_ms.saturating_sub(kept.as_millis() as u64);
+    let events = webhooks.remove_events(before(EVENTS_KEPT)).await?;
+    let uploads = assets::remove_unfinished(objects, before(UPLOADS_KEPT + upload_urls_valid)).await?;
+    Ok(events + uploads)
 }

@@ -1,7 +1,7 @@
-//! What follows the end of a render: its usage is noted, its event is announced, its place is free.
+//! Finalizes ended renders: records the usage, publishes the webhook event, and frees the place of the key.
 //!
-//! **Invariant: it is done at least once for every end.** The mark of an open render is removed last; what a process leaves undone the
-//! next one finds by the mark. Each step changes nothing when it is done again.
+//! **Invariant: every ended render is finalized at least once.** Its open mark is removed last, so the next process finds by the mark
+//! what this one leaves undone. A step that is repeated changes nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,31 +21,35 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 use url::Url;
 
-use crate::Coordinator;
-use crate::api::admission::Admission;
-use crate::api::view::error_code;
-use crate::intake::Intake;
+use crate::admission::Admission;
+use crate::clock::{age_of, now_ms};
+use crate::coordinator::Coordinator;
+use crate::object_keys;
 use crate::signed_urls::SignedUrls;
-use crate::store::{self, if_found, now_ms};
-use crate::usage::{Usage, Usages};
+use crate::status::error_code;
+use crate::store::{self, MAX_CONCURRENT_REQUESTS, if_found};
+use crate::submission::Intake;
+use crate::usage::{Usage, UsageStore};
 use crate::webhooks::{Delivery, Event, Webhooks};
 
-/// How often storage is searched for ends that nobody has dealt with.
+/// How often the open marks are listed, to find ended renders that are not finalized.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-/// What dealing with an end needs.
-pub(crate) struct Closing {
+/// Finalizes ended renders.
+pub(crate) struct Finalizer {
     pub(crate) coordinator: Coordinator,
-    pub(crate) usages: Arc<Usages>,
+    pub(crate) usages: Arc<UsageStore>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) links: Arc<SignedUrls>,
+    pub(crate) signed_urls: Arc<SignedUrls>,
     pub(crate) webhooks: Webhooks,
+    /// Base URL of the farm, for URLs in events.
     pub(crate) public_url: Option<Url>,
+    /// Takes new deliveries to the loop that sends them.
     pub(crate) deliveries: mpsc::UnboundedSender<Delivery>,
 }
 
-impl Closing {
-    /// Deals with every end, until the drain starts.
+impl Finalizer {
+    /// Finalizes every render that ends, until the drain starts.
     pub(crate) async fn run(self, mut ends: Receiver<RenderId>) {
         let drain = self.coordinator.drain().clone();
         loop {
@@ -57,8 +61,8 @@ impl Closing {
                     () = drain.started() => return,
                     () = &mut next_sweep => break,
                     end = ends.recv() => match end {
-                        Ok(render) => self.close(&render).await,
-                        // The sweep finds them.
+                        Ok(render) => self.finalize(&render).await,
+                        // The sweep finds the ends that were missed.
                         Err(RecvError::Lagged(_)) => break,
                         Err(RecvError::Closed) => return,
                     },
@@ -71,29 +75,29 @@ impl Closing {
         let objects = &self.coordinator.backplane().objects;
         let renders = match store::open_renders(objects).await {
             Ok(renders) => renders,
-            Err(error) => return warn!(%error, "open renders cannot be listed, they are listed again later"),
+            Err(error) => return warn!(%error, "the open marks could not be listed, they are listed again later"),
         };
         stream::iter(renders)
-            .for_each_concurrent(store::PARALLEL, |render| async move { self.close(&render).await })
+            .for_each_concurrent(MAX_CONCURRENT_REQUESTS, |render| async move { self.finalize(&render).await })
             .await;
     }
 
-    async fn close(&self, render: &RenderId) {
-        if let Err(error) = self.try_close(render).await {
-            warn!(%render, %error, "what follows the render's end is done later");
+    async fn finalize(&self, render: &RenderId) {
+        if let Err(error) = self.try_finalize(render).await {
+            warn!(%render, %error, "an ended render could not be finalized, it is tried again later");
         }
     }
 
-    async fn try_close(&self, render: &RenderId) -> Result<(), ObjectsError> {
+    async fn try_finalize(&self, render: &RenderId) -> Result<(), ObjectsError> {
         let objects = &self.coordinator.backplane().objects;
-        let mark = store::open_mark(render);
+        let mark = object_keys::open_mark(render);
         let Some(intake) = if_found(objects.get_json::<Intake>(&mark).await)? else {
             self.admission.free(render);
             return Ok(());
         };
         let (state, request) = futures::try_join!(store::state(objects, render), store::request(objects, render))?;
         let (Some(state), Some(request)) = (&state, &request) else {
-            if request.is_none() && store::age_of(render) > store::LOST_MARK_KEPT {
+            if request.is_none() && age_of(render) > store::LOST_MARK_KEPT {
                 objects.delete(&mark).await?;
                 // The same intake may have been asked for again, and stored its request in the meantime.
                 if objects.exists(&keys::request(render)).await? {
@@ -102,19 +106,19 @@ impl Closing {
             }
             return Ok(());
         };
-        // A place is free at once, whatever becomes of the rest.
+        // The place is free at once, even if a later step fails.
         self.admission.free(render);
-        let usage = self.usages.note(request, &intake, state).await?;
+        let usage = self.usages.record(request, &intake, state).await?;
         let event = self.event(request, &intake, state).await?;
         let callback = request.spec.callback_url.as_deref().and_then(|url| Url::parse(url).ok());
-        for delivery in self.webhooks.announce(&event, callback, now_ms()).await? {
-            // The loop that sends is gone only while the process ends.
+        for delivery in self.webhooks.publish(&event, callback, now_ms()).await? {
+            // The receiver is dropped only while the process ends. The delivery is stored already.
             drop(self.deliveries.send(delivery));
         }
         objects.delete(&mark).await?;
-        // After the mark, so that it is counted once.
+        // After the mark is removed, so that it is counted once.
         self.count(request, state, usage.as_ref());
-        debug!(%render, event = event.event_type, "dealt with the end");
+        debug!(%render, event = event.event_type, "the render was finalized");
         Ok(())
     }
 
@@ -145,11 +149,11 @@ impl Closing {
         });
         let event_type = match &state.outcome {
             Outcome::Completed { duration, output } => {
-                let video = self.link(&output.key, intake).await;
+                let video = self.signed_url(&output.key, intake).await;
                 data["status"] = "completed".into();
                 data["url"] = video.clone();
                 data["video_url"] = video;
-                data["thumbnail_url"] = self.link(&output.thumbnail, intake).await;
+                data["thumbnail_url"] = self.signed_url(&output.thumbnail, intake).await;
                 data["duration"] = json!(duration);
                 "hyperframes_video.success"
             }
@@ -166,7 +170,7 @@ impl Closing {
             }
         };
         let event_id = Event::id_of(&request.id, event_type, state.ended_at_ms);
-        // The first one counts: its links do not change between two deliveries.
+        // The first stored event counts, so that its URLs are the same in every delivery.
         if let Some(event) = self.webhooks.event(&intake.space, &event_id).await? {
             return Ok(event);
         }
@@ -180,13 +184,13 @@ impl Closing {
         })
     }
 
-    /// A URL to download from; `null` where nobody knows how the farm is reached.
-    async fn link(&self, key: &str, intake: &Intake) -> Value {
+    /// A download URL for an object; `null` where the farm's own URL is not known.
+    async fn signed_url(&self, key: &str, intake: &Intake) -> Value {
         let Some(base) = self.public_url.as_ref().or(intake.origin.as_ref()) else { return Value::Null };
-        match self.links.sign(key, base).await {
+        match self.signed_urls.sign(key, base).await {
             Ok(url) => url.as_str().into(),
             Err(error) => {
-                warn!(%error, "a link for an event cannot be signed");
+                warn!(%error, "a URL for a webhook event could not be signed");
                 Value::Null
             }
         }

@@ -1,168 +1,130 @@
-//! The renders of a space, to look for some of them and to count them.
+//! An index of the renders of each space, for lists, searches and counts.
 //!
-//! **Invariant: a cache of what is in storage.** Which renders there are is listed anew every few seconds; what an ended one was is read
-//! once. Renders that this process knows are answered from the registry, which is always newer.
+//! **Invariant: a cache of what is in storage.** The ids of a space are listed again every few seconds; a render that has ended is read
+//! once. Renders that the registry has are answered from there, because it is always newer.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
-use hyperfarm_proto::failure::FailureCode;
 use hyperfarm_proto::id::{RenderId, Space};
-use hyperfarm_proto::record::{Outcome, TerminalState};
+use hyperfarm_proto::record::TerminalState;
 use hyperfarm_proto::spec::RenderSpec;
+use parking_lot::Mutex;
 use tracing::warn;
 
-use crate::progress::{RenderProgress, Stage};
-use crate::registry::{Entry, Registry};
+use crate::registry::{Registry, RenderEntry};
+use crate::status::Status;
 use crate::store;
 
-/// A listing is believed for at least this long, and for [`PATIENCE`] times as long as it took.
-const FRESH: Duration = Duration::from_secs(2);
-const PATIENCE: u32 = 20;
+/// A listing is used for at least this long, and for [`LISTING_COST_FACTOR`] times as long as it took.
+const LISTING_VALID_FOR: Duration = Duration::from_secs(2);
+const LISTING_COST_FACTOR: u32 = 20;
 
-/// Renders read at once.
-const READS: usize = 64;
+/// Renders that are read from storage at once.
+const MAX_CONCURRENT_READS: usize = 64;
 
-/// Where a render is, as people look for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// Nobody has begun.
-    Queued,
-    /// Somebody has.
-    Rendering,
-    /// The output is there.
-    Completed,
-    /// It never will be.
-    Failed,
-    /// Nor will it here, as somebody wished.
-    Cancelled,
-}
-
-impl Status {
-    /// All of them by name.
-    pub const NAMES: [(&'static str, Self); 5] = [
-        ("queued", Self::Queued),
-        ("rendering", Self::Rendering),
-        ("completed", Self::Completed),
-        ("failed", Self::Failed),
-        ("cancelled", Self::Cancelled),
-    ];
-
-    /// The status of a render that has come this far.
-    pub fn of(progress: &RenderProgress) -> Self {
-        match (&progress.end, progress.stage) {
-            (Some(end), _) => Self::of_end(end),
-            (None, Stage::Queued) => Self::Queued,
-            (None, _) => Self::Rendering,
-        }
-    }
-
-    fn of_end(end: &TerminalState) -> Self {
-        match &end.outcome {
-            Outcome::Completed { .. } => Self::Completed,
-            Outcome::Failed { failure, .. } if failure.code == FailureCode::Cancelled => Self::Cancelled,
-            Outcome::Failed { .. } => Self::Failed,
-        }
-    }
-}
-
-/// What people look for renders by. Everything where nothing is said.
+/// A filter for a list of renders. The default lets every render pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// One of these.
+    /// The accepted statuses; all where empty.
     pub statuses: Vec<Status>,
-    /// Part of the title, the id or the callback id, in lower case.
+    /// Text that the title, the id or the callback id has to contain, in lower case.
     pub search: Option<String>,
 }
 
 impl Filter {
-    /// Whether everything passes.
+    /// Whether every render passes.
     pub fn is_empty(&self) -> bool {
         self.statuses.is_empty() && self.search.is_none()
     }
 
-    fn passes(&self, render: &RenderId, spec: &Words, status: Status) -> bool {
+    fn passes(&self, render: &RenderId, texts: &SearchTexts, status: Status) -> bool {
         if !self.statuses.is_empty() && !self.statuses.contains(&status) {
             return false;
         }
         let Some(search) = &self.search else { return true };
-        [Some(render.as_str()), spec.title.as_deref(), spec.callback_id.as_deref()]
+        [Some(render.as_str()), texts.title.as_deref(), texts.callback_id.as_deref()]
             .into_iter()
             .flatten()
             .any(|text| text.to_lowercase().contains(search.as_str()))
     }
 }
 
-/// The words of a render.
+/// The texts of a render that a search looks at, besides its id.
 #[derive(Debug, Clone, Default)]
-struct Words {
+struct SearchTexts {
     title: Option<String>,
     callback_id: Option<String>,
 }
 
-impl From<&RenderSpec> for Words {
+impl From<&RenderSpec> for SearchTexts {
     fn from(spec: &RenderSpec) -> Self {
         Self { title: spec.title.clone(), callback_id: spec.callback_id.clone() }
     }
 }
 
-/// One render as it is remembered.
+/// One render in the index.
 #[derive(Debug, Clone)]
-pub struct Row {
-    words: Words,
-    /// How it ended.
-    pub end: Option<Arc<TerminalState>>,
+pub(crate) struct IndexedRender {
+    texts: SearchTexts,
+    /// How it ended, if it has.
+    pub(crate) end: Option<Arc<TerminalState>>,
 }
 
-impl Row {
+impl IndexedRender {
     /// Its title.
-    pub fn title(&self) -> Option<&str> {
-        self.words.title.as_deref()
+    pub(crate) fn title(&self) -> Option<&str> {
+        self.texts.title.as_deref()
     }
 
-    fn of(entry: &Entry) -> Self {
-        Self { words: Words::from(&entry.request.spec), end: entry.progress.borrow().end.clone() }
+    fn of(entry: &RenderEntry) -> Self {
+        Self { texts: SearchTexts::from(&entry.request.spec), end: entry.progress.borrow().end.clone() }
     }
 }
 
-/// What is remembered of a space. `None` is a render of which only the id is known.
+/// The index of one space.
 #[derive(Debug, Default)]
-struct Known {
-    rows: BTreeMap<RenderId, Option<Arc<Row>>>,
-    believed_until: Option<Instant>,
+struct SpaceIndex {
+    /// `None` for a render that was listed and is not read yet.
+    renders: BTreeMap<RenderId, Option<Arc<IndexedRender>>>,
+    listing_valid_until: Option<Instant>,
 }
 
-/// See the [module](self).
+/// The index of all spaces. See the [module](self).
 #[derive(Debug, Default)]
-pub struct Index {
-    spaces: Mutex<HashMap<Space, Arc<tokio::sync::Mutex<Known>>>>,
-    /// Spaces that are being read.
+pub(crate) struct Index {
+    spaces: Mutex<HashMap<Space, Arc<tokio::sync::Mutex<SpaceIndex>>>>,
+    /// Spaces whose renders are being read.
     reading: Mutex<HashSet<Space>>,
-    /// Spaces that were read once: what is new in them since then need not be waited for.
+    /// Spaces whose renders were all read once. Callers do not wait for newer ones.
     read_once: Mutex<HashSet<Space>>,
 }
 
 impl Index {
-    fn space(&self, space: &Space) -> Arc<tokio::sync::Mutex<Known>> {
-        self.spaces.lock().unwrap_or_else(PoisonError::into_inner).entry(space.clone()).or_default().clone()
+    fn space(&self, space: &Space) -> Arc<tokio::sync::Mutex<SpaceIndex>> {
+        self.spaces.lock().entry(space.clone()).or_default().clone()
     }
 
-    /// Ids of all renders of `space` older than `after` that storage or `registry` knows, newest first.
-    pub async fn ids(
+    /// Ids of all renders of `space` older than `after` that storage or `registry` has, newest first.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not list the space.
+    pub(crate) async fn ids(
         &self,
         objects: &Objects,
         registry: &Registry,
         space: &Space,
         after: Option<&RenderId>,
     ) -> Result<Vec<RenderId>, ObjectsError> {
-        let known = self.space(space);
-        let mut known = known.lock().await;
-        known.list(objects, space).await?;
-        let mut ids: Vec<RenderId> = known.rows.keys().cloned().collect();
-        drop(known);
+        let index = self.space(space);
+        let mut index = index.lock().await;
+        index.list(objects, space).await?;
+        let mut ids: Vec<RenderId> = index.renders.keys().cloned().collect();
+        drop(index);
         ids.extend(registry.of_space(space).into_iter().map(|entry| entry.request.id.clone()));
         ids.retain(|id| after.is_none_or(|after| id < after));
         ids.sort_unstable_by(|a, b| b.cmp(a));
@@ -170,8 +132,12 @@ impl Index {
         Ok(ids)
     }
 
-    /// Those of [`ids`](Self::ids) that pass `filter`.
-    pub async fn find(
+    /// Those of [`ids`](Self::ids) that pass `filter`. A render that cannot be read is left out.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not list the space.
+    pub(crate) async fn find(
         &self,
         objects: &Objects,
         registry: &Registry,
@@ -184,122 +150,128 @@ impl Index {
             return Ok(ids);
         }
         self.read(objects, registry, space).await;
-        let live: HashMap<RenderId, Entry> =
+        let live: HashMap<RenderId, RenderEntry> =
             registry.of_space(space).into_iter().map(|entry| (entry.request.id.clone(), entry)).collect();
-        let known = self.space(space);
-        let known = known.lock().await;
+        let index = self.space(space);
+        let index = index.lock().await;
         let passes = |id: &RenderId| {
             if let Some(entry) = live.get(id) {
-                return filter.passes(id, &Words::from(&entry.request.spec), Status::of(&entry.progress.borrow()));
+                return filter.passes(
+                    id,
+                    &SearchTexts::from(&entry.request.spec),
+                    Status::of(&entry.progress.borrow()),
+                );
             }
-            let Some(Some(row)) = known.rows.get(id) else { return false };
-            // One that has not ended and that this process does not know yet: it is about to.
-            let status = row.end.as_deref().map_or(Status::Queued, Status::of_end);
-            filter.passes(id, &row.words, status)
+            let Some(Some(indexed)) = index.renders.get(id) else { return false };
+            // A render that has not ended and is not in the registry yet is about to be tracked.
+            let status = indexed.end.as_deref().map_or(Status::Queued, Status::of_end);
+            filter.passes(id, &indexed.texts, status)
         };
         Ok(ids.into_iter().filter(passes).collect())
     }
 
-    /// The ended renders of `space`, newest first, as far as they are known by now. What is not is read in the meantime.
-    pub async fn ended(
+    /// The ended renders of `space` that are in the index or the registry within `patience`, newest first. A task reads the others.
+    pub(crate) async fn ended(
         self: &Arc<Self>,
         objects: &Objects,
         registry: &Arc<Registry>,
         space: &Space,
         patience: Duration,
-    ) -> Vec<(RenderId, Arc<Row>)> {
-        let is_idle = self.reading.lock().unwrap_or_else(PoisonError::into_inner).insert(space.clone());
+    ) -> Vec<(RenderId, Arc<IndexedRender>)> {
+        let is_idle = self.reading.lock().insert(space.clone());
         let reading = is_idle.then(|| {
             let (index, objects, registry, space) = (self.clone(), objects.clone(), registry.clone(), space.clone());
             tokio::spawn(async move {
-                let known = index.space(&space);
-                if let Err(error) = known.lock().await.list(&objects, &space).await {
-                    warn!(%space, %error, "the renders of a space cannot be listed");
+                let listed = index.space(&space);
+                if let Err(error) = listed.lock().await.list(&objects, &space).await {
+                    warn!(%space, %error, "the renders of a space could not be listed");
                 }
                 index.read(&objects, &registry, &space).await;
-                index.read_once.lock().unwrap_or_else(PoisonError::into_inner).insert(space.clone());
-                index.reading.lock().unwrap_or_else(PoisonError::into_inner).remove(&space);
+                index.read_once.lock().insert(space.clone());
+                index.reading.lock().remove(&space);
             })
         });
-        let was_read = self.read_once.lock().unwrap_or_else(PoisonError::into_inner).contains(space);
+        let was_read = self.read_once.lock().contains(space);
         if let Some(reading) = reading.filter(|_| !was_read) {
-            // Dropping the handle leaves the task to itself.
+            // Dropping the handle does not end the task.
             let _ = tokio::time::timeout(patience, reading).await;
         }
-        let mut rows: BTreeMap<RenderId, Arc<Row>> = BTreeMap::new();
-        let known = self.space(space);
-        if let Ok(known) = tokio::time::timeout(patience, known.lock()).await {
-            rows.extend(known.rows.iter().filter_map(|(id, row)| Some((id.clone(), row.clone()?))));
+        let mut renders: BTreeMap<RenderId, Arc<IndexedRender>> = BTreeMap::new();
+        let index = self.space(space);
+        if let Ok(index) = tokio::time::timeout(patience, index.lock()).await {
+            renders.extend(index.renders.iter().filter_map(|(id, indexed)| Some((id.clone(), indexed.clone()?))));
         }
         for entry in registry.of_space(space) {
-            rows.insert(entry.request.id.clone(), Arc::new(Row::of(&entry)));
+            renders.insert(entry.request.id.clone(), Arc::new(IndexedRender::of(&entry)));
         }
-        rows.into_iter().rev().filter(|(_, row)| row.end.is_some()).collect()
+        renders.into_iter().rev().filter(|(_, indexed)| indexed.end.is_some()).collect()
     }
 
-    /// Reads what is not remembered of the renders of `space`.
+    /// Reads the renders of `space` that are not in the index, or were open when they were read.
     async fn read(&self, objects: &Objects, registry: &Registry, space: &Space) {
-        let known = self.space(space);
+        let index = self.space(space);
         let missing: Vec<RenderId> = {
-            let known = known.lock().await;
-            let is_open = |row: &Option<Arc<Row>>| row.as_ref().is_none_or(|row| row.end.is_none());
-            known.rows.iter().rev().filter(|(_, row)| is_open(row)).map(|(id, _)| id.clone()).collect()
+            let index = index.lock().await;
+            let is_open =
+                |indexed: &Option<Arc<IndexedRender>>| indexed.as_ref().is_none_or(|indexed| indexed.end.is_none());
+            index.renders.iter().rev().filter(|(_, indexed)| is_open(indexed)).map(|(id, _)| id.clone()).collect()
         };
         let reads = missing.into_iter().map(|id| async move {
             if let Some(entry) = registry.get(&id) {
-                return (id, Ok(Some(Row::of(&entry))));
+                return (id, Ok(Some(IndexedRender::of(&entry))));
             }
-            let read = read_row(objects, &id).await;
+            let read = read_render(objects, &id).await;
             (id, read)
         });
-        let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(READS));
+        let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(MAX_CONCURRENT_READS));
         let mut failed = 0;
         while let Some((id, read)) = reads.next().await {
-            let mut known = known.lock().await;
+            let mut index = index.lock().await;
             match read {
-                Ok(Some(row)) => drop(known.rows.insert(id, Some(Arc::new(row)))),
-                Ok(None) => drop(known.rows.remove(&id)),
+                Ok(Some(indexed)) => drop(index.renders.insert(id, Some(Arc::new(indexed)))),
+                Ok(None) => drop(index.renders.remove(&id)),
                 Err(error) => {
                     failed += 1;
                     if failed == 1 {
-                        warn!(render = %id, %error, "a render cannot be read and is left out");
+                        warn!(render = %id, %error, "a render could not be read and is left out of lists");
                     }
                 }
             }
         }
     }
 
-    /// Forgets a render that was deleted.
-    pub async fn remove(&self, space: &Space, render: &RenderId) {
-        let known = self.space(space);
-        known.lock().await.rows.remove(render);
+    /// Removes a render that was deleted.
+    pub(crate) async fn remove(&self, space: &Space, render: &RenderId) {
+        let index = self.space(space);
+        index.lock().await.renders.remove(render);
     }
 }
 
-impl Known {
-    /// Lists the space, unless the last listing is still believed.
+impl SpaceIndex {
+    /// Lists the ids of the space, unless the last listing is still valid.
     async fn list(&mut self, objects: &Objects, space: &Space) -> Result<(), ObjectsError> {
         let started = Instant::now();
-        if self.believed_until.is_some_and(|until| started < until) {
+        if self.listing_valid_until.is_some_and(|until| started < until) {
             return Ok(());
         }
         for id in store::space_renders(objects, space).await? {
-            self.rows.entry(id).or_default();
+            self.renders.entry(id).or_default();
         }
-        self.believed_until = Some(Instant::now() + FRESH.max(started.elapsed() * PATIENCE));
+        self.listing_valid_until =
+            Some(Instant::now() + LISTING_VALID_FOR.max(started.elapsed() * LISTING_COST_FACTOR));
         Ok(())
     }
 }
 
-/// A render in storage; `None` for one that is deleted or on its way in.
-async fn read_row(objects: &Objects, render: &RenderId) -> Result<Option<Row>, ObjectsError> {
+/// Reads a render from storage; `None` for one that is deleted or being taken in.
+async fn read_render(objects: &Objects, render: &RenderId) -> Result<Option<IndexedRender>, ObjectsError> {
     let (is_deleted, request, state) = futures::try_join!(
         store::is_deleted(objects, render),
         store::request(objects, render),
         store::state(objects, render)
     )?;
     let Some(request) = request.filter(|_| !is_deleted) else { return Ok(None) };
-    Ok(Some(Row { words: Words::from(&request.spec), end: state.map(Arc::new) }))
+    Ok(Some(IndexedRender { texts: SearchTexts::from(&request.spec), end: state.map(Arc::new) }))
 }
 
 #[cfg(test)]
@@ -307,15 +279,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_looks_at_words_and_status() {
-        let words = Words { title: Some("Spring Sale".to_owned()), callback_id: Some("Job-7".to_owned()) };
+    fn a_filter_looks_at_texts_and_status() {
+        let texts = SearchTexts { title: Some("Spring Sale".to_owned()), callback_id: Some("Job-7".to_owned()) };
         let id: RenderId = "r0ab".parse().unwrap();
         let by = |search: &str| Filter { search: Some(search.to_owned()), ..Filter::default() };
         for (search, passes) in [("sale", true), ("job-7", true), ("0ab", true), ("autumn", false)] {
-            assert_eq!(by(search).passes(&id, &words, Status::Failed), passes, "{search}");
+            assert_eq!(by(search).passes(&id, &texts, Status::Failed), passes, "{search}");
         }
         let failed = Filter { statuses: vec![Status::Failed, Status::Cancelled], search: Some("sale".to_owned()) };
-        assert!(failed.passes(&id, &words, Status::Cancelled) && !failed.passes(&id, &words, Status::Completed));
-        assert!(Filter::default().passes(&id, &Words::default(), Status::Queued));
+        assert!(failed.passes(&id, &texts, Status::Cancelled) && !failed.passes(&id, &texts, Status::Completed));
+        assert!(Filter::default().passes(&id, &SearchTexts::default(), Status::Queued));
     }
 }

@@ -1,52 +1,85 @@
-//! The coordinator: takes renders in, decides what happens next, and tells how it went.
+//! The coordinator takes renders in, decides which tasks workers get next, and answers how far each render is.
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`Coordinator`] | the whole, for the API and for the embedded mode |
-//! | [`api`] | HTTP: the contract of the hosted service |
-//! | [`keys`] | API keys, stored as hashes |
-//! | [`intake`] | projects and requests, checked and made durable |
-//! | [`sharding`] | frame ranges from frames and measured cost, a pure function |
-//! | [`scheduler`] | what to do next, as pure functions over views |
-//! | `reconciler` | the loop that brings the facts and carries out the decisions |
-//! | [`progress`] | how far a render is |
-//! | [`webhooks`], [`usage`] | who is told of an end, and what it cost |
+//! | [`Coordinator`] | the coordinator as a whole, for the API and for a process that embeds it |
+//! | [`api`] | the HTTP API, compatible with the hosted service |
+//! | [`api_keys`] | API keys, stored as hashes |
+//! | [`admission`] | the limits of a key: renders in flight, per minute, per day, spending |
+//! | [`intake`] | checks and stores projects and requests |
+//! | [`submission`] | who submitted a render, and the seed of its id |
+//! | [`sharding`] | cuts a render into chunks, a pure function |
+//! | [`scheduler`] | decides the next step of each render, pure functions |
+//! | `reconciler` | the loop that reads ledger and storage and takes the scheduler's steps |
+//! | [`progress`], [`status`], `timeline` | how far a render is, its status, and every attempt at its tasks |
 //! | `finalize` | what follows the end of a render |
+//! | [`webhooks`], [`usage`] | events to subscribers, usage and its price |
 //! | `assets` | uploaded files |
-//! | `expiry` | what storage does not keep for ever |
-//! | `registry`, `store` | renders in memory, renders in storage |
-//! | `index` | the renders of a space, to look for some of them |
-//! | `timeline` | every attempt at every task of a render |
+//! | `signed_urls` | URLs that need no key |
+//! | `expiry` | removes what storage does not keep for ever |
+//! | `registry`, `index` | renders in memory, and an index of all of them |
+//! | `store`, `object_keys` | the coordinator's records in storage, and their keys |
+//! | [`clock`] | Unix time and its text |
 //!
 //! # Invariants
 //!
-//! - **Object storage is the truth.** Every decision can be made again from it; ledger, broker and this process can be lost at
-//!   any moment. (`reconciler`)
-//! - **Nothing is answered before it is durable.** ([`intake`])
-//! - **The broker carries, the coordinator decides.** A short window of tasks is in the queues. ([`scheduler`])
-//! - **A chunk counts once, and the stitch starts when the set is complete**, from a loop that needs no event.
+//! - **Object storage is the truth.** Every decision can be made again from it. Ledger, broker and this process can be lost at any moment.
+//!   (`reconciler`)
+//! - **Nothing is answered before it is stored.** ([`intake`])
+//! - **The coordinator decides, the broker only carries.** The queues hold a short window of tasks. ([`scheduler`])
+//! - **A chunk counts once, and the stitch starts when all chunks are committed.** No event is needed for it.
 //!   ([`scheduler::next_step`](mod@scheduler::next_step))
 //! - **A render ends once.** The first `state.json` that is stored counts, whoever stores it. (`store::end`)
-//! - **User's fault or ours.** A user's failure ends a render at once; ours is retried, then goes to the dead letters with its
-//!   history. ([`scheduler::task_status`](mod@scheduler::task_status))
+//! - **A failure is the user's or the farm's.** The user's ends a render at once. The farm's is retried, then published as a dead letter.
+//!   ([`scheduler::task_status`](mod@scheduler::task_status))
+//! - **Modules outside [`api`] import nothing from it.**
+//!
+//! # Example
+//!
+//! A coordinator in one process. Without workers the render stays queued:
+//!
+//! ```
+//! use hyperfarm_backplane::{Backplane, drain::Drain, objects::Objects};
+//! use hyperfarm_coordinator::{Coordinator, CoordinatorConfig, Stage, intake};
+//! use hyperfarm_proto::spec::RenderSpec;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let drain = Drain::new();
+//! let backplane = Backplane::ephemeral(Objects::memory());
+//! let coordinator = Coordinator::start(backplane, CoordinatorConfig::default(), drain.clone());
+//!
+//! let project = intake::from_html("<h1>Hello</h1>", None)?;
+//! let render = coordinator.submit(project, RenderSpec::default()).await?;
+//! assert_eq!(coordinator.detail(&render).await?.progress.stage, Stage::Queued);
+//!
+//! drain.start();
+//! coordinator.join().await;
+//! # Ok(())
+//! # }
+//! ```
 
+pub mod admission;
 pub mod api;
+pub mod api_keys;
 mod assets;
+pub mod clock;
 mod config;
 mod coordinator;
-mod error;
 mod expiry;
 mod finalize;
 mod index;
 pub mod intake;
-pub mod keys;
+mod object_keys;
 pub mod progress;
 mod reconciler;
 mod registry;
 pub mod scheduler;
 pub mod sharding;
 mod signed_urls;
+pub mod status;
 mod store;
+pub mod submission;
 #[cfg(test)]
 mod testing;
 mod timeline;
@@ -54,6 +87,6 @@ pub mod usage;
 pub mod webhooks;
 
 pub use config::CoordinatorConfig;
-pub use coordinator::{Coordinator, RenderDetail, RenderPage};
-pub use error::{IntakeError, ReconcileError, RenderError};
+pub use coordinator::{Coordinator, RenderDetail, RenderError, RenderPage};
+pub use intake::IntakeError;
 pub use progress::{PlanSummary, RenderProgress, Stage};

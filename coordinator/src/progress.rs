@@ -1,4 +1,4 @@
-//! How far a render is.
+//! The progress of a render.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,43 +11,43 @@ use hyperfarm_proto::spec::{Format, Size};
 use hyperfarm_proto::task::Step;
 use serde::Serialize;
 
-/// Where a render is on its way.
+/// The stage of a render.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// Nobody has begun.
+    /// No worker has begun.
     Queued,
-    /// It is compiled and probed.
+    /// A worker compiles and probes it.
     Plan,
-    /// Its chunks are captured and encoded.
+    /// Workers capture and encode its chunks.
     Capture,
-    /// Its output is joined and verified.
+    /// A stitcher joins and verifies its output.
     Stitch,
-    /// It has ended, one way or the other.
+    /// It has ended, completed or not.
     Done,
 }
 
-/// What the plan says that people want to know.
+/// The parts of a plan that clients see.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanSummary {
-    /// Pixels of a frame.
+    /// Size of a frame in pixels.
     pub size: Size,
-    /// Frames a second.
+    /// Frames per second.
     pub frame_rate: FrameRate,
-    /// Frames in the output.
+    /// Number of frames in the output.
     pub frames: u64,
-    /// Chunks it was cut into.
+    /// Number of chunks.
     pub chunks: u32,
-    /// What did not stop the render.
+    /// Warnings of the plan stage.
     pub warnings: Vec<Warning>,
     /// Whether it has sound.
     pub has_audio: bool,
-    /// Whether a browser can play its segments.
-    pub plays: bool,
+    /// Whether browsers can play its segments.
+    pub is_playable: bool,
 }
 
-/// Whether browsers play pictures of this encoder out of fragmented mp4.
-pub(crate) fn plays(encoder: &EncoderSettings) -> bool {
+/// Whether browsers play the video of this encoder in fragmented MP4.
+pub(crate) fn is_playable(encoder: &EncoderSettings) -> bool {
     let codec = encoder.codec.is_mpeg() || matches!(encoder.codec, VideoCodec::Vp9 { .. });
     codec && matches!(encoder.format, Format::Mp4 | Format::Webm)
 }
@@ -61,7 +61,7 @@ impl From<&Plan> for PlanSummary {
             chunks: plan.chunks.len() as u32,
             warnings: plan.warnings.clone(),
             has_audio: plan.has_audio(),
-            plays: plays(&plan.content.encoder),
+            is_playable: is_playable(&plan.content.encoder),
         }
     }
 }
@@ -76,39 +76,39 @@ impl From<&Manifest> for PlanSummary {
             chunks: manifest.segments.len() as u32,
             warnings: manifest.warnings.clone(),
             has_audio: manifest.audio.is_some(),
-            // What there is to play is cut by the plan's table, and that cannot be read.
-            plays: false,
+            // The preview needs the plan's chunk table, which cannot be read.
+            is_playable: false,
         }
     }
 }
 
-/// How far a render is.
+/// The progress of a render.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RenderProgress {
-    /// Where it is.
+    /// Its stage.
     pub stage: Stage,
-    /// Frames that are captured and encoded, those of chunks still at work included.
+    /// Number of captured frames, those of chunks that are being captured included.
     pub frames_done: u64,
-    /// Frames in all; 0 until the plan is there.
+    /// Number of frames in all; 0 before there is a plan.
     pub frames_total: u64,
-    /// Committed chunks.
+    /// Number of committed chunks.
     pub chunks_done: u32,
-    /// Chunks in all; 0 until the plan is there.
+    /// Number of chunks in all; 0 before there is a plan.
     pub chunks_total: u32,
-    /// Committed chunks without a gap from the first one on.
+    /// Number of committed chunks from the first one on, without a gap.
     pub chunks_leading: u32,
     /// Whether the sound is committed.
     pub has_sound: bool,
-    /// Until the last frame, as far as the pace so far tells.
+    /// Estimated time until the last frame is captured.
     pub eta: Option<Duration>,
-    /// What the plan says.
+    /// The plan, once there is one.
     pub plan: Option<Arc<PlanSummary>>,
-    /// How it ended.
+    /// How it ended, once it has.
     pub end: Option<Arc<TerminalState>>,
 }
 
 impl RenderProgress {
-    /// Nothing has happened yet.
+    /// The progress of a render that no worker has begun.
     pub fn queued() -> Self {
         Self {
             stage: Stage::Queued,
@@ -124,7 +124,7 @@ impl RenderProgress {
         }
     }
 
-    /// At `stage` of `plan`, counted from what the ledger says.
+    /// The progress at `stage` of `plan`, counted from the ledger's view.
     pub fn count(stage: Stage, plan: Option<&Plan>, summary: Option<&Arc<PlanSummary>>, view: &RenderView) -> Self {
         let mut progress = Self { stage, plan: summary.cloned(), ..Self::queued() };
         let Some(plan) = plan else { return progress };
@@ -144,7 +144,7 @@ impl RenderProgress {
         progress
     }
 
-    /// What is known of a completed render without its plan.
+    /// The progress of an ended render without a readable plan, from its manifest.
     pub fn of_manifest(manifest: &Manifest) -> Self {
         let summary = PlanSummary::from(manifest);
         Self {
@@ -155,7 +155,7 @@ impl RenderProgress {
         }
     }
 
-    /// The same render after its end.
+    /// The progress after the render has ended so.
     pub fn ended(mut self, end: Arc<TerminalState>) -> Self {
         if matches!(end.outcome, hyperfarm_proto::record::Outcome::Completed { .. }) {
             self.frames_done = self.frames_total;
@@ -166,7 +166,7 @@ impl RenderProgress {
         Self { stage: Stage::Done, eta: None, end: Some(end), ..self }
     }
 
-    /// Captured frames of a hundred.
+    /// Captured frames, in percent of all.
     pub fn percent(&self) -> f64 {
         if self.frames_total == 0 {
             return 0.0;
@@ -175,12 +175,13 @@ impl RenderProgress {
     }
 }
 
-/// Frames a second of the whole farm for one render, since this process first saw it capture.
+/// The rate at which the farm captures frames of one render, since this process first saw it capture.
 #[derive(Debug, Clone, Default)]
 pub struct Pace(Option<(Instant, u64)>);
 
 impl Pace {
-    /// Time until `total` frames, of which `done` are done now; `first_guess` is what a frame takes as long as none was seen.
+    /// Estimated time until all of `total` frames are done, of which `done` are done now. `first_guess` is the time for a frame that is used
+    /// before the first one was captured.
     pub fn eta(&mut self, now: Instant, done: u64, total: u64, first_guess: Duration) -> Option<Duration> {
         let (since, before) = *self.0.get_or_insert((now, done));
         let left = total.saturating_sub(done) as f64;
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pace_is_of_what_was_seen() {
+    fn the_rate_is_that_of_the_frames_seen() {
         let (mut pace, start) = (Pace::default(), Instant::now());
         let guess = Duration::from_millis(100);
         assert_eq!(pace.eta(start, 50, 150, guess), Some(Duration::from_secs(10)));

@@ -1,184 +1,206 @@
-//! Renders that this process knows: those under way, and the last ones that ended.
+//! The renders that this process keeps in memory: the open ones, and the last ones that ended.
 //!
-//! **Invariant: a cache of what is in storage.** It answers polls while broker, ledger or storage are down; losing it loses nothing.
+//! **Invariant: a cache of what is in storage.** It answers polls while broker, ledger or storage are down. Nothing is lost with it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_proto::id::{Pool, RenderId, Space};
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::TerminalState;
 use hyperfarm_proto::spec::RenderRequest;
+use parking_lot::RwLock;
 use tokio::sync::{broadcast, watch};
 
-use crate::intake::Intake;
-use crate::progress::RenderProgress;
-use crate::timeline::Records;
+use crate::progress::{PlanSummary, RenderProgress, Stage};
+use crate::store::StoredRender;
+use crate::submission::Intake;
+use crate::timeline::ChunkResults;
 
-/// Ended renders that are kept in memory.
-const ENDED_KEPT: usize = 2048;
+/// Number of entries from which the oldest ended render is dropped for each new one.
+const MAX_ENTRIES: usize = 2048;
 
-/// Ends that a slow listener may fall behind.
-const ENDS: usize = 1024;
+/// Number of ends and deletions that a slow receiver may fall behind before it misses some.
+const BROADCAST_CAPACITY: usize = 1024;
 
-/// What the loop saw last of a render.
+/// What the reconciling loop knew of a render at its last check.
 #[derive(Debug, Clone, Default)]
-pub struct Latest {
+pub(crate) struct Snapshot {
     /// The plan, once it is stored.
-    pub plan: Option<Arc<Plan>>,
-    /// What the ledger said.
-    pub view: Arc<RenderView>,
+    pub(crate) plan: Option<Arc<Plan>>,
+    /// The ledger's view.
+    pub(crate) view: Arc<RenderView>,
 }
 
-/// Tasks that wait for a slot of a pool.
+/// The tasks that wait for the slots of a pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Waiting {
-    /// How many.
-    pub tasks: u64,
-    /// Unix milliseconds since which the oldest of them waits.
-    pub since_ms: Option<u64>,
+pub(crate) struct Backlog {
+    /// Number of tasks.
+    pub(crate) tasks: u64,
+    /// Unix milliseconds since which the oldest one has been waiting.
+    pub(crate) since_ms: Option<u64>,
 }
 
-impl Waiting {
-    /// Those of both.
-    pub fn add(&mut self, other: Self) {
+impl Backlog {
+    /// Adds the tasks of `other`.
+    pub(crate) fn add(&mut self, other: Self) {
         self.tasks += other.tasks;
         self.since_ms = self.since_ms.into_iter().chain(other.since_ms).min();
     }
 }
 
-/// One render.
+/// One render in memory. Clones share its state.
 #[derive(Debug, Clone)]
-pub struct Entry {
-    /// What was asked.
-    pub request: Arc<RenderRequest>,
-    /// How it came in.
-    pub intake: Arc<Intake>,
-    /// How far it is.
-    pub progress: watch::Sender<RenderProgress>,
-    paused: Arc<AtomicBool>,
-    latest: Arc<RwLock<Latest>>,
-    /// Results of its chunks, read once.
-    pub records: Arc<Records>,
+pub(crate) struct RenderEntry {
+    /// What was asked for.
+    pub(crate) request: Arc<RenderRequest>,
+    /// Who submitted it, and how.
+    pub(crate) intake: Arc<Intake>,
+    /// How far it is, for those who watch it.
+    pub(crate) progress: watch::Sender<RenderProgress>,
+    is_paused: Arc<AtomicBool>,
+    snapshot: Arc<RwLock<Snapshot>>,
+    /// The decoded results of its chunks.
+    pub(crate) chunk_results: Arc<ChunkResults>,
 }
 
-impl Entry {
-    /// A render that has just been taken in or found.
-    pub fn new(request: Arc<RenderRequest>, intake: Arc<Intake>, progress: RenderProgress) -> Self {
+impl RenderEntry {
+    /// An entry for a render with this progress, which is not paused.
+    pub(crate) fn new(request: Arc<RenderRequest>, intake: Arc<Intake>, progress: RenderProgress) -> Self {
         let progress = watch::Sender::new(progress);
-        Self { request, intake, progress, paused: Arc::default(), latest: Arc::default(), records: Arc::default() }
+        let (is_paused, snapshot, chunk_results) = Default::default();
+        Self { request, intake, progress, is_paused, snapshot, chunk_results }
     }
 
-    /// What the loop saw last of it. Empty until the first look.
-    pub fn latest(&self) -> Latest {
-        self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// An entry for a render as storage has it.
+    pub(crate) fn from_stored(stored: StoredRender) -> Self {
+        let StoredRender { request, intake, is_paused, plan, manifest, state } = stored;
+        let mut progress = match (&plan, &manifest) {
+            (Some(plan), _) => {
+                let summary = Arc::new(PlanSummary::from(plan));
+                RenderProgress::count(Stage::Capture, Some(plan), Some(&summary), &RenderView::default())
+            }
+            (None, Some(manifest)) => RenderProgress::of_manifest(manifest),
+            (None, None) => RenderProgress::queued(),
+        };
+        if let Some(state) = state {
+            progress = progress.ended(Arc::new(state));
+        }
+        let entry = Self::new(Arc::new(request), Arc::new(intake), progress);
+        entry.set_paused(is_paused);
+        entry
     }
 
-    /// Notes what the loop sees.
-    pub fn saw(&self, plan: Option<Arc<Plan>>, view: Arc<RenderView>) {
-        *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Latest { plan, view };
+    /// What the reconciling loop knew at its last check. Empty before the first one.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.snapshot.read().clone()
     }
 
-    /// Whether nothing more of it is sent out for now.
-    pub fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
+    /// Replaces the snapshot.
+    pub(crate) fn set_snapshot(&self, plan: Option<Arc<Plan>>, view: Arc<RenderView>) {
+        *self.snapshot.write() = Snapshot { plan, view };
     }
 
-    /// Sends nothing more of it out, or goes on.
-    pub fn pause(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Relaxed);
+    /// Whether no more of its tasks are dispatched for now.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_paused.load(Ordering::Relaxed)
+    }
+
+    /// Pauses or resumes it.
+    pub(crate) fn set_paused(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Ordering::Relaxed);
     }
 }
 
-/// See the [module](self).
+/// The renders in memory. See the [module](self).
 #[derive(Debug)]
-pub struct Registry {
-    entries: RwLock<BTreeMap<RenderId, Entry>>,
+pub(crate) struct Registry {
+    entries: RwLock<BTreeMap<RenderId, RenderEntry>>,
     ends: broadcast::Sender<RenderId>,
     deletions: broadcast::Sender<(Space, RenderId)>,
-    backlog: RwLock<HashMap<Pool, Waiting>>,
+    backlog: RwLock<HashMap<Pool, Backlog>>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
         Self {
             entries: RwLock::default(),
-            ends: broadcast::Sender::new(ENDS),
-            deletions: broadcast::Sender::new(ENDS),
+            ends: broadcast::Sender::new(BROADCAST_CAPACITY),
+            deletions: broadcast::Sender::new(BROADCAST_CAPACITY),
             backlog: RwLock::default(),
         }
     }
 }
 
 impl Registry {
-    /// The render's entry.
-    pub fn get(&self, render: &RenderId) -> Option<Entry> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).get(render).cloned()
+    /// The entry of `render`.
+    pub(crate) fn get(&self, render: &RenderId) -> Option<RenderEntry> {
+        self.entries.read().get(render).cloned()
     }
 
-    /// Adds `entry` unless there is one, and answers the one that counts.
-    pub fn add(&self, entry: Entry) -> Entry {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= ENDED_KEPT {
+    /// Adds `entry` unless its render has one already, and answers the one that the registry has then.
+    pub(crate) fn add(&self, entry: RenderEntry) -> RenderEntry {
+        let mut entries = self.entries.write();
+        if entries.len() >= MAX_ENTRIES {
             // Ids sort by age.
-            let ended = entries.iter().filter(|(_, entry)| entry.progress.borrow().end.is_some());
-            let oldest = ended.map(|(id, _)| id.clone()).next();
+            let oldest =
+                entries.iter().find(|(_, entry)| entry.progress.borrow().end.is_some()).map(|(id, _)| id.clone());
             oldest.and_then(|id| entries.remove(&id));
         }
         entries.entry(entry.request.id.clone()).or_insert(entry).clone()
     }
 
-    /// Notes how `render` ended, and tells everyone who watches it.
-    pub fn end(&self, render: &RenderId, state: Arc<TerminalState>) {
+    /// Records how `render` ended, and tells everyone who watches it or subscribed to ends.
+    pub(crate) fn end(&self, render: &RenderId, state: Arc<TerminalState>) {
         let Some(entry) = self.get(render) else { return };
         entry.progress.send_if_modified(|progress| {
-            let fresh = progress.end.is_none();
-            if fresh {
+            let is_first = progress.end.is_none();
+            if is_first {
                 *progress = progress.clone().ended(state);
             }
-            fresh
+            is_first
         });
-        // Nobody may be listening, and who missed one finds it in storage.
+        // An error says that nobody has subscribed. A subscriber that misses an end finds it in storage.
         let _ = self.ends.send(render.clone());
     }
 
     /// Renders that end from now on.
-    pub fn ends(&self) -> broadcast::Receiver<RenderId> {
+    pub(crate) fn ends(&self) -> broadcast::Receiver<RenderId> {
         self.ends.subscribe()
     }
 
     /// Renders that are deleted from now on.
-    pub fn deletions(&self) -> broadcast::Receiver<(Space, RenderId)> {
+    pub(crate) fn deletions(&self) -> broadcast::Receiver<(Space, RenderId)> {
         self.deletions.subscribe()
     }
 
     /// The renders of `space`, oldest first.
-    pub fn of_space(&self, space: &Space) -> Vec<Entry> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn of_space(&self, space: &Space) -> Vec<RenderEntry> {
+        let entries = self.entries.read();
         entries.values().filter(|entry| entry.intake.space == *space).cloned().collect()
     }
 
-    /// What waits for the slots of each pool.
-    pub fn backlog(&self) -> HashMap<Pool, Waiting> {
-        self.backlog.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The waiting tasks of each pool.
+    pub(crate) fn backlog(&self) -> HashMap<Pool, Backlog> {
+        self.backlog.read().clone()
     }
 
-    /// Notes what waits.
-    pub fn set_backlog(&self, backlog: HashMap<Pool, Waiting>) {
-        *self.backlog.write().unwrap_or_else(PoisonError::into_inner) = backlog;
+    /// Replaces the waiting tasks of each pool.
+    pub(crate) fn set_backlog(&self, backlog: HashMap<Pool, Backlog>) {
+        *self.backlog.write() = backlog;
     }
 
-    /// Drops `render`, which was deleted, and tells everyone who follows its space.
-    pub fn delete(&self, space: &Space, render: &RenderId) {
+    /// Removes the entry of `render`, which was deleted, and tells everyone who subscribed to deletions.
+    pub(crate) fn delete(&self, space: &Space, render: &RenderId) {
         self.remove(render);
-        // Nobody may be listening.
+        // An error says that nobody has subscribed.
         let _ = self.deletions.send((space.clone(), render.clone()));
     }
 
-    /// Drops `render`.
-    pub fn remove(&self, render: &RenderId) {
-        self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(render);
+    /// Removes the entry of `render`.
+    pub(crate) fn remove(&self, render: &RenderId) {
+        self.entries.write().remove(render);
     }
 }

@@ -1,8 +1,8 @@
-//! Absolute, signed URLs.
+//! Signed URLs to download, upload and watch, which need no API key.
 //!
-//! Storage that signs for itself (S3, GCS, Azure) does. For a local folder the coordinator signs: HMAC-SHA256 over method, key and the
-//! moment it runs out, with a secret that is made once and kept in storage, so that restarts and several coordinators agree. Moment and
-//! signature are one parameter of the query: published examples hand URLs to a shell without quotes, which must not find a `&` there.
+//! S3, GCS and Azure sign URLs themselves. For a local folder the coordinator signs with HMAC-SHA256 over method, key and expiry time. The
+//! secret is made once and kept in storage, so that it is the same after a restart and for several coordinators. Expiry time and
+//! signature are one query parameter, because published examples pass URLs to a shell without quotes, where a `&` would end them.
 
 use std::time::Duration;
 
@@ -14,61 +14,74 @@ use sha2::Sha256;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::store::now_ms;
+use crate::clock::now_ms;
 
-/// Where the secret is kept. No route gives it out: only signed keys are served, and only outputs are signed.
+/// Object key of the secret. No route serves it: only signed keys are served, and only outputs and uploads are signed.
 const SECRET_KEY: &str = "farm/link-secret";
 
-/// The parameter of the query that holds the moment at which a URL runs out, in Unix seconds, a dot, and the signature.
-pub const PARAMETER: &str = "signature";
+/// The query parameter that contains the expiry time in Unix seconds, a dot, and the signature.
+pub(crate) const PARAMETER: &str = "signature";
 
-/// Signs and checks URLs to download from and to upload to.
-pub struct SignedUrls {
+/// Signs and verifies URLs.
+pub(crate) struct SignedUrls {
     objects: Objects,
-    valid: Duration,
+    /// How long a download or preview URL is valid.
+    valid_for: Duration,
     secret: OnceCell<Bytes>,
 }
 
 /// Why a URL cannot be signed.
 #[derive(Debug, thiserror::Error)]
-pub enum SignedUrlError {
-    /// Storage did not sign, or did not give the secret.
+pub(crate) enum SignedUrlError {
+    /// Storage did not sign, or the secret cannot be read.
     #[error(transparent)]
     Storage(#[from] ObjectsError),
-    /// No secret could be made.
+    /// The secret cannot be made.
     #[error("the operating system gave no random numbers: {0}")]
     Random(getrandom::Error),
-    /// The base is no base.
+    /// The base URL cannot have a path.
     #[error("`{0}` cannot be the start of a URL")]
     Base(String),
 }
 
 impl SignedUrls {
-    /// Links into `objects` that are good for `valid`.
-    pub fn new(objects: Objects, valid: Duration) -> Self {
-        Self { objects, valid, secret: OnceCell::new() }
+    /// URLs of objects in `objects`. Download and preview URLs are valid for `valid_for`.
+    pub(crate) fn new(objects: Objects, valid_for: Duration) -> Self {
+        Self { objects, valid_for, secret: OnceCell::new() }
     }
 
-    /// A URL with which anybody can download `key`, starting with `base` where the farm itself serves it.
-    pub async fn sign(&self, key: &str, base: &Url) -> Result<Url, SignedUrlError> {
-        if let Some(url) = self.objects.sign_get(key, self.valid).await? {
+    /// A URL to download `key`. It starts with `base` where the farm itself serves it.
+    ///
+    /// # Errors
+    ///
+    /// See [`SignedUrlError`].
+    pub(crate) async fn sign(&self, key: &str, base: &Url) -> Result<Url, SignedUrlError> {
+        if let Some(url) = self.objects.sign_get(key, self.valid_for).await? {
             return Ok(url);
         }
-        self.own("GET", "files", key, base, self.expiry()).await
+        self.sign_own("GET", "files", key, base, self.expires_at()).await
     }
 
-    /// A URL to which anybody can upload `key` for `valid`.
-    pub async fn sign_put(&self, key: &str, base: &Url, valid: Duration) -> Result<Url, SignedUrlError> {
+    /// A URL to upload `key`, valid for `valid`.
+    ///
+    /// # Errors
+    ///
+    /// See [`SignedUrlError`].
+    pub(crate) async fn sign_put(&self, key: &str, base: &Url, valid: Duration) -> Result<Url, SignedUrlError> {
         if let Some(url) = self.objects.sign_put(key, valid).await? {
             return Ok(url);
         }
-        self.own("PUT", "uploads", key, base, now_ms() / 1000 + valid.as_secs()).await
+        self.sign_own("PUT", "uploads", key, base, now_ms() / 1000 + valid.as_secs()).await
     }
 
-    /// A URL at which anybody can watch `render`, beginning with `file`. What lies beside that file is open to the same people: the
-    /// signature is a part of the path.
-    pub async fn sign_preview(&self, render: &RenderId, file: &str, base: &Url) -> Result<Url, SignedUrlError> {
-        let expires = self.expiry();
+    /// A URL of the playlist `file` of a render's preview. The signature is part of the path, so the files beside the playlist are open
+    /// to the same people.
+    ///
+    /// # Errors
+    ///
+    /// See [`SignedUrlError`].
+    pub(crate) async fn sign_preview(&self, render: &RenderId, file: &str, base: &Url) -> Result<Url, SignedUrlError> {
+        let expires = self.expires_at();
         let signature = hex::encode(self.mac("GET", &preview_key(render), expires).await?.finalize().into_bytes());
         let mut url = base.clone();
         url.path_segments_mut().map_err(|()| SignedUrlError::Base(base.to_string()))?.pop_if_empty().extend([
@@ -81,18 +94,28 @@ impl SignedUrls {
         Ok(url)
     }
 
-    /// Whether somebody may watch `render` until `expires`, and that moment is to come.
-    pub async fn may_watch(&self, render: &RenderId, expires: u64, signature: &str) -> Result<bool, SignedUrlError> {
-        self.is_good("GET", &preview_key(render), &format!("{expires}.{signature}")).await
+    /// Whether `signature` allows to watch `render` until `expires` (Unix seconds), and that time has not come.
+    ///
+    /// # Errors
+    ///
+    /// See [`SignedUrlError`].
+    pub(crate) async fn verify_preview(
+        &self,
+        render: &RenderId,
+        expires: u64,
+        signature: &str,
+    ) -> Result<bool, SignedUrlError> {
+        self.verify("GET", &preview_key(render), &format!("{expires}.{signature}")).await
     }
 
-    /// When a URL that is made now runs out. Whole hours, so that a client that polls sees one URL and not a new one each second.
-    fn expiry(&self) -> u64 {
+    /// Expiry time in Unix seconds of a URL that is made now. It is a whole hour, so that a client that polls sees the same URL again.
+    fn expires_at(&self) -> u64 {
         let hour = 3600;
-        (now_ms() / 1000 + self.valid.as_secs()).div_ceil(hour) * hour
+        (now_ms() / 1000 + self.valid_for.as_secs()).div_ceil(hour) * hour
     }
 
-    async fn own(
+    /// Signs a URL that the farm itself serves.
+    async fn sign_own(
         &self,
         method: &str,
         folder: &str,
@@ -111,23 +134,27 @@ impl SignedUrls {
         Ok(url)
     }
 
-    /// Whether `signed`, the value of [`PARAMETER`], was given for this method of `key`, and is still good.
-    pub async fn is_good(&self, method: &str, key: &str, signed: &str) -> Result<bool, SignedUrlError> {
+    /// Whether `signed`, the value of [`PARAMETER`], is valid for this method and key now.
+    ///
+    /// # Errors
+    ///
+    /// See [`SignedUrlError`].
+    pub(crate) async fn verify(&self, method: &str, key: &str, signed: &str) -> Result<bool, SignedUrlError> {
         let Some((expires, signature)) = signed.split_once('.') else { return Ok(false) };
         let (Ok(expires), Ok(signature)) = (expires.parse(), hex::decode(signature)) else { return Ok(false) };
-        // In constant time.
-        let is_ours = self.mac(method, key, expires).await?.verify_slice(&signature).is_ok();
-        Ok(is_ours && now_ms() / 1000 < expires)
+        // Compared in constant time.
+        let is_valid = self.mac(method, key, expires).await?.verify_slice(&signature).is_ok();
+        Ok(is_valid && now_ms() / 1000 < expires)
     }
 
     async fn mac(&self, method: &str, key: &str, expires: u64) -> Result<Hmac<Sha256>, SignedUrlError> {
-        let secret = self.secret.get_or_try_init(|| self.load()).await?;
+        let secret = self.secret.get_or_try_init(|| self.load_secret()).await?;
         let mut mac = Hmac::new_from_slice(secret).map_err(|error| SignedUrlError::Base(error.to_string()))?;
         mac.update(format!("{method}\n{key}\n{expires}").as_bytes());
         Ok(mac)
     }
 
-    async fn load(&self) -> Result<Bytes, SignedUrlError> {
+    async fn load_secret(&self) -> Result<Bytes, SignedUrlError> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(SignedUrlError::Random)?;
         let secret = Bytes::from(hex::encode(secret));
@@ -138,7 +165,7 @@ impl SignedUrls {
     }
 }
 
-/// What a signature to watch a render is for. No object has such a key.
+/// The key that the signature of a preview URL is for. No object has it.
 fn preview_key(render: &RenderId) -> String {
     format!("preview/{render}")
 }
@@ -152,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_is_good_for_its_key_and_its_time_at_every_coordinator() {
+    async fn a_url_is_valid_for_its_key_and_its_time_at_every_coordinator() {
         let objects = Objects::memory();
         let base = Url::parse("https://farm.example/under/").unwrap();
         let url = SignedUrls::new(objects.clone(), Duration::from_secs(60))
@@ -161,23 +188,23 @@ mod tests {
             .unwrap();
         assert!(url.as_str().starts_with("https://farm.example/under/files/renders/r1/output.mp4?signature="), "{url}");
         assert!(!url.as_str().contains(['&', ';', '|', '(']), "a shell takes it as one word: {url}");
-        let good = signed(&url);
-        let (expires, signature) = good.split_once('.').unwrap();
+        let valid = signed(&url);
+        let (expires, signature) = valid.split_once('.').unwrap();
         let later = format!("{}.{signature}", expires.parse::<u64>().unwrap() + 1);
         let other = SignedUrls::new(objects, Duration::from_secs(60));
-        assert!(other.is_good("GET", "renders/r1/output.mp4", &good).await.unwrap());
-        assert!(!other.is_good("GET", "farm/link-secret", &good).await.unwrap());
-        assert!(!other.is_good("PUT", "renders/r1/output.mp4", &good).await.unwrap());
+        assert!(other.verify("GET", "renders/r1/output.mp4", &valid).await.unwrap());
+        assert!(!other.verify("GET", "farm/link-secret", &valid).await.unwrap());
+        assert!(!other.verify("PUT", "renders/r1/output.mp4", &valid).await.unwrap());
         for bad in [&later, "zz", "", ".", &format!("{expires}.zz"), signature] {
-            assert!(!other.is_good("GET", "renders/r1/output.mp4", bad).await.unwrap(), "{bad}");
+            assert!(!other.verify("GET", "renders/r1/output.mp4", bad).await.unwrap(), "{bad}");
         }
     }
 
     #[tokio::test]
-    async fn a_link_runs_out() {
-        let links = SignedUrls::new(Objects::memory(), Duration::from_secs(60));
+    async fn a_url_expires() {
+        let urls = SignedUrls::new(Objects::memory(), Duration::from_secs(60));
         let past = now_ms() / 1000 - 1;
-        let signature = hex::encode(links.mac("GET", "k", past).await.unwrap().finalize().into_bytes());
-        assert!(!links.is_good("GET", "k", &format!("{past}.{signature}")).await.unwrap());
+        let signature = hex::encode(urls.mac("GET", "k", past).await.unwrap().finalize().into_bytes());
+        assert!(!urls.verify("GET", "k", &format!("{past}.{signature}")).await.unwrap());
     }
 }

@@ -1,8 +1,7 @@
-//! The coordinator's own view of object storage.
+//! Reads and writes the coordinator's records in object storage. It returns stored data, and knows nothing of what is in memory.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -14,60 +13,22 @@ use hyperfarm_proto::record::{Manifest, Outcome, TerminalState};
 use hyperfarm_proto::spec::RenderRequest;
 use tracing::warn;
 
-use crate::intake::Intake;
-use crate::progress::{PlanSummary, RenderProgress, Stage};
-use crate::registry::Entry;
+use crate::clock::now_ms;
+use crate::object_keys;
+use crate::submission::Intake;
 
-/// Storage requests in flight for one piece of work.
-pub const PARALLEL: usize = 16;
+/// Storage requests in flight at once for one operation.
+pub(crate) const MAX_CONCURRENT_REQUESTS: usize = 16;
 
-/// The mark of a deleted render. What it hides may still be there.
-pub fn tombstone(render: &RenderId) -> String {
-    format!("{}/deleted.json", keys::render_prefix(render))
-}
+/// How long after a render's id was made an open mark without a request is kept. Its intake did not get through.
+pub(crate) const LOST_MARK_KEPT: Duration = Duration::from_secs(3600);
 
-/// How a render came in.
-pub fn intake(render: &RenderId) -> String {
-    format!("{}/intake.json", keys::render_prefix(render))
-}
-
-/// The mark that a render is a space's: what a listing goes by.
-pub fn membership(space: &Space, render: &RenderId) -> String {
-    format!("spaces/{space}/renders/{render}")
-}
-
-/// The mark that a render has not ended, or that what follows its end is not done.
-pub fn open_mark(render: &RenderId) -> String {
-    format!("{OPEN}/{render}")
-}
-
-/// Folder of [`open_mark`].
-pub const OPEN: &str = "open";
-
-/// Exists once every open render is known to have an [`open_mark`].
-const OPEN_MARKS_COMPLETE: &str = "farm/open-marks-complete";
-
-/// How long after a render's id was made an [`open_mark`] without a request is kept. Its intake did not get through.
-pub const LOST_MARK_KEPT: Duration = Duration::from_secs(3600);
-
-/// Time since the id was made.
-pub fn age_of(render: &RenderId) -> Duration {
-    let created_at_ms = u64::from_str_radix(render.as_str().get(1..13).unwrap_or_default(), 16).unwrap_or(0);
-    Duration::from_millis(now_ms().saturating_sub(created_at_ms))
-}
-
-/// The mark that nothing more of a render is to be sent out for now.
-pub fn pause_mark(render: &RenderId) -> String {
-    format!("{}/paused.json", keys::render_prefix(render))
-}
-
-/// Milliseconds since 1970.
-pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-/// `None` where storage has no such object.
-pub fn if_found<T>(result: Result<T, ObjectsError>) -> Result<Option<T>, ObjectsError> {
+/// Turns "there is no such object" into `None`.
+///
+/// # Errors
+///
+/// Every other error is passed on.
+pub(crate) fn if_found<T>(result: Result<T, ObjectsError>) -> Result<Option<T>, ObjectsError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.is_not_found() => Ok(None),
@@ -75,16 +36,16 @@ pub fn if_found<T>(result: Result<T, ObjectsError>) -> Result<Option<T>, Objects
     }
 }
 
-/// Ids of the renders with an [`open_mark`]. A mark whose request is not stored yet, or whose render has ended, counts too.
-pub async fn open_renders(objects: &Objects) -> Result<BTreeSet<RenderId>, ObjectsError> {
-    let listed = objects.list(OPEN).await?;
+/// Ids of the renders with an open mark. A mark whose request is not stored yet, or whose render has ended, counts too.
+pub(crate) async fn open_renders(objects: &Objects) -> Result<BTreeSet<RenderId>, ObjectsError> {
+    let listed = objects.list(object_keys::OPEN_MARKS).await?;
     Ok(listed.iter().filter_map(|meta| meta.key.rsplit('/').next()?.parse().ok()).collect())
 }
 
-/// Gives an [`open_mark`] to every open render without one. Farms before 0.2.0 set no marks, so this reads the state of every stored
-/// render; [`OPEN_MARKS_COMPLETE`] then records that it was done, and later calls cost one request.
-pub async fn complete_open_marks(objects: &Objects) -> Result<(), ObjectsError> {
-    if objects.exists(OPEN_MARKS_COMPLETE).await? {
+/// Gives its mark to every open render that has none. Farms before 0.2.0 set no marks, so this reads the state of every stored
+/// render; [`OPEN_MARKS_COMPLETE`](object_keys::OPEN_MARKS_COMPLETE) then records that it was done, and later calls cost one request.
+pub(crate) async fn complete_open_marks(objects: &Objects) -> Result<(), ObjectsError> {
+    if objects.exists(object_keys::OPEN_MARKS_COMPLETE).await? {
         return Ok(());
     }
     let marked = open_renders(objects).await?;
@@ -96,7 +57,7 @@ pub async fn complete_open_marks(objects: &Objects) -> Result<(), ObjectsError> 
         .collect();
     stream::iter(stored)
         .map(|render| async move {
-            let (state, place) = (keys::state(&render), intake(&render));
+            let (state, place) = (keys::state(&render), object_keys::intake(&render));
             if objects.exists(&state).await? || is_deleted(objects, &render).await? {
                 return Ok(());
             }
@@ -108,57 +69,71 @@ pub async fn complete_open_marks(objects: &Objects) -> Result<(), ObjectsError> 
                 Err(ObjectsError::Corrupt { .. }) => None,
                 read => read?,
             };
-            objects.put_json(&open_mark(&render), &intake.unwrap_or_default()).await
+            objects.put_json(&object_keys::open_mark(&render), &intake.unwrap_or_default()).await
         })
-        .buffer_unordered(PARALLEL)
+        .buffer_unordered(MAX_CONCURRENT_REQUESTS)
         .try_collect::<()>()
         .await?;
-    objects.put(OPEN_MARKS_COMPLETE, Bytes::from_static(b"{}")).await
+    objects.put(object_keys::OPEN_MARKS_COMPLETE, Bytes::from_static(b"{}")).await
 }
 
-/// Ids of a space's renders, oldest first.
-pub async fn space_renders(objects: &Objects, space: &Space) -> Result<Vec<RenderId>, ObjectsError> {
-    let listed = objects.list(&format!("spaces/{space}/renders")).await?;
+/// Ids of a space's renders, deleted ones included, oldest first.
+pub(crate) async fn space_renders(objects: &Objects, space: &Space) -> Result<Vec<RenderId>, ObjectsError> {
+    let listed = objects.list(&object_keys::space_renders(space)).await?;
     let mut ids: Vec<RenderId> = listed.iter().filter_map(|meta| meta.key.rsplit('/').next()?.parse().ok()).collect();
     ids.sort();
     Ok(ids)
 }
 
 /// Whether the render has been deleted.
-pub async fn is_deleted(objects: &Objects, render: &RenderId) -> Result<bool, ObjectsError> {
-    objects.exists(&tombstone(render)).await
+pub(crate) async fn is_deleted(objects: &Objects, render: &RenderId) -> Result<bool, ObjectsError> {
+    objects.exists(&object_keys::tombstone(render)).await
 }
 
 /// How the render ended, if it has.
-pub async fn state(objects: &Objects, render: &RenderId) -> Result<Option<TerminalState>, ObjectsError> {
+pub(crate) async fn state(objects: &Objects, render: &RenderId) -> Result<Option<TerminalState>, ObjectsError> {
     if_found(objects.get_json(&keys::state(render)).await)
 }
 
-/// The render's request, if it was ever taken in.
-pub async fn request(objects: &Objects, render: &RenderId) -> Result<Option<RenderRequest>, ObjectsError> {
+/// The render's request; `None` for one that was never taken in.
+pub(crate) async fn request(objects: &Objects, render: &RenderId) -> Result<Option<RenderRequest>, ObjectsError> {
     if_found(objects.get_json(&keys::request(render)).await)
 }
 
 /// The render's plan, if it has one.
-pub async fn plan(objects: &Objects, render: &RenderId) -> Result<Option<Plan>, ObjectsError> {
+pub(crate) async fn plan(objects: &Objects, render: &RenderId) -> Result<Option<Plan>, ObjectsError> {
     if_found(objects.get_wire(&keys::plan(render)).await)
 }
 
-/// The plan, for showing: one that this build cannot read hides the plan and not the render.
-pub async fn readable_plan(objects: &Objects, render: &RenderId) -> Result<Option<Plan>, ObjectsError> {
+/// The plan, if this build can read it. A render whose plan is unreadable is still shown.
+pub(crate) async fn readable_plan(objects: &Objects, render: &RenderId) -> Result<Option<Plan>, ObjectsError> {
     match plan(objects, render).await {
         Err(error @ (ObjectsError::Corrupt { .. } | ObjectsError::Version { .. })) => {
-            warn!(%render, %error, "the plan cannot be read");
+            warn!(%render, %error, "the plan of a render could not be read");
             Ok(None)
         }
         read => read,
     }
 }
 
-/// A render as storage shows it; `None` for one that was never taken in or is deleted.
-pub async fn entry(objects: &Objects, render: &RenderId) -> Result<Option<Entry>, ObjectsError> {
-    let (mark, place) = (pause_mark(render), intake(render));
-    let (deleted, intake, paused, request, state, plan) = futures::try_join!(
+/// Everything that storage has of a render for the registry.
+#[derive(Debug)]
+pub(crate) struct StoredRender {
+    pub(crate) request: RenderRequest,
+    pub(crate) intake: Intake,
+    pub(crate) is_paused: bool,
+    /// The plan, once there is one that this build can read.
+    pub(crate) plan: Option<Plan>,
+    /// The manifest of an ended render whose plan is missing or was written by a farm of another version.
+    pub(crate) manifest: Option<Manifest>,
+    /// How it ended.
+    pub(crate) state: Option<TerminalState>,
+}
+
+/// The render; `None` for one that was never taken in or is deleted.
+pub(crate) async fn read(objects: &Objects, render: &RenderId) -> Result<Option<StoredRender>, ObjectsError> {
+    let (mark, place) = (object_keys::pause_mark(render), object_keys::intake(render));
+    let (is_deleted, intake, is_paused, request, state, plan) = futures::try_join!(
         is_deleted(objects, render),
         async { if_found(objects.get_json::<Intake>(&place).await) },
         objects.exists(&mark),
@@ -166,26 +141,17 @@ pub async fn entry(objects: &Objects, render: &RenderId) -> Result<Option<Entry>
         state(objects, render),
         readable_plan(objects, render),
     )?;
-    let Some(request) = request.filter(|_| !deleted) else { return Ok(None) };
-    let mut progress = RenderProgress::queued();
-    if let Some(plan) = &plan {
-        let summary = Arc::new(PlanSummary::from(plan));
-        progress = RenderProgress::count(Stage::Capture, Some(plan), Some(&summary), &Default::default());
-    } else if state.is_some() {
-        // It failed before there was a plan, or an older farm wrote the plan: the manifest is JSON and says as much.
-        let manifest = if_found(objects.get_json::<Manifest>(&keys::manifest(render)).await)?;
-        progress = manifest.as_ref().map_or(progress, RenderProgress::of_manifest);
-    }
-    if let Some(state) = state {
-        progress = progress.ended(Arc::new(state));
-    }
-    let entry = Entry::new(Arc::new(request), Arc::new(intake.unwrap_or_default()), progress);
-    entry.pause(paused);
-    Ok(Some(entry))
+    let Some(request) = request.filter(|_| !is_deleted) else { return Ok(None) };
+    let manifest = match (&plan, &state) {
+        // The manifest is JSON, which every version can read.
+        (None, Some(_)) => if_found(objects.get_json(&keys::manifest(render)).await)?,
+        _ => None,
+    };
+    Ok(Some(StoredRender { request, intake: intake.unwrap_or_default(), is_paused, plan, manifest, state }))
 }
 
-/// Ends a render: the first terminal state that is stored is the one that counts, and the one that is answered.
-pub async fn end(objects: &Objects, render: &RenderId, outcome: Outcome) -> Result<TerminalState, ObjectsError> {
+/// Ends a render. Of several terminal states the first stored one counts, and is returned.
+pub(crate) async fn end(objects: &Objects, render: &RenderId, outcome: Outcome) -> Result<TerminalState, ObjectsError> {
     let state = TerminalState { ended_at_ms: now_ms(), outcome };
     let key = keys::state(render);
     let json = serde_json::to_vec(&state)
@@ -196,16 +162,16 @@ pub async fn end(objects: &Objects, render: &RenderId, outcome: Outcome) -> Resu
     }
 }
 
-/// Hides a render for good and removes what it made.
-pub async fn delete(objects: &Objects, render: &RenderId) -> Result<(), ObjectsError> {
-    let mark = tombstone(render);
+/// Hides a render for good and removes its objects, except those that say that it existed.
+pub(crate) async fn delete(objects: &Objects, render: &RenderId) -> Result<(), ObjectsError> {
+    let mark = object_keys::tombstone(render);
     objects.create(&mark, Bytes::from_static(b"{}")).await?;
-    let kept = [mark, keys::request(render), keys::state(render), intake(render)];
-    let made = objects.list(&keys::render_prefix(render)).await?;
-    let made = made.into_iter().map(|meta| meta.key).filter(|key| !kept.contains(key));
-    stream::iter(made)
+    let kept = [mark, keys::request(render), keys::state(render), object_keys::intake(render)];
+    let listed = objects.list(&keys::render_prefix(render)).await?;
+    let removed = listed.into_iter().map(|meta| meta.key).filter(|key| !kept.contains(key));
+    stream::iter(removed)
         .map(|key| async move { objects.delete(&key).await })
-        .buffer_unordered(PARALLEL)
+        .buffer_unordered(MAX_CONCURRENT_REQUESTS)
         .try_collect()
         .await
 }

@@ -6,7 +6,7 @@ use hyperfarm_proto::plan::{AudioItem, CaptureClass, CaptureKind, EncoderSetting
 use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
 
 /// A plan with chunks of these lengths.
-pub fn plan(lengths: &[u64], audio: bool) -> Plan {
+pub(crate) fn plan(lengths: &[u64], audio: bool) -> Plan {
     let mut chunks = Vec::new();
     let mut frames = 0;
     for length in lengths {

@@ -1,10 +1,11 @@
-//! What happened to a render: every attempt at every task, with its worker, its times and its end.
+//! The timeline of a render: every attempt at every task, with its worker, its times and its outcome.
 //!
-//! While the render is under way it is read from what the ledger says. Before the end is stored it is written to `timeline.json`,
-//! because the ledger forgets; a render without one (of an older version) is told from its manifest and its last failures.
+//! The timeline of an open render is made from the ledger's view. It is stored as `timeline.json` before the render's end, because the
+//! ledger entry is removed afterwards. For a render without that file, of an older farm, it is made from the manifest and the failures in
+//! the terminal state.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use hyperfarm_backplane::ledger::{AttemptEnd, RenderView, TaskView};
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
@@ -16,79 +17,82 @@ use hyperfarm_proto::record::{
     AudioRecord, CapturePath, ChunkTimings, Manifest, Outcome, OutputRecord, SegmentRecord, TerminalState,
 };
 use hyperfarm_proto::task::Step;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use crate::object_keys;
 use crate::store::if_found;
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum AttemptOutcome {
-    /// It is under way.
+pub(crate) enum AttemptOutcome {
+    /// It is running.
     Running,
-    /// Its result counts.
+    /// Its result was committed.
     Committed,
     /// It failed.
     Failed,
-    /// Another attempt's result counts, or the render ended before it did.
+    /// Another attempt was committed, or the render ended first.
     Superseded,
-    /// Its worker vanished, or handed it back.
+    /// Its lease expired, or its worker handed the task back.
     Lost,
 }
 
-/// What a committed chunk left.
+/// The segment of a committed chunk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Made {
-    /// Object key of the segment.
-    pub key: String,
-    /// Its length.
-    pub bytes: u64,
-    /// How its frames were read.
-    pub path: CapturePath,
-    /// Milliseconds from its first seek to the end of its encoder.
-    pub capture_ms: f64,
-    /// Object key of the still of its first frame.
-    pub thumbnail: Option<String>,
+pub(crate) struct Segment {
+    /// Object key.
+    pub(crate) key: String,
+    /// Length in bytes.
+    pub(crate) bytes: u64,
+    /// How the frames were read.
+    pub(crate) path: CapturePath,
+    /// Milliseconds from the first seek to the end of the encoder.
+    pub(crate) capture_ms: f64,
+    /// Object key of the still of the first frame.
+    pub(crate) thumbnail: Option<String>,
 }
 
-/// One attempt.
+/// One attempt at a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// The step.
-    pub step: Step,
-    /// Its number.
-    pub attempt: u32,
-    /// The slot that claimed it, by id.
-    pub worker: String,
+pub(crate) struct Attempt {
+    /// The step of the task.
+    pub(crate) step: Step,
+    /// Number of the attempt, from 1.
+    pub(crate) attempt: u32,
+    /// Id of the slot that claimed the task.
+    pub(crate) worker: String,
     /// Unix milliseconds of the claim.
-    pub started_at_ms: u64,
-    /// Unix milliseconds of its end, where known.
-    pub ended_at_ms: Option<u64>,
+    pub(crate) started_at_ms: u64,
+    /// Unix milliseconds of its end, once it has ended and where that is known.
+    pub(crate) ended_at_ms: Option<u64>,
     /// How it ended.
-    pub outcome: AttemptOutcome,
+    pub(crate) outcome: AttemptOutcome,
     /// Why it failed.
-    pub failure: Option<Failure>,
-    /// Frames captured.
-    pub frames: u64,
-    /// What it left, of a committed chunk.
-    pub made: Option<Arc<Made>>,
+    pub(crate) failure: Option<Failure>,
+    /// Number of captured frames.
+    pub(crate) frames: u64,
+    /// The segment, of a committed chunk.
+    #[serde(rename = "made")]
+    pub(crate) segment: Option<Arc<Segment>>,
 }
 
 impl Attempt {
-    /// Seconds it took.
-    pub fn seconds(&self) -> Option<f64> {
+    /// Seconds from claim to end.
+    pub(crate) fn seconds(&self) -> Option<f64> {
         Some(self.ended_at_ms?.saturating_sub(self.started_at_ms) as f64 / 1000.0)
     }
 
-    /// Milliseconds a frame, of a committed chunk.
-    pub fn ms_per_frame(&self) -> Option<f64> {
-        let made = self.made.as_ref().filter(|_| self.frames > 0)?;
-        Some(made.capture_ms / self.frames as f64)
+    /// Milliseconds for each frame, of a committed chunk.
+    pub(crate) fn ms_per_frame(&self) -> Option<f64> {
+        let segment = self.segment.as_ref().filter(|_| self.frames > 0)?;
+        Some(segment.capture_ms / self.frames as f64)
     }
 
-    /// Id of the node, and number of the slot where the id tells it.
-    pub fn node_and_slot(&self) -> (&str, Option<u32>) {
+    /// Id of the node, and number of the slot where the slot's id has one.
+    pub(crate) fn node_and_slot(&self) -> (&str, Option<u32>) {
         match self.worker.rsplit_once("-s") {
             Some((node, slot)) if slot.parse::<u32>().is_ok() => (node, slot.parse().ok()),
             _ => (&self.worker, None),
@@ -96,16 +100,16 @@ impl Attempt {
     }
 }
 
-/// All attempts, in the order in which they began.
+/// All attempts at the tasks of a render, in the order in which they began.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Timeline {
+pub(crate) struct Timeline {
     /// The attempts.
-    pub attempts: Vec<Attempt>,
+    pub(crate) attempts: Vec<Attempt>,
 }
 
-/// The part of a segment's record that is told. The rest, thousands of hashes, is skipped.
+/// The fields of a [`SegmentRecord`] that a timeline needs. Its thousands of frame hashes are skipped.
 #[derive(Debug, Deserialize)]
-struct Record {
+struct SegmentFields {
     attempt: u32,
     worker: String,
     key: String,
@@ -116,59 +120,60 @@ struct Record {
     thumbnail: Option<String>,
 }
 
-impl Record {
-    fn made(self) -> Told {
+impl SegmentFields {
+    fn into_result(self) -> ChunkResult {
         let t = self.timings;
-        let made = Made {
+        let segment = Segment {
             key: self.key,
             bytes: self.bytes,
             path: self.path,
             capture_ms: t.capture_ms,
             thumbnail: self.thumbnail,
         };
-        let began = t.begun_at_ms as u64;
-        let ended = (t.begun_at_ms + t.total_ms()) as u64;
-        Told { attempt: self.attempt, worker: self.worker, began, ended, made: Arc::new(made) }
+        let began_at_ms = t.begun_at_ms as u64;
+        let ended_at_ms = (t.begun_at_ms + t.total_ms()) as u64;
+        ChunkResult { attempt: self.attempt, worker: self.worker, began_at_ms, ended_at_ms, segment: Arc::new(segment) }
     }
 }
 
-/// A record, read.
+/// The committed result of a chunk.
 #[derive(Debug)]
-struct Told {
+struct ChunkResult {
     attempt: u32,
     worker: String,
-    began: u64,
-    ended: u64,
-    made: Arc<Made>,
+    began_at_ms: u64,
+    ended_at_ms: u64,
+    segment: Arc<Segment>,
 }
 
-/// Results of chunks, each read once: a committed result does not change.
+/// A cache of the decoded results of a render's chunks. A committed result does not change. `None` for one that cannot be decoded.
 #[derive(Debug, Default)]
-pub struct Records(Mutex<HashMap<u32, Option<Arc<Told>>>>);
+pub(crate) struct ChunkResults(Mutex<HashMap<u32, Option<Arc<ChunkResult>>>>);
 
-impl Records {
-    /// Forgets them: the render is planned anew.
-    pub fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+impl ChunkResults {
+    /// Removes all of them, because the render is planned again.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
     }
 
-    fn of(&self, chunk: u32, bytes: &[u8]) -> Option<Arc<Told>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = || serde_json::from_slice::<Record>(bytes).ok().map(|record| Arc::new(record.made()));
-        known.entry(chunk).or_insert_with(read).clone()
+    fn of_chunk(&self, chunk: u32, bytes: &[u8]) -> Option<Arc<ChunkResult>> {
+        let mut results = self.0.lock();
+        let decode =
+            || serde_json::from_slice::<SegmentFields>(bytes).ok().map(|fields| Arc::new(fields.into_result()));
+        results.entry(chunk).or_insert_with(decode).clone()
     }
 }
 
 impl Timeline {
-    /// What the ledger tells of a render under way.
-    pub fn of(plan: Option<&Plan>, view: &RenderView, records: &Records) -> Self {
+    /// The timeline of an open render, from the ledger's view.
+    pub(crate) fn from_ledger(plan: Option<&Plan>, view: &RenderView, results: &ChunkResults) -> Self {
         let mut attempts = Vec::new();
         for (step, task) in &view.tasks {
             let frames = match step {
                 Step::Chunk(chunk) => plan.and_then(|plan| plan.chunk(*chunk)).map_or(0, |range| range.count()),
                 _ => 0,
             };
-            of_task(*step, task, frames, records, &mut attempts);
+            add_attempts(*step, task, frames, results, &mut attempts);
         }
         Self::sorted(attempts)
     }
@@ -178,9 +183,9 @@ impl Timeline {
         Self { attempts }
     }
 
-    /// The same after the render has ended: nothing runs any more.
+    /// The same timeline after the render has ended: running attempts are superseded.
     #[must_use]
-    pub fn ended(mut self, at_ms: u64) -> Self {
+    pub(crate) fn ended(mut self, at_ms: u64) -> Self {
         for attempt in &mut self.attempts {
             if attempt.outcome == AttemptOutcome::Running {
                 (attempt.outcome, attempt.ended_at_ms) = (AttemptOutcome::Superseded, Some(at_ms));
@@ -189,8 +194,8 @@ impl Timeline {
         self
     }
 
-    /// Number of attempts and the committed one, by chunk.
-    pub fn chunks(&self) -> BTreeMap<u32, (u32, Option<&Attempt>)> {
+    /// Number of attempts and the committed attempt of each chunk.
+    pub(crate) fn chunks(&self) -> BTreeMap<u32, (u32, Option<&Attempt>)> {
         let mut chunks: BTreeMap<u32, (u32, Option<&Attempt>)> = BTreeMap::new();
         for attempt in &self.attempts {
             let Step::Chunk(chunk) = attempt.step else { continue };
@@ -203,32 +208,33 @@ impl Timeline {
         chunks
     }
 
-    /// What storage tells of a render that ended without its course being written.
-    fn of_manifest(manifest: Option<Manifest>, state: &TerminalState) -> Self {
+    /// The timeline of an ended render without a stored one, from its manifest and its terminal state.
+    fn from_manifest(manifest: Option<Manifest>, state: &TerminalState) -> Self {
         let mut attempts = Vec::new();
         if let Outcome::Failed { history, .. } = &state.outcome {
-            let failed = history.iter().map(|failed| of_failure(Step::Plan, failed, state.ended_at_ms));
+            let failed = history.iter().map(|failed| failed_attempt(Step::Plan, failed, state.ended_at_ms));
             attempts.extend(failed);
         }
         if let Some(manifest) = manifest {
-            attempts.extend(manifest.segments.into_iter().map(of_segment));
+            attempts.extend(manifest.segments.into_iter().map(segment_attempt));
             if let Some(audio) = &manifest.audio {
-                attempts.push(of_time(Step::Audio, audio.begun_at_ms, audio.mix_ms));
+                attempts.push(committed_attempt(Step::Audio, audio.begun_at_ms, audio.mix_ms));
             }
-            attempts.push(of_time(Step::Stitch, manifest.output.begun_at_ms, manifest.output.stitch_ms));
+            attempts.push(committed_attempt(Step::Stitch, manifest.output.begun_at_ms, manifest.output.stitch_ms));
         }
         Self::sorted(attempts)
     }
 }
 
-fn of_task(step: Step, task: &TaskView, frames: u64, records: &Records, attempts: &mut Vec<Attempt>) {
-    let told = match (step, &task.committed) {
-        (Step::Chunk(chunk), Some(bytes)) => records.of(chunk, bytes),
+/// Adds the attempts at one task. `frames` is the length of a chunk, 0 for other steps.
+fn add_attempts(step: Step, task: &TaskView, frames: u64, results: &ChunkResults, attempts: &mut Vec<Attempt>) {
+    let result = match (step, &task.committed) {
+        (Step::Chunk(chunk), Some(bytes)) => results.of_chunk(chunk, bytes),
         _ => None,
     };
     let first = attempts.len();
-    for (place, seen) in task.attempts.iter().enumerate() {
-        let is_newest = seen.attempt == task.attempt && place + 1 == task.attempts.len();
+    for (index, seen) in task.attempts.iter().enumerate() {
+        let is_newest = seen.attempt == task.attempt && index + 1 == task.attempts.len();
         let failure = task.failures.iter().find(|failed| failed.attempt == seen.attempt);
         let outcome = match seen.end {
             Some((AttemptEnd::Committed, _)) => AttemptOutcome::Committed,
@@ -238,7 +244,7 @@ fn of_task(step: Step, task: &TaskView, frames: u64, records: &Records, attempts
             None if task.committed.is_some() => AttemptOutcome::Superseded,
             None => AttemptOutcome::Lost,
         };
-        let next = || task.attempts.get(place + 1).map(|next| next.claimed_at_ms);
+        let next = || task.attempts.get(index + 1).map(|next| next.claimed_at_ms);
         let is_committed = outcome == AttemptOutcome::Committed;
         attempts.push(Attempt {
             step,
@@ -253,37 +259,41 @@ fn of_task(step: Step, task: &TaskView, frames: u64, records: &Records, attempts
                 AttemptOutcome::Running if matches!(step, Step::Chunk(_)) => task.progress.done.min(frames),
                 _ => 0,
             },
-            made: told.as_ref().filter(|_| is_committed).map(|told| told.made.clone()),
+            segment: result.as_ref().filter(|_| is_committed).map(|result| result.segment.clone()),
         });
     }
-    // The ledger was emptied in between: what it has not seen is told by the result.
-    let Some(result) = &task.committed else { return };
+    // A ledger that was emptied has no attempt for a commit that was put back. It is made from the result.
+    let Some(bytes) = &task.committed else { return };
     if attempts.iter().skip(first).any(|attempt| attempt.outcome == AttemptOutcome::Committed) {
         return;
     }
-    match (step, told) {
-        (Step::Chunk(_), Some(told)) => attempts.push(Attempt {
+    match (step, result) {
+        (Step::Chunk(_), Some(result)) => attempts.push(Attempt {
             step,
-            attempt: told.attempt,
-            worker: told.worker.clone(),
-            started_at_ms: told.began,
-            ended_at_ms: Some(told.ended),
+            attempt: result.attempt,
+            worker: result.worker.clone(),
+            started_at_ms: result.began_at_ms,
+            ended_at_ms: Some(result.ended_at_ms),
             outcome: AttemptOutcome::Committed,
             failure: None,
             frames,
-            made: Some(told.made.clone()),
+            segment: Some(result.segment.clone()),
         }),
         (Step::Audio, _) => attempts.extend(
-            serde_json::from_slice::<AudioRecord>(result).ok().map(|it| of_time(step, it.begun_at_ms, it.mix_ms)),
+            serde_json::from_slice::<AudioRecord>(bytes)
+                .ok()
+                .map(|it| committed_attempt(step, it.begun_at_ms, it.mix_ms)),
         ),
         (Step::Stitch, _) => attempts.extend(
-            serde_json::from_slice::<OutputRecord>(result).ok().map(|it| of_time(step, it.begun_at_ms, it.stitch_ms)),
+            serde_json::from_slice::<OutputRecord>(bytes)
+                .ok()
+                .map(|it| committed_attempt(step, it.begun_at_ms, it.stitch_ms)),
         ),
         _ => {}
     }
 }
 
-fn of_time(step: Step, begun_at_ms: f64, took_ms: f64) -> Attempt {
+fn committed_attempt(step: Step, begun_at_ms: f64, took_ms: f64) -> Attempt {
     Attempt {
         step,
         attempt: 1,
@@ -293,28 +303,28 @@ fn of_time(step: Step, begun_at_ms: f64, took_ms: f64) -> Attempt {
         outcome: AttemptOutcome::Committed,
         failure: None,
         frames: 0,
-        made: None,
+        segment: None,
     }
 }
 
-fn of_segment(record: SegmentRecord) -> Attempt {
+fn segment_attempt(record: SegmentRecord) -> Attempt {
     let (chunk, frames) = (record.chunk, record.frames.count());
     let SegmentRecord { attempt, worker, key, bytes, path, timings, thumbnail, .. } = record;
-    let told = Record { attempt, worker, key, bytes, path, timings, thumbnail }.made();
+    let result = SegmentFields { attempt, worker, key, bytes, path, timings, thumbnail }.into_result();
     Attempt {
         step: Step::Chunk(chunk),
         attempt,
-        worker: told.worker,
-        started_at_ms: told.began,
-        ended_at_ms: Some(told.ended),
+        worker: result.worker,
+        started_at_ms: result.began_at_ms,
+        ended_at_ms: Some(result.ended_at_ms),
         outcome: AttemptOutcome::Committed,
         failure: None,
         frames,
-        made: Some(told.made),
+        segment: Some(result.segment),
     }
 }
 
-fn of_failure(step: Step, failed: &FailedAttempt, at_ms: u64) -> Attempt {
+fn failed_attempt(step: Step, failed: &FailedAttempt, at_ms: u64) -> Attempt {
     Attempt {
         step,
         attempt: failed.attempt,
@@ -324,34 +334,37 @@ fn of_failure(step: Step, failed: &FailedAttempt, at_ms: u64) -> Attempt {
         outcome: AttemptOutcome::Failed,
         failure: Some(failed.failure.clone()),
         frames: 0,
-        made: None,
+        segment: None,
     }
 }
 
-/// Where the course of an ended render is.
-fn place(render: &RenderId) -> String {
-    format!("{}/timeline.json", keys::render_prefix(render))
-}
-
-/// Stores the course. A picture for people must not hold up a render's end: what goes wrong is logged.
-pub async fn write(objects: &Objects, render: &RenderId, course: &Timeline) {
-    if let Err(error) = objects.put_json(&place(render), course).await {
-        warn!(%render, %error, "what happened to the render cannot be stored");
+/// Stores the timeline. It is for people only and must not hold up a render's end, so an error is logged and not returned.
+pub(crate) async fn write(objects: &Objects, render: &RenderId, timeline: &Timeline) {
+    if let Err(error) = objects.put_json(&object_keys::timeline(render), timeline).await {
+        warn!(%render, %error, "the timeline of a render could not be stored");
     }
 }
 
-/// The course of a render that has ended with `state`.
-pub async fn read(objects: &Objects, render: &RenderId, state: &TerminalState) -> Result<Timeline, ObjectsError> {
-    match if_found(objects.get_json(&place(render)).await) {
-        Ok(Some(course)) => return Ok(course),
+/// The timeline of a render that has ended with `state`.
+///
+/// # Errors
+///
+/// Storage did not answer, or the manifest cannot be read.
+pub(crate) async fn read(
+    objects: &Objects,
+    render: &RenderId,
+    state: &TerminalState,
+) -> Result<Timeline, ObjectsError> {
+    match if_found(objects.get_json(&object_keys::timeline(render)).await) {
+        Ok(Some(timeline)) => return Ok(timeline),
         Ok(None) => {}
         Err(error @ ObjectsError::Corrupt { .. }) => {
-            warn!(%render, %error, "what happened to the render cannot be read")
+            warn!(%render, %error, "the timeline of a render could not be read, it is made from its manifest")
         }
         Err(error) => return Err(error),
     }
     let manifest = if_found(objects.get_json::<Manifest>(&keys::manifest(render)).await)?;
-    Ok(Timeline::of_manifest(manifest, state))
+    Ok(Timeline::from_manifest(manifest, state))
 }
 
 #[cfg(test)]
@@ -369,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn every_attempt_is_told_with_its_end() {
+    fn every_attempt_has_its_outcome_and_end() {
         let failure = Failure::new(FailureCode::ChromeCrashed, "it died");
         let task = TaskView {
             attempt: 4,
@@ -384,18 +397,18 @@ mod tests {
             ..TaskView::default()
         };
         let view = RenderView { cancelled: false, tasks: [(Step::Chunk(0), task)].into() };
-        let course = Timeline::of(Some(&testing::plan(&[10], false)), &view, &Records::default());
+        let timeline = Timeline::from_ledger(Some(&testing::plan(&[10], false)), &view, &ChunkResults::default());
         use AttemptOutcome::{Failed, Lost, Running, Superseded};
-        let told: Vec<_> = course.attempts.iter().map(|it| (it.outcome, it.ended_at_ms)).collect();
-        assert_eq!(told, [(Failed, Some(200)), (Lost, Some(400)), (Lost, Some(450)), (Running, None)]);
-        assert_eq!(course.attempts[0].failure, Some(failure));
-        assert_eq!(course.attempts[0].node_and_slot(), ("n1", Some(1)));
-        let ended = course.ended(900).attempts.pop().unwrap();
+        let outcomes: Vec<_> = timeline.attempts.iter().map(|it| (it.outcome, it.ended_at_ms)).collect();
+        assert_eq!(outcomes, [(Failed, Some(200)), (Lost, Some(400)), (Lost, Some(450)), (Running, None)]);
+        assert_eq!(timeline.attempts[0].failure, Some(failure));
+        assert_eq!(timeline.attempts[0].node_and_slot(), ("n1", Some(1)));
+        let ended = timeline.ended(900).attempts.pop().unwrap();
         assert_eq!((ended.outcome, ended.ended_at_ms), (Superseded, Some(900)));
     }
 
     #[test]
-    fn what_the_ledger_has_forgotten_is_told_by_the_record() {
+    fn what_the_ledger_has_lost_is_made_from_the_result() {
         let record = serde_json::json!({
             "chunk": 0, "attempt": 3, "frames": [0, 10], "key": "k.mp4", "worker": "n1-s0", "path": "png", "bytes": 1,
             "frame_hashes": ["x"], "timings": { "begun_at_ms": 1000.0, "start_ms": 50.0, "capture_ms": 100.0 },
@@ -403,12 +416,12 @@ mod tests {
         let committed = Some(serde_json::to_vec(&record).unwrap());
         let task = TaskView { attempt: 3, committed, ..TaskView::default() };
         let view = RenderView { cancelled: false, tasks: [(Step::Chunk(0), task)].into() };
-        let course = Timeline::of(Some(&testing::plan(&[10], false)), &view, &Records::default());
-        let attempt = &course.attempts[0];
+        let timeline = Timeline::from_ledger(Some(&testing::plan(&[10], false)), &view, &ChunkResults::default());
+        let attempt = &timeline.attempts[0];
         assert_eq!((attempt.started_at_ms, attempt.ended_at_ms), (1000, Some(1150)));
         assert_eq!((attempt.ms_per_frame(), attempt.seconds()), (Some(10.0), Some(0.15)));
-        assert_eq!(course.chunks()[&0].0, 1);
-        let json = serde_json::to_vec(&course).unwrap();
-        assert_eq!(serde_json::from_slice::<Timeline>(&json).unwrap(), course);
+        assert_eq!(timeline.chunks()[&0].0, 1);
+        let json = serde_json::to_vec(&timeline).unwrap();
+        assert_eq!(serde_json::from_slice::<Timeline>(&json).unwrap(), timeline);
     }
 }

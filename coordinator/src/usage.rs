@@ -1,8 +1,7 @@
-//! What renders used and what that costs: one record a render, from which bills, caps and the dashboard are made.
+//! The usage of renders and its price: one record for each render of a key, from which bills, caps and the dashboard are computed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
@@ -10,19 +9,20 @@ use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::record::{Manifest, Outcome, OutputRecord, TerminalState};
 use hyperfarm_proto::spec::RenderRequest;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::intake::Intake;
-use crate::store::{PARALLEL, if_found};
+use crate::store::{MAX_CONCURRENT_REQUESTS, if_found};
+use crate::submission::Intake;
 
-/// US dollars for a minute of output.
+/// Prices in US dollars per minute of output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prices {
-    /// Up to 1080p, up to 30 frames a second.
+    /// Up to 1920 × 1080 pixels, up to 30 frames per second.
     pub hd30: f64,
-    /// Up to 1080p, more frames.
+    /// Up to 1920 × 1080 pixels, more frames.
     pub hd60: f64,
-    /// More pixels, up to 30 frames a second.
+    /// More pixels, up to 30 frames per second.
     pub uhd30: f64,
     /// More pixels, more frames.
     pub uhd60: f64,
@@ -37,11 +37,11 @@ impl Default for Prices {
 impl FromStr for Prices {
     type Err = String;
 
-    /// `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30`; what is left out stays as it is by default.
+    /// Reads `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30`. A price that is left out has its default.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut prices = Self::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let refused = || format!("`{part}` is no price: give for example 1080p30=0.10");
+            let refused = || format!("`{part}` is not a price: give for example 1080p30=0.10");
             let (name, price) = part.split_once('=').ok_or_else(refused)?;
             let price: f64 =
                 price.trim().parse().ok().filter(|price| (0.0..1e6).contains(price)).ok_or_else(refused)?;
@@ -58,41 +58,42 @@ impl FromStr for Prices {
 }
 
 impl Prices {
-    /// What this output costs.
+    /// The price in US dollars of `seconds` of this output.
     pub fn of(&self, output: &OutputRecord, seconds: f64) -> f64 {
         let is_large = u64::from(output.size.width) * u64::from(output.size.height) > 1920 * 1080;
         let is_fast = output.frame_rate.num() > 30 * output.frame_rate.den();
-        let minute = match (is_large, is_fast) {
+        let per_minute = match (is_large, is_fast) {
             (false, false) => self.hd30,
             (false, true) => self.hd60,
             (true, false) => self.uhd30,
             (true, true) => self.uhd60,
         };
-        minute * seconds / 60.0
+        per_minute * seconds / 60.0
     }
 }
 
-/// What one render used.
+/// The usage of one render.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// The render.
     pub render: RenderId,
-    /// Its tenant.
+    /// The tenant it belongs to.
     pub space: Space,
     /// Unix milliseconds of its end.
     pub ended_at_ms: u64,
-    /// Seconds of slots whose work is in the output, by pool: two slots that are busy for one second are two.
+    /// Seconds of slots whose work is in the output, by pool. Two slots that are busy for one second count two.
     pub worker_seconds: BTreeMap<String, f64>,
     /// Minutes of video.
     pub output_minutes: f64,
-    /// US dollars by the operator's table.
+    /// Price in US dollars.
     pub usd: f64,
 }
 
-/// The records, and what each key has spent.
-pub struct Usages {
+/// The stored usage records, and a cache of the total of each key.
+pub struct UsageStore {
     objects: Objects,
     prices: Prices,
+    /// US dollars by key id.
     spent: Mutex<HashMap<String, f64>>,
 }
 
@@ -100,14 +101,19 @@ fn folder(key: &str) -> String {
     format!("usage/{key}")
 }
 
-impl Usages {
-    /// The records in `objects`.
+impl UsageStore {
+    /// The records in `objects`. New ones are priced with `prices`.
     pub fn new(objects: Objects, prices: Prices) -> Self {
         Self { objects, prices, spent: Mutex::default() }
     }
 
-    /// Notes what a render that has ended used, and answers it. Once more changes nothing. Only a completed one costs anything.
-    pub async fn note(
+    /// Computes the usage of an ended render, and stores it for the render's key. Only a completed render has a usage. Recording it
+    /// again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer, or the manifest cannot be read.
+    pub async fn record(
         &self,
         request: &RenderRequest,
         intake: &Intake,
@@ -125,32 +131,41 @@ impl Usages {
         };
         let Some(key) = &intake.key else { return Ok(Some(usage)) };
         self.objects.put_json(&format!("{}/{}", folder(key), request.id), &usage).await?;
-        // Counted anew by the next who asks: adding here could add twice.
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        // The next reader computes the total anew. Adding here could count a render twice.
+        self.spent.lock().remove(key);
         Ok(Some(usage))
     }
 
-    /// What the render used, once it is noted.
+    /// The recorded usage of a key's render; `None` before it is recorded.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer, or the record cannot be read.
     pub async fn of(&self, key: &str, render: &RenderId) -> Result<Option<Usage>, ObjectsError> {
         if_found(self.objects.get_json(&format!("{}/{render}", folder(key))).await)
     }
 
-    /// US dollars that the key has spent.
+    /// US dollars of all recorded usage of a key.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer, or a record cannot be read.
     pub async fn spent(&self, key: &str) -> Result<f64, ObjectsError> {
-        if let Some(spent) = self.spent.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
+        if let Some(spent) = self.spent.lock().get(key) {
             return Ok(*spent);
         }
         let listed = self.objects.list(&folder(key)).await?;
         let reads =
             listed.into_iter().map(|meta| async move { if_found(self.objects.get_json::<Usage>(&meta.key).await) });
-        let all: Vec<Option<Usage>> = stream::iter(reads).buffer_unordered(PARALLEL).try_collect().await?;
+        let all: Vec<Option<Usage>> =
+            stream::iter(reads).buffer_unordered(MAX_CONCURRENT_REQUESTS).try_collect().await?;
         let spent = all.iter().flatten().map(|usage| usage.usd).sum();
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), spent);
+        self.spent.lock().insert(key.to_owned(), spent);
         Ok(spent)
     }
 }
 
-/// A task counts for as long as it held its slot, not for what its stages took side by side.
+/// The seconds for which the tasks of a render held their slots. Stages that overlap are not added up.
 fn worker_seconds(manifest: &Manifest, request: &RenderRequest) -> BTreeMap<String, f64> {
     let segments: f64 = manifest.segments.iter().map(|segment| segment.timings.total_ms()).sum();
     let sound = manifest.audio.as_ref().map_or(0.0, |audio| audio.mix_ms);

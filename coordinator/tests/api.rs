@@ -14,8 +14,8 @@ use common::{Farm, chunks_of, draft, patient, quick};
 use hyperfarm_backplane::fetch::{FetchConfig, Fetcher};
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::api::{Access, ApiConfig, Code};
+use hyperfarm_coordinator::api_keys::{KeyLimits, KeyRecord, KeyStore, Scope};
 use hyperfarm_coordinator::intake::from_html;
-use hyperfarm_coordinator::keys::{KeyLimits, KeyRecord, KeyStore, Scope};
 use serde_json::{Value, json};
 
 const HOST: &str = "http://farm.example:8080";

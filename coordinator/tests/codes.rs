@@ -14,8 +14,8 @@ use hyperfarm_backplane::fetch::{FetchConfig, Fetcher};
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_coordinator::api::{Access, ApiConfig, Code};
+use hyperfarm_coordinator::api_keys::{KeyRecord, KeyStore, Scope};
 use hyperfarm_coordinator::intake::Limits;
-use hyperfarm_coordinator::keys::{KeyRecord, KeyStore, Scope};
 use serde_json::{Value, json};
 
 async fn keyed(farm: &Farm, space: &str, change: impl FnOnce(&mut KeyRecord)) -> String {

@@ -17,8 +17,8 @@ use common::{Farm, Worker, draft, quick};
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_coordinator::api::{Access, ApiConfig};
+use hyperfarm_coordinator::api_keys::{KeyLimits, KeyRecord, KeyStore, Scope};
 use hyperfarm_coordinator::intake::Limits;
-use hyperfarm_coordinator::keys::{KeyLimits, KeyRecord, KeyStore, Scope};
 use hyperfarm_proto::failure::FailureCode;
 
 /// What the farm itself saw.

@@ -1,4 +1,4 @@
-//! What operators and authors see of a farm: its metrics, and a render's own log.
+//! The farm's metrics, and the log of a render.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
@@ -16,7 +16,7 @@ use hyperfarm_proto::spec::RenderSpec;
 use hyperfarm_proto::task::Step;
 use serde_json::{Value, json};
 
-/// Waits until the metrics have a line that begins so.
+/// Waits until a line of the metrics begins with `line`.
 async fn shows(farm: &Farm, line: &str) {
     let deadline = tokio::time::Instant::now() + SOON;
     loop {
@@ -29,7 +29,7 @@ async fn shows(farm: &Farm, line: &str) {
     }
 }
 
-/// Waits until a series has a value of which `test` is true.
+/// Waits until the value of a series satisfies `test`.
 async fn reaches(farm: &Farm, series: &str, test: impl Fn(f64) -> bool) {
     let deadline = tokio::time::Instant::now() + SOON;
     loop {
@@ -61,7 +61,7 @@ async fn the_farm_is_in_the_metrics() {
     worker.do_next(&draft(60, false)).await;
     let chunk = worker.claim().await;
     shows(&farm, "hyperfarm_renders{status=\"rendering\"} 1").await;
-    // It stands still for as long as the worker does.
+    // The worker makes no progress meanwhile.
     reaches(&farm, "hyperfarm_render_stall_seconds", |stall| stall > 0.2).await;
     let result = worker.leave(&chunk, &draft(60, false)).await;
     worker.commit(&chunk, &result).await;
@@ -129,7 +129,7 @@ async fn a_renders_log_is_read_page_by_page() {
     leave(&farm, &keys::task_log(&render, Step::Plan, 1), &[line("plan", None, "planned")]).await;
 
     let whole = get(&router, &uri).await.json()["data"].clone();
-    let said: Vec<String> = whole
+    let lines: Vec<String> = whole
         .as_array()
         .unwrap()
         .iter()
@@ -137,7 +137,7 @@ async fn a_renders_log_is_read_page_by_page() {
             format!("{} {} {}", line["step"].as_str().unwrap(), line["chunk"], line["message"].as_str().unwrap())
         })
         .collect();
-    assert_eq!(said, ["plan null planned", "chunk 2 one", "chunk 2 two", "chunk 10 one", "chunk 10 two"]);
+    assert_eq!(lines, ["plan null planned", "chunk 2 one", "chunk 2 two", "chunk 10 one", "chunk 10 two"]);
     assert_eq!(
         whole[1],
         json!({

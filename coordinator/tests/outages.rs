@@ -1,4 +1,4 @@
-//! Broker and ledger that come and go.
+//! Outages of broker and ledger.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
@@ -51,7 +51,8 @@ impl Broker for SwitchedBroker {
     async fn close(&self) {}
 }
 
-/// A farm whose coordinator, and only it, loses its servers: the broker with this switch, the ledger with the farm's own.
+/// A farm whose coordinator can lose its servers, while the workers keep theirs: the broker with this switch, the ledger with the
+/// switch of [`ObservedLedger`](common::observed::ObservedLedger).
 struct Switched {
     farm: Farm,
     is_broker_down: Arc<AtomicBool>,
@@ -127,5 +128,5 @@ async fn a_cancellation_while_the_ledger_is_down_reaches_the_workers_later() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("the worker was never told");
+    panic!("the worker has never lost its lease");
 }

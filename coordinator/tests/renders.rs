@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{Farm, SOON, chunks_of, draft, patient, quick};
 use hyperfarm_backplane::ledger::{Claim, Commit, Renewal};
-use hyperfarm_coordinator::{RenderError, Stage};
+use hyperfarm_coordinator::{CoordinatorConfig, RenderError, Stage};
 use hyperfarm_proto::failure::{FailureCode, MAX_ATTEMPTS};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::record::{Outcome, TaskProgress, TerminalState};
@@ -274,7 +274,8 @@ async fn refusals_of_another_class_do_not_end_the_render() {
 
 #[tokio::test]
 async fn a_short_window_is_in_the_queues() {
-    let farm = Farm::new();
+    // Ticks, but no second dispatch of what nobody has claimed.
+    let farm = Farm::with(CoordinatorConfig { schedule: patient().schedule, ..quick() });
     farm.slots(3).await;
     let render = farm.submit(chunks_of(1)).await;
     let mut worker = farm.worker("w1").await;

@@ -1,4 +1,4 @@
-//! What an upgrade leaves in storage, and a fleet whose classes change.
+//! Upgrades: plans and drafts of other versions in storage, and capture classes that leave the farm.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
@@ -15,8 +15,8 @@ use hyperfarm_proto::record::{Outcome, TaskProgress};
 use hyperfarm_proto::task::Step;
 use hyperfarm_proto::wire::Wire;
 
-/// Writes `version` into the version byte of what is stored under `key`.
-async fn age(farm: &Farm, key: &str, version: u8) {
+/// Replaces the version byte of the object `key`.
+async fn set_version(farm: &Farm, key: &str, version: u8) {
     let mut bytes = farm.backplane.objects.get(key).await.unwrap().to_vec();
     bytes[0] = version;
     farm.backplane.objects.put(key, bytes.into()).await.unwrap();
@@ -26,7 +26,7 @@ async fn has_plan(farm: &Farm, render: &RenderId) -> bool {
     farm.backplane.objects.exists(&keys::plan(render)).await.unwrap()
 }
 
-fn warned(plan: &Plan) -> bool {
+fn has_replanned_warning(plan: &Plan) -> bool {
     plan.warnings.iter().any(|warning| warning.code == "REPLANNED")
 }
 
@@ -37,12 +37,12 @@ async fn the_draft_of_an_older_worker_is_made_again_by_a_newer_one() {
     let (mut worker, draft) = (farm.worker("w1").await, draft(20, false));
     let lease = worker.claim().await;
     worker.leave(&lease, &draft).await;
-    age(&farm, &keys::draft(&render), Plan::VERSION - 1).await;
+    set_version(&farm, &keys::draft(&render), Plan::VERSION - 1).await;
     assert_eq!(worker.commit(&lease, &[]).await, Commit::Accepted);
     assert_eq!(worker.do_next(&draft).await.task.step, Step::Plan, "the same step again");
     worker.finish(&draft).await;
     assert!(matches!(farm.end(&render).await, Outcome::Completed { .. }));
-    assert!(warned(&farm.plan(&render).await));
+    assert!(has_replanned_warning(&farm.plan(&render).await));
 }
 
 #[tokio::test]
@@ -53,10 +53,10 @@ async fn a_render_in_flight_over_a_change_of_the_plans_layout_begins_again() {
     assert_eq!(worker.do_next(&draft).await.task.step, Step::Plan);
     let (old_audio, old_chunk) = (worker.do_next(&draft).await, worker.claim().await);
     assert_eq!(old_audio.task.step, Step::Audio);
-    age(&farm, &keys::plan(&render), Plan::VERSION - 1).await;
+    set_version(&farm, &keys::plan(&render), Plan::VERSION - 1).await;
     farm.restart().await;
 
-    // Who is still at the old plan loses its lease, and nothing of it counts.
+    // A worker that is still at the old plan loses its lease, and its commit is refused.
     tokio::time::timeout(common::SOON, async {
         let ledger = &farm.backplane.ledger;
         while ledger.renew(&old_chunk, TaskProgress::default(), Duration::from_secs(60)).await.unwrap() != Renewal::Lost
@@ -80,18 +80,18 @@ async fn the_plan_of_a_newer_farm_is_left_for_a_newer_coordinator() {
     let (mut worker, draft) = (farm.worker("w1").await, draft(20, false));
     assert_eq!(worker.do_next(&draft).await.task.step, Step::Plan);
     farm.until(&render, |progress| progress.chunks_total == 2).await;
-    age(&farm, &keys::plan(&render), Plan::VERSION + 1).await;
+    set_version(&farm, &keys::plan(&render), Plan::VERSION + 1).await;
     farm.restart().await;
     farm.settle(&render).await;
     assert!(has_plan(&farm, &render).await);
     let progress = farm.coordinator.detail(&render).await.unwrap().progress;
     assert!(progress.end.is_none() && progress.stage != Stage::Done, "{progress:?}");
 
-    // The newer coordinator comes.
-    age(&farm, &keys::plan(&render), Plan::VERSION).await;
+    // The newer coordinator starts.
+    set_version(&farm, &keys::plan(&render), Plan::VERSION).await;
     worker.finish(&draft).await;
     assert!(matches!(farm.end(&render).await, Outcome::Completed { .. }));
-    assert!(!warned(&farm.plan(&render).await));
+    assert!(!has_replanned_warning(&farm.plan(&render).await));
 }
 
 #[tokio::test]
@@ -126,22 +126,22 @@ async fn a_class_that_has_left_the_farm_is_waited_for_and_then_given_up() {
         }
     })
     .await
-    .expect("it was never planned anew");
+    .expect("it was never planned again");
     alive(node(&id, 2)).await;
-    // Messages of before are still in the queues: chunks of a plan that is no more.
+    // The queues still have messages about chunks of the old plan.
     let plan = loop {
         let task = worker.take().await;
         if task.step == Step::Plan {
             break task;
         }
     };
-    let Claim::Granted(lease) = worker.claim_task(&plan).await else { panic!("the plan is not to be had") };
+    let Claim::Granted(lease) = worker.claim_task(&plan).await else { panic!("the plan task was not granted") };
     let result = worker.leave(&lease, &draft).await;
     assert_eq!(worker.commit(&lease, &result).await, Commit::Accepted);
     farm.until(&render, |progress| progress.chunks_total == 2).await;
     worker.finish(&draft).await;
     assert!(matches!(farm.end(&render).await, Outcome::Completed { .. }));
-    assert!(warned(&farm.plan(&render).await));
+    assert!(has_replanned_warning(&farm.plan(&render).await));
     let claim = worker.claim_task(&hyperfarm_proto::task::TaskId { render, step: Step::Plan }).await;
     assert!(matches!(claim, Claim::Unknown | Claim::Committed), "{claim:?}");
 }
@@ -153,7 +153,7 @@ async fn what_an_older_farm_has_completed_is_still_told_whole() {
     let (mut worker, draft) = (farm.worker("w1").await, draft(30, false));
     worker.finish(&draft).await;
     assert!(matches!(farm.end(&render).await, Outcome::Completed { .. }));
-    age(&farm, &keys::plan(&render), Plan::VERSION - 1).await;
+    set_version(&farm, &keys::plan(&render), Plan::VERSION - 1).await;
     farm.restart().await;
     let progress = farm.coordinator.detail(&render).await.unwrap().progress;
     assert_eq!((progress.frames_done, progress.frames_total), (30, 30));

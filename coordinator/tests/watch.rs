@@ -424,7 +424,7 @@ async fn figures_of_a_large_farm() {
     let farm = Farm::over(Objects::local(folder.path()).unwrap(), quick());
     let bundle = farm
         .coordinator
-        .take_bundle(hyperfarm_coordinator::intake::from_html("<p>", None).unwrap(), None)
+        .store_bundle(hyperfarm_coordinator::intake::from_html("<p>", None).unwrap(), None)
         .await
         .unwrap();
     let started = Instant::now();
@@ -442,7 +442,7 @@ async fn figures_of_a_large_farm() {
             let seed = hyperfarm_coordinator::intake::Seed::new().unwrap();
             let spec = RenderSpec { title: Some(format!("Title {number}")), ..RenderSpec::default() };
             farm.backplane.objects.put(&keys::state(&seed.render()), state).await.unwrap();
-            farm.coordinator.submit_as(bundle, spec, Default::default(), seed).await.unwrap();
+            farm.coordinator.submit_stored(bundle, spec, Default::default(), seed).await.unwrap();
         }
     });
     futures::stream::iter(submits).buffer_unordered(32).collect::<Vec<()>>().await;

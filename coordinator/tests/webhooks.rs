@@ -1,4 +1,4 @@
-//! Webhooks, with real receivers on this machine.
+//! Webhooks, with real HTTP receivers on this machine.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
@@ -20,23 +20,24 @@ use serde_json::{Value, json};
 
 const ENDPOINTS: &str = "/v3/webhooks/endpoints";
 
-type Got = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
+/// The deliveries that a receiver has got.
+type Received = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
 type Behaviour = Arc<dyn Fn(usize) -> (u16, Duration) + Send + Sync>;
 
-/// A receiver that answers delivery number `n` as `behaviour` says.
-async fn receiver(behaviour: impl Fn(usize) -> (u16, Duration) + Send + Sync + 'static) -> (String, Got) {
+/// Starts a receiver. `behaviour` gives status and delay of the answer to delivery number `n`, from 1. Returns its URL.
+async fn receiver(behaviour: impl Fn(usize) -> (u16, Duration) + Send + Sync + 'static) -> (String, Received) {
     receiver_at("127.0.0.1:0", "http://10.0.0.1/".to_owned(), behaviour).await
 }
 
-/// The same at `address`; its redirections lead to `location`.
+/// Starts a receiver at `address`, whose redirections lead to `location`.
 async fn receiver_at(
     address: &str,
     location: String,
     behaviour: impl Fn(usize) -> (u16, Duration) + Send + Sync + 'static,
-) -> (String, Got) {
-    let got = Got::default();
-    let state: (Got, Behaviour) = (got.clone(), Arc::new(behaviour));
-    let take = move |State((got, behaviour)): State<(Got, Behaviour)>, headers: HeaderMap, body: Bytes| {
+) -> (String, Received) {
+    let got = Received::default();
+    let state: (Received, Behaviour) = (got.clone(), Arc::new(behaviour));
+    let take = move |State((got, behaviour)): State<(Received, Behaviour)>, headers: HeaderMap, body: Bytes| {
         let location = location.clone();
         async move {
             let number = {
@@ -58,7 +59,7 @@ async fn receiver_at(
     (format!("http://{address}/hook"), got)
 }
 
-/// An hour is half a second.
+/// Short times: an hour of the default is half a second here.
 fn compressed() -> DeliveryPolicy {
     DeliveryPolicy {
         within: Duration::from_millis(400),
@@ -94,7 +95,7 @@ async fn soon<F: Future<Output = bool>>(what: &str, test: impl Fn() -> F) {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("it never came: {what}");
+    panic!("it never became true: {what}");
 }
 
 async fn deliveries(farm: &Farm) -> usize {
@@ -116,7 +117,7 @@ async fn all_failed(farm: &Farm, attempts: u64) {
     .await;
 }
 
-/// A render that completes.
+/// Submits a render and completes it.
 async fn complete(farm: &Farm, router: &Router, body: Value) -> String {
     let created = post(router, RENDERS, &body).await.json();
     let render = created["data"]["render_id"].as_str().unwrap().to_owned();
@@ -178,11 +179,11 @@ async fn slow_failing_and_absent_receivers_are_tried_again() {
     // Longer than allowed, twice; then in time.
     let (slow, slow_got) = receiver(|n| (200, Duration::from_millis(if n < 3 { 900 } else { 0 }))).await;
     let (failing, failing_got) = receiver(|n| (if n < 4 { 500 } else { 200 }, Duration::ZERO)).await;
-    // To an address of this machine that is not exempt: it would answer, if anybody asked.
+    // An address of this machine that is not allowed. It would answer a request.
     let (private, private_got) = receiver_at("127.0.0.2:0", String::new(), |_| (200, Duration::ZERO)).await;
     let (redirecting, redirecting_got) =
         receiver_at("127.0.0.1:0", private, |n| (if n < 3 { 307 } else { 200 }, Duration::ZERO)).await;
-    // A port that nobody listens at until later.
+    // A port at which a receiver listens later.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let down = listener.local_addr().unwrap();
     drop(listener);
@@ -192,7 +193,7 @@ async fn slow_failing_and_absent_receivers_are_tried_again() {
     complete(&farm, &router, page()).await;
     soon("all but the one that is down", || async { deliveries(&farm).await == 1 }).await;
     all_failed(&farm, 3).await;
-    let up = Got::default();
+    let up = Received::default();
     let state = up.clone();
     let listener = tokio::net::TcpListener::bind(down).await.unwrap();
     let router_up = Router::new().fallback(move |body: Bytes| async move {
@@ -260,7 +261,7 @@ async fn a_coordinator_that_dies_between_attempts_loses_nothing() {
     let router = farm.coordinator.router(config("127.0.0.1"));
     soon("it is delivered", || async { deliveries(&farm).await == 0 }).await;
     assert!(got.lock().unwrap().len() > before);
-    // An end that nobody dealt with before the process died: the mark is still there.
+    // A render that was not finalized before the process ended: its open mark is in storage.
     let created = post(&router, RENDERS, &page()).await.json();
     let render = created["data"]["render_id"].as_str().unwrap().to_owned();
     farm.restart().await;

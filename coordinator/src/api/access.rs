@@ -7,7 +7,7 @@ use axum::http::header::AUTHORIZATION;
 use hyperfarm_proto::id::{ContentHash, Pool, Space};
 
 use super::error::{ApiError, Code};
-use crate::keys::{KeyRecord, KeyStore, Rights, Scope};
+use crate::api_keys::{Caller, KeyStore, Rights, Scope};
 
 /// Who may call the API. Keys that `hyperfarm keys create` has stored may in every case.
 #[derive(Debug, Clone)]
@@ -16,19 +16,6 @@ pub enum Access {
     Open,
     /// Who has one of the keys with these SHA-256 hashes. The keys themselves are not kept.
     Keys(HashSet<ContentHash>),
-}
-
-/// Who calls: a key and what it may do.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Caller {
-    /// The key's id.
-    pub id: String,
-    /// The key's name.
-    pub name: String,
-    /// What it may do.
-    pub rights: Rights,
-    /// Whether this is the one process's own user, to whom the farm's default limits do not apply.
-    pub is_local: bool,
 }
 
 impl Caller {
@@ -55,12 +42,6 @@ impl Caller {
             }
             _ => Ok(()),
         }
-    }
-}
-
-impl From<&KeyRecord> for Caller {
-    fn from(record: &KeyRecord) -> Self {
-        Self { id: record.id.clone(), name: record.name.clone(), rights: record.rights.clone(), is_local: false }
     }
 }
 
@@ -113,6 +94,7 @@ mod tests {
     use hyperfarm_backplane::objects::Objects;
 
     use super::*;
+    use crate::api_keys::KeyRecord;
 
     async fn caller(access: &Access, keys: &KeyStore, name: &'static str, value: &str) -> Option<Caller> {
         let mut headers = HeaderMap::new();

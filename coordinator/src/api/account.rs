@@ -5,8 +5,8 @@ use axum::extract::{Extension, State};
 use serde_json::json;
 
 use super::Api;
-use super::access::Caller;
 use super::renders::Answer;
+use crate::api_keys::Caller;
 
 /// `GET /v3/users/me`.
 pub(super) async fn me(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Answer {

@@ -17,12 +17,12 @@ use tokio::io::AsyncWriteExt;
 use url::Url;
 
 use super::Api;
-use super::access::Caller;
 use super::base_url::base_url;
 use super::create::{self, Fields};
 use super::error::{ApiError, Code};
 use super::page::{self, Page};
-use crate::assets::{self, AssetRecord, Kind, TYPES};
+use crate::api_keys::Caller;
+use crate::assets::{self, ACCEPTED_TYPES, AssetKind, AssetRecord};
 
 type Answer = Result<Json<Value>, ApiError>;
 
@@ -91,13 +91,13 @@ pub(super) async fn begin(
     let name = name.ok_or_else(|| fields.refused("filename", "the file's name"))?;
     let content_type = fields.text("content_type", 200)?.unwrap_or_default();
     let mime_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_taken = TYPES.iter().any(|(known, _)| *known == mime_type)
+    let is_taken = ACCEPTED_TYPES.iter().any(|(known, _)| *known == mime_type)
         || matches!(
             mime_type.as_str(),
             "application/octet-stream" | "application/x-zip-compressed" | "audio/mp3" | "audio/x-wav" | "text/plain"
         );
     if !is_taken {
-        let types: Vec<&str> = TYPES.iter().map(|(known, _)| *known).collect();
+        let types: Vec<&str> = ACCEPTED_TYPES.iter().map(|(known, _)| *known).collect();
         return Err(fields.refused("content_type", &format!("one of {}", types.join(", "))));
     }
     let most = api.coordinator.config().limits.bundle_bytes;
@@ -277,7 +277,7 @@ async fn keep(api: &Api, record: &AssetRecord, file: &Received) -> Result<(), Ap
 
 async fn view(api: &Api, base: Option<&Url>, record: &AssetRecord) -> Result<Value, ApiError> {
     Ok(json!({
-        "id": record.id, "name": record.name, "type": Kind::of(&record.mime_type), "owner": record.owner,
+        "id": record.id, "name": record.name, "type": AssetKind::of(&record.mime_type), "owner": record.owner,
         "uploaded_at": record.created_at_ms / 1000, "url": url_of(api, base, record).await?,
         "mime_type": record.mime_type, "size_bytes": record.bytes,
         "status": if record.is_complete { "completed" } else { "pending_upload" },

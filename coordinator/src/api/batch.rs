@@ -6,11 +6,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
-use super::access::Caller;
 use super::base_url::base_url;
 use super::error::ApiError;
 use super::renders::{bundle, parse_asked, read_project_body, unknown_fields};
 use super::{Api, create};
+use crate::api_keys::Caller;
 use crate::intake::{self, Intake, Seed, StoredBundle};
 
 /// Renders in one call.
@@ -106,7 +106,7 @@ async fn item(
     fields.extend(own);
     let asked = parse_asked(api, &fields)?;
     intake::check(&asked.spec)?;
-    let mut taken = api.admission.take(caller, vec![seed.render()]).await?;
+    let mut taken = api.admission.reserve(caller, vec![seed.render()]).await?;
     let intake = Intake {
         space: caller.rights.space.clone(),
         key: Some(caller.id.clone()),
@@ -115,7 +115,7 @@ async fn item(
         batch: Some(batch.to_owned()),
         ..Intake::default()
     };
-    let render = api.coordinator.submit_as(bundle, asked.spec, intake, seed).await?;
+    let render = api.coordinator.submit_stored(bundle, asked.spec, intake, seed).await?;
     taken.keep(&render);
     Ok(render)
 }

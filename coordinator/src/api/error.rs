@@ -7,8 +7,9 @@ use axum::response::{IntoResponse, Response};
 use hyperfarm_backplane::objects::ObjectsError;
 use tracing::error;
 
-use crate::error::{IntakeError, RenderError};
-use crate::intake::ProjectError;
+use crate::admission::AdmissionError;
+use crate::coordinator::RenderError;
+use crate::intake::{IntakeError, ProjectError};
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $status:ident;)*) => {
@@ -162,6 +163,28 @@ impl From<IntakeError> for ApiError {
             IntakeError::Invalid { param, message } => Self::invalid(param, message),
             IntakeError::Storage(_) | IntakeError::Random(_) => Self::internal(&error),
         }
+    }
+}
+
+impl From<AdmissionError> for ApiError {
+    fn from(error: AdmissionError) -> Self {
+        let message = error.to_string();
+        match error {
+            AdmissionError::CapReached { .. } => Self::new(Code::InsufficientCredit, message),
+            AdmissionError::DailyLimit { retry_after, .. } => {
+                Self::new(Code::QuotaExceeded, message).retry_after(retry_after.as_secs())
+            }
+            AdmissionError::RateLimit { retry_after, .. } | AdmissionError::ConcurrencyLimit { retry_after, .. } => {
+                Self::new(Code::RateLimited, message).retry_after(retry_after.as_secs())
+            }
+            AdmissionError::Storage(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<getrandom::Error> for ApiError {
+    fn from(error: getrandom::Error) -> Self {
+        Self::internal(&error)
     }
 }
 

@@ -21,19 +21,19 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::Api;
-use super::access::Caller;
 use super::base_url::base_url;
 use super::error::ApiError;
 use super::render_events::{KEEP_ALIVE, event_stream, seconds};
 use super::renders::{Answer, shown_from};
-use super::view::error_code;
 use super::workers;
 use crate::RenderDetail;
-use crate::index::Status;
+use crate::api_keys::Caller;
+use crate::api_keys::Scope;
+use crate::clock::now_ms;
 use crate::intake::Intake;
-use crate::keys::Scope;
-use crate::registry::Entry;
-use crate::store::{self, now_ms};
+use crate::registry::RenderEntry;
+use crate::status::{Status, error_code};
+use crate::{object_keys, store};
 
 /// How often the farm is looked at for its history, and how many looks are kept: a quarter of an hour.
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
@@ -203,13 +203,14 @@ impl Api {
         };
         let objects = &self.coordinator.backplane().objects;
         let looks = missing.into_iter().map(|id| async move {
-            let intake = objects.get_json::<Intake>(&store::intake(&id)).await.ok()?;
+            let intake = objects.get_json::<Intake>(&object_keys::intake(&id)).await.ok()?;
             // Without a key nothing is noted.
             let Some(key) = &intake.key else { return Some((id, 0.0)) };
             let usage = self.usages.of(key, &id).await.ok()??;
             Some((id, usage.worker_seconds.values().sum()))
         });
-        let found: Vec<Option<(RenderId, f64)>> = stream::iter(looks).buffer_unordered(store::PARALLEL).collect().await;
+        let found: Vec<Option<(RenderId, f64)>> =
+            stream::iter(looks).buffer_unordered(store::MAX_CONCURRENT_REQUESTS).collect().await;
         known().extend(found.into_iter().flatten());
         let known = known();
         renders.iter().filter_map(|id| known.get(*id)).sum()
@@ -249,7 +250,7 @@ fn event(name: &str, data: &Value) -> Bytes {
 }
 
 /// What is new of a render for somebody who follows it.
-fn fingerprint(entry: &Entry) -> (&'static str, u64, u32, bool, bool) {
+fn fingerprint(entry: &RenderEntry) -> (&'static str, u64, u32, bool, bool) {
     let progress = entry.progress.borrow();
     let stage = if progress.end.is_some() { "ended" } else { super::view::status(&progress) };
     (stage, progress.frames_done, progress.chunks_done, progress.has_sound, entry.is_paused())

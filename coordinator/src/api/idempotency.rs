@@ -18,10 +18,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::{Instrument, warn};
 
-use super::access::Caller;
 use super::error::{ApiError, Code};
+use crate::api_keys::Caller;
+use crate::clock::now_ms;
 use crate::intake::Seed;
-use crate::store::{if_found, now_ms};
+use crate::store::if_found;
 
 /// How long an answer is kept.
 const KEPT_MS: u64 = 24 * 3600 * 1000;

@@ -12,11 +12,11 @@ use hyperfarm_proto::log::LogLine;
 use serde_json::Value;
 
 use super::Api;
-use super::access::Caller;
 use super::error::ApiError;
 use super::page::{self, PAGE_MAX, Page};
 use super::renders::{Answer, find};
-use crate::store::{PARALLEL, if_found};
+use crate::api_keys::Caller;
+use crate::store::{MAX_CONCURRENT_REQUESTS, if_found};
 
 /// Where a page ends: the object's name without its extension, and how many of its lines were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(super) async fn read(
         let key = format!("{prefix}/{name}.jsonl");
         async move { Ok::<_, ObjectsError>((name, if_found(objects.get(&key).await)?)) }
     });
-    let mut reads = std::pin::pin!(stream::iter(reads).buffered(PARALLEL));
+    let mut reads = std::pin::pin!(stream::iter(reads).buffered(MAX_CONCURRENT_REQUESTS));
     let (mut data, mut place) = (Vec::new(), None);
     while let Some((name, text)) = reads.try_next().await.map_err(|error| ApiError::internal(&error))? {
         let skipped = after.as_ref().filter(|after| after.name == name).map_or(0, |after| after.lines);

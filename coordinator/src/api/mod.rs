@@ -4,7 +4,6 @@
 //! | --- | --- |
 //! | [`routes`] | the table of all routes: the router and the OpenAPI document are made of it |
 //! | [`access`] | who may call, and what for |
-//! | [`admission`] | how many and how fast |
 //! | [`idempotency`] | idempotency keys |
 //! | [`middleware`] | what every request passes: doubled slashes, request ids, one line of log |
 //! | [`create`] | the body of a new render, field by field |
@@ -29,7 +28,6 @@
 
 pub mod access;
 pub mod account;
-pub mod admission;
 pub mod assets;
 mod base_url;
 pub mod batch;
@@ -65,15 +63,15 @@ use url::Url;
 pub use access::Access;
 pub use error::{ApiError, Code};
 
-use crate::Coordinator;
-use crate::expiry::Expiry;
-use crate::finalize::Closing;
-use crate::keys::KeyStore;
+use crate::admission::Admission;
+use crate::api_keys::KeyStore;
+use crate::coordinator::Coordinator;
+use crate::expiry;
+use crate::finalize::Finalizer;
 use crate::signed_urls::SignedUrls;
-use crate::usage::{Prices, Usages};
+use crate::usage::{Prices, UsageStore};
 use crate::webhooks::Webhooks;
 use crate::webhooks::deliver::{Deliverer, DeliveryPolicy};
-use admission::Admission;
 use idempotency::Idempotency;
 
 /// Room in a body beside an encoded project, and for every other JSON body.
@@ -137,7 +135,7 @@ pub struct Api {
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) once: Idempotency,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) usages: Arc<Usages>,
+    pub(crate) usages: Arc<UsageStore>,
     pub(crate) webhooks: Webhooks,
     pub(crate) nodes: Arc<workers::Nodes>,
     pub(crate) memory: Arc<farm::Memory>,
@@ -148,7 +146,7 @@ impl Coordinator {
     /// The HTTP API over this coordinator, and the loops behind it: what follows the ends of renders, and the delivery of webhooks.
     pub fn router(&self, config: ApiConfig) -> Router {
         let objects = self.backplane().objects.clone();
-        let usages = Arc::new(Usages::new(objects.clone(), config.prices));
+        let usages = Arc::new(UsageStore::new(objects.clone(), config.prices));
         let api = Api {
             coordinator: self.clone(),
             links: Arc::new(SignedUrls::new(objects.clone(), config.links_valid)),
@@ -172,11 +170,11 @@ impl Coordinator {
 impl Api {
     fn start_loops(&self) {
         let (deliveries, fresh) = mpsc::unbounded_channel();
-        let closing = Closing {
+        let finalizer = Finalizer {
             coordinator: self.coordinator.clone(),
             usages: self.usages.clone(),
             admission: self.admission.clone(),
-            links: self.links.clone(),
+            signed_urls: self.links.clone(),
             webhooks: self.webhooks.clone(),
             public_url: self.config.public_url.clone(),
             deliveries,
@@ -188,17 +186,20 @@ impl Api {
             policy: self.config.deliveries.clone(),
             metrics: self.coordinator.backplane().metrics.clone(),
         };
-        let expiry = Expiry {
-            objects: self.coordinator.backplane().objects.clone(),
-            once: self.once.clone(),
-            webhooks: self.webhooks.clone(),
-            uploads_valid: self.config.uploads_valid,
-        };
+        let (api, drain) = (self.clone(), self.coordinator.drain().clone());
+        let expiry = expiry::run(drain, move |now_ms| {
+            let api = api.clone();
+            async move {
+                let objects = &api.coordinator.backplane().objects;
+                let answers = api.once.clear(now_ms).await?;
+                Ok(answers + expiry::remove_expired(objects, &api.webhooks, api.config.uploads_valid, now_ms).await?)
+            }
+        });
         let ends = self.coordinator.ends();
-        self.coordinator.run(closing.run(ends));
+        self.coordinator.run(finalizer.run(ends));
         self.coordinator.run(farm::remember(self.clone()));
         self.coordinator.run(deliverer.run(fresh, self.coordinator.drain().clone()));
-        self.coordinator.run(expiry.run(self.coordinator.drain().clone()));
+        self.coordinator.run(expiry);
     }
 }
 

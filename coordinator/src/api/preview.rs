@@ -20,9 +20,9 @@ use tokio::sync::Semaphore;
 
 use super::Api;
 use super::error::{ApiError, Code};
-use crate::coordinator::Inside;
-use crate::progress::{RenderProgress, plays};
-use crate::timeline::Made;
+use crate::coordinator::RenderInternals;
+use crate::progress::{RenderProgress, is_playable};
+use crate::timeline::Segment;
 
 /// Bytes of pieces that are kept.
 const KEPT_BYTES: usize = 128 * 1024 * 1024;
@@ -155,16 +155,16 @@ pub(super) async fn read(
         || ApiError::new(Code::Forbidden, "the URL is not this farm's, or has run out; ask the API for a new one");
     let render: RenderId = render.parse().map_err(|_| refused())?;
     let expires: u64 = expires.parse().map_err(|_| refused())?;
-    match api.links.may_watch(&render, expires, &signature).await {
+    match api.links.verify_preview(&render, expires, &signature).await {
         Ok(true) => {}
         Ok(false) => return Err(refused()),
         Err(error) => return Err(ApiError::internal(&error)),
     }
-    let Inside { plan, course, has_sound } = api.coordinator.told(&render).await?;
-    let plan = plan.filter(|plan| plays(&plan.content.encoder)).ok_or_else(missing)?;
-    let chunks = course.chunks();
-    let made = (0..).map_while(|chunk| chunks.get(&chunk).and_then(|(_, committed)| (*committed)?.made.clone()));
-    let leading: Vec<Arc<Made>> = made.take(plan.chunks.len()).collect();
+    let RenderInternals { plan, timeline, has_sound } = api.coordinator.internals(&render).await?;
+    let plan = plan.filter(|plan| is_playable(&plan.content.encoder)).ok_or_else(missing)?;
+    let chunks = timeline.chunks();
+    let made = (0..).map_while(|chunk| chunks.get(&chunk).and_then(|(_, committed)| (*committed)?.segment.clone()));
+    let leading: Vec<Arc<Segment>> = made.take(plan.chunks.len()).collect();
     if leading.is_empty() {
         return Err(missing());
     }
@@ -212,7 +212,7 @@ struct Film<'a> {
     render: &'a RenderId,
     plan: &'a Plan,
     /// Its chunks from the first one on, as far as there is no gap.
-    leading: Vec<Arc<Made>>,
+    leading: Vec<Arc<Segment>>,
 }
 
 impl Film<'_> {

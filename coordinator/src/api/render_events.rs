@@ -14,15 +14,16 @@ use hyperfarm_proto::record::Outcome;
 use serde_json::{Value, json};
 
 use super::Api;
-use super::access::Caller;
 use super::base_url::base_url;
 use super::error::ApiError;
 use super::page::{self, Page};
 use super::renders::{Answer, find};
-use super::view::{error_code, status};
-use crate::coordinator::Inside;
+use super::view::status;
+use crate::api_keys::Caller;
+use crate::clock::now_ms;
+use crate::coordinator::RenderInternals;
 use crate::progress::RenderProgress;
-use crate::store;
+use crate::status::error_code;
 use crate::timeline::{Attempt, AttemptOutcome, Timeline};
 
 /// Silence after which a comment is sent, so that nobody in between takes the connection for dead.
@@ -44,16 +45,16 @@ pub(super) async fn chunks(
         page.after.map(|index| index.parse::<u32>().map_err(|error| ApiError::invalid("token", error.to_string())));
     let first = after.transpose()?.map_or(0, |index| index as usize + 1);
     let render = find(&api, &caller, &id).await?.request.id.clone();
-    let Inside { plan, course, .. } = api.coordinator.told(&render).await?;
+    let RenderInternals { plan, timeline, .. } = api.coordinator.internals(&render).await?;
     let Some(plan) = plan else { return Ok(Json(page::listed(Vec::new(), None))) };
     let base = base_url(&api.config, &headers);
-    let known = course.chunks();
-    let running = running(&course);
+    let known = timeline.chunks();
+    let running = running(&timeline);
     let mut data = Vec::new();
     for (index, range) in (0u32..).zip(&plan.chunks).skip(first).take(page.limit) {
         let (attempts, committed) = known.get(&index).copied().unwrap_or_default();
         let at_work = running.get(&index).filter(|_| committed.is_none());
-        let made = committed.and_then(|attempt| attempt.made.as_ref());
+        let made = committed.and_then(|attempt| attempt.segment.as_ref());
         let status = match (committed, at_work) {
             (Some(_), _) => "completed",
             (None, Some(_)) => "rendering",
@@ -79,8 +80,8 @@ pub(super) async fn chunks(
 }
 
 /// Attempts under way, by chunk.
-fn running(course: &Timeline) -> HashMap<u32, &Attempt> {
-    let running = course.attempts.iter().filter(|attempt| attempt.outcome == AttemptOutcome::Running);
+fn running(timeline: &Timeline) -> HashMap<u32, &Attempt> {
+    let running = timeline.attempts.iter().filter(|attempt| attempt.outcome == AttemptOutcome::Running);
     running.filter_map(|attempt| Some((attempt.step.chunk()?, attempt))).collect()
 }
 
@@ -91,11 +92,11 @@ pub(super) async fn timeline(
     Path(id): Path<String>,
 ) -> Answer {
     let detail = find(&api, &caller, &id).await?;
-    let Inside { course, .. } = api.coordinator.told(&detail.request.id).await?;
-    let spans: Vec<Value> = course.attempts.iter().map(span).collect();
+    let RenderInternals { timeline, .. } = api.coordinator.internals(&detail.request.id).await?;
+    let spans: Vec<Value> = timeline.attempts.iter().map(span).collect();
     let ended_at = detail.progress.end.as_ref().map(|end| seconds(end.ended_at_ms));
     Ok(Json(json!({ "data": {
-        "created_at": seconds(detail.request.created_at_ms), "ended_at": ended_at, "now": seconds(store::now_ms()),
+        "created_at": seconds(detail.request.created_at_ms), "ended_at": ended_at, "now": seconds(now_ms()),
         "spans": spans,
     } })))
 }

@@ -11,7 +11,6 @@ use hyperfarm_proto::id::RenderId;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::access::Caller;
 use super::base_url::base_url;
 use super::create::{self, Asked, Source};
 use super::error::{ApiError, Code};
@@ -19,8 +18,10 @@ use super::page::{self, Page};
 use super::view::view;
 use super::{Api, assets};
 use crate::RenderDetail;
-use crate::index::{Filter, Status};
+use crate::api_keys::Caller;
+use crate::index::Filter;
 use crate::intake::{self, Intake, Seed, StoredBundle};
+use crate::status::Status;
 
 pub(super) type Answer = Result<Json<Value>, ApiError>;
 
@@ -46,7 +47,7 @@ pub(super) async fn create(
         caller.check_pool(&asked.spec.pool)?;
         intake::check(&asked.spec)?;
         let render = seed.render();
-        let mut taken = api.admission.take(&caller, vec![render.clone()]).await?;
+        let mut taken = api.admission.reserve(&caller, vec![render.clone()]).await?;
         let bundle = bundle(&api, &caller, asked.source, asked.spec.composition.as_deref()).await?;
         let intake = Intake {
             space: caller.rights.space.clone(),
@@ -55,7 +56,7 @@ pub(super) async fn create(
             priority: asked.priority,
             ..Intake::default()
         };
-        let render = api.coordinator.submit_as(bundle, asked.spec, intake, seed).await?;
+        let render = api.coordinator.submit_stored(bundle, asked.spec, intake, seed).await?;
         taken.keep(&render);
         let mut data = json!({ "render_id": render, "status": "queued" });
         if !asked.unknown.is_empty() {
@@ -97,7 +98,7 @@ pub(super) async fn bundle(
         Source::Asset(id) => assets::project(api, caller, &id).await?,
         Source::Url(url) => download(api, &url).await?,
     };
-    Ok(api.coordinator.take_bundle(bytes, entry).await?)
+    Ok(api.coordinator.store_bundle(bytes, entry).await?)
 }
 
 async fn download(api: &Api, url: &Url) -> Result<Bytes, ApiError> {
@@ -214,7 +215,7 @@ pub(super) async fn resume(
 
 async fn set_paused(api: &Api, caller: &Caller, id: &str, headers: &HeaderMap, paused: bool) -> Answer {
     let render = find(api, caller, id).await?.request.id.clone();
-    let detail = api.coordinator.pause(&render, paused).await?;
+    let detail = api.coordinator.set_paused(&render, paused).await?;
     Ok(Json(json!({ "data": shown(api, headers, &detail).await? })))
 }
 
@@ -235,7 +236,7 @@ pub(super) async fn retry(
     let (once, key) = (api.once.clone(), caller.clone());
     let make = move |seed: Seed| async move {
         caller.check_pool(&detail.request.spec.pool)?;
-        let mut taken = api.admission.take(&caller, vec![seed.render()]).await?;
+        let mut taken = api.admission.reserve(&caller, vec![seed.render()]).await?;
         let intake = Intake {
             space: caller.rights.space.clone(),
             key: Some(caller.id.clone()),

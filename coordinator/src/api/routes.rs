@@ -13,7 +13,7 @@ use super::middleware::Answered;
 use super::{
     Api, account, assets, batch, farm, files, log, openapi, operate, preview, render_events, renders, webhooks, workers,
 };
-use crate::keys::Scope;
+use crate::api_keys::Scope;
 
 /// What a route answers with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

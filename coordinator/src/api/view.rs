@@ -1,6 +1,5 @@
 //! A render as JSON.
 
-use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::record::Outcome;
@@ -13,6 +12,7 @@ use super::preview;
 use crate::RenderDetail;
 use crate::progress::{RenderProgress, Stage};
 use crate::signed_urls::{SignedUrlError, SignedUrls};
+use crate::status::error_code;
 
 /// What a client reads about a render. Fields that have no value are `null`, except those that only exist at an end.
 #[derive(Debug, Serialize)]
@@ -73,7 +73,11 @@ pub fn status(progress: &RenderProgress) -> &'static str {
 }
 
 /// Builds the view; signed URLs start with `base`.
-pub async fn view(detail: &RenderDetail, links: &SignedUrls, base: Option<&Url>) -> Result<RenderView, SignedUrlError> {
+pub(crate) async fn view(
+    detail: &RenderDetail,
+    links: &SignedUrls,
+    base: Option<&Url>,
+) -> Result<RenderView, SignedUrlError> {
     let (request, progress) = (&detail.request, &detail.progress);
     let spec = &request.spec;
     let plan = progress.plan.as_deref();
@@ -89,7 +93,7 @@ pub async fn view(detail: &RenderDetail, links: &SignedUrls, base: Option<&Url>)
         thumbnail_url = Some(links.sign(&output.thumbnail, base).await?.to_string());
     }
     // Of a render that failed there is no film; its chunks are in the list of chunks.
-    let is_playable = plan.is_some_and(|plan| plan.plays) && failure.is_none() && progress.chunks_leading > 0;
+    let is_playable = plan.is_some_and(|plan| plan.is_playable) && failure.is_none() && progress.chunks_leading > 0;
     let preview_url = match base.filter(|_| is_playable) {
         Some(base) => Some(links.sign_preview(&request.id, preview::master(progress), base).await?.to_string()),
         None => None,
@@ -133,14 +137,6 @@ pub async fn view(detail: &RenderDetail, links: &SignedUrls, base: Option<&Url>)
         batch_id: detail.intake.batch.clone(),
         retry_of: detail.intake.retry_of.clone(),
     })
-}
-
-/// The code of a failure as clients read it.
-pub fn error_code(failure: &Failure) -> String {
-    match failure.code {
-        FailureCode::Cancelled => "cancelled".to_owned(),
-        code => code.to_string(),
-    }
 }
 
 /// An integer where it is one, as the hosted service has it, else the fraction as text.

@@ -9,13 +9,14 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::Api;
-use super::access::Caller;
 use super::create::{self, Fields};
 use super::error::{ApiError, Code};
 use super::page::{self, Page};
 use super::renders::Answer;
+use crate::api_keys::Caller;
+use crate::clock::iso8601;
 use crate::intake::Seed;
-use crate::webhooks::{ELSEWHERE, EVENT_TYPES, Endpoint, Webhooks, iso8601};
+use crate::webhooks::{EVENT_TYPES, Endpoint, HOSTED_ONLY_EVENT_TYPES, Webhooks};
 
 const URL_MAX: usize = 2048;
 
@@ -42,7 +43,7 @@ pub(super) async fn create(
             is_disabled: false,
             created_at_ms: seed.at_ms(),
         };
-        if !api.webhooks.take_url(&endpoint.space, &endpoint.url, &endpoint.id).await? {
+        if !api.webhooks.reserve_url(&endpoint.space, &endpoint.url, &endpoint.id).await? {
             return Err(taken(&endpoint.url));
         }
         // What a request before this one has made under the same idempotency key stays, with its secret.
@@ -89,7 +90,7 @@ pub(super) async fn change(
     if all.contains_key("events") {
         endpoint.events = events(&all)?;
     }
-    if endpoint.url != before && !api.webhooks.take_url(&endpoint.space, &endpoint.url, &endpoint.id).await? {
+    if endpoint.url != before && !api.webhooks.reserve_url(&endpoint.space, &endpoint.url, &endpoint.id).await? {
         return Err(taken(&endpoint.url));
     }
     // Somebody looks after it again.
@@ -199,7 +200,9 @@ fn events(fields: &Map<String, Value>) -> Result<Option<Vec<String>>, ApiError> 
     let mut events: Vec<String> = Vec::with_capacity(list.len());
     for (index, event) in list.iter().enumerate() {
         match event.as_str() {
-            Some(name) if known.contains(&name) || ELSEWHERE.contains(&name) => events.push(name.to_owned()),
+            Some(name) if known.contains(&name) || HOSTED_ONLY_EVENT_TYPES.contains(&name) => {
+                events.push(name.to_owned())
+            }
             _ => return refused(format!("events[{index}]")),
         }
     }

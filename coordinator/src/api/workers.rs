@@ -15,13 +15,13 @@ use hyperfarm_proto::id::WorkerId;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::access::Caller;
 use super::create::{self, Fields};
 use super::error::{ApiError, Code};
 use super::page::{self, Page};
 use super::render_events::seconds;
 use super::renders::Answer;
 use super::{Api, read_body};
+use crate::api_keys::Caller;
 
 /// Workers on a page at most, and where the client does not say.
 pub(super) const WORKERS: usize = 1000;

@@ -3,80 +3,28 @@
 //! **Invariant: nothing is answered before it is durable.** The bundle is stored first, then the request; a request in storage
 //! is a render.
 
+mod error;
 pub mod project;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hyperfarm_backplane::objects::Objects;
-use hyperfarm_proto::id::{ContentHash, RenderId, Space};
+use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::spec::{RenderRequest, RenderSpec, SizeError};
-use serde::{Deserialize, Serialize};
-use url::Url;
 
+pub use error::IntakeError;
 pub use project::{Limits, ProjectError, from_html};
 
-use crate::error::IntakeError;
-use crate::store;
+pub use crate::submission::{Intake, Seed};
+use crate::{object_keys, store};
 
 /// Longest entry path, in characters.
 pub const COMPOSITION_MAX: usize = 512;
 
 /// Longest render that can be asked for, in seconds: what workers take.
 const MAX_SECONDS: f64 = 6.0 * 3600.0;
-
-/// How a render came in: for whom, through which key, and what else is not part of what is rendered.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Intake {
-    /// The tenant it belongs to.
-    pub space: Space,
-    /// Id of the key it was asked with; none where the farm asked for itself.
-    pub key: Option<String>,
-    /// Where the client reached the farm, for links that are made without a request.
-    pub origin: Option<Url>,
-    /// Higher goes first; 0 is usual.
-    pub priority: i32,
-    /// The batch it is of.
-    pub batch: Option<String>,
-    /// The render it repeats.
-    pub retry_of: Option<RenderId>,
-}
-
-/// A moment and a number that nobody else has: what new ids are made of. Equal ones give equal ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seed {
-    at_ms: u64,
-    random: u64,
-}
-
-impl Seed {
-    /// A new one.
-    pub fn new() -> Result<Self, IntakeError> {
-        Ok(Self { at_ms: store::now_ms(), random: getrandom::u64().map_err(IntakeError::Random)? })
-    }
-
-    /// The seed of the `index`th of several things that are made of this one.
-    pub fn nth(self, index: u64) -> Self {
-        Self { random: self.random.wrapping_add(index), ..self }
-    }
-
-    /// The render's id.
-    pub fn render(self) -> RenderId {
-        RenderId::from_parts(self.at_ms, self.random)
-    }
-
-    /// An id of another kind; later ones sort after earlier ones.
-    pub fn id(self, prefix: &str) -> String {
-        format!("{prefix}_{:012x}{:016x}", self.at_ms, self.random)
-    }
-
-    /// Unix milliseconds.
-    pub fn at_ms(self) -> u64 {
-        self.at_ms
-    }
-}
 
 /// A project's archive, checked and in storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,9 +68,9 @@ pub(crate) async fn store(
     if let Some(request) = store::request(objects, &id).await? {
         return Ok(Arc::new(request));
     }
-    let request = RenderRequest { id, created_at_ms: seed.at_ms, bundle: bundle.0, spec };
-    let (place, member) = (store::intake(&request.id), store::membership(&intake.space, &request.id));
-    let open = store::open_mark(&request.id);
+    let request = RenderRequest { id, created_at_ms: seed.at_ms(), bundle: bundle.0, spec };
+    let (place, member) = (object_keys::intake(&request.id), object_keys::space_render(&intake.space, &request.id));
+    let open = object_keys::open_mark(&request.id);
     // The request last: it is what makes a render of all this.
     futures::try_join!(
         objects.put_json(&place, intake),

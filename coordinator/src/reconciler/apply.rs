@@ -1,4 +1,4 @@
-//! The decisions, carried out.
+//! Takes the scheduler's next step for one render, and dispatches the tasks of all of them.
 
 use std::cmp::Reverse;
 use std::num::NonZeroU32;
@@ -19,73 +19,75 @@ use hyperfarm_proto::wire;
 use serde::Serialize;
 use tracing::{error, info, warn};
 
+use super::error::ReconcileError;
 use super::replan::is_of_older_farm;
 use super::restore::restore;
-use super::{Reconciler, spacing};
-use crate::error::ReconcileError;
+use super::state::Reconciler;
+use crate::clock::now_ms;
 use crate::scheduler::order::Rank;
-use crate::scheduler::{Fleet, RenderAction, fill, order};
+use crate::scheduler::{Fleet, RenderAction, fill_windows, order};
 use crate::sharding::{Cost, ShardPolicy, shard};
 use crate::store::{self, if_found};
 use crate::timeline::{self, Timeline};
 
-/// Times a history is offered to the dead-letter queue before the render ends without; it is in the terminal state too.
-const DEAD_TRIES: u32 = 5;
+/// Attempts to publish a dead letter before the render ends without one. Its content is in the terminal state too.
+const MAX_DEAD_LETTER_ATTEMPTS: u32 = 5;
 
-/// Publishes in flight.
-const PUBLISHES: usize = 32;
+/// Publishes in flight at once.
+const MAX_CONCURRENT_PUBLISHES: usize = 32;
 
-/// What the dead-letter queue gets of a task that failed for good: JSON, because people read it.
+/// A message in the dead-letter queue about a task that has failed for good. It is JSON, because people read it.
 #[derive(Serialize)]
-struct DeadTask<'a> {
+struct DeadLetter<'a> {
     render: &'a RenderId,
     step: String,
     history: &'a [FailedAttempt],
 }
 
 impl Reconciler {
-    /// Looks at one render, and does what follows.
-    pub(super) async fn look(
+    /// Checks one render, of which the ledger has just given `view`, and takes its next step. The next check begins after `pause` at the
+    /// earliest.
+    pub(super) async fn check(
         &mut self,
         render: &RenderId,
         view: Result<Option<RenderView>, ReconcileError>,
-        took: Duration,
+        pause: Duration,
     ) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
-        tracked.looked(spacing(took));
+        tracked.check_begins(pause);
         if tracked.replanning.is_ending() {
-            if self.end_old_plan(render).await? {
+            if self.remove_old_plan(render).await? {
                 return Ok(());
             }
             let view = self.backplane.ledger.view(render).await.map_err(ReconcileError::from);
-            return self.move_on(render, view?).await;
+            return self.advance(render, view?).await;
         }
-        if let Some(reason) = self.orphaned(render) {
+        if let Some(reason) = self.reason_to_replan(render) {
             return self.replan(render, reason).await;
         }
-        match self.move_on(render, view?).await {
+        match self.advance(render, view?).await {
             Err(error) if is_of_older_farm(&error) => self.replan(render, error.to_string()).await,
             done => done,
         }
     }
 
-    /// Moves one render on as far as it goes now.
-    async fn move_on(&mut self, render: &RenderId, view: Option<RenderView>) -> Result<(), ReconcileError> {
+    /// Takes a render's next steps for as long as they need no worker.
+    async fn advance(&mut self, render: &RenderId, view: Option<RenderView>) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         match view {
-            // Neither ended nor failing: a process ended while it planned the render anew.
+            // Cancelled, but neither ended nor failing: a process ended while it planned the render again.
             Some(view) if view.cancelled && view.tasks.values().all(|task| may_retry(&task.failures)) => {
                 self.backplane.ledger.forget(render).await?;
-                self.reopen(render, None).await?;
+                self.restore_ledger(render, None).await?;
             }
             Some(view) if tracked.is_restored => tracked.view = Arc::new(view),
-            known => self.reopen(render, known).await?,
+            view => self.restore_ledger(render, view).await?,
         }
-        // Each verdict changes the facts, so this ends; the bound is for what nobody thought of.
+        // Each step changes the facts, so this ends. The bound guards against an error in that.
         for _ in 0..4 {
             let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
-            match tracked.next_step(&self.config.schedule).action.clone() {
-                RenderAction::GoOn => break,
+            match tracked.decide(&self.config.schedule).action.clone() {
+                RenderAction::Dispatch => break,
                 RenderAction::WritePlan => self.write_plan(render).await?,
                 RenderAction::Finish => self.finish(render).await?,
                 RenderAction::Fail { step, history } => self.fail(render, step, history).await?,
@@ -93,39 +95,39 @@ impl Reconciler {
         }
         if let Some(tracked) = self.renders.get_mut(render) {
             let slots = self.fleet.slots(tracked.pool());
-            tracked.publish(slots);
+            tracked.publish_progress(slots);
         }
         Ok(())
     }
 
-    /// Makes a render known to the ledger that has forgotten it, or never heard of it.
-    async fn reopen(&mut self, render: &RenderId, known: Option<RenderView>) -> Result<(), ReconcileError> {
+    /// Opens a render in the ledger, and puts back the commits that storage shows and `view`, the ledger's own view, lacks.
+    async fn restore_ledger(&mut self, render: &RenderId, view: Option<RenderView>) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
-        let is_fresh = tracked.is_restored && tracked.book.is_empty() && tracked.plan.is_none();
-        if is_fresh {
+        let has_nothing_to_restore = tracked.is_restored && tracked.dispatch_log.is_empty() && tracked.plan.is_none();
+        if has_nothing_to_restore {
             return Ok(self.backplane.ledger.open(render).await?);
         }
-        let (plan, restored) = restore(&self.backplane, render, &known.unwrap_or_default()).await?;
-        info!(%render, restored, "the ledger was brought in line with storage");
+        let (plan, restored) = restore(&self.backplane, render, &view.unwrap_or_default()).await?;
+        info!(%render, restored, "the render was opened in the ledger, with the commits that storage shows");
         if let Some(plan) = plan {
             tracked.set_plan(plan);
         }
-        // What was in flight may be lost: deliveries of a render that the ledger does not know are dropped.
-        tracked.book.clear();
+        // Tasks in flight may be lost: a worker drops the message of a render that the ledger does not know.
+        tracked.dispatch_log.clear();
         tracked.is_restored = true;
         tracked.view = Arc::new(self.backplane.ledger.view(render).await?.unwrap_or_default());
         Ok(())
     }
 
-    /// Cuts the render into chunks and stores the plan. If there is one already, that one counts.
+    /// Cuts the render into chunks and stores the plan. A plan that is stored already counts instead.
     async fn write_plan(&mut self, render: &RenderId) -> Result<(), ReconcileError> {
-        // The newest count: the table is made once.
-        self.fleet = Fleet::of(&self.backplane.ledger.nodes().await?);
+        // Slots are counted anew, because the chunk table is made once.
+        self.fleet = Fleet::from_nodes(&self.backplane.ledger.nodes().await?);
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         let objects = &self.backplane.objects;
         let Some(draft) = if_found(objects.get_wire::<PlanDraft>(&keys::draft(render)).await)? else {
-            let lost = "the plan stage has committed, but its draft is not in storage; render again";
-            return self.fail_with(render, Failure::new(FailureCode::Storage, lost)).await;
+            let reason = "the plan stage has committed, but its draft is not in storage; render again";
+            return self.fail_with(render, Failure::new(FailureCode::Storage, reason)).await;
         };
         let spec = &tracked.entry.request.spec;
         let policy =
@@ -135,8 +137,8 @@ impl Reconciler {
         let cost = Cost { frame_ms: draft.frame_cost_ms, earlier_ms: draft.earlier_cost_ms };
         let chunks = shard(content.frames, content.frame_rate, cost, slots, &policy);
         if chunks.is_empty() {
-            let empty = "the composition lasts no frame; give its root a data-duration above zero";
-            return self.fail_with(render, Failure::new(FailureCode::DurationInvalid, empty)).await;
+            let reason = "the composition lasts no frame; give its root a data-duration above zero";
+            return self.fail_with(render, Failure::new(FailureCode::DurationInvalid, reason)).await;
         }
         let plan = Plan {
             render: render.clone(),
@@ -153,54 +155,57 @@ impl Reconciler {
         };
         info!(
             %render, frames = plan.content.frames, chunks = plan.chunks.len(), frame_cost_ms = plan.frame_cost_ms,
-            earlier_cost_ms = cost.earlier_ms, slots, "planned"
+            earlier_cost_ms = cost.earlier_ms, slots, "the render was cut into chunks"
         );
         tracked.set_plan(plan);
         Ok(())
     }
 
+    /// Ends a render whose output is committed.
     async fn finish(&mut self, render: &RenderId) -> Result<(), ReconcileError> {
         let objects = &self.backplane.objects.clone();
         let Some(manifest) = if_found(objects.get_json::<Manifest>(&keys::manifest(render)).await)? else {
-            let lost = "the output was committed, but its manifest is not in storage; render again";
-            return self.fail_with(render, Failure::new(FailureCode::Storage, lost)).await;
+            let reason = "the output was committed, but its manifest is not in storage; render again";
+            return self.fail_with(render, Failure::new(FailureCode::Storage, reason)).await;
         };
         let output = manifest.output;
         let duration = output.frame_rate.seconds_of(output.frames);
         self.write_timeline(render).await;
         let state = store::end(objects, render, Outcome::Completed { duration, output }).await?;
-        info!(%render, "completed");
+        info!(%render, "the render has completed");
         self.registry.end(render, state.into());
         self.untrack(render);
         if let Err(error) = self.backplane.ledger.forget(render).await {
-            warn!(%render, %error, "the ledger does not forget the render yet");
+            warn!(%render, %error, "the ledger entry of a completed render could not be removed, it is removed later");
             self.retain(render.clone(), false);
         }
         Ok(())
     }
 
-    /// Stores what happened to the render, while the ledger still knows: before its end, so that whoever sees the end finds it.
+    /// Stores the timeline before the render's end, so that it is there for everyone who sees the end, and while the ledger still has
+    /// the attempts.
     async fn write_timeline(&self, render: &RenderId) {
         let Some(tracked) = self.renders.get(render) else { return };
-        let course =
-            Timeline::of(tracked.plan.as_deref(), &tracked.view, &tracked.entry.records).ended(store::now_ms());
-        timeline::write(&self.backplane.objects, render, &course).await;
+        let timeline = Timeline::from_ledger(tracked.plan.as_deref(), &tracked.view, &tracked.entry.chunk_results);
+        timeline::write(&self.backplane.objects, render, &timeline.ended(now_ms())).await;
     }
 
+    /// Ends a render with a failure that the coordinator found itself.
     async fn fail_with(&mut self, render: &RenderId, failure: Failure) -> Result<(), ReconcileError> {
         let attempt = FailedAttempt { attempt: 0, worker: "coordinator".to_owned(), failure };
         self.fail(render, Step::Plan, vec![attempt]).await
     }
 
+    /// Ends a render whose step has failed for good.
     async fn fail(&mut self, render: &RenderId, step: Step, history: Vec<FailedAttempt>) -> Result<(), ReconcileError> {
         let Some(failure) = history.last().map(|last| last.failure.clone()) else { return Ok(()) };
-        // First the leases, so that nobody works, then the words.
+        // The leases end before the state is stored: after a render's end no worker is at it.
         self.backplane.ledger.cancel(render).await?;
         if failure.code.owner() == Owner::System {
             self.dead_letter(render, step, &history).await?;
         }
         self.write_timeline(render).await;
-        warn!(%render, step = step.kind(), chunk = step.chunk(), code = %failure.code, reason = %failure.message, attempts = history.len(), "failed");
+        warn!(%render, step = step.kind(), chunk = step.chunk(), code = %failure.code, reason = %failure.message, attempts = history.len(), "the render has failed");
         let state = store::end(&self.backplane.objects, render, Outcome::Failed { failure, history }).await?;
         self.registry.end(render, state.into());
         self.untrack(render);
@@ -208,28 +213,32 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Publishes a task's history to the dead letters.
+    /// Publishes a task's attempts to the dead-letter queue.
+    ///
+    /// # Errors
+    ///
+    /// The broker did not take it, and it is worth another attempt.
     async fn dead_letter(
         &mut self,
         render: &RenderId,
         step: Step,
         history: &[FailedAttempt],
     ) -> Result<(), ReconcileError> {
-        let dead = DeadTask { render, step: step.to_string(), history };
-        let payload = Bytes::from(serde_json::to_vec(&dead)?);
-        let Err(failed) = self.backplane.broker.publish(&Queue::Dead, payload).await else { return Ok(()) };
+        let letter = DeadLetter { render, step: step.to_string(), history };
+        let payload = Bytes::from(serde_json::to_vec(&letter)?);
+        let Err(error) = self.backplane.broker.publish(&Queue::Dead, payload).await else { return Ok(()) };
         if let Some(tracked) = self.renders.get_mut(render) {
             tracked.dead_letter_attempts += 1;
-            if tracked.dead_letter_attempts < DEAD_TRIES {
-                return Err(failed.into());
+            if tracked.dead_letter_attempts < MAX_DEAD_LETTER_ATTEMPTS {
+                return Err(error.into());
             }
         }
         let (step, chunk) = (step.kind(), step.chunk());
-        error!(%render, step, chunk, error = %failed, "the history could not be sent to the dead letters, it is in state.json");
+        error!(%render, step, chunk, %error, "a dead letter could not be published, its content is in state.json only");
         Ok(())
     }
 
-    /// Sends what fits into the windows.
+    /// Publishes the tasks that fit into the windows of their pools.
     pub(super) async fn dispatch(&mut self) -> Result<(), ReconcileError> {
         let ranks = self.renders.values().filter(|tracked| !tracked.entry.is_paused()).map(|tracked| Rank {
             priority: Reverse(tracked.entry.intake.priority),
@@ -237,11 +246,11 @@ impl Reconciler {
             render: tracked.id().clone(),
         });
         let ordered = order(ranks.collect());
-        let wishes = ordered.iter().filter_map(|render| {
+        let renders = ordered.iter().filter_map(|render| {
             let tracked = self.renders.get(render)?;
-            Some((render, tracked.pool(), tracked.assessment()?))
+            Some((render, tracked.pool(), tracked.next_step()?))
         });
-        let tasks = fill(wishes, &self.fleet, &self.config.schedule);
+        let tasks = fill_windows(renders, &self.fleet, &self.config.schedule);
         if tasks.is_empty() {
             return Ok(());
         }
@@ -249,28 +258,28 @@ impl Reconciler {
         let publishes = tasks.into_iter().map(|(task, pool)| async move {
             let queue = Queue::of(task.step, &pool);
             let message = TaskMessage { task, pool };
-            let sent = match wire::encode(&message) {
+            let published = match wire::encode(&message) {
                 Ok(payload) => broker.publish(&queue, Bytes::from(payload)).await.map_err(ReconcileError::from),
                 Err(error) => Err(error.into()),
             };
-            (message.task, queue, sent)
+            (message.task, queue, published)
         });
-        // In order: the first published is the first taken.
-        let results: Vec<_> = stream::iter(publishes).buffered(PUBLISHES).collect().await;
+        // In order: workers take the messages of a queue in the order in which they were published.
+        let results: Vec<_> = stream::iter(publishes).buffered(MAX_CONCURRENT_PUBLISHES).collect().await;
         let mut failed = None;
-        for (task, queue, sent) in results {
-            match sent {
-                Ok(()) => self.note(&task, &queue),
+        for (task, queue, published) in results {
+            match published {
+                Ok(()) => self.record_dispatch(&task, &queue),
                 Err(error) => failed = Some(error),
             }
         }
         failed.map_or(Ok(()), Err)
     }
 
-    fn note(&mut self, task: &TaskId, queue: &Queue) {
+    fn record_dispatch(&mut self, task: &TaskId, queue: &Queue) {
         let Some(tracked) = self.renders.get_mut(&task.render) else { return };
-        info!(render = %task.render, step = task.step.kind(), chunk = task.step.chunk(), %queue, "dispatched");
-        tracked.book.note(task.step, tracked.view.tasks.get(&task.step), Instant::now());
-        tracked.next_step(&self.config.schedule);
+        info!(render = %task.render, step = task.step.kind(), chunk = task.step.chunk(), %queue, "a task was dispatched");
+        tracked.dispatch_log.record(task.step, tracked.view.tasks.get(&task.step), Instant::now());
+        tracked.decide(&self.config.schedule);
     }
 }

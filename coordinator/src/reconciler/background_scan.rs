@@ -1,34 +1,34 @@
-//! What takes long, beside the loop: finding renders in storage, and comparing the ledger with storage.
+//! Storage reads that take long, in tasks beside the loop: listing the open renders, looking renders up, and comparing ledger entries
+//! with storage.
 //!
-//! **Invariant: a survey changes nothing that the loop owns.** It reads, restores commits (which any number of coordinators may do
-//! at once) and tells the loop by [`Wake`].
+//! **Invariant: a background task changes nothing that the loop owns.** It reads, puts commits back into the ledger (which any number
+//! of coordinators may do at once), and answers the loop with a [`Wake`].
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::ledger::RenderView;
-use hyperfarm_backplane::objects::ObjectsError;
+use hyperfarm_backplane::objects::{Objects, ObjectsError};
+use hyperfarm_backplane::retry::Retryable;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
-use hyperfarm_proto::plan::Plan;
-use hyperfarm_proto::record::TerminalState;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use super::Wake;
+use super::error::ReconcileError;
 use super::restore::restore;
-use crate::error::ReconcileError;
-use crate::registry::Entry;
-use crate::store;
+use super::wake::{Lookup, Verification, Wake};
+use crate::config::SERVER_RETRY;
+use crate::registry::RenderEntry;
+use crate::store::{self, MAX_CONCURRENT_REQUESTS};
 
-/// A survey of which only one runs at a time.
+/// A kind of background task of which one runs at a time. It is aborted when this is dropped.
 #[derive(Default)]
-pub(super) struct BackgroundScan(Option<JoinHandle<()>>);
+pub(super) struct BackgroundTask(Option<JoinHandle<()>>);
 
-impl BackgroundScan {
+impl BackgroundTask {
     pub(super) fn is_running(&self) -> bool {
         self.0.as_ref().is_some_and(|handle| !handle.is_finished())
     }
@@ -38,7 +38,7 @@ impl BackgroundScan {
     }
 }
 
-impl Drop for BackgroundScan {
+impl Drop for BackgroundTask {
     fn drop(&mut self) {
         if let Some(handle) = &self.0 {
             handle.abort();
@@ -46,31 +46,8 @@ impl Drop for BackgroundScan {
     }
 }
 
-/// What storage says about a render that the loop does not know.
-#[derive(Debug)]
-pub(crate) enum Found {
-    /// It is under way.
-    Open(Box<Entry>),
-    /// It has ended, was deleted, or can never be read.
-    Over,
-    /// There is no such render, or it is on its way in at this moment.
-    Nothing,
-}
-
-/// What a comparison showed.
-#[derive(Debug)]
-pub(crate) struct Comparison {
-    /// How it ended, if somebody else ended it.
-    pub(super) end: Option<Arc<TerminalState>>,
-    /// Whether it was deleted.
-    pub(super) is_deleted: bool,
-    /// The plan in storage.
-    pub(super) plan: Option<Plan>,
-    /// Commits that the ledger lacked.
-    pub(super) restored: usize,
-}
-
-/// Lists the open renders in storage for the loop. `are_marks_complete` says that a scan of this process has made sure of the marks.
+/// Lists the open renders in storage, and sends them as [`Wake::OpenRenders`]. Unless `are_marks_complete`, open renders without a mark
+/// get theirs first.
 pub(super) async fn scan(backplane: Backplane, are_marks_complete: bool, wakes: UnboundedSender<Wake>) {
     let objects = &backplane.objects;
     let listed = async {
@@ -81,78 +58,81 @@ pub(super) async fn scan(backplane: Backplane, are_marks_complete: bool, wakes: 
     };
     match listed.await {
         Ok(open) => drop(wakes.send(Wake::OpenRenders(open))),
-        Err(error) => warn!(%error, "the open renders cannot be listed, the next scan lists them again"),
+        Err(error) => warn!(%error, "the open renders could not be listed, the next scan lists them again"),
     }
 }
 
-/// Looks `renders` up in storage.
-pub(super) async fn find(backplane: Backplane, renders: Vec<RenderId>, wakes: UnboundedSender<Wake>) {
+/// Looks `renders` up in storage, for as long as it takes, and sends a [`Wake::LookedUp`] for each.
+pub(super) async fn look_up(backplane: Backplane, renders: Vec<RenderId>, wakes: UnboundedSender<Wake>) {
     let objects = &backplane.objects;
-    let looks = renders.into_iter().map(|render| async move {
-        let mut rest = Duration::from_millis(250);
-        loop {
-            match look_up(objects, &render).await {
-                Ok(found) => return (render, found),
-                Err(reason @ ObjectsError::Corrupt { .. }) => {
-                    // One render that cannot be read must not keep the others from being found.
-                    error!(%render, %reason, "a render in storage cannot be read and is left alone");
-                    return (render, Found::Over);
-                }
-                Err(error) => warn!(%render, %error, "a render cannot be looked up, it is tried again"),
-            }
-            tokio::time::sleep(rest).await;
-            rest = (rest * 2).min(Duration::from_secs(10));
-        }
+    let lookups = renders.into_iter().map(|render| async move {
+        let attempt = || look_up_one(objects, &render);
+        let retried = attempt.retry(SERVER_RETRY).when(|error| !matches!(error, ObjectsError::Corrupt { .. }));
+        let lookup = retried.notify(|error, _| {
+            warn!(%render, %error, "a render could not be looked up in storage, it is tried again");
+        });
+        let lookup = lookup.await.unwrap_or_else(|reason| {
+            // A render that cannot be read must not keep the others from being found.
+            error!(%render, %reason, "a render in storage cannot be read and is ignored");
+            Lookup::Ended
+        });
+        (render, lookup)
     });
-    let mut looks = std::pin::pin!(stream::iter(looks).buffer_unordered(store::PARALLEL));
-    while let Some((render, found)) = looks.next().await {
-        if let Found::Open(_) = &found {
+    let mut lookups = std::pin::pin!(stream::iter(lookups).buffer_unordered(MAX_CONCURRENT_REQUESTS));
+    while let Some((render, lookup)) = lookups.next().await {
+        if let Lookup::Open(_) = &lookup {
             info!(%render, "an open render was found in storage");
         }
-        if wakes.send(Wake::Found(render, found)).is_err() {
+        if wakes.send(Wake::LookedUp(render, lookup)).is_err() {
             return;
         }
     }
 }
 
-async fn look_up(objects: &hyperfarm_backplane::objects::Objects, render: &RenderId) -> Result<Found, ObjectsError> {
-    // Cheaper than the whole entry, and true for nearly all of them.
+async fn look_up_one(objects: &Objects, render: &RenderId) -> Result<Lookup, ObjectsError> {
+    // One request instead of seven. Right after a start most marks are of renders that have ended.
     if objects.exists(&keys::state(render)).await? {
-        return Ok(Found::Over);
+        return Ok(Lookup::Ended);
     }
-    match store::entry(objects, render).await? {
-        Some(entry) if entry.progress.borrow().end.is_none() => Ok(Found::Open(Box::new(entry))),
-        Some(_) => Ok(Found::Over),
-        None => Ok(Found::Nothing),
-    }
+    Ok(match store::read(objects, render).await? {
+        Some(stored) if stored.state.is_some() => Lookup::Ended,
+        Some(stored) => Lookup::Open(Box::new(RenderEntry::from_stored(stored))),
+        None => Lookup::Missing,
+    })
 }
 
-/// Compares ledger and storage for renders of which the ledger last said these views.
+/// Compares `renders` with storage, each with the view that the ledger gave last, and sends a [`Wake::Verified`] for each.
 pub(super) async fn verify(
     backplane: Backplane,
     renders: Vec<(RenderId, Arc<RenderView>)>,
     wakes: UnboundedSender<Wake>,
 ) {
     let backplane = &backplane;
-    let looks = renders.into_iter().map(|(render, view)| async move {
-        let verified = verify_one(backplane, &render, &view).await;
-        (render, verified)
+    let verifications = renders.into_iter().map(|(render, view)| async move {
+        let verification = verify_one(backplane, &render, &view).await;
+        (render, verification)
     });
-    let mut looks = std::pin::pin!(stream::iter(looks).buffer_unordered(store::PARALLEL));
-    while let Some((render, verified)) = looks.next().await {
-        match verified {
-            Ok(verified) => drop(wakes.send(Wake::Comparison(render, Box::new(verified)))),
-            Err(error) => warn!(%render, %error, "a render cannot be compared with storage, the next survey will"),
+    let mut verifications = std::pin::pin!(stream::iter(verifications).buffer_unordered(MAX_CONCURRENT_REQUESTS));
+    while let Some((render, verification)) = verifications.next().await {
+        match verification {
+            Ok(verification) => drop(wakes.send(Wake::Verified(render, Box::new(verification)))),
+            Err(error) => {
+                warn!(%render, %error, "a render could not be compared with storage, it is compared again later")
+            }
         }
     }
 }
 
-async fn verify_one(backplane: &Backplane, render: &RenderId, view: &RenderView) -> Result<Comparison, ReconcileError> {
+async fn verify_one(
+    backplane: &Backplane,
+    render: &RenderId,
+    view: &RenderView,
+) -> Result<Verification, ReconcileError> {
     let (end, is_deleted) =
         futures::try_join!(store::state(&backplane.objects, render), store::is_deleted(&backplane.objects, render))?;
     if end.is_some() || is_deleted {
-        return Ok(Comparison { end: end.map(Arc::new), is_deleted, plan: None, restored: 0 });
+        return Ok(Verification { end: end.map(Arc::new), is_deleted, plan: None, restored: 0 });
     }
     let (plan, restored) = restore(backplane, render, view).await?;
-    Ok(Comparison { end: None, is_deleted, plan, restored })
+    Ok(Verification { end: None, is_deleted, plan, restored })
 }

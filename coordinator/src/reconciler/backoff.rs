@@ -1,41 +1,40 @@
-//! Patience with servers that do not answer.
+//! The pause after a server that the loop needs did not answer.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::warn;
 
-use crate::error::ReconcileError;
+use super::error::ReconcileError;
+use crate::config::SERVER_RETRY;
 
-/// Counts failures in a row, and says how long to leave everything alone because of them: a quarter of a second, doubling up
-/// to ten.
-#[derive(Debug, Default)]
+/// Counts failures in a row. After each one the loop leaves broker and ledger alone for a delay of [`SERVER_RETRY`].
+#[derive(Default)]
 pub(super) struct Backoff {
     failures: u32,
-    until: Option<Instant>,
+    paused_until: Option<Instant>,
 }
 
 impl Backoff {
-    /// Something did not answer. Logged once a rest, not once a render.
-    pub(super) fn upset(&mut self, what: &'static str, error: &ReconcileError) {
-        if self.is_resting() {
+    /// Notes that a server did not answer. Failures during a pause are not logged and do not extend it.
+    pub(super) fn failed(&mut self, what: &'static str, error: &ReconcileError) {
+        if self.is_pausing() {
             return;
         }
         self.failures += 1;
-        let rest =
-            Duration::from_millis(250).saturating_mul(1 << (self.failures - 1).min(6)).min(Duration::from_secs(10));
-        warn!(%error, failures = self.failures, rest_ms = rest.as_millis() as u64, "{what}, it is tried again");
-        self.until = Some(Instant::now() + rest);
+        let pause = SERVER_RETRY.delay_after(self.failures);
+        warn!(%error, failures = self.failures, pause_ms = pause.as_millis() as u64, "{what}, it is tried again");
+        self.paused_until = Some(Instant::now() + pause);
     }
 
-    /// Something answered.
-    pub(super) fn relax(&mut self) {
-        if !self.is_resting() {
+    /// Notes that the servers answered.
+    pub(super) fn succeeded(&mut self) {
+        if !self.is_pausing() {
             self.failures = 0;
         }
     }
 
-    pub(super) fn is_resting(&self) -> bool {
-        self.until.is_some_and(|until| Instant::now() < until)
+    pub(super) fn is_pausing(&self) -> bool {
+        self.paused_until.is_some_and(|until| Instant::now() < until)
     }
 }
 
@@ -44,16 +43,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_failure_is_one_rest() {
-        let mut calm = Backoff::default();
+    fn one_failure_is_one_pause() {
+        let mut backoff = Backoff::default();
         let error = ReconcileError::Json(serde_json::from_str::<u8>("x").unwrap_err());
-        calm.upset("it fails", &error);
-        calm.upset("it fails", &error);
-        calm.relax();
-        assert!(calm.is_resting());
-        assert_eq!(calm.failures, 1);
-        calm.until = None;
-        calm.relax();
-        assert_eq!((calm.is_resting(), calm.failures), (false, 0));
+        backoff.failed("it fails", &error);
+        backoff.failed("it fails", &error);
+        backoff.succeeded();
+        assert!(backoff.is_pausing());
+        assert_eq!(backoff.failures, 1);
+        backoff.paused_until = None;
+        backoff.succeeded();
+        assert_eq!((backoff.is_pausing(), backoff.failures), (false, 0));
     }
 }

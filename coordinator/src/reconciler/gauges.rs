@@ -1,4 +1,4 @@
-//! What the loop knows of the farm as a whole, as gauges.
+//! The gauges of the farm as a whole, measured by the reconciling loop.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,32 +13,32 @@ use tracing::debug;
 use super::tracked::Tracked;
 use crate::progress::Stage;
 
-/// Pools that are shown at most: their names come from requests too.
-const POOLS: usize = 64;
+/// Most pools that get series of their own. Requests name pools too, so there is no other bound.
+const MAX_POOLS: usize = 64;
 
-/// How often the broker is asked for the depths of its queues.
-pub(super) const DEPTHS_EVERY: Duration = Duration::from_secs(5);
+/// How often the depths of the queues are measured.
+pub(super) const DEPTH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a node says about itself, as a label.
-pub(super) fn state_of(node: &NodeView) -> &'static str {
+/// The node's state as the value of a label.
+fn node_state(node: &NodeView) -> &'static str {
     match node.state {
         NodeState::Quarantined => "quarantined",
         NodeState::Draining => "draining",
-        // A node of farm 0.1 does not say it in words.
+        // A node of farm 0.1 has no state; it drains by reporting no slots.
         NodeState::Active if node.slots == 0 => "draining",
         NodeState::Active => "active",
     }
 }
 
-/// The farm at this moment.
+/// Counts nodes, slots and renders, and the ages of waiting tasks.
 pub(super) fn measure<'a>(nodes: &[NodeView], renders: impl Iterator<Item = &'a Tracked>) -> FarmGauges {
     let mut counted: BTreeMap<(&str, &str, &'static str), u32> = BTreeMap::new();
     let mut slots: BTreeMap<(&str, &str), u32> = BTreeMap::new();
     for node in nodes {
-        let state = state_of(node);
+        let state = node_state(node);
         *counted.entry((node.role.as_str(), node.pool.as_str(), state)).or_default() += 1;
-        let takes = if state == "active" { node.slots } else { 0 };
-        *slots.entry((node.role.as_str(), node.pool.as_str())).or_default() += takes;
+        let usable = if state == "active" { node.slots } else { 0 };
+        *slots.entry((node.role.as_str(), node.pool.as_str())).or_default() += usable;
     }
     let (mut oldest, mut statuses) =
         (BTreeMap::new(), BTreeMap::from([("queued", 0), ("rendering", 0), ("paused", 0)]));
@@ -55,12 +55,12 @@ pub(super) fn measure<'a>(nodes: &[NodeView], renders: impl Iterator<Item = &'a 
             continue;
         }
         if stage != Stage::Queued {
-            stall = stall.max(tracked.moved_at().elapsed());
+            stall = stall.max(tracked.last_moved_at().elapsed());
         }
-        for (queue, age) in waiting(tracked) {
-            if oldest.len() < POOLS || oldest.contains_key(&queue) {
-                let known = oldest.entry(queue).or_insert(age);
-                *known = known.max(age);
+        for (queue, age) in oldest_waiting(tracked) {
+            if oldest.len() < MAX_POOLS || oldest.contains_key(&queue) {
+                let longest = oldest.entry(queue).or_insert(age);
+                *longest = longest.max(age);
             }
         }
     }
@@ -73,34 +73,34 @@ pub(super) fn measure<'a>(nodes: &[NodeView], renders: impl Iterator<Item = &'a 
     }
 }
 
-/// How long the oldest task in each queue has been waiting to be claimed, of a render's.
-fn waiting(tracked: &Tracked) -> BTreeMap<(&'static str, String), f64> {
+/// Seconds for which the oldest unclaimed task of a render has been waiting, by kind and pool of its queue.
+fn oldest_waiting(tracked: &Tracked) -> BTreeMap<(&'static str, String), f64> {
     let mut oldest = BTreeMap::new();
-    let is_wanted = |step| tracked.assessment().is_some_and(|assessment| assessment.wanted.contains(&step));
-    for waits in tracked.waiting() {
-        // A render that does not fit into the windows yet waits too; a chunk that does not is behind others of its render.
-        if waits.is_sent || (waits.step == Step::Plan && is_wanted(Step::Plan)) {
-            let queue = Queue::of(waits.step, tracked.pool());
+    let is_due = |step| tracked.next_step().is_some_and(|next| next.due.contains(&step));
+    for task in tracked.waiting_tasks() {
+        // A plan task that has no room in the window waits too. A chunk without room only stands behind others of its render.
+        if task.is_dispatched || (task.step == Step::Plan && is_due(Step::Plan)) {
+            let queue = Queue::of(task.step, tracked.pool());
             let age =
                 oldest.entry((queue.kind(), queue.pool().map_or_else(String::new, Pool::to_string))).or_insert(0.0);
-            *age = waits.age.as_secs_f64().max(*age);
+            *age = task.age.as_secs_f64().max(*age);
         }
     }
     oldest
 }
 
-/// Asks the broker how many messages wait in the queues of `pools`, and in those without a pool.
-pub(super) async fn depths(backplane: Backplane, pools: BTreeSet<Pool>) {
+/// Measures the number of messages in the queues of `pools`, and in those without a pool.
+pub(super) async fn measure_queue_depths(backplane: Backplane, pools: BTreeSet<Pool>) {
     let mut queues = vec![Queue::Stitch, Queue::Events, Queue::Dead];
-    for pool in pools.into_iter().take(POOLS) {
+    for pool in pools.into_iter().take(MAX_POOLS) {
         queues.extend([Queue::Plan(pool.clone()), Queue::Chunk(pool)]);
     }
     let mut depths = Vec::new();
     for queue in queues {
         match backplane.broker.depth(&queue).await {
             Ok(depth) => depths.push((queue, depth)),
-            // A gauge that is missing says that it is not known; the broker's own outage is logged where it hurts.
-            Err(error) => debug!(%queue, %error, "the depth of the queue is not known"),
+            // The gauge is left out. An outage of the broker is logged where tasks are dispatched.
+            Err(error) => debug!(%queue, %error, "the depth of a queue could not be measured"),
         }
     }
     backplane.metrics.set_queue_depths(&depths);

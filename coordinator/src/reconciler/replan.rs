@@ -1,87 +1,33 @@
-//! Planning a render anew: its plan cannot be worked from any more.
+//! Plans a render again whose plan no worker can work from.
 //!
-//! That happens in an upgrade. The plan was written by an older farm whose layout this one does not read; or its capture class has left
-//! the farm (another Chrome, other fonts), so that nobody may make the chunks that are missing. Frames of two classes never meet in one
-//! video, so what was made is thrown away, and the render begins again under its id. A worker in quarantine has not left: it comes back
-//! after its rest. A plan of a *newer* farm is left alone: the coordinator that understands it is on its way.
+//! This happens in an upgrade: an older farm wrote the plan in a layout that this one does not read, or no worker of the plan's capture
+//! class is left (another Chrome, other fonts). Frames of two classes are never joined into one video, so the segments are removed, and
+//! the render begins again under its id. A worker in quarantine counts as present, because it comes back. The plan of a *newer* farm is
+//! left as it is, for the newer coordinator that is about to start.
 //!
 //! **Invariants**
-//! - *Kill before release.* The ledger's entry is cancelled first, which ends the work of everyone who reports; it is forgotten only
-//!   when no lease is alive, or nobody has renewed one for [`LEASES_END`].
-//! - *Nothing of the old plan counts.* Records of segments and of the sound name the plan that they were made from.
-//! - *It can be interrupted.* The plan goes last: until then the same facts lead here again. A cancelled entry of a render without a plan
-//!   is forgotten.
+//! - *Leases end first.* The ledger entry is cancelled, so that workers lose their leases. It is removed only when no lease is alive, or
+//!   [`LEASES_END_WITHIN`] has passed.
+//! - *Nothing of the old plan counts.* The records of segments and sound name the plan that they were made from.
+//! - *It can be interrupted.* The plan is removed last, so the same facts lead here again. A cancelled ledger entry of a render without
+//!   a plan is removed.
 
 use std::time::{Duration, Instant};
 
 use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
-use hyperfarm_proto::plan::Warning;
-use hyperfarm_proto::task::Step;
 use hyperfarm_proto::wire::WireError;
 use tracing::warn;
 
-use super::Reconciler;
-use super::tracked::Tracked;
-use crate::error::ReconcileError;
-use crate::scheduler::Fleet;
+use super::error::ReconcileError;
+use super::replanning::Replanning;
+use super::state::Reconciler;
 
-/// Longest time that a lease of a cancelled render is waited for.
-const LEASES_END: Duration = Duration::from_secs(60);
+/// Longest wait for the leases of a cancelled render to end.
+const LEASES_END_WITHIN: Duration = Duration::from_secs(60);
 
-/// Rest between two new plans of a render, doubled each time up to sixteen times: a farm of old workers only makes the same plan again.
-const REST: Duration = Duration::from_secs(4);
-
-/// Where a render is in being planned anew.
-#[derive(Debug, Default)]
-pub(super) struct Replanning {
-    /// Since when the pool has workers, but none of the plan's class.
-    lacking_since: Option<Instant>,
-    /// Since when its leases are being ended, and why it is planned anew.
-    ending: Option<(Instant, String)>,
-    /// Times it was done, and the last time.
-    done: u32,
-    done_at: Option<Instant>,
-}
-
-impl Replanning {
-    /// Notes whether the pool lacks the plan's class now.
-    pub(super) fn note(&mut self, lacks: bool) {
-        self.lacking_since = lacks.then(|| self.lacking_since.unwrap_or_else(Instant::now));
-    }
-
-    /// Whether the render is about to begin again.
-    pub(super) fn is_ending(&self) -> bool {
-        self.ending.is_some()
-    }
-
-    /// What the person is told of it.
-    pub(super) fn warning(&self) -> Option<Warning> {
-        (self.done > 0).then(|| Warning {
-            code: "REPLANNED".to_owned(),
-            message: "the farm was upgraded while it rendered: it began again with the new version".to_owned(),
-        })
-    }
-
-    fn is_resting(&self) -> bool {
-        let rest = REST * 2u32.pow(self.done.saturating_sub(1).min(4));
-        self.done_at.is_some_and(|at| at.elapsed() < rest)
-    }
-}
-
-/// Whether chunks are missing that nobody in `fleet` may make.
-pub(super) fn lacks_its_class(tracked: &Tracked, fleet: &Fleet) -> bool {
-    let Some(plan) = &tracked.plan else { return false };
-    let is_missing =
-        |chunk: u32| tracked.view.tasks.get(&Step::Chunk(chunk)).is_none_or(|task| task.committed.is_none());
-    let is_at_work = tracked.view.tasks.values().any(|task| task.lease.is_some());
-    !is_at_work
-        && fleet.lacks(tracked.pool(), &plan.content.class.id())
-        && (0..plan.chunks.len() as u32).any(is_missing)
-}
-
-/// Whether storage holds what an older farm has written.
+/// Whether the error says that an older farm wrote what was read.
 pub(super) fn is_of_older_farm(error: &ReconcileError) -> bool {
     match error {
         ReconcileError::Storage(ObjectsError::Version { source: WireError::Version { found, reads }, .. }) => {
@@ -92,41 +38,40 @@ pub(super) fn is_of_older_farm(error: &ReconcileError) -> bool {
 }
 
 impl Reconciler {
-    /// Why the render has to be planned anew, if its class is gone.
-    pub(super) fn orphaned(&self, render: &RenderId) -> Option<String> {
+    /// The reason to plan the render again because its class has been missing for too long, if so.
+    pub(super) fn reason_to_replan(&self, render: &RenderId) -> Option<String> {
         let tracked = self.renders.get(render)?;
-        let since = tracked.replanning.lacking_since?;
+        let since = tracked.replanning.class_missing_since?;
         let class = &tracked.plan.as_ref()?.content.class;
         (since.elapsed() >= self.config.replan_after)
             .then(|| format!("no worker of its class ({class}) has been alive for {} s", since.elapsed().as_secs()))
     }
 
-    /// Begins to plan the render anew: nobody works on it from now on.
+    /// Starts to plan the render again: cancels it in the ledger, which ends its leases.
     pub(super) async fn replan(&mut self, render: &RenderId, reason: String) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         if tracked.replanning.is_ending() {
             return Ok(());
         }
-        if tracked.replanning.is_resting() {
+        if tracked.replanning.is_pausing() {
             return Err(ReconcileError::Replanned(reason));
         }
-        warn!(%render, reason, "the render is planned anew");
+        warn!(%render, reason, "the render is planned again");
         self.backplane.ledger.cancel(render).await?;
-        tracked.unplan();
-        tracked.replanning.ending = Some((Instant::now(), reason));
+        tracked.clear_plan();
+        tracked.replanning.ending_since = Some(Instant::now());
         Ok(())
     }
 
-    /// Goes on with a render that is planned anew. Answers whether it still has to wait.
-    pub(super) async fn end_old_plan(&mut self, render: &RenderId) -> Result<bool, ReconcileError> {
+    /// Removes the old plan and its segments once the leases have ended. Answers whether it still has to wait for that.
+    pub(super) async fn remove_old_plan(&mut self, render: &RenderId) -> Result<bool, ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(false) };
-        let Some((since, _)) = &tracked.replanning.ending else { return Ok(false) };
-        let is_late = since.elapsed() >= LEASES_END;
+        let Some(since) = tracked.replanning.ending_since else { return Ok(false) };
         let (ledger, objects) = (&self.backplane.ledger, &self.backplane.objects);
         let view = ledger.view(render).await?.unwrap_or_default();
-        let is_held = view.tasks.values().any(|task| task.lease.is_some());
-        // A survey may be about to put back commits that it read before.
-        if (is_held && !is_late) || self.verification.is_running() {
+        let is_leased = view.tasks.values().any(|task| task.lease.is_some());
+        // A running verification may be about to put back commits that it has read before.
+        if (is_leased && since.elapsed() < LEASES_END_WITHIN) || self.verification.is_running() {
             return Ok(true);
         }
         objects.delete_prefix(&keys::segments_prefix(render)).await?;
@@ -135,8 +80,8 @@ impl Reconciler {
         objects.delete(&keys::plan(render)).await?;
         ledger.forget(render).await?;
         ledger.open(render).await?;
-        let done = tracked.replanning.done + 1;
-        tracked.replanning = Replanning { done, done_at: Some(Instant::now()), ..Replanning::default() };
+        let count = tracked.replanning.count + 1;
+        tracked.replanning = Replanning { count, last_at: Some(Instant::now()), ..Replanning::default() };
         tracked.is_restored = true;
         Ok(false)
     }

@@ -1,4 +1,4 @@
-//! The ledger from object storage.
+//! Restores a render's ledger entry from object storage.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +14,22 @@ use hyperfarm_proto::record::{AudioRecord, Manifest, SegmentRecord};
 use hyperfarm_proto::task::{Step, TaskId};
 use tracing::{debug, warn};
 
-use crate::error::ReconcileError;
-use crate::store::{self, if_found};
+use super::error::ReconcileError;
+use crate::store::{self, MAX_CONCURRENT_REQUESTS, if_found};
 
-/// Opens the render and puts back every commit that storage shows and `known` lacks. Answers the plan, if storage has one, and
-/// how many commits were put back.
+/// Opens the render in the ledger and puts back every commit that storage shows and `view`, the ledger's view, lacks. Answers the plan,
+/// if storage has one, and the number of commits that were put back.
 ///
-/// Of a chunk's segments the one of the lowest attempt counts: all attempts give equal bytes, and every coordinator then chooses
-/// the same one. The fence is put back at the highest attempt that was seen, so that it does not sink.
+/// Of several segments of a chunk the one of the lowest attempt counts: all attempts give equal bytes, and every coordinator chooses the
+/// same one. The fence is put back at the highest attempt in storage, so that it never decreases.
+///
+/// # Errors
+///
+/// Ledger or storage did not answer, or a record of storage cannot be read.
 pub(super) async fn restore(
     backplane: &Backplane,
     render: &RenderId,
-    known: &RenderView,
+    view: &RenderView,
 ) -> Result<(Option<Plan>, usize), ReconcileError> {
     let objects = &backplane.objects;
     backplane.ledger.open(render).await?;
@@ -40,15 +44,15 @@ pub(super) async fn restore(
     }
     let plan_hash = plan.as_ref().map(|plan| plan.content.hash()).transpose()?;
     if let (Some(plan), Some(hash)) = (&plan, &plan_hash) {
-        let is_known = |chunk| known.tasks.get(&Step::Chunk(chunk)).is_some_and(|task| task.committed.is_some());
-        let lost = segments(&listed).into_iter().filter(|(chunk, _)| !is_known(*chunk));
-        let records = lost.filter_map(|(chunk, attempts)| Some((chunk, attempts, plan.chunk(chunk)?)));
+        let is_committed = |chunk| view.tasks.get(&Step::Chunk(chunk)).is_some_and(|task| task.committed.is_some());
+        let missing = segments(&listed).into_iter().filter(|(chunk, _)| !is_committed(*chunk));
+        let records = missing.filter_map(|(chunk, attempts)| Some((chunk, attempts, plan.chunk(chunk)?)));
         let reads = records.map(|(chunk, attempts, range)| async move {
             let highest = attempts.keys().next_back().copied().unwrap_or(1);
-            let record = first_good(backplane, chunk, range, hash, attempts).await?;
+            let record = first_valid_record(backplane, chunk, range, hash, attempts).await?;
             Ok::<_, ReconcileError>(record.map(|record| (Step::Chunk(chunk), highest, record)))
         });
-        let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(store::PARALLEL));
+        let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(MAX_CONCURRENT_REQUESTS));
         while let Some(read) = reads.next().await {
             found.extend(read?);
         }
@@ -59,10 +63,10 @@ pub(super) async fn restore(
     {
         match serde_json::from_slice::<AudioRecord>(&record) {
             Ok(audio) if audio.plan.is_some() && audio.plan != plan_hash => {
-                debug!(%render, "the sound is another plan's, it is mixed again");
+                debug!(%render, "the sound was mixed for another plan, it is mixed again");
             }
             Ok(_) => found.push((Step::Audio, 1, record)),
-            Err(error) => warn!(%render, %error, "the record of the sound cannot be read, it is mixed again"),
+            Err(error) => warn!(%render, %error, "the record of the sound could not be read, the sound is mixed again"),
         }
     }
     let manifest = keys::manifest(render);
@@ -72,15 +76,15 @@ pub(super) async fn restore(
         found.push((Step::Stitch, 1, Bytes::from(serde_json::to_vec(&manifest.output)?)));
     }
 
-    let is_missing = |step: &Step| known.tasks.get(step).is_none_or(|task| task.committed.is_none());
+    let is_missing = |step: &Step| view.tasks.get(step).is_none_or(|task| task.committed.is_none());
     let missing: Vec<_> = found.into_iter().filter(|(step, ..)| is_missing(step)).collect();
     let restored = missing.len();
     let restores = missing.into_iter().map(|(step, attempt, record)| async move {
         let task = TaskId { render: render.clone(), step };
-        debug!(%render, step = step.kind(), chunk = step.chunk(), attempt, "restored from storage");
+        debug!(%render, step = step.kind(), chunk = step.chunk(), attempt, "a commit was put back from storage");
         backplane.ledger.restore(&task, attempt, &record).await
     });
-    stream::iter(restores).buffer_unordered(store::PARALLEL).try_collect::<()>().await?;
+    stream::iter(restores).buffer_unordered(MAX_CONCURRENT_REQUESTS).try_collect::<()>().await?;
     Ok((plan, restored))
 }
 
@@ -95,12 +99,12 @@ fn segments(listed: &[String]) -> BTreeMap<u32, BTreeMap<u32, String>> {
     segments
 }
 
-/// The record of the first segment that has one that fits the plan.
-async fn first_good(
+/// The record of the lowest attempt whose record is that of its segment and of this plan.
+async fn first_valid_record(
     backplane: &Backplane,
     chunk: u32,
     range: FrameRange,
-    plan: &ContentHash,
+    plan_hash: &ContentHash,
     attempts: BTreeMap<u32, String>,
 ) -> Result<Option<Bytes>, ReconcileError> {
     for key in attempts.values() {
@@ -110,12 +114,12 @@ async fn first_good(
                 if record.chunk == chunk
                     && record.frames == range
                     && record.key == *key
-                    && record.plan.as_ref().is_none_or(|of| of == plan) =>
+                    && record.plan.as_ref().is_none_or(|hash| hash == plan_hash) =>
             {
                 return Ok(Some(bytes));
             }
-            Ok(_) => warn!(key, "the segment's record is of something else, the segment is left alone"),
-            Err(error) => warn!(key, %error, "the segment's record cannot be read, the segment is left alone"),
+            Ok(_) => warn!(key, "the record of a segment is of another segment or plan, the segment is ignored"),
+            Err(error) => warn!(key, %error, "the record of a segment could not be read, the segment is ignored"),
         }
     }
     Ok(None)

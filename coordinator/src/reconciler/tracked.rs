@@ -1,4 +1,4 @@
-//! What the loop remembers of one render. All of it can be found again.
+//! The state of one open render in the loop. All of it can be found again in storage and in the ledger.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,65 +8,69 @@ use hyperfarm_proto::id::{Pool, RenderId};
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::task::Step;
 
-use super::replan::Replanning;
+use super::replanning::Replanning;
+use crate::clock::now_ms;
+use crate::config::SERVER_RETRY;
 use crate::progress::{Pace, PlanSummary, RenderProgress, Stage};
-use crate::registry::{Entry, Waiting};
-use crate::scheduler::{Assessment, DispatchLog, Facts, SchedulePolicy, next_step};
-use crate::store;
+use crate::registry::{Backlog, RenderEntry};
+use crate::scheduler::{DispatchLog, Fleet, NextStep, RenderFacts, SchedulePolicy, next_step};
 
-/// One render under way.
+/// One open render.
 pub(super) struct Tracked {
-    pub(super) entry: Entry,
+    pub(super) entry: RenderEntry,
     pub(super) plan: Option<Arc<Plan>>,
     summary: Option<Arc<PlanSummary>>,
+    /// The ledger's view of it, as of the last check.
     pub(super) view: Arc<RenderView>,
-    pub(super) book: DispatchLog,
-    /// Whether the ledger is known to agree with storage about it. A render that was just taken in has nothing to restore.
+    pub(super) dispatch_log: DispatchLog,
+    /// Whether the ledger is known to agree with storage about it. A render that was just submitted has nothing to restore.
     pub(super) is_restored: bool,
+    /// When ledger and storage were compared last.
     pub(super) verified_at: Instant,
-    /// Times its failure could not be sent to the dead letters.
+    /// Number of times its failure could not be sent to the dead letters.
     pub(super) dead_letter_attempts: u32,
-    /// Where it is in being planned anew.
     pub(super) replanning: Replanning,
-    assessment: Option<Assessment>,
+    next_step: Option<NextStep>,
     pace: Pace,
-    failures: u32,
-    is_wanted: bool,
+    /// Failed checks in a row.
+    failed_checks: u32,
+    is_check_requested: bool,
+    /// No check before this time.
     not_before: Instant,
     planned_at_ms: u64,
-    /// The furthest it was seen, and when it came there.
-    furthest: (Furthest, Instant),
+    /// The furthest position it has reached, and when it got there.
+    furthest: (Position, Instant),
 }
 
-/// A task that nobody is at.
-pub(super) struct Waits {
+/// A task that no worker has claimed.
+pub(super) struct WaitingTask {
     pub(super) step: Step,
-    /// Since it was dispatched, or else since its stage began.
+    /// Time since it was dispatched first, or since its stage began if it was not.
     pub(super) age: Duration,
-    /// Whether it is in its queue: the windows had room for it.
-    pub(super) is_sent: bool,
+    /// Whether it is in its queue. Otherwise the window had no room for it.
+    pub(super) is_dispatched: bool,
 }
 
-/// How far a render is: its stage, commits, and units of work done. Attempts that begin again do not count as movement.
-type Furthest = (Stage, usize, u64);
+/// How far a render is: its stage, number of commits, and units of work done. An attempt that begins again does not move it back.
+type Position = (Stage, usize, u64);
 
 impl Tracked {
-    pub(super) fn new(entry: Entry, is_new: bool) -> Self {
+    pub(super) fn new(entry: RenderEntry, is_new: bool) -> Self {
         let now = Instant::now();
         Self {
             entry,
             plan: None,
             summary: None,
             view: Arc::default(),
-            book: DispatchLog::default(),
+            dispatch_log: DispatchLog::default(),
             is_restored: is_new,
             verified_at: now,
             dead_letter_attempts: 0,
             replanning: Replanning::default(),
-            assessment: None,
+            next_step: None,
             pace: Pace::default(),
-            failures: 0,
-            is_wanted: true,
+            failed_checks: 0,
+            is_check_requested: true,
             not_before: now,
             planned_at_ms: 0,
             furthest: ((Stage::Queued, 0, 0), now),
@@ -81,119 +85,136 @@ impl Tracked {
         &self.entry.request.spec.pool
     }
 
-    pub(super) fn wants_a_look(&mut self) {
-        self.is_wanted = true;
+    /// Asks for a check as soon as the pause after the last one is over.
+    pub(super) fn request_check(&mut self) {
+        self.is_check_requested = true;
     }
 
-    /// When it is to be looked at; `None` while nothing asks for it.
-    pub(super) fn look_at(&self) -> Option<Instant> {
-        self.is_wanted.then_some(self.not_before)
+    /// When it is due for a check; `None` while no check is requested.
+    pub(super) fn next_check_at(&self) -> Option<Instant> {
+        self.is_check_requested.then_some(self.not_before)
     }
 
-    pub(super) fn looked(&mut self, rest: Duration) {
-        self.is_wanted = false;
-        self.not_before = Instant::now() + rest;
+    /// Notes that a check begins. The next one begins after `pause` at the earliest.
+    pub(super) fn check_begins(&mut self, pause: Duration) {
+        self.is_check_requested = false;
+        self.not_before = Instant::now() + pause;
     }
 
-    /// The look went well.
-    pub(super) fn answered(&mut self) {
-        self.failures = 0;
+    /// Notes that the check succeeded.
+    pub(super) fn check_succeeded(&mut self) {
+        self.failed_checks = 0;
     }
 
-    /// The look did not go well: it is repeated after a rest that grows up to ten seconds.
-    pub(super) fn failed(&mut self) {
-        let rest = Duration::from_millis(250).saturating_mul(1 << self.failures.min(6)).min(Duration::from_secs(10));
-        self.failures += 1;
-        self.is_wanted = true;
-        self.not_before = Instant::now() + rest;
+    /// Notes that the check failed, and requests another one after a delay of [`SERVER_RETRY`].
+    pub(super) fn check_failed(&mut self) {
+        self.failed_checks += 1;
+        self.is_check_requested = true;
+        self.not_before = Instant::now() + SERVER_RETRY.delay_after(self.failed_checks);
     }
 
-    /// Forgets the plan and everything that followed from it.
-    pub(super) fn unplan(&mut self) {
-        (self.plan, self.summary, self.assessment) = (None, None, None);
+    /// Drops the plan and everything that follows from it.
+    pub(super) fn clear_plan(&mut self) {
+        (self.plan, self.summary, self.next_step) = (None, None, None);
         (self.view, self.pace) = (Arc::default(), Pace::default());
-        self.book.clear();
-        self.entry.records.clear();
+        self.dispatch_log.clear();
+        self.entry.chunk_results.clear();
     }
 
     pub(super) fn set_plan(&mut self, plan: Plan) {
-        self.planned_at_ms = store::now_ms();
+        self.planned_at_ms = now_ms();
         self.summary = Some(Arc::new(PlanSummary::from(&plan)));
         self.plan = Some(Arc::new(plan));
     }
 
-    /// Assesses it anew.
-    pub(super) fn next_step(&mut self, policy: &SchedulePolicy) -> &Assessment {
-        let facts =
-            Facts { spec: &self.entry.request.spec, plan: self.plan.as_deref(), view: &self.view, book: &self.book };
-        self.assessment.insert(next_step(&facts, Instant::now(), policy))
+    /// Whether chunks are missing that no worker in `fleet`, now or after its quarantine, may render.
+    pub(super) fn is_class_missing(&self, fleet: &Fleet) -> bool {
+        let Some(plan) = &self.plan else { return false };
+        let is_missing =
+            |chunk: u32| self.view.tasks.get(&Step::Chunk(chunk)).is_none_or(|task| task.committed.is_none());
+        let is_leased = self.view.tasks.values().any(|task| task.lease.is_some());
+        !is_leased
+            && fleet.lacks_class(self.pool(), &plan.content.class.id())
+            && (0..plan.chunks.len() as u32).any(is_missing)
     }
 
-    /// The last assessment.
-    pub(super) fn assessment(&self) -> Option<&Assessment> {
-        self.assessment.as_ref()
+    /// Decides its next step from what is known now.
+    pub(super) fn decide(&mut self, policy: &SchedulePolicy) -> &NextStep {
+        let facts = RenderFacts {
+            spec: &self.entry.request.spec,
+            plan: self.plan.as_deref(),
+            view: &self.view,
+            dispatch_log: &self.dispatch_log,
+        };
+        self.next_step.insert(next_step(&facts, Instant::now(), policy))
     }
 
-    /// Where it is, as far as it was assessed.
+    /// The last decision.
+    pub(super) fn next_step(&self) -> Option<&NextStep> {
+        self.next_step.as_ref()
+    }
+
+    /// Its stage, as of the last decision.
     pub(super) fn stage(&self) -> Stage {
-        self.assessment.as_ref().map_or(Stage::Queued, |assessment| assessment.stage)
+        self.next_step.as_ref().map_or(Stage::Queued, |next| next.stage)
     }
 
-    /// Tasks of its stage that nobody is at.
-    pub(super) fn waiting(&self) -> Vec<Waits> {
-        let (steps, wanted_ms) = match (&self.plan, self.stage()) {
-            (_, Stage::Stitch) => (vec![Step::Stitch], store::now_ms()),
+    /// The tasks of its stage that no worker has claimed.
+    pub(super) fn waiting_tasks(&self) -> Vec<WaitingTask> {
+        let (steps, stage_began_at_ms) = match (&self.plan, self.stage()) {
+            (_, Stage::Stitch) => (vec![Step::Stitch], now_ms()),
             (Some(plan), _) => {
                 let audio = plan.has_audio().then_some(Step::Audio);
                 (audio.into_iter().chain((0..plan.chunks.len() as u32).map(Step::Chunk)).collect(), self.planned_at_ms)
             }
             (None, _) => (vec![Step::Plan], self.entry.request.created_at_ms),
         };
-        let unsent = Duration::from_millis(store::now_ms().saturating_sub(wanted_ms));
-        let waits = steps.into_iter().filter_map(|step| {
+        let since_stage_began = Duration::from_millis(now_ms().saturating_sub(stage_began_at_ms));
+        let waiting = steps.into_iter().filter_map(|step| {
             let task = self.view.tasks.get(&step);
             if task.is_some_and(|task| task.committed.is_some() || task.lease.is_some()) {
                 return None;
             }
-            let sent = self.book.unclaimed(step, task);
-            Some(Waits { step, age: sent.map_or(unsent, |sent| sent.since.elapsed()), is_sent: sent.is_some() })
+            let dispatch = self.dispatch_log.unclaimed(step, task);
+            let age = dispatch.map_or(since_stage_began, |dispatch| dispatch.first_at.elapsed());
+            Some(WaitingTask { step, age, is_dispatched: dispatch.is_some() })
         });
-        waits.collect()
+        waiting.collect()
     }
 
-    /// The same as a number, and the pool whose slots they wait for.
-    pub(super) fn backlog(&self) -> (Pool, Waiting) {
-        let waiting = self.waiting();
-        let oldest = waiting.iter().map(|waits| waits.age.as_millis() as u64).max();
+    /// Number and age of its waiting tasks, and the pool whose slots they wait for.
+    pub(super) fn backlog(&self) -> (Pool, Backlog) {
+        let waiting = self.waiting_tasks();
+        let oldest = waiting.iter().map(|task| task.age.as_millis() as u64).max();
         let pool = if self.stage() == Stage::Stitch { stitch_pool() } else { self.pool().clone() };
-        let since_ms = oldest.map(|age| store::now_ms().saturating_sub(age));
-        (pool, Waiting { tasks: waiting.len() as u64, since_ms })
+        let since_ms = oldest.map(|age| now_ms().saturating_sub(age));
+        (pool, Backlog { tasks: waiting.len() as u64, since_ms })
     }
 
-    /// When it last came further than ever before, or was resumed.
-    pub(super) fn moved_at(&self) -> Instant {
+    /// When it last got further than ever before. A pause does not count as standing still.
+    pub(super) fn last_moved_at(&self) -> Instant {
         self.furthest.1
     }
 
-    fn note_movement(&mut self, stage: Stage) {
+    fn update_furthest(&mut self, stage: Stage) {
         let tasks = self.view.tasks.values();
         let committed = tasks.clone().filter(|task| task.committed.is_some()).count();
-        let now: Furthest = (stage, committed, tasks.map(|task| task.progress.done).sum());
-        if now > self.furthest.0 || self.entry.is_paused() {
-            self.furthest = (now.max(self.furthest.0), Instant::now());
+        let position: Position = (stage, committed, tasks.map(|task| task.progress.done).sum());
+        if position > self.furthest.0 || self.entry.is_paused() {
+            self.furthest = (position.max(self.furthest.0), Instant::now());
         }
     }
 
-    /// Tells those who watch it how far it is.
-    pub(super) fn publish(&mut self, slots: u32) {
-        self.entry.saw(self.plan.clone(), self.view.clone());
+    /// Publishes its progress to those who watch it. `slots` is the number of live slots of its pool.
+    pub(super) fn publish_progress(&mut self, slots: u32) {
+        self.entry.set_snapshot(self.plan.clone(), self.view.clone());
         let stage = self.stage();
-        self.note_movement(stage);
+        self.update_furthest(stage);
         let mut progress = RenderProgress::count(stage, self.plan.as_deref(), self.summary.as_ref(), &self.view);
         if let Some(plan) = self.plan.as_deref().filter(|_| stage == Stage::Capture) {
-            let cost = plan.frame_cost_ms.clamp(0.0, 600_000.0) / f64::from(slots.max(1));
-            let guess = Duration::from_secs_f64(cost / 1000.0);
-            progress.eta = self.pace.eta(Instant::now(), progress.frames_done, progress.frames_total, guess);
+            let frame_ms = plan.frame_cost_ms.clamp(0.0, 600_000.0) / f64::from(slots.max(1));
+            let first_guess = Duration::from_secs_f64(frame_ms / 1000.0);
+            progress.eta = self.pace.eta(Instant::now(), progress.frames_done, progress.frames_total, first_guess);
         }
         self.entry.progress.send_if_modified(|current| {
             let differs = current.end.is_none() && *current != progress;

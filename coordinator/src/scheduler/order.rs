@@ -1,24 +1,24 @@
 //! Which render comes first.
 //!
-//! The seam for fair share: [`fill`](super::fill) takes renders in the order this gives and knows nothing else about it. Today it
-//! is the higher priority, then first in, first out; weights and quotas of tenants go into [`Rank`] and [`order`].
+//! The higher priority comes first, then the older render. This is the place for fair shares of tenants:
+//! [`fill_windows`](super::fill_windows) takes renders in the order that [`order`] gives, so weights and quotas go into [`Rank`].
 
 use std::cmp::Reverse;
 
 use hyperfarm_proto::id::RenderId;
 
-/// What a render's place depends on.
+/// What the place of a render in the order depends on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
-    /// The higher of two goes first.
+    /// The higher one comes first.
     pub priority: Reverse<i32>,
-    /// Unix milliseconds of its intake.
+    /// Unix milliseconds of its submission.
     pub created_at_ms: u64,
-    /// Settles ties.
+    /// Its id, which breaks ties.
     pub render: RenderId,
 }
 
-/// The renders in the order in which their wishes are met.
+/// The renders in the order in which their tasks are dispatched.
 pub fn order(mut ranks: Vec<Rank>) -> Vec<RenderId> {
     ranks.sort();
     ranks.into_iter().map(|rank| rank.render).collect()

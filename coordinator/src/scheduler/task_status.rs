@@ -1,4 +1,4 @@
-//! How one task stands.
+//! The status of one task.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,46 +7,46 @@ use hyperfarm_backplane::ledger::TaskView;
 use hyperfarm_proto::failure::{FailedAttempt, RetryRule, may_retry};
 use hyperfarm_proto::task::Step;
 
-use super::SchedulePolicy;
+use super::policy::SchedulePolicy;
 
-/// What the ledger said about a task when it was dispatched.
+/// A dispatch of a task, with what the ledger said about the task at that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sent {
-    /// When.
+pub struct Dispatch {
+    /// When the task was dispatched.
     pub at: Instant,
-    /// Newest attempt then.
+    /// The newest attempt.
     pub attempt: u32,
-    /// Failed attempts then.
+    /// Number of failed attempts.
     pub failures: usize,
-    /// Times it was dispatched while nobody had claimed it, this one included.
+    /// Number of dispatches since a worker claimed the task last, this one included.
     pub unclaimed: u32,
-    /// When it was first dispatched of those times.
-    pub since: Instant,
+    /// When the first of these was made.
+    pub first_at: Instant,
 }
 
-/// What this coordinator has dispatched of one render. Lost with the process, and nothing depends on it but time: a task
-/// that is not in the book is simply dispatched.
+/// What this coordinator has dispatched of one render. It is lost with the process, and only costs time: a task that is not in the log
+/// is dispatched again.
 #[derive(Debug, Clone, Default)]
-pub struct DispatchLog(BTreeMap<Step, Sent>);
+pub struct DispatchLog(BTreeMap<Step, Dispatch>);
 
 impl DispatchLog {
     /// The last dispatch of `step`.
-    pub fn sent(&self, step: Step) -> Option<&Sent> {
+    pub fn last(&self, step: Step) -> Option<&Dispatch> {
         self.0.get(&step)
     }
 
-    /// Notes a dispatch of `step`, about which the ledger said `view`.
-    pub fn note(&mut self, step: Step, view: Option<&TaskView>, now: Instant) {
+    /// Records a dispatch of `step`, about which the ledger says `view`.
+    pub fn record(&mut self, step: Step, view: Option<&TaskView>, now: Instant) {
         let (attempt, failures) = view.map_or((0, 0), |view| (view.attempt, view.failures.len()));
-        let before = self.0.get(&step).filter(|sent| sent.attempt == attempt);
-        let (unclaimed, since) = before.map_or((0, now), |sent| (sent.unclaimed, sent.since));
-        self.0.insert(step, Sent { at: now, attempt, failures, unclaimed: unclaimed + 1, since });
+        let before = self.0.get(&step).filter(|dispatch| dispatch.attempt == attempt);
+        let (unclaimed, first_at) = before.map_or((0, now), |dispatch| (dispatch.unclaimed, dispatch.first_at));
+        self.0.insert(step, Dispatch { at: now, attempt, failures, unclaimed: unclaimed + 1, first_at });
     }
 
-    /// The last dispatch of `step`, about which the ledger says `view`, if nobody has claimed it.
-    pub fn unclaimed(&self, step: Step, view: Option<&TaskView>) -> Option<&Sent> {
-        self.0.get(&step).filter(|sent| {
-            view.is_none_or(|task| task.committed.is_none() && task.lease.is_none() && task.attempt == sent.attempt)
+    /// The last dispatch of `step`, about which the ledger says `view`, if no worker has claimed the task since.
+    pub fn unclaimed(&self, step: Step, view: Option<&TaskView>) -> Option<&Dispatch> {
+        self.0.get(&step).filter(|dispatch| {
+            view.is_none_or(|task| task.committed.is_none() && task.lease.is_none() && task.attempt == dispatch.attempt)
         })
     }
 
@@ -55,31 +55,31 @@ impl DispatchLog {
         self.0.is_empty()
     }
 
-    /// Forgets every dispatch, so that what is not held or done is sent again.
+    /// Removes every dispatch, so that every task that is neither leased nor committed is dispatched again.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 }
 
-/// How a task stands.
+/// The status of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskStatus<'a> {
-    /// Its result counts.
+    /// Its result is committed.
     Done,
-    /// In a queue, or under a lease.
+    /// It is in a queue, or leased by a worker.
     InFlight,
-    /// To be dispatched now.
+    /// It is to be dispatched now.
     Due,
-    /// To be dispatched later.
+    /// It is to be dispatched after a pause.
     Waiting,
-    /// It has failed and is not tried again.
-    Broken(&'a [FailedAttempt]),
+    /// It has failed for good, with these attempts.
+    Failed(&'a [FailedAttempt]),
 }
 
-/// How the task stands about which the ledger says `view` and the book `sent`.
+/// The status of a task about which the ledger says `view`, and of which `dispatch` is the last dispatch.
 pub fn task_status<'a>(
     view: Option<&'a TaskView>,
-    sent: Option<&Sent>,
+    dispatch: Option<&Dispatch>,
     now: Instant,
     policy: &SchedulePolicy,
 ) -> TaskStatus<'a> {
@@ -91,31 +91,31 @@ pub fn task_status<'a>(
     if let Some(view) = view
         && !may_retry(&view.failures)
     {
-        return TaskStatus::Broken(&view.failures);
+        return TaskStatus::Failed(&view.failures);
     }
     if task.lease.is_some() {
         return TaskStatus::InFlight;
     }
-    let Some(sent) = sent else { return TaskStatus::Due };
-    let due_at = if task.failures.len() > sent.failures {
-        sent.at + free_rest(&task.failures, policy)
-    } else if task.attempt > sent.attempt {
-        // It was claimed, and the lease ended without a word: expired with its worker, or handed back by a drain.
-        sent.at
+    let Some(dispatch) = dispatch else { return TaskStatus::Due };
+    let due_at = if task.failures.len() > dispatch.failures {
+        dispatch.at + free_retry_pause(&task.failures, policy)
+    } else if task.attempt > dispatch.attempt {
+        // It was claimed, and the lease ended without a result: the worker is gone, or a drain handed the task back.
+        dispatch.at
     } else {
-        sent.at + policy.unclaimed_after * 2u32.pow(sent.unclaimed.saturating_sub(1).min(4))
+        dispatch.at + policy.unclaimed_after * 2u32.pow(dispatch.unclaimed.saturating_sub(1).min(4))
     };
     if now >= due_at {
         TaskStatus::Due
-    } else if task.failures.len() > sent.failures {
+    } else if task.failures.len() > dispatch.failures {
         TaskStatus::Waiting
     } else {
         TaskStatus::InFlight
     }
 }
 
-/// Failures that do not count come back at once, from every worker that cannot do the task: they are spaced out.
-fn free_rest(failures: &[FailedAttempt], policy: &SchedulePolicy) -> Duration {
+/// The pause after failures that do not count as attempts. Without one, workers that cannot do the task would fail it in a tight loop.
+fn free_retry_pause(failures: &[FailedAttempt], policy: &SchedulePolicy) -> Duration {
     let in_a_row =
         failures.iter().rev().take_while(|attempt| attempt.failure.code.retry() == RetryRule::Freely).count() as u32;
     match in_a_row {
@@ -138,14 +138,14 @@ mod tests {
         TaskView { attempt: count as u32, failures, ..TaskView::default() }
     }
 
-    fn check(view: Option<&TaskView>, sent: Option<Sent>, after: Duration) -> TaskStatus<'_> {
-        let start = sent.map_or_else(Instant::now, |sent| sent.at);
-        task_status(view, sent.as_ref(), start + after, &SchedulePolicy::default())
+    fn check(view: Option<&TaskView>, dispatch: Option<Dispatch>, after: Duration) -> TaskStatus<'_> {
+        let start = dispatch.map_or_else(Instant::now, |dispatch| dispatch.at);
+        task_status(view, dispatch.as_ref(), start + after, &SchedulePolicy::default())
     }
 
-    fn sent(attempt: u32, failures: usize, unclaimed: u32) -> Option<Sent> {
+    fn sent(attempt: u32, failures: usize, unclaimed: u32) -> Option<Dispatch> {
         let now = Instant::now();
-        Some(Sent { at: now, attempt, failures, unclaimed, since: now })
+        Some(Dispatch { at: now, attempt, failures, unclaimed, first_at: now })
     }
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -179,14 +179,14 @@ mod tests {
         assert_eq!(check(Some(&once), sent(0, 0, 1), Duration::ZERO), TaskStatus::Due);
         assert_eq!(check(Some(&once), sent(1, 1, 1), Duration::ZERO), TaskStatus::InFlight);
         let often = failed(FailureCode::ChromeCrashed, MAX_ATTEMPTS);
-        assert_eq!(check(Some(&often), sent(0, 0, 1), Duration::ZERO), TaskStatus::Broken(&often.failures));
+        assert_eq!(check(Some(&often), sent(0, 0, 1), Duration::ZERO), TaskStatus::Failed(&often.failures));
     }
 
     #[test]
-    fn a_users_failure_is_broken_even_while_a_double_runs_but_not_once_committed() {
+    fn a_users_failure_is_final_even_while_a_double_runs_but_not_once_committed() {
         let mut view = failed(FailureCode::ScriptError, 1);
         view.lease = Some(("w".parse().unwrap(), SECOND));
-        assert!(matches!(check(Some(&view), None, SECOND), TaskStatus::Broken(_)));
+        assert!(matches!(check(Some(&view), None, SECOND), TaskStatus::Failed(_)));
         view.committed = Some(Vec::new());
         assert_eq!(check(Some(&view), None, SECOND), TaskStatus::Done);
     }
@@ -201,16 +201,16 @@ mod tests {
     }
 
     #[test]
-    fn the_book_counts_sends_without_a_claim() {
-        let (mut book, now) = (DispatchLog::default(), Instant::now());
-        book.note(Step::Plan, None, now);
-        book.note(Step::Plan, None, now);
-        assert_eq!(book.sent(Step::Plan).unwrap().unclaimed, 2);
-        assert!(book.unclaimed(Step::Plan, None).is_some());
-        book.note(Step::Plan, Some(&TaskView { attempt: 1, ..TaskView::default() }), now);
-        assert_eq!(book.sent(Step::Plan).unwrap().unclaimed, 1);
+    fn the_log_counts_dispatches_without_a_claim() {
+        let (mut log, now) = (DispatchLog::default(), Instant::now());
+        log.record(Step::Plan, None, now);
+        log.record(Step::Plan, None, now);
+        assert_eq!(log.last(Step::Plan).unwrap().unclaimed, 2);
+        assert!(log.unclaimed(Step::Plan, None).is_some());
+        log.record(Step::Plan, Some(&TaskView { attempt: 1, ..TaskView::default() }), now);
+        assert_eq!(log.last(Step::Plan).unwrap().unclaimed, 1);
         let claimed = |attempt| TaskView { attempt, ..TaskView::default() };
-        assert!(book.unclaimed(Step::Plan, Some(&claimed(1))).is_some());
-        assert!(book.unclaimed(Step::Plan, Some(&claimed(2))).is_none(), "somebody had it since");
+        assert!(log.unclaimed(Step::Plan, Some(&claimed(1))).is_some());
+        assert!(log.unclaimed(Step::Plan, Some(&claimed(2))).is_none(), "a worker has claimed it since");
     }
 }

@@ -1,4 +1,4 @@
-//! Which wishes fit into the queues.
+//! Which due tasks fit into the queues.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -6,24 +6,25 @@ use hyperfarm_backplane::ledger::{NodeState, NodeView};
 use hyperfarm_proto::id::{Pool, RenderId};
 use hyperfarm_proto::task::{Step, TaskId};
 
-use super::{Assessment, SchedulePolicy};
+use super::next_step::NextStep;
+use super::policy::SchedulePolicy;
 
-/// The workers that are alive, by pool.
+/// The live workers, by pool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fleet(HashMap<String, PoolView>);
+pub struct Fleet(HashMap<String, PoolWorkers>);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct PoolView {
+struct PoolWorkers {
     slots: u32,
-    /// Of nodes that take tasks or will again: one in quarantine comes back, or an operator ends it. Empty text for a node that does
-    /// not say it.
+    /// Ids of the capture classes of nodes that take tasks or will again after their quarantine. An empty id is of an older node that
+    /// does not report its class.
     classes: BTreeSet<String>,
 }
 
 impl Fleet {
     /// The workers among `nodes`.
-    pub fn of(nodes: &[NodeView]) -> Self {
-        let mut pools: HashMap<String, PoolView> = HashMap::new();
+    pub fn from_nodes(nodes: &[NodeView]) -> Self {
+        let mut pools: HashMap<String, PoolWorkers> = HashMap::new();
         let comes_back = |node: &NodeView| node.slots > 0 || node.state == NodeState::Quarantined;
         for node in nodes.iter().filter(|node| node.role == "worker" && comes_back(node)) {
             let pool = pools.entry(node.pool.clone()).or_default();
@@ -38,31 +39,31 @@ impl Fleet {
         self.0.get(pool.as_str()).map_or(0, |pool| pool.slots)
     }
 
-    /// Whether `pool` has workers, and none that could be of the class with this id.
-    pub fn lacks(&self, pool: &Pool, class_id: &str) -> bool {
-        let has = |pool: &PoolView| pool.classes.contains(class_id) || pool.classes.contains("");
+    /// Whether `pool` has workers, but none that could be of the capture class with this id.
+    pub fn lacks_class(&self, pool: &Pool, class_id: &str) -> bool {
+        let has = |pool: &PoolWorkers| pool.classes.contains(class_id) || pool.classes.contains("");
         self.0.get(pool.as_str()).is_some_and(|pool| !has(pool))
     }
 }
 
-/// The tasks to dispatch now: of `renders`, in their order, what fits into the windows of their pools. Plan tasks have a window of
-/// their own, so that a flood of new renders does not hold up the chunks of old ones, nor the reverse; stitches have none.
-pub fn fill<'a>(
-    renders: impl Iterator<Item = (&'a RenderId, &'a Pool, &'a Assessment)> + Clone,
+/// The tasks to dispatch now: those due tasks of `renders`, in their order, that fit into the windows of their pools. Plan tasks have a
+/// window of their own, so that many new renders do not hold up the chunks of old ones, nor the reverse. Stitches are not limited.
+pub fn fill_windows<'a>(
+    renders: impl Iterator<Item = (&'a RenderId, &'a Pool, &'a NextStep)> + Clone,
     fleet: &Fleet,
     policy: &SchedulePolicy,
 ) -> Vec<(TaskId, Pool)> {
-    let mut rooms: HashMap<&Pool, Room> = HashMap::new();
-    for (_, pool, assessment) in renders.clone() {
+    let mut windows: HashMap<&Pool, Room> = HashMap::new();
+    for (_, pool, next) in renders.clone() {
         let window = fleet.slots(pool).saturating_mul(policy.window_per_slot).max(policy.window_min);
-        let room = rooms.entry(pool).or_insert(Room { plans: window, chunks: window });
-        room.plans = room.plans.saturating_sub(assessment.plans_in_flight);
-        room.chunks = room.chunks.saturating_sub(assessment.chunks_in_flight);
+        let room = windows.entry(pool).or_insert(Room { plans: window, chunks: window });
+        room.plans = room.plans.saturating_sub(next.plans_in_flight);
+        room.chunks = room.chunks.saturating_sub(next.chunks_in_flight);
     }
     let mut tasks = Vec::new();
-    for (render, pool, assessment) in renders {
-        let Some(room) = rooms.get_mut(pool) else { continue };
-        for &step in &assessment.wanted {
+    for (render, pool, next) in renders {
+        let Some(room) = windows.get_mut(pool) else { continue };
+        for &step in &next.due {
             let left = match step {
                 Step::Plan => Some(&mut room.plans),
                 Step::Audio | Step::Chunk(_) => Some(&mut room.chunks),
@@ -80,7 +81,7 @@ pub fn fill<'a>(
     tasks
 }
 
-/// What still fits into the queues of a pool.
+/// Number of tasks that still fit into the queues of a pool.
 struct Room {
     plans: u32,
     chunks: u32,
@@ -92,9 +93,9 @@ mod tests {
     use crate::progress::Stage;
     use crate::scheduler::RenderAction;
 
-    fn wants(steps: Vec<Step>, chunks_in_flight: u32) -> Assessment {
-        let (action, stage) = (RenderAction::GoOn, Stage::Capture);
-        Assessment { action, stage, plans_in_flight: 0, chunks_in_flight, wanted: steps }
+    fn wants(steps: Vec<Step>, chunks_in_flight: u32) -> NextStep {
+        let (action, stage) = (RenderAction::Dispatch, Stage::Capture);
+        NextStep { action, stage, plans_in_flight: 0, chunks_in_flight, due: steps }
     }
 
     fn chunks(count: u32) -> Vec<Step> {
@@ -105,12 +106,15 @@ mod tests {
         NodeView::new("n".parse().unwrap(), role, pool, slots, "")
     }
 
-    fn filled(renders: &[(&str, Assessment)], nodes: &[NodeView]) -> Vec<String> {
+    fn filled(renders: &[(&str, NextStep)], nodes: &[NodeView]) -> Vec<String> {
         let pool = Pool::default();
-        let renders: Vec<(RenderId, &Assessment)> =
-            renders.iter().map(|(id, assessment)| (id.parse().unwrap(), assessment)).collect();
-        let wishes = renders.iter().map(|(id, assessment)| (id, &pool, *assessment));
-        fill(wishes, &Fleet::of(nodes), &SchedulePolicy::default()).iter().map(|(task, _)| task.to_string()).collect()
+        let renders: Vec<(RenderId, &NextStep)> =
+            renders.iter().map(|(id, next)| (id.parse().unwrap(), next)).collect();
+        let renders = renders.iter().map(|(id, next)| (id, &pool, *next));
+        fill_windows(renders, &Fleet::from_nodes(nodes), &SchedulePolicy::default())
+            .iter()
+            .map(|(task, _)| task.to_string())
+            .collect()
     }
 
     #[test]
@@ -126,15 +130,18 @@ mod tests {
     fn a_class_is_lacking_where_only_others_are_alive() {
         let of = |class: &str, slots| NodeView { class_id: class.to_owned(), ..node("worker", "cpu", slots) };
         let (cpu, gpu) = (Pool::default(), "gpu".parse().unwrap());
-        let fleet = Fleet::of(&[of("new", 2), of("old", 0)]);
-        assert!(fleet.lacks(&cpu, "old"), "a node that drains takes nothing more");
-        assert!(!fleet.lacks(&cpu, "new"));
+        let fleet = Fleet::from_nodes(&[of("new", 2), of("old", 0)]);
+        assert!(fleet.lacks_class(&cpu, "old"), "a node that drains takes nothing more");
+        assert!(!fleet.lacks_class(&cpu, "new"));
         let resting = NodeView { state: NodeState::Quarantined, ..of("old", 0) };
-        let fleet = Fleet::of(&[of("new", 2), resting.clone()]);
-        assert!(!fleet.lacks(&cpu, "old"), "a node in quarantine comes back");
-        assert_eq!((fleet.slots(&cpu), Fleet::of(&[resting]).slots(&cpu)), (2, 0));
-        assert!(!fleet.lacks(&gpu, "old"), "where nobody is, somebody may still come");
-        assert!(!Fleet::of(&[of("new", 2), of("", 1)]).lacks(&cpu, "old"), "an older node does not say its class");
+        let fleet = Fleet::from_nodes(&[of("new", 2), resting.clone()]);
+        assert!(!fleet.lacks_class(&cpu, "old"), "a node in quarantine comes back");
+        assert_eq!((fleet.slots(&cpu), Fleet::from_nodes(&[resting]).slots(&cpu)), (2, 0));
+        assert!(!fleet.lacks_class(&gpu, "old"), "where nobody is, somebody may still come");
+        assert!(
+            !Fleet::from_nodes(&[of("new", 2), of("", 1)]).lacks_class(&cpu, "old"),
+            "an older node does not say its class"
+        );
     }
 
     #[test]

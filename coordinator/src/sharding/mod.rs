@@ -1,4 +1,5 @@
-//! Frame ranges from frames and measured costs. The problem is stated in `README.md` beside this file.
+//! Cuts a render into chunks: frame ranges, from the number of frames and the measured cost. `README.md` beside this file states the
+//! problem.
 //!
 //! **Invariant: the table covers every frame exactly once, in order, without an empty range**, whatever the arguments.
 
@@ -6,36 +7,36 @@ use std::num::NonZeroU32;
 
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
 
-/// What the farm wants of a chunk table.
+/// The settings for chunk tables.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardPolicy {
-    /// Milliseconds of one slot's work that a chunk is worth.
+    /// Work in a chunk, in milliseconds of one slot.
     pub chunk_work_ms: f64,
-    /// Video seconds that a chunk has at least, unless the render has less.
+    /// Fewest seconds of video in a chunk, unless the render has fewer.
     pub min_seconds: f64,
-    /// Chunks a slot up to which their number is a whole number of waves, where the render is long enough for one.
+    /// Up to this number of chunks for each slot, the number of chunks is a multiple of the slots, where the render is long enough.
     pub even_waves: u64,
-    /// Chunks at most.
+    /// Most chunks of a render.
     pub max_chunks: u64,
-    /// Frames a chunk, instead of all of the above but [`max_chunks`](Self::max_chunks).
+    /// Frames in each chunk. It replaces all of the above but [`max_chunks`](Self::max_chunks).
     pub chunk_frames: Option<NonZeroU32>,
 }
 
-/// What the farm has measured of a page, in milliseconds of one slot.
+/// The measured cost of a page, in milliseconds of one slot.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cost {
-    /// A frame that is captured.
+    /// Capturing one frame.
     pub frame_ms: f64,
-    /// The start of a chunk, for each frame before it.
+    /// Starting a chunk, for each frame before the chunk.
     pub earlier_ms: f64,
 }
 
-/// Starts may take this share of what the frames take.
-const CHEAP_STARTS: f64 = 0.25;
-/// And this share, where slots would have nothing to do otherwise.
-const DEAR_STARTS: f64 = 1.0;
-/// Starts that take less than this share of a frame for each earlier one are taken for constant.
-const LEAST_GROWTH: f64 = 1.0 / 4096.0;
+/// Chunk starts may cost this share of what the frames cost.
+const START_SHARE: f64 = 0.25;
+/// Chunk starts may cost this share where slots would be idle otherwise.
+const START_SHARE_FOR_IDLE_SLOTS: f64 = 1.0;
+/// A growth below this is taken for 0.
+const MIN_GROWTH: f64 = 1.0 / 4096.0;
 
 impl Default for ShardPolicy {
     fn default() -> Self {
@@ -43,98 +44,99 @@ impl Default for ShardPolicy {
     }
 }
 
-/// The chunk table of a render of `frames` frames that cost `cost`, for `slots` live slots. Empty only where `frames` is 0.
+/// The chunk table of a render with `frames` frames that cost `cost`, for `slots` live slots. It is empty only if `frames` is 0.
 pub fn shard(frames: u64, rate: FrameRate, cost: Cost, slots: u32, policy: &ShardPolicy) -> Vec<FrameRange> {
     if let Some(asked) = policy.chunk_frames {
         let least = frames.div_ceil(policy.max_chunks.max(1));
-        return every(frames, u64::from(asked.get()).max(least));
+        return fixed_length_chunks(frames, u64::from(asked.get()).max(least));
     }
     let growth = growth(cost);
     let least = (rate.as_f64() * policy.min_seconds).floor();
-    let mut count = count(frames, rate, cost.frame_ms, growth, slots, policy);
+    let mut count = chunk_count(frames, rate, cost.frame_ms, growth, slots, policy);
     while growth > 0.0 && count > 1 && last_length(frames, count, growth) < least {
         count -= 1;
     }
-    alike(frames, count, growth)
+    equal_work_chunks(frames, count, growth)
 }
 
-fn count(frames: u64, rate: FrameRate, frame_ms: f64, growth: f64, slots: u32, policy: &ShardPolicy) -> u64 {
+/// The number of chunks, before [`shard`] lowers it for short last chunks.
+fn chunk_count(frames: u64, rate: FrameRate, frame_ms: f64, growth: f64, slots: u32, policy: &ShardPolicy) -> u64 {
     let by_video = (rate.seconds_of(frames) / policy.min_seconds).floor() as u64;
     let slots = u64::from(slots.max(1));
-    let worth_starting = within(growth, CHEAP_STARTS).max(within(growth, DEAR_STARTS).min(slots));
+    let worth_starting = max_count(growth, START_SHARE).max(max_count(growth, START_SHARE_FOR_IDLE_SLOTS).min(slots));
     let most = by_video.clamp(1, policy.max_chunks.max(1)).min(worth_starting);
-    let by_work = (frames as f64 * coarse(frame_ms) / policy.chunk_work_ms).ceil() as u64;
+    let by_work = (frames as f64 * rounded_cost(frame_ms) / policy.chunk_work_ms).ceil() as u64;
     let wanted = by_work.max(slots).min(most);
     if wanted <= slots || wanted > slots * policy.even_waves {
         return wanted;
     }
     let waves = wanted.next_multiple_of(slots);
-    // Down where the video is too short for one more: part of a wave takes as long as a whole one, and has starts of its own.
+    // Rounded down where the video is too short: a wave that is not full takes as long as a full one, and its chunks have starts too.
     if waves <= most { waves } else { wanted - wanted % slots }
 }
 
-/// What the start of a chunk costs for each frame before it, as a share of what capturing that frame costs: 0, or a power of two
-/// up to 1/2.
+/// The growth: the cost of a chunk's start for each frame before it, as a share of the cost of capturing a frame. It is 0, or a power of
+/// two up to 1/2.
 fn growth(cost: Cost) -> f64 {
-    let share = cost.earlier_ms / coarse(cost.frame_ms);
-    if !share.is_finite() || share < LEAST_GROWTH { 0.0 } else { share.min(0.5).log2().round().exp2() }
+    let share = cost.earlier_ms / rounded_cost(cost.frame_ms);
+    if !share.is_finite() || share < MIN_GROWTH { 0.0 } else { share.min(0.5).log2().round().exp2() }
 }
 
-/// What starts take of what frames take, with `count` chunks that are worth the same.
-fn share_of_starts(growth: f64, count: u64) -> f64 {
+/// The cost of all chunk starts as a share of the cost of all frames, with `count` chunks of equal work.
+fn start_share(growth: f64, count: u64) -> f64 {
     let count = count as f64;
     count * growth / (1.0 - (1.0 - growth).powf(count)) - 1.0
 }
 
-/// The most chunks whose starts take no more than `share`.
-fn within(growth: f64, share: f64) -> u64 {
+/// The largest number of chunks whose starts cost no more than `share`.
+fn max_count(growth: f64, share: f64) -> u64 {
     if growth == 0.0 {
         return u64::MAX;
     }
     // The share is above `growth * (count - 1) / 2`.
     let most = 1 + (2.0 * share / growth).floor() as u64;
-    (1..=most).rev().find(|count| share_of_starts(growth, *count) <= share).unwrap_or(1)
+    (1..=most).rev().find(|count| start_share(growth, *count) <= share).unwrap_or(1)
 }
 
-/// The nearest power of two, between a quarter of a millisecond and a minute; 16 ms for what is no cost at all.
-fn coarse(cost_ms: f64) -> f64 {
+/// The cost rounded to a power of two between a quarter of a millisecond and about a minute. Anything that is no cost becomes 16 ms.
+fn rounded_cost(cost_ms: f64) -> f64 {
     if !cost_ms.is_finite() || cost_ms <= 0.0 {
         return 16.0;
     }
     cost_ms.clamp(0.25, 65_536.0).log2().round().exp2()
 }
 
-/// Frames of the last of `count` ranges.
+/// Number of frames in the last of `count` ranges of equal work.
 fn last_length(frames: u64, count: u64, growth: f64) -> f64 {
-    frames as f64 * (1.0 - part(count.saturating_sub(1), count, growth))
+    frames as f64 * (1.0 - boundary_share(count.saturating_sub(1), count, growth))
 }
 
-/// The part of all frames that the first `index` of `count` chunks have, where each is worth the same work with its start.
+/// The share of all frames in the first `index` of `count` chunks, where each chunk with its start is the same work.
 ///
-/// A chunk at frame `b` of length `l` is worth `growth * b + l`. Equal for all of them, boundaries approach a limit by the same
-/// factor each.
-fn part(index: u64, count: u64, growth: f64) -> f64 {
+/// A chunk of `l` frames that starts at frame `b` is `growth * b + l` work. If that is the same for all chunks, each boundary is nearer to
+/// a limit than the one before by the same factor.
+fn boundary_share(index: u64, count: u64, growth: f64) -> f64 {
     let (index, count) = (index as f64, count.max(1) as f64);
     if growth == 0.0 {
         return index / count;
     }
-    let keeps = 1.0 - growth;
-    (1.0 - keeps.powf(index)) / (1.0 - keeps.powf(count))
+    let factor = 1.0 - growth;
+    (1.0 - factor.powf(index)) / (1.0 - factor.powf(count))
 }
 
-/// `count` ranges worth the same work; without growth they differ by one frame at most.
-fn alike(frames: u64, count: u64, growth: f64) -> Vec<FrameRange> {
+/// `count` ranges of equal work. Without growth their lengths differ by one frame at most.
+fn equal_work_chunks(frames: u64, count: u64, growth: f64) -> Vec<FrameRange> {
     let boundary = |index: u64| match index {
         0 => 0,
         last if last >= count => frames,
         index if growth == 0.0 => (u128::from(frames) * u128::from(index) / u128::from(count)) as u64,
-        index => (frames as f64 * part(index, count, growth)).floor() as u64,
+        index => (frames as f64 * boundary_share(index, count, growth)).floor() as u64,
     };
     (0..count).filter_map(|index| FrameRange::new(boundary(index), boundary(index + 1)).ok()).collect()
 }
 
-/// Ranges of `length` frames, the last one shorter where it does not divide.
-fn every(frames: u64, length: u64) -> Vec<FrameRange> {
+/// Ranges of `length` frames. The last one is shorter where `length` does not divide `frames`.
+fn fixed_length_chunks(frames: u64, length: u64) -> Vec<FrameRange> {
     (0..frames.div_ceil(length))
         .filter_map(|index| FrameRange::new(index * length, frames.min((index + 1) * length)).ok())
         .collect()

@@ -1,4 +1,4 @@
-//! Sends what is on its way, and sends it again.
+//! Sends pending deliveries, and repeats those that failed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -7,28 +7,30 @@ use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::fetch::Fetcher;
 use hyperfarm_backplane::metrics::{Metrics, WebhookOutcome};
 use hyperfarm_backplane::objects::ObjectsError;
+use hyperfarm_backplane::retry::RetryPolicy;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use super::{Delivery, Target, Webhooks, sign};
-use crate::store::now_ms;
+use super::sign;
+use super::storage::{Delivery, Target, Webhooks};
+use crate::clock::now_ms;
 
-/// The times of deliveries.
+/// The timing of deliveries.
 #[derive(Debug, Clone)]
 pub struct DeliveryPolicy {
-    /// How long a receiver may take.
+    /// How long a receiver may take to answer.
     pub within: Duration,
-    /// Until the second attempt.
+    /// Longest delay before the second attempt. It doubles with each further one.
     pub first_delay: Duration,
-    /// Between attempts at most.
+    /// Longest delay between two attempts.
     pub longest_delay: Duration,
-    /// From the first attempt until nobody tries any more.
+    /// Time from the creation of a delivery after which it is not attempted again.
     pub give_up_after: Duration,
-    /// How often it is looked what is due.
+    /// How often due deliveries are looked for.
     pub tick: Duration,
-    /// How often storage is asked for deliveries that this process does not know.
+    /// How often the pending deliveries in storage are listed, to find those that this process does not know.
     pub rescan_every: Duration,
 }
 
@@ -46,59 +48,58 @@ impl Default for DeliveryPolicy {
 }
 
 impl DeliveryPolicy {
-    /// The pause after attempt number `attempts`: it doubles, up to the longest, with a fifth of it left to chance so that what failed
-    /// together does not come back together.
-    fn pause(&self, attempts: u32) -> Duration {
-        let full = self.first_delay.saturating_mul(1 << attempts.saturating_sub(1).min(20)).min(self.longest_delay);
-        let chance = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
-        full.mul_f64(0.9 + 0.2 * chance)
+    /// The delay after attempt number `attempts`.
+    fn delay_after(&self, attempts: u32) -> Duration {
+        RetryPolicy::new(self.first_delay, self.longest_delay).delay_after(attempts)
     }
 }
 
-/// Attempts under way, of all and to one receiver: a slow one must not keep the others waiting.
-const AT_ONCE: usize = 64;
-const AT_ONE: usize = 4;
+/// Attempts at once, of all receivers and of one. A slow receiver must not hold up the others.
+const MAX_CONCURRENT: usize = 64;
+const MAX_CONCURRENT_PER_RECEIVER: usize = 4;
 
-/// What the loop needs.
+/// Sends deliveries.
 pub struct Deliverer {
     /// Endpoints, events and deliveries.
     pub webhooks: Webhooks,
-    /// What may be reached, and how; nothing is sent without one.
+    /// Sends requests, to allowed addresses only. Without one nothing is sent.
     pub fetcher: Option<Fetcher>,
-    /// Signs what goes to a `callback_url`.
+    /// The secret that signs deliveries to a `callback_url`.
     pub callback_secret: Option<String>,
-    /// The times.
+    /// The timing.
     pub policy: DeliveryPolicy,
-    /// Where outcomes are counted.
+    /// Counts the outcomes.
     pub metrics: Metrics,
 }
 
-enum Fate {
-    /// The receiver has it, or nobody wants it any more.
+/// The outcome of an attempt.
+enum Attempt {
+    /// The receiver has taken the event, or is no longer subscribed to it.
     Done,
-    /// The receiver says that it is gone for good.
+    /// The receiver answered that it is gone for good.
     Gone,
-    /// Another attempt is due.
-    Again(String),
+    /// It failed, for this reason.
+    Failed(String),
 }
 
 impl Deliverer {
-    /// Sends what storage and `fresh` bring, until the drain starts.
-    pub async fn run(self, mut fresh: mpsc::UnboundedReceiver<Delivery>, drain: Drain) {
+    /// Sends the deliveries from `new` and those in storage, until the drain starts.
+    pub async fn run(self, mut new: mpsc::UnboundedReceiver<Delivery>, drain: Drain) {
         let this = std::sync::Arc::new(self);
         let mut waiting: BTreeMap<String, Delivery> = BTreeMap::new();
-        let mut busy: HashMap<String, String> = HashMap::new();
+        // Receivers by id of the delivery.
+        let mut in_flight: HashMap<String, String> = HashMap::new();
         let mut attempts: JoinSet<(Delivery, Option<Delivery>)> = JoinSet::new();
         let mut scanned: Option<Instant> = None;
         loop {
             if scanned.is_none_or(|at| at.elapsed() >= this.policy.rescan_every) {
                 match this.webhooks.deliveries().await {
                     Ok(found) => {
-                        for delivery in found.into_iter().filter(|delivery| !busy.contains_key(&delivery.id)) {
+                        for delivery in found.into_iter().filter(|delivery| !in_flight.contains_key(&delivery.id)) {
                             waiting.entry(delivery.id.clone()).or_insert(delivery);
                         }
                     }
-                    Err(error) => warn!(%error, "deliveries cannot be read, they are read again later"),
+                    Err(error) => warn!(%error, "pending deliveries could not be read, they are read again later"),
                 }
                 scanned = Some(Instant::now());
             }
@@ -110,12 +111,12 @@ impl Deliverer {
                 .collect();
             for id in due {
                 let Some(receiver) = waiting.get(&id).map(|delivery| receiver(&delivery.target)) else { continue };
-                let at_it = busy.values().filter(|other| **other == receiver).count();
-                if busy.len() >= AT_ONCE || at_it >= AT_ONE {
+                let to_receiver = in_flight.values().filter(|other| **other == receiver).count();
+                if in_flight.len() >= MAX_CONCURRENT || to_receiver >= MAX_CONCURRENT_PER_RECEIVER {
                     continue;
                 }
                 let Some(delivery) = waiting.remove(&id) else { continue };
-                busy.insert(id, receiver);
+                in_flight.insert(id, receiver);
                 let this = this.clone();
                 attempts.spawn(async move {
                     let next = this.attempt(delivery.clone()).await;
@@ -124,25 +125,25 @@ impl Deliverer {
             }
             tokio::select! {
                 () = drain.started() => return,
-                Some(delivery) = fresh.recv() => {
-                    // Storage may have brought it before, and it may be over by now.
-                    let is_known = busy.contains_key(&delivery.id) || waiting.contains_key(&delivery.id);
+                Some(delivery) = new.recv() => {
+                    // It may have been found in storage before, and be finished by now.
+                    let is_known = in_flight.contains_key(&delivery.id) || waiting.contains_key(&delivery.id);
                     match if is_known { Ok(None) } else { this.webhooks.delivery(&delivery.id).await } {
                         Ok(Some(delivery)) => drop(waiting.insert(delivery.id.clone(), delivery)),
                         Ok(None) => {}
-                        Err(error) => warn!(%error, "a delivery cannot be read, it is read again later"),
+                        Err(error) => warn!(%error, "a delivery could not be read, it is read again later"),
                     }
                 }
                 Some(done) = attempts.join_next(), if !attempts.is_empty() => match done {
                     Ok((before, next)) => {
-                        busy.remove(&before.id);
+                        in_flight.remove(&before.id);
                         if let Some(next) = next {
                             waiting.insert(next.id.clone(), next);
                         }
                     }
-                    // Whose it was is not known; storage is, and has it.
+                    // The panic does not say which delivery it was. The next listing finds it in storage.
                     Err(panic) => {
-                        warn!(%panic, "an attempt at a delivery ended by itself");
+                        warn!(%panic, "an attempt at a delivery has panicked");
                         scanned = None;
                     }
                 },
@@ -151,85 +152,86 @@ impl Deliverer {
         }
     }
 
-    /// One attempt. Answers the delivery as it goes on, `None` where it is over.
+    /// Makes one attempt. Returns the delivery if it is to be attempted again.
     async fn attempt(&self, mut delivery: Delivery) -> Option<Delivery> {
-        let fate = match self.send(&delivery).await {
-            Ok(fate) => fate,
-            Err(error) => Fate::Again(error.to_string()),
+        let outcome = match self.send(&delivery).await {
+            Ok(outcome) => outcome,
+            Err(error) => Attempt::Failed(error.to_string()),
         };
         let now = now_ms();
-        let reason = match fate {
-            Fate::Done => {
+        let reason = match outcome {
+            Attempt::Done => {
                 self.metrics.webhook(WebhookOutcome::Delivered);
-                debug!(delivery = delivery.id, attempts = delivery.attempts + 1, "delivered");
-                return self.over(delivery, now).await;
+                debug!(delivery = delivery.id, attempts = delivery.attempts + 1, "the delivery was taken");
+                return self.finish(delivery, now).await;
             }
-            Fate::Gone => {
+            Attempt::Gone => {
                 self.metrics.webhook(WebhookOutcome::Gone);
-                info!(delivery = delivery.id, "the receiver is gone for good");
+                info!(delivery = delivery.id, "the receiver answered that it is gone for good");
                 if let Err(error) = self.disable(&delivery).await {
-                    warn!(%error, "an endpoint cannot be disabled yet");
+                    warn!(%error, "an endpoint whose receiver is gone could not be disabled");
                 }
-                return self.over(delivery, now).await;
+                return self.finish(delivery, now).await;
             }
-            Fate::Again(reason) => reason,
+            Attempt::Failed(reason) => reason,
         };
         delivery.attempts += 1;
         let age = Duration::from_millis(now.saturating_sub(delivery.begun_at_ms));
-        let pause = self.policy.pause(delivery.attempts);
-        if age + pause > self.policy.give_up_after {
+        let delay = self.policy.delay_after(delivery.attempts);
+        if age + delay > self.policy.give_up_after {
             self.metrics.webhook(WebhookOutcome::GivenUp);
-            warn!(delivery = delivery.id, attempts = delivery.attempts, reason, "given up");
-            return self.over(delivery, now).await;
+            warn!(delivery = delivery.id, attempts = delivery.attempts, reason, "the delivery was given up");
+            return self.finish(delivery, now).await;
         }
         self.metrics.webhook(WebhookOutcome::Retry);
-        debug!(delivery = delivery.id, attempts = delivery.attempts, reason, "not delivered yet");
+        debug!(delivery = delivery.id, attempts = delivery.attempts, reason, "an attempt at a delivery failed");
         delivery.last = Some(reason);
-        delivery.next_at_ms = now + pause.as_millis() as u64;
+        delivery.next_at_ms = now + delay.as_millis() as u64;
         if let Err(error) = self.webhooks.put_delivery(&delivery).await {
-            // It stays in storage as it was: after a restart it is only tried sooner.
-            warn!(%error, "a delivery's state cannot be stored");
+            // Storage has its earlier state. After a restart it is only attempted sooner.
+            warn!(%error, "the state of a delivery could not be stored");
         }
         Some(delivery)
     }
 
-    async fn over(&self, mut delivery: Delivery, now: u64) -> Option<Delivery> {
+    /// Removes a finished delivery from storage. Returns it if that failed.
+    async fn finish(&self, mut delivery: Delivery, now: u64) -> Option<Delivery> {
         match self.webhooks.delete_delivery(&delivery).await {
             Ok(()) => None,
             Err(error) => {
-                // What is not known to be over is sent once more: at least once, and not exactly once.
-                warn!(%error, "a delivery that is over cannot be removed yet");
-                delivery.next_at_ms = now + self.policy.pause(1).as_millis() as u64;
+                // It will be sent once more: deliveries are made at least once, not exactly once.
+                warn!(%error, "a finished delivery could not be removed, it is repeated");
+                delivery.next_at_ms = now + self.policy.delay_after(1).as_millis() as u64;
                 Some(delivery)
             }
         }
     }
 
-    async fn send(&self, delivery: &Delivery) -> Result<Fate, ObjectsError> {
+    async fn send(&self, delivery: &Delivery) -> Result<Attempt, ObjectsError> {
         let Some(event) = self.webhooks.event(&delivery.space, &delivery.event_id).await? else {
-            return Ok(Fate::Done);
+            return Ok(Attempt::Done);
         };
         let (url, secret) = match &delivery.target {
             Target::Callback(url) => (url.clone(), self.callback_secret.clone()),
             Target::Endpoint(id) => match self.webhooks.endpoint(&delivery.space, id).await? {
                 Some(endpoint) if !endpoint.is_disabled => (endpoint.url, Some(endpoint.secret)),
-                _ => return Ok(Fate::Done),
+                _ => return Ok(Attempt::Done),
             },
         };
         let Some(fetcher) = &self.fetcher else {
-            return Ok(Fate::Again("this farm sends nothing".to_owned()));
+            return Ok(Attempt::Failed("this farm sends no webhooks".to_owned()));
         };
         let body = json!({
             "event_id": event.event_id, "event_type": event.event_type, "event_data": event.event_data,
         });
         let body = body.to_string().into_bytes();
         let headers = sign::headers(secret.as_deref(), &event.event_id, now_ms() / 1000, &body);
-        // The fetcher's rules hold here too: no private address unless allowed, and a redirect is not followed.
+        // The fetcher reaches private addresses only where that is allowed, and follows no redirect of a POST.
         Ok(match fetcher.post_json(&url, &headers, body, self.policy.within).await {
-            Ok(200..=299) => Fate::Done,
-            Ok(410) => Fate::Gone,
-            Ok(status) => Fate::Again(format!("the receiver answered {status}")),
-            Err(error) => Fate::Again(error.to_string()),
+            Ok(200..=299) => Attempt::Done,
+            Ok(410) => Attempt::Gone,
+            Ok(status) => Attempt::Failed(format!("the receiver answered {status}")),
+            Err(error) => Attempt::Failed(error.to_string()),
         })
     }
 
@@ -243,6 +245,7 @@ impl Deliverer {
     }
 }
 
+/// What attempts at once are counted by: the endpoint, or the host of a callback URL.
 fn receiver(target: &Target) -> String {
     match target {
         Target::Endpoint(id) => id.clone(),
@@ -255,11 +258,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_longest() {
+    fn delays_double_up_to_the_longest() {
         let policy = DeliveryPolicy::default();
         for (attempts, seconds) in [(1, 5.0), (2, 10.0), (5, 80.0), (40, 3600.0)] {
-            let pause = policy.pause(attempts).as_secs_f64();
-            assert!((seconds * 0.89..=seconds * 1.11).contains(&pause), "{attempts}: {pause}");
+            let delay = policy.delay_after(attempts).as_secs_f64();
+            assert!((seconds * 0.5..=seconds).contains(&delay), "{attempts}: {delay}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The headers of a delivery, in the three dialects that receivers verify: the hosted service's documented one, the one its consumers
+//! The headers of a delivery, with the signatures of three schemes: the documented one of the hosted service, the one that its consumers
 //! read today, and Standard Webhooks.
 
 use base64::Engine;
@@ -12,7 +12,7 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> Option<Vec<u8>> {
     Some(mac.finalize().into_bytes().to_vec())
 }
 
-/// Headers for `body`, sent at `timestamp` (Unix seconds); without a secret nothing is signed.
+/// The headers of a delivery of `body`, sent at `timestamp` (Unix seconds). Without a secret there are no signatures.
 pub fn headers(secret: Option<&str>, event_id: &str, timestamp: u64, body: &[u8]) -> Vec<(String, String)> {
     let stamp = timestamp.to_string();
     let mut headers = vec![
@@ -27,9 +27,9 @@ pub fn headers(secret: Option<&str>, event_id: &str, timestamp: u64, body: &[u8]
         headers.push(("heygen-signature".to_owned(), signature.clone()));
         headers.push(("signature".to_owned(), signature));
     }
-    // Standard Webhooks key with what the text after the prefix encodes; a secret that encodes nothing is its own bytes.
-    let coded = secret.strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
-    let key = coded.unwrap_or_else(|| secret.as_bytes().to_vec());
+    // The key of Standard Webhooks is the decoded text after the prefix. For any other secret it is the bytes of the text.
+    let decoded = secret.strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
+    let key = decoded.unwrap_or_else(|| secret.as_bytes().to_vec());
     if let Some(signature) = mac(&key, &[event_id.as_bytes(), b".", stamp.as_bytes(), b".", body]) {
         headers.push(("webhook-signature".to_owned(), format!("v1,{}", STANDARD.encode(signature))));
     }

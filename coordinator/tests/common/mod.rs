@@ -1,4 +1,5 @@
-//! A farm without workers: the tests speak the workers' side of the protocol themselves, through ledger, storage and broker.
+//! A coordinator over servers in memory. The tests play the workers: they take tasks from the broker, claim and commit them in the
+//! ledger, and store the results.
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
 pub mod client;
@@ -30,7 +31,7 @@ use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
 use observed::ObservedLedger;
 
-/// Longer than any test waits for anything.
+/// How long a test waits for anything before it fails.
 pub const SOON: Duration = Duration::from_secs(10);
 
 pub struct Farm {
@@ -44,7 +45,7 @@ pub struct Farm {
     pub config: CoordinatorConfig,
 }
 
-/// Times that let a test see in milliseconds what takes seconds in life.
+/// Short times, so that a test sees in milliseconds what takes seconds in a real farm.
 pub fn quick() -> CoordinatorConfig {
     let schedule = SchedulePolicy {
         unclaimed_after: Duration::from_millis(200),
@@ -55,17 +56,17 @@ pub fn quick() -> CoordinatorConfig {
     CoordinatorConfig { tick, verify_every: tick * 4, rescan_every: tick * 4, schedule, ..CoordinatorConfig::default() }
 }
 
-/// Whether `test` holds at last.
+/// Whether `test` becomes true before [`SOON`] has passed.
 pub async fn comes(test: impl AsyncFn() -> bool) -> bool {
-    let looks = async {
+    let polls = async {
         while !test().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(SOON, looks).await.is_ok()
+    tokio::time::timeout(SOON, polls).await.is_ok()
 }
 
-/// Times after which nothing happens by itself while a test runs.
+/// Long times, so that nothing happens on a timer while a test runs.
 pub fn patient() -> CoordinatorConfig {
     let never = Duration::from_secs(3600);
     let schedule = SchedulePolicy { unclaimed_after: never, ..SchedulePolicy::default() };
@@ -102,7 +103,7 @@ impl Farm {
         Self { backplane, ledger, observed, coordinator, drain, config }
     }
 
-    /// Ends the coordinator's process and starts another one over the same servers.
+    /// Stops the coordinator and starts another one over the same servers.
     pub async fn restart(&mut self) {
         self.drain.start();
         self.coordinator.join().await;
@@ -142,7 +143,7 @@ impl Farm {
         self.coordinator.submit(bundle, spec).await.unwrap()
     }
 
-    /// Says that `slots` slots are alive.
+    /// Reports a live worker node with `slots` slots.
     pub async fn slots(&self, slots: u32) {
         let node = NodeView::new("n1".parse().unwrap(), "worker", "cpu", slots, "");
         self.backplane.ledger.heartbeat(&node, Duration::from_secs(3600)).await.unwrap();
@@ -160,7 +161,7 @@ impl Farm {
         }
     }
 
-    /// The progress that first satisfies `test`.
+    /// The first progress of the render that satisfies `test`.
     pub async fn until(&self, render: &RenderId, test: impl FnMut(&RenderProgress) -> bool) -> RenderProgress {
         let mut progress = self.coordinator.watch(render).await.unwrap();
         tokio::time::timeout(SOON, progress.wait_for(test)).await.expect("it never came").unwrap().clone()
@@ -179,7 +180,7 @@ impl Farm {
     }
 }
 
-/// The workers' and the stitcher's side.
+/// Plays a worker and the stitcher.
 pub struct Worker {
     pub id: WorkerId,
     pub backplane: Backplane,
@@ -191,12 +192,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// The next message of any queue.
+    /// The next message of any queue. Fails if none comes before [`SOON`] has passed.
     pub async fn take(&mut self) -> TaskId {
         self.take_within(SOON).await.expect("no task was dispatched")
     }
 
-    /// The next message of any queue that is there now.
+    /// A message of any queue, if one is there now.
     pub async fn take_ready(&mut self) -> Option<TaskId> {
         self.take_within(Duration::ZERO).await
     }
@@ -215,7 +216,7 @@ impl Worker {
         Some(message.task)
     }
 
-    /// The next task that can be claimed, claimed.
+    /// Claims the next task that can be claimed.
     pub async fn claim(&mut self) -> Lease {
         loop {
             let task = self.take().await;
@@ -247,7 +248,7 @@ impl Worker {
         self.tell(&lease.task, EventKind::Failed).await;
     }
 
-    /// Stores what the task leaves, and answers the result for the commit.
+    /// Stores the outputs of the task, and returns the result to commit.
     pub async fn leave(&self, lease: &Lease, draft: &PlanDraft) -> Vec<u8> {
         let (objects, render) = (&self.backplane.objects, &lease.task.render);
         match lease.task.step {
@@ -330,7 +331,7 @@ impl Worker {
         }
     }
 
-    /// Takes the next task and does it.
+    /// Claims the next task, stores its outputs and commits it.
     pub async fn do_next(&mut self, draft: &PlanDraft) -> Lease {
         let lease = self.claim().await;
         let result = self.leave(&lease, draft).await;
@@ -338,13 +339,13 @@ impl Worker {
         lease
     }
 
-    /// Does whatever comes until a stitch is done.
+    /// Does tasks until a stitch is committed.
     pub async fn finish(&mut self, draft: &PlanDraft) {
         while self.do_next(draft).await.task.step != Step::Stitch {}
     }
 }
 
-/// A draft of `frames` frames, each a thirtieth of a second long.
+/// A draft of `frames` frames at 30 frames per second.
 pub fn draft(frames: u64, audio: bool) -> PlanDraft {
     let timing = MediaTiming { start: 0.0, end: 1.0, media_start: 0.0, rate: 1.0, looped: false };
     let item = AudioItem::plain("a", "a.mp3", timing, Vec::new());
@@ -383,7 +384,7 @@ pub fn draft(frames: u64, audio: bool) -> PlanDraft {
     }
 }
 
-/// A spec that is cut into chunks of `frames` frames.
+/// A spec with chunks of `frames` frames.
 pub fn chunks_of(frames: u32) -> RenderSpec {
     RenderSpec { chunk_frames: Some(frames), ..RenderSpec::default() }
 }

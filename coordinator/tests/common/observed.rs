@@ -1,6 +1,6 @@
 //! A ledger that counts what the coordinator asks of it, and can be switched off.
 //!
-//! The counts are signals that the coordinator's loop has gone round: what it would have done by then, it has done.
+//! The counts show that the coordinator's loop has gone round, so that a test can decide that something did not happen.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,42 +1,43 @@
-//! API keys: made by the operator, kept as hashes in object storage.
+//! API keys: created by the operator, stored as hashes in object storage.
 //!
-//! A key is `hf_` and 40 hexadecimal digits; what is stored is its SHA-256 with what the key may do. A record is looked up by that
-//! hash, so nobody who reads storage learns a key, and a look-up's time says nothing about one.
+//! A key is `hf_` and 40 hexadecimal digits. Its record, which says what the key may do, is stored under the key's SHA-256. Whoever reads
+//! storage learns no key, and the time of a look-up tells nothing about one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::id::{ContentHash, Pool, Space};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::error::IntakeError;
-use crate::store::{PARALLEL, if_found, now_ms};
+use crate::clock::now_ms;
+use crate::store::{MAX_CONCURRENT_REQUESTS, if_found};
 
 const FOLDER: &str = "farm/keys";
 
-/// How long a record is believed without another look: a revoked key works no longer than this.
-const FRESH: Duration = Duration::from_secs(5);
+/// How long a record is cached, which is how long a revoked key may still work.
+const CACHED_FOR: Duration = Duration::from_secs(5);
 
-/// Looked-up keys that are remembered; strangers' keys count too.
-const REMEMBERED: usize = 10_000;
+/// Number of keys in the cache, unknown ones included, at which it is emptied.
+const MAX_CACHED: usize = 10_000;
 
 /// What a key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Look at renders, assets and webhooks.
+    /// Read renders, assets and webhooks.
     Read,
-    /// Make, change and remove them.
+    /// Create, change and delete them.
     Render,
-    /// Everything, the farm's metrics included.
+    /// Everything, including the farm's nodes and metrics.
     Admin,
 }
 
 impl Scope {
-    /// All of them.
+    /// All scopes.
     pub const ALL: [Self; 3] = [Self::Read, Self::Render, Self::Admin];
 
     /// Its name.
@@ -48,7 +49,7 @@ impl Scope {
         }
     }
 
-    /// Whether a key with this scope may do what `needed` asks for: each scope includes those before it.
+    /// Whether this scope includes `needed`. Each scope includes those before it.
     pub fn covers(self, needed: Self) -> bool {
         self as u8 >= needed as u8
     }
@@ -59,62 +60,62 @@ impl std::str::FromStr for Scope {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
-        found.ok_or_else(|| format!("`{text}` is no scope: give read, render or admin"))
+        found.ok_or_else(|| format!("`{text}` is not a scope: give read, render or admin"))
     }
 }
 
-/// Bounds of a key; where one is absent the farm's own applies, if it has one.
+/// Limits of a key. Where one is absent the farm's default applies, if there is one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KeyLimits {
-    /// Renders in flight.
+    /// Renders in flight at once.
     pub concurrent: Option<u32>,
-    /// Submissions a minute.
+    /// Submissions per minute.
     pub per_minute: Option<u32>,
-    /// Renders a day, counted over the key's space.
+    /// Renders per day, counted over the key's space.
     pub per_day: Option<u32>,
 }
 
-/// Whom a key acts for, and what it may do.
+/// What a key may do, and for which tenant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rights {
-    /// The tenant it acts for.
+    /// The tenant.
     pub space: Space,
-    /// What it may be used for.
+    /// Its scopes.
     pub scopes: Vec<Scope>,
-    /// Its bounds.
+    /// Its limits.
     pub limits: KeyLimits,
-    /// US dollars after which it renders no more.
+    /// US dollars of usage from which it may submit no more renders.
     pub cap_usd: Option<f64>,
-    /// Pools it may ask for; all where absent.
+    /// Pools that it may ask for; all where absent.
     pub pools: Option<Vec<Pool>>,
 }
 
 impl Rights {
-    /// Those of these scopes in a space, without bounds of their own.
+    /// The rights of these scopes in a space, without limits of their own.
     pub fn new(space: Space, scopes: Vec<Scope>) -> Self {
         Self { space, scopes, limits: KeyLimits::default(), cap_usd: None, pools: None }
     }
 }
 
-/// What is stored of a key.
+/// The stored record of a key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeyRecord {
-    /// Names the key without giving it away.
+    /// Public id of the key.
     pub id: String,
-    /// For people.
+    /// Name of the key, for people.
     pub name: String,
-    /// What it may do.
+    /// What the key may do.
     #[serde(flatten)]
     pub rights: Rights,
-    /// Unix milliseconds.
+    /// Unix milliseconds of its creation.
     pub created_at_ms: u64,
-    /// Unix milliseconds; a key with this opens nothing.
+    /// Unix milliseconds of its revocation. A revoked key is refused.
     pub revoked_at_ms: Option<u64>,
 }
 
 impl KeyRecord {
-    /// A key of a name in a space that may render and read, without bounds of its own.
+    /// The record of a new key that may read and render in a space, without limits of its own.
     pub fn new(name: impl Into<String>, space: Space) -> Self {
         Self {
             id: String::new(),
@@ -126,28 +127,62 @@ impl KeyRecord {
     }
 }
 
-/// The farm's keys.
+/// The sender of a request, by its key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caller {
+    /// Id of the key.
+    pub id: String,
+    /// Name of the key.
+    pub name: String,
+    /// What the key may do.
+    pub rights: Rights,
+    /// Whether it is the user of a process that asks for no keys, to whom the farm's default limits do not apply.
+    pub is_local: bool,
+}
+
+impl From<&KeyRecord> for Caller {
+    fn from(record: &KeyRecord) -> Self {
+        Self { id: record.id.clone(), name: record.name.clone(), rights: record.rights.clone(), is_local: false }
+    }
+}
+
+/// Why a key is not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateKeyError {
+    /// The record cannot be stored.
+    #[error(transparent)]
+    Storage(#[from] ObjectsError),
+    /// The key cannot be made.
+    #[error("the operating system gave no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// The farm's API keys.
 pub struct KeyStore {
     objects: Objects,
-    known: Mutex<HashMap<ContentHash, Known>>,
+    cache: Mutex<HashMap<ContentHash, CachedKey>>,
 }
 
 #[derive(Clone)]
-struct Known {
-    at: Instant,
+struct CachedKey {
+    read_at: Instant,
     record: Option<Arc<KeyRecord>>,
 }
 
 impl KeyStore {
-    /// The keys in `objects`.
+    /// The keys stored in `objects`.
     pub fn new(objects: Objects) -> Self {
-        Self { objects, known: Mutex::default() }
+        Self { objects, cache: Mutex::default() }
     }
 
-    /// Stores a new key and answers it: nobody can read it again. Its `id` and times are set here.
-    pub async fn create(&self, record: KeyRecord) -> Result<(String, KeyRecord), IntakeError> {
+    /// Creates a key from `record`, of which id and times are set here. Returns the key itself, which cannot be read again, and its record.
+    ///
+    /// # Errors
+    ///
+    /// See [`CreateKeyError`].
+    pub async fn create(&self, record: KeyRecord) -> Result<(String, KeyRecord), CreateKeyError> {
         let mut secret = [0; 20];
-        getrandom::fill(&mut secret).map_err(IntakeError::Random)?;
+        getrandom::fill(&mut secret)?;
         let key = format!("hf_{}", hex::encode(secret));
         let hash = ContentHash::of(key.as_bytes());
         let record =
@@ -157,11 +192,19 @@ impl KeyStore {
     }
 
     /// All keys, oldest first, revoked ones included.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer, or a record cannot be read.
     pub async fn list(&self) -> Result<Vec<KeyRecord>, ObjectsError> {
         Ok(self.all().await?.into_iter().map(|(_, record)| record).collect())
     }
 
-    /// Revokes the key with this id, or the only one with this name. `None` where there is none, or where several have the name.
+    /// Revokes the key with this id, or the only one with this name. `None` where there is none, or several have the name.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer, or a record cannot be read.
     pub async fn revoke(&self, id_or_name: &str) -> Result<Option<KeyRecord>, ObjectsError> {
         let all = self.all().await?;
         let by_id = all.iter().find(|(_, record)| record.id == id_or_name);
@@ -173,22 +216,26 @@ impl KeyStore {
         Ok(Some(revoked))
     }
 
-    /// The record of `key`, unless there is none or it is revoked. A storage that does not answer leaves what was known.
+    /// The record of `key`; `None` if there is none or it is revoked. While storage does not answer, a cached record is used.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer, and the key is not in the cache.
     pub async fn find(&self, key: &str) -> Result<Option<Arc<KeyRecord>>, ObjectsError> {
         let hash = ContentHash::of(key.as_bytes());
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned();
-        if let Some(known) = known.as_ref().filter(|known| known.at.elapsed() < FRESH) {
-            return Ok(known.record.clone());
+        let cached = self.cache.lock().get(&hash).cloned();
+        if let Some(cached) = cached.as_ref().filter(|cached| cached.read_at.elapsed() < CACHED_FOR) {
+            return Ok(cached.record.clone());
         }
         let record = match if_found(self.objects.get_json::<KeyRecord>(&path(&hash)).await) {
             Ok(found) => found.filter(|record| record.revoked_at_ms.is_none()).map(Arc::new),
-            Err(error) => return known.and_then(|known| known.record).map(Some).ok_or(error),
+            Err(error) => return cached.and_then(|cached| cached.record).map(Some).ok_or(error),
         };
-        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= REMEMBERED {
-            all.clear();
+        let mut cache = self.cache.lock();
+        if cache.len() >= MAX_CACHED {
+            cache.clear();
         }
-        all.insert(hash, Known { at: Instant::now(), record: record.clone() });
+        cache.insert(hash, CachedKey { read_at: Instant::now(), record: record.clone() });
         Ok(record)
     }
 
@@ -198,7 +245,7 @@ impl KeyStore {
             let record = if_found(self.objects.get_json::<KeyRecord>(&meta.key).await)?;
             Ok::<_, ObjectsError>(record.map(|record| (meta.key, record)))
         });
-        let read: Vec<_> = stream::iter(reads).buffer_unordered(PARALLEL).try_collect().await?;
+        let read: Vec<_> = stream::iter(reads).buffer_unordered(MAX_CONCURRENT_REQUESTS).try_collect().await?;
         let mut all: Vec<_> = read.into_iter().flatten().collect();
         all.sort_by(|(_, a), (_, b)| (a.created_at_ms, &a.id).cmp(&(b.created_at_ms, &b.id)));
         Ok(all)

@@ -1,0 +1,233 @@
+//! The loop: it waits for a wake, a tick, or the time at which a render is due for a check; then it checks the renders that are due
+//! and dispatches tasks.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use hyperfarm_backplane::drain::Drain;
+use hyperfarm_backplane::ledger::NodeView;
+use hyperfarm_proto::id::{Pool, RenderId};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tracing::{info, warn};
+
+use super::error::ReconcileError;
+use super::state::Reconciler;
+use super::tracked::Tracked;
+use super::wake::{Lookup, Verification, Wake};
+use super::{background_scan, gauges};
+use crate::registry::Backlog;
+use crate::scheduler::Fleet;
+use crate::store::MAX_CONCURRENT_REQUESTS;
+
+impl Reconciler {
+    /// Runs until the drain starts. Open renders stay open in storage for the next process.
+    pub(crate) async fn run(mut self, mut wakes: mpsc::UnboundedReceiver<Wake>, drain: Drain) {
+        let mut tick = interval(self.config.tick);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let next_check = self.renders.values().filter_map(Tracked::next_check_at).min();
+            let check = sleep_until(next_check.unwrap_or_else(|| Instant::now() + self.config.tick * 2).into());
+            tokio::select! {
+                () = drain.started() => break,
+                wake = wakes.recv() => {
+                    let Some(wake) = wake else { break };
+                    self.handle(wake);
+                    while let Ok(wake) = wakes.try_recv() {
+                        self.handle(wake);
+                    }
+                }
+                _ = tick.tick() => self.tick().await,
+                () = check => {}
+            }
+            self.reconcile().await;
+        }
+        info!(open_renders = self.renders.len(), "the coordinator's loop has stopped");
+    }
+
+    fn handle(&mut self, wake: Wake) {
+        match wake {
+            Wake::Submitted(entry) => self.track(*entry, true),
+            Wake::Changed(render) => match self.renders.get_mut(&render) {
+                Some(tracked) => tracked.request_check(),
+                None => self.look_up([render]),
+            },
+            Wake::EndedByApi(render) => {
+                self.untrack(&render);
+                self.retain(render, false);
+            }
+            Wake::OpenRenders(open) => {
+                self.are_marks_complete = true;
+                // A look-up that began before the render's end may still answer that it is open.
+                self.finished.retain(|render| open.contains(render) || self.pending_lookups.contains(render));
+                // The newest first: most of the old ones have ended.
+                self.look_up(open.into_iter().rev());
+            }
+            Wake::LookedUp(render, lookup) => {
+                self.pending_lookups.remove(&render);
+                match lookup {
+                    Lookup::Open(entry) => self.track(*entry, false),
+                    Lookup::Ended if !self.renders.contains_key(&render) => drop(self.finished.insert(render)),
+                    Lookup::Ended | Lookup::Missing => {}
+                }
+            }
+            Wake::Verified(render, verification) => self.handle_verification(&render, *verification),
+        }
+    }
+
+    fn handle_verification(&mut self, render: &RenderId, verification: Verification) {
+        let Some(tracked) = self.renders.get_mut(render) else { return };
+        if verification.is_deleted || verification.end.is_some() {
+            info!(%render, is_deleted = verification.is_deleted, "another process has ended the render");
+            match verification.end.filter(|_| !verification.is_deleted) {
+                Some(end) => self.registry.end(render, end),
+                None => self.registry.remove(render),
+            }
+            return self.untrack(render);
+        }
+        if verification.restored > 0 {
+            warn!(%render, restored = verification.restored, "commits that only storage had were put back into the ledger");
+            tracked.request_check();
+        }
+        if let (None, Some(plan), false) = (&tracked.plan, verification.plan, tracked.replanning.is_ending()) {
+            tracked.set_plan(plan);
+        }
+    }
+
+    /// What is done on a timer, without any event.
+    async fn tick(&mut self) {
+        if self.backoff.is_pausing() {
+            return;
+        }
+        match self.backplane.ledger.nodes().await {
+            Ok(nodes) => {
+                self.fleet = Fleet::from_nodes(&nodes);
+                self.update_gauges(&nodes);
+            }
+            Err(error) => return self.backoff.failed("the ledger did not list the live nodes", &error.into()),
+        }
+        for tracked in self.renders.values_mut() {
+            let is_class_missing = tracked.is_class_missing(&self.fleet);
+            tracked.replanning.set_class_missing(is_class_missing);
+            tracked.request_check();
+        }
+        self.forget_retained().await;
+        self.start_background_scans();
+    }
+
+    fn update_gauges(&mut self, nodes: &[NodeView]) {
+        self.backplane.metrics.set_farm(&gauges::measure(nodes, self.renders.values()));
+        let is_due = self.depths_measured_at.is_none_or(|at| at.elapsed() >= gauges::DEPTH_INTERVAL);
+        if is_due && !self.depth_measurement.is_running() {
+            self.depths_measured_at = Some(Instant::now());
+            let workers =
+                nodes.iter().filter(|node| node.role == "worker").filter_map(|node| node.pool.parse::<Pool>().ok());
+            let pools = workers.chain(self.renders.values().map(|tracked| tracked.pool().clone())).collect();
+            self.depth_measurement.start(gauges::measure_queue_depths(self.backplane.clone(), pools));
+        }
+    }
+
+    /// Starts the scan for open renders and the comparison of ledger and storage, each if it is due and not running.
+    fn start_background_scans(&mut self) {
+        let is_scan_due = self.scanned_at.is_none_or(|at| at.elapsed() >= self.config.rescan_every);
+        if is_scan_due && !self.scan.is_running() {
+            self.scanned_at = Some(Instant::now());
+            let scan = background_scan::scan(self.backplane.clone(), self.are_marks_complete, self.wakes.clone());
+            self.scan.start(scan);
+        }
+        if self.verification.is_running() {
+            return;
+        }
+        let every = self.config.verify_every;
+        let is_due = |tracked: &&mut Tracked| {
+            tracked.is_restored && !tracked.replanning.is_ending() && tracked.verified_at.elapsed() >= every
+        };
+        let due: Vec<_> = self
+            .renders
+            .values_mut()
+            .filter(is_due)
+            .map(|tracked| {
+                tracked.verified_at = Instant::now();
+                (tracked.id().clone(), tracked.view.clone())
+            })
+            .collect();
+        if !due.is_empty() {
+            self.verification.start(background_scan::verify(self.backplane.clone(), due, self.wakes.clone()));
+        }
+    }
+
+    /// Cancels ended renders in the ledger where that is not done, and removes those whose time is over.
+    async fn forget_retained(&mut self) {
+        let (ledger, retain_for) = (&self.backplane.ledger, self.config.retain_ended_for);
+        for retained in self.retained.iter_mut().filter(|retained| !retained.is_cancelled) {
+            if let Err(error) = ledger.cancel(&retained.render).await {
+                return self.backoff.failed("the ledger did not cancel an ended render", &error.into());
+            }
+            retained.is_cancelled = true;
+        }
+        while let Some(oldest) = self.retained.front().filter(|oldest| oldest.since.elapsed() >= retain_for) {
+            if let Err(error) = ledger.forget(&oldest.render).await {
+                return self.backoff.failed("the ledger did not remove an ended render", &error.into());
+            }
+            self.retained.pop_front();
+        }
+    }
+
+    /// Checks every render that is due, then dispatches tasks.
+    async fn reconcile(&mut self) {
+        let now = Instant::now();
+        let is_due = |tracked: &&Tracked| tracked.next_check_at().is_some_and(|at| at <= now);
+        let due: Vec<RenderId> = self.renders.values().filter(is_due).map(|tracked| tracked.id().clone()).collect();
+        let ledger = &self.backplane.ledger;
+        let reads = due.into_iter().map(|render| async move {
+            let started = Instant::now();
+            let view = ledger.view(&render).await;
+            (render, view, started.elapsed())
+        });
+        let views: Vec<_> = stream::iter(reads).buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await;
+        let mut failed = Vec::new();
+        for (render, view, took) in views {
+            let checked = self.check(&render, view.map_err(ReconcileError::from), pause_between_checks(took)).await;
+            // A render that has ended in this check is tracked no longer.
+            let tracked = self.renders.get_mut(&render);
+            match (checked, tracked) {
+                (Ok(()), Some(tracked)) => tracked.check_succeeded(),
+                (Ok(()), None) => {}
+                (Err(error), tracked) => {
+                    if let Some(tracked) = tracked {
+                        tracked.check_failed();
+                    }
+                    failed.push((render, error));
+                }
+            }
+        }
+        // One line for all of them: they usually have the same cause.
+        if let Some((render, error)) = failed.first() {
+            warn!(%render, %error, renders = failed.len(), "checks of renders failed, they are repeated after a pause");
+        }
+        self.publish_backlog();
+        if self.backoff.is_pausing() {
+            return;
+        }
+        match self.dispatch().await {
+            Ok(()) => self.backoff.succeeded(),
+            Err(error) => self.backoff.failed("tasks could not be dispatched", &error),
+        }
+    }
+
+    /// Writes the number of waiting tasks of each pool into the registry.
+    fn publish_backlog(&self) {
+        let mut backlog: HashMap<_, Backlog> = HashMap::new();
+        for tracked in self.renders.values().filter(|tracked| !tracked.entry.is_paused()) {
+            let (pool, waiting) = tracked.backlog();
+            backlog.entry(pool).or_default().add(waiting);
+        }
+        self.registry.set_backlog(backlog);
+    }
+}
+
+/// Shortest time between two checks of a render whose ledger view took `read` to read: large renders must not keep the loop busy.
+fn pause_between_checks(read: Duration) -> Duration {
+    (read * 4).min(Duration::from_secs(2))
+}

@@ -1,0 +1,118 @@
+//! The state of the reconciling loop.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyperfarm_backplane::Backplane;
+use hyperfarm_proto::id::RenderId;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::background_scan::{self, BackgroundTask};
+use super::backoff::Backoff;
+use super::tracked::Tracked;
+use super::wake::Wake;
+use crate::config::CoordinatorConfig;
+use crate::registry::{Registry, RenderEntry};
+use crate::scheduler::Fleet;
+
+/// The loop of one coordinator. Everything in here can be found again in storage and in the ledger.
+pub(crate) struct Reconciler {
+    pub(super) backplane: Backplane,
+    pub(super) config: CoordinatorConfig,
+    pub(super) registry: Arc<Registry>,
+    /// The open renders.
+    pub(super) renders: BTreeMap<RenderId, Tracked>,
+    /// Renders that have ended, for as long as their open mark is in storage: storage need not be asked about them again.
+    pub(super) finished: BTreeSet<RenderId>,
+    /// Renders that are being looked up in storage.
+    pub(super) pending_lookups: BTreeSet<RenderId>,
+    lookups: JoinSet<()>,
+    /// Whether every open render in storage is known to have its mark.
+    pub(super) are_marks_complete: bool,
+    /// Renders that ended without completing. The ledger keeps their entries for [`CoordinatorConfig::retain_ended_for`].
+    pub(super) retained: VecDeque<Retained>,
+    /// The live workers, as of the last tick.
+    pub(super) fleet: Fleet,
+    pub(super) scanned_at: Option<Instant>,
+    pub(super) scan: BackgroundTask,
+    pub(super) verification: BackgroundTask,
+    pub(super) depths_measured_at: Option<Instant>,
+    pub(super) depth_measurement: BackgroundTask,
+    pub(super) backoff: Backoff,
+    pub(super) wakes: mpsc::UnboundedSender<Wake>,
+}
+
+/// An ended render whose ledger entry is kept for a while, so that workers still at it learn that they have lost their leases.
+pub(super) struct Retained {
+    pub(super) render: RenderId,
+    /// When it ended.
+    pub(super) since: Instant,
+    /// Whether the ledger has been told that it is cancelled.
+    pub(super) is_cancelled: bool,
+}
+
+impl Reconciler {
+    /// A loop that is woken through `wakes`. Its background tasks use the same channel.
+    pub(crate) fn new(
+        backplane: Backplane,
+        config: CoordinatorConfig,
+        registry: Arc<Registry>,
+        wakes: mpsc::UnboundedSender<Wake>,
+    ) -> Self {
+        Self {
+            backplane,
+            config,
+            registry,
+            renders: BTreeMap::new(),
+            finished: BTreeSet::new(),
+            pending_lookups: BTreeSet::new(),
+            lookups: JoinSet::new(),
+            are_marks_complete: false,
+            retained: VecDeque::new(),
+            fleet: Fleet::default(),
+            scanned_at: None,
+            scan: BackgroundTask::default(),
+            verification: BackgroundTask::default(),
+            depths_measured_at: None,
+            depth_measurement: BackgroundTask::default(),
+            backoff: Backoff::default(),
+            wakes,
+        }
+    }
+
+    /// Starts to look up in storage those of `renders` that are neither tracked nor known to have ended.
+    pub(super) fn look_up(&mut self, renders: impl IntoIterator<Item = RenderId>) {
+        let unknown: Vec<RenderId> = renders
+            .into_iter()
+            .filter(|render| !self.renders.contains_key(render) && !self.finished.contains(render))
+            .filter(|render| self.pending_lookups.insert(render.clone()))
+            .collect();
+        while self.lookups.try_join_next().is_some() {}
+        if !unknown.is_empty() {
+            self.lookups.spawn(background_scan::look_up(self.backplane.clone(), unknown, self.wakes.clone()));
+        }
+    }
+
+    /// Starts to track an open render. `is_new` says that storage has nothing of it but its request.
+    pub(super) fn track(&mut self, entry: RenderEntry, is_new: bool) {
+        let render = entry.request.id.clone();
+        if self.finished.contains(&render) {
+            return;
+        }
+        let entry = self.registry.add(entry);
+        self.renders.entry(render).or_insert_with(|| Tracked::new(entry, is_new));
+    }
+
+    /// Stops tracking a render that has ended.
+    pub(super) fn untrack(&mut self, render: &RenderId) {
+        self.renders.remove(render);
+        self.finished.insert(render.clone());
+    }
+
+    /// Keeps the ledger entry of a render that ended without completing for a while.
+    pub(super) fn retain(&mut self, render: RenderId, is_cancelled: bool) {
+        self.retained.push_back(Retained { render, since: Instant::now(), is_cancelled });
+    }
+}

@@ -1,0 +1,63 @@
+//! Who submitted a render, and the seed from which its id is made.
+
+use hyperfarm_proto::id::{RenderId, Space};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::clock::now_ms;
+
+/// Who submitted a render, and how. None of it changes what is rendered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Intake {
+    /// The tenant that the render belongs to.
+    pub space: Space,
+    /// Id of the API key of the request; `None` for a render of the farm's own process.
+    pub key: Option<String>,
+    /// Base URL under which the client reached the farm, for URLs in webhook events.
+    pub origin: Option<Url>,
+    /// Renders of a higher priority are dispatched first. The default is 0.
+    pub priority: i32,
+    /// Id of the batch it is part of.
+    pub batch: Option<String>,
+    /// The render that it is a retry of.
+    pub retry_of: Option<RenderId>,
+}
+
+/// The time and the random number from which new ids are made. Equal seeds give equal ids, so a repeated request makes nothing twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seed {
+    at_ms: u64,
+    random: u64,
+}
+
+impl Seed {
+    /// A seed of this moment.
+    ///
+    /// # Errors
+    ///
+    /// The operating system gave no random number.
+    pub fn new() -> Result<Self, getrandom::Error> {
+        Ok(Self { at_ms: now_ms(), random: getrandom::u64()? })
+    }
+
+    /// The seed for number `index` of several ids of one request.
+    pub fn nth(self, index: u64) -> Self {
+        Self { random: self.random.wrapping_add(index), ..self }
+    }
+
+    /// The id of a render.
+    pub fn render(self) -> RenderId {
+        RenderId::from_parts(self.at_ms, self.random)
+    }
+
+    /// The id of something else, such as an asset. Later ids sort after earlier ones.
+    pub fn id(self, prefix: &str) -> String {
+        format!("{prefix}_{:012x}{:016x}", self.at_ms, self.random)
+    }
+
+    /// Unix milliseconds at which the seed was made.
+    pub fn at_ms(self) -> u64 {
+        self.at_ms
+    }
+}
