@@ -1,4 +1,5 @@
-//! Frames a second that are sought, drawn and read, without an encoder, beside the same walk without reading any.
+//! `bench capture`: frames a second that are sought, drawn and read without an encoder, and the same walk without
+//! reading.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::{compare, compositions, pages, report};
 
 /// `bench capture`.
 #[derive(Debug, clap::Args)]
-pub struct CaptureArgs {
+pub(crate) struct CaptureArgs {
     /// Compositions without videos.
     #[arg(default_value = "light")]
     names: Vec<String>,
@@ -36,18 +37,18 @@ pub struct CaptureArgs {
     publish: bool,
 }
 
-/// The quickest walk of each kind.
+/// Figures of a composition: the quickest walk of each kind.
 #[derive(Debug, Serialize)]
-struct Found {
+struct CaptureFigures {
     name: String,
     frames: u64,
-    /// How the frames were read.
+    /// The path by which frames were read.
     path: CapturePath,
-    /// Seek and begin-frame, nothing else.
+    /// Frames a second of seek and begin-frame alone.
     floor_fps: f64,
-    /// Seek, begin-frame, and the pixels; with screenshots the PNG file, not decoded.
+    /// Frames a second of seek, begin-frame and reading the pixels; with screenshots the PNG file, not decoded.
     capture_fps: f64,
-    /// The same by screenshots, where the framebuffer is the usual way.
+    /// Frames a second by screenshots, where the framebuffer is read by default.
     screenshots_fps: Option<f64>,
     /// Milliseconds a frame of the capture's walk.
     seek_ms: f64,
@@ -55,7 +56,7 @@ struct Found {
     read_ms: f64,
 }
 
-/// What a walk does with the frames.
+/// What a walk reads of each frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Walk {
     Floor,
@@ -63,8 +64,11 @@ enum Walk {
     Screenshots,
 }
 
-/// Measures and prints.
-pub fn run(args: &CaptureArgs) -> anyhow::Result<()> {
+/// Measures the chosen compositions and prints the figures.
+///
+/// # Errors
+/// A composition is unknown or has videos, or a walk fails.
+pub(crate) fn run(args: &CaptureArgs) -> anyhow::Result<()> {
     let chosen = compositions::chosen(&args.names)?;
     let work = compare::work()?;
     let mut out = std::io::stdout();
@@ -117,7 +121,7 @@ pub fn run(args: &CaptureArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(name: &str, project: &std::path::Path, args: &CaptureArgs) -> anyhow::Result<Found> {
+async fn measure(name: &str, project: &std::path::Path, args: &CaptureArgs) -> anyhow::Result<CaptureFigures> {
     let stages = Stages::start(Duration::from_secs(120)).await?;
     let draft = stages.plan(&format!("capture-{name}"), project, RenderSpec::default()).await?;
     if !draft.content.videos.is_empty() {
@@ -127,18 +131,18 @@ async fn measure(name: &str, project: &std::path::Path, args: &CaptureArgs) -> a
     let mut slot = Slot::new(stages::chrome()?.with_gpu().await?).await?;
     let range = FrameRange::new(0, draft.content.frames.min(args.frames))?;
     let frames = range.count() as f64;
-    let mut best: [Option<Walked>; 3] = [None, None, None];
+    let mut best: [Option<WalkTimes>; 3] = [None, None, None];
     let mut kinds = vec![Walk::Floor, Walk::Capture, Walk::Screenshots];
     for _ in 0..args.rounds.max(1) {
         for kind in kinds.clone() {
             let walked = walk(&mut slot, &draft, site.clone(), range, kind).await?;
-            // Twice the same says nothing.
+            // Without the framebuffer both kinds are the same walk.
             if kind == Walk::Capture && walked.path == CapturePath::Png {
                 kinds.retain(|kind| *kind != Walk::Screenshots);
             }
-            let place = &mut best[kind as usize];
-            if place.as_ref().is_none_or(|best| walked.took < best.took) {
-                *place = Some(walked);
+            let quickest = &mut best[kind as usize];
+            if quickest.as_ref().is_none_or(|best| walked.took < best.took) {
+                *quickest = Some(walked);
             }
         }
     }
@@ -146,7 +150,7 @@ async fn measure(name: &str, project: &std::path::Path, args: &CaptureArgs) -> a
     stages.stop().await;
     let [Some(floor), Some(capture), screenshots] = best else { bail!("no walk came to its end") };
     let ms = |duration: Duration| duration.as_secs_f64() * 1000.0 / frames;
-    Ok(Found {
+    Ok(CaptureFigures {
         name: name.to_owned(),
         frames: range.count(),
         path: capture.path,
@@ -159,7 +163,8 @@ async fn measure(name: &str, project: &std::path::Path, args: &CaptureArgs) -> a
     })
 }
 
-struct Walked {
+/// Times of one walk.
+struct WalkTimes {
     took: Duration,
     path: CapturePath,
     seek: Duration,
@@ -167,14 +172,14 @@ struct Walked {
     read: Duration,
 }
 
-/// One walk over `range` from a fresh navigation, as a chunk walks.
+/// Walks over `range` from a fresh navigation, as a chunk is captured.
 async fn walk(
     slot: &mut Slot,
     draft: &PlanDraft,
     site: Arc<Site>,
     range: FrameRange,
     kind: Walk,
-) -> anyhow::Result<Walked> {
+) -> anyhow::Result<WalkTimes> {
     let content = &draft.content;
     let alpha = content.encoder.alpha;
     let options = OpenOptions {
@@ -205,12 +210,12 @@ async fn walk(
         grabber.seek(&mut host, &at(range.start())).await?;
         for frame in range.frames() {
             let next = (frame + 1 < range.end()).then(|| at(frame + 1));
-            // The last frame lives until the next one is there, as on the way to an encoder.
+            // A frame is kept until the next one is read, as an encoder does.
             taken = Some(grabber.grab(&mut host, next.as_ref()).await?);
         }
     }
     let took = started.elapsed();
     drop(taken);
     let times = grabber.times();
-    Ok(Walked { took, path: grabber.path(), seek: times.seek, draw: times.draw, read: times.read })
+    Ok(WalkTimes { took, path: grabber.path(), seek: times.seek, draw: times.draw, read: times.read })
 }

@@ -1,16 +1,17 @@
-//! The ratios as a picture: two bars a composition, in colours that can be read on light and on dark ground.
+//! The bar chart of the comparison as SVG: two bars a composition, in colours that are readable on light and on dark
+//! ground.
 
 use std::fmt::Write as _;
 
-/// The bars of a composition.
+/// Bars of a composition.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pair {
+pub(crate) struct Bars {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Ratio of the wall clock.
-    pub wall: f64,
+    pub(crate) wall: f64,
     /// Ratio of the processor time.
-    pub cpu: f64,
+    pub(crate) cpu: f64,
 }
 
 const WIDTH: f64 = 760.0;
@@ -23,8 +24,8 @@ const WALL: &str = "#3b82c4";
 const CPU: &str = "#d9822b";
 const INK: &str = "#7d8590";
 
-/// An SVG file.
-pub fn draw(pairs: &[Pair]) -> String {
+/// Draws the chart as an SVG file.
+pub(crate) fn draw(pairs: &[Bars]) -> String {
     let most =
         pairs.iter().flat_map(|pair| [pair.wall, pair.cpu]).filter(|ratio| ratio.is_finite()).fold(1.0, f64::max);
     let top = most.ceil();
@@ -47,7 +48,7 @@ pub fn draw(pairs: &[Pair]) -> String {
     let mut mark = 0.0;
     while mark <= top {
         let x = LEFT + mark * across;
-        // What both sides have in common is the line that matters.
+        // The line at ratio 1, where both sides are equal, is thicker.
         let (width, dash) = if mark == 1.0 { (1.5, "") } else { (0.5, " stroke-dasharray=\"2 3\"") };
         let _ = writeln!(
             svg,
@@ -57,7 +58,7 @@ pub fn draw(pairs: &[Pair]) -> String {
             height - 22.0,
             height - 6.0
         );
-        // One is always marked.
+        // Ratio 1 always has a mark.
         mark = if mark == 0.0 {
             1.0_f64.min(step)
         } else if mark == 1.0 && step > 1.0 {
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn every_composition_has_its_two_bars() {
-        let pair = |name: &str, wall, cpu| Pair { name: name.to_owned(), wall, cpu };
+        let pair = |name: &str, wall, cpu| Bars { name: name.to_owned(), wall, cpu };
         let svg = draw(&[pair("light & small", 3.25, 2.0), pair("heavy", 13.0, f64::NAN)]);
         assert_eq!(svg.matches(&format!("height=\"{BAR}\" fill")).count(), 4);
         assert!(svg.contains("light &amp; small") && svg.contains(">3.25<"));

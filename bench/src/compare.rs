@@ -1,4 +1,4 @@
-//! Both renderers in turn over a set of compositions.
+//! `bench compare`: renders a set of compositions with the published CLI and with hyperfarm in turn.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,11 +11,11 @@ use hyperfarm_proto::record::{CapturePath, Manifest};
 use crate::compositions::{self, Composition};
 use crate::meter::{Meter, Usage};
 use crate::quality::{self, Quality};
-use crate::report::{Agreement, Facts, Report, Row, Side};
+use crate::report::{Agreement, Report, Row, Side, VideoProperties};
 
 /// `bench compare`.
 #[derive(Debug, clap::Args)]
-pub struct CompareArgs {
+pub(crate) struct CompareArgs {
     /// Compositions; `examples` stands for all examples [default: the bench's own].
     names: Vec<String>,
     /// Renders of each by each.
@@ -47,8 +47,11 @@ pub struct CompareArgs {
     hyperfarm: Option<PathBuf>,
 }
 
-/// hyperfarm's binary: the one that was named, or the one beside this program.
-pub fn binary(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+/// Path of hyperfarm's binary: the given one, or the one beside this program.
+///
+/// # Errors
+/// There is no such file.
+pub(crate) fn binary(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     let path = match named {
         Some(path) => path.to_owned(),
         None => std::env::current_exe()?.with_file_name("hyperfarm"),
@@ -59,15 +62,21 @@ pub fn binary(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Where everything of the bench lies.
-pub fn work() -> anyhow::Result<PathBuf> {
+/// The bench's working folder, created if it does not exist.
+///
+/// # Errors
+/// The folder cannot be created.
+pub(crate) fn work() -> anyhow::Result<PathBuf> {
     let work = repository().join("out/bench");
     std::fs::create_dir_all(&work).with_context(|| format!("making {}", work.display()))?;
     Ok(work)
 }
 
-/// Renders, measures, prints, writes.
-pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
+/// Renders the chosen compositions, prints the figures and writes the report.
+///
+/// # Errors
+/// A renderer is missing, the report cannot be written, or a composition could not be compared.
+pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let work = work()?;
     let mut renderers = Renderers::new(binary(args.hyperfarm.as_deref())?, &work)?;
     renderers.quality = args.quality.clone();
@@ -75,13 +84,13 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let bench = Bench { args, renderers, meter: Meter::new(), work };
     let chosen = compositions::chosen(&args.names)?;
     let mut report = Report::new(&bench.renderers, &bench.meter, args.runs, args.median)?;
-    report.head()?;
+    report.print_header()?;
     for composition in &chosen {
         let row = bench.composition(composition);
-        report.line(&row)?;
+        report.print_row(&row)?;
         report.rows.push(row);
     }
-    report.end()?;
+    report.print_means()?;
     report.write(&bench.work.join("results.json"))?;
     if args.publish || args.names.is_empty() {
         report.publish()?;
@@ -100,7 +109,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Everything about one composition; what goes wrong is part of the row.
+    /// The row of one composition. An error becomes part of the row.
     fn composition(&self, composition: &Composition) -> Row {
         let mut row = Row::new(&composition.name, composition.format());
         if let Err(error) = self.measure(composition, &mut row) {
@@ -118,7 +127,7 @@ impl Bench<'_> {
         let (theirs, mine) = (file("upstream"), file("ours"));
         let (mut upstream, mut ours) = (Vec::new(), Vec::new());
         for run in 0..self.args.runs.max(1) {
-            // Each is as often the first of the two.
+            // The order changes with each run, so that neither side is always first.
             for theirs_now in if run % 2 == 0 { [true, false] } else { [false, true] } {
                 if theirs_now {
                     let usage = self.upstream(&project, &folder, &theirs, composition.format());
@@ -129,8 +138,8 @@ impl Bench<'_> {
                 }
             }
         }
-        // A comparison of different videos would say nothing.
-        let (facts, other) = (Facts::of(&mine)?, Facts::of(&theirs)?);
+        // Only videos with equal properties are compared.
+        let (facts, other) = (VideoProperties::of(&mine)?, VideoProperties::of(&theirs)?);
         if facts != other {
             bail!("different videos: {facts} and theirs {other}");
         }
@@ -152,7 +161,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// A fresh copy each time: the CLI writes into the project, and what it keeps from one render would help the next.
+    /// Renders with the published CLI from a fresh copy: it writes into the project, and its files would speed up the
+    /// next render.
     fn upstream(&self, project: &Path, folder: &Path, made: &Path, format: &str) -> anyhow::Result<Usage> {
         let (copy, frames) = (folder.join("copy"), folder.join("frames"));
         stage::copy(project, &copy)?;
@@ -217,7 +227,7 @@ impl Bench<'_> {
     }
 }
 
-/// What `--json --timings` printed.
+/// The timings that `--json --timings` printed.
 fn timings(log: &Path) -> serde_json::Value {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let printed = text.find('{').and_then(|start| serde_json::from_str::<serde_json::Value>(&text[start..]).ok());

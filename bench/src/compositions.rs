@@ -1,4 +1,4 @@
-//! Which compositions there are, and the project as both sides get it.
+//! The compositions of the bench and of the examples, and their staging for both renderers.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -6,47 +6,39 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use hyperfarm_e2e::parity::{repository, stage};
 
-/// Those whose ground is transparent; they are rendered to what keeps it.
+/// Compositions with a transparent background. They are rendered as webm, which keeps it.
 const TRANSPARENT: &[&str] = &["alpha", "overlay"];
-
-/// Media that the bench's pages name and the examples have.
-const SHARED: &[(&str, &str)] = &[
-    ("media/hills.mp4", "examples/video-duck/media/hills.mp4"),
-    ("media/music.m4a", "examples/video-duck/media/music.m4a"),
-];
 
 /// A composition of the bench or of the examples.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Composition {
+pub(crate) struct Composition {
     /// Its folder's name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its folder.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 impl Composition {
     /// Container to render to.
-    pub fn format(&self) -> &'static str {
+    pub(crate) fn format(&self) -> &'static str {
         if TRANSPARENT.contains(&self.name.as_str()) { "webm" } else { "mp4" }
     }
 
-    /// Puts the project with its libraries and media into `target`, which is emptied first.
-    pub fn stage(&self, target: &Path, shelf: &Path) -> anyhow::Result<()> {
-        stage::stage(&self.folder, target, shelf)?;
-        let page = std::fs::read_to_string(self.folder.join("index.html"))?;
-        for (name, source) in SHARED {
-            let file = target.join(name);
-            if page.contains(name) && !file.exists() {
-                std::fs::create_dir_all(file.parent().unwrap_or(target))?;
-                std::fs::copy(repository().join(source), &file).with_context(|| format!("copying {source}"))?;
-            }
-        }
-        Ok(())
+    /// Copies the project with its libraries and media to `target`, which is emptied first. Generated media are cached
+    /// in `cache`.
+    ///
+    /// # Errors
+    /// A file cannot be read, written or generated.
+    pub(crate) fn stage(&self, target: &Path, cache: &Path) -> anyhow::Result<()> {
+        stage::stage(&self.folder, target, cache)
     }
 }
 
-/// The bench's own, in the order in which they are rendered: short ones first, so that what is wrong shows early.
-pub fn own() -> anyhow::Result<Vec<Composition>> {
+/// The bench's own compositions in the order in which they are rendered: short ones first, so that errors show early.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(crate) fn own() -> anyhow::Result<Vec<Composition>> {
     let order = ["alpha", "light", "heavy", "video", "webgl", "nested", "static", "uhd", "minute"];
     let mut found = folder("bench/compositions")?;
     found.sort_by_key(|composition| order.iter().position(|name| *name == composition.name).unwrap_or(order.len()));
@@ -54,13 +46,19 @@ pub fn own() -> anyhow::Result<Vec<Composition>> {
 }
 
 /// The examples.
-pub fn examples() -> anyhow::Result<Vec<Composition>> {
+///
+/// # Errors
+/// The folder cannot be read.
+pub(crate) fn examples() -> anyhow::Result<Vec<Composition>> {
     folder("examples")
 }
 
-/// Those of `names`, from the bench or the examples; all of the bench's own where there are none. `examples` stands for
-/// all examples.
-pub fn chosen(names: &[String]) -> anyhow::Result<Vec<Composition>> {
+/// The compositions `names` of the bench or the examples, `examples` being all examples. Without names, all of the
+/// bench's own.
+///
+/// # Errors
+/// There is no composition of a name.
+pub(crate) fn chosen(names: &[String]) -> anyhow::Result<Vec<Composition>> {
     let (own, examples) = (own()?, examples()?);
     if names.is_empty() {
         return Ok(own);
@@ -78,8 +76,11 @@ pub fn chosen(names: &[String]) -> anyhow::Result<Vec<Composition>> {
     Ok(chosen)
 }
 
-/// Prints them.
-pub fn list() -> anyhow::Result<()> {
+/// Prints all compositions.
+///
+/// # Errors
+/// A folder cannot be read, or standard output cannot be written.
+pub(crate) fn list() -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     for (kind, compositions) in [("bench", own()?), ("example", examples()?)] {
         for composition in compositions {

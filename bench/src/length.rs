@@ -1,7 +1,8 @@
-//! Cost a frame and memory against the length of a render: the same content for 1, 10 and 60 minutes.
+//! `bench length`: cost a frame and memory by length of a render, with the same content for 1, 10 and 60 minutes.
 //!
-//! Whole renders run at a low frame rate, so that an hour passes through plan, chunks, join and verification within minutes. Single chunks
-//! at the full rate, from the start, the middle and the end, say what a frame costs there and what a chunk's start costs.
+//! Whole renders run at a low frame rate, so that an hour is planned, rendered, joined and verified within minutes.
+//! Single chunks at the full rate, from the start, the middle and the end, measure the cost of a frame and of a chunk's
+//! start there.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -20,12 +21,12 @@ use crate::meter::{Meter, Usage};
 use crate::stages::Stages;
 use crate::{compare, pages, report};
 
-/// Frames a second of single chunks.
+/// Frame rate of single chunks.
 const RATE: u64 = 30;
 
 /// `bench length`.
 #[derive(Debug, clap::Args)]
-pub struct LengthArgs {
+pub(crate) struct LengthArgs {
     /// Minutes of each composition.
     #[arg(long, value_delimiter = ',', default_value = "1,10,60")]
     minutes: Vec<u64>,
@@ -52,8 +53,9 @@ pub struct LengthArgs {
     publish: bool,
 }
 
+/// Figures of a whole render.
 #[derive(Debug, Serialize)]
-struct Whole {
+struct RenderFigures {
     minutes: u64,
     frames: u64,
     chunks: usize,
@@ -62,13 +64,14 @@ struct Whole {
     join_ms: f64,
 }
 
+/// Figures of a single chunk.
 #[derive(Debug, Serialize)]
-struct Piece {
+struct ChunkFigures {
     minutes: u64,
-    /// First frame.
+    /// Number of the first frame.
     first: u64,
     frames: u64,
-    /// From the claim to the first frame.
+    /// Milliseconds from the claim to the first frame.
     start_ms: f64,
     /// Milliseconds a frame, on the wall clock.
     frame_ms: f64,
@@ -76,10 +79,13 @@ struct Piece {
     draw_ms: f64,
 }
 
-/// Measures and prints.
-pub fn run(args: &LengthArgs) -> anyhow::Result<()> {
+/// Measures every length and prints the figures.
+///
+/// # Errors
+/// A render or a chunk fails.
+pub(crate) fn run(args: &LengthArgs) -> anyhow::Result<()> {
     let work = compare::work()?.join("length");
-    let (mut wholes, mut pieces) = (Vec::new(), Vec::new());
+    let (mut renders, mut chunk_figures) = (Vec::new(), Vec::new());
     let mut out = std::io::stdout();
     writeln!(out, "{}\n", report::machine())?;
     for minutes in &args.minutes {
@@ -100,7 +106,7 @@ pub fn run(args: &LengthArgs) -> anyhow::Result<()> {
                 whole.usage.peak_bytes / 1_000_000,
                 whole.join_ms / 1000.0
             )?;
-            wholes.push(whole);
+            renders.push(whole);
         }
         if !args.no_chunks {
             for piece in tokio::runtime::Runtime::new()?.block_on(chunks(args, &project, *minutes))? {
@@ -113,28 +119,28 @@ pub fn run(args: &LengthArgs) -> anyhow::Result<()> {
                     piece.seek_ms,
                     piece.draw_ms
                 )?;
-                pieces.push(piece);
+                chunk_figures.push(piece);
             }
         }
     }
-    let found = serde_json::json!({"renders": wholes, "chunks": pieces});
+    let found = serde_json::json!({"renders": renders, "chunks": chunk_figures});
     std::fs::write(work.join("length.json"), serde_json::to_vec_pretty(&found)?)?;
     if args.publish {
-        pages::replace("length", &markdown(args, &wholes, &pieces))?;
+        pages::replace("length", &markdown(args, &renders, &chunk_figures))?;
     }
     Ok(())
 }
 
-fn markdown(args: &LengthArgs, wholes: &[Whole], pieces: &[Piece]) -> String {
+fn markdown(args: &LengthArgs, renders: &[RenderFigures], chunk_figures: &[ChunkFigures]) -> String {
     let mut text = format!("{}. Pages of 640x360, quality draft.\n", report::machine());
-    if !wholes.is_empty() {
+    if !renders.is_empty() {
         let _ = write!(
             text,
             "\nWhole renders at {} frames a second:\n\n| minutes | frames | chunks | ms a frame | CPU ms a frame | peak MB | join s |\n\
              | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
             args.fps
         );
-        for whole in wholes {
+        for whole in renders {
             let each = |seconds: f64| seconds * 1000.0 / whole.frames as f64;
             let _ = writeln!(
                 text,
@@ -149,14 +155,14 @@ fn markdown(args: &LengthArgs, wholes: &[Whole], pieces: &[Piece]) -> String {
             );
         }
     }
-    if !pieces.is_empty() {
+    if !chunk_figures.is_empty() {
         let _ = write!(
             text,
             "\nChunks of {} frames at {RATE} frames a second, one after another in one slot:\n\n\
              | minutes | first frame | start s | ms a frame | seek | draw |\n| ---: | ---: | ---: | ---: | ---: | ---: |\n",
             args.frames
         );
-        for piece in pieces {
+        for piece in chunk_figures {
             let _ = writeln!(
                 text,
                 "| {} | {} | {:.2} | {:.1} | {:.1} | {:.1} |",
@@ -172,7 +178,7 @@ fn markdown(args: &LengthArgs, wholes: &[Whole], pieces: &[Piece]) -> String {
     text
 }
 
-fn render(args: &LengthArgs, project: &Path, work: &Path, minutes: u64) -> anyhow::Result<Whole> {
+fn render(args: &LengthArgs, project: &Path, work: &Path, minutes: u64) -> anyhow::Result<RenderFigures> {
     let (video, manifest) = (work.join("out.mp4"), work.join("manifest.json"));
     let mut command = Command::new("timeout");
     command.args(["--kill-after=10", &args.limit.to_string()]).arg(compare::binary(args.hyperfarm.as_deref())?);
@@ -181,10 +187,10 @@ fn render(args: &LengthArgs, project: &Path, work: &Path, minutes: u64) -> anyho
     let usage = Meter::new().run(&command, &work.join("render.log"))?;
     let manifest: Manifest = serde_json::from_slice(&std::fs::read(&manifest)?)?;
     let (frames, join_ms) = (manifest.output.frames, manifest.output.stitch_ms);
-    Ok(Whole { minutes, frames, chunks: manifest.segments.len(), usage, join_ms })
+    Ok(RenderFigures { minutes, frames, chunks: manifest.segments.len(), usage, join_ms })
 }
 
-async fn chunks(args: &LengthArgs, project: &Path, minutes: u64) -> anyhow::Result<Vec<Piece>> {
+async fn chunks(args: &LengthArgs, project: &Path, minutes: u64) -> anyhow::Result<Vec<ChunkFigures>> {
     let stages = Stages::start(Duration::from_secs(args.limit)).await?;
     let spec = RenderSpec {
         fps: Some(format!("{RATE}").parse().context("a rate")?),
@@ -195,14 +201,14 @@ async fn chunks(args: &LengthArgs, project: &Path, minutes: u64) -> anyhow::Resu
     let (all, count) = (draft.content.frames, args.frames.min(draft.content.frames));
     let firsts = [0, (all - count) / 2, all - count];
     let ranges = firsts.iter().map(|first| FrameRange::new(*first, first + count)).collect::<Result<Vec<_>, _>>()?;
-    let plan = stages.cut(draft, ranges).await?;
-    let mut pieces = Vec::new();
-    // The first chunk starts the browser, which has nothing to do with where it lies; so it is rendered once for nothing.
+    let plan = stages.store_plan(draft, ranges).await?;
+    let mut chunk_figures = Vec::new();
+    // Rendered once without measuring, because the first chunk starts the browser.
     stages.chunk(&plan.render, 0).await?;
     for (number, first) in firsts.into_iter().enumerate() {
         let record = stages.chunk(&plan.render, number as u32).await?;
         let (timings, frames) = (record.timings, count as f64);
-        pieces.push(Piece {
+        chunk_figures.push(ChunkFigures {
             minutes,
             first,
             frames: count,
@@ -213,10 +219,10 @@ async fn chunks(args: &LengthArgs, project: &Path, minutes: u64) -> anyhow::Resu
         });
     }
     stages.stop().await;
-    Ok(pieces)
+    Ok(chunk_figures)
 }
 
-/// A card every three seconds, a bar and a clock, at 640x360, for so many minutes.
+/// Writes a project of 640x360 pixels, `minutes` long: a card every three seconds, a bar and a clock.
 fn write_project(folder: &Path, minutes: u64) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder.join("lib"))?;
     let gsap = repository().join("worker/browser/node_modules/gsap/dist/gsap.min.js");

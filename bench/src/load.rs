@@ -1,8 +1,9 @@
-//! The API under load: submissions and polls a second while renders run, beside a handler that does nothing.
+//! `bench load`: the API under load, as submissions and polls a second while renders run, compared with a handler that
+//! does nothing.
 //!
-//! One farm in one process, as `hyperfarm up` starts it, with real renders in flight; the plain handler is a process of its own with the
-//! same server under it, and is measured by the same client while the same renders run. So the ratio is of what the farm does for an
-//! answer, and not of a quiet machine to a busy one.
+//! The farm is one process of `hyperfarm up` with renders in flight. The plain handler is a process of its own with the
+//! same HTTP server, measured by the same client while the same renders run, so that the ratio is the farm's work for
+//! an answer.
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
@@ -23,7 +24,7 @@ const RENDERS: &str = "/v3/hyperframes/renders";
 
 /// `bench load`.
 #[derive(Debug, clap::Args)]
-pub struct LoadArgs {
+pub(crate) struct LoadArgs {
     /// Renders in flight while it is measured.
     #[arg(long, default_value_t = 50)]
     renders: u32,
@@ -44,7 +45,7 @@ pub struct LoadArgs {
     json: bool,
 }
 
-/// What one measurement found.
+/// Figures of one measurement.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Measured {
     requests: usize,
@@ -55,7 +56,7 @@ struct Measured {
     max_ms: f64,
 }
 
-/// The renders of the run at one moment.
+/// States of the run's renders at one moment.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct InFlight {
     rendering: usize,
@@ -79,10 +80,10 @@ struct Report {
     p99_of_detail_to_nothing: f64,
 }
 
-/// A process that says on its first line where it listens. Dropped, it is killed.
-struct Listening(Child, String);
+/// A server process that prints its URL on its first line. Dropping it kills it.
+struct ServerProcess(Child, String);
 
-impl Listening {
+impl ServerProcess {
     fn start(mut command: Command) -> anyhow::Result<Self> {
         let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn()?;
         let out = child.stdout.take().context("standard output is piped")?;
@@ -92,16 +93,19 @@ impl Listening {
     }
 }
 
-impl Drop for Listening {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // What is in flight is not wanted.
+        // Renders in flight are not needed.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// `bench nothing`: a handler that does nothing, until it is killed.
-pub fn nothing() -> anyhow::Result<()> {
+/// `bench nothing`: serves a handler that does nothing, until it is killed.
+///
+/// # Errors
+/// The server cannot listen.
+pub(crate) fn nothing() -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let router = Router::new().route("/", get(|| async {}));
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
@@ -118,8 +122,11 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-/// Runs it and prints the figures.
-pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
+/// Measures and prints the figures.
+///
+/// # Errors
+/// A server does not start, or a request fails.
+pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<()> {
     let report = runtime()?.block_on(measure(args))?;
     let mut out = std::io::stdout().lock();
     if !args.json {
@@ -157,7 +164,7 @@ async fn measure(args: &LoadArgs) -> anyhow::Result<Report> {
     let plain = {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("nothing");
-        Listening::start(command)?
+        ServerProcess::start(command)?
     };
     let farm = {
         let mut command = Command::new(compare::binary(args.hyperfarm.as_deref())?);
@@ -166,7 +173,7 @@ async fn measure(args: &LoadArgs) -> anyhow::Result<Report> {
             .args(args.slots.map(|slots| format!("--slots={slots}")))
             .env("HYPERFARM_DATA_DIR", folder.path().join("data"))
             .stderr(std::fs::File::create(folder.path().join("up.log"))?);
-        Listening::start(command)?
+        ServerProcess::start(command)?
     };
     let client = Client::new();
     let renders = format!("{}{RENDERS}", farm.1);
@@ -185,7 +192,8 @@ async fn measure(args: &LoadArgs) -> anyhow::Result<Report> {
     }
     let before = in_flight(&client, &renders, args.renders).await?;
     let polls: Vec<String> = ids.iter().map(|id| format!("{renders}/{id}")).collect();
-    // Half of the plain handler's time before, half after: what else the machine does counts for both.
+    // The plain handler is measured half before and half after the farm, so that other load on the machine counts for
+    // both.
     let half = Duration::from_secs_f64(args.seconds as f64 / 2.0);
     let mut times = load(&client, args.connections, half, |client, _| client.get(&plain.1)).await;
     let detail =
@@ -213,7 +221,7 @@ async fn measure(args: &LoadArgs) -> anyhow::Result<Report> {
     })
 }
 
-/// A minute of pictures, another project each time.
+/// A submission of a minute's render, with another project for each `name`.
 fn submission(name: &str) -> Value {
     let html = format!("{}<!-- {name} -->", hyperfarm_e2e::page(60.0));
     json!({ "html": html, "title": name, "quality": "draft" })
@@ -241,7 +249,7 @@ async fn in_flight(client: &Client, renders: &str, count: u32) -> anyhow::Result
     }
 }
 
-/// Milliseconds of every answer, and how long all of it took.
+/// Response times of one measurement in milliseconds, and its duration.
 struct Times {
     answers: Vec<f64>,
     failed: usize,

@@ -1,16 +1,16 @@
-//! The published HyperFrames CLI and hyperfarm beside each other, measured.
+//! The bench: measures hyperfarm, and compares it with the published HyperFrames CLI.
 //!
 //! | what | where |
 //! | --- | --- |
-//! | both renderers in turn over a set of compositions | [`compare`] |
+//! | both renderers over a set of compositions | [`compare`] |
 //! | frames a second without an encoder | [`capture`] |
-//! | cost a frame and memory against the length | [`length`] |
+//! | cost a frame and memory by length of a render | [`length`] |
 //! | time, processor time and memory of a command with everything it starts | [`meter`] |
 //! | PSNR and SSIM against a lossless capture | [`quality`] |
-//! | compositions, and the project as both sides get it | [`compositions`] |
+//! | compositions, and their staging for both renderers | [`compositions`] |
 //! | the API under load | [`load`] |
-//! | the worker's stages without a farm around them | [`stages`] |
-//! | the table, the chart, the files they go to | [`report`], [`chart`], [`pages`] |
+//! | the worker's stages without a farm | [`stages`] |
+//! | the table, the chart, the marked parts of the documentation | [`report`], [`chart`], [`pages`] |
 
 mod capture;
 mod chart;
@@ -30,11 +30,11 @@ use clap::{Parser, Subcommand};
 #[command(name = "bench", about = "Measures hyperfarm, beside the published HyperFrames CLI and alone")]
 struct Args {
     #[command(subcommand)]
-    what: What,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum Command {
     /// The published CLI and hyperfarm in turn.
     Compare(compare::CompareArgs),
     /// Frames a second that are captured without an encoder, beside a walk that reads nothing.
@@ -52,12 +52,12 @@ enum What {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    match args.what {
-        What::Compare(args) => compare::run(&args),
-        What::Capture(args) => capture::run(&args),
-        What::Length(args) => length::run(&args),
-        What::Load(args) => load::run(&args),
-        What::Nothing => load::nothing(),
-        What::List => compositions::list(),
+    match args.command {
+        Command::Compare(args) => compare::run(&args),
+        Command::Capture(args) => capture::run(&args),
+        Command::Length(args) => length::run(&args),
+        Command::Load(args) => load::run(&args),
+        Command::Nothing => load::nothing(),
+        Command::List => compositions::list(),
     }
 }

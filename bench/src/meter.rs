@@ -1,10 +1,11 @@
-//! Wall clock, processor time and memory of a command with everything it starts.
+//! Measures wall clock, processor time and memory of a command with all its descendants.
 //!
-//! Chrome's helpers live in process-id namespaces of their own and are ended by the kernel with them, which leaves their time out of
-//! what `wait4` tells of children. So each command gets a control group (version 2), whose `cpu.stat` misses nothing. Where no
-//! group can be made, the processor times of all descendants are read twenty times a second, which misses a little.
+//! Chrome's helpers run in process-id namespaces of their own and are ended by the kernel with them, so that `wait4`
+//! does not count their time. Each command therefore gets a control group (version 2), whose `cpu.stat` counts
+//! everything. Where no group can be created, the processor times of all descendants are read twenty times a second,
+//! which misses a little.
 //!
-//! Memory is the peak of the sum of PSS (each shared page is counted once) over all processes, looked at four times a second.
+//! Memory is the peak of the sum of PSS (each shared page counts once) over all processes, read four times a second.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,72 +15,75 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-/// Between two looks at the memory.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Between two looks at the processor times, where there is no control group.
-const SAMPLE_EVERY: Duration = Duration::from_millis(50);
+/// Interval between two readings of the memory.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(250);
+/// Interval between two readings of the processor times, where there is no control group.
+const CPU_INTERVAL: Duration = Duration::from_millis(50);
 /// Bytes of a page of memory, and ticks a second of `/proc`; both the same on every Linux that Chrome runs on.
 const PAGE: u64 = 4096;
 const TICKS: f64 = 100.0;
 
-/// What a command took.
+/// Resources that a command used.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Wall-clock seconds.
-    pub wall_s: f64,
+    pub(crate) wall_s: f64,
     /// Processor seconds, user and system, of everything it started.
-    pub cpu_s: f64,
-    /// Most bytes of memory at any look.
-    pub peak_bytes: u64,
+    pub(crate) cpu_s: f64,
+    /// Peak of the memory in bytes.
+    pub(crate) peak_bytes: u64,
 }
 
 /// Measures commands.
-pub struct Meter {
-    /// The folder in which control groups can be made.
+pub(crate) struct Meter {
+    /// The folder in which control groups can be created; `None` where they cannot.
     groups: Option<PathBuf>,
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl Meter {
-    /// Finds out what this machine allows.
-    pub fn new() -> Self {
+    /// A meter by what this machine allows.
+    pub(crate) fn new() -> Self {
         let groups = groups().filter(|folder| {
             let Ok(group) = Group::create(folder) else { return false };
-            let mut trial = group.around(&Command::new("true"));
+            let mut trial = group.wrapped(&Command::new("true"));
             let ran = trial.stdin(Stdio::null()).status().is_ok_and(|status| status.success());
             ran && group.cpu_seconds().is_some_and(|seconds| seconds > 0.0)
         });
         Self { groups }
     }
 
-    /// How processor time is found, in words.
-    pub fn cpu_method(&self) -> &'static str {
+    /// How processor time is measured, in words.
+    pub(crate) fn cpu_method(&self) -> &'static str {
         match self.groups {
             Some(_) => "control group (cpu.stat), everything the command started",
             None => "processor times of all descendants, read every 50 ms",
         }
     }
 
-    /// How memory is found, in words.
-    pub fn memory_method(&self) -> &'static str {
+    /// How memory is measured, in words.
+    pub(crate) fn memory_method(&self) -> &'static str {
         "peak of the sum of PSS over all processes, read every 250 ms"
     }
 
-    /// Runs `command` to its end with its output in `log`. An error quotes the last lines of it. The command has to bound its time
-    /// itself, and to end with 124 where it did not end in time.
-    pub fn run(&self, command: &Command, log: &Path) -> anyhow::Result<Usage> {
+    /// Runs `command` to its end with its output in `log`. The command has to limit its time itself, with exit code 124
+    /// at the limit.
+    ///
+    /// # Errors
+    /// The command cannot be started or fails. The message quotes the last lines of its output.
+    pub(crate) fn run(&self, command: &Command, log: &Path) -> anyhow::Result<Usage> {
         let file = std::fs::File::create(log).with_context(|| format!("writing {}", log.display()))?;
         let group = self.groups.as_deref().map(Group::create).transpose()?;
         let mut started = match &group {
-            Some(group) => group.around(command),
-            None => around(command, "exec \"$@\"", Path::new("sh")),
+            Some(group) => group.wrapped(command),
+            None => wrapped(command, "exec \"$@\"", Path::new("sh")),
         };
         started.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let begun = Instant::now();
         let mut child = started.spawn().context("starting a command")?;
         let (done, pid) = (AtomicBool::new(false), child.id());
-        let (status, wall, seen) = std::thread::scope(|scope| {
+        let (status, wall, observed) = std::thread::scope(|scope| {
             let watcher = scope.spawn(|| watch(pid, group.as_ref(), &done));
             let status = child.wait();
             let wall = begun.elapsed();
@@ -87,7 +91,7 @@ impl Meter {
             (status, wall, watcher.join())
         });
         let status = status.context("waiting for a command")?;
-        let Ok(seen) = seen else { bail!("the look at the memory broke") };
+        let Ok(observed) = observed else { bail!("the thread that reads the memory panicked") };
         if status.code() == Some(124) || status.code() == Some(137) {
             bail!("it did not end in time (see {})", named(log));
         }
@@ -96,17 +100,17 @@ impl Meter {
             let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
             bail!("{} (see {})", lines[lines.len().saturating_sub(3)..].join(" | "), named(log));
         }
-        let cpu = group.as_ref().and_then(Group::cpu_seconds).unwrap_or(seen.cpu_s);
-        Ok(Usage { wall_s: wall.as_secs_f64(), cpu_s: cpu, peak_bytes: seen.peak })
+        let cpu = group.as_ref().and_then(Group::cpu_seconds).unwrap_or(observed.cpu_s);
+        Ok(Usage { wall_s: wall.as_secs_f64(), cpu_s: cpu, peak_bytes: observed.peak })
     }
 }
 
-/// A file as reports name it: they are for other machines as well.
+/// Path of a file relative to the repository, for reports that are read on other machines.
 fn named(file: &Path) -> std::path::Display<'_> {
     file.strip_prefix(hyperfarm_e2e::parity::repository()).unwrap_or(file).display()
 }
 
-/// A control group that ends with everything in it.
+/// A control group. Dropping it ends every process in it.
 struct Group(PathBuf);
 
 impl Group {
@@ -118,8 +122,8 @@ impl Group {
     }
 
     /// The command, started inside the group.
-    fn around(&self, command: &Command) -> Command {
-        around(command, "echo $$ >\"$0\" && exec \"$@\"", &self.0.join("cgroup.procs"))
+    fn wrapped(&self, command: &Command) -> Command {
+        wrapped(command, "echo $$ >\"$0\" && exec \"$@\"", &self.0.join("cgroup.procs"))
     }
 
     fn cpu_seconds(&self) -> Option<f64> {
@@ -137,7 +141,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let _ = std::fs::write(self.0.join("cgroup.kill"), "1");
-        // A group can be removed when the last process in it is gone.
+        // A group can be removed only when its last process has ended.
         let deadline = Instant::now() + Duration::from_secs(5);
         while std::fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
@@ -145,8 +149,8 @@ impl Drop for Group {
     }
 }
 
-/// `command` by way of a shell that does `script` with `first` as its `$0` and the command as its arguments.
-fn around(command: &Command, script: &str, first: &Path) -> Command {
+/// `command` wrapped in a shell that runs `script` with `first` as `$0` and the command as arguments.
+fn wrapped(command: &Command, script: &str, first: &Path) -> Command {
     let mut outer = Command::new("sh");
     outer.arg("-c").arg(script).arg(first).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
@@ -174,52 +178,52 @@ fn groups() -> Option<PathBuf> {
     Some(mount.join(own))
 }
 
-/// What was seen of a command while it ran.
-struct Seen {
+/// Usage of a command's processes as observed while it ran.
+struct ObservedUsage {
     peak: u64,
     cpu_s: f64,
 }
 
-fn watch(root: u32, group: Option<&Group>, done: &AtomicBool) -> Seen {
-    let mut known = BTreeSet::from([root]);
+fn watch(root: u32, group: Option<&Group>, done: &AtomicBool) -> ObservedUsage {
+    let mut pids = BTreeSet::from([root]);
     let mut ticks: BTreeMap<u32, u64> = BTreeMap::new();
     let mut peak = 0;
-    let mut looked: Option<Instant> = None;
+    let mut read_at: Option<Instant> = None;
     while !done.load(Ordering::Relaxed) {
         let processes: Vec<u32> = match group {
             Some(group) => group.processes(),
             None => {
-                descend(&mut known);
-                for pid in &known {
+                add_descendants(&mut pids);
+                for pid in &pids {
                     if let Some(spent) = stat(*pid).map(|stat| stat.ticks) {
-                        // A number that is used again starts from nothing.
+                        // A process id that is used again starts at zero.
                         let last = ticks.entry(*pid).or_default();
                         *last = spent.max(*last);
                     }
                 }
-                known.iter().copied().collect()
+                pids.iter().copied().collect()
             }
         };
-        if looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
-            looked = Some(Instant::now());
+        if read_at.is_none_or(|at| at.elapsed() >= MEMORY_INTERVAL) {
+            read_at = Some(Instant::now());
             peak = peak.max(processes.iter().filter_map(|pid| memory(*pid)).sum());
         }
-        std::thread::sleep(SAMPLE_EVERY);
+        std::thread::sleep(CPU_INTERVAL);
     }
-    Seen { peak, cpu_s: ticks.values().sum::<u64>() as f64 / TICKS }
+    ObservedUsage { peak, cpu_s: ticks.values().sum::<u64>() as f64 / TICKS }
 }
 
-/// Adds every process whose parent is known, and its children, and so on. One that was seen once stays, whoever its parent is then.
-fn descend(known: &mut BTreeSet<u32>) {
+/// Adds all descendants of `pids`. A process stays when its parent ends.
+fn add_descendants(pids: &mut BTreeSet<u32>) {
     let Ok(entries) = std::fs::read_dir("/proc") else { return };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let parents: Vec<(u32, u32)> = pids.filter_map(|pid| Some((pid, stat(pid)?.parent))).collect();
+    let running = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parents: Vec<(u32, u32)> = running.filter_map(|pid| Some((pid, stat(pid)?.parent))).collect();
     loop {
-        let before = known.len();
-        known.extend(
-            parents.iter().filter(|(_, parent)| known.contains(parent)).map(|(pid, _)| *pid).collect::<Vec<_>>(),
+        let before = pids.len();
+        pids.extend(
+            parents.iter().filter(|(_, parent)| pids.contains(parent)).map(|(pid, _)| *pid).collect::<Vec<_>>(),
         );
-        if known.len() == before {
+        if pids.len() == before {
             return;
         }
     }
@@ -238,7 +242,7 @@ fn stat(pid: u32) -> Option<Stat> {
     Some(Stat { parent: number(1)? as u32, ticks: number(11)? + number(12)? })
 }
 
-/// Bytes of a process, shared pages in parts; where that may not be read, those it shares with nobody.
+/// Memory of a process in bytes: PSS, or its private memory where PSS cannot be read.
 fn memory(pid: u32) -> Option<u64> {
     if let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
         && let Some(line) = text.lines().find_map(|line| line.strip_prefix("Pss:"))

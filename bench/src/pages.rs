@@ -1,17 +1,20 @@
-//! The places of `docs/performance.md` that the bench writes.
+//! Writes the marked parts of `docs/performance.md`.
 
 use anyhow::{Context, bail};
 use hyperfarm_e2e::parity::repository;
 
-/// Puts `text` between the marks `<!-- bench:PLACE -->` and `<!-- /bench:PLACE -->`.
-pub fn replace(place: &str, text: &str) -> anyhow::Result<()> {
+/// Replaces the text between the marks `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`.
+///
+/// # Errors
+/// The page cannot be read or written, or lacks the marks.
+pub(crate) fn replace(name: &str, text: &str) -> anyhow::Result<()> {
     let path = repository().join("docs/performance.md");
     let page = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    std::fs::write(&path, replaced(&page, place, text)?).with_context(|| format!("writing {}", path.display()))
+    std::fs::write(&path, replaced(&page, name, text)?).with_context(|| format!("writing {}", path.display()))
 }
 
-fn replaced(page: &str, place: &str, text: &str) -> anyhow::Result<String> {
-    let (open, close) = (format!("<!-- bench:{place} -->"), format!("<!-- /bench:{place} -->"));
+fn replaced(page: &str, name: &str, text: &str) -> anyhow::Result<String> {
+    let (open, close) = (format!("<!-- bench:{name} -->"), format!("<!-- /bench:{name} -->"));
     let (Some((before, rest)), true) = (page.split_once(&open), page.contains(&close)) else {
         bail!("docs/performance.md has no {open} … {close}");
     };

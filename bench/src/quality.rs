@@ -1,8 +1,8 @@
-//! How close a video is to what was captured: PSNR and SSIM against a lossless sequence of PNG files.
+//! Similarity of a video to the captured frames: PSNR and SSIM against a lossless sequence of PNG files.
 //!
-//! Both sides' videos come through the same decoder and are held against the same files. PSNR is that of the whole clip (from the mean of
-//! the squared errors of all compared frames), over red, green and blue, and over luma alone; SSIM is the mean over luma,
-//! in windows of 8 by 8 pixels every 4 pixels. What is transparent is compared over middle grey.
+//! Both sides' videos are decoded by the same decoder and compared with the same files. PSNR is that of the whole clip
+//! (from the mean of the squared errors of all compared frames), over red, green and blue, and over luma alone; SSIM is
+//! the mean over luma, in windows of 8 by 8 pixels every 4 pixels. Transparent pixels are compared over middle grey.
 
 use std::path::{Path, PathBuf};
 
@@ -14,21 +14,21 @@ use hyperfarm_proto::spec::Size;
 /// Decibels that stand for "equal".
 const EQUAL: f64 = 100.0;
 
-/// What a comparison found.
+/// Result of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Quality {
+pub(crate) struct Quality {
     /// Decibels over red, green and blue.
-    pub psnr: f64,
+    pub(crate) psnr: f64,
     /// Decibels over luma.
-    pub psnr_luma: f64,
+    pub(crate) psnr_luma: f64,
     /// Structural similarity of luma, at most 1.
-    pub ssim: f64,
+    pub(crate) ssim: f64,
     /// Frames that were compared.
-    pub frames: u64,
+    pub(crate) frames: u64,
 }
 
 /// The PNG files of `folder`, in order.
-pub fn sequence(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn sequence(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
         let path = entry?.path();
@@ -41,19 +41,19 @@ pub fn sequence(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Compares `video` with `reference`, which must have as many frames, over at most `most` frames spread evenly.
-pub fn of_video(video: &Path, reference: &[PathBuf], most: u64) -> anyhow::Result<Quality> {
+pub(crate) fn of_video(video: &Path, reference: &[PathBuf], most: u64) -> anyhow::Result<Quality> {
     let mut tally = Tally::default();
     let every = stride(reference.len(), most);
-    let mut broken = None;
+    let mut error = None;
     let frames = decode_video(video, &mut |number, picture| {
         if number % every == 0
             && let Some(file) = reference.get(number as usize)
         {
-            broken = read(file).and_then(|other| tally.add(&other, picture)).err();
+            error = read(file).and_then(|other| tally.add(&other, picture)).err();
         }
-        broken.is_none()
+        error.is_none()
     })?;
-    if let Some(error) = broken {
+    if let Some(error) = error {
         return Err(error.context(video.display().to_string()));
     }
     if frames != reference.len() as u64 {
@@ -63,7 +63,7 @@ pub fn of_video(video: &Path, reference: &[PathBuf], most: u64) -> anyhow::Resul
 }
 
 /// Compares two sequences of PNG files, and answers the largest difference of a byte beside it.
-pub fn of_sequences(a: &[PathBuf], b: &[PathBuf], most: u64) -> anyhow::Result<(Quality, u8)> {
+pub(crate) fn of_sequences(a: &[PathBuf], b: &[PathBuf], most: u64) -> anyhow::Result<(Quality, u8)> {
     if a.len() != b.len() {
         bail!("one sequence has {} frames, the other {}", a.len(), b.len());
     }

@@ -1,4 +1,4 @@
-//! What the comparison found: rows, means, the table on the screen and in the documentation, the file.
+//! The report of the comparison: rows, means, the table on the screen and in the documentation, the JSON file.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -13,22 +13,25 @@ use crate::meter::{Meter, Usage};
 use crate::quality::Quality;
 use crate::{chart, pages};
 
-/// What has to be equal before anything is compared.
+/// Properties that two videos must share to be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Facts {
-    /// Pictures in the file.
-    pub frames: u64,
-    /// Pixels across.
-    pub width: u32,
-    /// Pixels down.
-    pub height: u32,
+pub(crate) struct VideoProperties {
+    /// Number of frames.
+    pub(crate) frames: u64,
+    /// Width in pixels.
+    pub(crate) width: u32,
+    /// Height in pixels.
+    pub(crate) height: u32,
     /// Frames a second.
-    pub fps: String,
+    pub(crate) fps: String,
 }
 
-impl Facts {
-    /// Of a video.
-    pub fn of(path: &Path) -> anyhow::Result<Self> {
+impl VideoProperties {
+    /// Reads the properties of a video.
+    ///
+    /// # Errors
+    /// The file cannot be read or has no video.
+    pub(crate) fn of(path: &Path) -> anyhow::Result<Self> {
         let info = hyperfarm_media::probe(path)?;
         let video = info.video.with_context(|| format!("{} has no pictures", path.display()))?;
         Ok(Self {
@@ -40,29 +43,29 @@ impl Facts {
     }
 }
 
-impl std::fmt::Display for Facts {
+impl std::fmt::Display for VideoProperties {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}x{}, {} frames at {}", self.width, self.height, self.frames, self.fps)
     }
 }
 
-/// One renderer's part of a row.
+/// Figures of one renderer.
 #[derive(Debug, Clone, Serialize)]
-pub struct Side {
+pub(crate) struct Side {
     /// The run that counts.
     #[serde(flatten)]
-    pub usage: Usage,
-    /// Length of the file.
-    pub bytes: u64,
-    /// Against the lossless capture.
-    pub quality: Option<Quality>,
-    /// Every run.
-    pub runs: Vec<Usage>,
+    pub(crate) usage: Usage,
+    /// Length of the video file in bytes.
+    pub(crate) bytes: u64,
+    /// Similarity to the lossless capture.
+    pub(crate) quality: Option<Quality>,
+    /// Usage of every run.
+    pub(crate) runs: Vec<Usage>,
 }
 
 impl Side {
-    /// From every run of it, at least one.
-    pub fn new(runs: Vec<Usage>, median: bool, bytes: u64) -> Self {
+    /// Figures from all runs, of which the quickest counts, or with `median` the median. There is at least one.
+    pub(crate) fn new(runs: Vec<Usage>, median: bool, bytes: u64) -> Self {
         let mut sorted = runs.clone();
         sorted.sort_by(|a, b| a.wall_s.total_cmp(&b.wall_s));
         let at = if median { sorted.len() / 2 } else { 0 };
@@ -71,60 +74,60 @@ impl Side {
     }
 }
 
-/// How our lossless capture and the published CLI's agree.
+/// Similarity of our lossless capture and the published CLI's.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Agreement {
+pub(crate) struct Agreement {
     /// Decibels over red, green and blue.
-    pub psnr: f64,
+    pub(crate) psnr: f64,
     /// Similarity of luma.
-    pub ssim: f64,
+    pub(crate) ssim: f64,
     /// Largest difference of a byte.
-    pub largest_difference: u8,
+    pub(crate) largest_difference: u8,
 }
 
-/// One composition.
+/// Figures of one composition.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Container.
-    pub format: String,
+    pub(crate) format: String,
     /// Frames in the videos.
-    pub frames: u64,
-    /// What the videos have in common.
-    pub facts: Option<Facts>,
+    pub(crate) frames: u64,
+    /// Properties of both videos.
+    pub(crate) facts: Option<VideoProperties>,
     /// Chunks of our render.
-    pub chunks: usize,
-    /// Whether ours read the framebuffer, in every chunk.
-    pub framebuffer: bool,
-    /// Where the time of our last render went, as `--timings` says it.
-    pub timings: serde_json::Value,
+    pub(crate) chunks: usize,
+    /// Whether every chunk of our render read the framebuffer.
+    pub(crate) framebuffer: bool,
+    /// Timings of our last render, from `--timings`.
+    pub(crate) timings: serde_json::Value,
     /// The published CLI.
-    pub upstream: Option<Side>,
+    pub(crate) upstream: Option<Side>,
     /// hyperfarm.
-    pub ours: Option<Side>,
-    /// Lossless captures held against each other, where that was asked for.
-    pub reference: Option<Agreement>,
-    /// What went wrong.
-    pub wrong: Vec<String>,
+    pub(crate) ours: Option<Side>,
+    /// Similarity of the lossless captures, where that was requested.
+    pub(crate) reference: Option<Agreement>,
+    /// Errors.
+    pub(crate) wrong: Vec<String>,
 }
 
 /// The published CLI's figures over ours: above 1 is in our favour.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Ratios {
+pub(crate) struct Ratios {
     /// Wall clock.
-    pub wall: f64,
+    pub(crate) wall: f64,
     /// Processor time.
-    pub cpu: f64,
+    pub(crate) cpu: f64,
     /// Peak memory.
-    pub memory: f64,
+    pub(crate) memory: f64,
     /// Size of the file.
-    pub bytes: f64,
+    pub(crate) bytes: f64,
 }
 
 impl Row {
     /// A row without figures.
-    pub fn new(name: &str, format: &str) -> Self {
+    pub(crate) fn new(name: &str, format: &str) -> Self {
         Self {
             name: name.to_owned(),
             format: format.to_owned(),
@@ -141,7 +144,7 @@ impl Row {
     }
 
     /// The ratios, where both sides rendered.
-    pub fn ratios(&self) -> Option<Ratios> {
+    pub(crate) fn ratios(&self) -> Option<Ratios> {
         let (upstream, ours) = (self.upstream.as_ref()?, self.ours.as_ref()?);
         Some(Ratios {
             wall: upstream.usage.wall_s / ours.usage.wall_s.max(1e-9),
@@ -156,34 +159,37 @@ impl Row {
     }
 }
 
-/// A whole run.
+/// Report of a whole run.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The published CLI's version.
-    pub upstream_version: String,
+    pub(crate) upstream_version: String,
     /// hyperfarm's and Chrome's.
-    pub versions: Vec<String>,
+    pub(crate) versions: Vec<String>,
     /// Quality by name.
-    pub quality: String,
-    /// The machine, in words.
-    pub machine: String,
-    /// Load average of the last minute before the run; the bench wants it near 0.
-    pub load_before: f64,
-    /// How processor time was found.
-    pub cpu_method: String,
-    /// How memory was found.
-    pub memory_method: String,
+    pub(crate) quality: String,
+    /// Description of the machine.
+    pub(crate) machine: String,
+    /// Load average of the last minute before the run. It should be near 0.
+    pub(crate) load_before: f64,
+    /// How processor time was measured.
+    pub(crate) cpu_method: String,
+    /// How memory was measured.
+    pub(crate) memory_method: String,
     /// Renders of each by each.
-    pub runs: usize,
-    /// Which of them counts.
-    pub counts: String,
-    /// What was found.
-    pub rows: Vec<Row>,
+    pub(crate) runs: usize,
+    /// Which run counts: `quickest` or `median`.
+    pub(crate) counts: String,
+    /// Figures by composition.
+    pub(crate) rows: Vec<Row>,
 }
 
 impl Report {
-    /// An empty one.
-    pub fn new(renderers: &Renderers, meter: &Meter, runs: usize, median: bool) -> anyhow::Result<Self> {
+    /// A report without rows.
+    ///
+    /// # Errors
+    /// A program's version cannot be read.
+    pub(crate) fn new(renderers: &Renderers, meter: &Meter, runs: usize, median: bool) -> anyhow::Result<Self> {
         let version = |program: &Path| -> anyhow::Result<String> {
             let mut command = std::process::Command::new("timeout");
             let output = command.arg("30").arg(program).arg("--version").output()?;
@@ -210,7 +216,7 @@ impl Report {
     }
 
     /// The geometric means.
-    pub fn means(&self) -> Ratios {
+    pub(crate) fn means(&self) -> Ratios {
         Ratios {
             wall: self.mean(|ratios| ratios.wall),
             cpu: self.mean(|ratios| ratios.cpu),
@@ -233,8 +239,11 @@ impl Report {
         )
     }
 
-    /// What comes above the rows.
-    pub fn head(&self) -> anyhow::Result<()> {
+    /// Prints the header of the table.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(crate) fn print_header(&self) -> anyhow::Result<()> {
         let mut out = std::io::stdout();
         writeln!(out, "{}\nprocessor time: {}\nmemory: {}\n", self.about(), self.cpu_method, self.memory_method)?;
         writeln!(
@@ -262,8 +271,11 @@ impl Report {
         Ok(())
     }
 
-    /// One row.
-    pub fn line(&self, row: &Row) -> anyhow::Result<()> {
+    /// Prints one row.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(crate) fn print_row(&self, row: &Row) -> anyhow::Result<()> {
         let mut out = std::io::stdout();
         let (Some(a), Some(b), Some(ratios)) = (&row.upstream, &row.ours, row.ratios()) else {
             writeln!(out, "{:<14} {}", row.name, row.wrong.join("; "))?;
@@ -305,8 +317,11 @@ impl Report {
         Ok(())
     }
 
-    /// What comes below them.
-    pub fn end(&self) -> anyhow::Result<()> {
+    /// Prints the means.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(crate) fn print_means(&self) -> anyhow::Result<()> {
         let means = self.means();
         let least = self.rows.iter().filter_map(Row::ratios).map(|ratios| ratios.wall).fold(f64::INFINITY, f64::min);
         let mut out = std::io::stdout();
@@ -333,8 +348,11 @@ impl Report {
         Ok(())
     }
 
-    /// Everything as JSON.
-    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+    /// Writes the report as JSON.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let mut value = serde_json::to_value(self)?;
         value["geometric_means"] = serde_json::to_value(self.means())?;
         if let Some(rows) = value["rows"].as_array_mut() {
@@ -345,15 +363,18 @@ impl Report {
         std::fs::write(path, serde_json::to_vec_pretty(&value)?).with_context(|| format!("writing {}", path.display()))
     }
 
-    /// `bench/results.json`, the chart and the table in the documentation.
-    pub fn publish(&self) -> anyhow::Result<()> {
+    /// Writes `bench/results.json`, the chart, and the table in the documentation.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub(crate) fn publish(&self) -> anyhow::Result<()> {
         self.write(&repository().join("bench/results.json"))?;
-        let bars: Vec<chart::Pair> = self
+        let bars: Vec<chart::Bars> = self
             .rows
             .iter()
             .filter_map(|row| Some((row.name.clone(), row.ratios()?)))
             .chain([("geometric mean".to_owned(), self.means())])
-            .map(|(name, ratios)| chart::Pair { name, wall: ratios.wall, cpu: ratios.cpu })
+            .map(|(name, ratios)| chart::Bars { name, wall: ratios.wall, cpu: ratios.cpu })
             .collect();
         std::fs::write(repository().join("docs/images/bench.svg"), chart::draw(&bars))?;
         pages::replace("table", &self.markdown())
@@ -407,8 +428,8 @@ impl Report {
     }
 }
 
-/// The machine, in words.
-pub fn machine() -> String {
+/// Description of the machine: processor and memory.
+pub(crate) fn machine() -> String {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let model = model.trim_start_matches(['\t', ' ', ':']).to_owned();

@@ -1,4 +1,4 @@
-//! The worker's stages without a farm around them: this process plays the coordinator, over storage in memory.
+//! Runs the worker's stages without a farm: this process is the coordinator, and storage is in memory.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -25,8 +25,8 @@ use hyperfarm_worker::server::{Site, SiteFile};
 use hyperfarm_worker::{Worker, WorkerConfig};
 use zip::write::SimpleFileOptions;
 
-/// A worker with one slot, and what it works on.
-pub struct Stages {
+/// A worker with one slot, its storage and its broker.
+pub(crate) struct Stages {
     backplane: Backplane,
     worker: Worker,
     drain: Drain,
@@ -34,14 +34,14 @@ pub struct Stages {
     limit: Duration,
 }
 
-/// Chrome as the environment says.
-pub fn chrome() -> anyhow::Result<ChromeConfig> {
+/// Chrome by the environment's settings.
+pub(crate) fn chrome() -> anyhow::Result<ChromeConfig> {
     Ok(ChromeConfig::from_env(&|name| std::env::var(name).ok())?)
 }
 
 impl Stages {
     /// Starts the worker. No task may take longer than `limit`.
-    pub async fn start(limit: Duration) -> anyhow::Result<Self> {
+    pub(crate) async fn start(limit: Duration) -> anyhow::Result<Self> {
         let backplane = Backplane::ephemeral(Objects::memory());
         let folder = tempfile::Builder::new().prefix("hyperfarm-bench-").tempdir()?;
         // Chrome runs as another user where this is root, and its folder lies in here.
@@ -63,7 +63,7 @@ impl Stages {
     }
 
     /// Plans the project in `folder` as render `name`.
-    pub async fn plan(&self, name: &str, folder: &Path, spec: RenderSpec) -> anyhow::Result<PlanDraft> {
+    pub(crate) async fn plan(&self, name: &str, folder: &Path, spec: RenderSpec) -> anyhow::Result<PlanDraft> {
         let render: RenderId = name.parse().context("a render's id")?;
         let bundle = zip(folder)?;
         let hash = ContentHash::of(&bundle);
@@ -76,21 +76,21 @@ impl Stages {
         Ok(objects.get_wire(&keys::draft(&render)).await?)
     }
 
-    /// Stores the plan with these chunks.
-    pub async fn cut(&self, draft: PlanDraft, chunks: Vec<FrameRange>) -> anyhow::Result<Plan> {
+    /// Stores the plan of `draft` with these chunks.
+    pub(crate) async fn store_plan(&self, draft: PlanDraft, chunks: Vec<FrameRange>) -> anyhow::Result<Plan> {
         let plan = Plan::of_draft(draft, Pool::default(), chunks);
         self.backplane.objects.put_wire(&keys::plan(&plan.render), &plan).await?;
         Ok(plan)
     }
 
     /// Renders a chunk of a stored plan.
-    pub async fn chunk(&self, render: &RenderId, number: u32) -> anyhow::Result<SegmentRecord> {
+    pub(crate) async fn chunk(&self, render: &RenderId, number: u32) -> anyhow::Result<SegmentRecord> {
         let task = self.task(render, Step::Chunk(number)).await?;
         Ok(serde_json::from_slice(&task.committed.context("a chunk without a record")?)?)
     }
 
     /// The files of a plan as a page loads them.
-    pub async fn site(&self, draft: &PlanDraft) -> anyhow::Result<Arc<Site>> {
+    pub(crate) async fn site(&self, draft: &PlanDraft) -> anyhow::Result<Arc<Site>> {
         let folder = self.folder.path().join(draft.render.as_str());
         std::fs::create_dir_all(&folder)?;
         let mut files = HashMap::new();
@@ -125,7 +125,7 @@ impl Stages {
     }
 
     /// Ends the worker and its browser.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.drain.start();
         self.worker.join().await;
     }

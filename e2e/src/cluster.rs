@@ -1,4 +1,4 @@
-//! Coordinator, workers and stitcher as processes of their own.
+//! A cluster of processes: coordinator, workers and stitcher over the test run's servers.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use crate::scene::{Scene, text};
 use crate::services::Services;
 
-/// The key that the cluster's coordinator knows.
+/// API key that the coordinators of tests accept.
 pub const KEY: &str = "hf_e2e";
 
-/// A cluster in a namespace of its own. Dropped, its processes end.
+/// A cluster in a namespace of its own. Dropping it kills its processes.
 pub struct Cluster {
     scene: Scene,
     services: Services,
@@ -26,12 +26,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A coordinator, two workers of one slot and a stitcher.
+    /// Starts a coordinator, two workers of one slot and a stitcher.
     pub fn start(services: Services, name: &str) -> Self {
         Self::start_with(services, name, &[])
     }
 
-    /// The same with more environment.
+    /// Starts the same processes with more environment variables.
     pub fn start_with(services: Services, name: &str, environment: &[(&'static str, &str)]) -> Self {
         let mut cluster = Self {
             scene: Scene::new(),
@@ -69,16 +69,16 @@ impl Cluster {
         self.without_coordinator(|_| ());
     }
 
-    /// Does something while the coordinator is away, before a new process takes its address.
-    pub fn without_coordinator<T>(&mut self, act: impl FnOnce(&Self) -> T) -> T {
+    /// Stops the coordinator, calls `action`, and starts a new coordinator at the same address.
+    pub fn without_coordinator<T>(&mut self, action: impl FnOnce(&Self) -> T) -> T {
         self.stop_process("coordinator");
-        let done = act(self);
+        let result = action(self);
         let listen = self.url.trim_start_matches("http://").to_owned();
         self.start_coordinator(&listen);
-        done
+        result
     }
 
-    /// Ends a process as an operator does: it drains.
+    /// Ends a process by SIGTERM, as an operator does: it drains.
     pub fn stop_process(&mut self, name: &str) {
         let at = self.processes.iter().position(|(found, _)| found == name).expect("there is such a process");
         let (_, mut child) = self.processes.remove(at);
@@ -118,12 +118,12 @@ impl Cluster {
         command.spawn().expect("the binary runs")
     }
 
-    /// Where its API is.
+    /// Base URL of the API.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where each process shows its metrics, by its name.
+    /// Port of the metrics of each process, by its name.
     pub fn metrics(&self) -> &[(String, u16)] {
         &self.metrics
     }
@@ -141,7 +141,7 @@ impl Cluster {
         child.wait().expect("it ends");
     }
 
-    /// Renders through the CLI as a client of the farm; answers the video and its bytes.
+    /// Renders through the CLI as a client of the farm. Returns the path of the video.
     pub fn render(&self, project: &Path, name: &str, args: &[&str]) -> PathBuf {
         let output = self.scene.path(&format!("{name}.mp4"));
         let mut all = vec!["render", text(project), "-o", text(&output), "--farm", &self.url, "--json"];
@@ -201,7 +201,7 @@ impl Cluster {
         serde_json::from_slice(&answer.stdout).unwrap_or(json!(null))
     }
 
-    /// The worker of a process, as the farm lists it, once it satisfies `test`.
+    /// Waits until the worker of a process, as the API lists it, satisfies `test`, and returns it.
     pub fn worker(&self, name: &str, test: impl Fn(&Value) -> bool) -> Value {
         let (_, child) = self.processes.iter().find(|(found, _)| found == name).expect("there is such a process");
         let pid = format!("-{}-", child.id());
@@ -218,7 +218,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until a process ends by itself, and answers whether it ended well.
+    /// Waits until a process ends by itself. Returns whether its exit code was 0.
     pub fn wait_for_end(&mut self, name: &str) -> bool {
         let at = self.processes.iter().position(|(found, _)| found == name).expect("there is such a process");
         let (_, mut child) = self.processes.remove(at);
@@ -246,20 +246,20 @@ impl Cluster {
         all
     }
 
-    /// Ends every process as an operator does, and answers those that did not end well.
+    /// Ends every process by SIGTERM. Returns those that did not end with exit code 0.
     pub fn stop(mut self) -> Vec<String> {
-        let mut bad = Vec::new();
+        let mut failed = Vec::new();
         for (name, child) in &mut self.processes {
             let ended = end(child);
             if !ended.is_some_and(|status| status.success()) {
-                bad.push(format!("{name}: {ended:?}"));
+                failed.push(format!("{name}: {ended:?}"));
             }
         }
-        bad
+        failed
     }
 }
 
-/// Asks a process to end; `None` if it does not within 40 s.
+/// Ends a process by SIGTERM; `None` if it runs for 40 s more.
 fn end(child: &mut Child) -> Option<ExitStatus> {
     let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
     let deadline = Instant::now() + Duration::from_secs(40);
@@ -272,8 +272,8 @@ fn end(child: &mut Child) -> Option<ExitStatus> {
     }
 }
 
-/// A port that nothing listens on, below those that the system gives to outgoing connections: one of them could take it before its
-/// server does, or while that restarts.
+/// A free port below the range of outgoing connections: one of those could take a port of that range before its server
+/// does, or while the server restarts.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id() * 61 % 10_000).expect("below 10,000");

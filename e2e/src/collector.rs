@@ -1,4 +1,4 @@
-//! A collector of traces: what it is sent by OTLP over HTTP it decodes and keeps.
+//! A collector of traces: receives spans by OTLP over HTTP and keeps them.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,22 +8,22 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use prost::Message;
 
-/// A span as it came.
+/// A received span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CollectedSpan {
-    /// Its name.
+    /// Name.
     pub name: String,
     /// Trace, as hexadecimal.
     pub trace: String,
-    /// Its own id, as hexadecimal.
+    /// Id, as hexadecimal.
     pub id: String,
-    /// Its parent's id; empty for a root.
+    /// Id of the parent; empty for a root.
     pub parent: String,
     /// Attributes that are text or whole numbers, as text.
     pub attributes: Vec<(String, String)>,
-    /// Nanoseconds since 1970.
+    /// Start in nanoseconds since 1970.
     pub start: u64,
-    /// Nanoseconds since 1970.
+    /// End in nanoseconds since 1970.
     pub end: u64,
 }
 
@@ -36,7 +36,7 @@ impl CollectedSpan {
 
 /// The collector. It listens until the process ends.
 pub struct Collector {
-    /// Its base URL.
+    /// Base URL.
     pub url: String,
     spans: Arc<Mutex<Vec<CollectedSpan>>>,
 }
@@ -57,13 +57,13 @@ impl Collector {
         Self { url, spans }
     }
 
-    /// What has come so far.
+    /// Spans received so far.
     pub fn spans(&self) -> Vec<CollectedSpan> {
         self.spans.lock().expect("no thread panics with it").clone()
     }
 }
 
-/// One request of a connection; `None` once there is none.
+/// Serves one request of a connection; `None` at the end of the connection.
 fn serve(mut stream: &TcpStream, kept: &Mutex<Vec<CollectedSpan>>) -> Option<()> {
     let mut head = Vec::new();
     let mut byte = [0];

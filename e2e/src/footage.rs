@@ -1,4 +1,4 @@
-//! Videos whose pictures carry their number, in any codec and with any times.
+//! Videos whose frames show their number, in any codec and with any times.
 
 use std::path::Path;
 
@@ -8,21 +8,21 @@ use ffmpeg_next::software::scaling;
 use ffmpeg_next::{Dictionary, Packet, Rational, color, frame};
 use hyperfarm_media::Picture;
 
-/// Cells across a picture: a number has eight bits, black for 0.
+/// Cells across a frame: a number has eight bits, black for 0.
 const BITS: usize = 8;
 
-/// What a video is encoded as.
+/// How a video is encoded.
 #[derive(Debug, Clone)]
 pub struct Footage {
     /// FFmpeg's name of the encoder.
     pub encoder: &'static str,
-    /// Pixels that it gets.
+    /// Pixel format of the encoder.
     pub pixel: Pixel,
     /// Width and height, 128 or more by 32 or more.
     pub size: (u32, u32),
     /// Ticks a second, as (numerator, denominator) of a tick.
     pub time_base: (i32, i32),
-    /// When each picture begins, in ticks.
+    /// Start of each frame in ticks.
     pub times: Vec<i64>,
     /// Options of the encoder.
     pub options: &'static [(&'static str, &'static str)],
@@ -44,17 +44,20 @@ impl Footage {
         }
     }
 
-    /// The same with times of its own, in ticks of a 600th of a second.
+    /// The same with these frame times, in ticks of a 600th of a second.
     pub fn with_times(times: Vec<i64>) -> Self {
         Self { time_base: (1, 600), times, ..Self::h264(30, 1, 0) }
     }
 
-    /// Seconds at which picture `number` begins.
-    pub fn begins(&self, number: usize) -> f64 {
+    /// Start of frame `number` in seconds.
+    pub fn start_of(&self, number: usize) -> f64 {
         self.times[number] as f64 * f64::from(self.time_base.0) / f64::from(self.time_base.1)
     }
 
-    /// Writes it to `path`, whose extension is the container. Panics where FFmpeg refuses.
+    /// Writes the video to `path`, whose extension is the container.
+    ///
+    /// # Panics
+    /// Panics if FFmpeg fails.
     pub fn write(&self, path: &Path) {
         ffmpeg::init().expect("FFmpeg starts");
         ffmpeg::log::set_level(ffmpeg::log::Level::Error);
@@ -98,7 +101,7 @@ impl Footage {
             let mut packet = Packet::empty();
             while encoder.receive_packet(&mut packet).is_ok() {
                 packet.set_stream(0);
-                packet.set_duration(self.lasts(packet.pts().unwrap_or(0)));
+                packet.set_duration(self.duration_at(packet.pts().unwrap_or(0)));
                 packet.rescale_ts(time_base, to);
                 packet.write_interleaved(&mut output).expect("a packet is written");
             }
@@ -116,14 +119,14 @@ impl Footage {
         output.write_trailer().expect("the trailer is written");
     }
 
-    /// Ticks that the picture at `time` lasts; the last one lasts as long as the one before it.
-    fn lasts(&self, time: i64) -> i64 {
+    /// Duration of the frame at `time` in ticks; the last frame lasts as long as the one before it.
+    fn duration_at(&self, time: i64) -> i64 {
         let next = self.times.iter().position(|other| *other > time).unwrap_or(self.times.len() - 1).max(1);
         self.times.get(next).zip(self.times.get(next - 1)).map_or(1, |(next, this)| next - this)
     }
 
-    /// Picture `number`: its bits above, and the opposite below, so that a wrong reading shows. The right half is half
-    /// transparent where the pixels can be.
+    /// Frame `number`: its bits above and their inverse below, so that a wrong reading is noticed. The right half is
+    /// half transparent where the pixel format has alpha.
     fn draw(&self, number: usize) -> frame::Video {
         let (width, height) = (self.size.0 as usize, self.size.1 as usize);
         let mut picture = frame::Video::new(Pixel::RGBA, self.size.0, self.size.1);
@@ -139,7 +142,8 @@ impl Footage {
     }
 }
 
-/// The number that a picture of [`Footage`] shows in the box at `(left, top)` of `picture`; `None` where it shows none.
+/// The number that a frame of [`Footage`] shows in the box at `(left, top)` of `picture`; `None` where there is no
+/// number.
 pub fn number_in(picture: &Picture, (left, top): (u32, u32), (width, height): (u32, u32)) -> Option<u64> {
     let light = |bit: usize, quarter: u32| {
         let x = left + (width * (2 * bit as u32 + 1)) / (2 * BITS as u32);

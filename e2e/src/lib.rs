@@ -1,9 +1,16 @@
-//! The farm as a whole under test: the built binary, real Chrome, real servers.
+//! Tests of the whole farm: the built binary, real Chrome, real servers.
 //!
-//! [`Scene`] gives a test a folder of its own, as `TMPDIR` too, so that whatever a render leaves behind is seen.
-//! [`Up`] runs every role in one process.
-//! [`Cluster`] runs a coordinator, workers and a stitcher as processes over the servers that `scripts/services.sh` started.
-//! [`parity`] renders the compositions of `e2e/parity` by the published HyperFrames CLI and by hyperfarm, and compares them.
+//! | what | where |
+//! | --- | --- |
+//! | a temporary folder for one test, also its `TMPDIR`, so that files left by a render are found | [`Scene`] |
+//! | `hyperfarm up`: every role in one process | [`Up`] |
+//! | coordinator, workers and stitcher as processes over real servers | [`Cluster`], [`services`] |
+//! | servers that record webhooks and traces | [`receiver`], [`collector`] |
+//! | videos whose frames carry their number, and comparison of videos | [`footage`], [`pictures`] |
+//! | compositions rendered by the published HyperFrames CLI and by hyperfarm, and compared | [`parity`] |
+
+// These are helpers of tests: a panic is how a test fails.
+#![allow(clippy::missing_panics_doc)]
 
 pub mod cluster;
 pub mod collector;

@@ -1,10 +1,13 @@
-//! Comparing videos as pictures.
+//! Compares videos frame by frame.
 
 use std::path::Path;
 
 use hyperfarm_media::{Picture, compare, decode_video};
 
-/// Every picture of a video.
+/// Every frame of a video.
+///
+/// # Panics
+/// Panics if the video cannot be decoded.
 pub fn pictures(path: &Path) -> Vec<Picture> {
     let mut pictures = Vec::new();
     decode_video(path, &mut |_, picture| {
@@ -15,7 +18,10 @@ pub fn pictures(path: &Path) -> Vec<Picture> {
     pictures
 }
 
-/// PSNR in dB of each frame of two videos of equal length. Holds one video in memory.
+/// PSNR in dB of each frame of two videos of equal length. One video is in memory as a whole.
+///
+/// # Panics
+/// Panics if a video cannot be decoded, or the lengths differ.
 pub fn psnr_by_frame(a: &Path, b: &Path) -> Vec<f64> {
     let a = pictures(a);
     let mut values = Vec::new();

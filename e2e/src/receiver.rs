@@ -1,4 +1,4 @@
-//! A server of this machine that remembers what it is sent.
+//! An HTTP server on loopback that records its requests.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -6,64 +6,67 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A request as it came: headers in lower case, and the raw body.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Received {
-    /// Header values by name.
+    /// Header values by name in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The bytes of the body.
+    /// Body.
     pub body: Vec<u8>,
 }
 
-/// See the [module](self). It answers for as long as the test runs.
+/// A recording server. It runs until the process ends.
 pub struct Receiver {
     url: String,
-    got: Arc<Mutex<Vec<Received>>>,
+    requests: Arc<Mutex<Vec<Received>>>,
     status: Arc<AtomicU16>,
 }
 
 impl Receiver {
-    /// Answers every request with `status` and these bytes.
-    pub fn start(status: u16, answer: Vec<u8>) -> Self {
+    /// Starts a server that answers every request with `status` and `body`.
+    ///
+    /// # Panics
+    /// Panics if no port is free.
+    pub fn start(status: u16, body: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("it has an address"));
-        let receiver = Self { url, got: Arc::default(), status: Arc::new(AtomicU16::new(status)) };
-        let (got, status) = (receiver.got.clone(), receiver.status.clone());
+        let receiver = Self { url, requests: Arc::default(), status: Arc::new(AtomicU16::new(status)) };
+        let (requests, status) = (receiver.requests.clone(), receiver.status.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                if let Some(request) = take(&stream) {
-                    got.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+                if let Some(request) = read_request(&stream) {
+                    requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
                 }
                 let head = format!(
                     "HTTP/1.1 {} .\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                     status.load(Ordering::SeqCst),
-                    answer.len()
+                    body.len()
                 );
                 let mut stream = stream;
-                // A client that has gone away has seen enough.
-                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&answer));
+                // A client may have closed the connection.
+                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
             }
         });
         receiver
     }
 
-    /// Where it is.
+    /// Base URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What came until now.
-    pub fn got(&self) -> Vec<Received> {
-        self.got.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Requests received so far.
+    pub fn requests(&self) -> Vec<Received> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Answers with another status from now on.
+    /// Changes the status of later answers.
     pub fn answer_with(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
     }
 }
 
-fn take(stream: &TcpStream) -> Option<Received> {
+fn read_request(stream: &TcpStream) -> Option<Received> {
     let mut reader = BufReader::new(stream);
     let mut headers = BTreeMap::new();
     let mut line = String::new();

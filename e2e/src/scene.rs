@@ -1,4 +1,4 @@
-//! A folder for one test, and renders in it.
+//! A temporary folder for one test, and commands and renders in it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use hyperfarm_proto::record::Manifest;
 use tempfile::TempDir;
 
-/// The binary that the workspace's build left.
+/// Path of hyperfarm's binary in the build folder of the running test.
+///
+/// # Panics
+/// Panics if the binary was not built.
 pub fn binary() -> PathBuf {
     // Tests lie in `deps` below the folder of the binaries.
     let test = std::env::current_exe().expect("a test knows its own file");
@@ -17,12 +20,12 @@ pub fn binary() -> PathBuf {
     binary
 }
 
-/// The folder of an example.
+/// Folder of an example.
 pub fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
 }
 
-/// A small page whose picture is another one at each frame: a box that moves and turns, and a number that counts.
+/// A small page that changes with every frame: a box that moves and turns, and a number that counts.
 pub fn page(seconds: f64) -> String {
     format!(
         r##"<!doctype html><html><head><style>
@@ -44,7 +47,7 @@ window.__timelines = {{ main: timeline }};
     )
 }
 
-/// How a command ended.
+/// Result of a command.
 pub struct Finished {
     /// Exit code; `None` after a signal.
     pub code: Option<i32>,
@@ -65,14 +68,17 @@ impl From<Output> for Finished {
 }
 
 impl Finished {
-    /// The result that `--json` printed. Panics with the errors if the command failed.
+    /// The result that `--json` printed.
+    ///
+    /// # Panics
+    /// Panics with standard error if the command failed or printed no JSON.
     pub fn json(&self) -> serde_json::Value {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         serde_json::from_str(&self.stdout).expect("--json prints JSON")
     }
 }
 
-/// A folder with a temporary folder in it, removed at the end.
+/// A folder with a temporary folder in it. Dropping it removes both.
 pub struct Scene {
     folder: TempDir,
 }
@@ -85,6 +91,9 @@ impl Default for Scene {
 
 impl Scene {
     /// An empty scene.
+    ///
+    /// # Panics
+    /// Panics if the folder cannot be created.
     pub fn new() -> Self {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::Builder::new().prefix("hyperfarm-e2e-").tempdir().expect("a folder can be made");
@@ -97,12 +106,15 @@ impl Scene {
         Self { folder }
     }
 
-    /// A path in the scene.
+    /// The path of `name` in the scene.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Writes a file and answers its path.
+    /// Writes a file and returns its path.
+    ///
+    /// # Panics
+    /// Panics if the file cannot be written.
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("a name has a folder")).expect("a folder can be made");
@@ -110,13 +122,13 @@ impl Scene {
         path
     }
 
-    /// A project with this page.
+    /// Writes a project with this page and returns its folder.
     pub fn project(&self, name: &str, html: &str) -> PathBuf {
         self.write(&format!("{name}/index.html"), html);
         self.path(name)
     }
 
-    /// The binary with the scene's temporary folder and nothing of a cluster in its environment.
+    /// A command of the binary, with the scene's temporary folder and without a cluster in its environment.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(args).env("TMPDIR", self.path("tmp")).stdin(Stdio::null());
@@ -127,21 +139,30 @@ impl Scene {
     }
 
     /// Runs the binary to its end.
+    ///
+    /// # Panics
+    /// Panics if the binary cannot be started.
     pub fn run(&self, args: &[&str]) -> Finished {
         self.command(args).output().expect("the binary runs").into()
     }
 
     /// Starts the binary.
+    ///
+    /// # Panics
+    /// Panics if the binary cannot be started.
     pub fn spawn(&self, args: &[&str]) -> Child {
         self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs")
     }
 
-    /// Renders `project` to `NAME.mp4` with a manifest beside it; answers both.
+    /// Renders `project` to `NAME.mp4`. Returns the path and the manifest.
     pub fn render(&self, project: &Path, name: &str, args: &[&str]) -> (PathBuf, Manifest) {
         self.render_as("mp4", project, name, args)
     }
 
-    /// The same to `NAME.EXTENSION`.
+    /// Renders `project` to `NAME.EXTENSION`. Returns the path and the manifest.
+    ///
+    /// # Panics
+    /// Panics if the render fails.
     pub fn render_as(&self, extension: &str, project: &Path, name: &str, args: &[&str]) -> (PathBuf, Manifest) {
         let output = self.path(&format!("{name}.{extension}"));
         let manifest = self.path(&format!("{name}.json"));
@@ -152,23 +173,29 @@ impl Scene {
         (output, serde_json::from_slice(&manifest).expect("the manifest is one"))
     }
 
-    /// What is in the scene's temporary folder.
+    /// Names of the files in the scene's temporary folder.
+    ///
+    /// # Panics
+    /// Panics if the folder cannot be read.
     pub fn left_behind(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.path("tmp")).expect("the folder is there");
         entries.map(|entry| entry.expect("an entry can be read").file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// Browsers whose command line names the scene's temporary folder.
+    /// Process ids of browsers whose command line has the scene's temporary folder.
     pub fn browsers(&self) -> Vec<u32> {
         let temp = self.path("tmp").display().to_string();
-        let names_it = |pid: &u32| {
+        let has_folder = |pid: &u32| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&line).contains(&temp)
         };
-        pids().into_iter().filter(names_it).collect()
+        pids().into_iter().filter(has_folder).collect()
     }
 
-    /// Panics unless nothing of a render is left: no file, no process.
+    /// Checks that a render has left no file and no process.
+    ///
+    /// # Panics
+    /// Panics if something is left.
     pub fn assert_clean(&self, after: &str) {
         assert_eq!(self.left_behind(), Vec::<String>::new(), "files left after {after}");
         assert!(
@@ -190,7 +217,7 @@ fn pids() -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Parent of a process that still runs.
+/// Parent of a process; `None` if the process has ended.
 fn parent(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold spaces and brackets; state and parent follow its last bracket.
@@ -201,7 +228,8 @@ fn parent(pid: u32) -> Option<u32> {
     fields.next()?.parse().ok()
 }
 
-/// Every process below `pid`: Chrome's helpers carry no name of ours, but they have their ancestors.
+/// All descendants of `pid`. Chrome's helpers are found by their ancestors, as their command lines have no name of
+/// ours.
 pub fn descendants(pid: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = pids().into_iter().filter_map(|child| Some((child, parent(child)?))).collect();
     let mut found = vec![pid];
@@ -213,17 +241,20 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     found.split_off(1)
 }
 
-/// Those of `processes` that still run.
+/// The processes among `processes` that are running.
 pub fn running(processes: &[u32]) -> Vec<u32> {
     processes.iter().copied().filter(|pid| parent(*pid).is_some()).collect()
 }
 
 /// A path as text.
+///
+/// # Panics
+/// Panics if it is not UTF-8.
 pub fn text(path: &Path) -> &str {
     path.to_str().expect("paths of tests are text")
 }
 
-/// Whether `done` came true within `limit`.
+/// Waits until `done` returns true. Returns false if it does not within `limit`.
 pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline {

@@ -1,4 +1,4 @@
-//! The servers that `scripts/services.sh` started for this test run.
+//! RabbitMQ, Redis and S3 servers that `scripts/services.sh` has started for the test run.
 
 use std::process::Command;
 
@@ -7,9 +7,9 @@ use hyperfarm_testing::Requirement;
 /// Addresses of the servers.
 #[derive(Debug, Clone)]
 pub struct Services {
-    /// RabbitMQ.
+    /// URL of RabbitMQ.
     pub amqp_url: String,
-    /// Redis.
+    /// URL of Redis.
     pub redis_url: String,
     /// Bucket of the S3 server; its endpoint and credentials are in the environment, under the names S3 clients know.
     pub bucket: String,
@@ -34,7 +34,10 @@ impl Services {
         found
     }
 
-    /// Runs a command of the services' script, such as `rabbit-restart`.
+    /// Runs a command of `scripts/services.sh`, for example `rabbit-restart`.
+    ///
+    /// # Panics
+    /// Panics if the command fails.
     pub fn operate(&self, command: &str) {
         let status = Command::new(&self.script).arg(command).status().expect("the script runs");
         assert!(status.success(), "{command}: {status}");

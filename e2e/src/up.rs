@@ -1,4 +1,4 @@
-//! `hyperfarm up` with a folder of its own.
+//! `hyperfarm up`: every role in one process.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -10,14 +10,17 @@ use serde_json::Value;
 use crate::cluster::KEY;
 use crate::scene::Scene;
 
-/// One process with every role, one slot and the key [`KEY`]. Dropped, it is killed: a signal would wait for its renders.
+/// One process with every role, one slot and the key [`KEY`]. Dropping it kills it: SIGTERM would wait for its renders.
 pub struct Up {
     child: Child,
     url: String,
 }
 
 impl Up {
-    /// Starts it over the scene's folder `data`, with what `environment` adds.
+    /// Starts the process over the scene's folder `data`, with `environment` added.
+    ///
+    /// # Panics
+    /// Panics if the process does not start.
     pub fn start(scene: &Scene, environment: &[(&str, &str)]) -> Self {
         let mut command = scene.command(&["up", "--listen", "127.0.0.1:0", "--slots", "1"]);
         let log = std::fs::File::options().create(true).append(true).open(scene.path("up.log"));
@@ -35,18 +38,21 @@ impl Up {
         Self { child, url }
     }
 
-    /// Where its API is.
+    /// Base URL of the API.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Ends it with a signal that nothing can catch, as a machine that loses its power does.
+    /// Kills the process by SIGKILL, as a power failure would.
     pub fn kill(mut self) {
         self.end();
     }
 
-    /// The body of a request with the key, by the `curl` command.
-    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+    /// Sends a request with the key by the `curl` command. Returns the JSON body of the answer; null if it has none.
+    ///
+    /// # Panics
+    /// Panics if `curl` cannot be started.
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let mut command = Command::new("curl");
         command.args(["-sS", "--max-time", "20", "-X", method, "-H", &format!("x-api-key: {KEY}")]);
         if let Some(body) = body {
@@ -68,8 +74,8 @@ impl Drop for Up {
     }
 }
 
-/// A file of what the tests of published examples need, which `scripts/setup.sh --test` installs; `None` where it is neither there nor
-/// required.
+/// A file that the tests of published examples need and `scripts/setup.sh --test` installs; `None` where it is missing
+/// and the test is skipped.
 pub fn documented(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("documented").join(name);
     if !path.exists() {

@@ -1,5 +1,5 @@
-//! Frames read from the compositor's memory and frames read as screenshots are the same frames, and where the first cannot be had
-//! the second stand in for it.
+//! Frames read from the compositor's memory and frames read as screenshots are the same frames, and where the first
+//! cannot be had the second stand in for it.
 
 #![allow(clippy::unwrap_used)]
 

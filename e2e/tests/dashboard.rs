@@ -1,4 +1,5 @@
-//! The dashboard in a real browser, against a real farm in one process: `e2e/dashboard/drive.mjs` does what a person does.
+//! The dashboard in a real browser, against a real farm in one process: `e2e/dashboard/drive.mjs` does what a person
+//! does.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! The documentation is held to the program: the reference of the command line, the names of queues, and the commands that the
-//! quick start and the operator's guide mark as runnable.
+//! The documentation is held to the program: the reference of the command line, the names of queues, and the commands
+//! that the quick start and the operator's guide mark as runnable.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,7 +1,9 @@
-//! The examples of the published documents, against this farm: as they stand, save the base URL and what they leave blank.
+//! The examples of the published documents, against this farm: as they stand, save the base URL and what they leave
+//! blank.
 //!
-//! The documents are not part of the repository: `HYPERFARM_DOCUMENTS` names their folder, `../shared/seeds` beside the checkout is where
-//! they are looked for otherwise. Two of their texts came without fences, and most of the Python without its indentation.
+//! The documents are not part of the repository: `HYPERFARM_DOCUMENTS` names their folder, `../shared/seeds` beside the
+//! checkout is where they are looked for otherwise. Two of their texts came without fences, and most of the Python
+//! without its indentation.
 
 #![allow(clippy::unwrap_used)]
 
@@ -80,7 +82,8 @@ fn fenced(text: &str) -> Vec<Example> {
     examples
 }
 
-/// What stands without fences: `curl` commands to the end of their last quote, and Python from its imports to the next heading.
+/// What stands without fences: `curl` commands to the end of their last quote, and Python from its imports to the next
+/// heading.
 fn bare(text: &str) -> Vec<Example> {
     let mut examples = Vec::new();
     let mut lines = text.lines().peekable();
@@ -153,14 +156,14 @@ struct Blanks<'a> {
 impl Blanks<'_> {
     fn render(&self) -> String {
         let body = json!({ "project": { "type": "asset_id", "asset_id": self.asset } });
-        let made = self.up.ask("POST", "/v3/hyperframes/renders", Some(&body));
+        let made = self.up.request("POST", "/v3/hyperframes/renders", Some(&body));
         made["data"]["render_id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
     }
 
     fn endpoint(&mut self) -> String {
         self.made += 1;
         let body = json!({ "url": format!("https://yourapp.com/{}", self.made) });
-        let made = self.up.ask("POST", "/v3/webhooks/endpoints", Some(&body));
+        let made = self.up.request("POST", "/v3/webhooks/endpoints", Some(&body));
         made["data"]["endpoint_id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
     }
 
@@ -209,10 +212,10 @@ impl Blanks<'_> {
         assert!(ended.status.success(), "{filled}\n{out}\n{}", String::from_utf8_lossy(&ended.stderr));
         assert!(!out.contains("\"error\"") && !out.contains("Error"), "{filled}\n{out}");
         // An example registers a URL that another one registers too.
-        let listed = self.up.ask("GET", "/v3/webhooks/endpoints?limit=100", None);
+        let listed = self.up.request("GET", "/v3/webhooks/endpoints?limit=100", None);
         for endpoint in listed["data"].as_array().unwrap() {
             let id = endpoint["endpoint_id"].as_str().unwrap();
-            self.up.ask("DELETE", &format!("/v3/webhooks/endpoints/{id}"), None);
+            self.up.request("DELETE", &format!("/v3/webhooks/endpoints/{id}"), None);
         }
         out
     }
@@ -306,13 +309,13 @@ fn published_recipes_verify_a_real_delivery_and_refuse_a_forged_one() {
     let receiver = Receiver::start(200, Vec::new());
     let up = Up::start(&scene, &LOCAL);
     let endpoint = json!({ "url": format!("{}/webhooks/heygen", receiver.url()) });
-    let made = up.ask("POST", "/v3/webhooks/endpoints", Some(&endpoint));
+    let made = up.request("POST", "/v3/webhooks/endpoints", Some(&endpoint));
     let secret = made["data"]["secret"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
-    let created = up.ask("POST", "/v3/hyperframes/renders", Some(&json!({ "html": "<p>", "title": "Zürich – ✓" })));
+    let created = up.request("POST", "/v3/hyperframes/renders", Some(&json!({ "html": "<p>", "title": "Zürich – ✓" })));
     let render = created["data"]["render_id"].as_str().unwrap_or_else(|| panic!("{created}"));
-    up.ask("POST", &format!("/v3/hyperframes/renders/{render}/cancel"), None);
-    assert!(wait_until(Duration::from_secs(30), || !receiver.got().is_empty()), "nothing was sent");
-    let delivery = receiver.got().remove(0);
+    up.request("POST", &format!("/v3/hyperframes/renders/{render}/cancel"), None);
+    assert!(wait_until(Duration::from_secs(30), || !receiver.requests().is_empty()), "nothing was sent");
+    let delivery = receiver.requests().remove(0);
     let mut languages = Vec::new();
     for recipe in &recipes {
         let port = free_port();

@@ -1,5 +1,5 @@
-//! GPU classes from end to end, on Mesa's software Vulkan device (`mesa-vulkan-drivers`). Where it is missing the tests are skipped;
-//! with `HYPERFARM_TEST_REQUIRE_GPU=1` they fail.
+//! GPU classes from end to end, on Mesa's software Vulkan device (`mesa-vulkan-drivers`). Where it is missing the tests
+//! are skipped; with `HYPERFARM_TEST_REQUIRE_GPU=1` they fail.
 
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 

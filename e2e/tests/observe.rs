@@ -1,5 +1,5 @@
-//! A running farm as its operators see it: Prometheus itself scrapes every role, a collector gets one trace a render, the render
-//! has its own log.
+//! A running farm as its operators see it: Prometheus itself scrapes every role, a collector gets one trace a render,
+//! the render has its own log.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,8 @@ use hyperfarm_e2e::services::Services;
 use hyperfarm_e2e::{Cluster, Scene};
 use serde_json::Value;
 
-/// A second that talks: three lines while it loads, one at each frame from the tenth on, and one throw that nobody catches.
+/// A second that talks: three lines while it loads, one at each frame from the tenth on, and one throw that nobody
+/// catches.
 const PAGE: &str = r##"<!doctype html><html><head><style>body { margin: 0; background: #10243d }
 #box { width: 40px; height: 40px; background: #ffb347 }</style></head><body>
 <div data-composition-id="main" data-width="320" data-height="180" data-start="0" data-duration="1"><div id="box"></div></div>

@@ -1,4 +1,5 @@
-//! The matrix of outputs: format, codec, size, rate and alpha, each rendered from a page and looked at as a player would.
+//! The matrix of outputs: format, codec, size, rate and alpha, each rendered from a page and looked at as a player
+//! would.
 #![allow(clippy::unwrap_used)]
 
 use std::f64::consts::TAU;

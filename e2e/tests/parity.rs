@@ -1,5 +1,5 @@
-//! Compositions of the parity suite rendered by us alone, against what is right by their own arithmetic. The comparison with
-//! the published CLI is `make parity`.
+//! Compositions of the parity suite rendered by us alone, against what is right by their own arithmetic. The comparison
+//! with the published CLI is `make parity`.
 #![allow(clippy::unwrap_used)]
 
 use hyperfarm_e2e::Scene;
@@ -20,19 +20,19 @@ const QUICK: &[&str] = &[
 ];
 
 #[test]
-fn what_is_known_holds() {
+fn expectations_hold() {
     let scene = Scene::new();
     let mut wrong = Vec::new();
     for name in QUICK {
         let source = compositions().join(name);
         let sidecar = Sidecar::read(&source).unwrap();
-        assert!(!sidecar.known.is_empty(), "{name} knows nothing");
+        assert!(!sidecar.expected.is_empty(), "{name} has no expectations");
         let project = scene.path(name);
         stage::stage(&source, &project, &scene.path("media")).unwrap();
         let variables = sidecar.variables.as_ref().map(ToString::to_string);
         let args: Vec<&str> = variables.iter().flat_map(|json| ["--variables", json.as_str()]).collect();
         let (output, _) = scene.render_as(sidecar.extension(), &project, &format!("{name}-out"), &args);
-        for sentence in sidecar.known.check(&output).unwrap() {
+        for sentence in sidecar.expected.check(&output).unwrap() {
             wrong.push(format!("{name}: {sentence}"));
         }
         std::fs::remove_dir_all(&project).unwrap();

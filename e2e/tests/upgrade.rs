@@ -7,7 +7,8 @@ use hyperfarm_e2e::{Cluster, Scene, page};
 
 const CHUNKS: [&str; 4] = ["--chunk-frames", "40", "--quality", "draft"];
 
-/// Workers of two capture classes stand for two releases; the classes differ in a label only, so that the pictures must be equal.
+/// Workers of two capture classes stand for two releases; the classes differ in a label only, so that the pictures must
+/// be equal.
 const LABEL: &str = "HYPERFARM_CAPTURE_LABEL";
 
 #[test]

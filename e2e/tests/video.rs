@@ -1,5 +1,5 @@
-//! Videos in a composition: the picture that shows at each frame is the one that the contract's formula names, whatever the
-//! source's rate, trim, speed, loop or nesting, and wherever the chunks are cut.
+//! Videos in a composition: the picture that shows at each frame is the one that the contract's formula names, whatever
+//! the source's rate, trim, speed, loop or nesting, and wherever the chunks are cut.
 
 #![allow(clippy::unwrap_used)]
 
@@ -132,7 +132,7 @@ fn expected(tile: &Tile, source: &Footage, playable: f64, half_tick: f64, frame:
     let last = if source.time_base == UNEVEN { (frames - 1e-9).ceil() } else { (frames + 0.5).floor() } - 1.0;
     let index = (position * FPS + 1e-9).floor().min(last);
     let at = tile.trim + index / FPS;
-    let begun = |number: &usize| source.begins(*number) - half_tick <= at + 1e-9;
+    let begun = |number: &usize| source.start_of(*number) - half_tick <= at + 1e-9;
     Some((0..source.times.len()).take_while(begun).last().unwrap_or(0) as u64)
 }
 
@@ -232,8 +232,8 @@ requestAnimationFrame(draw);
     }
 }
 
-/// For looking at another renderer: writes the project to the folder in MATRIX_PROJECT, and says what the video in MATRIX_VIDEO
-/// shows of it.
+/// For looking at another renderer: writes the project to the folder in MATRIX_PROJECT, and says what the video in
+/// MATRIX_VIDEO shows of it.
 #[test]
 #[ignore = "compares with a video from elsewhere"]
 #[allow(clippy::print_stdout)]

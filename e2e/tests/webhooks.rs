@@ -16,27 +16,27 @@ fn a_process_that_is_killed_between_two_attempts_delivers_after_its_restart() {
     let receiver = Receiver::start(503, Vec::new());
     let up = Up::start(&scene, &LOCAL);
     let endpoint = json!({ "url": format!("{}/hook", receiver.url()) });
-    let made = up.ask("POST", "/v3/webhooks/endpoints", Some(&endpoint));
+    let made = up.request("POST", "/v3/webhooks/endpoints", Some(&endpoint));
     assert!(made["data"]["secret"].is_string(), "{made}");
     let body = json!({ "html": "<p>", "callback_url": format!("{}/call", receiver.url()) });
-    let created = up.ask("POST", "/v3/hyperframes/renders", Some(&body));
+    let created = up.request("POST", "/v3/hyperframes/renders", Some(&body));
     let render = created["data"]["render_id"].as_str().unwrap_or_else(|| panic!("{created}")).to_owned();
-    up.ask("POST", &format!("/v3/hyperframes/renders/{render}/cancel"), None);
+    up.request("POST", &format!("/v3/hyperframes/renders/{render}/cancel"), None);
     // Both the endpoint and the callback_url have refused it once.
-    assert!(wait_until(Duration::from_secs(30), || receiver.got().len() >= 2), "nothing was sent");
+    assert!(wait_until(Duration::from_secs(30), || receiver.requests().len() >= 2), "nothing was sent");
     up.kill();
-    let before = receiver.got().len();
+    let before = receiver.requests().len();
     receiver.answer_with(200);
     let up = Up::start(&scene, &LOCAL);
-    assert!(wait_until(Duration::from_secs(60), || receiver.got().len() >= before + 2), "it was lost");
-    let got = receiver.got();
+    assert!(wait_until(Duration::from_secs(60), || receiver.requests().len() >= before + 2), "it was lost");
+    let got = receiver.requests();
     let first: Value = serde_json::from_slice(&got[0].body).unwrap();
     assert_eq!(first["event_data"]["render_id"], render.as_str());
     for delivery in &got {
         assert_eq!(delivery.body, got[0].body, "the same event");
         assert_eq!(delivery.headers["heygen-event-id"], first["event_id"].as_str().unwrap());
     }
-    let listed = up.ask("GET", "/v3/webhooks/events", None);
+    let listed = up.request("GET", "/v3/webhooks/events", None);
     assert_eq!(listed["data"].as_array().unwrap().len(), 1, "one end is one event: {listed}");
     // What was taken is over.
     let deliveries = scene.path("data").join("deliveries");

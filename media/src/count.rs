@@ -35,7 +35,7 @@ pub struct PacketCount {
 /// Reads every packet of `path`.
 ///
 /// # Errors
-/// Those of [`crate::probe`], or a packet cannot be read.
+/// Those of [`crate::probe()`], or a packet cannot be read.
 pub fn count_packets(path: &Path) -> Result<PacketCount, MediaError> {
     let mut source = Demuxer::open(path)?;
     let video = source.video().ok();

@@ -33,7 +33,7 @@ pub struct SegmentSummary {
     pub bytes: u64,
 }
 
-/// Encodes frames into a segment file, which [`crate::join`] joins with others of the same settings.
+/// Encodes frames into a segment file, which [`crate::join()`] joins with others of the same settings.
 ///
 /// VP8 and VP9 encode alpha as a second video. It is encoded after the colours, so that the memory of one encoder is
 /// enough; alpha planes and packets of colours are on disk until then.

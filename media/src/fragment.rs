@@ -1,7 +1,7 @@
 //! Segments and sound as fragmented mp4, for players that stream a render (HLS). Packets are copied, nothing is
 //! decoded.
 //!
-//! **Invariant: a fragment has absolute times.** Frame `i` of the render is shown at the tick at which [`crate::join`]
+//! **Invariant: a fragment has absolute times.** Frame `i` of the render is shown at the tick at which [`crate::join()`]
 //! puts it in the output, so that fragments fit together in whatever order they are fetched.
 //!
 //! Headers are written by FFmpeg, which knows every codec's boxes; fragments, which are four numbers a packet, by

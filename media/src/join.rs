@@ -36,8 +36,8 @@ pub struct JoinSummary {
     pub duration_seconds: f64,
 }
 
-/// Joins `segments` in order, with the sound of `audio` (a file of [`crate::mix`]), into `output`: an mp4, a webm or a
-/// mov. For the other formats see [`crate::gif()`] and [`crate::png_frames`]. Nothing is decoded.
+/// Joins `segments` in order, with the sound of `audio` (a file of [`crate::mix()`]), into `output`: an mp4, a webm or a
+/// mov. For the other formats see [`crate::gif()`] and [`crate::png_frames()`]. Nothing is decoded.
 ///
 /// # Errors
 /// A segment has not exactly its frames, does not start with a key frame, or has other headers or another size than the

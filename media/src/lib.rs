@@ -3,14 +3,14 @@
 //! | what | where |
 //! | --- | --- |
 //! | frames → a segment | [`SegmentEncoder`] |
-//! | segments + sound → the output, by copying packets | [`join`] |
+//! | segments + sound → the output, by copying packets | [`join()`] |
 //! | segments and sound → fragmented mp4, for players that stream | [`video_header`], [`video_fragment`], [`audio_fragments`] |
 //! | lossless segments → a GIF | [`gif()`] |
-//! | lossless segments → PNG files | [`png_frames`] |
-//! | sounds → one track, exact to the sample | [`mix`] |
+//! | lossless segments → PNG files | [`png_frames()`] |
+//! | sounds → one track, exact to the sample | [`mix()`] |
 //! | pictures of a `<video>` at output frames | [`VideoSource`] |
-//! | small JPEG pictures | [`thumbnail`], [`still`] |
-//! | streams, packets and durations of a file | [`probe`], [`count_packets`] |
+//! | small JPEG pictures | [`thumbnail()`], [`still`] |
+//! | streams, packets and durations of a file | [`probe()`], [`count_packets`] |
 //! | whole files decoded, for verification and tests | [`decode_video`], [`decode_audio`], [`compare`] |
 //! | FFmpeg on this machine: versions and encoders | [`versions`], [`encoders`], [`device_encoders`] |
 //!

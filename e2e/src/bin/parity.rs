@@ -3,8 +3,8 @@
 //!     parity [--only NAME,…] [--folder DIR]… [--keep] [--fresh] [--ours-only] [--theirs-only]
 //!            [--quality standard] [--limit SECONDS] [--lock FILE] [--hyperfarm FILE]
 //!
-//! Without `--folder` it is the suite's own compositions. With it, every folder below DIR that holds an `index.html`, or DIR
-//! itself. Theirs are kept in `out/parity/cache` by a hash of everything that made them. Everything found is in
+//! Without `--folder` it is the suite's own compositions. With it, every folder below DIR that holds an `index.html`,
+//! or DIR itself. Theirs are kept in `out/parity/cache` by a hash of everything that made them. Everything found is in
 //! `out/parity/results.json`; `--keep` leaves the worst frame of each as ours, theirs and four times the difference.
 //! `--ours-only` checks what is known of our renders, `--theirs-only` only fills the cache.
 
@@ -110,11 +110,11 @@ fn main() -> anyhow::Result<()> {
         renderers.quality,
         chosen.len()
     )?;
-    report::head(&mut out)?;
+    report::print_header(&mut out)?;
     let mut outcomes = Vec::new();
     for project in &chosen {
         let outcome = one(project, &work, &renderers, &options);
-        report::line(&mut out, &outcome)?;
+        report::print_row(&mut out, &outcome)?;
         outcomes.push(outcome);
     }
     let passed = outcomes.iter().filter(|outcome| outcome.passed()).count();
@@ -129,7 +129,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Everything about one composition; whatever goes wrong is part of the outcome.
+/// Renders and compares one composition. An error becomes part of the outcome.
 fn one(project: &Path, work: &Path, renderers: &Renderers, options: &Options) -> Outcome {
     let sidecar = Sidecar::read(project);
     let mut outcome = Outcome::new(&name(project), sidecar.as_ref().unwrap_or(&Sidecar::default()));
@@ -152,7 +152,7 @@ fn compare(
     stage::stage(project, &staged, &work.join("media"))?;
 
     let seconds = |took: Option<std::time::Duration>| took.map_or(0.0, |took| took.as_secs_f64());
-    let turn = renderers.turn()?;
+    let turn = renderers.lock()?;
     let ours = if options.theirs_only { None } else { Some(renderers.ours(&staged, &folder, sidecar).context("ours")) };
     let theirs = if options.ours_only {
         None
@@ -162,7 +162,7 @@ fn compare(
     drop(turn);
     if let Some(Ok(ours)) = &ours {
         outcome.took.0 = seconds(ours.took);
-        outcome.wrong.extend(sidecar.known.check(&ours.path)?);
+        outcome.wrong.extend(sidecar.expected.check(&ours.path)?);
     }
     if let Some(Ok(theirs)) = &theirs {
         outcome.took.1 = seconds(theirs.took);
@@ -180,7 +180,7 @@ fn compare(
     outcome.duration = Some((length(&ours.path)?, length(&theirs.path)?));
     outcome.picture = Some(result);
     outcome.sound = sound::compare(&sound::samples(&ours.path)?, &sound::samples(&theirs.path)?);
-    outcome.judge(sidecar);
+    outcome.check_targets(sidecar);
     if let Some(pair) = worst.filter(|_| options.keep) {
         pair.write_png(&folder.join("worst.png"))?;
     }

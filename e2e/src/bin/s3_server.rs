@@ -1,9 +1,10 @@
 //! An S3 server over a folder, for tests: `s3_server --root DIR --bucket NAME [--port PORT]`.
 //!
-//! It listens on 127.0.0.1, prints `listening on PORT` once it answers, and knows one key pair. Addresses are path style.
+//! It listens on 127.0.0.1, prints `listening on PORT` once it answers, and knows one key pair. Addresses are path
+//! style.
 //!
-//! Two things that S3 promises and a file system does not are added: of two conditional puts one wins, and a folder is no object.
-//! One is not: it keeps an object's metadata in a file named after its key, so keys end at about 150 bytes.
+//! Two things that S3 promises and a file system does not are added: of two conditional puts one wins, and a folder is
+//! no object. One is not: it keeps an object's metadata in a file named after its key, so keys end at about 150 bytes.
 
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;

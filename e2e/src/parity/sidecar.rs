@@ -1,4 +1,4 @@
-//! `parity.json` beside a page: how it is rendered, and what is known about the result.
+//! `parity.json` beside a page: how it is rendered, and what is expected of the result.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,33 +6,34 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Deserialize;
 
-/// What a composition says about its own test. Every field may be absent, and so may the file.
+/// Settings and expectations of a composition. Every field and the file itself are optional.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sidecar {
-    /// Container to render to; `mp4` where absent.
+    /// Container; `mp4` where absent.
     pub format: Option<String>,
-    /// Frame rate asked for, such as `30000/1001`.
+    /// Frame rate, for example `30000/1001`.
     pub fps: Option<String>,
     /// Variables of the render, as a JSON object.
     pub variables: Option<serde_json::Value>,
-    /// Where the published CLI is wrong by the specification, so that it is not the measure.
+    /// Where the published CLI is wrong by the specification, so that it is not compared.
     pub upstream: Option<Exception>,
-    /// What is right, by the page's own arithmetic.
-    pub known: Known,
+    /// Expectations that follow from the page.
+    #[serde(rename = "known")]
+    pub expected: Expected,
 }
 
-/// A named exception from the comparison.
+/// An exception from the comparison, with its reason.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exception {
-    /// What it does wrong, and by which sentence of the specification.
+    /// The error of the published CLI, and the sentence of the specification.
     pub wrong: String,
-    /// What is therefore not compared.
+    /// Aspects that are not compared.
     pub not_compared: Vec<Aspect>,
 }
 
-/// A part of the comparison.
+/// An aspect of the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Aspect {
@@ -44,22 +45,25 @@ pub enum Aspect {
     Length,
 }
 
-/// What is right whatever anybody renders.
+/// Expectations of a render.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Known {
+pub struct Expected {
     /// Number of frames.
     pub frames: Option<u64>,
     /// By frame number, colours at points: `[x, y, "#rrggbb"]`.
     pub colours: BTreeMap<u64, Vec<(u32, u32, String)>>,
-    /// How far red, green and blue may each be from that; 10 where absent (4:2:0 and a lossy encoder).
+    /// Largest difference of red, green and blue from these colours; 10 where absent (4:2:0 and a lossy encoder).
     pub tolerance: Option<u8>,
-    /// Loudness of stretches of the sound: `[from seconds, to seconds, RMS over both channels]`.
+    /// Levels of parts of the sound: `[from seconds, to seconds, RMS over both channels]`.
     pub levels: Vec<(f64, f64, f64)>,
 }
 
 impl Sidecar {
     /// Reads `parity.json` of `folder`; the default where there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read or parsed.
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join("parity.json");
         if !path.is_file() {

@@ -1,4 +1,4 @@
-//! How alike two sounds are: their envelopes, the shift between them, their levels.
+//! Compares two sounds: correlation of their envelopes, lag, and levels.
 
 use std::path::Path;
 
@@ -7,27 +7,30 @@ use hyperfarm_media::SAMPLE_RATE;
 
 /// Samples of a step of the envelope: one millisecond.
 const STEP: usize = SAMPLE_RATE as usize / 1000;
-/// Steps that one value of the envelope covers.
+/// Steps covered by one value of the envelope.
 const WINDOW: usize = 10;
-/// Furthest shift that is looked for, in milliseconds.
-const REACH: i64 = 300;
-/// Below this RMS everything counts as silence (−66 dB).
+/// Largest lag that is tried, in milliseconds.
+const MAX_LAG: i64 = 300;
+/// RMS below which a sound is silent (−66 dB).
 const SILENCE: f64 = 0.0005;
 
-/// What the comparison found.
+/// Result of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct SoundResult {
-    /// Correlation of the envelopes at the best shift; 1 where both are silent, 0 where one is.
+    /// Correlation of the envelopes at the best lag; 1 where both are silent, 0 where one is.
     pub correlation: f64,
-    /// Milliseconds by which ours is late.
+    /// Lag of ours in milliseconds.
     pub lag_ms: f64,
-    /// Ours against theirs, in decibels of RMS.
+    /// Level of ours relative to theirs, in decibels of RMS.
     pub level_db: f64,
     /// Seconds of our sound and of theirs.
     pub seconds: (f64, f64),
 }
 
 /// Samples of a file at 48 kHz; none where it has no sound.
+///
+/// # Errors
+/// The file cannot be read or decoded.
 pub fn samples(path: &Path) -> anyhow::Result<Vec<[f32; 2]>> {
     let info = hyperfarm_media::probe(path).with_context(|| format!("reading {}", path.display()))?;
     if info.audio.is_none() {
@@ -50,9 +53,9 @@ pub fn compare(ours: &[[f32; 2]], theirs: &[[f32; 2]]) -> Option<SoundResult> {
     }
     let (a, b) = (envelope(ours), envelope(theirs));
     let mut best = (f64::MIN, 0_i64);
-    for lag in -REACH..=REACH {
+    for lag in -MAX_LAG..=MAX_LAG {
         let found = correlation(&a, &b, lag);
-        // Of equals the smallest shift: a steady tone fits everywhere.
+        // Among equal values the smallest lag wins: a steady tone correlates at every lag.
         if found > best.0 + 1e-9 || (found > best.0 - 1e-9 && lag.abs() < i64::abs(best.1)) {
             best = (found, lag);
         }
@@ -81,8 +84,8 @@ fn envelope(samples: &[[f32; 2]]) -> Vec<f64> {
         .collect()
 }
 
-/// Pearson's correlation of `a` shifted back by `lag` with `b`, over what both have. Envelopes that are flat on both
-/// sides are alike.
+/// Pearson's correlation of `a` shifted back by `lag` with `b`, over what both have. Two flat
+/// envelopes have correlation 1.
 fn correlation(a: &[f64], b: &[f64], lag: i64) -> f64 {
     let (skip_a, skip_b) = (lag.max(0) as usize, (-lag).max(0) as usize);
     let a = a.get(skip_a..).unwrap_or_default();

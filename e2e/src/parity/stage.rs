@@ -1,4 +1,4 @@
-//! The project as both sides get it: the composition's own files, the libraries and the media that they name.
+//! Stages a project for both renderers: the composition's own files, and the libraries and media that they refer to.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::{compositions, media, repository};
 
-/// Names that a page loads, and the file of an npm package that stands behind each. Packages lie in the folder of the
-/// suite or in that of the browser assets.
+/// Names that a page loads, and the file of an npm package for each. Packages are in the folder of the suite or in that
+/// of the browser assets.
 const PACKAGED: &[(&str, &str)] = &[
     ("lib/gsap.min.js", "gsap/dist/gsap.min.js"),
     ("lib/SplitText.min.js", "gsap/dist/SplitText.min.js"),
@@ -23,12 +23,19 @@ const PACKAGED: &[(&str, &str)] = &[
     ("fonts/brand-text.woff2", "@fontsource/lato/files/lato-latin-400-normal.woff2"),
 ];
 
-/// Copies the composition in `source` to `target`, which is emptied first, with every library and every made file that
-/// one of its text files names (`lib/…`, `fonts/…`, `media/…`) and that it does not bring itself. Media are kept in
-/// `shelf` between runs.
+/// Media of the examples that other compositions refer to.
+const FROM_EXAMPLES: &[(&str, &str)] = &[
+    ("media/hills.mp4", "examples/video-duck/media/hills.mp4"),
+    ("media/music.m4a", "examples/video-duck/media/music.m4a"),
+];
+
+/// Copies the composition in `source` to `target`, which is emptied first, with every library and media file that one
+/// of its text files refers to (`lib/…`, `fonts/…`, `media/…`) and that it does not contain. Generated media are cached
+/// in `cache` between runs. The sidecar is not copied.
 ///
-/// The sidecar stays behind: it belongs to the test.
-pub fn stage(source: &Path, target: &Path, shelf: &Path) -> anyhow::Result<()> {
+/// # Errors
+/// A file cannot be read, written or generated.
+pub fn stage(source: &Path, target: &Path, cache: &Path) -> anyhow::Result<()> {
     if target.exists() {
         std::fs::remove_dir_all(target).with_context(|| format!("emptying {}", target.display()))?;
     }
@@ -49,10 +56,15 @@ pub fn stage(source: &Path, target: &Path, shelf: &Path) -> anyhow::Result<()> {
             put(&target.join(name), &std::fs::read(packaged(package)?)?)?;
         }
     }
+    for (name, example) in FROM_EXAMPLES {
+        if text.contains(name) && !target.join(name).exists() {
+            put(&target.join(name), &std::fs::read(repository().join(example))?)?;
+        }
+    }
     for recipe in media::RECIPES {
         let name = format!("media/{}", recipe.name);
         if text.contains(&name) && !target.join(&name).exists() {
-            put(&target.join(&name), &std::fs::read(recipe.make(shelf)?)?)?;
+            put(&target.join(&name), &std::fs::read(recipe.generate(cache)?)?)?;
         }
     }
     Ok(())
@@ -71,7 +83,10 @@ fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
 }
 
-/// Copies a staged project, because the published CLI writes into what it renders.
+/// Copies a staged project, because the published CLI writes into the project.
+///
+/// # Errors
+/// A file cannot be read or written.
 pub fn copy(source: &Path, target: &Path) -> anyhow::Result<()> {
     if target.exists() {
         std::fs::remove_dir_all(target)?;
@@ -82,8 +97,7 @@ pub fn copy(source: &Path, target: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every file below `folder`, relative to it, in order of name; packages, hidden folders and what renders leave behind
-/// are left out.
+/// Every file below `folder`, relative to it and sorted, without packages, hidden folders and renders.
 fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut open = vec![PathBuf::new()];
@@ -105,14 +119,17 @@ fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A hash of everything in a staged project and of `more`, which says how it is rendered.
-pub fn hash(project: &Path, more: &str) -> anyhow::Result<String> {
+/// A hash of all files of a staged project and of `settings`, the settings of its render.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn hash(project: &Path, settings: &str) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
     for file in files(project)? {
         let bytes = std::fs::read(project.join(&file))?;
         hash.update(format!("{}\0{}\0", file.display(), bytes.len()));
         hash.update(&bytes);
     }
-    hash.update(more);
+    hash.update(settings);
     Ok(hex::encode(hash.finalize())[..24].to_owned())
 }

@@ -117,7 +117,7 @@ fn encode(
 }
 
 /// Sums `inputs` from composition second `from` to `to` into a file of plain samples, without limiting the peak: 48 kHz
-/// stereo, 32-bit floats, little endian, left and right by turns. Returns their number. `on_progress` is as in [`mix`].
+/// stereo, 32-bit floats, little endian, left and right by turns. Returns their number. `on_progress` is as in [`mix()`].
 ///
 /// # Errors
 /// A source cannot be read or decoded, `output` cannot be written, or `on_progress` answered false.

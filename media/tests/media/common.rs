@@ -10,21 +10,21 @@ use hyperfarm_proto::plan::{AudioItem, EncoderSettings, GainPoint, MediaTiming, 
 use hyperfarm_proto::spec::{Format, Quality, Size};
 use tempfile::TempDir;
 
-pub const SMALL: Size = Size { width: 128, height: 64 };
+pub(crate) const SMALL: Size = Size { width: 128, height: 64 };
 
 const CELL: usize = 16;
 const BITS: usize = 16;
 
-pub fn rate(num: u32, den: u32) -> FrameRate {
+pub(crate) fn rate(num: u32, den: u32) -> FrameRate {
     FrameRate::new(num, den).unwrap()
 }
 
-pub fn settings(format: Format, quality: Quality) -> EncoderSettings {
+pub(crate) fn settings(format: Format, quality: Quality) -> EncoderSettings {
     EncoderSettings::of(format, quality, rate(30, 1))
 }
 
 /// Quick settings for tests that look at numbers and not at quality.
-pub fn quick(format: Format) -> EncoderSettings {
+pub(crate) fn quick(format: Format) -> EncoderSettings {
     let mut settings = settings(format, Quality::Draft);
     settings.keyframe_interval = 12;
     if let VideoCodec::Vp9 { cpu_used, .. } = &mut settings.codec {
@@ -34,12 +34,12 @@ pub fn quick(format: Format) -> EncoderSettings {
 }
 
 /// B-pictures and all, on small pictures.
-pub fn thorough() -> EncoderSettings {
+pub(crate) fn thorough() -> EncoderSettings {
     EncoderSettings { keyframe_interval: 12, ..settings(Format::Mp4, Quality::Standard) }
 }
 
 /// A picture that shows `number` as 16 cells of black and white over a moving ground, opaque.
-pub fn numbered(number: u64, size: Size) -> Picture {
+pub(crate) fn numbered(number: u64, size: Size) -> Picture {
     let (width, height) = (size.width as usize, size.height as usize);
     let mut bgra = vec![255_u8; width * height * 4];
     for y in 0..height {
@@ -59,7 +59,7 @@ pub fn numbered(number: u64, size: Size) -> Picture {
 }
 
 /// The number that a decoded picture of [`numbered`] shows.
-pub fn number_of(picture: &Picture) -> u64 {
+pub(crate) fn number_of(picture: &Picture) -> u64 {
     let mut number = 0;
     for cell in 0..BITS {
         let (x, y) = ((cell % 8) * CELL + CELL / 2, (cell / 8) * CELL + CELL / 2);
@@ -70,7 +70,7 @@ pub fn number_of(picture: &Picture) -> u64 {
 }
 
 /// A segment of the pictures `numbers`.
-pub fn segment(
+pub(crate) fn segment(
     folder: &Path,
     name: &str,
     settings: &EncoderSettings,
@@ -90,7 +90,7 @@ pub fn segment(
 }
 
 /// The numbers that all pictures of a file show.
-pub fn numbers_in(path: &Path) -> Vec<u64> {
+pub(crate) fn numbers_in(path: &Path) -> Vec<u64> {
     let mut numbers = Vec::new();
     hyperfarm_media::decode_video(path, &mut |_, picture| {
         numbers.push(number_of(picture));
@@ -101,7 +101,7 @@ pub fn numbers_in(path: &Path) -> Vec<u64> {
 }
 
 /// A 16-bit WAV file, interleaved.
-pub fn wav(folder: &Path, name: &str, sample_rate: u32, channels: u16, samples: &[f64]) -> PathBuf {
+pub(crate) fn wav(folder: &Path, name: &str, sample_rate: u32, channels: u16, samples: &[f64]) -> PathBuf {
     let path = folder.join(name);
     let data: Vec<u8> = samples.iter().flat_map(|level| ((level * 32767.0).round() as i16).to_le_bytes()).collect();
     let block = channels * 2;
@@ -124,26 +124,26 @@ pub fn wav(folder: &Path, name: &str, sample_rate: u32, channels: u16, samples: 
 }
 
 /// `seconds` of a mono sine.
-pub fn sine(sample_rate: u32, seconds: f64, hertz: f64, level: f64) -> Vec<f64> {
+pub(crate) fn sine(sample_rate: u32, seconds: f64, hertz: f64, level: f64) -> Vec<f64> {
     let count = (seconds * f64::from(sample_rate)).round() as usize;
     (0..count).map(|at| (at as f64 / f64::from(sample_rate) * hertz * TAU).sin() * level).collect()
 }
 
-pub fn timing(start: f64, end: f64) -> MediaTiming {
+pub(crate) fn timing(start: f64, end: f64) -> MediaTiming {
     MediaTiming { start, end, media_start: 0.0, rate: 1.0, looped: false }
 }
 
-pub fn sound(timing: MediaTiming, gain: &[(f64, f64)]) -> AudioItem {
+pub(crate) fn sound(timing: MediaTiming, gain: &[(f64, f64)]) -> AudioItem {
     let gain = gain.iter().map(|(time, gain)| GainPoint { time: *time, gain: *gain }).collect();
     AudioItem::plain("sound", "sound.wav", timing, gain)
 }
 
 /// The effective level of samples `[from, to)` on the left.
-pub fn level(samples: &[[f32; 2]], from: usize, to: usize) -> f64 {
+pub(crate) fn level(samples: &[[f32; 2]], from: usize, to: usize) -> f64 {
     let sum: f64 = samples[from..to].iter().map(|sample| f64::from(sample[0]).powi(2)).sum();
     (sum / (to - from) as f64).sqrt()
 }
 
-pub fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }

@@ -1,32 +1,35 @@
-//! What is right by a page's own arithmetic, checked on a render without any other renderer.
+//! Checks a render against the frames, colours and levels that its page is known to have, without any other renderer.
 
 use std::path::Path;
 
 use anyhow::Context;
 use hyperfarm_media::{SAMPLE_RATE, decode_video};
 
-use super::sidecar::Known;
+use super::sidecar::Expected;
 use super::sound::{rms, samples};
 
-/// How far each of red, green and blue may be off: 4:2:0 and a lossy encoder lie between the page and the video.
+/// Largest difference of red, green and blue: 4:2:0 and a lossy encoder lie between the page and the video.
 const TOLERANCE: u8 = 10;
-/// How far a level may be off, as a share of it and in absolute terms.
-const LEVEL: (f64, f64) = (0.08, 0.004);
+/// Largest difference of a level: a share of it, plus an absolute value.
+const LEVEL_TOLERANCE: (f64, f64) = (0.08, 0.004);
 
-impl Known {
-    /// Whether anything is said.
+impl Expected {
+    /// Whether nothing is expected.
     pub fn is_empty(&self) -> bool {
         self.frames.is_none() && self.colours.is_empty() && self.levels.is_empty()
     }
 
-    /// What of it does not hold in `video`, a sentence each.
+    /// Checks `video`. Returns a sentence for every expectation that it does not meet.
+    ///
+    /// # Errors
+    /// The video cannot be decoded.
     pub fn check(&self, video: &Path) -> anyhow::Result<Vec<String>> {
         let mut wrong = Vec::new();
         let tolerance = self.tolerance.unwrap_or(TOLERANCE);
-        let mut seen = 0;
+        let mut checked = 0;
         let count = decode_video(video, &mut |frame, picture| {
             for (x, y, text) in self.colours.get(&frame).map(Vec::as_slice).unwrap_or_default() {
-                seen += 1;
+                checked += 1;
                 let found = picture.pixel(*x, *y).map(|pixel| [pixel[2], pixel[1], pixel[0]]);
                 let near = |found: [u8; 3], wanted: [u8; 3]| {
                     found.iter().zip(wanted).all(|(found, wanted)| found.abs_diff(wanted) <= tolerance)
@@ -47,9 +50,9 @@ impl Known {
         if let Some(frames) = self.frames.filter(|frames| *frames != count) {
             wrong.push(format!("{count} frames and not {frames}"));
         }
-        let asked: usize = self.colours.values().map(Vec::len).sum();
-        if seen < asked {
-            wrong.push(format!("{} of {asked} points are in frames that are missing", asked - seen));
+        let expected: usize = self.colours.values().map(Vec::len).sum();
+        if checked < expected {
+            wrong.push(format!("{} of {expected} points are in frames that are missing", expected - checked));
         }
         if !self.levels.is_empty() {
             self.check_levels(&samples(video)?, &mut wrong);
@@ -61,7 +64,7 @@ impl Known {
         for (from, to, wanted) in &self.levels {
             let at = |seconds: &f64| ((seconds * f64::from(SAMPLE_RATE)) as usize).min(sound.len());
             let found = rms(&sound[at(from)..at(to)]);
-            if (found - wanted).abs() > wanted * LEVEL.0 + LEVEL.1 {
+            if (found - wanted).abs() > wanted * LEVEL_TOLERANCE.0 + LEVEL_TOLERANCE.1 {
                 wrong.push(format!("the sound from {from} s to {to} s is at {found:.4} and not at {wanted}"));
             }
         }
