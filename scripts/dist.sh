@@ -142,7 +142,7 @@ build_archive() {
     cp LICENSE "$root/"
     cp deploy/package/README "$root/README"
     tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C "$work" -c "$name" |
-        zstd -q -T0 -15 -f -o "$out/$name.tar.zst"
+        zstd -q -T0 -10 -f -o "$out/$name.tar.zst"
 }
 
 # --- the bills of materials ------------------------------------------------------------------------------------------
