@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Makes what is published of a version, in out/dist: packages, images, SBOM and checksums.
 #
-#   HYPERFARM=target/release/hyperfarm scripts/dist.sh [PART...]     default: deb archive sbom images checksums
+#   HYPERFARM=target/release/hyperfarm scripts/dist.sh [PART...]     default: deb archive chart sbom images checksums
 #
 #   deb        hyperfarm_VERSION_ARCH.deb, for Debian 12
 #   archive    hyperfarm-VERSION-linux-ARCH.tar.zst: the binary with FFmpeg's libraries, to be unpacked anywhere
+#   chart      hyperfarm-VERSION.tgz, the Helm chart
 #   sbom       sbom-rust.cdx.json, sbom-npm.cdx.json (CycloneDX)
 #   images     hyperfarm-VERSION-ARCH.oci.tar, hyperfarm-worker-VERSION-ARCH.oci.tar, without a container engine (root only)
 #   checksums  SHA256SUMS
@@ -145,6 +146,16 @@ build_archive() {
         zstd -q -T0 -10 -f -o "$out/$name.tar.zst"
 }
 
+# --- the chart -------------------------------------------------------------------------------------------------------
+
+build_chart() {
+    local helm
+    helm=$(helm/check --helm) || fail "there is no helm: scripts/setup.sh --ci"
+    # What the chart shares with deploy/ are links, which helm follows and warns of.
+    "$helm" package helm/hyperfarm --destination "$out" >"$work/helm.log" 2>&1 || { cat "$work/helm.log" >&2; return 1; }
+    [[ $(tar -tzf "$out/hyperfarm-$version.tgz") == *hyperfarm/files/alerts.yml* ]] || fail "the chart has not its alerts"
+}
+
 # --- the bills of materials ------------------------------------------------------------------------------------------
 
 build_sbom() {
@@ -213,10 +224,10 @@ build_checksums() {
 }
 
 parts=("$@")
-((${#parts[@]} > 0)) || parts=(deb archive sbom images checksums)
+((${#parts[@]} > 0)) || parts=(deb archive chart sbom images checksums)
 for part in "${parts[@]}"; do
     case $part in
-        deb | archive | sbom | images | checksums) ;;
+        deb | archive | chart | sbom | images | checksums) ;;
         *) sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
     esac
     started=$SECONDS
