@@ -167,12 +167,19 @@ build_sbom() {
     # It writes beside the manifest; the dependencies of the binary are those of the crate `cli`.
     "$tools/bin/cargo-cyclonedx" cyclonedx --manifest-path cli/Cargo.toml --format json --spec-version 1.5 \
         --override-filename sbom.tmp --quiet
-    mv cli/sbom.tmp.json "$out/sbom-rust.cdx.json"
+    # Without the folder that it was made in.
+    sed "s|$repository|/hyperfarm|g" cli/sbom.tmp.json >"$out/sbom-rust.cdx.json"
+    [[ $(<"$out/sbom-rust.cdx.json") != *"$repository"* ]] || fail "the SBOM names $repository"
     find . -name sbom.tmp.json -not -path './target/*' -not -path '*/node_modules/*' -delete
     # What the binary embeds of npm: the browser's runtime and the dashboard's libraries.
-    local folder
+    local folder name
     for folder in worker/browser dashboard; do
-        (cd "$folder" && npm sbom --sbom-format cyclonedx --sbom-type application --package-lock-only) >"$work/${folder//\//-}.json"
+        name=${folder//\//-}
+        mkdir -p "$work/npm/$name"
+        cp "$folder/package.json" "$folder/package-lock.json" "$work/npm/$name/"
+        # npm lists no package without a version, and these are private and have none.
+        (cd "$work/npm/$name" && npm version --allow-same-version --no-git-tag-version "$version" >/dev/null &&
+            npm sbom --sbom-format cyclonedx --sbom-type application --package-lock-only --omit dev) >"$work/$name.json"
     done
     python3 scripts/dist-merge-sbom.py "$work/worker-browser.json" "$work/dashboard.json" >"$out/sbom-npm.cdx.json"
 }
