@@ -113,3 +113,16 @@ bare-root: ## make demo of the last commit, on a bare Debian 12 (root only)
 clean: ## Remove what was built and rendered
 	cargo clean
 	rm -rf out bench/node_modules
+
+# HYPERFARM=… packs a binary that is there, and builds none.
+.PHONY: dist
+dist: $(if $(HYPERFARM),,build) ## Packages, images, SBOM and checksums to out/dist: [PARTS="deb archive sbom images checksums"]
+	@HYPERFARM=$(or $(HYPERFARM),$(RELEASE)/hyperfarm) scripts/dist.sh $(PARTS)
+
+.PHONY: sbom
+sbom: $(if $(HYPERFARM),,build) ## Bills of materials (CycloneDX) to out/dist
+	@HYPERFARM=$(or $(HYPERFARM),$(RELEASE)/hyperfarm) scripts/dist.sh sbom
+
+.PHONY: dist-check
+dist-check: ## Install what make dist made in bare Debian 12 roots, render, remove: [PARTS="deb archive images"] (root only)
+	@scripts/dist-check.sh $(PARTS)

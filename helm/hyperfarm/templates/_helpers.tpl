@@ -46,6 +46,18 @@ template language take 0 and false for nothing.
 {{- toYaml $pool -}}
 {{- end }}
 
+{{/* Labels and annotations of a role's pods. Takes (dict "top" . "role" "…" "of" its values). */}}
+{{- define "hyperfarm.podMetadata" -}}
+labels:
+  {{- include "hyperfarm.labels" . | nindent 2 }}
+  {{- with .of.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+annotations:
+  {{- $evict := dict "cluster-autoscaler.kubernetes.io/safe-to-evict" (toString .of.safeToEvict) }}
+  {{- merge (dict) .of.podAnnotations $evict | toYaml | nindent 2 }}
+{{- end }}
+
 {{/* What every pod has before its containers. Nothing of the farm talks to Kubernetes. */}}
 {{- define "hyperfarm.pod" -}}
 serviceAccountName: {{ include "hyperfarm.serviceAccount" . }}
@@ -57,7 +69,10 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* Where a role's pods go. Takes (dict "top" . "role" "…" "of" its values). */}}
 {{- define "hyperfarm.placement" -}}
+{{- $context := . -}}
+{{- with .of }}
 {{- with .nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -70,11 +85,27 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{- toYaml . | nindent 4 }}
+    {{- if not .labelSelector }}
+    labelSelector:
+      matchLabels:
+        {{- include "hyperfarm.selector" $context | nindent 8 }}
+    {{- end }}
+  {{- end }}
+{{- end }}
 {{- with .priorityClassName }}
 priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .runtimeClassName }}
 runtimeClassName: {{ . | quote }}
+{{- end }}
+{{- with .initContainers }}
+initContainers:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -113,8 +144,6 @@ valueFrom: { secretKeyRef: { name: {{ .top.Values.secretName | quote }}, key: {{
 {{- if .Values.rabbitmq.enabled }}
 - name: RABBITMQ_PASSWORD
   {{- include "hyperfarm.fromSecret" (dict "top" . "key" "rabbitmq-password") | nindent 2 }}
-- name: HYPERFARM_AMQP_URL
-  value: {{ printf "amqp://hyperfarm:$(RABBITMQ_PASSWORD)@%s-rabbitmq:5672/%%2f" (include "hyperfarm.name" .) | quote }}
 {{- else }}
 - name: HYPERFARM_AMQP_URL
   {{- include "hyperfarm.fromSecret" (dict "top" . "key" "amqp-url") | nindent 2 }}
@@ -122,8 +151,6 @@ valueFrom: { secretKeyRef: { name: {{ .top.Values.secretName | quote }}, key: {{
 {{- if .Values.redis.enabled }}
 - name: REDIS_PASSWORD
   {{- include "hyperfarm.fromSecret" (dict "top" . "key" "redis-password") | nindent 2 }}
-- name: HYPERFARM_REDIS_URL
-  value: {{ printf "redis://:$(REDIS_PASSWORD)@%s-redis:6379/0" (include "hyperfarm.name" .) | quote }}
 {{- else }}
 - name: HYPERFARM_REDIS_URL
   {{- include "hyperfarm.fromSecret" (dict "top" . "key" "redis-url") | nindent 2 }}
@@ -147,13 +174,51 @@ valueFrom: { secretKeyRef: { name: {{ .top.Values.secretName | quote }}, key: {{
 {{- end }}
 {{- end }}
 
+{{/* Takes (dict "top" . "of" the role's values). */}}
 {{- define "hyperfarm.envFrom" -}}
-{{- with .Values.envFromSecrets }}
+{{- if or .top.Values.envFromSecrets .of.extraEnvFrom }}
 envFrom:
-  {{- range . }}
+  {{- range .top.Values.envFromSecrets }}
   - secretRef: { name: {{ . | quote }} }
   {{- end }}
+  {{- with .of.extraEnvFrom }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
+{{- end }}
+
+{{/*
+What a container runs. Takes (dict "top" . "args" (list …)). The URLs of servers in the release are put together in the pod, because
+Kubernetes cannot escape a password; perl is in every Debian.
+*/}}
+{{- define "hyperfarm.command" -}}
+{{- $values := .top.Values -}}
+{{- $name := include "hyperfarm.name" .top -}}
+{{- if or $values.rabbitmq.enabled $values.redis.enabled }}
+command:
+  - /usr/bin/tini
+  - --
+  - /bin/sh
+  - -ec
+  - |
+    escaped() { printf %s "$1" | perl -0777 -pe 's/([^A-Za-z0-9._~-])/sprintf "%%%02X", ord $1/ge'; }
+    {{- if $values.rabbitmq.enabled }}
+    export HYPERFARM_AMQP_URL="amqp://hyperfarm:$(escaped "$RABBITMQ_PASSWORD")@{{ $name }}-rabbitmq:5672/%2f"
+    {{- end }}
+    {{- if $values.redis.enabled }}
+    export HYPERFARM_REDIS_URL="redis://:$(escaped "$REDIS_PASSWORD")@{{ $name }}-redis:6379/0"
+    {{- end }}
+    unset RABBITMQ_PASSWORD REDIS_PASSWORD
+    exec hyperfarm "$@"
+  - hyperfarm
+{{- end }}
+args: {{ toJson .args }}
+{{- end }}
+
+{{/* The workers' seccomp profile in the kubelet's folder, named by what is in it, so that an upgrade does not change it under a pod. */}}
+{{- define "hyperfarm.seccompFile" -}}
+{{- $profile := .Files.Get "files/hyperfarm-worker.json" | required "files/hyperfarm-worker.json is not in the chart" -}}
+{{- printf "hyperfarm-worker-%s.json" (sha256sum $profile | trunc 12) -}}
 {{- end }}
 
 {{/* Health and metrics of a process that has no API. */}}
