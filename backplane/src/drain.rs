@@ -8,19 +8,19 @@ use tokio_util::sync::CancellationToken;
 /// Exit status after a second signal: what a shell reports for a process that was interrupted.
 pub const INTERRUPTED: i32 = 130;
 
-/// A node's wish to stop. Clones share it; once started it does not end.
+/// Whether a node stops: it takes no new work once the drain is started. Clones share it; a drain that was started stays so.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     token: CancellationToken,
 }
 
 impl Drain {
-    /// Not started.
+    /// A drain that is not started.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// No new work from now on.
+    /// Starts the drain: no new work from now on.
     pub fn start(&self) {
         self.token.cancel();
     }
@@ -30,7 +30,7 @@ impl Drain {
         self.token.is_cancelled()
     }
 
-    /// Resolves once it was started, at once if it was already.
+    /// Resolves when the drain is started, at once if it was before.
     pub fn started(&self) -> impl Future<Output = ()> + Send + 'static {
         self.token.clone().cancelled_owned()
     }
@@ -40,26 +40,30 @@ impl Drain {
         Self { token: self.token.child_token() }
     }
 
-    /// Starts on the first SIGTERM or SIGINT. On the second, `last_words` is called and the process exits with
-    /// [`INTERRUPTED`]: whoever asks twice does not want to wait, but Chrome processes must still be ended.
-    pub fn on_signals(&self, last_words: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    /// Starts the drain on the first SIGTERM or SIGINT. On the second, `before_exit` is called, so that Chrome processes can be ended,
+    /// and the process exits with [`INTERRUPTED`].
+    ///
+    /// # Errors
+    ///
+    /// The system's error where the signals cannot be caught.
+    pub fn on_signals(&self, before_exit: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let drain = self.clone();
         tokio::spawn(async move {
-            let name = either(&mut terminate, &mut interrupt).await;
+            let name = first_of(&mut terminate, &mut interrupt).await;
             tracing::info!(signal = name, "draining: no new work; a second signal ends the process at once");
             drain.start();
-            let name = either(&mut terminate, &mut interrupt).await;
+            let name = first_of(&mut terminate, &mut interrupt).await;
             tracing::warn!(signal = name, "second signal: ending at once");
-            last_words();
+            before_exit();
             std::process::exit(INTERRUPTED);
         });
         Ok(())
     }
 }
 
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+async fn first_of(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
     tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",

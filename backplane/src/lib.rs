@@ -1,23 +1,60 @@
-//! What a node of the farm plugs into.
+//! What every role of the farm runs on: broker, ledger, object storage, configuration, metrics, and the loop of a node.
 //!
-//! | module | what it is |
+//! | module | what it holds |
 //! | --- | --- |
-//! | [`broker`] | carries tasks and hints: RabbitMQ, or in process |
-//! | [`ledger`] | leases, commits, progress: Redis, or in process |
+//! | [`broker`] | the broker, which carries tasks and hints: RabbitMQ, or in process |
+//! | [`ledger`] | leases, attempts, progress and results of tasks: Redis, or in process |
 //! | [`local_disk`] | temporary folders: names, removal of abandoned ones, full disks |
 //! | [`objects`] | object storage, which is the truth: a local folder, S3, GCS, Azure, memory |
-//! | [`config`] | environment to typed configuration, with errors that name the variable |
-//! | [`fetch`] | the fetcher of everything that somebody names by URL |
-//! | [`metrics`] | the registry and what every role counts |
+//! | [`config`] | typed configuration from environment variables, with errors that name them |
+//! | [`fetch`] | the fetcher of everything that is named by a URL from outside |
+//! | [`metrics`] | the Prometheus metrics of every role |
 //! | [`private`] | files and folders that only this user may open |
-//! | [`drain`] | how a node stops: no new work, then finish or hand back |
+//! | [`drain`] | how a process stops: no new work, then finish or hand back |
 //! | [`retry`] | how often and how long failed operations are repeated |
-//! | [`task_log`] | what an attempt has to say in its render's own log |
-//! | [`trace`] | one trace a render, over all roles |
-//! | [`runner`] | the loop of a node: consume, claim, renew, work, commit, acknowledge |
+//! | [`task_log`] | the log of an attempt, for the person whose render it is |
+//! | [`trace`] | one OpenTelemetry trace for each render, over all roles |
+//! | [`runner`] | the loop of a node: consume, claim, run, renew, commit, acknowledge |
+//! | [`machine`] | host name and memory of the machine |
 //!
-//! A trait here states its semantics once; one conformance suite (`tests/conformance/`) runs over every
-//! implementation of it, the in-process one and the real server alike.
+//! The documentation of each trait states its semantics; one conformance suite (`tests/conformance/`) tests every implementation, in
+//! process and real server alike.
+//!
+//! A task goes from the coordinator's side to a worker's over a [`Backplane`] in process:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use hyperfarm_backplane::Backplane;
+//! use hyperfarm_backplane::ledger::{Claim, Commit};
+//! use hyperfarm_backplane::objects::Objects;
+//! use hyperfarm_proto::id::{Pool, RenderId, WorkerId};
+//! use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
+//! use hyperfarm_proto::wire;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let Backplane { broker, ledger, .. } = Backplane::ephemeral(Objects::memory());
+//! let (render, pool): (RenderId, Pool) = ("r1".parse()?, Pool::default());
+//! let task = TaskId { render: render.clone(), step: Step::Plan };
+//! let queue = Queue::of(task.step, &pool);
+//!
+//! // The coordinator opens the render and queues its first task.
+//! ledger.open(&render).await?;
+//! broker.publish(&queue, wire::encode(&TaskMessage { task, pool })?.into()).await?;
+//!
+//! // A worker takes the message, claims the task, and commits its result.
+//! let worker: WorkerId = "w1".parse()?;
+//! let delivery = broker.consume(&queue).await?.next().await.ok_or("the broker is closed")?;
+//! let message: TaskMessage = wire::decode(&delivery.payload)?;
+//! let Claim::Granted(lease) = ledger.claim(&message.task, &worker, Duration::from_secs(30)).await? else {
+//!     return Err("the task is taken".into());
+//! };
+//! assert_eq!(ledger.commit(&lease, b"the result").await?, Commit::Accepted);
+//! delivery.ack().await;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::path::Path;
 use std::sync::Arc;
@@ -44,49 +81,57 @@ use ledger::{LedgerError, MemoryLedger, RedisLedger};
 use metrics::Metrics;
 use objects::{Objects, ObjectsError};
 
-/// Everything a role needs from outside itself. Clones share the connections.
+/// The connections and metrics of a process. Clones share them.
 #[derive(Clone)]
 pub struct Backplane {
-    /// Carries tasks and hints.
+    /// The broker.
     pub broker: Arc<dyn broker::Broker>,
-    /// Leases, commits, progress.
+    /// The ledger.
     pub ledger: Arc<dyn ledger::Ledger>,
-    /// The truth.
+    /// Object storage.
     pub objects: Objects,
-    /// What the node counts; connections count into it themselves.
+    /// The metrics; the connections count in them too.
     pub metrics: Metrics,
 }
 
-/// A node could not plug in.
+/// Why the connections of a process could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BackplaneError {
-    /// No broker.
+    /// The broker cannot be reached.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// No ledger.
+    /// The ledger cannot be reached.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// No storage.
+    /// The storage cannot be opened.
     #[error(transparent)]
     Objects(#[from] ObjectsError),
 }
 
 impl Backplane {
-    /// One process over a local folder.
+    /// Broker and ledger in process, storage in a local folder.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be made.
     pub fn in_process(data_dir: &Path) -> Result<Self, ObjectsError> {
         Ok(Self::ephemeral(Objects::local(data_dir)?))
     }
 
-    /// Broker and ledger of this process over any storage.
+    /// Broker and ledger in process, over any storage.
     pub fn ephemeral(objects: Objects) -> Self {
         let metrics = Metrics::new();
         let objects = objects.with_metrics(&metrics);
         Self { broker: Arc::new(MemoryBroker::new()), ledger: Arc::new(MemoryLedger::new()), objects, metrics }
     }
 
-    /// What the configuration says: a cluster's servers, or one process.
+    /// Connects to the servers of the configuration's cluster, or makes broker and ledger in process where there is none.
     ///
-    /// Servers that are still starting are waited for, for half a minute or so: a node usually starts together with them.
+    /// Servers that are still starting are waited for, up to half a minute: a node usually starts together with them.
+    ///
+    /// # Errors
+    ///
+    /// A server cannot be reached, or the storage cannot be opened.
     pub async fn connect(config: &Config) -> Result<Self, BackplaneError> {
         let objects = match &config.storage_url {
             Some(url) => Objects::open(url)?,

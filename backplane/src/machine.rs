@@ -1,33 +1,33 @@
-//! The machine under a process, as far as its people want to see it.
+//! Host name and memory of the machine that a process runs on.
 
 use std::collections::BTreeMap;
 use std::fs;
 
-/// Name of the machine.
+/// The machine's host name; empty where the system does not say.
 pub fn host() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
-/// What this process and everything it has started hold: anonymous and shared memory. Files are mapped by many processes, are on disk
-/// as well, and are counted in none; a shared page is counted in each process that has it.
+/// Anonymous and shared memory of this process and its descendants. Mapped files are not counted; a shared page is counted in each
+/// process that maps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Memory {
-    /// Bytes of this process.
+    /// Bytes of this process itself.
     pub own: u64,
-    /// Processes that it has started itself.
+    /// Number of child processes.
     pub children: usize,
-    /// Bytes of these and of everything that they have started.
+    /// Bytes of all descendants: children, their children and so on.
     pub descendants: u64,
 }
 
 impl Memory {
-    /// Bytes of all of it.
+    /// Bytes of the process and its descendants.
     pub fn total(self) -> u64 {
         self.own + self.descendants
     }
 }
 
-/// Measures the memory of this process and of all its descendants. Nothing where the system does not say.
+/// Measures the memory of this process and of all its descendants; zeros where the system does not say.
 pub fn memory() -> Memory {
     let Ok(processes) = fs::read_dir("/proc") else { return Memory::default() };
     let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
@@ -57,7 +57,7 @@ struct Status {
     bytes: u64,
 }
 
-/// Parent and memory of its own in a process's status; nothing of one that has ended.
+/// Parent and memory in the text of a process's status file; `None` for a process that has ended.
 fn status(text: &str) -> Option<Status> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
     let kib = |name: &str| field(name).and_then(|value| value.trim_end_matches("kB").trim().parse::<u64>().ok());
@@ -65,7 +65,7 @@ fn status(text: &str) -> Option<Status> {
     Some(Status { parent, bytes: (kib("RssAnon")? + kib("RssShmem").unwrap_or(0)) * 1024 })
 }
 
-/// Bytes that the control group of this process may hold, where it has a limit.
+/// Memory limit of this process's control group, in bytes; `None` without one.
 pub fn memory_limit() -> Option<u64> {
     fs::read_to_string("/sys/fs/cgroup/memory.max").ok()?.trim().parse().ok()
 }

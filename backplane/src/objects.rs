@@ -1,4 +1,4 @@
-//! Object storage, which is the truth.
+//! Object storage, which is the truth: a local folder, S3, Google Cloud Storage, Azure, or memory.
 //!
 //! # Semantics, the same over every store
 //!
@@ -34,10 +34,10 @@ mod open;
 
 pub use files::hash_file;
 
-/// Storage did not do what was asked.
+/// Why an operation of storage failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectsError {
-    /// There is no such object.
+    /// The object does not exist.
     #[error("{key} is not in storage")]
     NotFound {
         /// The key.
@@ -46,11 +46,11 @@ pub enum ObjectsError {
     /// The store failed.
     #[error("storage, {operation} {key}: {source}; check HYPERFARM_STORAGE_URL and the store's credentials")]
     Store {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
         /// The key.
         key: String,
-        /// Why.
+        /// The store's error.
         source: object_store::Error,
     },
     /// A local file could not be read or written.
@@ -58,10 +58,10 @@ pub enum ObjectsError {
     File {
         /// The file.
         path: String,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// What is stored is not what it should be.
+    /// The stored bytes are not a value of the expected type.
     #[error("{key} in storage cannot be read: {reason}")]
     Corrupt {
         /// The key.
@@ -69,15 +69,15 @@ pub enum ObjectsError {
         /// Why.
         reason: String,
     },
-    /// What is stored was written by a farm of another version.
+    /// The stored value was written by another version of the farm.
     #[error("{key} in storage: {source}")]
     Version {
         /// The key.
         key: String,
-        /// Which versions.
+        /// The versions.
         source: WireError,
     },
-    /// The text is no key.
+    /// The text is not an object key.
     #[error("`{key}` is no object key: {reason}")]
     Key {
         /// The text.
@@ -85,7 +85,7 @@ pub enum ObjectsError {
         /// Why.
         reason: String,
     },
-    /// The URL names no store this build can open.
+    /// The URL names no store that this build can open.
     #[error(
         "`{url}` is no storage URL: {reason}; use file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
     )]
@@ -106,15 +106,15 @@ impl ObjectsError {
     fn of(operation: &'static str, key: &str, source: object_store::Error) -> Self {
         match source {
             object_store::Error::NotFound { .. } => Self::NotFound { key: key.to_owned() },
-            source if is_beside_a_folder(operation, &source) => Self::NotFound { key: key.to_owned() },
+            source if is_folder_conflict(operation, &source) => Self::NotFound { key: key.to_owned() },
             source => Self::Store { operation, key: key.to_owned(), source },
         }
     }
 }
 
-/// Whether the local store found a folder where the key should be, or a file where a folder should be: there is no such object,
-/// as any other store would say.
-fn is_beside_a_folder(operation: &str, error: &object_store::Error) -> bool {
+/// Whether the local store found a folder in the place of the file, or a file in the place of a folder. Other stores answer that the
+/// object does not exist.
+fn is_folder_conflict(operation: &str, error: &object_store::Error) -> bool {
     if matches!(operation, "put" | "create") {
         return false;
     }
@@ -131,7 +131,7 @@ fn is_beside_a_folder(operation: &str, error: &object_store::Error) -> bool {
 /// One listed object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectMeta {
-    /// Its key.
+    /// Key of the object.
     pub key: String,
     /// Length in bytes.
     pub bytes: u64,
@@ -140,13 +140,13 @@ pub struct ObjectMeta {
 /// Whether [`Objects::create`] stored its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Created {
-    /// It did.
+    /// The value was stored.
     Yes,
-    /// There was a value already, and it stays.
+    /// There was a value before, which stays.
     Existed,
 }
 
-/// A store and a place in it. Clones share the connections.
+/// A store with a prefix for all keys. Clones share the connections.
 #[derive(Clone)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
@@ -154,7 +154,7 @@ pub struct Objects {
     signer: Option<Arc<dyn Signer>>,
     /// The folder of a local store.
     root: Option<Arc<PathBuf>>,
-    /// Where bytes are counted, once somebody wants that.
+    /// Counts bytes, where it is set.
     metrics: Arc<OnceLock<Metrics>>,
 }
 
@@ -165,40 +165,48 @@ impl std::fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// The same, counting into `metrics`: the bytes, and the room where the store is a local folder. The first one counts.
+    /// Counts bytes in `metrics`, and the free space where the store is a local folder. Only the first call has an effect.
     pub fn with_metrics(self, metrics: &Metrics) -> Self {
         if let Some(root) = self.root.as_deref() {
             metrics.watch_disk("storage", root);
         }
-        // Every clone is the same store, so whoever was first is right.
+        // Every clone is the same store, so the first call counts.
         let _ = self.metrics.set(metrics.clone());
         self
     }
 
-    fn stored(&self, bytes: u64) {
+    fn count_stored(&self, bytes: u64) {
         if let Some(metrics) = self.metrics.get() {
-            metrics.stored(bytes);
+            metrics.bytes_stored(bytes);
         }
     }
 
-    /// Stores `value`, in place of what was there.
+    /// Stores `value` in place of an earlier one.
+    ///
+    /// # Errors
+    ///
+    /// The store's error, or [`ObjectsError::Key`] for a text that is no key.
     pub async fn put(&self, key: &str, value: Bytes) -> Result<(), ObjectsError> {
         let (path, bytes) = (self.path(key)?, value.len() as u64);
         self.store.put(&path, value.into()).await.map_err(|error| ObjectsError::of("put", key, error))?;
-        self.stored(bytes);
+        self.count_stored(bytes);
         Ok(())
     }
 
     /// Stores `value` where there is none yet.
     ///
-    /// A store without conditional puts is asked first and written then, which two writers at the same moment can both
-    /// pass: what must be unique has content in its key. After a lost answer a store may report its own first try as
-    /// [`Created::Existed`]: who needs to know reads the value.
+    /// In a store without conditional puts this is a look-up and a put, which two writers can both pass at the same moment: a value that
+    /// must be unique has its content's hash in the key. After a lost answer a store may report its own first attempt as
+    /// [`Created::Existed`]: a caller that needs to know reads the value.
+    ///
+    /// # Errors
+    ///
+    /// The store's error, or [`ObjectsError::Key`] for a text that is no key.
     pub async fn create(&self, key: &str, value: Bytes) -> Result<Created, ObjectsError> {
         let path = self.path(key)?;
         match self.store.put_opts(&path, PutPayload::from(value.clone()), PutMode::Create.into()).await {
             Ok(_) => {
-                self.stored(value.len() as u64);
+                self.count_stored(value.len() as u64);
                 Ok(Created::Yes)
             }
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
@@ -215,19 +223,27 @@ impl Objects {
         }
     }
 
-    /// The whole value.
+    /// Reads a whole value into memory.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectsError::NotFound`] where there is none, or the store's error.
     pub async fn get(&self, key: &str) -> Result<Bytes, ObjectsError> {
         let path = self.path(key)?;
         let failed = |error| ObjectsError::of("get", key, error);
         let value = self.store.get(&path).await.map_err(failed)?.bytes().await.map_err(failed)?;
         if let Some(metrics) = self.metrics.get() {
-            metrics.loaded(value.len() as u64);
+            metrics.bytes_loaded(value.len() as u64);
         }
         Ok(value)
     }
 
-    /// The value, or the bytes `range` of it, piece by piece. What of the range lies past the end is left out. The length in
-    /// the [`ObjectMeta`] is the whole object's.
+    /// Streams a value, or the bytes `range` of it. The part of a range that lies past the end is left out. The length in the
+    /// [`ObjectMeta`] is that of the whole object.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectsError::NotFound`] where there is none, or the store's error.
     pub async fn stream(
         &self,
         key: &str,
@@ -236,7 +252,7 @@ impl Objects {
         let path = self.path(key)?;
         let mut options = GetOptions::default();
         if let Some(range) = range {
-            // Stores answer an empty range, or one that starts past the end, with an error each of its own.
+            // Each store has its own error for an empty range and for one that starts past the end.
             let meta = self.head(key).await?;
             if range.is_empty() || range.start >= meta.bytes {
                 return Ok((meta, futures::stream::empty().boxed()));
@@ -249,14 +265,18 @@ impl Objects {
         let body = found.into_stream().map_err(move |error| ObjectsError::of("get", &key, error));
         let body = body.inspect_ok(move |piece| {
             if let Some(metrics) = metrics.get() {
-                metrics.loaded(piece.len() as u64);
+                metrics.bytes_loaded(piece.len() as u64);
             }
         });
         let body = body.boxed();
         Ok((meta, body))
     }
 
-    /// What there is to know without reading the value.
+    /// Key and length of a value.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectsError::NotFound`] where there is none, or the store's error.
     pub async fn head(&self, key: &str) -> Result<ObjectMeta, ObjectsError> {
         let path = self.path(key)?;
         let meta = self.store.head(&path).await.map_err(|error| ObjectsError::of("head", key, error))?;
@@ -264,6 +284,10 @@ impl Objects {
     }
 
     /// Whether there is a value.
+    ///
+    /// # Errors
+    ///
+    /// The store's error.
     pub async fn exists(&self, key: &str) -> Result<bool, ObjectsError> {
         match self.head(key).await {
             Ok(_) => Ok(true),
@@ -272,7 +296,11 @@ impl Objects {
         }
     }
 
-    /// Every object below the folder `prefix`, at any depth, by key; of the whole store for an empty one.
+    /// Every object below the folder `prefix`, at any depth, sorted by key. An empty prefix lists the whole store.
+    ///
+    /// # Errors
+    ///
+    /// The store's error.
     pub async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, ObjectsError> {
         let folder = key::to_folder(&self.prefix, prefix)?;
         let mut listed: Vec<ObjectMeta> = self
@@ -284,27 +312,35 @@ impl Objects {
             })
             .try_collect()
             .await
-            .or_else(|source| nothing_or(prefix, source))?;
+            .or_else(|source| empty_or_error(prefix, source))?;
         listed.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(listed)
     }
 
-    /// Names of the folders one level below the folder `prefix`, sorted. One may be listed whose first object is still being
+    /// Names of the folders one level below the folder `prefix`, sorted. A folder may be listed whose first object is still being
     /// written.
+    ///
+    /// # Errors
+    ///
+    /// The store's error.
     pub async fn list_dirs(&self, prefix: &str) -> Result<Vec<String>, ObjectsError> {
         let folder = key::to_folder(&self.prefix, prefix)?;
         let listed = match self.store.list_with_delimiter(Some(&folder)).await {
             Ok(listed) => listed.common_prefixes,
-            // A folder that vanished between two looks of the local store has nothing in it.
+            // A folder that was removed while the local store listed it is empty.
             Err(object_store::Error::NotFound { .. }) if self.root.is_some() => Vec::new(),
-            Err(source) => nothing_or(prefix, source)?,
+            Err(source) => empty_or_error(prefix, source)?,
         };
         let mut names: Vec<String> = listed.iter().filter_map(|path| key::from_path(&folder, path)).collect();
         names.sort();
         Ok(names)
     }
 
-    /// Removes an object. There need not be one.
+    /// Removes an object, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The store's error.
     pub async fn delete(&self, key: &str) -> Result<(), ObjectsError> {
         let path = self.path(key)?;
         match self.store.delete(&path).await.map_err(|error| ObjectsError::of("delete", key, error)) {
@@ -313,8 +349,11 @@ impl Objects {
         }
     }
 
-    /// Removes every object below a folder, and nothing is left of the folder. An empty prefix is refused: nobody wants to
-    /// empty the whole store by mistake.
+    /// Removes every object below a folder, and the folder itself. An empty prefix is refused, so that no mistake empties the store.
+    ///
+    /// # Errors
+    ///
+    /// The store's error, or [`ObjectsError::Key`] for an empty prefix.
     pub async fn delete_prefix(&self, prefix: &str) -> Result<(), ObjectsError> {
         let folder = self.path(prefix.strip_suffix('/').unwrap_or(prefix))?;
         let paths = self.store.list(Some(&folder)).map_ok(|meta| meta.location).boxed();
@@ -322,13 +361,13 @@ impl Objects {
         while let Some(result) = deleted.next().await {
             match result {
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(source) => nothing_or(prefix, source)?,
+                Err(source) => empty_or_error(prefix, source)?,
             }
         }
         self.remove_local(&folder).await
     }
 
-    /// A process that was killed leaves files behind that were still being written; they are in no listing.
+    /// Removes a folder of a local store. It may hold files that a killed process was writing, which no listing shows.
     async fn remove_local(&self, folder: &StorePath) -> Result<(), ObjectsError> {
         let Some(root) = self.root.as_deref() else { return Ok(()) };
         let dir = folder.parts().fold(root.clone(), |path, part| path.join(part.as_ref()));
@@ -348,24 +387,40 @@ impl Objects {
     }
 
     /// Stores a value as JSON.
+    ///
+    /// # Errors
+    ///
+    /// The store's error, or [`ObjectsError::Corrupt`] for a value that is no JSON.
     pub async fn put_json<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), ObjectsError> {
         let bytes = serde_json::to_vec(value).map_err(|error| corrupt(key, &error))?;
         self.put(key, bytes.into()).await
     }
 
     /// Reads a value that was stored as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectsError::NotFound`], [`ObjectsError::Corrupt`], or the store's error.
     pub async fn get_json<T: DeserializeOwned>(&self, key: &str) -> Result<T, ObjectsError> {
         let bytes = self.get(key).await?;
         serde_json::from_slice(&bytes).map_err(|error| corrupt(key, &error))
     }
 
     /// Stores a value in the farm's wire format.
+    ///
+    /// # Errors
+    ///
+    /// The store's error, or [`ObjectsError::Corrupt`] for a value that is too long.
     pub async fn put_wire<T: Wire>(&self, key: &str, value: &T) -> Result<(), ObjectsError> {
         let bytes = wire::encode(value).map_err(|error| corrupt(key, &error))?;
         self.put(key, bytes.into()).await
     }
 
     /// Reads a value that was stored in the farm's wire format.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectsError::NotFound`], [`ObjectsError::Version`], [`ObjectsError::Corrupt`], or the store's error.
     pub async fn get_wire<T: Wire>(&self, key: &str) -> Result<T, ObjectsError> {
         let bytes = self.get(key).await?;
         wire::decode(&bytes).map_err(|error| match error {
@@ -374,7 +429,11 @@ impl Objects {
         })
     }
 
-    /// A URL with which anybody can read the object for `valid`; `None` where the store has no such thing.
+    /// A URL by which anyone can read the object for `valid`; `None` where the store has no signed URLs.
+    ///
+    /// # Errors
+    ///
+    /// The store's error.
     pub async fn sign_get(&self, key: &str, valid: Duration) -> Result<Option<Url>, ObjectsError> {
         let path = self.path(key)?;
         let Some(signer) = &self.signer else { return Ok(None) };
@@ -382,7 +441,11 @@ impl Objects {
         signed.map(Some).map_err(|error| ObjectsError::of("sign", key, error))
     }
 
-    /// A URL to which anybody can write the object for `valid`; `None` where the store has no such thing.
+    /// A URL by which anyone can write the object for `valid`; `None` where the store has no signed URLs.
+    ///
+    /// # Errors
+    ///
+    /// The store's error.
     pub async fn sign_put(&self, key: &str, valid: Duration) -> Result<Option<Url>, ObjectsError> {
         let path = self.path(key)?;
         let Some(signer) = &self.signer else { return Ok(None) };
@@ -390,12 +453,16 @@ impl Objects {
         signed.map(Some).map_err(|error| ObjectsError::of("sign", key, error))
     }
 
-    /// Whether the store answers; a local folder, whether it can be written to.
+    /// Checks that the store answers, or that a local folder can be written to.
+    ///
+    /// # Errors
+    ///
+    /// The store's error.
     pub async fn check(&self) -> Result<(), ObjectsError> {
         if let Some(root) = self.root.clone() {
             let failed = |source| ObjectsError::File { path: root.display().to_string(), source };
             let folder = root.clone();
-            // On another thread: a network file system may keep silent.
+            // On another thread, because a network file system may block for long.
             let tried = tokio::task::spawn_blocking(move || files::try_folder(&folder)).await;
             tried.map_err(std::io::Error::other).flatten().map_err(failed)?;
         }
@@ -410,15 +477,15 @@ impl Objects {
     }
 }
 
-/// What a listing that failed found: nothing, if it was of a folder that cannot be.
-fn nothing_or<T: Default>(prefix: &str, source: object_store::Error) -> Result<T, ObjectsError> {
-    if is_beside_a_folder("list", &source) {
+/// The result of a listing that failed: empty where the folder cannot exist, else the error.
+fn empty_or_error<T: Default>(prefix: &str, source: object_store::Error) -> Result<T, ObjectsError> {
+    if is_folder_conflict("list", &source) {
         return Ok(T::default());
     }
     Err(ObjectsError::Store { operation: "list", key: prefix.to_owned(), source })
 }
 
-/// The source chain in one line: a decoder's own message alone rarely says enough.
+/// An error with all of its sources in one line, because a decoder's own message rarely says enough.
 fn corrupt(key: &str, error: &dyn std::error::Error) -> ObjectsError {
     let mut reason = error.to_string();
     let mut source = error.source();

@@ -1,14 +1,14 @@
-//! URLs without what must not be logged.
+//! URLs without their secrets, for logs and errors.
 
 use url::Url;
 
-/// `url` without user, password and query, for logs and errors.
+/// `url` without user, password, query and fragment.
 pub(crate) fn redact(url: &str) -> String {
-    // Of a text that is no URL, or has no host, nobody knows which part is secret.
+    // In a text that is no URL, or has no host, any part may be secret.
     let Some(mut parsed) = Url::parse(url).ok().filter(|parsed| !parsed.cannot_be_a_base()) else {
         return "<not a URL>".to_owned();
     };
-    // These fail only where there is neither, as in `file:///`.
+    // These fail only for URLs that can have neither, such as `file:///`.
     let _ = parsed.set_username("");
     let _ = parsed.set_password(None);
     parsed.set_query(None);

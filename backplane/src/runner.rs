@@ -1,21 +1,21 @@
-//! The loop between a queue and a piece of work: consume, claim, renew, run, commit, acknowledge.
+//! The loop of a node between its queues and its tasks: consume, claim, run, renew, commit, acknowledge.
 //!
-//! Workers and stitchers give it a [`TaskHandler`] and get these promises:
+//! Workers and stitchers give it a [`TaskHandler`]. The runner promises:
 //!
-//! - **Nothing runs without a lease.** A delivery is only a hint; the ledger's claim decides. What is held by somebody else,
+//! - **Nothing runs without a lease.** A delivery is only a hint; the ledger's claim decides. A task that is held by another node,
 //!   committed, cancelled or unknown is acknowledged and dropped: the coordinator sends it again if it is needed.
 //! - **A lost lease stops the work.** The lease is renewed with the newest progress; on [`Renewal::Lost`] the context's token
 //!   fires, the handler ends, and nothing is committed, failed or announced.
 //! - **Acknowledged after the commit.** A process that dies leaves its delivery to the broker and its lease to run out.
 //! - **A slot holds one delivery.** While it works, its consumers of the other queues are closed, so that nothing waits behind it.
-//! - **Drain.** No new delivery; what runs may finish within the grace period, then it is cancelled, released and put back. A drain
-//!   that an operator wished for has no end to its grace.
-//! - **Quarantine.** No new delivery; what runs finishes; the node stays and rests. (`node`)
+//! - **Drain.** No new delivery; running tasks may finish within the grace period, then they are cancelled, released and put back. The
+//!   grace period of a drain by an operator's command never ends.
+//! - **Quarantine.** No new delivery; running tasks finish; the process stays. (`node`)
 //! - **A panic in the handler is a failure** of the task ([`FailureCode::Internal`]), never of the node.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -29,12 +29,14 @@ use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::record::TaskProgress;
 use hyperfarm_proto::task::{Queue, Step, TaskMessage};
 use hyperfarm_proto::wire::{self, WireError};
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, error, info, info_span, warn};
 
 use crate::Backplane;
 use crate::broker::{BrokerError, Consumer, Delivery};
+use crate::config::Env;
 use crate::drain::Drain;
 use crate::ledger::{Claim, Commit, Lease, LedgerError, NodeView, Renewal};
 use crate::metrics::TaskOutcome;
@@ -46,14 +48,14 @@ mod node;
 
 use node::Node;
 
-/// What a running task says and hears. Clones are the same context; all of it may be used from any thread.
+/// The context of a running task: its slot, progress, log and cancellation. Clones share it; any thread may use it.
 #[derive(Debug, Clone)]
 pub struct TaskContext {
     slot: u32,
     progress: Arc<Mutex<TaskProgress>>,
     log: TaskLog,
     cancelled: CancellationToken,
-    /// Where captured frames are counted.
+    /// The node's count of captured frames, for a chunk.
     frames: Option<Arc<AtomicU64>>,
 }
 
@@ -69,58 +71,63 @@ impl TaskContext {
         self.slot
     }
 
-    /// Says how far the task is. Cheap; the newest value goes out with the next renewal.
+    /// Sets how far the task is. Cheap; the newest value is sent with the next renewal.
     pub fn set_progress(&self, done: u64, total: u64) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = self.progress.lock();
         if let Some(frames) = &self.frames {
             frames.fetch_add(done.saturating_sub(progress.done), Ordering::Relaxed);
         }
         *progress = TaskProgress { done, total };
     }
 
-    /// What was said last.
+    /// How far the task is.
     pub fn progress(&self) -> TaskProgress {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.progress.lock()
     }
 
-    /// What the attempt says in its render's own log. Stored when it has ended.
+    /// The attempt's part of its render's log. Stored when the attempt has ended.
     pub fn log(&self) -> &TaskLog {
         &self.log
     }
 
-    /// Fires when the work must end: the lease is lost, the render cancelled, or the node's grace period over.
+    /// Cancelled when the task must end: the lease is lost, the render cancelled, or the node's grace period over.
     pub fn cancelled(&self) -> &CancellationToken {
         &self.cancelled
     }
 }
 
-/// The work behind a task.
+/// Does the tasks of a node.
 #[async_trait]
 pub trait TaskHandler: Send + Sync + 'static {
-    /// Does the task and answers the bytes for [`Ledger::commit`](crate::ledger::Ledger::commit). When the context's token
-    /// fires it ends soon, whatever it answers then; after [`RunnerConfig::stop_within`] the future is dropped, so what
-    /// it holds (processes, folders) must clean up on drop.
+    /// Does the task and returns the bytes for [`Ledger::commit`](crate::ledger::Ledger::commit).
+    ///
+    /// When the context is cancelled it must end soon, with any result. After [`RunnerConfig::stop_within`] its future is dropped, so
+    /// processes and folders that it holds must be cleaned up on drop.
+    ///
+    /// # Errors
+    ///
+    /// The failure of this attempt. Its code decides whether the task is tried again.
     async fn handle(&self, lease: &Lease, context: &TaskContext) -> Result<Vec<u8>, Failure>;
 }
 
-/// The runner's times.
+/// Times and limits of a runner.
 #[derive(Debug, Clone)]
 pub struct RunnerConfig {
-    /// How long a claim lasts without a renewal. Renewed every quarter of it.
+    /// How long a lease lasts without a renewal. It is renewed every quarter of this.
     pub lease_ttl: Duration,
-    /// How often progress that changed goes out, with a renewal.
+    /// How often progress that has changed is sent, with a renewal.
     pub report_every: Duration,
-    /// How long the node counts as alive after a heartbeat. Sent every third of it.
+    /// How long the node counts as alive after a heartbeat. One is sent at least every third of this.
     pub node_ttl: Duration,
-    /// How long running tasks may go on after the drain has started.
+    /// How long running tasks may go on after the drain was started (`HYPERFARM_DRAIN_GRACE`).
     pub grace: Duration,
     /// How long a cancelled handler may take to end before its future is dropped.
     pub stop_within: Duration,
-    /// Rest before trying again what did not work for reasons outside the task.
+    /// Wait before a retry of what failed for reasons outside the task.
     pub pause: Duration,
-    /// Failures in a row after which the node puts itself aside, if others can do its work; 0 is never.
+    /// Failures in a row after which the node is quarantined, if others can do its work (`HYPERFARM_QUARANTINE_AFTER`); 0 is never.
     pub quarantine_after: u32,
-    /// How long it then rests.
+    /// How long such a quarantine lasts (`HYPERFARM_QUARANTINE_FOR`).
     pub cool_down: Duration,
 }
 
@@ -139,10 +146,31 @@ impl Default for RunnerConfig {
     }
 }
 
+/// How long a worker or stitcher that is told to stop may go on with its tasks.
+const DRAIN_GRACE: &str = "HYPERFARM_DRAIN_GRACE";
+/// Failures in a row after which a worker or stitcher is quarantined.
+const QUARANTINE_AFTER: &str = "HYPERFARM_QUARANTINE_AFTER";
+/// How long a quarantine lasts.
+const QUARANTINE_FOR: &str = "HYPERFARM_QUARANTINE_FOR";
+
+impl RunnerConfig {
+    /// Reads the section.
+    pub fn read(env: &Env<'_>) -> Self {
+        let default = Self::default();
+        let failures = |text: &str| text.parse().map_err(|_| "give a whole number; 0 is never".to_owned());
+        Self {
+            grace: env.duration(DRAIN_GRACE).unwrap_or(default.grace),
+            quarantine_after: env.parsed_by(QUARANTINE_AFTER, failures).unwrap_or(default.quarantine_after),
+            cool_down: env.duration(QUARANTINE_FOR).unwrap_or(default.cool_down),
+            ..default
+        }
+    }
+}
+
 /// Times the ledger is asked while a delivery is held.
 const LEDGER_ATTEMPTS: u32 = 6;
 
-/// Serves queues with the slots of one node.
+/// Consumes queues with the slots of one node.
 #[derive(Clone)]
 pub struct Runner {
     backplane: Backplane,
@@ -156,14 +184,14 @@ impl Runner {
         Self { backplane, node, config }
     }
 
-    /// Works off `queues`, alternating between those that have something, the first one first. Returns when the drain is
-    /// complete or the broker closed.
+    /// Does the tasks of `queues`, in turn where several have some, beginning with the first queue. Returns when the drain is
+    /// complete or the broker is closed.
     pub async fn run(self, queues: Vec<Queue>, handler: Arc<dyn TaskHandler>, drain: Drain) {
         let (metrics, NodeView { role, pool, slots: count, .. }) = (&self.backplane.metrics, &self.node);
-        metrics.plays(role);
+        metrics.add_role(role);
         metrics.set_slots(role, pool, *count);
         let node = Arc::new(Node::new(self.node.clone(), self.config.clone(), &drain));
-        let heartbeats = AbortOnDrop(tokio::spawn(self.clone().beat(node.clone())).abort_handle());
+        let heartbeats = AbortOnDrop(tokio::spawn(self.clone().send_heartbeats(node.clone())).abort_handle());
         let mut slots = JoinSet::new();
         for number in 0..self.node.slots {
             let slot = Slot {
@@ -172,7 +200,7 @@ impl Runner {
                 worker: slot_id(&self.node.id, number),
                 handler: handler.clone(),
                 node: node.clone(),
-                stop: drain.clone(),
+                process_drain: drain.clone(),
             };
             slots.spawn(slot.serve(queues.clone()));
         }
@@ -185,52 +213,52 @@ impl Runner {
         info!(worker = %self.node.id, "the node has stopped");
     }
 
-    /// Says that the node is alive and how it fares, and follows what is wished of it.
-    async fn beat(self, node: Arc<Node>) {
+    /// Reports the node to the ledger again and again, and applies the commands of operators.
+    async fn send_heartbeats(self, node: Arc<Node>) {
         let every = self.config.node_ttl / 3;
         loop {
-            node.cool_down();
+            node.end_quarantine_if_over();
             let is_draining = node.drain.is_started();
             let view = node.view();
             match self.backplane.ledger.heartbeat(&view, self.config.node_ttl).await {
-                Ok(wish) => wish.iter().for_each(|wish| node.follow(wish)),
+                Ok(command) => command.iter().for_each(|command| node.apply(command)),
                 Err(error) => warn!(worker = %view.id, %error, "the heartbeat failed"),
             }
-            // None while it drains or is put aside.
+            // Zero while the node is draining or quarantined.
             self.backplane.metrics.set_slots(&view.role, &view.pool, view.slots);
-            // What is at work is followed by people, and wishes are read with the answer.
-            let rest = every.min(if view.tasks.is_empty() { IDLE_BEAT } else { BUSY_BEAT });
+            // People watch the progress of running tasks, and commands come with the answers.
+            let rest = every.min(if view.tasks.is_empty() { IDLE_HEARTBEAT } else { BUSY_HEARTBEAT });
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 () = node.drain.started(), if !is_draining => {}
-                () = async { node.news.notified().await; tokio::time::sleep(rest.min(NEWS_WAIT)).await } => {}
+                () = async { node.changed.notified().await; tokio::time::sleep(rest.min(CHANGE_DELAY)).await } => {}
             }
         }
     }
 }
 
-/// Heartbeats of a node without tasks come at least this often.
-const IDLE_BEAT: Duration = Duration::from_secs(3);
+/// Longest time between heartbeats of a node without tasks.
+const IDLE_HEARTBEAT: Duration = Duration::from_secs(3);
 
-/// Heartbeats of a node at work.
-const BUSY_BEAT: Duration = Duration::from_secs(2);
+/// Longest time between heartbeats of a node with tasks.
+const BUSY_HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// News that come together are told together.
-const NEWS_WAIT: Duration = Duration::from_millis(100);
+/// How long a heartbeat waits after a change, so that changes at the same moment are reported together.
+const CHANGE_DELAY: Duration = Duration::from_millis(100);
 
-/// The id under which a slot claims; the node's own where that would be too long.
+/// The id by which a slot claims tasks; the node's own id where that would be too long.
 fn slot_id(node: &WorkerId, number: u32) -> WorkerId {
     WorkerId::try_from(format!("{node}-s{number}")).unwrap_or_else(|_| node.clone())
 }
 
-/// A slot's consumers.
-struct Intake {
+/// A slot's consumers, one for each queue.
+struct SlotConsumers {
     queues: Vec<Queue>,
     consumers: Vec<Option<Box<dyn Consumer>>>,
     first: usize,
 }
 
-impl Intake {
+impl SlotConsumers {
     fn new(queues: Vec<Queue>) -> Self {
         let consumers = queues.iter().map(|_| None).collect();
         Self { queues, consumers, first: 0 }
@@ -258,8 +286,8 @@ impl Intake {
         }
         let nexts = waiting.into_iter().map(|(index, consumer)| async move { (index, consumer.next().await) }.boxed());
         let ((served, delivery), _, _) = select_all(nexts).await;
-        // The served queue comes last next time. The others' consumers close: what the broker may have sent them already
-        // goes back at once, instead of waiting behind this slot's work.
+        // This queue comes last next time. The consumers of the others are closed: messages that the broker has sent them already
+        // go back at once, instead of waiting behind this slot's task.
         self.first = (served + 1) % count;
         for (index, consumer) in self.consumers.iter_mut().enumerate() {
             if index != served {
@@ -270,7 +298,7 @@ impl Intake {
     }
 }
 
-/// Aborts a task when the one who waits for it is gone.
+/// Aborts a Tokio task when it is dropped.
 struct AbortOnDrop(tokio::task::AbortHandle);
 
 impl Drop for AbortOnDrop {
@@ -279,22 +307,25 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Why a task's run ended.
-enum End {
+/// How the run of a task's handler ended.
+enum RunEnd {
+    /// The handler returned.
     Finished(Result<Vec<u8>, Failure>),
-    Lost,
+    /// The lease was lost, and the handler was stopped.
+    LeaseLost,
+    /// The grace period of the drain ended, and the handler was stopped.
     Drained,
 }
 
-/// Ends a slot's task in the node's eyes.
-struct Over<'a> {
+/// Takes a slot's task off the node's list of running tasks when it is dropped.
+struct RunningTask<'a> {
     node: &'a Node,
     slot: u32,
 }
 
-impl Drop for Over<'_> {
+impl Drop for RunningTask<'_> {
     fn drop(&mut self) {
-        self.node.end(self.slot);
+        self.node.task_ended(self.slot);
     }
 }
 
@@ -306,7 +337,7 @@ struct Slot {
     handler: Arc<dyn TaskHandler>,
     node: Arc<Node>,
     /// The process's own drain, which has a grace period.
-    stop: Drain,
+    process_drain: Drain,
 }
 
 impl Slot {
@@ -320,40 +351,40 @@ impl Slot {
 
     async fn serve(self, queues: Vec<Queue>) {
         let drain = &self.node.drain;
-        let mut intake = Intake::new(queues.clone());
+        let mut consumers = SlotConsumers::new(queues.clone());
         while !drain.is_started() {
             if !self.node.is_open() {
-                // Nothing may wait behind a node that rests.
-                intake = Intake::new(queues.clone());
+                // No message may wait behind a node that takes no tasks.
+                consumers = SlotConsumers::new(queues.clone());
                 tokio::select! { () = drain.started() => return, () = self.node.until_open(true) => {} }
             }
             let delivery = tokio::select! {
                 biased;
                 () = drain.started() => return,
                 () = self.node.until_open(false) => continue,
-                delivery = intake.next(self.backplane(), self.config().pause) => delivery,
+                delivery = consumers.next(self.backplane(), self.config().pause) => delivery,
             };
             let Some(delivery) = delivery else { return };
-            self.take(delivery).await;
+            self.handle_delivery(delivery).await;
         }
     }
 
-    /// Rests, but not through a drain.
+    /// Waits, but no longer than until a drain starts.
     async fn pause(&self, how_long: Duration) {
         tokio::select! { () = tokio::time::sleep(how_long) => {} () = self.node.drain.started() => {} }
     }
 
-    async fn take(&self, delivery: Delivery) {
+    async fn handle_delivery(&self, delivery: Delivery) {
         let message: TaskMessage = match wire::decode(&delivery.payload) {
             Ok(message) => message,
-            // A newer node wrote it, and a newer node will take it.
+            // A newer node wrote it, and a newer node can read it.
             Err(error @ WireError::Version { found, reads }) if found > reads => {
-                warn!(worker = %self.worker, %error, "a message is left for a newer node");
+                warn!(worker = %self.worker, %error, "the message has a newer version, it is put back for a newer node");
                 self.pause(self.config().pause).await;
                 return delivery.put_back().await;
             }
             Err(error) => {
-                error!(worker = %self.worker, %error, "a message that cannot be read goes to the dead letters");
+                error!(worker = %self.worker, %error, "the message cannot be read, it goes to the dead-letter queue");
                 return delivery.dead_letter().await;
             }
         };
@@ -366,17 +397,17 @@ impl Slot {
         match claim {
             Ok(Claim::Granted(lease)) => {
                 let span = span_of(&lease);
-                trace::follow(&span, &task.render);
+                trace::set_parent(&span, &task.render);
                 self.work(&lease, delivery).instrument(span).await;
             }
             Ok(refused) => {
                 let (step, chunk) = (task.step.kind(), task.step.chunk());
-                debug!(render = %task.render, step, chunk, worker = %self.worker, ?refused, "not claimed, dropped");
+                debug!(render = %task.render, step, chunk, worker = %self.worker, ?refused, "the task cannot be claimed, the message is dropped");
                 delivery.ack().await;
             }
             Err(error) => {
                 let (step, chunk) = (task.step.kind(), task.step.chunk());
-                warn!(render = %task.render, step, chunk, worker = %self.worker, %error, "not claimed, put back");
+                warn!(render = %task.render, step, chunk, worker = %self.worker, %error, "the claim failed, the message is put back");
                 delivery.put_back().await;
             }
         }
@@ -400,33 +431,33 @@ impl Slot {
         let (metrics, node) = (&self.backplane().metrics, &self.runner.node);
         metrics.task_claimed(lease.task.step, lease.attempt);
         let _busy = metrics.busy(&node.role, &node.pool);
-        info!("claimed");
-        let context = self.node.begin(self.number, lease);
-        let over = Over { node: &self.node, slot: self.number };
+        info!("the task is claimed");
+        let context = self.node.task_started(self.number, lease);
+        let running = RunningTask { node: &self.node, slot: self.number };
         let ended = self.run_under_lease(lease, &context).await;
-        drop(over);
+        drop(running);
         let result = match ended {
-            End::Finished(result) => result,
-            End::Lost => {
-                info!("the lease is lost, the work was stopped");
+            RunEnd::Finished(result) => result,
+            RunEnd::LeaseLost => {
+                info!("the lease is lost, the task was stopped");
                 metrics.lease_lost(lease.task.step);
-                self.count(lease, TaskOutcome::Superseded, started);
-                // Of a render that is cancelled the lease may be the newest still: whoever waits for its end need not wait longer.
+                self.count_end(lease, TaskOutcome::Superseded, started);
+                // The lease of a cancelled render may still be the newest: released, it holds up nobody who waits for its end.
                 if let Err(error) = self.backplane().ledger.release(lease).await {
-                    debug!(%error, "the lease cannot be released and will run out");
+                    debug!(%error, "the lease cannot be released, it will expire");
                 }
                 return delivery.ack().await;
             }
-            End::Drained => {
-                info!("the node drains, the task is handed back");
+            RunEnd::Drained => {
+                info!("the node is draining, the task is put back");
                 if let Err(error) = self.backplane().ledger.release(lease).await {
-                    warn!(%error, "the lease cannot be released and will run out");
+                    warn!(%error, "the lease cannot be released, it will expire");
                 }
                 return delivery.put_back().await;
             }
         };
         if let Err(failure) = &result {
-            trace::failed(&failure.message);
+            trace::mark_failed(&failure.message);
             context
                 .log()
                 .farm(LogLevel::Error, &format!("attempt {} failed [{}]: {failure}", lease.attempt, failure.code));
@@ -440,22 +471,22 @@ impl Slot {
         let took_ms = started.elapsed().as_millis() as u64;
         match (&result, &settled) {
             (_, Err(error)) => {
-                // The result is in storage, where the coordinator finds it; the message stays until somebody settles it.
-                warn!(%error, took_ms, "the end of the task cannot be recorded, put back");
+                // The result is in storage, where the coordinator finds it; the message goes back until an attempt can be recorded.
+                warn!(%error, took_ms, "the end of the attempt cannot be recorded, the message is put back");
                 return delivery.put_back().await;
             }
             (Ok(_), Ok(Commit::Accepted | Commit::Unknown)) => {
-                info!(took_ms, "committed");
+                info!(took_ms, "the result is committed");
                 self.node.succeeded();
-                self.count(lease, TaskOutcome::Committed, started);
+                self.count_end(lease, TaskOutcome::Committed, started);
             }
             (Err(failure), Ok(Commit::Accepted | Commit::Unknown)) => {
-                warn!(took_ms, code = %failure.code, reason = %failure.message, "failed");
-                self.count(lease, TaskOutcome::Failed(failure.code), started);
+                warn!(took_ms, code = %failure.code, reason = %failure.message, "the attempt failed");
+                self.count_end(lease, TaskOutcome::Failed(failure.code), started);
             }
             (_, Ok(answer)) => {
-                info!(took_ms, ?answer, "somebody else's result counts");
-                self.count(lease, TaskOutcome::Superseded, started);
+                info!(took_ms, ?answer, "the result of another attempt counts");
+                self.count_end(lease, TaskOutcome::Superseded, started);
             }
         }
         let kind = if result.is_ok() { EventKind::Committed } else { EventKind::Failed };
@@ -464,41 +495,43 @@ impl Slot {
         if let Err(failure) = &result
             && failure.code.retry() != RetryRule::Never
         {
-            // The task comes back at once: the slot that could not do it leaves it to the others for a moment.
-            self.consider(failure).await;
+            // The task comes back at once: this slot waits, so that another one takes it.
+            self.quarantine_after(failure).await;
             self.pause(self.config().pause).await;
         }
     }
 
-    /// Puts the node aside if it has failed too often and others are there.
-    async fn consider(&self, failure: &Failure) {
+    /// Quarantines the node if it has failed too often and others can do its work.
+    async fn quarantine_after(&self, failure: &Failure) {
         if !self.node.failed(failure) {
             return;
         }
         match self.backplane().ledger.nodes().await {
-            Ok(nodes) if self.node.has_peers(&nodes) => self.node.set_aside(failure),
-            Ok(_) => warn!(worker = %self.worker, "one failure after another, and nobody else could do the work"),
-            Err(error) => warn!(worker = %self.worker, %error, "the other nodes cannot be read"),
+            Ok(nodes) if self.node.has_peers(&nodes) => self.node.quarantine(failure),
+            Ok(_) => {
+                warn!(worker = %self.worker, "the node fails again and again and stays active: no other node can do its work")
+            }
+            Err(error) => warn!(worker = %self.worker, %error, "the other nodes cannot be read, the node stays active"),
         }
     }
 
-    fn count(&self, lease: &Lease, outcome: TaskOutcome, started: Instant) {
+    fn count_end(&self, lease: &Lease, outcome: TaskOutcome, started: Instant) {
         self.backplane().metrics.task_ended(lease.task.step, outcome, started.elapsed());
     }
 
-    /// Tells the coordinator to look. Only a hint: it looks anyway, a little later.
+    /// Publishes a hint for the coordinator, which would find the change by itself a little later.
     async fn announce(&self, event: Event) {
         let payload = match wire::encode(&event) {
             Ok(payload) => Bytes::from(payload),
-            Err(error) => return error!(%error, "the event cannot be written"),
+            Err(error) => return error!(%error, "the event cannot be encoded"),
         };
         if let Err(error) = self.backplane().broker.publish(&Queue::Events, payload).await {
-            warn!(%error, "the event was not published");
+            warn!(%error, "the event cannot be published");
         }
     }
 
-    async fn run_under_lease(&self, lease: &Lease, context: &TaskContext) -> End {
-        // A task of its own, so that a handler that computes for long does not hold up its own renewals.
+    async fn run_under_lease(&self, lease: &Lease, context: &TaskContext) -> RunEnd {
+        // A Tokio task of its own, so that a handler that computes for long does not hold up its own renewals.
         let handle = tokio::spawn({
             let (handler, lease, context) = (self.handler.clone(), lease.clone(), context.clone());
             async move { AssertUnwindSafe(handler.handle(&lease, &context)).catch_unwind().await }.in_current_span()
@@ -510,27 +543,27 @@ impl Slot {
             Err(error) => Err(Failure::new(FailureCode::Internal, format!("the task ended by itself: {error}"))),
         });
         let lost = tokio::select! {
-            result = &mut work => return End::Finished(result),
+            result = &mut work => return RunEnd::Finished(result),
             () = self.keep_alive(lease, context) => true,
             () = self.grace_over() => false,
         };
         context.cancelled.cancel();
-        // The work ends before the lease is given back or the delivery settled: kill before release.
+        // The handler ends before the lease is released or the delivery settled: kill before release.
         match tokio::time::timeout(self.config().stop_within, &mut work).await {
-            // What was finished at the last moment still counts.
-            Ok(Ok(result)) if !lost => return End::Finished(Ok(result)),
+            // A result of the last moment counts.
+            Ok(Ok(result)) if !lost => return RunEnd::Finished(Ok(result)),
             Ok(_) => {}
-            Err(_) => error!("the task did not end in time after it was cancelled, it is dropped"),
+            Err(_) => error!("the handler did not end in time after it was cancelled, it is dropped"),
         }
-        if lost { End::Lost } else { End::Drained }
+        if lost { RunEnd::LeaseLost } else { RunEnd::Drained }
     }
 
     async fn grace_over(&self) {
-        self.stop.started().await;
+        self.process_drain.started().await;
         tokio::time::sleep(self.config().grace).await;
     }
 
-    /// Renews until the lease is lost.
+    /// Renews the lease until it is lost.
     async fn keep_alive(&self, lease: &Lease, context: &TaskContext) {
         let RunnerConfig { lease_ttl, report_every, .. } = *self.config();
         let mut sent = (Instant::now(), TaskProgress::default());
@@ -543,9 +576,9 @@ impl Slot {
             match self.backplane().ledger.renew(lease, progress, lease_ttl).await {
                 Ok(Renewal::Renewed) => {}
                 Ok(Renewal::Lost) => return,
-                Ok(Renewal::Unknown) => debug!("the ledger does not know the render, going on"),
+                Ok(Renewal::Unknown) => debug!("the ledger does not know the render, the task goes on"),
                 Err(error) => {
-                    warn!(%error, "the lease was not renewed, trying again");
+                    warn!(%error, "the lease cannot be renewed, trying again");
                     continue;
                 }
             }
@@ -554,7 +587,7 @@ impl Slot {
     }
 }
 
-/// The span of an attempt, by the kind of its step. Its fields are in every line that is logged meanwhile.
+/// The span of an attempt, named by the kind of its step. Every line that is logged in it has its fields.
 fn span_of(lease: &Lease) -> Span {
     let (step, chunk) = (lease.task.step.kind(), lease.task.step.chunk());
     macro_rules! named {
@@ -579,4 +612,22 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned());
     format!("the farm's own code panicked: {text}; please report it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn bad_times_name_their_variables() {
+        for (name, value) in [(DRAIN_GRACE, "180"), (QUARANTINE_AFTER, "-1"), (QUARANTINE_FOR, "5")] {
+            let variables = |asked: &str| (asked == name).then(|| value.to_owned());
+            let errors = config::read(&variables, RunnerConfig::read).unwrap_err();
+            assert!(errors.to_string().starts_with(name), "{errors}");
+        }
+        let variables = |asked: &str| (asked == DRAIN_GRACE).then(|| "2m".to_owned());
+        let config = config::read(&variables, RunnerConfig::read).unwrap();
+        assert_eq!((config.grace, config.quarantine_after), (Duration::from_secs(120), 3));
+    }
 }

@@ -1,4 +1,4 @@
-//! One trace a render, over all roles, without a word of it in any message.
+//! One OpenTelemetry trace for each render, over all roles, without trace ids in messages.
 //!
 //! **Invariant: ids follow from the render's id.** Every role derives the trace and its root from the id that its task carries anyway, so
 //! that spans of a coordinator, of workers and of a stitcher meet in one trace, whatever their order and whoever restarts. The root
@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// Name of the instrumentation.
+/// Name of the instrumentation scope.
 pub const SCOPE: &str = "hyperfarm";
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
@@ -30,7 +30,7 @@ thread_local! {
     static NEXT: Cell<(Option<TraceId>, Option<SpanId>)> = const { Cell::new((None, None)) };
 }
 
-/// From now on spans follow their renders: there is somebody to send them to.
+/// Turns traces on, for a process that has a collector to send them to.
 pub fn enable() {
     ENABLED.store(true, Ordering::Relaxed);
 }
@@ -39,7 +39,7 @@ fn is_enabled() -> bool {
     ENABLED.load(Ordering::Relaxed)
 }
 
-/// The trace of a render, and its root span.
+/// The ids of a render's trace and of its root span.
 pub fn ids(render: &RenderId) -> (TraceId, SpanId) {
     let hash = Sha256::digest(format!("hyperfarm trace of {render}"));
     let (mut trace, mut root) = ([0; 16], [0; 8]);
@@ -48,8 +48,8 @@ pub fn ids(render: &RenderId) -> (TraceId, SpanId) {
     (TraceId::from_bytes(trace), SpanId::from_bytes(root))
 }
 
-/// Puts `span`, which was not entered yet, below the root of the render's trace.
-pub fn follow(span: &Span, render: &RenderId) {
+/// Makes the root of the render's trace the parent of `span`, which was not entered yet.
+pub fn set_parent(span: &Span, render: &RenderId) {
     if !is_enabled() {
         return;
     }
@@ -60,24 +60,24 @@ pub fn follow(span: &Span, render: &RenderId) {
 }
 
 /// Marks the current span as failed.
-pub fn failed(reason: &str) {
+pub fn mark_failed(reason: &str) {
     if is_enabled() {
         Span::current().set_status(Status::error(reason.to_owned()));
     }
 }
 
-/// The trace that the next span of this thread must begin: what an id generator asks before it draws its own.
+/// The trace id for the next span of this thread; an id generator asks for it before it draws a random one.
 pub fn next_trace() -> Option<TraceId> {
     NEXT.get().0
 }
 
-/// The id that the next span of this thread must have.
+/// The span id for the next span of this thread.
 pub fn next_span() -> Option<SpanId> {
     NEXT.get().1
 }
 
 /// Writes the root span of a render that has ended.
-pub fn ended(request: &RenderRequest, state: &TerminalState) {
+pub fn record_render(request: &RenderRequest, state: &TerminalState) {
     if !is_enabled() {
         return;
     }

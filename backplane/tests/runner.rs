@@ -142,7 +142,7 @@ impl Node {
     }
 
     async fn wish(&self, order: Order) {
-        assert!(self.backplane.ledger.wish(&"w1".parse().unwrap(), &NodeCommand::new(order)).await.unwrap());
+        assert!(self.backplane.ledger.send_command(&"w1".parse().unwrap(), &NodeCommand::new(order)).await.unwrap());
     }
 
     async fn waiting(&self) -> u64 {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::config;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::ledger::TaskView;
 use hyperfarm_backplane::objects::Objects;
@@ -19,7 +20,7 @@ use hyperfarm_proto::record::SegmentRecord;
 use hyperfarm_proto::spec::{RenderRequest, RenderSpec};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
-use hyperfarm_worker::chrome::ChromeConfig;
+use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings};
 use hyperfarm_worker::remote::RemoteConfig;
 use hyperfarm_worker::server::{Site, SiteFile};
 use hyperfarm_worker::{Worker, WorkerConfig};
@@ -36,7 +37,8 @@ pub(crate) struct Stages {
 
 /// Chrome by the environment's settings.
 pub(crate) fn chrome() -> anyhow::Result<ChromeConfig> {
-    Ok(ChromeConfig::from_env(&|name| std::env::var(name).ok())?)
+    let settings = config::read(&|name| std::env::var(name).ok(), ChromeSettings::read)?;
+    Ok(ChromeConfig::find(&settings)?)
 }
 
 impl Stages {

@@ -1,4 +1,4 @@
-//! `hyperfarm doctor`: what works here, and what to do about what does not.
+//! `hyperfarm doctor`: checks what this machine needs for the farm, and says what to do about what does not work.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -10,7 +10,7 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::capture::FrameGrabber;
-use hyperfarm_worker::chrome::{ChromeConfig, GpuConfig, GpuMode};
+use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings, GpuConfig, GpuMode};
 use hyperfarm_worker::encoders::EncoderMode;
 use hyperfarm_worker::error::DiskError;
 use hyperfarm_worker::host::{ExpectedTimelines, OpenOptions};
@@ -18,10 +18,11 @@ use hyperfarm_worker::server::{Site, SiteFile};
 use hyperfarm_worker::{GSAP_VERSION, RUNTIME_VERSION, Slot, WorkerError, class};
 
 use crate::exit::CliError;
-use crate::{machine, roles};
+use crate::stdout::print_line;
+use crate::{machine, settings};
 
-/// Below this a heavy page may be killed for want of memory.
-const WANTED_MEMORY: u64 = 2 * 1024 * 1024 * 1024;
+/// Bytes of memory below which a heavy page may be killed.
+const MIN_MEMORY: u64 = 2 * 1024 * 1024 * 1024;
 
 struct Report {
     red: usize,
@@ -51,35 +52,44 @@ impl Report {
 
     fn line(&self, mark: &str, colour: &str, what: &str, text: &str) {
         let mark = if self.colour { format!("\x1b[{colour}m{mark}\x1b[0m") } else { mark.to_owned() };
-        roles::print_line(&format!("{mark}  {what:<12} {text}"));
+        print_line(&format!("{mark}  {what:<12} {text}"));
     }
 }
 
-/// Checks everything; an error says how many lines are red.
+/// Checks everything and prints a line for each check.
+///
+/// # Errors
+///
+/// Some checks are red; the message says how many.
 pub async fn run() -> Result<(), CliError> {
     let mut report = Report { red: 0, colour: std::io::stdout().is_terminal() };
-    chrome(&mut report).await;
+    let (settings, errors) = settings::with_errors();
+    for error in &errors {
+        report.red("environment", &error.to_string());
+    }
+    chrome(&mut report, &settings.worker.chrome).await;
     for (encoder, present) in hyperfarm_media::encoders() {
         let advice = "missing from FFmpeg's libraries: install Debian's libavcodec59 (or -extra), not a reduced build";
         report.check(encoder, if present { Ok("encoder present".to_owned()) } else { Err(advice.to_owned()) });
     }
-    device_encoders(&mut report);
+    device_encoders(&mut report, settings.worker.encoder);
     report.green("ffmpeg", &hyperfarm_media::versions());
     report.green("runtime", &format!("HyperFrames {RUNTIME_VERSION}, GSAP {GSAP_VERSION}, embedded"));
     machine_lines(&mut report);
-    backplane(&mut report).await;
+    if errors.is_empty() {
+        backplane(&mut report, &settings.farm).await;
+    }
     match report.red {
         0 => Ok(()),
         red => Err(CliError::system(format!("{red} of the checks are red"))),
     }
 }
 
-async fn chrome(report: &mut Report) {
-    let config = match ChromeConfig::from_env(&|name| std::env::var(name).ok()) {
+async fn chrome(report: &mut Report, settings: &ChromeSettings) {
+    let config = match ChromeConfig::find(settings) {
         Ok(config) => config,
         Err(error) => return report.red("chrome", &error.to_string()),
     };
-    let wished = config.clone();
     match class::detect(&config, String::new(), String::new()).await {
         Ok(class) => {
             report.green("chrome", &format!("{} at {}", class.chrome, config.executable.display()));
@@ -93,11 +103,11 @@ async fn chrome(report: &mut Report) {
     } else {
         report.yellow("sandbox", "off by HYPERFARM_CHROME_SANDBOX; render only compositions that you trust");
     }
-    let config = gpu(report, wished).await;
+    let config = gpu(report, config).await;
     report.check("begin-frame", draw(config).await.map_err(|error| error.to_string()));
 }
 
-/// What draws, by `HYPERFARM_GPU`; where that asks for nothing, what would.
+/// Checks the GPU that `HYPERFARM_GPU` asks for; where it is off, reports the one that could be used.
 async fn gpu(report: &mut Report, config: ChromeConfig) -> ChromeConfig {
     let off = config.gpu_config.mode == GpuMode::Off;
     let processor = ChromeConfig { gpu: None, ..config.clone() };
@@ -126,15 +136,11 @@ async fn gpu(report: &mut Report, config: ChromeConfig) -> ChromeConfig {
     }
 }
 
-/// Which encoders of a GPU open, by `HYPERFARM_ENCODER`.
-fn device_encoders(report: &mut Report) {
-    let wish = match EncoderMode::from_env(&|name| std::env::var(name).ok()) {
-        Ok(wish) => wish,
-        Err(error) => return report.red("encoder", &error.to_string()),
-    };
+/// Checks which encoders of a GPU open.
+fn device_encoders(report: &mut Report, mode: EncoderMode) {
     let folder = match tempfile::tempdir() {
         Ok(folder) => folder,
-        // Another line says so.
+        // The check of the temporary folder reports it.
         Err(_) => return,
     };
     let (mut open, mut shut) = (Vec::new(), Vec::new());
@@ -144,7 +150,7 @@ fn device_encoders(report: &mut Report) {
             Err(error) => shut.push(format!("{}: {error}", encoder.name())),
         }
     }
-    match (open.is_empty(), wish) {
+    match (open.is_empty(), mode) {
         (true, EncoderMode::Hardware) => {
             report.red("encoder", &format!("HYPERFARM_ENCODER=hardware, and none of a GPU opens: {}", shut.join("; ")))
         }
@@ -156,7 +162,7 @@ fn device_encoders(report: &mut Report) {
     }
 }
 
-/// Draws one frame of a small page and reads it.
+/// Draws a frame of a small page and reads it.
 async fn draw(config: ChromeConfig) -> Result<String, WorkerError> {
     let temp_dir = std::env::temp_dir();
     let unwritable = |source| DiskError { action: "cannot be written", path: temp_dir.clone(), source };
@@ -197,7 +203,7 @@ async fn draw(config: ChromeConfig) -> Result<String, WorkerError> {
 fn machine_lines(report: &mut Report) {
     let slots = machine::default_slots();
     match machine::available_memory() {
-        Some(bytes) if bytes < WANTED_MEMORY => report.red(
+        Some(bytes) if bytes < MIN_MEMORY => report.red(
             "memory",
             &format!(
                 "{} MiB available: too little for a heavy page; give the machine or the container 2 GiB or more",
@@ -212,15 +218,11 @@ fn machine_lines(report: &mut Report) {
     report.check("temp folder", writable.map_err(|error| format!("{}: {error}; set TMPDIR", folder.display())));
 }
 
-async fn backplane(report: &mut Report) {
-    let config = match Config::from_env() {
-        Ok(config) => config,
-        Err(error) => return report.red("environment", &error.to_string()),
-    };
+async fn backplane(report: &mut Report, config: &Config) {
     if config.cluster.is_none() {
         report.yellow("cluster", "none configured: broker and ledger run in process");
     }
-    let backplane = match Backplane::connect(&config).await {
+    let backplane = match Backplane::connect(config).await {
         Ok(backplane) => backplane,
         Err(error) => return report.red("backplane", &error.to_string()),
     };

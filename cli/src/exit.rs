@@ -1,4 +1,4 @@
-//! Exit codes: a script can tell who has to act.
+//! Exit codes, by which a script can tell who has to act.
 //!
 //! | code | meaning |
 //! | --- | --- |
@@ -14,12 +14,12 @@ use std::process::ExitCode;
 use hyperfarm_proto::failure::{Failure, Owner};
 use hyperfarm_worker::WorkerError;
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub struct CliError {
     /// The process's exit code.
     pub code: u8,
-    /// For the person; empty where all was said.
+    /// The message for the user; empty where everything was printed before.
     pub message: String,
 }
 
@@ -34,12 +34,12 @@ impl CliError {
         Self { code: 3, message: message.into() }
     }
 
-    /// Waiting has ended, and what was waited for has not.
+    /// The time for waiting is over.
     pub fn timed_out(message: impl Into<String>) -> Self {
         Self { code: 4, message: message.into() }
     }
 
-    /// Ctrl-C.
+    /// The user pressed Ctrl-C.
     pub fn interrupted() -> Self {
         Self { code: 130, message: "interrupted; nothing was left behind".to_owned() }
     }
@@ -61,7 +61,7 @@ impl From<WorkerError> for CliError {
     }
 }
 
-/// Prints the error and answers its exit code.
+/// Prints the error and returns its exit code.
 pub fn report(error: &CliError) -> ExitCode {
     if !error.message.is_empty() {
         eprintln!("hyperfarm: {}", error.message);

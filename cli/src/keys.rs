@@ -1,4 +1,4 @@
-//! `hyperfarm keys`: the farm's API keys, straight in its storage.
+//! `hyperfarm keys`: makes, lists and revokes API keys, directly in the farm's storage.
 
 use clap::{Args as ClapArgs, Subcommand};
 use hyperfarm_backplane::config::Config;
@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use crate::client::{show_list, show_one};
 use crate::exit::CliError;
+use crate::settings;
 
-/// What to do with keys.
+/// The subcommands of `hyperfarm keys`.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// Make a key and print it: it cannot be read again.
@@ -73,7 +74,7 @@ pub struct RevokeArgs {
 
 /// `hyperfarm keys`.
 pub async fn run(command: KeysCommand) -> Result<(), CliError> {
-    let config = Config::from_env().map_err(|error| CliError::user(error.to_string()))?;
+    let config = settings::read(Config::read)?;
     let objects = match &config.storage_url {
         Some(url) => Objects::open(url),
         None => Objects::local(&config.data_dir),

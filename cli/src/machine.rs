@@ -1,13 +1,13 @@
-//! What this machine can carry.
+//! The number of slots that this machine has room for, and the id of a node on it.
 
 use std::num::NonZeroU32;
 
 use hyperfarm_proto::id::WorkerId;
 
-/// Memory of one slot: a browser with a heavy page, its encoder and what waits between them.
+/// Bytes of memory for one slot: a browser with a heavy page, its encoder, and the frames between them.
 const SLOT_BYTES: u64 = 1_536 * 1024 * 1024;
 
-/// Bytes of memory that a process may still take: what the kernel says is available, within the limit of its control group.
+/// Bytes of memory that a process can still take: what the kernel reports as available, within the limit of its control group.
 pub fn available_memory() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -16,14 +16,14 @@ pub fn available_memory() -> Option<u64> {
     Some(limit.map_or(available, |limit: u64| available.min(limit)))
 }
 
-/// One slot a core, as memory allows, at least one.
+/// One slot for each core, as memory allows, at least one.
 pub fn default_slots() -> NonZeroU32 {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     let by_memory = available_memory().map_or(cores, |bytes| bytes / SLOT_BYTES);
     NonZeroU32::new(cores.min(by_memory) as u32).unwrap_or(NonZeroU32::MIN)
 }
 
-/// An id for this process in `role`, unique for its life and readable in logs.
+/// An id for this process in `role`, unique while it lives and readable in logs.
 pub fn node_id(role: &str) -> WorkerId {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(24).collect();

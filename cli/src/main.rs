@@ -1,4 +1,4 @@
-//! `hyperfarm`: every role of the farm, and the person's end of it, in one binary.
+//! `hyperfarm`: every role of the farm, and the commands of its users, in one binary.
 
 mod args;
 mod client;
@@ -10,10 +10,14 @@ mod machine;
 mod probes;
 mod render;
 mod roles;
+mod settings;
+mod stdout;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+
+use settings::LogSettings;
 
 fn main() -> ExitCode {
     hyperfarm_media::return_large_blocks();
@@ -32,7 +36,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&exit::CliError::system(format!("the runtime cannot be started: {error}"))),
     };
-    let traces = match logging::start(&args, runtime.handle()) {
+    let traces = match settings::read(LogSettings::read).and_then(|log| logging::start(&args, log, runtime.handle())) {
         Ok(traces) => traces,
         Err(error) => return exit::report(&error),
     };

@@ -1,7 +1,7 @@
 //! The port of a role for its supervisor and for Prometheus: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! It listens before anything else, so that a role that waits for its servers is alive and not ready. It needs no key and
-//! shows nothing of any render: bind it where only the machine or the cluster reaches it.
+//! It listens before the role connects, so that a role that waits for its servers is alive and not ready. It needs no API key and
+//! shows nothing of any render: bind it to an address that only the machine or the cluster reaches.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -20,10 +20,10 @@ use tokio::net::TcpListener;
 
 use crate::exit::CliError;
 
-/// How long broker, ledger and storage may take to answer a probe.
-const CHECKED_WITHIN: Duration = Duration::from_secs(5);
+/// Longest time for broker, ledger and storage to answer a probe.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the port shows. Without an address there is none, and nothing is kept.
+/// The state that the port reports. Clones share it.
 #[derive(Clone, Default)]
 pub struct Probes {
     serving: Arc<OnceLock<(Backplane, Drain)>>,
@@ -31,6 +31,10 @@ pub struct Probes {
 
 impl Probes {
     /// Listens at `address`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be listened on.
     pub async fn listen(address: Option<SocketAddr>) -> Result<Self, CliError> {
         let probes = Self::default();
         let Some(address) = address else { return Ok(probes) };
@@ -40,12 +44,12 @@ impl Probes {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         tracing::info!(%address, "metrics and probes listen");
-        // To the end of the process: a node that drains is still looked at.
+        // It ends with the process, so that a draining node can still be probed.
         tokio::spawn(axum::serve(listener, probes.router()).into_future());
         Ok(probes)
     }
 
-    /// From now on the role serves, until `drain` starts.
+    /// Marks the role as ready until `drain` starts.
     pub fn serving(&self, backplane: &Backplane, drain: &Drain) {
         // A process becomes ready once.
         let _ = self.serving.set((backplane.clone(), drain.clone()));
@@ -71,7 +75,7 @@ async fn ready(State(probes): State<Probes>) -> (StatusCode, Json<Value>) {
         return not("draining");
     }
     let checks = async { tokio::join!(backplane.broker.check(), backplane.ledger.check(), backplane.objects.check()) };
-    let Ok((broker, ledger, objects)) = tokio::time::timeout(CHECKED_WITHIN, checks).await else {
+    let Ok((broker, ledger, objects)) = tokio::time::timeout(CHECK_TIMEOUT, checks).await else {
         return not("broker, ledger or storage do not answer in time");
     };
     let broker = broker.map_err(|error| error.to_string());
@@ -112,7 +116,7 @@ mod tests {
         assert_eq!(get(&probes, "/metrics").await, (200, String::new()));
         let (backplane, drain) = (Backplane::ephemeral(Objects::memory()), Drain::new());
         probes.serving(&backplane, &drain);
-        backplane.metrics.plays("worker");
+        backplane.metrics.add_role("worker");
         assert_eq!(get(&probes, "/readyz").await.0, 200);
         assert!(get(&probes, "/metrics").await.1.contains("hyperfarm_build_info{"));
         drain.start();

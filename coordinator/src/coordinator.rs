@@ -107,7 +107,7 @@ struct Inner {
 impl Coordinator {
     /// Starts a coordinator. Its loops run until `drain` starts.
     pub fn start(backplane: Backplane, config: CoordinatorConfig, drain: Drain) -> Self {
-        backplane.metrics.plays("coordinator");
+        backplane.metrics.add_role("coordinator");
         let registry = Arc::new(Registry::default());
         let (wakes, woken) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(backplane.clone(), config.clone(), registry.clone(), wakes.clone());
@@ -174,7 +174,7 @@ impl Coordinator {
     ) -> Result<RenderId, IntakeError> {
         let render = seed.render();
         let span = info_span!("intake", %render);
-        trace::follow(&span, &render);
+        trace::set_parent(&span, &render);
         self.store_and_track(bundle, spec, intake, seed).instrument(span).await
     }
 

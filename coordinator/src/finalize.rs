@@ -124,7 +124,7 @@ impl Finalizer {
 
     fn count(&self, request: &RenderRequest, state: &TerminalState, usage: Option<&Usage>) {
         let metrics = &self.coordinator.backplane().metrics;
-        trace::ended(request, state);
+        trace::record_render(request, state);
         match &state.outcome {
             Outcome::Completed { duration, .. } => {
                 let took = Duration::from_millis(state.ended_at_ms.saturating_sub(request.created_at_ms));

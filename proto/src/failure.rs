@@ -1,4 +1,4 @@
-//! Failures: a code, an owner, a retry rule, a sentence.
+//! Failures of renders: each has a code with an owner and a retry rule, and a message.
 //!
 //! **Invariant: every failure is the user's or ours.** A user's failure is not retried: the same input fails the
 //! same way. Where a busy machine may have had part in it there is one more attempt. Ours is retried elsewhere a bounded number of times; what still fails goes to the dead-letter queue with
@@ -20,16 +20,16 @@ pub enum Owner {
     System,
 }
 
-/// What the farm does about a failure by itself.
+/// Whether the farm tries a failed task again by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryRule {
-    /// Nothing: the same input fails again.
+    /// Not again: the same input fails again.
     Never,
     /// One more attempt, on a fresh browser.
     Once,
     /// Another attempt, on another worker where there is one, at most [`MAX_ATTEMPTS`] in all.
     Elsewhere,
-    /// Another attempt that does not count: nothing was wrong with the task.
+    /// Another attempt, without a limit: the failure was not the task's.
     Freely,
 }
 
@@ -53,12 +53,12 @@ macro_rules! codes {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// Who has to act.
+            /// Who has to act on it.
             pub fn owner(self) -> Owner {
                 match self { $(Self::$name => Owner::$owner,)* }
             }
 
-            /// What the farm does by itself.
+            /// Whether the farm tries the task again.
             pub fn retry(self) -> RetryRule {
                 match self { $(Self::$name => RetryRule::$rule,)* }
             }
@@ -73,39 +73,39 @@ codes! {
     EntryNotFound = "ENTRY_NOT_FOUND", User, Never;
     /// A nested composition is missing or empty.
     CompositionNotFound = "COMPOSITION_NOT_FOUND", User, Never;
-    /// Neither the page nor its media say how long it lasts.
+    /// Neither the page nor its media have a duration.
     DurationMissing = "DURATION_MISSING", User, Never;
-    /// Zero, negative, not a number or beyond the farm's limit.
+    /// The duration is zero, negative, not a number or above the farm's limit.
     DurationInvalid = "DURATION_INVALID", User, Never;
-    /// Not a size that can be drawn, or not the asked shape.
+    /// The size cannot be drawn, or has another shape than the requested one.
     SizeInvalid = "SIZE_INVALID", User, Never;
-    /// Not a frame rate.
+    /// The frame rate is none.
     FrameRateInvalid = "FRAME_RATE_INVALID", User, Never;
-    /// Not a JSON object, or (strict) undeclared or mistyped.
+    /// The variables are no JSON object, or (in strict mode) undeclared or mistyped.
     VariablesInvalid = "VARIABLES_INVALID", User, Never;
-    /// A script of the page threw before the page was ready, or while a frame was sought.
+    /// A script of the page threw before the page was ready, or during a seek.
     ScriptError = "SCRIPT_ERROR", User, Never;
-    /// A composition promised a timeline and registered none.
+    /// A composition declares a timeline and registers none.
     TimelineMissing = "TIMELINE_MISSING", User, Never;
     /// The page did not become ready.
     PageNotReady = "PAGE_NOT_READY", User, Never;
     /// An audio or video source cannot be decoded.
     MediaInvalid = "MEDIA_INVALID", User, Never;
-    /// The person cancelled or deleted the render.
+    /// The user cancelled or deleted the render.
     Cancelled = "CANCELLED", User, Never;
-    /// No Chrome at the configured place.
+    /// There is no Chrome at the configured path.
     ChromeMissing = "CHROME_MISSING", System, Elsewhere;
     /// Chrome did not start.
     ChromeLaunch = "CHROME_LAUNCH", System, Elsewhere;
-    /// Chrome or its page died at work.
+    /// Chrome or its page crashed during a task.
     ChromeCrashed = "CHROME_CRASHED", System, Elsewhere;
-    /// No frame for longer than the stall deadline.
+    /// No frame was captured for longer than the stall deadline.
     CaptureStalled = "CAPTURE_STALLED", System, Elsewhere;
     /// The encoder, the decoder or the muxer failed.
     EncodeFailed = "ENCODE_FAILED", System, Elsewhere;
-    /// What was made has not the frames or samples it must have.
+    /// A segment, the sound or the output has not the frames or samples that it must have.
     VerifyFailed = "VERIFY_FAILED", System, Elsewhere;
-    /// Object storage did not answer or lost something.
+    /// Object storage did not answer, or an object is missing.
     Storage = "STORAGE", System, Elsewhere;
     /// The broker or the ledger did not answer.
     Backplane = "BACKPLANE", System, Elsewhere;
@@ -113,7 +113,7 @@ codes! {
     VersionMismatch = "VERSION_MISMATCH", System, Freely;
     /// The worker was told to stop.
     Drained = "DRAINED", System, Freely;
-    /// Anything else that is ours.
+    /// Any other failure of the farm.
     Internal = "INTERNAL", System, Elsewhere;
     /// The project is nested deeper, has more elements or takes longer to compile than the farm allows. Last, because stored
     /// histories number the codes.
@@ -138,7 +138,7 @@ impl fmt::Display for FailureCode {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct Failure {
-    /// Which kind.
+    /// The kind of failure.
     pub code: FailureCode,
     /// What went wrong and what to do, in one or two sentences for the owner.
     pub message: String,
@@ -151,14 +151,14 @@ impl Failure {
     }
 }
 
-/// A failed attempt with its place in a task's history.
+/// A failed attempt in a task's history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedAttempt {
     /// The attempt's number.
     pub attempt: u32,
-    /// The worker, by id.
+    /// Id of the worker.
     pub worker: String,
-    /// What happened.
+    /// The failure.
     pub failure: Failure,
 }
 

@@ -25,10 +25,14 @@ struct RawFrameRate {
 pub struct FrameRateError(String);
 
 impl FrameRate {
-    /// 30 frames a second, what a render gets when neither request nor composition says.
+    /// 30 frames a second, where neither the request nor the composition names a rate.
     pub const DEFAULT: Self = Self { num: 30, den: 1 };
 
     /// `num / den` frames a second.
+    ///
+    /// # Errors
+    ///
+    /// The rate is not between 1 and 240 frames a second, or its denominator is above 1,000,000.
     pub fn new(num: u32, den: u32) -> Result<Self, FrameRateError> {
         let refused = || FrameRateError(format!("{num}/{den}"));
         if num == 0 || den == 0 {
@@ -43,12 +47,12 @@ impl FrameRate {
         Ok(Self { num, den })
     }
 
-    /// Frames in `den` seconds.
+    /// Numerator: frames in `den` seconds.
     pub fn num(&self) -> u32 {
         self.num
     }
 
-    /// Seconds in which `num` frames pass.
+    /// Denominator: seconds in which `num` frames pass.
     pub fn den(&self) -> u32 {
         self.den
     }
@@ -132,11 +136,15 @@ struct RawFrameRange {
 
 /// A range without frames.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("frames {0}..{1} are no frames")]
+#[error("the range {0}..{1} has no frames")]
 pub struct EmptyRange(u64, u64);
 
 impl FrameRange {
     /// Frames from `start` up to and without `end`.
+    ///
+    /// # Errors
+    ///
+    /// `start` is not below `end`.
     pub fn new(start: u64, end: u64) -> Result<Self, EmptyRange> {
         if start < end { Ok(Self { start, end }) } else { Err(EmptyRange(start, end)) }
     }

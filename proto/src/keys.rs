@@ -10,27 +10,27 @@ use crate::task::Step;
 /// Prefix of every render.
 pub const RENDERS: &str = "renders";
 
-/// A project's zip, by content.
+/// A project's zip, by its hash.
 pub fn bundle(hash: &ContentHash) -> String {
     format!("bundles/{hash}.zip")
 }
 
-/// Any file, by content.
+/// Any file, by its hash.
 pub fn blob(hash: &ContentHash) -> String {
     format!("blobs/{hash}")
 }
 
-/// Everything of one render.
+/// Folder of everything of one render.
 pub fn render_prefix(render: &RenderId) -> String {
     format!("{RENDERS}/{render}")
 }
 
-/// What was asked.
+/// The request.
 pub fn request(render: &RenderId) -> String {
     format!("{RENDERS}/{render}/request.json")
 }
 
-/// What the plan stage found.
+/// The draft, which is the result of the plan stage.
 pub fn draft(render: &RenderId) -> String {
     format!("{RENDERS}/{render}/draft.bin")
 }
@@ -40,7 +40,7 @@ pub fn plan(render: &RenderId) -> String {
     format!("{RENDERS}/{render}/plan.bin")
 }
 
-/// Everything of every segment.
+/// Folder of all segments and what lies beside them.
 pub fn segments_prefix(render: &RenderId) -> String {
     format!("{RENDERS}/{render}/segments")
 }
@@ -83,12 +83,12 @@ pub fn audio_record(render: &RenderId) -> String {
     format!("{RENDERS}/{render}/audio.json")
 }
 
-/// Everything of a render's own log. The order of the keys is the order of the steps.
+/// Folder of a render's log. The order of the keys is the order of the steps.
 pub fn log_prefix(render: &RenderId) -> String {
     format!("{RENDERS}/{render}/log")
 }
 
-/// What one attempt at a step said.
+/// The log of one attempt at a step.
 pub fn task_log(render: &RenderId, step: Step, attempt: u32) -> String {
     let name = match step {
         Step::Plan => "1-plan".to_owned(),
@@ -109,12 +109,12 @@ pub fn thumbnail(render: &RenderId) -> String {
     format!("{RENDERS}/{render}/thumbnail.jpg")
 }
 
-/// What the output was made from.
+/// The manifest: what the output was made from.
 pub fn manifest(render: &RenderId) -> String {
     format!("{RENDERS}/{render}/manifest.json")
 }
 
-/// How the render ended.
+/// The terminal state: how the render ended.
 pub fn state(render: &RenderId) -> String {
     format!("{RENDERS}/{render}/state.json")
 }

@@ -1,23 +1,44 @@
-//! The language of the farm: what its roles say to each other and what they leave in object storage.
+//! The types that the farm's roles send to each other and keep in object storage.
 //!
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`id`] | newtype ids: renders, workers, content hashes, frame hashes |
 //! | [`frame`] | [`frame::FrameRate`] (an exact rational) and [`frame::FrameRange`] (half open) |
-//! | [`spec`] | [`spec::RenderSpec`]: what a person asked for |
-//! | [`output`] | containers, codecs, and what of them goes together |
+//! | [`spec`] | [`spec::RenderSpec`]: the options of a render |
+//! | [`output`] | containers, codecs, and which of them go together |
 //! | [`encoder`] | [`encoder::EncoderSettings`]: everything that an encoder's bytes depend on |
-//! | [`plan`] | [`plan::Plan`]: what the farm will do, down to the chunk table |
+//! | [`plan`] | [`plan::Plan`]: everything that a render's segments depend on, and its chunk table |
 //! | [`task`] | [`task::TaskId`] and the queues that carry tasks |
 //! | [`event`] | hints from workers and stitchers to the coordinator |
-//! | [`record`] | what a finished task leaves: segments, audio, output; manifest and terminal state |
+//! | [`record`] | records of finished tasks: segments, audio, output; manifest and terminal state |
 //! | [`log`] | lines of a render's own log |
-//! | [`failure`] | failure codes, each with an owner, a retry rule and a sentence |
+//! | [`failure`] | failure codes, each with an owner and a retry rule |
 //! | [`archive`] | what a project's zip archive may be |
 //! | [`keys`] | the names of objects in storage |
 //! | [`wire`] | the wire codec: bincode behind a version byte and a size limit |
 //!
 //! Nothing here does input or output, and nothing here depends on another crate of the farm.
+//!
+//! A task is named by its render and its step. The message that a queue carries for it is written in the wire format:
+//!
+//! ```
+//! use hyperfarm_proto::id::{ContentHash, Pool};
+//! use hyperfarm_proto::output::Format;
+//! use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
+//! use hyperfarm_proto::{keys, wire};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let task = TaskId { render: "r1".parse()?, step: Step::Chunk(7) };
+//! let message = TaskMessage { task, pool: Pool::default() };
+//! assert_eq!(wire::decode::<TaskMessage>(&wire::encode(&message)?)?, message);
+//! assert_eq!(Queue::of(message.task.step, &message.pool).to_string(), "chunk.cpu");
+//!
+//! // Its result is a segment, whose key names the chunk and the attempt.
+//! let key = keys::segment(&message.task.render, 7, 1, &ContentHash::of(b"a segment"), Format::Mp4);
+//! assert_eq!(keys::parse_segment(&key), Some((7, 1)));
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod archive;
 pub mod encoder;

@@ -1,4 +1,4 @@
-//! What the farm will do for one render.
+//! The plan of a render: everything that its segments depend on, and its chunk table.
 //!
 //! The plan stage writes a [`PlanDraft`] (everything a worker must know, and what a frame costs); the coordinator
 //! adds the chunk table and stores the [`Plan`]. **Invariant: a segment is a pure function of
@@ -26,18 +26,18 @@ pub struct CompiledFile {
     pub bytes: u64,
 }
 
-/// A URL that the page asks for, and what became of it before the page was drawn.
+/// A URL that the page requests, and the file that the plan stage found for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteAsset {
     /// The URL as the page asks for it, without a fragment.
     pub url: String,
-    /// Path among the plan's files, or below the farm's own prefix; none if it could not be had.
+    /// Path among the plan's files, or below the farm's own prefix; `None` where no file was found.
     pub path: Option<String>,
-    /// Why it could not be had.
+    /// Why no file was found.
     pub reason: Option<String>,
 }
 
-/// When a piece of media plays: composition time on the left, source time on the right.
+/// When a medium plays: the mapping of composition time to source time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MediaTiming {
     /// Composition second at which it starts.
@@ -126,7 +126,7 @@ pub struct AudioGroup {
     pub gain: Vec<GainPoint>,
 }
 
-/// What sounds pass on their way to the output.
+/// The groups and the master that sounds are mixed through.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Buses {
     /// Groups, in the order of their first members.
@@ -174,7 +174,7 @@ pub struct CaptureClass {
 }
 
 impl fmt::Display for CaptureClass {
-    /// For people: what differs most often.
+    /// The parts that differ most often, for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "hyperfarm {}, Chrome {}, runtime {}", self.farm, self.chrome, self.runtime)?;
         [&self.device, &self.encoder, &self.label]
@@ -185,7 +185,7 @@ impl fmt::Display for CaptureClass {
 }
 
 impl CaptureClass {
-    /// A short name that two classes share only if they are one.
+    /// A short id, equal for equal classes only.
     pub fn id(&self) -> String {
         let Self { chrome, ffmpeg, runtime, farm, kind, device, encoder, fonts, label } = self;
         let text = format!("{chrome}\n{ffmpeg}\n{runtime}\n{farm}\n{kind:?}\n{device}\n{encoder}\n{fonts}\n{label}");
@@ -218,7 +218,7 @@ impl CaptureClass {
     }
 }
 
-/// Something the person should know that did not stop the render.
+/// Something that the user should know and that did not stop the render.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     /// Stable code, for example `ASSET_NOT_FOUND`.
@@ -227,12 +227,12 @@ pub struct Warning {
     pub message: String,
 }
 
-/// All that a segment's bytes depend on.
+/// Everything that a segment's bytes depend on, besides its frame range.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanContent {
     /// Files the page may load.
     pub files: Vec<CompiledFile>,
-    /// Everything the page asks of the network, in the order of the URLs. What has a path is served under its URL too.
+    /// Every URL that the page requests, sorted. Those with a path are served under their URLs too.
     pub remote: Vec<RemoteAsset>,
     /// Path of the compiled entry page among them.
     pub entry: String,
@@ -260,6 +260,10 @@ pub struct PlanContent {
 
 impl PlanContent {
     /// Content hash of the plan.
+    ///
+    /// # Errors
+    ///
+    /// The content is too long to be encoded.
     pub fn hash(&self) -> Result<ContentHash, WireError> {
         Ok(ContentHash::of(&wire::encode(self)?))
     }
@@ -274,18 +278,18 @@ impl Wire for PlanContent {
     const VERSION: u8 = PLAN_VERSION;
 }
 
-/// What the plan stage found out.
+/// The result of the plan stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanDraft {
     /// The render.
     pub render: RenderId,
-    /// What decides the bytes.
+    /// Everything that the segments' bytes depend on.
     pub content: PlanContent,
     /// Milliseconds one slot needs for a frame, capture and encode together, as sampled.
     pub frame_cost_ms: f64,
     /// Milliseconds that the start of a chunk needs for each frame before it, as sampled; about 0 for pages that can start anywhere.
     pub earlier_cost_ms: f64,
-    /// For the person.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
@@ -298,15 +302,15 @@ impl Wire for PlanDraft {
 pub struct Plan {
     /// The render.
     pub render: RenderId,
-    /// Which workers take it.
+    /// The pool whose workers render it.
     pub pool: Pool,
-    /// What decides the bytes.
+    /// Everything that the segments' bytes depend on.
     pub content: PlanContent,
     /// Milliseconds one slot needs for a frame.
     pub frame_cost_ms: f64,
     /// The chunk table: ranges in order that cover every frame once.
     pub chunks: Vec<FrameRange>,
-    /// For the person.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
@@ -326,7 +330,7 @@ impl Plan {
         self.chunks.get(chunk as usize).copied()
     }
 
-    /// Whether anything sounds.
+    /// Whether the output has sound.
     pub fn has_audio(&self) -> bool {
         !self.content.audio.is_empty()
     }

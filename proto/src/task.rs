@@ -22,7 +22,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// What it is, without the number of a chunk: `plan`, `audio`, `chunk` or `stitch`. Logs, metrics and clients read this.
+    /// The kind of step: `plan`, `audio`, `chunk` or `stitch`. It stands in logs, metrics and the API.
     pub fn kind(self) -> &'static str {
         match self {
             Self::Plan => "plan",
@@ -72,12 +72,12 @@ impl FromStr for Step {
     }
 }
 
-/// Names one task for as long as its render lives.
+/// Identifies a task.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId {
     /// The render.
     pub render: RenderId,
-    /// The step of it.
+    /// The render's step.
     pub step: Step,
 }
 
@@ -87,7 +87,7 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// What a queue carries. Everything else a task needs is in object storage.
+/// The message of a task in a queue. Everything else that a task needs is in object storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskMessage {
     /// The task.
@@ -125,7 +125,7 @@ impl Queue {
         }
     }
 
-    /// What it carries: `plan`, `chunk`, `stitch`, `events` or `dead`.
+    /// The kind of queue: `plan`, `chunk`, `stitch`, `events` or `dead`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Plan(_) => "plan",
@@ -136,7 +136,7 @@ impl Queue {
         }
     }
 
-    /// The pool it belongs to, if it belongs to one.
+    /// The pool of a queue that has one.
     pub fn pool(&self) -> Option<&Pool> {
         match self {
             Self::Plan(pool) | Self::Chunk(pool) => Some(pool),

@@ -14,9 +14,9 @@ use bincode::error::{DecodeError, EncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What crosses the wire, or lies in storage in its format.
+/// A type that is sent or stored in the wire format.
 pub trait Wire: Serialize + DeserializeOwned {
-    /// The layout this build writes and reads. Raised when the type, or a type in it, gets other fields; `proto/tests/wire.rs` holds the
+    /// Version of the layout that this build writes and reads. Raised when the type, or a type in it, gets other fields; `proto/tests/wire.rs` holds the
     /// bytes, so that none changes unnoticed.
     const VERSION: u8;
 }
@@ -32,27 +32,27 @@ fn config() -> Configuration<LittleEndian, Fixint, Limit<MAX_BYTES>> {
 /// Why bytes could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// No bytes at all.
+    /// There are no bytes.
     #[error("the message is empty")]
     Empty,
-    /// Written by another version of the farm.
+    /// The message was written by another version of the farm.
     #[error("it has wire version {found}, this build ({}) reads version {reads}: {}", crate::FARM_VERSION, remedy(*found, *reads))]
     Version {
         /// The version byte.
         found: u8,
-        /// What this build reads.
+        /// The version that this build reads.
         reads: u8,
     },
-    /// Longer than [`MAX_BYTES`].
+    /// The message is longer than [`MAX_BYTES`].
     #[error("the message has {0} bytes, more than the {MAX_BYTES} that are allowed")]
     TooLong(usize),
     /// The value cannot be written.
     #[error("the message cannot be encoded")]
     Encode(#[source] EncodeError),
-    /// The bytes are not such a value.
+    /// The bytes are not a value of the type.
     #[error("the message cannot be decoded")]
     Decode(#[source] DecodeError),
-    /// Bytes were left over.
+    /// The message goes on after the value.
     #[error("the message has {0} bytes too many")]
     Trailing(usize),
 }
@@ -61,7 +61,11 @@ fn remedy(found: u8, reads: u8) -> &'static str {
     if found > reads { "upgrade this node" } else { "upgrade the node that wrote it" }
 }
 
-/// `value` as bytes.
+/// Encodes `value`.
+///
+/// # Errors
+///
+/// [`WireError::TooLong`] for more than [`MAX_BYTES`], [`WireError::Encode`] for a value that cannot be written.
 pub fn encode<T: Wire>(value: &T) -> Result<Vec<u8>, WireError> {
     let mut bytes = vec![T::VERSION];
     bincode::serde::encode_into_std_write(value, &mut bytes, config()).map_err(WireError::Encode)?;
@@ -71,7 +75,11 @@ pub fn encode<T: Wire>(value: &T) -> Result<Vec<u8>, WireError> {
     Ok(bytes)
 }
 
-/// The value in `bytes`, all of them.
+/// Decodes the value that all of `bytes` hold.
+///
+/// # Errors
+///
+/// [`WireError::Version`] for a message of another version, and another variant for bytes that are not exactly one such value.
 pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
     let (&version, body) = bytes.split_first().ok_or(WireError::Empty)?;
     if version != T::VERSION {

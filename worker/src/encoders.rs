@@ -27,25 +27,6 @@ pub enum EncoderMode {
     Hardware,
 }
 
-impl EncoderMode {
-    /// `HYPERFARM_ENCODER`: `software`, `auto` or `hardware`.
-    ///
-    /// # Errors
-    ///
-    /// [`WorkerError::Encoder`] for any other value.
-    pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, WorkerError> {
-        match env("HYPERFARM_ENCODER").as_deref() {
-            None | Some("software") => Ok(Self::Software),
-            Some("auto") => Ok(Self::Auto),
-            Some("hardware") => Ok(Self::Hardware),
-            Some(other) => {
-                let text = format!("HYPERFARM_ENCODER is `{other}`; set it to software, auto or hardware");
-                Err(WorkerError::Encoder(text))
-            }
-        }
-    }
-}
-
 /// The encoders of this machine's GPU.
 #[derive(Debug, Clone)]
 pub struct DeviceEncoders {
@@ -176,11 +157,5 @@ mod tests {
         let settings = EncoderSettings::of(hyperfarm_proto::spec::Format::Mp4, Quality::Draft, FrameRate::DEFAULT);
         let size = Size { width: 640, height: 360 };
         assert_eq!(none.choose(settings.clone(), Quality::Draft, size, FrameRate::DEFAULT).await, settings);
-    }
-
-    #[test]
-    fn an_unknown_mode_is_refused() {
-        let text = EncoderMode::from_env(&|_| Some("gpu".to_owned())).unwrap_err().to_string();
-        assert!(text.contains("HYPERFARM_ENCODER") && text.contains("hardware"), "{text}");
     }
 }

@@ -21,6 +21,7 @@
 //! | `sound`, `effects` | the sounds of a plan, and effect chains in a page |
 //! | [`encoders`] | the encoders of a GPU |
 //! | [`class`] | the capture class of a worker, to which a render is pinned |
+//! | [`settings`] | the worker's section of the configuration |
 //! | [`error`] | every error, and the failure that it becomes |
 //!
 //! **Invariant: a segment is a pure function of the plan and the chunk.** A page is opened by a fresh navigation with
@@ -32,13 +33,15 @@
 //! An error knows its failure code, and so who has to act:
 //!
 //! ```
+//! use hyperfarm_backplane::config;
 //! use hyperfarm_proto::failure::{Failure, FailureCode, Owner};
 //! use hyperfarm_worker::WorkerError;
-//! use hyperfarm_worker::chrome::ChromeConfig;
+//! use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings};
 //!
 //! // An environment in which HYPERFARM_CHROME names a file that does not exist.
 //! let environment = |name: &str| (name == "HYPERFARM_CHROME").then(|| "/nonexistent/chrome".to_owned());
-//! let error: WorkerError = ChromeConfig::from_env(&environment).unwrap_err();
+//! let settings = config::read(&environment, ChromeSettings::read).unwrap();
+//! let error: WorkerError = ChromeConfig::find(&settings).unwrap_err();
 //! assert_eq!(error.code(), FailureCode::ChromeMissing);
 //! assert_eq!(error.code().owner(), Owner::System);
 //!
@@ -67,6 +70,7 @@ mod plan_stage;
 pub mod remote;
 mod screenshot;
 pub mod server;
+pub mod settings;
 mod slot;
 mod sound;
 mod sound_track;

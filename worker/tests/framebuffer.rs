@@ -6,11 +6,12 @@ mod one_page;
 
 use std::sync::Arc;
 
+use hyperfarm_backplane::config;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::Slot;
 use hyperfarm_worker::capture::{FrameGrabber, GrabbedFrame, Next};
-use hyperfarm_worker::chrome::{Chrome, ChromeConfig, LaunchKey, PageLog};
+use hyperfarm_worker::chrome::{Chrome, ChromeConfig, ChromeSettings, LaunchKey, PageLog};
 use hyperfarm_worker::error::{CaptureError, WorkerError};
 use hyperfarm_worker::framebuffer::{Framebuffer, FramebufferFinder, GpuProcess};
 
@@ -25,7 +26,8 @@ const PAGE: &str = "<!doctype html><body><script>window.__hf = { duration: 2, se
 } }</script>";
 
 fn config() -> ChromeConfig {
-    ChromeConfig::from_env(&|name| std::env::var(name).ok()).unwrap()
+    let settings = config::read(&|name| std::env::var(name).ok(), ChromeSettings::read).unwrap();
+    ChromeConfig::find(&settings).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

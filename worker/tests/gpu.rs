@@ -8,13 +8,14 @@ mod one_page;
 
 use std::collections::HashMap;
 
+use hyperfarm_backplane::config;
 use hyperfarm_proto::failure::FailureCode;
 use hyperfarm_proto::plan::CaptureKind;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_testing::Requirement;
 use hyperfarm_worker::capture::{FrameGrabber, GrabbedFrame, Next};
-use hyperfarm_worker::chrome::{ChromeConfig, GlInterface, GpuPart};
+use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings, GlInterface, GpuPart};
 use hyperfarm_worker::{Slot, class};
 
 use one_page::{options, site};
@@ -38,7 +39,8 @@ const PAGE: &str = "<!doctype html><body style='margin:0;background:rgb(0,0,200)
 fn config(settings: &[(&str, &str)]) -> ChromeConfig {
     let settings: HashMap<String, String> =
         settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    ChromeConfig::from_env(&|name| settings.get(name).cloned().or_else(|| std::env::var(name).ok())).unwrap()
+    let variables = |name: &str| settings.get(name).cloned().or_else(|| std::env::var(name).ok());
+    ChromeConfig::find(&config::read(&variables, ChromeSettings::read).unwrap()).unwrap()
 }
 
 /// Chrome with the software device drawing `part`, if the machine has that device.

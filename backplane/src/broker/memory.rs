@@ -1,11 +1,12 @@
-//! The broker in process: the same promises as RabbitMQ's, for as long as the process lives.
+//! The broker in process: it keeps the promises of RabbitMQ's for as long as the process lives.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use hyperfarm_proto::task::Queue;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +39,7 @@ impl MemoryBroker {
 #[derive(Default)]
 struct Connection {
     closed: CancellationToken,
-    /// What its consumers consume from, so that closing gives their deliveries back before it returns.
+    /// The queues and ids of its consumers, so that closing puts their deliveries back before it returns.
     consumers: Mutex<Vec<(Arc<QueueCell>, u64)>>,
 }
 
@@ -50,14 +51,14 @@ struct Queues {
 struct QueueCell {
     is_dead: bool,
     state: Mutex<QueueState>,
-    /// A message came, or one was settled.
+    /// Notified when a message arrives or is settled.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct QueueState {
     ready: VecDeque<Message>,
-    /// By delivery: whose it is, and what it carries. A delivery that is not here is settled.
+    /// By delivery: the consumer that holds it, and the message. A delivery that is not here is settled.
     unsettled: HashMap<u64, (u64, Message)>,
     last_id: u64,
 }
@@ -68,71 +69,68 @@ struct Message {
     returned: u32,
 }
 
-enum Settled {
+enum Settlement {
     Ack,
     Back,
     Dead,
 }
 
-/// A panic under one of these locks cannot leave the state half changed: nothing in there panics between two writes.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Queues {
     fn cell(&self, queue: &Queue) -> Arc<QueueCell> {
-        let mut cells = lock(&self.cells);
+        let mut cells = self.cells.lock();
         let cell = cells.entry(queue.clone()).or_insert_with(|| {
             Arc::new(QueueCell { is_dead: *queue == Queue::Dead, state: Mutex::default(), changed: Notify::new() })
         });
         Arc::clone(cell)
     }
 
-    fn settle(&self, cell: &QueueCell, delivery: u64, how: Settled) {
-        let removed = lock(&cell.state).unsettled.remove(&delivery);
+    fn settle(&self, cell: &QueueCell, delivery: u64, how: Settlement) {
+        let removed = cell.state.lock().unsettled.remove(&delivery);
         let Some((_, message)) = removed else { return };
-        self.place(cell, message, how);
+        self.move_message(cell, message, how);
         cell.changed.notify_waiters();
     }
 
-    fn place(&self, cell: &QueueCell, message: Message, how: Settled) {
+    fn move_message(&self, cell: &QueueCell, message: Message, how: Settlement) {
         let is_spent = message.returned >= DELIVERY_LIMIT;
         match how {
-            Settled::Ack => {}
-            // A dead letter stays one, however often it is looked at.
-            Settled::Back | Settled::Dead if cell.is_dead => cell.put_front(message),
-            Settled::Back if !is_spent => cell.put_front(message),
-            Settled::Back | Settled::Dead => self.cell(&Queue::Dead).put_last(message.payload),
+            Settlement::Ack => {}
+            // A dead letter stays in its queue, however often it is put back.
+            Settlement::Back | Settlement::Dead if cell.is_dead => cell.put_front(message),
+            Settlement::Back if !is_spent => cell.put_front(message),
+            Settlement::Back | Settlement::Dead => self.cell(&Queue::Dead).put_last(message.payload),
         }
     }
 
-    /// Gives back what a consumer holds.
-    fn give_back(&self, cell: &QueueCell, consumer: u64) {
-        let held: Vec<u64> = lock(&cell.state)
+    /// Puts back the deliveries that a consumer holds.
+    fn put_back_held(&self, cell: &QueueCell, consumer: u64) {
+        let held: Vec<u64> = cell
+            .state
+            .lock()
             .unsettled
             .iter()
             .filter(|(_, (owner, _))| *owner == consumer)
             .map(|(id, _)| *id)
             .collect();
         for delivery in held {
-            self.settle(cell, delivery, Settled::Back);
+            self.settle(cell, delivery, Settlement::Back);
         }
     }
 }
 
 impl QueueCell {
     fn put_last(&self, payload: Bytes) {
-        lock(&self.state).ready.push_back(Message { payload, returned: 0 });
+        self.state.lock().ready.push_back(Message { payload, returned: 0 });
         self.changed.notify_waiters();
     }
 
     fn put_front(&self, message: Message) {
-        lock(&self.state).ready.push_front(Message { returned: message.returned.saturating_add(1), ..message });
+        self.state.lock().ready.push_front(Message { returned: message.returned.saturating_add(1), ..message });
     }
 
-    /// The first message, unless the consumer holds one already.
-    fn take(&self, consumer: u64) -> Option<(u64, Message)> {
-        let mut state = lock(&self.state);
+    /// The first message for a consumer, unless that holds one already.
+    fn deliver(&self, consumer: u64) -> Option<(u64, Message)> {
+        let mut state = self.state.lock();
         if state.unsettled.values().any(|(owner, _)| *owner == consumer) {
             return None;
         }
@@ -154,17 +152,17 @@ impl Broker for MemoryBroker {
     async fn consume(&self, queue: &Queue) -> Result<Box<dyn Consumer>, BrokerError> {
         let cell = self.open()?.cell(queue);
         let id = {
-            let mut state = lock(&cell.state);
+            let mut state = cell.state.lock();
             state.last_id += 1;
             state.last_id
         };
-        lock(&self.connection.consumers).push((Arc::clone(&cell), id));
+        self.connection.consumers.lock().push((Arc::clone(&cell), id));
         let (queues, connection) = (Arc::clone(&self.queues), Arc::clone(&self.connection));
         Ok(Box::new(MemoryConsumer { queues, connection, cell, id }))
     }
 
     async fn depth(&self, queue: &Queue) -> Result<u64, BrokerError> {
-        Ok(lock(&self.open()?.cell(queue).state).ready.len() as u64)
+        Ok(self.open()?.cell(queue).state.lock().ready.len() as u64)
     }
 
     async fn check(&self) -> Result<(), BrokerError> {
@@ -173,9 +171,9 @@ impl Broker for MemoryBroker {
 
     async fn close(&self) {
         self.connection.closed.cancel();
-        let consumers = std::mem::take(&mut *lock(&self.connection.consumers));
+        let consumers = std::mem::take(&mut *self.connection.consumers.lock());
         for (cell, id) in consumers {
-            self.queues.give_back(&cell, id);
+            self.queues.put_back_held(&cell, id);
         }
     }
 }
@@ -197,14 +195,14 @@ struct MemoryConsumer {
 impl Consumer for MemoryConsumer {
     async fn next(&mut self) -> Option<Delivery> {
         loop {
-            // Registered before the look: a message that comes between the two wakes it.
+            // Registered before the queue is read, so that a message that arrives in between wakes it.
             let changed = self.cell.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             if self.connection.closed.is_cancelled() {
                 return None;
             }
-            if let Some((delivery, message)) = self.cell.take(self.id) {
+            if let Some((delivery, message)) = self.cell.deliver(self.id) {
                 let settle = MemorySettle { queues: Arc::clone(&self.queues), cell: Arc::clone(&self.cell), delivery };
                 return Some(Delivery::new(message.payload, message.returned, Box::new(settle)));
             }
@@ -218,8 +216,8 @@ impl Consumer for MemoryConsumer {
 
 impl Drop for MemoryConsumer {
     fn drop(&mut self) {
-        lock(&self.connection.consumers).retain(|(cell, id)| *id != self.id || !Arc::ptr_eq(cell, &self.cell));
-        self.queues.give_back(&self.cell, self.id);
+        self.connection.consumers.lock().retain(|(cell, id)| *id != self.id || !Arc::ptr_eq(cell, &self.cell));
+        self.queues.put_back_held(&self.cell, self.id);
     }
 }
 
@@ -232,21 +230,21 @@ struct MemorySettle {
 #[async_trait]
 impl Settle for MemorySettle {
     async fn ack(self: Box<Self>) {
-        self.queues.settle(&self.cell, self.delivery, Settled::Ack);
+        self.queues.settle(&self.cell, self.delivery, Settlement::Ack);
     }
 
     async fn put_back(self: Box<Self>) {
-        self.queues.settle(&self.cell, self.delivery, Settled::Back);
+        self.queues.settle(&self.cell, self.delivery, Settlement::Back);
     }
 
     async fn dead_letter(self: Box<Self>) {
-        self.queues.settle(&self.cell, self.delivery, Settled::Dead);
+        self.queues.settle(&self.cell, self.delivery, Settlement::Dead);
     }
 }
 
 impl Drop for MemorySettle {
     /// After a settlement the delivery is unknown, and this does nothing.
     fn drop(&mut self) {
-        self.queues.settle(&self.cell, self.delivery, Settled::Back);
+        self.queues.settle(&self.cell, self.delivery, Settlement::Back);
     }
 }

@@ -1,4 +1,4 @@
-//! The broker carries tasks to workers and hints to the coordinator.
+//! The broker, which carries tasks to workers and stitchers and hints to the coordinator: RabbitMQ, or in process.
 //!
 //! # Semantics, the same for every implementation
 //!
@@ -12,8 +12,7 @@
 //!   letter stays in that queue until it is acknowledged.
 //! - **Supervised.** A consumer outlives its connection: [`Consumer::next`] reconnects, with back-off, until it has a delivery
 //!   or the broker is closed. Settling a delivery whose connection is gone is not an error: the message returns anyway.
-//! - **Nothing of value.** The broker holds only what can be sent again: after the loss of every queue the coordinator's
-//!   reconciling loop fills them again.
+//! - **Nothing of value.** Every message can be sent again: after the loss of all queues the coordinator's reconciling loop fills them.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,18 +27,18 @@ pub use rabbit::RabbitBroker;
 /// Times a message may go back to its queue before it becomes a dead letter.
 pub const DELIVERY_LIMIT: u32 = 20;
 
-/// The broker did not do what was asked.
+/// Why an operation of the broker failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// No connection.
+    /// There is no connection.
     #[error("the broker at {url} cannot be reached: {reason}; check HYPERFARM_AMQP_URL and that RabbitMQ runs")]
     Unreachable {
-        /// Where, without credentials.
+        /// Its URL without credentials.
         url: String,
-        /// What the client said.
+        /// What the client library reports.
         reason: String,
     },
-    /// The broker refused or lost a message.
+    /// A message was refused or lost.
     #[error("queue {queue}: {reason}")]
     Publish {
         /// The queue.
@@ -47,27 +46,43 @@ pub enum BrokerError {
         /// What happened.
         reason: String,
     },
-    /// Closed by [`Broker::close`].
+    /// The broker was closed by [`Broker::close`].
     #[error("the broker is closed")]
     Closed,
 }
 
-/// See the [module](self) for what every implementation promises.
+/// A connection to a broker. See the [module](self) for what every implementation promises.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
     /// Appends `payload` to `queue`, which is made if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// The message is not confirmed; it may have arrived nevertheless.
     async fn publish(&self, queue: &Queue, payload: Bytes) -> Result<(), BrokerError>;
 
     /// A new consumer of `queue`, which is made if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Closed`]. A broker that cannot be reached is waited for by the consumer.
     async fn consume(&self, queue: &Queue) -> Result<Box<dyn Consumer>, BrokerError>;
 
-    /// Messages that wait in `queue`, those in flight not counted.
+    /// Number of messages that wait in `queue`, without those in flight.
+    ///
+    /// # Errors
+    ///
+    /// The broker does not answer in time.
     async fn depth(&self, queue: &Queue) -> Result<u64, BrokerError>;
 
-    /// Whether the broker answers.
+    /// Checks that the broker answers.
+    ///
+    /// # Errors
+    ///
+    /// The broker does not answer in time.
     async fn check(&self) -> Result<(), BrokerError>;
 
-    /// Ends every consumer; unsettled deliveries go back.
+    /// Ends every consumer; unsettled deliveries go back to their queues.
     async fn close(&self);
 }
 
@@ -78,11 +93,11 @@ pub trait Consumer: Send {
     async fn next(&mut self) -> Option<Delivery>;
 }
 
-/// A message in the hands of a consumer. Dropped unsettled, it goes back to its queue.
+/// A message that was delivered to a consumer. Dropped unsettled, it goes back to its queue.
 pub struct Delivery {
-    /// The message.
+    /// Bytes of the message.
     pub payload: Bytes,
-    /// Times it went back before.
+    /// How often it went back to its queue before.
     pub returned: u32,
     settle: Box<dyn Settle>,
 }
@@ -100,17 +115,17 @@ impl Delivery {
         Self { payload, returned, settle }
     }
 
-    /// Done with: the message is gone.
+    /// Acknowledges the message, which removes it.
     pub async fn ack(self) {
         self.settle.ack().await;
     }
 
-    /// Back to the queue, for another consumer or a later moment.
+    /// Puts the message back into its queue, for another consumer or later.
     pub async fn put_back(self) {
         self.settle.put_back().await;
     }
 
-    /// To the dead-letter queue.
+    /// Moves the message to the dead-letter queue.
     pub async fn dead_letter(self) {
         self.settle.dead_letter().await;
     }

@@ -1,8 +1,8 @@
 //! The broker over RabbitMQ, 3.10 and later.
 //!
-//! # What it makes at the broker
+//! # Queues and exchanges
 //!
-//! Every name begins with the prefix and a dot, unless the prefix is empty.
+//! These are declared at the broker. Every name begins with the prefix and a dot, unless the prefix is empty.
 //!
 //! - A durable quorum queue for each [`Queue`], with a delivery limit of [`DELIVERY_LIMIT`](super::DELIVERY_LIMIT) and a dead-letter
 //!   exchange: without one RabbitMQ would drop what passes the limit.
@@ -48,19 +48,19 @@ use consumer::RabbitConsumer;
 use link::Link;
 use topology::Topology;
 
-/// A restart of RabbitMQ takes less; a caller that waits longer than this would rather know.
-const PUBLISH_WITHIN: Duration = Duration::from_secs(30);
+/// Longest time for publishing or connecting, retries included. A restart of RabbitMQ takes less.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One attempt to publish. A quorum queue that elects a leader confirms late, not never.
-const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
+/// Longest time for one attempt to publish. A quorum queue confirms late while it elects a leader.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Questions without a side effect are given up sooner.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Longest time for a question without a side effect, retries included.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a connection that was lost, and what was asked over it, is tried again.
 const RECONNECT: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(3));
 
-/// RabbitMQ. See the [broker module](super) for the promises.
+/// The broker over RabbitMQ. See the [broker module](super) for the promises.
 pub struct RabbitBroker {
     shared: Arc<Shared>,
     publisher: tokio::sync::Mutex<Option<Arc<Channel>>>,
@@ -104,8 +104,11 @@ impl From<lapin::Error> for PublishFailure {
 }
 
 impl RabbitBroker {
-    /// Connects. A RabbitMQ that is still starting is waited for, up to half a minute; one that refuses the credentials or the
-    /// virtual host is not.
+    /// Connects to the server at `url`. One that is still starting is waited for, up to half a minute.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Unreachable`], at once where the server refuses the credentials or the virtual host.
     pub async fn connect(url: &str, prefix: &str) -> Result<Self, BrokerError> {
         let uri: AMQPUri = url.parse().map_err(|reason| BrokerError::Unreachable { url: redact(url), reason })?;
         let shared = Shared {
@@ -117,17 +120,17 @@ impl RabbitBroker {
             closed: CancellationToken::new(),
         };
         let connecting = (|| shared.publishing.channel(None))
-            .retry(RECONNECT.within(PUBLISH_WITHIN))
+            .retry(RECONNECT.within(PUBLISH_TIMEOUT))
             .when(|error| !link::is_final(error))
             .notify(|error, _| tracing::info!(url = shared.url, %error, "RabbitMQ does not answer yet"));
         connecting.await.map_err(|error| shared.unreachable(error))?;
         Ok(Self { shared: Arc::new(shared), publisher: tokio::sync::Mutex::default() })
     }
 
-    /// Counts reconnects and redeliveries.
+    /// Makes it count reconnects and redeliveries.
     #[must_use]
     pub fn with_metrics(self, metrics: &Metrics) -> Self {
-        // Only the first one counts; there is no second.
+        // Set once; a second call changes nothing.
         let _ = self.shared.metrics.set(metrics.clone());
         self
     }
@@ -138,12 +141,12 @@ impl RabbitBroker {
 
     /// One attempt to publish.
     async fn publish_once(&self, queue: &Queue, payload: &[u8]) -> Result<(), PublishFailure> {
-        match timeout(CONFIRM_WITHIN, self.publish_confirmed(queue, payload)).await {
+        match timeout(CONFIRM_TIMEOUT, self.publish_confirmed(queue, payload)).await {
             Ok(published) => published,
             Err(_) => {
                 // A channel that owes a confirmation is not used again: it may be the channel that is broken.
                 self.publisher.lock().await.take();
-                Err(PublishFailure::Lost(format!("no confirmation within {CONFIRM_WITHIN:?}")))
+                Err(PublishFailure::Lost(format!("no confirmation within {CONFIRM_TIMEOUT:?}")))
             }
         }
     }
@@ -158,7 +161,7 @@ impl RabbitBroker {
         let confirm = channel.basic_publish("".into(), name, options, payload, persistent).await?;
         match confirm.await? {
             Confirmation::Ack(None) => Ok(()),
-            // Somebody deleted the queue since it was declared.
+            // The queue was deleted after it was declared.
             Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
                 shared.topology.forget(queue);
                 Err(PublishFailure::Refused(format!("RabbitMQ returned the message: {}", returned.reply_text)))
@@ -168,7 +171,7 @@ impl RabbitBroker {
         }
     }
 
-    /// The channel that all publishing shares; another one if that was lost.
+    /// The channel on which everything is published; a new one where the last was lost.
     async fn confirming_channel(&self) -> Result<Arc<Channel>, PublishFailure> {
         let mut publisher = self.publisher.lock().await;
         if let Some(channel) = publisher.as_ref().filter(|channel| channel.status().connected()) {
@@ -187,8 +190,8 @@ impl Broker for RabbitBroker {
     async fn publish(&self, queue: &Queue, payload: Bytes) -> Result<(), BrokerError> {
         self.ensure_open()?;
         let publishing = (|| self.publish_once(queue, &payload))
-            .retry(RECONNECT.within(PUBLISH_WITHIN))
-            .notify(|failure, _| tracing::warn!(%queue, reason = failure.reason(), "publishing again"));
+            .retry(RECONNECT.within(PUBLISH_TIMEOUT))
+            .notify(|failure, _| tracing::warn!(%queue, reason = failure.reason(), "the message was not published, trying again"));
         let published = tokio::select! {
             () = self.shared.closed.cancelled() => return Err(BrokerError::Closed),
             published = publishing => published,
@@ -207,24 +210,24 @@ impl Broker for RabbitBroker {
     async fn depth(&self, queue: &Queue) -> Result<u64, BrokerError> {
         self.ensure_open()?;
         let shared = &self.shared;
-        let deadline = Instant::now() + ANSWER_WITHIN;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         let declare = || async {
             let declaring = shared.topology.declare(&shared.publishing, shared.metrics.get(), queue);
             match timeout_at(deadline, declaring).await {
                 Ok(declared) => declared.map_err(|error| error.to_string()),
-                Err(_) => Err(format!("no answer within {ANSWER_WITHIN:?}")),
+                Err(_) => Err(format!("no answer within {ANSWER_TIMEOUT:?}")),
             }
         };
-        declare.retry(RECONNECT.within(ANSWER_WITHIN)).await.map_err(|reason| shared.unreachable(reason))
+        declare.retry(RECONNECT.within(ANSWER_TIMEOUT)).await.map_err(|reason| shared.unreachable(reason))
     }
 
     async fn check(&self) -> Result<(), BrokerError> {
         self.ensure_open()?;
         // Opening a channel is answered by the broker itself.
-        match timeout(ANSWER_WITHIN, self.shared.publishing.channel(self.shared.metrics.get())).await {
+        match timeout(ANSWER_TIMEOUT, self.shared.publishing.channel(self.shared.metrics.get())).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(self.shared.unreachable(error)),
-            Err(_) => Err(self.shared.unreachable(format!("no answer within {ANSWER_WITHIN:?}"))),
+            Err(_) => Err(self.shared.unreachable(format!("no answer within {ANSWER_TIMEOUT:?}"))),
         }
     }
 

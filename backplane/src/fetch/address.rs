@@ -1,11 +1,11 @@
-//! Which addresses the farm may be sent to by somebody else's text, and what an operator exempts.
+//! Which addresses are not of the public internet, and the operator's exemptions from that check.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
 
-/// What kind of address this is, where it is none of the public internet.
+/// The kind of an address that is not of the public internet; `None` for one that is.
 pub fn restricted(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => restricted_v4(address),
@@ -40,7 +40,7 @@ fn restricted_v6(address: Ipv6Addr) -> Option<&'static str> {
     match parts {
         [0, 0, 0, 0, 0, 0, 0, 0] => Some("an unspecified address"),
         [0, 0, 0, 0, 0, 0, 0, 1] => Some("this machine"),
-        // IPv4 in another dress: mapped, compatible, translated by NAT64.
+        // IPv4 addresses in IPv6: mapped, compatible, translated by NAT64.
         [0, 0, 0, 0, 0, 0xffff | 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
         // 6to4.
         [0x2002, high, low, ..] => embedded(high, low),
@@ -59,23 +59,23 @@ fn restricted_v6(address: Ipv6Addr) -> Option<&'static str> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Entry {
     Host(String),
-    /// A host below this one, written `*.example.lan`.
-    Below(String),
+    /// The hosts below a domain, written `*.example.lan`.
+    Subdomains(String),
     Net(IpNet),
 }
 
-/// Hosts and networks that an operator exempts from the check of addresses, for asset servers in the house: host names,
-/// `*.` and a domain, addresses and CIDR ranges, separated by commas. A host in it may also be asked by plain http.
+/// Hosts and networks that an operator exempts from the check of addresses, for asset servers of a private network: host names,
+/// `*.` and a domain, addresses and CIDR ranges, separated by commas. Plain http is allowed for them too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowList(Vec<Entry>);
 
 impl AllowList {
-    /// Whether this host name is exempt, whatever its addresses are.
+    /// Whether this host name is exempt, with any address.
     pub fn has_host(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.');
         self.0.iter().any(|entry| match entry {
             Entry::Host(allowed) => host.eq_ignore_ascii_case(allowed),
-            Entry::Below(domain) => host
+            Entry::Subdomains(domain) => host
                 .to_ascii_lowercase()
                 .strip_suffix(domain.as_str())
                 .is_some_and(|rest| rest.ends_with('.') && rest.len() > 1),
@@ -111,7 +111,7 @@ impl FromStr for AllowList {
                 ));
             }
             let name = name.to_ascii_lowercase();
-            Ok(if below { Entry::Below(name) } else { Entry::Host(name) })
+            Ok(if below { Entry::Subdomains(name) } else { Entry::Host(name) })
         };
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(entry).collect::<Result<_, _>>().map(Self)

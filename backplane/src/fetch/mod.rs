@@ -1,14 +1,8 @@
-//! The farm's fetcher: what pages, projects and people name by URL is fetched by this and by nothing else.
+//! The farm's fetcher. Everything that pages, projects and people name by URL is fetched by it alone.
 //!
 //! **Invariant: a URL from outside reaches the public internet or what the operator exempts, never the farm's own network.** The
 //! name is resolved once, every address of the answer is checked, and the connection goes to a checked address: a second answer
-//! of the name server (rebinding) has no effect. Every redirect is a new URL that goes the same way. Bytes and time are bounded.
-//!
-//! | variable | meaning | default |
-//! | --- | --- | --- |
-//! | `HYPERFARM_FETCH` | `off`: nothing is fetched at all, for farms without a way out | `on` |
-//! | `HYPERFARM_FETCH_HTTP` | `on`: plain http everywhere, not only from exempt hosts | `off` |
-//! | `HYPERFARM_FETCH_ALLOW` | hosts and networks that may be private, see [`AllowList`] | none |
+//! of the name server (rebinding) has no effect. Every redirect is checked like a first URL. Bytes and time are bounded.
 
 mod address;
 mod resolve;
@@ -28,9 +22,9 @@ use tokio::io::AsyncWriteExt;
 use url::{Host, Url};
 
 pub use address::{AllowList, restricted};
-use resolve::{Guard, Lookup, Refusal};
+use resolve::{CheckedResolver, Lookup, Refusal};
 
-use crate::config::{ConfigError, Env};
+use crate::config::Env;
 
 /// `on` or `off`: whether anything is fetched.
 pub const FETCH: &str = "HYPERFARM_FETCH";
@@ -39,15 +33,15 @@ pub const FETCH_HTTP: &str = "HYPERFARM_FETCH_HTTP";
 /// Hosts and networks exempt from the check of addresses.
 pub const FETCH_ALLOW: &str = "HYPERFARM_FETCH_ALLOW";
 
-/// Redirects followed.
+/// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
-/// From the first packet to a connection.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// Web font services answer old browsers with old formats.
+/// Longest time for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Sent with each request. Web font services answer old browsers with old formats.
 const USER_AGENT: &str =
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36 hyperfarm";
 
-/// How the fetcher behaves.
+/// The fetcher's section of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchConfig {
     /// Whether anything is fetched.
@@ -65,61 +59,55 @@ impl Default for FetchConfig {
 }
 
 impl FetchConfig {
-    /// From an environment.
-    pub fn from_env(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let env = Env::new(lookup);
-        let switch = |name: &'static str, default: bool| match env.text(name).as_deref() {
-            None => Ok(default),
-            Some("on") => Ok(true),
-            Some("off") => Ok(false),
-            Some(other) => Err(ConfigError::Invalid { name, reason: format!("`{other}` is neither on nor off") }),
-        };
-        Ok(Self {
-            enabled: switch(FETCH, true)?,
-            http: switch(FETCH_HTTP, false)?,
-            allow: env.parsed(FETCH_ALLOW)?.unwrap_or_default(),
-        })
+    /// Reads the section.
+    pub fn read(env: &Env<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            enabled: env.switch(FETCH, default.enabled),
+            http: env.switch(FETCH_HTTP, default.http),
+            allow: env.parsed(FETCH_ALLOW).unwrap_or(default.allow),
+        }
     }
 }
 
-/// Why nothing came, without the URL.
+/// Why a fetch failed, without the URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FetchReason {
-    /// The farm does not fetch this.
+    /// The URL is one that the farm does not fetch.
     #[error("{0}")]
     Refused(String),
-    /// The server answered with another status than success.
+    /// The server answered with a status other than success.
     #[error("the server answered {0}")]
     Status(u16),
-    /// More bytes than allowed.
+    /// The body is longer than the allowed number of bytes.
     #[error("it is larger than the {0} bytes allowed")]
     TooLarge(u64),
-    /// Not done in time.
+    /// The fetch took longer than allowed.
     #[error("it did not arrive within {} s", .0.as_secs())]
     TimedOut(Duration),
-    /// A page where a file was expected.
+    /// An HTML page came where a file was expected.
     #[error("the server sent an HTML page instead of the file")]
     HtmlPage,
-    /// No name, no connection, or one that broke.
+    /// The name was not resolved, or there was no connection, or it broke.
     #[error("{0}")]
     Network(String),
-    /// The file cannot be written here.
+    /// The file cannot be written.
     #[error("it cannot be written: {0}")]
     Local(String),
 }
 
-/// A URL that was not fetched, and why.
+/// A fetch that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{url}: {reason}")]
 pub struct FetchError {
-    /// The URL that was asked for, without secrets.
+    /// The requested URL without secrets.
     pub url: String,
-    /// Why.
+    /// Why it failed.
     pub reason: FetchReason,
 }
 
 impl FetchError {
-    /// Whether another attempt may end differently without anybody changing anything.
+    /// Whether a later attempt may succeed without any change to the URL or the configuration.
     pub fn is_temporary(&self) -> bool {
         match self.reason {
             FetchReason::Network(_) | FetchReason::TimedOut(_) | FetchReason::Local(_) => true,
@@ -129,30 +117,30 @@ impl FetchError {
     }
 }
 
-/// Bounds of one fetch.
+/// Limits of one fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchLimits {
-    /// Bytes of the body.
+    /// Longest body, in bytes.
     pub bytes: u64,
-    /// From the first look-up to the last byte, redirects included.
+    /// Longest time from the first look-up to the last byte, redirects included.
     pub time: Duration,
 }
 
-/// What a body may be.
+/// What kind of body is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// Whatever comes.
+    /// Any body.
     Anything,
-    /// Anything but an HTML page: servers answer with a page, and success, where a file is gone.
+    /// Any body but an HTML page, because some servers answer with a page and success where a file is missing.
     File,
 }
 
 /// A fetched file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// Where it came from after redirects.
+    /// The URL after redirects.
     pub url: Url,
-    /// Media type as the server named it, without parameters, in lower case.
+    /// Media type that the server sent, without parameters, in lower case.
     pub media_type: Option<String>,
     /// Length in bytes.
     pub bytes: u64,
@@ -174,7 +162,12 @@ impl std::fmt::Debug for Fetcher {
 }
 
 impl Fetcher {
-    /// A fetcher over the machine's name servers. A proxy of the environment is not used: it would resolve names again.
+    /// A fetcher that resolves names by the machine's name servers. A proxy in the environment is not used: it would resolve names
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// The HTTP client cannot be set up.
     pub fn new(config: FetchConfig) -> Result<Self, FetchError> {
         Self::with_lookup(config, resolve::system())
     }
@@ -185,8 +178,8 @@ impl Fetcher {
             .user_agent(USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .connect_timeout(CONNECT_WITHIN)
-            .dns_resolver(Guard::new(config.clone(), lookup))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .dns_resolver(CheckedResolver::new(config.clone(), lookup))
             .build()
             .map_err(|error| FetchError {
                 url: String::new(),
@@ -195,7 +188,11 @@ impl Fetcher {
         Ok(Self { client, config })
     }
 
-    /// Writes what `url` gives to `target`.
+    /// Writes the body behind `url` to the file `target`.
+    ///
+    /// # Errors
+    ///
+    /// The reason, see [`FetchReason`]. The file may then hold a part.
     pub async fn to_file(
         &self,
         url: &Url,
@@ -211,10 +208,14 @@ impl Fetcher {
             Ok(outcome) => outcome,
             Err(_) => Err(FetchReason::TimedOut(limits.time)),
         };
-        outcome.map_err(|reason| FetchError { url: shown(url), reason })
+        outcome.map_err(|reason| FetchError { url: redacted(url), reason })
     }
 
-    /// Sends `body` as JSON to `url` and answers the status. Redirects are not followed.
+    /// Posts `body` as JSON to `url` and returns the status. Redirects are not followed.
+    ///
+    /// # Errors
+    ///
+    /// There was no answer, or the URL is one that the farm does not fetch.
     pub async fn post_json(
         &self,
         url: &Url,
@@ -228,20 +229,20 @@ impl Fetcher {
             for (name, value) in headers {
                 request = request.header(name, value);
             }
-            Ok(request.send().await.map_err(broken)?.status().as_u16())
+            Ok(request.send().await.map_err(reason_of)?.status().as_u16())
         };
         let outcome = match tokio::time::timeout(time, sending).await {
             Ok(outcome) => outcome,
             Err(_) => Err(FetchReason::TimedOut(time)),
         };
-        outcome.map_err(|reason| FetchError { url: shown(url), reason })
+        outcome.map_err(|reason| FetchError { url: redacted(url), reason })
     }
 
     async fn follow(&self, url: &Url) -> Result<(Url, Response), FetchReason> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
             self.check(&url)?;
-            let response = self.client.get(url.clone()).send().await.map_err(broken)?;
+            let response = self.client.get(url.clone()).send().await.map_err(reason_of)?;
             let status = response.status();
             if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
                 let target = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
@@ -257,7 +258,7 @@ impl Fetcher {
         Err(FetchReason::Refused(format!("the server redirects more than {MAX_REDIRECTS} times")))
     }
 
-    /// What can be said before the name is resolved. Addresses in the URL itself never come to the resolver.
+    /// Checks what is known before the name is resolved. An address in the URL itself is never resolved, so it is checked here.
     fn check(&self, url: &Url) -> Result<(), FetchReason> {
         let refused = |reason: String| Err(FetchReason::Refused(reason));
         if !self.config.enabled {
@@ -311,7 +312,7 @@ async fn receive(
     let mut file = tokio::fs::File::create(target).await.map_err(local)?;
     let mut digest = Sha256::new();
     let mut bytes = 0u64;
-    while let Some(part) = response.chunk().await.map_err(broken)? {
+    while let Some(part) = response.chunk().await.map_err(reason_of)? {
         if bytes == 0 && expected == Expected::File && html(&part) {
             return Err(FetchReason::HtmlPage);
         }
@@ -327,11 +328,11 @@ async fn receive(
 }
 
 /// The URL without user, password and query.
-fn shown(url: &Url) -> String {
+fn redacted(url: &Url) -> String {
     crate::redact::redact(url.as_str())
 }
 
-fn broken(error: reqwest::Error) -> FetchReason {
+fn reason_of(error: reqwest::Error) -> FetchReason {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = source {
         if let Some(refusal) = current.downcast_ref::<Refusal>() {

@@ -1,30 +1,31 @@
-//! Names to addresses, once, and only to those that may be connected to.
+//! Resolves host names to the addresses that may be connected to.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::{FetchConfig, restricted};
 
-/// From a name to its addresses.
+/// Looks up the addresses of a host name.
 pub(super) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> + Send + Sync>;
 
-/// A name server that does not answer for so long is not there.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-/// How long a name that did not resolve is not asked for again, so that a page with a hundred URLs waits once.
-const REMEMBERED: Duration = Duration::from_secs(30);
+/// Longest wait for a name server.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a failed look-up is cached before the name is looked up again, so that a page with a hundred URLs waits once.
+const FAILURE_LIFETIME: Duration = Duration::from_secs(30);
 
-/// Why a name leads nowhere.
+/// Why a name is not connected to.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum Refusal {
-    /// It leads to an address that is not allowed.
+    /// It has an address that is not allowed.
     #[error("{0}")]
     Address(String),
-    /// It leads to no address.
+    /// It has no address, or none was found.
     #[error("{0}")]
     Unresolved(String),
 }
@@ -38,31 +39,32 @@ impl Refusal {
     }
 }
 
-/// The machine's own look-up.
+/// The look-up of the operating system.
 pub(super) fn system() -> Lookup {
     Arc::new(|host| {
         Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect()) })
     })
 }
 
-/// The look-up with the check behind it.
-pub(super) struct Guard {
+/// A resolver that checks every address.
+pub(super) struct CheckedResolver {
     shared: Arc<Shared>,
 }
 
 struct Shared {
     config: Arc<FetchConfig>,
     lookup: Lookup,
+    /// Failed look-ups by host name, with their times.
     unresolved: Mutex<HashMap<String, (Instant, Refusal)>>,
 }
 
-impl Guard {
+impl CheckedResolver {
     pub(super) fn new(config: Arc<FetchConfig>, lookup: Lookup) -> Self {
         Self { shared: Arc::new(Shared { config, lookup, unresolved: Mutex::default() }) }
     }
 }
 
-impl Resolve for Guard {
+impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (shared, host) = (self.shared.clone(), name.as_str().to_owned());
         Box::pin(async move {
@@ -75,19 +77,21 @@ impl Resolve for Guard {
 
 impl Shared {
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Refusal> {
-        if let Some(refusal) = self.remembered(host) {
+        if let Some(refusal) = self.cached_failure(host) {
             return Err(refusal);
         }
-        let found = match tokio::time::timeout(ANSWER_WITHIN, (self.lookup)(host.to_owned())).await {
+        let found = match tokio::time::timeout(LOOKUP_TIMEOUT, (self.lookup)(host.to_owned())).await {
             Ok(Ok(found)) if !found.is_empty() => found,
-            Ok(Ok(_)) => return Err(self.remember(host, format!("the name {host} has no address"))),
-            Ok(Err(error)) => return Err(self.remember(host, format!("the name {host} cannot be resolved: {error}"))),
-            Err(_) => return Err(self.remember(host, format!("no name server answered for {host}"))),
+            Ok(Ok(_)) => return Err(self.cache_failure(host, format!("the name {host} has no address"))),
+            Ok(Err(error)) => {
+                return Err(self.cache_failure(host, format!("the name {host} cannot be resolved: {error}")));
+            }
+            Err(_) => return Err(self.cache_failure(host, format!("no name server answered for {host}"))),
         };
         if self.config.allow.has_host(host) {
             return Ok(found);
         }
-        // One bad address condemns the answer: a client would try them all.
+        // One bad address refuses the whole answer, because a client would try them all.
         for address in &found {
             if let Some(kind) = restricted(*address).filter(|_| !self.config.allow.has_address(*address)) {
                 return Err(Refusal::Address(Refusal::message(&format!("{host} ({address})"), kind)));
@@ -96,17 +100,15 @@ impl Shared {
         Ok(found)
     }
 
-    fn remembered(&self, host: &str) -> Option<Refusal> {
-        let mut unresolved = self.unresolved.lock().ok()?;
-        unresolved.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
+    fn cached_failure(&self, host: &str) -> Option<Refusal> {
+        let mut unresolved = self.unresolved.lock();
+        unresolved.retain(|_, (at, _)| at.elapsed() < FAILURE_LIFETIME);
         unresolved.get(host).map(|(_, refusal)| refusal.clone())
     }
 
-    fn remember(&self, host: &str, message: String) -> Refusal {
+    fn cache_failure(&self, host: &str, message: String) -> Refusal {
         let refusal = Refusal::Unresolved(message);
-        if let Ok(mut unresolved) = self.unresolved.lock() {
-            unresolved.insert(host.to_owned(), (Instant::now(), refusal.clone()));
-        }
+        self.unresolved.lock().insert(host.to_owned(), (Instant::now(), refusal.clone()));
         refusal
     }
 }

@@ -1,9 +1,9 @@
-//! Who tried a task, when, and how it ended: for the picture of what happened. No decision is made from it.
+//! The attempts at a task: by whom, when, and how each ended. They are shown to people; no decision is made from them.
 
 use hyperfarm_proto::id::WorkerId;
 
-/// Entries of one task that are kept.
-pub(super) const KEPT: usize = 512;
+/// Attempts of one task that are kept.
+pub(super) const MAX_ATTEMPTS: usize = 512;
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum AttemptEnd {
     Committed,
     /// It failed; the failure is in the task's history.
     Failed,
-    /// It was handed back.
+    /// Its lease was released.
     Released,
 }
 
@@ -32,11 +32,11 @@ impl AttemptEnd {
 pub struct AttemptView {
     /// Its number.
     pub attempt: u32,
-    /// Who claimed it.
+    /// The slot that claimed it.
     pub worker: WorkerId,
     /// Unix milliseconds of the claim.
     pub claimed_at_ms: u64,
-    /// How it ended and when, in Unix milliseconds; none while it runs, and for good where its worker was lost.
+    /// How it ended, and when in Unix milliseconds; `None` while it runs, and for ever where its worker was lost.
     pub end: Option<(AttemptEnd, u64)>,
 }
 
@@ -46,12 +46,12 @@ pub(super) struct Attempts(pub(super) Vec<AttemptView>);
 
 impl Attempts {
     pub(super) fn claimed(&mut self, attempt: u32, worker: WorkerId, at_ms: u64) {
-        if self.0.len() < KEPT {
+        if self.0.len() < MAX_ATTEMPTS {
             self.0.push(AttemptView { attempt, worker, claimed_at_ms: at_ms, end: None });
         }
     }
 
-    /// The first end counts, except that a commit does whenever it comes.
+    /// Sets the end of an attempt. The first end stays, unless a later one is a commit.
     pub(super) fn ended(&mut self, attempt: u32, end: AttemptEnd, at_ms: u64) {
         let known = self.0.iter_mut().rev().find(|known| known.attempt == attempt);
         if let Some(known) = known
@@ -61,7 +61,7 @@ impl Attempts {
         }
     }
 
-    /// The lines that `redis.lua` writes.
+    /// Reads the lines that `redis.lua` writes.
     pub(super) fn read(lines: &str) -> Option<Self> {
         let mut attempts = Self::default();
         for line in lines.lines() {

@@ -1,10 +1,9 @@
-//! The ledger in process: the same answers as Redis's, for as long as the process lives.
+//! The ledger in process: it answers as Redis's does, for as long as the process lives.
 //!
 //! This is the state machine in its plainest form; `redis.lua` is the same one, and a property test holds the two
 //! against each other.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -12,6 +11,7 @@ use hyperfarm_proto::failure::{FailedAttempt, Failure};
 use hyperfarm_proto::id::{RenderId, WorkerId};
 use hyperfarm_proto::record::TaskProgress;
 use hyperfarm_proto::task::{Step, TaskId};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::history::Attempts;
@@ -19,7 +19,7 @@ use super::{
     AttemptEnd, Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeView, RenderView, Renewal, TaskView,
 };
 
-/// A ledger in this process.
+/// A ledger in this process's memory.
 #[derive(Default)]
 pub struct MemoryLedger {
     state: Mutex<State>,
@@ -33,8 +33,9 @@ struct State {
 
 struct Node {
     view: NodeView,
+    /// When it stops counting as alive.
     until: Instant,
-    wish: Option<NodeCommand>,
+    command: Option<NodeCommand>,
 }
 
 impl State {
@@ -102,26 +103,21 @@ impl MemoryLedger {
         Self::default()
     }
 
-    /// Forgets everything, as a Redis that lost its memory does. For tests.
+    /// Forgets everything, as a Redis that lost its data does. For tests.
     pub fn clear(&self) {
-        *self.lock() = State::default();
-    }
-
-    /// A panic under the lock cannot leave the state half changed: nothing in there panics between two writes.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.state.lock() = State::default();
     }
 }
 
 #[async_trait]
 impl Ledger for MemoryLedger {
     async fn open(&self, render: &RenderId) -> Result<(), LedgerError> {
-        self.lock().renders.entry(render.clone()).or_default();
+        self.state.lock().renders.entry(render.clone()).or_default();
         Ok(())
     }
 
     async fn claim(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(render) = state.renders.get_mut(&task.render) else { return Ok(Claim::Unknown) };
         if render.is_cancelled {
             return Ok(Claim::Cancelled);
@@ -143,7 +139,7 @@ impl Ledger for MemoryLedger {
     }
 
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Renewal::Unknown) };
         if render.is_cancelled {
             return Ok(Renewal::Lost);
@@ -158,7 +154,7 @@ impl Ledger for MemoryLedger {
     }
 
     async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Commit::Unknown) };
         if render.is_cancelled {
             return Ok(Commit::Stale);
@@ -177,7 +173,7 @@ impl Ledger for MemoryLedger {
     }
 
     async fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Commit, LedgerError> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Commit::Unknown) };
         if render.is_cancelled {
             return Ok(Commit::Stale);
@@ -191,7 +187,7 @@ impl Ledger for MemoryLedger {
         }
         entry.until = None;
         entry.attempts.ended(lease.attempt, AttemptEnd::Failed, unix_ms());
-        // An attempt fails once, however often it says so.
+        // An attempt is recorded once, however often it reports its failure.
         if entry.failures.last().is_none_or(|last| last.attempt < lease.attempt) {
             let worker = lease.worker.to_string();
             entry.failures.push(FailedAttempt { attempt: lease.attempt, worker, failure: failure.clone() });
@@ -200,7 +196,7 @@ impl Ledger for MemoryLedger {
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(()) };
         let Some(entry) = render.tasks.get_mut(&lease.task.step) else { return Ok(()) };
         if entry.attempt == lease.attempt && entry.worker.as_ref() == Some(&lease.worker) {
@@ -211,7 +207,7 @@ impl Ledger for MemoryLedger {
     }
 
     async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(render) = state.renders.get_mut(&task.render) else { return Ok(()) };
         let entry = render.tasks.entry(task.step).or_default();
         if entry.committed.is_some() {
@@ -228,7 +224,7 @@ impl Ledger for MemoryLedger {
     }
 
     async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError> {
-        let state = self.lock();
+        let state = self.state.lock();
         let now = Instant::now();
         Ok(state.renders.get(render).map(|render| RenderView {
             cancelled: render.is_cancelled,
@@ -237,34 +233,34 @@ impl Ledger for MemoryLedger {
     }
 
     async fn cancel(&self, render: &RenderId) -> Result<(), LedgerError> {
-        self.lock().renders.entry(render.clone()).or_default().is_cancelled = true;
+        self.state.lock().renders.entry(render.clone()).or_default().is_cancelled = true;
         Ok(())
     }
 
     async fn forget(&self, render: &RenderId) -> Result<(), LedgerError> {
-        self.lock().renders.remove(render);
+        self.state.lock().renders.remove(render);
         Ok(())
     }
 
     async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<NodeCommand>, LedgerError> {
         let until = Instant::now() + ttl;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.forget_dead_nodes();
-        let wish = state.nodes.get(&node.id).and_then(|known| known.wish.clone());
-        state.nodes.insert(node.id.clone(), Node { view: node.clone(), until, wish: wish.clone() });
-        Ok(wish)
+        let command = state.nodes.get(&node.id).and_then(|known| known.command.clone());
+        state.nodes.insert(node.id.clone(), Node { view: node.clone(), until, command: command.clone() });
+        Ok(command)
     }
 
-    async fn wish(&self, node: &WorkerId, wish: &NodeCommand) -> Result<bool, LedgerError> {
-        let mut state = self.lock();
+    async fn send_command(&self, node: &WorkerId, command: &NodeCommand) -> Result<bool, LedgerError> {
+        let mut state = self.state.lock();
         state.forget_dead_nodes();
         let Some(known) = state.nodes.get_mut(node) else { return Ok(false) };
-        known.wish = Some(wish.clone());
+        known.command = Some(command.clone());
         Ok(true)
     }
 
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.forget_dead_nodes();
         Ok(state.nodes.values().map(|node| node.view.clone()).collect())
     }

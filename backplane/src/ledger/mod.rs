@@ -1,4 +1,4 @@
-//! The ledger: who works on what, how far they are, and which results count.
+//! The ledger: leases, attempts, progress and committed results of tasks, and the nodes that are alive. Redis, or in process.
 //!
 //! # Semantics, the same for every implementation
 //!
@@ -13,7 +13,7 @@
 //!   cancelled; otherwise it answers [`Renewal::Lost`], and the worker ends its Chrome before anything else. A lease that has
 //!   run out may be renewed until somebody else claims the task; one that was released or failed may not, so that a report
 //!   that was under way does not take the task back.
-//! - **A task counts once.** [`Ledger::commit`] adds to a set. The newest attempt's first commit is accepted, also after its lease
+//! - **A result counts once.** [`Ledger::commit`] adds to a set. The newest attempt's first commit is accepted, also after its lease
 //!   ran out; whatever comes after it is a duplicate, an older attempt's before it is stale: both are answers, not errors.
 //! - **Failure.** [`Ledger::fail`] adds to the task's history and ends the lease; of an attempt that is no longer the newest it is
 //!   stale. An attempt is in the history once, however often it says that it failed.
@@ -43,46 +43,46 @@ pub use self::memory::MemoryLedger;
 pub use self::node::{NodeCommand, NodeState, NodeTask, NodeView, Order};
 pub use self::redis::RedisLedger;
 
-/// The ledger did not answer.
+/// Why an operation of the ledger failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// No connection, or it broke.
+    /// There is no connection, or it broke.
     #[error("the ledger at {url} cannot be reached: {reason}; check HYPERFARM_REDIS_URL and that Redis runs")]
     Unreachable {
-        /// Where, without credentials.
+        /// Its URL without credentials.
         url: String,
-        /// What the client said.
+        /// What the client library reports.
         reason: String,
     },
-    /// It holds something this build cannot read.
+    /// An entry cannot be read by this build.
     #[error("the ledger's entry {key} cannot be read: {reason}")]
     Corrupt {
-        /// The entry.
+        /// Key of the entry.
         key: String,
         /// Why.
         reason: String,
     },
 }
 
-/// The right to work on a task.
+/// The right to work on a task, for as long as it is renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// The task.
     pub task: TaskId,
-    /// The fence.
+    /// Number of the attempt, which is the fence.
     pub attempt: u32,
-    /// Who holds it.
+    /// The slot that holds it.
     pub worker: WorkerId,
 }
 
 /// Answer to [`Ledger::claim`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
-    /// Yours.
+    /// The task is claimed with this lease.
     Granted(Lease),
-    /// Somebody's lease is alive.
+    /// Another lease of the task is alive.
     Held,
-    /// Its result is already committed.
+    /// The task's result is already committed.
     Committed,
     /// The render is cancelled.
     Cancelled,
@@ -93,18 +93,18 @@ pub enum Claim {
 /// Answer to [`Ledger::renew`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
-    /// Go on.
+    /// The lease is extended.
     Renewed,
     /// Stop: a newer attempt exists, the task is committed, or the render is cancelled.
     Lost,
-    /// The render is not open; go on, and say so again later.
+    /// The render is not open. The work goes on, and the next renewal may find it open.
     Unknown,
 }
 
 /// Answer to [`Ledger::commit`] and [`Ledger::fail`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Commit {
-    /// It counts.
+    /// The result or failure is recorded.
     Accepted,
     /// The task is committed already.
     Duplicate,
@@ -119,11 +119,11 @@ pub enum Commit {
 pub struct TaskView {
     /// Newest attempt; 0 before the first claim.
     pub attempt: u32,
-    /// Holder of a lease that is alive, and how long it still is.
+    /// Holder of the lease that is alive, and how long it still lasts.
     pub lease: Option<(WorkerId, Duration)>,
     /// Last progress of the newest attempt.
     pub progress: TaskProgress,
-    /// What [`Ledger::commit`] stored.
+    /// The result that [`Ledger::commit`] stored.
     pub committed: Option<Vec<u8>>,
     /// Failed attempts, oldest first.
     pub failures: Vec<FailedAttempt>,
@@ -136,14 +136,17 @@ pub struct TaskView {
 pub struct RenderView {
     /// Whether [`Ledger::cancel`] was called.
     pub cancelled: bool,
-    /// By step.
+    /// Its tasks by step.
     pub tasks: BTreeMap<Step, TaskView>,
 }
 
-/// See the [module](self) for what every implementation promises.
+/// A connection to a ledger. See the [module](self) for what every implementation promises.
+///
+/// Every operation fails with [`LedgerError::Unreachable`] where the server does not answer for a few seconds, and with
+/// [`LedgerError::Corrupt`] where an entry cannot be read.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Makes the render known. Changes nothing if it is.
+    /// Opens the render; changes nothing if it is open.
     async fn open(&self, render: &RenderId) -> Result<(), LedgerError>;
 
     /// Claims a task for `ttl`.
@@ -155,16 +158,17 @@ pub trait Ledger: Send + Sync + 'static {
     /// Adds the task's result to the committed set and ends the lease. `result` is small: a reference, not the thing.
     async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError>;
 
-    /// Adds to the task's history and ends the lease.
+    /// Adds the failure to the task's history and ends the lease.
     async fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Commit, LedgerError>;
 
-    /// Ends the lease without a word, so that the task can be claimed at once. Nothing happens if it is not the newest.
+    /// Ends the lease without a result, so that the task can be claimed at once. Changes nothing if a newer attempt exists.
     async fn release(&self, lease: &Lease) -> Result<(), LedgerError>;
 
-    /// Puts back what object storage shows to be committed by `attempt`. A committed task stays as it is; the fence never sinks.
+    /// Restores a result that object storage shows to be committed by `attempt`. A committed task stays as it is; the fence never
+    /// decreases.
     async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError>;
 
-    /// The render, or `None` if it is not open.
+    /// The render and its tasks, or `None` if it is not open.
     async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError>;
 
     /// From now on nothing of the render is claimed, renewed or committed. Opens it if it is unknown.
@@ -173,15 +177,15 @@ pub trait Ledger: Send + Sync + 'static {
     /// Forgets the render.
     async fn forget(&self, render: &RenderId) -> Result<(), LedgerError>;
 
-    /// Says that a node is alive for `ttl`. Answers what is wished of it.
+    /// Reports a node, which then counts as alive for `ttl`. Returns the newest command for it.
     async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<NodeCommand>, LedgerError>;
 
-    /// Wishes something of a node. Answers whether the node is alive; of another nothing is kept.
-    async fn wish(&self, node: &WorkerId, wish: &NodeCommand) -> Result<bool, LedgerError>;
+    /// Leaves a command for a node. Returns whether the node is alive; otherwise the command is dropped.
+    async fn send_command(&self, node: &WorkerId, command: &NodeCommand) -> Result<bool, LedgerError>;
 
-    /// Nodes that are alive.
+    /// The nodes that are alive.
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError>;
 
-    /// Whether the ledger answers.
+    /// Checks that the ledger answers.
     async fn check(&self) -> Result<(), LedgerError>;
 }

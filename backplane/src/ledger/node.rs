@@ -1,4 +1,4 @@
-//! What a node says about itself, and what is wished of it.
+//! The report of a node, and the commands of operators to it.
 
 use hyperfarm_proto::id::{RenderId, WorkerId};
 use hyperfarm_proto::task::Step;
@@ -8,25 +8,25 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NodeState {
-    /// It does.
+    /// It takes tasks.
     #[default]
     Active,
-    /// It finishes what it has and ends.
+    /// It takes none, finishes its tasks and ends.
     Draining,
-    /// It finishes what it has and then rests, until it is resumed.
+    /// It takes none and finishes its tasks, until the quarantine ends or an operator resumes it.
     Quarantined,
 }
 
-/// A task that a node is at.
+/// A task that runs on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeTask {
     /// The render.
     pub render: RenderId,
-    /// The step of it.
+    /// The render's step.
     pub step: Step,
-    /// The attempt.
+    /// Number of the attempt.
     pub attempt: u32,
-    /// Units done.
+    /// Units done: frames of a chunk, thousandths of other tasks.
     pub done: u64,
     /// Units in all.
     pub total: u64,
@@ -34,7 +34,7 @@ pub struct NodeTask {
     pub since_ms: u64,
 }
 
-/// What a node says about itself with each heartbeat. What an older node does not say is zero or empty.
+/// The report of a node, sent with each heartbeat. Fields that an older node does not send are zero or empty.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeView {
     /// Id of the process.
@@ -43,11 +43,11 @@ pub struct NodeView {
     pub role: String,
     /// Pool it serves.
     pub pool: String,
-    /// Tasks it would take at once now: none unless it is active.
+    /// Tasks it takes at once in its present state: 0 unless it is active.
     pub slots: u32,
-    /// Version and capture class in words.
+    /// Version and capture class, as text for people.
     pub class: String,
-    /// Which class: equal for nodes whose segments fit together. Empty where that does not matter, and in nodes of farm 0.1.
+    /// Id of the capture class, equal for nodes whose segments fit together. Empty for stitchers and for nodes of farm 0.1.
     #[serde(default)]
     pub class_id: String,
     /// Tasks it can do at once, whatever its state.
@@ -62,22 +62,22 @@ pub struct NodeView {
     /// Whether it takes tasks.
     #[serde(default)]
     pub state: NodeState,
-    /// Why it does not.
+    /// Why it takes none.
     #[serde(default)]
     pub reason: Option<String>,
-    /// What it is at, by slot.
+    /// Its running tasks, by slot.
     #[serde(default)]
     pub tasks: Vec<NodeTask>,
-    /// Frames captured a second, of late.
+    /// Frames captured per second over the last ten seconds.
     #[serde(default)]
     pub frames_per_second: f64,
     /// Bytes of anonymous and shared memory of the process and its browsers.
     #[serde(default)]
     pub memory_bytes: u64,
-    /// Bytes it may take, where its control group says.
+    /// Memory limit of its control group in bytes, where there is one.
     #[serde(default)]
     pub memory_limit_bytes: Option<u64>,
-    /// Failures of the last ten minutes that are the farm's own.
+    /// Failures of the last ten minutes that are not the users'.
     #[serde(default)]
     pub failures_recent: u32,
     /// Unix milliseconds of its start, by its clock.
@@ -123,9 +123,9 @@ impl NodeView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "lowercase")]
 pub enum Order {
-    /// Finish what you have and end.
+    /// Finish the running tasks and end.
     Drain,
-    /// Finish what you have and rest.
+    /// Finish the running tasks and take no others.
     Quarantine {
         /// Why.
         reason: String,
@@ -134,18 +134,18 @@ pub enum Order {
     Resume,
 }
 
-/// An order with a number of its own: a node follows each once, however often it reads it.
+/// An order with a number, by which a node applies it once, however often it reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeCommand {
-    /// Told from every other.
+    /// Number of the command; another one for each command.
     pub number: u64,
-    /// What is wished.
+    /// The order.
     #[serde(flatten)]
     pub order: Order,
 }
 
 impl NodeCommand {
-    /// A new wish.
+    /// A command with a new number.
     pub fn new(order: Order) -> Self {
         // Within what every reader of JSON holds exactly.
         Self { number: fastrand::u64(1..1 << 53), order }

@@ -29,43 +29,47 @@ use crate::metrics::{Metrics, Server};
 use crate::redact::redact;
 use crate::retry::{RetryPolicy, Retryable};
 
-/// Longest time an operation takes, attempts in all.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Longest time for an operation, retries included.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest time for one attempt. A script takes far less than a millisecond.
-const RESPOND_WITHIN: Duration = Duration::from_secs(2);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How an operation is repeated while Redis does not answer.
 const RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(20), Duration::from_millis(500));
 
-/// A Redis that is still starting is waited for this long by [`RedisLedger::connect`].
-const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+/// How long [`RedisLedger::connect`] waits for a Redis that is still starting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// After this long without a write a render vanishes.
-const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long an entry lives after the last write to it.
+const ENTRY_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Redis. See the [ledger module](super) for the promises.
+/// The ledger over Redis. See the [ledger module](super) for the promises.
 pub struct RedisLedger {
     url: String,
     prefix: String,
     connection: ConnectionManager,
     renders: Script,
     nodes: Script,
-    /// Whether the last attempt found no connection.
+    /// Whether the last attempt failed for want of a connection.
     is_lost: AtomicBool,
     metrics: OnceLock<Metrics>,
 }
 
 impl RedisLedger {
-    /// Connects. A Redis that is still starting is waited for, up to half a minute; one that refuses the password is not.
+    /// Connects to the server at `url`. One that is still starting is waited for, up to half a minute.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unreachable`], at once where the server refuses the password.
     pub async fn connect(url: &str, prefix: &str) -> Result<Self, LedgerError> {
         let unreachable = |error: RedisError| LedgerError::Unreachable { url: redact(url), reason: error.to_string() };
         let client = Client::open(url).map_err(unreachable)?;
-        // The manager connects once for each attempt made here, so that no operation waits behind its waiting times.
+        // The manager connects once for each attempt that is made here, so that no operation waits for the manager's own retries.
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
-            .set_connection_timeout(Some(RESPOND_WITHIN))
-            .set_response_timeout(Some(RESPOND_WITHIN));
+            .set_connection_timeout(Some(ATTEMPT_TIMEOUT))
+            .set_response_timeout(Some(ATTEMPT_TIMEOUT));
         let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(unreachable)?;
         let ledger = Self {
             url: redact(url),
@@ -76,14 +80,14 @@ impl RedisLedger {
             is_lost: AtomicBool::new(false),
             metrics: OnceLock::new(),
         };
-        ledger.ping(CONNECT_WITHIN).await?;
+        ledger.ping(CONNECT_TIMEOUT).await?;
         Ok(ledger)
     }
 
-    /// Counts reconnects.
+    /// Makes it count reconnects.
     #[must_use]
     pub fn with_metrics(self, metrics: &Metrics) -> Self {
-        // Only the first one counts; there is no second.
+        // Set once; a second call changes nothing.
         let _ = self.metrics.set(metrics.clone());
         self
     }
@@ -99,7 +103,7 @@ impl RedisLedger {
     /// The script on a render, with its first arguments.
     fn on_render(&self, operation: &str, render: &RenderId) -> ScriptInvocation<'_> {
         let mut call = self.renders.key(self.render_key(render));
-        call.arg(operation).arg(KEEP.as_millis() as u64);
+        call.arg(operation).arg(ENTRY_LIFETIME.as_millis() as u64);
         call
     }
 
@@ -118,19 +122,19 @@ impl RedisLedger {
     fn on_nodes(&self, operation: &str) -> ScriptInvocation<'_> {
         let mut call = self.nodes.key(format!("{}:{{nodes}}:alive", self.prefix));
         call.key(format!("{}:{{nodes}}:said", self.prefix)).key(format!("{}:{{nodes}}:wishes", self.prefix));
-        call.arg(operation).arg(KEEP.as_millis() as u64);
+        call.arg(operation).arg(ENTRY_LIFETIME.as_millis() as u64);
         call
     }
 
     async fn invoke<T: FromRedisValue>(&self, key: &str, call: &ScriptInvocation<'_>) -> Result<T, LedgerError> {
-        self.attempt(ANSWER_WITHIN, key, Operation::Script(call)).await
+        self.attempt(OPERATION_TIMEOUT, key, Operation::Script(call)).await
     }
 
     async fn answer(&self, render: &RenderId, call: &ScriptInvocation<'_>) -> Result<String, LedgerError> {
         self.invoke(&self.render_key(render), call).await
     }
 
-    /// Tries until it is answered, refused for good, or late.
+    /// Repeats the operation until it is answered, refused for good, or `within` is over.
     async fn attempt<T: FromRedisValue>(
         &self,
         within: Duration,
@@ -204,7 +208,7 @@ enum AttemptError {
     Transient(LedgerError),
 }
 
-/// What is sent.
+/// A request to Redis.
 #[derive(Clone, Copy)]
 enum Operation<'a> {
     Script(&'a ScriptInvocation<'a>),
@@ -225,7 +229,7 @@ impl Operation<'_> {
     }
 }
 
-/// Whether waiting may help: not against wrong credentials, nor against a command the server forbids.
+/// Whether a retry may help. It does not against wrong credentials or a command that the server forbids.
 fn is_transient(error: &RedisError) -> bool {
     if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() || error.is_unrecoverable_error() {
         return error.kind() != ErrorKind::AuthenticationFailed;
@@ -258,7 +262,7 @@ fn call_number() -> String {
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(KEEP.as_millis() as u64)
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(ENTRY_LIFETIME.as_millis() as u64)
 }
 
 #[async_trait]
@@ -335,7 +339,7 @@ impl Ledger for RedisLedger {
     async fn forget(&self, render: &RenderId) -> Result<(), LedgerError> {
         let key = self.render_key(render);
         let delete = redis::cmd("UNLINK").arg(&key).take();
-        self.attempt::<u64>(ANSWER_WITHIN, &key, Operation::Command(&delete)).await.map(drop)
+        self.attempt::<u64>(OPERATION_TIMEOUT, &key, Operation::Command(&delete)).await.map(drop)
     }
 
     async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<NodeCommand>, LedgerError> {
@@ -345,39 +349,39 @@ impl Ledger for RedisLedger {
         let answer: Vec<String> = self.invoke("nodes", &call).await?;
         let Some(json) = answer.first().filter(|json| !json.is_empty()) else { return Ok(None) };
         match serde_json::from_str(json) {
-            Ok(wish) => Ok(Some(wish)),
+            Ok(command) => Ok(Some(command)),
             Err(error) => {
-                // A newer coordinator's; what it may be is not guessed.
-                tracing::warn!(%error, json, "a wish that this version does not understand is left alone");
+                // A newer coordinator sent it.
+                tracing::warn!(%error, json, "a command that this version does not know is ignored");
                 Ok(None)
             }
         }
     }
 
-    async fn wish(&self, node: &WorkerId, wish: &NodeCommand) -> Result<bool, LedgerError> {
-        let json = serde_json::to_string(wish).map_err(|error| self.unreachable(error))?;
-        let mut call = self.on_nodes("wish");
+    async fn send_command(&self, node: &WorkerId, command: &NodeCommand) -> Result<bool, LedgerError> {
+        let json = serde_json::to_string(command).map_err(|error| self.unreachable(error))?;
+        let mut call = self.on_nodes("command");
         call.arg(node.as_str()).arg(json);
         Ok(!self.invoke::<Vec<String>>("nodes", &call).await?.is_empty())
     }
 
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError> {
-        let said: Vec<String> = self.invoke("nodes", &self.on_nodes("nodes")).await?;
+        let reports: Vec<String> = self.invoke("nodes", &self.on_nodes("nodes")).await?;
         let read = |json: &String| match serde_json::from_str::<NodeView>(json) {
             Ok(node) => Some(node),
             Err(error) => {
-                // A node of another version: the others are still to be seen.
-                tracing::warn!(%error, json, "a node says something this version does not understand");
+                // It comes from a node of another version; the others are still listed.
+                tracing::warn!(%error, json, "a node's report cannot be read by this version, the node is left out");
                 None
             }
         };
-        let mut nodes: Vec<NodeView> = said.iter().filter_map(read).collect();
+        let mut nodes: Vec<NodeView> = reports.iter().filter_map(read).collect();
         nodes.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(nodes)
     }
 
     async fn check(&self) -> Result<(), LedgerError> {
-        self.ping(ANSWER_WITHIN).await
+        self.ping(OPERATION_TIMEOUT).await
     }
 }
 

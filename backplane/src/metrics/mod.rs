@@ -1,9 +1,9 @@
-//! The registry and what every role counts.
+//! The Prometheus registry and the metrics of every role.
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`families`] | every metric in one table |
-//! | [`reference`](mod@reference) | the table as a page for people |
+//! | [`families`] | the table of every metric |
+//! | [`reference`](mod@reference) | `docs/metrics.md`, made of the table |
 //!
 //! Names and units follow Prometheus: `hyperfarm_` first, counters end in `_total`, durations are seconds. Every label comes from
 //! an enum or from the operator's set-up, so that their number is bounded; no render, tenant or worker is ever a label.
@@ -12,7 +12,7 @@ pub mod families;
 pub mod reference;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyperfarm_proto::FARM_VERSION;
@@ -20,6 +20,7 @@ use hyperfarm_proto::failure::{Failure, FailureCode, Owner};
 use hyperfarm_proto::id::Pool;
 use hyperfarm_proto::record::{CapturePath, ChunkTimings};
 use hyperfarm_proto::task::{Queue, Step};
+use parking_lot::Mutex;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, GaugeVec, Registry, TextEncoder};
 
@@ -30,7 +31,7 @@ use self::families::Counters;
 pub enum TaskOutcome {
     /// Its result counts.
     Committed,
-    /// Somebody else's result counts, the lease was lost, or the render was cancelled.
+    /// Another attempt's result counts, the lease was lost, or the render was cancelled.
     Superseded,
     /// It failed.
     Failed(FailureCode),
@@ -55,40 +56,40 @@ pub enum Server {
     Ledger,
 }
 
-/// How an attempt at a delivery of a webhook ended.
+/// How an attempt to deliver a webhook ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookOutcome {
-    /// The receiver has it, or nobody wants it any more.
+    /// The receiver has it, or the delivery is no longer needed.
     Delivered,
-    /// The receiver says that it is gone for good.
+    /// The receiver says that its URL is gone for good.
     Gone,
-    /// It is tried again later.
+    /// The attempt failed, and another follows.
     Retry,
-    /// It was tried for too long.
+    /// The attempt failed, and none follows.
     GivenUp,
 }
 
-/// What the coordinator sees of the farm as a whole at one moment.
+/// Figures of the whole farm at one moment, as the coordinator knows them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FarmGauges {
     /// Live nodes by role, pool and state.
     pub nodes: Vec<(String, String, &'static str, u32)>,
-    /// Slots of those that take tasks, by role and pool.
+    /// Slots of the nodes that take tasks, by role and pool.
     pub live_slots: Vec<(String, String, u32)>,
-    /// Seconds for which the oldest task waits to be claimed, by kind of queue and pool.
+    /// Seconds for which the oldest unclaimed task has waited, by kind of queue and pool.
     pub oldest: Vec<(&'static str, String, f64)>,
     /// Open renders by status.
     pub renders: Vec<(&'static str, u64)>,
-    /// Longest seconds without progress.
+    /// Longest time that a render is without progress, in seconds.
     pub stall_seconds: f64,
 }
 
-/// What a node counts. Clones share the counters; each [`Metrics::new`] is a registry of its own.
+/// The metrics of a process. Clones share the counters; each [`Metrics::new`] is a registry of its own.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
     counters: Arc<Counters>,
-    /// Folders whose file systems are measured. Its lock is also held while the whole is read.
+    /// Folders whose file systems are measured. Its lock is also held while all metrics are read.
     folders: Arc<Mutex<Vec<(&'static str, PathBuf)>>>,
 }
 
@@ -99,11 +100,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A registry with everything at zero.
+    /// A registry with every counter at zero.
     pub fn new() -> Self {
         let registry = Registry::new();
         let counters = Counters::new(&registry);
-        // What a rate is asked of has to be there before the first of it happens.
+        // A counter whose rate is queried has to exist before it counts for the first time.
         for path in ["png", "framebuffer"] {
             counters.frames.with_label_values(&[path]);
         }
@@ -113,8 +114,8 @@ impl Metrics {
         Self { registry, counters: Arc::new(counters), folders: Arc::default() }
     }
 
-    /// Says which role this process plays; one process may play several. The first also brings in the process's own numbers.
-    pub fn plays(&self, role: &str) {
+    /// Adds a role of this process, which may have several. The first one also registers the process's own metrics.
+    pub fn add_role(&self, role: &str) {
         self.counters.build.with_label_values(&[role, FARM_VERSION]).set(1.0);
         match role {
             "coordinator" => {
@@ -129,7 +130,7 @@ impl Metrics {
             "worker" => self.lease_losses(&["plan", "audio", "chunk"]),
             _ => self.lease_losses(&["stitch"]),
         }
-        // Registered once; the next role finds it there.
+        // It fails where an earlier role has registered it.
         drop(self.registry.register(Box::new(ProcessCollector::for_self())));
     }
 
@@ -140,14 +141,14 @@ impl Metrics {
         }
     }
 
-    /// From now on the room on the file system of `folder` is measured at each reading. `name` is a label: `work` or `storage`.
+    /// Measures the free space of the file system of `folder` whenever the metrics are read. `name` is a label: `work` or `storage`.
     pub fn watch_disk(&self, name: &'static str, folder: &Path) {
-        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut folders = self.folders.lock();
         folders.retain(|(known, _)| *known != name);
         folders.push((name, folder.to_owned()));
     }
 
-    /// An attempt ended after `took`.
+    /// Counts an attempt that ended after `took`.
     pub fn task_ended(&self, step: Step, outcome: TaskOutcome, took: Duration) {
         let step = step.kind();
         let (outcome, code) = outcome.labels();
@@ -155,25 +156,25 @@ impl Metrics {
         self.counters.task_duration.with_label_values(&[step]).observe(took.as_secs_f64());
     }
 
-    /// An attempt was claimed.
+    /// Counts an attempt that was claimed.
     pub fn task_claimed(&self, step: Step, attempt: u32) {
         if attempt > 1 {
             self.counters.retries.with_label_values(&[step.kind()]).inc();
         }
     }
 
-    /// An attempt's lease was lost.
+    /// Counts a lost lease.
     pub fn lease_lost(&self, step: Step) {
         self.counters.lease_losses.with_label_values(&[step.kind()]).inc();
     }
 
-    /// A node of `role` in `pool` has `slots` slots.
+    /// Sets the number of slots of this node.
     pub fn set_slots(&self, role: &str, pool: &str, slots: u32) {
         self.counters.slots.with_label_values(&[role, pool]).set(f64::from(slots));
         self.counters.slots_busy.with_label_values(&[role, pool]);
     }
 
-    /// One of the node's slots is busy until the answer is dropped.
+    /// Counts a slot as busy until the returned guard is dropped.
     #[must_use = "the slot counts as busy for as long as this lives"]
     pub fn busy(&self, role: &str, pool: &str) -> BusySlot {
         let gauge = self.counters.slots_busy.with_label_values(&[role, pool]);
@@ -181,7 +182,7 @@ impl Metrics {
         BusySlot(gauge)
     }
 
-    /// A chunk of `frames` frames was captured and stored.
+    /// Counts a chunk of `frames` frames that was captured and stored.
     pub fn chunk_captured(&self, path: CapturePath, frames: u64, timings: &ChunkTimings) {
         let path = match path {
             CapturePath::Png => "png",
@@ -217,22 +218,22 @@ impl Metrics {
         self.counters.browser_memory.with_label_values::<&str>(&[]).set(bytes as f64);
     }
 
-    /// Bytes went into storage.
-    pub fn stored(&self, bytes: u64) {
+    /// Counts bytes that were written to storage.
+    pub fn bytes_stored(&self, bytes: u64) {
         self.counters.storage_bytes.with_label_values(&["in"]).inc_by(bytes);
     }
 
-    /// Bytes came out of storage.
-    pub fn loaded(&self, bytes: u64) {
+    /// Counts bytes that were read from storage.
+    pub fn bytes_loaded(&self, bytes: u64) {
         self.counters.storage_bytes.with_label_values(&["out"]).inc_by(bytes);
     }
 
-    /// A delivery had gone back to its queue before.
+    /// Counts a delivery that had gone back to its queue before.
     pub fn redelivered(&self, queue: &Queue) {
         self.counters.redeliveries.with_label_values(&[queue.kind()]).inc();
     }
 
-    /// A lost connection was made again.
+    /// Counts a lost connection that was made again.
     pub fn reconnected(&self, server: Server) {
         let label = match server {
             Server::Broker => "broker",
@@ -241,9 +242,9 @@ impl Metrics {
         self.counters.reconnects.with_label_values(&[label]).inc();
     }
 
-    /// The messages that wait in the queues. What is not among them is no longer shown.
+    /// Sets the number of messages that wait in each queue. Queues that are not listed are no longer reported.
     pub fn set_queue_depths(&self, depths: &[(Queue, u64)]) {
-        let _reading = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let _reading = self.folders.lock();
         let gauge = &self.counters.queue_depth;
         gauge.reset();
         for (queue, depth) in depths {
@@ -251,23 +252,29 @@ impl Metrics {
         }
     }
 
-    /// What the coordinator sees of the farm now. What is not in it is no longer shown.
+    /// Sets the figures of the farm. Label values that are not listed are no longer reported.
     pub fn set_farm(&self, farm: &FarmGauges) {
-        let _reading = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let _reading = self.folders.lock();
         let counters = &self.counters;
-        fill(&counters.nodes, farm.nodes.iter().map(|(role, pool, state, n)| ([&**role, &**pool, *state], *n)));
-        fill(&counters.live_slots, farm.live_slots.iter().map(|(role, pool, slots)| ([&**role, &**pool], *slots)));
-        fill(&counters.queue_age, farm.oldest.iter().map(|(queue, pool, age)| ([*queue, &**pool], *age)));
-        fill(&counters.renders, farm.renders.iter().map(|(status, count)| ([*status], *count as f64)));
+        replace_values(
+            &counters.nodes,
+            farm.nodes.iter().map(|(role, pool, state, n)| ([&**role, &**pool, *state], *n)),
+        );
+        replace_values(
+            &counters.live_slots,
+            farm.live_slots.iter().map(|(role, pool, slots)| ([&**role, &**pool], *slots)),
+        );
+        replace_values(&counters.queue_age, farm.oldest.iter().map(|(queue, pool, age)| ([*queue, &**pool], *age)));
+        replace_values(&counters.renders, farm.renders.iter().map(|(status, count)| ([*status], *count as f64)));
         counters.stall.with_label_values::<&str>(&[]).set(farm.stall_seconds);
     }
 
-    /// A render was taken in.
+    /// Counts a render that was accepted.
     pub fn render_accepted(&self) {
         self.counters.accepted.with_label_values::<&str>(&[]).inc();
     }
 
-    /// A render ended by a failure.
+    /// Counts a render that failed or was cancelled.
     pub fn render_failed(&self, failure: &Failure) {
         let status = if failure.code == FailureCode::Cancelled { "cancelled" } else { "failed" };
         let owner = match failure.code.owner() {
@@ -277,19 +284,19 @@ impl Metrics {
         self.counters.ended.with_label_values(&[status, owner, failure.code.as_str()]).inc();
     }
 
-    /// A render of so many seconds of video was completed, so long after it was taken in.
+    /// Counts a completed render: the time since it was accepted, and the seconds of its output.
     pub fn render_completed(&self, took: Duration, output_seconds: f64) {
         self.counters.ended.with_label_values(&["completed", "", ""]).inc();
         self.counters.render_duration.with_label_values::<&str>(&[]).observe(took.as_secs_f64());
         self.counters.output.with_label_values::<&str>(&[]).inc_by(output_seconds.max(0.0));
     }
 
-    /// A completed render has so many seconds of a pool's work in it.
+    /// Counts the seconds that a pool worked for a completed render.
     pub fn worker_seconds(&self, pool: &str, seconds: f64) {
         self.counters.worker_seconds.with_label_values(&[pool]).inc_by(seconds.max(0.0));
     }
 
-    /// A request was answered. `route` is a template, never a path.
+    /// Counts an answered request. `route` is a template, never a path.
     pub fn request_answered(&self, method: &'static str, route: &'static str, status: u16, took: Duration) {
         let class = match status / 100 {
             1 => "1xx",
@@ -302,7 +309,7 @@ impl Metrics {
         self.counters.api_duration.with_label_values(&[method, route]).observe(took.as_secs_f64());
     }
 
-    /// An attempt at a delivery ended.
+    /// Counts an attempt to deliver a webhook.
     pub fn webhook(&self, outcome: WebhookOutcome) {
         let label = match outcome {
             WebhookOutcome::Delivered => "delivered",
@@ -313,10 +320,10 @@ impl Metrics {
         self.counters.webhooks.with_label_values(&[label]).inc();
     }
 
-    /// Everything in Prometheus's text format.
+    /// All metrics in Prometheus's text format.
     pub fn encode(&self) -> String {
-        // Held so that no gauge is read between being emptied and being filled.
-        let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held so that no gauge is read after its reset and before its new values.
+        let folders = self.folders.lock();
         self.measure_disks(&folders);
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
@@ -327,7 +334,7 @@ impl Metrics {
 
     fn measure_disks(&self, folders: &[(&'static str, PathBuf)]) {
         for (name, folder) in folders {
-            // A folder that is not there yet is measured once it is.
+            // A folder that does not exist yet is measured later.
             if let Ok(disk) = rustix::fs::statvfs(folder) {
                 let bytes = |blocks: u64| blocks as f64 * disk.f_frsize as f64;
                 self.counters.disk_free.with_label_values(&[name]).set(bytes(disk.f_bavail));
@@ -337,15 +344,15 @@ impl Metrics {
     }
 }
 
-/// Sets a gauge's values, and drops those of before.
-fn fill<'a, const N: usize>(gauge: &GaugeVec, values: impl Iterator<Item = ([&'a str; N], impl Into<f64>)>) {
+/// Replaces all values of a gauge.
+fn replace_values<'a, const N: usize>(gauge: &GaugeVec, values: impl Iterator<Item = ([&'a str; N], impl Into<f64>)>) {
     gauge.reset();
     for (labels, value) in values {
         gauge.with_label_values(&labels).set(value.into());
     }
 }
 
-/// A slot that is busy.
+/// Counts a slot as busy for as long as it lives.
 #[derive(Debug)]
 pub struct BusySlot(prometheus::Gauge);
 
@@ -422,8 +429,8 @@ mod tests {
     #[test]
     fn a_process_may_play_several_roles() {
         let metrics = Metrics::new();
-        metrics.plays("worker");
-        metrics.plays("stitcher");
+        metrics.add_role("worker");
+        metrics.add_role("stitcher");
         let text = metrics.encode();
         assert!(text.contains("role=\"worker\"") && text.contains("role=\"stitcher\""), "{text}");
         assert_eq!(text.matches("\nprocess_open_fds ").count(), 1);

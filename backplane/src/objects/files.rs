@@ -59,7 +59,7 @@ impl Objects {
         let mut upload = Upload { writer: Some(writer) };
         match send_parts(key, file, reader, length, part_bytes, &mut upload).await {
             Ok(()) => {
-                self.stored(length);
+                self.count_stored(length);
                 Ok(())
             }
             Err(error) => {
@@ -69,8 +69,12 @@ impl Objects {
         }
     }
 
-    /// Fetches an object into a file: it is written beside its place and renamed, so that a file of that name is whole.
-    /// Folders above it are made.
+    /// Downloads an object to a file. It is written to a temporary file and renamed, so that a file of that name is whole. Missing
+    /// folders are made.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectsError::NotFound`], [`ObjectsError::File`] where the file cannot be written, or the store's error.
     pub async fn get_file(&self, key: &str, file: &Path) -> Result<(), ObjectsError> {
         let broken = |source| file_error(file, source);
         let (meta, mut body) = self.stream(key, None).await?;
@@ -78,8 +82,8 @@ impl Objects {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        // Not on another thread: there it could still run after this future was dropped, and bring back a folder that its owner
-        // has removed meanwhile.
+        // Not on another thread: there it could still run after this future was dropped, and make a folder again that its owner
+        // has removed.
         std::fs::create_dir_all(folder).map_err(broken)?;
         let temporary = temporary_in(folder).map_err(broken)?;
         let mut writer = File::from_std(temporary.reopen().map_err(broken)?);
@@ -99,13 +103,13 @@ impl Objects {
     }
 }
 
-/// Readable by whom the process's mask says, and not by its user alone: a file's readers may run as somebody else.
+/// A temporary file with the permissions that the process's mask allows, because its readers may run as another user.
 fn temporary_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
     tempfile::Builder::new().prefix(".get-").permissions(std::fs::Permissions::from_mode(0o666)).tempfile_in(folder)
 }
 
-/// Makes a file in `folder` and removes it. Listings leave out what is named like this.
+/// Makes a file in `folder` and removes it. Its name is one that listings leave out.
 pub(super) fn try_folder(folder: &Path) -> std::io::Result<()> {
     tempfile::Builder::new().prefix(".ready-").suffix("#0").tempfile_in(folder)?.close()
 }

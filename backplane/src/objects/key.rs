@@ -1,4 +1,4 @@
-//! Keys as callers write them, and as the store holds them.
+//! The paths that keys have in the store.
 //!
 //! Only `%` and `#` are written differently: the local store keeps names that end in `#` and digits for files that are
 //! still being written, and would neither store nor list such a key.

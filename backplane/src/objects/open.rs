@@ -1,4 +1,4 @@
-//! URL to store.
+//! Opens stores: a local folder, memory, or what a URL names.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use url::Url;
 use super::{Objects, ObjectsError};
 use crate::redact::redact;
 
-/// A store that is down is reported well within a minute, so that a lease, a request or a drain is not held up by it.
+/// Retries of requests. A store that is down is reported well within a minute, so that it holds up no lease, request or drain.
 fn retries() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {
@@ -30,8 +30,8 @@ fn retries() -> RetryConfig {
     }
 }
 
-/// The client's own limit on a whole request would cut a large download that somebody reads slowly, so the limit is on
-/// silence instead.
+/// Options of the HTTP client. A limit on a whole request would cut off a large download that is read slowly, so the time between two
+/// reads is limited instead.
 fn client_options(allow_http: bool) -> ClientOptions {
     ClientOptions::new()
         .with_allow_http(allow_http)
@@ -41,9 +41,13 @@ fn client_options(allow_http: bool) -> ClientOptions {
 }
 
 impl Objects {
-    /// A folder, made if it does not exist.
+    /// A local folder, made if it does not exist.
     ///
-    /// What a put returned for is on disk (`fsync`), as in a cloud store; folders that become empty are removed.
+    /// A stored value is on disk (`fsync`) when the put returns; folders that become empty are removed.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectsError::File`] where the folder cannot be made.
     pub fn local(dir: &Path) -> Result<Self, ObjectsError> {
         let failed = |source| ObjectsError::File { path: dir.display().to_string(), source };
         crate::private::folder(dir).map_err(failed)?;
@@ -61,7 +65,7 @@ impl Objects {
         })
     }
 
-    /// Memory: for tests, and for renders that leave nothing behind.
+    /// A store in memory, for tests and for renders that leave nothing behind.
     pub fn memory() -> Self {
         Self::over(Arc::new(InMemory::new()))
     }
@@ -75,6 +79,10 @@ impl Objects {
     ///
     /// Credentials and endpoints come from the environment variables that each cloud's own tools read (`AWS_ACCESS_KEY_ID`,
     /// `AWS_ENDPOINT`, `AWS_ALLOW_HTTP`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME`, …), or from the machine's role.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectsError::Url`] for a URL that names no store.
     pub fn open(url: &str) -> Result<Self, ObjectsError> {
         let refused = |reason: String| ObjectsError::Url { url: redact(url), reason };
         let parsed = Url::parse(url).map_err(|error| refused(error.to_string()))?;
@@ -133,7 +141,8 @@ fn folder(url: &Url) -> Option<PathBuf> {
     url.to_file_path().ok()
 }
 
-/// Setting client options replaces those the builder read from the environment, so this one is read again.
+/// A flag of the cloud's own environment variables. Setting client options replaces those that the builder has read, so this one is
+/// read again.
 fn env_flag(name: &str) -> bool {
     std::env::var(name).is_ok_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))
 }

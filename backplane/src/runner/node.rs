@@ -1,18 +1,19 @@
-//! A node as it sees itself: whether it takes tasks, what it is at, and how it fares. It says so with every heartbeat, and follows
-//! what the answer wishes.
+//! The state of a node: whether it takes tasks, which tasks run, and its figures. Every heartbeat reports it, and the answer may
+//! hold an operator's command.
 //!
-//! **A node that only fails puts itself aside.** After [`quarantine_after`](super::RunnerConfig::quarantine_after) failures in a row
-//! that may be the node's fault it rests for [`cool_down`](super::RunnerConfig::cool_down), if somebody else of its kind is there to do
-//! the work. One more failure after the rest is enough for the next one.
+//! **A node that only fails quarantines itself.** After [`quarantine_after`](super::RunnerConfig::quarantine_after) failures in a row
+//! that may be the node's fault it takes no tasks for [`cool_down`](super::RunnerConfig::cool_down), if another node of its role and
+//! pool can do the work. One more failure after the quarantine starts the next one.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyperfarm_proto::FARM_VERSION;
 use hyperfarm_proto::failure::{Failure, FailureCode, Owner, RetryRule};
 use hyperfarm_proto::record::unix_ms;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
@@ -21,38 +22,44 @@ use crate::drain::Drain;
 use crate::ledger::{Lease, NodeCommand, NodeState, NodeTask, NodeView, Order};
 use crate::machine;
 
-/// Failures older than this are no longer told of.
-const RECENT: Duration = Duration::from_secs(600);
+/// How long a failure is reported.
+const FAILURE_WINDOW: Duration = Duration::from_secs(600);
 
 /// Time over which frames a second are counted.
-const PACE: Duration = Duration::from_secs(10);
+const FRAME_RATE_WINDOW: Duration = Duration::from_secs(10);
 
-/// How often memory is looked at.
-const MEMORY_EVERY: Duration = Duration::from_secs(5);
+/// How often memory is measured.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What all slots of a node share.
+/// The state that all slots of a node share.
 pub(super) struct Node {
     view: NodeView,
     config: RunnerConfig,
-    /// Started by the process's drain, and by a wish.
+    /// Started by the process's drain, and by an operator's command.
     pub(super) drain: Drain,
     state: watch::Sender<NodeState>,
-    /// Something happened that is worth a heartbeat.
-    pub(super) news: Notify,
+    /// Notified when the state changes in a way that is reported at once.
+    pub(super) changed: Notify,
     frames: Arc<AtomicU64>,
-    inner: Mutex<Inner>,
+    inner: Mutex<NodeStatus>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct NodeStatus {
+    /// By slot.
     tasks: BTreeMap<u32, Running>,
+    /// Why no tasks are taken.
     reason: Option<String>,
     /// When an automatic quarantine ends.
     until: Option<Instant>,
-    followed: Option<u64>,
+    /// Number of the newest command that was applied.
+    applied: Option<u64>,
     failed_in_a_row: u32,
+    /// When recent tasks failed.
     failures: VecDeque<Instant>,
-    pace: VecDeque<(Instant, u64)>,
+    /// Captured frames so far, by time.
+    frame_counts: VecDeque<(Instant, u64)>,
+    /// Bytes of memory, and when they were measured.
     memory: Option<(Instant, u64)>,
 }
 
@@ -76,14 +83,10 @@ impl Node {
             config,
             drain: drain.child(),
             state: watch::Sender::new(NodeState::Active),
-            news: Notify::new(),
+            changed: Notify::new(),
             frames: Arc::default(),
             inner: Mutex::default(),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether tasks are taken.
@@ -91,15 +94,15 @@ impl Node {
         *self.state.borrow() == NodeState::Active
     }
 
-    /// Resolves while tasks are taken, or not.
+    /// Resolves once tasks are taken, for `true`, or are not, for `false`.
     pub(super) async fn until_open(&self, wanted: bool) {
         let mut state = self.state.subscribe();
         // The sender lives as long as the node.
         let _ = state.wait_for(|state| (*state == NodeState::Active) == wanted).await;
     }
 
-    /// A slot begins a task; what it answers is the context for it.
-    pub(super) fn begin(&self, slot: u32, lease: &Lease) -> TaskContext {
+    /// Notes that a slot starts a task, and makes the task's context.
+    pub(super) fn task_started(&self, slot: u32, lease: &Lease) -> TaskContext {
         let frames = matches!(lease.task.step, hyperfarm_proto::task::Step::Chunk(_)).then(|| self.frames.clone());
         let context = TaskContext { frames, ..TaskContext::new(slot) };
         let task = NodeTask {
@@ -110,29 +113,29 @@ impl Node {
             total: 0,
             since_ms: unix_ms() as u64,
         };
-        self.lock().tasks.insert(slot, Running { task, context: context.clone() });
-        self.news.notify_one();
+        self.inner.lock().tasks.insert(slot, Running { task, context: context.clone() });
+        self.changed.notify_one();
         context
     }
 
-    /// The slot's task is over.
-    pub(super) fn end(&self, slot: u32) {
-        self.lock().tasks.remove(&slot);
-        self.news.notify_one();
+    /// Notes that the slot's task has ended.
+    pub(super) fn task_ended(&self, slot: u32) {
+        self.inner.lock().tasks.remove(&slot);
+        self.changed.notify_one();
     }
 
-    /// A task succeeded here.
+    /// Notes that a task succeeded.
     pub(super) fn succeeded(&self) {
-        self.lock().failed_in_a_row = 0;
+        self.inner.lock().failed_in_a_row = 0;
     }
 
-    /// A task failed here. Answers whether the node is to be put aside for it, if others are there.
+    /// Notes that a task failed. Returns whether the node should be quarantined for it, if others can do its work.
     pub(super) fn failed(&self, failure: &Failure) -> bool {
         let code = failure.code;
         if code.owner() == Owner::User || code.retry() != RetryRule::Elsewhere {
             return false;
         }
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.failures.push_back(Instant::now());
         // Servers that are down are down for every node.
         if matches!(code, FailureCode::Storage | FailureCode::Backplane) {
@@ -143,7 +146,7 @@ impl Node {
         after > 0 && inner.failed_in_a_row >= after && self.is_open()
     }
 
-    /// Whether `nodes` has another one of this kind that takes tasks.
+    /// Whether `nodes` holds another node of this role and pool that takes tasks.
     pub(super) fn has_peers(&self, nodes: &[NodeView]) -> bool {
         let ours = &self.view;
         nodes
@@ -151,9 +154,9 @@ impl Node {
             .any(|node| node.id != ours.id && node.role == ours.role && node.pool == ours.pool && node.slots > 0)
     }
 
-    /// Puts the node aside after failures, the last of which is `failure`.
-    pub(super) fn set_aside(&self, failure: &Failure) {
-        let mut inner = self.lock();
+    /// Quarantines the node after failures, the last of which is `failure`.
+    pub(super) fn quarantine(&self, failure: &Failure) {
+        let mut inner = self.inner.lock();
         let reason = format!(
             "{} tasks in a row failed here, the last one with {}: {}",
             inner.failed_in_a_row, failure.code, failure.message
@@ -162,17 +165,17 @@ impl Node {
         inner.reason = Some(reason);
         inner.until = Some(Instant::now() + self.config.cool_down);
         drop(inner);
-        self.enter(NodeState::Quarantined);
+        self.set_state(NodeState::Quarantined);
     }
 
-    fn enter(&self, state: NodeState) {
+    fn set_state(&self, state: NodeState) {
         self.state.send_replace(state);
-        self.news.notify_one();
+        self.changed.notify_one();
     }
 
     /// Ends an automatic quarantine whose time is over.
-    pub(super) fn cool_down(&self) {
-        let mut inner = self.lock();
+    pub(super) fn end_quarantine_if_over(&self) {
+        let mut inner = self.inner.lock();
         if inner.until.is_none_or(|until| Instant::now() < until) || *self.state.borrow() != NodeState::Quarantined {
             return;
         }
@@ -180,57 +183,59 @@ impl Node {
         inner.failed_in_a_row = self.config.quarantine_after.saturating_sub(1);
         drop(inner);
         info!(worker = %self.view.id, "the quarantine is over");
-        self.enter(NodeState::Active);
+        self.set_state(NodeState::Active);
     }
 
-    /// Follows `wish`, once.
-    pub(super) fn follow(&self, wish: &NodeCommand) {
+    /// Applies an operator's command, unless it was applied before.
+    pub(super) fn apply(&self, command: &NodeCommand) {
         let state = *self.state.borrow();
-        let mut inner = self.lock();
-        if inner.followed.replace(wish.number) == Some(wish.number) {
+        let mut inner = self.inner.lock();
+        if inner.applied.replace(command.number) == Some(command.number) {
             return;
         }
-        info!(worker = %self.view.id, wish = ?wish.order, "an operator wishes");
-        match &wish.order {
+        info!(worker = %self.view.id, order = ?command.order, "applying an operator's command");
+        match &command.order {
             Order::Drain => {
                 inner.reason = Some("an operator asked for it".to_owned());
                 drop(inner);
                 self.drain.start();
-                self.enter(NodeState::Draining);
+                self.set_state(NodeState::Draining);
             }
             Order::Quarantine { reason } if state != NodeState::Draining => {
                 (inner.reason, inner.until) = (Some(reason.clone()), None);
                 drop(inner);
-                self.enter(NodeState::Quarantined);
+                self.set_state(NodeState::Quarantined);
             }
             Order::Resume if state == NodeState::Quarantined => {
                 (inner.reason, inner.until, inner.failed_in_a_row) = (None, None, 0);
                 drop(inner);
-                self.enter(NodeState::Active);
+                self.set_state(NodeState::Active);
             }
             Order::Quarantine { .. } | Order::Resume => {}
         }
     }
 
-    /// What the node says of itself now.
+    /// The node's state and figures now.
     pub(super) fn view(&self) -> NodeView {
         let now = Instant::now();
         let state = if self.drain.is_started() { NodeState::Draining } else { *self.state.borrow() };
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let frames = self.frames.load(Ordering::Relaxed);
-        inner.pace.push_back((now, frames));
-        while inner.pace.len() > 2 && inner.pace.front().is_some_and(|(at, _)| now - *at > PACE) {
-            inner.pace.pop_front();
+        inner.frame_counts.push_back((now, frames));
+        while inner.frame_counts.len() > 2
+            && inner.frame_counts.front().is_some_and(|(at, _)| now - *at > FRAME_RATE_WINDOW)
+        {
+            inner.frame_counts.pop_front();
         }
         let frames_per_second = inner
-            .pace
+            .frame_counts
             .front()
             .map_or(0.0, |(since, before)| (frames - before) as f64 / (now - *since).as_secs_f64().max(1.0));
-        while inner.failures.front().is_some_and(|at| now - *at > RECENT) {
+        while inner.failures.front().is_some_and(|at| now - *at > FAILURE_WINDOW) {
             inner.failures.pop_front();
         }
         let memory = match inner.memory {
-            Some((at, bytes)) if now - at < MEMORY_EVERY => bytes,
+            Some((at, bytes)) if now - at < MEMORY_INTERVAL => bytes,
             _ => {
                 let bytes = machine::memory().total();
                 inner.memory = Some((now, bytes));
@@ -269,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn three_failures_in_a_row_that_may_be_its_own_put_a_node_aside() {
+    fn three_failures_in_a_row_that_may_be_its_own_quarantine_a_node() {
         let node = node();
         let fails = |code| node.failed(&failure(code));
         assert_eq!([fails(FailureCode::ChromeCrashed), fails(FailureCode::ChromeLaunch)], [false, false]);
@@ -280,11 +285,11 @@ mod tests {
         assert!(!fails(FailureCode::ChromeCrashed));
         assert!(fails(FailureCode::CaptureStalled));
         assert_eq!(node.view().failures_recent, 6, "those of users and of drains are not the farm's");
-        node.set_aside(&failure(FailureCode::CaptureStalled));
+        node.quarantine(&failure(FailureCode::CaptureStalled));
         let view = node.view();
         assert_eq!((view.state, view.slots, view.all_slots()), (NodeState::Quarantined, 0, 2));
         assert!(view.reason.unwrap().contains("CAPTURE_STALLED"));
-        node.cool_down();
+        node.end_quarantine_if_over();
         assert!(node.is_open() && node.failed(&failure(FailureCode::Internal)), "on probation");
     }
 
@@ -298,15 +303,15 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_is_followed_once() {
+    fn a_command_is_applied_once() {
         let node = node();
         let quarantine = NodeCommand::new(Order::Quarantine { reason: "new disk".to_owned() });
-        node.follow(&quarantine);
+        node.apply(&quarantine);
         assert_eq!(node.view().reason.as_deref(), Some("new disk"));
-        node.follow(&NodeCommand::new(Order::Resume));
+        node.apply(&NodeCommand::new(Order::Resume));
         assert!(node.is_open());
-        node.follow(&NodeCommand::new(Order::Drain));
-        node.follow(&NodeCommand::new(Order::Resume));
+        node.apply(&NodeCommand::new(Order::Drain));
+        node.apply(&NodeCommand::new(Order::Resume));
         assert_eq!(node.view().state, NodeState::Draining);
         assert!(node.drain.is_started());
     }

@@ -401,16 +401,19 @@ async fn nodes_are_alive_as_long_as_they_said(ledger: &Arc<dyn Ledger>) {
 async fn a_wish_waits_for_its_node(ledger: &Arc<dyn Ledger>) {
     let node = |name: &str| NodeView::new(worker(name), "worker", "cpu", 1, "");
     let wish = |reason: &str| NodeCommand::new(Order::Quarantine { reason: reason.to_owned() });
-    assert!(!ledger.wish(&worker("w1"), &wish("nobody hears it")).await.unwrap());
+    assert!(!ledger.send_command(&worker("w1"), &wish("nobody hears it")).await.unwrap());
     assert_eq!(ledger.heartbeat(&node("w1"), LONG).await.unwrap(), None);
     assert_eq!(ledger.heartbeat(&node("w2"), SHORT).await.unwrap(), None);
     let (first, second) = (wish("it is \"ill\""), NodeCommand::new(Order::Resume));
-    assert!(ledger.wish(&worker("w1"), &first).await.unwrap() && ledger.wish(&worker("w2"), &first).await.unwrap());
+    assert!(
+        ledger.send_command(&worker("w1"), &first).await.unwrap()
+            && ledger.send_command(&worker("w2"), &first).await.unwrap()
+    );
     // An answer may be lost: it is given again.
     for _ in 0..2 {
         assert_eq!(ledger.heartbeat(&node("w1"), LONG).await.unwrap().as_ref(), Some(&first));
     }
-    assert!(ledger.wish(&worker("w1"), &second).await.unwrap());
+    assert!(ledger.send_command(&worker("w1"), &second).await.unwrap());
     assert_eq!(ledger.heartbeat(&node("w1"), LONG).await.unwrap(), Some(second));
     tokio::time::sleep(SHORT * 4 / 3).await;
     assert_eq!(ledger.heartbeat(&node("w2"), LONG).await.unwrap(), None, "a wish goes with its node");

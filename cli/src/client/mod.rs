@@ -13,7 +13,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::exit::CliError;
-use crate::roles::print_line;
+use crate::stdout::print_line;
 
 /// Where the farm is, and how results are printed.
 #[derive(Debug, Clone, ClapArgs)]

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Api, FarmArgs, show_list, show_one};
 use crate::exit::CliError;
-use crate::roles::print_line;
+use crate::stdout::print_line;
 
 const ROUTE: &str = "/v3/hyperframes/renders";
 

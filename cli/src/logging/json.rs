@@ -1,4 +1,4 @@
-//! A line of log as one flat JSON object: a search for `render` finds every line of it, whichever span said so.
+//! Log lines as flat JSON objects, which hold the fields of the spans too: a search by `render` finds every line of a render.
 
 use std::fmt;
 

@@ -1,10 +1,9 @@
-//! Spans to a collector, by OTLP over HTTP with protobuf.
+//! Sends spans to an OpenTelemetry collector, by OTLP over HTTP with protobuf.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use hyperfarm_backplane::config::Env;
 use hyperfarm_backplane::trace;
 use opentelemetry::trace::{SpanId, TraceId, TracerProvider};
 use opentelemetry::{KeyValue, global};
@@ -19,36 +18,37 @@ use tracing_subscriber::{Layer, filter::LevelFilter};
 
 use crate::exit::CliError;
 
-/// How long the collector may take for a batch.
-const SENT_WITHIN: Duration = Duration::from_secs(10);
+/// Longest time for sending a batch.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where spans go. Dropped, it sends the last ones.
+/// Sends spans to a collector; when it is dropped, it sends the last ones.
 pub struct Traces(SdkTracerProvider);
 
 impl Drop for Traces {
     fn drop(&mut self) {
-        // The process ends: nobody is left to be told.
+        // The process ends, so an error could not be acted on.
         drop(self.0.shutdown());
     }
 }
 
 impl Traces {
-    /// A layer that sends spans to the collector that the environment names; none where it names none.
+    /// A layer that sends spans to the collector at a URL; none where there is no URL.
     #[allow(clippy::type_complexity)]
-    pub fn start<S>(runtime: &Handle) -> Result<Option<(Box<dyn Layer<S> + Send + Sync>, Self)>, CliError>
+    pub fn start<S>(
+        collector: Option<String>,
+        service: Option<String>,
+        runtime: &Handle,
+    ) -> Result<Option<(Box<dyn Layer<S> + Send + Sync>, Self)>, CliError>
     where
         S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     {
-        let lookup = |name: &str| std::env::var(name).ok();
-        let env = Env::new(&lookup);
-        let own = env.text("HYPERFARM_OTLP_ENDPOINT");
-        let Some(endpoint) = own.or_else(|| env.text("OTEL_EXPORTER_OTLP_ENDPOINT")) else { return Ok(None) };
+        let Some(endpoint) = collector else { return Ok(None) };
         let failed = |error: &dyn std::fmt::Display| {
             // Not the value: a URL may hold a password.
             CliError::user(format!("HYPERFARM_OTLP_ENDPOINT: no traces can be sent there: {error}"))
         };
         let endpoint = traces_url(&endpoint).map_err(|error| failed(&error))?;
-        let client = reqwest::Client::builder().timeout(SENT_WITHIN).build().map_err(|error| failed(&error))?;
+        let client = reqwest::Client::builder().timeout(SEND_TIMEOUT).build().map_err(|error| failed(&error))?;
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(Client { client, runtime: runtime.clone() })
@@ -59,7 +59,7 @@ impl Traces {
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
             .with_id_generator(Ids(RandomIdGenerator::default()))
-            .with_resource(resource(env.text("OTEL_SERVICE_NAME")))
+            .with_resource(resource(service))
             .build();
         global::set_tracer_provider(provider.clone());
         trace::enable();
@@ -67,13 +67,13 @@ impl Traces {
             .with_tracer(provider.tracer(trace::SCOPE))
             .with_location(false)
             .with_threads(false)
-            // Only the farm's own: a client library that sends spans must not make more of them.
+            // Only the farm's own spans: those of the library that sends spans would make more of them.
             .with_filter(Targets::new().with_target("hyperfarm", LevelFilter::INFO));
         Ok(Some((layer.boxed(), Self(provider))))
     }
 }
 
-/// Where a collector takes traces: a base URL as the specification has it gets its path.
+/// The URL for traces. A base URL, as the specification has it, gets its path.
 fn traces_url(endpoint: &str) -> Result<url::Url, String> {
     let mut url = url::Url::parse(endpoint).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -93,7 +93,7 @@ fn resource(name: Option<String>) -> Resource {
         .build()
 }
 
-/// Random ids, but for spans whose ids follow from their render.
+/// Generates random ids, except for spans whose ids follow from their render.
 #[derive(Debug)]
 struct Ids(RandomIdGenerator);
 
@@ -107,7 +107,7 @@ impl IdGenerator for Ids {
     }
 }
 
-/// The farm's HTTP client. The exporter has a thread of its own, so that the request is made on the process's runtime.
+/// The HTTP client of the exporter. The exporter has a thread of its own, so the request is made on the process's runtime.
 #[derive(Debug, Clone)]
 struct Client {
     client: reqwest::Client,

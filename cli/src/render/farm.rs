@@ -17,7 +17,7 @@ use super::progress::{Bar, Progress};
 use super::summary::print_warnings;
 use crate::args::RenderArgs;
 use crate::exit::CliError;
-use crate::roles;
+use crate::stdout::print_line;
 
 /// Pause between two looks at a render.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -92,7 +92,7 @@ pub async fn run(
     let id = farm.create(&spec, project).await?;
     if args.no_wait {
         bar.finish();
-        roles::print_line(&json!({ "render_id": id, "status": "queued" }).to_string());
+        print_line(&json!({ "render_id": id, "status": "queued" }).to_string());
         return Ok(());
     }
     let detail = tokio::select! {
@@ -127,7 +127,7 @@ pub async fn run(
             "render_id": id, "output": target, "frames": frames, "bytes": bytes, "seconds": seconds,
             "frames_per_second": frames as f64 / seconds.max(1e-9), "warnings": warnings,
         });
-        roles::print_line(&result.to_string());
+        print_line(&result.to_string());
     } else {
         print_warnings(&warnings);
     }

@@ -20,7 +20,8 @@ use super::trace::trace;
 use crate::args::RenderArgs;
 use crate::exit::CliError;
 use crate::machine;
-use crate::roles::{self, Node};
+use crate::roles::Node;
+use crate::stdout::print_line;
 
 /// Renders on this machine.
 pub async fn run(
@@ -144,7 +145,7 @@ async fn finish(
 fn report(args: &RenderArgs, summary: &Summary) -> Result<(), CliError> {
     if args.json {
         let text = serde_json::to_string_pretty(summary).map_err(|error| CliError::system(error.to_string()))?;
-        roles::print_line(&text);
+        print_line(&text);
     } else {
         summary.print(args.quiet);
     }

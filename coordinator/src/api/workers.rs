@@ -158,7 +158,7 @@ async fn wish(api: &Api, caller: &Caller, id: &str, order: Order) -> Answer {
         let message = format!("the worker {id} drains and will end; nothing else can be asked of it");
         return Err(ApiError::new(Code::Conflict, message));
     }
-    let is_alive = api.coordinator.backplane().ledger.wish(&id, &NodeCommand::new(order.clone())).await;
+    let is_alive = api.coordinator.backplane().ledger.send_command(&id, &NodeCommand::new(order.clone())).await;
     if !is_alive.map_err(|error| ApiError::internal(&error))? {
         return Err(missing());
     }

@@ -92,8 +92,8 @@ impl Ledger for ObservedLedger {
     async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<NodeCommand>, LedgerError> {
         self.inner()?.heartbeat(node, ttl).await
     }
-    async fn wish(&self, node: &WorkerId, wish: &NodeCommand) -> Result<bool, LedgerError> {
-        self.inner()?.wish(node, wish).await
+    async fn send_command(&self, node: &WorkerId, command: &NodeCommand) -> Result<bool, LedgerError> {
+        self.inner()?.send_command(node, command).await
     }
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError> {
         self.ticks.fetch_add(1, Ordering::SeqCst);

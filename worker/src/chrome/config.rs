@@ -6,6 +6,7 @@ use hyperfarm_proto::spec::Viewport;
 
 use super::environment;
 use super::gpu::{Gpu, GpuConfig, GpuPart};
+use super::settings::ChromeSettings;
 use super::user::ChromeUser;
 use crate::error::{ChromeError, WorkerError};
 
@@ -39,47 +40,29 @@ pub struct LaunchKey {
 }
 
 impl ChromeConfig {
-    /// The Chrome that `HYPERFARM_CHROME` names, or the first one on the `PATH`.
-    ///
-    /// `HYPERFARM_CHROME_SANDBOX=off` turns Chrome's sandbox off, for kernels without unprivileged user namespaces.
-    /// `HYPERFARM_CAPTURE=png` reads every frame as a screenshot; the default, `auto`, reads the compositor's memory
-    /// where it can. For a GPU see [`GpuConfig::from_env`]; none draws before [`ChromeConfig::with_gpu`].
+    /// The Chrome that the settings name, or the first one on the path. No GPU draws before [`ChromeConfig::with_gpu`].
     ///
     /// # Errors
     ///
-    /// [`ChromeError::Missing`] where there is no such executable, [`ChromeError::Setting`] for a setting with an
-    /// unknown value, and [`ChromeError::NoUser`] where the worker is root and there is no user to run Chrome as.
-    pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, WorkerError> {
-        let executable = match env("HYPERFARM_CHROME") {
-            Some(path) => {
-                let path = PathBuf::from(path);
-                if !path.is_file() {
-                    return Err(missing(format!("HYPERFARM_CHROME names {}, which is no file", path.display())).into());
-                }
-                path
+    /// [`ChromeError::Missing`] where there is no such executable, and [`ChromeError::NoUser`] where the worker is root and
+    /// there is no user to run Chrome as.
+    pub fn find(settings: &ChromeSettings) -> Result<Self, WorkerError> {
+        let executable = match &settings.executable {
+            Some(path) if !path.is_file() => {
+                return Err(missing(format!("HYPERFARM_CHROME names {}, which is no file", path.display())).into());
             }
-            None => find_on_path(&env("PATH").unwrap_or_default())
+            Some(path) => path.clone(),
+            None => find_on_path(&settings.path)
                 .ok_or_else(|| missing(format!("none of {} is on the PATH", EXECUTABLES.join(", "))))?,
         };
-        let executable = behind_wrapper(executable);
-        let sandbox = match env("HYPERFARM_CHROME_SANDBOX").as_deref() {
-            None | Some("on") => true,
-            Some("off") => false,
-            Some(other) => {
-                let text = format!("HYPERFARM_CHROME_SANDBOX is `{other}`; set it to on or off");
-                return Err(ChromeError::Setting(text).into());
-            }
-        };
-        let framebuffer = match env("HYPERFARM_CAPTURE").as_deref() {
-            None | Some("auto") => true,
-            Some("png") => false,
-            Some(other) => {
-                let text = format!("HYPERFARM_CAPTURE is `{other}`; set it to auto or png");
-                return Err(ChromeError::Setting(text).into());
-            }
-        };
-        let (gpu_config, user) = (GpuConfig::from_env(env)?, ChromeUser::for_this_process()?);
-        Ok(Self { executable, sandbox, user, framebuffer, gpu_config, gpu: None })
+        Ok(Self {
+            executable: behind_wrapper(executable),
+            sandbox: settings.sandbox,
+            user: ChromeUser::for_this_process()?,
+            framebuffer: settings.framebuffer,
+            gpu_config: settings.gpu,
+            gpu: None,
+        })
     }
 
     /// Whether frames are read from the compositor's memory: the settings allow it, and the compositor is not on a GPU.
@@ -148,18 +131,21 @@ fn find_on_path(path: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use hyperfarm_backplane::config;
     use hyperfarm_proto::failure::FailureCode;
 
     use super::*;
 
     #[test]
     fn a_missing_chrome_says_what_to_do() {
-        let nowhere = |name: &str| (name == "HYPERFARM_CHROME").then(|| "/nonexistent/chrome".to_owned());
-        let error = ChromeConfig::from_env(&nowhere).unwrap_err();
+        let of = |name: &'static str, value: &'static str| {
+            let variables = move |asked: &str| (asked == name).then(|| value.to_owned());
+            ChromeConfig::find(&config::read(&variables, ChromeSettings::read).unwrap())
+        };
+        let error = of("HYPERFARM_CHROME", "/nonexistent/chrome").unwrap_err();
         assert_eq!(error.code(), FailureCode::ChromeMissing);
         assert!(error.to_string().contains("/nonexistent/chrome"), "{error}");
         assert!(error.to_string().contains("chromium-headless-shell"), "{error}");
-        let empty = |name: &str| (name == "PATH").then(|| "/nonexistent".to_owned());
-        assert_eq!(ChromeConfig::from_env(&empty).unwrap_err().code(), FailureCode::ChromeMissing);
+        assert_eq!(of("PATH", "/nonexistent").unwrap_err().code(), FailureCode::ChromeMissing);
     }
 }

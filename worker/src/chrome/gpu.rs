@@ -128,39 +128,6 @@ pub struct GpuConfig {
     pub software: bool,
 }
 
-impl GpuConfig {
-    /// `HYPERFARM_GPU` (`off`, `auto`, `webgl`, `page`), `HYPERFARM_GPU_INTERFACE` (`auto`, `vulkan`, `egl`) and
-    /// `HYPERFARM_GPU_SOFTWARE` (`off`, `allow`).
-    ///
-    /// # Errors
-    ///
-    /// [`ChromeError::Setting`] for any other value.
-    pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ChromeError> {
-        let unknown = |name: &str, value: &str, allowed: &str| {
-            ChromeError::Setting(format!("{name} is `{value}`; set it to {allowed}"))
-        };
-        let mode = match env("HYPERFARM_GPU").as_deref() {
-            None | Some("off") => GpuMode::Off,
-            Some("auto") => GpuMode::Auto,
-            Some("webgl") => GpuMode::Required(GpuPart::Webgl),
-            Some("page") => GpuMode::Required(GpuPart::Page),
-            Some(other) => return Err(unknown("HYPERFARM_GPU", other, "off, auto, webgl or page")),
-        };
-        let interface = match env("HYPERFARM_GPU_INTERFACE").as_deref() {
-            None | Some("auto") => None,
-            Some("vulkan") => Some(GlInterface::Vulkan),
-            Some("egl") => Some(GlInterface::Egl),
-            Some(other) => return Err(unknown("HYPERFARM_GPU_INTERFACE", other, "auto, vulkan or egl")),
-        };
-        let software = match env("HYPERFARM_GPU_SOFTWARE").as_deref() {
-            None | Some("off") => false,
-            Some("allow") => true,
-            Some(other) => return Err(unknown("HYPERFARM_GPU_SOFTWARE", other, "off or allow")),
-        };
-        Ok(Self { mode, interface, software })
-    }
-}
-
 /// The device that a browser draws with, as Chrome reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DrawingDevice {
@@ -279,21 +246,6 @@ mod tests {
             (report("ANGLE (another)", "enabled", "enabled", 0), &page),
         ] {
             assert!(found.check_unchanged(gpu).is_err(), "{found:?}");
-        }
-    }
-
-    #[test]
-    fn settings_are_read_and_unknown_ones_refused() {
-        let of = |wanted: &'static str, value: &'static str| {
-            GpuConfig::from_env(&move |name| (name == wanted).then(|| value.to_owned()))
-        };
-        assert_eq!(of("-", "").unwrap(), GpuConfig::default());
-        assert_eq!(of("HYPERFARM_GPU", "auto").unwrap().mode, GpuMode::Auto);
-        assert_eq!(of("HYPERFARM_GPU", "page").unwrap().mode, GpuMode::Required(GpuPart::Page));
-        assert_eq!(of("HYPERFARM_GPU_INTERFACE", "egl").unwrap().interface, Some(GlInterface::Egl));
-        for name in ["HYPERFARM_GPU", "HYPERFARM_GPU_INTERFACE", "HYPERFARM_GPU_SOFTWARE"] {
-            let error = of(name, "yes").unwrap_err();
-            assert!(error.to_string().starts_with(name), "{error}");
         }
     }
 }

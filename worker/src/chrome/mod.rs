@@ -12,6 +12,7 @@ mod gpu_search;
 mod launch;
 mod page;
 mod page_log;
+mod settings;
 mod user;
 
 pub use config::{ChromeConfig, LaunchKey};
@@ -19,4 +20,5 @@ pub use gpu::{GlInterface, Gpu, GpuConfig, GpuMode, GpuPart};
 pub use launch::Chrome;
 pub use page::{DrawnFrame, Page, PageEvent, Shot};
 pub use page_log::PageLog;
+pub use settings::ChromeSettings;
 pub use user::ChromeUser;

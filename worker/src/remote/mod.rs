@@ -1,13 +1,7 @@
 //! Remote files of compositions. They are found before a page is drawn: by the operator's map, among the farm's
 //! packages, among files that were downloaded before, on the network.
 //!
-//! | variable | meaning | default |
-//! | --- | --- | --- |
-//! | `HYPERFARM_URL_MAP` | a JSON file `{"https://cdn.example/lib/": "/srv/lib"}`, or `prefix=folder` pairs separated by commas; the folder may be `npm:NAME` | none |
-//! | `HYPERFARM_PACKAGES_DIR` | a `node_modules` folder whose packages replace those of jsDelivr, unpkg, esm.sh and cdnjs | none |
-//! | `HYPERFARM_FONTS_DIR` | font files; each is used for the family that it names | none |
-//!
-//! The fetcher has variables of its own ([`hyperfarm_backplane::fetch`]). GSAP with all its plugins is embedded.
+//! GSAP with all its plugins is embedded.
 
 pub(crate) mod library;
 mod map;
@@ -19,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use hyperfarm_backplane::config::Env;
 use hyperfarm_backplane::fetch::{Expected, FetchConfig, FetchLimits, Fetcher};
 use hyperfarm_proto::id::ContentHash;
 use parking_lot::Mutex;
@@ -46,6 +41,28 @@ const FAILURE_LIFETIME: Duration = Duration::from_secs(60);
 /// Most URLs in the cache.
 const MAX_CACHED: usize = 10_000;
 
+/// The settings of remote files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteSettings {
+    /// Which URLs are local files (`HYPERFARM_URL_MAP`): pairs, or the name of a JSON file.
+    pub url_map: Option<String>,
+    /// A `node_modules` folder that answers for the public package networks (`HYPERFARM_PACKAGES_DIR`).
+    pub packages: Option<PathBuf>,
+    /// A folder of font files (`HYPERFARM_FONTS_DIR`).
+    pub fonts: Option<PathBuf>,
+}
+
+impl RemoteSettings {
+    /// Reads the section.
+    pub fn read(env: &Env<'_>) -> Self {
+        Self {
+            url_map: env.text("HYPERFARM_URL_MAP"),
+            packages: env.text("HYPERFARM_PACKAGES_DIR").map(PathBuf::from),
+            fonts: env.text("HYPERFARM_FONTS_DIR").map(PathBuf::from),
+        }
+    }
+}
+
 /// The configuration of remote files.
 #[derive(Debug, Clone, Default)]
 pub struct RemoteConfig {
@@ -58,26 +75,18 @@ pub struct RemoteConfig {
 }
 
 impl RemoteConfig {
-    /// The configuration in an environment.
+    /// Opens what the settings name.
     ///
     /// # Errors
     ///
-    /// [`WorkerError::Setting`] for a value that cannot be used.
-    pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, WorkerError> {
-        let text = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-        let fonts = text("HYPERFARM_FONTS_DIR").map(PathBuf::from);
-        if let Some(folder) = fonts.as_ref().filter(|folder| !folder.is_dir()) {
-            let text = format!("HYPERFARM_FONTS_DIR: {} is no folder", folder.display());
-            return Err(WorkerError::Setting(text));
+    /// [`WorkerError::Setting`] for a folder that does not exist, or a map that cannot be read.
+    pub fn open(settings: RemoteSettings, fetch: FetchConfig) -> Result<Self, WorkerError> {
+        if let Some(folder) = settings.fonts.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(WorkerError::Setting(format!("HYPERFARM_FONTS_DIR: {} is no folder", folder.display())));
         }
-        let packages = text("HYPERFARM_PACKAGES_DIR").map(PathBuf::from);
-        Ok(Self {
-            fetch: FetchConfig::from_env(env).map_err(|error| WorkerError::Setting(error.to_string()))?,
-            map: UrlMap::parse(text("HYPERFARM_URL_MAP").as_deref(), packages).map_err(|reason| {
-                WorkerError::Setting(format!("HYPERFARM_URL_MAP, HYPERFARM_PACKAGES_DIR: {reason}"))
-            })?,
-            fonts,
-        })
+        let map = UrlMap::parse(settings.url_map.as_deref(), settings.packages)
+            .map_err(|reason| WorkerError::Setting(format!("HYPERFARM_URL_MAP, HYPERFARM_PACKAGES_DIR: {reason}")))?;
+        Ok(Self { fetch, map, fonts: settings.fonts })
     }
 }
 

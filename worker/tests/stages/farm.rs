@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hyperfarm_backplane::Backplane;
+use hyperfarm_backplane::config;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::fetch::FetchConfig;
 use hyperfarm_backplane::ledger::TaskView;
@@ -18,7 +19,7 @@ use hyperfarm_proto::record::SegmentRecord;
 use hyperfarm_proto::spec::{RenderRequest, RenderSpec};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::wire;
-use hyperfarm_worker::chrome::ChromeConfig;
+use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings};
 use hyperfarm_worker::remote::RemoteConfig;
 use hyperfarm_worker::{Worker, WorkerConfig};
 use zip::write::SimpleFileOptions;
@@ -35,11 +36,12 @@ impl Farm {
         let backplane = Backplane::ephemeral(Objects::memory());
         let folder = tempfile::tempdir().unwrap();
         let drain = Drain::new();
+        let settings = config::read(&|name| std::env::var(name).ok(), ChromeSettings::read).unwrap();
         let config = WorkerConfig {
             id: "w1".parse().unwrap(),
             pool: Pool::default(),
             slots,
-            chrome: ChromeConfig::from_env(&|name| std::env::var(name).ok()).unwrap(),
+            chrome: ChromeConfig::find(&settings).unwrap(),
             encoder: hyperfarm_worker::encoders::EncoderMode::Software,
             remote: RemoteConfig {
                 fetch: FetchConfig { allow: "127.0.0.1".parse().unwrap(), ..FetchConfig::default() },

@@ -18,16 +18,16 @@ use tokio_util::sync::CancellationToken;
 use super::{RECONNECT, Shared};
 use crate::broker::{Consumer, Delivery, Settle};
 
-/// It subscribes only while somebody waits in `next`: a consumer whose connection is lost while its delivery is worked on
-/// must not take a second one into its hands.
+/// A consumer of one queue. It subscribes only while its `next` is awaited: a consumer whose connection is lost while a delivery is
+/// unsettled must not hold a second one.
 pub(super) struct RabbitConsumer {
     shared: Arc<Shared>,
     queue: Queue,
     /// Subscriptions that ended in a row without a delivery.
     failures: u32,
     state: State,
-    /// That nobody waits any longer.
-    unwanted: CancellationToken,
+    /// Cancelled when the consumer is dropped.
+    dropped: CancellationToken,
 }
 
 enum State {
@@ -52,7 +52,7 @@ impl Drop for Subscription {
 
 impl RabbitConsumer {
     pub(super) fn new(shared: Arc<Shared>, queue: Queue) -> Self {
-        Self { shared, queue, failures: 0, state: State::Idle, unwanted: CancellationToken::new() }
+        Self { shared, queue, failures: 0, state: State::Idle, dropped: CancellationToken::new() }
     }
 
     fn delivery(&self, raw: RawDelivery, ended: CancellationToken) -> Delivery {
@@ -74,9 +74,9 @@ impl RabbitConsumer {
 
 impl Drop for RabbitConsumer {
     fn drop(&mut self) {
-        // A task that subscribes is not aborted: the client library does not close a channel whose `basic.consume` nobody awaits,
-        // and RabbitMQ would go on to send to a consumer that nobody reads. It comes to its end and drops what it made.
-        self.unwanted.cancel();
+        // A task that subscribes is not aborted: the client library does not close a channel whose `basic.consume` is not awaited,
+        // and RabbitMQ would go on sending to a consumer that nothing reads. The task ends by itself and drops its subscription.
+        self.dropped.cancel();
     }
 }
 
@@ -91,7 +91,8 @@ impl Consumer for RabbitConsumer {
             }
             match &mut self.state {
                 State::Idle => {
-                    let task = subscribe_again(Arc::clone(&self.shared), self.queue.clone(), self.unwanted.clone());
+                    let task =
+                        subscribe_until_dropped(Arc::clone(&self.shared), self.queue.clone(), self.dropped.clone());
                     self.state = State::Subscribing(tokio::spawn(task));
                 }
                 State::Subscribing(task) => {
@@ -119,7 +120,7 @@ impl Consumer for RabbitConsumer {
                         Some(Err(error)) => error.to_string(),
                         None => "RabbitMQ cancelled the consumer".to_owned(),
                     };
-                    tracing::warn!(queue = %self.queue, reason, "consuming again");
+                    tracing::warn!(queue = %self.queue, reason, "the subscription has ended, subscribing again");
                     // The queue may have been deleted.
                     self.shared.topology.forget(&self.queue);
                     self.state = State::Idle;
@@ -134,19 +135,23 @@ impl Consumer for RabbitConsumer {
     }
 }
 
-/// Subscribes, however long it takes, unless nobody wants it any longer.
-async fn subscribe_again(shared: Arc<Shared>, queue: Queue, unwanted: CancellationToken) -> Option<Subscription> {
+/// Subscribes, however long it takes, until the consumer is dropped or the broker closed.
+async fn subscribe_until_dropped(
+    shared: Arc<Shared>,
+    queue: Queue,
+    dropped: CancellationToken,
+) -> Option<Subscription> {
     for delay in RECONNECT.delays() {
-        if unwanted.is_cancelled() || shared.closed.is_cancelled() {
+        if dropped.is_cancelled() || shared.closed.is_cancelled() {
             break;
         }
         match subscribe(&shared, &queue).await {
             Ok(subscription) => return Some(subscription),
-            Err(error) => tracing::warn!(%queue, %error, "RabbitMQ cannot be consumed from"),
+            Err(error) => tracing::warn!(%queue, %error, "RabbitMQ does not accept a subscription, trying again"),
         }
         shared.topology.forget(&queue);
         tokio::select! {
-            () = unwanted.cancelled() => {}
+            () = dropped.cancelled() => {}
             () = shared.closed.cancelled() => {}
             () = tokio::time::sleep(delay) => {}
         }
@@ -166,7 +171,7 @@ async fn subscribe(shared: &Shared, queue: &Queue) -> Result<Subscription, lapin
     Ok(Subscription { deliveries, _channel: channel, ended: CancellationToken::new() })
 }
 
-/// Quorum queues count in a header; the flag alone says at least once.
+/// How often the message went back to its queue. Quorum queues count it in a header; the flag says only that it was at least once.
 fn times_returned(raw: &RawDelivery) -> u32 {
     let headers = raw.properties.headers().as_ref();
     let count = headers.and_then(|headers| headers.inner().get("x-delivery-count")).and_then(whole_number);
@@ -189,8 +194,8 @@ fn whole_number(value: &AMQPValue) -> Option<u32> {
 struct RabbitSettle {
     /// `None` once settled.
     acker: Option<Acker>,
-    /// That the consumer has ended: the delivery goes back with its channel, and a `reject` under way at the same time
-    /// would send it back, out and back again.
+    /// Cancelled when the subscription has ended: the delivery goes back with its channel, and a `reject` at the same time would
+    /// put it back a second time.
     ended: CancellationToken,
     is_dead_letter: bool,
     runtime: Handle,
@@ -199,31 +204,32 @@ struct RabbitSettle {
 #[async_trait]
 impl Settle for RabbitSettle {
     async fn ack(mut self: Box<Self>) {
-        let Some(acker) = self.take() else { return };
-        told(acker.ack(BasicAckOptions::default()).await);
+        let Some(acker) = self.take_acker() else { return };
+        log_settlement(acker.ack(BasicAckOptions::default()).await);
     }
 
     async fn put_back(mut self: Box<Self>) {
-        let Some(acker) = self.take() else { return };
+        let Some(acker) = self.take_acker() else { return };
         reject(acker, true).await;
     }
 
     async fn dead_letter(mut self: Box<Self>) {
-        let Some(acker) = self.take() else { return };
+        let Some(acker) = self.take_acker() else { return };
         // Behind the dead-letter queue there is no other: a letter refused there would be lost.
         reject(acker, self.is_dead_letter).await;
     }
 }
 
 impl RabbitSettle {
-    fn take(&mut self) -> Option<Acker> {
+    /// What settles the delivery, once, while its subscription lasts.
+    fn take_acker(&mut self) -> Option<Acker> {
         self.acker.take().filter(|_| !self.ended.is_cancelled())
     }
 }
 
 impl Drop for RabbitSettle {
     fn drop(&mut self) {
-        if let Some(acker) = self.take() {
+        if let Some(acker) = self.take_acker() {
             self.runtime.spawn(reject(acker, true));
         }
     }
@@ -231,14 +237,14 @@ impl Drop for RabbitSettle {
 
 /// `reject`, because a `nack` is not counted against the delivery limit by every version.
 async fn reject(acker: Acker, requeue: bool) {
-    told(acker.reject(BasicRejectOptions { requeue }).await);
+    log_settlement(acker.reject(BasicRejectOptions { requeue }).await);
 }
 
-/// Where the connection is gone there is nobody to tell, and the message returns by itself.
-fn told(result: Result<bool, lapin::Error>) {
+/// Logs a settlement that failed. No caller has to know: the message of a lost connection returns to its queue.
+fn log_settlement(result: Result<bool, lapin::Error>) {
     match result {
         Ok(true) => {}
-        Ok(false) => tracing::debug!("the delivery was settled or lost before"),
+        Ok(false) => tracing::debug!("the delivery was already settled or lost"),
         Err(error) => tracing::debug!(%error, "the delivery was lost with its connection"),
     }
 }

@@ -1,4 +1,4 @@
-//! One connection to RabbitMQ, made again when it is lost.
+//! A connection to RabbitMQ that is made again when it is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,16 +11,16 @@ use tokio::time::timeout;
 
 use crate::metrics::{Metrics, Server};
 
-/// Seconds between heartbeats unless the URL says otherwise: a peer that is gone is noticed after about two.
+/// Seconds between heartbeats, unless the URL says otherwise. A lost peer is noticed after about two of them.
 const HEARTBEAT_S: u16 = 10;
 
 /// Longest wait for a connection or a channel.
-const OPEN_WITHIN: Duration = Duration::from_secs(8);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Longest wait for an orderly end; the connection is dropped then.
-const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// Longest wait for the server's answer to a close; the connection is dropped then.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection that is there when it is needed.
+/// A connection that is opened when it is needed, and opened again when it was lost.
 pub(super) struct Link {
     uri: AMQPUri,
     purpose: &'static str,
@@ -31,14 +31,14 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(mut uri: AMQPUri, purpose: &'static str) -> Self {
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-        uri.query.connection_timeout.get_or_insert(OPEN_WITHIN.as_millis() as u64);
+        uri.query.connection_timeout.get_or_insert(OPEN_TIMEOUT.as_millis() as u64);
         Self { uri, purpose, connection: Mutex::default(), was_connected: AtomicBool::new(false) }
     }
 
     /// A new channel, on a new connection if the last one was lost.
     pub(super) async fn channel(&self, metrics: Option<&Metrics>) -> Result<Channel, lapin::Error> {
         let connection = self.connection(metrics).await?;
-        match timeout(OPEN_WITHIN, connection.create_channel()).await {
+        match timeout(OPEN_TIMEOUT, connection.create_channel()).await {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(error)) => {
                 self.discard(&connection).await;
@@ -46,7 +46,7 @@ impl Link {
             }
             Err(_) => {
                 self.discard(&connection).await;
-                Err(late("no channel"))
+                Err(timed_out("no channel"))
             }
         }
     }
@@ -60,7 +60,7 @@ impl Link {
         let name = format!("hyperfarm {} {}", self.purpose, std::process::id());
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let connecting = Connection::connect_uri(self.uri.clone(), properties);
-        let connection = Arc::new(timeout(OPEN_WITHIN, connecting).await.map_err(|_| late("no connection"))??);
+        let connection = Arc::new(timeout(OPEN_TIMEOUT, connecting).await.map_err(|_| timed_out("no connection"))??);
         if self.was_connected.swap(true, Ordering::Relaxed) {
             tracing::info!(purpose = self.purpose, "connected to RabbitMQ again");
             if let Some(metrics) = metrics {
@@ -71,7 +71,7 @@ impl Link {
         Ok(connection)
     }
 
-    /// Not to be used again, unless somebody already put another in its place.
+    /// Drops `connection`, unless another one has already replaced it.
     async fn discard(&self, connection: &Arc<Connection>) {
         let mut slot = self.connection.lock().await;
         if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
@@ -79,18 +79,18 @@ impl Link {
         }
     }
 
-    /// Ends the connection; what its consumers held goes back.
+    /// Closes the connection; unsettled deliveries of its consumers go back.
     pub(super) async fn close(&self) {
         let Some(connection) = self.connection.lock().await.take() else { return };
-        match timeout(CLOSE_WITHIN, connection.close(200, "closed by the node".into())).await {
+        match timeout(CLOSE_TIMEOUT, connection.close(200, "closed by the node".into())).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "the connection had ended already"),
+            Ok(Err(error)) => tracing::debug!(%error, "the connection was already closed"),
             Err(_) => tracing::debug!("the connection did not end in time"),
         }
     }
 }
 
-/// Whether another attempt would only be refused again.
+/// Whether another attempt would be refused as well.
 pub(super) fn is_final(error: &lapin::Error) -> bool {
     const ACCESS_REFUSED: u16 = 403;
     const NOT_ALLOWED: u16 = 530;
@@ -101,7 +101,7 @@ pub(super) fn is_final(error: &lapin::Error) -> bool {
     }
 }
 
-fn late(what: &str) -> lapin::Error {
-    let reason = format!("{what} within {OPEN_WITHIN:?}");
+fn timed_out(what: &str) -> lapin::Error {
+    let reason = format!("{what} within {OPEN_TIMEOUT:?}");
     ErrorKind::IOError(Arc::new(std::io::Error::new(std::io::ErrorKind::TimedOut, reason))).into()
 }

@@ -1,28 +1,28 @@
 //! Queues and exchanges, as the [module above](super) describes them.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hyperfarm_proto::task::Queue;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ErrorKind, ExchangeKind};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::link::Link;
 use crate::broker::DELIVERY_LIMIT;
 use crate::metrics::Metrics;
 
-/// Longest time between a delivery and its acknowledgement.
+/// Longest time between a delivery and its acknowledgement, for RabbitMQ to enforce.
 pub(super) const CONSUMER_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
-/// Letters that `dead` keeps, so that nobody's forgotten queue fills a disk.
-const DEAD_LETTERS: i32 = 100_000;
+/// Number of letters that the queue `dead` keeps, so that it does not fill a disk.
+const MAX_DEAD_LETTERS: i32 = 100_000;
 
-/// More looks at a dead letter than anybody takes. 3.10 does not know -1, and 4.x takes its absence for 20.
+/// A delivery limit that is never reached. RabbitMQ 3.10 does not know -1, and 4.x takes a missing limit for 20.
 const NO_LIMIT: i32 = 1_000_000_000;
 
-/// Names, and what was declared under them.
+/// The names of queues and exchanges, and the queues that this process has declared.
 pub(super) struct Topology {
     prefix: String,
     declared: Mutex<HashSet<Queue>>,
@@ -43,7 +43,7 @@ impl Topology {
         format!("{}dead-letters", self.prefix).into()
     }
 
-    /// Declares the queue unless this process has done so before. Who finds it gone [forgets](Self::forget) it.
+    /// Declares the queue unless this process has done so before. A caller that finds it deleted [forgets](Self::forget) it.
     pub(super) async fn ensure(
         &self,
         link: &Link,
@@ -56,14 +56,14 @@ impl Topology {
         self.declare(link, metrics, queue).await.map(drop)
     }
 
-    /// To be declared again.
+    /// Makes the next [`ensure`](Self::ensure) declare the queue again.
     pub(super) fn forget(&self, queue: &Queue) {
         let mut declared = self.declared();
         declared.remove(queue);
         declared.remove(&Queue::Dead);
     }
 
-    /// Declares the queue, and what takes its dead letters, and says how many messages wait in it.
+    /// Declares the queue and the dead-letter queue, and returns how many messages wait in it.
     pub(super) async fn declare(
         &self,
         link: &Link,
@@ -90,7 +90,7 @@ impl Topology {
         channel.queue_bind(name, exchange, "".into(), QueueBindOptions::default(), FieldTable::default()).await
     }
 
-    /// A channel for each declaration, because one that is refused closes its channel.
+    /// Declares a queue on a channel of its own, because a refused declaration closes its channel.
     async fn declare_queue(
         &self,
         link: &Link,
@@ -104,7 +104,7 @@ impl Topology {
             Err(error) if is_precondition_failed(&error) => error,
             Err(error) => return Err(error),
         };
-        // There is such a queue with other arguments, made by another version or by an operator: it is used as it is.
+        // The queue exists with other arguments, made by another version or by an operator: it is used as it is.
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
         let found =
             link.channel(metrics).await?.queue_declare(name.clone().into(), passive, FieldTable::default()).await;
@@ -112,7 +112,7 @@ impl Topology {
             tracing::warn!(queue = name, %error, "the queue has other arguments than this version gives it");
             return Ok(found.message_count());
         }
-        // There is none, so an argument was refused: the only one that is not everywhere.
+        // There is no such queue, so an argument was refused: the only one that some versions do not know.
         arguments = arguments
             .inner()
             .iter()
@@ -134,8 +134,8 @@ impl Topology {
         arguments
     }
 
-    fn declared(&self) -> std::sync::MutexGuard<'_, HashSet<Queue>> {
-        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn declared(&self) -> MutexGuard<'_, HashSet<Queue>> {
+        self.declared.lock()
     }
 }
 
@@ -143,7 +143,7 @@ fn dead_arguments() -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(NO_LIMIT));
-    arguments.insert("x-max-length".into(), AMQPValue::LongInt(DEAD_LETTERS));
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(MAX_DEAD_LETTERS));
     arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
     arguments
 }

@@ -1,0 +1,149 @@
+//! Everything that an operator can set by environment variables: read once, when a role starts.
+//!
+//! The sections are the crates' own; `table` describes every variable for people, and `docs/settings.md` is made of it.
+
+#[cfg(test)]
+mod table;
+
+use std::fmt;
+
+use hyperfarm_backplane::config::{self, Config, ConfigError, Env};
+use hyperfarm_backplane::fetch::FetchConfig;
+use hyperfarm_backplane::runner::RunnerConfig;
+use hyperfarm_coordinator::CoordinatorConfig;
+use hyperfarm_coordinator::api::ApiConfig;
+use hyperfarm_coordinator::usage::Prices;
+use hyperfarm_worker::settings::WorkerSettings;
+
+use crate::exit::CliError;
+
+/// The configuration of every role.
+#[derive(Debug)]
+pub struct Settings {
+    /// Servers, storage, pool and slots.
+    pub farm: Config,
+    /// Times of workers and stitchers.
+    pub runner: RunnerConfig,
+    /// The fetcher.
+    pub fetch: FetchConfig,
+    /// Chrome, encoders and remote files.
+    pub worker: WorkerSettings,
+    /// The coordinator's loop.
+    pub coordinator: CoordinatorConfig,
+    /// The HTTP API.
+    pub api: ApiSettings,
+}
+
+/// The HTTP API's section.
+pub struct ApiSettings {
+    /// Keys with every right, beside the stored ones (`HYPERFARM_API_KEYS`).
+    pub keys: Vec<String>,
+    /// Renders in flight of a key that has no number of its own (`HYPERFARM_CONCURRENT_RENDERS`).
+    pub concurrent_renders: u32,
+    /// US dollars for a minute of output (`HYPERFARM_PRICES`).
+    pub prices: Prices,
+    /// Secret that signs requests to a `callback_url` (`HYPERFARM_CALLBACK_SECRET`).
+    pub callback_secret: Option<String>,
+    /// Whether receivers of callbacks and webhooks may be plain http (`HYPERFARM_HTTP_CALLBACKS`).
+    pub http_callbacks: bool,
+}
+
+impl fmt::Debug for ApiSettings {
+    /// Without keys and secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiSettings")
+            .field("keys", &self.keys.len())
+            .field("concurrent_renders", &self.concurrent_renders)
+            .field("prices", &self.prices)
+            .field("has_callback_secret", &self.callback_secret.is_some())
+            .field("http_callbacks", &self.http_callbacks)
+            .finish()
+    }
+}
+
+/// The section of logs and traces.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// What is logged (`HYPERFARM_LOG`).
+    pub filter: Option<String>,
+    /// Whether a line is a JSON object (`HYPERFARM_LOG_FORMAT`).
+    pub json: bool,
+    /// URL of an OpenTelemetry collector (`HYPERFARM_OTLP_ENDPOINT`, else `OTEL_EXPORTER_OTLP_ENDPOINT`).
+    pub collector: Option<String>,
+    /// Name of the service in traces (`OTEL_SERVICE_NAME`).
+    pub service: Option<String>,
+}
+
+impl Settings {
+    /// The settings of this process.
+    ///
+    /// # Errors
+    ///
+    /// Every variable that cannot be used.
+    pub fn from_env() -> Result<Self, CliError> {
+        read(Self::read)
+    }
+
+    /// Reads every section.
+    pub fn read(env: &Env<'_>) -> Self {
+        let coordinator = CoordinatorConfig::default();
+        Self {
+            farm: Config::read(env),
+            runner: RunnerConfig::read(env),
+            fetch: FetchConfig::read(env),
+            worker: WorkerSettings::read(env),
+            coordinator: CoordinatorConfig {
+                replan_after: env.duration("HYPERFARM_REPLAN_AFTER").unwrap_or(coordinator.replan_after),
+                ..coordinator
+            },
+            api: ApiSettings::read(env),
+        }
+    }
+}
+
+impl ApiSettings {
+    fn read(env: &Env<'_>) -> Self {
+        let keys = env.text("HYPERFARM_API_KEYS").unwrap_or_default();
+        let default = ApiConfig::default();
+        Self {
+            keys: keys.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect(),
+            concurrent_renders: env.parsed("HYPERFARM_CONCURRENT_RENDERS").unwrap_or(default.concurrent_renders),
+            prices: env.parsed("HYPERFARM_PRICES").unwrap_or(default.prices),
+            callback_secret: env.text("HYPERFARM_CALLBACK_SECRET"),
+            http_callbacks: env.switch("HYPERFARM_HTTP_CALLBACKS", default.allow_http_callbacks),
+        }
+    }
+}
+
+impl LogSettings {
+    /// Reads the section.
+    pub fn read(env: &Env<'_>) -> Self {
+        let json = env.choice("HYPERFARM_LOG_FORMAT", &[("text", false), ("json", true)]);
+        Self {
+            filter: env.text("HYPERFARM_LOG"),
+            json: json.unwrap_or(false),
+            collector: env.text("HYPERFARM_OTLP_ENDPOINT").or_else(|| env.text("OTEL_EXPORTER_OTLP_ENDPOINT")),
+            service: env.text("OTEL_SERVICE_NAME"),
+        }
+    }
+}
+
+/// Reads sections from the environment of this process.
+///
+/// # Errors
+///
+/// Every variable of these sections that cannot be used.
+pub fn read<T>(section: impl FnOnce(&Env<'_>) -> T) -> Result<T, CliError> {
+    config::read(&variable, section).map_err(|errors| CliError::user(errors.to_string()))
+}
+
+/// The settings of this process with the default for every variable that cannot be used, and these variables.
+pub fn with_errors() -> (Settings, Vec<ConfigError>) {
+    let env = Env::new(&variable);
+    let settings = Settings::read(&env);
+    (settings, env.into_errors())
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -1,0 +1,341 @@
+//! `docs/settings.md`, made of a table of every variable and of the command line's own.
+//!
+//! The tests hold the table to the code: it has the variables that the sections read and no others, and its defaults are theirs.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use hyperfarm_backplane::config::{self, Env};
+
+use super::{LogSettings, Settings};
+use crate::args::Args;
+
+/// What a variable is when it is not set.
+enum Default {
+    /// This value: to set it changes nothing.
+    Value(&'static str),
+    /// As the sentence says.
+    Text(&'static str),
+}
+
+use Default::{Text, Value};
+
+/// A variable: its name, what it means, its default.
+type Setting = (&'static str, &'static str, Default);
+
+/// The variables that the sections read, by who uses them.
+const SETTINGS: &[(&str, &[Setting])] = &[
+    (
+        "Every role",
+        &[
+            (
+                "HYPERFARM_AMQP_URL",
+                "URL of RabbitMQ, `amqp://user:password@host:5672/%2f` or `amqps://…`. The cluster's three URLs are set together.",
+                Text("one process"),
+            ),
+            (
+                "HYPERFARM_REDIS_URL",
+                "URL of Redis, `redis://:password@host:6379/0` or `rediss://…`.",
+                Text("one process"),
+            ),
+            (
+                "HYPERFARM_STORAGE_URL",
+                "URL of the object storage: `s3://bucket/prefix`, `gs://…`, `az://…` or `file:///a/shared/folder`. Alone it is the storage of one process.",
+                Text("the data folder"),
+            ),
+            (
+                "HYPERFARM_DATA_DIR",
+                "Folder of the local storage of one process.",
+                Text("`$XDG_DATA_HOME/hyperfarm`, else `/var/lib/hyperfarm` as root, else `~/.local/share/hyperfarm`"),
+            ),
+            (
+                "HYPERFARM_NAMESPACE",
+                "First part of the names of queues and Redis keys, 1 to 64 letters, digits, `-`, `_` or `.`.",
+                Value("hyperfarm"),
+            ),
+            (
+                "HYPERFARM_LOG",
+                "What is logged: a level, or `target=level,…`.",
+                Text("`info` for services, `error` for commands"),
+            ),
+            ("HYPERFARM_LOG_FORMAT", "Form of a log line: `text`, or `json` for machines.", Value("text")),
+            (
+                "HYPERFARM_OTLP_ENDPOINT",
+                "URL of an OpenTelemetry collector that takes traces by OTLP over HTTP with protobuf.",
+                Text("`OTEL_EXPORTER_OTLP_ENDPOINT`, else no traces"),
+            ),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "The same by OpenTelemetry's own name.", Text("no traces")),
+            ("OTEL_SERVICE_NAME", "Name of the service in traces.", Value("hyperfarm")),
+        ],
+    ),
+    (
+        "Workers and stitchers",
+        &[
+            ("HYPERFARM_POOL", "Pool that a worker serves.", Value("cpu")),
+            ("HYPERFARM_SLOTS", "Tasks that a worker does at once.", Text("one for each core, as memory allows")),
+            (
+                "HYPERFARM_DRAIN_GRACE",
+                "How long a worker or stitcher that is told to stop may finish its tasks.",
+                Value("60s"),
+            ),
+            (
+                "HYPERFARM_QUARANTINE_AFTER",
+                "Failures in a row after which a worker or stitcher takes no tasks, if another node can do its work; `0` is never.",
+                Value("3"),
+            ),
+            ("HYPERFARM_QUARANTINE_FOR", "How long it then takes none.", Value("5m")),
+        ],
+    ),
+    (
+        "Workers",
+        &[
+            ("HYPERFARM_CHROME", "Path of Chrome's headless shell.", Text("the first headless shell on the `PATH`")),
+            (
+                "HYPERFARM_CHROME_SANDBOX",
+                "Chrome's sandbox: `on`, or `off` where the kernel gives unprivileged users no namespaces.",
+                Value("on"),
+            ),
+            (
+                "HYPERFARM_CAPTURE",
+                "How frames are read: `auto` from the compositor's memory where that works, `png` always as screenshots.",
+                Value("auto"),
+            ),
+            (
+                "HYPERFARM_CAPTURE_LABEL",
+                "Part of the worker's capture class: a word for what the farm cannot see, such as a driver.",
+                Text("none"),
+            ),
+            (
+                "HYPERFARM_GPU",
+                "What a GPU draws: `off` nothing, `webgl` WebGL, `page` everything, `auto` WebGL where there is a GPU.",
+                Value("off"),
+            ),
+            (
+                "HYPERFARM_GPU_INTERFACE",
+                "How the GPU is reached: `vulkan`, `egl`, or `auto` for whichever works.",
+                Value("auto"),
+            ),
+            (
+                "HYPERFARM_GPU_SOFTWARE",
+                "`allow` accepts a driver that draws with the processor, for tests.",
+                Value("off"),
+            ),
+            (
+                "HYPERFARM_ENCODER",
+                "What encodes H.264 and H.265: `software`, `hardware` for NVENC or VA-API, `auto` for hardware where there is some.",
+                Value("software"),
+            ),
+            (
+                "HYPERFARM_URL_MAP",
+                "URLs whose files are local: a JSON file `{\"https://cdn.example/lib/\": \"/srv/lib\"}`, or `prefix=folder` pairs with commas between them. The folder may be `npm:NAME`.",
+                Text("none"),
+            ),
+            (
+                "HYPERFARM_PACKAGES_DIR",
+                "A `node_modules` folder that answers for jsDelivr, unpkg, esm.sh and cdnjs. GSAP with its plugins is built in.",
+                Text("none"),
+            ),
+            (
+                "HYPERFARM_FONTS_DIR",
+                "Folder of font files for families that neither the project nor the farm has.",
+                Text("none"),
+            ),
+        ],
+    ),
+    (
+        "Workers and the coordinator",
+        &[
+            ("HYPERFARM_FETCH", "Whether anything is fetched from the network: `on` or `off`.", Value("on")),
+            (
+                "HYPERFARM_FETCH_HTTP",
+                "`on` allows plain http everywhere, not only for the hosts of `HYPERFARM_FETCH_ALLOW`.",
+                Value("off"),
+            ),
+            (
+                "HYPERFARM_FETCH_ALLOW",
+                "Hosts and networks that may be private, with commas between them.",
+                Text("none"),
+            ),
+        ],
+    ),
+    (
+        "The coordinator",
+        &[
+            (
+                "HYPERFARM_API_KEYS",
+                "API keys with every right, beside the stored ones, with commas between them.",
+                Text("stored keys only; no key is needed on loopback in one process"),
+            ),
+            ("HYPERFARM_CONCURRENT_RENDERS", "Renders in flight of a key that has no number of its own.", Value("10")),
+            (
+                "HYPERFARM_PRICES",
+                "US dollars for a minute of output.",
+                Value("1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30"),
+            ),
+            ("HYPERFARM_CALLBACK_SECRET", "Secret that signs requests to a `callback_url`.", Text("not signed")),
+            (
+                "HYPERFARM_HTTP_CALLBACKS",
+                "`on` allows plain http for the receivers of callbacks and webhooks.",
+                Value("off"),
+            ),
+            (
+                "HYPERFARM_REPLAN_AFTER",
+                "How long a render waits for a worker of its capture class, while its pool has others, before it is planned anew.",
+                Value("60s"),
+            ),
+        ],
+    ),
+];
+
+/// Variables of commands that are no setting of a role and that the command line does not declare.
+const COMMANDS: &[Setting] = &[("HYPERFARM_API_KEY", "API key that the commands send to a farm.", Text("none"))];
+
+/// Variables that the sections read and that are not the farm's.
+const FOREIGN: [&str; 3] = ["PATH", "HOME", "XDG_DATA_HOME"];
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn row(name: &str, meaning: &str, default: &str) -> String {
+    format!("| `{name}` | {meaning} | {default} |\n")
+}
+
+fn rows(settings: &[Setting]) -> String {
+    let of = |(name, meaning, default): &Setting| match default {
+        Value(value) => row(name, meaning, &format!("`{value}`")),
+        Text(text) => row(name, meaning, text),
+    };
+    settings.iter().map(of).collect()
+}
+
+/// The variables that stand for an option of the command line, as rows by name.
+fn options(command: &clap::Command, rows: &mut BTreeMap<String, String>) {
+    for option in command.get_arguments() {
+        let Some(name) = option.get_env().and_then(|name| name.to_str()) else { continue };
+        let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+        let (meaning, told) = match help.split_once(" [default: ") {
+            Some((meaning, default)) => (meaning.to_owned(), default.trim_end_matches(']').to_owned()),
+            None => (help, "none".to_owned()),
+        };
+        let values: Vec<_> = option.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        let default = if values.is_empty() { told } else { format!("`{}`", values.join(",")) };
+        let meaning = format!(
+            "{}. The same as `--{}`.",
+            meaning.trim_end_matches('.'),
+            option.get_id().as_str().replace('_', "-")
+        );
+        rows.insert(name.to_owned(), row(name, &meaning, &default));
+    }
+    command.get_subcommands().for_each(|command| options(command, rows));
+}
+
+fn all_options() -> BTreeMap<String, String> {
+    let mut rows = BTreeMap::new();
+    options(&Args::command(), &mut rows);
+    rows
+}
+
+/// The page.
+fn markdown() -> String {
+    let head = "| variable | meaning | default |\n| --- | --- | --- |\n";
+    let mut page = String::from(
+        "# Settings\n\nMade from `cli/src/settings/table.rs` and the command line by the test `the_settings_reference_is_what_the_code_says` \
+         with `HYPERFARM_BLESS=1`; change the code, not this file.\n\n\
+         Every role reads its settings from environment variables, once, when it starts. An empty value counts as unset. A role that \
+         finds values that it cannot use does not start and names every one of them. Durations are numbers with units, such as `500ms`, \
+         `90s`, `15m` or `1h30m`.\n",
+    );
+    for (users, settings) in SETTINGS {
+        page.push_str(&format!("\n## {users}\n\n{head}{}", rows(settings)));
+    }
+    page.push_str(&format!("\n## Options of the command line\n\n{head}"));
+    all_options().values().for_each(|row| page.push_str(row));
+    page.push_str(&rows(COMMANDS));
+    page
+}
+
+/// Every section that reads variables.
+fn read(env: &Env<'_>) -> (Settings, LogSettings) {
+    (Settings::read(env), LogSettings::read(env))
+}
+
+fn table() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().flat_map(|(_, settings)| *settings)
+}
+
+#[test]
+fn the_settings_reference_is_what_the_code_says() {
+    let page = markdown();
+    let path = repository().join("docs/settings.md");
+    if std::env::var("HYPERFARM_BLESS").is_ok() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(path).unwrap_or_default() == page,
+        "docs/settings.md is not what the code says; make it anew with HYPERFARM_BLESS=1 and this test"
+    );
+}
+
+#[test]
+fn the_table_has_what_is_read_and_nothing_else() {
+    let asked = RefCell::new(BTreeSet::new());
+    let variables = |name: &str| {
+        asked.borrow_mut().insert(name.to_owned());
+        None
+    };
+    read(&Env::new(&variables));
+    let mut names: BTreeSet<String> = table().map(|(name, ..)| (*name).to_owned()).collect();
+    assert_eq!(names.len(), table().count(), "a variable is in the table twice");
+    names.extend(FOREIGN.map(str::to_owned));
+    // Asked for only by a user who has no folder of their own.
+    asked.borrow_mut().insert("HOME".to_owned());
+    assert_eq!(asked.into_inner(), names);
+}
+
+#[test]
+fn the_tables_defaults_are_the_codes() {
+    let of = |set: Option<(&'static str, &'static str)>| {
+        let variables = move |name: &str| match set {
+            Some((asked, value)) if asked == name => Some(value.to_owned()),
+            _ => (name == "HOME").then(|| "/home/ada".to_owned()),
+        };
+        format!("{:?}", config::read(&variables, read).unwrap())
+    };
+    for (name, _, default) in table() {
+        // Without a name of its own the service's is put in later.
+        if let Value(value) = default
+            && *name != "OTEL_SERVICE_NAME"
+        {
+            assert_eq!(of(Some((name, value))), of(None), "{name}={value}");
+        }
+    }
+}
+
+/// What people are told to set exists.
+#[test]
+fn documents_name_no_other_settings() {
+    let mut known: BTreeSet<String> = table().chain(COMMANDS).map(|(name, ..)| (*name).to_owned()).collect();
+    known.extend(all_options().into_keys());
+    let mut files = vec![repository().join("README.md")];
+    let mut folders: Vec<PathBuf> = ["docs", "deploy", "helm"].map(|folder| repository().join(folder)).into();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    for file in files {
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        for name in text.split(|c| !is_part(c)).filter(|word| word.starts_with("HYPERFARM_")) {
+            let is_for_developers = name.starts_with("HYPERFARM_TEST_") || name == "HYPERFARM_BLESS";
+            // `HYPERFARM_FETCH_…` names several.
+            let is_known =
+                known.contains(name) || (name.ends_with('_') && known.iter().any(|one| one.starts_with(name)));
+            assert!(is_known || is_for_developers, "{}: there is no setting {name}", file.display());
+        }
+    }
+}
