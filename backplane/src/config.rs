@@ -1,8 +1,8 @@
 //! Typed configuration from an environment.
 //!
-//! Every crate has a section, a plain structure, which it reads from an [`Env`]; the binary puts the sections together and reads them
-//! once, at its start. A value that cannot be used is noted and its default is read in its place, so that all of them are
-//! reported at once: see [`read`].
+//! Every crate has a section, a plain structure, which it reads from an [`Env`]; the binary puts the sections together
+//! and reads them once, at its start. A value that cannot be used is noted and its default is read in its place, so
+//! that all of them are reported at once: see [`read`].
 //!
 //! ```
 //! use hyperfarm_backplane::config::{self, Config};
@@ -101,8 +101,8 @@ pub fn read<T>(
     if errors.is_empty() { Ok(section) } else { Err(ConfigErrors(errors)) }
 }
 
-/// Typed look-ups in an environment, which notes what cannot be used. An empty value counts as unset, as in most charts and
-/// compose files.
+/// Typed look-ups in an environment, which notes what cannot be used. An empty value counts as unset, as in most charts
+/// and compose files.
 pub struct Env<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     errors: RefCell<Vec<ConfigError>>,

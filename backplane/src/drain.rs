@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 /// Exit status after a second signal: what a shell reports for a process that was interrupted.
 pub const INTERRUPTED: i32 = 130;
 
-/// Whether a node stops: it takes no new work once the drain is started. Clones share it; a drain that was started stays so.
+/// Whether a node stops: it takes no new work once the drain is started. Clones share it; a drain that was started
+/// stays so.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     token: CancellationToken,
@@ -40,8 +41,8 @@ impl Drain {
         Self { token: self.token.child_token() }
     }
 
-    /// Starts the drain on the first SIGTERM or SIGINT. On the second, `before_exit` is called, so that Chrome processes can be ended,
-    /// and the process exits with [`INTERRUPTED`].
+    /// Starts the drain on the first SIGTERM or SIGINT. On the second, `before_exit` is called, so that Chrome
+    /// processes can be ended, and the process exits with [`INTERRUPTED`].
     ///
     /// # Errors
     ///

@@ -17,8 +17,8 @@
 //! | [`runner`] | the loop of a node: consume, claim, run, renew, commit, acknowledge |
 //! | [`machine`] | host name and memory of the machine |
 //!
-//! The documentation of each trait states its semantics; one conformance suite (`tests/conformance/`) tests every implementation, in
-//! process and real server alike.
+//! The documentation of each trait states its semantics; one conformance suite (`tests/conformance/`) tests every
+//! implementation, in process and real server alike.
 //!
 //! A task goes from the coordinator's side to a worker's over a [`Backplane`] in process:
 //!
@@ -125,7 +125,8 @@ impl Backplane {
         Self { broker: Arc::new(MemoryBroker::new()), ledger: Arc::new(MemoryLedger::new()), objects, metrics }
     }
 
-    /// Connects to the servers of the configuration's cluster, or makes broker and ledger in process where there is none.
+    /// Connects to the servers of the configuration's cluster, or makes broker and ledger in process where there is
+    /// none.
     ///
     /// Servers that are still starting are waited for, up to half a minute: a node usually starts together with them.
     ///

@@ -8,8 +8,8 @@ pub fn host() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
-/// Anonymous and shared memory of this process and its descendants. Mapped files are not counted; a shared page is counted in each
-/// process that maps it.
+/// Anonymous and shared memory of this process and its descendants. Mapped files are not counted; a shared page is
+/// counted in each process that maps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Memory {
     /// Bytes of this process itself.

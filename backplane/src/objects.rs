@@ -2,13 +2,14 @@
 //!
 //! # Semantics, the same over every store
 //!
-//! - **Puts are atomic.** A key holds all of a value or nothing; a reader never sees a part. Large files go up in parts of equal size,
-//!   and an upload that fails is aborted.
+//! - **Puts are atomic.** A key holds all of a value or nothing; a reader never sees a part. Large files go up in parts
+//!   of equal size, and an upload that fails is aborted.
 //! - **Read after write.** A value can be read, and its key listed, once the put has returned.
-//! - **Create once.** [`Objects::create`] stores a value only where there is none, and says which it was; of two at once one wins.
+//! - **Create once.** [`Objects::create`] stores a value only where there is none, and says which it was; of two at
+//!   once one wins.
 //! - **Retries** of transient errors are the store's own; an error that comes out here is final for the attempt.
-//! - **Keys** are segments between single slashes, any text but `.`, `..` and control characters. A key is never also the
-//!   folder of another: the local store could not hold both.
+//! - **Keys** are segments between single slashes, any text but `.`, `..` and control characters. A key is never also
+//!   the folder of another: the local store could not hold both.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -112,8 +113,8 @@ impl ObjectsError {
     }
 }
 
-/// Whether the local store found a folder in the place of the file, or a file in the place of a folder. Other stores answer that the
-/// object does not exist.
+/// Whether the local store found a folder in the place of the file, or a file in the place of a folder. Other stores
+/// answer that the object does not exist.
 fn is_folder_conflict(operation: &str, error: &object_store::Error) -> bool {
     if matches!(operation, "put" | "create") {
         return false;
@@ -165,7 +166,8 @@ impl std::fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// Counts bytes in `metrics`, and the free space where the store is a local folder. Only the first call has an effect.
+    /// Counts bytes in `metrics`, and the free space where the store is a local folder. Only the first call has an
+    /// effect.
     pub fn with_metrics(self, metrics: &Metrics) -> Self {
         if let Some(root) = self.root.as_deref() {
             metrics.watch_disk("storage", root);
@@ -195,9 +197,9 @@ impl Objects {
 
     /// Stores `value` where there is none yet.
     ///
-    /// In a store without conditional puts this is a look-up and a put, which two writers can both pass at the same moment: a value that
-    /// must be unique has its content's hash in the key. After a lost answer a store may report its own first attempt as
-    /// [`Created::Existed`]: a caller that needs to know reads the value.
+    /// In a store without conditional puts this is a look-up and a put, which two writers can both pass at the same
+    /// moment: a value that must be unique has its content's hash in the key. After a lost answer a store may report
+    /// its own first attempt as [`Created::Existed`]: a caller that needs to know reads the value.
     ///
     /// # Errors
     ///
@@ -238,8 +240,8 @@ impl Objects {
         Ok(value)
     }
 
-    /// Streams a value, or the bytes `range` of it. The part of a range that lies past the end is left out. The length in the
-    /// [`ObjectMeta`] is that of the whole object.
+    /// Streams a value, or the bytes `range` of it. The part of a range that lies past the end is left out. The length
+    /// in the [`ObjectMeta`] is that of the whole object.
     ///
     /// # Errors
     ///
@@ -317,8 +319,8 @@ impl Objects {
         Ok(listed)
     }
 
-    /// Names of the folders one level below the folder `prefix`, sorted. A folder may be listed whose first object is still being
-    /// written.
+    /// Names of the folders one level below the folder `prefix`, sorted. A folder may be listed whose first object is
+    /// still being written.
     ///
     /// # Errors
     ///
@@ -349,7 +351,8 @@ impl Objects {
         }
     }
 
-    /// Removes every object below a folder, and the folder itself. An empty prefix is refused, so that no mistake empties the store.
+    /// Removes every object below a folder, and the folder itself. An empty prefix is refused, so that no mistake
+    /// empties the store.
     ///
     /// # Errors
     ///

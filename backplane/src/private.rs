@@ -1,17 +1,22 @@
-//! Files and folders that only this user may open: bundles, videos, the secret that signs links. Chrome runs as somebody else, and
-//! whoever breaks out of it must find none of them readable.
+//! Files and folders that only this user may open: bundles, videos, the secret that signs links. Chrome runs as another
+//! user, so that a page that escapes from it cannot read them.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// Takes the rights of everybody else away from all that this process makes from now on, whatever mask it was started with.
+/// Takes the rights of everybody else away from all that this process makes from now on, whatever mask it was started
+/// with.
 pub fn files_of_this_user() {
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(0o077));
 }
 
-/// Makes `path` with the folders above it. One that is there already, and this user's, becomes private too, unless its group may
-/// write into it: then somebody shares it on purpose.
+/// Makes the folder `path` and the folders above it. An existing one that is this user's becomes private too, unless its
+/// group may write to it: then it is shared on purpose.
+///
+/// # Errors
+///
+/// The system's error where the folder cannot be made or changed.
 pub fn folder(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let found = std::fs::metadata(path)?;

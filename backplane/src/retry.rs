@@ -1,6 +1,7 @@
 //! How often and how long failed operations are repeated: one policy type over the crate `backon`.
 //!
-//! A [`RetryPolicy`] is a `backon` backoff builder: any function that returns a future of a `Result` can be repeated by it.
+//! A [`RetryPolicy`] is a `backon` backoff builder: any function that returns a future of a `Result` can be repeated by
+//! it.
 //!
 //! ```
 //! use std::time::Duration;
@@ -28,10 +29,11 @@ use tokio::time::Instant;
 
 pub use backon::Retryable;
 
-/// Waiting times between attempts: exponential with a bound and jitter, for ever or up to a number of attempts or a time.
+/// Waiting times between attempts: exponential with a bound and jitter, for ever or up to a number of attempts or a
+/// time.
 ///
-/// The step doubles from the first to the longest one. Each wait is drawn between half of the step and the whole of it, so that
-/// nodes that lost a server at the same moment do not come back at the same moment.
+/// The step doubles from the first to the longest one. Each wait is drawn between half of the step and the whole of it,
+/// so that nodes that lost a server at the same moment do not come back at the same moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     first: Duration,
@@ -66,8 +68,8 @@ impl RetryPolicy {
         self.build()
     }
 
-    /// How long to wait after the given number of failures in a row, for state that is kept between attempts; zero for no failure.
-    /// The bounds on attempts and time do not count here.
+    /// How long to wait after the given number of failures in a row, for state that is kept between attempts; zero for
+    /// no failure. The bounds on attempts and time do not count here.
     #[must_use]
     pub fn delay_after(self, failures: u32) -> Duration {
         let Some(step) = failures.checked_sub(1) else { return Duration::ZERO };

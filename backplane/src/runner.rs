@@ -2,14 +2,16 @@
 //!
 //! Workers and stitchers give it a [`TaskHandler`]. The runner promises:
 //!
-//! - **Nothing runs without a lease.** A delivery is only a hint; the ledger's claim decides. A task that is held by another node,
-//!   committed, cancelled or unknown is acknowledged and dropped: the coordinator sends it again if it is needed.
-//! - **A lost lease stops the work.** The lease is renewed with the newest progress; on [`Renewal::Lost`] the context's token
-//!   fires, the handler ends, and nothing is committed, failed or announced.
+//! - **Nothing runs without a lease.** A delivery is only a hint; the ledger's claim decides. A task that is held by
+//!   another node, committed, cancelled or unknown is acknowledged and dropped: the coordinator sends it again if it is
+//!   needed.
+//! - **A lost lease stops the work.** The lease is renewed with the newest progress; on [`Renewal::Lost`] the context's
+//!   token fires, the handler ends, and nothing is committed, failed or announced.
 //! - **Acknowledged after the commit.** A process that dies leaves its delivery to the broker and its lease to run out.
-//! - **A slot holds one delivery.** While it works, its consumers of the other queues are closed, so that nothing waits behind it.
-//! - **Drain.** No new delivery; running tasks may finish within the grace period, then they are cancelled, released and put back. The
-//!   grace period of a drain by an operator's command never ends.
+//! - **A slot holds one delivery.** While it works, its consumers of the other queues are closed, so that nothing waits
+//!   behind it.
+//! - **Drain.** No new delivery; running tasks may finish within the grace period, then they are cancelled, released
+//!   and put back. The grace period of a drain by an operator's command never ends.
 //! - **Quarantine.** No new delivery; running tasks finish; the process stays. (`node`)
 //! - **A panic in the handler is a failure** of the task ([`FailureCode::Internal`]), never of the node.
 
@@ -101,8 +103,8 @@ impl TaskContext {
 pub trait TaskHandler: Send + Sync + 'static {
     /// Does the task and returns the bytes for [`Ledger::commit`](crate::ledger::Ledger::commit).
     ///
-    /// When the context is cancelled it must end soon, with any result. After [`RunnerConfig::stop_within`] its future is dropped, so
-    /// processes and folders that it holds must be cleaned up on drop.
+    /// When the context is cancelled it must end soon, with any result. After [`RunnerConfig::stop_within`] its future
+    /// is dropped, so processes and folders that it holds must be cleaned up on drop.
     ///
     /// # Errors
     ///
@@ -125,7 +127,8 @@ pub struct RunnerConfig {
     pub stop_within: Duration,
     /// Wait before a retry of what failed for reasons outside the task.
     pub pause: Duration,
-    /// Failures in a row after which the node is quarantined, if others can do its work (`HYPERFARM_QUARANTINE_AFTER`); 0 is never.
+    /// Failures in a row after which the node is quarantined, if others can do its work (`HYPERFARM_QUARANTINE_AFTER`);
+    /// 0 is never.
     pub quarantine_after: u32,
     /// How long such a quarantine lasts (`HYPERFARM_QUARANTINE_FOR`).
     pub cool_down: Duration,
@@ -184,8 +187,8 @@ impl Runner {
         Self { backplane, node, config }
     }
 
-    /// Does the tasks of `queues`, in turn where several have some, beginning with the first queue. Returns when the drain is
-    /// complete or the broker is closed.
+    /// Does the tasks of `queues`, in turn where several have some, beginning with the first queue. Returns when the
+    /// drain is complete or the broker is closed.
     pub async fn run(self, queues: Vec<Queue>, handler: Arc<dyn TaskHandler>, drain: Drain) {
         let (metrics, NodeView { role, pool, slots: count, .. }) = (&self.backplane.metrics, &self.node);
         metrics.add_role(role);
@@ -286,8 +289,8 @@ impl SlotConsumers {
         }
         let nexts = waiting.into_iter().map(|(index, consumer)| async move { (index, consumer.next().await) }.boxed());
         let ((served, delivery), _, _) = select_all(nexts).await;
-        // This queue comes last next time. The consumers of the others are closed: messages that the broker has sent them already
-        // go back at once, instead of waiting behind this slot's task.
+        // This queue comes last next time. The consumers of the others are closed: messages that the broker has sent
+        // them already go back at once, instead of waiting behind this slot's task.
         self.first = (served + 1) % count;
         for (index, consumer) in self.consumers.iter_mut().enumerate() {
             if index != served {
@@ -442,7 +445,8 @@ impl Slot {
                 info!("the lease is lost, the task was stopped");
                 metrics.lease_lost(lease.task.step);
                 self.count_end(lease, TaskOutcome::Superseded, started);
-                // The lease of a cancelled render may still be the newest: released, it holds up nobody who waits for its end.
+                // The lease of a cancelled render may still be the newest: released, it holds up nobody who waits for
+                // its end.
                 if let Err(error) = self.backplane().ledger.release(lease).await {
                     debug!(%error, "the lease cannot be released, it will expire");
                 }
@@ -471,7 +475,8 @@ impl Slot {
         let took_ms = started.elapsed().as_millis() as u64;
         match (&result, &settled) {
             (_, Err(error)) => {
-                // The result is in storage, where the coordinator finds it; the message goes back until an attempt can be recorded.
+                // The result is in storage, where the coordinator finds it; the message goes back until an attempt can
+                // be recorded.
                 warn!(%error, took_ms, "the end of the attempt cannot be recorded, the message is put back");
                 return delivery.put_back().await;
             }

@@ -1,6 +1,7 @@
 //! The log of one attempt at a task, for the person whose render it is.
 //!
-//! **Invariant: bounded.** An attempt keeps [`MAX_LINES`] lines of [`MAX_CHARACTERS`] characters; its last line counts the omitted ones.
+//! **Invariant: bounded.** An attempt keeps [`MAX_LINES`] lines of [`MAX_CHARACTERS`] characters; its last line counts
+//! the omitted ones.
 
 use std::sync::Arc;
 use std::time::Duration;

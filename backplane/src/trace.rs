@@ -1,8 +1,8 @@
 //! One OpenTelemetry trace for each render, over all roles, without trace ids in messages.
 //!
-//! **Invariant: ids follow from the render's id.** Every role derives the trace and its root from the id that its task carries anyway, so
-//! that spans of a coordinator, of workers and of a stitcher meet in one trace, whatever their order and whoever restarts. The root
-//! span is written by the coordinator, once, when the render has ended.
+//! **Invariant: ids follow from the render's id.** Every role derives the trace and its root from the id that its task
+//! carries anyway, so that spans of a coordinator, of workers and of a stitcher meet in one trace, whatever their order
+//! and whoever restarts. The root span is written by the coordinator, once, when the render has ended.
 //!
 //! Nothing is done here before [`enable`]: without a collector no id is computed.
 

@@ -1,4 +1,5 @@
-//! The metrics, their page, the dashboard and the alert rules belong together: a name in one that the others do not know is an error.
+//! The metrics, their page, the dashboard and the alert rules belong together: a name in one that the others do not
+//! know is an error.
 
 #![allow(clippy::unwrap_used)]
 

@@ -61,7 +61,7 @@ impl Report {
 /// # Errors
 ///
 /// Some checks are red; the message says how many.
-pub async fn run() -> Result<(), CliError> {
+pub(crate) async fn run() -> Result<(), CliError> {
     let mut report = Report { red: 0, colour: std::io::stdout().is_terminal() };
     let (settings, errors) = settings::with_errors();
     for error in &errors {

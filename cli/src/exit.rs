@@ -16,31 +16,31 @@ use hyperfarm_worker::WorkerError;
 
 /// Why a command failed.
 #[derive(Debug)]
-pub struct CliError {
+pub(crate) struct CliError {
     /// The process's exit code.
-    pub code: u8,
+    pub(crate) code: u8,
     /// The message for the user; empty where everything was printed before.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl CliError {
     /// The composition or the request is at fault.
-    pub fn user(message: impl Into<String>) -> Self {
+    pub(crate) fn user(message: impl Into<String>) -> Self {
         Self { code: 1, message: message.into() }
     }
 
     /// The farm or the machine is at fault.
-    pub fn system(message: impl Into<String>) -> Self {
+    pub(crate) fn system(message: impl Into<String>) -> Self {
         Self { code: 3, message: message.into() }
     }
 
     /// The time for waiting is over.
-    pub fn timed_out(message: impl Into<String>) -> Self {
+    pub(crate) fn timed_out(message: impl Into<String>) -> Self {
         Self { code: 4, message: message.into() }
     }
 
     /// The user pressed Ctrl-C.
-    pub fn interrupted() -> Self {
+    pub(crate) fn interrupted() -> Self {
         Self { code: 130, message: "interrupted; nothing was left behind".to_owned() }
     }
 }
@@ -62,7 +62,7 @@ impl From<WorkerError> for CliError {
 }
 
 /// Prints the error and returns its exit code.
-pub fn report(error: &CliError) -> ExitCode {
+pub(crate) fn report(error: &CliError) -> ExitCode {
     if !error.message.is_empty() {
         eprintln!("hyperfarm: {}", error.message);
     }

@@ -14,7 +14,7 @@ use crate::settings;
 
 /// The subcommands of `hyperfarm keys`.
 #[derive(Debug, Subcommand)]
-pub enum KeysCommand {
+pub(crate) enum KeysCommand {
     /// Make a key and print it: it cannot be read again.
     Create(CreateArgs),
     /// List keys.
@@ -25,55 +25,55 @@ pub enum KeysCommand {
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, ClapArgs)]
-pub struct OutputArgs {
+pub(crate) struct OutputArgs {
     /// Print JSON; the default where standard output is no terminal.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// `hyperfarm keys create`.
 #[derive(Debug, ClapArgs)]
-pub struct CreateArgs {
+pub(crate) struct CreateArgs {
     /// A name for people.
-    pub name: String,
+    pub(crate) name: String,
     /// The tenant it acts for.
     #[arg(long, default_value = "default")]
-    pub space: Space,
+    pub(crate) space: Space,
     /// What it may be used for: read, render (includes read), admin (includes both).
     #[arg(long = "scope", value_name = "SCOPE", default_value = "render")]
-    pub scopes: Vec<Scope>,
+    pub(crate) scopes: Vec<Scope>,
     /// Renders in flight [default: the farm's own limit].
     #[arg(long, value_name = "N")]
-    pub max_concurrent: Option<u32>,
+    pub(crate) max_concurrent: Option<u32>,
     /// Submissions a minute.
     #[arg(long, value_name = "N")]
-    pub max_per_minute: Option<u32>,
+    pub(crate) max_per_minute: Option<u32>,
     /// Renders a day, counted over the key's space.
     #[arg(long, value_name = "N")]
-    pub max_per_day: Option<u32>,
+    pub(crate) max_per_day: Option<u32>,
     /// US dollars after which it renders no more.
     #[arg(long, value_name = "USD")]
-    pub cap: Option<f64>,
+    pub(crate) cap: Option<f64>,
     /// Pools it may ask for [default: all].
     #[arg(long = "pool", value_name = "POOL")]
-    pub pools: Vec<Pool>,
+    pub(crate) pools: Vec<Pool>,
     /// How the result is printed.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub(crate) output: OutputArgs,
 }
 
 /// `hyperfarm keys revoke`.
 #[derive(Debug, ClapArgs)]
-pub struct RevokeArgs {
+pub(crate) struct RevokeArgs {
     /// The key's id or name.
-    pub key: String,
+    pub(crate) key: String,
     /// How the result is printed.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub(crate) output: OutputArgs,
 }
 
 /// `hyperfarm keys`.
-pub async fn run(command: KeysCommand) -> Result<(), CliError> {
+pub(crate) async fn run(command: KeysCommand) -> Result<(), CliError> {
     let config = settings::read(Config::read)?;
     let objects = match &config.storage_url {
         Some(url) => Objects::open(url),

@@ -7,8 +7,9 @@ use hyperfarm_proto::id::WorkerId;
 /// Bytes of memory for one slot: a browser with a heavy page, its encoder, and the frames between them.
 const SLOT_BYTES: u64 = 1_536 * 1024 * 1024;
 
-/// Bytes of memory that a process can still take: what the kernel reports as available, within the limit of its control group.
-pub fn available_memory() -> Option<u64> {
+/// Bytes of memory that a process can still take: what the kernel reports as available, within the limit of its control
+/// group.
+pub(crate) fn available_memory() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let available = line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024;
@@ -17,14 +18,14 @@ pub fn available_memory() -> Option<u64> {
 }
 
 /// One slot for each core, as memory allows, at least one.
-pub fn default_slots() -> NonZeroU32 {
+pub(crate) fn default_slots() -> NonZeroU32 {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     let by_memory = available_memory().map_or(cores, |bytes| bytes / SLOT_BYTES);
     NonZeroU32::new(cores.min(by_memory) as u32).unwrap_or(NonZeroU32::MIN)
 }
 
 /// An id for this process in `role`, unique while it lives and readable in logs.
-pub fn node_id(role: &str) -> WorkerId {
+pub(crate) fn node_id(role: &str) -> WorkerId {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(24).collect();
     let nanos =

@@ -1,7 +1,7 @@
 //! The port of a role for its supervisor and for Prometheus: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! It listens before the role connects, so that a role that waits for its servers is alive and not ready. It needs no API key and
-//! shows nothing of any render: bind it to an address that only the machine or the cluster reaches.
+//! It listens before the role connects, so that a role that waits for its servers is alive and not ready. It needs no
+//! API key and shows nothing of any render: bind it to an address that only the machine or the cluster reaches.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -25,7 +25,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The state that the port reports. Clones share it.
 #[derive(Clone, Default)]
-pub struct Probes {
+pub(crate) struct Probes {
     serving: Arc<OnceLock<(Backplane, Drain)>>,
 }
 
@@ -35,7 +35,7 @@ impl Probes {
     /// # Errors
     ///
     /// The address cannot be listened on.
-    pub async fn listen(address: Option<SocketAddr>) -> Result<Self, CliError> {
+    pub(crate) async fn listen(address: Option<SocketAddr>) -> Result<Self, CliError> {
         let probes = Self::default();
         let Some(address) = address else { return Ok(probes) };
         let failed = |error: std::io::Error| {
@@ -50,7 +50,7 @@ impl Probes {
     }
 
     /// Marks the role as ready until `drain` starts.
-    pub fn serving(&self, backplane: &Backplane, drain: &Drain) {
+    pub(crate) fn serving(&self, backplane: &Backplane, drain: &Drain) {
         // A process becomes ready once.
         let _ = self.serving.set((backplane.clone(), drain.clone()));
     }

@@ -26,7 +26,7 @@ use crate::settings::{ApiSettings, Settings};
 use crate::stdout::print_line;
 
 /// A worker and a stitcher in this process.
-pub struct Node {
+pub(crate) struct Node {
     worker: Worker,
     stitcher: Stitcher,
 }
@@ -37,7 +37,7 @@ impl Node {
     /// # Errors
     ///
     /// A setting that cannot be used, or a Chrome that does not start.
-    pub async fn embedded(
+    pub(crate) async fn embedded(
         backplane: &Backplane,
         slots: NonZeroU32,
         work_dir: &Path,
@@ -61,7 +61,7 @@ impl Node {
     }
 
     /// Waits until both have stopped.
-    pub async fn join(self) {
+    pub(crate) async fn join(self) {
         self.worker.join().await;
         self.stitcher.join().await;
     }
@@ -133,7 +133,7 @@ fn drain() -> Result<Drain, CliError> {
 /// # Errors
 ///
 /// A setting that cannot be used, a server that cannot be reached, or an address that cannot be listened on.
-pub async fn up(args: UpArgs) -> Result<(), CliError> {
+pub(crate) async fn up(args: UpArgs) -> Result<(), CliError> {
     let settings = Settings::from_env()?;
     let probes = Probes::listen(args.listen.metrics_listen).await?;
     let backplane = connect(&settings.farm).await?;
@@ -150,7 +150,7 @@ pub async fn up(args: UpArgs) -> Result<(), CliError> {
 /// # Errors
 ///
 /// As of [`up`].
-pub async fn coordinator(args: ListenArgs) -> Result<(), CliError> {
+pub(crate) async fn coordinator(args: ListenArgs) -> Result<(), CliError> {
     let probes = Probes::listen(args.metrics_listen).await?;
     let (settings, backplane) = cluster().await?;
     let drain = drain()?;
@@ -162,7 +162,7 @@ pub async fn coordinator(args: ListenArgs) -> Result<(), CliError> {
 /// # Errors
 ///
 /// As of [`up`], or a Chrome that does not start.
-pub async fn worker(args: WorkerArgs) -> Result<(), CliError> {
+pub(crate) async fn worker(args: WorkerArgs) -> Result<(), CliError> {
     let probes = Probes::listen(args.metrics_listen).await?;
     let (settings, backplane) = cluster().await?;
     let drain = drain()?;
@@ -180,7 +180,7 @@ pub async fn worker(args: WorkerArgs) -> Result<(), CliError> {
 /// # Errors
 ///
 /// As of [`up`].
-pub async fn stitcher(args: StitcherArgs) -> Result<(), CliError> {
+pub(crate) async fn stitcher(args: StitcherArgs) -> Result<(), CliError> {
     let probes = Probes::listen(args.metrics_listen).await?;
     let (settings, backplane) = cluster().await?;
     let drain = drain()?;
@@ -230,7 +230,8 @@ fn api_config(settings: ApiSettings, access: Access, args: &ListenArgs, fetcher:
     }
 }
 
-/// Who may use the API: everyone on loopback in one process without keys, elsewhere whoever has a key of the settings or a stored one.
+/// Who may use the API: everyone on loopback in one process without keys, elsewhere whoever has a key of the settings
+/// or a stored one.
 fn access(args: &ListenArgs, in_process: bool, keys: &[String]) -> Access {
     let keys: HashSet<&str> = keys.iter().map(String::as_str).collect();
     if keys.is_empty() && in_process && args.listen.ip().is_loopback() {

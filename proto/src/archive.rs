@@ -1,7 +1,8 @@
-//! What a project's archive may be: one set of limits, for the intake that reads its directory and for the worker that unpacks it.
+//! What a project's archive may be: one set of limits, for the intake that reads its directory and for the worker that
+//! unpacks it.
 //!
-//! The names are read from the archive's own directory, because a reader of zip archives keeps one entry of each name and says
-//! nothing of the others.
+//! The names are read from the archive's own directory, because a reader of zip archives keeps one entry of each name
+//! and says nothing of the others.
 
 use std::collections::HashMap;
 
@@ -46,8 +47,12 @@ impl Default for ArchiveLimits {
     }
 }
 
-/// Checks the names in the central directory of a zip archive, given from its first byte on; what follows it is ignored. Answers a
-/// sentence that names the entry.
+/// Checks the names in the central directory of a zip archive, given from its first byte on; what follows it is
+/// ignored.
+///
+/// # Errors
+///
+/// A sentence that names the entry at fault.
 pub fn check_names(directory: &[u8], limits: &ArchiveLimits) -> Result<(), String> {
     let mut seen: HashMap<String, String> = HashMap::new();
     let mut rest = directory;
@@ -75,6 +80,10 @@ pub fn check_names(directory: &[u8], limits: &ArchiveLimits) -> Result<(), Strin
 }
 
 /// Checks the name of one entry; a folder's ends with a slash.
+///
+/// # Errors
+///
+/// A sentence that names the entry.
 pub fn check_name(name: &str, limits: &ArchiveLimits) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("the archive's entry `{}` {what}", shown(name)));
     let path = name.trim_end_matches('/');

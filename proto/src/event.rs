@@ -1,7 +1,7 @@
 //! Hints from workers and stitchers to the coordinator.
 //!
-//! An event only asks the coordinator to check a render now. The coordinator decides from the ledger and from object storage, so a
-//! lost, late or repeated event costs time and never correctness.
+//! An event only asks the coordinator to check a render now. The coordinator decides from the ledger and from object
+//! storage, so a lost, late or repeated event costs time and never correctness.
 
 use serde::{Deserialize, Serialize};
 

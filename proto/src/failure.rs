@@ -1,8 +1,8 @@
 //! Failures of renders: each has a code with an owner and a retry rule, and a message.
 //!
-//! **Invariant: every failure is the user's or ours.** A user's failure is not retried: the same input fails the
-//! same way. Where a busy machine may have had part in it there is one more attempt. Ours is retried elsewhere a bounded number of times; what still fails goes to the dead-letter queue with
-//! its history.
+//! **Invariant: every failure is the user's or the farm's.** A user's failure is not retried: the same input fails the
+//! same way. Where a busy machine may have had part in it there is one more attempt. A failure of the farm is retried
+//! on other workers a bounded number of times; a task that still fails goes to the dead-letter queue with its history.
 
 use std::fmt;
 
@@ -115,12 +115,13 @@ codes! {
     Drained = "DRAINED", System, Freely;
     /// Any other failure of the farm.
     Internal = "INTERNAL", System, Elsewhere;
-    /// The project is nested deeper, has more elements or takes longer to compile than the farm allows. Last, because stored
-    /// histories number the codes.
+    /// The project is nested deeper, has more elements or takes longer to compile than the farm allows. Last, because
+    /// stored histories number the codes.
     ProjectTooComplex = "PROJECT_TOO_COMPLEX", User, Never;
     /// The page does not answer while the browser around it does: it loops, or waits for what never comes.
     PageUnresponsive = "PAGE_UNRESPONSIVE", User, Once;
-    /// The page's own process ended while the browser around it went on: it needs more memory than a slot has, or broke it.
+    /// The page's own process ended while the browser around it went on: it needs more memory than a slot has, or broke
+    /// it.
     PageCrashed = "PAGE_CRASHED", User, Once;
     /// The local disk of the node, or its quota, is full.
     DiskFull = "DISK_FULL", System, Elsewhere;

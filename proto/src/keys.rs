@@ -1,7 +1,7 @@
 //! Names of objects in storage.
 //!
-//! **Invariant: object storage is the truth.** Request, draft, plan, segments, output and terminal state live under these
-//! keys; ledger and broker can be rebuilt from them.
+//! **Invariant: object storage is the truth.** Request, draft, plan, segments, output and terminal state live under
+//! these keys; ledger and broker can be rebuilt from them.
 
 use crate::id::{ContentHash, RenderId};
 use crate::spec::Format;

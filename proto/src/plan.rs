@@ -90,7 +90,8 @@ pub struct AudioItem {
     pub path: String,
     /// When it plays.
     pub timing: MediaTiming,
-    /// Where the rate changes: stretches of one rate each, one behind the other within `timing`; empty means `timing` alone.
+    /// Where the rate changes: stretches of one rate each, one behind the other within `timing`; empty means `timing`
+    /// alone.
     pub stretches: Vec<MediaTiming>,
     /// Effects between the tempo and the gain.
     pub effects: Option<EffectChain>,
@@ -161,10 +162,12 @@ pub struct CaptureClass {
     pub farm: String,
     /// Processor or GPU.
     pub kind: CaptureKind,
-    /// What draws where a GPU does: which part it draws, through which interface, the device and its driver. Empty with the processor.
+    /// What draws where a GPU does: which part it draws, through which interface, the device and its driver. Empty with
+    /// the processor.
     #[serde(default)]
     pub device: String,
-    /// The encoders of the device that the worker offers, and the driver they come with; empty where the processor encodes.
+    /// The encoders of the device that the worker offers, and the driver they come with; empty where the processor
+    /// encodes.
     #[serde(default)]
     pub encoder: String,
     /// Hash over the fonts the machine offers beside the plan's own.
@@ -287,7 +290,8 @@ pub struct PlanDraft {
     pub content: PlanContent,
     /// Milliseconds one slot needs for a frame, capture and encode together, as sampled.
     pub frame_cost_ms: f64,
-    /// Milliseconds that the start of a chunk needs for each frame before it, as sampled; about 0 for pages that can start anywhere.
+    /// Milliseconds that the start of a chunk needs for each frame before it, as sampled; about 0 for pages that can
+    /// start anywhere.
     pub earlier_cost_ms: f64,
     /// Warnings for the user.
     pub warnings: Vec<Warning>,

@@ -1,13 +1,15 @@
 //! The wire codec: one version byte, then bincode.
 //!
 //! bincode is unmaintained (RUSTSEC-2025-0141). It is one of the project's fixed parts, at version 2, whose format is
-//! specified and frozen; only this module touches it, so that another codec behind another version byte is a change of one file.
+//! specified and frozen; only this module touches it, so that another codec behind another version byte is a change of
+//! one file.
 //!
 //! Messages cross process and version boundaries: decoding never panics and never allocates beyond its limit, whatever
 //! the bytes; a version this build does not know is an error that says so, and the message stays for a node that does.
 //!
-//! Every type has a version of its own ([`Wire::VERSION`]), which is raised with its layout: a release that changes the plan still
-//! understands the tasks and events of the one before it, so that both can run side by side during an upgrade.
+//! Every type has a version of its own ([`Wire::VERSION`]), which is raised with its layout: a release that changes the
+//! plan still understands the tasks and events of the one before it, so that both can run side by side during an
+//! upgrade.
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::error::{DecodeError, EncodeError};
@@ -16,8 +18,8 @@ use serde::de::DeserializeOwned;
 
 /// A type that is sent or stored in the wire format.
 pub trait Wire: Serialize + DeserializeOwned {
-    /// Version of the layout that this build writes and reads. Raised when the type, or a type in it, gets other fields; `proto/tests/wire.rs` holds the
-    /// bytes, so that none changes unnoticed.
+    /// Version of the layout that this build writes and reads. Raised when the type, or a type in it, gets other
+    /// fields; `proto/tests/wire.rs` holds the bytes, so that none changes unnoticed.
     const VERSION: u8;
 }
 
@@ -79,7 +81,8 @@ pub fn encode<T: Wire>(value: &T) -> Result<Vec<u8>, WireError> {
 ///
 /// # Errors
 ///
-/// [`WireError::Version`] for a message of another version, and another variant for bytes that are not exactly one such value.
+/// [`WireError::Version`] for a message of another version, and another variant for bytes that are not exactly one such
+/// value.
 pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
     let (&version, body) = bytes.split_first().ok_or(WireError::Empty)?;
     if version != T::VERSION {

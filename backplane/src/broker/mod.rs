@@ -4,15 +4,17 @@
 //!
 //! - **Durable publish.** [`Broker::publish`] returns once the message would survive a restart of the broker (publisher
 //!   confirm), or fails. A failed publish may still have been delivered: receivers tolerate doubles.
-//! - **At least once.** A delivery that is neither acknowledged nor dead-lettered goes back to its queue when its consumer,
-//!   its connection or its process ends, and is then marked as redelivered.
-//! - **One in flight.** A [`Consumer`] holds one unsettled delivery at a time (prefetch 1), so a crash harms no neighbour. Once that
-//!   is settled a broker may already hand it the next: who wants no more work drops the consumer.
-//! - **Bounded.** A delivery goes back [`DELIVERY_LIMIT`] times; the next time it goes to the dead-letter queue by itself. A dead
-//!   letter stays in that queue until it is acknowledged.
-//! - **Supervised.** A consumer outlives its connection: [`Consumer::next`] reconnects, with back-off, until it has a delivery
-//!   or the broker is closed. Settling a delivery whose connection is gone is not an error: the message returns anyway.
-//! - **Nothing of value.** Every message can be sent again: after the loss of all queues the coordinator's reconciling loop fills them.
+//! - **At least once.** A delivery that is neither acknowledged nor dead-lettered goes back to its queue when its
+//!   consumer, its connection or its process ends, and is then marked as redelivered.
+//! - **One in flight.** A [`Consumer`] holds one unsettled delivery at a time (prefetch 1), so a crash harms no
+//!   neighbour. Once that is settled a broker may already hand it the next: who wants no more work drops the consumer.
+//! - **Bounded.** A delivery goes back [`DELIVERY_LIMIT`] times; the next time it goes to the dead-letter queue by
+//!   itself. A dead letter stays in that queue until it is acknowledged.
+//! - **Supervised.** A consumer outlives its connection: [`Consumer::next`] reconnects, with back-off, until it has a
+//!   delivery or the broker is closed. Settling a delivery whose connection is gone is not an error: the message
+//!   returns anyway.
+//! - **Nothing of value.** Every message can be sent again: after the loss of all queues the coordinator's reconciling
+//!   loop fills them.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -89,7 +91,8 @@ pub trait Broker: Send + Sync + 'static {
 /// A consumer of one queue.
 #[async_trait]
 pub trait Consumer: Send {
-    /// The next delivery; `None` once the broker is closed. Cancel safe: a delivery is not lost when the future is dropped.
+    /// The next delivery; `None` once the broker is closed. Cancel safe: a delivery is not lost when the future is
+    /// dropped.
     async fn next(&mut self) -> Option<Delivery>;
 }
 

@@ -4,24 +4,24 @@
 //!
 //! These are declared at the broker. Every name begins with the prefix and a dot, unless the prefix is empty.
 //!
-//! - A durable quorum queue for each [`Queue`], with a delivery limit of [`DELIVERY_LIMIT`](super::DELIVERY_LIMIT) and a dead-letter
-//!   exchange: without one RabbitMQ would drop what passes the limit.
-//! - `dead-letters`, a durable fanout exchange, and the queue `dead` behind it. That queue has no limit that could be reached by
-//!   looking at it (4.x would else set one of 20, and drop), but keeps only the newest 100,000 letters.
+//! - A durable quorum queue for each [`Queue`], with a delivery limit of [`DELIVERY_LIMIT`](super::DELIVERY_LIMIT) and
+//!   a dead-letter exchange: without one RabbitMQ would drop what passes the limit.
+//! - `dead-letters`, a durable fanout exchange, and the queue `dead` behind it. That queue has no limit that could be
+//!   reached by looking at it (4.x would else set one of 20, and drop), but keeps only the newest 100,000 letters.
 //!
 //! # The consumer time-out
 //!
 //! RabbitMQ closes the channel of a consumer that does not acknowledge for too long; the message goes back and somebody
 //! else does the task a second time. It must be longer than any task takes. From 3.12 on a queue carries its own
-//! (`x-consumer-timeout`, [four hours](topology::CONSUMER_TIMEOUT)), which is set where the broker accepts it. RabbitMQ before 3.12 ignores
-//! the argument and knows only the node's `consumer_timeout`, thirty minutes unless set: give it
+//! (`x-consumer-timeout`, [four hours](topology::CONSUMER_TIMEOUT)), which is set where the broker accepts it. RabbitMQ
+//! before 3.12 ignores the argument and knows only the node's `consumer_timeout`, thirty minutes unless set: give it
 //! `consumer_timeout = 14400000` in `rabbitmq.conf`. That a task hangs is found by its lease long before.
 //!
 //! # Supervision
 //!
-//! Publishing and consuming have a connection each, because RabbitMQ stops reading from connections that publish when it is
-//! short of memory, and consumers must go on then. The client library's own recovery is off: a lost connection ends its channels, and
-//! whoever next needs one connects again, after the waiting times of [`RECONNECT`].
+//! Publishing and consuming have a connection each, because RabbitMQ stops reading from connections that publish when
+//! it is short of memory, and consumers must go on then. The client library's own recovery is off: a lost connection
+//! ends its channels, and whoever next needs one connects again, after the waiting times of [`RECONNECT`].
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

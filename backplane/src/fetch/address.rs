@@ -64,8 +64,8 @@ enum Entry {
     Net(IpNet),
 }
 
-/// Hosts and networks that an operator exempts from the check of addresses, for asset servers of a private network: host names,
-/// `*.` and a domain, addresses and CIDR ranges, separated by commas. Plain http is allowed for them too.
+/// Hosts and networks that an operator exempts from the check of addresses, for asset servers of a private network:
+/// host names, `*.` and a domain, addresses and CIDR ranges, separated by commas. Plain http is allowed for them too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowList(Vec<Entry>);
 

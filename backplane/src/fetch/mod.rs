@@ -1,8 +1,9 @@
 //! The farm's fetcher. Everything that pages, projects and people name by URL is fetched by it alone.
 //!
-//! **Invariant: a URL from outside reaches the public internet or what the operator exempts, never the farm's own network.** The
-//! name is resolved once, every address of the answer is checked, and the connection goes to a checked address: a second answer
-//! of the name server (rebinding) has no effect. Every redirect is checked like a first URL. Bytes and time are bounded.
+//! **Invariant: a URL from outside reaches the public internet or what the operator exempts, never the farm's own
+//! network.** The name is resolved once, every address of the answer is checked, and the connection goes to a checked
+//! address: a second answer of the name server (rebinding) has no effect. Every redirect is checked like a first URL.
+//! Bytes and time are bounded.
 
 mod address;
 mod resolve;
@@ -162,8 +163,8 @@ impl std::fmt::Debug for Fetcher {
 }
 
 impl Fetcher {
-    /// A fetcher that resolves names by the machine's name servers. A proxy in the environment is not used: it would resolve names
-    /// again.
+    /// A fetcher that resolves names by the machine's name servers. A proxy in the environment is not used: it would
+    /// resolve names again.
     ///
     /// # Errors
     ///
@@ -258,7 +259,8 @@ impl Fetcher {
         Err(FetchReason::Refused(format!("the server redirects more than {MAX_REDIRECTS} times")))
     }
 
-    /// Checks what is known before the name is resolved. An address in the URL itself is never resolved, so it is checked here.
+    /// Checks what is known before the name is resolved. An address in the URL itself is never resolved, so it is
+    /// checked here.
     fn check(&self, url: &Url) -> Result<(), FetchReason> {
         let refused = |reason: String| Err(FetchReason::Refused(reason));
         if !self.config.enabled {

@@ -16,7 +16,8 @@ pub(super) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, std::io::Resul
 
 /// Longest wait for a name server.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a failed look-up is cached before the name is looked up again, so that a page with a hundred URLs waits once.
+/// How long a failed look-up is cached before the name is looked up again, so that a page with a hundred URLs waits
+/// once.
 const FAILURE_LIFETIME: Duration = Duration::from_secs(30);
 
 /// Why a name is not connected to.

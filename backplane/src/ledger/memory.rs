@@ -70,8 +70,9 @@ struct Task {
 impl Task {
     /// Whether `lease` is of the newest attempt.
     ///
-    /// After the ledger was emptied a worker may come with an attempt it has never heard of: that one is the newest, and the
-    /// fence rises to it. Of two workers with the same number, claimed before and after, the one in the ledger holds it.
+    /// After the ledger was emptied a worker may come with an attempt it has never heard of: that one is the newest,
+    /// and the fence rises to it. Of two workers with the same number, claimed before and after, the one in the ledger
+    /// holds it.
     fn admits(&mut self, lease: &Lease) -> bool {
         if lease.attempt > self.attempt {
             self.attempt = lease.attempt;

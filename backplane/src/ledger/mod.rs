@@ -1,28 +1,32 @@
-//! The ledger: leases, attempts, progress and committed results of tasks, and the nodes that are alive. Redis, or in process.
+//! The ledger: leases, attempts, progress and committed results of tasks, and the nodes that are alive. Redis, or in
+//! process.
 //!
 //! # Semantics, the same for every implementation
 //!
 //! Every operation is atomic. Time is the ledger's own (Redis `TIME`), never a node's.
 //!
-//! - **A render is open or unknown.** [`Ledger::open`] makes it known. Tasks of an unknown render answer `Unknown`: the ledger was
-//!   emptied, or the render has ended. Nobody stops working because of it; the coordinator opens and [restores](Ledger::restore)
-//!   it from object storage.
-//! - **Claim.** A task is claimed for a lease. The claim's attempt number is the fence: it only grows, also over a restore.
-//!   A task that is committed, held by a live lease, or of a cancelled render is not claimed.
-//! - **Lease.** [`Ledger::renew`] extends the lease and stores progress while the attempt is the newest and the render not
-//!   cancelled; otherwise it answers [`Renewal::Lost`], and the worker ends its Chrome before anything else. A lease that has
-//!   run out may be renewed until somebody else claims the task; one that was released or failed may not, so that a report
-//!   that was under way does not take the task back.
-//! - **A result counts once.** [`Ledger::commit`] adds to a set. The newest attempt's first commit is accepted, also after its lease
-//!   ran out; whatever comes after it is a duplicate, an older attempt's before it is stale: both are answers, not errors.
-//! - **Failure.** [`Ledger::fail`] adds to the task's history and ends the lease; of an attempt that is no longer the newest it is
-//!   stale. An attempt is in the history once, however often it says that it failed.
-//! - **A lost answer.** An implementation that asks again after one changes nothing a second time, and answers as it did.
+//! - **A render is open or unknown.** [`Ledger::open`] makes it known. Tasks of an unknown render answer `Unknown`: the
+//!   ledger was emptied, or the render has ended. Nobody stops working because of it; the coordinator opens and
+//!   [restores](Ledger::restore) it from object storage.
+//! - **Claim.** A task is claimed for a lease. The claim's attempt number is the fence: it only grows, also over a
+//!   restore. A task that is committed, held by a live lease, or of a cancelled render is not claimed.
+//! - **Lease.** [`Ledger::renew`] extends the lease and stores progress while the attempt is the newest and the render
+//!   not cancelled; otherwise it answers [`Renewal::Lost`], and the worker ends its Chrome before anything else. A
+//!   lease that has run out may be renewed until somebody else claims the task; one that was released or failed may
+//!   not, so that a report that was under way does not take the task back.
+//! - **A result counts once.** [`Ledger::commit`] adds to a set. The newest attempt's first commit is accepted, also
+//!   after its lease ran out; whatever comes after it is a duplicate, an older attempt's before it is stale: both are
+//!   answers, not errors.
+//! - **Failure.** [`Ledger::fail`] adds to the task's history and ends the lease; of an attempt that is no longer the
+//!   newest it is stale. An attempt is in the history once, however often it says that it failed.
+//! - **A lost answer.** An implementation that asks again after one changes nothing a second time, and answers as it
+//!   did.
 //! - **Attempts** are written down with their times, for people; nothing is decided from them.
-//! - **Wishes.** What is wished of a live node waits until its next heartbeat, whose answer it is from then on: the newest wish
-//!   counts, and a node follows each once. It goes with the node.
-//! - **It can be emptied at any moment.** What is in it can be rebuilt from object storage, or be done again. A worker of before
-//!   that comes with an attempt above the fence raises the fence to it and goes on; at an equal number the lease is its holder's.
+//! - **Wishes.** What is wished of a live node waits until its next heartbeat, whose answer it is from then on: the
+//!   newest wish counts, and a node follows each once. It goes with the node.
+//! - **It can be emptied at any moment.** What is in it can be rebuilt from object storage, or be done again. A worker
+//!   of before that comes with an attempt above the fence raises the fence to it and goes on; at an equal number the
+//!   lease is its holder's.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -144,6 +148,7 @@ pub struct RenderView {
 ///
 /// Every operation fails with [`LedgerError::Unreachable`] where the server does not answer for a few seconds, and with
 /// [`LedgerError::Corrupt`] where an entry cannot be read.
+#[allow(clippy::missing_errors_doc)] // The errors of every operation are those above.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
     /// Opens the render; changes nothing if it is open.
@@ -161,11 +166,12 @@ pub trait Ledger: Send + Sync + 'static {
     /// Adds the failure to the task's history and ends the lease.
     async fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Commit, LedgerError>;
 
-    /// Ends the lease without a result, so that the task can be claimed at once. Changes nothing if a newer attempt exists.
+    /// Ends the lease without a result, so that the task can be claimed at once. Changes nothing if a newer attempt
+    /// exists.
     async fn release(&self, lease: &Lease) -> Result<(), LedgerError>;
 
-    /// Restores a result that object storage shows to be committed by `attempt`. A committed task stays as it is; the fence never
-    /// decreases.
+    /// Restores a result that object storage shows to be committed by `attempt`. A committed task stays as it is; the
+    /// fence never decreases.
     async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError>;
 
     /// The render and its tasks, or `None` if it is not open.

@@ -47,7 +47,8 @@ pub struct NodeView {
     pub slots: u32,
     /// Version and capture class, as text for people.
     pub class: String,
-    /// Id of the capture class, equal for nodes whose segments fit together. Empty for stitchers and for nodes of farm 0.1.
+    /// Id of the capture class, equal for nodes whose segments fit together. Empty for stitchers and for nodes of farm
+    /// 0.1.
     #[serde(default)]
     pub class_id: String,
     /// Tasks it can do at once, whatever its state.

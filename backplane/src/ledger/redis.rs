@@ -1,11 +1,13 @@
 //! The ledger over Redis, 5 and later.
 //!
-//! Every operation is one call of one script (`redis.lua`, `nodes.lua`), so it is atomic, takes one round trip, and uses Redis's own
-//! clock. A render is one hash, `{prefix}:render:{{id}}`, whose braces keep it on one node of a cluster; it vanishes a week after
-//! the last write to it. Nodes are in `{prefix}:{nodes}:alive`, `:said` and `:wishes`.
+//! Every operation is one call of one script (`redis.lua`, `nodes.lua`), so it is atomic, takes one round trip, and
+//! uses Redis's own clock. A render is one hash, `{prefix}:render:{{id}}`, whose braces keep it on one node of a
+//! cluster; it vanishes a week after the last write to it. Nodes are in `{prefix}:{nodes}:alive`, `:said` and
+//! `:wishes`.
 //!
-//! A lost connection is made again by the client library in the background; an operation is tried again for a few seconds, and
-//! answered then with [`LedgerError::Unreachable`]. A repeated operation changes nothing that the first one changed.
+//! A lost connection is made again by the client library in the background; an operation is tried again for a few
+//! seconds, and answered then with [`LedgerError::Unreachable`]. A repeated operation changes nothing that the first
+//! one changed.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -65,7 +67,8 @@ impl RedisLedger {
     pub async fn connect(url: &str, prefix: &str) -> Result<Self, LedgerError> {
         let unreachable = |error: RedisError| LedgerError::Unreachable { url: redact(url), reason: error.to_string() };
         let client = Client::open(url).map_err(unreachable)?;
-        // The manager connects once for each attempt that is made here, so that no operation waits for the manager's own retries.
+        // The manager connects once for each attempt that is made here, so that no operation waits for the manager's
+        // own retries.
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_connection_timeout(Some(ATTEMPT_TIMEOUT))

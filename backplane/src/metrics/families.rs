@@ -1,4 +1,5 @@
-//! Every metric of the farm: its name, type, labels and help, in one table. The counters and `docs/metrics.md` are made of it.
+//! Every metric of the farm: its name, type, labels and help, in one table. The counters and `docs/metrics.md` are made
+//! of it.
 
 use prometheus::{CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 

@@ -5,8 +5,9 @@
 //! | [`families`] | the table of every metric |
 //! | [`reference`](mod@reference) | `docs/metrics.md`, made of the table |
 //!
-//! Names and units follow Prometheus: `hyperfarm_` first, counters end in `_total`, durations are seconds. Every label comes from
-//! an enum or from the operator's set-up, so that their number is bounded; no render, tenant or worker is ever a label.
+//! Names and units follow Prometheus: `hyperfarm_` first, counters end in `_total`, durations are seconds. Every label
+//! comes from an enum or from the operator's set-up, so that their number is bounded; no render, tenant or worker is
+//! ever a label.
 
 pub mod families;
 pub mod reference;
@@ -141,7 +142,8 @@ impl Metrics {
         }
     }
 
-    /// Measures the free space of the file system of `folder` whenever the metrics are read. `name` is a label: `work` or `storage`.
+    /// Measures the free space of the file system of `folder` whenever the metrics are read. `name` is a label: `work`
+    /// or `storage`.
     pub fn watch_disk(&self, name: &'static str, folder: &Path) {
         let mut folders = self.folders.lock();
         folders.retain(|(known, _)| *known != name);

@@ -17,8 +17,8 @@ const MIN_PART: u64 = 8 * 1024 * 1024;
 /// Parts of one upload. S3 allows 10,000; some stores fewer by a little.
 const MAX_PARTS: u64 = 9_000;
 
-/// Parts of one upload in memory at once, the one that is being read included. They fill a link, with 32 MiB of memory for all but
-/// the largest files.
+/// Parts of one upload in memory at once, the one that is being read included. They fill a link, with 32 MiB of memory
+/// for all but the largest files.
 const CONCURRENT_PARTS: usize = 4;
 
 /// Hash and length of a file, which is read by the buffer.
@@ -33,16 +33,16 @@ pub async fn hash_file(file: &Path) -> Result<(ContentHash, u64), ObjectsError> 
 }
 
 impl Objects {
-    /// Stores a file in place of what was there. One longer than 8 MiB goes up in parts of equal size (some S3 stores insist on it),
-    /// the last one excepted, and no more than four parts are in memory.
+    /// Stores a file in place of what was there. One longer than 8 MiB goes up in parts of equal size (some S3 stores
+    /// insist on it), the last one excepted, and no more than four parts are in memory.
     ///
-    /// An upload that fails, or whose future is dropped, is aborted, because abandoned parts cost money. One of which only the
-    /// last part and the joining are left is completed.
+    /// An upload that fails, or whose future is dropped, is aborted, because abandoned parts cost money. One of which
+    /// only the last part and the joining are left is completed.
     ///
     /// # Errors
     ///
-    /// [`ObjectsError::File`] where the file cannot be read or shrinks meanwhile, [`ObjectsError::Store`] where the store fails,
-    /// [`ObjectsError::Key`] for a text that is no key.
+    /// [`ObjectsError::File`] where the file cannot be read or shrinks meanwhile, [`ObjectsError::Store`] where the
+    /// store fails, [`ObjectsError::Key`] for a text that is no key.
     pub async fn put_file(&self, key: &str, file: &Path) -> Result<(), ObjectsError> {
         let path = self.path(key)?;
         let broken = |source| file_error(file, source);
@@ -69,8 +69,8 @@ impl Objects {
         }
     }
 
-    /// Downloads an object to a file. It is written to a temporary file and renamed, so that a file of that name is whole. Missing
-    /// folders are made.
+    /// Downloads an object to a file. It is written to a temporary file and renamed, so that a file of that name is
+    /// whole. Missing folders are made.
     ///
     /// # Errors
     ///
@@ -82,8 +82,8 @@ impl Objects {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        // Not on another thread: there it could still run after this future was dropped, and make a folder again that its owner
-        // has removed.
+        // Not on another thread: there it could still run after this future was dropped, and make a folder again that
+        // its owner has removed.
         std::fs::create_dir_all(folder).map_err(broken)?;
         let temporary = temporary_in(folder).map_err(broken)?;
         let mut writer = File::from_std(temporary.reopen().map_err(broken)?);
@@ -136,7 +136,8 @@ async fn send_parts(
     upload.finish().await.map_err(failed)
 }
 
-/// Bytes of the parts of a file: a whole number of MiB, at least [`MIN_PART`], with which the file has at most [`MAX_PARTS`] of them.
+/// Bytes of the parts of a file: a whole number of MiB, at least [`MIN_PART`], with which the file has at most
+/// [`MAX_PARTS`] of them.
 fn part_bytes(length: u64) -> u64 {
     const MIB: u64 = 1024 * 1024;
     length.div_ceil(MAX_PARTS).div_ceil(MIB).saturating_mul(MIB).max(MIN_PART)

@@ -17,7 +17,8 @@ use url::Url;
 use super::{Objects, ObjectsError};
 use crate::redact::redact;
 
-/// Retries of requests. A store that is down is reported well within a minute, so that it holds up no lease, request or drain.
+/// Retries of requests. A store that is down is reported well within a minute, so that it holds up no lease, request or
+/// drain.
 fn retries() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {
@@ -30,8 +31,8 @@ fn retries() -> RetryConfig {
     }
 }
 
-/// Options of the HTTP client. A limit on a whole request would cut off a large download that is read slowly, so the time between two
-/// reads is limited instead.
+/// Options of the HTTP client. A limit on a whole request would cut off a large download that is read slowly, so the
+/// time between two reads is limited instead.
 fn client_options(allow_http: bool) -> ClientOptions {
     ClientOptions::new()
         .with_allow_http(allow_http)
@@ -75,10 +76,12 @@ impl Objects {
         Self { store, prefix: StorePath::ROOT, signer: None, root: None, metrics: Arc::default() }
     }
 
-    /// The store that a URL names: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`.
+    /// The store that a URL names: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`,
+    /// `az://container/prefix`.
     ///
-    /// Credentials and endpoints come from the environment variables that each cloud's own tools read (`AWS_ACCESS_KEY_ID`,
-    /// `AWS_ENDPOINT`, `AWS_ALLOW_HTTP`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME`, …), or from the machine's role.
+    /// Credentials and endpoints come from the environment variables that each cloud's own tools read
+    /// (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, `AWS_ALLOW_HTTP`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME`,
+    /// …), or from the machine's role.
     ///
     /// # Errors
     ///
@@ -141,8 +144,8 @@ fn folder(url: &Url) -> Option<PathBuf> {
     url.to_file_path().ok()
 }
 
-/// A flag of the cloud's own environment variables. Setting client options replaces those that the builder has read, so this one is
-/// read again.
+/// A flag of the cloud's own environment variables. Setting client options replaces those that the builder has read, so
+/// this one is read again.
 fn env_flag(name: &str) -> bool {
     std::env::var(name).is_ok_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))
 }

@@ -1,9 +1,9 @@
-//! The state of a node: whether it takes tasks, which tasks run, and its figures. Every heartbeat reports it, and the answer may
-//! hold an operator's command.
+//! The state of a node: whether it takes tasks, which tasks run, and its figures. Every heartbeat reports it, and the
+//! answer may hold an operator's command.
 //!
-//! **A node that only fails quarantines itself.** After [`quarantine_after`](super::RunnerConfig::quarantine_after) failures in a row
-//! that may be the node's fault it takes no tasks for [`cool_down`](super::RunnerConfig::cool_down), if another node of its role and
-//! pool can do the work. One more failure after the quarantine starts the next one.
+//! **A node that only fails quarantines itself.** After [`quarantine_after`](super::RunnerConfig::quarantine_after)
+//! failures in a row that may be the node's fault it takes no tasks for [`cool_down`](super::RunnerConfig::cool_down),
+//! if another node of its role and pool can do the work. One more failure after the quarantine starts the next one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! One event is one line of text: what a page or a request put into a message must neither move a terminal's cursor nor begin a line
-//! that looks like the farm's own.
+//! One event is one line of text: what a page or a request put into a message must neither move a terminal's cursor nor
+//! begin a line that looks like the farm's own.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};

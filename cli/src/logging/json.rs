@@ -1,4 +1,5 @@
-//! Log lines as flat JSON objects, which hold the fields of the spans too: a search by `render` finds every line of a render.
+//! Log lines as flat JSON objects, which hold the fields of the spans too: a search by `render` finds every line of a
+//! render.
 
 use std::fmt;
 
@@ -10,9 +11,10 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// `timestamp`, `level`, `target`, the fields of the spans from the outermost in, and the event's own; the inner ones win.
+/// `timestamp`, `level`, `target`, the fields of the spans from the outermost in, and the event's own; the inner ones
+/// win.
 #[derive(Debug)]
-pub struct Flat;
+pub(crate) struct Flat;
 
 impl<S> FormatEvent<S, JsonFields> for Flat
 where

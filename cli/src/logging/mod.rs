@@ -1,7 +1,7 @@
 //! Logs and traces. Logs go to standard error as text or JSON; spans go to an OpenTelemetry collector where one is set.
 //!
-//! All roles use the same fields: `render`, `step`, `chunk`, `attempt`, `worker` in every line of a task, `request_id` in every line of
-//! a request.
+//! All roles use the same fields: `render`, `step`, `chunk`, `attempt`, `worker` in every line of a task, `request_id`
+//! in every line of a request.
 
 mod escape;
 mod json;
@@ -19,7 +19,7 @@ use crate::args::{Args, Command};
 use crate::exit::CliError;
 use crate::settings::LogSettings;
 
-pub use traces::Traces;
+pub(crate) use traces::Traces;
 
 /// Starts logging. Without a filter in the settings a service logs at `info`, a command at `error`.
 ///
@@ -28,7 +28,7 @@ pub use traces::Traces;
 /// # Errors
 ///
 /// The collector's URL cannot be used.
-pub fn start(args: &Args, settings: LogSettings, runtime: &Handle) -> Result<Option<Traces>, CliError> {
+pub(crate) fn start(args: &Args, settings: LogSettings, runtime: &Handle) -> Result<Option<Traces>, CliError> {
     let default = match (&args.command, args.verbose) {
         (_, true) => {
             "info,hyperfarm_worker=debug,hyperfarm_coordinator=debug,hyperfarm_backplane=debug,hyperfarm_stitcher=debug"

@@ -22,7 +22,7 @@ use crate::exit::CliError;
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends spans to a collector; when it is dropped, it sends the last ones.
-pub struct Traces(SdkTracerProvider);
+pub(crate) struct Traces(SdkTracerProvider);
 
 impl Drop for Traces {
     fn drop(&mut self) {
@@ -34,7 +34,7 @@ impl Drop for Traces {
 impl Traces {
     /// A layer that sends spans to the collector at a URL; none where there is no URL.
     #[allow(clippy::type_complexity)]
-    pub fn start<S>(
+    pub(crate) fn start<S>(
         collector: Option<String>,
         service: Option<String>,
         runtime: &Handle,
@@ -107,7 +107,8 @@ impl IdGenerator for Ids {
     }
 }
 
-/// The HTTP client of the exporter. The exporter has a thread of its own, so the request is made on the process's runtime.
+/// The HTTP client of the exporter. The exporter has a thread of its own, so the request is made on the process's
+/// runtime.
 #[derive(Debug, Clone)]
 struct Client {
     client: reqwest::Client,

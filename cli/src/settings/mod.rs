@@ -19,33 +19,33 @@ use crate::exit::CliError;
 
 /// The configuration of every role.
 #[derive(Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Servers, storage, pool and slots.
-    pub farm: Config,
+    pub(crate) farm: Config,
     /// Times of workers and stitchers.
-    pub runner: RunnerConfig,
+    pub(crate) runner: RunnerConfig,
     /// The fetcher.
-    pub fetch: FetchConfig,
+    pub(crate) fetch: FetchConfig,
     /// Chrome, encoders and remote files.
-    pub worker: WorkerSettings,
+    pub(crate) worker: WorkerSettings,
     /// The coordinator's loop.
-    pub coordinator: CoordinatorConfig,
+    pub(crate) coordinator: CoordinatorConfig,
     /// The HTTP API.
-    pub api: ApiSettings,
+    pub(crate) api: ApiSettings,
 }
 
 /// The HTTP API's section.
-pub struct ApiSettings {
+pub(crate) struct ApiSettings {
     /// Keys with every right, beside the stored ones (`HYPERFARM_API_KEYS`).
-    pub keys: Vec<String>,
+    pub(crate) keys: Vec<String>,
     /// Renders in flight of a key that has no number of its own (`HYPERFARM_CONCURRENT_RENDERS`).
-    pub concurrent_renders: u32,
+    pub(crate) concurrent_renders: u32,
     /// US dollars for a minute of output (`HYPERFARM_PRICES`).
-    pub prices: Prices,
+    pub(crate) prices: Prices,
     /// Secret that signs requests to a `callback_url` (`HYPERFARM_CALLBACK_SECRET`).
-    pub callback_secret: Option<String>,
+    pub(crate) callback_secret: Option<String>,
     /// Whether receivers of callbacks and webhooks may be plain http (`HYPERFARM_HTTP_CALLBACKS`).
-    pub http_callbacks: bool,
+    pub(crate) http_callbacks: bool,
 }
 
 impl fmt::Debug for ApiSettings {
@@ -63,15 +63,15 @@ impl fmt::Debug for ApiSettings {
 
 /// The section of logs and traces.
 #[derive(Debug, PartialEq, Eq)]
-pub struct LogSettings {
+pub(crate) struct LogSettings {
     /// What is logged (`HYPERFARM_LOG`).
-    pub filter: Option<String>,
+    pub(crate) filter: Option<String>,
     /// Whether a line is a JSON object (`HYPERFARM_LOG_FORMAT`).
-    pub json: bool,
+    pub(crate) json: bool,
     /// URL of an OpenTelemetry collector (`HYPERFARM_OTLP_ENDPOINT`, else `OTEL_EXPORTER_OTLP_ENDPOINT`).
-    pub collector: Option<String>,
+    pub(crate) collector: Option<String>,
     /// Name of the service in traces (`OTEL_SERVICE_NAME`).
-    pub service: Option<String>,
+    pub(crate) service: Option<String>,
 }
 
 impl Settings {
@@ -80,12 +80,12 @@ impl Settings {
     /// # Errors
     ///
     /// Every variable that cannot be used.
-    pub fn from_env() -> Result<Self, CliError> {
+    pub(crate) fn from_env() -> Result<Self, CliError> {
         read(Self::read)
     }
 
     /// Reads every section.
-    pub fn read(env: &Env<'_>) -> Self {
+    pub(crate) fn read(env: &Env<'_>) -> Self {
         let coordinator = CoordinatorConfig::default();
         Self {
             farm: Config::read(env),
@@ -117,7 +117,7 @@ impl ApiSettings {
 
 impl LogSettings {
     /// Reads the section.
-    pub fn read(env: &Env<'_>) -> Self {
+    pub(crate) fn read(env: &Env<'_>) -> Self {
         let json = env.choice("HYPERFARM_LOG_FORMAT", &[("text", false), ("json", true)]);
         Self {
             filter: env.text("HYPERFARM_LOG"),
@@ -133,12 +133,12 @@ impl LogSettings {
 /// # Errors
 ///
 /// Every variable of these sections that cannot be used.
-pub fn read<T>(section: impl FnOnce(&Env<'_>) -> T) -> Result<T, CliError> {
+pub(crate) fn read<T>(section: impl FnOnce(&Env<'_>) -> T) -> Result<T, CliError> {
     config::read(&variable, section).map_err(|errors| CliError::user(errors.to_string()))
 }
 
 /// The settings of this process with the default for every variable that cannot be used, and these variables.
-pub fn with_errors() -> (Settings, Vec<ConfigError>) {
+pub(crate) fn with_errors() -> (Settings, Vec<ConfigError>) {
     let env = Env::new(&variable);
     let settings = Settings::read(&env);
     (settings, env.into_errors())

@@ -1,6 +1,7 @@
 //! `docs/settings.md`, made of a table of every variable and of the command line's own.
 //!
-//! The tests hold the table to the code: it has the variables that the sections read and no others, and its defaults are theirs.
+//! The tests hold the table to the code: it has the variables that the sections read and no others, and its defaults
+//! are theirs.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -13,9 +13,11 @@ pub struct ChromeSettings {
     pub executable: Option<PathBuf>,
     /// Folders to search for the executable (`PATH`).
     pub path: String,
-    /// Whether Chrome's own sandbox is on (`HYPERFARM_CHROME_SANDBOX`). Off is for kernels without unprivileged user namespaces.
+    /// Whether Chrome's own sandbox is on (`HYPERFARM_CHROME_SANDBOX`). Off is for kernels without unprivileged user
+    /// namespaces.
     pub sandbox: bool,
-    /// Whether frames are read from the compositor's memory where they can be (`HYPERFARM_CAPTURE`), else as screenshots.
+    /// Whether frames are read from the compositor's memory where they can be (`HYPERFARM_CAPTURE`), else as
+    /// screenshots.
     pub framebuffer: bool,
     /// Whether a GPU draws (`HYPERFARM_GPU`, `HYPERFARM_GPU_INTERFACE`, `HYPERFARM_GPU_SOFTWARE`).
     pub gpu: GpuConfig,

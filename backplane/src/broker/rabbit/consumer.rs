@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::{RECONNECT, Shared};
 use crate::broker::{Consumer, Delivery, Settle};
 
-/// A consumer of one queue. It subscribes only while its `next` is awaited: a consumer whose connection is lost while a delivery is
-/// unsettled must not hold a second one.
+/// A consumer of one queue. It subscribes only while its `next` is awaited: a consumer whose connection is lost while a
+/// delivery is unsettled must not hold a second one.
 pub(super) struct RabbitConsumer {
     shared: Arc<Shared>,
     queue: Queue,
@@ -74,8 +74,9 @@ impl RabbitConsumer {
 
 impl Drop for RabbitConsumer {
     fn drop(&mut self) {
-        // A task that subscribes is not aborted: the client library does not close a channel whose `basic.consume` is not awaited,
-        // and RabbitMQ would go on sending to a consumer that nothing reads. The task ends by itself and drops its subscription.
+        // A task that subscribes is not aborted: the client library does not close a channel whose `basic.consume` is
+        // not awaited, and RabbitMQ would go on sending to a consumer that nothing reads. The task ends by itself and
+        // drops its subscription.
         self.dropped.cancel();
     }
 }
@@ -171,7 +172,8 @@ async fn subscribe(shared: &Shared, queue: &Queue) -> Result<Subscription, lapin
     Ok(Subscription { deliveries, _channel: channel, ended: CancellationToken::new() })
 }
 
-/// How often the message went back to its queue. Quorum queues count it in a header; the flag says only that it was at least once.
+/// How often the message went back to its queue. Quorum queues count it in a header; the flag says only that it was at
+/// least once.
 fn times_returned(raw: &RawDelivery) -> u32 {
     let headers = raw.properties.headers().as_ref();
     let count = headers.and_then(|headers| headers.inner().get("x-delivery-count")).and_then(whole_number);
@@ -194,8 +196,8 @@ fn whole_number(value: &AMQPValue) -> Option<u32> {
 struct RabbitSettle {
     /// `None` once settled.
     acker: Option<Acker>,
-    /// Cancelled when the subscription has ended: the delivery goes back with its channel, and a `reject` at the same time would
-    /// put it back a second time.
+    /// Cancelled when the subscription has ended: the delivery goes back with its channel, and a `reject` at the same
+    /// time would put it back a second time.
     ended: CancellationToken,
     is_dead_letter: bool,
     runtime: Handle,

@@ -43,7 +43,8 @@ impl Topology {
         format!("{}dead-letters", self.prefix).into()
     }
 
-    /// Declares the queue unless this process has done so before. A caller that finds it deleted [forgets](Self::forget) it.
+    /// Declares the queue unless this process has done so before. A caller that finds it deleted
+    /// [forgets](Self::forget) it.
     pub(super) async fn ensure(
         &self,
         link: &Link,
