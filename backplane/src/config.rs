@@ -241,7 +241,7 @@ fn url(env: &Env<'_>, name: &'static str, schemes: &[&str]) -> Option<String> {
         // The text may hold a password, so no error repeats it.
         let parsed = url::Url::parse(text).map_err(|error| format!("it is no URL ({error})"))?;
         if !schemes.contains(&parsed.scheme()) {
-            return Err(format!("`{}://` is not one of {}", parsed.scheme(), schemes.join(", ")));
+            return Err(format!("its scheme is none of {}", schemes.join(", ")));
         }
         Ok(text.to_owned())
     })
