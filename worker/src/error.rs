@@ -165,9 +165,6 @@ pub enum ChromeError {
     /// No usable Chrome at the configured place.
     #[error("{0}; install Debian's chromium-headless-shell, or set HYPERFARM_CHROME to a headless shell")]
     Missing(String),
-    /// A setting of Chrome has a value that cannot be used.
-    #[error("{0}")]
-    Setting(String),
     /// There is no user to run Chrome as.
     #[error(
         "the worker is root and there is neither a user `hyperfarm` nor a user `nobody` to run Chrome as; make one with: useradd \
@@ -340,8 +337,7 @@ impl WorkerError {
             },
             Self::Chrome(error) => match error {
                 ChromeError::Missing(_) => FailureCode::ChromeMissing,
-                ChromeError::Setting(_)
-                | ChromeError::NoUser
+                ChromeError::NoUser
                 | ChromeError::Profile { .. }
                 | ChromeError::Spawn { .. }
                 | ChromeError::Launch { .. }
