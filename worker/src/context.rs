@@ -97,7 +97,9 @@ impl WorkerContext {
     /// Ends the browser of a slot after its task, unless another task gets the slot soon. Where no slot works, a new
     /// browser is started in its place, so that the next render need not wait for it.
     pub(crate) fn clear_when_idle(self: Arc<Self>, number: u32) {
-        tokio::spawn(async move {
+        // A task that ends with its runtime leaves nothing to wait for: the slots end as well.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
             let Some(mutex) = self.slots.get(number as usize) else { return };
             // A slot that is locked has its next task.
             let Some(tasks) = mutex.try_lock().ok().map(|slot| slot.tasks()) else { return };
