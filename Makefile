@@ -116,7 +116,7 @@ clean: ## Remove what was built and rendered
 
 # HYPERFARM=… packs a binary that is there, and builds none.
 .PHONY: dist
-dist: $(if $(HYPERFARM),,build) ## Packages, images, SBOM and checksums to out/dist: [PARTS="deb archive sbom images checksums"]
+dist: $(if $(HYPERFARM),,build) ## Packages, images, SBOM and checksums to out/dist: [PARTS="deb archive chart sbom images checksums"]
 	@HYPERFARM=$(or $(HYPERFARM),$(RELEASE)/hyperfarm) scripts/dist.sh $(PARTS)
 
 .PHONY: sbom

@@ -113,7 +113,7 @@ check_images() {
         bundle=$dir/dist-$name
         rm -rf "$bundle" "$bundle.layout"
         skopeo copy --quiet "oci-archive:$archive" "oci:$bundle.layout:checked"
-        [[ $(skopeo inspect --config --format '{{ .config.User }} {{ .config.Entrypoint }}' "oci:$bundle.layout:checked") == \
+        [[ $(skopeo inspect --config --format '{{ .Config.User }} {{ .Config.Entrypoint }}' "oci:$bundle.layout:checked") == \
             '10001:10001 [/usr/bin/tini -- hyperfarm]' ]] || fail "$name: user or entrypoint is wrong"
         timed "images: unpacking $name" umoci unpack --image "$bundle.layout:checked" "$bundle" >/dev/null
         if [[ $name == hyperfarm ]]; then

@@ -87,8 +87,8 @@ Version: $version
 Architecture: $arch
 Maintainer: hyperfarm <hyperfarm@localhost>
 Installed-Size: $size
-Depends: $libraries, chromium-headless-shell, util-linux, passwd
-Recommends: ca-certificates, fonts-dejavu-core, fonts-liberation, fonts-noto-color-emoji
+Depends: $libraries, chromium-headless-shell, ca-certificates, util-linux, passwd
+Recommends: fonts-dejavu-core, fonts-liberation, fonts-noto-color-emoji
 Suggests: fonts-noto-cjk, rabbitmq-server, redis-server
 Section: video
 Priority: optional
