@@ -8,6 +8,7 @@
 //! | [`objects`] | object storage, which is the truth: a local folder, S3, GCS, Azure, memory |
 //! | [`config`] | environment to typed configuration, with errors that name the variable |
 //! | [`fetch`] | the fetcher of everything that somebody names by URL |
+//! | [`http`] | what HTTP servers share: ranges of bytes, media types |
 //! | [`metrics`] | the registry and what every role counts |
 //! | [`private`] | files and folders that only this user may open |
 //! | [`drain`] | how a node stops: no new work, then finish or hand back |
@@ -26,6 +27,7 @@ pub mod broker;
 pub mod config;
 pub mod drain;
 pub mod fetch;
+pub mod http;
 pub mod ledger;
 pub mod local_disk;
 pub mod machine;

@@ -12,6 +12,7 @@
 //! | [`event`] | hints from workers and stitchers to the coordinator |
 //! | [`record`] | what a finished task leaves: segments, audio, output; manifest and terminal state |
 //! | [`log`] | lines of a render's own log |
+//! | [`bounded`] | integers and texts with bounds |
 //! | [`failure`] | failure codes, each with an owner, a retry rule and a sentence |
 //! | [`archive`] | what a project's zip archive may be |
 //! | [`keys`] | the names of objects in storage |
@@ -20,6 +21,7 @@
 //! Nothing here does input or output, and nothing here depends on another crate of the farm.
 
 pub mod archive;
+pub mod bounded;
 pub mod encoder;
 pub mod event;
 pub mod failure;
