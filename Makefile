@@ -53,7 +53,7 @@ clippy: setup ## Clippy over every target, warnings are errors
 
 .PHONY: dashboard-check
 dashboard-check: setup ## Types and unit tests of the dashboard
-	@cd dashboard && node_modules/.bin/tsc --noEmit \
+	@cd dashboard && node types.mjs && node_modules/.bin/tsc --noEmit \
 	    && node_modules/.bin/esbuild tests/units.test.mjs --bundle --platform=node --format=esm --log-level=warning \
 	        --outfile=node_modules/.cache/units.test.mjs \
 	    && node --test node_modules/.cache/units.test.mjs

@@ -8,6 +8,7 @@
 //! | [`objects`] | object storage, which is the truth: a local folder, S3, GCS, Azure, memory |
 //! | [`config`] | typed configuration from environment variables, with errors that name them |
 //! | [`fetch`] | the fetcher of everything that is named by a URL from outside |
+//! | [`http`] | what the HTTP servers share: byte ranges, media types |
 //! | [`metrics`] | the Prometheus metrics of every role |
 //! | [`private`] | files and folders that only this user may open |
 //! | [`drain`] | how a process stops: no new work, then finish or hand back |
@@ -63,6 +64,7 @@ pub mod broker;
 pub mod config;
 pub mod drain;
 pub mod fetch;
+pub mod http;
 pub mod ledger;
 pub mod local_disk;
 pub mod machine;

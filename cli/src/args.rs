@@ -8,13 +8,10 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::spec::Seconds;
+use hyperfarm_proto::spec::{Format, RenderSpec};
 
-pub use choices::{AspectRatioArg, CodecArg, FormatArg, QualityArg, ResolutionArg, WorkersArg};
+pub use choices::{QualityArg, ResolutionArg, WorkersArg, format_of_output};
 pub use compat::CompatArgs;
-
-use choices::bitrate;
 
 /// Renders HyperFrames compositions (HTML) to video: on this machine, or on a farm of many.
 #[derive(Debug, Parser)]
@@ -66,79 +63,33 @@ pub struct RenderArgs {
     /// File to write; for a png-sequence a folder, or a name that ends with .zip [default: renders/NAME].
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Frames a second, such as 30 or 30000/1001 [default: the composition's data-fps, else 30].
-    #[arg(long, short)]
-    pub fps: Option<FrameRate>,
+    /// What is asked of the render.
+    #[command(flatten)]
+    pub spec: RenderSpec,
     /// How much effort the encoder makes.
     #[arg(long, short, value_enum, default_value_t = QualityArg::Standard)]
     pub quality: QualityArg,
     /// Container [default: by the codec, else by the extension of the output, else mp4].
     #[arg(long, value_enum)]
-    pub format: Option<FormatArg>,
-    /// Codec of the pictures [default: the format's usual one].
-    #[arg(long, value_enum, alias = "video-codec")]
-    pub codec: Option<CodecArg>,
-    /// Constant rate factor of H.264, H.265, VP8 or VP9, instead of the quality's.
-    #[arg(long, conflicts_with = "video_bitrate", value_parser = clap::value_parser!(u32).range(0..=63))]
-    pub crf: Option<u32>,
-    /// Bits a second to aim at, such as 10M, instead of a constant quality.
-    #[arg(long, value_name = "BITS", value_parser = bitrate)]
-    pub video_bitrate: Option<u64>,
-    /// Speed of the VP9 encoder, -8 (slow) to 8.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-8..=8))]
-    pub vp9_cpu_used: Option<i32>,
-    /// Loop count of a GIF, 0 for ever.
-    #[arg(long, value_name = "N")]
-    pub gif_loop: Option<u16>,
-    /// Keep the transparency (--transparent) or draw on a ground (--transparent=false) [default: as the format does].
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    pub transparent: Option<bool>,
+    pub format: Option<Format>,
     /// Height class, or one of HyperFrames' presets [default: the composition's own size].
     #[arg(long, value_enum)]
     pub resolution: Option<ResolutionArg>,
-    /// Shape [default: the composition's own].
-    #[arg(long, value_enum)]
-    pub aspect_ratio: Option<AspectRatioArg>,
-    /// Output width in pixels, with --height.
-    #[arg(long, requires = "height")]
-    pub width: Option<u32>,
-    /// Output height in pixels, with --width.
-    #[arg(long, requires = "width")]
-    pub height: Option<u32>,
-    /// Device pixels for each pixel of the page, 1 to 4 [default: what fills the asked size].
-    #[arg(long, value_name = "N", alias = "device-scale-factor")]
-    pub device_scale: Option<u32>,
-    /// Seconds that the output lasts [default, and 0: as long as the composition].
-    #[arg(long, value_name = "SECONDS")]
-    pub duration: Option<Seconds>,
     /// A sound to put under everything from the first frame on: a file, or an http(s) URL.
     #[arg(long, value_name = "FILE|URL")]
     pub audio: Option<String>,
-    /// Entry page inside the project [default: index.html].
-    #[arg(long, short, value_name = "PATH")]
-    pub composition: Option<String>,
     /// Variables as a JSON object, or @FILE that holds one.
     #[arg(long, value_name = "JSON|@FILE")]
     pub variables: Option<String>,
     /// File that holds the variables as a JSON object.
     #[arg(long, value_name = "FILE", conflicts_with = "variables")]
     pub variables_file: Option<PathBuf>,
-    /// Undeclared or mistyped variables are errors instead of warnings.
-    #[arg(long)]
-    pub strict_variables: bool,
-    /// Also open the page a few times over, compare up to 8 frames spread over its length, and warn of each element that does not
-    /// look the same each time [NON_DETERMINISTIC]. The render goes on.
-    #[arg(long)]
-    pub verify: bool,
     /// Chunks to render at once on this machine [default: by cores and memory].
     #[arg(long)]
     pub slots: Option<NonZeroU32>,
     /// The same by HyperFrames' name: a number, or auto.
     #[arg(long, short, value_name = "N|auto", conflicts_with = "slots")]
     pub workers: Option<WorkersArg>,
-    /// Frames a chunk [default: by measured cost].
-    #[arg(long, value_name = "N")]
-    pub chunk_frames: Option<NonZeroU32>,
     /// Say nothing but errors and warnings.
     #[arg(long)]
     pub quiet: bool,
@@ -221,6 +172,7 @@ pub struct StitcherArgs {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use hyperfarm_proto::bounded::Bounded;
 
     use super::*;
 
@@ -233,8 +185,8 @@ mod tests {
     fn fractions_and_files_are_understood() {
         let args = Args::try_parse_from(["hyperfarm", "render", "p", "-o", "x.webm", "--fps", "30000/1001"]).unwrap();
         let Command::Render(render) = args.command else { panic!("not a render") };
-        assert_eq!(render.fps.unwrap().to_string(), "30000/1001");
-        assert_eq!(FormatArg::of_output(&render.output.unwrap()), Some(FormatArg::Webm));
+        assert_eq!(render.spec.fps.unwrap().to_string(), "30000/1001");
+        assert_eq!(format_of_output(&render.output.unwrap()), Some(Format::Webm));
         assert!(Args::try_parse_from(["hyperfarm", "render", "p", "-o", "x", "--fps", "0"]).is_err());
         assert!(Args::try_parse_from(["hyperfarm", "render", "p", "-o", "x", "--width", "9"]).is_err());
     }
@@ -246,13 +198,15 @@ mod tests {
                     --no-best-effort --low-memory-mode --experimental-fast-capture=false --vp9-cpu-used -4";
         let args = Args::try_parse_from(line.split_whitespace()).unwrap();
         let Command::Render(render) = args.command else { panic!("not a render") };
-        assert_eq!((render.crf, render.vp9_cpu_used, render.workers), (Some(17), Some(-4), Some(WorkersArg(None))));
+        let spec = &render.spec;
+        assert_eq!((spec.crf, spec.vp9_cpu_used), (Bounded::new(17), Bounded::new(-4)));
+        assert_eq!(render.workers, Some(WorkersArg(None)));
         assert_eq!(render.foreign.ignored().len(), 5);
         let inference = "hyperfarm render page.html --width 540 --height 960 --duration 0 --codec h265 --device-scale 2 \
                          --transparent --audio https://x.example/a.mp3";
         let args = Args::try_parse_from(inference.split_whitespace()).unwrap();
         let Command::Render(render) = args.command else { panic!("not a render") };
-        assert_eq!((render.transparent, render.device_scale), (Some(true), Some(2)));
+        assert_eq!((render.spec.transparent, render.spec.device_scale_factor), (Some(true), Bounded::new(2)));
         for bad in ["--fps 29.97", "--crf 3 --video-bitrate 1M", "--video-bitrate fast", "--workers 0", "--duration -1"]
         {
             let line = format!("hyperfarm render p -o x {bad}");

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
+pub use hyperfarm_api::account::Scope;
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::id::{ContentHash, Pool, Space};
 use parking_lot::Mutex;
@@ -23,46 +24,6 @@ const CACHED_FOR: Duration = Duration::from_secs(5);
 
 /// Number of keys in the cache, unknown ones included, at which it is emptied.
 const MAX_CACHED: usize = 10_000;
-
-/// What a key may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// Read renders, assets and webhooks.
-    Read,
-    /// Create, change and delete them.
-    Render,
-    /// Everything, including the farm's nodes and metrics.
-    Admin,
-}
-
-impl Scope {
-    /// All scopes.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Render, Self::Admin];
-
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Render => "render",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// Whether this scope includes `needed`. Each scope includes those before it.
-    pub fn covers(self, needed: Self) -> bool {
-        self as u8 >= needed as u8
-    }
-}
-
-impl std::str::FromStr for Scope {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
-        found.ok_or_else(|| format!("`{text}` is not a scope: give read, render or admin"))
-    }
-}
 
 /// Limits of a key. Where one is absent the farm's default applies, if there is one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

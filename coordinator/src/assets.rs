@@ -4,24 +4,12 @@
 //! copied to a key that contains their hash. An upload that is not complete has a mark in `unfinished/` until it is completed or expires.
 
 use bytes::Bytes;
+use hyperfarm_api::assets::AssetKind;
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::id::{ContentHash, Space};
 use serde::{Deserialize, Serialize};
 
 use crate::store::if_found;
-
-/// Kinds of accepted files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AssetKind {
-    /// A picture.
-    Image,
-    /// A video.
-    Video,
-    /// A sound.
-    Audio,
-    /// Anything else.
-    Document,
-}
 
 /// The accepted media types and their kinds.
 pub(crate) const ACCEPTED_TYPES: [(&str, AssetKind); 9] = [
@@ -36,16 +24,9 @@ pub(crate) const ACCEPTED_TYPES: [(&str, AssetKind); 9] = [
     ("application/zip", AssetKind::Document),
 ];
 
-impl AssetKind {
-    /// Name of the kind of a media type, as clients see it.
-    pub(crate) fn of(mime_type: &str) -> &'static str {
-        match ACCEPTED_TYPES.iter().find(|(known, _)| *known == mime_type).map(|(_, kind)| kind) {
-            Some(Self::Image) => "image",
-            Some(Self::Video) => "video",
-            Some(Self::Audio) => "audio",
-            _ => "document",
-        }
-    }
+/// The kind of a media type.
+pub(crate) fn kind_of(mime_type: &str) -> AssetKind {
+    ACCEPTED_TYPES.iter().find(|(known, _)| *known == mime_type).map_or(AssetKind::Document, |(_, kind)| *kind)
 }
 
 /// The stored record of an asset.

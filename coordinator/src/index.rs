@@ -62,7 +62,8 @@ struct SearchTexts {
 
 impl From<&RenderSpec> for SearchTexts {
     fn from(spec: &RenderSpec) -> Self {
-        Self { title: spec.title.clone(), callback_id: spec.callback_id.clone() }
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        Self { title: text(spec.title.as_deref()), callback_id: text(spec.callback_id.as_deref()) }
     }
 }
 

@@ -3,29 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use hyperfarm_api::render::Stage;
 use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, Plan, VideoCodec, Warning};
 use hyperfarm_proto::record::{Manifest, OutputRecord, TerminalState};
 use hyperfarm_proto::spec::{Format, Size};
 use hyperfarm_proto::task::Step;
-use serde::Serialize;
-
-/// The stage of a render.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
-    /// No worker has begun.
-    Queued,
-    /// A worker compiles and probes it.
-    Plan,
-    /// Workers capture and encode its chunks.
-    Capture,
-    /// A stitcher joins and verifies its output.
-    Stitch,
-    /// It has ended, completed or not.
-    Done,
-}
 
 /// The parts of a plan that clients see.
 #[derive(Debug, Clone, PartialEq)]

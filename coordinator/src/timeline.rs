@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+pub use hyperfarm_api::render::AttemptOutcome;
 use hyperfarm_backplane::ledger::{AttemptEnd, RenderView, TaskView};
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::failure::{FailedAttempt, Failure};
@@ -23,22 +24,6 @@ use tracing::warn;
 
 use crate::object_keys;
 use crate::store::if_found;
-
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum AttemptOutcome {
-    /// It is running.
-    Running,
-    /// Its result was committed.
-    Committed,
-    /// It failed.
-    Failed,
-    /// Another attempt was committed, or the render ended first.
-    Superseded,
-    /// Its lease expired, or its worker handed the task back.
-    Lost,
-}
 
 /// The segment of a committed chunk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

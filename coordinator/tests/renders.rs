@@ -292,7 +292,9 @@ async fn a_short_window_is_in_the_queues() {
 async fn a_render_keeps_to_its_own_cap() {
     let farm = Farm::with(patient());
     farm.slots(8).await;
-    let render = farm.submit(RenderSpec { max_parallel_chunks: Some(1), ..chunks_of(10) }).await;
+    let render = farm
+        .submit(RenderSpec { max_parallel_chunks: hyperfarm_proto::bounded::Bounded::new(1), ..chunks_of(10) })
+        .await;
     let mut worker = farm.worker("w1").await;
     let draft = draft(30, false);
     worker.do_next(&draft).await;

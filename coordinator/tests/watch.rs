@@ -15,6 +15,7 @@ use futures::StreamExt;
 use hyperfarm_backplane::ledger::{NodeState, NodeTask, NodeView, Order};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_media::{Bitmap, PixelLayout, SegmentEncoder};
+use hyperfarm_proto::bounded::Text;
 use hyperfarm_proto::event::EventKind;
 use hyperfarm_proto::failure::FailureCode;
 use hyperfarm_proto::frame::FrameRate;
@@ -41,7 +42,7 @@ async fn json_of(router: &Router, uri: &str) -> Value {
 async fn submit(farm: &Farm, title: &str, spec: RenderSpec) -> RenderId {
     // Ids sort by the millisecond.
     tokio::time::sleep(Duration::from_millis(3)).await;
-    farm.submit(RenderSpec { title: Some(title.to_owned()), callback_id: Some(format!("job-{title}")), ..spec }).await
+    farm.submit(RenderSpec { title: Text::new(title), callback_id: Text::new(format!("job-{title}")), ..spec }).await
 }
 
 /// Fails the first attempt at chunk 0, loses nothing else, and finishes.
@@ -440,7 +441,7 @@ async fn figures_of_a_large_farm() {
         let (farm, state) = (&farm, state.clone());
         async move {
             let seed = hyperfarm_coordinator::intake::Seed::new().unwrap();
-            let spec = RenderSpec { title: Some(format!("Title {number}")), ..RenderSpec::default() };
+            let spec = RenderSpec { title: Text::new(format!("Title {number}")), ..RenderSpec::default() };
             farm.backplane.objects.put(&keys::state(&seed.render()), state).await.unwrap();
             farm.coordinator.submit_stored(bundle, spec, Default::default(), seed).await.unwrap();
         }

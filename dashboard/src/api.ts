@@ -1,7 +1,6 @@
 /** Requests to the farm: the same routes that every client has, with the key that the person gave. */
 
 import { signal } from "@preact/signals";
-import type { Page } from "./types";
 
 const STORED = "hyperfarm.key";
 
@@ -65,6 +64,13 @@ export function url(path: string, query: Record<string, string | number | null |
 
 export function headers(): Record<string, string> {
   return remembered === null ? {} : { "x-api-key": remembered };
+}
+
+/** A page of a list. */
+export interface Page<T> {
+  data: T[];
+  has_more: boolean;
+  next_token: string | null;
 }
 
 export interface Options {

@@ -32,6 +32,11 @@ export function duration(seconds: number | null | undefined): string {
   return s === 0 ? `${m} min` : `${m} min ${String(s).padStart(2, "0")} s`;
 }
 
+/** Seconds of work in all pools. */
+export function work(byPool: Record<string, number>): string {
+  return duration(Object.values(byPool).reduce((sum, seconds) => sum + seconds, 0));
+}
+
 /** 0:07, 1:05:09: a place in a video. */
 export function timecode(seconds: number): string {
   const all = Math.max(0, Math.floor(seconds));

@@ -3,11 +3,11 @@
 import { effect, signal } from "@preact/signals";
 import { type ApiError, get, keyEpoch, keyWanted, page } from "./api";
 import { follow, type LiveState } from "./live";
-import type { Account, Farm, Render, Sample, Worker } from "./types";
+import type { Account, Farm, RenderDetail, LoadSample, Worker } from "./types";
 
 export const farm = signal<Farm | null>(null);
 export const farmError = signal<ApiError | null>(null);
-export const history = signal<Sample[]>([]);
+export const history = signal<LoadSample[]>([]);
 export const workers = signal<Worker[] | null>(null);
 export const workersError = signal<ApiError | null>(null);
 export const account = signal<Account | null>(null);
@@ -20,7 +20,7 @@ export const missed = signal(0);
 const STEP = 10;
 const BACK = 15 * 60;
 
-export type Change = { kind: "render"; render: Render } | { kind: "deleted"; id: string };
+export type Change = { kind: "render"; render: RenderDetail } | { kind: "deleted"; id: string };
 type Listener = (changes: Change[]) => void;
 
 const listeners = new Set<Listener>();
@@ -130,7 +130,7 @@ async function begin(): Promise<() => void> {
       else if (name === "workers") {
         workers.value = Array.isArray(data) ? (data as Worker[]) : (data as { data: Worker[] }).data;
         workersError.value = null;
-      } else if (name === "render") tell({ kind: "render", render: data as Render });
+      } else if (name === "render") tell({ kind: "render", render: data as RenderDetail });
       else if (name === "deleted") tell({ kind: "deleted", id: (data as { render_id: string }).render_id });
     },
     state(state, retryAt) {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bytes, count, decimal, duration, money, timecode } from "../src/format.ts";
+import { bytes, count, decimal, duration, money, timecode, work } from "../src/format.ts";
 import { AXIS, ended, lanes, NAME, places, ROW, spanAt, ticks } from "../src/render/lanes.ts";
 
 const span = (chunk, started_at, ended_at, more = {}) => ({
@@ -17,6 +17,11 @@ test("numbers are as people read them", () => {
   assert.deepEqual([0, 0.00123, 7.4].map(money), ["$0", "$0.0012", "$7.40"]);
   assert.deepEqual([0, 65, 3661].map(timecode), ["0:00", "1:05", "1:01:01"]);
   assert.deepEqual([count(1, "process", "processes"), count(1200, "render")], ["1 process", "1,200 renders"]);
+});
+
+test("work is that of all pools together", () => {
+  assert.equal(work({ cpu: 70, stitch: 10 }), "1 min 20 s");
+  assert.equal(work({}), "0 s");
 });
 
 test("spans that overlap get lanes of their own, others share one", () => {

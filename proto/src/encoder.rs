@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounded::Bounded;
 use crate::frame::FrameRate;
 use crate::spec::{Codec, Format, Quality, RenderSpec, Size};
 
@@ -167,7 +168,7 @@ impl EncoderSettings {
             }
             Codec::Vp9 => {
                 let (crf, cpu_used) = by_quality(spec.quality, [(40, 8), (28, 6), (16, 3)]);
-                VideoCodec::Vp9 { rate: rate(spec, crf), cpu_used: spec.vp9_cpu_used.unwrap_or(cpu_used) }
+                VideoCodec::Vp9 { rate: rate(spec, crf), cpu_used: spec.vp9_cpu_used.map_or(cpu_used, Bounded::get) }
             }
             Codec::Vp8 => {
                 let (crf, cpu_used) = by_quality(spec.quality, [(30, 8), (12, 4), (6, 2)]);
@@ -180,7 +181,7 @@ impl EncoderSettings {
         // HyperFrames' own renderer has one in 250 frames: where little moves, key frames are most of a file. Segments start with
         // one whatever this says.
         let keyframe_interval = (frame_rate.as_f64() * 8.0).round().max(1.0) as u32;
-        let (alpha, gif_loop) = (spec.is_transparent(), spec.gif_loop.unwrap_or(0));
+        let (alpha, gif_loop) = (spec.is_transparent(), spec.gif_loop.map_or(0, Bounded::get));
         Self { format: spec.format, codec, alpha, threads: 1, keyframe_interval, gif_loop }
     }
 
@@ -228,24 +229,31 @@ fn x265(quality: Quality) -> (&'static str, u32) {
 
 fn rate(spec: &RenderSpec, crf: u32) -> Rate {
     match spec.video_bitrate {
-        Some(bits) => Rate::Bits(bits),
-        None => Rate::Crf(spec.crf.unwrap_or(crf)),
+        Some(bits) => Rate::Bits(bits.get()),
+        None => Rate::Crf(spec.crf.map_or(crf, Bounded::get)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Bitrate;
 
     #[test]
     fn a_request_decides_codec_rate_and_alpha() {
-        let spec = RenderSpec { codec: Some(Codec::H265), video_bitrate: Some(4_000_000), ..RenderSpec::default() };
+        let spec =
+            RenderSpec { codec: Some(Codec::H265), video_bitrate: Bitrate::new(4_000_000), ..RenderSpec::default() };
         let settings = EncoderSettings::for_spec(&spec, FrameRate::DEFAULT);
         assert!(
             matches!(&settings.codec, VideoCodec::H265 { preset, rate: Rate::Bits(4_000_000), .. } if preset == "medium")
         );
         assert!(!settings.alpha);
-        let spec = RenderSpec { format: Format::Webm, transparent: Some(false), crf: Some(9), ..RenderSpec::default() };
+        let spec = RenderSpec {
+            format: Format::Webm,
+            transparent: Some(false),
+            crf: Bounded::new(9),
+            ..RenderSpec::default()
+        };
         let settings = EncoderSettings::for_spec(&spec, FrameRate::DEFAULT);
         assert_eq!(settings.codec, VideoCodec::Vp9 { rate: Rate::Crf(9), cpu_used: 6 });
         assert!(!settings.alpha && EncoderSettings::of(Format::Webm, Quality::High, FrameRate::DEFAULT).alpha);

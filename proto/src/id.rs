@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 /// An id was not of the form its type allows.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{value}` is not a valid {kind}: {expected}")]
+#[error("`{value}` is not a valid {kind}, expected {expected}")]
 pub struct IdError {
     kind: &'static str,
     expected: &'static str,
@@ -24,8 +24,9 @@ fn is_id_char(c: char) -> bool {
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(try_from = "String", into = "String")]
+        #[schemars(inline)]
         pub struct $name(String);
 
         impl $name {

@@ -12,6 +12,7 @@
 //! | [`event`] | hints from workers and stitchers to the coordinator |
 //! | [`record`] | records of finished tasks: segments, audio, output; manifest and terminal state |
 //! | [`log`] | lines of a render's own log |
+//! | [`bounded`] | integers and texts with bounds |
 //! | [`failure`] | failure codes, each with an owner and a retry rule |
 //! | [`archive`] | what a project's zip archive may be |
 //! | [`keys`] | the names of objects in storage |
@@ -41,6 +42,7 @@
 //! ```
 
 pub mod archive;
+pub mod bounded;
 pub mod encoder;
 pub mod event;
 pub mod failure;

@@ -1,29 +1,40 @@
 //! Containers, codecs, and what of them goes together.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::frame::FrameRate;
 
 /// Container of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Format {
     /// H.264 or H.265, and AAC.
     #[default]
     #[serde(rename = "mp4")]
+    #[cfg_attr(feature = "cli", value(name = "mp4"))]
     Mp4,
     /// VP9 or VP8, with an alpha plane, and Opus.
     #[serde(rename = "webm")]
+    #[cfg_attr(feature = "cli", value(name = "webm"))]
     Webm,
     /// ProRes 4444 with alpha, and AAC.
     #[serde(rename = "mov")]
+    #[cfg_attr(feature = "cli", value(name = "mov"))]
     Mov,
     /// One palette for the whole clip; no sound.
     #[serde(rename = "gif")]
+    #[cfg_attr(feature = "cli", value(name = "gif"))]
     Gif,
     /// RGBA frames as PNG files, and the sound beside them, in a zip.
     #[serde(rename = "png-sequence")]
+    #[cfg_attr(feature = "cli", value(name = "png-sequence"))]
     PngSequence,
 }
 
@@ -98,28 +109,37 @@ impl fmt::Display for Format {
 }
 
 /// Codec of the pictures, as it is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Codec {
     /// H.264 in mp4.
     #[serde(rename = "h264")]
+    #[cfg_attr(feature = "cli", value(name = "h264"))]
     H264,
     /// H.265 in mp4.
     #[serde(rename = "h265", alias = "hevc")]
+    #[cfg_attr(feature = "cli", value(name = "h265"))]
     H265,
     /// VP8 in WebM.
     #[serde(rename = "vp8")]
+    #[cfg_attr(feature = "cli", value(name = "vp8"))]
     Vp8,
     /// VP9 in WebM.
     #[serde(rename = "vp9")]
+    #[cfg_attr(feature = "cli", value(name = "vp9"))]
     Vp9,
     /// ProRes 4444 in mov.
     #[serde(rename = "prores")]
+    #[cfg_attr(feature = "cli", value(name = "prores"))]
     ProRes,
     /// An animated GIF.
     #[serde(rename = "gif")]
+    #[cfg_attr(feature = "cli", value(name = "gif"))]
     Gif,
     /// PNG files.
     #[serde(rename = "png-sequence")]
+    #[cfg_attr(feature = "cli", value(name = "png-sequence"))]
     PngSequence,
 }
 
@@ -176,7 +196,7 @@ pub struct Seconds(u64);
 
 /// A number that is no length.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no length: give seconds, 0 or more")]
+#[error("`{0}` is no length, expected seconds, 0 or more")]
 pub struct SecondsError(String);
 
 impl Seconds {
@@ -203,13 +223,27 @@ impl TryFrom<f64> for Seconds {
     }
 }
 
+impl JsonSchema for Seconds {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Seconds".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "minimum": 0 })
+    }
+}
+
 impl From<Seconds> for f64 {
     fn from(seconds: Seconds) -> f64 {
         seconds.as_f64()
     }
 }
 
-impl std::str::FromStr for Seconds {
+impl FromStr for Seconds {
     type Err = SecondsError;
 
     fn from_str(text: &str) -> Result<Self, SecondsError> {
@@ -218,24 +252,80 @@ impl std::str::FromStr for Seconds {
     }
 }
 
-/// Bits a second from text such as `10M`, `800k` or `2500000`. `None` for anything else and for nothing.
-pub fn parse_bitrate(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let (number, factor) = match text.as_bytes().last()? {
-        b'k' | b'K' => (&text[..text.len() - 1], 1e3),
-        b'm' | b'M' => (&text[..text.len() - 1], 1e6),
-        b'g' | b'G' => (&text[..text.len() - 1], 1e9),
-        _ => (text, 1.0),
-    };
-    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let bits = number.parse::<f64>().ok().filter(|_| digits)? * factor;
-    (MIN_BITRATE as f64..=MAX_BITRATE as f64).contains(&bits).then_some(bits.round() as u64)
+/// Bits a second that an encoder aims at, from a thousand to two thousand million. In JSON it is the number, or text such as `10M`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Bitrate(u64);
+
+/// A text or number that is no bit rate.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("give bits a second from 1000 to 2000000000, or text such as \"10M\" or \"800k\"")]
+pub struct BitrateError;
+
+impl Bitrate {
+    /// Bits a second below which no picture survives.
+    pub const MIN: u64 = 1_000;
+    /// Bits a second above which no encoder goes.
+    pub const MAX: u64 = 2_000_000_000;
+
+    /// This many bits a second, where an encoder can aim at that.
+    pub fn new(bits: u64) -> Option<Self> {
+        (Self::MIN..=Self::MAX).contains(&bits).then_some(Self(bits))
+    }
+
+    /// Bits a second.
+    pub fn get(self) -> u64 {
+        self.0
+    }
 }
 
-/// Bits a second below which no picture survives.
-pub const MIN_BITRATE: u64 = 1_000;
-/// Bits a second above which no encoder goes.
-pub const MAX_BITRATE: u64 = 2_000_000_000;
+impl FromStr for Bitrate {
+    type Err = BitrateError;
+
+    fn from_str(text: &str) -> Result<Self, BitrateError> {
+        let text = text.trim();
+        let (number, factor) = match text.as_bytes().last() {
+            Some(b'k' | b'K') => (&text[..text.len() - 1], 1e3),
+            Some(b'm' | b'M') => (&text[..text.len() - 1], 1e6),
+            Some(b'g' | b'G') => (&text[..text.len() - 1], 1e9),
+            _ => (text, 1.0),
+        };
+        let is_plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let bits = number.parse::<f64>().ok().filter(|_| is_plain).map(|number| (number * factor).round() as u64);
+        bits.and_then(Self::new).ok_or(BitrateError)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bitrate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Number(u64),
+            Text(String),
+        }
+
+        let bitrate = match Form::deserialize(deserializer) {
+            Ok(Form::Number(bits)) => Self::new(bits).ok_or(BitrateError),
+            Ok(Form::Text(text)) => text.parse(),
+            Err(_) => Err(BitrateError),
+        };
+        bitrate.map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Bitrate {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Bitrate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["integer", "string"] })
+    }
+}
 
 /// Frames a second that a GIF can have at most: its delays count whole hundredths of a second.
 const GIF_MAX_RATE: u32 = 100;
@@ -257,7 +347,7 @@ pub(crate) struct Asked {
     pub codec: Option<Codec>,
     pub transparent: Option<bool>,
     pub crf: Option<u32>,
-    pub bitrate: Option<u64>,
+    pub bitrate: Option<Bitrate>,
     pub rate: Option<FrameRate>,
 }
 
@@ -282,12 +372,6 @@ pub(crate) fn check(asked: &Asked) -> Result<(), OutputError> {
     }
     if asked.crf.is_some_and(|crf| crf > codec.max_crf()) {
         return refused("crf", format!("crf of {codec} goes from 0 to {}", codec.max_crf()));
-    }
-    if asked.bitrate.is_some_and(|bits| !(MIN_BITRATE..=MAX_BITRATE).contains(&bits)) {
-        return refused(
-            "video_bitrate",
-            format!("video_bitrate goes from {MIN_BITRATE} to {MAX_BITRATE} bits a second"),
-        );
     }
     match asked.rate {
         Some(rate) if codec == Codec::Gif => check_gif_rate(rate),
@@ -332,10 +416,11 @@ mod tests {
         let param = |asked: Asked| check(&asked).unwrap_err().param;
         assert_eq!(param(Asked { codec: Some(Codec::Vp9), ..asked(Format::Mp4) }), "codec");
         assert_eq!(param(Asked { transparent: Some(true), ..asked(Format::Mp4) }), "transparent");
-        assert_eq!(param(Asked { crf: Some(1), bitrate: Some(1_000_000), ..asked(Format::Mp4) }), "crf");
+        assert_eq!(param(Asked { crf: Some(1), bitrate: Bitrate::new(1_000_000), ..asked(Format::Mp4) }), "crf");
         assert_eq!(param(Asked { crf: Some(1), ..asked(Format::Mov) }), "crf");
         assert_eq!(param(Asked { crf: Some(52), ..asked(Format::Mp4) }), "crf");
-        assert_eq!(param(Asked { bitrate: Some(1), ..asked(Format::Mp4) }), "video_bitrate");
+        assert_eq!(param(Asked { bitrate: Bitrate::new(1000), ..asked(Format::Mov) }), "video_bitrate");
+        assert_eq!(Bitrate::new(1), None);
         assert_eq!(param(Asked { rate: FrameRate::new(101, 1).ok(), ..asked(Format::Gif) }), "fps");
         assert!(check(&Asked { rate: FrameRate::new(100, 1).ok(), ..asked(Format::Gif) }).is_ok());
         assert!(check(&Asked { crf: Some(63), ..asked(Format::Webm) }).is_ok());
@@ -343,13 +428,15 @@ mod tests {
 
     #[test]
     fn bit_rates_and_lengths_are_read() {
-        assert_eq!(parse_bitrate("10M"), Some(10_000_000));
-        assert_eq!(parse_bitrate("1.5m"), Some(1_500_000));
-        assert_eq!(parse_bitrate("800k"), Some(800_000));
-        assert_eq!(parse_bitrate("2500000"), Some(2_500_000));
-        for bad in ["", "M", "-1M", "1e6", "x", "1", "10MB", "inf"] {
-            assert_eq!(parse_bitrate(bad), None, "{bad}");
+        for (text, bits) in [("10M", 10_000_000), ("1.5m", 1_500_000), ("800k", 800_000), ("2500000", 2_500_000)] {
+            assert_eq!(text.parse::<Bitrate>().map(Bitrate::get), Ok(bits));
+            assert_eq!(serde_json::from_str::<Bitrate>(&format!("\"{text}\"")).unwrap().get(), bits);
         }
+        for bad in ["", "M", "-1M", "1e6", "x", "1", "10MB", "inf"] {
+            assert_eq!(bad.parse::<Bitrate>(), Err(BitrateError), "{bad}");
+        }
+        assert_eq!(serde_json::from_str::<Bitrate>("2000000").unwrap().get(), 2_000_000);
+        assert!(serde_json::from_str::<Bitrate>("1").is_err() && serde_json::from_str::<Bitrate>("true").is_err());
         let seconds: Seconds = "2.5".parse().unwrap();
         assert_eq!((seconds.as_f64(), serde_json::to_string(&seconds).unwrap().as_str()), (2.5, "2.5"));
         assert!("0".parse::<Seconds>().unwrap().is_zero());

@@ -18,8 +18,9 @@ pub struct TaskProgress {
 }
 
 /// How a chunk's frames were read out of Chrome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum CapturePath {
     /// Lossless PNG screenshots.
     Png,

@@ -2,16 +2,21 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
+use crate::bounded::{Bounded, Text};
 use crate::frame::FrameRate;
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
-pub use crate::output::{Codec, Format, OutputError, Seconds, parse_bitrate};
+pub use crate::output::{Bitrate, Codec, Format, OutputError, Seconds};
 
 /// How much time the encoder may spend and how much it may throw away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Quality {
     /// Fast, for looking at.
     Draft,
@@ -23,7 +28,8 @@ pub enum Quality {
 }
 
 /// The height class of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
 pub enum Resolution {
     /// Short side 1080.
     #[serde(rename = "1080p")]
@@ -34,16 +40,21 @@ pub enum Resolution {
 }
 
 /// The shape of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum AspectRatio {
     /// 16:9.
     #[serde(rename = "16:9")]
+    #[cfg_attr(feature = "cli", value(name = "16:9"))]
     Landscape,
     /// 9:16.
     #[serde(rename = "9:16")]
+    #[cfg_attr(feature = "cli", value(name = "9:16"))]
     Portrait,
     /// 1:1.
     #[serde(rename = "1:1")]
+    #[cfg_attr(feature = "cli", value(name = "1:1"))]
     Square,
 }
 
@@ -92,61 +103,139 @@ impl fmt::Display for Size {
 }
 
 /// Everything a person can ask of a render. What is absent is taken from the composition, then from the farm.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+///
+/// This is what the API takes, what is stored and what the command line offers: an option is a field here and where it is used. Its
+/// first paragraph is what the API's document and `--help` say of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
 #[serde(default)]
 pub struct RenderSpec {
-    /// Frames a second; else the composition's `data-fps`, else 30.
+    /// Frames a second, 1 to 240, or a fraction such as `30000/1001`; else the composition's, else 30.
+    #[serde(deserialize_with = "frame_rate")]
+    #[schemars(schema_with = "frame_rate_schema")]
+    #[cfg_attr(feature = "cli", arg(long, short))]
     pub fps: Option<FrameRate>,
-    /// Encoder effort.
+    /// Effort of the encoder; `standard` by default.
+    #[cfg_attr(feature = "cli", arg(skip))]
     pub quality: Quality,
-    /// Container.
+    /// Container; `mp4` by default. `gif` and `png-sequence` are extensions.
+    #[cfg_attr(feature = "cli", arg(skip))]
     pub format: Format,
-    /// Codec of the pictures; else the format's usual one.
+    /// Codec, else the format's usual one. An extension.
+    #[cfg_attr(feature = "cli", arg(long, value_enum, alias = "video-codec"))]
     pub codec: Option<Codec>,
-    /// Constant rate factor, instead of the quality's.
-    pub crf: Option<u32>,
-    /// Bits a second to aim at, instead of a constant quality.
-    pub video_bitrate: Option<u64>,
-    /// Speed of the VP9 encoder, instead of the quality's: -8 (slow) to 8.
-    pub vp9_cpu_used: Option<i32>,
-    /// Loop count of a GIF, 0 for ever.
-    pub gif_loop: Option<u16>,
-    /// Draw on nothing and keep the transparency; else as the format does.
+    /// Constant rate factor, instead of the quality's. An extension.
+    #[cfg_attr(feature = "cli", arg(long, conflicts_with = "video_bitrate"))]
+    pub crf: Option<Bounded<u32, 0, 63>>,
+    /// Bits a second, or text such as `10M`. An extension.
+    #[cfg_attr(feature = "cli", arg(long, value_name = "BITS"))]
+    pub video_bitrate: Option<Bitrate>,
+    /// Speed of the VP9 encoder, -8 (slow) to 8. An extension.
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", allow_hyphen_values = true))]
+    pub vp9_cpu_used: Option<Bounded<i32, -8, 8>>,
+    /// Times a GIF repeats; 0 for ever. An extension.
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
+    pub gif_loop: Option<Bounded<u16, 0, 65_535>>,
+    /// Keep the transparency; else as the format does. An extension.
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")
+    )]
     pub transparent: Option<bool>,
     /// Height class; else the composition's own size.
+    #[cfg_attr(feature = "cli", arg(skip))]
     pub resolution: Option<Resolution>,
     /// Shape; else the composition's own.
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub aspect_ratio: Option<AspectRatio>,
-    /// Output width in pixels, with `height`.
-    pub width: Option<u32>,
-    /// Output height in pixels, with `width`.
-    pub height: Option<u32>,
-    /// Device pixels for each pixel of the page; else what makes the page fill the asked size.
-    pub device_scale_factor: Option<u32>,
-    /// Seconds that the output lasts; absent or 0: as long as the composition.
+    /// Pixels across, with `height`. An extension.
+    #[cfg_attr(feature = "cli", arg(long, requires = "height"))]
+    pub width: Option<Bounded<u32, 16, 8192>>,
+    /// Pixels down, with `width`. An extension.
+    #[cfg_attr(feature = "cli", arg(long, requires = "width"))]
+    pub height: Option<Bounded<u32, 16, 8192>>,
+    /// Device pixels a pixel of the page, 1 to 4. An extension.
+    #[cfg_attr(feature = "cli", arg(long = "device-scale", value_name = "N", alias = "device-scale-factor"))]
+    pub device_scale_factor: Option<Scale>,
+    /// Seconds; 0 is the composition's own length. An extension.
+    #[cfg_attr(feature = "cli", arg(long, value_name = "SECONDS"))]
     pub duration: Option<Seconds>,
-    /// A sound to put under everything, from the first frame on: an http(s) URL, or a file of the project.
-    pub audio_url: Option<String>,
-    /// Entry file inside the project; `index.html` where absent.
-    pub composition: Option<String>,
-    /// Variables as the text of one JSON object.
+    /// A sound to put under everything, from the first frame on: a URL, or a file of the project. An extension.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub audio_url: Option<Text<2048>>,
+    /// Entry page in the project; `index.html` by default.
+    #[cfg_attr(feature = "cli", arg(long, short, value_name = "PATH"))]
+    pub composition: Option<Text<512>>,
+    /// Values for the composition's variables.
+    // Kept, and stored, as the text of the object: its order and numbers are the client's.
+    #[serde(deserialize_with = "variables")]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    #[cfg_attr(feature = "cli", arg(skip))]
     pub variables: Option<String>,
-    /// Undeclared or mistyped variables are errors instead of warnings.
+    /// Unknown or mistyped variables are errors. An extension.
+    #[cfg_attr(feature = "cli", arg(long))]
     pub strict_variables: bool,
-    /// Open the page a few times over before it is rendered, and warn of elements that do not look the same each time.
+    /// Open the page a few times first, and warn of what does not look the same each time. An extension.
+    #[cfg_attr(feature = "cli", arg(long))]
     pub verify: bool,
     /// A name for people.
-    pub title: Option<String>,
-    /// An id of the client's own, given back to it.
-    pub callback_id: Option<String>,
-    /// Where to tell the end of the render.
-    pub callback_url: Option<String>,
-    /// Which workers take it.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub title: Option<Text<500>>,
+    /// An id of your own, given back in webhooks.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub callback_id: Option<Text<256>>,
+    /// An https URL that is told of the end.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub callback_url: Option<Text<2048>>,
+    /// Which workers take it. An extension.
+    #[cfg_attr(feature = "cli", arg(skip))]
     pub pool: Pool,
-    /// Frames a chunk, instead of the farm's own choice.
-    pub chunk_frames: Option<u32>,
-    /// At most so many chunks of this render at work at once.
-    pub max_parallel_chunks: Option<u32>,
+    /// Frames a chunk. An extension.
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
+    pub chunk_frames: Option<Bounded<u32, 1, 1_000_000>>,
+    /// Chunks at work at once. An extension.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub max_parallel_chunks: Option<Bounded<u32, 1, 100_000>>,
+}
+
+/// Bytes of variables at most, as JSON.
+const VARIABLES_MAX: usize = 1024 * 1024;
+
+/// A rate as clients write it (an integer, or a fraction as text), or as it is stored.
+fn frame_rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<FrameRate>, D::Error> {
+    let rate = match Value::deserialize(deserializer)? {
+        Value::Null => return Ok(None),
+        // 30.0 is an integer to those who write JSON with floating-point numbers only.
+        Value::Number(number) => number
+            .as_f64()
+            .filter(|number| number.fract() == 0.0 && *number >= 0.0)
+            .and_then(|number| FrameRate::new(number as u32, 1).ok()),
+        Value::String(text) => text.parse().ok(),
+        stored @ Value::Object(_) => FrameRate::deserialize(stored).ok(),
+        _ => None,
+    };
+    let refused = || D::Error::custom("give an integer from 1 to 240, or a fraction such as \"30000/1001\"");
+    rate.map(Some).ok_or_else(refused)
+}
+
+fn frame_rate_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["integer", "string"], "minimum": 1, "maximum": 240 })
+}
+
+/// An object as clients write it, or its text as it is stored.
+fn variables<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(stored) => Ok(Some(stored)),
+        object @ Value::Object(_) => {
+            let text = object.to_string();
+            if text.len() > VARIABLES_MAX {
+                return Err(D::Error::custom(format!("give at most {VARIABLES_MAX} bytes of JSON")));
+            }
+            Ok(Some(text))
+        }
+        _ => Err(D::Error::custom("give an object")),
+    }
 }
 
 /// What the coordinator stores before it answers 202 (`request.json`).
@@ -237,7 +326,7 @@ impl RenderSpec {
             format: self.format,
             codec: self.codec,
             transparent: self.transparent,
-            crf: self.crf,
+            crf: self.crf.map(Bounded::get),
             bitrate: self.video_bitrate,
             rate: self.fps,
         })
@@ -266,7 +355,7 @@ impl RenderSpec {
     /// The viewport for a composition whose root says `authored` pixels, or says none.
     pub fn viewport(&self, authored: Option<Size>) -> Result<Viewport, SizeError> {
         let asked = self.asked_size(authored)?;
-        let viewport = match (self.device_scale_factor, asked, authored) {
+        let viewport = match (self.device_scale_factor.map(Bounded::get), asked, authored) {
             (Some(scale), asked, authored) => by_scale(scale, asked, authored)?,
             (None, None, None) => Viewport { page: AspectRatio::Landscape.size_at(Resolution::FullHd), scale: 1 },
             (None, None, Some(authored)) => Viewport { page: authored, scale: 1 },
@@ -284,7 +373,7 @@ impl RenderSpec {
     }
 
     fn asked_size(&self, authored: Option<Size>) -> Result<Option<(Size, &'static str)>, SizeError> {
-        match (self.width, self.height) {
+        match (self.width.map(Bounded::get), self.height.map(Bounded::get)) {
             (Some(width), Some(height)) => {
                 if self.resolution.is_some() || self.aspect_ratio.is_some() {
                     return Err(SizeError::Contradiction {
@@ -327,23 +416,17 @@ fn scaled(asked: Size, authored: Size, param: &'static str) -> Result<Viewport, 
         return Err(SizeError::Shape { param, authored, asked });
     }
     let scale = asked.width / authored.width.max(1);
-    if scale == 0 || authored.width * scale != asked.width || !SCALES.contains(&scale) {
+    if scale == 0 || authored.width * scale != asked.width || Scale::new(scale).is_none() {
         return Err(SizeError::Scale { param, authored, asked });
     }
     Ok(Viewport { page: authored, scale })
 }
 
 /// Device scales that a page can be drawn at.
-const SCALES: std::ops::RangeInclusive<u32> = 1..=4;
+pub type Scale = Bounded<u32, 1, 4>;
 
 /// A device scale was asked for: width and height are then those of the page, or already those of the output.
 fn by_scale(scale: u32, asked: Option<(Size, &'static str)>, authored: Option<Size>) -> Result<Viewport, SizeError> {
-    if !SCALES.contains(&scale) {
-        return Err(SizeError::Contradiction {
-            param: "device_scale_factor",
-            reason: format!("a page is drawn at device scales from {} to {}", SCALES.start(), SCALES.end()),
-        });
-    }
     let Some((asked, param)) = asked else {
         let page = authored.unwrap_or_else(|| AspectRatio::Landscape.size_at(Resolution::FullHd));
         return Ok(Viewport { page, scale });
@@ -420,7 +503,12 @@ mod tests {
 
     #[test]
     fn a_device_scale_multiplies_the_page() {
-        let spec = |width, height| RenderSpec { device_scale_factor: Some(2), width, height, ..RenderSpec::default() };
+        let spec = |width: Option<u32>, height: Option<u32>| RenderSpec {
+            device_scale_factor: Bounded::new(2),
+            width: width.and_then(Bounded::new),
+            height: height.and_then(Bounded::new),
+            ..RenderSpec::default()
+        };
         for (spec, authored) in [
             (spec(None, None), Some(size(540, 960))),
             (spec(Some(540), Some(960)), Some(size(540, 960))),
@@ -431,11 +519,14 @@ mod tests {
             assert_eq!((viewport.page, viewport.output()), (size(540, 960), size(1080, 1920)));
         }
         assert!(matches!(spec(Some(700), Some(960)).viewport(Some(size(540, 960))), Err(SizeError::Scale { .. })));
-        let uhd =
-            RenderSpec { resolution: Some(Resolution::Uhd), device_scale_factor: Some(2), ..RenderSpec::default() };
+        let uhd = RenderSpec {
+            resolution: Some(Resolution::Uhd),
+            device_scale_factor: Bounded::new(2),
+            ..RenderSpec::default()
+        };
         assert_eq!(uhd.viewport(None).unwrap().page, size(1920, 1080));
-        let huge = RenderSpec { device_scale_factor: Some(5), ..RenderSpec::default() };
-        assert_eq!(huge.viewport(None).unwrap_err().param(), Some("device_scale_factor"));
+        let huge = serde_json::from_str::<RenderSpec>("{\"device_scale_factor\":5}").unwrap_err();
+        assert!(huge.to_string().contains("an integer from 1 to 4"), "{huge}");
     }
 
     #[test]
@@ -443,7 +534,7 @@ mod tests {
         let spec = RenderSpec { resolution: Some(Resolution::FullHd), ..RenderSpec::default() };
         assert!(matches!(spec.viewport(Some(size(1280, 720))), Err(SizeError::Scale { .. })));
         assert!(matches!(RenderSpec::default().viewport(Some(size(2, 2))), Err(SizeError::Bounds(_))));
-        let half = RenderSpec { width: Some(640), ..RenderSpec::default() };
+        let half = RenderSpec { width: Bounded::new(640), ..RenderSpec::default() };
         assert!(matches!(half.viewport(None), Err(SizeError::Contradiction { param: "height", .. })));
     }
 }

@@ -59,7 +59,8 @@ mod tests {
     #[test]
     fn the_sound_is_a_file_of_the_plan() {
         let files = [CompiledFile { path: "a/b.mp3".to_owned(), hash: ContentHash::of(b""), bytes: 0 }];
-        let spec = |url: &str| RenderSpec { audio_url: Some(url.to_owned()), ..RenderSpec::default() };
+        let spec =
+            |url: &str| RenderSpec { audio_url: hyperfarm_proto::bounded::Text::new(url), ..RenderSpec::default() };
         let none = |_: &str| None;
         assert_eq!(path_of(&RenderSpec::default(), &files, &none).unwrap(), None);
         assert_eq!(path_of(&spec("./a/b.mp3"), &files, &none).unwrap().as_deref(), Some("a/b.mp3"));

@@ -3,44 +3,7 @@
 use std::num::NonZeroU32;
 
 use clap::ValueEnum;
-use hyperfarm_proto::spec::{AspectRatio, Codec, Format, Quality, Resolution};
-
-macro_rules! value_enum {
-    ($(#[$doc:meta])* $name:ident for $target:ident { $($variant:ident = $text:literal => $value:ident,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-        pub enum $name {
-            $(#[doc = $text] #[value(name = $text)] $variant,)*
-        }
-
-        impl From<$name> for $target {
-            fn from(arg: $name) -> Self {
-                match arg { $($name::$variant => $target::$value,)* }
-            }
-        }
-    };
-}
-
-value_enum! {
-    /// Container and codec.
-    FormatArg for Format {
-        Mp4 = "mp4" => Mp4, Webm = "webm" => Webm, Mov = "mov" => Mov, Gif = "gif" => Gif,
-        PngSequence = "png-sequence" => PngSequence,
-    }
-}
-value_enum! {
-    /// Codec of the pictures.
-    CodecArg for Codec {
-        H264 = "h264" => H264, H265 = "h265" => H265, Vp8 = "vp8" => Vp8, Vp9 = "vp9" => Vp9, ProRes = "prores" => ProRes,
-        Gif = "gif" => Gif, PngSequence = "png-sequence" => PngSequence,
-    }
-}
-value_enum! {
-    /// Shape.
-    AspectRatioArg for AspectRatio {
-        Landscape = "16:9" => Landscape, Portrait = "9:16" => Portrait, Square = "1:1" => Square,
-    }
-}
+use hyperfarm_proto::spec::{AspectRatio, Format, Quality, Resolution};
 
 /// Encoder effort, with HyperFrames' names for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -112,15 +75,10 @@ impl ResolutionArg {
     }
 }
 
-impl FormatArg {
-    /// The format that a file name asks for by its extension.
-    pub fn of_output(path: &std::path::Path) -> Option<Self> {
-        let extension = path.extension()?.to_str()?;
-        Self::value_variants()
-            .iter()
-            .copied()
-            .find(|format| Format::from(*format).extension().eq_ignore_ascii_case(extension))
-    }
+/// The format that a file name asks for by its extension.
+pub fn format_of_output(path: &std::path::Path) -> Option<Format> {
+    let extension = path.extension()?.to_str()?;
+    Format::ALL.into_iter().find(|format| format.extension().eq_ignore_ascii_case(extension))
 }
 
 /// Chunks at once, by HyperFrames' name.
@@ -136,9 +94,4 @@ impl std::str::FromStr for WorkersArg {
         }
         text.parse().map(|count| Self(Some(count))).map_err(|_| "give a number from 1 up, or auto".to_owned())
     }
-}
-
-/// Bits a second from text.
-pub(super) fn bitrate(text: &str) -> Result<u64, String> {
-    hyperfarm_proto::spec::parse_bitrate(text).ok_or_else(|| "give bits a second, such as 10M or 800k".to_owned())
 }

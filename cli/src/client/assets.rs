@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
+use hyperfarm_api::assets::{CompleteRequest, UploadBegun, UploadRequest};
+use hyperfarm_backplane::http::media_type;
+use hyperfarm_proto::bounded::BoundsError;
 use hyperfarm_proto::id::ContentHash;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::renders::{ListArgs, OneArgs};
-use super::{Api, FarmArgs, show_list, show_one};
+use super::{Api, FarmArgs, show_list, show_one, typed};
 use crate::exit::CliError;
 
 const ROUTE: &str = "/v3/assets";
@@ -63,26 +66,15 @@ pub async fn run(command: AssetsCommand) -> Result<(), CliError> {
 /// Uploads a file straight to the farm's storage, and answers the asset.
 pub async fn upload(api: &Api, name: &str, file: Vec<u8>) -> Result<Value, CliError> {
     let hash = ContentHash::of(&file).to_string();
-    let body = json!({
-        "filename": name, "content_type": media_type(name), "size_bytes": file.len(), "checksum_sha256": hash,
-    });
-    let begun = api.data(Method::POST, &format!("{ROUTE}/direct-uploads"), Some(&body)).await?;
-    api.put(begun["upload_url"].as_str().unwrap_or_default(), &begun["upload_headers"], file).await?;
-    let id = begun["asset_id"].as_str().unwrap_or_default();
-    api.data(Method::POST, &format!("{ROUTE}/{id}/complete"), Some(&json!({ "checksum_sha256": hash }))).await
-}
-
-fn media_type(name: &str) -> &'static str {
-    match name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "mp4" => "video/mp4",
-        "webm" => "video/webm",
-        "mp3" => "audio/mpeg",
-        "wav" => "audio/wav",
-        "pdf" => "application/pdf",
-        "srt" => "application/x-subrip",
-        "zip" => "application/zip",
-        _ => "application/octet-stream",
-    }
+    let refused = |error: BoundsError| CliError::user(format!("{name}: the file's name is too long: {error}"));
+    let body = UploadRequest {
+        filename: name.parse().map_err(refused)?,
+        content_type: media_type(name).parse().map_err(refused)?,
+        size_bytes: file.len() as u64,
+        checksum_sha256: Some(hash.clone()),
+    };
+    let begun: UploadBegun = typed(api.send(Method::POST, &format!("{ROUTE}/direct-uploads"), &body).await?)?;
+    api.put(&begun, file).await?;
+    let body = CompleteRequest { checksum_sha256: Some(hash) };
+    api.send(Method::POST, &format!("{ROUTE}/{}/complete", begun.asset_id), &body).await
 }

@@ -8,7 +8,11 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use hyperfarm_api::ErrorBody;
+use hyperfarm_api::assets::UploadBegun;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
@@ -57,7 +61,7 @@ impl Api {
     }
 
     /// The whole answer to a request with a JSON body, or none.
-    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
         let mut request = self.request(method, path).timeout(Duration::from_secs(120));
         if let Some(body) = body {
             request = request.json(body);
@@ -72,11 +76,13 @@ impl Api {
         if status.is_success() {
             return Ok(body);
         }
-        let message = body["error"]["message"].as_str().unwrap_or("no reason given");
-        let param = body["error"]["param"].as_str().map(|param| format!(" ({param})")).unwrap_or_default();
-        let hint = if status == StatusCode::UNAUTHORIZED { "; set HYPERFARM_API_KEY" } else { "" };
-        let message = format!("{} says {status}: {message}{param}{hint}", self.url);
-        Err(if status.is_server_error() { CliError::system(message) } else { CliError::user(message) })
+        Err(refusal(&self.url, status, body))
+    }
+
+    /// The `data` of the answer to a request of the API.
+    pub async fn send(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Value, CliError> {
+        let body = serde_json::to_value(body).map_err(|error| CliError::system(error.to_string()))?;
+        self.data(method, path, Some(&body)).await
     }
 
     /// The `data` of an answer.
@@ -100,10 +106,10 @@ impl Api {
     }
 
     /// PUTs a file to a signed URL.
-    pub async fn put(&self, url: &str, headers: &Value, file: Vec<u8>) -> Result<(), CliError> {
-        let mut request = self.client.put(url);
-        for (name, value) in headers.as_object().into_iter().flatten() {
-            request = request.header(name, value.as_str().unwrap_or_default());
+    pub async fn put(&self, begun: &UploadBegun, file: Vec<u8>) -> Result<(), CliError> {
+        let mut request = self.client.put(&begun.upload_url);
+        for (name, value) in &begun.upload_headers {
+            request = request.header(name, value);
         }
         let answer = request.body(file).send().await.map_err(|error| CliError::system(error.to_string()))?;
         if answer.status().is_success() {
@@ -119,6 +125,27 @@ impl Api {
         let answer = answer.error_for_status().map_err(broken)?;
         Ok(answer.bytes().await.map_err(broken)?.to_vec())
     }
+}
+
+/// An answer that is no success, as the farm said it.
+pub fn refusal(url: &Url, status: StatusCode, body: Value) -> CliError {
+    let error = serde_json::from_value(body).ok().map(|ErrorBody { error }| error);
+    let message = error.as_ref().map_or("no reason given", |error| &error.message);
+    let param = error.as_ref().and_then(|error| error.param.as_deref());
+    let param = param.map(|param| format!(" ({param})")).unwrap_or_default();
+    let hint = match status {
+        StatusCode::UNAUTHORIZED => "; set HYPERFARM_API_KEY",
+        StatusCode::PAYLOAD_TOO_LARGE => "; a project of this size has to be rendered on this machine",
+        _ => "",
+    };
+    let message = format!("{url} says {status}: {message}{param}{hint}");
+    if status.is_server_error() { CliError::system(message) } else { CliError::user(message) }
+}
+
+/// An answer of the API as one of its types.
+pub fn typed<T: DeserializeOwned>(answer: Value) -> Result<T, CliError> {
+    serde_json::from_value(answer)
+        .map_err(|error| CliError::system(format!("the farm's answer is not understood: {error}")))
 }
 
 fn wants_json(asked: bool) -> bool {

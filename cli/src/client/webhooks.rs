@@ -1,8 +1,9 @@
 //! `hyperfarm webhooks`.
 
 use clap::{Args as ClapArgs, Subcommand};
+use hyperfarm_api::webhooks::{EndpointChange, EndpointRequest};
+use hyperfarm_proto::bounded::Text;
 use reqwest::Method;
-use serde_json::json;
 use url::Url;
 
 use super::renders::{ListArgs, OneArgs};
@@ -59,7 +60,7 @@ pub struct UpdateArgs {
 
 /// `hyperfarm webhooks`.
 pub async fn run(command: WebhooksCommand) -> Result<(), CliError> {
-    let (farm, method, path, body) = match command {
+    let (farm, method, path) = match command {
         WebhooksCommand::List(args) => {
             let items = Api::new(&args.farm.farm)?.list(ROUTE, args.limit.into(), args.all).await?;
             show_list(&items, &["endpoint_id", "url", "events", "status", "created_at"], args.farm.json);
@@ -72,22 +73,27 @@ pub async fn run(command: WebhooksCommand) -> Result<(), CliError> {
         }
         WebhooksCommand::Create(args) => {
             let events = (!args.events.is_empty()).then_some(args.events);
-            (args.farm, Method::POST, ROUTE.to_owned(), Some(json!({ "url": args.url, "events": events })))
+            let body = EndpointRequest { url: receiver(&args.url)?, events, entity_id: None };
+            let data = Api::new(&args.farm.farm)?.send(Method::POST, ROUTE, &body).await?;
+            show_one(&data, args.farm.json);
+            return Ok(());
         }
         WebhooksCommand::Update(args) => {
-            let mut body = json!({});
-            if let Some(url) = args.url {
-                body["url"] = json!(url);
-            }
-            if !args.events.is_empty() {
-                body["events"] = json!(args.events);
-            }
-            (args.farm, Method::PATCH, format!("{ROUTE}/{}", args.id), Some(body))
+            let url = args.url.as_ref().map(receiver).transpose()?;
+            let body = EndpointChange { url, events: (!args.events.is_empty()).then_some(args.events) };
+            let path = format!("{ROUTE}/{}", args.id);
+            let data = Api::new(&args.farm.farm)?.send(Method::PATCH, &path, &body).await?;
+            show_one(&data, args.farm.json);
+            return Ok(());
         }
-        WebhooksCommand::Rotate(args) => (args.farm, Method::POST, format!("{ROUTE}/{}/rotate-secret", args.id), None),
-        WebhooksCommand::Delete(args) => (args.farm, Method::DELETE, format!("{ROUTE}/{}", args.id), None),
+        WebhooksCommand::Rotate(args) => (args.farm, Method::POST, format!("{ROUTE}/{}/rotate-secret", args.id)),
+        WebhooksCommand::Delete(args) => (args.farm, Method::DELETE, format!("{ROUTE}/{}", args.id)),
     };
-    let data = Api::new(&farm.farm)?.data(method, &path, body.as_ref()).await?;
+    let data = Api::new(&farm.farm)?.data(method, &path, None).await?;
     show_one(&data, farm.json);
     Ok(())
+}
+
+fn receiver(url: &Url) -> Result<Text<2048>, CliError> {
+    url.as_str().parse().map_err(|error| CliError::user(format!("--url: {error}")))
 }

@@ -4,10 +4,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use bytes::Bytes;
+use hyperfarm_api::assets::AssetUploaded;
+use hyperfarm_api::render::{RenderCreated, RenderDetail, RenderStatus};
+use hyperfarm_api::request::{AssetProject, Base64Project, Project, RenderRequest};
+use hyperfarm_proto::bounded::{BoundsError, Text};
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::RenderSpec;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use url::Url;
@@ -16,6 +19,7 @@ use super::output::Output;
 use super::progress::{Bar, Progress};
 use super::summary::print_warnings;
 use crate::args::RenderArgs;
+use crate::client::{refusal, typed};
 use crate::exit::CliError;
 use crate::stdout::print_line;
 
@@ -31,33 +35,6 @@ const FAILED_POLLS: u32 = 60;
 const REACHED_WITHIN: Duration = Duration::from_secs(15);
 /// How often a download is begun.
 const DOWNLOADS: u32 = 5;
-
-#[derive(Debug, Deserialize)]
-struct Detail {
-    status: String,
-    #[serde(default)]
-    video_url: Option<Url>,
-    #[serde(default)]
-    failure_message: Option<String>,
-    #[serde(default)]
-    error_code: Option<String>,
-    #[serde(default)]
-    progress: DetailProgress,
-    #[serde(default)]
-    warnings: Vec<Warning>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct DetailProgress {
-    #[serde(default)]
-    stage: String,
-    #[serde(default)]
-    frames_done: u64,
-    #[serde(default)]
-    frames_total: u64,
-    #[serde(default)]
-    eta_seconds: Option<f64>,
-}
 
 struct Farm {
     client: Client,
@@ -107,8 +84,9 @@ pub async fn run(
         }
     };
     bar.finish();
-    warnings.extend(detail.warnings);
-    if detail.status != "completed" {
+    warnings
+        .extend(detail.warnings.into_iter().map(|warning| Warning { code: warning.code, message: warning.message }));
+    if detail.status != RenderStatus::Completed {
         let message = detail.failure_message.unwrap_or_else(|| "the farm gave no reason".to_owned());
         let code = detail.error_code.unwrap_or_default();
         let ours = hyperfarm_proto::failure::FailureCode::ALL.iter().find(|known| known.as_str() == code);
@@ -182,27 +160,19 @@ impl Farm {
     }
 
     async fn create(&self, spec: &RenderSpec, project: Vec<u8>) -> Result<String, CliError> {
-        let mut body = serde_json::to_value(spec).map_err(|error| CliError::system(error.to_string()))?;
-        if let Value::Object(fields) = &mut body {
-            fields.retain(|_, value| !value.is_null());
-            if let Some(fps) = spec.fps {
-                fields.insert("fps".to_owned(), if fps.den() == 1 { json!(fps.num()) } else { json!(fps.to_string()) });
-            }
-            if let Some(variables) = &spec.variables {
-                let variables = serde_json::from_str(variables).unwrap_or(Value::Null);
-                fields.insert("variables".to_owned(), variables);
-            }
-            let project = if project.len() > INLINE_MOST {
-                let api = crate::client::Api::new(&self.url)?;
-                let asset = crate::client::assets::upload(&api, "project.zip", project).await?;
-                json!({"type": "asset_id", "asset_id": asset["asset_id"]})
-            } else {
-                let data = base64::engine::general_purpose::STANDARD.encode(&project);
-                json!({"type": "base64", "media_type": "application/zip", "data": data})
-            };
-            fields.insert("project".to_owned(), project);
-        }
-        let body = Bytes::from(serde_json::to_vec(&body).map_err(|error| CliError::system(error.to_string()))?);
+        let broken = |error: &dyn std::fmt::Display| CliError::system(error.to_string());
+        let project = if project.len() > INLINE_MOST {
+            let api = crate::client::Api::new(&self.url)?;
+            let asset = crate::client::assets::upload(&api, "project.zip", project).await?;
+            let AssetUploaded { asset_id, .. } = typed(asset)?;
+            Project::AssetId(AssetProject { asset_id: asset_id.parse().map_err(|error: BoundsError| broken(&error))? })
+        } else {
+            let data = base64::engine::general_purpose::STANDARD.encode(&project);
+            Project::Base64(Base64Project { data, media_type: Text::new("application/zip") })
+        };
+        let request = RenderRequest { project: Some(project), html: None, priority: None, spec: spec.clone() };
+        let body = request.body().map_err(|error| broken(&error))?;
+        let body = Bytes::from(body.to_string());
         // Asked twice with one key, the farm makes one render.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let once = format!("cli-{}-{}", std::process::id(), since.as_nanos());
@@ -210,14 +180,11 @@ impl Farm {
             let request = self.with_key(self.client.post(self.route("")).header("idempotency-key", &once));
             request.header("content-type", "application/json").body(body.clone())
         };
-        let data = self.data(self.patiently(&submission).await?).await?;
-        data["render_id"]
-            .as_str()
-            .map(str::to_owned)
-            .ok_or_else(|| CliError::system("the farm answered without a render_id"))
+        let created: RenderCreated = typed(self.data(self.patiently(&submission).await?).await?)?;
+        Ok(created.render_id)
     }
 
-    async fn follow(&self, id: &str, bar: &mut Bar) -> Result<Detail, CliError> {
+    async fn follow(&self, id: &str, bar: &mut Bar) -> Result<RenderDetail, CliError> {
         let mut failed = 0;
         loop {
             let request =
@@ -228,18 +195,14 @@ impl Farm {
                 {
                     failed = 0;
                     let detail = self.detail(answer).await?;
-                    if detail.status == "completed" || detail.status == "failed" {
+                    if matches!(detail.status, RenderStatus::Completed | RenderStatus::Failed) {
                         return Ok(detail);
                     }
                     bar.show(&Progress {
-                        stage: detail.progress.stage.clone(),
+                        stage: detail.progress.stage.as_str().to_owned(),
                         done: detail.progress.frames_done,
                         total: detail.progress.frames_total,
-                        eta: detail
-                            .progress
-                            .eta_seconds
-                            .filter(|eta| eta.is_finite() && *eta >= 0.0)
-                            .map(Duration::from_secs_f64),
+                        eta: detail.progress.eta_seconds.map(Duration::from_secs),
                     });
                 }
                 outcome => {
@@ -260,13 +223,12 @@ impl Farm {
         }
     }
 
-    async fn detail(&self, answer: Response) -> Result<Detail, CliError> {
-        serde_json::from_value(self.data(answer).await?)
-            .map_err(|error| CliError::system(format!("the farm's answer is not understood: {error}")))
+    async fn detail(&self, answer: Response) -> Result<RenderDetail, CliError> {
+        typed(self.data(answer).await?)
     }
 
     /// Downloads the video of a completed render; begins again, with a fresh link, where that breaks.
-    async fn fetch(&self, id: &str, mut link: Option<Url>, output: &Output) -> Result<u64, CliError> {
+    async fn fetch(&self, id: &str, mut link: Option<String>, output: &Output) -> Result<u64, CliError> {
         let mut tries = 0;
         loop {
             let video =
@@ -291,10 +253,10 @@ impl Farm {
         }
     }
 
-    async fn download(&self, url: &Url, output: &Output) -> Result<u64, CliError> {
+    async fn download(&self, url: &str, output: &Output) -> Result<u64, CliError> {
         let broken =
             |error: &dyn std::fmt::Display| CliError::system(format!("the video cannot be downloaded: {error}"));
-        let mut answer = self.client.get(url.clone()).send().await.map_err(|error| broken(&error))?;
+        let mut answer = self.client.get(url).send().await.map_err(|error| broken(&error))?;
         if !answer.status().is_success() {
             return Err(broken(&answer.status()));
         }
@@ -321,15 +283,7 @@ impl Farm {
         if status.is_success() {
             return Ok(body["data"].clone());
         }
-        let message = body["error"]["message"].as_str().unwrap_or("no reason given");
-        let param = body["error"]["param"].as_str().map(|param| format!(" ({param})")).unwrap_or_default();
-        let hint = match status {
-            StatusCode::UNAUTHORIZED => "; set HYPERFARM_API_KEY",
-            StatusCode::PAYLOAD_TOO_LARGE => "; a project of this size has to be rendered on this machine",
-            _ => "",
-        };
-        let message = format!("{} says {status}: {message}{param}{hint}", self.url);
-        Err(if status.is_server_error() { CliError::system(message) } else { CliError::user(message) })
+        Err(refusal(&self.url, status, body))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> CliError {

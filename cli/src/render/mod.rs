@@ -13,10 +13,11 @@ mod unpack;
 
 use std::path::{Path, PathBuf};
 
+use hyperfarm_proto::bounded::{Bounded, Text};
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::{Codec, Format, RenderSpec};
 
-use crate::args::{FormatArg, RenderArgs};
+use crate::args::{RenderArgs, format_of_output};
 use crate::exit::CliError;
 
 /// Folder of outputs that have no name.
@@ -30,7 +31,7 @@ pub async fn run(args: Box<RenderArgs>) -> Result<(), CliError> {
     let mut spec = spec(&args)?;
     let target = target(&args, spec.format)?;
     let sound = args.audio.as_deref().map(sound::Sound::of).transpose()?;
-    spec.audio_url = sound.as_ref().map(sound::Sound::named);
+    spec.audio_url = sound.as_ref().and_then(|sound| Text::new(sound.named()));
     let mut project = project::read(&args, &target)?;
     if let Some(sound) = &sound {
         project = sound.add_to(project, spec.composition.as_deref())?;
@@ -47,10 +48,9 @@ pub async fn run(args: Box<RenderArgs>) -> Result<(), CliError> {
 }
 
 fn spec(args: &RenderArgs) -> Result<RenderSpec, CliError> {
-    let variables = variables_of(args)?;
-    let codec = args.codec.map(Codec::from);
-    let by_name = args.output.as_deref().and_then(FormatArg::of_output).map(Format::from);
-    let format = args.format.map(Format::from).or(codec.map(Codec::format)).or(by_name).unwrap_or_default();
+    let codec = args.spec.codec;
+    let by_name = args.output.as_deref().and_then(format_of_output);
+    let format = args.format.or(codec.map(Codec::format)).or(by_name).unwrap_or_default();
     if let (Some(by_name), Some(output)) = (by_name, &args.output)
         && by_name != format
     {
@@ -62,31 +62,13 @@ fn spec(args: &RenderArgs) -> Result<RenderSpec, CliError> {
     }
     let (quality, crf) = args.quality.meaning();
     let (resolution, shape) = args.resolution.map(|resolution| resolution.meaning()).unzip();
-    let spec = RenderSpec {
-        fps: args.fps,
-        quality,
-        format,
-        codec,
-        crf: args
-            .crf
-            .or(crf.filter(|_| args.video_bitrate.is_none() && codec.unwrap_or(format.codec()).has_rate_control())),
-        video_bitrate: args.video_bitrate,
-        vp9_cpu_used: args.vp9_cpu_used,
-        gif_loop: args.gif_loop,
-        transparent: args.transparent,
-        resolution,
-        aspect_ratio: args.aspect_ratio.map(Into::into).or(shape.flatten()),
-        width: args.width,
-        height: args.height,
-        device_scale_factor: args.device_scale,
-        duration: args.duration.filter(|duration| !duration.is_zero()),
-        composition: args.composition.clone().filter(|name| name != ".").or_else(|| project::entry_of(&args.path)),
-        variables,
-        strict_variables: args.strict_variables,
-        verify: args.verify,
-        chunk_frames: args.chunk_frames.map(std::num::NonZero::get),
-        ..RenderSpec::default()
-    };
+    let mut spec = RenderSpec { quality, format, resolution, variables: variables_of(args)?, ..args.spec.clone() };
+    let takes_crf = spec.video_bitrate.is_none() && spec.codec().has_rate_control();
+    spec.crf = spec.crf.or(crf.filter(|_| takes_crf).and_then(Bounded::new));
+    spec.aspect_ratio = spec.aspect_ratio.or(shape.flatten());
+    spec.duration = spec.duration.filter(|duration| !duration.is_zero());
+    let entry = spec.composition.filter(|name| &**name != ".");
+    spec.composition = entry.or_else(|| project::entry_of(&args.path).and_then(Text::new));
     spec.check_output().map_err(|error| CliError::user(error.message))?;
     Ok(spec)
 }

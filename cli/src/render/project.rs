@@ -38,12 +38,12 @@ pub fn read(args: &RenderArgs, output: &Path) -> Result<Vec<u8>, CliError> {
     let unreadable = |error: std::io::Error| CliError::user(format!("{}: {error}", path.display()));
     let kind = std::fs::metadata(path).map_err(unreadable)?;
     if kind.is_dir() {
-        let entry = path.join(args.composition.as_deref().filter(|name| *name != ".").unwrap_or("index.html"));
+        let entry = path.join(args.spec.composition.as_deref().filter(|name| *name != ".").unwrap_or("index.html"));
         if !entry.is_file() {
             return Err(CliError::user(format!(
                 "{} has no {}; give the folder of a composition, or name its page with --composition",
                 path.display(),
-                args.composition.as_deref().filter(|name| *name != ".").unwrap_or("index.html")
+                args.spec.composition.as_deref().filter(|name| *name != ".").unwrap_or("index.html")
             )));
         }
         return pack(path, output);

@@ -2,23 +2,31 @@
 
 use axum::Json;
 use axum::extract::{Extension, State};
-use serde_json::json;
+use hyperfarm_api::Data;
+use hyperfarm_api::account::{Account, BillingType, Spending};
 
-use super::Api;
-use super::renders::Answer;
+use super::{Answer, Api};
 use crate::api_keys::Caller;
 
 /// `GET /v3/users/me`.
-pub(super) async fn me(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Answer {
+pub(super) async fn me(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Answer<Account> {
     let spent = api.usages.spent(&caller.id).await?;
-    let left = caller.rights.cap_usd.map(|cap| (cap - spent).max(0.0));
-    Ok(Json(json!({ "data": {
-        "username": caller.name, "email": null, "first_name": null, "last_name": null,
-        "billing_type": "usage_based",
-        "usage_based": {
-            "spending_current_usd": spent, "spending_cap_usd": caller.rights.cap_usd, "included_credits": 0,
-            "remaining_credits": left,
+    let rights = caller.rights;
+    let account = Account {
+        username: caller.name,
+        email: None,
+        first_name: None,
+        last_name: None,
+        billing_type: BillingType::UsageBased,
+        usage_based: Spending {
+            spending_current_usd: spent,
+            spending_cap_usd: rights.cap_usd,
+            included_credits: 0.0,
+            remaining_credits: rights.cap_usd.map(|cap| (cap - spent).max(0.0)),
         },
-        "space": caller.rights.space, "key_id": caller.id, "scopes": caller.rights.scopes,
-    } })))
+        space: rights.space.into(),
+        key_id: caller.id,
+        scopes: rights.scopes,
+    };
+    Ok(Json(Data { data: account }))
 }

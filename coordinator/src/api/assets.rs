@@ -9,24 +9,30 @@ use axum::extract::{Extension, Multipart, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use futures::StreamExt;
+use hyperfarm_api::assets::{
+    Asset, AssetDeleted, AssetStatus, AssetUploaded, CompleteRequest, PendingStatus, UploadBegun, UploadReceived,
+    UploadRequest, UploadedStatus,
+};
+use hyperfarm_api::request::{self, ListQuery};
+use hyperfarm_api::{Data, Page};
 use hyperfarm_proto::id::ContentHash;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempPath;
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
-use super::Api;
 use super::base_url::base_url;
-use super::create::{self, Fields};
 use super::error::{ApiError, Code};
-use super::page::{self, Page};
+use super::page::{self, PAGE_MAX, PageRange, Query};
+use super::{Answer, Api, List};
 use crate::api_keys::Caller;
-use crate::assets::{self, ACCEPTED_TYPES, AssetKind, AssetRecord};
+use crate::assets::{self, ACCEPTED_TYPES, AssetRecord};
 
-type Answer = Result<Json<Value>, ApiError>;
-
+/// Characters of a file's name at most.
 const NAME_MAX: usize = 255;
+
+/// Items on a page, where the client does not say.
+const PAGE: usize = 20;
 
 /// `POST /v3/assets`, multipart.
 pub(super) async fn upload(
@@ -69,10 +75,7 @@ pub(super) async fn upload(
         };
         keep(&api, &record, &file).await?;
         let url = url_of(&api, base.as_ref(), &record).await?;
-        let data = json!({
-            "asset_id": record.id, "url": url, "mime_type": record.mime_type, "size_bytes": record.bytes,
-        });
-        Ok((StatusCode::OK, json!({ "data": data })))
+        Ok((StatusCode::OK, uploaded(record, url, None)))
     };
     Ok(once.answer(&caller, "POST /v3/assets", &headers, digest.as_bytes(), make).await)
 }
@@ -85,12 +88,12 @@ pub(super) async fn begin(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = super::read_body(body).await?;
-    let all = create::object(&body)?;
-    let fields = Fields { fields: &all, path: "" };
-    let name = fields.text("filename", NAME_MAX)?.filter(|name| !name.trim().is_empty());
-    let name = name.ok_or_else(|| fields.refused("filename", "the file's name"))?;
-    let content_type = fields.text("content_type", 200)?.unwrap_or_default();
-    let mime_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let asked: UploadRequest = request::parse(request::object(&body)?)?;
+    if asked.filename.trim().is_empty() {
+        return Err(ApiError::invalid("filename", "filename must be the file's name"));
+    }
+    let name = String::from(asked.filename);
+    let mime_type = asked.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_taken = ACCEPTED_TYPES.iter().any(|(known, _)| *known == mime_type)
         || matches!(
             mime_type.as_str(),
@@ -98,16 +101,18 @@ pub(super) async fn begin(
         );
     if !is_taken {
         let types: Vec<&str> = ACCEPTED_TYPES.iter().map(|(known, _)| *known).collect();
-        return Err(fields.refused("content_type", &format!("one of {}", types.join(", "))));
+        return Err(ApiError::invalid("content_type", format!("content_type must be one of {}", types.join(", "))));
     }
     let most = api.coordinator.config().limits.bundle_bytes;
-    let bytes = fields.get("size_bytes").and_then(Value::as_u64).filter(|bytes| *bytes > 0);
-    let bytes = bytes.ok_or_else(|| fields.refused("size_bytes", "the exact length in bytes"))?;
+    let bytes = asked.size_bytes;
+    if bytes == 0 {
+        return Err(ApiError::invalid("size_bytes", "size_bytes must be the exact length in bytes"));
+    }
     if bytes > most {
         let message = format!("an asset may have {most} bytes, this one has {bytes}");
         return Err(ApiError::new(Code::ProjectTooLarge, message).of("size_bytes"));
     }
-    let checksum = checksum(&fields)?;
+    let checksum = checksum(asked.checksum_sha256.as_deref())?;
     let base = base_url(&api.config, &headers).ok_or_else(no_base)?;
     let once = api.once.clone();
     let caller_ = caller.clone();
@@ -126,11 +131,15 @@ pub(super) async fn begin(
         let valid = api.config.uploads_valid;
         let url = api.links.sign_put(&record.incoming_key(), &base, valid).await.map_err(|e| ApiError::internal(&e))?;
         assets::put(&api.coordinator.backplane().objects, &record).await?;
-        let data = json!({
-            "asset_id": record.id, "upload_url": url, "upload_headers": { "content-type": record.mime_type },
-            "expires_in_seconds": valid.as_secs(), "max_bytes": record.bytes, "status": "pending_upload",
-        });
-        Ok((StatusCode::OK, json!({ "data": data })))
+        let begun = UploadBegun {
+            asset_id: record.id,
+            upload_url: url.to_string(),
+            upload_headers: [("content-type".to_owned(), record.mime_type)].into(),
+            expires_in_seconds: valid.as_secs(),
+            max_bytes: record.bytes,
+            status: PendingStatus::PendingUpload,
+        };
+        Ok((StatusCode::OK, begun))
     };
     Ok(once.answer(&caller, "POST /v3/assets/direct-uploads", &headers, &body, make).await)
 }
@@ -141,7 +150,7 @@ pub(super) async fn receive(
     Path(key): Path<String>,
     RawQuery(query): RawQuery,
     body: Body,
-) -> Answer {
+) -> Answer<UploadReceived> {
     super::files::check(&api, "PUT", &key, query.as_deref().unwrap_or_default()).await?;
     let parts: Vec<&str> = key.split('/').collect();
     let missing = || ApiError::new(Code::AssetNotFound, "there is no such upload any more");
@@ -159,7 +168,7 @@ pub(super) async fn receive(
     if !record.is_complete {
         objects.put_file(&key, &file.path).await?;
     }
-    Ok(Json(json!({ "data": { "asset_id": record.id } })))
+    Ok(Json(Data { data: UploadReceived { asset_id: record.id } }))
 }
 
 /// `POST /v3/assets/{id}/complete`.
@@ -169,10 +178,11 @@ pub(super) async fn complete(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
+) -> Answer<AssetUploaded> {
     let body = super::read_body(body).await?;
-    let all = if body.is_empty() { Default::default() } else { create::object(&body)? };
-    let asked = checksum(&Fields { fields: &all, path: "" })?;
+    let fields = if body.is_empty() { Default::default() } else { request::object(&body)? };
+    let asked: CompleteRequest = request::parse(fields)?;
+    let asked = checksum(asked.checksum_sha256.as_deref())?;
     let mut record = find(&api, &caller, &id).await?;
     let objects = &api.coordinator.backplane().objects;
     if !record.is_complete {
@@ -208,11 +218,7 @@ pub(super) async fn complete(
         return Err(ApiError::invalid("checksum_sha256", format!("the file's SHA-256 is {known}, not {asked}")));
     }
     let url = url_of(&api, base_url(&api.config, &headers).as_ref(), &record).await?;
-    let data = json!({
-        "asset_id": record.id, "url": url, "mime_type": record.mime_type, "size_bytes": record.bytes,
-        "status": "processing",
-    });
-    Ok(Json(json!({ "data": data })))
+    Ok(Json(Data { data: uploaded(record, url, Some(UploadedStatus::Processing)) }))
 }
 
 /// `GET /v3/assets/{id}`.
@@ -221,32 +227,32 @@ pub(super) async fn read(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Answer {
+) -> Answer<Asset> {
     let record = find(&api, &caller, &id).await?;
-    Ok(Json(json!({ "data": view(&api, base_url(&api.config, &headers).as_ref(), &record).await? })))
+    Ok(Json(Data { data: view(&api, base_url(&api.config, &headers).as_ref(), record).await? }))
 }
 
 /// `GET /v3/assets?limit&token`.
 pub(super) async fn list(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    RawQuery(query): RawQuery,
+    Query(query): Query<ListQuery<PAGE_MAX>>,
     headers: HeaderMap,
-) -> Answer {
-    let page = Page::of(query.as_deref(), 20)?;
+) -> List<Asset> {
+    let page = PageRange::of(&query, PAGE)?;
     let objects = &api.coordinator.backplane().objects;
     let ids = assets::ids(objects, &caller.rights.space).await?;
     let base = base_url(&api.config, &headers);
-    let (mut data, mut next) = (Vec::new(), None);
+    let (mut data, mut next) = (Vec::<Asset>::new(), None);
     for id in ids.into_iter().filter(|id| page.after.as_ref().is_none_or(|after| id < after)) {
         let Some(record) = assets::get(objects, &caller.rights.space, &id).await? else { continue };
         if data.len() == page.limit {
-            next = Some(page::token(data.last().and_then(|last: &Value| last["id"].as_str()).unwrap_or_default()));
+            next = data.last().map(|last| page::token(&last.id));
             break;
         }
-        data.push(view(&api, base.as_ref(), &record).await?);
+        data.push(view(&api, base.as_ref(), record).await?);
     }
-    Ok(Json(page::listed(data, next)))
+    Ok(Json(Page::new(data, next)))
 }
 
 /// `DELETE /v3/assets/{id}`.
@@ -254,10 +260,10 @@ pub(super) async fn delete(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Answer {
+) -> Answer<AssetDeleted> {
     let record = find(&api, &caller, &id).await?;
     assets::delete(&api.coordinator.backplane().objects, &record).await?;
-    Ok(Json(json!({ "data": { "id": record.id } })))
+    Ok(Json(Data { data: AssetDeleted { id: record.id } }))
 }
 
 /// The caller's asset.
@@ -275,13 +281,22 @@ async fn keep(api: &Api, record: &AssetRecord, file: &Received) -> Result<(), Ap
     Ok(assets::put(objects, record).await?)
 }
 
-async fn view(api: &Api, base: Option<&Url>, record: &AssetRecord) -> Result<Value, ApiError> {
-    Ok(json!({
-        "id": record.id, "name": record.name, "type": AssetKind::of(&record.mime_type), "owner": record.owner,
-        "uploaded_at": record.created_at_ms / 1000, "url": url_of(api, base, record).await?,
-        "mime_type": record.mime_type, "size_bytes": record.bytes,
-        "status": if record.is_complete { "completed" } else { "pending_upload" },
-    }))
+fn uploaded(record: AssetRecord, url: Option<String>, status: Option<UploadedStatus>) -> AssetUploaded {
+    AssetUploaded { asset_id: record.id, url, mime_type: record.mime_type, size_bytes: record.bytes, status }
+}
+
+async fn view(api: &Api, base: Option<&Url>, record: AssetRecord) -> Result<Asset, ApiError> {
+    Ok(Asset {
+        url: url_of(api, base, &record).await?,
+        id: record.id,
+        name: record.name,
+        kind: assets::kind_of(&record.mime_type),
+        owner: record.owner,
+        uploaded_at: record.created_at_ms / 1000,
+        mime_type: record.mime_type,
+        size_bytes: record.bytes,
+        status: if record.is_complete { AssetStatus::Completed } else { AssetStatus::PendingUpload },
+    })
 }
 
 async fn url_of(api: &Api, base: Option<&Url>, record: &AssetRecord) -> Result<Option<String>, ApiError> {
@@ -296,10 +311,9 @@ fn known(start: &[u8], name: &str, param: &str) -> Result<&'static str, ApiError
     })
 }
 
-fn checksum(fields: &Fields<'_>) -> Result<Option<ContentHash>, ApiError> {
-    let Some(text) = fields.text("checksum_sha256", 64)? else { return Ok(None) };
-    let hash = text.to_ascii_lowercase().parse();
-    hash.map(Some).map_err(|_| fields.refused("checksum_sha256", "64 hexadecimal digits"))
+fn checksum(text: Option<&str>) -> Result<Option<ContentHash>, ApiError> {
+    let refused = |_| ApiError::invalid("checksum_sha256", "checksum_sha256 must be 64 hexadecimal digits");
+    text.map(|text| text.to_ascii_lowercase().parse().map_err(refused)).transpose()
 }
 
 fn broke_off(param: &str, error: &dyn std::fmt::Display) -> ApiError {

@@ -4,11 +4,13 @@ use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde_json::{Map, Value, json};
+use hyperfarm_api::render::{BatchCreated, BatchRender, BatchStatus};
+use hyperfarm_proto::id::RenderId;
+use serde_json::{Map, Value};
 
 use super::base_url::base_url;
 use super::error::ApiError;
-use super::renders::{bundle, parse_asked, read_project_body, unknown_fields};
+use super::renders::{bundle, read_project_body, unknown_fields};
 use super::{Api, create};
 use crate::api_keys::Caller;
 use crate::intake::{self, Intake, Seed, StoredBundle};
@@ -31,31 +33,27 @@ pub(super) async fn create(
     let origin = base_url(&api.config, &headers);
     let (once, key, raw) = (api.once.clone(), caller.clone(), body.clone());
     let make = move |seed: Seed| async move {
-        let mut shared = create::object(&raw)?;
+        let mut shared = hyperfarm_api::request::object(&raw)?;
         let items = items(&mut shared)?;
-        let common = parse_asked(&api, &shared)?;
+        let common = create::parse_fields(shared.clone(), &api.config, &api.coordinator.config().limits)?;
         caller.check_pool(&common.spec.pool)?;
         let bundle = bundle(&api, &caller, common.source, common.spec.composition.as_deref()).await?;
         let batch = seed.id("batch");
         // The project is stored; what is parsed again for each item is only the rest.
-        shared.insert("project".to_owned(), json!({ "type": "asset_id", "asset_id": "stored" }));
-        shared.remove("html");
+        shared.retain(|name, _| name != "project" && name != "html");
         let mut renders = Vec::with_capacity(items.len());
         for (index, own) in (0u64..).zip(items) {
             let made = item(&api, &caller, bundle, &shared, own, &batch, &origin, seed.nth(index)).await;
-            renders.push(match made {
-                Ok(render) => json!({ "index": index, "render_id": render, "status": "queued" }),
-                Err(error) => json!({ "index": index, "status": "refused", "error": error.body()["error"] }),
-            });
+            let (status, render_id, error) = match made {
+                Ok(render) => (BatchStatus::Queued, Some(render.into()), None),
+                Err(error) => (BatchStatus::Refused, None, Some(error.body().error)),
+            };
+            renders.push(BatchRender { index, status, render_id, error });
         }
-        let accepted = renders.iter().filter(|render| render.get("render_id").is_some()).count();
-        let mut data = json!({
-            "batch_id": batch, "renders": renders, "accepted": accepted, "refused": renders.len() - accepted,
-        });
-        if !common.unknown.is_empty() {
-            data["warnings"] = unknown_fields(&common.unknown);
-        }
-        Ok((StatusCode::ACCEPTED, json!({ "data": data })))
+        let accepted = renders.iter().filter(|render| render.status == BatchStatus::Queued).count();
+        let refused = renders.len() - accepted;
+        let warnings = unknown_fields(common.unknown);
+        Ok((StatusCode::ACCEPTED, BatchCreated { batch_id: batch, renders, accepted, refused, warnings }))
     };
     Ok(once.answer(&key, "POST /v3/hyperframes/renders/batch", &headers, &body, make).await)
 }
@@ -66,7 +64,8 @@ fn items(body: &mut Map<String, Value>) -> Result<Vec<Map<String, Value>>, ApiEr
     let (param, list) = match (own, body.get("variables")) {
         (Some(Value::Array(items)), _) => ("items", items),
         (None, Some(Value::Array(variables))) => {
-            let items = variables.iter().map(|variables| json!({ "variables": variables })).collect();
+            let item = |variables: &Value| Map::from_iter([("variables".to_owned(), variables.clone())]).into();
+            let items = variables.iter().map(item).collect();
             body.remove("variables");
             ("variables", items)
         }
@@ -101,17 +100,17 @@ async fn item(
     batch: &str,
     origin: &Option<url::Url>,
     seed: Seed,
-) -> Result<hyperfarm_proto::id::RenderId, ApiError> {
+) -> Result<RenderId, ApiError> {
     let mut fields = shared.clone();
     fields.extend(own);
-    let asked = parse_asked(api, &fields)?;
+    let asked = create::render_request(fields, &api.config)?;
     intake::check(&asked.spec)?;
     let mut taken = api.admission.reserve(caller, vec![seed.render()]).await?;
     let intake = Intake {
         space: caller.rights.space.clone(),
         key: Some(caller.id.clone()),
         origin: origin.clone(),
-        priority: asked.priority,
+        priority: asked.priority.map_or(0, |priority| priority.get()),
         batch: Some(batch.to_owned()),
         ..Intake::default()
     };

@@ -13,6 +13,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyperfarm_backplane::http::media_type;
 use hyperfarm_proto::id::ContentHash;
 use url::{Origin, Url};
 
@@ -92,17 +93,6 @@ fn takes_gzip(asked: &HeaderMap) -> bool {
         parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"))
             && !parts.any(|part| part.strip_prefix("q=").and_then(|q| q.parse().ok()) == Some(0.0))
     })
-}
-
-fn media_type(name: &str) -> &'static str {
-    match name.rsplit('.').next() {
-        Some("html") => "text/html; charset=utf-8",
-        Some("js") => "text/javascript; charset=utf-8",
-        Some("css") => "text/css; charset=utf-8",
-        Some("svg") => "image/svg+xml",
-        Some("woff2") => "font/woff2",
-        _ => "text/plain; charset=utf-8",
-    }
 }
 
 /// Where signed addresses lead, other than to this page's own origin: storage that signs for itself, and the farm's public name.

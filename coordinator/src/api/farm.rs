@@ -7,25 +7,27 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::body::{Body, Bytes};
 use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use axum::response::sse::Event;
 use futures::{StreamExt, stream};
+use hyperfarm_api::events::{FarmEvent, Workers};
+use hyperfarm_api::farm::{Farm, LoadSample, PoolLoad, RecentFailure, RenderCounts, Today, Worker};
+use hyperfarm_api::render::{RenderDeleted, RenderStatus};
+use hyperfarm_api::{Data, seconds};
 use hyperfarm_backplane::ledger::NodeView;
 use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::record::Outcome;
-use serde_json::{Value, json};
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::Api;
 use super::base_url::base_url;
 use super::error::ApiError;
-use super::render_events::{KEEP_ALIVE, event_stream, seconds};
-use super::renders::{Answer, shown_from};
-use super::workers;
+use super::render_events::{KEEP_ALIVE, event_stream, sent};
+use super::renders::shown_from;
+use super::{Answer, Api, workers};
 use crate::RenderDetail;
 use crate::api_keys::Caller;
 use crate::api_keys::Scope;
@@ -54,7 +56,7 @@ const DAY_MS: u64 = 24 * 3600 * 1000;
 /// What of the farm is remembered.
 pub struct Memory {
     started_at_ms: u64,
-    history: Mutex<VecDeque<Value>>,
+    history: Mutex<VecDeque<LoadSample>>,
     /// Seconds of work of renders that have ended, by render.
     worked: Mutex<HashMap<RenderId, f64>>,
 }
@@ -66,7 +68,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    fn note(&self, sample: Value) {
+    fn note(&self, sample: LoadSample) {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         if history.len() == SAMPLES {
             history.pop_front();
@@ -77,7 +79,7 @@ impl Memory {
 
 /// The farm's numbers that are the same for everybody.
 struct Load {
-    pools: Vec<Value>,
+    pools: Vec<PoolLoad>,
     frames_per_second: f64,
     slots: u32,
     slots_busy: u64,
@@ -85,11 +87,14 @@ struct Load {
 }
 
 impl Load {
-    fn sample(&self) -> Value {
-        json!({
-            "at": seconds(now_ms()), "frames_per_second": self.frames_per_second, "slots_busy": self.slots_busy,
-            "slots": self.slots, "queue_depth": self.queue_depth,
-        })
+    fn sample(&self) -> LoadSample {
+        LoadSample {
+            at: seconds(now_ms()),
+            frames_per_second: self.frames_per_second,
+            slots_busy: self.slots_busy,
+            slots: self.slots,
+            queue_depth: self.queue_depth,
+        }
     }
 }
 
@@ -110,21 +115,24 @@ async fn load(api: &Api) -> Load {
     for node in &nodes {
         by_pool.entry(&node.pool).or_default().push(node);
     }
-    let mut pools = Vec::new();
+    let mut pools: Vec<PoolLoad> = Vec::new();
     let (mut queue_depth, now) = (0, now_ms());
     let names: Vec<String> = by_pool.keys().map(|pool| (*pool).to_owned()).chain(backlog.keys().cloned()).collect();
     for name in names {
-        if pools.iter().any(|pool: &Value| pool["pool"] == name.as_str()) {
+        if pools.iter().any(|pool| pool.pool == name) {
             continue;
         }
         let nodes = by_pool.remove(name.as_str()).unwrap_or_default();
         let waiting = backlog.remove(&name).unwrap_or_default();
         queue_depth += waiting.tasks;
-        pools.push(json!({
-            "pool": name, "workers": nodes.len(), "slots": nodes.iter().map(|node| node.slots).sum::<u32>(),
-            "slots_busy": nodes.iter().map(|node| node.tasks.len()).sum::<usize>(), "queue_depth": waiting.tasks,
-            "queue_oldest_seconds": waiting.since_ms.map(|since| seconds(now.saturating_sub(since))),
-        }));
+        pools.push(PoolLoad {
+            pool: name,
+            workers: nodes.len(),
+            slots: nodes.iter().map(|node| node.slots).sum(),
+            slots_busy: nodes.iter().map(|node| node.tasks.len()).sum(),
+            queue_depth: waiting.tasks,
+            queue_oldest_seconds: waiting.since_ms.map(|since| seconds(now.saturating_sub(since))),
+        });
     }
     let workers = || nodes.iter().filter(|node| node.role == "worker");
     Load {
@@ -137,7 +145,7 @@ async fn load(api: &Api) -> Load {
 }
 
 /// The farm as `space` sees it.
-async fn farm(api: &Api, space: &Space) -> Value {
+async fn farm(api: &Api, space: &Space) -> Farm {
     let load = load(api).await;
     let registry = api.coordinator.registry();
     let open = registry.of_space(space);
@@ -165,29 +173,32 @@ async fn farm(api: &Api, space: &Space) -> Value {
         }
     }
     failures.sort_unstable_by_key(|failure| std::cmp::Reverse(failure.0));
-    let recent: Vec<Value> = failures
-        .iter()
-        .take(FAILURES)
-        .map(|(at, id, title, failure)| {
-            json!({
-                "render_id": id, "title": title, "error_code": error_code(failure), "failure_message": failure.message,
-                "at": seconds(*at),
-            })
-        })
-        .collect();
-    json!({
-        "version": hyperfarm_proto::FARM_VERSION, "started_at": seconds(api.memory.started_at_ms), "now": seconds(now),
-        "pools": load.pools, "frames_per_second": load.frames_per_second, "slots": load.slots,
-        "slots_busy": load.slots_busy, "queue_depth": load.queue_depth,
-        "renders": {
-            "queued": count(Status::Queued), "rendering": count(Status::Rendering), "completed_today": completed,
-            "failed_today": failed,
+    let recent = failures.iter().take(FAILURES).map(|(at, id, title, failure)| RecentFailure {
+        render_id: id.to_string(),
+        title: title.map(str::to_owned),
+        error_code: error_code(failure),
+        failure_message: failure.message.clone(),
+        at: seconds(*at),
+    });
+    Farm {
+        version: hyperfarm_proto::FARM_VERSION.to_owned(),
+        started_at: seconds(api.memory.started_at_ms),
+        now: seconds(now),
+        pools: load.pools,
+        frames_per_second: load.frames_per_second,
+        slots: load.slots,
+        slots_busy: load.slots_busy,
+        queue_depth: load.queue_depth,
+        renders: RenderCounts {
+            queued: count(Status::Queued),
+            rendering: count(Status::Rendering),
+            completed_today: completed,
+            failed_today: failed,
         },
-        "today": {
-            "output_minutes": minutes, "worker_seconds": api.worked(&done).await, "cost_usd": cost,
-        },
-        "recent_failures": recent,
-    })
+        today: Today { output_minutes: minutes, worker_seconds: api.worked(&done).await, cost_usd: cost },
+        history: None,
+        recent_failures: recent.collect(),
+    }
 }
 
 impl Api {
@@ -218,12 +229,12 @@ impl Api {
 }
 
 /// `GET /v3/hyperframes/farm`.
-pub(super) async fn read(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Answer {
+pub(super) async fn read(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Answer<Farm> {
     let mut farm = farm(&api, &caller.rights.space).await;
     let history = api.memory.history.lock().unwrap_or_else(PoisonError::into_inner);
-    farm["history"] = history.iter().cloned().collect();
+    farm.history = Some(history.iter().cloned().collect());
     drop(history);
-    Ok(Json(json!({ "data": farm })))
+    Ok(Json(Data { data: farm }))
 }
 
 /// `GET /v3/hyperframes/farm/events`: server-sent events for as long as the client listens.
@@ -232,36 +243,29 @@ pub(super) async fn events(
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (sender, receiver) = mpsc::channel::<Bytes>(16);
+    let (sender, receiver) = mpsc::channel::<Event>(16);
     let base = base_url(&api.config, &headers);
     let drain = api.coordinator.drain().started();
     let told = tell(api, caller, base, sender);
     tokio::spawn(async move {
         tokio::select! { () = drain => {} () = told => {} }
     });
-    let events = stream::unfold(receiver, |mut receiver| async move {
-        Some((Ok::<_, std::convert::Infallible>(receiver.recv().await?), receiver))
-    });
-    Ok(event_stream(Body::from_stream(events)))
-}
-
-fn event(name: &str, data: &Value) -> Bytes {
-    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+    Ok(event_stream(stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })))
 }
 
 /// What is new of a render for somebody who follows it.
-fn fingerprint(entry: &RenderEntry) -> (&'static str, u64, u32, bool, bool) {
+fn fingerprint(entry: &RenderEntry) -> (Option<RenderStatus>, u64, u32, bool, bool) {
     let progress = entry.progress.borrow();
-    let stage = if progress.end.is_some() { "ended" } else { super::view::status(&progress) };
-    (stage, progress.frames_done, progress.chunks_done, progress.has_sound, entry.is_paused())
+    let status = progress.end.is_none().then(|| super::view::status(&progress));
+    (status, progress.frames_done, progress.chunks_done, progress.has_sound, entry.is_paused())
 }
 
 /// Tells a client what changes, until it is gone.
-async fn tell(api: Api, caller: Caller, base: Option<url::Url>, client: mpsc::Sender<Bytes>) {
+async fn tell(api: Api, caller: Caller, base: Option<url::Url>, client: mpsc::Sender<Event>) {
     let mut deletions = api.coordinator.registry().deletions();
     let mut known: HashMap<RenderId, _> = HashMap::new();
     let is_admin = caller.check(Scope::Admin).is_ok();
-    let (mut said_farm, mut said_workers) = (Value::Null, Value::Null);
+    let (mut said_farm, mut said_workers) = (None::<Farm>, None::<Vec<Worker>>);
     let (mut farm_at, mut said_at) = (None::<Instant>, Instant::now());
     let mut is_first = true;
     let mut tick = tokio::time::interval(TELL_RENDERS);
@@ -273,7 +277,7 @@ async fn tell(api: Api, caller: Caller, base: Option<url::Url>, client: mpsc::Se
             match deletions.try_recv() {
                 Ok((space, render)) if space == caller.rights.space => {
                     known.remove(&render);
-                    news.push(event("deleted", &json!({ "render_id": render })));
+                    news.push(FarmEvent::Deleted(RenderDeleted { render_id: render.into() }));
                 }
                 Ok(_) | Err(TryRecvError::Lagged(_)) => {}
                 Err(_) => break,
@@ -282,7 +286,7 @@ async fn tell(api: Api, caller: Caller, base: Option<url::Url>, client: mpsc::Se
         for entry in api.coordinator.registry().of_space(&caller.rights.space) {
             let (id, now) = (entry.request.id.clone(), fingerprint(&entry));
             // What had ended before the client came is no news.
-            let is_old = is_first && now.0 == "ended";
+            let is_old = is_first && now.0.is_none();
             if known.insert(id, now) == Some(now) || is_old {
                 continue;
             }
@@ -293,7 +297,7 @@ async fn tell(api: Api, caller: Caller, base: Option<url::Url>, client: mpsc::Se
                 is_paused: entry.is_paused(),
             };
             match shown_from(&api, base.clone(), &detail).await {
-                Ok(shown) => news.push(event("render", &shown)),
+                Ok(shown) => news.push(FarmEvent::Render(Box::new(shown))),
                 Err(error) => warn!(%error, "a render cannot be shown to those who follow it"),
             }
         }
@@ -301,28 +305,23 @@ async fn tell(api: Api, caller: Caller, base: Option<url::Url>, client: mpsc::Se
         if farm_at.is_none_or(|at| at.elapsed() >= TELL_FARM) {
             farm_at = Some(Instant::now());
             let farm = farm(&api, &caller.rights.space).await;
-            let mut bare = farm.clone();
-            if let Some(fields) = bare.as_object_mut() {
-                fields.remove("now");
-            }
-            if bare != said_farm || said_at.elapsed() >= KEEP_ALIVE {
-                (said_farm, said_at) = (bare, Instant::now());
-                news.push(event("farm", &farm));
+            // That time passes is no news.
+            let bare = Farm { now: 0.0, ..farm.clone() };
+            if said_farm.as_ref() != Some(&bare) || said_at.elapsed() >= KEEP_ALIVE {
+                (said_farm, said_at) = (Some(bare), Instant::now());
+                news.push(FarmEvent::Farm(Box::new(farm)));
             }
             if is_admin {
-                let nodes: Vec<Value> = api.nodes.all(&api).await.iter().map(workers::shown).collect();
-                let mut bare = Value::from(nodes.clone());
-                for node in bare.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
-                    node.remove("last_seen_at");
-                }
-                if bare != said_workers {
-                    said_workers = bare;
-                    news.push(event("workers", &json!({ "data": nodes })));
+                let nodes: Vec<Worker> = api.nodes.all(&api).await.iter().map(workers::shown).collect();
+                let bare: Vec<Worker> = nodes.iter().map(|node| Worker { last_seen_at: 0.0, ..node.clone() }).collect();
+                if said_workers.as_ref() != Some(&bare) {
+                    said_workers = Some(bare);
+                    news.push(FarmEvent::Workers(Workers { data: nodes }));
                 }
             }
         }
         for news in news {
-            if client.send(news).await.is_err() {
+            if client.send(sent(news.name(), &news)).await.is_err() {
                 return;
             }
         }

@@ -2,8 +2,6 @@
 //!
 //! No key is needed: the signature is the right. `Content-Length` is exact, nothing is compressed, one range is served.
 
-use std::ops::Range;
-
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{
@@ -11,9 +9,9 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use hyperfarm_backplane::http::{ByteRange, media_type};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
-use hyperfarm_proto::spec::Format;
 
 use super::Api;
 use super::error::{ApiError, Code};
@@ -42,10 +40,10 @@ pub(super) async fn download(
     };
     // Without a validator to compare there is nothing an `If-Range` could agree with.
     let asked = headers.get(RANGE).filter(|_| !headers.contains_key(IF_RANGE)).and_then(|value| value.to_str().ok());
-    let range = match asked.map_or(Asked::Whole, |asked| parse_range(asked, total)) {
-        Asked::Whole => None,
-        Asked::Part(range) => Some(range),
-        Asked::Outside => {
+    let range = match ByteRange::parse(asked, total) {
+        ByteRange::Whole => None,
+        ByteRange::Part(range) => Some(range),
+        ByteRange::Unsatisfiable => {
             let error = ApiError::new(Code::RangeInvalid, format!("the file has {total} bytes")).of("Range");
             return Ok(([(CONTENT_RANGE, format!("bytes */{total}"))], error).into_response());
         }
@@ -75,7 +73,10 @@ fn header(value: &'static str) -> axum::http::HeaderValue {
 }
 
 pub(super) async fn check(api: &Api, method: &str, key: &str, query: &str) -> Result<(), ApiError> {
-    let signed = super::page::query(Some(query), PARAMETER).unwrap_or_default();
+    let signed = url::form_urlencoded::parse(query.as_bytes())
+        .find(|(name, _)| name == PARAMETER)
+        .map(|(_, value)| value)
+        .unwrap_or_default();
     let refused = || {
         let message = "the URL is not this farm's, or has run out; ask the API for a new one";
         ApiError::new(Code::Forbidden, message)
@@ -91,65 +92,9 @@ fn render_of(key: &str) -> Option<RenderId> {
     key.strip_prefix(keys::RENDERS)?.strip_prefix('/')?.split('/').next()?.parse().ok()
 }
 
-fn media_type(key: &str) -> &'static str {
-    match key.rsplit('.').next() {
-        Some("mp4") => Format::Mp4.media_type(),
-        Some("webm") => Format::Webm.media_type(),
-        Some("mov") => Format::Mov.media_type(),
-        Some("gif") => Format::Gif.media_type(),
-        Some("zip") => Format::PngSequence.media_type(),
-        Some("jpg") => "image/jpeg",
-        _ => "application/octet-stream",
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    Whole,
-    Part(Range<u64>),
-    Outside,
-}
-
-/// What a `Range` header asks of `total` bytes. What is not understood, or asks for several parts, is answered with the whole.
-fn parse_range(value: &str, total: u64) -> Asked {
-    let Some(part) = value.trim().strip_prefix("bytes=").filter(|part| !part.contains(',')) else {
-        return Asked::Whole;
-    };
-    let Some((first, last)) = part.trim().split_once('-') else { return Asked::Whole };
-    let (first, last) = (first.trim(), last.trim());
-    let range = match (first.parse::<u64>(), last.parse::<u64>()) {
-        (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(total),
-        (Ok(first), Err(_)) if last.is_empty() => first..total,
-        (Err(_), Ok(count)) if first.is_empty() => total.saturating_sub(count)..total,
-        _ => return Asked::Whole,
-    };
-    if range.start < range.end { Asked::Part(range) } else { Asked::Outside }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges_as_clients_write_them() {
-        for (value, expected) in [
-            ("bytes=0-0", Asked::Part(0..1)),
-            ("bytes=0-", Asked::Part(0..10)),
-            ("bytes=3-5", Asked::Part(3..6)),
-            ("bytes=3-500", Asked::Part(3..10)),
-            ("bytes=-4", Asked::Part(6..10)),
-            ("bytes=-40", Asked::Part(0..10)),
-            ("bytes=10-", Asked::Outside),
-            ("bytes=-0", Asked::Outside),
-            ("bytes=5-3", Asked::Whole),
-            ("bytes=0-1,3-4", Asked::Whole),
-            ("lines=0-1", Asked::Whole),
-            ("bytes=x-y", Asked::Whole),
-        ] {
-            assert_eq!(parse_range(value, 10), expected, "{value}");
-        }
-        assert_eq!(parse_range("bytes=0-", 0), Asked::Outside);
-    }
 
     #[test]
     fn keys_tell_their_render() {

@@ -12,6 +12,7 @@ use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use hyperfarm_api::Data;
 use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
 use hyperfarm_proto::id::ContentHash;
 use serde::{Deserialize, Serialize};
@@ -31,8 +32,8 @@ const KEY_MAX: usize = 255;
 
 const FOLDER: &str = "idempotency";
 
-/// What a handler answers.
-pub type Made = Result<(StatusCode, Value), ApiError>;
+/// The answer to a request, as it is sent and kept.
+pub(super) type Answered = Result<(StatusCode, Value), ApiError>;
 
 /// What is stored of a request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -70,7 +71,7 @@ impl Idempotency {
     }
 
     /// The answer of `make`, or the one that an earlier request with the same key got. `route` has the path's parameters in it.
-    pub async fn answer<F, Fut>(
+    pub(super) async fn answer<F, Fut, T>(
         &self,
         caller: &Caller,
         route: &str,
@@ -80,8 +81,14 @@ impl Idempotency {
     ) -> Response
     where
         F: FnOnce(Seed) -> Fut + Send + 'static,
-        Fut: Future<Output = Made> + Send + 'static,
+        Fut: Future<Output = Result<(StatusCode, T), ApiError>> + Send + 'static,
+        T: Serialize + Send + 'static,
     {
+        let make = |seed| async move {
+            let (status, data) = make(seed).await?;
+            let body = serde_json::to_value(Data { data }).map_err(|error| ApiError::internal(&error))?;
+            Ok((status, body))
+        };
         let key = match key(headers) {
             Ok(key) => key,
             Err(error) => return error.into_response(),
@@ -102,10 +109,10 @@ impl Idempotency {
         }
     }
 
-    async fn run<F, Fut>(&self, request: ContentHash, body: ContentHash, make: F) -> Made
+    async fn run<F, Fut>(&self, request: ContentHash, body: ContentHash, make: F) -> Answered
     where
         F: FnOnce(Seed) -> Fut + Send,
-        Fut: Future<Output = Made> + Send,
+        Fut: Future<Output = Answered> + Send,
     {
         let (seed, place) = match self.claim(&request, body).await? {
             Claimed::Answered(status, answer) => return Ok((status, answer)),
@@ -114,7 +121,10 @@ impl Idempotency {
         let made = make(seed).await;
         let (status, value) = match &made {
             Ok((status, value)) => (*status, value.clone()),
-            Err(error) => (error.code.status(), error.body()),
+            Err(error) => {
+                let body = serde_json::to_value(error.body()).map_err(|error| ApiError::internal(&error))?;
+                (error.code.status(), body)
+            }
         };
         // What another try may change is not kept.
         if status.is_server_error()
@@ -202,15 +212,15 @@ enum Claimed {
     Mine(Seed, String),
 }
 
-async fn fresh<F, Fut>(make: F) -> Made
+async fn fresh<F, Fut>(make: F) -> Answered
 where
     F: FnOnce(Seed) -> Fut,
-    Fut: Future<Output = Made>,
+    Fut: Future<Output = Answered>,
 {
     make(Seed::new()?).await
 }
 
-fn respond(made: Made) -> Response {
+fn respond(made: Answered) -> Response {
     match made {
         Ok((status, value)) => (status, Json(value)).into_response(),
         Err(error) => error.into_response(),

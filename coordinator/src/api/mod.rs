@@ -53,9 +53,10 @@ pub mod workers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Method, Uri};
+use axum::{Json, Router};
+use hyperfarm_api::{Data, Page};
 use hyperfarm_backplane::fetch::Fetcher;
 use tokio::sync::mpsc;
 use url::Url;
@@ -203,8 +204,14 @@ impl Api {
     }
 }
 
+/// The answer of a handler: one thing.
+type Answer<T> = Result<Json<Data<T>>, ApiError>;
+
+/// The answer of a handler: a page of a list.
+type List<T> = Result<Json<Page<T>>, ApiError>;
+
 /// A JSON body that has no project in it.
-pub(crate) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
+async fn read_body(body: Body) -> Result<Bytes, ApiError> {
     let too_large = |_| ApiError::new(Code::ProjectTooLarge, format!("a body may have {FIELDS_MAX} bytes"));
     to_bytes(body, FIELDS_MAX).await.map_err(too_large)
 }

@@ -4,18 +4,20 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use serde_json::{Value, json};
+use hyperfarm_api::Data;
+use hyperfarm_api::account::Status;
 
-use super::Api;
 use super::error::{ApiError, Code};
+use super::{Answer, Api};
 
 /// `GET /healthz`: the process answers.
-pub(super) async fn health() -> Json<Value> {
-    Json(json!({ "data": { "status": "ok", "version": hyperfarm_proto::FARM_VERSION } }))
+pub(super) async fn health() -> Json<Data<Status>> {
+    let version = Some(hyperfarm_proto::FARM_VERSION.to_owned());
+    Json(Data { data: Status { status: "ok".to_owned(), version } })
 }
 
 /// `GET /readyz`: broker, ledger and storage answer too.
-pub(super) async fn ready(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn ready(State(api): State<Api>) -> Answer<Status> {
     let backplane = api.coordinator.backplane();
     let (broker, ledger, objects) =
         futures::join!(backplane.broker.check(), backplane.ledger.check(), backplane.objects.check());
@@ -28,7 +30,7 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<Json<Value>, ApiErro
     .flatten()
     .collect();
     if failed.is_empty() {
-        return Ok(Json(json!({ "data": { "status": "ready" } })));
+        return Ok(Json(Data { data: Status { status: "ready".to_owned(), version: None } }));
     }
     Err(ApiError::new(Code::Unavailable, failed.join("; ")))
 }

@@ -1,65 +1,54 @@
 //! Pages of lists: `limit` and `token` in, `has_more` and `next_token` out.
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
+use hyperfarm_api::request::{ListQuery, parse_query};
+use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
 
-/// Items on a page at most.
-pub const PAGE_MAX: usize = 100;
+/// Items on a page at most, where a route does not say otherwise.
+pub(super) const PAGE_MAX: i64 = 100;
 
-/// What a query asks for.
+/// The query of a request. A refusal names the parameter.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Ok(Self(parse_query(parts.uri.query())?))
+    }
+}
+
+/// Which items of a list are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
+pub(super) struct PageRange {
     /// Items wanted.
-    pub limit: usize,
+    pub(super) limit: usize,
     /// The id after which the page begins.
-    pub after: Option<String>,
+    pub(super) after: Option<String>,
 }
 
-impl Page {
-    /// The page that `query` asks for, with `usual` items where it does not say.
-    pub fn of(query: Option<&str>, usual: usize) -> Result<Self, ApiError> {
-        Self::within(query, usual, PAGE_MAX)
+impl PageRange {
+    /// At most `limit` items after the page that answered `token`.
+    pub(super) fn new(limit: usize, token: Option<&str>) -> Result<Self, ApiError> {
+        let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(Self { limit, after: None }) };
+        let id = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let id = id.filter(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
+        let after = id.ok_or_else(|| ApiError::invalid("token", "token must be the next_token of an earlier page"))?;
+        Ok(Self { limit, after: Some(after) })
     }
 
-    /// The same with `most` items at most.
-    pub fn within(query: Option<&str>, usual: usize, most: usize) -> Result<Self, ApiError> {
-        let mut page = Self { limit: usual, after: None };
-        for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-            match &*name {
-                "limit" => {
-                    page.limit = value.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
-                        ApiError::invalid("limit", format!("limit must be an integer from 1 to {most}"))
-                    })?;
-                }
-                "token" if !value.is_empty() => {
-                    let id = URL_SAFE_NO_PAD.decode(&*value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-                    let id = id.filter(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
-                    page.after = Some(id.ok_or_else(|| {
-                        ApiError::invalid("token", "token must be the next_token of an earlier page")
-                    })?);
-                }
-                _ => {}
-            }
-        }
-        Ok(page)
+    /// What a query asks for, with `usual` items where it does not say.
+    pub(super) fn of<const MOST: i64>(query: &ListQuery<MOST>, usual: usize) -> Result<Self, ApiError> {
+        Self::new(query.limit.map_or(usual, |limit| limit.get() as usize), query.token.as_deref())
     }
-}
-
-/// The value of one name in a query.
-pub fn query(query: Option<&str>, name: &str) -> Option<String> {
-    let mut pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    pairs.find(|(found, value)| found == name && !value.is_empty()).map(|(_, value)| value.into_owned())
 }
 
 /// The token of the page after the item with this id.
-pub fn token(id: &str) -> String {
+pub(super) fn token(id: &str) -> String {
     URL_SAFE_NO_PAD.encode(id)
-}
-
-/// A list as it is sent.
-pub fn listed(data: Vec<Value>, next_token: Option<String>) -> Value {
-    json!({ "data": data, "has_more": next_token.is_some(), "next_token": next_token })
 }

@@ -1,24 +1,29 @@
 //! A render from within: its chunks, and its progress as it happens.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
-use axum::extract::{Extension, Path, RawQuery, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue};
-use axum::response::Response;
-use futures::stream;
+use axum::extract::{Extension, Path, State};
+use axum::http::HeaderMap;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::{Stream, StreamExt, stream};
+use hyperfarm_api::events::{ChunkEvent, ProgressEvent, RenderEvent, StatusEvent};
+use hyperfarm_api::render::{Chunk, ChunkStatus, RenderStatus, Span, Timeline as TimelineView};
+use hyperfarm_api::request::ListQuery;
+use hyperfarm_api::{Data, Page, seconds};
 use hyperfarm_proto::record::Outcome;
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::Api;
 use super::base_url::base_url;
 use super::error::ApiError;
-use super::page::{self, Page};
-use super::renders::{Answer, find};
-use super::view::status;
+use super::page::{self, PageRange, Query};
+use super::renders::find;
+use super::view::{eta_seconds, status};
+use super::{Answer, Api, List};
 use crate::api_keys::Caller;
 use crate::clock::now_ms;
 use crate::coordinator::RenderInternals;
@@ -30,23 +35,23 @@ use crate::timeline::{Attempt, AttemptOutcome, Timeline};
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Chunks on a page at most, and where the client does not say.
-pub(super) const CHUNKS: usize = 2000;
+pub(super) const CHUNKS: i64 = 2000;
 
 /// `GET /v3/hyperframes/renders/{render_id}/chunks?limit&token`.
 pub(super) async fn chunks(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    RawQuery(query): RawQuery,
+    Query(query): Query<ListQuery<CHUNKS>>,
     headers: HeaderMap,
-) -> Answer {
-    let page = Page::within(query.as_deref(), CHUNKS, CHUNKS)?;
+) -> List<Chunk> {
+    let page = PageRange::of(&query, CHUNKS as usize)?;
     let after =
         page.after.map(|index| index.parse::<u32>().map_err(|error| ApiError::invalid("token", error.to_string())));
     let first = after.transpose()?.map_or(0, |index| index as usize + 1);
     let render = find(&api, &caller, &id).await?.request.id.clone();
     let RenderInternals { plan, timeline, .. } = api.coordinator.internals(&render).await?;
-    let Some(plan) = plan else { return Ok(Json(page::listed(Vec::new(), None))) };
+    let Some(plan) = plan else { return Ok(Json(Page::new(Vec::new(), None))) };
     let base = base_url(&api.config, &headers);
     let known = timeline.chunks();
     let running = running(&timeline);
@@ -56,27 +61,33 @@ pub(super) async fn chunks(
         let at_work = running.get(&index).filter(|_| committed.is_none());
         let made = committed.and_then(|attempt| attempt.segment.as_ref());
         let status = match (committed, at_work) {
-            (Some(_), _) => "completed",
-            (None, Some(_)) => "rendering",
-            (None, None) => "queued",
+            (Some(_), _) => ChunkStatus::Completed,
+            (None, Some(_)) => ChunkStatus::Rendering,
+            (None, None) => ChunkStatus::Queued,
         };
         let thumbnail = made.and_then(|made| made.thumbnail.as_deref()).zip(base.as_ref());
         let thumbnail = match thumbnail {
             Some((key, base)) => Some(api.links.sign(key, base).await.map_err(|error| ApiError::internal(&error))?),
             None => None,
         };
-        data.push(json!({
-            "index": index, "first_frame": range.start(), "frame_count": range.count(),
-            "frames_done": committed.map_or(at_work.map_or(0, |attempt| attempt.frames), |_| range.count()),
-            "status": status, "attempt": committed.map(|attempt| attempt.attempt),
-            "worker": committed.or(at_work.copied()).map(|attempt| attempt.worker.as_str()), "attempts": attempts,
-            "ms_per_frame": committed.and_then(Attempt::ms_per_frame), "seconds": committed.and_then(Attempt::seconds),
-            "capture_path": made.map(|made| made.path), "thumbnail_url": thumbnail,
-        }));
+        data.push(Chunk {
+            index,
+            first_frame: range.start(),
+            frame_count: range.count(),
+            frames_done: committed.map_or(at_work.map_or(0, |attempt| attempt.frames), |_| range.count()),
+            status,
+            attempt: committed.map(|attempt| attempt.attempt),
+            worker: committed.or(at_work.copied()).map(|attempt| attempt.worker.clone()),
+            attempts,
+            ms_per_frame: committed.and_then(Attempt::ms_per_frame),
+            seconds: committed.and_then(Attempt::seconds),
+            capture_path: made.map(|made| made.path),
+            thumbnail_url: thumbnail.map(String::from),
+        });
     }
     let next = first + data.len();
     let token = (next > first && next < plan.chunks.len()).then(|| page::token(&(next - 1).to_string()));
-    Ok(Json(page::listed(data, token)))
+    Ok(Json(Page::new(data, token)))
 }
 
 /// Attempts under way, by chunk.
@@ -90,32 +101,35 @@ pub(super) async fn timeline(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Answer {
+) -> Answer<TimelineView> {
     let detail = find(&api, &caller, &id).await?;
     let RenderInternals { timeline, .. } = api.coordinator.internals(&detail.request.id).await?;
-    let spans: Vec<Value> = timeline.attempts.iter().map(span).collect();
-    let ended_at = detail.progress.end.as_ref().map(|end| seconds(end.ended_at_ms));
-    Ok(Json(json!({ "data": {
-        "created_at": seconds(detail.request.created_at_ms), "ended_at": ended_at, "now": seconds(now_ms()),
-        "spans": spans,
-    } })))
+    let view = TimelineView {
+        created_at: seconds(detail.request.created_at_ms),
+        ended_at: detail.progress.end.as_ref().map(|end| seconds(end.ended_at_ms)),
+        now: seconds(now_ms()),
+        spans: timeline.attempts.iter().map(span).collect(),
+    };
+    Ok(Json(Data { data: view }))
 }
 
-fn span(attempt: &Attempt) -> Value {
+fn span(attempt: &Attempt) -> Span {
     let (worker, slot) = attempt.node_and_slot();
-    json!({
-        "kind": attempt.step.kind(), "chunk": attempt.step.chunk(), "attempt": attempt.attempt, "worker_id": worker,
-        "slot": slot,
-        "started_at": seconds(attempt.started_at_ms), "ended_at": attempt.ended_at_ms.map(seconds),
-        "outcome": attempt.outcome, "error_code": attempt.failure.as_ref().map(error_code),
-        "message": attempt.failure.as_ref().map(|failure| failure.message.as_str()),
-        "frames": attempt.frames, "ms_per_frame": attempt.ms_per_frame(),
-    })
-}
-
-/// Unix seconds.
-pub(super) fn seconds(ms: u64) -> f64 {
-    ms as f64 / 1000.0
+    let failure = attempt.failure.as_ref();
+    Span {
+        kind: attempt.step.into(),
+        chunk: attempt.step.chunk(),
+        attempt: attempt.attempt,
+        worker_id: worker.to_owned(),
+        slot,
+        started_at: seconds(attempt.started_at_ms),
+        ended_at: attempt.ended_at_ms.map(seconds),
+        outcome: attempt.outcome,
+        error_code: failure.map(error_code),
+        message: failure.map(|failure| failure.message.clone()),
+        frames: attempt.frames,
+        ms_per_frame: attempt.ms_per_frame(),
+    }
 }
 
 /// `GET /v3/hyperframes/renders/{render_id}/events`: server-sent events until the render has ended. An event's id says how far the
@@ -129,92 +143,98 @@ pub(super) async fn events(
     let render = find(&api, &caller, &id).await?.request.id.clone();
     let progress = api.coordinator.watch(&render).await?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let told = Told { id: last, ..Told::default() };
+    let seen = Seen { id: last, ..Seen::default() };
     let drain = Box::pin(api.coordinator.drain().started());
-    let events = stream::unfold(Some((progress, told, drain)), move |state| {
+    let changes = stream::unfold(Some((progress, seen, drain)), move |state| {
         let render = render.to_string();
         async move {
-            let (mut progress, mut told, mut drain) = state?;
+            let (mut progress, mut seen, mut drain) = state?;
             loop {
                 let now = progress.borrow_and_update().clone();
-                let ended = now.end.is_some();
-                let text = told.tell(&render, &now);
-                if ended {
-                    return Some((Ok::<_, std::convert::Infallible>(Bytes::from(text)), None));
+                let events = seen.news(&render, &now);
+                if now.end.is_some() {
+                    return Some((events, None));
                 }
-                if !text.is_empty() {
-                    return Some((Ok(Bytes::from(text)), Some((progress, told, drain))));
+                if !events.is_empty() {
+                    return Some((events, Some((progress, seen, drain))));
                 }
                 tokio::select! {
                     changed = progress.changed() => if changed.is_err() { return None },
                     () = &mut drain => return None,
-                    () = tokio::time::sleep(KEEP_ALIVE) => {
-                        return Some((Ok(Bytes::from_static(b": still here\n\n")), Some((progress, told, drain))));
-                    }
                 }
             }
         }
     });
-    Ok(event_stream(Body::from_stream(events)))
+    let events = changes.flat_map(stream::iter);
+    Ok(event_stream(events.map(|(id, event)| sent(event.name(), &event).id(id))))
+}
+
+/// An event as it is sent.
+pub(super) fn sent(name: &str, data: &impl Serialize) -> Event {
+    let event = Event::default().event(name);
+    // Every event is a struct of texts and numbers, which always has a JSON.
+    event.clone().json_data(data).unwrap_or(event)
 }
 
 /// A response of server-sent events.
-pub(super) fn event_stream(events: Body) -> Response {
-    let mut response = Response::new(events);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    response
+pub(super) fn event_stream(events: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("still here");
+    let events = Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(keep_alive);
+    ([(CACHE_CONTROL, "no-cache, no-transform")], events).into_response()
 }
 
-/// What a client knows already.
+/// What a client has been sent.
 #[derive(Default)]
-struct Told {
+struct Seen {
     id: Option<String>,
-    status: Option<&'static str>,
+    status: Option<RenderStatus>,
     chunks: Option<u32>,
     frames: Option<u64>,
 }
 
-impl Told {
-    /// The events that bring the client up to `now`; none where nothing is new.
-    fn tell(&mut self, render: &str, now: &RenderProgress) -> String {
+impl Seen {
+    /// The events that bring the client up to `now`, each with the id of that state; none where nothing is new.
+    fn news(&mut self, render: &str, now: &RenderProgress) -> Vec<(String, RenderEvent)> {
         let status = status(now);
-        let id = format!("{status}-{}-{}-{}", now.frames_total, now.chunks_done, now.frames_done);
+        let id = format!("{}-{}-{}-{}", status.as_str(), now.frames_total, now.chunks_done, now.frames_done);
         // What came with this id came whole.
         if self.id.as_deref() == Some(&id) && self.status.is_none() && now.end.is_none() {
             (self.status, self.chunks, self.frames) = (Some(status), Some(now.chunks_done), Some(now.frames_done));
         }
-        let mut text = String::new();
-        let mut event = |name: &str, data: Value| {
-            text.push_str(&format!("event: {name}\nid: {id}\ndata: {data}\n\n"));
-        };
+        let render_id = || render.to_owned();
+        let mut events = Vec::new();
         if self.chunks.unwrap_or(0) != now.chunks_done {
-            event(
-                "chunk",
-                json!({ "render_id": render, "chunks_done": now.chunks_done, "chunks_total": now.chunks_total }),
-            );
+            events.push(RenderEvent::Chunk(ChunkEvent {
+                render_id: render_id(),
+                chunks_done: now.chunks_done,
+                chunks_total: now.chunks_total,
+            }));
         }
         if self.frames.unwrap_or(0) != now.frames_done || self.status.is_none() {
-            event(
-                "progress",
-                json!({
-                    "render_id": render, "stage": now.stage, "frames_done": now.frames_done,
-                    "frames_total": now.frames_total, "percent": now.percent(),
-                    "eta_seconds": now.eta.map(|eta| eta.as_secs_f64().ceil() as u64),
-                }),
-            );
+            events.push(RenderEvent::Progress(ProgressEvent {
+                render_id: render_id(),
+                stage: now.stage,
+                frames_done: now.frames_done,
+                frames_total: now.frames_total,
+                percent: now.percent(),
+                eta_seconds: eta_seconds(now),
+            }));
         }
         if self.status != Some(status) {
-            let mut data = json!({ "render_id": render, "status": status });
-            if let Some(Outcome::Failed { failure, .. }) = now.end.as_ref().map(|end| &end.outcome) {
-                data["failure_message"] = failure.message.as_str().into();
-                data["error_code"] = error_code(failure).into();
-            }
-            event("status", data);
+            let failure = match now.end.as_ref().map(|end| &end.outcome) {
+                Some(Outcome::Failed { failure, .. }) => Some(failure),
+                _ => None,
+            };
+            events.push(RenderEvent::Status(StatusEvent {
+                render_id: render_id(),
+                status,
+                failure_message: failure.map(|failure| failure.message.clone()),
+                error_code: failure.map(error_code),
+            }));
         }
         (self.status, self.chunks, self.frames) = (Some(status), Some(now.chunks_done), Some(now.frames_done));
-        self.id = Some(id);
-        text
+        self.id = Some(id.clone());
+        events.into_iter().map(|event| (id.clone(), event)).collect()
     }
 }
 
@@ -222,18 +242,26 @@ impl Told {
 mod tests {
     use super::*;
 
+    fn names(events: &[(String, RenderEvent)]) -> Vec<&'static str> {
+        events.iter().map(|(_, event)| event.name()).collect()
+    }
+
     #[test]
     fn a_client_that_comes_back_is_told_what_is_new() {
         let mut now = RenderProgress::queued();
-        let mut told = Told::default();
-        let first = told.tell("r1", &now);
-        assert!(first.contains("event: status\n") && first.contains("\"status\":\"queued\""), "{first}");
-        assert_eq!(told.tell("r1", &now), "");
-        let mut again = Told { id: told.id.clone(), ..Told::default() };
-        assert_eq!(again.tell("r1", &now), "");
+        let mut seen = Seen::default();
+        let first = seen.news("r1", &now);
+        assert!(
+            first.iter().any(|(_, event)| matches!(
+                event,
+                RenderEvent::Status(StatusEvent { status: RenderStatus::Queued, .. })
+            )),
+            "{first:?}"
+        );
+        assert_eq!(seen.news("r1", &now), []);
+        let mut again = Seen { id: seen.id.clone(), ..Seen::default() };
+        assert_eq!(again.news("r1", &now), []);
         (now.frames_done, now.chunks_done) = (5, 1);
-        let more = again.tell("r1", &now);
-        assert!(more.contains("event: chunk\n") && more.contains("event: progress\n"), "{more}");
-        assert!(!more.contains("event: status\n"), "{more}");
+        assert_eq!(names(&again.news("r1", &now)), ["chunk", "progress"]);
     }
 }

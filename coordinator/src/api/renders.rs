@@ -2,34 +2,31 @@
 
 use axum::Json;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Extension, Path, RawQuery, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use hyperfarm_api::render::{CreatedStatus, RenderCreated, RenderDeleted, RenderDetail as View, Usage, Warning};
+use hyperfarm_api::request::RendersQuery;
+use hyperfarm_api::{Data, Page};
 use hyperfarm_backplane::fetch::{Expected, FetchLimits, FetchReason};
 use hyperfarm_proto::id::RenderId;
-use serde_json::{Value, json};
 use url::Url;
 
 use super::base_url::base_url;
-use super::create::{self, Asked, Source};
+use super::create::{self, Source};
 use super::error::{ApiError, Code};
-use super::page::{self, Page};
+use super::page::{self, PageRange, Query};
 use super::view::view;
-use super::{Api, assets};
+use super::{Answer, Api, List, assets};
 use crate::RenderDetail;
 use crate::api_keys::Caller;
 use crate::index::Filter;
 use crate::intake::{self, Intake, Seed, StoredBundle};
 use crate::status::Status;
 
-pub(super) type Answer = Result<Json<Value>, ApiError>;
-
 /// Renders on a page, where the client does not say.
 const PAGE: usize = 10;
-
-/// Characters of a search at most.
-const SEARCH_MAX: usize = 200;
 
 /// `POST /v3/hyperframes/renders`.
 pub(super) async fn create(
@@ -58,11 +55,8 @@ pub(super) async fn create(
         };
         let render = api.coordinator.submit_stored(bundle, asked.spec, intake, seed).await?;
         taken.keep(&render);
-        let mut data = json!({ "render_id": render, "status": "queued" });
-        if !asked.unknown.is_empty() {
-            data["warnings"] = unknown_fields(&asked.unknown);
-        }
-        Ok((StatusCode::ACCEPTED, json!({ "data": data })))
+        let warnings = unknown_fields(asked.unknown);
+        Ok((StatusCode::ACCEPTED, created(render, warnings, None)))
     };
     Ok(once.answer(&key, "POST /v3/hyperframes/renders", &headers, &body, make).await)
 }
@@ -119,17 +113,19 @@ async fn download(api: &Api, url: &Url) -> Result<Bytes, ApiError> {
     }
 }
 
-/// What is said of fields that nobody knows: old and new clients go on, and their authors can see it.
-pub(super) fn unknown_fields(names: &[String]) -> Value {
-    names
-        .iter()
-        .map(|name| {
-            json!({
-                "code": "unknown_field", "param": name,
-                "message": format!("the farm does not know the field `{}` and ignores it", name.escape_debug()),
-            })
-        })
-        .collect()
+fn created(render: RenderId, warnings: Vec<Warning>, retry_of: Option<&RenderId>) -> RenderCreated {
+    let retry_of = retry_of.map(ToString::to_string);
+    RenderCreated { render_id: render.into(), status: CreatedStatus::Queued, warnings, retry_of }
+}
+
+/// Warnings of fields that the farm does not know: old and new clients go on, and their authors can see it.
+pub(super) fn unknown_fields(names: Vec<String>) -> Vec<Warning> {
+    let warning = |name: String| Warning {
+        code: "unknown_field".to_owned(),
+        message: format!("the farm does not know the field `{}` and ignores it", name.escape_debug()),
+        param: Some(name),
+    };
+    names.into_iter().map(warning).collect()
 }
 
 /// `GET /v3/hyperframes/renders/{render_id}`.
@@ -138,13 +134,13 @@ pub(super) async fn read(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Answer {
+) -> Answer<View> {
     let detail = find(&api, &caller, &id).await?;
-    Ok(Json(json!({ "data": shown(&api, &headers, &detail).await? })))
+    Ok(Json(Data { data: shown(&api, &headers, &detail).await? }))
 }
 
-/// What a query looks for.
-fn filter(query: Option<&str>) -> Result<Filter, ApiError> {
+/// Which renders a query looks for.
+fn filter(query: &RendersQuery) -> Result<Filter, ApiError> {
     let named = |name: &str| {
         let known = Status::NAMES.iter().find(|(known, _)| *known == name);
         known.map(|(_, status)| *status).ok_or_else(|| {
@@ -152,13 +148,10 @@ fn filter(query: Option<&str>) -> Result<Filter, ApiError> {
             ApiError::invalid("status", format!("status must be of {}, separated by commas", all.join(", ")))
         })
     };
-    let statuses = page::query(query, "status").unwrap_or_default();
+    let statuses = query.status.as_deref().unwrap_or_default();
     let statuses =
         statuses.split(',').map(str::trim).filter(|name| !name.is_empty()).map(named).collect::<Result<_, _>>()?;
-    let search = page::query(query, "search").map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());
-    if search.as_ref().is_some_and(|text| text.chars().count() > SEARCH_MAX) {
-        return Err(ApiError::invalid("search", format!("search may have {SEARCH_MAX} characters")));
-    }
+    let search = query.search.as_deref().map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());
     Ok(Filter { statuses, search })
 }
 
@@ -166,19 +159,18 @@ fn filter(query: Option<&str>) -> Result<Filter, ApiError> {
 pub(super) async fn list(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    RawQuery(query): RawQuery,
+    Query(query): Query<RendersQuery>,
     headers: HeaderMap,
-) -> Answer {
-    let page = Page::of(query.as_deref(), PAGE)?;
+) -> List<View> {
+    let page = PageRange::new(query.limit.map_or(PAGE, |limit| limit.get() as usize), query.token.as_deref())?;
     let after = page.after.map(|id| id.parse::<RenderId>());
     let after = after.transpose().map_err(|error| ApiError::invalid("token", error.to_string()))?;
-    let found =
-        api.coordinator.list(&caller.rights.space, page.limit, after.as_ref(), &filter(query.as_deref())?).await?;
+    let found = api.coordinator.list(&caller.rights.space, page.limit, after.as_ref(), &filter(&query)?).await?;
     let mut data = Vec::with_capacity(found.renders.len());
     for detail in &found.renders {
         data.push(shown(&api, &headers, detail).await?);
     }
-    Ok(Json(page::listed(data, found.next.map(|id| page::token(id.as_str())))))
+    Ok(Json(Page::new(data, found.next.map(|id| page::token(id.as_str())))))
 }
 
 /// `POST /v3/hyperframes/renders/{render_id}/cancel`.
@@ -187,10 +179,10 @@ pub(super) async fn cancel(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Answer {
+) -> Answer<View> {
     let render = find(&api, &caller, &id).await?.request.id.clone();
     let detail = api.coordinator.cancel(&render).await?;
-    Ok(Json(json!({ "data": shown(&api, &headers, &detail).await? })))
+    Ok(Json(Data { data: shown(&api, &headers, &detail).await? }))
 }
 
 /// `POST /v3/hyperframes/renders/{render_id}/pause`.
@@ -199,7 +191,7 @@ pub(super) async fn pause(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Answer {
+) -> Answer<View> {
     set_paused(&api, &caller, &id, &headers, true).await
 }
 
@@ -209,14 +201,14 @@ pub(super) async fn resume(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Answer {
+) -> Answer<View> {
     set_paused(&api, &caller, &id, &headers, false).await
 }
 
-async fn set_paused(api: &Api, caller: &Caller, id: &str, headers: &HeaderMap, paused: bool) -> Answer {
+async fn set_paused(api: &Api, caller: &Caller, id: &str, headers: &HeaderMap, paused: bool) -> Answer<View> {
     let render = find(api, caller, id).await?.request.id.clone();
     let detail = api.coordinator.set_paused(&render, paused).await?;
-    Ok(Json(json!({ "data": shown(api, headers, &detail).await? })))
+    Ok(Json(Data { data: shown(api, headers, &detail).await? }))
 }
 
 /// `POST /v3/hyperframes/renders/{render_id}/retry`: the same request as a new render.
@@ -246,8 +238,7 @@ pub(super) async fn retry(
         };
         let render = api.coordinator.retry(&detail.request.id, intake, seed).await?;
         taken.keep(&render);
-        let data = json!({ "render_id": render, "status": "queued", "retry_of": detail.request.id });
-        Ok((StatusCode::ACCEPTED, json!({ "data": data })))
+        Ok((StatusCode::ACCEPTED, created(render, Vec::new(), Some(&detail.request.id))))
     };
     Ok(once.answer(&key, &route, &headers, b"", make).await)
 }
@@ -257,10 +248,10 @@ pub(super) async fn delete(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Answer {
+) -> Answer<RenderDeleted> {
     let render = find(&api, &caller, &id).await?.request.id.clone();
     api.coordinator.delete(&render).await?;
-    Ok(Json(json!({ "data": { "render_id": render } })))
+    Ok(Json(Data { data: RenderDeleted { render_id: render.into() } }))
 }
 
 /// The caller's render.
@@ -271,26 +262,21 @@ pub(super) async fn find(api: &Api, caller: &Caller, id: &str) -> Result<RenderD
     Ok(api.coordinator.detail_in(&caller.rights.space, &render).await?)
 }
 
-pub(super) async fn shown(api: &Api, headers: &HeaderMap, detail: &RenderDetail) -> Result<Value, ApiError> {
+pub(super) async fn shown(api: &Api, headers: &HeaderMap, detail: &RenderDetail) -> Result<View, ApiError> {
     let base = base_url(&api.config, headers);
     shown_from(api, base, detail).await
 }
 
 /// The same for a client that reaches the farm at `base`.
-pub(super) async fn shown_from(api: &Api, base: Option<Url>, detail: &RenderDetail) -> Result<Value, ApiError> {
-    let shown = view(detail, &api.links, base.as_ref()).await.map_err(|error| ApiError::internal(&error))?;
-    let mut shown = serde_json::to_value(shown).map_err(|error| ApiError::internal(&error))?;
-    if let (Some(_), Some(key)) = (shown.get("video_url"), &detail.intake.key)
-        && let Some(usage) = api.usages.of(key, &detail.request.id).await?
-    {
-        shown["usage"] = json!({
-            "worker_seconds": usage.worker_seconds, "output_minutes": usage.output_minutes, "usd": usage.usd,
+pub(super) async fn shown_from(api: &Api, base: Option<Url>, detail: &RenderDetail) -> Result<View, ApiError> {
+    let mut shown = view(detail, &api.links, base.as_ref()).await.map_err(|error| ApiError::internal(&error))?;
+    if let (Some(_), Some(key)) = (&shown.video_url, &detail.intake.key) {
+        let usage = api.usages.of(key, &detail.request.id).await?;
+        shown.usage = usage.map(|usage| Usage {
+            worker_seconds: usage.worker_seconds,
+            output_minutes: usage.output_minutes,
+            usd: usage.usd,
         });
     }
     Ok(shown)
-}
-
-/// What of a body is asked of every render of a batch, and what of each.
-pub(super) fn parse_asked(api: &Api, fields: &serde_json::Map<String, Value>) -> Result<Asked, ApiError> {
-    create::parse_fields(fields, &api.config, &api.coordinator.config().limits)
 }

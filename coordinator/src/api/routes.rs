@@ -3,27 +3,69 @@
 use std::future::ready;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{self, DefaultBodyLimit, State};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
+use hyperfarm_api::account::{Account, Nothing, Status};
+use hyperfarm_api::assets::{
+    Asset, AssetDeleted, AssetUploaded, CompleteRequest, UploadBegun, UploadForm, UploadReceived, UploadRequest,
+};
+use hyperfarm_api::farm::{Farm, QuarantineRequest, Worker};
+use hyperfarm_api::render::{BatchCreated, Chunk, LogLine, RenderCreated, RenderDeleted, RenderDetail, Timeline};
+use hyperfarm_api::request::{BatchRequest, EventsQuery, ListQuery, RenderRequest, RendersQuery, Request, SignedQuery};
+use hyperfarm_api::schema::Schemas;
+use hyperfarm_api::webhooks::{Endpoint, EndpointChange, EndpointRequest, Event, EventType, Secret};
+use hyperfarm_api::{Data, Page};
+use schemars::{JsonSchema, Schema};
+
 use super::error::{ApiError, Code};
 use super::middleware::Answered;
+use super::page::PAGE_MAX;
 use super::{
     Api, account, assets, batch, farm, files, log, openapi, operate, preview, render_events, renders, webhooks, workers,
 };
 use crate::api_keys::Scope;
 
 /// What a route answers with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Answers {
-    /// `{"data": …}` of this schema.
-    One(&'static str),
-    /// A page of this schema.
-    Page(&'static str),
+    /// `{"data": …}`, of this schema.
+    One(SchemaOf),
+    /// A page of a list, of this schema.
+    Page(SchemaOf),
     /// Something else, of this media type.
     Raw(&'static str),
+}
+
+/// What a route takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Takes {
+    /// JSON.
+    Json {
+        /// Its schema.
+        schema: SchemaOf,
+        /// A body that could be sent.
+        example: &'static str,
+        /// Whether it may not be left out.
+        is_required: bool,
+    },
+    /// A form with a file, of this schema.
+    Form(SchemaOf),
+    /// Bytes.
+    Bytes,
+}
+
+/// Adds a type to the document's schemas.
+pub type SchemaOf = fn(&mut Schemas) -> Schema;
+
+const fn one<T: JsonSchema>() -> Answers {
+    Answers::One(Schemas::answer::<Data<T>>)
+}
+
+const fn page<T: JsonSchema>() -> Answers {
+    Answers::Page(Schemas::answer::<Page<T>>)
 }
 
 /// One route.
@@ -36,10 +78,10 @@ pub struct Route {
     pub needs: Option<Scope>,
     /// What it does, in one sentence.
     pub about: &'static str,
-    /// Name of the body's schema; `multipart` and `bytes` are bodies that are not JSON.
-    pub body: Option<&'static str>,
+    /// Its body.
+    pub body: Option<Takes>,
     /// Parameters of the query.
-    pub query: &'static [&'static str],
+    pub query: Option<SchemaOf>,
     /// Whether it takes an `Idempotency-Key`.
     pub is_once: bool,
     /// Status of success.
@@ -66,7 +108,7 @@ impl Route {
             needs,
             about,
             body: None,
-            query: &[],
+            query: None,
             is_once: false,
             status: 200,
             answers,
@@ -80,13 +122,17 @@ impl Route {
         self
     }
 
-    const fn body(mut self, schema: &'static str) -> Self {
-        self.body = Some(schema);
+    const fn takes(mut self, body: Takes) -> Self {
+        self.body = Some(body);
         self
     }
 
-    const fn query(mut self, names: &'static [&'static str]) -> Self {
-        self.query = names;
+    const fn json<T: Request>(self) -> Self {
+        self.takes(Takes::Json { schema: Schemas::request::<T>, example: T::EXAMPLE, is_required: T::IS_REQUIRED })
+    }
+
+    const fn query<T: JsonSchema>(mut self) -> Self {
+        self.query = Some(Schemas::query::<T>);
         self
     }
 
@@ -101,7 +147,7 @@ impl Route {
     }
 }
 
-use Answers::{One, Page, Raw};
+use Answers::Raw;
 
 const READ: Option<Scope> = Some(Scope::Read);
 const RENDER: Option<Scope> = Some(Scope::Render);
@@ -124,44 +170,44 @@ const SUBMIT: &[Code] = &[
 /// Every route there is.
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = &[
-    Route::new("post", "/v3/hyperframes/renders", RENDER, "Submit a render.", One("RenderCreated"), || post(renders::create)).body("RenderRequest").status(202).once().errors(SUBMIT),
-    Route::new("get", "/v3/hyperframes/renders", READ, "List renders, newest first.", Page("RenderDetail"), || get(renders::list)).query(&["limit", "token", "status", "search"]).errors(&[Code::InvalidParameter]),
-    Route::new("post", "/v3/hyperframes/renders/batch", RENDER, "Submit many renders of one project.", One("BatchCreated"), || post(batch::create)).body("BatchRequest").status(202).once().errors(SUBMIT),
-    Route::new("get", "/v3/hyperframes/renders/{render_id}", READ, "Read a render.", One("RenderDetail"), || get(renders::read)).errors(&[Code::RenderNotFound]),
-    Route::new("delete", "/v3/hyperframes/renders/{render_id}", RENDER, "Delete a render; one under way is cancelled.", One("RenderDeleted"), || delete(renders::delete)).errors(&[Code::RenderNotFound]),
-    Route::new("post", "/v3/hyperframes/renders/{render_id}/cancel", RENDER, "Cancel a render.", One("RenderDetail"), || post(renders::cancel)).errors(&[Code::RenderNotFound, Code::Conflict]),
-    Route::new("post", "/v3/hyperframes/renders/{render_id}/pause", RENDER, "Send out no more of a render; what is at work finishes.", One("RenderDetail"), || post(renders::pause)).errors(&[Code::RenderNotFound, Code::Conflict]),
-    Route::new("post", "/v3/hyperframes/renders/{render_id}/resume", RENDER, "Go on with a paused render.", One("RenderDetail"), || post(renders::resume)).errors(&[Code::RenderNotFound, Code::Conflict]),
-    Route::new("post", "/v3/hyperframes/renders/{render_id}/retry", RENDER, "Submit an ended render again, as a new render.", One("RenderCreated"), || post(renders::retry)).status(202).once().errors(&[Code::RenderNotFound, Code::Conflict, Code::InvalidParameter, Code::InsufficientCredit, Code::AccessDenied, Code::RateLimited, Code::QuotaExceeded]),
+    Route::new("post", "/v3/hyperframes/renders", RENDER, "Submit a render.", one::<RenderCreated>(), || post(renders::create)).json::<RenderRequest>().status(202).once().errors(SUBMIT),
+    Route::new("get", "/v3/hyperframes/renders", READ, "List renders, newest first.", page::<RenderDetail>(), || get(renders::list)).query::<RendersQuery>().errors(&[Code::InvalidParameter]),
+    Route::new("post", "/v3/hyperframes/renders/batch", RENDER, "Submit many renders of one project.", one::<BatchCreated>(), || post(batch::create)).json::<BatchRequest>().status(202).once().errors(SUBMIT),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}", READ, "Read a render.", one::<RenderDetail>(), || get(renders::read)).errors(&[Code::RenderNotFound]),
+    Route::new("delete", "/v3/hyperframes/renders/{render_id}", RENDER, "Delete a render; one under way is cancelled.", one::<RenderDeleted>(), || delete(renders::delete)).errors(&[Code::RenderNotFound]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/cancel", RENDER, "Cancel a render.", one::<RenderDetail>(), || post(renders::cancel)).errors(&[Code::RenderNotFound, Code::Conflict]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/pause", RENDER, "Send out no more of a render; what is at work finishes.", one::<RenderDetail>(), || post(renders::pause)).errors(&[Code::RenderNotFound, Code::Conflict]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/resume", RENDER, "Go on with a paused render.", one::<RenderDetail>(), || post(renders::resume)).errors(&[Code::RenderNotFound, Code::Conflict]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/retry", RENDER, "Submit an ended render again, as a new render.", one::<RenderCreated>(), || post(renders::retry)).status(202).once().errors(&[Code::RenderNotFound, Code::Conflict, Code::InvalidParameter, Code::InsufficientCredit, Code::AccessDenied, Code::RateLimited, Code::QuotaExceeded]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/events", READ, "Follow a render by server-sent events.", Raw("text/event-stream"), || get(render_events::events)).errors(&[Code::RenderNotFound]),
-    Route::new("get", "/v3/hyperframes/renders/{render_id}/chunks", READ, "List the chunks of a render.", Page("Chunk"), || get(render_events::chunks)).query(&["limit", "token"]).errors(&[Code::RenderNotFound, Code::InvalidParameter]),
-    Route::new("get", "/v3/hyperframes/renders/{render_id}/timeline", READ, "Read every attempt at every task of a render.", One("Timeline"), || get(render_events::timeline)).errors(&[Code::RenderNotFound]),
-    Route::new("get", "/v3/hyperframes/farm", READ, "Read how the farm does.", One("Farm"), || get(farm::read)),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}/chunks", READ, "List the chunks of a render.", page::<Chunk>(), || get(render_events::chunks)).query::<ListQuery<{ render_events::CHUNKS }>>().errors(&[Code::RenderNotFound, Code::InvalidParameter]),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}/timeline", READ, "Read every attempt at every task of a render.", one::<Timeline>(), || get(render_events::timeline)).errors(&[Code::RenderNotFound]),
+    Route::new("get", "/v3/hyperframes/farm", READ, "Read how the farm does.", one::<Farm>(), || get(farm::read)),
     Route::new("get", "/v3/hyperframes/farm/events", READ, "Follow the farm and one's renders by server-sent events.", Raw("text/event-stream"), || get(farm::events)),
-    Route::new("get", "/v3/hyperframes/workers", ADMIN, "List the workers and stitchers that are alive.", Page("Worker"), || get(workers::list)).query(&["limit", "token"]).errors(&[Code::InvalidParameter]),
-    Route::new("post", "/v3/hyperframes/workers/{worker_id}/drain", ADMIN, "Have a worker finish what it has and end.", One("Worker"), || post(workers::drain)).errors(&[Code::WorkerNotFound]),
-    Route::new("post", "/v3/hyperframes/workers/{worker_id}/quarantine", ADMIN, "Have a worker finish what it has and rest until it is resumed.", One("Worker"), || post(workers::quarantine)).body("QuarantineRequest").errors(&[Code::WorkerNotFound, Code::Conflict, Code::InvalidParameter]),
-    Route::new("post", "/v3/hyperframes/workers/{worker_id}/resume", ADMIN, "Have a quarantined worker take tasks again.", One("Worker"), || post(workers::resume)).errors(&[Code::WorkerNotFound, Code::Conflict]),
-    Route::new("get", "/v3/hyperframes/renders/{render_id}/log", READ, "Read what a render's pages printed or threw and what the farm had to say, by step and attempt.", Page("LogLine"), || get(log::read)).query(&["limit", "token"]).errors(&[Code::RenderNotFound, Code::InvalidParameter]),
-    Route::new("post", "/v3/assets", RENDER, "Upload a file of up to 32 MB.", One("AssetUploaded"), || post(assets::upload)).body("multipart").once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
-    Route::new("get", "/v3/assets", READ, "List assets, newest first.", Page("Asset"), || get(assets::list)).query(&["limit", "token"]).errors(&[Code::InvalidParameter]),
-    Route::new("post", "/v3/assets/direct-uploads", RENDER, "Begin an upload straight to storage.", One("UploadBegun"), || post(assets::begin)).body("UploadRequest").once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
-    Route::new("post", "/v3/assets/{asset_id}/complete", RENDER, "Complete an upload once its bytes are there.", One("AssetUploaded"), || post(assets::complete)).body("CompleteRequest").errors(&[Code::InvalidParameter, Code::AssetNotFound, Code::NotReady]),
-    Route::new("get", "/v3/assets/{asset_id}", READ, "Read an asset.", One("Asset"), || get(assets::read)).errors(&[Code::AssetNotFound]),
-    Route::new("delete", "/v3/assets/{asset_id}", RENDER, "Delete an asset.", One("AssetDeleted"), || delete(assets::delete)).errors(&[Code::AssetNotFound]),
-    Route::new("post", "/v3/webhooks/endpoints", RENDER, "Register a webhook endpoint.", One("Endpoint"), || post(webhooks::create)).body("EndpointRequest").once().errors(&[Code::InvalidParameter, Code::Conflict]),
-    Route::new("get", "/v3/webhooks/endpoints", READ, "List webhook endpoints, newest first.", Page("Endpoint"), || get(webhooks::list)).query(&["limit", "token"]).errors(&[Code::InvalidParameter]),
-    Route::new("patch", "/v3/webhooks/endpoints/{endpoint_id}", RENDER, "Change a webhook endpoint.", One("Endpoint"), || patch(webhooks::change)).body("EndpointChange").errors(&[Code::InvalidParameter, Code::WebhookNotFound, Code::Conflict]),
-    Route::new("delete", "/v3/webhooks/endpoints/{endpoint_id}", RENDER, "Delete a webhook endpoint.", One("Nothing"), || delete(webhooks::delete)).errors(&[Code::WebhookNotFound]),
-    Route::new("post", "/v3/webhooks/endpoints/{endpoint_id}/rotate-secret", RENDER, "Give a webhook endpoint a new secret; the old one stops at once.", One("Secret"), || post(webhooks::rotate)).errors(&[Code::WebhookNotFound]),
-    Route::new("get", "/v3/webhooks/event-types", READ, "List what there is to hear of.", Page("EventType"), || get(webhooks::event_types)),
-    Route::new("get", "/v3/webhooks/events", READ, "List what has happened, newest first.", Page("Event"), || get(webhooks::happened)).query(&["event_type", "entity_id", "limit", "token"]).errors(&[Code::InvalidParameter]),
-    Route::new("get", "/v3/users/me", READ, "Read the key's own account.", One("Account"), || get(account::me)),
-    Route::new("get", "/files/{*key}", None, "Download through a signed URL.", Raw("*/*"), || get(files::download)).query(&["signature"]).errors(&[Code::InvalidParameter, Code::Forbidden, Code::ResourceNotFound, Code::RangeInvalid]),
+    Route::new("get", "/v3/hyperframes/workers", ADMIN, "List the workers and stitchers that are alive.", page::<Worker>(), || get(workers::list)).query::<ListQuery<{ workers::WORKERS }>>().errors(&[Code::InvalidParameter]),
+    Route::new("post", "/v3/hyperframes/workers/{worker_id}/drain", ADMIN, "Have a worker finish what it has and end.", one::<Worker>(), || post(workers::drain)).errors(&[Code::WorkerNotFound]),
+    Route::new("post", "/v3/hyperframes/workers/{worker_id}/quarantine", ADMIN, "Have a worker finish what it has and rest until it is resumed.", one::<Worker>(), || post(workers::quarantine)).json::<QuarantineRequest>().errors(&[Code::WorkerNotFound, Code::Conflict, Code::InvalidParameter]),
+    Route::new("post", "/v3/hyperframes/workers/{worker_id}/resume", ADMIN, "Have a quarantined worker take tasks again.", one::<Worker>(), || post(workers::resume)).errors(&[Code::WorkerNotFound, Code::Conflict]),
+    Route::new("get", "/v3/hyperframes/renders/{render_id}/log", READ, "Read what a render's pages printed or threw and what the farm had to say, by step and attempt.", page::<LogLine>(), || get(log::read)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::RenderNotFound, Code::InvalidParameter]),
+    Route::new("post", "/v3/assets", RENDER, "Upload a file of up to 32 MB.", one::<AssetUploaded>(), || post(assets::upload)).takes(Takes::Form(Schemas::request::<UploadForm>)).once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
+    Route::new("get", "/v3/assets", READ, "List assets, newest first.", page::<Asset>(), || get(assets::list)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::InvalidParameter]),
+    Route::new("post", "/v3/assets/direct-uploads", RENDER, "Begin an upload straight to storage.", one::<UploadBegun>(), || post(assets::begin)).json::<UploadRequest>().once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
+    Route::new("post", "/v3/assets/{asset_id}/complete", RENDER, "Complete an upload once its bytes are there.", one::<AssetUploaded>(), || post(assets::complete)).json::<CompleteRequest>().errors(&[Code::InvalidParameter, Code::AssetNotFound, Code::NotReady]),
+    Route::new("get", "/v3/assets/{asset_id}", READ, "Read an asset.", one::<Asset>(), || get(assets::read)).errors(&[Code::AssetNotFound]),
+    Route::new("delete", "/v3/assets/{asset_id}", RENDER, "Delete an asset.", one::<AssetDeleted>(), || delete(assets::delete)).errors(&[Code::AssetNotFound]),
+    Route::new("post", "/v3/webhooks/endpoints", RENDER, "Register a webhook endpoint.", one::<Endpoint>(), || post(webhooks::create)).json::<EndpointRequest>().once().errors(&[Code::InvalidParameter, Code::Conflict]),
+    Route::new("get", "/v3/webhooks/endpoints", READ, "List webhook endpoints, newest first.", page::<Endpoint>(), || get(webhooks::list)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::InvalidParameter]),
+    Route::new("patch", "/v3/webhooks/endpoints/{endpoint_id}", RENDER, "Change a webhook endpoint.", one::<Endpoint>(), || patch(webhooks::change)).json::<EndpointChange>().errors(&[Code::InvalidParameter, Code::WebhookNotFound, Code::Conflict]),
+    Route::new("delete", "/v3/webhooks/endpoints/{endpoint_id}", RENDER, "Delete a webhook endpoint.", one::<Nothing>(), || delete(webhooks::delete)).errors(&[Code::WebhookNotFound]),
+    Route::new("post", "/v3/webhooks/endpoints/{endpoint_id}/rotate-secret", RENDER, "Give a webhook endpoint a new secret; the old one stops at once.", one::<Secret>(), || post(webhooks::rotate)).errors(&[Code::WebhookNotFound]),
+    Route::new("get", "/v3/webhooks/event-types", READ, "List what there is to hear of.", page::<EventType>(), || get(webhooks::event_types)),
+    Route::new("get", "/v3/webhooks/events", READ, "List what has happened, newest first.", page::<Event>(), || get(webhooks::happened)).query::<EventsQuery>().errors(&[Code::InvalidParameter]),
+    Route::new("get", "/v3/users/me", READ, "Read the key's own account.", one::<Account>(), || get(account::me)),
+    Route::new("get", "/files/{*key}", None, "Download through a signed URL.", Raw("*/*"), || get(files::download)).query::<SignedQuery>().errors(&[Code::InvalidParameter, Code::Forbidden, Code::ResourceNotFound, Code::RangeInvalid]),
     Route::new("get", "/preview/{expires}/{signature}/{render_id}/{file}", None, "Watch what is finished of a render: a playlist or a piece of it, by a signed URL.", Raw("application/vnd.apple.mpegurl"), || get(preview::read)).errors(&[Code::Forbidden, Code::ResourceNotFound]),
-    Route::new("put", "/uploads/{*key}", None, "Upload through a signed URL.", One("UploadReceived"), || put(assets::receive)).body("bytes").query(&["signature"]).errors(&[Code::Forbidden, Code::InvalidParameter, Code::AssetNotFound, Code::ProjectTooLarge]),
-    Route::new("get", "/healthz", None, "Whether the process answers.", One("Status"), || get(operate::health)),
-    Route::new("get", "/readyz", None, "Whether broker, ledger and storage answer too.", One("Status"), || get(operate::ready)).errors(&[Code::Unavailable]),
+    Route::new("put", "/uploads/{*key}", None, "Upload through a signed URL.", one::<UploadReceived>(), || put(assets::receive)).takes(Takes::Bytes).query::<SignedQuery>().errors(&[Code::Forbidden, Code::InvalidParameter, Code::AssetNotFound, Code::ProjectTooLarge]),
+    Route::new("get", "/healthz", None, "Whether the process answers.", one::<Status>(), || get(operate::health)),
+    Route::new("get", "/readyz", None, "Whether broker, ledger and storage answer too.", one::<Status>(), || get(operate::ready)).errors(&[Code::Unavailable]),
     Route::new("get", "/metrics", Some(Scope::Admin), "Metrics in Prometheus's text format.", Raw("text/plain"), || get(operate::metrics)),
     Route::new("get", "/openapi.json", READ, "This document.", Raw("application/json"), || get(openapi::document)),
 ];
@@ -188,7 +234,7 @@ pub fn router(api: &Api) -> Router<Api> {
 /// Who calls, whether the key may, and an end to waiting.
 async fn guard(
     State((api, needs)): State<(Api, Scope)>,
-    mut request: Request,
+    mut request: extract::Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let caller = api.config.access.caller(&api.keys, request.headers()).await?;

@@ -2,23 +2,26 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, Path, RawQuery, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde_json::{Map, Value, json};
+use hyperfarm_api::account::Nothing;
+use hyperfarm_api::request::{self, EventsQuery, ListQuery};
+use hyperfarm_api::webhooks::{EndpointChange, EndpointRequest, EndpointStatus, Event, EventType, Secret};
+use hyperfarm_api::{Data, FieldError, Page};
 use url::Url;
 
-use super::Api;
-use super::create::{self, Fields};
+use super::create::receiver_url;
 use super::error::{ApiError, Code};
-use super::page::{self, Page};
-use super::renders::Answer;
+use super::page::{self, PAGE_MAX, PageRange, Query};
+use super::{Answer, Api, List};
 use crate::api_keys::Caller;
 use crate::clock::iso8601;
 use crate::intake::Seed;
 use crate::webhooks::{EVENT_TYPES, Endpoint, HOSTED_ONLY_EVENT_TYPES, Webhooks};
 
-const URL_MAX: usize = 2048;
+/// Items on a page, where the client does not say.
+const PAGE: usize = 10;
 
 /// `POST /v3/webhooks/endpoints`.
 pub(super) async fn create(
@@ -30,15 +33,13 @@ pub(super) async fn create(
     let body = super::read_body(body).await?;
     let (once, key, raw) = (api.once.clone(), caller.clone(), body.clone());
     let make = move |seed: Seed| async move {
-        let all = create::object(&raw)?;
-        let fields = Fields { fields: &all, path: "" };
-        let url = url(&api, &fields)?.ok_or_else(|| fields.refused("url", "the https URL of the receiver"))?;
+        let asked: EndpointRequest = request::parse(request::object(&raw)?)?;
         let endpoint = Endpoint {
             id: seed.id("ep"),
             space: caller.rights.space.clone(),
-            url,
-            events: events(&all)?,
-            entity_id: fields.text("entity_id", 64)?,
+            url: receiver_url("url", &asked.url, &api.config)?,
+            events: checked_events(asked.events)?,
+            entity_id: asked.entity_id.map(String::from),
             secret: Webhooks::secret()?,
             is_disabled: false,
             created_at_ms: seed.at_ms(),
@@ -54,7 +55,8 @@ pub(super) async fn create(
                 endpoint
             }
         };
-        Ok((StatusCode::OK, json!({ "data": view(&endpoint, Some(&endpoint.secret)) })))
+        let secret = Some(endpoint.secret.clone());
+        Ok((StatusCode::OK, view(&endpoint, secret)))
     };
     Ok(once.answer(&key, "POST /v3/webhooks/endpoints", &headers, &body, make).await)
 }
@@ -63,14 +65,14 @@ pub(super) async fn create(
 pub(super) async fn list(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    RawQuery(query): RawQuery,
-) -> Answer {
-    let page = Page::of(query.as_deref(), 10)?;
+    Query(query): Query<ListQuery<PAGE_MAX>>,
+) -> List<hyperfarm_api::webhooks::Endpoint> {
+    let page = PageRange::of(&query, PAGE)?;
     let all = api.webhooks.endpoints(&caller.rights.space).await?;
     let mut rest = all.iter().filter(|endpoint| page.after.as_ref().is_none_or(|after| endpoint.id < *after));
     let shown: Vec<&Endpoint> = rest.by_ref().take(page.limit).collect();
     let next = rest.next().and_then(|_| shown.last()).map(|last| page::token(&last.id));
-    Ok(Json(page::listed(shown.iter().map(|endpoint| view(endpoint, None)).collect(), next)))
+    Ok(Json(Page::new(shown.iter().map(|endpoint| view(endpoint, None)).collect(), next)))
 }
 
 /// `PATCH /v3/webhooks/endpoints/{endpoint_id}`.
@@ -79,16 +81,18 @@ pub(super) async fn change(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     body: Body,
-) -> Answer {
-    let all = create::object(&super::read_body(body).await?)?;
-    let fields = Fields { fields: &all, path: "" };
+) -> Answer<hyperfarm_api::webhooks::Endpoint> {
+    let fields = request::object(&super::read_body(body).await?)?;
+    // `null` asks for all types, absence for no change.
+    let has_events = fields.contains_key("events");
+    let asked: EndpointChange = request::parse(fields)?;
     let mut endpoint = find(&api, &caller, &id).await?;
     let before = endpoint.url.clone();
-    if let Some(url) = url(&api, &fields)? {
-        endpoint.url = url;
+    if let Some(url) = asked.url {
+        endpoint.url = receiver_url("url", &url, &api.config)?;
     }
-    if all.contains_key("events") {
-        endpoint.events = events(&all)?;
+    if has_events {
+        endpoint.events = checked_events(asked.events)?;
     }
     if endpoint.url != before && !api.webhooks.reserve_url(&endpoint.space, &endpoint.url, &endpoint.id).await? {
         return Err(taken(&endpoint.url));
@@ -99,7 +103,7 @@ pub(super) async fn change(
     if endpoint.url != before {
         api.webhooks.free_url(&endpoint.space, &before).await?;
     }
-    Ok(Json(json!({ "data": view(&endpoint, None) })))
+    Ok(Json(Data { data: view(&endpoint, None) }))
 }
 
 /// `DELETE /v3/webhooks/endpoints/{endpoint_id}`.
@@ -107,10 +111,10 @@ pub(super) async fn delete(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Answer {
+) -> Answer<Nothing> {
     let endpoint = find(&api, &caller, &id).await?;
     api.webhooks.delete_endpoint(&endpoint).await?;
-    Ok(Json(json!({ "data": {} })))
+    Ok(Json(Data { data: Nothing {} }))
 }
 
 /// `POST /v3/webhooks/endpoints/{endpoint_id}/rotate-secret`.
@@ -118,29 +122,30 @@ pub(super) async fn rotate(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Answer {
+) -> Answer<Secret> {
     let endpoint = Endpoint { secret: Webhooks::secret()?, ..find(&api, &caller, &id).await? };
     api.webhooks.put_endpoint(&endpoint).await?;
-    Ok(Json(json!({ "data": { "endpoint_id": endpoint.id, "secret": endpoint.secret } })))
+    Ok(Json(Data { data: Secret { endpoint_id: endpoint.id, secret: endpoint.secret } }))
 }
 
 /// `GET /v3/webhooks/event-types`.
-pub(super) async fn event_types() -> Json<Value> {
-    let types = EVENT_TYPES.map(|(name, description)| json!({ "event_type": name, "description": description }));
-    Json(page::listed(types.to_vec(), None))
+pub(super) async fn event_types() -> Json<Page<EventType>> {
+    let types = EVENT_TYPES
+        .map(|(name, description)| EventType { event_type: name.to_owned(), description: description.to_owned() });
+    Json(Page::new(types.to_vec(), None))
 }
 
 /// `GET /v3/webhooks/events?event_type&entity_id&limit&token`.
 pub(super) async fn happened(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    RawQuery(query): RawQuery,
-) -> Answer {
-    let page = Page::of(query.as_deref(), 10)?;
-    let event_type = page::query(query.as_deref(), "event_type");
-    let entity = page::query(query.as_deref(), "entity_id");
+    Query(query): Query<EventsQuery>,
+) -> List<Event> {
+    let page = PageRange::new(query.limit.map_or(PAGE, |limit| limit.get() as usize), query.token.as_deref())?;
+    let event_type = query.event_type.filter(|text| !text.is_empty());
+    let entity = query.entity_id.filter(|text| !text.is_empty());
     let ids = api.webhooks.event_ids(&caller.rights.space).await?;
-    let (mut data, mut next) = (Vec::new(), None);
+    let (mut data, mut next) = (Vec::<Event>::new(), None);
     for id in ids.into_iter().filter(|id| page.after.as_ref().is_none_or(|after| id < after)) {
         let Some(event) = api.webhooks.event(&caller.rights.space, &id).await? else { continue };
         let differs = |wanted: &Option<String>, is: &str| wanted.as_deref().is_some_and(|wanted| wanted != is);
@@ -148,23 +153,29 @@ pub(super) async fn happened(
             continue;
         }
         if data.len() == page.limit {
-            next = data.last().and_then(|last: &Value| last["event_id"].as_str()).map(page::token);
+            next = data.last().map(|last| page::token(&last.event_id));
             break;
         }
-        data.push(json!({
-            "event_id": event.event_id, "event_type": event.event_type, "event_data": event.event_data,
-            "created_at": iso8601(event.created_at_ms),
-        }));
+        data.push(Event {
+            event_id: event.event_id,
+            event_type: event.event_type,
+            event_data: event.event_data,
+            created_at: iso8601(event.created_at_ms),
+        });
     }
-    Ok(Json(page::listed(data, next)))
+    Ok(Json(Page::new(data, next)))
 }
 
-fn view(endpoint: &Endpoint, secret: Option<&str>) -> Value {
-    json!({
-        "endpoint_id": endpoint.id, "url": endpoint.url, "events": endpoint.events,
-        "status": if endpoint.is_disabled { "disabled" } else { "enabled" },
-        "created_at": iso8601(endpoint.created_at_ms), "secret": secret, "entity_id": endpoint.entity_id,
-    })
+fn view(endpoint: &Endpoint, secret: Option<String>) -> hyperfarm_api::webhooks::Endpoint {
+    hyperfarm_api::webhooks::Endpoint {
+        endpoint_id: endpoint.id.clone(),
+        url: endpoint.url.to_string(),
+        events: endpoint.events.clone(),
+        status: if endpoint.is_disabled { EndpointStatus::Disabled } else { EndpointStatus::Enabled },
+        created_at: iso8601(endpoint.created_at_ms),
+        secret,
+        entity_id: endpoint.entity_id.clone(),
+    }
 }
 
 async fn find(api: &Api, caller: &Caller, id: &str) -> Result<Endpoint, ApiError> {
@@ -178,33 +189,17 @@ fn taken(url: &Url) -> ApiError {
     ApiError::new(Code::Conflict, format!("there is an endpoint with the URL {url} already")).of("url")
 }
 
-fn url(api: &Api, fields: &Fields<'_>) -> Result<Option<Url>, ApiError> {
-    let Some(text) = fields.text("url", URL_MAX)? else { return Ok(None) };
-    let url = Url::parse(&text).ok().filter(|url| match url.scheme() {
-        "https" => url.has_host(),
-        "http" => url.has_host() && api.config.allow_http_callbacks,
-        _ => false,
-    });
-    url.map(Some).ok_or_else(|| fields.refused("url", "the https URL of the receiver"))
-}
-
-fn events(fields: &Map<String, Value>) -> Result<Option<Vec<String>>, ApiError> {
-    let known: Vec<&str> = EVENT_TYPES.iter().map(|(name, _)| *name).collect();
-    let refused =
-        |param: String| Err(ApiError::invalid(param, format!("events are one or more of {}", known.join(", "))));
-    let list = match fields.get("events") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(list)) if !list.is_empty() => list,
-        Some(_) => return refused("events".to_owned()),
-    };
-    let mut events: Vec<String> = Vec::with_capacity(list.len());
-    for (index, event) in list.iter().enumerate() {
-        match event.as_str() {
-            Some(name) if known.contains(&name) || HOSTED_ONLY_EVENT_TYPES.contains(&name) => {
-                events.push(name.to_owned())
-            }
-            _ => return refused(format!("events[{index}]")),
-        }
+/// Types of events that an endpoint may ask for; all where there are none.
+fn checked_events(events: Option<Vec<String>>) -> Result<Option<Vec<String>>, FieldError> {
+    let Some(mut events) = events else { return Ok(None) };
+    let known = EVENT_TYPES.map(|(name, _)| name);
+    let refused = |param: String| FieldError::new(param, format!("events are one or more of {}", known.join(", ")));
+    if events.is_empty() {
+        return Err(refused("events".to_owned()));
+    }
+    let is_known = |name: &str| known.contains(&name) || HOSTED_ONLY_EVENT_TYPES.contains(&name);
+    if let Some(index) = events.iter().position(|name| !is_known(name)) {
+        return Err(refused(format!("events[{index}]")));
     }
     events.dedup();
     Ok(Some(events))

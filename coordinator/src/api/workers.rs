@@ -9,22 +9,21 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, Path, RawQuery, State};
+use axum::extract::{Extension, Path, State};
+use hyperfarm_api::farm::{QuarantineRequest, Worker, WorkerRole, WorkerState, WorkerTask};
+use hyperfarm_api::request::{self, ListQuery};
+use hyperfarm_api::{Data, Page, seconds};
 use hyperfarm_backplane::ledger::{NodeCommand, NodeState, NodeView, Order};
 use hyperfarm_proto::id::WorkerId;
-use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::create::{self, Fields};
 use super::error::{ApiError, Code};
-use super::page::{self, Page};
-use super::render_events::seconds;
-use super::renders::Answer;
-use super::{Api, read_body};
+use super::page::{self, PageRange, Query};
+use super::{Answer, Api, List, read_body};
 use crate::api_keys::Caller;
 
 /// Workers on a page at most, and where the client does not say.
-pub(super) const WORKERS: usize = 1000;
+pub(super) const WORKERS: i64 = 1000;
 
 /// How long a list of nodes is believed.
 const FRESH: Duration = Duration::from_millis(900);
@@ -34,9 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a node is shown as what it was asked to be.
 const WISHED: Duration = Duration::from_secs(10);
-
-/// Characters of a reason at most.
-const REASON_MAX: usize = 500;
 
 /// What was wished of a node that has not said itself yet: when, which state, and why.
 type PendingCommand = (Instant, NodeState, Option<String>);
@@ -79,34 +75,49 @@ impl Nodes {
 }
 
 /// A node as clients read it.
-pub(super) fn shown(node: &NodeView) -> Value {
-    let tasks: Vec<Value> = node
-        .tasks
-        .iter()
-        .map(|task| {
-            json!({
-                "render_id": task.render, "step": task.step.kind(), "chunk": task.step.chunk(), "attempt": task.attempt,
-                "frames_done": task.done, "frames_total": task.total, "since": seconds(task.since_ms),
-            })
-        })
-        .collect();
-    json!({
-        "worker_id": node.id, "role": node.role, "pool": node.pool, "class": node.class, "version": node.version,
-        "host": node.host, "slots": node.all_slots(), "slots_busy": node.tasks.len(), "memory_bytes": node.memory_bytes,
-        "memory_limit_bytes": node.memory_limit_bytes, "state": node.state, "state_reason": node.reason, "tasks": tasks,
-        "frames_per_second": node.frames_per_second, "started_at": seconds(node.started_at_ms),
-        "last_seen_at": seconds(node.said_at_ms), "failures_recent": node.failures_recent,
-    })
+pub(super) fn shown(node: &NodeView) -> Worker {
+    let tasks = node.tasks.iter().map(|task| WorkerTask {
+        render_id: task.render.to_string(),
+        step: task.step.into(),
+        chunk: task.step.chunk(),
+        attempt: task.attempt,
+        frames_done: task.done,
+        frames_total: task.total,
+        since: seconds(task.since_ms),
+    });
+    Worker {
+        worker_id: node.id.to_string(),
+        role: if node.role == "stitcher" { WorkerRole::Stitcher } else { WorkerRole::Worker },
+        pool: node.pool.clone(),
+        class: node.class.clone(),
+        version: node.version.clone(),
+        host: node.host.clone(),
+        slots: node.all_slots(),
+        slots_busy: node.tasks.len(),
+        memory_bytes: node.memory_bytes,
+        memory_limit_bytes: node.memory_limit_bytes,
+        state: match node.state {
+            NodeState::Active => WorkerState::Active,
+            NodeState::Draining => WorkerState::Draining,
+            NodeState::Quarantined => WorkerState::Quarantined,
+        },
+        state_reason: node.reason.clone(),
+        tasks: tasks.collect(),
+        frames_per_second: node.frames_per_second,
+        started_at: seconds(node.started_at_ms),
+        last_seen_at: seconds(node.said_at_ms),
+        failures_recent: node.failures_recent,
+    }
 }
 
 /// `GET /v3/hyperframes/workers?limit&token`.
-pub(super) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
-    let page = Page::within(query.as_deref(), WORKERS, WORKERS)?;
+pub(super) async fn list(State(api): State<Api>, Query(query): Query<ListQuery<WORKERS>>) -> List<Worker> {
+    let page = PageRange::of(&query, WORKERS as usize)?;
     let nodes = api.nodes.all(&api).await;
     let mut rest = nodes.iter().filter(|node| page.after.as_deref().is_none_or(|after| node.id.as_str() > after));
     let shown_nodes: Vec<&NodeView> = rest.by_ref().take(page.limit).collect();
     let next = shown_nodes.last().filter(|_| rest.next().is_some()).map(|last| page::token(last.id.as_str()));
-    Ok(Json(page::listed(shown_nodes.into_iter().map(shown).collect(), next)))
+    Ok(Json(Page::new(shown_nodes.into_iter().map(shown).collect(), next)))
 }
 
 /// `POST /v3/hyperframes/workers/{worker_id}/drain`.
@@ -114,7 +125,7 @@ pub(super) async fn drain(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Answer {
+) -> Answer<Worker> {
     wish(&api, &caller, &id, Order::Drain).await
 }
 
@@ -124,7 +135,7 @@ pub(super) async fn quarantine(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     body: Body,
-) -> Answer {
+) -> Answer<Worker> {
     let reason = reason(&read_body(body).await?)?.unwrap_or_else(|| format!("asked for by {}", caller.name));
     wish(&api, &caller, &id, Order::Quarantine { reason }).await
 }
@@ -133,9 +144,8 @@ fn reason(body: &[u8]) -> Result<Option<String>, ApiError> {
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let all = create::object(body)?;
-    let text = Fields { fields: &all, path: "" }.text("reason", REASON_MAX)?;
-    Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
+    let QuarantineRequest { reason } = request::parse(request::object(body)?)?;
+    Ok(reason.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
 }
 
 /// `POST /v3/hyperframes/workers/{worker_id}/resume`.
@@ -143,11 +153,11 @@ pub(super) async fn resume(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Answer {
+) -> Answer<Worker> {
     wish(&api, &caller, &id, Order::Resume).await
 }
 
-async fn wish(api: &Api, caller: &Caller, id: &str, order: Order) -> Answer {
+async fn wish(api: &Api, caller: &Caller, id: &str, order: Order) -> Answer<Worker> {
     let missing = || {
         let message = format!("there is no worker {}; it may have ended", id.escape_debug());
         ApiError::new(Code::WorkerNotFound, message)
@@ -171,5 +181,5 @@ async fn wish(api: &Api, caller: &Caller, id: &str, order: Order) -> Answer {
     let mut wished = api.nodes.wished.lock().unwrap_or_else(PoisonError::into_inner);
     wished.insert(id, (Instant::now(), state, reason));
     drop(wished);
-    Ok(Json(json!({ "data": shown(&api.nodes.as_wished(node)) })))
+    Ok(Json(Data { data: shown(&api.nodes.as_wished(node)) }))
 }

@@ -10,18 +10,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyperfarm_backplane::objects::Objects;
+use hyperfarm_proto::archive::is_plain_path;
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::spec::{RenderRequest, RenderSpec, SizeError};
+use url::Url;
 
 pub use error::IntakeError;
 pub use project::{Limits, ProjectError, from_html};
 
 pub use crate::submission::{Intake, Seed};
 use crate::{object_keys, store};
-
-/// Longest entry path, in characters.
-pub const COMPOSITION_MAX: usize = 512;
 
 /// Longest render that can be asked for, in seconds: what workers take.
 const MAX_SECONDS: f64 = 6.0 * 3600.0;
@@ -87,13 +86,26 @@ pub(crate) async fn bundle_of(objects: &Objects, request: &RenderRequest) -> Res
     Ok(is_there.then_some(StoredBundle(request.bundle)))
 }
 
-/// What can be said of a spec without its composition.
-pub(crate) fn check(spec: &RenderSpec) -> Result<(), IntakeError> {
+/// Checks what can be said of a spec without its composition: what goes together, and what names a file or a URL.
+///
+/// # Errors
+///
+/// The field that cannot be met, and what to do.
+pub fn check(spec: &RenderSpec) -> Result<(), IntakeError> {
     let invalid = |param, message: String| Err(IntakeError::Invalid { param, message });
     if let Some(composition) = &spec.composition
-        && !hyperfarm_proto::archive::is_plain_path(composition)
+        && !is_plain_path(composition)
     {
         return invalid("composition", format!("`{composition}` is not the path of a file inside the project"));
+    }
+    if let Some(sound) = &spec.audio_url {
+        let is_good = match Url::parse(sound) {
+            Ok(url) => matches!(url.scheme(), "http" | "https") && url.has_host(),
+            Err(_) => is_plain_path(sound.trim_start_matches("./")),
+        };
+        if !is_good {
+            return invalid("audio_url", "audio_url must be an http(s) URL, or a file of the project".to_owned());
+        }
     }
     if let Err(error) = spec.check_output() {
         return invalid(error.param, error.message);
@@ -107,12 +119,6 @@ pub(crate) fn check(spec: &RenderSpec) -> Result<(), IntakeError> {
         Ok(_) => {}
         Err(SizeError::Contradiction { param, reason }) => return invalid(param, reason),
         Err(error) => return invalid("width", error.to_string()),
-    }
-    if spec.chunk_frames == Some(0) {
-        return invalid("chunk_frames", "chunk_frames must be at least 1".to_owned());
-    }
-    if spec.max_parallel_chunks == Some(0) {
-        return invalid("max_parallel_chunks", "max_parallel_chunks must be at least 1".to_owned());
     }
     Ok(())
 }

@@ -130,8 +130,10 @@ impl Reconciler {
             return self.fail_with(render, Failure::new(FailureCode::Storage, reason)).await;
         };
         let spec = &tracked.entry.request.spec;
-        let policy =
-            ShardPolicy { chunk_frames: spec.chunk_frames.and_then(NonZeroU32::new), ..self.config.shard.clone() };
+        let policy = ShardPolicy {
+            chunk_frames: spec.chunk_frames.and_then(|frames| NonZeroU32::new(frames.get())),
+            ..self.config.shard.clone()
+        };
         let slots = self.fleet.slots(&spec.pool);
         let content = draft.content;
         let cost = Cost { frame_ms: draft.frame_cost_ms, earlier_ms: draft.earlier_cost_ms };

@@ -135,7 +135,7 @@ fn within_cap(facts: &RenderFacts<'_>, mut due: Vec<Step>, chunks_in_flight: u32
     });
     if let Some(cap) = facts.spec.max_parallel_chunks {
         let audio = usize::from(due.first() == Some(&Step::Audio));
-        due.truncate(audio + cap.saturating_sub(chunks_in_flight) as usize);
+        due.truncate(audio + cap.get().saturating_sub(chunks_in_flight) as usize);
     }
     due
 }
@@ -187,7 +187,8 @@ mod tests {
 
     #[test]
     fn a_cap_counts_chunks_at_work_and_not_the_sound() {
-        let spec = RenderSpec { max_parallel_chunks: Some(2), ..RenderSpec::default() };
+        let spec =
+            RenderSpec { max_parallel_chunks: hyperfarm_proto::bounded::Bounded::new(2), ..RenderSpec::default() };
         let plan = testing::plan(&[5, 5, 5, 5], true);
         assert_eq!(decide(Some(&plan), &spec, &[]).due, [Step::Audio, Step::Chunk(0), Step::Chunk(1)]);
         let busy = [(Step::Audio, leased()), (Step::Chunk(0), leased())];

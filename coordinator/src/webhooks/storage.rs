@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+pub use hyperfarm_api::webhooks::EVENT_TYPES;
 use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
 use hyperfarm_proto::id::{ContentHash, RenderId, Space};
 use serde::{Deserialize, Serialize};
@@ -11,13 +12,6 @@ use serde_json::Value;
 use url::Url;
 
 use crate::store::{MAX_CONCURRENT_REQUESTS, if_found};
-
-/// The types of events, each with a description.
-pub const EVENT_TYPES: [(&str, &str); 3] = [
-    ("hyperframes_video.success", "Fired when a HyperFrames render completes."),
-    ("hyperframes_video.fail", "Fired when a HyperFrames render fails."),
-    ("hyperframes_video.cancelled", "Fired when a HyperFrames render is cancelled or deleted before its end."),
-];
 
 /// Types of events that only the hosted service sends. A client may subscribe to them beside ours.
 pub const HOSTED_ONLY_EVENT_TYPES: [&str; 23] = [

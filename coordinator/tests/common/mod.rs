@@ -18,6 +18,7 @@ use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::intake::from_html;
 use hyperfarm_coordinator::scheduler::SchedulePolicy;
 use hyperfarm_coordinator::{Coordinator, CoordinatorConfig, RenderProgress};
+use hyperfarm_proto::bounded::Bounded;
 use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
@@ -386,5 +387,5 @@ pub fn draft(frames: u64, audio: bool) -> PlanDraft {
 
 /// A spec with chunks of `frames` frames.
 pub fn chunks_of(frames: u32) -> RenderSpec {
-    RenderSpec { chunk_frames: Some(frames), ..RenderSpec::default() }
+    RenderSpec { chunk_frames: Bounded::new(frames), ..RenderSpec::default() }
 }

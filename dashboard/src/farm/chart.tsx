@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 import { decimal, time } from "../format";
 import { history } from "../store";
-import type { Sample } from "../types";
+import type { LoadSample } from "../types";
 import { useWidth } from "../ui/hooks";
 
 const HEIGHT = 168;
@@ -27,7 +27,7 @@ export function History() {
 }
 
 interface PlotProps {
-  samples: Sample[];
+  samples: LoadSample[];
   width: number;
   at: number | null;
   setAt: (at: number | null) => void;

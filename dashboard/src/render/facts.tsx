@@ -1,10 +1,10 @@
 /** What was asked for, what came out of it, and what it cost. */
 
-import { decimal, duration, integer, money, NONE } from "../format";
-import type { Render } from "../types";
+import { decimal, duration, integer, money, NONE, work } from "../format";
+import type { RenderDetail } from "../types";
 import { Panel } from "../ui/basics";
 
-export function Facts({ render }: { render: Render }) {
+export function Facts({ render }: { render: RenderDetail }) {
   const { usage } = render;
   const took = render.completed_at ? render.completed_at - render.created_at : null;
   const facts: [string, preact.ComponentChildren][] = [
@@ -25,7 +25,7 @@ export function Facts({ render }: { render: Render }) {
       <Panel title="Usage" id="usage">
         <List of={[
           ["Cost", usage ? money(usage.usd) : <span class="faint">known at the end</span>],
-          ["Work", usage ? duration(usage.worker_seconds) : NONE],
+          ["Work", usage ? work(usage.worker_seconds) : NONE],
           ["Video", usage ? `${decimal(usage.output_minutes)} min` : NONE],
           ["Took", duration(took)],
         ]} />

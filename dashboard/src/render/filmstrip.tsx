@@ -2,14 +2,14 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { timecode } from "../format";
-import type { Chunk, Render } from "../types";
+import type { Chunk, RenderDetail } from "../types";
 import { rate } from "./store";
 
 const WIDTH = 116;
 const GAP = 4;
 
 interface FilmstripProps {
-  render: Render;
+  render: RenderDetail;
   chunks: Chunk[];
   chosen: number;
   onChoose: (index: number) => void;

@@ -3,13 +3,13 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { decimal, duration, integer, short, timecode } from "../format";
 import { colours, isDark } from "../theme";
-import type { Chunk, Render } from "../types";
+import type { Chunk, RenderDetail } from "../types";
 import { Button } from "../ui/basics";
 import { prepare, useWidth } from "../ui/hooks";
 import { rate } from "./store";
 
 interface GridProps {
-  render: Render;
+  render: RenderDetail;
   chunks: Chunk[];
   chosen: number;
   onChoose: (index: number) => void;

@@ -5,13 +5,13 @@ import { call, onceKey, post } from "../api";
 import { count, duration, fullTime, integer, moment } from "../format";
 import { go, links } from "../route";
 import { canRender, tell } from "../store";
-import type { Render } from "../types";
+import type { RenderDetail } from "../types";
 import { Badge, Button, isOver, ProgressBar, stateOf } from "../ui/basics";
 import { ask } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { complain, say } from "../ui/toast";
 
-export function Head({ render, onChange }: { render: Render; onChange: (render: Render) => void }) {
+export function Head({ render, onChange }: { render: RenderDetail; onChange: (render: RenderDetail) => void }) {
   const state = stateOf(render);
   const copy = async () => {
     try {
@@ -40,7 +40,7 @@ export function Head({ render, onChange }: { render: Render; onChange: (render: 
   );
 }
 
-function Progress({ render }: { render: Render }) {
+function Progress({ render }: { render: RenderDetail }) {
   const { progress } = render;
   const state = stateOf(render);
   const stage = { queued: "In line", plan: "Reading the composition", capture: "Capturing frames", stitch: "Putting it together", done: "Done" }[progress.stage];
@@ -58,7 +58,7 @@ function Progress({ render }: { render: Render }) {
   );
 }
 
-function Actions({ render, onChange }: { render: Render; onChange: (render: Render) => void }) {
+function Actions({ render, onChange }: { render: RenderDetail; onChange: (render: RenderDetail) => void }) {
   const [busy, setBusy] = useState(false);
   const path = `v3/hyperframes/renders/${render.render_id}`;
   const over = isOver(render);
@@ -72,7 +72,7 @@ function Actions({ render, onChange }: { render: Render; onChange: (render: Rend
     setBusy(false);
   };
   const change = (verb: string, what: string) => act(what, async () => {
-    const changed = await post<Render>(`${path}/${verb}`);
+    const changed = await post<RenderDetail>(`${path}/${verb}`);
     onChange(changed);
     tell({ kind: "render", render: changed });
   });

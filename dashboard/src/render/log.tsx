@@ -2,12 +2,12 @@
 
 import { useState } from "preact/hooks";
 import { count, time } from "../format";
-import type { LogLine, Render } from "../types";
+import type { LogLine, RenderDetail } from "../types";
 import { Button, Empty, Panel } from "../ui/basics";
 import { complain } from "../ui/toast";
 import type { RenderStore } from "./store";
 
-export function Log({ store, render }: { store: RenderStore; render: Render }) {
+export function Log({ store, render }: { store: RenderStore; render: RenderDetail }) {
   const [worst, setWorst] = useState(false);
   const lines = store.log.value;
   const shown = worst ? lines.filter((line) => line.level === "warning" || line.level === "error") : lines;

@@ -7,7 +7,7 @@ import type HlsPlayer from "hls.js";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { url } from "../api";
 import { timecode } from "../format";
-import type { Chunk, Render } from "../types";
+import type { Chunk, RenderDetail } from "../types";
 import { Icon } from "../ui/icons";
 import { leading, rate } from "./store";
 
@@ -17,7 +17,7 @@ export interface Player {
 }
 
 interface PreviewProps {
-  render: Render;
+  render: RenderDetail;
   chunks: Chunk[];
   player: { current: Player | null };
 }
@@ -56,7 +56,7 @@ interface Source {
   url: string;
 }
 
-function sourceOf(render: Render): Source | null {
+function sourceOf(render: RenderDetail): Source | null {
   if (render.status === "completed" && render.video_url) {
     if (render.format === "gif") return { kind: "image", url: render.video_url };
     if (render.format === "mp4" || render.format === "webm") return { kind: "file", url: render.video_url };
@@ -74,7 +74,7 @@ function nameOf(address: string): string | undefined {
   return new URL(address).pathname.split("/").pop();
 }
 
-function reason(render: Render): string {
+function reason(render: RenderDetail): string {
   if (render.status === "failed") return "There is nothing to watch.";
   if (render.status === "completed" || !["mp4", "webm"].includes(render.format)) {
     return `A browser cannot play ${render.format}. ${render.status === "completed" ? "Download it to watch it." : "It can be downloaded at the end."}`;
@@ -82,11 +82,11 @@ function reason(render: Render): string {
   return "The preview starts with the first finished chunk.";
 }
 
-function poster(render: Render, chunks: Chunk[]): string | null {
+function poster(render: RenderDetail, chunks: Chunk[]): string | null {
   return chunks[0]?.thumbnail_url ?? render.thumbnail_url ?? null;
 }
 
-function Ready({ render, chunks }: { render: Render; chunks: Chunk[] }) {
+function Ready({ render, chunks }: { render: RenderDetail; chunks: Chunk[] }) {
   const { frames } = leading(chunks);
   const total = render.frame_count ?? render.progress.frames_total;
   const fps = rate(render);

@@ -3,7 +3,7 @@
 import { batch, signal } from "@preact/signals";
 import { type ApiError, get, isAbort, page } from "../api";
 import { onChanges } from "../store";
-import type { Chunk, LogLine, Render, Timeline } from "../types";
+import type { Chunk, LogLine, RenderDetail, Timeline } from "../types";
 import { isOver } from "../ui/basics";
 
 /** Pause between two readings of what is large, at least; longer where one takes long. */
@@ -12,7 +12,7 @@ const CHUNKS_A_PAGE = 2000;
 const LINES_A_PAGE = 100;
 
 export class RenderStore {
-  readonly render = signal<Render | null>(null);
+  readonly render = signal<RenderDetail | null>(null);
   readonly timeline = signal<Timeline | null>(null);
   /** Seconds that the farm's clock is ahead of this machine's. */
   readonly skew = signal(0);
@@ -50,13 +50,13 @@ export class RenderStore {
 
   async load(): Promise<void> {
     try {
-      this.take(await get<Render>(this.path, { signal: this.stopping.signal }));
+      this.take(await get<RenderDetail>(this.path, { signal: this.stopping.signal }));
     } catch (error) {
       if (!isAbort(error)) this.error.value = error as ApiError;
     }
   }
 
-  take(render: Render): void {
+  take(render: RenderDetail): void {
     const before = this.render.peek();
     // Events may lack what only the single answer has.
     const merged = { ...render, usage: render.usage ?? before?.usage ?? null, preview_url: render.preview_url ?? before?.preview_url ?? null };
@@ -81,7 +81,7 @@ export class RenderStore {
   private async details(): Promise<void> {
     this.reading = true;
     const started = performance.now();
-    const wasOver = isOver(this.render.peek() ?? ({} as Render));
+    const wasOver = isOver(this.render.peek() ?? ({} as RenderDetail));
     try {
       const { signal } = this.stopping;
       const [timeline, chunks] = await Promise.all([
@@ -151,7 +151,7 @@ export class RenderStore {
 }
 
 /** Frames a second of a render, of a fraction too. */
-export function rate(render: Render): number {
+export function rate(render: RenderDetail): number {
   if (typeof render.fps === "number") return render.fps;
   const [above, below] = render.fps.split("/").map(Number);
   return (above ?? 30) / (below || 1);

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { call, messageOf, onceKey, post } from "../api";
 import { count } from "../format";
 import { canRender, tell } from "../store";
-import type { Render } from "../types";
+import type { RenderDetail } from "../types";
 import { Button, isOver } from "../ui/basics";
 import { ask } from "../ui/dialog";
 import { complain, say } from "../ui/toast";
@@ -12,7 +12,7 @@ import { complain, say } from "../ui/toast";
 const AT_ONCE = 4;
 
 interface BulkProps {
-  rows: Render[];
+  rows: RenderDetail[];
   chosen: ReadonlySet<string>;
   onChoose: (chosen: ReadonlySet<string>) => void;
 }
@@ -24,7 +24,7 @@ export function BulkBar({ rows, chosen, onChoose }: BulkProps) {
   const running = picked.filter((render) => !isOver(render));
   const over = picked.filter(isOver);
 
-  const each = async (renders: Render[], verb: string, past: string, act: (render: Render) => Promise<void>) => {
+  const each = async (renders: RenderDetail[], verb: string, past: string, act: (render: RenderDetail) => Promise<void>) => {
     const left = [...renders];
     let good = 0;
     let first: unknown = null;
@@ -51,7 +51,7 @@ export function BulkBar({ rows, chosen, onChoose }: BulkProps) {
   const cancel = async () => {
     if (!(await sure(`Cancel ${count(running.length, "render")}?`, "What is rendered of them is thrown away.", "Cancel them"))) return;
     await each(running, "cancelled", "cancelled", async ({ render_id }) => {
-      tell({ kind: "render", render: await post<Render>(`v3/hyperframes/renders/${render_id}/cancel`) });
+      tell({ kind: "render", render: await post<RenderDetail>(`v3/hyperframes/renders/${render_id}/cancel`) });
     });
   };
   const retry = () => each(over, "submitted again", "submitted again", async ({ render_id }) => {

@@ -4,7 +4,7 @@ import { Component } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { count, duration, fullTime, integer, moment, short } from "../format";
 import { links } from "../route";
-import type { Render } from "../types";
+import type { RenderDetail } from "../types";
 import { Badge, ProgressBar, isOver, stateOf } from "../ui/basics";
 import { Icon } from "../ui/icons";
 
@@ -12,7 +12,7 @@ import { Icon } from "../ui/icons";
 const BEYOND = 8;
 
 interface ListProps {
-  rows: Render[];
+  rows: RenderDetail[];
   chosen: ReadonlySet<string>;
   active: number;
   onChoose: (id: string) => void;
@@ -113,7 +113,7 @@ function useRowHeight(): number {
 }
 
 interface RowProps {
-  render: Render;
+  render: RenderDetail;
   index: number;
   top: number;
   isChosen: boolean;
@@ -163,7 +163,7 @@ class Row extends Component<RowProps> {
   }
 }
 
-function Thumb({ render }: { render: Render }) {
+function Thumb({ render }: { render: RenderDetail }) {
   return (
     <span class="thumb" aria-hidden="true">
       {render.thumbnail_url ? <img src={render.thumbnail_url} alt="" loading="lazy" decoding="async" /> : <Icon name="film" />}
@@ -171,7 +171,7 @@ function Thumb({ render }: { render: Render }) {
   );
 }
 
-function Progress({ render }: { render: Render }) {
+function Progress({ render }: { render: RenderDetail }) {
   const { progress } = render;
   const state = stateOf(render);
   if (state === "completed") {

@@ -3,7 +3,7 @@
 import { batch, signal } from "@preact/signals";
 import { type ApiError, isAbort, page } from "../api";
 import { type Change } from "../store";
-import type { Render } from "../types";
+import type { RenderDetail } from "../types";
 import { stateOf } from "../ui/basics";
 
 /** Renders a request; as many as a page may have. */
@@ -15,7 +15,7 @@ export interface Filter {
 }
 
 export class RenderList {
-  readonly rows = signal<Render[]>([]);
+  readonly rows = signal<RenderDetail[]>([]);
   readonly loading = signal(false);
   readonly ended = signal(false);
   readonly error = signal<ApiError | null>(null);
@@ -31,7 +31,7 @@ export class RenderList {
     this.running = request;
     this.loading.value = true;
     try {
-      const got = await page<Render>("v3/hyperframes/renders", {
+      const got = await page<RenderDetail>("v3/hyperframes/renders", {
         query: { limit: PAGE, token: this.next, status: this.filter.status, search: this.filter.search },
         signal: request.signal,
       });
@@ -78,7 +78,7 @@ export class RenderList {
     let rows = this.rows.peek();
     const places = new Map(rows.map((render, i) => [render.render_id, i]));
     let changed = false;
-    const fresh: Render[] = [];
+    const fresh: RenderDetail[] = [];
     const gone = new Set<string>();
     for (const change of changes) {
       const id = change.kind === "render" ? change.render.render_id : change.id;
@@ -101,7 +101,7 @@ export class RenderList {
     this.rows.value = gone.size > 0 ? all.filter((render) => !gone.has(render.render_id)) : all;
   }
 
-  private fits(render: Render): boolean {
+  private fits(render: RenderDetail): boolean {
     const { status, search } = this.filter;
     const state = stateOf(render);
     if (status && !status.split(",").includes(state === "paused" ? render.status : state)) return false;

@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { type ApiError, messageOf } from "../api";
-import type { Render } from "../types";
+import type { RenderDetail } from "../types";
 import { Icon, type IconName } from "./icons";
 
 interface ButtonProps {
@@ -56,13 +56,13 @@ export function ProgressBar({ percent, label, tone = "accent", moving = false }:
 export type State = "queued" | "rendering" | "paused" | "completed" | "failed" | "cancelled";
 
 /** What a person calls the state of a render; the API knows no cancelled or paused ones as such. */
-export function stateOf(render: Render): State {
+export function stateOf(render: RenderDetail): State {
   if (render.status === "failed" && render.error_code === "cancelled") return "cancelled";
   if (render.paused && (render.status === "queued" || render.status === "rendering")) return "paused";
   return render.status;
 }
 
-export function isOver(render: Render): boolean {
+export function isOver(render: RenderDetail): boolean {
   return render.status === "completed" || render.status === "failed";
 }
 

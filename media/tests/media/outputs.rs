@@ -98,7 +98,7 @@ fn bit_rates_are_followed() {
             let spec = RenderSpec {
                 format: codec.format(),
                 codec: Some(codec),
-                video_bitrate: Some(bits),
+                video_bitrate: hyperfarm_proto::spec::Bitrate::new(bits),
                 ..RenderSpec::default()
             };
             let settings = EncoderSettings::for_spec(&spec, rate(30, 1));

@@ -47,11 +47,13 @@ fn has_own_seek(page: &str) -> bool {
 mod tests {
     use hyperfarm_proto::spec::Seconds;
 
+    use hyperfarm_proto::bounded::Bounded;
+
     use super::*;
 
     fn spec(duration: f64) -> RenderSpec {
         let duration = Some(Seconds::try_from(duration).unwrap());
-        RenderSpec { width: Some(540), height: Some(960), duration, ..RenderSpec::default() }
+        RenderSpec { width: Bounded::new(540), height: Bounded::new(960), duration, ..RenderSpec::default() }
     }
 
     #[test]

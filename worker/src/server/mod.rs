@@ -5,7 +5,6 @@
 //! render's warnings.
 
 mod bmp;
-mod range;
 mod response;
 mod site;
 mod slot_server;

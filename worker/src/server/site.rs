@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
+use hyperfarm_backplane::http::{ByteRange, media_type};
 use hyperfarm_media::{Picture, VideoSource, VideoTimeline};
 use hyperfarm_proto::plan::RemoteAsset;
 use hyperfarm_proto::spec::Size;
@@ -16,7 +17,6 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
 use super::bmp;
-use super::range::{Span, span_of};
 use super::response::{REFUSED, plain, whole, with_headers, with_length};
 use crate::assets::{OWN_PREFIX, own};
 use crate::blocking::blocking;
@@ -220,12 +220,10 @@ async fn respond_picture(pictures: Arc<Mutex<Pictures>>, number: u64) -> Respons
 }
 
 async fn respond_file(path: &str, file: &SiteFile, range: Option<&str>) -> Response {
-    let span = match range {
-        None => Span { start: 0, end: file.bytes },
-        Some(range) => match span_of(range, file.bytes) {
-            Some(span) => span,
-            None => return plain(StatusCode::RANGE_NOT_SATISFIABLE, "no such range"),
-        },
+    let (span, is_part) = match ByteRange::parse(range, file.bytes) {
+        ByteRange::Whole => (0..file.bytes, false),
+        ByteRange::Part(span) => (span, true),
+        ByteRange::Unsatisfiable => return plain(StatusCode::RANGE_NOT_SATISFIABLE, "no such range"),
     };
     let opened = async {
         let mut handle = tokio::fs::File::open(&file.path).await?;
@@ -239,11 +237,11 @@ async fn respond_file(path: &str, file: &SiteFile, range: Option<&str>) -> Respo
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read");
         }
     };
-    let mut response = with_headers(&media_type(path), body);
+    let mut response = with_headers(media_type(path), body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(span.end - span.start));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if range.is_some() {
+    if is_part {
         let text = format!("bytes {}-{}/{}", span.start, span.end.saturating_sub(1), file.bytes);
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(header::CONTENT_RANGE, value);
@@ -253,63 +251,9 @@ async fn respond_file(path: &str, file: &SiteFile, range: Option<&str>) -> Respo
     response
 }
 
-/// The media type of a file by the extension of its path, with UTF-8 as the encoding of text.
-fn media_type(path: &str) -> String {
-    let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).unwrap_or_default();
-    let essence = match extension.as_str() {
-        "cjs" | "mjs" => "text/javascript",
-        "map" => "application/json",
-        "cube" | "srt" => "text/plain",
-        "m4v" => "video/mp4",
-        "m4a" => "audio/mp4",
-        extension => mime_guess::from_ext(extension).first_raw().unwrap_or("application/octet-stream"),
-    };
-    let is_text = essence.starts_with("text/") || essence == "application/json";
-    if is_text { format!("{essence}; charset=utf-8") } else { essence.to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn media_types_are_those_that_browsers_expect() {
-        for (path, expected) in [
-            ("index.html", "text/html; charset=utf-8"),
-            ("a/b.CSS", "text/css; charset=utf-8"),
-            ("lib.js", "text/javascript; charset=utf-8"),
-            ("lib.mjs", "text/javascript; charset=utf-8"),
-            ("lib.cjs", "text/javascript; charset=utf-8"),
-            ("data.json", "application/json; charset=utf-8"),
-            ("lib.js.map", "application/json; charset=utf-8"),
-            ("look.cube", "text/plain; charset=utf-8"),
-            ("a.svg", "image/svg+xml"),
-            ("a.png", "image/png"),
-            ("a.jpg", "image/jpeg"),
-            ("a.gif", "image/gif"),
-            ("a.webp", "image/webp"),
-            ("a.avif", "image/avif"),
-            ("a.mp4", "video/mp4"),
-            ("a.m4v", "video/mp4"),
-            ("a.m4a", "audio/mp4"),
-            ("a.vtt", "text/vtt; charset=utf-8"),
-            ("a.mov", "video/quicktime"),
-            ("a.webm", "video/webm"),
-            ("a.mp3", "audio/mpeg"),
-            ("a.wav", "audio/wav"),
-            ("a.ogg", "audio/ogg"),
-            ("a.opus", "audio/ogg"),
-            ("a.flac", "audio/flac"),
-            ("a.woff2", "font/woff2"),
-            ("a.ttf", "font/ttf"),
-            ("a.wasm", "application/wasm"),
-            ("a.glb", "model/gltf-binary"),
-            ("a.gltf", "model/gltf+json"),
-            ("no-extension", "application/octet-stream"),
-        ] {
-            assert_eq!(media_type(path), expected, "{path}");
-        }
-    }
 
     #[tokio::test]
     async fn files_for_remote_urls_are_served_under_them() {

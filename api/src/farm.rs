@@ -1,0 +1,204 @@
+//! The farm and its workers.
+
+use hyperfarm_proto::bounded::Text;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::render::StepKind;
+use crate::request::Request;
+
+/// The farm at a glance. Pools, slots and frames are the whole farm's; renders, cost and failures are those of the key's space.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Farm {
+    /// The farm's version.
+    pub version: String,
+    /// Unix seconds of the coordinator's start.
+    pub started_at: f64,
+    /// Unix seconds, by the farm's clock.
+    pub now: f64,
+    /// Slots and queues by pool.
+    pub pools: Vec<PoolLoad>,
+    /// Frames captured a second, of late.
+    pub frames_per_second: f64,
+    /// Slots of workers that take tasks.
+    pub slots: u32,
+    /// Slots at work.
+    pub slots_busy: u64,
+    /// Tasks that wait for a slot.
+    pub queue_depth: u64,
+    /// Renders by state.
+    pub renders: RenderCounts,
+    /// What was done since midnight UTC.
+    pub today: Today,
+    /// The last quarter of an hour, one entry every 10 seconds; not in events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<Vec<LoadSample>>,
+    /// The last ones of the key's space.
+    pub recent_failures: Vec<RecentFailure>,
+}
+
+/// Slots and queue of a pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolLoad {
+    /// Its name; `stitch` is that of the stitchers.
+    pub pool: String,
+    /// Nodes that are alive.
+    pub workers: usize,
+    /// Slots that take tasks.
+    pub slots: u32,
+    /// Slots at work.
+    pub slots_busy: usize,
+    /// Tasks that wait for a slot.
+    pub queue_depth: u64,
+    /// Seconds that the oldest of them has waited.
+    pub queue_oldest_seconds: Option<f64>,
+}
+
+/// Renders by state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RenderCounts {
+    /// Not begun.
+    pub queued: usize,
+    /// Under way.
+    pub rendering: usize,
+    /// Since midnight UTC.
+    pub completed_today: u64,
+    /// Since midnight UTC.
+    pub failed_today: u64,
+}
+
+/// What was done since midnight UTC.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Today {
+    /// Minutes of video.
+    pub output_minutes: f64,
+    /// Seconds of slots.
+    pub worker_seconds: f64,
+    /// US dollars, by the operator's table.
+    pub cost_usd: f64,
+}
+
+/// The farm's load at a moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LoadSample {
+    /// Unix seconds.
+    pub at: f64,
+    /// Frames captured a second.
+    pub frames_per_second: f64,
+    /// Slots at work.
+    pub slots_busy: u64,
+    /// Slots that take tasks.
+    pub slots: u32,
+    /// Tasks that wait for a slot.
+    pub queue_depth: u64,
+}
+
+/// A render that failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RecentFailure {
+    /// The render.
+    pub render_id: String,
+    /// As asked.
+    pub title: Option<String>,
+    /// What went wrong, for programs.
+    pub error_code: String,
+    /// What went wrong and what to do.
+    pub failure_message: String,
+    /// Unix seconds.
+    pub at: f64,
+}
+
+/// A process that does tasks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Worker {
+    /// The process.
+    pub worker_id: String,
+    /// What it does.
+    pub role: WorkerRole,
+    /// Whom it serves.
+    pub pool: String,
+    /// Versions its pictures depend on.
+    pub class: String,
+    /// The farm's version.
+    pub version: String,
+    /// Its machine.
+    pub host: String,
+    /// Tasks it can do at once.
+    pub slots: u32,
+    /// Tasks it is at.
+    pub slots_busy: usize,
+    /// Memory of the process and its browsers.
+    pub memory_bytes: u64,
+    /// What its control group allows.
+    pub memory_limit_bytes: Option<u64>,
+    /// Whether it takes tasks.
+    pub state: WorkerState,
+    /// Why it does not.
+    pub state_reason: Option<String>,
+    /// What it is at.
+    pub tasks: Vec<WorkerTask>,
+    /// Frames captured a second, of late.
+    pub frames_per_second: f64,
+    /// Unix seconds, by its own clock.
+    pub started_at: f64,
+    /// Unix seconds of its last heartbeat, by its own clock.
+    pub last_seen_at: f64,
+    /// Failures of the last ten minutes that are the farm's own.
+    pub failures_recent: u32,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum WorkerRole {
+    /// It plans, captures, encodes and mixes.
+    Worker,
+    /// It joins and verifies.
+    Stitcher,
+}
+
+/// Whether a process takes tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum WorkerState {
+    /// It does.
+    Active,
+    /// It finishes what it has and ends.
+    Draining,
+    /// It finishes what it has and then rests, until it is resumed.
+    Quarantined,
+}
+
+/// A task that a process is at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerTask {
+    /// The render.
+    pub render_id: String,
+    /// The task.
+    pub step: StepKind,
+    /// Number of the chunk.
+    pub chunk: Option<u32>,
+    /// From 1.
+    pub attempt: u32,
+    /// Captured frames of a chunk; thousandths of another task.
+    pub frames_done: u64,
+    /// Of so many.
+    pub frames_total: u64,
+    /// Unix seconds of the claim.
+    pub since: f64,
+}
+
+/// Takes a worker out of service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct QuarantineRequest {
+    /// Why, for those who wonder.
+    pub reason: Option<Text<500>>,
+}
+
+impl Request for QuarantineRequest {
+    const EXAMPLE: &str = r#"{ "reason": "its disk is full" }"#;
+    const IS_REQUIRED: bool = false;
+}

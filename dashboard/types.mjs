@@ -1,0 +1,47 @@
+// Writes src/types.ts: the schemas of docs/openapi.json as TypeScript. `make dashboard-check` runs it before the types are checked.
+
+import { readFileSync, writeFileSync } from "node:fs";
+
+const { schemas } = JSON.parse(readFileSync(new URL("../docs/openapi.json", import.meta.url), "utf8")).components;
+
+const comment = (text, indent = "") => (text ? `${indent}/** ${text.replaceAll("\n", " ").replaceAll("*/", "* /")} */\n` : "");
+
+/** A schema as a type. */
+function typeOf(schema) {
+  if (schema === true || schema === undefined) return "unknown";
+  if (schema.$ref) return schema.$ref.split("/").pop();
+  const choices = schema.oneOf ?? schema.anyOf;
+  if (choices) return choices.map(typeOf).join(" | ");
+  if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
+  if ("const" in schema) return JSON.stringify(schema.const);
+  const kinds = [schema.type ?? []].flat();
+  return kinds.map((kind) => typeOfKind(kind, schema)).join(" | ") || "unknown";
+}
+
+function typeOfKind(kind, schema) {
+  if (kind === "integer") return "number";
+  if (kind === "array") {
+    const item = typeOf(schema.items);
+    return item.includes(" | ") ? `(${item})[]` : `${item}[]`;
+  }
+  if (kind !== "object") return kind;
+  if (schema.properties) return fieldsOf(schema);
+  return `Record<string, ${typeOf(schema.additionalProperties)}>`;
+}
+
+/** The fields of an object; those that may be left out with a question mark. */
+function fieldsOf(schema) {
+  const fields = Object.entries(schema.properties ?? {}).map(([name, property]) => {
+    const mark = schema.required?.includes(name) ? "" : "?";
+    return `${comment(property.description, "  ")}  ${name}${mark}: ${typeOf(property)};\n`;
+  });
+  return `{\n${fields.join("")}}`;
+}
+
+const types = Object.entries(schemas).map(([name, schema]) => {
+  const isObject = schema.type === "object" && !schema.oneOf;
+  const body = isObject ? `interface ${name} ${fieldsOf(schema)}` : `type ${name} = ${typeOf(schema)};`;
+  return `${comment(schema.description)}export ${body}\n`;
+});
+const head = "// Made from docs/openapi.json by dashboard/types.mjs; change the types of the crate hyperfarm-api, not this file.\n\n";
+writeFileSync(new URL("src/types.ts", import.meta.url), head + types.join("\n"));
