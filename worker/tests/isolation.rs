@@ -7,10 +7,11 @@ mod one_page;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use hyperfarm_backplane::config;
 use hyperfarm_proto::failure::{FailureCode, Owner};
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::Slot;
-use hyperfarm_worker::chrome::{ChromeConfig, PageEvent};
+use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings, PageEvent};
 use hyperfarm_worker::host::PageHost;
 
 use one_page::{options, site};
@@ -21,7 +22,8 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 const VIEWPORT: Viewport = Viewport { page: Size { width: 320, height: 180 }, scale: 1 };
 
 async fn slot() -> Slot {
-    Slot::new(ChromeConfig::from_env(&|name| std::env::var(name).ok()).unwrap()).await.unwrap()
+    let settings = config::read(&|name| std::env::var(name).ok(), ChromeSettings::read).unwrap();
+    Slot::new(ChromeConfig::find(&settings).unwrap()).await.unwrap()
 }
 
 fn page(script: &str) -> String {
