@@ -6,6 +6,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+DIST := $(or $(CARGO_TARGET_DIR),target)/dist
 # Where rustup puts cargo; a shell that is older than that does not know.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # Features are unified over the packages that a command selects. The package hyperfarm switches on the features that the rest
@@ -26,8 +27,8 @@ setup: ## Install what is missing to build and render (Debian 12)
 build: setup ## Build target/release/hyperfarm
 	cargo build --release $(BINARY)
 
-.PHONY: dist
-dist: setup ## Build target/dist/hyperfarm, optimised for shipping, and its debug symbols
+.PHONY: dist-binary
+dist-binary: setup ## Build target/dist/hyperfarm, optimised for shipping, and its debug symbols
 	cargo build --profile dist $(BINARY)
 
 .PHONY: demo
@@ -136,12 +137,12 @@ clean: ## Remove what was built and rendered
 
 # HYPERFARM=… packs a binary that is there, and builds none.
 .PHONY: dist
-dist: $(if $(HYPERFARM),,build) ## Packages, images, SBOM and checksums to out/dist: [PARTS="deb archive sbom images checksums"]
-	@HYPERFARM=$(or $(HYPERFARM),$(RELEASE)/hyperfarm) scripts/dist.sh $(PARTS)
+dist: $(if $(HYPERFARM),,dist-binary) ## Packages, images, SBOM and checksums to out/dist: [PARTS="deb archive sbom images checksums"]
+	@HYPERFARM=$(or $(HYPERFARM),$(DIST)/hyperfarm) scripts/dist.sh $(PARTS)
 
 .PHONY: sbom
-sbom: $(if $(HYPERFARM),,build) ## Bills of materials (CycloneDX) to out/dist
-	@HYPERFARM=$(or $(HYPERFARM),$(RELEASE)/hyperfarm) scripts/dist.sh sbom
+sbom: $(if $(HYPERFARM),,dist-binary) ## Bills of materials (CycloneDX) to out/dist
+	@HYPERFARM=$(or $(HYPERFARM),$(DIST)/hyperfarm) scripts/dist.sh sbom
 
 .PHONY: dist-check
 dist-check: ## Install what make dist made in bare Debian 12 roots, render, remove: [PARTS="deb archive images"] (root only)
