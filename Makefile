@@ -6,10 +6,13 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+DIST := $(or $(CARGO_TARGET_DIR),target)/dist
 # Where rustup puts cargo; a shell that is older than that does not know.
 export PATH := $(PATH):$(HOME)/.cargo/bin
-# Compiling takes its features from the whole workspace in every target here, so that each of them finds the others' work
-# done: `cargo build -p CRATE` would build most dependencies again, with fewer features.
+# Features are unified over the packages that a command selects. The package hyperfarm switches on the features that the rest
+# of the workspace needs (cli/Cargo.toml; `make features-check`), so that it and the workspace share what is compiled. Other
+# packages do not: `cargo build -p CRATE` compiles many dependencies again.
+BINARY := --locked --package hyperfarm
 WORKSPACE := --release --locked --workspace
 
 .PHONY: help
@@ -22,7 +25,11 @@ setup: ## Install what is missing to build and render (Debian 12)
 
 .PHONY: build
 build: setup ## Build target/release/hyperfarm
-	cargo build $(WORKSPACE) --bins
+	cargo build --release $(BINARY)
+
+.PHONY: dist-binary
+dist-binary: setup ## Build target/dist/hyperfarm, optimised for shipping, and its debug symbols
+	cargo build --profile dist $(BINARY)
 
 .PHONY: demo
 demo: build ## Render an example to out/demo.mp4 and check it
@@ -32,6 +39,7 @@ demo: build ## Render an example to out/demo.mp4 and check it
 test: ## Run every test, on RabbitMQ, Redis and S3 servers of its own
 	@scripts/setup.sh --test
 	cargo build $(WORKSPACE) --bins --tests
+	cargo test $(WORKSPACE) --doc
 # Both runners end with their own summary. cargo's has no way to keep Chrome's tests apart from the others, so it runs one
 # test at a time; .config/nextest.toml says it for the other. Nor does it end a test that hangs; the time limit does.
 	@if cargo nextest --version >/dev/null 2>&1; then \
@@ -51,6 +59,17 @@ format-check: ## Is the code formatted?
 clippy: setup ## Clippy over every target, warnings are errors
 	cargo clippy $(WORKSPACE) --all-targets -- -D warnings
 
+.PHONY: docs
+docs: setup ## The crates' documentation in target/doc, warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc $(WORKSPACE) --no-deps
+
+.PHONY: features-check
+features-check: ## Does the binary alone have the same features of dependencies as the workspace?
+# A line on the left only is a package that the workspace has with other features.
+	@tree() { cargo tree --locked --prefix none --no-dedupe --format '{p} {f}' "$$@" | sort -u; }; \
+	    ! comm -23 <(tree --edges normal,build --package hyperfarm) <(tree --edges normal,build,dev --workspace) | grep . \
+	    || { echo "the workspace has these packages with other features: name those in cli/Cargo.toml" >&2; exit 1; }
+
 .PHONY: dashboard-check
 dashboard-check: setup ## Types and unit tests of the dashboard
 	@cd dashboard && node types.mjs && node_modules/.bin/tsc --noEmit \
@@ -69,9 +88,9 @@ shell-check: ## shellcheck over every shell script
 	    | while read -r file; do [[ ! -f $$file ]] || ! head -n 1 "$$file" | grep -qE '^#!.*\b(ba)?sh\b' || echo "$$file"; done)
 
 .PHONY: lint
-lint: ## Format, scripts, chart, deployment, documentation, dashboard, dependencies, clippy
+lint: ## Format, features, scripts, chart, deployment, documentation, dashboard, dependencies, clippy
 	@scripts/setup.sh --ci
-	@$(MAKE) format-check shell-check helm-check deploy-check docs-check dashboard-check dependencies-check clippy
+	@$(MAKE) format-check features-check shell-check helm-check deploy-check docs-check dashboard-check dependencies-check clippy
 
 .PHONY: ci
 ci: ## Everything, as .ci/run does it: lint, then test
@@ -94,12 +113,14 @@ image-check: ## Run the images' steps and the binary in them, without a containe
 	@HYPERFARM=$(RELEASE)/hyperfarm deploy/images/check
 
 .PHONY: bench
-bench: build ## Measure beside the published HyperFrames CLI: [ONLY="light video"] [BENCH=options]
+bench: setup ## Measure beside the published HyperFrames CLI: [ONLY="light video"] [BENCH=options]
+	cargo build $(WORKSPACE) --bin hyperfarm --bin bench
 	@scripts/setup.sh --bench
 	@$(RELEASE)/bench compare $(ONLY) $(BENCH)
 
 .PHONY: parity
-parity: build ## Compare with the published HyperFrames CLI, frame by frame and as sound: [ONLY=name,…]
+parity: setup ## Compare with the published HyperFrames CLI, frame by frame and as sound: [ONLY=name,…]
+	cargo build $(WORKSPACE) --bin hyperfarm --bin parity
 	@scripts/setup.sh --bench
 	@cd e2e/parity && [[ node_modules/.package-lock.json -nt package-lock.json ]] \
 	    || npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
@@ -116,12 +137,12 @@ clean: ## Remove what was built and rendered
 
 # HYPERFARM=… packs a binary that is there, and builds none.
 .PHONY: dist
-dist: $(if $(HYPERFARM),,build) ## Packages, images, SBOM and checksums to out/dist: [PARTS="deb archive chart sbom images checksums"]
-	@HYPERFARM=$(or $(HYPERFARM),$(RELEASE)/hyperfarm) scripts/dist.sh $(PARTS)
+dist: $(if $(HYPERFARM),,dist-binary) ## Packages, images, SBOM and checksums to out/dist: [PARTS="deb archive chart sbom images checksums"]
+	@HYPERFARM=$(or $(HYPERFARM),$(DIST)/hyperfarm) scripts/dist.sh $(PARTS)
 
 .PHONY: sbom
-sbom: $(if $(HYPERFARM),,build) ## Bills of materials (CycloneDX) to out/dist
-	@HYPERFARM=$(or $(HYPERFARM),$(RELEASE)/hyperfarm) scripts/dist.sh sbom
+sbom: $(if $(HYPERFARM),,dist-binary) ## Bills of materials (CycloneDX) to out/dist
+	@HYPERFARM=$(or $(HYPERFARM),$(DIST)/hyperfarm) scripts/dist.sh sbom
 
 .PHONY: dist-check
 dist-check: ## Install what make dist made in bare Debian 12 roots, render, remove: [PARTS="deb archive images"] (root only)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes what is published of a version, in out/dist: packages, images, SBOM and checksums.
 #
-#   HYPERFARM=target/release/hyperfarm scripts/dist.sh [PART...]     default: deb archive chart sbom images checksums
+#   HYPERFARM=target/dist/hyperfarm scripts/dist.sh [PART...]     default: deb archive chart sbom images checksums
 #
 #   deb        hyperfarm_VERSION_ARCH.deb, for Debian 12
 #   archive    hyperfarm-VERSION-linux-ARCH.tar.zst: the binary with FFmpeg's libraries, to be unpacked anywhere
@@ -16,7 +16,7 @@ set -euo pipefail
 
 repository=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 cd "$repository"
-program=$(readlink -f "${HYPERFARM:-target/release/hyperfarm}")
+program=$(readlink -f "${HYPERFARM:-target/dist/hyperfarm}")
 out=$repository/out/dist
 cyclonedx_version=0.5.9
 
@@ -28,7 +28,7 @@ need() {
     ((${#missing[@]} == 0)) || fail "missing commands; install Debian's ${missing[*]}"
 }
 
-[[ -x $program ]] || fail "$program is missing: make build"
+[[ -x $program ]] || fail "$program is missing: make dist-binary"
 version=$("$program" --version | awk '{ print $2 }')
 need dpkg:dpkg
 arch=$(dpkg --print-architecture)

@@ -212,7 +212,7 @@ s3_program() {
         printf '%s' "$HYPERFARM_S3_SERVER"
         return 0
     fi
-    (cd "$repository" && cargo build --release --quiet -p hyperfarm-e2e --bin s3_server >&2) || return 1
+    (cd "$repository" && cargo build --release --locked --quiet --workspace --bin s3_server >&2) || return 1
     printf '%s' "${CARGO_TARGET_DIR:-$repository/target}/release/s3_server"
 }
 

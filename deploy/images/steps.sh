@@ -44,8 +44,8 @@ farm_user() {
 case ${1:-} in
     build)
         scripts/setup.sh
-        cargo build --release --locked --workspace --bins
-        install -D -s -m 0755 "${CARGO_TARGET_DIR:-target}/release/hyperfarm" /out/hyperfarm
+        cargo build --profile dist --locked --package hyperfarm
+        install -D -s -m 0755 "${CARGO_TARGET_DIR:-target}/dist/hyperfarm" /out/hyperfarm
         ;;
     farm)
         packages ca-certificates tini "${libraries[@]}"
