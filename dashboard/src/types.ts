@@ -1,185 +1,685 @@
-/** What the API answers, as far as the pages read it. Times are Unix seconds. See docs/api.md. */
+// Made from docs/openapi.json by dashboard/types.mjs; change the types of the crate hyperfarm-api, not this file.
 
-export interface Progress {
-  stage: "queued" | "plan" | "capture" | "stitch" | "done";
+/** What the key may do and has spent. */
+export interface Account {
+  /** Always. */
+  billing_type: "usage_based";
+  /** None. */
+  email: string | null;
+  /** None. */
+  first_name: string | null;
+  /** The key. An extension. */
+  key_id: string;
+  /** None. */
+  last_name: string | null;
+  /** What the key may be used for. An extension. */
+  scopes: ("read" | "render" | "admin")[];
+  /** The tenant. An extension. */
+  space: string;
+  /** What was spent, and what is left. */
+  usage_based: Spending;
+  /** The key's name. */
+  username: string;
+}
+
+/** A file that was uploaded, or is to be. */
+export interface Asset {
+  /** The asset. */
+  id: string;
+  /** Media type. */
+  mime_type: string;
+  /** The file's name. */
+  name: string;
+  /** Name of the key that made it. */
+  owner: string;
+  /** Length in bytes. */
+  size_bytes: number;
+  /** Whether the bytes are there. */
+  status: "pending_upload" | "completed";
+  /** What it is. */
+  type: "image" | "video" | "audio" | "document";
+  /** Unix seconds. */
+  uploaded_at: number;
+  /** Signed, expiring; once complete. */
+  url: string | null;
+}
+
+/** An asset that is gone. */
+export interface AssetDeleted {
+  /** The asset. */
+  id: string;
+}
+
+/** An asset that was uploaded. */
+export interface AssetUploaded {
+  /** The asset. */
+  asset_id: string;
+  /** By the file's bytes. */
+  mime_type: string;
+  /** Length in bytes. */
+  size_bytes: number;
+  /** After a direct upload. */
+  status?: "processing";
+  /** Signed, expiring; `null` where the farm does not know how it is reached. */
+  url: string | null;
+}
+
+/** What became of a batch. */
+export interface BatchCreated {
+  /** Renders taken in. */
+  accepted: number;
+  /** The batch. */
+  batch_id: string;
+  /** Renders refused. */
+  refused: number;
+  /** One for each entry of the list. */
+  renders: BatchRender[];
+  /** Fields that the farm does not know. */
+  warnings?: Warning[];
+}
+
+/** What became of one entry of a batch. */
+export interface BatchRender {
+  /** Why it was refused. */
+  error?: ErrorDetail;
+  /** Place in the list. */
+  index: number;
+  /** The render, if it was taken in. */
+  render_id?: string;
+  /** What became of it. */
+  status: "queued" | "refused";
+}
+
+/** The fields of a RenderRequest, with a list for each render. */
+export interface BatchRequest {
+  /** Instead: objects with `variables`, `title`, `callback_id`, `callback_url`, `priority`, `composition`. */
+  items?: Record<string, unknown>[] | null;
+  /** As in RenderRequest. */
+  project?: Record<string, unknown> | null;
+  /** One object a render, 1 to 100; an entry that is none is refused by itself. */
+  variables?: unknown[] | null;
+}
+
+/** A chunk of a render. */
+export interface Chunk {
+  /** The attempt that counts. */
+  attempt: number | null;
+  /** Attempts so far. */
+  attempts: number;
+  /** How its frames were read out of Chrome. */
+  capture_path: "png" | "framebuffer" | null;
+  /** From 0. */
+  first_frame: number;
+  /** Frames. */
+  frame_count: number;
+  /** Captured frames. */
   frames_done: number;
-  frames_total: number;
-  percent: number;
-  eta_seconds: number | null;
-  chunks_done: number;
-  chunks_total: number;
-}
-
-export interface Usage {
-  worker_seconds: number;
-  output_minutes: number;
-  usd: number;
-}
-
-export interface Warning {
-  code: string;
-  message: string;
-}
-
-export interface Render {
-  render_id: string;
-  status: "queued" | "rendering" | "completed" | "failed";
-  format: string;
-  title: string | null;
-  callback_id: string | null;
-  fps: number | string;
-  quality: string;
-  resolution: string | null;
-  aspect_ratio: string | null;
-  composition: string;
-  created_at: number;
-  completed_at: number | null;
-  video_url?: string | null;
-  thumbnail_url?: string | null;
-  preview_url?: string | null;
-  duration: number | null;
-  failure_message?: string | null;
-  error_code?: string | null;
-  progress: Progress;
-  width: number | null;
-  height: number | null;
-  frame_count: number | null;
-  warnings: Warning[];
-  paused?: boolean;
-  priority?: number;
-  batch_id?: string | null;
-  retry_of?: string | null;
-  usage?: Usage | null;
-}
-
-export interface Pool {
-  pool: string;
-  workers: number;
-  slots: number;
-  slots_busy: number;
-  queue_depth: number;
-  queue_oldest_seconds: number | null;
-}
-
-export interface Sample {
-  at: number;
-  frames_per_second: number;
-  slots_busy: number;
-  slots: number;
-  queue_depth: number;
-}
-
-export interface RecentFailure {
-  render_id: string;
-  title: string | null;
-  error_code: string | null;
-  failure_message: string | null;
-  at: number;
-}
-
-export interface Farm {
-  version: string;
-  started_at: number;
-  now: number;
-  pools: Pool[];
-  frames_per_second: number;
-  slots: number;
-  slots_busy: number;
-  queue_depth: number;
-  renders: { queued: number; rendering: number; completed_today: number; failed_today: number };
-  today: { output_minutes: number; worker_seconds: number; cost_usd: number };
-  history?: Sample[];
-  recent_failures: RecentFailure[];
-}
-
-export interface WorkerTask {
-  render_id: string;
-  step: Kind;
-  chunk: number | null;
-  attempt: number;
-  frames_done: number;
-  frames_total: number;
-  since: number;
-}
-
-export interface Worker {
-  worker_id: string;
-  role: "worker" | "stitcher";
-  pool: string | null;
-  class: string | null;
-  version: string;
-  host: string | null;
-  slots: number;
-  slots_busy: number;
-  memory_bytes: number | null;
-  memory_limit_bytes: number | null;
-  state: "active" | "draining" | "quarantined";
-  state_reason: string | null;
-  tasks: WorkerTask[];
-  frames_per_second: number | null;
-  started_at: number;
-  last_seen_at: number;
-  failures_recent: number;
-}
-
-export type Kind = "plan" | "chunk" | "audio" | "stitch";
-
-export interface Span {
-  kind: Kind;
-  chunk: number | null;
-  attempt: number;
-  worker_id: string | null;
-  slot: number | null;
-  started_at: number;
-  ended_at: number | null;
-  outcome: "running" | "committed" | "failed" | "superseded" | "lost";
-  error_code: string | null;
-  message: string | null;
-  frames: number | null;
+  /** Its place. */
+  index: number;
+  /** Milliseconds a frame took, once completed. */
   ms_per_frame: number | null;
+  /** Seconds that the attempt that counts took in all. */
+  seconds: number | null;
+  /** How far it is. */
+  status: "queued" | "rendering" | "completed";
+  /** Signed, expiring: its first frame as a JPEG of at most 320 pixels across. */
+  thumbnail_url: string | null;
+  /** The slot that is at it, or that completed it. */
+  worker: string | null;
 }
 
-export interface Timeline {
-  created_at: number;
-  ended_at: number | null;
+/** Says that the bytes of an upload are there. */
+export interface CompleteRequest {
+  /** SHA-256 of the file. */
+  checksum_sha256?: string | null;
+}
+
+/** A receiver of events. */
+export interface Endpoint {
+  /** ISO 8601. */
+  created_at: string;
+  /** The endpoint. */
+  endpoint_id: string;
+  /** The one render it hears of. */
+  entity_id: string | null;
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled. All where `null`. */
+  events: string[] | null;
+  /** Shown once. */
+  secret: string | null;
+  /** Disabled once the receiver answered 410. */
+  status: "enabled" | "disabled";
+  /** An https URL that can be reached from the internet. */
+  url: string;
+}
+
+/** Changes a receiver of events. */
+export interface EndpointChange {
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled. All where `null`. */
+  events?: string[] | null;
+  /** An https URL that can be reached from the internet. */
+  url?: string | null;
+}
+
+/** Registers a receiver of events. */
+export interface EndpointRequest {
+  /** The one render to hear of. */
+  entity_id?: string | null;
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled. All where `null`. */
+  events?: string[] | null;
+  /** An https URL that can be reached from the internet. */
+  url: string;
+}
+
+/** The body of every response that is not a success. */
+export interface Error {
+  /** What went wrong. */
+  error: ErrorDetail;
+}
+
+/** What went wrong with a request. */
+export interface ErrorDetail {
+  /** One of the codes below. */
+  code: string;
+  /** What is wrong and what to do. */
+  message: string;
+  /** The field at fault, with its path. */
+  param?: string;
+}
+
+/** Something that happened. */
+export interface Event {
+  /** ISO 8601. */
+  created_at: string;
+  /** What was delivered. */
+  event_data: Record<string, unknown>;
+  /** The same over all deliveries. */
+  event_id: string;
+  /** The type. */
+  event_type: "hyperframes_video.success" | "hyperframes_video.fail" | "hyperframes_video.cancelled";
+}
+
+/** A type of event. */
+export interface EventType {
+  /** When it happens. */
+  description: string;
+  /** The type. */
+  event_type: "hyperframes_video.success" | "hyperframes_video.fail" | "hyperframes_video.cancelled";
+}
+
+/** The farm at a glance. Pools, slots and frames are the whole farm's; renders, cost and failures are those of the key's space. */
+export interface Farm {
+  /** Frames captured a second, of late. */
+  frames_per_second: number;
+  /** The last quarter of an hour, one entry every 10 seconds; not in events. */
+  history?: LoadSample[];
+  /** Unix seconds, by the farm's clock. */
   now: number;
+  /** Slots and queues by pool. */
+  pools: PoolLoad[];
+  /** Tasks that wait for a slot. */
+  queue_depth: number;
+  /** The last ones of the key's space. */
+  recent_failures: RecentFailure[];
+  /** Renders by state. */
+  renders: RenderCounts;
+  /** Slots of workers that take tasks. */
+  slots: number;
+  /** Slots at work. */
+  slots_busy: number;
+  /** Unix seconds of the coordinator's start. */
+  started_at: number;
+  /** What was done since midnight UTC. */
+  today: Today;
+  /** The farm's version. */
+  version: string;
+}
+
+/** The farm's load at a moment. */
+export interface LoadSample {
+  /** Unix seconds. */
+  at: number;
+  /** Frames captured a second. */
+  frames_per_second: number;
+  /** Tasks that wait for a slot. */
+  queue_depth: number;
+  /** Slots that take tasks. */
+  slots: number;
+  /** Slots at work. */
+  slots_busy: number;
+}
+
+/** One line. */
+export interface LogLine {
+  /** Unix seconds. */
+  at: number;
+  /** The attempt that said it. */
+  attempt: number;
+  /** Number of the chunk, of a chunk. */
+  chunk: number | null;
+  /** The frame that was sought last. */
+  frame: number | null;
+  /** How much it matters. */
+  level: "debug" | "info" | "warning" | "error";
+  /** The text, cut at 2,000 characters. */
+  message: string;
+  /** A script of the composition, or the farm. */
+  source: "page" | "farm";
+  /** What was being done. */
+  step: "plan" | "audio" | "chunk" | "stitch";
+}
+
+/** An answer that says only that it was done. */
+export interface Nothing {
+}
+
+/** Slots and queue of a pool. */
+export interface PoolLoad {
+  /** Its name; `stitch` is that of the stitchers. */
+  pool: string;
+  /** Tasks that wait for a slot. */
+  queue_depth: number;
+  /** Seconds that the oldest of them has waited. */
+  queue_oldest_seconds: number | null;
+  /** Slots that take tasks. */
+  slots: number;
+  /** Slots at work. */
+  slots_busy: number;
+  /** Nodes that are alive. */
+  workers: number;
+}
+
+/** How far a render is. */
+export interface Progress {
+  /** Chunks that are done. */
+  chunks_done: number;
+  /** Chunks in all. */
+  chunks_total: number;
+  /** Seconds until the last frame. */
+  eta_seconds: number | null;
+  /** Captured frames. */
+  frames_done: number;
+  /** Frames in all. */
+  frames_total: number;
+  /** Captured frames of a hundred. */
+  percent: number;
+  /** Where it is. */
+  stage: "queued" | "plan" | "capture" | "stitch" | "done";
+}
+
+/** Takes a worker out of service. */
+export interface QuarantineRequest {
+  /** Why, for those who wonder. */
+  reason?: string | null;
+}
+
+/** A render that failed. */
+export interface RecentFailure {
+  /** Unix seconds. */
+  at: number;
+  /** What went wrong, for programs. */
+  error_code: string;
+  /** What went wrong and what to do. */
+  failure_message: string;
+  /** The render. */
+  render_id: string;
+  /** As asked. */
+  title: string | null;
+}
+
+/** Renders by state. */
+export interface RenderCounts {
+  /** Since midnight UTC. */
+  completed_today: number;
+  /** Since midnight UTC. */
+  failed_today: number;
+  /** Not begun. */
+  queued: number;
+  /** Under way. */
+  rendering: number;
+}
+
+/** A render that was taken in. */
+export interface RenderCreated {
+  /** The render. */
+  render_id: string;
+  /** The render it repeats. An extension. */
+  retry_of?: string;
+  /** Taken in. */
+  status: "queued";
+  /** Fields that the farm does not know. An extension. */
+  warnings?: Warning[];
+}
+
+/** A render that is gone. */
+export interface RenderDeleted {
+  /** The render. */
+  render_id: string;
+}
+
+/** A render. Fields that have no value are `null`, except those that only exist at an end. */
+export interface RenderDetail {
+  /** Shape, where the output is one. */
+  aspect_ratio: "16:9" | "9:16" | "1:1" | null;
+  /** The batch it is of. An extension. */
+  batch_id?: string;
+  /** As asked. */
+  callback_id: string | null;
+  /** Unix seconds of the end, whatever it was. */
+  completed_at: number | null;
+  /** Entry page. */
+  composition: string;
+  /** Unix seconds. */
+  created_at: number;
+  /** Seconds, once completed. */
+  duration: number | null;
+  /** What went wrong, for programs; once failed. An extension. */
+  error_code?: string;
+  /** What went wrong and what to do; once failed. */
+  failure_message?: string;
+  /** Container. */
+  format: "mp4" | "webm" | "mov" | "gif" | "png-sequence";
+  /** Frames a second; a fraction is text. */
+  fps: number | string;
+  /** Frames of the output. An extension. */
+  frame_count: number | null;
+  /** Pixels down. An extension. */
+  height: number | null;
+  /** Whether it is paused. An extension. */
+  paused?: boolean;
+  /** Signed, expiring: an HLS playlist of what is finished from the start on. `silent.m3u8` becomes `index.m3u8` once there is sound. An extension. */
+  preview_url: string | null;
+  /** As asked, where not 0. An extension. */
+  priority?: number;
+  /** How far it is, in frames and chunks. */
+  progress: Progress;
+  /** Effort of the encoder. */
+  quality: "draft" | "standard" | "high";
+  /** The render. */
+  render_id: string;
+  /** Height class, where the output is one. */
+  resolution: "1080p" | "4k" | null;
+  /** The render it repeats. An extension. */
+  retry_of?: string;
+  /** How far it is; a cancelled one has failed. */
+  status: "queued" | "rendering" | "completed" | "failed";
+  /** Signed, expiring; once completed. */
+  thumbnail_url?: string;
+  /** As asked. */
+  title: string | null;
+  /** What it used; once completed. */
+  usage?: Usage;
+  /** Signed, expiring; once completed. */
+  video_url?: string;
+  /** What did not stop the render. An extension. */
+  warnings: Warning[];
+  /** Pixels across. An extension. */
+  width: number | null;
+}
+
+/** Asks for a render. */
+export interface RenderRequest {
+  /** Shape; else the composition's own. */
+  aspect_ratio?: "16:9" | "9:16" | "1:1" | null;
+  /** A sound to put under everything, from the first frame on: a URL, or a file of the project. An extension. */
+  audio_url?: string | null;
+  /** An id of your own, given back in webhooks. */
+  callback_id?: string | null;
+  /** An https URL that is told of the end. */
+  callback_url?: string | null;
+  /** Frames a chunk. An extension. */
+  chunk_frames?: number | null;
+  /** Codec, else the format's usual one. An extension. */
+  codec?: "h264" | "h265" | "vp8" | "vp9" | "prores" | "gif" | "png-sequence" | null;
+  /** Entry page in the project; `index.html` by default. */
+  composition?: string | null;
+  /** Constant rate factor, instead of the quality's. An extension. */
+  crf?: number | null;
+  /** Device pixels a pixel of the page, 1 to 4. An extension. */
+  device_scale_factor?: number | null;
+  /** Seconds; 0 is the composition's own length. An extension. */
+  duration?: number | null;
+  /** Container; `mp4` by default. `gif` and `png-sequence` are extensions. */
+  format?: "mp4" | "webm" | "mov" | "gif" | "png-sequence" | null;
+  /** Frames a second, 1 to 240, or a fraction such as `30000/1001`; else the composition's, else 30. */
+  fps?: number | string | null;
+  /** Times a GIF repeats; 0 for ever. An extension. */
+  gif_loop?: number | null;
+  /** Pixels down, with `width`. An extension. */
+  height?: number | null;
+  /** One page, instead of `project`. An extension. */
+  html?: string | null;
+  /** Chunks at work at once. An extension. */
+  max_parallel_chunks?: number | null;
+  /** Which workers take it. An extension. */
+  pool?: string | null;
+  /** Higher goes first; 0 is usual. An extension. */
+  priority?: number | null;
+  /** The project: a zip, or one page. Required, unless `html` is given. */
+  project?: {
+  type: "url";
+  /** An https URL of a zip of at most 32 MB. */
+  url: string;
+} | {
+  /** An uploaded zip of at most 200 MB. */
+  asset_id: string;
+  type: "asset_id";
+} | {
+  /** A zip of at most 25 MB. */
+  data: string;
+  /** `application/zip` */
+  media_type?: string | null;
+  type: "base64";
+} | {
+  /** One page. An extension. */
+  html: string;
+  type: "html";
+} | null;
+  /** Effort of the encoder; `standard` by default. */
+  quality?: "draft" | "standard" | "high" | null;
+  /** Height class; else the composition's own size. */
+  resolution?: "1080p" | "4k" | null;
+  /** Unknown or mistyped variables are errors. An extension. */
+  strict_variables?: boolean | null;
+  /** A name for people. */
+  title?: string | null;
+  /** Keep the transparency; else as the format does. An extension. */
+  transparent?: boolean | null;
+  /** Values for the composition's variables. */
+  variables?: Record<string, unknown> | null;
+  /** Open the page a few times first, and warn of what does not look the same each time. An extension. */
+  verify?: boolean | null;
+  /** Bits a second, or text such as `10M`. An extension. */
+  video_bitrate?: number | string | null;
+  /** Speed of the VP9 encoder, -8 (slow) to 8. An extension. */
+  vp9_cpu_used?: number | null;
+  /** Pixels across, with `height`. An extension. */
+  width?: number | null;
+}
+
+/** The new secret of an endpoint. */
+export interface Secret {
+  /** The endpoint. */
+  endpoint_id: string;
+  /** Shown once. */
+  secret: string;
+}
+
+/** One attempt at a task. */
+export interface Span {
+  /** From 1. */
+  attempt: number;
+  /** Number of the chunk. */
+  chunk: number | null;
+  /** Unix seconds. */
+  ended_at: number | null;
+  /** Why it failed, for programs. */
+  error_code: string | null;
+  /** Captured frames. */
+  frames: number;
+  /** The task. */
+  kind: "plan" | "chunk" | "audio" | "stitch";
+  /** Why it failed. */
+  message: string | null;
+  /** Milliseconds a frame took. */
+  ms_per_frame: number | null;
+  /** How it ended: another attempt counts (superseded), or the worker vanished or handed it back (lost). */
+  outcome: "running" | "committed" | "failed" | "superseded" | "lost";
+  /** The worker's slot. */
+  slot: number | null;
+  /** Unix seconds. */
+  started_at: number;
+  /** Who tried it; empty where nobody knows any more. */
+  worker_id: string;
+}
+
+/** Spending, in US dollars. */
+export interface Spending {
+  /** None. */
+  included_credits: number;
+  /** US dollars left of the cap. */
+  remaining_credits: number | null;
+  /** The key's cap. */
+  spending_cap_usd: number | null;
+  /** Spent so far. */
+  spending_current_usd: number;
+}
+
+/** Health of the process. */
+export interface Status {
+  /** `ok` or `ready`. */
+  status: string;
+  /** The farm's version. */
+  version?: string;
+}
+
+/** Every attempt at every task of a render. */
+export interface Timeline {
+  /** Unix seconds. */
+  created_at: number;
+  /** Unix seconds. */
+  ended_at: number | null;
+  /** Unix seconds, by the farm's clock. */
+  now: number;
+  /** Every attempt, in the order in which they began. */
   spans: Span[];
 }
 
-export interface Chunk {
-  index: number;
-  first_frame: number;
-  frame_count: number;
-  frames_done: number;
-  status: "queued" | "rendering" | "completed";
-  attempt: number | null;
-  worker: string | null;
-  attempts?: number | null;
-  ms_per_frame?: number | null;
-  seconds?: number | null;
-  capture_path?: string | null;
-  thumbnail_url?: string | null;
+/** What was done since midnight UTC. */
+export interface Today {
+  /** US dollars, by the operator's table. */
+  cost_usd: number;
+  /** Minutes of video. */
+  output_minutes: number;
+  /** Seconds of slots. */
+  worker_seconds: number;
 }
 
-export interface LogLine {
-  at: number;
-  level: "debug" | "info" | "warning" | "error";
-  source: "page" | "farm";
-  step: Kind | null;
-  chunk: number | null;
-  frame: number | null;
+/** A URL to upload a file to. */
+export interface UploadBegun {
+  /** The asset to be. */
+  asset_id: string;
+  /** How long the URL is good for, in seconds. */
+  expires_in_seconds: number;
+  /** Bytes that are taken. */
+  max_bytes: number;
+  /** The bytes are awaited. */
+  status: "pending_upload";
+  /** Send these as they are. */
+  upload_headers: Record<string, string>;
+  /** PUT the bytes here, without a key. */
+  upload_url: string;
+}
+
+/** Bytes that came to a signed URL. */
+export interface UploadReceived {
+  /** The asset to be. */
+  asset_id: string;
+}
+
+/** Asks for a URL to upload a file to. */
+export interface UploadRequest {
+  /** SHA-256 of the file. */
+  checksum_sha256?: string | null;
+  /** Its media type. */
+  content_type: string;
+  /** The file's name. */
+  filename: string;
+  /** Its exact length. */
+  size_bytes: number;
+}
+
+/** What a render used. */
+export interface Usage {
+  /** Minutes of video. */
+  output_minutes: number;
+  /** US dollars, by the operator's table. */
+  usd: number;
+  /** Seconds of slots, by pool. */
+  worker_seconds: Record<string, number>;
+}
+
+/** Something that did not stop the render. */
+export interface Warning {
+  /** Which kind. */
+  code: string;
+  /** What is not as it should be and what to do. */
   message: string;
+  /** The field it is about. */
+  param?: string;
 }
 
-export interface Page<T> {
-  data: T[];
-  has_more: boolean;
-  next_token: string | null;
+/** A process that does tasks. */
+export interface Worker {
+  /** Versions its pictures depend on. */
+  class: string;
+  /** Failures of the last ten minutes that are the farm's own. */
+  failures_recent: number;
+  /** Frames captured a second, of late. */
+  frames_per_second: number;
+  /** Its machine. */
+  host: string;
+  /** Unix seconds of its last heartbeat, by its own clock. */
+  last_seen_at: number;
+  /** Memory of the process and its browsers. */
+  memory_bytes: number;
+  /** What its control group allows. */
+  memory_limit_bytes: number | null;
+  /** Whom it serves. */
+  pool: string;
+  /** What it does. */
+  role: "worker" | "stitcher";
+  /** Tasks it can do at once. */
+  slots: number;
+  /** Tasks it is at. */
+  slots_busy: number;
+  /** Unix seconds, by its own clock. */
+  started_at: number;
+  /** Whether it takes tasks. */
+  state: "active" | "draining" | "quarantined";
+  /** Why it does not. */
+  state_reason: string | null;
+  /** What it is at. */
+  tasks: WorkerTask[];
+  /** The farm's version. */
+  version: string;
+  /** The process. */
+  worker_id: string;
 }
 
-export interface Account {
-  username: string;
-  space: string;
-  key_id: string;
-  scopes: string[];
+/** A task that a process is at. */
+export interface WorkerTask {
+  /** From 1. */
+  attempt: number;
+  /** Number of the chunk. */
+  chunk: number | null;
+  /** Captured frames of a chunk; thousandths of another task. */
+  frames_done: number;
+  /** Of so many. */
+  frames_total: number;
+  /** The render. */
+  render_id: string;
+  /** Unix seconds of the claim. */
+  since: number;
+  /** The task. */
+  step: "plan" | "chunk" | "audio" | "stitch";
 }

@@ -59,7 +59,8 @@ export class RenderStore {
   take(render: RenderDetail): void {
     const before = this.render.peek();
     // Events may lack what only the single answer has.
-    const merged = { ...render, usage: render.usage ?? before?.usage ?? null, preview_url: render.preview_url ?? before?.preview_url ?? null };
+    const usage = render.usage ?? before?.usage;
+    const merged = { ...render, ...(usage && { usage }), preview_url: render.preview_url ?? before?.preview_url ?? null };
     batch(() => {
       this.render.value = merged;
       this.error.value = null;
