@@ -10,13 +10,13 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use hyperfarm_proto::spec::{Format, RenderSpec};
 
-pub use choices::{QualityArg, ResolutionArg, WorkersArg, format_of_output};
-pub use compat::CompatArgs;
+pub(crate) use choices::{QualityArg, ResolutionArg, WorkersArg, format_of_output};
+pub(crate) use compat::CompatArgs;
 
 /// Renders HyperFrames compositions (HTML) to video: on this machine, or on a farm of many.
 #[derive(Debug, Parser)]
 #[command(name = "hyperfarm", version, propagate_version = true)]
-pub struct Args {
+pub(crate) struct Args {
     /// Say more about what happens.
     #[arg(short, long, global = true)]
     pub verbose: bool,
@@ -27,7 +27,7 @@ pub struct Args {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Render a composition to a video file.
     Render(Box<RenderArgs>),
     /// Run every role in one process, with the HTTP API.
@@ -56,7 +56,7 @@ pub enum Command {
 
 /// `hyperfarm render`.
 #[derive(Debug, ClapArgs)]
-pub struct RenderArgs {
+pub(crate) struct RenderArgs {
     /// Project folder, HTML file or zip archive.
     #[arg(default_value = ".")]
     pub path: PathBuf,
@@ -121,7 +121,7 @@ pub struct RenderArgs {
 
 /// Where an API listens.
 #[derive(Debug, ClapArgs)]
-pub struct ListenArgs {
+pub(crate) struct ListenArgs {
     /// Address and port of the HTTP API.
     #[arg(long, env = "HYPERFARM_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
@@ -135,7 +135,7 @@ pub struct ListenArgs {
 
 /// `hyperfarm up`.
 #[derive(Debug, ClapArgs)]
-pub struct UpArgs {
+pub(crate) struct UpArgs {
     /// Where the API listens.
     #[command(flatten)]
     pub listen: ListenArgs,
@@ -146,7 +146,7 @@ pub struct UpArgs {
 
 /// `hyperfarm worker`.
 #[derive(Debug, ClapArgs)]
-pub struct WorkerArgs {
+pub(crate) struct WorkerArgs {
     /// Tasks at once [default: HYPERFARM_SLOTS, else by cores and memory].
     #[arg(long)]
     pub slots: Option<NonZeroU32>,
@@ -160,7 +160,7 @@ pub struct WorkerArgs {
 
 /// `hyperfarm stitcher`.
 #[derive(Debug, ClapArgs)]
-pub struct StitcherArgs {
+pub(crate) struct StitcherArgs {
     /// Stitches at once.
     #[arg(long, default_value = "1")]
     pub slots: NonZeroU32,

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-pub use hyperfarm_api::render::AttemptOutcome;
+pub(crate) use hyperfarm_api::render::AttemptOutcome;
 use hyperfarm_backplane::ledger::{AttemptEnd, RenderView, TaskView};
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::failure::{FailedAttempt, Failure};

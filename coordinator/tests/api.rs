@@ -290,7 +290,7 @@ async fn a_multipart_upload_is_sniffed() {
 }
 
 /// A server of this machine that answers every request with `answer`.
-pub async fn server(router: Router) -> String {
+async fn server(router: Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });

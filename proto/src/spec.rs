@@ -320,7 +320,11 @@ impl SizeError {
 }
 
 impl RenderSpec {
-    /// Refuses what does not go together in format, codec, transparency, rate control and frame rate.
+    /// Checks that format, codec, transparency, rate control and frame rate go together.
+    ///
+    /// # Errors
+    ///
+    /// [`OutputError`] names the field that does not go with the others.
     pub fn check_output(&self) -> Result<(), OutputError> {
         output::check(&output::Asked {
             format: self.format,
@@ -332,7 +336,11 @@ impl RenderSpec {
         })
     }
 
-    /// The same for the frame rate that came out in the end.
+    /// Checks that the format can have the frame rate `rate`, which may be the composition's own.
+    ///
+    /// # Errors
+    ///
+    /// [`OutputError`] where a GIF cannot have the rate.
     pub fn check_rate(&self, rate: FrameRate) -> Result<(), OutputError> {
         if self.format == Format::Gif { output::check_gif_rate(rate) } else { Ok(()) }
     }
@@ -353,6 +361,10 @@ impl RenderSpec {
     }
 
     /// The viewport for a composition whose root says `authored` pixels, or says none.
+    ///
+    /// # Errors
+    ///
+    /// [`SizeError`] where the asked size contradicts itself or the composition's, or is out of bounds.
     pub fn viewport(&self, authored: Option<Size>) -> Result<Viewport, SizeError> {
         let asked = self.asked_size(authored)?;
         let viewport = match (self.device_scale_factor.map(Bounded::get), asked, authored) {

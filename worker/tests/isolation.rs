@@ -125,7 +125,7 @@ async fn nothing_of_one_render_is_there_in_the_next() {
     slot.assign(&"a".parse().unwrap()).await.unwrap();
     let host = slot.open(site(&one, &page(LEAVES)), VIEWPORT, &options()).await.unwrap();
     assert_eq!(warned(&host, "LEFT ").await, "LEFT c=A window null");
-    assert!(warned(&host, "the page wanted to open index.html").await.contains("window"));
+    assert!(warned(&host, "the page tried to open index.html").await.contains("window"));
     drop(host);
     let before = descendants();
     assert!(!before.is_empty());

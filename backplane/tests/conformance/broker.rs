@@ -14,22 +14,22 @@ use tokio::time::timeout;
 use crate::servers::{AMQP, address, eventually, unique};
 
 /// One broker, and any number of nodes on it.
-pub enum Brokers {
+pub(crate) enum Brokers {
     Memory(MemoryBroker),
     Rabbit { url: String, prefix: String },
 }
 
 impl Brokers {
-    pub fn memory() -> Option<Self> {
+    pub(crate) fn memory() -> Option<Self> {
         Some(Self::Memory(MemoryBroker::new()))
     }
 
-    pub fn rabbit() -> Option<Self> {
+    pub(crate) fn rabbit() -> Option<Self> {
         address(AMQP).map(|url| Self::Rabbit { url, prefix: unique("broker") })
     }
 
     /// A connection of its own.
-    pub async fn node(&self) -> Arc<dyn Broker> {
+    pub(crate) async fn node(&self) -> Arc<dyn Broker> {
         match self {
             Self::Memory(broker) => Arc::new(broker.connection()),
             Self::Rabbit { url, prefix } => Arc::new(RabbitBroker::connect(url, prefix).await.unwrap()),
@@ -37,7 +37,7 @@ impl Brokers {
     }
 
     /// Removes what a test left at a server that others use too.
-    pub async fn clean_up(&self) {
+    pub(crate) async fn clean_up(&self) {
         let Self::Rabbit { url, prefix } = self else { return };
         let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
@@ -51,7 +51,7 @@ impl Brokers {
     }
 }
 
-pub fn queue() -> Queue {
+pub(crate) fn queue() -> Queue {
     Queue::Chunk("cpu".parse().unwrap())
 }
 
@@ -60,12 +60,12 @@ fn other_queue() -> Queue {
 }
 
 /// The next delivery, which must come.
-pub async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
+pub(crate) async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
     timeout(Duration::from_secs(20), consumer.next()).await.expect("a delivery within 20 s").expect("an open broker")
 }
 
 /// Nothing comes. Long enough for a message that was sent back to arrive.
-pub async fn nothing(consumer: &mut Box<dyn Consumer>) {
+pub(crate) async fn nothing(consumer: &mut Box<dyn Consumer>) {
     let came = timeout(Duration::from_millis(400), consumer.next()).await;
     assert!(came.is_err(), "unexpected delivery {:?}", came.unwrap().map(|delivery| delivery.payload));
 }

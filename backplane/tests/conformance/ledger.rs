@@ -16,30 +16,30 @@ use hyperfarm_proto::task::{Step, TaskId};
 use crate::servers::{REDIS, address, unique};
 
 /// Longer than any test.
-pub const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 /// Over at once.
-pub const OVER: Duration = Duration::ZERO;
+pub(crate) const OVER: Duration = Duration::ZERO;
 /// Over during a test, and not before the next few calls.
 const SHORT: Duration = Duration::from_millis(600);
 
-pub async fn memory() -> Option<Arc<dyn Ledger>> {
+pub(crate) async fn memory() -> Option<Arc<dyn Ledger>> {
     Some(Arc::new(MemoryLedger::new()))
 }
 
-pub async fn redis() -> Option<Arc<dyn Ledger>> {
+pub(crate) async fn redis() -> Option<Arc<dyn Ledger>> {
     let url = address(REDIS)?;
     Some(Arc::new(RedisLedger::connect(&url, &unique("ledger")).await.unwrap()))
 }
 
-pub fn render(name: &str) -> RenderId {
+pub(crate) fn render(name: &str) -> RenderId {
     name.parse().unwrap()
 }
 
-pub fn worker(name: &str) -> WorkerId {
+pub(crate) fn worker(name: &str) -> WorkerId {
     name.parse().unwrap()
 }
 
-pub fn task(step: Step) -> TaskId {
+pub(crate) fn task(step: Step) -> TaskId {
     TaskId { render: render("r1"), step }
 }
 

@@ -15,21 +15,21 @@ use tokio_util::sync::CancellationToken;
 use crate::servers::{S3, address, unique};
 
 /// A store, and the folder that a local one lives in.
-pub struct Store {
+pub(crate) struct Store {
     pub objects: Objects,
     pub folder: tempfile::TempDir,
 }
 
-pub fn memory() -> Option<Store> {
+pub(crate) fn memory() -> Option<Store> {
     Some(Store { objects: Objects::memory(), folder: tempfile::tempdir().unwrap() })
 }
 
-pub fn local() -> Option<Store> {
+pub(crate) fn local() -> Option<Store> {
     let folder = tempfile::tempdir().unwrap();
     Some(Store { objects: Objects::local(folder.path()).unwrap(), folder })
 }
 
-pub fn s3() -> Option<Store> {
+pub(crate) fn s3() -> Option<Store> {
     address(S3)?;
     let bucket = std::env::var("HYPERFARM_TEST_S3_BUCKET").expect("HYPERFARM_TEST_S3_BUCKET");
     let url = format!("s3://{bucket}/{}", unique("objects"));

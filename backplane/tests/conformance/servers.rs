@@ -9,12 +9,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-pub const AMQP: &str = "HYPERFARM_TEST_AMQP_URL";
-pub const REDIS: &str = "HYPERFARM_TEST_REDIS_URL";
-pub const S3: &str = "HYPERFARM_TEST_S3_ENDPOINT";
+pub(crate) const AMQP: &str = "HYPERFARM_TEST_AMQP_URL";
+pub(crate) const REDIS: &str = "HYPERFARM_TEST_REDIS_URL";
+pub(crate) const S3: &str = "HYPERFARM_TEST_S3_ENDPOINT";
 
 /// The value of a server's variable; `None` where the test is skipped.
-pub fn address(variable: &str) -> Option<String> {
+pub(crate) fn address(variable: &str) -> Option<String> {
     let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
     if value.is_none() {
         Requirement::Servers.skip(format!("{variable} is not set"));
@@ -23,7 +23,7 @@ pub fn address(variable: &str) -> Option<String> {
 }
 
 /// A name that nobody else on the server has.
-pub fn unique(name: &str) -> String {
+pub(crate) fn unique(name: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -31,7 +31,7 @@ pub fn unique(name: &str) -> String {
 }
 
 /// A TCP proxy before a server.
-pub struct Proxy {
+pub(crate) struct Proxy {
     port: u16,
     state: Arc<ProxyState>,
 }
@@ -45,7 +45,7 @@ struct ProxyState {
 
 impl Proxy {
     /// Before `host:port`.
-    pub async fn before(target: String) -> Self {
+    pub(crate) async fn before(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::<ProxyState>::default();
@@ -62,7 +62,7 @@ impl Proxy {
     }
 
     /// `url` with the proxy's address in place of the server's.
-    pub async fn before_url(url: &str) -> (Self, String) {
+    pub(crate) async fn before_url(url: &str) -> (Self, String) {
         let mut url = url::Url::parse(url).unwrap();
         let proxy = Self::before(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap())).await;
         url.set_host(Some("127.0.0.1")).unwrap();
@@ -71,12 +71,12 @@ impl Proxy {
     }
 
     /// Ends every connection.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.state.cut.notify_waiters();
     }
 
     /// Ends every connection and takes no new one, or takes them again.
-    pub fn refuse(&self, refuses: bool) {
+    pub(crate) fn refuse(&self, refuses: bool) {
         self.state.refuses.store(refuses, Ordering::SeqCst);
         if refuses {
             self.cut();
@@ -84,7 +84,7 @@ impl Proxy {
     }
 
     /// The server does what it is asked next, and its answer does not arrive.
-    pub fn lose_next_answer(&self) {
+    pub(crate) fn lose_next_answer(&self) {
         self.state.loses_answer.store(true, Ordering::SeqCst);
     }
 }
@@ -116,7 +116,7 @@ async fn forward(mut client: TcpStream, target: String, state: Arc<ProxyState>) 
 }
 
 /// Waits until `condition` holds, at most ten seconds.
-pub async fn eventually<F, Fut>(what: &str, mut condition: F)
+pub(crate) async fn eventually<F, Fut>(what: &str, mut condition: F)
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = bool>,

@@ -7,7 +7,7 @@ use hyperfarm_proto::spec::{AspectRatio, Format, Quality, Resolution};
 
 /// Encoder effort, with HyperFrames' names for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum QualityArg {
+pub(crate) enum QualityArg {
     /// Fast, for looking at.
     Draft,
     /// Visually lossless at normal viewing distance.
@@ -22,7 +22,7 @@ pub enum QualityArg {
 
 impl QualityArg {
     /// The quality, and the constant rate factor that belongs to its name.
-    pub fn meaning(self) -> (Quality, Option<u32>) {
+    pub(crate) fn meaning(self) -> (Quality, Option<u32>) {
         match self {
             Self::Draft => (Quality::Draft, None),
             Self::Standard => (Quality::Standard, None),
@@ -34,7 +34,7 @@ impl QualityArg {
 
 /// Height class, and HyperFrames' presets of height and shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ResolutionArg {
+pub(crate) enum ResolutionArg {
     /// Short side 1080.
     #[value(name = "1080p")]
     FullHd,
@@ -61,7 +61,7 @@ pub enum ResolutionArg {
 
 impl ResolutionArg {
     /// The height class, and the shape where the name says one.
-    pub fn meaning(self) -> (Resolution, Option<AspectRatio>) {
+    pub(crate) fn meaning(self) -> (Resolution, Option<AspectRatio>) {
         match self {
             Self::FullHd => (Resolution::FullHd, None),
             Self::Uhd => (Resolution::Uhd, None),
@@ -76,14 +76,14 @@ impl ResolutionArg {
 }
 
 /// The format that a file name asks for by its extension.
-pub fn format_of_output(path: &std::path::Path) -> Option<Format> {
+pub(crate) fn format_of_output(path: &std::path::Path) -> Option<Format> {
     let extension = path.extension()?.to_str()?;
     Format::ALL.into_iter().find(|format| format.extension().eq_ignore_ascii_case(extension))
 }
 
 /// Chunks at once, by HyperFrames' name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WorkersArg(pub Option<NonZeroU32>);
+pub(crate) struct WorkersArg(pub Option<NonZeroU32>);
 
 impl std::str::FromStr for WorkersArg {
     type Err = String;

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 
 /// The flags.
 #[derive(Debug, Default, ClapArgs)]
-pub struct CompatArgs {
+pub(crate) struct CompatArgs {
     #[arg(long, hide = true)]
     hdr: bool,
     #[arg(long, hide = true, conflicts_with = "hdr")]
@@ -72,7 +72,7 @@ pub struct CompatArgs {
 
 impl CompatArgs {
     /// Why the render cannot be what a flag asks for, if one asks for something that is not made.
-    pub fn refusal(&self) -> Option<&'static str> {
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
         if self.hdr {
             return Some("--hdr: outputs are SDR, and HDR sources are tone-mapped to it; leave --hdr out");
         }
@@ -85,7 +85,7 @@ impl CompatArgs {
     }
 
     /// The flags that were given and change nothing here, each with the reason.
-    pub fn ignored(&self) -> Vec<(&'static str, &'static str)> {
+    pub(crate) fn ignored(&self) -> Vec<(&'static str, &'static str)> {
         let drawing = "how pages are drawn is the worker's own affair";
         let waiting = "each wait has its own deadline";
         let flags = [

@@ -18,7 +18,7 @@ const ROUTE: &str = "/v3/assets";
 
 /// What to do with assets.
 #[derive(Debug, Subcommand)]
-pub enum AssetsCommand {
+pub(crate) enum AssetsCommand {
     /// Upload a file.
     Upload(UploadArgs),
     /// List assets, newest first.
@@ -31,7 +31,7 @@ pub enum AssetsCommand {
 
 /// `hyperfarm assets upload`.
 #[derive(Debug, ClapArgs)]
-pub struct UploadArgs {
+pub(crate) struct UploadArgs {
     /// The file: png, jpeg, mp4, webm, mp3, wav, pdf, srt or zip.
     pub file: PathBuf,
     /// The farm.
@@ -40,7 +40,7 @@ pub struct UploadArgs {
 }
 
 /// `hyperfarm assets`.
-pub async fn run(command: AssetsCommand) -> Result<(), CliError> {
+pub(crate) async fn run(command: AssetsCommand) -> Result<(), CliError> {
     let (args, method) = match command {
         AssetsCommand::List(args) => {
             let items = Api::new(&args.farm.farm)?.list(ROUTE, args.limit.into(), args.all).await?;
@@ -64,7 +64,7 @@ pub async fn run(command: AssetsCommand) -> Result<(), CliError> {
 }
 
 /// Uploads a file straight to the farm's storage, and answers the asset.
-pub async fn upload(api: &Api, name: &str, file: Vec<u8>) -> Result<Value, CliError> {
+pub(crate) async fn upload(api: &Api, name: &str, file: Vec<u8>) -> Result<Value, CliError> {
     let hash = ContentHash::of(&file).to_string();
     let refused = |error: BoundsError| CliError::user(format!("{name}: the file's name is too long: {error}"));
     let body = UploadRequest {

@@ -1,8 +1,8 @@
 //! The binary as a client of a farm's HTTP API.
 
-pub mod assets;
-pub mod renders;
-pub mod webhooks;
+pub(crate) mod assets;
+pub(crate) mod renders;
+pub(crate) mod webhooks;
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::stdout::print_line;
 
 /// Where the farm is, and how results are printed.
 #[derive(Debug, Clone, ClapArgs)]
-pub struct FarmArgs {
+pub(crate) struct FarmArgs {
     /// The farm. The key comes from HYPERFARM_API_KEY.
     #[arg(long, value_name = "URL", env = "HYPERFARM_URL", default_value = "http://127.0.0.1:8080")]
     pub farm: Url,
@@ -31,7 +31,7 @@ pub struct FarmArgs {
 }
 
 /// A farm's API.
-pub struct Api {
+pub(crate) struct Api {
     client: Client,
     url: Url,
     key: Option<String>,
@@ -39,7 +39,7 @@ pub struct Api {
 
 impl Api {
     /// The farm at `url`, with the key of the environment.
-    pub fn new(url: &Url) -> Result<Self, CliError> {
+    pub(crate) fn new(url: &Url) -> Result<Self, CliError> {
         let client = Client::builder()
             .connect_timeout(Duration::from_secs(10))
             .build()
@@ -80,18 +80,18 @@ impl Api {
     }
 
     /// The `data` of the answer to a request of the API.
-    pub async fn send(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Value, CliError> {
+    pub(crate) async fn send(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Value, CliError> {
         let body = serde_json::to_value(body).map_err(|error| CliError::system(error.to_string()))?;
         self.data(method, path, Some(&body)).await
     }
 
     /// The `data` of an answer.
-    pub async fn data(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
+    pub(crate) async fn data(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
         Ok(self.call(method, path, body).await?["data"].take())
     }
 
     /// Items of a list: one page of `limit`, or all pages.
-    pub async fn list(&self, path: &str, limit: usize, all: bool) -> Result<Vec<Value>, CliError> {
+    pub(crate) async fn list(&self, path: &str, limit: usize, all: bool) -> Result<Vec<Value>, CliError> {
         let (mut items, mut token) = (Vec::new(), None::<String>);
         loop {
             let size = if all { 100 } else { limit };
@@ -106,7 +106,7 @@ impl Api {
     }
 
     /// PUTs a file to a signed URL.
-    pub async fn put(&self, begun: &UploadBegun, file: Vec<u8>) -> Result<(), CliError> {
+    pub(crate) async fn put(&self, begun: &UploadBegun, file: Vec<u8>) -> Result<(), CliError> {
         let mut request = self.client.put(&begun.upload_url);
         for (name, value) in &begun.upload_headers {
             request = request.header(name, value);
@@ -119,7 +119,7 @@ impl Api {
     }
 
     /// The bytes behind a signed URL.
-    pub async fn get(&self, url: &str) -> Result<Vec<u8>, CliError> {
+    pub(crate) async fn get(&self, url: &str) -> Result<Vec<u8>, CliError> {
         let broken = |error: reqwest::Error| CliError::system(format!("the file cannot be downloaded: {error}"));
         let answer = self.client.get(url).send().await.map_err(broken)?;
         let answer = answer.error_for_status().map_err(broken)?;
@@ -128,7 +128,7 @@ impl Api {
 }
 
 /// An answer that is no success, as the farm said it.
-pub fn refusal(url: &Url, status: StatusCode, body: Value) -> CliError {
+pub(crate) fn refusal(url: &Url, status: StatusCode, body: Value) -> CliError {
     let error = serde_json::from_value(body).ok().map(|ErrorBody { error }| error);
     let message = error.as_ref().map_or("no reason given", |error| &error.message);
     let param = error.as_ref().and_then(|error| error.param.as_deref());
@@ -143,7 +143,7 @@ pub fn refusal(url: &Url, status: StatusCode, body: Value) -> CliError {
 }
 
 /// An answer of the API as one of its types.
-pub fn typed<T: DeserializeOwned>(answer: Value) -> Result<T, CliError> {
+pub(crate) fn typed<T: DeserializeOwned>(answer: Value) -> Result<T, CliError> {
     serde_json::from_value(answer)
         .map_err(|error| CliError::system(format!("the farm's answer is not understood: {error}")))
 }
@@ -162,7 +162,7 @@ fn cell(value: &Value) -> String {
 }
 
 /// Prints one thing: JSON, or a line for each field.
-pub fn show_one(value: &Value, json: bool) {
+pub(crate) fn show_one(value: &Value, json: bool) {
     if wants_json(json) {
         return print_line(&value.to_string());
     }
@@ -172,7 +172,7 @@ pub fn show_one(value: &Value, json: bool) {
 }
 
 /// Prints a list: JSON, or a table of some fields.
-pub fn show_list(items: &[Value], columns: &[&str], json: bool) {
+pub(crate) fn show_list(items: &[Value], columns: &[&str], json: bool) {
     if wants_json(json) {
         return print_line(&Value::from(items).to_string());
     }

@@ -20,7 +20,7 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 
 /// What to do with renders on a farm.
 #[derive(Debug, Subcommand)]
-pub enum RendersCommand {
+pub(crate) enum RendersCommand {
     /// List renders, newest first.
     List(ListArgs),
     /// Show a render.
@@ -45,7 +45,7 @@ pub enum RendersCommand {
 
 /// A list.
 #[derive(Debug, ClapArgs)]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     /// The farm.
     #[command(flatten)]
     pub farm: FarmArgs,
@@ -59,7 +59,7 @@ pub struct ListArgs {
 
 /// One thing by its id.
 #[derive(Debug, ClapArgs)]
-pub struct OneArgs {
+pub(crate) struct OneArgs {
     /// Its id.
     pub id: String,
     /// The farm.
@@ -69,7 +69,7 @@ pub struct OneArgs {
 
 /// `hyperfarm renders watch`.
 #[derive(Debug, ClapArgs)]
-pub struct WatchArgs {
+pub(crate) struct WatchArgs {
     /// The render.
     pub id: String,
     /// Give up waiting after this long, such as 90s or 1h; the render goes on and the exit code is 4.
@@ -82,7 +82,7 @@ pub struct WatchArgs {
 
 /// `hyperfarm renders retry`.
 #[derive(Debug, ClapArgs)]
-pub struct RetryArgs {
+pub(crate) struct RetryArgs {
     /// The render.
     pub id: String,
     /// Wait for the end of the new one.
@@ -98,7 +98,7 @@ pub struct RetryArgs {
 
 /// `hyperfarm renders download`.
 #[derive(Debug, ClapArgs)]
-pub struct DownloadArgs {
+pub(crate) struct DownloadArgs {
     /// The render.
     pub id: String,
     /// File to write.
@@ -110,7 +110,7 @@ pub struct DownloadArgs {
 }
 
 /// `hyperfarm renders`.
-pub async fn run(command: RendersCommand) -> Result<(), CliError> {
+pub(crate) async fn run(command: RendersCommand) -> Result<(), CliError> {
     match command {
         RendersCommand::List(args) => {
             let api = Api::new(&args.farm.farm)?;
@@ -173,7 +173,7 @@ async fn one(args: &OneArgs, method: Method, tail: &str) -> Result<(), CliError>
 }
 
 /// A duration of the command line.
-pub fn timeout(text: Option<&str>) -> Result<Option<Duration>, CliError> {
+pub(crate) fn timeout(text: Option<&str>) -> Result<Option<Duration>, CliError> {
     text.map(|text| parse_duration(text).map_err(|error| CliError::user(format!("--timeout: {error}")))).transpose()
 }
 

@@ -14,7 +14,7 @@ const ROUTE: &str = "/v3/webhooks/endpoints";
 
 /// What to do with webhooks.
 #[derive(Debug, Subcommand)]
-pub enum WebhooksCommand {
+pub(crate) enum WebhooksCommand {
     /// Register an endpoint and print its secret: it cannot be read again.
     Create(CreateArgs),
     /// List endpoints, newest first.
@@ -31,7 +31,7 @@ pub enum WebhooksCommand {
 
 /// `hyperfarm webhooks create`.
 #[derive(Debug, ClapArgs)]
-pub struct CreateArgs {
+pub(crate) struct CreateArgs {
     /// The receiver.
     pub url: Url,
     /// Types to hear of [default: all].
@@ -44,7 +44,7 @@ pub struct CreateArgs {
 
 /// `hyperfarm webhooks update`.
 #[derive(Debug, ClapArgs)]
-pub struct UpdateArgs {
+pub(crate) struct UpdateArgs {
     /// The endpoint.
     pub id: String,
     /// The receiver.
@@ -59,7 +59,7 @@ pub struct UpdateArgs {
 }
 
 /// `hyperfarm webhooks`.
-pub async fn run(command: WebhooksCommand) -> Result<(), CliError> {
+pub(crate) async fn run(command: WebhooksCommand) -> Result<(), CliError> {
     let (farm, method, path) = match command {
         WebhooksCommand::List(args) => {
             let items = Api::new(&args.farm.farm)?.list(ROUTE, args.limit.into(), args.all).await?;

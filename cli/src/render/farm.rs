@@ -43,7 +43,7 @@ struct Farm {
 }
 
 /// Renders on the farm at `url`.
-pub async fn run(
+pub(super) async fn run(
     args: &RenderArgs,
     url: &Url,
     spec: RenderSpec,

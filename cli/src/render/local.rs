@@ -24,7 +24,7 @@ use crate::roles::Node;
 use crate::stdout::print_line;
 
 /// Renders on this machine.
-pub async fn run(
+pub(super) async fn run(
     args: &RenderArgs,
     spec: RenderSpec,
     project: Vec<u8>,

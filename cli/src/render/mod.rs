@@ -24,7 +24,7 @@ use crate::exit::CliError;
 const OUTPUTS: &str = "renders";
 
 /// Renders what the arguments ask for.
-pub async fn run(args: Box<RenderArgs>) -> Result<(), CliError> {
+pub(crate) async fn run(args: Box<RenderArgs>) -> Result<(), CliError> {
     if let Some(refusal) = args.foreign.refusal() {
         return Err(CliError::user(refusal));
     }

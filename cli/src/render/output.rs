@@ -9,7 +9,7 @@ use super::unpack;
 use crate::exit::CliError;
 
 /// A place to write to. The bytes go to a hidden file beside it, which takes its name at the end; dropped before, it is removed.
-pub struct Output {
+pub(super) struct Output {
     target: PathBuf,
     partial: TempPath,
     /// Whether the bytes are a zip that becomes a folder.
@@ -19,7 +19,7 @@ pub struct Output {
 impl Output {
     /// Makes sure that the output can be written, before any time is spent on it. A png-sequence is a folder, unless its name ends
     /// with `.zip`.
-    pub fn claim(target: &Path, format: Format) -> Result<Self, CliError> {
+    pub(super) fn claim(target: &Path, format: Format) -> Result<Self, CliError> {
         let is_zip = target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
         let is_folder = format == Format::PngSequence && !is_zip;
         if target.is_dir() && !is_folder {
@@ -44,17 +44,17 @@ impl Output {
     }
 
     /// Where to write meanwhile.
-    pub fn partial(&self) -> &Path {
+    pub(super) fn partial(&self) -> &Path {
         &self.partial
     }
 
     /// Where it will be.
-    pub fn target(&self) -> &Path {
+    pub(super) fn target(&self) -> &Path {
         &self.target
     }
 
     /// Gives the complete file its name.
-    pub fn publish(self) -> Result<(), CliError> {
+    pub(super) fn publish(self) -> Result<(), CliError> {
         use std::os::unix::fs::PermissionsExt;
         if self.is_folder {
             return unpack::into_folder(&self.partial, &self.target)

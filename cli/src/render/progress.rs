@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How far a render is, from whichever side it is watched.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Progress {
+pub(super) struct Progress {
     /// Stage in one word.
     pub stage: String,
     /// Frames done.
@@ -19,14 +19,14 @@ pub struct Progress {
 }
 
 /// The bar.
-pub struct Bar {
+pub(super) struct Bar {
     bar: ProgressBar,
     capture_began: Option<(Instant, u64)>,
 }
 
 impl Bar {
     /// A bar on standard error, if that is a terminal.
-    pub fn new(quiet: bool) -> Self {
+    pub(super) fn new(quiet: bool) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if std::io::stderr().is_terminal() && !quiet {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
@@ -37,7 +37,7 @@ impl Bar {
     }
 
     /// Shows `progress`.
-    pub fn show(&mut self, progress: &Progress) {
+    pub(super) fn show(&mut self, progress: &Progress) {
         self.bar.set_prefix(progress.stage.clone());
         if progress.total == 0 {
             return;
@@ -55,7 +55,7 @@ impl Bar {
     }
 
     /// Removes the bar.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }
@@ -71,7 +71,7 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 /// A duration as people say it.
-pub fn human(duration: Duration) -> String {
+pub(super) fn human(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..=59 => format!("{seconds} s"),

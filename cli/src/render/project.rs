@@ -18,7 +18,7 @@ const PACKED: &[&str] = &[
 ];
 
 /// The entry page where the path names one.
-pub fn entry_of(path: &Path) -> Option<String> {
+pub(super) fn entry_of(path: &Path) -> Option<String> {
     is_page(path).then(|| path.file_name().and_then(|name| name.to_str()).map(str::to_owned)).flatten()
 }
 
@@ -33,7 +33,7 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
 }
 
 /// The project's zip. Equal folders give equal bytes: entries are in order and carry no dates.
-pub fn read(args: &RenderArgs, output: &Path) -> Result<Vec<u8>, CliError> {
+pub(super) fn read(args: &RenderArgs, output: &Path) -> Result<Vec<u8>, CliError> {
     let path = &args.path;
     let unreadable = |error: std::io::Error| CliError::user(format!("{}: {error}", path.display()));
     let kind = std::fs::metadata(path).map_err(unreadable)?;

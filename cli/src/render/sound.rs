@@ -10,7 +10,7 @@ use crate::exit::CliError;
 
 /// A file of this machine, which goes into the project, or something remote, which is named.
 #[derive(Debug)]
-pub enum Sound {
+pub(super) enum Sound {
     /// Where it lies, and what it is called in the project.
     File(PathBuf, String),
     /// An http(s) URL.
@@ -19,7 +19,7 @@ pub enum Sound {
 
 impl Sound {
     /// What the argument names.
-    pub fn of(argument: &str) -> Result<Self, CliError> {
+    pub(super) fn of(argument: &str) -> Result<Self, CliError> {
         if argument.starts_with("https://") || argument.starts_with("http://") {
             return Ok(Self::Remote(argument.to_owned()));
         }
@@ -34,7 +34,7 @@ impl Sound {
     }
 
     /// How the request names it.
-    pub fn named(&self) -> String {
+    pub(super) fn named(&self) -> String {
         match self {
             Self::File(_, name) => name.clone(),
             Self::Remote(url) => url.clone(),
@@ -42,7 +42,7 @@ impl Sound {
     }
 
     /// The project's zip with the file in it, beside the entry page's folder.
-    pub fn add_to(&self, project: Vec<u8>, entry: Option<&str>) -> Result<Vec<u8>, CliError> {
+    pub(super) fn add_to(&self, project: Vec<u8>, entry: Option<&str>) -> Result<Vec<u8>, CliError> {
         let Self::File(path, name) = self else { return Ok(project) };
         let broken = |error: &dyn std::fmt::Display| CliError::user(format!("--audio {}: {error}", path.display()));
         let bytes = std::fs::read(path).map_err(|error| broken(&error))?;

@@ -12,7 +12,7 @@ use super::timings::{self, StageTime, Walls};
 
 /// The result of a render, as `--json` prints it.
 #[derive(Debug, Serialize)]
-pub struct Summary {
+pub(super) struct Summary {
     /// The file.
     pub output: String,
     /// Container.
@@ -50,7 +50,13 @@ pub struct Summary {
 
 impl Summary {
     /// From a manifest and the wall-clock times of the stages.
-    pub fn new(output: &Path, manifest: &Manifest, walls: &Walls, total: Duration, mut warnings: Vec<Warning>) -> Self {
+    pub(super) fn new(
+        output: &Path,
+        manifest: &Manifest,
+        walls: &Walls,
+        total: Duration,
+        mut warnings: Vec<Warning>,
+    ) -> Self {
         warnings.extend(manifest.warnings.iter().cloned());
         let mut stages: BTreeMap<String, f64> = BTreeMap::new();
         for wall in &walls.done {
@@ -91,7 +97,7 @@ impl Summary {
     }
 
     /// For a person, on standard error. Warnings also where it is to be quiet.
-    pub fn print(&self, quiet: bool) {
+    pub(super) fn print(&self, quiet: bool) {
         print_warnings(&self.warnings);
         if quiet {
             return;
@@ -129,7 +135,7 @@ impl Summary {
 }
 
 /// Each warning once.
-pub fn print_warnings(warnings: &[Warning]) {
+pub(super) fn print_warnings(warnings: &[Warning]) {
     for (at, warning) in warnings.iter().enumerate() {
         if !warnings[..at].contains(warning) {
             eprintln!("warning: {} [{}]", warning.message, warning.code);

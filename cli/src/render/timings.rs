@@ -6,7 +6,7 @@ use hyperfarm_proto::record::{ChunkTimings, Manifest, unix_ms};
 use serde::Serialize;
 
 /// Wall-clock time of the stages, as the progress tells them.
-pub struct Walls {
+pub(super) struct Walls {
     began: Instant,
     /// When the render was asked for, as [`unix_ms`].
     pub began_at_ms: f64,
@@ -17,7 +17,7 @@ pub struct Walls {
 
 /// A stage on the wall clock.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Wall {
+pub(super) struct Wall {
     /// Its name.
     pub stage: String,
     /// From the render's start to the stage's.
@@ -28,13 +28,13 @@ pub struct Wall {
 
 impl Walls {
     /// The clock of a render that starts now, in its first stage.
-    pub fn start(stage: &str) -> Self {
+    pub(super) fn start(stage: &str) -> Self {
         let began = Instant::now();
         Self { began, began_at_ms: unix_ms(), done: Vec::new(), current: Some((stage.to_owned(), began)) }
     }
 
     /// The stage that goes on from now.
-    pub fn enter(&mut self, stage: &str) {
+    pub(super) fn enter(&mut self, stage: &str) {
         if self.current.as_ref().is_some_and(|(name, _)| name == stage) {
             return;
         }
@@ -43,26 +43,26 @@ impl Walls {
     }
 
     /// The last stage has ended.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         if let Some((stage, since)) = self.current.take() {
             self.done.push(Wall { stage, since: since.duration_since(self.began), took: since.elapsed() });
         }
     }
 
     /// Since the render's start.
-    pub fn elapsed(&self) -> Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
     /// Milliseconds of a stage.
-    pub fn ms(&self, stage: &str) -> f64 {
+    pub(super) fn ms(&self, stage: &str) -> f64 {
         self.done.iter().filter(|wall| wall.stage == stage).map(|wall| wall.took.as_secs_f64() * 1000.0).sum()
     }
 }
 
 /// A row of the table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct StageTime {
+pub(super) struct StageTime {
     /// Its name.
     pub stage: &'static str,
     /// Whose time it is.
@@ -76,7 +76,7 @@ pub struct StageTime {
 /// Whose time a stage is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Whose {
+pub(super) enum Whose {
     /// The render's: nothing else of it goes on meanwhile, but what is said to.
     Render,
     /// The slots', added up.
@@ -99,7 +99,7 @@ impl Whose {
 }
 
 /// The stages of a render, in the order in which a frame comes through them.
-pub fn stages(manifest: &Manifest, walls: &Walls, total: Duration) -> Vec<StageTime> {
+pub(super) fn stages(manifest: &Manifest, walls: &Walls, total: Duration) -> Vec<StageTime> {
     let frames = manifest.output.frames.max(1) as f64;
     let chunks = |of: fn(&ChunkTimings) -> f64| manifest.segments.iter().map(|segment| of(&segment.timings)).sum();
     let row = |stage, of, ms: f64| StageTime { stage, of, ms, ms_per_frame: ms / frames };
@@ -125,7 +125,7 @@ pub fn stages(manifest: &Manifest, walls: &Walls, total: Duration) -> Vec<StageT
 }
 
 /// The table, on standard error.
-pub fn print(stages: &[StageTime]) {
+pub(super) fn print(stages: &[StageTime]) {
     eprintln!("  stage       ms/frame     seconds");
     for row in stages {
         eprintln!("  {:<8} {:>11.2} {:>11.3}   {}", row.stage, row.ms_per_frame, row.ms / 1000.0, row.of.text());

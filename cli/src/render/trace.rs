@@ -15,7 +15,7 @@ const RENDER: usize = 0;
 /// The trace: times are relative to the start of the command, whose whole length is `total_ms`.
 ///
 /// One track has the render and its stages, one each slot with its chunks (start, capture, commit), one the sound, one the join.
-pub fn trace(manifest: &Manifest, walls: &Walls, total_ms: f64) -> Value {
+pub(super) fn trace(manifest: &Manifest, walls: &Walls, total_ms: f64) -> Value {
     let mut trace = Trace { events: Vec::new(), total_ms };
     trace.name(None, "hyperfarm");
     trace.name(Some(RENDER), "render");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Unpacks the flat archive `zip` into `target`: complete beside it first, then moved. A folder that exists keeps its other files, but
 /// no frames of an earlier, longer sequence.
-pub fn into_folder(zip: &Path, target: &Path) -> io::Result<()> {
+pub(super) fn into_folder(zip: &Path, target: &Path) -> io::Result<()> {
     let mut archive = zip::ZipArchive::new(BufReader::new(File::open(zip)?))?;
     let beside = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let fresh = tempfile::Builder::new().prefix(".hyperfarm-").suffix(".partial").tempdir_in(beside)?;

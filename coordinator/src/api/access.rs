@@ -24,7 +24,11 @@ impl Caller {
         Self { id, name: name.to_owned(), rights, is_local: false }
     }
 
-    /// Refuses what the key's scopes do not cover.
+    /// Checks that the key has the scope `needed`.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Forbidden`] where none of its scopes covers it.
     pub fn check(&self, needed: Scope) -> Result<(), ApiError> {
         if self.rights.scopes.iter().any(|scope| scope.covers(needed)) {
             return Ok(());
@@ -33,7 +37,11 @@ impl Caller {
         Err(ApiError::new(Code::Forbidden, message))
     }
 
-    /// Refuses a pool that the key may not ask for.
+    /// Checks that the key may render in `pool`.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::AccessDenied`] where its record lists other pools.
     pub fn check_pool(&self, pool: &Pool) -> Result<(), ApiError> {
         match &self.rights.pools {
             Some(pools) if !pools.contains(pool) => {
@@ -52,7 +60,11 @@ impl Access {
         Self::Keys(keys.map(|key| ContentHash::of(key.as_bytes())).collect())
     }
 
-    /// Who sends this request, by its key in `x-api-key` or as a bearer token.
+    /// The caller of a request, by its key in `x-api-key` or as a bearer token.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unauthorized`] without a key of the farm's; [`Code::Internal`] where the stored keys cannot be read.
     pub async fn caller(&self, stored: &KeyStore, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let refused = |message: &str| Err(ApiError::new(Code::Unauthorized, message));
         let key = key(headers).filter(|key| !key.is_empty());

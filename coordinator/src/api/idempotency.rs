@@ -180,7 +180,11 @@ impl Idempotency {
             .retry_after(1))
     }
 
-    /// Clears away the answers that are no longer kept at `now_ms`. Answers how many.
+    /// Removes the stored answers that have expired at `now_ms` (Unix milliseconds), and returns their number.
+    ///
+    /// # Errors
+    ///
+    /// Where storage does not list, read or delete them.
     pub async fn clear(&self, now_ms: u64) -> Result<u64, ObjectsError> {
         let mut cleared = 0;
         for meta in self.objects.list(FOLDER).await? {

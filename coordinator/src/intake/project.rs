@@ -54,7 +54,12 @@ impl ProjectError {
     }
 }
 
-/// Refuses an archive that cannot be read, breaks a limit, has an entry with a dangerous path, or lacks the entry page.
+/// Checks a project's archive by its directory.
+///
+/// # Errors
+///
+/// [`ProjectError`] for an archive that cannot be read, is over a limit, has an entry with a dangerous path, or lacks the
+/// entry page.
 pub fn check(bundle: &[u8], entry: Option<&str>, limits: &Limits) -> Result<(), ProjectError> {
     let invalid = |message: String| Err(ProjectError::Invalid(message));
     if bundle.len() as u64 > limits.bundle_bytes {
@@ -136,7 +141,11 @@ fn is_litter(name: &str) -> bool {
     name.starts_with("__MACOSX/") || name.ends_with(".DS_Store")
 }
 
-/// A project of one page. Equal pages give equal archives.
+/// A project of one page, as an archive. Equal pages give equal archives.
+///
+/// # Errors
+///
+/// [`ProjectError::Invalid`] where `entry` cannot be the name of a file in an archive.
 pub fn from_html(html: &str, entry: Option<&str>) -> Result<Bytes, ProjectError> {
     let entry = entry.unwrap_or(DEFAULT_ENTRY);
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);

@@ -6,21 +6,21 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-pub const RENDERS: &str = "/v3/hyperframes/renders";
+pub(crate) const RENDERS: &str = "/v3/hyperframes/renders";
 
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub bytes: Vec<u8>,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|_| panic!("no JSON: {:?}", self.bytes))
     }
 
     /// Status, code and param of an error in the one shape.
-    pub fn error(&self) -> (u16, String, Option<String>) {
+    pub(crate) fn error(&self) -> (u16, String, Option<String>) {
         let body = self.json();
         let error = &body["error"];
         assert!(error["message"].as_str().is_some_and(|message| message.len() > 5), "{body}");
@@ -31,12 +31,12 @@ impl Answer {
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
-pub async fn ask(router: &Router, method: Method, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub(crate) async fn ask(router: &Router, method: Method, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut request = Request::builder().method(method).uri(uri).header("host", "farm.example:8080");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -48,22 +48,22 @@ pub async fn ask(router: &Router, method: Method, uri: &str, headers: &[(&str, &
     Answer { status: parts.status, headers: parts.headers, bytes }
 }
 
-pub async fn get(router: &Router, uri: &str) -> Answer {
+pub(crate) async fn get(router: &Router, uri: &str) -> Answer {
     ask(router, Method::GET, uri, &[], "").await
 }
 
-pub async fn post(router: &Router, uri: &str, body: &Value) -> Answer {
+pub(crate) async fn post(router: &Router, uri: &str, body: &Value) -> Answer {
     ask(router, Method::POST, uri, &[("content-type", "application/json")], &body.to_string()).await
 }
 
-pub fn page() -> Value {
+pub(crate) fn page() -> Value {
     json!({ "project": { "type": "html", "html": "<p>" } })
 }
 
-pub fn invalid(param: &str) -> (u16, String, Option<String>) {
+pub(crate) fn invalid(param: &str) -> (u16, String, Option<String>) {
     (400, "invalid_parameter".to_owned(), Some(param.to_owned()))
 }
 
-pub fn error(status: u16, code: &str) -> (u16, String, Option<String>) {
+pub(crate) fn error(status: u16, code: &str) -> (u16, String, Option<String>) {
     (status, code.to_owned(), None)
 }

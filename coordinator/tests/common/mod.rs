@@ -2,8 +2,8 @@
 //! ledger, and store the results.
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
-pub mod client;
-pub mod observed;
+pub(crate) mod client;
+pub(crate) mod observed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,9 +33,9 @@ use hyperfarm_proto::{keys, wire};
 use observed::ObservedLedger;
 
 /// How long a test waits for anything before it fails.
-pub const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-pub struct Farm {
+pub(crate) struct Farm {
     /// The servers, as the tests and their workers reach them.
     pub backplane: Backplane,
     pub ledger: Arc<MemoryLedger>,
@@ -47,7 +47,7 @@ pub struct Farm {
 }
 
 /// Short times, so that a test sees in milliseconds what takes seconds in a real farm.
-pub fn quick() -> CoordinatorConfig {
+pub(crate) fn quick() -> CoordinatorConfig {
     let schedule = SchedulePolicy {
         unclaimed_after: Duration::from_millis(200),
         free_retry_after: Duration::from_millis(20),
@@ -58,7 +58,7 @@ pub fn quick() -> CoordinatorConfig {
 }
 
 /// Whether `test` becomes true before [`SOON`] has passed.
-pub async fn comes(test: impl AsyncFn() -> bool) -> bool {
+pub(crate) async fn comes(test: impl AsyncFn() -> bool) -> bool {
     let polls = async {
         while !test().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -68,7 +68,7 @@ pub async fn comes(test: impl AsyncFn() -> bool) -> bool {
 }
 
 /// Long times, so that nothing happens on a timer while a test runs.
-pub fn patient() -> CoordinatorConfig {
+pub(crate) fn patient() -> CoordinatorConfig {
     let never = Duration::from_secs(3600);
     let schedule = SchedulePolicy { unclaimed_after: never, ..SchedulePolicy::default() };
     CoordinatorConfig {
@@ -81,15 +81,15 @@ pub fn patient() -> CoordinatorConfig {
 }
 
 impl Farm {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(quick())
     }
 
-    pub fn with(config: CoordinatorConfig) -> Self {
+    pub(crate) fn with(config: CoordinatorConfig) -> Self {
         Self::over(Objects::memory(), config)
     }
 
-    pub fn over(objects: Objects, config: CoordinatorConfig) -> Self {
+    pub(crate) fn over(objects: Objects, config: CoordinatorConfig) -> Self {
         let ledger = Arc::new(MemoryLedger::new());
         let backplane = Backplane {
             broker: Arc::new(MemoryBroker::new()),
@@ -105,21 +105,21 @@ impl Farm {
     }
 
     /// Stops the coordinator and starts another one over the same servers.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.drain.start();
         self.coordinator.join().await;
         self.start(self.backplane.broker.clone());
     }
 
     /// Starts a coordinator that reaches the broker through `broker`.
-    pub fn start(&mut self, broker: Arc<dyn Broker>) {
+    pub(crate) fn start(&mut self, broker: Arc<dyn Broker>) {
         self.drain = Drain::new();
         let seen = Backplane { ledger: self.observed.clone(), broker, ..self.backplane.clone() };
         self.coordinator = Coordinator::start(seen, self.config.clone(), self.drain.clone());
     }
 
     /// Waits until the coordinator's loop has gone through `count` whole ticks: looks, decisions and dispatches.
-    pub async fn ticks(&self, count: u64) {
+    pub(crate) async fn ticks(&self, count: u64) {
         // The first one may have begun before, and the last one has only begun.
         let end = self.observed.ticks() + count + 2;
         let went = comes(async || self.observed.ticks() >= end).await;
@@ -127,7 +127,7 @@ impl Farm {
     }
 
     /// Waits until the coordinator's loop has looked at `render` and has dispatched what follows, tick or not.
-    pub async fn settle(&self, render: &RenderId) {
+    pub(crate) async fn settle(&self, render: &RenderId) {
         // The first look may have begun before, and the third has only begun: between them is a whole one.
         for _ in 0..3 {
             let before = self.observed.views_of(render);
@@ -139,18 +139,18 @@ impl Farm {
         }
     }
 
-    pub async fn submit(&self, spec: RenderSpec) -> RenderId {
+    pub(crate) async fn submit(&self, spec: RenderSpec) -> RenderId {
         let bundle = from_html("<p>", spec.composition.as_deref()).unwrap();
         self.coordinator.submit(bundle, spec).await.unwrap()
     }
 
     /// Reports a live worker node with `slots` slots.
-    pub async fn slots(&self, slots: u32) {
+    pub(crate) async fn slots(&self, slots: u32) {
         let node = NodeView::new("n1".parse().unwrap(), "worker", "cpu", slots, "");
         self.backplane.ledger.heartbeat(&node, Duration::from_secs(3600)).await.unwrap();
     }
 
-    pub async fn worker(&self, name: &str) -> Worker {
+    pub(crate) async fn worker(&self, name: &str) -> Worker {
         let broker = &self.backplane.broker;
         Worker {
             id: name.parse().unwrap(),
@@ -163,26 +163,26 @@ impl Farm {
     }
 
     /// The first progress of the render that satisfies `test`.
-    pub async fn until(&self, render: &RenderId, test: impl FnMut(&RenderProgress) -> bool) -> RenderProgress {
+    pub(crate) async fn until(&self, render: &RenderId, test: impl FnMut(&RenderProgress) -> bool) -> RenderProgress {
         let mut progress = self.coordinator.watch(render).await.unwrap();
         tokio::time::timeout(SOON, progress.wait_for(test)).await.expect("it never came").unwrap().clone()
     }
 
-    pub async fn end(&self, render: &RenderId) -> Outcome {
+    pub(crate) async fn end(&self, render: &RenderId) -> Outcome {
         self.until(render, |progress| progress.end.is_some()).await.end.unwrap().outcome.clone()
     }
 
-    pub async fn ledger_view(&self, render: &RenderId) -> Option<RenderView> {
+    pub(crate) async fn ledger_view(&self, render: &RenderId) -> Option<RenderView> {
         self.backplane.ledger.view(render).await.unwrap()
     }
 
-    pub async fn plan(&self, render: &RenderId) -> Plan {
+    pub(crate) async fn plan(&self, render: &RenderId) -> Plan {
         self.backplane.objects.get_wire(&keys::plan(render)).await.unwrap()
     }
 }
 
 /// Plays a worker and the stitcher.
-pub struct Worker {
+pub(crate) struct Worker {
     pub id: WorkerId,
     pub backplane: Backplane,
     plan: Box<dyn Consumer>,
@@ -194,16 +194,16 @@ pub struct Worker {
 
 impl Worker {
     /// The next message of any queue. Fails if none comes before [`SOON`] has passed.
-    pub async fn take(&mut self) -> TaskId {
+    pub(crate) async fn take(&mut self) -> TaskId {
         self.take_within(SOON).await.expect("no task was dispatched")
     }
 
     /// A message of any queue, if one is there now.
-    pub async fn take_ready(&mut self) -> Option<TaskId> {
+    pub(crate) async fn take_ready(&mut self) -> Option<TaskId> {
         self.take_within(Duration::ZERO).await
     }
 
-    pub async fn take_within(&mut self, patience: Duration) -> Option<TaskId> {
+    pub(crate) async fn take_within(&mut self, patience: Duration) -> Option<TaskId> {
         let delivery = tokio::select! {
             biased;
             delivery = self.plan.next() => delivery,
@@ -218,7 +218,7 @@ impl Worker {
     }
 
     /// Claims the next task that can be claimed.
-    pub async fn claim(&mut self) -> Lease {
+    pub(crate) async fn claim(&mut self) -> Lease {
         loop {
             let task = self.take().await;
             if let Claim::Granted(lease) = self.claim_task(&task).await {
@@ -227,30 +227,30 @@ impl Worker {
         }
     }
 
-    pub async fn claim_task(&self, task: &TaskId) -> Claim {
+    pub(crate) async fn claim_task(&self, task: &TaskId) -> Claim {
         self.backplane.ledger.claim(task, &self.id, Duration::from_secs(60)).await.unwrap()
     }
 
-    pub async fn tell(&self, task: &TaskId, kind: EventKind) {
+    pub(crate) async fn tell(&self, task: &TaskId, kind: EventKind) {
         if self.tells {
             let event = wire::encode(&Event { task: task.clone(), kind }).unwrap();
             self.backplane.broker.publish(&Queue::Events, event.into()).await.unwrap();
         }
     }
 
-    pub async fn commit(&self, lease: &Lease, result: &[u8]) -> Commit {
+    pub(crate) async fn commit(&self, lease: &Lease, result: &[u8]) -> Commit {
         let answer = self.backplane.ledger.commit(lease, result).await.unwrap();
         self.tell(&lease.task, EventKind::Committed).await;
         answer
     }
 
-    pub async fn fail(&self, lease: &Lease, code: FailureCode) {
+    pub(crate) async fn fail(&self, lease: &Lease, code: FailureCode) {
         self.backplane.ledger.fail(lease, &Failure::new(code, format!("{code} happened"))).await.unwrap();
         self.tell(&lease.task, EventKind::Failed).await;
     }
 
     /// Stores the outputs of the task, and returns the result to commit.
-    pub async fn leave(&self, lease: &Lease, draft: &PlanDraft) -> Vec<u8> {
+    pub(crate) async fn leave(&self, lease: &Lease, draft: &PlanDraft) -> Vec<u8> {
         let (objects, render) = (&self.backplane.objects, &lease.task.render);
         match lease.task.step {
             Step::Plan => {
@@ -333,7 +333,7 @@ impl Worker {
     }
 
     /// Claims the next task, stores its outputs and commits it.
-    pub async fn do_next(&mut self, draft: &PlanDraft) -> Lease {
+    pub(crate) async fn do_next(&mut self, draft: &PlanDraft) -> Lease {
         let lease = self.claim().await;
         let result = self.leave(&lease, draft).await;
         assert_eq!(self.commit(&lease, &result).await, Commit::Accepted);
@@ -341,13 +341,13 @@ impl Worker {
     }
 
     /// Does tasks until a stitch is committed.
-    pub async fn finish(&mut self, draft: &PlanDraft) {
+    pub(crate) async fn finish(&mut self, draft: &PlanDraft) {
         while self.do_next(draft).await.task.step != Step::Stitch {}
     }
 }
 
 /// A draft of `frames` frames at 30 frames per second.
-pub fn draft(frames: u64, audio: bool) -> PlanDraft {
+pub(crate) fn draft(frames: u64, audio: bool) -> PlanDraft {
     let timing = MediaTiming { start: 0.0, end: 1.0, media_start: 0.0, rate: 1.0, looped: false };
     let item = AudioItem::plain("a", "a.mp3", timing, Vec::new());
     let content = PlanContent {
@@ -386,6 +386,6 @@ pub fn draft(frames: u64, audio: bool) -> PlanDraft {
 }
 
 /// A spec with chunks of `frames` frames.
-pub fn chunks_of(frames: u32) -> RenderSpec {
+pub(crate) fn chunks_of(frames: u32) -> RenderSpec {
     RenderSpec { chunk_frames: Bounded::new(frames), ..RenderSpec::default() }
 }

@@ -16,7 +16,7 @@ use hyperfarm_proto::id::{RenderId, WorkerId};
 use hyperfarm_proto::record::TaskProgress;
 use hyperfarm_proto::task::TaskId;
 
-pub struct ObservedLedger {
+pub(crate) struct ObservedLedger {
     inner: Arc<dyn Ledger>,
     /// While set, every call fails.
     pub is_down: AtomicBool,
@@ -27,7 +27,7 @@ pub struct ObservedLedger {
 }
 
 impl ObservedLedger {
-    pub fn new(inner: Arc<dyn Ledger>) -> Self {
+    pub(crate) fn new(inner: Arc<dyn Ledger>) -> Self {
         Self {
             inner,
             is_down: AtomicBool::default(),
@@ -38,12 +38,12 @@ impl ObservedLedger {
     }
 
     /// Ticks of the coordinator's loop so far: it reads the nodes once in each.
-    pub fn ticks(&self) -> u64 {
+    pub(crate) fn ticks(&self) -> u64 {
         self.ticks.load(Ordering::SeqCst)
     }
 
     /// Times the coordinator's loop has looked at `render` so far.
-    pub fn views_of(&self, render: &RenderId) -> u64 {
+    pub(crate) fn views_of(&self, render: &RenderId) -> u64 {
         self.views.lock().unwrap().get(render).copied().unwrap_or(0)
     }
 
