@@ -1,4 +1,5 @@
-//! The coordinator's settings.
+//! The coordinator's settings: its loop, chunks, and the size of projects. Limits of keys and of the API are in
+//! [`ApiConfig`](crate::api::ApiConfig).
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub struct CoordinatorConfig {
     pub shard: ShardPolicy,
     /// How tasks are dispatched.
     pub schedule: SchedulePolicy,
-    /// Largest project that is accepted.
+    /// Largest project that is accepted. Quotas of keys are not here.
     pub limits: Limits,
 }
 

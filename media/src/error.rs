@@ -199,8 +199,8 @@ pub enum MediaError {
         /// What was counted.
         what: &'static str,
     },
-    /// There are no frames.
-    #[error("nothing to {action} at {rate} frames a second: the render has no frames")]
+    /// There are no frames, or their rate is more than the format can show.
+    #[error("nothing to {action} at {rate} frames a second: the render has no frames, or the format cannot show so many")]
     Nothing {
         /// What was attempted.
         action: &'static str,

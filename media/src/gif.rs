@@ -68,7 +68,8 @@ pub fn gif(
     going_on: &dyn Fn() -> bool,
 ) -> Result<GifSummary, MediaError> {
     let frames: u64 = segments.iter().map(|segment| segment.frames).sum();
-    if frames == 0 || timescale::ticks(1, options.rate, TICKS) == 0 {
+    // A delay is at least one hundredth of a second; requests for more are refused before there is a plan.
+    if frames == 0 || options.rate.as_f64() > f64::from(TICKS) {
         return Err(MediaError::Nothing { action: "write as a gif", rate: options.rate });
     }
     let written = write(segments, output, options, going_on);

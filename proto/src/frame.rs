@@ -67,8 +67,8 @@ impl FrameRate {
         (frame as f64 * f64::from(self.den)) / f64::from(self.num)
     }
 
-    /// Frames needed to show `seconds`: the count of frame starts in `[0, seconds)`, to a nanosecond's tolerance,
-    /// so that 3.0000000001 s at 30 frames a second is 90 frames and not 91.
+    /// Frames needed to show `seconds`: the count of frame starts in `[0, seconds)`, to a millionth of a
+    /// frame, so that 3.0000000001 s at 30 frames a second is 90 frames and not 91.
     pub fn frames_in(&self, seconds: f64) -> u64 {
         let exact = seconds * self.as_f64();
         if !exact.is_finite() || exact <= 0.0 {

@@ -9,7 +9,7 @@
 //! | `chunk_stage` | captures a range of frames, encodes it, checks it, stores the segment |
 //! | `audio_stage` | mixes the sound of a render |
 //! | `sound_track` | the sound that a request adds to the whole render |
-//! | `compile` | from a project's zip to the files that its page loads |
+//! | `compile` | from a project's zip to the files that its page loads; fonts and their substitutes |
 //! | [`remote`] | remote files of compositions: the operator's map, packages, fonts, downloads |
 //! | `slot` | one slot: its server and its browser |
 //! | [`host`] | the page host: clock, readiness, seek, videos |

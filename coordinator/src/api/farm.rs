@@ -3,7 +3,6 @@
 //! Pools, slots and frames are the whole farm's; renders, their cost and their failures are those of the caller's space.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -19,6 +18,7 @@ use hyperfarm_api::{Data, seconds};
 use hyperfarm_backplane::ledger::NodeView;
 use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::record::Outcome;
+use parking_lot::Mutex;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -69,7 +69,7 @@ impl Default for Memory {
 
 impl Memory {
     fn note(&self, sample: LoadSample) {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.history.lock();
         if history.len() == SAMPLES {
             history.pop_front();
         }
@@ -204,7 +204,7 @@ async fn farm(api: &Api, space: &Space) -> Farm {
 impl Api {
     /// Seconds of work in these renders, as far as it is noted by now.
     async fn worked(&self, renders: &[&RenderId]) -> f64 {
-        let known = || self.memory.worked.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.memory.worked.lock();
         let missing: Vec<RenderId> = {
             let mut known = known();
             // Yesterday's are not asked for again.
@@ -231,7 +231,7 @@ impl Api {
 /// `GET /v3/hyperframes/farm`.
 pub(super) async fn read(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Answer<Farm> {
     let mut farm = farm(&api, &caller.rights.space).await;
-    let history = api.memory.history.lock().unwrap_or_else(PoisonError::into_inner);
+    let history = api.memory.history.lock();
     farm.history = Some(history.iter().cloned().collect());
     drop(history);
     Ok(Json(Data { data: farm }))

@@ -6,7 +6,7 @@
 //! what exists already is found and not made twice.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use hyperfarm_api::Data;
 use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
 use hyperfarm_proto::id::ContentHash;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::{Instrument, warn};
@@ -60,7 +61,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.once.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.request);
+        self.once.running.lock().remove(&self.request);
     }
 }
 
@@ -95,7 +96,7 @@ impl Idempotency {
         };
         let Some(key) = key else { return respond(fresh(make).await) };
         let request = ContentHash::of(format!("{}\n{route}\n{key}", caller.id).as_bytes());
-        if !self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(request) {
+        if !self.running.lock().insert(request) {
             let message = "the first request with this idempotency key is still being answered; ask again in a moment";
             return ApiError::new(Code::InProgress, message).retry_after(1).into_response();
         }
@@ -191,7 +192,7 @@ impl Idempotency {
             let request = meta.key.split('/').nth(1).and_then(|hash| hash.parse::<ContentHash>().ok());
             let Some(request) = request else { continue };
             // A request that comes with the key now waits: of two records that it could go on with, one would be gone.
-            if !self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(request) {
+            if !self.running.lock().insert(request) {
                 continue;
             }
             let _running = Running { once: self.clone(), request };

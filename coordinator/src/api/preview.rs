@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::Path as FilePath;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -16,6 +16,7 @@ use hyperfarm_media::{AudioFragments, MediaError, SegmentPosition};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Plan;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::Api;
@@ -111,7 +112,7 @@ impl Kept {
 
 impl Pieces {
     fn known(&self, key: &str) -> Option<Piece> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(key)
+        self.kept.lock().get(key)
     }
 
     /// The piece of this key; made of the object `source` where it is not known.
@@ -137,7 +138,7 @@ impl Pieces {
         }
         let made = tokio::task::spawn_blocking(move || make(&file, folder.path())).await;
         let piece = made.map_err(|error| ApiError::internal(&error))?.map_err(|error| ApiError::internal(&error))?;
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).put(key, piece.clone());
+        self.kept.lock().put(key, piece.clone());
         Ok(piece)
     }
 }

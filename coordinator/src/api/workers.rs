@@ -4,7 +4,6 @@
 //! itself, it is shown as what it will be.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -15,6 +14,7 @@ use hyperfarm_api::request::{self, ListQuery};
 use hyperfarm_api::{Data, Page, seconds};
 use hyperfarm_backplane::ledger::{NodeCommand, NodeState, NodeView, Order};
 use hyperfarm_proto::id::WorkerId;
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::error::{ApiError, Code};
@@ -62,7 +62,7 @@ impl Nodes {
     }
 
     fn as_wished(&self, node: NodeView) -> NodeView {
-        let mut wished = self.wished.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wished = self.wished.lock();
         wished.retain(|_, (at, ..)| at.elapsed() < WISHED);
         match wished.get(&node.id) {
             Some((_, state, reason)) if *state != node.state => {
@@ -178,7 +178,7 @@ async fn wish(api: &Api, caller: &Caller, id: &str, order: Order) -> Answer<Work
         Order::Quarantine { reason } => (NodeState::Quarantined, Some(reason)),
         Order::Resume => (NodeState::Active, None),
     };
-    let mut wished = api.nodes.wished.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut wished = api.nodes.wished.lock();
     wished.insert(id, (Instant::now(), state, reason));
     drop(wished);
     Ok(Json(Data { data: shown(&api.nodes.as_wished(node)) }))

@@ -14,7 +14,7 @@ pub struct ShardPolicy {
     pub chunk_work_ms: f64,
     /// Fewest seconds of video in a chunk, unless the render has fewer.
     pub min_seconds: f64,
-    /// Up to this number of chunks for each slot, the number of chunks is a multiple of the slots, where the render is long enough.
+    /// A wave is one chunk on every slot. Up to this number of waves the last one is full too, where the render is long enough.
     pub even_waves: u64,
     /// Most chunks of a render.
     pub max_chunks: u64,
@@ -35,7 +35,7 @@ pub struct Cost {
 const START_SHARE: f64 = 0.25;
 /// Chunk starts may cost this share where slots would be idle otherwise.
 const START_SHARE_FOR_IDLE_SLOTS: f64 = 1.0;
-/// A growth below this is taken for 0.
+/// The [growth](growth()) of chunk starts below which it counts as 0.
 const MIN_GROWTH: f64 = 1.0 / 4096.0;
 
 impl Default for ShardPolicy {
@@ -98,7 +98,8 @@ fn max_count(growth: f64, share: f64) -> u64 {
     (1..=most).rev().find(|count| start_share(growth, *count) <= share).unwrap_or(1)
 }
 
-/// The cost rounded to a power of two between a quarter of a millisecond and about a minute. Anything that is no cost becomes 16 ms.
+/// The cost rounded to a power of two between a quarter of a millisecond and about a minute. NaN, infinity, zero and
+/// negative numbers become 16 ms.
 fn rounded_cost(cost_ms: f64) -> f64 {
     if !cost_ms.is_finite() || cost_ms <= 0.0 {
         return 16.0;
@@ -113,8 +114,8 @@ fn last_length(frames: u64, count: u64, growth: f64) -> f64 {
 
 /// The share of all frames in the first `index` of `count` chunks, where each chunk with its start is the same work.
 ///
-/// A chunk of `l` frames that starts at frame `b` is `growth * b + l` work. If that is the same for all chunks, each boundary is nearer to
-/// a limit than the one before by the same factor.
+/// A chunk of `l` frames that starts at frame `b` is `growth * b + l` work. Where that is the same `work` for all chunks, the
+/// boundaries follow `next = (1 - growth) * b + work`, whose sum is the closed form below.
 fn boundary_share(index: u64, count: u64, growth: f64) -> f64 {
     let (index, count) = (index as f64, count.max(1) as f64);
     if growth == 0.0 {

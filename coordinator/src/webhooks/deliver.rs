@@ -22,7 +22,8 @@ use crate::clock::now_ms;
 pub struct DeliveryPolicy {
     /// How long a receiver may take to answer.
     pub within: Duration,
-    /// Longest delay before the second attempt. It doubles with each further one.
+    /// Delay before the second attempt. It doubles with each further one; what is waited is a random part of it, from half to
+    /// all.
     pub first_delay: Duration,
     /// Longest delay between two attempts.
     pub longest_delay: Duration,

@@ -18,7 +18,8 @@ const EXECUTABLES: &[&str] = &["chromium-headless-shell", "chrome-headless-shell
 pub struct ChromeConfig {
     /// Path of the executable.
     pub executable: PathBuf,
-    /// Whether Chrome's own sandbox is on. It is off only where the kernel gives an unprivileged user no namespaces.
+    /// Whether Chrome's own sandbox is on. `HYPERFARM_CHROME_SANDBOX=off` turns it off, for kernels that give an
+    /// unprivileged user no namespaces.
     pub sandbox: bool,
     /// User that Chrome runs as; `None` where the worker is not root, and Chrome runs as the worker's user.
     pub user: Option<ChromeUser>,
