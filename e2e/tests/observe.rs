@@ -170,21 +170,23 @@ fn own_log(cluster: &Cluster, id: &str) {
 
 /// Every line is one flat object, and those of the render's tasks say whose they are.
 fn json_lines(cluster: &Cluster, id: &str) {
+    let mut results = 0;
     for name in ["worker-1", "worker-2", "stitcher", "coordinator"] {
         let log = std::fs::read_to_string(cluster.scene().path(&format!("{name}.log"))).unwrap();
         let lines: Vec<Value> =
             log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{name}: {line}"))).collect();
         assert!(lines.iter().all(|line| line["level"].is_string() && line["timestamp"].is_string()));
-        let committed = lines.iter().filter(|line| line["message"] == "committed");
-        for line in committed {
+        for line in lines.iter().filter(|line| line["message"] == "the result is committed") {
+            results += 1;
             assert_eq!(line["render"], id, "{line}");
             assert!(line["attempt"].is_u64() && line["step"].is_string() && line["worker"].is_string(), "{line}");
         }
         if name == "coordinator" {
-            let taken = lines.iter().find(|line| line["message"] == "taken in").unwrap();
-            assert!(taken["request_id"].is_string() && taken["render"] == id, "{taken}");
+            let submitted = lines.iter().find(|line| line["message"] == "a render was submitted").unwrap();
+            assert!(submitted["request_id"].is_string() && submitted["render"] == id, "{submitted}");
         }
     }
+    assert!(results > 2, "plan, chunks and stitch commit a result each, {results} were logged");
 }
 
 /// All spans of the render are one trace below one root.
