@@ -400,7 +400,7 @@ mod tests {
     use super::*;
 
     fn disk(errno: i32) -> WorkerError {
-        DiskError::at(Path::new("/work/x"), "cannot be written")(io::Error::from_raw_os_error(errno)).into()
+        DiskError::at(Path::new("/scratch/x"), "cannot be written")(io::Error::from_raw_os_error(errno)).into()
     }
 
     #[test]
