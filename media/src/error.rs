@@ -200,7 +200,9 @@ pub enum MediaError {
         what: &'static str,
     },
     /// There are no frames, or their rate is more than the format can show.
-    #[error("nothing to {action} at {rate} frames a second: the render has no frames, or the format cannot show so many")]
+    #[error(
+        "nothing to {action} at {rate} frames a second: the render has no frames, or the format cannot show so many"
+    )]
     Nothing {
         /// What was attempted.
         action: &'static str,
