@@ -36,8 +36,6 @@ const SAMPLED_POSITIONS: u64 = 2;
 /// Time after which no further position is measured: expensive frames are measured well by few, and each delays the
 /// chunks.
 const MEASURE_LIMIT: Duration = Duration::from_millis(200);
-/// Compositions shorter than these seconds are cut into chunks as if every chunk took the same time to start.
-const LONG_SECONDS: f64 = 20.0;
 /// Most messages of the page that become warnings.
 const MAX_MESSAGES: usize = 10;
 /// Code of warnings that are console messages of the page.
@@ -291,7 +289,7 @@ impl Prober<'_> {
             let frames = frame_rate.frames_in(duration);
             let probed = Instant::now();
             let frame_ms = measure(worker, &mut host, frames, viewport, frame_rate, encoder).await?;
-            let earlier_ms = if duration < LONG_SECONDS { 0.0 } else { host.walk_cost(frames).await? };
+            let earlier_ms = host.walk_cost(frames).await?;
             tracing::debug!(took_ms = probed.elapsed().as_millis(), frame_ms, earlier_ms, "measured");
             let cost = Cost { frame_ms, earlier_ms };
             let mut warnings = compiled.warnings.clone();

@@ -10,7 +10,7 @@ use hyperfarm_proto::frame::{FrameRange, FrameRate};
 /// The settings for chunk tables.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardPolicy {
-    /// Work in a chunk, in milliseconds of one slot.
+    /// Work in a chunk, in milliseconds of one slot, where there are [`MANY_SLOTS`] slots or more.
     pub chunk_work_ms: f64,
     /// Fewest seconds of video in a chunk, unless the render has fewer.
     pub min_seconds: f64,
@@ -35,6 +35,11 @@ pub struct Cost {
 const START_SHARE: f64 = 0.25;
 /// Chunk starts may cost this share where slots would be idle otherwise.
 const START_SHARE_FOR_IDLE_SLOTS: f64 = 1.0;
+/// From this number of slots on a chunk has [`ShardPolicy::chunk_work_ms`] of work. Fewer slots get longer chunks: what many share
+/// evenly by short chunks, few share as well by long ones, with fewer starts.
+const MANY_SLOTS: u32 = 16;
+/// The work of a chunk is at most this multiple of [`ShardPolicy::chunk_work_ms`], because a chunk that fails starts again.
+const MAX_WORK_FACTOR: f64 = 4.0;
 /// The [growth](growth()) of chunk starts below which it counts as 0.
 const MIN_GROWTH: f64 = 1.0 / 4096.0;
 
@@ -52,20 +57,23 @@ pub fn shard(frames: u64, rate: FrameRate, cost: Cost, slots: u32, policy: &Shar
     }
     let growth = growth(cost);
     let least = (rate.as_f64() * policy.min_seconds).floor();
-    let mut count = chunk_count(frames, rate, cost.frame_ms, growth, slots, policy);
-    while growth > 0.0 && count > 1 && last_length(frames, count, growth) < least {
-        count -= 1;
+    let count = chunk_count(frames, rate, cost.frame_ms, growth, slots, policy);
+    // Chunks of equal work get shorter towards the end. Where the last one would be too short, they get more equal in length.
+    let mut growth = growth;
+    while growth > 0.0 && last_length(frames, count, growth) < least {
+        growth = if growth > MIN_GROWTH { growth / 2.0 } else { 0.0 };
     }
     equal_work_chunks(frames, count, growth)
 }
 
-/// The number of chunks, before [`shard`] lowers it for short last chunks.
+/// The number of chunks.
 fn chunk_count(frames: u64, rate: FrameRate, frame_ms: f64, growth: f64, slots: u32, policy: &ShardPolicy) -> u64 {
     let by_video = (rate.seconds_of(frames) / policy.min_seconds).floor() as u64;
+    let work_factor = (f64::from(MANY_SLOTS) / f64::from(slots.max(1))).clamp(1.0, MAX_WORK_FACTOR);
     let slots = u64::from(slots.max(1));
     let worth_starting = max_count(growth, START_SHARE).max(max_count(growth, START_SHARE_FOR_IDLE_SLOTS).min(slots));
     let most = by_video.clamp(1, policy.max_chunks.max(1)).min(worth_starting);
-    let by_work = (frames as f64 * rounded_cost(frame_ms) / policy.chunk_work_ms).ceil() as u64;
+    let by_work = (frames as f64 * rounded_cost(frame_ms) / (policy.chunk_work_ms * work_factor)).ceil() as u64;
     let wanted = by_work.max(slots).min(most);
     if wanted <= slots || wanted > slots * policy.even_waves {
         return wanted;
@@ -206,9 +214,27 @@ mod tests {
 
     #[test]
     fn a_long_render_gets_chunks_of_about_15_seconds_of_work() {
-        let chunks = lengths(60 * 60 * 30, 30, 30.0, 8);
-        assert_eq!(chunks.len(), 231);
-        assert!(chunks.iter().all(|&count| (467..=468).contains(&count)), "32 ms x 468 = 15 s");
+        for slots in [16, 40] {
+            let chunks = lengths(60 * 60 * 30, 30, 30.0, slots);
+            assert_eq!(chunks.len(), 231);
+            assert!(chunks.iter().all(|&count| (467..=468).contains(&count)), "32 ms x 468 = 15 s");
+        }
+    }
+
+    #[test]
+    fn few_slots_get_long_chunks() {
+        assert_eq!(lengths(60 * 60 * 30, 30, 30.0, 8).len(), 116, "30 s of work each");
+        assert_eq!(lengths(60 * 60 * 30, 30, 30.0, 2).len(), 58, "a minute of work each");
+        assert_eq!(lengths(150, 30, 256.0, 2), [75, 75], "38 s of work on two slots are two chunks");
+    }
+
+    #[test]
+    fn a_short_page_that_walks_uses_every_slot_and_has_no_crumbs() {
+        let cost = Cost { frame_ms: 64.0, earlier_ms: 32.0 };
+        assert_eq!(grown(150, 30, cost, 2), [100, 50], "the second chunk walks through the first one's frames");
+        let chunks = grown(90, 30, cost, 3);
+        assert_eq!(chunks.len(), 3);
+        assert!(chunks.iter().all(|&count| count >= 30), "{chunks:?}");
     }
 
     #[test]
@@ -222,8 +248,8 @@ mod tests {
 
     #[test]
     fn few_chunks_come_in_whole_waves() {
-        assert_eq!(lengths(600 * 5, 30, 32.0, 4).len(), 8, "seven chunks of work on four slots are two full waves");
-        assert_eq!(lengths(150, 30, 512.0, 2).len(), 4, "five seconds on two slots are two waves, not two and a half");
+        assert_eq!(lengths(600 * 20, 30, 32.0, 4).len(), 8, "seven chunks of work on four slots are two full waves");
+        assert_eq!(lengths(150, 30, 1024.0, 2).len(), 4, "five seconds on two slots are two waves, not one and a half");
         assert_eq!(lengths(150, 30, 4096.0, 2).len(), 4, "and so where there is more work than that");
         assert_eq!(lengths(150, 30, 512.0, 8).len(), 5, "fewer seconds than slots are a chunk each");
     }

@@ -27,6 +27,10 @@ const FEW_FRAMES: u64 = 30;
 
 /// Most visits by which the cost of a visit is measured.
 const SAMPLED_VISITS: usize = 100;
+/// The same for pages that are drawn after the visits: what they drew into canvases may take as long as a frame each.
+const SAMPLED_VISITS_WITH_DRAWING: usize = 6;
+/// Longest measurement of visits in milliseconds, without the drawing after it: the first chunk waits for it.
+const SAMPLED_VISITS_LIMIT_MS: u64 = 100;
 
 /// Longest wait for the picture of a frame.
 const PICTURE_WITHIN: Duration = Duration::from_secs(20);
@@ -209,22 +213,25 @@ impl<'a> PageHost<'a> {
         frames: std::ops::Range<u64>,
         is_active: &(dyn Fn() -> bool + Sync),
     ) -> Result<u64, WorkerError> {
-        let needed = self.frames_to_visit(frames).await?;
+        let needed = match self.frames_to_visit(frames.clone()).await? {
+            Some(needed) => needed,
+            None => frames.collect(),
+        };
         self.visit(&needed, is_active).await
     }
 
-    /// Those of `frames` that a walk has to visit.
-    async fn frames_to_visit(&self, frames: std::ops::Range<u64>) -> Result<Vec<u64>, WorkerError> {
-        if frames.end.saturating_sub(frames.start) > FEW_FRAMES {
-            let (last, num, den) = (frames.end, self.frame_rate.num(), self.frame_rate.den());
-            let call = format!("window.__hyperfarmVisits.before({last}, {num}, {den})");
-            let needed: Visits = self.page.evaluate(call).await?;
-            match needed.frames {
-                Some(needed) => return Ok(needed.into_iter().filter(|frame| *frame >= frames.start).collect()),
-                None => tracing::debug!(why = needed.why, "every frame before {last} is visited"),
-            }
+    /// Those of `frames` that a walk has to visit; `None` means all.
+    async fn frames_to_visit(&self, frames: std::ops::Range<u64>) -> Result<Option<Vec<u64>>, WorkerError> {
+        if frames.end.saturating_sub(frames.start) <= FEW_FRAMES {
+            return Ok(None);
         }
-        Ok(frames.collect())
+        let (last, num, den) = (frames.end, self.frame_rate.num(), self.frame_rate.den());
+        let needed: Visits =
+            self.page.evaluate(format!("window.__hyperfarmVisits.before({last}, {num}, {den})")).await?;
+        if needed.frames.is_none() {
+            tracing::debug!(why = needed.why, "every frame before {last} is visited");
+        }
+        Ok(needed.frames.map(|needed| needed.into_iter().filter(|frame| *frame >= frames.start).collect()))
     }
 
     /// Mean time in milliseconds of a frame in a walk through the first `frames` frames, measured by a few visits in
@@ -235,26 +242,51 @@ impl<'a> PageHost<'a> {
     /// Those of a call of the page.
     pub async fn walk_cost(&mut self, frames: u64) -> Result<f64, WorkerError> {
         let needed = self.frames_to_visit(1..frames).await?;
-        let middle: Vec<u64> = needed.iter().copied().skip(needed.len() / 2).take(SAMPLED_VISITS).collect();
-        let Some((first, rest)) = middle.split_first().filter(|(_, rest)| !rest.is_empty()) else { return Ok(0.0) };
+        // What a page that is visited in every frame draws into its canvases is finished after the call, by other
+        // processes. The next drawing of the page waits for it.
+        let draws = needed.is_none();
+        let needed = needed.unwrap_or_else(|| (1..frames).collect());
+        let most = if draws { SAMPLED_VISITS_WITH_DRAWING } else { SAMPLED_VISITS };
+        let middle: Vec<u64> = needed.iter().copied().skip(needed.len() / 2).take(most + 2).collect();
+        let [jump, single, sample @ ..] = middle.as_slice() else { return Ok(0.0) };
         // The seek to the middle is a jump, which is no part of a walk.
-        self.visit(&[*first], &|| true).await?;
-        let started = Instant::now();
-        self.visit(rest, &|| true).await?;
-        let each = started.elapsed().as_secs_f64() * 1000.0 / rest.len() as f64;
+        self.timed_visits(&[*jump], draws).await?;
+        let (_, one) = self.timed_visits(&[*single], draws).await?;
+        let (visited, many) = self.timed_visits(sample, draws).await?;
+        // One visit and one drawing are in both.
+        let Some(more) = visited.checked_sub(1).filter(|more| *more > 0) else { return Ok(0.0) };
+        let each = many.saturating_sub(one).as_secs_f64() * 1000.0 / more as f64;
         Ok(each * needed.len() as f64 / frames as f64)
+    }
+
+    /// Visits the first of `frames`, as many as the limit of a sample allows, draws the page if `draws`, and returns
+    /// the number of visits and the time that both took.
+    async fn timed_visits(&mut self, frames: &[u64], draws: bool) -> Result<(usize, Duration), WorkerError> {
+        let started = Instant::now();
+        let visited = self.visit_some(frames, SAMPLED_VISITS_LIMIT_MS).await?;
+        if draws {
+            self.draw(Shot::None).await?;
+        }
+        Ok((visited, started.elapsed()))
     }
 
     /// Seeks to `frames` in order, draws none, and returns the number that were reached while `is_active`.
     async fn visit(&mut self, frames: &[u64], is_active: &(dyn Fn() -> bool + Sync)) -> Result<u64, WorkerError> {
         let mut done = 0;
         while done < frames.len() && is_active() {
-            let next = frames.iter().skip(done).take(VISITS_PER_CALL);
-            let times: Vec<f64> = next.map(|frame| self.frame_rate.seconds_of(*frame)).collect();
-            let call = format!("window.__hyperfarmHost.visit({}, {VISITS_LIMIT_MS})", json!(times));
-            done += self.page.evaluate::<usize>(call).await?;
+            let next = frames.get(done..).unwrap_or_default();
+            done += self.visit_some(next, VISITS_LIMIT_MS).await?;
         }
         Ok(done as u64)
+    }
+
+    /// Seeks to the first of `frames` in order in one call of the page, at least one and as many as `limit_ms`
+    /// milliseconds allow, draws none, and returns their number.
+    async fn visit_some(&mut self, frames: &[u64], limit_ms: u64) -> Result<usize, WorkerError> {
+        let next = frames.iter().take(VISITS_PER_CALL);
+        let times: Vec<f64> = next.map(|frame| self.frame_rate.seconds_of(*frame)).collect();
+        let call = format!("window.__hyperfarmHost.visit({}, {limit_ms})", json!(times));
+        self.page.evaluate::<usize>(call).await
     }
 
     /// Draws the frame that was sought.
