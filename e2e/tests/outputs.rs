@@ -280,3 +280,44 @@ fn what_cannot_be_made_is_refused_before_any_work() {
         assert!(!output.exists(), "{args:?}");
     }
 }
+
+#[test]
+fn a_part_has_the_frames_and_the_sound_of_the_whole() {
+    let scene = Scene::new();
+    let page = project(&scene, 96, 64);
+    let (whole_video, whole) = scene.render_as("mp4", &page, "whole", &["--fps", "30"]);
+    let hashes: Vec<_> = whole.frame_hashes().collect();
+    let heard = decode_audio(&whole_video).unwrap();
+    for (name, args, frames) in [
+        ("middle", &["--from", "0.2", "--to", "11f"][..], 6..11),
+        ("cut", &["--from", "3f", "--to", "0.3", "--chunk-frames", "2"][..], 3..9),
+        ("end", &["--from", "7f"][..], 7..12),
+    ] {
+        let (video, part) = scene.render_as("mp4", &page, name, &[&["--fps", "30"], args].concat());
+        assert_eq!(part.output.frames, frames.len() as u64, "{name}");
+        assert_eq!(part.frame_hashes().collect::<Vec<_>>(), hashes[frames.clone()], "{name}");
+        let part = decode_audio(&video).unwrap();
+        let of_whole = &heard[frames.start * 1600..frames.end * 1600];
+        assert_eq!(part.len(), of_whole.len(), "{name}");
+        // The encoder is lossy, and has no earlier sound at the start of a part.
+        let mean = |samples: &mut dyn Iterator<Item = f32>| samples.map(|level| level * level).sum::<f32>();
+        let error = mean(&mut part.iter().zip(of_whole).map(|(a, b)| a[0] - b[0]));
+        let power = mean(&mut of_whole.iter().map(|sample| sample[0]));
+        assert!(error <= 0.02 * power + 0.01, "{name}: {error} of {power}");
+    }
+}
+
+#[test]
+fn a_part_that_the_composition_does_not_have_is_the_users_error() {
+    let scene = Scene::new();
+    let page = project(&scene, 96, 64);
+    for (args, says) in [
+        (["--from", "0.4", "--to", "0.5"], "from 0.4 is beyond the composition's end at 0.4 s (frame 12)"),
+        (["--from", "0", "--to", "13f"], "to 13f is beyond the composition's end"),
+        (["--from", "6f", "--to", "0.1"], "from (frame 6) and to (frame 3) leave no frame"),
+    ] {
+        let ended = scene.run(&[&["render", text(&page), "-o", text(&scene.path("none.mp4"))], &args[..]].concat());
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains(says), "{}", ended.stderr);
+    }
+}

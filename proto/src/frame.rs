@@ -140,6 +140,13 @@ struct RawFrameRange {
 pub struct EmptyRange(u64, u64);
 
 impl FrameRange {
+    /// The range that begins `frames` later and has as many frames.
+    #[must_use]
+    pub fn shifted_by(self, frames: u64) -> Self {
+        let start = self.start.saturating_add(frames);
+        Self { start, end: start.saturating_add(self.count()) }
+    }
+
     /// Frames from `start` up to and without `end`.
     ///
     /// # Errors

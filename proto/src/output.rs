@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::frame::FrameRate;
 
@@ -252,6 +252,93 @@ impl FromStr for Seconds {
     }
 }
 
+/// A moment of a composition. In JSON it is the number of seconds, or text that counts frames, such as `75f`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Moment {
+    /// Seconds from the start.
+    Seconds(Seconds),
+    /// Frames from the start, at the output's frame rate.
+    Frame(u64),
+}
+
+/// A text or number that is no moment.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no moment of a composition, expected seconds such as 2.5, or a frame such as 75f")]
+pub struct MomentError(String);
+
+impl Moment {
+    /// The frame at `rate` that begins at this moment: the nearest one.
+    pub fn frame(self, rate: FrameRate) -> u64 {
+        match self {
+            Self::Seconds(seconds) => (seconds.as_f64() * rate.as_f64()).round() as u64,
+            Self::Frame(frame) => frame,
+        }
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seconds(seconds) => write!(f, "{}", seconds.as_f64()),
+            Self::Frame(frame) => write!(f, "{frame}f"),
+        }
+    }
+}
+
+impl FromStr for Moment {
+    type Err = MomentError;
+
+    fn from_str(text: &str) -> Result<Self, MomentError> {
+        let refused = || MomentError(text.to_owned());
+        match text.trim().strip_suffix('f') {
+            Some(frame) => frame.parse().map(Self::Frame).map_err(|_| refused()),
+            None => text.parse().map(Self::Seconds).map_err(|_| refused()),
+        }
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Seconds(seconds) => seconds.serialize(serializer),
+            Self::Frame(_) => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Number(f64),
+            Text(String),
+        }
+        match Form::deserialize(deserializer) {
+            Ok(Form::Number(seconds)) => {
+                Seconds::try_from(seconds).map(Self::Seconds).map_err(|_| MomentError(seconds.to_string()))
+            }
+            Ok(Form::Text(text)) => text.parse(),
+            Err(_) => Err(MomentError("the value".to_owned())),
+        }
+        .map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Moment {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Moment".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "number", "minimum": 0 }, { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?[fs]?$" }] })
+    }
+}
+
 /// Bits a second that an encoder aims at, from a thousand to two thousand million. In JSON it is the number, or text such as `10M`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Bitrate(u64);
@@ -437,6 +524,12 @@ mod tests {
         }
         assert_eq!(serde_json::from_str::<Bitrate>("2000000").unwrap().get(), 2_000_000);
         assert!(serde_json::from_str::<Bitrate>("1").is_err() && serde_json::from_str::<Bitrate>("true").is_err());
+        let moment = |text: &str| serde_json::from_str::<Moment>(text).map(|moment| moment.frame(FrameRate::DEFAULT));
+        assert_eq!([moment("2.5").unwrap(), moment("\"2.5\"").unwrap(), moment("\"75f\"").unwrap()], [75, 75, 75]);
+        assert_eq!(serde_json::to_string(&Moment::Frame(75)).unwrap(), "\"75f\"");
+        for text in ["-1", "true", "null", "\"1.5f\"", "\"\"", "\"f\"", "{}"] {
+            assert!(moment(text).unwrap_err().to_string().contains("is no moment"), "{text}");
+        }
         let seconds: Seconds = "2.5".parse().unwrap();
         assert_eq!((seconds.as_f64(), serde_json::to_string(&seconds).unwrap().as_str()), (2.5, "2.5"));
         assert!("0".parse::<Seconds>().unwrap().is_zero());

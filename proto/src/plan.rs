@@ -147,7 +147,7 @@ pub enum CaptureKind {
 }
 
 /// Layout of plan and draft. Version 1 was farm 0.1's; version 3 knows GPU classes and the encoders of devices.
-const PLAN_VERSION: u8 = 3;
+const PLAN_VERSION: u8 = 4;
 
 /// Everything about a worker that its pixels and its packets depend on. A render is pinned to one class.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -243,8 +243,12 @@ pub struct PlanContent {
     pub viewport: Viewport,
     /// Frames a second.
     pub frame_rate: FrameRate,
+    /// Frame of the composition that is the output's first. Frame numbers of the output, as in chunks, count from it.
+    pub first_frame: u64,
     /// Frames in the output.
     pub frames: u64,
+    /// Frames in the composition, of which the output may be a part.
+    pub composition_frames: u64,
     /// Variables as the text of one JSON object.
     pub variables: String,
     /// Compositions of the page that the probe saw without a timeline; a chunk does not wait for theirs.
@@ -269,6 +273,11 @@ impl PlanContent {
     /// The content is too long to be encoded.
     pub fn hash(&self) -> Result<ContentHash, WireError> {
         Ok(ContentHash::of(&wire::encode(self)?))
+    }
+
+    /// The composition's frames that are frames `range` of the output.
+    pub fn in_composition(&self, range: FrameRange) -> FrameRange {
+        range.shifted_by(self.first_frame)
     }
 
     /// Seconds the output lasts.

@@ -8,10 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::bounded::{Bounded, Text};
-use crate::frame::FrameRate;
+use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
-pub use crate::output::{Bitrate, Codec, Format, OutputError, Seconds};
+pub use crate::output::{Bitrate, Codec, Format, Moment, OutputError, Seconds};
 
 /// How much time the encoder may spend and how much it may throw away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
@@ -160,6 +160,13 @@ pub struct RenderSpec {
     /// Seconds; 0 is the composition's own length. An extension.
     #[cfg_attr(feature = "cli", arg(long, value_name = "SECONDS"))]
     pub duration: Option<Seconds>,
+    /// First moment of the output: seconds, or a frame such as `75f`; else the composition's start. An extension.
+    #[cfg_attr(feature = "cli", arg(long, value_name = "MOMENT"))]
+    pub from: Option<Moment>,
+    /// End of the output, which is not part of it: seconds, or a frame such as `150f`; else the composition's end. An
+    /// extension.
+    #[cfg_attr(feature = "cli", arg(long, value_name = "MOMENT"))]
+    pub to: Option<Moment>,
     /// A sound to put under everything, from the first frame on: a URL, or a file of the project. An extension.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub audio_url: Option<Text<2048>>,
@@ -319,6 +326,31 @@ impl SizeError {
     }
 }
 
+/// A part that a composition does not have.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum RangeError {
+    /// It begins or ends after the composition's end.
+    #[error("{param} {moment} is beyond the composition's end at {seconds} s (frame {frames}); give an earlier moment")]
+    BeyondEnd {
+        /// The option, `from` or `to`.
+        param: &'static str,
+        /// What was asked.
+        moment: String,
+        /// Frames of the composition.
+        frames: u64,
+        /// Its seconds.
+        seconds: f64,
+    },
+    /// It ends where it begins, or before.
+    #[error("from (frame {start}) and to (frame {end}) leave no frame; to has to be later than from")]
+    Empty {
+        /// First frame.
+        start: u64,
+        /// Frame after the last.
+        end: u64,
+    },
+}
+
 impl RenderSpec {
     /// Checks that format, codec, transparency, rate control and frame rate go together.
     ///
@@ -358,6 +390,29 @@ impl RenderSpec {
     /// Seconds asked for, if any.
     pub fn asked_duration(&self) -> Option<f64> {
         self.duration.filter(|duration| !duration.is_zero()).map(Seconds::as_f64)
+    }
+
+    /// The frames of a composition of `frames` frames at `rate` that the output shows.
+    ///
+    /// # Errors
+    ///
+    /// [`RangeError`] where `from` and `to` leave no frame, or are beyond the composition's end.
+    pub fn range(&self, frames: u64, rate: FrameRate) -> Result<FrameRange, RangeError> {
+        let start = self.from.map_or(0, |from| from.frame(rate));
+        let end = self.to.map_or(frames, |to| to.frame(rate));
+        let error = |param: &'static str, moment: Option<Moment>| RangeError::BeyondEnd {
+            param,
+            moment: moment.map_or_else(String::new, |moment| moment.to_string()),
+            frames,
+            seconds: rate.seconds_of(frames),
+        };
+        if start >= frames {
+            return Err(error("from", self.from));
+        }
+        if end > frames {
+            return Err(error("to", self.to));
+        }
+        FrameRange::new(start, end).map_err(|_| RangeError::Empty { start, end })
     }
 
     /// The viewport for a composition whose root says `authored` pixels, or says none.

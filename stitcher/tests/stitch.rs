@@ -10,7 +10,7 @@ use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::ledger::{Claim, Lease};
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_backplane::runner::{TaskContext, TaskHandler};
-use hyperfarm_media::{Bitmap, MixInput, PixelLayout, SAMPLE_RATE, SegmentEncoder, count_packets, mix};
+use hyperfarm_media::{Bitmap, MixInput, MixPart, PixelLayout, SAMPLE_RATE, SegmentEncoder, count_packets, mix};
 use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
@@ -100,7 +100,7 @@ impl Scene {
         std::fs::write(&source, tone()).unwrap();
         let inputs = [MixInput { item: &content.audio[0], path: &source, rendered: false }];
         let format = content.encoder.format;
-        let summary = mix(&inputs, content.frames, content.frame_rate, format, &mixed, &mut |_| true).unwrap();
+        let summary = mix(&inputs, &MixPart::of(content), format, &mixed, &mut |_| true).unwrap();
         let bytes = std::fs::read(&mixed).unwrap();
         let key = keys::audio(&self.plan.render, format);
         let record = AudioRecord {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use hyperfarm_backplane::ledger::Lease;
 use hyperfarm_backplane::objects::hash_file;
 use hyperfarm_backplane::runner::TaskContext;
-use hyperfarm_media::{MixInput, SAMPLE_RATE, mix, mix_raw};
+use hyperfarm_media::{MixInput, MixPart, SAMPLE_RATE, mix, mix_raw};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{AudioItem, EffectChain, GainPoint, MediaTiming, PlanContent};
@@ -51,7 +51,7 @@ pub(crate) async fn run(
                 context.set_progress((share.clamp(0.0, 1.0) * 1000.0) as u64, 1000);
                 !context.cancelled().is_cancelled()
             };
-            mix(&inputs, plan.content.frames, plan.content.frame_rate, format, &path, &mut report)
+            mix(&inputs, &MixPart::of(&plan.content), format, &path, &mut report)
         })
     };
     let summary = mixed.await??;
@@ -133,9 +133,9 @@ impl TrackMixer<'_> {
         Ok(single)
     }
 
-    /// Length of the output in seconds.
+    /// Length of the composition in seconds.
     fn end(&self) -> f64 {
-        self.content.duration()
+        self.content.frame_rate.seconds_of(self.content.composition_frames)
     }
 
     /// Mixes `tracks` from second `start` to `end` and runs the sum through `effects`: one rendered track with `gain`.

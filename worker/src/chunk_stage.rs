@@ -153,7 +153,7 @@ struct SegmentTarget<'a> {
     permits: &'a EncoderPermits,
 }
 
-/// Captures and encodes the frames of `range`.
+/// Captures and encodes the frames `range` of the output.
 async fn capture(
     slot: &mut Slot,
     plan: &Plan,
@@ -164,6 +164,7 @@ async fn capture(
     started: Instant,
 ) -> Result<(EncodedChunk, ChunkTimings, CapturePath), WorkerError> {
     let content = &plan.content;
+    let range = content.in_composition(range);
     let alpha = content.encoder.alpha;
     let options = open_options(&site, content);
     let mut host = slot.open(site.clone(), content.viewport, &options).await?;

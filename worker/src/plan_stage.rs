@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
 use hyperfarm_backplane::runner::TaskContext;
-use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
@@ -105,7 +105,7 @@ pub(crate) async fn run(
     let mut files = compiled.files;
     files.extend(network.files);
     if let Some(path) = sound_track {
-        probed.media.audio.push(sound_track::item(path, frame_rate.seconds_of(probed.frames)));
+        probed.media.audio.push(sound_track::item(path, frame_rate.seconds_of(probed.composition_frames)));
     }
     sound_track::drop_if_silent(&request.spec, &mut probed.media.audio, &mut probed.warnings);
     warn_of_short_delays(&encoder, frame_rate, &mut probed.warnings);
@@ -116,7 +116,9 @@ pub(crate) async fn run(
         entry: compiled.entry,
         viewport,
         frame_rate,
-        frames: probed.frames,
+        first_frame: probed.range.start(),
+        frames: probed.range.count(),
+        composition_frames: probed.composition_frames,
         variables: compiled.variables,
         unregistered_timelines: probed.unregistered_timelines,
         videos: probed.media.videos,
@@ -200,7 +202,10 @@ struct Network {
 struct Probed {
     /// URLs that the page requested and the plan does not have.
     blocked: Vec<String>,
-    frames: u64,
+    /// Frames of the composition.
+    composition_frames: u64,
+    /// Those that the output shows.
+    range: FrameRange,
     media: MediaList,
     unregistered_timelines: Vec<String>,
     cost: Cost,
@@ -287,9 +292,11 @@ impl Prober<'_> {
             let sound = host.sound(duration).await?;
             context.set_progress(600, 1000);
             let frames = frame_rate.frames_in(duration);
+            let range =
+                request.spec.range(frames, frame_rate).map_err(|error| ProjectError::Duration(error.to_string()))?;
             let probed = Instant::now();
-            let frame_ms = measure(worker, &mut host, frames, viewport, frame_rate, encoder).await?;
-            let earlier_ms = host.walk_cost(frames).await?;
+            let frame_ms = measure(worker, &mut host, range, viewport, frame_rate, encoder).await?;
+            let earlier_ms = host.walk_cost(range.end()).await?;
             tracing::debug!(took_ms = probed.elapsed().as_millis(), frame_ms, earlier_ms, "measured");
             let cost = Cost { frame_ms, earlier_ms };
             let mut warnings = compiled.warnings.clone();
@@ -297,14 +304,33 @@ impl Prober<'_> {
             let blocked = blocked_urls(&host);
             let unregistered_timelines = host.report().without_timeline.clone();
             warn_of_page(&host, &mut warnings);
-            Ok::<_, WorkerError>((frames, duration, probe, sound, unregistered_timelines, cost, blocked, warnings))
+            Ok::<_, WorkerError>((
+                frames,
+                range,
+                duration,
+                probe,
+                sound,
+                unregistered_timelines,
+                cost,
+                blocked,
+                warnings,
+            ))
         };
         let outcome = tokio::select! {
             outcome = probing => outcome,
             () = context.cancelled().cancelled() => Err(WorkerError::Cancelled("plan")),
         };
-        let (frames, duration, mut probe, sound, unregistered_timelines, cost, blocked, mut warnings) =
-            slot.settle(outcome).await?;
+        let (
+            composition_frames,
+            range,
+            duration,
+            mut probe,
+            sound,
+            unregistered_timelines,
+            cost,
+            blocked,
+            mut warnings,
+        ) = slot.settle(outcome).await?;
         drop(slot);
         context.set_progress(900, 1000);
         for element in &mut probe.media {
@@ -315,7 +341,7 @@ impl Prober<'_> {
             media_list::resolve(&probe.media, &sound, duration, &locate, &mut warnings).map(|media| (media, warnings))
         })
         .await??;
-        Ok(Probed { blocked, frames, media, unregistered_timelines, cost, warnings })
+        Ok(Probed { blocked, composition_frames, range, media, unregistered_timelines, cost, warnings })
     }
 }
 
@@ -337,11 +363,11 @@ fn checked_duration(seconds: f64) -> Result<f64, ProjectError> {
     Ok(seconds)
 }
 
-/// Milliseconds that one slot needs for a frame, measured by capturing and encoding a few, spread over the composition.
+/// Milliseconds that one slot needs for a frame, measured by capturing and encoding a few, spread over `range`.
 async fn measure(
     worker: &WorkerContext,
     host: &mut PageHost<'_>,
-    frames: u64,
+    range: FrameRange,
     viewport: Viewport,
     frame_rate: FrameRate,
     encoder: &EncoderSettings,
@@ -350,7 +376,7 @@ async fn measure(
     let path = folder.path().join(format!("sample.{}", encoder.format.segment_extension()));
     // The first frame of a page is slower than the others, and not measured. It has a grabber of its own, because the
     // first frame that is encoded must not be a repetition.
-    host.seek(0, &[]).await?;
+    host.seek(range.start(), &[]).await?;
     FrameGrabber::new(host, encoder.alpha).grab(host, None).await?;
     let mut grabber = FrameGrabber::new(host, encoder.alpha);
     let mut encoding = Encoding::start(path, encoder.clone(), viewport.output(), frame_rate, None);
@@ -360,9 +386,9 @@ async fn measure(
         if position > 0 && measuring.elapsed() > MEASURE_LIMIT {
             break;
         }
-        let frame = frames * (2 * position + 1) / (2 * SAMPLED_POSITIONS);
+        let frame = range.start() + range.count() * (2 * position + 1) / (2 * SAMPLED_POSITIONS);
         // After a jump many pixels change. The next frame is a usual one, and measured.
-        for frame in [frame, (frame + 1).min(frames.saturating_sub(1))] {
+        for frame in [frame, (frame + 1).min(range.end() - 1)] {
             let started = Instant::now();
             host.seek(frame, &[]).await?;
             let grabbed = grabber.grab(host, None).await?;

@@ -27,6 +27,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::plan::PlanContent;
 use hyperfarm_proto::spec::Format;
 
 pub use self::clip::MixInput;
@@ -59,12 +60,45 @@ pub struct MixSummary {
     pub sample_rate: u32,
 }
 
-/// Mixes `inputs` into `output`, exactly as long as `frames` at `rate`: stereo at 48 kHz, AAC at 192 kb/s in mp4 for
+/// The part of a composition whose sound is mixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MixPart {
+    /// Its first frame.
+    pub first_frame: u64,
+    /// Its frames.
+    pub frames: u64,
+    /// Frames of the composition.
+    pub composition_frames: u64,
+    /// Frames a second.
+    pub rate: FrameRate,
+}
+
+impl MixPart {
+    /// The part that the output of a plan shows.
+    pub fn of(content: &PlanContent) -> Self {
+        let &PlanContent { first_frame, frames, composition_frames, frame_rate, .. } = content;
+        Self { first_frame, frames, composition_frames, rate: frame_rate }
+    }
+
+    /// All `frames` of a composition.
+    pub fn whole(frames: u64, rate: FrameRate) -> Self {
+        Self { first_frame: 0, frames, composition_frames: frames, rate }
+    }
+
+    /// Its samples among those of the composition.
+    fn samples(&self) -> Range<u64> {
+        let start = self.rate.samples_of(self.first_frame, SAMPLE_RATE);
+        start..start + self.rate.samples_of(self.frames, SAMPLE_RATE)
+    }
+}
+
+/// Mixes `inputs` into `output`, exactly as long as the frames of `part`: stereo at 48 kHz, AAC at 192 kb/s in mp4 for
 /// mp4 and mov, Opus at 128 kb/s in WebM for webm.
 ///
 /// Sounds are summed without normalisation. Mono goes to both sides at its own level; other layouts are mixed down as
 /// FFmpeg's `aformat=channel_layouts=stereo` does. If the encoded sound has a true peak above -1 dB, the whole mix is
-/// turned down to half a decibel below that, as HyperFrames' export does. `on_progress` gets the completed part, 0 to
+/// turned down to half a decibel below that, as HyperFrames' export does. A part is as loud as in the whole, so its mix
+/// takes the whole one's time first. `on_progress` gets the completed part, 0 to
 /// 1, about once a second of sound, and stops the mix by answering false.
 ///
 /// # Errors
@@ -72,22 +106,25 @@ pub struct MixSummary {
 /// false.
 pub fn mix(
     inputs: &[MixInput<'_>],
-    frames: u64,
-    rate: FrameRate,
+    part: &MixPart,
     format: Format,
     output: &Path,
     on_progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<MixSummary, MediaError> {
-    let total = rate.samples_of(frames, SAMPLE_RATE);
-    if total == 0 {
-        return Err(MediaError::Nothing { action: "mix", rate });
+    let range = part.samples();
+    if range.is_empty() {
+        return Err(MediaError::Nothing { action: "mix", rate: part.rate });
     }
+    let whole = 0..part.rate.samples_of(part.composition_frames, SAMPLE_RATE).max(range.end);
     let mut gain = 1.0;
     let mut pass = 0;
     loop {
-        let samples = encode(inputs, gain, total, format, output, on_progress)?;
+        let mut samples = encode(inputs, gain, whole.clone(), format, output, on_progress)?;
         let peak = true_peak(output)?;
         if peak <= MAX_TRUE_PEAK || pass == MAX_CORRECTIONS {
+            if range != whole {
+                samples = encode(inputs, gain, range, format, output, on_progress)?;
+            }
             return Ok(MixSummary { samples, sample_rate: SAMPLE_RATE });
         }
         gain *= CORRECTED_PEAK / peak;
@@ -95,18 +132,26 @@ pub fn mix(
     }
 }
 
-/// Mixes at `gain` into `output` and returns the number of samples that play.
+/// Mixes the samples `range` of the composition at `gain` into `output` and returns the number of samples that play.
 fn encode(
     inputs: &[MixInput<'_>],
     gain: f64,
-    total: u64,
+    range: Range<u64>,
     format: Format,
     output: &Path,
     on_progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<u64, MediaError> {
     let mut encoder = AudioEncoder::create(output, format)?;
     let mut scaled = Vec::with_capacity(BLOCK);
-    sum(clips(inputs)?, 0..total, on_progress, &mut |block| {
+    // Clips are read from their start on, so a part is the end of a sum from the composition's start.
+    let mut left_out = range.start;
+    sum(clips(inputs)?, 0..range.end, on_progress, &mut |block| {
+        let skipped = left_out.min(block.len() as u64);
+        left_out -= skipped;
+        let block = block.get(skipped as usize..).unwrap_or_default();
+        if block.is_empty() {
+            return Ok(());
+        }
         scaled.clear();
         // A damaged source may have infinities, with which the encoder fails.
         let level = |level: f32| if level.is_finite() { level * gain as f32 } else { 0.0 };

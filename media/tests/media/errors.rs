@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use hyperfarm_media::{
-    MediaError, MixInput, VideoSource, count_packets, decode_audio, decode_video, join, mix, probe, thumbnail,
+    MediaError, MixInput, MixPart, VideoSource, count_packets, decode_audio, decode_video, join, mix, probe, thumbnail,
 };
 use hyperfarm_proto::spec::Format;
 
@@ -14,8 +14,13 @@ use crate::common::*;
 fn all_ways(path: &Path, folder: &Path) -> Vec<MediaError> {
     let item = sound(timing(0.0, 1.0), &[]);
     let output = folder.join("output");
-    let mixed =
-        mix(&[MixInput { item: &item, path, rendered: false }], 30, rate(30, 1), Format::Mp4, &output, &mut |_| true);
+    let mixed = mix(
+        &[MixInput { item: &item, path, rendered: false }],
+        &MixPart::whole(30, rate(30, 1)),
+        Format::Mp4,
+        &output,
+        &mut |_| true,
+    );
     let errors = vec![
         probe(path).unwrap_err(),
         count_packets(path).unwrap_err(),
@@ -87,7 +92,8 @@ fn a_missing_file_is_ours_and_a_missing_stream_the_persons() {
     assert!(matches!(error, MediaError::NoStream { kind: "picture", .. }) && error.is_input());
     let item = sound(hyperfarm_proto::plan::MediaTiming { media_start: 3.0, ..timing(0.0, 1.0) }, &[]);
     let inputs = [MixInput { item: &item, path: &blind, rendered: false }];
-    let error = mix(&inputs, 30, rate(30, 1), Format::Mp4, &folder.path().join("o"), &mut |_| true).unwrap_err();
+    let error = mix(&inputs, &MixPart::whole(30, rate(30, 1)), Format::Mp4, &folder.path().join("o"), &mut |_| true)
+        .unwrap_err();
     assert!(matches!(error, MediaError::PastEnd { .. }), "{error}");
 }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ffmpeg_next as ffmpeg;
 use hyperfarm_media::{
-    MixInput, SegmentFile, SegmentPosition, audio_fragments, count_packets, decode_audio, join, mix, video_fragment,
-    video_header,
+    MixInput, MixPart, SegmentFile, SegmentPosition, audio_fragments, count_packets, decode_audio, join, mix,
+    video_fragment, video_header,
 };
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::EncoderSettings;
@@ -104,8 +104,14 @@ fn pieces_of_sound_sound_as_the_whole() {
     let item = sound(timing(0.0, 3.0), &[]);
     for format in [Format::Mp4, Format::Webm] {
         let mixed = folder.path().join(format!("mix-{format}"));
-        mix(&[MixInput { item: &item, path: &source, rendered: false }], 90, rate, format, &mixed, &mut |_| true)
-            .unwrap();
+        mix(
+            &[MixInput { item: &item, path: &source, rendered: false }],
+            &MixPart::whole(90, rate),
+            format,
+            &mixed,
+            &mut |_| true,
+        )
+        .unwrap();
         let made = audio_fragments(&mixed, 1.0, folder.path()).unwrap();
         assert!((3..=4).contains(&made.fragments.len()), "{}", made.fragments.len());
         let seconds: f64 = made.fragments.iter().map(|(seconds, _)| seconds).sum();

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use hyperfarm_media::{MediaError, MixInput, MixSummary, SAMPLE_RATE, count_packets, decode_audio, mix, probe};
+use hyperfarm_media::{
+    MediaError, MixInput, MixPart, MixSummary, SAMPLE_RATE, count_packets, decode_audio, mix, probe,
+};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{AudioItem, MediaTiming};
 use hyperfarm_proto::spec::Format;
@@ -19,7 +21,7 @@ fn mixed(folder: &Path, item: &AudioItem, source: &Path, seconds: u64) -> Vec<[f
 
 fn mixed_all(folder: &Path, inputs: &[MixInput<'_>], seconds: u64) -> Vec<[f32; 2]> {
     let output = folder.join("mixed.m4a");
-    let summary = mix(inputs, seconds * 30, rate(30, 1), Format::Mp4, &output, &mut |_| true).unwrap();
+    let summary = mix(inputs, &MixPart::whole(seconds * 30, rate(30, 1)), Format::Mp4, &output, &mut |_| true).unwrap();
     assert_eq!(summary, MixSummary { samples: seconds * 48_000, sample_rate: 48_000 });
     let heard = decode_audio(&output).unwrap();
     assert_eq!(heard.len() as u64, summary.samples);
@@ -49,7 +51,7 @@ fn every_length_is_exact_in_every_format() {
             for frames in [1, 7, 61] {
                 let output = folder.path().join("exact");
                 let inputs = [MixInput { item: &item, path: &source, rendered: false }];
-                let summary = mix(&inputs, frames, rate, format, &output, &mut |_| true).unwrap();
+                let summary = mix(&inputs, &MixPart::whole(frames, rate), format, &output, &mut |_| true).unwrap();
                 let want = rate.samples_of(frames, SAMPLE_RATE);
                 assert_eq!(summary.samples, want);
                 assert_eq!(decode_audio(&output).unwrap().len() as u64, want, "{format} {frames} at {rate}");
@@ -73,7 +75,7 @@ fn equal_mixes_give_equal_bytes() {
             .map(|at| {
                 let output = folder.path().join(format!("same{at}"));
                 let inputs = [MixInput { item: &item, path: &source, rendered: false }];
-                mix(&inputs, 60, rate(30, 1), format, &output, &mut |_| true).unwrap();
+                mix(&inputs, &MixPart::whole(60, rate(30, 1)), format, &output, &mut |_| true).unwrap();
                 fs::read(output).unwrap()
             })
             .collect();
@@ -199,13 +201,13 @@ fn the_caller_sees_progress_and_can_stop() {
     let folder = folder();
     let output = folder.path().join("stopped.m4a");
     let mut seen = Vec::new();
-    let summary = mix(&[], 150, rate(30, 1), Format::Mp4, &output, &mut |part| {
+    let summary = mix(&[], &MixPart::whole(150, rate(30, 1)), Format::Mp4, &output, &mut |part| {
         seen.push(part);
         true
     });
     summary.unwrap();
     assert!(seen.len() >= 4 && seen.is_sorted() && seen.last() == Some(&1.0), "{seen:?}");
-    let error = mix(&[], 150, rate(30, 1), Format::Mp4, &output, &mut |part| part < 0.5).unwrap_err();
+    let error = mix(&[], &MixPart::whole(150, rate(30, 1)), Format::Mp4, &output, &mut |part| part < 0.5).unwrap_err();
     assert!(matches!(error, MediaError::Stopped) && !error.is_input() && !output.exists());
 }
 
@@ -219,9 +221,13 @@ fn lossy_sources_keep_their_place() {
     for format in [Format::Mp4, Format::Webm] {
         // A mix of a mix: priming must be taken off once each time.
         let first = folder.path().join(format!("first-{format}"));
-        mix(&[MixInput { item: &item, path: &source, rendered: false }], 60, rate(30, 1), format, &first, &mut |_| {
-            true
-        })
+        mix(
+            &[MixInput { item: &item, path: &source, rendered: false }],
+            &MixPart::whole(60, rate(30, 1)),
+            format,
+            &first,
+            &mut |_| true,
+        )
         .unwrap();
         let heard = mixed(folder.path(), &sound(MediaTiming { media_start: 0.5, ..timing(0.0, 2.0) }, &[]), &first, 1);
         let at = heard.iter().position(|sample| sample[0] > 0.3).unwrap();

@@ -57,7 +57,7 @@ pub(crate) async fn run(
     pictures: &(dyn Fn(u64) -> Vec<VideoPicture> + Sync),
     is_active: &(dyn Fn() -> bool + Sync),
 ) -> Result<Vec<Warning>, WorkerError> {
-    let frames = sampled(content.frames);
+    let frames = sampled(content.frames).into_iter().map(|frame| content.first_frame + frame).collect::<Vec<_>>();
     let mut first = Vec::new();
     // Elements, and whether they differ only with another seed.
     let mut unstable: Vec<(UnstableElement, bool)> = Vec::new();
