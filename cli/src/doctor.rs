@@ -179,6 +179,8 @@ async fn draw(config: ChromeConfig) -> Result<String, WorkerError> {
         timelines: ExpectedTimelines { any: false, except: Vec::new() },
         videos: Vec::new(),
         seed: 0,
+        epoch_ms: 0,
+        load_steps: Some(0),
     };
     let viewport = Viewport { page: Size { width: 320, height: 180 }, scale: 1 };
     let mut slot = Slot::new(config).await?;

@@ -24,6 +24,8 @@ pub(crate) fn plan(lengths: &[u64], audio: bool) -> Plan {
         frame_rate,
         frames,
         variables: "{}".to_owned(),
+        epoch_ms: 0,
+        load_steps: 0,
         unregistered_timelines: Vec::new(),
         videos: Vec::new(),
         audio: if audio { vec![item] } else { Vec::new() },

@@ -83,6 +83,7 @@ impl Scene {
             key: key.clone(),
             hash,
             bytes: bytes.len() as u64,
+            before: None,
             frame_hashes: frames.frames().map(|frame| FrameHash::from_u128(frame.into())).collect(),
             path: CapturePath::Png,
             worker: "w1".to_owned(),

@@ -176,6 +176,8 @@ families! {
     browser_memory: Gauge "hyperfarm_browser_memory_bytes" [] WORKER "Anonymous and shared memory of all processes of all browsers, files left out, measured every ten seconds. A worker's heartbeat says the same with the worker's own beside it.";
 
     stitch_stages: Sum "hyperfarm_stitch_stage_seconds_total" ["stage"] STITCHER "Seconds that stitches spent by stage.";
+    seams: Count "hyperfarm_seams_total" [] STITCHER "Seams between chunks that were compared: the frame before a chunk as its start drew it, with the last frame of the chunk before.";
+    seams_different: Count "hyperfarm_seams_different_total" [] STITCHER "Seams whose two pictures differ.";
 
     queue_depth: Gauge "hyperfarm_queue_depth" ["queue", "pool"] COORDINATOR "Messages that wait in a queue, those in flight not counted. The coordinator sends out a short window only.";
     queue_age: Gauge "hyperfarm_queue_oldest_age_seconds" ["queue", "pool"] COORDINATOR "How long the oldest task has been waiting to be claimed; 0 where none waits.";

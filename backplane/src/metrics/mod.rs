@@ -214,6 +214,12 @@ impl Metrics {
         self.counters.stitch_stages.with_label_values(&[stage]).inc_by(took.as_secs_f64());
     }
 
+    /// So many seams between chunks were compared, of which so many differ.
+    pub fn seams_compared(&self, compared: usize, different: usize) {
+        self.counters.seams.with_label_values::<&str>(&[]).inc_by(compared as u64);
+        self.counters.seams_different.with_label_values::<&str>(&[]).inc_by(different as u64);
+    }
+
     /// So many browsers run, with so much memory.
     pub fn set_browsers(&self, browsers: usize, bytes: u64) {
         self.counters.browsers.with_label_values::<&str>(&[]).set(browsers as f64);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -98,6 +99,8 @@ pub struct Site {
     /// Path of a file, or of an asset of the farm, by URL of another origin.
     remote: HashMap<String, String>,
     problems: Mutex<BTreeSet<RequestProblem>>,
+    /// Number of requests so far.
+    requests: AtomicU64,
 }
 
 impl Site {
@@ -111,7 +114,7 @@ impl Site {
                 pictures: Arc::new(Mutex::new(Pictures { source, last: None })),
             })
             .collect();
-        Self { files, videos, remote: HashMap::new(), problems: Mutex::default() }
+        Self { files, videos, remote: HashMap::new(), problems: Mutex::default(), requests: AtomicU64::new(0) }
     }
 
     /// Also serves the files that the plan has for remote URLs.
@@ -166,7 +169,26 @@ impl Site {
         }
     }
 
+    /// Number of requests so far.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The script at `path` of a dedicated worker, with the line `lead` before it.
+    pub(super) async fn respond_worker(&self, path: &str, lead: &str) -> Response {
+        let response = Box::pin(self.respond(path, None)).await;
+        if response.status() != StatusCode::OK {
+            return response;
+        }
+        let body = Body::from_stream(futures::StreamExt::chain(
+            futures::stream::iter([Ok(Bytes::from(lead.to_owned()))]),
+            response.into_body().into_data_stream(),
+        ));
+        with_headers("text/javascript; charset=utf-8", body)
+    }
+
     pub(super) async fn respond(&self, path: &str, range: Option<&str>) -> Response {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         if let Some(own) = path.strip_prefix(OWN_PREFIX) {
             if let Some(url) = own.strip_prefix("remote/").and_then(decode_path) {
                 return self.respond_remote(&url, range).await;

@@ -13,8 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::response::{REFUSED, plain};
 use super::site::{RequestProblem, Site};
+use crate::assets::OWN_PREFIX;
 use crate::error::WorkerError;
-use crate::urls::HOST_SUFFIX;
+use crate::urls::{self, HOST_SUFFIX, decode_path};
 
 /// A running server. When it is dropped, it stops.
 pub struct SlotServer {
@@ -96,6 +97,21 @@ impl Drop for SlotServer {
     }
 }
 
+/// The line before the script of a dedicated worker, from the query that `workers.js` gives its address.
+fn worker_lead(query: &str) -> Option<String> {
+    let value = |name: &str| query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+    let kind = value("hyperfarm-worker")?;
+    let config = decode_path(value("hyperfarm-config")?)?;
+    serde_json::from_str::<serde_json::Value>(&config).ok()?;
+    Some(match kind {
+        "module" => {
+            let set = urls::encode_path(&format!("self.__hyperfarmConfig={config};"));
+            format!("import \"data:text/javascript,{set}\";import \"{OWN_PREFIX}worker.js\";")
+        }
+        _ => format!("self.__hyperfarmConfig={config};importScripts(\"{OWN_PREFIX}worker.js\");"),
+    })
+}
+
 async fn answer(State(served): State<Arc<RwLock<ServedSite>>>, request: Request) -> Response {
     let ServedSite { authority: own, site } = served.read().clone();
     let authority = request
@@ -113,6 +129,9 @@ async fn answer(State(served): State<Arc<RwLock<ServedSite>>>, request: Request)
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only");
+    }
+    if let Some(lead) = request.uri().query().and_then(worker_lead) {
+        return site.respond_worker(request.uri().path(), &lead).await;
     }
     let range = request.headers().get(header::RANGE).and_then(|value| value.to_str().ok()).map(str::to_owned);
     site.respond(request.uri().path(), range.as_deref()).await
