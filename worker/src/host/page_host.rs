@@ -88,9 +88,9 @@ impl<'a> PageHost<'a> {
         page.navigate(&format!("{}/{}", server.origin(), urls::encode_path(&options.entry))).await?;
         let report = Readiness { page, site: &site }.wait_until_ready(&options.timelines, &options.videos).await;
         let report = report.map_err(|error| match error {
-            WorkerError::Page(PageError::Unresponsive { .. } | PageError::Crashed) => {
-                error.about("while the page loaded, before its first frame")
-            }
+            WorkerError::Page(
+                PageError::Unresponsive { .. } | PageError::Crashed | PageError::LimitExceeded { .. },
+            ) => error.about("while the page loaded, before its first frame"),
             other => other,
         })?;
         if options.transparent {
@@ -179,9 +179,9 @@ impl<'a> PageHost<'a> {
                 let text = format!("a script of the page threw while frame {frame} ({time:.3} s) was sought: {reason}");
                 PageError::Script(text).into()
             }
-            WorkerError::Page(PageError::Unresponsive { .. } | PageError::Crashed) => {
-                error.about(format!("while frame {frame} ({time:.3} s) was sought"))
-            }
+            WorkerError::Page(
+                PageError::Unresponsive { .. } | PageError::Crashed | PageError::LimitExceeded { .. },
+            ) => error.about(format!("while frame {frame} ({time:.3} s) was sought")),
             other => other,
         })?;
         Ok(HalfSeek { composite })
