@@ -140,6 +140,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), CliError> {
     let drain = drain()?;
     let slots = args.slots.or(settings.farm.slots).unwrap_or_else(machine::default_slots);
     let node = Node::start(&settings, &backplane, slots, &std::env::temp_dir(), true, &drain).await?;
+    node.worker.measure_confinement();
     serve(settings, &backplane, &args.listen, &drain, &probes).await?;
     node.join().await;
     Ok(())
@@ -169,6 +170,7 @@ pub(crate) async fn worker(args: WorkerArgs) -> Result<(), CliError> {
     let slots = args.slots.or(settings.farm.slots).unwrap_or_else(machine::default_slots);
     let pool = args.pool.unwrap_or_else(|| settings.farm.pool.clone());
     let worker = start_worker(&settings, &backplane, slots, pool, &std::env::temp_dir(), &drain).await?;
+    worker.measure_confinement();
     probes.serving(&backplane, &drain);
     worker.join().await;
     backplane.broker.close().await;

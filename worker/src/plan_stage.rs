@@ -351,15 +351,15 @@ fn epoch_ms(request: &RenderRequest) -> u64 {
 fn checked_duration(seconds: f64) -> Result<f64, ProjectError> {
     if !seconds.is_finite() || seconds <= 0.0 {
         return Err(ProjectError::Duration(format!(
-            "the composition lasts {} s; set data-duration to seconds above 0",
-            seconds
+            "the composition lasts {seconds:e} s; set data-duration to seconds above 0"
         )));
     }
     if seconds > MAX_DURATION {
         return Err(ProjectError::Duration(format!(
-            "the composition lasts {:.0} s, longer than the {MAX_DURATION:.0} s that this farm renders; an endlessly repeating \
+            "the composition lasts {} s, longer than the {MAX_DURATION:.0} s that this farm renders; an endlessly repeating \
              timeline needs a data-duration on the root",
-            seconds
+            // A number of hundreds of digits says nothing.
+            if seconds < 1e9 { format!("{seconds:.0}") } else { format!("{seconds:.1e}") }
         )));
     }
     Ok(seconds)
@@ -521,6 +521,15 @@ mod tests {
         let asked = "http://127.0.0.1:1/__hyperfarm/remote/https%3A%2F%2Fa.test%2Fv.mp4%3Fx%3D1";
         assert_eq!(of(asked), "http://127.0.0.1:1/__remote/1.mp4");
         assert_eq!(of("http://127.0.0.1:1/v.mp4"), "http://127.0.0.1:1/v.mp4");
+    }
+
+    #[test]
+    fn an_absurd_duration_is_refused_with_a_short_message() {
+        for seconds in [1e308, f64::INFINITY, f64::NAN, -1e308, 0.0] {
+            let message = checked_duration(seconds).unwrap_err().to_string();
+            assert!(message.len() < 200, "{message}");
+        }
+        assert!(checked_duration(30_000.0).unwrap_err().to_string().contains("lasts 30000 s"));
     }
 
     #[test]

@@ -226,6 +226,11 @@ impl Metrics {
         self.counters.browser_memory.with_label_values::<&str>(&[]).set(bytes as f64);
     }
 
+    /// Sets whether a layer of confinement holds for a kind of Chrome's processes.
+    pub fn set_confined(&self, process: &'static str, layer: &'static str, holds: bool) {
+        self.counters.confined.with_label_values(&[process, layer]).set(f64::from(u8::from(holds)));
+    }
+
     /// Counts bytes that were written to storage.
     pub fn bytes_stored(&self, bytes: u64) {
         self.counters.storage_bytes.with_label_values(&["in"]).inc_by(bytes);

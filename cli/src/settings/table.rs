@@ -99,6 +99,16 @@ const SETTINGS: &[(&str, &[Setting])] = &[
                 Value("on"),
             ),
             (
+                "HYPERFARM_PAGE_MEMORY_MB",
+                "MiB of memory that the processes of a slot's browser may have together, 512 or more. A page that needs more fails.",
+                Value("3072"),
+            ),
+            (
+                "HYPERFARM_PAGE_PROCESSES",
+                "Processes that a slot's browser may have, 12 or more. A page that needs more fails.",
+                Value("40"),
+            ),
+            (
                 "HYPERFARM_CAPTURE",
                 "How frames are read: `auto` from the compositor's memory where that works, `png` always as screenshots.",
                 Value("auto"),

@@ -111,9 +111,9 @@ impl<'a> PageHost<'a> {
         page.navigate(&format!("{}/{}", server.origin(), urls::encode_path(&options.entry))).await?;
         let report = Readiness::new(page, &site, options).wait_until_ready().await;
         let report = report.map_err(|error| match error {
-            WorkerError::Page(PageError::Unresponsive { .. } | PageError::Crashed) => {
-                error.about("while the page loaded, before its first frame")
-            }
+            WorkerError::Page(
+                PageError::Unresponsive { .. } | PageError::Crashed | PageError::LimitExceeded { .. },
+            ) => error.about("while the page loaded, before its first frame"),
             other => other,
         })?;
         if options.transparent {
@@ -155,7 +155,9 @@ impl<'a> PageHost<'a> {
             {
                 PageError::Script(format!("the page left its document {when}; {STAYS}")).into()
             }
-            WorkerError::Page(PageError::Unresponsive { .. } | PageError::Crashed) => error.about(when.to_owned()),
+            WorkerError::Page(
+                PageError::Unresponsive { .. } | PageError::Crashed | PageError::LimitExceeded { .. },
+            ) => error.about(when.to_owned()),
             other => other,
         }
     }

@@ -124,8 +124,20 @@ impl Site {
         self
     }
 
-    /// The response to a request for a URL of another origin.
-    pub(super) async fn respond_remote(&self, url: &str, range: Option<&str>) -> Response {
+    /// The response to a request that came to the server as to a proxy. A URL that the plan does not have is recorded
+    /// without its path, and so is not fetched: any process of the machine can send such a request. Scripts of the page
+    /// ask by the page's own origin (`host/remote.js`), whose name others do not know.
+    pub(super) async fn respond_foreign(&self, url: &str, authority: &str, range: Option<&str>) -> Response {
+        if self.remote.contains_key(url) {
+            return self.respond_remote(url, range).await;
+        }
+        self.add_problem(RequestProblem::Blocked(format!("http://{authority}")));
+        plain(StatusCode::FORBIDDEN, REFUSED)
+    }
+
+    /// The response to a request of the page for a URL of another origin. In the plan stage, what is recorded is fetched
+    /// and the page probed again; a later stage only has the files of the plan.
+    async fn respond_remote(&self, url: &str, range: Option<&str>) -> Response {
         match self.remote.get(url) {
             Some(path) => Box::pin(self.respond(&format!("/{path}"), range)).await,
             None => {

@@ -120,12 +120,13 @@ async fn answer(State(served): State<Arc<RwLock<ServedSite>>>, request: Request)
         .map(|authority| authority.as_str().to_owned())
         .or_else(|| request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned));
     if request.method() == Method::CONNECT || authority.as_deref() != Some(own.as_str()) {
-        if let Some(authority) = authority.filter(|_| request.method() == Method::CONNECT) {
+        if let Some(authority) = authority.as_ref().filter(|_| request.method() == Method::CONNECT) {
             site.add_problem(RequestProblem::Blocked(format!("https://{authority}")));
             return plain(StatusCode::FORBIDDEN, REFUSED);
         }
         let range = request.headers().get(header::RANGE).and_then(|value| value.to_str().ok());
-        return site.respond_remote(&request.uri().to_string(), range).await;
+        let authority = authority.unwrap_or_default();
+        return site.respond_foreign(&request.uri().to_string(), &authority, range).await;
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only");
@@ -143,6 +144,27 @@ mod tests {
 
     use super::*;
     use crate::server::SiteFile;
+
+    #[tokio::test]
+    async fn only_the_page_itself_can_ask_for_files_to_be_fetched() {
+        let server = SlotServer::start().await.unwrap();
+        let site = Arc::new(Site::default());
+        server.serve(site.clone());
+        let stranger = "http://stranger.test/secret?x=1";
+        assert_eq!(status(&server, stranger).await, StatusCode::FORBIDDEN);
+        // Whoever reached the port: without the random name of the origin the URL itself is not kept.
+        let by_address = format!("http://127.0.0.1:{}/__hyperfarm/remote/http%3A%2F%2Fstranger.test%2F", server.port());
+        assert_eq!(status(&server, &by_address).await, StatusCode::FORBIDDEN);
+        let own = format!("{}/__hyperfarm/remote/http%3A%2F%2Fpage.test%2Fa.js", server.origin());
+        assert_eq!(status(&server, &own).await, StatusCode::FORBIDDEN);
+        let blocked = |url: &str| RequestProblem::Blocked(url.to_owned());
+        let expected = [
+            blocked(&format!("http://127.0.0.1:{}", server.port())),
+            blocked("http://page.test/a.js"),
+            blocked("http://stranger.test"),
+        ];
+        assert_eq!(site.problems(), expected);
+    }
 
     async fn status(server: &SlotServer, url: &str) -> StatusCode {
         let request = Request::builder().uri(url).body(Body::empty()).unwrap();
