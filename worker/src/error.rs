@@ -379,7 +379,8 @@ impl WorkerError {
             Self::Media(error) => error.os_error().and_then(exhausted_by_errno).unwrap_or(FailureCode::EncodeFailed),
             Self::Encoder(_) => FailureCode::EncodeFailed,
             Self::Storage(ObjectsError::Version { .. }) | Self::ClassMismatch { .. } => FailureCode::VersionMismatch,
-            Self::Storage(_) | Self::DamagedObject { .. } => FailureCode::Storage,
+            Self::Storage(ObjectsError::Store { .. } | ObjectsError::File { .. }) => FailureCode::Storage,
+            Self::Storage(_) | Self::DamagedObject { .. } => FailureCode::ObjectMissing,
             Self::Cancelled(_) => FailureCode::Drained,
             Self::Disk(_) | Self::Setting(_) | Self::Listen(_) | Self::Panicked { .. } | Self::Inconsistent(_) => {
                 FailureCode::Internal

@@ -83,7 +83,7 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             ),
             (
                 "HYPERFARM_QUARANTINE_AFTER",
-                "Failures in a row after which a worker or stitcher takes no tasks, if another node can do its work; `0` is never.",
+                "Renders in a row that fail on a worker or stitcher before it takes no tasks, if another node can do its work; `0` is never.",
                 Value("3"),
             ),
             ("HYPERFARM_QUARANTINE_FOR", "How long it then takes none.", Value("5m")),
