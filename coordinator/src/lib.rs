@@ -6,6 +6,7 @@
 //! | [`api`] | the HTTP API, compatible with the hosted service |
 //! | [`api_keys`] | API keys, stored as hashes |
 //! | [`admission`] | the limits of a key: renders in flight, per minute, per day, spending |
+//! | `rate_limit` | rates of requests, by key or by address |
 //! | [`intake`] | checks and stores projects and requests |
 //! | [`submission`] | who submitted a render, and the seed of its id |
 //! | [`sharding`] | cuts a render into chunks, a pure function |
@@ -72,6 +73,7 @@ mod index;
 pub mod intake;
 mod object_keys;
 pub mod progress;
+mod rate_limit;
 mod reconciler;
 mod registry;
 pub mod scheduler;

@@ -97,6 +97,9 @@ async fn every_documented_code_can_be_provoked() {
     provoked.note(&send(garbage).await, Code::ProjectInvalid);
     let large = json!({ "project": { "type": "base64", "data": "A".repeat(9000) } });
     provoked.note(&send(large).await, Code::ProjectTooLarge);
+    let picture = json!({ "filename": "a.png", "content_type": "image/png", "size_bytes": 1_000_000_000 });
+    let picture = ask_with(Method::POST, "/v3/assets/direct-uploads".to_owned(), picture).await;
+    provoked.note(&picture, Code::TooLarge);
     let begin = json!({ "filename": "a.zip", "content_type": "application/zip", "size_bytes": 3 });
     let begun = ask_with(Method::POST, "/v3/assets/direct-uploads".to_owned(), begin).await.json();
     let pending = json!({ "project": { "type": "asset_id", "asset_id": begun["data"]["asset_id"] } });

@@ -2,7 +2,8 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`routes`] | the table of all routes: the router and the OpenAPI document are made of it |
+//! | [`routes`] | the table of all routes, and their router |
+//! | [`route`] | what is said of a route: the router and the OpenAPI document are made of it |
 //! | [`access`] | who may call, and what for |
 //! | [`idempotency`] | idempotency keys |
 //! | [`middleware`] | what every request passes: doubled slashes, request ids, one line of log |
@@ -45,6 +46,7 @@ pub mod page;
 pub mod preview;
 pub mod render_events;
 pub mod renders;
+pub mod route;
 pub mod routes;
 pub mod view;
 pub mod webhooks;
@@ -140,7 +142,7 @@ pub struct Api {
     pub(crate) webhooks: Webhooks,
     pub(crate) nodes: Arc<workers::Nodes>,
     pub(crate) memory: Arc<farm::Memory>,
-    pub(crate) pieces: Arc<preview::Pieces>,
+    pub(crate) pieces: Arc<preview::PieceCache>,
 }
 
 impl Coordinator {
@@ -212,7 +214,7 @@ type List<T> = Result<Json<Page<T>>, ApiError>;
 
 /// A JSON body that has no project in it.
 async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    let too_large = |_| ApiError::new(Code::ProjectTooLarge, format!("a body may have {FIELDS_MAX} bytes"));
+    let too_large = |_| ApiError::new(Code::TooLarge, format!("a body may have {FIELDS_MAX} bytes"));
     to_bytes(body, FIELDS_MAX).await.map_err(too_large)
 }
 

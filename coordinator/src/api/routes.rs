@@ -1,153 +1,32 @@
-//! The table of all routes. The router, the check of keys and the OpenAPI document are made of it, so that none can differ.
+//! The table of all routes, and their router.
 
-use std::future::ready;
+use std::future::{Ready, ready};
 
-use axum::Router;
 use axum::extract::{self, DefaultBodyLimit, State};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
-use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use axum::routing::{delete, get, patch, post, put};
+use axum::{Json, Router};
 
-use hyperfarm_api::account::{Account, Nothing, Status};
+use hyperfarm_api::account::{AccountAnswer, Nothing, Status};
 use hyperfarm_api::assets::{
     Asset, AssetDeleted, AssetUploaded, CompleteRequest, UploadBegun, UploadForm, UploadReceived, UploadRequest,
 };
 use hyperfarm_api::farm::{Farm, QuarantineRequest, Worker};
 use hyperfarm_api::render::{BatchCreated, Chunk, LogLine, RenderCreated, RenderDeleted, RenderDetail, Timeline};
-use hyperfarm_api::request::{BatchRequest, EventsQuery, ListQuery, RenderRequest, RendersQuery, Request, SignedQuery};
+use hyperfarm_api::request::{BatchRequest, EventsQuery, ListQuery, RenderRequest, RendersQuery, SignedQuery};
 use hyperfarm_api::schema::Schemas;
 use hyperfarm_api::webhooks::{Endpoint, EndpointChange, EndpointRequest, Event, EventType, Secret};
-use hyperfarm_api::{Data, Page};
-use schemars::{JsonSchema, Schema};
 
 use super::error::{ApiError, Code};
 use super::middleware::Answered;
 use super::page::PAGE_MAX;
+use super::route::Answers::Raw;
+use super::route::{Answers, Route, Takes, one, page};
 use super::{
     Api, account, assets, batch, farm, files, log, openapi, operate, preview, render_events, renders, webhooks, workers,
 };
 use crate::api_keys::Scope;
-
-/// What a route answers with.
-#[derive(Debug, Clone, Copy)]
-pub enum Answers {
-    /// `{"data": …}`, of this schema.
-    One(SchemaOf),
-    /// A page of a list, of this schema.
-    Page(SchemaOf),
-    /// Something else, of this media type.
-    Raw(&'static str),
-}
-
-/// What a route takes.
-#[derive(Debug, Clone, Copy)]
-pub enum Takes {
-    /// JSON.
-    Json {
-        /// Its schema.
-        schema: SchemaOf,
-        /// A body that could be sent.
-        example: &'static str,
-        /// Whether it may not be left out.
-        is_required: bool,
-    },
-    /// A form with a file, of this schema.
-    Form(SchemaOf),
-    /// Bytes.
-    Bytes,
-}
-
-/// Adds a type to the document's schemas.
-pub type SchemaOf = fn(&mut Schemas) -> Schema;
-
-const fn one<T: JsonSchema>() -> Answers {
-    Answers::One(Schemas::answer::<Data<T>>)
-}
-
-const fn page<T: JsonSchema>() -> Answers {
-    Answers::Page(Schemas::answer::<Page<T>>)
-}
-
-/// One route.
-pub struct Route {
-    /// In lower case, as OpenAPI has it.
-    pub method: &'static str,
-    /// With its parameters in braces.
-    pub path: &'static str,
-    /// The scope that a key needs; none where a signature is the right, and for health.
-    pub needs: Option<Scope>,
-    /// What it does, in one sentence.
-    pub about: &'static str,
-    /// Its body.
-    pub body: Option<Takes>,
-    /// Parameters of the query.
-    pub query: Option<SchemaOf>,
-    /// Whether it takes an `Idempotency-Key`.
-    pub is_once: bool,
-    /// Status of success.
-    pub status: u16,
-    /// Its answer.
-    pub answers: Answers,
-    /// Codes of its own, beside those that every route can answer with.
-    pub errors: &'static [Code],
-    handler: fn() -> MethodRouter<Api>,
-}
-
-impl Route {
-    const fn new(
-        method: &'static str,
-        path: &'static str,
-        needs: Option<Scope>,
-        about: &'static str,
-        answers: Answers,
-        handler: fn() -> MethodRouter<Api>,
-    ) -> Self {
-        Self {
-            method,
-            path,
-            needs,
-            about,
-            body: None,
-            query: None,
-            is_once: false,
-            status: 200,
-            answers,
-            errors: &[],
-            handler,
-        }
-    }
-
-    const fn status(mut self, status: u16) -> Self {
-        self.status = status;
-        self
-    }
-
-    const fn takes(mut self, body: Takes) -> Self {
-        self.body = Some(body);
-        self
-    }
-
-    const fn json<T: Request>(self) -> Self {
-        self.takes(Takes::Json { schema: Schemas::request::<T>, example: T::EXAMPLE, is_required: T::IS_REQUIRED })
-    }
-
-    const fn query<T: JsonSchema>(mut self) -> Self {
-        self.query = Some(Schemas::query::<T>);
-        self
-    }
-
-    const fn once(mut self) -> Self {
-        self.is_once = true;
-        self
-    }
-
-    const fn errors(mut self, errors: &'static [Code]) -> Self {
-        self.errors = errors;
-        self
-    }
-}
-
-use Answers::Raw;
 
 const READ: Option<Scope> = Some(Scope::Read);
 const RENDER: Option<Scope> = Some(Scope::Render);
@@ -202,15 +81,20 @@ pub const ROUTES: &[Route] = &[
     Route::new("post", "/v3/webhooks/endpoints/{endpoint_id}/rotate-secret", RENDER, "Give a webhook endpoint a new secret; the old one stops at once.", one::<Secret>(), || post(webhooks::rotate)).errors(&[Code::WebhookNotFound]),
     Route::new("get", "/v3/webhooks/event-types", READ, "List what there is to hear of.", page::<EventType>(), || get(webhooks::event_types)),
     Route::new("get", "/v3/webhooks/events", READ, "List what has happened, newest first.", page::<Event>(), || get(webhooks::happened)).query::<EventsQuery>().errors(&[Code::InvalidParameter]),
-    Route::new("get", "/v3/users/me", READ, "Read the key's own account.", one::<Account>(), || get(account::me)),
+    Route::new("get", "/v3/users/me", READ, "Read the key's own account.", Answers::Whole(Schemas::answer::<AccountAnswer>), || get(account::me)),
     Route::new("get", "/files/{*key}", None, "Download through a signed URL.", Raw("*/*"), || get(files::download)).query::<SignedQuery>().errors(&[Code::InvalidParameter, Code::Forbidden, Code::ResourceNotFound, Code::RangeInvalid]),
     Route::new("get", "/preview/{expires}/{signature}/{render_id}/{file}", None, "Watch what is finished of a render: a playlist or a piece of it, by a signed URL.", Raw("application/vnd.apple.mpegurl"), || get(preview::read)).errors(&[Code::Forbidden, Code::ResourceNotFound]),
     Route::new("put", "/uploads/{*key}", None, "Upload through a signed URL.", one::<UploadReceived>(), || put(assets::receive)).takes(Takes::Bytes).query::<SignedQuery>().errors(&[Code::Forbidden, Code::InvalidParameter, Code::AssetNotFound, Code::ProjectTooLarge]),
     Route::new("get", "/healthz", None, "Whether the process answers.", one::<Status>(), || get(operate::health)),
     Route::new("get", "/readyz", None, "Whether broker, ledger and storage answer too.", one::<Status>(), || get(operate::ready)).errors(&[Code::Unavailable]),
     Route::new("get", "/metrics", Some(Scope::Admin), "Metrics in Prometheus's text format.", Raw("text/plain"), || get(operate::metrics)),
-    Route::new("get", "/openapi.json", READ, "This document.", Raw("application/json"), || get(openapi::document)),
+    Route::new("get", "/openapi.json", READ, "This document.", Raw("application/json"), || get(document)),
 ];
+
+/// `GET /openapi.json`.
+fn document() -> Ready<Json<openapi::Document>> {
+    ready(Json(openapi::document(ROUTES)))
+}
 
 /// The router of the table.
 pub fn router(api: &Api) -> Router<Api> {

@@ -130,9 +130,7 @@ pub(super) async fn rotate(
 
 /// `GET /v3/webhooks/event-types`.
 pub(super) async fn event_types() -> Json<Page<EventType>> {
-    let types = EVENT_TYPES
-        .map(|(name, description)| EventType { event_type: name.to_owned(), description: description.to_owned() });
-    Json(Page::new(types.to_vec(), None))
+    Json(Page::new(hyperfarm_api::webhooks::event_types().collect(), None))
 }
 
 /// `GET /v3/webhooks/events?event_type&entity_id&limit&token`.
