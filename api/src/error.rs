@@ -73,6 +73,8 @@ codes! {
     ResourceNotFound = "resource_not_found", NOT_FOUND;
     /// The route does not take this method.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED;
+    /// The body is of a media type that the route does not take.
+    MediaTypeInvalid = "invalid_parameter", UNSUPPORTED_MEDIA_TYPE;
     /// The bytes asked for lie outside the file.
     RangeInvalid = "invalid_parameter", RANGE_NOT_SATISFIABLE;
     /// The thing is not in a state for that.

@@ -202,3 +202,26 @@ impl Request for QuarantineRequest {
     const EXAMPLE: &str = r#"{ "reason": "its disk is full" }"#;
     const IS_REQUIRED: bool = false;
 }
+
+/// An administrative act.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditEntry {
+    /// The entry.
+    pub id: String,
+    /// Unix seconds.
+    pub at: f64,
+    /// What was done, such as `worker.drain`.
+    pub action: String,
+    /// What it was done to: the id of a worker, a render, an endpoint or a key.
+    pub target: Option<String>,
+    /// The API key that asked for it; `null` for an operator at the farm's storage.
+    pub key_id: Option<String>,
+    /// The key's name.
+    pub key_name: Option<String>,
+    /// The key's tenant.
+    pub space: Option<String>,
+    /// Address of the client, or of the proxy before the farm.
+    pub address: Option<String>,
+    /// The request, as its answer's `X-Request-Id` names it.
+    pub request_id: Option<String>,
+}

@@ -11,7 +11,6 @@ use hyperfarm_api::seconds;
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use tracing::{error, info};
 
-use crate::clock::now_ms;
 use crate::store::{MAX_CONCURRENT_REQUESTS, if_found};
 use crate::submission::Seed;
 
@@ -95,9 +94,9 @@ pub(crate) async fn page(
     ids.retain(|id| after.is_none_or(|after| id.as_str() < after));
     let has_more = ids.len() > limit;
     ids.truncate(limit);
-    let reads = ids.into_iter().map(|id| async move {
-        if_found(objects.get_json::<AuditEntry>(&format!("{FOLDER}/{id}.json")).await)
-    });
+    let reads = ids
+        .into_iter()
+        .map(|id| async move { if_found(objects.get_json::<AuditEntry>(&format!("{FOLDER}/{id}.json")).await) });
     let read: Vec<Option<AuditEntry>> = stream::iter(reads).buffered(MAX_CONCURRENT_REQUESTS).try_collect().await?;
     Ok((read.into_iter().flatten().collect(), has_more))
 }
@@ -133,6 +132,7 @@ async fn ids(objects: &Objects) -> Result<Vec<String>, ObjectsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::now_ms;
 
     #[tokio::test]
     async fn entries_are_listed_newest_first_and_kept_for_a_year() {

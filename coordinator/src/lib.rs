@@ -16,6 +16,7 @@
 //! | `finalize` | what follows the end of a render |
 //! | [`webhooks`], [`usage`] | events to subscribers, usage and its price |
 //! | `assets` | uploaded files |
+//! | `audit` | who did which administrative act |
 //! | `signed_urls` | URLs that need no key |
 //! | `expiry` | removes what storage does not keep for ever |
 //! | `registry`, `index` | renders in memory, and an index of all of them |
@@ -64,6 +65,7 @@ pub mod admission;
 pub mod api;
 pub mod api_keys;
 mod assets;
+mod audit;
 pub mod clock;
 mod config;
 mod coordinator;

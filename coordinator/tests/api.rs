@@ -19,7 +19,7 @@ use hyperfarm_coordinator::api_keys::{KeyLimits, KeyRecord, KeyStore, Scope};
 use hyperfarm_coordinator::intake::{Limits, from_html};
 use serde_json::{Value, json};
 
-const HOST: &str = "http://farm.example:8080";
+const HOST: &str = "http://localhost:8080";
 
 async fn with_key(router: &Router, method: Method, uri: &str, key: &str, body: &Value) -> Answer {
     ask(router, method, uri, &[("x-api-key", key)], &body.to_string()).await

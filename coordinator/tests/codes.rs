@@ -105,6 +105,9 @@ async fn every_documented_code_can_be_provoked() {
     let pending = json!({ "project": { "type": "asset_id", "asset_id": begun["data"]["asset_id"] } });
     provoked.note(&send(pending).await, Code::NotReady);
 
+    let text = [("x-api-key", key.as_str()), ("content-type", "text/plain")];
+    provoked.note(&ask(&router, Method::POST, RENDERS, &text, &page().to_string()).await, Code::MediaTypeInvalid);
+
     // What it is asked of.
     for (uri, code) in [
         (format!("{RENDERS}/none"), Code::RenderNotFound),
@@ -137,7 +140,7 @@ async fn every_documented_code_can_be_provoked() {
         "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"x.pdf\"\r\n\r\n%PDF-1.7 etc\r\n--b--\r\n";
     let kind = [("x-api-key", key.as_str()), ("content-type", "multipart/form-data; boundary=b")];
     let stored = ask(&router, Method::POST, "/v3/assets", &kind, form).await.json();
-    let file = stored["data"]["url"].as_str().unwrap().strip_prefix("http://farm.example:8080").unwrap().to_owned();
+    let file = stored["data"]["url"].as_str().unwrap().strip_prefix("http://localhost:8080").unwrap().to_owned();
     let outside = ask(&router, Method::GET, &file, &[("range", "bytes=900-")], "").await;
     provoked.note(&outside, Code::RangeInvalid);
 
@@ -206,7 +209,7 @@ async fn what_is_written_to_an_upload_after_its_completion_changes_nothing() {
     farm.backplane.objects.put(&incoming, bytes.clone()).await.unwrap();
     let done = post(&router, &format!("/v3/assets/{id}/complete"), &json!({})).await.json()["data"].clone();
     farm.backplane.objects.put(&incoming, bytes::Bytes::from(vec![7; bytes.len()])).await.unwrap();
-    let url = done["url"].as_str().unwrap().strip_prefix("http://farm.example:8080").unwrap();
+    let url = done["url"].as_str().unwrap().strip_prefix("http://localhost:8080").unwrap();
     assert_eq!(get(&router, url).await.bytes, bytes);
     let render = json!({ "project": { "type": "asset_id", "asset_id": id } });
     assert_eq!(post(&router, RENDERS, &render).await.status.as_u16(), 202);

@@ -65,7 +65,7 @@ async fn a_render_is_taken_in_read_listed_and_downloaded() {
     assert_eq!((&listed["data"][0]["render_id"], &listed["has_more"]), (&json!(id), &json!(false)));
     assert_eq!(listed["next_token"], Value::Null);
 
-    let url = done["video_url"].as_str().unwrap().strip_prefix("http://farm.example:8080").unwrap();
+    let url = done["video_url"].as_str().unwrap().strip_prefix("http://localhost:8080").unwrap();
     let file = get(&router, url).await;
     assert_eq!((file.status, &file.bytes[..]), (StatusCode::OK, &b"0123456789"[..]));
     assert_eq!((file.header("content-length"), file.header("content-type")), ("10", "video/mp4"));
@@ -76,7 +76,7 @@ async fn a_render_is_taken_in_read_listed_and_downloaded() {
     assert_eq!((outside.status.as_u16(), outside.header("content-range")), (416, "bytes */10"));
     let head = ask(&router, Method::HEAD, url, &[], "").await;
     assert_eq!((head.header("content-length"), head.bytes.len()), ("10", 0));
-    let still = get(&router, done["thumbnail_url"].as_str().unwrap().strip_prefix("http://farm.example:8080").unwrap());
+    let still = get(&router, done["thumbnail_url"].as_str().unwrap().strip_prefix("http://localhost:8080").unwrap());
     assert_eq!(still.await.headers["content-type"], "image/jpeg");
 
     assert_eq!(get(&router, &url.replace("output.mp4", "plan.bin")).await.error(), error(403, "forbidden"));

@@ -68,6 +68,28 @@ export interface AssetUploaded {
   url: string | null;
 }
 
+/** An administrative act. */
+export interface AuditEntry {
+  /** What was done, such as `worker.drain`. */
+  action: string;
+  /** Address of the client, or of the proxy before the farm. */
+  address: string | null;
+  /** Unix seconds. */
+  at: number;
+  /** The entry. */
+  id: string;
+  /** The API key that asked for it; `null` for an operator at the farm's storage. */
+  key_id: string | null;
+  /** The key's name. */
+  key_name: string | null;
+  /** The request, as its answer's `X-Request-Id` names it. */
+  request_id: string | null;
+  /** The key's tenant. */
+  space: string | null;
+  /** What it was done to: the id of a worker, a render, an endpoint or a key. */
+  target: string | null;
+}
+
 /** What became of a batch. */
 export interface BatchCreated {
   /** Renders taken in. */

@@ -12,7 +12,8 @@ use super::error::Code;
 use super::route::{Answers, Route, Takes};
 
 /// Codes that every route with a key can answer with.
-const ALWAYS: [Code; 5] = [Code::Unauthorized, Code::Forbidden, Code::InvalidParameter, Code::Timeout, Code::Internal];
+const ALWAYS: [Code; 6] =
+    [Code::Unauthorized, Code::Forbidden, Code::InvalidParameter, Code::RateLimited, Code::Timeout, Code::Internal];
 
 /// The document.
 #[derive(Debug, Serialize)]
@@ -194,7 +195,7 @@ fn parameters(route: &Route, schemas: &mut Schemas) -> Vec<Parameter> {
         })
         .collect();
     all.extend(query(route, schemas));
-    if route.is_once {
+    if route.is_change() {
         all.push(Parameter {
             name: "Idempotency-Key".to_owned(),
             r#in: "header",
@@ -267,11 +268,14 @@ fn responses(route: &Route, schemas: &mut Schemas) -> BTreeMap<String, ResponseD
     } else {
         codes.push(Code::Internal);
     }
-    if route.is_once {
+    if route.is_change() {
         codes.push(Code::InProgress);
     }
     if route.body.is_some() {
         codes.push(Code::TooLarge);
+    }
+    if matches!(route.body, Some(Takes::Json { .. })) {
+        codes.push(Code::MediaTypeInvalid);
     }
     codes.sort_by_key(|code| (code.status().as_u16(), code.as_str()));
     codes.dedup();
@@ -308,7 +312,7 @@ pub fn markdown(routes: &[Route]) -> String {
             Some(scope) => text.push_str(&format!(" Scope `{}`.", scope.as_str())),
             None => text.push_str(" No key."),
         }
-        if route.is_once {
+        if route.is_change() {
             text.push_str(" Takes an `Idempotency-Key`.");
         }
         let query: Vec<String> = query(route, &mut schemas).into_iter().map(|parameter| parameter.name).collect();

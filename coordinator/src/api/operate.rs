@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use hyperfarm_api::Data;
 use hyperfarm_api::account::Status;
@@ -47,4 +47,24 @@ fn status(status: &str) -> Status {
 /// `GET /metrics` in Prometheus's text format.
 pub(super) async fn metrics(State(api): State<Api>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.coordinator.backplane().metrics.encode())
+}
+
+/// `GET /docs/errors`: what each code means, with an anchor for each.
+pub(super) async fn errors() -> impl IntoResponse {
+    let mut page = String::from(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Error codes</title><h1>Error codes</h1>\n\
+         <p>Every error is a JSON object: <code>{\"error\": {\"code\", \"message\", \"param\", \"doc_url\"}}</code>. \
+         <code>param</code> names the field at fault and is left out where there is none.</p>\n",
+    );
+    let mut codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    for name in codes {
+        page.push_str(&format!("<h2 id=\"{}\"><code>{name}</code></h2>\n", name.replace('_', "-")));
+        // One code may go with several statuses.
+        for code in Code::ALL.iter().filter(|code| code.as_str() == name) {
+            page.push_str(&format!("<p>HTTP {}. {}</p>\n", code.status().as_u16(), code.meaning().replace('`', "")));
+        }
+    }
+    ([(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, "default-src 'none'")], page)
 }

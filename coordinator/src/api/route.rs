@@ -66,8 +66,10 @@ pub struct Route {
     pub body: Option<Takes>,
     /// Parameters of the query.
     pub query: Option<SchemaOf>,
-    /// Whether it takes an `Idempotency-Key`.
-    pub is_once: bool,
+    /// Whether its handler makes ids from the seed of an `Idempotency-Key`. Of other changes the answer alone is kept.
+    pub is_seeded: bool,
+    /// What the audit log calls it, if it is an administrative act.
+    pub action: Option<&'static str>,
     /// Status of success.
     pub status: u16,
     /// Its answer.
@@ -94,7 +96,8 @@ impl Route {
             about,
             body: None,
             query: None,
-            is_once: false,
+            is_seeded: false,
+            action: None,
             status: 200,
             answers,
             errors: &[],
@@ -121,9 +124,19 @@ impl Route {
         self
     }
 
-    pub(super) const fn once(mut self) -> Self {
-        self.is_once = true;
+    pub(super) const fn seeded(mut self) -> Self {
+        self.is_seeded = true;
         self
+    }
+
+    pub(super) const fn audited(mut self, action: &'static str) -> Self {
+        self.action = Some(action);
+        self
+    }
+
+    /// Whether it changes something for a caller with a key. All changes take an `Idempotency-Key`.
+    pub fn is_change(&self) -> bool {
+        self.needs.is_some() && self.method != "get"
     }
 
     pub(super) const fn errors(mut self, errors: &'static [Code]) -> Self {

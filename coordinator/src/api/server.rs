@@ -71,13 +71,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimi
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    limits: ConnectionLimits,
-    drain: Drain,
-) {
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, limits: ConnectionLimits, drain: Drain) {
     // Events are small and must not wait for each other.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%peer, %error, "a connection has ended before it was served");

@@ -37,7 +37,7 @@ pub(super) async fn create(
         let endpoint = Endpoint {
             id: seed.id("ep"),
             space: caller.rights.space.clone(),
-            url: receiver_url("url", &asked.url, &api.config)?,
+            url: checked_url(&api, &asked.url).await?,
             events: checked_events(asked.events)?,
             entity_id: asked.entity_id.map(String::from),
             secret: Webhooks::secret()?,
@@ -89,7 +89,7 @@ pub(super) async fn change(
     let mut endpoint = find(&api, &caller, &id).await?;
     let before = endpoint.url.clone();
     if let Some(url) = asked.url {
-        endpoint.url = receiver_url("url", &url, &api.config)?;
+        endpoint.url = checked_url(&api, &url).await?;
     }
     if has_events {
         endpoint.events = checked_events(asked.events)?;
@@ -181,6 +181,16 @@ async fn find(api: &Api, caller: &Caller, id: &str) -> Result<Endpoint, ApiError
     found.ok_or_else(|| {
         ApiError::new(Code::WebhookNotFound, format!("there is no webhook endpoint {}", id.escape_debug()))
     })
+}
+
+/// The URL of a receiver, which the farm may send to as far as it can be known now: deliveries check it again.
+async fn checked_url(api: &Api, text: &str) -> Result<Url, ApiError> {
+    let url = receiver_url("url", text, &api.config)?;
+    let Some(fetcher) = &api.config.fetcher else { return Ok(url) };
+    match fetcher.check_target(&url).await {
+        Err(error) if !error.is_temporary() => Err(ApiError::invalid("url", error.to_string())),
+        _ => Ok(url),
+    }
 }
 
 fn taken(url: &Url) -> ApiError {
