@@ -9,6 +9,7 @@ use hyperfarm_backplane::config::Config;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::fetch::Fetcher;
 use hyperfarm_coordinator::Coordinator;
+use hyperfarm_coordinator::api::server::{self, ConnectionLimits};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_proto::id::Pool;
 use hyperfarm_stitcher::{Stitcher, StitcherConfig};
@@ -213,8 +214,7 @@ async fn serve(
     tracing::info!(%address, "the API listens");
     // Scripts that listen on port 0 read the port here.
     print_line(&format!("hyperfarm listens on http://{address}"));
-    let serving = axum::serve(listener, router).with_graceful_shutdown(drain.started());
-    serving.await.map_err(|error| CliError::system(format!("the API ended: {error}")))?;
+    server::serve(listener, router, ConnectionLimits::default(), drain.clone()).await;
     coordinator.join().await;
     Ok(())
 }
