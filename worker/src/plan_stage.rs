@@ -18,12 +18,14 @@ use crate::blocking::blocking;
 use crate::capture::{Encoding, FrameGrabber};
 use crate::chrome::PageEvent;
 use crate::compile::bounds::Bounds;
+use crate::compile::fonts::missing_font;
 use crate::compile::remote_assets::RemoteAssets;
 use crate::compile::{Compiled, compile};
 use crate::context::WorkerContext;
 use crate::error::{ProjectError, WorkerError};
 use crate::host::{ExpectedTimelines, OpenOptions, PageHost};
 use crate::media_list::{self, MediaList};
+use crate::remote::library::FontLibrary;
 use crate::server::{RequestProblem, Site, SiteFile};
 use crate::sound_track;
 use crate::urls::decode_path;
@@ -120,6 +122,8 @@ pub(crate) async fn run(
         frames: probed.range.count(),
         composition_frames: probed.composition_frames,
         variables: compiled.variables,
+        epoch_ms: epoch_ms(&request),
+        load_steps: probed.load_steps,
         unregistered_timelines: probed.unregistered_timelines,
         videos: probed.media.videos,
         audio: probed.media.audio,
@@ -210,6 +214,8 @@ struct Probed {
     unregistered_timelines: Vec<String>,
     cost: Cost,
     warnings: Vec<Warning>,
+    /// As in [`PlanContent::load_steps`].
+    load_steps: u32,
 }
 
 /// The cost of frames, in milliseconds.
@@ -284,9 +290,12 @@ impl Prober<'_> {
             timelines: ExpectedTimelines { any: compiled.mentions_timelines, except: Vec::new() },
             videos: Vec::new(),
             seed: 0,
+            epoch_ms: epoch_ms(request),
+            load_steps: None,
         };
         let probing = async {
             let mut host = slot.open_unchecked(site, viewport, &options).await?;
+            host.let_leave();
             let probe = host.probe().await?;
             let duration = checked_duration(request.spec.asked_duration().unwrap_or(probe.duration))?;
             let sound = host.sound(duration).await?;
@@ -303,7 +312,10 @@ impl Prober<'_> {
             warnings.extend(network.warnings.iter().cloned());
             let blocked = blocked_urls(&host);
             let unregistered_timelines = host.report().without_timeline.clone();
+            let load_steps = host.report().load_steps;
             warn_of_page(&host, &mut warnings);
+            warnings.extend(host.notes().await?);
+            warn_of_fonts(&host.families_without_face().await?, &worker.remote.fonts, &mut warnings);
             Ok::<_, WorkerError>((
                 frames,
                 range,
@@ -314,6 +326,7 @@ impl Prober<'_> {
                 cost,
                 blocked,
                 warnings,
+                load_steps,
             ))
         };
         let outcome = tokio::select! {
@@ -330,6 +343,7 @@ impl Prober<'_> {
             cost,
             blocked,
             mut warnings,
+            load_steps,
         ) = slot.settle(outcome).await?;
         drop(slot);
         context.set_progress(900, 1000);
@@ -341,23 +355,29 @@ impl Prober<'_> {
             media_list::resolve(&probe.media, &sound, duration, &locate, &mut warnings).map(|media| (media, warnings))
         })
         .await??;
-        Ok(Probed { blocked, composition_frames, range, media, unregistered_timelines, cost, warnings })
+        Ok(Probed { blocked, composition_frames, range, media, unregistered_timelines, cost, warnings, load_steps })
     }
+}
+
+/// Unix time in milliseconds that the page's clocks show at its start: the moment at which the render was submitted, in
+/// whole seconds.
+fn epoch_ms(request: &RenderRequest) -> u64 {
+    request.created_at_ms / 1000 * 1000
 }
 
 /// `seconds`, if they are positive and not beyond [`MAX_DURATION`].
 fn checked_duration(seconds: f64) -> Result<f64, ProjectError> {
     if !seconds.is_finite() || seconds <= 0.0 {
         return Err(ProjectError::Duration(format!(
-            "the composition lasts {} s; set data-duration to seconds above 0",
-            seconds
+            "the composition lasts {seconds:e} s; set data-duration to seconds above 0"
         )));
     }
     if seconds > MAX_DURATION {
         return Err(ProjectError::Duration(format!(
-            "the composition lasts {:.0} s, longer than the {MAX_DURATION:.0} s that this farm renders; an endlessly repeating \
+            "the composition lasts {} s, longer than the {MAX_DURATION:.0} s that this farm renders; an endlessly repeating \
              timeline needs a data-duration on the root",
-            seconds
+            // A number of hundreds of digits says nothing.
+            if seconds < 1e9 { format!("{seconds:.0}") } else { format!("{seconds:.1e}") }
         )));
     }
     Ok(seconds)
@@ -446,6 +466,16 @@ fn blocked_urls(host: &PageHost<'_>) -> Vec<String> {
     refused.collect()
 }
 
+/// Warns of families without a face, unless there is a warning of them.
+fn warn_of_fonts(families: &[String], library: &FontLibrary, warnings: &mut Vec<Warning>) {
+    for family in families {
+        let name = format!("the font \"{family}\"").to_lowercase();
+        if !warnings.iter().any(|warning| warning.message.to_lowercase().starts_with(&name)) {
+            warnings.push(missing_font(family, library));
+        }
+    }
+}
+
 /// Adds warnings for what the page requested in vain, printed and threw.
 fn warn_of_page(host: &PageHost<'_>, warnings: &mut Vec<Warning>) {
     let mut warn = |code: &str, message: String| warnings.push(Warning { code: code.to_owned(), message });
@@ -509,6 +539,15 @@ mod tests {
         let asked = "http://127.0.0.1:1/__hyperfarm/remote/https%3A%2F%2Fa.test%2Fv.mp4%3Fx%3D1";
         assert_eq!(of(asked), "http://127.0.0.1:1/__remote/1.mp4");
         assert_eq!(of("http://127.0.0.1:1/v.mp4"), "http://127.0.0.1:1/v.mp4");
+    }
+
+    #[test]
+    fn an_absurd_duration_is_refused_with_a_short_message() {
+        for seconds in [1e308, f64::INFINITY, f64::NAN, -1e308, 0.0] {
+            let message = checked_duration(seconds).unwrap_err().to_string();
+            assert!(message.len() < 200, "{message}");
+        }
+        assert!(checked_duration(30_000.0).unwrap_err().to_string().contains("lasts 30000 s"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
+use hyperfarm_backplane::local_disk::FolderKind;
 use hyperfarm_coordinator::{Coordinator, CoordinatorConfig, IntakeError, RenderProgress, Stage};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
@@ -32,7 +33,7 @@ pub(super) async fn run(
     warnings: Vec<Warning>,
 ) -> Result<(), CliError> {
     let mut walls = Walls::start("set-up");
-    let folder = tempfile::Builder::new().prefix("hyperfarm-render-").tempdir().map_err(|error| {
+    let folder = tempfile::Builder::new().prefix(&FolderKind::Render.prefix()).tempdir().map_err(|error| {
         CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", std::env::temp_dir().display()))
     })?;
     let backplane =
