@@ -72,9 +72,9 @@ pub struct RenderDetail {
     pub fps: Fps,
     /// Effort of the encoder.
     pub quality: Quality,
-    /// Height class, where the output is one.
+    /// Height class, where the output is one; the documented default until the composition is planned.
     pub resolution: Option<Resolution>,
-    /// Shape, where the output is one.
+    /// Shape, where the output is one; the documented default until the composition is planned.
     pub aspect_ratio: Option<AspectRatio>,
     /// Entry page.
     pub composition: String,

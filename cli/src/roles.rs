@@ -225,6 +225,7 @@ fn api_config(settings: ApiSettings, access: Access, args: &ListenArgs, fetcher:
         public_url: args.public_url.clone(),
         fetcher: Some(fetcher),
         callback_secret: settings.callback_secret,
+        secret_keys: settings.secret_keys,
         allow_http_callbacks: settings.http_callbacks,
         concurrent_renders: settings.concurrent_renders,
         prices: settings.prices,

@@ -35,6 +35,7 @@ async fn a_render_is_taken_in_read_listed_and_downloaded() {
     let queued = get(&router, &uri).await.json()["data"].clone();
     assert_eq!((&queued["status"], &queued["format"], &queued["fps"]), (&json!("queued"), &json!("mp4"), &json!(30)));
     assert_eq!(queued["composition"], "index.html");
+    assert_eq!((&queued["resolution"], &queued["aspect_ratio"]), (&json!("1080p"), &json!("16:9")));
     for absent in ["video_url", "thumbnail_url", "failure_message"] {
         assert!(queued[absent].is_null() && queued.as_object().unwrap().contains_key(absent), "{absent}");
     }

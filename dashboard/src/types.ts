@@ -386,7 +386,7 @@ export interface RenderDeleted {
 
 /** A render. Fields that have no value are `null`, except the extensions that only exist at an end. */
 export interface RenderDetail {
-  /** Shape, where the output is one. */
+  /** Shape, where the output is one; the documented default until the composition is planned. */
   aspect_ratio: "16:9" | "9:16" | "1:1" | null;
   /** The batch it is of. An extension. */
   batch_id?: string;
@@ -424,7 +424,7 @@ export interface RenderDetail {
   quality: "draft" | "standard" | "high";
   /** The render. */
   render_id: string;
-  /** Height class, where the output is one. */
+  /** Height class, where the output is one; the documented default until the composition is planned. */
   resolution: "1080p" | "4k" | null;
   /** The render it repeats. An extension. */
   retry_of?: string;

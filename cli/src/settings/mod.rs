@@ -13,6 +13,7 @@ use hyperfarm_backplane::runner::RunnerConfig;
 use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_coordinator::api::ApiConfig;
 use hyperfarm_coordinator::usage::Prices;
+use hyperfarm_coordinator::webhooks::seal::SecretKeys;
 use hyperfarm_worker::settings::WorkerSettings;
 
 use crate::exit::CliError;
@@ -44,6 +45,8 @@ pub(crate) struct ApiSettings {
     pub(crate) prices: Prices,
     /// Secret that signs requests to a `callback_url` (`HYPERFARM_CALLBACK_SECRET`).
     pub(crate) callback_secret: Option<String>,
+    /// Keys that seal secrets of webhook endpoints in storage (`HYPERFARM_SECRET_KEYS`).
+    pub(crate) secret_keys: SecretKeys,
     /// Whether receivers of callbacks and webhooks may be plain http (`HYPERFARM_HTTP_CALLBACKS`).
     pub(crate) http_callbacks: bool,
 }
@@ -56,6 +59,7 @@ impl fmt::Debug for ApiSettings {
             .field("concurrent_renders", &self.concurrent_renders)
             .field("prices", &self.prices)
             .field("has_callback_secret", &self.callback_secret.is_some())
+            .field("secret_keys", &self.secret_keys)
             .field("http_callbacks", &self.http_callbacks)
             .finish()
     }
@@ -110,6 +114,7 @@ impl ApiSettings {
             concurrent_renders: env.parsed("HYPERFARM_CONCURRENT_RENDERS").unwrap_or(default.concurrent_renders),
             prices: env.parsed("HYPERFARM_PRICES").unwrap_or(default.prices),
             callback_secret: env.text("HYPERFARM_CALLBACK_SECRET"),
+            secret_keys: env.parsed("HYPERFARM_SECRET_KEYS").unwrap_or_default(),
             http_callbacks: env.switch("HYPERFARM_HTTP_CALLBACKS", default.allow_http_callbacks),
         }
     }

@@ -187,6 +187,11 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             ),
             ("HYPERFARM_CALLBACK_SECRET", "Secret that signs requests to a `callback_url`.", Text("not signed")),
             (
+                "HYPERFARM_SECRET_KEYS",
+                "Keys of 64 hexadecimal digits, with commas between them, that seal secrets of webhook endpoints in storage: the first seals, every one opens.",
+                Text("stored as they are"),
+            ),
+            (
                 "HYPERFARM_HTTP_CALLBACKS",
                 "`on` allows plain http for the receivers of callbacks and webhooks.",
                 Value("off"),

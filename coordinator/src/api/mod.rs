@@ -66,6 +66,7 @@ use axum::{Json, Router};
 use hyperfarm_api::{Data, Page};
 use hyperfarm_backplane::fetch::Fetcher;
 use tokio::sync::mpsc;
+use tracing::{info, warn};
 use url::Url;
 
 pub use access::Access;
@@ -83,6 +84,7 @@ use crate::signed_urls::SignedUrls;
 use crate::usage::{Prices, UsageStore};
 use crate::webhooks::Webhooks;
 use crate::webhooks::deliver::{Deliverer, DeliveryPolicy};
+use crate::webhooks::seal::SecretKeys;
 use idempotency::Idempotency;
 
 /// Room in a body beside an encoded project, and for every other JSON body.
@@ -107,6 +109,8 @@ pub struct ApiConfig {
     pub download_within: Duration,
     /// Signs what goes to a `callback_url`.
     pub callback_secret: Option<String>,
+    /// Keys that seal the secrets of webhook endpoints in storage.
+    pub secret_keys: SecretKeys,
     /// The times of webhook deliveries.
     pub deliveries: DeliveryPolicy,
     /// Renders in flight of a key that has no number of its own.
@@ -134,6 +138,7 @@ impl Default for ApiConfig {
             fetcher: None,
             download_within: Duration::from_secs(60),
             callback_secret: None,
+            secret_keys: SecretKeys::default(),
             deliveries: DeliveryPolicy::default(),
             concurrent_renders: 10,
             prices: Prices::default(),
@@ -176,7 +181,7 @@ impl Coordinator {
             once: Idempotency::new(objects.clone()),
             admission: Arc::new(Admission::new(objects.clone(), usages.clone(), config.concurrent_renders)),
             usages,
-            webhooks: Webhooks::new(objects),
+            webhooks: Webhooks::new(objects).with_keys(config.secret_keys.clone()),
             nodes: Arc::default(),
             memory: Arc::default(),
             pieces: Arc::default(),
@@ -219,6 +224,16 @@ impl Api {
                 Ok(answers
                     + acts
                     + expiry::remove_expired(objects, &api.webhooks, api.config.uploads_valid, now_ms).await?)
+            }
+        });
+        let webhooks = self.webhooks.clone();
+        self.coordinator.run(async move {
+            match webhooks.seal_secrets().await {
+                Ok(0) => {}
+                Ok(sealed) => info!(sealed, "secrets of webhook endpoints were sealed under the first key"),
+                Err(error) => {
+                    warn!(%error, "secrets of webhook endpoints could not be sealed, the next start tries again")
+                }
             }
         });
         let ends = self.coordinator.ends();

@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`storage`] | endpoints, events and deliveries in object storage |
+//! | [`seal`] | secrets are encrypted in storage |
 //! | [`sign`] | the headers that prove where a delivery comes from |
 //! | [`deliver`] | the loop that sends deliveries, and repeats those that failed |
 //!
@@ -10,6 +11,7 @@
 //! is removed when the receiver has taken it, has answered that it is gone for good (410), or a day has passed.
 
 pub mod deliver;
+pub mod seal;
 pub mod sign;
 pub mod storage;
 

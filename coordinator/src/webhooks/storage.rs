@@ -9,8 +9,10 @@ use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
 use hyperfarm_proto::id::{ContentHash, RenderId, Space};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tracing::warn;
 use url::Url;
 
+use super::seal::{SealError, SecretKeys};
 use crate::store::{MAX_CONCURRENT_REQUESTS, if_found};
 
 /// A registered receiver of events.
@@ -106,6 +108,7 @@ const DELIVERIES: &str = "deliveries";
 #[derive(Clone)]
 pub struct Webhooks {
     objects: Objects,
+    keys: SecretKeys,
 }
 
 fn is_id(id: &str) -> bool {
@@ -113,9 +116,14 @@ fn is_id(id: &str) -> bool {
 }
 
 impl Webhooks {
-    /// Those stored in `objects`.
+    /// Those stored in `objects`, with secrets as they are.
     pub fn new(objects: Objects) -> Self {
-        Self { objects }
+        Self { objects, keys: SecretKeys::default() }
+    }
+
+    /// The same, with secrets sealed under these keys.
+    pub fn with_keys(self, keys: SecretKeys) -> Self {
+        Self { keys, ..self }
     }
 
     /// A new secret for an endpoint.
@@ -142,7 +150,7 @@ impl Webhooks {
         let Some(owner) = if_found(self.objects.get(&place).await)? else { return Ok(false) };
         let owner = String::from_utf8_lossy(&owner).into_owned();
         // The mark may be left over from an endpoint that was never stored, or is deleted.
-        let is_taken = self.endpoint(space, &owner).await?.is_some_and(|other| other.url == *url);
+        let is_taken = self.stored_endpoint(space, &owner).await?.is_some_and(|other| other.url == *url);
         if is_taken && owner != endpoint {
             return Ok(false);
         }
@@ -165,22 +173,56 @@ impl Webhooks {
     ///
     /// Storage did not answer.
     pub async fn put_endpoint(&self, endpoint: &Endpoint) -> Result<(), ObjectsError> {
-        self.objects.put_json(&endpoint_key(&endpoint.space, &endpoint.id), endpoint).await
+        let key = endpoint_key(&endpoint.space, &endpoint.id);
+        let secret = self.keys.seal(&endpoint.secret, &key).map_err(|error| unsealed(&key, &error))?;
+        self.objects.put_json(&key, &Endpoint { secret, ..endpoint.clone() }).await
     }
 
     /// An endpoint of the space, if there is one with this id.
     ///
     /// # Errors
     ///
-    /// Storage did not answer, or the endpoint cannot be read.
+    /// Storage did not answer, or the endpoint cannot be read, or its secret cannot be opened.
     pub async fn endpoint(&self, space: &Space, id: &str) -> Result<Option<Endpoint>, ObjectsError> {
+        let Some(stored) = self.stored_endpoint(space, id).await? else { return Ok(None) };
+        let key = endpoint_key(space, id);
+        let secret = self.keys.open(&stored.secret, &key).map_err(|error| unsealed(&key, &error))?;
+        Ok(Some(Endpoint { secret, ..stored }))
+    }
+
+    async fn stored_endpoint(&self, space: &Space, id: &str) -> Result<Option<Endpoint>, ObjectsError> {
         if !is_id(id) {
             return Ok(None);
         }
         if_found(self.objects.get_json(&endpoint_key(space, id)).await)
     }
 
-    /// The endpoints of the space, newest first.
+    /// Seals under the first key every secret that is not, and returns their number.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer. A secret that cannot be opened stays as it is, and the log says so.
+    pub async fn seal_secrets(&self) -> Result<u64, ObjectsError> {
+        let mut sealed = 0;
+        for space in self.objects.list_dirs("spaces").await? {
+            let Ok(space) = space.trim_end_matches('/').parse::<Space>() else { continue };
+            for stored in self.endpoints(&space).await?.iter().filter(|one| self.keys.is_outdated(&one.secret)) {
+                match self.endpoint(&space, &stored.id).await {
+                    Ok(Some(endpoint)) => {
+                        self.put_endpoint(&endpoint).await?;
+                        sealed += 1;
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        warn!(endpoint = stored.id, %error, "the secret of a webhook endpoint stays as it is")
+                    }
+                }
+            }
+        }
+        Ok(sealed)
+    }
+
+    /// The endpoints of the space, newest first. Their secrets are as they are stored.
     ///
     /// # Errors
     ///
@@ -315,6 +357,10 @@ impl Webhooks {
     }
 }
 
+fn unsealed(key: &str, error: &SealError) -> ObjectsError {
+    ObjectsError::Corrupt { key: key.to_owned(), reason: format!("its secret cannot be used: {error}") }
+}
+
 fn endpoint_key(space: &Space, id: &str) -> String {
     format!("spaces/{space}/webhooks/{id}.json")
 }
@@ -350,6 +396,35 @@ mod tests {
         let left = webhooks.event_ids(&space).await.unwrap();
         assert_eq!(webhooks.event(&space, &left[0]).await.unwrap().unwrap().created_at_ms, 2_000_000);
         assert_eq!((left.len(), webhooks.remove_events(1_500_000).await.unwrap()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn secrets_are_sealed_in_storage_and_keys_are_rotated() {
+        let (objects, space) = (Objects::memory(), Space::default());
+        let (old, new) = ("a1".repeat(32), "b2".repeat(32));
+        let with = |keys: &str| Webhooks::new(objects.clone()).with_keys(keys.parse().unwrap());
+        let endpoint = Endpoint {
+            id: "ep_1".to_owned(),
+            space: space.clone(),
+            url: Url::parse("https://x.example/h").unwrap(),
+            events: None,
+            entity_id: None,
+            secret: Webhooks::secret().unwrap(),
+            is_disabled: false,
+            created_at_ms: 0,
+        };
+        // Stored before there were keys.
+        with("").put_endpoint(&endpoint).await.unwrap();
+        for (keys, count) in [(old.clone(), 1), (old.clone(), 0), (format!("{new},{old}"), 1), (new.clone(), 0)] {
+            assert_eq!(with(&keys).seal_secrets().await.unwrap(), count);
+            assert_eq!(with(&keys).endpoint(&space, "ep_1").await.unwrap().as_ref(), Some(&endpoint));
+            let stored = objects.get("spaces/default/webhooks/ep_1.json").await.unwrap();
+            assert!(!String::from_utf8_lossy(&stored).contains(&endpoint.secret));
+        }
+        // Without its key an endpoint has no secret, but it is listed, and its URL is still its own.
+        assert!(with(&old).endpoint(&space, "ep_1").await.is_err());
+        assert_eq!(with(&old).seal_secrets().await.unwrap(), 0);
+        assert_eq!(with("").endpoints(&space).await.unwrap().len(), 1);
     }
 
     #[tokio::test]
