@@ -8,9 +8,12 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use hyperfarm_api::request::Priority;
+use hyperfarm_proto::bounded::Text;
+use hyperfarm_proto::id::Pool;
 use hyperfarm_proto::spec::{Format, RenderSpec};
 
-pub(crate) use choices::{QualityArg, ResolutionArg, WorkersArg, format_of_output};
+pub(crate) use choices::{QualityArg, ResolutionArg, WorkersArg, extensions, format_of_output};
 pub(crate) use compat::CompatArgs;
 
 /// Renders HyperFrames compositions (HTML) to video: on this machine, or on a farm of many.
@@ -108,6 +111,21 @@ pub(crate) struct RenderArgs {
     /// Render on the farm at this URL instead of on this machine. The key comes from HYPERFARM_API_KEY.
     #[arg(long, value_name = "URL")]
     pub farm: Option<url::Url>,
+    /// With --farm: a name for people [default: of hyperframes.json or package.json, else the page's title, else the folder].
+    #[arg(long, requires = "farm")]
+    pub title: Option<Text<500>>,
+    /// With --farm: which workers take it [default: cpu].
+    #[arg(long, requires = "farm")]
+    pub pool: Option<Pool>,
+    /// With --farm: higher goes first, -100 to 100; 0 is usual.
+    #[arg(long, value_name = "N", requires = "farm", allow_hyphen_values = true)]
+    pub priority: Option<Priority>,
+    /// With --farm: an https URL that is told of the end.
+    #[arg(long, value_name = "URL", requires = "farm")]
+    pub callback_url: Option<Text<2048>>,
+    /// With --farm: an id of your own, given back in webhooks.
+    #[arg(long, value_name = "ID", requires = "farm")]
+    pub callback_id: Option<Text<256>>,
     /// With --farm: submit, print the render's id and do not wait.
     #[arg(long, requires = "farm")]
     pub no_wait: bool,
@@ -152,7 +170,7 @@ pub(crate) struct WorkerArgs {
     pub slots: Option<NonZeroU32>,
     /// Pool to serve [default: HYPERFARM_POOL, else cpu].
     #[arg(long)]
-    pub pool: Option<hyperfarm_proto::id::Pool>,
+    pub pool: Option<Pool>,
     /// Address and port of /metrics, /healthz and /readyz, without a key [default: none].
     #[arg(long, env = "HYPERFARM_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,

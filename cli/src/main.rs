@@ -12,6 +12,7 @@ mod render;
 mod roles;
 mod settings;
 mod stdout;
+mod temporary;
 
 use std::process::ExitCode;
 

@@ -81,6 +81,11 @@ pub(crate) fn format_of_output(path: &std::path::Path) -> Option<Format> {
     Format::ALL.into_iter().find(|format| format.extension().eq_ignore_ascii_case(extension))
 }
 
+/// The extensions of the formats, for messages.
+pub(crate) fn extensions() -> String {
+    Format::ALL.map(|format| format!(".{}", format.extension())).join(", ")
+}
+
 /// Chunks at once, by HyperFrames' name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WorkersArg(pub Option<NonZeroU32>);

@@ -13,7 +13,8 @@ use super::{Api, FarmArgs, show_list, show_one};
 use crate::exit::CliError;
 use crate::stdout::print_line;
 
-const ROUTE: &str = "/v3/hyperframes/renders";
+/// Path of the renders in the API.
+pub(crate) const ROUTE: &str = "/v3/hyperframes/renders";
 
 /// Pause between two looks at a render.
 const POLL_EVERY: Duration = Duration::from_millis(500);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
+use hyperfarm_coordinator::intake::Limits;
 use hyperfarm_coordinator::{Coordinator, CoordinatorConfig, IntakeError, RenderProgress, Stage};
+use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Warning;
@@ -22,6 +24,7 @@ use crate::exit::CliError;
 use crate::machine;
 use crate::roles::Node;
 use crate::stdout::print_line;
+use crate::temporary::TemporaryFolder;
 
 /// Renders on this machine.
 pub(super) async fn run(
@@ -32,8 +35,9 @@ pub(super) async fn run(
     warnings: Vec<Warning>,
 ) -> Result<(), CliError> {
     let mut walls = Walls::start("set-up");
-    let folder = tempfile::Builder::new().prefix("hyperfarm-render-").tempdir().map_err(|error| {
-        CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", std::env::temp_dir().display()))
+    let temp_dir = std::env::temp_dir();
+    let folder = TemporaryFolder::create(&temp_dir, "hyperfarm-render-", "").map_err(|error| {
+        CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", temp_dir.display()))
     })?;
     let backplane =
         Backplane::in_process(&folder.path().join("storage")).map_err(|error| CliError::system(error.to_string()))?;
@@ -42,8 +46,8 @@ pub(super) async fn run(
     let mut bar = Bar::new(args.json || args.quiet);
     let slots = args.slots.or(args.workers.and_then(|workers| workers.0)).unwrap_or_else(machine::default_slots);
     let roles_drain = Drain::new();
-    let node = Node::embedded(&backplane, slots, folder.path(), false, &roles_drain).await?;
-    let coordinator = Coordinator::start(backplane.clone(), CoordinatorConfig::default(), roles_drain.clone());
+    let node = Node::embedded(&backplane, slots, folder.path(), &roles_drain).await?;
+    let coordinator = Coordinator::start(backplane.clone(), coordinator_config(), roles_drain.clone());
 
     let rendering = async {
         let render = coordinator.submit(project.into(), spec).await.map_err(refused)?;
@@ -56,7 +60,7 @@ pub(super) async fn run(
         result = rendering => result,
         () = drain.started() => Err(CliError::interrupted()),
     };
-    bar.finish();
+    bar.finish(&result);
     // Whatever the outcome: browsers end, then the folder goes.
     roles_drain.start();
     let stopped = tokio::time::timeout(Duration::from_secs(30), async {
@@ -82,6 +86,12 @@ pub(super) async fn run(
     report(args, &summary)
 }
 
+/// A person's own project on their own machine may have any size.
+fn coordinator_config() -> CoordinatorConfig {
+    let limits = Limits { bundle_bytes: u64::MAX, archive: ArchiveLimits::LOCAL, ..Limits::default() };
+    CoordinatorConfig { limits, ..CoordinatorConfig::default() }
+}
+
 fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Queued | Stage::Plan => "plan",
@@ -100,10 +110,10 @@ async fn follow(
         let now = progress.borrow_and_update().clone();
         let stage = stage_name(now.stage);
         walls.enter(stage);
-        bar.show(&Progress { stage: stage.to_owned(), done: now.frames_done, total: now.frames_total, eta: now.eta });
         if let Some(end) = now.end {
             return Ok(end.outcome.clone());
         }
+        bar.show(&Progress { stage: stage.to_owned(), done: now.frames_done, total: now.frames_total, eta: now.eta });
         progress.changed().await.map_err(|_| CliError::system("the coordinator ended before the render"))?;
     }
 }

@@ -8,6 +8,7 @@ mod project;
 mod sound;
 mod summary;
 mod timings;
+mod title;
 mod trace;
 mod unpack;
 
@@ -17,10 +18,10 @@ use hyperfarm_proto::bounded::{Bounded, Text};
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::{Codec, Format, RenderSpec};
 
-use crate::args::{RenderArgs, format_of_output};
+use crate::args::{RenderArgs, extensions, format_of_output};
 use crate::exit::CliError;
 
-/// Folder of outputs that have no name.
+/// Folder of outputs that have no name. A project's own is no part of the composition.
 const OUTPUTS: &str = "renders";
 
 /// Renders what the arguments ask for.
@@ -32,7 +33,7 @@ pub(crate) async fn run(args: Box<RenderArgs>) -> Result<(), CliError> {
     let target = target(&args, spec.format)?;
     let sound = args.audio.as_deref().map(sound::Sound::of).transpose()?;
     spec.audio_url = sound.as_ref().and_then(|sound| Text::new(sound.named()));
-    let mut project = project::read(&args, &target)?;
+    let project::Packed { zip: mut project, mut warnings } = project::read(&args, &target)?;
     if let Some(sound) = &sound {
         project = sound.add_to(project, spec.composition.as_deref())?;
     }
@@ -41,16 +42,18 @@ pub(crate) async fn run(args: Box<RenderArgs>) -> Result<(), CliError> {
         code: "FLAG_IGNORED".to_owned(),
         message: format!("{flag} changes nothing here: {reason}"),
     });
+    warnings.extend(ignored);
     match &args.farm {
-        None => local::run(&args, spec, project, output, ignored.collect()).await,
-        Some(url) => farm::run(&args, url, spec, project, output, ignored.collect()).await,
+        None => local::run(&args, spec, project, output, warnings).await,
+        Some(url) => farm::run(&args, url, spec, project, output, warnings).await,
     }
 }
 
 fn spec(args: &RenderArgs) -> Result<RenderSpec, CliError> {
     let codec = args.spec.codec;
     let by_name = args.output.as_deref().and_then(format_of_output);
-    let format = args.format.or(codec.map(Codec::format)).or(by_name).unwrap_or_default();
+    let asked = args.format.or(codec.map(Codec::format));
+    let format = asked.or(by_name).unwrap_or_default();
     if let (Some(by_name), Some(output)) = (by_name, &args.output)
         && by_name != format
     {
@@ -60,6 +63,9 @@ fn spec(args: &RenderArgs) -> Result<RenderSpec, CliError> {
             "a {format} would be written to {output}; let its name end with .{extension}"
         )));
     }
+    if let (None, Some(output)) = (by_name, &args.output) {
+        check_name(output, asked)?;
+    }
     let (quality, crf) = args.quality.meaning();
     let (resolution, shape) = args.resolution.map(|resolution| resolution.meaning()).unzip();
     let mut spec = RenderSpec { quality, format, resolution, variables: variables_of(args)?, ..args.spec.clone() };
@@ -68,9 +74,32 @@ fn spec(args: &RenderArgs) -> Result<RenderSpec, CliError> {
     spec.aspect_ratio = spec.aspect_ratio.or(shape.flatten());
     spec.duration = spec.duration.filter(|duration| !duration.is_zero());
     let entry = spec.composition.filter(|name| &**name != ".");
+    spec.title = args.title.clone().or_else(|| title::of(&args.path, entry.as_deref()));
+    spec.pool = args.pool.clone().unwrap_or_default();
+    spec.callback_url = args.callback_url.clone();
+    spec.callback_id = args.callback_id.clone();
     spec.composition = entry.or_else(|| project::entry_of(&args.path).and_then(Text::new));
     spec.check_output().map_err(|error| CliError::user(error.message))?;
     Ok(spec)
+}
+
+/// Checks the name of an output that no format has as its extension: a player would be misled by another one.
+fn check_name(output: &Path, asked: Option<Format>) -> Result<(), CliError> {
+    // The output is a folder, which may have any name.
+    if asked == Some(Format::PngSequence) {
+        return Ok(());
+    }
+    let (shown, known) = (output.display(), extensions());
+    match (output.extension(), asked) {
+        (None, Some(_)) => Ok(()),
+        (None, None) => Err(CliError::user(format!(
+            "--output {shown} has no extension, which would say the format; let it end with one of {known}, or give --format"
+        ))),
+        (Some(extension), _) => Err(CliError::user(format!(
+            "--output {shown}: .{} is not written; let the name end with one of {known}",
+            extension.display()
+        ))),
+    }
 }
 
 /// Where the output goes. One without a name is named after the project, as HyperFrames does it.
@@ -81,8 +110,6 @@ fn target(args: &RenderArgs, format: Format) -> Result<PathBuf, CliError> {
     let path = args.path.canonicalize().unwrap_or_else(|_| args.path.clone());
     let name = path.file_stem().map_or_else(|| "render".into(), |name| name.to_string_lossy().into_owned());
     let folder = Path::new(OUTPUTS);
-    std::fs::create_dir_all(folder)
-        .map_err(|error| CliError::user(format!("{OUTPUTS} cannot be made here: {error}; name the output with -o")))?;
     Ok(match format {
         Format::PngSequence => folder.join(name),
         other => folder.join(format!("{name}.{}", other.extension())),
@@ -119,6 +146,25 @@ fn variables(given: &str) -> Result<String, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_without_a_format_of_its_own_is_refused_with_the_list() {
+        for (name, asked, accepted) in [
+            ("clip.mkv", None, false),
+            ("clip.mkv", Some(Format::Mp4), false),
+            ("out.xyz", None, false),
+            ("noext", None, false),
+            ("noext", Some(Format::Mp4), true),
+            ("frames.v2", Some(Format::PngSequence), true),
+        ] {
+            let checked = check_name(Path::new(name), asked);
+            assert_eq!(checked.is_ok(), accepted, "{name}");
+            assert!(
+                checked.err().is_none_or(|error| error.message.contains(".mp4, .webm, .mov, .gif, .zip")),
+                "{name}"
+            );
+        }
+    }
 
     #[test]
     fn variables_must_be_an_object() {

@@ -52,6 +52,7 @@ pub struct PageHost<'a> {
     report: PageReport,
     framebuffer: Option<Framebuffer>,
     pictures: PictureMemory,
+    had_background: bool,
 }
 
 /// A seek of which the page has done its part.
@@ -93,12 +94,16 @@ impl<'a> PageHost<'a> {
             }
             other => other,
         })?;
-        if options.transparent {
-            page.evaluate::<()>(REMOVE_BACKGROUND.to_owned()).await?;
-        }
+        let had_background =
+            if options.transparent { page.evaluate(REMOVE_BACKGROUND.to_owned()).await? } else { false };
         tracing::debug!(took_ms = opening.elapsed().as_millis(), "page ready");
         let (frame_rate, pictures) = (options.frame_rate, PictureMemory::new(&options.videos));
-        Ok(Self { page, frame_rate, site, report, framebuffer, pictures })
+        Ok(Self { page, frame_rate, site, report, framebuffer, pictures, had_background })
+    }
+
+    /// Whether the root or the body of the page had a background, which a transparent output does not show.
+    pub(crate) fn had_background(&self) -> bool {
+        self.had_background
     }
 
     /// Waits until the page has a picture, and compares the framebuffer with it.
@@ -344,10 +349,15 @@ impl<'a> PageHost<'a> {
     }
 }
 
-/// Removes the backgrounds of root and body: transparent outputs have the page's elements only.
-const REMOVE_BACKGROUND: &str = "(() => { const style = document.createElement('style'); \
+/// Removes the backgrounds of root and body: transparent outputs have the page's elements only. Its value is whether there were any.
+const REMOVE_BACKGROUND: &str = "(() => { \
+     const had = [document.documentElement, document.body].filter(Boolean).some((element) => { \
+         const { backgroundColor, backgroundImage } = getComputedStyle(element); \
+         return backgroundImage !== 'none' || !/^rgba\\(.*, 0\\)$/.test(backgroundColor); }); \
+     const style = document.createElement('style'); \
      style.textContent = 'html,body{background:transparent !important}'; \
-     document.head.append(style); })()";
+     document.head.append(style); \
+     return had; })()";
 
 fn early_script(options: &OpenOptions) -> Result<String, WorkerError> {
     let variables: serde_json::Value = serde_json::from_str(&options.variables)
