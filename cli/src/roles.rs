@@ -81,7 +81,12 @@ impl Node {
     }
 }
 
-fn worker_config(
+/// The worker of a farm by its settings.
+///
+/// # Errors
+///
+/// A setting that cannot be used, or no Chrome.
+pub(crate) fn worker_config(
     settings: &Settings,
     slots: NonZeroU32,
     pool: Pool,

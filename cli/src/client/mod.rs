@@ -3,6 +3,7 @@
 pub(crate) mod assets;
 pub(crate) mod renders;
 pub(crate) mod webhooks;
+pub(crate) mod workers;
 
 use std::io::IsTerminal;
 use std::time::Duration;

@@ -12,18 +12,16 @@ use hyperfarm_proto::bounded::{BoundsError, Text};
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::RenderSpec;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
-use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
 use super::output::Output;
 use super::progress::{Bar, Progress};
-use super::summary::print_warnings;
+use super::summary::{FarmSummary, Report, Submitted};
 use crate::args::RenderArgs;
 use crate::client::renders::ROUTE;
 use crate::client::{Api, typed};
 use crate::exit::CliError;
-use crate::stdout::print_line;
 
 /// Pause between two looks at a render.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -48,10 +46,10 @@ pub(super) async fn run(
     args: &RenderArgs,
     url: &Url,
     spec: RenderSpec,
-    project: Vec<u8>,
+    project: Bytes,
     output: Output,
     mut warnings: Vec<Warning>,
-) -> Result<(), CliError> {
+) -> Result<Report, CliError> {
     let here =
         [("--manifest", args.manifest.is_some()), ("--timings", args.timings), ("--trace", args.trace.is_some())];
     if let Some((flag, _)) = here.into_iter().find(|(_, given)| *given) {
@@ -67,8 +65,7 @@ pub(super) async fn run(
     farm.reach().await?;
     let id = farm.create(&spec, args.priority, project).await?;
     if args.no_wait {
-        print_line(&json!({ "render_id": id, "status": "queued" }).to_string());
-        return Ok(());
+        return Ok(Report::Submitted(Submitted { render_id: id, status: RenderStatus::Queued }));
     }
     let ended = tokio::select! {
         detail = farm.follow(&id, &mut bar) => detail.and_then(|detail| completed(&id, detail)),
@@ -88,19 +85,17 @@ pub(super) async fn run(
     let target = output.target().display().to_string();
     output.publish()?;
     let (frames, seconds) = (detail.progress.frames_total, started.elapsed().as_secs_f64());
-    if args.json {
-        let result = json!({
-            "render_id": id, "output": target, "frames": frames, "bytes": bytes, "seconds": seconds,
-            "frames_per_second": frames as f64 / seconds.max(1e-9), "warnings": warnings,
-        });
-        print_line(&result.to_string());
-    } else {
-        print_warnings(&warnings);
-    }
-    if !args.json && !args.quiet {
-        eprintln!("{target}\n  render {id} on {url}: {frames} frames, {bytes} bytes, {seconds:.1} s");
-    }
-    Ok(())
+    Ok(Report::Farm(FarmSummary {
+        render_id: id,
+        farm: url.clone(),
+        output: target,
+        frames,
+        duration: detail.duration,
+        bytes,
+        seconds,
+        frames_per_second: frames as f64 / seconds.max(1e-9),
+        warnings,
+    }))
 }
 
 /// The render, if it is complete; else why it is not.
@@ -147,15 +142,10 @@ impl Farm {
         }
     }
 
-    async fn create(
-        &self,
-        spec: &RenderSpec,
-        priority: Option<Priority>,
-        project: Vec<u8>,
-    ) -> Result<String, CliError> {
+    async fn create(&self, spec: &RenderSpec, priority: Option<Priority>, project: Bytes) -> Result<String, CliError> {
         let broken = |error: &dyn std::fmt::Display| CliError::system(error.to_string());
         let project = if project.len() > INLINE_MOST {
-            let asset = crate::client::assets::upload(&self.api, "project.zip", project).await?;
+            let asset = crate::client::assets::upload(&self.api, "project.zip", project.to_vec()).await?;
             let AssetUploaded { asset_id, .. } = typed(asset)?;
             Project::AssetId(AssetProject { asset_id: asset_id.parse().map_err(|error: BoundsError| broken(&error))? })
         } else {

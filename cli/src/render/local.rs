@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_coordinator::intake::Limits;
@@ -23,17 +24,16 @@ use crate::args::RenderArgs;
 use crate::exit::CliError;
 use crate::machine;
 use crate::roles::Node;
-use crate::stdout::print_line;
 use crate::temporary::TemporaryFolder;
 
 /// Renders on this machine.
 pub(super) async fn run(
     args: &RenderArgs,
     spec: RenderSpec,
-    project: Vec<u8>,
+    project: Bytes,
     output: Output,
     warnings: Vec<Warning>,
-) -> Result<(), CliError> {
+) -> Result<Summary, CliError> {
     let mut walls = Walls::start("set-up");
     let temp_dir = std::env::temp_dir();
     let folder = TemporaryFolder::create(&temp_dir, "hyperfarm-render-", "").map_err(|error| {
@@ -50,7 +50,7 @@ pub(super) async fn run(
     let coordinator = Coordinator::start(backplane.clone(), coordinator_config(), roles_drain.clone());
 
     let rendering = async {
-        let render = coordinator.submit(project.into(), spec).await.map_err(refused)?;
+        let render = coordinator.submit(project, spec).await.map_err(refused)?;
         let mut progress = coordinator.watch(&render).await.map_err(|error| CliError::system(error.to_string()))?;
         let outcome = follow(&mut progress, &mut bar, &mut walls).await?;
         walls.enter("clean-up");
@@ -83,7 +83,7 @@ pub(super) async fn run(
         let text = trace(&manifest, &walls, total.as_secs_f64() * 1000.0).to_string();
         std::fs::write(path, text).map_err(|error| CliError::user(format!("--trace {}: {error}", path.display())))?;
     }
-    report(args, &summary)
+    Ok(summary)
 }
 
 /// A person's own project on their own machine may have any size.
@@ -150,14 +150,4 @@ async fn finish(
             .map_err(|error| CliError::user(format!("--manifest {}: {error}", path.display())))?;
     }
     Ok(manifest)
-}
-
-fn report(args: &RenderArgs, summary: &Summary) -> Result<(), CliError> {
-    if args.json {
-        let text = serde_json::to_string_pretty(summary).map_err(|error| CliError::system(error.to_string()))?;
-        print_line(&text);
-    } else {
-        summary.print(args.quiet);
-    }
-    Ok(())
 }

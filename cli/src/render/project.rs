@@ -9,7 +9,7 @@ use zip::write::SimpleFileOptions;
 
 use super::OUTPUTS;
 use super::output::{PARTIAL_PREFIX, PARTIAL_SUFFIX};
-use crate::args::RenderArgs;
+use crate::args::ProjectArgs;
 use crate::exit::CliError;
 
 /// Folders that belong to tools and not to the composition, wherever they lie.
@@ -44,7 +44,7 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
 }
 
 /// A project as it is sent to a worker.
-pub(super) struct Packed {
+pub(crate) struct Packed {
     /// The zip.
     pub zip: Vec<u8>,
     /// Media that `.gitignore` leaves out.
@@ -52,7 +52,7 @@ pub(super) struct Packed {
 }
 
 /// The project's zip. Equal folders give equal bytes: entries are in order and carry no dates.
-pub(super) fn read(args: &RenderArgs, output: &Path) -> Result<Packed, CliError> {
+pub(crate) fn read(args: &ProjectArgs, output: &Path) -> Result<Packed, CliError> {
     let path = &args.path;
     let unreadable = |error: std::io::Error| CliError::user(format!("{}: {error}", path.display()));
     let kind = std::fs::metadata(path).map_err(unreadable)?;
@@ -81,7 +81,7 @@ pub(super) fn read(args: &RenderArgs, output: &Path) -> Result<Packed, CliError>
 }
 
 /// The folder that a file lies in.
-pub(super) fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
