@@ -51,6 +51,11 @@ test: ## Run every test, on RabbitMQ, Redis and S3 servers of its own
 	HYPERFARM_TEST_REQUIRE_SERVERS=1 HYPERFARM_TEST_REQUIRE_GPU=1 HYPERFARM_S3_SERVER=$(abspath $(RELEASE))/s3_server \
 	    scripts/services.sh run -- timeout --kill-after=30 3600 "$${runner[@]}"
 
+.PHONY: attack
+attack: ## Render every hostile page on a farm, beside a neighbour: about an hour; [HYPERFARM_ATTACK_ONLY=name,name]
+	cargo build $(WORKSPACE) --bins
+	cargo test $(WORKSPACE) --test attack -- --ignored --nocapture
+
 .PHONY: format-check
 format-check: ## Is the code formatted?
 	cargo fmt --all --check

@@ -3,19 +3,42 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The answer about the key's own account, in the hosted service's older envelope.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct AccountAnswer {
+    /// 100: the key is valid.
+    pub code: u16,
+    /// The account.
+    pub data: Account,
+    /// Always `null`.
+    pub message: Option<String>,
+}
+
+impl AccountAnswer {
+    /// The answer for a valid key.
+    pub fn new(data: Account) -> Self {
+        Self { code: 100, data, message: None }
+    }
+}
+
 /// What the key may do and has spent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
     /// The key's name.
     pub username: String,
-    /// None.
+    /// Always `null`: keys have no e-mail address.
     pub email: Option<String>,
-    /// None.
+    /// Always `null`: keys have no first name.
     pub first_name: Option<String>,
-    /// None.
+    /// Always `null`: keys have no last name.
     pub last_name: Option<String>,
-    /// Always.
+    /// Renders are always paid for by usage.
     pub billing_type: BillingType,
+    /// Always `null`: the farm has no prepaid balances.
+    pub wallet: Option<Plan>,
+    /// Always `null`: the farm has no subscriptions.
+    pub subscription: Option<Plan>,
     /// What was spent, and what is left.
     pub usage_based: Spending,
     /// The tenant. An extension.
@@ -25,6 +48,9 @@ pub struct Account {
     /// What the key may be used for. An extension.
     pub scopes: Vec<Scope>,
 }
+
+/// A way of payment that only the hosted service has.
+pub type Plan = serde_json::Map<String, serde_json::Value>;
 
 /// How renders are paid for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -40,11 +66,13 @@ pub enum BillingType {
 pub struct Spending {
     /// Spent so far.
     pub spending_current_usd: f64,
-    /// The key's cap.
+    /// The key's cap, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spending_cap_usd: Option<f64>,
-    /// None.
+    /// Always 0: the farm gives no credits.
     pub included_credits: f64,
-    /// US dollars left of the cap.
+    /// US dollars left of the cap, where the key has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining_credits: Option<f64>,
 }
 
@@ -62,10 +90,10 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// All of them.
+    /// All scopes.
     pub const ALL: [Self; 3] = [Self::Read, Self::Render, Self::Admin];
 
-    /// Its name.
+    /// The scope's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -89,14 +117,13 @@ impl std::str::FromStr for Scope {
     }
 }
 
-/// Health of the process.
+/// Health or readiness of the process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// `ok` or `ready`.
     pub status: String,
     /// The farm's version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
+    pub version: String,
 }
 
 /// An answer that says only that it was done.

@@ -72,7 +72,7 @@ pub struct AssetUploaded {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum UploadedStatus {
-    /// They are taken over.
+    /// The bytes are stored as an asset.
     Processing,
 }
 
@@ -87,9 +87,9 @@ pub struct UploadBegun {
     pub upload_headers: BTreeMap<String, String>,
     /// How long the URL is good for, in seconds.
     pub expires_in_seconds: u64,
-    /// Bytes that are taken.
+    /// Bytes that an upload may have, whatever `size_bytes` says.
     pub max_bytes: u64,
-    /// The bytes are awaited.
+    /// The upload waits for its bytes.
     pub status: PendingStatus,
 }
 
@@ -98,7 +98,7 @@ pub struct UploadBegun {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum PendingStatus {
-    /// The bytes are awaited.
+    /// The bytes have not arrived.
     PendingUpload,
 }
 
@@ -129,7 +129,7 @@ pub struct Asset {
     pub mime_type: String,
     /// Length in bytes.
     pub size_bytes: u64,
-    /// Whether the bytes are there.
+    /// Whether the bytes have arrived.
     pub status: AssetStatus,
 }
 
@@ -153,9 +153,9 @@ pub enum AssetKind {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum AssetStatus {
-    /// They are awaited.
+    /// The bytes have not arrived.
     PendingUpload,
-    /// They are there and were checked.
+    /// The bytes are stored and were checked.
     Completed,
 }
 

@@ -1,8 +1,11 @@
-//! Errors as clients read them: `{"error":{"code","message","param"?}}`, and the table of codes.
+//! Errors as clients read them: `{"error":{"code","message","param"?,"doc_url"}}`, and the table of codes.
 
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// The page of the farm that explains every code.
+pub const DOCS_PATH: &str = "/docs/errors";
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $status:ident;)*) => {
@@ -24,6 +27,11 @@ macro_rules! codes {
             /// The stable text of the code.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// The path on the farm at which the code is explained.
+            pub fn doc_path(self) -> String {
+                format!("{DOCS_PATH}#{}", self.as_str().replace('_', "-"))
             }
 
             /// The HTTP status that goes with it.
@@ -51,6 +59,8 @@ codes! {
     ProjectInvalid = "hyperframes_project_invalid", BAD_REQUEST;
     /// The project is over a limit.
     ProjectTooLarge = "hyperframes_project_too_large", PAYLOAD_TOO_LARGE;
+    /// A file or a body is over a limit.
+    TooLarge = "invalid_parameter", PAYLOAD_TOO_LARGE;
     /// There is no such render.
     RenderNotFound = "hyperframes_render_not_found", NOT_FOUND;
     /// There is no such asset.
@@ -63,6 +73,8 @@ codes! {
     ResourceNotFound = "resource_not_found", NOT_FOUND;
     /// The route does not take this method.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED;
+    /// The body is of a media type that the route does not take.
+    MediaTypeInvalid = "invalid_parameter", UNSUPPORTED_MEDIA_TYPE;
     /// The bytes asked for lie outside the file.
     RangeInvalid = "invalid_parameter", RANGE_NOT_SATISFIABLE;
     /// The thing is not in a state for that.
@@ -71,7 +83,7 @@ codes! {
     NotReady = "resource_not_ready", CONFLICT;
     /// The first request with this idempotency key has not been answered yet.
     InProgress = "request_in_progress", CONFLICT;
-    /// Too many at once, or too fast; `Retry-After` says when to try again.
+    /// Too many renders at once, or too many requests in a minute; `Retry-After` says when to try again.
     RateLimited = "rate_limit_exceeded", TOO_MANY_REQUESTS;
     /// More than the key's space may have in a day.
     QuotaExceeded = "quota_exceeded", TOO_MANY_REQUESTS;
@@ -101,6 +113,16 @@ pub struct ErrorDetail {
     /// The field at fault, with its path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub param: Option<String>,
+    /// Where the code is explained: a URL, or in a part of an answer its path on the farm.
+    #[serde(default)]
+    pub doc_url: String,
+}
+
+impl ErrorDetail {
+    /// An error of this code.
+    pub fn new(code: Code, message: impl Into<String>, param: Option<String>) -> Self {
+        Self { code: code.as_str().to_owned(), message: message.into(), param, doc_url: code.doc_path() }
+    }
 }
 
 /// A field of a request that is not what it must be.

@@ -108,16 +108,16 @@ pub struct RecentFailure {
     pub at: f64,
 }
 
-/// A process that does tasks.
+/// A worker or stitcher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Worker {
     /// The process.
     pub worker_id: String,
     /// What it does.
     pub role: WorkerRole,
-    /// Whom it serves.
+    /// The pool it serves.
     pub pool: String,
-    /// Versions its pictures depend on.
+    /// The versions that its pictures depend on.
     pub class: String,
     /// The farm's version.
     pub version: String,
@@ -125,7 +125,7 @@ pub struct Worker {
     pub host: String,
     /// Tasks it can do at once.
     pub slots: u32,
-    /// Tasks it is at.
+    /// Slots at work.
     pub slots_busy: usize,
     /// Memory of the process and its browsers.
     pub memory_bytes: u64,
@@ -133,9 +133,9 @@ pub struct Worker {
     pub memory_limit_bytes: Option<u64>,
     /// Whether it takes tasks.
     pub state: WorkerState,
-    /// Why it does not.
+    /// Why it takes none.
     pub state_reason: Option<String>,
-    /// What it is at.
+    /// The tasks it is doing.
     pub tasks: Vec<WorkerTask>,
     /// Frames captured a second, of late.
     pub frames_per_second: f64,
@@ -152,9 +152,9 @@ pub struct Worker {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum WorkerRole {
-    /// It plans, captures, encodes and mixes.
+    /// The process plans, captures, encodes and mixes.
     Worker,
-    /// It joins and verifies.
+    /// The process joins and verifies.
     Stitcher,
 }
 
@@ -163,15 +163,15 @@ pub enum WorkerRole {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum WorkerState {
-    /// It does.
+    /// The process takes tasks.
     Active,
-    /// It finishes what it has and ends.
+    /// The process finishes its tasks and ends.
     Draining,
-    /// It finishes what it has and then rests, until it is resumed.
+    /// The process finishes its tasks and takes no others until it is resumed.
     Quarantined,
 }
 
-/// A task that a process is at.
+/// A task that a process is doing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerTask {
     /// The render.
@@ -184,7 +184,7 @@ pub struct WorkerTask {
     pub attempt: u32,
     /// Captured frames of a chunk; thousandths of another task.
     pub frames_done: u64,
-    /// Of so many.
+    /// Frames of the chunk; 1000 for another task.
     pub frames_total: u64,
     /// Unix seconds of the claim.
     pub since: f64,
@@ -194,11 +194,34 @@ pub struct WorkerTask {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct QuarantineRequest {
-    /// Why, for those who wonder.
+    /// Why, for people who look at the worker.
     pub reason: Option<Text<500>>,
 }
 
 impl Request for QuarantineRequest {
     const EXAMPLE: &str = r#"{ "reason": "its disk is full" }"#;
     const IS_REQUIRED: bool = false;
+}
+
+/// An administrative act.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditEntry {
+    /// The entry.
+    pub id: String,
+    /// Unix seconds.
+    pub at: f64,
+    /// What was done, such as `worker.drain`.
+    pub action: String,
+    /// What it was done to: the id of a worker, a render, an endpoint or a key.
+    pub target: Option<String>,
+    /// The API key that asked for it; `null` for an operator at the farm's storage.
+    pub key_id: Option<String>,
+    /// The key's name.
+    pub key_name: Option<String>,
+    /// The key's tenant.
+    pub space: Option<String>,
+    /// Address of the client, or of the proxy before the farm.
+    pub address: Option<String>,
+    /// The request, as its answer's `X-Request-Id` names it.
+    pub request_id: Option<String>,
 }

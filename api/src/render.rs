@@ -55,7 +55,7 @@ impl From<hyperfarm_proto::plan::Warning> for Warning {
     }
 }
 
-/// A render. Fields that have no value are `null`, except those that only exist at an end.
+/// A render. Fields that have no value are `null`, except the extensions that only exist at an end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RenderDetail {
     /// The render.
@@ -83,10 +83,8 @@ pub struct RenderDetail {
     /// Unix seconds of the end, whatever it was.
     pub completed_at: Option<u64>,
     /// Signed, expiring; once completed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub video_url: Option<String>,
     /// Signed, expiring; once completed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thumbnail_url: Option<String>,
     /// Signed, expiring: an HLS playlist of what is finished from the start on. `silent.m3u8` becomes `index.m3u8` once there is
     /// sound. An extension.
@@ -94,7 +92,6 @@ pub struct RenderDetail {
     /// Seconds, once completed.
     pub duration: Option<f64>,
     /// What went wrong and what to do; once failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_message: Option<String>,
     /// What went wrong, for programs; once failed. An extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -290,9 +287,9 @@ pub struct BatchRender {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum BatchStatus {
-    /// It was.
+    /// The entry was taken in.
     Queued,
-    /// It was not.
+    /// The entry was refused.
     Refused,
 }
 

@@ -138,7 +138,9 @@ impl RenderRequest {
         }
         spec.duration = spec.duration.filter(|duration| !duration.is_zero());
         spec.audio_url = spec.audio_url.filter(|url| !url.is_empty());
-        spec.composition = spec.composition.filter(|entry| !entry.is_empty());
+        // The published command line sends the path as it was typed.
+        let entry = spec.composition.as_deref().map(|entry| entry.trim_start_matches("./"));
+        spec.composition = entry.filter(|entry| !entry.is_empty()).and_then(Text::new);
         let Envelope { html, priority, project } = parse(own)?;
         Ok(Self { project: project.map(Project::parse).transpose()?, html, priority, spec })
     }
@@ -246,7 +248,7 @@ impl Project {
 }
 
 /// The fields of a RenderRequest, with a list for each render.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
 pub struct BatchRequest {
     /// One object a render, 1 to 100; an entry that is none is refused by itself.
     #[serde(default)]
@@ -254,7 +256,8 @@ pub struct BatchRequest {
     /// Instead: objects with `variables`, `title`, `callback_id`, `callback_url`, `priority`, `composition`.
     pub items: Option<Vec<Map<String, Value>>>,
     /// As in RenderRequest.
-    pub project: Option<Map<String, Value>>,
+    #[schemars(rename = "project", with = "Option<Map<String, Value>>")]
+    pub shared: RenderRequest,
 }
 
 impl Request for BatchRequest {
@@ -262,6 +265,86 @@ impl Request for BatchRequest {
         "project": { "type": "html", "html": "<div data-composition-id=\"main\" data-duration=\"2\" data-width=\"640\" data-height=\"360\"><h1>Hi</h1></div>" },
         "variables": [{ "headline": "One" }, { "headline": "Two" }]
     }"#;
+}
+
+impl BatchRequest {
+    /// Renders in one batch at most.
+    pub const MAX_RENDERS: usize = 100;
+
+    /// Fields that an item may have of its own.
+    const ITEM_FIELDS: [&str; 6] = ["variables", "title", "callback_id", "callback_url", "priority", "composition"];
+
+    /// What the fields of an object ask for.
+    ///
+    /// # Errors
+    ///
+    /// Where a field is not what it must be. What a single item asks for is checked by [`BatchRequest::render`].
+    pub fn parse(mut fields: Map<String, Value>) -> Result<Self, FieldError> {
+        let (mut variables, mut items) = (Vec::new(), None);
+        let (param, count) = match (fields.remove("items"), fields.remove("variables")) {
+            (Some(Value::Array(list)), shared) => {
+                let count = list.len();
+                items = Some((0..).zip(list).map(|(index, item)| Self::item(index, item)).collect::<Result<_, _>>()?);
+                fields.extend(shared.map(|shared| ("variables".to_owned(), shared)));
+                ("items", count)
+            }
+            (None | Some(Value::Null), Some(Value::Array(list))) => {
+                variables = list;
+                ("variables", variables.len())
+            }
+            _ => {
+                let message =
+                    "a batch has `variables`, a list of objects, or `items`, a list of objects with `variables`";
+                return Err(FieldError::new("variables", message));
+            }
+        };
+        if !(1..=Self::MAX_RENDERS).contains(&count) {
+            return Err(FieldError::new(param, format!("{param} must have 1 to {} entries", Self::MAX_RENDERS)));
+        }
+        Ok(Self { variables, items, shared: RenderRequest::parse(fields)? })
+    }
+
+    fn item(index: usize, item: Value) -> Result<Map<String, Value>, FieldError> {
+        let Value::Object(item) = item else {
+            return Err(FieldError::new(format!("items[{index}]"), "an item must be an object"));
+        };
+        match item.keys().find(|name| !Self::ITEM_FIELDS.contains(&name.as_str())) {
+            None => Ok(item),
+            Some(other) => Err(FieldError::new(
+                format!("items[{index}].{other}"),
+                format!("an item may have {}; give `{other}` once for all", Self::ITEM_FIELDS.join(", ")),
+            )),
+        }
+    }
+
+    /// Number of renders.
+    pub fn renders(&self) -> usize {
+        self.items.as_ref().map_or(self.variables.len(), Vec::len)
+    }
+
+    /// What is asked of the render at this place of the list, and its priority.
+    ///
+    /// # Errors
+    ///
+    /// Where a field of its entry is not what it must be.
+    pub fn render(&self, index: usize) -> Result<(RenderSpec, Option<Priority>), FieldError> {
+        let own = match (&self.items, self.variables.get(index)) {
+            (Some(items), _) => items.get(index).cloned().unwrap_or_default(),
+            (None, Some(variables)) => Map::from_iter([("variables".to_owned(), variables.clone())]),
+            (None, None) => Map::new(),
+        };
+        let RenderRequest { spec: own, priority, .. } = RenderRequest::parse(own)?;
+        let shared = self.shared.spec.clone();
+        let spec = RenderSpec {
+            variables: own.variables.or(shared.variables),
+            title: own.title.or(shared.title),
+            callback_id: own.callback_id.or(shared.callback_id),
+            callback_url: own.callback_url.or(shared.callback_url),
+            composition: own.composition.or(shared.composition),
+            ..shared
+        };
+        Ok((spec, priority.or(self.shared.priority)))
+    }
 }
 
 /// A number in a query, which is text there.

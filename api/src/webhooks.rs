@@ -13,11 +13,46 @@ pub const EVENT_TYPES: [(&str, &str); 3] = [
     ("hyperframes_video.cancelled", "Fired when a HyperFrames render is cancelled or deleted before its end."),
 ];
 
-fn event_type(_: &mut schemars::SchemaGenerator) -> Schema {
+/// Types of events that only the hosted service has. A client may subscribe to them beside the farm's own, and never gets one.
+pub const HOSTED_ONLY_EVENT_TYPES: [&str; 23] = [
+    "avatar_video.success",
+    "avatar_video.fail",
+    "avatar_video_gif.success",
+    "avatar_video_gif.fail",
+    "avatar_video_caption.success",
+    "avatar_video_caption.fail",
+    "video_translate.success",
+    "video_translate.fail",
+    "video_agent.success",
+    "video_agent.fail",
+    "personalized_video",
+    "instant_avatar.success",
+    "instant_avatar.fail",
+    "photo_avatar_generation.success",
+    "photo_avatar_generation.fail",
+    "photo_avatar_train.success",
+    "photo_avatar_train.fail",
+    "photo_avatar_add_motion.success",
+    "photo_avatar_add_motion.fail",
+    "proofread_creation.success",
+    "proofread_creation.fail",
+    "live_avatar.success",
+    "live_avatar.fail",
+];
+
+/// Every type of event that can be subscribed to, the farm's own first.
+pub fn event_types() -> impl Iterator<Item = EventType> {
+    let own = EVENT_TYPES.into_iter().map(|(name, about)| (name, about.to_owned()));
+    let hosted_only = "An event of the hosted service. This farm takes subscriptions to it and never fires it.";
+    let hosted_only = HOSTED_ONLY_EVENT_TYPES.into_iter().map(move |name| (name, hosted_only.to_owned()));
+    own.chain(hosted_only).map(|(name, description)| EventType { event_type: name.to_owned(), description })
+}
+
+fn own_event_type(_: &mut schemars::SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": EVENT_TYPES.map(|(name, _)| name) })
 }
 
-fn event_types(_: &mut schemars::SchemaGenerator) -> Schema {
+fn subscribed_types(_: &mut schemars::SchemaGenerator) -> Schema {
     let names = EVENT_TYPES.map(|(name, _)| name).join(", ");
     let description = format!("Types to hear of: {names}. All where `null`.");
     json_schema!({
@@ -31,7 +66,7 @@ pub struct EndpointRequest {
     /// An https URL that can be reached from the internet.
     pub url: Text<2048>,
     #[allow(missing_docs)]
-    #[schemars(schema_with = "event_types")]
+    #[schemars(schema_with = "subscribed_types")]
     #[serde(default)]
     pub events: Option<Vec<String>>,
     /// The one render to hear of.
@@ -51,7 +86,7 @@ pub struct EndpointChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<Text<2048>>,
     #[allow(missing_docs)]
-    #[schemars(schema_with = "event_types")]
+    #[schemars(schema_with = "subscribed_types")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<String>>,
 }
@@ -68,7 +103,7 @@ pub struct Endpoint {
     /// An https URL that can be reached from the internet.
     pub url: String,
     #[allow(missing_docs)]
-    #[schemars(schema_with = "event_types")]
+    #[schemars(schema_with = "subscribed_types")]
     pub events: Option<Vec<String>>,
     /// Disabled once the receiver answered 410.
     pub status: EndpointStatus,
@@ -85,9 +120,9 @@ pub struct Endpoint {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum EndpointStatus {
-    /// They are.
+    /// Events are sent.
     Enabled,
-    /// They are not: the receiver answered 410.
+    /// No events are sent: the receiver answered 410.
     Disabled,
 }
 
@@ -104,7 +139,6 @@ pub struct Secret {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventType {
     /// The type.
-    #[schemars(schema_with = "event_type")]
     pub event_type: String,
     /// When it happens.
     pub description: String,
@@ -116,11 +150,64 @@ pub struct Event {
     /// The same over all deliveries.
     pub event_id: String,
     /// The type.
-    #[schemars(schema_with = "event_type")]
+    #[schemars(schema_with = "own_event_type")]
     pub event_type: String,
     /// What was delivered.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub event_data: serde_json::Value,
     /// ISO 8601.
     pub created_at: String,
+}
+
+/// The body of a delivery to a receiver of events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeliveryBody {
+    /// The same over all deliveries.
+    pub event_id: String,
+    /// The type.
+    pub event_type: String,
+    /// [`RenderEventData`], as it was stored with the event.
+    pub event_data: serde_json::Value,
+}
+
+/// `event_data` of an event about a render.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RenderEventData {
+    /// The render.
+    pub render_id: String,
+    /// The render, by the hosted service's older name.
+    pub video_id: String,
+    /// As asked.
+    pub callback_id: Option<String>,
+    /// As asked.
+    pub title: Option<String>,
+    /// How the render ended.
+    #[serde(flatten)]
+    pub end: RenderEnd,
+}
+
+/// How a render ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub enum RenderEnd {
+    /// It has a video.
+    Completed {
+        /// Signed, expiring; `null` where the farm does not know how it is reached.
+        video_url: Option<String>,
+        /// The same as `video_url`.
+        url: Option<String>,
+        /// Signed, expiring; `null` where the farm does not know how it is reached.
+        thumbnail_url: Option<String>,
+        /// Seconds of video.
+        duration: f64,
+    },
+    /// It has none: it failed, or it was cancelled or deleted.
+    Failed {
+        /// What went wrong and what to do.
+        failure_message: String,
+        /// The same as `failure_message`.
+        msg: String,
+        /// What went wrong, for programs.
+        error_code: String,
+    },
 }

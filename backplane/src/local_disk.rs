@@ -1,8 +1,9 @@
 //! Temporary folders on the local disk: how they are named, how those of killed processes are removed, and how a full
 //! disk is told.
 //!
-//! Every folder carries the id of its process. A folder whose process is gone, and that has not changed for six hours,
-//! is abandoned.
+//! Every folder carries the id of its process and a hash of the PID namespace in which that id is one. A folder of this
+//! namespace is abandoned when its process is gone; one of another namespace, such as that of another container on the
+//! same disk, when it has not changed for six hours and no process here has the id.
 
 use std::error::Error;
 use std::io;
@@ -11,8 +12,9 @@ use std::time::{Duration, SystemTime};
 
 use hyperfarm_proto::failure::FailureCode;
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
 
-/// Minimum age of a folder to be removed: another container may share the disk and not the process ids.
+/// Minimum age of a folder of another PID namespace to be removed.
 const MIN_AGE: Duration = Duration::from_secs(6 * 3600);
 
 /// What a folder is for; part of its name.
@@ -24,23 +26,34 @@ pub enum FolderKind {
     Chrome,
     /// The parts and the output of a stitch.
     Stitch,
+    /// The storage of a render on this machine.
+    Render,
 }
 
 impl FolderKind {
-    const ALL: [Self; 3] = [Self::Worker, Self::Chrome, Self::Stitch];
+    const ALL: [Self; 4] = [Self::Worker, Self::Chrome, Self::Stitch, Self::Render];
 
     fn name(self) -> &'static str {
         match self {
             Self::Worker => "worker",
             Self::Chrome => "chrome",
             Self::Stitch => "stitch",
+            Self::Render => "render",
         }
     }
 
     /// The beginning of the name of a folder of this process.
     pub fn prefix(self) -> String {
-        format!("hyperfarm-{}-{}-", self.name(), std::process::id())
+        format!("hyperfarm-{}-{}-{}-", self.name(), std::process::id(), namespace())
     }
+}
+
+/// A hash of this process's PID namespace and of the boot of its machine, in hexadecimal digits.
+fn namespace() -> String {
+    let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let hash = Sha256::new().chain_update(boot).chain_update(namespace.as_os_str().as_encoded_bytes()).finalize();
+    hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Removes the abandoned folders of every kind in `folders`, on a thread that may block. What cannot be removed is left
@@ -56,10 +69,11 @@ pub async fn remove_abandoned(folders: Vec<PathBuf>) {
 
 fn remove_abandoned_in(folder: &Path, now: SystemTime) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let own = namespace();
     for entry in entries.flatten() {
-        let Some(process) = process_of(&entry.file_name().to_string_lossy()) else { continue };
+        let Some((process, namespace)) = process_of(&entry.file_name().to_string_lossy()) else { continue };
         let changed = entry.metadata().and_then(|meta| meta.modified()).unwrap_or(now);
-        let is_old = now.duration_since(changed).is_ok_and(|age| age >= MIN_AGE);
+        let is_old = namespace == own || now.duration_since(changed).is_ok_and(|age| age >= MIN_AGE);
         if is_old && !Path::new("/proc").join(process.to_string()).exists() {
             match std::fs::remove_dir_all(entry.path()) {
                 Ok(()) => tracing::info!(folder = %entry.path().display(), "removed an abandoned folder"),
@@ -71,11 +85,12 @@ fn remove_abandoned_in(folder: &Path, now: SystemTime) {
     }
 }
 
-/// The process id in the name of a folder of the farm.
-fn process_of(name: &str) -> Option<u32> {
+/// The process id in the name of a folder of the farm, and the hash of its namespace.
+fn process_of(name: &str) -> Option<(u32, String)> {
     let (kind, rest) = name.strip_prefix("hyperfarm-")?.split_once('-')?;
-    let (process, _) = rest.split_once('-')?;
-    FolderKind::ALL.iter().any(|known| known.name() == kind).then(|| process.parse().ok()).flatten()
+    let (process, rest) = rest.split_once('-')?;
+    let namespace = rest.split('-').next().unwrap_or_default().to_owned();
+    FolderKind::ALL.iter().any(|known| known.name() == kind).then(|| Some((process.parse().ok()?, namespace))).flatten()
 }
 
 /// The code of an error that comes from a resource of the machine that is used up, as far as its sources say it: a full
@@ -100,6 +115,18 @@ pub fn exhausted_by_errno(errno: i32) -> Option<FailureCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_of_a_dead_process_of_this_namespace_is_removed_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let dead = format!("hyperfarm-render-4294967295-{}-abc", namespace());
+        let alive = format!("{}abc", FolderKind::Render.prefix());
+        for name in [&dead, &alive] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        remove_abandoned_in(folder.path(), SystemTime::now());
+        assert!(!folder.path().join(dead).exists() && folder.path().join(alive).exists());
+    }
 
     #[test]
     fn only_old_folders_of_dead_processes_are_removed() {

@@ -7,6 +7,11 @@
 //!   needed.
 //! - **A lost lease stops the work.** The lease is renewed with the newest progress; on [`Renewal::Lost`] the context's
 //!   token fires, the handler ends, and nothing is committed, failed or announced.
+//! - **Fenced by its own clock.** Where no renewal was answered, whatever the error, the work is stopped
+//!   [`stop_within`](RunnerConfig::stop_within) before the lease ends for everyone else: no two workers are at a task.
+//! - **A retry goes to another node** while one of its kind takes tasks that has not failed the task before. Until one has
+//!   it, the message goes to the end of its queue.
+//! - **An outage is waited out.** After a failure of storage, ledger or broker the node takes no tasks until they answer.
 //! - **Acknowledged after the commit.** A process that dies leaves its delivery to the broker and its lease to run out.
 //! - **A slot holds one delivery.** While it works, its consumers of the other queues are closed, so that nothing waits
 //!   behind it.
@@ -26,10 +31,10 @@ use futures::FutureExt;
 use futures::future::select_all;
 use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode, RetryRule};
-use hyperfarm_proto::id::WorkerId;
+use hyperfarm_proto::id::{RenderId, WorkerId};
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::record::TaskProgress;
-use hyperfarm_proto::task::{Queue, Step, TaskMessage};
+use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::wire::{self, WireError};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
@@ -40,7 +45,7 @@ use crate::Backplane;
 use crate::broker::{BrokerError, Consumer, Delivery};
 use crate::config::Env;
 use crate::drain::Drain;
-use crate::ledger::{Claim, Commit, Lease, LedgerError, NodeView, Renewal};
+use crate::ledger::{Claim, Commit, Lease, LedgerError, NodeView, Renewal, slot_id};
 use crate::metrics::TaskOutcome;
 use crate::retry::{RetryPolicy, Retryable};
 use crate::task_log::TaskLog;
@@ -123,7 +128,8 @@ pub struct RunnerConfig {
     pub node_ttl: Duration,
     /// How long running tasks may go on after the drain was started (`HYPERFARM_DRAIN_GRACE`).
     pub grace: Duration,
-    /// How long a cancelled handler may take to end before its future is dropped.
+    /// How long a cancelled handler may take to end before its future is dropped. Work whose lease cannot be renewed is
+    /// stopped this long before the lease ends, at the latest after half of it.
     pub stop_within: Duration,
     /// Wait before a retry of what failed for reasons outside the task.
     pub pause: Duration,
@@ -169,6 +175,9 @@ impl RunnerConfig {
         }
     }
 }
+
+/// Longest time for one question whether storage, ledger and broker answer.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Times the ledger is asked while a delivery is held.
 const LEDGER_ATTEMPTS: u32 = 6;
@@ -249,11 +258,6 @@ const BUSY_HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long a heartbeat waits after a change, so that changes at the same moment are reported together.
 const CHANGE_DELAY: Duration = Duration::from_millis(100);
 
-/// The id by which a slot claims tasks; the node's own id where that would be too long.
-fn slot_id(node: &WorkerId, number: u32) -> WorkerId {
-    WorkerId::try_from(format!("{node}-s{number}")).unwrap_or_else(|_| node.clone())
-}
-
 /// A slot's consumers, one for each queue.
 struct SlotConsumers {
     queues: Vec<Queue>,
@@ -314,7 +318,7 @@ impl Drop for AbortOnDrop {
 enum RunEnd {
     /// The handler returned.
     Finished(Result<Vec<u8>, Failure>),
-    /// The lease was lost, and the handler was stopped.
+    /// The lease was lost, or could not be renewed in time, and the handler was stopped.
     LeaseLost,
     /// The grace period of the drain ended, and the handler was stopped.
     Drained,
@@ -392,16 +396,35 @@ impl Slot {
             }
         };
         let task = message.task;
+        let queue = Queue::of(task.step, &message.pool);
         if delivery.returned > 0 {
-            self.backplane().metrics.redelivered(&Queue::of(task.step, &message.pool));
+            self.backplane().metrics.redelivered(&queue);
         }
-        let ttl = self.config().lease_ttl;
-        let claim = self.ask_ledger("claim", || self.backplane().ledger.claim(&task, &self.worker, ttl)).await;
+        let (ledger, node, ttl) = (&self.backplane().ledger, &self.runner.node.id, self.config().lease_ttl);
+        // The lease lasts from some moment after the call began.
+        let mut asked_at = Instant::now();
+        let mut claim = self
+            .ask_ledger("claim", || {
+                asked_at = Instant::now();
+                ledger.claim_elsewhere(&task, &self.worker, node, ttl)
+            })
+            .await;
+        if let Ok(Claim::FailedHere { workers }) = &claim {
+            if self.is_left_to_another(workers).await {
+                return self.leave_to_another(&task, &queue, delivery).await;
+            }
+            claim = self
+                .ask_ledger("claim", || {
+                    asked_at = Instant::now();
+                    ledger.claim(&task, &self.worker, ttl)
+                })
+                .await;
+        }
         match claim {
             Ok(Claim::Granted(lease)) => {
                 let span = span_of(&lease);
                 trace::set_parent(&span, &task.render);
-                self.work(&lease, delivery).instrument(span).await;
+                self.work(&lease, asked_at, delivery).instrument(span).await;
             }
             Ok(refused) => {
                 let (step, chunk) = (task.step.kind(), task.step.chunk());
@@ -429,7 +452,34 @@ impl Slot {
         asking.await
     }
 
-    async fn work(&self, lease: &Lease, delivery: Delivery) {
+    /// Whether a task that was failed by the slots `workers`, one of this node's among them, is left to another node: one
+    /// is there that has not failed it.
+    async fn is_left_to_another(&self, workers: &[String]) -> bool {
+        match self.backplane().ledger.nodes().await {
+            Ok(nodes) => self.node.has_peers(&nodes, workers),
+            Err(error) => {
+                warn!(worker = %self.worker, %error, "the other nodes cannot be read, the task is tried again here");
+                false
+            }
+        }
+    }
+
+    /// Puts the task's message at the end of its queue, and waits so that another node takes it. Put back, it would come
+    /// here again at once, and be a dead letter after some times.
+    async fn leave_to_another(&self, task: &TaskId, queue: &Queue, delivery: Delivery) {
+        let (step, chunk) = (task.step.kind(), task.step.chunk());
+        debug!(render = %task.render, step, chunk, worker = %self.worker, "the task failed here before, it is left to another node");
+        match self.backplane().broker.publish(queue, delivery.payload.clone()).await {
+            Ok(()) => delivery.ack().await,
+            Err(error) => {
+                warn!(render = %task.render, step, chunk, %error, "the message cannot be queued anew, it is put back");
+                delivery.put_back().await;
+            }
+        }
+        self.pause(self.config().pause).await;
+    }
+
+    async fn work(&self, lease: &Lease, leased_at: Instant, delivery: Delivery) {
         let started = Instant::now();
         let (metrics, node) = (&self.backplane().metrics, &self.runner.node);
         metrics.task_claimed(lease.task.step, lease.attempt);
@@ -437,7 +487,7 @@ impl Slot {
         info!("the task is claimed");
         let context = self.node.task_started(self.number, lease);
         let running = RunningTask { node: &self.node, slot: self.number };
-        let ended = self.run_under_lease(lease, &context).await;
+        let ended = self.run_under_lease(lease, leased_at, &context).await;
         drop(running);
         let result = match ended {
             RunEnd::Finished(result) => result,
@@ -501,18 +551,22 @@ impl Slot {
             && failure.code.retry() != RetryRule::Never
         {
             // The task comes back at once: this slot waits, so that another one takes it.
-            self.quarantine_after(failure).await;
+            self.step_aside_after(&lease.task.render, failure).await;
             self.pause(self.config().pause).await;
         }
     }
 
-    /// Quarantines the node if it has failed too often and others can do its work.
-    async fn quarantine_after(&self, failure: &Failure) {
-        if !self.node.failed(failure) {
+    /// Waits for the servers after an outage, and quarantines the node if it has failed too often and others can do its
+    /// work.
+    async fn step_aside_after(&self, render: &RenderId, failure: &Failure) {
+        if failure.code.is_outage() && self.node.wait_for_servers(failure) {
+            tokio::spawn(ask_servers(self.node.clone(), self.backplane().clone()));
+        }
+        if !self.node.failed(render, failure) {
             return;
         }
         match self.backplane().ledger.nodes().await {
-            Ok(nodes) if self.node.has_peers(&nodes) => self.node.quarantine(failure),
+            Ok(nodes) if self.node.has_peers(&nodes, &[]) => self.node.quarantine(failure),
             Ok(_) => {
                 warn!(worker = %self.worker, "the node fails again and again and stays active: no other node can do its work")
             }
@@ -535,7 +589,7 @@ impl Slot {
         }
     }
 
-    async fn run_under_lease(&self, lease: &Lease, context: &TaskContext) -> RunEnd {
+    async fn run_under_lease(&self, lease: &Lease, leased_at: Instant, context: &TaskContext) -> RunEnd {
         // A Tokio task of its own, so that a handler that computes for long does not hold up its own renewals.
         let handle = tokio::spawn({
             let (handler, lease, context) = (self.handler.clone(), lease.clone(), context.clone());
@@ -549,7 +603,7 @@ impl Slot {
         });
         let lost = tokio::select! {
             result = &mut work => return RunEnd::Finished(result),
-            () = self.keep_alive(lease, context) => true,
+            () = self.keep_alive(lease, leased_at, context) => true,
             () = self.grace_over() => false,
         };
         context.cancelled.cancel();
@@ -568,9 +622,11 @@ impl Slot {
         tokio::time::sleep(self.config().grace).await;
     }
 
-    /// Renews the lease until it is lost.
-    async fn keep_alive(&self, lease: &Lease, context: &TaskContext) {
-        let RunnerConfig { lease_ttl, report_every, .. } = *self.config();
+    /// Renews the lease, which was granted at `leased_at` or later, until it is lost or cannot be renewed in time.
+    async fn keep_alive(&self, lease: &Lease, leased_at: Instant, context: &TaskContext) {
+        let RunnerConfig { lease_ttl, report_every, stop_within, .. } = *self.config();
+        let fence_after = lease_ttl - stop_within.min(lease_ttl / 2);
+        let mut renewed_at = leased_at;
         let mut sent = (Instant::now(), TaskProgress::default());
         loop {
             tokio::time::sleep(report_every.min(lease_ttl / 4)).await;
@@ -578,16 +634,44 @@ impl Slot {
             if progress == sent.1 && sent.0.elapsed() + report_every < lease_ttl / 4 {
                 continue;
             }
-            match self.backplane().ledger.renew(lease, progress, lease_ttl).await {
-                Ok(Renewal::Renewed) => {}
-                Ok(Renewal::Lost) => return,
-                Ok(Renewal::Unknown) => debug!("the ledger does not know the render, the task goes on"),
-                Err(error) => {
+            let asked_at = Instant::now();
+            let left = (renewed_at + fence_after).saturating_duration_since(asked_at);
+            let renewal = self.backplane().ledger.renew(lease, progress, lease_ttl);
+            // A refusal may come at once, also when no time is left.
+            let answer = if left.is_zero() { None } else { tokio::time::timeout(left, renewal).await.ok() };
+            match answer {
+                Some(Ok(Renewal::Renewed)) => {}
+                Some(Ok(Renewal::Lost)) => return,
+                Some(Ok(Renewal::Unknown)) => debug!("the ledger does not know the render, the task goes on"),
+                Some(Err(error)) => {
                     warn!(%error, "the lease cannot be renewed, trying again");
                     continue;
                 }
+                None => {
+                    let since_ms = renewed_at.elapsed().as_millis() as u64;
+                    return warn!(since_ms, "the lease was not renewed in time, the task is stopped before it ends");
+                }
             }
+            renewed_at = asked_at;
             sent = (Instant::now(), progress);
+        }
+    }
+}
+
+/// Asks storage, ledger and broker until all of them answer, and has the node take tasks again then.
+async fn ask_servers(node: Arc<Node>, backplane: Backplane) {
+    while let Some(pause) = node.next_outage_pause() {
+        tokio::select! { () = node.drain.started() => return, () = tokio::time::sleep(pause) => {} }
+        let Backplane { objects, ledger, broker, .. } = &backplane;
+        let checks = async {
+            objects.check().await.map_err(|error| error.to_string())?;
+            ledger.check().await.map_err(|error| error.to_string())?;
+            broker.check().await.map_err(|error| error.to_string())
+        };
+        match tokio::time::timeout(CHECK_TIMEOUT, checks).await {
+            Ok(Ok(())) => node.servers_answer(),
+            Ok(Err(error)) => debug!(error, "a server does not answer yet"),
+            Err(_) => debug!("a server does not answer in time yet"),
         }
     }
 }

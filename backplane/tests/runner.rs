@@ -103,9 +103,13 @@ impl Node {
     }
 
     async fn publish(&self, step: Step) {
+        self.publish_task(self.task(step)).await;
+    }
+
+    async fn publish_task(&self, task: TaskId) {
         let pool = Pool::default();
-        let queue = Queue::of(step, &pool);
-        let message = wire::encode(&TaskMessage { task: self.task(step), pool }).unwrap();
+        let queue = Queue::of(task.step, &pool);
+        let message = wire::encode(&TaskMessage { task, pool }).unwrap();
         self.backplane.broker.publish(&queue, message.into()).await.unwrap();
     }
 
@@ -314,19 +318,36 @@ async fn a_node_that_is_asked_to_drain_finishes_without_end_and_stops() {
 #[tokio::test]
 async fn a_node_that_only_fails_rests_if_others_are_there() {
     let node = Node::start(Script::Fail(FailureCode::ChromeCrashed), 1).await;
-    for chunk in 2..=4 {
-        node.publish(Step::Chunk(chunk)).await;
+    let ledger = &node.backplane.ledger;
+    let task = |number: u32| TaskId { render: format!("r{number}").parse().unwrap(), step: Step::Chunk(1) };
+    for number in 2..=6 {
+        ledger.open(&task(number).render).await.unwrap();
+    }
+    let failures = async |number| {
+        let view = ledger.view(&task(number).render).await.unwrap().unwrap();
+        view.tasks.get(&Step::Chunk(1)).map_or(0, |task| task.failures.len())
+    };
+    let failed = async |number| {
+        let wait = async {
+            while failures(number).await == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(SOON, wait).await.expect("it never failed");
+    };
+    for number in 2..=4 {
+        node.publish_task(task(number)).await;
     }
     // Alone it goes on.
-    node.until(Step::Chunk(4), |task| !task.failures.is_empty()).await;
+    failed(4).await;
     let peer = NodeView::new("w2".parse().unwrap(), "worker", "cpu", 1, "test");
-    node.backplane.ledger.heartbeat(&peer, Duration::from_secs(60)).await.unwrap();
-    node.publish(Step::Chunk(5)).await;
-    node.publish(Step::Chunk(6)).await;
+    ledger.heartbeat(&peer, Duration::from_secs(60)).await.unwrap();
+    node.publish_task(task(5)).await;
+    node.publish_task(task(6)).await;
     let said = node.says(|node| node.state == NodeState::Quarantined).await;
     assert!(said.reason.unwrap().contains("CHROME_CRASHED"));
     assert_eq!(said.failures_recent, 5);
-    assert!(node.view(Step::Chunk(6)).await.failures.is_empty(), "it took a task while it rested");
-    node.until(Step::Chunk(6), |task| !task.failures.is_empty()).await;
+    assert_eq!(failures(6).await, 0, "it took a task while it rested");
+    failed(6).await;
     node.stop().await;
 }

@@ -189,6 +189,8 @@ async fn walk(
         transparent: alpha,
         timelines: ExpectedTimelines { any: true, except: content.unregistered_timelines.clone() },
         seed: 0,
+        epoch_ms: 0,
+        load_steps: Some(0),
         videos: Vec::new(),
     };
     let mut host = slot.open(site, content.viewport, &options).await?;
@@ -197,7 +199,7 @@ async fn walk(
         Walk::Floor | Walk::Capture => FrameGrabber::new(&host, alpha),
     };
     let pictures = |_: u64| Vec::<VideoPicture>::new();
-    grabber.start_up(&mut host, range.start(), &pictures, &|| true).await?;
+    grabber.start_up(&mut host, range.start(), &pictures, &|| true, content.viewport.output()).await?;
     let at = |frame: u64| Next { frame, pictures: Vec::new() };
     let started = Instant::now();
     let mut taken = None;

@@ -10,7 +10,7 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::capture::FrameGrabber;
-use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings, GpuConfig, GpuMode};
+use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings, Confinement, GpuConfig, GpuMode, Layer, ProcessKind};
 use hyperfarm_worker::encoders::EncoderMode;
 use hyperfarm_worker::error::DiskError;
 use hyperfarm_worker::host::{ExpectedTimelines, OpenOptions};
@@ -132,14 +132,40 @@ async fn chrome(report: &mut Report, settings: &ChromeSettings) {
         }
         Err(error) => return report.red("chrome", &error.to_string()),
     }
-    if config.sandbox {
-        let user = config.user.map_or("this user".to_owned(), |user| format!("uid {}", user.uid));
-        report.green("sandbox", &format!("on, as {user}"));
-    } else {
+    if !config.sandbox {
         report.yellow("sandbox", "off by HYPERFARM_CHROME_SANDBOX; render only compositions that you trust");
     }
+    let is_on = config.sandbox;
     let config = gpu(report, config).await;
-    report.check("begin-frame", draw(config).await.map_err(|error| error.to_string()));
+    match draw(config).await {
+        Ok((drawn, measured)) => {
+            report.green("begin-frame", &drawn);
+            confinement(report, is_on, &measured);
+        }
+        Err(error) => report.red("begin-frame", &error.to_string()),
+    }
+}
+
+/// Reports how Chrome's processes were confined while a frame was drawn. Renderers run the scripts of pages and must
+/// have a filter of system calls, unless the sandbox is off.
+fn confinement(report: &mut Report, is_on: bool, measured: &Confinement) {
+    let holds = |kind, layers: &[Layer]| layers.iter().all(|layer| measured.holds(kind, *layer) == Some(true));
+    let renderer = measured.summary(ProcessKind::Renderer);
+    if holds(ProcessKind::Renderer, &[Layer::Seccomp, Layer::NoNewPrivileges, Layer::PidNamespace]) {
+        report.green("renderer", &renderer);
+    } else if is_on {
+        report.red("renderer", &format!("{renderer}; the kernel must allow user namespaces and seccomp filters"));
+    } else {
+        report.yellow("renderer", &renderer);
+    }
+    for (name, kind) in [("gpu process", ProcessKind::Gpu), ("browser", ProcessKind::Browser)] {
+        let text = measured.summary(kind);
+        if holds(kind, &[Layer::UnprivilegedUser, Layer::PidNamespace]) {
+            report.green(name, &text);
+        } else {
+            report.yellow(name, &text);
+        }
+    }
 }
 
 /// Checks the GPU that `HYPERFARM_GPU` asks for; where it is off, reports the one that could be used.
@@ -197,8 +223,8 @@ fn device_encoders(report: &mut Report, mode: EncoderMode) {
     }
 }
 
-/// Draws a frame of a small page and reads it.
-async fn draw(config: ChromeConfig) -> Result<String, WorkerError> {
+/// Draws a frame of a small page and reads it, and measures how Chrome is confined meanwhile.
+async fn draw(config: ChromeConfig) -> Result<(String, Confinement), WorkerError> {
     let temp_dir = std::env::temp_dir();
     let unwritable = |source| DiskError { action: "cannot be written", path: temp_dir.clone(), source };
     let folder = tempfile::tempdir().map_err(unwritable)?;
@@ -214,6 +240,8 @@ async fn draw(config: ChromeConfig) -> Result<String, WorkerError> {
         timelines: ExpectedTimelines { any: false, except: Vec::new() },
         videos: Vec::new(),
         seed: 0,
+        epoch_ms: 0,
+        load_steps: Some(0),
     };
     let viewport = Viewport { page: Size { width: 320, height: 180 }, scale: 1 };
     let mut slot = Slot::new(config).await?;
@@ -232,7 +260,7 @@ async fn draw(config: ChromeConfig) -> Result<String, WorkerError> {
     let outcome = drawn.await;
     let outcome = slot.settle(outcome).await;
     slot.close().await;
-    outcome
+    Ok((outcome?, slot.confinement().get().cloned().unwrap_or_default()))
 }
 
 fn machine_lines(report: &mut Report) {

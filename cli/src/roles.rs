@@ -9,6 +9,7 @@ use hyperfarm_backplane::config::Config;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::fetch::Fetcher;
 use hyperfarm_coordinator::Coordinator;
+use hyperfarm_coordinator::api::server::{self, ConnectionLimits};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::Pool;
@@ -157,6 +158,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), CliError> {
     let drain = drain()?;
     let slots = args.slots.or(settings.farm.slots).unwrap_or_else(machine::default_slots);
     let node = Node::start(&settings, &backplane, slots, &std::env::temp_dir(), Whose::Farm, &drain).await?;
+    node.worker.measure_confinement();
     serve(settings, &backplane, &args.listen, &drain, &probes).await?;
     node.join().await;
     Ok(())
@@ -187,6 +189,7 @@ pub(crate) async fn worker(args: WorkerArgs) -> Result<(), CliError> {
     let pool = args.pool.unwrap_or_else(|| settings.farm.pool.clone());
     let config = worker_config(&settings, slots, pool, &std::env::temp_dir())?;
     let worker = Worker::start(backplane.clone(), config, drain.clone()).await?;
+    worker.measure_confinement();
     probes.serving(&backplane, &drain);
     worker.join().await;
     backplane.broker.close().await;
@@ -229,8 +232,7 @@ async fn serve(
     tracing::info!(%address, "the API listens");
     // Scripts that listen on port 0 read the port here.
     print_line(&format!("hyperfarm listens on http://{address}"));
-    let serving = axum::serve(listener, router).with_graceful_shutdown(drain.started());
-    serving.await.map_err(|error| CliError::system(format!("the API ended: {error}")))?;
+    server::serve(listener, router, ConnectionLimits::default(), drain.clone()).await;
     coordinator.join().await;
     Ok(())
 }

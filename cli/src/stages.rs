@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::ledger::{LedgerError, TaskView};
+use hyperfarm_backplane::local_disk::FolderKind;
 use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::frame::FrameRange;
@@ -18,11 +19,11 @@ use hyperfarm_proto::spec::{RenderRequest, RenderSpec};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
 use hyperfarm_worker::Worker;
+use tempfile::TempDir;
 
 use crate::exit::CliError;
 use crate::roles::worker_config;
 use crate::settings::Settings;
-use crate::temporary::TemporaryFolder;
 
 /// Pause between two looks at a task.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -31,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) struct Stages {
     backplane: Backplane,
     render: RenderId,
-    folder: TemporaryFolder,
+    folder: TempDir,
 }
 
 /// Runs `work` with a worker of this process, which ends with it. SIGINT and SIGTERM end both.
@@ -39,9 +40,8 @@ pub(crate) async fn run<T>(
     slots: NonZeroU32,
     work: impl AsyncFnOnce(&Stages) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
-    let temp_dir = std::env::temp_dir();
-    let folder = TemporaryFolder::create(&temp_dir, "hyperfarm-render-", "").map_err(|error| {
-        CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", temp_dir.display()))
+    let folder = tempfile::Builder::new().prefix(&FolderKind::Render.prefix()).tempdir().map_err(|error| {
+        CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", std::env::temp_dir().display()))
     })?;
     let backplane = Backplane::in_process(&folder.path().join("storage")).map_err(objects)?;
     let interrupted = Drain::new();

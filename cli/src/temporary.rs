@@ -1,4 +1,5 @@
-//! Temporary folders that do not outlive their process for long: what a killed process leaves, the next one removes.
+//! Temporary folders beside outputs, which may be on a disk of several machines: what a killed process leaves, the next one
+//! removes. Folders on the local disk are `hyperfarm_backplane::local_disk`'s.
 //!
 //! The owner of a folder holds a lock on a file in it. The kernel releases the lock with the process, however that ends.
 

@@ -5,8 +5,9 @@
 //! renders of a day from the space's list of renders.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
@@ -17,6 +18,7 @@ use tokio::sync::OnceCell;
 use crate::api_keys::Caller;
 use crate::clock::{age_of, now_ms};
 use crate::object_keys;
+use crate::rate_limit::RateLimiter;
 use crate::store::{self, MAX_CONCURRENT_REQUESTS, if_found};
 use crate::submission::Intake;
 use crate::usage::UsageStore;
@@ -98,8 +100,8 @@ struct Reserved {
     in_flight: HashMap<String, HashSet<RenderId>>,
     /// Renders that ended before those in flight were counted.
     ended_early: HashSet<RenderId>,
-    /// Submissions that are left for this minute by key id, and when that was computed.
-    buckets: HashMap<String, (f64, Instant)>,
+    /// Submissions by key id, by the number that a key may make in a minute.
+    submissions: HashMap<NonZeroU32, RateLimiter<String>>,
     days: HashMap<Space, Day>,
 }
 
@@ -164,7 +166,9 @@ impl Admission {
         let mut reserved = self.reserved.lock();
         reserved.check_day(caller, &renders)?;
         if let Some(per_minute) = caller.rights.limits.per_minute {
-            reserved.check_rate(caller, per_minute, renders.len() as f64)?;
+            for _ in &renders {
+                reserved.check_rate(caller, per_minute)?;
+            }
         }
         let limit = caller.rights.limits.concurrent.or_else(|| (!caller.is_local).then_some(self.default_concurrent));
         let in_flight = reserved.in_flight.entry(caller.id.clone()).or_default();
@@ -240,19 +244,11 @@ impl Reserved {
         Err(AdmissionError::DailyLimit { space: space.clone(), renders: day.renders.len(), limit, retry_after })
     }
 
-    /// Takes `wanted` submissions from the key's bucket, which holds those of a minute and fills evenly.
-    fn check_rate(&mut self, caller: &Caller, per_minute: u32, wanted: f64) -> Result<(), AdmissionError> {
-        let (now, rate) = (Instant::now(), f64::from(per_minute));
-        let (left, at) = self.buckets.entry(caller.id.clone()).or_insert((rate, now));
-        let full = rate.max(wanted);
-        *left = (*left + now.duration_since(*at).as_secs_f64() * rate / 60.0).min(full);
-        *at = now;
-        if *left >= wanted {
-            *left -= wanted;
-            return Ok(());
-        }
-        let wait = ((wanted - *left) * 60.0 / rate.max(1e-9)).ceil();
-        let retry_after = Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX);
-        Err(AdmissionError::RateLimit { key: caller.name.clone(), per_minute, retry_after })
+    /// Takes a submission from the key's bucket, which holds those of a minute and fills evenly.
+    fn check_rate(&mut self, caller: &Caller, per_minute: u32) -> Result<(), AdmissionError> {
+        let refused = |retry_after| AdmissionError::RateLimit { key: caller.name.clone(), per_minute, retry_after };
+        let Some(rate) = NonZeroU32::new(per_minute) else { return Err(refused(Duration::from_secs(3600))) };
+        let limiter = self.submissions.entry(rate).or_insert_with(|| RateLimiter::per_minute(rate));
+        limiter.check(&caller.id).map_err(refused)
     }
 }

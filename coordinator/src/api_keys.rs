@@ -14,6 +14,7 @@ use hyperfarm_proto::id::{ContentHash, Pool, Space};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::{self, Act};
 use crate::clock::now_ms;
 use crate::store::{MAX_CONCURRENT_REQUESTS, if_found};
 
@@ -149,6 +150,7 @@ impl KeyStore {
         let record =
             KeyRecord { id: format!("key_{}", hash.short()), created_at_ms: now_ms(), revoked_at_ms: None, ..record };
         self.objects.put_json(&path(&hash), &record).await?;
+        audit::record_done(&self.objects, act("key.create", &record)).await;
         Ok((key, record))
     }
 
@@ -174,6 +176,7 @@ impl KeyStore {
         let Some((path, record)) = found else { return Ok(None) };
         let revoked = KeyRecord { revoked_at_ms: record.revoked_at_ms.or(Some(now_ms())), ..record.clone() };
         self.objects.put_json(path, &revoked).await?;
+        audit::record_done(&self.objects, act("key.revoke", &revoked)).await;
         Ok(Some(revoked))
     }
 
@@ -200,6 +203,11 @@ impl KeyStore {
         Ok(record)
     }
 
+    /// Whether `key` was found before, so that its next look-up costs at most one read of storage.
+    pub(crate) fn is_cached(&self, key: &str) -> bool {
+        self.cache.lock().get(&ContentHash::of(key.as_bytes())).is_some_and(|cached| cached.record.is_some())
+    }
+
     async fn all(&self) -> Result<Vec<(String, KeyRecord)>, ObjectsError> {
         let listed = self.objects.list(FOLDER).await?;
         let reads = listed.into_iter().map(|meta| async move {
@@ -211,6 +219,11 @@ impl KeyStore {
         all.sort_by(|(_, a), (_, b)| (a.created_at_ms, &a.id).cmp(&(b.created_at_ms, &b.id)));
         Ok(all)
     }
+}
+
+/// An act of the operator on a key.
+fn act(action: &'static str, record: &KeyRecord) -> Act {
+    Act { action, target: Some(record.id.clone()), space: Some(record.rights.space.to_string()), ..Act::default() }
 }
 
 fn path(hash: &ContentHash) -> String {

@@ -29,6 +29,33 @@ pub(crate) fn kind_of(mime_type: &str) -> AssetKind {
     ACCEPTED_TYPES.iter().find(|(known, _)| *known == mime_type).map_or(AssetKind::Document, |(_, kind)| *kind)
 }
 
+/// The media type as this farm names it, of one that clients announce.
+pub(crate) fn canonical(mime_type: &str) -> &str {
+    match mime_type {
+        "application/x-zip-compressed" => "application/zip",
+        "audio/mp3" => "audio/mpeg",
+        "audio/x-wav" => "audio/wav",
+        "text/plain" => "application/x-subrip",
+        other => other,
+    }
+}
+
+/// The file extension of an accepted media type, with its dot.
+pub(crate) fn extension_of(mime_type: &str) -> &'static str {
+    match mime_type {
+        "image/png" => ".png",
+        "image/jpeg" => ".jpg",
+        "video/mp4" => ".mp4",
+        "video/webm" => ".webm",
+        "audio/mpeg" => ".mp3",
+        "audio/wav" => ".wav",
+        "application/pdf" => ".pdf",
+        "application/x-subrip" => ".srt",
+        "application/zip" => ".zip",
+        _ => "",
+    }
+}
+
 /// The stored record of an asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AssetRecord {
@@ -40,6 +67,9 @@ pub(crate) struct AssetRecord {
     pub(crate) name: String,
     /// Media type: the announced one until the upload is complete, then the one that the bytes have.
     pub(crate) mime_type: String,
+    /// The ending of the object key of the bytes, with its dot: URLs then say what the file is. Empty in records of older farms.
+    #[serde(default)]
+    pub(crate) extension: String,
     /// Length in bytes.
     pub(crate) bytes: u64,
     /// SHA-256 of the bytes. Until the upload is complete it is the announced one, if any.
@@ -56,7 +86,7 @@ impl AssetRecord {
     /// Object key of the bytes; `None` until the upload is complete.
     pub(crate) fn data_key(&self) -> Option<String> {
         let hash = self.checksum.filter(|_| self.is_complete)?;
-        Some(format!("assets/{}/{}-{hash}", self.space, self.id))
+        Some(format!("assets/{}/{}-{hash}{}", self.space, self.id, self.extension))
     }
 
     /// Object key to which a direct upload is written.
@@ -240,6 +270,7 @@ mod tests {
             space: Space::default(),
             name: "a.zip".to_owned(),
             mime_type: "application/zip".to_owned(),
+            extension: ".zip".to_owned(),
             bytes: 2,
             checksum: Some(ContentHash::of(b"PK")),
             owner: "ci".to_owned(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use hyperfarm_api::webhooks::{RenderEnd, RenderEventData};
 use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_backplane::trace;
 use hyperfarm_proto::failure::FailureCode;
@@ -14,7 +15,6 @@ use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::record::{Outcome, TerminalState};
 use hyperfarm_proto::spec::RenderRequest;
-use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -143,30 +143,23 @@ impl Finalizer {
         intake: &Intake,
         state: &TerminalState,
     ) -> Result<Event, ObjectsError> {
-        let spec = &request.spec;
-        let mut data = json!({
-            "render_id": request.id, "video_id": request.id, "callback_id": spec.callback_id, "title": spec.title,
-        });
-        let event_type = match &state.outcome {
+        let (event_type, end) = match &state.outcome {
             Outcome::Completed { duration, output } => {
-                let video = self.signed_url(&output.key, intake).await;
-                data["status"] = "completed".into();
-                data["url"] = video.clone();
-                data["video_url"] = video;
-                data["thumbnail_url"] = self.signed_url(&output.thumbnail, intake).await;
-                data["duration"] = json!(duration);
-                "hyperframes_video.success"
+                let video_url = self.signed_url(&output.key, intake).await;
+                let thumbnail_url = self.signed_url(&output.thumbnail, intake).await;
+                let end =
+                    RenderEnd::Completed { url: video_url.clone(), video_url, thumbnail_url, duration: *duration };
+                ("hyperframes_video.success", end)
             }
             Outcome::Failed { failure, .. } => {
-                data["status"] = "failed".into();
-                data["failure_message"] = failure.message.as_str().into();
-                data["msg"] = failure.message.as_str().into();
-                data["error_code"] = error_code(failure).into();
-                if failure.code == FailureCode::Cancelled {
-                    "hyperframes_video.cancelled"
-                } else {
-                    "hyperframes_video.fail"
-                }
+                let is_cancelled = failure.code == FailureCode::Cancelled;
+                let event_type = if is_cancelled { "hyperframes_video.cancelled" } else { "hyperframes_video.fail" };
+                let end = RenderEnd::Failed {
+                    failure_message: failure.message.clone(),
+                    msg: failure.message.clone(),
+                    error_code: error_code(failure),
+                };
+                (event_type, end)
             }
         };
         let event_id = Event::id_of(&request.id, event_type, state.ended_at_ms);
@@ -174,24 +167,34 @@ impl Finalizer {
         if let Some(event) = self.webhooks.event(&intake.space, &event_id).await? {
             return Ok(event);
         }
+        let (id, spec) = (request.id.to_string(), &request.spec);
+        let data = RenderEventData {
+            render_id: id.clone(),
+            video_id: id,
+            callback_id: spec.callback_id.clone().map(String::from),
+            title: spec.title.clone().map(String::from),
+            end,
+        };
+        let event_data = serde_json::to_value(data)
+            .map_err(|error| ObjectsError::Corrupt { key: event_id.clone(), reason: error.to_string() })?;
         Ok(Event {
             event_id,
             event_type: event_type.to_owned(),
-            event_data: data,
+            event_data,
             entity_id: request.id.to_string(),
             space: intake.space.clone(),
             created_at_ms: state.ended_at_ms,
         })
     }
 
-    /// A download URL for an object; `null` where the farm's own URL is not known.
-    async fn signed_url(&self, key: &str, intake: &Intake) -> Value {
-        let Some(base) = self.public_url.as_ref().or(intake.origin.as_ref()) else { return Value::Null };
+    /// A download URL for an object; `None` where the farm's own URL is not known.
+    async fn signed_url(&self, key: &str, intake: &Intake) -> Option<String> {
+        let base = self.public_url.as_ref().or(intake.origin.as_ref())?;
         match self.signed_urls.sign(key, base).await {
-            Ok(url) => url.as_str().into(),
+            Ok(url) => Some(url.into()),
             Err(error) => {
                 warn!(%error, "a URL for a webhook event could not be signed");
-                Value::Null
+                None
             }
         }
     }

@@ -6,6 +6,7 @@
 //! | [`api`] | the HTTP API, compatible with the hosted service |
 //! | [`api_keys`] | API keys, stored as hashes |
 //! | [`admission`] | the limits of a key: renders in flight, per minute, per day, spending |
+//! | `rate_limit` | rates of requests, by key or by address |
 //! | [`intake`] | checks and stores projects and requests |
 //! | [`submission`] | who submitted a render, and the seed of its id |
 //! | [`sharding`] | cuts a render into chunks, a pure function |
@@ -15,6 +16,7 @@
 //! | `finalize` | what follows the end of a render |
 //! | [`webhooks`], [`usage`] | events to subscribers, usage and its price |
 //! | `assets` | uploaded files |
+//! | `audit` | who did which administrative act |
 //! | `signed_urls` | URLs that need no key |
 //! | `expiry` | removes what storage does not keep for ever |
 //! | `registry`, `index` | renders in memory, and an index of all of them |
@@ -63,6 +65,7 @@ pub mod admission;
 pub mod api;
 pub mod api_keys;
 mod assets;
+mod audit;
 pub mod clock;
 mod config;
 mod coordinator;
@@ -72,6 +75,7 @@ mod index;
 pub mod intake;
 mod object_keys;
 pub mod progress;
+mod rate_limit;
 mod reconciler;
 mod registry;
 pub mod scheduler;

@@ -13,12 +13,13 @@ use common::client::{Answer, RENDERS, ask, error, get, invalid, page, post};
 use common::{Farm, chunks_of, draft, patient, quick};
 use hyperfarm_backplane::fetch::{FetchConfig, Fetcher};
 use hyperfarm_backplane::objects::Objects;
+use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_coordinator::api::{Access, ApiConfig, Code};
 use hyperfarm_coordinator::api_keys::{KeyLimits, KeyRecord, KeyStore, Scope};
-use hyperfarm_coordinator::intake::from_html;
+use hyperfarm_coordinator::intake::{Limits, from_html};
 use serde_json::{Value, json};
 
-const HOST: &str = "http://farm.example:8080";
+const HOST: &str = "http://localhost:8080";
 
 async fn with_key(router: &Router, method: Method, uri: &str, key: &str, body: &Value) -> Answer {
     ask(router, method, uri, &[("x-api-key", key)], &body.to_string()).await
@@ -135,6 +136,16 @@ async fn scopes_pools_caps_and_quotas_hold() {
     let me = with_key(&router, Method::GET, "/v3/users/me", &broke, &json!({})).await.json();
     assert_eq!((&me["data"]["username"], &me["data"]["billing_type"]), (&json!("ci"), &json!("usage_based")));
     assert_eq!(me["data"]["usage_based"]["spending_cap_usd"], 0.0);
+    // A key without a cap and without renders, in the hosted service's envelope.
+    let new = keyed(&farm, |_| {}).await;
+    let me = with_key(&router, Method::GET, "/v3/users/me", &new, &json!({})).await;
+    assert!(me.bytes.windows(4).all(|part| part != b"-0.0"), "{:?}", me.json());
+    let me = me.json();
+    assert_eq!((&me["code"], &me["message"]), (&json!(100), &Value::Null));
+    assert_eq!(me["data"]["usage_based"], json!({ "spending_current_usd": 0.0, "included_credits": 0.0 }));
+    for plan in ["wallet", "subscription"] {
+        assert!(me["data"][plan].is_null() && me["data"].as_object().unwrap().contains_key(plan), "{plan}");
+    }
 
     let daily = keyed(&farm, |record| {
         record.rights.space = "team-d".parse().unwrap();
@@ -216,7 +227,7 @@ async fn a_direct_upload_becomes_a_project() {
         "filename": "p.zip", "content_type": "application/zip", "size_bytes": bytes.len(), "checksum_sha256": hash,
     });
     let begun = post(&router, "/v3/assets/direct-uploads", &body).await.json()["data"].clone();
-    assert_eq!((&begun["status"], &begun["max_bytes"]), (&json!("pending_upload"), &json!(bytes.len())));
+    assert_eq!((&begun["status"], &begun["max_bytes"]), (&json!("pending_upload"), &json!(209_715_200)));
     let (id, url) = (begun["asset_id"].as_str().unwrap(), begun["upload_url"].as_str().unwrap());
     let complete = format!("/v3/assets/{id}/complete");
     let early = post(&router, &complete, &json!({})).await;
@@ -235,8 +246,10 @@ async fn a_direct_upload_becomes_a_project() {
     for _ in 0..2 {
         let data = ask(&router, Method::POST, &complete, &[], "").await.json()["data"].clone();
         assert_eq!((&data["mime_type"], &data["status"]), (&json!("application/zip"), &json!("processing")));
-        let back = get(&router, data["url"].as_str().unwrap().strip_prefix(HOST).unwrap()).await;
-        assert_eq!(back.bytes, bytes);
+        let url = data["url"].as_str().unwrap().strip_prefix(HOST).unwrap();
+        let back = get(&router, url).await;
+        assert_eq!((back.header("content-type"), &back.bytes), ("application/zip", &bytes));
+        assert!(url.split('?').next().unwrap().ends_with(".zip"), "{url}");
     }
     assert_eq!(put_bytes(&router, url, &begun["upload_headers"], vec![7; bytes.len()]).await, StatusCode::OK);
     assert_eq!(post(&router, RENDERS, &render).await.status, StatusCode::ACCEPTED, "what is complete stays what it is");
@@ -344,8 +357,19 @@ async fn a_batch_answers_for_each_item() {
     assert_eq!(first["data"]["batch_id"], data["batch_id"]);
     let short = json!({ "project": page()["project"], "variables": [{}, {}] });
     assert_eq!(post(&router, &uri, &short).await.json()["data"]["accepted"], 2);
+    let mixed = json!({
+        "project": page()["project"], "variables": { "a": 1 }, "title": "all", "composition": "./index.html",
+        "items": [{}, { "title": "own" }], "shiny": true,
+    });
+    let data = post(&router, &uri, &mixed).await.json()["data"].clone();
+    assert_eq!((&data["accepted"], &data["warnings"][0]["param"]), (&json!(2), &json!("shiny")));
+    for (index, title) in [(0, "all"), (1, "own")] {
+        let render = data["renders"][index]["render_id"].as_str().unwrap();
+        assert_eq!(get(&router, &format!("{RENDERS}/{render}")).await.json()["data"]["title"], title);
+    }
     for (body, param) in [
         (json!({ "project": page()["project"] }), "variables"),
+        (json!({ "project": page()["project"], "items": [1] }), "items[0]"),
         (json!({ "project": page()["project"], "items": [] }), "items"),
         (json!({ "project": page()["project"], "items": [{ "fps": 3 }] }), "items[0].fps"),
         (json!({ "variables": [{}] }), "project"),
@@ -530,4 +554,64 @@ async fn base64_and_both_headers_work_with_a_stored_key() {
     let bearer = format!("Bearer {key}");
     let answer = ask(&router, Method::POST, RENDERS, &[("authorization", &bearer)], &body.to_string()).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn what_an_upload_was_announced_as_it_must_be() {
+    let farm = Farm::with(patient());
+    let router = farm.coordinator.router(ApiConfig::default());
+    let bytes = bundle();
+    for (announced, is_taken) in [
+        ("application/octet-stream", true),
+        ("application/x-zip-compressed", true),
+        ("application/zip", true),
+        ("video/mp4", false),
+    ] {
+        let body = json!({ "filename": "a.mp4", "content_type": announced, "size_bytes": bytes.len() });
+        let begun = post(&router, "/v3/assets/direct-uploads", &body).await.json()["data"].clone();
+        let (id, url) = (begun["asset_id"].as_str().unwrap(), begun["upload_url"].as_str().unwrap());
+        assert_eq!(put_bytes(&router, url, &begun["upload_headers"], bytes.clone()).await, StatusCode::OK);
+        let done = post(&router, &format!("/v3/assets/{id}/complete"), &json!({})).await;
+        if is_taken {
+            assert_eq!(done.json()["data"]["mime_type"], "application/zip", "{announced}");
+        } else {
+            assert_eq!(done.error(), invalid("content_type"), "{announced}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_over_a_limit_is_no_project_and_is_told_what_to_do() {
+    let limits = Limits { upload_bytes: 64, bundle_bytes: 128, ..Limits::default() };
+    let farm = Farm::with(CoordinatorConfig { limits, ..patient() });
+    let router = farm.coordinator.router(ApiConfig::default());
+    for (name, code) in [("a.png", "invalid_parameter"), ("a.zip", "hyperframes_project_too_large")] {
+        let form = format!(
+            "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n{}\r\n--b--\r\n",
+            "x".repeat(100)
+        );
+        let kind = [("content-type", "multipart/form-data; boundary=b")];
+        let refused = ask(&router, Method::POST, "/v3/assets", &kind, &form).await;
+        assert_eq!(refused.error(), (413, code.to_owned(), Some("file".to_owned())));
+        assert!(refused.json()["error"]["message"].as_str().unwrap().contains("/v3/assets/direct-uploads"));
+        let kind = if name == "a.png" { "image/png" } else { "application/zip" };
+        let body = json!({ "filename": name, "content_type": kind, "size_bytes": 129 });
+        let refused = post(&router, "/v3/assets/direct-uploads", &body).await;
+        assert_eq!(refused.error(), (413, code.to_owned(), Some("size_bytes".to_owned())));
+        let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(!message.contains("direct-uploads"), "it is what the client uses: {message}");
+    }
+}
+
+#[tokio::test]
+async fn every_documented_type_of_event_is_listed() {
+    let farm = Farm::with(patient());
+    let router = farm.coordinator.router(ApiConfig::default());
+    let types = get(&router, "/v3/webhooks/event-types").await.json()["data"].clone();
+    let names: Vec<&str> = types.as_array().unwrap().iter().map(|one| one["event_type"].as_str().unwrap()).collect();
+    for name in ["hyperframes_video.success", "hyperframes_video.fail", "avatar_video.success", "video_agent.fail"] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+    let all = json!({ "url": "https://x.example/h", "events": names });
+    assert_eq!(post(&router, "/v3/webhooks/endpoints", &all).await.status, StatusCode::OK);
 }

@@ -97,10 +97,16 @@ async fn every_documented_code_can_be_provoked() {
     provoked.note(&send(garbage).await, Code::ProjectInvalid);
     let large = json!({ "project": { "type": "base64", "data": "A".repeat(9000) } });
     provoked.note(&send(large).await, Code::ProjectTooLarge);
+    let picture = json!({ "filename": "a.png", "content_type": "image/png", "size_bytes": 1_000_000_000 });
+    let picture = ask_with(Method::POST, "/v3/assets/direct-uploads".to_owned(), picture).await;
+    provoked.note(&picture, Code::TooLarge);
     let begin = json!({ "filename": "a.zip", "content_type": "application/zip", "size_bytes": 3 });
     let begun = ask_with(Method::POST, "/v3/assets/direct-uploads".to_owned(), begin).await.json();
     let pending = json!({ "project": { "type": "asset_id", "asset_id": begun["data"]["asset_id"] } });
     provoked.note(&send(pending).await, Code::NotReady);
+
+    let text = [("x-api-key", key.as_str()), ("content-type", "text/plain")];
+    provoked.note(&ask(&router, Method::POST, RENDERS, &text, &page().to_string()).await, Code::MediaTypeInvalid);
 
     // What it is asked of.
     for (uri, code) in [
@@ -134,7 +140,7 @@ async fn every_documented_code_can_be_provoked() {
         "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"x.pdf\"\r\n\r\n%PDF-1.7 etc\r\n--b--\r\n";
     let kind = [("x-api-key", key.as_str()), ("content-type", "multipart/form-data; boundary=b")];
     let stored = ask(&router, Method::POST, "/v3/assets", &kind, form).await.json();
-    let file = stored["data"]["url"].as_str().unwrap().strip_prefix("http://farm.example:8080").unwrap().to_owned();
+    let file = stored["data"]["url"].as_str().unwrap().strip_prefix("http://localhost:8080").unwrap().to_owned();
     let outside = ask(&router, Method::GET, &file, &[("range", "bytes=900-")], "").await;
     provoked.note(&outside, Code::RangeInvalid);
 
@@ -203,7 +209,7 @@ async fn what_is_written_to_an_upload_after_its_completion_changes_nothing() {
     farm.backplane.objects.put(&incoming, bytes.clone()).await.unwrap();
     let done = post(&router, &format!("/v3/assets/{id}/complete"), &json!({})).await.json()["data"].clone();
     farm.backplane.objects.put(&incoming, bytes::Bytes::from(vec![7; bytes.len()])).await.unwrap();
-    let url = done["url"].as_str().unwrap().strip_prefix("http://farm.example:8080").unwrap();
+    let url = done["url"].as_str().unwrap().strip_prefix("http://localhost:8080").unwrap();
     assert_eq!(get(&router, url).await.bytes, bytes);
     let render = json!({ "project": { "type": "asset_id", "asset_id": id } });
     assert_eq!(post(&router, RENDERS, &render).await.status.as_u16(), 202);

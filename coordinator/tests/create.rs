@@ -45,6 +45,14 @@ fn every_field_is_taken_over() {
 }
 
 #[test]
+fn a_path_as_people_type_it_is_the_same_entry() {
+    for (typed, entry) in [("./index.html", Some("index.html")), ("././a/b.html", Some("a/b.html")), ("./", None)] {
+        assert_eq!(parsed(&with("composition", json!(typed))).unwrap().composition.as_deref(), entry, "{typed}");
+    }
+    assert_eq!(parsed(&with("composition", json!("./../x.html"))).unwrap_err().param.as_deref(), Some("composition"));
+}
+
+#[test]
 fn one_page_as_text_is_a_whole_request() {
     let body = json!({
         "html": "<h1>Hi</h1>", "width": 540, "height": 960, "fps": 24, "duration": 0, "codec": "prores",

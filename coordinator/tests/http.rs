@@ -35,7 +35,9 @@ async fn a_render_is_taken_in_read_listed_and_downloaded() {
     let queued = get(&router, &uri).await.json()["data"].clone();
     assert_eq!((&queued["status"], &queued["format"], &queued["fps"]), (&json!("queued"), &json!("mp4"), &json!(30)));
     assert_eq!(queued["composition"], "index.html");
-    assert!(queued.get("video_url").is_none() && queued.get("failure_message").is_none());
+    for absent in ["video_url", "thumbnail_url", "failure_message"] {
+        assert!(queued[absent].is_null() && queued.as_object().unwrap().contains_key(absent), "{absent}");
+    }
     assert_eq!(queued["progress"]["stage"], "queued");
 
     farm.worker("w1").await.finish(&draft(90, true)).await;
@@ -45,7 +47,8 @@ async fn a_render_is_taken_in_read_listed_and_downloaded() {
         "render_id": id, "status": "completed", "format": "mp4", "title": "A title", "callback_id": "c1", "fps": 30,
         "quality": "draft", "resolution": null, "aspect_ratio": "16:9", "composition": "index.html",
         "created_at": done["created_at"], "completed_at": done["completed_at"], "duration": 3.0,
-        "video_url": done["video_url"], "thumbnail_url": done["thumbnail_url"], "preview_url": done["preview_url"], "width": 1280, "height": 720,
+        "video_url": done["video_url"], "thumbnail_url": done["thumbnail_url"], "preview_url": done["preview_url"],
+        "failure_message": null, "width": 1280, "height": 720,
         "frame_count": 90, "warnings": [{ "code": "ASSET_NOT_FOUND", "message": "x.png is missing" }],
         "progress": {
             "stage": "done", "frames_done": 90, "frames_total": 90, "percent": 100.0, "eta_seconds": null,
@@ -62,7 +65,7 @@ async fn a_render_is_taken_in_read_listed_and_downloaded() {
     assert_eq!((&listed["data"][0]["render_id"], &listed["has_more"]), (&json!(id), &json!(false)));
     assert_eq!(listed["next_token"], Value::Null);
 
-    let url = done["video_url"].as_str().unwrap().strip_prefix("http://farm.example:8080").unwrap();
+    let url = done["video_url"].as_str().unwrap().strip_prefix("http://localhost:8080").unwrap();
     let file = get(&router, url).await;
     assert_eq!((file.status, &file.bytes[..]), (StatusCode::OK, &b"0123456789"[..]));
     assert_eq!((file.header("content-length"), file.header("content-type")), ("10", "video/mp4"));
@@ -73,7 +76,7 @@ async fn a_render_is_taken_in_read_listed_and_downloaded() {
     assert_eq!((outside.status.as_u16(), outside.header("content-range")), (416, "bytes */10"));
     let head = ask(&router, Method::HEAD, url, &[], "").await;
     assert_eq!((head.header("content-length"), head.bytes.len()), ("10", 0));
-    let still = get(&router, done["thumbnail_url"].as_str().unwrap().strip_prefix("http://farm.example:8080").unwrap());
+    let still = get(&router, done["thumbnail_url"].as_str().unwrap().strip_prefix("http://localhost:8080").unwrap());
     assert_eq!(still.await.headers["content-type"], "image/jpeg");
 
     assert_eq!(get(&router, &url.replace("output.mp4", "plan.bin")).await.error(), error(403, "forbidden"));
@@ -100,7 +103,7 @@ async fn a_failure_is_told_with_its_code_and_its_words() {
     let data = get(&router, &format!("{RENDERS}/{render}")).await.json()["data"].clone();
     assert_eq!((&data["status"], &data["error_code"]), (&json!("failed"), &json!("ENTRY_NOT_FOUND")));
     assert_eq!(data["failure_message"], "ENTRY_NOT_FOUND happened");
-    assert!(data["completed_at"].is_u64() && data.get("video_url").is_none());
+    assert!(data["completed_at"].is_u64() && data["video_url"].is_null());
     let conflict = post(&router, &format!("{RENDERS}/{render}/cancel"), &json!({})).await;
     assert_eq!(conflict.error(), error(409, "conflict"));
 }
@@ -303,10 +306,14 @@ async fn operators_see_health_readiness_and_metrics() {
     let farm = Farm::new();
     let router = farm.coordinator.router(ApiConfig::default());
     assert_eq!(get(&router, "/healthz").await.json()["data"]["status"], "ok");
-    assert_eq!(get(&router, "/readyz").await.json()["data"]["status"], "ready");
+    let ready = get(&router, "/readyz").await.json()["data"].clone();
+    assert_eq!(ready, json!({ "status": "ready", "version": env!("CARGO_PKG_VERSION") }));
     assert!(get(&router, "/metrics").await.headers["content-type"].to_str().unwrap().starts_with("text/plain"));
     farm.backplane.broker.close().await;
-    assert_eq!(get(&router, "/readyz").await.error(), error(503, "internal_error"));
+    let down = get(&router, "/readyz").await;
+    assert_eq!(down.error(), error(503, "internal_error"));
+    let message = "no answer from the broker; the coordinator's log says why";
+    assert_eq!(down.json()["error"]["message"], message, "no key is needed to read it: it names no address");
     assert_eq!(get(&router, "/healthz").await.status, StatusCode::OK);
     assert_eq!(get(&router, RENDERS).await.status, StatusCode::OK, "polls need no broker");
 }

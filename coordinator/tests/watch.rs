@@ -353,7 +353,7 @@ async fn a_preview_grows_with_the_leading_segments() {
     farm.until(&render, |progress| progress.chunks_leading == 2).await;
 
     let url = json_of(&router, &uri).await["preview_url"].as_str().unwrap().to_owned();
-    let path = url.strip_prefix("http://farm.example:8080").unwrap().to_owned();
+    let path = url.strip_prefix("http://localhost:8080").unwrap().to_owned();
     let beside = |name: &str| format!("{}/{name}", path.rsplit_once('/').unwrap().0);
     let text = |uri: String| {
         let router = router.clone();
@@ -378,7 +378,7 @@ async fn a_preview_grows_with_the_leading_segments() {
     let forged = path.replace("/preview/", "/preview/1");
     assert_eq!(get(&router, &forged).await.error(), error(403, "forbidden"));
     let thumbnail = json_of(&router, &format!("{uri}/chunks")).await[0]["thumbnail_url"].as_str().unwrap().to_owned();
-    let still = get(&router, thumbnail.strip_prefix("http://farm.example:8080").unwrap()).await;
+    let still = get(&router, thumbnail.strip_prefix("http://localhost:8080").unwrap()).await;
     assert_eq!((still.bytes, still.headers["content-type"].to_str().unwrap()), (b"jpeg".to_vec(), "image/jpeg"));
 
     real_segment(&farm, &worker, &leases[2], &plan).await;

@@ -2,24 +2,28 @@
 
 /** What the key may do and has spent. */
 export interface Account {
-  /** Always. */
+  /** Renders are always paid for by usage. */
   billing_type: "usage_based";
-  /** None. */
+  /** Always `null`: keys have no e-mail address. */
   email: string | null;
-  /** None. */
+  /** Always `null`: keys have no first name. */
   first_name: string | null;
   /** The key. An extension. */
   key_id: string;
-  /** None. */
+  /** Always `null`: keys have no last name. */
   last_name: string | null;
   /** What the key may be used for. An extension. */
   scopes: ("read" | "render" | "admin")[];
   /** The tenant. An extension. */
   space: string;
+  /** Always `null`: the farm has no subscriptions. */
+  subscription: Record<string, unknown> | null;
   /** What was spent, and what is left. */
   usage_based: Spending;
   /** The key's name. */
   username: string;
+  /** Always `null`: the farm has no prepaid balances. */
+  wallet: Record<string, unknown> | null;
 }
 
 /** A file that was uploaded, or is to be. */
@@ -34,7 +38,7 @@ export interface Asset {
   owner: string;
   /** Length in bytes. */
   size_bytes: number;
-  /** Whether the bytes are there. */
+  /** Whether the bytes have arrived. */
   status: "pending_upload" | "completed";
   /** What it is. */
   type: "image" | "video" | "audio" | "document";
@@ -62,6 +66,28 @@ export interface AssetUploaded {
   status?: "processing";
   /** Signed, expiring; `null` where the farm does not know how it is reached. */
   url: string | null;
+}
+
+/** An administrative act. */
+export interface AuditEntry {
+  /** What was done, such as `worker.drain`. */
+  action: string;
+  /** Address of the client, or of the proxy before the farm. */
+  address: string | null;
+  /** Unix seconds. */
+  at: number;
+  /** The entry. */
+  id: string;
+  /** The API key that asked for it; `null` for an operator at the farm's storage. */
+  key_id: string | null;
+  /** The key's name. */
+  key_name: string | null;
+  /** The request, as its answer's `X-Request-Id` names it. */
+  request_id: string | null;
+  /** The key's tenant. */
+  space: string | null;
+  /** What it was done to: the id of a worker, a render, an endpoint or a key. */
+  target: string | null;
 }
 
 /** What became of a batch. */
@@ -180,6 +206,8 @@ export interface Error {
 export interface ErrorDetail {
   /** One of the codes below. */
   code: string;
+  /** Where the code is explained: a URL, or in a part of an answer its path on the farm. */
+  doc_url: string;
   /** What is wrong and what to do. */
   message: string;
   /** The field at fault, with its path. */
@@ -203,7 +231,7 @@ export interface EventType {
   /** When it happens. */
   description: string;
   /** The type. */
-  event_type: "hyperframes_video.success" | "hyperframes_video.fail" | "hyperframes_video.cancelled";
+  event_type: string;
 }
 
 /** The farm at a glance. Pools, slots and frames are the whole farm's; renders, cost and failures are those of the key's space. */
@@ -308,7 +336,7 @@ export interface Progress {
 
 /** Takes a worker out of service. */
 export interface QuarantineRequest {
-  /** Why, for those who wonder. */
+  /** Why, for people who look at the worker. */
   reason?: string | null;
 }
 
@@ -356,7 +384,7 @@ export interface RenderDeleted {
   render_id: string;
 }
 
-/** A render. Fields that have no value are `null`, except those that only exist at an end. */
+/** A render. Fields that have no value are `null`, except the extensions that only exist at an end. */
 export interface RenderDetail {
   /** Shape, where the output is one. */
   aspect_ratio: "16:9" | "9:16" | "1:1" | null;
@@ -375,7 +403,7 @@ export interface RenderDetail {
   /** What went wrong, for programs; once failed. An extension. */
   error_code?: string;
   /** What went wrong and what to do; once failed. */
-  failure_message?: string;
+  failure_message: string | null;
   /** Container. */
   format: "mp4" | "webm" | "mov" | "gif" | "png-sequence";
   /** Frames a second; a fraction is text. */
@@ -403,13 +431,13 @@ export interface RenderDetail {
   /** How far it is; a cancelled one has failed. */
   status: "queued" | "rendering" | "completed" | "failed";
   /** Signed, expiring; once completed. */
-  thumbnail_url?: string;
+  thumbnail_url: string | null;
   /** As asked. */
   title: string | null;
   /** What it used; once completed. */
   usage?: Usage;
   /** Signed, expiring; once completed. */
-  video_url?: string;
+  video_url: string | null;
   /** What did not stop the render. An extension. */
   warnings: Warning[];
   /** Pixels across. An extension. */
@@ -534,22 +562,22 @@ export interface Span {
 
 /** Spending, in US dollars. */
 export interface Spending {
-  /** None. */
+  /** Always 0: the farm gives no credits. */
   included_credits: number;
-  /** US dollars left of the cap. */
-  remaining_credits: number | null;
-  /** The key's cap. */
-  spending_cap_usd: number | null;
+  /** US dollars left of the cap, where the key has one. */
+  remaining_credits?: number;
+  /** The key's cap, where it has one. */
+  spending_cap_usd?: number;
   /** Spent so far. */
   spending_current_usd: number;
 }
 
-/** Health of the process. */
+/** Health or readiness of the process. */
 export interface Status {
   /** `ok` or `ready`. */
   status: string;
   /** The farm's version. */
-  version?: string;
+  version: string;
 }
 
 /** Every attempt at every task of a render. */
@@ -580,9 +608,9 @@ export interface UploadBegun {
   asset_id: string;
   /** How long the URL is good for, in seconds. */
   expires_in_seconds: number;
-  /** Bytes that are taken. */
+  /** Bytes that an upload may have, whatever `size_bytes` says. */
   max_bytes: number;
-  /** The bytes are awaited. */
+  /** The upload waits for its bytes. */
   status: "pending_upload";
   /** Send these as they are. */
   upload_headers: Record<string, string>;
@@ -628,9 +656,9 @@ export interface Warning {
   param?: string;
 }
 
-/** A process that does tasks. */
+/** A worker or stitcher. */
 export interface Worker {
-  /** Versions its pictures depend on. */
+  /** The versions that its pictures depend on. */
   class: string;
   /** Failures of the last ten minutes that are the farm's own. */
   failures_recent: number;
@@ -644,21 +672,21 @@ export interface Worker {
   memory_bytes: number;
   /** What its control group allows. */
   memory_limit_bytes: number | null;
-  /** Whom it serves. */
+  /** The pool it serves. */
   pool: string;
   /** What it does. */
   role: "worker" | "stitcher";
   /** Tasks it can do at once. */
   slots: number;
-  /** Tasks it is at. */
+  /** Slots at work. */
   slots_busy: number;
   /** Unix seconds, by its own clock. */
   started_at: number;
   /** Whether it takes tasks. */
   state: "active" | "draining" | "quarantined";
-  /** Why it does not. */
+  /** Why it takes none. */
   state_reason: string | null;
-  /** What it is at. */
+  /** The tasks it is doing. */
   tasks: WorkerTask[];
   /** The farm's version. */
   version: string;
@@ -666,7 +694,7 @@ export interface Worker {
   worker_id: string;
 }
 
-/** A task that a process is at. */
+/** A task that a process is doing. */
 export interface WorkerTask {
   /** From 1. */
   attempt: number;
@@ -674,7 +702,7 @@ export interface WorkerTask {
   chunk: number | null;
   /** Captured frames of a chunk; thousandths of another task. */
   frames_done: number;
-  /** Of so many. */
+  /** Frames of the chunk; 1000 for another task. */
   frames_total: number;
   /** The render. */
   render_id: string;

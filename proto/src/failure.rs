@@ -3,6 +3,7 @@
 //! **Invariant: every failure is the user's or the farm's.** A user's failure is not retried: the same input fails the
 //! same way. Where a busy machine may have had part in it there is one more attempt. A failure of the farm is retried
 //! on other workers a bounded number of times; a task that still fails goes to the dead-letter queue with its history.
+//! An outage of storage, ledger or broker is nobody's attempt: the task is retried until the server answers.
 
 use std::fmt;
 
@@ -25,7 +26,7 @@ pub enum Owner {
 pub enum RetryRule {
     /// Not again: the same input fails again.
     Never,
-    /// One more attempt, on a fresh browser.
+    /// One more attempt, on a fresh browser or another worker: two failures of this rule in all.
     Once,
     /// Another attempt, on another worker where there is one, at most [`MAX_ATTEMPTS`] in all.
     Elsewhere,
@@ -105,10 +106,10 @@ codes! {
     EncodeFailed = "ENCODE_FAILED", System, Elsewhere;
     /// A segment, the sound or the output has not the frames or samples that it must have.
     VerifyFailed = "VERIFY_FAILED", System, Elsewhere;
-    /// Object storage did not answer, or an object is missing.
-    Storage = "STORAGE", System, Elsewhere;
-    /// The broker or the ledger did not answer.
-    Backplane = "BACKPLANE", System, Elsewhere;
+    /// Object storage did not answer, or refused. The task waits for it.
+    Storage = "STORAGE", System, Freely;
+    /// The broker or the ledger did not answer. The task waits for it.
+    Backplane = "BACKPLANE", System, Freely;
     /// The worker is of another capture class than the plan.
     VersionMismatch = "VERSION_MISMATCH", System, Freely;
     /// The worker was told to stop.
@@ -127,6 +128,18 @@ codes! {
     DiskFull = "DISK_FULL", System, Elsewhere;
     /// The node has as many files open as the system allows.
     TooManyOpenFiles = "TOO_MANY_OPEN_FILES", System, Elsewhere;
+    /// An object that the task needs is not in storage, or is damaged.
+    ObjectMissing = "OBJECT_MISSING", System, Elsewhere;
+    /// The process that had the task ended without a word, or was cut off for longer than its lease. A task that loses
+    /// two processes is not tried again: it may be what ended them.
+    WorkerLost = "WORKER_LOST", System, Once;
+}
+
+impl FailureCode {
+    /// Whether a server of the farm did not answer, so that neither the task nor the page has a part in it.
+    pub fn is_outage(self) -> bool {
+        matches!(self, Self::Storage | Self::Backplane)
+    }
 }
 
 impl fmt::Display for FailureCode {
@@ -215,7 +228,27 @@ mod tests {
             history.push(failed(attempt, FailureCode::Drained));
             assert!(may_retry(&history));
         }
-        history.push(failed(9, FailureCode::Storage));
+        history.push(failed(9, FailureCode::ObjectMissing));
+        assert!(!may_retry(&history));
+    }
+
+    #[test]
+    fn an_outage_uses_up_no_attempt() {
+        let mut history: Vec<_> = (1..MAX_ATTEMPTS as u32).map(|n| failed(n, FailureCode::ChromeCrashed)).collect();
+        for code in [FailureCode::Storage, FailureCode::Backplane] {
+            assert!(code.is_outage());
+            history.extend((10..60).map(|attempt| failed(attempt, code)));
+            assert!(may_retry(&history));
+        }
+        history.push(failed(99, FailureCode::ChromeCrashed));
+        assert!(!may_retry(&history));
+    }
+
+    #[test]
+    fn a_task_may_lose_one_process() {
+        let mut history = vec![failed(1, FailureCode::WorkerLost), failed(2, FailureCode::Storage)];
+        assert!(may_retry(&history));
+        history.push(failed(3, FailureCode::WorkerLost));
         assert!(!may_retry(&history));
     }
 

@@ -61,6 +61,8 @@ pub struct VideoItem {
     pub path: String,
     /// When it plays.
     pub timing: MediaTiming,
+    /// Whether scripts play it and draw its pictures; `timing` then is that of the whole source.
+    pub scripted: bool,
 }
 
 /// A gain at a moment; between two points it moves in a straight line.
@@ -146,8 +148,9 @@ pub enum CaptureKind {
     Gpu,
 }
 
-/// Layout of plan and draft. Version 1 was farm 0.1's; version 3 knows GPU classes and the encoders of devices.
-const PLAN_VERSION: u8 = 3;
+/// Layout of plan and draft. Version 1 was farm 0.1's; version 3 knows GPU classes and the encoders of devices; version 4
+/// the page's clock and videos that scripts play.
+const PLAN_VERSION: u8 = 4;
 
 /// Everything about a worker that its pixels and its packets depend on. A render is pinned to one class.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -247,6 +250,10 @@ pub struct PlanContent {
     pub frames: u64,
     /// Variables as the text of one JSON object.
     pub variables: String,
+    /// Unix time in milliseconds that the page's clocks show at its start.
+    pub epoch_ms: u64,
+    /// Steps of the load time that the page needs until it is ready.
+    pub load_steps: u32,
     /// Compositions of the page that the probe saw without a timeline; a chunk does not wait for theirs.
     pub unregistered_timelines: Vec<String>,
     /// Videos whose pictures the worker puts in place.

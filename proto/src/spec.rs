@@ -121,22 +121,28 @@ pub struct RenderSpec {
     /// Container; `mp4` by default. `gif` and `png-sequence` are extensions.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub format: Format,
-    /// Codec, else the format's usual one. An extension.
+    /// Codec, else the format's usual one.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_enum, alias = "video-codec"))]
     pub codec: Option<Codec>,
-    /// Constant rate factor, instead of the quality's. An extension.
+    /// Constant rate factor, instead of the quality's.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, conflicts_with = "video_bitrate"))]
     pub crf: Option<Bounded<u32, 0, 63>>,
-    /// Bits a second, or text such as `10M`. An extension.
+    /// Bits a second, or text such as `10M`.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "BITS"))]
     pub video_bitrate: Option<Bitrate>,
-    /// Speed of the VP9 encoder, -8 (slow) to 8. An extension.
+    /// Speed of the VP9 encoder, -8 (slow) to 8.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", allow_hyphen_values = true))]
     pub vp9_cpu_used: Option<Bounded<i32, -8, 8>>,
-    /// Times a GIF repeats; 0 for ever. An extension.
+    /// Times a GIF repeats; 0 for ever.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
     pub gif_loop: Option<Bounded<u16, 0, 65_535>>,
-    /// Keep the transparency; else as the format does. An extension.
+    /// Keep the transparency; else as the format does.
+    #[schemars(transform = extension)]
     #[cfg_attr(
         feature = "cli",
         arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")
@@ -148,19 +154,24 @@ pub struct RenderSpec {
     /// Shape; else the composition's own.
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub aspect_ratio: Option<AspectRatio>,
-    /// Pixels across, with `height`. An extension.
+    /// Pixels across, with `height`.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, requires = "height"))]
     pub width: Option<Bounded<u32, 16, 8192>>,
-    /// Pixels down, with `width`. An extension.
+    /// Pixels down, with `width`.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, requires = "width"))]
     pub height: Option<Bounded<u32, 16, 8192>>,
-    /// Device pixels a pixel of the page, 1 to 4. An extension.
+    /// Device pixels a pixel of the page, 1 to 4.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long = "device-scale", value_name = "N", alias = "device-scale-factor"))]
     pub device_scale_factor: Option<Scale>,
-    /// Seconds; 0 is the composition's own length. An extension.
+    /// Seconds; 0 is the composition's own length.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "SECONDS"))]
     pub duration: Option<Seconds>,
-    /// A sound to put under everything, from the first frame on: a URL, or a file of the project. An extension.
+    /// A sound to put under everything, from the first frame on: a URL, or a file of the project.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(skip))]
     pub audio_url: Option<Text<2048>>,
     /// Entry page in the project; `index.html` by default.
@@ -172,10 +183,12 @@ pub struct RenderSpec {
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     #[cfg_attr(feature = "cli", arg(skip))]
     pub variables: Option<String>,
-    /// Unknown or mistyped variables are errors. An extension.
+    /// Unknown or mistyped variables are errors.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long))]
     pub strict_variables: bool,
-    /// Open the page a few times first, and warn of what does not look the same each time. An extension.
+    /// Open the page a few times first, and warn of what does not look the same each time.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long))]
     pub verify: bool,
     /// A name for people.
@@ -187,19 +200,29 @@ pub struct RenderSpec {
     /// An https URL that is told of the end.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub callback_url: Option<Text<2048>>,
-    /// Which workers take it. An extension.
+    /// Which workers take it.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(skip))]
     pub pool: Pool,
-    /// Frames a chunk. An extension.
+    /// Frames a chunk.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
     pub chunk_frames: Option<Bounded<u32, 1, 1_000_000>>,
-    /// Chunks at work at once. An extension.
+    /// Chunks at work at once.
+    #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(skip))]
     pub max_parallel_chunks: Option<Bounded<u32, 1, 100_000>>,
 }
 
 /// Bytes of variables at most, as JSON.
 const VARIABLES_MAX: usize = 1024 * 1024;
+
+/// Says in the API's document that the hosted service has no such field. The help of the command line does not say it.
+fn extension(schema: &mut Schema) {
+    let about = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+    let about = format!("{about} An extension.");
+    schema.insert("description".to_owned(), about.into());
+}
 
 /// A rate as clients write it (an integer, or a fraction as text), or as it is stored.
 fn frame_rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<FrameRate>, D::Error> {

@@ -230,7 +230,8 @@ impl From<StitchError> for Failure {
         };
         let by_kind = match &error {
             StitchError::Storage(ObjectsError::Version { .. }) => FailureCode::VersionMismatch,
-            StitchError::Storage(_) | StitchError::Disk { .. } => FailureCode::Storage,
+            StitchError::Storage(ObjectsError::Store { .. } | ObjectsError::File { .. }) => FailureCode::Storage,
+            StitchError::Storage(_) => FailureCode::ObjectMissing,
             StitchError::Ledger(_) => FailureCode::Backplane,
             StitchError::Segment { .. }
             | StitchError::Audio(_)
@@ -238,9 +239,11 @@ impl From<StitchError> for Failure {
             | StitchError::Media(MediaError::Frames { .. }) => FailureCode::VerifyFailed,
             StitchError::Media(_) => FailureCode::EncodeFailed,
             StitchError::Stopped => FailureCode::Drained,
-            StitchError::WrongTask(_) | StitchError::Wire(_) | StitchError::Json(_) | StitchError::Thread(_) => {
-                FailureCode::Internal
-            }
+            StitchError::Disk { .. }
+            | StitchError::WrongTask(_)
+            | StitchError::Wire(_)
+            | StitchError::Json(_)
+            | StitchError::Thread(_) => FailureCode::Internal,
         };
         Self::new(exhausted.or_else(|| exhausted_resource(&error)).unwrap_or(by_kind), error.to_string())
     }

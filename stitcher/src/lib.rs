@@ -50,6 +50,7 @@ mod fetch;
 mod folder;
 mod output;
 mod png_sequence;
+mod seams;
 mod stitch;
 mod verify;
 

@@ -14,8 +14,9 @@ use hyperfarm_media::SegmentFile;
 use hyperfarm_proto::failure::Failure;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
+use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::Plan;
-use hyperfarm_proto::record::{AudioRecord, Manifest, OutputRecord, unix_ms};
+use hyperfarm_proto::record::{AudioRecord, Manifest, OutputRecord, SegmentRecord, unix_ms};
 use hyperfarm_proto::task::Step;
 use tracing::info;
 
@@ -23,7 +24,7 @@ use crate::config::StitcherConfig;
 use crate::error::StitchError;
 use crate::fetch::{InputFetcher, Segment, hash_file};
 use crate::folder::Folder;
-use crate::output;
+use crate::{output, seams};
 
 /// Progress after each stage, in thousandths.
 const FETCHED: u64 = 500;
@@ -125,14 +126,22 @@ impl StitchHandler {
             }
         };
         futures::try_join!(objects.put_file(&record.key, &output_path), put_thumbnail)?;
+        let segments: Vec<SegmentRecord> = segments.into_iter().map(|segment| segment.record).collect();
+        let seams = seams::compare(&segments);
+        self.backplane.metrics.seams_compared(seams.compared, seams.different.len());
+        let mut warnings = plan.warnings.clone();
+        if let Some(warning) = seams.warning(plan.content.frame_rate) {
+            context.log().farm(LogLevel::Warning, &format!("[{}] {}", warning.code, warning.message));
+            warnings.push(warning);
+        }
         let manifest = Manifest {
             render: render.clone(),
             plan: plan_hash,
             class: plan.content.class.clone(),
             output: record.clone(),
-            segments: segments.into_iter().map(|segment| segment.record).collect(),
+            segments,
             audio,
-            warnings: plan.warnings.clone(),
+            warnings,
         };
         objects.put_json(&keys::manifest(render), &manifest).await?;
         context.set_progress(STORED, STORED);

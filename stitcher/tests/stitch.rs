@@ -83,6 +83,7 @@ impl Scene {
             key: key.clone(),
             hash,
             bytes: bytes.len() as u64,
+            before: None,
             frame_hashes: frames.frames().map(|frame| FrameHash::from_u128(frame.into())).collect(),
             path: CapturePath::Png,
             worker: "w1".to_owned(),
@@ -262,7 +263,7 @@ async fn what_is_missing_or_wrong_is_refused_with_its_code_and_leaves_no_manifes
     objects.put(&audio, Bytes::from_static(b"noise")).await.unwrap();
     assert_eq!(scene.stitch().await.unwrap_err().code, FailureCode::VerifyFailed);
     objects.delete(&audio).await.unwrap();
-    assert_eq!(scene.stitch().await.unwrap_err().code, FailureCode::Storage);
+    assert_eq!(scene.stitch().await.unwrap_err().code, FailureCode::ObjectMissing);
     objects.put(&audio, sound).await.unwrap();
 
     let segment = scene.store_segment(1, 1).await;
@@ -282,7 +283,7 @@ async fn what_is_missing_or_wrong_is_refused_with_its_code_and_leaves_no_manifes
     assert!(!objects.exists(&manifest).await.unwrap(), "nothing was committed");
 
     objects.delete(&keys::plan(&scene.plan.render)).await.unwrap();
-    assert_eq!(scene.stitch().await.unwrap_err().code, FailureCode::Storage);
+    assert_eq!(scene.stitch().await.unwrap_err().code, FailureCode::ObjectMissing);
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ pub fn content(format: Format, frame_rate: FrameRate, frames: u64, audio: bool) 
         frame_rate,
         frames,
         variables: "{}".to_owned(),
+        epoch_ms: 0,
+        load_steps: 0,
         unregistered_timelines: Vec::new(),
         videos: Vec::new(),
         audio: if audio { vec![AudioItem::plain("a", "a.wav", timing, Vec::new())] } else { Vec::new() },

@@ -22,6 +22,24 @@ pub(crate) const LIMITS_SCRIPT: &str = include_str!("host/limits.js");
 /// Replaces clock, timers and random numbers of the page, before any of its scripts.
 pub(crate) const EARLY_SCRIPT: &str = include_str!("host/early.js");
 
+/// Gives dedicated workers the page's clock.
+pub(crate) const WORKERS_SCRIPT: &str = include_str!("host/workers.js");
+
+/// Finds elements in shadow roots, and videos that are not in the document.
+pub(crate) const TREES_SCRIPT: &str = include_str!("host/trees.js");
+
+/// The playback of videos, as scripts see it.
+pub(crate) const PLAYBACK_SCRIPT: &str = include_str!("host/playback.js");
+
+/// The placeholder of the configuration in [`EARLY_SCRIPT`], where it occurs once.
+pub(crate) const CONFIG_PLACEHOLDER: &str = "__HYPERFARM_CONFIG__";
+
+/// What runs in a dedicated worker before its script.
+static WORKER: LazyLock<String> = LazyLock::new(|| {
+    let clock = EARLY_SCRIPT.replacen(CONFIG_PLACEHOLDER, "self.__hyperfarmConfig", 1);
+    format!("{clock}\n{}", include_str!("host/worker.js"))
+});
+
 /// The page's part of the page host.
 pub(crate) const DRIVER_SCRIPT: &str = include_str!("host/driver.js");
 
@@ -121,6 +139,7 @@ pub(crate) fn own(path: &str) -> Option<Asset> {
         "runtime.js" => Some(Asset { media_type: SCRIPT, bytes: RUNTIME.as_bytes() }),
         EFFECTS_PAGE => Some(Asset { media_type: "text/html; charset=utf-8", bytes: EFFECTS_HTML.as_bytes() }),
         "effects-chain.js" => Some(Asset { media_type: SCRIPT, bytes: generated::EFFECTS.as_bytes() }),
+        "worker.js" => Some(Asset { media_type: SCRIPT, bytes: WORKER.as_bytes() }),
         "effects.js" => Some(Asset { media_type: SCRIPT, bytes: include_bytes!("host/effects.js") }),
         "scope.js" => Some(Asset { media_type: SCRIPT, bytes: SCOPE_SCRIPT.as_bytes() }),
         "edits.js" => Some(Asset { media_type: SCRIPT, bytes: EDITS_SCRIPT.as_bytes() }),

@@ -11,9 +11,10 @@ use hyperfarm_backplane::objects::hash_file;
 use hyperfarm_backplane::runner::TaskContext;
 use hyperfarm_media::VideoSource;
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
+use hyperfarm_proto::id::FrameHash;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
-use hyperfarm_proto::plan::{Plan, PlanContent, VideoItem};
+use hyperfarm_proto::plan::{MediaTiming, Plan, PlanContent, VideoItem};
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms};
 use hyperfarm_proto::spec::Size;
 
@@ -68,7 +69,7 @@ pub(crate) async fn run(
         outcome = capturing => outcome,
         () = context.cancelled().cancelled() => Err(WorkerError::Cancelled("chunk")),
     };
-    let (chunk, timings, capture_path) = slot.settle(outcome).await?;
+    let Captured { chunk, timings, path: capture_path, before } = slot.settle(outcome).await?;
     drop(slot);
     check_frame_count(&chunk, range)?;
 
@@ -83,6 +84,7 @@ pub(crate) async fn run(
         key: key.clone(),
         hash,
         bytes,
+        before,
         frame_hashes: chunk.hashes,
         path: capture_path,
         worker: lease.worker.to_string(),
@@ -153,6 +155,15 @@ struct SegmentTarget<'a> {
     permits: &'a EncoderPermits,
 }
 
+/// The captured and encoded frames of a chunk.
+struct Captured {
+    chunk: EncodedChunk,
+    timings: ChunkTimings,
+    path: CapturePath,
+    /// Hash of the frame before the first, if there is one.
+    before: Option<FrameHash>,
+}
+
 /// Captures and encodes the frames of `range`.
 async fn capture(
     slot: &mut Slot,
@@ -162,7 +173,7 @@ async fn capture(
     target: SegmentTarget<'_>,
     context: &TaskContext,
     started: Instant,
-) -> Result<(EncodedChunk, ChunkTimings, CapturePath), WorkerError> {
+) -> Result<Captured, WorkerError> {
     let content = &plan.content;
     let alpha = content.encoder.alpha;
     let options = open_options(&site, content);
@@ -170,12 +181,12 @@ async fn capture(
     let mut grabber = FrameGrabber::new(&host, alpha);
     let pictures = |frame: u64| pictures_at(&site, &content.videos, content.frame_rate, frame);
     let is_active = || !context.cancelled().is_cancelled();
-    let visited = grabber.start_up(&mut host, range.start(), &pictures, &is_active).await?;
+    let output = content.viewport.output();
+    let begun = grabber.start_up(&mut host, range.start(), &pictures, &is_active, output).await?;
     let start_ms = millis(started.elapsed());
-    let mut timings = ChunkTimings { start_ms, visited_frames: visited, ..ChunkTimings::default() };
+    let mut timings = ChunkTimings { start_ms, visited_frames: begun.visited, ..ChunkTimings::default() };
     let capturing = Instant::now();
 
-    let output = content.viewport.output();
     let (path, permits) = (target.path.to_owned(), Some(target.permits));
     let mut encoding = Encoding::start(path, content.encoder.clone(), output, content.frame_rate, permits);
     let frame = range.start();
@@ -214,7 +225,7 @@ async fn capture(
     timings.encode_ms = millis(chunk.encode);
     timings.wait_ms = millis(waited + encoded_at.saturating_duration_since(checked_at));
     timings.capture_ms = millis(capturing.elapsed());
-    Ok((chunk, timings, grabber.path()))
+    Ok(Captured { chunk, timings, path: grabber.path(), before: begun.before })
 }
 
 /// The options with which the page of a plan is opened.
@@ -227,6 +238,8 @@ pub(crate) fn open_options(site: &Site, content: &PlanContent) -> OpenOptions {
         timelines: ExpectedTimelines { any: true, except: content.unregistered_timelines.clone() },
         videos: served_videos(site, &content.videos),
         seed: 0,
+        epoch_ms: content.epoch_ms,
+        load_steps: Some(content.load_steps),
     }
 }
 
@@ -234,7 +247,8 @@ pub(crate) fn open_options(site: &Site, content: &PlanContent) -> OpenOptions {
 fn served_videos(site: &Site, videos: &[VideoItem]) -> Vec<ServedVideo> {
     let served = |(index, video): (usize, &VideoItem)| {
         let Size { width, height } = site.video_size(index)?;
-        Some(ServedVideo { id: video.id.clone(), width, height })
+        let MediaTiming { start, end, .. } = video.timing;
+        Some(ServedVideo { id: video.id.clone(), width, height, start, end, index: video.scripted.then_some(index) })
     };
     videos.iter().enumerate().filter_map(served).collect()
 }
@@ -260,6 +274,7 @@ fn visible(videos: &[VideoItem], rate: FrameRate, frame: u64) -> impl Iterator<I
     videos
         .iter()
         .enumerate()
+        .filter(|(_, video)| !video.scripted)
         .filter(move |(_, video)| at >= snapped(video.timing.start) - 1e-9 && at < snapped(video.timing.end) - 1e-9)
         .map(|(index, _)| index)
 }
@@ -279,8 +294,6 @@ fn millis(duration: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use hyperfarm_proto::plan::MediaTiming;
-
     use super::*;
 
     #[test]
@@ -288,7 +301,7 @@ mod tests {
         let rate = FrameRate::new(30, 1).unwrap();
         let shows = |start: f64, end: f64, frame: u64| {
             let timing = MediaTiming { start, end, media_start: 0.0, rate: 1.0, looped: false };
-            let videos = [VideoItem { id: "v".to_owned(), path: "v.mp4".to_owned(), timing }];
+            let videos = [VideoItem { id: "v".to_owned(), path: "v.mp4".to_owned(), timing, scripted: false }];
             visible(&videos, rate, frame).count() == 1
         };
         assert_eq!([29, 30, 59, 60].map(|frame| shows(1.0, 2.0, frame)), [false, true, true, false]);

@@ -10,7 +10,7 @@ use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::{ContentHash, RenderId};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{CaptureClass, Plan};
-use hyperfarm_proto::spec::Viewport;
+use hyperfarm_proto::spec::{Size, Viewport};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::sync::MutexGuard;
@@ -148,6 +148,16 @@ impl WorkerContext {
                 }
             });
         }
+    }
+
+    /// Starts a browser in the first slot, unless a task has it, and ends it when its confinement was measured.
+    pub(crate) async fn measure_confinement(&self) {
+        let Some(Ok(mut slot)) = self.slots.first().map(tokio::sync::Mutex::try_lock) else { return };
+        let viewport = Viewport { page: Size { width: 320, height: 180 }, scale: 1 };
+        if let Err(error) = slot.prepare(viewport, true).await {
+            tracing::error!(%error, "no browser could be started to measure its confinement");
+        }
+        slot.close().await;
     }
 
     /// Ends the browsers of all slots, each once its task has ended.

@@ -157,6 +157,18 @@ pub enum PageError {
     /// The page's process ended.
     #[error("the page crashed; it may need more memory than a slot has")]
     Crashed,
+    /// The page's browser was ended, because it exceeded a limit.
+    #[error("the page was ended: its processes had {used} and may have {limit} {unit}{setting}")]
+    LimitExceeded {
+        /// What they had.
+        used: u64,
+        /// What they may have.
+        limit: u64,
+        /// The unit of both.
+        unit: &'static str,
+        /// The setting of the limit, in parentheses after a space; empty where there is none.
+        setting: &'static str,
+    },
 }
 
 /// What is wrong with a browser.
@@ -232,6 +244,9 @@ pub enum ChromeError {
     /// A screenshot is not a PNG file that can be used.
     #[error("a screenshot cannot be decoded: {0}")]
     Screenshot(String),
+    /// The browser ended in the middle of a task.
+    #[error("Chrome's process ended")]
+    Ended,
     /// There is no browser in the slot.
     #[error("the browser is gone")]
     Gone,
@@ -333,7 +348,7 @@ impl WorkerError {
                 PageError::TimelineMissing(_) => FailureCode::TimelineMissing,
                 PageError::DurationMissing(_) => FailureCode::DurationMissing,
                 PageError::Unresponsive { .. } => FailureCode::PageUnresponsive,
-                PageError::Crashed => FailureCode::PageCrashed,
+                PageError::Crashed | PageError::LimitExceeded { .. } => FailureCode::PageCrashed,
             },
             Self::Chrome(error) => match error {
                 ChromeError::Missing(_) => FailureCode::ChromeMissing,
@@ -344,9 +359,10 @@ impl WorkerError {
                 | ChromeError::NoPage
                 | ChromeError::OpenPage(_)
                 | ChromeError::NoGpu(_) => FailureCode::ChromeLaunch,
-                ChromeError::GpuLost(_) | ChromeError::Protocol(_) | ChromeError::Screenshot(_) => {
-                    FailureCode::ChromeCrashed
-                }
+                ChromeError::GpuLost(_)
+                | ChromeError::Protocol(_)
+                | ChromeError::Screenshot(_)
+                | ChromeError::Ended => FailureCode::ChromeCrashed,
                 ChromeError::Stalled { .. } | ChromeError::FramePending => FailureCode::CaptureStalled,
                 ChromeError::Call(_) | ChromeError::Answer(_) | ChromeError::Gone => FailureCode::Internal,
             },
@@ -363,7 +379,8 @@ impl WorkerError {
             Self::Media(error) => error.os_error().and_then(exhausted_by_errno).unwrap_or(FailureCode::EncodeFailed),
             Self::Encoder(_) => FailureCode::EncodeFailed,
             Self::Storage(ObjectsError::Version { .. }) | Self::ClassMismatch { .. } => FailureCode::VersionMismatch,
-            Self::Storage(_) | Self::DamagedObject { .. } => FailureCode::Storage,
+            Self::Storage(ObjectsError::Store { .. } | ObjectsError::File { .. }) => FailureCode::Storage,
+            Self::Storage(_) | Self::DamagedObject { .. } => FailureCode::ObjectMissing,
             Self::Cancelled(_) => FailureCode::Drained,
             Self::Disk(_) | Self::Setting(_) | Self::Listen(_) | Self::Panicked { .. } | Self::Inconsistent(_) => {
                 FailureCode::Internal

@@ -58,7 +58,12 @@ pub(crate) fn resolve(
                 if info.video.is_none() {
                     return Err(invalid(element, &path, "the file has no video stream").into());
                 }
-                list.videos.push(VideoItem { id: element.id.clone(), path: path.clone(), timing });
+                list.videos.push(VideoItem {
+                    id: element.id.clone(),
+                    path: path.clone(),
+                    timing,
+                    scripted: element.scripted,
+                });
             }
         } else if is_audible && info.audio.is_none() {
             return Err(invalid(element, &path, "the file has no audio stream").into());
@@ -102,6 +107,11 @@ fn timing(
     let Some(start) = element.start.filter(|_| element.timed || element.kind == "audio") else { return Ok(None) };
     let rate = element.rate.clamp(*RATES.start(), *RATES.end());
     let source = playable(element, info);
+    if element.scripted {
+        // Its pictures are numbered from the source's beginning, because scripts say which one shows.
+        let end = if source.is_finite() { source } else { duration };
+        return Ok(Some(MediaTiming { start: 0.0, end, media_start: 0.0, rate: 1.0, looped: false }));
+    }
     check_media_start(element, info, path)?;
     let natural = if element.looped { f64::INFINITY } else { start + (source - element.media_start) / rate };
     // A video without times of its own plays while the timeline shows it.
@@ -148,6 +158,7 @@ pub(crate) mod testing {
             src: String::new(),
             start: Some(1.0),
             timed: true,
+            scripted: false,
             duration: None,
             end: None,
             media_start: 0.0,

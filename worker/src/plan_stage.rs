@@ -18,12 +18,14 @@ use crate::blocking::blocking;
 use crate::capture::{Encoding, FrameGrabber};
 use crate::chrome::PageEvent;
 use crate::compile::bounds::Bounds;
+use crate::compile::fonts::missing_font;
 use crate::compile::remote_assets::RemoteAssets;
 use crate::compile::{Compiled, compile};
 use crate::context::WorkerContext;
 use crate::error::{ProjectError, WorkerError};
 use crate::host::{ExpectedTimelines, OpenOptions, PageHost};
 use crate::media_list::{self, MediaList};
+use crate::remote::library::FontLibrary;
 use crate::server::{RequestProblem, Site, SiteFile};
 use crate::sound_track;
 use crate::urls::decode_path;
@@ -118,6 +120,8 @@ pub(crate) async fn run(
         frame_rate,
         frames: probed.frames,
         variables: compiled.variables,
+        epoch_ms: epoch_ms(&request),
+        load_steps: probed.load_steps,
         unregistered_timelines: probed.unregistered_timelines,
         videos: probed.media.videos,
         audio: probed.media.audio,
@@ -205,6 +209,8 @@ struct Probed {
     unregistered_timelines: Vec<String>,
     cost: Cost,
     warnings: Vec<Warning>,
+    /// As in [`PlanContent::load_steps`].
+    load_steps: u32,
 }
 
 /// The cost of frames, in milliseconds.
@@ -279,9 +285,12 @@ impl Prober<'_> {
             timelines: ExpectedTimelines { any: compiled.mentions_timelines, except: Vec::new() },
             videos: Vec::new(),
             seed: 0,
+            epoch_ms: epoch_ms(request),
+            load_steps: None,
         };
         let probing = async {
             let mut host = slot.open_unchecked(site, viewport, &options).await?;
+            host.let_leave();
             let probe = host.probe().await?;
             let duration = checked_duration(request.spec.asked_duration().unwrap_or(probe.duration))?;
             let sound = host.sound(duration).await?;
@@ -296,6 +305,7 @@ impl Prober<'_> {
             warnings.extend(network.warnings.iter().cloned());
             let blocked = blocked_urls(&host);
             let unregistered_timelines = host.report().without_timeline.clone();
+            let load_steps = host.report().load_steps;
             warn_of_page(&host, &mut warnings);
             if request.spec.format == Format::Gif && request.spec.transparent.is_none() && host.had_background() {
                 warnings.push(Warning {
@@ -305,13 +315,25 @@ impl Prober<'_> {
                         .to_owned(),
                 });
             }
-            Ok::<_, WorkerError>((frames, duration, probe, sound, unregistered_timelines, cost, blocked, warnings))
+            warnings.extend(host.notes().await?);
+            warn_of_fonts(&host.families_without_face().await?, &worker.remote.fonts, &mut warnings);
+            Ok::<_, WorkerError>((
+                frames,
+                duration,
+                probe,
+                sound,
+                unregistered_timelines,
+                cost,
+                blocked,
+                warnings,
+                load_steps,
+            ))
         };
         let outcome = tokio::select! {
             outcome = probing => outcome,
             () = context.cancelled().cancelled() => Err(WorkerError::Cancelled("plan")),
         };
-        let (frames, duration, mut probe, sound, unregistered_timelines, cost, blocked, mut warnings) =
+        let (frames, duration, mut probe, sound, unregistered_timelines, cost, blocked, mut warnings, load_steps) =
             slot.settle(outcome).await?;
         drop(slot);
         context.set_progress(900, 1000);
@@ -323,23 +345,29 @@ impl Prober<'_> {
             media_list::resolve(&probe.media, &sound, duration, &locate, &mut warnings).map(|media| (media, warnings))
         })
         .await??;
-        Ok(Probed { blocked, frames, media, unregistered_timelines, cost, warnings })
+        Ok(Probed { blocked, frames, media, unregistered_timelines, cost, warnings, load_steps })
     }
+}
+
+/// Unix time in milliseconds that the page's clocks show at its start: the moment at which the render was submitted, in
+/// whole seconds.
+fn epoch_ms(request: &RenderRequest) -> u64 {
+    request.created_at_ms / 1000 * 1000
 }
 
 /// `seconds`, if they are positive and not beyond [`MAX_DURATION`].
 fn checked_duration(seconds: f64) -> Result<f64, ProjectError> {
     if !seconds.is_finite() || seconds <= 0.0 {
         return Err(ProjectError::Duration(format!(
-            "the composition lasts {} s; set data-duration to seconds above 0",
-            seconds
+            "the composition lasts {seconds:e} s; set data-duration to seconds above 0"
         )));
     }
     if seconds > MAX_DURATION {
         return Err(ProjectError::Duration(format!(
-            "the composition lasts {:.0} s, longer than the {MAX_DURATION:.0} s that this farm renders; an endlessly repeating \
+            "the composition lasts {} s, longer than the {MAX_DURATION:.0} s that this farm renders; an endlessly repeating \
              timeline needs a data-duration on the root",
-            seconds
+            // A number of hundreds of digits says nothing.
+            if seconds < 1e9 { format!("{seconds:.0}") } else { format!("{seconds:.1e}") }
         )));
     }
     Ok(seconds)
@@ -428,6 +456,16 @@ fn blocked_urls(host: &PageHost<'_>) -> Vec<String> {
     refused.collect()
 }
 
+/// Warns of families without a face, unless there is a warning of them.
+fn warn_of_fonts(families: &[String], library: &FontLibrary, warnings: &mut Vec<Warning>) {
+    for family in families {
+        let name = format!("the font \"{family}\"").to_lowercase();
+        if !warnings.iter().any(|warning| warning.message.to_lowercase().starts_with(&name)) {
+            warnings.push(missing_font(family, library));
+        }
+    }
+}
+
 /// Adds warnings for what the page requested in vain, printed and threw.
 fn warn_of_page(host: &PageHost<'_>, warnings: &mut Vec<Warning>) {
     let mut warn = |code: &str, message: String| warnings.push(Warning { code: code.to_owned(), message });
@@ -491,6 +529,15 @@ mod tests {
         let asked = "http://127.0.0.1:1/__hyperfarm/remote/https%3A%2F%2Fa.test%2Fv.mp4%3Fx%3D1";
         assert_eq!(of(asked), "http://127.0.0.1:1/__remote/1.mp4");
         assert_eq!(of("http://127.0.0.1:1/v.mp4"), "http://127.0.0.1:1/v.mp4");
+    }
+
+    #[test]
+    fn an_absurd_duration_is_refused_with_a_short_message() {
+        for seconds in [1e308, f64::INFINITY, f64::NAN, -1e308, 0.0] {
+            let message = checked_duration(seconds).unwrap_err().to_string();
+            assert!(message.len() < 200, "{message}");
+        }
+        assert!(checked_duration(30_000.0).unwrap_err().to_string().contains("lasts 30000 s"));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! A slot: its server, and the browser that is kept running between tasks.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use hyperfarm_proto::failure::Owner;
+use hyperfarm_proto::failure::{FailureCode, Owner};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::spec::Viewport;
 
-use crate::chrome::{Chrome, ChromeConfig, LaunchKey, Page, PageLog};
+use crate::chrome::{Chrome, ChromeConfig, Confinement, LaunchKey, Layer, Page, PageLog, ProcessKind};
 use crate::error::{ChromeError, WorkerError};
 use crate::framebuffer::FramebufferFinder;
 use crate::host::{OpenOptions, PageHost};
@@ -23,6 +23,8 @@ pub struct Slot {
     /// Number of tasks that have used the slot.
     tasks: u64,
     log: PageLog,
+    /// How its first browser was confined.
+    confinement: Arc<OnceLock<Confinement>>,
 }
 
 /// A running browser with its page.
@@ -41,12 +43,25 @@ impl Slot {
     /// [`WorkerError::Listen`] where its server does not start.
     pub async fn new(config: ChromeConfig) -> Result<Self, WorkerError> {
         let server = SlotServer::start().await?;
-        Ok(Self { server, config, browser: None, render: None, tasks: 0, log: PageLog::default() })
+        Ok(Self {
+            server,
+            config,
+            browser: None,
+            render: None,
+            tasks: 0,
+            log: PageLog::default(),
+            confinement: Arc::default(),
+        })
     }
 
     /// The log of its pages.
     pub fn log(&self) -> PageLog {
         self.log.clone()
+    }
+
+    /// How the processes of its first browser were confined, once that was measured.
+    pub fn confinement(&self) -> Arc<OnceLock<Confinement>> {
+        self.confinement.clone()
     }
 
     /// Assigns the slot to a task of `render`. A browser that has shown pages of another render is ended, and the
@@ -167,6 +182,7 @@ impl Slot {
             chrome.check_gpu().await?;
             let page = chrome.open_page(self.log.clone()).await?;
             tracing::debug!(took_ms = started.elapsed().as_millis(), "browser started");
+            self.confinement.get_or_init(|| measure_confinement(&chrome, &self.config));
             self.browser = Some(Browser { page, chrome, finder: FramebufferFinder::default() });
         }
         Ok(())
@@ -203,6 +219,16 @@ impl Slot {
         match outcome {
             Ok(value) => Ok(value),
             Err(error) => {
+                // What was done when the browser ended may have failed first, with an error of its own.
+                let end = self.browser.as_ref().and_then(|browser| browser.chrome.end_error());
+                let is_cause = |end: &WorkerError| {
+                    ![FailureCode::Drained, end.code()].contains(&error.code())
+                        && (end.code().owner() == Owner::User || error.code().owner() == Owner::System)
+                };
+                let error = match end {
+                    Some(end) if is_cause(&end) => end,
+                    _ => error,
+                };
                 let error = match &self.browser {
                     Some(browser) if error.code().owner() == Owner::System => browser.chrome.with_output(error),
                     _ => error,
@@ -212,4 +238,20 @@ impl Slot {
             }
         }
     }
+}
+
+/// Measures how a browser with a page is confined, and logs it.
+fn measure_confinement(chrome: &Chrome, config: &ChromeConfig) -> Confinement {
+    let confinement = chrome.confinement();
+    let summary = |kind| confinement.summary(kind);
+    tracing::info!(
+        renderer = summary(ProcessKind::Renderer),
+        gpu = summary(ProcessKind::Gpu),
+        browser = summary(ProcessKind::Browser),
+        "confinement of Chrome's processes"
+    );
+    if config.sandbox && confinement.holds(ProcessKind::Renderer, Layer::Seccomp) == Some(false) {
+        tracing::warn!("Chrome's sandbox is on, and its renderer has no filter of system calls");
+    }
+    confinement
 }

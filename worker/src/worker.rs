@@ -1,7 +1,7 @@
 //! A worker node: its start, its end, and which stage does which task.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ use hyperfarm_proto::task::{Queue, Step};
 use tokio::task::JoinHandle;
 
 use crate::cache::Cache;
-use crate::chrome::ChromeConfig;
+use crate::chrome::{ChromeConfig, Confinement, PidNamespace};
 use crate::context::{WorkerContext, no_folder_in};
 use crate::encoders::{DeviceEncoders, EncoderMode};
 use crate::error::WorkerError;
@@ -27,7 +27,7 @@ use crate::remote::{Remote, RemoteConfig};
 use crate::slot::Slot;
 use crate::{audio_stage, chunk_stage, class, plan_stage};
 
-/// Time between two measurements of the browsers' memory.
+/// Time between two reports of the browsers' memory and confinement.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The configuration of a worker.
@@ -109,10 +109,19 @@ impl Worker {
             .map_err(no_folder_in(&config.work_dir))?;
         let encoders = DeviceEncoders::find(config.encoder, folder.path()).await?;
         let class = class::detect(&config.chrome, encoders.name(), config.label).await?;
+        if !config.chrome.sandbox {
+            tracing::warn!(
+                "Chrome's sandbox is off by HYPERFARM_CHROME_SANDBOX; render only compositions that you trust"
+            );
+        }
+        if config.chrome.pid_namespace == PidNamespace::None {
+            tracing::warn!("the kernel gives Chrome no PID namespace: Chrome may outlive a worker that is killed");
+        }
         let mut slots = Vec::new();
         for _ in 0..config.slots.max(1) {
             slots.push(Slot::new(config.chrome.clone()).await?);
         }
+        let confinements = slots.iter().map(Slot::confinement).collect();
         backplane.metrics.watch_disk("work", &config.work_dir);
         let node = NodeView {
             class_id: class.id(),
@@ -124,10 +133,16 @@ impl Worker {
         let context = WorkerContext::new(backplane.clone(), cache, class, encoders, remote, slots, folder);
         let context = Arc::new(context.with_archive(config.archive));
         let queues = vec![Queue::Plan(config.pool.clone()), Queue::Chunk(config.pool)];
-        let memory_watch = tokio::spawn(watch_memory(backplane.metrics.clone()));
+        let memory_watch = tokio::spawn(watch_browsers(backplane.metrics.clone(), confinements));
         let runner = Runner::new(backplane, node, config.runner);
         let runner = tokio::spawn(runner.run(queues, Arc::new(Stages(context.clone())), drain));
         Ok(Self { runner, memory_watch, context })
+    }
+
+    /// Starts a browser in a slot that has none, in the background, so that its confinement is measured and logged.
+    pub fn measure_confinement(&self) {
+        let context = self.context.clone();
+        tokio::spawn(async move { context.measure_confinement().await });
     }
 
     /// Waits until the drain is complete, then ends every browser.
@@ -140,9 +155,12 @@ impl Worker {
     }
 }
 
-/// Measures the browsers' memory until it is aborted: all descendants of this process are browsers.
-async fn watch_memory(metrics: Metrics) {
+/// Reports the browsers' memory and confinement until it is aborted: all descendants of this process are browsers.
+async fn watch_browsers(metrics: Metrics, confinements: Vec<Arc<OnceLock<Confinement>>>) {
     loop {
+        for (kind, layer, holds) in confinements.iter().filter_map(|cell| cell.get()).flat_map(Confinement::layers) {
+            metrics.set_confined(kind.name(), layer.name(), holds);
+        }
         if let Ok(memory) = tokio::task::spawn_blocking(machine::memory).await {
             metrics.set_browsers(memory.children, memory.descendants);
         }

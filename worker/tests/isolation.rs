@@ -11,7 +11,7 @@ use hyperfarm_backplane::config;
 use hyperfarm_proto::failure::{FailureCode, Owner};
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::Slot;
-use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings, PageEvent};
+use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings, Layer, PageEvent, PidNamespace, ProcessKind};
 use hyperfarm_worker::host::PageHost;
 
 use one_page::{options, site};
@@ -22,7 +22,11 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 const VIEWPORT: Viewport = Viewport { page: Size { width: 320, height: 180 }, scale: 1 };
 
 async fn slot() -> Slot {
-    let settings = config::read(&|name| std::env::var(name).ok(), ChromeSettings::read).unwrap();
+    slot_with(&|name| std::env::var(name).ok()).await
+}
+
+async fn slot_with(variables: &dyn Fn(&str) -> Option<String>) -> Slot {
+    let settings = config::read(variables, ChromeSettings::read).unwrap();
     Slot::new(ChromeConfig::find(&settings).unwrap()).await.unwrap()
 }
 
@@ -32,6 +36,11 @@ fn page(script: &str) -> String {
 
 /// Ids of the processes below this one.
 fn descendants() -> BTreeSet<u32> {
+    descendants_of(std::process::id())
+}
+
+/// Ids of the processes below `root`.
+fn descendants_of(root: u32) -> BTreeSet<u32> {
     let mut parents = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(id) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
@@ -41,13 +50,13 @@ fn descendants() -> BTreeSet<u32> {
             parents.push((id, fields[1].parse::<u32>().unwrap()));
         }
     }
-    let mut found = BTreeSet::from([std::process::id()]);
+    let mut found = BTreeSet::from([root]);
     loop {
         let before = found.len();
         found
             .extend(parents.iter().filter(|(_, parent)| found.contains(parent)).map(|(id, _)| *id).collect::<Vec<_>>());
         if found.len() == before {
-            found.remove(&std::process::id());
+            found.remove(&root);
             return found;
         }
     }
@@ -234,4 +243,164 @@ async fn a_page_that_loops_is_the_users_failure_and_names_its_frame() {
     drop(host);
     assert!(slot.settle::<()>(Err(error)).await.is_err());
     assert!(descendants().is_empty(), "the browser of a page that loops is ended");
+}
+
+/// Kills the process below this one whose command line has `argument`.
+fn kill_process(argument: &str) {
+    let command_line = |id: &u32| std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    let found = descendants().into_iter().find(|id| {
+        command_line(id).split(|byte| matches!(byte, 0 | b' ')).any(|part| part == argument.as_bytes())
+            && !command_line(id).windows(7).any(|part| part == b"unshare")
+    });
+    let id = i32::try_from(found.unwrap_or_else(|| panic!("no process has {argument}"))).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_browser_is_seen_within_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let _alone = ALONE.lock().await;
+    let mut slot = slot().await;
+    let endless = page("window.__hf.seek = (time) => { if (time > 0) for (;;); };");
+    let mut host = slot.open(site(&folder, &endless), VIEWPORT, &options()).await.unwrap();
+    let killing = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        kill_process("--headless");
+        Instant::now()
+    };
+    let (sought, killed) = tokio::join!(
+        async {
+            let error = host.seek(1, &[]).await.unwrap_err();
+            (error, Instant::now())
+        },
+        killing
+    );
+    let (error, seen) = sought;
+    assert!(seen - killed < Duration::from_secs(1), "{:?}", seen - killed);
+    assert_eq!(error.code(), FailureCode::ChromeCrashed, "{error}");
+    drop(host);
+    assert!(slot.settle::<()>(Err(error)).await.is_err());
+    assert!(descendants().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_above_its_memory_is_ended_at_once_and_the_memory_is_back() {
+    let bomb = r#"
+        window.__hf.seek = (time) => {
+            window.kept = [];
+            if (time > 0) for (;;) kept.push(new Uint8Array(16 << 20).fill(7));
+        };
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    let _alone = ALONE.lock().await;
+    let limited = |name: &str| match name {
+        "HYPERFARM_PAGE_MEMORY_MB" => Some("700".to_owned()),
+        name => std::env::var(name).ok(),
+    };
+    let mut slot = slot_with(&limited).await;
+    let mut host = slot.open(site(&folder, &page(bomb)), VIEWPORT, &options()).await.unwrap();
+    let before = descendants();
+    let started = Instant::now();
+    let error = host.seek(5, &[]).await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert_eq!((error.code(), error.code().owner()), (FailureCode::PageCrashed, Owner::User), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("700 MiB") && message.contains("frame 5"), "{message}");
+    let used: u64 = message.split("had ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((701..1500).contains(&used), "{message}");
+    drop(host);
+    assert!(slot.settle::<()>(Err(error)).await.is_err());
+    assert!(!before.iter().any(|id| is_alive(*id)), "a process of the browser has its memory still");
+}
+
+/// The worker that the next test kills: it opens a page and waits.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "started by a_browser_behind_a_script_ends_with_a_killed_worker"]
+async fn a_worker_that_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut slot = slot().await;
+    let _host = slot.open(site(&folder, &page("")), VIEWPORT, &options()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_behind_a_script_ends_with_a_killed_worker() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let _alone = ALONE.lock().await;
+    let settings = config::read(&|name| std::env::var(name).ok(), ChromeSettings::read).unwrap();
+    let chrome = ChromeConfig::find(&settings).unwrap();
+    if chrome.pid_namespace == PidNamespace::None {
+        eprintln!("skipped: the kernel gives no PID namespace");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = folder.path().join("chrome");
+    // The worker recognises no absolute path in it, so that the script stays between the two.
+    let (directory, name) = (chrome.executable.parent().unwrap(), chrome.executable.file_name().unwrap());
+    let text = format!("#!/bin/sh\n(cd '{}'; './{}' \"$@\") &\nwait\n", directory.display(), name.to_string_lossy());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let temp = folder.path().join("tmp");
+    std::fs::create_dir(&temp).unwrap();
+    std::fs::set_permissions(&temp, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let mut worker = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "a_worker_that_waits"])
+        .env("HYPERFARM_CHROME", &script)
+        .env("TMPDIR", &temp)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // Two of setpriv and unshare, two of the script, two zygotes, the GPU process, a renderer.
+    while descendants_of(worker.id()).len() < 8 {
+        assert!(Instant::now() < deadline, "the worker started no browser");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let before = descendants_of(worker.id());
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    let killed = Instant::now();
+    while before.iter().any(|id| is_alive(*id)) {
+        assert!(killed.elapsed() < Duration::from_secs(2), "Chrome goes on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chromes_processes_are_confined_and_a_site_stores_little() {
+    let script = r#"
+        (async () => {
+            const cache = await caches.open("c");
+            for (let i = 1; i < 4; i++) {
+                await cache.put("/" + i, new Response(new Uint8Array(24 << 20)));
+                console.warn("STORED " + i);
+            }
+        })().catch((error) => console.warn("REFUSED " + error.name));
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    let _alone = ALONE.lock().await;
+    let mut slot = slot().await;
+    let host = slot.open(site(&folder, &page(script)), VIEWPORT, &options()).await.unwrap();
+    assert_eq!(warned(&host, "STORED 2").await, "STORED 2");
+    assert_eq!(warned(&host, "REFUSED ").await, "REFUSED QuotaExceededError");
+    drop(host);
+    let measured = slot.confinement().get().cloned().unwrap();
+    for layer in [Layer::Seccomp, Layer::NoNewPrivileges, Layer::PidNamespace, Layer::NetNamespace] {
+        assert_ne!(measured.holds(ProcessKind::Renderer, layer), Some(false), "{layer}");
+    }
+    for kind in [ProcessKind::Renderer, ProcessKind::Gpu, ProcessKind::Browser] {
+        assert_eq!(measured.holds(kind, Layer::UnprivilegedUser), Some(true));
+        assert_ne!(measured.holds(kind, Layer::CleanEnvironment), Some(false));
+        let holds = measured.holds(kind, Layer::PidNamespace);
+        assert_eq!(holds, Some(slot_pid_namespace() || kind == ProcessKind::Renderer), "{kind:?}");
+    }
+    slot.close().await;
+}
+
+/// Whether the kernel gives Chrome a PID namespace here.
+fn slot_pid_namespace() -> bool {
+    let settings = config::read(&|name| std::env::var(name).ok(), ChromeSettings::read).unwrap();
+    ChromeConfig::find(&settings).unwrap().pid_namespace != PidNamespace::None
 }

@@ -154,6 +154,7 @@ pub struct Fetched {
 pub struct Fetcher {
     client: Client,
     config: Arc<FetchConfig>,
+    resolver: CheckedResolver,
 }
 
 impl std::fmt::Debug for Fetcher {
@@ -175,18 +176,19 @@ impl Fetcher {
 
     fn with_lookup(config: FetchConfig, lookup: Lookup) -> Result<Self, FetchError> {
         let config = Arc::new(config);
+        let resolver = CheckedResolver::new(config.clone(), lookup);
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
-            .dns_resolver(CheckedResolver::new(config.clone(), lookup))
+            .dns_resolver(resolver.clone())
             .build()
             .map_err(|error| FetchError {
                 url: String::new(),
                 reason: FetchReason::Network(format!("the fetcher cannot be set up: {}", root_cause(&error))),
             })?;
-        Ok(Self { client, config })
+        Ok(Self { client, config, resolver })
     }
 
     /// Writes the body behind `url` to the file `target`.
@@ -237,6 +239,22 @@ impl Fetcher {
             Err(_) => Err(FetchReason::TimedOut(time)),
         };
         outcome.map_err(|reason| FetchError { url: redacted(url), reason })
+    }
+
+    /// Checks that `url` may be fetched from, its addresses included, without any request to it.
+    ///
+    /// # Errors
+    ///
+    /// The URL is one that the farm does not fetch, or its name has no address now.
+    pub async fn check_target(&self, url: &Url) -> Result<(), FetchError> {
+        let checking = async {
+            self.check(url)?;
+            match url.host() {
+                Some(Host::Domain(name)) => self.resolver.check(name).await.map_err(FetchReason::from),
+                _ => Ok(()),
+            }
+        };
+        checking.await.map_err(|reason| FetchError { url: redacted(url), reason })
     }
 
     async fn follow(&self, url: &Url) -> Result<(Url, Response), FetchReason> {
@@ -334,14 +352,20 @@ fn redacted(url: &Url) -> String {
     crate::redact::redact(url.as_str())
 }
 
+impl From<Refusal> for FetchReason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Address(message) => Self::Refused(message),
+            Refusal::Unresolved(message) => Self::Network(message),
+        }
+    }
+}
+
 fn reason_of(error: reqwest::Error) -> FetchReason {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = source {
         if let Some(refusal) = current.downcast_ref::<Refusal>() {
-            return match refusal {
-                Refusal::Address(message) => FetchReason::Refused(message.clone()),
-                Refusal::Unresolved(message) => FetchReason::Network(message.clone()),
-            };
+            return refusal.clone().into();
         }
         source = current.source();
     }

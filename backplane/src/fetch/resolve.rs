@@ -47,7 +47,8 @@ pub(super) fn system() -> Lookup {
     })
 }
 
-/// A resolver that checks every address.
+/// A resolver that checks every address. Clones share what they have cached.
+#[derive(Clone)]
 pub(super) struct CheckedResolver {
     shared: Arc<Shared>,
 }
@@ -62,6 +63,11 @@ struct Shared {
 impl CheckedResolver {
     pub(super) fn new(config: Arc<FetchConfig>, lookup: Lookup) -> Self {
         Self { shared: Arc::new(Shared { config, lookup, unresolved: Mutex::default() }) }
+    }
+
+    /// Checks the addresses that a host name has now.
+    pub(super) async fn check(&self, host: &str) -> Result<(), Refusal> {
+        self.shared.addresses(host).await.map(drop)
     }
 }
 
@@ -95,7 +101,8 @@ impl Shared {
         // One bad address refuses the whole answer, because a client would try them all.
         for address in &found {
             if let Some(kind) = restricted(*address).filter(|_| !self.config.allow.has_address(*address)) {
-                return Err(Refusal::Address(Refusal::message(&format!("{host} ({address})"), kind)));
+                // The address itself is of the farm's own network: it is not told.
+                return Err(Refusal::Address(Refusal::message(host, kind)));
             }
         }
         Ok(found)

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::history::Attempts;
 use super::{
     AttemptEnd, Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeView, RenderView, Renewal, TaskView,
+    node_of_slot,
 };
 
 /// A ledger in this process's memory.
@@ -42,6 +43,32 @@ impl State {
     fn forget_dead_nodes(&mut self) {
         let now = Instant::now();
         self.nodes.retain(|_, node| node.until > now);
+    }
+
+    fn claim(&mut self, task: &TaskId, worker: &WorkerId, node: Option<&WorkerId>, ttl: Duration) -> Claim {
+        let Some(render) = self.renders.get_mut(&task.render) else { return Claim::Unknown };
+        if render.is_cancelled {
+            return Claim::Cancelled;
+        }
+        let entry = render.tasks.entry(task.step).or_default();
+        if entry.committed.is_some() {
+            return Claim::Committed;
+        }
+        let now = Instant::now();
+        if entry.until.is_some_and(|until| until > now) {
+            return Claim::Held;
+        }
+        let failed_here =
+            |failed: &FailedAttempt| node.is_some_and(|node| node_of_slot(&failed.worker) == node.as_str());
+        if entry.failures.iter().any(failed_here) {
+            return Claim::FailedHere { workers: entry.failures.iter().map(|failed| failed.worker.clone()).collect() };
+        }
+        entry.attempt += 1;
+        entry.worker = Some(worker.clone());
+        entry.until = Some(now + ttl);
+        entry.progress = TaskProgress::default();
+        entry.attempts.claimed(entry.attempt, worker.clone(), unix_ms());
+        Claim::Granted(Lease { task: task.clone(), attempt: entry.attempt, worker: worker.clone() })
     }
 }
 
@@ -118,25 +145,17 @@ impl Ledger for MemoryLedger {
     }
 
     async fn claim(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError> {
-        let mut state = self.state.lock();
-        let Some(render) = state.renders.get_mut(&task.render) else { return Ok(Claim::Unknown) };
-        if render.is_cancelled {
-            return Ok(Claim::Cancelled);
-        }
-        let entry = render.tasks.entry(task.step).or_default();
-        if entry.committed.is_some() {
-            return Ok(Claim::Committed);
-        }
-        let now = Instant::now();
-        if entry.until.is_some_and(|until| until > now) {
-            return Ok(Claim::Held);
-        }
-        entry.attempt += 1;
-        entry.worker = Some(worker.clone());
-        entry.until = Some(now + ttl);
-        entry.progress = TaskProgress::default();
-        entry.attempts.claimed(entry.attempt, worker.clone(), unix_ms());
-        Ok(Claim::Granted(Lease { task: task.clone(), attempt: entry.attempt, worker: worker.clone() }))
+        Ok(self.state.lock().claim(task, worker, None, ttl))
+    }
+
+    async fn claim_elsewhere(
+        &self,
+        task: &TaskId,
+        worker: &WorkerId,
+        node: &WorkerId,
+        ttl: Duration,
+    ) -> Result<Claim, LedgerError> {
+        Ok(self.state.lock().claim(task, worker, Some(node), ttl))
     }
 
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {

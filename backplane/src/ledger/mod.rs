@@ -10,6 +10,8 @@
 //!   [restores](Ledger::restore) it from object storage.
 //! - **Claim.** A task is claimed for a lease. The claim's attempt number is the fence: it only grows, also over a
 //!   restore. A task that is committed, held by a live lease, or of a cancelled render is not claimed.
+//! - **Another node.** [`Ledger::claim_elsewhere`] claims a task only where no slot of the node has failed it before; else
+//!   it answers [`Claim::FailedHere`] and changes nothing.
 //! - **Lease.** [`Ledger::renew`] extends the lease and stores progress while the attempt is the newest and the render
 //!   not cancelled; otherwise it answers [`Renewal::Lost`], and the worker ends its Chrome before anything else. A
 //!   lease that has run out may be renewed until somebody else claims the task; one that was released or failed may
@@ -44,7 +46,7 @@ mod redis;
 
 pub use self::history::{AttemptEnd, AttemptView};
 pub use self::memory::MemoryLedger;
-pub use self::node::{NodeCommand, NodeState, NodeTask, NodeView, Order};
+pub use self::node::{NodeCommand, NodeState, NodeTask, NodeView, Order, node_of_slot, slot_id};
 pub use self::redis::RedisLedger;
 
 /// Why an operation of the ledger failed.
@@ -92,6 +94,11 @@ pub enum Claim {
     Cancelled,
     /// The render is not open.
     Unknown,
+    /// The node has failed the task before. Only [`Ledger::claim_elsewhere`] answers so.
+    FailedHere {
+        /// Every slot that has failed it, oldest failure first.
+        workers: Vec<String>,
+    },
 }
 
 /// Answer to [`Ledger::renew`].
@@ -156,6 +163,15 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Claims a task for `ttl`.
     async fn claim(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError>;
+
+    /// Claims a task for `ttl` unless a slot of `node` has failed it before.
+    async fn claim_elsewhere(
+        &self,
+        task: &TaskId,
+        worker: &WorkerId,
+        node: &WorkerId,
+        ttl: Duration,
+    ) -> Result<Claim, LedgerError>;
 
     /// Extends a lease to `ttl` from now and stores progress.
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError>;

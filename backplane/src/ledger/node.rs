@@ -4,6 +4,17 @@ use hyperfarm_proto::id::{RenderId, WorkerId};
 use hyperfarm_proto::task::Step;
 use serde::{Deserialize, Serialize};
 
+/// The id by which a slot of a node claims tasks; the node's own id where that would be too long.
+pub fn slot_id(node: &WorkerId, number: u32) -> WorkerId {
+    WorkerId::try_from(format!("{node}-s{number}")).unwrap_or_else(|_| node.clone())
+}
+
+/// The id of the node that a slot belongs to, as text: what [`slot_id`] was given.
+pub fn node_of_slot(worker: &str) -> &str {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    worker.rsplit_once("-s").filter(|(_, number)| is_number(number)).map_or(worker, |(node, _)| node)
+}
+
 /// Whether a node takes tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -130,6 +130,18 @@ if operation == 'claim' then
         if task.expires > time then
             return 'held'
         end
+        local node = ARGV[7]
+        if node then
+            -- A slot is `node-sN`. In a message of a failure the quotes are escaped, so only the field itself is found.
+            local workers, is_failed_here = {}, false
+            for failed in string.gmatch(redis.call('HGET', key, step .. ':failures') or '', '"worker":"([^"]*)"') do
+                workers[#workers + 1] = failed
+                is_failed_here = is_failed_here or (string.match(failed, '^(.*)%-s%d+$') or failed) == node
+            end
+            if is_failed_here then
+                return 'failed ' .. table.concat(workers, ' ')
+            end
+        end
         task.attempt, task.worker, task.expires = task.attempt + 1, worker, time + ttl
         task.done, task.total = '0', '0'
         write(step, task, step .. ':call', call)

@@ -192,6 +192,37 @@ impl RedisLedger {
         LedgerError::Corrupt { key: self.render_key(render), reason: reason.to_string() }
     }
 
+    /// Claims the task, unless a slot of `node` has failed it.
+    async fn claim_unless(
+        &self,
+        task: &TaskId,
+        worker: &WorkerId,
+        node: Option<&WorkerId>,
+        ttl: Duration,
+    ) -> Result<Claim, LedgerError> {
+        let mut call = self.on_task("claim", task);
+        call.arg(worker.as_str()).arg(millis(ttl)).arg(call_number());
+        if let Some(node) = node {
+            call.arg(node.as_str());
+        }
+        let answer = self.answer(&task.render, &call).await?;
+        let attempt = match answer.as_str() {
+            "held" => return Ok(Claim::Held),
+            "committed" => return Ok(Claim::Committed),
+            "cancelled" => return Ok(Claim::Cancelled),
+            "unknown" => return Ok(Claim::Unknown),
+            other => {
+                if let Some(workers) = other.strip_prefix("failed ") {
+                    return Ok(Claim::FailedHere { workers: workers.split(' ').map(str::to_owned).collect() });
+                }
+                other.strip_prefix("granted ").and_then(|attempt| attempt.parse().ok())
+            }
+        };
+        let attempt =
+            attempt.ok_or_else(|| self.corrupt(&task.render, format_args!("the script answered `{answer}`")))?;
+        Ok(Claim::Granted(Lease { task: task.clone(), attempt, worker: worker.clone() }))
+    }
+
     async fn commit_answer(&self, render: &RenderId, call: &ScriptInvocation<'_>) -> Result<Commit, LedgerError> {
         match self.answer(render, call).await?.as_str() {
             "accepted" => Ok(Commit::Accepted),
@@ -275,19 +306,17 @@ impl Ledger for RedisLedger {
     }
 
     async fn claim(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError> {
-        let mut call = self.on_task("claim", task);
-        call.arg(worker.as_str()).arg(millis(ttl)).arg(call_number());
-        let answer = self.answer(&task.render, &call).await?;
-        let attempt = match answer.as_str() {
-            "held" => return Ok(Claim::Held),
-            "committed" => return Ok(Claim::Committed),
-            "cancelled" => return Ok(Claim::Cancelled),
-            "unknown" => return Ok(Claim::Unknown),
-            other => other.strip_prefix("granted ").and_then(|attempt| attempt.parse().ok()),
-        };
-        let attempt =
-            attempt.ok_or_else(|| self.corrupt(&task.render, format_args!("the script answered `{answer}`")))?;
-        Ok(Claim::Granted(Lease { task: task.clone(), attempt, worker: worker.clone() }))
+        self.claim_unless(task, worker, None, ttl).await
+    }
+
+    async fn claim_elsewhere(
+        &self,
+        task: &TaskId,
+        worker: &WorkerId,
+        node: &WorkerId,
+        ttl: Duration,
+    ) -> Result<Claim, LedgerError> {
+        self.claim_unless(task, worker, Some(node), ttl).await
     }
 
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {

@@ -47,11 +47,16 @@ pub const LABELS: &[(&str, &str)] = &[
     ("code", "a failure code of `proto/src/failure.rs`; empty where nothing failed"),
     ("direction", "`in` (written to storage) or `out` (read from it)"),
     ("folder", "`work` (caches, segments under way) or `storage` (a local storage folder)"),
+    (
+        "layer",
+        "of confinement `seccomp`, `no_new_privileges`, `unprivileged_user`, `pid_namespace`, `net_namespace`, `clean_environment`",
+    ),
     ("method", "`get`, `post`, `put`, `patch`, `delete`; `other` where no route was found"),
     ("outcome", "of a task `committed`, `superseded`, `failed`; of a webhook `delivered`, `gone`, `retry`, `given_up`"),
     ("owner", "whose failure it is: `user` or `system`; empty where nothing failed"),
     ("path", "`framebuffer` (the compositor's memory) or `png` (screenshots)"),
     ("pool", "a pool of workers, as the operator named it; `stitch` for stitchers; empty where a queue has none"),
+    ("process", "of Chrome: `browser`, `gpu` or `renderer`"),
     ("queue", "`plan`, `chunk`, `stitch`, `events` or `dead`"),
     ("role", "`coordinator`, `worker` or `stitcher`"),
     ("route", "a path template of `docs/api.md`, never a path; `unmatched` where no route was found"),
@@ -175,7 +180,11 @@ families! {
     browsers: Gauge "hyperfarm_browsers" [] WORKER "Browsers that run.";
     browser_memory: Gauge "hyperfarm_browser_memory_bytes" [] WORKER "Anonymous and shared memory of all processes of all browsers, files left out, measured every ten seconds. A worker's heartbeat says the same with the worker's own beside it.";
 
+    confined: Gauge "hyperfarm_chrome_confined" ["process", "layer"] WORKER "Whether a layer of confinement holds for all of Chrome's processes of a kind, as /proc shows it at the first browser of a slot: 1 or 0. What the worker may not read is missing.";
+
     stitch_stages: Sum "hyperfarm_stitch_stage_seconds_total" ["stage"] STITCHER "Seconds that stitches spent by stage.";
+    seams: Count "hyperfarm_seams_total" [] STITCHER "Seams between chunks that were compared: the frame before a chunk as its start drew it, with the last frame of the chunk before.";
+    seams_different: Count "hyperfarm_seams_different_total" [] STITCHER "Seams whose two pictures differ.";
 
     queue_depth: Gauge "hyperfarm_queue_depth" ["queue", "pool"] COORDINATOR "Messages that wait in a queue, those in flight not counted. The coordinator sends out a short window only.";
     queue_age: Gauge "hyperfarm_queue_oldest_age_seconds" ["queue", "pool"] COORDINATOR "How long the oldest task has been waiting to be claimed; 0 where none waits.";

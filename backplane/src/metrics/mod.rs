@@ -214,10 +214,21 @@ impl Metrics {
         self.counters.stitch_stages.with_label_values(&[stage]).inc_by(took.as_secs_f64());
     }
 
+    /// So many seams between chunks were compared, of which so many differ.
+    pub fn seams_compared(&self, compared: usize, different: usize) {
+        self.counters.seams.with_label_values::<&str>(&[]).inc_by(compared as u64);
+        self.counters.seams_different.with_label_values::<&str>(&[]).inc_by(different as u64);
+    }
+
     /// So many browsers run, with so much memory.
     pub fn set_browsers(&self, browsers: usize, bytes: u64) {
         self.counters.browsers.with_label_values::<&str>(&[]).set(browsers as f64);
         self.counters.browser_memory.with_label_values::<&str>(&[]).set(bytes as f64);
+    }
+
+    /// Sets whether a layer of confinement holds for a kind of Chrome's processes.
+    pub fn set_confined(&self, process: &'static str, layer: &'static str, holds: bool) {
+        self.counters.confined.with_label_values(&[process, layer]).set(f64::from(u8::from(holds)));
     }
 
     /// Counts bytes that were written to storage.

@@ -1,17 +1,23 @@
 //! The state of a node: whether it takes tasks, which tasks run, and its figures. Every heartbeat reports it, and the
 //! answer may hold an operator's command.
 //!
-//! **A node that only fails quarantines itself.** After [`quarantine_after`](super::RunnerConfig::quarantine_after)
-//! failures in a row that may be the node's fault it takes no tasks for [`cool_down`](super::RunnerConfig::cool_down),
-//! if another node of its role and pool can do the work. One more failure after the quarantine starts the next one.
+//! **A node that only fails quarantines itself.** After failures of
+//! [`quarantine_after`](super::RunnerConfig::quarantine_after) renders in a row that may be the node's fault it takes no
+//! tasks for [`cool_down`](super::RunnerConfig::cool_down), if another node of its role and pool can do the work. One
+//! more failure after the quarantine starts the next one. A render counts once, a user's failure never.
+//!
+//! **A node whose servers do not answer waits.** It takes no tasks until storage, ledger and broker answer it again,
+//! whether or not others are there: it would only fail what they could do. The pause before each question grows until
+//! a task succeeds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hyperfarm_proto::FARM_VERSION;
-use hyperfarm_proto::failure::{Failure, FailureCode, Owner, RetryRule};
+use hyperfarm_proto::failure::{Failure, Owner, RetryRule};
+use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::record::unix_ms;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -19,14 +25,18 @@ use tracing::{info, warn};
 
 use super::{RunnerConfig, TaskContext};
 use crate::drain::Drain;
-use crate::ledger::{Lease, NodeCommand, NodeState, NodeTask, NodeView, Order};
+use crate::ledger::{Lease, NodeCommand, NodeState, NodeTask, NodeView, Order, node_of_slot};
 use crate::machine;
+use crate::retry::RetryPolicy;
 
 /// How long a failure is reported.
 const FAILURE_WINDOW: Duration = Duration::from_secs(600);
 
 /// Time over which frames a second are counted.
 const FRAME_RATE_WINDOW: Duration = Duration::from_secs(10);
+
+/// Longest pause before a node asks again whether its servers answer.
+const LONGEST_OUTAGE_PAUSE: Duration = Duration::from_secs(30);
 
 /// How often memory is measured.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(5);
@@ -54,13 +64,27 @@ struct NodeStatus {
     until: Option<Instant>,
     /// Number of the newest command that was applied.
     applied: Option<u64>,
-    failed_in_a_row: u32,
+    /// Renders whose tasks have failed here since the last success.
+    failed_renders: BTreeSet<RenderId>,
+    /// Renders that count as failed beside those: all but one, after a quarantine.
+    probation: u32,
+    /// Whether it takes no tasks because a server does not answer.
+    is_waiting: bool,
+    /// Times that a server did not answer since the last success.
+    outages: u32,
     /// When recent tasks failed.
     failures: VecDeque<Instant>,
     /// Captured frames so far, by time.
     frame_counts: VecDeque<(Instant, u64)>,
     /// Bytes of memory, and when they were measured.
     memory: Option<(Instant, u64)>,
+}
+
+impl NodeStatus {
+    /// Renders in a row whose tasks have failed here.
+    fn failed_count(&self) -> u32 {
+        self.probation + self.failed_renders.len() as u32
+    }
 }
 
 struct Running {
@@ -126,40 +150,82 @@ impl Node {
 
     /// Notes that a task succeeded.
     pub(super) fn succeeded(&self) {
-        self.inner.lock().failed_in_a_row = 0;
+        let mut inner = self.inner.lock();
+        inner.failed_renders.clear();
+        (inner.probation, inner.outages) = (0, 0);
     }
 
-    /// Notes that a task failed. Returns whether the node should be quarantined for it, if others can do its work.
-    pub(super) fn failed(&self, failure: &Failure) -> bool {
+    /// Notes that a task of `render` failed. Returns whether the node should be quarantined for it, if others can do its
+    /// work.
+    pub(super) fn failed(&self, render: &RenderId, failure: &Failure) -> bool {
         let code = failure.code;
-        if code.owner() == Owner::User || code.retry() != RetryRule::Elsewhere {
+        let is_nodes = code.owner() == Owner::System && code.retry() == RetryRule::Elsewhere;
+        if !is_nodes && !code.is_outage() {
             return false;
         }
         let mut inner = self.inner.lock();
         inner.failures.push_back(Instant::now());
-        // Servers that are down are down for every node.
-        if matches!(code, FailureCode::Storage | FailureCode::Backplane) {
+        if !is_nodes {
             return false;
         }
-        inner.failed_in_a_row += 1;
+        inner.failed_renders.insert(render.clone());
         let after = self.config.quarantine_after;
-        after > 0 && inner.failed_in_a_row >= after && self.is_open()
+        after > 0 && inner.failed_count() >= after && self.is_open()
     }
 
-    /// Whether `nodes` holds another node of this role and pool that takes tasks.
-    pub(super) fn has_peers(&self, nodes: &[NodeView]) -> bool {
+    /// Whether `nodes` holds another node of this role and pool that takes tasks, other than those that the slots
+    /// `except` belong to.
+    pub(super) fn has_peers(&self, nodes: &[NodeView], except: &[String]) -> bool {
         let ours = &self.view;
-        nodes
-            .iter()
-            .any(|node| node.id != ours.id && node.role == ours.role && node.pool == ours.pool && node.slots > 0)
+        let is_peer =
+            |node: &&NodeView| node.id != ours.id && node.role == ours.role && node.pool == ours.pool && node.slots > 0;
+        let is_excepted = |node: &NodeView| except.iter().any(|worker| node_of_slot(worker) == node.id.as_str());
+        nodes.iter().filter(is_peer).any(|node| !is_excepted(node))
+    }
+
+    /// Takes no more tasks because a server did not answer, as `failure` says. Returns whether it has to be asked from
+    /// now on, until [`Node::servers_answer`].
+    pub(super) fn wait_for_servers(&self, failure: &Failure) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.is_waiting || !self.is_open() {
+            return false;
+        }
+        inner.is_waiting = true;
+        inner.reason = Some(format!("it waits for its servers, {}: {}", failure.code, failure.message));
+        warn!(worker = %self.view.id, code = %failure.code, reason = %failure.message, "no tasks are taken until the servers answer");
+        drop(inner);
+        self.set_state(NodeState::Quarantined);
+        true
+    }
+
+    /// How long to wait before the servers are asked, each time longer; `None` once the node no longer waits for them.
+    pub(super) fn next_outage_pause(&self) -> Option<Duration> {
+        let mut inner = self.inner.lock();
+        inner.outages = inner.outages.saturating_add(1);
+        let retry = RetryPolicy::new(self.config.pause, LONGEST_OUTAGE_PAUSE);
+        inner.is_waiting.then(|| retry.delay_after(inner.outages))
+    }
+
+    /// Takes tasks again, where it waited for its servers.
+    pub(super) fn servers_answer(&self) {
+        let mut inner = self.inner.lock();
+        if !std::mem::take(&mut inner.is_waiting) {
+            return;
+        }
+        inner.reason = None;
+        drop(inner);
+        info!(worker = %self.view.id, "the servers answer, tasks are taken again");
+        self.set_state(NodeState::Active);
     }
 
     /// Quarantines the node after failures, the last of which is `failure`.
     pub(super) fn quarantine(&self, failure: &Failure) {
         let mut inner = self.inner.lock();
         let reason = format!(
-            "{} tasks in a row failed here, the last one with {}: {}",
-            inner.failed_in_a_row, failure.code, failure.message
+            "tasks of {} renders in a row failed here, the last one with {}: {}",
+            inner.failed_count(),
+            failure.code,
+            failure.message
         );
         warn!(worker = %self.view.id, reason, "quarantined for {:?}", self.config.cool_down);
         inner.reason = Some(reason);
@@ -180,7 +246,8 @@ impl Node {
             return;
         }
         (inner.until, inner.reason) = (None, None);
-        inner.failed_in_a_row = self.config.quarantine_after.saturating_sub(1);
+        inner.failed_renders.clear();
+        inner.probation = self.config.quarantine_after.saturating_sub(1);
         drop(inner);
         info!(worker = %self.view.id, "the quarantine is over");
         self.set_state(NodeState::Active);
@@ -194,6 +261,7 @@ impl Node {
             return;
         }
         info!(worker = %self.view.id, order = ?command.order, "applying an operator's command");
+        inner.is_waiting = false;
         match &command.order {
             Order::Drain => {
                 inner.reason = Some("an operator asked for it".to_owned());
@@ -207,7 +275,8 @@ impl Node {
                 self.set_state(NodeState::Quarantined);
             }
             Order::Resume if state == NodeState::Quarantined => {
-                (inner.reason, inner.until, inner.failed_in_a_row) = (None, None, 0);
+                (inner.reason, inner.until, inner.probation) = (None, None, 0);
+                inner.failed_renders.clear();
                 drop(inner);
                 self.set_state(NodeState::Active);
             }
@@ -262,6 +331,8 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use hyperfarm_proto::failure::FailureCode;
+
     use super::*;
 
     fn node() -> Node {
@@ -273,24 +344,63 @@ mod tests {
         Failure::new(code, "it broke")
     }
 
+    fn render(number: u32) -> RenderId {
+        format!("r{number}").parse().unwrap()
+    }
+
     #[test]
-    fn three_failures_in_a_row_that_may_be_its_own_quarantine_a_node() {
+    fn failures_of_three_renders_in_a_row_that_may_be_its_own_quarantine_a_node() {
         let node = node();
-        let fails = |code| node.failed(&failure(code));
-        assert_eq!([fails(FailureCode::ChromeCrashed), fails(FailureCode::ChromeLaunch)], [false, false]);
+        let fails = |number, code| node.failed(&render(number), &failure(code));
+        assert_eq!([fails(1, FailureCode::ChromeCrashed), fails(2, FailureCode::ChromeLaunch)], [false, false]);
         node.succeeded();
         for code in [FailureCode::ChromeCrashed, FailureCode::ScriptError, FailureCode::Storage, FailureCode::Drained] {
-            assert!(!fails(code), "{code}");
+            assert!(!fails(1, code), "{code}");
         }
-        assert!(!fails(FailureCode::ChromeCrashed));
-        assert!(fails(FailureCode::CaptureStalled));
+        assert!(!fails(2, FailureCode::ChromeCrashed));
+        assert!(fails(3, FailureCode::CaptureStalled));
         assert_eq!(node.view().failures_recent, 6, "those of users and of drains are not the farm's");
         node.quarantine(&failure(FailureCode::CaptureStalled));
         let view = node.view();
         assert_eq!((view.state, view.slots, view.all_slots()), (NodeState::Quarantined, 0, 2));
         assert!(view.reason.unwrap().contains("CAPTURE_STALLED"));
         node.end_quarantine_if_over();
-        assert!(node.is_open() && node.failed(&failure(FailureCode::Internal)), "on probation");
+        assert!(node.is_open() && node.failed(&render(1), &failure(FailureCode::Internal)), "on probation");
+    }
+
+    #[test]
+    fn a_render_counts_once_against_a_node_and_a_users_failure_never() {
+        let node = node();
+        for _ in 0..20 {
+            assert!(!node.failed(&render(1), &failure(FailureCode::ChromeCrashed)));
+        }
+        for number in 2..20 {
+            assert!(!node.failed(&render(number), &failure(FailureCode::PageUnresponsive)));
+            assert!(!node.failed(&render(number), &failure(FailureCode::PageCrashed)));
+        }
+        assert!(!node.failed(&render(2), &failure(FailureCode::ChromeCrashed)));
+        assert!(node.failed(&render(3), &failure(FailureCode::ChromeCrashed)));
+    }
+
+    #[test]
+    fn a_node_without_servers_waits_longer_each_time_and_a_success_ends_that() {
+        let node = node();
+        assert_eq!(node.next_outage_pause(), None, "nothing to wait for");
+        let outage = failure(FailureCode::Storage);
+        assert!(node.wait_for_servers(&outage));
+        assert!(!node.wait_for_servers(&outage), "the other slots of the node find it waiting");
+        let view = node.view();
+        assert_eq!((view.state, view.slots), (NodeState::Quarantined, 0));
+        assert!(view.reason.unwrap().contains("STORAGE"));
+        let pauses: Vec<Duration> = (0..12).filter_map(|_| node.next_outage_pause()).collect();
+        assert!(pauses[0] <= node.config.pause * 2 && pauses[11] > pauses[0], "{pauses:?}");
+        assert!(pauses.iter().all(|pause| *pause <= LONGEST_OUTAGE_PAUSE));
+        node.servers_answer();
+        assert!(node.is_open());
+        node.succeeded();
+        assert!(node.wait_for_servers(&outage) && node.next_outage_pause().is_some_and(|pause| pause <= pauses[1]));
+        node.apply(&NodeCommand::new(Order::Resume));
+        assert!(node.is_open() && node.next_outage_pause().is_none(), "an operator's command ends the wait");
     }
 
     #[test]
@@ -298,8 +408,10 @@ mod tests {
         let node = node();
         let other = |id: &str, role: &str, pool: &str, slots| NodeView::new(id.parse().unwrap(), role, pool, slots, "");
         let rest = [other("w1", "worker", "cpu", 9), other("w2", "worker", "gpu", 1), other("s", "stitcher", "cpu", 1)];
-        assert!(!node.has_peers(&rest) && !node.has_peers(&[other("w3", "worker", "cpu", 0)]));
-        assert!(node.has_peers(&[other("w3", "worker", "cpu", 1)]));
+        assert!(!node.has_peers(&rest, &[]) && !node.has_peers(&[other("w3", "worker", "cpu", 0)], &[]));
+        let peer = [other("w3", "worker", "cpu", 1)];
+        assert!(node.has_peers(&peer, &[]) && node.has_peers(&peer, &["w1-s0".to_owned()]));
+        assert!(!node.has_peers(&peer, &["w3-s12".to_owned()]), "it has failed the task as well");
     }
 
     #[test]

@@ -134,6 +134,28 @@ async fn a_lease_that_ran_out_is_anybodys(ledger: &Arc<dyn Ledger>) {
     assert_eq!(granted(ledger, "w2", LONG).await.attempt, 2);
 }
 
+async fn a_task_that_failed_on_a_node_is_claimed_elsewhere(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let elsewhere = async |slot: &str, node: &str| {
+        ledger.claim_elsewhere(&chunk(), &worker(slot), &worker(node), LONG).await.unwrap()
+    };
+    let Claim::Granted(first) = elsewhere("a-s1", "a").await else { panic!("nobody has failed it") };
+    // A message that looks like another slot's failure.
+    let failure = Failure::new(FailureCode::ChromeCrashed, r#""worker":"b-s1""#);
+    ledger.fail(&first, &failure).await.unwrap();
+    let before = chunk_view(ledger).await;
+    let failed_here = Claim::FailedHere { workers: vec!["a-s1".to_owned()] };
+    assert_eq!(elsewhere("a-s0", "a").await, failed_here, "another slot of the same node");
+    assert_eq!(chunk_view(ledger).await, before, "nothing has changed");
+    let Claim::Granted(second) = elsewhere("b-s1", "b").await else { panic!("b has not failed it") };
+    assert_eq!(second.attempt, 2);
+    assert_eq!(elsewhere("a-s0", "a").await, Claim::Held);
+    ledger.fail(&second, &failure).await.unwrap();
+    let both = Claim::FailedHere { workers: vec!["a-s1".to_owned(), "b-s1".to_owned()] };
+    assert_eq!(elsewhere("b-s0", "b").await, both);
+    assert_eq!(granted(ledger, "a-s0", LONG).await.attempt, 3, "where there is nobody else");
+}
+
 async fn a_lease_that_ran_out_is_renewed_until_somebody_claims(ledger: &Arc<dyn Ledger>) {
     open(ledger).await;
     let first = granted(ledger, "w1", OVER).await;
@@ -468,6 +490,7 @@ over_every_ledger! {
     a_claim_is_a_lease,
     of_a_hundred_claims_one_is_granted,
     a_lease_that_ran_out_is_anybodys,
+    a_task_that_failed_on_a_node_is_claimed_elsewhere,
     a_lease_that_ran_out_is_renewed_until_somebody_claims,
     a_renewal_extends_the_lease,
     a_task_counts_once,

@@ -19,6 +19,7 @@ use crate::ledger::{LONG, OVER, redis, render, task, worker};
 enum Call {
     Open,
     Claim(Step, u8, bool),
+    ClaimElsewhere(Step, u8, bool),
     Renew(Step, u32, u8, u64, bool),
     Commit(Step, u32, u8, u8),
     Fail(Step, u32, u8, FailureCode),
@@ -47,6 +48,7 @@ fn calls() -> impl Strategy<Value = Call> {
     prop_oneof![
         2 => Just(Call::Open),
         8 => (steps(), name.clone(), any::<bool>()).prop_map(|(s, w, live)| Call::Claim(s, w, live)),
+        4 => (steps(), name.clone(), any::<bool>()).prop_map(|(s, w, live)| Call::ClaimElsewhere(s, w, live)),
         6 => (steps(), attempt.clone(), name.clone(), any::<u64>(), any::<bool>())
             .prop_map(|(s, a, w, done, live)| Call::Renew(s, a, w, done, live)),
         4 => (steps(), attempt.clone(), name.clone(), any::<u8>()).prop_map(|(s, a, w, r)| Call::Commit(s, a, w, r)),
@@ -59,7 +61,12 @@ fn calls() -> impl Strategy<Value = Call> {
 }
 
 fn name(number: u8) -> WorkerId {
-    worker(&format!("w{number}"))
+    worker(&format!("w{}-s{number}", number / 2))
+}
+
+/// The node of the slot [`name`] names: two slots are of the first, one of the second.
+fn node(number: u8) -> WorkerId {
+    worker(&format!("w{}", number / 2))
 }
 
 fn lease(step: Step, attempt: u32, by: u8) -> Lease {
@@ -75,6 +82,9 @@ async fn ask(ledger: &Arc<dyn Ledger>, call: &Call) -> Answer {
     match call.clone() {
         Call::Open => ledger.open(&render).await.map(|()| Answer::Done),
         Call::Claim(step, by, live) => ledger.claim(&task(step), &name(by), ttl(live)).await.map(Answer::Claim),
+        Call::ClaimElsewhere(step, by, live) => {
+            ledger.claim_elsewhere(&task(step), &name(by), &node(by), ttl(live)).await.map(Answer::Claim)
+        }
         Call::Renew(step, attempt, by, done, live) => {
             let progress = TaskProgress { done, total: done / 2 };
             ledger.renew(&lease(step, attempt, by), progress, ttl(live)).await.map(Answer::Renewal)

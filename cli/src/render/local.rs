@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
+use hyperfarm_backplane::local_disk::FolderKind;
 use hyperfarm_coordinator::intake::Limits;
 use hyperfarm_coordinator::{Coordinator, CoordinatorConfig, IntakeError, RenderProgress, Stage};
 use hyperfarm_proto::archive::ArchiveLimits;
@@ -24,7 +25,6 @@ use crate::args::RenderArgs;
 use crate::exit::CliError;
 use crate::machine;
 use crate::roles::Node;
-use crate::temporary::TemporaryFolder;
 
 /// Renders on this machine.
 pub(super) async fn run(
@@ -35,9 +35,8 @@ pub(super) async fn run(
     warnings: Vec<Warning>,
 ) -> Result<Summary, CliError> {
     let mut walls = Walls::start("set-up");
-    let temp_dir = std::env::temp_dir();
-    let folder = TemporaryFolder::create(&temp_dir, "hyperfarm-render-", "").map_err(|error| {
-        CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", temp_dir.display()))
+    let folder = tempfile::Builder::new().prefix(&FolderKind::Render.prefix()).tempdir().map_err(|error| {
+        CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", std::env::temp_dir().display()))
     })?;
     let backplane =
         Backplane::in_process(&folder.path().join("storage")).map_err(|error| CliError::system(error.to_string()))?;

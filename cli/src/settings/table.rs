@@ -83,7 +83,7 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             ),
             (
                 "HYPERFARM_QUARANTINE_AFTER",
-                "Failures in a row after which a worker or stitcher takes no tasks, if another node can do its work; `0` is never.",
+                "Renders in a row that fail on a worker or stitcher before it takes no tasks, if another node can do its work; `0` is never.",
                 Value("3"),
             ),
             ("HYPERFARM_QUARANTINE_FOR", "How long it then takes none.", Value("5m")),
@@ -97,6 +97,16 @@ const SETTINGS: &[(&str, &[Setting])] = &[
                 "HYPERFARM_CHROME_SANDBOX",
                 "Chrome's sandbox: `on`, or `off` where the kernel gives unprivileged users no namespaces.",
                 Value("on"),
+            ),
+            (
+                "HYPERFARM_PAGE_MEMORY_MB",
+                "MiB of memory that the processes of a slot's browser may have together, 512 or more. A page that needs more fails.",
+                Value("3072"),
+            ),
+            (
+                "HYPERFARM_PAGE_PROCESSES",
+                "Processes that a slot's browser may have, 12 or more. A page that needs more fails.",
+                Value("40"),
             ),
             (
                 "HYPERFARM_CAPTURE",

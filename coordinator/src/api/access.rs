@@ -1,13 +1,21 @@
 //! Who may call, and what for.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use hyperfarm_proto::id::{ContentHash, Pool, Space};
+use parking_lot::Mutex;
 
 use super::error::{ApiError, Code};
 use crate::api_keys::{Caller, KeyStore, Rights, Scope};
+use crate::rate_limit::RateLimiter;
+
+/// Wrong keys that an address may send in a minute.
+const WRONG_KEYS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
 
 /// Who may call the API. Keys that `hyperfarm keys create` has stored may in every case.
 #[derive(Debug, Clone)]
@@ -16,6 +24,36 @@ pub enum Access {
     Open,
     /// Who has one of the keys with these SHA-256 hashes. The keys themselves are not kept.
     Keys(HashSet<ContentHash>),
+}
+
+/// The addresses that send wrong keys. One that has sent too many has no further key looked up for a while; keys that were right before
+/// pass nevertheless, for several clients may share the address of a proxy.
+pub(crate) struct WrongKeys {
+    rates: RateLimiter<IpAddr>,
+    /// Until when no key is looked up, by address.
+    blocked: Mutex<HashMap<IpAddr, Instant>>,
+}
+
+impl Default for WrongKeys {
+    fn default() -> Self {
+        Self { rates: RateLimiter::per_minute(WRONG_KEYS_PER_MINUTE), blocked: Mutex::default() }
+    }
+}
+
+impl WrongKeys {
+    /// How long the address still has to wait.
+    fn wait(&self, address: IpAddr) -> Option<Duration> {
+        let mut blocked = self.blocked.lock();
+        let now = Instant::now();
+        blocked.retain(|_, until| *until > now);
+        blocked.get(&address).map(|until| *until - now)
+    }
+
+    fn note(&self, address: IpAddr) {
+        if let Err(wait) = self.rates.check(&address) {
+            self.blocked.lock().insert(address, Instant::now() + wait);
+        }
+    }
 }
 
 impl Caller {
@@ -60,12 +98,19 @@ impl Access {
         Self::Keys(keys.map(|key| ContentHash::of(key.as_bytes())).collect())
     }
 
-    /// The caller of a request, by its key in `x-api-key` or as a bearer token.
+    /// The caller of a request from `address`, by its key in `x-api-key` or as a bearer token.
     ///
     /// # Errors
     ///
-    /// [`Code::Unauthorized`] without a key of the farm's; [`Code::Internal`] where the stored keys cannot be read.
-    pub async fn caller(&self, stored: &KeyStore, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    /// [`Code::Unauthorized`] without a key of the farm's; [`Code::RateLimited`] for an address that has sent many wrong ones;
+    /// [`Code::Internal`] where the stored keys cannot be read.
+    pub(super) async fn caller(
+        &self,
+        stored: &KeyStore,
+        wrong_keys: &WrongKeys,
+        address: Option<IpAddr>,
+        headers: &HeaderMap,
+    ) -> Result<Caller, ApiError> {
         let refused = |message: &str| Err(ApiError::new(Code::Unauthorized, message));
         let key = key(headers).filter(|key| !key.is_empty());
         if let (Self::Keys(keys), Some(key)) = (self, key) {
@@ -74,6 +119,12 @@ impl Access {
             if keys.contains(&hash) {
                 return Ok(Caller::everything(format!("env_{}", hash.short()), "environment"));
             }
+        }
+        let is_guess = matches!(self, Self::Keys(_)) && key.is_some_and(|key| !stored.is_cached(key));
+        let address = address.filter(|_| is_guess);
+        if let Some(wait) = address.and_then(|address| wrong_keys.wait(address)) {
+            let message = "this address has sent too many keys that are not the farm's";
+            return Err(ApiError::new(Code::RateLimited, message).retry_after(wait.as_secs() + 1));
         }
         if let Some(key) = key {
             match stored.find(key).await {
@@ -85,7 +136,12 @@ impl Access {
         }
         match (self, key) {
             (Self::Open, _) => Ok(Caller { is_local: true, ..Caller::everything("local".to_owned(), "local") }),
-            (Self::Keys(_), Some(_)) => refused("the API key is not one of this farm's"),
+            (Self::Keys(_), Some(_)) => {
+                if let Some(address) = address {
+                    wrong_keys.note(address);
+                }
+                refused("the API key is not one of this farm's")
+            }
             (Self::Keys(_), None) => {
                 refused("an API key is needed: send it as `x-api-key`, or as `Authorization: Bearer`")
             }
@@ -111,7 +167,7 @@ mod tests {
     async fn caller(access: &Access, keys: &KeyStore, name: &'static str, value: &str) -> Option<Caller> {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
-        access.caller(keys, &headers).await.ok()
+        access.caller(keys, &WrongKeys::default(), None, &headers).await.ok()
     }
 
     #[tokio::test]
@@ -128,8 +184,29 @@ mod tests {
         ] {
             assert_eq!(caller(&access, &stored, name, value).await.is_some(), passes, "{name}: {value}");
         }
-        assert!(access.caller(&stored, &HeaderMap::new()).await.is_err());
-        assert!(Access::Open.caller(&stored, &HeaderMap::new()).await.unwrap().is_local);
+        let (none, wrong) = (HeaderMap::new(), WrongKeys::default());
+        assert!(access.caller(&stored, &wrong, None, &none).await.is_err());
+        assert!(Access::Open.caller(&stored, &wrong, None, &none).await.unwrap().is_local);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_sends_wrong_keys_is_slowed_down_and_a_right_key_is_not() {
+        let stored = KeyStore::new(Objects::memory());
+        let (right, _) = stored.create(KeyRecord::new("a", Space::default())).await.unwrap();
+        let (access, wrong_keys) = (Access::keys(["hf_environment"]), WrongKeys::default());
+        let ask = async |address: &str, key: &str| {
+            let headers = HeaderMap::from_iter([("x-api-key".parse().unwrap(), key.parse().unwrap())]);
+            let answer = access.caller(&stored, &wrong_keys, address.parse().ok(), &headers).await;
+            answer.map(drop).map_err(|error| (error.code, error.retry_after.is_some()))
+        };
+        assert_eq!(ask("192.0.2.1", &right).await, Ok(()));
+        for number in 0..=WRONG_KEYS_PER_MINUTE.get() {
+            assert_eq!(ask("192.0.2.1", &format!("hf_{number}")).await, Err((Code::Unauthorized, false)));
+        }
+        assert_eq!(ask("192.0.2.1", "hf_more").await, Err((Code::RateLimited, true)));
+        assert_eq!(ask("192.0.2.1", &right).await, Ok(()), "it was right before");
+        assert_eq!(ask("192.0.2.1", "hf_environment").await, Ok(()));
+        assert_eq!(ask("192.0.2.2", "hf_more").await, Err((Code::Unauthorized, false)));
     }
 
     #[tokio::test]

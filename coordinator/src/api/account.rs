@@ -2,15 +2,19 @@
 
 use axum::Json;
 use axum::extract::{Extension, State};
-use hyperfarm_api::Data;
-use hyperfarm_api::account::{Account, BillingType, Spending};
+use hyperfarm_api::account::{Account, AccountAnswer, BillingType, Spending};
 
-use super::{Answer, Api};
+use super::Api;
+use super::error::ApiError;
 use crate::api_keys::Caller;
 
 /// `GET /v3/users/me`.
-pub(super) async fn me(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Answer<Account> {
-    let spent = api.usages.spent(&caller.id).await?;
+pub(super) async fn me(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<AccountAnswer>, ApiError> {
+    // The sum of nothing is -0.0, and with 0.0 added it is 0.0.
+    let spent = api.usages.spent(&caller.id).await? + 0.0;
     let rights = caller.rights;
     let account = Account {
         username: caller.name,
@@ -18,6 +22,8 @@ pub(super) async fn me(State(api): State<Api>, Extension(caller): Extension<Call
         first_name: None,
         last_name: None,
         billing_type: BillingType::UsageBased,
+        wallet: None,
+        subscription: None,
         usage_based: Spending {
             spending_current_usd: spent,
             spending_cap_usd: rights.cap_usd,
@@ -28,5 +34,5 @@ pub(super) async fn me(State(api): State<Api>, Extension(caller): Extension<Call
         key_id: caller.id,
         scopes: rights.scopes,
     };
-    Ok(Json(Data { data: account }))
+    Ok(Json(AccountAnswer::new(account)))
 }

@@ -34,6 +34,9 @@ const NAME_MAX: usize = 255;
 /// Items on a page, where the client does not say.
 const PAGE: usize = 20;
 
+/// The media type of an upload whose client does not know it.
+const UNTYPED: &str = "application/octet-stream";
+
 /// `POST /v3/assets`, multipart.
 pub(super) async fn upload(
     State(api): State<Api>,
@@ -53,7 +56,13 @@ pub(super) async fn upload(
         }
         let name = field.file_name().unwrap_or("file").chars().take(NAME_MAX).collect::<String>();
         let parts = field.map(|part| part.map_err(|error| broke_off("file", &error.body_text())));
-        received = Some((name, Received::of(parts, most, "file").await?));
+        let too_large = || {
+            let advice = "upload a larger one with /v3/assets/direct-uploads";
+            let code = too_large(name.to_ascii_lowercase().ends_with(".zip"));
+            ApiError::new(code, format!("a file in a form may have {most} bytes; {advice}")).of("file")
+        };
+        let file = Received::of(parts, most, too_large).await?;
+        received = Some((name, file));
         break;
     }
     let (name, file) = received.ok_or_else(|| ApiError::invalid("file", "the form has no field `file`"))?;
@@ -67,6 +76,7 @@ pub(super) async fn upload(
             space: caller_.rights.space.clone(),
             name,
             mime_type: mime_type.to_owned(),
+            extension: assets::extension_of(mime_type).to_owned(),
             bytes: file.bytes,
             checksum: Some(file.hash),
             owner: caller_.name.clone(),
@@ -94,11 +104,8 @@ pub(super) async fn begin(
     }
     let name = String::from(asked.filename);
     let mime_type = asked.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_taken = ACCEPTED_TYPES.iter().any(|(known, _)| *known == mime_type)
-        || matches!(
-            mime_type.as_str(),
-            "application/octet-stream" | "application/x-zip-compressed" | "audio/mp3" | "audio/x-wav" | "text/plain"
-        );
+    let is_taken =
+        mime_type == UNTYPED || ACCEPTED_TYPES.iter().any(|(known, _)| *known == assets::canonical(&mime_type));
     if !is_taken {
         let types: Vec<&str> = ACCEPTED_TYPES.iter().map(|(known, _)| *known).collect();
         return Err(ApiError::invalid("content_type", format!("content_type must be one of {}", types.join(", "))));
@@ -109,8 +116,9 @@ pub(super) async fn begin(
         return Err(ApiError::invalid("size_bytes", "size_bytes must be the exact length in bytes"));
     }
     if bytes > most {
-        let message = format!("an asset may have {most} bytes, this one has {bytes}");
-        return Err(ApiError::new(Code::ProjectTooLarge, message).of("size_bytes"));
+        let message = format!("an asset may have {most} bytes, and {bytes} were announced");
+        let code = too_large(assets::canonical(&mime_type) == "application/zip");
+        return Err(ApiError::new(code, message).of("size_bytes"));
     }
     let checksum = checksum(asked.checksum_sha256.as_deref())?;
     let base = base_url(&api.config, &headers).ok_or_else(no_base)?;
@@ -122,6 +130,7 @@ pub(super) async fn begin(
             space: caller_.rights.space.clone(),
             name,
             mime_type,
+            extension: String::new(),
             bytes,
             checksum,
             owner: caller_.name.clone(),
@@ -136,7 +145,7 @@ pub(super) async fn begin(
             upload_url: url.to_string(),
             upload_headers: [("content-type".to_owned(), record.mime_type)].into(),
             expires_in_seconds: valid.as_secs(),
-            max_bytes: record.bytes,
+            max_bytes: most,
             status: PendingStatus::PendingUpload,
         };
         Ok((StatusCode::OK, begun))
@@ -159,10 +168,10 @@ pub(super) async fn receive(
     let space = space.parse().map_err(|_| missing())?;
     let record = assets::get(objects, &space, id).await?.ok_or_else(missing)?;
     let parts = body.into_data_stream().map(|part| part.map_err(|error| broke_off("body", &error)));
-    let file = Received::of(parts, record.bytes, "body").await?;
+    let too_many = || other_length(&record, "more");
+    let file = Received::of(parts, record.bytes, too_many).await?;
     if file.bytes != record.bytes {
-        let message = format!("{} bytes were announced as size_bytes, and {} came", record.bytes, file.bytes);
-        return Err(ApiError::invalid("size_bytes", message));
+        return Err(other_length(&record, &file.bytes.to_string()));
     }
     // A client that repeats itself under an idempotency key uploads again, to what is complete too; nobody reads it then.
     if !record.is_complete {
@@ -189,12 +198,11 @@ pub(super) async fn complete(
         // What was uploaded can be written to for as long as its URL is good: what is checked here is a copy, and it is the asset.
         let file = match objects.stream(&record.incoming_key(), None).await {
             Ok((meta, _)) if meta.bytes != record.bytes => {
-                let message =
-                    format!("{} bytes were announced as size_bytes, and {} are there", record.bytes, meta.bytes);
-                return Err(ApiError::invalid("size_bytes", message));
+                return Err(other_length(&record, &meta.bytes.to_string()));
             }
             Ok((_, parts)) => {
-                Received::of(parts.map(|part| part.map_err(ApiError::from)), record.bytes, "size_bytes").await?
+                let too_many = || other_length(&record, "more");
+                Received::of(parts.map(|part| part.map_err(ApiError::from)), record.bytes, too_many).await?
             }
             Err(error) if error.is_not_found() => {
                 let message = "the file has not arrived; PUT it to upload_url, then complete the upload";
@@ -208,7 +216,13 @@ pub(super) async fn complete(
                 return Err(ApiError::invalid("checksum_sha256", message));
             }
         }
-        record.mime_type = known(&file.start, &record.name, "content_type")?.to_owned();
+        let mime_type = known(&file.start, &record.name, "content_type")?;
+        if record.mime_type != UNTYPED && assets::canonical(&record.mime_type) != mime_type {
+            let message = format!("{} was announced as content_type, and the file is {mime_type}", record.mime_type);
+            return Err(ApiError::invalid("content_type", message));
+        }
+        record.mime_type = mime_type.to_owned();
+        record.extension = assets::extension_of(mime_type).to_owned();
         record.checksum = Some(file.hash);
         record.is_complete = true;
         keep(&api, &record, &file).await?;
@@ -316,6 +330,16 @@ fn checksum(text: Option<&str>) -> Result<Option<ContentHash>, ApiError> {
     text.map(|text| text.to_ascii_lowercase().parse().map_err(refused)).transpose()
 }
 
+/// The code of a file over a limit: a zip is taken for a project.
+fn too_large(is_zip: bool) -> Code {
+    if is_zip { Code::ProjectTooLarge } else { Code::TooLarge }
+}
+
+fn other_length(record: &AssetRecord, came: &str) -> ApiError {
+    let message = format!("{} bytes were announced as size_bytes, and {came} came; begin a new upload", record.bytes);
+    ApiError::invalid("size_bytes", message)
+}
+
 fn broke_off(param: &str, error: &dyn std::fmt::Display) -> ApiError {
     ApiError::invalid(param, format!("the upload broke off: {error}"))
 }
@@ -336,7 +360,7 @@ impl Received {
     async fn of(
         mut parts: impl futures::Stream<Item = Result<Bytes, ApiError>> + Unpin,
         most: u64,
-        param: &str,
+        too_large: impl Fn() -> ApiError,
     ) -> Result<Self, ApiError> {
         let local = |error: std::io::Error| ApiError::internal(&error);
         let path = tempfile::NamedTempFile::new().map_err(local)?.into_temp_path();
@@ -346,8 +370,7 @@ impl Received {
             let part = part?;
             bytes += part.len() as u64;
             if bytes > most {
-                let message = format!("more than {most} bytes came; upload large files with /v3/assets/direct-uploads");
-                return Err(ApiError::new(Code::ProjectTooLarge, message).of(param));
+                return Err(too_large());
             }
             if start.len() < 512 {
                 start.extend_from_slice(&part[..part.len().min(512 - start.len())]);

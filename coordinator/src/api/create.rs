@@ -49,18 +49,26 @@ pub struct Submission {
 ///
 /// Where the body is no JSON object, or a field is not what it must be.
 pub fn parse(body: &[u8], config: &ApiConfig, limits: &Limits) -> Result<Submission, ApiError> {
-    parse_fields(request::object(body)?, config, limits)
+    let fields = request::object(body)?;
+    let unknown = unknown(&fields);
+    submission(RenderRequest::parse(fields)?, unknown, config, limits)
 }
 
-/// Reads the fields of a request for a render.
-///
-/// # Errors
-///
-/// Where a field is not what it must be.
-pub fn parse_fields(fields: Map<String, Value>, config: &ApiConfig, limits: &Limits) -> Result<Submission, ApiError> {
+/// The names of fields that a request for a render does not have.
+pub(super) fn unknown(fields: &Map<String, Value>) -> Vec<String> {
     let known = RenderRequest::field_names();
-    let unknown = fields.keys().filter(|name| !known.contains(*name)).cloned().collect();
-    let RenderRequest { project, html, priority, spec } = render_request(fields, config)?;
+    fields.keys().filter(|name| !known.contains(*name)).cloned().collect()
+}
+
+/// Finds the project of a request.
+pub(super) fn submission(
+    request: RenderRequest,
+    unknown: Vec<String>,
+    config: &ApiConfig,
+    limits: &Limits,
+) -> Result<Submission, ApiError> {
+    let RenderRequest { project, html, priority, spec } = request;
+    check_callback(&spec, config)?;
     let entry = spec.composition.as_deref();
     let source = match (project, html) {
         (Some(Project::Html(HtmlProject { html })), _) => page(&html, "project.html.html", entry, limits)?,
@@ -82,13 +90,10 @@ pub fn parse_fields(fields: Map<String, Value>, config: &ApiConfig, limits: &Lim
     Ok(Submission { source, spec, priority: priority.map_or(0, |priority| priority.get()), unknown })
 }
 
-/// The same without a look at the project.
-pub(super) fn render_request(fields: Map<String, Value>, config: &ApiConfig) -> Result<RenderRequest, ApiError> {
-    let request = RenderRequest::parse(fields)?;
-    if let Some(url) = &request.spec.callback_url {
-        receiver_url("callback_url", url, config)?;
-    }
-    Ok(request)
+/// Checks the URL that is told of a render's end.
+pub(super) fn check_callback(spec: &RenderSpec, config: &ApiConfig) -> Result<(), ApiError> {
+    let url = spec.callback_url.as_deref().map(|url| receiver_url("callback_url", url, config));
+    url.transpose().map(drop)
 }
 
 /// The URL of somebody who is told of ends: https, or also plain http where the farm allows that.

@@ -50,8 +50,7 @@ impl ApiError {
 
     /// The error as it is sent.
     pub fn body(&self) -> ErrorBody {
-        let Self { code, message, param, .. } = self.clone();
-        ErrorBody { error: ErrorDetail { code: code.as_str().to_owned(), message, param } }
+        ErrorBody { error: ErrorDetail::new(self.code, self.message.clone(), self.param.clone()) }
     }
 
     /// An error of the farm's own: the client reads that it is ours, the log why.
@@ -67,6 +66,7 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -12,9 +12,10 @@ use axum::response::Response;
 use axum::response::sse::Event;
 use futures::{StreamExt, stream};
 use hyperfarm_api::events::{FarmEvent, Workers};
-use hyperfarm_api::farm::{Farm, LoadSample, PoolLoad, RecentFailure, RenderCounts, Today, Worker};
+use hyperfarm_api::farm::{AuditEntry, Farm, LoadSample, PoolLoad, RecentFailure, RenderCounts, Today, Worker};
 use hyperfarm_api::render::{RenderDeleted, RenderStatus};
-use hyperfarm_api::{Data, seconds};
+use hyperfarm_api::request::ListQuery;
+use hyperfarm_api::{Data, Page, seconds};
 use hyperfarm_backplane::ledger::NodeView;
 use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::record::Outcome;
@@ -25,9 +26,10 @@ use tracing::warn;
 
 use super::base_url::base_url;
 use super::error::ApiError;
+use super::page::{self, PAGE_MAX, PageRange, Query};
 use super::render_events::{KEEP_ALIVE, event_stream, sent};
 use super::renders::shown_from;
-use super::{Answer, Api, workers};
+use super::{Answer, Api, List, workers};
 use crate::RenderDetail;
 use crate::api_keys::Caller;
 use crate::api_keys::Scope;
@@ -35,7 +37,7 @@ use crate::clock::now_ms;
 use crate::intake::Intake;
 use crate::registry::RenderEntry;
 use crate::status::{Status, error_code};
-use crate::{object_keys, store};
+use crate::{audit, object_keys, store};
 
 /// How often the farm is looked at for its history, and how many looks are kept: a quarter of an hour.
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
@@ -50,6 +52,9 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Failures that are told of.
 const FAILURES: usize = 10;
+
+/// Entries of the audit log on a page, where the client does not say.
+const AUDIT_PAGE: usize = 50;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
@@ -235,6 +240,15 @@ pub(super) async fn read(State(api): State<Api>, Extension(caller): Extension<Ca
     farm.history = Some(history.iter().cloned().collect());
     drop(history);
     Ok(Json(Data { data: farm }))
+}
+
+/// `GET /v3/hyperframes/audit?limit&token`.
+pub(super) async fn audit(State(api): State<Api>, Query(query): Query<ListQuery<PAGE_MAX>>) -> List<AuditEntry> {
+    let page = PageRange::of(&query, AUDIT_PAGE)?;
+    let objects = &api.coordinator.backplane().objects;
+    let (data, has_more) = audit::page(objects, page.limit, page.after.as_deref()).await?;
+    let next = data.last().filter(|_| has_more).map(|last| page::token(&last.id));
+    Ok(Json(Page::new(data, next)))
 }
 
 /// `GET /v3/hyperframes/farm/events`: server-sent events for as long as the client listens.

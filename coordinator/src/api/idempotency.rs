@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::to_bytes;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::{Instrument, warn};
 
+use super::FIELDS_MAX;
 use super::error::{ApiError, Code};
 use crate::api_keys::Caller;
 use crate::clock::now_ms;
@@ -28,6 +30,9 @@ use crate::store::if_found;
 
 /// How long an answer is kept.
 const KEPT_MS: u64 = 24 * 3600 * 1000;
+
+/// The header that holds the key.
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 const KEY_MAX: usize = 255;
 
@@ -90,6 +95,42 @@ impl Idempotency {
             let body = serde_json::to_value(Data { data }).map_err(|error| ApiError::internal(&error))?;
             Ok((status, body))
         };
+        self.answer_with(caller, route, headers, body, make).await
+    }
+
+    /// The same for a handler that makes no ids: `response` is awaited where no earlier request with the same key was answered.
+    pub(super) async fn answer_of(
+        &self,
+        caller: &Caller,
+        route: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+        response: impl Future<Output = Response> + Send + 'static,
+    ) -> Response {
+        let make = |_| async move {
+            let response = response.await;
+            if let Some(error) = response.extensions().get::<ApiError>() {
+                return Err(error.clone());
+            }
+            let status = response.status();
+            let body = to_bytes(response.into_body(), FIELDS_MAX).await.map_err(|error| ApiError::internal(&error))?;
+            Ok((status, serde_json::from_slice(&body).map_err(|error| ApiError::internal(&error))?))
+        };
+        self.answer_with(caller, route, headers, body, make).await
+    }
+
+    async fn answer_with<F, Fut>(
+        &self,
+        caller: &Caller,
+        route: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+        make: F,
+    ) -> Response
+    where
+        F: FnOnce(Seed) -> Fut + Send + 'static,
+        Fut: Future<Output = Answered> + Send + 'static,
+    {
         let key = match key(headers) {
             Ok(key) => key,
             Err(error) => return error.into_response(),
@@ -233,7 +274,7 @@ fn respond(made: Answered) -> Response {
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':' | '.');
     let key = value.to_str().ok().filter(|key| (1..=KEY_MAX).contains(&key.len()) && key.chars().all(is_plain));
     key.map(Some).ok_or_else(|| {

@@ -1,29 +1,37 @@
 //! What every request passes on its way in and out.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderName, HeaderValue, Uri};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use hyperfarm_api::ErrorBody;
 use hyperfarm_backplane::metrics::Metrics;
 use tower::ServiceExt;
 use tracing::{Instrument, debug, info_span};
+use url::{Host, Url};
 
+use super::base_url::base_url;
 use super::error::{ApiError, Code};
+use super::{Access, ApiConfig, unread};
 
 /// Names a request in answers and logs.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Bytes of an error at most.
+const ERROR_MAX: usize = 256 * 1024;
+
 /// Longest request id that is taken over from a client.
 const REQUEST_ID_MAX: usize = 128;
 
-/// `routes` behind the edge: a doubled slash before the path is one, every response has `X-Request-Id`, every request a log line.
-/// This sits before routing, where a layer of the router itself would come too late.
-pub(super) fn wrap(routes: Router, metrics: Metrics) -> Router {
-    Router::new().fallback(move |request: Request| pass(routes.clone(), metrics.clone(), request))
+/// What every request passes before it is routed: a doubled slash before the path becomes one, every response has `X-Request-Id`, every
+/// request a log line. A layer of the router itself would come too late for the first.
+pub(super) fn wrap(routes: Router, metrics: Metrics, config: Arc<ApiConfig>) -> Router {
+    Router::new().fallback(move |request: Request| pass(routes.clone(), metrics.clone(), config.clone(), request))
 }
 
 /// The route that answered, in the extensions of its response.
@@ -35,25 +43,83 @@ pub(super) struct Answered {
     pub(super) template: &'static str,
 }
 
-async fn pass(routes: Router, metrics: Metrics, mut request: Request) -> Response {
+async fn pass(routes: Router, metrics: Metrics, config: Arc<ApiConfig>, mut request: Request) -> Response {
     let started = Instant::now();
     if let Some(uri) = single_slash(request.uri()) {
         *request.uri_mut() = uri;
     }
     let id = request_id(request.headers().get(&REQUEST_ID));
+    request.headers_mut().insert(REQUEST_ID, id.clone());
     let span = info_span!("request", request_id = id.to_str().unwrap_or(""), method = %request.method(), path = request.uri().path());
+    let base = base_url(&config, request.headers());
+    let (request, unread) = unread::watch(request);
     async move {
-        let Ok(response) = routes.oneshot(request).await.map(|response: Response<Body>| response);
+        let response = match check_origin(&config, request.headers()) {
+            Ok(()) => {
+                let Ok(response) = routes.oneshot(request).await.map(|response: Response<Body>| response);
+                response
+            }
+            Err(error) => {
+                drop(request);
+                error.into_response()
+            }
+        };
         let route = response.extensions().get::<Answered>().copied();
-        let mut response = in_shape(response).await;
+        let mut response = with_doc_url(in_shape(response).await, base).await;
+        unread.discard().await;
         let Answered { method, template } = route.unwrap_or(Answered { method: "other", template: "unmatched" });
         metrics.request_answered(method, template, response.status().as_u16(), started.elapsed());
         debug!(status = response.status().as_u16(), "answered");
         response.headers_mut().insert(REQUEST_ID, id);
+        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }
     .instrument(span)
     .await
+}
+
+/// Refuses what a page of another site makes a browser send to a farm that asks for no keys: a request for another host's name, which
+/// leads to this machine (DNS rebinding), or one from another origin.
+fn check_origin(config: &ApiConfig, headers: &HeaderMap) -> Result<(), ApiError> {
+    if !matches!(config.access, Access::Open) {
+        return Ok(());
+    }
+    let refused = |param: &str, what: &str| {
+        let message = format!(
+            "this farm asks for no keys, so {what}; set HYPERFARM_API_KEYS, or HYPERFARM_PUBLIC_URL to the URL in use"
+        );
+        Err(ApiError::new(Code::Forbidden, message).of(param))
+    };
+    let url = |text: &str| Url::parse(text).ok();
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let host = text(HOST).map(|host| url(&format!("http://{host}/")));
+    let is_public = |url: &Url| config.public_url.as_ref().is_some_and(|public| public.host() == url.host());
+    if let Some(host) = &host
+        && !host.as_ref().is_some_and(|host| is_loopback(host) || is_public(host))
+    {
+        return refused(HOST.as_str(), "it answers to this machine's own names only");
+    }
+    let Some(origin) = text(ORIGIN) else { return Ok(()) };
+    let is_same = |origin: &Url| {
+        let is_host = host.iter().flatten().any(|host| host.host() == origin.host() && host.port() == origin.port());
+        is_host || config.public_url.as_ref().is_some_and(|public| public.origin() == origin.origin())
+    };
+    if url(origin).as_ref().is_some_and(is_same) {
+        return Ok(());
+    }
+    refused(ORIGIN.as_str(), "it takes nothing from pages of other sites")
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 /// Refusals of the framework's own extractors are plain text; clients read JSON.
@@ -63,11 +129,28 @@ async fn in_shape(response: Response) -> Response {
         return response;
     }
     let (parts, body) = response.into_parts();
-    let text = to_bytes(body, 4096).await.unwrap_or_default();
+    let text = to_bytes(body, ERROR_MAX).await.unwrap_or_default();
     let message = format!("the request is not understood: {}", String::from_utf8_lossy(&text));
     let mut error = ApiError::new(Code::InvalidParameter, message).into_response();
     *error.status_mut() = parts.status;
     error
+}
+
+/// The error with a whole URL of its explanation, for a client that reaches the farm at `base`.
+async fn with_doc_url(response: Response, base: Option<Url>) -> Response {
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    let Some(base) = base.filter(|_| is_error) else { return response };
+    let (mut parts, body) = response.into_parts();
+    let bytes = to_bytes(body, ERROR_MAX).await.unwrap_or_default();
+    let Ok(mut error) = serde_json::from_slice::<ErrorBody>(&bytes) else {
+        return Response::from_parts(parts, bytes.into());
+    };
+    // The farm may lie below a path of its public URL.
+    error.error.doc_url = format!("{}{}", base.as_str().trim_end_matches('/'), error.error.doc_url);
+    parts.headers.remove(CONTENT_LENGTH);
+    let mut response = Json(error).into_response();
+    parts.headers.extend(std::mem::take(response.headers_mut()));
+    Response::from_parts(parts, response.into_body())
 }
 
 /// The URI without what is doubled at the start of its path; `None` where nothing is.
@@ -105,6 +188,33 @@ mod tests {
         assert_eq!(single("//v3/x//y?a=//b"), Some("/v3/x//y?a=//b".to_owned()));
         assert_eq!(single("///"), Some("/".to_owned()));
         assert_eq!(single("/v3//x"), None);
+    }
+
+    #[test]
+    fn a_farm_without_keys_takes_requests_of_this_machine_only() {
+        let open = ApiConfig::default();
+        let public = ApiConfig { public_url: Url::parse("https://farm.example/under").ok(), ..ApiConfig::default() };
+        let keyed = ApiConfig { access: Access::keys(["hf_a"]), ..ApiConfig::default() };
+        for (config, host, origin, refused) in [
+            (&open, "127.0.0.1:8080", None, None),
+            (&open, "localhost:8080", Some("http://localhost:8080"), None),
+            (&open, "[::1]:8080", Some("http://[::1]:8080"), None),
+            (&open, "rebound.example:8080", None, Some("host")),
+            (&open, "127.0.0.1.rebound.example", None, Some("host")),
+            (&open, "a b", None, Some("host")),
+            (&open, "127.0.0.1:8080", Some("https://other.example"), Some("origin")),
+            (&open, "127.0.0.1:8080", Some("http://127.0.0.1:9090"), Some("origin")),
+            (&open, "127.0.0.1:8080", Some("null"), Some("origin")),
+            (&public, "farm.example", Some("https://farm.example"), None),
+            (&public, "other.example", None, Some("host")),
+            (&keyed, "rebound.example", Some("https://other.example"), None),
+        ] {
+            let mut headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
+            headers.extend(origin.map(|origin| (ORIGIN, origin.parse().unwrap())));
+            let param = check_origin(config, &headers).err().and_then(|error| error.param);
+            assert_eq!(param.as_deref(), refused, "{host} {origin:?}");
+        }
+        assert!(check_origin(&open, &HeaderMap::new()).is_ok(), "a browser always says the host");
     }
 
     #[test]

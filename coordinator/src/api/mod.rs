@@ -2,10 +2,13 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`routes`] | the table of all routes: the router and the OpenAPI document are made of it |
+//! | [`routes`] | the table of all routes, and their router |
+//! | [`route`] | what is said of a route: the router and the OpenAPI document are made of it |
 //! | [`access`] | who may call, and what for |
 //! | [`idempotency`] | idempotency keys |
-//! | [`middleware`] | what every request passes: doubled slashes, request ids, one line of log |
+//! | [`middleware`] | what every request passes: doubled slashes, request ids, origins, one line of log |
+//! | `unread` | bodies of requests that are answered before they are read |
+//! | [`server`] | the socket: bounds of connections and of their time |
 //! | [`create`] | the body of a new render, field by field |
 //! | [`renders`], [`batch`], [`render_events`] | renders |
 //! | `base_url` | the URL under which a client reaches the farm |
@@ -45,11 +48,15 @@ pub mod page;
 pub mod preview;
 pub mod render_events;
 pub mod renders;
+pub mod route;
 pub mod routes;
+pub mod server;
+mod unread;
 pub mod view;
 pub mod webhooks;
 pub mod workers;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,13 +69,16 @@ use tokio::sync::mpsc;
 use url::Url;
 
 pub use access::Access;
+use access::WrongKeys;
 pub use error::{ApiError, Code};
 
 use crate::admission::Admission;
 use crate::api_keys::KeyStore;
+use crate::audit;
 use crate::coordinator::Coordinator;
 use crate::expiry;
 use crate::finalize::Finalizer;
+use crate::rate_limit::RateLimiter;
 use crate::signed_urls::SignedUrls;
 use crate::usage::{Prices, UsageStore};
 use crate::webhooks::Webhooks;
@@ -105,7 +115,12 @@ pub struct ApiConfig {
     pub prices: Prices,
     /// How long a handler may take, uploads of projects included.
     pub answer_within: Duration,
+    /// Changes that a key may make in a minute: requests that are no reads, submissions among them.
+    pub changes_per_minute: NonZeroU32,
 }
+
+/// Changes that a key may make in a minute.
+const CHANGES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(1200).unwrap();
 
 impl Default for ApiConfig {
     fn default() -> Self {
@@ -123,6 +138,7 @@ impl Default for ApiConfig {
             concurrent_renders: 10,
             prices: Prices::default(),
             answer_within: Duration::from_secs(600),
+            changes_per_minute: CHANGES_PER_MINUTE,
         }
     }
 }
@@ -134,13 +150,16 @@ pub struct Api {
     pub(crate) config: Arc<ApiConfig>,
     pub(crate) links: Arc<SignedUrls>,
     pub(crate) keys: Arc<KeyStore>,
+    pub(crate) wrong_keys: Arc<WrongKeys>,
+    /// Changes by key id.
+    pub(crate) changes: Arc<RateLimiter<String>>,
     pub(crate) once: Idempotency,
     pub(crate) admission: Arc<Admission>,
     pub(crate) usages: Arc<UsageStore>,
     pub(crate) webhooks: Webhooks,
     pub(crate) nodes: Arc<workers::Nodes>,
     pub(crate) memory: Arc<farm::Memory>,
-    pub(crate) pieces: Arc<preview::Pieces>,
+    pub(crate) pieces: Arc<preview::PieceCache>,
 }
 
 impl Coordinator {
@@ -152,6 +171,8 @@ impl Coordinator {
             coordinator: self.clone(),
             links: Arc::new(SignedUrls::new(objects.clone(), config.links_valid)),
             keys: Arc::new(KeyStore::new(objects.clone())),
+            wrong_keys: Arc::default(),
+            changes: Arc::new(RateLimiter::per_minute(config.changes_per_minute)),
             once: Idempotency::new(objects.clone()),
             admission: Arc::new(Admission::new(objects.clone(), usages.clone(), config.concurrent_renders)),
             usages,
@@ -164,7 +185,8 @@ impl Coordinator {
         api.start_loops();
         let routes = routes::router(&api).merge(dashboard::routes());
         let routes = routes.fallback(unknown_route).method_not_allowed_fallback(wrong_method);
-        middleware::wrap(routes.with_state(api), self.backplane().metrics.clone())
+        let config = api.config.clone();
+        middleware::wrap(routes.with_state(api), self.backplane().metrics.clone(), config)
     }
 }
 
@@ -193,7 +215,10 @@ impl Api {
             async move {
                 let objects = &api.coordinator.backplane().objects;
                 let answers = api.once.clear(now_ms).await?;
-                Ok(answers + expiry::remove_expired(objects, &api.webhooks, api.config.uploads_valid, now_ms).await?)
+                let acts = audit::remove_expired(objects, now_ms).await?;
+                Ok(answers
+                    + acts
+                    + expiry::remove_expired(objects, &api.webhooks, api.config.uploads_valid, now_ms).await?)
             }
         });
         let ends = self.coordinator.ends();
@@ -212,7 +237,7 @@ type List<T> = Result<Json<Page<T>>, ApiError>;
 
 /// A JSON body that has no project in it.
 async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    let too_large = |_| ApiError::new(Code::ProjectTooLarge, format!("a body may have {FIELDS_MAX} bytes"));
+    let too_large = |_| ApiError::new(Code::TooLarge, format!("a body may have {FIELDS_MAX} bytes"));
     to_bytes(body, FIELDS_MAX).await.map_err(too_large)
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use hyperfarm_api::ErrorBody;
 use hyperfarm_api::schema::Schemas;
 use schemars::{Schema, json_schema};
@@ -10,10 +9,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::Code;
-use super::routes::{Answers, ROUTES, Route, Takes};
+use super::route::{Answers, Route, Takes};
 
 /// Codes that every route with a key can answer with.
-const ALWAYS: [Code; 5] = [Code::Unauthorized, Code::Forbidden, Code::InvalidParameter, Code::Timeout, Code::Internal];
+const ALWAYS: [Code; 6] =
+    [Code::Unauthorized, Code::Forbidden, Code::InvalidParameter, Code::RateLimited, Code::Timeout, Code::Internal];
 
 /// The document.
 #[derive(Debug, Serialize)]
@@ -118,16 +118,11 @@ struct Header {
     schema: Schema,
 }
 
-/// `GET /openapi.json`.
-pub(super) async fn document() -> Json<Document> {
-    Json(openapi())
-}
-
-/// The document.
-pub fn openapi() -> Document {
+/// The document of these routes.
+pub fn document(routes: &[Route]) -> Document {
     let mut schemas = Schemas::default();
     let mut paths: BTreeMap<String, BTreeMap<&'static str, Operation>> = BTreeMap::new();
-    for route in ROUTES {
+    for route in routes {
         paths.entry(plain_path(route)).or_default().insert(route.method, operation(route, &mut schemas));
     }
     Document {
@@ -200,7 +195,7 @@ fn parameters(route: &Route, schemas: &mut Schemas) -> Vec<Parameter> {
         })
         .collect();
     all.extend(query(route, schemas));
-    if route.is_once {
+    if route.is_change() {
         all.push(Parameter {
             name: "Idempotency-Key".to_owned(),
             r#in: "header",
@@ -253,7 +248,9 @@ fn responses(route: &Route, schemas: &mut Schemas) -> BTreeMap<String, ResponseD
         Header { description: "Names the request in the farm's log.", schema: json_schema!({ "type": "string" }) };
     let headers = BTreeMap::from([("X-Request-Id", request_id)]);
     let (kind, media) = match route.answers {
-        Answers::One(schema) | Answers::Page(schema) => ("application/json", Media::of(schema(schemas))),
+        Answers::One(schema) | Answers::Page(schema) | Answers::Whole(schema) => {
+            ("application/json", Media::of(schema(schemas)))
+        }
         Answers::Raw(kind) => (kind, Media::default()),
     };
     let success = |description: &str| ResponseDoc {
@@ -271,11 +268,14 @@ fn responses(route: &Route, schemas: &mut Schemas) -> BTreeMap<String, ResponseD
     } else {
         codes.push(Code::Internal);
     }
-    if route.is_once {
+    if route.is_change() {
         codes.push(Code::InProgress);
     }
     if route.body.is_some() {
-        codes.push(Code::ProjectTooLarge);
+        codes.push(Code::TooLarge);
+    }
+    if matches!(route.body, Some(Takes::Json { .. })) {
+        codes.push(Code::MediaTypeInvalid);
     }
     codes.sort_by_key(|code| (code.status().as_u16(), code.as_str()));
     codes.dedup();
@@ -298,21 +298,21 @@ fn responses(route: &Route, schemas: &mut Schemas) -> BTreeMap<String, ResponseD
 }
 
 /// The reference for people, in Markdown.
-pub fn markdown() -> String {
+pub fn markdown(routes: &[Route]) -> String {
     let mut schemas = Schemas::default();
     let mut text = String::from(
         "# The HTTP API\n\nMade from the OpenAPI document (`GET /openapi.json`) by the test `the_reference_is_what_the_code_says` with `HYPERFARM_BLESS=1`; change the code, not this file.\n\n\
-         Send the key as `x-api-key` or as `Authorization: Bearer`. Errors are `{\"error\":{\"code\",\"message\",\"param\"?}}`; every response \
+         Send the key as `x-api-key` or as `Authorization: Bearer`. Errors are `{\"error\":{\"code\",\"message\",\"param\"?,\"doc_url\"}}`; every response \
          has an `X-Request-Id`.\n\n## Routes\n",
     );
-    for route in ROUTES {
+    for route in routes {
         let path = plain_path(route);
         text.push_str(&format!("\n### `{} {path}`\n\n{}", route.method.to_uppercase(), route.about));
         match route.needs {
             Some(scope) => text.push_str(&format!(" Scope `{}`.", scope.as_str())),
             None => text.push_str(" No key."),
         }
-        if route.is_once {
+        if route.is_change() {
             text.push_str(" Takes an `Idempotency-Key`.");
         }
         let query: Vec<String> = query(route, &mut schemas).into_iter().map(|parameter| parameter.name).collect();
@@ -331,6 +331,9 @@ pub fn markdown() -> String {
         let answer = match route.answers {
             Answers::One(schema) => format!("`data` is {}", type_name(&data(schema(&mut schemas)))),
             Answers::Page(schema) => format!("a page of {}", type_name(&data(schema(&mut schemas))["items"])),
+            Answers::Whole(schema) => {
+                format!("`code` and `message`, and `data` is {}", type_name(&data(schema(&mut schemas))))
+            }
             Answers::Raw(media_type) => format!("`{media_type}`"),
         };
         text.push_str(&format!(" Answers {}: {answer}.", route.status));
@@ -386,11 +389,12 @@ fn type_name(property: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::routes::ROUTES;
     use super::*;
 
     #[test]
     fn every_reference_leads_somewhere_and_every_schema_is_used() {
-        let document = openapi();
+        let document = document(ROUTES);
         let schemas = &document.components.schemas;
         let text = serde_json::to_string(&document).unwrap();
         for part in text.split("\"#/components/schemas/").skip(1) {

@@ -3,7 +3,6 @@
 //! Segments are turned into pieces when somebody asks for one: their packets are copied, which takes milliseconds. The last ones
 //! asked for are kept in memory, up to a bound. A piece never changes; the playlist grows until every chunk is there.
 
-use std::collections::HashMap;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -16,7 +15,8 @@ use hyperfarm_media::{AudioFragments, MediaError, SegmentPosition};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Plan;
-use parking_lot::Mutex;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
 use super::Api;
@@ -25,8 +25,11 @@ use crate::coordinator::RenderInternals;
 use crate::progress::{RenderProgress, is_playable};
 use crate::timeline::Segment;
 
-/// Bytes of pieces that are kept.
-const KEPT_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes of pieces in the cache at most.
+const CACHED_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Pieces that the cache is laid out for. With so few it has one shard, so that one piece may take a large part of all bytes.
+const CACHED_PIECES: usize = 32;
 
 /// Segments that are turned into pieces at once.
 const AT_ONCE: usize = 2;
@@ -48,27 +51,36 @@ pub(super) fn master(progress: &RenderProgress) -> &'static str {
     if is_silent { "silent.m3u8" } else { "index.m3u8" }
 }
 
-/// Pieces that were asked for.
-pub struct Pieces {
-    kept: Mutex<Kept>,
-    making: Semaphore,
+/// The pieces asked for last, and those that are being made. Whoever asks for one that is being made waits for it.
+pub struct PieceCache {
+    pieces: Cache<String, CachedPiece, PieceBytes>,
+    remux_permits: Semaphore,
 }
 
-impl Default for Pieces {
+impl Default for PieceCache {
     fn default() -> Self {
-        Self { kept: Mutex::default(), making: Semaphore::new(AT_ONCE) }
+        let pieces = Cache::with_weighter(CACHED_PIECES, CACHED_BYTES, PieceBytes);
+        Self { pieces, remux_permits: Semaphore::new(AT_ONCE) }
     }
 }
 
-#[derive(Default)]
-struct Kept {
-    pieces: HashMap<String, (u64, Piece)>,
-    bytes: usize,
-    clock: u64,
+/// Counts the bytes of a piece.
+#[derive(Clone)]
+struct PieceBytes;
+
+impl Weighter<String, CachedPiece> for PieceBytes {
+    fn weight(&self, _: &String, piece: &CachedPiece) -> u64 {
+        match piece {
+            CachedPiece::Bytes(bytes) => bytes.len() as u64,
+            CachedPiece::Sound(sound) => {
+                (sound.header.len() + sound.pieces.iter().map(|(_, piece)| piece.len()).sum::<usize>()) as u64
+            }
+        }
+    }
 }
 
 #[derive(Clone)]
-enum Piece {
+enum CachedPiece {
     Bytes(Bytes),
     Sound(Arc<Sound>),
 }
@@ -79,55 +91,20 @@ struct Sound {
     codec: &'static str,
 }
 
-impl Piece {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Bytes(bytes) => bytes.len(),
-            Self::Sound(sound) => sound.header.len() + sound.pieces.iter().map(|(_, piece)| piece.len()).sum::<usize>(),
-        }
-    }
-}
-
-impl Kept {
-    fn get(&mut self, key: &str) -> Option<Piece> {
-        self.clock += 1;
-        let (used, piece) = self.pieces.get_mut(key)?;
-        *used = self.clock;
-        Some(piece.clone())
-    }
-
-    fn put(&mut self, key: String, piece: Piece) {
-        self.clock += 1;
-        self.bytes += piece.bytes();
-        if let Some((_, old)) = self.pieces.insert(key, (self.clock, piece)) {
-            self.bytes -= old.bytes();
-        }
-        while self.bytes > KEPT_BYTES {
-            let oldest = self.pieces.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone());
-            let Some((_, piece)) = oldest.and_then(|key| self.pieces.remove(&key)) else { return };
-            self.bytes -= piece.bytes();
-        }
-    }
-}
-
-impl Pieces {
-    fn known(&self, key: &str) -> Option<Piece> {
-        self.kept.lock().get(key)
-    }
-
-    /// The piece of this key; made of the object `source` where it is not known.
-    async fn get<F>(&self, objects: &Objects, key: String, source: &str, make: F) -> Result<Piece, ApiError>
+impl PieceCache {
+    /// The piece with this key; where it is not in the cache `make` makes it of the object `source`.
+    async fn get<F>(&self, objects: &Objects, key: String, source: &str, make: F) -> Result<CachedPiece, ApiError>
     where
-        F: FnOnce(&FilePath, &FilePath) -> Result<Piece, MediaError> + Send + 'static,
+        F: FnOnce(&FilePath, &FilePath) -> Result<CachedPiece, MediaError> + Send + 'static,
     {
-        if let Some(piece) = self.known(&key) {
-            return Ok(piece);
-        }
-        let _turn = self.making.acquire().await.map_err(|error| ApiError::internal(&error))?;
-        // Somebody else may have been before.
-        if let Some(piece) = self.known(&key) {
-            return Ok(piece);
-        }
+        self.pieces.get_or_insert_async(&key, self.make(objects, source, make)).await
+    }
+
+    async fn make<F>(&self, objects: &Objects, source: &str, make: F) -> Result<CachedPiece, ApiError>
+    where
+        F: FnOnce(&FilePath, &FilePath) -> Result<CachedPiece, MediaError> + Send + 'static,
+    {
+        let _permit = self.remux_permits.acquire().await.map_err(|error| ApiError::internal(&error))?;
         let folder = tempfile::tempdir().map_err(|error| ApiError::internal(&error))?;
         let name = source.rsplit('/').next().unwrap_or("source").to_owned();
         let file = folder.path().join(name);
@@ -137,9 +114,7 @@ impl Pieces {
             Err(error) => return Err(error.into()),
         }
         let made = tokio::task::spawn_blocking(move || make(&file, folder.path())).await;
-        let piece = made.map_err(|error| ApiError::internal(&error))?.map_err(|error| ApiError::internal(&error))?;
-        self.kept.lock().put(key, piece.clone());
-        Ok(piece)
+        made.map_err(|error| ApiError::internal(&error))?.map_err(|error| ApiError::internal(&error))
     }
 }
 
@@ -236,11 +211,11 @@ impl Film<'_> {
         let place = self.place(chunk).ok_or_else(missing)?;
         let objects = &self.api.coordinator.backplane().objects;
         let make = move |file: &FilePath, folder: &FilePath| {
-            make(file, folder, place).map(|bytes| Piece::Bytes(Bytes::from(bytes)))
+            make(file, folder, place).map(|bytes| CachedPiece::Bytes(Bytes::from(bytes)))
         };
         match self.api.pieces.get(objects, format!("{}/{name}", self.render), &made.key, make).await? {
-            Piece::Bytes(bytes) => Ok(bytes),
-            Piece::Sound(_) => Err(missing()),
+            CachedPiece::Bytes(bytes) => Ok(bytes),
+            CachedPiece::Sound(_) => Err(missing()),
         }
     }
 
@@ -326,18 +301,18 @@ fn media_playlist(
 async fn film_sound(api: &Api, render: &RenderId, plan: &Plan) -> Result<Option<Arc<Sound>>, ApiError> {
     let objects = &api.coordinator.backplane().objects;
     let (key, source) = (format!("{render}/sound"), keys::audio(render, plan.content.encoder.format));
-    if api.pieces.known(&key).is_none() && objects.head(&source).await?.bytes > SOUND_MAX {
+    if api.pieces.pieces.peek(&key).is_none() && objects.head(&source).await?.bytes > SOUND_MAX {
         return Ok(None);
     }
     let make = |file: &FilePath, folder: &FilePath| {
         let AudioFragments { header, fragments: pieces, codec } =
             hyperfarm_media::audio_fragments(file, SOUND_SECONDS, folder)?;
         let pieces = pieces.into_iter().map(|(seconds, piece)| (seconds, Bytes::from(piece))).collect();
-        Ok(Piece::Sound(Arc::new(Sound { header: header.into(), pieces, codec })))
+        Ok(CachedPiece::Sound(Arc::new(Sound { header: header.into(), pieces, codec })))
     };
     match api.pieces.get(objects, key, &source, make).await? {
-        Piece::Sound(sound) => Ok(Some(sound)),
-        Piece::Bytes(_) => Ok(None),
+        CachedPiece::Sound(sound) => Ok(Some(sound)),
+        CachedPiece::Bytes(_) => Ok(None),
     }
 }
 
@@ -359,16 +334,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_asked_for_longest_ago_goes_first() {
-        let mut kept = Kept::default();
-        let large = || Piece::Bytes(Bytes::from(vec![0; KEPT_BYTES / 2]));
-        kept.put("a".to_owned(), large());
-        kept.put("b".to_owned(), large());
-        assert!(kept.get("a").is_some());
-        kept.put("c".to_owned(), large());
-        assert!(kept.get("a").is_some() && kept.get("b").is_none() && kept.bytes == KEPT_BYTES);
-        kept.put("c".to_owned(), Piece::Bytes(Bytes::new()));
-        assert_eq!(kept.bytes, KEPT_BYTES / 2);
+    fn pieces_have_a_bound_in_bytes_and_one_that_is_asked_for_again_stays() {
+        let cache = PieceCache::default();
+        let part = CACHED_BYTES as usize / 16;
+        let large = || CachedPiece::Bytes(Bytes::from(vec![0; part]));
+        cache.pieces.insert("a".to_owned(), large());
+        for number in 0..64 {
+            assert!(cache.pieces.get("a").is_some(), "a piece in use was dropped after {number} others");
+            cache.pieces.insert(number.to_string(), large());
+            assert!(cache.pieces.weight() <= CACHED_BYTES);
+        }
+        assert!(cache.pieces.len() <= 16 && cache.pieces.get("63").is_some());
+        cache.pieces.insert("63".to_owned(), CachedPiece::Bytes(Bytes::new()));
+        assert!(cache.pieces.weight() <= CACHED_BYTES - part as u64);
     }
 
     #[test]

@@ -1,153 +1,41 @@
-//! The table of all routes. The router, the check of keys and the OpenAPI document are made of it, so that none can differ.
+//! The table of all routes, and their router.
 
-use std::future::ready;
+use std::future::{Ready, ready};
 
-use axum::Router;
-use axum::extract::{self, DefaultBodyLimit, State};
+use axum::body::to_bytes;
+use axum::extract::{self, DefaultBodyLimit, Extension, RawPathParams, State};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
-use axum::routing::{MethodRouter, delete, get, patch, post, put};
-
-use hyperfarm_api::account::{Account, Nothing, Status};
+use axum::routing::{delete, get, patch, post, put};
+use axum::{Json, Router};
+use hyperfarm_api::Data;
+use hyperfarm_api::account::{AccountAnswer, Nothing, Status};
 use hyperfarm_api::assets::{
     Asset, AssetDeleted, AssetUploaded, CompleteRequest, UploadBegun, UploadForm, UploadReceived, UploadRequest,
 };
-use hyperfarm_api::farm::{Farm, QuarantineRequest, Worker};
+use hyperfarm_api::error::DOCS_PATH;
+use hyperfarm_api::farm::{AuditEntry, Farm, QuarantineRequest, Worker};
 use hyperfarm_api::render::{BatchCreated, Chunk, LogLine, RenderCreated, RenderDeleted, RenderDetail, Timeline};
-use hyperfarm_api::request::{BatchRequest, EventsQuery, ListQuery, RenderRequest, RendersQuery, Request, SignedQuery};
+use hyperfarm_api::request::{BatchRequest, EventsQuery, ListQuery, RenderRequest, RendersQuery, SignedQuery};
 use hyperfarm_api::schema::Schemas;
 use hyperfarm_api::webhooks::{Endpoint, EndpointChange, EndpointRequest, Event, EventType, Secret};
-use hyperfarm_api::{Data, Page};
-use schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value};
 
 use super::error::{ApiError, Code};
-use super::middleware::Answered;
+use super::idempotency::IDEMPOTENCY_KEY;
+use super::middleware::{Answered, REQUEST_ID};
 use super::page::PAGE_MAX;
+use super::route::Answers::Raw;
+use super::route::{Answers, Route, Takes, one, page};
+use super::server::PeerAddress;
 use super::{
-    Api, account, assets, batch, farm, files, log, openapi, operate, preview, render_events, renders, webhooks, workers,
+    Api, FIELDS_MAX, account, assets, batch, farm, files, log, openapi, operate, preview, read_body, render_events,
+    renders, webhooks, workers,
 };
-use crate::api_keys::Scope;
-
-/// What a route answers with.
-#[derive(Debug, Clone, Copy)]
-pub enum Answers {
-    /// `{"data": …}`, of this schema.
-    One(SchemaOf),
-    /// A page of a list, of this schema.
-    Page(SchemaOf),
-    /// Something else, of this media type.
-    Raw(&'static str),
-}
-
-/// What a route takes.
-#[derive(Debug, Clone, Copy)]
-pub enum Takes {
-    /// JSON.
-    Json {
-        /// Its schema.
-        schema: SchemaOf,
-        /// A body that could be sent.
-        example: &'static str,
-        /// Whether it may not be left out.
-        is_required: bool,
-    },
-    /// A form with a file, of this schema.
-    Form(SchemaOf),
-    /// Bytes.
-    Bytes,
-}
-
-/// Adds a type to the document's schemas.
-pub type SchemaOf = fn(&mut Schemas) -> Schema;
-
-const fn one<T: JsonSchema>() -> Answers {
-    Answers::One(Schemas::answer::<Data<T>>)
-}
-
-const fn page<T: JsonSchema>() -> Answers {
-    Answers::Page(Schemas::answer::<Page<T>>)
-}
-
-/// One route.
-pub struct Route {
-    /// In lower case, as OpenAPI has it.
-    pub method: &'static str,
-    /// With its parameters in braces.
-    pub path: &'static str,
-    /// The scope that a key needs; none where a signature is the right, and for health.
-    pub needs: Option<Scope>,
-    /// What it does, in one sentence.
-    pub about: &'static str,
-    /// Its body.
-    pub body: Option<Takes>,
-    /// Parameters of the query.
-    pub query: Option<SchemaOf>,
-    /// Whether it takes an `Idempotency-Key`.
-    pub is_once: bool,
-    /// Status of success.
-    pub status: u16,
-    /// Its answer.
-    pub answers: Answers,
-    /// Codes of its own, beside those that every route can answer with.
-    pub errors: &'static [Code],
-    handler: fn() -> MethodRouter<Api>,
-}
-
-impl Route {
-    const fn new(
-        method: &'static str,
-        path: &'static str,
-        needs: Option<Scope>,
-        about: &'static str,
-        answers: Answers,
-        handler: fn() -> MethodRouter<Api>,
-    ) -> Self {
-        Self {
-            method,
-            path,
-            needs,
-            about,
-            body: None,
-            query: None,
-            is_once: false,
-            status: 200,
-            answers,
-            errors: &[],
-            handler,
-        }
-    }
-
-    const fn status(mut self, status: u16) -> Self {
-        self.status = status;
-        self
-    }
-
-    const fn takes(mut self, body: Takes) -> Self {
-        self.body = Some(body);
-        self
-    }
-
-    const fn json<T: Request>(self) -> Self {
-        self.takes(Takes::Json { schema: Schemas::request::<T>, example: T::EXAMPLE, is_required: T::IS_REQUIRED })
-    }
-
-    const fn query<T: JsonSchema>(mut self) -> Self {
-        self.query = Some(Schemas::query::<T>);
-        self
-    }
-
-    const fn once(mut self) -> Self {
-        self.is_once = true;
-        self
-    }
-
-    const fn errors(mut self, errors: &'static [Code]) -> Self {
-        self.errors = errors;
-        self
-    }
-}
-
-use Answers::Raw;
+use crate::api_keys::{Caller, Scope};
+use crate::audit::{self, Act};
 
 const READ: Option<Scope> = Some(Scope::Read);
 const RENDER: Option<Scope> = Some(Scope::Render);
@@ -170,55 +58,68 @@ const SUBMIT: &[Code] = &[
 /// Every route there is.
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = &[
-    Route::new("post", "/v3/hyperframes/renders", RENDER, "Submit a render.", one::<RenderCreated>(), || post(renders::create)).json::<RenderRequest>().status(202).once().errors(SUBMIT),
+    Route::new("post", "/v3/hyperframes/renders", RENDER, "Submit a render.", one::<RenderCreated>(), || post(renders::create)).json::<RenderRequest>().status(202).seeded().errors(SUBMIT),
     Route::new("get", "/v3/hyperframes/renders", READ, "List renders, newest first.", page::<RenderDetail>(), || get(renders::list)).query::<RendersQuery>().errors(&[Code::InvalidParameter]),
-    Route::new("post", "/v3/hyperframes/renders/batch", RENDER, "Submit many renders of one project.", one::<BatchCreated>(), || post(batch::create)).json::<BatchRequest>().status(202).once().errors(SUBMIT),
+    Route::new("post", "/v3/hyperframes/renders/batch", RENDER, "Submit many renders of one project.", one::<BatchCreated>(), || post(batch::create)).json::<BatchRequest>().status(202).seeded().errors(SUBMIT),
     Route::new("get", "/v3/hyperframes/renders/{render_id}", READ, "Read a render.", one::<RenderDetail>(), || get(renders::read)).errors(&[Code::RenderNotFound]),
-    Route::new("delete", "/v3/hyperframes/renders/{render_id}", RENDER, "Delete a render; one under way is cancelled.", one::<RenderDeleted>(), || delete(renders::delete)).errors(&[Code::RenderNotFound]),
-    Route::new("post", "/v3/hyperframes/renders/{render_id}/cancel", RENDER, "Cancel a render.", one::<RenderDetail>(), || post(renders::cancel)).errors(&[Code::RenderNotFound, Code::Conflict]),
-    Route::new("post", "/v3/hyperframes/renders/{render_id}/pause", RENDER, "Send out no more of a render; what is at work finishes.", one::<RenderDetail>(), || post(renders::pause)).errors(&[Code::RenderNotFound, Code::Conflict]),
-    Route::new("post", "/v3/hyperframes/renders/{render_id}/resume", RENDER, "Go on with a paused render.", one::<RenderDetail>(), || post(renders::resume)).errors(&[Code::RenderNotFound, Code::Conflict]),
-    Route::new("post", "/v3/hyperframes/renders/{render_id}/retry", RENDER, "Submit an ended render again, as a new render.", one::<RenderCreated>(), || post(renders::retry)).status(202).once().errors(&[Code::RenderNotFound, Code::Conflict, Code::InvalidParameter, Code::InsufficientCredit, Code::AccessDenied, Code::RateLimited, Code::QuotaExceeded]),
+    Route::new("delete", "/v3/hyperframes/renders/{render_id}", RENDER, "Delete a render; one under way is cancelled.", one::<RenderDeleted>(), || delete(renders::delete)).audited("render.delete").errors(&[Code::RenderNotFound]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/cancel", RENDER, "Cancel a render.", one::<RenderDetail>(), || post(renders::cancel)).audited("render.cancel").errors(&[Code::RenderNotFound, Code::Conflict]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/pause", RENDER, "Send out no more of a render; what is at work finishes.", one::<RenderDetail>(), || post(renders::pause)).audited("render.pause").errors(&[Code::RenderNotFound, Code::Conflict]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/resume", RENDER, "Go on with a paused render.", one::<RenderDetail>(), || post(renders::resume)).audited("render.resume").errors(&[Code::RenderNotFound, Code::Conflict]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/retry", RENDER, "Submit an ended render again, as a new render.", one::<RenderCreated>(), || post(renders::retry)).status(202).seeded().errors(&[Code::RenderNotFound, Code::Conflict, Code::InvalidParameter, Code::InsufficientCredit, Code::AccessDenied, Code::RateLimited, Code::QuotaExceeded]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/events", READ, "Follow a render by server-sent events.", Raw("text/event-stream"), || get(render_events::events)).errors(&[Code::RenderNotFound]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/chunks", READ, "List the chunks of a render.", page::<Chunk>(), || get(render_events::chunks)).query::<ListQuery<{ render_events::CHUNKS }>>().errors(&[Code::RenderNotFound, Code::InvalidParameter]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/timeline", READ, "Read every attempt at every task of a render.", one::<Timeline>(), || get(render_events::timeline)).errors(&[Code::RenderNotFound]),
     Route::new("get", "/v3/hyperframes/farm", READ, "Read how the farm does.", one::<Farm>(), || get(farm::read)),
     Route::new("get", "/v3/hyperframes/farm/events", READ, "Follow the farm and one's renders by server-sent events.", Raw("text/event-stream"), || get(farm::events)),
     Route::new("get", "/v3/hyperframes/workers", ADMIN, "List the workers and stitchers that are alive.", page::<Worker>(), || get(workers::list)).query::<ListQuery<{ workers::WORKERS }>>().errors(&[Code::InvalidParameter]),
-    Route::new("post", "/v3/hyperframes/workers/{worker_id}/drain", ADMIN, "Have a worker finish what it has and end.", one::<Worker>(), || post(workers::drain)).errors(&[Code::WorkerNotFound]),
-    Route::new("post", "/v3/hyperframes/workers/{worker_id}/quarantine", ADMIN, "Have a worker finish what it has and rest until it is resumed.", one::<Worker>(), || post(workers::quarantine)).json::<QuarantineRequest>().errors(&[Code::WorkerNotFound, Code::Conflict, Code::InvalidParameter]),
-    Route::new("post", "/v3/hyperframes/workers/{worker_id}/resume", ADMIN, "Have a quarantined worker take tasks again.", one::<Worker>(), || post(workers::resume)).errors(&[Code::WorkerNotFound, Code::Conflict]),
+    Route::new("post", "/v3/hyperframes/workers/{worker_id}/drain", ADMIN, "Have a worker finish what it has and end.", one::<Worker>(), || post(workers::drain)).audited("worker.drain").errors(&[Code::WorkerNotFound]),
+    Route::new("post", "/v3/hyperframes/workers/{worker_id}/quarantine", ADMIN, "Have a worker finish what it has and rest until it is resumed.", one::<Worker>(), || post(workers::quarantine)).audited("worker.quarantine").json::<QuarantineRequest>().errors(&[Code::WorkerNotFound, Code::Conflict, Code::InvalidParameter]),
+    Route::new("post", "/v3/hyperframes/workers/{worker_id}/resume", ADMIN, "Have a quarantined worker take tasks again.", one::<Worker>(), || post(workers::resume)).audited("worker.resume").errors(&[Code::WorkerNotFound, Code::Conflict]),
+    Route::new("get", "/v3/hyperframes/audit", ADMIN, "List administrative acts, newest first: who did what to what, when and from where.", page::<AuditEntry>(), || get(farm::audit)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::InvalidParameter]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/log", READ, "Read what a render's pages printed or threw and what the farm had to say, by step and attempt.", page::<LogLine>(), || get(log::read)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::RenderNotFound, Code::InvalidParameter]),
-    Route::new("post", "/v3/assets", RENDER, "Upload a file of up to 32 MB.", one::<AssetUploaded>(), || post(assets::upload)).takes(Takes::Form(Schemas::request::<UploadForm>)).once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
+    Route::new("post", "/v3/assets", RENDER, "Upload a file of up to 32 MB.", one::<AssetUploaded>(), || post(assets::upload)).takes(Takes::Form(Schemas::request::<UploadForm>)).seeded().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
     Route::new("get", "/v3/assets", READ, "List assets, newest first.", page::<Asset>(), || get(assets::list)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::InvalidParameter]),
-    Route::new("post", "/v3/assets/direct-uploads", RENDER, "Begin an upload straight to storage.", one::<UploadBegun>(), || post(assets::begin)).json::<UploadRequest>().once().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
+    Route::new("post", "/v3/assets/direct-uploads", RENDER, "Begin an upload straight to storage.", one::<UploadBegun>(), || post(assets::begin)).json::<UploadRequest>().seeded().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
     Route::new("post", "/v3/assets/{asset_id}/complete", RENDER, "Complete an upload once its bytes are there.", one::<AssetUploaded>(), || post(assets::complete)).json::<CompleteRequest>().errors(&[Code::InvalidParameter, Code::AssetNotFound, Code::NotReady]),
     Route::new("get", "/v3/assets/{asset_id}", READ, "Read an asset.", one::<Asset>(), || get(assets::read)).errors(&[Code::AssetNotFound]),
     Route::new("delete", "/v3/assets/{asset_id}", RENDER, "Delete an asset.", one::<AssetDeleted>(), || delete(assets::delete)).errors(&[Code::AssetNotFound]),
-    Route::new("post", "/v3/webhooks/endpoints", RENDER, "Register a webhook endpoint.", one::<Endpoint>(), || post(webhooks::create)).json::<EndpointRequest>().once().errors(&[Code::InvalidParameter, Code::Conflict]),
+    Route::new("post", "/v3/webhooks/endpoints", RENDER, "Register a webhook endpoint.", one::<Endpoint>(), || post(webhooks::create)).audited("webhook.create").json::<EndpointRequest>().seeded().errors(&[Code::InvalidParameter, Code::Conflict]),
     Route::new("get", "/v3/webhooks/endpoints", READ, "List webhook endpoints, newest first.", page::<Endpoint>(), || get(webhooks::list)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::InvalidParameter]),
-    Route::new("patch", "/v3/webhooks/endpoints/{endpoint_id}", RENDER, "Change a webhook endpoint.", one::<Endpoint>(), || patch(webhooks::change)).json::<EndpointChange>().errors(&[Code::InvalidParameter, Code::WebhookNotFound, Code::Conflict]),
-    Route::new("delete", "/v3/webhooks/endpoints/{endpoint_id}", RENDER, "Delete a webhook endpoint.", one::<Nothing>(), || delete(webhooks::delete)).errors(&[Code::WebhookNotFound]),
-    Route::new("post", "/v3/webhooks/endpoints/{endpoint_id}/rotate-secret", RENDER, "Give a webhook endpoint a new secret; the old one stops at once.", one::<Secret>(), || post(webhooks::rotate)).errors(&[Code::WebhookNotFound]),
+    Route::new("patch", "/v3/webhooks/endpoints/{endpoint_id}", RENDER, "Change a webhook endpoint.", one::<Endpoint>(), || patch(webhooks::change)).audited("webhook.change").json::<EndpointChange>().errors(&[Code::InvalidParameter, Code::WebhookNotFound, Code::Conflict]),
+    Route::new("delete", "/v3/webhooks/endpoints/{endpoint_id}", RENDER, "Delete a webhook endpoint.", one::<Nothing>(), || delete(webhooks::delete)).audited("webhook.delete").errors(&[Code::WebhookNotFound]),
+    Route::new("post", "/v3/webhooks/endpoints/{endpoint_id}/rotate-secret", RENDER, "Give a webhook endpoint a new secret; the old one stops at once.", one::<Secret>(), || post(webhooks::rotate)).audited("webhook.rotate-secret").errors(&[Code::WebhookNotFound]),
     Route::new("get", "/v3/webhooks/event-types", READ, "List what there is to hear of.", page::<EventType>(), || get(webhooks::event_types)),
     Route::new("get", "/v3/webhooks/events", READ, "List what has happened, newest first.", page::<Event>(), || get(webhooks::happened)).query::<EventsQuery>().errors(&[Code::InvalidParameter]),
-    Route::new("get", "/v3/users/me", READ, "Read the key's own account.", one::<Account>(), || get(account::me)),
+    Route::new("get", "/v3/users/me", READ, "Read the key's own account.", Answers::Whole(Schemas::answer::<AccountAnswer>), || get(account::me)),
     Route::new("get", "/files/{*key}", None, "Download through a signed URL.", Raw("*/*"), || get(files::download)).query::<SignedQuery>().errors(&[Code::InvalidParameter, Code::Forbidden, Code::ResourceNotFound, Code::RangeInvalid]),
     Route::new("get", "/preview/{expires}/{signature}/{render_id}/{file}", None, "Watch what is finished of a render: a playlist or a piece of it, by a signed URL.", Raw("application/vnd.apple.mpegurl"), || get(preview::read)).errors(&[Code::Forbidden, Code::ResourceNotFound]),
     Route::new("put", "/uploads/{*key}", None, "Upload through a signed URL.", one::<UploadReceived>(), || put(assets::receive)).takes(Takes::Bytes).query::<SignedQuery>().errors(&[Code::Forbidden, Code::InvalidParameter, Code::AssetNotFound, Code::ProjectTooLarge]),
     Route::new("get", "/healthz", None, "Whether the process answers.", one::<Status>(), || get(operate::health)),
     Route::new("get", "/readyz", None, "Whether broker, ledger and storage answer too.", one::<Status>(), || get(operate::ready)).errors(&[Code::Unavailable]),
+    Route::new("get", DOCS_PATH, None, "What each error code means, as a page.", Raw("text/html"), || get(operate::errors)),
     Route::new("get", "/metrics", Some(Scope::Admin), "Metrics in Prometheus's text format.", Raw("text/plain"), || get(operate::metrics)),
-    Route::new("get", "/openapi.json", READ, "This document.", Raw("application/json"), || get(openapi::document)),
+    Route::new("get", "/openapi.json", READ, "This document.", Raw("application/json"), || get(document)),
 ];
+
+/// `GET /openapi.json`.
+fn document() -> Ready<Json<openapi::Document>> {
+    ready(Json(openapi::document(ROUTES)))
+}
 
 /// The router of the table.
 pub fn router(api: &Api) -> Router<Api> {
     let mut router = Router::new();
     for route in ROUTES {
         let mut handler = (route.handler)();
+        if let Some(action) = route.action {
+            handler = handler.route_layer(from_fn_with_state((api.clone(), action), audited));
+        }
+        if route.is_change() && !route.is_seeded {
+            handler = handler.route_layer(from_fn_with_state(api.clone(), answered_once));
+        }
         if let Some(needs) = route.needs {
-            handler = handler.route_layer(from_fn_with_state((api.clone(), needs), guard));
+            handler = handler.route_layer(from_fn_with_state((api.clone(), route, needs), guard));
         }
         let answered = Answered { method: route.method, template: route.path };
         let handler = handler.layer(map_response(move |mut response: Response| {
@@ -231,20 +132,101 @@ pub fn router(api: &Api) -> Router<Api> {
     router.layer(DefaultBodyLimit::disable())
 }
 
-/// Who calls, whether the key may, and an end to waiting.
+/// Lets a request pass whose key may make it, not too often, with a body that the route takes. Ends the wait for its answer.
 async fn guard(
-    State((api, needs)): State<(Api, Scope)>,
+    State((api, route, needs)): State<(Api, &'static Route, Scope)>,
     mut request: extract::Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let caller = api.config.access.caller(&api.keys, request.headers()).await?;
+    let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
+    let caller = api.config.access.caller(&api.keys, &api.wrong_keys, address, request.headers()).await?;
     caller.check(needs)?;
+    if route.is_change() && !caller.is_local {
+        api.changes.check(&caller.id).map_err(|wait| {
+            let most = api.config.changes_per_minute;
+            let message = format!("the key `{}` may make {most} changes a minute", caller.name);
+            ApiError::new(Code::RateLimited, message).retry_after(wait.as_secs())
+        })?;
+    }
+    if matches!(route.body, Some(Takes::Json { .. })) {
+        check_json(request.headers())?;
+    }
     request.extensions_mut().insert(caller);
     let answered = tokio::time::timeout(api.config.answer_within, next.run(request)).await;
     answered.map_err(|_| {
         let message = "the farm did not answer in time; try again";
         ApiError::new(Code::Timeout, message).retry_after(10)
     })
+}
+
+/// Checks that a body is announced as JSON, or as nothing.
+fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(kind) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let essence = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
+        return Ok(());
+    }
+    let message = format!("a body of the type `{}` is not taken; send application/json", essence.escape_debug());
+    Err(ApiError::new(Code::MediaTypeInvalid, message).of("Content-Type"))
+}
+
+/// Answers a change that is repeated with the same `Idempotency-Key` as the first time.
+async fn answered_once(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    request: extract::Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    if !request.headers().contains_key(IDEMPOTENCY_KEY) {
+        return Ok(next.run(request).await);
+    }
+    let (parts, body) = request.into_parts();
+    let body = read_body(body).await?;
+    let (headers, route) = (parts.headers.clone(), format!("{} {}", parts.method, parts.uri.path()));
+    let request = extract::Request::from_parts(parts, body.clone().into());
+    Ok(api.once.answer_of(&caller, &route, &headers, &body, next.run(request)).await)
+}
+
+/// Records an administrative act that was done.
+async fn audited(
+    State((api, action)): State<(Api, &'static str)>,
+    Extension(caller): Extension<Caller>,
+    parameters: RawPathParams,
+    request: extract::Request,
+    next: Next,
+) -> Response {
+    let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0.to_string());
+    let request_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let target = parameters.iter().next().map(|(_, value)| value.to_owned());
+    let response = next.run(request).await;
+    if !response.status().is_success() {
+        return response;
+    }
+    let (target, response) = match target {
+        Some(target) => (Some(target), response),
+        None => created_id(response).await,
+    };
+    let act = Act {
+        action,
+        target,
+        key_id: Some(caller.id),
+        key_name: Some(caller.name),
+        space: Some(caller.rights.space.into()),
+        address,
+        request_id,
+    };
+    audit::record_done(&api.coordinator.backplane().objects, act).await;
+    response
+}
+
+/// The id of what a request has made, from its answer.
+async fn created_id(response: Response) -> (Option<String>, Response) {
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, FIELDS_MAX).await.unwrap_or_default();
+    let answer: Option<Data<Map<String, Value>>> = serde_json::from_slice(&body).ok();
+    let id = answer.and_then(|answer| answer.data.into_iter().find(|(name, _)| name.ends_with("_id")));
+    let id = id.and_then(|(_, id)| id.as_str().map(str::to_owned));
+    (id, Response::from_parts(parts, body.into()))
 }
 
 #[cfg(test)]
@@ -261,7 +243,8 @@ mod tests {
                 "/preview/{expires}/{signature}/{render_id}/{file}",
                 "/uploads/{*key}",
                 "/healthz",
-                "/readyz"
+                "/readyz",
+                "/docs/errors"
             ]
         );
         for route in ROUTES.iter().filter(|route| route.needs == READ) {

@@ -37,7 +37,7 @@ pub(super) async fn create(
         let endpoint = Endpoint {
             id: seed.id("ep"),
             space: caller.rights.space.clone(),
-            url: receiver_url("url", &asked.url, &api.config)?,
+            url: checked_url(&api, &asked.url).await?,
             events: checked_events(asked.events)?,
             entity_id: asked.entity_id.map(String::from),
             secret: Webhooks::secret()?,
@@ -89,7 +89,7 @@ pub(super) async fn change(
     let mut endpoint = find(&api, &caller, &id).await?;
     let before = endpoint.url.clone();
     if let Some(url) = asked.url {
-        endpoint.url = receiver_url("url", &url, &api.config)?;
+        endpoint.url = checked_url(&api, &url).await?;
     }
     if has_events {
         endpoint.events = checked_events(asked.events)?;
@@ -130,9 +130,7 @@ pub(super) async fn rotate(
 
 /// `GET /v3/webhooks/event-types`.
 pub(super) async fn event_types() -> Json<Page<EventType>> {
-    let types = EVENT_TYPES
-        .map(|(name, description)| EventType { event_type: name.to_owned(), description: description.to_owned() });
-    Json(Page::new(types.to_vec(), None))
+    Json(Page::new(hyperfarm_api::webhooks::event_types().collect(), None))
 }
 
 /// `GET /v3/webhooks/events?event_type&entity_id&limit&token`.
@@ -183,6 +181,16 @@ async fn find(api: &Api, caller: &Caller, id: &str) -> Result<Endpoint, ApiError
     found.ok_or_else(|| {
         ApiError::new(Code::WebhookNotFound, format!("there is no webhook endpoint {}", id.escape_debug()))
     })
+}
+
+/// The URL of a receiver, which the farm may send to as far as it can be known now: deliveries check it again.
+async fn checked_url(api: &Api, text: &str) -> Result<Url, ApiError> {
+    let url = receiver_url("url", text, &api.config)?;
+    let Some(fetcher) = &api.config.fetcher else { return Ok(url) };
+    match fetcher.check_target(&url).await {
+        Err(error) if !error.is_temporary() => Err(ApiError::invalid("url", error.to_string())),
+        _ => Ok(url),
+    }
 }
 
 fn taken(url: &Url) -> ApiError {

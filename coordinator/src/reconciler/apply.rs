@@ -127,7 +127,7 @@ impl Reconciler {
         let objects = &self.backplane.objects;
         let Some(draft) = if_found(objects.get_wire::<PlanDraft>(&keys::draft(render)).await)? else {
             let reason = "the plan stage has committed, but its draft is not in storage; render again";
-            return self.fail_with(render, Failure::new(FailureCode::Storage, reason)).await;
+            return self.fail_with(render, Failure::new(FailureCode::ObjectMissing, reason)).await;
         };
         let spec = &tracked.entry.request.spec;
         let policy = ShardPolicy {
@@ -168,7 +168,7 @@ impl Reconciler {
         let objects = &self.backplane.objects.clone();
         let Some(manifest) = if_found(objects.get_json::<Manifest>(&keys::manifest(render)).await)? else {
             let reason = "the output was committed, but its manifest is not in storage; render again";
-            return self.fail_with(render, Failure::new(FailureCode::Storage, reason)).await;
+            return self.fail_with(render, Failure::new(FailureCode::ObjectMissing, reason)).await;
         };
         let output = manifest.output;
         let duration = output.frame_rate.seconds_of(output.frames);

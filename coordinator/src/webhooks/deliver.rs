@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use hyperfarm_api::webhooks::DeliveryBody;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::fetch::Fetcher;
 use hyperfarm_backplane::metrics::{Metrics, WebhookOutcome};
 use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_backplane::retry::RetryPolicy;
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::sign;
-use super::storage::{Delivery, Target, Webhooks};
+use super::storage::{Delivery, Event, Target, Webhooks};
 use crate::clock::now_ms;
 
 /// The timing of deliveries.
@@ -222,13 +222,15 @@ impl Deliverer {
         let Some(fetcher) = &self.fetcher else {
             return Ok(Attempt::Failed("this farm sends no webhooks".to_owned()));
         };
-        let body = json!({
-            "event_id": event.event_id, "event_type": event.event_type, "event_data": event.event_data,
-        });
-        let body = body.to_string().into_bytes();
-        let headers = sign::headers(secret.as_deref(), &event.event_id, now_ms() / 1000, &body);
+        let Event { event_id, event_type, event_data, .. } = event;
+        let body = DeliveryBody { event_id, event_type, event_data };
+        let bytes = match serde_json::to_vec(&body) {
+            Ok(bytes) => bytes,
+            Err(error) => return Ok(Attempt::Failed(error.to_string())),
+        };
+        let headers = sign::headers(secret.as_deref(), &body.event_id, now_ms() / 1000, &bytes);
         // The fetcher reaches private addresses only where that is allowed, and follows no redirect of a POST.
-        Ok(match fetcher.post_json(&url, &headers, body, self.policy.within).await {
+        Ok(match fetcher.post_json(&url, &headers, bytes, self.policy.within).await {
             Ok(200..=299) => Attempt::Done,
             Ok(410) => Attempt::Gone,
             Ok(status) => Attempt::Failed(format!("the receiver answered {status}")),

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-pub use hyperfarm_api::webhooks::EVENT_TYPES;
+pub use hyperfarm_api::webhooks::{EVENT_TYPES, HOSTED_ONLY_EVENT_TYPES};
 use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
 use hyperfarm_proto::id::{ContentHash, RenderId, Space};
 use serde::{Deserialize, Serialize};
@@ -12,33 +12,6 @@ use serde_json::Value;
 use url::Url;
 
 use crate::store::{MAX_CONCURRENT_REQUESTS, if_found};
-
-/// Types of events that only the hosted service sends. A client may subscribe to them beside ours.
-pub const HOSTED_ONLY_EVENT_TYPES: [&str; 23] = [
-    "avatar_video.success",
-    "avatar_video.fail",
-    "avatar_video_gif.success",
-    "avatar_video_gif.fail",
-    "avatar_video_caption.success",
-    "avatar_video_caption.fail",
-    "video_translate.success",
-    "video_translate.fail",
-    "video_agent.success",
-    "video_agent.fail",
-    "personalized_video",
-    "instant_avatar.success",
-    "instant_avatar.fail",
-    "photo_avatar_generation.success",
-    "photo_avatar_generation.fail",
-    "photo_avatar_train.success",
-    "photo_avatar_train.fail",
-    "photo_avatar_add_motion.success",
-    "photo_avatar_add_motion.fail",
-    "proofread_creation.success",
-    "proofread_creation.fail",
-    "live_avatar.success",
-    "live_avatar.fail",
-];
 
 /// A registered receiver of events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -37,7 +37,7 @@ impl Answer {
 }
 
 pub(crate) async fn ask(router: &Router, method: Method, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-    let mut request = Request::builder().method(method).uri(uri).header("host", "farm.example:8080");
+    let mut request = Request::builder().method(method).uri(uri).header("host", "localhost:8080");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -23,11 +23,9 @@ use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::{ContentHash, FrameHash, RenderId, WorkerId};
-use hyperfarm_proto::plan::{
-    AudioItem, CaptureClass, CaptureKind, EncoderSettings, MediaTiming, Plan, PlanContent, PlanDraft, Warning,
-};
+use hyperfarm_proto::plan::{Plan, PlanContent, PlanDraft, Warning};
 use hyperfarm_proto::record::{AudioRecord, CapturePath, ChunkTimings, Manifest, Outcome, OutputRecord, SegmentRecord};
-use hyperfarm_proto::spec::{Format, Quality, RenderSpec, Size, Viewport};
+use hyperfarm_proto::spec::{Format, RenderSpec, Size, Viewport};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
 use observed::ObservedLedger;
@@ -272,6 +270,7 @@ impl Worker {
                     key: key.clone(),
                     hash,
                     bytes: bytes.len() as u64,
+                    before: None,
                     frame_hashes: frames.frames().map(|frame| FrameHash::from_u128(frame.into())).collect(),
                     path: CapturePath::Png,
                     worker: self.id.to_string(),
@@ -348,33 +347,9 @@ impl Worker {
 
 /// A draft of `frames` frames at 30 frames per second.
 pub(crate) fn draft(frames: u64, audio: bool) -> PlanDraft {
-    let timing = MediaTiming { start: 0.0, end: 1.0, media_start: 0.0, rate: 1.0, looped: false };
-    let item = AudioItem::plain("a", "a.mp3", timing, Vec::new());
-    let content = PlanContent {
-        files: Vec::new(),
-        remote: Vec::new(),
-        entry: "index.html".to_owned(),
-        viewport: Viewport { page: Size { width: 1280, height: 720 }, scale: 1 },
-        frame_rate: FrameRate::DEFAULT,
-        frames,
-        variables: "{}".to_owned(),
-        unregistered_timelines: Vec::new(),
-        videos: Vec::new(),
-        audio: if audio { vec![item] } else { Vec::new() },
-        buses: Default::default(),
-        encoder: EncoderSettings::of(Format::Mp4, Quality::Draft, FrameRate::DEFAULT),
-        class: CaptureClass {
-            chrome: "1".to_owned(),
-            ffmpeg: "1".to_owned(),
-            runtime: "1".to_owned(),
-            farm: "1".to_owned(),
-            kind: CaptureKind::Cpu,
-            device: String::new(),
-            encoder: String::new(),
-            fonts: ContentHash::of(b""),
-            label: String::new(),
-        },
-    };
+    let viewport = Viewport { page: Size { width: 1280, height: 720 }, scale: 1 };
+    let content = hyperfarm_testing::content(Format::Mp4, FrameRate::DEFAULT, frames, audio);
+    let content = PlanContent { viewport, ..content };
     let warning = Warning { code: "ASSET_NOT_FOUND".to_owned(), message: "x.png is missing".to_owned() };
     PlanDraft {
         render: "r0".parse().unwrap(),

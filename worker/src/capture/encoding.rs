@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::encoder_permits::{EncoderPermits, EncoderStart};
-use super::frame::GrabbedFrame;
+use super::frame::{GrabbedFrame, hash_of};
 use crate::error::{CaptureError, WorkerError};
 use crate::framebuffer::RawFrame;
 use crate::screenshot;
@@ -159,7 +159,7 @@ impl CurrentFrame {
             }
             GrabbedFrame::Raw(frame) => self.raw = Some(frame),
         }
-        Ok(Some(FrameHash::from_u128(xxhash_rust::xxh3::xxh3_128(self.pixels()))))
+        Ok(Some(hash_of(self.pixels())))
     }
 
     fn pixels(&self) -> &[u8] {

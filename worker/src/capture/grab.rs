@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use hyperfarm_proto::id::FrameHash;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::Size;
 
@@ -30,6 +31,15 @@ pub struct GrabTimes {
     pub draw: Duration,
     /// Copies of the framebuffer, which overlap the seeks.
     pub read: Duration,
+}
+
+/// What the start-up sequence of a chunk has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StartUp {
+    /// Number of earlier frames that were visited.
+    pub visited: u64,
+    /// Hash of the frame before the first; `None` where there is none, or where it is frame 0.
+    pub before: Option<FrameHash>,
 }
 
 /// Draws frames of a page and reads them, in the same way from the first frame of a chunk to its last.
@@ -141,7 +151,7 @@ impl FrameGrabber {
         }
     }
 
-    /// The start-up sequence of a chunk whose first frame is `start`, after a fresh navigation. With it the pixels of a
+    /// The start-up sequence of a chunk of frames of `size` pixels whose first is `start`, after a fresh navigation. With it the pixels of a
     /// chunk equal those of a walk from frame 0, whatever the browser drew before.
     ///
     /// 1. Frame 0 is drawn twice in advance: layers settle into the state that a walk starts from.
@@ -150,7 +160,8 @@ impl FrameGrabber {
     ///    or ends.
     /// 3. Frame `start − 1` is drawn: a frame depends on the one drawn before it.
     ///
-    /// Returns the number of frames that were visited.
+    /// The frame before the first is read, too: its hash proves the seam.
+    ///
     ///
     /// # Errors
     ///
@@ -161,19 +172,32 @@ impl FrameGrabber {
         start: u64,
         pictures: &(dyn Fn(u64) -> Vec<VideoPicture> + Sync),
         is_active: &(dyn Fn() -> bool + Sync),
-    ) -> Result<u64, WorkerError> {
+        size: Size,
+    ) -> Result<StartUp, WorkerError> {
         // A chunk that begins with frame 0 draws it once more, as its own first frame.
         for _ in 0..if start == 0 { 2 } else { 3 } {
             host.seek(0, &pictures(0)).await?;
             host.draw(Shot::None).await?;
         }
-        let mut visited = 0;
+        let mut begun = StartUp::default();
         if start > 1 {
-            visited = host.walk(1..start - 1, is_active).await?;
+            begun.visited = host.walk(1..start - 1, is_active).await?;
             host.seek(start - 1, &pictures(start - 1)).await?;
-            host.draw(Shot::None).await?;
+            begun.before = Some(self.read_once(host, size).await?);
         }
-        Ok(visited)
+        Ok(begun)
+    }
+
+    /// Draws the sought frame and returns the hash of its pixels.
+    async fn read_once(&self, host: &mut PageHost<'_>, size: Size) -> Result<FrameHash, WorkerError> {
+        let frame = match &self.framebuffer {
+            None => GrabbedFrame::Png(host.screenshot(self.alpha).await?),
+            Some(framebuffer) => {
+                host.draw(Shot::None).await?;
+                copy(framebuffer.clone()).await?.0
+            }
+        };
+        blocking("hashing a frame", move || frame.hash(size)).await?
     }
 }
 

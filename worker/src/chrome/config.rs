@@ -6,8 +6,10 @@ use hyperfarm_proto::spec::Viewport;
 
 use super::environment;
 use super::gpu::{Gpu, GpuConfig, GpuPart};
+use super::namespace::PidNamespace;
 use super::settings::ChromeSettings;
 use super::user::ChromeUser;
+use super::watchdog::BrowserLimits;
 use crate::error::{ChromeError, WorkerError};
 
 /// Names of the executable under which distributions install a Chrome with begin-frame control.
@@ -27,6 +29,10 @@ pub struct ChromeConfig {
     pub framebuffer: bool,
     /// What the operator asks of a GPU.
     pub gpu_config: GpuConfig,
+    /// What the processes of a browser may use together.
+    pub limits: BrowserLimits,
+    /// How a browser gets a PID namespace.
+    pub pid_namespace: PidNamespace,
     /// The GPU that draws; `None` where the processor draws. Set by [`ChromeConfig::with_gpu`].
     pub gpu: Option<Gpu>,
 }
@@ -56,11 +62,14 @@ impl ChromeConfig {
             None => find_on_path(&settings.path)
                 .ok_or_else(|| missing(format!("none of {} is on the PATH", EXECUTABLES.join(", "))))?,
         };
+        let user = ChromeUser::for_this_process()?;
         Ok(Self {
             executable: behind_wrapper(executable),
             sandbox: settings.sandbox,
-            user: ChromeUser::for_this_process()?,
+            user,
             framebuffer: settings.framebuffer,
+            limits: settings.limits,
+            pid_namespace: PidNamespace::detect(user),
             gpu_config: settings.gpu,
             gpu: None,
         })
@@ -103,8 +112,8 @@ fn missing(what: String) -> ChromeError {
     ChromeError::Missing(what)
 }
 
-/// The program that a shell wrapper starts. Distributions wrap Chrome in a script that stays its parent process, and a
-/// parent-death signal would then end the script and leave Chrome.
+/// The program that a shell wrapper starts. Distributions wrap Chrome in a script that stays its parent process. Without
+/// a PID namespace a parent-death signal would end the script and leave Chrome.
 fn behind_wrapper(executable: PathBuf) -> PathBuf {
     let is_script = |path: &Path| {
         use std::io::Read;

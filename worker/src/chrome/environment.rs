@@ -1,6 +1,6 @@
 //! The environment variables of Chrome's processes: a short list, because every renderer has them in its memory.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 /// Variables that are inherited from this process: paths of programs, libraries and fonts.
@@ -26,6 +26,9 @@ const INHERITED_WITH_GPU: &[&str] = &[
     "__EGL_VENDOR_LIBRARY_FILENAMES",
 ];
 
+/// Variables that have a value of the browser's own.
+const OWN: &[&str] = &["HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "TZ", "LANG"];
+
 /// All variables of a browser whose profile is in `profile`. `own` returns the variables of this process.
 pub(super) fn of_browser(
     profile: &Path,
@@ -42,6 +45,12 @@ pub(super) fn of_browser(
     variables.push(("TZ", "UTC".into()));
     variables.push(("LANG", "C.UTF-8".into()));
     variables
+}
+
+/// Whether a variable of this name may be in the environment of a browser.
+pub(super) fn is_listed(name: &OsStr) -> bool {
+    let of_browser = OWN.iter().chain(INHERITED).chain(INHERITED_WITH_GPU);
+    of_browser.into_iter().any(|listed| *listed == name)
 }
 
 #[cfg(test)]

@@ -12,15 +12,19 @@ use hyperfarm_backplane::local_disk::FolderKind;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::config::{ChromeConfig, LaunchKey};
+use super::confinement::Confinement;
 use super::gpu::{DrawingDevice, GetInfo, Gpu};
+use super::namespace::PidNamespace;
 use super::page::Page;
 use super::page_log::PageLog;
 use super::user::device_groups;
-use super::{environment, flags};
+use super::watchdog::BrowserEnd;
+use super::{environment, flags, processes, watchdog};
 use crate::error::{ChromeError, WorkerError};
 
 /// Longest time from the start of the process to the line that names its DevTools address.
@@ -40,9 +44,14 @@ pub struct Chrome {
     key: LaunchKey,
     gpu: Option<Gpu>,
     browser: Browser,
-    child: Child,
+    /// Id of its first process.
+    root: u32,
+    pid_namespace: PidNamespace,
     group: Option<rustix::process::Pid>,
-    tasks: Vec<JoinHandle<()>>,
+    /// Why it ended, once it has ended untold.
+    end: watch::Receiver<Option<BrowserEnd>>,
+    watching: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
     output: Output,
     // Last, so that the processes that write into it are gone before it is removed.
     _profile: TempDir,
@@ -61,8 +70,11 @@ impl Chrome {
             .map_err(|source| ChromeError::Spawn { executable: config.executable.clone(), source })?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         let guard = KillOnDrop(group);
+        let root = child.id().ok_or_else(|| launch_error("Chrome ended at its start", &Output::default()))?;
         let output = Output::default();
         let stderr = child.stderr.take().ok_or_else(|| launch_error("Chrome has no standard error", &output))?;
+        let (end_sender, end) = watch::channel(None);
+        let watching = tokio::spawn(watchdog::watch(child, config.pid_namespace, config.limits, end_sender.clone()));
         let mut reader = BufReader::new(stderr).lines();
         let url = tokio::time::timeout(LAUNCH_TIMEOUT, async {
             while let Ok(Some(line)) = reader.next_line().await {
@@ -95,15 +107,19 @@ impl Chrome {
                     tracing::debug!(target: "chrome", %error, "protocol");
                 }
             }
+            watchdog::report(&end_sender, BrowserEnd::Gone);
         });
         std::mem::forget(guard);
         Ok(Self {
             key,
             gpu: config.gpu.clone(),
             browser,
-            child,
+            root,
+            pid_namespace: config.pid_namespace,
             group,
-            tasks: vec![drain, pump],
+            end,
+            watching,
+            tasks: [drain, pump],
             output,
             _profile: profile,
         })
@@ -116,7 +132,12 @@ impl Chrome {
 
     /// Id of the browser's process, while it runs.
     pub fn process_id(&self) -> Option<u32> {
-        self.child.id()
+        self.end.borrow().is_none().then_some(self.root)
+    }
+
+    /// Measures how its processes are confined. A browser without a page has no renderer.
+    pub fn confinement(&self) -> Confinement {
+        Confinement::measure(self.root)
     }
 
     /// Opens the browser's one page. A second page under begin-frame control would crash the GPU process.
@@ -127,7 +148,9 @@ impl Chrome {
     ///
     /// [`ChromeError::NoPage`] or [`ChromeError::OpenPage`], with Chrome's last output.
     pub async fn open_page(&self, log: PageLog) -> Result<Page, WorkerError> {
-        Page::open(&self.browser, self.key.viewport, log).await.map_err(|error| self.with_output(error))
+        Page::open(&self.browser, self.key.viewport, log, self.end.clone())
+            .await
+            .map_err(|error| self.with_output(error))
     }
 
     /// The device that it draws with.
@@ -148,8 +171,13 @@ impl Chrome {
     }
 
     /// Whether the browser's process runs and its protocol is served.
-    pub fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None)) && !self.tasks.iter().any(JoinHandle::is_finished)
+    pub fn is_alive(&self) -> bool {
+        self.end.borrow().is_none() && !self.tasks.iter().any(JoinHandle::is_finished)
+    }
+
+    /// The error of a browser that ended untold; `None` while it runs.
+    pub(crate) fn end_error(&self) -> Option<WorkerError> {
+        (*self.end.borrow()).map(WorkerError::from)
     }
 
     /// `error` with the last lines that Chrome has printed, if it has.
@@ -160,26 +188,38 @@ impl Chrome {
 
     /// Ends every process of the browser and waits until they are gone.
     pub async fn kill(mut self) {
-        kill_group(self.group.take());
-        if tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await.is_err() {
+        processes::kill_tree(self.root, self.pid_namespace);
+        if tokio::time::timeout(Duration::from_secs(10), &mut self.watching).await.is_err() {
             tracing::warn!("Chrome's process does not end after SIGKILL");
+        }
+    }
+}
+
+impl Chrome {
+    fn abort_tasks(&self) {
+        self.watching.abort();
+        for task in &self.tasks {
+            task.abort();
         }
     }
 }
 
 impl Drop for Chrome {
     fn drop(&mut self) {
-        kill_group(self.group.take());
+        if self.watching.is_finished() {
+            self.abort_tasks();
+            return;
+        }
+        processes::kill_tree(self.root, self.pid_namespace);
         // A killed process ends some time later; the folder must not be removed while one still writes into it.
         for _ in 0..200 {
-            if !matches!(self.child.try_wait(), Ok(None)) {
+            if !processes::is_alive(self.root) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        for task in &self.tasks {
-            task.abort();
-        }
+        kill_group(self.group.take());
+        self.abort_tasks();
     }
 }
 
@@ -210,10 +250,15 @@ fn profile(config: &ChromeConfig) -> Result<TempDir, ChromeError> {
 }
 
 /// The command that starts Chrome. `setpriv` (util-linux, essential on Debian) sets the parent-death signal and gives
-/// up root before Chrome starts.
+/// up root before Chrome starts. `unshare` (util-linux) makes its PID namespace.
 fn command(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::Path) -> Command {
     let mut command = Command::new("setpriv");
     command.arg("--pdeathsig=KILL");
+    if config.pid_namespace != PidNamespace::None {
+        command.args(["--", "unshare"]).args(config.pid_namespace.arguments(config.user));
+        // A change of the user takes the parent-death signal away.
+        command.args(["setpriv", "--pdeathsig=KILL"]);
+    }
     if let Some(user) = config.user {
         command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid));
         let groups = if config.gpu.is_some() { device_groups() } else { Vec::new() };

@@ -20,7 +20,7 @@ use chromiumoxide::cdp::browser_protocol::page::{
     AddScriptToEvaluateOnNewDocumentParams, EventJavascriptDialogOpening, EventWindowOpen,
     HandleJavaScriptDialogParams, NavigateParams, RemoveScriptToEvaluateOnNewDocumentParams, ScriptIdentifier,
 };
-use chromiumoxide::cdp::browser_protocol::storage::ClearDataForOriginParams;
+use chromiumoxide::cdp::browser_protocol::storage::{ClearDataForOriginParams, OverrideQuotaForOriginParams};
 use chromiumoxide::cdp::browser_protocol::target::{
     CloseTargetParams, CreateTargetParams, EventTargetCreated, GetTargetInfoParams,
 };
@@ -35,6 +35,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::page_log::{PageLog, console_level};
+use super::watchdog::BrowserEnd;
 use crate::error::{ChromeError, PageError, WorkerError};
 
 /// Longest begin-frame; after it the capture counts as stalled.
@@ -47,6 +48,9 @@ const FIRST_TICK: f64 = 1000.0;
 const BROWSER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most characters of a message of the page.
 const MESSAGE_CHARACTERS: usize = 1000;
+/// Most bytes that a page may store in databases, caches and files of its origin. Chrome would allow it most of the
+/// disk.
+const MAX_STORED: f64 = 64.0 * 1024.0 * 1024.0;
 /// Last messages that are kept for the render's warnings and errors.
 const MAX_EVENTS: usize = 100;
 /// Attempts at a begin-frame while Chrome reports that another one is pending.
@@ -91,13 +95,19 @@ pub struct Page {
     tick: f64,
     events: Arc<Mutex<VecDeque<PageEvent>>>,
     crashed: watch::Receiver<bool>,
+    end: watch::Receiver<Option<BrowserEnd>>,
     listeners: Vec<JoinHandle<()>>,
     scripts: Vec<ScriptIdentifier>,
     log: PageLog,
 }
 
 impl Page {
-    pub(super) async fn open(browser: &Browser, viewport: Viewport, log: PageLog) -> Result<Self, WorkerError> {
+    pub(super) async fn open(
+        browser: &Browser,
+        viewport: Viewport,
+        log: PageLog,
+        end: watch::Receiver<Option<BrowserEnd>>,
+    ) -> Result<Self, WorkerError> {
         let output = viewport.output();
         let target = CreateTargetParams::builder()
             .url("about:blank")
@@ -116,6 +126,7 @@ impl Page {
             tick: FIRST_TICK,
             events: Arc::default(),
             crashed,
+            end,
             listeners: Vec::new(),
             scripts: Vec::new(),
             log,
@@ -227,6 +238,8 @@ impl Page {
             self.page.execute(remove).await.map_err(protocol)?;
         }
         self.page.execute(ClearDataForOriginParams::new(origin, "all")).await.map_err(protocol)?;
+        let quota = OverrideQuotaForOriginParams::builder().origin(origin).quota_size(MAX_STORED).build();
+        self.page.execute(quota.map_err(ChromeError::Call)?).await.map_err(protocol)?;
         self.events.lock().clear();
         self.log.set_frame(None);
         Ok(())
@@ -349,17 +362,20 @@ impl Page {
         self.events.lock().iter().cloned().collect()
     }
 
-    /// A call of the protocol that ends at a deadline, and when the page crashes.
+    /// A call of the protocol that ends at a deadline, when the page crashes, and when the browser ends.
     async fn guarded<T>(
         &self,
         limit: Duration,
         name: &'static str,
         call: impl Future<Output = Result<T, CdpError>>,
     ) -> Result<T, WorkerError> {
-        let mut crashed = self.crashed.clone();
+        let (mut crashed, mut end) = (self.crashed.clone(), self.end.clone());
         let called = Instant::now();
         tokio::select! {
             biased;
+            end = async { end.wait_for(Option::is_some).await.ok().and_then(|end| *end) } => {
+                Err(end.map_or_else(|| ChromeError::Ended.into(), WorkerError::from))
+            }
             _ = async { let _ = crashed.wait_for(|crashed| *crashed).await; } => {
                 Err(PageError::Crashed.into())
             }

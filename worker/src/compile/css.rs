@@ -22,10 +22,10 @@ pub(super) struct SheetUrl {
     pub(super) import: Option<Range<usize>>,
 }
 
-/// A declaration of `font-family` or of a custom property.
+/// A declaration of `font-family`, of `font`, or of a custom property.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Declaration {
-    /// `font-family` or `--name`.
+    /// `font-family`, `font` or `--name`.
     pub(super) property: String,
     /// The value as written, trimmed.
     pub(super) value: String,
@@ -37,7 +37,7 @@ pub(super) struct Declaration {
 #[derive(Debug, Default)]
 pub(super) struct Sheet {
     pub(super) urls: Vec<SheetUrl>,
-    /// Declarations of `font-family` outside of `@font-face`, and of all custom properties.
+    /// Declarations of `font-family` and `font` outside of `@font-face`, and of all custom properties.
     pub(super) declarations: Vec<Declaration>,
     /// Families that `@font-face` rules declare.
     pub(super) faces: Vec<String>,
@@ -252,7 +252,9 @@ impl Reader<'_> {
                 // `a:hover`.
                 Token::Colon => {
                     let property = name.take().unwrap_or_default();
-                    if property.starts_with("--") || property.eq_ignore_ascii_case("font-family") {
+                    if property.starts_with("--")
+                        || ["font-family", "font"].iter().any(|name| property.eq_ignore_ascii_case(name))
+                    {
                         self.read_value(input, &property, block.in_face);
                     }
                 }
@@ -356,6 +358,56 @@ impl Reader<'_> {
             self.sheet.urls.push(SheetUrl { range, string: None, url, import });
         }
     }
+}
+
+/// The part of a value of `font` that lists families: what follows the size and the height of lines. `None` where the
+/// value has no size, as `inherit` or `caption`.
+pub(super) fn families_of_shorthand(value: &str) -> Option<&str> {
+    const UNITS: &[&str] = &[
+        "px", "em", "rem", "ex", "ch", "pt", "pc", "cm", "mm", "in", "q", "vw", "vh", "vmin", "vmax", "cqw", "cqh", "%",
+    ];
+    const SIZES: &[&str] =
+        &["xx-small", "x-small", "small", "medium", "large", "x-large", "xx-large", "xxx-large", "smaller", "larger"];
+    const FUNCTIONS: &[&str] = &["calc(", "clamp(", "min(", "max(", "var("];
+    let is_size = |word: &str| {
+        let word = word.to_ascii_lowercase();
+        let size = word.split('/').next().unwrap_or_default();
+        let is_number = |text: &str| text.ends_with(|c: char| c.is_ascii_digit() || c == '.' || c == '}');
+        SIZES.contains(&size)
+            || FUNCTIONS.iter().any(|name| size.starts_with(name))
+            || UNITS.iter().any(|unit| size.strip_suffix(unit).is_some_and(is_number))
+    };
+    let mut words = words(value).into_iter();
+    let end = words.by_ref().find(|range| is_size(&value[range.clone()]))?.end;
+    let mut rest = value[end..].trim_start();
+    // The height of lines may stand apart: `12px / 1.5 X`.
+    let is_open = value[..end].ends_with('/');
+    if is_open || rest.starts_with('/') {
+        rest = rest.trim_start_matches('/').trim_start();
+        rest = rest.split_once(char::is_whitespace)?.1.trim_start();
+    }
+    (!rest.is_empty()).then_some(rest)
+}
+
+/// The words of a value, which spaces outside of brackets and quotes part.
+fn words(value: &str) -> Vec<std::ops::Range<usize>> {
+    let (mut found, mut start, mut depth, mut quote) = (Vec::new(), None, 0usize, None);
+    for (index, c) in value.char_indices() {
+        if c.is_whitespace() && depth == 0 && quote.is_none() {
+            found.extend(start.take().map(|start| start..index));
+            continue;
+        }
+        start.get_or_insert(index);
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '(' | '{') => depth += 1,
+            (None, ')' | '}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    found.extend(start.map(|start| start..value.len()));
+    found
 }
 
 /// The families of a `font-family` value, without their quotes; `var(…)` and the like stay as they are.
@@ -480,11 +532,29 @@ mod tests {
                 ("--c", "red"),
                 ("font-family", "Inter , \"Open Sans\""),
                 ("font-family", "var(--f, Lato) !important"),
+                ("font", "12px X"),
             ]
         );
         assert!(css[sheet.declarations[2].at..].starts_with("Inter ,"));
         let inline = read("color:red;font-family:sans-serif");
         assert_eq!(inline.declarations[0].value, "sans-serif");
+    }
+
+    #[test]
+    fn families_of_a_shorthand_follow_its_size() {
+        for (value, families) in [
+            ("700 64px Inter", Some("Inter")),
+            ("italic small-caps bold condensed 16px/2 'Space Mono', serif", Some("'Space Mono', serif")),
+            ("oblique 10deg 1.5em / 1.2 Open Sans", Some("Open Sans")),
+            ("calc(1px + 2vw)/1 Lato", Some("Lato")),
+            ("900 ${size * 2}px Oswald", Some("Oswald")),
+            ("larger/ 2 Nunito", Some("Nunito")),
+            ("inherit", None),
+            ("caption", None),
+            ("12px", None),
+        ] {
+            assert_eq!(families_of_shorthand(value), families, "{value}");
+        }
     }
 
     #[test]

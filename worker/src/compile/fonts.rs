@@ -1,9 +1,9 @@
 //! Fonts: known families are drawn with the same files on every machine.
 //!
-//! Families are read from the page's own styles: `font-family` in `<style>` and `style`, through custom properties, and
-//! `data-font-family`. As in HyperFrames' own compiler, those of linked style sheets, of the `font` shorthand and of
-//! scripts are not read; they are drawn with the machine's fonts. A family that the page declares by `@font-face` is
-//! not changed. Common system families are drawn with the nearest embedded one, under their own name, with a warning. A
+//! Families are read from the page's own styles: `font-family` and `font` in `<style>` and `style`, through custom
+//! properties, and `data-font-family`; and those that the farm has from style sheets and scripts too. HyperFrames' own
+//! compiler reads neither the `font` shorthand nor sheets and scripts, whose families the machine draws. A family that
+//! the page declares by `@font-face` or `FontFace` is not changed. Common system families are drawn with the nearest embedded one, under their own name, with a warning. A
 //! list that begins with a generic family gets Inter before it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,7 @@ use super::dom::{all, raw_text};
 use super::font_table::embedded_family;
 use super::remote_assets::RemoteAssets;
 use crate::assets::{FONTS, OWN_PREFIX};
+use crate::remote::library::FontLibrary;
 
 /// Generic families.
 const GENERIC: &[&str] = &[
@@ -55,7 +56,9 @@ type Properties = BTreeMap<String, String>;
 pub(super) fn normalise(document: &Document) {
     let properties = properties(&[document]);
     let rewrite = |text: &str| {
-        let changes = css::read(text).declarations.into_iter().filter_map(|declaration| {
+        let declarations =
+            css::read(text).declarations.into_iter().filter(|declaration| declaration.property != "font");
+        let changes = declarations.filter_map(|declaration| {
             let value = with_primary(&declaration.value, &properties)?;
             Some((declaration.at..declaration.at + declaration.value.len(), value))
         });
@@ -172,17 +175,92 @@ fn of_variables(documents: &[&Document], variables: &str) -> Vec<String> {
     found
 }
 
-/// Font rules for every family that the documents use and do not declare, as HTML for the head. `declared` are the
-/// families that linked style sheets declare, in lower case; `variables` is the JSON object of the render's variables.
+/// Families that style sheets and scripts of a project name.
+#[derive(Debug, Default)]
+pub(super) struct NamedFamilies {
+    /// Those that they declare, in lower case.
+    declared: BTreeSet<String>,
+    /// Those that sheets use.
+    of_sheets: Vec<String>,
+    /// Those that texts in scripts seem to use.
+    of_scripts: Vec<String>,
+}
+
+impl NamedFamilies {
+    /// Adds those of a style sheet.
+    pub(super) fn add_sheet(&mut self, text: &str) {
+        let sheet = css::read(text);
+        self.declared.extend(sheet.faces.iter().map(|family| family.to_lowercase()));
+        let properties: Properties = sheet
+            .declarations
+            .iter()
+            .filter(|declaration| declaration.property.starts_with("--"))
+            .map(|declaration| (declaration.property.clone(), declaration.value.clone()))
+            .collect();
+        self.of_sheets.extend(sheet.declarations.iter().flat_map(|declaration| used_by(declaration, &properties)));
+    }
+
+    /// Adds those of a script: `new FontFace("X", …)`, and the texts that are values of `font` or `font-family`, as of a
+    /// canvas.
+    pub(super) fn add_script(&mut self, text: &str) {
+        for (before, literal) in literals(text) {
+            let before = before.trim_end();
+            if before.ends_with("FontFace(") {
+                self.declared.insert(literal.to_lowercase());
+            } else if let Some(list) = css::families_of_shorthand(literal) {
+                self.of_scripts.extend(families(list));
+            } else if before.trim_end_matches([':', '=', ' ', '"', '\'']).ends_with("fontFamily") {
+                self.of_scripts.extend(families(literal));
+            }
+        }
+    }
+}
+
+/// The texts between quotes in a script that are no longer than a value of `font`, each with what stands before it.
+fn literals(text: &str) -> Vec<(&str, &str)> {
+    const LONGEST: usize = 120;
+    let (mut found, mut from) = (Vec::new(), 0);
+    while let Some(open) = text[from..].find(['"', '\'', '`']).map(|at| from + at) {
+        let quote = &text[open..=open];
+        let rest = &text[open + 1..];
+        let end = rest.find(|c: char| c == '\n' || quote.starts_with(c));
+        match end.filter(|end| *end <= LONGEST && rest[*end..].starts_with(quote)) {
+            Some(end) => {
+                found.push((&text[..open], &rest[..end]));
+                from = open + end + 2;
+            }
+            // An apostrophe of a comment, or a long text: what is inside may be a text too.
+            None => from = open + 1,
+        }
+    }
+    found
+}
+
+/// The families that a declaration uses.
+fn used_by(declaration: &Declaration, properties: &Properties) -> Vec<String> {
+    match declaration.property.as_str() {
+        "font-family" => resolved(&declaration.value, properties, 0),
+        "font" => {
+            css::families_of_shorthand(&declaration.value).map(|list| resolved(list, properties, 0)).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Font rules for every family that the documents use and do not declare, as HTML for the head. `named` are the families
+/// of style sheets and scripts; `variables` is the JSON object of the render's variables.
 pub(super) fn head_for(
     documents: &[&Document],
-    declared: &BTreeSet<String>,
+    mut named: NamedFamilies,
     variables: &str,
     assets: &mut RemoteAssets,
     warnings: &mut Vec<Warning>,
 ) -> String {
     let properties = properties(documents);
-    let mut declared = declared.clone();
+    for script in documents.iter().flat_map(|document| all(document, "script:not([src])")) {
+        named.add_script(&script.text());
+    }
+    let mut declared = named.declared;
     declared.extend(assets.declared_faces().iter().cloned());
     let mut used: BTreeMap<String, String> = BTreeMap::new();
     let mut add = |family: String| {
@@ -191,8 +269,8 @@ pub(super) fn head_for(
     for text in styles(documents) {
         let sheet = css::read(&text);
         declared.extend(sheet.faces.iter().map(|family| family.to_lowercase()));
-        for declaration in sheet.declarations.iter().filter(|declaration| declaration.property == "font-family") {
-            resolved(&declaration.value, &properties, 0).into_iter().for_each(&mut add);
+        for declaration in &sheet.declarations {
+            used_by(declaration, &properties).into_iter().for_each(&mut add);
         }
     }
     for element in documents.iter().flat_map(|document| all(document, "*")) {
@@ -201,6 +279,11 @@ pub(super) fn head_for(
         }
     }
     of_variables(documents, variables).into_iter().for_each(&mut add);
+    // Of sheets that may not be loaded, and of texts that may be no fonts, only those that the farm has.
+    let remote = assets.remote();
+    let is_known = |family: &String| embedded_family(family).is_some() || !remote.fonts.faces(family).is_empty();
+    let of_scripts: BTreeSet<String> = named.of_scripts.into_iter().filter(is_known).collect();
+    named.of_sheets.into_iter().filter(is_known).chain(of_scripts.iter().cloned()).for_each(&mut add);
     let (mut rules, mut sheets) = (String::new(), String::new());
     for (lower, family) in used {
         let is_named =
@@ -213,7 +296,19 @@ pub(super) fn head_for(
             }
         }
     }
-    if rules.is_empty() { sheets } else { format!("{sheets}<style data-hyperfarm>{rules}</style>") }
+    if !rules.is_empty() {
+        sheets.push_str(&format!("<style data-hyperfarm>{rules}</style>"));
+    }
+    if !of_scripts.is_empty() {
+        // A canvas does not wait for its fonts, so they are loaded before the scripts of the body run.
+        let names: Vec<String> = of_scripts.iter().map(|family| family.to_lowercase()).collect();
+        let names = serde_json::json!(names).to_string().replace('<', "\\u003c");
+        sheets.push_str(&format!(
+            "<script data-hyperfarm>for(const face of document.fonts)if({names}.includes(face.family.replace(/[\"']/g,\"\")\
+             .toLowerCase()))face.load().catch(()=>{{}})</script>"
+        ));
+    }
+    sheets
 }
 
 /// The source of a font family.
@@ -247,23 +342,30 @@ fn source(family: &str, assets: &mut RemoteAssets, warnings: &mut Vec<Warning>) 
     if let Some(path) = assets.google_sheet(family) {
         return Some(Source::Sheet(path));
     }
-    if remote.fonts.is_on_machine(family) {
-        warn(
+    let warning = missing_font(family, &remote.fonts);
+    warn(&warning.code, warning.message);
+    None
+}
+
+/// The warning for a family that neither the project nor the farm has a face of.
+pub(crate) fn missing_font(family: &str, library: &FontLibrary) -> Warning {
+    let (code, message) = if library.is_on_machine(family) {
+        (
             "FONT_OF_MACHINE",
             format!(
                 "the font \"{family}\" is drawn with the worker's own file; add it by @font-face to be sure of the glyphs"
             ),
-        );
+        )
     } else {
-        warn(
+        (
             "FONT_UNKNOWN",
             format!(
                 "the font \"{family}\" is neither in the project nor in the farm; the next family of its list is used. Add it by \
                  @font-face to be sure of the glyphs"
             ),
-        );
-    }
-    None
+        )
+    };
+    Warning { code: code.to_owned(), message }
 }
 
 /// A `@font-face` rule.
@@ -302,7 +404,7 @@ mod tests {
         let document = Document::from(html);
         normalise(&document);
         let mut warnings = Vec::new();
-        let head = head_for(&[&document], &BTreeSet::new(), variables, &mut assets, &mut warnings);
+        let head = head_for(&[&document], NamedFamilies::default(), variables, &mut assets, &mut warnings);
         (head, document.html().to_string(), warnings)
     }
 
@@ -320,12 +422,22 @@ mod tests {
                     a:hover{color:red;font-family:var(--h), x} b{font:12px Poppins}</style><p style='font-family:\"Space Mono\"'></p>\
                     <template><i data-font-family=\"Outfit\"></i></template><script>s.fontFamily = 'Nunito'</script>";
         let (head, _, _) = head(html, r#"{"f":"Montserrat"}"#);
-        for family in ["Lato", "Oswald", "Space Mono", "Outfit", "Montserrat"] {
+        for family in ["Lato", "Oswald", "Space Mono", "Outfit", "Montserrat", "Poppins", "Nunito"] {
             assert!(head.contains(&format!("\"{family}\"")), "{family} in {head}");
         }
-        for family in ["Poppins", "Nunito"] {
-            assert!(!head.contains(family), "{family}");
+    }
+
+    #[test]
+    fn families_of_scripts_are_those_that_the_farm_has() {
+        let html = "<style>p{font:700 64px Inter}</style><script>x.font = `${weight} 20px \"Roboto\", sans-serif`; border = '1px solid red';\
+                    new FontFace('Oswald', 'url(o.woff2)'); y.font = '12px Oswald'; // it's\nz.font = \"bold 3em Lato\"</script>";
+        let (head, _, warnings) = head(html, "{}");
+        for family in ["Inter", "Roboto", "Lato"] {
+            assert!(head.contains(&format!("font-family:\"{family}\"")), "{family} in {head}");
         }
+        assert!(!head.contains("solid") && !head.contains("font-family:\"Oswald\""), "{head}");
+        assert!(head.contains("[\"lato\",\"roboto\"].includes"), "{head}");
+        assert!(warnings.is_empty(), "{warnings:?}");
     }
 
     #[test]

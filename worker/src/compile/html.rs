@@ -109,6 +109,7 @@ pub(super) fn finish(
     warnings: &mut Vec<Warning>,
 ) -> String {
     remove_embedded_runtime(document);
+    open_closed_roots(document);
     let mut head = format!("<style data-hyperfarm>{TEXT_RULE}{RASTER_RULE}</style>");
     head.push_str(transitions::script(texts.values()));
     head.push_str(faces);
@@ -171,6 +172,16 @@ fn remove_embedded_runtime(document: &Document) {
         let by_name = ["hyperframe.runtime", "hyperframes.runtime", "hyperframe-runtime"];
         if marked || by_name.iter().any(|name| source.contains(name)) {
             script.remove();
+        }
+    }
+}
+
+/// Opens declarative shadow roots that are closed: the host has to find what moves in them. It hides them from scripts.
+fn open_closed_roots(document: &Document) {
+    for template in all(document, "template[shadowrootmode=\"closed\"]") {
+        template.set_attr("shadowrootmode", "open");
+        if let Some(host) = template.parent().filter(|parent| parent.is_element()) {
+            host.set_attr("data-hf-closed-root", "");
         }
     }
 }

@@ -12,7 +12,7 @@ mod css;
 mod dom;
 mod edits;
 mod font_table;
-mod fonts;
+pub(crate) mod fonts;
 mod html;
 mod identity;
 mod mount;
@@ -30,7 +30,7 @@ mod transitions;
 mod unpack;
 mod variables;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use dom_query::Document;
 use hyperfarm_proto::frame::FrameRate;
@@ -180,17 +180,20 @@ fn localise(
     remote_assets: &mut RemoteAssets,
     warnings: &mut Vec<Warning>,
 ) -> Result<String, WorkerError> {
-    let mut declared = BTreeSet::new();
+    let mut named = fonts::NamedFamilies::default();
     for (path, text) in project.texts()?.iter().filter(|(path, _)| path.as_str() != entry) {
         let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).unwrap_or_default();
         project.bounds.check_time()?;
         let changed = match extension.as_str() {
             "css" => {
                 project.bounds.check_sheet(path, text)?;
-                declared.extend(css::read(text).faces.into_iter().map(|family| family.to_lowercase()));
+                named.add_sheet(text);
                 remote_assets.sheet(text)
             }
-            "js" | "mjs" => remote_assets.script(text),
+            "js" | "mjs" => {
+                named.add_script(text);
+                remote_assets.script(text)
+            }
             // Compositions have been put into the page.
             "html" | "htm" if text.contains("//") && !text.contains("data-composition-id") => {
                 let page = project.bounds.parse(path, text)?;
@@ -205,5 +208,5 @@ fn localise(
     }
     remote_assets.document(document);
     fonts::normalise(document);
-    Ok(fonts::head_for(&[document], &declared, variables, remote_assets, warnings))
+    Ok(fonts::head_for(&[document], named, variables, remote_assets, warnings))
 }

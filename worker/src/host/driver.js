@@ -4,6 +4,9 @@
   "use strict";
   if (window.top !== window || window.__hyperfarmHost) return;
   const clock = window.__HF_VIRTUAL_TIME__;
+  const trees = window.__hyperfarmTrees;
+  const workers = window.__hyperfarmWorkers;
+  const playback = window.__hyperfarmPlayback;
   const wait = (ms) => new Promise((resolve) => clock.originalSetTimeout(resolve, ms));
 
   // Child frames share the parent's time -----------------------------------------------------------------------------
@@ -28,10 +31,30 @@
   };
   const seekAnimations = (within, t) => {
     for (const animation of within.getAnimations()) {
+      // Those on a scroll timeline follow it by themselves.
+      if (animation.timeline && animation.timeline !== within.timeline) continue;
       animation.pause();
       animation.currentTime = t * 1000;
     }
     seekDrawings(within, t);
+  };
+
+  // Animations in shadow roots, which neither the runtime nor `document.getAnimations()` knows: they start with the page, or at the frame at
+  // which they are first seen.
+  const begun = new WeakMap();
+  const seekShadowAnimations = (t) => {
+    for (const root of trees.roots()) {
+      for (const animation of root.getAnimations()) {
+        if (animation.timeline !== document.timeline) continue;
+        if (!begun.has(animation)) {
+          if (animation.playState !== "running") continue;
+          begun.set(animation, clock.isLoading() ? 0 : t);
+        }
+        animation.pause();
+        animation.currentTime = (t - begun.get(animation)) * 1000 * animation.playbackRate;
+      }
+      seekDrawings(root, t);
+    }
   };
 
   // CSS transitions and animations that a callback of a timeline starts are not paused by the runtime and would run by the wall
@@ -59,7 +82,7 @@
   // Media without times are on the timeline from its start. The attributes say so to the runtime.
   const autoStart = "data-hf-auto-start";
   const timeMedia = () => {
-    for (const element of document.querySelectorAll("video, audio")) {
+    for (const element of trees.all("video, audio")) {
       if (element.hasAttribute("data-start")) continue;
       element.setAttribute("data-start", "0");
       element.setAttribute(autoStart, "");
@@ -104,6 +127,7 @@
   };
 
   const seekAll = (t) => {
+    clock.aimAt(t);
     window.__hf.seek(t);
     // Code that draws videos draws again once their pictures are loaded.
     clock.seekToTime(t * 1000, drawsVideos);
@@ -111,8 +135,10 @@
       child.__HF_VIRTUAL_TIME__?.seekToTime(t * 1000, drawsVideos);
       seekAnimations(child.document, t);
     });
+    playback.announce();
     seekDrawings(document, t);
     holdAnimations();
+    if (trees.hasRoots()) seekShadowAnimations(t);
   };
 
   // Readiness --------------------------------------------------------------------------------------------------------
@@ -141,7 +167,18 @@
       pending_builds: renderReady() ? [] : Object.keys(hf.buildReady || {}),
       has_composition: document.querySelector("[data-composition-id]") !== null,
       missing_timelines: missingTimelines(),
+      requests: requests().underWay,
+      departure: clock.departure(),
     };
+  };
+
+  // Moves the load time on by a frame, for a page that waits for it.
+  const FRAME_MS = 1000 / 60;
+  const step = async (withFrames, withClock) => {
+    eachFrame(window, (child) => child.__HF_VIRTUAL_TIME__?.step(FRAME_MS, withFrames, withClock));
+    clock.step(FRAME_MS, withFrames, withClock);
+    await workers?.step(FRAME_MS, withFrames, withClock);
+    await wait(0);
   };
 
   const backgroundUrls = (style) => {
@@ -191,7 +228,7 @@
   const settledImages = new WeakMap();
   const loadImages = async () => {
     const loading = [];
-    for (const image of document.images) {
+    for (const image of trees.hasRoots() ? trees.all("img") : document.images) {
       const source = image.getAttribute("src") || image.srcset;
       if (image.complete || !source || settledImages.get(image) === source) continue;
       settledImages.set(image, source);
@@ -201,11 +238,30 @@
     if (loading.length) await Promise.race([Promise.all(loading), wait(10000)]);
   };
 
+  // Media are found by their id in the document, in shadow roots, and among videos out of the document.
+  const { __hfMediaEl: inDocument } = window;
+  const scriptedId = "hf-scripted-";
+  const looseVideos = new Map();
+  const mediaElement = (id) => {
+    const found = inDocument(id);
+    if (found || (!trees.hasRoots() && looseVideos.size === 0)) return found;
+    return looseVideos.get(id) ?? trees.find(`[data-hf-render-id="${CSS.escape(id)}"]`) ?? trees.find(`[id="${CSS.escape(id)}"]`);
+  };
+  window.__hfMediaEl = mediaElement;
+  const nameLoose = () => {
+    for (const video of trees.loose()) {
+      if ([...looseVideos.values()].includes(video)) continue;
+      const id = `${scriptedId}${looseVideos.size + 1}`;
+      video.setAttribute("data-hf-render-id", id);
+      looseVideos.set(id, video);
+    }
+  };
+
   // Every media element gets a unique id in document order, so that ids are equal on all workers.
   const nameMedia = () => {
     const taken = new Set();
     let number = 0;
-    for (const element of document.querySelectorAll("video, audio")) {
+    for (const element of trees.all("video, audio")) {
       const own = window.__hfMediaId(element);
       if (own && !taken.has(own)) {
         taken.add(own);
@@ -221,42 +277,64 @@
   // without requests will not be loaded.
   const REQUESTS_WITHIN = 10000;
   const GIVEN_UP_AFTER = 1000;
+  const requests = () => {
+    const all = { made: clock.requests.made, underWay: clock.requests.underWay };
+    eachFrame(window, (child) => {
+      all.made += child.__HF_VIRTUAL_TIME__?.requests.made ?? 0;
+      all.underWay += child.__HF_VIRTUAL_TIME__?.requests.underWay ?? 0;
+    });
+    return all;
+  };
   const requestsRead = async () => {
     const REST = 10;
     const unloaded = () => {
       const registered = (window.lottie ?? window.bodymovin)?.getRegisteredAnimations?.() ?? [];
       return [...(window.__hfLottie ?? []), ...registered].some((player) => player?.isLoaded === false);
     };
-    const sum = () => {
-      const all = { made: clock.requests.made, underWay: clock.requests.underWay };
-      eachFrame(window, (child) => {
-        all.made += child.__HF_VIRTUAL_TIME__?.requests.made ?? 0;
-        all.underWay += child.__HF_VIRTUAL_TIME__?.requests.underWay ?? 0;
-      });
-      return all;
-    };
-    if (sum().made === 0 && !unloaded()) return true;
+    if (requests().made === 0 && !unloaded()) return true;
     let quiet = 0;
     for (let waited = 0; waited < REQUESTS_WITHIN; waited += REST) {
       await wait(REST);
-      quiet = sum().underWay === 0 ? quiet + REST : 0;
+      quiet = requests().underWay === 0 ? quiet + REST : 0;
+      // Libraries look by a timer whether all is there.
+      if (quiet > 0 && unloaded()) await step(false, false);
       if (quiet >= (unloaded() ? GIVEN_UP_AFTER : 3 * REST)) return true;
     }
     return false;
   };
 
+  // Videos out of the document have told the page that they can be played, or that they cannot.
+  const LOOSE_WITHIN = 5000;
+  const looseLoaded = async () => {
+    const waits = () => trees.loose().some((video) => video.preload !== "none" && video.readyState < 3 && !video.error);
+    for (let waited = 0; waited < LOOSE_WITHIN && waits(); waited += 10) await wait(10);
+    // The event comes after the state.
+    if (trees.loose().length) await wait(20);
+  };
+
   // Loads and decodes fonts, images and style pictures, and reports those that fail. The limit is `limit` milliseconds for each kind.
   const settle = async (limit, videos) => {
+    trees.collect();
     timeMedia();
     nameMedia();
+    await looseLoaded();
+    nameLoose();
     await serveVideos(videos);
     const report = { images_failed: [], fonts_failed: [], late: [] };
-    const within = (promise, what) => Promise.race([promise, wait(limit).then(() => { report.late.push(what); })]);
+    // What does not come soon may wait for timers of the page.
+    const within = async (promise, what) => {
+      let over = false;
+      const done = Promise.resolve(promise).finally(() => { over = true; });
+      const late = wait(limit).then(() => { if (!over) report.late.push(what); over = true; });
+      const help = wait(300).then(async () => { while (!over) { await step(false, false); await wait(10); } });
+      await Promise.race([done, late]);
+      void help;
+    };
     if (!(await requestsRead())) report.late.push("files that scripts asked for");
     if (typeof window.__hfForceTimelineRebind === "function") window.__hfForceTimelineRebind();
     // A layout makes the page request the files of its style sheets.
     document.documentElement.getBoundingClientRect();
-    const images = [...document.querySelectorAll("img")].filter((image) => image.getAttribute("src") || image.srcset);
+    const images = trees.all("img").filter((image) => image.getAttribute("src") || image.srcset);
     for (const image of images) image.loading = "eager";
     const settled = images.map(async (image) => {
       await image.decode().catch(() => {});
@@ -264,7 +342,7 @@
     });
     await within(Promise.all(settled), "images");
     const urls = ruleUrls();
-    for (const element of document.querySelectorAll("*")) {
+    for (const element of trees.all("*")) {
       const style = getComputedStyle(element);
       for (const property of [style.backgroundImage, style.maskImage, style.borderImageSource, style.listStyleImage]) {
         if (property && property !== "none") backgroundUrls(property).forEach((url) => urls.add(url));
@@ -273,7 +351,7 @@
     await within(Promise.all([...urls].map(decode)), "style images");
     // Faces that only later frames use are loaded too: all faces whose family the page mentions.
     const used = new Set();
-    for (const element of document.querySelectorAll("*")) {
+    for (const element of trees.all("*")) {
       for (const family of getComputedStyle(element).fontFamily.split(",")) used.add(family.trim().replace(/^["']|["']$/g, "").toLowerCase());
     }
     const faces = [...document.fonts].filter((face) => used.has(face.family.replace(/^["']|["']$/g, "").toLowerCase()));
@@ -281,8 +359,43 @@
     await within(document.fonts.ready, "fonts");
     if (window.__tailwindReady && typeof window.__tailwindReady.then === "function") await within(window.__tailwindReady, "tailwind");
     eachFrame(window, (child) => child.__HF_VIRTUAL_TIME__ && child.__HF_VIRTUAL_TIME__.freeze());
+    if (trees.hasRoots()) seekShadowAnimations(0);
     clock.freeze();
+    await workers?.freeze(limit);
     return report;
+  };
+
+  // Families that texts of the page and of canvases name first, and of which the page has no face: the machine draws them, or the next family.
+  const GENERIC = /^(?:ui-)?(?:sans-serif|serif|monospace|cursive|fantasy|system-ui|rounded|emoji|math|fangsong|-apple-system|blinkmacsystemfont|times new roman)$/i;
+  const written = new Set();
+  for (const context of [window.CanvasRenderingContext2D, window.OffscreenCanvasRenderingContext2D]) {
+    const font = context && Object.getOwnPropertyDescriptor(context.prototype, "font");
+    if (!font) continue;
+    Object.defineProperty(context.prototype, "font", {
+      ...font,
+      set(value) {
+        font.set.call(this, value);
+        if (written.size < 100) written.add(value);
+      },
+    });
+  }
+  const firstFamily = (list) => /^\s*(?:"([^"]*)"|'([^']*)'|([^,]*))/.exec(list).slice(1).find((name) => name !== undefined).trim();
+  const familiesWithoutFace = () => {
+    const named = new Set();
+    for (const element of trees.all("*")) {
+      const hasText = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim() !== "");
+      if (hasText && element.getClientRects().length) named.add(firstFamily(getComputedStyle(element).fontFamily));
+    }
+    const pen = document.createElement("canvas").getContext("2d");
+    for (const value of written) {
+      pen.font = "1px x";
+      pen.font = value;
+      const list = /px(?:\s*\/\s*\S+)?\s+(.+)$/.exec(pen.font)?.[1];
+      if (list && list !== "x") named.add(firstFamily(list));
+    }
+    const bare = (name) => name.replace(/^["']|["']$/g, "").toLowerCase();
+    const faces = new Set([...document.fonts].map((face) => bare(face.family)));
+    return [...named].filter((name) => name && !GENERIC.test(name) && !faces.has(name.toLowerCase())).sort();
   };
 
   // Video pictures ---------------------------------------------------------------------------------------------------
@@ -292,7 +405,7 @@
     "transform", "transform-origin", "translate", "rotate", "scale",
   ];
   const hiddenByAncestor = (element) => {
-    for (let parent = element.parentElement; parent && parent !== document.documentElement; parent = parent.parentElement) {
+    for (let parent = trees.parentOf(element); parent && parent !== document.documentElement; parent = trees.parentOf(parent)) {
       const style = getComputedStyle(parent);
       if (style.display === "none") return true;
       const hostsComposition = parent.hasAttribute("data-composition-src") || parent.hasAttribute("data-composition-file");
@@ -325,24 +438,24 @@
   const served = new Map();
   const serveVideos = async (videos) => {
     const posters = new Set();
-    for (const { id, width, height } of videos) {
-      const video = window.__hfMediaEl(id);
+    for (const about of videos) {
+      const { id, width, height } = about;
+      const video = mediaElement(id);
       if (!(video instanceof HTMLVideoElement)) continue;
+      if (about.index !== null) playback.script(video, about, trees.sourceOf(video));
       if (!video.hasAttribute("poster") && width > 0 && height > 0) {
         video.poster = `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}"/>`)}`;
         posters.add(video.poster);
       }
-      video.pause();
+      HTMLMediaElement.prototype.pause.call(video);
       for (const source of video.querySelectorAll("source")) source.remove();
       video.removeAttribute("src");
       video.load();
-      const says = (name, value) => Object.defineProperty(video, name, { configurable: true, get: () => value });
-      says("readyState", HTMLMediaElement.HAVE_ENOUGH_DATA);
-      says("videoWidth", width);
-      says("videoHeight", height);
-      served.set(video, { width, height, callbacks: new Map() });
+      playback.serve(video, about);
+      served.set(video, { width, height, callbacks: new Map(early.get(video)) });
+      early.delete(video);
     }
-    for (const video of document.querySelectorAll("video[data-start]")) {
+    for (const video of trees.all("video[data-start]")) {
       if (!pictureOf(video)) makePicture(video);
     }
     const decodePoster = async (poster) => {
@@ -355,9 +468,10 @@
 
   let drawsVideos = false;
   const shownPicture = (source) => {
-    if (!(source instanceof HTMLVideoElement) || !served.has(source)) return source;
+    if (!(source instanceof HTMLVideoElement)) return source;
     drawsVideos = true;
-    const image = pictureOf(source);
+    if (!served.has(source)) return source;
+    const image = playback.isScripted(source) ? playback.pictureOf(source) : pictureOf(source);
     return image && image.complete && image.naturalWidth > 0 ? image : source;
   };
   for (const context of [window.CanvasRenderingContext2D, window.OffscreenCanvasRenderingContext2D]) {
@@ -381,14 +495,23 @@
   const prototype = HTMLVideoElement.prototype;
   const { requestVideoFrameCallback, cancelVideoFrameCallback } = prototype;
   let nextCallback = 1;
+  const early = new WeakMap();
   prototype.requestVideoFrameCallback = function (callback) {
     const own = served.get(this);
-    if (!own) return requestVideoFrameCallback.call(this, callback);
+    if (!own && !clock.isLoading()) return requestVideoFrameCallback.call(this, callback);
+    if (!own) {
+      // What a page asks for while it loads is kept for the first picture of the farm's, unless the browser's comes before.
+      const id = nextCallback++;
+      if (!early.has(this)) early.set(this, new Map());
+      early.get(this).set(id, callback);
+      requestVideoFrameCallback.call(this, (...about) => { if (early.get(this)?.delete(id)) callback.apply(this, about); });
+      return id;
+    }
     own.callbacks.set(nextCallback, callback);
     return nextCallback++;
   };
   prototype.cancelVideoFrameCallback = function (id) {
-    if (!served.get(this)?.callbacks.delete(id)) cancelVideoFrameCallback.call(this, id);
+    if (!early.get(this)?.delete(id) && !served.get(this)?.callbacks.delete(id)) cancelVideoFrameCallback.call(this, id);
   };
   const announce = (video) => {
     const own = served.get(video);
@@ -407,7 +530,7 @@
     const loading = [];
     const changed = [];
     for (const { id, src } of pictures) {
-      const video = window.__hfMediaEl(id);
+      const video = mediaElement(id);
       if (!video) continue;
       const image = pictureOf(video) || makePicture(video);
       if (image.getAttribute("src") === src) continue;
@@ -422,7 +545,7 @@
   const placePictures = (pictures) => {
     const shown = new Set();
     for (const { id } of pictures) {
-      const video = window.__hfMediaEl(id);
+      const video = mediaElement(id);
       if (!video) continue;
       shown.add(video);
       const image = pictureOf(video) || makePicture(video);
@@ -455,7 +578,7 @@
       });
       image.style.setProperty("visibility", "visible");
     }
-    for (const video of document.querySelectorAll("video[data-start]")) {
+    for (const video of trees.all("video[data-start]")) {
       if (shown.has(video)) continue;
       hide(video);
       pictureOf(video)?.style.setProperty("visibility", "hidden", "important");
@@ -464,11 +587,16 @@
   };
 
   // One frame, in the order of the composition contract ---------------------------------------------------------------
+  const check = () => { if (clock.isLoading()) throw new Error("__hyperfarm: this is another document than the one that was ready"); };
   const seek = async (t, pictures) => {
+    check();
     const { loaded, changed } = loadPictures(pictures);
     // A page that draws a video during a seek must draw the picture of this frame, not of the last one.
-    if (drawsVideos) await loaded;
+    if (drawsVideos || playback.begins(t)) await loaded;
+    if (playback.hasScripted()) changed.push(...(await playback.load(t)));
     seekAll(t);
+    if (playback.hasScripted()) changed.push(...(await playback.follow()));
+    if (workers?.isUsed()) await workers.seek(t * 1000);
     const urls = new Set();
     for (const element of document.querySelectorAll('[style*="url("]')) {
       backgroundUrls(element.getAttribute("style")).forEach((url) => { if (!decoded.has(url)) urls.add(url); });
@@ -486,9 +614,9 @@
     if (luts) await luts.call(window.__hf.colorGrading);
     if (window.__hf_page_composite_pending && typeof window.__hf_page_composite_prepare === "function") {
       await window.__hf_page_composite_prepare();
-      return true;
+      return { composite: true, departure: clock.departure() };
     }
-    return false;
+    return { composite: false, departure: clock.departure() };
   };
   const composite = () => { if (typeof window.__hf_page_composite_resolve === "function") window.__hf_page_composite_resolve(); };
 
@@ -496,15 +624,22 @@
   // that were reached within about `limit` milliseconds of wall time.
   const realNow = () => Performance.prototype.now.call(performance);
   const visit = async (times, limit) => {
+    check();
     const until = realNow() + limit;
     let done = 0;
-    while (done < times.length && (done === 0 || realNow() < until)) {
-      seekAll(times[done++]);
+    while (done < times.length && (done === 0 || realNow() < until) && !clock.departure()) {
+      const t = times[done++];
+      try {
+        seekAll(t);
+      } catch (error) {
+        throw new Error(`at ${t.toFixed(3)} s: ${error?.message ?? error}`, { cause: error });
+      }
+      if (workers?.isUsed()) await workers.seek(t * 1000);
       // Callbacks that a walk runs between two frames run here too.
       await null;
       if (clock.soon()) await wait(0);
     }
-    return done;
+    return { done, departure: clock.departure() };
   };
 
   // The probe for the plan ----------------------------------------------------------------------------------------
@@ -561,7 +696,7 @@
     if (last === null) return null;
     let origin = start - own;
     let end = origin + last;
-    for (let host = element.parentElement; host; host = host.parentElement) {
+    for (let host = trees.parentOf(element); host; host = trees.parentOf(host)) {
       if (!host.hasAttribute("data-composition-id") || !host.parentElement?.closest("[data-composition-id]")) continue;
       // The runtime stores attributes there that it removes from hosts when it starts.
       const hostLength = numberOf(host, "data-duration") ?? numberOf(host, "data-hf-authored-duration");
@@ -575,15 +710,17 @@
   };
   const probe = () => {
     const visible = visibleWindows(Number(window.__hf.duration) || 0);
-    const media = [...document.querySelectorAll("video, audio")].map((element) => {
+    const media = [...trees.all("video, audio"), ...looseVideos.values()].map((element) => {
       const absolute = typeof window.__hfResolveMediaStartSeconds === "function" ? window.__hfResolveMediaStartSeconds(element) : null;
-      const source = element.currentSrc || element.src || element.querySelector("source")?.src || "";
+      const source = trees.sourceOf(element);
+      const isLoose = looseVideos.get(window.__hfMediaId(element)) === element;
       return {
         id: window.__hfMediaId(element),
         kind: element.tagName.toLowerCase(),
         src: source,
-        start: Number.isFinite(absolute) ? absolute : numberOf(element, "data-start"),
-        timed: element.hasAttribute("data-start"),
+        start: isLoose ? 0 : Number.isFinite(absolute) ? absolute : numberOf(element, "data-start"),
+        timed: isLoose || element.hasAttribute("data-start"),
+        scripted: isLoose,
         duration: numberOf(element, "data-duration"),
         end: endOf(element, absolute),
         media_start: numberOf(element, "data-media-start") ?? numberOf(element, "data-playback-start") ?? 0,
@@ -592,7 +729,7 @@
         fade_in: numberOf(element, "data-fade-in") ?? 0,
         fade_out: numberOf(element, "data-fade-out") ?? 0,
         automation: element.getAttribute("data-automation"),
-        muted: element.muted || element.hasAttribute("muted"),
+        muted: element.muted || element.hasAttribute("muted") || isLoose,
         has_audio: element.getAttribute("data-has-audio"),
         looped: element.loop,
         visible: visible.get(element) || null,
@@ -606,7 +743,7 @@
 
   // Exceptions are shortened, because they are sent to the farm with their whole text.
   const host = {};
-  for (const [name, call] of Object.entries({ state, settle, seek, composite, visit, probe })) {
+  for (const [name, call] of Object.entries({ state, step, settle, seek, composite, visit, probe, notes: clock.notes, familiesWithoutFace })) {
     host[name] = async (...parts) => {
       try { return await call(...parts); } catch (error) { throw window.__hyperfarmLimits.short(error); }
     };

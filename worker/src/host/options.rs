@@ -20,6 +20,11 @@ pub struct OpenOptions {
     pub videos: Vec<ServedVideo>,
     /// Seed of the page's random numbers; 0 in every render.
     pub seed: u32,
+    /// Unix time in milliseconds that the page's clocks show at its start.
+    pub epoch_ms: u64,
+    /// Steps of the load time that the page needs before it is ready, as the plan's probe has counted them; `None` while
+    /// they are not known.
+    pub load_steps: Option<u32>,
 }
 
 /// The timelines that a page is waited for.
@@ -32,7 +37,7 @@ pub struct ExpectedTimelines {
 }
 
 /// A video whose pictures the farm decodes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServedVideo {
     /// Render id of the element.
     pub id: String,
@@ -40,6 +45,12 @@ pub struct ServedVideo {
     pub width: u32,
     /// Height of its pictures in pixels.
     pub height: u32,
+    /// Second of the composition at which the plan shows it.
+    pub start: f64,
+    /// Second of the composition at which the plan stops to show it; of a video that scripts play, its length in seconds.
+    pub end: f64,
+    /// Index among the videos of the site, where scripts play the video; `None` where the plan shows it.
+    pub index: Option<usize>,
 }
 
 /// The picture that a video shows at a frame.
@@ -64,6 +75,9 @@ pub struct ProbedMedia {
     pub start: Option<f64>,
     /// Whether it has `data-start`.
     pub timed: bool,
+    /// Whether it is a video that is not in the document, which scripts play and draw.
+    #[serde(default)]
+    pub scripted: bool,
     /// `data-duration` in seconds.
     pub duration: Option<f64>,
     /// `data-end` in seconds of the composition.

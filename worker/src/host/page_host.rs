@@ -4,16 +4,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::Size;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::options::{OpenOptions, Probe, VideoPicture};
 use super::pictures::PictureMemory;
-use super::ready::{POLL_INTERVAL, PageReport, Readiness};
-use crate::assets::{DRIVER_SCRIPT, EARLY_SCRIPT, LIMITS_SCRIPT, REMOTE_SCRIPT, VISITS_SCRIPT};
+use super::ready::{Departure, POLL_INTERVAL, PageReport, Readiness, STAYS};
+use crate::assets::{
+    CONFIG_PLACEHOLDER, DRIVER_SCRIPT, EARLY_SCRIPT, LIMITS_SCRIPT, PLAYBACK_SCRIPT, REMOTE_SCRIPT, TREES_SCRIPT,
+    VISITS_SCRIPT, WORKERS_SCRIPT,
+};
 use crate::chrome::{DrawnFrame, Page, PageEvent, Shot};
-use crate::error::{CaptureError, PageError, ProjectError, WorkerError};
+use crate::error::{CaptureError, ChromeError, PageError, ProjectError, WorkerError};
 use crate::framebuffer::Framebuffer;
 use crate::server::{RequestProblem, Site, SlotServer};
 use crate::urls;
@@ -53,6 +57,24 @@ pub struct PageHost<'a> {
     framebuffer: Option<Framebuffer>,
     pictures: PictureMemory,
     had_background: bool,
+    /// Whether a page that leaves itself while it is sought is an error.
+    must_stay: bool,
+    /// The frame that was sought last.
+    frame: u64,
+}
+
+/// A page's answer to a seek.
+#[derive(Debug, Deserialize)]
+struct Sought {
+    composite: bool,
+    departure: Option<Departure>,
+}
+
+/// A page's answer to visits.
+#[derive(Debug, Deserialize)]
+struct Visited {
+    done: usize,
+    departure: Option<Departure>,
 }
 
 /// A seek of which the page has done its part.
@@ -77,8 +99,9 @@ impl<'a> PageHost<'a> {
         page.set_transparent(options.transparent).await?;
         page.inject(LIMITS_SCRIPT).await?;
         page.inject(&early_script(options)?).await?;
-        page.inject(REMOTE_SCRIPT).await?;
-        page.inject(DRIVER_SCRIPT).await?;
+        for script in [REMOTE_SCRIPT, WORKERS_SCRIPT, TREES_SCRIPT, PLAYBACK_SCRIPT, DRIVER_SCRIPT] {
+            page.inject(script).await?;
+        }
         // This script is the last, because it watches what later scripts do.
         page.inject(VISITS_SCRIPT).await?;
         let interval = 1000.0 / options.frame_rate.as_f64();
@@ -87,18 +110,66 @@ impl<'a> PageHost<'a> {
             page.begin_frame(interval, Shot::Tick).await?;
         }
         page.navigate(&format!("{}/{}", server.origin(), urls::encode_path(&options.entry))).await?;
-        let report = Readiness { page, site: &site }.wait_until_ready(&options.timelines, &options.videos).await;
+        let report = Readiness::new(page, &site, options).wait_until_ready().await;
         let report = report.map_err(|error| match error {
-            WorkerError::Page(PageError::Unresponsive { .. } | PageError::Crashed) => {
-                error.about("while the page loaded, before its first frame")
-            }
+            WorkerError::Page(
+                PageError::Unresponsive { .. } | PageError::Crashed | PageError::LimitExceeded { .. },
+            ) => error.about("while the page loaded, before its first frame"),
             other => other,
         })?;
         let had_background =
             if options.transparent { page.evaluate(REMOVE_BACKGROUND.to_owned()).await? } else { false };
         tracing::debug!(took_ms = opening.elapsed().as_millis(), "page ready");
         let (frame_rate, pictures) = (options.frame_rate, PictureMemory::new(&options.videos));
-        Ok(Self { page, frame_rate, site, report, framebuffer, pictures, had_background })
+        Ok(Self { page, frame_rate, site, report, framebuffer, pictures, must_stay: true, frame: 0, had_background })
+    }
+
+    /// From now on a page that leaves itself (navigates, reloads, closes) is no error. A page of which only a few frames
+    /// are sought leaves itself at a wrong one.
+    pub(crate) fn let_leave(&mut self) {
+        self.must_stay = false;
+    }
+
+    /// The error of a page that has left itself.
+    fn check_stays(&self, departure: Option<Departure>) -> Result<(), PageError> {
+        match departure.filter(|_| self.must_stay) {
+            Some(departure) => Err(departure.error(self.frame_rate)),
+            None => Ok(()),
+        }
+    }
+
+    /// `error` of a call that was made for frames, `when` in words.
+    fn about_frames(error: WorkerError, when: &str) -> WorkerError {
+        match error {
+            WorkerError::Page(PageError::Script(reason)) if reason.contains("__hyperfarm") => {
+                PageError::Script(format!("the page left its document {when}; {STAYS}")).into()
+            }
+            WorkerError::Page(PageError::Script(reason)) => {
+                PageError::Script(format!("a script of the page threw {when}: {reason}")).into()
+            }
+            // The call was lost with the document in which it ran.
+            WorkerError::Chrome(ChromeError::Protocol(reason))
+                if ["navigated or closed", "context was destroyed", "find context"]
+                    .iter()
+                    .any(|text| reason.contains(text)) =>
+            {
+                PageError::Script(format!("the page left its document {when}; {STAYS}")).into()
+            }
+            WorkerError::Page(
+                PageError::Unresponsive { .. } | PageError::Crashed | PageError::LimitExceeded { .. },
+            ) => error.about(when.to_owned()),
+            other => other,
+        }
+    }
+
+    /// What scripts of the page do that the farm does not follow, as codes and messages.
+    pub(crate) async fn notes(&self) -> Result<Vec<Warning>, WorkerError> {
+        self.page.evaluate("window.__hyperfarmHost.notes()".to_owned()).await
+    }
+
+    /// Families that the page's texts name first and that it has no face of.
+    pub(crate) async fn families_without_face(&self) -> Result<Vec<String>, WorkerError> {
+        self.page.evaluate("window.__hyperfarmHost.familiesWithoutFace()".to_owned()).await
     }
 
     /// Whether the root or the body of the page had a background, which a transparent output does not show.
@@ -179,17 +250,14 @@ impl<'a> PageHost<'a> {
         }
         let time = self.frame_rate.seconds_of(frame);
         let call = format!("window.__hyperfarmHost.seek({}, {})", json!(time), json!(pictures));
-        let composite = self.page.evaluate(call).await.map_err(|error| match error {
-            WorkerError::Page(PageError::Script(reason)) => {
-                let text = format!("a script of the page threw while frame {frame} ({time:.3} s) was sought: {reason}");
-                PageError::Script(text).into()
-            }
-            WorkerError::Page(PageError::Unresponsive { .. } | PageError::Crashed) => {
-                error.about(format!("while frame {frame} ({time:.3} s) was sought"))
-            }
-            other => other,
-        })?;
-        Ok(HalfSeek { composite })
+        let sought: Sought = self
+            .page
+            .evaluate(call)
+            .await
+            .map_err(|error| Self::about_frames(error, &format!("while frame {frame} ({time:.3} s) was sought")))?;
+        self.check_stays(sought.departure)?;
+        self.frame = frame;
+        Ok(HalfSeek { composite: sought.composite })
     }
 
     /// The rest of a seek. It may draw.
@@ -291,7 +359,12 @@ impl<'a> PageHost<'a> {
         let next = frames.iter().take(VISITS_PER_CALL);
         let times: Vec<f64> = next.map(|frame| self.frame_rate.seconds_of(*frame)).collect();
         let call = format!("window.__hyperfarmHost.visit({}, {limit_ms})", json!(times));
-        self.page.evaluate::<usize>(call).await
+        let visited: Visited = self.page.evaluate(call).await.map_err(|error| {
+            let first = frames.first().copied().unwrap_or_default();
+            Self::about_frames(error, &format!("while frames from {first} on were sought"))
+        })?;
+        self.check_stays(visited.departure)?;
+        Ok(visited.done)
     }
 
     /// Draws the frame that was sought.
@@ -301,7 +374,12 @@ impl<'a> PageHost<'a> {
     /// Those of [`Page::begin_frame`].
     pub async fn draw(&mut self, shot: Shot) -> Result<DrawnFrame, WorkerError> {
         let interval = 1000.0 / self.frame_rate.as_f64();
-        self.page.begin_frame(interval, shot).await
+        let drawn = self.page.begin_frame(interval, shot).await;
+        let when = || format!("while frame {} ({:.3} s) was drawn", self.frame, self.frame_rate.seconds_of(self.frame));
+        drawn.map_err(|error| match error {
+            WorkerError::Page(_) => Self::about_frames(error, &when()),
+            other => other,
+        })
     }
 
     /// Draws the frame that was sought and returns it as a PNG file; `None` where Chrome gives none within 20 seconds.
@@ -362,12 +440,14 @@ const REMOVE_BACKGROUND: &str = "(() => { \
 fn early_script(options: &OpenOptions) -> Result<String, WorkerError> {
     let variables: serde_json::Value = serde_json::from_str(&options.variables)
         .map_err(|error| ProjectError::Variables(format!("the variables are no JSON: {error}")))?;
-    let config = json!({ "fps": options.frame_rate.as_f64(), "variables": variables, "seed": options.seed });
+    let config = json!({
+        "fps": options.frame_rate.as_f64(),
+        "variables": variables,
+        "seed": options.seed,
+        "epoch": options.epoch_ms,
+    });
     Ok(EARLY_SCRIPT.replacen(CONFIG_PLACEHOLDER, &json_expression(&config), 1))
 }
-
-/// The placeholder of the configuration in `early.js`, where it occurs once.
-const CONFIG_PLACEHOLDER: &str = "__HYPERFARM_CONFIG__";
 
 /// A JavaScript expression with the value `value`. A literal would set prototypes (`__proto__`), and the separators
 /// U+2028 and U+2029 end lines in scripts but not in JSON.
@@ -392,6 +472,8 @@ mod tests {
             timelines: ExpectedTimelines { any: false, except: Vec::new() },
             videos: Vec::new(),
             seed: 0,
+            epoch_ms: 0,
+            load_steps: None,
         };
         let script = early_script(&options).unwrap();
         assert!(!script.contains(['\u{2028}', '\u{2029}']) && !script.contains("</script"), "{}", &script[..600]);

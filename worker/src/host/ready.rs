@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::options::{ExpectedTimelines, ServedVideo};
-use crate::chrome::{Page, PageEvent};
-use crate::error::{PageError, WorkerError};
+use hyperfarm_proto::frame::FrameRate;
+
+use super::options::OpenOptions;
+use crate::chrome::{Page, PageEvent, Shot};
+use crate::error::{ChromeError, PageError, WorkerError};
 use crate::server::{RequestProblem, Site};
 
 /// Pause between two questions to the page.
@@ -25,6 +27,24 @@ const DURATION_WITHIN: Duration = Duration::from_secs(6);
 const TIMELINES_WITHIN: Duration = Duration::from_secs(45);
 /// The same once a script has failed.
 const TIMELINES_AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// How long nothing of a loaded page that is not ready is under way before its load time is moved on.
+const QUIET: Duration = Duration::from_millis(120);
+/// The same for a page that needed no step when it was probed: it only is slow.
+const QUIET_UNEXPECTED: Duration = Duration::from_secs(4);
+/// The same between two steps, after a request.
+const QUIET_BETWEEN: Duration = Duration::from_millis(25);
+/// Steps in which only timers fall due, and the steps after that in which animation frames are run too. Behind them the
+/// clock that scripts read moves as well.
+const TIMER_STEPS: u32 = 30;
+const FRAME_STEPS: u32 = 60;
+/// Most steps: 45 seconds of load time.
+const MAX_STEPS: u32 = 45 * 60;
+/// Least time that a page gets for what needs time of its own, after its last step.
+const STEPS_WITHIN: Duration = Duration::from_secs(10);
+/// Milliseconds of load time of a step.
+const STEP_MS: f64 = 1000.0 / 60.0;
+/// What a page that leaves its document is told.
+pub(super) const STAYS: &str = "a composition stays in its document from its load to its last frame";
 /// Longest wait for each of images, style images and fonts, in milliseconds.
 const SETTLE_WITHIN_MS: u32 = 30_000;
 
@@ -40,6 +60,33 @@ pub struct PageReport {
     /// Ids of compositions without a timeline.
     #[serde(default)]
     pub without_timeline: Vec<String>,
+    /// Steps of the load time after which the page was ready; 0 where it never was, or at once.
+    #[serde(default)]
+    pub load_steps: u32,
+}
+
+/// How a page leaves its document.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct Departure {
+    /// What it does, as the predicate of a sentence.
+    what: String,
+    /// File and line of the script, where one is known.
+    place: Option<String>,
+    /// Second of the composition; `None` while the page loads.
+    time: Option<f64>,
+}
+
+impl Departure {
+    /// The error that it is, at `rate` frames a second.
+    pub(super) fn error(&self, rate: FrameRate) -> PageError {
+        let Self { what, place, time } = self;
+        let when = match time {
+            None => "while it loads".to_owned(),
+            Some(time) => format!("at frame {} ({time:.3} s)", (time * rate.as_f64()).round()),
+        };
+        let place = place.as_ref().map(|place| format!(", by {place}")).unwrap_or_default();
+        PageError::Script(format!("the page {what} {when}{place}; {STAYS}"))
+    }
 }
 
 /// The state of a page while it loads, as the driver reports it.
@@ -54,39 +101,93 @@ struct PageState {
     pending_builds: Vec<String>,
     has_composition: bool,
     missing_timelines: Vec<String>,
+    requests: u32,
+    departure: Option<Departure>,
 }
 
 /// Waits until a page is ready.
 pub(super) struct Readiness<'p> {
-    pub(super) page: &'p Page,
-    pub(super) site: &'p Site,
+    page: &'p mut Page,
+    site: &'p Site,
+    options: &'p OpenOptions,
+    /// Steps of the load time so far.
+    steps: u32,
+    /// The requests that the server had, and since when it has had no more.
+    quiet: (u64, Instant),
 }
 
-impl Readiness<'_> {
+impl<'p> Readiness<'p> {
+    /// The readiness of the page that `page` loads from `site`.
+    pub(super) fn new(page: &'p mut Page, site: &'p Site, options: &'p OpenOptions) -> Self {
+        Self { page, site, options, steps: 0, quiet: (0, Instant::now()) }
+    }
+
     /// Waits until the page can be sought, has its timelines, and has loaded images and fonts.
-    pub(super) async fn wait_until_ready(
-        &self,
-        timelines: &ExpectedTimelines,
-        videos: &[ServedVideo],
-    ) -> Result<PageReport, WorkerError> {
+    pub(super) async fn wait_until_ready(mut self) -> Result<PageReport, WorkerError> {
         self.wait_until_seekable().await?;
-        let without_timeline = self.wait_for_timelines(timelines).await?;
+        let without_timeline = self.wait_for_timelines().await?;
+        let load_steps = if without_timeline.is_empty() { self.steps } else { 0 };
+        while self.steps < self.options.load_steps.unwrap_or_default() {
+            self.step().await?;
+        }
         if let Some(effect) = self.broken_effect() {
             let text = format!("a visual effect of the page failed, so its frames would lack it: {effect}");
             return Err(PageError::Script(text).into());
         }
-        let settle = format!("window.__hyperfarmHost.settle({SETTLE_WITHIN_MS}, {})", json!(videos));
+        let settle = format!("window.__hyperfarmHost.settle({SETTLE_WITHIN_MS}, {})", json!(self.options.videos));
         let mut report: PageReport = self.page.evaluate(settle).await?;
         report.without_timeline = without_timeline;
+        report.load_steps = load_steps;
         Ok(report)
     }
 
     async fn state(&self) -> Result<Option<PageState>, WorkerError> {
         // Between two documents there is no driver.
-        self.page.evaluate("window.__hyperfarmHost ? window.__hyperfarmHost.state() : null".to_owned()).await
+        let state: Option<PageState> =
+            self.page.evaluate("window.__hyperfarmHost ? window.__hyperfarmHost.state() : null".to_owned()).await?;
+        match state.as_ref().and_then(|state| state.departure.as_ref()) {
+            Some(departure) => Err(departure.error(self.options.frame_rate).into()),
+            None => Ok(state),
+        }
     }
 
-    async fn wait_until_seekable(&self) -> Result<(), WorkerError> {
+    /// Moves the load time of a page on where the page waits for it: it is loaded, nothing of it is under way, and still
+    /// it is not ready. Otherwise it waits a moment.
+    async fn step_or_wait(&mut self, state: Option<&PageState>) -> Result<(), WorkerError> {
+        let requests = self.site.requests();
+        let is_busy = state.is_none_or(|state| state.document != "complete" || state.requests > 0);
+        if is_busy || requests != self.quiet.0 {
+            self.quiet = (requests, Instant::now());
+        }
+        let needed = match self.options.load_steps {
+            _ if self.steps > 0 => QUIET_BETWEEN,
+            Some(0) => QUIET_UNEXPECTED,
+            _ => QUIET,
+        };
+        if self.quiet.1.elapsed() < needed || self.steps >= MAX_STEPS {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            return Ok(());
+        }
+        self.step().await
+    }
+
+    /// One step of the load time: timers and animation frames that fall due, and the observers of a frame.
+    async fn step(&mut self) -> Result<(), WorkerError> {
+        let (with_frames, with_clock) = (self.steps >= TIMER_STEPS, self.steps >= FRAME_STEPS);
+        self.steps += 1;
+        self.page.evaluate::<()>(format!("window.__hyperfarmHost?.step({with_frames}, {with_clock})")).await?;
+        match self.page.begin_frame(STEP_MS, Shot::Tick).await {
+            Err(WorkerError::Chrome(ChromeError::FramePending)) | Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a page was given all the load time that there is, and it did not help.
+    fn is_given_up(&self, since: Instant) -> bool {
+        self.steps >= MAX_STEPS && since.elapsed() > STEPS_WITHIN
+    }
+
+    async fn wait_until_seekable(&mut self) -> Result<(), WorkerError> {
         let started = Instant::now();
         let mut loaded: Option<Instant> = None;
         loop {
@@ -108,7 +209,7 @@ impl Readiness<'_> {
             }
             if started.elapsed() > SEEKABLE_WITHIN {
                 let seconds = SEEKABLE_WITHIN.as_secs();
-                let message = match state.filter(|state| state.document == "complete" && state.can_seek) {
+                let message = match state.as_ref().filter(|state| state.document == "complete" && state.can_seek) {
                     Some(state) if !state.pending_builds.is_empty() => format!(
                         "window.__hf.buildReady was not resolved within {seconds} s for {}",
                         quoted(&state.pending_builds)
@@ -124,7 +225,7 @@ impl Readiness<'_> {
                 };
                 return Err(PageError::NotReady(self.with_cause(message)).into());
             }
-            tokio::time::sleep(POLL_INTERVAL).await;
+            self.step_or_wait(state.as_ref()).await?;
         }
     }
 
@@ -152,7 +253,8 @@ impl Readiness<'_> {
     }
 
     /// Waits for the expected timelines, and returns the ids of the compositions without one.
-    async fn wait_for_timelines(&self, timelines: &ExpectedTimelines) -> Result<Vec<String>, WorkerError> {
+    async fn wait_for_timelines(&mut self) -> Result<Vec<String>, WorkerError> {
+        let timelines = &self.options.timelines;
         let started = Instant::now();
         loop {
             let Some(state) = self.state().await? else {
@@ -160,7 +262,7 @@ impl Readiness<'_> {
                 return Err(PageError::NotReady(text).into());
             };
             let missing: Vec<String> =
-                state.missing_timelines.into_iter().filter(|id| !timelines.except.contains(id)).collect();
+                state.missing_timelines.iter().filter(|id| !timelines.except.contains(id)).cloned().collect();
             if !state.building && (missing.is_empty() || !timelines.any) {
                 return Ok(missing);
             }
@@ -170,10 +272,10 @@ impl Readiness<'_> {
                 let text = format!("no timeline was registered for {}: {cause}", quoted(&missing));
                 return Err(PageError::TimelineMissing(text).into());
             }
-            if started.elapsed() > TIMELINES_WITHIN {
+            if started.elapsed() > TIMELINES_WITHIN || self.is_given_up(started) {
                 return Ok(missing);
             }
-            tokio::time::sleep(POLL_INTERVAL).await;
+            self.step_or_wait(Some(&state)).await?;
         }
     }
 

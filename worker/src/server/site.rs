@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -98,6 +99,8 @@ pub struct Site {
     /// Path of a file, or of an asset of the farm, by URL of another origin.
     remote: HashMap<String, String>,
     problems: Mutex<BTreeSet<RequestProblem>>,
+    /// Number of requests so far.
+    requests: AtomicU64,
 }
 
 impl Site {
@@ -111,7 +114,7 @@ impl Site {
                 pictures: Arc::new(Mutex::new(Pictures { source, last: None })),
             })
             .collect();
-        Self { files, videos, remote: HashMap::new(), problems: Mutex::default() }
+        Self { files, videos, remote: HashMap::new(), problems: Mutex::default(), requests: AtomicU64::new(0) }
     }
 
     /// Also serves the files that the plan has for remote URLs.
@@ -121,8 +124,20 @@ impl Site {
         self
     }
 
-    /// The response to a request for a URL of another origin.
-    pub(super) async fn respond_remote(&self, url: &str, range: Option<&str>) -> Response {
+    /// The response to a request that came to the server as to a proxy. A URL that the plan does not have is recorded
+    /// without its path, and so is not fetched: any process of the machine can send such a request. Scripts of the page
+    /// ask by the page's own origin (`host/remote.js`), whose name others do not know.
+    pub(super) async fn respond_foreign(&self, url: &str, authority: &str, range: Option<&str>) -> Response {
+        if self.remote.contains_key(url) {
+            return self.respond_remote(url, range).await;
+        }
+        self.add_problem(RequestProblem::Blocked(format!("http://{authority}")));
+        plain(StatusCode::FORBIDDEN, REFUSED)
+    }
+
+    /// The response to a request of the page for a URL of another origin. In the plan stage, what is recorded is fetched
+    /// and the page probed again; a later stage only has the files of the plan.
+    async fn respond_remote(&self, url: &str, range: Option<&str>) -> Response {
         match self.remote.get(url) {
             Some(path) => Box::pin(self.respond(&format!("/{path}"), range)).await,
             None => {
@@ -166,7 +181,26 @@ impl Site {
         }
     }
 
+    /// Number of requests so far.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The script at `path` of a dedicated worker, with the line `lead` before it.
+    pub(super) async fn respond_worker(&self, path: &str, lead: &str) -> Response {
+        let response = Box::pin(self.respond(path, None)).await;
+        if response.status() != StatusCode::OK {
+            return response;
+        }
+        let body = Body::from_stream(futures::StreamExt::chain(
+            futures::stream::iter([Ok(Bytes::from(lead.to_owned()))]),
+            response.into_body().into_data_stream(),
+        ));
+        with_headers("text/javascript; charset=utf-8", body)
+    }
+
     pub(super) async fn respond(&self, path: &str, range: Option<&str>) -> Response {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         if let Some(own) = path.strip_prefix(OWN_PREFIX) {
             if let Some(url) = own.strip_prefix("remote/").and_then(decode_path) {
                 return self.respond_remote(&url, range).await;

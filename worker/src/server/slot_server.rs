@@ -13,8 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::response::{REFUSED, plain};
 use super::site::{RequestProblem, Site};
+use crate::assets::OWN_PREFIX;
 use crate::error::WorkerError;
-use crate::urls::HOST_SUFFIX;
+use crate::urls::{self, HOST_SUFFIX, decode_path};
 
 /// A running server. When it is dropped, it stops.
 pub struct SlotServer {
@@ -96,6 +97,21 @@ impl Drop for SlotServer {
     }
 }
 
+/// The line before the script of a dedicated worker, from the query that `workers.js` gives its address.
+fn worker_lead(query: &str) -> Option<String> {
+    let value = |name: &str| query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+    let kind = value("hyperfarm-worker")?;
+    let config = decode_path(value("hyperfarm-config")?)?;
+    serde_json::from_str::<serde_json::Value>(&config).ok()?;
+    Some(match kind {
+        "module" => {
+            let set = urls::encode_path(&format!("self.__hyperfarmConfig={config};"));
+            format!("import \"data:text/javascript,{set}\";import \"{OWN_PREFIX}worker.js\";")
+        }
+        _ => format!("self.__hyperfarmConfig={config};importScripts(\"{OWN_PREFIX}worker.js\");"),
+    })
+}
+
 async fn answer(State(served): State<Arc<RwLock<ServedSite>>>, request: Request) -> Response {
     let ServedSite { authority: own, site } = served.read().clone();
     let authority = request
@@ -104,15 +120,19 @@ async fn answer(State(served): State<Arc<RwLock<ServedSite>>>, request: Request)
         .map(|authority| authority.as_str().to_owned())
         .or_else(|| request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned));
     if request.method() == Method::CONNECT || authority.as_deref() != Some(own.as_str()) {
-        if let Some(authority) = authority.filter(|_| request.method() == Method::CONNECT) {
+        if let Some(authority) = authority.as_ref().filter(|_| request.method() == Method::CONNECT) {
             site.add_problem(RequestProblem::Blocked(format!("https://{authority}")));
             return plain(StatusCode::FORBIDDEN, REFUSED);
         }
         let range = request.headers().get(header::RANGE).and_then(|value| value.to_str().ok());
-        return site.respond_remote(&request.uri().to_string(), range).await;
+        let authority = authority.unwrap_or_default();
+        return site.respond_foreign(&request.uri().to_string(), &authority, range).await;
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only");
+    }
+    if let Some(lead) = request.uri().query().and_then(worker_lead) {
+        return site.respond_worker(request.uri().path(), &lead).await;
     }
     let range = request.headers().get(header::RANGE).and_then(|value| value.to_str().ok()).map(str::to_owned);
     site.respond(request.uri().path(), range.as_deref()).await
@@ -124,6 +144,27 @@ mod tests {
 
     use super::*;
     use crate::server::SiteFile;
+
+    #[tokio::test]
+    async fn only_the_page_itself_can_ask_for_files_to_be_fetched() {
+        let server = SlotServer::start().await.unwrap();
+        let site = Arc::new(Site::default());
+        server.serve(site.clone());
+        let stranger = "http://stranger.test/secret?x=1";
+        assert_eq!(status(&server, stranger).await, StatusCode::FORBIDDEN);
+        // Whoever reached the port: without the random name of the origin the URL itself is not kept.
+        let by_address = format!("http://127.0.0.1:{}/__hyperfarm/remote/http%3A%2F%2Fstranger.test%2F", server.port());
+        assert_eq!(status(&server, &by_address).await, StatusCode::FORBIDDEN);
+        let own = format!("{}/__hyperfarm/remote/http%3A%2F%2Fpage.test%2Fa.js", server.origin());
+        assert_eq!(status(&server, &own).await, StatusCode::FORBIDDEN);
+        let blocked = |url: &str| RequestProblem::Blocked(url.to_owned());
+        let expected = [
+            blocked(&format!("http://127.0.0.1:{}", server.port())),
+            blocked("http://page.test/a.js"),
+            blocked("http://stranger.test"),
+        ];
+        assert_eq!(site.problems(), expected);
+    }
 
     async fn status(server: &SlotServer, url: &str) -> StatusCode {
         let request = Request::builder().uri(url).body(Body::empty()).unwrap();

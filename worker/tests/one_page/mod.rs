@@ -21,6 +21,8 @@ pub(crate) fn options() -> OpenOptions {
         variables: "{}".to_owned(),
         transparent: false,
         seed: 0,
+        epoch_ms: 0,
+        load_steps: Some(0),
         timelines: ExpectedTimelines { any: false, except: Vec::new() },
         videos: Vec::new(),
     }

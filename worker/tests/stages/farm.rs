@@ -58,11 +58,15 @@ impl Farm {
     }
 
     pub(crate) async fn submit(&self, id: &str, bundle: Vec<u8>, spec: RenderSpec) -> RenderId {
+        self.submit_at(id, bundle, spec, 0).await
+    }
+
+    pub(crate) async fn submit_at(&self, id: &str, bundle: Vec<u8>, spec: RenderSpec, created_at_ms: u64) -> RenderId {
         let render: RenderId = id.parse().unwrap();
         let hash = ContentHash::of(&bundle);
         let objects = &self.backplane.objects;
         objects.put(&keys::bundle(&hash), bundle.into()).await.unwrap();
-        let request = RenderRequest { id: render.clone(), created_at_ms: 0, bundle: hash, spec };
+        let request = RenderRequest { id: render.clone(), created_at_ms, bundle: hash, spec };
         objects.put_json(&keys::request(&render), &request).await.unwrap();
         self.backplane.ledger.open(&render).await.unwrap();
         render

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod clock;
 mod farm;
 mod frames;
 mod input;

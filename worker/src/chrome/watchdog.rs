@@ -1,0 +1,161 @@
+//! The watchdog of a browser: it sees at once that a browser has ended, and ends one that exceeds its limits.
+
+use std::time::Duration;
+
+use tokio::process::Child;
+use tokio::sync::watch;
+
+use super::namespace::PidNamespace;
+use super::processes::{self, Usage};
+use crate::error::{ChromeError, PageError, WorkerError};
+
+/// Time between two measurements.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// Most threads of a browser. One with a usual page has about 80.
+const MAX_THREADS: u64 = 2000;
+
+/// What the processes of a browser may use together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrowserLimits {
+    /// Bytes of anonymous and shared memory.
+    pub memory: u64,
+    /// Number of processes.
+    pub processes: u64,
+}
+
+impl Default for BrowserLimits {
+    fn default() -> Self {
+        Self { memory: 3 << 30, processes: 40 }
+    }
+}
+
+/// Why a browser ended that was not told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BrowserEnd {
+    /// Its process ended, or its protocol.
+    Gone,
+    /// The watchdog ended it: its processes had too much memory. In bytes.
+    Memory { used: u64, limit: u64 },
+    /// The watchdog ended it: it had too many processes.
+    Processes { used: u64, limit: u64 },
+    /// The watchdog ended it: it had too many threads.
+    Threads { used: u64, limit: u64 },
+}
+
+impl BrowserEnd {
+    /// The limit that `usage` exceeds.
+    fn exceeded(usage: Usage, limits: BrowserLimits) -> Option<Self> {
+        if usage.memory > limits.memory {
+            Some(Self::Memory { used: usage.memory, limit: limits.memory })
+        } else if usage.processes > limits.processes {
+            Some(Self::Processes { used: usage.processes, limit: limits.processes })
+        } else if usage.threads > MAX_THREADS {
+            Some(Self::Threads { used: usage.threads, limit: MAX_THREADS })
+        } else {
+            None
+        }
+    }
+}
+
+impl From<BrowserEnd> for WorkerError {
+    fn from(end: BrowserEnd) -> Self {
+        let exceeded = |used, limit, unit, setting| PageError::LimitExceeded { used, limit, unit, setting }.into();
+        match end {
+            BrowserEnd::Gone => ChromeError::Ended.into(),
+            BrowserEnd::Memory { used, limit } => {
+                exceeded(used >> 20, limit >> 20, "MiB of memory", " (HYPERFARM_PAGE_MEMORY_MB)")
+            }
+            BrowserEnd::Processes { used, limit } => exceeded(used, limit, "processes", " (HYPERFARM_PAGE_PROCESSES)"),
+            BrowserEnd::Threads { used, limit } => exceeded(used, limit, "threads", ""),
+        }
+    }
+}
+
+/// Watches the browser until its process has ended, and reports why to `end`. `child` is its first process.
+pub(super) async fn watch(
+    mut child: Child,
+    namespace: PidNamespace,
+    limits: BrowserLimits,
+    end: watch::Sender<Option<BrowserEnd>>,
+) {
+    let Some(root) = child.id() else { return };
+    loop {
+        tokio::select! {
+            // The runtime waits for a descriptor of the process (pidfd).
+            _ = child.wait() => break,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        let measured = tokio::task::spawn_blocking(move || Usage::measure(root, limits.memory)).await;
+        let Ok(usage) = measured else { continue };
+        if let Some(exceeded) = BrowserEnd::exceeded(usage, limits) {
+            tracing::warn!(?exceeded, "a browser exceeds its limits and is ended");
+            report(&end, exceeded);
+            processes::kill_tree(root, namespace);
+            // Its exit status says nothing more.
+            let _ = child.wait().await;
+            break;
+        }
+    }
+    report(&end, BrowserEnd::Gone);
+}
+
+/// Reports `found`, unless another reason was reported before.
+pub(super) fn report(end: &watch::Sender<Option<BrowserEnd>>, found: BrowserEnd) {
+    end.send_if_modified(|end| {
+        let is_first = end.is_none();
+        end.get_or_insert(found);
+        is_first
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use hyperfarm_proto::failure::{FailureCode, Owner};
+    use tokio::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn what_exceeds_a_limit_is_the_pages_failure_with_its_figures() {
+        let limits = BrowserLimits { memory: 100 << 20, processes: 10 };
+        let usage = Usage { processes: 10, threads: MAX_THREADS, memory: 100 << 20 };
+        assert_eq!(BrowserEnd::exceeded(usage, limits), None);
+        for (usage, figures) in [
+            (Usage { memory: 101 << 20, ..usage }, ["101", "100 MiB"]),
+            (Usage { processes: 11, ..usage }, ["11", "10 processes"]),
+            (Usage { threads: MAX_THREADS + 1, ..usage }, ["2001", "2000 threads"]),
+        ] {
+            let error = WorkerError::from(BrowserEnd::exceeded(usage, limits).unwrap());
+            assert_eq!((error.code(), error.code().owner()), (FailureCode::PageCrashed, Owner::User));
+            let message = error.to_string();
+            assert!(figures.iter().all(|figure| message.contains(figure)), "{message}");
+        }
+        assert_eq!(WorkerError::from(BrowserEnd::Gone).code(), FailureCode::ChromeCrashed);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_process_is_seen_at_once() {
+        let child = Command::new("sleep").arg("30").kill_on_drop(true).spawn().unwrap();
+        let root = child.id().unwrap();
+        let (sender, mut end) = watch::channel(None);
+        let watching = tokio::spawn(super::watch(child, PidNamespace::None, BrowserLimits::default(), sender));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let killed = std::time::Instant::now();
+        processes::kill_tree(root, PidNamespace::None);
+        end.wait_for(Option::is_some).await.unwrap();
+        assert_eq!(*end.borrow(), Some(BrowserEnd::Gone));
+        assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+        watching.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_tree_above_its_limits_is_ended() {
+        let child = Command::new("sh").args(["-c", "sleep 30 & sleep 30 & sleep 30 & wait"]).spawn().unwrap();
+        let tree = child.id().unwrap();
+        let (sender, end) = watch::channel(None);
+        let limits = BrowserLimits { processes: 3, ..BrowserLimits::default() };
+        super::watch(child, PidNamespace::None, limits, sender).await;
+        assert_eq!(*end.borrow(), Some(BrowserEnd::Processes { used: 4, limit: 3 }));
+        assert!(!processes::is_alive(tree));
+    }
+}

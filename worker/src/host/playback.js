@@ -1,0 +1,134 @@
+// The playback of videos whose pictures come from the farm, as scripts see it. A video in the page plays while the plan shows it. One that
+// is not in the document plays as scripts say (play, pause, currentTime, rate, loop), in composition time. It runs in the top frame only.
+(() => {
+  "use strict";
+  if (window.top !== window || window.__hyperfarmPlayback) return;
+  const clock = window.__HF_VIRTUAL_TIME__;
+  const trees = window.__hyperfarmTrees;
+  const { createElement } = Document.prototype;
+  const placed = new Map();
+  const scripted = new Map();
+  const now = () => clock.getTime() / 1000;
+  const tell = (video, ...types) => { for (const type of types) video.dispatchEvent(new Event(type)); };
+  const define = (video, name, get, set = () => {}) => Object.defineProperty(video, name, { configurable: true, get, set });
+
+  const serve = (video, about) => {
+    define(video, "readyState", () => HTMLMediaElement.HAVE_ENOUGH_DATA);
+    define(video, "videoWidth", () => about.width);
+    define(video, "videoHeight", () => about.height);
+    if (about.index === null) {
+      placed.set(video, { start: about.start, end: about.end, plays: false });
+      define(video, "paused", () => !placed.get(video).plays);
+      define(video, "ended", () => !placed.get(video).plays && now() >= about.end);
+      video.play = () => Promise.resolve();
+      video.pause = () => {};
+    }
+  };
+
+  // A video that scripts play: `at` is its position in seconds at the composition's second `since`.
+  const position = (video, state) => {
+    const moved = state.plays ? state.at + (now() - state.since) * state.rate : state.at;
+    // Lengths are rounded in files.
+    if (video.loop && state.duration > 0) return (moved + 1e-4) % state.duration;
+    return Math.min(Math.max(0, moved), state.duration);
+  };
+  const anchor = (video, state, at = position(video, state)) => Object.assign(state, { at, since: now() });
+  const sourceOf = (state, fps, seconds) => {
+    const last = Math.max(0, Math.floor(state.duration * fps + 0.5) - 1);
+    return `/__hyperfarm/video/${state.index}/${Math.min(last, Math.floor(seconds * fps + 1e-6))}.bmp`;
+  };
+  const script = (video, about, source) => {
+    const plays = !video.paused || video.autoplay;
+    const at = trees.positions.get(video) ?? 0;
+    const state = { index: about.index, duration: about.end, plays, at, since: 0, rate: video.playbackRate || 1, image: null, sought: false, ended: false };
+    scripted.set(video, state);
+    define(video, "paused", () => !state.plays);
+    define(video, "ended", () => state.ended);
+    define(video, "seeking", () => state.sought);
+    define(video, "duration", () => state.duration);
+    define(video, "src", () => source, () => clock.note("CLOCK_NOT_HELD", "a script gives another source to a video that is not in the document; it keeps its first one"));
+    define(video, "currentSrc", () => source);
+    define(video, "currentTime", () => position(video, state), (seconds) => {
+      anchor(video, state, Math.min(Math.max(0, Number(seconds) || 0), state.duration));
+      state.ended = false;
+      state.sought = true;
+    });
+    define(video, "playbackRate", () => state.rate, (rate) => {
+      anchor(video, state);
+      state.rate = Number(rate) || 0;
+    });
+    video.play = () => {
+      if (state.ended) anchor(video, state, 0);
+      state.ended = false;
+      if (!state.plays) {
+        anchor(video, state);
+        state.plays = true;
+        tell(video, "play", "playing");
+      }
+      return Promise.resolve();
+    };
+    video.pause = () => {
+      if (!state.plays) return;
+      anchor(video, state);
+      state.plays = false;
+      tell(video, "pause");
+    };
+  };
+
+  // Whether events are due at the composition's second `t`, before which the pictures have to be there.
+  const begins = (t) => {
+    for (const state of placed.values()) if (state.plays !== (t >= state.start - 1e-6 && t < state.end - 1e-6)) return true;
+    return false;
+  };
+  // Tells scripts what plays at the time of the clock.
+  const announce = () => {
+    const t = now();
+    for (const [video, state] of placed) {
+      const plays = t >= state.start - 1e-6 && t < state.end - 1e-6;
+      const begun = plays && !state.plays;
+      const over = !plays && state.plays;
+      state.plays = plays;
+      if (begun) tell(video, "play", "playing");
+      if (over) tell(video, "pause", ...(t >= state.end - 1e-6 ? ["ended"] : []));
+      if (plays) tell(video, "timeupdate");
+    }
+    for (const [video, state] of scripted) {
+      if (!state.plays) continue;
+      if (!video.loop && state.at + (t - state.since) * state.rate >= state.duration - 1e-6) {
+        anchor(video, state, state.duration);
+        Object.assign(state, { plays: false, ended: true });
+        tell(video, "timeupdate", "pause", "ended");
+      } else tell(video, "timeupdate");
+    }
+  };
+
+  // Loads the picture that each video out of the document has at second `t`. Returns the videos whose picture changed.
+  const load = async (t) => {
+    const changed = [];
+    const loading = [];
+    for (const [video, state] of scripted) {
+      const seconds = t === null ? position(video, state) : position(video, { ...state, at: state.plays ? state.at + (t - now()) * state.rate : state.at });
+      const source = sourceOf(state, clock.config.fps, seconds);
+      if (state.image?.getAttribute("src") === source) continue;
+      const image = createElement.call(document, "img");
+      image.src = source;
+      loading.push(image.decode().then(() => { state.image = image; changed.push(video); }, () => {}));
+    }
+    await Promise.all(loading);
+    return changed;
+  };
+  // After the scripts of a seek: the pictures of the positions to which they have moved videos.
+  const follow = async () => {
+    const changed = await load(null);
+    for (const [video, state] of scripted) {
+      if (!state.sought) continue;
+      state.sought = false;
+      tell(video, "seeking", "timeupdate", "seeked");
+    }
+    return changed;
+  };
+  const pictureOf = (video) => scripted.get(video)?.image ?? null;
+  Object.defineProperty(window, "__hyperfarmPlayback", {
+    value: { serve, script, begins, announce, load, follow, pictureOf, isScripted: (video) => scripted.has(video), hasScripted: () => scripted.size > 0 },
+  });
+})();

@@ -1,0 +1,85 @@
+// Finds what `document.querySelectorAll` does not: elements in shadow roots (open, closed and declarative), and videos that scripts have
+// created and not put into the document. It runs in the top frame only, before the page's scripts.
+(() => {
+  "use strict";
+  if (window.top !== window || window.__hyperfarmTrees) return;
+  const roots = new Set();
+  const videos = new Set();
+  const shadowRoot = Object.getOwnPropertyDescriptor(Element.prototype, "shadowRoot");
+  const attachShadow = Element.prototype.attachShadow;
+  Element.prototype.attachShadow = function (init) {
+    const root = attachShadow.call(this, init);
+    roots.add(root);
+    return root;
+  };
+  // The compiler opens declarative roots that are closed; scripts still do not see them.
+  Object.defineProperty(Element.prototype, "shadowRoot", {
+    ...shadowRoot,
+    get() {
+      const root = shadowRoot.get.call(this);
+      return root && this.hasAttribute("data-hf-closed-root") && root.mode === "open" ? null : root;
+    },
+  });
+  // Declarative roots are made by the parser.
+  const collect = (within) => {
+    for (const element of within.querySelectorAll("*")) {
+      const root = shadowRoot.get.call(element);
+      if (!root || roots.has(root)) continue;
+      roots.add(root);
+      collect(root);
+    }
+  };
+  for (const owner of [Element, ShadowRoot]) {
+    const { setHTMLUnsafe } = owner.prototype;
+    if (!setHTMLUnsafe) continue;
+    owner.prototype.setHTMLUnsafe = function (...parts) {
+      setHTMLUnsafe.apply(this, parts);
+      collect(this);
+    };
+  }
+  const { createElement } = Document.prototype;
+  Document.prototype.createElement = function (...parts) {
+    const element = createElement.apply(this, parts);
+    if (element instanceof HTMLVideoElement) videos.add(element);
+    return element;
+  };
+  const media = HTMLMediaElement.prototype;
+  const { play } = media;
+  media.play = function () {
+    if (this instanceof HTMLVideoElement) videos.add(this);
+    return play.call(this);
+  };
+  // Where a script has put a medium that plays by the wall clock while the page loads.
+  const positions = new WeakMap();
+  const currentTime = Object.getOwnPropertyDescriptor(media, "currentTime");
+  Object.defineProperty(media, "currentTime", {
+    ...currentTime,
+    set(seconds) {
+      positions.set(this, Number(seconds) || 0);
+      currentTime.set.call(this, seconds);
+    },
+  });
+
+  const connected = () => [...roots].filter((root) => root.isConnected && root.ownerDocument === document);
+  const all = (selector) => {
+    const found = [...document.querySelectorAll(selector)];
+    if (roots.size) for (const root of connected()) found.push(...root.querySelectorAll(selector));
+    return found;
+  };
+  const find = (selector) => {
+    const found = document.querySelector(selector);
+    if (found || !roots.size) return found;
+    for (const root of connected()) {
+      const inner = root.querySelector(selector);
+      if (inner) return inner;
+    }
+    return null;
+  };
+  // The parent, or the host where that is a shadow root.
+  const parentOf = (element) => element.parentElement ?? element.getRootNode().host ?? null;
+  const sourceOf = (video) => video.currentSrc || video.src || video.querySelector("source")?.src || "";
+  const loose = () => [...videos].filter((video) => !video.isConnected && sourceOf(video) !== "");
+  Object.defineProperty(window, "__hyperfarmTrees", {
+    value: { all, find, roots: connected, hasRoots: () => roots.size > 0, collect: () => collect(document), parentOf, loose, sourceOf, positions },
+  });
+})();

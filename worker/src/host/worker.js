@@ -1,0 +1,46 @@
+// Runs in dedicated workers, after early.js and before the worker's script. It answers the host's calls: a seek or a step of the clock,
+// after which the pictures of canvases are sent that the page transferred.
+(() => {
+  "use strict";
+  const clock = self.__HF_VIRTUAL_TIME__;
+  const KEY = "__hyperfarm";
+  const post = self.postMessage.bind(self);
+  const wait = () => new Promise((done) => clock.originalSetTimeout(done, 0));
+  const canvases = new Map();
+  let expected = [];
+  const find = (value, depth = 0) => {
+    if (value instanceof OffscreenCanvas) {
+      if (expected.length) canvases.set(expected.shift(), value);
+    } else if (depth < 6 && value !== null && typeof value === "object" && !ArrayBuffer.isView(value)) {
+      for (const inner of value instanceof Map ? value.values() : Object.values(value)) find(inner, depth + 1);
+    }
+  };
+  const pictures = async () => {
+    const made = [];
+    for (const [number, canvas] of canvases) {
+      if (canvas.width && canvas.height) made.push({ number, picture: await createImageBitmap(canvas) });
+    }
+    return made;
+  };
+  const answer = async (call) => {
+    if (call.freeze) clock.freeze();
+    if (call.step) clock.step(...call.step);
+    if (call.seek !== undefined && !call.again) clock.seekToTime(call.seek, false);
+    // What the scripts have begun ends first: promises, and timers without a delay.
+    await wait();
+    for (let turn = 0; turn < 20 && clock.soon(); turn++) await wait();
+    const made = call.seek === undefined ? [] : await pictures();
+    post({ [KEY]: { id: call.id, pictures: made, underWay: clock.requests.underWay } }, made.map(({ picture }) => picture));
+  };
+  self.addEventListener("message", (event) => {
+    const call = event.data?.[KEY];
+    if (!call) {
+      if (expected.length) find(event.data);
+      expected = [];
+      return;
+    }
+    event.stopImmediatePropagation();
+    if (call.canvases) expected = call.canvases;
+    else answer(call);
+  });
+})();
