@@ -2,6 +2,7 @@
 
 mod batch;
 mod farm;
+mod ignored;
 mod local;
 mod output;
 mod progress;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hyperfarm_proto::plan::Warning;
-use ignore::WalkBuilder;
 use zip::write::SimpleFileOptions;
 
 use super::OUTPUTS;
+use super::ignored::Rules;
 use super::output::{PARTIAL_PREFIX, PARTIAL_SUFFIX};
 use crate::args::ProjectArgs;
 use crate::exit::CliError;
@@ -104,31 +104,53 @@ fn pack(folder: &Path, output: &Path) -> Result<Packed, CliError> {
     Ok(Packed { zip, warnings: ignored_media(folder, output, &files)?.into_iter().collect() })
 }
 
-/// The files of a composition's folder. Links are followed: the project is what the person sees.
+/// The files of a composition's folder.
 fn files_of(folder: &Path, output: &Path, git_ignore: bool) -> Result<BTreeSet<PathBuf>, CliError> {
-    let (outputs, output) = (folder.join(OUTPUTS), output.canonicalize().ok());
-    let walk = WalkBuilder::new(folder)
-        .standard_filters(false)
-        .git_ignore(git_ignore)
-        .require_git(false)
-        .add_custom_ignore_filename(IGNORE_FILE)
-        .follow_links(true)
-        .filter_entry(move |entry| {
-            let name = entry.file_name().to_str().unwrap_or_default();
-            let is_partial = name.starts_with(PARTIAL_PREFIX) && name.ends_with(PARTIAL_SUFFIX);
-            let is_output = || output.is_some() && entry.path().canonicalize().ok() == output;
-            entry.depth() == 0
-                || !(SKIPPED.contains(&name) || is_partial || entry.path() == outputs.as_path() || is_output())
-        })
-        .build();
-    let mut files = BTreeSet::new();
-    for entry in walk {
-        let entry = entry.map_err(|error| CliError::user(error.to_string()))?;
-        if entry.file_type().is_some_and(|kind| kind.is_file()) {
-            files.insert(entry.into_path());
+    let mut walk =
+        Walk { outputs: folder.join(OUTPUTS), output: output.canonicalize().ok(), git_ignore, files: BTreeSet::new() };
+    walk.collect(folder, &Rules::default(), &Rules::default())
+        .map_err(|error| CliError::user(format!("{}: {error}", folder.display())))?;
+    Ok(walk.files)
+}
+
+/// A walk through a composition's folder.
+struct Walk {
+    outputs: PathBuf,
+    output: Option<PathBuf>,
+    git_ignore: bool,
+    files: BTreeSet<PathBuf>,
+}
+
+impl Walk {
+    fn collect(&mut self, folder: &Path, git: &Rules, own: &Rules) -> std::io::Result<()> {
+        let git = if self.git_ignore { git.with(folder, ".gitignore") } else { Rules::default() };
+        let own = own.with(folder, IGNORE_FILE);
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if self.is_foreign(&path) {
+                continue;
+            }
+            // Links are followed: the project is what the person sees.
+            let kind = std::fs::metadata(&path)?;
+            if own.leave_out(&path, kind.is_dir()).or(git.leave_out(&path, kind.is_dir())) == Some(true) {
+                continue;
+            }
+            if kind.is_dir() {
+                self.collect(&path, &git, &own)?;
+            } else if kind.is_file() {
+                self.files.insert(path);
+            }
         }
+        Ok(())
     }
-    Ok(files)
+
+    /// Whether the path belongs to a tool, or is an output.
+    fn is_foreign(&self, path: &Path) -> bool {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_partial = name.starts_with(PARTIAL_PREFIX) && name.ends_with(PARTIAL_SUFFIX);
+        let is_output = || self.output.is_some() && path.canonicalize().ok() == self.output;
+        SKIPPED.contains(&name) || is_partial || path == self.outputs || is_output()
+    }
 }
 
 /// A warning where `.gitignore` leaves out media: footage is often kept out of Git and belongs to the composition all the same.
