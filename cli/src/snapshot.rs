@@ -1,6 +1,5 @@
 //! `hyperfarm snapshot`: single frames as PNG files, drawn and captured as those of a render are.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
 
@@ -36,7 +35,7 @@ pub(crate) async fn run(args: Box<SnapshotArgs>) -> Result<(), CliError> {
         warnings.extend(draft.warnings.iter().cloned());
         let files = files(&args.at, &draft.content)?;
         let (size, rate) = (draft.content.viewport.output(), draft.content.frame_rate);
-        let mut frames: Vec<u64> = files.values().copied().collect();
+        let mut frames: Vec<u64> = files.iter().map(|(_, frame)| *frame).collect();
         frames.sort_unstable();
         frames.dedup();
         let segments = stages.capture(draft, &frames).await?;
@@ -74,8 +73,8 @@ fn write(path: &Path, picture: &[u8]) -> Result<(), CliError> {
         .map_err(|error| CliError::user(format!("--output {}: {error}", path.display())))
 }
 
-/// The file of each moment, with the frame that is shown then.
-fn files(moments: &[Moment], content: &PlanContent) -> Result<BTreeMap<String, u64>, CliError> {
+/// The file of each moment, with the frame that is shown then, in the order that was asked for.
+fn files(moments: &[Moment], content: &PlanContent) -> Result<Vec<(String, u64)>, CliError> {
     let duration = content.duration();
     moments
         .iter()

@@ -74,8 +74,8 @@ fn a_gif_says_that_it_leaves_the_background_out() {
         let args = ["render", text(&project), "-o", text(&output), "--json", "--fps", "10"];
         scene.run(&[&args[..], more].concat()).json()["warnings"].clone()
     };
-    assert_eq!(codes(&render(&[])), ["BACKGROUND_DROPPED"]);
-    assert_eq!(codes(&render(&["--transparent=false"])), Vec::<&str>::new());
+    assert!(codes(&render(&[])).contains(&"BACKGROUND_DROPPED"));
+    assert!(!codes(&render(&["--transparent=false"])).contains(&"BACKGROUND_DROPPED"));
 }
 
 #[test]
