@@ -73,7 +73,8 @@ check_deb() {
     timed "deb: video with sound" shell 'HYPERFARM=/usr/bin/hyperfarm /opt/source/scripts/demo.sh'
     rendered
     shell '[[ -s /usr/share/man/man1/hyperfarm-render.1.gz ]]
-        bash -c "source /usr/share/bash-completion/completions/hyperfarm; COMP_WORDS=(hyperfarm renders ca); COMP_CWORD=2; _hyperfarm; [[ \${COMPREPLY[*]} == cancel ]]"
+        [[ -s /usr/share/zsh/vendor-completions/_hyperfarm && -s /usr/share/fish/vendor_completions.d/hyperfarm.fish ]]
+        bash -c "source /usr/share/bash-completion/completions/hyperfarm; COMP_WORDS=(hyperfarm renders ca); COMP_CWORD=2; _hyperfarm hyperfarm ca renders; [[ \${COMPREPLY[*]} == cancel ]]"
         [[ $(stat -c "%a %U" /etc/hyperfarm/hyperfarm.env) == "600 root" ]]
         getent passwd hyperfarm'
     # What it depends on is the machine's by now: nothing else is removed with it.

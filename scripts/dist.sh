@@ -40,8 +40,17 @@ mkdir -p "$out"
 
 # Man pages and completions: the same for every package.
 commands() {
-    need help2man:help2man
-    [[ -d $work/commands ]] || scripts/dist-commands.py "$program" "$work/commands"
+    [[ ! -d $work/commands ]] || return 0
+    "$program" man "$work/commands/man1"
+    local shell
+    for shell in bash zsh fish; do "$program" completions "$shell" >"$work/commands/hyperfarm.$shell"; done
+}
+
+# Completions below the share folder $1.
+completions() {
+    install -D -m 0644 "$work/commands/hyperfarm.bash" "$1/bash-completion/completions/hyperfarm"
+    install -D -m 0644 "$work/commands/hyperfarm.zsh" "$1/zsh/vendor-completions/_hyperfarm"
+    install -D -m 0644 "$work/commands/hyperfarm.fish" "$1/fish/vendor_completions.d/hyperfarm.fish"
 }
 
 # Examples that need no library from elsewhere.
@@ -65,7 +74,7 @@ build_deb() {
     done
     install -D -m 0644 deploy/package/sysusers.conf "$root/usr/lib/sysusers.d/hyperfarm.conf"
     install -D -m 0600 deploy/systemd/hyperfarm.env.example "$root/etc/hyperfarm/hyperfarm.env"
-    install -D -m 0644 "$work/commands/hyperfarm.bash" "$root/usr/share/bash-completion/completions/hyperfarm"
+    completions "$root/usr/share"
     for page in "$work"/commands/man1/*; do gzip -9n <"$page" >"$root/usr/share/man/man1/${page##*/}.gz"; done
     install -m 0644 deploy/package/copyright "$doc/copyright"
     cp -a deploy/systemd/examples "$doc/systemd"
@@ -137,7 +146,7 @@ build_archive() {
     cp -a "$work/commands/man1" "$root/share/"
     mkdir -p "$root/share/man" "$root/share/systemd"
     mv "$root/share/man1" "$root/share/man/"
-    install -D -m 0644 "$work/commands/hyperfarm.bash" "$root/share/bash-completion/completions/hyperfarm"
+    completions "$root/share"
     cp -a deploy/systemd/. "$root/share/systemd/"
     examples "$root/share/examples"
     cp LICENSE "$root/"

@@ -8,9 +8,12 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use hyperfarm_api::request::Priority;
+use hyperfarm_proto::bounded::Text;
+use hyperfarm_proto::id::Pool;
 use hyperfarm_proto::spec::{Format, RenderSpec};
 
-pub(crate) use choices::{QualityArg, ResolutionArg, WorkersArg, format_of_output};
+pub(crate) use choices::{Moment, QualityArg, ResolutionArg, WorkersArg, extensions, format_of_output};
 pub(crate) use compat::CompatArgs;
 
 /// Renders HyperFrames compositions (HTML) to video: on this machine, or on a farm of many.
@@ -30,6 +33,10 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Render a composition to a video file.
     Render(Box<RenderArgs>),
+    /// Compile and probe a composition without rendering it: its size, its length and every warning.
+    Check(Box<CheckArgs>),
+    /// Write single frames of a composition as PNG files, exactly as a render draws them.
+    Snapshot(Box<SnapshotArgs>),
     /// Run every role in one process, with the HTTP API.
     Up(UpArgs),
     /// Run the coordinator: HTTP API, intake, scheduling.
@@ -50,40 +57,96 @@ pub(crate) enum Command {
     /// Register receivers of a farm's events.
     #[command(subcommand)]
     Webhooks(crate::client::webhooks::WebhooksCommand),
+    /// Look at the workers of a farm, and take them out of it.
+    #[command(subcommand)]
+    Workers(crate::client::workers::WorkersCommand),
     /// Check this machine and its connections; each red line says what to do.
-    Doctor,
+    Doctor(DoctorArgs),
+    /// Print the completions of a shell.
+    Completions(CompletionsArgs),
+    /// Write the manual pages.
+    Man(ManArgs),
 }
 
-/// `hyperfarm render`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct RenderArgs {
+/// A project, and what is asked of its pictures.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ProjectArgs {
     /// Project folder, HTML file or zip archive.
     #[arg(default_value = ".")]
     pub path: PathBuf,
-    /// File to write; for a png-sequence a folder, or a name that ends with .zip [default: renders/NAME].
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
     /// What is asked of the render.
     #[command(flatten)]
     pub spec: RenderSpec,
-    /// How much effort the encoder makes.
-    #[arg(long, short, value_enum, default_value_t = QualityArg::Standard)]
-    pub quality: QualityArg,
-    /// Container [default: by the codec, else by the extension of the output, else mp4].
-    #[arg(long, value_enum)]
-    pub format: Option<Format>,
     /// Height class, or one of HyperFrames' presets [default: the composition's own size].
     #[arg(long, value_enum)]
     pub resolution: Option<ResolutionArg>,
-    /// A sound to put under everything from the first frame on: a file, or an http(s) URL.
-    #[arg(long, value_name = "FILE|URL")]
-    pub audio: Option<String>,
     /// Variables as a JSON object, or @FILE that holds one.
     #[arg(long, value_name = "JSON|@FILE")]
     pub variables: Option<String>,
     /// File that holds the variables as a JSON object.
     #[arg(long, value_name = "FILE", conflicts_with = "variables")]
     pub variables_file: Option<PathBuf>,
+}
+
+/// `hyperfarm check`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CheckArgs {
+    /// The project.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    /// Warnings are a failure: exit code 1.
+    #[arg(long)]
+    pub strict: bool,
+    /// Print the result as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `hyperfarm snapshot`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SnapshotArgs {
+    /// The project.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    /// Moments, with commas between them: seconds, or per cent of the length.
+    #[arg(long, value_name = "TIMES", value_delimiter = ',', default_value = "0,25%,50%,75%,100%")]
+    pub at: Vec<Moment>,
+    /// Folder to write the PNG files to.
+    #[arg(short, long, value_name = "FOLDER", default_value = "snapshots")]
+    pub output: PathBuf,
+    /// Print the result as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `hyperfarm render`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct RenderArgs {
+    /// The project.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    /// File to write; for a png-sequence a folder, or a name that ends with .zip [default: renders/NAME]. With --batch {index} and
+    /// {NAME} stand for the row's number and variables.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Render once for each row of variables: a JSON list of objects, or a CSV file with a line of names.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["variables", "variables_file", "manifest", "timings", "trace", "no_wait"])]
+    pub batch: Option<PathBuf>,
+    /// Rows of a batch at once.
+    #[arg(long, value_name = "N", default_value = "1", requires = "batch")]
+    pub batch_concurrency: NonZeroU32,
+    /// Begin no further row of a batch after one has failed.
+    #[arg(long, requires = "batch")]
+    pub batch_fail_fast: bool,
+    /// How much effort the encoder makes.
+    #[arg(long, short, value_enum, default_value_t = QualityArg::Standard)]
+    pub quality: QualityArg,
+    /// Container [default: by the codec, else by the extension of the output, else mp4].
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// A sound to put under everything from the first frame on: a file, or an http(s) URL.
+    #[arg(long, value_name = "FILE|URL")]
+    pub audio: Option<String>,
     /// Chunks to render at once on this machine [default: by cores and memory].
     #[arg(long)]
     pub slots: Option<NonZeroU32>,
@@ -108,6 +171,21 @@ pub(crate) struct RenderArgs {
     /// Render on the farm at this URL instead of on this machine. The key comes from HYPERFARM_API_KEY.
     #[arg(long, value_name = "URL")]
     pub farm: Option<url::Url>,
+    /// With --farm: a name for people [default: of hyperframes.json or package.json, else the page's title, else the folder].
+    #[arg(long, requires = "farm")]
+    pub title: Option<Text<500>>,
+    /// With --farm: which workers take it [default: cpu].
+    #[arg(long, requires = "farm")]
+    pub pool: Option<Pool>,
+    /// With --farm: higher goes first, -100 to 100; 0 is usual.
+    #[arg(long, value_name = "N", requires = "farm", allow_hyphen_values = true)]
+    pub priority: Option<Priority>,
+    /// With --farm: an https URL that is told of the end.
+    #[arg(long, value_name = "URL", requires = "farm")]
+    pub callback_url: Option<Text<2048>>,
+    /// With --farm: an id of your own, given back in webhooks.
+    #[arg(long, value_name = "ID", requires = "farm")]
+    pub callback_id: Option<Text<256>>,
     /// With --farm: submit, print the render's id and do not wait.
     #[arg(long, requires = "farm")]
     pub no_wait: bool,
@@ -152,7 +230,7 @@ pub(crate) struct WorkerArgs {
     pub slots: Option<NonZeroU32>,
     /// Pool to serve [default: HYPERFARM_POOL, else cpu].
     #[arg(long)]
-    pub pool: Option<hyperfarm_proto::id::Pool>,
+    pub pool: Option<Pool>,
     /// Address and port of /metrics, /healthz and /readyz, without a key [default: none].
     #[arg(long, env = "HYPERFARM_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
@@ -167,6 +245,29 @@ pub(crate) struct StitcherArgs {
     /// Address and port of /metrics, /healthz and /readyz, without a key [default: none].
     #[arg(long, env = "HYPERFARM_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
+}
+
+/// `hyperfarm doctor`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DoctorArgs {
+    /// Print the checks as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `hyperfarm completions`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `hyperfarm man`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ManArgs {
+    /// Folder to write to, one page a command.
+    pub folder: PathBuf,
 }
 
 #[cfg(test)]
@@ -185,7 +286,7 @@ mod tests {
     fn fractions_and_files_are_understood() {
         let args = Args::try_parse_from(["hyperfarm", "render", "p", "-o", "x.webm", "--fps", "30000/1001"]).unwrap();
         let Command::Render(render) = args.command else { panic!("not a render") };
-        assert_eq!(render.spec.fps.unwrap().to_string(), "30000/1001");
+        assert_eq!(render.project.spec.fps.unwrap().to_string(), "30000/1001");
         assert_eq!(format_of_output(&render.output.unwrap()), Some(Format::Webm));
         assert!(Args::try_parse_from(["hyperfarm", "render", "p", "-o", "x", "--fps", "0"]).is_err());
         assert!(Args::try_parse_from(["hyperfarm", "render", "p", "-o", "x", "--width", "9"]).is_err());
@@ -198,7 +299,7 @@ mod tests {
                     --no-best-effort --low-memory-mode --experimental-fast-capture=false --vp9-cpu-used -4";
         let args = Args::try_parse_from(line.split_whitespace()).unwrap();
         let Command::Render(render) = args.command else { panic!("not a render") };
-        let spec = &render.spec;
+        let spec = &render.project.spec;
         assert_eq!((spec.crf, spec.vp9_cpu_used), (Bounded::new(17), Bounded::new(-4)));
         assert_eq!(render.workers, Some(WorkersArg(None)));
         assert_eq!(render.foreign.ignored().len(), 5);
@@ -206,7 +307,8 @@ mod tests {
                          --transparent --audio https://x.example/a.mp3";
         let args = Args::try_parse_from(inference.split_whitespace()).unwrap();
         let Command::Render(render) = args.command else { panic!("not a render") };
-        assert_eq!((render.spec.transparent, render.spec.device_scale_factor), (Some(true), Bounded::new(2)));
+        let spec = &render.project.spec;
+        assert_eq!((spec.transparent, spec.device_scale_factor), (Some(true), Bounded::new(2)));
         for bad in ["--fps 29.97", "--crf 3 --video-bitrate 1M", "--video-bitrate fast", "--workers 0", "--duration -1"]
         {
             let line = format!("hyperfarm render p -o x {bad}");

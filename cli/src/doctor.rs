@@ -16,6 +16,8 @@ use hyperfarm_worker::error::DiskError;
 use hyperfarm_worker::host::{ExpectedTimelines, OpenOptions};
 use hyperfarm_worker::server::{Site, SiteFile};
 use hyperfarm_worker::{GSAP_VERSION, RUNTIME_VERSION, Slot, WorkerError, class};
+use serde::Serialize;
+use serde_json::json;
 
 use crate::exit::CliError;
 use crate::stdout::print_line;
@@ -24,23 +26,44 @@ use crate::{machine, settings};
 /// Bytes of memory below which a heavy page may be killed.
 const MIN_MEMORY: u64 = 2 * 1024 * 1024 * 1024;
 
+/// The checks so far. Without `--json` each is printed as it ends.
 struct Report {
-    red: usize,
+    checks: Vec<Check>,
     colour: bool,
+    json: bool,
+}
+
+/// A check, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Check {
+    check: String,
+    status: Status,
+    message: String,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    /// It works.
+    Ok,
+    /// It works in part, or is not used.
+    Warning,
+    /// It does not work; the message says what to do.
+    Failed,
 }
 
 impl Report {
-    fn green(&self, what: &str, found: &str) {
-        self.line("ok", "32", what, found);
+    fn green(&mut self, what: &str, found: &str) {
+        self.add(Status::Ok, what, found);
     }
 
-    fn yellow(&self, what: &str, found: &str) {
-        self.line("--", "33", what, found);
+    fn yellow(&mut self, what: &str, found: &str) {
+        self.add(Status::Warning, what, found);
     }
 
     fn red(&mut self, what: &str, advice: &str) {
-        self.red += 1;
-        self.line("NO", "31", what, advice);
+        self.add(Status::Failed, what, advice);
     }
 
     fn check(&mut self, what: &str, result: Result<String, String>) {
@@ -50,9 +73,17 @@ impl Report {
         }
     }
 
-    fn line(&self, mark: &str, colour: &str, what: &str, text: &str) {
-        let mark = if self.colour { format!("\x1b[{colour}m{mark}\x1b[0m") } else { mark.to_owned() };
-        print_line(&format!("{mark}  {what:<12} {text}"));
+    fn add(&mut self, status: Status, what: &str, text: &str) {
+        self.checks.push(Check { check: what.to_owned(), status, message: text.to_owned() });
+        let (mark, colour) = match status {
+            Status::Ok => ("ok", "32"),
+            Status::Warning => ("--", "33"),
+            Status::Failed => ("NO", "31"),
+        };
+        if !self.json {
+            let mark = if self.colour { format!("\x1b[{colour}m{mark}\x1b[0m") } else { mark.to_owned() };
+            print_line(&format!("{mark}  {what:<12} {text}"));
+        }
     }
 }
 
@@ -61,8 +92,8 @@ impl Report {
 /// # Errors
 ///
 /// Some checks are red; the message says how many.
-pub(crate) async fn run() -> Result<(), CliError> {
-    let mut report = Report { red: 0, colour: std::io::stdout().is_terminal() };
+pub(crate) async fn run(json: bool) -> Result<(), CliError> {
+    let mut report = Report { checks: Vec::new(), colour: std::io::stdout().is_terminal(), json };
     let (settings, errors) = settings::with_errors();
     for error in &errors {
         report.red("environment", &error.to_string());
@@ -79,7 +110,11 @@ pub(crate) async fn run() -> Result<(), CliError> {
     if errors.is_empty() {
         backplane(&mut report, &settings.farm).await;
     }
-    match report.red {
+    let red = report.checks.iter().filter(|check| check.status == Status::Failed).count();
+    if json {
+        print_line(&json!({ "ok": red == 0, "checks": report.checks }).to_string());
+    }
+    match red {
         0 => Ok(()),
         red => Err(CliError::system(format!("{red} of the checks are red"))),
     }

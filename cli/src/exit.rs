@@ -14,6 +14,11 @@ use std::process::ExitCode;
 use hyperfarm_proto::failure::{Failure, Owner};
 use hyperfarm_worker::WorkerError;
 
+/// Exit code where the time for waiting is over.
+pub(crate) const TIMED_OUT: u8 = 4;
+/// Exit code after Ctrl-C or SIGTERM.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct CliError {
@@ -36,12 +41,12 @@ impl CliError {
 
     /// The time for waiting is over.
     pub(crate) fn timed_out(message: impl Into<String>) -> Self {
-        Self { code: 4, message: message.into() }
+        Self { code: TIMED_OUT, message: message.into() }
     }
 
-    /// The user pressed Ctrl-C.
+    /// The user pressed Ctrl-C, or a supervisor sent SIGTERM.
     pub(crate) fn interrupted() -> Self {
-        Self { code: 130, message: "interrupted; nothing was left behind".to_owned() }
+        Self { code: INTERRUPTED, message: "interrupted; nothing was left behind".to_owned() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `hyperfarm`: every role of the farm, and the commands of its users, in one binary.
 
 mod args;
+mod check;
 mod client;
 mod doctor;
 mod exit;
@@ -11,7 +12,11 @@ mod probes;
 mod render;
 mod roles;
 mod settings;
+mod shell;
+mod snapshot;
+mod stages;
 mod stdout;
+mod temporary;
 
 use std::process::ExitCode;
 
@@ -43,6 +48,8 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match args.command {
             args::Command::Render(render) => render::run(render).await,
+            args::Command::Check(check) => check::run(check).await,
+            args::Command::Snapshot(snapshot) => snapshot::run(snapshot).await,
             args::Command::Up(up) => roles::up(up).await,
             args::Command::Coordinator(coordinator) => roles::coordinator(coordinator).await,
             args::Command::Worker(worker) => roles::worker(worker).await,
@@ -51,7 +58,10 @@ fn main() -> ExitCode {
             args::Command::Renders(command) => client::renders::run(command).await,
             args::Command::Assets(command) => client::assets::run(command).await,
             args::Command::Webhooks(command) => client::webhooks::run(command).await,
-            args::Command::Doctor => doctor::run().await,
+            args::Command::Workers(command) => client::workers::run(command).await,
+            args::Command::Doctor(doctor) => doctor::run(doctor.json).await,
+            args::Command::Completions(completions) => shell::completions(&completions),
+            args::Command::Man(man) => shell::man(&man),
         }
     });
     drop(traces);

@@ -11,6 +11,7 @@ use hyperfarm_backplane::fetch::Fetcher;
 use hyperfarm_coordinator::Coordinator;
 use hyperfarm_coordinator::api::server::{self, ConnectionLimits};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
+use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::Pool;
 use hyperfarm_stitcher::{Stitcher, StitcherConfig};
 use hyperfarm_worker::chrome::ChromeConfig;
@@ -26,6 +27,15 @@ use crate::probes::Probes;
 use crate::settings::{ApiSettings, Settings};
 use crate::stdout::print_line;
 
+/// Whose renders a node makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// Those of a farm's clients: projects are bounded in size, and each video has a thumbnail.
+    Farm,
+    /// Those of the person at this machine.
+    Person,
+}
+
 /// A worker and a stitcher in this process.
 pub(crate) struct Node {
     worker: Worker,
@@ -33,7 +43,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts both over `backplane`, with all their files below `work_dir`.
+    /// Starts both over `backplane` for the renders of one person, with all their files below `work_dir`.
     ///
     /// # Errors
     ///
@@ -42,10 +52,9 @@ impl Node {
         backplane: &Backplane,
         slots: NonZeroU32,
         work_dir: &Path,
-        thumbnails: bool,
         drain: &Drain,
     ) -> Result<Self, CliError> {
-        Self::start(&Settings::from_env()?, backplane, slots, work_dir, thumbnails, drain).await
+        Self::start(&Settings::from_env()?, backplane, slots, work_dir, Whose::Person, drain).await
     }
 
     async fn start(
@@ -53,10 +62,15 @@ impl Node {
         backplane: &Backplane,
         slots: NonZeroU32,
         work_dir: &Path,
-        thumbnails: bool,
+        whose: Whose,
         drain: &Drain,
     ) -> Result<Self, CliError> {
-        let worker = start_worker(settings, backplane, slots, Pool::default(), work_dir, drain).await?;
+        let mut config = worker_config(settings, slots, Pool::default(), work_dir)?;
+        if whose == Whose::Person {
+            config.archive = ArchiveLimits::LOCAL;
+        }
+        let worker = Worker::start(backplane.clone(), config, drain.clone()).await?;
+        let thumbnails = whose == Whose::Farm;
         let stitcher = start_stitcher(settings, backplane, NonZeroU32::MIN, work_dir, thumbnails, drain);
         Ok(Self { worker, stitcher })
     }
@@ -68,27 +82,30 @@ impl Node {
     }
 }
 
-async fn start_worker(
+/// The worker of a farm by its settings.
+///
+/// # Errors
+///
+/// A setting that cannot be used, or no Chrome.
+pub(crate) fn worker_config(
     settings: &Settings,
-    backplane: &Backplane,
     slots: NonZeroU32,
     pool: Pool,
     work_dir: &Path,
-    drain: &Drain,
-) -> Result<Worker, CliError> {
+) -> Result<WorkerConfig, CliError> {
     let WorkerSettings { chrome, encoder, label, remote } = settings.worker.clone();
-    let config = WorkerConfig {
+    Ok(WorkerConfig {
         id: machine::node_id("worker"),
         pool,
         slots: slots.get(),
         chrome: ChromeConfig::find(&chrome)?,
         encoder,
         remote: RemoteConfig::open(remote, settings.fetch.clone())?,
+        archive: ArchiveLimits::DEFAULT,
         label,
         work_dir: work_dir.to_owned(),
         runner: settings.runner.clone(),
-    };
-    Ok(Worker::start(backplane.clone(), config, drain.clone()).await?)
+    })
 }
 
 fn start_stitcher(
@@ -140,7 +157,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), CliError> {
     let backplane = connect(&settings.farm).await?;
     let drain = drain()?;
     let slots = args.slots.or(settings.farm.slots).unwrap_or_else(machine::default_slots);
-    let node = Node::start(&settings, &backplane, slots, &std::env::temp_dir(), true, &drain).await?;
+    let node = Node::start(&settings, &backplane, slots, &std::env::temp_dir(), Whose::Farm, &drain).await?;
     node.worker.measure_confinement();
     serve(settings, &backplane, &args.listen, &drain, &probes).await?;
     node.join().await;
@@ -170,7 +187,8 @@ pub(crate) async fn worker(args: WorkerArgs) -> Result<(), CliError> {
     let drain = drain()?;
     let slots = args.slots.or(settings.farm.slots).unwrap_or_else(machine::default_slots);
     let pool = args.pool.unwrap_or_else(|| settings.farm.pool.clone());
-    let worker = start_worker(&settings, &backplane, slots, pool, &std::env::temp_dir(), &drain).await?;
+    let config = worker_config(&settings, slots, pool, &std::env::temp_dir())?;
+    let worker = Worker::start(backplane.clone(), config, drain.clone()).await?;
     worker.measure_confinement();
     probes.serving(&backplane, &drain);
     worker.join().await;

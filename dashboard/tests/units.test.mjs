@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bytes, count, decimal, duration, money, timecode, work } from "../src/format.ts";
 import { AXIS, ended, lanes, NAME, places, ROW, spanAt, ticks } from "../src/render/lanes.ts";
+import { missing } from "../src/submit/references.ts";
 
 const span = (chunk, started_at, ended_at, more = {}) => ({
   kind: "chunk", chunk, attempt: 1, worker_id: "w1", slot: null, started_at, ended_at, outcome: "committed",
@@ -22,6 +23,14 @@ test("numbers are as people read them", () => {
 test("work is that of all pools together", () => {
   assert.equal(work({ cpu: 70, stitch: 10 }), "1 min 20 s");
   assert.equal(work({}), "0 s");
+});
+
+test("files that a page names and the project lacks", () => {
+  const files = new Set(["index.html", "scenes/a.html", "scenes/a b.js", "lib/x.js"]);
+  const of = (references) => missing(references, "scenes/a.html", files);
+  assert.deepEqual(of(["a%20b.js", "../lib/x.js?v=1", "/lib/x.js", "https://x.example/y.js", "//x.example/y.js", "data:,x", "#top", ""]), []);
+  assert.deepEqual(of(["lost.js", "./lost.js", "../lib/lost.js"]), ["scenes/lost.js", "lib/lost.js"]);
+  assert.deepEqual(of(["../node_modules/gsap/dist/gsap.min.js"]), []);
 });
 
 test("spans that overlap get lanes of their own, others share one", () => {

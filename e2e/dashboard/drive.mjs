@@ -149,6 +149,42 @@ const steps = {
     await badge(page, "Cancelled");
   },
 
+  async "a failed render says why and where"(page) {
+    const html = "<div data-composition-id=m data-width=320 data-height=180 data-duration=1></div><script>window.__timelines = {}; throw new Error('scene two is missing')</script>";
+    const body = JSON.stringify({ html, title: "Broken" });
+    const made = await ask("/v3/hyperframes/renders", { method: "POST", body, headers: { "content-type": "application/json" } });
+    const { render_id } = (await made.json()).data;
+    await page.evaluate((id) => (location.hash = `#/renders/${id}`), render_id);
+    await page.locator(".view-head .badge.failed").waitFor({ timeout: 90_000 });
+    await page.getByText("scene two is missing").first().waitFor();
+    check((await page.getByText("known at the end").count()) === 0, "the cost of a failed render is not to come");
+    await accessible(page, "a failed render");
+    await page.keyboard.press("t");
+    await accessible(page, "a failed render, dark");
+    await shoot(page, "failed-dark");
+    await page.keyboard.press("t");
+    await shoot(page, "failed-light", { fullPage: true });
+    await ask(`/v3/hyperframes/renders/${render_id}`, { method: "DELETE" });
+  },
+
+  async "a page without a composition is taken, and a missing file is named"(page) {
+    await page.keyboard.press("n");
+    await page.locator(".drop").waitFor();
+    const transfer = await page.evaluateHandle(() => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File(["<script src=lib/lost.js></script><h1>Hello</h1>"], "poster.html", { type: "text/html" }));
+      return transfer;
+    });
+    await page.dispatchEvent(".drop", "drop", { dataTransfer: transfer });
+    await page.getByText("poster.html names a file that the project does not have").waitFor();
+    await page.getByText("lib/lost.js").waitFor();
+    check((await page.getByText("There is no page in it").count()) === 0, "a page is a project");
+    await accessible(page, "the form of a plain page");
+    await shoot(page, "plain-page");
+    await page.keyboard.press("Escape");
+    await page.evaluate(() => (location.hash = "#/renders"));
+  },
+
   async "many are chosen, retried and cancelled from the list"(page) {
     await page.keyboard.press("u");
     await until("both in the list", async () => (await page.locator(".list-body .row").count()) === 2);

@@ -41,8 +41,20 @@ export async function until(wanted, look, seconds = 30) {
   }
 }
 
+/** Nothing that a person reads or hears is a value that is not there. */
+export async function meaningful(page, what) {
+  const texts = await page.evaluate(() => [
+    ...document.body.innerText.split("\n"),
+    ...Array.from(document.querySelectorAll("[aria-label], [title], [alt]"), (element) =>
+      ["aria-label", "title", "alt"].map((name) => element.getAttribute(name) ?? "").join(" ")),
+  ]);
+  const bad = texts.filter((text) => /\b(NaN|undefined|null|Infinity)\b|\[object /.test(text));
+  check(bad.length === 0, `every value is there in ${what}:\n${bad.join("\n")}`);
+}
+
 /** No finding of axe that is serious or critical. */
 export async function accessible(page, what) {
+  await meaningful(page, what);
   const { violations } = await new AxeBuilder({ page }).analyze();
   const bad = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
   const said = bad.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target.join(" ")}: ${node.failureSummary}`));

@@ -39,6 +39,16 @@ impl ArchiveLimits {
         part_bytes: 255,
         directory_bytes: 32 * 1024 * 1024,
     };
+
+    /// The limits where a person renders their own project on their own machine: names are bounded, sizes are not.
+    pub const LOCAL: Self = Self {
+        entries: usize::MAX,
+        unpacked_bytes: u64::MAX,
+        ratio: u64::MAX,
+        ratio_from: u64::MAX,
+        directory_bytes: u64::MAX,
+        ..Self::DEFAULT
+    };
 }
 
 impl Default for ArchiveLimits {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::objects::Objects;
+use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::{ContentHash, RenderId};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{CaptureClass, Plan};
@@ -40,6 +41,8 @@ pub(crate) struct WorkerContext {
     pub(crate) class: CaptureClass,
     pub(crate) encoders: DeviceEncoders,
     pub(crate) remote: Arc<Remote>,
+    /// Limits of a project's archive.
+    pub(crate) archive: ArchiveLimits,
     pub(crate) encoder_permits: EncoderPermits,
     slots: Vec<tokio::sync::Mutex<Slot>>,
     /// Logs of the slots' pages, by slot.
@@ -73,12 +76,18 @@ impl WorkerContext {
             class,
             encoders,
             remote,
+            archive: ArchiveLimits::DEFAULT,
             encoder_permits: EncoderPermits::for_slots(slots.len()),
             page_logs: slots.iter().map(Slot::log).collect(),
             slots: slots.into_iter().map(tokio::sync::Mutex::new).collect(),
             plans: Mutex::default(),
             folder,
         }
+    }
+
+    /// The context with these limits of a project's archive.
+    pub(crate) fn with_archive(self, archive: ArchiveLimits) -> Self {
+        Self { archive, ..self }
     }
 
     pub(crate) fn objects(&self) -> &Objects {

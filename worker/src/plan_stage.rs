@@ -62,7 +62,7 @@ pub(crate) async fn run(
     context.set_progress(100, 1000);
     let (compiled, remote_assets, sound) = {
         let (worker, spec) = (worker.clone(), request.spec.clone());
-        let bounds = Bounds::new(context.cancelled().clone());
+        let bounds = Bounds::new(context.cancelled().clone()).with_archive(worker.archive);
         let compiling = blocking("the compiler", move || {
             let started = Instant::now();
             let mut remote_assets = RemoteAssets::new(worker.remote.clone(), worker.cache.clone());
@@ -314,6 +314,14 @@ impl Prober<'_> {
             let unregistered_timelines = host.report().without_timeline.clone();
             let load_steps = host.report().load_steps;
             warn_of_page(&host, &mut warnings);
+            if request.spec.format == Format::Gif && request.spec.transparent.is_none() && host.had_background() {
+                warnings.push(Warning {
+                    code: "BACKGROUND_DROPPED".to_owned(),
+                    message: "a gif is transparent, so the background of the page's html and body is left out; \
+                              ask for transparent=false to keep it, or put it on an element of the composition"
+                        .to_owned(),
+                });
+            }
             warnings.extend(host.notes().await?);
             warn_of_fonts(&host.families_without_face().await?, &worker.remote.fonts, &mut warnings);
             Ok::<_, WorkerError>((

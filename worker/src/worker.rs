@@ -12,6 +12,7 @@ use hyperfarm_backplane::local_disk::{self, FolderKind};
 use hyperfarm_backplane::machine;
 use hyperfarm_backplane::metrics::Metrics;
 use hyperfarm_backplane::runner::{Runner, RunnerConfig, TaskContext, TaskHandler};
+use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::failure::Failure;
 use hyperfarm_proto::id::{Pool, WorkerId};
 use hyperfarm_proto::task::{Queue, Step};
@@ -44,6 +45,8 @@ pub struct WorkerConfig {
     pub encoder: EncoderMode,
     /// How remote files are found.
     pub remote: RemoteConfig,
+    /// Limits of a project's archive.
+    pub archive: ArchiveLimits,
     /// The operator's label for what the farm cannot see of this machine; part of the capture class, usually empty.
     pub label: String,
     /// Folder for caches and unfinished segments. The worker creates a folder in it, and removes that at its end.
@@ -127,7 +130,8 @@ impl Worker {
         tracing::info!(worker = %node.id, slots = node.slots, pool = %node.pool, class = %node.class, "worker started");
         let cache = Arc::new(Cache::open(&folder.path().join("cache"))?);
         let remote = Arc::new(Remote::new(config.remote)?);
-        let context = Arc::new(WorkerContext::new(backplane.clone(), cache, class, encoders, remote, slots, folder));
+        let context = WorkerContext::new(backplane.clone(), cache, class, encoders, remote, slots, folder);
+        let context = Arc::new(context.with_archive(config.archive));
         let queues = vec![Queue::Plan(config.pool.clone()), Queue::Chunk(config.pool)];
         let memory_watch = tokio::spawn(watch_browsers(backplane.metrics.clone(), confinements));
         let runner = Runner::new(backplane, node, config.runner);

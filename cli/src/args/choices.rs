@@ -81,6 +81,11 @@ pub(crate) fn format_of_output(path: &std::path::Path) -> Option<Format> {
     Format::ALL.into_iter().find(|format| format.extension().eq_ignore_ascii_case(extension))
 }
 
+/// The extensions of the formats, for messages.
+pub(crate) fn extensions() -> String {
+    Format::ALL.map(|format| format!(".{}", format.extension())).join(", ")
+}
+
 /// Chunks at once, by HyperFrames' name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WorkersArg(pub Option<NonZeroU32>);
@@ -93,5 +98,31 @@ impl std::str::FromStr for WorkersArg {
             return Ok(Self(None));
         }
         text.parse().map(|count| Self(Some(count))).map_err(|_| "give a number from 1 up, or auto".to_owned())
+    }
+}
+
+/// A moment of a composition.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Moment {
+    /// Seconds from the start.
+    Seconds(f64),
+    /// Per cent of the length.
+    Percent(f64),
+}
+
+impl std::str::FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, of) = match text.strip_suffix('%') {
+            Some(number) => (number, Self::Percent as fn(f64) -> Self),
+            None => (text.strip_suffix('s').unwrap_or(text), Self::Seconds as fn(f64) -> Self),
+        };
+        let number: f64 = number.trim().parse().map_err(|_| "give seconds, or per cent such as 50%".to_owned())?;
+        let is_percent = text.ends_with('%');
+        match number.is_finite() && number >= 0.0 && !(is_percent && number > 100.0) {
+            true => Ok(of(number)),
+            false => Err("give seconds from 0 up, or per cent from 0 to 100".to_owned()),
+        }
     }
 }

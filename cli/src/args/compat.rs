@@ -1,12 +1,10 @@
 //! Flags of HyperFrames' own renderer that mean nothing here, taken so that a command line that works there works here: each is
 //! answered with the reason, and what cannot be made is refused by name.
 
-use std::path::PathBuf;
-
 use clap::Args as ClapArgs;
 
 /// The flags.
-#[derive(Debug, Default, ClapArgs)]
+#[derive(Debug, Clone, Default, ClapArgs)]
 pub(crate) struct CompatArgs {
     #[arg(long, hide = true)]
     hdr: bool,
@@ -62,12 +60,6 @@ pub(crate) struct CompatArgs {
     skill: Option<String>,
     #[arg(long, hide = true)]
     hls_segment_seconds: Option<u32>,
-    #[arg(long, hide = true)]
-    batch: Option<PathBuf>,
-    #[arg(long, hide = true)]
-    batch_concurrency: Option<u32>,
-    #[arg(long, hide = true)]
-    batch_fail_fast: bool,
 }
 
 impl CompatArgs {
@@ -75,11 +67,6 @@ impl CompatArgs {
     pub(crate) fn refusal(&self) -> Option<&'static str> {
         if self.hdr {
             return Some("--hdr: outputs are SDR, and HDR sources are tone-mapped to it; leave --hdr out");
-        }
-        if self.batch.is_some() {
-            return Some(
-                "--batch: render each row by itself with --variables, or send the rows to a farm's batch route",
-            );
         }
         None
     }
@@ -120,7 +107,6 @@ impl CompatArgs {
             (self.debug, "--debug", "set HYPERFARM_LOG=debug instead"),
             (self.lint_verbose, "--lint-verbose", "compositions are not linted"),
             (self.hls_segment_seconds.is_some(), "--hls-segment-seconds", "HLS is not written"),
-            (self.batch_concurrency.is_some() || self.batch_fail_fast, "--batch-*", "there is no --batch"),
         ];
         flags.into_iter().filter(|(given, ..)| *given).map(|(_, name, reason)| (name, reason)).collect()
     }

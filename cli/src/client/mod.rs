@@ -3,6 +3,7 @@
 pub(crate) mod assets;
 pub(crate) mod renders;
 pub(crate) mod webhooks;
+pub(crate) mod workers;
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use hyperfarm_api::ErrorBody;
 use hyperfarm_api::assets::UploadBegun;
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -48,7 +49,8 @@ impl Api {
         Ok(Self { client, url: url.clone(), key })
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    /// A request with the key. A path may have a query.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut url = self.url.clone();
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
         url.set_path(&format!("{}{path}", self.url.path().trim_end_matches('/')));
@@ -69,6 +71,11 @@ impl Api {
         let answer = request.send().await.map_err(|error| {
             CliError::system(format!("the farm at {} cannot be reached: {error}; check --farm", self.url))
         })?;
+        self.body(answer).await
+    }
+
+    /// The body of a success; else the farm's error.
+    async fn body(&self, answer: Response) -> Result<Value, CliError> {
         let status = answer.status();
         let body: Value = answer.json().await.map_err(|error| {
             CliError::system(format!("{} answered {status} and no JSON: {error}; is it a hyperfarm?", self.url))
@@ -77,6 +84,16 @@ impl Api {
             return Ok(body);
         }
         Err(refusal(&self.url, status, body))
+    }
+
+    /// The `data` of an answer to [`request`](Self::request).
+    pub(crate) async fn read(&self, answer: Response) -> Result<Value, CliError> {
+        Ok(self.body(answer).await?["data"].take())
+    }
+
+    /// A request for the file behind a signed URL.
+    pub(crate) fn download(&self, url: &str) -> RequestBuilder {
+        self.client.get(url)
     }
 
     /// The `data` of the answer to a request of the API.
@@ -121,14 +138,14 @@ impl Api {
     /// The bytes behind a signed URL.
     pub(crate) async fn get(&self, url: &str) -> Result<Vec<u8>, CliError> {
         let broken = |error: reqwest::Error| CliError::system(format!("the file cannot be downloaded: {error}"));
-        let answer = self.client.get(url).send().await.map_err(broken)?;
+        let answer = self.download(url).send().await.map_err(broken)?;
         let answer = answer.error_for_status().map_err(broken)?;
         Ok(answer.bytes().await.map_err(broken)?.to_vec())
     }
 }
 
 /// An answer that is no success, as the farm said it.
-pub(crate) fn refusal(url: &Url, status: StatusCode, body: Value) -> CliError {
+fn refusal(url: &Url, status: StatusCode, body: Value) -> CliError {
     let error = serde_json::from_value(body).ok().map(|ErrorBody { error }| error);
     let message = error.as_ref().map_or("no reason given", |error| &error.message);
     let param = error.as_ref().and_then(|error| error.param.as_deref());

@@ -5,15 +5,18 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args as ClapArgs, Subcommand};
+use hyperfarm_api::render::RenderDetail;
 use hyperfarm_backplane::config::parse_duration;
+use hyperfarm_proto::record::unix_ms;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::{Api, FarmArgs, show_list, show_one};
+use super::{Api, FarmArgs, show_list, show_one, typed};
 use crate::exit::CliError;
 use crate::stdout::print_line;
 
-const ROUTE: &str = "/v3/hyperframes/renders";
+/// Path of the renders in the API.
+pub(crate) const ROUTE: &str = "/v3/hyperframes/renders";
 
 /// Pause between two looks at a render.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -39,8 +42,8 @@ pub(crate) enum RendersCommand {
     Resume(OneArgs),
     /// Submit an ended render again, as a new one.
     Retry(RetryArgs),
-    /// Delete a render.
-    Delete(OneArgs),
+    /// Delete a render, or those that ended some time ago.
+    Delete(DeleteArgs),
 }
 
 /// A list.
@@ -62,6 +65,20 @@ pub(crate) struct ListArgs {
 pub(crate) struct OneArgs {
     /// Its id.
     pub id: String,
+    /// The farm.
+    #[command(flatten)]
+    pub farm: FarmArgs,
+}
+
+/// `hyperfarm renders delete`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DeleteArgs {
+    /// Its id.
+    #[arg(required_unless_present = "older_than", conflicts_with = "older_than")]
+    pub id: Option<String>,
+    /// Delete all renders that ended longer ago than this, such as 12h or 30d.
+    #[arg(long, value_name = "TIME")]
+    pub older_than: Option<String>,
     /// The farm.
     #[command(flatten)]
     pub farm: FarmArgs,
@@ -122,7 +139,10 @@ pub(crate) async fn run(command: RendersCommand) -> Result<(), CliError> {
         RendersCommand::Cancel(args) => one(&args, Method::POST, "/cancel").await,
         RendersCommand::Pause(args) => one(&args, Method::POST, "/pause").await,
         RendersCommand::Resume(args) => one(&args, Method::POST, "/resume").await,
-        RendersCommand::Delete(args) => one(&args, Method::DELETE, "").await,
+        RendersCommand::Delete(DeleteArgs { id: Some(id), farm, .. }) => {
+            one(&OneArgs { id, farm }, Method::DELETE, "").await
+        }
+        RendersCommand::Delete(args) => delete_older(&args).await,
         RendersCommand::Chunks(args) => {
             let data =
                 Api::new(&args.farm.farm)?.data(Method::GET, &format!("{ROUTE}/{}/chunks", args.id), None).await?;
@@ -169,6 +189,23 @@ async fn one(args: &OneArgs, method: Method, tail: &str) -> Result<(), CliError>
     let api = Api::new(&args.farm.farm)?;
     let data = api.data(method, &format!("{ROUTE}/{}{tail}", args.id), None).await?;
     show_one(&data, args.farm.json);
+    Ok(())
+}
+
+/// Deletes the renders that ended longer ago than was asked for.
+async fn delete_older(args: &DeleteArgs) -> Result<(), CliError> {
+    let text = args.older_than.as_deref().unwrap_or_default();
+    let age = parse_duration(text).map_err(|error| CliError::user(format!("--older-than: {error}")))?;
+    let before = ((unix_ms() / 1000.0) as u64).saturating_sub(age.as_secs());
+    let api = Api::new(&args.farm.farm)?;
+    let renders: Vec<RenderDetail> = typed(api.list(ROUTE, 100, true).await?.into())?;
+    let mut deleted = Vec::new();
+    for render in renders {
+        if render.completed_at.is_some_and(|ended| ended < before) {
+            deleted.push(api.data(Method::DELETE, &format!("{ROUTE}/{}", render.render_id), None).await?);
+        }
+    }
+    show_list(&deleted, &["render_id"], args.farm.json);
     Ok(())
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn start(args: &Args, settings: LogSettings, runtime: &Handle) -> Res
         (_, true) => {
             "info,hyperfarm_worker=debug,hyperfarm_coordinator=debug,hyperfarm_backplane=debug,hyperfarm_stitcher=debug"
         }
-        (Command::Render(_) | Command::Doctor, false) => "error",
+        (Command::Render(_) | Command::Check(_) | Command::Snapshot(_) | Command::Doctor(_), false) => "error",
         _ => "info",
     };
     // The client library logs every message of a newer Chrome that it does not know.

@@ -6,22 +6,22 @@ use base64::Engine;
 use bytes::Bytes;
 use hyperfarm_api::assets::AssetUploaded;
 use hyperfarm_api::render::{RenderCreated, RenderDetail, RenderStatus};
-use hyperfarm_api::request::{AssetProject, Base64Project, Project, RenderRequest};
+use hyperfarm_api::request::{AssetProject, Base64Project, Priority, Project, RenderRequest};
+use hyperfarm_backplane::drain::Drain;
 use hyperfarm_proto::bounded::{BoundsError, Text};
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::RenderSpec;
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
-use serde_json::{Value, json};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
 use super::output::Output;
 use super::progress::{Bar, Progress};
-use super::summary::print_warnings;
+use super::summary::{FarmSummary, Report, Submitted};
 use crate::args::RenderArgs;
-use crate::client::{refusal, typed};
+use crate::client::renders::ROUTE;
+use crate::client::{Api, typed};
 use crate::exit::CliError;
-use crate::stdout::print_line;
 
 /// Pause between two looks at a render.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -37,9 +37,8 @@ const REACHED_WITHIN: Duration = Duration::from_secs(15);
 const DOWNLOADS: u32 = 5;
 
 struct Farm {
-    client: Client,
+    api: Api,
     url: Url,
-    key: Option<String>,
 }
 
 /// Renders on the farm at `url`.
@@ -47,94 +46,78 @@ pub(super) async fn run(
     args: &RenderArgs,
     url: &Url,
     spec: RenderSpec,
-    project: Vec<u8>,
+    project: Bytes,
     output: Output,
     mut warnings: Vec<Warning>,
-) -> Result<(), CliError> {
+) -> Result<Report, CliError> {
     let here =
         [("--manifest", args.manifest.is_some()), ("--timings", args.timings), ("--trace", args.trace.is_some())];
     if let Some((flag, _)) = here.into_iter().find(|(_, given)| *given) {
         return Err(CliError::user(format!("{flag} is for renders on this machine; leave it out with --farm")));
     }
-    let client = Client::builder()
-        .connect_timeout(Duration::from_secs(10))
-        .build()
-        .map_err(|error| CliError::system(format!("the HTTP client cannot be made: {error}")))?;
-    let farm =
-        Farm { client, url: url.clone(), key: std::env::var("HYPERFARM_API_KEY").ok().filter(|key| !key.is_empty()) };
+    let farm = Farm { api: Api::new(url)?, url: url.clone() };
     let started = Instant::now();
     let mut bar = Bar::new(args.json || args.quiet);
+    // SIGINT and SIGTERM cancel the render. The second one ends the process at once.
+    let interrupted = Drain::new();
+    interrupted.on_signals(|| {}).map_err(|error| CliError::system(format!("signals cannot be caught: {error}")))?;
     let timeout = crate::client::renders::timeout(args.timeout.as_deref())?;
     farm.reach().await?;
-    let id = farm.create(&spec, project).await?;
+    let id = farm.create(&spec, args.priority, project).await?;
     if args.no_wait {
-        bar.finish();
-        print_line(&json!({ "render_id": id, "status": "queued" }).to_string());
-        return Ok(());
+        return Ok(Report::Submitted(Submitted { render_id: id, status: RenderStatus::Queued }));
     }
-    let detail = tokio::select! {
-        detail = farm.follow(&id, &mut bar) => detail?,
+    let ended = tokio::select! {
+        detail = farm.follow(&id, &mut bar) => detail.and_then(|detail| completed(&id, detail)),
         () = tokio::time::sleep(timeout.unwrap_or(FOR_EVER)), if timeout.is_some() => {
-            bar.finish();
-            return Err(CliError::timed_out(format!("render {id} has not ended in time; it goes on at {url}")));
+            Err(CliError::timed_out(format!("render {id} has not ended in time; it goes on at {url}")))
         }
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupted.started() => {
             farm.cancel(&id).await;
-            return Err(CliError::interrupted());
+            Err(CliError::interrupted())
         }
     };
-    bar.finish();
+    bar.finish(&ended);
+    let detail = ended?;
     warnings
         .extend(detail.warnings.into_iter().map(|warning| Warning { code: warning.code, message: warning.message }));
-    if detail.status != RenderStatus::Completed {
-        let message = detail.failure_message.unwrap_or_else(|| "the farm gave no reason".to_owned());
-        let code = detail.error_code.unwrap_or_default();
-        let ours = hyperfarm_proto::failure::FailureCode::ALL.iter().find(|known| known.as_str() == code);
-        let message = format!("render {id}: {message} [{code}]");
-        return Err(match ours.map(|code| code.owner()) {
-            Some(hyperfarm_proto::failure::Owner::System) => CliError::system(message),
-            _ => CliError::user(message),
-        });
-    }
     let bytes = farm.fetch(&id, detail.video_url, &output).await?;
     let target = output.target().display().to_string();
     output.publish()?;
     let (frames, seconds) = (detail.progress.frames_total, started.elapsed().as_secs_f64());
-    if args.json {
-        let result = json!({
-            "render_id": id, "output": target, "frames": frames, "bytes": bytes, "seconds": seconds,
-            "frames_per_second": frames as f64 / seconds.max(1e-9), "warnings": warnings,
-        });
-        print_line(&result.to_string());
-    } else {
-        print_warnings(&warnings);
+    Ok(Report::Farm(FarmSummary {
+        render_id: id,
+        farm: url.clone(),
+        output: target,
+        frames,
+        duration: detail.duration,
+        bytes,
+        seconds,
+        frames_per_second: frames as f64 / seconds.max(1e-9),
+        warnings,
+    }))
+}
+
+/// The render, if it is complete; else why it is not.
+fn completed(id: &str, detail: RenderDetail) -> Result<RenderDetail, CliError> {
+    if detail.status == RenderStatus::Completed {
+        return Ok(detail);
     }
-    if !args.json && !args.quiet {
-        eprintln!("{target}\n  render {id} on {url}: {frames} frames, {bytes} bytes, {seconds:.1} s");
-    }
-    Ok(())
+    let message = detail.failure_message.unwrap_or_else(|| "the farm gave no reason".to_owned());
+    let code = detail.error_code.unwrap_or_default();
+    let ours = hyperfarm_proto::failure::FailureCode::ALL.iter().find(|known| known.as_str() == code);
+    let message = format!("render {id}: {message} [{code}]");
+    Err(match ours.map(|code| code.owner()) {
+        Some(hyperfarm_proto::failure::Owner::System) => CliError::system(message),
+        _ => CliError::user(message),
+    })
 }
 
 impl Farm {
-    fn route(&self, path: &str) -> Url {
-        let mut url = self.url.clone();
-        let base = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{base}/v3/hyperframes/renders{path}"));
-        url
-    }
-
-    fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
-        match &self.key {
-            Some(key) => request.header("x-api-key", key),
-            None => request,
-        }
-    }
-
     /// Waits until something answers: a coordinator may be restarting.
     async fn reach(&self) -> Result<(), CliError> {
-        let mut url = self.url.clone();
-        url.set_path(&format!("{}/healthz", url.path().trim_end_matches('/')));
-        self.patiently(&|| self.client.get(url.clone()).timeout(Duration::from_secs(10))).await.map(drop)
+        let ask = || self.api.request(Method::GET, "/healthz").timeout(Duration::from_secs(10));
+        self.patiently(&ask).await.map(drop)
     }
 
     /// Sends what `request` makes until it is answered by more than a proxy without its farm, or too much time has passed.
@@ -159,37 +142,34 @@ impl Farm {
         }
     }
 
-    async fn create(&self, spec: &RenderSpec, project: Vec<u8>) -> Result<String, CliError> {
+    async fn create(&self, spec: &RenderSpec, priority: Option<Priority>, project: Bytes) -> Result<String, CliError> {
         let broken = |error: &dyn std::fmt::Display| CliError::system(error.to_string());
         let project = if project.len() > INLINE_MOST {
-            let api = crate::client::Api::new(&self.url)?;
-            let asset = crate::client::assets::upload(&api, "project.zip", project).await?;
+            let asset = crate::client::assets::upload(&self.api, "project.zip", project.to_vec()).await?;
             let AssetUploaded { asset_id, .. } = typed(asset)?;
             Project::AssetId(AssetProject { asset_id: asset_id.parse().map_err(|error: BoundsError| broken(&error))? })
         } else {
             let data = base64::engine::general_purpose::STANDARD.encode(&project);
             Project::Base64(Base64Project { data, media_type: Text::new("application/zip") })
         };
-        let request = RenderRequest { project: Some(project), html: None, priority: None, spec: spec.clone() };
+        let request = RenderRequest { project: Some(project), html: None, priority, spec: spec.clone() };
         let body = request.body().map_err(|error| broken(&error))?;
         let body = Bytes::from(body.to_string());
         // Asked twice with one key, the farm makes one render.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let once = format!("cli-{}-{}", std::process::id(), since.as_nanos());
         let submission = || {
-            let request = self.with_key(self.client.post(self.route("")).header("idempotency-key", &once));
+            let request = self.api.request(Method::POST, ROUTE).header("idempotency-key", &once);
             request.header("content-type", "application/json").body(body.clone())
         };
-        let created: RenderCreated = typed(self.data(self.patiently(&submission).await?).await?)?;
+        let created: RenderCreated = typed(self.api.read(self.patiently(&submission).await?).await?)?;
         Ok(created.render_id)
     }
 
     async fn follow(&self, id: &str, bar: &mut Bar) -> Result<RenderDetail, CliError> {
         let mut failed = 0;
         loop {
-            let request =
-                self.with_key(self.client.get(self.route(&format!("/{id}"))).timeout(Duration::from_secs(30)));
-            match request.send().await {
+            match self.look(id).send().await {
                 Ok(answer)
                     if !answer.status().is_server_error() && answer.status() != StatusCode::TOO_MANY_REQUESTS =>
                 {
@@ -223,8 +203,13 @@ impl Farm {
         }
     }
 
+    /// Asks for the render's detail.
+    fn look(&self, id: &str) -> RequestBuilder {
+        self.api.request(Method::GET, &format!("{ROUTE}/{id}")).timeout(Duration::from_secs(30))
+    }
+
     async fn detail(&self, answer: Response) -> Result<RenderDetail, CliError> {
-        typed(self.data(answer).await?)
+        typed(self.api.read(answer).await?)
     }
 
     /// Downloads the video of a completed render; begins again, with a fresh link, where that breaks.
@@ -241,13 +226,12 @@ impl Farm {
                 outcome => return outcome,
             }
             tokio::time::sleep(POLL_EVERY * tries).await;
-            let ask = || self.with_key(self.client.get(self.route(&format!("/{id}"))).timeout(Duration::from_secs(30)));
-            link = self.detail(self.patiently(&ask).await?).await?.video_url;
+            link = self.detail(self.patiently(&|| self.look(id)).await?).await?.video_url;
         }
     }
 
     async fn cancel(&self, id: &str) {
-        let request = self.with_key(self.client.post(self.route(&format!("/{id}/cancel"))));
+        let request = self.api.request(Method::POST, &format!("{ROUTE}/{id}/cancel"));
         if let Err(error) = request.timeout(Duration::from_secs(10)).send().await {
             tracing::warn!(%error, render = id, "the render could not be cancelled");
         }
@@ -256,7 +240,7 @@ impl Farm {
     async fn download(&self, url: &str, output: &Output) -> Result<u64, CliError> {
         let broken =
             |error: &dyn std::fmt::Display| CliError::system(format!("the video cannot be downloaded: {error}"));
-        let mut answer = self.client.get(url).send().await.map_err(|error| broken(&error))?;
+        let mut answer = self.api.download(url).send().await.map_err(|error| broken(&error))?;
         if !answer.status().is_success() {
             return Err(broken(&answer.status()));
         }
@@ -272,18 +256,6 @@ impl Farm {
             Some(expected) if expected != bytes => Err(broken(&format!("{bytes} of {expected} bytes came"))),
             _ => Ok(bytes),
         }
-    }
-
-    /// The `data` of an answer, or its error as the farm said it.
-    async fn data(&self, answer: Response) -> Result<Value, CliError> {
-        let status = answer.status();
-        let body: Value = answer.json().await.map_err(|error| {
-            CliError::system(format!("{} answered {status} and no JSON: {error}; is it a hyperfarm?", self.url))
-        })?;
-        if status.is_success() {
-            return Ok(body["data"].clone());
-        }
-        Err(refusal(&self.url, status, body))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> CliError {

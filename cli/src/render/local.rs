@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::local_disk::FolderKind;
+use hyperfarm_coordinator::intake::Limits;
 use hyperfarm_coordinator::{Coordinator, CoordinatorConfig, IntakeError, RenderProgress, Stage};
+use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Warning;
@@ -22,16 +25,15 @@ use crate::args::RenderArgs;
 use crate::exit::CliError;
 use crate::machine;
 use crate::roles::Node;
-use crate::stdout::print_line;
 
 /// Renders on this machine.
 pub(super) async fn run(
     args: &RenderArgs,
     spec: RenderSpec,
-    project: Vec<u8>,
+    project: Bytes,
     output: Output,
     warnings: Vec<Warning>,
-) -> Result<(), CliError> {
+) -> Result<Summary, CliError> {
     let mut walls = Walls::start("set-up");
     let folder = tempfile::Builder::new().prefix(&FolderKind::Render.prefix()).tempdir().map_err(|error| {
         CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", std::env::temp_dir().display()))
@@ -43,11 +45,11 @@ pub(super) async fn run(
     let mut bar = Bar::new(args.json || args.quiet);
     let slots = args.slots.or(args.workers.and_then(|workers| workers.0)).unwrap_or_else(machine::default_slots);
     let roles_drain = Drain::new();
-    let node = Node::embedded(&backplane, slots, folder.path(), false, &roles_drain).await?;
-    let coordinator = Coordinator::start(backplane.clone(), CoordinatorConfig::default(), roles_drain.clone());
+    let node = Node::embedded(&backplane, slots, folder.path(), &roles_drain).await?;
+    let coordinator = Coordinator::start(backplane.clone(), coordinator_config(), roles_drain.clone());
 
     let rendering = async {
-        let render = coordinator.submit(project.into(), spec).await.map_err(refused)?;
+        let render = coordinator.submit(project, spec).await.map_err(refused)?;
         let mut progress = coordinator.watch(&render).await.map_err(|error| CliError::system(error.to_string()))?;
         let outcome = follow(&mut progress, &mut bar, &mut walls).await?;
         walls.enter("clean-up");
@@ -57,7 +59,7 @@ pub(super) async fn run(
         result = rendering => result,
         () = drain.started() => Err(CliError::interrupted()),
     };
-    bar.finish();
+    bar.finish(&result);
     // Whatever the outcome: browsers end, then the folder goes.
     roles_drain.start();
     let stopped = tokio::time::timeout(Duration::from_secs(30), async {
@@ -80,7 +82,13 @@ pub(super) async fn run(
         let text = trace(&manifest, &walls, total.as_secs_f64() * 1000.0).to_string();
         std::fs::write(path, text).map_err(|error| CliError::user(format!("--trace {}: {error}", path.display())))?;
     }
-    report(args, &summary)
+    Ok(summary)
+}
+
+/// A person's own project on their own machine may have any size.
+fn coordinator_config() -> CoordinatorConfig {
+    let limits = Limits { bundle_bytes: u64::MAX, archive: ArchiveLimits::LOCAL, ..Limits::default() };
+    CoordinatorConfig { limits, ..CoordinatorConfig::default() }
 }
 
 fn stage_name(stage: Stage) -> &'static str {
@@ -101,10 +109,10 @@ async fn follow(
         let now = progress.borrow_and_update().clone();
         let stage = stage_name(now.stage);
         walls.enter(stage);
-        bar.show(&Progress { stage: stage.to_owned(), done: now.frames_done, total: now.frames_total, eta: now.eta });
         if let Some(end) = now.end {
             return Ok(end.outcome.clone());
         }
+        bar.show(&Progress { stage: stage.to_owned(), done: now.frames_done, total: now.frames_total, eta: now.eta });
         progress.changed().await.map_err(|_| CliError::system("the coordinator ended before the render"))?;
     }
 }
@@ -141,14 +149,4 @@ async fn finish(
             .map_err(|error| CliError::user(format!("--manifest {}: {error}", path.display())))?;
     }
     Ok(manifest)
-}
-
-fn report(args: &RenderArgs, summary: &Summary) -> Result<(), CliError> {
-    if args.json {
-        let text = serde_json::to_string_pretty(summary).map_err(|error| CliError::system(error.to_string()))?;
-        print_line(&text);
-    } else {
-        summary.print(args.quiet);
-    }
-    Ok(())
 }

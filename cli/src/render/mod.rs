@@ -1,26 +1,32 @@
 //! `hyperfarm render`: one composition to one file, on this machine or on a farm.
 
+mod batch;
 mod farm;
+mod ignored;
 mod local;
 mod output;
 mod progress;
-mod project;
+pub(crate) mod project;
 mod sound;
-mod summary;
+pub(crate) mod summary;
 mod timings;
+mod title;
 mod trace;
 mod unpack;
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use hyperfarm_proto::bounded::{Bounded, Text};
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::{Codec, Format, RenderSpec};
 
-use crate::args::{RenderArgs, format_of_output};
+use crate::args::{ProjectArgs, RenderArgs, extensions, format_of_output};
 use crate::exit::CliError;
 
-/// Folder of outputs that have no name.
+use self::summary::Report;
+
+/// Folder of outputs that have no name. A project's own is no part of the composition.
 const OUTPUTS: &str = "renders";
 
 /// Renders what the arguments ask for.
@@ -28,29 +34,61 @@ pub(crate) async fn run(args: Box<RenderArgs>) -> Result<(), CliError> {
     if let Some(refusal) = args.foreign.refusal() {
         return Err(CliError::user(refusal));
     }
-    let mut spec = spec(&args)?;
-    let target = target(&args, spec.format)?;
-    let sound = args.audio.as_deref().map(sound::Sound::of).transpose()?;
-    spec.audio_url = sound.as_ref().and_then(|sound| Text::new(sound.named()));
-    let mut project = project::read(&args, &target)?;
-    if let Some(sound) = &sound {
-        project = sound.add_to(project, spec.composition.as_deref())?;
+    let spec = spec(&args)?;
+    if let Some(rows) = &args.batch {
+        return batch::run(&args, rows, spec).await;
     }
-    let output = output::Output::claim(&target, spec.format)?;
-    let ignored = args.foreign.ignored().into_iter().map(|(flag, reason)| Warning {
+    let target = target(&args, spec.format);
+    let (project, warnings) = project(&args, &spec, &target)?;
+    let report = render(&args, spec, project, &target, warnings).await?;
+    report.print(&args)
+}
+
+/// The project with its sound, and what there is to say of it.
+fn project(args: &RenderArgs, spec: &RenderSpec, target: &Path) -> Result<(Bytes, Vec<Warning>), CliError> {
+    let project::Packed { mut zip, mut warnings } = project::read(&args.project, target)?;
+    if let Some(argument) = &args.audio {
+        zip = sound::Sound::of(argument)?.add_to(zip, spec.composition.as_deref())?;
+    }
+    warnings.extend(args.foreign.ignored().into_iter().map(|(flag, reason)| Warning {
         code: "FLAG_IGNORED".to_owned(),
         message: format!("{flag} changes nothing here: {reason}"),
-    });
+    }));
+    Ok((zip.into(), warnings))
+}
+
+/// Renders a project to `target`.
+async fn render(
+    args: &RenderArgs,
+    spec: RenderSpec,
+    project: Bytes,
+    target: &Path,
+    warnings: Vec<Warning>,
+) -> Result<Report, CliError> {
+    let output = output::Output::claim(target, spec.format)?;
     match &args.farm {
-        None => local::run(&args, spec, project, output, ignored.collect()).await,
-        Some(url) => farm::run(&args, url, spec, project, output, ignored.collect()).await,
+        None => local::run(args, spec, project, output, warnings).await.map(Report::Local),
+        Some(url) => farm::run(args, url, spec, project, output, warnings).await,
     }
 }
 
+/// What is asked of the pictures of a project.
+pub(crate) fn project_spec(args: &ProjectArgs) -> Result<RenderSpec, CliError> {
+    let (resolution, shape) = args.resolution.map(|resolution| resolution.meaning()).unzip();
+    let mut spec = RenderSpec { resolution, variables: variables_of(args)?, ..args.spec.clone() };
+    spec.aspect_ratio = spec.aspect_ratio.or(shape.flatten());
+    spec.duration = spec.duration.filter(|duration| !duration.is_zero());
+    let entry = spec.composition.filter(|name| &**name != ".");
+    spec.title = title::of(&args.path, entry.as_deref());
+    spec.composition = entry.or_else(|| project::entry_of(&args.path).and_then(Text::new));
+    Ok(spec)
+}
+
 fn spec(args: &RenderArgs) -> Result<RenderSpec, CliError> {
-    let codec = args.spec.codec;
+    let codec = args.project.spec.codec;
     let by_name = args.output.as_deref().and_then(format_of_output);
-    let format = args.format.or(codec.map(Codec::format)).or(by_name).unwrap_or_default();
+    let asked = args.format.or(codec.map(Codec::format));
+    let format = asked.or(by_name).unwrap_or_default();
     if let (Some(by_name), Some(output)) = (by_name, &args.output)
         && by_name != format
     {
@@ -60,36 +98,64 @@ fn spec(args: &RenderArgs) -> Result<RenderSpec, CliError> {
             "a {format} would be written to {output}; let its name end with .{extension}"
         )));
     }
+    if let (None, Some(output)) = (by_name, &args.output) {
+        check_name(output, asked)?;
+    }
     let (quality, crf) = args.quality.meaning();
-    let (resolution, shape) = args.resolution.map(|resolution| resolution.meaning()).unzip();
-    let mut spec = RenderSpec { quality, format, resolution, variables: variables_of(args)?, ..args.spec.clone() };
+    let sound = args.audio.as_deref().map(sound::Sound::of).transpose()?;
+    let project = project_spec(&args.project)?;
+    let mut spec = RenderSpec {
+        quality,
+        format,
+        title: args.title.clone().or(project.title.clone()),
+        pool: args.pool.clone().unwrap_or_default(),
+        callback_url: args.callback_url.clone(),
+        callback_id: args.callback_id.clone(),
+        audio_url: sound.as_ref().and_then(|sound| Text::new(sound.named())),
+        ..project
+    };
     let takes_crf = spec.video_bitrate.is_none() && spec.codec().has_rate_control();
     spec.crf = spec.crf.or(crf.filter(|_| takes_crf).and_then(Bounded::new));
-    spec.aspect_ratio = spec.aspect_ratio.or(shape.flatten());
-    spec.duration = spec.duration.filter(|duration| !duration.is_zero());
-    let entry = spec.composition.filter(|name| &**name != ".");
-    spec.composition = entry.or_else(|| project::entry_of(&args.path).and_then(Text::new));
     spec.check_output().map_err(|error| CliError::user(error.message))?;
     Ok(spec)
 }
 
-/// Where the output goes. One without a name is named after the project, as HyperFrames does it.
-fn target(args: &RenderArgs, format: Format) -> Result<PathBuf, CliError> {
-    if let Some(output) = &args.output {
-        return Ok(output.clone());
+/// Checks the name of an output that no format has as its extension: a player would be misled by another one.
+fn check_name(output: &Path, asked: Option<Format>) -> Result<(), CliError> {
+    // The output is a folder, which may have any name.
+    if asked == Some(Format::PngSequence) {
+        return Ok(());
     }
-    let path = args.path.canonicalize().unwrap_or_else(|_| args.path.clone());
-    let name = path.file_stem().map_or_else(|| "render".into(), |name| name.to_string_lossy().into_owned());
-    let folder = Path::new(OUTPUTS);
-    std::fs::create_dir_all(folder)
-        .map_err(|error| CliError::user(format!("{OUTPUTS} cannot be made here: {error}; name the output with -o")))?;
-    Ok(match format {
-        Format::PngSequence => folder.join(name),
-        other => folder.join(format!("{name}.{}", other.extension())),
-    })
+    let (shown, known) = (output.display(), extensions());
+    match (output.extension(), asked) {
+        (None, Some(_)) => Ok(()),
+        (None, None) => Err(CliError::user(format!(
+            "--output {shown} has no extension, which would say the format; let it end with one of {known}, or give --format"
+        ))),
+        (Some(extension), _) => Err(CliError::user(format!(
+            "--output {shown}: .{} is not written; let the name end with one of {known}",
+            extension.display()
+        ))),
+    }
 }
 
-fn variables_of(args: &RenderArgs) -> Result<Option<String>, CliError> {
+/// Where the output goes. One without a name is named after the project, as HyperFrames does it.
+fn target(args: &RenderArgs, format: Format) -> PathBuf {
+    args.output.clone().unwrap_or_else(|| default_target(args, format, ""))
+}
+
+/// The output of a render without a name for it.
+fn default_target(args: &RenderArgs, format: Format, suffix: &str) -> PathBuf {
+    let path = args.project.path.canonicalize().unwrap_or_else(|_| args.project.path.clone());
+    let name = path.file_stem().map_or_else(|| "render".into(), |name| name.to_string_lossy().into_owned());
+    let extension = match format {
+        Format::PngSequence => String::new(),
+        other => format!(".{}", other.extension()),
+    };
+    Path::new(OUTPUTS).join(format!("{name}{suffix}{extension}"))
+}
+
+fn variables_of(args: &ProjectArgs) -> Result<Option<String>, CliError> {
     match (&args.variables, &args.variables_file) {
         (Some(given), _) => variables(given).map(Some),
         (None, Some(file)) => variables(&format!("@{}", file.display())).map(Some),
@@ -119,6 +185,25 @@ fn variables(given: &str) -> Result<String, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_without_a_format_of_its_own_is_refused_with_the_list() {
+        for (name, asked, accepted) in [
+            ("clip.mkv", None, false),
+            ("clip.mkv", Some(Format::Mp4), false),
+            ("out.xyz", None, false),
+            ("noext", None, false),
+            ("noext", Some(Format::Mp4), true),
+            ("frames.v2", Some(Format::PngSequence), true),
+        ] {
+            let checked = check_name(Path::new(name), asked);
+            assert_eq!(checked.is_ok(), accepted, "{name}");
+            assert!(
+                checked.err().is_none_or(|error| error.message.contains(".mp4, .webm, .mov, .gif, .zip")),
+                "{name}"
+            );
+        }
+    }
 
     #[test]
     fn variables_must_be_an_object() {

@@ -3,15 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use hyperfarm_proto::spec::Format;
-use tempfile::TempPath;
 
+use super::project::folder_of;
 use super::unpack;
 use crate::exit::CliError;
+use crate::temporary::TemporaryFolder;
 
-/// A place to write to. The bytes go to a hidden file beside it, which takes its name at the end; dropped before, it is removed.
+/// Beginning of the name of a hidden folder beside an output.
+pub(super) const PARTIAL_PREFIX: &str = ".hyperfarm-";
+/// End of that name.
+pub(super) const PARTIAL_SUFFIX: &str = ".partial";
+
+/// A file to write to. The bytes go to a hidden folder beside it and are moved at the end; dropped before, the folder is removed.
 pub(super) struct Output {
     target: PathBuf,
-    partial: TempPath,
+    folder: TemporaryFolder,
+    partial: PathBuf,
     /// Whether the bytes are a zip that becomes a folder.
     is_folder: bool,
 }
@@ -29,18 +36,17 @@ impl Output {
             let message = "is a file; a png-sequence is written to a folder, or to a name that ends with .zip";
             return Err(CliError::user(format!("--output {} {message}", target.display())));
         }
-        let folder = match target.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let partial =
-            tempfile::Builder::new().prefix(".hyperfarm-").suffix(".partial").tempfile_in(folder).map_err(|error| {
-                CliError::user(format!(
-                    "--output {} cannot be written: {error}; choose a folder that exists and is yours",
-                    target.display()
-                ))
-            })?;
-        Ok(Self { target: target.to_owned(), partial: partial.into_temp_path(), is_folder })
+        let beside = folder_of(target);
+        let claimed = std::fs::create_dir_all(beside)
+            .and_then(|()| TemporaryFolder::create(beside, PARTIAL_PREFIX, PARTIAL_SUFFIX));
+        let folder = claimed.map_err(|error| {
+            CliError::user(format!(
+                "--output {} cannot be written: {error}; choose a folder that is yours",
+                target.display()
+            ))
+        })?;
+        let partial = folder.path().join("output");
+        Ok(Self { target: target.to_owned(), folder, partial, is_folder })
     }
 
     /// Where to write meanwhile.
@@ -57,13 +63,13 @@ impl Output {
     pub(super) fn publish(self) -> Result<(), CliError> {
         use std::os::unix::fs::PermissionsExt;
         if self.is_folder {
-            return unpack::into_folder(&self.partial, &self.target)
+            return unpack::into_folder(&self.partial, self.folder.path(), &self.target)
                 .map_err(|error| CliError::system(format!("{}: {error}", self.target.display())));
         }
         // Temporary files are private; an output has the rights that any new file has.
         let readable = std::fs::Permissions::from_mode(0o644);
         std::fs::set_permissions(&self.partial, readable)
-            .and_then(|()| self.partial.persist(&self.target).map_err(|error| error.error))
+            .and_then(|()| std::fs::rename(&self.partial, &self.target))
             .map_err(|error| CliError::system(format!("{}: {error}", self.target.display())))
     }
 }
@@ -74,9 +80,19 @@ mod tests {
 
     #[test]
     fn an_unwritable_place_is_named_at_once() {
-        let error = Output::claim(Path::new("/nonexistent/folder/x.mp4"), Format::Mp4).err().unwrap();
+        let error = Output::claim(Path::new("/dev/null/folder/x.mp4"), Format::Mp4).err().unwrap();
         assert_eq!(error.code, 1);
-        assert!(error.message.contains("/nonexistent/folder/x.mp4"), "{}", error.message);
+        assert!(error.message.contains("/dev/null/folder/x.mp4"), "{}", error.message);
+    }
+
+    #[test]
+    fn folders_of_the_output_are_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("new/folder/x.mp4");
+        let output = Output::claim(&target, Format::Mp4).unwrap();
+        std::fs::write(output.partial(), b"video").unwrap();
+        output.publish().unwrap();
+        assert_eq!(std::fs::read(target).unwrap(), b"video");
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::exit::{self, CliError};
+
 /// How far a render is, from whichever side it is watched.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Progress {
@@ -31,7 +33,7 @@ impl Bar {
         if std::io::stderr().is_terminal() && !quiet {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         }
-        bar.set_style(style("{spinner} {prefix:8} {elapsed_precise}"));
+        bar.set_style(style("{spinner} {prefix:8} {elapsed_precise}  {msg}"));
         bar.enable_steady_tick(Duration::from_millis(100));
         Self { bar, capture_began: None }
     }
@@ -40,6 +42,7 @@ impl Bar {
     pub(super) fn show(&mut self, progress: &Progress) {
         self.bar.set_prefix(progress.stage.clone());
         if progress.total == 0 {
+            self.bar.set_message(if progress.stage == "plan" { "compiling the project, probing its page" } else { "" });
             return;
         }
         if self.bar.length() != Some(progress.total) {
@@ -54,15 +57,22 @@ impl Bar {
         self.bar.set_message(format!("{pace:.1} frames/s{eta}"));
     }
 
-    /// Removes the bar.
-    pub(super) fn finish(&self) {
-        self.bar.finish_and_clear();
+    /// Removes the bar of a render that is complete or goes on elsewhere. That of another one stays and says so.
+    pub(super) fn finish<T>(&self, result: &Result<T, CliError>) {
+        match result {
+            Ok(_) | Err(CliError { code: exit::TIMED_OUT, .. }) => return self.bar.finish_and_clear(),
+            Err(CliError { code: exit::INTERRUPTED, .. }) => self.bar.set_prefix("stopped"),
+            Err(_) => self.bar.set_prefix("failed"),
+        }
+        self.bar.abandon();
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.finish();
+        if !self.bar.is_finished() {
+            self.bar.finish_and_clear();
+        }
     }
 }
 

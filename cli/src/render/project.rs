@@ -1,21 +1,32 @@
 //! The project: a folder, a page or an archive, as one zip.
 
-use std::io::{Read, Write};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use hyperfarm_proto::plan::Warning;
 use zip::write::SimpleFileOptions;
 
-use crate::args::RenderArgs;
+use super::OUTPUTS;
+use super::ignored::Rules;
+use super::output::{PARTIAL_PREFIX, PARTIAL_SUFFIX};
+use crate::args::ProjectArgs;
 use crate::exit::CliError;
 
-/// Folders that belong to tools and not to the composition.
-const SKIPPED: &[&str] = &[".git", ".hyperframes", ".svn", ".hg", "__MACOSX"];
+/// Folders that belong to tools and not to the composition, wherever they lie.
+const SKIPPED: &[&str] = &[".git", ".hyperframes", ".svn", ".hg", "__MACOSX", "node_modules"];
+
+/// The project's own list of files that do not belong to the composition, in the syntax of `.gitignore`. It goes before a
+/// `.gitignore`.
+const IGNORE_FILE: &str = ".hyperframesignore";
 
 /// Files that are packed already; packing them again only takes time.
 const PACKED: &[&str] = &[
     "mp4", "m4v", "mov", "webm", "mkv", "mp3", "m4a", "aac", "ogg", "opus", "flac", "png", "jpg", "jpeg", "webp",
     "avif", "gif", "woff", "woff2", "zip",
 ];
+
+/// Extensions of footage that is packed nowhere else: where Git ignores it, the person is told.
+const MEDIA: &[&str] = &["wav", "aif", "aiff"];
 
 /// The entry page where the path names one.
 pub(super) fn entry_of(path: &Path) -> Option<String> {
@@ -32,8 +43,16 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
         .is_some_and(|found| extensions.contains(&found.to_ascii_lowercase().as_str()))
 }
 
+/// A project as it is sent to a worker.
+pub(crate) struct Packed {
+    /// The zip.
+    pub zip: Vec<u8>,
+    /// Media that `.gitignore` leaves out.
+    pub warnings: Vec<Warning>,
+}
+
 /// The project's zip. Equal folders give equal bytes: entries are in order and carry no dates.
-pub(super) fn read(args: &RenderArgs, output: &Path) -> Result<Vec<u8>, CliError> {
+pub(crate) fn read(args: &ProjectArgs, output: &Path) -> Result<Packed, CliError> {
     let path = &args.path;
     let unreadable = |error: std::io::Error| CliError::user(format!("{}: {error}", path.display()));
     let kind = std::fs::metadata(path).map_err(unreadable)?;
@@ -49,87 +68,154 @@ pub(super) fn read(args: &RenderArgs, output: &Path) -> Result<Vec<u8>, CliError
         return pack(path, output);
     }
     if is_page(path) {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        return pack(folder, output);
+        return pack(folder_of(path), output);
     }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    zip::ZipArchive::new(std::io::Cursor::new(&bytes)).map_err(|error| {
+    let zip = std::fs::read(path).map_err(unreadable)?;
+    zip::ZipArchive::new(std::io::Cursor::new(&zip)).map_err(|error| {
         CliError::user(format!(
             "{} is neither a folder nor an HTML file nor a zip that can be read: {error}",
             path.display()
         ))
     })?;
-    Ok(bytes)
+    Ok(Packed { zip, warnings: Vec::new() })
 }
 
-fn pack(folder: &Path, output: &Path) -> Result<Vec<u8>, CliError> {
-    let mut files = Vec::new();
-    collect(folder, &output.canonicalize().unwrap_or_default(), &mut files)
-        .map_err(|error| CliError::user(format!("{}: {error}", folder.display())))?;
-    files.sort();
+/// The folder that a file lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn pack(folder: &Path, output: &Path) -> Result<Packed, CliError> {
+    let files = files_of(folder, output, true)?;
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let broken = |path: &Path, error: &dyn std::fmt::Display| CliError::user(format!("{}: {error}", path.display()));
-    for path in files {
-        let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().replace('\\', "/");
-        let method = match has_extension(&path, PACKED) {
+    for path in &files {
+        let name = path.strip_prefix(folder).unwrap_or(path).to_string_lossy().replace('\\', "/");
+        let method = match has_extension(path, PACKED) {
             true => zip::CompressionMethod::Stored,
             false => zip::CompressionMethod::Deflated,
         };
         let options = SimpleFileOptions::default().compression_method(method).large_file(true);
-        writer.start_file(name, options).map_err(|error| broken(&path, &error))?;
-        let mut file = std::fs::File::open(&path).map_err(|error| broken(&path, &error))?;
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            let read = file.read(&mut buffer).map_err(|error| broken(&path, &error))?;
-            if read == 0 {
-                break;
-            }
-            writer.write_all(&buffer[..read]).map_err(|error| broken(&path, &error))?;
-        }
+        writer.start_file(name, options).map_err(|error| broken(path, &error))?;
+        let mut file = std::fs::File::open(path).map_err(|error| broken(path, &error))?;
+        std::io::copy(&mut file, &mut writer).map_err(|error| broken(path, &error))?;
     }
-    writer.finish().map(std::io::Cursor::into_inner).map_err(|error| broken(folder, &error))
+    let zip = writer.finish().map(std::io::Cursor::into_inner).map_err(|error| broken(folder, &error))?;
+    Ok(Packed { zip, warnings: ignored_media(folder, output, &files)?.into_iter().collect() })
 }
 
-fn collect(folder: &Path, output: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if SKIPPED.contains(&name) || (name.starts_with(".hyperfarm-") && name.ends_with(".partial")) {
-            continue;
-        }
-        // Links are followed: the project is what the person sees.
-        let kind = std::fs::metadata(&path)?;
-        if kind.is_dir() {
-            // Only what a page can name is needed of a package folder, and a package is no part of a composition.
-            if name != "node_modules" && path.canonicalize()? != *output {
-                collect(&path, output, files)?;
+/// The files of a composition's folder.
+fn files_of(folder: &Path, output: &Path, git_ignore: bool) -> Result<BTreeSet<PathBuf>, CliError> {
+    let mut walk =
+        Walk { outputs: folder.join(OUTPUTS), output: output.canonicalize().ok(), git_ignore, files: BTreeSet::new() };
+    walk.collect(folder, &Rules::default(), &Rules::default())
+        .map_err(|error| CliError::user(format!("{}: {error}", folder.display())))?;
+    Ok(walk.files)
+}
+
+/// A walk through a composition's folder.
+struct Walk {
+    outputs: PathBuf,
+    output: Option<PathBuf>,
+    git_ignore: bool,
+    files: BTreeSet<PathBuf>,
+}
+
+impl Walk {
+    fn collect(&mut self, folder: &Path, git: &Rules, own: &Rules) -> std::io::Result<()> {
+        let git = if self.git_ignore { git.with(folder, ".gitignore") } else { Rules::default() };
+        let own = own.with(folder, IGNORE_FILE);
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if self.is_foreign(&path) {
+                continue;
             }
-        } else if kind.is_file() && path.canonicalize()? != *output {
-            files.push(path);
+            // Links are followed: the project is what the person sees.
+            let kind = std::fs::metadata(&path)?;
+            if own.leave_out(&path, kind.is_dir()).or(git.leave_out(&path, kind.is_dir())) == Some(true) {
+                continue;
+            }
+            if kind.is_dir() {
+                self.collect(&path, &git, &own)?;
+            } else if kind.is_file() {
+                self.files.insert(path);
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Whether the path belongs to a tool, or is an output.
+    fn is_foreign(&self, path: &Path) -> bool {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_partial = name.starts_with(PARTIAL_PREFIX) && name.ends_with(PARTIAL_SUFFIX);
+        let is_output = || self.output.is_some() && path.canonicalize().ok() == self.output;
+        SKIPPED.contains(&name) || is_partial || path == self.outputs || is_output()
+    }
+}
+
+/// A warning where `.gitignore` leaves out media: footage is often kept out of Git and belongs to the composition all the same.
+fn ignored_media(folder: &Path, output: &Path, kept: &BTreeSet<PathBuf>) -> Result<Option<Warning>, CliError> {
+    let all = files_of(folder, output, false)?;
+    let media: Vec<&PathBuf> =
+        all.difference(kept).filter(|path| has_extension(path, PACKED) || has_extension(path, MEDIA)).collect();
+    let Some(first) = media.first() else { return Ok(None) };
+    let first = first.strip_prefix(folder).unwrap_or(first).display();
+    let message = format!(
+        "{} media files are left out of the project because of .gitignore, such as {first}; \
+         a line !PATTERN in {IGNORE_FILE} puts them in again",
+        media.len()
+    );
+    Ok(Some(Warning { code: "MEDIA_IGNORED".to_owned(), message }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn equal_folders_pack_equally_and_leave_tools_out() {
+    fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [("index.html", "x"), ("a/b.css", "y"), (".git/HEAD", "z"), ("node_modules/p/i.js", "w")] {
+        for (name, text) in files {
             let path = folder.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
+        folder
+    }
+
+    fn names(packed: Packed) -> Vec<String> {
+        let archive = zip::ZipArchive::new(std::io::Cursor::new(packed.zip)).unwrap();
+        archive.file_names().map(|name| name.unwrap().into_owned()).collect()
+    }
+
+    #[test]
+    fn equal_folders_pack_equally_and_leave_tools_out() {
+        let files = [("index.html", "x"), ("a/b.css", "y"), (".git/HEAD", "z"), ("node_modules/p/i.js", "w")];
+        let folder = project(&files);
         let packed = pack(folder.path(), Path::new("none")).unwrap();
-        assert_eq!(packed, pack(folder.path(), Path::new("none")).unwrap());
-        let archive = zip::ZipArchive::new(std::io::Cursor::new(packed)).unwrap();
-        let names: Vec<String> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
-        assert_eq!(names, ["a/b.css", "index.html"]);
+        assert_eq!(packed.zip, pack(folder.path(), Path::new("none")).unwrap().zip);
+        assert_eq!(names(packed), ["a/b.css", "index.html"]);
+    }
+
+    #[test]
+    fn outputs_and_what_the_project_ignores_are_left_out() {
+        let folder = project(&[
+            ("index.html", "x"),
+            ("renders/index.mp4", "an earlier output"),
+            ("scenes/renders/still.png", "a part of the composition"),
+            ("out/new.mp4", "the output itself"),
+            (".hyperfarm-1.partial/output", "half an output"),
+            (".hyperframesignore", "drafts/\n!footage/kept.mp4\n"),
+            (".gitignore", "*.mp4\nbuild/\n"),
+            ("drafts/old.html", "x"),
+            ("build/log.txt", "x"),
+            ("footage/kept.mp4", "x"),
+            ("footage/left-out.mp4", "x"),
+        ]);
+        let packed = pack(folder.path(), &folder.path().join("out/new.mp4")).unwrap();
+        let message = packed.warnings[0].message.clone();
+        assert!(message.starts_with("1 media files") && message.contains("footage/left-out.mp4"), "{message}");
+        let expected =
+            [".gitignore", ".hyperframesignore", "footage/kept.mp4", "index.html", "scenes/renders/still.png"];
+        assert_eq!(names(packed), expected);
     }
 }

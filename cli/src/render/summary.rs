@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use hyperfarm_api::render::RenderStatus;
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::record::Manifest;
 use serde::Serialize;
+use url::Url;
 
 use super::timings::{self, StageTime, Walls};
+use crate::args::RenderArgs;
+use crate::exit::CliError;
+use crate::stdout::print_line;
 
 /// The result of a render, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -134,8 +139,99 @@ impl Summary {
     }
 }
 
+/// The result of a render on a farm, as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub(super) struct FarmSummary {
+    /// The render.
+    pub render_id: String,
+    /// The farm, for people.
+    #[serde(skip)]
+    pub farm: Url,
+    /// The file.
+    pub output: String,
+    /// Frames in it.
+    pub frames: u64,
+    /// Seconds it lasts.
+    pub duration: Option<f64>,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Wall-clock seconds, the upload and the download included.
+    pub seconds: f64,
+    /// Frames of output a wall-clock second.
+    pub frames_per_second: f64,
+    /// What the person should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// A render that a farm has taken and that is not waited for.
+#[derive(Debug, Serialize)]
+pub(super) struct Submitted {
+    /// The render.
+    pub render_id: String,
+    /// How far it is.
+    pub status: RenderStatus,
+}
+
+/// How a render ended well.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Report {
+    /// On this machine.
+    Local(Summary),
+    /// On a farm.
+    Farm(FarmSummary),
+    /// On a farm, where it goes on.
+    Submitted(Submitted),
+}
+
+impl Report {
+    /// Prints it as the arguments ask for.
+    pub(super) fn print(&self, args: &RenderArgs) -> Result<(), CliError> {
+        let json = |pretty: bool| match pretty {
+            true => serde_json::to_string_pretty(self),
+            false => serde_json::to_string(self),
+        };
+        let unprintable = |error: serde_json::Error| CliError::system(error.to_string());
+        match self {
+            Self::Local(summary) if !args.json => summary.print(args.quiet),
+            Self::Farm(summary) if !args.json => summary.print(args.quiet),
+            Self::Local(_) => print_line(&json(true).map_err(unprintable)?),
+            Self::Farm(_) | Self::Submitted(_) => print_line(&json(false).map_err(unprintable)?),
+        }
+        Ok(())
+    }
+
+    /// What the person should know.
+    pub(super) fn warnings(&self) -> &[Warning] {
+        match self {
+            Self::Local(summary) => &summary.warnings,
+            Self::Farm(summary) => &summary.warnings,
+            Self::Submitted(_) => &[],
+        }
+    }
+
+    /// Seconds that the output lasts, where that is known.
+    pub(super) fn duration(&self) -> Option<f64> {
+        match self {
+            Self::Local(summary) => Some(summary.duration),
+            Self::Farm(summary) => summary.duration,
+            Self::Submitted(_) => None,
+        }
+    }
+}
+
+impl FarmSummary {
+    fn print(&self, quiet: bool) {
+        print_warnings(&self.warnings);
+        if !quiet {
+            let Self { render_id, farm, output, frames, bytes, seconds, .. } = self;
+            eprintln!("{output}\n  render {render_id} on {farm}: {frames} frames, {bytes} bytes, {seconds:.1} s");
+        }
+    }
+}
+
 /// Each warning once.
-pub(super) fn print_warnings(warnings: &[Warning]) {
+pub(crate) fn print_warnings(warnings: &[Warning]) {
     for (at, warning) in warnings.iter().enumerate() {
         if !warnings[..at].contains(warning) {
             eprintln!("warning: {} [{}]", warning.message, warning.code);

@@ -4,12 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::Path;
 
-/// Unpacks the flat archive `zip` into `target`: complete beside it first, then moved. A folder that exists keeps its other files, but
+/// Unpacks the flat archive `zip` into `target`: complete in `temporary` first, which is on the same file system, then moved. A folder that exists keeps its other files, but
 /// no frames of an earlier, longer sequence.
-pub(super) fn into_folder(zip: &Path, target: &Path) -> io::Result<()> {
+pub(super) fn into_folder(zip: &Path, temporary: &Path, target: &Path) -> io::Result<()> {
     let mut archive = zip::ZipArchive::new(BufReader::new(File::open(zip)?))?;
-    let beside = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let fresh = tempfile::Builder::new().prefix(".hyperfarm-").suffix(".partial").tempdir_in(beside)?;
+    let fresh = tempfile::tempdir_in(temporary)?;
     let mut names = Vec::new();
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index)?;
@@ -55,7 +54,7 @@ mod tests {
         for name in ["frame_000001.png", "frame_000002.png", "notes.txt"] {
             fs::write(target.join(name), b"old").unwrap();
         }
-        into_folder(&zip, &target).unwrap();
+        into_folder(&zip, folder.path(), &target).unwrap();
         let mut names: Vec<_> = fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["frame_000001.png", "notes.txt"]);

@@ -2,7 +2,7 @@
 
 import { decimal, duration, integer, money, NONE, work } from "../format";
 import type { RenderDetail } from "../types";
-import { Panel } from "../ui/basics";
+import { isOver, Panel } from "../ui/basics";
 
 export function Facts({ render }: { render: RenderDetail }) {
   const { usage } = render;
@@ -24,7 +24,7 @@ export function Facts({ render }: { render: RenderDetail }) {
       <Panel title="Settings" id="settings"><List of={facts} /></Panel>
       <Panel title="Usage" id="usage">
         <List of={[
-          ["Cost", usage ? money(usage.usd) : <span class="faint">known at the end</span>],
+          ["Cost", usage ? money(usage.usd) : isOver(render) ? NONE : <span class="faint">known at the end</span>],
           ["Work", usage ? work(usage.worker_seconds) : NONE],
           ["Video", usage ? `${decimal(usage.output_minutes)} min` : NONE],
           ["Took", duration(took)],

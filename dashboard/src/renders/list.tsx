@@ -145,7 +145,7 @@ class Row extends Component<RowProps> {
           <Thumb render={render} />
           <span class="names">
             <a href={links.render(render.render_id)}>{name}</a>
-            <span class="sub">{render.title ? short(render.render_id, 18) : render.composition}{render.callback_id ? ` · ${render.callback_id}` : ""}</span>
+            <span class="sub">{render.title ? short(render.render_id, 18) : render.composition}{render.callback_id ? ` · ${render.callback_id}` : ""}{render.priority ? ` · priority ${render.priority}` : ""}</span>
           </span>
         </span>
         <span role="cell" class="cell-state"><Badge state={state} /></span>

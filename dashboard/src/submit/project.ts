@@ -1,6 +1,7 @@
 /** A project as the person has it: a folder, a zip, one page. Read in the browser, to show its variables before it is sent. */
 
 import { unzip, Zip, ZipDeflate, ZipPassThrough } from "fflate";
+import { missing } from "./references";
 
 export interface Variable {
   id: string;
@@ -22,12 +23,15 @@ export interface Composition {
   variables: Variable[];
   /** Why the declared variables cannot be shown. */
   problem: string | null;
+  /** Files that the page names and the project does not have. */
+  missing: string[];
 }
 
 export interface Project {
   name: string;
   files: number;
   bytes: number;
+  /** The pages that can be rendered: those with a composition, or else all. */
   compositions: Composition[];
   /** The archive that is uploaded; made when it is wanted. */
   archive: (progress: (part: number) => void) => Promise<Blob>;
@@ -91,7 +95,7 @@ async function ofFiles(all: Entry[]): Promise<Project> {
     name: root.replace(/\/$/, "").split("/").pop() || only.file.name.replace(/\.[^.]+$/, ""),
     files: inside.length,
     bytes: inside.reduce((sum, { file }) => sum + file.size, 0),
-    compositions: compositions(pages),
+    compositions: compositions(pages, new Set(inside.map(({ path }) => path))),
     archive: (progress) => pack(inside, progress),
   };
 }
@@ -114,7 +118,8 @@ async function ofZip(file: File): Promise<Project> {
   const root = /^[^/]*\//.exec(commonFolder(names))?.[0] ?? "";
   const decoder = new TextDecoder();
   const pages = new Map(Object.entries(unpacked).map(([path, text]) => [path.slice(root.length), decoder.decode(text)]));
-  return { name: file.name.replace(/\.zip$/i, ""), files: names.length, bytes, compositions: compositions(pages), archive: async () => file };
+  const files = new Set(names.map((path) => path.slice(root.length)));
+  return { name: file.name.replace(/\.zip$/i, ""), files: names.length, bytes, compositions: compositions(pages, files), archive: async () => file };
 }
 
 /** The folder that holds everything, with its slash. */
@@ -128,26 +133,38 @@ function commonFolder(paths: string[]): string {
   return depth === 0 ? "" : `${first.slice(0, depth).join("/")}/`;
 }
 
-/** The pages that are compositions of their own, `index.html` first. */
-function compositions(pages: Map<string, string>): Composition[] {
+/** The pages that are compositions of their own, or else all pages; `index.html` first. */
+function compositions(pages: Map<string, string>, files: ReadonlySet<string>): Composition[] {
   const found: Composition[] = [];
+  const others: Composition[] = [];
   for (const [path, text] of pages) {
     // Nothing of the page is run or loaded by this; its styles would only be complained of by our own content policy.
     const plain = text.replace(/<style\b[\s\S]*?<\/style>/gi, "").replace(/\sstyle(?=\s*=)/gi, STYLE);
     const page = new DOMParser().parseFromString(plain, "text/html");
     const root = page.querySelector("body [data-composition-id], body[data-composition-id]");
-    if (!root && path !== "index.html") continue;
+    const isComposition = root !== null || path === "index.html";
     const read = variables(page);
-    found.push({
+    (isComposition ? found : others).push({
       path,
       width: root?.getAttribute("data-width") ?? null,
       height: root?.getAttribute("data-height") ?? null,
       duration: root?.getAttribute("data-duration") ?? null,
+      missing: missing(references(page), path, files),
       ...read,
     });
   }
   const depth = (path: string) => path.split("/").length;
-  return found.sort((a, b) => depth(a.path) - depth(b.path) || Number(b.path === "index.html") - Number(a.path === "index.html") || a.path.localeCompare(b.path));
+  return (found.length > 0 ? found : others).sort((a, b) => depth(a.path) - depth(b.path) || Number(b.path === "index.html") - Number(a.path === "index.html") || a.path.localeCompare(b.path));
+}
+
+/** What a page loads by its elements. */
+function references(page: Document): string[] {
+  const loaded: [string, string][] = [
+    ["script[src], img[src], video[src], audio[src], source[src], iframe[src]", "src"],
+    ["link[rel=stylesheet][href]", "href"],
+    ["[data-composition-src]", "data-composition-src"],
+  ];
+  return loaded.flatMap(([selector, name]) => Array.from(page.querySelectorAll(selector), (element) => element.getAttribute(name) ?? ""));
 }
 
 function variables(page: Document): { variables: Variable[]; problem: string | null } {

@@ -74,7 +74,13 @@ export function SubmitView() {
         <DropZone project={project} take={(reading) => void take(reading)} />
         {error !== null && !sending && <Failure what={project ? "The farm did not take it" : "This could not be read"} error={hint(error)} />}
         {project && project.compositions.length === 0 && (
-          <Failure what="There is no composition in it" error={new Error("No page of it has an element with data-composition-id. The farm will say so too.")} />
+          <Failure what="There is no page in it" error={new Error("A project has an index.html, or another HTML file.")} />
+        )}
+        {composition && composition.missing.length > 0 && (
+          <Failure
+            what={`${composition.path} names ${composition.missing.length === 1 ? "a file" : "files"} that the project does not have`}
+            error={new Error(composition.missing.join(", "))}
+          />
         )}
         {project && (
           <>

@@ -15,6 +15,7 @@ use dom_query::Document;
 use html5ever::interface::{ElementFlags, NodeOrText, QuirksMode, TreeSink};
 use html5ever::tendril::{StrTendril, TendrilSink};
 use html5ever::{Attribute, ExpandedName, LocalName, ParseOpts, QualName, ns, parse_document};
+use hyperfarm_proto::archive::ArchiveLimits;
 use tokio_util::sync::CancellationToken;
 
 use super::css::opens_block;
@@ -37,6 +38,7 @@ const TAGS_PER_CHECK: usize = 1024;
 
 /// The bounds of one compile, with what is used so far.
 pub(crate) struct Bounds {
+    archive: ArchiveLimits,
     cancelled: CancellationToken,
     deadline: Instant,
     nodes: Cell<usize>,
@@ -56,7 +58,18 @@ impl Bounds {
     /// Bounds of a compile that begins now and ends when `cancelled` is cancelled.
     pub(crate) fn new(cancelled: CancellationToken) -> Self {
         let deadline = Instant::now() + RENDER_TIME + COMPUTE_TIME;
-        Self { cancelled, deadline, nodes: Cell::new(0), bytes: Cell::new(0) }
+        let archive = ArchiveLimits::DEFAULT;
+        Self { archive, cancelled, deadline, nodes: Cell::new(0), bytes: Cell::new(0) }
+    }
+
+    /// The bounds with these limits of the project's archive.
+    pub(crate) fn with_archive(self, archive: ArchiveLimits) -> Self {
+        Self { archive, ..self }
+    }
+
+    /// Limits of the project's archive.
+    pub(super) fn archive(&self) -> &ArchiveLimits {
+        &self.archive
     }
 
     /// Fails where the compile was cancelled or its time is over. Every loop over parts of a project calls it.

@@ -11,9 +11,6 @@ use super::bounds::Bounds;
 use crate::cache::{Cache, InsertError};
 use crate::error::{DiskError, ProjectError, WorkerError};
 
-/// The limits of the coordinator's intake.
-const LIMITS: ArchiveLimits = ArchiveLimits::DEFAULT;
-
 /// A file of a project, in the cache.
 #[derive(Debug, Clone)]
 pub(crate) struct ProjectFile {
@@ -29,12 +26,13 @@ pub(super) fn unpack(
     cache: &Cache,
     bounds: &Bounds,
 ) -> Result<BTreeMap<String, ProjectFile>, WorkerError> {
+    let limits = bounds.archive();
     let opened = std::fs::File::open(bundle).map_err(DiskError::at(bundle, "cannot be read"))?;
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(opened))
         .map_err(|error| invalid(format!("the project is no zip archive that can be read: {error}")))?;
-    let directory = directory(bundle, archive.central_directory_start())
+    let directory = directory(bundle, archive.central_directory_start(), limits)
         .map_err(|error| invalid(format!("the directory of the archive cannot be read: {error}")))?;
-    check_names(&directory, &LIMITS).map_err(invalid)?;
+    check_names(&directory, limits).map_err(invalid)?;
     let mut files = BTreeMap::new();
     let mut total = 0u64;
     for index in 0..archive.len() {
@@ -50,13 +48,13 @@ pub(super) fn unpack(
             let text = format!("the archive's entry `{name}` is a link; put the file itself into the archive");
             return Err(invalid(text).into());
         }
-        check_name(&name, &LIMITS).map_err(invalid)?;
+        check_name(&name, limits).map_err(invalid)?;
         let path = name;
         if entry.is_dir() || is_clutter(&path) {
             continue;
         }
         let packed = entry.compressed_size();
-        let limit = (LIMITS.unpacked_bytes - total).min(LIMITS.ratio_from.max(packed.saturating_mul(LIMITS.ratio)));
+        let limit = (limits.unpacked_bytes - total).min(limits.ratio_from.max(packed.saturating_mul(limits.ratio)));
         let (hash, length) = match cache.insert_from(&mut entry, limit) {
             Ok(Some(inserted)) => inserted,
             Ok(None) => {
@@ -82,13 +80,13 @@ fn invalid(text: String) -> ProjectError {
 }
 
 /// The directory of the archive, which begins at `start`, up to the end of the file.
-fn directory(bundle: &Path, start: u64) -> std::io::Result<Vec<u8>> {
+fn directory(bundle: &Path, start: u64, limits: &ArchiveLimits) -> std::io::Result<Vec<u8>> {
     let mut file = std::fs::File::open(bundle)?;
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
-    let read = file.take(LIMITS.directory_bytes + 1).read_to_end(&mut bytes)?;
-    if read as u64 > LIMITS.directory_bytes {
-        return Err(std::io::Error::other(format!("it has more than {} bytes", LIMITS.directory_bytes)));
+    let read = file.take(limits.directory_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if read as u64 > limits.directory_bytes {
+        return Err(std::io::Error::other(format!("it has more than {} bytes", limits.directory_bytes)));
     }
     Ok(bytes)
 }

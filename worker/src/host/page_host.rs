@@ -56,6 +56,7 @@ pub struct PageHost<'a> {
     report: PageReport,
     framebuffer: Option<Framebuffer>,
     pictures: PictureMemory,
+    had_background: bool,
     /// Whether a page that leaves itself while it is sought is an error.
     must_stay: bool,
     /// The frame that was sought last.
@@ -116,12 +117,11 @@ impl<'a> PageHost<'a> {
             ) => error.about("while the page loaded, before its first frame"),
             other => other,
         })?;
-        if options.transparent {
-            page.evaluate::<()>(REMOVE_BACKGROUND.to_owned()).await?;
-        }
+        let had_background =
+            if options.transparent { page.evaluate(REMOVE_BACKGROUND.to_owned()).await? } else { false };
         tracing::debug!(took_ms = opening.elapsed().as_millis(), "page ready");
         let (frame_rate, pictures) = (options.frame_rate, PictureMemory::new(&options.videos));
-        Ok(Self { page, frame_rate, site, report, framebuffer, pictures, must_stay: true, frame: 0 })
+        Ok(Self { page, frame_rate, site, report, framebuffer, pictures, must_stay: true, frame: 0, had_background })
     }
 
     /// From now on a page that leaves itself (navigates, reloads, closes) is no error. A page of which only a few frames
@@ -170,6 +170,11 @@ impl<'a> PageHost<'a> {
     /// Families that the page's texts name first and that it has no face of.
     pub(crate) async fn families_without_face(&self) -> Result<Vec<String>, WorkerError> {
         self.page.evaluate("window.__hyperfarmHost.familiesWithoutFace()".to_owned()).await
+    }
+
+    /// Whether the root or the body of the page had a background, which a transparent output does not show.
+    pub(crate) fn had_background(&self) -> bool {
+        self.had_background
     }
 
     /// Waits until the page has a picture, and compares the framebuffer with it.
@@ -422,10 +427,15 @@ impl<'a> PageHost<'a> {
     }
 }
 
-/// Removes the backgrounds of root and body: transparent outputs have the page's elements only.
-const REMOVE_BACKGROUND: &str = "(() => { const style = document.createElement('style'); \
+/// Removes the backgrounds of root and body: transparent outputs have the page's elements only. Its value is whether there were any.
+const REMOVE_BACKGROUND: &str = "(() => { \
+     const had = [document.documentElement, document.body].filter(Boolean).some((element) => { \
+         const { backgroundColor, backgroundImage } = getComputedStyle(element); \
+         return backgroundImage !== 'none' || !/^rgba\\(.*, 0\\)$/.test(backgroundColor); }); \
+     const style = document.createElement('style'); \
      style.textContent = 'html,body{background:transparent !important}'; \
-     document.head.append(style); })()";
+     document.head.append(style); \
+     return had; })()";
 
 fn early_script(options: &OpenOptions) -> Result<String, WorkerError> {
     let variables: serde_json::Value = serde_json::from_str(&options.variables)

@@ -11,6 +11,7 @@ use hyperfarm_backplane::fetch::FetchConfig;
 use hyperfarm_backplane::ledger::TaskView;
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_backplane::runner::RunnerConfig;
+use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::frame::FrameRange;
 use hyperfarm_proto::id::{ContentHash, Pool, RenderId};
 use hyperfarm_proto::keys;
@@ -47,6 +48,7 @@ impl Farm {
                 fetch: FetchConfig { allow: "127.0.0.1".parse().unwrap(), ..FetchConfig::default() },
                 ..RemoteConfig::default()
             },
+            archive: ArchiveLimits::DEFAULT,
             label: String::new(),
             work_dir: folder.path().to_owned(),
             runner: RunnerConfig::default(),

@@ -1,0 +1,117 @@
+//! `hyperfarm check`: what a render would be and what it would warn of, without a frame of it.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use hyperfarm_proto::plan::{PlanDraft, Warning};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::args::CheckArgs;
+use crate::exit::CliError;
+use crate::render::project::{self, Packed};
+use crate::render::project_spec;
+use crate::render::summary::print_warnings;
+use crate::stages;
+use crate::stdout::print_line;
+
+/// What was found, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Findings {
+    /// Whether it can be rendered, and with `--strict` without a warning.
+    ok: bool,
+    title: Option<String>,
+    composition: String,
+    width: u32,
+    height: u32,
+    fps: String,
+    frames: u64,
+    duration: f64,
+    has_audio: bool,
+    files: usize,
+    /// What the page loads from elsewhere.
+    remote: Vec<Remote>,
+    warnings: Vec<Warning>,
+}
+
+#[derive(Debug, Serialize)]
+struct Remote {
+    url: String,
+    found: bool,
+}
+
+/// Checks a composition.
+///
+/// # Errors
+///
+/// It cannot be rendered, or there are warnings and `--strict` was given.
+pub(crate) async fn run(args: Box<CheckArgs>) -> Result<(), CliError> {
+    let result = check(&args).await;
+    match (&result, args.json) {
+        (Ok(findings), true) => {
+            print_line(&serde_json::to_string_pretty(findings).map_err(|error| CliError::system(error.to_string()))?);
+        }
+        (Ok(findings), false) => findings.print(),
+        (Err(error), true) => print_line(&json!({ "ok": false, "error": error.message }).to_string()),
+        (Err(_), false) => {}
+    }
+    match result? {
+        Findings { ok: true, .. } => Ok(()),
+        Findings { warnings, .. } => {
+            Err(CliError::user(format!("{} warnings, and --strict was given", warnings.len())))
+        }
+    }
+}
+
+async fn check(args: &CheckArgs) -> Result<Findings, CliError> {
+    let spec = project_spec(&args.project)?;
+    spec.check_output().map_err(|error| CliError::user(error.message))?;
+    let title = spec.title.clone().map(String::from);
+    let Packed { zip, mut warnings } = project::read(&args.project, Path::new(""))?;
+    let draft = stages::run(NonZeroU32::MIN, async |stages| stages.plan(zip.into(), spec).await).await?;
+    warnings.extend(draft.warnings.iter().cloned());
+    Ok(Findings::of(draft, title, warnings, args.strict))
+}
+
+impl Findings {
+    fn of(draft: PlanDraft, title: Option<String>, mut warnings: Vec<Warning>, strict: bool) -> Self {
+        let content = draft.content;
+        let size = content.encoder.codec.coded_size(content.viewport.output());
+        let mut seen = Vec::new();
+        warnings.retain(|warning| {
+            !seen.contains(warning) && {
+                seen.push(warning.clone());
+                true
+            }
+        });
+        Self {
+            ok: !strict || warnings.is_empty(),
+            title,
+            width: size.width,
+            height: size.height,
+            fps: content.frame_rate.to_string(),
+            frames: content.frames,
+            duration: content.duration(),
+            has_audio: !content.audio.is_empty(),
+            files: content.files.len(),
+            remote: content
+                .remote
+                .iter()
+                .map(|asset| Remote { url: asset.url.clone(), found: asset.path.is_some() })
+                .collect(),
+            composition: content.entry,
+            warnings,
+        }
+    }
+
+    fn print(&self) {
+        let Self { composition, width, height, frames, fps, duration, files, .. } = self;
+        let sound = if self.has_audio { "with sound" } else { "silent" };
+        print_line(&format!("{composition}: {width}x{height}, {frames} frames at {fps} fps, {duration:.3} s, {sound}"));
+        print_line(&format!("  {files} files, {} from elsewhere", self.remote.len()));
+        for Remote { url, .. } in self.remote.iter().filter(|remote| !remote.found) {
+            print_line(&format!("  not found: {url}"));
+        }
+        print_warnings(&self.warnings);
+    }
+}
