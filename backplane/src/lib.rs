@@ -110,6 +110,9 @@ pub enum BackplaneError {
     Objects(#[from] ObjectsError),
 }
 
+/// Name of the journal of the ledger in process, in the data folder.
+const JOURNAL: &str = "ledger.jsonl";
+
 impl Backplane {
     /// Broker and ledger in process, storage in a local folder.
     ///
@@ -140,7 +143,10 @@ impl Backplane {
             Some(url) => Objects::open(url)?,
             None => Objects::local(&config.data_dir)?,
         };
-        let Some(cluster) = &config.cluster else { return Ok(Self::ephemeral(objects)) };
+        let Some(cluster) = &config.cluster else {
+            let ledger = Arc::new(MemoryLedger::with_journal(&config.data_dir.join(JOURNAL)));
+            return Ok(Self { ledger, ..Self::ephemeral(objects) });
+        };
         let metrics = Metrics::new();
         let objects = objects.with_metrics(&metrics);
         let broker = RabbitBroker::connect(&cluster.amqp_url, &config.namespace);

@@ -120,7 +120,8 @@ pub trait TaskHandler: Send + Sync + 'static {
 /// Times and limits of a runner.
 #[derive(Debug, Clone)]
 pub struct RunnerConfig {
-    /// How long a lease lasts without a renewal. It is renewed every quarter of this.
+    /// How long a lease lasts without a renewal. It is renewed every quarter of this, and every second at least, because
+    /// the answer says whether the render was cancelled.
     pub lease_ttl: Duration,
     /// How often progress that has changed is sent, with a renewal.
     pub report_every: Duration,
@@ -175,6 +176,9 @@ impl RunnerConfig {
         }
     }
 }
+
+/// Longest time between two renewals of a lease.
+const LONGEST_SILENCE: Duration = Duration::from_secs(1);
 
 /// Longest time for one question whether storage, ledger and broker answer.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -626,12 +630,13 @@ impl Slot {
     async fn keep_alive(&self, lease: &Lease, leased_at: Instant, context: &TaskContext) {
         let RunnerConfig { lease_ttl, report_every, stop_within, .. } = *self.config();
         let fence_after = lease_ttl - stop_within.min(lease_ttl / 2);
+        let renew_every = LONGEST_SILENCE.min(lease_ttl / 4);
         let mut renewed_at = leased_at;
         let mut sent = (Instant::now(), TaskProgress::default());
         loop {
             tokio::time::sleep(report_every.min(lease_ttl / 4)).await;
             let progress = context.progress();
-            if progress == sent.1 && sent.0.elapsed() + report_every < lease_ttl / 4 {
+            if progress == sent.1 && sent.0.elapsed() + report_every < renew_every {
                 continue;
             }
             let asked_at = Instant::now();

@@ -188,8 +188,12 @@ fn quick() -> RunnerConfig {
 
 /// Starts a node with two slots over `backplane`, which ends with the test.
 fn start(id: &str, backplane: &Backplane, handler: impl TaskHandler) {
+    start_with(quick(), id, backplane, handler);
+}
+
+fn start_with(config: RunnerConfig, id: &str, backplane: &Backplane, handler: impl TaskHandler) {
     let view = NodeView::new(id.parse().unwrap(), "worker", "cpu", 2, "test");
-    let runner = Runner::new(backplane.clone(), view, quick());
+    let runner = Runner::new(backplane.clone(), view, config);
     tokio::spawn(runner.run(vec![Queue::Chunk(Pool::default())], Arc::new(handler), Drain::new()));
 }
 
@@ -387,4 +391,22 @@ async fn a_node_that_is_cut_off_from_the_ledger_stops_before_its_lease_ends() {
         let was_alive = tokio::time::timeout(SOON, stops.recv()).await.expect("it went on without a lease");
         assert_eq!(was_alive, Some(true), "its lease had ended for everyone else");
     }
+}
+
+#[tokio::test]
+async fn a_task_without_progress_is_cancelled_within_two_seconds() {
+    let backplane = Backplane::ephemeral(Objects::memory());
+    let task = tasks(1, 1).remove(0);
+    backplane.ledger.open(&task.render).await.unwrap();
+    let started = Arc::new(AtomicBool::default());
+    let (stopped, mut stops) = tokio::sync::mpsc::unbounded_channel();
+    let works = Works { ledger: backplane.ledger.clone(), started: started.clone(), stopped };
+    start_with(RunnerConfig::default(), "w1", &backplane, works);
+    publish(&backplane, &task).await;
+    until(async || started.load(Ordering::SeqCst)).await;
+    // Between two renewals, as late as it can be.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    backplane.ledger.cancel(&task.render).await.unwrap();
+    let stop = tokio::time::timeout(Duration::from_secs(2), stops.recv()).await;
+    assert!(stop.is_ok(), "it went on for two seconds after the render was cancelled");
 }

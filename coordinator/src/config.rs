@@ -26,6 +26,9 @@ pub struct CoordinatorConfig {
     /// How long a render waits for a worker of its plan's capture class, while the pool has workers of other classes, before it is
     /// planned again. Longer than a worker caches a plan that it does not use (30 s).
     pub replan_after: Duration,
+    /// How long a node has to be missing from the ledger's list of live nodes, while the ledger answers, before its tasks count as lost
+    /// with it.
+    pub node_lost_after: Duration,
     /// How renders are cut into chunks.
     pub shard: ShardPolicy,
     /// How tasks are dispatched.
@@ -42,6 +45,7 @@ impl Default for CoordinatorConfig {
             rescan_every: Duration::from_secs(60),
             retain_ended_for: Duration::from_secs(120),
             replan_after: Duration::from_secs(60),
+            node_lost_after: Duration::from_secs(6),
             shard: ShardPolicy::default(),
             schedule: SchedulePolicy::default(),
             limits: Limits::default(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{Farm, SOON, chunks_of, draft, patient, quick};
 use hyperfarm_backplane::ledger::{Claim, Commit, Renewal};
+use hyperfarm_coordinator::submission::Intake;
 use hyperfarm_coordinator::{CoordinatorConfig, RenderError, Stage};
 use hyperfarm_proto::failure::{FailureCode, MAX_ATTEMPTS};
 use hyperfarm_proto::keys;
@@ -289,6 +290,48 @@ async fn a_short_window_is_in_the_queues() {
 }
 
 #[tokio::test]
+async fn a_large_window_of_a_long_render_is_dispatched_in_one_go() {
+    let farm = Farm::with(patient());
+    farm.slots(1_000).await;
+    farm.submit(chunks_of(1)).await;
+    let mut worker = farm.worker("w1").await;
+    worker.do_next(&draft(20_000, false)).await;
+    drop(worker);
+    // Twice the slots. Where each of these tasks costs a look at all chunks, this takes a minute.
+    let depth = async || farm.backplane.broker.depth(&Queue::Chunk(Default::default())).await.unwrap();
+    assert!(common::comes(async || depth().await >= 2_000).await, "only {} tasks were dispatched", depth().await);
+}
+
+#[tokio::test]
+async fn a_space_with_one_render_does_not_wait_for_one_with_many() {
+    let farm = Farm::with(patient());
+    farm.slots(2).await;
+    let of = |space: &str, priority| Intake { space: space.parse().unwrap(), priority, ..Intake::default() };
+    let mut worker = farm.worker("w1").await;
+    let draft = draft(40, false);
+    let alpha = farm.submit_as(chunks_of(1), of("alpha", 50)).await;
+    worker.do_next(&draft).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(worker.claim().await);
+    }
+    farm.settle(&alpha).await;
+    assert_eq!(worker.take_ready().await, None, "alpha has the whole window");
+    let beta = farm.submit_as(chunks_of(1), of("beta", 0)).await;
+    assert_eq!(worker.do_next(&draft).await.task.render, beta);
+    farm.until(&beta, |progress| progress.stage == Stage::Capture).await;
+    farm.settle(&beta).await;
+    assert_eq!(worker.take_ready().await, None, "no place is free");
+    for (number, lease) in held.iter().enumerate() {
+        let result = worker.leave(lease, &draft).await;
+        worker.commit(lease, &result).await;
+        let next = worker.take().await.render;
+        // Alpha and beta have two each then, of which one has ended.
+        assert!(number >= 2 || next == beta, "place {number} went to {next}");
+    }
+}
+
+#[tokio::test]
 async fn a_render_keeps_to_its_own_cap() {
     let farm = Farm::with(patient());
     farm.slots(8).await;
@@ -395,6 +438,23 @@ async fn two_coordinators_do_not_disturb_each_other() {
     let mut progress = other.watch(&render).await.unwrap();
     let ended = tokio::time::timeout(SOON, progress.wait_for(|progress| progress.end.is_some())).await;
     assert!(ended.is_ok());
+}
+
+#[tokio::test]
+async fn a_cancellation_through_one_coordinator_is_seen_by_the_other_at_its_next_tick() {
+    // Neither compares ledger and storage on a timer.
+    let config = CoordinatorConfig { verify_every: patient().verify_every, ..quick() };
+    let farm = Farm::with(config.clone());
+    let render = farm.submit(chunks_of(30)).await;
+    let lease = farm.worker("w1").await.claim().await;
+    farm.until(&render, |progress| progress.stage == Stage::Plan).await;
+    let drain = hyperfarm_backplane::drain::Drain::new();
+    let other = hyperfarm_coordinator::Coordinator::start(farm.backplane.clone(), config, drain);
+    other.cancel(&render).await.unwrap();
+    assert_eq!(failed_with(&farm.end(&render).await), (FailureCode::Cancelled, 0));
+    farm.ticks(3).await;
+    let renewal = farm.backplane.ledger.renew(&lease, TaskProgress::default(), SOON).await.unwrap();
+    assert_eq!(renewal, Renewal::Lost, "nobody has opened it again");
 }
 
 #[tokio::test]

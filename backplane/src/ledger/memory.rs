@@ -1,9 +1,11 @@
-//! The ledger in process: it answers as Redis's does, for as long as the process lives.
+//! The ledger in process: it answers as Redis's does, for as long as the process lives. With a journal the next process
+//! knows which tasks were lost with it.
 //!
 //! This is the state machine in its plainest form; `redis.lua` is the same one, and a property test holds the two
 //! against each other.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -15,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::history::Attempts;
+use super::journal::Journal;
 use super::{
     AttemptEnd, Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeView, RenderView, Renewal, TaskView,
     node_of_slot,
@@ -30,6 +33,7 @@ pub struct MemoryLedger {
 struct State {
     renders: HashMap<RenderId, Render>,
     nodes: BTreeMap<WorkerId, Node>,
+    journal: Option<Journal>,
 }
 
 struct Node {
@@ -43,6 +47,26 @@ impl State {
     fn forget_dead_nodes(&mut self) {
         let now = Instant::now();
         self.nodes.retain(|_, node| node.until > now);
+    }
+
+    /// Makes the render known, with the attempts at it that were lost with earlier processes.
+    fn open(&mut self, id: &RenderId) -> &mut Render {
+        let journal = &mut self.journal;
+        self.renders.entry(id.clone()).or_insert_with(|| {
+            let lost = journal.as_mut().map(|journal| journal.lost_of(id)).unwrap_or_default();
+            let tasks = lost.into_iter().map(|(step, failures)| {
+                let attempt = failures.iter().map(|failed| failed.attempt).max().unwrap_or(0);
+                (step, Task { attempt, failures, ..Task::default() })
+            });
+            Render { tasks: tasks.collect(), ..Render::default() }
+        })
+    }
+
+    /// Notes in the journal that the lease of `task` has ended.
+    fn lease_ended(&mut self, task: &TaskId) {
+        if let Some(journal) = &mut self.journal {
+            journal.ended(task);
+        }
     }
 
     fn claim(&mut self, task: &TaskId, worker: &WorkerId, node: Option<&WorkerId>, ttl: Duration) -> Claim {
@@ -68,7 +92,11 @@ impl State {
         entry.until = Some(now + ttl);
         entry.progress = TaskProgress::default();
         entry.attempts.claimed(entry.attempt, worker.clone(), unix_ms());
-        Claim::Granted(Lease { task: task.clone(), attempt: entry.attempt, worker: worker.clone() })
+        let lease = Lease { task: task.clone(), attempt: entry.attempt, worker: worker.clone() };
+        if let Some(journal) = &mut self.journal {
+            journal.claimed(task, lease.attempt, worker);
+        }
+        Claim::Granted(lease)
     }
 }
 
@@ -131,16 +159,25 @@ impl MemoryLedger {
         Self::default()
     }
 
+    /// An empty ledger that writes its claims into a journal at `path`, from which the next process knows which tasks
+    /// were lost with this one.
+    pub fn with_journal(path: &Path) -> Self {
+        let ledger = Self::new();
+        ledger.state.lock().journal = Some(Journal::new(path));
+        ledger
+    }
+
     /// Forgets everything, as a Redis that lost its data does. For tests.
     pub fn clear(&self) {
-        *self.state.lock() = State::default();
+        let mut state = self.state.lock();
+        *state = State { journal: state.journal.take(), ..State::default() };
     }
 }
 
 #[async_trait]
 impl Ledger for MemoryLedger {
     async fn open(&self, render: &RenderId) -> Result<(), LedgerError> {
-        self.state.lock().renders.entry(render.clone()).or_default();
+        self.state.lock().open(render);
         Ok(())
     }
 
@@ -189,6 +226,7 @@ impl Ledger for MemoryLedger {
         entry.committed = Some(result.to_vec());
         entry.until = None;
         entry.attempts.ended(lease.attempt, AttemptEnd::Committed, unix_ms());
+        state.lease_ended(&lease.task);
         Ok(Commit::Accepted)
     }
 
@@ -212,6 +250,7 @@ impl Ledger for MemoryLedger {
             let worker = lease.worker.to_string();
             entry.failures.push(FailedAttempt { attempt: lease.attempt, worker, failure: failure.clone() });
         }
+        state.lease_ended(&lease.task);
         Ok(Commit::Accepted)
     }
 
@@ -222,6 +261,7 @@ impl Ledger for MemoryLedger {
         if entry.attempt == lease.attempt && entry.worker.as_ref() == Some(&lease.worker) {
             entry.until = None;
             entry.attempts.ended(lease.attempt, AttemptEnd::Released, unix_ms());
+            state.lease_ended(&lease.task);
         }
         Ok(())
     }
@@ -240,6 +280,7 @@ impl Ledger for MemoryLedger {
         }
         entry.until = None;
         entry.committed = Some(result.to_vec());
+        state.lease_ended(task);
         Ok(())
     }
 
@@ -253,12 +294,16 @@ impl Ledger for MemoryLedger {
     }
 
     async fn cancel(&self, render: &RenderId) -> Result<(), LedgerError> {
-        self.state.lock().renders.entry(render.clone()).or_default().is_cancelled = true;
+        self.state.lock().open(render).is_cancelled = true;
         Ok(())
     }
 
     async fn forget(&self, render: &RenderId) -> Result<(), LedgerError> {
-        self.state.lock().renders.remove(render);
+        let mut state = self.state.lock();
+        state.renders.remove(render);
+        if let Some(journal) = &mut state.journal {
+            journal.forgotten(render);
+        }
         Ok(())
     }
 

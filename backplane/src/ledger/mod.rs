@@ -40,11 +40,14 @@ use hyperfarm_proto::record::TaskProgress;
 use hyperfarm_proto::task::{Step, TaskId};
 
 mod history;
+mod journal;
+mod lost;
 mod memory;
 mod node;
 mod redis;
 
 pub use self::history::{AttemptEnd, AttemptView};
+pub use self::lost::worker_lost;
 pub use self::memory::MemoryLedger;
 pub use self::node::{NodeCommand, NodeState, NodeTask, NodeView, Order, node_of_slot, slot_id};
 pub use self::redis::RedisLedger;

@@ -12,6 +12,7 @@ use hyperfarm_backplane::fetch::FetchConfig;
 use hyperfarm_backplane::runner::RunnerConfig;
 use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_coordinator::api::ApiConfig;
+use hyperfarm_coordinator::scheduler::SchedulePolicy;
 use hyperfarm_coordinator::usage::Prices;
 use hyperfarm_coordinator::webhooks::seal::SecretKeys;
 use hyperfarm_worker::settings::WorkerSettings;
@@ -98,6 +99,7 @@ impl Settings {
             worker: WorkerSettings::read(env),
             coordinator: CoordinatorConfig {
                 replan_after: env.duration("HYPERFARM_REPLAN_AFTER").unwrap_or(coordinator.replan_after),
+                schedule: SchedulePolicy::read(env),
                 ..coordinator
             },
             api: ApiSettings::read(env),

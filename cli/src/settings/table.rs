@@ -197,6 +197,11 @@ const SETTINGS: &[(&str, &[Setting])] = &[
                 Value("off"),
             ),
             (
+                "HYPERFARM_SPACE_WEIGHTS",
+                "Weights of spaces, as `name=weight` between commas: one of weight 3 gets three times the slots of one of weight 1 while both have work.",
+                Text("1 each"),
+            ),
+            (
                 "HYPERFARM_REPLAN_AFTER",
                 "How long a render waits for a worker of its capture class, while its pool has others, before it is planned anew.",
                 Value("60s"),

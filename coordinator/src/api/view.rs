@@ -55,7 +55,8 @@ pub(super) async fn view(
     };
     let size = completed.map(|(_, output)| output.size).or(plan.map(|plan| plan.size));
     let frame_rate = completed.map(|(_, output)| output.frame_rate).or(plan.map(|plan| plan.frame_rate));
-    let warnings = plan.map(|plan| plan.warnings.clone()).unwrap_or_default();
+    let mut warnings = plan.map(|plan| plan.warnings.clone()).unwrap_or_default();
+    warnings.extend(progress.waiting.clone());
     Ok(View {
         render_id: request.id.to_string(),
         status: status(progress),

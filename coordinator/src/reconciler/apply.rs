@@ -1,13 +1,13 @@
 //! Takes the scheduler's next step for one render, and dispatches the tasks of all of them.
 
-use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use hyperfarm_backplane::ledger::RenderView;
+use hyperfarm_backplane::ledger::{Commit, Lease, RenderView, worker_lost};
 use hyperfarm_backplane::objects::Created;
 use hyperfarm_proto::failure::{FailedAttempt, Failure, FailureCode, Owner, may_retry};
 use hyperfarm_proto::id::RenderId;
@@ -19,13 +19,13 @@ use hyperfarm_proto::wire;
 use serde::Serialize;
 use tracing::{error, info, warn};
 
+use super::background_scan;
 use super::error::ReconcileError;
 use super::replan::is_of_older_farm;
-use super::restore::restore;
 use super::state::Reconciler;
+use super::wake::Verification;
 use crate::clock::now_ms;
-use crate::scheduler::order::Rank;
-use crate::scheduler::{Fleet, RenderAction, fill_windows, order};
+use crate::scheduler::{Demand, Fleet, RenderAction, share};
 use crate::sharding::{Cost, ShardPolicy, shard};
 use crate::store::{self, if_found};
 use crate::timeline::{self, Timeline};
@@ -55,6 +55,9 @@ impl Reconciler {
     ) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         tracked.check_begins(pause);
+        if tracked.is_restoring && !tracked.replanning.is_ending() {
+            return Ok(());
+        }
         if tracked.replanning.is_ending() {
             if self.remove_old_plan(render).await? {
                 return Ok(());
@@ -75,14 +78,26 @@ impl Reconciler {
     async fn advance(&mut self, render: &RenderId, view: Option<RenderView>) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         match view {
-            // Cancelled, but neither ended nor failing: a process ended while it planned the render again.
+            // Cancelled, but not failing: another coordinator has ended it, or a process ended while it planned the render again.
             Some(view) if view.cancelled && view.tasks.values().all(|task| may_retry(&task.failures)) => {
+                let objects = &self.backplane.objects;
+                let (end, is_deleted) =
+                    futures::try_join!(store::state(objects, render), store::is_deleted(objects, render))?;
+                if end.is_some() || is_deleted {
+                    let verification = Verification { end: end.map(Arc::new), is_deleted, plan: None, restored: 0 };
+                    self.handle_verification(render, verification);
+                    return Ok(());
+                }
                 self.backplane.ledger.forget(render).await?;
-                self.restore_ledger(render, None).await?;
+                return self.restore_ledger(render, None).await;
             }
             Some(view) if tracked.is_restored => tracked.view = Arc::new(view),
             view => self.restore_ledger(render, view).await?,
         }
+        if self.renders.get(render).is_some_and(|tracked| tracked.is_restoring) {
+            return Ok(());
+        }
+        self.record_lost_workers(render).await?;
         // Each step changes the facts, so this ends. The bound guards against an error in that.
         for _ in 0..4 {
             let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
@@ -100,22 +115,46 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Opens a render in the ledger, and puts back the commits that storage shows and `view`, the ledger's own view, lacks.
+    /// Records a failed attempt for every task whose worker is lost.
+    async fn record_lost_workers(&mut self, render: &RenderId) -> Result<(), ReconcileError> {
+        let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
+        let (watch, ledger, now) = (&self.node_watch, &self.backplane.ledger, Instant::now());
+        let mut is_changed = false;
+        for (step, task) in tracked.view.tasks.iter().filter(|(_, task)| task.committed.is_none()) {
+            let Some(last) = task.attempts.last() else { continue };
+            if last.attempt != task.attempt || last.end.is_some() || !watch.is_lost(last.worker.as_str(), now) {
+                continue;
+            }
+            let failure = worker_lost(*step, last.worker.as_str(), last.attempt, &task.failures);
+            let task = TaskId { render: render.clone(), step: *step };
+            let lease = Lease { task, attempt: last.attempt, worker: last.worker.clone() };
+            if ledger.fail(&lease, &failure).await? == Commit::Accepted {
+                warn!(%render, step = step.kind(), chunk = step.chunk(), worker = %lease.worker, attempt = lease.attempt, "a task's worker is lost");
+            }
+            is_changed = true;
+        }
+        if is_changed {
+            tracked.view = Arc::new(ledger.view(render).await?.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Opens a render in the ledger, and starts to put back the commits that storage shows and `view`, the ledger's own view, lacks. That
+    /// goes on beside the loop until [`Wake::Restored`](super::Wake::Restored).
     async fn restore_ledger(&mut self, render: &RenderId, view: Option<RenderView>) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         let has_nothing_to_restore = tracked.is_restored && tracked.dispatch_log.is_empty() && tracked.plan.is_none();
         if has_nothing_to_restore {
             return Ok(self.backplane.ledger.open(render).await?);
         }
-        let (plan, restored) = restore(&self.backplane, render, &view.unwrap_or_default()).await?;
-        info!(%render, restored, "the render was opened in the ledger, with the commits that storage shows");
-        if let Some(plan) = plan {
-            tracked.set_plan(plan);
+        if let Some(error) = tracked.restore_error.take() {
+            return Err(error);
         }
-        // Tasks in flight may be lost: a worker drops the message of a render that the ledger does not know.
-        tracked.dispatch_log.clear();
-        tracked.is_restored = true;
-        tracked.view = Arc::new(self.backplane.ledger.view(render).await?.unwrap_or_default());
+        tracked.restore_begins();
+        let (backplane, permits, wakes) = (self.backplane.clone(), self.restore_permits.clone(), self.wakes.clone());
+        let view = view.unwrap_or_default();
+        while self.restores.try_join_next().is_some() {}
+        self.restores.spawn(background_scan::restore_entry(backplane, render.clone(), view, permits, wakes));
         Ok(())
     }
 
@@ -242,17 +281,17 @@ impl Reconciler {
 
     /// Publishes the tasks that fit into the windows of their pools.
     pub(super) async fn dispatch(&mut self) -> Result<(), ReconcileError> {
-        let ranks = self.renders.values().filter(|tracked| !tracked.entry.is_paused()).map(|tracked| Rank {
-            priority: Reverse(tracked.entry.intake.priority),
-            created_at_ms: tracked.entry.request.created_at_ms,
-            render: tracked.id().clone(),
+        let demands = self.renders.values().filter(|tracked| !tracked.entry.is_paused()).filter_map(|tracked| {
+            Some(Demand {
+                render: tracked.id(),
+                space: &tracked.entry.intake.space,
+                pool: tracked.pool(),
+                priority: tracked.entry.intake.priority,
+                created_at_ms: tracked.entry.request.created_at_ms,
+                next: tracked.next_step()?,
+            })
         });
-        let ordered = order(ranks.collect());
-        let renders = ordered.iter().filter_map(|render| {
-            let tracked = self.renders.get(render)?;
-            Some((render, tracked.pool(), tracked.next_step()?))
-        });
-        let tasks = fill_windows(renders, &self.fleet, &self.config.schedule);
+        let tasks = share(demands, &self.fleet, &self.config.schedule);
         if tasks.is_empty() {
             return Ok(());
         }
@@ -268,11 +307,20 @@ impl Reconciler {
         });
         // In order: workers take the messages of a queue in the order in which they were published.
         let results: Vec<_> = stream::iter(publishes).buffered(MAX_CONCURRENT_PUBLISHES).collect().await;
-        let mut failed = None;
+        let (mut failed, mut dispatched) = (None, BTreeSet::new());
         for (task, queue, published) in results {
             match published {
-                Ok(()) => self.record_dispatch(&task, &queue),
+                Ok(()) => {
+                    self.record_dispatch(&task, &queue);
+                    dispatched.insert(task.render);
+                }
                 Err(error) => failed = Some(error),
+            }
+        }
+        // Once for each render and not for each task: it looks at every chunk.
+        for render in dispatched {
+            if let Some(tracked) = self.renders.get_mut(&render) {
+                tracked.decide(&self.config.schedule);
             }
         }
         failed.map_or(Ok(()), Err)
@@ -282,6 +330,5 @@ impl Reconciler {
         let Some(tracked) = self.renders.get_mut(&task.render) else { return };
         info!(render = %task.render, step = task.step.kind(), chunk = task.step.chunk(), %queue, "a task was dispatched");
         tracked.dispatch_log.record(task.step, tracked.view.tasks.get(&task.step), Instant::now());
-        tracked.decide(&self.config.schedule);
     }
 }

@@ -1,5 +1,5 @@
-//! Storage reads that take long, in tasks beside the loop: listing the open renders, looking renders up, and comparing ledger entries
-//! with storage.
+//! Storage reads that take long, in tasks beside the loop: listing the open renders, looking renders up, restoring their ledger entries,
+//! and comparing those with storage.
 //!
 //! **Invariant: a background task changes nothing that the loop owns.** It reads, puts commits back into the ledger (which any number
 //! of coordinators may do at once), and answers the loop with a [`Wake`].
@@ -13,6 +13,7 @@ use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_backplane::retry::Retryable;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
@@ -99,6 +100,26 @@ async fn look_up_one(objects: &Objects, render: &RenderId) -> Result<Lookup, Obj
         Some(stored) => Lookup::Open(Box::new(RenderEntry::from_stored(stored))),
         None => Lookup::Missing,
     })
+}
+
+/// Restores the ledger entry of `render`, of which the ledger gave `view`, once one of the `permits` is free, and sends a
+/// [`Wake::Restored`].
+pub(super) async fn restore_entry(
+    backplane: Backplane,
+    render: RenderId,
+    view: RenderView,
+    permits: Arc<Semaphore>,
+    wakes: UnboundedSender<Wake>,
+) {
+    // The semaphore is never closed.
+    let _permit = permits.acquire().await;
+    let restored = restore(&backplane, &render, &view).await;
+    let plan = restored.map(|(plan, restored)| {
+        info!(%render, restored, "the render was opened in the ledger, with the commits that storage shows");
+        plan.map(Box::new)
+    });
+    // The loop has ended where nobody receives it.
+    let _ = wakes.send(Wake::Restored(render, plan));
 }
 
 /// Compares `renders` with storage, each with the view that the ledger gave last, and sends a [`Wake::Verified`] for each.

@@ -9,6 +9,7 @@
 //! | [`tracked`] | the state of one open render |
 //! | [`restore`](mod@restore) | restores a render's ledger entry from object storage |
 //! | [`replan`], [`replanning`] | plans a render again whose plan no worker can work from |
+//! | [`node_watch`] | which nodes are gone |
 //! | [`wake`] | what the loop is told |
 //! | [`events`] | turns workers' events into wakes |
 //! | [`background_scan`] | storage reads that take long, in tasks beside the loop |
@@ -28,6 +29,7 @@ mod backoff;
 mod error;
 mod events;
 mod gauges;
+mod node_watch;
 mod replan;
 mod replanning;
 mod restore;

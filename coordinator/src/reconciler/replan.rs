@@ -70,8 +70,9 @@ impl Reconciler {
         let (ledger, objects) = (&self.backplane.ledger, &self.backplane.objects);
         let view = ledger.view(render).await?.unwrap_or_default();
         let is_leased = view.tasks.values().any(|task| task.lease.is_some());
-        // A running verification may be about to put back commits that it has read before.
-        if (is_leased && since.elapsed() < LEASES_END_WITHIN) || self.verification.is_running() {
+        // A running verification or restore may be about to put back commits that it has read before.
+        if (is_leased && since.elapsed() < LEASES_END_WITHIN) || self.verification.is_running() || tracked.is_restoring
+        {
             return Ok(true);
         }
         objects.delete_prefix(&keys::segments_prefix(render)).await?;

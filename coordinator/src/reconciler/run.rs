@@ -73,10 +73,26 @@ impl Reconciler {
                 }
             }
             Wake::Verified(render, verification) => self.handle_verification(&render, *verification),
+            Wake::Restored(render, restored) => {
+                let Some(tracked) = self.renders.get_mut(&render) else { return };
+                tracked.is_restoring = false;
+                tracked.request_check();
+                match restored {
+                    Ok(plan) => {
+                        if let Some(plan) = plan.filter(|_| !tracked.replanning.is_ending()) {
+                            tracked.set_plan(*plan);
+                        }
+                        // Tasks in flight may be lost: a worker drops the message of a render that the ledger does not know.
+                        tracked.dispatch_log.clear();
+                        tracked.is_restored = true;
+                    }
+                    Err(error) => tracked.restore_error = Some(error),
+                }
+            }
         }
     }
 
-    fn handle_verification(&mut self, render: &RenderId, verification: Verification) {
+    pub(super) fn handle_verification(&mut self, render: &RenderId, verification: Verification) {
         let Some(tracked) = self.renders.get_mut(render) else { return };
         if verification.is_deleted || verification.end.is_some() {
             info!(%render, is_deleted = verification.is_deleted, "another process has ended the render");
@@ -103,9 +119,13 @@ impl Reconciler {
         match self.backplane.ledger.nodes().await {
             Ok(nodes) => {
                 self.fleet = Fleet::from_nodes(&nodes);
+                self.node_watch.saw(&nodes, Instant::now());
                 self.update_gauges(&nodes);
             }
-            Err(error) => return self.backoff.failed("the ledger did not list the live nodes", &error.into()),
+            Err(error) => {
+                self.node_watch.saw_nothing();
+                return self.backoff.failed("the ledger did not list the live nodes", &error.into());
+            }
         }
         for tracked in self.renders.values_mut() {
             let is_class_missing = tracked.is_class_missing(&self.fleet);

@@ -6,16 +6,20 @@ use std::time::Instant;
 
 use hyperfarm_backplane::Backplane;
 use hyperfarm_proto::id::RenderId;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::background_scan::{self, BackgroundTask};
 use super::backoff::Backoff;
+use super::node_watch::NodeWatch;
 use super::tracked::Tracked;
 use super::wake::Wake;
 use crate::config::CoordinatorConfig;
 use crate::registry::{Registry, RenderEntry};
 use crate::scheduler::Fleet;
+
+/// Restores that run at a time. Each lists one render's objects and reads the records of several chunks at once.
+const MAX_CONCURRENT_RESTORES: usize = 8;
 
 /// The loop of one coordinator. Everything in here can be found again in storage and in the ledger.
 pub(crate) struct Reconciler {
@@ -29,12 +33,16 @@ pub(crate) struct Reconciler {
     /// Renders that are being looked up in storage.
     pub(super) pending_lookups: BTreeSet<RenderId>,
     lookups: JoinSet<()>,
+    pub(super) restores: JoinSet<()>,
+    /// Bounds the restores that run at a time.
+    pub(super) restore_permits: Arc<Semaphore>,
     /// Whether every open render in storage is known to have its mark.
     pub(super) are_marks_complete: bool,
     /// Renders that ended without completing. The ledger keeps their entries for [`CoordinatorConfig::retain_ended_for`].
     pub(super) retained: VecDeque<Retained>,
     /// The live workers, as of the last tick.
     pub(super) fleet: Fleet,
+    pub(super) node_watch: NodeWatch,
     pub(super) scanned_at: Option<Instant>,
     pub(super) scan: BackgroundTask,
     pub(super) verification: BackgroundTask,
@@ -61,6 +69,7 @@ impl Reconciler {
         registry: Arc<Registry>,
         wakes: mpsc::UnboundedSender<Wake>,
     ) -> Self {
+        let node_watch = NodeWatch::new(config.node_lost_after);
         Self {
             backplane,
             config,
@@ -69,9 +78,12 @@ impl Reconciler {
             finished: BTreeSet::new(),
             pending_lookups: BTreeSet::new(),
             lookups: JoinSet::new(),
+            restores: JoinSet::new(),
+            restore_permits: Arc::new(Semaphore::new(MAX_CONCURRENT_RESTORES)),
             are_marks_complete: false,
             retained: VecDeque::new(),
             fleet: Fleet::default(),
+            node_watch,
             scanned_at: None,
             scan: BackgroundTask::default(),
             verification: BackgroundTask::default(),

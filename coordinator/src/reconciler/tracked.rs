@@ -8,6 +8,7 @@ use hyperfarm_proto::id::{Pool, RenderId};
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::task::Step;
 
+use super::error::ReconcileError;
 use super::replanning::Replanning;
 use crate::clock::now_ms;
 use crate::config::SERVER_RETRY;
@@ -25,6 +26,10 @@ pub(super) struct Tracked {
     pub(super) dispatch_log: DispatchLog,
     /// Whether the ledger is known to agree with storage about it. A render that was just submitted has nothing to restore.
     pub(super) is_restored: bool,
+    /// Whether its ledger entry is being restored. It is neither checked nor dispatched meanwhile.
+    pub(super) is_restoring: bool,
+    /// Why the last restore failed, until the next check.
+    pub(super) restore_error: Option<ReconcileError>,
     /// When ledger and storage were compared last.
     pub(super) verified_at: Instant,
     /// Number of times its failure could not be sent to the dead letters.
@@ -64,6 +69,8 @@ impl Tracked {
             view: Arc::default(),
             dispatch_log: DispatchLog::default(),
             is_restored: is_new,
+            is_restoring: false,
+            restore_error: None,
             verified_at: now,
             dead_letter_attempts: 0,
             replanning: Replanning::default(),
@@ -101,9 +108,11 @@ impl Tracked {
         self.not_before = Instant::now() + pause;
     }
 
-    /// Notes that the check succeeded.
+    /// Notes that the check succeeded. One that began a restore has not: what counts is how that ends.
     pub(super) fn check_succeeded(&mut self) {
-        self.failed_checks = 0;
+        if !self.is_restoring {
+            self.failed_checks = 0;
+        }
     }
 
     /// Notes that the check failed, and requests another one after a delay of [`SERVER_RETRY`].
@@ -111,6 +120,11 @@ impl Tracked {
         self.failed_checks += 1;
         self.is_check_requested = true;
         self.not_before = Instant::now() + SERVER_RETRY.delay_after(self.failed_checks);
+    }
+
+    /// Notes that its ledger entry is about to be restored: nothing is decided until it is.
+    pub(super) fn restore_begins(&mut self) {
+        (self.is_restoring, self.is_restored, self.next_step) = (true, false, None);
     }
 
     /// Drops the plan and everything that follows from it.

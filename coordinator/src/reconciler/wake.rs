@@ -7,6 +7,7 @@ use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::TerminalState;
 
+use super::error::ReconcileError;
 use crate::registry::RenderEntry;
 
 /// A message to the loop.
@@ -24,6 +25,8 @@ pub(crate) enum Wake {
     LookedUp(RenderId, Lookup),
     /// The result of comparing a render's ledger entry with storage.
     Verified(RenderId, Box<Verification>),
+    /// A render's ledger entry was restored from storage, with the plan that storage has, or it could not be.
+    Restored(RenderId, Result<Option<Box<Plan>>, ReconcileError>),
 }
 
 /// What storage has of a render.

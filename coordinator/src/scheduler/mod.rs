@@ -5,8 +5,8 @@
 //! | --- | --- |
 //! | [`task_status`](mod@task_status) | is a task done, in flight, due, waiting or failed? |
 //! | [`next_step`](mod@next_step) | what is the next step of one render? |
-//! | [`order`](mod@order) | which render comes first? |
-//! | [`window`] | which due tasks fit into the queues now? |
+//! | [`share`](mod@share) | which due tasks go into the queues now? |
+//! | [`window`] | which workers are alive? |
 //! | [`policy`] | the settings |
 //!
 //! **Invariants**
@@ -17,13 +17,13 @@
 //! - *Dispatching twice is harmless.* A task may be dispatched again whenever that could help: only one worker can claim it.
 
 pub mod next_step;
-pub mod order;
 pub mod policy;
+pub mod share;
 pub mod task_status;
 pub mod window;
 
 pub use next_step::{NextStep, RenderAction, RenderFacts, next_step};
-pub use order::order;
 pub use policy::SchedulePolicy;
+pub use share::{Demand, share};
 pub use task_status::{Dispatch, DispatchLog, TaskStatus, task_status};
-pub use window::{Fleet, fill_windows};
+pub use window::Fleet;

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::time::Instant;
 
-use hyperfarm_backplane::ledger::RenderView;
-use hyperfarm_proto::failure::FailedAttempt;
+use hyperfarm_backplane::ledger::{RenderView, TaskView};
+use hyperfarm_proto::failure::{FailedAttempt, FailureCode};
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::spec::RenderSpec;
 use hyperfarm_proto::task::Step;
@@ -55,13 +55,28 @@ pub struct NextStep {
     pub plans_in_flight: u32,
     /// Number of chunk and audio tasks in flight.
     pub chunks_in_flight: u32,
-    /// The tasks to dispatch, the most urgent first, within the render's own cap on chunks.
+    /// Those tasks, due or in flight, that have lost a worker. They may be what ended it.
+    pub suspects: Vec<Step>,
+    /// Number of suspects in flight.
+    pub suspects_in_flight: u32,
+    /// The tasks to dispatch, all of one stage, the most urgent first, within the render's own cap on chunks.
     pub due: Vec<Step>,
 }
 
 impl NextStep {
     fn new(action: RenderAction, stage: Stage) -> Self {
-        Self { action, stage, plans_in_flight: 0, chunks_in_flight: 0, due: Vec::new() }
+        let (suspects, due) = Default::default();
+        Self { action, stage, plans_in_flight: 0, chunks_in_flight: 0, suspects, suspects_in_flight: 0, due }
+    }
+
+    /// Notes a task that is due or in flight, if it has lost a worker.
+    fn note_suspect(&mut self, facts: &RenderFacts<'_>, step: Step, is_in_flight: bool) {
+        let has_lost_one =
+            |task: &TaskView| task.failures.iter().any(|failed| failed.failure.code == FailureCode::WorkerLost);
+        if facts.view.tasks.get(&step).is_some_and(has_lost_one) {
+            self.suspects.push(step);
+            self.suspects_in_flight += u32::from(is_in_flight);
+        }
     }
 }
 
@@ -83,8 +98,12 @@ pub fn next_step(facts: &RenderFacts<'_>, now: Instant, policy: &SchedulePolicy)
             TaskStatus::InFlight => {
                 next.chunks_in_flight += 1;
                 chunks_in_flight += u32::from(step != Step::Audio);
+                next.note_suspect(facts, step, true);
             }
-            TaskStatus::Due => due.push(step),
+            TaskStatus::Due => {
+                next.note_suspect(facts, step, false);
+                due.push(step);
+            }
             TaskStatus::Waiting => {}
             TaskStatus::Failed(history) => return failed(step, history, Stage::Capture),
         }
@@ -111,8 +130,14 @@ fn before_plan(facts: &RenderFacts<'_>, now: Instant, policy: &SchedulePolicy) -
     let mut next = NextStep::new(RenderAction::Dispatch, if started { Stage::Plan } else { Stage::Queued });
     match task_status(view, facts.dispatch_log.last(Step::Plan), now, policy) {
         TaskStatus::Done => next.action = RenderAction::WritePlan,
-        TaskStatus::InFlight => next.plans_in_flight = 1,
-        TaskStatus::Due => next.due.push(Step::Plan),
+        TaskStatus::InFlight => {
+            next.plans_in_flight = 1;
+            next.note_suspect(facts, Step::Plan, true);
+        }
+        TaskStatus::Due => {
+            next.note_suspect(facts, Step::Plan, false);
+            next.due.push(Step::Plan);
+        }
         TaskStatus::Waiting => {}
         TaskStatus::Failed(history) => return failed(Step::Plan, history, next.stage),
     }
@@ -142,8 +167,7 @@ fn within_cap(facts: &RenderFacts<'_>, mut due: Vec<Step>, chunks_in_flight: u32
 
 #[cfg(test)]
 mod tests {
-    use hyperfarm_backplane::ledger::TaskView;
-    use hyperfarm_proto::failure::{Failure, FailureCode};
+    use hyperfarm_proto::failure::Failure;
 
     use super::*;
     use crate::testing;

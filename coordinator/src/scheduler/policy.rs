@@ -1,6 +1,11 @@
 //! The settings of the scheduler.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+use hyperfarm_backplane::config::Env;
+use hyperfarm_proto::id::Space;
 
 /// The settings of the scheduler.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +18,36 @@ pub struct SchedulePolicy {
     pub window_per_slot: u32,
     /// Tasks of a pool in the queues where it has few slots or none.
     pub window_min: u32,
+    /// Weights of spaces: one of weight 3 has three times the slots of one of weight 1, which is that of all others.
+    pub space_weights: BTreeMap<Space, NonZeroU32>,
+}
+
+/// Weights of spaces, as `name=weight` between commas.
+const SPACE_WEIGHTS: &str = "HYPERFARM_SPACE_WEIGHTS";
+
+impl SchedulePolicy {
+    /// Reads the section.
+    pub fn read(env: &Env<'_>) -> Self {
+        let space_weights = env.parsed_by(SPACE_WEIGHTS, space_weights).unwrap_or_default();
+        Self { space_weights, ..Self::default() }
+    }
+
+    /// What `in_flight` tasks of `space` are for its weight. The space with the least is served next.
+    pub(super) fn load_of(&self, space: &Space, in_flight: u32) -> u64 {
+        let weight = self.space_weights.get(space).copied().unwrap_or(NonZeroU32::MIN);
+        (u64::from(in_flight) << 20) / u64::from(weight.get())
+    }
+}
+
+fn space_weights(text: &str) -> Result<BTreeMap<Space, NonZeroU32>, String> {
+    let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+    let of = |pair: &str| {
+        let (space, weight) = pair.split_once('=')?;
+        Some((space.trim().parse().ok()?, weight.trim().parse().ok()?))
+    };
+    let refused =
+        |pair| format!("`{pair}` is not understood; give a space and a whole number from 1: `alpha=3,beta=1`");
+    pairs.map(|pair| of(pair).ok_or_else(|| refused(pair))).collect()
 }
 
 impl Default for SchedulePolicy {
@@ -22,6 +57,22 @@ impl Default for SchedulePolicy {
             free_retry_after: Duration::from_secs(1),
             window_per_slot: 2,
             window_min: 4,
+            space_weights: BTreeMap::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_named_whole_numbers_above_zero() {
+        let weights = space_weights("alpha=3, beta=1,").unwrap();
+        let read: Vec<_> = weights.iter().map(|(space, weight)| (space.as_str(), weight.get())).collect();
+        assert_eq!(read, [("alpha", 3), ("beta", 1)]);
+        for bad in ["alpha", "alpha=0", "alpha=x", "=2", "al pha=2"] {
+            assert!(space_weights(bad).unwrap_err().contains("alpha=3"), "{bad}");
         }
     }
 }

@@ -17,6 +17,7 @@ use hyperfarm_backplane::metrics::Metrics;
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::intake::from_html;
 use hyperfarm_coordinator::scheduler::SchedulePolicy;
+use hyperfarm_coordinator::submission::{Intake, Seed};
 use hyperfarm_coordinator::{Coordinator, CoordinatorConfig, RenderProgress};
 use hyperfarm_proto::bounded::Bounded;
 use hyperfarm_proto::event::{Event, EventKind};
@@ -140,6 +141,12 @@ impl Farm {
     pub(crate) async fn submit(&self, spec: RenderSpec) -> RenderId {
         let bundle = from_html("<p>", spec.composition.as_deref()).unwrap();
         self.coordinator.submit(bundle, spec).await.unwrap()
+    }
+
+    /// Submits a render as `intake` says.
+    pub(crate) async fn submit_as(&self, spec: RenderSpec, intake: Intake) -> RenderId {
+        let bundle = self.coordinator.store_bundle(from_html("<p>", None).unwrap(), None).await.unwrap();
+        self.coordinator.submit_stored(bundle, spec, intake, Seed::new().unwrap()).await.unwrap()
     }
 
     /// Reports a live worker node with `slots` slots.
