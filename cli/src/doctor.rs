@@ -158,9 +158,13 @@ fn confinement(report: &mut Report, is_on: bool, measured: &Confinement) {
     } else {
         report.yellow("renderer", &renderer);
     }
-    for (name, kind) in [("gpu process", ProcessKind::Gpu), ("browser", ProcessKind::Browser)] {
+    let outer = [Layer::UnprivilegedUser, Layer::PidNamespace];
+    let filtered = [Layer::UnprivilegedUser, Layer::PidNamespace, Layer::Seccomp];
+    for (name, kind, needed) in
+        [("gpu process", ProcessKind::Gpu, &filtered[..]), ("browser", ProcessKind::Browser, &outer)]
+    {
         let text = measured.summary(kind);
-        if holds(kind, &[Layer::UnprivilegedUser, Layer::PidNamespace]) {
+        if holds(kind, needed) {
             report.green(name, &text);
         } else {
             report.yellow(name, &text);

@@ -336,7 +336,7 @@ pub enum SizeError {
         asked: Size,
     },
     /// Outside what can be drawn.
-    #[error("the output would be {0}; sides from 16 to 8192 pixels can be rendered")]
+    #[error("the output would be {0}; sides from 16 to 8192 pixels, and {MAX_PIXELS} pixels in all, can be rendered")]
     Bounds(Size),
 }
 
@@ -537,13 +537,17 @@ fn by_scale(scale: u32, asked: Option<(Size, &'static str)>, authored: Option<Si
     }
 }
 
+/// Most pixels of an output: those of 8K in a cinema's shape. Encoders keep dozens of frames in memory.
+const MAX_PIXELS: u64 = 8192 * 4320;
+
 fn check_bounds(viewport: Viewport) -> Result<(), SizeError> {
     let page = viewport.page;
     if page.width == 0 || page.height == 0 || page.width > 8192 || page.height > 8192 {
         return Err(SizeError::Bounds(page));
     }
     let size = viewport.output();
-    if [size.width, size.height].iter().any(|side| !(16..=8192).contains(side)) {
+    let pixels = u64::from(size.width) * u64::from(size.height);
+    if [size.width, size.height].iter().any(|side| !(16..=8192).contains(side)) || pixels > MAX_PIXELS {
         return Err(SizeError::Bounds(size));
     }
     Ok(())
@@ -555,6 +559,16 @@ mod tests {
 
     fn size(width: u32, height: u32) -> Size {
         Size { width, height }
+    }
+
+    #[test]
+    fn the_pixels_of_an_output_are_bounded() {
+        let viewport = |width, height| RenderSpec::default().viewport(Some(size(width, height)));
+        assert!(viewport(8192, 4320).is_ok() && viewport(4320, 8192).is_ok());
+        for (width, height) in [(8192, 8192), (8192, 4321), (8193, 16), (8192, 15)] {
+            let message = viewport(width, height).unwrap_err().to_string();
+            assert!(message.contains("35389440 pixels") && message.len() < 200, "{message}");
+        }
     }
 
     #[test]

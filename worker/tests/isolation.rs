@@ -104,6 +104,11 @@ window.kept = new Uint8Array(64 << 20).fill(7);
   });
   await caches.open("cc").then((cache) => cache.put("/x", new Response("A")));
   await navigator.storage.getDirectory().then((folder) => folder.getFileHandle("A", { create: true }));
+  await navigator.locks.request("lock", { ifAvailable: true }, () => 0);
+  void navigator.locks.request("held", () => new Promise(() => {}));
+  performance.mark("A");
+  console.error("SECRET-A");
+  console.warn("ORIGIN " + location.origin);
   console.warn("LEFT " + document.cookie + " window " + window.open("/index.html", "apop"));
 })().catch((error) => console.warn("LEFT " + error));
 "#;
@@ -118,6 +123,15 @@ channel.postMessage("B");
   const files = [];
   for await (const name of (await navigator.storage.getDirectory()).keys()) files.push(name);
   await new Promise((done) => window.__HF_VIRTUAL_TIME__.originalSetTimeout(done, 500));
+  const locks = await navigator.locks.query();
+  const answer = await fetch("ORIGIN-A/index.html").then((answer) => answer.text(), String);
+  const shared = new SharedWorker(URL.createObjectURL(new Blob(["onconnect = (e) => e.ports[0].postMessage('B')"])), "hold");
+  const answered = await new Promise((done) => shared.port.onmessage = (event) => done(event.data));
+  console.warn("OTHER " + JSON.stringify({
+    locks: locks.held.length + locks.pending.length, answer: answer.includes("SECRET-A"), shared: answered,
+    marks: performance.getEntriesByType("mark").filter((mark) => mark.name === "A").length, referrer: document.referrer,
+    frames: window.length, parent: window.parent === window,
+  }));
   console.warn("FOUND " + JSON.stringify({
     name: window.name, cookie: document.cookie, local: localStorage.length, session: sessionStorage.length, state: history.state,
     databases: await indexedDB.databases(), caches: await caches.keys(), workers: await navigator.serviceWorker.getRegistrations(),
@@ -135,6 +149,7 @@ async fn nothing_of_one_render_is_there_in_the_next() {
     let host = slot.open(site(&one, &page(LEAVES)), VIEWPORT, &options()).await.unwrap();
     assert_eq!(warned(&host, "LEFT ").await, "LEFT c=A window null");
     assert!(warned(&host, "the page tried to open index.html").await.contains("window"));
+    let origin = warned(&host, "ORIGIN ").await["ORIGIN ".len()..].to_owned();
     drop(host);
     let before = descendants();
     assert!(!before.is_empty());
@@ -147,13 +162,25 @@ async fn nothing_of_one_render_is_there_in_the_next() {
         assert!(Instant::now() < deadline, "processes of the last render are still there");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let host = slot.open(site(&other, &page(LOOKS)), VIEWPORT, &options()).await.unwrap();
+    let mut host =
+        slot.open(site(&other, &page(&LOOKS.replace("ORIGIN-A", &origin))), VIEWPORT, &options()).await.unwrap();
     assert_eq!(
         warned(&host, "FOUND ").await,
         "FOUND {\"name\":\"\",\"cookie\":\"\",\"local\":0,\"session\":0,\"state\":null,\"databases\":[],\"caches\":[],\"workers\":[],\
          \"files\":[],\"heard\":[],\"opener\":null,\"length\":true}"
     );
+    assert_eq!(
+        warned(&host, "OTHER ").await,
+        "OTHER {\"locks\":0,\"answer\":false,\"shared\":\"B\",\"marks\":0,\"referrer\":\"\",\"frames\":0,\"parent\":true}"
+    );
+    let said = format!("{:?} {:?}", host.events(), host.problems());
+    assert!(!said.contains("SECRET-A"), "{said}");
+    // What is told about the end of a browser comes from Chrome's own output.
+    kill_process("--headless");
+    let end = host.seek(1, &[]).await.unwrap_err();
     drop(host);
+    let told = slot.settle::<()>(Err(end)).await.unwrap_err().to_string();
+    assert!(!told.contains("SECRET-A") && !told.contains(&origin), "{told}");
     slot.clear().await;
     assert!(descendants().is_empty(), "a slot without a task has no process of its last render");
 }
