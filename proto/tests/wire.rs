@@ -118,8 +118,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "90f072d170dc";
-const GOLDEN_CONTENT: &str = "12abbda6efd5";
+const GOLDEN_PLAN: &str = "53b8e6231cce";
+const GOLDEN_CONTENT: &str = "401217ef5c2a";
 
 #[test]
 fn segment_records_survive_json() {

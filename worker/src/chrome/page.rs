@@ -42,6 +42,10 @@ use crate::error::{ChromeError, PageError, WorkerError};
 const FRAME_TIMEOUT: Duration = Duration::from_secs(90);
 /// Longest evaluation of a script, a seek included.
 const EVALUATE_TIMEOUT: Duration = Duration::from_secs(90);
+/// Time after which a page is asked whether a navigation has ended without an answer.
+const NAVIGATION_CHECK: Duration = Duration::from_secs(1);
+/// Whether the document is a composition's that has not been rendered yet.
+const IS_NEW: &str = "document.readyState === \"complete\" && window.__HF_VIRTUAL_TIME__?.isLoading() === true";
 /// First frame time in milliseconds. Any value above zero will do, as long as it is the same in every browser.
 const FIRST_TICK: f64 = 1000.0;
 /// Longest answer of a browser that is asked whether it still works.
@@ -277,10 +281,21 @@ impl Page {
     ///
     /// [`PageError::NotReady`] where Chrome refuses the address, and those of a call that fails.
     pub async fn navigate(&mut self, url: &str) -> Result<(), WorkerError> {
-        let answer = self.guarded(EVALUATE_TIMEOUT, "navigation", self.page.execute(NavigateParams::new(url))).await?;
-        match answer.result.error_text {
-            None => Ok(()),
-            Some(error) => Err(PageError::NotReady(format!("{url} does not open: {error}")).into()),
+        let call = self.guarded(EVALUATE_TIMEOUT, "navigation", self.page.execute(NavigateParams::new(url)));
+        tokio::pin!(call);
+        loop {
+            tokio::select! {
+                answer = &mut call => return match answer?.result.error_text {
+                    None => Ok(()),
+                    Some(error) => Err(PageError::NotReady(format!("{url} does not open: {error}")).into()),
+                },
+                // The client library does not see the end of a navigation to a page that changes its address while it loads.
+                () = tokio::time::sleep(NAVIGATION_CHECK) => {
+                    if self.evaluate::<bool>(IS_NEW.to_owned()).await.unwrap_or_default() {
+                        return Ok(());
+                    }
+                }
+            }
         }
     }
 

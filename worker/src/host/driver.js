@@ -595,7 +595,12 @@
     if (drawsVideos || playback.begins(t)) await loaded;
     if (playback.hasScripted()) changed.push(...(await playback.load(t)));
     seekAll(t);
-    if (playback.hasScripted()) changed.push(...(await playback.follow()));
+    if (playback.hasScripted()) {
+      changed.push(...(await playback.follow()));
+      const connected = playback.connected();
+      await loadPictures(connected).loaded;
+      pictures = [...pictures, ...connected];
+    }
     if (workers?.isUsed()) await workers.seek(t * 1000);
     const urls = new Set();
     for (const element of document.querySelectorAll('[style*="url("]')) {

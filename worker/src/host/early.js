@@ -303,6 +303,13 @@
   window.setTimeout = (callback, delay, ...parts) => add(callback, delay, parts, false);
   window.setInterval = (callback, delay, ...parts) => add(callback, delay, parts, true);
   window.clearTimeout = window.clearInterval = remove;
+  if (window.Scheduler?.prototype.postTask) {
+    const { postTask } = Scheduler.prototype;
+    Scheduler.prototype.postTask = function (callback, options) {
+      if (!(options?.delay > 0)) return postTask.call(this, callback, options);
+      return new Promise((done, failed) => add(() => { try { done(callback()); } catch (error) { failed(error); } }, options.delay, [], false));
+    };
+  }
   const freeze = () => {
     if (!loading) return;
     loading = false;

@@ -127,8 +127,13 @@
     }
     return changed;
   };
+  // Pictures of videos that scripts have put into the document after all.
+  const connected = () => [...scripted].filter(([video]) => video.isConnected).map(([video, state]) => ({
+    id: window.__hfMediaId(video),
+    src: sourceOf(state, clock.config.fps, position(video, state)),
+  }));
   const pictureOf = (video) => scripted.get(video)?.image ?? null;
   Object.defineProperty(window, "__hyperfarmPlayback", {
-    value: { serve, script, begins, announce, load, follow, pictureOf, isScripted: (video) => scripted.has(video), hasScripted: () => scripted.size > 0 },
+    value: { serve, script, begins, announce, load, follow, connected, pictureOf, isScripted: (video) => scripted.has(video), hasScripted: () => scripted.size > 0 },
   });
 })();

@@ -3,6 +3,7 @@
 (() => {
   "use strict";
   if (window.top !== window || window.__hyperfarmTrees) return;
+  const clock = window.__HF_VIRTUAL_TIME__;
   const roots = new Set();
   const videos = new Set();
   const shadowRoot = Object.getOwnPropertyDescriptor(Element.prototype, "shadowRoot");
@@ -40,7 +41,12 @@
   const { createElement } = Document.prototype;
   Document.prototype.createElement = function (...parts) {
     const element = createElement.apply(this, parts);
-    if (element instanceof HTMLVideoElement) videos.add(element);
+    if (element instanceof HTMLVideoElement) {
+      videos.add(element);
+      if (!clock.isLoading()) {
+        clock.note("CLOCK_NOT_HELD", "a script creates a video after the page was ready; it plays by the browser's clock. Create it while the page loads");
+      }
+    }
     return element;
   };
   const media = HTMLMediaElement.prototype;

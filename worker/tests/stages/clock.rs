@@ -175,6 +175,7 @@ async fn time_passes_before_a_page_is_ready() {
             "new IntersectionObserver(()=>{if(!window.__timelines?.main){MOVE}}).observe(document.getElementById('m'));",
         ),
         ("idle", "requestIdleCallback(()=>{MOVE});"),
+        ("task", "scheduler.postTask(()=>{MOVE},{delay:300});"),
     ];
     for (name, script) in waits {
         let script = script.replace("MOVE", MOVE);
@@ -299,6 +300,16 @@ async fn videos_that_scripts_play_keep_composition_time() {
             "looped",
             with("v.loop=true;v.src='short.mp4';v.play();(function f(){draw();requestAnimationFrame(f)})();"),
             |frame| Some(frame % 10),
+        ),
+        (
+            "put-in",
+            page(
+                "data-no-timeline",
+                "",
+                "const v=document.createElement('video');v.src='film.mp4';v.muted=true;v.style.cssText='position:absolute;left:0;top:0;width:320px;\
+                 height:180px';v.play();setTimeout(()=>document.getElementById('root').append(v),300);",
+            ),
+            |frame| (frame > 8).then_some(frame),
         ),
         (
             "listener",
