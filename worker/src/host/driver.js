@@ -595,12 +595,7 @@
     if (drawsVideos || playback.begins(t)) await loaded;
     if (playback.hasScripted()) changed.push(...(await playback.load(t)));
     seekAll(t);
-    if (playback.hasScripted()) {
-      changed.push(...(await playback.follow()));
-      const connected = playback.connected();
-      await loadPictures(connected).loaded;
-      pictures = [...pictures, ...connected];
-    }
+    if (playback.hasScripted()) changed.push(...(await playback.follow()));
     if (workers?.isUsed()) await workers.seek(t * 1000);
     const urls = new Set();
     for (const element of document.querySelectorAll('[style*="url("]')) {

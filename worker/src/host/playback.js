@@ -121,19 +121,15 @@
   const follow = async () => {
     const changed = await load(null);
     for (const [video, state] of scripted) {
+      if (video.isConnected) clock.note("CLOCK_NOT_HELD", "a script puts a video into the document after the page was ready, where it shows nothing; put it there while the page loads");
       if (!state.sought) continue;
       state.sought = false;
       tell(video, "seeking", "timeupdate", "seeked");
     }
     return changed;
   };
-  // Pictures of videos that scripts have put into the document after all.
-  const connected = () => [...scripted].filter(([video]) => video.isConnected).map(([video, state]) => ({
-    id: window.__hfMediaId(video),
-    src: sourceOf(state, clock.config.fps, position(video, state)),
-  }));
   const pictureOf = (video) => scripted.get(video)?.image ?? null;
   Object.defineProperty(window, "__hyperfarmPlayback", {
-    value: { serve, script, begins, announce, load, follow, connected, pictureOf, isScripted: (video) => scripted.has(video), hasScripted: () => scripted.size > 0 },
+    value: { serve, script, begins, announce, load, follow, pictureOf, isScripted: (video) => scripted.has(video), hasScripted: () => scripted.size > 0 },
   });
 })();

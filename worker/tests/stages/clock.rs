@@ -302,16 +302,6 @@ async fn videos_that_scripts_play_keep_composition_time() {
             |frame| Some(frame % 10),
         ),
         (
-            "put-in",
-            page(
-                "data-no-timeline",
-                "",
-                "const v=document.createElement('video');v.src='film.mp4';v.muted=true;v.style.cssText='position:absolute;left:0;top:0;width:320px;\
-                 height:180px';v.play();setTimeout(()=>document.getElementById('root').append(v),300);",
-            ),
-            |frame| (frame > 8).then_some(frame),
-        ),
-        (
             "listener",
             page(
                 "data-no-timeline",
