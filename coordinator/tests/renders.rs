@@ -357,6 +357,8 @@ async fn the_older_render_comes_first() {
     let draft = draft(100, false);
     worker.do_next(&draft).await;
     let first = worker.take().await;
+    // Of two renders of the same millisecond neither is the older one.
+    tokio::time::sleep(Duration::from_millis(2)).await;
     let newer = farm.submit(chunks_of(10)).await;
     let lease = loop {
         let lease = worker.claim().await;

@@ -288,6 +288,7 @@ impl Reconciler {
                 pool: tracked.pool(),
                 priority: tracked.entry.intake.priority,
                 created_at_ms: tracked.entry.request.created_at_ms,
+                last_served: self.served.get(&tracked.entry.intake.space).copied().unwrap_or(0),
                 next: tracked.next_step()?,
             })
         });
@@ -330,5 +331,7 @@ impl Reconciler {
         let Some(tracked) = self.renders.get_mut(&task.render) else { return };
         info!(render = %task.render, step = task.step.kind(), chunk = task.step.chunk(), %queue, "a task was dispatched");
         tracked.dispatch_log.record(task.step, tracked.view.tasks.get(&task.step), Instant::now());
+        self.dispatched += 1;
+        self.served.insert(tracked.entry.intake.space.clone(), self.dispatched);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyperfarm_backplane::Backplane;
-use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::id::{RenderId, Space};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -43,6 +43,10 @@ pub(crate) struct Reconciler {
     /// The live workers, as of the last tick.
     pub(super) fleet: Fleet,
     pub(super) node_watch: NodeWatch,
+    /// Number of tasks that were dispatched.
+    pub(super) dispatched: u64,
+    /// Number of the task that each space was given last.
+    pub(super) served: BTreeMap<Space, u64>,
     pub(super) scanned_at: Option<Instant>,
     pub(super) scan: BackgroundTask,
     pub(super) verification: BackgroundTask,
@@ -84,6 +88,8 @@ impl Reconciler {
             retained: VecDeque::new(),
             fleet: Fleet::default(),
             node_watch,
+            dispatched: 0,
+            served: BTreeMap::new(),
             scanned_at: None,
             scan: BackgroundTask::default(),
             verification: BackgroundTask::default(),

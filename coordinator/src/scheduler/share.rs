@@ -11,8 +11,8 @@
 //! # The rules
 //!
 //! - **Shares.** The next place goes to the space with the fewest tasks in flight for its weight (max-min fairness over
-//!   what is in flight). A space that comes with nothing in flight has the next place, or the one after it where
-//!   another such space is older.
+//!   what is in flight), of several to the one that was served least recently: where a window cannot be divided evenly,
+//!   the larger parts go round. A space that comes with nothing in flight has the next place, or the one after it.
 //! - **Back-fill.** A space without a due task takes no place, so the others share what it leaves: the window is full
 //!   whenever there are as many due tasks.
 //! - **Priority counts within a space.** The higher priority first, then the older render. It never moves a space before
@@ -52,6 +52,8 @@ pub struct Demand<'a> {
     pub priority: i32,
     /// Unix milliseconds of its submission.
     pub created_at_ms: u64,
+    /// When its space was given a place last: the higher, the later; 0 is never.
+    pub last_served: u64,
     /// Its due tasks, and how many are in flight.
     pub next: &'a NextStep,
 }
@@ -92,8 +94,8 @@ struct SpaceDemand<'a> {
     in_flight: u32,
     /// Its renders with due tasks, the first one last, each with the number of its due tasks that were looked at.
     renders: Vec<(Demand<'a>, usize)>,
-    /// Submission of its oldest render.
-    since_ms: u64,
+    /// When it was given a place last.
+    last_served: u64,
 }
 
 impl<'a> SpaceDemand<'a> {
@@ -145,27 +147,28 @@ pub fn share<'a>(
             window.room = window.room.saturating_sub(in_flight);
             let space = window.spaces.entry(demand.space).or_default();
             space.in_flight += in_flight;
-            let created_at_ms = demand.created_at_ms;
-            space.since_ms = if space.since_ms == 0 { created_at_ms } else { space.since_ms.min(created_at_ms) };
+            space.last_served = demand.last_served;
             space.renders.extend(is_due.then_some((*demand, 0)));
         }
     }
+    let mut now = demands.iter().map(|demand| demand.last_served).max().unwrap_or(0);
     for ((pool, _), mut window) in windows {
         let suspects = suspects.entry(pool).or_default();
         let mut queue: BinaryHeap<_> = window
             .spaces
             .iter()
-            .map(|(space, demand)| Reverse((policy.load_of(space, demand.in_flight), demand.since_ms, *space)))
+            .map(|(space, demand)| Reverse((policy.load_of(space, demand.in_flight), demand.last_served, *space)))
             .collect();
         while window.room > 0
-            && let Some(Reverse((_, since_ms, space))) = queue.pop()
+            && let Some(Reverse((_, _, space))) = queue.pop()
         {
             let Some(demand) = window.spaces.get_mut(space) else { continue };
             let Some((render, step)) = demand.next(suspects) else { continue };
             demand.in_flight += 1;
             window.room -= 1;
             tasks.push((TaskId { render: render.clone(), step }, pool.clone()));
-            queue.push(Reverse((policy.load_of(space, demand.in_flight), since_ms, space)));
+            now += 1;
+            queue.push(Reverse((policy.load_of(space, demand.in_flight), now, space)));
         }
     }
     for demand in &demands {
@@ -195,6 +198,7 @@ mod tests {
         space: Space,
         priority: i32,
         created_at_ms: u64,
+        last_served: u64,
         next: NextStep,
     }
 
@@ -210,7 +214,7 @@ mod tests {
 
     fn render(id: &str, space: &str, at: u64, next: NextStep) -> Render {
         let (id, space) = (id.parse().unwrap(), space.parse().unwrap());
-        Render { id, space, priority: 0, created_at_ms: at, next }
+        Render { id, space, priority: 0, created_at_ms: at, last_served: 0, next }
     }
 
     fn fleet(slots: u32) -> Fleet {
@@ -225,6 +229,7 @@ mod tests {
             pool: &pool,
             priority: render.priority,
             created_at_ms: render.created_at_ms,
+            last_served: render.last_served,
             next: &render.next,
         });
         share(demands, fleet, policy).into_iter().map(|(task, _)| task).collect()
@@ -367,6 +372,7 @@ mod tests {
             }
             let mut served: HashMap<Space, f64> = HashMap::new();
             let mut in_flight: Vec<TaskId> = Vec::new();
+            let mut dispatched = 0;
             // What is in flight ends in the order in which it was dispatched, half of the window a round.
             for _ in 0..200 {
                 for task in in_flight.drain(..(in_flight.len() / 2)) {
@@ -379,6 +385,9 @@ mod tests {
                     let render = renders.iter_mut().find(|render| render.id == task.render).unwrap();
                     render.next.due.retain(|step| *step != task.step);
                     render.next.chunks_in_flight += 1;
+                    dispatched += 1;
+                    let space = render.space.clone();
+                    renders.iter_mut().filter(|other| other.space == space).for_each(|of| of.last_served = dispatched);
                     in_flight.push(task);
                 }
             }
