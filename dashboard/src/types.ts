@@ -470,6 +470,8 @@ export interface RenderRequest {
   format?: "mp4" | "webm" | "mov" | "gif" | "png-sequence" | null;
   /** Frames a second, 1 to 240, or a fraction such as `30000/1001`; else the composition's, else 30. */
   fps?: number | string | null;
+  /** First moment of the output: seconds, or a frame such as `75f`; else the composition's start. An extension. */
+  from?: number | string | null;
   /** Times a GIF repeats; 0 for ever. An extension. */
   gif_loop?: number | null;
   /** Pixels down, with `width`. An extension. */
@@ -510,6 +512,8 @@ export interface RenderRequest {
   strict_variables?: boolean | null;
   /** A name for people. */
   title?: string | null;
+  /** End of the output, which is not part of it: seconds, or a frame such as `150f`; else the composition's end. An extension. */
+  to?: number | string | null;
   /** Keep the transparency; else as the format does. An extension. */
   transparent?: boolean | null;
   /** Values for the composition's variables. */

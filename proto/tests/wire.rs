@@ -118,7 +118,7 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "53b8e6231cce";
+const GOLDEN_PLAN: &str = "00ff0eb6f6de";
 const GOLDEN_CONTENT: &str = "401217ef5c2a";
 
 #[test]
