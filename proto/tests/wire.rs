@@ -119,7 +119,7 @@ fn golden_plan_and_failure() {
 }
 
 const GOLDEN_PLAN: &str = "00ff0eb6f6de";
-const GOLDEN_CONTENT: &str = "401217ef5c2a";
+const GOLDEN_CONTENT: &str = "d66fc4f7757b";
 
 #[test]
 fn segment_records_survive_json() {
