@@ -480,6 +480,8 @@ export interface RenderRequest {
   html?: string | null;
   /** Chunks at work at once. An extension. */
   max_parallel_chunks?: number | null;
+  /** What the page's clocks show in its first frame, in UTC, such as `2026-11-28T20:00:00Z`; else the moment of the submission. Renders of one composition have equal bytes where they have the same one. An extension. */
+  now?: string | null;
   /** Which workers take it. An extension. */
   pool?: string | null;
   /** Higher goes first; 0 is usual. An extension. */

@@ -47,7 +47,7 @@ fn sound_is_as_long_as_the_picture() {
 fn equal_plans_give_equal_bytes() {
     let scene = Scene::new();
     let project = scene.project("p", &page(2.0));
-    let chunks = ["--chunk-frames", "17"];
+    let chunks = ["--chunk-frames", "17", "--now", "2026-11-28T20:00:00Z"];
     let (_, first) = scene.render(&project, "one-slot", &[&chunks[..], &["--slots", "1"]].concat());
     let (_, again) = scene.render(&project, "again", &[&chunks[..], &["--slots", "1"]].concat());
     let (_, two) = scene.render(&project, "two-slots", &[&chunks[..], &["--slots", "2"]].concat());

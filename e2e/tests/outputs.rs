@@ -268,8 +268,8 @@ fn what_cannot_be_made_is_refused_before_any_work() {
         (&["--format", "gif", "--fps", "120"], "hundredths"),
         (&["--format", "mov", "--crf", "20"], "crf"),
         (&["--hdr"], "--hdr"),
-        (&["--audio", "/nonexistent/a.mp3"], "/nonexistent/a.mp3"),
-        (&["--width", "200", "--height", "100"], "96x64"),
+        (&["--format", "mp4", "--audio", "/nonexistent/a.mp3"], "/nonexistent/a.mp3"),
+        (&["--format", "mp4", "--width", "200", "--height", "100"], "96x64"),
     ] {
         let output = scene.path("refused");
         let mut all = vec!["render", text(&page), "-o", text(&output)];

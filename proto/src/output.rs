@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::time::{Duration, UNIX_EPOCH};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
@@ -339,6 +340,67 @@ impl JsonSchema for Moment {
     }
 }
 
+/// A moment of the calendar, in whole seconds since 1970. In JSON it is text by RFC 3339, such as `2026-11-28T20:00:00Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Timestamp(u64);
+
+/// A text that is no timestamp.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no moment of the calendar, expected one in UTC such as 2026-11-28T20:00:00Z")]
+pub struct TimestampError(String);
+
+impl Timestamp {
+    /// Milliseconds since 1970.
+    pub fn unix_ms(self) -> u64 {
+        self.0 * 1000
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(self.0)).fmt(f)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        let refused = || TimestampError(text.chars().take(40).collect());
+        let time = humantime::parse_rfc3339(text.trim()).map_err(|_| refused())?;
+        time.duration_since(UNIX_EPOCH).map(|since| Self(since.as_secs())).map_err(|_| refused())
+    }
+}
+
+impl TryFrom<String> for Timestamp {
+    type Error = TimestampError;
+
+    fn try_from(text: String) -> Result<Self, TimestampError> {
+        text.parse()
+    }
+}
+
+impl From<Timestamp> for String {
+    fn from(time: Timestamp) -> Self {
+        time.to_string()
+    }
+}
+
+impl JsonSchema for Timestamp {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
+
 /// Bits a second that an encoder aims at, from a thousand to two thousand million. In JSON it is the number, or text such as `10M`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Bitrate(u64);
@@ -529,6 +591,11 @@ mod tests {
         assert_eq!(serde_json::to_string(&Moment::Frame(75)).unwrap(), "\"75f\"");
         for text in ["-1", "true", "null", "\"1.5f\"", "\"\"", "\"f\"", "{}"] {
             assert!(moment(text).unwrap_err().to_string().contains("is no moment"), "{text}");
+        }
+        let now: Timestamp = serde_json::from_str("\"2026-11-28T20:00:01Z\"").unwrap();
+        assert_eq!((now.unix_ms(), now.to_string().as_str()), (1_795_896_001_000, "2026-11-28T20:00:01Z"));
+        for text in ["", "now", "2026-11-28", "1960-01-01T00:00:00Z", "2026-13-28T20:00:01Z"] {
+            assert!(text.parse::<Timestamp>().unwrap_err().to_string().contains("moment of the calendar"), "{text}");
         }
         let seconds: Seconds = "2.5".parse().unwrap();
         assert_eq!((seconds.as_f64(), serde_json::to_string(&seconds).unwrap().as_str()), (2.5, "2.5"));

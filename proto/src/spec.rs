@@ -11,7 +11,7 @@ use crate::bounded::{Bounded, Text};
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
-pub use crate::output::{Bitrate, Codec, Format, Moment, OutputError, Seconds};
+pub use crate::output::{Bitrate, Codec, Format, Moment, OutputError, Seconds, Timestamp};
 
 /// How much time the encoder may spend and how much it may throw away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
@@ -178,6 +178,11 @@ pub struct RenderSpec {
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "MOMENT"))]
     pub to: Option<Moment>,
+    /// What the page's clocks show in its first frame, in UTC, such as `2026-11-28T20:00:00Z`; else the moment of the
+    /// submission. Renders of one composition have equal bytes where they have the same one.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "TIME"))]
+    pub now: Option<Timestamp>,
     /// A sound to put under everything, from the first frame on: a URL, or a file of the project.
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(skip))]

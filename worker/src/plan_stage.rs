@@ -12,7 +12,7 @@ use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::{CompiledFile, EncoderSettings, PlanContent, PlanDraft, RemoteAsset, Warning};
-use hyperfarm_proto::spec::{Format, RenderRequest, Viewport};
+use hyperfarm_proto::spec::{Format, RenderRequest, Timestamp, Viewport};
 
 use crate::blocking::blocking;
 use crate::capture::{Encoding, FrameGrabber};
@@ -367,10 +367,10 @@ impl Prober<'_> {
     }
 }
 
-/// Unix time in milliseconds that the page's clocks show at its start: the moment at which the render was submitted, in
-/// whole seconds.
+/// Unix time in milliseconds that the page's clocks show at its start: the moment that the request
+/// names, else that at which the render was submitted, in whole seconds.
 fn epoch_ms(request: &RenderRequest) -> u64 {
-    request.created_at_ms / 1000 * 1000
+    request.spec.now.map_or(request.created_at_ms / 1000 * 1000, Timestamp::unix_ms)
 }
 
 /// `seconds`, if they are positive and not beyond [`MAX_DURATION`].

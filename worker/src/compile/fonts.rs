@@ -436,7 +436,8 @@ mod tests {
             assert!(head.contains(&format!("font-family:\"{family}\"")), "{family} in {head}");
         }
         assert!(!head.contains("solid") && !head.contains("font-family:\"Oswald\""), "{head}");
-        assert!(head.contains("[\"lato\",\"roboto\"].includes"), "{head}");
+        // Faces of the page's own sheets are loaded too, for its canvases.
+        assert!(head.contains("[\"lato\",\"oswald\",\"roboto\"].includes"), "{head}");
         assert!(warnings.is_empty(), "{warnings:?}");
     }
 
