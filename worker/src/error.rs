@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use hyperfarm_backplane::local_disk::{exhausted_by_errno, exhausted_resource};
 use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_media::MediaError;
-use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::failure::{Failure, FailureCode, Owner};
 use hyperfarm_proto::spec::Size;
 use tokio::task::JoinError;
 
@@ -390,6 +390,18 @@ impl WorkerError {
     }
 }
 
+/// `message` without paths of files in the worker's cache, which have the hash of their content as their name and say
+/// nothing to the author of a project.
+fn without_cached_paths(message: &str) -> String {
+    let without = |word: &str| {
+        let path = word.trim_end_matches(|end: char| !end.is_ascii_alphanumeric());
+        let name = path.rsplit_once('/').map_or("", |(_, name)| name);
+        let is_cached = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_cached { format!("the file{}", &word[path.len()..]) } else { word.to_owned() }
+    };
+    message.split(' ').map(without).collect::<Vec<_>>().join(" ")
+}
+
 impl From<WorkerError> for Failure {
     fn from(error: WorkerError) -> Self {
         let code = error.code();
@@ -401,6 +413,9 @@ impl From<WorkerError> for Failure {
             _ => "",
         };
         let mut message = error.to_string();
+        if code.owner() == Owner::User {
+            message = without_cached_paths(&message);
+        }
         // A page can make a message as long as it likes.
         if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARACTERS) {
             message.truncate(end);
@@ -412,12 +427,24 @@ impl From<WorkerError> for Failure {
 
 #[cfg(test)]
 mod tests {
-    use hyperfarm_proto::failure::{Owner, RetryRule};
+    use hyperfarm_proto::failure::RetryRule;
 
     use super::*;
 
     fn disk(errno: i32) -> WorkerError {
         DiskError::at(Path::new("/scratch/x"), "cannot be written")(io::Error::from_raw_os_error(errno)).into()
+    }
+
+    #[test]
+    fn authors_read_no_paths_of_the_cache() {
+        let path = format!("/tmp/work/cache/{}", "ab".repeat(32));
+        let failure = Failure::from(
+            WorkerError::from(MediaError::Empty { path: path.clone().into() }).about("video \"v\" (trunc.mp4)"),
+        );
+        assert!(failure.message.starts_with("video \"v\" (trunc.mp4): the file "), "{}", failure.message);
+        assert!(!failure.message.contains("cache"), "{}", failure.message);
+        assert_eq!(without_cached_paths("see https://x/y and a/b"), "see https://x/y and a/b");
+        assert_eq!(without_cached_paths(&format!("{path}: no")), "the file: no");
     }
 
     #[test]
