@@ -192,7 +192,7 @@ async fn one(args: &OneArgs, method: Method, tail: &str) -> Result<(), CliError>
     Ok(())
 }
 
-/// Deletes the renders that ended longer ago than was asked for.
+/// Deletes the renders that ended as long ago as was asked for, or longer; times are whole seconds.
 async fn delete_older(args: &DeleteArgs) -> Result<(), CliError> {
     let text = args.older_than.as_deref().unwrap_or_default();
     let age = parse_duration(text).map_err(|error| CliError::user(format!("--older-than: {error}")))?;
@@ -201,7 +201,7 @@ async fn delete_older(args: &DeleteArgs) -> Result<(), CliError> {
     let renders: Vec<RenderDetail> = typed(api.list(ROUTE, 100, true).await?.into())?;
     let mut deleted = Vec::new();
     for render in renders {
-        if render.completed_at.is_some_and(|ended| ended < before) {
+        if render.completed_at.is_some_and(|ended| ended <= before) {
             deleted.push(api.data(Method::DELETE, &format!("{ROUTE}/{}", render.render_id), None).await?);
         }
     }

@@ -114,7 +114,15 @@ impl PieceCache {
             Err(error) => return Err(error.into()),
         }
         let made = tokio::task::spawn_blocking(move || make(&file, folder.path())).await;
-        made.map_err(|error| ApiError::internal(&error))?.map_err(|error| ApiError::internal(&error))
+        match made.map_err(|error| ApiError::internal(&error))? {
+            Ok(piece) => Ok(piece),
+            // The render itself is checked when it is joined; a preview is not worth an error of the farm.
+            Err(error) if error.is_input() => {
+                tracing::warn!(source, %error, "a stored segment or sound cannot be read for a preview");
+                Err(missing())
+            }
+            Err(error) => Err(ApiError::internal(&error)),
+        }
     }
 }
 
