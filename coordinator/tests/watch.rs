@@ -331,6 +331,23 @@ async fn real_segment(farm: &Farm, worker: &common::Worker, lease: &hyperfarm_ba
 }
 
 #[tokio::test]
+async fn a_segment_that_is_no_media_has_no_preview() {
+    let farm = Farm::new();
+    let router = open(&farm);
+    let render = farm.submit(chunks_of(6)).await;
+    let mut worker = farm.worker("n1-s0").await;
+    // The worker of these tests leaves segments that are no media.
+    let draft = draft(6, false);
+    for _ in 0..3 {
+        worker.do_next(&draft).await;
+    }
+    farm.end(&render).await;
+    let url = json_of(&router, &format!("{RENDERS}/{render}")).await["preview_url"].as_str().unwrap().to_owned();
+    let answer = get(&router, url.strip_prefix("http://localhost:8080").unwrap()).await;
+    assert_eq!(answer.error(), error(404, "resource_not_found"));
+}
+
+#[tokio::test]
 async fn a_preview_grows_with_the_leading_segments() {
     let farm = Farm::new();
     let router = open(&farm);

@@ -117,7 +117,7 @@ impl PieceCache {
         match made.map_err(|error| ApiError::internal(&error))? {
             Ok(piece) => Ok(piece),
             // The render itself is checked when it is joined; a preview is not worth an error of the farm.
-            Err(error) if error.is_input() => {
+            Err(error @ (MediaError::Part(_) | MediaError::Frames { .. })) => {
                 tracing::warn!(source, %error, "a stored segment or sound cannot be read for a preview");
                 Err(missing())
             }
