@@ -113,7 +113,7 @@ pub struct ErrorDetail {
     /// The field at fault, with its path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub param: Option<String>,
-    /// Where the code is explained: a URL, or in a part of an answer its path on the farm.
+    /// URL of the page that explains the code. Errors inside a successful answer have only its path on the farm.
     #[serde(default)]
     pub doc_url: String,
 }

@@ -210,9 +210,9 @@ pub struct AuditEntry {
     pub id: String,
     /// Unix seconds.
     pub at: f64,
-    /// What was done, such as `worker.drain`.
+    /// Name of the act, such as `worker.drain`.
     pub action: String,
-    /// What it was done to: the id of a worker, a render, an endpoint or a key.
+    /// Id of the worker, render, endpoint or key that the act changed.
     pub target: Option<String>,
     /// The API key that asked for it; `null` for an operator at the farm's storage.
     pub key_id: Option<String>,

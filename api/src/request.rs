@@ -42,7 +42,7 @@ pub fn object(body: &[u8]) -> Result<Map<String, Value>, FieldError> {
 ///
 /// # Errors
 ///
-/// Where a field is not what it must be.
+/// [`FieldError`] for a field of a wrong type or out of its range.
 pub fn parse<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, FieldError> {
     parse_under("", fields)
 }
@@ -117,11 +117,11 @@ struct Envelope {
 }
 
 impl RenderRequest {
-    /// What the fields of an object ask for. Where only a codec is asked for, the format is its own.
+    /// The request that the fields of a JSON object describe. Where they name a codec and no format, the format is the codec's.
     ///
     /// # Errors
     ///
-    /// Where a field is not what it must be. What goes together is for the farm to say.
+    /// [`FieldError`] for a field of a wrong type or out of its range. Which options go together is checked by the farm.
     pub fn parse(mut fields: Map<String, Value>) -> Result<Self, FieldError> {
         if fields.get("variables").is_some_and(Value::is_string) {
             return Err(FieldError::new("variables", "variables must be an object"));
@@ -274,11 +274,12 @@ impl BatchRequest {
     /// Fields that an item may have of its own.
     const ITEM_FIELDS: [&str; 6] = ["variables", "title", "callback_id", "callback_url", "priority", "composition"];
 
-    /// What the fields of an object ask for.
+    /// The batch that the fields of a JSON object describe.
     ///
     /// # Errors
     ///
-    /// Where a field is not what it must be. What a single item asks for is checked by [`BatchRequest::render`].
+    /// [`FieldError`] for a field of a wrong type or out of its range. Entries of `items` are checked by
+    /// [`BatchRequest::render`].
     pub fn parse(mut fields: Map<String, Value>) -> Result<Self, FieldError> {
         let (mut variables, mut items) = (Vec::new(), None);
         let (param, count) = match (fields.remove("items"), fields.remove("variables")) {
@@ -322,11 +323,11 @@ impl BatchRequest {
         self.items.as_ref().map_or(self.variables.len(), Vec::len)
     }
 
-    /// What is asked of the render at this place of the list, and its priority.
+    /// The options and the priority of render number `index`, from 0 on.
     ///
     /// # Errors
     ///
-    /// Where a field of its entry is not what it must be.
+    /// [`FieldError`] for a field of the entry of a wrong type or out of its range.
     pub fn render(&self, index: usize) -> Result<(RenderSpec, Option<Priority>), FieldError> {
         let own = match (&self.items, self.variables.get(index)) {
             (Some(items), _) => items.get(index).cloned().unwrap_or_default(),

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use hyperfarm_proto::failure::FailureCode;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 /// Minimum age of a folder of another PID namespace to be removed.
 const MIN_AGE: Duration = Duration::from_secs(6 * 3600);
@@ -42,8 +43,17 @@ impl FolderKind {
         }
     }
 
+    /// A new folder of this process in `parent`, which goes when it is dropped. `label` is part of its name.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be made.
+    pub fn create_in(self, parent: &Path, label: &str) -> io::Result<TempDir> {
+        tempfile::Builder::new().prefix(&format!("{}{label}", self.prefix())).tempdir_in(parent)
+    }
+
     /// The beginning of the name of a folder of this process.
-    pub fn prefix(self) -> String {
+    fn prefix(self) -> String {
         format!("hyperfarm-{}-{}-{}-", self.name(), std::process::id(), namespace())
     }
 }

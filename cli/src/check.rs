@@ -1,4 +1,4 @@
-//! `hyperfarm check`: what a render would be and what it would warn of, without a frame of it.
+//! `hyperfarm check` compiles and probes a composition: its size, length and warnings, without rendering it.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::args::CheckArgs;
 use crate::exit::CliError;
 use crate::render::project::{self, Packed};
 use crate::render::project_spec;
-use crate::render::summary::print_warnings;
+use crate::render::summary::{distinct, print_warnings};
 use crate::stages;
 use crate::stdout::print_line;
 
@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Box<CheckArgs>) -> Result<(), CliError> {
     let result = check(&args).await;
     match (&result, args.json) {
         (Ok(findings), true) => {
-            print_line(&serde_json::to_string_pretty(findings).map_err(|error| CliError::system(error.to_string()))?);
+            print_line(&serde_json::to_string_pretty(findings).map_err(CliError::system)?);
         }
         (Ok(findings), false) => findings.print(),
         (Err(error), true) => print_line(&json!({ "ok": false, "error": error.message }).to_string()),
@@ -67,9 +67,8 @@ async fn check(args: &CheckArgs) -> Result<Findings, CliError> {
     let spec = project_spec(&args.project)?;
     spec.check_output().map_err(|error| CliError::user(error.message))?;
     let title = spec.title.clone().map(String::from);
-    let Packed { zip, mut warnings } = project::read(&args.project, Path::new(""))?;
+    let Packed { zip, warnings } = project::read(&args.project, Path::new(""))?;
     let draft = stages::run(NonZeroU32::MIN, async |stages| stages.plan(zip.into(), spec).await).await?;
-    warnings.extend(draft.warnings.iter().cloned());
     Ok(Findings::of(draft, title, warnings, args.strict))
 }
 
@@ -77,13 +76,8 @@ impl Findings {
     fn of(draft: PlanDraft, title: Option<String>, mut warnings: Vec<Warning>, strict: bool) -> Self {
         let content = draft.content;
         let size = content.encoder.codec.coded_size(content.viewport.output());
-        let mut seen = Vec::new();
-        warnings.retain(|warning| {
-            !seen.contains(warning) && {
-                seen.push(warning.clone());
-                true
-            }
-        });
+        warnings.extend(draft.warnings);
+        let warnings: Vec<Warning> = distinct(&warnings).cloned().collect();
         Self {
             ok: !strict || warnings.is_empty(),
             title,

@@ -9,6 +9,7 @@
 //! | 4 | it was not done in the time given; on a farm it goes on |
 //! | 130 | interrupted |
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use hyperfarm_proto::failure::{Failure, Owner};
@@ -35,8 +36,8 @@ impl CliError {
     }
 
     /// The farm or the machine is at fault.
-    pub(crate) fn system(message: impl Into<String>) -> Self {
-        Self { code: 3, message: message.into() }
+    pub(crate) fn system(message: impl Display) -> Self {
+        Self { code: 3, message: message.to_string() }
     }
 
     /// The time for waiting is over.

@@ -79,8 +79,7 @@ pub(crate) async fn run(command: KeysCommand) -> Result<(), CliError> {
         Some(url) => Objects::open(url),
         None => Objects::local(&config.data_dir),
     };
-    let system = |error: &dyn std::fmt::Display| CliError::system(error.to_string());
-    let keys = KeyStore::new(objects.map_err(|error| system(&error))?);
+    let keys = KeyStore::new(objects.map_err(CliError::system)?);
     match command {
         KeysCommand::Create(args) => {
             let record = KeyRecord {
@@ -96,18 +95,18 @@ pub(crate) async fn run(command: KeysCommand) -> Result<(), CliError> {
                 },
                 ..KeyRecord::new(args.name, args.space)
             };
-            let (key, record) = keys.create(record).await.map_err(|error| system(&error))?;
+            let (key, record) = keys.create(record).await.map_err(CliError::system)?;
             let mut shown = view(&record);
             shown["key"] = key.into();
             show_one(&shown, args.output.json);
         }
         KeysCommand::List(output) => {
-            let all = keys.list().await.map_err(|error| system(&error))?;
+            let all = keys.list().await.map_err(CliError::system)?;
             let rows: Vec<Value> = all.iter().map(view).collect();
             show_list(&rows, &["id", "name", "space", "scopes", "created_at", "revoked_at"], output.json);
         }
         KeysCommand::Revoke(args) => {
-            let revoked = keys.revoke(&args.key).await.map_err(|error| system(&error))?;
+            let revoked = keys.revoke(&args.key).await.map_err(CliError::system)?;
             let revoked = revoked.ok_or_else(|| {
                 CliError::user(format!("no key, or more than one, is called `{}`; give its id", args.key))
             })?;

@@ -123,7 +123,7 @@ fn start_stitcher(
 }
 
 async fn connect(config: &Config) -> Result<Backplane, CliError> {
-    Backplane::connect(config).await.map_err(|error| CliError::system(error.to_string()))
+    Backplane::connect(config).await.map_err(CliError::system)
 }
 
 /// The settings of a role that runs alone, and its connections to the cluster.
@@ -140,7 +140,7 @@ async fn cluster() -> Result<(Settings, Backplane), CliError> {
 }
 
 /// The drain of a process. The first signal starts it, the second ends the process.
-fn drain() -> Result<Drain, CliError> {
+pub(crate) fn drain() -> Result<Drain, CliError> {
     let drain = Drain::new();
     drain.on_signals(|| {}).map_err(|error| CliError::system(format!("signals cannot be caught: {error}")))?;
     Ok(drain)
@@ -221,11 +221,11 @@ async fn serve(
     probes: &Probes,
 ) -> Result<(), CliError> {
     let access = access(args, settings.farm.cluster.is_none(), &settings.api.keys);
-    let fetcher = Fetcher::new(settings.fetch).map_err(|error| CliError::system(error.to_string()))?;
+    let fetcher = Fetcher::new(settings.fetch).map_err(CliError::system)?;
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         CliError::system(format!("{} cannot be listened on: {error}; choose another with --listen", args.listen))
     })?;
-    let address = listener.local_addr().map_err(|error| CliError::system(error.to_string()))?;
+    let address = listener.local_addr().map_err(CliError::system)?;
     let coordinator = Coordinator::start(backplane.clone(), settings.coordinator, drain.clone());
     let router = coordinator.router(api_config(settings.api, access, args, fetcher));
     probes.serving(backplane, drain);

@@ -13,7 +13,7 @@ use crate::exit::CliError;
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Args::command(), "hyperfarm", &mut script);
-    std::io::Write::write_all(&mut std::io::stdout(), &script).map_err(|error| CliError::system(error.to_string()))
+    std::io::Write::write_all(&mut std::io::stdout(), &script).map_err(CliError::system)
 }
 
 /// Writes the manual pages to a folder.

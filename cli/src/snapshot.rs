@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Box<SnapshotArgs>) -> Result<(), CliError> {
                 picture = png.to_vec();
                 true
             })
-            .map_err(|error| CliError::system(error.to_string()))?;
+            .map_err(CliError::system)?;
             write(&path, &picture)?;
             written.push(json!({ "file": path, "frame": frame, "seconds": rate.seconds_of(frame) }));
         }

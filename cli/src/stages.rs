@@ -7,9 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
-use hyperfarm_backplane::ledger::{LedgerError, TaskView};
-use hyperfarm_backplane::local_disk::FolderKind;
-use hyperfarm_backplane::objects::ObjectsError;
+use hyperfarm_backplane::ledger::TaskView;
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::frame::FrameRange;
 use hyperfarm_proto::id::{ContentHash, Pool, RenderId};
@@ -22,13 +20,14 @@ use hyperfarm_worker::Worker;
 use tempfile::TempDir;
 
 use crate::exit::CliError;
-use crate::roles::worker_config;
+use crate::roles::{drain, worker_config};
 use crate::settings::Settings;
+use crate::temporary::render_folder;
 
 /// Pause between two looks at a task.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A worker, and the one render that it does stages of.
+/// The storage and queues of a worker of this process, and the render whose stages it does.
 pub(crate) struct Stages {
     backplane: Backplane,
     render: RenderId,
@@ -40,23 +39,20 @@ pub(crate) async fn run<T>(
     slots: NonZeroU32,
     work: impl AsyncFnOnce(&Stages) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
-    let folder = tempfile::Builder::new().prefix(&FolderKind::Render.prefix()).tempdir().map_err(|error| {
-        CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", std::env::temp_dir().display()))
-    })?;
-    let backplane = Backplane::in_process(&folder.path().join("storage")).map_err(objects)?;
-    let interrupted = Drain::new();
-    interrupted.on_signals(|| {}).map_err(|error| CliError::system(format!("signals cannot be caught: {error}")))?;
+    let folder = render_folder()?;
+    let backplane = Backplane::in_process(&folder.path().join("storage")).map_err(CliError::system)?;
+    let interrupted = drain()?;
     let mut config = worker_config(&Settings::from_env()?, slots, Pool::default(), folder.path())?;
     config.archive = ArchiveLimits::LOCAL;
-    let drain = Drain::new();
-    let worker = Worker::start(backplane.clone(), config, drain.clone()).await?;
-    let render = RenderId::try_from("stages".to_owned()).map_err(|error| CliError::system(error.to_string()))?;
+    let worker_drain = Drain::new();
+    let worker = Worker::start(backplane.clone(), config, worker_drain.clone()).await?;
+    let render = RenderId::try_from("stages".to_owned()).map_err(CliError::system)?;
     let stages = Stages { backplane, render, folder };
     let result = tokio::select! {
         result = work(&stages) => result,
         () = interrupted.started() => Err(CliError::interrupted()),
     };
-    drain.start();
+    worker_drain.start();
     if tokio::time::timeout(Duration::from_secs(30), worker.join()).await.is_err() {
         tracing::warn!("the worker did not stop within 30 s");
     }
@@ -67,13 +63,13 @@ impl Stages {
     /// Compiles and probes a project.
     pub(crate) async fn plan(&self, project: Bytes, spec: RenderSpec) -> Result<PlanDraft, CliError> {
         let (store, bundle) = (&self.backplane.objects, ContentHash::of(&project));
-        store.put(&keys::bundle(&bundle), project).await.map_err(objects)?;
+        store.put(&keys::bundle(&bundle), project).await.map_err(CliError::system)?;
         let request = RenderRequest { id: self.render.clone(), created_at_ms: 0, bundle, spec };
-        store.put_json(&keys::request(&self.render), &request).await.map_err(objects)?;
-        self.backplane.ledger.open(&self.render).await.map_err(ledger)?;
+        store.put_json(&keys::request(&self.render), &request).await.map_err(CliError::system)?;
+        self.backplane.ledger.open(&self.render).await.map_err(CliError::system)?;
         self.publish(Step::Plan).await?;
         self.ended(Step::Plan).await?;
-        store.get_wire(&keys::draft(&self.render)).await.map_err(objects)
+        store.get_wire(&keys::draft(&self.render)).await.map_err(CliError::system)
     }
 
     /// Captures single frames of a plan. Returns the file of each one's segment, in the order of `frames`.
@@ -81,7 +77,7 @@ impl Stages {
         let store = &self.backplane.objects;
         let ranges = frames.iter().filter_map(|frame| FrameRange::new(*frame, frame + 1).ok()).collect();
         let plan = Plan::of_draft(draft, Pool::default(), ranges);
-        store.put_wire(&keys::plan(&self.render), &plan).await.map_err(objects)?;
+        store.put_wire(&keys::plan(&self.render), &plan).await.map_err(CliError::system)?;
         let steps: Vec<Step> = (0..frames.len() as u32).map(Step::Chunk).collect();
         for step in &steps {
             self.publish(*step).await?;
@@ -92,7 +88,7 @@ impl Stages {
             let record: SegmentRecord =
                 serde_json::from_slice(&committed).map_err(|error| CliError::system(format!("{step}: {error}")))?;
             let file = self.folder.path().join(format!("segment-{}", record.chunk));
-            store.get_file(&record.key, &file).await.map_err(objects)?;
+            store.get_file(&record.key, &file).await.map_err(CliError::system)?;
             files.push(file);
         }
         Ok(files)
@@ -100,15 +96,16 @@ impl Stages {
 
     async fn publish(&self, step: Step) -> Result<(), CliError> {
         let message = TaskMessage { task: TaskId { render: self.render.clone(), step }, pool: Pool::default() };
-        let message = wire::encode(&message).map_err(|error| CliError::system(error.to_string()))?;
+        let message = wire::encode(&message).map_err(CliError::system)?;
         let queue = Queue::of(step, &Pool::default());
-        self.backplane.broker.publish(&queue, message.into()).await.map_err(|error| CliError::system(error.to_string()))
+        self.backplane.broker.publish(&queue, message.into()).await.map_err(CliError::system)
     }
 
     /// The task once it is committed. Its first failure is an error.
     async fn ended(&self, step: Step) -> Result<TaskView, CliError> {
         loop {
-            let mut view = self.backplane.ledger.view(&self.render).await.map_err(ledger)?.unwrap_or_default();
+            let mut view =
+                self.backplane.ledger.view(&self.render).await.map_err(CliError::system)?.unwrap_or_default();
             if let Some(mut task) = view.tasks.remove(&step) {
                 if let Some(attempt) = task.failures.pop() {
                     return Err(attempt.failure.into());
@@ -120,12 +117,4 @@ impl Stages {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-}
-
-fn objects(error: ObjectsError) -> CliError {
-    CliError::system(error.to_string())
-}
-
-fn ledger(error: LedgerError) -> CliError {
-    CliError::system(error.to_string())
 }

@@ -7,7 +7,18 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use hyperfarm_backplane::local_disk::FolderKind;
 use tempfile::TempDir;
+
+use crate::exit::CliError;
+
+/// The folder of the storage and the work of a render on this machine.
+pub(crate) fn render_folder() -> Result<TempDir, CliError> {
+    let parent = std::env::temp_dir();
+    FolderKind::Render.create_in(&parent, "").map_err(|error| {
+        CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", parent.display()))
+    })
+}
 
 /// The locked file in a folder.
 const LOCK: &str = "lock";

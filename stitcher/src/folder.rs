@@ -21,10 +21,10 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     /// A new one in `work_dir`, which is made if it does not exist.
     pub(crate) async fn create(work_dir: PathBuf, render: &RenderId) -> Result<Self, StitchError> {
-        let prefix = format!("{}{render}-", FolderKind::Stitch.prefix());
+        let label = format!("{render}-");
         tokio::task::spawn_blocking(move || {
             std::fs::create_dir_all(&work_dir)
-                .and_then(|()| tempfile::Builder::new().prefix(&prefix).tempdir_in(&work_dir))
+                .and_then(|()| FolderKind::Stitch.create_in(&work_dir, &label))
                 .map(TempDir::keep)
                 .map(Self)
                 .map_err(|source| StitchError::Disk { path: work_dir.display().to_string(), source })

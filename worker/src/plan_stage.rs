@@ -303,16 +303,13 @@ impl Prober<'_> {
             let frames = frame_rate.frames_in(duration);
             let range =
                 request.spec.range(frames, frame_rate).map_err(|error| ProjectError::Duration(error.to_string()))?;
-            let probed = Instant::now();
+            let measuring = Instant::now();
             let frame_ms = measure(worker, &mut host, range, viewport, frame_rate, encoder).await?;
             let earlier_ms = host.walk_cost(range.end()).await?;
-            tracing::debug!(took_ms = probed.elapsed().as_millis(), frame_ms, earlier_ms, "measured");
-            let cost = Cost { frame_ms, earlier_ms };
+            tracing::debug!(took_ms = measuring.elapsed().as_millis(), frame_ms, earlier_ms, "measured");
             let mut warnings = compiled.warnings.clone();
             warnings.extend(network.warnings.iter().cloned());
             let blocked = blocked_urls(&host);
-            let unregistered_timelines = host.report().without_timeline.clone();
-            let load_steps = host.report().load_steps;
             warn_of_page(&host, &mut warnings);
             if request.spec.format == Format::Gif && request.spec.transparent.is_none() && host.had_background() {
                 warnings.push(Warning {
@@ -324,46 +321,34 @@ impl Prober<'_> {
             }
             warnings.extend(host.notes().await?);
             warn_of_fonts(&host.families_without_face().await?, &worker.remote.fonts, &mut warnings);
-            Ok::<_, WorkerError>((
-                frames,
-                range,
-                duration,
-                probe,
-                sound,
-                unregistered_timelines,
-                cost,
+            let probed = Probed {
                 blocked,
+                composition_frames: frames,
+                range,
+                media: MediaList::default(),
+                unregistered_timelines: host.report().without_timeline.clone(),
+                cost: Cost { frame_ms, earlier_ms },
                 warnings,
-                load_steps,
-            ))
+                load_steps: host.report().load_steps,
+            };
+            Ok::<_, WorkerError>((probed, probe, sound, duration))
         };
         let outcome = tokio::select! {
             outcome = probing => outcome,
             () = context.cancelled().cancelled() => Err(WorkerError::Cancelled("plan")),
         };
-        let (
-            composition_frames,
-            range,
-            duration,
-            mut probe,
-            sound,
-            unregistered_timelines,
-            cost,
-            blocked,
-            mut warnings,
-            load_steps,
-        ) = slot.settle(outcome).await?;
+        let (mut probed, mut probe, sound, duration) = slot.settle(outcome).await?;
         drop(slot);
         context.set_progress(900, 1000);
         for element in &mut probe.media {
             replace_by_local_file(&mut element.src, &network.report);
         }
-        let (media, warnings) = blocking("the probe of the media", move || {
+        blocking("the probe of the media", move || {
             let locate = |path: &str| files.get(path).map(|file| file.path.clone());
-            media_list::resolve(&probe.media, &sound, duration, &locate, &mut warnings).map(|media| (media, warnings))
+            probed.media = media_list::resolve(&probe.media, &sound, duration, &locate, &mut probed.warnings)?;
+            Ok(probed)
         })
-        .await??;
-        Ok(Probed { blocked, composition_frames, range, media, unregistered_timelines, cost, warnings, load_steps })
+        .await?
     }
 }
 

@@ -105,7 +105,7 @@ impl Worker {
         config.chrome = config.chrome.with_gpu().await?;
         tokio::spawn(local_disk::remove_abandoned(vec![config.work_dir.clone(), std::env::temp_dir()]));
         let folder = std::fs::create_dir_all(&config.work_dir)
-            .and_then(|()| tempfile::Builder::new().prefix(&FolderKind::Worker.prefix()).tempdir_in(&config.work_dir))
+            .and_then(|()| FolderKind::Worker.create_in(&config.work_dir, ""))
             .map_err(no_folder_in(&config.work_dir))?;
         let encoders = DeviceEncoders::find(config.encoder, folder.path()).await?;
         let class = class::detect(&config.chrome, encoders.name(), config.label).await?;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use clap::{Args as ClapArgs, Subcommand};
 use hyperfarm_api::assets::{CompleteRequest, UploadBegun, UploadRequest};
 use hyperfarm_backplane::http::media_type;
@@ -52,7 +53,7 @@ pub(crate) async fn run(command: AssetsCommand) -> Result<(), CliError> {
             let file = std::fs::read(&args.file)
                 .map_err(|error| CliError::user(format!("{}: {error}", args.file.display())))?;
             let name = args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            show_one(&upload(&api, &name, file).await?, args.farm.json);
+            show_one(&upload(&api, &name, file.into()).await?, args.farm.json);
             return Ok(());
         }
         AssetsCommand::Get(args) => (args, Method::GET),
@@ -64,7 +65,7 @@ pub(crate) async fn run(command: AssetsCommand) -> Result<(), CliError> {
 }
 
 /// Uploads a file straight to the farm's storage, and answers the asset.
-pub(crate) async fn upload(api: &Api, name: &str, file: Vec<u8>) -> Result<Value, CliError> {
+pub(crate) async fn upload(api: &Api, name: &str, file: Bytes) -> Result<Value, CliError> {
     let hash = ContentHash::of(&file).to_string();
     let refused = |error: BoundsError| CliError::user(format!("{name}: the file's name is too long: {error}"));
     let body = UploadRequest {

@@ -8,6 +8,7 @@ pub(crate) mod workers;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Args as ClapArgs;
 use hyperfarm_api::ErrorBody;
 use hyperfarm_api::assets::UploadBegun;
@@ -98,7 +99,7 @@ impl Api {
 
     /// The `data` of the answer to a request of the API.
     pub(crate) async fn send(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Value, CliError> {
-        let body = serde_json::to_value(body).map_err(|error| CliError::system(error.to_string()))?;
+        let body = serde_json::to_value(body).map_err(CliError::system)?;
         self.data(method, path, Some(&body)).await
     }
 
@@ -123,12 +124,12 @@ impl Api {
     }
 
     /// PUTs a file to a signed URL.
-    pub(crate) async fn put(&self, begun: &UploadBegun, file: Vec<u8>) -> Result<(), CliError> {
+    pub(crate) async fn put(&self, begun: &UploadBegun, file: Bytes) -> Result<(), CliError> {
         let mut request = self.client.put(&begun.upload_url);
         for (name, value) in &begun.upload_headers {
             request = request.header(name, value);
         }
-        let answer = request.body(file).send().await.map_err(|error| CliError::system(error.to_string()))?;
+        let answer = request.body(file).send().await.map_err(CliError::system)?;
         if answer.status().is_success() {
             return Ok(());
         }

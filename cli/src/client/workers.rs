@@ -30,7 +30,7 @@ pub(crate) enum WorkersCommand {
 pub(crate) struct QuarantineArgs {
     /// Its id.
     pub id: String,
-    /// Why, for those who wonder.
+    /// Why, for people who look at the worker.
     #[arg(long)]
     pub reason: Option<Text<500>>,
     /// The farm.

@@ -94,7 +94,7 @@ pub(super) async fn run(args: &RenderArgs, file: &Path, whole: RenderSpec) -> Re
     let mut batch = Batch { kind, manifest_path, total, completed: 0, failed: 0, skipped: 0, rows };
     let code = batch.render(args, &whole, &project).await?;
     if args.json {
-        print_line(&serde_json::to_string(&batch).map_err(|error| CliError::system(error.to_string()))?);
+        print_line(&serde_json::to_string(&batch).map_err(CliError::system)?);
     } else if !args.quiet {
         eprintln!("{}: {} of {} rows rendered", batch.manifest_path.display(), batch.completed, batch.total);
     }
@@ -130,7 +130,7 @@ impl Batch {
                 });
             }
             let Some(ended) = running.join_next().await else { break };
-            let (index, took_ms, outcome) = ended.map_err(|error| CliError::system(error.to_string()))?;
+            let (index, took_ms, outcome) = ended.map_err(CliError::system)?;
             let row = &mut self.rows[index];
             row.completed_at = Some(iso8601(unix_ms() as u64));
             match outcome {
@@ -157,7 +157,7 @@ impl Batch {
         let count = |status| self.rows.iter().filter(|row| row.status == status).count();
         (self.completed, self.failed, self.skipped) =
             (count(Status::Completed), count(Status::Failed), count(Status::Skipped));
-        let text = serde_json::to_vec_pretty(self).map_err(|error| CliError::system(error.to_string()))?;
+        let text = serde_json::to_vec_pretty(self).map_err(CliError::system)?;
         std::fs::create_dir_all(project::folder_of(&self.manifest_path))
             .and_then(|()| std::fs::write(&self.manifest_path, text))
             .map_err(|error| CliError::user(format!("{}: {error}", self.manifest_path.display())))
@@ -254,7 +254,7 @@ fn typed(cell: &str, kind: Option<&str>) -> Value {
     parsed.unwrap_or_else(|| Value::from(cell))
 }
 
-/// The types of the variables that the entry page declares. A zip's page is not looked at: its cells are text.
+/// The types of the variables that the entry page declares. Of a zip no page is read: every cell is text.
 fn declared_types(path: &Path, entry: Option<&str>) -> HashMap<String, String> {
     let page = if path.is_dir() { path.join(entry.unwrap_or("index.html")) } else { path.to_owned() };
     let html = std::fs::read_to_string(page).unwrap_or_default();

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use hyperfarm_api::assets::AssetUploaded;
 use hyperfarm_api::render::{RenderCreated, RenderDetail, RenderStatus};
 use hyperfarm_api::request::{AssetProject, Base64Project, Priority, Project, RenderRequest};
-use hyperfarm_backplane::drain::Drain;
 use hyperfarm_proto::bounded::{BoundsError, Text};
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::RenderSpec;
@@ -22,6 +21,7 @@ use crate::args::RenderArgs;
 use crate::client::renders::ROUTE;
 use crate::client::{Api, typed};
 use crate::exit::CliError;
+use crate::roles::drain;
 
 /// Pause between two looks at a render.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -59,8 +59,7 @@ pub(super) async fn run(
     let started = Instant::now();
     let mut bar = Bar::new(args.json || args.quiet);
     // SIGINT and SIGTERM cancel the render. The second one ends the process at once.
-    let interrupted = Drain::new();
-    interrupted.on_signals(|| {}).map_err(|error| CliError::system(format!("signals cannot be caught: {error}")))?;
+    let interrupted = drain()?;
     let timeout = crate::client::renders::timeout(args.timeout.as_deref())?;
     farm.reach().await?;
     let id = farm.create(&spec, args.priority, project).await?;
@@ -143,17 +142,18 @@ impl Farm {
     }
 
     async fn create(&self, spec: &RenderSpec, priority: Option<Priority>, project: Bytes) -> Result<String, CliError> {
-        let broken = |error: &dyn std::fmt::Display| CliError::system(error.to_string());
         let project = if project.len() > INLINE_MOST {
-            let asset = crate::client::assets::upload(&self.api, "project.zip", project.to_vec()).await?;
+            let asset = crate::client::assets::upload(&self.api, "project.zip", project).await?;
             let AssetUploaded { asset_id, .. } = typed(asset)?;
-            Project::AssetId(AssetProject { asset_id: asset_id.parse().map_err(|error: BoundsError| broken(&error))? })
+            Project::AssetId(AssetProject {
+                asset_id: asset_id.parse().map_err(|error: BoundsError| CliError::system(error))?,
+            })
         } else {
             let data = base64::engine::general_purpose::STANDARD.encode(&project);
             Project::Base64(Base64Project { data, media_type: Text::new("application/zip") })
         };
         let request = RenderRequest { project: Some(project), html: None, priority, spec: spec.clone() };
-        let body = request.body().map_err(|error| broken(&error))?;
+        let body = request.body().map_err(CliError::system)?;
         let body = Bytes::from(body.to_string());
         // Asked twice with one key, the farm makes one render.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
-use hyperfarm_backplane::local_disk::FolderKind;
 use hyperfarm_coordinator::intake::Limits;
 use hyperfarm_coordinator::{Coordinator, CoordinatorConfig, IntakeError, RenderProgress, Stage};
 use hyperfarm_proto::archive::ArchiveLimits;
@@ -24,7 +23,8 @@ use super::trace::trace;
 use crate::args::RenderArgs;
 use crate::exit::CliError;
 use crate::machine;
-use crate::roles::Node;
+use crate::roles::{self, Node};
+use crate::temporary::render_folder;
 
 /// Renders on this machine.
 pub(super) async fn run(
@@ -35,13 +35,9 @@ pub(super) async fn run(
     warnings: Vec<Warning>,
 ) -> Result<Summary, CliError> {
     let mut walls = Walls::start("set-up");
-    let folder = tempfile::Builder::new().prefix(&FolderKind::Render.prefix()).tempdir().map_err(|error| {
-        CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", std::env::temp_dir().display()))
-    })?;
-    let backplane =
-        Backplane::in_process(&folder.path().join("storage")).map_err(|error| CliError::system(error.to_string()))?;
-    let drain = Drain::new();
-    drain.on_signals(|| {}).map_err(|error| CliError::system(format!("signals cannot be caught: {error}")))?;
+    let folder = render_folder()?;
+    let backplane = Backplane::in_process(&folder.path().join("storage")).map_err(CliError::system)?;
+    let drain = roles::drain()?;
     let mut bar = Bar::new(args.json || args.quiet);
     let slots = args.slots.or(args.workers.and_then(|workers| workers.0)).unwrap_or_else(machine::default_slots);
     let roles_drain = Drain::new();
@@ -50,7 +46,7 @@ pub(super) async fn run(
 
     let rendering = async {
         let render = coordinator.submit(project, spec).await.map_err(refused)?;
-        let mut progress = coordinator.watch(&render).await.map_err(|error| CliError::system(error.to_string()))?;
+        let mut progress = coordinator.watch(&render).await.map_err(CliError::system)?;
         let outcome = follow(&mut progress, &mut bar, &mut walls).await?;
         walls.enter("clean-up");
         finish(&backplane, &render, outcome, args, &output).await
@@ -140,11 +136,10 @@ async fn finish(
             return Err(failure.into());
         }
     };
-    let storage = |error: hyperfarm_backplane::objects::ObjectsError| CliError::system(error.to_string());
-    backplane.objects.get_file(&made.key, output.partial()).await.map_err(storage)?;
-    let manifest: Manifest = backplane.objects.get_json(&keys::manifest(render)).await.map_err(storage)?;
+    backplane.objects.get_file(&made.key, output.partial()).await.map_err(CliError::system)?;
+    let manifest: Manifest = backplane.objects.get_json(&keys::manifest(render)).await.map_err(CliError::system)?;
     if let Some(path) = &args.manifest {
-        let text = serde_json::to_vec_pretty(&manifest).map_err(|error| CliError::system(error.to_string()))?;
+        let text = serde_json::to_vec_pretty(&manifest).map_err(CliError::system)?;
         std::fs::write(path, text)
             .map_err(|error| CliError::user(format!("--manifest {}: {error}", path.display())))?;
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use hyperfarm_coordinator::intake::project::DEFAULT_ENTRY;
 use hyperfarm_proto::plan::Warning;
 use zip::write::SimpleFileOptions;
 
@@ -15,8 +16,8 @@ use crate::exit::CliError;
 /// Folders that belong to tools and not to the composition, wherever they lie.
 const SKIPPED: &[&str] = &[".git", ".hyperframes", ".svn", ".hg", "__MACOSX", "node_modules"];
 
-/// The project's own list of files that do not belong to the composition, in the syntax of `.gitignore`. It goes before a
-/// `.gitignore`.
+/// The project's own list of files that do not belong to the composition, in the syntax of `.gitignore`. Its rules win over
+/// those of `.gitignore`.
 const IGNORE_FILE: &str = ".hyperframesignore";
 
 /// Files that are packed already; packing them again only takes time.
@@ -25,7 +26,7 @@ const PACKED: &[&str] = &[
     "avif", "gif", "woff", "woff2", "zip",
 ];
 
-/// Extensions of footage that is packed nowhere else: where Git ignores it, the person is told.
+/// Extensions of further media, which compress: where Git ignores a file of them or of [`PACKED`], the person is told.
 const MEDIA: &[&str] = &["wav", "aif", "aiff"];
 
 /// The entry page where the path names one.
@@ -57,12 +58,11 @@ pub(crate) fn read(args: &ProjectArgs, output: &Path) -> Result<Packed, CliError
     let unreadable = |error: std::io::Error| CliError::user(format!("{}: {error}", path.display()));
     let kind = std::fs::metadata(path).map_err(unreadable)?;
     if kind.is_dir() {
-        let entry = path.join(args.spec.composition.as_deref().filter(|name| *name != ".").unwrap_or("index.html"));
-        if !entry.is_file() {
+        let entry = args.spec.composition.as_deref().filter(|name| *name != ".").unwrap_or(DEFAULT_ENTRY);
+        if !path.join(entry).is_file() {
             return Err(CliError::user(format!(
-                "{} has no {}; give the folder of a composition, or name its page with --composition",
-                path.display(),
-                args.spec.composition.as_deref().filter(|name| *name != ".").unwrap_or("index.html")
+                "{} has no {entry}; give the folder of a composition, or name its page with --composition",
+                path.display()
             )));
         }
         return pack(path, output);
@@ -86,7 +86,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 }
 
 fn pack(folder: &Path, output: &Path) -> Result<Packed, CliError> {
-    let files = files_of(folder, output, true)?;
+    let Walk { files, ignored_media, .. } = files_of(folder, output)?;
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let broken = |path: &Path, error: &dyn std::fmt::Display| CliError::user(format!("{}: {error}", path.display()));
     for path in &files {
@@ -101,29 +101,32 @@ fn pack(folder: &Path, output: &Path) -> Result<Packed, CliError> {
         std::io::copy(&mut file, &mut writer).map_err(|error| broken(path, &error))?;
     }
     let zip = writer.finish().map(std::io::Cursor::into_inner).map_err(|error| broken(folder, &error))?;
-    Ok(Packed { zip, warnings: ignored_media(folder, output, &files)?.into_iter().collect() })
+    Ok(Packed { zip, warnings: warning_of_ignored(folder, &ignored_media).into_iter().collect() })
 }
 
-/// The files of a composition's folder.
-fn files_of(folder: &Path, output: &Path, git_ignore: bool) -> Result<BTreeSet<PathBuf>, CliError> {
-    let mut walk =
-        Walk { outputs: folder.join(OUTPUTS), output: output.canonicalize().ok(), git_ignore, files: BTreeSet::new() };
-    walk.collect(folder, &Rules::default(), &Rules::default())
+/// The walk through all files of a composition's folder.
+fn files_of(folder: &Path, output: &Path) -> Result<Walk, CliError> {
+    let (outputs, output) = (folder.join(OUTPUTS), output.canonicalize().ok());
+    let mut walk = Walk { outputs, output, files: BTreeSet::new(), ignored_media: BTreeSet::new() };
+    walk.collect(folder, &Rules::default(), &Rules::default(), false)
         .map_err(|error| CliError::user(format!("{}: {error}", folder.display())))?;
-    Ok(walk.files)
+    Ok(walk)
 }
 
 /// A walk through a composition's folder.
 struct Walk {
     outputs: PathBuf,
     output: Option<PathBuf>,
-    git_ignore: bool,
+    /// Files that belong to the project.
     files: BTreeSet<PathBuf>,
+    /// Media that only `.gitignore` leaves out.
+    ignored_media: BTreeSet<PathBuf>,
 }
 
 impl Walk {
-    fn collect(&mut self, folder: &Path, git: &Rules, own: &Rules) -> std::io::Result<()> {
-        let git = if self.git_ignore { git.with(folder, ".gitignore") } else { Rules::default() };
+    /// Collects the files in `folder`, which is itself `left_out` by `.gitignore` or not.
+    fn collect(&mut self, folder: &Path, git: &Rules, own: &Rules, left_out: bool) -> std::io::Result<()> {
+        let git = git.with(folder, ".gitignore");
         let own = own.with(folder, IGNORE_FILE);
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
@@ -132,13 +135,18 @@ impl Walk {
             }
             // Links are followed: the project is what the person sees.
             let kind = std::fs::metadata(&path)?;
-            if own.leave_out(&path, kind.is_dir()).or(git.leave_out(&path, kind.is_dir())) == Some(true) {
+            let by_own = own.leave_out(&path, kind.is_dir());
+            if by_own == Some(true) {
                 continue;
             }
+            let by_git = || by_own.is_none() && git.leave_out(&path, kind.is_dir()) == Some(true);
+            let left_out = left_out || by_git();
             if kind.is_dir() {
-                self.collect(&path, &git, &own)?;
-            } else if kind.is_file() {
+                self.collect(&path, &git, &own, left_out)?;
+            } else if kind.is_file() && !left_out {
                 self.files.insert(path);
+            } else if kind.is_file() && (has_extension(&path, PACKED) || has_extension(&path, MEDIA)) {
+                self.ignored_media.insert(path);
             }
         }
         Ok(())
@@ -154,18 +162,15 @@ impl Walk {
 }
 
 /// A warning where `.gitignore` leaves out media: footage is often kept out of Git and belongs to the composition all the same.
-fn ignored_media(folder: &Path, output: &Path, kept: &BTreeSet<PathBuf>) -> Result<Option<Warning>, CliError> {
-    let all = files_of(folder, output, false)?;
-    let media: Vec<&PathBuf> =
-        all.difference(kept).filter(|path| has_extension(path, PACKED) || has_extension(path, MEDIA)).collect();
-    let Some(first) = media.first() else { return Ok(None) };
+fn warning_of_ignored(folder: &Path, media: &BTreeSet<PathBuf>) -> Option<Warning> {
+    let first = media.first()?;
     let first = first.strip_prefix(folder).unwrap_or(first).display();
     let message = format!(
         "{} media files are left out of the project because of .gitignore, such as {first}; \
          a line !PATTERN in {IGNORE_FILE} puts them in again",
         media.len()
     );
-    Ok(Some(Warning { code: "MEDIA_IGNORED".to_owned(), message }))
+    Some(Warning { code: "MEDIA_IGNORED".to_owned(), message })
 }
 
 #[cfg(test)]

@@ -191,12 +191,11 @@ impl Report {
             true => serde_json::to_string_pretty(self),
             false => serde_json::to_string(self),
         };
-        let unprintable = |error: serde_json::Error| CliError::system(error.to_string());
         match self {
             Self::Local(summary) if !args.json => summary.print(args.quiet),
             Self::Farm(summary) if !args.json => summary.print(args.quiet),
-            Self::Local(_) => print_line(&json(true).map_err(unprintable)?),
-            Self::Farm(_) | Self::Submitted(_) => print_line(&json(false).map_err(unprintable)?),
+            Self::Local(_) => print_line(&json(true).map_err(CliError::system)?),
+            Self::Farm(_) | Self::Submitted(_) => print_line(&json(false).map_err(CliError::system)?),
         }
         Ok(())
     }
@@ -230,12 +229,15 @@ impl FarmSummary {
     }
 }
 
-/// Each warning once.
+/// The warnings, without repetitions.
+pub(crate) fn distinct(warnings: &[Warning]) -> impl Iterator<Item = &Warning> {
+    warnings.iter().enumerate().filter(|(at, warning)| !warnings[..*at].contains(warning)).map(|(_, warning)| warning)
+}
+
+/// Prints each warning once.
 pub(crate) fn print_warnings(warnings: &[Warning]) {
-    for (at, warning) in warnings.iter().enumerate() {
-        if !warnings[..at].contains(warning) {
-            eprintln!("warning: {} [{}]", warning.message, warning.code);
-        }
+    for warning in distinct(warnings) {
+        eprintln!("warning: {} [{}]", warning.message, warning.code);
     }
 }
 

@@ -240,7 +240,7 @@ fn kill_group(group: Option<rustix::process::Pid>) {
 
 /// A folder for everything that the browser writes, owned by its user.
 fn profile(config: &ChromeConfig) -> Result<TempDir, ChromeError> {
-    let created = tempfile::Builder::new().prefix(&FolderKind::Chrome.prefix()).tempdir().and_then(|folder| {
+    let created = FolderKind::Chrome.create_in(&std::env::temp_dir(), "").and_then(|folder| {
         if let Some(user) = config.user {
             user.take_ownership(folder.path())?;
         }
