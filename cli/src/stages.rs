@@ -12,7 +12,7 @@ use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::frame::FrameRange;
 use hyperfarm_proto::id::{ContentHash, Pool, RenderId};
 use hyperfarm_proto::plan::{Plan, PlanDraft};
-use hyperfarm_proto::record::SegmentRecord;
+use hyperfarm_proto::record::{SegmentRecord, unix_ms};
 use hyperfarm_proto::spec::{RenderRequest, RenderSpec};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
@@ -64,7 +64,7 @@ impl Stages {
     pub(crate) async fn plan(&self, project: Bytes, spec: RenderSpec) -> Result<PlanDraft, CliError> {
         let (store, bundle) = (&self.backplane.objects, ContentHash::of(&project));
         store.put(&keys::bundle(&bundle), project).await.map_err(CliError::system)?;
-        let request = RenderRequest { id: self.render.clone(), created_at_ms: 0, bundle, spec };
+        let request = RenderRequest { id: self.render.clone(), created_at_ms: unix_ms() as u64, bundle, spec };
         store.put_json(&keys::request(&self.render), &request).await.map_err(CliError::system)?;
         self.backplane.ledger.open(&self.render).await.map_err(CliError::system)?;
         self.publish(Step::Plan).await?;

@@ -70,7 +70,7 @@ export interface AssetUploaded {
 
 /** An administrative act. */
 export interface AuditEntry {
-  /** What was done, such as `worker.drain`. */
+  /** Name of the act, such as `worker.drain`. */
   action: string;
   /** Address of the client, or of the proxy before the farm. */
   address: string | null;
@@ -86,7 +86,7 @@ export interface AuditEntry {
   request_id: string | null;
   /** The key's tenant. */
   space: string | null;
-  /** What it was done to: the id of a worker, a render, an endpoint or a key. */
+  /** Id of the worker, render, endpoint or key that the act changed. */
   target: string | null;
 }
 
@@ -206,7 +206,7 @@ export interface Error {
 export interface ErrorDetail {
   /** One of the codes below. */
   code: string;
-  /** Where the code is explained: a URL, or in a part of an answer its path on the farm. */
+  /** URL of the page that explains the code. Errors inside a successful answer have only its path on the farm. */
   doc_url: string;
   /** What is wrong and what to do. */
   message: string;

@@ -110,6 +110,14 @@ fn a_check_finds_what_a_render_would_warn_of() {
         (ended.code, serde_json::from_str::<Value>(&ended.stdout).unwrap()["ok"].clone()),
         (Some(1), json!(false))
     );
+    // The page's clocks show the time of the check.
+    let html = page(1.0).replace(
+        "<div id=\"box\">",
+        "<script>if (new Date().getFullYear() < 2026) document.write('<img src=past.png>')</script><div id=\"box\">",
+    );
+    let dated = scene.project("dated", &html);
+    let found = scene.run(&["check", text(&dated), "--json"]).json();
+    assert!(!found["warnings"].to_string().contains("past.png"), "{found}");
     scene.assert_clean("checks");
 }
 
@@ -147,7 +155,7 @@ fn a_batch_renders_each_row_here_and_on_a_farm() {
     for (folder, farm) in [("here", &[][..]), ("farm", &["--farm", up.url()][..])] {
         let output = scene.path(folder).join("{index}-{name}.mp4");
         let args = ["render", text(&project), "--batch", text(&rows), "-o", text(&output), "--json", "-q", "draft"];
-        let mut command = scene.command(&[&args[..], farm].concat());
+        let mut command = scene.command(&[&args[..], &["--composition", "."], farm].concat());
         let result = Finished::from(command.env("HYPERFARM_API_KEY", KEY).output().unwrap()).json();
         assert_eq!((&result["total"], &result["completed"]), (&json!(2), &json!(2)), "{result}");
         assert_eq!(result["rows"][1]["variables"], json!({"name": "second", "count": 3}));

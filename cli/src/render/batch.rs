@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::summary::{Report, print_warnings};
 use super::{default_target, project, render, spec};
-use crate::args::RenderArgs;
+use crate::args::{ProjectArgs, RenderArgs};
 use crate::exit::{self, CliError};
 use crate::machine;
 use crate::stdout::print_line;
@@ -100,7 +100,11 @@ pub(super) async fn run(args: &RenderArgs, file: &Path, whole: RenderSpec) -> Re
     }
     match code {
         0 => Ok(()),
-        exit::INTERRUPTED => Err(CliError::interrupted()),
+        code @ exit::INTERRUPTED => {
+            let (manifest, completed) = (batch.manifest_path.display(), batch.completed);
+            let message = format!("interrupted; {completed} of {total} rows are rendered, and {manifest} lists them");
+            Err(CliError { code, message })
+        }
         code => {
             let message = format!("{} of {} rows failed, {} were skipped", batch.failed, batch.total, batch.skipped);
             Err(CliError { code, message })
@@ -210,7 +214,7 @@ fn rows(args: &RenderArgs, file: &Path) -> Result<Vec<Variables>, CliError> {
     let refused = |reason: &dyn std::fmt::Display| CliError::user(format!("--batch {}: {reason}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| refused(&error))?;
     let rows = match file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
-        true => csv_rows(&text, &declared_types(&args.project.path, args.project.spec.composition.as_deref())),
+        true => csv_rows(&text, &declared_types(&args.project)),
         false => json_rows(&text),
     };
     let rows = rows.map_err(|reason| refused(&reason))?;
@@ -255,8 +259,9 @@ fn typed(cell: &str, kind: Option<&str>) -> Value {
 }
 
 /// The types of the variables that the entry page declares. Of a zip no page is read: every cell is text.
-fn declared_types(path: &Path, entry: Option<&str>) -> HashMap<String, String> {
-    let page = if path.is_dir() { path.join(entry.unwrap_or("index.html")) } else { path.to_owned() };
+fn declared_types(args: &ProjectArgs) -> HashMap<String, String> {
+    let path = &args.path;
+    let page = if path.is_dir() { path.join(project::entry(args)) } else { path.clone() };
     let html = std::fs::read_to_string(page).unwrap_or_default();
     let document = dom_query::Document::from(html);
     let declarations = document.select("[data-composition-variables]");

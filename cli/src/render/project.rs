@@ -52,13 +52,18 @@ pub(crate) struct Packed {
     pub warnings: Vec<Warning>,
 }
 
+/// The page of a project's folder that is rendered.
+pub(super) fn entry(args: &ProjectArgs) -> &str {
+    args.spec.composition.as_deref().filter(|name| *name != ".").unwrap_or(DEFAULT_ENTRY)
+}
+
 /// The project's zip. Equal folders give equal bytes: entries are in order and carry no dates.
 pub(crate) fn read(args: &ProjectArgs, output: &Path) -> Result<Packed, CliError> {
     let path = &args.path;
     let unreadable = |error: std::io::Error| CliError::user(format!("{}: {error}", path.display()));
     let kind = std::fs::metadata(path).map_err(unreadable)?;
     if kind.is_dir() {
-        let entry = args.spec.composition.as_deref().filter(|name| *name != ".").unwrap_or(DEFAULT_ENTRY);
+        let entry = entry(args);
         if !path.join(entry).is_file() {
             return Err(CliError::user(format!(
                 "{} has no {entry}; give the folder of a composition, or name its page with --composition",

@@ -29,6 +29,11 @@ impl ProcessKind {
         }
     }
 
+    /// The kind of a process; `None` for the helpers of Chrome, and for a process that has ended.
+    pub(crate) fn of_process(process: u32) -> Option<Self> {
+        Self::of(&fs::read(format!("/proc/{process}/cmdline")).ok()?)
+    }
+
     /// The kind of a process with this command line; `None` for the helpers of Chrome.
     fn of(command: &[u8]) -> Option<Self> {
         // Chrome's children write their title over their arguments, with spaces between them.
@@ -107,8 +112,7 @@ impl Confinement {
             .collect();
         let mut confinement = Self::default();
         for process in tree(root) {
-            let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-            let Some(kind) = ProcessKind::of(&command) else { continue };
+            let Some(kind) = ProcessKind::of_process(process) else { continue };
             let Some(status) = Status::read(process) else { continue };
             let namespace = |name: &str| fs::read_link(format!("/proc/{process}/ns/{name}")).ok();
             let own_net = fs::read_link("/proc/self/ns/net").ok();

@@ -26,6 +26,7 @@ pub use launch::Chrome;
 pub use namespace::PidNamespace;
 pub use page::{DrawnFrame, Page, PageEvent, Shot};
 pub use page_log::PageLog;
+pub(crate) use processes::tree as process_tree;
 pub use settings::ChromeSettings;
 pub use user::ChromeUser;
 pub use watchdog::BrowserLimits;

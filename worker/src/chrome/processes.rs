@@ -54,7 +54,7 @@ fn kibibytes(text: &str) -> Option<u64> {
 }
 
 /// Ids of `root` and of all its descendants, parents before their children.
-pub(super) fn tree(root: u32) -> Vec<u32> {
+pub(crate) fn tree(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut next = 0;
     while let Some(process) = found.get(next).copied() {

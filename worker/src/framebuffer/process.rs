@@ -7,6 +7,8 @@ use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
+use crate::chrome::{ProcessKind, process_tree};
+
 /// Why the memory of a process was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
@@ -42,19 +44,8 @@ pub struct GpuProcess(Pid);
 impl GpuProcess {
     /// The GPU process among the descendants of process `browser`.
     pub fn of(browser: u32) -> Option<Self> {
-        let mut descendants = vec![i32::try_from(browser).ok()?];
-        let parents = parents();
-        let mut next = 0;
-        while let Some(parent) = descendants.get(next).copied() {
-            next += 1;
-            for (process, _) in parents.iter().filter(|(_, of)| *of == parent) {
-                if is_gpu_process(*process) {
-                    return Some(Self(Pid::from_raw(*process)));
-                }
-                descendants.push(*process);
-            }
-        }
-        None
+        let is_gpu = |process: &u32| ProcessKind::of_process(*process) == Some(ProcessKind::Gpu);
+        process_tree(browser).into_iter().find(is_gpu).and_then(Self::with_id)
     }
 
     /// The process with this id, whatever it runs.
@@ -113,25 +104,6 @@ fn writable_range(line: &str) -> Option<Range<usize>> {
     Some(address(start)?..address(end)?)
 }
 
-/// Ids of every process and of its parent.
-fn parents() -> Vec<(i32, i32)> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let numbered = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbered.filter_map(|process: i32| Some((process, parent(process)?))).collect()
-}
-
-fn parent(process: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name in parentheses may contain parentheses.
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
-fn is_gpu_process(process: i32) -> bool {
-    let Ok(command) = std::fs::read(format!("/proc/{process}/cmdline")) else { return false };
-    // Chrome's children write their title over their arguments, with spaces between them.
-    command.split(|byte| matches!(byte, 0 | b' ')).any(|argument| argument == b"--type=gpu-process")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +135,5 @@ mod tests {
     #[test]
     fn a_process_without_a_browser_has_no_gpu_process() {
         assert!(GpuProcess::of(std::process::id()).is_none());
-        assert_eq!(parent(std::process::id() as i32), i32::try_from(std::os::unix::process::parent_id()).ok());
     }
 }

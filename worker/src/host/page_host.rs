@@ -36,6 +36,9 @@ const SAMPLED_VISITS_WITH_DRAWING: usize = 6;
 /// Longest measurement of visits in milliseconds, without the drawing after it: the first chunk waits for it.
 const SAMPLED_VISITS_LIMIT_MS: u64 = 100;
 
+/// What errors say where the driver of the document is not the one that was ready, or is not there.
+const DRIVER_IS_GONE: &[&str] = &["__hyperfarm: ", "__hyperfarmHost", "__hyperfarmVisits"];
+
 /// Longest wait for the picture of a frame.
 const PICTURE_WITHIN: Duration = Duration::from_secs(20);
 
@@ -141,7 +144,7 @@ impl<'a> PageHost<'a> {
     /// `error` of a call that was made for frames, `when` in words.
     fn about_frames(error: WorkerError, when: &str) -> WorkerError {
         match error {
-            WorkerError::Page(PageError::Script(reason)) if reason.contains("__hyperfarm") => {
+            WorkerError::Page(PageError::Script(reason)) if DRIVER_IS_GONE.iter().any(|text| reason.contains(text)) => {
                 PageError::Script(format!("the page left its document {when}; {STAYS}")).into()
             }
             WorkerError::Page(PageError::Script(reason)) => {
@@ -480,5 +483,18 @@ mod tests {
         assert_eq!(script.matches("INJ=1").count(), 1);
         assert!(script.contains("const config = JSON.parse(\""));
         assert_eq!(EARLY_SCRIPT.matches(CONFIG_PLACEHOLDER).count(), 1);
+    }
+
+    #[test]
+    fn a_picture_that_fails_is_not_a_page_that_left() {
+        let told = |reason: &str| {
+            let error = WorkerError::from(PageError::Script(reason.to_owned()));
+            PageHost::about_frames(error, "while frame 3 was sought").to_string()
+        };
+        let lost = told("a picture did not load: /__hyperfarm/video/0/3.bmp");
+        assert!(lost.contains("video/0/3.bmp") && !lost.contains(STAYS), "{lost}");
+        for gone in ["__hyperfarm: this is another document", "window.__hyperfarmHost is undefined"] {
+            assert!(told(gone).contains(STAYS), "{gone}");
+        }
     }
 }
