@@ -123,12 +123,26 @@
     // The runtime seeks animations by time. Those on a scroll timeline follow it by themselves, and are left alone.
     const follows = (animation) => !(animation.timeline instanceof DocumentTimeline);
     const byRuntime = () => (new Error().stack || "").includes("/__hyperfarm/runtime.js");
+    // While the page loads, an animation whose end a script waits for runs to it in the steps of the load time.
+    const awaited = new WeakSet();
+    const runs = (animation) => follows(animation) || (loading && awaited.has(animation));
+    getter(Animation.prototype, "finished", function (get) { awaited.add(this); return get.call(this); });
+    const onfinish = Object.getOwnPropertyDescriptor(Animation.prototype, "onfinish");
+    Object.defineProperty(Animation.prototype, "onfinish", {
+      ...onfinish,
+      set(listener) { if (listener) awaited.add(this); onfinish.set.call(this, listener); },
+    });
+    const { addEventListener } = EventTarget.prototype;
+    Animation.prototype.addEventListener = function (type, ...rest) {
+      if (type === "finish") awaited.add(this);
+      return addEventListener.call(this, type, ...rest);
+    };
     const { pause } = Animation.prototype;
-    Animation.prototype.pause = function () { if (!follows(this) || !byRuntime()) pause.call(this); };
+    Animation.prototype.pause = function () { if (!runs(this) || !byRuntime()) pause.call(this); };
     const position = Object.getOwnPropertyDescriptor(Animation.prototype, "currentTime");
     Object.defineProperty(Animation.prototype, "currentTime", {
       ...position,
-      set(value) { if (!follows(this) || !byRuntime()) position.set.call(this, value); },
+      set(value) { if (!runs(this) || !byRuntime()) position.set.call(this, value); },
     });
   }
 

@@ -176,6 +176,26 @@ async fn time_passes_before_a_page_is_ready() {
         ),
         ("idle", "requestIdleCallback(()=>{MOVE});"),
         ("task", "scheduler.postTask(()=>{MOVE},{delay:300});"),
+        (
+            "finished",
+            "document.getElementById('m').animate({outlineOffset:['0px','9px']},200).finished.then(()=>{MOVE});",
+        ),
+        ("onfinish", "document.getElementById('m').animate({outlineOffset:['0px','9px']},200).onfinish=()=>{MOVE};"),
+        (
+            "finish-event",
+            "document.getElementById('m').animate({outlineOffset:['0px','9px']},{duration:100,delay:100,iterations:2,fill:'both'})\
+             .addEventListener('finish',()=>{MOVE});",
+        ),
+        (
+            "transition",
+            "const m=document.getElementById('m');m.style.transition='outline-offset 200ms';requestAnimationFrame(()=>{\
+             m.addEventListener('transitionend',()=>{MOVE});m.style.outlineOffset='9px'});",
+        ),
+        (
+            "animation",
+            "document.head.insertAdjacentHTML('beforeend','<style>@keyframes k{to{outline-offset:9px}}</style>');\
+             const m=document.getElementById('m');m.addEventListener('animationend',()=>{MOVE});m.style.animation='k 200ms';",
+        ),
     ];
     for (name, script) in waits {
         let script = script.replace("MOVE", MOVE);
