@@ -13,6 +13,8 @@ mod dom;
 mod edits;
 mod font_table;
 pub(crate) mod fonts;
+#[cfg(test)]
+mod fuzz;
 mod html;
 mod identity;
 mod mount;
