@@ -56,6 +56,11 @@ attack: ## Render every hostile page on a farm, beside a neighbour: about an hou
 	cargo build $(WORKSPACE) --bins
 	cargo test $(WORKSPACE) --test attack -- --ignored --nocapture
 
+FUZZ_CASES ?= 20000
+.PHONY: fuzz
+fuzz: ## Random projects and headers, FUZZ_CASES=20000 of each: about ten minutes. The other tests run 256
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test $(WORKSPACE) --lib -- --nocapture fuzz_
+
 .PHONY: format-check
 format-check: ## Is the code formatted?
 	cargo fmt --all --check

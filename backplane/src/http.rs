@@ -50,6 +50,8 @@ pub fn media_type(name: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -118,6 +120,15 @@ mod tests {
             ("plan.bin", "application/octet-stream"),
         ] {
             assert_eq!(media_type(path), expected, "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn fuzz_ranges(header in "(bytes=)?[0-9a-z ,+-]{0,45}|.{0,30}", length in prop_oneof![0u64..20, any::<u64>()]) {
+            if let ByteRange::Part(range) = ByteRange::parse(Some(&header), length) {
+                prop_assert!(range.start < range.end && range.end <= length, "{range:?} of {length}");
+            }
         }
     }
 }
