@@ -13,6 +13,7 @@ use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::ledger::TaskView;
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_backplane::runner::RunnerConfig;
+use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::frame::FrameRange;
 use hyperfarm_proto::id::{ContentHash, Pool, RenderId};
@@ -56,6 +57,7 @@ impl Stages {
             slots: 1,
             chrome: chrome()?,
             encoder: hyperfarm_worker::encoders::EncoderMode::Software,
+            decoders: Decoders::in_process(MediaLimits::default()),
             remote: RemoteConfig::default(),
             archive: ArchiveLimits::DEFAULT,
             label: String::new(),

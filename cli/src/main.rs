@@ -25,6 +25,9 @@ use clap::Parser;
 use settings::LogSettings;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == hyperfarm_media::DECODER_COMMAND) {
+        return hyperfarm_media::serve_decoder();
+    }
     hyperfarm_media::return_large_blocks();
     let args = args::Args::parse();
     if matches!(

@@ -11,6 +11,7 @@ use hyperfarm_backplane::fetch::Fetcher;
 use hyperfarm_coordinator::Coordinator;
 use hyperfarm_coordinator::api::server::{self, ConnectionLimits};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
+use hyperfarm_media::Decoders;
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::Pool;
 use hyperfarm_stitcher::{Stitcher, StitcherConfig};
@@ -82,6 +83,9 @@ impl Node {
     }
 }
 
+/// This program, also where its file was replaced since it was started.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// The worker of a farm by its settings.
 ///
 /// # Errors
@@ -93,13 +97,14 @@ pub(crate) fn worker_config(
     pool: Pool,
     work_dir: &Path,
 ) -> Result<WorkerConfig, CliError> {
-    let WorkerSettings { chrome, encoder, label, remote } = settings.worker.clone();
+    let WorkerSettings { chrome, encoder, label, media, remote } = settings.worker.clone();
     Ok(WorkerConfig {
         id: machine::node_id("worker"),
         pool,
         slots: slots.get(),
         chrome: ChromeConfig::find(&chrome)?,
         encoder,
+        decoders: Decoders::isolated(OWN_PROGRAM, media),
         remote: RemoteConfig::open(remote, settings.fetch.clone())?,
         archive: ArchiveLimits::DEFAULT,
         label,

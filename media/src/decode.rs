@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::bitmap::Picture;
 use crate::error::MediaError;
+use crate::limits::OWN_PIXELS;
 use crate::mix::AudioReader;
 use crate::source::reader::FrameReader;
 
@@ -13,7 +14,7 @@ use crate::source::reader::FrameReader;
 /// # Errors
 /// The file cannot be opened or decoded.
 pub fn decode_video(path: &Path, each: &mut dyn FnMut(u64, &Picture) -> bool) -> Result<u64, MediaError> {
-    let mut reader = FrameReader::open(path)?;
+    let mut reader = FrameReader::open(path, OWN_PIXELS)?;
     let mut converter = reader.converter();
     let mut count = 0;
     while let Some((frame, _)) = reader.next()? {

@@ -1,22 +1,49 @@
 //! Opens media files that users have supplied.
 //!
 //! **Invariant: opening a file reads that file and nothing else.** A playlist that poses as a video would make FFmpeg
-//! open other files or addresses; so only self-contained formats are tried, and only the `file` protocol is allowed.
+//! open other files or addresses; so only self-contained formats are tried, FFmpeg is given an open file, and it may use
+//! no protocol of its own.
 
-use std::fs;
-use std::io::{self, Read};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::format::context::Input;
 use ffmpeg_next::{Dictionary, Packet, Rational, media};
 
 use crate::error::{MediaError, Reason};
+use crate::ffi::FileInput;
 use crate::{ffi, ffmpeg_log};
 
 /// Self-contained formats: no playlists, no image sequences, no devices, nothing that names other files.
 const FORMATS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,mp3,aac,flac,aiff,caf,amr,ac3,eac3,avi,flv,asf,\
                        mpegts,mpeg,ivf,gif,apng,png_pipe";
+
+/// Most streams of a file.
+const MAX_STREAMS: &str = "128";
+
+/// Name of no protocol, so that FFmpeg opens nothing.
+const NO_PROTOCOL: &str = "none";
+
+/// The one source of a process that may open no files, opened before.
+static SOURCE: OnceLock<(PathBuf, OpenFile)> = OnceLock::new();
+
+/// An open file, and what the system said of it when it was opened.
+#[derive(Clone)]
+struct OpenFile {
+    file: Arc<File>,
+    metadata: Metadata,
+}
+
+impl OpenFile {
+    fn new(file: File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self { file: Arc::new(file), metadata })
+    }
+}
 
 /// Damaged packets in a row after which reading fails.
 const MAX_DAMAGED: u32 = 1000;
@@ -24,7 +51,23 @@ const MAX_DAMAGED: u32 = 1000;
 /// An open media file.
 pub(crate) struct Demuxer {
     pub(crate) input: Input,
+    /// Dropped after the input, which reads through it.
+    _file: FileInput,
     pub(crate) path: PathBuf,
+}
+
+/// Opens `path` for all later [`Demuxer::open`] of it, once a process.
+pub(crate) fn provide(path: &Path) -> io::Result<()> {
+    let file = File::open(path).and_then(OpenFile::new)?;
+    SOURCE.get_or_init(|| (path.to_owned(), file));
+    Ok(())
+}
+
+fn open_file(path: &Path) -> io::Result<OpenFile> {
+    match SOURCE.get() {
+        Some((provided, file)) if provided == path => Ok(file.clone()),
+        _ => File::open(path).and_then(OpenFile::new),
+    }
 }
 
 /// FFmpeg's name for a local file; the prefix keeps a colon in a name from being read as a protocol.
@@ -42,7 +85,7 @@ impl Demuxer {
     pub(crate) fn open(path: &Path) -> Result<Self, MediaError> {
         ffmpeg_log::init();
         let unopened = |source| MediaError::Open { path: path.to_owned(), source };
-        let metadata = fs::metadata(path).map_err(unopened)?;
+        let OpenFile { file, metadata } = open_file(path).map_err(unopened)?;
         if !metadata.is_file() {
             return Err(unopened(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
         }
@@ -50,11 +93,16 @@ impl Demuxer {
             return Err(MediaError::Empty { path: path.to_owned() });
         }
         let mut head = [0_u8; 512];
-        let read = fs::File::open(path).and_then(|mut file| file.read(&mut head)).map_err(unopened)?;
-        let options = Dictionary::from_iter([("protocol_whitelist", "file"), ("format_whitelist", FORMATS)]);
+        let read = file.read_at(&mut head, 0).map_err(unopened)?;
+        let options = Dictionary::from_iter([
+            ("protocol_whitelist", NO_PROTOCOL),
+            ("format_whitelist", FORMATS),
+            ("codec_whitelist", ffi::known_decoders()),
+            ("max_streams", MAX_STREAMS),
+        ]);
         ffmpeg_log::clear();
-        let mut input =
-            ffmpeg::format::input_with_dictionary(&url(path)?, options).map_err(|error| MediaError::NotMedia {
+        let (mut input, file) =
+            ffi::open_input(file, metadata.len(), &url(path)?, options).map_err(|error| MediaError::NotMedia {
                 path: path.to_owned(),
                 looks_like: looks_like(&head[..read]),
                 reason: Reason::of(error),
@@ -62,7 +110,7 @@ impl Demuxer {
         if let Some(needed) = ffi::index_end(&mut input).filter(|needed| *needed > metadata.len()) {
             return Err(MediaError::Truncated { path: path.to_owned(), found: metadata.len(), needed });
         }
-        Ok(Self { input, path: path.to_owned() })
+        Ok(Self { input, _file: file, path: path.to_owned() })
     }
 
     /// The video stream that a player shows; a cover picture does not count.

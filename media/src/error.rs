@@ -84,6 +84,25 @@ pub enum MediaError {
         /// `picture` or `sound`.
         kind: &'static str,
     },
+    /// The source has larger pictures or more sound than may be decoded.
+    #[error("{} is too large to be decoded: {what}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What is too large, and the limit.
+        what: String,
+    },
+    /// A source of the user, by its name in the project, could not be decoded.
+    #[error("{message}")]
+    Source {
+        /// What happened, with the source's name in the project.
+        message: String,
+        /// Whether the source is at fault.
+        is_input: bool,
+        /// The system's error behind it.
+        #[source]
+        source: Option<io::Error>,
+    },
     /// The stream cannot be decoded.
     #[error("{} cannot be decoded while {action}: {reason}; convert it to H.264, VP9, AAC or Opus", path.display())]
     Undecodable {
@@ -225,6 +244,8 @@ impl MediaError {
                 | Self::NotMedia { .. }
                 | Self::Truncated { .. }
                 | Self::NoStream { .. }
+                | Self::TooLarge { .. }
+                | Self::Source { is_input: true, .. }
                 | Self::Undecodable { .. }
                 | Self::PastEnd { .. }
                 | Self::Timing { .. }
@@ -246,6 +267,13 @@ impl MediaError {
         }
     }
 
+    /// Whether the process got no memory.
+    pub(crate) fn is_memory(&self) -> bool {
+        const NO_MEMORY: i32 = 12;
+        let (Self::NotMedia { reason, .. } | Self::Undecodable { reason, .. }) = self else { return false };
+        self.os_error() == Some(NO_MEMORY) || reason.detail.as_deref() == Some(ffmpeg_log::NO_PICTURE_MEMORY)
+    }
+
     /// For `map_err`: decoding `path` failed during `action`.
     pub(crate) fn undecodable(path: &Path, action: &'static str) -> impl Fn(ffmpeg::Error) -> Self {
         move |error| Self::Undecodable { path: path.to_owned(), action, reason: Reason::of(error) }
@@ -254,6 +282,20 @@ impl MediaError {
     /// For `map_err`: writing `path` failed during `action`.
     pub(crate) fn make(path: &Path, action: &'static str) -> impl Fn(ffmpeg::Error) -> Self {
         move |error| Self::Make { path: path.to_owned(), action, reason: Reason::of(error) }
+    }
+
+    /// This error with `name`, the source's name in the project, in place of its path on this machine.
+    pub(crate) fn named(self, path: &Path, name: &str) -> Self {
+        if matches!(self, Self::Stopped | Self::Source { .. }) {
+            return self;
+        }
+        let message = self.to_string().replace(&path.display().to_string(), name);
+        let is_input = self.is_input();
+        let errno = match &self {
+            Self::Open { source, .. } => source.raw_os_error(),
+            _ => self.os_error(),
+        };
+        Self::Source { message, is_input, source: errno.map(io::Error::from_raw_os_error) }
     }
 
     /// For `map_err`: a file made by the farm is at fault, not a source of the user.

@@ -7,6 +7,10 @@ use std::sync::Once;
 
 use ffmpeg_next as ffmpeg;
 
+/// What FFmpeg logs when there is no memory for a picture. Decoders return another error than that of memory then, and
+/// log another line after it.
+pub(crate) const NO_PICTURE_MEMORY: &str = "get_buffer() failed";
+
 thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
@@ -90,7 +94,9 @@ mod callback {
         tracing::debug!(target: "ffmpeg", "{text}");
         // A thread that is ending has no thread-local storage; its line is only traced.
         let _ = LAST.try_with(|last| {
-            if let Ok(mut last) = last.try_borrow_mut() {
+            if let Ok(mut last) = last.try_borrow_mut()
+                && last.as_deref() != Some(super::NO_PICTURE_MEMORY)
+            {
                 *last = Some(text);
             }
         });

@@ -22,6 +22,7 @@ use hyperfarm_proto::spec::Size;
 use crate::bitmap::Picture;
 use crate::error::MediaError;
 use crate::join::SegmentFile;
+use crate::limits::OWN_PIXELS;
 use crate::source::reader::FrameReader;
 use crate::timescale;
 use palette::PaletteFilter;
@@ -157,7 +158,7 @@ fn each_picture(
     each: &mut dyn FnMut(&Picture) -> Result<(), MediaError>,
 ) -> Result<(), MediaError> {
     for segment in segments.iter().filter(|segment| segment.frames > 0) {
-        let mut reader = FrameReader::open(&segment.path).map_err(MediaError::part)?;
+        let mut reader = FrameReader::open(&segment.path, OWN_PIXELS).map_err(MediaError::part)?;
         let mut converter = reader.converter();
         let mut found = 0;
         while let Some((frame, _)) = reader.next().map_err(MediaError::part)? {

@@ -9,6 +9,7 @@
 //! | lossless segments → PNG files | [`png_frames()`] |
 //! | sounds → one track, exact to the sample | [`mix()`] |
 //! | pictures of a `<video>` at output frames | [`VideoSource`] |
+//! | the same of users' sources, in confined processes | [`Decoders`] |
 //! | small JPEG pictures | [`thumbnail()`], [`still`] |
 //! | streams, packets and durations of a file | [`probe()`], [`count_packets`] |
 //! | whole files decoded, for verification and tests | [`decode_video`], [`decode_audio`], [`compare`] |
@@ -24,7 +25,8 @@
 //! - **A segment starts with a key frame, has no reference across its seams, and has the headers of every other segment
 //!   of its settings** (`codec`, checked by `join`).
 //! - **What is counted is checked**: packets against frames when a segment is finished and when segments are joined.
-//! - **A source file is not trusted**: only named demuxers and only the `file` protocol read it (`demux`), ids that it
+//! - **A source file is not trusted**: only named demuxers and decoders of common codecs read it, through a file that is
+//!   open already (`demux`), its pictures and sounds are limited ([`MediaLimits`]), ids that it
 //!   leads to become enums only after a range check (`ffi::ids`, `tags`), and no content makes a function panic.
 //! - **Memory does not grow with the length of a render**: packets, alpha planes and samples that wait are on disk.
 //!
@@ -73,7 +75,9 @@ mod ffi;
 mod ffmpeg_log;
 mod fragment;
 mod gif;
+mod isolation;
 mod join;
+mod limits;
 mod mix;
 mod mux;
 mod packet_file;
@@ -95,7 +99,9 @@ pub use device::{device_encoders, try_encoder};
 pub use encode::{SegmentEncoder, SegmentSummary};
 pub use error::{MediaError, Reason};
 pub use fragment::{AudioFragments, SegmentPosition, audio_fragments, video_fragment, video_header};
+pub use isolation::{DECODER_COMMAND, Decoders, VideoDecoder, serve_decoder};
 pub use join::{JoinSummary, SegmentFile, join};
+pub use limits::MediaLimits;
 pub use mix::{MixInput, MixPart, MixSummary, mix, mix_raw};
 pub use png_frames::png_frames;
 pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};

@@ -5,6 +5,7 @@ use std::path::Path;
 use ffmpeg_next as ffmpeg;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::spec::Size;
+use serde::{Deserialize, Serialize};
 
 use crate::convert::{Rotation, in_square_pixels};
 use crate::demux::Demuxer;
@@ -13,7 +14,7 @@ use crate::ffi::{self, CodecId};
 use crate::timescale::SAMPLE_RATE;
 
 /// Streams of a file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MediaInfo {
     /// Duration in seconds, where the container has one.
     pub duration: Option<f64>,
@@ -26,7 +27,7 @@ pub struct MediaInfo {
 }
 
 /// Colour tags by FFmpeg's names (`bt709`, `tv`); `unknown` where absent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColorTags {
     /// Primaries.
     pub primaries: String,
@@ -39,7 +40,7 @@ pub struct ColorTags {
 }
 
 /// A video stream.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VideoInfo {
     /// FFmpeg's name of the codec, for example `h264`.
     pub codec: String,
@@ -67,7 +68,7 @@ pub struct VideoInfo {
 }
 
 /// An audio stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AudioInfo {
     /// FFmpeg's name of the codec, for example `aac`.
     pub codec: String,

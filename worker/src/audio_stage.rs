@@ -7,7 +7,7 @@ use std::time::Instant;
 use hyperfarm_backplane::ledger::Lease;
 use hyperfarm_backplane::objects::hash_file;
 use hyperfarm_backplane::runner::TaskContext;
-use hyperfarm_media::{MixInput, MixPart, SAMPLE_RATE, mix, mix_raw};
+use hyperfarm_media::{MixInput, MixPart, SAMPLE_RATE};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{AudioItem, EffectChain, GainPoint, MediaTiming, PlanContent};
@@ -45,13 +45,14 @@ pub(crate) async fn run(
     let tracks = mixer.prepare(sources).await?;
     let mixed = {
         let (plan, path, context) = (plan.clone(), path.clone(), context.clone());
+        let decoders = worker.decoders.clone();
         blocking(MIXER, move || {
             let inputs: Vec<MixInput<'_>> = tracks.iter().map(Track::input).collect();
             let mut report = |share: f64| {
                 context.set_progress((share.clamp(0.0, 1.0) * 1000.0) as u64, 1000);
                 !context.cancelled().is_cancelled()
             };
-            mix(&inputs, &MixPart::of(&plan.content), format, &path, &mut report)
+            decoders.mix(&inputs, &MixPart::of(&plan.content), format, &path, &mut report)
         })
     };
     let summary = mixed.await??;
@@ -152,9 +153,10 @@ impl TrackMixer<'_> {
         let dry = self.folder.join(format!("{name}.f32"));
         let mut samples = {
             let (dry, context) = (dry.clone(), self.context.clone());
+            let decoders = self.worker.decoders.clone();
             blocking(MIXER, move || {
                 let inputs: Vec<MixInput<'_>> = tracks.iter().map(Track::input).collect();
-                mix_raw(&inputs, start, end, &dry, &mut |_| !context.cancelled().is_cancelled())
+                decoders.mix_raw(&inputs, start, end, &dry, &mut |_| !context.cancelled().is_cancelled())
             })
             .await??
         };

@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use hyperfarm_backplane::ledger::Lease;
 use hyperfarm_backplane::objects::hash_file;
 use hyperfarm_backplane::runner::TaskContext;
-use hyperfarm_media::VideoSource;
+use hyperfarm_media::VideoDecoder;
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::FrameHash;
 use hyperfarm_proto::keys;
@@ -45,8 +45,9 @@ pub(crate) async fn run(
     context.set_progress(0, range.count());
     let (begun_at_ms, started) = (unix_ms(), Instant::now());
     let files = fetch_files(worker, &plan).await?;
-    let site =
-        Arc::new(Site::new(files.clone(), open_videos(&plan.content, files).await?).with_remote(&plan.content.remote));
+    let site = Arc::new(
+        Site::new(files.clone(), open_videos(worker, &plan.content, files).await?).with_remote(&plan.content.remote),
+    );
     let folder = worker.task_folder("chunk")?;
     let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.segment_extension()));
     let target = SegmentTarget { path: &path, permits: &worker.encoder_permits };
@@ -129,9 +130,11 @@ async fn fetch_files(worker: &Arc<WorkerContext>, plan: &Plan) -> Result<HashMap
 
 /// Opens the videos of a plan; `files` are its files by path.
 pub(crate) async fn open_videos(
+    worker: &WorkerContext,
     content: &PlanContent,
     files: HashMap<String, SiteFile>,
-) -> Result<Vec<VideoSource>, WorkerError> {
+) -> Result<Vec<VideoDecoder>, WorkerError> {
+    let decoders = worker.decoders.clone();
     let (videos, rate) = (content.videos.clone(), content.frame_rate);
     blocking("the decoder", move || {
         videos
@@ -140,7 +143,8 @@ pub(crate) async fn open_videos(
                 let file = files.get(&video.path).ok_or_else(|| {
                     WorkerError::Inconsistent(format!("the plan has no file {} for a video", video.path))
                 })?;
-                VideoSource::open(&file.path, &video.timing, rate)
+                decoders
+                    .video(&file.path, &video.path, &video.timing, rate)
                     .map_err(|error| WorkerError::from(error).about(format!("video \"{}\" ({})", video.id, video.path)))
             })
             .collect()

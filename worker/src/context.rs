@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::objects::Objects;
+use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::{ContentHash, RenderId};
 use hyperfarm_proto::keys;
@@ -40,6 +41,8 @@ pub(crate) struct WorkerContext {
     pub(crate) cache: Arc<Cache>,
     pub(crate) class: CaptureClass,
     pub(crate) encoders: DeviceEncoders,
+    /// What decodes the sources of projects.
+    pub(crate) decoders: Decoders,
     pub(crate) remote: Arc<Remote>,
     /// Limits of a project's archive.
     pub(crate) archive: ArchiveLimits,
@@ -75,6 +78,7 @@ impl WorkerContext {
             cache,
             class,
             encoders,
+            decoders: Decoders::in_process(MediaLimits::default()),
             remote,
             archive: ArchiveLimits::DEFAULT,
             encoder_permits: EncoderPermits::for_slots(slots.len()),
@@ -88,6 +92,11 @@ impl WorkerContext {
     /// The context with these limits of a project's archive.
     pub(crate) fn with_archive(self, archive: ArchiveLimits) -> Self {
         Self { archive, ..self }
+    }
+
+    /// The context with `decoders` for the sources of projects.
+    pub(crate) fn with_decoders(self, decoders: Decoders) -> Self {
+        Self { decoders, ..self }
     }
 
     pub(crate) fn objects(&self) -> &Objects {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hyperfarm_backplane::local_disk::exhausted_resource;
-use hyperfarm_media::{MediaError, MediaInfo};
+use hyperfarm_media::{Decoders, MediaError, MediaInfo};
 use hyperfarm_proto::plan::{AudioItem, Buses, MediaTiming, VideoItem, Warning};
 
 use crate::error::{ProjectError, WorkerError};
@@ -29,6 +29,7 @@ pub(crate) fn resolve(
     media: &[ProbedMedia],
     sound: &ProbedSound,
     duration: f64,
+    decoders: &Decoders,
     locate: &dyn Fn(&str) -> Option<PathBuf>,
     warnings: &mut Vec<Warning>,
 ) -> Result<MediaList, WorkerError> {
@@ -48,7 +49,7 @@ pub(crate) fn resolve(
             continue;
         };
         if !probed.contains_key(&path) {
-            let info = hyperfarm_media::probe(&file).map_err(|error| probe_error(element, &path, error))?;
+            let info = decoders.probe(&file, &path).map_err(|error| probe_error(element, &path, error))?;
             probed.insert(path.clone(), info);
         }
         let Some(info) = probed.get(&path) else { continue };

@@ -62,7 +62,9 @@ pub(crate) async fn run(
     context.set_progress(100, 1000);
     let (compiled, remote_assets, sound) = {
         let (worker, spec) = (worker.clone(), request.spec.clone());
-        let bounds = Bounds::new(context.cancelled().clone()).with_archive(worker.archive);
+        let bounds = Bounds::new(context.cancelled().clone())
+            .with_archive(worker.archive)
+            .with_decoders(worker.decoders.clone());
         let compiling = blocking("the compiler", move || {
             let started = Instant::now();
             let mut remote_assets = RemoteAssets::new(worker.remote.clone(), worker.cache.clone());
@@ -159,7 +161,7 @@ async fn verify_pages(
         .iter()
         .map(|file| (file.path.clone(), SiteFile { path: worker.cache.path(&file.hash), bytes: file.bytes }))
         .collect();
-    let videos = chunk_stage::open_videos(content, files.clone()).await?;
+    let videos = chunk_stage::open_videos(worker, content, files.clone()).await?;
     let site = Arc::new(Site::new(files, videos).with_remote(&content.remote));
     let options = chunk_stage::open_options(&site, content);
     let pictures = |frame: u64| chunk_stage::pictures_at(&site, &content.videos, content.frame_rate, frame);
@@ -343,9 +345,11 @@ impl Prober<'_> {
         for element in &mut probe.media {
             replace_by_local_file(&mut element.src, &network.report);
         }
+        let decoders = worker.decoders.clone();
         blocking("the probe of the media", move || {
             let locate = |path: &str| files.get(path).map(|file| file.path.clone());
-            probed.media = media_list::resolve(&probe.media, &sound, duration, &locate, &mut probed.warnings)?;
+            let media = media_list::resolve(&probe.media, &sound, duration, &decoders, &locate, &mut probed.warnings)?;
+            probed.media = media;
             Ok(probed)
         })
         .await?

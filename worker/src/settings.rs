@@ -1,6 +1,9 @@
 //! The worker's section of the configuration: what an operator sets for Chrome, the encoders and remote files.
 
+use std::num::NonZeroU64;
+
 use hyperfarm_backplane::config::Env;
+use hyperfarm_media::MediaLimits;
 
 use crate::chrome::ChromeSettings;
 use crate::encoders::EncoderMode;
@@ -15,6 +18,8 @@ pub struct WorkerSettings {
     pub encoder: EncoderMode,
     /// The operator's part of the capture class (`HYPERFARM_CAPTURE_LABEL`).
     pub label: String,
+    /// Limits on the decoding of sources.
+    pub media: MediaLimits,
     /// Remote files.
     pub remote: RemoteSettings,
 }
@@ -28,8 +33,22 @@ impl WorkerSettings {
             chrome: ChromeSettings::read(env),
             encoder: env.choice("HYPERFARM_ENCODER", &modes).unwrap_or_default(),
             label: env.text("HYPERFARM_CAPTURE_LABEL").unwrap_or_default(),
+            media: media_limits(env),
             remote: RemoteSettings::read(env),
         }
+    }
+}
+
+/// Limits on the decoding of sources.
+fn media_limits(env: &Env<'_>) -> MediaLimits {
+    let default = MediaLimits::default();
+    let pixels = env.parsed::<NonZeroU64>("HYPERFARM_MEDIA_PIXELS").map(NonZeroU64::get);
+    let mebibytes = env.parsed::<NonZeroU64>("HYPERFARM_MEDIA_MEMORY_MIB").map(NonZeroU64::get);
+    MediaLimits {
+        // FFmpeg's own limit.
+        pixels: pixels.map_or(default.pixels, |pixels| pixels.min(i32::MAX as u64)),
+        memory: mebibytes.map_or(default.memory, |mebibytes| mebibytes.saturating_mul(1 << 20)),
+        answer: env.duration("HYPERFARM_MEDIA_TIMEOUT").filter(|time| !time.is_zero()).unwrap_or(default.answer),
     }
 }
 
@@ -62,6 +81,10 @@ mod tests {
             let errors = of(name, "yes").unwrap_err();
             assert!(errors.to_string().starts_with(name), "{errors}");
         }
+        assert_eq!(of("HYPERFARM_MEDIA_PIXELS", "1000").unwrap().media.pixels, 1000);
+        assert_eq!(of("HYPERFARM_MEDIA_MEMORY_MIB", "64").unwrap().media.memory, 64 << 20);
+        assert_eq!(of("HYPERFARM_MEDIA_TIMEOUT", "5s").unwrap().media.answer, std::time::Duration::from_secs(5));
+        assert!(of("HYPERFARM_MEDIA_PIXELS", "0").is_err());
         let errors = of("HYPERFARM_ENCODER", "gpu").unwrap_err();
         assert!(errors.to_string().contains("hardware"), "{errors}");
     }

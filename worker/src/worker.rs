@@ -12,6 +12,7 @@ use hyperfarm_backplane::local_disk::{self, FolderKind};
 use hyperfarm_backplane::machine;
 use hyperfarm_backplane::metrics::Metrics;
 use hyperfarm_backplane::runner::{Runner, RunnerConfig, TaskContext, TaskHandler};
+use hyperfarm_media::Decoders;
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::failure::Failure;
 use hyperfarm_proto::id::{Pool, WorkerId};
@@ -43,6 +44,8 @@ pub struct WorkerConfig {
     pub chrome: ChromeConfig,
     /// Whether a GPU encodes.
     pub encoder: EncoderMode,
+    /// What decodes the sources of projects.
+    pub decoders: Decoders,
     /// How remote files are found.
     pub remote: RemoteConfig,
     /// Limits of a project's archive.
@@ -131,7 +134,7 @@ impl Worker {
         let cache = Arc::new(Cache::open(&folder.path().join("cache"))?);
         let remote = Arc::new(Remote::new(config.remote)?);
         let context = WorkerContext::new(backplane.clone(), cache, class, encoders, remote, slots, folder);
-        let context = Arc::new(context.with_archive(config.archive));
+        let context = Arc::new(context.with_archive(config.archive).with_decoders(config.decoders));
         let queues = vec![Queue::Plan(config.pool.clone()), Queue::Chunk(config.pool)];
         let memory_watch = tokio::spawn(watch_browsers(backplane.metrics.clone(), confinements));
         let runner = Runner::new(backplane, node, config.runner);

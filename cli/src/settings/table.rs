@@ -139,6 +139,21 @@ const SETTINGS: &[(&str, &[Setting])] = &[
                 Value("software"),
             ),
             (
+                "HYPERFARM_MEDIA_PIXELS",
+                "Most pixels of a picture of a project's video; a larger one is an error of the project.",
+                Value("35389440"),
+            ),
+            (
+                "HYPERFARM_MEDIA_MEMORY_MIB",
+                "Most memory in MiB of the process that decodes a video or a sound of a project.",
+                Value("2048"),
+            ),
+            (
+                "HYPERFARM_MEDIA_TIMEOUT",
+                "How long that process may take for a file's headers, a picture, or a second of sound.",
+                Value("60s"),
+            ),
+            (
                 "HYPERFARM_URL_MAP",
                 "URLs whose files are local: a JSON file `{\"https://cdn.example/lib/\": \"/srv/lib\"}`, or `prefix=folder` pairs with commas between them. The folder may be `npm:NAME`.",
                 Text("none"),

@@ -222,10 +222,16 @@ impl ToBgra {
         Self { scaler: Scaler::with_default_matrix(default_matrix), default_matrix, rotation }
     }
 
+    /// Size of `frame` in square pixels, before rotation.
+    pub(crate) fn size_of(&self, frame: &frame::Video) -> Size {
+        let aspect = frame.aspect_ratio();
+        let coded = Size { width: frame.width(), height: frame.height() };
+        in_square_pixels(coded, (aspect.numerator(), aspect.denominator()))
+    }
+
     pub(crate) fn convert(&mut self, frame: &frame::Video) -> Result<Picture, ffmpeg::Error> {
         let coded = Size { width: frame.width(), height: frame.height() };
-        let aspect = frame.aspect_ratio();
-        let size = in_square_pixels(coded, (aspect.numerator(), aspect.denominator()));
+        let size = self.size_of(frame);
         if frame_tags(frame).is_hdr() {
             let rgb = self.scaler.rgb48(frame, size)?;
             return Ok(rotate(hdr::tone_map(&rgb, size, frame), self.rotation));

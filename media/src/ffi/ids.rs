@@ -5,6 +5,7 @@
 //! enum with such a value is undefined behaviour. ffmpeg-next's own `format()`, `id()` and `kind()` do not check.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::sync::LazyLock;
 
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::codec::Parameters;
@@ -154,28 +155,108 @@ impl CodecId {
         }
     }
 
-    /// The decoder that FFmpeg prefers: the first one listed, an experimental one only where there is no other.
+    /// The decoder that FFmpeg prefers: the first one listed that is not experimental. Codecs that players do not play
+    /// have none: their decoders are the least tried.
     pub(crate) fn decoder(self) -> Option<ffmpeg::Codec> {
-        let mut experimental = None;
+        if !is_common(self.name()) {
+            return None;
+        }
         let mut position = std::ptr::null_mut();
         loop {
             // SAFETY: the list begins at null and the library advances the position; codecs are static.
             unsafe {
                 let codec = ffi::av_codec_iterate(&raw mut position);
                 if codec.is_null() {
-                    return experimental;
+                    return None;
                 }
                 if ffi::av_codec_is_decoder(codec) == 0 || number(&raw const (*codec).id) != self.0 {
                     continue;
                 }
-                let found = ffmpeg::Codec::wrap(codec);
                 if (*codec).capabilities & ffi::AV_CODEC_CAP_EXPERIMENTAL as c_int == 0 {
-                    return Some(found);
+                    return Some(ffmpeg::Codec::wrap(codec));
                 }
-                experimental = experimental.or(Some(found));
             }
         }
     }
+}
+
+/// Codecs of pictures that sources may have.
+const PICTURE_CODECS: [&str; 28] = [
+    "apng",
+    "av1",
+    "dnxhd",
+    "dvvideo",
+    "ffv1",
+    "flv1",
+    "gif",
+    "h263",
+    "h264",
+    "hevc",
+    "huffyuv",
+    "mjpeg",
+    "mpeg1video",
+    "mpeg2video",
+    "mpeg4",
+    "msmpeg4v2",
+    "msmpeg4v3",
+    "png",
+    "prores",
+    "qtrle",
+    "rawvideo",
+    "theora",
+    "utvideo",
+    "vc1",
+    "vp8",
+    "vp9",
+    "wmv2",
+    "wmv3",
+];
+
+/// Codecs of sound that sources may have, beside those of plain samples.
+const SOUND_CODECS: [&str; 16] = [
+    "aac",
+    "ac3",
+    "adpcm_ima_qt",
+    "adpcm_ima_wav",
+    "adpcm_ms",
+    "alac",
+    "amr_nb",
+    "amr_wb",
+    "eac3",
+    "flac",
+    "mp2",
+    "mp3",
+    "opus",
+    "vorbis",
+    "wmav1",
+    "wmav2",
+];
+
+/// Whether sources may have the codec of this name.
+fn is_common(codec: &str) -> bool {
+    PICTURE_CODECS.contains(&codec) || SOUND_CODECS.contains(&codec) || codec.starts_with("pcm_")
+}
+
+/// FFmpeg's names of the decoders of the codecs that sources may have, with commas between them. FFmpeg itself opens
+/// no other one when it reads headers.
+pub(crate) fn known_decoders() -> &'static str {
+    static NAMES: LazyLock<String> = LazyLock::new(|| {
+        let mut names = Vec::new();
+        let mut position = std::ptr::null_mut();
+        loop {
+            // SAFETY: the list begins at null and the library advances the position; codecs and names are static.
+            unsafe {
+                let codec = ffi::av_codec_iterate(&raw mut position);
+                if codec.is_null() {
+                    return names.join(",");
+                }
+                if ffi::av_codec_is_decoder(codec) != 0 && is_common(CodecId(number(&raw const (*codec).id)).name()) {
+                    names.extend(static_text((*codec).name));
+                }
+            }
+        }
+    });
+    &NAMES
 }
 
 /// Whether the side data of a packet or a stream is of `kind`.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | ids of pixel formats, sample formats and codecs | `ids` |
 //! | pictures in a device's memory | `device_frames` |
+//! | containers read from an open file | `file_input` |
 //! | parameters of streams, timelines, planes of frames, side data | here |
 //!
 //! Every block of `unsafe` that touches a field of FFmpeg's structures is in this module, in `convert::to_bgra` or in
@@ -12,6 +13,7 @@
 #![allow(unsafe_code)] // ffmpeg-next has no call for what is done here; each block says why it is sound
 
 mod device_frames;
+mod file_input;
 mod ids;
 
 use std::ffi::{CStr, c_char, c_int};
@@ -30,7 +32,8 @@ use crate::timescale::SAMPLE_RATE;
 #[cfg(test)]
 pub(crate) use self::device_frames::download;
 pub(crate) use self::device_frames::{DeviceFrames, DeviceMemory};
-pub(crate) use self::ids::{CodecId, PixelFormat, SampleFormat, is_side_data};
+pub(crate) use self::file_input::{FileInput, open_input};
+pub(crate) use self::ids::{CodecId, PixelFormat, SampleFormat, is_side_data, known_decoders};
 
 /// Parameters of a video stream by its container.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,6 +12,7 @@ use super::raw::RawReader;
 use super::reader::AudioReader;
 use crate::error::MediaError;
 use crate::ffi;
+use crate::isolation::{Decoders, SoundDecoder};
 use crate::source::{check_start, check_timing};
 use crate::timescale::SAMPLE_RATE;
 
@@ -20,6 +21,9 @@ const RATE_TOLERANCE: f64 = 1e-6;
 
 /// Steps in which the tempo is halved or doubled, at most.
 const MAX_TEMPO_STEPS: usize = 16;
+
+/// Samples of silence that are returned at once.
+const SILENCE_BLOCK: u64 = SAMPLE_RATE as u64;
 
 /// Samples sent to the tempo filter at a time.
 const FILTER_BLOCK: usize = 4096;
@@ -39,6 +43,10 @@ pub struct MixInput<'a> {
 /// A sound on the mix's timeline. Its file is open only while it sounds.
 pub(crate) struct Clip {
     path: PathBuf,
+    /// The source's name in the project.
+    name: String,
+    /// What decodes the source, where this process does not itself.
+    decoders: Option<Decoders>,
     timing: MediaTiming,
     rendered: bool,
     gain: GainCurve,
@@ -50,15 +58,20 @@ pub(crate) struct Clip {
 
 impl Clip {
     /// The clips of a sound: one, or one for each stretch of constant rate.
-    pub(crate) fn all(input: &MixInput<'_>) -> Result<Vec<Self>, MediaError> {
+    pub(crate) fn all(input: &MixInput<'_>, decoders: Option<&Decoders>) -> Result<Vec<Self>, MediaError> {
         let item = input.item;
         if input.rendered || item.stretches.is_empty() {
-            return Ok(vec![Self::new(item, &item.timing, input)?]);
+            return Ok(vec![Self::new(item, &item.timing, input, decoders)?]);
         }
-        item.stretches.iter().map(|stretch| Self::new(item, stretch, input)).collect()
+        item.stretches.iter().map(|stretch| Self::new(item, stretch, input, decoders)).collect()
     }
 
-    fn new(item: &AudioItem, timing: &MediaTiming, input: &MixInput<'_>) -> Result<Self, MediaError> {
+    fn new(
+        item: &AudioItem,
+        timing: &MediaTiming,
+        input: &MixInput<'_>,
+        decoders: Option<&Decoders>,
+    ) -> Result<Self, MediaError> {
         let path = input.path;
         check_timing(path, timing)?;
         // What lies before the start of the composition is skipped in the source as well.
@@ -69,7 +82,17 @@ impl Clip {
         }
         let (start, end) = (sample_of(timing.start), sample_of(timing.end));
         let gain = GainCurve::new(&item.gain);
-        Ok(Self { path: path.to_owned(), timing, rendered: input.rendered, gain, start, end, reader: None })
+        Ok(Self {
+            path: path.to_owned(),
+            name: item.path.clone(),
+            decoders: decoders.cloned(),
+            timing,
+            rendered: input.rendered,
+            gain,
+            start,
+            end,
+            reader: None,
+        })
     }
 
     /// Whether nothing sounds from sample `position` on.
@@ -87,7 +110,10 @@ impl Clip {
         let reader = match &mut self.reader {
             Some(reader) => reader,
             None if self.rendered => self.reader.insert(ClipReader::Rendered(RawReader::open(&self.path)?)),
-            None => self.reader.insert(ClipReader::Source(Box::new(SourceReader::open(&self.path, &self.timing)?))),
+            None => self.reader.insert(match &self.decoders {
+                Some(decoders) => ClipReader::Decoder(decoders.sound(&self.path, &self.name, &self.timing)?),
+                None => ClipReader::Source(Box::new(SourceReader::open(&self.path, &self.timing)?)),
+            }),
         };
         let length = (to - from) as usize;
         let samples = reader.peek(length)?;
@@ -110,6 +136,7 @@ pub(crate) fn sample_of(seconds: f64) -> u64 {
 /// Reads the samples of a clip.
 enum ClipReader {
     Source(Box<SourceReader>),
+    Decoder(SoundDecoder),
     Rendered(RawReader),
 }
 
@@ -118,20 +145,23 @@ impl ClipReader {
     fn peek(&mut self, length: usize) -> Result<&[[f32; 2]], MediaError> {
         match self {
             Self::Source(source) => source.peek(length),
+            Self::Decoder(decoder) => decoder.peek(length),
             Self::Rendered(reader) => reader.read(length),
         }
     }
 
     /// Drops the first `length` samples.
     fn skip(&mut self, length: usize) {
-        if let Self::Source(source) = self {
-            source.skip(length);
+        match self {
+            Self::Source(source) => source.skip(length),
+            Self::Decoder(decoder) => decoder.skip(length),
+            Self::Rendered(_) => {}
         }
     }
 }
 
 /// An open source at the clip's tempo.
-struct SourceReader {
+pub(crate) struct SourceReader {
     path: PathBuf,
     source: LoopedReader,
     tempo: Option<FilterChain>,
@@ -144,7 +174,7 @@ struct SourceReader {
 }
 
 impl SourceReader {
-    fn open(path: &Path, timing: &MediaTiming) -> Result<Self, MediaError> {
+    pub(crate) fn open(path: &Path, timing: &MediaTiming) -> Result<Self, MediaError> {
         let same = (timing.rate - 1.0).abs() < RATE_TOLERANCE;
         let source = LoopedReader::open(path, timing)?;
         let tempo = if same { None } else { Some(tempo_chain(path, timing.rate, source.reader.rate())?) };
@@ -153,7 +183,7 @@ impl SourceReader {
     }
 
     /// The next `length` samples, or fewer at the end.
-    fn peek(&mut self, length: usize) -> Result<&[[f32; 2]], MediaError> {
+    pub(crate) fn peek(&mut self, length: usize) -> Result<&[[f32; 2]], MediaError> {
         while self.ready.len() < length && !self.ended {
             match &mut self.tempo {
                 None => self.ended = !self.source.read(&mut self.ready)?,
@@ -180,7 +210,7 @@ impl SourceReader {
     }
 
     /// Drops the first `length` samples.
-    fn skip(&mut self, length: usize) {
+    pub(crate) fn skip(&mut self, length: usize) {
         self.ready.drain(..length.min(self.ready.len()));
     }
 }
@@ -228,6 +258,10 @@ struct LoopedReader {
     pass: Option<u64>,
     /// Samples read in this pass.
     read_in_pass: u64,
+    /// Samples of silence up to the end of this pass.
+    silence: u64,
+    /// Whether the sound of this pass was read to its end.
+    at_end: bool,
 }
 
 impl LoopedReader {
@@ -246,11 +280,31 @@ impl LoopedReader {
             .filter(|_| timing.looped && has_video)
             .map(|duration| ((duration - from) * f64::from(SAMPLE_RATE)).round().max(1.0) as u64);
         let reader = AudioReader::open(path, from)?;
-        Ok(Self { path: path.to_owned(), from, looped: timing.looped, reader, pass, read_in_pass: 0 })
+        Ok(Self {
+            path: path.to_owned(),
+            from,
+            looped: timing.looped,
+            reader,
+            pass,
+            read_in_pass: 0,
+            silence: 0,
+            at_end: false,
+        })
     }
 
     /// Appends some samples; false at the end.
     fn read(&mut self, out: &mut Vec<[f32; 2]>) -> Result<bool, MediaError> {
+        if self.silence > 0 {
+            let length = self.silence.min(SILENCE_BLOCK);
+            out.extend(std::iter::repeat_n([0.0; 2], length as usize));
+            self.silence -= length;
+            return Ok(true);
+        }
+        if self.at_end {
+            self.reader = AudioReader::open(&self.path, self.from)?;
+            self.read_in_pass = 0;
+            self.at_end = false;
+        }
         let before = out.len();
         let more = self.reader.read(out)?;
         if let Some(left) = self.pass.map(|pass| (pass - self.read_in_pass) as usize) {
@@ -264,11 +318,8 @@ impl LoopedReader {
         if !self.looped || self.read_in_pass == 0 {
             return Ok(false);
         }
-        if let Some(missing) = self.pass.map(|pass| (pass - self.read_in_pass) as usize) {
-            out.extend(std::iter::repeat_n([0.0; 2], missing));
-        }
-        self.reader = AudioReader::open(&self.path, self.from)?;
-        self.read_in_pass = 0;
+        self.silence = self.pass.map_or(0, |pass| pass.saturating_sub(self.read_in_pass));
+        self.at_end = true;
         Ok(true)
     }
 }

@@ -31,12 +31,14 @@ use hyperfarm_proto::plan::PlanContent;
 use hyperfarm_proto::spec::Format;
 
 pub use self::clip::MixInput;
+pub(crate) use self::clip::SourceReader;
 use self::clip::{Clip, sample_of};
 use self::encode::AudioEncoder;
 use self::peak::true_peak;
 use self::raw::RawWriter;
 pub(crate) use self::reader::AudioReader;
 use crate::error::MediaError;
+use crate::isolation::Decoders;
 use crate::timescale::SAMPLE_RATE;
 
 /// Samples mixed at a time.
@@ -111,6 +113,18 @@ pub fn mix(
     output: &Path,
     on_progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<MixSummary, MediaError> {
+    mix_with(None, inputs, part, format, output, on_progress)
+}
+
+/// Mixes as [`mix()`] does, with sources decoded by `decoders`, or by this process.
+pub(crate) fn mix_with(
+    decoders: Option<&Decoders>,
+    inputs: &[MixInput<'_>],
+    part: &MixPart,
+    format: Format,
+    output: &Path,
+    on_progress: &mut dyn FnMut(f64) -> bool,
+) -> Result<MixSummary, MediaError> {
     let range = part.samples();
     if range.is_empty() {
         return Err(MediaError::Nothing { action: "mix", rate: part.rate });
@@ -119,11 +133,11 @@ pub fn mix(
     let mut gain = 1.0;
     let mut pass = 0;
     loop {
-        let mut samples = encode(inputs, gain, whole.clone(), format, output, on_progress)?;
+        let mut samples = encode(clips(inputs, decoders)?, gain, whole.clone(), format, output, on_progress)?;
         let peak = true_peak(output)?;
         if peak <= MAX_TRUE_PEAK || pass == MAX_CORRECTIONS {
             if range != whole {
-                samples = encode(inputs, gain, range, format, output, on_progress)?;
+                samples = encode(clips(inputs, decoders)?, gain, range, format, output, on_progress)?;
             }
             return Ok(MixSummary { samples, sample_rate: SAMPLE_RATE });
         }
@@ -132,9 +146,9 @@ pub fn mix(
     }
 }
 
-/// Mixes the samples `range` of the composition at `gain` into `output` and returns the number of samples that play.
+/// Mixes the samples `range` of `clips` at `gain` into `output` and returns the number of samples that play.
 fn encode(
-    inputs: &[MixInput<'_>],
+    clips: Vec<Clip>,
     gain: f64,
     range: Range<u64>,
     format: Format,
@@ -145,7 +159,7 @@ fn encode(
     let mut scaled = Vec::with_capacity(BLOCK);
     // Clips are read from their start on, so a part is the end of a sum from the composition's start.
     let mut left_out = range.start;
-    sum(clips(inputs)?, 0..range.end, on_progress, &mut |block| {
+    sum(clips, 0..range.end, on_progress, &mut |block| {
         let skipped = left_out.min(block.len() as u64);
         left_out -= skipped;
         let block = block.get(skipped as usize..).unwrap_or_default();
@@ -173,10 +187,22 @@ pub fn mix_raw(
     output: &Path,
     on_progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<u64, MediaError> {
+    mix_raw_with(None, inputs, from, to, output, on_progress)
+}
+
+/// Mixes as [`mix_raw`] does, with sources decoded by `decoders`, or by this process.
+pub(crate) fn mix_raw_with(
+    decoders: Option<&Decoders>,
+    inputs: &[MixInput<'_>],
+    from: f64,
+    to: f64,
+    output: &Path,
+    on_progress: &mut dyn FnMut(f64) -> bool,
+) -> Result<u64, MediaError> {
     let range = sample_of(from)..sample_of(to);
     let mut writer = RawWriter::create(output)?;
     let count = range.end.saturating_sub(range.start);
-    sum(clips(inputs)?, range, on_progress, &mut |block| writer.push(block))?;
+    sum(clips(inputs, decoders)?, range, on_progress, &mut |block| writer.push(block))?;
     writer.finish()?;
     Ok(count)
 }
@@ -184,8 +210,8 @@ pub fn mix_raw(
 /// A function that gets a block of the sum.
 type BlockSink<'a> = dyn FnMut(&[[f32; 2]]) -> Result<(), MediaError> + 'a;
 
-fn clips(inputs: &[MixInput<'_>]) -> Result<Vec<Clip>, MediaError> {
-    let clips: Result<Vec<_>, _> = inputs.iter().map(Clip::all).collect();
+fn clips(inputs: &[MixInput<'_>], decoders: Option<&Decoders>) -> Result<Vec<Clip>, MediaError> {
+    let clips: Result<Vec<_>, _> = inputs.iter().map(|input| Clip::all(input, decoders)).collect();
     Ok(clips?.into_iter().flatten().collect())
 }
 

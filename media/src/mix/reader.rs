@@ -9,6 +9,7 @@ use super::filter_chain::FilterChain;
 use crate::demux::Demuxer;
 use crate::error::MediaError;
 use crate::ffi::{self, CodecId, SampleFormat};
+use crate::limits::check_sound;
 use crate::timescale::SAMPLE_RATE;
 
 /// Converts any format to packed stereo floats at 48 kHz by swresample. Mono is split by `pan` first: swresample would
@@ -17,6 +18,9 @@ const TO_STEREO: &str = "aformat=sample_fmts=flt:sample_rates=48000:channel_layo
 
 /// Seconds that decoders of lossy sound need to settle. A seek goes this much earlier.
 const SETTLE_SECONDS: f64 = 1.0;
+
+/// Samples of silence that are returned at once.
+const SILENCE_BLOCK: u64 = SAMPLE_RATE as u64;
 
 /// Seconds of a gap or an overlap in the source's times that count as rounding. Longer ones are filled or cut.
 const JITTER_SECONDS: f64 = 0.05;
@@ -36,6 +40,11 @@ pub(crate) struct AudioReader {
     returned: u64,
     /// Samples at 48 kHz to drop before the next one that is returned.
     to_drop: usize,
+    /// Samples of silence to return before the next frame, and that frame.
+    silence: u64,
+    after_silence: Option<frame::Audio>,
+    /// Whether the last frame was resampled, or waits for silence.
+    at_end: bool,
     ended: bool,
     /// The last decoded frame, held back until it is known whether it is the file's last and has to be cut.
     held: Option<frame::Audio>,
@@ -57,6 +66,8 @@ impl AudioReader {
         let stream = source.audio()?;
         let time_base = source.time_base(stream);
         let parameters = source.parameters(stream);
+        let sound = ffi::audio_parameters(&parameters);
+        check_sound(path, sound.sample_rate, sound.channels)?;
         let failed = MediaError::undecodable(path, "opening the decoder");
         let codec = CodecId::of(&parameters)
             .decoder()
@@ -86,6 +97,9 @@ impl AudioReader {
             stretch: None,
             returned: 0,
             to_drop: 0,
+            silence: 0,
+            after_silence: None,
+            at_end: false,
             ended: false,
             held: None,
             has_decoded: false,
@@ -117,6 +131,22 @@ impl AudioReader {
         }
         let before = out.len();
         while out.len() == before {
+            if self.silence > 0 {
+                let length = self.silence.min(SILENCE_BLOCK);
+                out.extend(std::iter::repeat_n([0.0; 2], length as usize));
+                self.silence -= length;
+                self.returned += length;
+                continue;
+            }
+            if let Some(frame) = self.after_silence.take() {
+                self.push(frame, out)?;
+                continue;
+            }
+            if self.at_end {
+                self.ended = true;
+                self.drain(out)?;
+                return Ok(true);
+            }
             match self.decode()? {
                 Some(frame) => {
                     self.has_decoded = true;
@@ -129,13 +159,11 @@ impl AudioReader {
                         let damaged = MediaError::undecodable(&self.source.path, "looking for its first sound");
                         return Err(damaged(ffmpeg::Error::InvalidData));
                     }
-                    self.ended = true;
+                    self.at_end = true;
                     if let Some(mut last) = self.held.take() {
                         self.cut_last(&mut last);
                         self.resample(last, out)?;
                     }
-                    self.drain(out)?;
-                    return Ok(true);
                 }
             }
         }
@@ -179,41 +207,59 @@ impl AudioReader {
         }
     }
 
-    /// Resamples a frame and appends its samples to `out`.
-    fn resample(&mut self, mut frame: frame::Audio, out: &mut Vec<[f32; 2]>) -> Result<(), MediaError> {
-        let path = self.source.path.clone();
-        let failed = MediaError::undecodable(&path, "resampling sound");
-        let rate = frame.rate();
-        let format = SampleFormat::of(&frame);
+    fn format_of(&self, frame: &mut frame::Audio) -> Result<FrameFormat, MediaError> {
+        let path = &self.source.path;
+        let format = SampleFormat::of(frame);
         let sample = format.name().ok_or_else(|| MediaError::UnknownFormat {
             path: path.clone(),
             kind: "sample",
             number: format.number(),
         })?;
-        let frame_format = FrameFormat { rate, sample, layout: ffi::layout_text(&mut frame).map_err(&failed)? };
+        let layout = ffi::layout_text(frame).map_err(MediaError::undecodable(path, "resampling sound"))?;
+        Ok(FrameFormat { rate: frame.rate(), sample, layout })
+    }
+
+    /// Resamples a frame and appends its samples to `out`, or keeps it for after the silence before it.
+    fn resample(&mut self, mut frame: frame::Audio, out: &mut Vec<[f32; 2]>) -> Result<(), MediaError> {
+        let frame_format = self.format_of(&mut frame)?;
+        let rate = frame_format.rate;
+        check_sound(&self.source.path, rate, ffi::channels(&frame))?;
         if self.resampler.as_ref().is_some_and(|(expected, _)| *expected != frame_format) {
             self.drain(out)?;
         }
         let origin = self.source.origin(self.time_base);
-        let at = frame.timestamp().map(|pts| (pts - origin) as f64 * f64::from(self.time_base));
+        let at = frame.timestamp().map(|pts| pts.saturating_sub(origin) as f64 * f64::from(self.time_base));
         match (self.stretch, at) {
-            (None, at) => self.start_stretch(at.unwrap_or(self.from), out),
+            (None, at) => self.start_stretch(at.unwrap_or(self.from)),
             (Some((start, passed)), Some(at)) => {
                 let expected = start + passed as f64 / f64::from(rate);
                 if at - expected > JITTER_SECONDS {
                     // A gap: samples in the resampler first, then silence, then the frame.
                     self.drain(out)?;
-                    self.start_stretch(at, out);
+                    self.start_stretch(at);
                 } else if expected - at > JITTER_SECONDS {
                     return Ok(());
                 }
             }
             (Some(_), None) => {}
         }
+        if self.silence > 0 {
+            self.after_silence = Some(frame);
+            return Ok(());
+        }
+        self.push(frame, out)
+    }
+
+    /// Resamples a frame that follows what was returned.
+    fn push(&mut self, mut frame: frame::Audio, out: &mut Vec<[f32; 2]>) -> Result<(), MediaError> {
+        let path = self.source.path.clone();
+        let failed = MediaError::undecodable(&path, "resampling sound");
+        let frame_format = self.format_of(&mut frame)?;
         if self.resampler.is_none() {
             let mono = ffi::channels(&frame) == 1;
             let filters = if mono { format!("pan=stereo|c0=c0|c1=c0,{TO_STEREO}") } else { TO_STEREO.to_owned() };
-            let chain = FilterChain::new(rate, sample, &frame_format.layout, &filters).map_err(&failed)?;
+            let chain = FilterChain::new(frame_format.rate, frame_format.sample, &frame_format.layout, &filters)
+                .map_err(&failed)?;
             self.resampler = Some((frame_format, chain));
         }
         if let Some((_, passed)) = &mut self.stretch {
@@ -231,16 +277,13 @@ impl AudioReader {
 
     /// Starts a stretch at source second `at`: samples before the requested second are dropped, a gap is filled with
     /// silence.
-    fn start_stretch(&mut self, at: f64, out: &mut Vec<[f32; 2]>) {
-        let offset = ((at - self.from) * f64::from(SAMPLE_RATE)).round() as i64 - self.returned as i64;
+    fn start_stretch(&mut self, at: f64) {
+        let offset = ((at - self.from) * f64::from(SAMPLE_RATE)).round() as i64;
+        let offset = offset.saturating_sub(self.returned as i64);
         self.stretch = Some((at, 0));
-        self.to_drop = usize::try_from(-offset).unwrap_or(0);
-        if let Ok(silence) = usize::try_from(offset) {
-            // At most an hour of silence, whatever a file claims.
-            let silence = silence.min(3600 * SAMPLE_RATE as usize);
-            out.extend(std::iter::repeat_n([0.0; 2], silence));
-            self.returned += silence as u64;
-        }
+        self.to_drop = usize::try_from(offset.saturating_neg()).unwrap_or(0);
+        // At most an hour of silence, whatever a file claims.
+        self.silence = u64::try_from(offset).unwrap_or(0).min(3600 * u64::from(SAMPLE_RATE));
     }
 
     /// Appends the samples that are still in the resampler to `out`, and drops the resampler.

@@ -10,10 +10,11 @@ mod timeline;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ffmpeg_next::frame;
+use ffmpeg_next::{Rational, frame};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::MediaTiming;
 use hyperfarm_proto::spec::Size;
+use serde::{Deserialize, Serialize};
 
 use self::reader::FrameReader;
 use self::timeline::SourceLength;
@@ -21,6 +22,7 @@ pub use self::timeline::VideoTimeline;
 use crate::bitmap::Picture;
 use crate::convert::ToBgra;
 use crate::error::MediaError;
+use crate::limits::{MediaLimits, check_pixels};
 
 /// Seconds ahead up to which a picture is reached by decoding, never by seeking.
 const NEAR_SECONDS: f64 = 1.0;
@@ -42,6 +44,8 @@ struct Decoded {
 /// Decodes the pictures of one video element. `Send`, not `Sync`.
 pub struct VideoSource {
     path: PathBuf,
+    /// Most pixels of a picture.
+    pixels: u64,
     reader: FrameReader,
     timeline: VideoTimeline,
     converter: ToBgra,
@@ -59,8 +63,17 @@ impl VideoSource {
     /// The file cannot be decoded, a time or rate is out of range, or `media_start` is not before the source's end. The
     /// user is at fault in each case ([`MediaError::is_input`]).
     pub fn open(path: &Path, timing: &MediaTiming, rate: FrameRate) -> Result<Self, MediaError> {
+        Self::open_within(path, timing, rate, MediaLimits::default().pixels)
+    }
+
+    /// Like [`VideoSource::open`], for pictures of at most `pixels` pixels.
+    ///
+    /// # Errors
+    /// Also a picture that is larger.
+    pub fn open_within(path: &Path, timing: &MediaTiming, rate: FrameRate, pixels: u64) -> Result<Self, MediaError> {
         check_timing(path, timing)?;
-        let reader = FrameReader::open(path)?;
+        let reader = FrameReader::open(path, pixels)?;
+        check_pixels(path, reader.display_size(), pixels)?;
         let duration = reader.duration();
         check_start(path, timing, duration)?;
         let origin = reader.source.origin(reader.time_base);
@@ -74,6 +87,7 @@ impl VideoSource {
         let converter = reader.converter();
         let mut source = Self {
             path: path.to_owned(),
+            pixels,
             reader,
             timeline,
             converter,
@@ -84,6 +98,19 @@ impl VideoSource {
         };
         source.restart(false)?;
         Ok(source)
+    }
+
+    /// What another process needs for the mapping from output frames to pictures.
+    pub(crate) fn facts(&self) -> SourceFacts {
+        let time_base = self.reader.time_base;
+        SourceFacts {
+            time_base: (time_base.numerator(), time_base.denominator()),
+            origin: self.reader.source.origin(time_base),
+            seconds: self.reader.duration(),
+            has_variable_rate: self.reader.has_variable_rate(),
+            display_size: self.display_size(),
+            has_alpha: self.has_alpha(),
+        }
     }
 
     /// The mapping from output frames to pictures.
@@ -123,6 +150,7 @@ impl VideoSource {
         let Some(current) = &self.current else {
             return Err(failed(ffmpeg_next::Error::InvalidData));
         };
+        check_pixels(&self.path, self.converter.size_of(&current.frame), self.pixels)?;
         let picture = Arc::new(self.converter.convert(&current.frame).map_err(failed)?);
         self.shown = Some(Arc::clone(&picture));
         Ok(picture)
@@ -200,13 +228,33 @@ impl VideoSource {
     /// Reads the file's first two frames, after opening it again if `reopen`.
     fn restart(&mut self, reopen: bool) -> Result<(), MediaError> {
         if reopen {
-            self.reader = FrameReader::open(&self.path)?;
+            self.reader = FrameReader::open(&self.path, self.pixels)?;
         }
         self.current = self.read()?;
         self.is_at_first = true;
         self.shown = None;
         self.next = self.read()?;
         Ok(())
+    }
+}
+
+/// What the mapping from output frames to pictures needs to know of a source.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct SourceFacts {
+    pub(crate) time_base: (i32, i32),
+    pub(crate) origin: i64,
+    pub(crate) seconds: Option<f64>,
+    pub(crate) has_variable_rate: bool,
+    pub(crate) display_size: Size,
+    pub(crate) has_alpha: bool,
+}
+
+impl SourceFacts {
+    /// The mapping for a source that is played with `timing` in an output of `rate`.
+    pub(crate) fn timeline(&self, timing: &MediaTiming, rate: FrameRate) -> VideoTimeline {
+        let time_base = Rational::new(self.time_base.0.max(1), self.time_base.1.max(1));
+        let length = SourceLength { seconds: self.seconds, has_variable_rate: self.has_variable_rate };
+        VideoTimeline::new(timing, rate, time_base, self.origin, length)
     }
 }
 

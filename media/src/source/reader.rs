@@ -4,13 +4,14 @@ use std::path::Path;
 
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::codec::Flags;
-use ffmpeg_next::{Rational, decoder, frame};
+use ffmpeg_next::{Dictionary, Rational, decoder, frame};
 use hyperfarm_proto::spec::Size;
 
 use crate::convert::{DefaultMatrix, ToBgra};
 use crate::demux::Demuxer;
 use crate::error::MediaError;
 use crate::ffi::{self, CodecId, PixelFormat};
+use crate::limits::check_pixels;
 use crate::probe;
 
 /// Reads forward, and seeks to key frames.
@@ -29,11 +30,14 @@ pub(crate) struct FrameReader {
 }
 
 impl FrameReader {
-    pub(crate) fn open(path: &Path) -> Result<Self, MediaError> {
+    /// Opens `path`, whose pictures may have `pixels` pixels.
+    pub(crate) fn open(path: &Path, pixels: u64) -> Result<Self, MediaError> {
         let source = Demuxer::open(path)?;
         let stream = source.video()?;
+        let view = ffi::video_parameters(&source.parameters(stream));
+        check_pixels(path, Size { width: view.width, height: view.height }, pixels)?;
         let time_base = source.time_base(stream);
-        let decoder = open_decoder(&source, stream)?;
+        let decoder = open_decoder(&source, stream, pixels)?;
         Ok(Self {
             source,
             stream,
@@ -81,7 +85,7 @@ impl FrameReader {
             self.decoded += 1;
             // A frame without a time follows the last one.
             let step = frame.packet().duration.max(1);
-            let pts = frame.timestamp().or(self.last_pts.map(|last| last + step)).unwrap_or(0);
+            let pts = frame.timestamp().or(self.last_pts.map(|last| last.saturating_add(step))).unwrap_or(0);
             self.last_pts = Some(pts);
             if self.first.is_some_and(|first| pts < first) {
                 continue;
@@ -157,7 +161,7 @@ impl FrameReader {
     }
 }
 
-fn open_decoder(source: &Demuxer, stream: usize) -> Result<decoder::Video, MediaError> {
+fn open_decoder(source: &Demuxer, stream: usize, pixels: u64) -> Result<decoder::Video, MediaError> {
     let parameters = source.parameters(stream);
     // FFmpeg's own VP8 and VP9 decoders drop the alpha plane, libvpx's keep it.
     let id = CodecId::of(&parameters);
@@ -178,5 +182,7 @@ fn open_decoder(source: &Demuxer, stream: usize) -> Result<decoder::Video, Media
     context.set_threading(ffmpeg::threading::Config { count: 1, ..ffmpeg::threading::Config::default() });
     let mut decoder = context.decoder();
     decoder.set_packet_time_base(source.time_base(stream));
-    decoder.open_as(codec).and_then(|opened| opened.video()).map_err(&failed)
+    // Streams may change their size midway.
+    let options = Dictionary::from_iter([("max_pixels", pixels.to_string().as_str())]);
+    decoder.open_as_with(codec, options).and_then(|opened| opened.video()).map_err(&failed)
 }

@@ -15,6 +15,7 @@ use dom_query::Document;
 use html5ever::interface::{ElementFlags, NodeOrText, QuirksMode, TreeSink};
 use html5ever::tendril::{StrTendril, TendrilSink};
 use html5ever::{Attribute, ExpandedName, LocalName, ParseOpts, QualName, ns, parse_document};
+use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_proto::archive::ArchiveLimits;
 use tokio_util::sync::CancellationToken;
 
@@ -36,9 +37,10 @@ const COMPUTE_TIME: Duration = Duration::from_secs(60);
 /// Tags between two checks of the time.
 const TAGS_PER_CHECK: usize = 1024;
 
-/// The bounds of one compile, with what is used so far.
+/// The bounds of one compile, with what is used so far, and the bounded decoders that read headers of media for it.
 pub(crate) struct Bounds {
     archive: ArchiveLimits,
+    pub(super) decoders: Decoders,
     cancelled: CancellationToken,
     deadline: Instant,
     nodes: Cell<usize>,
@@ -58,8 +60,14 @@ impl Bounds {
     /// Bounds of a compile that begins now and ends when `cancelled` is cancelled.
     pub(crate) fn new(cancelled: CancellationToken) -> Self {
         let deadline = Instant::now() + RENDER_TIME + COMPUTE_TIME;
-        let archive = ArchiveLimits::DEFAULT;
-        Self { archive, cancelled, deadline, nodes: Cell::new(0), bytes: Cell::new(0) }
+        Self {
+            archive: ArchiveLimits::DEFAULT,
+            decoders: Decoders::in_process(MediaLimits::default()),
+            cancelled,
+            deadline,
+            nodes: Cell::new(0),
+            bytes: Cell::new(0),
+        }
     }
 
     /// The bounds with these limits of the project's archive.
@@ -70,6 +78,11 @@ impl Bounds {
     /// Limits of the project's archive.
     pub(super) fn archive(&self) -> &ArchiveLimits {
         &self.archive
+    }
+
+    /// The bounds with `decoders` for media.
+    pub(crate) fn with_decoders(self, decoders: Decoders) -> Self {
+        Self { decoders, ..self }
     }
 
     /// Fails where the compile was cancelled or its time is over. Every loop over parts of a project calls it.

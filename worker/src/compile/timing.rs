@@ -165,10 +165,11 @@ impl MediaFiles<'_, '_> {
         }
         let path = paths::file_of(source);
         let file = self.project.files.get(&path)?;
+        let probe = || self.project.bounds.decoders.probe(&self.project.cache.path(&file.hash), &path).ok();
         self.probed
-            .entry(path)
+            .entry(path.clone())
             // A file that cannot be read is an error of the media list, which names the element.
-            .or_insert_with(|| hyperfarm_media::probe(&self.project.cache.path(&file.hash)).ok())
+            .or_insert_with(probe)
             .as_ref()
     }
 }

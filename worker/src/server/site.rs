@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use hyperfarm_backplane::http::{ByteRange, media_type};
-use hyperfarm_media::{Picture, VideoSource, VideoTimeline};
+use hyperfarm_media::{Picture, VideoDecoder, VideoTimeline};
 use hyperfarm_proto::plan::RemoteAsset;
 use hyperfarm_proto::spec::Size;
 use parking_lot::Mutex;
@@ -53,7 +53,7 @@ struct Video {
 
 /// The decoder of a video, and its last picture as a file.
 struct Pictures {
-    source: VideoSource,
+    source: VideoDecoder,
     /// Number and file of the last picture.
     last: Option<(u64, BitmapFile)>,
 }
@@ -105,7 +105,7 @@ pub struct Site {
 
 impl Site {
     /// A site of `files`, by path from the project's root, and `videos`, by index.
-    pub fn new(files: HashMap<String, SiteFile>, videos: Vec<VideoSource>) -> Self {
+    pub fn new(files: HashMap<String, SiteFile>, videos: Vec<VideoDecoder>) -> Self {
         let videos = videos
             .into_iter()
             .map(|source| Video {

@@ -11,6 +11,7 @@ use hyperfarm_backplane::fetch::FetchConfig;
 use hyperfarm_backplane::ledger::TaskView;
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_backplane::runner::RunnerConfig;
+use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::frame::FrameRange;
 use hyperfarm_proto::id::{ContentHash, Pool, RenderId};
@@ -44,6 +45,7 @@ impl Farm {
             slots,
             chrome: ChromeConfig::find(&settings).unwrap(),
             encoder: hyperfarm_worker::encoders::EncoderMode::Software,
+            decoders: Decoders::in_process(MediaLimits::default()),
             remote: RemoteConfig {
                 fetch: FetchConfig { allow: "127.0.0.1".parse().unwrap(), ..FetchConfig::default() },
                 ..RemoteConfig::default()

@@ -1,0 +1,219 @@
+//! Decoders' processes of the real program: equal results, limits, crashes, confinement.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hyperfarm_media::{
+    Bitmap, Decoders, MediaError, MediaLimits, MixInput, MixPart, PixelLayout, SegmentEncoder, VideoSource, mix, probe,
+};
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::plan::{AudioItem, EncoderSettings, MediaTiming};
+use hyperfarm_proto::spec::{Format, Quality, Size};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_hyperfarm");
+
+fn decoders(limits: MediaLimits) -> Decoders {
+    Decoders::isolated(PROGRAM, limits)
+}
+
+fn rate() -> FrameRate {
+    FrameRate::new(30, 1).unwrap()
+}
+
+fn timing() -> MediaTiming {
+    MediaTiming { start: 0.0, end: 1.0, media_start: 0.0, rate: 1.0, looped: false }
+}
+
+/// A video of `frames` pictures that differ.
+fn video(path: PathBuf, size: Size, frames: u8) -> PathBuf {
+    let settings = EncoderSettings::of(Format::Mp4, Quality::Draft, rate());
+    let mut encoder = SegmentEncoder::create(&path, &settings, size, rate()).unwrap();
+    for level in 0..frames {
+        let data = vec![level.wrapping_mul(9); size.width as usize * size.height as usize * 4];
+        encoder
+            .push(&Bitmap { data: &data, stride: size.width as usize * 4, size, layout: PixelLayout::Bgra })
+            .unwrap();
+    }
+    encoder.finish().unwrap();
+    path
+}
+
+/// A stereo file of plain samples with the header fields given.
+fn wav(path: PathBuf, sample_rate: u32, channels: u16, samples: usize) -> PathBuf {
+    let data = samples * usize::from(channels) * 2;
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend((36 + data as u32).to_le_bytes());
+    bytes.extend(b"WAVEfmt ");
+    bytes.extend(16_u32.to_le_bytes());
+    bytes.extend(1_u16.to_le_bytes());
+    bytes.extend(channels.to_le_bytes());
+    bytes.extend(sample_rate.to_le_bytes());
+    bytes.extend(sample_rate.wrapping_mul(u32::from(channels) * 2).to_le_bytes());
+    bytes.extend((channels * 2).to_le_bytes());
+    bytes.extend(16_u16.to_le_bytes());
+    bytes.extend(b"data");
+    bytes.extend((data as u32).to_le_bytes());
+    bytes.extend((0..data / 2).flat_map(|at| ((at % 200) as i16 * 100).to_le_bytes()));
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// Every way in which a worker reads a source that is `name` in its project.
+fn all_ways(decoders: &Decoders, path: &Path, name: &str) -> Vec<MediaError> {
+    let item = AudioItem::plain("a", name, timing(), Vec::new());
+    let folder = tempfile::tempdir().unwrap();
+    let inputs = [MixInput { item: &item, path, rendered: false }];
+    let output = folder.path().join("mix.m4a");
+    [
+        decoders.probe(path, name).err(),
+        decoders.video(path, name, &timing(), rate()).err(),
+        decoders.mix(&inputs, &MixPart::whole(30, rate()), Format::Mp4, &output, &mut |_| true).err(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+#[test]
+fn processes_give_what_this_process_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = video(folder.path().join("v.mp4"), Size { width: 64, height: 48 }, 20);
+    let decoders = decoders(MediaLimits::default());
+    assert_eq!(decoders.probe(&path, "v.mp4").unwrap(), probe(&path).unwrap());
+    let mut own = VideoSource::open(&path, &timing(), rate()).unwrap();
+    let mut isolated = decoders.video(&path, "v.mp4", &timing(), rate()).unwrap();
+    assert_eq!((isolated.display_size(), isolated.has_alpha()), (own.display_size(), own.has_alpha()));
+    for frame in [0, 1, 2, 19, 3, 300] {
+        let number = isolated.timeline().picture_at(frame);
+        assert_eq!(number, own.timeline().picture_at(frame));
+        let (isolated, own) = (isolated.numbered(number).unwrap(), own.numbered(number).unwrap());
+        assert!(isolated.size == own.size && isolated.bgra == own.bgra, "{frame}");
+    }
+
+    let sound = wav(folder.path().join("a.wav"), 44_100, 2, 100_000);
+    let looped = MediaTiming { end: 4.0, rate: 1.3, looped: true, ..timing() };
+    let item = AudioItem::plain("a", "a.wav", looped, Vec::new());
+    let inputs = [MixInput { item: &item, path: &sound, rendered: false }];
+    let (first, second) = (folder.path().join("first.m4a"), folder.path().join("second.m4a"));
+    mix(&inputs, &MixPart::whole(150, rate()), Format::Mp4, &first, &mut |_| true).unwrap();
+    decoders.mix(&inputs, &MixPart::whole(150, rate()), Format::Mp4, &second, &mut |_| true).unwrap();
+    assert!(fs::read(first).unwrap() == fs::read(second).unwrap());
+}
+
+#[test]
+fn sources_beyond_the_limits_are_refused_by_their_own_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = video(folder.path().join("blob-of-a-video"), Size { width: 256, height: 128 }, 3);
+    let limits = MediaLimits { pixels: 256 * 128 - 1, ..MediaLimits::default() };
+    let channels = wav(folder.path().join("blob-of-channels"), 48_000, 200, 100);
+    let rates = wav(folder.path().join("blob-of-rates"), 2_000_000, 1, 100);
+    for decoders in [decoders(limits), Decoders::in_process(limits)] {
+        for (path, name, says) in [
+            (&large, "media/large.mp4", "256x128 pixels"),
+            (&channels, "channels.wav", "cannot be decoded"),
+            (&rates, "rates.wav", "2000000 samples a second"),
+        ] {
+            let errors = all_ways(&decoders, path, name);
+            assert!(errors.len() >= 2, "{name}: {errors:?}");
+            for text in errors.iter().map(|error| error.to_string()) {
+                assert!(text.contains(name) && !text.contains("blob-of"), "{text}");
+            }
+            assert!(errors.iter().all(MediaError::is_input), "{errors:?}");
+            assert!(errors.iter().any(|error| error.to_string().contains(says)), "{name}: {errors:?}");
+        }
+    }
+}
+
+#[test]
+fn a_process_without_memory_costs_an_error_of_the_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = video(folder.path().join("blob"), Size { width: 2048, height: 2048 }, 2);
+    let decoders = decoders(MediaLimits { memory: 8 << 20, ..MediaLimits::default() });
+    let error = decoders
+        .video(&path, "big.mp4", &timing(), rate())
+        .and_then(|mut video| video.numbered(0))
+        .expect_err("a picture takes 16 MiB");
+    assert!(error.is_input(), "{error:?}");
+    assert!(error.to_string().contains("big.mp4") && error.to_string().contains("8 MiB"), "{error}");
+}
+
+#[test]
+fn a_process_that_does_not_answer_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("sleeper");
+    fs::write(&program, "#!/bin/sh\nexec sleep 60\n").unwrap();
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let started = Instant::now();
+    let limits = MediaLimits { answer: Duration::from_secs(1), ..MediaLimits::default() };
+    let error = Decoders::isolated(program, limits).probe(&folder.path().join("x"), "slow.mp4").unwrap_err();
+    assert!(error.is_input() && error.to_string().contains("longer than 1 s"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_crash_is_an_error_of_the_source_and_an_end_from_outside_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    for (signal, is_input) in [("SEGV", true), ("ABRT", true), ("KILL", false)] {
+        let program = folder.path().join(signal);
+        fs::write(&program, format!("#!/bin/sh\nhead -c 4 >/dev/null\nulimit -c 0\nkill -{signal} $$\n")).unwrap();
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let decoders = Decoders::isolated(program, MediaLimits::default());
+        let error = decoders.probe(&folder.path().join("x"), "bad.mp4").unwrap_err();
+        assert_eq!(error.is_input(), is_input, "{signal}: {error}");
+        assert!(error.to_string().contains("bad.mp4"), "{error}");
+    }
+}
+
+#[test]
+fn a_process_is_confined_without_secrets_and_ends_with_its_farm() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = video(folder.path().join("v.mp4"), Size { width: 64, height: 48 }, 20);
+    let mut isolated = decoders(MediaLimits::default()).video(&path, "v.mp4", &timing(), rate()).unwrap();
+    isolated.numbered(0).unwrap();
+    let own = std::process::id();
+    let process = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|process| {
+            let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+            let command = fs::read(process.join("cmdline")).unwrap_or_default();
+            let command = String::from_utf8_lossy(&command);
+            status.contains(&format!("PPid:\t{own}\n"))
+                && command.contains("decode-media")
+                && status.contains("Seccomp:\t2")
+        })
+        .expect("the process of the decoder");
+    let status = fs::read_to_string(process.join("status")).unwrap();
+    for line in ["NoNewPrivs:\t1\n", "Seccomp:\t2\n"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    let environment = fs::read(process.join("environ")).unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    let files = fs::read_dir(process.join("fd")).unwrap().map(|entry| fs::read_link(entry.unwrap().path()).unwrap());
+    for file in files.map(|file| file.display().to_string()) {
+        let own = file.starts_with("socket:") || file.contains("memfd:decoded") || file == "/dev/null";
+        assert!(own || file == path.display().to_string(), "{file}");
+    }
+    assert!(environment.is_empty() || environment.starts_with("LD_LIBRARY_PATH="), "{environment}");
+    drop(isolated);
+    assert!(!process.exists());
+}
+
+#[test]
+fn a_process_whose_farm_is_gone_ends() {
+    use std::process::{Command, Stdio};
+    let (farm, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut child = Command::new(PROGRAM)
+        .arg(hyperfarm_media::DECODER_COMMAND)
+        .stdin(std::os::fd::OwnedFd::from(theirs))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(farm);
+    let status = child.wait().unwrap();
+    assert!(status.code().is_some() || status.signal().is_some());
+}

@@ -1,0 +1,162 @@
+//! Takes from this process whatever decoding does not need.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use nix::libc;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+use crate::limits::MediaLimits;
+
+/// Seconds of processor time of a process: far more than a chunk of the longest kind takes.
+const CPU_SECONDS: u64 = 3600;
+
+/// Most files that are open at a time.
+const OPEN_FILES: u64 = 32;
+
+/// Bytes of the shared memory for a second of samples, where that is more than a picture.
+const SAMPLES: u64 = 1 << 20;
+
+/// Value of `/proc/self/oom_score_adj` with which the system, out of memory, ends this process first.
+const FIRST_TO_END: &str = "1000";
+
+/// System calls that decoding needs. Each is on what the process has already: memory, its socket, the source. None
+/// takes a path, and none reaches another process.
+const ALLOWED: [libc::c_long; 35] = [
+    libc::SYS_brk,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_close,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_futex,
+    libc::SYS_getpid,
+    libc::SYS_getrandom,
+    libc::SYS_getrusage,
+    libc::SYS_gettid,
+    libc::SYS_gettimeofday,
+    libc::SYS_lseek,
+    libc::SYS_madvise,
+    libc::SYS_membarrier,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_nanosleep,
+    libc::SYS_ppoll,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_recvfrom,
+    libc::SYS_restart_syscall,
+    libc::SYS_rseq,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_yield,
+    libc::SYS_sendto,
+    libc::SYS_sigaltstack,
+    libc::SYS_sysinfo,
+    libc::SYS_write,
+];
+
+/// Limits the resources of this process, and takes all system calls from it that decoding does not need: it opens no
+/// files, has no sockets but its own, starts neither threads nor programs, signals none but itself, and makes no memory
+/// executable. A call that is not allowed fails.
+pub(super) fn confine(limits: &MediaLimits) -> io::Result<()> {
+    std::fs::write("/proc/self/oom_score_adj", FIRST_TO_END)?;
+    let memory = address_space()?.saturating_add(limits.memory);
+    let shared = limits.pixels.saturating_mul(4).max(SAMPLES);
+    for (resource, limit) in [
+        (Resource::RLIMIT_AS, memory),
+        (Resource::RLIMIT_CPU, CPU_SECONDS),
+        (Resource::RLIMIT_CORE, 0),
+        (Resource::RLIMIT_FSIZE, shared),
+        (Resource::RLIMIT_NOFILE, OPEN_FILES),
+    ] {
+        setrlimit(resource, limit, limit)?;
+    }
+    prctl::set_no_new_privs()?;
+    let program = filter().map_err(io::Error::other)?;
+    seccompiler::apply_filter_all_threads(&program).map_err(io::Error::other)
+}
+
+fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.into_iter().map(|call| (call, Vec::new())).collect();
+    #[cfg(target_arch = "x86_64")]
+    rules.insert(libc::SYS_poll, Vec::new());
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        let protection = 2;
+        let executable = SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64);
+        let condition = SeccompCondition::new(protection, SeccompCmpArgLen::Dword, executable, 0)?;
+        rules.insert(call, vec![SeccompRule::new(vec![condition])?]);
+    }
+    // `abort` sends the signal to this process itself.
+    let own = u64::from(std::process::id());
+    let to_itself = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own)?;
+    rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![to_itself])?]);
+    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    SeccompFilter::new(rules, refuse, SeccompAction::Allow, std::env::consts::ARCH.try_into()?)?.try_into()
+}
+
+/// Bytes of address space that this process has now, its program and libraries included.
+fn address_space() -> io::Result<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = pages.split(' ').next().and_then(|pages| pages.parse::<u64>().ok());
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?;
+    let size = size.and_then(|size| u64::try_from(size).ok());
+    pages.zip(size).map(|(pages, size)| pages * size).ok_or_else(|| io::Error::other("the address space is unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::net::TcpStream;
+    use std::os::unix::net::UnixDatagram;
+    use std::process::Command;
+
+    use nix::errno::Errno;
+    use nix::sys::signal::kill;
+    use nix::unistd::Pid;
+
+    use super::*;
+
+    /// Tries what a source that has taken its decoder over would, in a process of this test alone.
+    #[test]
+    #[ignore = "confines its process; `a_confined_process_reaches_nothing` runs it in one of its own"]
+    fn everything_is_refused() {
+        let (own, _other) = UnixDatagram::pair().unwrap();
+        confine(&MediaLimits::default()).unwrap();
+        let refused = |what: &str, error: io::Error| assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{what}");
+        refused("a file", File::open("/etc/hostname").unwrap_err());
+        refused("a new file", File::create("/tmp/decoded").unwrap_err());
+        refused("the facts of a file", std::fs::metadata("/etc/hostname").unwrap_err());
+        refused("a folder", std::fs::read_dir("/").unwrap_err());
+        refused("the network", TcpStream::connect("127.0.0.1:9").unwrap_err());
+        refused("a program", Command::new("/bin/true").spawn().unwrap_err());
+        refused("a thread", std::thread::Builder::new().spawn(|| {}).unwrap_err());
+        refused("another descriptor", own.try_clone().unwrap_err());
+        assert_eq!(kill(Pid::from_raw(1), None), Err(Errno::EPERM));
+        assert_eq!(kill(nix::unistd::getpid(), None), Err(Errno::EPERM), "only abort's call is allowed");
+        assert!(Vec::<u8>::new().try_reserve_exact(3 << 30).is_err(), "more memory than the limit");
+    }
+
+    #[test]
+    fn a_confined_process_reaches_nothing() {
+        let name = "isolation::confinement::tests::everything_is_refused";
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}

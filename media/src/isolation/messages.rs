@@ -1,0 +1,115 @@
+//! The messages between the farm and a decoder's process: JSON with its length before it.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::plan::MediaTiming;
+use hyperfarm_proto::spec::Size;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::MediaError;
+use crate::limits::MediaLimits;
+use crate::probe::MediaInfo;
+use crate::source::SourceFacts;
+
+/// Most bytes of a message: metadata of a file is not part of any.
+const MAX_BYTES: u32 = 1 << 20;
+
+/// The first message to a process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    /// The source.
+    pub(super) path: PathBuf,
+    /// Its name in the project, for errors.
+    pub(super) name: String,
+    pub(super) limits: MediaLimits,
+    pub(super) job: Job,
+}
+
+/// What a process is for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Job {
+    Probe,
+    Video { timing: MediaTiming, rate: FrameRate },
+    Sound { timing: MediaTiming },
+}
+
+/// A request to a process after its first answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// The picture of this number.
+    Picture(u64),
+    /// The next samples, this many or fewer at the end.
+    Samples(usize),
+}
+
+/// The answer to the order or to a request.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Info(Box<MediaInfo>),
+    Video(SourceFacts),
+    Sound,
+    /// A picture of this size is in the shared memory, as BGRA.
+    Picture(Size),
+    /// This many samples are in the shared memory, as in [`crate::mix_raw`].
+    Samples(usize),
+    Failed(DecodeFailure),
+}
+
+/// An error of a process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DecodeFailure {
+    message: String,
+    is_input: bool,
+    errno: Option<i32>,
+}
+
+impl DecodeFailure {
+    /// `error` with the source's name in place of its path.
+    pub(super) fn new(error: MediaError, order: &Order) -> Self {
+        if error.is_memory() {
+            let mebibytes = order.limits.memory >> 20;
+            let message =
+                format!("{} takes more than {mebibytes} MiB of memory to be decoded: scale it down", order.name);
+            return Self { message, is_input: true, errno: None };
+        }
+        match error.named(&order.path, &order.name) {
+            MediaError::Source { message, is_input, source } => {
+                Self { message, is_input, errno: source.and_then(|error| error.raw_os_error()) }
+            }
+            other => Self { message: other.to_string(), is_input: other.is_input(), errno: None },
+        }
+    }
+
+    pub(super) fn into_error(self) -> MediaError {
+        MediaError::Source {
+            message: self.message,
+            is_input: self.is_input,
+            source: self.errno.map(io::Error::from_raw_os_error),
+        }
+    }
+}
+
+pub(super) fn send(stream: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let json = serde_json::to_vec(message)?;
+    let length = u32::try_from(json.len()).ok().filter(|length| *length <= MAX_BYTES);
+    let length = length.ok_or_else(|| io::Error::other("the message is too long"))?;
+    let mut bytes = length.to_le_bytes().to_vec();
+    bytes.extend(json);
+    stream.write_all(&bytes)
+}
+
+/// The next message; an error of kind `UnexpectedEof` where the other side is gone.
+pub(super) fn receive<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<T> {
+    let mut length = [0_u8; 4];
+    stream.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length);
+    if length > MAX_BYTES {
+        return Err(io::Error::other("the message is too long"));
+    }
+    let mut json = vec![0_u8; length as usize];
+    stream.read_exact(&mut json)?;
+    Ok(serde_json::from_slice(&json)?)
+}
