@@ -110,11 +110,13 @@ fn sources_beyond_the_limits_are_refused_by_their_own_name() {
     let large = video(folder.path().join("blob-of-a-video"), Size { width: 256, height: 128 }, 3);
     let limits = MediaLimits { pixels: 256 * 128 - 1, ..MediaLimits::default() };
     let channels = wav(folder.path().join("blob-of-channels"), 48_000, 200, 100);
+    let slow = wav(folder.path().join("blob-of-slow"), 1, 2, 500);
     let rates = wav(folder.path().join("blob-of-rates"), 2_000_000, 1, 100);
     for decoders in [decoders(limits), Decoders::in_process(limits)] {
         for (path, name, says) in [
             (&large, "media/large.mp4", "256x128 pixels"),
-            (&channels, "channels.wav", "cannot be decoded"),
+            (&channels, "channels.wav", "200 channels"),
+            (&slow, "slow.wav", "1 samples a second"),
             (&rates, "rates.wav", "2000000 samples a second"),
         ] {
             let errors = all_ways(&decoders, path, name);

@@ -84,12 +84,12 @@ pub enum MediaError {
         /// `picture` or `sound`.
         kind: &'static str,
     },
-    /// The source has larger pictures or more sound than may be decoded.
-    #[error("{} is too large to be decoded: {what}", path.display())]
-    TooLarge {
+    /// The source has pictures or sound beyond what may be decoded.
+    #[error("{} cannot be decoded: {what}", path.display())]
+    BeyondLimits {
         /// The file.
         path: PathBuf,
-        /// What is too large, and the limit.
+        /// What is beyond the limits, and the limits.
         what: String,
     },
     /// A source of the user, by its name in the project, could not be decoded.
@@ -244,7 +244,7 @@ impl MediaError {
                 | Self::NotMedia { .. }
                 | Self::Truncated { .. }
                 | Self::NoStream { .. }
-                | Self::TooLarge { .. }
+                | Self::BeyondLimits { .. }
                 | Self::Source { is_input: true, .. }
                 | Self::Undecodable { .. }
                 | Self::PastEnd { .. }

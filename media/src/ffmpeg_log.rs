@@ -102,11 +102,26 @@ mod callback {
         });
     }
 
-    /// `[mov,mp4 @ 0x55…] text` as `text`: addresses would make equal failures differ.
+    /// `[mov,mp4 @ 0x55…] [IMGUTILS @ 0x7f…] text` as `text`: addresses would make equal failures differ.
     fn without_addresses(line: &str) -> String {
-        match line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
-            Some((origin, text)) if origin.contains(" @ 0x") => text.to_owned(),
-            _ => line.to_owned(),
+        let mut text = line;
+        while let Some((origin, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once("] "))
+            && origin.contains(" @ 0x")
+        {
+            text = rest;
+        }
+        text.to_owned()
+    }
+
+    #[cfg(test)]
+    #[test]
+    fn lines_have_no_addresses() {
+        for (line, text) in [
+            ("[gif @ 0x55e0] [IMGUTILS @ 0x7ffd] Picture size is invalid", "Picture size is invalid"),
+            ("[mov,mp4 @ 0x55e0] moov atom not found", "moov atom not found"),
+            ("[0] is no stream", "[0] is no stream"),
+        ] {
+            assert_eq!(without_addresses(line), text);
         }
     }
 }

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::MediaError;
 use crate::probe::MediaInfo;
 
+/// Fewest samples a second of a sound, as in Chrome: each becomes many of the output.
+const MIN_SAMPLE_RATE: u32 = 3000;
+
 /// Most samples a second of a sound: twice the highest rate of studios.
 const MAX_SAMPLE_RATE: u32 = 768_000;
 
@@ -52,22 +55,22 @@ pub(crate) fn check_pixels(path: &Path, size: Size, pixels: u64) -> Result<(), M
     if u64::from(size.width) * u64::from(size.height) <= pixels {
         return Ok(());
     }
-    Err(MediaError::TooLarge {
+    Err(MediaError::BeyondLimits {
         path: path.to_owned(),
         what: format!("its pictures have {size} pixels, and at most {pixels} can be decoded; scale it down"),
     })
 }
 
-/// Fails for a sound with more samples a second or more channels than can be decoded.
+/// Fails for a sound with fewer or more samples a second, or more channels, than can be decoded.
 pub(crate) fn check_sound(path: &Path, sample_rate: u32, channels: u32) -> Result<(), MediaError> {
-    if sample_rate <= MAX_SAMPLE_RATE && channels <= MAX_CHANNELS {
+    if (MIN_SAMPLE_RATE..=MAX_SAMPLE_RATE).contains(&sample_rate) && channels <= MAX_CHANNELS {
         return Ok(());
     }
-    Err(MediaError::TooLarge {
+    Err(MediaError::BeyondLimits {
         path: path.to_owned(),
         what: format!(
-            "its sound has {sample_rate} samples a second in {channels} channels, and at most {MAX_SAMPLE_RATE} in \
-             {MAX_CHANNELS} can be decoded; convert it"
+            "its sound has {sample_rate} samples a second in {channels} channels, and {MIN_SAMPLE_RATE} to \
+             {MAX_SAMPLE_RATE} in at most {MAX_CHANNELS} can be decoded; convert it"
         ),
     })
 }

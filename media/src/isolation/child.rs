@@ -1,8 +1,8 @@
 //! What a decoder's process does.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -16,6 +16,9 @@ use crate::error::MediaError;
 use crate::mix::SourceReader;
 use crate::source::VideoSource;
 use crate::{allocator, demux, ffi, ffmpeg_log, probe};
+
+/// The last of the standard files' numbers.
+const STANDARD_ERROR: RawFd = 2;
 
 /// Runs this process as a decoder: standard input is its socket, standard output the memory that it shares.
 pub fn serve_decoder() -> ExitCode {
@@ -33,6 +36,7 @@ enum Source {
 }
 
 fn serve() -> io::Result<()> {
+    close_inherited()?;
     allocator::return_large_blocks();
     let mut farm = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let shared = File::from(io::stdout().as_fd().try_clone_to_owned()?);
@@ -84,6 +88,17 @@ fn serve() -> io::Result<()> {
         }
         send(&mut farm, &answer)?;
     }
+}
+
+/// Closes all files but the standard ones: the farm's own parent may have left some open.
+fn close_inherited() -> io::Result<()> {
+    let names: io::Result<Vec<_>> = fs::read_dir("/proc/self/fd")?.map(|entry| Ok(entry?.file_name())).collect();
+    let files = names?.into_iter().filter_map(|name| name.to_str()?.parse::<RawFd>().ok());
+    for file in files.filter(|file| *file > STANDARD_ERROR) {
+        // Fails for the folder's own file only, which is closed already.
+        let _ = nix::unistd::close(file);
+    }
+    Ok(())
 }
 
 /// Opens the source for the job of `order`; a probe leaves nothing to ask.
