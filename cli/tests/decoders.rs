@@ -86,6 +86,7 @@ fn processes_give_what_this_process_does() {
     assert_eq!(decoders.probe(&path, "v.mp4").unwrap(), probe(&path).unwrap());
     let mut own = VideoSource::open(&path, &timing(), rate()).unwrap();
     let mut isolated = decoders.video(&path, "v.mp4", &timing(), rate()).unwrap();
+    let held = isolated.numbered(5).unwrap();
     assert_eq!((isolated.display_size(), isolated.has_alpha()), (own.display_size(), own.has_alpha()));
     for frame in [0, 1, 2, 19, 3, 300] {
         let number = isolated.timeline().picture_at(frame);
@@ -93,6 +94,7 @@ fn processes_give_what_this_process_does() {
         let (isolated, own) = (isolated.numbered(number).unwrap(), own.numbered(number).unwrap());
         assert!(isolated.size == own.size && isolated.bgra == own.bgra, "{frame}");
     }
+    assert!(held.bgra == own.numbered(5).unwrap().bgra, "a picture that is held was overwritten");
 
     let sound = wav(folder.path().join("a.wav"), 44_100, 2, 100_000);
     let looped = MediaTiming { end: 4.0, rate: 1.3, looped: true, ..timing() };

@@ -15,7 +15,7 @@ use super::process::SAMPLE_BYTES;
 use crate::error::MediaError;
 use crate::mix::SourceReader;
 use crate::source::VideoSource;
-use crate::{allocator, demux, ffi, ffmpeg_log, probe};
+use crate::{demux, ffi, ffmpeg_log, probe};
 
 /// The last of the standard files' numbers.
 const STANDARD_ERROR: RawFd = 2;
@@ -37,7 +37,7 @@ enum Source {
 
 fn serve() -> io::Result<()> {
     close_inherited()?;
-    allocator::return_large_blocks();
+    // The allocator keeps its blocks, unlike the farm's: the next picture has the size of the last.
     let mut farm = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let shared = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let order: Order = receive(&mut farm)?;

@@ -199,7 +199,7 @@ impl VideoDecoder {
         match &mut self.pictures {
             Pictures::Own(source, path, name) => source.numbered(number).map_err(|error| error.named(path, name)),
             Pictures::Process(process) => match process.ask(&Request::Picture(number))? {
-                Answer::Picture(size) => process.picture(size).map(Arc::new),
+                Answer::Picture(size) => process.picture(size),
                 _ => Err(process.disorder()),
             },
         }

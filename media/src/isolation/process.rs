@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
 use hyperfarm_proto::spec::Size;
@@ -36,7 +37,15 @@ pub(super) struct DecoderProcess {
     /// The source's name in the project.
     name: String,
     limits: MediaLimits,
+    /// The last pictures that were returned. The memory of one that nobody holds any more takes the next picture.
+    returned: Vec<Arc<Picture>>,
 }
+
+/// Most pictures whose memory is used again: one is shown while the next is decoded.
+const REUSED: usize = 2;
+
+/// Most bytes of a picture whose memory is used again: one of 3840x2160 pixels.
+const REUSED_BYTES: usize = 32 << 20;
 
 impl DecoderProcess {
     /// Starts a process of `program` that reads `path` for `job`, and returns its first answer.
@@ -73,7 +82,7 @@ impl DecoderProcess {
             .stdout(OwnedFd::from(shared.try_clone()?))
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Self { child, socket, shared, name: name.to_owned(), limits })
+        Ok(Self { child, socket, shared, name: name.to_owned(), limits, returned: Vec::new() })
     }
 
     pub(super) fn ask(&mut self, request: &Request) -> Result<Answer, MediaError> {
@@ -93,11 +102,19 @@ impl DecoderProcess {
     }
 
     /// The picture of `size` in the shared memory.
-    pub(super) fn picture(&self, size: Size) -> Result<Picture, MediaError> {
+    pub(super) fn picture(&mut self, size: Size) -> Result<Arc<Picture>, MediaError> {
         check_pixels(Path::new(&self.name), size, self.limits.pixels)?;
-        let mut bgra = vec![0; size.width as usize * size.height as usize * 4];
+        let free = self.returned.iter().position(|picture| Arc::strong_count(picture) == 1);
+        let free = free.and_then(|free| Arc::into_inner(self.returned.swap_remove(free)));
+        let mut bgra = free.map(|picture| picture.bgra).unwrap_or_default();
+        bgra.resize(size.width as usize * size.height as usize * 4, 0);
         self.shared.read_exact_at(&mut bgra, 0).map_err(|_| self.disorder())?;
-        Ok(Picture { size, bgra })
+        let picture = Arc::new(Picture { size, bgra });
+        if picture.bgra.len() <= REUSED_BYTES {
+            self.returned.truncate(REUSED - 1);
+            self.returned.push(Arc::clone(&picture));
+        }
+        Ok(picture)
     }
 
     /// Appends the `count` samples in the shared memory.
