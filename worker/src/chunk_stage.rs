@@ -59,7 +59,7 @@ pub(crate) async fn run(
                 slot.distrust_framebuffer(&reason);
                 let text = format!("the chunk is captured again with screenshots: {reason}");
                 context.log().farm(LogLevel::Warning, &text);
-                capture(&mut slot, &plan, range, site, target, context, started).await
+                capture(&mut slot, &plan, range, site.clone(), target, context, started).await
             }
             outcome => outcome,
         }?;
@@ -70,7 +70,8 @@ pub(crate) async fn run(
         outcome = capturing => outcome,
         () = context.cancelled().cancelled() => Err(WorkerError::Cancelled("chunk")),
     };
-    let Captured { chunk, timings, path: capture_path, before } = slot.settle(outcome).await?;
+    let Captured { chunk, timings, path: capture_path, before } =
+        slot.settle(outcome.map_err(|error| site.cause_of(error))).await?;
     drop(slot);
     check_frame_count(&chunk, range)?;
 

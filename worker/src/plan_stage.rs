@@ -171,7 +171,7 @@ async fn verify_pages(
         outcome = verify::run(&mut slot, &site, content, &options, &pictures, &is_active) => outcome,
         () = context.cancelled().cancelled() => Err(WorkerError::Cancelled("plan")),
     };
-    slot.settle(outcome).await
+    slot.settle(outcome.map_err(|error| site.cause_of(error))).await
 }
 
 /// Stores `files`, unless they are in storage.

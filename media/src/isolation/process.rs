@@ -134,6 +134,8 @@ impl DecoderProcess {
     /// The error of a process that does not answer.
     fn lost(&mut self, error: io::Error) -> MediaError {
         if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+            // A late answer would be taken for that to the next request.
+            let _ = self.child.kill();
             let seconds = self.limits.answer.as_secs();
             return self.failed(&format!("decoding takes longer than {seconds} s for one picture or second"), true);
         }

@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use hyperfarm_backplane::http::{ByteRange, media_type};
-use hyperfarm_media::{Picture, VideoDecoder, VideoTimeline};
+use hyperfarm_media::{MediaError, Picture, VideoDecoder, VideoTimeline};
 use hyperfarm_proto::plan::RemoteAsset;
 use hyperfarm_proto::spec::Size;
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ use super::bmp;
 use super::response::{REFUSED, plain, whole, with_headers, with_length};
 use crate::assets::{OWN_PREFIX, own};
 use crate::blocking::blocking;
+use crate::error::WorkerError;
 use crate::urls::decode_path;
 
 /// Most problems that are recorded for a page, so that a script in a loop does not fill the memory.
@@ -56,6 +57,8 @@ struct Pictures {
     source: VideoDecoder,
     /// Number and file of the last picture.
     last: Option<(u64, BitmapFile)>,
+    /// Why the decoder failed. It is not asked again.
+    failure: Option<MediaError>,
 }
 
 /// A bitmap file in two parts: its pixels are those of the decoder, and not copied.
@@ -77,13 +80,16 @@ impl AsRef<[u8]> for Pixels {
 impl Pictures {
     /// Picture `number` as a file.
     fn file(&mut self, number: u64) -> Result<BitmapFile, String> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.to_string());
+        }
         if let Some((last, file)) = &self.last
             && *last == number
         {
             return Ok(file.clone());
         }
         let alpha = self.source.has_alpha();
-        let picture = self.source.numbered(number).map_err(|error| error.to_string())?;
+        let picture = self.source.numbered(number).map_err(|error| self.failure.insert(error).to_string())?;
         let header = Bytes::from(bmp::header(&picture, alpha));
         let file = BitmapFile { header, pixels: Bytes::from_owner(Pixels(picture)) };
         self.last = Some((number, file.clone()));
@@ -111,7 +117,7 @@ impl Site {
             .map(|source| Video {
                 timeline: source.timeline().clone(),
                 size: source.display_size(),
-                pictures: Arc::new(Mutex::new(Pictures { source, last: None })),
+                pictures: Arc::new(Mutex::new(Pictures { source, last: None, failure: None })),
             })
             .collect();
         Self { files, videos, remote: HashMap::new(), problems: Mutex::default(), requests: AtomicU64::new(0) }
@@ -164,9 +170,20 @@ impl Site {
         let Some(video) = self.videos.get(index) else { return };
         let (pictures, number) = (video.pictures.clone(), video.timeline.picture_at(frame));
         tokio::task::spawn_blocking(move || {
-            // An error occurs again, and is logged, when the page requests the picture.
+            // An error is kept, and logged when the page requests the picture.
             let _ = pictures.lock().file(number);
         });
+    }
+
+    /// The cause of `error`, with which a page ended: the failure of a video's decoder, after which the page has no
+    /// picture, or `error` itself.
+    pub(crate) fn cause_of(&self, error: WorkerError) -> WorkerError {
+        if matches!(error, WorkerError::Cancelled(_)) {
+            return error;
+        }
+        // A decoder that is at work has not failed.
+        let failure = self.videos.iter().find_map(|video| video.pictures.try_lock()?.failure.take());
+        failure.map_or(error, WorkerError::from)
     }
 
     /// Requests that were not served, each once.
@@ -314,5 +331,53 @@ mod tests {
         let expected =
             vec![RequestProblem::NotFound("../etc/passwd".to_owned()), RequestProblem::NotFound("a.png".to_owned())];
         assert_eq!(site.problems(), expected);
+    }
+}
+
+#[cfg(test)]
+mod decoder_tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use hyperfarm_media::{Decoders, MediaLimits};
+    use hyperfarm_proto::failure::FailureCode;
+    use hyperfarm_proto::frame::FrameRate;
+    use hyperfarm_proto::plan::MediaTiming;
+
+    use super::*;
+
+    /// A site with a video whose decoder answers that it is open, and then ends by `signal`.
+    fn site_with_decoder_ended_by(signal: &str) -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, media) = (folder.path().join("decoder"), folder.path().join("blob"));
+        let answer = r#"{"Video":{"time_base":[1,30],"origin":0,"seconds":1.0,"has_variable_rate":false,
+            "display_size":{"width":2,"height":2},"has_alpha":false}}"#;
+        let script = format!(
+            "#!/bin/sh\ndd bs=65536 count=1 of=/dev/null 2>/dev/null\nprintf '\\{:03o}\\000\\000\\000%s' '{answer}' >&0\n\
+             ulimit -c 0\nkill -{signal} $$\n",
+            answer.len()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let timing = MediaTiming { start: 0.0, end: 1.0, media_start: 0.0, rate: 1.0, looped: false };
+        let decoders = Decoders::isolated(program, MediaLimits::default());
+        let video = decoders.video(&media, "media/hills.mp4", &timing, FrameRate::new(30, 1).unwrap()).unwrap();
+        Site::new(HashMap::new(), vec![video])
+    }
+
+    #[tokio::test]
+    async fn a_page_without_its_picture_failed_by_the_decoder() {
+        for (signal, is_users) in [("SEGV", true), ("KILL", false)] {
+            let site = site_with_decoder_ended_by(signal);
+            let of_page = || WorkerError::Inconsistent("a picture did not load".to_owned());
+            assert!(matches!(site.cause_of(of_page()), WorkerError::Inconsistent(_)), "no picture was asked for");
+            for _ in 0..2 {
+                let response = site.respond("/__hyperfarm/video/0/3.bmp", None).await;
+                assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            }
+            assert!(matches!(site.cause_of(WorkerError::Cancelled("chunk")), WorkerError::Cancelled(_)));
+            let cause = site.cause_of(of_page());
+            assert!(cause.to_string().contains("media/hills.mp4"), "{cause}");
+            assert_eq!(cause.code() == FailureCode::MediaInvalid, is_users, "{signal}: {cause}");
+        }
     }
 }
