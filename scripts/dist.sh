@@ -98,7 +98,7 @@ Maintainer: hyperfarm <hyperfarm@localhost>
 Installed-Size: $size
 Depends: $libraries, chromium-headless-shell, ca-certificates, util-linux, passwd
 Recommends: fonts-dejavu-core, fonts-liberation, fonts-noto-color-emoji
-Suggests: fonts-noto-cjk, rabbitmq-server, redis-server
+Suggests: espeak-ng, fonts-noto-cjk, rabbitmq-server, redis-server
 Section: video
 Priority: optional
 Homepage: https://github.com/hyperfarm/hyperfarm

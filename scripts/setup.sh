@@ -31,9 +31,10 @@ for argument in "$@"; do
         *) sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
     esac
 done
-# curl and procps (kill) are commands that the tests of the farm as a whole call; jq is one that published examples do.
+# curl and procps (kill) are commands that the tests of the farm as a whole call; jq is one that published examples do. espeak-ng
+# is the speech engine of the tests.
 # Mesa's Vulkan and EGL on the processor stand in for a GPU.
-[[ -z $with_services ]] || packages+=("${services[@]}" curl jq libegl1 libgl1-mesa-dri mesa-vulkan-drivers procps python3 python3-venv)
+[[ -z $with_services ]] || packages+=("${services[@]}" curl espeak-ng jq libegl1 libgl1-mesa-dri mesa-vulkan-drivers procps python3 python3-venv)
 [[ -z $with_checks ]] || packages+=(git python3 python3-jsonschema python3-venv python3-yaml shellcheck)
 [[ -z $with_bench ]] || packages+=(ffmpeg)
 

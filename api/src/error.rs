@@ -69,6 +69,8 @@ codes! {
     WebhookNotFound = "webhook_not_found", NOT_FOUND;
     /// There is no such worker, or it has gone.
     WorkerNotFound = "worker_not_found", NOT_FOUND;
+    /// There is no such voice.
+    VoiceNotFound = "voice_not_found", NOT_FOUND;
     /// There is no such thing or route.
     ResourceNotFound = "resource_not_found", NOT_FOUND;
     /// The route does not take this method.
@@ -81,12 +83,16 @@ codes! {
     Conflict = "conflict", CONFLICT;
     /// What it needs is not there yet.
     NotReady = "resource_not_ready", CONFLICT;
+    /// The farm's operator has configured no engine for this; the message names the settings.
+    EngineNotConfigured = "engine_not_configured", CONFLICT;
     /// The first request with this idempotency key has not been answered yet.
     InProgress = "request_in_progress", CONFLICT;
     /// Too many renders at once, or too many requests in a minute; `Retry-After` says when to try again.
     RateLimited = "rate_limit_exceeded", TOO_MANY_REQUESTS;
     /// More than the key's space may have in a day.
     QuotaExceeded = "quota_exceeded", TOO_MANY_REQUESTS;
+    /// The engine beside the farm that does this failed; the message says why.
+    EngineFailed = "engine_failed", BAD_GATEWAY;
     /// The farm did not answer in time.
     Timeout = "gateway_timeout", GATEWAY_TIMEOUT;
     /// A server that the farm needs does not answer.

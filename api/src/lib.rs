@@ -7,6 +7,7 @@
 //! | [`render`] | renders, their chunks, timelines and logs |
 //! | [`farm`] | the farm and its workers |
 //! | [`assets`] | uploads |
+//! | [`voices`] | voices, and text to speech |
 //! | [`webhooks`] | endpoints, events and what is delivered |
 //! | [`account`] | the key's own account, and the process's health |
 //! | [`events`] | server-sent events |
@@ -37,6 +38,7 @@ pub mod farm;
 pub mod render;
 pub mod request;
 pub mod schema;
+pub mod voices;
 pub mod webhooks;
 
 pub use error::{Code, ErrorBody, ErrorDetail, FieldError};

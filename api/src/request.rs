@@ -349,7 +349,9 @@ impl BatchRequest {
 }
 
 /// A number in a query, which is text there.
-fn number<'de, D: Deserializer<'de>, T: FromStr<Err = BoundsError>>(query: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn number<'de, D: Deserializer<'de>, T: FromStr<Err = BoundsError>>(
+    query: D,
+) -> Result<Option<T>, D::Error> {
     String::deserialize(query)?.parse().map(Some).map_err(serde::de::Error::custom)
 }
 

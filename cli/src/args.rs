@@ -54,6 +54,9 @@ pub(crate) enum Command {
     /// Upload and look at files on a farm.
     #[command(subcommand)]
     Assets(crate::client::assets::AssetsCommand),
+    /// Look for voices on a farm, and let them speak.
+    #[command(subcommand)]
+    Voices(crate::client::voices::VoicesCommand),
     /// Register receivers of a farm's events.
     #[command(subcommand)]
     Webhooks(crate::client::webhooks::WebhooksCommand),

@@ -9,6 +9,9 @@ use hyperfarm_backplane::config::Config;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
+use hyperfarm_speech::espeak::Espeak;
+use hyperfarm_speech::piper::Piper;
+use hyperfarm_speech::{SpeechConfig, SpeechEngine};
 use hyperfarm_worker::capture::FrameGrabber;
 use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings, Confinement, GpuConfig, GpuMode, Layer, ProcessKind};
 use hyperfarm_worker::encoders::EncoderMode;
@@ -107,6 +110,7 @@ pub(crate) async fn run(json: bool) -> Result<(), CliError> {
     report.green("ffmpeg", &hyperfarm_media::versions());
     report.green("runtime", &format!("HyperFrames {RUNTIME_VERSION}, GSAP {GSAP_VERSION}, embedded"));
     machine_lines(&mut report);
+    speech(&mut report, &settings.speech).await;
     if errors.is_empty() {
         backplane(&mut report, &settings.farm).await;
     }
@@ -265,6 +269,26 @@ async fn draw(config: ChromeConfig) -> Result<(String, Confinement), WorkerError
     let outcome = slot.settle(outcome).await;
     slot.close().await;
     Ok((outcome?, slot.confinement().get().cloned().unwrap_or_default()))
+}
+
+/// Checks the speech engines. A farm needs none.
+async fn speech(report: &mut Report, config: &SpeechConfig) {
+    if config.espeak.is_none() && config.openai.is_none() && config.piper.is_none() {
+        let advice = "no engine; for speech install espeak-ng, or set HYPERFARM_SPEECH_URL or HYPERFARM_PIPER_URL";
+        return report.yellow("speech", advice);
+    }
+    if let Some(program) = &config.espeak {
+        let version = Espeak::new(program).version().await;
+        report.check("espeak-ng", version.map_err(|error| format!("{error}; see HYPERFARM_ESPEAK")));
+    }
+    if let Some(service) = &config.openai {
+        report.yellow("speech", &format!("{} is not asked, for its answers may cost money", service.url));
+    }
+    if let Some(url) = &config.piper {
+        let voices = async { Piper::new(url.clone())?.voices().await };
+        let found = voices.await.map(|voices| format!("{} voices at {url}", voices.len()));
+        report.check("piper", found.map_err(|error| format!("{error}; see HYPERFARM_PIPER_URL")));
+    }
 }
 
 fn machine_lines(report: &mut Report) {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::Arc;
 
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::config::Config;
@@ -14,6 +15,7 @@ use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_media::Decoders;
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::Pool;
+use hyperfarm_speech::Catalogue;
 use hyperfarm_stitcher::{Stitcher, StitcherConfig};
 use hyperfarm_worker::chrome::ChromeConfig;
 use hyperfarm_worker::remote::RemoteConfig;
@@ -231,8 +233,10 @@ async fn serve(
         CliError::system(format!("{} cannot be listened on: {error}; choose another with --listen", args.listen))
     })?;
     let address = listener.local_addr().map_err(CliError::system)?;
+    let speech = Catalogue::new(&settings.speech).map_err(CliError::system)?;
     let coordinator = Coordinator::start(backplane.clone(), settings.coordinator, drain.clone());
-    let router = coordinator.router(api_config(settings.api, access, args, fetcher));
+    let router =
+        coordinator.router(ApiConfig { speech: Arc::new(speech), ..api_config(settings.api, access, args, fetcher) });
     probes.serving(backplane, drain);
     tracing::info!(%address, "the API listens");
     // Scripts that listen on port 0 read the port here.

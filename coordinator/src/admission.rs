@@ -154,12 +154,7 @@ impl Admission {
     /// A limit of the key is reached, or storage did not answer.
     pub async fn reserve(&self, caller: &Caller, renders: Vec<RenderId>) -> Result<Reservation<'_>, AdmissionError> {
         self.counted.get_or_try_init(|| self.count_in_flight()).await?;
-        if let Some(cap) = caller.rights.cap_usd {
-            let spent = self.usages.spent(&caller.id).await?;
-            if spent >= cap {
-                return Err(AdmissionError::CapReached { key: caller.name.clone(), spent, cap });
-            }
-        }
+        self.check_spending(caller).await?;
         if caller.rights.limits.per_day.is_some() {
             self.count_day(&caller.rights.space).await?;
         }
@@ -182,6 +177,20 @@ impl Admission {
         in_flight.extend(renders.iter().cloned());
         reserved.days.entry(caller.rights.space.clone()).or_default().renders.extend(renders.iter().cloned());
         Ok(Reservation { admission: self, space: caller.rights.space.clone(), renders })
+    }
+
+    /// Checks that the caller's key has not reached its spending cap.
+    ///
+    /// # Errors
+    ///
+    /// It has, or storage did not answer.
+    pub async fn check_spending(&self, caller: &Caller) -> Result<(), AdmissionError> {
+        let Some(cap) = caller.rights.cap_usd else { return Ok(()) };
+        let spent = self.usages.spent(&caller.id).await?;
+        if spent >= cap {
+            return Err(AdmissionError::CapReached { key: caller.name.clone(), spent, cap });
+        }
+        Ok(())
     }
 
     /// Frees the place of a render that has ended.

@@ -108,6 +108,15 @@ impl SignedUrls {
         self.verify("GET", &preview_key(render), &format!("{expires}.{signature}")).await
     }
 
+    /// A URL of the preview of a voice. [`voice_preview_key`] is what it is signed for.
+    ///
+    /// # Errors
+    ///
+    /// See [`SignedUrlError`].
+    pub(crate) async fn sign_voice_preview(&self, voice: &str, base: &Url) -> Result<Url, SignedUrlError> {
+        self.sign_own("GET", "previews", &voice_preview_key(voice), base, self.expires_at()).await
+    }
+
     /// Expiry time in Unix seconds of a URL that is made now. It is a whole hour, so that a client that polls sees the same URL again.
     fn expires_at(&self) -> u64 {
         let hour = 3600;
@@ -163,6 +172,11 @@ impl SignedUrls {
             Created::Existed => Ok(self.objects.get(SECRET_KEY).await?),
         }
     }
+}
+
+/// Object key of the preview of a voice.
+pub(crate) fn voice_preview_key(voice: &str) -> String {
+    format!("voices/{voice}.wav")
 }
 
 /// The key that the signature of a preview URL is for. No object has it.

@@ -1,4 +1,4 @@
-//! The usage of renders and its price: one record for each render of a key, from which bills, caps and the dashboard are computed.
+//! The usage of renders and speeches, and its price: one record for each of a key, from which bills, caps and the dashboard are computed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
@@ -26,18 +26,20 @@ pub struct Prices {
     pub uhd30: f64,
     /// More pixels, more frames.
     pub uhd60: f64,
+    /// A minute of speech.
+    pub speech: f64,
 }
 
 impl Default for Prices {
     fn default() -> Self {
-        Self { hd30: 0.10, hd60: 0.20, uhd30: 0.15, uhd60: 0.30 }
+        Self { hd30: 0.10, hd60: 0.20, uhd30: 0.15, uhd60: 0.30, speech: 0.01 }
     }
 }
 
 impl FromStr for Prices {
     type Err = String;
 
-    /// Reads `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30`. A price that is left out has its default.
+    /// Reads `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01`. A price that is left out has its default.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut prices = Self::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -50,6 +52,7 @@ impl FromStr for Prices {
                 "1080p60" => prices.hd60 = price,
                 "4k30" => prices.uhd30 = price,
                 "4k60" => prices.uhd60 = price,
+                "speech" => prices.speech = price,
                 _ => return Err(refused()),
             }
         }
@@ -72,10 +75,10 @@ impl Prices {
     }
 }
 
-/// The usage of one render.
+/// The usage of one render or speech.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
-    /// The render.
+    /// The render, or the speech: their ids have one form.
     pub render: RenderId,
     /// The tenant it belongs to.
     pub space: Space,
@@ -83,7 +86,7 @@ pub struct Usage {
     pub ended_at_ms: u64,
     /// Seconds of slots whose work is in the output, by pool. Two slots that are busy for one second count two.
     pub worker_seconds: BTreeMap<String, f64>,
-    /// Minutes of video.
+    /// Minutes of video, or of speech.
     pub output_minutes: f64,
     /// Price in US dollars.
     pub usd: f64,
@@ -129,11 +132,41 @@ impl UsageStore {
             output_minutes: duration / 60.0,
             usd: self.prices.of(output, *duration),
         };
-        let Some(key) = &intake.key else { return Ok(Some(usage)) };
-        self.objects.put_json(&format!("{}/{}", folder(key), request.id), &usage).await?;
+        if let Some(key) = &intake.key {
+            self.put(key, &usage).await?;
+        }
+        Ok(Some(usage))
+    }
+
+    /// Stores the usage of a speech of `seconds` for the key. Recording it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer.
+    pub async fn record_speech(
+        &self,
+        key: &str,
+        space: &Space,
+        id: RenderId,
+        at_ms: u64,
+        seconds: f64,
+    ) -> Result<(), ObjectsError> {
+        let usage = Usage {
+            render: id,
+            space: space.clone(),
+            ended_at_ms: at_ms,
+            worker_seconds: BTreeMap::new(),
+            output_minutes: seconds / 60.0,
+            usd: self.prices.speech * seconds / 60.0,
+        };
+        self.put(key, &usage).await
+    }
+
+    async fn put(&self, key: &str, usage: &Usage) -> Result<(), ObjectsError> {
+        self.objects.put_json(&format!("{}/{}", folder(key), usage.render), usage).await?;
         // The next reader computes the total anew. Adding here could count a render twice.
         self.spent.lock().remove(key);
-        Ok(Some(usage))
+        Ok(())
     }
 
     /// The recorded usage of a key's render; `None` before it is recorded.

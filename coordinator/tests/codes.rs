@@ -4,18 +4,21 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::Method;
 use common::client::{Answer, RENDERS, ask, get, page, post};
 use common::{Farm, patient};
+use hyperfarm_backplane::config;
 use hyperfarm_backplane::fetch::{FetchConfig, Fetcher};
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_coordinator::api::{Access, ApiConfig, Code};
 use hyperfarm_coordinator::api_keys::{KeyRecord, KeyStore, Scope};
 use hyperfarm_coordinator::intake::Limits;
+use hyperfarm_speech::{Catalogue, SpeechConfig};
 use serde_json::{Value, json};
 
 async fn keyed(farm: &Farm, space: &str, change: impl FnOnce(&mut KeyRecord)) -> String {
@@ -107,6 +110,18 @@ async fn every_documented_code_can_be_provoked() {
 
     let text = [("x-api-key", key.as_str()), ("content-type", "text/plain")];
     provoked.note(&ask(&router, Method::POST, RENDERS, &text, &page().to_string()).await, Code::MediaTypeInvalid);
+
+    // What an engine beside the farm does.
+    let speech = json!({ "text": "Hello", "voice_id": "openai_alloy" });
+    let speak = |body: Value| ask_with(Method::POST, "/v3/voices/speech".to_owned(), body);
+    provoked.note(&speak(speech.clone()).await, Code::EngineNotConfigured);
+    let variables = |name: &str| (name == "HYPERFARM_SPEECH_URL").then(|| "http://127.0.0.1:1".to_owned());
+    let engines = config::read(&variables, SpeechConfig::read).unwrap();
+    let speaking = farm
+        .coordinator
+        .router(ApiConfig { speech: Arc::new(Catalogue::new(&engines).unwrap()), ..ApiConfig::default() });
+    provoked.note(&post(&speaking, "/v3/voices/speech", &speech).await, Code::EngineFailed);
+    provoked.note(&get(&speaking, "/v3/voices/none").await, Code::VoiceNotFound);
 
     // What it is asked of.
     for (uri, code) in [

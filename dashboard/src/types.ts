@@ -160,6 +160,18 @@ export interface CompleteRequest {
   checksum_sha256?: string | null;
 }
 
+/** Describes a voice. */
+export interface DesignRequest {
+  /** Only male or female voices. */
+  gender?: "male" | "female" | null;
+  /** Only voices of this language, as a BCP-47 tag. */
+  locale?: string | null;
+  /** How it should sound: gender, age, accent, tone, pace, use. */
+  prompt: string;
+  /** Which batch: 0, the default, has the best matches, 1 the next. */
+  seed?: number | null;
+}
+
 /** A receiver of events. */
 export interface Endpoint {
   /** ISO 8601. */
@@ -566,6 +578,36 @@ export interface Span {
   worker_id: string;
 }
 
+/** A text that was spoken. */
+export interface SpeechCreated {
+  /** The asset that is the sound. An extension. */
+  asset_id: string;
+  /** Signed, expiring URL of the sound, a WAV file. */
+  audio_url: string;
+  /** Length of the sound in seconds. */
+  duration: number;
+  /** The request, as usage names it. */
+  request_id: string | null;
+  /** When each word is spoken; `null` where the engine does not tell. */
+  word_timestamps: WordTimestamp[] | null;
+}
+
+/** Asks for speech. */
+export interface SpeechRequest {
+  /** Whether the text is plain, which is the default, or SSML. */
+  input_type?: "text" | "ssml" | null;
+  /** The language, such as `en`; the voice's own is the default. Voices without `support_locale` ignore it. */
+  language?: string | null;
+  /** The language as a BCP-47 tag, such as `en-US`, instead of `language`. */
+  locale?: string | null;
+  /** Multiple of the voice's own speed; 1 is the default. */
+  speed?: number | null;
+  /** What to speak. */
+  text: string;
+  /** Who speaks. */
+  voice_id: string;
+}
+
 /** Spending, in US dollars. */
 export interface Spending {
   /** Always 0: the farm gives no credits. */
@@ -652,6 +694,38 @@ export interface Usage {
   worker_seconds: Record<string, number>;
 }
 
+/** A voice. */
+export interface Voice {
+  /** The speech engine: `espeak`, `openai` or `piper`. An extension. */
+  engine: string;
+  /** Male or female. */
+  gender: "male" | "female";
+  /** English name of its language. */
+  language: string;
+  /** BCP-47 tag of its language, in lower case. An extension. */
+  locale: string;
+  /** Its name for people. */
+  name: string;
+  /** Signed, expiring URL of a short sound, which is made when it is first asked for; `null` where the farm does not know how it is reached. */
+  preview_audio_url: string | null;
+  /** Whether it speaks other languages too, by `language` or `locale`. */
+  support_locale: boolean;
+  /** Whether it speaks SSML, pauses among it. */
+  support_pause: boolean;
+  /** Who has it. */
+  type: "public" | "private";
+  /** The voice. */
+  voice_id: string;
+}
+
+/** The voices that suit a description. */
+export interface VoicesDesigned {
+  /** The batch. */
+  seed: number;
+  /** At most three, the best first. */
+  voices: Voice[];
+}
+
 /** Something that did not stop the render. */
 export interface Warning {
   /** Which kind. */
@@ -660,6 +734,16 @@ export interface Warning {
   message: string;
   /** The field it is about. */
   param?: string;
+}
+
+/** When a word is spoken. */
+export interface WordTimestamp {
+  /** Its end in seconds. */
+  end: number;
+  /** Its start in seconds. */
+  start: number;
+  /** The word as it is written, punctuation included. */
+  word: string;
 }
 
 /** A worker or stitcher. */

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyperfarm_e2e::cluster::KEY;
 use hyperfarm_e2e::scene::{descendants, running, text, wait_until};
 use hyperfarm_e2e::{Finished, Scene, Up, page};
+use hyperfarm_testing::Requirement;
 use serde_json::{Value, json};
 
 /// More bytes than a farm takes as a project.
@@ -202,6 +203,39 @@ fn a_render_on_a_farm_has_a_name_a_pool_and_a_priority() {
     assert_eq!(client(&["renders", "delete", "--older-than", "1h"]).json(), json!([]));
     let gone = client(&["renders", "delete", "--older-than", "0s"]).json();
     assert!(gone.to_string().contains(id), "{gone}");
+}
+
+#[test]
+fn a_farm_with_espeak_speaks() {
+    let espeak = Path::new("/usr/bin/espeak-ng");
+    if !espeak.is_file() {
+        return Requirement::Servers.skip("espeak-ng is not installed");
+    }
+    let scene = Scene::new();
+    let up = Up::start(&scene, &[("HYPERFARM_ESPEAK", text(espeak))]);
+    let client = |args: &[&str]| {
+        let mut command = scene.command(&[args, &["--farm", up.url(), "--json"]].concat());
+        Finished::from(command.env("HYPERFARM_API_KEY", KEY).output().unwrap())
+    };
+    let listed = client(&["voices", "list", "--language", "German", "--gender", "female", "--all"]).json();
+    let ids: Vec<&str> = listed.as_array().unwrap().iter().map(|voice| voice["voice_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["espeak_de_f1", "espeak_de_f2", "espeak_de_f5"]);
+    assert!(client(&["voices", "list", "--all"]).json().as_array().unwrap().len() > 500);
+    let deep = client(&["voices", "design", "a deep British man"]).json();
+    assert_eq!(deep[0]["voice_id"], "espeak_en-gb_m8");
+    let output = scene.path("hello.wav");
+    let spoken = ["voices", "speak", "Hello from the farm.", "--voice", "espeak_en-gb_m8", "-o", text(&output)];
+    let spoken = client(&spoken).json();
+    assert_eq!(spoken["word_timestamps"].as_array().unwrap().len(), 4, "{spoken}");
+    assert!(std::fs::read(&output).unwrap().starts_with(b"RIFF"));
+    let refused = client(&["voices", "speak", "a", "--voice", "nobody", "-o", text(&output)]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    // The preview needs no key.
+    let voice = client(&["voices", "get", "espeak_de"]).json();
+    let preview = scene.path("preview.wav");
+    let curl = ["-sfL", "-o", text(&preview), voice["preview_audio_url"].as_str().unwrap()];
+    assert!(Command::new("curl").args(curl).status().unwrap().success());
+    assert!(std::fs::read(&preview).unwrap().starts_with(b"RIFF"));
 }
 
 #[test]

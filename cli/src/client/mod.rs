@@ -2,6 +2,7 @@
 
 pub(crate) mod assets;
 pub(crate) mod renders;
+pub(crate) mod voices;
 pub(crate) mod webhooks;
 pub(crate) mod workers;
 
@@ -108,13 +109,14 @@ impl Api {
         Ok(self.call(method, path, body).await?["data"].take())
     }
 
-    /// Items of a list: one page of `limit`, or all pages.
+    /// Items of a list, whose path may have a query: one page of `limit`, or all pages.
     pub(crate) async fn list(&self, path: &str, limit: usize, all: bool) -> Result<Vec<Value>, CliError> {
         let (mut items, mut token) = (Vec::new(), None::<String>);
         loop {
             let size = if all { 100 } else { limit };
             let next = token.take().map(|token| format!("&token={token}")).unwrap_or_default();
-            let page = self.call(Method::GET, &format!("{path}?limit={size}{next}"), None).await?;
+            let join = if path.contains('?') { '&' } else { '?' };
+            let page = self.call(Method::GET, &format!("{path}{join}limit={size}{next}"), None).await?;
             items.extend(page["data"].as_array().cloned().unwrap_or_default());
             match page["next_token"].as_str().filter(|_| all) {
                 Some(next) => token = Some(next.to_owned()),

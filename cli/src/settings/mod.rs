@@ -15,6 +15,7 @@ use hyperfarm_coordinator::api::ApiConfig;
 use hyperfarm_coordinator::scheduler::SchedulePolicy;
 use hyperfarm_coordinator::usage::Prices;
 use hyperfarm_coordinator::webhooks::seal::SecretKeys;
+use hyperfarm_speech::SpeechConfig;
 use hyperfarm_worker::settings::WorkerSettings;
 
 use crate::exit::CliError;
@@ -34,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) coordinator: CoordinatorConfig,
     /// The HTTP API.
     pub(crate) api: ApiSettings,
+    /// Speech engines.
+    pub(crate) speech: SpeechConfig,
 }
 
 /// The HTTP API's section.
@@ -103,6 +106,7 @@ impl Settings {
                 ..coordinator
             },
             api: ApiSettings::read(env),
+            speech: SpeechConfig::read(env),
         }
     }
 }

@@ -198,7 +198,7 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             (
                 "HYPERFARM_PRICES",
                 "US dollars for a minute of output.",
-                Value("1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30"),
+                Value("1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01"),
             ),
             ("HYPERFARM_CALLBACK_SECRET", "Secret that signs requests to a `callback_url`.", Text("not signed")),
             (
@@ -211,6 +211,24 @@ const SETTINGS: &[(&str, &[Setting])] = &[
                 "`on` allows plain http for the receivers of callbacks and webhooks.",
                 Value("off"),
             ),
+            (
+                "HYPERFARM_ESPEAK",
+                "Path of the program espeak-ng, which speaks; `off` uses none.",
+                Text("the first `espeak-ng` on the `PATH`"),
+            ),
+            (
+                "HYPERFARM_SPEECH_URL",
+                "Base URL of an OpenAI-compatible service that speaks: its `/v1/audio/speech` is used.",
+                Text("none"),
+            ),
+            ("HYPERFARM_SPEECH_KEY", "API key of that service.", Text("none")),
+            ("HYPERFARM_SPEECH_MODEL", "Model of that service.", Value("tts-1")),
+            (
+                "HYPERFARM_SPEECH_VOICES",
+                "Voices of that service, as `name:gender:language` with commas between them, such as `alloy:female:en`.",
+                Text("those of OpenAI"),
+            ),
+            ("HYPERFARM_PIPER_URL", "URL of Piper's HTTP server, which speaks.", Text("none")),
             (
                 "HYPERFARM_SPACE_WEIGHTS",
                 "Weights of spaces, as `name=weight` between commas: one of weight 3 gets three times the slots of one of weight 1 while both have work.",

@@ -27,6 +27,7 @@ use super::page::{self, PAGE_MAX, PageRange, Query};
 use super::{Answer, Api, List};
 use crate::api_keys::Caller;
 use crate::assets::{self, ACCEPTED_TYPES, AssetRecord};
+use crate::submission::Seed;
 
 /// Characters of a file's name at most.
 const NAME_MAX: usize = 255;
@@ -70,7 +71,7 @@ pub(super) async fn upload(
     let digest = file.hash.to_string();
     let (once, base) = (api.once.clone(), base_url(&api.config, &headers));
     let caller_ = caller.clone();
-    let make = move |seed: crate::intake::Seed| async move {
+    let make = move |seed: Seed| async move {
         let record = AssetRecord {
             id: seed.id("asset"),
             space: caller_.rights.space.clone(),
@@ -124,7 +125,7 @@ pub(super) async fn begin(
     let base = base_url(&api.config, &headers).ok_or_else(no_base)?;
     let once = api.once.clone();
     let caller_ = caller.clone();
-    let make = move |seed: crate::intake::Seed| async move {
+    let make = move |seed: Seed| async move {
         let record = AssetRecord {
             id: seed.id("asset"),
             space: caller_.rights.space.clone(),
@@ -286,6 +287,35 @@ pub(super) async fn find(api: &Api, caller: &Caller, id: &str) -> Result<AssetRe
     found.ok_or_else(|| ApiError::new(Code::AssetNotFound, format!("there is no asset {}", id.escape_debug())))
 }
 
+/// Stores bytes that the farm itself has made as a complete asset of the caller's space.
+pub(super) async fn store(
+    api: &Api,
+    caller: &Caller,
+    seed: Seed,
+    name: &str,
+    bytes: Bytes,
+) -> Result<AssetRecord, ApiError> {
+    let mime_type = known(&bytes, name, "file")?;
+    let record = AssetRecord {
+        id: seed.id("asset"),
+        space: caller.rights.space.clone(),
+        name: name.to_owned(),
+        mime_type: mime_type.to_owned(),
+        extension: assets::extension_of(mime_type).to_owned(),
+        bytes: bytes.len() as u64,
+        checksum: Some(ContentHash::of(&bytes)),
+        owner: caller.name.clone(),
+        created_at_ms: seed.at_ms(),
+        is_complete: true,
+    };
+    let objects = &api.coordinator.backplane().objects;
+    if let Some(key) = record.data_key() {
+        objects.put(&key, bytes).await?;
+    }
+    assets::put(objects, &record).await?;
+    Ok(record)
+}
+
 /// Stores a complete asset, its bytes first.
 async fn keep(api: &Api, record: &AssetRecord, file: &Received) -> Result<(), ApiError> {
     let objects = &api.coordinator.backplane().objects;
@@ -313,7 +343,7 @@ async fn view(api: &Api, base: Option<&Url>, record: AssetRecord) -> Result<Asse
     })
 }
 
-async fn url_of(api: &Api, base: Option<&Url>, record: &AssetRecord) -> Result<Option<String>, ApiError> {
+pub(super) async fn url_of(api: &Api, base: Option<&Url>, record: &AssetRecord) -> Result<Option<String>, ApiError> {
     let (Some(base), Some(key)) = (base, record.data_key()) else { return Ok(None) };
     let url = api.links.sign(&key, base).await.map_err(|error| ApiError::internal(&error))?;
     Ok(Some(url.to_string()))
@@ -344,7 +374,7 @@ fn broke_off(param: &str, error: &dyn std::fmt::Display) -> ApiError {
     ApiError::invalid(param, format!("the upload broke off: {error}"))
 }
 
-fn no_base() -> ApiError {
+pub(super) fn no_base() -> ApiError {
     ApiError::invalid("Host", "the request has no Host header to make URLs of")
 }
 

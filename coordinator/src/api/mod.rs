@@ -14,6 +14,7 @@
 //! | `base_url` | the URL under which a client reaches the farm |
 //! | [`assets`] | uploads |
 //! | [`webhooks`] | endpoints and events |
+//! | [`voices`] | voices, and text to speech |
 //! | [`farm`], [`workers`] | the farm and its nodes |
 //! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
@@ -53,6 +54,7 @@ pub mod routes;
 pub mod server;
 mod unread;
 pub mod view;
+pub mod voices;
 pub mod webhooks;
 pub mod workers;
 
@@ -65,6 +67,7 @@ use axum::http::{Method, Uri};
 use axum::{Json, Router};
 use hyperfarm_api::{Data, Page};
 use hyperfarm_backplane::fetch::Fetcher;
+use hyperfarm_speech::Catalogue;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 use url::Url;
@@ -117,6 +120,8 @@ pub struct ApiConfig {
     pub concurrent_renders: u32,
     /// What output costs.
     pub prices: Prices,
+    /// The voices that speak; without an engine there are none.
+    pub speech: Arc<Catalogue>,
     /// How long a handler may take, uploads of projects included.
     pub answer_within: Duration,
     /// Changes that a key may make in a minute: requests that are no reads, submissions among them.
@@ -142,6 +147,7 @@ impl Default for ApiConfig {
             deliveries: DeliveryPolicy::default(),
             concurrent_renders: 10,
             prices: Prices::default(),
+            speech: Arc::new(Catalogue::of(Vec::new())),
             answer_within: Duration::from_secs(600),
             changes_per_minute: CHANGES_PER_MINUTE,
         }
@@ -165,6 +171,7 @@ pub struct Api {
     pub(crate) nodes: Arc<workers::Nodes>,
     pub(crate) memory: Arc<farm::Memory>,
     pub(crate) pieces: Arc<preview::PieceCache>,
+    pub(crate) speeches: Arc<voices::SpeechPermits>,
 }
 
 impl Coordinator {
@@ -185,6 +192,7 @@ impl Coordinator {
             nodes: Arc::default(),
             memory: Arc::default(),
             pieces: Arc::default(),
+            speeches: Arc::default(),
             config: Arc::new(config),
         };
         api.start_loops();

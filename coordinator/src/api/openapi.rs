@@ -177,6 +177,7 @@ fn tag(path: &str) -> &'static str {
         path if path.starts_with("/v3/assets") || path.starts_with("/uploads") || path.starts_with("/files") => {
             "assets"
         }
+        path if path.starts_with("/v3/voices") || path.starts_with("/previews") => "voices",
         path if path.starts_with("/v3/webhooks") => "webhooks",
         path if path.starts_with("/v3/users") => "account",
         _ => "farm",

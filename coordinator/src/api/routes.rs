@@ -20,6 +20,7 @@ use hyperfarm_api::farm::{AuditEntry, Farm, QuarantineRequest, Worker};
 use hyperfarm_api::render::{BatchCreated, Chunk, LogLine, RenderCreated, RenderDeleted, RenderDetail, Timeline};
 use hyperfarm_api::request::{BatchRequest, EventsQuery, ListQuery, RenderRequest, RendersQuery, SignedQuery};
 use hyperfarm_api::schema::Schemas;
+use hyperfarm_api::voices::{DesignRequest, SpeechCreated, SpeechRequest, Voice, VoicesDesigned, VoicesQuery};
 use hyperfarm_api::webhooks::{Endpoint, EndpointChange, EndpointRequest, Event, EventType, Secret};
 use serde_json::{Map, Value};
 
@@ -32,7 +33,7 @@ use super::route::{Answers, Route, Takes, one, page};
 use super::server::PeerAddress;
 use super::{
     Api, FIELDS_MAX, account, assets, batch, farm, files, log, openapi, operate, preview, read_body, render_events,
-    renders, webhooks, workers,
+    renders, voices, webhooks, workers,
 };
 use crate::api_keys::{Caller, Scope};
 use crate::audit::{self, Act};
@@ -91,9 +92,14 @@ pub const ROUTES: &[Route] = &[
     Route::new("post", "/v3/webhooks/endpoints/{endpoint_id}/rotate-secret", RENDER, "Give a webhook endpoint a new secret; the old one stops at once.", one::<Secret>(), || post(webhooks::rotate)).audited("webhook.rotate-secret").errors(&[Code::WebhookNotFound]),
     Route::new("get", "/v3/webhooks/event-types", READ, "List what there is to hear of.", page::<EventType>(), || get(webhooks::event_types)),
     Route::new("get", "/v3/webhooks/events", READ, "List what has happened, newest first.", page::<Event>(), || get(webhooks::happened)).query::<EventsQuery>().errors(&[Code::InvalidParameter]),
+    Route::new("get", "/v3/voices", READ, "List voices.", page::<Voice>(), || get(voices::list)).query::<VoicesQuery>().errors(&[Code::InvalidParameter, Code::EngineNotConfigured, Code::EngineFailed]),
+    Route::new("post", "/v3/voices", RENDER, "Find the three voices that suit a description best.", one::<VoicesDesigned>(), || post(voices::design)).json::<DesignRequest>().errors(&[Code::InvalidParameter, Code::EngineNotConfigured, Code::EngineFailed]),
+    Route::new("post", "/v3/voices/speech", RENDER, "Speak a text.", one::<SpeechCreated>(), || post(voices::speak)).json::<SpeechRequest>().seeded().errors(&[Code::InvalidParameter, Code::InsufficientCredit, Code::VoiceNotFound, Code::EngineNotConfigured, Code::RateLimited, Code::EngineFailed]),
+    Route::new("get", "/v3/voices/{voice_id}", READ, "Read a voice.", one::<Voice>(), || get(voices::read)).errors(&[Code::VoiceNotFound, Code::EngineNotConfigured, Code::EngineFailed]),
     Route::new("get", "/v3/users/me", READ, "Read the key's own account.", Answers::Whole(Schemas::answer::<AccountAnswer>), || get(account::me)),
     Route::new("get", "/files/{*key}", None, "Download through a signed URL.", Raw("*/*"), || get(files::download)).query::<SignedQuery>().errors(&[Code::InvalidParameter, Code::Forbidden, Code::ResourceNotFound, Code::RangeInvalid]),
     Route::new("get", "/preview/{expires}/{signature}/{render_id}/{file}", None, "Watch what is finished of a render: a playlist or a piece of it, by a signed URL.", Raw("application/vnd.apple.mpegurl"), || get(preview::read)).errors(&[Code::Forbidden, Code::ResourceNotFound]),
+    Route::new("get", "/previews/{*key}", None, "Listen to a voice: leads to a short sound, by a signed URL.", Raw("audio/wav"), || get(voices::preview)).status(307).query::<SignedQuery>().errors(&[Code::InvalidParameter, Code::Forbidden, Code::VoiceNotFound, Code::EngineNotConfigured, Code::RateLimited, Code::EngineFailed]),
     Route::new("put", "/uploads/{*key}", None, "Upload through a signed URL.", one::<UploadReceived>(), || put(assets::receive)).takes(Takes::Bytes).query::<SignedQuery>().errors(&[Code::Forbidden, Code::InvalidParameter, Code::AssetNotFound, Code::ProjectTooLarge]),
     Route::new("get", "/healthz", None, "Whether the process answers.", one::<Status>(), || get(operate::health)),
     Route::new("get", "/readyz", None, "Whether broker, ledger and storage answer too.", one::<Status>(), || get(operate::ready)).errors(&[Code::Unavailable]),
@@ -241,6 +247,7 @@ mod tests {
             [
                 "/files/{*key}",
                 "/preview/{expires}/{signature}/{render_id}/{file}",
+                "/previews/{*key}",
                 "/uploads/{*key}",
                 "/healthz",
                 "/readyz",

@@ -1,0 +1,144 @@
+//! The trait of an engine, with what it takes and answers.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::script::Script;
+use crate::wav::Sound;
+
+/// How long an engine may take for one speech.
+pub const SPEECH_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Length of a speech at most.
+pub const MAX_DURATION: Duration = Duration::from_secs(15 * 60);
+
+/// Something that speaks.
+#[async_trait]
+pub trait SpeechEngine: Debug + Send + Sync {
+    /// Name of the engine: the first part of the ids of its voices.
+    fn name(&self) -> &'static str;
+
+    /// The voices, in a fixed order. Their ids begin with the engine's name and an underscore.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not answer.
+    async fn voices(&self) -> Result<Vec<Voice>, SpeechError>;
+
+    /// Speaks a script.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not answer, or cannot speak this.
+    async fn speak(&self, request: &SpeechRequest) -> Result<Speech, SpeechError>;
+}
+
+/// A voice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voice {
+    /// Its id: letters, digits, `-` and `_`.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// English name of its language, such as `English`.
+    pub language: String,
+    /// BCP-47 tag of its language, in lower case.
+    pub locale: String,
+    /// Male or female.
+    pub gender: Gender,
+    /// Words that describe how it sounds, in lower case.
+    pub tags: Vec<String>,
+    /// Whether it speaks SSML, pauses among it.
+    pub takes_ssml: bool,
+    /// Whether it speaks other languages too, by [`SpeechRequest::locale`].
+    pub takes_locale: bool,
+}
+
+/// Male or female.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gender {
+    /// Male.
+    Male,
+    /// Female.
+    Female,
+}
+
+impl Gender {
+    /// The gender's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Male => "male",
+            Self::Female => "female",
+        }
+    }
+}
+
+/// What is to be spoken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpeechRequest {
+    /// The words.
+    pub script: Script,
+    /// Id of a voice of the engine.
+    pub voice: String,
+    /// 1 is the voice's own speed, 2 twice as fast. From 0.5 to 2.
+    pub speed: f64,
+    /// BCP-47 tag of the language to speak, for voices that take one.
+    pub locale: Option<String>,
+}
+
+/// A script that was spoken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Speech {
+    /// The sound.
+    pub sound: Sound,
+    /// The times of the words; `None` where the engine does not tell them.
+    pub words: Option<Vec<WordTime>>,
+}
+
+/// When a word is spoken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WordTime {
+    /// The word as it is written, punctuation included.
+    pub word: String,
+    /// Its start in seconds.
+    pub start: f64,
+    /// Its end in seconds.
+    pub end: f64,
+}
+
+/// Why nothing was spoken.
+#[derive(Debug, thiserror::Error)]
+pub enum SpeechError {
+    /// No engine has this voice.
+    #[error("there is no voice `{0}`")]
+    NoVoice(String),
+    /// The voice does not speak this language.
+    #[error("the voice speaks no `{0}`")]
+    NoLocale(String),
+    /// The voice does not take SSML.
+    #[error("the voice takes no SSML; send plain text")]
+    NoSsml,
+    /// The sound is longer than [`MAX_DURATION`].
+    #[error("the speech would be longer than {} minutes", MAX_DURATION.as_secs() / 60)]
+    TooLong,
+    /// The engine had nothing to say.
+    #[error("the text has nothing to speak")]
+    Silent,
+    /// The engine did not do it.
+    #[error("the speech engine {engine} failed: {reason}")]
+    Engine {
+        /// The engine.
+        engine: &'static str,
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl SpeechError {
+    /// The engine did not do it.
+    pub(crate) fn engine(engine: &'static str, reason: impl ToString) -> Self {
+        Self::Engine { engine, reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,107 @@
+//! An OpenAI-compatible service: `POST /v1/audio/speech`.
+
+use std::str::FromStr;
+
+use async_trait::async_trait;
+use reqwest::Client;
+use serde_json::json;
+use url::Url;
+
+use crate::client::{answer, client};
+use crate::config::OpenAiConfig;
+use crate::engine::{Gender, Speech, SpeechEngine, SpeechError, SpeechRequest, Voice};
+use crate::wav::Sound;
+
+const ENGINE: &str = "openai";
+
+/// A voice of the service, as the setting names it: `name:gender:language`, such as `alloy:female:en`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceVoice {
+    name: String,
+    gender: Gender,
+    locale: String,
+}
+
+impl FromStr for ServiceVoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("`{text}` is no voice: give for example alloy:female:en");
+        let mut parts = text.trim().split(':');
+        let name = parts.next().unwrap_or_default();
+        let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let gender = match parts.next() {
+            Some("male") => Gender::Male,
+            Some("female") => Gender::Female,
+            _ => return Err(refused()),
+        };
+        let locale = parts.next().unwrap_or("en").to_ascii_lowercase();
+        if !is_name || crate::catalogue::language_name(&locale).is_none() || parts.next().is_some() {
+            return Err(refused());
+        }
+        Ok(Self { name: name.to_owned(), gender, locale })
+    }
+}
+
+/// The service.
+#[derive(Debug)]
+pub struct OpenAi {
+    config: OpenAiConfig,
+    url: Url,
+    client: Client,
+}
+
+impl OpenAi {
+    /// The service behind the URL of `config`, to which the path of the API is added.
+    ///
+    /// # Errors
+    ///
+    /// TLS cannot be set up.
+    pub fn new(config: OpenAiConfig) -> Result<Self, SpeechError> {
+        let client = client().map_err(|error| SpeechError::engine(ENGINE, error))?;
+        let mut url = config.url.clone();
+        let base = url.path().trim_end_matches('/').trim_end_matches("/v1").to_owned();
+        url.set_path(&format!("{base}/v1/audio/speech"));
+        Ok(Self { config, url, client })
+    }
+}
+
+#[async_trait]
+impl SpeechEngine for OpenAi {
+    fn name(&self) -> &'static str {
+        ENGINE
+    }
+
+    async fn voices(&self) -> Result<Vec<Voice>, SpeechError> {
+        let voice = |voice: &ServiceVoice| Voice {
+            id: format!("{ENGINE}_{}", voice.name),
+            name: voice.name.clone(),
+            language: crate::catalogue::language_name(&voice.locale).unwrap_or_default().to_owned(),
+            locale: voice.locale.clone(),
+            gender: voice.gender,
+            tags: vec!["natural".to_owned()],
+            takes_ssml: false,
+            takes_locale: false,
+        };
+        Ok(self.config.voices.iter().map(voice).collect())
+    }
+
+    async fn speak(&self, request: &SpeechRequest) -> Result<Speech, SpeechError> {
+        if request.script.is_ssml() {
+            return Err(SpeechError::NoSsml);
+        }
+        let voice = request.voice.strip_prefix("openai_").unwrap_or_default();
+        if !self.config.voices.iter().any(|known| known.name == voice) {
+            return Err(SpeechError::NoVoice(request.voice.clone()));
+        }
+        let body = json!({
+            "model": self.config.model, "input": request.script.source(), "voice": voice, "speed": request.speed,
+            "response_format": "wav",
+        });
+        let mut call = self.client.post(self.url.clone()).json(&body);
+        if let Some(key) = &self.config.key {
+            call = call.bearer_auth(key);
+        }
+        Ok(Speech { sound: Sound::parse(ENGINE, &answer(ENGINE, call).await?)?, words: None })
+    }
+}
