@@ -4,7 +4,7 @@
 //! This is the state machine in its plainest form; `redis.lua` is the same one, and a property test holds the two
 //! against each other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use super::history::Attempts;
 use super::journal::Journal;
 use super::{
-    AttemptEnd, Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeView, RenderView, Renewal, TaskView,
-    node_of_slot,
+    AttemptEnd, Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal,
+    Reserved, TaskView, node_of_slot,
 };
 
 /// A ledger in this process's memory.
@@ -34,6 +34,12 @@ struct State {
     renders: HashMap<RenderId, Render>,
     nodes: BTreeMap<WorkerId, Node>,
     journal: Option<Journal>,
+    /// The leader of the newest term, and when its lease ends.
+    leader: Option<(Leader, Instant)>,
+    /// Renders that have places, by quota.
+    places: HashMap<String, BTreeSet<RenderId>>,
+    /// Groups of quotas that were counted.
+    counted: BTreeSet<String>,
 }
 
 struct Node {
@@ -100,13 +106,21 @@ impl State {
     }
 }
 
-fn unix_ms() -> u64 {
+/// The oldest id that a render of the last `window` can have.
+pub(super) fn oldest_within(window: Duration, now_ms: u64) -> RenderId {
+    RenderId::from_parts(now_ms.saturating_sub(window.as_millis() as u64), 0)
+}
+
+pub(super) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[derive(Default)]
 struct Render {
     is_cancelled: bool,
+    is_paused: bool,
+    /// The newest term that read it.
+    term: u64,
     tasks: BTreeMap<Step, Task>,
 }
 
@@ -289,8 +303,26 @@ impl Ledger for MemoryLedger {
         let now = Instant::now();
         Ok(state.renders.get(render).map(|render| RenderView {
             cancelled: render.is_cancelled,
+            paused: render.is_paused,
             tasks: render.tasks.iter().map(|(step, task)| (*step, task.view(now))).collect(),
         }))
+    }
+
+    async fn view_in_term(&self, render: &RenderId, term: u64) -> Result<Option<RenderView>, LedgerError> {
+        if let Some(render) = self.state.lock().renders.get_mut(render) {
+            if render.term > term {
+                return Err(LedgerError::Superseded { term });
+            }
+            render.term = term;
+        }
+        self.view(render).await
+    }
+
+    async fn set_paused(&self, render: &RenderId, paused: bool) -> Result<bool, LedgerError> {
+        let mut state = self.state.lock();
+        let Some(render) = state.renders.get_mut(render) else { return Ok(false) };
+        render.is_paused = paused;
+        Ok(true)
     }
 
     async fn cancel(&self, render: &RenderId) -> Result<(), LedgerError> {
@@ -328,6 +360,61 @@ impl Ledger for MemoryLedger {
         let mut state = self.state.lock();
         state.forget_dead_nodes();
         Ok(state.nodes.values().map(|node| node.view.clone()).collect())
+    }
+
+    async fn lead(&self, candidate: &str, seen_term: u64, ttl: Duration) -> Result<Leader, LedgerError> {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        let term = match &state.leader {
+            Some((leader, until)) if leader.id != candidate && *until > now => return Ok(leader.clone()),
+            Some((leader, _)) if leader.id == candidate => leader.term,
+            other => other.as_ref().map_or(0, |(leader, _)| leader.term).max(seen_term) + 1,
+        };
+        let leader = Leader { id: candidate.to_owned(), term };
+        state.leader = Some((leader.clone(), now + ttl));
+        Ok(leader)
+    }
+
+    async fn resign(&self, id: &str) -> Result<(), LedgerError> {
+        if let Some((leader, until)) = &mut self.state.lock().leader
+            && leader.id == id
+        {
+            *until = Instant::now();
+        }
+        Ok(())
+    }
+
+    async fn reserve(&self, quota: &Quota, renders: &[RenderId]) -> Result<Reserved, LedgerError> {
+        let mut state = self.state.lock();
+        if !state.counted.contains(&quota.group) {
+            return Ok(Reserved::Uncounted);
+        }
+        let places = state.places.entry(quota.name.clone()).or_default();
+        if let Some(window) = quota.window {
+            *places = places.split_off(&oldest_within(window, unix_ms()));
+        }
+        let more = renders.iter().filter(|render| !places.contains(render)).count();
+        if places.len() + more > quota.limit as usize {
+            return Ok(Reserved::Full { taken: places.len(), oldest: places.first().cloned() });
+        }
+        places.extend(renders.iter().cloned());
+        Ok(Reserved::Granted)
+    }
+
+    async fn free(&self, quota: &str, renders: &[RenderId]) -> Result<(), LedgerError> {
+        if let Some(places) = self.state.lock().places.get_mut(quota) {
+            places.retain(|render| !renders.contains(render));
+        }
+        Ok(())
+    }
+
+    async fn fill(&self, group: &str, places: &[(String, Vec<RenderId>)]) -> Result<(), LedgerError> {
+        let mut state = self.state.lock();
+        for (quota, renders) in places {
+            state.places.entry(quota.clone()).or_default().extend(renders.iter().cloned());
+        }
+        state.counted.insert(group.to_owned());
+        Ok(())
     }
 
     async fn check(&self) -> Result<(), LedgerError> {

@@ -2,6 +2,8 @@
 --
 --   open            1
 --   cancelled       1, if it is
+--   paused          1, if it is
+--   term            the newest term of a scheduler that read it
 --   {step}          attempt until done total worker: the newest attempt; until is Redis's time in milliseconds, or 0 once
 --                   the lease was ended; worker is `.` if nobody's
 --   {step}:result   what was committed
@@ -78,8 +80,24 @@ if operation == 'cancel' then
     return 'ok'
 end
 
+if operation == 'pause' or operation == 'resume' then
+    if not has('open') then
+        return 'unknown'
+    elseif operation == 'pause' then
+        set('paused', '1')
+    else
+        redis.call('HDEL', key, 'paused')
+    end
+    return 'ok'
+end
+
 if operation == 'view' then
-    return { whole(now()), redis.call('HGETALL', key) }
+    local term = tonumber(ARGV[3] or '0')
+    local newest = tonumber(redis.call('HGET', key, 'term') or '0')
+    if term > newest and has('open') then
+        set('term', whole(term))
+    end
+    return { whole(now()), whole(newest), redis.call('HGETALL', key) }
 end
 
 if not has('open') then

@@ -33,6 +33,9 @@ use crate::timeline::{self, Timeline};
 /// Attempts to publish a dead letter before the render ends without one. Its content is in the terminal state too.
 const MAX_DEAD_LETTER_ATTEMPTS: u32 = 5;
 
+/// How long after a render was cancelled in the ledger its end is waited for in storage.
+const END_STORED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Publishes in flight at once.
 const MAX_CONCURRENT_PUBLISHES: usize = 32;
 
@@ -55,6 +58,9 @@ impl Reconciler {
     ) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         tracked.check_begins(pause);
+        if self.leadership.term().is_none() {
+            return self.observe(render, view?).await;
+        }
         if tracked.is_restoring && !tracked.replanning.is_ending() {
             return Ok(());
         }
@@ -88,10 +94,19 @@ impl Reconciler {
                     self.handle_verification(render, verification);
                     return Ok(());
                 }
+                // Another coordinator may be about to store how it ended.
+                let since = *tracked.cancelled_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < END_STORED_WITHIN {
+                    return Ok(());
+                }
+                tracked.cancelled_since = None;
                 self.backplane.ledger.forget(render).await?;
                 return self.restore_ledger(render, None).await;
             }
-            Some(view) if tracked.is_restored => tracked.view = Arc::new(view),
+            Some(view) if tracked.is_restored => {
+                tracked.cancelled_since = None;
+                tracked.set_view(view);
+            }
             view => self.restore_ledger(render, view).await?,
         }
         if self.renders.get(render).is_some_and(|tracked| tracked.is_restoring) {
@@ -145,7 +160,11 @@ impl Reconciler {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         let has_nothing_to_restore = tracked.is_restored && tracked.dispatch_log.is_empty() && tracked.plan.is_none();
         if has_nothing_to_restore {
-            return Ok(self.backplane.ledger.open(render).await?);
+            self.backplane.ledger.open(render).await?;
+            if tracked.entry.is_paused() {
+                self.backplane.ledger.set_paused(render, true).await?;
+            }
+            return Ok(());
         }
         if let Some(error) = tracked.restore_error.take() {
             return Err(error);

@@ -40,6 +40,8 @@ pub(super) struct Tracked {
     /// Failed checks in a row.
     failed_checks: u32,
     is_check_requested: bool,
+    /// Since when the ledger has it as cancelled, and storage as open.
+    pub(super) cancelled_since: Option<Instant>,
     /// No check before this time.
     not_before: Instant,
     planned_at_ms: u64,
@@ -78,6 +80,7 @@ impl Tracked {
             pace: Pace::default(),
             failed_checks: 0,
             is_check_requested: true,
+            cancelled_since: None,
             not_before: now,
             planned_at_ms: 0,
             furthest: ((Stage::Queued, 0, 0), now),
@@ -125,6 +128,12 @@ impl Tracked {
     /// Notes that its ledger entry is about to be restored: nothing is decided until it is.
     pub(super) fn restore_begins(&mut self) {
         (self.is_restoring, self.is_restored, self.next_step) = (true, false, None);
+    }
+
+    /// Takes over the ledger's view of it.
+    pub(super) fn set_view(&mut self, view: RenderView) {
+        self.entry.set_paused(view.paused);
+        self.view = Arc::new(view);
     }
 
     /// Drops the plan and everything that follows from it.

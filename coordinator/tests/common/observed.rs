@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hyperfarm_backplane::ledger::{
-    Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeView, RenderView, Renewal,
+    Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal, Reserved,
 };
 use hyperfarm_proto::failure::Failure;
 use hyperfarm_proto::id::{RenderId, WorkerId};
@@ -107,6 +107,28 @@ impl Ledger for ObservedLedger {
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError> {
         self.ticks.fetch_add(1, Ordering::SeqCst);
         self.inner()?.nodes().await
+    }
+    async fn view_in_term(&self, render: &RenderId, term: u64) -> Result<Option<RenderView>, LedgerError> {
+        *self.views.lock().unwrap().entry(render.clone()).or_default() += 1;
+        self.inner()?.view_in_term(render, term).await
+    }
+    async fn set_paused(&self, render: &RenderId, paused: bool) -> Result<bool, LedgerError> {
+        self.inner()?.set_paused(render, paused).await
+    }
+    async fn lead(&self, candidate: &str, seen_term: u64, ttl: Duration) -> Result<Leader, LedgerError> {
+        self.inner()?.lead(candidate, seen_term, ttl).await
+    }
+    async fn resign(&self, id: &str) -> Result<(), LedgerError> {
+        self.inner()?.resign(id).await
+    }
+    async fn reserve(&self, quota: &Quota, renders: &[RenderId]) -> Result<Reserved, LedgerError> {
+        self.inner()?.reserve(quota, renders).await
+    }
+    async fn free(&self, quota: &str, renders: &[RenderId]) -> Result<(), LedgerError> {
+        self.inner()?.free(quota, renders).await
+    }
+    async fn fill(&self, group: &str, places: &[(String, Vec<RenderId>)]) -> Result<(), LedgerError> {
+        self.inner()?.fill(group, places).await
     }
     async fn check(&self) -> Result<(), LedgerError> {
         self.inner()?.check().await
