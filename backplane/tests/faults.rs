@@ -14,7 +14,7 @@ use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::ledger::{
     Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeState, NodeView, Quota, RenderView, Renewal,
-    Reserved, TaskView,
+    Reserved, TaskView, ViewSince,
 };
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_backplane::runner::{Runner, RunnerConfig, TaskContext, TaskHandler};
@@ -170,8 +170,8 @@ impl Ledger for CutLedger {
     async fn nodes(&self) -> LedgerResult<Vec<NodeView>> {
         self.ledger().await?.nodes().await
     }
-    async fn view_in_term(&self, render: &RenderId, term: u64) -> LedgerResult<Option<RenderView>> {
-        self.ledger().await?.view_in_term(render, term).await
+    async fn view_since(&self, render: &RenderId, term: Option<u64>, revision: Option<u64>) -> LedgerResult<ViewSince> {
+        self.ledger().await?.view_since(render, term, revision).await
     }
     async fn set_paused(&self, render: &RenderId, paused: bool) -> LedgerResult<bool> {
         self.ledger().await?.set_paused(render, paused).await

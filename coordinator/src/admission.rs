@@ -1,9 +1,10 @@
 //! The limits of an API key: renders in flight, submissions per minute, renders per day of its space, and spending.
 //!
 //! **Invariant: a place is reserved before anything is stored, and freed when the render has ended.** A hundred requests at once cannot
-//! all get the last place, nor the last render of a day, through however many coordinators they come: places are taken in the ledger.
-//! After it was emptied the renders in flight are counted from the open marks, and the renders of a day from the space's list of renders.
-//! While the ledger does not answer, each coordinator counts those that it knows. Submissions per minute each counts by itself.
+//! all get the last place, nor the last render of a day, through however many coordinators they come: places are taken
+//! in the ledger. After it was emptied the renders in flight are counted from the open marks, and the renders of a day
+//! from the space's list of renders. While the ledger does not answer, each coordinator counts those that it knows.
+//! Submissions per minute each counts by itself.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU32;
@@ -238,7 +239,8 @@ impl Admission {
         Ok(reservation)
     }
 
-    /// Takes places for the renders in the ledger's quotas, which it notes in `reservation`. Answers whether the ledger has answered.
+    /// Takes places for the renders in the ledger's quotas, which it notes in `reservation`. Answers whether the ledger
+    /// has answered.
     async fn reserve_shared(
         &self,
         caller: &Caller,
@@ -297,8 +299,8 @@ impl Admission {
         Ok(true)
     }
 
-    /// Takes places in one quota. If it is full, places of renders that have ended are freed first: of one whose coordinator died before
-    /// it was stored, for example.
+    /// Takes places in one quota. If it is full, places of renders that have ended are freed first: of one whose
+    /// coordinator died before it was stored, for example.
     async fn take_places(
         &self,
         quota: &Quota,

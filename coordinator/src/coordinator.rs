@@ -490,8 +490,8 @@ impl Coordinator {
         self.inner.leadership.changes()
     }
 
-    /// Wakes the loop, and that of the leader. The receiver is dropped only while the process ends; the next process finds the same in
-    /// storage.
+    /// Wakes the loop, and that of the leader. The receiver is dropped only while the process ends; the next process
+    /// finds the same in storage.
     fn wake(&self, wake: Wake) {
         let changed = match &wake {
             Wake::Submitted(entry) => Some(entry.request.id.clone()),

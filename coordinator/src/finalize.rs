@@ -1,4 +1,5 @@
-//! Finalizes ended renders, on the coordinator that leads: records the usage, publishes the webhook event, and frees the place of the key.
+//! Finalizes ended renders, on the coordinator that leads: records the usage, publishes the webhook event, and frees
+//! the place of the key.
 //!
 //! **Invariant: every ended render is finalized at least once.** Its open mark is removed last, so the next process finds by the mark
 //! what this one leaves undone. A step that is repeated changes nothing.

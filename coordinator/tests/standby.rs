@@ -92,6 +92,23 @@ async fn a_pause_outlives_an_emptied_ledger() {
 }
 
 #[tokio::test]
+async fn a_render_that_waits_is_not_read_whole_again_and_again() {
+    let farm = Farm::new();
+    let mut worker = farm.worker("w1").await;
+    let render = farm.submit(chunks_of(30)).await;
+    take(&mut worker, &render, Step::Plan).await;
+    farm.ticks(2).await;
+    let whole = || farm.observed.read_whole.load(std::sync::atomic::Ordering::SeqCst);
+    let (views, before) = (farm.observed.views_of(&render), whole());
+    farm.ticks(10).await;
+    assert!(farm.observed.views_of(&render) >= views + 10, "it is looked at in each tick");
+    assert_eq!(whole(), before, "nothing was written to it");
+    farm.backplane.ledger.set_paused(&render, true).await.unwrap();
+    assert!(comes(async || farm.coordinator.detail(&render).await.unwrap().is_paused).await);
+    assert_eq!(whole(), before + 1);
+}
+
+#[tokio::test]
 async fn a_standby_takes_over_when_the_leader_resigns() {
     let farm = Farm::new();
     let standby = standby_of(&farm).await;
@@ -117,6 +134,6 @@ async fn a_standby_takes_over_when_the_lease_of_a_dead_leader_runs_out_and_not_b
     let render = farm.submit(chunks_of(30)).await;
     assert_eq!(worker.take_within(QUIET).await, None, "two coordinators lead");
     assert_eq!(worker.take().await.render, render);
-    let view = farm.backplane.ledger.view_in_term(&render, dead.term).await;
+    let view = farm.backplane.ledger.view_since(&render, Some(dead.term), None).await;
     assert!(view.is_err(), "the dead leader's term is over: {view:?}");
 }

@@ -1,8 +1,8 @@
 -- What several coordinators share.
 --
 -- The leader: KEYS[1] is a hash with `id`, `term` and `expires`, Redis's time in milliseconds.
--- The quotas: KEYS[1] is the set of groups that were counted, KEYS[2] the places of one quota: ids of renders, all of one
--- score, so that they are in the order of their ids, which is that of their ages.
+-- The quotas: KEYS[1] is the set of groups that were counted, KEYS[2] the places of one quota: ids of renders, all of
+-- one score, so that they are in the order of their ids, which is that of their ages.
 
 local operation, keep = ARGV[1], ARGV[2]
 

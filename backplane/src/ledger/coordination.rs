@@ -38,6 +38,7 @@ pub enum Reserved {
         /// The oldest of them.
         oldest: Option<RenderId>,
     },
-    /// The ledger has not counted the group since it was emptied. [`Ledger::fill`](super::Ledger::fill) has to come first.
+    /// The ledger has not counted the group since it was emptied. [`Ledger::fill`](super::Ledger::fill) has to come
+    /// first.
     Uncounted,
 }

@@ -20,7 +20,7 @@ use super::history::Attempts;
 use super::journal::Journal;
 use super::{
     AttemptEnd, Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal,
-    Reserved, TaskView, node_of_slot,
+    Reserved, TaskView, ViewSince, node_of_slot,
 };
 
 /// A ledger in this process's memory.
@@ -34,6 +34,8 @@ struct State {
     renders: HashMap<RenderId, Render>,
     nodes: BTreeMap<WorkerId, Node>,
     journal: Option<Journal>,
+    /// Writes to renders so far.
+    writes: u64,
     /// The leader of the newest term, and when its lease ends.
     leader: Option<(Leader, Instant)>,
     /// Renders that have places, by quota.
@@ -53,6 +55,14 @@ impl State {
     fn forget_dead_nodes(&mut self) {
         let now = Instant::now();
         self.nodes.retain(|_, node| node.until > now);
+    }
+
+    /// Gives the render a revision of its own.
+    fn revise(&mut self, render: &RenderId) {
+        self.writes += 1;
+        if let Some(render) = self.renders.get_mut(render) {
+            render.revision = self.writes;
+        }
     }
 
     /// Makes the render known, with the attempts at it that were lost with earlier processes.
@@ -76,6 +86,7 @@ impl State {
     }
 
     fn claim(&mut self, task: &TaskId, worker: &WorkerId, node: Option<&WorkerId>, ttl: Duration) -> Claim {
+        self.revise(&task.render);
         let Some(render) = self.renders.get_mut(&task.render) else { return Claim::Unknown };
         if render.is_cancelled {
             return Claim::Cancelled;
@@ -121,6 +132,8 @@ struct Render {
     is_paused: bool,
     /// The newest term that read it.
     term: u64,
+    /// Number of the last write to it.
+    revision: u64,
     tasks: BTreeMap<Step, Task>,
 }
 
@@ -191,7 +204,11 @@ impl MemoryLedger {
 #[async_trait]
 impl Ledger for MemoryLedger {
     async fn open(&self, render: &RenderId) -> Result<(), LedgerError> {
-        self.state.lock().open(render);
+        let mut state = self.state.lock();
+        if !state.renders.contains_key(render) {
+            state.open(render);
+            state.revise(render);
+        }
         Ok(())
     }
 
@@ -211,6 +228,7 @@ impl Ledger for MemoryLedger {
 
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {
         let mut state = self.state.lock();
+        state.revise(&lease.task.render);
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Renewal::Unknown) };
         if render.is_cancelled {
             return Ok(Renewal::Lost);
@@ -226,6 +244,7 @@ impl Ledger for MemoryLedger {
 
     async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError> {
         let mut state = self.state.lock();
+        state.revise(&lease.task.render);
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Commit::Unknown) };
         if render.is_cancelled {
             return Ok(Commit::Stale);
@@ -246,6 +265,7 @@ impl Ledger for MemoryLedger {
 
     async fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Commit, LedgerError> {
         let mut state = self.state.lock();
+        state.revise(&lease.task.render);
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Commit::Unknown) };
         if render.is_cancelled {
             return Ok(Commit::Stale);
@@ -270,6 +290,7 @@ impl Ledger for MemoryLedger {
 
     async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
         let mut state = self.state.lock();
+        state.revise(&lease.task.render);
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(()) };
         let Some(entry) = render.tasks.get_mut(&lease.task.step) else { return Ok(()) };
         if entry.attempt == lease.attempt && entry.worker.as_ref() == Some(&lease.worker) {
@@ -282,6 +303,7 @@ impl Ledger for MemoryLedger {
 
     async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError> {
         let mut state = self.state.lock();
+        state.revise(&task.render);
         let Some(render) = state.renders.get_mut(&task.render) else { return Ok(()) };
         let entry = render.tasks.entry(task.step).or_default();
         if entry.committed.is_some() {
@@ -308,25 +330,42 @@ impl Ledger for MemoryLedger {
         }))
     }
 
-    async fn view_in_term(&self, render: &RenderId, term: u64) -> Result<Option<RenderView>, LedgerError> {
-        if let Some(render) = self.state.lock().renders.get_mut(render) {
-            if render.term > term {
-                return Err(LedgerError::Superseded { term });
+    async fn view_since(
+        &self,
+        render: &RenderId,
+        term: Option<u64>,
+        revision: Option<u64>,
+    ) -> Result<ViewSince, LedgerError> {
+        let found;
+        {
+            let mut state = self.state.lock();
+            let Some(render) = state.renders.get_mut(render) else { return Ok(ViewSince::Unknown) };
+            if let Some(term) = term {
+                if render.term > term {
+                    return Err(LedgerError::Superseded { term });
+                }
+                render.term = term;
             }
-            render.term = term;
+            found = Some(render.revision);
         }
-        self.view(render).await
+        if revision == found {
+            return Ok(ViewSince::Unchanged);
+        }
+        Ok(self.view(render).await?.map_or(ViewSince::Unknown, |view| ViewSince::Changed { revision: found, view }))
     }
 
     async fn set_paused(&self, render: &RenderId, paused: bool) -> Result<bool, LedgerError> {
         let mut state = self.state.lock();
+        state.revise(render);
         let Some(render) = state.renders.get_mut(render) else { return Ok(false) };
         render.is_paused = paused;
         Ok(true)
     }
 
     async fn cancel(&self, render: &RenderId) -> Result<(), LedgerError> {
-        self.state.lock().open(render).is_cancelled = true;
+        let mut state = self.state.lock();
+        state.open(render).is_cancelled = true;
+        state.revise(render);
         Ok(())
     }
 

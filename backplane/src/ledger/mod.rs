@@ -26,9 +26,10 @@
 //! - **Attempts** are written down with their times, for people; nothing is decided from them.
 //! - **Wishes.** What is wished of a live node waits until its next heartbeat, whose answer it is from then on: the
 //!   newest wish counts, and a node follows each once. It goes with the node.
-//! - **One leader.** [`Ledger::lead`] gives the lease of the scheduler to one coordinator. The term grows with each change of
-//!   the leader, also over an emptied ledger, because a candidate says which term it has seen. A render remembers the
-//!   newest term that read it by [`Ledger::view_in_term`]; an older one is answered with [`LedgerError::Superseded`].
+//! - **One leader.** [`Ledger::lead`] gives the lease of the scheduler to one coordinator. The term grows with each
+//!   change of the leader, also over an emptied ledger, because a candidate says which term it has seen. A render
+//!   remembers the newest term that read it by [`Ledger::view_since`]; an older one is answered with
+//!   [`LedgerError::Superseded`].
 //! - **A pause** is a field of the render, so that every coordinator sees it. Storage has its mark too.
 //! - **Quotas.** [`Ledger::reserve`] takes places for renders, all of them or none, within the limit.
 //! - **It can be emptied at any moment.** What is in it can be rebuilt from object storage, or be done again. A worker
@@ -169,6 +170,22 @@ pub struct RenderView {
     pub tasks: BTreeMap<Step, TaskView>,
 }
 
+/// Answer to [`Ledger::view_since`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ViewSince {
+    /// The render is not open.
+    Unknown,
+    /// Nothing was written to it. Leases may have ended since.
+    Unchanged,
+    /// The render as it is now.
+    Changed {
+        /// Number of its last write, which no other write to it has; `None` if an older farm made the last write.
+        revision: Option<u64>,
+        /// The render and its tasks.
+        view: RenderView,
+    },
+}
+
 /// A connection to a ledger. See the [module](self) for what every implementation promises.
 ///
 /// Every operation fails with [`LedgerError::Unreachable`] where the server does not answer for a few seconds, and with
@@ -211,8 +228,14 @@ pub trait Ledger: Send + Sync + 'static {
     /// The render and its tasks, or `None` if it is not open.
     async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError>;
 
-    /// The same for the scheduler of `term`, which from then on keeps schedulers of older terms from the render.
-    async fn view_in_term(&self, render: &RenderId, term: u64) -> Result<Option<RenderView>, LedgerError>;
+    /// The same, unless nothing was written to the render since `revision`. For the scheduler of `term`, which from
+    /// then on keeps schedulers of older terms from the render.
+    async fn view_since(
+        &self,
+        render: &RenderId,
+        term: Option<u64>,
+        revision: Option<u64>,
+    ) -> Result<ViewSince, LedgerError>;
 
     /// Pauses or resumes the render. Returns whether it is open; otherwise nothing is changed.
     async fn set_paused(&self, render: &RenderId, paused: bool) -> Result<bool, LedgerError>;
@@ -232,11 +255,12 @@ pub trait Ledger: Send + Sync + 'static {
     /// The nodes that are alive.
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError>;
 
-    /// Makes `candidate` the leader for `ttl` if it is already or there is none alive. Returns the leader. A new term is above
-    /// `seen_term`, the newest that the candidate knows.
+    /// Makes `candidate` the leader for `ttl` if it is already or there is none alive. Returns the leader. A new term
+    /// is above `seen_term`, the newest that the candidate knows.
     async fn lead(&self, candidate: &str, seen_term: u64, ttl: Duration) -> Result<Leader, LedgerError>;
 
-    /// Ends the lease of the leader `id`, so that another candidate leads at once. Changes nothing if another one leads.
+    /// Ends the lease of the leader `id`, so that another candidate leads at once. Changes nothing if another one
+    /// leads.
     async fn resign(&self, id: &str) -> Result<(), LedgerError>;
 
     /// Takes a place of the quota for each of the renders, or for none. A render that has its place needs no other.

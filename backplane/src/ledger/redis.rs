@@ -2,9 +2,9 @@
 //!
 //! Every operation is one call of one script (`redis.lua`, `nodes.lua`), so it is atomic, takes one round trip, and
 //! uses Redis's own clock. A render is one hash, `{prefix}:render:{{id}}`, whose braces keep it on one node of a
-//! cluster; it vanishes a week after the last write to it. The leader is in `{prefix}:{scheduler}:leader`, the places of
-//! quotas in `{prefix}:{quotas}:places:{quota}`, by `coordination.lua`. Nodes are in `{prefix}:{nodes}:alive`, `:said` and
-//! `:wishes`.
+//! cluster; it vanishes a week after the last write to it. The leader is in `{prefix}:{scheduler}:leader`, the places
+//! of quotas in `{prefix}:{quotas}:places:{quota}`, by `coordination.lua`. Nodes are in `{prefix}:{nodes}:alive`,
+//! `:said` and `:wishes`.
 //!
 //! A lost connection is made again by the client library in the background; an operation is tried again for a few
 //! seconds, and answered then with [`LedgerError::Unreachable`]. A repeated operation changes nothing that the first
@@ -30,7 +30,7 @@ use super::history::Attempts;
 use super::memory::{oldest_within, unix_ms};
 use super::{
     Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal, Reserved,
-    TaskView,
+    TaskView, ViewSince,
 };
 use crate::metrics::{Metrics, Server};
 use crate::redact::redact;
@@ -147,21 +147,6 @@ impl RedisLedger {
         call.key(format!("{}:{{quotas}}:places:{quota}", self.prefix));
         call.arg(operation).arg(ENTRY_LIFETIME.as_millis() as u64).arg(group);
         call
-    }
-
-    /// The render as the scheduler of `term` reads it; term 0 is nobody's.
-    async fn read(&self, render: &RenderId, term: u64) -> Result<Option<RenderView>, LedgerError> {
-        let mut call = self.on_render("view", render);
-        call.arg(term);
-        let (now, newest, fields): (u64, u64, HashMap<String, Vec<u8>>) =
-            self.invoke(&self.render_key(render), &call).await?;
-        if term > 0 && newest > term {
-            return Err(LedgerError::Superseded { term });
-        }
-        if fields.is_empty() {
-            return Ok(None);
-        }
-        read_render(now, fields).map(Some).map_err(|reason| self.corrupt(render, reason))
     }
 
     async fn invoke<T: FromRedisValue>(&self, key: &str, call: &ScriptInvocation<'_>) -> Result<T, LedgerError> {
@@ -391,11 +376,32 @@ impl Ledger for RedisLedger {
     }
 
     async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError> {
-        self.read(render, 0).await
+        match self.view_since(render, None, None).await? {
+            ViewSince::Changed { view, .. } => Ok(Some(view)),
+            ViewSince::Unknown | ViewSince::Unchanged => Ok(None),
+        }
     }
 
-    async fn view_in_term(&self, render: &RenderId, term: u64) -> Result<Option<RenderView>, LedgerError> {
-        self.read(render, term).await
+    async fn view_since(
+        &self,
+        render: &RenderId,
+        term: Option<u64>,
+        revision: Option<u64>,
+    ) -> Result<ViewSince, LedgerError> {
+        let mut call = self.on_render("view", render);
+        // Terms and revisions are above 0.
+        call.arg(term.unwrap_or(0)).arg(revision.unwrap_or(0));
+        let (now, newest, found, fields): (u64, u64, u64, HashMap<String, Vec<u8>>) =
+            self.invoke(&self.render_key(render), &call).await?;
+        if let Some(term) = term.filter(|term| newest > *term) {
+            return Err(LedgerError::Superseded { term });
+        }
+        let found = (found > 0).then_some(found);
+        if fields.is_empty() {
+            return Ok(if found.is_some() { ViewSince::Unchanged } else { ViewSince::Unknown });
+        }
+        let view = read_render(now, fields).map_err(|reason| self.corrupt(render, reason))?;
+        Ok(ViewSince::Changed { revision: found, view })
     }
 
     async fn set_paused(&self, render: &RenderId, paused: bool) -> Result<bool, LedgerError> {
@@ -516,7 +522,7 @@ fn read_render(now: u64, fields: HashMap<String, Vec<u8>>) -> Result<RenderView,
     let (cancelled, paused) = (fields.contains_key("cancelled"), fields.contains_key("paused"));
     let mut view = RenderView { cancelled, paused, ..RenderView::default() };
     for (field, value) in fields {
-        if matches!(field.as_str(), "open" | "cancelled" | "paused" | "term") {
+        if matches!(field.as_str(), "open" | "cancelled" | "paused" | "term" | "revision") {
             continue;
         }
         let (step, part) = field.split_once(':').unwrap_or((&field, ""));

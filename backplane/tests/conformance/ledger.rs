@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyperfarm_backplane::ledger::{
     AttemptEnd, Claim, Commit, Lease, Ledger, LedgerError, MemoryLedger, NodeCommand, NodeState, NodeTask, NodeView,
-    Order, Quota, RedisLedger, RenderView, Renewal, Reserved, TaskView,
+    Order, Quota, RedisLedger, RenderView, Renewal, Reserved, TaskView, ViewSince,
 };
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::{RenderId, WorkerId};
@@ -481,14 +481,50 @@ async fn one_candidate_leads_and_each_change_is_a_new_term(ledger: &Arc<dyn Ledg
 }
 
 async fn a_newer_term_fences_an_older_one(ledger: &Arc<dyn Ledger>) {
-    assert_eq!(ledger.view_in_term(&render("r1"), 5).await.unwrap(), None);
+    let in_term = async |term| ledger.view_since(&render("r1"), Some(term), None).await;
+    assert_eq!(in_term(5).await.unwrap(), ViewSince::Unknown);
     open(ledger).await;
-    assert!(ledger.view_in_term(&render("r1"), 3).await.unwrap().is_some(), "an unknown render remembers nothing");
-    assert!(ledger.view_in_term(&render("r1"), 4).await.unwrap().is_some());
-    assert!(ledger.view_in_term(&render("r1"), 4).await.unwrap().is_some());
-    let old = ledger.view_in_term(&render("r1"), 3).await;
+    for term in [3, 4, 4] {
+        let view = in_term(term).await.unwrap();
+        assert!(matches!(view, ViewSince::Changed { .. }), "an unknown render remembers no term: {view:?}");
+    }
+    let old = in_term(3).await;
     assert!(matches!(old, Err(LedgerError::Superseded { term: 3 })), "{old:?}");
     assert_eq!(view(ledger).await, RenderView::default(), "everybody may look");
+}
+
+async fn each_write_is_a_new_revision_and_a_read_is_none(ledger: &Arc<dyn Ledger>) {
+    async fn revision(ledger: &Arc<dyn Ledger>, known: Option<u64>) -> Option<u64> {
+        match ledger.view_since(&render("r1"), None, known).await.unwrap() {
+            ViewSince::Changed { revision, view: changed } => {
+                assert_eq!(changed.cancelled, view(ledger).await.cancelled);
+                Some(revision.expect("this build wrote it"))
+            }
+            ViewSince::Unchanged => None,
+            ViewSince::Unknown => panic!("it is open"),
+        }
+    }
+    open(ledger).await;
+    let mut known = revision(ledger, None).await;
+    for write in 0..8 {
+        assert_eq!(revision(ledger, known).await, None, "nothing was written before write {write}");
+        match write {
+            0 => ledger.set_paused(&render("r1"), true).await.map(drop).unwrap(),
+            1 => ledger.set_paused(&render("r1"), false).await.map(drop).unwrap(),
+            2 => drop(granted(ledger, "w1", LONG).await),
+            3 => drop(ledger.renew(&lease(1, "w1"), TaskProgress { done: 1, total: 2 }, LONG).await.unwrap()),
+            4 => drop(ledger.fail(&lease(1, "w1"), &failure()).await.unwrap()),
+            5 => ledger.restore(&task(Step::Plan), 1, b"x").await.unwrap(),
+            6 => ledger.cancel(&render("r1")).await.unwrap(),
+            _ => {
+                ledger.forget(&render("r1")).await.unwrap();
+                open(ledger).await;
+            }
+        }
+        let next = revision(ledger, known).await;
+        assert!(next > known, "write {write}: {known:?} {next:?}");
+        known = next;
+    }
 }
 
 async fn a_pause_is_seen_by_everybody(ledger: &Arc<dyn Ledger>) {
@@ -583,6 +619,7 @@ over_every_ledger! {
     attempts_are_written_down,
     one_candidate_leads_and_each_change_is_a_new_term,
     a_newer_term_fences_an_older_one,
+    each_write_is_a_new_revision_and_a_read_is_none,
     a_pause_is_seen_by_everybody,
     places_of_a_quota_are_taken_whole_and_within_the_limit,
     of_a_hundred_renders_the_limit_is_admitted,

@@ -16,8 +16,8 @@ use super::leadership::Leadership;
 use super::wake::Wake;
 use crate::config::SERVER_RETRY;
 
-/// Forwards events while this coordinator leads, until the drain starts or the broker is closed. An event is acknowledged before the loop has acted on it; a lost
-/// event delays its render by one tick at most.
+/// Forwards events while this coordinator leads, until the drain starts or the broker is closed. An event is
+/// acknowledged before the loop has acted on it; a lost event delays its render by one tick at most.
 pub(crate) async fn forward(
     backplane: Backplane,
     leadership: Leadership,
@@ -35,8 +35,8 @@ pub(crate) async fn forward(
     }
 }
 
-/// Tells the leader that something about `render` may have changed. If the broker does not take it, the leader finds out at its next tick
-/// or scan.
+/// Tells the leader that something about `render` may have changed. If the broker does not take it, the leader finds
+/// out at its next tick or scan.
 pub(crate) async fn tell_leader(backplane: &Backplane, render: &RenderId) {
     let task = TaskId { render: render.clone(), step: Step::Plan };
     let event = Event { task, kind: EventKind::Requested };

@@ -1,10 +1,11 @@
 //! Which coordinator schedules. Any number of them serve the API; the leader alone plans, dispatches and ends renders.
 //!
 //! **Invariants**
-//! - *A lease in the ledger.* The leader renews it every [`RENEW_EVERY`]; a standby that finds it run out takes it. By its own clock the
-//!   leader's ends [`MARGIN`] earlier than in the ledger, so that a process that was stopped for a while does not act on an old lease.
-//! - *The term is the fence.* The leader reads a render by its term before it acts on it, and a render that was read in a newer term
-//!   refuses an older one. ([`Ledger::view_in_term`](hyperfarm_backplane::ledger::Ledger::view_in_term))
+//! - *A lease in the ledger.* The leader renews it every [`RENEW_EVERY`]; a standby that finds it run out takes it. By
+//!   its own clock the leader's ends [`MARGIN`] earlier than in the ledger, so that a process that was stopped for a
+//!   while does not act on an old lease.
+//! - *The term is the fence.* The leader reads a render by its term before it acts on it, and a render that was read in
+//!   a newer term refuses an older one. ([`Ledger::view_since`](hyperfarm_backplane::ledger::Ledger::view_since))
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,7 +91,10 @@ impl Leadership {
                 if is_leading && was_leading != Some(leader.term) {
                     info!(coordinator = %self.id, term = leader.term, "this coordinator leads");
                 } else if !is_leading && self.leader().as_deref() != Some(&*leader.id) {
-                    info!(coordinator = %self.id, leader = leader.id, term = leader.term, "this coordinator is a standby");
+                    info!(
+                        coordinator = %self.id, leader = leader.id, term = leader.term,
+                        "this coordinator is a standby"
+                    );
                 }
                 let until = is_leading.then(|| asked_at + LEASE.saturating_sub(MARGIN));
                 self.state.send_replace(State { leader: Some(leader.id), newest_term: leader.term, until });

@@ -4,20 +4,20 @@
 
 use std::sync::Arc;
 
-use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::task::Step;
 
 use super::error::ReconcileError;
 use super::state::Reconciler;
+use super::tracked::LedgerRead;
 use super::wake::Verification;
 use crate::store;
 
 impl Reconciler {
     /// Takes over what ledger and storage say of one render.
-    pub(super) async fn observe(&mut self, render: &RenderId, view: Option<RenderView>) -> Result<(), ReconcileError> {
+    pub(super) async fn observe(&mut self, render: &RenderId, read: Option<LedgerRead>) -> Result<(), ReconcileError> {
         let objects = self.backplane.objects.clone();
-        let Some(view) = view.filter(|view| !view.cancelled) else {
+        let Some(read) = read.filter(|read| !read.view.cancelled) else {
             // The leader has ended it, or is about to open it.
             let (end, is_deleted) =
                 futures::try_join!(store::state(&objects, render), store::is_deleted(&objects, render))?;
@@ -30,7 +30,7 @@ impl Reconciler {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         // Whoever leads next compares ledger and storage first.
         tracked.is_restored = false;
-        let is_planned = view.tasks.get(&Step::Plan).is_some_and(|task| task.committed.is_some());
+        let is_planned = read.view.tasks.get(&Step::Plan).is_some_and(|task| task.committed.is_some());
         if !is_planned && tracked.plan.is_some() {
             tracked.clear_plan();
         }
@@ -40,7 +40,7 @@ impl Reconciler {
         {
             tracked.set_plan(plan);
         }
-        tracked.set_view(view);
+        tracked.set_view(read);
         tracked.decide(&self.config.schedule);
         let slots = self.fleet.slots(tracked.pool());
         tracked.publish_progress(slots);

@@ -2,11 +2,12 @@
 //! and dispatches tasks.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use hyperfarm_backplane::drain::Drain;
-use hyperfarm_backplane::ledger::{LedgerError, NodeView};
+use hyperfarm_backplane::ledger::{LedgerError, NodeView, ViewSince};
 use hyperfarm_backplane::metrics::FarmGauges;
 use hyperfarm_proto::id::{Pool, RenderId};
 use tokio::sync::mpsc;
@@ -15,7 +16,7 @@ use tracing::{info, warn};
 
 use super::error::ReconcileError;
 use super::state::Reconciler;
-use super::tracked::Tracked;
+use super::tracked::{LedgerRead, Tracked};
 use super::wake::{Lookup, Verification, Wake};
 use super::{background_scan, gauges};
 use crate::registry::Backlog;
@@ -235,14 +236,12 @@ impl Reconciler {
     async fn reconcile(&mut self) {
         let now = Instant::now();
         let is_due = |tracked: &&Tracked| tracked.next_check_at().is_some_and(|at| at <= now);
-        let due: Vec<RenderId> = self.renders.values().filter(is_due).map(|tracked| tracked.id().clone()).collect();
+        let due = self.renders.values().filter(is_due).map(|tracked| (tracked.id().clone(), tracked.known_revision()));
+        let due: Vec<_> = due.collect();
         let (ledger, term) = (&self.backplane.ledger, self.leadership.term());
-        let reads = due.into_iter().map(|render| async move {
+        let reads = due.into_iter().map(|(render, known)| async move {
             let started = Instant::now();
-            let view = match term {
-                Some(term) => ledger.view_in_term(&render, term).await,
-                None => ledger.view(&render).await,
-            };
+            let view = ledger.view_since(&render, term, known).await;
             (render, view, started.elapsed())
         });
         let views: Vec<_> = stream::iter(reads).buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await;
@@ -251,7 +250,13 @@ impl Reconciler {
             if matches!(view, Err(LedgerError::Superseded { .. })) {
                 self.leadership.superseded();
             }
-            let checked = self.check(&render, view.map_err(ReconcileError::from), pause_between_checks(took)).await;
+            let unchanged = || self.renders.get(&render).map(Tracked::unchanged);
+            let read = view.map(|view| match view {
+                ViewSince::Unknown => None,
+                ViewSince::Unchanged => unchanged(),
+                ViewSince::Changed { revision, view } => Some(LedgerRead { view: Arc::new(view), revision }),
+            });
+            let checked = self.check(&render, read.map_err(ReconcileError::from), pause_between_checks(took)).await;
             // A render that has ended in this check is tracked no longer.
             let tracked = self.renders.get_mut(&render);
             match (checked, tracked) {

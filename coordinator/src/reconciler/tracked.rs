@@ -23,6 +23,8 @@ pub(super) struct Tracked {
     summary: Option<Arc<PlanSummary>>,
     /// The ledger's view of it, as of the last check.
     pub(super) view: Arc<RenderView>,
+    /// The ledger's revision of `view`, if it was read with one.
+    revision: Option<u64>,
     pub(super) dispatch_log: DispatchLog,
     /// Whether the ledger is known to agree with storage about it. A render that was just submitted has nothing to restore.
     pub(super) is_restored: bool,
@@ -49,6 +51,18 @@ pub(super) struct Tracked {
     furthest: (Position, Instant),
 }
 
+/// A render as it was read from the ledger.
+pub(super) struct LedgerRead {
+    pub(super) view: Arc<RenderView>,
+    pub(super) revision: Option<u64>,
+}
+
+impl From<RenderView> for LedgerRead {
+    fn from(view: RenderView) -> Self {
+        Self { view: Arc::new(view), revision: None }
+    }
+}
+
 /// A task that no worker has claimed.
 pub(super) struct WaitingTask {
     pub(super) step: Step,
@@ -69,6 +83,7 @@ impl Tracked {
             plan: None,
             summary: None,
             view: Arc::default(),
+            revision: None,
             dispatch_log: DispatchLog::default(),
             is_restored: is_new,
             is_restoring: false,
@@ -131,15 +146,26 @@ impl Tracked {
     }
 
     /// Takes over the ledger's view of it.
-    pub(super) fn set_view(&mut self, view: RenderView) {
-        self.entry.set_paused(view.paused);
-        self.view = Arc::new(view);
+    pub(super) fn set_view(&mut self, read: LedgerRead) {
+        self.entry.set_paused(read.view.paused);
+        (self.view, self.revision) = (read.view, read.revision);
+    }
+
+    /// The revision of its view, if that is still the ledger's where the ledger says so: a lease may end without a
+    /// write.
+    pub(super) fn known_revision(&self) -> Option<u64> {
+        self.revision.filter(|_| self.view.tasks.values().all(|task| task.lease.is_none()))
+    }
+
+    /// Its view, which the ledger says is unchanged.
+    pub(super) fn unchanged(&self) -> LedgerRead {
+        LedgerRead { view: self.view.clone(), revision: self.revision }
     }
 
     /// Drops the plan and everything that follows from it.
     pub(super) fn clear_plan(&mut self) {
         (self.plan, self.summary, self.next_step) = (None, None, None);
-        (self.view, self.pace) = (Arc::default(), Pace::default());
+        (self.view, self.revision, self.pace) = (Arc::default(), None, Pace::default());
         self.dispatch_log.clear();
         self.entry.chunk_results.clear();
     }

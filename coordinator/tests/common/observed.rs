@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hyperfarm_backplane::ledger::{
     Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal, Reserved,
+    ViewSince,
 };
 use hyperfarm_proto::failure::Failure;
 use hyperfarm_proto::id::{RenderId, WorkerId};
@@ -23,6 +24,8 @@ pub(crate) struct ObservedLedger {
     /// Calls that failed because of it.
     pub refused: AtomicU64,
     ticks: AtomicU64,
+    /// Times a render was read with all of its tasks by the loop.
+    pub read_whole: AtomicU64,
     views: Mutex<HashMap<RenderId, u64>>,
 }
 
@@ -33,6 +36,7 @@ impl ObservedLedger {
             is_down: AtomicBool::default(),
             refused: AtomicU64::default(),
             ticks: AtomicU64::default(),
+            read_whole: AtomicU64::default(),
             views: Mutex::default(),
         }
     }
@@ -108,9 +112,18 @@ impl Ledger for ObservedLedger {
         self.ticks.fetch_add(1, Ordering::SeqCst);
         self.inner()?.nodes().await
     }
-    async fn view_in_term(&self, render: &RenderId, term: u64) -> Result<Option<RenderView>, LedgerError> {
+    async fn view_since(
+        &self,
+        render: &RenderId,
+        term: Option<u64>,
+        revision: Option<u64>,
+    ) -> Result<ViewSince, LedgerError> {
         *self.views.lock().unwrap().entry(render.clone()).or_default() += 1;
-        self.inner()?.view_in_term(render, term).await
+        let view = self.inner()?.view_since(render, term, revision).await;
+        if matches!(view, Ok(ViewSince::Changed { .. })) {
+            self.read_whole.fetch_add(1, Ordering::SeqCst);
+        }
+        view
     }
     async fn set_paused(&self, render: &RenderId, paused: bool) -> Result<bool, LedgerError> {
         self.inner()?.set_paused(render, paused).await
