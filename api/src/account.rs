@@ -124,6 +124,19 @@ pub struct Status {
     pub status: String,
     /// The farm's version.
     pub version: String,
+    /// Whether this coordinator schedules or is a standby; of the readiness only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<SchedulerRole>,
+}
+
+/// Part of a coordinator in the scheduling, of which one does all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SchedulerRole {
+    /// It schedules.
+    Active,
+    /// It serves the API, and takes over when the active one is gone.
+    Standby,
 }
 
 /// An answer that says only that it was done.

@@ -16,6 +16,9 @@ pub struct Farm {
     pub started_at: f64,
     /// Unix seconds, by the farm's clock.
     pub now: f64,
+    /// Id of the coordinator that schedules; none before the first was elected.
+    #[serde(default)]
+    pub active_coordinator: Option<String>,
     /// Slots and queues by pool.
     pub pools: Vec<PoolLoad>,
     /// Frames captured a second, of late.

@@ -13,7 +13,8 @@ use futures::stream::BoxStream;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::ledger::{
-    Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeState, NodeView, RenderView, Renewal, TaskView,
+    Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeState, NodeView, Quota, RenderView, Renewal,
+    Reserved, TaskView, ViewSince,
 };
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_backplane::runner::{Runner, RunnerConfig, TaskContext, TaskHandler};
@@ -168,6 +169,27 @@ impl Ledger for CutLedger {
     }
     async fn nodes(&self) -> LedgerResult<Vec<NodeView>> {
         self.ledger().await?.nodes().await
+    }
+    async fn view_since(&self, render: &RenderId, term: Option<u64>, revision: Option<u64>) -> LedgerResult<ViewSince> {
+        self.ledger().await?.view_since(render, term, revision).await
+    }
+    async fn set_paused(&self, render: &RenderId, paused: bool) -> LedgerResult<bool> {
+        self.ledger().await?.set_paused(render, paused).await
+    }
+    async fn lead(&self, candidate: &str, seen_term: u64, ttl: Duration) -> LedgerResult<Leader> {
+        self.ledger().await?.lead(candidate, seen_term, ttl).await
+    }
+    async fn resign(&self, id: &str) -> LedgerResult<()> {
+        self.ledger().await?.resign(id).await
+    }
+    async fn reserve(&self, quota: &Quota, renders: &[RenderId]) -> LedgerResult<Reserved> {
+        self.ledger().await?.reserve(quota, renders).await
+    }
+    async fn free(&self, quota: &str, renders: &[RenderId]) -> LedgerResult<()> {
+        self.ledger().await?.free(quota, renders).await
+    }
+    async fn fill(&self, group: &str, places: &[(String, Vec<RenderId>)]) -> LedgerResult<()> {
+        self.ledger().await?.fill(group, places).await
     }
     async fn check(&self) -> LedgerResult<()> {
         self.ledger().await?.check().await

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
+use hyperfarm_backplane::ledger::LedgerError;
 use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_backplane::trace;
 use hyperfarm_proto::failure::{Failure, FailureCode};
@@ -27,7 +28,7 @@ use crate::config::CoordinatorConfig;
 use crate::index::{Filter, Index, IndexedRender};
 use crate::intake::{self, IntakeError, StoredBundle};
 use crate::progress::RenderProgress;
-use crate::reconciler::{Reconciler, Wake, forward};
+use crate::reconciler::{Leadership, LeadershipChanges, Reconciler, Wake, forward, tell_leader};
 use crate::registry::{Registry, RenderEntry};
 use crate::submission::{Intake, Seed};
 use crate::timeline::{self, Timeline};
@@ -58,6 +59,9 @@ pub enum RenderError {
     /// Storage did not answer.
     #[error(transparent)]
     Storage(#[from] ObjectsError),
+    /// The ledger did not answer.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 /// A page of renders, newest first.
@@ -97,6 +101,7 @@ struct Inner {
     config: CoordinatorConfig,
     registry: Arc<Registry>,
     index: Arc<Index>,
+    leadership: Leadership,
     /// Details of ended renders, those asked for last.
     details: Mutex<VecDeque<(RenderId, RenderInternals)>>,
     wakes: mpsc::UnboundedSender<Wake>,
@@ -110,13 +115,16 @@ impl Coordinator {
         backplane.metrics.add_role("coordinator");
         let registry = Arc::new(Registry::default());
         let (wakes, woken) = mpsc::unbounded_channel();
-        let reconciler = Reconciler::new(backplane.clone(), config.clone(), registry.clone(), wakes.clone());
+        let leadership = Leadership::new();
+        let reconciler =
+            Reconciler::new(backplane.clone(), config.clone(), registry.clone(), leadership.clone(), wakes.clone());
         let loops = vec![
-            tokio::spawn(forward(backplane.clone(), wakes.clone(), drain.clone())),
+            tokio::spawn(forward(backplane.clone(), leadership.clone(), wakes.clone(), drain.clone())),
             tokio::spawn(reconciler.run(woken, drain.clone())),
         ];
         let (index, details) = Default::default();
-        let inner = Inner { backplane, config, registry, index, details, wakes, loops: loops.into(), drain };
+        let inner =
+            Inner { backplane, config, registry, index, leadership, details, wakes, loops: loops.into(), drain };
         Self { inner: Arc::new(inner) }
     }
 
@@ -211,6 +219,8 @@ impl Coordinator {
             }
             Ok(_) | Err(RenderError::NotFound(_) | RenderError::Ended(_)) => Ok(render),
             Err(RenderError::Storage(error)) => Err(error.into()),
+            // Reading a render asks no ledger.
+            Err(RenderError::Ledger(_)) => Ok(render),
         }
     }
 
@@ -368,7 +378,7 @@ impl Coordinator {
     ///
     /// # Errors
     ///
-    /// There is no such render, it has ended, or storage did not answer.
+    /// There is no such render, it has ended, or storage or ledger did not answer.
     pub async fn set_paused(&self, render: &RenderId, is_paused: bool) -> Result<RenderDetail, RenderError> {
         let entry = self.entry(render).await?;
         if entry.progress.borrow().end.is_some() {
@@ -381,9 +391,11 @@ impl Coordinator {
             objects.delete(&mark).await?;
         }
         entry.set_paused(is_paused);
+        // The scheduler reads it there. A render that the ledger does not know gets it from the mark.
+        self.inner.backplane.ledger.set_paused(render, is_paused).await?;
         info!(%render, "the render was {}", if is_paused { "paused" } else { "resumed" });
         self.wake(Wake::Changed(render.clone()));
-        self.detail(render).await
+        Ok(RenderDetail { is_paused, ..self.detail(render).await? })
     }
 
     /// Submits a new render with project and spec of an earlier one.
@@ -458,8 +470,38 @@ impl Coordinator {
         Ok(state)
     }
 
-    /// Wakes the loop. Its receiver is dropped only while the process ends; the next process finds the same in storage.
+    /// Whether this coordinator leads: the leader alone schedules, and finalizes ended renders.
+    pub(crate) fn is_leading(&self) -> bool {
+        self.inner.leadership.term().is_some()
+    }
+
+    /// Whether the render is known to have ended.
+    pub(crate) fn has_ended(&self, render: &RenderId) -> bool {
+        self.inner.registry.get(render).is_some_and(|entry| entry.progress.borrow().end.is_some())
+    }
+
+    /// Id of the coordinator that leads, once the ledger has said it.
+    pub(crate) fn leader(&self) -> Option<String> {
+        self.inner.leadership.leader()
+    }
+
+    /// The changes between leader and standby.
+    pub(crate) fn leadership_changes(&self) -> LeadershipChanges {
+        self.inner.leadership.changes()
+    }
+
+    /// Wakes the loop, and that of the leader. The receiver is dropped only while the process ends; the next process
+    /// finds the same in storage.
     fn wake(&self, wake: Wake) {
+        let changed = match &wake {
+            Wake::Submitted(entry) => Some(entry.request.id.clone()),
+            Wake::Changed(render) | Wake::EndedByApi(render) => Some(render.clone()),
+            _ => None,
+        };
+        if let Some(render) = changed.filter(|_| !self.is_leading()) {
+            let backplane = self.inner.backplane.clone();
+            tokio::spawn(async move { tell_leader(&backplane, &render).await });
+        }
         drop(self.inner.wakes.send(wake));
     }
 }

@@ -1,4 +1,5 @@
-//! Finalizes ended renders: records the usage, publishes the webhook event, and frees the place of the key.
+//! Finalizes ended renders, on the coordinator that leads: records the usage, publishes the webhook event, and frees
+//! the place of the key.
 //!
 //! **Invariant: every ended render is finalized at least once.** Its open mark is removed last, so the next process finds by the mark
 //! what this one leaves undone. A step that is repeated changes nothing.
@@ -52,6 +53,7 @@ impl Finalizer {
     /// Finalizes every render that ends, until the drain starts.
     pub(crate) async fn run(self, mut ends: Receiver<RenderId>) {
         let drain = self.coordinator.drain().clone();
+        let mut leadership = self.coordinator.leadership_changes();
         loop {
             self.sweep().await;
             let next_sweep = tokio::time::sleep(SWEEP_EVERY);
@@ -60,6 +62,7 @@ impl Finalizer {
                 tokio::select! {
                     () = drain.started() => return,
                     () = &mut next_sweep => break,
+                    _ = leadership.next() => break,
                     end = ends.recv() => match end {
                         Ok(render) => self.finalize(&render).await,
                         // The sweep finds the ends that were missed.
@@ -90,6 +93,12 @@ impl Finalizer {
 
     async fn try_finalize(&self, render: &RenderId) -> Result<(), ObjectsError> {
         let objects = &self.coordinator.backplane().objects;
+        if !self.coordinator.is_leading() {
+            if self.coordinator.has_ended(render) {
+                self.admission.free(render);
+            }
+            return Ok(());
+        }
         let mark = object_keys::open_mark(render);
         let Some(intake) = if_found(objects.get_json::<Intake>(&mark).await)? else {
             self.admission.free(render);
@@ -108,12 +117,18 @@ impl Finalizer {
         };
         // The place is free at once, even if a later step fails.
         self.admission.free(render);
+        let freed = self.admission.free_shared(&intake, render).await;
         let usage = self.usages.record(request, &intake, state).await?;
         let event = self.event(request, &intake, state).await?;
         let callback = request.spec.callback_url.as_deref().and_then(|url| Url::parse(url).ok());
         for delivery in self.webhooks.publish(&event, callback, now_ms()).await? {
             // The receiver is dropped only while the process ends. The delivery is stored already.
             drop(self.deliveries.send(delivery));
+        }
+        if let Err(error) = freed {
+            // The mark stays, so that the next sweep frees it.
+            warn!(%render, %error, "the ledger did not free the place of an ended render");
+            return Ok(());
         }
         objects.delete(&mark).await?;
         // After the mark is removed, so that it is counted once.

@@ -381,7 +381,7 @@ mod tests {
             ],
             ..TaskView::default()
         };
-        let view = RenderView { cancelled: false, tasks: [(Step::Chunk(0), task)].into() };
+        let view = RenderView { tasks: [(Step::Chunk(0), task)].into(), ..RenderView::default() };
         let timeline = Timeline::from_ledger(Some(&testing::plan(&[10], false)), &view, &ChunkResults::default());
         use AttemptOutcome::{Failed, Lost, Running, Superseded};
         let outcomes: Vec<_> = timeline.attempts.iter().map(|it| (it.outcome, it.ended_at_ms)).collect();
@@ -400,7 +400,7 @@ mod tests {
         });
         let committed = Some(serde_json::to_vec(&record).unwrap());
         let task = TaskView { attempt: 3, committed, ..TaskView::default() };
-        let view = RenderView { cancelled: false, tasks: [(Step::Chunk(0), task)].into() };
+        let view = RenderView { tasks: [(Step::Chunk(0), task)].into(), ..RenderView::default() };
         let timeline = Timeline::from_ledger(Some(&testing::plan(&[10], false)), &view, &ChunkResults::default());
         let attempt = &timeline.attempts[0];
         assert_eq!((attempt.started_at_ms, attempt.ended_at_ms), (1000, Some(1150)));

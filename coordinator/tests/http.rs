@@ -307,8 +307,9 @@ async fn operators_see_health_readiness_and_metrics() {
     let farm = Farm::new();
     let router = farm.coordinator.router(ApiConfig::default());
     assert_eq!(get(&router, "/healthz").await.json()["data"]["status"], "ok");
+    farm.ticks(1).await;
     let ready = get(&router, "/readyz").await.json()["data"].clone();
-    assert_eq!(ready, json!({ "status": "ready", "version": env!("CARGO_PKG_VERSION") }));
+    assert_eq!(ready, json!({ "status": "ready", "version": env!("CARGO_PKG_VERSION"), "scheduler": "active" }));
     assert!(get(&router, "/metrics").await.headers["content-type"].to_str().unwrap().starts_with("text/plain"));
     farm.backplane.broker.close().await;
     let down = get(&router, "/readyz").await;

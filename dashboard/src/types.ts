@@ -248,6 +248,8 @@ export interface EventType {
 
 /** The farm at a glance. Pools, slots and frames are the whole farm's; renders, cost and failures are those of the key's space. */
 export interface Farm {
+  /** Id of the coordinator that schedules; none before the first was elected. */
+  active_coordinator: string | null;
   /** Frames captured a second, of late. */
   frames_per_second: number;
   /** The last quarter of an hour, one entry every 10 seconds; not in events. */
@@ -542,6 +544,9 @@ export interface RenderRequest {
   width?: number | null;
 }
 
+/** Part of a coordinator in the scheduling, of which one does all. */
+export type SchedulerRole = "active" | "standby";
+
 /** The new secret of an endpoint. */
 export interface Secret {
   /** The endpoint. */
@@ -622,6 +627,8 @@ export interface Spending {
 
 /** Health or readiness of the process. */
 export interface Status {
+  /** Whether this coordinator schedules or is a standby; of the readiness only. */
+  scheduler?: SchedulerRole;
   /** `ok` or `ready`. */
   status: string;
   /** The farm's version. */

@@ -57,11 +57,27 @@ impl Cluster {
     }
 
     fn start_coordinator(&mut self, listen: &str) {
-        let mut coordinator = self.spawn("coordinator", &["coordinator", "--listen", listen]);
+        self.start_coordinator_as("coordinator", listen);
+    }
+
+    fn start_coordinator_as(&mut self, name: &str, listen: &str) {
+        let mut coordinator = self.spawn(name, &["coordinator", "--listen", listen]);
         let out = coordinator.stdout.take().expect("standard output is piped");
         let line = BufReader::new(out).lines().next().expect("the coordinator says where it listens").expect("text");
         self.url = line.rsplit(' ').next().expect("a URL").to_owned();
-        self.processes.push(("coordinator".to_owned(), coordinator));
+        self.processes.push((name.to_owned(), coordinator));
+    }
+
+    /// Starts one more coordinator. Returns the base URL of its API.
+    pub fn start_second_coordinator(&mut self) -> String {
+        let first = self.url.clone();
+        self.start_coordinator_as("coordinator-2", &format!("127.0.0.1:{}", free_port()));
+        std::mem::replace(&mut self.url, first)
+    }
+
+    /// Makes clients use the coordinator at this URL.
+    pub fn use_coordinator(&mut self, url: &str) {
+        url.clone_into(&mut self.url);
     }
 
     /// Replaces the coordinator by a new process at the same address.
@@ -201,6 +217,15 @@ impl Cluster {
         serde_json::from_slice(&answer.stdout).unwrap_or(json!(null))
     }
 
+    /// Waits until `test` is true; `what` says what it waits for.
+    pub fn wait_until(&self, what: &str, test: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !test(self) {
+            assert!(Instant::now() < deadline, "not so within 60 s: {what}\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Waits until the worker of a process, as the API lists it, satisfies `test`, and returns it.
     pub fn worker(&self, name: &str, test: impl Fn(&Value) -> bool) -> Value {
         let (_, child) = self.processes.iter().find(|(found, _)| found == name).expect("there is such a process");
@@ -237,7 +262,7 @@ impl Cluster {
     /// The end of every process's log.
     pub fn logs(&self) -> String {
         let mut all = String::new();
-        for name in ["coordinator", "worker-1", "worker-2", "worker-3", "stitcher"] {
+        for name in ["coordinator", "coordinator-2", "worker-1", "worker-2", "worker-3", "stitcher"] {
             if let Ok(log) = std::fs::read_to_string(self.scene.path(&format!("{name}.log"))) {
                 let lines: Vec<&str> = log.lines().collect();
                 all.push_str(&format!("--- {name}\n{}\n", lines[lines.len().saturating_sub(25)..].join("\n")));

@@ -54,6 +54,44 @@ fn a_worker_that_is_killed_costs_nothing_but_time() {
 }
 
 #[test]
+fn of_two_coordinators_one_schedules_and_each_serves_all_of_the_api() {
+    let Some(services) = Services::find() else { return };
+    let scene = Scene::new();
+    let (project, expected) = expected(&scene, 12.0);
+    let mut cluster = Cluster::start(services, "two");
+    cluster.wait_until("leads", |cluster| cluster.get("/readyz")["data"]["scheduler"] == "active");
+    let first = cluster.url().to_owned();
+    let second = cluster.start_second_coordinator();
+    cluster.use_coordinator(&second);
+    cluster.wait_until("standby", |cluster| cluster.get("/readyz")["data"]["scheduler"] == "standby");
+    let leader = cluster.get("/v3/hyperframes/farm")["data"]["active_coordinator"].clone();
+
+    // Submitted, watched and paused through the standby.
+    let (render, video) = cluster.start_render(&project, "video", &CHUNKS);
+    cluster.wait_for_frames(60);
+    let newest = cluster.get("/v3/hyperframes/renders?limit=1");
+    let id = newest["data"][0]["render_id"].as_str().unwrap().to_owned();
+    cluster.post(&format!("/v3/hyperframes/renders/{id}/pause"), &json!({}));
+    cluster.use_coordinator(&first);
+    let started = std::time::Instant::now();
+    let path = format!("/v3/hyperframes/renders/{id}");
+    cluster.wait_until("paused", |cluster| cluster.get(&path)["data"]["paused"] == true);
+    assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
+
+    // The leader dies while the render is paused. What was claimed is done by then.
+    cluster.kill("coordinator");
+    let died = std::time::Instant::now();
+    cluster.use_coordinator(&second);
+    cluster.wait_until("active", |cluster| cluster.get("/readyz")["data"]["scheduler"] == "active");
+    assert!(died.elapsed() < std::time::Duration::from_secs(10), "{:?}", died.elapsed());
+    assert_ne!(cluster.get("/v3/hyperframes/farm")["data"]["active_coordinator"], leader);
+    assert_eq!(cluster.get(&path)["data"]["paused"], true, "the pause outlives the leader");
+    cluster.post(&format!("{path}/resume"), &json!({}));
+    cluster.finish(render);
+    assert_eq!(std::fs::read(video).unwrap(), expected);
+}
+
+#[test]
 fn a_broker_and_a_ledger_that_restart_cost_nothing_but_time() {
     let Some(services) = Services::find() else { return };
     let scene = Scene::new();

@@ -15,6 +15,8 @@ pub enum EventKind {
     Committed,
     /// An attempt failed; the failure is in the ledger.
     Failed,
+    /// A client submitted, changed or ended the render through a coordinator that does not lead.
+    Requested,
 }
 
 /// One hint.

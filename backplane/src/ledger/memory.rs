@@ -4,7 +4,7 @@
 //! This is the state machine in its plainest form; `redis.lua` is the same one, and a property test holds the two
 //! against each other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use super::history::Attempts;
 use super::journal::Journal;
 use super::{
-    AttemptEnd, Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeView, RenderView, Renewal, TaskView,
-    node_of_slot,
+    AttemptEnd, Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal,
+    Reserved, TaskView, ViewSince, node_of_slot,
 };
 
 /// A ledger in this process's memory.
@@ -34,6 +34,14 @@ struct State {
     renders: HashMap<RenderId, Render>,
     nodes: BTreeMap<WorkerId, Node>,
     journal: Option<Journal>,
+    /// Writes to renders so far.
+    writes: u64,
+    /// The leader of the newest term, and when its lease ends.
+    leader: Option<(Leader, Instant)>,
+    /// Renders that have places, by quota.
+    places: HashMap<String, BTreeSet<RenderId>>,
+    /// Groups of quotas that were counted.
+    counted: BTreeSet<String>,
 }
 
 struct Node {
@@ -47,6 +55,14 @@ impl State {
     fn forget_dead_nodes(&mut self) {
         let now = Instant::now();
         self.nodes.retain(|_, node| node.until > now);
+    }
+
+    /// Gives the render a revision of its own.
+    fn revise(&mut self, render: &RenderId) {
+        self.writes += 1;
+        if let Some(render) = self.renders.get_mut(render) {
+            render.revision = self.writes;
+        }
     }
 
     /// Makes the render known, with the attempts at it that were lost with earlier processes.
@@ -70,6 +86,7 @@ impl State {
     }
 
     fn claim(&mut self, task: &TaskId, worker: &WorkerId, node: Option<&WorkerId>, ttl: Duration) -> Claim {
+        self.revise(&task.render);
         let Some(render) = self.renders.get_mut(&task.render) else { return Claim::Unknown };
         if render.is_cancelled {
             return Claim::Cancelled;
@@ -100,13 +117,23 @@ impl State {
     }
 }
 
-fn unix_ms() -> u64 {
+/// The oldest id that a render of the last `window` can have.
+pub(super) fn oldest_within(window: Duration, now_ms: u64) -> RenderId {
+    RenderId::from_parts(now_ms.saturating_sub(window.as_millis() as u64), 0)
+}
+
+pub(super) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[derive(Default)]
 struct Render {
     is_cancelled: bool,
+    is_paused: bool,
+    /// The newest term that read it.
+    term: u64,
+    /// Number of the last write to it.
+    revision: u64,
     tasks: BTreeMap<Step, Task>,
 }
 
@@ -177,7 +204,11 @@ impl MemoryLedger {
 #[async_trait]
 impl Ledger for MemoryLedger {
     async fn open(&self, render: &RenderId) -> Result<(), LedgerError> {
-        self.state.lock().open(render);
+        let mut state = self.state.lock();
+        if !state.renders.contains_key(render) {
+            state.open(render);
+            state.revise(render);
+        }
         Ok(())
     }
 
@@ -197,6 +228,7 @@ impl Ledger for MemoryLedger {
 
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {
         let mut state = self.state.lock();
+        state.revise(&lease.task.render);
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Renewal::Unknown) };
         if render.is_cancelled {
             return Ok(Renewal::Lost);
@@ -212,6 +244,7 @@ impl Ledger for MemoryLedger {
 
     async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError> {
         let mut state = self.state.lock();
+        state.revise(&lease.task.render);
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Commit::Unknown) };
         if render.is_cancelled {
             return Ok(Commit::Stale);
@@ -232,6 +265,7 @@ impl Ledger for MemoryLedger {
 
     async fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Commit, LedgerError> {
         let mut state = self.state.lock();
+        state.revise(&lease.task.render);
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Commit::Unknown) };
         if render.is_cancelled {
             return Ok(Commit::Stale);
@@ -256,6 +290,7 @@ impl Ledger for MemoryLedger {
 
     async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
         let mut state = self.state.lock();
+        state.revise(&lease.task.render);
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(()) };
         let Some(entry) = render.tasks.get_mut(&lease.task.step) else { return Ok(()) };
         if entry.attempt == lease.attempt && entry.worker.as_ref() == Some(&lease.worker) {
@@ -268,6 +303,7 @@ impl Ledger for MemoryLedger {
 
     async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError> {
         let mut state = self.state.lock();
+        state.revise(&task.render);
         let Some(render) = state.renders.get_mut(&task.render) else { return Ok(()) };
         let entry = render.tasks.entry(task.step).or_default();
         if entry.committed.is_some() {
@@ -289,12 +325,47 @@ impl Ledger for MemoryLedger {
         let now = Instant::now();
         Ok(state.renders.get(render).map(|render| RenderView {
             cancelled: render.is_cancelled,
+            paused: render.is_paused,
             tasks: render.tasks.iter().map(|(step, task)| (*step, task.view(now))).collect(),
         }))
     }
 
+    async fn view_since(
+        &self,
+        render: &RenderId,
+        term: Option<u64>,
+        revision: Option<u64>,
+    ) -> Result<ViewSince, LedgerError> {
+        let found;
+        {
+            let mut state = self.state.lock();
+            let Some(render) = state.renders.get_mut(render) else { return Ok(ViewSince::Unknown) };
+            if let Some(term) = term {
+                if render.term > term {
+                    return Err(LedgerError::Superseded { term });
+                }
+                render.term = term;
+            }
+            found = Some(render.revision);
+        }
+        if revision == found {
+            return Ok(ViewSince::Unchanged);
+        }
+        Ok(self.view(render).await?.map_or(ViewSince::Unknown, |view| ViewSince::Changed { revision: found, view }))
+    }
+
+    async fn set_paused(&self, render: &RenderId, paused: bool) -> Result<bool, LedgerError> {
+        let mut state = self.state.lock();
+        state.revise(render);
+        let Some(render) = state.renders.get_mut(render) else { return Ok(false) };
+        render.is_paused = paused;
+        Ok(true)
+    }
+
     async fn cancel(&self, render: &RenderId) -> Result<(), LedgerError> {
-        self.state.lock().open(render).is_cancelled = true;
+        let mut state = self.state.lock();
+        state.open(render).is_cancelled = true;
+        state.revise(render);
         Ok(())
     }
 
@@ -328,6 +399,61 @@ impl Ledger for MemoryLedger {
         let mut state = self.state.lock();
         state.forget_dead_nodes();
         Ok(state.nodes.values().map(|node| node.view.clone()).collect())
+    }
+
+    async fn lead(&self, candidate: &str, seen_term: u64, ttl: Duration) -> Result<Leader, LedgerError> {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        let term = match &state.leader {
+            Some((leader, until)) if leader.id != candidate && *until > now => return Ok(leader.clone()),
+            Some((leader, _)) if leader.id == candidate => leader.term,
+            other => other.as_ref().map_or(0, |(leader, _)| leader.term).max(seen_term) + 1,
+        };
+        let leader = Leader { id: candidate.to_owned(), term };
+        state.leader = Some((leader.clone(), now + ttl));
+        Ok(leader)
+    }
+
+    async fn resign(&self, id: &str) -> Result<(), LedgerError> {
+        if let Some((leader, until)) = &mut self.state.lock().leader
+            && leader.id == id
+        {
+            *until = Instant::now();
+        }
+        Ok(())
+    }
+
+    async fn reserve(&self, quota: &Quota, renders: &[RenderId]) -> Result<Reserved, LedgerError> {
+        let mut state = self.state.lock();
+        if !state.counted.contains(&quota.group) {
+            return Ok(Reserved::Uncounted);
+        }
+        let places = state.places.entry(quota.name.clone()).or_default();
+        if let Some(window) = quota.window {
+            *places = places.split_off(&oldest_within(window, unix_ms()));
+        }
+        let more = renders.iter().filter(|render| !places.contains(render)).count();
+        if places.len() + more > quota.limit as usize {
+            return Ok(Reserved::Full { taken: places.len(), oldest: places.first().cloned() });
+        }
+        places.extend(renders.iter().cloned());
+        Ok(Reserved::Granted)
+    }
+
+    async fn free(&self, quota: &str, renders: &[RenderId]) -> Result<(), LedgerError> {
+        if let Some(places) = self.state.lock().places.get_mut(quota) {
+            places.retain(|render| !renders.contains(render));
+        }
+        Ok(())
+    }
+
+    async fn fill(&self, group: &str, places: &[(String, Vec<RenderId>)]) -> Result<(), LedgerError> {
+        let mut state = self.state.lock();
+        for (quota, renders) in places {
+            state.places.entry(quota.clone()).or_default().extend(renders.iter().cloned());
+        }
+        state.counted.insert(group.to_owned());
+        Ok(())
     }
 
     async fn check(&self) -> Result<(), LedgerError> {

@@ -26,6 +26,12 @@
 //! - **Attempts** are written down with their times, for people; nothing is decided from them.
 //! - **Wishes.** What is wished of a live node waits until its next heartbeat, whose answer it is from then on: the
 //!   newest wish counts, and a node follows each once. It goes with the node.
+//! - **One leader.** [`Ledger::lead`] gives the lease of the scheduler to one coordinator. The term grows with each
+//!   change of the leader, also over an emptied ledger, because a candidate says which term it has seen. A render
+//!   remembers the newest term that read it by [`Ledger::view_since`]; an older one is answered with
+//!   [`LedgerError::Superseded`].
+//! - **A pause** is a field of the render, so that every coordinator sees it. Storage has its mark too.
+//! - **Quotas.** [`Ledger::reserve`] takes places for renders, all of them or none, within the limit.
 //! - **It can be emptied at any moment.** What is in it can be rebuilt from object storage, or be done again. A worker
 //!   of before that comes with an attempt above the fence raises the fence to it and goes on; at an equal number the
 //!   lease is its holder's.
@@ -39,6 +45,7 @@ use hyperfarm_proto::id::{RenderId, WorkerId};
 use hyperfarm_proto::record::TaskProgress;
 use hyperfarm_proto::task::{Step, TaskId};
 
+mod coordination;
 mod history;
 mod journal;
 mod lost;
@@ -46,6 +53,7 @@ mod memory;
 mod node;
 mod redis;
 
+pub use self::coordination::{Leader, Quota, Reserved};
 pub use self::history::{AttemptEnd, AttemptView};
 pub use self::lost::worker_lost;
 pub use self::memory::MemoryLedger;
@@ -62,6 +70,12 @@ pub enum LedgerError {
         url: String,
         /// What the client library reports.
         reason: String,
+    },
+    /// A scheduler of a newer term has been at the render.
+    #[error("the scheduler's term {term} is over, a newer one has begun")]
+    Superseded {
+        /// The term that is over.
+        term: u64,
     },
     /// An entry cannot be read by this build.
     #[error("the ledger's entry {key} cannot be read: {reason}")]
@@ -150,8 +164,26 @@ pub struct TaskView {
 pub struct RenderView {
     /// Whether [`Ledger::cancel`] was called.
     pub cancelled: bool,
+    /// Whether it is paused: see [`Ledger::set_paused`].
+    pub paused: bool,
     /// Its tasks by step.
     pub tasks: BTreeMap<Step, TaskView>,
+}
+
+/// Answer to [`Ledger::view_since`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ViewSince {
+    /// The render is not open.
+    Unknown,
+    /// Nothing was written to it. Leases may have ended since.
+    Unchanged,
+    /// The render as it is now.
+    Changed {
+        /// Number of its last write, which no other write to it has; `None` if an older farm made the last write.
+        revision: Option<u64>,
+        /// The render and its tasks.
+        view: RenderView,
+    },
 }
 
 /// A connection to a ledger. See the [module](self) for what every implementation promises.
@@ -196,6 +228,18 @@ pub trait Ledger: Send + Sync + 'static {
     /// The render and its tasks, or `None` if it is not open.
     async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError>;
 
+    /// The same, unless nothing was written to the render since `revision`. For the scheduler of `term`, which from
+    /// then on keeps schedulers of older terms from the render.
+    async fn view_since(
+        &self,
+        render: &RenderId,
+        term: Option<u64>,
+        revision: Option<u64>,
+    ) -> Result<ViewSince, LedgerError>;
+
+    /// Pauses or resumes the render. Returns whether it is open; otherwise nothing is changed.
+    async fn set_paused(&self, render: &RenderId, paused: bool) -> Result<bool, LedgerError>;
+
     /// From now on nothing of the render is claimed, renewed or committed. Opens it if it is unknown.
     async fn cancel(&self, render: &RenderId) -> Result<(), LedgerError>;
 
@@ -210,6 +254,23 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// The nodes that are alive.
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError>;
+
+    /// Makes `candidate` the leader for `ttl` if it is already or there is none alive. Returns the leader. A new term
+    /// is above `seen_term`, the newest that the candidate knows.
+    async fn lead(&self, candidate: &str, seen_term: u64, ttl: Duration) -> Result<Leader, LedgerError>;
+
+    /// Ends the lease of the leader `id`, so that another candidate leads at once. Changes nothing if another one
+    /// leads.
+    async fn resign(&self, id: &str) -> Result<(), LedgerError>;
+
+    /// Takes a place of the quota for each of the renders, or for none. A render that has its place needs no other.
+    async fn reserve(&self, quota: &Quota, renders: &[RenderId]) -> Result<Reserved, LedgerError>;
+
+    /// Frees the places of the renders in the quota of this name.
+    async fn free(&self, quota: &str, renders: &[RenderId]) -> Result<(), LedgerError>;
+
+    /// Adds places, by name of the quota, that storage shows to be taken, and notes that the group is counted.
+    async fn fill(&self, group: &str, places: &[(String, Vec<RenderId>)]) -> Result<(), LedgerError>;
 
     /// Checks that the ledger answers.
     async fn check(&self) -> Result<(), LedgerError>;

@@ -2,6 +2,10 @@
 --
 --   open            1
 --   cancelled       1, if it is
+--   paused          1, if it is
+--   term            the newest term of a scheduler that read it
+--   revision        a number that each call which writes increases; it begins with the time in microseconds, so that no
+--                   two entries of the same render share one
 --   {step}          attempt until done total worker: the newest attempt; until is Redis's time in milliseconds, or 0 once
 --                   the lease was ended; worker is `.` if nobody's
 --   {step}:result   what was committed
@@ -27,7 +31,21 @@ local function whole(number)
     return string.format('%.0f', number)
 end
 
+local is_revised = false
+
+local function revise()
+    if is_revised then
+        return
+    end
+    is_revised = true
+    if redis.call('HINCRBY', key, 'revision', 1) == 1 then
+        local time = redis.call('TIME')
+        redis.call('HSET', key, 'revision', whole(tonumber(time[1]) * 1000000 + tonumber(time[2])))
+    end
+end
+
 local function set(...)
+    revise()
     redis.call('HSET', key, ...)
     redis.call('PEXPIRE', key, keep)
 end
@@ -69,7 +87,11 @@ local function admits(step, task, attempt, worker)
 end
 
 if operation == 'open' then
-    set('open', '1')
+    if has('open') then
+        redis.call('PEXPIRE', key, keep)
+    else
+        set('open', '1')
+    end
     return 'ok'
 end
 
@@ -78,8 +100,29 @@ if operation == 'cancel' then
     return 'ok'
 end
 
+if operation == 'pause' or operation == 'resume' then
+    if not has('open') then
+        return 'unknown'
+    elseif operation == 'pause' then
+        set('paused', '1')
+    else
+        revise()
+        redis.call('HDEL', key, 'paused')
+    end
+    return 'ok'
+end
+
 if operation == 'view' then
-    return { whole(now()), redis.call('HGETALL', key) }
+    local term = tonumber(ARGV[3] or '0')
+    local newest = tonumber(redis.call('HGET', key, 'term') or '0')
+    if term > newest and has('open') then
+        set('term', whole(term))
+    end
+    local revision = redis.call('HGET', key, 'revision') or '0'
+    if revision ~= '0' and revision == ARGV[4] then
+        return { whole(now()), whole(newest), revision, {} }
+    end
+    return { whole(now()), whole(newest), revision, redis.call('HGETALL', key) }
 end
 
 if not has('open') then

@@ -2,8 +2,9 @@
 //!
 //! Every operation is one call of one script (`redis.lua`, `nodes.lua`), so it is atomic, takes one round trip, and
 //! uses Redis's own clock. A render is one hash, `{prefix}:render:{{id}}`, whose braces keep it on one node of a
-//! cluster; it vanishes a week after the last write to it. Nodes are in `{prefix}:{nodes}:alive`, `:said` and
-//! `:wishes`.
+//! cluster; it vanishes a week after the last write to it. The leader is in `{prefix}:{scheduler}:leader`, the places
+//! of quotas in `{prefix}:{quotas}:places:{quota}`, by `coordination.lua`. Nodes are in `{prefix}:{nodes}:alive`,
+//! `:said` and `:wishes`.
 //!
 //! A lost connection is made again by the client library in the background; an operation is tried again for a few
 //! seconds, and answered then with [`LedgerError::Unreachable`]. A repeated operation changes nothing that the first
@@ -26,7 +27,11 @@ use redis::{Client, Cmd, ErrorKind, FromRedisValue, RedisError, Script, ScriptIn
 use tokio::time::{Instant, timeout_at};
 
 use super::history::Attempts;
-use super::{Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeView, RenderView, Renewal, TaskView};
+use super::memory::{oldest_within, unix_ms};
+use super::{
+    Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal, Reserved,
+    TaskView, ViewSince,
+};
 use crate::metrics::{Metrics, Server};
 use crate::redact::redact;
 use crate::retry::{RetryPolicy, Retryable};
@@ -53,6 +58,7 @@ pub struct RedisLedger {
     connection: ConnectionManager,
     renders: Script,
     nodes: Script,
+    coordination: Script,
     /// Whether the last attempt failed for want of a connection.
     is_lost: AtomicBool,
     metrics: OnceLock<Metrics>,
@@ -80,6 +86,7 @@ impl RedisLedger {
             connection,
             renders: Script::new(include_str!("redis.lua")),
             nodes: Script::new(include_str!("nodes.lua")),
+            coordination: Script::new(include_str!("coordination.lua")),
             is_lost: AtomicBool::new(false),
             metrics: OnceLock::new(),
         };
@@ -126,6 +133,19 @@ impl RedisLedger {
         let mut call = self.nodes.key(format!("{}:{{nodes}}:alive", self.prefix));
         call.key(format!("{}:{{nodes}}:said", self.prefix)).key(format!("{}:{{nodes}}:wishes", self.prefix));
         call.arg(operation).arg(ENTRY_LIFETIME.as_millis() as u64);
+        call
+    }
+
+    fn on_leader(&self, operation: &str) -> ScriptInvocation<'_> {
+        let mut call = self.coordination.key(format!("{}:{{scheduler}}:leader", self.prefix));
+        call.arg(operation).arg(ENTRY_LIFETIME.as_millis() as u64);
+        call
+    }
+
+    fn on_quota(&self, operation: &str, group: &str, quota: &str) -> ScriptInvocation<'_> {
+        let mut call = self.coordination.key(format!("{}:{{quotas}}:counted", self.prefix));
+        call.key(format!("{}:{{quotas}}:places:{quota}", self.prefix));
+        call.arg(operation).arg(ENTRY_LIFETIME.as_millis() as u64).arg(group);
         call
     }
 
@@ -356,12 +376,37 @@ impl Ledger for RedisLedger {
     }
 
     async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError> {
-        let call = self.on_render("view", render);
-        let (now, fields): (u64, HashMap<String, Vec<u8>>) = self.invoke(&self.render_key(render), &call).await?;
-        if fields.is_empty() {
-            return Ok(None);
+        match self.view_since(render, None, None).await? {
+            ViewSince::Changed { view, .. } => Ok(Some(view)),
+            ViewSince::Unknown | ViewSince::Unchanged => Ok(None),
         }
-        read_render(now, fields).map(Some).map_err(|reason| self.corrupt(render, reason))
+    }
+
+    async fn view_since(
+        &self,
+        render: &RenderId,
+        term: Option<u64>,
+        revision: Option<u64>,
+    ) -> Result<ViewSince, LedgerError> {
+        let mut call = self.on_render("view", render);
+        // Terms and revisions are above 0.
+        call.arg(term.unwrap_or(0)).arg(revision.unwrap_or(0));
+        let (now, newest, found, fields): (u64, u64, u64, HashMap<String, Vec<u8>>) =
+            self.invoke(&self.render_key(render), &call).await?;
+        if let Some(term) = term.filter(|term| newest > *term) {
+            return Err(LedgerError::Superseded { term });
+        }
+        let found = (found > 0).then_some(found);
+        if fields.is_empty() {
+            return Ok(if found.is_some() { ViewSince::Unchanged } else { ViewSince::Unknown });
+        }
+        let view = read_render(now, fields).map_err(|reason| self.corrupt(render, reason))?;
+        Ok(ViewSince::Changed { revision: found, view })
+    }
+
+    async fn set_paused(&self, render: &RenderId, paused: bool) -> Result<bool, LedgerError> {
+        let operation = if paused { "pause" } else { "resume" };
+        Ok(self.answer(render, &self.on_render(operation, render)).await? != "unknown")
     }
 
     async fn cancel(&self, render: &RenderId) -> Result<(), LedgerError> {
@@ -412,15 +457,72 @@ impl Ledger for RedisLedger {
         Ok(nodes)
     }
 
+    async fn lead(&self, candidate: &str, seen_term: u64, ttl: Duration) -> Result<Leader, LedgerError> {
+        let mut call = self.on_leader("lead");
+        call.arg(candidate).arg(seen_term).arg(millis(ttl));
+        let (id, term) = self.invoke("leader", &call).await?;
+        Ok(Leader { id, term })
+    }
+
+    async fn resign(&self, id: &str) -> Result<(), LedgerError> {
+        let mut call = self.on_leader("resign");
+        call.arg(id);
+        self.invoke::<Vec<String>>("leader", &call).await.map(drop)
+    }
+
+    async fn reserve(&self, quota: &Quota, renders: &[RenderId]) -> Result<Reserved, LedgerError> {
+        let oldest = quota.window.map(|window| oldest_within(window, unix_ms()).to_string());
+        let mut call = self.on_quota("reserve", &quota.group, &quota.name);
+        call.arg(quota.limit).arg(oldest.unwrap_or_default());
+        for render in renders {
+            call.arg(render.as_str());
+        }
+        let answer: Vec<String> = self.invoke(&quota.name, &call).await?;
+        match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["granted"] => Ok(Reserved::Granted),
+            ["uncounted"] => Ok(Reserved::Uncounted),
+            ["full", taken, oldest] => {
+                Ok(Reserved::Full { taken: taken.parse().unwrap_or(0), oldest: oldest.parse().ok() })
+            }
+            _ => {
+                let reason = format!("the script answered {answer:?}");
+                Err(LedgerError::Corrupt { key: quota.name.clone(), reason })
+            }
+        }
+    }
+
+    async fn free(&self, quota: &str, renders: &[RenderId]) -> Result<(), LedgerError> {
+        let mut call = self.on_quota("free", "", quota);
+        for render in renders {
+            call.arg(render.as_str());
+        }
+        self.invoke::<Vec<String>>(quota, &call).await.map(drop)
+    }
+
+    async fn fill(&self, group: &str, places: &[(String, Vec<RenderId>)]) -> Result<(), LedgerError> {
+        for (quota, renders) in places {
+            // A script takes a few thousand arguments.
+            for renders in renders.chunks(1000) {
+                let mut call = self.on_quota("fill", group, quota);
+                for render in renders {
+                    call.arg(render.as_str());
+                }
+                self.invoke::<Vec<String>>(quota, &call).await?;
+            }
+        }
+        self.invoke::<Vec<String>>(group, &self.on_quota("counted", group, "")).await.map(drop)
+    }
+
     async fn check(&self) -> Result<(), LedgerError> {
         self.ping(OPERATION_TIMEOUT).await
     }
 }
 
 fn read_render(now: u64, fields: HashMap<String, Vec<u8>>) -> Result<RenderView, String> {
-    let mut view = RenderView { cancelled: fields.contains_key("cancelled"), ..RenderView::default() };
+    let (cancelled, paused) = (fields.contains_key("cancelled"), fields.contains_key("paused"));
+    let mut view = RenderView { cancelled, paused, ..RenderView::default() };
     for (field, value) in fields {
-        if field == "open" || field == "cancelled" {
+        if matches!(field.as_str(), "open" | "cancelled" | "paused" | "term" | "revision") {
             continue;
         }
         let (step, part) = field.split_once(':').unwrap_or((&field, ""));

@@ -282,6 +282,11 @@ impl Metrics {
         counters.stall.with_label_values::<&str>(&[]).set(farm.stall_seconds);
     }
 
+    /// Notes whether this coordinator schedules.
+    pub fn set_leading(&self, is_leading: bool) {
+        self.counters.leading.with_label_values::<&str>(&[]).set(f64::from(u8::from(is_leading)));
+    }
+
     /// Counts a render that was accepted.
     pub fn render_accepted(&self) {
         self.counters.accepted.with_label_values::<&str>(&[]).inc();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyperfarm_backplane::ledger::{
-    AttemptEnd, Claim, Commit, Lease, Ledger, MemoryLedger, NodeCommand, NodeState, NodeTask, NodeView, Order,
-    RedisLedger, RenderView, Renewal, TaskView,
+    AttemptEnd, Claim, Commit, Lease, Ledger, LedgerError, MemoryLedger, NodeCommand, NodeState, NodeTask, NodeView,
+    Order, Quota, RedisLedger, RenderView, Renewal, Reserved, TaskView, ViewSince,
 };
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::{RenderId, WorkerId};
@@ -464,6 +464,111 @@ async fn attempts_are_written_down(ledger: &Arc<dyn Ledger>) {
     assert!(times.is_sorted() && times[0] > 1_600_000_000_000, "{times:?}");
 }
 
+async fn one_candidate_leads_and_each_change_is_a_new_term(ledger: &Arc<dyn Ledger>) {
+    let first = ledger.lead("a", 0, SHORT).await.unwrap();
+    assert_eq!((first.id.as_str(), first.term), ("a", 1));
+    assert_eq!(ledger.lead("b", 0, LONG).await.unwrap(), first, "the lease is alive");
+    assert_eq!(ledger.lead("a", 1, SHORT).await.unwrap(), first, "a renewal is no change");
+    tokio::time::sleep(SHORT * 2).await;
+    let second = ledger.lead("b", 1, LONG).await.unwrap();
+    assert_eq!((second.id.as_str(), second.term), ("b", 2));
+    assert_eq!(ledger.lead("a", 1, LONG).await.unwrap(), second);
+    ledger.resign("a").await.unwrap();
+    assert_eq!(ledger.lead("a", 2, LONG).await.unwrap(), second, "it was not the leader's to end");
+    ledger.resign("b").await.unwrap();
+    let third = ledger.lead("c", 40, LONG).await.unwrap();
+    assert_eq!((third.id.as_str(), third.term), ("c", 41), "above every term that is known to anybody");
+}
+
+async fn a_newer_term_fences_an_older_one(ledger: &Arc<dyn Ledger>) {
+    let in_term = async |term| ledger.view_since(&render("r1"), Some(term), None).await;
+    assert_eq!(in_term(5).await.unwrap(), ViewSince::Unknown);
+    open(ledger).await;
+    for term in [3, 4, 4] {
+        let view = in_term(term).await.unwrap();
+        assert!(matches!(view, ViewSince::Changed { .. }), "an unknown render remembers no term: {view:?}");
+    }
+    let old = in_term(3).await;
+    assert!(matches!(old, Err(LedgerError::Superseded { term: 3 })), "{old:?}");
+    assert_eq!(view(ledger).await, RenderView::default(), "everybody may look");
+}
+
+async fn each_write_is_a_new_revision_and_a_read_is_none(ledger: &Arc<dyn Ledger>) {
+    async fn revision(ledger: &Arc<dyn Ledger>, known: Option<u64>) -> Option<u64> {
+        match ledger.view_since(&render("r1"), None, known).await.unwrap() {
+            ViewSince::Changed { revision, view: changed } => {
+                assert_eq!(changed.cancelled, view(ledger).await.cancelled);
+                Some(revision.expect("this build wrote it"))
+            }
+            ViewSince::Unchanged => None,
+            ViewSince::Unknown => panic!("it is open"),
+        }
+    }
+    open(ledger).await;
+    let mut known = revision(ledger, None).await;
+    for write in 0..8 {
+        assert_eq!(revision(ledger, known).await, None, "nothing was written before write {write}");
+        match write {
+            0 => ledger.set_paused(&render("r1"), true).await.map(drop).unwrap(),
+            1 => ledger.set_paused(&render("r1"), false).await.map(drop).unwrap(),
+            2 => drop(granted(ledger, "w1", LONG).await),
+            3 => drop(ledger.renew(&lease(1, "w1"), TaskProgress { done: 1, total: 2 }, LONG).await.unwrap()),
+            4 => drop(ledger.fail(&lease(1, "w1"), &failure()).await.unwrap()),
+            5 => ledger.restore(&task(Step::Plan), 1, b"x").await.unwrap(),
+            6 => ledger.cancel(&render("r1")).await.unwrap(),
+            _ => {
+                ledger.forget(&render("r1")).await.unwrap();
+                open(ledger).await;
+            }
+        }
+        let next = revision(ledger, known).await;
+        assert!(next > known, "write {write}: {known:?} {next:?}");
+        known = next;
+    }
+}
+
+async fn a_pause_is_seen_by_everybody(ledger: &Arc<dyn Ledger>) {
+    assert!(!ledger.set_paused(&render("r1"), true).await.unwrap(), "the render is unknown");
+    assert_eq!(ledger.view(&render("r1")).await.unwrap(), None);
+    open(ledger).await;
+    assert!(ledger.set_paused(&render("r1"), true).await.unwrap());
+    assert!(view(ledger).await.paused);
+    assert!(ledger.set_paused(&render("r1"), false).await.unwrap());
+    assert!(!view(ledger).await.paused);
+}
+
+async fn places_of_a_quota_are_taken_whole_and_within_the_limit(ledger: &Arc<dyn Ledger>) {
+    let quota = Quota { group: "g".to_owned(), name: "g:k".to_owned(), limit: 3, window: None };
+    let r = |number: u64| RenderId::from_parts(number, 0);
+    assert_eq!(ledger.reserve(&quota, &[r(1)]).await.unwrap(), Reserved::Uncounted);
+    ledger.fill("g", &[("g:k".to_owned(), vec![r(1)]), ("g:other".to_owned(), vec![r(7), r(8)])]).await.unwrap();
+    assert_eq!(ledger.reserve(&quota, &[r(2), r(1)]).await.unwrap(), Reserved::Granted);
+    let full = Reserved::Full { taken: 2, oldest: Some(r(1)) };
+    assert_eq!(ledger.reserve(&quota, &[r(3), r(4)]).await.unwrap(), full, "none of them is taken");
+    assert_eq!(ledger.reserve(&quota, &[r(3)]).await.unwrap(), Reserved::Granted);
+    assert_eq!(ledger.reserve(&quota, &[r(1), r(2), r(3)]).await.unwrap(), Reserved::Granted, "they have places");
+    ledger.free("g:k", &[r(1), r(9)]).await.unwrap();
+    assert_eq!(ledger.reserve(&quota, &[r(4)]).await.unwrap(), Reserved::Granted);
+    let full = Reserved::Full { taken: 3, oldest: Some(r(2)) };
+    assert_eq!(ledger.reserve(&quota, &[r(5)]).await.unwrap(), full);
+    let recent = Quota { window: Some(Duration::from_secs(60)), ..quota };
+    assert_eq!(ledger.reserve(&recent, &[r(5)]).await.unwrap(), Reserved::Granted, "the others are of 1970");
+}
+
+async fn of_a_hundred_renders_the_limit_is_admitted(ledger: &Arc<dyn Ledger>) {
+    ledger.fill("g", &[]).await.unwrap();
+    let quota = Quota { group: "g".to_owned(), name: "g:k".to_owned(), limit: 10, window: None };
+    let asked = (0..100).map(|number| {
+        let (ledger, quota) = (ledger.clone(), quota.clone());
+        tokio::spawn(async move { ledger.reserve(&quota, &[RenderId::from_parts(number, 0)]).await.unwrap() })
+    });
+    let mut granted = 0;
+    for reserved in asked.collect::<Vec<_>>() {
+        granted += usize::from(reserved.await.unwrap() == Reserved::Granted);
+    }
+    assert_eq!(granted, 10);
+}
+
 async fn it_answers(ledger: &Arc<dyn Ledger>) {
     ledger.check().await.unwrap();
 }
@@ -512,5 +617,11 @@ over_every_ledger! {
     nodes_are_alive_as_long_as_they_said,
     a_wish_waits_for_its_node,
     attempts_are_written_down,
+    one_candidate_leads_and_each_change_is_a_new_term,
+    a_newer_term_fences_an_older_one,
+    each_write_is_a_new_revision_and_a_read_is_none,
+    a_pause_is_seen_by_everybody,
+    places_of_a_quota_are_taken_whole_and_within_the_limit,
+    of_a_hundred_renders_the_limit_is_admitted,
     it_answers,
 }

@@ -5,7 +5,7 @@ use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use hyperfarm_api::{ErrorBody, ErrorDetail, FieldError};
 use hyperfarm_backplane::objects::ObjectsError;
-use tracing::error;
+use tracing::{error, warn};
 
 pub use hyperfarm_api::Code;
 
@@ -104,6 +104,7 @@ impl From<AdmissionError> for ApiError {
                 Self::new(Code::RateLimited, message).retry_after(retry_after.as_secs())
             }
             AdmissionError::Storage(error) => Self::internal(&error),
+            AdmissionError::Ledger(error) => Self::internal(&error),
         }
     }
 }
@@ -120,6 +121,10 @@ impl From<RenderError> for ApiError {
             RenderError::NotFound(_) => Self::new(Code::RenderNotFound, error.to_string()),
             RenderError::Ended(_) => Self::new(Code::Conflict, error.to_string()),
             RenderError::Storage(_) => Self::internal(&error),
+            RenderError::Ledger(_) => {
+                warn!(%error, "the ledger did not answer a request");
+                Self::new(Code::Unavailable, "no answer from the ledger; ask again".to_owned())
+            }
         }
     }
 }

@@ -189,6 +189,7 @@ async fn farm(api: &Api, space: &Space) -> Farm {
         version: hyperfarm_proto::FARM_VERSION.to_owned(),
         started_at: seconds(api.memory.started_at_ms),
         now: seconds(now),
+        active_coordinator: api.coordinator.leader(),
         pools: load.pools,
         frames_per_second: load.frames_per_second,
         slots: load.slots,

@@ -186,7 +186,12 @@ impl Coordinator {
             wrong_keys: Arc::default(),
             changes: Arc::new(RateLimiter::per_minute(config.changes_per_minute)),
             once: Idempotency::new(objects.clone()),
-            admission: Arc::new(Admission::new(objects.clone(), usages.clone(), config.concurrent_renders)),
+            admission: Arc::new(Admission::new(
+                objects.clone(),
+                self.backplane().ledger.clone(),
+                usages.clone(),
+                config.concurrent_renders,
+            )),
             usages,
             webhooks: Webhooks::new(objects).with_keys(config.secret_keys.clone()),
             nodes: Arc::default(),

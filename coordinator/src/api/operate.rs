@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use hyperfarm_api::Data;
-use hyperfarm_api::account::Status;
+use hyperfarm_api::account::{SchedulerRole, Status};
 use tracing::warn;
 
 use super::error::{ApiError, Code};
@@ -16,7 +16,7 @@ pub(super) async fn health() -> Json<Data<Status>> {
     Json(Data { data: status("ok") })
 }
 
-/// `GET /readyz`: broker, ledger and storage answer too.
+/// `GET /readyz`: broker, ledger and storage answer too. A standby is as ready as the coordinator that schedules.
 pub(super) async fn ready(State(api): State<Api>) -> Answer<Status> {
     let backplane = api.coordinator.backplane();
     let (broker, ledger, objects) =
@@ -34,14 +34,15 @@ pub(super) async fn ready(State(api): State<Api>) -> Answer<Status> {
         }
     }
     if failed.is_empty() {
-        return Ok(Json(Data { data: status("ready") }));
+        let role = if api.coordinator.is_leading() { SchedulerRole::Active } else { SchedulerRole::Standby };
+        return Ok(Json(Data { data: Status { scheduler: Some(role), ..status("ready") } }));
     }
     let message = format!("no answer from {}; the coordinator's log says why", failed.join(", "));
     Err(ApiError::new(Code::Unavailable, message))
 }
 
 fn status(status: &str) -> Status {
-    Status { status: status.to_owned(), version: hyperfarm_proto::FARM_VERSION.to_owned() }
+    Status { status: status.to_owned(), version: hyperfarm_proto::FARM_VERSION.to_owned(), scheduler: None }
 }
 
 /// `GET /metrics` in Prometheus's text format.

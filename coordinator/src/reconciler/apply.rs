@@ -23,6 +23,7 @@ use super::background_scan;
 use super::error::ReconcileError;
 use super::replan::is_of_older_farm;
 use super::state::Reconciler;
+use super::tracked::LedgerRead;
 use super::wake::Verification;
 use crate::clock::now_ms;
 use crate::scheduler::{Demand, Fleet, RenderAction, share};
@@ -32,6 +33,9 @@ use crate::timeline::{self, Timeline};
 
 /// Attempts to publish a dead letter before the render ends without one. Its content is in the terminal state too.
 const MAX_DEAD_LETTER_ATTEMPTS: u32 = 5;
+
+/// How long after a render was cancelled in the ledger its end is waited for in storage.
+const END_STORED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Publishes in flight at once.
 const MAX_CONCURRENT_PUBLISHES: usize = 32;
@@ -45,16 +49,19 @@ struct DeadLetter<'a> {
 }
 
 impl Reconciler {
-    /// Checks one render, of which the ledger has just given `view`, and takes its next step. The next check begins after `pause` at the
-    /// earliest.
+    /// Checks one render, of which the ledger has just given `read`, and takes its next step. The next check begins
+    /// after `pause` at the earliest.
     pub(super) async fn check(
         &mut self,
         render: &RenderId,
-        view: Result<Option<RenderView>, ReconcileError>,
+        read: Result<Option<LedgerRead>, ReconcileError>,
         pause: Duration,
     ) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         tracked.check_begins(pause);
+        if self.leadership.term().is_none() {
+            return self.observe(render, read?).await;
+        }
         if tracked.is_restoring && !tracked.replanning.is_ending() {
             return Ok(());
         }
@@ -63,23 +70,25 @@ impl Reconciler {
                 return Ok(());
             }
             let view = self.backplane.ledger.view(render).await.map_err(ReconcileError::from);
-            return self.advance(render, view?).await;
+            return self.advance(render, view?.map(LedgerRead::from)).await;
         }
         if let Some(reason) = self.reason_to_replan(render) {
             return self.replan(render, reason).await;
         }
-        match self.advance(render, view?).await {
+        match self.advance(render, read?).await {
             Err(error) if is_of_older_farm(&error) => self.replan(render, error.to_string()).await,
             done => done,
         }
     }
 
     /// Takes a render's next steps for as long as they need no worker.
-    async fn advance(&mut self, render: &RenderId, view: Option<RenderView>) -> Result<(), ReconcileError> {
+    async fn advance(&mut self, render: &RenderId, read: Option<LedgerRead>) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
-        match view {
+        match read {
             // Cancelled, but not failing: another coordinator has ended it, or a process ended while it planned the render again.
-            Some(view) if view.cancelled && view.tasks.values().all(|task| may_retry(&task.failures)) => {
+            Some(LedgerRead { view, .. })
+                if view.cancelled && view.tasks.values().all(|task| may_retry(&task.failures)) =>
+            {
                 let objects = &self.backplane.objects;
                 let (end, is_deleted) =
                     futures::try_join!(store::state(objects, render), store::is_deleted(objects, render))?;
@@ -88,11 +97,20 @@ impl Reconciler {
                     self.handle_verification(render, verification);
                     return Ok(());
                 }
+                // Another coordinator may be about to store how it ended.
+                let since = *tracked.cancelled_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < END_STORED_WITHIN {
+                    return Ok(());
+                }
+                tracked.cancelled_since = None;
                 self.backplane.ledger.forget(render).await?;
                 return self.restore_ledger(render, None).await;
             }
-            Some(view) if tracked.is_restored => tracked.view = Arc::new(view),
-            view => self.restore_ledger(render, view).await?,
+            Some(read) if tracked.is_restored => {
+                tracked.cancelled_since = None;
+                tracked.set_view(read);
+            }
+            read => self.restore_ledger(render, read.map(|read| read.view)).await?,
         }
         if self.renders.get(render).is_some_and(|tracked| tracked.is_restoring) {
             return Ok(());
@@ -134,18 +152,22 @@ impl Reconciler {
             is_changed = true;
         }
         if is_changed {
-            tracked.view = Arc::new(ledger.view(render).await?.unwrap_or_default());
+            tracked.set_view(ledger.view(render).await?.unwrap_or_default().into());
         }
         Ok(())
     }
 
     /// Opens a render in the ledger, and starts to put back the commits that storage shows and `view`, the ledger's own view, lacks. That
     /// goes on beside the loop until [`Wake::Restored`](super::Wake::Restored).
-    async fn restore_ledger(&mut self, render: &RenderId, view: Option<RenderView>) -> Result<(), ReconcileError> {
+    async fn restore_ledger(&mut self, render: &RenderId, view: Option<Arc<RenderView>>) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         let has_nothing_to_restore = tracked.is_restored && tracked.dispatch_log.is_empty() && tracked.plan.is_none();
         if has_nothing_to_restore {
-            return Ok(self.backplane.ledger.open(render).await?);
+            self.backplane.ledger.open(render).await?;
+            if tracked.entry.is_paused() {
+                self.backplane.ledger.set_paused(render, true).await?;
+            }
+            return Ok(());
         }
         if let Some(error) = tracked.restore_error.take() {
             return Err(error);

@@ -107,7 +107,7 @@ async fn look_up_one(objects: &Objects, render: &RenderId) -> Result<Lookup, Obj
 pub(super) async fn restore_entry(
     backplane: Backplane,
     render: RenderId,
-    view: RenderView,
+    view: Arc<RenderView>,
     permits: Arc<Semaphore>,
     wakes: UnboundedSender<Wake>,
 ) {

@@ -1,24 +1,51 @@
 //! Turns workers' events into wakes of the loop.
 
+use bytes::Bytes;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::broker::BrokerError;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::retry::Retryable;
-use hyperfarm_proto::event::Event;
-use hyperfarm_proto::task::Queue;
+use hyperfarm_proto::event::{Event, EventKind};
+use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::task::{Queue, Step, TaskId};
 use hyperfarm_proto::wire;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::leadership::Leadership;
 use super::wake::Wake;
 use crate::config::SERVER_RETRY;
 
-/// Forwards events until the drain starts or the broker is closed. An event is acknowledged before the loop has acted on it; a lost
-/// event delays its render by one tick at most.
-pub(crate) async fn forward(backplane: Backplane, wakes: mpsc::UnboundedSender<Wake>, drain: Drain) {
-    tokio::select! {
-        () = drain.started() => {}
-        () = consume(&backplane, &wakes) => {}
+/// Forwards events while this coordinator leads, until the drain starts or the broker is closed. An event is
+/// acknowledged before the loop has acted on it; a lost event delays its render by one tick at most.
+pub(crate) async fn forward(
+    backplane: Backplane,
+    leadership: Leadership,
+    wakes: mpsc::UnboundedSender<Wake>,
+    drain: Drain,
+) {
+    let mut changes = leadership.changes();
+    let mut is_leading = leadership.term().is_some();
+    loop {
+        tokio::select! {
+            () = drain.started() => return,
+            now = changes.next() => is_leading = now,
+            () = consume(&backplane, &wakes), if is_leading => return,
+        }
+    }
+}
+
+/// Tells the leader that something about `render` may have changed. If the broker does not take it, the leader finds
+/// out at its next tick or scan.
+pub(crate) async fn tell_leader(backplane: &Backplane, render: &RenderId) {
+    let task = TaskId { render: render.clone(), step: Step::Plan };
+    let event = Event { task, kind: EventKind::Requested };
+    let published = match wire::encode(&event) {
+        Ok(payload) => backplane.broker.publish(&Queue::Events, Bytes::from(payload)).await,
+        Err(error) => return warn!(%render, %error, "an event could not be encoded"),
+    };
+    if let Err(error) = published {
+        warn!(%render, %error, "the leader could not be told of a change, it finds it by its next scan");
     }
 }
 

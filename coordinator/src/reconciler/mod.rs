@@ -9,6 +9,8 @@
 //! | [`tracked`] | the state of one open render |
 //! | [`restore`](mod@restore) | restores a render's ledger entry from object storage |
 //! | [`replan`], [`replanning`] | plans a render again whose plan no worker can work from |
+//! | [`leadership`] | which coordinator schedules |
+//! | [`observe`] | what a standby does: it follows the open renders |
 //! | [`node_watch`] | which nodes are gone |
 //! | [`wake`] | what the loop is told |
 //! | [`events`] | turns workers' events into wakes |
@@ -29,7 +31,9 @@ mod backoff;
 mod error;
 mod events;
 mod gauges;
+mod leadership;
 mod node_watch;
+mod observe;
 mod replan;
 mod replanning;
 mod restore;
@@ -38,6 +42,7 @@ mod state;
 mod tracked;
 mod wake;
 
-pub(crate) use events::forward;
+pub(crate) use events::{forward, tell_leader};
+pub(crate) use leadership::{Leadership, LeadershipChanges};
 pub(crate) use state::Reconciler;
 pub(crate) use wake::Wake;

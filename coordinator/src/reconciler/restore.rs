@@ -15,6 +15,7 @@ use hyperfarm_proto::task::{Step, TaskId};
 use tracing::{debug, warn};
 
 use super::error::ReconcileError;
+use crate::object_keys;
 use crate::store::{self, MAX_CONCURRENT_REQUESTS, if_found};
 
 /// Opens the render in the ledger and puts back every commit that storage shows and `view`, the ledger's view, lacks. Answers the plan,
@@ -36,6 +37,11 @@ pub(super) async fn restore(
     let listed: Vec<String> =
         objects.list(&keys::render_prefix(render)).await?.into_iter().map(|meta| meta.key).collect();
     let has = |key: &str| listed.iter().any(|listed| listed == key);
+    let pause_mark = object_keys::pause_mark(render);
+    // Asked for again: it may have been paused or resumed since the list was made.
+    if has(&pause_mark) != view.paused {
+        backplane.ledger.set_paused(render, objects.exists(&pause_mark).await?).await?;
+    }
 
     let mut found: Vec<(Step, u32, Bytes)> = Vec::new();
     let plan = if has(&keys::plan(render)) { store::plan(objects, render).await? } else { None };

@@ -2,11 +2,13 @@
 //! and dispatches tasks.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use hyperfarm_backplane::drain::Drain;
-use hyperfarm_backplane::ledger::NodeView;
+use hyperfarm_backplane::ledger::{LedgerError, NodeView, ViewSince};
+use hyperfarm_backplane::metrics::FarmGauges;
 use hyperfarm_proto::id::{Pool, RenderId};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
@@ -14,18 +16,24 @@ use tracing::{info, warn};
 
 use super::error::ReconcileError;
 use super::state::Reconciler;
-use super::tracked::Tracked;
+use super::tracked::{LedgerRead, Tracked};
 use super::wake::{Lookup, Verification, Wake};
 use super::{background_scan, gauges};
 use crate::registry::Backlog;
 use crate::scheduler::Fleet;
 use crate::store::MAX_CONCURRENT_REQUESTS;
 
+/// How often a standby lists the open renders at least.
+const STANDBY_RESCAN: Duration = Duration::from_secs(5);
+
 impl Reconciler {
     /// Runs until the drain starts. Open renders stay open in storage for the next process.
     pub(crate) async fn run(mut self, mut wakes: mpsc::UnboundedReceiver<Wake>, drain: Drain) {
         let mut tick = interval(self.config.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut changes = self.leadership.changes();
+        self.leadership.ask(&self.backplane).await;
+        let renewal = tokio::spawn(self.leadership.clone().run(self.backplane.clone()));
         loop {
             let next_check = self.renders.values().filter_map(Tracked::next_check_at).min();
             let check = sleep_until(next_check.unwrap_or_else(|| Instant::now() + self.config.tick * 2).into());
@@ -39,11 +47,32 @@ impl Reconciler {
                     }
                 }
                 _ = tick.tick() => self.tick().await,
+                is_leading = changes.next() => self.leadership_changed(is_leading),
                 () = check => {}
             }
             self.reconcile().await;
         }
+        renewal.abort();
+        // Its end is waited for: a renewal after the resignation would take the lease again.
+        let _ = renewal.await;
+        self.leadership.resign(&self.backplane).await;
         info!(open_renders = self.renders.len(), "the coordinator's loop has stopped");
+    }
+
+    fn leadership_changed(&mut self, is_leading: bool) {
+        if is_leading {
+            self.scanned_at = None;
+        } else {
+            self.backplane.metrics.set_farm(&FarmGauges::default());
+            self.backplane.metrics.set_queue_depths(&[]);
+        }
+        for tracked in self.renders.values_mut() {
+            tracked.request_check();
+        }
+    }
+
+    fn is_leading(&self) -> bool {
+        self.leadership.term().is_some()
     }
 
     fn handle(&mut self, wake: Wake) {
@@ -120,7 +149,9 @@ impl Reconciler {
             Ok(nodes) => {
                 self.fleet = Fleet::from_nodes(&nodes);
                 self.node_watch.saw(&nodes, Instant::now());
-                self.update_gauges(&nodes);
+                if self.is_leading() {
+                    self.update_gauges(&nodes);
+                }
             }
             Err(error) => {
                 self.node_watch.saw_nothing();
@@ -150,13 +181,15 @@ impl Reconciler {
 
     /// Starts the scan for open renders and the comparison of ledger and storage, each if it is due and not running.
     fn start_background_scans(&mut self) {
-        let is_scan_due = self.scanned_at.is_none_or(|at| at.elapsed() >= self.config.rescan_every);
+        let every =
+            if self.is_leading() { self.config.rescan_every } else { self.config.rescan_every.min(STANDBY_RESCAN) };
+        let is_scan_due = self.scanned_at.is_none_or(|at| at.elapsed() >= every);
         if is_scan_due && !self.scan.is_running() {
             self.scanned_at = Some(Instant::now());
             let scan = background_scan::scan(self.backplane.clone(), self.are_marks_complete, self.wakes.clone());
             self.scan.start(scan);
         }
-        if self.verification.is_running() {
+        if self.verification.is_running() || !self.is_leading() {
             return;
         }
         let every = self.config.verify_every;
@@ -179,6 +212,11 @@ impl Reconciler {
 
     /// Cancels ended renders in the ledger where that is not done, and removes those whose time is over.
     async fn forget_retained(&mut self) {
+        if !self.is_leading() {
+            // A render that was ended through this coordinator is the leader's to forget.
+            self.retained.clear();
+            return;
+        }
         let (ledger, retain_for) = (&self.backplane.ledger, self.config.retain_ended_for);
         for retained in self.retained.iter_mut().filter(|retained| !retained.is_cancelled) {
             if let Err(error) = ledger.cancel(&retained.render).await {
@@ -198,17 +236,27 @@ impl Reconciler {
     async fn reconcile(&mut self) {
         let now = Instant::now();
         let is_due = |tracked: &&Tracked| tracked.next_check_at().is_some_and(|at| at <= now);
-        let due: Vec<RenderId> = self.renders.values().filter(is_due).map(|tracked| tracked.id().clone()).collect();
-        let ledger = &self.backplane.ledger;
-        let reads = due.into_iter().map(|render| async move {
+        let due = self.renders.values().filter(is_due).map(|tracked| (tracked.id().clone(), tracked.known_revision()));
+        let due: Vec<_> = due.collect();
+        let (ledger, term) = (&self.backplane.ledger, self.leadership.term());
+        let reads = due.into_iter().map(|(render, known)| async move {
             let started = Instant::now();
-            let view = ledger.view(&render).await;
+            let view = ledger.view_since(&render, term, known).await;
             (render, view, started.elapsed())
         });
         let views: Vec<_> = stream::iter(reads).buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await;
         let mut failed = Vec::new();
         for (render, view, took) in views {
-            let checked = self.check(&render, view.map_err(ReconcileError::from), pause_between_checks(took)).await;
+            if matches!(view, Err(LedgerError::Superseded { .. })) {
+                self.leadership.superseded();
+            }
+            let unchanged = || self.renders.get(&render).map(Tracked::unchanged);
+            let read = view.map(|view| match view {
+                ViewSince::Unknown => None,
+                ViewSince::Unchanged => unchanged(),
+                ViewSince::Changed { revision, view } => Some(LedgerRead { view: Arc::new(view), revision }),
+            });
+            let checked = self.check(&render, read.map_err(ReconcileError::from), pause_between_checks(took)).await;
             // A render that has ended in this check is tracked no longer.
             let tracked = self.renders.get_mut(&render);
             match (checked, tracked) {
@@ -227,7 +275,7 @@ impl Reconciler {
             warn!(%render, %error, renders = failed.len(), "checks of renders failed, they are repeated after a pause");
         }
         self.publish_backlog();
-        if self.backoff.is_pausing() {
+        if self.backoff.is_pausing() || !self.is_leading() {
             return;
         }
         match self.dispatch().await {

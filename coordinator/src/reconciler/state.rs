@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::background_scan::{self, BackgroundTask};
 use super::backoff::Backoff;
+use super::leadership::Leadership;
 use super::node_watch::NodeWatch;
 use super::tracked::Tracked;
 use super::wake::Wake;
@@ -26,6 +27,7 @@ pub(crate) struct Reconciler {
     pub(super) backplane: Backplane,
     pub(super) config: CoordinatorConfig,
     pub(super) registry: Arc<Registry>,
+    pub(super) leadership: Leadership,
     /// The open renders.
     pub(super) renders: BTreeMap<RenderId, Tracked>,
     /// Renders that have ended, for as long as their open mark is in storage: storage need not be asked about them again.
@@ -71,6 +73,7 @@ impl Reconciler {
         backplane: Backplane,
         config: CoordinatorConfig,
         registry: Arc<Registry>,
+        leadership: Leadership,
         wakes: mpsc::UnboundedSender<Wake>,
     ) -> Self {
         let node_watch = NodeWatch::new(config.node_lost_after);
@@ -78,6 +81,7 @@ impl Reconciler {
             backplane,
             config,
             registry,
+            leadership,
             renders: BTreeMap::new(),
             finished: BTreeSet::new(),
             pending_lookups: BTreeSet::new(),

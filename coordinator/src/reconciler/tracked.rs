@@ -23,6 +23,8 @@ pub(super) struct Tracked {
     summary: Option<Arc<PlanSummary>>,
     /// The ledger's view of it, as of the last check.
     pub(super) view: Arc<RenderView>,
+    /// The ledger's revision of `view`, if it was read with one.
+    revision: Option<u64>,
     pub(super) dispatch_log: DispatchLog,
     /// Whether the ledger is known to agree with storage about it. A render that was just submitted has nothing to restore.
     pub(super) is_restored: bool,
@@ -40,11 +42,25 @@ pub(super) struct Tracked {
     /// Failed checks in a row.
     failed_checks: u32,
     is_check_requested: bool,
+    /// Since when the ledger has it as cancelled, and storage as open.
+    pub(super) cancelled_since: Option<Instant>,
     /// No check before this time.
     not_before: Instant,
     planned_at_ms: u64,
     /// The furthest position it has reached, and when it got there.
     furthest: (Position, Instant),
+}
+
+/// A render as it was read from the ledger.
+pub(super) struct LedgerRead {
+    pub(super) view: Arc<RenderView>,
+    pub(super) revision: Option<u64>,
+}
+
+impl From<RenderView> for LedgerRead {
+    fn from(view: RenderView) -> Self {
+        Self { view: Arc::new(view), revision: None }
+    }
 }
 
 /// A task that no worker has claimed.
@@ -67,6 +83,7 @@ impl Tracked {
             plan: None,
             summary: None,
             view: Arc::default(),
+            revision: None,
             dispatch_log: DispatchLog::default(),
             is_restored: is_new,
             is_restoring: false,
@@ -78,6 +95,7 @@ impl Tracked {
             pace: Pace::default(),
             failed_checks: 0,
             is_check_requested: true,
+            cancelled_since: None,
             not_before: now,
             planned_at_ms: 0,
             furthest: ((Stage::Queued, 0, 0), now),
@@ -127,10 +145,27 @@ impl Tracked {
         (self.is_restoring, self.is_restored, self.next_step) = (true, false, None);
     }
 
+    /// Takes over the ledger's view of it.
+    pub(super) fn set_view(&mut self, read: LedgerRead) {
+        self.entry.set_paused(read.view.paused);
+        (self.view, self.revision) = (read.view, read.revision);
+    }
+
+    /// The revision of its view, if that is still the ledger's where the ledger says so: a lease may end without a
+    /// write.
+    pub(super) fn known_revision(&self) -> Option<u64> {
+        self.revision.filter(|_| self.view.tasks.values().all(|task| task.lease.is_none()))
+    }
+
+    /// Its view, which the ledger says is unchanged.
+    pub(super) fn unchanged(&self) -> LedgerRead {
+        LedgerRead { view: self.view.clone(), revision: self.revision }
+    }
+
     /// Drops the plan and everything that follows from it.
     pub(super) fn clear_plan(&mut self) {
         (self.plan, self.summary, self.next_step) = (None, None, None);
-        (self.view, self.pace) = (Arc::default(), Pace::default());
+        (self.view, self.revision, self.pace) = (Arc::default(), None, Pace::default());
         self.dispatch_log.clear();
         self.entry.chunk_results.clear();
     }

@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn decide(plan: Option<&Plan>, spec: &RenderSpec, tasks: &[(Step, TaskView)]) -> NextStep {
-        let view = RenderView { cancelled: false, tasks: tasks.iter().cloned().collect() };
+        let view = RenderView { tasks: tasks.iter().cloned().collect(), ..RenderView::default() };
         let facts = RenderFacts { spec, plan, view: &view, dispatch_log: &DispatchLog::default() };
         next_step(&facts, Instant::now(), &SchedulePolicy::default())
     }

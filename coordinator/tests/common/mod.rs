@@ -181,6 +181,11 @@ impl Farm {
         self.backplane.ledger.view(render).await.unwrap()
     }
 
+    /// Empties the ledger of what it has of the render.
+    pub(crate) async fn ledger_forgets(&self, render: &RenderId) {
+        self.backplane.ledger.forget(render).await.unwrap();
+    }
+
     pub(crate) async fn plan(&self, render: &RenderId) -> Plan {
         self.backplane.objects.get_wire(&keys::plan(render)).await.unwrap()
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hyperfarm_backplane::ledger::{
-    Claim, Commit, Lease, Ledger, LedgerError, NodeCommand, NodeView, RenderView, Renewal,
+    Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal, Reserved,
+    ViewSince,
 };
 use hyperfarm_proto::failure::Failure;
 use hyperfarm_proto::id::{RenderId, WorkerId};
@@ -23,6 +24,8 @@ pub(crate) struct ObservedLedger {
     /// Calls that failed because of it.
     pub refused: AtomicU64,
     ticks: AtomicU64,
+    /// Times a render was read with all of its tasks by the loop.
+    pub read_whole: AtomicU64,
     views: Mutex<HashMap<RenderId, u64>>,
 }
 
@@ -33,6 +36,7 @@ impl ObservedLedger {
             is_down: AtomicBool::default(),
             refused: AtomicU64::default(),
             ticks: AtomicU64::default(),
+            read_whole: AtomicU64::default(),
             views: Mutex::default(),
         }
     }
@@ -107,6 +111,37 @@ impl Ledger for ObservedLedger {
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError> {
         self.ticks.fetch_add(1, Ordering::SeqCst);
         self.inner()?.nodes().await
+    }
+    async fn view_since(
+        &self,
+        render: &RenderId,
+        term: Option<u64>,
+        revision: Option<u64>,
+    ) -> Result<ViewSince, LedgerError> {
+        *self.views.lock().unwrap().entry(render.clone()).or_default() += 1;
+        let view = self.inner()?.view_since(render, term, revision).await;
+        if matches!(view, Ok(ViewSince::Changed { .. })) {
+            self.read_whole.fetch_add(1, Ordering::SeqCst);
+        }
+        view
+    }
+    async fn set_paused(&self, render: &RenderId, paused: bool) -> Result<bool, LedgerError> {
+        self.inner()?.set_paused(render, paused).await
+    }
+    async fn lead(&self, candidate: &str, seen_term: u64, ttl: Duration) -> Result<Leader, LedgerError> {
+        self.inner()?.lead(candidate, seen_term, ttl).await
+    }
+    async fn resign(&self, id: &str) -> Result<(), LedgerError> {
+        self.inner()?.resign(id).await
+    }
+    async fn reserve(&self, quota: &Quota, renders: &[RenderId]) -> Result<Reserved, LedgerError> {
+        self.inner()?.reserve(quota, renders).await
+    }
+    async fn free(&self, quota: &str, renders: &[RenderId]) -> Result<(), LedgerError> {
+        self.inner()?.free(quota, renders).await
+    }
+    async fn fill(&self, group: &str, places: &[(String, Vec<RenderId>)]) -> Result<(), LedgerError> {
+        self.inner()?.fill(group, places).await
     }
     async fn check(&self) -> Result<(), LedgerError> {
         self.inner()?.check().await
