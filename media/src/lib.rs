@@ -96,7 +96,7 @@ pub use encode::{SegmentEncoder, SegmentSummary};
 pub use error::{MediaError, Reason};
 pub use fragment::{AudioFragments, SegmentPosition, audio_fragments, video_fragment, video_header};
 pub use join::{JoinSummary, SegmentFile, join};
-pub use mix::{MixInput, MixPart, MixSummary, mix, mix_raw};
+pub use mix::{MixInput, MixPart, MixSummary, SoundLevel, mix, mix_raw, mix_to_loudness, sound_level};
 pub use png_frames::png_frames;
 pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};
 pub use source::{VideoSource, VideoTimeline};
