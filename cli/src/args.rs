@@ -299,11 +299,13 @@ mod tests {
     fn command_lines_of_hyperframes_are_understood() {
         let line = "hyperfarm render ./p -c scenes/a.html -o out.mp4 -f 24000/1001 -q looks -w auto --crf 17 --gpu --quiet \
                     --resolution landscape-4k --format mp4 --variables-file v.json --sdr --browser-timeout 90 --gif-loop 2 \
-                    --no-best-effort --low-memory-mode --experimental-fast-capture=false --vp9-cpu-used -4";
+                    --no-best-effort --low-memory-mode --experimental-fast-capture=false --vp9-cpu-used -4 \
+                    --loudness -16 --true-peak -2";
         let args = Args::try_parse_from(line.split_whitespace()).unwrap();
         let Command::Render(render) = args.command else { panic!("not a render") };
         let spec = &render.project.spec;
         assert_eq!((spec.crf, spec.vp9_cpu_used), (Bounded::new(17), Bounded::new(-4)));
+        assert_eq!((spec.loudness, spec.true_peak), (Bounded::new(-16), Bounded::new(-2)));
         assert_eq!(render.workers, Some(WorkersArg(None)));
         assert_eq!(render.foreign.ignored().len(), 5);
         let inference = "hyperfarm render page.html --width 540 --height 960 --duration 0 --codec h265 --device-scale 2 \
@@ -312,8 +314,15 @@ mod tests {
         let Command::Render(render) = args.command else { panic!("not a render") };
         let spec = &render.project.spec;
         assert_eq!((spec.transparent, spec.device_scale_factor), (Some(true), Bounded::new(2)));
-        for bad in ["--fps 29.97", "--crf 3 --video-bitrate 1M", "--video-bitrate fast", "--workers 0", "--duration -1"]
-        {
+        for bad in [
+            "--fps 29.97",
+            "--crf 3 --video-bitrate 1M",
+            "--video-bitrate fast",
+            "--workers 0",
+            "--duration -1",
+            "--loudness -8",
+            "--true-peak -1",
+        ] {
             let line = format!("hyperfarm render p -o x {bad}");
             assert!(Args::try_parse_from(line.split_whitespace()).is_err(), "{bad}");
         }

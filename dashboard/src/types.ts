@@ -492,6 +492,8 @@ export interface RenderRequest {
   height?: number | null;
   /** One page, instead of `project`. An extension. */
   html?: string | null;
+  /** Loudness of the whole composition's sound in LUFS (EBU R 128), -31 to -9, such as -16; else as it is mixed. An extension. */
+  loudness?: number | null;
   /** Chunks at work at once. An extension. */
   max_parallel_chunks?: number | null;
   /** What the page's clocks show in its first frame, in UTC, such as `2026-11-28T20:00:00Z`; else the moment of the submission. Renders of one composition have equal bytes where they have the same one. An extension. */
@@ -532,6 +534,8 @@ export interface RenderRequest {
   to?: number | string | null;
   /** Keep the transparency; else as the format does. An extension. */
   transparent?: boolean | null;
+  /** Highest true peak in dBTP, -9 to 0, with `loudness`; -1 by default. An extension. */
+  true_peak?: number | null;
   /** Values for the composition's variables. */
   variables?: Record<string, unknown> | null;
   /** Open the page a few times first, and warn of what does not look the same each time. An extension. */

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use hyperfarm_e2e::Scene;
 use hyperfarm_e2e::pictures::pictures;
 use hyperfarm_e2e::scene::text;
-use hyperfarm_media::{Picture, count_packets, decode_audio, probe};
+use hyperfarm_media::{Picture, count_packets, decode_audio, probe, sound_level};
 use hyperfarm_proto::record::Manifest;
 
 /// 0.4 s of a box on nothing that moves to the right, with a click at the start and another at 0.25 s.
@@ -38,7 +38,12 @@ fn clicks() -> Vec<u8> {
         phase @ 0..240 if at < 13_000 => (phase as f64 / 48.0 * TAU).sin() * 0.8,
         _ => 0.0,
     };
-    let samples: Vec<u8> = (0..48_000).flat_map(|at| ((level(at) * 32_767.0) as i16).to_le_bytes()).collect();
+    wav((0..48_000).map(level))
+}
+
+/// A mono WAV file of 48 kHz and 16 bits.
+fn wav(samples: impl Iterator<Item = f64>) -> Vec<u8> {
+    let samples: Vec<u8> = samples.flat_map(|level| ((level * 32_767.0) as i16).to_le_bytes()).collect();
     let mut wav = b"RIFF".to_vec();
     wav.extend((36 + samples.len() as u32).to_le_bytes());
     wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
@@ -259,6 +264,30 @@ b { position: absolute; width: 20px; height: 20px; background: #ffffff; animatio
 }
 
 #[test]
+fn the_sound_has_the_loudness_that_was_asked_for_whatever_the_chunks() {
+    let scene = Scene::new();
+    let page = scene.write("page/page.html", "<style>body { margin: 0; background: #204060 }</style><p>tone");
+    let level = |at: usize| (at as f64 * 440.0 / 48_000.0 * TAU).sin() * if at % 48_000 < 1_000 { 0.9 } else { 0.05 };
+    let tone = scene.write("tone.wav", wav((0..96_000).map(level)));
+    let form = ["--width", "96", "--height", "64", "--duration", "2", "--audio", text(&tone), "--quality", "draft"];
+    let run = |name: &str, args: &[&str]| scene.render_as("mp4", &page, name, &[&form[..], args].concat()).0;
+    for (name, args, lufs, true_peak) in [
+        ("broadcast", &["--loudness", "-23"][..], -23.0, -1.0),
+        ("web", &["--loudness", "-14", "--true-peak", "-2"], -14.0, -2.0),
+    ] {
+        let whole = run(name, args);
+        let level = sound_level(&whole).unwrap();
+        assert!((level.lufs.unwrap() - lufs).abs() <= 0.3, "{name}: {level:?}");
+        assert!(20.0 * level.true_peak.log10() <= true_peak, "{name}: {level:?}");
+        let cut = run(&format!("{name}-cut"), &[args, &["--chunk-frames", "7"]].concat());
+        let (whole, cut) = (decode_audio(&whole).unwrap(), decode_audio(&cut).unwrap());
+        assert_eq!(whole.len(), 96_000, "{name}");
+        assert!(whole == cut, "{name}");
+    }
+    scene.assert_clean("loudness");
+}
+
+#[test]
 fn what_cannot_be_made_is_refused_before_any_work() {
     let scene = Scene::new();
     let page = project(&scene, 96, 64);
@@ -267,6 +296,7 @@ fn what_cannot_be_made_is_refused_before_any_work() {
         (&["--transparent", "--format", "mp4"], "transparency"),
         (&["--format", "gif", "--fps", "120"], "hundredths"),
         (&["--format", "mov", "--crf", "20"], "crf"),
+        (&["--format", "gif", "--loudness", "-16"], "loudness"),
         (&["--hdr"], "--hdr"),
         (&["--format", "mp4", "--audio", "/nonexistent/a.mp3"], "/nonexistent/a.mp3"),
         (&["--format", "mp4", "--width", "200", "--height", "100"], "96x64"),

@@ -102,7 +102,7 @@ pub use fragment::{AudioFragments, SegmentPosition, audio_fragments, video_fragm
 pub use isolation::{DECODER_COMMAND, Decoders, VideoDecoder, serve_decoder};
 pub use join::{JoinSummary, SegmentFile, join};
 pub use limits::MediaLimits;
-pub use mix::{MixInput, MixPart, MixSummary, mix, mix_raw};
+pub use mix::{Levelling, MixInput, MixPart, MixSummary, SoundLevel, mix, mix_raw, mix_to_loudness, sound_level};
 pub use png_frames::png_frames;
 pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};
 pub use source::{VideoSource, VideoTimeline};

@@ -132,6 +132,20 @@ impl VideoCodec {
     }
 }
 
+/// Loudness that the sound of a composition is brought to, by EBU R 128.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loudness {
+    /// Integrated loudness in LUFS.
+    pub lufs: i32,
+    /// Highest true peak in dBTP.
+    pub true_peak_db: i32,
+}
+
+impl Loudness {
+    /// Highest true peak in dBTP where none is asked for: that of EBU R 128.
+    pub const TRUE_PEAK_DB: i32 = -1;
+}
+
 /// How segments and audio are encoded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EncoderSettings {
@@ -147,6 +161,8 @@ pub struct EncoderSettings {
     pub keyframe_interval: u32,
     /// Loop count of a GIF, 0 for ever.
     pub gif_loop: u16,
+    /// Loudness of the sound; none leaves it as it is mixed.
+    pub loudness: Option<Loudness>,
 }
 
 impl EncoderSettings {
@@ -182,7 +198,7 @@ impl EncoderSettings {
         // one whatever this says.
         let keyframe_interval = (frame_rate.as_f64() * 8.0).round().max(1.0) as u32;
         let (alpha, gif_loop) = (spec.is_transparent(), spec.gif_loop.map_or(0, Bounded::get));
-        Self { format: spec.format, codec, alpha, threads: 1, keyframe_interval, gif_loop }
+        Self { format: spec.format, codec, alpha, threads: 1, keyframe_interval, gif_loop, loudness: spec.loudness() }
     }
 
     /// The same pictures through the first of `offered` that makes this codec; nothing where none does.

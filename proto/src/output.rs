@@ -498,6 +498,8 @@ pub(crate) struct Asked {
     pub crf: Option<u32>,
     pub bitrate: Option<Bitrate>,
     pub rate: Option<FrameRate>,
+    pub loudness: bool,
+    pub true_peak: bool,
 }
 
 /// Refuses what does not go together.
@@ -522,6 +524,15 @@ pub(crate) fn check(asked: &Asked) -> Result<(), OutputError> {
     if asked.crf.is_some_and(|crf| crf > codec.max_crf()) {
         return refused("crf", format!("crf of {codec} goes from 0 to {}", codec.max_crf()));
     }
+    if asked.loudness && !asked.format.has_sound() {
+        return refused("loudness", format!("a {} has no sound; leave loudness out", asked.format));
+    }
+    if asked.true_peak && !asked.loudness {
+        return refused(
+            "true_peak",
+            "true_peak is the limit of a loudness; give loudness too, or leave it out".to_owned(),
+        );
+    }
     match asked.rate {
         Some(rate) if codec == Codec::Gif => check_gif_rate(rate),
         _ => Ok(()),
@@ -545,7 +556,16 @@ mod tests {
     use super::*;
 
     fn asked(format: Format) -> Asked {
-        Asked { format, codec: None, transparent: None, crf: None, bitrate: None, rate: None }
+        Asked {
+            format,
+            codec: None,
+            transparent: None,
+            crf: None,
+            bitrate: None,
+            rate: None,
+            loudness: false,
+            true_peak: false,
+        }
     }
 
     #[test]
@@ -572,6 +592,9 @@ mod tests {
         assert_eq!(Bitrate::new(1), None);
         assert_eq!(param(Asked { rate: FrameRate::new(101, 1).ok(), ..asked(Format::Gif) }), "fps");
         assert!(check(&Asked { rate: FrameRate::new(100, 1).ok(), ..asked(Format::Gif) }).is_ok());
+        assert_eq!(param(Asked { loudness: true, ..asked(Format::Gif) }), "loudness");
+        assert_eq!(param(Asked { true_peak: true, ..asked(Format::Mp4) }), "true_peak");
+        assert!(check(&Asked { loudness: true, true_peak: true, ..asked(Format::PngSequence) }).is_ok());
         assert!(check(&Asked { crf: Some(63), ..asked(Format::Webm) }).is_ok());
     }
 

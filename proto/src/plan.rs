@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::encoder::{DeviceEncoder, EncoderSettings, Rate, VideoCodec};
+pub use crate::encoder::{DeviceEncoder, EncoderSettings, Loudness, Rate, VideoCodec};
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::spec::Viewport;
@@ -149,7 +149,7 @@ pub enum CaptureKind {
 }
 
 /// Layout of plan and draft. Version 1 was farm 0.1's; version 3 knows GPU classes and the encoders of devices; version 4
-/// the page's clock, videos that scripts play, and outputs that are a part of their composition.
+/// the page's clock, videos that scripts play, outputs that are a part of their composition, and loudness.
 const PLAN_VERSION: u8 = 4;
 
 /// Everything about a worker that its pixels and its packets depend on. A render is pinned to one class.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::bounded::{Bounded, Text};
+use crate::encoder::Loudness;
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
@@ -187,6 +188,14 @@ pub struct RenderSpec {
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(skip))]
     pub audio_url: Option<Text<2048>>,
+    /// Loudness of the whole composition's sound in LUFS (EBU R 128), -31 to -9, such as -16; else as it is mixed.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "LUFS", allow_hyphen_values = true))]
+    pub loudness: Option<Bounded<i32, -31, -9>>,
+    /// Highest true peak in dBTP, -9 to 0, with `loudness`; -1 by default.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "DB", allow_hyphen_values = true, requires = "loudness"))]
+    pub true_peak: Option<Bounded<i32, -9, 0>>,
     /// Entry page in the project; `index.html` by default.
     #[cfg_attr(feature = "cli", arg(long, short, value_name = "PATH"))]
     pub composition: Option<Text<512>>,
@@ -394,7 +403,15 @@ impl RenderSpec {
             crf: self.crf.map(Bounded::get),
             bitrate: self.video_bitrate,
             rate: self.fps,
+            loudness: self.loudness.is_some(),
+            true_peak: self.true_peak.is_some(),
         })
+    }
+
+    /// The loudness that the sound is brought to, if any.
+    pub fn loudness(&self) -> Option<Loudness> {
+        let true_peak_db = self.true_peak.map_or(Loudness::TRUE_PEAK_DB, Bounded::get);
+        self.loudness.map(|lufs| Loudness { lufs: lufs.get(), true_peak_db })
     }
 
     /// Checks that the format can have the frame rate `rate`, which may be the composition's own.

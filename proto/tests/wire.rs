@@ -118,8 +118,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "00ff0eb6f6de";
-const GOLDEN_CONTENT: &str = "d66fc4f7757b";
+const GOLDEN_PLAN: &str = "67f7d3aebf3b";
+const GOLDEN_CONTENT: &str = "2354515cf79f";
 
 #[test]
 fn segment_records_survive_json() {

@@ -7,10 +7,12 @@ use std::time::Instant;
 use hyperfarm_backplane::ledger::Lease;
 use hyperfarm_backplane::objects::hash_file;
 use hyperfarm_backplane::runner::TaskContext;
-use hyperfarm_media::{MixInput, MixPart, SAMPLE_RATE};
+use hyperfarm_backplane::task_log::TaskLog;
+use hyperfarm_media::{Levelling, MixInput, MixPart, SAMPLE_RATE, SoundLevel};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
-use hyperfarm_proto::plan::{AudioItem, EffectChain, GainPoint, MediaTiming, PlanContent};
+use hyperfarm_proto::log::LogLevel;
+use hyperfarm_proto::plan::{AudioItem, EffectChain, GainPoint, Loudness, MediaTiming, PlanContent};
 use hyperfarm_proto::record::{AudioRecord, unix_ms};
 
 use crate::blocking::blocking;
@@ -45,14 +47,21 @@ pub(crate) async fn run(
     let tracks = mixer.prepare(sources).await?;
     let mixed = {
         let (plan, path, context) = (plan.clone(), path.clone(), context.clone());
-        let decoders = worker.decoders.clone();
+        let (decoders, scratch) = (worker.decoders.clone(), folder.path().to_owned());
         blocking(MIXER, move || {
             let inputs: Vec<MixInput<'_>> = tracks.iter().map(Track::input).collect();
             let mut report = |share: f64| {
                 context.set_progress((share.clamp(0.0, 1.0) * 1000.0) as u64, 1000);
                 !context.cancelled().is_cancelled()
             };
-            decoders.mix(&inputs, &MixPart::of(&plan.content), format, &path, &mut report)
+            let part = MixPart::of(&plan.content);
+            let Some(target) = &plan.content.encoder.loudness else {
+                return decoders.mix(&inputs, &part, format, &path, &mut report);
+            };
+            let levelling = Levelling { target, scratch: &scratch };
+            let (summary, level) = decoders.mix_to_loudness(&inputs, &part, format, levelling, &path, &mut report)?;
+            log_loudness(context.log(), target, &level);
+            Ok(summary)
         })
     };
     let summary = mixed.await??;
@@ -74,6 +83,19 @@ pub(crate) async fn run(
     worker.objects().put_json(&keys::audio_record(render), &record).await?;
     to_json(&record)
 }
+
+/// Writes the loudness that was reached to the render's log, as a warning where it is not the one that was asked for.
+fn log_loudness(log: &TaskLog, target: &Loudness, level: &SoundLevel) {
+    let Some(lufs) = level.lufs else {
+        return log.farm(LogLevel::Warning, "the sound has no loudness: it is silent, or shorter than 0.4 s");
+    };
+    let text = format!("the sound of the composition has {lufs:.1} LUFS of {} that were asked for", target.lufs);
+    let is_reached = (lufs - f64::from(target.lufs)).abs() <= LOUDNESS_TOLERANCE;
+    log.farm(if is_reached { LogLevel::Info } else { LogLevel::Warning }, &text);
+}
+
+/// Loudness units that a sound may be off its target without a warning.
+const LOUDNESS_TOLERANCE: f64 = 0.3;
 
 /// What runs on threads here, for the message of a panic.
 const MIXER: &str = "the mixer";

@@ -31,7 +31,7 @@ use self::process::DecoderProcess;
 use crate::bitmap::Picture;
 use crate::error::MediaError;
 use crate::limits::MediaLimits;
-use crate::mix::{self, MixInput, MixPart, MixSummary, SourceReader};
+use crate::mix::{self, Levelling, MixInput, MixPart, MixSummary, SoundLevel, SourceReader};
 use crate::probe::{MediaInfo, probe};
 use crate::source::{VideoSource, VideoTimeline};
 use crate::timescale::SAMPLE_RATE;
@@ -141,6 +141,22 @@ impl Decoders {
         on_progress: &mut dyn FnMut(f64) -> bool,
     ) -> Result<MixSummary, MediaError> {
         mix::mix_with(Some(self), inputs, part, format, output, on_progress)
+    }
+
+    /// Mixes as [`crate::mix_to_loudness`] does.
+    ///
+    /// # Errors
+    /// Those of [`crate::mix_to_loudness`], and those of the decoders' processes.
+    pub fn mix_to_loudness(
+        &self,
+        inputs: &[MixInput<'_>],
+        part: &MixPart,
+        format: Format,
+        levelling: Levelling<'_>,
+        output: &Path,
+        on_progress: &mut dyn FnMut(f64) -> bool,
+    ) -> Result<(MixSummary, SoundLevel), MediaError> {
+        mix::mix_to_loudness_with(Some(self), inputs, part, format, levelling, output, on_progress)
     }
 
     /// Mixes as [`crate::mix_raw`] does.

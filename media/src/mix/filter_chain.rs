@@ -36,11 +36,16 @@ impl FilterChain {
 
     /// Appends all samples that are ready to `out`.
     pub(crate) fn pull(&mut self, out: &mut Vec<[f32; 2]>) -> Result<(), ffmpeg::Error> {
+        self.pull_frames(|frame| out.extend_from_slice(ffi::stereo_floats(frame)))
+    }
+
+    /// Calls `each` with every frame that is ready.
+    pub(crate) fn pull_frames(&mut self, mut each: impl FnMut(&frame::Audio)) -> Result<(), ffmpeg::Error> {
         let mut sink = self.graph.get("out").ok_or(ffmpeg::Error::Bug)?;
         let mut frame = frame::Audio::empty();
         loop {
             match sink.sink().frame(&mut frame) {
-                Ok(()) => out.extend_from_slice(ffi::stereo_floats(&frame)),
+                Ok(()) => each(&frame),
                 Err(ffmpeg::Error::Eof) | Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) => return Ok(()),
                 Err(error) => return Err(error),
             }

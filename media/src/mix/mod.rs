@@ -10,6 +10,7 @@
 //! | filters of FFmpeg | `filter_chain` |
 //! | gain over time | `gain` |
 //! | true peak | `peak` |
+//! | loudness | `loudness` |
 //! | AAC or Opus into a file | `encode` |
 //! | samples in a file between two steps | `raw` |
 //!
@@ -19,6 +20,7 @@ mod clip;
 mod encode;
 mod filter_chain;
 mod gain;
+mod loudness;
 mod peak;
 mod raw;
 mod reader;
@@ -34,6 +36,8 @@ pub use self::clip::MixInput;
 pub(crate) use self::clip::SourceReader;
 use self::clip::{Clip, sample_of};
 use self::encode::AudioEncoder;
+pub(crate) use self::loudness::mix_to_loudness_with;
+pub use self::loudness::{Levelling, SoundLevel, mix_to_loudness, sound_level};
 use self::peak::true_peak;
 use self::raw::RawWriter;
 pub(crate) use self::reader::AudioReader;
@@ -92,6 +96,16 @@ impl MixPart {
         let start = self.rate.samples_of(self.first_frame, SAMPLE_RATE);
         start..start + self.rate.samples_of(self.frames, SAMPLE_RATE)
     }
+
+    /// Its samples, and all samples of the composition.
+    fn ranges(&self) -> Result<(Range<u64>, Range<u64>), MediaError> {
+        let range = self.samples();
+        if range.is_empty() {
+            return Err(MediaError::Nothing { action: "mix", rate: self.rate });
+        }
+        let end = self.rate.samples_of(self.composition_frames, SAMPLE_RATE).max(range.end);
+        Ok((range, 0..end))
+    }
 }
 
 /// Mixes `inputs` into `output`, exactly as long as the frames of `part`: stereo at 48 kHz, AAC at 192 kb/s in mp4 for
@@ -125,11 +139,7 @@ pub(crate) fn mix_with(
     output: &Path,
     on_progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<MixSummary, MediaError> {
-    let range = part.samples();
-    if range.is_empty() {
-        return Err(MediaError::Nothing { action: "mix", rate: part.rate });
-    }
-    let whole = 0..part.rate.samples_of(part.composition_frames, SAMPLE_RATE).max(range.end);
+    let (range, whole) = part.ranges()?;
     let mut gain = 1.0;
     let mut pass = 0;
     loop {
@@ -166,13 +176,17 @@ fn encode(
         if block.is_empty() {
             return Ok(());
         }
-        scaled.clear();
-        // A damaged source may have infinities, with which the encoder fails.
-        let level = |level: f32| if level.is_finite() { level * gain as f32 } else { 0.0 };
-        scaled.extend(block.iter().map(|sample| sample.map(level)));
+        scale(block, gain, &mut scaled);
         encoder.push(&scaled)
     })?;
     encoder.finish()
+}
+
+/// Writes `block` at `gain` to `scaled`. A damaged source may have infinities, with which encoders fail: they are silence.
+fn scale(block: &[[f32; 2]], gain: f64, scaled: &mut Vec<[f32; 2]>) {
+    let level = |level: f32| if level.is_finite() { level * gain as f32 } else { 0.0 };
+    scaled.clear();
+    scaled.extend(block.iter().map(|sample| sample.map(level)));
 }
 
 /// Sums `inputs` from composition second `from` to `to` into a file of plain samples, without limiting the peak: 48 kHz
@@ -199,7 +213,17 @@ pub(crate) fn mix_raw_with(
     output: &Path,
     on_progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<u64, MediaError> {
-    let range = sample_of(from)..sample_of(to);
+    write_sum(decoders, inputs, sample_of(from)..sample_of(to), output, on_progress)
+}
+
+/// Writes the samples `range` of the sum of `inputs` as [`mix_raw`] does, and returns their number.
+fn write_sum(
+    decoders: Option<&Decoders>,
+    inputs: &[MixInput<'_>],
+    range: Range<u64>,
+    output: &Path,
+    on_progress: &mut dyn FnMut(f64) -> bool,
+) -> Result<u64, MediaError> {
     let mut writer = RawWriter::create(output)?;
     let count = range.end.saturating_sub(range.start);
     sum(clips(inputs, decoders)?, range, on_progress, &mut |block| writer.push(block))?;

@@ -7,6 +7,7 @@ mod common;
 mod errors;
 mod fragments;
 mod joining;
+mod loudness;
 mod outputs;
 mod segments;
 mod sounds;
