@@ -117,11 +117,13 @@ struct Envelope {
 }
 
 impl RenderRequest {
-    /// The request that the fields of a JSON object describe. Where they name a codec and no format, the format is the codec's.
+    /// The request that the fields of a JSON object describe. Where they name a codec and no format, the format is the
+    /// codec's.
     ///
     /// # Errors
     ///
-    /// [`FieldError`] for a field of a wrong type or out of its range. Which options go together is checked by the farm.
+    /// [`FieldError`] for a field of a wrong type or out of its range. Which options go together is checked by the
+    /// farm.
     pub fn parse(mut fields: Map<String, Value>) -> Result<Self, FieldError> {
         if fields.get("variables").is_some_and(Value::is_string) {
             return Err(FieldError::new("variables", "variables must be an object"));

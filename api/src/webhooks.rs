@@ -13,7 +13,8 @@ pub const EVENT_TYPES: [(&str, &str); 3] = [
     ("hyperframes_video.cancelled", "Fired when a HyperFrames render is cancelled or deleted before its end."),
 ];
 
-/// Types of events that only the hosted service has. A client may subscribe to them beside the farm's own, and never gets one.
+/// Types of events that only the hosted service has. A client may subscribe to them beside the farm's own, and never
+/// gets one.
 pub const HOSTED_ONLY_EVENT_TYPES: [&str; 23] = [
     "avatar_video.success",
     "avatar_video.fail",

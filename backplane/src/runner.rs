@@ -9,9 +9,10 @@
 //!   token fires, the handler ends, and nothing is committed, failed or announced.
 //! - **Fenced by its own clock.** Where no renewal was answered, whatever the error, the work is stopped
 //!   [`stop_within`](RunnerConfig::stop_within) before the lease ends for everyone else: no two workers are at a task.
-//! - **A retry goes to another node** while one of its kind takes tasks that has not failed the task before. Until one has
-//!   it, the message goes to the end of its queue.
-//! - **An outage is waited out.** After a failure of storage, ledger or broker the node takes no tasks until they answer.
+//! - **A retry goes to another node** while one of its kind takes tasks that has not failed the task before. Until one
+//!   has it, the message goes to the end of its queue.
+//! - **An outage is waited out.** After a failure of storage, ledger or broker the node takes no tasks until they
+//!   answer.
 //! - **Acknowledged after the commit.** A process that dies leaves its delivery to the broker and its lease to run out.
 //! - **A slot holds one delivery.** While it works, its consumers of the other queues are closed, so that nothing waits
 //!   behind it.
@@ -120,8 +121,8 @@ pub trait TaskHandler: Send + Sync + 'static {
 /// Times and limits of a runner.
 #[derive(Debug, Clone)]
 pub struct RunnerConfig {
-    /// How long a lease lasts without a renewal. It is renewed every quarter of this, and every second at least, because
-    /// the answer says whether the render was cancelled.
+    /// How long a lease lasts without a renewal. It is renewed every quarter of this, and every second at least,
+    /// because the answer says whether the render was cancelled.
     pub lease_ttl: Duration,
     /// How often progress that has changed is sent, with a renewal.
     pub report_every: Duration,
@@ -456,8 +457,8 @@ impl Slot {
         asking.await
     }
 
-    /// Whether a task that was failed by the slots `workers`, one of this node's among them, is left to another node: one
-    /// is there that has not failed it.
+    /// Whether a task that was failed by the slots `workers`, one of this node's among them, is left to another node:
+    /// one is there that has not failed it.
     async fn is_left_to_another(&self, workers: &[String]) -> bool {
         match self.backplane().ledger.nodes().await {
             Ok(nodes) => self.node.has_peers(&nodes, workers),
@@ -468,8 +469,8 @@ impl Slot {
         }
     }
 
-    /// Puts the task's message at the end of its queue, and waits so that another node takes it. Put back, it would come
-    /// here again at once, and be a dead letter after some times.
+    /// Puts the task's message at the end of its queue, and waits so that another node takes it. Put back, it would
+    /// come here again at once, and be a dead letter after some times.
     async fn leave_to_another(&self, task: &TaskId, queue: &Queue, delivery: Delivery) {
         let (step, chunk) = (task.step.kind(), task.step.chunk());
         debug!(render = %task.render, step, chunk, worker = %self.worker, "the task failed here before, it is left to another node");

@@ -128,8 +128,8 @@ pub(crate) struct RenderArgs {
     /// The project.
     #[command(flatten)]
     pub project: ProjectArgs,
-    /// File to write; for a png-sequence a folder, or a name that ends with .zip [default: renders/NAME]. With --batch {index} and
-    /// {NAME} stand for the row's number and variables.
+    /// File to write; for a png-sequence a folder, or a name that ends with .zip [default: renders/NAME]. With --batch
+    /// {index} and {NAME} stand for the row's number and variables.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Render once for each row of variables: a JSON list of objects, or a CSV file with a line of names.
@@ -174,7 +174,8 @@ pub(crate) struct RenderArgs {
     /// Render on the farm at this URL instead of on this machine. The key comes from HYPERFARM_API_KEY.
     #[arg(long, value_name = "URL")]
     pub farm: Option<url::Url>,
-    /// With --farm: a name for people [default: of hyperframes.json or package.json, else the page's title, else the folder].
+    /// With --farm: a name for people [default: of hyperframes.json or package.json, else the page's title, else the
+    /// folder].
     #[arg(long, requires = "farm")]
     pub title: Option<Text<500>>,
     /// With --farm: which workers take it [default: cpu].

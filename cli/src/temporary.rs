@@ -1,7 +1,8 @@
-//! Temporary folders beside outputs, which may be on a disk of several machines: what a killed process leaves, the next one
-//! removes. Folders on the local disk are `hyperfarm_backplane::local_disk`'s.
+//! Temporary folders beside outputs, which may be on a disk of several machines: what a killed process leaves, the next
+//! one removes. Folders on the local disk are `hyperfarm_backplane::local_disk`'s.
 //!
-//! The owner of a folder holds a lock on a file in it. The kernel releases the lock with the process, however that ends.
+//! The owner of a folder holds a lock on a file in it. The kernel releases the lock with the process, however that
+//! ends.
 
 use std::fs::{self, File};
 use std::io;

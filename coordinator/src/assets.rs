@@ -67,7 +67,8 @@ pub(crate) struct AssetRecord {
     pub(crate) name: String,
     /// Media type: the announced one until the upload is complete, then the one that the bytes have.
     pub(crate) mime_type: String,
-    /// The ending of the object key of the bytes, with its dot: URLs then say what the file is. Empty in records of older farms.
+    /// The ending of the object key of the bytes, with its dot: URLs then say what the file is. Empty in records of
+    /// older farms.
     #[serde(default)]
     pub(crate) extension: String,
     /// Length in bytes.

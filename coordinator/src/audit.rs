@@ -1,7 +1,7 @@
 //! The audit log: who did which administrative act, on what, when, and from where.
 //!
-//! **Invariant: an entry is never changed.** Each act is an object of its own, whose id begins with its time. Entries are removed after a
-//! year.
+//! **Invariant: an entry is never changed.** Each act is an object of its own, whose id begins with its time. Entries
+//! are removed after a year.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The usage of renders and speeches, and its price: one record for each of a key, from which bills, caps and the dashboard are computed.
+//! The usage of renders and speeches, and its price: one record for each of a key, from which bills, caps and the
+//! dashboard are computed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;

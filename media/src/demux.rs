@@ -1,8 +1,8 @@
 //! Opens media files that users have supplied.
 //!
 //! **Invariant: opening a file reads that file and nothing else.** A playlist that poses as a video would make FFmpeg
-//! open other files or addresses; so only self-contained formats are tried, FFmpeg is given an open file, and it may use
-//! no protocol of its own.
+//! open other files or addresses; so only self-contained formats are tried, FFmpeg is given an open file, and it may
+//! use no protocol of its own.
 
 use std::fs::{File, Metadata};
 use std::io;

@@ -25,9 +25,9 @@
 //! - **A segment starts with a key frame, has no reference across its seams, and has the headers of every other segment
 //!   of its settings** (`codec`, checked by `join`).
 //! - **What is counted is checked**: packets against frames when a segment is finished and when segments are joined.
-//! - **A source file is not trusted**: only named demuxers and decoders of common codecs read it, through a file that is
-//!   open already (`demux`), its pictures and sounds are limited ([`MediaLimits`]), ids that it
-//!   leads to become enums only after a range check (`ffi::ids`, `tags`), and no content makes a function panic.
+//! - **A source file is not trusted**: only named demuxers and decoders of common codecs read it, through a file that
+//!   is open already (`demux`), its pictures and sounds are limited ([`MediaLimits`]), ids that it leads to become
+//!   enums only after a range check (`ffi::ids`, `tags`), and no content makes a function panic.
 //! - **Memory does not grow with the length of a render**: packets, alpha planes and samples that wait are on disk.
 //!
 //! Nothing here starts threads beyond those that the encoder settings ask for: callers choose where the work runs.

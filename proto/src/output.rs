@@ -340,7 +340,8 @@ impl JsonSchema for Moment {
     }
 }
 
-/// A moment of the calendar, in whole seconds since 1970. In JSON it is text by RFC 3339, such as `2026-11-28T20:00:00Z`.
+/// A moment of the calendar, in whole seconds since 1970. In JSON it is text by RFC 3339, such as
+/// `2026-11-28T20:00:00Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Timestamp(u64);

@@ -88,8 +88,9 @@ pub struct SegmentRecord {
     pub hash: ContentHash,
     /// Length in bytes.
     pub bytes: u64,
-    /// Hash of the frame before the first, which the start of a chunk draws: that of the last frame of the chunk before,
-    /// where the seam between the two cannot be seen. None where the chunk begins the video, and in records of farm 0.2.
+    /// Hash of the frame before the first, which the start of a chunk draws: that of the last frame of the chunk
+    /// before, where the seam between the two cannot be seen. None where the chunk begins the video, and in records of
+    /// farm 0.2.
     #[serde(default)]
     pub before: Option<FrameHash>,
     /// Hash of each captured frame, in order.

@@ -1,5 +1,6 @@
-//! The proof of the seams: a chunk draws the frame before its first one when it starts, and that picture must be the last one
-//! of the chunk before. Where it is not, the chunk began in another state than a walk from the first frame has there.
+//! The proof of the seams: a chunk draws the frame before its first one when it starts, and that picture must be the
+//! last one of the chunk before. Where it is not, the chunk began in another state than a walk from the first frame has
+//! there.
 
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::Warning;

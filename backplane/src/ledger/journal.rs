@@ -1,9 +1,9 @@
 //! Which tasks the ledger in process has leased, in a file, so that the next process knows what the last one was at.
 //!
 //! A task that ends the process takes the ledger in it along, and would do so again at each start. So every claim and
-//! every end of a lease is a line of the journal. What was claimed and has not ended when a process starts was lost with
-//! the process before: it goes into the task's history as a lost worker, and the retry rule of that ends a render that
-//! has taken down two processes. A process that ends in order has ended its leases before.
+//! every end of a lease is a line of the journal. What was claimed and has not ended when a process starts was lost
+//! with the process before: it goes into the task's history as a lost worker, and the retry rule of that ends a render
+//! that has taken down two processes. A process that ends in order has ended its leases before.
 //!
 //! A journal that cannot be written is a warning, and no error of the ledger's: what it guards against is rare.
 
@@ -52,8 +52,8 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// The journal at `path`. It is read when something is asked of it or noted, and written at the first claim: a process
-    /// that only looks at the farm leaves it alone.
+    /// The journal at `path`. It is read when something is asked of it or noted, and written at the first claim: a
+    /// process that only looks at the farm leaves it alone.
     pub(super) fn new(path: &Path) -> Self {
         let (claimed, lost) = (BTreeMap::new(), BTreeMap::new());
         Self { path: path.to_owned(), is_read: false, file: None, lines: 0, claimed, lost }

@@ -10,8 +10,8 @@
 //!   [restores](Ledger::restore) it from object storage.
 //! - **Claim.** A task is claimed for a lease. The claim's attempt number is the fence: it only grows, also over a
 //!   restore. A task that is committed, held by a live lease, or of a cancelled render is not claimed.
-//! - **Another node.** [`Ledger::claim_elsewhere`] claims a task only where no slot of the node has failed it before; else
-//!   it answers [`Claim::FailedHere`] and changes nothing.
+//! - **Another node.** [`Ledger::claim_elsewhere`] claims a task only where no slot of the node has failed it before;
+//!   else it answers [`Claim::FailedHere`] and changes nothing.
 //! - **Lease.** [`Ledger::renew`] extends the lease and stores progress while the attempt is the newest and the render
 //!   not cancelled; otherwise it answers [`Renewal::Lost`], and the worker ends its Chrome before anything else. A
 //!   lease that has run out may be renewed until somebody else claims the task; one that was released or failed may

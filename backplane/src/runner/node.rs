@@ -2,9 +2,9 @@
 //! answer may hold an operator's command.
 //!
 //! **A node that only fails quarantines itself.** After failures of
-//! [`quarantine_after`](super::RunnerConfig::quarantine_after) renders in a row that may be the node's fault it takes no
-//! tasks for [`cool_down`](super::RunnerConfig::cool_down), if another node of its role and pool can do the work. One
-//! more failure after the quarantine starts the next one. A render counts once, a user's failure never.
+//! [`quarantine_after`](super::RunnerConfig::quarantine_after) renders in a row that may be the node's fault it takes
+//! no tasks for [`cool_down`](super::RunnerConfig::cool_down), if another node of its role and pool can do the work.
+//! One more failure after the quarantine starts the next one. A render counts once, a user's failure never.
 //!
 //! **A node whose servers do not answer waits.** It takes no tasks until storage, ledger and broker answer it again,
 //! whether or not others are there: it would only fail what they could do. The pause before each question grows until
@@ -155,8 +155,8 @@ impl Node {
         (inner.probation, inner.outages) = (0, 0);
     }
 
-    /// Notes that a task of `render` failed. Returns whether the node should be quarantined for it, if others can do its
-    /// work.
+    /// Notes that a task of `render` failed. Returns whether the node should be quarantined for it, if others can do
+    /// its work.
     pub(super) fn failed(&self, render: &RenderId, failure: &Failure) -> bool {
         let code = failure.code;
         let is_nodes = code.owner() == Owner::System && code.retry() == RetryRule::Elsewhere;

@@ -1,5 +1,5 @@
-//! What a project leaves out, by the rules of `.gitignore`: the last rule that matches a path decides, a rule of a deeper
-//! folder after those of the folders above it, and what is in a folder that is left out is left out too.
+//! What a project leaves out, by the rules of `.gitignore`: the last rule that matches a path decides, a rule of a
+//! deeper folder after those of the folders above it, and what is in a folder that is left out is left out too.
 
 use std::path::{Path, PathBuf};
 

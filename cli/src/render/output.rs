@@ -14,7 +14,8 @@ pub(super) const PARTIAL_PREFIX: &str = ".hyperfarm-";
 /// End of that name.
 pub(super) const PARTIAL_SUFFIX: &str = ".partial";
 
-/// A file to write to. The bytes go to a hidden folder beside it and are moved at the end; dropped before, the folder is removed.
+/// A file to write to. The bytes go to a hidden folder beside it and are moved at the end; dropped before, the folder
+/// is removed.
 pub(super) struct Output {
     target: PathBuf,
     folder: TemporaryFolder,

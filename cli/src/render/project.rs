@@ -16,8 +16,8 @@ use crate::exit::CliError;
 /// Folders that belong to tools and not to the composition, wherever they lie.
 const SKIPPED: &[&str] = &[".git", ".hyperframes", ".svn", ".hg", "__MACOSX", "node_modules"];
 
-/// The project's own list of files that do not belong to the composition, in the syntax of `.gitignore`. Its rules win over
-/// those of `.gitignore`.
+/// The project's own list of files that do not belong to the composition, in the syntax of `.gitignore`. Its rules win
+/// over those of `.gitignore`.
 const IGNORE_FILE: &str = ".hyperframesignore";
 
 /// Files that are packed already; packing them again only takes time.
@@ -166,7 +166,8 @@ impl Walk {
     }
 }
 
-/// A warning where `.gitignore` leaves out media: footage is often kept out of Git and belongs to the composition all the same.
+/// A warning where `.gitignore` leaves out media: footage is often kept out of Git and belongs to the composition all
+/// the same.
 fn warning_of_ignored(folder: &Path, media: &BTreeSet<PathBuf>) -> Option<Warning> {
     let first = media.first()?;
     let first = first.strip_prefix(folder).unwrap_or(first).display();

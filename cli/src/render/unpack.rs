@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::Path;
 
-/// Unpacks the flat archive `zip` into `target`: complete in `temporary` first, which is on the same file system, then moved. A folder that exists keeps its other files, but
-/// no frames of an earlier, longer sequence.
+/// Unpacks the flat archive `zip` into `target`: complete in `temporary` first, which is on the same file system, then
+/// moved. A folder that exists keeps its other files, but no frames of an earlier, longer sequence.
 pub(super) fn into_folder(zip: &Path, temporary: &Path, target: &Path) -> io::Result<()> {
     let mut archive = zip::ZipArchive::new(BufReader::new(File::open(zip)?))?;
     let fresh = tempfile::tempdir_in(temporary)?;

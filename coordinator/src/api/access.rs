@@ -26,8 +26,8 @@ pub enum Access {
     Keys(HashSet<ContentHash>),
 }
 
-/// The addresses that send wrong keys. One that has sent too many has no further key looked up for a while; keys that were right before
-/// pass nevertheless, for several clients may share the address of a proxy.
+/// The addresses that send wrong keys. One that has sent too many has no further key looked up for a while; keys that
+/// were right before pass nevertheless, for several clients may share the address of a proxy.
 pub(crate) struct WrongKeys {
     rates: RateLimiter<IpAddr>,
     /// Until when no key is looked up, by address.
@@ -102,8 +102,8 @@ impl Access {
     ///
     /// # Errors
     ///
-    /// [`Code::Unauthorized`] without a key of the farm's; [`Code::RateLimited`] for an address that has sent many wrong ones;
-    /// [`Code::Internal`] where the stored keys cannot be read.
+    /// [`Code::Unauthorized`] without a key of the farm's; [`Code::RateLimited`] for an address that has sent many
+    /// wrong ones; [`Code::Internal`] where the stored keys cannot be read.
     pub(super) async fn caller(
         &self,
         stored: &KeyStore,

@@ -98,7 +98,8 @@ impl Idempotency {
         self.answer_with(caller, route, headers, body, make).await
     }
 
-    /// The same for a handler that makes no ids: `response` is awaited where no earlier request with the same key was answered.
+    /// The same for a handler that makes no ids: `response` is awaited where no earlier request with the same key was
+    /// answered.
     pub(super) async fn answer_of(
         &self,
         caller: &Caller,

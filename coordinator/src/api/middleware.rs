@@ -28,8 +28,8 @@ const ERROR_MAX: usize = 256 * 1024;
 /// Longest request id that is taken over from a client.
 const REQUEST_ID_MAX: usize = 128;
 
-/// What every request passes before it is routed: a doubled slash before the path becomes one, every response has `X-Request-Id`, every
-/// request a log line. A layer of the router itself would come too late for the first.
+/// What every request passes before it is routed: a doubled slash before the path becomes one, every response has
+/// `X-Request-Id`, every request a log line. A layer of the router itself would come too late for the first.
 pub(super) fn wrap(routes: Router, metrics: Metrics, config: Arc<ApiConfig>) -> Router {
     Router::new().fallback(move |request: Request| pass(routes.clone(), metrics.clone(), config.clone(), request))
 }
@@ -78,8 +78,8 @@ async fn pass(routes: Router, metrics: Metrics, config: Arc<ApiConfig>, mut requ
     .await
 }
 
-/// Refuses what a page of another site makes a browser send to a farm that asks for no keys: a request for another host's name, which
-/// leads to this machine (DNS rebinding), or one from another origin.
+/// Refuses what a page of another site makes a browser send to a farm that asks for no keys: a request for another
+/// host's name, which leads to this machine (DNS rebinding), or one from another origin.
 fn check_origin(config: &ApiConfig, headers: &HeaderMap) -> Result<(), ApiError> {
     if !matches!(config.access, Access::Open) {
         return Ok(());

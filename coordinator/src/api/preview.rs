@@ -28,7 +28,8 @@ use crate::timeline::Segment;
 /// Bytes of pieces in the cache at most.
 const CACHED_BYTES: u64 = 128 * 1024 * 1024;
 
-/// Pieces that the cache is laid out for. With so few it has one shard, so that one piece may take a large part of all bytes.
+/// Pieces that the cache is laid out for. With so few it has one shard, so that one piece may take a large part of all
+/// bytes.
 const CACHED_PIECES: usize = 32;
 
 /// Segments that are turned into pieces at once.

@@ -138,7 +138,8 @@ pub fn router(api: &Api) -> Router<Api> {
     router.layer(DefaultBodyLimit::disable())
 }
 
-/// Lets a request pass whose key may make it, not too often, with a body that the route takes. Ends the wait for its answer.
+/// Lets a request pass whose key may make it, not too often, with a body that the route takes. Ends the wait for its
+/// answer.
 async fn guard(
     State((api, route, needs)): State<(Api, &'static Route, Scope)>,
     mut request: extract::Request,

@@ -25,7 +25,8 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub struct ConnectionLimits {
     /// Connections at once. Further ones wait in the system's queue.
     pub connections: usize,
-    /// How long a connection may take to send the head of a request, the first one or the next. An idle connection is closed by it too.
+    /// How long a connection may take to send the head of a request, the first one or the next. An idle connection is
+    /// closed by it too.
     pub head_within: Duration,
 }
 
@@ -35,7 +36,8 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// The address from which a request came: the client's, or that of a proxy before the farm. It is among the request's extensions.
+/// The address from which a request came: the client's, or that of a proxy before the farm. It is among the request's
+/// extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PeerAddress(pub(crate) IpAddr);
 

@@ -1,8 +1,9 @@
 //! Bodies of requests that are answered before they are read whole.
 //!
-//! **Invariant: a refusal reaches its client.** A client that still sends its body when the connection is closed may fail to send (`EPIPE`)
-//! before it has read the answer; Node's `fetch` does. So what is left of a body is read and discarded before the answer is sent, within
-//! bounds of bytes and time. A client that waits for `100 Continue` sends no body, and none is read.
+//! **Invariant: a refusal reaches its client.** A client that still sends its body when the connection is closed may
+//! fail to send (`EPIPE`) before it has read the answer; Node's `fetch` does. So what is left of a body is read and
+//! discarded before the answer is sent, within bounds of bytes and time. A client that waits for `100 Continue` sends
+//! no body, and none is read.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

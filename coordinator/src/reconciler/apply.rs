@@ -85,7 +85,8 @@ impl Reconciler {
     async fn advance(&mut self, render: &RenderId, read: Option<LedgerRead>) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         match read {
-            // Cancelled, but not failing: another coordinator has ended it, or a process ended while it planned the render again.
+            // Cancelled, but not failing: another coordinator has ended it, or a process ended while it planned the
+            // render again.
             Some(LedgerRead { view, .. })
                 if view.cancelled && view.tasks.values().all(|task| may_retry(&task.failures)) =>
             {
@@ -157,8 +158,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Opens a render in the ledger, and starts to put back the commits that storage shows and `view`, the ledger's own view, lacks. That
-    /// goes on beside the loop until [`Wake::Restored`](super::Wake::Restored).
+    /// Opens a render in the ledger, and starts to put back the commits that storage shows and `view`, the ledger's own
+    /// view, lacks. That goes on beside the loop until [`Wake::Restored`](super::Wake::Restored).
     async fn restore_ledger(&mut self, render: &RenderId, view: Option<Arc<RenderView>>) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         let has_nothing_to_restore = tracked.is_restored && tracked.dispatch_log.is_empty() && tracked.plan.is_none();

@@ -1,5 +1,5 @@
-//! Storage reads that take long, in tasks beside the loop: listing the open renders, looking renders up, restoring their ledger entries,
-//! and comparing those with storage.
+//! Storage reads that take long, in tasks beside the loop: listing the open renders, looking renders up, restoring
+//! their ledger entries, and comparing those with storage.
 //!
 //! **Invariant: a background task changes nothing that the loop owns.** It reads, puts commits back into the ledger (which any number
 //! of coordinators may do at once), and answers the loop with a [`Wake`].
@@ -102,8 +102,8 @@ async fn look_up_one(objects: &Objects, render: &RenderId) -> Result<Lookup, Obj
     })
 }
 
-/// Restores the ledger entry of `render`, of which the ledger gave `view`, once one of the `permits` is free, and sends a
-/// [`Wake::Restored`].
+/// Restores the ledger entry of `render`, of which the ledger gave `view`, once one of the `permits` is free, and sends
+/// a [`Wake::Restored`].
 pub(super) async fn restore_entry(
     backplane: Backplane,
     render: RenderId,

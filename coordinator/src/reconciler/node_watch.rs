@@ -1,10 +1,10 @@
 //! Which nodes are gone: they were alive, and have said nothing since, while the ledger answered.
 //!
 //! A lease that ran out does not say why. After an outage of the ledger all have run out, and all workers are well; a
-//! coordinator that has just started knows of nobody. So a node counts as lost only if this process saw it alive, and it
-//! has been missing from the ledger's list for [`CoordinatorConfig::node_lost_after`](crate::CoordinatorConfig) in which
-//! the ledger answered every time. A node that lives reports at least once in that time. It leaves the list 15 s after its
-//! last report, so the whole is shorter than a lease that was renewed last.
+//! coordinator that has just started knows of nobody. So a node counts as lost only if this process saw it alive, and
+//! it has been missing from the ledger's list for [`CoordinatorConfig::node_lost_after`](crate::CoordinatorConfig) in
+//! which the ledger answered every time. A node that lives reports at least once in that time. It leaves the list 15 s
+//! after its last report, so the whole is shorter than a lease that was renewed last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -111,7 +111,8 @@ impl Reconciler {
                         if let Some(plan) = plan.filter(|_| !tracked.replanning.is_ending()) {
                             tracked.set_plan(*plan);
                         }
-                        // Tasks in flight may be lost: a worker drops the message of a render that the ledger does not know.
+                        // Tasks in flight may be lost: a worker drops the message of a render that the ledger does not
+                        // know.
                         tracked.dispatch_log.clear();
                         tracked.is_restored = true;
                     }

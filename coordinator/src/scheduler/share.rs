@@ -15,10 +15,10 @@
 //!   the larger parts go round. A space that comes with nothing in flight has the next place, or the one after it.
 //! - **Back-fill.** A space without a due task takes no place, so the others share what it leaves: the window is full
 //!   whenever there are as many due tasks.
-//! - **Priority counts within a space.** The higher priority first, then the older render. It never moves a space before
-//!   another one.
-//! - **Within a render** the order is that of [`NextStep::due`]: the sound, then the longest chunks. Its cap on chunks at
-//!   a time is in there as well.
+//! - **Priority counts within a space.** The higher priority first, then the older render. It never moves a space
+//!   before another one.
+//! - **Within a render** the order is that of [`NextStep::due`]: the sound, then the longest chunks. Its cap on chunks
+//!   at a time is in there as well.
 //! - **Plans have a window of their own**, so that many new renders do not hold up the chunks of old ones, nor the
 //!   reverse. Stitches are not limited.
 //! - **Suspects one by one.** A task that has lost a worker may be what ended it. Of these few are in flight at a time

@@ -1,7 +1,8 @@
-//! Secrets of webhook endpoints are sealed in storage: encrypted with AES-256-GCM under a key of the operator's, and bound to their endpoint.
+//! Secrets of webhook endpoints are sealed in storage: encrypted with AES-256-GCM under a key of the operator's, and
+//! bound to their endpoint.
 //!
-//! The first key seals, every key opens. To rotate, a new key is put first; once all secrets are sealed under it, which a coordinator does at
-//! its start, the old one can go. Without any key secrets are stored as they are.
+//! The first key seals, every key opens. To rotate, a new key is put first; once all secrets are sealed under it, which
+//! a coordinator does at its start, the old one can go. Without any key secrets are stored as they are.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +13,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyperfarm_proto::id::ContentHash;
 
-/// What a sealed secret begins with. The id of its key follows, a colon, and the nonce and the encrypted text in base64.
+/// What a sealed secret begins with. The id of its key follows, a colon, and the nonce and the encrypted text in
+/// base64.
 const SEALED: &str = "sealed:v1:";
 
 /// Bytes of a key.

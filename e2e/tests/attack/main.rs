@@ -191,7 +191,8 @@ impl Farm {
         descendants(self.process.id()).into_iter().map(ticks).sum::<u64>() as f64 / 100.0
     }
 
-    /// Runs one hostile project beside the neighbour's render. Returns what happened, and whether that is as it must be.
+    /// Runs one hostile project beside the neighbour's render. Returns what happened, and whether that is as it must
+    /// be.
     fn attack(&mut self, project: &Path, must: Must, alone: &[u8], listeners: &Listeners) -> (String, bool) {
         let started = Instant::now();
         let (mut neighbour, output) = self.neighbour("beside");

@@ -52,8 +52,8 @@ fn averror(error: &io::Error) -> c_int {
     ffi::AVERROR(error.raw_os_error().unwrap_or(ffmpeg::error::EIO))
 }
 
-/// Opens `file` of `length` bytes and reads the headers of its streams. FFmpeg guesses the container by `name` where its bytes leave
-/// a doubt.
+/// Opens `file` of `length` bytes and reads the headers of its streams. FFmpeg guesses the container by `name` where
+/// its bytes leave a doubt.
 pub(crate) fn open_input(
     file: Arc<File>,
     length: u64,

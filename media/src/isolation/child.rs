@@ -122,8 +122,8 @@ fn open(order: &Order) -> Result<(Option<Source>, Answer), MediaError> {
     }
 }
 
-/// Ends this process when the farm's end of the socket is closed, also in the midst of decoding. `PR_SET_PDEATHSIG` would
-/// end it with the thread of the farm that started it, which may be gone before the last picture is asked for.
+/// Ends this process when the farm's end of the socket is closed, also in the midst of decoding. `PR_SET_PDEATHSIG`
+/// would end it with the thread of the farm that started it, which may be gone before the last picture is asked for.
 fn end_with(farm: UnixStream) {
     std::thread::spawn(move || {
         loop {

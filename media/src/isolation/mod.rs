@@ -3,8 +3,8 @@
 //! A decoder's process is this program again, started with [`DECODER_COMMAND`]. It reads one source, with one purpose:
 //! its headers, the pictures of a video, or the samples of a sound. It has no environment and no open files but its
 //! socket, the source and the memory through which it returns pictures and samples; its memory is limited, and it may
-//! neither open files nor use the network nor start programs (`confinement`). A source that crashes it, or makes it take
-//! too long, costs one task, with an error that names the source.
+//! neither open files nor use the network nor start programs (`confinement`). A source that crashes it, or makes it
+//! take too long, costs one task, with an error that names the source.
 //!
 //! | what | where |
 //! | --- | --- |

@@ -55,8 +55,8 @@ pub struct Levelling<'a> {
 /// Mixes as [`crate::mix()`] does, with the sound of the whole composition at the loudness of `levelling`. Returns the
 /// level of the whole composition's sound as well.
 ///
-/// A sound that has no loudness keeps its level below the limit of the true peak. One whose peaks are far above the rest
-/// may come out quieter than its target.
+/// A sound that has no loudness keeps its level below the limit of the true peak. One whose peaks are far above the
+/// rest may come out quieter than its target.
 ///
 /// # Errors
 /// As of [`crate::mix()`], or the folder for samples cannot be written.

@@ -182,7 +182,8 @@ fn encode(
     encoder.finish()
 }
 
-/// Writes `block` at `gain` to `scaled`. A damaged source may have infinities, with which encoders fail: they are silence.
+/// Writes `block` at `gain` to `scaled`. A damaged source may have infinities, with which encoders fail: they are
+/// silence.
 fn scale(block: &[[f32; 2]], gain: f64, scaled: &mut Vec<[f32; 2]>) {
     let level = |level: f32| if level.is_finite() { level * gain as f32 } else { 0.0 };
     scaled.clear();

@@ -112,8 +112,8 @@ fn missing(what: String) -> ChromeError {
     ChromeError::Missing(what)
 }
 
-/// The program that a shell wrapper starts. Distributions wrap Chrome in a script that stays its parent process. Without
-/// a PID namespace a parent-death signal would end the script and leave Chrome.
+/// The program that a shell wrapper starts. Distributions wrap Chrome in a script that stays its parent process.
+/// Without a PID namespace a parent-death signal would end the script and leave Chrome.
 fn behind_wrapper(executable: PathBuf) -> PathBuf {
     let is_script = |path: &Path| {
         use std::io::Read;

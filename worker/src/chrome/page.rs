@@ -289,7 +289,8 @@ impl Page {
                     None => Ok(()),
                     Some(error) => Err(PageError::NotReady(format!("{url} does not open: {error}")).into()),
                 },
-                // The client library does not see the end of a navigation to a page that changes its address while it loads.
+                // The client library does not see the end of a navigation to a page that changes its address while it
+                // loads.
                 () = tokio::time::sleep(NAVIGATION_CHECK) => {
                     if self.evaluate::<bool>(IS_NEW.to_owned()).await.unwrap_or_default() {
                         return Ok(());

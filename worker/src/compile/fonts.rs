@@ -3,8 +3,8 @@
 //! Families are read from the page's own styles: `font-family` and `font` in `<style>` and `style`, through custom
 //! properties, and `data-font-family`; and those that the farm has from style sheets and scripts too. HyperFrames' own
 //! compiler reads neither the `font` shorthand nor sheets and scripts, whose families the machine draws. A family that
-//! the page declares by `@font-face` or `FontFace` is not changed. Common system families are drawn with the nearest embedded one, under their own name, with a warning. A
-//! list that begins with a generic family gets Inter before it.
+//! the page declares by `@font-face` or `FontFace` is not changed. Common system families are drawn with the nearest
+//! embedded one, under their own name, with a warning. A list that begins with a generic family gets Inter before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -200,8 +200,8 @@ impl NamedFamilies {
         self.of_sheets.extend(sheet.declarations.iter().flat_map(|declaration| used_by(declaration, &properties)));
     }
 
-    /// Adds those of a script: `new FontFace("X", …)`, and the texts that are values of `font` or `font-family`, as of a
-    /// canvas.
+    /// Adds those of a script: `new FontFace("X", …)`, and the texts that are values of `font` or `font-family`, as of
+    /// a canvas.
     pub(super) fn add_script(&mut self, text: &str) {
         for (before, literal) in literals(text) {
             let before = before.trim_end();
@@ -247,8 +247,8 @@ fn used_by(declaration: &Declaration, properties: &Properties) -> Vec<String> {
     }
 }
 
-/// Font rules for every family that the documents use and do not declare, as HTML for the head. `named` are the families
-/// of style sheets and scripts; `variables` is the JSON object of the render's variables.
+/// Font rules for every family that the documents use and do not declare, as HTML for the head. `named` are the
+/// families of style sheets and scripts; `variables` is the JSON object of the render's variables.
 pub(super) fn head_for(
     documents: &[&Document],
     mut named: NamedFamilies,

@@ -1,5 +1,5 @@
-//! Random projects against the compiler: whatever a zip holds, the compiler gives files or an error of its author, never
-//! a panic, and the same every time. `make fuzz` runs more cases.
+//! Random projects against the compiler: whatever a zip holds, the compiler gives files or an error of its author,
+//! never a panic, and the same every time. `make fuzz` runs more cases.
 
 use std::io::Write;
 use std::path::Path;

@@ -22,8 +22,8 @@ pub struct OpenOptions {
     pub seed: u32,
     /// Unix time in milliseconds that the page's clocks show at its start.
     pub epoch_ms: u64,
-    /// Steps of the load time that the page needs before it is ready, as the plan's probe has counted them; `None` while
-    /// they are not known.
+    /// Steps of the load time that the page needs before it is ready, as the plan's probe has counted them; `None`
+    /// while they are not known.
     pub load_steps: Option<u32>,
 }
 
@@ -47,7 +47,8 @@ pub struct ServedVideo {
     pub height: u32,
     /// Second of the composition at which the plan shows it.
     pub start: f64,
-    /// Second of the composition at which the plan stops to show it; of a video that scripts play, its length in seconds.
+    /// Second of the composition at which the plan stops to show it; of a video that scripts play, its length in
+    /// seconds.
     pub end: f64,
     /// Index among the videos of the site, where scripts play the video; `None` where the plan shows it.
     pub index: Option<usize>,

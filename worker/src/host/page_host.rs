@@ -127,8 +127,8 @@ impl<'a> PageHost<'a> {
         Ok(Self { page, frame_rate, site, report, framebuffer, pictures, must_stay: true, frame: 0, had_background })
     }
 
-    /// From now on a page that leaves itself (navigates, reloads, closes) is no error. A page of which only a few frames
-    /// are sought leaves itself at a wrong one.
+    /// From now on a page that leaves itself (navigates, reloads, closes) is no error. A page of which only a few
+    /// frames are sought leaves itself at a wrong one.
     pub(crate) fn let_leave(&mut self) {
         self.must_stay = false;
     }
@@ -430,7 +430,8 @@ impl<'a> PageHost<'a> {
     }
 }
 
-/// Removes the backgrounds of root and body: transparent outputs have the page's elements only. Its value is whether there were any.
+/// Removes the backgrounds of root and body: transparent outputs have the page's elements only. Its value is whether
+/// there were any.
 const REMOVE_BACKGROUND: &str = "(() => { \
      const had = [document.documentElement, document.body].filter(Boolean).some((element) => { \
          const { backgroundColor, backgroundImage } = getComputedStyle(element); \

@@ -151,8 +151,8 @@ impl<'p> Readiness<'p> {
         }
     }
 
-    /// Moves the load time of a page on where the page waits for it: it is loaded, nothing of it is under way, and still
-    /// it is not ready. Otherwise it waits a moment.
+    /// Moves the load time of a page on where the page waits for it: it is loaded, nothing of it is under way, and
+    /// still it is not ready. Otherwise it waits a moment.
     async fn step_or_wait(&mut self, state: Option<&PageState>) -> Result<(), WorkerError> {
         let requests = self.site.requests();
         let is_busy = state.is_none_or(|state| state.document != "complete" || state.requests > 0);

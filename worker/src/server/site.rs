@@ -141,8 +141,8 @@ impl Site {
         plain(StatusCode::FORBIDDEN, REFUSED)
     }
 
-    /// The response to a request of the page for a URL of another origin. In the plan stage, what is recorded is fetched
-    /// and the page probed again; a later stage only has the files of the plan.
+    /// The response to a request of the page for a URL of another origin. In the plan stage, what is recorded is
+    /// fetched and the page probed again; a later stage only has the files of the plan.
     async fn respond_remote(&self, url: &str, range: Option<&str>) -> Response {
         match self.remote.get(url) {
             Some(path) => Box::pin(self.respond(&format!("/{path}"), range)).await,

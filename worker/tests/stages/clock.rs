@@ -1,4 +1,5 @@
-//! Time belongs to the farm: whatever clock a page follows, a frame shows its own moment, and chunks of seven frames are those of one chunk.
+//! Time belongs to the farm: whatever clock a page follows, a frame shows its own moment, and chunks of seven frames
+//! are those of one chunk.
 
 use std::io::Write;
 
