@@ -124,18 +124,18 @@ pub struct Status {
     pub status: String,
     /// The farm's version.
     pub version: String,
-    /// Whether this coordinator schedules or is a standby; of the readiness only.
+    /// Role of this coordinator in scheduling. Only `/readyz` has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<SchedulerRole>,
 }
 
-/// Part of a coordinator in the scheduling, of which one does all.
+/// Role of a coordinator in scheduling. Of several coordinators one schedules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SchedulerRole {
-    /// It schedules.
+    /// This coordinator plans, dispatches and ends renders.
     Active,
-    /// It serves the API, and takes over when the active one is gone.
+    /// This coordinator serves the API. It takes the active role once the active coordinator is gone.
     Standby,
 }
 

@@ -17,7 +17,7 @@ pub const SPEEDS: std::ops::RangeInclusive<f64> = 0.5..=2.0;
 pub struct Voice {
     /// The voice.
     pub voice_id: String,
-    /// Its name for people.
+    /// Name to show to people.
     pub name: String,
     /// English name of its language.
     pub language: String,
@@ -26,9 +26,9 @@ pub struct Voice {
     /// Signed, expiring URL of a short sound, which is made when it is first asked for; `null` where the farm does not
     /// know how it is reached.
     pub preview_audio_url: Option<String>,
-    /// Whether it speaks SSML, pauses among it.
+    /// Whether the voice speaks SSML, which includes pauses.
     pub support_pause: bool,
-    /// Whether it speaks other languages too, by `language` or `locale`.
+    /// Whether the voice speaks other languages as well, chosen by `language` or `locale`.
     pub support_locale: bool,
     /// Who has it.
     #[serde(rename = "type")]

@@ -71,7 +71,7 @@ fn all_ways(decoders: &Decoders, path: &Path, name: &str) -> Vec<MediaError> {
     [
         decoders.probe(path, name).err(),
         decoders.video(path, name, &timing(), rate()).err(),
-        decoders.mix(&inputs, &MixPart::whole(30, rate()), Format::Mp4, &output, &mut |_| true).err(),
+        mix(Some(decoders), &inputs, &MixPart::whole(30, rate()), Format::Mp4, &output, &mut |_| true).err(),
     ]
     .into_iter()
     .flatten()
@@ -101,8 +101,8 @@ fn processes_give_what_this_process_does() {
     let item = AudioItem::plain("a", "a.wav", looped, Vec::new());
     let inputs = [MixInput { item: &item, path: &sound, rendered: false }];
     let (first, second) = (folder.path().join("first.m4a"), folder.path().join("second.m4a"));
-    mix(&inputs, &MixPart::whole(150, rate()), Format::Mp4, &first, &mut |_| true).unwrap();
-    decoders.mix(&inputs, &MixPart::whole(150, rate()), Format::Mp4, &second, &mut |_| true).unwrap();
+    mix(None, &inputs, &MixPart::whole(150, rate()), Format::Mp4, &first, &mut |_| true).unwrap();
+    mix(Some(&decoders), &inputs, &MixPart::whole(150, rate()), Format::Mp4, &second, &mut |_| true).unwrap();
     assert!(fs::read(first).unwrap() == fs::read(second).unwrap());
 }
 

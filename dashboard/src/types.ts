@@ -548,7 +548,7 @@ export interface RenderRequest {
   width?: number | null;
 }
 
-/** Part of a coordinator in the scheduling, of which one does all. */
+/** Role of a coordinator in scheduling. Of several coordinators one schedules. */
 export type SchedulerRole = "active" | "standby";
 
 /** The new secret of an endpoint. */
@@ -631,7 +631,7 @@ export interface Spending {
 
 /** Health or readiness of the process. */
 export interface Status {
-  /** Whether this coordinator schedules or is a standby; of the readiness only. */
+  /** Role of this coordinator in scheduling. Only `/readyz` has it. */
   scheduler?: SchedulerRole;
   /** `ok` or `ready`. */
   status: string;
@@ -715,13 +715,13 @@ export interface Voice {
   language: string;
   /** BCP-47 tag of its language, in lower case. An extension. */
   locale: string;
-  /** Its name for people. */
+  /** Name to show to people. */
   name: string;
   /** Signed, expiring URL of a short sound, which is made when it is first asked for; `null` where the farm does not know how it is reached. */
   preview_audio_url: string | null;
-  /** Whether it speaks other languages too, by `language` or `locale`. */
+  /** Whether the voice speaks other languages as well, chosen by `language` or `locale`. */
   support_locale: boolean;
-  /** Whether it speaks SSML, pauses among it. */
+  /** Whether the voice speaks SSML, which includes pauses. */
   support_pause: boolean;
   /** Who has it. */
   type: "public" | "private";

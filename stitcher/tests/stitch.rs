@@ -101,7 +101,7 @@ impl Scene {
         std::fs::write(&source, tone()).unwrap();
         let inputs = [MixInput { item: &content.audio[0], path: &source, rendered: false }];
         let format = content.encoder.format;
-        let summary = mix(&inputs, &MixPart::of(content), format, &mixed, &mut |_| true).unwrap();
+        let summary = mix(None, &inputs, &MixPart::of(content), format, &mixed, &mut |_| true).unwrap();
         let bytes = std::fs::read(&mixed).unwrap();
         let key = keys::audio(&self.plan.render, format);
         let record = AudioRecord {

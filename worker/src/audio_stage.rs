@@ -8,7 +8,7 @@ use hyperfarm_backplane::ledger::Lease;
 use hyperfarm_backplane::objects::hash_file;
 use hyperfarm_backplane::runner::TaskContext;
 use hyperfarm_backplane::task_log::TaskLog;
-use hyperfarm_media::{Levelling, MixInput, MixPart, SAMPLE_RATE, SoundLevel};
+use hyperfarm_media::{Levelling, MixInput, MixPart, SAMPLE_RATE, SoundLevel, mix, mix_raw, mix_to_loudness};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
@@ -56,10 +56,11 @@ pub(crate) async fn run(
             };
             let part = MixPart::of(&plan.content);
             let Some(target) = &plan.content.encoder.loudness else {
-                return decoders.mix(&inputs, &part, format, &path, &mut report);
+                return mix(Some(&decoders), &inputs, &part, format, &path, &mut report);
             };
             let levelling = Levelling { target, scratch: &scratch };
-            let (summary, level) = decoders.mix_to_loudness(&inputs, &part, format, levelling, &path, &mut report)?;
+            let (summary, level) =
+                mix_to_loudness(Some(&decoders), &inputs, &part, format, levelling, &path, &mut report)?;
             log_loudness(context.log(), target, &level);
             Ok(summary)
         })
@@ -178,7 +179,7 @@ impl TrackMixer<'_> {
             let decoders = self.worker.decoders.clone();
             blocking(MIXER, move || {
                 let inputs: Vec<MixInput<'_>> = tracks.iter().map(Track::input).collect();
-                decoders.mix_raw(&inputs, start, end, &dry, &mut |_| !context.cancelled().is_cancelled())
+                mix_raw(Some(&decoders), &inputs, start, end, &dry, &mut |_| !context.cancelled().is_cancelled())
             })
             .await??
         };

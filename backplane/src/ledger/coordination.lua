@@ -6,15 +6,6 @@
 
 local operation, keep = ARGV[1], ARGV[2]
 
-local function now()
-    local time = redis.call('TIME')
-    return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
-local function whole(number)
-    return string.format('%.0f', number)
-end
-
 if operation == 'lead' then
     local key, id, seen, ttl = KEYS[1], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
     local leader = redis.call('HGET', key, 'id')

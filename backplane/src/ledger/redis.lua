@@ -22,15 +22,6 @@
 
 local key, operation, keep = KEYS[1], ARGV[1], ARGV[2]
 
-local function now()
-    local time = redis.call('TIME')
-    return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
-local function whole(number)
-    return string.format('%.0f', number)
-end
-
 local is_revised = false
 
 local function revise()

@@ -84,9 +84,9 @@ impl RedisLedger {
             url: redact(url),
             prefix: prefix.to_owned(),
             connection,
-            renders: Script::new(include_str!("redis.lua")),
+            renders: Script::new(concat!(include_str!("common.lua"), include_str!("redis.lua"))),
             nodes: Script::new(include_str!("nodes.lua")),
-            coordination: Script::new(include_str!("coordination.lua")),
+            coordination: Script::new(concat!(include_str!("common.lua"), include_str!("coordination.lua"))),
             is_lost: AtomicBool::new(false),
             metrics: OnceLock::new(),
         };

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::MediaTiming;
-use hyperfarm_proto::spec::{Format, Size};
+use hyperfarm_proto::spec::Size;
 
 pub use self::child::serve_decoder;
 use self::messages::{Answer, Job, Request};
@@ -31,7 +31,7 @@ use self::process::DecoderProcess;
 use crate::bitmap::Picture;
 use crate::error::MediaError;
 use crate::limits::MediaLimits;
-use crate::mix::{self, Levelling, MixInput, MixPart, MixSummary, SoundLevel, SourceReader};
+use crate::mix::SourceReader;
 use crate::probe::{MediaInfo, probe};
 use crate::source::{VideoSource, VideoTimeline};
 use crate::timescale::SAMPLE_RATE;
@@ -126,52 +126,6 @@ impl Decoders {
             }
         };
         Ok(SoundDecoder(samples))
-    }
-
-    /// Mixes as [`crate::mix()`] does.
-    ///
-    /// # Errors
-    /// Those of [`crate::mix()`], and those of the decoders' processes.
-    pub fn mix(
-        &self,
-        inputs: &[MixInput<'_>],
-        part: &MixPart,
-        format: Format,
-        output: &Path,
-        on_progress: &mut dyn FnMut(f64) -> bool,
-    ) -> Result<MixSummary, MediaError> {
-        mix::mix_with(Some(self), inputs, part, format, output, on_progress)
-    }
-
-    /// Mixes as [`crate::mix_to_loudness`] does.
-    ///
-    /// # Errors
-    /// Those of [`crate::mix_to_loudness`], and those of the decoders' processes.
-    pub fn mix_to_loudness(
-        &self,
-        inputs: &[MixInput<'_>],
-        part: &MixPart,
-        format: Format,
-        levelling: Levelling<'_>,
-        output: &Path,
-        on_progress: &mut dyn FnMut(f64) -> bool,
-    ) -> Result<(MixSummary, SoundLevel), MediaError> {
-        mix::mix_to_loudness_with(Some(self), inputs, part, format, levelling, output, on_progress)
-    }
-
-    /// Mixes as [`crate::mix_raw`] does.
-    ///
-    /// # Errors
-    /// Those of [`crate::mix_raw`], and those of the decoders' processes.
-    pub fn mix_raw(
-        &self,
-        inputs: &[MixInput<'_>],
-        from: f64,
-        to: f64,
-        output: &Path,
-        on_progress: &mut dyn FnMut(f64) -> bool,
-    ) -> Result<u64, MediaError> {
-        mix::mix_raw_with(Some(self), inputs, from, to, output, on_progress)
     }
 }
 

@@ -61,18 +61,6 @@ pub struct Levelling<'a> {
 /// # Errors
 /// As of [`crate::mix()`], or the folder for samples cannot be written.
 pub fn mix_to_loudness(
-    inputs: &[MixInput<'_>],
-    part: &MixPart,
-    format: Format,
-    levelling: Levelling<'_>,
-    output: &Path,
-    on_progress: &mut dyn FnMut(f64) -> bool,
-) -> Result<(MixSummary, SoundLevel), MediaError> {
-    mix_to_loudness_with(None, inputs, part, format, levelling, output, on_progress)
-}
-
-/// Mixes as [`mix_to_loudness`] does, with sources decoded by `decoders`, or by this process.
-pub(crate) fn mix_to_loudness_with(
     decoders: Option<&Decoders>,
     inputs: &[MixInput<'_>],
     part: &MixPart,
@@ -111,14 +99,8 @@ pub(crate) fn mix_to_loudness_with(
 /// The file cannot be read or decoded.
 pub fn sound_level(path: &Path) -> Result<SoundLevel, MediaError> {
     let failed = MediaError::undecodable(path, "measuring its loudness");
-    let mut reader = AudioReader::open(path, 0.0)?;
     let mut meter = LevelMeter::new().map_err(&failed)?;
-    let mut samples = Vec::new();
-    while reader.read(&mut samples)? {
-        meter.push(&samples).map_err(&failed)?;
-        samples.clear();
-    }
-    meter.push(&samples).map_err(&failed)?;
+    AudioReader::each_block(path, &mut |samples| meter.push(samples).map_err(&failed))?;
     meter.finish().map_err(&failed)
 }
 

@@ -36,7 +36,6 @@ pub use self::clip::MixInput;
 pub(crate) use self::clip::SourceReader;
 use self::clip::{Clip, sample_of};
 use self::encode::AudioEncoder;
-pub(crate) use self::loudness::mix_to_loudness_with;
 pub use self::loudness::{Levelling, SoundLevel, mix_to_loudness, sound_level};
 use self::peak::true_peak;
 use self::raw::RawWriter;
@@ -111,6 +110,8 @@ impl MixPart {
 /// Mixes `inputs` into `output`, exactly as long as the frames of `part`: stereo at 48 kHz, AAC at 192 kb/s in mp4 for
 /// mp4 and mov, Opus at 128 kb/s in WebM for webm.
 ///
+/// Sources are decoded by `decoders`; without any by this process, which suits files that the farm has made.
+///
 /// Sounds are summed without normalisation. Mono goes to both sides at its own level; other layouts are mixed down as
 /// FFmpeg's `aformat=channel_layouts=stereo` does. If the encoded sound has a true peak above -1 dB, the whole mix is
 /// turned down to half a decibel below that, as HyperFrames' export does. A part is as loud as in the whole, so its mix
@@ -121,17 +122,6 @@ impl MixPart {
 /// A source cannot be read or decoded, `output` cannot be written, there are no frames, or `on_progress` answered
 /// false.
 pub fn mix(
-    inputs: &[MixInput<'_>],
-    part: &MixPart,
-    format: Format,
-    output: &Path,
-    on_progress: &mut dyn FnMut(f64) -> bool,
-) -> Result<MixSummary, MediaError> {
-    mix_with(None, inputs, part, format, output, on_progress)
-}
-
-/// Mixes as [`mix()`] does, with sources decoded by `decoders`, or by this process.
-pub(crate) fn mix_with(
     decoders: Option<&Decoders>,
     inputs: &[MixInput<'_>],
     part: &MixPart,
@@ -191,22 +181,12 @@ fn scale(block: &[[f32; 2]], gain: f64, scaled: &mut Vec<[f32; 2]>) {
 }
 
 /// Sums `inputs` from composition second `from` to `to` into a file of plain samples, without limiting the peak: 48 kHz
-/// stereo, 32-bit floats, little endian, left and right by turns. Returns their number. `on_progress` is as in [`mix()`].
+/// stereo, 32-bit floats, little endian, left and right by turns. Returns their number. `decoders` and `on_progress` are
+/// as in [`mix()`].
 ///
 /// # Errors
 /// A source cannot be read or decoded, `output` cannot be written, or `on_progress` answered false.
 pub fn mix_raw(
-    inputs: &[MixInput<'_>],
-    from: f64,
-    to: f64,
-    output: &Path,
-    on_progress: &mut dyn FnMut(f64) -> bool,
-) -> Result<u64, MediaError> {
-    mix_raw_with(None, inputs, from, to, output, on_progress)
-}
-
-/// Mixes as [`mix_raw`] does, with sources decoded by `decoders`, or by this process.
-pub(crate) fn mix_raw_with(
     decoders: Option<&Decoders>,
     inputs: &[MixInput<'_>],
     from: f64,

@@ -54,13 +54,7 @@ impl PeakMeter {
 /// The true peak of the sound in `path`, linear: 1.0 is full scale.
 pub(crate) fn true_peak(path: &Path) -> Result<f64, MediaError> {
     let failed = MediaError::undecodable(path, "measuring its peak");
-    let mut reader = AudioReader::open(path, 0.0)?;
     let mut meter = PeakMeter::new().map_err(&failed)?;
-    let mut samples = Vec::new();
-    while reader.read(&mut samples)? {
-        meter.push(&samples).map_err(&failed)?;
-        samples.clear();
-    }
-    meter.push(&samples).map_err(&failed)?;
+    AudioReader::each_block(path, &mut |samples| meter.push(samples).map_err(&failed))?;
     meter.finish().map_err(&failed)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::{Rational, decoder, frame};
 
+use super::BlockSink;
 use super::filter_chain::FilterChain;
 use crate::demux::Demuxer;
 use crate::error::MediaError;
@@ -122,6 +123,17 @@ impl AudioReader {
     /// Whether the file has video as well.
     pub(crate) fn has_video(&self) -> bool {
         self.source.video().is_ok()
+    }
+
+    /// Calls `each` with all samples of `path`, a block at a time.
+    pub(super) fn each_block(path: &Path, each: &mut BlockSink<'_>) -> Result<(), MediaError> {
+        let mut reader = Self::open(path, 0.0)?;
+        let mut samples = Vec::new();
+        while reader.read(&mut samples)? {
+            each(&samples)?;
+            samples.clear();
+        }
+        each(&samples)
     }
 
     /// Appends some samples to `out`; false at the end.

@@ -29,7 +29,7 @@ fn check(format: Format, rate: FrameRate, seconds: u64) {
     assert_eq!(files.iter().map(|file: &SegmentFile| file.frames).sum::<u64>(), frames);
     let mixed = folder.path().join("mix");
     let inputs = [MixInput { item: &item, path: &source, rendered: false }];
-    mix(&inputs, &MixPart::whole(frames, rate), format, &mixed, &mut |_| true).unwrap();
+    mix(None, &inputs, &MixPart::whole(frames, rate), format, &mixed, &mut |_| true).unwrap();
     let output = folder.path().join(format!("both.{format}"));
     join(&files, Some(&mixed), &output, &settings, SMALL, rate).unwrap();
     let heard = decode_audio(&output).unwrap();

@@ -15,6 +15,7 @@ fn all_ways(path: &Path, folder: &Path) -> Vec<MediaError> {
     let item = sound(timing(0.0, 1.0), &[]);
     let output = folder.join("output");
     let mixed = mix(
+        None,
         &[MixInput { item: &item, path, rendered: false }],
         &MixPart::whole(30, rate(30, 1)),
         Format::Mp4,
@@ -92,8 +93,9 @@ fn a_missing_file_is_ours_and_a_missing_stream_the_persons() {
     assert!(matches!(error, MediaError::NoStream { kind: "picture", .. }) && error.is_input());
     let item = sound(hyperfarm_proto::plan::MediaTiming { media_start: 3.0, ..timing(0.0, 1.0) }, &[]);
     let inputs = [MixInput { item: &item, path: &blind, rendered: false }];
-    let error = mix(&inputs, &MixPart::whole(30, rate(30, 1)), Format::Mp4, &folder.path().join("o"), &mut |_| true)
-        .unwrap_err();
+    let error =
+        mix(None, &inputs, &MixPart::whole(30, rate(30, 1)), Format::Mp4, &folder.path().join("o"), &mut |_| true)
+            .unwrap_err();
     assert!(matches!(error, MediaError::PastEnd { .. }), "{error}");
 }
 

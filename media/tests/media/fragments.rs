@@ -105,6 +105,7 @@ fn pieces_of_sound_sound_as_the_whole() {
     for format in [Format::Mp4, Format::Webm] {
         let mixed = folder.path().join(format!("mix-{format}"));
         mix(
+            None,
             &[MixInput { item: &item, path: &source, rendered: false }],
             &MixPart::whole(90, rate),
             format,

@@ -163,7 +163,7 @@ fn sound_and_pictures_lie_beside_each_other_to_the_sample() {
         let files = segments(folder.path(), &settings, rate, &[31, 1, 28]);
         let mixed = folder.path().join(format!("mix-{format}"));
         let inputs = [MixInput { item: &item, path: &source, rendered: false }];
-        mix(&inputs, &MixPart::whole(60, rate), format, &mixed, &mut |_| true).unwrap();
+        mix(None, &inputs, &MixPart::whole(60, rate), format, &mixed, &mut |_| true).unwrap();
         let output = folder.path().join(format!("both.{format}"));
         let summary = join(&files, Some(&mixed), &output, &settings, SMALL, rate).unwrap();
         let want = rate.samples_of(60, 48_000);

@@ -31,7 +31,7 @@ fn levelled(source: &Path, part: &MixPart, format: Format, target: &Loudness, ou
     let inputs = [MixInput { item: &item, path: source, rendered: false }];
     let scratch = folder();
     let levelling = Levelling { target, scratch: scratch.path() };
-    let (summary, _) = mix_to_loudness(&inputs, part, format, levelling, output, &mut |_| true).unwrap();
+    let (summary, _) = mix_to_loudness(None, &inputs, part, format, levelling, output, &mut |_| true).unwrap();
     assert_eq!(summary, MixSummary { samples: part.rate.samples_of(part.frames, 48_000), sample_rate: 48_000 });
     assert_eq!(decode_audio(output).unwrap().len() as u64, summary.samples);
     sound_level(output).unwrap()
@@ -87,7 +87,7 @@ fn one_gain_is_enough_below_the_peak() {
     let (plain, output) = (folder.path().join("plain"), folder.path().join("levelled"));
     let item = sound(timing(0.0, SECONDS as f64), &[]);
     let inputs = [MixInput { item: &item, path: &source, rendered: false }];
-    mix(&inputs, &whole(), Format::Mp4, &plain, &mut |_| true).unwrap();
+    mix(None, &inputs, &whole(), Format::Mp4, &plain, &mut |_| true).unwrap();
     levelled(&source, &whole(), Format::Mp4, &Loudness { lufs: -31, true_peak_db: -1 }, &output);
     let (plain, output) = (decode_audio(&plain).unwrap(), decode_audio(&output).unwrap());
     let ratio = |from: usize, to: usize| level(&output, from, to) / level(&plain, from, to);

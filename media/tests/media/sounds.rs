@@ -21,7 +21,8 @@ fn mixed(folder: &Path, item: &AudioItem, source: &Path, seconds: u64) -> Vec<[f
 
 fn mixed_all(folder: &Path, inputs: &[MixInput<'_>], seconds: u64) -> Vec<[f32; 2]> {
     let output = folder.join("mixed.m4a");
-    let summary = mix(inputs, &MixPart::whole(seconds * 30, rate(30, 1)), Format::Mp4, &output, &mut |_| true).unwrap();
+    let summary =
+        mix(None, inputs, &MixPart::whole(seconds * 30, rate(30, 1)), Format::Mp4, &output, &mut |_| true).unwrap();
     assert_eq!(summary, MixSummary { samples: seconds * 48_000, sample_rate: 48_000 });
     let heard = decode_audio(&output).unwrap();
     assert_eq!(heard.len() as u64, summary.samples);
@@ -51,7 +52,8 @@ fn every_length_is_exact_in_every_format() {
             for frames in [1, 7, 61] {
                 let output = folder.path().join("exact");
                 let inputs = [MixInput { item: &item, path: &source, rendered: false }];
-                let summary = mix(&inputs, &MixPart::whole(frames, rate), format, &output, &mut |_| true).unwrap();
+                let summary =
+                    mix(None, &inputs, &MixPart::whole(frames, rate), format, &output, &mut |_| true).unwrap();
                 let want = rate.samples_of(frames, SAMPLE_RATE);
                 assert_eq!(summary.samples, want);
                 assert_eq!(decode_audio(&output).unwrap().len() as u64, want, "{format} {frames} at {rate}");
@@ -75,7 +77,7 @@ fn equal_mixes_give_equal_bytes() {
             .map(|at| {
                 let output = folder.path().join(format!("same{at}"));
                 let inputs = [MixInput { item: &item, path: &source, rendered: false }];
-                mix(&inputs, &MixPart::whole(60, rate(30, 1)), format, &output, &mut |_| true).unwrap();
+                mix(None, &inputs, &MixPart::whole(60, rate(30, 1)), format, &output, &mut |_| true).unwrap();
                 fs::read(output).unwrap()
             })
             .collect();
@@ -201,13 +203,14 @@ fn the_caller_sees_progress_and_can_stop() {
     let folder = folder();
     let output = folder.path().join("stopped.m4a");
     let mut seen = Vec::new();
-    let summary = mix(&[], &MixPart::whole(150, rate(30, 1)), Format::Mp4, &output, &mut |part| {
+    let summary = mix(None, &[], &MixPart::whole(150, rate(30, 1)), Format::Mp4, &output, &mut |part| {
         seen.push(part);
         true
     });
     summary.unwrap();
     assert!(seen.len() >= 4 && seen.is_sorted() && seen.last() == Some(&1.0), "{seen:?}");
-    let error = mix(&[], &MixPart::whole(150, rate(30, 1)), Format::Mp4, &output, &mut |part| part < 0.5).unwrap_err();
+    let error =
+        mix(None, &[], &MixPart::whole(150, rate(30, 1)), Format::Mp4, &output, &mut |part| part < 0.5).unwrap_err();
     assert!(matches!(error, MediaError::Stopped) && !error.is_input() && !output.exists());
 }
 
@@ -222,6 +225,7 @@ fn lossy_sources_keep_their_place() {
         // A mix of a mix: priming must be taken off once each time.
         let first = folder.path().join(format!("first-{format}"));
         mix(
+            None,
             &[MixInput { item: &item, path: &source, rendered: false }],
             &MixPart::whole(60, rate(30, 1)),
             format,
