@@ -1,6 +1,9 @@
 //! Files to and from storage, of which no more than a few parts are in memory at once.
 
+use std::ffi::OsStr;
+use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -33,6 +36,20 @@ pub async fn hash_file(file: &Path) -> Result<(ContentHash, u64), ObjectsError> 
 }
 
 impl Objects {
+    /// Removes the files of a local store that writers which were killed have left half-written, last written before
+    /// `before`, and returns their number. No listing shows them. Other stores end such uploads by a rule of the
+    /// bucket's lifecycle, so that nothing is done there.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectsError::File`] where a folder cannot be read or a file not removed.
+    pub async fn remove_half_written(&self, before: SystemTime) -> Result<u64, ObjectsError> {
+        let Some(root) = self.root.clone() else { return Ok(0) };
+        let folder = root.clone();
+        let removing = tokio::task::spawn_blocking(move || remove_half_written(&folder, before));
+        removing.await.unwrap_or_else(|error| Err(error.into())).map_err(|source| file_error(&root, source))
+    }
+
     /// Stores a file in place of what was there. One longer than 8 MiB goes up in parts of equal size (some S3 stores
     /// insist on it), the last one excepted, and no more than four parts are in memory.
     ///
@@ -112,6 +129,33 @@ fn temporary_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
 /// Makes a file in `folder` and removes it. Its name is one that listings leave out.
 pub(super) fn try_folder(folder: &Path) -> std::io::Result<()> {
     tempfile::Builder::new().prefix(".ready-").suffix("#0").tempfile_in(folder)?.close()
+}
+
+/// [`Objects::remove_half_written`] in `folder` and below.
+fn remove_half_written(folder: &Path, before: SystemTime) -> io::Result<u64> {
+    let mut removed = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let outcome = if entry.file_type()?.is_dir() {
+            remove_half_written(&entry.path(), before)
+        } else if is_half_written(&entry.file_name()) && entry.metadata()?.modified()? < before {
+            std::fs::remove_file(entry.path()).map(|()| 1)
+        } else {
+            continue;
+        };
+        match outcome {
+            // Its writer has finished or removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            outcome => removed += outcome?,
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether a file of a local store has a name that `object_store` gives to a file until it is written: `KEY#NUMBER`.
+fn is_half_written(name: &OsStr) -> bool {
+    let number = name.to_str().and_then(|name| name.rsplit_once('#')).map_or("", |(_, number)| number);
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Sends the first `length` bytes of `reader` in parts and completes the upload.

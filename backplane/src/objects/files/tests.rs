@@ -258,3 +258,22 @@ async fn a_file_that_shrinks_under_the_upload_is_not_stored() {
     let log = log.lock().unwrap();
     assert_eq!((log.completed, log.aborted), (0, 1));
 }
+
+#[tokio::test]
+async fn what_a_killed_writer_has_left_is_removed_after_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let objects = Objects::local(folder.path()).unwrap();
+    objects.put("deliveries/a.json", Bytes::from_static(b"{}")).await.unwrap();
+    objects.put("renders/x#a/1#b", Bytes::from_static(b"1")).await.unwrap();
+    let left = folder.path().join("deliveries/a.json#1");
+    std::fs::write(&left, "{").unwrap();
+    assert_eq!(objects.list("deliveries/").await.unwrap().len(), 1, "a listing shows whole objects only");
+    let now = std::time::SystemTime::now();
+    assert_eq!(objects.remove_half_written(now - Duration::from_secs(60)).await.unwrap(), 0, "it may be at work");
+    assert!(left.exists());
+    assert_eq!(objects.remove_half_written(now + Duration::from_secs(60)).await.unwrap(), 1);
+    assert!(!left.exists());
+    assert_eq!(objects.get("deliveries/a.json").await.unwrap(), "{}");
+    assert_eq!(objects.get("renders/x#a/1#b").await.unwrap(), "1");
+    assert_eq!(Objects::memory().remove_half_written(now).await.unwrap(), 0);
+}
