@@ -5,13 +5,15 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyperfarm_media::{
-    Bitmap, Decoders, MediaError, MediaLimits, MixInput, MixPart, PixelLayout, SegmentEncoder, VideoSource, mix, probe,
+    Bitmap, Decoders, MediaError, MediaLimits, MixInput, MixPart, Picture, PixelLayout, SegmentEncoder, VideoSource,
+    mix, probe,
 };
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::plan::{AudioItem, EncoderSettings, MediaTiming};
+use hyperfarm_proto::plan::{AudioItem, EncoderSettings, MediaTiming, VideoHeaders};
 use hyperfarm_proto::spec::{Format, Quality, Size};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hyperfarm");
@@ -62,6 +64,23 @@ fn wav(path: PathBuf, sample_rate: u32, channels: u16, samples: usize) -> PathBu
     path
 }
 
+/// Headers of a video, whose pictures begin at 0.
+fn headers() -> VideoHeaders {
+    VideoHeaders {
+        time_base: (1, 15_360),
+        origin: 0,
+        duration: Some(1.0),
+        has_variable_rate: false,
+        display: Size { width: 64, height: 48 },
+        has_alpha: false,
+    }
+}
+
+/// The first picture of a video, with the headers above.
+fn first_picture(decoders: &Decoders, path: &Path, name: &str) -> Result<Arc<Picture>, MediaError> {
+    decoders.video(path, name, &headers(), &timing(), rate()).and_then(|mut video| video.numbered(0))
+}
+
 /// Every way in which a worker reads a source that is `name` in its project.
 fn all_ways(decoders: &Decoders, path: &Path, name: &str) -> Vec<MediaError> {
     let item = AudioItem::plain("a", name, timing(), Vec::new());
@@ -70,7 +89,7 @@ fn all_ways(decoders: &Decoders, path: &Path, name: &str) -> Vec<MediaError> {
     let output = folder.path().join("mix.m4a");
     [
         decoders.probe(path, name).err(),
-        decoders.video(path, name, &timing(), rate()).err(),
+        first_picture(decoders, path, name).err(),
         mix(Some(decoders), &inputs, &MixPart::whole(30, rate()), Format::Mp4, &output, &mut |_| true).err(),
     ]
     .into_iter()
@@ -83,17 +102,21 @@ fn processes_give_what_this_process_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = video(folder.path().join("v.mp4"), Size { width: 64, height: 48 }, 20);
     let decoders = decoders(MediaLimits::default());
-    assert_eq!(decoders.probe(&path, "v.mp4").unwrap(), probe(&path).unwrap());
+    let info = decoders.probe(&path, "v.mp4").unwrap();
+    assert_eq!(info, probe(&path).unwrap());
+    let headers = info.video.unwrap().headers();
     let mut own = VideoSource::open(&path, &timing(), rate()).unwrap();
-    let mut isolated = decoders.video(&path, "v.mp4", &timing(), rate()).unwrap();
+    let mut isolated = decoders.video(&path, "v.mp4", &headers, &timing(), rate()).unwrap();
     let held = isolated.numbered(5).unwrap();
-    assert_eq!((isolated.display_size(), isolated.has_alpha()), (own.display_size(), own.has_alpha()));
+    assert_eq!((headers.display, headers.has_alpha), (own.display_size(), own.has_alpha()));
     for frame in [0, 1, 2, 19, 3, 300] {
         let number = isolated.timeline().picture_at(frame);
         assert_eq!(number, own.timeline().picture_at(frame));
         let (isolated, own) = (isolated.numbered(number).unwrap(), own.numbered(number).unwrap());
         assert!(isolated.size == own.size && isolated.bgra == own.bgra, "{frame}");
     }
+    isolated.close();
+    assert!(isolated.numbered(7).unwrap().bgra == own.numbered(7).unwrap().bgra, "after it was closed");
     assert!(held.bgra == own.numbered(5).unwrap().bgra, "a picture that is held was overwritten");
 
     let sound = wav(folder.path().join("a.wav"), 44_100, 2, 100_000);
@@ -137,10 +160,7 @@ fn a_process_without_memory_costs_an_error_of_the_source() {
     let folder = tempfile::tempdir().unwrap();
     let path = video(folder.path().join("blob"), Size { width: 2048, height: 2048 }, 2);
     let decoders = decoders(MediaLimits { memory: 8 << 20, ..MediaLimits::default() });
-    let error = decoders
-        .video(&path, "big.mp4", &timing(), rate())
-        .and_then(|mut video| video.numbered(0))
-        .expect_err("a picture takes 16 MiB");
+    let error = first_picture(&decoders, &path, "big.mp4").expect_err("a picture takes 16 MiB");
     assert!(error.is_input(), "{error:?}");
     assert!(error.to_string().contains("big.mp4") && error.to_string().contains("8 MiB"), "{error}");
 }
@@ -156,6 +176,25 @@ fn a_process_that_does_not_answer_is_ended() {
     let error = Decoders::isolated(program, limits).probe(&folder.path().join("x"), "slow.mp4").unwrap_err();
     assert!(error.is_input() && error.to_string().contains("longer than 1 s"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn headers_are_read_once_for_each_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, count) = (folder.path().join("v.mp4"), folder.path().join("count"));
+    video(path.clone(), Size { width: 64, height: 48 }, 5);
+    let program = folder.path().join("counting");
+    let (log, decoder) = (count.display(), format!("exec {PROGRAM} \"$@\""));
+    fs::write(&program, format!("#!/bin/sh\necho >> {log}\n{decoder}\n")).unwrap();
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let decoders = Decoders::isolated(program, MediaLimits::default());
+    let starts = || fs::read_to_string(&count).unwrap().lines().count();
+    let seconds = |name| decoders.clone().probe(&path, name).unwrap().duration.unwrap();
+    assert!(seconds("a.mp4") < 0.2 && seconds("b.mp4") < 0.2);
+    assert_eq!(starts(), 1);
+    video(path.clone(), Size { width: 64, height: 48 }, 50);
+    assert!(seconds("a.mp4") > 1.0);
+    assert_eq!(starts(), 2);
 }
 
 #[test]
@@ -176,7 +215,7 @@ fn a_crash_is_an_error_of_the_source_and_an_end_from_outside_is_not() {
 fn a_process_is_confined_without_secrets_and_ends_with_its_farm() {
     let folder = tempfile::tempdir().unwrap();
     let path = video(folder.path().join("v.mp4"), Size { width: 64, height: 48 }, 20);
-    let mut isolated = decoders(MediaLimits::default()).video(&path, "v.mp4", &timing(), rate()).unwrap();
+    let mut isolated = decoders(MediaLimits::default()).video(&path, "v.mp4", &headers(), &timing(), rate()).unwrap();
     isolated.numbered(0).unwrap();
     let own = std::process::id();
     let process = fs::read_dir("/proc")

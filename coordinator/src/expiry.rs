@@ -55,6 +55,7 @@ pub(crate) async fn remove_expired(
     let before = |kept: Duration| now_ms.saturating_sub(kept.as_millis() as u64);
     let events = webhooks.remove_events(before(EVENTS_KEPT)).await?;
     let uploads = assets::remove_unfinished(objects, before(UPLOADS_KEPT + upload_urls_valid)).await?;
-    let half_written = objects.remove_half_written(UNIX_EPOCH + Duration::from_millis(before(HALF_WRITTEN_KEPT))).await?;
+    let half_written =
+        objects.remove_half_written(UNIX_EPOCH + Duration::from_millis(before(HALF_WRITTEN_KEPT))).await?;
     Ok(events + uploads + half_written)
 }

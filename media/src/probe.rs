@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ffmpeg_next as ffmpeg;
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::plan::VideoHeaders;
 use hyperfarm_proto::spec::Size;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,10 @@ pub struct VideoInfo {
     pub frames: Option<u64>,
     /// Seconds a tick, as (numerator, denominator).
     pub time_base: (i32, i32),
+    /// Timestamp at which the file's own timeline begins.
+    pub origin: i64,
+    /// Whether frames have different durations.
+    pub has_variable_rate: bool,
     /// Colour tags.
     pub color: ColorTags,
     /// Whether pictures have transparency.
@@ -65,6 +70,20 @@ pub struct VideoInfo {
     pub duration: Option<f64>,
     /// Size for display: in square pixels, rotated.
     pub display: Size,
+}
+
+impl VideoInfo {
+    /// What a plan keeps of it.
+    pub fn headers(&self) -> VideoHeaders {
+        VideoHeaders {
+            time_base: self.time_base,
+            origin: self.origin,
+            duration: self.duration,
+            has_variable_rate: self.has_variable_rate,
+            display: self.display,
+            has_alpha: self.has_alpha,
+        }
+    }
 }
 
 /// An audio stream.
@@ -108,6 +127,8 @@ fn video_info(source: &Demuxer, stream: usize) -> VideoInfo {
         frame_rate: frame_rate(source, stream),
         frames: frames.and_then(|frames| u64::try_from(frames).ok()).filter(|frames| *frames > 0),
         time_base: (time_base.numerator(), time_base.denominator()),
+        origin: source.origin(time_base),
+        has_variable_rate: has_variable_rate(source, stream),
         color: ColorTags {
             primaries: view.tags.primaries_name().to_owned(),
             transfer: view.tags.transfer_name().to_owned(),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::encoder::{DeviceEncoder, EncoderSettings, Loudness, Rate, VideoCodec};
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
-use crate::spec::Viewport;
+use crate::spec::{Size, Viewport};
 use crate::wire::{self, Wire, WireError};
 
 /// One file that the slot's server gives to the page. Its bytes are stored under `blobs/`.
@@ -63,6 +63,26 @@ pub struct VideoItem {
     pub timing: MediaTiming,
     /// Whether scripts play it and draw its pictures; `timing` then is that of the whole source.
     pub scripted: bool,
+    /// The source's headers.
+    pub headers: VideoHeaders,
+}
+
+/// The headers of a video's file, as far as they say which picture shows when: a worker opens the file only when it
+/// needs a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VideoHeaders {
+    /// Seconds a tick of its timestamps, as (numerator, denominator).
+    pub time_base: (i32, i32),
+    /// Timestamp at which the file's own timeline begins.
+    pub origin: i64,
+    /// Seconds from the start of the file's timeline to the end of the video, where known.
+    pub duration: Option<f64>,
+    /// Whether frames have different durations.
+    pub has_variable_rate: bool,
+    /// Size for display: in square pixels, rotated.
+    pub display: Size,
+    /// Whether pictures have transparency.
+    pub has_alpha: bool,
 }
 
 /// A gain at a moment; between two points it moves in a straight line.

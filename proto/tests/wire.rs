@@ -8,7 +8,7 @@ use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::{ContentHash, FrameHash, Pool, RenderId};
 use hyperfarm_proto::plan::{
     AudioItem, Buses, CaptureClass, CaptureKind, CompiledFile, EncoderSettings, GainPoint, MediaTiming, Plan,
-    PlanContent, PlanDraft, RemoteAsset, VideoItem, Warning,
+    PlanContent, PlanDraft, RemoteAsset, VideoHeaders, VideoItem, Warning,
 };
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord};
 use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
@@ -48,6 +48,14 @@ fn plan() -> Plan {
                 path: "v.mp4".to_owned(),
                 timing: timing.clone(),
                 scripted: false,
+                headers: VideoHeaders {
+                    time_base: (1, 15_360),
+                    origin: 0,
+                    duration: Some(2.0),
+                    has_variable_rate: false,
+                    display: Size { width: 64, height: 36 },
+                    has_alpha: false,
+                },
             }],
             audio: vec![AudioItem::plain("a", "a.mp3", timing, vec![GainPoint { time: 0.0, gain: 0.5 }])],
             buses: Buses::default(),
@@ -118,7 +126,7 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "67f7d3aebf3b";
+const GOLDEN_PLAN: &str = "12f66ba0c05e";
 const GOLDEN_CONTENT: &str = "2354515cf79f";
 
 #[test]

@@ -9,7 +9,6 @@ use futures::{StreamExt, TryStreamExt};
 use hyperfarm_backplane::ledger::Lease;
 use hyperfarm_backplane::objects::hash_file;
 use hyperfarm_backplane::runner::TaskContext;
-use hyperfarm_media::VideoDecoder;
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::FrameHash;
 use hyperfarm_proto::keys;
@@ -18,7 +17,6 @@ use hyperfarm_proto::plan::{MediaTiming, Plan, PlanContent, VideoItem};
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms};
 use hyperfarm_proto::spec::Size;
 
-use crate::blocking::blocking;
 use crate::capture::{EncodedChunk, EncoderPermits, Encoding, FrameGrabber, Next};
 use crate::context::{WorkerContext, to_json};
 use crate::error::{CaptureError, WorkerError};
@@ -45,9 +43,7 @@ pub(crate) async fn run(
     context.set_progress(0, range.count());
     let (begun_at_ms, started) = (unix_ms(), Instant::now());
     let files = fetch_files(worker, &plan).await?;
-    let site = Arc::new(
-        Site::new(files.clone(), open_videos(worker, &plan.content, files).await?).with_remote(&plan.content.remote),
-    );
+    let site = Arc::new(site(worker, &plan.content, files)?);
     let folder = worker.task_folder("chunk")?;
     let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.segment_extension()));
     let target = SegmentTarget { path: &path, permits: &worker.encoder_permits };
@@ -129,28 +125,21 @@ async fn fetch_files(worker: &Arc<WorkerContext>, plan: &Plan) -> Result<HashMap
         .await
 }
 
-/// Opens the videos of a plan; `files` are its files by path.
-pub(crate) async fn open_videos(
+/// The site of a plan whose files are at `files` on this machine's disk.
+pub(crate) fn site(
     worker: &WorkerContext,
     content: &PlanContent,
     files: HashMap<String, SiteFile>,
-) -> Result<Vec<VideoDecoder>, WorkerError> {
-    let decoders = worker.decoders.clone();
-    let (videos, rate) = (content.videos.clone(), content.frame_rate);
-    blocking("the decoder", move || {
-        videos
-            .iter()
-            .map(|video| {
-                let file = files.get(&video.path).ok_or_else(|| {
-                    WorkerError::Inconsistent(format!("the plan has no file {} for a video", video.path))
-                })?;
-                decoders
-                    .video(&file.path, &video.path, &video.timing, rate)
-                    .map_err(|error| WorkerError::from(error).about(format!("video \"{}\" ({})", video.id, video.path)))
-            })
-            .collect()
-    })
-    .await?
+) -> Result<Site, WorkerError> {
+    let decoder = |video: &VideoItem| {
+        let VideoItem { id, path, timing, headers, .. } = video;
+        let missing = || WorkerError::Inconsistent(format!("the plan has no file {path} for a video"));
+        let file = files.get(path).ok_or_else(missing)?;
+        let decoder = worker.decoders.video(&file.path, path, headers, timing, content.frame_rate);
+        decoder.map_err(|error| WorkerError::from(error).about(format!("video \"{id}\" ({path})")))
+    };
+    let videos = content.videos.iter().map(decoder).collect::<Result<_, _>>()?;
+    Ok(Site::new(files, videos).with_remote(&content.remote))
 }
 
 /// Where a segment is written, and the permits of its encoder.
@@ -181,11 +170,11 @@ async fn capture(
 ) -> Result<Captured, WorkerError> {
     let content = &plan.content;
     let range = content.in_composition(range);
-    let alpha = content.encoder.alpha;
+    let (alpha, rate) = (content.encoder.alpha, content.frame_rate);
     let options = open_options(&site, content);
     let mut host = slot.open(site.clone(), content.viewport, &options).await?;
     let mut grabber = FrameGrabber::new(&host, alpha);
-    let pictures = |frame: u64| pictures_at(&site, &content.videos, content.frame_rate, frame);
+    let pictures = |frame: u64| pictures_at(&site, &content.videos, rate, frame);
     let is_active = || !context.cancelled().is_cancelled();
     let output = content.viewport.output();
     let begun = grabber.start_up(&mut host, range.start(), &pictures, &is_active, output).await?;
@@ -200,9 +189,11 @@ async fn capture(
     for frame in range.frames() {
         let next = frame + 1;
         // The next pictures are decoded while this frame is drawn.
-        for index in visible(&content.videos, content.frame_rate, next) {
+        for index in visible(&content.videos, rate, next) {
             site.prepare(index, next);
         }
+        let is_over = |index: usize| content.videos.get(index).is_some_and(|video| is_over(video, rate, frame));
+        site.close_videos(is_over);
         let next = (next < range.end()).then(|| Next { frame: next, pictures: pictures(next) });
         let grabbed = grabber.grab(&mut host, next.as_ref()).await?;
         if encoding.push(grabbed).await.is_err() {
@@ -252,7 +243,7 @@ pub(crate) fn open_options(site: &Site, content: &PlanContent) -> OpenOptions {
 /// The videos whose pictures the farm decodes.
 fn served_videos(site: &Site, videos: &[VideoItem]) -> Vec<ServedVideo> {
     let served = |(index, video): (usize, &VideoItem)| {
-        let Size { width, height } = site.video_size(index)?;
+        let Size { width, height } = site.video_headers(index)?.display;
         let MediaTiming { start, end, .. } = video.timing;
         Some(ServedVideo { id: video.id.clone(), width, height, start, end, index: video.scripted.then_some(index) })
     };
@@ -269,20 +260,25 @@ pub(crate) fn pictures_at(site: &Site, videos: &[VideoItem], rate: FrameRate, fr
         .collect()
 }
 
-/// Indices of the videos that are visible at `frame`, from their start up to their end. A time next to that of a frame
-/// counts as the frame's, as in the HyperFrames runtime.
+/// Indices of the videos that are visible at `frame`, from their start up to their end.
 fn visible(videos: &[VideoItem], rate: FrameRate, frame: u64) -> impl Iterator<Item = usize> {
-    let snapped = move |seconds: f64| {
-        let position = seconds * rate.as_f64();
-        if (position - position.round()).abs() <= SNAP_FRAMES { position.round() } else { position }
+    let is_visible = move |video: &VideoItem| {
+        !video.scripted && is_reached(video.timing.start, rate, frame) && !is_over(video, rate, frame)
     };
-    let at = frame as f64;
-    videos
-        .iter()
-        .enumerate()
-        .filter(|(_, video)| !video.scripted)
-        .filter(move |(_, video)| at >= snapped(video.timing.start) - 1e-9 && at < snapped(video.timing.end) - 1e-9)
-        .map(|(index, _)| index)
+    videos.iter().enumerate().filter(move |(_, video)| is_visible(video)).map(|(index, _)| index)
+}
+
+/// Whether a video is not visible any more at `frame`. Scripts may always show the one that they play.
+fn is_over(video: &VideoItem, rate: FrameRate, frame: u64) -> bool {
+    !video.scripted && is_reached(video.timing.end, rate, frame)
+}
+
+/// Whether `frame` is at composition second `seconds` or later. A time next to that of a frame counts as the frame's,
+/// as in the HyperFrames runtime.
+fn is_reached(seconds: f64, rate: FrameRate, frame: u64) -> bool {
+    let position = seconds * rate.as_f64();
+    let snapped = if (position - position.round()).abs() <= SNAP_FRAMES { position.round() } else { position };
+    frame as f64 >= snapped - 1e-9
 }
 
 /// Checks the number of frames of a segment, before it is stored.
@@ -300,6 +296,8 @@ fn millis(duration: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use hyperfarm_proto::plan::VideoHeaders;
+
     use super::*;
 
     #[test]
@@ -307,7 +305,16 @@ mod tests {
         let rate = FrameRate::new(30, 1).unwrap();
         let shows = |start: f64, end: f64, frame: u64| {
             let timing = MediaTiming { start, end, media_start: 0.0, rate: 1.0, looped: false };
-            let videos = [VideoItem { id: "v".to_owned(), path: "v.mp4".to_owned(), timing, scripted: false }];
+            let headers = VideoHeaders {
+                time_base: (1, 30),
+                origin: 0,
+                duration: None,
+                has_variable_rate: false,
+                display: Size { width: 2, height: 2 },
+                has_alpha: false,
+            };
+            let (id, path) = ("v".to_owned(), "v.mp4".to_owned());
+            let videos = [VideoItem { id, path, timing, scripted: false, headers }];
             visible(&videos, rate, frame).count() == 1
         };
         assert_eq!([29, 30, 59, 60].map(|frame| shows(1.0, 2.0, frame)), [false, true, true, false]);

@@ -56,14 +56,15 @@ pub(crate) fn resolve(
         let is_audible = sounds.is_audible(element);
         if element.kind == "video" {
             if let Some(timing) = timing(element, info, duration, &path)? {
-                if info.video.is_none() {
+                let Some(video) = &info.video else {
                     return Err(invalid(element, &path, "the file has no video stream").into());
-                }
+                };
                 list.videos.push(VideoItem {
                     id: element.id.clone(),
                     path: path.clone(),
                     timing,
                     scripted: element.scripted,
+                    headers: video.headers(),
                 });
             }
         } else if is_audible && info.audio.is_none() {

@@ -161,8 +161,7 @@ async fn verify_pages(
         .iter()
         .map(|file| (file.path.clone(), SiteFile { path: worker.cache.path(&file.hash), bytes: file.bytes }))
         .collect();
-    let videos = chunk_stage::open_videos(worker, content, files.clone()).await?;
-    let site = Arc::new(Site::new(files, videos).with_remote(&content.remote));
+    let site = Arc::new(chunk_stage::site(worker, content, files)?);
     let options = chunk_stage::open_options(&site, content);
     let pictures = |frame: u64| chunk_stage::pictures_at(&site, &content.videos, content.frame_rate, frame);
     let is_active = || !context.cancelled().is_cancelled();

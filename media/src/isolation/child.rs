@@ -112,12 +112,11 @@ fn open(order: &Order) -> Result<(Option<Source>, Answer), MediaError> {
         }
         Job::Video { timing, rate } => {
             let video = VideoSource::open_within(path, timing, *rate, order.limits.pixels)?;
-            let facts = video.facts();
-            Ok((Some(Source::Video(Box::new(video))), Answer::Video(facts)))
+            Ok((Some(Source::Video(Box::new(video))), Answer::Open))
         }
         Job::Sound { timing } => {
             let sound = SourceReader::open(path, timing)?;
-            Ok((Some(Source::Sound(Box::new(sound))), Answer::Sound))
+            Ok((Some(Source::Sound(Box::new(sound))), Answer::Open))
         }
     }
 }

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::MediaError;
 use crate::limits::MediaLimits;
 use crate::probe::MediaInfo;
-use crate::source::SourceFacts;
 
 /// Most bytes of a message: metadata of a file is not part of any.
 const MAX_BYTES: u32 = 1 << 20;
@@ -49,8 +48,8 @@ pub(super) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Info(Box<MediaInfo>),
-    Video(SourceFacts),
-    Sound,
+    /// The source is open, and pictures or samples can be requested.
+    Open,
     /// A picture of this size is in the shared memory, as BGRA.
     Picture(Size),
     /// This many samples are in the shared memory, as in [`crate::mix_raw`].

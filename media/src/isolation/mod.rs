@@ -20,10 +20,11 @@ mod process;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::plan::MediaTiming;
-use hyperfarm_proto::spec::Size;
+use hyperfarm_proto::plan::{MediaTiming, VideoHeaders};
+use quick_cache::sync::Cache;
 
 pub use self::child::serve_decoder;
 use self::messages::{Answer, Job, Request};
@@ -33,7 +34,7 @@ use crate::error::MediaError;
 use crate::limits::MediaLimits;
 use crate::mix::SourceReader;
 use crate::probe::{MediaInfo, probe};
-use crate::source::{VideoSource, VideoTimeline};
+use crate::source::{VideoSource, VideoTimeline, check_timing, timeline_of};
 use crate::timescale::SAMPLE_RATE;
 
 /// The argument with which a program becomes a decoder's process: its `main` calls [`serve_decoder`] then.
@@ -48,17 +49,29 @@ pub struct Decoders {
     /// The program of the decoders' processes; none where this process decodes itself.
     program: Option<Arc<Path>>,
     limits: MediaLimits,
+    /// Headers that were read, so that each file has one process for them and not one a render.
+    probed: Arc<Cache<FileVersion, MediaInfo>>,
 }
+
+/// Files whose headers are kept.
+const PROBED: usize = 1024;
+
+/// A file as it was at a moment: its path, length and time of the last change.
+type FileVersion = (PathBuf, u64, SystemTime);
 
 impl Decoders {
     /// Decodes in this process, for tests and tools: a source that crashes the decoder ends the process.
     pub fn in_process(limits: MediaLimits) -> Self {
-        Self { program: None, limits }
+        Self::new(None, limits)
     }
 
     /// Decodes in processes of `program`, which calls [`serve_decoder`] for [`DECODER_COMMAND`].
     pub fn isolated(program: impl Into<PathBuf>, limits: MediaLimits) -> Self {
-        Self { program: Some(Arc::from(program.into())), limits }
+        Self::new(Some(Arc::from(program.into())), limits)
+    }
+
+    fn new(program: Option<Arc<Path>>, limits: MediaLimits) -> Self {
+        Self { program, limits, probed: Arc::new(Cache::new(PROBED)) }
     }
 
     /// Reads the headers of `path`, which is `name` in its project.
@@ -66,6 +79,18 @@ impl Decoders {
     /// # Errors
     /// The file is missing, not media, beyond the limits, or its process did not answer.
     pub fn probe(&self, path: &Path, name: &str) -> Result<MediaInfo, MediaError> {
+        let version = path.metadata().and_then(|file| Ok((path.to_owned(), file.len(), file.modified()?)));
+        if let Some(known) = version.as_ref().ok().and_then(|version| self.probed.get(version)) {
+            return Ok(known);
+        }
+        let info = self.read_headers(path, name)?;
+        if let Ok(version) = version {
+            self.probed.insert(version, info.clone());
+        }
+        Ok(info)
+    }
+
+    fn read_headers(&self, path: &Path, name: &str) -> Result<MediaInfo, MediaError> {
         let Some(program) = &self.program else {
             return probe(path)
                 .and_then(|info| self.limits.check(path, &info).map(|()| info))
@@ -77,37 +102,30 @@ impl Decoders {
         }
     }
 
-    /// Opens the video `path`, which is `name` in its project, played with `timing` in an output of `rate`.
+    /// The decoder of the video `path`, which is `name` in its project and has `headers`, played with `timing` in an
+    /// output of `rate`. The file is opened for the first picture.
     ///
     /// # Errors
-    /// Those of [`VideoSource::open`], a picture beyond the limits, or the process did not answer.
+    /// A time or rate is out of range.
     pub fn video(
         &self,
         path: &Path,
         name: &str,
+        headers: &VideoHeaders,
         timing: &MediaTiming,
         rate: FrameRate,
     ) -> Result<VideoDecoder, MediaError> {
-        let Some(program) = &self.program else {
-            let source = VideoSource::open_within(path, timing, rate, self.limits.pixels)
-                .map_err(|error| error.named(path, name))?;
-            return Ok(VideoDecoder {
-                timeline: source.timeline().clone(),
-                display_size: source.display_size(),
-                has_alpha: source.has_alpha(),
-                pictures: Pictures::Own(Box::new(source), path.to_owned(), name.to_owned()),
-            });
-        };
-        let job = Job::Video { timing: timing.clone(), rate };
-        match DecoderProcess::start(program, path, name, self.limits, job)? {
-            (process, Answer::Video(facts)) => Ok(VideoDecoder {
-                timeline: facts.timeline(timing, rate),
-                display_size: facts.display_size,
-                has_alpha: facts.has_alpha,
-                pictures: Pictures::Process(process),
-            }),
-            (process, _) => Err(process.disorder()),
-        }
+        check_timing(path, timing).map_err(|error| error.named(path, name))?;
+        Ok(VideoDecoder {
+            decoders: self.clone(),
+            path: path.to_owned(),
+            name: name.to_owned(),
+            timeline: timeline_of(headers, timing, rate),
+            headers: headers.clone(),
+            timing: timing.clone(),
+            rate,
+            pictures: None,
+        })
     }
 
     /// Opens the sound of `path`, which is `name` in its project, played with `timing`.
@@ -120,7 +138,7 @@ impl Decoders {
             Some(program) => {
                 let job = Job::Sound { timing: timing.clone() };
                 match DecoderProcess::start(program, path, name, self.limits, job)? {
-                    (process, Answer::Sound) => Samples::Process { process, ready: Vec::new(), ended: false },
+                    (process, Answer::Open) => Samples::Process { process, ready: Vec::new(), ended: false },
                     (process, _) => return Err(process.disorder()),
                 }
             }
@@ -132,16 +150,21 @@ impl Decoders {
 /// The pictures of one video of a project.
 #[derive(Debug)]
 pub struct VideoDecoder {
+    decoders: Decoders,
+    path: PathBuf,
+    /// The source's name in the project.
+    name: String,
+    headers: VideoHeaders,
+    timing: MediaTiming,
+    rate: FrameRate,
     timeline: VideoTimeline,
-    display_size: Size,
-    has_alpha: bool,
-    pictures: Pictures,
+    /// None while the source is closed.
+    pictures: Option<Pictures>,
 }
 
 #[derive(Debug)]
 enum Pictures {
-    /// The source, its path and its name.
-    Own(Box<VideoSource>, PathBuf, String),
+    Own(Box<VideoSource>),
     Process(DecoderProcess),
 }
 
@@ -151,27 +174,46 @@ impl VideoDecoder {
         &self.timeline
     }
 
-    /// Display size of the pictures by the file's headers: in square pixels, rotated.
-    pub fn display_size(&self) -> Size {
-        self.display_size
+    /// The source's headers.
+    pub fn headers(&self) -> &VideoHeaders {
+        &self.headers
     }
 
-    /// Whether pictures have transparency.
-    pub fn has_alpha(&self) -> bool {
-        self.has_alpha
-    }
-
-    /// Picture `number` of the resampled source, as counted by [`VideoTimeline::picture_at`].
+    /// Picture `number` of the resampled source, as counted by [`VideoTimeline::picture_at`]. Opens the source if it is
+    /// closed.
     ///
     /// # Errors
-    /// The file cannot be decoded, or its process did not answer.
+    /// Those of [`VideoSource::open`], a picture beyond the limits, the file cannot be decoded, or its process did not
+    /// answer.
     pub fn numbered(&mut self, number: u64) -> Result<Arc<Picture>, MediaError> {
-        match &mut self.pictures {
-            Pictures::Own(source, path, name) => source.numbered(number).map_err(|error| error.named(path, name)),
+        let pictures = match self.pictures.take() {
+            Some(pictures) => pictures,
+            None => self.open()?,
+        };
+        match self.pictures.insert(pictures) {
+            Pictures::Own(source) => source.numbered(number).map_err(|error| error.named(&self.path, &self.name)),
             Pictures::Process(process) => match process.ask(&Request::Picture(number))? {
                 Answer::Picture(size) => process.picture(size),
                 _ => Err(process.disorder()),
             },
+        }
+    }
+
+    /// Closes the source, and ends its process. The next picture opens it again.
+    pub fn close(&mut self) {
+        self.pictures = None;
+    }
+
+    fn open(&self) -> Result<Pictures, MediaError> {
+        let Self { decoders: Decoders { program, limits, .. }, path, name, timing, rate, .. } = self;
+        let Some(program) = program else {
+            let source = VideoSource::open_within(path, timing, *rate, limits.pixels);
+            return Ok(Pictures::Own(Box::new(source.map_err(|error| error.named(path, name))?)));
+        };
+        let job = Job::Video { timing: timing.clone(), rate: *rate };
+        match DecoderProcess::start(program, path, name, *limits, job)? {
+            (process, Answer::Open) => Ok(Pictures::Process(process)),
+            (process, _) => Err(process.disorder()),
         }
     }
 }

@@ -12,9 +12,8 @@ use std::sync::Arc;
 
 use ffmpeg_next::{Rational, frame};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::plan::MediaTiming;
+use hyperfarm_proto::plan::{MediaTiming, VideoHeaders};
 use hyperfarm_proto::spec::Size;
-use serde::{Deserialize, Serialize};
 
 use self::reader::FrameReader;
 use self::timeline::SourceLength;
@@ -98,19 +97,6 @@ impl VideoSource {
         };
         source.restart(false)?;
         Ok(source)
-    }
-
-    /// What another process needs for the mapping from output frames to pictures.
-    pub(crate) fn facts(&self) -> SourceFacts {
-        let time_base = self.reader.time_base;
-        SourceFacts {
-            time_base: (time_base.numerator(), time_base.denominator()),
-            origin: self.reader.source.origin(time_base),
-            seconds: self.reader.duration(),
-            has_variable_rate: self.reader.has_variable_rate(),
-            display_size: self.display_size(),
-            has_alpha: self.has_alpha(),
-        }
     }
 
     /// The mapping from output frames to pictures.
@@ -238,26 +224,6 @@ impl VideoSource {
     }
 }
 
-/// What the mapping from output frames to pictures needs to know of a source.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct SourceFacts {
-    pub(crate) time_base: (i32, i32),
-    pub(crate) origin: i64,
-    pub(crate) seconds: Option<f64>,
-    pub(crate) has_variable_rate: bool,
-    pub(crate) display_size: Size,
-    pub(crate) has_alpha: bool,
-}
-
-impl SourceFacts {
-    /// The mapping for a source that is played with `timing` in an output of `rate`.
-    pub(crate) fn timeline(&self, timing: &MediaTiming, rate: FrameRate) -> VideoTimeline {
-        let time_base = Rational::new(self.time_base.0.max(1), self.time_base.1.max(1));
-        let length = SourceLength { seconds: self.seconds, has_variable_rate: self.has_variable_rate };
-        VideoTimeline::new(timing, rate, time_base, self.origin, length)
-    }
-}
-
 impl std::fmt::Debug for VideoSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("VideoSource")
@@ -265,6 +231,13 @@ impl std::fmt::Debug for VideoSource {
             .field("timeline", &self.timeline)
             .finish_non_exhaustive()
     }
+}
+
+/// The mapping of a source with `headers` that is played with `timing` in an output of `rate`.
+pub(crate) fn timeline_of(headers: &VideoHeaders, timing: &MediaTiming, rate: FrameRate) -> VideoTimeline {
+    let time_base = Rational::new(headers.time_base.0.max(1), headers.time_base.1.max(1));
+    let length = SourceLength { seconds: headers.duration, has_variable_rate: headers.has_variable_rate };
+    VideoTimeline::new(timing, rate, time_base, headers.origin, length)
 }
 
 /// Fails for times that are not finite and rates outside 0.1 to 5.

@@ -8,6 +8,7 @@ mod bmp;
 mod response;
 mod site;
 mod slot_server;
+mod videos;
 
 pub use crate::assets::OWN_PREFIX;
 pub use site::{RequestProblem, Site, SiteFile};

@@ -10,15 +10,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use hyperfarm_backplane::http::{ByteRange, media_type};
-use hyperfarm_media::{MediaError, Picture, VideoDecoder, VideoTimeline};
-use hyperfarm_proto::plan::RemoteAsset;
-use hyperfarm_proto::spec::Size;
+use hyperfarm_media::VideoDecoder;
+use hyperfarm_proto::plan::{RemoteAsset, VideoHeaders};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use super::bmp;
 use super::response::{REFUSED, plain, whole, with_headers, with_length};
+use super::videos::{BitmapFile, Videos};
 use crate::assets::{OWN_PREFIX, own};
 use crate::blocking::blocking;
 use crate::error::WorkerError;
@@ -45,63 +44,11 @@ pub enum RequestProblem {
     Blocked(String),
 }
 
-/// A video whose pictures are served.
-struct Video {
-    timeline: VideoTimeline,
-    size: Size,
-    pictures: Arc<Mutex<Pictures>>,
-}
-
-/// The decoder of a video, and its last picture as a file.
-struct Pictures {
-    source: VideoDecoder,
-    /// Number and file of the last picture.
-    last: Option<(u64, BitmapFile)>,
-    /// Why the decoder failed. It is not asked again.
-    failure: Option<MediaError>,
-}
-
-/// A bitmap file in two parts: its pixels are those of the decoder, and not copied.
-#[derive(Clone)]
-struct BitmapFile {
-    header: Bytes,
-    pixels: Bytes,
-}
-
-/// The pixels of a picture, for [`Bytes`] to share.
-struct Pixels(Arc<Picture>);
-
-impl AsRef<[u8]> for Pixels {
-    fn as_ref(&self) -> &[u8] {
-        &self.0.bgra
-    }
-}
-
-impl Pictures {
-    /// Picture `number` as a file.
-    fn file(&mut self, number: u64) -> Result<BitmapFile, String> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.to_string());
-        }
-        if let Some((last, file)) = &self.last
-            && *last == number
-        {
-            return Ok(file.clone());
-        }
-        let alpha = self.source.has_alpha();
-        let picture = self.source.numbered(number).map_err(|error| self.failure.insert(error).to_string())?;
-        let header = Bytes::from(bmp::header(&picture, alpha));
-        let file = BitmapFile { header, pixels: Bytes::from_owner(Pixels(picture)) };
-        self.last = Some((number, file.clone()));
-        Ok(file)
-    }
-}
-
 /// Files by path, the farm's own scripts and fonts, and the pictures of videos.
 #[derive(Default)]
 pub struct Site {
     files: HashMap<String, SiteFile>,
-    videos: Vec<Video>,
+    videos: Arc<Videos>,
     /// Path of a file, or of an asset of the farm, by URL of another origin.
     remote: HashMap<String, String>,
     problems: Mutex<BTreeSet<RequestProblem>>,
@@ -112,14 +59,7 @@ pub struct Site {
 impl Site {
     /// A site of `files`, by path from the project's root, and `videos`, by index.
     pub fn new(files: HashMap<String, SiteFile>, videos: Vec<VideoDecoder>) -> Self {
-        let videos = videos
-            .into_iter()
-            .map(|source| Video {
-                timeline: source.timeline().clone(),
-                size: source.display_size(),
-                pictures: Arc::new(Mutex::new(Pictures { source, last: None, failure: None })),
-            })
-            .collect();
+        let videos = Arc::new(Videos::new(videos));
         Self { files, videos, remote: HashMap::new(), problems: Mutex::default(), requests: AtomicU64::new(0) }
     }
 
@@ -153,26 +93,36 @@ impl Site {
         }
     }
 
-    /// Size in which video `index` is displayed.
-    pub fn video_size(&self, index: usize) -> Option<Size> {
-        Some(self.videos.get(index)?.size)
+    /// The headers of video `index`.
+    pub fn video_headers(&self, index: usize) -> Option<&VideoHeaders> {
+        self.videos.headers(index)
     }
 
     /// URL path of the picture that video `index` shows at output frame `frame`: equal paths are equal pictures.
     pub fn picture_path(&self, index: usize, frame: u64) -> Option<String> {
-        let number = self.videos.get(index)?.timeline.picture_at(frame);
+        let number = self.videos.picture_at(index, frame)?;
         Some(format!("{OWN_PREFIX}video/{index}/{number}.bmp"))
     }
 
     /// Starts to decode the picture that video `index` shows at output frame `frame`, so that it is ready when the page
     /// requests it.
     pub fn prepare(&self, index: usize, frame: u64) {
-        let Some(video) = self.videos.get(index) else { return };
-        let (pictures, number) = (video.pictures.clone(), video.timeline.picture_at(frame));
+        let Some(number) = self.videos.picture_at(index, frame) else { return };
+        let videos = self.videos.clone();
         tokio::task::spawn_blocking(move || {
             // An error is kept, and logged when the page requests the picture.
-            let _ = pictures.lock().file(number);
+            let _ = videos.picture(index, number);
         });
+    }
+
+    /// Ends the decoders of the videos for which `is_over` answers true.
+    pub fn close_videos(&self, is_over: impl Fn(usize) -> bool) {
+        let over: Vec<usize> = self.videos.open().into_iter().filter(|index| is_over(*index)).collect();
+        if over.is_empty() {
+            return;
+        }
+        let videos = self.videos.clone();
+        tokio::task::spawn_blocking(move || over.into_iter().for_each(|index| videos.close(index)));
     }
 
     /// The cause of `error`, with which a page ended: the failure of a video's decoder, after which the page has no
@@ -181,9 +131,7 @@ impl Site {
         if matches!(error, WorkerError::Cancelled(_)) {
             return error;
         }
-        // A decoder that is at work has not failed.
-        let failure = self.videos.iter().find_map(|video| video.pictures.try_lock()?.failure.take());
-        failure.map_or(error, WorkerError::from)
+        self.videos.take_failure().map_or(error, WorkerError::from)
     }
 
     /// Requests that were not served, each once.
@@ -245,15 +193,15 @@ impl Site {
             let (index, number) = rest.strip_suffix(".bmp")?.split_once('/')?;
             Some((index.parse::<usize>().ok()?, number.parse::<u64>().ok()?))
         });
-        match picture.and_then(|(index, number)| Some((self.videos.get(index)?.pictures.clone(), number))) {
-            Some((pictures, number)) => respond_picture(pictures, number).await,
+        match picture.filter(|(index, _)| self.videos.headers(*index).is_some()) {
+            Some((index, number)) => respond_picture(self.videos.clone(), index, number).await,
             None => plain(StatusCode::NOT_FOUND, "the farm has no such file"),
         }
     }
 }
 
-async fn respond_picture(pictures: Arc<Mutex<Pictures>>, number: u64) -> Response {
-    match blocking("the decoder", move || pictures.lock().file(number)).await {
+async fn respond_picture(videos: Arc<Videos>, index: usize, number: u64) -> Response {
+    match blocking("the decoder", move || videos.picture(index, number)).await {
         Ok(Ok(BitmapFile { header, pixels })) => {
             let length = header.len() + pixels.len();
             let parts = futures::stream::iter([header, pixels].map(Ok::<_, std::convert::Infallible>));
@@ -337,37 +285,45 @@ mod tests {
 #[cfg(test)]
 mod decoder_tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
     use hyperfarm_media::{Decoders, MediaLimits};
     use hyperfarm_proto::failure::FailureCode;
     use hyperfarm_proto::frame::FrameRate;
     use hyperfarm_proto::plan::MediaTiming;
+    use hyperfarm_proto::spec::Size;
 
     use super::*;
 
     /// A site with a video whose decoder answers that it is open, and then ends by `signal`.
-    fn site_with_decoder_ended_by(signal: &str) -> Site {
-        let folder = tempfile::tempdir().unwrap();
-        let (program, media) = (folder.path().join("decoder"), folder.path().join("blob"));
-        let answer = r#"{"Video":{"time_base":[1,30],"origin":0,"seconds":1.0,"has_variable_rate":false,
-            "display_size":{"width":2,"height":2},"has_alpha":false}}"#;
+    fn site_with_decoder_ended_by(folder: &Path, signal: &str) -> Site {
+        let (program, media) = (folder.join("decoder"), folder.join("blob"));
         let script = format!(
-            "#!/bin/sh\ndd bs=65536 count=1 of=/dev/null 2>/dev/null\nprintf '\\{:03o}\\000\\000\\000%s' '{answer}' >&0\n\
-             ulimit -c 0\nkill -{signal} $$\n",
-            answer.len()
+            "#!/bin/sh\ndd bs=65536 count=1 of=/dev/null 2>/dev/null\nprintf '\\006\\000\\000\\000\"Open\"' >&0\n\
+             ulimit -c 0\nkill -{signal} $$\n"
         );
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         let timing = MediaTiming { start: 0.0, end: 1.0, media_start: 0.0, rate: 1.0, looped: false };
+        let headers = VideoHeaders {
+            time_base: (1, 30),
+            origin: 0,
+            duration: Some(1.0),
+            has_variable_rate: false,
+            display: Size { width: 2, height: 2 },
+            has_alpha: false,
+        };
         let decoders = Decoders::isolated(program, MediaLimits::default());
-        let video = decoders.video(&media, "media/hills.mp4", &timing, FrameRate::new(30, 1).unwrap()).unwrap();
+        let rate = FrameRate::new(30, 1).unwrap();
+        let video = decoders.video(&media, "media/hills.mp4", &headers, &timing, rate).unwrap();
         Site::new(HashMap::new(), vec![video])
     }
 
     #[tokio::test]
     async fn a_page_without_its_picture_failed_by_the_decoder() {
         for (signal, is_users) in [("SEGV", true), ("KILL", false)] {
-            let site = site_with_decoder_ended_by(signal);
+            let folder = tempfile::tempdir().unwrap();
+            let site = site_with_decoder_ended_by(folder.path(), signal);
             let of_page = || WorkerError::Inconsistent("a picture did not load".to_owned());
             assert!(matches!(site.cause_of(of_page()), WorkerError::Inconsistent(_)), "no picture was asked for");
             for _ in 0..2 {
