@@ -7,6 +7,7 @@ import { missed } from "../store";
 import { Empty, Failure, isOver, Loading, Panel } from "../ui/basics";
 import { usePageTitle } from "../ui/hooks";
 import { Facts } from "./facts";
+import { Failed } from "./failed";
 import { Filmstrip } from "./filmstrip";
 import { ChunkGrid } from "./grid";
 import { Head } from "./head";
@@ -53,7 +54,7 @@ export function RenderView({ id }: { id: string }) {
   return (
     <>
       <Head render={render} onChange={(changed) => store.take(changed)} />
-      {render.failure_message && <FailedBecause message={render.failure_message} code={render.error_code ?? ""} />}
+      {render.failure_message && <Failed render={render} timeline={store.timeline.value} chunks={chunks} log={store.log.value} />}
       <div class="columns render-top">
         <Panel title={isOver(render) ? "Output" : "Preview"} id="preview">
           <Preview render={render} chunks={chunks} player={player} />
@@ -75,9 +76,4 @@ export function RenderView({ id }: { id: string }) {
       <Log store={store} render={render} />
     </>
   );
-}
-
-function FailedBecause({ message, code }: { message: string; code: string }) {
-  const cancelled = code === "cancelled";
-  return <div class={cancelled ? "banner plain" : "banner bad"} role="status"><div><strong>{cancelled ? "Cancelled" : "It failed"}</strong> {!cancelled && <code>{code}</code>}<p>{message}</p></div></div>;
 }
