@@ -30,7 +30,7 @@ export function Failed({ render, timeline, chunks, log }: FailedProps) {
         {last && <Where render={render} last={last} chunks={chunks} attempts={attemptsAt(timeline?.spans ?? [], last)} />}
         {lines.length > 0 && (
           <>
-            <h3>The last the page said</h3>
+            <h3>Last lines of the page and the farm</h3>
             <ol class="log" tabIndex={0} aria-label="Last lines of the console">
               {lines.map((line, i) => <li key={i} class={line.level}><time>{time(line.at)}</time><span class="level">{line.level}</span><span class="place">{line.frame === null ? "" : `frame ${line.frame}`}</span><span class="said">{line.message}</span></li>)}
             </ol>

@@ -71,7 +71,8 @@ export function RenderView({ id }: { id: string }) {
       <Panel title="Chunks" id="chunks">
         {count > 0
           ? <ChunkGrid render={render} chunks={chunks} chosen={Math.min(chunk, count - 1)} onChoose={setChunk} onShow={show} />
-          : <Empty title="The render is not divided yet"><p>The plan says how many chunks there are.</p></Empty>}
+          : isOver(render) ? <Empty title="It ended before it was divided into chunks" />
+          : <Empty title="The render is not divided yet"><p>Its chunks are known once the composition was read.</p></Empty>}
       </Panel>
       <Log store={store} render={render} />
     </>

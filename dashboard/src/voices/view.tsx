@@ -9,6 +9,9 @@ import { Button, Empty, Failure, Loading, Panel } from "../ui/basics";
 import { usePageTitle } from "../ui/hooks";
 import { say } from "../ui/toast";
 
+/** Rows that are drawn at first, and with each click for more. */
+const AT_ONCE = 100;
+
 const SAMPLE = "This is how I sound. One, two, three.";
 
 export function VoicesView() {
@@ -18,6 +21,7 @@ export function VoicesView() {
   const [again, setAgain] = useState(0);
   const [filter, setFilter] = useState({ text: "", language: "", gender: "", engine: "" });
   const [chosen, setChosen] = useState<Voice | null>(null);
+  const [most, setMost] = useState(AT_ONCE);
   const [playing, setPlaying] = useState<{ id: string; problem: string | null } | null>(null);
   const audio = useRef<HTMLAudioElement>(null);
 
@@ -78,7 +82,7 @@ export function VoicesView() {
           <table class="stack voices">
             <thead><tr><th scope="col">Voice</th><th scope="col">Language</th><th scope="col">Gender</th><th scope="col">Engine</th><th scope="col">Can do</th><th scope="col"><span class="hidden">Actions</span></th></tr></thead>
             <tbody>
-              {shown.map((voice) => (
+              {shown.slice(0, most).map((voice) => (
                 <tr key={voice.voice_id}>
                   <th scope="row">{voice.name}<span class="sub"><code>{voice.voice_id}</code></span></th>
                   <td data-name="Language">{voice.language}<span class="sub">{voice.locale}</span></td>
@@ -99,6 +103,7 @@ export function VoicesView() {
             </tbody>
           </table>
         )}
+        {shown.length > most && <p class="list-end"><Button onClick={() => setMost(most + AT_ONCE)}>Show more</Button></p>}
       </Panel>
     </>
   );
