@@ -7,6 +7,7 @@ import { AXIS, ended, lanes, NAME, places, ROW, spanAt, ticks } from "../src/ren
 import { lastFailure, linesOf, pictureBefore } from "../src/render/failed.tsx";
 import { FIELDS } from "../src/submit/fields.ts";
 import { groups, labelOf, request, valueOf } from "../src/submit/output.tsx";
+import { rowsOf, unknownColumns } from "../src/submit/rows.ts";
 import { missing } from "../src/submit/references.ts";
 
 const span = (chunk, started_at, ended_at, more = {}) => ({
@@ -94,4 +95,17 @@ test("every setting of the contract is in the form, and is sent as the contract 
   assert.deepEqual(request(sent, { name: "Film" }), { loudness: -16, fps: "30000/1001", from: "75f", to: 2.5, verify: true, codec: "h265", pool: "gpu", title: "Film" });
   assert.deepEqual([valueOf(field("fps"), "25"), valueOf(field("crf"), undefined), valueOf(field("callback_id"), "7")], [25, null, "7"]);
   assert.equal(labelOf({ ...field("crf"), name: "a_new_setting" }), "A new setting");
+});
+
+test("rows of a file are the variables of as many renders", () => {
+  const variables = [{ id: "headline", type: "string" }, { id: "size", type: "number" }, { id: "shown", type: "boolean" }];
+  const csv = '\uFEFFheadline,size,shown,note\r\n"One, ""two""",80,true,\nPlain,x,no,"a\nb"\n';
+  const rows = rowsOf("rows.csv", csv, variables);
+  assert.deepEqual(rows, [{ headline: 'One, "two"', size: 80, shown: true, note: "" }, { headline: "Plain", size: "x", shown: "no", note: "a\nb" }]);
+  assert.deepEqual(unknownColumns(rows, variables), ["note"]);
+  assert.deepEqual(rowsOf("rows.json", '[{"size":1}]', variables), [{ size: 1 }]);
+  assert.throws(() => rowsOf("rows.csv", "headline,size\nOne\n", variables), /Row 1 has 1 cells/);
+  assert.throws(() => rowsOf("rows.csv", "headline\n", variables), /no row/);
+  assert.throws(() => rowsOf("rows.json", "{}", variables), /list of objects/);
+  assert.throws(() => rowsOf("rows.csv", "headline\n" + "x\n".repeat(101), variables), /101 rows/);
 });

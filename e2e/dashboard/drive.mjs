@@ -14,6 +14,18 @@ const renderId = (page) => decodeURIComponent(new URL(page.url()).hash.split("/"
 const badge = (page, text) => page.locator(".view-head .badge", { hasText: text }).waitFor();
 const button = (page, name) => page.getByRole("button", { name, exact: true });
 
+/** Drops the composition, of so many seconds, on the form. */
+async function drop(page, seconds) {
+  const transfer = await page.evaluateHandle((text) => {
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([bytes], "clip.zip", { type: "application/zip" }));
+    return transfer;
+  }, zip(seconds).toString("base64"));
+  await page.dispatchEvent(".drop", "drop", { dataTransfer: transfer });
+  await page.getByText("2 files").waitFor();
+}
+
 let step = "start";
 const steps = {
   async "the key is asked for"(page) {
@@ -51,15 +63,7 @@ const steps = {
     await page.keyboard.press("n");
     await page.locator(".drop").waitFor();
     await accessible(page, "the empty form");
-    const data = zip(SECONDS).toString("base64");
-    const transfer = await page.evaluateHandle((text) => {
-      const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-      const transfer = new DataTransfer();
-      transfer.items.add(new File([bytes], "clip.zip", { type: "application/zip" }));
-      return transfer;
-    }, data);
-    await page.dispatchEvent(".drop", "drop", { dataTransfer: transfer });
-    await page.getByText("2 files").waitFor();
+    await drop(page, SECONDS);
     await page.getByLabel("Headline").fill("Spring");
     await page.getByLabel("Shape").selectOption({ label: "Round" });
     await page.getByLabel("Size of the box", { exact: true }).fill("80");
@@ -298,6 +302,21 @@ const steps = {
       await shoot(page, `phone-${name}`);
     }
     await page.setViewportSize(DESK);
+  },
+
+  async "a file of rows makes many renders"(page) {
+    await page.keyboard.press("n");
+    await page.locator(".drop").waitFor();
+    await drop(page, 1);
+    const rows = { name: "rows.csv", mimeType: "text/csv", buffer: Buffer.from('headline,size,colour\n"One, two",40,red\nThree,60,blue\n') };
+    await page.getByLabel("Rows of variables").setInputFiles(rows);
+    await page.getByText("2 renders, one for each row").waitFor();
+    await page.getByText("declares no variable colour").waitFor();
+    await accessible(page, "the form of many renders");
+    await shoot(page, "rows", { fullPage: true });
+    await button(page, "Render 2 rows").click();
+    await page.getByRole("link", { name: "clip 1", exact: true }).waitFor();
+    await page.getByRole("link", { name: "clip 2", exact: true }).waitFor();
   },
 
   async "a worker is quarantined, resumed and drained"(page) {

@@ -61,7 +61,7 @@ export function valueOf(field: RequestField, typed: string | undefined): unknown
 }
 
 /** The settings of the request. */
-export function request(settings: Settings, project: Project): Record<string, unknown> {
+export function request(settings: Settings, project: Project): Record<string, unknown> & { title: string } {
   const values = FIELDS.filter(({ name }) => !ELSEWHERE.includes(name)).map((field) => [field.name, valueOf(field, settings[field.name])]);
   return { ...Object.fromEntries(values.filter(([, value]) => value !== null)), title: settings["title"]?.trim() || project.name };
 }

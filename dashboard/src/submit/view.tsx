@@ -5,13 +5,16 @@ import { ApiError, onceKey, post } from "../api";
 import { bytes, count } from "../format";
 import { go, links } from "../route";
 import { account, canRender } from "../store";
+import type { BatchCreated, RenderCreated } from "../types";
 import { Button, Empty, Failure, Panel, ProgressBar } from "../ui/basics";
 import { usePageTitle } from "../ui/hooks";
 import { Icon } from "../ui/icons";
 import { complain } from "../ui/toast";
+import { Batch } from "./batch";
 import { FirstFrame } from "./first-frame";
 import { MoreSettings, Output, request, type Settings } from "./output";
 import { ofDrop, ofPicked, type Project } from "./project";
+import type { Row } from "./rows";
 import { upload } from "./upload";
 import { Variables } from "./variables";
 
@@ -21,6 +24,7 @@ export function SubmitView() {
   const [entry, setEntry] = useState("");
   const [values, setValues] = useState<Record<string, unknown>>({});
   const [settings, setSettings] = useState<Settings>({});
+  const [rows, setRows] = useState<Row[] | null>(null);
   const [sending, setSending] = useState<{ what: string; part: number } | null>(null);
   const [error, setError] = useState<unknown>(null);
   // The same for every try of the same form, so that a broken connection never renders twice.
@@ -36,6 +40,7 @@ export function SubmitView() {
       setProject(read);
       setEntry(read.compositions[0]?.path ?? "");
       setValues({});
+      setRows(null);
       once.current = onceKey();
     } catch (failure) {
       setError(failure);
@@ -67,8 +72,17 @@ export function SubmitView() {
     try {
       const body = await prepare(project, (what, part) => setSending({ what, part }));
       setSending({ what: "Submitting", part: 1 });
-      const made = await post<{ render_id: string }>("v3/hyperframes/renders", { body, idempotencyKey: once.current });
-      go(links.render(made.render_id));
+      if (rows) {
+        const items = rows.map((row, i) => ({ variables: { ...values, ...row }, title: `${body.title} ${i + 1}` }));
+        const { variables: _, title: __, ...shared } = body;
+        const made = await post<BatchCreated>("v3/hyperframes/renders/batch", { body: { ...shared, items }, idempotencyKey: once.current });
+        const refused = made.renders.find(({ error }) => error);
+        if (refused?.error) complain(`${count(made.refused, "row")} made no render`, `Row ${refused.index + 1}: ${refused.error.message}`);
+        go(links.renders);
+      } else {
+        const made = await post<RenderCreated>("v3/hyperframes/renders", { body, idempotencyKey: once.current });
+        go(links.render(made.render_id));
+      }
     } catch (failure) {
       setError(failure);
       setSending(null);
@@ -104,9 +118,10 @@ export function SubmitView() {
               <Panel title="Output" id="output"><Output project={project} entry={entry} setEntry={setEntry} settings={settings} set={set} /></Panel>
             </div>
             <MoreSettings settings={settings} set={set} />
+            <Batch composition={composition} rows={rows} setRows={(read) => { once.current = onceKey(); setRows(read); }} />
             <div class="submit-end">
               {sending && <span class="sending" role="status"><ProgressBar percent={sending.part * 100} label={sending.what} /> {sending.what}…</span>}
-              <Button type="submit" kind="primary" busy={sending !== null}>Render it</Button>
+              <Button type="submit" kind="primary" busy={sending !== null}>{rows ? `Render ${count(rows.length, "row")}` : "Render it"}</Button>
             </div>
           </>
         )}
@@ -148,7 +163,7 @@ function DropZone({ project, take }: { project: Project | null; take: (reading: 
         {project ? (
           <><strong>{project.name}</strong><span class="faint">{count(project.files, "file")}, {bytes(project.bytes)}</span></>
         ) : (
-          <><strong>Drop a folder, a zip or a page here</strong><span class="faint">It is read in this browser and uploaded only when you submit.</span></>
+          <><strong>Drop a folder, a zip or a page here</strong><span class="faint">It is read in this browser, and uploaded when you ask for its first frame or submit it.</span></>
         )}
       </div>
       <div class="actions">
