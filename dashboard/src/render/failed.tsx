@@ -53,7 +53,7 @@ function Where({ render, last, chunks, attempts }: { render: RenderDetail; last:
   const chunk = last.chunk === null ? undefined : chunks[last.chunk];
   const fps = rate(render);
   const parts = [
-    `It failed ${STEPS[last.kind]}`,
+    `This happened ${STEPS[last.kind]}`,
     chunk && `in chunk ${chunk.index} (frames ${integer(chunk.first_frame)} to ${integer(chunk.first_frame + chunk.frame_count - 1)}, from ${timecode(chunk.first_frame / fps)})`,
     last.worker_id && `on ${short(last.worker_id, 24)}`,
     attempts > 1 && `after ${count(attempts, "attempt")}`,
