@@ -411,7 +411,8 @@ impl Coordinator {
         self.inner.backplane.objects.put_json(&object_keys::intake(render), &intake).await?;
         entry.set_priority(priority);
         info!(%render, priority, "the priority of the render was changed");
-        self.wake(Wake::Changed(render.clone()));
+        // A comparison with storage that runs now may still have the old one.
+        self.wake(Wake::ChangedInStorage(render.clone()));
         Ok(entry.detail())
     }
 
@@ -512,7 +513,7 @@ impl Coordinator {
     fn wake(&self, wake: Wake) {
         let changed = match &wake {
             Wake::Submitted(entry) => Some(entry.request.id.clone()),
-            Wake::Changed(render) | Wake::EndedByApi(render) => Some(render.clone()),
+            Wake::Changed(render) | Wake::ChangedInStorage(render) | Wake::EndedByApi(render) => Some(render.clone()),
             _ => None,
         };
         if let Some(render) = changed.filter(|_| !self.is_leading()) {

@@ -38,7 +38,7 @@ pub(super) struct Tracked {
     pub(super) restore_error: Option<ReconcileError>,
     /// When ledger and storage were compared last.
     pub(super) verified_at: Instant,
-    /// Whether the comparison is wanted at the next tick: another coordinator has changed something about it.
+    /// Whether the comparison is wanted at the next tick, because the API has changed the render in storage.
     pub(super) is_verification_requested: bool,
     /// Number of times its failure could not be sent to the dead letters.
     pub(super) dead_letter_attempts: u32,

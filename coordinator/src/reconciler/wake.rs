@@ -17,7 +17,7 @@ pub(crate) enum Wake {
     Submitted(Box<RenderEntry>),
     /// Something about a render may have changed.
     Changed(RenderId),
-    /// Another coordinator has changed a render in storage.
+    /// The API, of this or of another coordinator, has changed a render in storage.
     ChangedInStorage(RenderId),
     /// The API has ended a render. Its workers have to lose their leases.
     EndedByApi(RenderId),
