@@ -58,7 +58,7 @@ function inputOf(schema, types) {
 function fieldOf([name, schema]) {
   const choices = schema.anyOf ?? [schema];
   const types = choices.flatMap((choice) => choice.type ?? []).filter((type) => type !== "null");
-  if (types.length === 0 || types.includes("object")) return null;
+  if (types.length === 0 || types.includes("object") || types.includes("array")) return null;
   const input = inputOf(schema, types);
   const pattern = choices.map((choice) => choice.pattern).find(Boolean) ?? null;
   return {
@@ -66,7 +66,7 @@ function fieldOf([name, schema]) {
     description: schema.description.replaceAll("\n", " ").replace(/ An extension\.$/, ""),
     isNumber: types.some((type) => type === "integer" || type === "number"),
     isInteger: types.includes("integer"),
-    options: schema.enum?.filter((value) => value !== null) ?? [],
+    options: schema.enum?.filter((value) => value !== null).map(String) ?? [],
     min: input === "number" ? schema.minimum ?? null : null,
     max: input === "number" ? schema.maximum ?? null : null,
     maxLength: schema.maxLength ?? null,

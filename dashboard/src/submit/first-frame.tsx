@@ -11,6 +11,11 @@ import { Button, isOver, Message, Panel, waitingFor } from "../ui/basics";
 import type { Composition } from "./project";
 
 const POLL = 500;
+/** The settings that the picture of a frame depends on, and the pool that draws it. */
+const DRAWN = [
+  "project", "composition", "variables", "strict_variables", "from", "now", "fps", "width", "height", "resolution", "aspect_ratio", "device_scale_factor",
+  "transparent", "pool",
+];
 
 interface Result {
   /** A URL of the page's own; `null` where the render failed. */
@@ -81,9 +86,8 @@ export function FirstFrame({ composition, prepare, version }: FirstFrameProps) {
 
 /** Renders the first frame, and deletes its render. */
 async function firstFrame(settings: Record<string, unknown>, signal: AbortSignal, say: (state: string) => void): Promise<Result> {
-  const start = typeof settings["from"] === "undefined" ? "0f" : settings["from"];
-  const { to, duration: _, loudness, true_peak, audio_url, callback_url, callback_id, codec, crf, video_bitrate, vp9_cpu_used, gif_loop, chunk_frames, ...rest } = settings;
-  const body = { ...rest, title: `First frame of ${String(settings["title"])}`, format: "png-sequence", quality: "draft", from: start, duration: 0.001, priority: 100 };
+  const kept = Object.fromEntries(DRAWN.filter((name) => name in settings).map((name) => [name, settings[name]]));
+  const body = { from: "0f", ...kept, title: `First frame of ${String(settings["title"])}`, format: "png-sequence", quality: "draft", duration: 0.001, priority: 100 };
   const { render_id } = await post<RenderCreated>("v3/hyperframes/renders", { body, idempotencyKey: onceKey(), signal });
   const path = `v3/hyperframes/renders/${render_id}`;
   try {
