@@ -1,4 +1,5 @@
-// Writes src/types.ts: the schemas of docs/openapi.json as TypeScript. `make dashboard-check` runs it before the types are checked.
+// Writes src/types.ts, the schemas of docs/openapi.json as TypeScript, and src/submit/fields.ts, the settings of a
+// render as data for the form. `make dashboard-check` runs it before the types are checked.
 
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -45,3 +46,47 @@ const types = Object.entries(schemas).map(([name, schema]) => {
 });
 const head = "// Made from docs/openapi.json by dashboard/types.mjs; change the types of the crate hyperfarm-api, not this file.\n\n";
 writeFileSync(new URL("src/types.ts", import.meta.url), head + types.join("\n"));
+
+/** Kind of the input for a value of this schema; the text of a rate or a moment is checked by its pattern. */
+function inputOf(schema, types) {
+  if (schema.enum) return "choice";
+  if (types.includes("boolean")) return "boolean";
+  return types.includes("string") ? "text" : "number";
+}
+
+/** A setting of a render as the form shows it; `null` for one that is no plain value. */
+function fieldOf([name, schema]) {
+  const choices = schema.anyOf ?? [schema];
+  const types = choices.flatMap((choice) => choice.type ?? []).filter((type) => type !== "null");
+  if (types.length === 0 || types.includes("object") || types.includes("array")) return null;
+  const input = inputOf(schema, types);
+  const pattern = choices.map((choice) => choice.pattern).find(Boolean) ?? null;
+  return {
+    name, input, pattern,
+    description: schema.description.replaceAll("\n", " ").replace(/ An extension\.$/, ""),
+    isNumber: types.some((type) => type === "integer" || type === "number"),
+    isInteger: types.includes("integer"),
+    options: schema.enum?.filter((value) => value !== null).map(String) ?? [],
+    min: input === "number" ? schema.minimum ?? null : null,
+    max: input === "number" ? schema.maximum ?? null : null,
+    maxLength: schema.maxLength ?? null,
+  };
+}
+
+const fields = Object.entries(schemas.RenderRequest.properties).map(fieldOf).filter(Boolean);
+const fieldsHead = `${head}export interface RequestField {
+  name: string;
+  input: "choice" | "boolean" | "text" | "number";
+  pattern: string | null;
+  description: string;
+  isNumber: boolean;
+  isInteger: boolean;
+  options: string[];
+  min: number | null;
+  max: number | null;
+  maxLength: number | null;
+}
+
+/** The settings of a render that are plain values. */
+export const FIELDS: RequestField[] = `;
+writeFileSync(new URL("src/submit/fields.ts", import.meta.url), `${fieldsHead}${JSON.stringify(fields, null, 2)};\n`);

@@ -57,7 +57,7 @@ pub struct PoolLoad {
     pub queue_oldest_seconds: Option<f64>,
 }
 
-/// Renders by state.
+/// Renders of the space by state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RenderCounts {
     /// Not begun.
@@ -68,6 +68,15 @@ pub struct RenderCounts {
     pub completed_today: u64,
     /// Since midnight UTC.
     pub failed_today: u64,
+    /// Completed and not deleted.
+    #[serde(default)]
+    pub completed: u64,
+    /// Failed and not deleted, cancelled ones excluded.
+    #[serde(default)]
+    pub failed: u64,
+    /// Cancelled and not deleted.
+    #[serde(default)]
+    pub cancelled: u64,
 }
 
 /// What was done since midnight UTC.

@@ -12,6 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorDetail;
+use crate::request::{Priority, Request};
 
 /// A render that was taken in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +48,27 @@ pub struct Warning {
     /// The field it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub param: Option<String>,
+}
+
+/// What a render waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Waiting {
+    /// Which kind: `WAITING_FOR_STORAGE`, `WAITING_FOR_SERVERS`, `WAITING_FOR_WORKERS`, `WAITING_FOR_CLASS`,
+    /// `WAITING_FOR_SLOTS` or `WAITING_FOR_STITCHERS`.
+    pub code: String,
+    /// What is missing and when the render goes on.
+    pub message: String,
+}
+
+/// A new priority for a render.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PriorityRequest {
+    /// Renders of a higher priority go first within their space; 0 is usual.
+    pub priority: Priority,
+}
+
+impl Request for PriorityRequest {
+    const EXAMPLE: &str = r#"{ "priority": 10 }"#;
 }
 
 impl From<hyperfarm_proto::plan::Warning> for Warning {
@@ -112,9 +134,18 @@ pub struct RenderDetail {
     /// Whether it is paused. An extension.
     #[serde(default, skip_serializing_if = "is_default")]
     pub paused: bool,
-    /// As asked, where not 0. An extension.
+    /// Renders of a higher priority go first within their space; where not 0. An extension.
     #[serde(default, skip_serializing_if = "is_default")]
     pub priority: i32,
+    /// The pool whose workers render it. An extension.
+    #[serde(default)]
+    pub pool: String,
+    /// Name of the API key that submitted it, where the farm knows it. An extension.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// What it waits for, while no worker works on it and it is not paused. An extension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
     /// The batch it is of. An extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<String>,

@@ -382,8 +382,30 @@ pub struct RendersQuery {
     /// Only renders that are queued, rendering, completed, failed or cancelled; several with commas between them.
     #[schemars(extend("examples" = ["failed,cancelled"]))]
     pub status: Option<String>,
-    /// Only renders with this in their title, id or callback id, in whatever case.
+    /// Only renders with this in their title, id, callback id or owner, in whatever case.
     pub search: Option<Text<200>>,
+    /// Only renders of this pool.
+    pub pool: Option<String>,
+    /// The order of the list; newest first by default.
+    pub sort: RenderSort,
+}
+
+/// The order of a list of renders.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum RenderSort {
+    /// By the time of submission, the last one first.
+    #[default]
+    Newest,
+    /// By the time of submission, the first one first.
+    Oldest,
+    /// By priority, the highest first.
+    Priority,
+    /// By title, without regard to case; renders without one last.
+    Title,
+    /// By the time of the end, the last one first; open renders first.
+    Ended,
 }
 
 /// A page of webhook events.

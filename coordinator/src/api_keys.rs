@@ -102,6 +102,13 @@ pub struct Caller {
     pub is_local: bool,
 }
 
+impl Caller {
+    /// The name under which the caller's renders are listed; `None` for the user of a farm without keys.
+    pub(crate) fn owner(&self) -> Option<String> {
+        (!self.is_local).then(|| self.name.clone())
+    }
+}
+
 impl From<&KeyRecord> for Caller {
     fn from(record: &KeyRecord) -> Self {
         Self { id: record.id.clone(), name: record.name.clone(), rights: record.rights.clone(), is_local: false }

@@ -45,6 +45,8 @@ pub struct RenderDetail {
     pub progress: RenderProgress,
     /// Whether no more of its tasks are dispatched for now.
     pub is_paused: bool,
+    /// Its priority now.
+    pub priority: i32,
 }
 
 /// Why a render cannot be read or changed.
@@ -230,10 +232,7 @@ impl Coordinator {
     ///
     /// There is no such render, or it is not in memory and storage did not answer.
     pub async fn detail(&self, render: &RenderId) -> Result<RenderDetail, RenderError> {
-        let entry = self.entry(render).await?;
-        let progress = entry.progress.borrow().clone();
-        let is_paused = entry.is_paused();
-        Ok(RenderDetail { request: entry.request, intake: entry.intake, progress, is_paused })
+        Ok(self.entry(render).await?.detail())
     }
 
     /// The render, if it belongs to `space`.
@@ -270,7 +269,7 @@ impl Coordinator {
         Ok(entry)
     }
 
-    /// At most `limit` renders of `space` that pass `filter` and are older than `after`, newest first.
+    /// At most `limit` renders of `space` that pass `filter`, in its order, from the one after `after` on.
     ///
     /// # Errors
     ///
@@ -398,6 +397,25 @@ impl Coordinator {
         Ok(RenderDetail { is_paused, ..self.detail(render).await? })
     }
 
+    /// Changes the priority of an open render. Tasks that are in a queue already keep their places there.
+    ///
+    /// # Errors
+    ///
+    /// There is no such render, it has ended, or storage did not answer.
+    pub async fn set_priority(&self, render: &RenderId, priority: i32) -> Result<RenderDetail, RenderError> {
+        let entry = self.entry(render).await?;
+        if entry.progress.borrow().end.is_some() {
+            return Err(RenderError::Ended(render.clone()));
+        }
+        let intake = Intake { priority, ..Intake::clone(&entry.intake) };
+        self.inner.backplane.objects.put_json(&object_keys::intake(render), &intake).await?;
+        entry.set_priority(priority);
+        info!(%render, priority, "the priority of the render was changed");
+        // A comparison with storage that runs now may still have the old one.
+        self.wake(Wake::ChangedInStorage(render.clone()));
+        Ok(entry.detail())
+    }
+
     /// Submits a new render with project and spec of an earlier one.
     ///
     /// # Errors
@@ -495,7 +513,7 @@ impl Coordinator {
     fn wake(&self, wake: Wake) {
         let changed = match &wake {
             Wake::Submitted(entry) => Some(entry.request.id.clone()),
-            Wake::Changed(render) | Wake::EndedByApi(render) => Some(render.clone()),
+            Wake::Changed(render) | Wake::ChangedInStorage(render) | Wake::EndedByApi(render) => Some(render.clone()),
             _ => None,
         };
         if let Some(render) = changed.filter(|_| !self.is_leading()) {

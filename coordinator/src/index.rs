@@ -3,11 +3,13 @@
 //! **Invariant: a cache of what is in storage.** The ids of a space are listed again every few seconds; a render that has ended is read
 //! once. Renders that the registry has are answered from there, because it is always newer.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
+use hyperfarm_api::request::RenderSort;
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::record::TerminalState;
@@ -18,6 +20,7 @@ use tracing::warn;
 use crate::registry::{Registry, RenderEntry};
 use crate::status::Status;
 use crate::store;
+use crate::submission::Intake;
 
 /// A listing is used for at least this long, and for [`LISTING_COST_FACTOR`] times as long as it took.
 const LISTING_VALID_FOR: Duration = Duration::from_secs(2);
@@ -26,51 +29,70 @@ const LISTING_COST_FACTOR: u32 = 20;
 /// Renders that are read from storage at once.
 const MAX_CONCURRENT_READS: usize = 64;
 
-/// A filter for a list of renders. The default lets every render pass.
+/// A filter for a list of renders, and its order. The default lets every render pass, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The accepted statuses; all where empty.
     pub statuses: Vec<Status>,
-    /// Text that the title, the id or the callback id has to contain, in lower case.
+    /// Text that the title, the id, the callback id or the owner has to contain, in lower case.
     pub search: Option<String>,
+    /// The pool; any where `None`.
+    pub pool: Option<String>,
+    /// The order of the list.
+    pub sort: RenderSort,
 }
+
+/// The place of a render in a sorted list: the smallest first.
+type SortKey = (Reverse<i64>, String, Reverse<RenderId>);
 
 impl Filter {
     /// Whether every render passes.
     pub fn is_empty(&self) -> bool {
-        self.statuses.is_empty() && self.search.is_none()
+        self.statuses.is_empty() && self.search.is_none() && self.pool.is_none()
     }
 
-    fn passes(&self, render: &RenderId, texts: &SearchTexts, status: Status) -> bool {
+    fn passes(&self, render: &RenderId, texts: &ListedFields, status: Status) -> bool {
+        if self.pool.as_ref().is_some_and(|pool| *pool != texts.pool) {
+            return false;
+        }
         if !self.statuses.is_empty() && !self.statuses.contains(&status) {
             return false;
         }
         let Some(search) = &self.search else { return true };
-        [Some(render.as_str()), texts.title.as_deref(), texts.callback_id.as_deref()]
+        [Some(render.as_str()), texts.title.as_deref(), texts.callback_id.as_deref(), texts.owner.as_deref()]
             .into_iter()
             .flatten()
             .any(|text| text.to_lowercase().contains(search.as_str()))
     }
 }
 
-/// The texts of a render that a search looks at, besides its id.
+/// What lists are filtered and sorted by, besides the id and the status.
 #[derive(Debug, Clone, Default)]
-struct SearchTexts {
+struct ListedFields {
     title: Option<String>,
     callback_id: Option<String>,
+    owner: Option<String>,
+    pool: String,
+    priority: i32,
 }
 
-impl From<&RenderSpec> for SearchTexts {
-    fn from(spec: &RenderSpec) -> Self {
+impl ListedFields {
+    fn new(spec: &RenderSpec, intake: &Intake, priority: i32) -> Self {
         let text = |text: Option<&str>| text.map(str::to_owned);
-        Self { title: text(spec.title.as_deref()), callback_id: text(spec.callback_id.as_deref()) }
+        Self {
+            title: text(spec.title.as_deref()),
+            callback_id: text(spec.callback_id.as_deref()),
+            owner: intake.owner.clone(),
+            pool: spec.pool.to_string(),
+            priority,
+        }
     }
 }
 
 /// One render in the index.
 #[derive(Debug, Clone)]
 pub(crate) struct IndexedRender {
-    texts: SearchTexts,
+    fields: ListedFields,
     /// How it ended, if it has.
     pub(crate) end: Option<Arc<TerminalState>>,
 }
@@ -78,11 +100,26 @@ pub(crate) struct IndexedRender {
 impl IndexedRender {
     /// Its title.
     pub(crate) fn title(&self) -> Option<&str> {
-        self.texts.title.as_deref()
+        self.fields.title.as_deref()
     }
 
     fn of(entry: &RenderEntry) -> Self {
-        Self { texts: SearchTexts::from(&entry.request.spec), end: entry.progress.borrow().end.clone() }
+        let fields = ListedFields::new(&entry.request.spec, &entry.intake, entry.priority());
+        Self { fields, end: entry.progress.borrow().end.clone() }
+    }
+
+    fn sort_key(&self, render: &RenderId, sort: RenderSort) -> SortKey {
+        let (number, text) = match sort {
+            RenderSort::Priority => (i64::from(self.fields.priority), String::new()),
+            // After every title.
+            RenderSort::Title => (0, self.title().map_or_else(|| char::MAX.to_string(), str::to_lowercase)),
+            RenderSort::Ended => (
+                self.end.as_ref().map_or(i64::MAX, |end| end.ended_at_ms.try_into().unwrap_or(i64::MAX)),
+                String::new(),
+            ),
+            RenderSort::Newest | RenderSort::Oldest => (0, String::new()),
+        };
+        (Reverse(number), text, Reverse(render.clone()))
     }
 }
 
@@ -109,7 +146,7 @@ impl Index {
         self.spaces.lock().entry(space.clone()).or_default().clone()
     }
 
-    /// Ids of all renders of `space` older than `after` that storage or `registry` has, newest first.
+    /// Ids of all renders of `space` that storage or `registry` has, newest first.
     ///
     /// # Errors
     ///
@@ -119,7 +156,6 @@ impl Index {
         objects: &Objects,
         registry: &Registry,
         space: &Space,
-        after: Option<&RenderId>,
     ) -> Result<Vec<RenderId>, ObjectsError> {
         let index = self.space(space);
         let mut index = index.lock().await;
@@ -127,13 +163,13 @@ impl Index {
         let mut ids: Vec<RenderId> = index.renders.keys().cloned().collect();
         drop(index);
         ids.extend(registry.of_space(space).into_iter().map(|entry| entry.request.id.clone()));
-        ids.retain(|id| after.is_none_or(|after| id < after));
         ids.sort_unstable_by(|a, b| b.cmp(a));
         ids.dedup();
         Ok(ids)
     }
 
-    /// Those of [`ids`](Self::ids) that pass `filter`. A render that cannot be read is left out.
+    /// Those of [`ids`](Self::ids) that pass `filter`, in its order, from the one after `after` on. A render that
+    /// cannot be read is left out.
     ///
     /// # Errors
     ///
@@ -146,8 +182,15 @@ impl Index {
         after: Option<&RenderId>,
         filter: &Filter,
     ) -> Result<Vec<RenderId>, ObjectsError> {
-        let ids = self.ids(objects, registry, space, after).await?;
-        if filter.is_empty() {
+        let mut ids = self.ids(objects, registry, space).await?;
+        if filter.sort == RenderSort::Oldest {
+            ids.reverse();
+        }
+        let is_by_time = matches!(filter.sort, RenderSort::Newest | RenderSort::Oldest);
+        if is_by_time && let Some(after) = after {
+            ids.retain(|id| if filter.sort == RenderSort::Newest { id < after } else { id > after });
+        }
+        if filter.is_empty() && is_by_time {
             return Ok(ids);
         }
         self.read(objects, registry, space).await;
@@ -155,20 +198,33 @@ impl Index {
             registry.of_space(space).into_iter().map(|entry| (entry.request.id.clone(), entry)).collect();
         let index = self.space(space);
         let index = index.lock().await;
-        let passes = |id: &RenderId| {
+        let found = |id: &RenderId| -> Option<Arc<IndexedRender>> {
             if let Some(entry) = live.get(id) {
-                return filter.passes(
-                    id,
-                    &SearchTexts::from(&entry.request.spec),
-                    Status::of(&entry.progress.borrow()),
-                );
+                return Some(Arc::new(IndexedRender::of(entry)));
             }
-            let Some(Some(indexed)) = index.renders.get(id) else { return false };
-            // A render that has not ended and is not in the registry yet is about to be tracked.
-            let status = indexed.end.as_deref().map_or(Status::Queued, Status::of_end);
-            filter.passes(id, &indexed.texts, status)
+            index.renders.get(id)?.clone()
         };
-        Ok(ids.into_iter().filter(passes).collect())
+        let mut listed: Vec<(RenderId, Arc<IndexedRender>)> = ids
+            .into_iter()
+            .filter_map(|id| {
+                let indexed = found(&id)?;
+                let status = match live.get(&id) {
+                    Some(entry) => Status::of(&entry.progress.borrow()),
+                    // A render that has not ended and is not in the registry yet is about to be tracked.
+                    None => indexed.end.as_deref().map_or(Status::Queued, Status::of_end),
+                };
+                filter.passes(&id, &indexed.fields, status).then_some((id, indexed))
+            })
+            .collect();
+        if !is_by_time {
+            listed.sort_by_cached_key(|(id, indexed)| indexed.sort_key(id, filter.sort));
+            if let Some(after) = after {
+                // The list ends early where that render was deleted since.
+                let place = listed.iter().position(|(id, _)| id == after).map_or(listed.len(), |place| place + 1);
+                listed.drain(..place);
+            }
+        }
+        Ok(listed.into_iter().map(|(id, _)| id).collect())
     }
 
     /// The ended renders of `space` that are in the index or the registry within `patience`, newest first. A task reads the others.
@@ -266,29 +322,69 @@ impl SpaceIndex {
 
 /// Reads a render from storage; `None` for one that is deleted or being taken in.
 async fn read_render(objects: &Objects, render: &RenderId) -> Result<Option<IndexedRender>, ObjectsError> {
-    let (is_deleted, request, state) = futures::try_join!(
+    let (is_deleted, request, intake, state) = futures::try_join!(
         store::is_deleted(objects, render),
         store::request(objects, render),
+        store::intake(objects, render),
         store::state(objects, render)
     )?;
     let Some(request) = request.filter(|_| !is_deleted) else { return Ok(None) };
-    Ok(Some(IndexedRender { texts: SearchTexts::from(&request.spec), end: state.map(Arc::new) }))
+    let intake = intake.unwrap_or_default();
+    let fields = ListedFields::new(&request.spec, &intake, intake.priority);
+    Ok(Some(IndexedRender { fields, end: state.map(Arc::new) }))
 }
 
 #[cfg(test)]
 mod tests {
+    use hyperfarm_proto::failure::FailureCode;
+    use hyperfarm_proto::record::Outcome;
+
     use super::*;
 
     #[test]
-    fn a_filter_looks_at_texts_and_status() {
-        let texts = SearchTexts { title: Some("Spring Sale".to_owned()), callback_id: Some("Job-7".to_owned()) };
+    fn a_filter_looks_at_texts_pool_and_status() {
+        let fields = ListedFields {
+            title: Some("Spring Sale".to_owned()),
+            callback_id: Some("Job-7".to_owned()),
+            owner: Some("Studio North".to_owned()),
+            pool: "gpu".to_owned(),
+            priority: 0,
+        };
         let id: RenderId = "r0ab".parse().unwrap();
         let by = |search: &str| Filter { search: Some(search.to_owned()), ..Filter::default() };
-        for (search, passes) in [("sale", true), ("job-7", true), ("0ab", true), ("autumn", false)] {
-            assert_eq!(by(search).passes(&id, &texts, Status::Failed), passes, "{search}");
+        for (search, passes) in [("sale", true), ("job-7", true), ("0ab", true), ("north", true), ("autumn", false)] {
+            assert_eq!(by(search).passes(&id, &fields, Status::Failed), passes, "{search}");
         }
-        let failed = Filter { statuses: vec![Status::Failed, Status::Cancelled], search: Some("sale".to_owned()) };
-        assert!(failed.passes(&id, &texts, Status::Cancelled) && !failed.passes(&id, &texts, Status::Completed));
-        assert!(Filter::default().passes(&id, &SearchTexts::default(), Status::Queued));
+        let failed = Filter { statuses: vec![Status::Failed, Status::Cancelled], ..by("sale") };
+        assert!(failed.passes(&id, &fields, Status::Cancelled) && !failed.passes(&id, &fields, Status::Completed));
+        assert!(Filter::default().passes(&id, &ListedFields::default(), Status::Queued));
+        let of_pool = |pool: &str| Filter { pool: Some(pool.to_owned()), ..Filter::default() };
+        assert!(of_pool("gpu").passes(&id, &fields, Status::Queued));
+        assert!(!of_pool("default").passes(&id, &fields, Status::Queued));
+    }
+
+    #[test]
+    fn a_list_is_sorted_by_priority_title_or_end_and_newest_first_among_equals() {
+        let render = |title: Option<&str>, priority, ended_at_ms: Option<u64>| IndexedRender {
+            fields: ListedFields { title: title.map(str::to_owned), priority, ..ListedFields::default() },
+            end: ended_at_ms.map(|ended_at_ms| {
+                let failure = hyperfarm_proto::failure::Failure::new(FailureCode::Cancelled, "by request");
+                Arc::new(TerminalState { ended_at_ms, outcome: Outcome::Failed { failure, history: Vec::new() } })
+            }),
+        };
+        let renders = [
+            ("r01", render(Some("beta"), 0, Some(20))),
+            ("r02", render(Some("Alpha"), 5, None)),
+            ("r03", render(None, 0, Some(30))),
+        ];
+        let order = |sort| {
+            let mut ids: Vec<_> =
+                renders.iter().map(|(id, render)| (id.parse::<RenderId>().unwrap(), render)).collect();
+            ids.sort_by_cached_key(|(id, render)| render.sort_key(id, sort));
+            ids.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(order(RenderSort::Priority), ["r02", "r03", "r01"]);
+        assert_eq!(order(RenderSort::Title), ["r02", "r01", "r03"]);
+        assert_eq!(order(RenderSort::Ended), ["r02", "r03", "r01"]);
     }
 }

@@ -88,6 +88,7 @@ pub mod submission;
 mod testing;
 mod timeline;
 pub mod usage;
+pub mod waiting;
 pub mod webhooks;
 
 pub use config::CoordinatorConfig;

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 pub use hyperfarm_api::render::Stage;
 use hyperfarm_backplane::ledger::RenderView;
-use hyperfarm_proto::failure::FailureCode;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, Plan, VideoCodec, Warning};
 use hyperfarm_proto::record::{Manifest, OutputRecord, TerminalState};
 use hyperfarm_proto::spec::{Format, Size};
 use hyperfarm_proto::task::Step;
+
+use crate::waiting::Waiting;
 
 /// The parts of a plan that clients see.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,8 +87,8 @@ pub struct RenderProgress {
     pub has_sound: bool,
     /// Estimated time until the last frame is captured.
     pub eta: Option<Duration>,
-    /// What it waits for, where a server does not answer its workers.
-    pub waiting: Option<Warning>,
+    /// What it waits for, while no worker works on it.
+    pub waiting: Option<Waiting>,
     /// The plan, once there is one.
     pub plan: Option<Arc<PlanSummary>>,
     /// How it ended, once it has.
@@ -114,7 +115,7 @@ impl RenderProgress {
 
     /// The progress at `stage` of `plan`, counted from the ledger's view.
     pub fn count(stage: Stage, plan: Option<&Plan>, summary: Option<&Arc<PlanSummary>>, view: &RenderView) -> Self {
-        let mut progress = Self { stage, plan: summary.cloned(), waiting: waiting(view), ..Self::queued() };
+        let mut progress = Self { stage, plan: summary.cloned(), ..Self::queued() };
         let Some(plan) = plan else { return progress };
         progress.frames_total = plan.content.frames;
         progress.chunks_total = plan.chunks.len() as u32;
@@ -163,18 +164,6 @@ impl RenderProgress {
     }
 }
 
-/// What the tasks of `view` wait for that nobody works on, where an outage was the last that happened to one of them.
-fn waiting(view: &RenderView) -> Option<Warning> {
-    let idle = view.tasks.values().filter(|task| task.committed.is_none() && task.lease.is_none());
-    let last = idle.filter_map(|task| task.failures.last()).find(|last| last.failure.code.is_outage())?;
-    let (code, server) = match last.failure.code {
-        FailureCode::Storage => ("WAITING_FOR_STORAGE", "storage"),
-        _ => ("WAITING_FOR_SERVERS", "the farm's ledger or broker"),
-    };
-    let message = format!("it waits for {server}, which did not answer a worker, and goes on as soon as it does");
-    Some(Warning { code: code.to_owned(), message })
-}
-
 /// The rate at which the farm captures frames of one render, since this process first saw it capture.
 #[derive(Debug, Clone, Default)]
 pub struct Pace(Option<(Instant, u64)>);
@@ -196,7 +185,6 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use hyperfarm_backplane::ledger::TaskView;
-    use hyperfarm_proto::failure::{FailedAttempt, Failure};
     use hyperfarm_proto::record::TaskProgress;
 
     use super::*;
@@ -215,25 +203,6 @@ mod tests {
         assert_eq!((progress.frames_done, progress.frames_total), (14, 40));
         assert_eq!((progress.chunks_done, progress.chunks_total, progress.chunks_leading), (1, 4, 1));
         assert_eq!(progress.percent(), 35.0);
-        assert_eq!(progress.waiting, None);
-    }
-
-    #[test]
-    fn a_render_waits_for_storage_until_somebody_works_at_it_again() {
-        let failed =
-            |attempt, code| FailedAttempt { attempt, worker: "w".to_owned(), failure: Failure::new(code, "500") };
-        let waits = |task: &TaskView| {
-            let view = RenderView { tasks: [(Step::Plan, task.clone())].into(), ..RenderView::default() };
-            RenderProgress::count(Stage::Plan, None, None, &view).waiting.map(|waiting| waiting.code)
-        };
-        let mut task = TaskView { failures: vec![failed(1, FailureCode::Storage)], ..TaskView::default() };
-        assert_eq!(waits(&task).as_deref(), Some("WAITING_FOR_STORAGE"));
-        task.failures.push(failed(2, FailureCode::Backplane));
-        assert_eq!(waits(&task).as_deref(), Some("WAITING_FOR_SERVERS"));
-        let leased = TaskView { lease: Some(("w".parse().unwrap(), Duration::from_secs(1))), ..task.clone() };
-        assert_eq!(waits(&leased), None);
-        task.failures.push(failed(3, FailureCode::ChromeCrashed));
-        assert_eq!(waits(&task), None);
     }
 
     #[test]

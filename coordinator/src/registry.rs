@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_proto::id::{Pool, RenderId, Space};
@@ -14,6 +14,7 @@ use hyperfarm_proto::spec::RenderRequest;
 use parking_lot::RwLock;
 use tokio::sync::{broadcast, watch};
 
+use crate::coordinator::RenderDetail;
 use crate::progress::{PlanSummary, RenderProgress, Stage};
 use crate::store::StoredRender;
 use crate::submission::Intake;
@@ -61,6 +62,7 @@ pub(crate) struct RenderEntry {
     /// How far it is, for those who watch it.
     pub(crate) progress: watch::Sender<RenderProgress>,
     is_paused: Arc<AtomicBool>,
+    priority: Arc<AtomicI32>,
     snapshot: Arc<RwLock<Snapshot>>,
     /// The decoded results of its chunks.
     pub(crate) chunk_results: Arc<ChunkResults>,
@@ -70,8 +72,9 @@ impl RenderEntry {
     /// An entry for a render with this progress, which is not paused.
     pub(crate) fn new(request: Arc<RenderRequest>, intake: Arc<Intake>, progress: RenderProgress) -> Self {
         let progress = watch::Sender::new(progress);
+        let priority = Arc::new(AtomicI32::new(intake.priority));
         let (is_paused, snapshot, chunk_results) = Default::default();
-        Self { request, intake, progress, is_paused, snapshot, chunk_results }
+        Self { request, intake, progress, is_paused, priority, snapshot, chunk_results }
     }
 
     /// An entry for a render as storage has it.
@@ -106,6 +109,27 @@ impl RenderEntry {
     /// Whether no more of its tasks are dispatched for now.
     pub(crate) fn is_paused(&self) -> bool {
         self.is_paused.load(Ordering::Relaxed)
+    }
+
+    /// Its priority now. That of its intake is the one that it was submitted with.
+    pub(crate) fn priority(&self) -> i32 {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    /// Changes its priority.
+    pub(crate) fn set_priority(&self, priority: i32) {
+        self.priority.store(priority, Ordering::Relaxed);
+    }
+
+    /// It and its progress, as they are now.
+    pub(crate) fn detail(&self) -> RenderDetail {
+        RenderDetail {
+            request: self.request.clone(),
+            intake: self.intake.clone(),
+            progress: self.progress.borrow().clone(),
+            is_paused: self.is_paused(),
+            priority: self.priority(),
+        }
     }
 
     /// Pauses or resumes it.

@@ -57,15 +57,14 @@ pub(crate) async fn complete_open_marks(objects: &Objects) -> Result<(), Objects
         .collect();
     stream::iter(stored)
         .map(|render| async move {
-            let (state, place) = (keys::state(&render), object_keys::intake(&render));
-            if objects.exists(&state).await? || is_deleted(objects, &render).await? {
+            if objects.exists(&keys::state(&render)).await? || is_deleted(objects, &render).await? {
                 return Ok(());
             }
             // Without a request it is being taken in, and has its mark by now, or it never was taken in.
             if !objects.exists(&keys::request(&render)).await? {
                 return Ok(());
             }
-            let intake = match if_found(objects.get_json::<Intake>(&place).await) {
+            let intake = match intake(objects, &render).await {
                 Err(ObjectsError::Corrupt { .. }) => None,
                 read => read?,
             };
@@ -100,6 +99,11 @@ pub(crate) async fn request(objects: &Objects, render: &RenderId) -> Result<Opti
     if_found(objects.get_json(&keys::request(render)).await)
 }
 
+/// Who submitted the render, and how; `None` where that is not stored.
+pub(crate) async fn intake(objects: &Objects, render: &RenderId) -> Result<Option<Intake>, ObjectsError> {
+    if_found(objects.get_json(&object_keys::intake(render)).await)
+}
+
 /// The render's plan, if it has one.
 pub(crate) async fn plan(objects: &Objects, render: &RenderId) -> Result<Option<Plan>, ObjectsError> {
     if_found(objects.get_wire(&keys::plan(render)).await)
@@ -132,10 +136,10 @@ pub(crate) struct StoredRender {
 
 /// The render; `None` for one that was never taken in or is deleted.
 pub(crate) async fn read(objects: &Objects, render: &RenderId) -> Result<Option<StoredRender>, ObjectsError> {
-    let (mark, place) = (object_keys::pause_mark(render), object_keys::intake(render));
+    let mark = object_keys::pause_mark(render);
     let (is_deleted, intake, is_paused, request, state, plan) = futures::try_join!(
         is_deleted(objects, render),
-        async { if_found(objects.get_json::<Intake>(&place).await) },
+        intake(objects, render),
         objects.exists(&mark),
         request(objects, render),
         state(objects, render),

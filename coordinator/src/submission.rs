@@ -14,6 +14,8 @@ pub struct Intake {
     pub space: Space,
     /// Id of the API key of the request; `None` for a render of the farm's own process.
     pub key: Option<String>,
+    /// Name of that key at the time of the request. Earlier farms did not store it.
+    pub owner: Option<String>,
     /// Base URL under which the client reached the farm, for URLs in webhook events.
     pub origin: Option<Url>,
     /// Renders of a higher priority are dispatched first. The default is 0.

@@ -379,6 +379,43 @@ async fn a_batch_answers_for_each_item() {
 }
 
 #[tokio::test]
+async fn a_waiting_render_says_what_for_and_a_higher_priority_goes_first() {
+    let farm = Farm::with(CoordinatorConfig { tick: Duration::from_millis(200), ..patient() });
+    let router = farm.coordinator.router(ApiConfig::default());
+    let submit = async |title: &str, pool: &str| {
+        let fields = json!({ "project": page()["project"], "title": title, "pool": pool, "priority": 3 });
+        post(&router, RENDERS, &fields).await.json()["data"]["render_id"].as_str().unwrap().to_owned()
+    };
+    let (first, second, other) = (submit("b", "cpu").await, submit("A", "cpu").await, submit("c", "gpu").await);
+    let uri = |render: &str| format!("{RENDERS}/{render}");
+    let waiting = async |render: &str| get(&router, &uri(render)).await.json()["data"]["waiting"]["code"].clone();
+    assert!(common::comes(async || waiting(&other).await == "WAITING_FOR_WORKERS").await, "it has no worker");
+
+    let raised = post(&router, &format!("{}/priority", uri(&second)), &json!({ "priority": 9 })).await.json();
+    assert_eq!((&raised["data"]["priority"], &raised["data"]["pool"]), (&json!(9), &json!("cpu")));
+    let high = post(&router, &format!("{}/priority", uri(&second)), &json!({ "priority": 101 })).await;
+    assert_eq!(high.error(), invalid("priority"));
+    let listed = async |query: &str| {
+        let list = get(&router, &format!("{RENDERS}?{query}")).await.json();
+        let ids =
+            list["data"].as_array().unwrap().iter().map(|render| render["render_id"].as_str().unwrap().to_owned());
+        (ids.collect::<Vec<_>>(), list["next_token"].as_str().map(str::to_owned))
+    };
+    assert_eq!(listed("sort=priority").await.0, [&*second, &*other, &*first]);
+    assert_eq!(listed("sort=oldest").await.0, [&*first, &*second, &*other]);
+    assert_eq!(listed("pool=gpu").await.0, [&*other]);
+    let (page, token) = listed("sort=title&limit=2").await;
+    assert_eq!(page, [&*second, &*first]);
+    assert_eq!(listed(&format!("sort=title&limit=2&token={}", token.unwrap())).await.0, [&*other]);
+
+    post(&router, &format!("{}/cancel", uri(&first)), &json!({})).await;
+    let late = post(&router, &format!("{}/priority", uri(&first)), &json!({ "priority": 1 })).await;
+    assert_eq!(late.error(), error(409, "conflict"));
+    let counts = get(&router, "/v3/hyperframes/farm").await.json()["data"]["renders"].clone();
+    assert_eq!((&counts["queued"], &counts["cancelled"], &counts["failed"]), (&json!(2), &json!(1), &json!(0)));
+}
+
+#[tokio::test]
 async fn a_paused_render_waits_and_a_retried_one_is_new() {
     let mut farm = Farm::with(quick());
     farm.slots(1).await;

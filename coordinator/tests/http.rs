@@ -49,7 +49,7 @@ async fn a_render_is_taken_in_read_listed_and_downloaded() {
         "quality": "draft", "resolution": null, "aspect_ratio": "16:9", "composition": "index.html",
         "created_at": done["created_at"], "completed_at": done["completed_at"], "duration": 3.0,
         "video_url": done["video_url"], "thumbnail_url": done["thumbnail_url"], "preview_url": done["preview_url"],
-        "failure_message": null, "width": 1280, "height": 720,
+        "failure_message": null, "width": 1280, "height": 720, "pool": "cpu", "owner": null,
         "frame_count": 90, "warnings": [{ "code": "ASSET_NOT_FOUND", "message": "x.png is missing" }],
         "progress": {
             "stage": "done", "frames_done": 90, "frames_total": 90, "percent": 100.0, "eta_seconds": null,

@@ -332,6 +332,31 @@ async fn a_space_with_one_render_does_not_wait_for_one_with_many() {
 }
 
 #[tokio::test]
+async fn a_render_whose_priority_is_raised_goes_before_an_older_one() {
+    let farm = Farm::with(patient());
+    farm.slots(2).await;
+    let (mut worker, draft) = (farm.worker("w1").await, draft(40, false));
+    let first = farm.submit(chunks_of(1)).await;
+    worker.do_next(&draft).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(worker.claim().await);
+    }
+    farm.settle(&first).await;
+    let second = farm.submit(chunks_of(1)).await;
+    assert_eq!(worker.do_next(&draft).await.task.render, second);
+    farm.until(&second, |progress| progress.stage == Stage::Capture).await;
+    farm.settle(&second).await;
+    assert_eq!(worker.take_ready().await, None, "the first one has the whole window");
+    assert_eq!(farm.coordinator.set_priority(&second, 9).await.unwrap().priority, 9);
+    for lease in &held {
+        let result = worker.leave(lease, &draft).await;
+        worker.commit(lease, &result).await;
+        assert_eq!(worker.take().await.render, second);
+    }
+}
+
+#[tokio::test]
 async fn a_render_keeps_to_its_own_cap() {
     let farm = Farm::with(patient());
     farm.slots(8).await;

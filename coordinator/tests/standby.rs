@@ -79,6 +79,19 @@ async fn a_pause_through_a_standby_holds_and_is_lifted_through_either() {
 }
 
 #[tokio::test]
+async fn a_priority_that_a_standby_sets_reaches_the_leader_and_outlives_a_restart() {
+    let mut farm = Farm::new();
+    let standby = standby_of(&farm).await;
+    let render = farm.submit(chunks_of(30)).await;
+    farm.worker("w1").await.claim().await;
+    assert_eq!(standby.set_priority(&render, 50).await.unwrap().priority, 50);
+    let has_it = async || farm.coordinator.detail(&render).await.unwrap().priority == 50;
+    assert!(comes(has_it).await, "the leader does not know the priority");
+    farm.restart().await;
+    assert_eq!(farm.coordinator.detail(&render).await.unwrap().priority, 50);
+}
+
+#[tokio::test]
 async fn a_pause_outlives_an_emptied_ledger() {
     let farm = Farm::new();
     let mut worker = farm.worker("w1").await;

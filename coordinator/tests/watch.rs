@@ -220,7 +220,10 @@ async fn the_farm_is_told_at_a_glance() {
     submit(&farm, "Waiting", RenderSpec::default()).await;
     assert!(common::comes(async || json_of(&router, FARM).await["queue_depth"] == 1).await, "nothing waits");
     let told = json_of(&router, FARM).await;
-    assert_eq!(told["renders"], json!({ "queued": 1, "rendering": 0, "completed_today": 1, "failed_today": 1 }));
+    let renders = json!({
+        "queued": 1, "rendering": 0, "completed": 1, "failed": 1, "cancelled": 0, "completed_today": 1, "failed_today": 1,
+    });
+    assert_eq!(told["renders"], renders);
     assert_eq!((&told["slots"], &told["slots_busy"], &told["queue_depth"]), (&json!(2), &json!(1), &json!(1)));
     assert_eq!(told["today"]["output_minutes"], json!(0.05));
     assert!((told["today"]["cost_usd"].as_f64().unwrap() - 0.005).abs() < 1e-9, "{told}");

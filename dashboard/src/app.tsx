@@ -2,7 +2,9 @@
 
 import { signal } from "@preact/signals";
 import { Component, type ComponentChildren } from "preact";
-import { forgetKey, hasKey, keyEpoch, keyWanted } from "./api";
+import { keyEpoch, keyWanted } from "./api";
+import { AccountView } from "./account/view";
+import { CompareView } from "./compare/view";
 import { FarmView } from "./farm/view";
 import { Help } from "./help";
 import { KeyPrompt } from "./key";
@@ -18,6 +20,7 @@ import { Asking } from "./ui/dialog";
 import { useTicks } from "./ui/hooks";
 import { Icon } from "./ui/icons";
 import { Toasts } from "./ui/toast";
+import { VoicesView } from "./voices/view";
 
 const helpOpen = signal(false);
 
@@ -25,6 +28,8 @@ export function App() {
   useShortcuts({
     "g f": () => go(links.farm),
     "g r": () => go(links.renders),
+    "g v": () => go(links.voices),
+    "g a": () => go(links.account),
     "n": () => go(links.submit),
     "t": toggleTheme,
     "?": () => (helpOpen.value = true),
@@ -56,11 +61,14 @@ function skip(event: MouseEvent): void {
 }
 
 function View() {
-  const [first, second] = route.value.parts;
+  const [first, second, third] = route.value.parts;
   if (first === undefined) return <FarmView />;
   if (first === "renders" && second === undefined) return <RendersView />;
   if (first === "renders" && second !== undefined) return <RenderView key={second} id={second} />;
   if (first === "new") return <SubmitView />;
+  if (first === "account") return <AccountView />;
+  if (first === "voices") return <VoicesView />;
+  if (first === "compare" && second !== undefined && third !== undefined) return <CompareView key={`${second} ${third}`} ids={[second, third]} />;
   return (
     <Empty title="There is no such page">
       <p><a href={links.farm}>Go to the farm</a></p>
@@ -90,17 +98,19 @@ function TopBar() {
         </a>
         <nav aria-label="Views">
           {item(links.farm, "Farm", first === undefined)}
-          {item(links.renders, "Renders", first === "renders")}
+          {item(links.renders, "Renders", first === "renders" || first === "compare")}
+          {item(links.voices, "Voices", first === "voices")}
         </nav>
         <div class="top-end">
           <LiveDot />
           <a class="button primary" href={links.submit} aria-label="New render"><Icon name="plus" /><span class="wide">New render</span></a>
           <Button icon={isDark() ? "sun" : "moon"} kind="quiet" label={isDark() ? "Light colours" : "Dark colours"} onClick={toggleTheme} />
-          <Button icon="help" kind="quiet" label="Help and shortcuts" onClick={() => (helpOpen.value = true)} />
-          {hasKey() && account.value && (
-            <button type="button" class="button quiet who" title={`Key ${account.value.key_id}, space ${account.value.space}`} onClick={forgetKey}>
-              <span class="wide">{account.value.username} · </span>Sign out
-            </button>
+          {/* A phone has no keys for shortcuts. */}
+          <span class="wide"><Button icon="help" kind="quiet" label="Help and shortcuts" onClick={() => (helpOpen.value = true)} /></span>
+          {account.value && (
+            <a class="button quiet who" href={links.account} aria-label={`Account: ${account.value.username}`} aria-current={first === "account" ? "page" : undefined} title={`Key ${account.value.key_id}, space ${account.value.space}`}>
+              <Icon name="person" /><span class="wide">{account.value.username}</span>
+            </a>
           )}
         </div>
       </div>

@@ -84,6 +84,10 @@ export function count(number: number, one: string, many = `${one}s`): string {
   return `${integer(number)} ${number === 1 ? one : many}`;
 }
 
+export function capitalised(text: string): string {
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
+}
+
 /** The start of an id, where the whole of it says no more. */
 export function short(id: string, length = 12): string {
   return id.length <= length + 1 ? id : `${id.slice(0, length)}…`;

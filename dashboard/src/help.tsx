@@ -4,7 +4,7 @@ import { Dialog } from "./ui/dialog";
 
 const GROUPS: [string, [string, string][]][] = [
   ["Everywhere", [
-    ["g f", "Farm"], ["g r", "Renders"], ["n", "New render"], ["t", "Light or dark"], ["?", "This help"],
+    ["g f", "Farm"], ["g r", "Renders"], ["g v", "Voices"], ["g a", "Account"], ["n", "New render"], ["t", "Light or dark"], ["?", "This help"],
   ]],
   ["Renders", [
     ["/", "Search"], ["j / k", "Next / previous render"], ["Enter", "Open it"], ["x", "Select it"], ["Esc", "Select none"],

@@ -31,7 +31,10 @@ export const links = {
   farm: "#/",
   renders: "#/renders",
   submit: "#/new",
+  voices: "#/voices",
+  account: "#/account",
   render: (id: string) => `#/renders/${encodeURIComponent(id)}`,
+  compare: (first: string, second: string) => `#/compare/${encodeURIComponent(first)}/${encodeURIComponent(second)}`,
 };
 
 export function go(href: string): void {

@@ -330,6 +330,12 @@ export interface PoolLoad {
   workers: number;
 }
 
+/** A new priority for a render. */
+export interface PriorityRequest {
+  /** Renders of a higher priority go first within their space; 0 is usual. */
+  priority: number;
+}
+
 /** How far a render is. */
 export interface Progress {
   /** Chunks that are done. */
@@ -368,10 +374,16 @@ export interface RecentFailure {
   title: string | null;
 }
 
-/** Renders by state. */
+/** Renders of the space by state. */
 export interface RenderCounts {
+  /** Cancelled and not deleted. */
+  cancelled: number;
+  /** Completed and not deleted. */
+  completed: number;
   /** Since midnight UTC. */
   completed_today: number;
+  /** Failed and not deleted, cancelled ones excluded. */
+  failed: number;
   /** Since midnight UTC. */
   failed_today: number;
   /** Not begun. */
@@ -426,11 +438,15 @@ export interface RenderDetail {
   frame_count: number | null;
   /** Pixels down. An extension. */
   height: number | null;
+  /** Name of the API key that submitted it, where the farm knows it. An extension. */
+  owner: string | null;
   /** Whether it is paused. An extension. */
   paused?: boolean;
+  /** The pool whose workers render it. An extension. */
+  pool: string;
   /** Signed, expiring: an HLS playlist of what is finished from the start on. `silent.m3u8` becomes `index.m3u8` once there is sound. An extension. */
   preview_url: string | null;
-  /** As asked, where not 0. An extension. */
+  /** Renders of a higher priority go first within their space; where not 0. An extension. */
   priority?: number;
   /** How far it is, in frames and chunks. */
   progress: Progress;
@@ -452,6 +468,8 @@ export interface RenderDetail {
   usage?: Usage;
   /** Signed, expiring; once completed. */
   video_url: string | null;
+  /** What it waits for, while no worker works on it and it is not paused. An extension. */
+  waiting?: Waiting;
   /** What did not stop the render. An extension. */
   warnings: Warning[];
   /** Pixels across. An extension. */
@@ -735,6 +753,14 @@ export interface VoicesDesigned {
   seed: number;
   /** At most three, the best first. */
   voices: Voice[];
+}
+
+/** What a render waits for. */
+export interface Waiting {
+  /** Which kind: `WAITING_FOR_STORAGE`, `WAITING_FOR_SERVERS`, `WAITING_FOR_WORKERS`, `WAITING_FOR_CLASS`, `WAITING_FOR_SLOTS` or `WAITING_FOR_STITCHERS`. */
+  code: string;
+  /** What is missing and when the render goes on. */
+  message: string;
 }
 
 /** Something that did not stop the render. */

@@ -4,6 +4,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bytes, count, decimal, duration, money, timecode, work } from "../src/format.ts";
 import { AXIS, ended, lanes, NAME, places, ROW, spanAt, ticks } from "../src/render/lanes.ts";
+import { lastFailure, linesOf, pictureBefore } from "../src/render/failed.tsx";
+import { FIELDS } from "../src/submit/fields.ts";
+import { groups, labelOf, request, valueOf } from "../src/submit/output.tsx";
+import { rowsOf, unknownColumns } from "../src/submit/rows.ts";
 import { missing } from "../src/submit/references.ts";
 
 const span = (chunk, started_at, ended_at, more = {}) => ({
@@ -64,4 +68,45 @@ test("the span under the pointer, or near it", () => {
 test("an axis has round marks", () => {
   assert.deepEqual(ticks(0, 61, 6), [0, 15, 30, 45, 60]);
   assert.ok(ticks(0, 90_000, 8).length <= 9);
+});
+
+test("a failure is named by its last attempt, the last picture before it and the lines of its step", () => {
+  const failed = (chunk, ended_at) => span(chunk, ended_at - 1, ended_at, { outcome: "failed" });
+  assert.equal(lastFailure([failed(0, 5), failed(2, 9), failed(1, 7), span(3, 8, 10)]).chunk, 2);
+  assert.equal(lastFailure([span(0, 0, 5)]), null);
+  const chunks = [{ index: 0, thumbnail_url: "a" }, { index: 1, thumbnail_url: "b" }, { index: 2, thumbnail_url: null }, { index: 3, thumbnail_url: "c" }];
+  assert.equal(pictureBefore(chunks, 2).index, 1);
+  assert.equal(pictureBefore([], 0), null);
+  const line = (level, chunk, message) => ({ level, chunk, message, step: "chunk" });
+  const log = [line("info", 2, "ready"), line("warning", 1, "slow"), line("error", 2, "broken")];
+  const said = (lines) => lines.map(({ message }) => message);
+  assert.deepEqual(said(linesOf(log, failed(2, 9))), ["broken"]);
+  assert.deepEqual(said(linesOf(log, failed(4, 9))), ["slow", "broken"]);
+  assert.deepEqual(said(linesOf([log[0]], null)), ["ready"]);
+});
+
+test("every setting of the contract is in the form, and is sent as the contract has it", () => {
+  const elsewhere = ["format", "quality", "resolution", "fps", "title", "composition", "html", "project", "variables"];
+  const shown = groups().flatMap(([, fields]) => fields.map(({ name }) => name));
+  assert.deepEqual([...shown, ...elsewhere.filter((name) => FIELDS.some((field) => field.name === name))].sort(), FIELDS.map(({ name }) => name).sort());
+  assert.ok(["loudness", "true_peak", "from", "now", "verify"].every((name) => shown.includes(name)));
+  const field = (name) => FIELDS.find((one) => one.name === name);
+  const sent = { loudness: "-16", fps: "30000/1001", from: "75f", to: "2.5", verify: "true", codec: "h265", crf: "", pool: " gpu " };
+  assert.deepEqual(request(sent, { name: "Film" }), { loudness: -16, fps: "30000/1001", from: "75f", to: 2.5, verify: true, codec: "h265", pool: "gpu", title: "Film" });
+  assert.deepEqual([valueOf(field("fps"), "25"), valueOf(field("crf"), undefined), valueOf(field("callback_id"), "7")], [25, null, "7"]);
+  assert.equal(valueOf({ ...field("codec"), name: "bits", isNumber: true, options: ["8", "10"] }, "10"), 10);
+  assert.equal(labelOf({ ...field("crf"), name: "a_new_setting" }), "A new setting");
+});
+
+test("rows of a file are the variables of as many renders", () => {
+  const variables = [{ id: "headline", type: "string" }, { id: "size", type: "number" }, { id: "shown", type: "boolean" }];
+  const csv = '\uFEFFheadline,size,shown,note\r\n"One, ""two""",80,true,\nPlain,x,no,"a\nb"\n';
+  const rows = rowsOf("rows.csv", csv, variables);
+  assert.deepEqual(rows, [{ headline: 'One, "two"', size: 80, shown: true, note: "" }, { headline: "Plain", size: "x", shown: "no", note: "a\nb" }]);
+  assert.deepEqual(unknownColumns(rows, variables), ["note"]);
+  assert.deepEqual(rowsOf("rows.json", '[{"size":1}]', variables), [{ size: 1 }]);
+  assert.throws(() => rowsOf("rows.csv", "headline,size\nOne\n", variables), /Row 1 has 1 cells/);
+  assert.throws(() => rowsOf("rows.csv", "headline\n", variables), /no row/);
+  assert.throws(() => rowsOf("rows.json", "{}", variables), /list of objects/);
+  assert.throws(() => rowsOf("rows.csv", "headline\n" + "x\n".repeat(101), variables), /101 rows/);
 });

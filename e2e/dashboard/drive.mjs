@@ -14,6 +14,18 @@ const renderId = (page) => decodeURIComponent(new URL(page.url()).hash.split("/"
 const badge = (page, text) => page.locator(".view-head .badge", { hasText: text }).waitFor();
 const button = (page, name) => page.getByRole("button", { name, exact: true });
 
+/** Drops the composition, of so many seconds, on the form. */
+async function drop(page, seconds) {
+  const transfer = await page.evaluateHandle((text) => {
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([bytes], "clip.zip", { type: "application/zip" }));
+    return transfer;
+  }, zip(seconds).toString("base64"));
+  await page.dispatchEvent(".drop", "drop", { dataTransfer: transfer });
+  await page.getByText("2 files").waitFor();
+}
+
 let step = "start";
 const steps = {
   async "the key is asked for"(page) {
@@ -51,24 +63,27 @@ const steps = {
     await page.keyboard.press("n");
     await page.locator(".drop").waitFor();
     await accessible(page, "the empty form");
-    const data = zip(SECONDS).toString("base64");
-    const transfer = await page.evaluateHandle((text) => {
-      const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-      const transfer = new DataTransfer();
-      transfer.items.add(new File([bytes], "clip.zip", { type: "application/zip" }));
-      return transfer;
-    }, data);
-    await page.dispatchEvent(".drop", "drop", { dataTransfer: transfer });
-    await page.getByText("2 files").waitFor();
+    await drop(page, SECONDS);
     await page.getByLabel("Headline").fill("Spring");
     await page.getByLabel("Shape").selectOption({ label: "Round" });
     await page.getByLabel("Size of the box", { exact: true }).fill("80");
     await page.getByLabel("Title").fill(TITLE);
     await page.getByLabel("Quality").selectOption("draft");
-    await page.getByText("More settings").click();
+    await page.locator("summary", { hasText: "More settings" }).click();
     await page.getByLabel("Frames a chunk").fill("30");
+    await page.getByLabel("Loudness in LUFS").fill("-16");
     await accessible(page, "the form");
-    await shoot(page, "form");
+    await shoot(page, "form", { fullPage: true });
+    await page.getByLabel("Loudness in LUFS").fill("");
+    await button(page, "Show the first frame").click();
+    const frame = page.getByAltText("First frame", { exact: true });
+    await frame.waitFor({ timeout: 60_000 });
+    check(await frame.evaluate((picture) => picture.naturalWidth > 0), "the first frame is a picture");
+    await page.locator(".first-frame").getByText("320 × 180").waitFor();
+    await page.locator(".first-frame").getByText("20 s, as the page declares").waitFor();
+    await until("its render is deleted", async () => (await (await ask("/v3/hyperframes/renders")).json()).data.length === 0);
+    await accessible(page, "the form with the first frame");
+    await shoot(page, "first-frame");
     await button(page, "Render it").click();
     await page.getByRole("heading", { name: TITLE }).waitFor();
   },
@@ -81,6 +96,11 @@ const steps = {
     await until("two finished chunks", async () => (await render(renderId(page))).progress.chunks_done >= 2, 60);
     await button(page, "Pause").click();
     await badge(page, "Paused");
+    await button(page, "Priority").click();
+    await page.getByLabel(/^Priority, from/).fill("7");
+    await button(page, "Change it").click();
+    await page.locator(".facts div", { hasText: "Priority" }).getByText("7", { exact: true }).waitFor();
+    check((await render(renderId(page))).priority === 7, "the farm has the priority");
   },
 
   async "the preview plays before the render is done"(page) {
@@ -139,6 +159,25 @@ const steps = {
     await page.evaluate(() => scrollTo(0, 0));
   },
 
+  async "two renders are compared, their players go together"(page) {
+    const id = renderId(page);
+    await page.evaluate((to) => (location.hash = `#/compare/${to}/${to}`), id);
+    await until("both videos", async () => (await page.locator("video").evaluateAll((all) => all.filter((video) => video.readyState > 2).length)) === 2);
+    const times = () => page.locator("video").evaluateAll((all) => all.map((video) => video.currentTime));
+    await button(page, "Play").click();
+    await until("both play", async () => (await times()).every((at) => at > 0.5));
+    const [first, second] = await times();
+    check(Math.abs(first - second) < 0.25, `the players are together: ${first} s, ${second} s`);
+    await button(page, "Pause").click();
+    await button(page, "One frame on").click();
+    const stopped = await times();
+    check(Math.abs(stopped[0] - stopped[1]) < 0.001, `both show the same frame: ${stopped}`);
+    await accessible(page, "the comparison");
+    await shoot(page, "compare", { fullPage: true });
+    await page.evaluate((to) => (location.hash = `#/renders/${to}`), id);
+    await page.locator(".view-head .badge.completed").waitFor();
+  },
+
   async "it is retried, and the new one cancelled"(page) {
     const before = renderId(page);
     await button(page, "Retry").click();
@@ -188,10 +227,10 @@ const steps = {
   async "many are chosen, retried and cancelled from the list"(page) {
     await page.keyboard.press("u");
     await until("both in the list", async () => (await page.locator(".list-body .row").count()) === 2);
-    await button(page, "Cancelled").click();
+    await page.getByRole("button", { name: /^Cancelled/ }).click();
     await until("only the cancelled one", async () => (await page.locator(".list-body .row").count()) === 1);
     await page.getByLabel("Search renders").fill("no such title");
-    await page.getByText("No render is like that").waitFor();
+    await page.getByText("No render matches").waitFor();
     await button(page, "Show all").click();
     await until("both again", async () => (await page.locator(".list-body .row").count()) === 2);
     await accessible(page, "the list");
@@ -210,6 +249,48 @@ const steps = {
     await shoot(page, "list");
   },
 
+  async "voices are filtered, heard and tried"(page) {
+    const before = page.url();
+    await page.keyboard.press("g");
+    await page.keyboard.press("v");
+    const table = page.locator("table.voices");
+    await table.or(page.getByText("This farm has no speech engine")).first().waitFor();
+    await accessible(page, "the voices");
+    if (await table.count()) {
+      await page.getByLabel("Search voices").fill("en-gb");
+      await until("a listen button", () => page.getByRole("button", { name: "Listen" }).count());
+      await page.getByRole("button", { name: "Listen" }).first().click();
+      await until("the voice is heard", () => page.locator("audio").first().evaluate((audio) => audio.currentTime > 0));
+      await page.getByRole("button", { name: "Try a text" }).first().click();
+      await page.getByLabel("Text").fill("Hello farm");
+      await button(page, "Speak it").click();
+      await until("the sound", () => page.locator(".spoken audio").evaluate((audio) => audio.duration > 0.3));
+      await accessible(page, "a voice that is tried");
+      await shoot(page, "voices");
+    }
+    await page.goto(before);
+    await page.locator(".row").first().waitFor();
+  },
+
+  async "the account shows files, acts and webhooks"(page) {
+    await page.getByRole("link", { name: /^Account/ }).click();
+    await page.locator("#assets").waitFor();
+    await page.getByText("clip.zip").first().waitFor();
+    await page.getByText("render.cancel").first().waitFor();
+    await button(page, "Add a URL").click();
+    await page.getByLabel("URL", { exact: true }).fill("https://hooks.example.com/renders");
+    await page.getByLabel(/hyperframes_video.fail/).check();
+    await accessible(page, "the account");
+    await button(page, "Add it").click();
+    await page.getByText("It is shown once").waitFor();
+    await shoot(page, "account", { fullPage: true });
+    await button(page, "Delete https://hooks.example.com/renders").click();
+    await button(page, "Delete").click();
+    await page.getByText("No URL is told").waitFor();
+    await page.evaluate(() => (location.hash = "#/renders"));
+    await page.locator(".row").first().waitFor();
+  },
+
   async "it fits a phone"(page) {
     const done = await page.locator(".row", { has: page.locator(".badge.completed") }).getByRole("link").getAttribute("href");
     await page.setViewportSize(PHONE);
@@ -221,6 +302,21 @@ const steps = {
       await shoot(page, `phone-${name}`);
     }
     await page.setViewportSize(DESK);
+  },
+
+  async "a file of rows makes many renders"(page) {
+    await page.keyboard.press("n");
+    await page.locator(".drop").waitFor();
+    await drop(page, 1);
+    const rows = { name: "rows.csv", mimeType: "text/csv", buffer: Buffer.from('headline,size,colour\n"One, two",40,red\nThree,60,blue\n') };
+    await page.getByLabel("Rows of variables").setInputFiles(rows);
+    await page.getByText("2 renders, one for each row").waitFor();
+    await page.getByText("declares no variable colour").waitFor();
+    await accessible(page, "the form of many renders");
+    await shoot(page, "rows", { fullPage: true });
+    await button(page, "Render 2 rows").click();
+    await page.getByRole("link", { name: "clip 1", exact: true }).waitFor();
+    await page.getByRole("link", { name: "clip 2", exact: true }).waitFor();
   },
 
   async "a worker is quarantined, resumed and drained"(page) {

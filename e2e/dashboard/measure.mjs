@@ -23,7 +23,7 @@ function render(i, moved = 0) {
     render_id: `r_${String(i).padStart(6, "0")}`, status: atWork ? "rendering" : "completed", format: "mp4", title: `Render number ${i}`,
     callback_id: `job-${i}`, fps: FPS, quality: "standard", resolution: "1080p", aspect_ratio: "16:9", composition: "index.html",
     created_at: Math.floor(start - i * 30), completed_at: atWork ? null : Math.floor(start - i * 30 + 90), duration: atWork ? null : 30,
-    width: 1920, height: 1080, frame_count: 900, warnings: [], progress,
+    width: 1920, height: 1080, frame_count: 900, warnings: [], progress, pool: "cpu", owner: "Studio North",
     ...(atWork ? {} : { video_url: "/thumb", thumbnail_url: `/thumb?${i}` }),
   };
 }
@@ -53,7 +53,7 @@ function timeline(done) {
 
 const farm = () => ({
   version: "0", started_at: start, now: Date.now() / 1000, pools: [], frames_per_second: 1, slots: 64, slots_busy: 64, queue_depth: 0,
-  renders: { queued: 0, rendering: 100, completed_today: 1, failed_today: 0 }, today: { output_minutes: 1, worker_seconds: 1, cost_usd: 1 },
+  renders: { queued: 0, rendering: 100, completed_today: 1, failed_today: 0, completed: R - 100, failed: 0, cancelled: 0 }, today: { output_minutes: 1, worker_seconds: 1, cost_usd: 1 },
   history: [], recent_failures: [],
 });
 

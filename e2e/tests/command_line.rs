@@ -196,6 +196,10 @@ fn a_render_on_a_farm_has_a_name_a_pool_and_a_priority() {
         let mut command = scene.command(&[args, &["--farm", up.url(), "--json"]].concat());
         Finished::from(command.env("HYPERFARM_API_KEY", KEY).output().unwrap())
     };
+    let gpu = elsewhere["render_id"].as_str().unwrap();
+    assert_eq!(client(&["renders", "priority", gpu, "40"]).json()["priority"], 40);
+    let listed = client(&["renders", "list", "--pool", "gpu", "--sort", "priority", "--status", "queued"]).json();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["render_id"]), (1, &json!(gpu)));
     let id = made["render_id"].as_str().unwrap();
     assert_eq!(client(&["renders", "watch", id]).code, Some(0));
     let workers = client(&["workers", "list"]).json();

@@ -10,6 +10,7 @@ use hyperfarm_backplane::config::parse_duration;
 use hyperfarm_proto::record::unix_ms;
 use reqwest::Method;
 use serde_json::Value;
+use url::form_urlencoded;
 
 use super::{Api, FarmArgs, show_list, show_one, typed};
 use crate::exit::CliError;
@@ -24,8 +25,8 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 /// What to do with renders on a farm.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RendersCommand {
-    /// List renders, newest first.
-    List(ListArgs),
+    /// List renders.
+    List(ListRendersArgs),
     /// Show a render.
     Get(OneArgs),
     /// Wait for a render's end, showing how far it is.
@@ -40,6 +41,8 @@ pub(crate) enum RendersCommand {
     Pause(OneArgs),
     /// Go on with a paused render.
     Resume(OneArgs),
+    /// Change the priority of an open render.
+    Priority(PriorityArgs),
     /// Submit an ended render again, as a new one.
     Retry(RetryArgs),
     /// Delete a render, or those that ended some time ago.
@@ -58,6 +61,50 @@ pub(crate) struct ListArgs {
     /// List all of them.
     #[arg(long)]
     pub all: bool,
+}
+
+/// `hyperfarm renders list`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ListRendersArgs {
+    /// The order: newest, oldest, priority, title or ended; newest by default.
+    #[arg(long, value_name = "ORDER")]
+    pub sort: Option<String>,
+    /// Only renders of this pool.
+    #[arg(long)]
+    pub pool: Option<String>,
+    /// Only renders that are queued, rendering, completed, failed or cancelled; several with commas between them.
+    #[arg(long)]
+    pub status: Option<String>,
+    /// Only renders with this in their title, id, callback id or owner.
+    #[arg(long, value_name = "TEXT")]
+    pub search: Option<String>,
+    /// How many, and of which farm.
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+impl ListRendersArgs {
+    /// Path and query of the list.
+    fn route(&self) -> String {
+        let filters = [("sort", &self.sort), ("pool", &self.pool), ("status", &self.status), ("search", &self.search)];
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(filters.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))));
+        let query = query.finish();
+        if query.is_empty() { ROUTE.to_owned() } else { format!("{ROUTE}?{query}") }
+    }
+}
+
+/// `hyperfarm renders priority`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PriorityArgs {
+    /// The render.
+    pub id: String,
+    /// The new priority; renders of a higher one go first within their space.
+    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(i8).range(-100..=100))]
+    pub priority: i8,
+    /// The farm.
+    #[command(flatten)]
+    pub farm: FarmArgs,
 }
 
 /// One thing by its id.
@@ -130,9 +177,17 @@ pub(crate) struct DownloadArgs {
 pub(crate) async fn run(command: RendersCommand) -> Result<(), CliError> {
     match command {
         RendersCommand::List(args) => {
-            let api = Api::new(&args.farm.farm)?;
-            let items = api.list(ROUTE, args.limit.into(), args.all).await?;
-            show_list(&items, &["render_id", "status", "format", "title", "duration", "error_code"], args.farm.json);
+            let ListArgs { farm, limit, all } = &args.list;
+            let items = Api::new(&farm.farm)?.list(&args.route(), (*limit).into(), *all).await?;
+            let columns = ["render_id", "status", "format", "title", "pool", "owner", "duration", "error_code"];
+            show_list(&items, &columns, farm.json);
+            Ok(())
+        }
+        RendersCommand::Priority(args) => {
+            let body = serde_json::json!({ "priority": args.priority });
+            let path = format!("{ROUTE}/{}/priority", args.id);
+            let data = Api::new(&args.farm.farm)?.data(Method::POST, &path, Some(&body)).await?;
+            show_one(&data, args.farm.json);
             Ok(())
         }
         RendersCommand::Get(args) => one(&args, Method::GET, "").await,
@@ -227,11 +282,13 @@ async fn wait(api: &Api, id: &str, timeout: Option<Duration>) -> Result<Value, C
                     return Ok(detail);
                 }
                 let p = &detail["progress"];
+                let waiting = detail["waiting"]["message"].as_str().map(|message| format!(" · {message}"));
                 progress(&format!(
-                    "{} {} of {} frames",
+                    "{} {} of {} frames{}",
                     p["stage"].as_str().unwrap_or(""),
                     p["frames_done"],
-                    p["frames_total"]
+                    p["frames_total"],
+                    waiting.unwrap_or_default()
                 ));
             }
             Err(error) if error.code == 3 && failed < 60 => failed += 1,

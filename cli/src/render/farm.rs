@@ -183,6 +183,7 @@ impl Farm {
                         done: detail.progress.frames_done,
                         total: detail.progress.frames_total,
                         eta: detail.progress.eta_seconds.map(Duration::from_secs),
+                        waiting: detail.waiting.map(|waiting| waiting.message),
                     });
                 }
                 outcome => {

@@ -108,7 +108,13 @@ async fn follow(
         if let Some(end) = now.end {
             return Ok(end.outcome.clone());
         }
-        bar.show(&Progress { stage: stage.to_owned(), done: now.frames_done, total: now.frames_total, eta: now.eta });
+        bar.show(&Progress {
+            stage: stage.to_owned(),
+            done: now.frames_done,
+            total: now.frames_total,
+            eta: now.eta,
+            waiting: now.waiting.map(|waiting| waiting.to_string()),
+        });
         progress.changed().await.map_err(|_| CliError::system("the coordinator ended before the render"))?;
     }
 }

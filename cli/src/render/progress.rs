@@ -18,6 +18,8 @@ pub(super) struct Progress {
     pub total: u64,
     /// Until the end.
     pub eta: Option<Duration>,
+    /// What the render waits for, as a sentence.
+    pub waiting: Option<String>,
 }
 
 /// The bar.
@@ -42,7 +44,8 @@ impl Bar {
     pub(super) fn show(&mut self, progress: &Progress) {
         self.bar.set_prefix(progress.stage.clone());
         if progress.total == 0 {
-            self.bar.set_message(if progress.stage == "plan" { "compiling the project, probing its page" } else { "" });
+            let usual = if progress.stage == "plan" { "compiling the project, probing its page" } else { "" };
+            self.bar.set_message(progress.waiting.clone().unwrap_or_else(|| usual.to_owned()));
             return;
         }
         if self.bar.length() != Some(progress.total) {
@@ -54,7 +57,8 @@ impl Bar {
         let seconds = began.elapsed().as_secs_f64();
         let pace = if seconds > 0.5 { (progress.done - first.min(progress.done)) as f64 / seconds } else { 0.0 };
         let eta = progress.eta.map(|eta| format!("  {} left", human(eta))).unwrap_or_default();
-        self.bar.set_message(format!("{pace:.1} frames/s{eta}"));
+        let usual = || format!("{pace:.1} frames/s{eta}");
+        self.bar.set_message(progress.waiting.clone().unwrap_or_else(usual));
     }
 
     /// Removes the bar of a render that is complete or goes on elsewhere. That of another one stays and says so.
@@ -93,6 +97,20 @@ pub(super) fn human(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bar_says_what_a_render_waits_for_while_it_waits() {
+        let mut bar = Bar::new(true);
+        let mut said = |stage: &str, total, waiting: Option<&str>| {
+            let (stage, waiting) = (stage.to_owned(), waiting.map(str::to_owned));
+            bar.show(&Progress { stage, done: 0, total, eta: None, waiting });
+            bar.bar.message()
+        };
+        assert_eq!(said("queued", 0, Some("no worker")), "no worker");
+        assert_eq!(said("plan", 0, None), "compiling the project, probing its page");
+        assert_eq!(said("capture", 90, Some("storage")), "storage");
+        assert_eq!(said("capture", 90, None), "0.0 frames/s");
+    }
 
     #[test]
     fn durations_read_well() {

@@ -75,6 +75,7 @@ impl Batch<'_> {
         let intake = Intake {
             space: caller.rights.space.clone(),
             key: Some(caller.id.clone()),
+            owner: caller.owner(),
             origin: origin.clone(),
             priority: priority.map_or(0, |priority| priority.get()),
             batch: Some(id.to_owned()),

@@ -30,13 +30,13 @@ use super::page::{self, PAGE_MAX, PageRange, Query};
 use super::render_events::{KEEP_ALIVE, event_stream, sent};
 use super::renders::shown_from;
 use super::{Answer, Api, List, workers};
-use crate::RenderDetail;
 use crate::api_keys::Caller;
 use crate::api_keys::Scope;
 use crate::clock::now_ms;
 use crate::intake::Intake;
 use crate::registry::RenderEntry;
 use crate::status::{Status, error_code};
+use crate::waiting::Waiting;
 use crate::{audit, object_keys, store};
 
 /// How often the farm is looked at for its history, and how many looks are kept: a quarter of an hour.
@@ -160,8 +160,10 @@ async fn farm(api: &Api, space: &Space) -> Farm {
     let today = now - now % DAY_MS;
     let mut done = Vec::new();
     let mut failures = Vec::new();
+    let mut by_status: HashMap<Status, u64> = HashMap::new();
     for (id, row) in &ended {
         let Some(end) = &row.end else { continue };
+        *by_status.entry(Status::of_end(end)).or_default() += 1;
         let is_today = end.ended_at_ms >= today;
         match &end.outcome {
             Outcome::Completed { duration, output } if is_today => {
@@ -177,6 +179,7 @@ async fn farm(api: &Api, space: &Space) -> Farm {
             _ => {}
         }
     }
+    let kept = |status| by_status.get(&status).copied().unwrap_or(0);
     failures.sort_unstable_by_key(|failure| std::cmp::Reverse(failure.0));
     let recent = failures.iter().take(FAILURES).map(|(at, id, title, failure)| RecentFailure {
         render_id: id.to_string(),
@@ -200,6 +203,9 @@ async fn farm(api: &Api, space: &Space) -> Farm {
             rendering: count(Status::Rendering),
             completed_today: completed,
             failed_today: failed,
+            completed: kept(Status::Completed),
+            failed: kept(Status::Failed),
+            cancelled: kept(Status::Cancelled),
         },
         today: Today { output_minutes: minutes, worker_seconds: api.worked(&done).await, cost_usd: cost },
         history: None,
@@ -268,11 +274,32 @@ pub(super) async fn events(
     Ok(event_stream(stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })))
 }
 
-/// What is new of a render for somebody who follows it.
-fn fingerprint(entry: &RenderEntry) -> (Option<RenderStatus>, u64, u32, bool, bool) {
+/// What of a render is told to those who follow it when it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fingerprint {
+    /// `None` once it has ended.
+    status: Option<RenderStatus>,
+    frames_done: u64,
+    chunks_done: u32,
+    has_sound: bool,
+    is_paused: bool,
+    priority: i32,
+    /// Code of what it waits for.
+    waiting: Option<&'static str>,
+}
+
+fn fingerprint(entry: &RenderEntry) -> Fingerprint {
     let progress = entry.progress.borrow();
     let status = progress.end.is_none().then(|| super::view::status(&progress));
-    (status, progress.frames_done, progress.chunks_done, progress.has_sound, entry.is_paused())
+    Fingerprint {
+        status,
+        frames_done: progress.frames_done,
+        chunks_done: progress.chunks_done,
+        has_sound: progress.has_sound,
+        is_paused: entry.is_paused(),
+        priority: entry.priority(),
+        waiting: progress.waiting.as_ref().map(Waiting::code),
+    }
 }
 
 /// Tells a client what changes, until it is gone.
@@ -301,17 +328,11 @@ async fn tell(api: Api, caller: Caller, base: Option<url::Url>, client: mpsc::Se
         for entry in api.coordinator.registry().of_space(&caller.rights.space) {
             let (id, now) = (entry.request.id.clone(), fingerprint(&entry));
             // What had ended before the client came is no news.
-            let is_old = is_first && now.0.is_none();
+            let is_old = is_first && now.status.is_none();
             if known.insert(id, now) == Some(now) || is_old {
                 continue;
             }
-            let detail = RenderDetail {
-                request: entry.request.clone(),
-                intake: entry.intake.clone(),
-                progress: entry.progress.borrow().clone(),
-                is_paused: entry.is_paused(),
-            };
-            match shown_from(&api, base.clone(), &detail).await {
+            match shown_from(&api, base.clone(), &entry.detail()).await {
                 Ok(shown) => news.push(FarmEvent::Render(Box::new(shown))),
                 Err(error) => warn!(%error, "a render cannot be shown to those who follow it"),
             }

@@ -6,8 +6,10 @@ use axum::extract::{Extension, Path, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use hyperfarm_api::render::{CreatedStatus, RenderCreated, RenderDeleted, RenderDetail as View, Usage, Warning};
-use hyperfarm_api::request::RendersQuery;
+use hyperfarm_api::render::{
+    CreatedStatus, PriorityRequest, RenderCreated, RenderDeleted, RenderDetail as View, Usage, Warning,
+};
+use hyperfarm_api::request::{self, RendersQuery};
 use hyperfarm_api::{Data, Page};
 use hyperfarm_backplane::fetch::{Expected, FetchLimits, FetchReason};
 use hyperfarm_proto::id::RenderId;
@@ -18,7 +20,7 @@ use super::create::{self, Source};
 use super::error::{ApiError, Code};
 use super::page::{self, PageRange, Query};
 use super::view::view;
-use super::{Answer, Api, List, assets};
+use super::{Answer, Api, List, assets, read_body};
 use crate::RenderDetail;
 use crate::api_keys::Caller;
 use crate::index::Filter;
@@ -49,6 +51,7 @@ pub(super) async fn create(
         let intake = Intake {
             space: caller.rights.space.clone(),
             key: Some(caller.id.clone()),
+            owner: caller.owner(),
             origin,
             priority: asked.priority,
             ..Intake::default()
@@ -152,7 +155,8 @@ fn filter(query: &RendersQuery) -> Result<Filter, ApiError> {
     let statuses =
         statuses.split(',').map(str::trim).filter(|name| !name.is_empty()).map(named).collect::<Result<_, _>>()?;
     let search = query.search.as_deref().map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());
-    Ok(Filter { statuses, search })
+    let pool = query.pool.clone().filter(|pool| !pool.is_empty());
+    Ok(Filter { statuses, search, pool, sort: query.sort })
 }
 
 /// `GET /v3/hyperframes/renders?limit&token&status&search`.
@@ -205,6 +209,20 @@ pub(super) async fn resume(
     set_paused(&api, &caller, &id, &headers, false).await
 }
 
+/// `POST /v3/hyperframes/renders/{render_id}/priority`.
+pub(super) async fn set_priority(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<View> {
+    let render = find(&api, &caller, &id).await?.request.id.clone();
+    let asked: PriorityRequest = request::parse(request::object(&read_body(body).await?)?)?;
+    let detail = api.coordinator.set_priority(&render, asked.priority.get()).await?;
+    Ok(Json(Data { data: shown(&api, &headers, &detail).await? }))
+}
+
 async fn set_paused(api: &Api, caller: &Caller, id: &str, headers: &HeaderMap, paused: bool) -> Answer<View> {
     let render = find(api, caller, id).await?.request.id.clone();
     let detail = api.coordinator.set_paused(&render, paused).await?;
@@ -232,8 +250,9 @@ pub(super) async fn retry(
         let intake = Intake {
             space: caller.rights.space.clone(),
             key: Some(caller.id.clone()),
+            owner: caller.owner(),
             origin,
-            priority: detail.intake.priority,
+            priority: detail.priority,
             ..Intake::default()
         };
         let render = api.coordinator.retry(&detail.request.id, intake, seed).await?;

@@ -17,7 +17,9 @@ use hyperfarm_api::assets::{
 };
 use hyperfarm_api::error::DOCS_PATH;
 use hyperfarm_api::farm::{AuditEntry, Farm, QuarantineRequest, Worker};
-use hyperfarm_api::render::{BatchCreated, Chunk, LogLine, RenderCreated, RenderDeleted, RenderDetail, Timeline};
+use hyperfarm_api::render::{
+    BatchCreated, Chunk, LogLine, PriorityRequest, RenderCreated, RenderDeleted, RenderDetail, Timeline,
+};
 use hyperfarm_api::request::{BatchRequest, EventsQuery, ListQuery, RenderRequest, RendersQuery, SignedQuery};
 use hyperfarm_api::schema::Schemas;
 use hyperfarm_api::voices::{DesignRequest, SpeechCreated, SpeechRequest, Voice, VoicesDesigned, VoicesQuery};
@@ -67,6 +69,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("post", "/v3/hyperframes/renders/{render_id}/cancel", RENDER, "Cancel a render.", one::<RenderDetail>(), || post(renders::cancel)).audited("render.cancel").errors(&[Code::RenderNotFound, Code::Conflict]),
     Route::new("post", "/v3/hyperframes/renders/{render_id}/pause", RENDER, "Send out no more of a render; what is at work finishes.", one::<RenderDetail>(), || post(renders::pause)).audited("render.pause").errors(&[Code::RenderNotFound, Code::Conflict]),
     Route::new("post", "/v3/hyperframes/renders/{render_id}/resume", RENDER, "Go on with a paused render.", one::<RenderDetail>(), || post(renders::resume)).audited("render.resume").errors(&[Code::RenderNotFound, Code::Conflict]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/priority", RENDER, "Change the priority of an open render.", one::<RenderDetail>(), || post(renders::set_priority)).audited("render.priority").json::<PriorityRequest>().errors(&[Code::RenderNotFound, Code::Conflict, Code::InvalidParameter]),
     Route::new("post", "/v3/hyperframes/renders/{render_id}/retry", RENDER, "Submit an ended render again, as a new render.", one::<RenderCreated>(), || post(renders::retry)).status(202).seeded().errors(&[Code::RenderNotFound, Code::Conflict, Code::InvalidParameter, Code::InsufficientCredit, Code::AccessDenied, Code::RateLimited, Code::QuotaExceeded]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/events", READ, "Follow a render by server-sent events.", Raw("text/event-stream"), || get(render_events::events)).errors(&[Code::RenderNotFound]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/chunks", READ, "List the chunks of a render.", page::<Chunk>(), || get(render_events::chunks)).query::<ListQuery<{ render_events::CHUNKS }>>().errors(&[Code::RenderNotFound, Code::InvalidParameter]),

@@ -1,7 +1,8 @@
 //! A render as clients read it.
 
-use hyperfarm_api::render::{Progress, RenderDetail as View, RenderStatus};
+use hyperfarm_api::render::{Progress, RenderDetail as View, RenderStatus, Waiting};
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::plan;
 use hyperfarm_proto::record::Outcome;
 use hyperfarm_proto::spec::{AspectRatio, Resolution, Size};
 use url::Url;
@@ -35,7 +36,7 @@ pub(super) async fn view(
 ) -> Result<View, SignedUrlError> {
     let (request, progress) = (&detail.request, &detail.progress);
     let spec = &request.spec;
-    let plan = progress.plan.as_deref();
+    let planned = progress.plan.as_deref();
     let (mut completed, mut failure) = (None, None);
     match progress.end.as_ref().map(|end| &end.outcome) {
         Some(Outcome::Completed { duration, output }) => completed = Some((*duration, output)),
@@ -48,15 +49,17 @@ pub(super) async fn view(
         thumbnail_url = Some(links.sign(&output.thumbnail, base).await?.to_string());
     }
     // Of a render that failed there is no film; its chunks are in the list of chunks.
-    let is_playable = plan.is_some_and(|plan| plan.is_playable) && failure.is_none() && progress.chunks_leading > 0;
+    let is_playable = planned.is_some_and(|plan| plan.is_playable) && failure.is_none() && progress.chunks_leading > 0;
     let preview_url = match base.filter(|_| is_playable) {
         Some(base) => Some(links.sign_preview(&request.id, preview::master(progress), base).await?.to_string()),
         None => None,
     };
-    let size = completed.map(|(_, output)| output.size).or(plan.map(|plan| plan.size));
-    let frame_rate = completed.map(|(_, output)| output.frame_rate).or(plan.map(|plan| plan.frame_rate));
-    let mut warnings = plan.map(|plan| plan.warnings.clone()).unwrap_or_default();
-    warnings.extend(progress.waiting.clone());
+    let size = completed.map(|(_, output)| output.size).or(planned.map(|plan| plan.size));
+    let frame_rate = completed.map(|(_, output)| output.frame_rate).or(planned.map(|plan| plan.frame_rate));
+    let mut warnings = planned.map(|plan| plan.warnings.clone()).unwrap_or_default();
+    let outage = progress.waiting.as_ref().filter(|waiting| waiting.is_outage());
+    warnings
+        .extend(outage.map(|waiting| plan::Warning { code: waiting.code().to_owned(), message: waiting.to_string() }));
     Ok(View {
         render_id: request.id.to_string(),
         status: status(progress),
@@ -87,11 +90,17 @@ pub(super) async fn view(
         },
         width: size.map(|size| size.width),
         height: size.map(|size| size.height),
-        frame_count: completed.map(|(_, output)| output.frames).or(plan.map(|plan| plan.frames)),
+        frame_count: completed.map(|(_, output)| output.frames).or(planned.map(|plan| plan.frames)),
         warnings: warnings.into_iter().map(Into::into).collect(),
         usage: None,
         paused: detail.is_paused && progress.end.is_none(),
-        priority: detail.intake.priority,
+        priority: detail.priority,
+        pool: spec.pool.to_string(),
+        owner: detail.intake.owner.clone(),
+        waiting: progress
+            .waiting
+            .as_ref()
+            .map(|waiting| Waiting { code: waiting.code().to_owned(), message: waiting.to_string() }),
         batch_id: detail.intake.batch.clone(),
         retry_of: detail.intake.retry_of.clone().map(String::from),
     })

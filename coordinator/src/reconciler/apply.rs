@@ -94,7 +94,7 @@ impl Reconciler {
                 let (end, is_deleted) =
                     futures::try_join!(store::state(objects, render), store::is_deleted(objects, render))?;
                 if end.is_some() || is_deleted {
-                    let verification = Verification { end: end.map(Arc::new), is_deleted, plan: None, restored: 0 };
+                    let verification = Verification { end: end.map(Arc::new), is_deleted, ..Verification::default() };
                     self.handle_verification(render, verification);
                     return Ok(());
                 }
@@ -128,8 +128,7 @@ impl Reconciler {
             }
         }
         if let Some(tracked) = self.renders.get_mut(render) {
-            let slots = self.fleet.slots(tracked.pool());
-            tracked.publish_progress(slots);
+            tracked.publish_progress(&self.fleet);
         }
         Ok(())
     }
@@ -309,7 +308,7 @@ impl Reconciler {
                 render: tracked.id(),
                 space: &tracked.entry.intake.space,
                 pool: tracked.pool(),
-                priority: tracked.entry.intake.priority,
+                priority: tracked.entry.priority(),
                 created_at_ms: tracked.entry.request.created_at_ms,
                 last_served: self.served.get(&tracked.entry.intake.space).copied().unwrap_or(0),
                 next: tracked.next_step()?,

@@ -152,8 +152,9 @@ async fn verify_one(
     let (end, is_deleted) =
         futures::try_join!(store::state(&backplane.objects, render), store::is_deleted(&backplane.objects, render))?;
     if end.is_some() || is_deleted {
-        return Ok(Verification { end: end.map(Arc::new), is_deleted, plan: None, restored: 0 });
+        return Ok(Verification { end: end.map(Arc::new), is_deleted, ..Verification::default() });
     }
     let (plan, restored) = restore(backplane, render, view).await?;
-    Ok(Verification { end: None, is_deleted, plan, restored })
+    let intake = store::intake(&backplane.objects, render).await?;
+    Ok(Verification { plan, restored, priority: intake.map(|intake| intake.priority), ..Verification::default() })
 }

@@ -60,7 +60,11 @@ async fn consume(backplane: &Backplane, wakes: &mpsc::UnboundedSender<Wake>) {
             Ok(event) => {
                 let (step, chunk) = (event.task.step.kind(), event.task.step.chunk());
                 debug!(render = %event.task.render, step, chunk, kind = ?event.kind, "received an event");
-                if wakes.send(Wake::Changed(event.task.render)).is_err() {
+                let wake = match event.kind {
+                    EventKind::Requested => Wake::ChangedInStorage(event.task.render),
+                    _ => Wake::Changed(event.task.render),
+                };
+                if wakes.send(wake).is_err() {
                     return;
                 }
             }

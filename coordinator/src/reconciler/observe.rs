@@ -22,7 +22,7 @@ impl Reconciler {
             let (end, is_deleted) =
                 futures::try_join!(store::state(&objects, render), store::is_deleted(&objects, render))?;
             if end.is_some() || is_deleted {
-                let verification = Verification { end: end.map(Arc::new), is_deleted, plan: None, restored: 0 };
+                let verification = Verification { end: end.map(Arc::new), is_deleted, ..Verification::default() };
                 self.handle_verification(render, verification);
             }
             return Ok(());
@@ -42,8 +42,7 @@ impl Reconciler {
         }
         tracked.set_view(read);
         tracked.decide(&self.config.schedule);
-        let slots = self.fleet.slots(tracked.pool());
-        tracked.publish_progress(slots);
+        tracked.publish_progress(&self.fleet);
         Ok(())
     }
 }

@@ -82,6 +82,13 @@ impl Reconciler {
                 Some(tracked) => tracked.request_check(),
                 None => self.look_up([render]),
             },
+            Wake::ChangedInStorage(render) => match self.renders.get_mut(&render) {
+                Some(tracked) => {
+                    tracked.is_verification_requested = true;
+                    tracked.request_check();
+                }
+                None => self.look_up([render]),
+            },
             Wake::EndedByApi(render) => {
                 self.untrack(&render);
                 self.retain(render, false);
@@ -135,6 +142,9 @@ impl Reconciler {
         if verification.restored > 0 {
             warn!(%render, restored = verification.restored, "commits that only storage had were put back into the ledger");
             tracked.request_check();
+        }
+        if let Some(priority) = verification.priority {
+            tracked.entry.set_priority(priority);
         }
         if let (None, Some(plan), false) = (&tracked.plan, verification.plan, tracked.replanning.is_ending()) {
             tracked.set_plan(plan);
@@ -195,7 +205,9 @@ impl Reconciler {
         }
         let every = self.config.verify_every;
         let is_due = |tracked: &&mut Tracked| {
-            tracked.is_restored && !tracked.replanning.is_ending() && tracked.verified_at.elapsed() >= every
+            tracked.is_restored
+                && !tracked.replanning.is_ending()
+                && (tracked.is_verification_requested || tracked.verified_at.elapsed() >= every)
         };
         let due: Vec<_> = self
             .renders
@@ -203,6 +215,7 @@ impl Reconciler {
             .filter(is_due)
             .map(|tracked| {
                 tracked.verified_at = Instant::now();
+                tracked.is_verification_requested = false;
                 (tracked.id().clone(), tracked.view.clone())
             })
             .collect();

@@ -15,6 +15,10 @@ use crate::config::SERVER_RETRY;
 use crate::progress::{Pace, PlanSummary, RenderProgress, Stage};
 use crate::registry::{Backlog, RenderEntry};
 use crate::scheduler::{DispatchLog, Fleet, NextStep, RenderFacts, SchedulePolicy, next_step};
+use crate::waiting::Waiting;
+
+/// How long a render has not moved before it is told what it waits for.
+const WAITING_AFTER: Duration = Duration::from_secs(3);
 
 /// One open render.
 pub(super) struct Tracked {
@@ -34,6 +38,8 @@ pub(super) struct Tracked {
     pub(super) restore_error: Option<ReconcileError>,
     /// When ledger and storage were compared last.
     pub(super) verified_at: Instant,
+    /// Whether the comparison is wanted at the next tick, because the API has changed the render in storage.
+    pub(super) is_verification_requested: bool,
     /// Number of times its failure could not be sent to the dead letters.
     pub(super) dead_letter_attempts: u32,
     pub(super) replanning: Replanning,
@@ -89,6 +95,7 @@ impl Tracked {
             is_restoring: false,
             restore_error: None,
             verified_at: now,
+            is_verification_requested: false,
             dead_letter_attempts: 0,
             replanning: Replanning::default(),
             next_step: None,
@@ -254,14 +261,23 @@ impl Tracked {
         }
     }
 
-    /// Publishes its progress to those who watch it. `slots` is the number of live slots of its pool.
-    pub(super) fn publish_progress(&mut self, slots: u32) {
+    /// What it waits for, once it has not moved for [`WAITING_AFTER`]; an outage at once.
+    fn waiting(&self, stage: Stage, fleet: &Fleet) -> Option<Waiting> {
+        let slot = || Waiting::for_slot(stage, self.plan.as_deref(), &self.view, self.pool(), fleet);
+        let is_idle = !self.entry.is_paused() && self.last_moved_at().elapsed() >= WAITING_AFTER;
+        Waiting::for_server(&self.view).or_else(|| is_idle.then(slot)?)
+    }
+
+    /// Publishes its progress to those who watch it.
+    pub(super) fn publish_progress(&mut self, fleet: &Fleet) {
         self.entry.set_snapshot(self.plan.clone(), self.view.clone());
         let stage = self.stage();
         self.update_furthest(stage);
         let mut progress = RenderProgress::count(stage, self.plan.as_deref(), self.summary.as_ref(), &self.view);
+        progress.waiting = self.waiting(stage, fleet);
         if let Some(plan) = self.plan.as_deref().filter(|_| stage == Stage::Capture) {
-            let frame_ms = plan.frame_cost_ms.clamp(0.0, 600_000.0) / f64::from(slots.max(1));
+            let slots = fleet.slots(self.pool()).max(1);
+            let frame_ms = plan.frame_cost_ms.clamp(0.0, 600_000.0) / f64::from(slots);
             let first_guess = Duration::from_secs_f64(frame_ms / 1000.0);
             progress.eta = self.pace.eta(Instant::now(), progress.frames_done, progress.frames_total, first_guess);
         }

@@ -17,6 +17,8 @@ pub(crate) enum Wake {
     Submitted(Box<RenderEntry>),
     /// Something about a render may have changed.
     Changed(RenderId),
+    /// The API, of this or of another coordinator, has changed a render in storage.
+    ChangedInStorage(RenderId),
     /// The API has ended a render. Its workers have to lose their leases.
     EndedByApi(RenderId),
     /// The renders that have a mark of an open render in storage.
@@ -41,7 +43,7 @@ pub(crate) enum Lookup {
 }
 
 /// The result of comparing a render's ledger entry with storage.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Verification {
     /// How the render ended, if another process ended it.
     pub(super) end: Option<Arc<TerminalState>>,
@@ -49,6 +51,8 @@ pub(crate) struct Verification {
     pub(super) is_deleted: bool,
     /// The plan in storage.
     pub(super) plan: Option<Plan>,
+    /// The priority in storage.
+    pub(super) priority: Option<i32>,
     /// Number of commits that storage had, the ledger lacked, and were put back.
     pub(super) restored: usize,
 }

@@ -5,14 +5,20 @@ use std::collections::{BTreeSet, HashMap};
 use hyperfarm_backplane::ledger::{NodeState, NodeView};
 use hyperfarm_proto::id::Pool;
 
-/// The live workers, by pool.
+/// The live workers by pool, and the live stitchers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fleet(HashMap<String, PoolWorkers>);
+pub struct Fleet {
+    pools: HashMap<String, PoolWorkers>,
+    /// Slots of stitchers that take tasks.
+    stitch_slots: u32,
+}
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct PoolWorkers {
     slots: u32,
     nodes: u32,
+    /// Number of nodes in quarantine.
+    quarantined: u32,
     /// Ids of the capture classes of nodes that take tasks or will again after their quarantine. An empty id is of an older node that
     /// does not report its class.
     classes: BTreeSet<String>,
@@ -27,26 +33,38 @@ impl Fleet {
             let pool = pools.entry(node.pool.clone()).or_default();
             pool.slots += node.slots;
             pool.nodes += u32::from(node.slots > 0);
+            pool.quarantined += u32::from(node.state == NodeState::Quarantined);
             pool.classes.insert(node.class_id.clone());
         }
-        Self(pools)
+        let stitchers = nodes.iter().filter(|node| node.role == "stitcher");
+        Self { pools, stitch_slots: stitchers.map(|node| node.slots).sum() }
+    }
+
+    /// Live slots of stitchers.
+    pub fn stitch_slots(&self) -> u32 {
+        self.stitch_slots
+    }
+
+    /// Number of workers of `pool` in quarantine.
+    pub fn quarantined(&self, pool: &Pool) -> u32 {
+        self.pools.get(pool.as_str()).map_or(0, |pool| pool.quarantined)
     }
 
     /// Live slots of `pool`.
     pub fn slots(&self, pool: &Pool) -> u32 {
-        self.0.get(pool.as_str()).map_or(0, |pool| pool.slots)
+        self.pools.get(pool.as_str()).map_or(0, |pool| pool.slots)
     }
 
     /// How many tasks that have lost a worker may be in flight in `pool` at a time: one for four nodes, so that two are
     /// rarely in the same process, and one at least.
     pub fn suspects(&self, pool: &Pool) -> u32 {
-        (self.0.get(pool.as_str()).map_or(0, |pool| pool.nodes) / 4).max(1)
+        (self.pools.get(pool.as_str()).map_or(0, |pool| pool.nodes) / 4).max(1)
     }
 
     /// Whether `pool` has workers, but none that could be of the capture class with this id.
     pub fn lacks_class(&self, pool: &Pool, class_id: &str) -> bool {
         let has = |pool: &PoolWorkers| pool.classes.contains(class_id) || pool.classes.contains("");
-        self.0.get(pool.as_str()).is_some_and(|pool| !has(pool))
+        self.pools.get(pool.as_str()).is_some_and(|pool| !has(pool))
     }
 }
 

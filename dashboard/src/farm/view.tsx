@@ -2,12 +2,16 @@
 
 import { count, decimal, duration, integer, moment, money } from "../format";
 import { links } from "../route";
-import { farm, farmError, loadFarm } from "../store";
-import type { Farm } from "../types";
-import { Empty, Failure, Loading, Meter, Panel } from "../ui/basics";
+import { farm, farmError, loadFarm, workers } from "../store";
+import type { Farm, Worker } from "../types";
+import { Empty, Failure, Loading, Message, Meter, Panel } from "../ui/basics";
 import { usePageTitle } from "../ui/hooks";
+import { Icon } from "../ui/icons";
 import { History } from "./chart";
 import { Workers } from "./workers";
+
+/** Seconds without a heartbeat after which a worker is named. */
+const QUIET = 30;
 
 export function FarmView() {
   usePageTitle("Farm");
@@ -19,6 +23,7 @@ export function FarmView() {
   return (
     <>
       <h1 class="hidden">Farm</h1>
+      <Attention farm={now} />
       <Tiles farm={now} />
       <div class="columns">
         <Panel title="Last 15 minutes" id="history"><History /></Panel>
@@ -30,6 +35,35 @@ export function FarmView() {
   );
 }
 
+/** What an operator has to look at: workers out of service and why, and tasks that nobody can take. */
+function Attention({ farm: now }: { farm: Farm }) {
+  const found = attention(now, workers.value ?? []);
+  if (found.length === 0) return null;
+  return (
+    <section class="banner" aria-label="Needs attention">
+      <Icon name="warning" />
+      <ul>{found.map((text) => <li key={text}>{text}</li>)}</ul>
+    </section>
+  );
+}
+
+/** Sentences about what needs an operator. */
+export function attention(now: Farm, all: Worker[]): string[] {
+  const found: string[] = [];
+  for (const pool of now.pools) {
+    if (pool.queue_depth > 0 && pool.slots === 0) {
+      const who = pool.pool === "stitch" ? "No stitcher takes tasks" : `No worker of the pool ${pool.pool} takes tasks`;
+      found.push(`${who}: ${count(pool.queue_depth, "task waits", "tasks wait")}.`);
+    }
+  }
+  for (const worker of all) {
+    const name = worker.host || worker.worker_id;
+    if (worker.state === "quarantined") found.push(`${name} (${worker.role}, pool ${worker.pool}) is in quarantine: ${worker.state_reason || "no reason was given"}.`);
+    else if (now.now - worker.last_seen_at > QUIET) found.push(`${name} has not been heard of for ${duration(Math.round(now.now - worker.last_seen_at))}.`);
+  }
+  return found;
+}
+
 function Tiles({ farm: now }: { farm: Farm }) {
   const oldest = now.pools.reduce((most, pool) => Math.max(most, pool.queue_oldest_seconds ?? 0), 0);
   const { renders, today } = now;
@@ -39,7 +73,7 @@ function Tiles({ farm: now }: { farm: Farm }) {
       <Tile name="Frames a second" value={decimal(now.frames_per_second)} note={`${count(renders.rendering, "render")} at work`} />
       <Tile name="Slots busy" value={integer(now.slots_busy)} of={integer(now.slots)} note={<Meter value={now.slots_busy} max={now.slots} label="Slots busy" />} />
       <Tile name="Tasks waiting" value={integer(now.queue_depth)} note={now.queue_depth > 0 ? `oldest for ${duration(Math.round(oldest))}` : "nothing waits"} tone={oldest > 300 ? "warn" : undefined} />
-      <Tile name="Renders today" value={integer(renders.completed_today)} note={`${count(renders.queued, "render")} in line`} />
+      <Tile name="Renders today" value={integer(renders.completed_today)} note={`${count(renders.queued, "render")} queued`} />
       <Tile name="Failed today" value={integer(renders.failed_today)} note={ended > 0 ? `${decimal((renders.failed_today / ended) * 100)} % of those ended` : "none ended yet"} tone={renders.failed_today > 0 ? "bad" : undefined} />
       <Tile name="Cost today" value={money(today.cost_usd)} note={`${decimal(today.output_minutes)} min of video, ${duration(today.worker_seconds)} of work`} />
     </dl>
@@ -88,7 +122,7 @@ function Failures({ farm: now }: { farm: Farm }) {
               <a href={links.render(failure.render_id)}>{failure.title || failure.render_id}</a>
               <code>{failure.error_code}</code>
               <time dateTime={new Date(failure.at * 1000).toISOString()}>{moment(failure.at)}</time>
-              <p>{failure.failure_message}</p>
+              <p><Message text={failure.failure_message} /></p>
             </li>
           ))}
         </ul>

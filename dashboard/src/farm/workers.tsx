@@ -93,7 +93,7 @@ function Task({ task, now }: { task: WorkerTask; now: number }) {
   return (
     <span class="task">
       <a href={links.render(task.render_id)} title={`${task.render_id}, attempt ${task.attempt}`}>{what}{task.attempt > 1 && <span class="sub-inline"> try {task.attempt}</span>}</a>
-      {task.frames_total > 0 && <ProgressBar percent={(task.frames_done / task.frames_total) * 100} label={`Progress of ${what}`} moving />}
+      {task.frames_total > 0 ? <ProgressBar percent={(task.frames_done / task.frames_total) * 100} label={`Progress of ${what}`} moving /> : <span />}
       <span class="faint tab">{task.frames_total > 0 ? done : duration(Math.max(0, Math.round(now - task.since)))}</span>
     </span>
   );

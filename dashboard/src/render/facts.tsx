@@ -16,7 +16,8 @@ export function Facts({ render }: { render: RenderDetail }) {
     ["Quality", render.quality],
     ["Composition", <code>{render.composition}</code>],
   ];
-  if (render.priority) facts.push(["Priority", render.priority]);
+  facts.push(["Pool", render.pool], ["Priority", render.priority ?? 0]);
+  if (render.owner) facts.push(["Owner", render.owner]);
   if (render.callback_id) facts.push(["Callback id", <code>{render.callback_id}</code>]);
   if (render.batch_id) facts.push(["Batch", <code>{render.batch_id}</code>]);
   return (

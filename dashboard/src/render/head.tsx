@@ -2,11 +2,11 @@
 
 import { useState } from "preact/hooks";
 import { call, onceKey, post } from "../api";
-import { count, duration, fullTime, integer, moment } from "../format";
+import { capitalised, count, duration, fullTime, integer, moment } from "../format";
 import { go, links } from "../route";
 import { canRender, tell } from "../store";
 import type { RenderDetail } from "../types";
-import { Badge, Button, isOver, ProgressBar, stateOf } from "../ui/basics";
+import { Badge, Button, isOver, Message, ProgressBar, stateOf, waitingFor } from "../ui/basics";
 import { ask } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { complain, say } from "../ui/toast";
@@ -43,7 +43,7 @@ export function Head({ render, onChange }: { render: RenderDetail; onChange: (re
 function Progress({ render }: { render: RenderDetail }) {
   const { progress } = render;
   const state = stateOf(render);
-  const stage = { queued: "In line", plan: "Reading the composition", capture: "Capturing frames", stitch: "Putting it together", done: "Done" }[progress.stage];
+  const stage = { queued: "Waiting for a worker", plan: "Reading the composition", capture: "Capturing frames", stitch: "Joining the chunks", done: "Done" }[progress.stage];
   return (
     <div class="progress">
       <ProgressBar percent={progress.percent} label="Progress of the render" moving={state === "rendering"} />
@@ -54,6 +54,9 @@ function Progress({ render }: { render: RenderDetail }) {
         {progress.chunks_total > 0 && <span class="tab">{integer(progress.chunks_done)} of {count(progress.chunks_total, "chunk")}</span>}
         {progress.eta_seconds !== null && state === "rendering" && <span class="tab eta">about {duration(progress.eta_seconds)} left</span>}
       </p>
+      {render.waiting && state !== "paused" && (
+        <p class="waiting-for"><Icon name="warning" /> <span><strong>{capitalised(waitingFor(render.waiting))}.</strong> <Message text={capitalised(render.waiting.message)} />.</span></p>
+      )}
     </div>
   );
 }
@@ -71,14 +74,21 @@ function Actions({ render, onChange }: { render: RenderDetail; onChange: (render
     }
     setBusy(false);
   };
-  const change = (verb: string, what: string) => act(what, async () => {
-    const changed = await post<RenderDetail>(`${path}/${verb}`);
+  const change = (verb: string, what: string, body?: unknown) => act(what, async () => {
+    const changed = await post<RenderDetail>(`${path}/${verb}`, { body });
     onChange(changed);
     tell({ kind: "render", render: changed });
   });
   const cancel = async () => {
     const yes = await ask({ title: "Cancel this render?", text: "What is rendered of it is thrown away. It can be retried from the start.", action: "Cancel the render", danger: true });
     if (yes !== null) await change("cancel", "It was not cancelled");
+  };
+  const prioritise = async () => {
+    const typed = await ask({
+      title: "Change the priority", text: "Renders of a higher priority go first within their space. 0 is usual. Tasks that workers have already stay there.",
+      action: "Change it", danger: false, field: "Priority, from -100 to 100", value: String(render.priority ?? 0), input: { type: "number", min: -100, max: 100, step: 1, required: "" },
+    });
+    if (typed !== null && typed !== "") await change("priority", "The priority was not changed", { priority: Number(typed) });
   };
   const retry = () => act("It was not submitted again", async () => {
     const made = await post<{ render_id: string }>(`${path}/retry`, { idempotencyKey: onceKey() });
@@ -97,12 +107,14 @@ function Actions({ render, onChange }: { render: RenderDetail; onChange: (render
   };
   return (
     <div class="actions">
+      {render.retry_of && <a class="button" href={links.compare(render.retry_of, render.render_id)}>Compare</a>}
       {render.video_url && <a class="button primary" data-download href={render.video_url} download=""><Icon name="download" /><span>Download</span></a>}
       {canRender() && (
         <>
           {!over && (render.paused
             ? <Button icon="play" busy={busy} onClick={() => void change("resume", "It was not resumed")}>Resume</Button>
             : <Button icon="pause" busy={busy} onClick={() => void change("pause", "It was not paused")}>Pause</Button>)}
+          {!over && <Button busy={busy} onClick={() => void prioritise()}>Priority</Button>}
           {!over && <Button icon="stop" kind="danger" busy={busy} onClick={() => void cancel()}>Cancel</Button>}
           {over && <Button icon="retry" busy={busy} onClick={() => void retry()}>Retry</Button>}
           <Button icon="trash" kind="quiet" busy={busy} label="Delete this render" onClick={() => void remove()} />

@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 import { count, time } from "../format";
 import type { LogLine, RenderDetail } from "../types";
-import { Button, Empty, Panel } from "../ui/basics";
+import { Button, Empty, Message, Panel } from "../ui/basics";
 import { complain } from "../ui/toast";
 import type { RenderStore } from "./store";
 
@@ -23,7 +23,7 @@ export function Log({ store, render }: { store: RenderStore; render: RenderDetai
     <Panel title="Warnings and console" id="log" aside={aside}>
       {warnings.length > 0 && (
         <ul class="warnings" aria-label={count(warnings.length, "warning")}>
-          {warnings.map((warning, i) => <li key={i}><code>{warning.code}</code> <span>{warning.message}</span></li>)}
+          {warnings.map((warning, i) => <li key={i}><code>{warning.code}</code> <span><Message text={warning.message} /></span></li>)}
         </ul>
       )}
       {shown.length > 0 ? (

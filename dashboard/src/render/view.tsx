@@ -7,6 +7,7 @@ import { missed } from "../store";
 import { Empty, Failure, isOver, Loading, Panel } from "../ui/basics";
 import { usePageTitle } from "../ui/hooks";
 import { Facts } from "./facts";
+import { Failed } from "./failed";
 import { Filmstrip } from "./filmstrip";
 import { ChunkGrid } from "./grid";
 import { Head } from "./head";
@@ -53,7 +54,7 @@ export function RenderView({ id }: { id: string }) {
   return (
     <>
       <Head render={render} onChange={(changed) => store.take(changed)} />
-      {render.failure_message && <FailedBecause message={render.failure_message} code={render.error_code ?? ""} />}
+      {render.failure_message && <Failed render={render} timeline={store.timeline.value} chunks={chunks} log={store.log.value} />}
       <div class="columns render-top">
         <Panel title={isOver(render) ? "Output" : "Preview"} id="preview">
           <Preview render={render} chunks={chunks} player={player} />
@@ -70,14 +71,10 @@ export function RenderView({ id }: { id: string }) {
       <Panel title="Chunks" id="chunks">
         {count > 0
           ? <ChunkGrid render={render} chunks={chunks} chosen={Math.min(chunk, count - 1)} onChoose={setChunk} onShow={show} />
-          : <Empty title="The render is not divided yet"><p>The plan says how many chunks there are.</p></Empty>}
+          : isOver(render) ? <Empty title="It ended before it was divided into chunks" />
+          : <Empty title="The render is not divided yet"><p>Its chunks are known once the composition was read.</p></Empty>}
       </Panel>
       <Log store={store} render={render} />
     </>
   );
-}
-
-function FailedBecause({ message, code }: { message: string; code: string }) {
-  const cancelled = code === "cancelled";
-  return <div class={cancelled ? "banner plain" : "banner bad"} role="status"><div><strong>{cancelled ? "Cancelled" : "It failed"}</strong> {!cancelled && <code>{code}</code>}<p>{message}</p></div></div>;
 }

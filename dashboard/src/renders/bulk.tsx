@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 import { call, messageOf, onceKey, post } from "../api";
 import { count } from "../format";
+import { links } from "../route";
 import { canRender, tell } from "../store";
 import type { RenderDetail } from "../types";
 import { Button, isOver } from "../ui/basics";
@@ -79,6 +80,7 @@ export function BulkBar({ rows, chosen, onChoose }: BulkProps) {
       </label>
       {picked.length > 0 && (
         <div class="actions">
+          {picked[0] && picked[1] && picked.length === 2 && <a class="button" href={links.compare(picked[0].render_id, picked[1].render_id)}>Compare</a>}
           <Button icon="stop" disabled={running.length === 0 || done !== null} onClick={() => void cancel()}>Cancel</Button>
           <Button icon="retry" disabled={over.length === 0 || done !== null} onClick={() => void retry()}>Retry</Button>
           <Button icon="trash" kind="danger" disabled={done !== null} onClick={() => void remove()}>Delete</Button>

@@ -2,10 +2,10 @@
 
 import { Component } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { count, duration, fullTime, integer, moment, short } from "../format";
+import { count, duration, fullTime, integer, moment, NONE, short } from "../format";
 import { links } from "../route";
 import type { RenderDetail } from "../types";
-import { Badge, ProgressBar, isOver, stateOf } from "../ui/basics";
+import { Badge, ProgressBar, isOver, stateOf, waitingFor } from "../ui/basics";
 import { Icon } from "../ui/icons";
 
 /** Rows drawn beyond each edge of the window. */
@@ -81,6 +81,7 @@ export function List({ rows, chosen, active, onChoose, onRange, more }: ListProp
         <span role="columnheader">Status</span>
         <span role="columnheader">Progress</span>
         <span role="columnheader">Output</span>
+        <span role="columnheader">Owner, pool</span>
         <span role="columnheader">Submitted</span>
       </div>
       <div ref={body} role="rowgroup" class="list-body" style={{ height: `${rows.length * height}px` }}>
@@ -145,7 +146,7 @@ class Row extends Component<RowProps> {
           <Thumb render={render} />
           <span class="names">
             <a href={links.render(render.render_id)}>{name}</a>
-            <span class="sub">{render.title ? short(render.render_id, 18) : render.composition}{render.callback_id ? ` · ${render.callback_id}` : ""}{render.priority ? ` · priority ${render.priority}` : ""}</span>
+            <span class="sub">{render.title ? short(render.render_id, 18) : render.composition}{render.callback_id ? ` · ${render.callback_id}` : ""}</span>
           </span>
         </span>
         <span role="cell" class="cell-state"><Badge state={state} /></span>
@@ -153,6 +154,10 @@ class Row extends Component<RowProps> {
         <span role="cell" class="cell-output">
           {render.format}{render.width ? ` · ${render.width}×${render.height}` : ""}
           <span class="sub">{render.fps} fps · {render.quality}</span>
+        </span>
+        <span role="cell" class="cell-owner">
+          {render.owner ?? <span class="faint">{NONE}</span>}
+          <span class="sub">{render.pool}{render.priority ? ` · priority ${render.priority}` : ""}</span>
         </span>
         <span role="cell" class="cell-time">
           <time dateTime={new Date(render.created_at * 1000).toISOString()} title={fullTime(render.created_at)}>{moment(render.created_at)}</time>
@@ -182,7 +187,15 @@ function Progress({ render }: { render: RenderDetail }) {
     return <span class="why" title={render.failure_message ?? ""}>{render.failure_message ?? render.error_code}<span class="sub"><code>{render.error_code}</code></span></span>;
   }
   const eta = progress.eta_seconds === null ? "" : `, ${duration(progress.eta_seconds)} left`;
-  const said = state === "queued" ? "in line" : progress.stage === "plan" ? "reading the composition" : progress.stage === "stitch" ? "putting it together"
+  if (render.waiting && state !== "paused") {
+    return (
+      <>
+        <ProgressBar percent={progress.percent} label="Progress" />
+        <span class="sub warn-text" title={render.waiting.message}>{waitingFor(render.waiting)}</span>
+      </>
+    );
+  }
+  const said = state === "queued" ? "waits for a worker" : progress.stage === "plan" ? "reading the composition" : progress.stage === "stitch" ? "joining the chunks"
     : `${Math.floor(progress.percent)} %${state === "paused" ? "" : eta}`;
   return (
     <>

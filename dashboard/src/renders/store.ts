@@ -12,7 +12,13 @@ const PAGE = 100;
 export interface Filter {
   status: string;
   search: string;
+  pool: string;
+  /** `newest` where empty. */
+  sort: string;
 }
+
+/** How long a list that is not sorted by time waits for more changes before it is read again, in milliseconds. */
+const SORT_AGAIN_AFTER = 1500;
 
 export class RenderList {
   readonly rows = signal<RenderDetail[]>([]);
@@ -21,6 +27,7 @@ export class RenderList {
   readonly error = signal<ApiError | null>(null);
   private next: string | null = null;
   private running: AbortController | null = null;
+  private sortTimer = 0;
 
   constructor(readonly filter: Filter) {}
 
@@ -32,7 +39,7 @@ export class RenderList {
     this.loading.value = true;
     try {
       const got = await page<RenderDetail>("v3/hyperframes/renders", {
-        query: { limit: PAGE, token: this.next, status: this.filter.status, search: this.filter.search },
+        query: { limit: PAGE, token: this.next, ...this.filter },
         signal: request.signal,
       });
       const known = new Set(this.rows.peek().map((render) => render.render_id));
@@ -68,6 +75,7 @@ export class RenderList {
   }
 
   stop(): void {
+    clearTimeout(this.sortTimer);
     this.running?.abort();
     this.running = null;
     this.loading.value = false;
@@ -91,7 +99,11 @@ export class RenderList {
         changed = true;
       } else if (this.fits(change.render)) {
         const known = fresh.findIndex((render) => render.render_id === id);
-        if (known >= 0) fresh[known] = change.render;
+        if (this.filter.sort !== "") {
+          // Its place is the farm's to say.
+          clearTimeout(this.sortTimer);
+          this.sortTimer = window.setTimeout(() => void this.again(), SORT_AGAIN_AFTER);
+        } else if (known >= 0) fresh[known] = change.render;
         // Only what is newer than all of the list is certain to belong to its top.
         else if (change.render.created_at >= (rows[0]?.created_at ?? 0)) fresh.unshift(change.render);
       }
@@ -102,10 +114,11 @@ export class RenderList {
   }
 
   private fits(render: RenderDetail): boolean {
-    const { status, search } = this.filter;
+    const { status, search, pool } = this.filter;
     const state = stateOf(render);
     if (status && !status.split(",").includes(state === "paused" ? render.status : state)) return false;
+    if (pool && render.pool !== pool) return false;
     const text = search.toLowerCase();
-    return !text || [render.title, render.render_id, render.callback_id].some((field) => field?.toLowerCase().includes(text));
+    return !text || [render.title, render.render_id, render.callback_id, render.owner].some((field) => field?.toLowerCase().includes(text));
   }
 }

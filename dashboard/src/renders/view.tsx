@@ -5,7 +5,8 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { integer } from "../format";
 import { useShortcuts } from "../keyboard";
 import { go, links, replaceQuery, route } from "../route";
-import { missed, onChanges } from "../store";
+import { farm, missed, onChanges } from "../store";
+import type { Farm, RenderCounts } from "../types";
 import { Button, Empty, Failure, Loading } from "../ui/basics";
 import { usePageTitle } from "../ui/hooks";
 import { Icon } from "../ui/icons";
@@ -13,15 +14,22 @@ import { BulkBar } from "./bulk";
 import { List } from "./list";
 import { type Filter, RenderList } from "./store";
 
-const FILTERS: [string, string][] = [
+const FILTERS: [keyof RenderCounts | "", string][] = [
   ["", "All"], ["queued", "Queued"], ["rendering", "Rendering"], ["completed", "Completed"], ["failed", "Failed"], ["cancelled", "Cancelled"],
+];
+
+const SORTS: [string, string][] = [
+  ["", "Newest first"], ["oldest", "Oldest first"], ["priority", "Highest priority first"], ["title", "By title"], ["ended", "Last ended first"],
 ];
 
 export function RendersView() {
   usePageTitle("Renders");
   const query = route.value.query;
-  const filter: Filter = { status: query.get("status") ?? "", search: query.get("search") ?? "" };
-  const list = useMemo(() => new RenderList(filter), [filter.status, filter.search]);
+  const value = (name: keyof Filter) => query.get(name) ?? "";
+  const filter: Filter = { status: value("status"), search: value("search"), pool: value("pool"), sort: value("sort") };
+  const list = useMemo(() => new RenderList(filter), Object.values(filter));
+  const counts = farm.value?.renders;
+  const pools = poolsOf(farm.value, filter.pool);
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const [active, setActive] = useState(-1);
   const search = useRef<HTMLInputElement>(null);
@@ -78,8 +86,21 @@ export function RendersView() {
         </div>
         <div class="segments" role="group" aria-label="Status">
           {FILTERS.map(([value, name]) => (
-            <button key={value} type="button" aria-pressed={filter.status === value} onClick={() => set({ status: value })}>{name}</button>
+            <button key={value} type="button" aria-pressed={filter.status === value} onClick={() => set({ status: value })}>
+              {name}{value !== "" && counts && " "}{value !== "" && counts && <span class="count">{integer(counts[value])}</span>}
+            </button>
           ))}
+        </div>
+        <div class="list-order">
+          {pools.length > 1 && (
+            <select aria-label="Pool" value={filter.pool} onChange={(event) => set({ pool: event.currentTarget.value })}>
+              <option value="">Every pool</option>
+              {pools.map((pool) => <option key={pool} value={pool}>{pool}</option>)}
+            </select>
+          )}
+          <select aria-label="Order" value={filter.sort} onChange={(event) => set({ sort: event.currentTarget.value })}>
+            {SORTS.map(([value, name]) => <option key={value} value={value}>{name}</option>)}
+          </select>
         </div>
       </div>
       <BulkBar
@@ -89,7 +110,7 @@ export function RendersView() {
       />
       {list.error.value && rows.length === 0 ? <Failure what="The renders could not be read" error={list.error.value} again={() => void list.more()} />
         : rows.length === 0 && !list.ended.value ? <Loading rows={8} />
-        : rows.length === 0 ? <NoRenders filter={filter} clear={() => set({ status: "", search: "" })} />
+        : rows.length === 0 ? <NoRenders filter={filter} clear={() => set({ status: "", search: "", pool: "" })} />
         : <List rows={rows} chosen={chosen} active={active} onChoose={choose} onRange={(ids) => setChosen(new Set([...chosen, ...ids]))} more={() => void list.more()} />}
       {rows.length > 0 && (
         <p class="list-end faint" role="status">
@@ -100,6 +121,12 @@ export function RendersView() {
       )}
     </>
   );
+}
+
+/** The pools whose renders can be listed: those with workers or waiting tasks, and the one that is asked for. */
+function poolsOf(now: Farm | null, asked: string): string[] {
+  const names = now?.pools.map(({ pool }) => pool).filter((pool) => pool !== "stitch") ?? [];
+  return asked && !names.includes(asked) ? [...names, asked] : names;
 }
 
 /** What is typed is searched for when the person pauses. */
@@ -113,7 +140,7 @@ function SearchField({ field, value, onChange }: { field: RefObject<HTMLInputEle
       ref={field}
       type="search"
       defaultValue={value}
-      placeholder="Title, id or callback id"
+      placeholder="Title, id, callback id or owner"
       aria-label="Search renders"
       aria-keyshortcuts="/"
       onInput={(event) => {
@@ -126,8 +153,8 @@ function SearchField({ field, value, onChange }: { field: RefObject<HTMLInputEle
 }
 
 function NoRenders({ filter, clear }: { filter: Filter; clear: () => void }) {
-  if (filter.status || filter.search) {
-    return <Empty title="No render is like that"><Button onClick={clear}>Show all</Button></Empty>;
+  if (filter.status || filter.search || filter.pool) {
+    return <Empty title="No render matches"><Button onClick={clear}>Show all</Button></Empty>;
   }
   return (
     <Empty title="No renders yet">

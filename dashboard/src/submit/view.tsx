@@ -4,17 +4,19 @@ import { useRef, useState } from "preact/hooks";
 import { ApiError, onceKey, post } from "../api";
 import { bytes, count } from "../format";
 import { go, links } from "../route";
-import { account, canRender, farm } from "../store";
+import { account, canRender } from "../store";
+import type { BatchCreated, RenderCreated } from "../types";
 import { Button, Empty, Failure, Panel, ProgressBar } from "../ui/basics";
 import { usePageTitle } from "../ui/hooks";
 import { Icon } from "../ui/icons";
 import { complain } from "../ui/toast";
+import { Batch } from "./batch";
+import { FirstFrame } from "./first-frame";
+import { MoreSettings, Output, request, type Settings } from "./output";
 import { ofDrop, ofPicked, type Project } from "./project";
+import type { Row } from "./rows";
 import { upload } from "./upload";
 import { Variables } from "./variables";
-
-/** The fields as typed; empty is the farm's default. */
-type Settings = Record<string, string>;
 
 export function SubmitView() {
   usePageTitle("New render");
@@ -22,10 +24,12 @@ export function SubmitView() {
   const [entry, setEntry] = useState("");
   const [values, setValues] = useState<Record<string, unknown>>({});
   const [settings, setSettings] = useState<Settings>({});
+  const [rows, setRows] = useState<Row[] | null>(null);
   const [sending, setSending] = useState<{ what: string; part: number } | null>(null);
   const [error, setError] = useState<unknown>(null);
   // The same for every try of the same form, so that a broken connection never renders twice.
   const once = useRef(onceKey());
+  const uploaded = useRef<{ project: Project; asset_id: string } | null>(null);
 
   if (account.value && !canRender()) return <Empty title="This key may only read"><p>Submitting needs a key with the scope <code>render</code>.</p></Empty>;
 
@@ -36,15 +40,29 @@ export function SubmitView() {
       setProject(read);
       setEntry(read.compositions[0]?.path ?? "");
       setValues({});
+      setRows(null);
       once.current = onceKey();
     } catch (failure) {
       setError(failure);
     }
   };
   const composition = project?.compositions.find(({ path }) => path === entry);
-  const set = (name: string) => (event: { currentTarget: HTMLInputElement | HTMLSelectElement }) => {
+  const set = (name: string, value: string) => {
     once.current = onceKey();
-    setSettings({ ...settings, [name]: event.currentTarget.value });
+    setSettings({ ...settings, [name]: value });
+  };
+
+  /** The project in the farm, uploaded once, with the settings of the render. */
+  const prepare = async (project: Project, progress: (what: string, part: number) => void) => {
+    if (uploaded.current?.project !== project) {
+      progress("Packing", 0);
+      const archive = await project.archive((part) => progress("Packing", part));
+      progress("Uploading", 0);
+      const asset_id = await upload(archive, project.name, (part) => progress("Uploading", part));
+      uploaded.current = { project, asset_id };
+    }
+    const { asset_id } = uploaded.current;
+    return { ...request(settings, project), project: { type: "asset_id", asset_id }, variables: values, composition: entry === "index.html" || !entry ? null : entry };
   };
 
   const submit = async (event: Event) => {
@@ -52,14 +70,19 @@ export function SubmitView() {
     if (!project) return;
     setError(null);
     try {
-      setSending({ what: "Packing", part: 0 });
-      const archive = await project.archive((part) => setSending({ what: "Packing", part }));
-      setSending({ what: "Uploading", part: 0 });
-      const asset_id = await upload(archive, project.name, (part) => setSending({ what: "Uploading", part }));
+      const body = await prepare(project, (what, part) => setSending({ what, part }));
       setSending({ what: "Submitting", part: 1 });
-      const body = { ...request(settings, project), project: { type: "asset_id", asset_id }, variables: values, composition: entry === "index.html" || !entry ? null : entry };
-      const made = await post<{ render_id: string }>("v3/hyperframes/renders", { body, idempotencyKey: once.current });
-      go(links.render(made.render_id));
+      if (rows) {
+        const items = rows.map((row, i) => ({ variables: { ...values, ...row }, title: `${body.title} ${i + 1}` }));
+        const { variables: _, title: __, ...shared } = body;
+        const made = await post<BatchCreated>("v3/hyperframes/renders/batch", { body: { ...shared, items }, idempotencyKey: once.current });
+        const refused = made.renders.find(({ error }) => error);
+        if (refused?.error) complain(`${count(made.refused, "row")} made no render`, `Row ${refused.index + 1}: ${refused.error.message}`);
+        go(links.renders);
+      } else {
+        const made = await post<RenderCreated>("v3/hyperframes/renders", { body, idempotencyKey: once.current });
+        go(links.render(made.render_id));
+      }
     } catch (failure) {
       setError(failure);
       setSending(null);
@@ -84,6 +107,7 @@ export function SubmitView() {
         )}
         {project && (
           <>
+            <FirstFrame composition={composition} version={JSON.stringify([project.name, project.bytes, entry, values, settings])} prepare={() => prepare(project, () => {})} />
             <div class="columns even">
               <Panel title="Variables" id="variables">
                 {composition?.problem ? <Failure what="The variables cannot be shown" error={new Error(composition.problem)} />
@@ -93,9 +117,11 @@ export function SubmitView() {
               </Panel>
               <Panel title="Output" id="output"><Output project={project} entry={entry} setEntry={setEntry} settings={settings} set={set} /></Panel>
             </div>
+            <MoreSettings settings={settings} set={set} />
+            <Batch composition={composition} rows={rows} setRows={(read) => { once.current = onceKey(); setRows(read); }} />
             <div class="submit-end">
               {sending && <span class="sending" role="status"><ProgressBar percent={sending.part * 100} label={sending.what} /> {sending.what}…</span>}
-              <Button type="submit" kind="primary" busy={sending !== null}>Render it</Button>
+              <Button type="submit" kind="primary" busy={sending !== null}>{rows ? `Render ${count(rows.length, "row")}` : "Render it"}</Button>
             </div>
           </>
         )}
@@ -107,23 +133,6 @@ export function SubmitView() {
 function hint(error: unknown): unknown {
   if (error instanceof ApiError && error.param) return new Error(`${error.message} (${error.param})`);
   return error;
-}
-
-function request(settings: Settings, project: Project): Record<string, unknown> {
-  const number = (name: string) => (settings[name] ? Number(settings[name]) : null);
-  const text = (name: string) => settings[name]?.trim() || null;
-  const fps = text("fps");
-  return {
-    title: text("title") ?? project.name,
-    format: text("format"),
-    quality: text("quality"),
-    resolution: text("resolution"),
-    fps: fps && /^\d+$/.test(fps) ? Number(fps) : fps,
-    pool: text("pool"),
-    priority: number("priority"),
-    chunk_frames: number("chunk_frames"),
-    callback_id: text("callback_id"),
-  };
 }
 
 function DropZone({ project, take }: { project: Project | null; take: (reading: Promise<Project>) => void }) {
@@ -154,7 +163,7 @@ function DropZone({ project, take }: { project: Project | null; take: (reading: 
         {project ? (
           <><strong>{project.name}</strong><span class="faint">{count(project.files, "file")}, {bytes(project.bytes)}</span></>
         ) : (
-          <><strong>Drop a folder, a zip or a page here</strong><span class="faint">It is read in this browser and uploaded only when you submit.</span></>
+          <><strong>Drop a folder, a zip or a page here</strong><span class="faint">It is read in this browser, and uploaded when you ask for its first frame or submit it.</span></>
         )}
       </div>
       <div class="actions">
@@ -164,62 +173,5 @@ function DropZone({ project, take }: { project: Project | null; take: (reading: 
       <input ref={folder} class="hidden" type="file" tabIndex={-1} aria-label="Folder of the project" onChange={picked} {...{ webkitdirectory: true }} />
       <input ref={file} class="hidden" type="file" tabIndex={-1} aria-label="Zip or page of the project" accept=".zip,.html,.htm" onChange={picked} />
     </section>
-  );
-}
-
-interface OutputProps {
-  project: Project;
-  entry: string;
-  setEntry: (path: string) => void;
-  settings: Settings;
-  set: (name: string) => (event: { currentTarget: HTMLInputElement | HTMLSelectElement }) => void;
-}
-
-function Output({ project, entry, setEntry, settings, set }: OutputProps) {
-  const composition = project.compositions.find(({ path }) => path === entry);
-  const own = composition?.width ? ` (${composition.width}×${composition.height})` : "";
-  const choice = (name: string, label: string, options: [string, string][]) => (
-    <label class="field">
-      <span>{label}</span>
-      <select name={name} value={settings[name] ?? ""} onChange={set(name)}>
-        {options.map(([value, text]) => <option key={value} value={value}>{text}</option>)}
-      </select>
-    </label>
-  );
-  const field = (name: string, label: string, more: Record<string, unknown> = {}) => (
-    <label class="field">
-      <span>{label}</span>
-      <input name={name} type="text" value={settings[name] ?? ""} onInput={set(name)} {...more} />
-    </label>
-  );
-  const pools = farm.value?.pools.map(({ pool }) => pool).filter((pool) => pool !== "stitch") ?? [];
-  return (
-    <>
-      <div class="fields">
-        {field("title", "Title", { placeholder: project.name, maxLength: 500 })}
-        {project.compositions.length > 1 && (
-          <label class="field">
-            <span>Composition</span>
-            <select name="composition" value={entry} onChange={(event) => setEntry(event.currentTarget.value)}>
-              {project.compositions.map(({ path }) => <option key={path} value={path}>{path}</option>)}
-            </select>
-          </label>
-        )}
-        {choice("format", "Format", [["", "MP4"], ["webm", "WebM"], ["mov", "MOV (ProRes)"], ["gif", "GIF"], ["png-sequence", "PNG sequence"]])}
-        {choice("quality", "Quality", [["draft", "Draft"], ["", "Standard"], ["high", "High"]])}
-        {choice("resolution", "Resolution", [["", `As it is${own}`], ["1080p", "1080p"], ["4k", "4K"]])}
-        {field("fps", "Frames a second", { placeholder: "the composition's own, else 30", list: "fps-usual", inputMode: "decimal", pattern: "\\d+(/\\d+)?" })}
-        <datalist id="fps-usual">{["24", "25", "30", "50", "60", "30000/1001"].map((fps) => <option key={fps} value={fps} />)}</datalist>
-      </div>
-      <details class="more">
-        <summary>More settings</summary>
-        <div class="fields">
-          {pools.length > 1 && choice("pool", "Pool", [["", "The usual one"], ...pools.map((pool): [string, string] => [pool, pool])])}
-          {field("priority", "Priority", { type: "number", min: -100, max: 100, placeholder: "0" })}
-          {field("chunk_frames", "Frames a chunk", { type: "number", min: 1, placeholder: "the farm decides" })}
-          {field("callback_id", "Callback id", { maxLength: 256 })}
-        </div>
-      </details>
-    </>
   );
 }

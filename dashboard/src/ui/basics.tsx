@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { type ApiError, messageOf } from "../api";
-import type { RenderDetail } from "../types";
+import type { RenderDetail, Waiting } from "../types";
 import { Icon, type IconName } from "./icons";
 
 interface ButtonProps {
@@ -36,6 +36,11 @@ export function Button({ icon, kind = "plain", label, busy = false, disabled = f
   );
 }
 
+/** A message of the farm; what stands between backticks is code. */
+export function Message({ text }: { text: string }) {
+  return <>{text.split("`").map((part, i) => (i % 2 === 1 ? <code key={i}>{part}</code> : part))}</>;
+}
+
 export function Meter({ value, max, label, tone = "accent" }: { value: number; max: number; label: string; tone?: string }) {
   const part = max > 0 ? Math.min(1, value / max) : 0;
   return (
@@ -66,9 +71,19 @@ export function isOver(render: RenderDetail): boolean {
   return render.status === "completed" || render.status === "failed";
 }
 
+const WAITING: Record<string, string> = {
+  WAITING_FOR_STORAGE: "waiting for storage", WAITING_FOR_SERVERS: "waiting for the ledger or broker", WAITING_FOR_WORKERS: "no worker in its pool",
+  WAITING_FOR_CLASS: "no worker of its capture class", WAITING_FOR_SLOTS: "waiting for a free slot", WAITING_FOR_STITCHERS: "no stitcher",
+};
+
+/** What a render waits for, in a few words. */
+export function waitingFor(waiting: Waiting): string {
+  return WAITING[waiting.code] ?? waiting.message;
+}
+
 const STATE_NAMES: Record<string, string> = {
   queued: "Queued", rendering: "Rendering", paused: "Paused", completed: "Completed", failed: "Failed", cancelled: "Cancelled",
-  active: "Active", draining: "Draining", quarantined: "Quarantined",
+  enabled: "Enabled", disabled: "Disabled", active: "Active", draining: "Draining", quarantined: "Quarantined",
 };
 
 export function Badge({ state }: { state: string }) {

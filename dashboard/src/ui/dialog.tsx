@@ -45,6 +45,9 @@ interface Question {
   action: string;
   danger: boolean;
   field?: string;
+  /** What the field has at first, and the attributes that bound what is typed. */
+  value?: string;
+  input?: Record<string, string | number>;
   answer: (said: string | null) => void;
 }
 
@@ -75,7 +78,7 @@ export function Asking() {
         {asked.field && (
           <label class="field">
             <span>{asked.field}</span>
-            <input ref={field} type="text" maxLength={200} />
+            <input ref={field} type="text" maxLength={200} defaultValue={asked.value} {...asked.input} />
           </label>
         )}
         <div class="actions">
