@@ -19,6 +19,7 @@
 //! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
 //! | [`log`] | what pages printed and the farm had to say |
+//! | `mcp` | the routes as tools for agents |
 //! | [`page`] | pages of lists |
 //! | [`dashboard`] | the pages for people |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
@@ -42,6 +43,7 @@ pub mod farm;
 pub mod files;
 pub mod idempotency;
 pub mod log;
+mod mcp;
 pub mod middleware;
 pub mod openapi;
 pub mod operate;
@@ -204,7 +206,9 @@ impl Coordinator {
         let routes = routes::router(&api).merge(dashboard::routes());
         let routes = routes.fallback(unknown_route).method_not_allowed_fallback(wrong_method);
         let config = api.config.clone();
-        middleware::wrap(routes.with_state(api), self.backplane().metrics.clone(), config)
+        let wrap = |routes| middleware::wrap(routes, self.backplane().metrics.clone(), config.clone());
+        let routes = routes.with_state(api.clone());
+        wrap(routes.clone().merge(mcp::router(&api, wrap(routes))))
     }
 }
 

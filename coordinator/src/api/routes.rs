@@ -4,8 +4,8 @@ use std::future::{Ready, ready};
 
 use axum::body::to_bytes;
 use axum::extract::{self, DefaultBodyLimit, Extension, RawPathParams, State};
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{Extensions, HeaderMap};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{delete, get, patch, post, put};
@@ -138,15 +138,22 @@ pub fn router(api: &Api) -> Router<Api> {
     router.layer(DefaultBodyLimit::disable())
 }
 
+/// The caller of a request, by its key.
+pub(super) async fn caller_of(api: &Api, extensions: &Extensions, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let address = extensions.get::<PeerAddress>().map(|peer| peer.0);
+    api.config.access.caller(&api.keys, &api.wrong_keys, address, headers).await
+}
+
 /// Lets a request pass whose key may make it, not too often, with a body that the route takes. Ends the wait for its
 /// answer.
 async fn guard(
     State((api, route, needs)): State<(Api, &'static Route, Scope)>,
-    mut request: extract::Request,
+    request: extract::Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
-    let caller = api.config.access.caller(&api.keys, &api.wrong_keys, address, request.headers()).await?;
+    let (parts, body) = request.into_parts();
+    let caller = caller_of(&api, &parts.extensions, &parts.headers).await?;
+    let mut request = extract::Request::from_parts(parts, body);
     caller.check(needs)?;
     if route.is_change() && !caller.is_local {
         api.changes.check(&caller.id).map_err(|wait| {
