@@ -25,7 +25,7 @@ use hyperfarm_api::webhooks::{Endpoint, EndpointChange, EndpointRequest, Event, 
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, Code};
-use super::idempotency::IDEMPOTENCY_KEY;
+use super::idempotency::{IDEMPOTENCY_KEY, Repeated};
 use super::middleware::{Answered, REQUEST_ID};
 use super::page::PAGE_MAX;
 use super::route::Answers::Raw;
@@ -213,7 +213,8 @@ async fn audited(
     let request_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
     let target = parameters.iter().next().map(|(_, value)| value.to_owned());
     let response = next.run(request).await;
-    if !response.status().is_success() {
+    let is_repeated = response.extensions().get::<Repeated>().is_some();
+    if !response.status().is_success() || is_repeated {
         return response;
     }
     let (target, response) = match target {
