@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::error::Code;
 use super::route::{Answers, Route, Takes};
+use super::systems;
 
 /// Codes that every route with a key can answer with.
 const ALWAYS: [Code; 6] =
@@ -350,6 +351,8 @@ pub fn markdown(routes: &[Route]) -> String {
         }
         text.push('\n');
     }
+    text.push_str("\n## Systems of the published documents\n\n");
+    text.push_str(&systems::markdown());
     schemas.answer::<ErrorBody>();
     text.push_str("\n## Objects\n");
     for (name, schema) in schemas.into_components() {
