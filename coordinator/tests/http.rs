@@ -10,6 +10,8 @@ use common::client::{RENDERS, ask, error, get, invalid, page, post};
 use common::{Farm, chunks_of, draft, patient};
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::CoordinatorConfig;
+use hyperfarm_coordinator::api::routes::ROUTES;
+use hyperfarm_coordinator::api::systems::{SYSTEMS, Support};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_coordinator::intake::{Limits, from_html};
 use hyperfarm_proto::failure::FailureCode;
@@ -182,6 +184,34 @@ async fn what_there_is_not_is_told_in_the_one_shape() {
         assert_eq!(answer.error(), error(405, "method_not_allowed"), "{uri}");
         assert!(answer.headers.contains_key("allow"));
     }
+}
+
+#[tokio::test]
+async fn systems_that_the_farm_has_not_are_refused_by_name() {
+    let farm = Farm::new();
+    let router = farm.coordinator.router(ApiConfig::default());
+    for system in SYSTEMS {
+        let (file, function) = system.test;
+        let text = std::fs::read_to_string(format!("{}/../{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        assert!(text.contains(&format!("fn {function}()")), "{}: there is no {function} in {file}", system.name);
+        for path in system.paths {
+            if system.support != Support::Refused {
+                let is_route = *path == "/mcp" || ROUTES.iter().any(|route| route.path.starts_with(path));
+                assert!(is_route, "{}: {path}", system.name);
+                continue;
+            }
+            for uri in [(*path).to_owned(), format!("{path}/some_id/part")] {
+                let answer = post(&router, &uri, &json!({})).await;
+                assert_eq!(answer.error(), error(404, "resource_not_found"), "{uri}");
+                let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+                assert!(message.contains("this farm has no"), "{uri}: {message}");
+            }
+        }
+    }
+    let refusal = post(&router, "/v3/videos", &json!({})).await.json();
+    let message = "there is no POST /v3/videos, for this farm has no presenter videos";
+    assert_eq!(refusal["error"]["message"], message);
+    assert_eq!(get(&router, "/v3/videos-2").await.json()["error"]["message"], "there is no GET /v3/videos-2");
 }
 
 #[tokio::test]

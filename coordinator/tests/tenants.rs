@@ -233,6 +233,12 @@ async fn every_change_takes_an_idempotency_key() {
     for _ in 0..2 {
         assert_eq!(change("DELETE", &uri, "d", "").await.json(), json!({ "data": {} }));
     }
+    let again = change("POST", "/v3/webhooks/endpoints", "a", r#"{ "url": "https://x.example/h" }"#).await.json();
+    assert_eq!(again, endpoint);
+    let log = call(&router, "", "get", "/v3/hyperframes/audit", &Value::Null).await.json();
+    let acts = log["data"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap());
+    let created = acts.filter(|action| *action == "webhook.create").count();
+    assert_eq!(created, 1, "an act that was repeated is in the log once: {log}");
     assert_eq!(change("DELETE", &uri, "e", "").await.error(), error(404, "webhook_not_found"));
     assert_eq!(change("DELETE", &uri, "e e", "").await.error(), invalid("Idempotency-Key"));
     // An answer that another try may change is not kept.

@@ -77,7 +77,16 @@ impl Drop for Up {
 /// A file that the tests of published examples need and `scripts/setup.sh --test` installs; `None` where it is missing
 /// and the test is skipped.
 pub fn documented(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("documented").join(name);
+    installed("documented", name)
+}
+
+/// The same for the tests of published clients.
+pub fn client(name: &str) -> Option<PathBuf> {
+    installed("clients", name)
+}
+
+fn installed(folder: &str, name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(name);
     if !path.exists() {
         Requirement::Servers.skip(format!("there is no {name}: run scripts/setup.sh --test"));
         return None;

@@ -13,8 +13,7 @@ pub(super) async fn me(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<AccountAnswer>, ApiError> {
-    // The sum of nothing is -0.0, and with 0.0 added it is 0.0.
-    let spent = api.usages.spent(&caller.id).await? + 0.0;
+    let spent = api.usages.spent(&caller.id).await?;
     let rights = caller.rights;
     let account = Account {
         username: caller.name,

@@ -41,6 +41,33 @@ const FOLDER: &str = "idempotency";
 /// The answer to a request, as it is sent and kept.
 pub(super) type Answered = Result<(StatusCode, Value), ApiError>;
 
+/// In the extensions of a response: the answer is that of an earlier request, and nothing was done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Repeated;
+
+/// An answer, and whether it is that of an earlier request.
+struct Kept {
+    status: StatusCode,
+    body: Value,
+    is_repeated: bool,
+}
+
+impl Kept {
+    fn new((status, body): (StatusCode, Value)) -> Self {
+        Self { status, body, is_repeated: false }
+    }
+}
+
+impl IntoResponse for Kept {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        if self.is_repeated {
+            response.extensions_mut().insert(Repeated);
+        }
+        response
+    }
+}
+
 /// What is stored of a request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Record {
@@ -136,7 +163,7 @@ impl Idempotency {
             Ok(key) => key,
             Err(error) => return error.into_response(),
         };
-        let Some(key) = key else { return respond(fresh(make).await) };
+        let Some(key) = key else { return respond(fresh(make).await.map(Kept::new)) };
         let request = ContentHash::of(format!("{}\n{route}\n{key}", caller.id).as_bytes());
         if !self.running.lock().insert(request) {
             let message = "the first request with this idempotency key is still being answered; ask again in a moment";
@@ -152,13 +179,13 @@ impl Idempotency {
         }
     }
 
-    async fn run<F, Fut>(&self, request: ContentHash, body: ContentHash, make: F) -> Answered
+    async fn run<F, Fut>(&self, request: ContentHash, body: ContentHash, make: F) -> Result<Kept, ApiError>
     where
         F: FnOnce(Seed) -> Fut + Send,
         Fut: Future<Output = Answered> + Send,
     {
         let (seed, place) = match self.claim(&request, body).await? {
-            Claimed::Answered(status, answer) => return Ok((status, answer)),
+            Claimed::Answered(status, body) => return Ok(Kept { status, body, is_repeated: true }),
             Claimed::Mine(seed, place) => (seed, place),
         };
         let made = make(seed).await;
@@ -174,14 +201,14 @@ impl Idempotency {
             || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT | StatusCode::PAYMENT_REQUIRED)
         {
             self.objects.delete(&place).await?;
-            return made;
+            return made.map(Kept::new);
         }
         let record = Record { seed, body, answer: Some((status.as_u16(), value)) };
         if let Err(error) = self.objects.put_json(&place, &record).await {
             // What was made is made; the record without an answer leads the next request to it.
             warn!(%error, "an answer could not be kept for its idempotency key");
         }
-        made
+        made.map(Kept::new)
     }
 
     /// Creates the record, or goes on with the one that is there.
@@ -267,9 +294,9 @@ where
     make(Seed::new()?).await
 }
 
-fn respond(made: Answered) -> Response {
+fn respond(made: Result<Kept, ApiError>) -> Response {
     match made {
-        Ok((status, value)) => (status, Json(value)).into_response(),
+        Ok(kept) => kept.into_response(),
         Err(error) => error.into_response(),
     }
 }
@@ -297,9 +324,13 @@ mod tests {
         };
         let next = Idempotency::new(objects.clone());
         let made = next.run(request, body, |seed| async move { Ok((StatusCode::ACCEPTED, seed.id("x").into())) }).await;
-        assert_eq!(made.unwrap(), (StatusCode::ACCEPTED, Value::from(first.id("x"))));
+        let made = made.unwrap();
+        assert_eq!(
+            (made.status, made.body, made.is_repeated),
+            (StatusCode::ACCEPTED, Value::from(first.id("x")), false)
+        );
         let again = next.run(request, body, |_| async { panic!("it was made twice") }).await.unwrap();
-        assert_eq!(again.1, Value::from(first.id("x")));
+        assert_eq!((again.body, again.is_repeated), (Value::from(first.id("x")), true));
         assert_eq!(objects.list("idempotency").await.unwrap().len(), 1);
     }
 

@@ -19,10 +19,12 @@
 //! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
 //! | [`log`] | what pages printed and the farm had to say |
+//! | `mcp` | the routes as tools for agents |
 //! | [`page`] | pages of lists |
 //! | [`dashboard`] | the pages for people |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
 //! | [`preview`] | what is finished of a render, to watch |
+//! | [`systems`] | what the farm has of the published documents |
 //! | [`openapi`] | the OpenAPI document |
 //! | [`operate`] | health, readiness, metrics |
 //! | [`error`](mod@error) | the one shape of every error |
@@ -42,6 +44,7 @@ pub mod farm;
 pub mod files;
 pub mod idempotency;
 pub mod log;
+mod mcp;
 pub mod middleware;
 pub mod openapi;
 pub mod operate;
@@ -52,6 +55,7 @@ pub mod renders;
 pub mod route;
 pub mod routes;
 pub mod server;
+pub mod systems;
 mod unread;
 pub mod view;
 pub mod voices;
@@ -204,7 +208,9 @@ impl Coordinator {
         let routes = routes::router(&api).merge(dashboard::routes());
         let routes = routes.fallback(unknown_route).method_not_allowed_fallback(wrong_method);
         let config = api.config.clone();
-        middleware::wrap(routes.with_state(api), self.backplane().metrics.clone(), config)
+        let wrap = |routes| middleware::wrap(routes, self.backplane().metrics.clone(), config.clone());
+        let routes = routes.with_state(api.clone());
+        wrap(routes.clone().merge(mcp::router(&api, wrap(routes))))
     }
 }
 
@@ -270,9 +276,20 @@ async fn read_body(body: Body) -> Result<Bytes, ApiError> {
 }
 
 async fn unknown_route(method: Method, uri: Uri) -> ApiError {
-    ApiError::new(Code::ResourceNotFound, format!("there is no {method} {}", uri.path()))
+    refused_by_name(&method, &uri).unwrap_or_else(|| not_found(&method, &uri, ""))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> ApiError {
-    ApiError::new(Code::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
+    let refusal = || ApiError::new(Code::MethodNotAllowed, format!("{} does not take {method}", uri.path()));
+    refused_by_name(&method, &uri).unwrap_or_else(refusal)
+}
+
+/// The refusal of a request for a system that the farm has not.
+fn refused_by_name(method: &Method, uri: &Uri) -> Option<ApiError> {
+    let system = systems::refused(uri.path())?;
+    Some(not_found(method, uri, &format!(", for this farm has no {}", system.name)))
+}
+
+fn not_found(method: &Method, uri: &Uri, reason: &str) -> ApiError {
+    ApiError::new(Code::ResourceNotFound, format!("there is no {method} {}{reason}", uri.path()))
 }

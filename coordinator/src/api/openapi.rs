@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::error::Code;
 use super::route::{Answers, Route, Takes};
+use super::systems;
 
 /// Codes that every route with a key can answer with.
 const ALWAYS: [Code; 6] =
@@ -76,13 +77,13 @@ struct Operation {
 }
 
 #[derive(Debug, Serialize)]
-struct Parameter {
-    name: String,
-    r#in: &'static str,
-    required: bool,
+pub(super) struct Parameter {
+    pub(super) name: String,
+    pub(super) r#in: &'static str,
+    pub(super) required: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
-    schema: Schema,
+    pub(super) description: Option<String>,
+    pub(super) schema: Schema,
 }
 
 #[derive(Debug, Serialize)]
@@ -164,7 +165,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Operation {
     }
 }
 
-fn operation_id(route: &Route) -> String {
+pub(super) fn operation_id(route: &Route) -> String {
     let words = route.path.split(['/', '-', '.']).filter(|word| !word.is_empty() && *word != "v3");
     let words = words.map(|word| word.trim_matches(['{', '}', '*']));
     std::iter::once(route.method).chain(words).collect::<Vec<_>>().join("_")
@@ -184,7 +185,7 @@ fn tag(path: &str) -> &'static str {
     }
 }
 
-fn parameters(route: &Route, schemas: &mut Schemas) -> Vec<Parameter> {
+pub(super) fn parameters(route: &Route, schemas: &mut Schemas) -> Vec<Parameter> {
     let of_path = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let mut all: Vec<Parameter> = of_path
         .map(|name| Parameter {
@@ -304,7 +305,7 @@ pub fn markdown(routes: &[Route]) -> String {
     let mut text = String::from(
         "# The HTTP API\n\nMade from the OpenAPI document (`GET /openapi.json`) by the test `the_reference_is_what_the_code_says` with `HYPERFARM_BLESS=1`; change the code, not this file.\n\n\
          Send the key as `x-api-key` or as `Authorization: Bearer`. Errors are `{\"error\":{\"code\",\"message\",\"param\"?,\"doc_url\"}}`; every response \
-         has an `X-Request-Id`.\n\n## Routes\n",
+         has an `X-Request-Id`. Agents call the same routes as [tools](mcp.md) at `POST /mcp`.\n\n## Routes\n",
     );
     for route in routes {
         let path = plain_path(route);
@@ -350,6 +351,8 @@ pub fn markdown(routes: &[Route]) -> String {
         }
         text.push('\n');
     }
+    text.push_str("\n## Systems of the published documents\n\n");
+    text.push_str(&systems::markdown());
     schemas.answer::<ErrorBody>();
     text.push_str("\n## Objects\n");
     for (name, schema) in schemas.into_components() {

@@ -64,10 +64,16 @@ pub(super) async fn create(
     Ok(once.answer(&key, "POST /v3/hyperframes/renders", &headers, &body, make).await)
 }
 
+/// Bytes of a body that may have a project inside, at most.
+pub(super) fn body_max(api: &Api) -> usize {
+    let inline_bytes = api.coordinator.config().limits.inline_bytes;
+    usize::try_from(inline_bytes).unwrap_or(usize::MAX / 2) / 3 * 4 + super::FIELDS_MAX
+}
+
 /// The body of a request that may have a project inside.
 pub(super) async fn read_project_body(api: &Api, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     let limits = &api.coordinator.config().limits;
-    let most = usize::try_from(limits.inline_bytes).unwrap_or(usize::MAX / 2) / 3 * 4 + super::FIELDS_MAX;
+    let most = body_max(api);
     let too_large = || {
         let message = format!(
             "a project inside the request may have {} bytes; upload a larger one as an asset",

@@ -4,8 +4,8 @@ use std::future::{Ready, ready};
 
 use axum::body::to_bytes;
 use axum::extract::{self, DefaultBodyLimit, Extension, RawPathParams, State};
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{Extensions, HeaderMap};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{delete, get, patch, post, put};
@@ -27,7 +27,7 @@ use hyperfarm_api::webhooks::{Endpoint, EndpointChange, EndpointRequest, Event, 
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, Code};
-use super::idempotency::IDEMPOTENCY_KEY;
+use super::idempotency::{IDEMPOTENCY_KEY, Repeated};
 use super::middleware::{Answered, REQUEST_ID};
 use super::page::PAGE_MAX;
 use super::route::Answers::Raw;
@@ -141,15 +141,22 @@ pub fn router(api: &Api) -> Router<Api> {
     router.layer(DefaultBodyLimit::disable())
 }
 
+/// The caller of a request, by its key.
+pub(super) async fn caller_of(api: &Api, extensions: &Extensions, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let address = extensions.get::<PeerAddress>().map(|peer| peer.0);
+    api.config.access.caller(&api.keys, &api.wrong_keys, address, headers).await
+}
+
 /// Lets a request pass whose key may make it, not too often, with a body that the route takes. Ends the wait for its
 /// answer.
 async fn guard(
     State((api, route, needs)): State<(Api, &'static Route, Scope)>,
-    mut request: extract::Request,
+    request: extract::Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
-    let caller = api.config.access.caller(&api.keys, &api.wrong_keys, address, request.headers()).await?;
+    let (parts, body) = request.into_parts();
+    let caller = caller_of(&api, &parts.extensions, &parts.headers).await?;
+    let mut request = extract::Request::from_parts(parts, body);
     caller.check(needs)?;
     if route.is_change() && !caller.is_local {
         api.changes.check(&caller.id).map_err(|wait| {
@@ -209,7 +216,8 @@ async fn audited(
     let request_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
     let target = parameters.iter().next().map(|(_, value)| value.to_owned());
     let response = next.run(request).await;
-    if !response.status().is_success() {
+    let is_repeated = response.extensions().get::<Repeated>().is_some();
+    if !response.status().is_success() || is_repeated {
         return response;
     }
     let (target, response) = match target {
