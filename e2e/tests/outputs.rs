@@ -99,6 +99,25 @@ const ROWS: &[Row] = &[
         ..row("webm", "vp8", "yuv420p", true)
     },
     Row { fps: "60", frames: 24, ..row("mov", "prores", "yuva444p", true) },
+    Row { args: &["--profile", "4444-xq"], ..row("mov", "prores", "yuva444p", true) },
+    Row {
+        args: &["--profile", "422-hq", "--timecode", "01:00:00;00"],
+        page: (97, 65),
+        size: (98, 66),
+        fps: "30000/1001",
+        ..row("mov", "prores", "yuv422p10", false)
+    },
+    Row {
+        args: &["--codec", "dnxhr"],
+        page: (256, 120),
+        size: (256, 120),
+        fps: "25",
+        frames: 10,
+        ..row("mov", "dnxhd", "yuv422p10", false)
+    },
+    Row { args: &["--codec", "h265", "--bit-depth", "10"], ..row("mp4", "hevc", "yuv420p10", false) },
+    Row { args: &["--codec", "av1"], ..row("mp4", "av1", "yuv420p", false) },
+    Row { args: &["--codec", "av1", "--bit-depth", "10"], ..row("webm", "av1", "yuv420p10", false) },
 ];
 
 fn render(scene: &Scene, number: usize, row: &Row) -> (PathBuf, Manifest) {
@@ -174,6 +193,8 @@ fn every_video_is_what_was_asked_for() {
         check_clicks(&sound, &what);
         let shown = pictures(&output);
         assert_eq!(shown.len() as u64, row.frames, "{what}");
+        let timecode_track = std::fs::read(&output).unwrap().windows(4).any(|name| name == b"tmcd");
+        assert_eq!(timecode_track, row.pixels == "yuv422p10" || row.args.contains(&"4444-xq"), "{what}");
         // A page of 97 pixels is not enlarged by its edge.
         check_pictures(&shown, (row.size.0 / row.page.0).max(1), row.alpha, &what);
     }
@@ -296,6 +317,9 @@ fn what_cannot_be_made_is_refused_before_any_work() {
         (&["--transparent", "--format", "mp4"], "transparency"),
         (&["--format", "gif", "--fps", "120"], "hundredths"),
         (&["--format", "mov", "--crf", "20"], "crf"),
+        (&["--format", "mov", "--codec", "dnxhr"], "256x120"),
+        (&["--format", "mov", "--profile", "422", "--transparent"], "transparency"),
+        (&["--format", "mov", "--timecode", "01:00:00;00", "--fps", "25"], "01:00:00;00"),
         (&["--format", "gif", "--loudness", "-16"], "loudness"),
         (&["--hdr"], "--hdr"),
         (&["--format", "mp4", "--audio", "/nonexistent/a.mp3"], "/nonexistent/a.mp3"),

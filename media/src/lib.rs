@@ -98,6 +98,7 @@ pub use decode::{decode_audio, decode_video};
 pub use device::{device_encoders, try_encoder};
 pub use encode::{SegmentEncoder, SegmentSummary};
 pub use error::{MediaError, Reason};
+pub use ffmpeg_log::silence_av1_encoder;
 pub use fragment::{AudioFragments, SegmentPosition, audio_fragments, video_fragment, video_header};
 pub use isolation::{DECODER_COMMAND, Decoders, VideoDecoder, serve_decoder};
 pub use join::{JoinSummary, SegmentFile, join};

@@ -8,7 +8,7 @@ use ffmpeg_next::codec::Parameters;
 use ffmpeg_next::format::context::Output;
 use ffmpeg_next::{Dictionary, Packet, Rational};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::spec::Format;
+use hyperfarm_proto::spec::{Format, Timecode};
 
 use crate::error::MediaError;
 use crate::ffi::{self, CodecId};
@@ -115,6 +115,15 @@ impl Muxer {
             stream.set_metadata(Dictionary::from_iter([("alpha_mode", "1")]));
         }
         Ok(stream.index())
+    }
+
+    /// Gives video stream `index` of a mov a timecode track. `first` is the timecode of the first frame.
+    pub(crate) fn add_timecode(&mut self, index: usize, first: Timecode) -> Result<(), MediaError> {
+        let (output, _) = self.output()?;
+        if let Some(mut stream) = output.stream_mut(index) {
+            stream.set_metadata(Dictionary::from_iter([("timecode", first.to_string().as_str())]));
+        }
+        Ok(())
     }
 
     /// Adds an audio stream and returns its index.

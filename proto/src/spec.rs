@@ -12,7 +12,7 @@ use crate::encoder::Loudness;
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
-pub use crate::output::{Bitrate, Codec, Format, Moment, OutputError, Seconds, Timestamp};
+pub use crate::output::{Bitrate, Codec, Format, Moment, OutputError, Profile, Seconds, Timecode, Timestamp};
 
 /// How much time the encoder may spend and how much it may throw away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
@@ -126,6 +126,20 @@ pub struct RenderSpec {
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_enum, alias = "video-codec"))]
     pub codec: Option<Codec>,
+    /// Profile of ProRes (`4444` by default) or DNxHR (`dnxhr-hqx`).
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
+    pub profile: Option<Profile>,
+    /// Bits a sample of H.265 and AV1, 8 or 10; 8 by default.
+    #[serde(deserialize_with = "bit_depth")]
+    #[schemars(transform = extension, schema_with = "bit_depth_schema")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "BITS", value_parser = parse_bit_depth))]
+    pub bit_depth: Option<u32>,
+    /// Timecode of the composition's first frame in a mov's timecode track, such as `01:00:00:00`. Without it, masters
+    /// (every profile but `4444`) begin with `00:00:00:00`.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "TIMECODE"))]
+    pub timecode: Option<Timecode>,
     /// Constant rate factor, instead of the quality's.
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, conflicts_with = "video_bitrate"))]
@@ -263,6 +277,27 @@ fn frame_rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Frame
     rate.map(Some).ok_or_else(refused)
 }
 
+/// 8 or 10.
+fn bit_depth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let bits = match Value::deserialize(deserializer)? {
+        Value::Null => return Ok(None),
+        value => value.as_f64().filter(|bits| BIT_DEPTHS.contains(bits)).map(|bits| bits as u32),
+    };
+    bits.map(Some).ok_or_else(|| D::Error::custom("give 8 or 10"))
+}
+
+/// Bits a sample that an encoder can have.
+const BIT_DEPTHS: [f64; 2] = [8.0, 10.0];
+
+fn bit_depth_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "enum": [8, 10] })
+}
+
+#[cfg(feature = "cli")]
+fn parse_bit_depth(text: &str) -> Result<u32, &'static str> {
+    text.parse().ok().filter(|bits| matches!(bits, 8 | 10)).ok_or("give 8 or 10")
+}
+
 fn frame_rate_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["integer", "string"], "minimum": 1, "maximum": 240 })
 }
@@ -349,6 +384,18 @@ pub enum SizeError {
         /// Size that was asked for.
         asked: Size,
     },
+    /// Smaller than the codec's pictures can be.
+    #[error(
+        "codec: the output would be {found}, and {codec} needs {min} or more; ask for another codec or a larger size"
+    )]
+    TooSmall {
+        /// What was asked.
+        codec: Codec,
+        /// Its smallest width and height.
+        min: Size,
+        /// The output's size.
+        found: Size,
+    },
     /// Outside what can be drawn.
     #[error("the output would be {0}; sides from 16 to 8192 pixels, and {MAX_PIXELS} pixels in all, can be rendered")]
     Bounds(Size),
@@ -359,6 +406,7 @@ impl SizeError {
     pub fn param(&self) -> Option<&'static str> {
         match self {
             Self::Contradiction { param, .. } | Self::Shape { param, .. } | Self::Scale { param, .. } => Some(param),
+            Self::TooSmall { .. } => Some("codec"),
             Self::Bounds(_) => None,
         }
     }
@@ -399,6 +447,9 @@ impl RenderSpec {
         output::check(&output::Asked {
             format: self.format,
             codec: self.codec,
+            profile: self.profile,
+            bit_depth: self.bit_depth,
+            timecode: self.timecode,
             transparent: self.transparent,
             crf: self.crf.map(Bounded::get),
             bitrate: self.video_bitrate,
@@ -418,19 +469,33 @@ impl RenderSpec {
     ///
     /// # Errors
     ///
-    /// [`OutputError`] where a GIF cannot have the rate.
+    /// [`OutputError`] where a GIF cannot have the rate, or the timecode does not exist at it.
     pub fn check_rate(&self, rate: FrameRate) -> Result<(), OutputError> {
+        if let Some(timecode) = self.timecode {
+            output::check_timecode(timecode, rate)?;
+        }
         if self.format == Format::Gif { output::check_gif_rate(rate) } else { Ok(()) }
     }
 
     /// The codec of the pictures.
     pub fn codec(&self) -> Codec {
-        self.codec.unwrap_or_else(|| self.format.codec())
+        output::codec_of(self.format, self.codec, self.profile)
+    }
+
+    /// The profile of ProRes and DNxHR.
+    pub fn profile(&self) -> Option<Profile> {
+        self.profile.or(self.codec().profile())
+    }
+
+    /// The timecode of the composition's first frame, where the output has a timecode track.
+    pub fn timecode(&self) -> Option<Timecode> {
+        let is_master = self.profile().is_some_and(|profile| profile != Profile::ProRes4444);
+        self.timecode.or(is_master.then_some(Timecode::ZERO))
     }
 
     /// Whether the page is drawn on nothing and the output has transparency.
     pub fn is_transparent(&self) -> bool {
-        self.format.has_alpha() && self.transparent != Some(false)
+        output::has_alpha(self.format, self.codec(), self.profile) && self.transparent != Some(false)
     }
 
     /// Seconds asked for, if any.
@@ -482,6 +547,10 @@ impl RenderSpec {
             },
         };
         check_bounds(viewport)?;
+        let (size, min) = (viewport.output(), self.codec().min_size());
+        if size.width < min.width || size.height < min.height {
+            return Err(SizeError::TooSmall { codec: self.codec(), min, found: size });
+        }
         Ok(viewport)
     }
 
@@ -654,6 +723,17 @@ mod tests {
         assert_eq!(uhd.viewport(None).unwrap().page, size(1920, 1080));
         let huge = serde_json::from_str::<RenderSpec>("{\"device_scale_factor\":5}").unwrap_err();
         assert!(huge.to_string().contains("an integer from 1 to 4"), "{huge}");
+    }
+
+    #[test]
+    fn codecs_have_a_smallest_size() {
+        let spec = |codec: Codec| RenderSpec { format: codec.format(), codec: Some(codec), ..RenderSpec::default() };
+        assert!(spec(Codec::DnxHr).viewport(Some(size(256, 120))).is_ok());
+        for (codec, authored) in [(Codec::DnxHr, size(254, 120)), (Codec::Av1, size(64, 62))] {
+            let error = spec(codec).viewport(Some(authored)).unwrap_err();
+            assert_eq!(error.param(), Some("codec"));
+            assert!(error.to_string().contains(codec.name()), "{error}");
+        }
     }
 
     #[test]

@@ -118,8 +118,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "67f7d3aebf3b";
-const GOLDEN_CONTENT: &str = "2354515cf79f";
+const GOLDEN_PLAN: &str = "fab415c246a5";
+const GOLDEN_CONTENT: &str = "4f3ad66d82a7";
 
 #[test]
 fn segment_records_survive_json() {

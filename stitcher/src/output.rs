@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hyperfarm_media::{GifOptions, SegmentFile, count_gif, count_packets, gif, join, thumbnail};
-use hyperfarm_proto::plan::{Plan, PlanContent};
+use hyperfarm_proto::plan::{EncoderSettings, Plan, PlanContent};
 use hyperfarm_proto::record::AudioRecord;
 use hyperfarm_proto::spec::Format;
 
@@ -25,7 +25,9 @@ pub(crate) fn write(
     let (size, rate, encoder) = (content.viewport.output(), content.frame_rate, &content.encoder);
     match encoder.format {
         Format::Mp4 | Format::Webm | Format::Mov => {
-            join(segments, audio, output, encoder, size, rate)?;
+            // A part of a composition has the timecodes of the whole.
+            let timecode = encoder.timecode.map(|timecode| timecode.after(content.first_frame, rate));
+            join(segments, audio, output, &EncoderSettings { timecode, ..encoder.clone() }, size, rate)?;
         }
         Format::Gif => {
             let options = GifOptions { size, rate, alpha: encoder.alpha, repeat: encoder.gif_loop };

@@ -13,6 +13,9 @@ import { ofDrop, ofPicked, type Project } from "./project";
 import { upload } from "./upload";
 import { Variables } from "./variables";
 
+/** Profiles of ProRes and DNxHR. */
+const PROFILES = ["422-lt", "422", "422-hq", "4444", "4444-xq", "dnxhr-hq", "dnxhr-hqx"];
+
 /** The fields as typed; empty is the farm's default. */
 type Settings = Record<string, string>;
 
@@ -119,6 +122,10 @@ function request(settings: Settings, project: Project): Record<string, unknown> 
     quality: text("quality"),
     resolution: text("resolution"),
     fps: fps && /^\d+$/.test(fps) ? Number(fps) : fps,
+    codec: text("codec"),
+    profile: text("profile"),
+    bit_depth: number("bit_depth"),
+    timecode: text("timecode"),
     pool: text("pool"),
     priority: number("priority"),
     chunk_frames: number("chunk_frames"),
@@ -205,7 +212,7 @@ function Output({ project, entry, setEntry, settings, set }: OutputProps) {
             </select>
           </label>
         )}
-        {choice("format", "Format", [["", "MP4"], ["webm", "WebM"], ["mov", "MOV (ProRes)"], ["gif", "GIF"], ["png-sequence", "PNG sequence"]])}
+        {choice("format", "Format", [["", "MP4"], ["webm", "WebM"], ["mov", "MOV (ProRes, DNxHR)"], ["gif", "GIF"], ["png-sequence", "PNG sequence"]])}
         {choice("quality", "Quality", [["draft", "Draft"], ["", "Standard"], ["high", "High"]])}
         {choice("resolution", "Resolution", [["", `As it is${own}`], ["1080p", "1080p"], ["4k", "4K"]])}
         {field("fps", "Frames a second", { placeholder: "the composition's own, else 30", list: "fps-usual", inputMode: "decimal", pattern: "\\d+(/\\d+)?" })}
@@ -215,6 +222,10 @@ function Output({ project, entry, setEntry, settings, set }: OutputProps) {
         <summary>More settings</summary>
         <div class="fields">
           {pools.length > 1 && choice("pool", "Pool", [["", "The usual one"], ...pools.map((pool): [string, string] => [pool, pool])])}
+          {choice("codec", "Codec", [["", "The format's usual one"], ["h265", "H.265 (MP4)"], ["av1", "AV1 (MP4, WebM)"], ["vp8", "VP8 (WebM)"], ["prores", "ProRes (MOV)"], ["dnxhr", "DNxHR (MOV)"]])}
+          {choice("profile", "Profile of ProRes or DNxHR", [["", "The codec's usual one"], ...PROFILES.map((profile): [string, string] => [profile, profile])])}
+          {choice("bit_depth", "Bits a sample of H.265 or AV1", [["", "8"], ["10", "10"]])}
+          {field("timecode", "Timecode of the first frame (MOV)", { placeholder: "00:00:00:00", pattern: "\\d{1,2}:\\d{1,2}:\\d{1,2}[:;]\\d{1,3}" })}
           {field("priority", "Priority", { type: "number", min: -100, max: 100, placeholder: "0" })}
           {field("chunk_frames", "Frames a chunk", { type: "number", min: 1, placeholder: "the farm decides" })}
           {field("callback_id", "Callback id", { maxLength: 256 })}
