@@ -302,7 +302,7 @@ mod tests {
         let line = "hyperfarm render ./p -c scenes/a.html -o out.mp4 -f 24000/1001 -q looks -w auto --crf 17 --gpu --quiet \
                     --resolution landscape-4k --format mp4 --variables-file v.json --sdr --browser-timeout 90 --gif-loop 2 \
                     --no-best-effort --low-memory-mode --experimental-fast-capture=false --vp9-cpu-used -4 \
-                    --loudness -16 --true-peak -2 --profile 422-hq --bit-depth 10 --timecode 01:00:00;00";
+                    --loudness -16 --true-peak -2 --profile 422-hq --bit-depth 10 --timecode 01:00:00;00 --wav --poster 9f";
         let args = Args::try_parse_from(line.split_whitespace()).unwrap();
         let Command::Render(render) = args.command else { panic!("not a render") };
         let spec = &render.project.spec;

@@ -29,7 +29,6 @@ fn main() -> ExitCode {
         return hyperfarm_media::serve_decoder();
     }
     hyperfarm_media::return_large_blocks();
-    hyperfarm_media::silence_av1_encoder();
     let args = args::Args::parse();
     if matches!(
         args.command,

@@ -442,6 +442,8 @@ export interface RenderDetail {
   resolution: "1080p" | "4k" | null;
   /** The render it repeats. An extension. */
   retry_of?: string;
+  /** Files beside the video that were asked for; once completed. An extension. */
+  sidecars?: Sidecar[];
   /** How far it is; a cancelled one has failed. */
   status: "queued" | "rendering" | "completed" | "failed";
   /** Signed, expiring; once completed. */
@@ -502,6 +504,8 @@ export interface RenderRequest {
   now?: string | null;
   /** Which workers take it. An extension. */
   pool?: string | null;
+  /** Write the frame of this moment beside the video as a JPEG file: seconds, or a frame such as `75f`. An extension. */
+  poster?: number | string | null;
   /** Higher goes first; 0 is usual. An extension. */
   priority?: number | null;
   /** Profile of ProRes (`4444` by default) or DNxHR (`dnxhr-hqx`). An extension. */
@@ -550,6 +554,8 @@ export interface RenderRequest {
   video_bitrate?: number | string | null;
   /** Speed of the VP9 encoder, -8 (slow) to 8. An extension. */
   vp9_cpu_used?: number | null;
+  /** Write the sound beside the video as well, as a WAV file of 24 bits. An extension. */
+  wav?: boolean | null;
   /** Pixels across, with `height`. An extension. */
   width?: number | null;
 }
@@ -563,6 +569,16 @@ export interface Secret {
   endpoint_id: string;
   /** Shown once. */
   secret: string;
+}
+
+/** A file beside the video of a render. */
+export interface Sidecar {
+  /** Length in bytes. */
+  bytes: number;
+  /** Its file name, for example `sound.wav` or `poster.jpg`. */
+  name: string;
+  /** Signed, expiring. */
+  url: string;
 }
 
 /** One attempt at a task. */

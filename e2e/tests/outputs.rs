@@ -309,6 +309,38 @@ fn the_sound_has_the_loudness_that_was_asked_for_whatever_the_chunks() {
 }
 
 #[test]
+fn sound_and_poster_lie_beside_the_video_whatever_the_chunks() {
+    let scene = Scene::new();
+    let project = project(&scene, 96, 64);
+    for (extension, args) in [("mp4", &["--fps", "30"][..]), ("mov", &["--fps", "30", "--loudness", "-16"])] {
+        let run = |name: &str, chunk_frames: &str| {
+            let form = ["--wav", "--poster", "9f", "--chunk-frames", chunk_frames];
+            let (output, manifest) = scene.render_as(extension, &project, name, &[&form[..], args].concat());
+            let beside = |name: &str| {
+                let stem = output.file_stem().unwrap().to_str().unwrap();
+                output.with_file_name(format!("{stem}.{name}"))
+            };
+            let names: Vec<_> = manifest.output.sidecars.iter().map(|file| file.name.clone()).collect();
+            assert_eq!(names, ["sound.wav", "poster.jpg"]);
+            (
+                decode_audio(&beside("sound.wav")).unwrap(),
+                std::fs::read(beside("sound.wav")).unwrap(),
+                std::fs::read(beside("poster.jpg")).unwrap(),
+            )
+        };
+        let (samples, wav, poster) = run(&format!("{extension}-whole"), "100");
+        assert_eq!(samples.len(), 19_200);
+        if extension == "mp4" {
+            check_clicks(&samples, "the sound beside the video");
+        }
+        assert!(poster.starts_with(&[0xff, 0xd8]));
+        let (_, cut_wav, _) = run(&format!("{extension}-cut"), "5");
+        assert!(wav == cut_wav, "{extension}");
+    }
+    scene.assert_clean("sidecars");
+}
+
+#[test]
 fn what_cannot_be_made_is_refused_before_any_work() {
     let scene = Scene::new();
     let page = project(&scene, 96, 64);
@@ -321,6 +353,8 @@ fn what_cannot_be_made_is_refused_before_any_work() {
         (&["--format", "mov", "--profile", "422", "--transparent"], "transparency"),
         (&["--format", "mov", "--timecode", "01:00:00;00", "--fps", "25"], "01:00:00;00"),
         (&["--format", "gif", "--loudness", "-16"], "loudness"),
+        (&["--format", "gif", "--wav"], "wav"),
+        (&["--format", "mp4", "--poster", "12f", "--fps", "30"], "poster"),
         (&["--hdr"], "--hdr"),
         (&["--format", "mp4", "--audio", "/nonexistent/a.mp3"], "/nonexistent/a.mp3"),
         (&["--format", "mp4", "--width", "200", "--height", "100"], "96x64"),

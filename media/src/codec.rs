@@ -47,7 +47,7 @@ pub(crate) fn encoder_name(codec: &VideoCodec) -> &'static str {
         VideoCodec::H265 { .. } => "libx265",
         VideoCodec::Vp9 { .. } => "libvpx-vp9",
         VideoCodec::Vp8 { .. } => "libvpx",
-        VideoCodec::Av1 { .. } => "libsvtav1",
+        VideoCodec::Av1 { .. } => "libaom-av1",
         VideoCodec::ProRes { .. } => "prores_ks",
         VideoCodec::DnxHr { .. } => "dnxhd",
         VideoCodec::Png { .. } => "png",
@@ -204,11 +204,16 @@ fn options(settings: &EncoderSettings) -> Dictionary<'static> {
             options.set("cpu-used", &cpu_used.to_string());
             without_hidden_frames(&mut options);
         }
-        VideoCodec::Av1 { preset, rate, .. } => {
-            options.set("preset", &preset.to_string());
+        VideoCodec::Av1 { rate, cpu_used, .. } => {
             set_rate(&mut options, *rate);
-            // Bytes do not depend on the number of threads, but memory does.
-            options.set("svtav1-params", &format!("lp={}", settings.threads.max(1)));
+            // Speeds above 6 exist in libaom's real-time mode only, which looks at no later frame.
+            if *cpu_used > 6 {
+                options.set("usage", "realtime");
+                options.set("lag-in-frames", "0");
+            }
+            options.set("cpu-used", &cpu_used.to_string());
+            options.set("row-mt", "0");
+            options.set("tiles", "1x1");
         }
         VideoCodec::ProRes { profile, bits_per_mb } => {
             options.set("profile", profile_name(*profile));

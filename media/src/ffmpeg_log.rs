@@ -26,14 +26,6 @@ pub(crate) fn init() {
     });
 }
 
-/// Keeps SVT-AV1, which logs past FFmpeg, from writing its settings to standard error. To be called before any thread
-/// is started.
-#[allow(unsafe_code)] // SVT-AV1 has no other switch than its environment variable
-pub fn silence_av1_encoder() {
-    // SAFETY: no other thread reads the environment yet.
-    unsafe { std::env::set_var("SVT_LOG", "1") };
-}
-
 /// Takes the last warning or error that FFmpeg logged on this thread.
 pub(crate) fn take_last() -> Option<String> {
     LAST.with_borrow_mut(Option::take)

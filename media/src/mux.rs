@@ -27,6 +27,8 @@ pub(crate) enum Container {
     Webm,
     /// mp4 with sound only.
     M4a,
+    /// Plain samples.
+    Wav,
     /// The header of an mp4 whose packets come in fragments.
     Fragments,
 }
@@ -48,6 +50,7 @@ impl Container {
             Self::Mov => "mov",
             Self::Webm => "webm",
             Self::M4a => "ipod",
+            Self::Wav => "wav",
         }
     }
 }
@@ -153,7 +156,10 @@ impl Muxer {
         let mut options = Dictionary::new();
         // Times are final: shifting them to start at zero would move video and audio apart by the priming.
         options.set("avoid_negative_ts", "disabled");
-        if self.container != Container::Webm {
+        if self.container == Container::Wav {
+            // Sizes of 32 bits end at 4 GiB, which are four hours of sound.
+            options.set("rf64", "auto");
+        } else if self.container != Container::Webm {
             // Edit lists are in the movie's ticks: at the default of 1000 they would round every duration to 1 ms.
             options.set("movie_timescale", &movie_timescale.to_string());
             options.set("video_track_timescale", &track_timescale.to_string());

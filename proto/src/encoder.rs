@@ -76,11 +76,12 @@ pub enum VideoCodec {
         /// Quality (0 to 51) or size.
         rate: Rate,
     },
-    /// SVT-AV1, 4:2:0, BT.709 limited range.
+    /// libaom's AV1, 4:2:0, BT.709 limited range. SVT-AV1 is quicker, but its encoders share tables of the process: two
+    /// with different settings at once change one another's bytes, or crash.
     Av1 {
-        /// Speed, 0 (slow) to 13.
-        preset: u32,
-        /// Quality (1 to 63) or size.
+        /// Speed, 0 (slow) to 8.
+        cpu_used: u32,
+        /// Quality (0 to 63) or size.
         rate: Rate,
         /// Bits a sample, 8 or 10.
         bit_depth: u32,
@@ -184,6 +185,10 @@ pub struct EncoderSettings {
     pub loudness: Option<Loudness>,
     /// Timecode of the composition's first frame; none leaves the timecode track out.
     pub timecode: Option<Timecode>,
+    /// Whether the sound is written as a WAV file as well.
+    pub wav: bool,
+    /// Frame of the composition that is written as a JPEG file.
+    pub poster: Option<u64>,
 }
 
 impl EncoderSettings {
@@ -213,8 +218,8 @@ impl EncoderSettings {
                 VideoCodec::Vp8 { rate: rate(spec, crf), cpu_used }
             }
             Codec::Av1 => {
-                let (preset, crf) = by_quality(spec.quality, [(12, 40), (8, 28), (6, 18)]);
-                VideoCodec::Av1 { preset, rate: rate(spec, crf), bit_depth }
+                let (crf, cpu_used) = by_quality(spec.quality, [(40, 8), (28, 6), (18, 4)]);
+                VideoCodec::Av1 { cpu_used, rate: rate(spec, crf), bit_depth }
             }
             Codec::ProRes => {
                 let profile = spec.profile().unwrap_or(Profile::ProRes4444);
@@ -235,7 +240,19 @@ impl EncoderSettings {
         let keyframe_interval = (frame_rate.as_f64() * 8.0).round().max(1.0) as u32;
         let (alpha, gif_loop) = (spec.is_transparent(), spec.gif_loop.map_or(0, Bounded::get));
         let (loudness, timecode) = (spec.loudness(), spec.timecode());
-        Self { format: spec.format, codec, alpha, threads: 1, keyframe_interval, gif_loop, loudness, timecode }
+        let poster = spec.poster.map(|poster| poster.frame(frame_rate));
+        Self {
+            format: spec.format,
+            codec,
+            alpha,
+            threads: 1,
+            keyframe_interval,
+            gif_loop,
+            loudness,
+            timecode,
+            wav: spec.wav,
+            poster,
+        }
     }
 
     /// The same pictures through the first of `offered` that makes this codec; nothing where none does.

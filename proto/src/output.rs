@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -205,13 +204,9 @@ impl Codec {
         matches!(self, Self::H264 | Self::H265 | Self::Vp8 | Self::Vp9 | Self::Av1)
     }
 
-    /// The smallest and the largest constant rate factor. SVT-AV1 takes 0 for its own default.
-    pub fn crf_range(self) -> RangeInclusive<u32> {
-        match self {
-            Self::Av1 => 1..=63,
-            Self::Vp8 | Self::Vp9 => 0..=63,
-            _ => 0..=51,
-        }
+    /// The largest constant rate factor.
+    pub fn max_crf(self) -> u32 {
+        if matches!(self, Self::Vp8 | Self::Vp9 | Self::Av1) { 63 } else { 51 }
     }
 
     /// The profile where none is asked for.
@@ -231,7 +226,6 @@ impl Codec {
     /// The smallest width and height that its encoder takes.
     pub fn min_size(self) -> Size {
         match self {
-            Self::Av1 => Size { width: 64, height: 64 },
             Self::DnxHr => Size { width: 256, height: 120 },
             _ => Size { width: 16, height: 16 },
         }
@@ -769,6 +763,7 @@ pub(crate) struct Asked {
     pub crf: Option<u32>,
     pub bitrate: Option<Bitrate>,
     pub rate: Option<FrameRate>,
+    pub wav: bool,
     pub loudness: bool,
     pub true_peak: bool,
 }
@@ -830,9 +825,11 @@ pub(crate) fn check(asked: &Asked) -> Result<(), OutputError> {
     if let Some((param, _)) = control.iter().find(|(_, given)| *given && !codec.has_rate_control()) {
         return refused(param, format!("{param} means nothing to {codec}; leave it out"));
     }
-    let crf_range = codec.crf_range();
-    if asked.crf.is_some_and(|crf| !crf_range.contains(&crf)) {
-        return refused("crf", format!("crf of {codec} goes from {} to {}", crf_range.start(), crf_range.end()));
+    if asked.crf.is_some_and(|crf| crf > codec.max_crf()) {
+        return refused("crf", format!("crf of {codec} goes from 0 to {}", codec.max_crf()));
+    }
+    if asked.wav && !asked.format.has_sound() {
+        return refused("wav", format!("a {} has no sound; leave wav out", asked.format));
     }
     if asked.loudness && !asked.format.has_sound() {
         return refused("loudness", format!("a {} has no sound; leave loudness out", asked.format));
@@ -876,6 +873,7 @@ mod tests {
             crf: None,
             bitrate: None,
             rate: None,
+            wav: false,
             loudness: false,
             true_peak: false,
         }
@@ -917,7 +915,6 @@ mod tests {
             assert_eq!(param(Asked { codec: Some(codec), bit_depth: Some(10), ..asked(codec.format()) }), "bit_depth");
             assert!(check(&Asked { codec: Some(codec), bit_depth: Some(8), ..asked(codec.format()) }).is_ok());
         }
-        assert_eq!(param(Asked { codec: Some(Codec::Av1), crf: Some(0), ..asked(Format::Webm) }), "crf");
         let av1 = Asked { codec: Some(Codec::Av1), transparent: Some(true), ..asked(Format::Webm) };
         assert_eq!(param(av1), "transparent");
         assert_eq!(param(Asked { timecode: Some(Timecode::ZERO), ..asked(Format::Mp4) }), "timecode");
@@ -928,6 +925,7 @@ mod tests {
         assert_eq!(param(Asked { rate: FrameRate::new(101, 1).ok(), ..asked(Format::Gif) }), "fps");
         assert!(check(&Asked { rate: FrameRate::new(100, 1).ok(), ..asked(Format::Gif) }).is_ok());
         assert_eq!(param(Asked { loudness: true, ..asked(Format::Gif) }), "loudness");
+        assert_eq!(param(Asked { wav: true, ..asked(Format::Gif) }), "wav");
         assert_eq!(param(Asked { true_peak: true, ..asked(Format::Mp4) }), "true_peak");
         assert!(check(&Asked { loudness: true, true_peak: true, ..asked(Format::PngSequence) }).is_ok());
         assert!(check(&Asked { crf: Some(63), ..asked(Format::Webm) }).is_ok());

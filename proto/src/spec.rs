@@ -210,6 +210,14 @@ pub struct RenderSpec {
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "DB", allow_hyphen_values = true, requires = "loudness"))]
     pub true_peak: Option<Bounded<i32, -9, 0>>,
+    /// Write the sound beside the video as well, as a WAV file of 24 bits.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub wav: bool,
+    /// Write the frame of this moment beside the video as a JPEG file: seconds, or a frame such as `75f`.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "MOMENT"))]
+    pub poster: Option<Moment>,
     /// Entry page in the project; `index.html` by default.
     #[cfg_attr(feature = "cli", arg(long, short, value_name = "PATH"))]
     pub composition: Option<Text<512>>,
@@ -427,6 +435,16 @@ pub enum RangeError {
         /// Its seconds.
         seconds: f64,
     },
+    /// The poster is not in the part.
+    #[error("poster (frame {frame}) is not in the part from frame {start} to {end}; give a moment of the part")]
+    Poster {
+        /// Frame of the poster.
+        frame: u64,
+        /// First frame.
+        start: u64,
+        /// Frame after the last.
+        end: u64,
+    },
     /// It ends where it begins, or before.
     #[error("from (frame {start}) and to (frame {end}) leave no frame; to has to be later than from")]
     Empty {
@@ -454,6 +472,7 @@ impl RenderSpec {
             crf: self.crf.map(Bounded::get),
             bitrate: self.video_bitrate,
             rate: self.fps,
+            wav: self.wav,
             loudness: self.loudness.is_some(),
             true_peak: self.true_peak.is_some(),
         })
@@ -523,7 +542,14 @@ impl RenderSpec {
         if end > frames {
             return Err(error("to", self.to));
         }
-        FrameRange::new(start, end).map_err(|_| RangeError::Empty { start, end })
+        let range = FrameRange::new(start, end).map_err(|_| RangeError::Empty { start, end })?;
+        match self.poster {
+            Some(poster) if poster.frame(rate) >= frames => Err(error("poster", self.poster)),
+            Some(poster) if !range.frames().contains(&poster.frame(rate)) => {
+                Err(RangeError::Poster { frame: poster.frame(rate), start, end })
+            }
+            _ => Ok(range),
+        }
     }
 
     /// The viewport for a composition whose root says `authored` pixels, or says none.
@@ -726,13 +752,31 @@ mod tests {
     }
 
     #[test]
-    fn codecs_have_a_smallest_size() {
-        let spec = |codec: Codec| RenderSpec { format: codec.format(), codec: Some(codec), ..RenderSpec::default() };
-        assert!(spec(Codec::DnxHr).viewport(Some(size(256, 120))).is_ok());
-        for (codec, authored) in [(Codec::DnxHr, size(254, 120)), (Codec::Av1, size(64, 62))] {
-            let error = spec(codec).viewport(Some(authored)).unwrap_err();
+    fn a_poster_is_a_frame_of_the_part() {
+        let rate = FrameRate::DEFAULT;
+        let spec = |poster: &str| RenderSpec {
+            from: "10f".parse().ok(),
+            to: "20f".parse().ok(),
+            poster: poster.parse().ok(),
+            ..RenderSpec::default()
+        };
+        for (poster, is_frame) in
+            [("10f", true), ("19f", true), ("0.5", true), ("9f", false), ("20f", false), ("9", false)]
+        {
+            let range = spec(poster).range(30, rate);
+            assert_eq!(range.is_ok(), is_frame, "{poster}");
+            assert!(range.err().is_none_or(|error| error.to_string().contains("poster")), "{poster}");
+        }
+    }
+
+    #[test]
+    fn dnxhr_has_a_smallest_size() {
+        let spec = RenderSpec { format: Format::Mov, codec: Some(Codec::DnxHr), ..RenderSpec::default() };
+        assert!(spec.viewport(Some(size(256, 120))).is_ok());
+        for authored in [size(254, 120), size(256, 118)] {
+            let error = spec.viewport(Some(authored)).unwrap_err();
             assert_eq!(error.param(), Some("codec"));
-            assert!(error.to_string().contains(codec.name()), "{error}");
+            assert!(error.to_string().contains("dnxhr needs 256x120"), "{error}");
         }
     }
 

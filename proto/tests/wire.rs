@@ -118,8 +118,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "fab415c246a5";
-const GOLDEN_CONTENT: &str = "4f3ad66d82a7";
+const GOLDEN_PLAN: &str = "7a8ef4655f88";
+const GOLDEN_CONTENT: &str = "033ab278b6f4";
 
 #[test]
 fn segment_records_survive_json() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hyperfarm_media::{GifOptions, SegmentFile, count_gif, count_packets, gif, join, thumbnail};
+use hyperfarm_media::{GifOptions, SegmentFile, count_gif, count_packets, gif, join, poster, thumbnail};
 use hyperfarm_proto::plan::{EncoderSettings, Plan, PlanContent};
 use hyperfarm_proto::record::AudioRecord;
 use hyperfarm_proto::spec::Format;
@@ -48,6 +48,22 @@ pub(crate) fn check(plan: &Plan, audio: Option<&AudioRecord>, output: &Path) -> 
     Ok(())
 }
 
+/// Writes frame `frame` of the output to `path` as JPEG.
+pub(crate) fn write_poster(
+    content: &PlanContent,
+    segments: &[SegmentFile],
+    mut frame: u64,
+    path: &Path,
+) -> Result<(), StitchError> {
+    for segment in segments {
+        if frame < segment.frames {
+            return Ok(poster(&segment.path, frame, content.frame_rate, path)?);
+        }
+        frame -= segment.frames;
+    }
+    Err(VerifyError::NoStillFrame { what: "poster" }.into())
+}
+
 /// Writes the thumbnail of `output` to `thumbnail_path`, at most `width` pixels wide.
 pub(crate) fn write_thumbnail(
     content: &PlanContent,
@@ -70,5 +86,5 @@ pub(crate) fn write_thumbnail(
         }
         frame -= segment.frames;
     }
-    Err(VerifyError::NoThumbnailFrame.into())
+    Err(VerifyError::NoStillFrame { what: "thumbnail" }.into())
 }

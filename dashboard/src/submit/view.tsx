@@ -126,6 +126,8 @@ function request(settings: Settings, project: Project): Record<string, unknown> 
     profile: text("profile"),
     bit_depth: number("bit_depth"),
     timecode: text("timecode"),
+    poster: text("poster"),
+    wav: settings["wav"] ? true : null,
     pool: text("pool"),
     priority: number("priority"),
     chunk_frames: number("chunk_frames"),
@@ -226,6 +228,8 @@ function Output({ project, entry, setEntry, settings, set }: OutputProps) {
           {choice("profile", "Profile of ProRes or DNxHR", [["", "The codec's usual one"], ...PROFILES.map((profile): [string, string] => [profile, profile])])}
           {choice("bit_depth", "Bits a sample of H.265 or AV1", [["", "8"], ["10", "10"]])}
           {field("timecode", "Timecode of the first frame (MOV)", { placeholder: "00:00:00:00", pattern: "\\d{1,2}:\\d{1,2}:\\d{1,2}[:;]\\d{1,3}" })}
+          {field("poster", "Poster, seconds or a frame such as 75f", { pattern: "\\d+(\\.\\d+)?[fs]?" })}
+          {choice("wav", "WAV beside the video", [["", "No"], ["yes", "Yes"]])}
           {field("priority", "Priority", { type: "number", min: -100, max: 100, placeholder: "0" })}
           {field("chunk_frames", "Frames a chunk", { type: "number", min: 1, placeholder: "the farm decides" })}
           {field("callback_id", "Callback id", { maxLength: 256 })}

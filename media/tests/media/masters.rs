@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hyperfarm_media::{MixInput, MixPart, SegmentEncoder, SegmentFile, count_packets, decode_audio, join, mix, probe};
+use hyperfarm_media::{
+    MixInput, MixOutput, MixPart, SegmentEncoder, SegmentFile, count_packets, decode_audio, join, mix, poster, probe,
+};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, VideoCodec};
 use hyperfarm_proto::spec::{Codec, Format, Profile, Quality, RenderSpec, Size, Timecode};
@@ -191,8 +193,8 @@ fn av1_is_the_same_every_time_at_every_quality_and_bit_rate() {
                 fs::read(joined(folder.path(), name, &settings, rate(30, 1), &[40, 20], None)).unwrap()
             };
             let one = of("one", 1);
-            // With a bit rate the bytes are those of the number of threads, which is part of the plan.
-            let threads: &[u32] = if bits.is_some() { &[1, 1, 1] } else { &[1, 2, 8] };
+            // Its tiles and rows are one thread's work, so more threads change nothing.
+            let threads: &[u32] = &[1, 2, 8];
             for threads in threads {
                 assert!(one == of("other", *threads), "{quality:?} {bits:?} {threads} threads");
             }
@@ -245,4 +247,72 @@ fn a_profile_decides_how_many_bytes_a_frame_has() {
     ] {
         assert!(bytes(smaller) < bytes(larger), "{smaller} and {larger}");
     }
+}
+
+#[test]
+fn a_wav_file_beside_the_sound_has_its_samples_before_they_are_encoded() {
+    let folder = folder();
+    let rate = rate(30_000, 1001);
+    let levels = sine(48_000, 1.0, 440.0, 0.5);
+    let source = wav(folder.path(), "tone.wav", 48_000, 1, &levels);
+    let item = crate::common::sound(timing(0.0, 1.0), &[]);
+    let inputs = [MixInput { path: &source, item: &item, rendered: false }];
+    let (path, beside) = (folder.path().join("mix"), folder.path().join("beside.wav"));
+    let output = MixOutput { path: &path, wav: Some(&beside) };
+    for part in [MixPart::whole(FRAMES, rate), MixPart { first_frame: 5, frames: 4, composition_frames: FRAMES, rate }]
+    {
+        for format in [Format::Mp4, Format::Webm] {
+            let summary = mix(None, &inputs, &part, format, output, &mut |_| true).unwrap();
+            let first = rate.samples_of(part.first_frame, 48_000) as usize;
+            let samples = decode_audio(&beside).unwrap();
+            assert_eq!(samples.len() as u64, summary.samples);
+            for (at, sample) in samples.iter().enumerate() {
+                let level = (levels[first + at] * 32_767.0).round() / 32_768.0;
+                assert!(sample.iter().all(|side| (f64::from(*side) - level).abs() < 1e-6), "{at}: {sample:?}, {level}");
+            }
+            let audio = probe(&beside).unwrap().audio.unwrap();
+            assert_eq!((audio.codec.as_str(), audio.sample_rate), ("pcm_s24le", 48_000));
+            let bytes = fs::read(&beside).unwrap();
+            mix(None, &inputs, &part, format, output, &mut |_| true).unwrap();
+            assert!(fs::read(&beside).unwrap() == bytes, "{format}");
+        }
+    }
+}
+
+#[test]
+fn a_poster_is_the_frame_that_was_asked_for() {
+    let folder = folder();
+    for format in [Format::Mp4, Format::Webm, Format::Mov, Format::Gif] {
+        let rate = rate(30_000, 1001);
+        let file = segment(folder.path(), "poster", &quick(format), rate, 0..9);
+        for frame in [0, 4, 8] {
+            let path = folder.path().join("poster.jpg");
+            poster(&file.path, frame, rate, &path).unwrap();
+            let stills = numbers_in(&as_video(&path));
+            assert_eq!(stills, [frame], "{format}");
+        }
+    }
+}
+
+/// A JPEG file as a video of one frame: the decoder of JPEG is open to files of AVI only, whose packets are JPEG files.
+fn as_video(jpeg: &Path) -> PathBuf {
+    let data = fs::read(jpeg).unwrap();
+    let chunk = |name: &[u8], content: &[u8]| {
+        let mut bytes = name.to_vec();
+        bytes.extend((content.len() as u32).to_le_bytes());
+        bytes.extend(content);
+        bytes.resize(bytes.len().next_multiple_of(2), 0);
+        bytes
+    };
+    let list = |name: &[u8], content: &[u8]| chunk(b"LIST", &[name, content].concat());
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let main = words(&[33_333, 0, 0, 0x10, 1, 0, 1, 0, SMALL.width, SMALL.height, 0, 0, 0, 0]);
+    let stream = [b"vidsMJPG".to_vec(), words(&[0, 0, 0, 1, 30, 0, 1, 0, u32::MAX, 0, 0, 0])].concat();
+    let picture = [words(&[40, SMALL.width, SMALL.height, 0x0018_0001]), b"MJPG".to_vec(), words(&[0; 5])].concat();
+    let streams = list(b"strl", &[chunk(b"strh", &stream), chunk(b"strf", &picture)].concat());
+    let header = list(b"hdrl", &[chunk(b"avih", &main), streams].concat());
+    let movie = list(b"movi", &chunk(b"00dc", &data));
+    let path = jpeg.with_extension("avi");
+    fs::write(&path, chunk(b"RIFF", &[b"AVI ".to_vec(), header, movie].concat())).unwrap();
+    path
 }
