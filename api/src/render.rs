@@ -108,6 +108,9 @@ pub struct RenderDetail {
     pub video_url: Option<String>,
     /// Signed, expiring; once completed.
     pub thumbnail_url: Option<String>,
+    /// Files beside the video that were asked for; once completed. An extension.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sidecars: Vec<Sidecar>,
     /// Signed, expiring: an HLS playlist of what is finished from the start on. `silent.m3u8` becomes `index.m3u8` once there is
     /// sound. An extension.
     pub preview_url: Option<String>,
@@ -322,6 +325,17 @@ pub enum BatchStatus {
     Queued,
     /// The entry was refused.
     Refused,
+}
+
+/// A file beside the video of a render.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sidecar {
+    /// Its file name, for example `sound.wav` or `poster.jpg`.
+    pub name: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Signed, expiring.
+    pub url: String,
 }
 
 /// A chunk of a render.

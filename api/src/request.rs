@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use hyperfarm_proto::bounded::{Bounded, BoundsError, Text};
-use hyperfarm_proto::spec::RenderSpec;
+use hyperfarm_proto::spec::{Profile, RenderSpec};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -117,8 +117,8 @@ struct Envelope {
 }
 
 impl RenderRequest {
-    /// The request that the fields of a JSON object describe. Where they name a codec and no format, the format is the
-    /// codec's.
+    /// The request that the fields of a JSON object describe. Where they name a codec or a profile and no format, the
+    /// format is the codec's.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl RenderRequest {
         let own = ["html", "priority", "project"];
         let own = own.into_iter().filter_map(|name| fields.remove_entry(name)).collect();
         let mut spec: RenderSpec = parse(fields)?;
-        if let (false, Some(codec)) = (has_format, spec.codec) {
+        if let (false, Some(codec)) = (has_format, spec.codec.or(spec.profile.map(Profile::codec))) {
             spec.format = codec.format();
         }
         spec.duration = spec.duration.filter(|duration| !duration.is_zero());

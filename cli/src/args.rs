@@ -278,6 +278,7 @@ pub(crate) struct ManArgs {
 mod tests {
     use clap::CommandFactory;
     use hyperfarm_proto::bounded::Bounded;
+    use hyperfarm_proto::spec::Profile;
 
     use super::*;
 
@@ -301,12 +302,14 @@ mod tests {
         let line = "hyperfarm render ./p -c scenes/a.html -o out.mp4 -f 24000/1001 -q looks -w auto --crf 17 --gpu --quiet \
                     --resolution landscape-4k --format mp4 --variables-file v.json --sdr --browser-timeout 90 --gif-loop 2 \
                     --no-best-effort --low-memory-mode --experimental-fast-capture=false --vp9-cpu-used -4 \
-                    --loudness -16 --true-peak -2";
+                    --loudness -16 --true-peak -2 --profile 422-hq --bit-depth 10 --timecode 01:00:00;00 --wav --poster 9f";
         let args = Args::try_parse_from(line.split_whitespace()).unwrap();
         let Command::Render(render) = args.command else { panic!("not a render") };
         let spec = &render.project.spec;
         assert_eq!((spec.crf, spec.vp9_cpu_used), (Bounded::new(17), Bounded::new(-4)));
         assert_eq!((spec.loudness, spec.true_peak), (Bounded::new(-16), Bounded::new(-2)));
+        assert_eq!((spec.bit_depth, spec.profile), (Some(10), Some(Profile::ProRes422Hq)));
+        assert_eq!(spec.timecode.map(|timecode| timecode.to_string()), Some("01:00:00;00".to_owned()));
         assert_eq!(render.workers, Some(WorkersArg(None)));
         assert_eq!(render.foreign.ignored().len(), 5);
         let inference = "hyperfarm render page.html --width 540 --height 960 --duration 0 --codec h265 --device-scale 2 \
@@ -322,6 +325,9 @@ mod tests {
             "--workers 0",
             "--duration -1",
             "--loudness -8",
+            "--bit-depth 9",
+            "--profile hq",
+            "--timecode 1",
             "--true-peak -1",
         ] {
             let line = format!("hyperfarm render p -o x {bad}");

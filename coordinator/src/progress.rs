@@ -34,8 +34,8 @@ pub struct PlanSummary {
 
 /// Whether browsers play the video of this encoder in fragmented MP4.
 pub(crate) fn is_playable(encoder: &EncoderSettings) -> bool {
-    let codec = encoder.codec.is_mpeg() || matches!(encoder.codec, VideoCodec::Vp9 { .. });
-    codec && matches!(encoder.format, Format::Mp4 | Format::Webm)
+    let has_no_mp4 = matches!(encoder.codec, VideoCodec::Vp8 { .. });
+    !has_no_mp4 && matches!(encoder.format, Format::Mp4 | Format::Webm)
 }
 
 impl From<&Plan> for PlanSummary {

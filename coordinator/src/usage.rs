@@ -237,6 +237,7 @@ mod tests {
                 frame_rate: rate.parse::<FrameRate>().unwrap(),
                 format: Format::Mp4,
                 has_audio: false,
+                sidecars: Vec::new(),
                 thumbnail: String::new(),
                 begun_at_ms: 0.0,
                 stitch_ms: 0.0,

@@ -31,7 +31,7 @@ fn every_field_is_taken_over() {
         "callback_url": "https://x.example/y", "pool": "gpu", "chunk_frames": 30, "max_parallel_chunks": 2, "something_else": { "a": 1 },
         "codec": "vp8", "video_bitrate": "4M", "vp9_cpu_used": -2, "gif_loop": 3, "transparent": true,
         "device_scale_factor": 2, "duration": 2.5, "from": 0.5, "to": "60f", "now": "2026-11-28T20:00:00Z", "audio_url": "https://x.example/s.mp3",
-        "loudness": -16, "true_peak": -2,
+        "loudness": -16, "true_peak": -2, "profile": null, "bit_depth": 8, "timecode": null, "wav": true, "poster": "20f",
     });
     let spec = parsed(&body).unwrap();
     let expected = json!({
@@ -41,7 +41,7 @@ fn every_field_is_taken_over() {
         "callback_url": "https://x.example/y", "pool": "gpu", "chunk_frames": 30, "max_parallel_chunks": 2,
         "codec": "vp8", "crf": null, "video_bitrate": 4_000_000, "vp9_cpu_used": -2, "gif_loop": 3, "transparent": true,
         "device_scale_factor": 2, "duration": 2.5, "from": 0.5, "to": "60f", "now": "2026-11-28T20:00:00Z", "audio_url": "https://x.example/s.mp3",
-        "loudness": -16, "true_peak": -2,
+        "loudness": -16, "true_peak": -2, "profile": null, "bit_depth": 8, "timecode": null, "wav": true, "poster": "20f",
     });
     assert_eq!(serde_json::to_value(spec).unwrap(), expected);
 }
@@ -65,6 +65,11 @@ fn one_page_as_text_is_a_whole_request() {
     assert!(spec.is_transparent() && spec.audio_url.is_none());
     let both = json!({ "html": "<h1>", "codec": "vp9", "format": "mp4" });
     assert!(parsed(&both).unwrap_err().to_string().contains("vp9"));
+    let master = json!({ "html": "<h1>", "profile": "dnxhr-hq", "timecode": "10:00:00:00" });
+    let spec = parsed(&master).unwrap();
+    assert_eq!((spec.format, spec.codec(), spec.is_transparent()), (Format::Mov, Codec::DnxHr, false));
+    let deep = parsed(&json!({ "html": "<h1>", "codec": "av1", "format": "webm", "bit_depth": 10 })).unwrap();
+    assert_eq!((deep.format, deep.codec(), deep.bit_depth), (Format::Webm, Codec::Av1, Some(10)));
     for codec in Codec::ALL {
         assert_eq!(parsed(&json!({ "html": "<h1>", "codec": codec })).unwrap().format, codec.format());
     }
@@ -91,7 +96,7 @@ fn refusals_name_the_field() {
         ("quality", json!("best")),
         ("quality", json!(1)),
         ("format", json!("avi")),
-        ("codec", json!("av1")),
+        ("codec", json!("theora")),
         ("crf", json!(64)),
         ("video_bitrate", json!("fast")),
         ("vp9_cpu_used", json!(9)),
@@ -99,6 +104,12 @@ fn refusals_name_the_field() {
         ("loudness", json!(-8)),
         ("loudness", json!(-16.5)),
         ("true_peak", json!(1)),
+        ("profile", json!("422-xl")),
+        ("bit_depth", json!(9)),
+        ("bit_depth", json!("ten")),
+        ("bit_depth", json!(10)),
+        ("timecode", json!("1:2")),
+        ("timecode", json!("01:00:00:00")),
         ("true_peak", json!(-1)),
         ("transparent", json!(true)),
         ("transparent", json!("yes")),

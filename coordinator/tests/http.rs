@@ -51,6 +51,7 @@ async fn a_render_is_taken_in_read_listed_and_downloaded() {
         "quality": "draft", "resolution": null, "aspect_ratio": "16:9", "composition": "index.html",
         "created_at": done["created_at"], "completed_at": done["completed_at"], "duration": 3.0,
         "video_url": done["video_url"], "thumbnail_url": done["thumbnail_url"], "preview_url": done["preview_url"],
+        "sidecars": [{ "name": "sound.wav", "bytes": 7, "url": done["sidecars"][0]["url"] }],
         "failure_message": null, "width": 1280, "height": 720, "pool": "cpu", "owner": null,
         "frame_count": 90, "warnings": [{ "code": "ASSET_NOT_FOUND", "message": "x.png is missing" }],
         "progress": {
@@ -81,6 +82,9 @@ async fn a_render_is_taken_in_read_listed_and_downloaded() {
     assert_eq!((head.header("content-length"), head.bytes.len()), ("10", 0));
     let still = get(&router, done["thumbnail_url"].as_str().unwrap().strip_prefix("http://localhost:8080").unwrap());
     assert_eq!(still.await.headers["content-type"], "image/jpeg");
+    let sound = done["sidecars"][0]["url"].as_str().unwrap().strip_prefix("http://localhost:8080").unwrap();
+    let sound = get(&router, sound).await;
+    assert_eq!((&sound.bytes[..], sound.header("content-type")), (&b"samples"[..], "audio/wav"));
 
     assert_eq!(get(&router, &url.replace("output.mp4", "plan.bin")).await.error(), error(403, "forbidden"));
     let secret = url.replacen(url.split('?').next().unwrap(), "/files/farm/link-secret", 1);

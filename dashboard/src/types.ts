@@ -458,6 +458,8 @@ export interface RenderDetail {
   resolution: "1080p" | "4k" | null;
   /** The render it repeats. An extension. */
   retry_of?: string;
+  /** Files beside the video that were asked for; once completed. An extension. */
+  sidecars?: Sidecar[];
   /** How far it is; a cancelled one has failed. */
   status: "queued" | "rendering" | "completed" | "failed";
   /** Signed, expiring; once completed. */
@@ -482,6 +484,8 @@ export interface RenderRequest {
   aspect_ratio?: "16:9" | "9:16" | "1:1" | null;
   /** A sound to put under everything, from the first frame on: a URL, or a file of the project. An extension. */
   audio_url?: string | null;
+  /** Bits a sample of H.265 and AV1, 8 or 10; 8 by default. An extension. */
+  bit_depth?: 8 | 10 | null;
   /** An id of your own, given back in webhooks. */
   callback_id?: string | null;
   /** An https URL that is told of the end. */
@@ -489,7 +493,7 @@ export interface RenderRequest {
   /** Frames a chunk. An extension. */
   chunk_frames?: number | null;
   /** Codec, else the format's usual one. An extension. */
-  codec?: "h264" | "h265" | "vp8" | "vp9" | "prores" | "gif" | "png-sequence" | null;
+  codec?: "h264" | "h265" | "vp8" | "vp9" | "av1" | "prores" | "dnxhr" | "gif" | "png-sequence" | null;
   /** Entry page in the project; `index.html` by default. */
   composition?: string | null;
   /** Constant rate factor, instead of the quality's. An extension. */
@@ -518,8 +522,12 @@ export interface RenderRequest {
   now?: string | null;
   /** Which workers take it. An extension. */
   pool?: string | null;
+  /** Write the frame of this moment beside the video as a JPEG file: seconds, or a frame such as `75f`. An extension. */
+  poster?: number | string | null;
   /** Higher goes first; 0 is usual. An extension. */
   priority?: number | null;
+  /** Profile of ProRes (`4444` by default) or DNxHR (`dnxhr-hqx`). An extension. */
+  profile?: "422-lt" | "422" | "422-hq" | "4444" | "4444-xq" | "dnxhr-hq" | "dnxhr-hqx" | null;
   /** The project: a zip, or one page. Required, unless `html` is given. */
   project?: {
   type: "url";
@@ -546,6 +554,8 @@ export interface RenderRequest {
   resolution?: "1080p" | "4k" | null;
   /** Unknown or mistyped variables are errors. An extension. */
   strict_variables?: boolean | null;
+  /** Timecode of the composition's first frame in a mov's timecode track, such as `01:00:00:00`. Without it, masters (every profile but `4444`) begin with `00:00:00:00`. An extension. */
+  timecode?: string | null;
   /** A name for people. */
   title?: string | null;
   /** End of the output, which is not part of it: seconds, or a frame such as `150f`; else the composition's end. An extension. */
@@ -562,6 +572,8 @@ export interface RenderRequest {
   video_bitrate?: number | string | null;
   /** Speed of the VP9 encoder, -8 (slow) to 8. An extension. */
   vp9_cpu_used?: number | null;
+  /** Write the sound beside the video as well, as a WAV file of 24 bits. An extension. */
+  wav?: boolean | null;
   /** Pixels across, with `height`. An extension. */
   width?: number | null;
 }
@@ -575,6 +587,16 @@ export interface Secret {
   endpoint_id: string;
   /** Shown once. */
   secret: string;
+}
+
+/** A file beside the video of a render. */
+export interface Sidecar {
+  /** Length in bytes. */
+  bytes: number;
+  /** Its file name, for example `sound.wav` or `poster.jpg`. */
+  name: string;
+  /** Signed, expiring. */
+  url: string;
 }
 
 /** One attempt at a task. */

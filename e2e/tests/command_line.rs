@@ -156,11 +156,11 @@ fn a_batch_renders_each_row_here_and_on_a_farm() {
     for (folder, farm) in [("here", &[][..]), ("farm", &["--farm", up.url()][..])] {
         let output = scene.path(folder).join("{index}-{name}.mp4");
         let args = ["render", text(&project), "--batch", text(&rows), "-o", text(&output), "--json", "-q", "draft"];
-        let mut command = scene.command(&[&args[..], &["--composition", "."], farm].concat());
+        let mut command = scene.command(&[&args[..], &["--composition", ".", "--poster", "0"], farm].concat());
         let result = Finished::from(command.env("HYPERFARM_API_KEY", KEY).output().unwrap()).json();
         assert_eq!((&result["total"], &result["completed"]), (&json!(2), &json!(2)), "{result}");
         assert_eq!(result["rows"][1]["variables"], json!({"name": "second", "count": 3}));
-        for file in ["0-first.mp4", "1-second.mp4", "manifest.json"] {
+        for file in ["0-first.mp4", "0-first.poster.jpg", "1-second.mp4", "1-second.poster.jpg", "manifest.json"] {
             assert!(scene.path(folder).join(file).is_file(), "{folder}/{file}");
         }
     }

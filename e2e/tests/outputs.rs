@@ -99,6 +99,25 @@ const ROWS: &[Row] = &[
         ..row("webm", "vp8", "yuv420p", true)
     },
     Row { fps: "60", frames: 24, ..row("mov", "prores", "yuva444p", true) },
+    Row { args: &["--profile", "4444-xq"], ..row("mov", "prores", "yuva444p", true) },
+    Row {
+        args: &["--profile", "422-hq", "--timecode", "01:00:00;00"],
+        page: (97, 65),
+        size: (98, 66),
+        fps: "30000/1001",
+        ..row("mov", "prores", "yuv422p10", false)
+    },
+    Row {
+        args: &["--codec", "dnxhr"],
+        page: (256, 120),
+        size: (256, 120),
+        fps: "25",
+        frames: 10,
+        ..row("mov", "dnxhd", "yuv422p10", false)
+    },
+    Row { args: &["--codec", "h265", "--bit-depth", "10"], ..row("mp4", "hevc", "yuv420p10", false) },
+    Row { args: &["--codec", "av1"], ..row("mp4", "av1", "yuv420p", false) },
+    Row { args: &["--codec", "av1", "--bit-depth", "10"], ..row("webm", "av1", "yuv420p10", false) },
 ];
 
 fn render(scene: &Scene, number: usize, row: &Row) -> (PathBuf, Manifest) {
@@ -174,6 +193,8 @@ fn every_video_is_what_was_asked_for() {
         check_clicks(&sound, &what);
         let shown = pictures(&output);
         assert_eq!(shown.len() as u64, row.frames, "{what}");
+        let timecode_track = std::fs::read(&output).unwrap().windows(4).any(|name| name == b"tmcd");
+        assert_eq!(timecode_track, row.pixels == "yuv422p10" || row.args.contains(&"4444-xq"), "{what}");
         // A page of 97 pixels is not enlarged by its edge.
         check_pictures(&shown, (row.size.0 / row.page.0).max(1), row.alpha, &what);
     }
@@ -288,6 +309,38 @@ fn the_sound_has_the_loudness_that_was_asked_for_whatever_the_chunks() {
 }
 
 #[test]
+fn sound_and_poster_lie_beside_the_video_whatever_the_chunks() {
+    let scene = Scene::new();
+    let project = project(&scene, 96, 64);
+    for (extension, args) in [("mp4", &["--fps", "30"][..]), ("mov", &["--fps", "30", "--loudness", "-16"])] {
+        let run = |name: &str, chunk_frames: &str| {
+            let form = ["--wav", "--poster", "9f", "--chunk-frames", chunk_frames];
+            let (output, manifest) = scene.render_as(extension, &project, name, &[&form[..], args].concat());
+            let beside = |name: &str| {
+                let stem = output.file_stem().unwrap().to_str().unwrap();
+                output.with_file_name(format!("{stem}.{name}"))
+            };
+            let names: Vec<_> = manifest.output.sidecars.iter().map(|file| file.name.clone()).collect();
+            assert_eq!(names, ["sound.wav", "poster.jpg"]);
+            (
+                decode_audio(&beside("sound.wav")).unwrap(),
+                std::fs::read(beside("sound.wav")).unwrap(),
+                std::fs::read(beside("poster.jpg")).unwrap(),
+            )
+        };
+        let (samples, wav, poster) = run(&format!("{extension}-whole"), "100");
+        assert_eq!(samples.len(), 19_200);
+        if extension == "mp4" {
+            check_clicks(&samples, "the sound beside the video");
+        }
+        assert!(poster.starts_with(&[0xff, 0xd8]));
+        let (_, cut_wav, _) = run(&format!("{extension}-cut"), "5");
+        assert!(wav == cut_wav, "{extension}");
+    }
+    scene.assert_clean("sidecars");
+}
+
+#[test]
 fn what_cannot_be_made_is_refused_before_any_work() {
     let scene = Scene::new();
     let page = project(&scene, 96, 64);
@@ -296,7 +349,12 @@ fn what_cannot_be_made_is_refused_before_any_work() {
         (&["--transparent", "--format", "mp4"], "transparency"),
         (&["--format", "gif", "--fps", "120"], "hundredths"),
         (&["--format", "mov", "--crf", "20"], "crf"),
+        (&["--format", "mov", "--codec", "dnxhr"], "256x120"),
+        (&["--format", "mov", "--profile", "422", "--transparent"], "transparency"),
+        (&["--format", "mov", "--timecode", "01:00:00;00", "--fps", "25"], "01:00:00;00"),
         (&["--format", "gif", "--loudness", "-16"], "loudness"),
+        (&["--format", "gif", "--wav"], "wav"),
+        (&["--format", "mp4", "--poster", "12f", "--fps", "30"], "poster"),
         (&["--hdr"], "--hdr"),
         (&["--format", "mp4", "--audio", "/nonexistent/a.mp3"], "/nonexistent/a.mp3"),
         (&["--format", "mp4", "--width", "200", "--height", "100"], "96x64"),

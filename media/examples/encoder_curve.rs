@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use hyperfarm_media::{Picture, SegmentEncoder, compare, decode_video};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, Rate, VideoCodec};
-use hyperfarm_proto::spec::{Format, Quality, Size};
+use hyperfarm_proto::spec::{Format, Profile, Quality, Size};
 
 struct Setting {
     label: String,
@@ -110,10 +110,12 @@ fn setting(line: &str) -> Option<Setting> {
     let options = options.concat();
     let (format, codec) = match *codec {
         "h264" => (Format::Mp4, VideoCodec::H264 { preset: (*preset).to_owned(), rate, options }),
-        "h265" => (Format::Mp4, VideoCodec::H265 { preset: (*preset).to_owned(), rate, options }),
+        "h265" => (Format::Mp4, VideoCodec::H265 { preset: (*preset).to_owned(), rate, options, bit_depth: 8 }),
         "vp9" => (Format::Webm, VideoCodec::Vp9 { rate, cpu_used: preset.parse().unwrap() }),
         "vp8" => (Format::Webm, VideoCodec::Vp8 { rate, cpu_used: preset.parse().unwrap() }),
-        "prores" => (Format::Mov, VideoCodec::ProRes4444 { bits_per_mb: number.parse().unwrap() }),
+        "prores" => {
+            (Format::Mov, VideoCodec::ProRes { profile: Profile::ProRes4444, bits_per_mb: number.parse().unwrap() })
+        }
         other => panic!("no codec {other}"),
     };
     let settings = EncoderSettings {

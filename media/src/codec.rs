@@ -8,7 +8,7 @@ use ffmpeg_next::format::Pixel;
 use ffmpeg_next::{Dictionary, Rational, color};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, Rate, VideoCodec};
-use hyperfarm_proto::spec::Size;
+use hyperfarm_proto::spec::{Profile, Size};
 
 use crate::convert::YuvFormat;
 use crate::error::{MediaError, Reason};
@@ -22,10 +22,15 @@ const PRESETS: [&str; 10] =
 /// Pixel format that the encoder of `settings` reads.
 pub(crate) fn yuv_format(settings: &EncoderSettings) -> YuvFormat {
     match settings.codec {
-        VideoCodec::H264 { .. } | VideoCodec::H265 { .. } | VideoCodec::Device { .. } => YuvFormat::Yuv420,
+        VideoCodec::H265 { bit_depth: 10, .. } | VideoCodec::Av1 { bit_depth: 10, .. } => YuvFormat::Yuv420Ten,
+        VideoCodec::H264 { .. } | VideoCodec::H265 { .. } | VideoCodec::Av1 { .. } | VideoCodec::Device { .. } => {
+            YuvFormat::Yuv420
+        }
         VideoCodec::Vp9 { .. } | VideoCodec::Vp8 { .. } if settings.alpha => YuvFormat::Yuva420,
         VideoCodec::Vp9 { .. } | VideoCodec::Vp8 { .. } => YuvFormat::Yuv420,
-        VideoCodec::ProRes4444 { .. } => YuvFormat::Yuva444Ten,
+        VideoCodec::ProRes { profile, .. } if profile.has_alpha() => YuvFormat::Yuva444Ten,
+        VideoCodec::DnxHr { profile: Profile::DnxHrHq } => YuvFormat::Yuv422,
+        VideoCodec::ProRes { .. } | VideoCodec::DnxHr { .. } => YuvFormat::Yuv422Ten,
         VideoCodec::Png { .. } => YuvFormat::Rgba,
     }
 }
@@ -42,7 +47,9 @@ pub(crate) fn encoder_name(codec: &VideoCodec) -> &'static str {
         VideoCodec::H265 { .. } => "libx265",
         VideoCodec::Vp9 { .. } => "libvpx-vp9",
         VideoCodec::Vp8 { .. } => "libvpx",
-        VideoCodec::ProRes4444 { .. } => "prores_ks",
+        VideoCodec::Av1 { .. } => "libaom-av1",
+        VideoCodec::ProRes { .. } => "prores_ks",
+        VideoCodec::DnxHr { .. } => "dnxhd",
         VideoCodec::Png { .. } => "png",
         VideoCodec::Device { encoder, .. } => encoder.name(),
     }
@@ -160,7 +167,7 @@ fn options(settings: &EncoderSettings) -> Dictionary<'static> {
             let fixed = "cpu-independent=1:sliced-threads=0:sync-lookahead=0:lookahead-threads=1:open-gop=0";
             options.set("x264-params", &merged(own, fixed));
         }
-        VideoCodec::H265 { preset, rate, options: own } => {
+        VideoCodec::H265 { preset, rate, options: own, .. } => {
             options.set("preset", preset);
             set_rate(&mut options, *rate);
             // x265 gives the same bytes with every instruction set, but not with every number of threads, and its
@@ -197,12 +204,26 @@ fn options(settings: &EncoderSettings) -> Dictionary<'static> {
             options.set("cpu-used", &cpu_used.to_string());
             without_hidden_frames(&mut options);
         }
-        VideoCodec::ProRes4444 { bits_per_mb } => {
-            options.set("profile", "4444");
-            options.set("alpha_bits", "16");
+        VideoCodec::Av1 { rate, cpu_used, .. } => {
+            set_rate(&mut options, *rate);
+            // Speeds above 6 exist in libaom's real-time mode only, which looks at no later frame.
+            if *cpu_used > 6 {
+                options.set("usage", "realtime");
+                options.set("lag-in-frames", "0");
+            }
+            options.set("cpu-used", &cpu_used.to_string());
+            options.set("row-mt", "0");
+            options.set("tiles", "1x1");
+        }
+        VideoCodec::ProRes { profile, bits_per_mb } => {
+            options.set("profile", profile_name(*profile));
+            if profile.has_alpha() {
+                options.set("alpha_bits", "16");
+            }
             options.set("vendor", "apl0");
             options.set("bits_per_mb", &bits_per_mb.to_string());
         }
+        VideoCodec::DnxHr { profile } => options.set("profile", profile_name(*profile)),
         VideoCodec::Png { level } => {
             options.set("compression_level", &level.clamp(&1, &9).to_string());
             options.set("pred", if *level > 6 { "mixed" } else { "up" });
@@ -237,6 +258,19 @@ fn options(settings: &EncoderSettings) -> Dictionary<'static> {
         }
     }
     options
+}
+
+/// FFmpeg's name of `profile`.
+fn profile_name(profile: Profile) -> &'static str {
+    match profile {
+        Profile::ProRes422Lt => "lt",
+        Profile::ProRes422 => "standard",
+        Profile::ProRes422Hq => "hq",
+        Profile::ProRes4444 => "4444",
+        Profile::ProRes4444Xq => "4444xq",
+        Profile::DnxHrHq => "dnxhr_hq",
+        Profile::DnxHrHqx => "dnxhr_hqx",
+    }
 }
 
 /// Two lists of options in one. An option in both has the value of the second.

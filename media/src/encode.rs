@@ -110,8 +110,8 @@ impl SegmentEncoder {
             colour: Colour::of(&settings.codec),
             reordering: match settings.codec {
                 VideoCodec::H265 { .. } => Some(X265_REORDERING),
-                // Device encoders are opened without B-frames.
-                VideoCodec::Device { .. } => Some(0),
+                // Device encoders are opened without B-frames, and AV1 has its frames in order of presentation.
+                VideoCodec::Device { .. } | VideoCodec::Av1 { .. } => Some(0),
                 _ => None,
             },
             upload,

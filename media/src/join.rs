@@ -37,7 +37,8 @@ pub struct JoinSummary {
 }
 
 /// Joins `segments` in order, with the sound of `audio` (a file of [`crate::mix()`]), into `output`: an mp4, a webm or a
-/// mov. For the other formats see [`crate::gif()`] and [`crate::png_frames()`]. Nothing is decoded.
+/// mov. For the other formats see [`crate::gif()`] and [`crate::png_frames()`]. Nothing is decoded. The timecode of
+/// `settings` is that of the first frame of `segments`.
 ///
 /// # Errors
 /// A segment has not exactly its frames, does not start with a key frame, or has other headers or another size than the
@@ -63,6 +64,9 @@ pub fn join(
     let size = settings.codec.coded_size(size);
     let ticks = timescale::of_track(rate, frames);
     let video = muxer.add_video(headers, rate, ticks, codec::declares_alpha(settings))?;
+    if let Some(timecode) = settings.timecode {
+        muxer.add_timecode(video, timecode)?;
+    }
     let mut sound = audio.map(|path| AudioTrack::open(path, &mut muxer)).transpose()?;
     muxer.start(ticks, ticks, true)?;
     let mut track = VideoTrack::new(video, rate, muxer.time_base(video), reference.delay);

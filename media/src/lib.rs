@@ -102,9 +102,11 @@ pub use fragment::{AudioFragments, SegmentPosition, audio_fragments, video_fragm
 pub use isolation::{DECODER_COMMAND, Decoders, VideoDecoder, serve_decoder};
 pub use join::{JoinSummary, SegmentFile, join};
 pub use limits::MediaLimits;
-pub use mix::{Levelling, MixInput, MixPart, MixSummary, SoundLevel, mix, mix_raw, mix_to_loudness, sound_level};
+pub use mix::{
+    Levelling, MixInput, MixOutput, MixPart, MixSummary, SoundLevel, mix, mix_raw, mix_to_loudness, sound_level,
+};
 pub use png_frames::png_frames;
 pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};
 pub use source::{VideoSource, VideoTimeline};
-pub use thumbnail::{still, thumbnail};
+pub use thumbnail::{poster, still, thumbnail};
 pub use timescale::SAMPLE_RATE;

@@ -8,7 +8,7 @@ use ffmpeg_next::codec::Parameters;
 use ffmpeg_next::format::context::Output;
 use ffmpeg_next::{Dictionary, Packet, Rational};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::spec::Format;
+use hyperfarm_proto::spec::{Format, Timecode};
 
 use crate::error::MediaError;
 use crate::ffi::{self, CodecId};
@@ -27,6 +27,8 @@ pub(crate) enum Container {
     Webm,
     /// mp4 with sound only.
     M4a,
+    /// Plain samples.
+    Wav,
     /// The header of an mp4 whose packets come in fragments.
     Fragments,
 }
@@ -48,6 +50,7 @@ impl Container {
             Self::Mov => "mov",
             Self::Webm => "webm",
             Self::M4a => "ipod",
+            Self::Wav => "wav",
         }
     }
 }
@@ -117,6 +120,15 @@ impl Muxer {
         Ok(stream.index())
     }
 
+    /// Gives video stream `index` of a mov a timecode track. `first` is the timecode of the first frame.
+    pub(crate) fn add_timecode(&mut self, index: usize, first: Timecode) -> Result<(), MediaError> {
+        let (output, _) = self.output()?;
+        if let Some(mut stream) = output.stream_mut(index) {
+            stream.set_metadata(Dictionary::from_iter([("timecode", first.to_string().as_str())]));
+        }
+        Ok(())
+    }
+
     /// Adds an audio stream and returns its index.
     pub(crate) fn add_audio(&mut self, parameters: Parameters, time_base: Rational) -> Result<usize, MediaError> {
         let padding = ffi::audio_parameters(&parameters).initial_padding;
@@ -144,7 +156,10 @@ impl Muxer {
         let mut options = Dictionary::new();
         // Times are final: shifting them to start at zero would move video and audio apart by the priming.
         options.set("avoid_negative_ts", "disabled");
-        if self.container != Container::Webm {
+        if self.container == Container::Wav {
+            // Sizes of 32 bits end at 4 GiB, which are four hours of sound.
+            options.set("rf64", "auto");
+        } else if self.container != Container::Webm {
             // Edit lists are in the movie's ticks: at the default of 1000 they would round every duration to 1 ms.
             options.set("movie_timescale", &movie_timescale.to_string());
             options.set("video_track_timescale", &track_timescale.to_string());

@@ -33,6 +33,18 @@ pub fn thumbnail(video: &Path, at_seconds: f64, max_width: u32, output: &Path) -
     fs::write(output, jpeg).map_err(|source| MediaError::Write { path: output.to_owned(), source })
 }
 
+/// Writes frame `frame` of a segment of `rate` to `output` as JPEG, in its own size. Transparent frames are put over
+/// black.
+///
+/// # Errors
+/// The segment cannot be decoded, or the file cannot be written.
+pub fn poster(segment: &Path, frame: u64, rate: FrameRate, output: &Path) -> Result<(), MediaError> {
+    let timing = MediaTiming { start: 0.0, end: f64::MAX, media_start: 0.0, rate: 1.0, looped: false };
+    let picture = VideoSource::open(segment, &timing, rate)?.picture(frame)?;
+    let jpeg = encode(&picture, picture.size.width, output)?;
+    fs::write(output, jpeg).map_err(|source| MediaError::Write { path: output.to_owned(), source })
+}
+
 /// Pixels averaged for one pixel of a reduced bitmap, across and down.
 const SAMPLES: u32 = 3;
 

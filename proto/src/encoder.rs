@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::Bounded;
 use crate::frame::FrameRate;
-use crate::spec::{Codec, Format, Quality, RenderSpec, Size};
+use crate::spec::{Codec, Format, Profile, Quality, RenderSpec, Size, Timecode};
 
 /// What an encoder aims at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,12 +36,14 @@ pub enum VideoCodec {
         /// Speed, -8 to 8.
         cpu_used: i32,
     },
-    /// prores_ks profile 4444, 10 bits, with a 16-bit alpha plane.
-    ProRes4444 {
-        /// Bits a macroblock.
+    /// prores_ks, 10 bits: 4:2:2, or in the profiles 4444 and 4444 XQ 4:4:4 with a 16-bit alpha plane.
+    ProRes {
+        /// Which of ProRes' profiles.
+        profile: Profile,
+        /// Bits a macroblock; 0 for the profile's own.
         bits_per_mb: u32,
     },
-    /// libx265, 4:2:0 of 8 bits, BT.709 limited range.
+    /// libx265, 4:2:0, BT.709 limited range.
     H265 {
         /// Preset name.
         preset: String,
@@ -49,6 +51,8 @@ pub enum VideoCodec {
         rate: Rate,
         /// What differs from the preset, as `name=value:name=value` in the encoder's own words.
         options: String,
+        /// Bits a sample, 8 or 10.
+        bit_depth: u32,
     },
     /// libvpx, 4:2:0, with an alpha plane where the output is transparent.
     Vp8 {
@@ -71,6 +75,21 @@ pub enum VideoCodec {
         effort: u32,
         /// Quality (0 to 51) or size.
         rate: Rate,
+    },
+    /// libaom's AV1, 4:2:0, BT.709 limited range. SVT-AV1 is quicker, but its encoders share tables of the process: two
+    /// with different settings at once change one another's bytes, or crash.
+    Av1 {
+        /// Speed, 0 (slow) to 8.
+        cpu_used: u32,
+        /// Quality (0 to 63) or size.
+        rate: Rate,
+        /// Bits a sample, 8 or 10.
+        bit_depth: u32,
+    },
+    /// DNxHR, 4:2:2 of 8 bits (HQ) or 10 (HQX). Its profile decides its size.
+    DnxHr {
+        /// Which of DNxHR's profiles.
+        profile: Profile,
     },
 }
 
@@ -116,15 +135,16 @@ impl DeviceEncoder {
 }
 
 impl VideoCodec {
-    /// Whether it is H.264 or H.265, whatever makes it.
-    pub fn is_mpeg(&self) -> bool {
-        matches!(self, Self::H264 { .. } | Self::H265 { .. } | Self::Device { .. })
-    }
-
-    /// The size that is encoded for pictures of `size`. H.264 and H.265 with subsampled chroma need even sides: where one is odd, its
-    /// last pair of columns or rows is black, as HyperFrames' own renderer makes it.
+    /// The size that is encoded for pictures of `size`. Most codecs with subsampled chroma need even sides: where one is
+    /// odd, its last pair of columns or rows is black, as HyperFrames' own renderer makes it.
     pub fn coded_size(&self, size: Size) -> Size {
-        if self.is_mpeg() {
+        let is_even = match self {
+            Self::ProRes { profile, .. } => !profile.has_alpha(),
+            Self::Av1 { .. } | Self::DnxHr { .. } => true,
+            Self::Vp8 { .. } | Self::Vp9 { .. } | Self::Png { .. } => false,
+            Self::H264 { .. } | Self::H265 { .. } | Self::Device { .. } => true,
+        };
+        if is_even {
             Size { width: size.width.next_multiple_of(2), height: size.height.next_multiple_of(2) }
         } else {
             size
@@ -163,6 +183,12 @@ pub struct EncoderSettings {
     pub gif_loop: u16,
     /// Loudness of the sound; none leaves it as it is mixed.
     pub loudness: Option<Loudness>,
+    /// Timecode of the composition's first frame; none leaves the timecode track out.
+    pub timecode: Option<Timecode>,
+    /// Whether the sound is written as a WAV file as well.
+    pub wav: bool,
+    /// Frame of the composition that is written as a JPEG file.
+    pub poster: Option<u64>,
 }
 
 impl EncoderSettings {
@@ -173,6 +199,7 @@ impl EncoderSettings {
 
     /// The settings that a request asks for.
     pub fn for_spec(spec: &RenderSpec, frame_rate: FrameRate) -> Self {
+        let bit_depth = spec.bit_depth.unwrap_or(8);
         let codec = match spec.codec() {
             Codec::H264 => {
                 let (preset, crf, options) = x264(spec.quality);
@@ -180,7 +207,7 @@ impl EncoderSettings {
             }
             Codec::H265 => {
                 let (preset, crf) = x265(spec.quality);
-                VideoCodec::H265 { preset: preset.to_owned(), rate: rate(spec, crf), options: String::new() }
+                VideoCodec::H265 { preset: preset.to_owned(), rate: rate(spec, crf), options: String::new(), bit_depth }
             }
             Codec::Vp9 => {
                 let (crf, cpu_used) = by_quality(spec.quality, [(40, 8), (28, 6), (16, 3)]);
@@ -190,7 +217,21 @@ impl EncoderSettings {
                 let (crf, cpu_used) = by_quality(spec.quality, [(30, 8), (12, 4), (6, 2)]);
                 VideoCodec::Vp8 { rate: rate(spec, crf), cpu_used }
             }
-            Codec::ProRes => VideoCodec::ProRes4444 { bits_per_mb: by_quality(spec.quality, [2000, 4000, 8000]) },
+            Codec::Av1 => {
+                let (crf, cpu_used) = by_quality(spec.quality, [(40, 8), (28, 6), (18, 4)]);
+                VideoCodec::Av1 { cpu_used, rate: rate(spec, crf), bit_depth }
+            }
+            Codec::ProRes => {
+                let profile = spec.profile().unwrap_or(Profile::ProRes4444);
+                let bits_per_mb = match profile {
+                    Profile::ProRes4444 => by_quality(spec.quality, [2000, 4000, 8000]),
+                    Profile::ProRes4444Xq => by_quality(spec.quality, [3000, 6000, 8192]),
+                    // Editors and broadcasters expect the data rate by which the profile is known.
+                    _ => 0,
+                };
+                VideoCodec::ProRes { profile, bits_per_mb }
+            }
+            Codec::DnxHr => VideoCodec::DnxHr { profile: spec.profile().unwrap_or(Profile::DnxHrHqx) },
             Codec::Gif => VideoCodec::Png { level: 1 },
             Codec::PngSequence => VideoCodec::Png { level: by_quality(spec.quality, [1, 6, 9]) },
         };
@@ -198,7 +239,20 @@ impl EncoderSettings {
         // one whatever this says.
         let keyframe_interval = (frame_rate.as_f64() * 8.0).round().max(1.0) as u32;
         let (alpha, gif_loop) = (spec.is_transparent(), spec.gif_loop.map_or(0, Bounded::get));
-        Self { format: spec.format, codec, alpha, threads: 1, keyframe_interval, gif_loop, loudness: spec.loudness() }
+        let (loudness, timecode) = (spec.loudness(), spec.timecode());
+        let poster = spec.poster.map(|poster| poster.frame(frame_rate));
+        Self {
+            format: spec.format,
+            codec,
+            alpha,
+            threads: 1,
+            keyframe_interval,
+            gif_loop,
+            loudness,
+            timecode,
+            wav: spec.wav,
+            poster,
+        }
     }
 
     /// The same pictures through the first of `offered` that makes this codec; nothing where none does.
@@ -208,7 +262,7 @@ impl EncoderSettings {
     pub fn by_device(&self, offered: &[DeviceEncoder], quality: Quality) -> Option<Self> {
         let (codec, rate) = match self.codec {
             VideoCodec::H264 { rate, .. } => (Codec::H264, rate),
-            VideoCodec::H265 { rate, .. } => (Codec::H265, rate),
+            VideoCodec::H265 { rate, bit_depth: 8, .. } => (Codec::H265, rate),
             _ => return None,
         };
         let encoder = *offered.iter().find(|encoder| encoder.codec() == codec)?;
@@ -285,6 +339,8 @@ mod tests {
         assert_eq!(EncoderSettings { codec: of(Format::Mp4).codec, ..taken }, of(Format::Mp4));
         assert_eq!(of(Format::Webm).by_device(&offered, Quality::High), None);
         assert_eq!(of(Format::Mp4).by_device(&offered[1..], Quality::High), None);
+        let ten = RenderSpec { codec: Some(Codec::H265), bit_depth: Some(10), ..RenderSpec::default() };
+        assert_eq!(EncoderSettings::for_spec(&ten, FrameRate::DEFAULT).by_device(&offered, Quality::High), None);
     }
 
     #[test]

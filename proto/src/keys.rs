@@ -104,6 +104,11 @@ pub fn output(render: &RenderId, format: Format) -> String {
     format!("{RENDERS}/{render}/output.{}", format.extension())
 }
 
+/// A file beside the finished video.
+pub fn sidecar(render: &RenderId, name: &str) -> String {
+    format!("{RENDERS}/{render}/sidecars/{name}")
+}
+
 /// A still of the finished video.
 pub fn thumbnail(render: &RenderId) -> String {
     format!("{RENDERS}/{render}/thumbnail.jpg")

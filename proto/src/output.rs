@@ -10,22 +10,23 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::frame::FrameRate;
+use crate::spec::Size;
 
 /// Container of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Format {
-    /// H.264 or H.265, and AAC.
+    /// H.264, H.265 or AV1, and AAC.
     #[default]
     #[serde(rename = "mp4")]
     #[cfg_attr(feature = "cli", value(name = "mp4"))]
     Mp4,
-    /// VP9 or VP8, with an alpha plane, and Opus.
+    /// VP9 or VP8 with an alpha plane, or AV1; and Opus.
     #[serde(rename = "webm")]
     #[cfg_attr(feature = "cli", value(name = "webm"))]
     Webm,
-    /// ProRes 4444 with alpha, and AAC.
+    /// ProRes (4444 with alpha by default) or DNxHR, and AAC.
     #[serde(rename = "mov")]
     #[cfg_attr(feature = "cli", value(name = "mov"))]
     Mov,
@@ -130,10 +131,18 @@ pub enum Codec {
     #[serde(rename = "vp9")]
     #[cfg_attr(feature = "cli", value(name = "vp9"))]
     Vp9,
-    /// ProRes 4444 in mov.
+    /// AV1 in mp4 or WebM.
+    #[serde(rename = "av1")]
+    #[cfg_attr(feature = "cli", value(name = "av1"))]
+    Av1,
+    /// ProRes in mov.
     #[serde(rename = "prores")]
     #[cfg_attr(feature = "cli", value(name = "prores"))]
     ProRes,
+    /// DNxHR in mov.
+    #[serde(rename = "dnxhr")]
+    #[cfg_attr(feature = "cli", value(name = "dnxhr"))]
+    DnxHr,
     /// An animated GIF.
     #[serde(rename = "gif")]
     #[cfg_attr(feature = "cli", value(name = "gif"))]
@@ -146,8 +155,17 @@ pub enum Codec {
 
 impl Codec {
     /// Every codec, in the order of the documentation.
-    pub const ALL: [Self; 7] =
-        [Self::H264, Self::H265, Self::Vp8, Self::Vp9, Self::ProRes, Self::Gif, Self::PngSequence];
+    pub const ALL: [Self; 9] = [
+        Self::H264,
+        Self::H265,
+        Self::Vp8,
+        Self::Vp9,
+        Self::Av1,
+        Self::ProRes,
+        Self::DnxHr,
+        Self::Gif,
+        Self::PngSequence,
+    ];
 
     /// The name by which it is asked for.
     pub fn name(self) -> &'static str {
@@ -156,37 +174,280 @@ impl Codec {
             Self::H265 => "h265",
             Self::Vp8 => "vp8",
             Self::Vp9 => "vp9",
+            Self::Av1 => "av1",
             Self::ProRes => "prores",
+            Self::DnxHr => "dnxhr",
             Self::Gif => "gif",
             Self::PngSequence => "png-sequence",
         }
     }
 
-    /// The format that holds it.
-    pub fn format(self) -> Format {
+    /// The formats that hold it, the usual one first.
+    pub fn formats(self) -> &'static [Format] {
         match self {
-            Self::H264 | Self::H265 => Format::Mp4,
-            Self::Vp8 | Self::Vp9 => Format::Webm,
-            Self::ProRes => Format::Mov,
-            Self::Gif => Format::Gif,
-            Self::PngSequence => Format::PngSequence,
+            Self::H264 | Self::H265 => &[Format::Mp4],
+            Self::Vp8 | Self::Vp9 => &[Format::Webm],
+            Self::Av1 => &[Format::Mp4, Format::Webm],
+            Self::ProRes | Self::DnxHr => &[Format::Mov],
+            Self::Gif => &[Format::Gif],
+            Self::PngSequence => &[Format::PngSequence],
         }
+    }
+
+    /// The format where only the codec is asked for.
+    pub fn format(self) -> Format {
+        self.formats().first().copied().unwrap_or_default()
     }
 
     /// Whether a constant rate factor or a bit rate means anything to it.
     pub fn has_rate_control(self) -> bool {
-        matches!(self, Self::H264 | Self::H265 | Self::Vp8 | Self::Vp9)
+        matches!(self, Self::H264 | Self::H265 | Self::Vp8 | Self::Vp9 | Self::Av1)
     }
 
     /// The largest constant rate factor.
     pub fn max_crf(self) -> u32 {
-        if matches!(self, Self::Vp8 | Self::Vp9) { 63 } else { 51 }
+        if matches!(self, Self::Vp8 | Self::Vp9 | Self::Av1) { 63 } else { 51 }
+    }
+
+    /// The profile where none is asked for.
+    pub fn profile(self) -> Option<Profile> {
+        match self {
+            Self::ProRes => Some(Profile::ProRes4444),
+            Self::DnxHr => Some(Profile::DnxHrHqx),
+            _ => None,
+        }
+    }
+
+    /// Whether it can have ten bits a sample by an option. ProRes and DNxHR have the bits of their profile.
+    pub fn has_ten_bits(self) -> bool {
+        matches!(self, Self::H265 | Self::Av1)
+    }
+
+    /// The smallest width and height that its encoder takes.
+    pub fn min_size(self) -> Size {
+        match self {
+            Self::DnxHr => Size { width: 256, height: 120 },
+            _ => Size { width: 16, height: 16 },
+        }
     }
 }
 
 impl fmt::Display for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// Profile of a ProRes or DNxHR codec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Profile {
+    /// ProRes 422 LT: 4:2:2 of 10 bits.
+    #[serde(rename = "422-lt")]
+    #[cfg_attr(feature = "cli", value(name = "422-lt"))]
+    ProRes422Lt,
+    /// ProRes 422: 4:2:2 of 10 bits.
+    #[serde(rename = "422")]
+    #[cfg_attr(feature = "cli", value(name = "422"))]
+    ProRes422,
+    /// ProRes 422 HQ: 4:2:2 of 10 bits.
+    #[serde(rename = "422-hq")]
+    #[cfg_attr(feature = "cli", value(name = "422-hq"))]
+    ProRes422Hq,
+    /// ProRes 4444: 4:4:4 of 10 bits, with alpha; the default of ProRes.
+    #[serde(rename = "4444")]
+    #[cfg_attr(feature = "cli", value(name = "4444"))]
+    ProRes4444,
+    /// ProRes 4444 XQ: 4:4:4 of 10 bits, with alpha.
+    #[serde(rename = "4444-xq")]
+    #[cfg_attr(feature = "cli", value(name = "4444-xq"))]
+    ProRes4444Xq,
+    /// DNxHR HQ: 4:2:2 of 8 bits.
+    #[serde(rename = "dnxhr-hq")]
+    #[cfg_attr(feature = "cli", value(name = "dnxhr-hq"))]
+    DnxHrHq,
+    /// DNxHR HQX: 4:2:2 of 10 bits; the default of DNxHR.
+    #[serde(rename = "dnxhr-hqx")]
+    #[cfg_attr(feature = "cli", value(name = "dnxhr-hqx"))]
+    DnxHrHqx,
+}
+
+impl Profile {
+    /// Every profile, in the order of the documentation.
+    pub const ALL: [Self; 7] = [
+        Self::ProRes422Lt,
+        Self::ProRes422,
+        Self::ProRes422Hq,
+        Self::ProRes4444,
+        Self::ProRes4444Xq,
+        Self::DnxHrHq,
+        Self::DnxHrHqx,
+    ];
+
+    /// The name by which it is asked for.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ProRes422Lt => "422-lt",
+            Self::ProRes422 => "422",
+            Self::ProRes422Hq => "422-hq",
+            Self::ProRes4444 => "4444",
+            Self::ProRes4444Xq => "4444-xq",
+            Self::DnxHrHq => "dnxhr-hq",
+            Self::DnxHrHqx => "dnxhr-hqx",
+        }
+    }
+
+    /// The codec that has it.
+    pub fn codec(self) -> Codec {
+        match self {
+            Self::DnxHrHq | Self::DnxHrHqx => Codec::DnxHr,
+            _ => Codec::ProRes,
+        }
+    }
+
+    /// Whether it has an alpha plane.
+    pub fn has_alpha(self) -> bool {
+        matches!(self, Self::ProRes4444 | Self::ProRes4444Xq)
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A SMPTE timecode, `HH:MM:SS:FF`; drop-frame with a semicolon before the frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Timecode {
+    hours: u8,
+    minutes: u8,
+    seconds: u8,
+    frames: u8,
+    drop_frame: bool,
+}
+
+/// A text that is no timecode.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "`{0}` is no timecode, expected hours, minutes, seconds and frames such as 01:00:00:00, or 01:00:00;00 with dropped frames"
+)]
+pub struct TimecodeError(String);
+
+impl Timecode {
+    /// 00:00:00:00.
+    pub const ZERO: Self = Self { hours: 0, minutes: 0, seconds: 0, frames: 0, drop_frame: false };
+
+    /// Frames that a timecode at `rate` counts in a second.
+    fn per_second(rate: FrameRate) -> u64 {
+        (rate.as_f64().round() as u64).max(1)
+    }
+
+    /// Whether a timecode at `rate` can be this one.
+    fn check(self, rate: FrameRate) -> Result<(), String> {
+        let per_second = Self::per_second(rate);
+        if u64::from(self.frames) >= per_second {
+            return Err(format!(
+                "{self} has a frame that {rate} frames a second do not have; frames go from 0 to {}",
+                per_second - 1
+            ));
+        }
+        if self.drop_frame && !(rate.den() == 1001 && per_second.is_multiple_of(30)) {
+            return Err(format!(
+                "{self} drops frames, which exists at 30000/1001 and 60000/1001 frames a second, not at {rate}; \
+                 write a colon before the frames"
+            ));
+        }
+        let dropped = per_second / 15;
+        if self.drop_frame && self.seconds == 0 && !self.minutes.is_multiple_of(10) && u64::from(self.frames) < dropped
+        {
+            return Err(format!(
+                "{self} is one of the numbers that are dropped; the minute begins with frame {dropped}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The timecode of the frame that is `frames` frames after this one, at `rate`. It begins again after 24 hours.
+    #[must_use]
+    pub fn after(self, frames: u64, rate: FrameRate) -> Self {
+        let per_second = Self::per_second(rate);
+        let minutes = u64::from(self.hours) * 60 + u64::from(self.minutes);
+        let mut number = (minutes * 60 + u64::from(self.seconds)) * per_second + u64::from(self.frames);
+        // Drop-frame leaves out the first numbers of each minute but every tenth.
+        let dropped = if self.drop_frame { per_second / 15 } else { 0 };
+        number -= dropped * (minutes - minutes / 10);
+        let (ten_minutes, minute) = (per_second * 600 - dropped * 9, per_second * 60 - dropped);
+        number = (number + frames) % (ten_minutes * 6 * 24);
+        let (tens, rest) = (number / ten_minutes, number % ten_minutes);
+        number += dropped * (tens * 9 + rest.saturating_sub(dropped) / minute);
+        let seconds = number / per_second;
+        Self {
+            hours: (seconds / 3600 % 24) as u8,
+            minutes: (seconds / 60 % 60) as u8,
+            seconds: (seconds % 60) as u8,
+            frames: (number % per_second) as u8,
+            drop_frame: self.drop_frame,
+        }
+    }
+}
+
+impl fmt::Display for Timecode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hours, minutes, seconds, frames, drop_frame } = self;
+        let separator = if *drop_frame { ';' } else { ':' };
+        write!(f, "{hours:02}:{minutes:02}:{seconds:02}{separator}{frames:02}")
+    }
+}
+
+impl FromStr for Timecode {
+    type Err = TimecodeError;
+
+    fn from_str(text: &str) -> Result<Self, TimecodeError> {
+        let refused = || TimecodeError(text.chars().take(40).collect());
+        let trimmed = text.trim();
+        let drop_frame = trimmed.contains(';');
+        let colons = trimmed.replace(';', ":");
+        let is_plain = colons.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+        let numbers: Option<Vec<u8>> = colons.split(':').map(|number| number.parse().ok()).collect();
+        match (is_plain && trimmed.rfind(';') == trimmed.find(';'), numbers.as_deref()) {
+            (true, Some(&[hours @ 0..24, minutes @ 0..60, seconds @ 0..60, frames]))
+                if !drop_frame || trimmed.rfind(':') < trimmed.find(';') =>
+            {
+                Ok(Self { hours, minutes, seconds, frames, drop_frame })
+            }
+            _ => Err(refused()),
+        }
+    }
+}
+
+impl TryFrom<String> for Timecode {
+    type Error = TimecodeError;
+
+    fn try_from(text: String) -> Result<Self, TimecodeError> {
+        text.parse()
+    }
+}
+
+impl From<Timecode> for String {
+    fn from(timecode: Timecode) -> Self {
+        timecode.to_string()
+    }
+}
+
+impl JsonSchema for Timecode {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Timecode".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}[:;][0-9]{1,3}$" })
     }
 }
 
@@ -495,24 +756,66 @@ pub struct OutputError {
 pub(crate) struct Asked {
     pub format: Format,
     pub codec: Option<Codec>,
+    pub profile: Option<Profile>,
+    pub bit_depth: Option<u32>,
+    pub timecode: Option<Timecode>,
     pub transparent: Option<bool>,
     pub crf: Option<u32>,
     pub bitrate: Option<Bitrate>,
     pub rate: Option<FrameRate>,
+    pub wav: bool,
     pub loudness: bool,
     pub true_peak: bool,
+}
+
+/// The codec that is asked for, by name, by its profile or by the format.
+pub(crate) fn codec_of(format: Format, codec: Option<Codec>, profile: Option<Profile>) -> Codec {
+    codec.or(profile.map(Profile::codec)).unwrap_or_else(|| format.codec())
+}
+
+/// Whether the output has transparency unless the person says otherwise.
+pub(crate) fn has_alpha(format: Format, codec: Codec, profile: Option<Profile>) -> bool {
+    let profile = profile.or(codec.profile());
+    format.has_alpha() && codec != Codec::Av1 && profile.is_none_or(Profile::has_alpha)
+}
+
+/// Refuses a timecode that does not exist at a rate.
+pub(crate) fn check_timecode(timecode: Timecode, rate: FrameRate) -> Result<(), OutputError> {
+    timecode.check(rate).map_err(|message| OutputError { param: "timecode", message })
 }
 
 /// Refuses what does not go together.
 pub(crate) fn check(asked: &Asked) -> Result<(), OutputError> {
     let refused = |param, message: String| Err(OutputError { param, message });
-    let codec = asked.codec.unwrap_or_else(|| asked.format.codec());
-    if codec.format() != asked.format {
+    let codec = codec_of(asked.format, asked.codec, asked.profile);
+    if !codec.formats().contains(&asked.format) {
         let (format, right) = (asked.format, codec.format());
         return refused("codec", format!("{codec} has no place in {format}; ask for format {right}, or leave one out"));
     }
-    if asked.transparent == Some(true) && !asked.format.has_alpha() {
-        let message = format!("{codec} has no transparency; ask for vp9, vp8, prores, gif or png-sequence");
+    if let Some(profile) = asked.profile.filter(|profile| profile.codec() != codec) {
+        let right = profile.codec();
+        return refused(
+            "profile",
+            format!("{profile} is no profile of {codec}; ask for codec {right}, or leave it out"),
+        );
+    }
+    if asked.bit_depth == Some(10) && !codec.has_ten_bits() {
+        let message = match codec.profile() {
+            Some(_) => format!("the bits of {codec} are those of its profile; leave bit_depth out"),
+            None => format!("{codec} has 8 bits here; ask for h265 or av1, or leave bit_depth out"),
+        };
+        return refused("bit_depth", message);
+    }
+    if asked.timecode.is_some() && asked.format != Format::Mov {
+        return refused("timecode", format!("a {} has no timecode track; ask for format mov", asked.format));
+    }
+    if let (Some(timecode), Some(rate)) = (asked.timecode, asked.rate) {
+        check_timecode(timecode, rate)?;
+    }
+    if asked.transparent == Some(true) && !has_alpha(asked.format, codec, asked.profile) {
+        let what = asked.profile.map_or_else(|| codec.to_string(), |profile| format!("{codec} {profile}"));
+        let message =
+            format!("{what} has no transparency; ask for vp9, vp8, prores (4444, 4444-xq), gif or png-sequence");
         return refused("transparent", message);
     }
     if asked.crf.is_some() && asked.bitrate.is_some() {
@@ -524,6 +827,9 @@ pub(crate) fn check(asked: &Asked) -> Result<(), OutputError> {
     }
     if asked.crf.is_some_and(|crf| crf > codec.max_crf()) {
         return refused("crf", format!("crf of {codec} goes from 0 to {}", codec.max_crf()));
+    }
+    if asked.wav && !asked.format.has_sound() {
+        return refused("wav", format!("a {} has no sound; leave wav out", asked.format));
     }
     if asked.loudness && !asked.format.has_sound() {
         return refused("loudness", format!("a {} has no sound; leave loudness out", asked.format));
@@ -560,10 +866,14 @@ mod tests {
         Asked {
             format,
             codec: None,
+            profile: None,
+            bit_depth: None,
+            timecode: None,
             transparent: None,
             crf: None,
             bitrate: None,
             rate: None,
+            wav: false,
             loudness: false,
             true_peak: false,
         }
@@ -572,8 +882,16 @@ mod tests {
     #[test]
     fn codecs_and_formats_agree() {
         for codec in Codec::ALL {
-            assert!(check(&Asked { codec: Some(codec), ..asked(codec.format()) }).is_ok());
+            for format in codec.formats() {
+                assert!(check(&Asked { codec: Some(codec), ..asked(*format) }).is_ok());
+            }
             assert_eq!(serde_json::to_string(&codec).unwrap(), format!("\"{codec}\""));
+        }
+        for profile in Profile::ALL {
+            let of_mov = Asked { profile: Some(profile), ..asked(Format::Mov) };
+            assert!(check(&of_mov).is_ok());
+            assert_eq!(check(&Asked { transparent: Some(true), ..of_mov }).is_ok(), profile.has_alpha());
+            assert_eq!(serde_json::to_string(&profile).unwrap(), format!("\"{profile}\""));
         }
         for format in Format::ALL {
             assert_eq!(format.codec().format(), format);
@@ -590,13 +908,57 @@ mod tests {
         assert_eq!(param(Asked { crf: Some(1), ..asked(Format::Mov) }), "crf");
         assert_eq!(param(Asked { crf: Some(52), ..asked(Format::Mp4) }), "crf");
         assert_eq!(param(Asked { bitrate: Bitrate::new(1000), ..asked(Format::Mov) }), "video_bitrate");
+        assert_eq!(param(Asked { profile: Some(Profile::DnxHrHq), ..asked(Format::Mp4) }), "codec");
+        let prores = Asked { codec: Some(Codec::ProRes), ..asked(Format::Mov) };
+        assert_eq!(param(Asked { profile: Some(Profile::DnxHrHq), ..prores }), "profile");
+        for codec in [Codec::H264, Codec::Vp9, Codec::DnxHr] {
+            assert_eq!(param(Asked { codec: Some(codec), bit_depth: Some(10), ..asked(codec.format()) }), "bit_depth");
+            assert!(check(&Asked { codec: Some(codec), bit_depth: Some(8), ..asked(codec.format()) }).is_ok());
+        }
+        let av1 = Asked { codec: Some(Codec::Av1), transparent: Some(true), ..asked(Format::Webm) };
+        assert_eq!(param(av1), "transparent");
+        assert_eq!(param(Asked { timecode: Some(Timecode::ZERO), ..asked(Format::Mp4) }), "timecode");
+        let late = Asked { timecode: "01:00:00:25".parse().ok(), ..asked(Format::Mov) };
+        assert_eq!(param(Asked { rate: FrameRate::new(25, 1).ok(), ..late }), "timecode");
+        assert!(check(&Asked { rate: FrameRate::new(30, 1).ok(), ..late }).is_ok());
         assert_eq!(Bitrate::new(1), None);
         assert_eq!(param(Asked { rate: FrameRate::new(101, 1).ok(), ..asked(Format::Gif) }), "fps");
         assert!(check(&Asked { rate: FrameRate::new(100, 1).ok(), ..asked(Format::Gif) }).is_ok());
         assert_eq!(param(Asked { loudness: true, ..asked(Format::Gif) }), "loudness");
+        assert_eq!(param(Asked { wav: true, ..asked(Format::Gif) }), "wav");
         assert_eq!(param(Asked { true_peak: true, ..asked(Format::Mp4) }), "true_peak");
         assert!(check(&Asked { loudness: true, true_peak: true, ..asked(Format::PngSequence) }).is_ok());
         assert!(check(&Asked { crf: Some(63), ..asked(Format::Webm) }).is_ok());
+    }
+
+    #[test]
+    fn timecodes_count_frames_and_drop_numbers() {
+        let at = |text: &str| text.parse::<Timecode>().unwrap();
+        let rate = |num, den| FrameRate::new(num, den).unwrap();
+        let (pal, ntsc, double) = (rate(25, 1), rate(30_000, 1001), rate(60_000, 1001));
+        for (start, frames, rate, expected) in [
+            ("00:00:00:00", 24, pal, "00:00:00:24"),
+            ("01:00:00:00", 25 * 61 + 3, pal, "01:01:01:03"),
+            ("23:59:59:24", 1, pal, "00:00:00:00"),
+            ("00:00:59:29", 1, ntsc, "00:01:00:00"),
+            ("00:00:59;29", 1, ntsc, "00:01:00;02"),
+            ("00:09:59;29", 1, ntsc, "00:10:00;00"),
+            ("00:00:00;00", 17_982, ntsc, "00:10:00;00"),
+            ("00:00:00;00", 107_892, ntsc, "01:00:00;00"),
+            ("00:01:00;02", 0, ntsc, "00:01:00;02"),
+            ("23:59:59;29", 1, ntsc, "00:00:00;00"),
+            ("00:00:59;59", 1, double, "00:01:00;04"),
+        ] {
+            assert_eq!(at(start).after(frames, rate), at(expected), "{start} + {frames}");
+            assert_eq!(at(start).to_string(), start);
+        }
+        assert!(at("00:01:00;01").check(ntsc).unwrap_err().contains("frame 2"));
+        assert!(at("00:10:00;01").check(ntsc).is_ok() && at("00:10:00;01").check(pal).is_err());
+        for text in
+            ["", "1:2:3", "24:00:00:00", "00:60:00:00", "00;00:00:00", "00:00;00;00", "00:00:00:-1", "00:00:00:300"]
+        {
+            assert!(text.parse::<Timecode>().is_err(), "{text}");
+        }
     }
 
     #[test]

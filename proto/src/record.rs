@@ -106,6 +106,26 @@ pub struct SegmentRecord {
     pub thumbnail: Option<String>,
 }
 
+/// A file beside the output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sidecar {
+    /// Its file name, for example `sound.wav`.
+    pub name: String,
+    /// Object key.
+    pub key: String,
+    /// SHA-256 of the bytes.
+    pub hash: ContentHash,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+impl Sidecar {
+    /// Name of the sound as a WAV file.
+    pub const SOUND: &'static str = "sound.wav";
+    /// Name of the poster.
+    pub const POSTER: &'static str = "poster.jpg";
+}
+
 /// The committed sound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AudioRecord {
@@ -116,6 +136,9 @@ pub struct AudioRecord {
     pub key: String,
     /// SHA-256 of the bytes.
     pub hash: ContentHash,
+    /// The same sound as a WAV file, where it was asked for.
+    #[serde(default)]
+    pub wav: Option<Sidecar>,
     /// Samples a channel.
     pub samples: u64,
     /// Samples a second.
@@ -148,6 +171,9 @@ pub struct OutputRecord {
     pub has_audio: bool,
     /// Object key of the thumbnail.
     pub thumbnail: String,
+    /// Files beside it.
+    #[serde(default)]
+    pub sidecars: Vec<Sidecar>,
     /// When the stitch began, as [`unix_ms`]; 0 where it is not known.
     #[serde(default)]
     pub begun_at_ms: f64,

@@ -12,7 +12,7 @@ use crate::encoder::Loudness;
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
-pub use crate::output::{Bitrate, Codec, Format, Moment, OutputError, Seconds, Timestamp};
+pub use crate::output::{Bitrate, Codec, Format, Moment, OutputError, Profile, Seconds, Timecode, Timestamp};
 
 /// How much time the encoder may spend and how much it may throw away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
@@ -126,6 +126,20 @@ pub struct RenderSpec {
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_enum, alias = "video-codec"))]
     pub codec: Option<Codec>,
+    /// Profile of ProRes (`4444` by default) or DNxHR (`dnxhr-hqx`).
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
+    pub profile: Option<Profile>,
+    /// Bits a sample of H.265 and AV1, 8 or 10; 8 by default.
+    #[serde(deserialize_with = "bit_depth")]
+    #[schemars(transform = extension, schema_with = "bit_depth_schema")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "BITS", value_parser = parse_bit_depth))]
+    pub bit_depth: Option<u32>,
+    /// Timecode of the composition's first frame in a mov's timecode track, such as `01:00:00:00`. Without it, masters
+    /// (every profile but `4444`) begin with `00:00:00:00`.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "TIMECODE"))]
+    pub timecode: Option<Timecode>,
     /// Constant rate factor, instead of the quality's.
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, conflicts_with = "video_bitrate"))]
@@ -196,6 +210,14 @@ pub struct RenderSpec {
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "DB", allow_hyphen_values = true, requires = "loudness"))]
     pub true_peak: Option<Bounded<i32, -9, 0>>,
+    /// Write the sound beside the video as well, as a WAV file of 24 bits.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub wav: bool,
+    /// Write the frame of this moment beside the video as a JPEG file: seconds, or a frame such as `75f`.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "MOMENT"))]
+    pub poster: Option<Moment>,
     /// Entry page in the project; `index.html` by default.
     #[cfg_attr(feature = "cli", arg(long, short, value_name = "PATH"))]
     pub composition: Option<Text<512>>,
@@ -261,6 +283,27 @@ fn frame_rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Frame
     };
     let refused = || D::Error::custom("give an integer from 1 to 240, or a fraction such as \"30000/1001\"");
     rate.map(Some).ok_or_else(refused)
+}
+
+/// 8 or 10.
+fn bit_depth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let bits = match Value::deserialize(deserializer)? {
+        Value::Null => return Ok(None),
+        value => value.as_f64().filter(|bits| BIT_DEPTHS.contains(bits)).map(|bits| bits as u32),
+    };
+    bits.map(Some).ok_or_else(|| D::Error::custom("give 8 or 10"))
+}
+
+/// Bits a sample that an encoder can have.
+const BIT_DEPTHS: [f64; 2] = [8.0, 10.0];
+
+fn bit_depth_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "enum": [8, 10] })
+}
+
+#[cfg(feature = "cli")]
+fn parse_bit_depth(text: &str) -> Result<u32, &'static str> {
+    text.parse().ok().filter(|bits| matches!(bits, 8 | 10)).ok_or("give 8 or 10")
 }
 
 fn frame_rate_schema(_: &mut SchemaGenerator) -> Schema {
@@ -349,6 +392,18 @@ pub enum SizeError {
         /// Size that was asked for.
         asked: Size,
     },
+    /// Smaller than the codec's pictures can be.
+    #[error(
+        "codec: the output would be {found}, and {codec} needs {min} or more; ask for another codec or a larger size"
+    )]
+    TooSmall {
+        /// What was asked.
+        codec: Codec,
+        /// Its smallest width and height.
+        min: Size,
+        /// The output's size.
+        found: Size,
+    },
     /// Outside what can be drawn.
     #[error("the output would be {0}; sides from 16 to 8192 pixels, and {MAX_PIXELS} pixels in all, can be rendered")]
     Bounds(Size),
@@ -359,6 +414,7 @@ impl SizeError {
     pub fn param(&self) -> Option<&'static str> {
         match self {
             Self::Contradiction { param, .. } | Self::Shape { param, .. } | Self::Scale { param, .. } => Some(param),
+            Self::TooSmall { .. } => Some("codec"),
             Self::Bounds(_) => None,
         }
     }
@@ -378,6 +434,16 @@ pub enum RangeError {
         frames: u64,
         /// Its seconds.
         seconds: f64,
+    },
+    /// The poster is not in the part.
+    #[error("poster (frame {frame}) is not in the part from frame {start} to {end}; give a moment of the part")]
+    Poster {
+        /// Frame of the poster.
+        frame: u64,
+        /// First frame.
+        start: u64,
+        /// Frame after the last.
+        end: u64,
     },
     /// It ends where it begins, or before.
     #[error("from (frame {start}) and to (frame {end}) leave no frame; to has to be later than from")]
@@ -399,10 +465,14 @@ impl RenderSpec {
         output::check(&output::Asked {
             format: self.format,
             codec: self.codec,
+            profile: self.profile,
+            bit_depth: self.bit_depth,
+            timecode: self.timecode,
             transparent: self.transparent,
             crf: self.crf.map(Bounded::get),
             bitrate: self.video_bitrate,
             rate: self.fps,
+            wav: self.wav,
             loudness: self.loudness.is_some(),
             true_peak: self.true_peak.is_some(),
         })
@@ -418,19 +488,33 @@ impl RenderSpec {
     ///
     /// # Errors
     ///
-    /// [`OutputError`] where a GIF cannot have the rate.
+    /// [`OutputError`] where a GIF cannot have the rate, or the timecode does not exist at it.
     pub fn check_rate(&self, rate: FrameRate) -> Result<(), OutputError> {
+        if let Some(timecode) = self.timecode {
+            output::check_timecode(timecode, rate)?;
+        }
         if self.format == Format::Gif { output::check_gif_rate(rate) } else { Ok(()) }
     }
 
     /// The codec of the pictures.
     pub fn codec(&self) -> Codec {
-        self.codec.unwrap_or_else(|| self.format.codec())
+        output::codec_of(self.format, self.codec, self.profile)
+    }
+
+    /// The profile of ProRes and DNxHR.
+    pub fn profile(&self) -> Option<Profile> {
+        self.profile.or(self.codec().profile())
+    }
+
+    /// The timecode of the composition's first frame, where the output has a timecode track.
+    pub fn timecode(&self) -> Option<Timecode> {
+        let is_master = self.profile().is_some_and(|profile| profile != Profile::ProRes4444);
+        self.timecode.or(is_master.then_some(Timecode::ZERO))
     }
 
     /// Whether the page is drawn on nothing and the output has transparency.
     pub fn is_transparent(&self) -> bool {
-        self.format.has_alpha() && self.transparent != Some(false)
+        output::has_alpha(self.format, self.codec(), self.profile) && self.transparent != Some(false)
     }
 
     /// Seconds asked for, if any.
@@ -458,7 +542,14 @@ impl RenderSpec {
         if end > frames {
             return Err(error("to", self.to));
         }
-        FrameRange::new(start, end).map_err(|_| RangeError::Empty { start, end })
+        let range = FrameRange::new(start, end).map_err(|_| RangeError::Empty { start, end })?;
+        match self.poster {
+            Some(poster) if poster.frame(rate) >= frames => Err(error("poster", self.poster)),
+            Some(poster) if !range.frames().contains(&poster.frame(rate)) => {
+                Err(RangeError::Poster { frame: poster.frame(rate), start, end })
+            }
+            _ => Ok(range),
+        }
     }
 
     /// The viewport for a composition whose root says `authored` pixels, or says none.
@@ -482,6 +573,10 @@ impl RenderSpec {
             },
         };
         check_bounds(viewport)?;
+        let (size, min) = (viewport.output(), self.codec().min_size());
+        if size.width < min.width || size.height < min.height {
+            return Err(SizeError::TooSmall { codec: self.codec(), min, found: size });
+        }
         Ok(viewport)
     }
 
@@ -654,6 +749,35 @@ mod tests {
         assert_eq!(uhd.viewport(None).unwrap().page, size(1920, 1080));
         let huge = serde_json::from_str::<RenderSpec>("{\"device_scale_factor\":5}").unwrap_err();
         assert!(huge.to_string().contains("an integer from 1 to 4"), "{huge}");
+    }
+
+    #[test]
+    fn a_poster_is_a_frame_of_the_part() {
+        let rate = FrameRate::DEFAULT;
+        let spec = |poster: &str| RenderSpec {
+            from: "10f".parse().ok(),
+            to: "20f".parse().ok(),
+            poster: poster.parse().ok(),
+            ..RenderSpec::default()
+        };
+        for (poster, is_frame) in
+            [("10f", true), ("19f", true), ("0.5", true), ("9f", false), ("20f", false), ("9", false)]
+        {
+            let range = spec(poster).range(30, rate);
+            assert_eq!(range.is_ok(), is_frame, "{poster}");
+            assert!(range.err().is_none_or(|error| error.to_string().contains("poster")), "{poster}");
+        }
+    }
+
+    #[test]
+    fn dnxhr_has_a_smallest_size() {
+        let spec = RenderSpec { format: Format::Mov, codec: Some(Codec::DnxHr), ..RenderSpec::default() };
+        assert!(spec.viewport(Some(size(256, 120))).is_ok());
+        for authored in [size(254, 120), size(256, 118)] {
+            let error = spec.viewport(Some(authored)).unwrap_err();
+            assert_eq!(error.param(), Some("codec"));
+            assert!(error.to_string().contains("dnxhr needs 256x120"), "{error}");
+        }
     }
 
     #[test]

@@ -216,9 +216,12 @@ pub enum VerifyError {
         /// Size of the plan.
         expected: Size,
     },
-    /// The segments end before the frame of the thumbnail.
-    #[error("no segment has the frame of its thumbnail")]
-    NoThumbnailFrame,
+    /// The segments end before the frame of the thumbnail or the poster.
+    #[error("no segment has the frame of its {what}")]
+    NoStillFrame {
+        /// `thumbnail` or `poster`.
+        what: &'static str,
+    },
 }
 
 /// The one place where a stitch's error becomes a failure of its task.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use hyperfarm_media::{GifOptions, SegmentFile, count_gif, count_packets, gif, join, thumbnail};
-use hyperfarm_proto::plan::{Plan, PlanContent};
+use hyperfarm_media::{GifOptions, SegmentFile, count_gif, count_packets, gif, join, poster, thumbnail};
+use hyperfarm_proto::plan::{EncoderSettings, Plan, PlanContent};
 use hyperfarm_proto::record::AudioRecord;
 use hyperfarm_proto::spec::Format;
 
@@ -25,7 +25,9 @@ pub(crate) fn write(
     let (size, rate, encoder) = (content.viewport.output(), content.frame_rate, &content.encoder);
     match encoder.format {
         Format::Mp4 | Format::Webm | Format::Mov => {
-            join(segments, audio, output, encoder, size, rate)?;
+            // A part of a composition has the timecodes of the whole.
+            let timecode = encoder.timecode.map(|timecode| timecode.after(content.first_frame, rate));
+            join(segments, audio, output, &EncoderSettings { timecode, ..encoder.clone() }, size, rate)?;
         }
         Format::Gif => {
             let options = GifOptions { size, rate, alpha: encoder.alpha, repeat: encoder.gif_loop };
@@ -44,6 +46,22 @@ pub(crate) fn check(plan: &Plan, audio: Option<&AudioRecord>, output: &Path) -> 
         Format::PngSequence => png_sequence::verify(plan, audio.is_some(), output)?,
     }
     Ok(())
+}
+
+/// Writes frame `frame` of the output to `path` as JPEG.
+pub(crate) fn write_poster(
+    content: &PlanContent,
+    segments: &[SegmentFile],
+    mut frame: u64,
+    path: &Path,
+) -> Result<(), StitchError> {
+    for segment in segments {
+        if frame < segment.frames {
+            return Ok(poster(&segment.path, frame, content.frame_rate, path)?);
+        }
+        frame -= segment.frames;
+    }
+    Err(VerifyError::NoStillFrame { what: "poster" }.into())
 }
 
 /// Writes the thumbnail of `output` to `thumbnail_path`, at most `width` pixels wide.
@@ -68,5 +86,5 @@ pub(crate) fn write_thumbnail(
         }
         frame -= segment.frames;
     }
-    Err(VerifyError::NoThumbnailFrame.into())
+    Err(VerifyError::NoStillFrame { what: "thumbnail" }.into())
 }

@@ -16,7 +16,7 @@ use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::Plan;
-use hyperfarm_proto::record::{AudioRecord, Manifest, OutputRecord, SegmentRecord, unix_ms};
+use hyperfarm_proto::record::{AudioRecord, Manifest, OutputRecord, SegmentRecord, Sidecar, unix_ms};
 use hyperfarm_proto::task::Step;
 use tracing::info;
 
@@ -99,7 +99,8 @@ impl StitchHandler {
         timer.end_stage("join");
 
         let thumbnail_path = folder.path().join("thumbnail.jpg");
-        self.verify(&folder, &plan, files, audio.clone(), &output_path, &thumbnail_path).await?;
+        self.verify(&folder, &plan, files.clone(), audio.clone(), &output_path, &thumbnail_path).await?;
+        let sidecars = self.sidecars(render, &folder, &plan, files, audio.as_ref()).await?;
         let (hash, bytes) = hash_file(output_path.clone()).await?;
         context.set_progress(VERIFIED, STORED);
         info!(bytes, elapsed_ms = elapsed_ms(started), "the output was joined and verified");
@@ -115,6 +116,7 @@ impl StitchHandler {
             format: plan.content.encoder.format,
             has_audio: audio.is_some(),
             thumbnail: keys::thumbnail(render),
+            sidecars,
             begun_at_ms,
             stitch_ms: started.elapsed().as_secs_f64() * 1000.0,
         };
@@ -167,6 +169,36 @@ impl StitchHandler {
             Ok(())
         })
         .await?
+    }
+
+    /// The files beside the output. The poster is written and stored, the sound has been by its worker.
+    async fn sidecars(
+        &self,
+        render: &RenderId,
+        folder: &Arc<Folder>,
+        plan: &Arc<Plan>,
+        files: Vec<SegmentFile>,
+        audio: Option<&AudioRecord>,
+    ) -> Result<Vec<Sidecar>, StitchError> {
+        let mut sidecars: Vec<Sidecar> = audio.and_then(|audio| audio.wav.clone()).into_iter().collect();
+        let content = &plan.content;
+        let Some(frame) = content.encoder.poster.map(|frame| frame.saturating_sub(content.first_frame)) else {
+            return Ok(sidecars);
+        };
+        let path = folder.path().join(Sidecar::POSTER);
+        let writing = (folder.clone(), plan.clone(), path.clone());
+        tokio::task::spawn_blocking(move || {
+            let (folder, plan, path) = writing;
+            output::write_poster(&plan.content, &files, frame, &path)?;
+            drop(folder);
+            Ok::<_, StitchError>(())
+        })
+        .await??;
+        let (hash, bytes) = hash_file(path.clone()).await?;
+        let key = keys::sidecar(render, Sidecar::POSTER);
+        self.backplane.objects.put_file(&key, &path).await?;
+        sidecars.push(Sidecar { name: Sidecar::POSTER.to_owned(), key, hash, bytes });
+        Ok(sidecars)
     }
 
     /// Verifies the output and writes its thumbnail.

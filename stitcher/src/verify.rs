@@ -99,6 +99,7 @@ mod tests {
             plan: None,
             key: String::new(),
             hash: ContentHash::of(b""),
+            wav: None,
             samples: 144_000,
             sample_rate: 48_000,
             begun_at_ms: 0.0,

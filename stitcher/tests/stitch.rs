@@ -108,6 +108,7 @@ impl Scene {
             plan: None,
             key: key.clone(),
             hash: ContentHash::of(&bytes),
+            wav: None,
             samples: summary.samples,
             sample_rate: summary.sample_rate,
             begun_at_ms: 0.0,

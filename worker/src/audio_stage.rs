@@ -8,12 +8,14 @@ use hyperfarm_backplane::ledger::Lease;
 use hyperfarm_backplane::objects::hash_file;
 use hyperfarm_backplane::runner::TaskContext;
 use hyperfarm_backplane::task_log::TaskLog;
-use hyperfarm_media::{Levelling, MixInput, MixPart, SAMPLE_RATE, SoundLevel, mix, mix_raw, mix_to_loudness};
+use hyperfarm_media::{
+    Levelling, MixInput, MixOutput, MixPart, SAMPLE_RATE, SoundLevel, mix, mix_raw, mix_to_loudness,
+};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::{AudioItem, EffectChain, GainPoint, Loudness, MediaTiming, PlanContent};
-use hyperfarm_proto::record::{AudioRecord, unix_ms};
+use hyperfarm_proto::record::{AudioRecord, Sidecar, unix_ms};
 
 use crate::blocking::blocking;
 use crate::context::{WorkerContext, to_json};
@@ -45,7 +47,9 @@ pub(crate) async fn run(
     let path = folder.path().join(key.rsplit('/').next().unwrap_or("audio.m4a"));
     let mixer = TrackMixer { worker, render, content: &plan.content, folder: folder.path(), context };
     let tracks = mixer.prepare(sources).await?;
+    let wav_path = plan.content.encoder.wav.then(|| folder.path().join(Sidecar::SOUND));
     let mixed = {
+        let wav_path = wav_path.clone();
         let (plan, path, context) = (plan.clone(), path.clone(), context.clone());
         let (decoders, scratch) = (worker.decoders.clone(), folder.path().to_owned());
         blocking(MIXER, move || {
@@ -55,12 +59,13 @@ pub(crate) async fn run(
                 !context.cancelled().is_cancelled()
             };
             let part = MixPart::of(&plan.content);
+            let output = MixOutput { path: &path, wav: wav_path.as_deref() };
             let Some(target) = &plan.content.encoder.loudness else {
-                return mix(Some(&decoders), &inputs, &part, format, &path, &mut report);
+                return mix(Some(&decoders), &inputs, &part, format, output, &mut report);
             };
             let levelling = Levelling { target, scratch: &scratch };
             let (summary, level) =
-                mix_to_loudness(Some(&decoders), &inputs, &part, format, levelling, &path, &mut report)?;
+                mix_to_loudness(Some(&decoders), &inputs, &part, format, levelling, output, &mut report)?;
             log_loudness(context.log(), target, &level);
             Ok(summary)
         })
@@ -71,10 +76,20 @@ pub(crate) async fn run(
         return Err(CaptureError::SampleCount { samples: summary.samples, expected }.into());
     }
     let (hash, _) = hash_file(&path).await?;
+    let wav = match &wav_path {
+        Some(path) => {
+            let (hash, bytes) = hash_file(path).await?;
+            let key = keys::sidecar(render, Sidecar::SOUND);
+            worker.objects().put_file(&key, path).await?;
+            Some(Sidecar { name: Sidecar::SOUND.to_owned(), key, hash, bytes })
+        }
+        None => None,
+    };
     let record = AudioRecord {
         plan: Some(plan_hash),
         key: key.clone(),
         hash,
+        wav,
         samples: summary.samples,
         sample_rate: summary.sample_rate,
         begun_at_ms,

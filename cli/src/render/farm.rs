@@ -1,5 +1,6 @@
 //! The same render on a running farm, over its HTTP API.
 
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -80,7 +81,13 @@ pub(super) async fn run(
     let detail = ended?;
     warnings
         .extend(detail.warnings.into_iter().map(|warning| Warning { code: warning.code, message: warning.message }));
-    let bytes = farm.fetch(&id, detail.video_url, &output).await?;
+    for sidecar in &detail.sidecars {
+        farm.fetch(&id, Some(sidecar.url.clone()), &output.sidecar(&sidecar.name)?, &|detail| {
+            detail.sidecars.into_iter().find(|other| other.name == sidecar.name).map(|other| other.url)
+        })
+        .await?;
+    }
+    let bytes = farm.fetch(&id, detail.video_url, output.partial(), &|detail| detail.video_url).await?;
     let target = output.target().display().to_string();
     output.publish()?;
     let (frames, seconds) = (detail.progress.frames_total, started.elapsed().as_secs_f64());
@@ -214,12 +221,19 @@ impl Farm {
     }
 
     /// Downloads the video of a completed render; begins again, with a fresh link, where that breaks.
-    async fn fetch(&self, id: &str, mut link: Option<String>, output: &Output) -> Result<u64, CliError> {
+    async fn fetch(
+        &self,
+        id: &str,
+        mut link: Option<String>,
+        path: &Path,
+        link_of: &(dyn Fn(RenderDetail) -> Option<String> + Sync),
+    ) -> Result<u64, CliError> {
         let mut tries = 0;
         loop {
-            let video =
-                link.ok_or_else(|| CliError::system(format!("render {id} is complete and has no video_url")))?;
-            match self.download(&video, output).await {
+            let url = link.ok_or_else(|| {
+                CliError::system(format!("render {id} is complete and does not say where its file is"))
+            })?;
+            match self.download(&url, path).await {
                 Err(error) if tries < DOWNLOADS => {
                     tracing::info!(error = error.message, render = id, "downloading again");
                     tries += 1;
@@ -227,7 +241,7 @@ impl Farm {
                 outcome => return outcome,
             }
             tokio::time::sleep(POLL_EVERY * tries).await;
-            link = self.detail(self.patiently(&|| self.look(id)).await?).await?.video_url;
+            link = link_of(self.detail(self.patiently(&|| self.look(id)).await?).await?);
         }
     }
 
@@ -238,15 +252,15 @@ impl Farm {
         }
     }
 
-    async fn download(&self, url: &str, output: &Output) -> Result<u64, CliError> {
+    async fn download(&self, url: &str, path: &Path) -> Result<u64, CliError> {
         let broken =
-            |error: &dyn std::fmt::Display| CliError::system(format!("the video cannot be downloaded: {error}"));
+            |error: &dyn std::fmt::Display| CliError::system(format!("the output cannot be downloaded: {error}"));
         let mut answer = self.api.download(url).send().await.map_err(|error| broken(&error))?;
         if !answer.status().is_success() {
             return Err(broken(&answer.status()));
         }
         let expected = answer.content_length();
-        let mut file = tokio::fs::File::create(output.partial()).await.map_err(|error| broken(&error))?;
+        let mut file = tokio::fs::File::create(path).await.map_err(|error| broken(&error))?;
         let mut bytes = 0;
         while let Some(piece) = answer.chunk().await.map_err(|error| broken(&error))? {
             bytes += piece.len() as u64;

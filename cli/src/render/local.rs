@@ -143,6 +143,10 @@ async fn finish(
         }
     };
     backplane.objects.get_file(&made.key, output.partial()).await.map_err(CliError::system)?;
+    for sidecar in &made.sidecars {
+        let path = output.sidecar(&sidecar.name)?;
+        backplane.objects.get_file(&sidecar.key, &path).await.map_err(CliError::system)?;
+    }
     let manifest: Manifest = backplane.objects.get_json(&keys::manifest(render)).await.map_err(CliError::system)?;
     if let Some(path) = &args.manifest {
         let text = serde_json::to_vec_pretty(&manifest).map_err(CliError::system)?;

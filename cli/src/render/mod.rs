@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use hyperfarm_proto::bounded::{Bounded, Text};
 use hyperfarm_proto::plan::Warning;
-use hyperfarm_proto::spec::{Codec, Format, RenderSpec};
+use hyperfarm_proto::spec::{Format, Profile, RenderSpec};
 
 use crate::args::{ProjectArgs, RenderArgs, extensions, format_of_output};
 use crate::exit::CliError;
@@ -85,9 +85,12 @@ pub(crate) fn project_spec(args: &ProjectArgs) -> Result<RenderSpec, CliError> {
 }
 
 fn spec(args: &RenderArgs) -> Result<RenderSpec, CliError> {
-    let codec = args.project.spec.codec;
+    let asked_of_project = &args.project.spec;
+    let codec = asked_of_project.codec.or(asked_of_project.profile.map(Profile::codec));
     let by_name = args.output.as_deref().and_then(format_of_output);
-    let asked = args.format.or(codec.map(Codec::format));
+    let by_codec =
+        codec.map(|codec| by_name.filter(|format| codec.formats().contains(format)).unwrap_or(codec.format()));
+    let asked = args.format.or(by_codec);
     let format = asked.or(by_name).unwrap_or_default();
     if let (Some(by_name), Some(output)) = (by_name, &args.output)
         && by_name != format

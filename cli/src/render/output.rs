@@ -14,6 +14,9 @@ pub(super) const PARTIAL_PREFIX: &str = ".hyperfarm-";
 /// End of that name.
 pub(super) const PARTIAL_SUFFIX: &str = ".partial";
 
+/// Folder in that one of the files that go beside the output.
+const SIDECARS: &str = "sidecars";
+
 /// A file to write to. The bytes go to a hidden folder beside it and are moved at the end; dropped before, the folder
 /// is removed.
 pub(super) struct Output {
@@ -55,14 +58,44 @@ impl Output {
         &self.partial
     }
 
+    /// Where to write meanwhile the file `name` that goes beside the output.
+    pub(super) fn sidecar(&self, name: &str) -> Result<PathBuf, CliError> {
+        let folder = self.folder.path().join(SIDECARS);
+        if Path::new(name).file_name() != Some(name.as_ref()) {
+            return Err(CliError::system(format!("{name:?} is no name of a file beside the output")));
+        }
+        std::fs::create_dir_all(&folder).map_err(|error| CliError::system(format!("{}: {error}", folder.display())))?;
+        Ok(folder.join(name))
+    }
+
+    /// Moves the files that go beside the output: `clip.sound.wav` beside `clip.mp4`.
+    fn publish_sidecars(&self) -> std::io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = self.folder.path().join(SIDECARS);
+        if !folder.exists() {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let mut name = self.target.file_stem().unwrap_or_default().to_owned();
+            name.push(".");
+            name.push(entry.file_name());
+            std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o644))?;
+            std::fs::rename(entry.path(), self.target.with_file_name(name))?;
+        }
+        Ok(())
+    }
+
     /// Where it will be.
     pub(super) fn target(&self) -> &Path {
         &self.target
     }
 
-    /// Gives the complete file its name.
+    /// Gives the complete file and those beside it their names.
     pub(super) fn publish(self) -> Result<(), CliError> {
         use std::os::unix::fs::PermissionsExt;
+        self.publish_sidecars()
+            .map_err(|error| CliError::system(format!("a file beside {}: {error}", self.target.display())))?;
         if self.is_folder {
             return unpack::into_folder(&self.partial, self.folder.path(), &self.target)
                 .map_err(|error| CliError::system(format!("{}: {error}", self.target.display())));
@@ -94,6 +127,20 @@ mod tests {
         std::fs::write(output.partial(), b"video").unwrap();
         output.publish().unwrap();
         assert_eq!(std::fs::read(target).unwrap(), b"video");
+    }
+
+    #[test]
+    fn sidecars_have_the_name_of_the_output() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Output::claim(&folder.path().join("clip.mp4"), Format::Mp4).unwrap();
+        std::fs::write(output.partial(), b"video").unwrap();
+        std::fs::write(output.sidecar("sound.wav").unwrap(), b"sound").unwrap();
+        for bad in ["", "..", "a/b", "/etc/passwd"] {
+            assert!(output.sidecar(bad).is_err(), "{bad}");
+        }
+        output.publish().unwrap();
+        assert_eq!(std::fs::read(folder.path().join("clip.sound.wav")).unwrap(), b"sound");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

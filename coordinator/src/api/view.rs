@@ -3,7 +3,7 @@
 use hyperfarm_api::render::{Progress, RenderDetail as View, RenderStatus, Waiting};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan;
-use hyperfarm_proto::record::Outcome;
+use hyperfarm_proto::record::{Outcome, Sidecar};
 use hyperfarm_proto::spec::{AspectRatio, Resolution, Size};
 use url::Url;
 
@@ -44,9 +44,14 @@ pub(super) async fn view(
         None => {}
     }
     let (mut video_url, mut thumbnail_url) = (None, None);
+    let mut sidecars = Vec::new();
     if let (Some((_, output)), Some(base)) = (completed, base) {
         video_url = Some(links.sign(&output.key, base).await?.to_string());
         thumbnail_url = Some(links.sign(&output.thumbnail, base).await?.to_string());
+        for Sidecar { name, key, bytes, .. } in &output.sidecars {
+            let url = links.sign(key, base).await?.to_string();
+            sidecars.push(hyperfarm_api::render::Sidecar { name: name.clone(), bytes: *bytes, url });
+        }
     }
     // Of a render that failed there is no film; its chunks are in the list of chunks.
     let is_playable = planned.is_some_and(|plan| plan.is_playable) && failure.is_none() && progress.chunks_leading > 0;
@@ -75,6 +80,7 @@ pub(super) async fn view(
         completed_at: progress.end.as_ref().map(|end| end.ended_at_ms / 1000),
         video_url,
         thumbnail_url,
+        sidecars,
         preview_url,
         duration: completed.map(|(duration, _)| duration),
         failure_message: failure.map(|failure| failure.message.clone()),

@@ -25,7 +25,9 @@ use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::{ContentHash, FrameHash, RenderId, WorkerId};
 use hyperfarm_proto::plan::{Plan, PlanContent, PlanDraft, Warning};
-use hyperfarm_proto::record::{AudioRecord, CapturePath, ChunkTimings, Manifest, Outcome, OutputRecord, SegmentRecord};
+use hyperfarm_proto::record::{
+    AudioRecord, CapturePath, ChunkTimings, Manifest, Outcome, OutputRecord, SegmentRecord, Sidecar,
+};
 use hyperfarm_proto::spec::{Format, RenderSpec, Size, Viewport};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
@@ -303,6 +305,7 @@ impl Worker {
                     plan,
                     key,
                     hash,
+                    wav: None,
                     samples: 48_000,
                     sample_rate: 48_000,
                     begun_at_ms: 0.0,
@@ -322,11 +325,18 @@ impl Worker {
                     frame_rate: plan.content.frame_rate,
                     format: Format::Mp4,
                     has_audio: plan.has_audio(),
+                    sidecars: vec![Sidecar {
+                        name: Sidecar::SOUND.to_owned(),
+                        key: keys::sidecar(render, Sidecar::SOUND),
+                        hash: ContentHash::of(b"samples"),
+                        bytes: 7,
+                    }],
                     thumbnail: keys::thumbnail(render),
                     begun_at_ms: 0.0,
                     stitch_ms: 1.0,
                 };
                 objects.put(&output.key, Bytes::from_static(b"0123456789")).await.unwrap();
+                objects.put(&output.sidecars[0].key, Bytes::from_static(b"samples")).await.unwrap();
                 objects.put(&output.thumbnail, Bytes::from_static(b"jpeg")).await.unwrap();
                 let manifest = Manifest {
                     render: render.clone(),

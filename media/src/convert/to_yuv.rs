@@ -24,6 +24,12 @@ pub(crate) enum YuvFormat {
     Yuv420,
     /// 8 bits, chroma of 2 by 2 pixels, alpha.
     Yuva420,
+    /// 10 bits, chroma of 2 by 2 pixels.
+    Yuv420Ten,
+    /// 8 bits, chroma of 2 pixels beside one another.
+    Yuv422,
+    /// 10 bits, chroma of 2 pixels beside one another.
+    Yuv422Ten,
     /// 10 bits, chroma of every pixel, alpha.
     Yuva444Ten,
     /// No conversion: full-range red, green, blue and alpha in one plane.
@@ -35,6 +41,9 @@ impl YuvFormat {
         match self {
             Self::Yuv420 => Pixel::YUV420P,
             Self::Yuva420 => Pixel::YUVA420P,
+            Self::Yuv420Ten => Pixel::YUV420P10LE,
+            Self::Yuv422 => Pixel::YUV422P,
+            Self::Yuv422Ten => Pixel::YUV422P10LE,
             Self::Yuva444Ten => Pixel::YUVA444P10LE,
             Self::Rgba => Pixel::RGBA,
         }
@@ -77,6 +86,9 @@ impl YuvWriter {
         match self.format {
             YuvFormat::Yuv420 => self.write_420(bitmap, frame, false),
             YuvFormat::Yuva420 => self.write_420(bitmap, frame, true),
+            YuvFormat::Yuv420Ten => self.write_420_ten(bitmap, frame),
+            YuvFormat::Yuv422 => self.write_422(bitmap, frame),
+            YuvFormat::Yuv422Ten => self.write_422_ten(bitmap, frame),
             YuvFormat::Yuva444Ten => self.write_444(bitmap, frame),
             YuvFormat::Rgba => self.write_rgba(bitmap, frame),
         }
@@ -115,6 +127,50 @@ impl YuvWriter {
                 // An odd width repeats its last column.
                 chroma([&[*above; 2], &[*below; 2]], &mut blue[across - 1..], &mut red[across - 1..]);
             }
+        }
+    }
+
+    #[inline(always)]
+    fn write_420_ten(&mut self, bitmap: &Bitmap<'_>, frame: &mut frame::Video) {
+        let (width, height) = (self.size.width as usize, self.size.height as usize);
+        let across = width.div_ceil(2) * 2;
+        let [first, second] = &mut self.rows;
+        let [mut luma_plane, mut blue_plane, mut red_plane, _] = ffi::planes_mut(frame);
+        for y in (0..height).step_by(2) {
+            let below = (y + 1).min(height - 1);
+            let rows = [bgra(bitmap, y, first), bgra(bitmap, below, second)];
+            for (row, at) in rows.into_iter().zip([y, below]) {
+                luma_ten(row, luma_plane.row(at, width * 2));
+            }
+            chroma_pairs_ten(rows, blue_plane.row(y / 2, across), red_plane.row(y / 2, across));
+        }
+    }
+
+    #[inline(always)]
+    fn write_422(&mut self, bitmap: &Bitmap<'_>, frame: &mut frame::Video) {
+        let width = self.size.width as usize;
+        let across = width.div_ceil(2);
+        let [mut luma_plane, mut blue_plane, mut red_plane, _] = ffi::planes_mut(frame);
+        for y in 0..self.size.height as usize {
+            let row = bgra(bitmap, y, &mut self.rows[0]);
+            luma(row, luma_plane.row(y, width));
+            let (blue, red) = (blue_plane.row(y, across), red_plane.row(y, across));
+            chroma([row; 2], blue, red);
+            if let ([.., last], 1) = (row, width % 2) {
+                chroma([&[*last; 2]; 2], &mut blue[across - 1..], &mut red[across - 1..]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write_422_ten(&mut self, bitmap: &Bitmap<'_>, frame: &mut frame::Video) {
+        let width = self.size.width as usize;
+        let across = width.div_ceil(2) * 2;
+        let [mut luma_plane, mut blue_plane, mut red_plane, _] = ffi::planes_mut(frame);
+        for y in 0..self.size.height as usize {
+            let row = bgra(bitmap, y, &mut self.rows[0]);
+            luma_ten(row, luma_plane.row(y, width * 2));
+            chroma_pairs_ten([row; 2], blue_plane.row(y, across), red_plane.row(y, across));
         }
     }
 
@@ -229,14 +285,36 @@ fn luma_ten(row: &[[u8; 4]], out: &mut [u8]) {
     ten(row, out, [47_864, 161_018, 16_255], 64);
 }
 
+const BLUE_TEN: [i32; 3] = [-26_384, -88_754, 115_138];
+const RED_TEN: [i32; 3] = [115_138, -104_580, -10_558];
+
 #[inline(always)]
 fn blue_chroma_ten(row: &[[u8; 4]], out: &mut [u8]) {
-    ten(row, out, [-26_384, -88_754, 115_138], 512);
+    ten(row, out, BLUE_TEN, 512);
 }
 
 #[inline(always)]
 fn red_chroma_ten(row: &[[u8; 4]], out: &mut [u8]) {
-    ten(row, out, [115_138, -104_580, -10_558], 512);
+    ten(row, out, RED_TEN, 512);
+}
+
+/// Both chroma planes of two rows of pixels, two columns at a time. An odd width repeats its last column.
+#[inline(always)]
+fn chroma_pairs_ten([above, below]: [&[[u8; 4]]; 2], blue_out: &mut [u8], red_out: &mut [u8]) {
+    let outs = blue_out.as_chunks_mut::<2>().0.iter_mut().zip(red_out.as_chunks_mut::<2>().0);
+    for ((blue_out, red_out), (above, below)) in outs.zip(above.chunks(2).zip(below.chunks(2))) {
+        let ([one, ..], [.., two], [three, ..], [.., four]) = (above, above, below, below) else { continue };
+        let sum = |channel: usize| {
+            i32::from(one[channel]) + i32::from(two[channel]) + i32::from(three[channel]) + i32::from(four[channel])
+        };
+        let [blue, green, red] = [sum(0), sum(1), sum(2)];
+        let level = |[from_red, from_green, from_blue]: [i32; 3]| {
+            let sum = red * from_red + green * from_green + blue * from_blue + (512 << 18) + (1 << 17);
+            ((sum >> 18) as u16).to_le_bytes()
+        };
+        *blue_out = level(BLUE_TEN);
+        *red_out = level(RED_TEN);
+    }
 }
 
 #[inline(always)]
@@ -306,7 +384,8 @@ mod tests {
         let mut frame = frame::Video::new(format.pixel(), bitmap.size.width, bitmap.size.height);
         write(&mut YuvWriter::new(format, bitmap.size), bitmap, &mut frame);
         let mut bytes = Vec::new();
-        let sample = if format == YuvFormat::Yuva444Ten { 2 } else { 1 };
+        let ten = [YuvFormat::Yuv420Ten, YuvFormat::Yuv422Ten, YuvFormat::Yuva444Ten];
+        let sample = if ten.contains(&format) { 2 } else { 1 };
         for plane in 0..frame.planes() {
             let (across, down) = (frame.plane_width(plane) as usize * sample, frame.plane_height(plane) as usize);
             let stride = frame.stride(plane);
@@ -322,7 +401,25 @@ mod tests {
         (data.collect(), stride)
     }
 
-    const FORMATS: [YuvFormat; 4] = [YuvFormat::Yuv420, YuvFormat::Yuva420, YuvFormat::Yuva444Ten, YuvFormat::Rgba];
+    const FORMATS: [YuvFormat; 7] = [
+        YuvFormat::Yuv420,
+        YuvFormat::Yuva420,
+        YuvFormat::Yuv420Ten,
+        YuvFormat::Yuv422,
+        YuvFormat::Yuv422Ten,
+        YuvFormat::Yuva444Ten,
+        YuvFormat::Rgba,
+    ];
+
+    /// Factor of the samples, pixels that share chroma across and down, and the largest error in samples.
+    fn shape(format: YuvFormat) -> (f64, usize, usize, f64) {
+        match format {
+            YuvFormat::Yuv420Ten => (4.0, 2, 2, 0.51),
+            YuvFormat::Yuv422 => (1.0, 2, 1, 0.52),
+            YuvFormat::Yuv422Ten => (4.0, 2, 1, 0.51),
+            _ => (1.0, 2, 2, 0.52),
+        }
+    }
 
     #[test]
     fn every_processor_gives_the_same_planes() {
@@ -342,6 +439,9 @@ mod tests {
         let size = Size { width: 67, height: 9 };
         let (data, stride) = colourful(size, 4, 8);
         let bitmap = Bitmap { data: &data, stride, size, layout: PixelLayout::Bgra };
+        for format in [YuvFormat::Yuv420Ten, YuvFormat::Yuv422, YuvFormat::Yuv422Ten] {
+            follows_the_real_numbers(format, &bitmap);
+        }
         let planes = planes(YuvFormat::Yuva420, &bitmap, YuvWriter::write);
         let (width, height) = (67, 9);
         let pixel = |x: usize, y: usize| &data[y.min(height - 1) * stride + x.min(width - 1) * 4..][..4];
@@ -365,6 +465,37 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn follows_the_real_numbers(format: YuvFormat, bitmap: &Bitmap<'_>) {
+        let (factor, across, down, most) = shape(format);
+        let planes = planes(format, bitmap, YuvWriter::write);
+        let samples: Vec<f64> = match factor {
+            1.0 => planes.iter().map(|sample| f64::from(*sample)).collect(),
+            _ => planes.as_chunks::<2>().0.iter().map(|sample| f64::from(u16::from_le_bytes(*sample))).collect(),
+        };
+        let (width, height) = (bitmap.size.width as usize, bitmap.size.height as usize);
+        let mean = |x: usize, y: usize, across: usize, down: usize| {
+            let cells = (0..down).flat_map(|below| (0..across).map(move |right| (right, below)));
+            let pixels: Vec<&[u8]> = cells
+                .map(|(right, below)| ((x + right).min(width - 1), (y + below).min(height - 1)))
+                .map(|(x, y)| &bitmap.row(y)[x * 4..][..4])
+                .collect();
+            let level = |channel: usize| {
+                pixels.iter().map(|pixel| f64::from(pixel[channel])).sum::<f64>() / pixels.len() as f64 / 255.0
+            };
+            exact(level(2), level(1), level(0)).map(|level| level * factor)
+        };
+        let mut samples = samples.into_iter();
+        for (plane, across, down) in [(0, 1, 1), (1, across, down), (2, across, down)] {
+            for y in (0..height).step_by(down) {
+                for x in (0..width).step_by(across) {
+                    let (got, want) = (samples.next().unwrap(), mean(x, y, across, down)[plane]);
+                    assert!((got - want).abs() < most, "{format:?} {plane} {x} {y}: {got} {want}");
+                }
+            }
+        }
+        assert_eq!(samples.next(), None);
     }
 
     #[test]

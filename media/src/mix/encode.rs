@@ -15,6 +15,24 @@ use crate::mux::{Container, Muxer};
 use crate::timescale::SAMPLE_RATE;
 use crate::{ffi, ffmpeg_log};
 
+/// How the samples of a sound are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SoundFormat {
+    /// AAC at 192 kb/s in mp4.
+    Aac,
+    /// Opus at 128 kb/s in WebM.
+    Opus,
+    /// Samples of 24 bits in WAV.
+    Wav,
+}
+
+impl SoundFormat {
+    /// The sound of an output in `format`.
+    pub(crate) fn of(format: Format) -> Self {
+        if format == Format::Webm { Self::Opus } else { Self::Aac }
+    }
+}
+
 /// Encodes 48 kHz stereo. The file plays exactly the samples that were pushed: samples that the encoder puts before are
 /// declared as priming, those that fill the last packet as padding.
 pub(crate) struct AudioEncoder {
@@ -30,11 +48,12 @@ pub(crate) struct AudioEncoder {
 }
 
 impl AudioEncoder {
-    pub(crate) fn create(path: &Path, format: Format) -> Result<Self, MediaError> {
+    pub(crate) fn create(path: &Path, format: SoundFormat) -> Result<Self, MediaError> {
         ffmpeg_log::init();
         let (name, sample, bits, container) = match format {
-            Format::Webm => ("libopus", Sample::F32(Type::Packed), 128_000, Container::Webm),
-            _ => ("aac", Sample::F32(Type::Planar), 192_000, Container::M4a),
+            SoundFormat::Opus => ("libopus", Sample::F32(Type::Packed), 128_000, Container::Webm),
+            SoundFormat::Aac => ("aac", Sample::F32(Type::Planar), 192_000, Container::M4a),
+            SoundFormat::Wav => ("pcm_s24le", Sample::I32(Type::Packed), 0, Container::Wav),
         };
         let codec = ffmpeg::encoder::find_by_name(name)
             .ok_or_else(|| MediaError::Missing { name: format!("encoder {name}") })?;
@@ -49,7 +68,8 @@ impl AudioEncoder {
         ffi::set_stereo(&mut encoder);
         ffmpeg_log::clear();
         let encoder = encoder.open_with(Dictionary::new()).map_err(&failed)?;
-        let frame_size = (encoder.frame_size() as usize).max(1);
+        // Plain samples have packets of any length.
+        let frame_size = if format == SoundFormat::Wav { WAV_PACKET } else { (encoder.frame_size() as usize).max(1) };
         let mut muxer = Muxer::create(path, container)?;
         let ticks = Rational::new(1, SAMPLE_RATE as i32);
         let stream = muxer.add_audio(ffmpeg::codec::Parameters::from(&encoder), ticks)?;
@@ -88,7 +108,12 @@ impl AudioEncoder {
         for samples in pending[..count].chunks(self.frame_size) {
             let mut frame = ffi::stereo_frame(self.format, samples.len())
                 .map_err(MediaError::make(&self.path, "allocating sound"))?;
-            if self.format.is_planar() {
+            if self.format == Sample::I32(Type::Packed) {
+                let levels = frame.data_mut(0).as_chunks_mut::<4>().0;
+                for (to, sample) in levels.iter_mut().zip(samples.as_flattened()) {
+                    *to = of_24_bits(*sample).to_ne_bytes();
+                }
+            } else if self.format.is_planar() {
                 for side in 0..2 {
                     for (to, sample) in ffi::floats_mut(&mut frame, side).iter_mut().zip(samples) {
                         *to = sample[side];
@@ -121,4 +146,13 @@ impl AudioEncoder {
             self.muxer.write(&mut packet)?;
         }
     }
+}
+
+/// Samples in a packet of a WAV file.
+const WAV_PACKET: usize = 1024;
+
+/// `sample` rounded to 24 bits, in the upper bits of the result. What is beyond full scale is cut off.
+fn of_24_bits(sample: f32) -> i32 {
+    let level = (f64::from(sample) * f64::from(1 << 23)).round();
+    (level.clamp(-f64::from(1 << 23), f64::from((1 << 23) - 1)) as i32) << 8
 }

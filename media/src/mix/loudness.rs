@@ -14,7 +14,7 @@ use super::filter_chain::FilterChain;
 use super::peak::{PeakMeter, true_peak};
 use super::raw::{RawReader, RawWriter};
 use super::reader::AudioReader;
-use super::{BLOCK, MAX_CORRECTIONS, MixPart, MixSummary, clips, encode, scale, write_sum};
+use super::{BLOCK, MAX_CORRECTIONS, MixOutput, MixPart, MixSummary, clips, encode, scale, write_sum};
 use crate::error::MediaError;
 use crate::isolation::Decoders;
 use crate::timescale::SAMPLE_RATE;
@@ -60,16 +60,17 @@ pub struct Levelling<'a> {
 ///
 /// # Errors
 /// As of [`crate::mix()`], or the folder for samples cannot be written.
-pub fn mix_to_loudness(
+pub fn mix_to_loudness<'a>(
     decoders: Option<&Decoders>,
     inputs: &[MixInput<'_>],
     part: &MixPart,
     format: Format,
     levelling: Levelling<'_>,
-    output: &Path,
+    output: impl Into<MixOutput<'a>>,
     on_progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<(MixSummary, SoundLevel), MediaError> {
     let Levelling { target, scratch } = levelling;
+    let output = output.into();
     let (range, whole) = part.ranges()?;
     let sum = scratch.join("sum.f32");
     write_sum(decoders, inputs, whole.clone(), &sum, on_progress)?;
@@ -81,7 +82,7 @@ pub fn mix_to_loudness(
     loop {
         level = leveller.settle(level, target.lufs.into(), peak_limit, on_progress)?;
         let mut samples = leveller.encode(whole.clone(), format, output, on_progress)?;
-        let peak = true_peak(output)?;
+        let peak = true_peak(output.path)?;
         if peak <= limit || pass == MAX_CORRECTIONS {
             if range != whole {
                 samples = leveller.encode(range, format, output, on_progress)?;
@@ -191,7 +192,7 @@ impl Leveller {
         &self,
         range: Range<u64>,
         format: Format,
-        output: &Path,
+        output: MixOutput<'_>,
         on_progress: &mut dyn FnMut(f64) -> bool,
     ) -> Result<u64, MediaError> {
         let end = self.length as f64 / f64::from(SAMPLE_RATE);

@@ -26,7 +26,7 @@ mod raw;
 mod reader;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::PlanContent;
@@ -35,7 +35,7 @@ use hyperfarm_proto::spec::Format;
 pub use self::clip::MixInput;
 pub(crate) use self::clip::SourceReader;
 use self::clip::{Clip, sample_of};
-use self::encode::AudioEncoder;
+use self::encode::{AudioEncoder, SoundFormat};
 pub use self::loudness::{Levelling, SoundLevel, mix_to_loudness, sound_level};
 use self::peak::true_peak;
 use self::raw::RawWriter;
@@ -63,6 +63,27 @@ pub struct MixSummary {
     pub samples: u64,
     /// Samples a second, always 48000.
     pub sample_rate: u32,
+}
+
+/// Files that a mix is written to.
+#[derive(Debug, Clone, Copy)]
+pub struct MixOutput<'a> {
+    /// The encoded sound.
+    pub path: &'a Path,
+    /// The same samples before they are encoded, as a WAV file of 24 bits.
+    pub wav: Option<&'a Path>,
+}
+
+impl<'a> From<&'a Path> for MixOutput<'a> {
+    fn from(path: &'a Path) -> Self {
+        Self { path, wav: None }
+    }
+}
+
+impl<'a> From<&'a PathBuf> for MixOutput<'a> {
+    fn from(path: &'a PathBuf) -> Self {
+        Self::from(path.as_path())
+    }
 }
 
 /// The part of a composition whose sound is mixed.
@@ -108,7 +129,7 @@ impl MixPart {
 }
 
 /// Mixes `inputs` into `output`, exactly as long as the frames of `part`: stereo at 48 kHz, AAC at 192 kb/s in mp4 for
-/// mp4 and mov, Opus at 128 kb/s in WebM for webm.
+/// mp4 and mov, Opus at 128 kb/s in WebM for webm. The samples are written as a WAV file as well, where `output` says.
 ///
 /// Sources are decoded by `decoders`; without any by this process, which suits files that the farm has made.
 ///
@@ -121,20 +142,21 @@ impl MixPart {
 /// # Errors
 /// A source cannot be read or decoded, `output` cannot be written, there are no frames, or `on_progress` answered
 /// false.
-pub fn mix(
+pub fn mix<'a>(
     decoders: Option<&Decoders>,
     inputs: &[MixInput<'_>],
     part: &MixPart,
     format: Format,
-    output: &Path,
+    output: impl Into<MixOutput<'a>>,
     on_progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<MixSummary, MediaError> {
+    let output = output.into();
     let (range, whole) = part.ranges()?;
     let mut gain = 1.0;
     let mut pass = 0;
     loop {
         let mut samples = encode(clips(inputs, decoders)?, gain, whole.clone(), format, output, on_progress)?;
-        let peak = true_peak(output)?;
+        let peak = true_peak(output.path)?;
         if peak <= MAX_TRUE_PEAK || pass == MAX_CORRECTIONS {
             if range != whole {
                 samples = encode(clips(inputs, decoders)?, gain, range, format, output, on_progress)?;
@@ -152,10 +174,11 @@ fn encode(
     gain: f64,
     range: Range<u64>,
     format: Format,
-    output: &Path,
+    output: MixOutput<'_>,
     on_progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<u64, MediaError> {
-    let mut encoder = AudioEncoder::create(output, format)?;
+    let mut encoder = AudioEncoder::create(output.path, SoundFormat::of(format))?;
+    let mut wav = output.wav.map(|path| AudioEncoder::create(path, SoundFormat::Wav)).transpose()?;
     let mut scaled = Vec::with_capacity(BLOCK);
     // Clips are read from their start on, so a part is the end of a sum from the composition's start.
     let mut left_out = range.start;
@@ -167,8 +190,14 @@ fn encode(
             return Ok(());
         }
         scale(block, gain, &mut scaled);
+        if let Some(wav) = &mut wav {
+            wav.push(&scaled)?;
+        }
         encoder.push(&scaled)
     })?;
+    if let Some(wav) = wav {
+        wav.finish()?;
+    }
     encoder.finish()
 }
 

@@ -85,7 +85,12 @@ fn pieces_hold_the_outputs_packets_at_the_outputs_times() {
     check(&thorough(), rate(24_000, 1001), &[9, 8]);
     check(&quick(Format::Webm), rate(30, 1), &[4, 1, 7]);
     let spec = RenderSpec { codec: Some(Codec::H265), quality: Quality::Draft, ..RenderSpec::default() };
-    check(&EncoderSettings::for_spec(&spec, rate(30, 1)), rate(30, 1), &[6, 9]);
+    let deep = RenderSpec { bit_depth: Some(10), ..spec.clone() };
+    for spec in [spec, deep.clone(), RenderSpec { codec: Some(Codec::Av1), ..deep.clone() }] {
+        check(&EncoderSettings::for_spec(&spec, rate(30, 1)), rate(30, 1), &[6, 9]);
+    }
+    let webm = RenderSpec { codec: Some(Codec::Av1), format: Format::Webm, ..deep };
+    check(&EncoderSettings::for_spec(&webm, rate(30, 1)), rate(30, 1), &[6, 9]);
 }
 
 #[test]

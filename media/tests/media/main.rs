@@ -8,6 +8,7 @@ mod errors;
 mod fragments;
 mod joining;
 mod loudness;
+mod masters;
 mod outputs;
 mod segments;
 mod sounds;
