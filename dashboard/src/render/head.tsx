@@ -109,6 +109,9 @@ function Actions({ render, onChange }: { render: RenderDetail; onChange: (render
     <div class="actions">
       {render.retry_of && <a class="button" href={links.compare(render.retry_of, render.render_id)}>Compare</a>}
       {render.video_url && <a class="button primary" data-download href={render.video_url} download=""><Icon name="download" /><span>Download</span></a>}
+      {(render.sidecars ?? []).map((file) => (
+        <a key={file.name} class="button" href={file.url} download={file.name}><Icon name="download" /><span>{file.name}</span></a>
+      ))}
       {canRender() && (
         <>
           {!over && (render.paused
