@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Makes client packages of the HTTP API from docs/openapi.json, and builds them. Needs scripts/setup.sh --test.
 #
-#   scripts/clients.sh FOLDER    FOLDER/python has the source and a wheel, FOLDER/typescript the source and an npm package
+#   scripts/clients.sh FOLDER
+#
+# FOLDER/python gets the source and a wheel, FOLDER/typescript the source and an npm package.
 set -euo pipefail
 
 [[ $# == 1 ]] || { sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
@@ -15,9 +17,14 @@ export PATH="$tools/.venv/bin:$tools/node_modules/.bin:$PATH"
 
 rm -rf "$out/python" "$out/typescript"
 printf 'project_name_override: hyperfarm-client\npackage_name_override: hyperfarm_client\n' >"$out/python.yaml"
-openapi-python-client generate --path "$document" --meta setup --config "$out/python.yaml" --output-path "$out/python" >&2
+openapi-python-client generate --path "$document" --meta setup --config "$out/python.yaml" \
+    --output-path "$out/python" >&2
 rm "$out/python.yaml"
-(cd "$out/python" && pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist . >&2 && rm -r build ./*.egg-info)
+(
+    cd "$out/python"
+    pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist . >&2
+    rm -r build ./*.egg-info
+)
 
 openapi-ts --input "$document" --output "$out/typescript/src" >&2
 cat >"$out/typescript/package.json" <<END

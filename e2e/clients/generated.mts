@@ -7,8 +7,9 @@ import { createClient } from "hyperfarm-client/dist/client/index.js";
 declare const process: { argv: string[] };
 const [url, key, wrongKey] = process.argv.slice(2);
 const client = createClient({ baseUrl: url, auth: key });
-const html = `<!doctype html><html><body style="margin:0"><div data-composition-id="main" data-width="320" data-height="180"
- data-start="0" data-duration="0.2" style="width:320px;height:180px;background:#123"></div></body></html>`;
+const html = `<!doctype html><html><body style="margin:0">
+<div data-composition-id="main" data-width="320" data-height="180" data-start="0" data-duration="0.2"
+ style="width:320px;height:180px;background:#123"></div></body></html>`;
 const body: RenderRequest = { html, title: "by TypeScript" };
 const headers = { "Idempotency-Key": "typescript" };
 const created = await postHyperframesRenders({ client, body, headers, throwOnError: true });
