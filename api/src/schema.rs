@@ -84,7 +84,8 @@ struct Tidy {
 impl Transform for Tidy {
     fn transform(&mut self, schema: &mut Schema) {
         transform_subschemas(self, schema);
-        let Some(fields) = schema.as_object_mut() else { return };
+        // What takes anything is `{}`: not every generator knows `true`.
+        let fields = schema.ensure_object();
         flatten_choices(fields);
         flatten_null(fields);
         fields.remove("default");
@@ -95,7 +96,7 @@ impl Transform for Tidy {
         {
             fields.remove("minimum");
         }
-        if fields.get("additionalProperties") == Some(&Value::Bool(true)) {
+        if fields.get("additionalProperties").and_then(Value::as_object).is_some_and(Map::is_empty) {
             fields.remove("additionalProperties");
         }
         let required: Vec<Value> = fields.get("required").and_then(Value::as_array).cloned().unwrap_or_default();

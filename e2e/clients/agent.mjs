@@ -16,8 +16,9 @@ async function connect(key) {
 const client = await connect(key);
 const { tools } = await client.listTools();
 
-const page = `<!doctype html><html><body style="margin:0"><div data-composition-id="main" data-width="320" data-height="180"
- data-start="0" data-duration="0.2" style="width:320px;height:180px;background:#123"></div></body></html>`;
+const page = `<!doctype html><html><body style="margin:0">
+<div data-composition-id="main" data-width="320" data-height="180" data-start="0" data-duration="0.2"
+ style="width:320px;height:180px;background:#123"></div></body></html>`;
 const submit = { name: "post_hyperframes_renders", arguments: { html: page, title: "by an agent" } };
 const render = (await client.callTool(submit)).structuredContent.data;
 

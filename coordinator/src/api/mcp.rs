@@ -1,9 +1,10 @@
 //! Tools for agents: the Model Context Protocol over streamable HTTP, at `/mcp`.
 //!
-//! The tools are made of the table of routes: every route that needs a key, takes JSON or no body, and answers with JSON or events, is
-//! a tool. Its name is the operation's id in the OpenAPI document. Its arguments are the parameters of the path and the query, the
-//! fields of the body, and `idempotency_key`. A call is a request to the route with the headers of the call, so that scopes, quotas,
-//! audit, metrics and errors are those of the route. There are no sessions: each of several coordinators answers every request.
+//! The tools are made of the table of routes: every route that needs a key, takes JSON or no body, and answers with
+//! JSON or events, is a tool. Its name is the operation's id in the OpenAPI document. Its arguments are the parameters
+//! of the path and the query, the fields of the body, and `idempotency_key`. A call is a request to the route with the
+//! headers of the call, so that scopes, quotas, audit, metrics and errors are those of the route. There are no
+//! sessions: each of several coordinators answers every request.
 
 use std::convert::Infallible;
 use std::sync::LazyLock;
@@ -53,9 +54,10 @@ const ANSWER_MAX: usize = 16 * 1024 * 1024;
 
 /// What clients tell their model about all tools.
 const INSTRUCTIONS: &str = "Renders HyperFrames compositions (HTML with a timeline) to video. Submit a render with \
-    post_hyperframes_renders, follow it with get_hyperframes_renders_render_id_events until `ended` is true, then read it with \
-    get_hyperframes_renders_render_id: `video_url` is the download, or `failure_message` says what is wrong. Larger projects: \
-    begin an upload with post_assets_direct_uploads, PUT the zip to its URL, complete it, and submit its asset_id.";
+    post_hyperframes_renders, follow it with get_hyperframes_renders_render_id_events until `ended` is true, \
+    then read it with get_hyperframes_renders_render_id: `video_url` is the download, or `failure_message` \
+    says what is wrong. Larger projects: begin an upload with post_assets_direct_uploads, PUT the zip to its \
+    URL, complete it, and submit its asset_id.";
 
 /// Headers of a call that are not those of the request it stands for.
 const OWN_HEADERS: [HeaderName; 6] =
