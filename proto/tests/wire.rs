@@ -118,8 +118,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "7a8ef4655f88";
-const GOLDEN_CONTENT: &str = "033ab278b6f4";
+const GOLDEN_PLAN: &str = "9de905b455d8";
+const GOLDEN_CONTENT: &str = "5af9e1b5655e";
 
 #[test]
 fn segment_records_survive_json() {

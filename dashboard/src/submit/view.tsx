@@ -127,6 +127,7 @@ function request(settings: Settings, project: Project): Record<string, unknown> 
     bit_depth: number("bit_depth"),
     timecode: text("timecode"),
     poster: text("poster"),
+    storyboard: number("storyboard"),
     wav: settings["wav"] ? true : null,
     pool: text("pool"),
     priority: number("priority"),
@@ -229,6 +230,7 @@ function Output({ project, entry, setEntry, settings, set }: OutputProps) {
           {choice("bit_depth", "Bits a sample of H.265 or AV1", [["", "8"], ["10", "10"]])}
           {field("timecode", "Timecode of the first frame (MOV)", { placeholder: "00:00:00:00", pattern: "\\d{1,2}:\\d{1,2}:\\d{1,2}[:;]\\d{1,3}" })}
           {field("poster", "Poster, seconds or a frame such as 75f", { pattern: "\\d+(\\.\\d+)?[fs]?" })}
+          {field("storyboard", "Seconds between storyboard pictures", { inputMode: "decimal" })}
           {choice("wav", "WAV beside the video", [["", "No"], ["yes", "Yes"]])}
           {field("priority", "Priority", { type: "number", min: -100, max: 100, placeholder: "0" })}
           {field("chunk_frames", "Frames a chunk", { type: "number", min: 1, placeholder: "the farm decides" })}
