@@ -552,6 +552,8 @@ export interface RenderRequest {
   quality?: "draft" | "standard" | "high" | null;
   /** Height class; else the composition's own size. */
   resolution?: "1080p" | "4k" | null;
+  /** Seconds between the pictures of a storyboard beside the video: JPEG sheets and a WebVTT file. An extension. */
+  storyboard?: number | null;
   /** Unknown or mistyped variables are errors. An extension. */
   strict_variables?: boolean | null;
   /** Timecode of the composition's first frame in a mov's timecode track, such as `01:00:00:00`. Without it, masters (every profile but `4444`) begin with `00:00:00:00`. An extension. */

@@ -314,14 +314,18 @@ fn sound_and_poster_lie_beside_the_video_whatever_the_chunks() {
     let project = project(&scene, 96, 64);
     for (extension, args) in [("mp4", &["--fps", "30"][..]), ("mov", &["--fps", "30", "--loudness", "-16"])] {
         let run = |name: &str, chunk_frames: &str| {
-            let form = ["--wav", "--poster", "9f", "--chunk-frames", chunk_frames];
+            let form = ["--wav", "--poster", "9f", "--storyboard", "0.1", "--chunk-frames", chunk_frames];
             let (output, manifest) = scene.render_as(extension, &project, name, &[&form[..], args].concat());
             let beside = |name: &str| {
                 let stem = output.file_stem().unwrap().to_str().unwrap();
                 output.with_file_name(format!("{stem}.{name}"))
             };
             let names: Vec<_> = manifest.output.sidecars.iter().map(|file| file.name.clone()).collect();
-            assert_eq!(names, ["sound.wav", "poster.jpg"]);
+            assert_eq!(names, ["sound.wav", "poster.jpg", "storyboard-001.jpg", "storyboard.vtt"]);
+            let index = std::fs::read_to_string(beside("storyboard.vtt")).unwrap();
+            assert_eq!(index.matches(" --> ").count(), 4);
+            assert!(index.contains(&format!("\n{name}.storyboard-001.jpg#xywh=288,0,96,64\n")), "{index}");
+            assert!(beside("storyboard-001.jpg").is_file());
             (
                 decode_audio(&beside("sound.wav")).unwrap(),
                 std::fs::read(beside("sound.wav")).unwrap(),

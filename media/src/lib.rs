@@ -10,7 +10,7 @@
 //! | sounds → one track, exact to the sample | [`mix()`] |
 //! | pictures of a `<video>` at output frames | [`VideoSource`] |
 //! | the same of users' sources, in confined processes | [`Decoders`] |
-//! | small JPEG pictures | [`thumbnail()`], [`still`] |
+//! | small JPEG pictures | [`thumbnail()`], [`still`], [`poster`], [`storyboard()`] |
 //! | streams, packets and durations of a file | [`probe()`], [`count_packets`] |
 //! | whole files decoded, for verification and tests | [`decode_video`], [`decode_audio`], [`compare`] |
 //! | FFmpeg on this machine: versions and encoders | [`versions`], [`encoders`], [`device_encoders`] |
@@ -84,6 +84,7 @@ mod packet_file;
 mod png_frames;
 mod probe;
 mod source;
+mod storyboard;
 mod tags;
 mod thumbnail;
 mod timescale;
@@ -108,5 +109,6 @@ pub use mix::{
 pub use png_frames::png_frames;
 pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};
 pub use source::{VideoSource, VideoTimeline};
+pub use storyboard::storyboard;
 pub use thumbnail::{poster, still, thumbnail};
 pub use timescale::SAMPLE_RATE;

@@ -92,7 +92,7 @@ fn reduced(bitmap: &Bitmap<'_>, factor: u32) -> Picture {
     Picture { size, bgra }
 }
 
-fn encode(picture: &Picture, max_width: u32, output: &Path) -> Result<Vec<u8>, MediaError> {
+pub(crate) fn encode(picture: &Picture, max_width: u32, output: &Path) -> Result<Vec<u8>, MediaError> {
     let failed = MediaError::make(output, "encoding a JPEG");
     let to = fitted(picture.size, max_width);
     let source = over_black(picture);
@@ -121,14 +121,14 @@ fn encode(picture: &Picture, max_width: u32, output: &Path) -> Result<Vec<u8>, M
 }
 
 /// `size` scaled to at most `max_width`.
-fn fitted(size: Size, max_width: u32) -> Size {
+pub(crate) fn fitted(size: Size, max_width: u32) -> Size {
     let width = size.width.min(max_width.max(1));
     let height = (u64::from(size.height) * u64::from(width) + u64::from(size.width) / 2) / u64::from(size.width.max(1));
     Size { width, height: u32::try_from(height).unwrap_or(1).max(1) }
 }
 
 /// `picture` over black, as a frame.
-fn over_black(picture: &Picture) -> frame::Video {
+pub(crate) fn over_black(picture: &Picture) -> frame::Video {
     let mut frame = frame::Video::new(Pixel::BGRA, picture.size.width, picture.size.height);
     let (stride, row) = (frame.stride(0), picture.size.width as usize * 4);
     for (to, from) in frame.data_mut(0).chunks_mut(stride).zip(picture.bgra.chunks(row)) {

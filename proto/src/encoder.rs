@@ -189,6 +189,8 @@ pub struct EncoderSettings {
     pub wav: bool,
     /// Frame of the composition that is written as a JPEG file.
     pub poster: Option<u64>,
+    /// Frames between the pictures of the storyboard; none leaves it out.
+    pub storyboard: Option<u64>,
 }
 
 impl EncoderSettings {
@@ -252,6 +254,7 @@ impl EncoderSettings {
             timecode,
             wav: spec.wav,
             poster,
+            storyboard: spec.storyboard_interval(frame_rate),
         }
     }
 

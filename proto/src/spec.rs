@@ -218,6 +218,10 @@ pub struct RenderSpec {
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "MOMENT"))]
     pub poster: Option<Moment>,
+    /// Seconds between the pictures of a storyboard beside the video: JPEG sheets and a WebVTT file.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "SECONDS"))]
+    pub storyboard: Option<Seconds>,
     /// Entry page in the project; `index.html` by default.
     #[cfg_attr(feature = "cli", arg(long, short, value_name = "PATH"))]
     pub composition: Option<Text<512>>,
@@ -257,6 +261,9 @@ pub struct RenderSpec {
     #[cfg_attr(feature = "cli", arg(skip))]
     pub max_parallel_chunks: Option<Bounded<u32, 1, 100_000>>,
 }
+
+/// Pictures of a storyboard at most.
+const STORYBOARD_MAX: u64 = 10_000;
 
 /// Bytes of variables at most, as JSON.
 const VARIABLES_MAX: usize = 1024 * 1024;
@@ -435,6 +442,14 @@ pub enum RangeError {
         /// Its seconds.
         seconds: f64,
     },
+    /// The storyboard has too many pictures.
+    #[error(
+        "storyboard: it would have {pictures} pictures; give more seconds between them, for at most {STORYBOARD_MAX}"
+    )]
+    Storyboard {
+        /// Pictures of it.
+        pictures: u64,
+    },
     /// The poster is not in the part.
     #[error("poster (frame {frame}) is not in the part from frame {start} to {end}; give a moment of the part")]
     Poster {
@@ -543,6 +558,12 @@ impl RenderSpec {
             return Err(error("to", self.to));
         }
         let range = FrameRange::new(start, end).map_err(|_| RangeError::Empty { start, end })?;
+        if let Some(interval) = self.storyboard_interval(rate) {
+            let pictures = range.count().div_ceil(interval);
+            if pictures > STORYBOARD_MAX {
+                return Err(RangeError::Storyboard { pictures });
+            }
+        }
         match self.poster {
             Some(poster) if poster.frame(rate) >= frames => Err(error("poster", self.poster)),
             Some(poster) if !range.frames().contains(&poster.frame(rate)) => {
@@ -550,6 +571,12 @@ impl RenderSpec {
             }
             _ => Ok(range),
         }
+    }
+
+    /// Frames between the pictures of the storyboard, if one was asked for.
+    pub fn storyboard_interval(&self, rate: FrameRate) -> Option<u64> {
+        let interval = self.storyboard.filter(|interval| !interval.is_zero())?;
+        Some(((interval.as_f64() * rate.as_f64()).round() as u64).max(1))
     }
 
     /// The viewport for a composition whose root says `authored` pixels, or says none.
@@ -749,6 +776,15 @@ mod tests {
         assert_eq!(uhd.viewport(None).unwrap().page, size(1920, 1080));
         let huge = serde_json::from_str::<RenderSpec>("{\"device_scale_factor\":5}").unwrap_err();
         assert!(huge.to_string().contains("an integer from 1 to 4"), "{huge}");
+    }
+
+    #[test]
+    fn the_pictures_of_a_storyboard_are_bounded() {
+        let spec = |seconds: &str| RenderSpec { storyboard: seconds.parse().ok(), ..RenderSpec::default() };
+        let rate = FrameRate::DEFAULT;
+        assert_eq!(["0.5", "0.001", "0"].map(|text| spec(text).storyboard_interval(rate)), [Some(15), Some(1), None]);
+        assert!(spec("1").range(300_000, rate).is_ok());
+        assert!(spec("1").range(300_001, rate).unwrap_err().to_string().contains("10001 pictures"));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The output file of each format: written, checked against the plan, and its thumbnail.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use hyperfarm_media::{GifOptions, SegmentFile, count_gif, count_packets, gif, join, poster, thumbnail};
+use hyperfarm_media::{GifOptions, SegmentFile, count_gif, count_packets, gif, join, poster, storyboard, thumbnail};
 use hyperfarm_proto::plan::{EncoderSettings, Plan, PlanContent};
-use hyperfarm_proto::record::AudioRecord;
+use hyperfarm_proto::record::{AudioRecord, Sidecar};
 use hyperfarm_proto::spec::Format;
 
 use crate::error::{StitchError, VerifyError};
@@ -48,8 +48,27 @@ pub(crate) fn check(plan: &Plan, audio: Option<&AudioRecord>, output: &Path) -> 
     Ok(())
 }
 
+/// Writes poster and storyboard, where they were asked for, into `folder` and returns their files.
+pub(crate) fn write_sidecars(
+    content: &PlanContent,
+    segments: &[SegmentFile],
+    folder: &Path,
+    going_on: &dyn Fn() -> bool,
+) -> Result<Vec<PathBuf>, StitchError> {
+    let mut paths = Vec::new();
+    if let Some(frame) = content.encoder.poster {
+        let path = folder.join(Sidecar::POSTER);
+        write_poster(content, segments, frame.saturating_sub(content.first_frame), &path)?;
+        paths.push(path);
+    }
+    if let Some(interval) = content.encoder.storyboard {
+        paths.extend(storyboard(segments, content.frame_rate, interval, folder, going_on)?);
+    }
+    Ok(paths)
+}
+
 /// Writes frame `frame` of the output to `path` as JPEG.
-pub(crate) fn write_poster(
+fn write_poster(
     content: &PlanContent,
     segments: &[SegmentFile],
     mut frame: u64,

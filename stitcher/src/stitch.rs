@@ -100,7 +100,7 @@ impl StitchHandler {
 
         let thumbnail_path = folder.path().join("thumbnail.jpg");
         self.verify(&folder, &plan, files.clone(), audio.clone(), &output_path, &thumbnail_path).await?;
-        let sidecars = self.sidecars(render, &folder, &plan, files, audio.as_ref()).await?;
+        let sidecars = self.sidecars(render, &folder, &plan, files, audio.as_ref(), context).await?;
         let (hash, bytes) = hash_file(output_path.clone()).await?;
         context.set_progress(VERIFIED, STORED);
         info!(bytes, elapsed_ms = elapsed_ms(started), "the output was joined and verified");
@@ -171,7 +171,7 @@ impl StitchHandler {
         .await?
     }
 
-    /// The files beside the output. The poster is written and stored, the sound has been by its worker.
+    /// The files beside the output. Poster and storyboard are written and stored, the sound has been by its worker.
     async fn sidecars(
         &self,
         render: &RenderId,
@@ -179,25 +179,24 @@ impl StitchHandler {
         plan: &Arc<Plan>,
         files: Vec<SegmentFile>,
         audio: Option<&AudioRecord>,
+        context: &TaskContext,
     ) -> Result<Vec<Sidecar>, StitchError> {
         let mut sidecars: Vec<Sidecar> = audio.and_then(|audio| audio.wav.clone()).into_iter().collect();
-        let content = &plan.content;
-        let Some(frame) = content.encoder.poster.map(|frame| frame.saturating_sub(content.first_frame)) else {
-            return Ok(sidecars);
-        };
-        let path = folder.path().join(Sidecar::POSTER);
-        let writing = (folder.clone(), plan.clone(), path.clone());
-        tokio::task::spawn_blocking(move || {
-            let (folder, plan, path) = writing;
-            output::write_poster(&plan.content, &files, frame, &path)?;
+        let (folder, plan, context) = (folder.clone(), plan.clone(), context.clone());
+        let paths = tokio::task::spawn_blocking(move || {
+            let going_on = || !context.cancelled().is_cancelled();
+            let paths = output::write_sidecars(&plan.content, &files, folder.path(), &going_on);
             drop(folder);
-            Ok::<_, StitchError>(())
+            paths
         })
         .await??;
-        let (hash, bytes) = hash_file(path.clone()).await?;
-        let key = keys::sidecar(render, Sidecar::POSTER);
-        self.backplane.objects.put_file(&key, &path).await?;
-        sidecars.push(Sidecar { name: Sidecar::POSTER.to_owned(), key, hash, bytes });
+        for path in paths {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let (hash, bytes) = hash_file(path.clone()).await?;
+            let key = keys::sidecar(render, &name);
+            self.backplane.objects.put_file(&key, &path).await?;
+            sidecars.push(Sidecar { name, key, hash, bytes });
+        }
         Ok(sidecars)
     }
 

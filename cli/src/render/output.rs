@@ -80,6 +80,12 @@ impl Output {
             let mut name = self.target.file_stem().unwrap_or_default().to_owned();
             name.push(".");
             name.push(entry.file_name());
+            if entry.path().extension().is_some_and(|extension| extension == "vtt") {
+                // The index of a storyboard names its sheets, which get the output's name as well.
+                let stem = self.target.file_stem().unwrap_or_default().to_string_lossy();
+                let index = std::fs::read_to_string(entry.path())?;
+                std::fs::write(entry.path(), index.replace("\nstoryboard-", &format!("\n{stem}.storyboard-")))?;
+            }
             std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o644))?;
             std::fs::rename(entry.path(), self.target.with_file_name(name))?;
         }
@@ -135,12 +141,17 @@ mod tests {
         let output = Output::claim(&folder.path().join("clip.mp4"), Format::Mp4).unwrap();
         std::fs::write(output.partial(), b"video").unwrap();
         std::fs::write(output.sidecar("sound.wav").unwrap(), b"sound").unwrap();
+        let cue = "00:00:00.000 --> 00:00:01.000";
+        let index = format!("WEBVTT\n\n{cue}\nstoryboard-001.jpg#xywh=0,0,9,9\n");
+        std::fs::write(output.sidecar("storyboard.vtt").unwrap(), index).unwrap();
         for bad in ["", "..", "a/b", "/etc/passwd"] {
             assert!(output.sidecar(bad).is_err(), "{bad}");
         }
         output.publish().unwrap();
         assert_eq!(std::fs::read(folder.path().join("clip.sound.wav")).unwrap(), b"sound");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        let index = std::fs::read_to_string(folder.path().join("clip.storyboard.vtt")).unwrap();
+        assert_eq!(index, format!("WEBVTT\n\n{cue}\nclip.storyboard-001.jpg#xywh=0,0,9,9\n"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 
     #[test]

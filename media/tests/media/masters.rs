@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hyperfarm_media::{
     MixInput, MixOutput, MixPart, SegmentEncoder, SegmentFile, count_packets, decode_audio, join, mix, poster, probe,
+    storyboard,
 };
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, VideoCodec};
@@ -288,14 +289,66 @@ fn a_poster_is_the_frame_that_was_asked_for() {
         for frame in [0, 4, 8] {
             let path = folder.path().join("poster.jpg");
             poster(&file.path, frame, rate, &path).unwrap();
-            let stills = numbers_in(&as_video(&path));
+            let stills = numbers_in(&as_video(&path, SMALL));
             assert_eq!(stills, [frame], "{format}");
         }
     }
 }
 
-/// A JPEG file as a video of one frame: the decoder of JPEG is open to files of AVI only, whose packets are JPEG files.
-fn as_video(jpeg: &Path) -> PathBuf {
+#[test]
+fn a_storyboard_has_a_picture_of_each_interval_whatever_the_chunks() {
+    let folder = folder();
+    let rate = rate(30, 1);
+    let boards: Vec<_> = [&[220_u64][..], &[7, 100, 1, 112]]
+        .iter()
+        .enumerate()
+        .map(|(number, lengths)| {
+            let mut first = 0;
+            let mut files = Vec::new();
+            for length in *lengths {
+                let name = format!("board-{number}-{first}");
+                files.push(segment(folder.path(), &name, &quick(Format::Mov), rate, first..first + length));
+                first += length;
+            }
+            let to = folder.path().join(format!("{number}"));
+            fs::create_dir(&to).unwrap();
+            let paths = storyboard(&files, rate, 2, &to, &|| true).unwrap();
+            let stopped = storyboard(&files, rate, 2, &to, &|| false);
+            assert!(matches!(stopped, Err(hyperfarm_media::MediaError::Stopped)));
+            paths
+        })
+        .collect();
+    let [one, several] = boards.as_slice() else { panic!("two") };
+    for (one, other) in one.iter().zip(several) {
+        assert!(fs::read(one).unwrap() == fs::read(other).unwrap(), "{}", one.display());
+    }
+    let names: Vec<_> = one.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["storyboard-001.jpg", "storyboard-002.jpg", "storyboard.vtt"]);
+    let index = fs::read_to_string(&one[2]).unwrap();
+    let cues: Vec<&str> = index.split("\n\n").skip(1).collect();
+    assert_eq!(cues.len(), 110);
+    assert_eq!(cues[0], "00:00:00.000 --> 00:00:00.067\nstoryboard-001.jpg#xywh=0,0,128,64");
+    assert_eq!(cues[109].trim(), "00:00:07.267 --> 00:00:07.333\nstoryboard-002.jpg#xywh=1152,0,128,64");
+    for (sheet, first, count) in [(0, 0, 100), (1, 100, 10)] {
+        let size = Size { width: SMALL.width * 10, height: SMALL.height * (count / 10) };
+        let mut found = Vec::new();
+        hyperfarm_media::decode_video(&as_video(&one[sheet], size), &mut |_, shown| {
+            found.push(shown.clone());
+            true
+        })
+        .unwrap();
+        for cell in 0..count {
+            let (left, top) = ((cell % 10 * SMALL.width) as usize, (cell / 10 * SMALL.height) as usize);
+            let rows = found[0].bgra.chunks(size.width as usize * 4).skip(top).take(SMALL.height as usize);
+            let bgra = rows.flat_map(|row| &row[left * 4..][..SMALL.width as usize * 4]).copied().collect();
+            let picture = hyperfarm_media::Picture { size: SMALL, bgra };
+            assert_eq!(number_of(&picture), u64::from(first + cell) * 2, "cell {cell} of sheet {sheet}");
+        }
+    }
+}
+
+/// A JPEG file of `size` as a video of one frame: the decoder of JPEG is open to files of AVI only, whose packets are JPEG files.
+fn as_video(jpeg: &Path, size: Size) -> PathBuf {
     let data = fs::read(jpeg).unwrap();
     let chunk = |name: &[u8], content: &[u8]| {
         let mut bytes = name.to_vec();
@@ -306,9 +359,9 @@ fn as_video(jpeg: &Path) -> PathBuf {
     };
     let list = |name: &[u8], content: &[u8]| chunk(b"LIST", &[name, content].concat());
     let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
-    let main = words(&[33_333, 0, 0, 0x10, 1, 0, 1, 0, SMALL.width, SMALL.height, 0, 0, 0, 0]);
+    let main = words(&[33_333, 0, 0, 0x10, 1, 0, 1, 0, size.width, size.height, 0, 0, 0, 0]);
     let stream = [b"vidsMJPG".to_vec(), words(&[0, 0, 0, 1, 30, 0, 1, 0, u32::MAX, 0, 0, 0])].concat();
-    let picture = [words(&[40, SMALL.width, SMALL.height, 0x0018_0001]), b"MJPG".to_vec(), words(&[0; 5])].concat();
+    let picture = [words(&[40, size.width, size.height, 0x0018_0001]), b"MJPG".to_vec(), words(&[0; 5])].concat();
     let streams = list(b"strl", &[chunk(b"strh", &stream), chunk(b"strf", &picture)].concat());
     let header = list(b"hdrl", &[chunk(b"avih", &main), streams].concat());
     let movie = list(b"movi", &chunk(b"00dc", &data));
