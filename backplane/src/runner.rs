@@ -7,10 +7,11 @@
 //!   needed.
 //! - **A lost lease stops the work.** The lease is renewed with the newest progress; on [`Renewal::Lost`] the context's
 //!   token fires, the handler ends, and nothing is committed, failed or announced.
-//! - **Fenced by its own clock.** Where no renewal was answered, whatever the error, the work is stopped
-//!   [`stop_within`](RunnerConfig::stop_within) before the lease ends for everyone else: no two workers are at a task.
+//! - **Fenced by its own clock.** Where no renewal was answered, whatever the error, the work is stopped so early that it
+//!   has ended, [`stop_within`](RunnerConfig::stop_within) later, before the lease ends for everyone else.
 //! - **A retry goes to another node** while one of its kind takes tasks that has not failed the task before. Until one
-//!   has it, the message goes to the end of its queue.
+//!   has it, the message goes to the end of its queue. The same holds for a render whose capture class is not this
+//!   node's, for 30 s after it was refused.
 //! - **An outage is waited out.** After a failure of storage, ledger or broker the node takes no tasks until they
 //!   answer.
 //! - **Acknowledged after the commit.** A process that dies leaves its delivery to the broker and its lease to run out.
@@ -21,9 +22,10 @@
 //! - **Quarantine.** No new delivery; running tasks finish; the process stays. (`node`)
 //! - **A panic in the handler is a failure** of the task ([`FailureCode::Internal`]), never of the node.
 
+use std::ops::RangeInclusive;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -44,7 +46,7 @@ use tracing::{Instrument, Span, debug, error, info, info_span, warn};
 
 use crate::Backplane;
 use crate::broker::{BrokerError, Consumer, Delivery};
-use crate::config::Env;
+use crate::config::{self, Env};
 use crate::drain::Drain;
 use crate::ledger::{Claim, Commit, Lease, LedgerError, NodeView, Renewal, slot_id};
 use crate::metrics::TaskOutcome;
@@ -131,7 +133,7 @@ pub struct RunnerConfig {
     /// How long running tasks may go on after the drain was started (`HYPERFARM_DRAIN_GRACE`).
     pub grace: Duration,
     /// How long a cancelled handler may take to end before its future is dropped. Work whose lease cannot be renewed is
-    /// stopped this long before the lease ends, at the latest after half of it.
+    /// stopped this long and a sixteenth of the lease before the lease ends, but not before half of it is over.
     pub stop_within: Duration,
     /// Wait before a retry of what failed for reasons outside the task.
     pub pause: Duration,
@@ -145,11 +147,11 @@ pub struct RunnerConfig {
 impl Default for RunnerConfig {
     fn default() -> Self {
         Self {
-            lease_ttl: Duration::from_secs(30),
+            lease_ttl: LEASE_TIME,
             report_every: Duration::from_millis(500),
-            node_ttl: Duration::from_secs(15),
+            node_ttl: node_ttl_of(LEASE_TIME),
             grace: Duration::from_secs(60),
-            stop_within: Duration::from_secs(10),
+            stop_within: Duration::from_millis(1250),
             pause: Duration::from_secs(2),
             quarantine_after: 3,
             cool_down: Duration::from_secs(300),
@@ -157,6 +159,20 @@ impl Default for RunnerConfig {
     }
 }
 
+/// How long a lease lasts unless it is set: a lost worker costs this long, and an outage of the ledger that lasts three
+/// quarters of it costs the tasks in work.
+const LEASE_TIME: Duration = Duration::from_secs(8);
+
+/// How long a node counts as alive after a heartbeat: less than its leases last, so that a node that is gone is missing
+/// when its leases end.
+fn node_ttl_of(lease_ttl: Duration) -> Duration {
+    lease_ttl / 4 * 3
+}
+
+/// How long a lease lasts without a renewal.
+const LEASE: &str = "HYPERFARM_LEASE";
+/// Range of [`LEASE`].
+const LEASE_RANGE: RangeInclusive<Duration> = Duration::from_secs(4)..=Duration::from_secs(120);
 /// How long a worker or stitcher that is told to stop may go on with its tasks.
 const DRAIN_GRACE: &str = "HYPERFARM_DRAIN_GRACE";
 /// Failures in a row after which a worker or stitcher is quarantined.
@@ -169,7 +185,10 @@ impl RunnerConfig {
     pub fn read(env: &Env<'_>) -> Self {
         let default = Self::default();
         let failures = |text: &str| text.parse().map_err(|_| "give a whole number; 0 is never".to_owned());
+        let lease_ttl = env.parsed_by(LEASE, lease_time).unwrap_or(default.lease_ttl);
         Self {
+            lease_ttl,
+            node_ttl: node_ttl_of(lease_ttl),
             grace: env.duration(DRAIN_GRACE).unwrap_or(default.grace),
             quarantine_after: env.parsed_by(QUARANTINE_AFTER, failures).unwrap_or(default.quarantine_after),
             cool_down: env.duration(QUARANTINE_FOR).unwrap_or(default.cool_down),
@@ -178,11 +197,19 @@ impl RunnerConfig {
     }
 }
 
+fn lease_time(text: &str) -> Result<Duration, String> {
+    let time = config::parse_duration(text).ok().filter(|time| LEASE_RANGE.contains(time));
+    time.ok_or_else(|| "give a time from 4s to 2m".to_owned())
+}
+
 /// Longest time between two renewals of a lease.
 const LONGEST_SILENCE: Duration = Duration::from_secs(1);
 
 /// Longest time for one question whether storage, ledger and broker answer.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often the pause after a message that is left to another node doubles.
+const LEFT_DOUBLINGS: u32 = 2;
 
 /// Times the ledger is asked while a delivery is held.
 const LEDGER_ATTEMPTS: u32 = 6;
@@ -218,6 +245,7 @@ impl Runner {
                 handler: handler.clone(),
                 node: node.clone(),
                 process_drain: drain.clone(),
+                left: AtomicU32::new(0),
             };
             slots.spawn(slot.serve(queues.clone()));
         }
@@ -350,6 +378,8 @@ struct Slot {
     node: Arc<Node>,
     /// The process's own drain, which has a grace period.
     process_drain: Drain,
+    /// Messages in a row that were left to other nodes.
+    left: AtomicU32,
 }
 
 impl Slot {
@@ -405,17 +435,23 @@ impl Slot {
         if delivery.returned > 0 {
             self.backplane().metrics.redelivered(&queue);
         }
-        let (ledger, node, ttl) = (&self.backplane().ledger, &self.runner.node.id, self.config().lease_ttl);
+        if task.step != Step::Plan
+            && self.node.has_refused(&task.render)
+            && self.is_there(|nodes| self.node.has_peers_of_another_class(nodes)).await
+        {
+            return self.leave_to_another(&task, &queue, delivery).await;
+        }
+        let (ledger, ttl) = (&self.backplane().ledger, self.config().lease_ttl);
         // The lease lasts from some moment after the call began.
         let mut asked_at = Instant::now();
         let mut claim = self
             .ask_ledger("claim", || {
                 asked_at = Instant::now();
-                ledger.claim_elsewhere(&task, &self.worker, node, ttl)
+                ledger.claim_elsewhere(&task, &self.worker, ttl)
             })
             .await;
         if let Ok(Claim::FailedHere { workers }) = &claim {
-            if self.is_left_to_another(workers).await {
+            if self.is_there(|nodes| self.node.has_peers(nodes, workers)).await {
                 return self.leave_to_another(&task, &queue, delivery).await;
             }
             claim = self
@@ -427,6 +463,7 @@ impl Slot {
         }
         match claim {
             Ok(Claim::Granted(lease)) => {
+                self.left.store(0, Ordering::Relaxed);
                 let span = span_of(&lease);
                 trace::set_parent(&span, &task.render);
                 self.work(&lease, asked_at, delivery).instrument(span).await;
@@ -457,31 +494,32 @@ impl Slot {
         asking.await
     }
 
-    /// Whether a task that was failed by the slots `workers`, one of this node's among them, is left to another node:
-    /// one is there that has not failed it.
-    async fn is_left_to_another(&self, workers: &[String]) -> bool {
+    /// Whether another node is there to which a task can be left: the live nodes satisfy `test`.
+    async fn is_there(&self, test: impl Fn(&[NodeView]) -> bool) -> bool {
         match self.backplane().ledger.nodes().await {
-            Ok(nodes) => self.node.has_peers(&nodes, workers),
+            Ok(nodes) => test(&nodes),
             Err(error) => {
-                warn!(worker = %self.worker, %error, "the other nodes cannot be read, the task is tried again here");
+                warn!(worker = %self.worker, %error, "the other nodes cannot be read, the task is tried here");
                 false
             }
         }
     }
 
-    /// Puts the task's message at the end of its queue, and waits so that another node takes it. Put back, it would
-    /// come here again at once, and be a dead letter after some times.
+    /// Puts the task's message at the end of its queue, and waits so that another node takes it, longer after each
+    /// message in a row. Put back, it would come here again at once, and be a dead letter after some times.
     async fn leave_to_another(&self, task: &TaskId, queue: &Queue, delivery: Delivery) {
         let (step, chunk) = (task.step.kind(), task.step.chunk());
-        debug!(render = %task.render, step, chunk, worker = %self.worker, "the task failed here before, it is left to another node");
-        match self.backplane().broker.publish(queue, delivery.payload.clone()).await {
-            Ok(()) => delivery.ack().await,
-            Err(error) => {
-                warn!(render = %task.render, step, chunk, %error, "the message cannot be queued anew, it is put back");
-                delivery.put_back().await;
-            }
+        debug!(render = %task.render, step, chunk, worker = %self.worker, "the task is left to another node");
+        let left = self.left.fetch_add(1, Ordering::Relaxed);
+        let pause = self.config().pause * 2u32.pow(left.min(LEFT_DOUBLINGS));
+        if let Err(error) = self.backplane().broker.publish(queue, delivery.payload.clone()).await {
+            warn!(render = %task.render, step, chunk, %error, "the message cannot be queued anew, it is put back");
+            delivery.put_back().await;
+            return self.pause(pause).await;
         }
-        self.pause(self.config().pause).await;
+        // Acknowledged after the pause: the broker would send the slot its next message, which would wait behind it.
+        self.pause(pause).await;
+        delivery.ack().await;
     }
 
     async fn work(&self, lease: &Lease, leased_at: Instant, delivery: Delivery) {
@@ -551,14 +589,15 @@ impl Slot {
         }
         let kind = if result.is_ok() { EventKind::Committed } else { EventKind::Failed };
         self.announce(Event { task: lease.task.clone(), kind }).await;
-        delivery.ack().await;
         if let Err(failure) = &result
             && failure.code.retry() != RetryRule::Never
         {
-            // The task comes back at once: this slot waits, so that another one takes it.
+            // The task comes back at once: this slot waits, so that another one takes it. It holds its delivery, so that
+            // no other message waits behind it.
             self.step_aside_after(&lease.task.render, failure).await;
             self.pause(self.config().pause).await;
         }
+        delivery.ack().await;
     }
 
     /// Waits for the servers after an outage, and quarantines the node if it has failed too often and others can do its
@@ -630,12 +669,13 @@ impl Slot {
     /// Renews the lease, which was granted at `leased_at` or later, until it is lost or cannot be renewed in time.
     async fn keep_alive(&self, lease: &Lease, leased_at: Instant, context: &TaskContext) {
         let RunnerConfig { lease_ttl, report_every, stop_within, .. } = *self.config();
-        let fence_after = lease_ttl - stop_within.min(lease_ttl / 2);
+        let fence_after = lease_ttl - (stop_within + lease_ttl / 16).min(lease_ttl / 2);
         let renew_every = LONGEST_SILENCE.min(lease_ttl / 4);
         let mut renewed_at = leased_at;
         let mut sent = (Instant::now(), TaskProgress::default());
         loop {
-            tokio::time::sleep(report_every.min(lease_ttl / 4)).await;
+            let left = (renewed_at + fence_after).saturating_duration_since(Instant::now());
+            tokio::time::sleep(report_every.min(lease_ttl / 4).min(left)).await;
             let progress = context.progress();
             if progress == sent.1 && sent.0.elapsed() + report_every < renew_every {
                 continue;
@@ -643,17 +683,18 @@ impl Slot {
             let asked_at = Instant::now();
             let left = (renewed_at + fence_after).saturating_duration_since(asked_at);
             let renewal = self.backplane().ledger.renew(lease, progress, lease_ttl);
-            // A refusal may come at once, also when no time is left.
-            let answer = if left.is_zero() { None } else { tokio::time::timeout(left, renewal).await.ok() };
+            // A machine that is too busy may be late: a ledger that answers at once still has the lease.
+            let answer = tokio::time::timeout(left.max(lease_ttl / 64), renewal).await.ok();
+            let is_last = left.is_zero();
             match answer {
                 Some(Ok(Renewal::Renewed)) => {}
                 Some(Ok(Renewal::Lost)) => return,
                 Some(Ok(Renewal::Unknown)) => debug!("the ledger does not know the render, the task goes on"),
-                Some(Err(error)) => {
+                Some(Err(error)) if !is_last => {
                     warn!(%error, "the lease cannot be renewed, trying again");
                     continue;
                 }
-                None => {
+                Some(Err(_)) | None => {
                     let since_ms = renewed_at.elapsed().as_millis() as u64;
                     return warn!(since_ms, "the lease was not renewed in time, the task is stopped before it ends");
                 }
@@ -712,17 +753,20 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
 
     #[test]
     fn bad_times_name_their_variables() {
-        for (name, value) in [(DRAIN_GRACE, "180"), (QUARANTINE_AFTER, "-1"), (QUARANTINE_FOR, "5")] {
+        for (name, value) in
+            [(LEASE, "3s"), (LEASE, "8"), (DRAIN_GRACE, "180"), (QUARANTINE_AFTER, "-1"), (QUARANTINE_FOR, "5")]
+        {
             let variables = |asked: &str| (asked == name).then(|| value.to_owned());
             let errors = config::read(&variables, RunnerConfig::read).unwrap_err();
             assert!(errors.to_string().starts_with(name), "{errors}");
         }
-        let variables = |asked: &str| (asked == DRAIN_GRACE).then(|| "2m".to_owned());
+        let seconds = Duration::from_secs;
+        let variables = |asked: &str| [DRAIN_GRACE, LEASE].contains(&asked).then(|| "2m".to_owned());
         let config = config::read(&variables, RunnerConfig::read).unwrap();
-        assert_eq!((config.grace, config.quarantine_after), (Duration::from_secs(120), 3));
+        assert_eq!((config.grace, config.lease_ttl, config.node_ttl), (seconds(120), seconds(120), seconds(90)));
+        assert_eq!(config.quarantine_after, 3);
     }
 }

@@ -128,14 +128,8 @@ impl Ledger for CutLedger {
     async fn claim(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> LedgerResult<Claim> {
         self.ledger().await?.claim(task, worker, ttl).await
     }
-    async fn claim_elsewhere(
-        &self,
-        task: &TaskId,
-        worker: &WorkerId,
-        node: &WorkerId,
-        ttl: Duration,
-    ) -> LedgerResult<Claim> {
-        self.ledger().await?.claim_elsewhere(task, worker, node, ttl).await
+    async fn claim_elsewhere(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> LedgerResult<Claim> {
+        self.ledger().await?.claim_elsewhere(task, worker, ttl).await
     }
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> LedgerResult<Renewal> {
         self.ledger().await?.renew(lease, progress, ttl).await
@@ -375,6 +369,25 @@ async fn a_retry_goes_to_another_node_while_there_is_one() {
     assert_eq!(failed.load(Ordering::SeqCst), 2);
 }
 
+#[tokio::test]
+async fn a_render_of_another_class_is_refused_once_and_left_to_that_class() {
+    let backplane = Backplane::ephemeral(Objects::memory());
+    let tasks = tasks(1, 12);
+    backplane.ledger.open(&tasks[0].render).await.unwrap();
+    let right = NodeView { class_id: "a".to_owned(), ..NodeView::new("w2".parse().unwrap(), "worker", "cpu", 2, "") };
+    backplane.ledger.heartbeat(&right, Duration::from_secs(60)).await.unwrap();
+    let (failed, code) = (Arc::new(AtomicU32::default()), FailureCode::VersionMismatch);
+    start("w1", &backplane, Fails(code, failed.clone()));
+    for task in &tasks {
+        publish(&backplane, task).await;
+    }
+    tokio::time::sleep(quick().pause * 60).await;
+    // Each of its two slots may have claimed a task before the first was refused.
+    let refusals = failed.load(Ordering::SeqCst);
+    assert!((1..=2).contains(&refusals), "{refusals}");
+    assert_eq!(backplane.broker.depth(&Queue::Dead).await.unwrap(), 0);
+}
+
 /// Works until it is told to stop, and says then whether the lease was still alive.
 struct Works {
     ledger: Arc<dyn Ledger>,
@@ -431,4 +444,31 @@ async fn a_task_without_progress_is_cancelled_within_two_seconds() {
     backplane.ledger.cancel(&task.render).await.unwrap();
     let stop = tokio::time::timeout(Duration::from_secs(2), stops.recv()).await;
     assert!(stop.is_ok(), "it went on for two seconds after the render was cancelled");
+}
+
+/// Computes on, whatever it is told.
+struct Ignores(Arc<AtomicBool>);
+
+#[async_trait]
+impl TaskHandler for Ignores {
+    async fn handle(&self, _lease: &Lease, _context: &TaskContext) -> std::result::Result<Vec<u8>, Failure> {
+        self.0.store(true, Ordering::SeqCst);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_cancellation_frees_the_slot_of_a_task_that_does_not_look_at_it_within_two_seconds() {
+    let backplane = Backplane::ephemeral(Objects::memory());
+    let task = tasks(1, 1).remove(0);
+    backplane.ledger.open(&task.render).await.unwrap();
+    let started = Arc::new(AtomicBool::default());
+    start_with(RunnerConfig::default(), "w1", &backplane, Ignores(started.clone()));
+    publish(&backplane, &task).await;
+    until(async || started.load(Ordering::SeqCst)).await;
+    backplane.ledger.cancel(&task.render).await.unwrap();
+    let cancelled = std::time::Instant::now();
+    let is_free = async || backplane.ledger.nodes().await.unwrap().iter().all(|node| node.tasks.is_empty());
+    until(is_free).await;
+    assert!(cancelled.elapsed() < Duration::from_secs(2), "{:?}", cancelled.elapsed());
 }

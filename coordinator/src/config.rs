@@ -26,8 +26,8 @@ pub struct CoordinatorConfig {
     /// How long a render waits for a worker of its plan's capture class, while the pool has workers of other classes, before it is
     /// planned again. Longer than a worker caches a plan that it does not use (30 s).
     pub replan_after: Duration,
-    /// How long a node has to be missing from the ledger's list of live nodes, while the ledger answers, before its
-    /// tasks count as lost with it.
+    /// How long the ledger has to have answered before a node that is missing from its list of live nodes counts as
+    /// lost, and its tasks with it: nodes have time to report after an outage.
     pub node_lost_after: Duration,
     /// How renders are cut into chunks.
     pub shard: ShardPolicy,

@@ -7,16 +7,19 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::{Farm, Worker, chunks_of, comes, draft, patient, quick};
-use hyperfarm_backplane::ledger::{Claim, Lease, NodeView, slot_id};
+use hyperfarm_backplane::ledger::{Claim, Lease, NodeView, Renewal, slot_id};
 use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_proto::failure::FailureCode;
 use hyperfarm_proto::id::{RenderId, WorkerId};
-use hyperfarm_proto::record::Outcome;
+use hyperfarm_proto::record::{Outcome, TaskProgress};
 use hyperfarm_proto::task::{Queue, Step, TaskId};
 
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A farm whose coordinator takes a node for lost after a few ticks, and sends no task twice by itself.
+/// How long the leases of workers that end last: longer than the ledger has to answer before a node counts as lost.
+const LEASE: Duration = Duration::from_millis(1500);
+
+/// A farm whose coordinator takes a missing node for lost after a few ticks, and sends no task twice by itself.
 fn watchful() -> Farm {
     let (schedule, node_lost_after) = (patient().schedule, quick().tick * 20);
     Farm::with(CoordinatorConfig { schedule, node_lost_after, ..quick() })
@@ -27,17 +30,23 @@ async fn reports(farm: &Farm, node: &str, ttl: Duration) {
     farm.backplane.ledger.heartbeat(&node, ttl).await.unwrap();
 }
 
-/// Claims the next task as slot 0 of `node`, which was seen alive and ends at once. Its lease goes on for long.
+/// Claims the next task as slot 0 of `node`, which was seen alive and ends at once.
 async fn dies_with_a_task(farm: &Farm, worker: &mut Worker, node: &str) -> Lease {
     reports(farm, node, LONG).await;
     farm.ticks(2).await;
     let task = worker.take().await;
     let slot = slot_id(&node.parse::<WorkerId>().unwrap(), 0);
-    let claim = farm.backplane.ledger.claim(&task, &slot, LONG).await.unwrap();
+    let claim = farm.backplane.ledger.claim(&task, &slot, LEASE).await.unwrap();
     let Claim::Granted(lease) = claim else { panic!("{claim:?}") };
     farm.ticks(2).await;
     reports(farm, node, Duration::ZERO).await;
     lease
+}
+
+/// Renews a lease for the last time: it ends soon.
+async fn ends(farm: &Farm, lease: &Lease) {
+    let renewal = farm.backplane.ledger.renew(lease, TaskProgress::default(), LEASE).await.unwrap();
+    assert_eq!(renewal, Renewal::Renewed);
 }
 
 async fn failures(farm: &Farm, task: &TaskId) -> Vec<(u32, String, FailureCode)> {
@@ -54,7 +63,7 @@ async fn a_task_that_takes_down_two_workers_ends_its_render_with_the_evidence() 
     let mut worker = farm.worker("alive-s0").await;
     worker.do_next(&draft(30, false)).await;
     let first = dies_with_a_task(&farm, &mut worker, "w1").await;
-    // It comes again long before its lease would end.
+    // It comes again when its lease has ended.
     let second = dies_with_a_task(&farm, &mut worker, "w2").await;
     assert_eq!((&second.task, second.attempt), (&first.task, 2));
     let Outcome::Failed { failure, history } = farm.end(&render).await else { panic!("it completed") };
@@ -80,6 +89,23 @@ async fn a_worker_that_is_lost_once_costs_no_more_than_an_attempt() {
 }
 
 #[tokio::test]
+async fn a_task_of_a_missing_node_is_lost_when_its_lease_has_ended_and_not_before() {
+    let farm = watchful();
+    reports(&farm, "alive", LONG).await;
+    reports(&farm, "w1", LONG).await;
+    farm.submit(chunks_of(30)).await;
+    farm.ticks(2).await;
+    let lease = farm.worker("w1-s0").await.claim().await;
+    reports(&farm, "w1", Duration::ZERO).await;
+    tokio::time::sleep(farm.config.node_lost_after * 2).await;
+    farm.ticks(2).await;
+    assert_eq!(failures(&farm, &lease.task).await, [], "it may still be at work");
+    ends(&farm, &lease).await;
+    let lost = (1, "w1-s0".to_owned(), FailureCode::WorkerLost);
+    assert!(comes(async || failures(&farm, &lease.task).await == [lost.clone()]).await);
+}
+
+#[tokio::test]
 async fn a_lease_that_ends_in_an_outage_of_the_ledger_is_no_attempt() {
     let farm = watchful();
     reports(&farm, "w1", LONG).await;
@@ -87,6 +113,7 @@ async fn a_lease_that_ends_in_an_outage_of_the_ledger_is_no_attempt() {
     farm.submit(chunks_of(30)).await;
     let worker = &mut farm.worker("w1-s0").await;
     let lease = worker.claim().await;
+    ends(&farm, &lease).await;
     // The ledger is away for longer than a node may be missing, and has forgotten who is alive when it is back.
     let refused = farm.observed.refused.load(Ordering::SeqCst);
     farm.observed.is_down.store(true, Ordering::SeqCst);
@@ -108,6 +135,7 @@ async fn a_restarted_coordinator_takes_nobody_for_lost_whom_it_has_not_seen() {
     let task = TaskId { render: render.clone(), step: Step::Plan };
     let lease = farm.worker("w1-s0").await.claim().await;
     assert_eq!(lease.task, task);
+    ends(&farm, &lease).await;
     farm.restart().await;
     tokio::time::sleep(farm.config.node_lost_after * 2).await;
     farm.ticks(2).await;
@@ -132,6 +160,8 @@ async fn tasks_that_were_lost_together_are_tried_one_by_one() {
     farm.ticks(2).await;
     let (first, second) = (worker.claim().await, worker.claim().await);
     assert_ne!(first.task.render, second.task.render);
+    ends(&farm, &first).await;
+    ends(&farm, &second).await;
     farm.ticks(2).await;
     reports(&farm, "w1", Duration::ZERO).await;
     for lease in [&first, &second] {

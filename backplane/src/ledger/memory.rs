@@ -85,7 +85,7 @@ impl State {
         }
     }
 
-    fn claim(&mut self, task: &TaskId, worker: &WorkerId, node: Option<&WorkerId>, ttl: Duration) -> Claim {
+    fn claim(&mut self, task: &TaskId, worker: &WorkerId, node: Option<&str>, ttl: Duration) -> Claim {
         self.revise(&task.render);
         let Some(render) = self.renders.get_mut(&task.render) else { return Claim::Unknown };
         if render.is_cancelled {
@@ -99,8 +99,7 @@ impl State {
         if entry.until.is_some_and(|until| until > now) {
             return Claim::Held;
         }
-        let failed_here =
-            |failed: &FailedAttempt| node.is_some_and(|node| node_of_slot(&failed.worker) == node.as_str());
+        let failed_here = |failed: &FailedAttempt| node.is_some_and(|node| node_of_slot(&failed.worker) == node);
         if entry.failures.iter().any(failed_here) {
             return Claim::FailedHere { workers: entry.failures.iter().map(|failed| failed.worker.clone()).collect() };
         }
@@ -216,14 +215,8 @@ impl Ledger for MemoryLedger {
         Ok(self.state.lock().claim(task, worker, None, ttl))
     }
 
-    async fn claim_elsewhere(
-        &self,
-        task: &TaskId,
-        worker: &WorkerId,
-        node: &WorkerId,
-        ttl: Duration,
-    ) -> Result<Claim, LedgerError> {
-        Ok(self.state.lock().claim(task, worker, Some(node), ttl))
+    async fn claim_elsewhere(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError> {
+        Ok(self.state.lock().claim(task, worker, Some(node_of_slot(worker.as_str())), ttl))
     }
 
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {

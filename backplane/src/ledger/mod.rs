@@ -199,14 +199,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// Claims a task for `ttl`.
     async fn claim(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError>;
 
-    /// Claims a task for `ttl` unless a slot of `node` has failed it before.
-    async fn claim_elsewhere(
-        &self,
-        task: &TaskId,
-        worker: &WorkerId,
-        node: &WorkerId,
-        ttl: Duration,
-    ) -> Result<Claim, LedgerError>;
+    /// Claims a task for `ttl` unless a slot of the worker's node has failed it before.
+    async fn claim_elsewhere(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError>;
 
     /// Extends a lease to `ttl` from now and stores progress.
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError>;

@@ -30,7 +30,7 @@ use super::history::Attempts;
 use super::memory::{oldest_within, unix_ms};
 use super::{
     Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal, Reserved,
-    TaskView, ViewSince,
+    TaskView, ViewSince, node_of_slot,
 };
 use crate::metrics::{Metrics, Server};
 use crate::redact::redact;
@@ -217,13 +217,13 @@ impl RedisLedger {
         &self,
         task: &TaskId,
         worker: &WorkerId,
-        node: Option<&WorkerId>,
+        node: Option<&str>,
         ttl: Duration,
     ) -> Result<Claim, LedgerError> {
         let mut call = self.on_task("claim", task);
         call.arg(worker.as_str()).arg(millis(ttl)).arg(call_number());
         if let Some(node) = node {
-            call.arg(node.as_str());
+            call.arg(node);
         }
         let answer = self.answer(&task.render, &call).await?;
         let attempt = match answer.as_str() {
@@ -329,14 +329,8 @@ impl Ledger for RedisLedger {
         self.claim_unless(task, worker, None, ttl).await
     }
 
-    async fn claim_elsewhere(
-        &self,
-        task: &TaskId,
-        worker: &WorkerId,
-        node: &WorkerId,
-        ttl: Duration,
-    ) -> Result<Claim, LedgerError> {
-        self.claim_unless(task, worker, Some(node), ttl).await
+    async fn claim_elsewhere(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError> {
+        self.claim_unless(task, worker, Some(node_of_slot(worker.as_str())), ttl).await
     }
 
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {

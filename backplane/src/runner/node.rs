@@ -6,6 +6,9 @@
 //! no tasks for [`cool_down`](super::RunnerConfig::cool_down), if another node of its role and pool can do the work.
 //! One more failure after the quarantine starts the next one. A render counts once, a user's failure never.
 //!
+//! **A node of another capture class refuses a render once in 30 s.** Until then it leaves the render's tasks to nodes of
+//! other classes.
+//!
 //! **A node whose servers do not answer waits.** It takes no tasks until storage, ledger and broker answer it again,
 //! whether or not others are there: it would only fail what they could do. The pause before each question grows until
 //! a task succeeds.
@@ -16,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hyperfarm_proto::FARM_VERSION;
-use hyperfarm_proto::failure::{Failure, Owner, RetryRule};
+use hyperfarm_proto::failure::{Failure, FailureCode, Owner, RetryRule};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::record::unix_ms;
 use parking_lot::Mutex;
@@ -37,6 +40,10 @@ const FRAME_RATE_WINDOW: Duration = Duration::from_secs(10);
 
 /// Longest pause before a node asks again whether its servers answer.
 const LONGEST_OUTAGE_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long the tasks of a render that was refused for its capture class are left to nodes of other classes. The
+/// coordinator may have planned it again since, for the class of this node.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
 
 /// How often memory is measured.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(5);
@@ -66,6 +73,8 @@ struct NodeStatus {
     applied: Option<u64>,
     /// Renders whose tasks have failed here since the last success.
     failed_renders: BTreeSet<RenderId>,
+    /// Renders that are of another capture class, and when that was found.
+    refused_renders: BTreeMap<RenderId, Instant>,
     /// Renders that count as failed beside those: all but one, after a quarantine.
     probation: u32,
     /// Whether it takes no tasks because a server does not answer.
@@ -159,6 +168,11 @@ impl Node {
     /// its work.
     pub(super) fn failed(&self, render: &RenderId, failure: &Failure) -> bool {
         let code = failure.code;
+        if code == FailureCode::VersionMismatch {
+            let mut inner = self.inner.lock();
+            inner.refused_renders.retain(|_, since| since.elapsed() < REFUSED_FOR);
+            inner.refused_renders.insert(render.clone(), Instant::now());
+        }
         let is_nodes = code.owner() == Owner::System && code.retry() == RetryRule::Elsewhere;
         if !is_nodes && !code.is_outage() {
             return false;
@@ -173,14 +187,26 @@ impl Node {
         after > 0 && inner.failed_count() >= after && self.is_open()
     }
 
+    /// Whether `render` was refused a short time ago because of its capture class.
+    pub(super) fn has_refused(&self, render: &RenderId) -> bool {
+        self.inner.lock().refused_renders.get(render).is_some_and(|since| since.elapsed() < REFUSED_FOR)
+    }
+
+    /// Whether `nodes` holds another node of this role and pool that takes tasks and is of another capture class.
+    pub(super) fn has_peers_of_another_class(&self, nodes: &[NodeView]) -> bool {
+        nodes.iter().any(|node| self.is_peer(node) && node.class_id != self.view.class_id)
+    }
+
     /// Whether `nodes` holds another node of this role and pool that takes tasks, other than those that the slots
     /// `except` belong to.
     pub(super) fn has_peers(&self, nodes: &[NodeView], except: &[String]) -> bool {
-        let ours = &self.view;
-        let is_peer =
-            |node: &&NodeView| node.id != ours.id && node.role == ours.role && node.pool == ours.pool && node.slots > 0;
         let is_excepted = |node: &NodeView| except.iter().any(|worker| node_of_slot(worker) == node.id.as_str());
-        nodes.iter().filter(is_peer).any(|node| !is_excepted(node))
+        nodes.iter().any(|node| self.is_peer(node) && !is_excepted(node))
+    }
+
+    fn is_peer(&self, node: &NodeView) -> bool {
+        let ours = &self.view;
+        node.id != ours.id && node.role == ours.role && node.pool == ours.pool && node.slots > 0
     }
 
     /// Takes no more tasks because a server did not answer, as `failure` says. Returns whether it has to be asked from
@@ -331,8 +357,6 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use hyperfarm_proto::failure::FailureCode;
-
     use super::*;
 
     fn node() -> Node {

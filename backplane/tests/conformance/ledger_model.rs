@@ -64,11 +64,6 @@ fn name(number: u8) -> WorkerId {
     worker(&format!("w{}-s{number}", number / 2))
 }
 
-/// The node of the slot [`name`] names: two slots are of the first, one of the second.
-fn node(number: u8) -> WorkerId {
-    worker(&format!("w{}", number / 2))
-}
-
 fn lease(step: Step, attempt: u32, by: u8) -> Lease {
     Lease { task: task(step), attempt, worker: name(by) }
 }
@@ -83,7 +78,7 @@ async fn ask(ledger: &Arc<dyn Ledger>, call: &Call) -> Answer {
         Call::Open => ledger.open(&render).await.map(|()| Answer::Done),
         Call::Claim(step, by, live) => ledger.claim(&task(step), &name(by), ttl(live)).await.map(Answer::Claim),
         Call::ClaimElsewhere(step, by, live) => {
-            ledger.claim_elsewhere(&task(step), &name(by), &node(by), ttl(live)).await.map(Answer::Claim)
+            ledger.claim_elsewhere(&task(step), &name(by), ttl(live)).await.map(Answer::Claim)
         }
         Call::Renew(step, attempt, by, done, live) => {
             let progress = TaskProgress { done, total: done / 2 };

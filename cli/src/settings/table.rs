@@ -77,6 +77,11 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             ("HYPERFARM_POOL", "Pool that a worker serves.", Value("cpu")),
             ("HYPERFARM_SLOTS", "Tasks that a worker does at once.", Text("one for each core, as memory allows")),
             (
+                "HYPERFARM_LEASE",
+                "How long a worker or stitcher holds a task without an answer of the ledger: what a lost one costs. It ends its task after three quarters of that time without one. From 4s to 2m, the same for all.",
+                Value("8s"),
+            ),
+            (
                 "HYPERFARM_DRAIN_GRACE",
                 "How long a worker or stitcher that is told to stop may finish its tasks.",
                 Value("60s"),

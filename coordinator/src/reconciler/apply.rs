@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use hyperfarm_backplane::ledger::{Commit, Lease, RenderView, worker_lost};
+use hyperfarm_backplane::ledger::{Commit, Lease, RenderView, TaskView, worker_lost};
 use hyperfarm_backplane::objects::Created;
 use hyperfarm_proto::failure::{FailedAttempt, Failure, FailureCode, Owner, may_retry};
 use hyperfarm_proto::id::RenderId;
@@ -133,12 +133,13 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Records a failed attempt for every task whose worker is lost.
+    /// Records a failed attempt for every task whose lease has run out and whose worker is lost.
     async fn record_lost_workers(&mut self, render: &RenderId) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         let (watch, ledger, now) = (&self.node_watch, &self.backplane.ledger, Instant::now());
         let mut is_changed = false;
-        for (step, task) in tracked.view.tasks.iter().filter(|(_, task)| task.committed.is_none()) {
+        let ran_out = |task: &TaskView| task.committed.is_none() && task.lease.is_none();
+        for (step, task) in tracked.view.tasks.iter().filter(|(_, task)| ran_out(task)) {
             let Some(last) = task.attempts.last() else { continue };
             if last.attempt != task.attempt || last.end.is_some() || !watch.is_lost(last.worker.as_str(), now) {
                 continue;

@@ -20,6 +20,9 @@ use crate::waiting::Waiting;
 /// How long a render has not moved before it is told what it waits for.
 const WAITING_AFTER: Duration = Duration::from_secs(3);
 
+/// How long after the end of a lease its render is checked: the ledger's clock may be behind.
+const LEASE_MARGIN: Duration = Duration::from_millis(20);
+
 /// One open render.
 pub(super) struct Tracked {
     pub(super) entry: RenderEntry,
@@ -52,6 +55,8 @@ pub(super) struct Tracked {
     pub(super) cancelled_since: Option<Instant>,
     /// No check before this time.
     not_before: Instant,
+    /// When the first of its leases ends unless it is renewed: a check is due then.
+    lease_ends_at: Option<Instant>,
     planned_at_ms: u64,
     /// The furthest position it has reached, and when it got there.
     furthest: (Position, Instant),
@@ -104,6 +109,7 @@ impl Tracked {
             is_check_requested: true,
             cancelled_since: None,
             not_before: now,
+            lease_ends_at: None,
             planned_at_ms: 0,
             furthest: ((Stage::Queued, 0, 0), now),
         }
@@ -122,14 +128,15 @@ impl Tracked {
         self.is_check_requested = true;
     }
 
-    /// When it is due for a check; `None` while no check is requested.
+    /// When it is due for a check; `None` while no check is requested and no lease ends.
     pub(super) fn next_check_at(&self) -> Option<Instant> {
-        self.is_check_requested.then_some(self.not_before)
+        let requested = self.is_check_requested.then_some(self.not_before);
+        requested.into_iter().chain(self.lease_ends_at.map(|at| at.max(self.not_before))).min()
     }
 
     /// Notes that a check begins. The next one begins after `pause` at the earliest.
     pub(super) fn check_begins(&mut self, pause: Duration) {
-        self.is_check_requested = false;
+        (self.is_check_requested, self.lease_ends_at) = (false, None);
         self.not_before = Instant::now() + pause;
     }
 
@@ -156,6 +163,8 @@ impl Tracked {
     pub(super) fn set_view(&mut self, read: LedgerRead) {
         self.entry.set_paused(read.view.paused);
         (self.view, self.revision) = (read.view, read.revision);
+        let leases = self.view.tasks.values().filter_map(|task| task.lease.as_ref());
+        self.lease_ends_at = leases.map(|(_, left)| *left).min().map(|left| Instant::now() + left + LEASE_MARGIN);
     }
 
     /// The revision of its view, if that is still the ledger's where the ledger says so: a lease may end without a

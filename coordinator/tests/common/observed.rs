@@ -68,14 +68,8 @@ impl Ledger for ObservedLedger {
     async fn claim(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError> {
         self.inner()?.claim(task, worker, ttl).await
     }
-    async fn claim_elsewhere(
-        &self,
-        task: &TaskId,
-        worker: &WorkerId,
-        node: &WorkerId,
-        ttl: Duration,
-    ) -> Result<Claim, LedgerError> {
-        self.inner()?.claim_elsewhere(task, worker, node, ttl).await
+    async fn claim_elsewhere(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError> {
+        self.inner()?.claim_elsewhere(task, worker, ttl).await
     }
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {
         self.inner()?.renew(lease, progress, ttl).await

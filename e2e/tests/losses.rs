@@ -1,0 +1,72 @@
+//! Processes of a cluster that are killed while they have a task: what that costs.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyperfarm_e2e::services::Services;
+use hyperfarm_e2e::{Cluster, Scene, page};
+use serde_json::Value;
+
+/// Longest time from a kill to the next claim of the task, in seconds.
+const LONGEST_LOSS: f64 = 10.0;
+
+fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+/// When the second attempt at a task began, once there is one.
+fn second_attempt(cluster: &Cluster, kind: &str) -> Option<f64> {
+    let newest = cluster.get("/v3/hyperframes/renders?limit=1");
+    let render = newest["data"][0]["render_id"].as_str()?.to_owned();
+    let timeline = cluster.get(&format!("/v3/hyperframes/renders/{render}/timeline"));
+    let spans = timeline["data"]["spans"].as_array()?.clone();
+    let is_second = |span: &&Value| span["kind"] == kind && span["attempt"] == 2;
+    spans.iter().find(is_second)?["started_at"].as_f64()
+}
+
+fn assert_quickly_repeated(cluster: &Cluster, kind: &str, killed_at: f64) {
+    cluster.wait_until("a second attempt", |cluster| second_attempt(cluster, kind).is_some());
+    let took = second_attempt(cluster, kind).unwrap() - killed_at;
+    println!("{kind}: claimed again {took:.2} s after the kill");
+    assert!(took < LONGEST_LOSS, "{took} s\n{}", cluster.logs());
+}
+
+#[test]
+fn a_killed_worker_costs_less_than_ten_seconds() {
+    let Some(services) = Services::find() else { return };
+    let scene = Scene::new();
+    let project = scene.project("p", &page(20.0));
+    let mut cluster = Cluster::start(services, "lost-worker");
+    let (render, _) = cluster.start_render(&project, "video", &["--chunk-frames", "300", "--quality", "draft"]);
+    cluster.worker("worker-1", |worker| {
+        worker["tasks"].as_array().is_some_and(|tasks| {
+            tasks.iter().any(|task| task["step"] == "chunk" && task["frames_done"].as_u64() > Some(5))
+        })
+    });
+    cluster.kill("worker-1");
+    let killed_at = unix_seconds();
+    cluster.start_worker("worker-3");
+    assert_quickly_repeated(&cluster, "chunk", killed_at);
+    cluster.finish(render);
+}
+
+#[test]
+fn a_killed_stitcher_costs_less_than_ten_seconds() {
+    let Some(services) = Services::find() else { return };
+    let scene = Scene::new();
+    let project = scene.project("p", &page(20.0));
+    let mut cluster = Cluster::start(services, "lost-stitcher");
+    // A GIF is encoded by the stitcher, which takes seconds.
+    let output = cluster.scene().path("video.gif");
+    let url = cluster.url().to_owned();
+    let args = ["render", project.to_str().unwrap(), "-o", output.to_str().unwrap(), "--farm", &url, "--json"];
+    let mut render = cluster.scene().command(&args);
+    let mut render = render.env("HYPERFARM_API_KEY", hyperfarm_e2e::cluster::KEY).spawn().unwrap();
+    cluster.worker("stitcher", |worker| worker["tasks"].as_array().is_some_and(|tasks| !tasks.is_empty()));
+    cluster.kill("stitcher");
+    let killed_at = unix_seconds();
+    cluster.start_stitcher();
+    assert_quickly_repeated(&cluster, "stitch", killed_at);
+    assert!(render.wait().unwrap().success(), "{}", cluster.logs());
+}
