@@ -76,8 +76,8 @@ pub enum VideoCodec {
         /// Quality (0 to 51) or size.
         rate: Rate,
     },
-    /// libaom's AV1, 4:2:0, BT.709 limited range. SVT-AV1 is quicker, but its encoders share tables of the process: two
-    /// with different settings at once change one another's bytes, or crash.
+    /// libaom's AV1, 4:2:0, BT.709 limited range. SVT-AV1 is no choice: with a bit rate its bytes differed with the
+    /// number of threads, and a process with several of its encoders crashed.
     Av1 {
         /// Speed, 0 (slow) to 8.
         cpu_used: u32,

@@ -126,8 +126,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "12f66ba0c05e";
-const GOLDEN_CONTENT: &str = "2354515cf79f";
+const GOLDEN_PLAN: &str = "35a28243e526";
+const GOLDEN_CONTENT: &str = "40f81869b819";
 
 #[test]
 fn segment_records_survive_json() {

@@ -44,6 +44,21 @@ export const FIELDS: RequestField[] = [
     "maxLength": 2048
   },
   {
+    "name": "bit_depth",
+    "input": "choice",
+    "pattern": null,
+    "description": "Bits a sample of H.265 and AV1, 8 or 10; 8 by default.",
+    "isNumber": true,
+    "isInteger": true,
+    "options": [
+      "8",
+      "10"
+    ],
+    "min": null,
+    "max": null,
+    "maxLength": null
+  },
+  {
     "name": "callback_id",
     "input": "text",
     "pattern": null,
@@ -91,7 +106,9 @@ export const FIELDS: RequestField[] = [
       "h265",
       "vp8",
       "vp9",
+      "av1",
       "prores",
+      "dnxhr",
       "gif",
       "png-sequence"
     ],
@@ -274,6 +291,18 @@ export const FIELDS: RequestField[] = [
     "maxLength": null
   },
   {
+    "name": "poster",
+    "input": "text",
+    "pattern": "^[0-9]+(\\.[0-9]+)?[fs]?$",
+    "description": "Write the frame of this moment beside the video as a JPEG file: seconds, or a frame such as `75f`.",
+    "isNumber": true,
+    "isInteger": false,
+    "options": [],
+    "min": null,
+    "max": null,
+    "maxLength": null
+  },
+  {
     "name": "priority",
     "input": "number",
     "pattern": null,
@@ -283,6 +312,26 @@ export const FIELDS: RequestField[] = [
     "options": [],
     "min": -100,
     "max": 100,
+    "maxLength": null
+  },
+  {
+    "name": "profile",
+    "input": "choice",
+    "pattern": null,
+    "description": "Profile of ProRes (`4444` by default) or DNxHR (`dnxhr-hqx`).",
+    "isNumber": false,
+    "isInteger": false,
+    "options": [
+      "422-lt",
+      "422",
+      "422-hq",
+      "4444",
+      "4444-xq",
+      "dnxhr-hq",
+      "dnxhr-hqx"
+    ],
+    "min": null,
+    "max": null,
     "maxLength": null
   },
   {
@@ -317,10 +366,34 @@ export const FIELDS: RequestField[] = [
     "maxLength": null
   },
   {
+    "name": "storyboard",
+    "input": "number",
+    "pattern": null,
+    "description": "Seconds between the pictures of a storyboard beside the video: JPEG sheets and a WebVTT file.",
+    "isNumber": true,
+    "isInteger": false,
+    "options": [],
+    "min": 0,
+    "max": null,
+    "maxLength": null
+  },
+  {
     "name": "strict_variables",
     "input": "boolean",
     "pattern": null,
     "description": "Unknown or mistyped variables are errors.",
+    "isNumber": false,
+    "isInteger": false,
+    "options": [],
+    "min": null,
+    "max": null,
+    "maxLength": null
+  },
+  {
+    "name": "timecode",
+    "input": "text",
+    "pattern": "^[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}[:;][0-9]{1,3}$",
+    "description": "Timecode of the composition's first frame in a mov's timecode track, such as `01:00:00:00`. Without it, masters (every profile but `4444`) begin with `00:00:00:00`.",
     "isNumber": false,
     "isInteger": false,
     "options": [],
@@ -410,6 +483,18 @@ export const FIELDS: RequestField[] = [
     "options": [],
     "min": -8,
     "max": 8,
+    "maxLength": null
+  },
+  {
+    "name": "wav",
+    "input": "boolean",
+    "pattern": null,
+    "description": "Write the sound beside the video as well, as a WAV file of 24 bits.",
+    "isNumber": false,
+    "isInteger": false,
+    "options": [],
+    "min": null,
+    "max": null,
     "maxLength": null
   },
   {
