@@ -384,6 +384,8 @@ async fn a_waiting_render_says_what_for_and_a_higher_priority_goes_first() {
     let router = farm.coordinator.router(ApiConfig::default());
     let submit = async |title: &str, pool: &str| {
         let fields = json!({ "project": page()["project"], "title": title, "pool": pool, "priority": 3 });
+        // Renders of one millisecond are in no order.
+        tokio::time::sleep(Duration::from_millis(2)).await;
         post(&router, RENDERS, &fields).await.json()["data"]["render_id"].as_str().unwrap().to_owned()
     };
     let (first, second, other) = (submit("b", "cpu").await, submit("A", "cpu").await, submit("c", "gpu").await);
