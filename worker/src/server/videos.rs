@@ -12,7 +12,7 @@ use super::bmp;
 
 /// Most open decoders of a page. A page that shows more videos at once is rendered too, but slowly, because decoders are
 /// closed and opened again.
-const MAX_OPEN: usize = 64;
+const MAX_OPEN: usize = 256;
 
 /// The videos of a page, by index.
 #[derive(Default)]
