@@ -58,7 +58,8 @@ pub(crate) fn write_sidecars(
     let mut paths = Vec::new();
     if let Some(frame) = content.encoder.poster {
         let path = folder.join(Sidecar::POSTER);
-        write_poster(content, segments, frame.saturating_sub(content.first_frame), &path)?;
+        let (segment, frame) = find_frame(segments, frame.saturating_sub(content.first_frame), "poster")?;
+        poster(&segment.path, frame, content.frame_rate, &path)?;
         paths.push(path);
     }
     if let Some(interval) = content.encoder.storyboard {
@@ -67,20 +68,19 @@ pub(crate) fn write_sidecars(
     Ok(paths)
 }
 
-/// Writes frame `frame` of the output to `path` as JPEG.
-fn write_poster(
-    content: &PlanContent,
-    segments: &[SegmentFile],
+/// The segment with frame `frame` of the output, and the number of that frame in it.
+fn find_frame<'a>(
+    segments: &'a [SegmentFile],
     mut frame: u64,
-    path: &Path,
-) -> Result<(), StitchError> {
+    what: &'static str,
+) -> Result<(&'a SegmentFile, u64), VerifyError> {
     for segment in segments {
         if frame < segment.frames {
-            return Ok(poster(&segment.path, frame, content.frame_rate, path)?);
+            return Ok((segment, frame));
         }
         frame -= segment.frames;
     }
-    Err(VerifyError::NoStillFrame { what: "poster" }.into())
+    Err(VerifyError::NoStillFrame { what })
 }
 
 /// Writes the thumbnail of `output` to `thumbnail_path`, at most `width` pixels wide.
@@ -96,14 +96,9 @@ pub(crate) fn write_thumbnail(
         return Ok(thumbnail(output, at, width, thumbnail_path)?);
     }
     // A zip is no video, so the frame is taken from its segment.
-    let mut frame = ((content.frames as f64 * THUMBNAIL_AT) as u64).min(content.frames.saturating_sub(1));
-    for segment in segments {
-        if frame < segment.frames {
-            // The middle of the frame, whatever a container rounds.
-            let seconds = content.frame_rate.seconds_of(frame) + content.frame_rate.seconds_of(1) / 2.0;
-            return Ok(thumbnail(&segment.path, seconds, width, thumbnail_path)?);
-        }
-        frame -= segment.frames;
-    }
-    Err(VerifyError::NoStillFrame { what: "thumbnail" }.into())
+    let frame = ((content.frames as f64 * THUMBNAIL_AT) as u64).min(content.frames.saturating_sub(1));
+    let (segment, frame) = find_frame(segments, frame, "thumbnail")?;
+    // The middle of the frame, whatever a container rounds.
+    let seconds = content.frame_rate.seconds_of(frame) + content.frame_rate.seconds_of(1) / 2.0;
+    Ok(thumbnail(&segment.path, seconds, width, thumbnail_path)?)
 }
