@@ -391,6 +391,10 @@ pub struct Timeline {
     pub now: f64,
     /// Every attempt, in the order in which they began.
     pub spans: Vec<Span>,
+    /// What the farm noticed about the attempts when the render ended, such as two attempts at the same chunk with
+    /// different bytes (`NON_DETERMINISTIC`).
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
 }
 
 /// One attempt at a task.

@@ -10,8 +10,8 @@
 //! - **Fenced by its own clock.** Where no renewal was answered, whatever the error, the work is stopped so early that it
 //!   has ended, [`stop_within`](RunnerConfig::stop_within) later, before the lease ends for everyone else.
 //! - **A retry goes to another node** while one of its kind takes tasks that has not failed the task before. Until one
-//!   has it, the message goes to the end of its queue. The same holds for a render whose capture class is not this
-//!   node's, for 30 s after it was refused.
+//!   has it, the message goes to the end of its queue. The same holds for a second attempt beside one that runs on this
+//!   node, and for a render whose capture class is not this node's, for 30 s after it was refused.
 //! - **An outage is waited out.** After a failure of storage, ledger or broker the node takes no tasks until they
 //!   answer.
 //! - **Acknowledged after the commit.** A process that dies leaves its delivery to the broker and its lease to run out.
@@ -441,25 +441,12 @@ impl Slot {
         {
             return self.leave_to_another(&task, &queue, delivery).await;
         }
-        let (ledger, ttl) = (&self.backplane().ledger, self.config().lease_ttl);
-        // The lease lasts from some moment after the call began.
-        let mut asked_at = Instant::now();
-        let mut claim = self
-            .ask_ledger("claim", || {
-                asked_at = Instant::now();
-                ledger.claim_elsewhere(&task, &self.worker, ttl)
-            })
-            .await;
-        if let Ok(Claim::FailedHere { workers }) = &claim {
+        let (mut claim, mut asked_at) = self.claim(&task, true).await;
+        if let Ok(Claim::Elsewhere { workers }) = &claim {
             if self.is_there(|nodes| self.node.has_peers(nodes, workers)).await {
                 return self.leave_to_another(&task, &queue, delivery).await;
             }
-            claim = self
-                .ask_ledger("claim", || {
-                    asked_at = Instant::now();
-                    ledger.claim(&task, &self.worker, ttl)
-                })
-                .await;
+            (claim, asked_at) = self.claim(&task, false).await;
         }
         match claim {
             Ok(Claim::Granted(lease)) => {
@@ -479,6 +466,23 @@ impl Slot {
                 delivery.put_back().await;
             }
         }
+    }
+
+    /// Claims the task; with `elsewhere` only if this node has not failed it and is not at it. Also returns when the call
+    /// that was answered began: the lease lasts from some moment after that.
+    async fn claim(&self, task: &TaskId, elsewhere: bool) -> (Result<Claim, LedgerError>, Instant) {
+        let (ledger, ttl) = (&self.backplane().ledger, self.config().lease_ttl);
+        let mut asked_at = Instant::now();
+        let ask = || {
+            asked_at = Instant::now();
+            if elsewhere {
+                ledger.claim_elsewhere(task, &self.worker, ttl)
+            } else {
+                ledger.claim(task, &self.worker, ttl)
+            }
+        };
+        let claim = self.ask_ledger("claim", ask).await;
+        (claim, asked_at)
     }
 
     /// Asks the ledger again while it cannot be reached: a delivery that is held does not use up its returns.
@@ -591,6 +595,8 @@ impl Slot {
         self.announce(Event { task: lease.task.clone(), kind }).await;
         if let Err(failure) = &result
             && failure.code.retry() != RetryRule::Never
+            // Not after another attempt has committed: the failure of the slower of two attempts is nobody's.
+            && !matches!(settled, Ok(Commit::Duplicate))
         {
             // The task comes back at once: this slot waits, so that another one takes it. It holds its delivery, so that
             // no other message waits behind it.

@@ -143,6 +143,9 @@ impl Ledger for CutLedger {
     async fn release(&self, lease: &Lease) -> LedgerResult<()> {
         self.ledger().await?.release(lease).await
     }
+    async fn speculate(&self, task: &TaskId, attempt: u32) -> LedgerResult<bool> {
+        self.ledger().await?.speculate(task, attempt).await
+    }
     async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> LedgerResult<()> {
         self.ledger().await?.restore(task, attempt, result).await
     }

@@ -9,12 +9,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
-use hyperfarm_backplane::ledger::{Lease, NodeCommand, NodeState, NodeView, Order, TaskView};
+use hyperfarm_backplane::ledger::{Claim, Commit, Lease, Ledger, NodeCommand, NodeState, NodeView, Order, TaskView};
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_backplane::runner::{Runner, RunnerConfig, TaskContext, TaskHandler};
 use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::{Pool, RenderId};
+use hyperfarm_proto::record::unix_ms;
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::wire::{self, Wire};
 use tokio::task::JoinHandle;
@@ -28,10 +29,13 @@ enum Script {
     Fail(FailureCode),
     Panic,
     UntilCancelled,
+    /// Fails after another node has begun the task as well and committed it.
+    FailAfterAnother,
 }
 
 struct Handler {
     script: Script,
+    ledger: Arc<dyn Ledger>,
     started: AtomicU32,
     cancelled: AtomicU32,
     steps: Mutex<Vec<Step>>,
@@ -51,6 +55,14 @@ impl TaskHandler for Handler {
                 context.cancelled().cancelled().await;
                 self.cancelled.fetch_add(1, Ordering::SeqCst);
                 Err(Failure::new(FailureCode::Drained, "stopped"))
+            }
+            Script::FailAfterAnother => {
+                let (ledger, other) = (&self.ledger, "w2-s0".parse().unwrap());
+                assert!(ledger.speculate(&lease.task, lease.attempt).await.unwrap());
+                let claim = ledger.claim_elsewhere(&lease.task, &other, SOON).await.unwrap();
+                let Claim::Granted(second) = claim else { panic!("{claim:?}") };
+                assert_eq!(ledger.commit(&second, b"the other's").await.unwrap(), Commit::Accepted);
+                Err(Failure::new(FailureCode::ChromeCrashed, "too late"))
             }
         }
     }
@@ -72,6 +84,7 @@ impl Node {
         let node = Self {
             handler: Arc::new(Handler {
                 script,
+                ledger: backplane.ledger.clone(),
                 started: AtomicU32::default(),
                 cancelled: AtomicU32::default(),
                 steps: Mutex::default(),
@@ -195,6 +208,20 @@ async fn a_failure_and_a_panic_are_recorded_and_announced() {
         assert_eq!(node.event().await.kind, EventKind::Failed);
         node.stop().await;
     }
+}
+
+#[tokio::test]
+async fn the_failure_of_a_task_that_another_node_has_committed_counts_against_nobody() {
+    let node = Node::start(Script::FailAfterAnother, 1).await;
+    node.until(Step::Chunk(1), |task| task.committed.is_some()).await;
+    // When the second task is taken, the first one has ended in every respect.
+    node.publish(Step::Chunk(2)).await;
+    let second = node.until(Step::Chunk(2), |task| task.committed.is_some()).await;
+    assert_eq!((second.failures.len(), node.view(Step::Chunk(1)).await.failures.len()), (0, 0));
+    let now_ms = unix_ms() as u64;
+    let view = node.says(|node| node.said_at_ms > now_ms).await;
+    assert_eq!((view.failures_recent, view.state), (0, NodeState::Active));
+    node.stop().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Reads and writes the coordinator's records in object storage. It returns stored data, and knows nothing of what is in memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -118,6 +118,22 @@ pub(crate) async fn readable_plan(objects: &Objects, render: &RenderId) -> Resul
         }
         read => read,
     }
+}
+
+/// The chunks of which attempts have stored different segments.
+pub(crate) async fn chunks_that_differ(objects: &Objects, render: &RenderId) -> Result<BTreeSet<u32>, ObjectsError> {
+    let listed = objects.list(&keys::segments_prefix(render)).await?;
+    let mut hashes: BTreeMap<u32, &str> = BTreeMap::new();
+    let mut different = BTreeSet::new();
+    for meta in &listed {
+        let Some((chunk, _)) = keys::parse_segment(&meta.key) else { continue };
+        // The end of the key is the hash of the segment.
+        let Some((_, hash)) = meta.key.rsplit_once('-') else { continue };
+        if *hashes.entry(chunk).or_insert(hash) != hash {
+            different.insert(chunk);
+        }
+    }
+    Ok(different)
 }
 
 /// Everything that storage has of a render for the registry.

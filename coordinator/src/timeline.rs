@@ -13,7 +13,7 @@ use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::failure::{FailedAttempt, Failure};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
-use hyperfarm_proto::plan::Plan;
+use hyperfarm_proto::plan::{Plan, Warning};
 use hyperfarm_proto::record::{
     AudioRecord, CapturePath, ChunkTimings, Manifest, Outcome, OutputRecord, SegmentRecord, TerminalState,
 };
@@ -90,6 +90,9 @@ impl Attempt {
 pub(crate) struct Timeline {
     /// The attempts.
     pub(crate) attempts: Vec<Attempt>,
+    /// What was noticed about them at the end of the render.
+    #[serde(default)]
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// The fields of a [`SegmentRecord`] that a timeline needs. Its thousands of frame hashes are skipped.
@@ -165,7 +168,7 @@ impl Timeline {
 
     fn sorted(mut attempts: Vec<Attempt>) -> Self {
         attempts.sort_by_key(|attempt| (attempt.started_at_ms, attempt.step, attempt.attempt));
-        Self { attempts }
+        Self { attempts, warnings: Vec::new() }
     }
 
     /// The same timeline after the render has ended: running attempts are superseded.
@@ -218,14 +221,21 @@ fn add_attempts(step: Step, task: &TaskView, frames: u64, results: &ChunkResults
         _ => None,
     };
     let first = attempts.len();
+    let decided_at = task.attempts.iter().find_map(|attempt| match attempt.end {
+        Some((AttemptEnd::Committed, at)) => Some(at),
+        _ => None,
+    });
     for (index, seen) in task.attempts.iter().enumerate() {
-        let is_newest = seen.attempt == task.attempt && index + 1 == task.attempts.len();
+        let is_running = task.running.iter().any(|running| running.attempt == seen.attempt);
+        // The slower of two attempts is released after the other one has committed.
+        let is_beaten = |at| decided_at.is_some_and(|decided| at >= decided);
         let failure = task.failures.iter().find(|failed| failed.attempt == seen.attempt);
         let outcome = match seen.end {
             Some((AttemptEnd::Committed, _)) => AttemptOutcome::Committed,
             Some((AttemptEnd::Failed, _)) => AttemptOutcome::Failed,
+            Some((AttemptEnd::Released, at)) if is_beaten(at) => AttemptOutcome::Superseded,
             Some((AttemptEnd::Released, _)) => AttemptOutcome::Lost,
-            None if is_newest && task.lease.is_some() => AttemptOutcome::Running,
+            None if is_running => AttemptOutcome::Running,
             None if task.committed.is_some() => AttemptOutcome::Superseded,
             None => AttemptOutcome::Lost,
         };
@@ -356,7 +366,7 @@ pub(crate) async fn read(
 mod tests {
     use std::time::Duration;
 
-    use hyperfarm_backplane::ledger::AttemptView;
+    use hyperfarm_backplane::ledger::{AttemptView, RunningAttempt};
     use hyperfarm_proto::failure::FailureCode;
 
     use super::*;
@@ -372,6 +382,7 @@ mod tests {
         let task = TaskView {
             attempt: 4,
             lease: Some(("n4-s1".parse().unwrap(), Duration::from_secs(9))),
+            running: vec![RunningAttempt { attempt: 4, worker: "n4-s1".parse().unwrap(), age: Duration::from_secs(1) }],
             failures: vec![FailedAttempt { attempt: 1, worker: "n1-s1".to_owned(), failure: failure.clone() }],
             attempts: vec![
                 seen(1, 100, Some((AttemptEnd::Failed, 200))),
@@ -390,6 +401,17 @@ mod tests {
         assert_eq!(timeline.attempts[0].node_and_slot(), ("n1", Some(1)));
         let ended = timeline.ended(900).attempts.pop().unwrap();
         assert_eq!((ended.outcome, ended.ended_at_ms), (Superseded, Some(900)));
+    }
+
+    #[test]
+    fn the_slower_of_two_attempts_is_superseded() {
+        let attempts =
+            vec![seen(1, 100, Some((AttemptEnd::Released, 900))), seen(2, 300, Some((AttemptEnd::Committed, 800)))];
+        let task = TaskView { attempt: 2, committed: Some(b"{}".to_vec()), attempts, ..TaskView::default() };
+        let view = RenderView { tasks: [(Step::Chunk(0), task)].into(), ..RenderView::default() };
+        let timeline = Timeline::from_ledger(Some(&testing::plan(&[10], false)), &view, &ChunkResults::default());
+        let outcomes: Vec<_> = timeline.attempts.iter().map(|it| (it.outcome, it.ended_at_ms)).collect();
+        assert_eq!(outcomes, [(AttemptOutcome::Superseded, Some(900)), (AttemptOutcome::Committed, Some(800))]);
     }
 
     #[test]

@@ -149,6 +149,11 @@ impl Cluster {
         &self.scene
     }
 
+    /// Id of a process.
+    pub fn pid(&self, name: &str) -> u32 {
+        self.processes.iter().find(|(found, _)| found == name).expect("there is such a process").1.id()
+    }
+
     /// Kills a process at once, as a machine that loses its power.
     pub fn kill(&mut self, name: &str) {
         let at = self.processes.iter().position(|(found, _)| found == name).expect("there is such a process");
@@ -217,6 +222,14 @@ impl Cluster {
         serde_json::from_slice(&answer.stdout).unwrap_or(json!(null))
     }
 
+    /// The metrics of a process, as text.
+    pub fn scrape(&self, name: &str) -> String {
+        let (_, port) = self.metrics.iter().find(|(found, _)| found == name).expect("there is such a process");
+        let url = format!("http://127.0.0.1:{port}/metrics");
+        let answer = Command::new("curl").args(["-sS", "--max-time", "20", &url]).output().expect("curl runs");
+        String::from_utf8_lossy(&answer.stdout).into_owned()
+    }
+
     /// Waits until `test` is true; `what` says what it waits for.
     pub fn wait_until(&self, what: &str, test: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -228,8 +241,7 @@ impl Cluster {
 
     /// Waits until the worker of a process, as the API lists it, satisfies `test`, and returns it.
     pub fn worker(&self, name: &str, test: impl Fn(&Value) -> bool) -> Value {
-        let (_, child) = self.processes.iter().find(|(found, _)| found == name).expect("there is such a process");
-        let pid = format!("-{}-", child.id());
+        let pid = format!("-{}-", self.pid(name));
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let listed = self.get("/v3/hyperframes/workers");

@@ -1,9 +1,11 @@
-//! Processes of a cluster that are killed while they have a task: what that costs.
+//! Processes of a cluster that are killed or slow while they have a task: what that costs.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::Command;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use hyperfarm_e2e::scene::descendants;
 use hyperfarm_e2e::services::Services;
 use hyperfarm_e2e::{Cluster, Scene, page};
 use serde_json::Value;
@@ -77,4 +79,52 @@ fn a_killed_stitcher_costs_less_than_ten_seconds() {
     cluster.start_stitcher();
     assert_quickly_repeated(&cluster, "stitch", killed_at);
     assert!(render.wait().unwrap().success(), "{}", cluster.logs());
+}
+
+/// How many times longer than without a straggler a render with one may take.
+const LONGEST_STRAGGLE: f64 = 1.5;
+
+/// Stops the browsers of a worker, whose own process goes on: to the farm its chunk takes for ever.
+fn stop_browsers(cluster: &Cluster, name: &str) {
+    for pid in descendants(cluster.pid(name)) {
+        let _ = Command::new("kill").args(["-STOP", &pid.to_string()]).status();
+    }
+}
+
+#[test]
+fn a_straggler_is_begun_on_an_idle_worker_and_costs_less_than_half_of_the_render() {
+    let Some(services) = Services::find() else { return };
+    let scene = Scene::new();
+    let project = scene.project("p", &page(24.0));
+    let cluster = Cluster::start(services, "straggler");
+    let args = ["--chunk-frames", "60", "--quality", "draft"];
+    let begin = Instant::now();
+    let undisturbed = cluster.render(&project, "undisturbed", &args);
+    let without = begin.elapsed().as_secs_f64();
+
+    let begin = Instant::now();
+    let (render, video) = cluster.start_render(&project, "disturbed", &args);
+    cluster.wait_until("8 of 12 chunks", |cluster| {
+        let newest = cluster.get("/v3/hyperframes/renders?limit=1");
+        newest["data"][0]["status"] != "completed" && newest["data"][0]["progress"]["chunks_done"].as_u64() >= Some(8)
+    });
+    // It has a chunk, or takes the next one of those that are left.
+    stop_browsers(&cluster, "worker-1");
+    cluster.finish(render);
+    let with = begin.elapsed().as_secs_f64();
+
+    println!("{without:.1} s without a straggler, {with:.1} s with one");
+    // On a busy machine a chunk of the first render may have been begun twice as well.
+    let metrics = cluster.scrape("coordinator");
+    let counted = |outcome: &str| {
+        let sample = format!("hyperfarm_speculative_attempts_total{{outcome=\"{outcome}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&sample)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    assert!(counted("started") >= 1 && counted("won") >= 1, "{metrics}\n{}", cluster.logs());
+    assert_eq!(std::fs::read(undisturbed).unwrap(), std::fs::read(video).unwrap());
+    assert!(with <= without * LONGEST_STRAGGLE, "{with} s, {without} s\n{}", cluster.logs());
+    // The slower attempt was stopped, and its worker takes tasks.
+    cluster.worker("worker-1", |worker| {
+        worker["tasks"].as_array().is_some_and(Vec::is_empty) && worker["state"] == "active"
+    });
 }

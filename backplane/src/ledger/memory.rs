@@ -4,6 +4,7 @@
 //! This is the state machine in its plainest form; `redis.lua` is the same one, and a property test holds the two
 //! against each other.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,7 +21,7 @@ use super::history::Attempts;
 use super::journal::Journal;
 use super::{
     AttemptEnd, Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal,
-    Reserved, TaskView, ViewSince, node_of_slot,
+    Reserved, RunningAttempt, TaskView, ViewSince, node_of_slot,
 };
 
 /// A ledger in this process's memory.
@@ -72,7 +73,7 @@ impl State {
             let lost = journal.as_mut().map(|journal| journal.lost_of(id)).unwrap_or_default();
             let tasks = lost.into_iter().map(|(step, failures)| {
                 let attempt = failures.iter().map(|failed| failed.attempt).max().unwrap_or(0);
-                (step, Task { attempt, failures, ..Task::default() })
+                (step, Task { newest: Holder { attempt, ..Holder::default() }, failures, ..Task::default() })
             });
             Render { tasks: tasks.collect(), ..Render::default() }
         })
@@ -96,23 +97,56 @@ impl State {
             return Claim::Committed;
         }
         let now = Instant::now();
-        if entry.until.is_some_and(|until| until > now) {
-            return Claim::Held;
+        let running = match &entry.alive(now)[..] {
+            [] => None,
+            [only] if node.is_some() && entry.speculate_beside == Some(only.attempt) => Some((*only).clone()),
+            _ => return Claim::Held,
+        };
+        let is_here = |slot: &str| node.is_some_and(|node| node_of_slot(slot) == node);
+        if let Some(at_work) = running.as_ref().and_then(|running| running.worker.as_ref())
+            && is_here(at_work.as_str())
+        {
+            return Claim::Elsewhere { workers: vec![at_work.to_string()] };
         }
-        let failed_here = |failed: &FailedAttempt| node.is_some_and(|node| node_of_slot(&failed.worker) == node);
-        if entry.failures.iter().any(failed_here) {
-            return Claim::FailedHere { workers: entry.failures.iter().map(|failed| failed.worker.clone()).collect() };
+        if entry.failures.iter().any(|failed| is_here(&failed.worker)) {
+            return Claim::Elsewhere { workers: entry.failures.iter().map(|failed| failed.worker.clone()).collect() };
         }
-        entry.attempt += 1;
-        entry.worker = Some(worker.clone());
-        entry.until = Some(now + ttl);
-        entry.progress = TaskProgress::default();
-        entry.attempts.claimed(entry.attempt, worker.clone(), unix_ms());
-        let lease = Lease { task: task.clone(), attempt: entry.attempt, worker: worker.clone() };
+        entry.older = running;
+        entry.speculate_beside = None;
+        let attempt = entry.newest.attempt + 1;
+        entry.newest = Holder { attempt, worker: Some(worker.clone()), until: Some(now + ttl), ..Holder::default() };
+        entry.attempts.claimed(attempt, worker.clone(), unix_ms());
+        let lease = Lease { task: task.clone(), attempt, worker: worker.clone() };
         if let Some(journal) = &mut self.journal {
             journal.claimed(task, lease.attempt, worker);
         }
         Claim::Granted(lease)
+    }
+
+    /// Ends the lease of an attempt, which failed or was released. Returns whether it may still renew.
+    fn end_attempt(&mut self, lease: &Lease, end: AttemptEnd, failure: Option<&Failure>) -> bool {
+        let Some(render) = self.renders.get_mut(&lease.task.render) else { return false };
+        let entry = render.tasks.entry(lease.task.step);
+        // Only a failure makes the task known.
+        if failure.is_none() && matches!(entry, Entry::Vacant(_)) {
+            return false;
+        }
+        let entry = entry.or_default();
+        let holder = if failure.is_some() { entry.admit(lease) } else { entry.holder(lease) };
+        let Some(holder) = holder else { return false };
+        holder.until = None;
+        entry.attempts.ended(lease.attempt, end, unix_ms());
+        // An attempt is recorded once, however often it reports its failure.
+        if let Some(failure) = failure
+            && entry.failures.iter().all(|known| known.attempt != lease.attempt)
+        {
+            let worker = lease.worker.to_string();
+            entry.failures.push(FailedAttempt { attempt: lease.attempt, worker, failure: failure.clone() });
+        }
+        if entry.alive(Instant::now()).is_empty() {
+            self.lease_ended(&lease.task);
+        }
+        true
     }
 }
 
@@ -138,40 +172,84 @@ struct Render {
 
 #[derive(Default)]
 struct Task {
-    attempt: u32,
-    worker: Option<WorkerId>,
-    /// End of the lease; `None` once it was ended by a result, a failure or a release.
-    until: Option<Instant>,
-    progress: TaskProgress,
+    /// The newest attempt.
+    newest: Holder,
+    /// The attempt that ran when the newest one was claimed beside it.
+    older: Option<Holder>,
+    /// The attempt beside which one slot of another node may claim the task.
+    speculate_beside: Option<u32>,
     committed: Option<Vec<u8>>,
     failures: Vec<FailedAttempt>,
     attempts: Attempts,
 }
 
-impl Task {
-    /// Whether `lease` is of the newest attempt.
-    ///
-    /// After the ledger was emptied a worker may come with an attempt it has never heard of: that one is the newest,
-    /// and the fence rises to it. Of two workers with the same number, claimed before and after, the one in the ledger
-    /// holds it.
-    fn admits(&mut self, lease: &Lease) -> bool {
-        if lease.attempt > self.attempt {
-            self.attempt = lease.attempt;
-            self.worker = Some(lease.worker.clone());
-            self.until = Some(Instant::now());
-            self.progress = TaskProgress::default();
-            self.attempts.claimed(lease.attempt, lease.worker.clone(), unix_ms());
-            return true;
-        }
+/// An attempt that may renew, fail and commit.
+#[derive(Clone, Default)]
+struct Holder {
+    /// Its number; 0 before the first claim.
+    attempt: u32,
+    worker: Option<WorkerId>,
+    /// End of the lease; `None` once it was ended by a result, a failure or a release.
+    until: Option<Instant>,
+    progress: TaskProgress,
+}
+
+impl Holder {
+    fn is_of(&self, lease: &Lease) -> bool {
         lease.attempt == self.attempt && self.worker.as_ref() == Some(&lease.worker)
+    }
+}
+
+impl Task {
+    /// The holder of `lease`, if the attempt may still renew.
+    fn holder(&mut self, lease: &Lease) -> Option<&mut Holder> {
+        std::iter::once(&mut self.newest).chain(self.older.as_mut()).find(|holder| holder.is_of(lease))
+    }
+
+    /// The same. After the ledger was emptied a worker may come with an attempt it has never heard of: that one is the
+    /// newest, and the fence rises to it. Of two workers with the same number, claimed before and after, the one in the
+    /// ledger holds it.
+    fn admit(&mut self, lease: &Lease) -> Option<&mut Holder> {
+        if lease.attempt > self.newest.attempt {
+            let (worker, until) = (Some(lease.worker.clone()), Some(Instant::now()));
+            self.newest = Holder { attempt: lease.attempt, worker, until, ..Holder::default() };
+            self.older = None;
+            self.attempts.claimed(lease.attempt, lease.worker.clone(), unix_ms());
+        }
+        self.holder(lease)
+    }
+
+    /// Ends every lease.
+    fn end_leases(&mut self) {
+        self.newest.until = None;
+        if let Some(older) = &mut self.older {
+            older.until = None;
+        }
+    }
+
+    /// The attempts whose leases are alive, the newest first.
+    fn alive(&self, now: Instant) -> Vec<&Holder> {
+        let holders = std::iter::once(&self.newest).chain(&self.older);
+        holders.filter(|holder| holder.until.is_some_and(|until| until > now)).collect()
     }
 
     fn view(&self, now: Instant) -> TaskView {
-        let alive = self.until.filter(|until| *until > now).zip(self.worker.clone());
+        let alive = self.alive(now);
+        let now_ms = unix_ms();
+        let running = |holder: &&Holder| {
+            let claimed = self.attempts.0.iter().rev().find(|claimed| claimed.attempt == holder.attempt);
+            let age_ms = claimed.map_or(0, |claimed| now_ms.saturating_sub(claimed.claimed_at_ms));
+            let age = Duration::from_millis(age_ms);
+            Some(RunningAttempt { attempt: holder.attempt, worker: holder.worker.clone()?, age })
+        };
+        let lease = alive.first().and_then(|holder| Some((holder.worker.clone()?, holder.until? - now)));
+        let beside =
+            alive.iter().map(|holder| holder.progress).find(|progress| progress.done > self.newest.progress.done);
         TaskView {
-            attempt: self.attempt,
-            lease: alive.map(|(until, worker)| (worker, until - now)),
-            progress: self.progress,
+            attempt: self.newest.attempt,
+            lease,
+            running: alive.iter().filter_map(running).collect(),
+            progress: beside.unwrap_or(self.newest.progress),
             committed: self.committed.clone(),
             failures: self.failures.clone(),
             attempts: self.attempts.0.clone(),
@@ -227,11 +305,14 @@ impl Ledger for MemoryLedger {
             return Ok(Renewal::Lost);
         }
         let entry = render.tasks.entry(lease.task.step).or_default();
-        if entry.committed.is_some() || !entry.admits(lease) || entry.until.is_none() {
+        if entry.committed.is_some() {
             return Ok(Renewal::Lost);
         }
-        entry.until = Some(Instant::now() + ttl);
-        entry.progress = progress;
+        let Some(holder) = entry.admit(lease).filter(|holder| holder.until.is_some()) else {
+            return Ok(Renewal::Lost);
+        };
+        holder.until = Some(Instant::now() + ttl);
+        holder.progress = progress;
         Ok(Renewal::Renewed)
     }
 
@@ -246,11 +327,11 @@ impl Ledger for MemoryLedger {
         if entry.committed.is_some() {
             return Ok(Commit::Duplicate);
         }
-        if !entry.admits(lease) {
+        if entry.admit(lease).is_none() {
             return Ok(Commit::Stale);
         }
         entry.committed = Some(result.to_vec());
-        entry.until = None;
+        entry.end_leases();
         entry.attempts.ended(lease.attempt, AttemptEnd::Committed, unix_ms());
         state.lease_ended(&lease.task);
         Ok(Commit::Accepted)
@@ -267,31 +348,27 @@ impl Ledger for MemoryLedger {
         if entry.committed.is_some() {
             return Ok(Commit::Duplicate);
         }
-        if !entry.admits(lease) {
-            return Ok(Commit::Stale);
-        }
-        entry.until = None;
-        entry.attempts.ended(lease.attempt, AttemptEnd::Failed, unix_ms());
-        // An attempt is recorded once, however often it reports its failure.
-        if entry.failures.last().is_none_or(|last| last.attempt < lease.attempt) {
-            let worker = lease.worker.to_string();
-            entry.failures.push(FailedAttempt { attempt: lease.attempt, worker, failure: failure.clone() });
-        }
-        state.lease_ended(&lease.task);
-        Ok(Commit::Accepted)
+        let is_accepted = state.end_attempt(lease, AttemptEnd::Failed, Some(failure));
+        Ok(if is_accepted { Commit::Accepted } else { Commit::Stale })
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
         let mut state = self.state.lock();
         state.revise(&lease.task.render);
-        let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(()) };
-        let Some(entry) = render.tasks.get_mut(&lease.task.step) else { return Ok(()) };
-        if entry.attempt == lease.attempt && entry.worker.as_ref() == Some(&lease.worker) {
-            entry.until = None;
-            entry.attempts.ended(lease.attempt, AttemptEnd::Released, unix_ms());
-            state.lease_ended(&lease.task);
-        }
+        state.end_attempt(lease, AttemptEnd::Released, None);
         Ok(())
+    }
+
+    async fn speculate(&self, task: &TaskId, attempt: u32) -> Result<bool, LedgerError> {
+        let mut state = self.state.lock();
+        state.revise(&task.render);
+        let render = state.renders.get_mut(&task.render).filter(|render| !render.is_cancelled);
+        let Some(entry) = render.and_then(|render| render.tasks.get_mut(&task.step)) else { return Ok(false) };
+        let is_alone = matches!(entry.alive(Instant::now())[..], [only] if only.attempt == attempt);
+        if is_alone {
+            entry.speculate_beside = Some(attempt);
+        }
+        Ok(is_alone)
     }
 
     async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError> {
@@ -302,12 +379,10 @@ impl Ledger for MemoryLedger {
         if entry.committed.is_some() {
             return Ok(());
         }
-        if attempt > entry.attempt {
-            entry.attempt = attempt;
-            entry.worker = None;
-            entry.progress = TaskProgress::default();
+        if attempt > entry.newest.attempt {
+            entry.newest = Holder { attempt, ..Holder::default() };
         }
-        entry.until = None;
+        entry.end_leases();
         entry.committed = Some(result.to_vec());
         state.lease_ended(task);
         Ok(())

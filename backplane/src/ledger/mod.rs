@@ -11,16 +11,20 @@
 //! - **Claim.** A task is claimed for a lease. The claim's attempt number is the fence: it only grows, also over a
 //!   restore. A task that is committed, held by a live lease, or of a cancelled render is not claimed.
 //! - **Another node.** [`Ledger::claim_elsewhere`] claims a task only where no slot of the node has failed it before;
-//!   else it answers [`Claim::FailedHere`] and changes nothing.
-//! - **Lease.** [`Ledger::renew`] extends the lease and stores progress while the attempt is the newest and the render
-//!   not cancelled; otherwise it answers [`Renewal::Lost`], and the worker ends its Chrome before anything else. A
-//!   lease that has run out may be renewed until somebody else claims the task; one that was released or failed may
-//!   not, so that a report that was under way does not take the task back.
-//! - **A result counts once.** [`Ledger::commit`] adds to a set. The newest attempt's first commit is accepted, also
-//!   after its lease ran out; whatever comes after it is a duplicate, an older attempt's before it is stale: both are
-//!   answers, not errors.
-//! - **Failure.** [`Ledger::fail`] adds to the task's history and ends the lease; of an attempt that is no longer the
-//!   newest it is stale. An attempt is in the history once, however often it says that it failed.
+//!   else it answers [`Claim::Elsewhere`] and changes nothing.
+//! - **A speculative attempt.** After [`Ledger::speculate`] one slot of another node may claim a task whose lease is
+//!   alive, by [`Ledger::claim_elsewhere`]. A task has at most two leases: that of the newest attempt, and that of the
+//!   attempt which ran when the newest one was claimed. Both may renew, fail and commit. The first commit ends both
+//!   leases; while one of them is alive, nobody else claims the task.
+//! - **Lease.** [`Ledger::renew`] extends the lease and stores progress while the attempt is the newest, or the older
+//!   one of two, and the render not cancelled; otherwise it answers [`Renewal::Lost`], and the worker ends its Chrome
+//!   before anything else. A lease that has run out may be renewed until somebody else claims the task; one that was
+//!   released or failed may not, so that a report that was under way does not take the task back.
+//! - **A result counts once.** [`Ledger::commit`] adds to a set. The first commit of an attempt that may renew is
+//!   accepted, also after its lease ran out; whatever comes after it is a duplicate, an older attempt's before it is
+//!   stale: both are answers, not errors.
+//! - **Failure.** [`Ledger::fail`] adds to the task's history and ends the attempt's lease; of an attempt that may no
+//!   longer renew it is stale. An attempt is in the history once, however often it says that it failed.
 //! - **A lost answer.** An implementation that asks again after one changes nothing a second time, and answers as it
 //!   did.
 //! - **Attempts** are written down with their times, for people; nothing is decided from them.
@@ -111,9 +115,10 @@ pub enum Claim {
     Cancelled,
     /// The render is not open.
     Unknown,
-    /// The node has failed the task before. Only [`Ledger::claim_elsewhere`] answers so.
-    FailedHere {
-        /// Every slot that has failed it, oldest failure first.
+    /// Another node should do it: the node has failed the task before, or is at it and a second attempt is wanted.
+    /// Only [`Ledger::claim_elsewhere`] answers so.
+    Elsewhere {
+        /// Every slot that has failed it, oldest failure first, or the slot that is at it.
         workers: Vec<String>,
     },
 }
@@ -142,14 +147,27 @@ pub enum Commit {
     Unknown,
 }
 
+/// An attempt whose lease is alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningAttempt {
+    /// Its number.
+    pub attempt: u32,
+    /// The slot that holds the lease.
+    pub worker: WorkerId,
+    /// Time since the claim, by the ledger's clock.
+    pub age: Duration,
+}
+
 /// One task as the ledger sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TaskView {
     /// Newest attempt; 0 before the first claim.
     pub attempt: u32,
-    /// Holder of the lease that is alive, and how long it still lasts.
+    /// Holder of the lease that is alive, and how long it still lasts; of two leases the newest attempt's.
     pub lease: Option<(WorkerId, Duration)>,
-    /// Last progress of the newest attempt.
+    /// The attempts whose leases are alive, the newest first.
+    pub running: Vec<RunningAttempt>,
+    /// Last progress of the newest attempt, or of the older one that runs beside it and is further.
     pub progress: TaskProgress,
     /// The result that [`Ledger::commit`] stored.
     pub committed: Option<Vec<u8>>,
@@ -199,7 +217,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// Claims a task for `ttl`.
     async fn claim(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError>;
 
-    /// Claims a task for `ttl` unless a slot of the worker's node has failed it before.
+    /// Claims a task for `ttl` unless a slot of the worker's node has failed it before; also beside an attempt of another
+    /// node, if [`Ledger::speculate`] has allowed that.
     async fn claim_elsewhere(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Result<Claim, LedgerError>;
 
     /// Extends a lease to `ttl` from now and stores progress.
@@ -214,6 +233,10 @@ pub trait Ledger: Send + Sync + 'static {
     /// Ends the lease without a result, so that the task can be claimed at once. Changes nothing if a newer attempt
     /// exists.
     async fn release(&self, lease: &Lease) -> Result<(), LedgerError>;
+
+    /// Lets one slot of another node claim the task beside `attempt`, whose lease is alive and the only one. Returns
+    /// whether that is so; otherwise nothing is changed. The claim uses the permission up.
+    async fn speculate(&self, task: &TaskId, attempt: u32) -> Result<bool, LedgerError>;
 
     /// Restores a result that object storage shows to be committed by `attempt`. A committed task stays as it is; the
     /// fence never decreases.

@@ -8,10 +8,11 @@
 --                   two entries of the same render share one
 --   {step}          attempt until done total worker: the newest attempt; until is Redis's time in milliseconds, or 0 once
 --                   the lease was ended; worker is `.` if nobody's
+--   {step}:older    the same of the attempt that ran when the newest one was claimed beside it
+--   {step}:speculate  the attempt beside which one slot of another node may claim the task
 --   {step}:result   what was committed
 --   {step}:by       the call that committed it
 --   {step}:failures failed attempts, a JSON object a line
---   {step}:failed   the attempt that failed last
 --   {step}:log      `claimed attempt time worker` and `ended attempt time how`, a line each
 --
 -- KEYS[1] is the render. ARGV[1] is the operation, ARGV[2] the milliseconds after which an abandoned render vanishes.
@@ -45,18 +46,20 @@ local function has(field)
     return redis.call('HEXISTS', key, field) == 1
 end
 
-local function read(step)
-    local text = redis.call('HGET', key, step)
+-- An attempt, from the field of the newest or of the older one.
+local function read(field)
+    local text = redis.call('HGET', key, field)
     if not text then
-        return { attempt = 0, expires = 0, done = '0', total = '0', worker = '.' }
+        return { field = field, attempt = 0, expires = 0, done = '0', total = '0', worker = '.' }
     end
     local attempt, expires, done, total, worker = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%S+)$')
-    return { attempt = tonumber(attempt), expires = tonumber(expires), done = done, total = total, worker = worker }
+    attempt, expires = tonumber(attempt), tonumber(expires)
+    return { field = field, attempt = attempt, expires = expires, done = done, total = total, worker = worker }
 end
 
-local function write(step, task, ...)
+local function write(task, ...)
     local text = table.concat({ whole(task.attempt), whole(task.expires), task.done, task.total, task.worker }, ' ')
-    set(step, text, ...)
+    set(task.field, text, ...)
 end
 
 -- Writes down what happened to an attempt; a task that is tried without end fills no memory.
@@ -67,14 +70,53 @@ local function note(step, kind, attempt, what)
     end
 end
 
--- Whether the lease is of the newest attempt. One the ledger never heard of, because it was emptied, is the newest.
-local function admits(step, task, attempt, worker)
-    if attempt > task.attempt then
-        note(step, 'claimed', attempt, worker)
-        task.attempt, task.worker, task.expires, task.done, task.total = attempt, worker, now(), '0', '0'
-        return true
+local function older_of(step)
+    return read(step .. ':older')
+end
+
+-- The attempt of a lease if it may still renew: the newest one, or the one that ran when that was claimed beside it.
+local function holder(step, attempt, worker)
+    for _, task in ipairs({ read(step), older_of(step) }) do
+        if task.attempt == attempt and task.worker == worker then
+            return task
+        end
     end
-    return attempt == task.attempt and task.worker == worker
+end
+
+-- The same. An attempt the ledger never heard of, because it was emptied, is the newest.
+local function admit(step, attempt, worker)
+    if attempt > read(step).attempt then
+        note(step, 'claimed', attempt, worker)
+        redis.call('HDEL', key, step .. ':older')
+        return { field = step, attempt = attempt, worker = worker, expires = now(), done = '0', total = '0' }
+    end
+    return holder(step, attempt, worker)
+end
+
+-- The attempts whose leases are alive.
+local function alive(step)
+    local time, found = now(), {}
+    for _, task in ipairs({ read(step), older_of(step) }) do
+        if task.expires > time then
+            found[#found + 1] = task
+        end
+    end
+    return found
+end
+
+-- Ends both leases.
+local function end_leases(step, task)
+    task.expires = 0
+    write(task)
+    for _, other in ipairs(alive(step)) do
+        other.expires = 0
+        write(other)
+    end
+end
+
+-- A slot is `node-sN`.
+local function node_of(slot)
+    return string.match(slot, '^(.*)%-s%d+$') or slot
 end
 
 if operation == 'open' then
@@ -131,17 +173,17 @@ if operation == 'restore' then
     if attempt > task.attempt then
         task.attempt, task.worker, task.done, task.total = attempt, '.', '0', '0'
     end
-    task.expires = 0
-    write(step, task, step .. ':result', result)
+    end_leases(step, task)
+    set(step .. ':result', result)
     return 'ok'
 end
 
 if operation == 'release' then
     local attempt, worker = tonumber(ARGV[4]), ARGV[5]
-    local task = read(step)
-    if task.attempt == attempt and task.worker == worker then
+    local task = holder(step, attempt, worker)
+    if task then
         task.expires = 0
-        write(step, task)
+        write(task)
         note(step, 'ended', attempt, 'released')
     end
     return 'ok'
@@ -160,28 +202,48 @@ if operation == 'claim' then
     local task = read(step)
     local claimed = redis.call('HGET', key, step .. ':call') == call
     if not claimed then
-        local time = now()
-        if task.expires > time then
-            return 'held'
+        local node, running = ARGV[7], alive(step)
+        local beside = running[1]
+        if beside then
+            local allowed = redis.call('HGET', key, step .. ':speculate') == whole(beside.attempt)
+            if running[2] or not node or not allowed then
+                return 'held'
+            end
+            if node_of(beside.worker) == node then
+                return 'elsewhere ' .. beside.worker
+            end
         end
-        local node = ARGV[7]
         if node then
-            -- A slot is `node-sN`. In a message of a failure the quotes are escaped, so only the field itself is found.
+            -- In a message of a failure the quotes are escaped, so only the field itself is found.
             local workers, is_failed_here = {}, false
             for failed in string.gmatch(redis.call('HGET', key, step .. ':failures') or '', '"worker":"([^"]*)"') do
                 workers[#workers + 1] = failed
-                is_failed_here = is_failed_here or (string.match(failed, '^(.*)%-s%d+$') or failed) == node
+                is_failed_here = is_failed_here or node_of(failed) == node
             end
             if is_failed_here then
-                return 'failed ' .. table.concat(workers, ' ')
+                return 'elsewhere ' .. table.concat(workers, ' ')
             end
         end
-        task.attempt, task.worker, task.expires = task.attempt + 1, worker, time + ttl
-        task.done, task.total = '0', '0'
-        write(step, task, step .. ':call', call)
-        note(step, 'claimed', task.attempt, worker)
+        redis.call('HDEL', key, step .. ':older', step .. ':speculate')
+        local attempt = task.attempt + 1
+        if beside then
+            beside.field = step .. ':older'
+            write(beside)
+        end
+        task = { field = step, attempt = attempt, worker = worker, expires = now() + ttl, done = '0', total = '0' }
+        write(task, step .. ':call', call)
+        note(step, 'claimed', attempt, worker)
     end
     return 'granted ' .. whole(task.attempt)
+end
+
+if operation == 'speculate' then
+    local running = alive(step)
+    if cancelled or has(step .. ':result') or #running ~= 1 or running[1].attempt ~= tonumber(ARGV[4]) then
+        return 'no'
+    end
+    set(step .. ':speculate', ARGV[4])
+    return 'yes'
 end
 
 local attempt, worker = tonumber(ARGV[4]), ARGV[5]
@@ -191,12 +253,12 @@ if operation == 'renew' then
     if cancelled or has(step .. ':result') then
         return 'lost'
     end
-    local task = read(step)
-    if not admits(step, task, attempt, worker) or task.expires == 0 then
+    local task = admit(step, attempt, worker)
+    if not task or task.expires == 0 then
         return 'lost'
     end
     task.expires, task.done, task.total = now() + ttl, done, total
-    write(step, task)
+    write(task)
     return 'renewed'
 end
 
@@ -211,12 +273,12 @@ if operation == 'commit' then
     if has(step .. ':result') then
         return 'duplicate'
     end
-    local task = read(step)
-    if not admits(step, task, attempt, worker) then
+    local task = admit(step, attempt, worker)
+    if not task then
         return 'stale'
     end
-    task.expires = 0
-    write(step, task, step .. ':result', result, step .. ':by', call)
+    end_leases(step, task)
+    set(step .. ':result', result, step .. ':by', call)
     note(step, 'ended', attempt, 'committed')
     return 'accepted'
 end
@@ -229,18 +291,17 @@ if operation == 'fail' then
     if has(step .. ':result') then
         return 'duplicate'
     end
-    local task = read(step)
-    if not admits(step, task, attempt, worker) then
+    local task = admit(step, attempt, worker)
+    if not task then
         return 'stale'
     end
     task.expires = 0
+    write(task)
     note(step, 'ended', attempt, 'failed')
-    -- An attempt fails once, however often it says so.
-    if tonumber(redis.call('HGET', key, step .. ':failed') or '0') < attempt then
-        local failures = redis.call('HGET', key, step .. ':failures') or ''
-        write(step, task, step .. ':failures', failures .. failure .. '\n', step .. ':failed', whole(attempt))
-    else
-        write(step, task)
+    -- An attempt fails once, however often it says so. Only the beginning of a line has such quotes.
+    local failures = redis.call('HGET', key, step .. ':failures') or ''
+    if not string.find(failures, '{"attempt":' .. whole(attempt) .. ',', 1, true) then
+        set(step .. ':failures', failures .. failure .. '\n')
     end
     return 'accepted'
 end

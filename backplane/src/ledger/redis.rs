@@ -10,7 +10,7 @@
 //! seconds, and answered then with [`LedgerError::Unreachable`]. A repeated operation changes nothing that the first
 //! one changed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -30,7 +30,7 @@ use super::history::Attempts;
 use super::memory::{oldest_within, unix_ms};
 use super::{
     Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal, Reserved,
-    TaskView, ViewSince, node_of_slot,
+    RunningAttempt, ViewSince, node_of_slot,
 };
 use crate::metrics::{Metrics, Server};
 use crate::redact::redact;
@@ -212,7 +212,7 @@ impl RedisLedger {
         LedgerError::Corrupt { key: self.render_key(render), reason: reason.to_string() }
     }
 
-    /// Claims the task, unless a slot of `node` has failed it.
+    /// Claims the task, unless a slot of `node` has failed it or holds it.
     async fn claim_unless(
         &self,
         task: &TaskId,
@@ -232,8 +232,8 @@ impl RedisLedger {
             "cancelled" => return Ok(Claim::Cancelled),
             "unknown" => return Ok(Claim::Unknown),
             other => {
-                if let Some(workers) = other.strip_prefix("failed ") {
-                    return Ok(Claim::FailedHere { workers: workers.split(' ').map(str::to_owned).collect() });
+                if let Some(workers) = other.strip_prefix("elsewhere ") {
+                    return Ok(Claim::Elsewhere { workers: workers.split(' ').map(str::to_owned).collect() });
                 }
                 other.strip_prefix("granted ").and_then(|attempt| attempt.parse().ok())
             }
@@ -361,6 +361,12 @@ impl Ledger for RedisLedger {
 
     async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
         self.answer(&lease.task.render, &self.on_lease("release", lease)).await.map(drop)
+    }
+
+    async fn speculate(&self, task: &TaskId, attempt: u32) -> Result<bool, LedgerError> {
+        let mut call = self.on_task("speculate", task);
+        call.arg(attempt);
+        Ok(self.answer(&task.render, &call).await? == "yes")
     }
 
     async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError> {
@@ -515,6 +521,7 @@ impl Ledger for RedisLedger {
 fn read_render(now: u64, fields: HashMap<String, Vec<u8>>) -> Result<RenderView, String> {
     let (cancelled, paused) = (fields.contains_key("cancelled"), fields.contains_key("paused"));
     let mut view = RenderView { cancelled, paused, ..RenderView::default() };
+    let mut holders: BTreeMap<Step, (Holder, Option<Holder>)> = BTreeMap::new();
     for (field, value) in fields {
         if matches!(field.as_str(), "open" | "cancelled" | "paused" | "term" | "revision") {
             continue;
@@ -522,28 +529,49 @@ fn read_render(now: u64, fields: HashMap<String, Vec<u8>>) -> Result<RenderView,
         let (step, part) = field.split_once(':').unwrap_or((&field, ""));
         let step = step.parse::<Step>().map_err(|error| error.to_string())?;
         let task = view.tasks.entry(step).or_default();
+        let holder = || read_holder(&value).ok_or_else(|| format!("{field} is no attempt"));
         match part {
-            "" => read_task(now, &value, task).ok_or_else(|| format!("{field} is no task"))?,
+            "" => holders.entry(step).or_default().0 = holder()?,
+            "older" => holders.entry(step).or_default().1 = Some(holder()?),
             "result" => task.committed = Some(value),
             "failures" => task.failures = read_failures(&value)?,
             "log" => task.attempts = read_attempts(&value).ok_or_else(|| format!("{field} is no log"))?,
             _ => {}
         }
     }
+    for (step, (newest, older)) in holders {
+        let task = view.tasks.entry(step).or_default();
+        (task.attempt, task.progress) = (newest.attempt, newest.progress);
+        for holder in std::iter::once(newest).chain(older).filter(|holder| holder.until > now) {
+            if holder.progress.done > task.progress.done {
+                task.progress = holder.progress;
+            }
+            let worker: WorkerId = holder.worker.parse().map_err(|_| format!("{} is no worker", holder.worker))?;
+            let left = Duration::from_millis(holder.until - now);
+            task.lease.get_or_insert_with(|| (worker.clone(), left));
+            let claimed = task.attempts.iter().rev().find(|claimed| claimed.attempt == holder.attempt);
+            let age = Duration::from_millis(claimed.map_or(0, |claimed| now.saturating_sub(claimed.claimed_at_ms)));
+            task.running.push(RunningAttempt { attempt: holder.attempt, worker, age });
+        }
+    }
     Ok(view)
 }
 
+/// An attempt as `redis.lua` writes it.
+#[derive(Default)]
+struct Holder {
+    attempt: u32,
+    until: u64,
+    progress: TaskProgress,
+    worker: String,
+}
+
 /// `attempt until done total worker`, as `redis.lua` writes it.
-fn read_task(now: u64, value: &[u8], task: &mut TaskView) -> Option<()> {
+fn read_holder(value: &[u8]) -> Option<Holder> {
     let mut words = std::str::from_utf8(value).ok()?.split(' ');
-    task.attempt = parsed(words.next())?;
-    let until: u64 = parsed(words.next())?;
-    task.progress = TaskProgress { done: parsed(words.next())?, total: parsed(words.next())? };
-    let worker = words.next()?;
-    if until > now {
-        task.lease = Some((parsed(Some(worker))?, Duration::from_millis(until - now)));
-    }
-    Some(())
+    let (attempt, until) = (parsed(words.next())?, parsed(words.next())?);
+    let progress = TaskProgress { done: parsed(words.next())?, total: parsed(words.next())? };
+    Some(Holder { attempt, until, progress, worker: words.next()?.to_owned() })
 }
 
 fn parsed<T: FromStr>(word: Option<&str>) -> Option<T> {
@@ -576,8 +604,8 @@ mod tests {
                 ("open", "1"),
                 ("chunk-3", "2 1500 7 18446744073709551615 w-2"),
                 ("chunk-3:failures", &format!("{failure}\n")),
-                ("chunk-3:failed", "1"),
-                ("chunk-3:log", "claimed 1 100 w-1\nended 1 200 failed\nclaimed 2 900 w-2\n"),
+                ("chunk-3:older", "1 1200 9 9 w-1"),
+                ("chunk-3:log", "claimed 1 100 w-1\nclaimed 2 900 w-2\n"),
                 ("plan", "1 0 0 0 ."),
                 ("plan:result", "x"),
             ]),
@@ -585,8 +613,9 @@ mod tests {
         .unwrap();
         let chunk = &view.tasks[&Step::Chunk(3)];
         assert_eq!(chunk.lease, Some(("w-2".parse().unwrap(), Duration::from_millis(500))));
-        assert_eq!((chunk.attempt, chunk.progress.total, chunk.failures.len()), (2, u64::MAX, 1));
-        assert_eq!(chunk.attempts.iter().map(|attempt| attempt.end.is_some()).collect::<Vec<_>>(), [true, false]);
+        assert_eq!((chunk.attempt, chunk.progress.done, chunk.failures.len()), (2, 9, 1));
+        let running: Vec<_> = chunk.running.iter().map(|running| (running.attempt, running.age.as_millis())).collect();
+        assert_eq!(running, [(2, 100), (1, 900)]);
         assert_eq!((view.tasks[&Step::Plan].committed.as_deref(), view.cancelled), (Some(&b"x"[..]), false));
     }
 

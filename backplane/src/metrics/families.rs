@@ -52,7 +52,10 @@ pub const LABELS: &[(&str, &str)] = &[
         "of confinement `seccomp`, `no_new_privileges`, `unprivileged_user`, `pid_namespace`, `net_namespace`, `clean_environment`",
     ),
     ("method", "`get`, `post`, `put`, `patch`, `delete`; `other` where no route was found"),
-    ("outcome", "of a task `committed`, `superseded`, `failed`; of a webhook `delivered`, `gone`, `retry`, `given_up`"),
+    (
+        "outcome",
+        "of a task `committed`, `superseded`, `failed`; of a speculative attempt `started`, then `won` or `lost`; of a webhook `delivered`, `gone`, `retry`, `given_up`",
+    ),
     ("owner", "whose failure it is: `user` or `system`; empty where nothing failed"),
     ("path", "`framebuffer` (the compositor's memory) or `png` (screenshots)"),
     ("pool", "a pool of workers, as the operator named it; `stitch` for stitchers; empty where a queue has none"),
@@ -192,6 +195,8 @@ families! {
     nodes: Gauge "hyperfarm_nodes" ["role", "pool", "state"] COORDINATOR "Nodes that are alive, by what they say.";
     live_slots: Gauge "hyperfarm_live_slots" ["role", "pool"] COORDINATOR "Slots of the nodes that are alive and take tasks.";
     renders: Gauge "hyperfarm_renders" ["status"] COORDINATOR "Renders that have not ended.";
+    speculations: Count "hyperfarm_speculative_attempts_total" ["outcome"] COORDINATOR "Second attempts at chunks that ran for long on another node.";
+    segments_different: Count "hyperfarm_segments_different_total" [] COORDINATOR "Chunks of completed renders of which two attempts stored different bytes.";
     stall: Gauge "hyperfarm_render_stall_seconds" [] COORDINATOR "Longest time for which a render that has begun and is not paused has made no progress.";
     accepted: Count "hyperfarm_renders_accepted_total" [] COORDINATOR "Renders taken in.";
     ended: Count "hyperfarm_renders_ended_total" ["status", "owner", "code"] COORDINATOR "Renders that ended.";

@@ -27,6 +27,17 @@ use prometheus::{Encoder, GaugeVec, Registry, TextEncoder};
 
 use self::families::Counters;
 
+/// What became of a second attempt at a chunk that ran for long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpeculationOutcome {
+    /// It was dispatched.
+    Started,
+    /// Its result counts.
+    Won,
+    /// The first attempt's result counts.
+    Lost,
+}
+
 /// How an attempt at a task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskOutcome {
@@ -218,6 +229,21 @@ impl Metrics {
     pub fn seams_compared(&self, compared: usize, different: usize) {
         self.counters.seams.with_label_values::<&str>(&[]).inc_by(compared as u64);
         self.counters.seams_different.with_label_values::<&str>(&[]).inc_by(different as u64);
+    }
+
+    /// Counts a second attempt at a chunk.
+    pub fn speculated(&self, outcome: SpeculationOutcome) {
+        let outcome = match outcome {
+            SpeculationOutcome::Started => "started",
+            SpeculationOutcome::Won => "won",
+            SpeculationOutcome::Lost => "lost",
+        };
+        self.counters.speculations.with_label_values(&[outcome]).inc();
+    }
+
+    /// Counts chunks of which two attempts stored different bytes.
+    pub fn segments_differ(&self, chunks: usize) {
+        self.counters.segments_different.with_label_values::<&str>(&[]).inc_by(chunks as u64);
     }
 
     /// So many browsers run, with so much memory.

@@ -142,14 +142,14 @@ async fn a_task_that_failed_on_a_node_is_claimed_elsewhere(ledger: &Arc<dyn Ledg
     let failure = Failure::new(FailureCode::ChromeCrashed, r#""worker":"b-s1""#);
     ledger.fail(&first, &failure).await.unwrap();
     let before = chunk_view(ledger).await;
-    let failed_here = Claim::FailedHere { workers: vec!["a-s1".to_owned()] };
+    let failed_here = Claim::Elsewhere { workers: vec!["a-s1".to_owned()] };
     assert_eq!(elsewhere("a-s0").await, failed_here, "another slot of the same node");
     assert_eq!(chunk_view(ledger).await, before, "nothing has changed");
     let Claim::Granted(second) = elsewhere("b-s1").await else { panic!("b has not failed it") };
     assert_eq!(second.attempt, 2);
     assert_eq!(elsewhere("a-s0").await, Claim::Held);
     ledger.fail(&second, &failure).await.unwrap();
-    let both = Claim::FailedHere { workers: vec!["a-s1".to_owned(), "b-s1".to_owned()] };
+    let both = Claim::Elsewhere { workers: vec!["a-s1".to_owned(), "b-s1".to_owned()] };
     assert_eq!(elsewhere("b-s0").await, both);
     assert_eq!(granted(ledger, "a-s0", LONG).await.attempt, 3, "where there is nobody else");
 }
@@ -567,6 +567,109 @@ async fn of_a_hundred_renders_the_limit_is_admitted(ledger: &Arc<dyn Ledger>) {
     assert_eq!(granted, 10);
 }
 
+/// A task with an attempt on node `a` and a second one beside it on node `b`.
+async fn two_attempts(ledger: &Arc<dyn Ledger>) -> (Lease, Lease) {
+    open(ledger).await;
+    let first = granted(ledger, "a-s0", LONG).await;
+    assert!(ledger.speculate(&chunk(), 1).await.unwrap());
+    let claim = ledger.claim_elsewhere(&chunk(), &worker("b-s0"), LONG).await.unwrap();
+    let Claim::Granted(second) = claim else { panic!("{claim:?}") };
+    assert_eq!(second.attempt, 2);
+    (first, second)
+}
+
+async fn a_second_attempt_is_claimed_on_another_node_and_once(ledger: &Arc<dyn Ledger>) {
+    assert!(!ledger.speculate(&chunk(), 1).await.unwrap(), "the render is unknown");
+    open(ledger).await;
+    assert!(!ledger.speculate(&chunk(), 0).await.unwrap(), "nobody is at it");
+    let elsewhere = async |slot: &str| ledger.claim_elsewhere(&chunk(), &worker(slot), LONG).await.unwrap();
+    granted(ledger, "a-s0", LONG).await;
+    assert_eq!(elsewhere("b-s0").await, Claim::Held, "it is not allowed");
+    assert!(!ledger.speculate(&chunk(), 2).await.unwrap(), "another attempt is at it");
+    assert!(ledger.speculate(&chunk(), 1).await.unwrap());
+    assert_eq!(elsewhere("a-s1").await, Claim::Elsewhere { workers: vec!["a-s0".to_owned()] });
+    assert_eq!(ledger.claim(&chunk(), &worker("b-s0"), LONG).await.unwrap(), Claim::Held);
+    assert!(matches!(elsewhere("b-s0").await, Claim::Granted(Lease { attempt: 2, .. })));
+    let seen = chunk_view(ledger).await;
+    let running: Vec<_> = seen.running.iter().map(|running| (running.attempt, running.worker.as_str())).collect();
+    assert_eq!((running, seen.attempt), (vec![(2, "b-s0"), (1, "a-s0")], 2));
+    assert_eq!(seen.lease.unwrap().0, worker("b-s0"));
+    assert_eq!(elsewhere("c-s0").await, Claim::Held);
+    for attempt in [1, 2] {
+        assert!(!ledger.speculate(&chunk(), attempt).await.unwrap(), "it has two leases");
+    }
+}
+
+async fn of_two_attempts_the_first_commit_counts_whichever_it_is(ledger: &Arc<dyn Ledger>) {
+    for winner in [0, 1] {
+        let leases = <[Lease; 2]>::from(two_attempts(ledger).await);
+        let progress = TaskProgress { done: 5, total: 9 };
+        assert_eq!(ledger.renew(&leases[0], progress, LONG).await.unwrap(), Renewal::Renewed);
+        assert_eq!(ledger.renew(&leases[1], TaskProgress::default(), LONG).await.unwrap(), Renewal::Renewed);
+        assert_eq!(chunk_view(ledger).await.progress, progress, "the task is as far as the attempt that is further");
+        let loser = &leases[1 - winner];
+        assert_eq!(ledger.commit(&leases[winner], &[winner as u8]).await.unwrap(), Commit::Accepted);
+        assert_eq!(ledger.renew(loser, progress, LONG).await.unwrap(), Renewal::Lost);
+        assert_eq!(ledger.commit(loser, b"late").await.unwrap(), Commit::Duplicate);
+        assert_eq!(ledger.fail(loser, &failure()).await.unwrap(), Commit::Duplicate);
+        ledger.release(loser).await.unwrap();
+        let seen = chunk_view(ledger).await;
+        assert_eq!((seen.committed, seen.failures.len(), seen.running.len()), (Some(vec![winner as u8]), 0, 0));
+        let (won, lost) = (AttemptEnd::Committed, AttemptEnd::Released);
+        let ends: Vec<_> = seen.attempts.iter().map(|attempt| attempt.end.map(|(how, _)| how)).collect();
+        assert_eq!(ends, if winner == 0 { [Some(won), Some(lost)] } else { [Some(lost), Some(won)] });
+        ledger.forget(&render("r1")).await.unwrap();
+    }
+}
+
+async fn of_two_commits_at_once_one_is_accepted(ledger: &Arc<dyn Ledger>) {
+    for _ in 0..20 {
+        let (first, second) = two_attempts(ledger).await;
+        let (one, other) = tokio::join!(ledger.commit(&first, b"1"), ledger.commit(&second, b"2"));
+        let mut answers = [one.unwrap(), other.unwrap()];
+        answers.sort_by_key(|answer| *answer == Commit::Duplicate);
+        assert_eq!(answers, [Commit::Accepted, Commit::Duplicate]);
+        ledger.forget(&render("r1")).await.unwrap();
+    }
+}
+
+async fn while_one_of_two_attempts_goes_on_nobody_claims(ledger: &Arc<dyn Ledger>) {
+    // The older one goes on.
+    let (first, second) = two_attempts(ledger).await;
+    assert_eq!(ledger.fail(&second, &failure()).await.unwrap(), Commit::Accepted);
+    assert_eq!(ledger.fail(&second, &failure()).await.unwrap(), Commit::Accepted, "said twice");
+    assert_eq!(ledger.renew(&second, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.lease.unwrap().0, seen.attempt, seen.failures.len()), (worker("a-s0"), 2, 1));
+    assert_eq!(ledger.claim(&chunk(), &worker("c-s0"), LONG).await.unwrap(), Claim::Held);
+    // It fails later, although its number is lower.
+    assert_eq!(ledger.fail(&first, &failure()).await.unwrap(), Commit::Accepted);
+    let failed: Vec<u32> = chunk_view(ledger).await.failures.iter().map(|failed| failed.attempt).collect();
+    assert_eq!(failed, [2, 1]);
+    assert_eq!(granted(ledger, "c-s0", LONG).await.attempt, 3);
+    for old in [&first, &second] {
+        assert_eq!(ledger.commit(old, b"old").await.unwrap(), Commit::Stale);
+    }
+    ledger.forget(&render("r1")).await.unwrap();
+    // The newest one goes on.
+    let (first, second) = two_attempts(ledger).await;
+    ledger.release(&first).await.unwrap();
+    assert_eq!(ledger.claim(&chunk(), &worker("c-s0"), LONG).await.unwrap(), Claim::Held);
+    assert!(ledger.speculate(&chunk(), 2).await.unwrap(), "it is alone now");
+    assert_eq!(ledger.commit(&second, b"x").await.unwrap(), Commit::Accepted);
+}
+
+async fn of_two_attempts_an_emptied_ledger_keeps_the_newest(ledger: &Arc<dyn Ledger>) {
+    let (first, second) = two_attempts(ledger).await;
+    ledger.forget(&render("r1")).await.unwrap();
+    open(ledger).await;
+    assert_eq!(ledger.renew(&first, TaskProgress::default(), LONG).await.unwrap(), Renewal::Renewed);
+    assert_eq!(ledger.renew(&second, TaskProgress::default(), LONG).await.unwrap(), Renewal::Renewed);
+    assert_eq!(ledger.renew(&first, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
+    assert_eq!(ledger.commit(&first, b"1").await.unwrap(), Commit::Stale);
+    assert_eq!(ledger.commit(&second, b"2").await.unwrap(), Commit::Accepted);
+}
+
 async fn it_answers(ledger: &Arc<dyn Ledger>) {
     ledger.check().await.unwrap();
 }
@@ -621,5 +724,10 @@ over_every_ledger! {
     a_pause_is_seen_by_everybody,
     places_of_a_quota_are_taken_whole_and_within_the_limit,
     of_a_hundred_renders_the_limit_is_admitted,
+    a_second_attempt_is_claimed_on_another_node_and_once,
+    of_two_attempts_the_first_commit_counts_whichever_it_is,
+    of_two_commits_at_once_one_is_accepted,
+    while_one_of_two_attempts_goes_on_nobody_claims,
+    of_two_attempts_an_emptied_ledger_keeps_the_newest,
     it_answers,
 }

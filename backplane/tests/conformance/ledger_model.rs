@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyperfarm_backplane::ledger::{Claim, Commit, Lease, Ledger, MemoryLedger, Renewal};
+use hyperfarm_backplane::ledger::{Claim, Commit, Lease, Ledger, MemoryLedger, Renewal, node_of_slot};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::WorkerId;
 use hyperfarm_proto::record::TaskProgress;
@@ -24,6 +24,7 @@ enum Call {
     Commit(Step, u32, u8, u8),
     Fail(Step, u32, u8, FailureCode),
     Release(Step, u32, u8),
+    Speculate(Step, u32),
     Restore(Step, u32, u8),
     Cancel,
     Forget,
@@ -34,6 +35,7 @@ enum Call {
 enum Answer {
     Done,
     Claim(Claim),
+    Speculated(bool),
     Renewal(Renewal),
     Commit(Commit),
 }
@@ -54,6 +56,7 @@ fn calls() -> impl Strategy<Value = Call> {
         4 => (steps(), attempt.clone(), name.clone(), any::<u8>()).prop_map(|(s, a, w, r)| Call::Commit(s, a, w, r)),
         4 => (steps(), attempt.clone(), name.clone(), codes).prop_map(|(s, a, w, code)| Call::Fail(s, a, w, code)),
         3 => (steps(), attempt.clone(), name).prop_map(|(s, a, w)| Call::Release(s, a, w)),
+        6 => (steps(), attempt.clone()).prop_map(|(s, a)| Call::Speculate(s, a)),
         1 => (steps(), attempt, any::<u8>()).prop_map(|(s, a, r)| Call::Restore(s, a, r)),
         1 => Just(Call::Cancel),
         1 => Just(Call::Forget),
@@ -91,6 +94,7 @@ async fn ask(ledger: &Arc<dyn Ledger>, call: &Call) -> Answer {
             ledger.fail(&lease(step, attempt, by), &Failure::new(code, "x")).await.map(Answer::Commit)
         }
         Call::Release(step, attempt, by) => ledger.release(&lease(step, attempt, by)).await.map(|()| Answer::Done),
+        Call::Speculate(step, attempt) => ledger.speculate(&task(step), attempt).await.map(Answer::Speculated),
         Call::Restore(step, attempt, result) => {
             ledger.restore(&task(step), attempt, &[result]).await.map(|()| Answer::Done)
         }
@@ -105,6 +109,9 @@ async fn state(ledger: &Arc<dyn Ledger>) -> Option<hyperfarm_backplane::ledger::
     let mut view = ledger.view(&render("r1")).await.unwrap();
     for task in view.iter_mut().flat_map(|view| view.tasks.values_mut()) {
         task.lease = task.lease.take().map(|(holder, _)| (holder, Duration::ZERO));
+        for running in &mut task.running {
+            running.age = Duration::ZERO;
+        }
         for attempt in &mut task.attempts {
             attempt.claimed_at_ms = 0;
             attempt.end = attempt.end.map(|(how, _)| (how, 0));
@@ -165,6 +172,12 @@ fn the_fence_never_sinks_and_a_task_is_accepted_once() {
                         prop_assert!(seen.attempt >= *fence, "the fence sank from {fence} to {}", seen.attempt);
                         *fence = seen.attempt;
                         prop_assert!(seen.committed.is_none() || seen.lease.is_none());
+                        prop_assert!(seen.running.len() <= 2 && seen.lease.is_some() != seen.running.is_empty());
+                        if let [newest, older] = &seen.running[..] {
+                            let node = |slot: &WorkerId| node_of_slot(slot.as_str()).to_owned();
+                            prop_assert!(older.attempt < newest.attempt && newest.attempt == seen.attempt);
+                            prop_assert!(node(&older.worker) != node(&newest.worker), "two attempts on one node");
+                        }
                     }
                 }
                 Ok(())

@@ -240,6 +240,11 @@ const SETTINGS: &[(&str, &[Setting])] = &[
                 Text("1 each"),
             ),
             (
+                "HYPERFARM_SPECULATION",
+                "Whether an idle worker also begins a chunk that runs for more than one and a half times the median on another worker, towards the end of a render: `on` or `off`. The first of the two results counts.",
+                Value("on"),
+            ),
+            (
                 "HYPERFARM_REPLAN_AFTER",
                 "How long a render waits for a worker of its capture class, while its pool has others, before it is planned anew.",
                 Value("60s"),

@@ -109,6 +109,7 @@ pub(super) async fn timeline(
         ended_at: detail.progress.end.as_ref().map(|end| seconds(end.ended_at_ms)),
         now: seconds(now_ms()),
         spans: timeline.attempts.iter().map(span).collect(),
+        warnings: timeline.warnings.iter().cloned().map(Into::into).collect(),
     };
     Ok(Json(Data { data: view }))
 }

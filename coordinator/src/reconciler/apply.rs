@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use hyperfarm_backplane::broker::Broker;
 use hyperfarm_backplane::ledger::{Commit, Lease, RenderView, TaskView, worker_lost};
+use hyperfarm_backplane::metrics::SpeculationOutcome;
 use hyperfarm_backplane::objects::Created;
 use hyperfarm_proto::failure::{FailedAttempt, Failure, FailureCode, Owner, may_retry};
-use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::id::{Pool, RenderId};
 use hyperfarm_proto::keys;
-use hyperfarm_proto::plan::{Plan, PlanDraft};
+use hyperfarm_proto::plan::{Plan, PlanDraft, Warning};
 use hyperfarm_proto::record::{Manifest, Outcome};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::wire;
@@ -26,7 +28,7 @@ use super::state::Reconciler;
 use super::tracked::LedgerRead;
 use super::wake::Verification;
 use crate::clock::now_ms;
-use crate::scheduler::{Demand, Fleet, RenderAction, share};
+use crate::scheduler::{Decided, Demand, Fleet, RenderAction, Straggler, share, speculate};
 use crate::sharding::{Cost, ShardPolicy, shard};
 use crate::store::{self, if_found};
 use crate::timeline::{self, Timeline};
@@ -116,6 +118,7 @@ impl Reconciler {
         if self.renders.get(render).is_some_and(|tracked| tracked.is_restoring) {
             return Ok(());
         }
+        self.count_speculations(render);
         self.record_lost_workers(render).await?;
         // Each step changes the facts, so this ends. The bound guards against an error in that.
         for _ in 0..4 {
@@ -131,6 +134,16 @@ impl Reconciler {
             tracked.publish_progress(&self.fleet);
         }
         Ok(())
+    }
+
+    /// Counts the second attempts that are decided.
+    fn count_speculations(&mut self, render: &RenderId) {
+        let Some(tracked) = self.renders.get_mut(render) else { return };
+        for Decided { step, is_won } in tracked.dispatch_log.take_decided(&tracked.view) {
+            info!(%render, step = step.kind(), chunk = step.chunk(), is_won, "of two attempts at a chunk one has committed");
+            let outcome = if is_won { SpeculationOutcome::Won } else { SpeculationOutcome::Lost };
+            self.backplane.metrics.speculated(outcome);
+        }
     }
 
     /// Records a failed attempt for every task whose lease has run out and whose worker is lost.
@@ -234,7 +247,8 @@ impl Reconciler {
         };
         let output = manifest.output;
         let duration = output.frame_rate.seconds_of(output.frames);
-        self.write_timeline(render).await;
+        let different = self.segments_that_differ(render).await;
+        self.write_timeline(render, different).await;
         let state = store::end(objects, render, Outcome::Completed { duration, output }).await?;
         info!(%render, "the render has completed");
         self.registry.end(render, state.into());
@@ -248,10 +262,38 @@ impl Reconciler {
 
     /// Stores the timeline before the render's end, so that it is there for everyone who sees the end, and while the ledger still has
     /// the attempts.
-    async fn write_timeline(&self, render: &RenderId) {
+    async fn write_timeline(&self, render: &RenderId, warning: Option<Warning>) {
         let Some(tracked) = self.renders.get(render) else { return };
-        let timeline = Timeline::from_ledger(tracked.plan.as_deref(), &tracked.view, &tracked.entry.chunk_results);
+        let mut timeline = Timeline::from_ledger(tracked.plan.as_deref(), &tracked.view, &tracked.entry.chunk_results);
+        timeline.warnings.extend(warning);
         timeline::write(&self.backplane.objects, render, &timeline.ended(now_ms())).await;
+    }
+
+    /// Compares the segments of chunks that were attempted more than once. The warning names those that differ.
+    async fn segments_that_differ(&self, render: &RenderId) -> Option<Warning> {
+        let tracked = self.renders.get(render)?;
+        let is_attempted_again = |(step, task): (&Step, &TaskView)| step.chunk().is_some() && task.attempts.len() > 1;
+        if !tracked.view.tasks.iter().any(is_attempted_again) {
+            return None;
+        }
+        let different = match store::chunks_that_differ(&self.backplane.objects, render).await {
+            Ok(different) => different,
+            Err(error) => {
+                warn!(%render, %error, "the segments of a render could not be listed, they are not compared");
+                return None;
+            }
+        };
+        if different.is_empty() {
+            return None;
+        }
+        self.backplane.metrics.segments_differ(different.len());
+        let chunks = different.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        warn!(%render, chunks, "attempts at the same chunk have stored different bytes");
+        let message = format!(
+            "two attempts at the same chunk have stored different bytes (chunk {chunks}); the composition does not draw \
+             the same each time, `hyperfarm render --verify` names the elements"
+        );
+        Some(Warning { code: "NON_DETERMINISTIC".to_owned(), message })
     }
 
     /// Ends a render with a failure that the coordinator found itself.
@@ -268,7 +310,7 @@ impl Reconciler {
         if failure.code.owner() == Owner::System {
             self.dead_letter(render, step, &history).await?;
         }
-        self.write_timeline(render).await;
+        self.write_timeline(render, None).await;
         warn!(%render, step = step.kind(), chunk = step.chunk(), code = %failure.code, reason = %failure.message, attempts = history.len(), "the render has failed");
         let state = store::end(&self.backplane.objects, render, Outcome::Failed { failure, history }).await?;
         self.registry.end(render, state.into());
@@ -302,9 +344,9 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Publishes the tasks that fit into the windows of their pools.
-    pub(super) async fn dispatch(&mut self) -> Result<(), ReconcileError> {
-        let demands = self.renders.values().filter(|tracked| !tracked.entry.is_paused()).filter_map(|tracked| {
+    /// What the open renders want.
+    fn demands(&self) -> impl Iterator<Item = Demand<'_>> {
+        self.renders.values().filter(|tracked| !tracked.entry.is_paused()).filter_map(|tracked| {
             Some(Demand {
                 render: tracked.id(),
                 space: &tracked.entry.intake.space,
@@ -314,28 +356,25 @@ impl Reconciler {
                 last_served: self.served.get(&tracked.entry.intake.space).copied().unwrap_or(0),
                 next: tracked.next_step()?,
             })
-        });
-        let tasks = share(demands, &self.fleet, &self.config.schedule);
-        if tasks.is_empty() {
-            return Ok(());
-        }
+        })
+    }
+
+    /// Publishes the tasks that fit into the windows of their pools, and second attempts at stragglers where slots are
+    /// idle.
+    pub(super) async fn dispatch(&mut self) -> Result<(), ReconcileError> {
+        let tasks = share(self.demands(), &self.fleet, &self.config.schedule);
         let broker = &self.backplane.broker;
         let publishes = tasks.into_iter().map(|(task, pool)| async move {
-            let queue = Queue::of(task.step, &pool);
-            let message = TaskMessage { task, pool };
-            let published = match wire::encode(&message) {
-                Ok(payload) => broker.publish(&queue, Bytes::from(payload)).await.map_err(ReconcileError::from),
-                Err(error) => Err(error.into()),
-            };
-            (message.task, queue, published)
+            let published = publish(broker.as_ref(), &task, &pool).await;
+            (task, pool, published)
         });
         // In order: workers take the messages of a queue in the order in which they were published.
         let results: Vec<_> = stream::iter(publishes).buffered(MAX_CONCURRENT_PUBLISHES).collect().await;
         let (mut failed, mut dispatched) = (None, BTreeSet::new());
-        for (task, queue, published) in results {
+        for (task, pool, published) in results {
             match published {
                 Ok(()) => {
-                    self.record_dispatch(&task, &queue);
+                    self.record_dispatch(&task, &pool);
                     dispatched.insert(task.render);
                 }
                 Err(error) => failed = Some(error),
@@ -347,14 +386,42 @@ impl Reconciler {
                 tracked.decide(&self.config.schedule);
             }
         }
-        failed.map_or(Ok(()), Err)
+        failed.map_or(Ok(()), Err)?;
+        self.speculate().await
     }
 
-    fn record_dispatch(&mut self, task: &TaskId, queue: &Queue) {
+    /// Has idle nodes begin stragglers as well.
+    async fn speculate(&mut self) -> Result<(), ReconcileError> {
+        let begun = speculate(self.demands(), &self.fleet).into_iter();
+        let begun: Vec<_> = begun.map(|(render, straggler)| (render.clone(), straggler.clone())).collect();
+        for (render, Straggler { step, attempt, .. }) in begun {
+            let task = TaskId { render: render.clone(), step };
+            if !self.backplane.ledger.speculate(&task, attempt).await? {
+                // It has ended since its render was read.
+                continue;
+            }
+            let Some(tracked) = self.renders.get_mut(&render) else { continue };
+            publish(self.backplane.broker.as_ref(), &task, tracked.pool()).await?;
+            info!(%render, step = step.kind(), chunk = step.chunk(), attempt, "a chunk runs for long, it is begun on another node as well");
+            tracked.dispatch_log.record_speculation(step, attempt, Instant::now());
+            tracked.decide(&self.config.schedule);
+            self.backplane.metrics.speculated(SpeculationOutcome::Started);
+        }
+        Ok(())
+    }
+
+    fn record_dispatch(&mut self, task: &TaskId, pool: &Pool) {
+        let queue = Queue::of(task.step, pool);
         let Some(tracked) = self.renders.get_mut(&task.render) else { return };
         info!(render = %task.render, step = task.step.kind(), chunk = task.step.chunk(), %queue, "a task was dispatched");
         tracked.dispatch_log.record(task.step, tracked.view.tasks.get(&task.step), Instant::now());
         self.dispatched += 1;
         self.served.insert(tracked.entry.intake.space.clone(), self.dispatched);
     }
+}
+
+/// Publishes the message of a task to the queue of its pool.
+async fn publish(broker: &dyn Broker, task: &TaskId, pool: &Pool) -> Result<(), ReconcileError> {
+    let message = TaskMessage { task: task.clone(), pool: pool.clone() };
+    Ok(broker.publish(&Queue::of(task.step, pool), Bytes::from(wire::encode(&message)?)).await?)
 }

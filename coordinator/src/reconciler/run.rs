@@ -35,7 +35,7 @@ impl Reconciler {
         self.leadership.ask(&self.backplane).await;
         let renewal = tokio::spawn(self.leadership.clone().run(self.backplane.clone()));
         loop {
-            let next_check = self.renders.values().filter_map(Tracked::next_check_at).min();
+            let next_check = self.renders.values().filter_map(|tracked| self.next_check_at(tracked)).min();
             let check = sleep_until(next_check.unwrap_or_else(|| Instant::now() + self.config.tick * 2).into());
             tokio::select! {
                 () = drain.started() => break,
@@ -246,10 +246,16 @@ impl Reconciler {
         }
     }
 
+    /// When a render is due for a check. The leader checks a render that is being restored when that has ended.
+    fn next_check_at(&self, tracked: &Tracked) -> Option<Instant> {
+        let is_restoring = tracked.is_restoring && !tracked.replanning.is_ending();
+        tracked.next_check_at().filter(|_| !is_restoring || !self.is_leading())
+    }
+
     /// Checks every render that is due, then dispatches tasks.
     async fn reconcile(&mut self) {
         let now = Instant::now();
-        let is_due = |tracked: &&Tracked| tracked.next_check_at().is_some_and(|at| at <= now);
+        let is_due = |tracked: &&Tracked| self.next_check_at(tracked).is_some_and(|at| at <= now);
         let due = self.renders.values().filter(is_due).map(|tracked| (tracked.id().clone(), tracked.known_revision()));
         let due: Vec<_> = due.collect();
         let (ledger, term) = (&self.backplane.ledger, self.leadership.term());

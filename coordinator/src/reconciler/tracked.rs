@@ -20,7 +20,8 @@ use crate::waiting::Waiting;
 /// How long a render has not moved before it is told what it waits for.
 const WAITING_AFTER: Duration = Duration::from_secs(3);
 
-/// How long after the end of a lease its render is checked: the ledger's clock may be behind.
+/// How long after the end of a lease, or after a chunk becomes a straggler, its render is checked: the ledger's clock may
+/// be behind.
 const LEASE_MARGIN: Duration = Duration::from_millis(20);
 
 /// One open render.
@@ -57,6 +58,8 @@ pub(super) struct Tracked {
     not_before: Instant,
     /// When the first of its leases ends unless it is renewed: a check is due then.
     lease_ends_at: Option<Instant>,
+    /// When the next of its running chunks is a straggler: a check is due then.
+    straggler_at: Option<Instant>,
     planned_at_ms: u64,
     /// The furthest position it has reached, and when it got there.
     furthest: (Position, Instant),
@@ -110,6 +113,7 @@ impl Tracked {
             cancelled_since: None,
             not_before: now,
             lease_ends_at: None,
+            straggler_at: None,
             planned_at_ms: 0,
             furthest: ((Stage::Queued, 0, 0), now),
         }
@@ -128,15 +132,16 @@ impl Tracked {
         self.is_check_requested = true;
     }
 
-    /// When it is due for a check; `None` while no check is requested and no lease ends.
+    /// When it is due for a check; `None` while no check is requested, no lease ends and no chunk becomes a straggler.
     pub(super) fn next_check_at(&self) -> Option<Instant> {
         let requested = self.is_check_requested.then_some(self.not_before);
-        requested.into_iter().chain(self.lease_ends_at.map(|at| at.max(self.not_before))).min()
+        let timed = [self.lease_ends_at, self.straggler_at].into_iter().flatten().map(|at| at.max(self.not_before));
+        requested.into_iter().chain(timed).min()
     }
 
     /// Notes that a check begins. The next one begins after `pause` at the earliest.
     pub(super) fn check_begins(&mut self, pause: Duration) {
-        (self.is_check_requested, self.lease_ends_at) = (false, None);
+        (self.is_check_requested, self.lease_ends_at, self.straggler_at) = (false, None, None);
         self.not_before = Instant::now() + pause;
     }
 
@@ -211,7 +216,11 @@ impl Tracked {
             view: &self.view,
             dispatch_log: &self.dispatch_log,
         };
-        self.next_step.insert(next_step(&facts, Instant::now(), policy))
+        let now = Instant::now();
+        let next = self.next_step.insert(next_step(&facts, now, policy));
+        // The ages are of the moment when the view was read; it is read again then.
+        self.straggler_at = next.stragglers.next_in.map(|left| now + left + LEASE_MARGIN);
+        next
     }
 
     /// The last decision.

@@ -6,6 +6,7 @@
 //! | [`task_status`](mod@task_status) | is a task done, in flight, due, waiting or failed? |
 //! | [`next_step`](mod@next_step) | what is the next step of one render? |
 //! | [`share`](mod@share) | which due tasks go into the queues now? |
+//! | [`speculation`] | which running chunks does another node begin as well? |
 //! | [`window`] | which workers are alive? |
 //! | [`policy`] | the settings |
 //!
@@ -19,11 +20,13 @@
 pub mod next_step;
 pub mod policy;
 pub mod share;
+pub mod speculation;
 pub mod task_status;
 pub mod window;
 
 pub use next_step::{NextStep, RenderAction, RenderFacts, next_step};
 pub use policy::SchedulePolicy;
 pub use share::{Demand, share};
-pub use task_status::{Dispatch, DispatchLog, TaskStatus, task_status};
+pub use speculation::{Straggler, Stragglers, speculate};
+pub use task_status::{Decided, Dispatch, DispatchLog, TaskStatus, task_status};
 pub use window::Fleet;

@@ -10,6 +10,7 @@ use hyperfarm_proto::spec::RenderSpec;
 use hyperfarm_proto::task::Step;
 
 use super::policy::SchedulePolicy;
+use super::speculation::{Stragglers, stragglers};
 use super::task_status::{DispatchLog, TaskStatus, task_status};
 use crate::progress::Stage;
 
@@ -53,7 +54,7 @@ pub struct NextStep {
     pub stage: Stage,
     /// Number of plan tasks in flight: 0 or 1.
     pub plans_in_flight: u32,
-    /// Number of chunk and audio tasks in flight.
+    /// Number of chunk and audio tasks in flight; one that is begun twice counts twice.
     pub chunks_in_flight: u32,
     /// Those tasks, due or in flight, that have lost a worker. They may be what ended it.
     pub suspects: Vec<Step>,
@@ -61,12 +62,23 @@ pub struct NextStep {
     pub suspects_in_flight: u32,
     /// The tasks to dispatch, all of one stage, the most urgent first, within the render's own cap on chunks.
     pub due: Vec<Step>,
+    /// Running chunks that an idle node may begin as well.
+    pub stragglers: Stragglers,
 }
 
 impl NextStep {
-    fn new(action: RenderAction, stage: Stage) -> Self {
-        let (suspects, due) = Default::default();
-        Self { action, stage, plans_in_flight: 0, chunks_in_flight: 0, suspects, suspects_in_flight: 0, due }
+    pub(super) fn new(action: RenderAction, stage: Stage) -> Self {
+        let (suspects, due, stragglers) = Default::default();
+        Self {
+            action,
+            stage,
+            plans_in_flight: 0,
+            chunks_in_flight: 0,
+            suspects,
+            suspects_in_flight: 0,
+            due,
+            stragglers,
+        }
     }
 
     /// Notes a task that is due or in flight, if it has lost a worker.
@@ -96,8 +108,11 @@ pub fn next_step(facts: &RenderFacts<'_>, now: Instant, policy: &SchedulePolicy)
         match status(step) {
             TaskStatus::Done => continue,
             TaskStatus::InFlight => {
-                next.chunks_in_flight += 1;
-                chunks_in_flight += u32::from(step != Step::Audio);
+                let running = facts.view.tasks.get(&step).map_or(0, |task| task.running.len());
+                let is_speculated = running == 1 && facts.dispatch_log.is_speculated(step, now, policy);
+                let count = 1 + u32::from(running > 1 || is_speculated);
+                next.chunks_in_flight += count;
+                chunks_in_flight += if step == Step::Audio { 0 } else { count };
                 next.note_suspect(facts, step, true);
             }
             TaskStatus::Due => {
@@ -111,6 +126,11 @@ pub fn next_step(facts: &RenderFacts<'_>, now: Instant, policy: &SchedulePolicy)
     }
     if !is_complete {
         next.due = within_cap(facts, due, chunks_in_flight, plan);
+        next.stragglers = stragglers(plan, facts.view, policy);
+        next.stragglers.now.retain(|straggler| !facts.dispatch_log.is_speculated(straggler.step, now, policy));
+        if let Some(cap) = facts.spec.max_parallel_chunks {
+            next.stragglers.now.truncate(cap.get().saturating_sub(chunks_in_flight) as usize);
+        }
         return next;
     }
 

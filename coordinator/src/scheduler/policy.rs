@@ -18,6 +18,8 @@ pub struct SchedulePolicy {
     pub window_per_slot: u32,
     /// Tasks of a pool in the queues where it has few slots or none.
     pub window_min: u32,
+    /// Shortest time that a chunk runs before another node begins it as well; `None` where no chunk is begun twice.
+    pub speculate_after: Option<Duration>,
     /// Weights of spaces: one of weight 3 has three times the slots of one of weight 1, which is that of all others.
     pub space_weights: BTreeMap<Space, NonZeroU32>,
 }
@@ -25,11 +27,16 @@ pub struct SchedulePolicy {
 /// Weights of spaces, as `name=weight` between commas.
 const SPACE_WEIGHTS: &str = "HYPERFARM_SPACE_WEIGHTS";
 
+/// Whether an idle node begins a chunk that runs for long on another node as well.
+const SPECULATION: &str = "HYPERFARM_SPECULATION";
+
 impl SchedulePolicy {
     /// Reads the section.
     pub fn read(env: &Env<'_>) -> Self {
         let space_weights = env.parsed_by(SPACE_WEIGHTS, space_weights).unwrap_or_default();
-        Self { space_weights, ..Self::default() }
+        let default = Self::default();
+        let speculate_after = default.speculate_after.filter(|_| env.switch(SPECULATION, true));
+        Self { space_weights, speculate_after, ..default }
     }
 
     /// What `in_flight` tasks of `space` are for its weight. The space with the least is served next.
@@ -57,6 +64,7 @@ impl Default for SchedulePolicy {
             free_retry_after: Duration::from_secs(1),
             window_per_slot: 2,
             window_min: 4,
+            speculate_after: Some(Duration::from_secs(2)),
             space_weights: BTreeMap::new(),
         }
     }

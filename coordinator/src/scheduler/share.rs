@@ -58,10 +58,10 @@ pub struct Demand<'a> {
     pub next: &'a NextStep,
 }
 
-impl Demand<'_> {
+impl<'a> Demand<'a> {
     /// The order of renders within a space.
-    fn rank(&self) -> (Reverse<i32>, u64, RenderId) {
-        (Reverse(self.priority), self.created_at_ms, self.render.clone())
+    pub(super) fn rank(&self) -> (Reverse<i32>, u64, &'a RenderId) {
+        (Reverse(self.priority), self.created_at_ms, self.render)
     }
 }
 
@@ -126,7 +126,7 @@ pub fn share<'a>(
     policy: &SchedulePolicy,
 ) -> Vec<(TaskId, Pool)> {
     let mut demands: Vec<Demand<'a>> = demands.collect();
-    demands.sort_by_cached_key(Demand::rank);
+    demands.sort_by_key(Demand::rank);
     let mut tasks = Vec::new();
     let mut windows: BTreeMap<(&Pool, Kind), Window<'a>> = BTreeMap::new();
     let mut suspects: BTreeMap<&Pool, u32> = BTreeMap::new();
@@ -203,9 +203,7 @@ mod tests {
     }
 
     fn wants(due: Vec<Step>, chunks_in_flight: u32) -> NextStep {
-        let (action, stage) = (RenderAction::Dispatch, Stage::Capture);
-        let (suspects, suspects_in_flight, plans_in_flight) = (Vec::new(), 0, 0);
-        NextStep { action, stage, plans_in_flight, chunks_in_flight, suspects, suspects_in_flight, due }
+        NextStep { chunks_in_flight, due, ..NextStep::new(RenderAction::Dispatch, Stage::Capture) }
     }
 
     fn chunks(count: u32) -> Vec<Step> {

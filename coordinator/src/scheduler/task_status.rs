@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hyperfarm_backplane::ledger::TaskView;
+use hyperfarm_backplane::ledger::{AttemptEnd, AttemptView, RenderView, TaskView};
 use hyperfarm_proto::failure::{FailedAttempt, RetryRule, may_retry};
 use hyperfarm_proto::task::Step;
 
@@ -24,40 +24,85 @@ pub struct Dispatch {
     pub first_at: Instant,
 }
 
+/// A second attempt at a running task that was dispatched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Speculation {
+    /// When it was dispatched.
+    at: Instant,
+    /// The attempt that was running.
+    beside: u32,
+}
+
+/// Which of two attempts at a task has committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decided {
+    /// The step of the task.
+    pub step: Step,
+    /// Whether it was the second one.
+    pub is_won: bool,
+}
+
 /// What this coordinator has dispatched of one render. It is lost with the process, and only costs time: a task that is not in the log
-/// is dispatched again.
+/// is dispatched again. Whether a second attempt was allowed, and who is at it, is in the ledger.
 #[derive(Debug, Clone, Default)]
-pub struct DispatchLog(BTreeMap<Step, Dispatch>);
+pub struct DispatchLog {
+    last: BTreeMap<Step, Dispatch>,
+    speculations: BTreeMap<Step, Speculation>,
+}
 
 impl DispatchLog {
     /// The last dispatch of `step`.
     pub fn last(&self, step: Step) -> Option<&Dispatch> {
-        self.0.get(&step)
+        self.last.get(&step)
     }
 
     /// Records a dispatch of `step`, about which the ledger says `view`.
     pub fn record(&mut self, step: Step, view: Option<&TaskView>, now: Instant) {
         let (attempt, failures) = view.map_or((0, 0), |view| (view.attempt, view.failures.len()));
-        let before = self.0.get(&step).filter(|dispatch| dispatch.attempt == attempt);
+        let before = self.last.get(&step).filter(|dispatch| dispatch.attempt == attempt);
         let (unclaimed, first_at) = before.map_or((0, now), |dispatch| (dispatch.unclaimed, dispatch.first_at));
-        self.0.insert(step, Dispatch { at: now, attempt, failures, unclaimed: unclaimed + 1, first_at });
+        self.last.insert(step, Dispatch { at: now, attempt, failures, unclaimed: unclaimed + 1, first_at });
     }
 
     /// The last dispatch of `step`, about which the ledger says `view`, if no worker has claimed the task since.
     pub fn unclaimed(&self, step: Step, view: Option<&TaskView>) -> Option<&Dispatch> {
-        self.0.get(&step).filter(|dispatch| {
+        self.last.get(&step).filter(|dispatch| {
             view.is_none_or(|task| task.committed.is_none() && task.lease.is_none() && task.attempt == dispatch.attempt)
         })
     }
 
     /// Whether nothing was dispatched.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.last.is_empty()
     }
 
     /// Removes every dispatch, so that every task that is neither leased nor committed is dispatched again.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.last.clear();
+        self.speculations.clear();
+    }
+
+    /// Records that a second attempt at `step` was dispatched beside the running attempt `beside`.
+    pub fn record_speculation(&mut self, step: Step, beside: u32, now: Instant) {
+        self.speculations.insert(step, Speculation { at: now, beside });
+    }
+
+    /// Whether a second attempt at `step` was dispatched, and no longer ago than an unclaimed task stays in its queue.
+    pub fn is_speculated(&self, step: Step, now: Instant, policy: &SchedulePolicy) -> bool {
+        self.speculations.get(&step).is_some_and(|speculation| now < speculation.at + policy.unclaimed_after)
+    }
+
+    /// Removes the second attempts of tasks that `view` shows to be committed, and says how they ended.
+    pub fn take_decided(&mut self, view: &RenderView) -> Vec<Decided> {
+        let mut decided = Vec::new();
+        self.speculations.retain(|step, speculation| {
+            let Some(task) = view.tasks.get(step).filter(|task| task.committed.is_some()) else { return true };
+            let is_committed = |attempt: &&AttemptView| matches!(attempt.end, Some((AttemptEnd::Committed, _)));
+            let committed = task.attempts.iter().find(is_committed).map_or(0, |attempt| attempt.attempt);
+            decided.push(Decided { step: *step, is_won: committed > speculation.beside });
+            false
+        });
+        decided
     }
 }
 
@@ -88,8 +133,11 @@ pub fn task_status<'a>(
     if task.committed.is_some() {
         return TaskStatus::Done;
     }
+    // An attempt that still runs may commit, unless every attempt fails in the same way.
+    let is_final = task.failures.last().is_some_and(|last| last.failure.code.retry() == RetryRule::Never);
     if let Some(view) = view
         && !may_retry(&view.failures)
+        && (is_final || task.lease.is_none())
     {
         return TaskStatus::Failed(&view.failures);
     }
@@ -189,6 +237,39 @@ mod tests {
         assert!(matches!(check(Some(&view), None, SECOND), TaskStatus::Failed(_)));
         view.committed = Some(Vec::new());
         assert_eq!(check(Some(&view), None, SECOND), TaskStatus::Done);
+    }
+
+    #[test]
+    fn the_last_failure_of_the_farm_is_not_final_while_another_attempt_runs() {
+        let mut view = failed(FailureCode::ChromeCrashed, MAX_ATTEMPTS);
+        view.lease = Some(("w".parse().unwrap(), SECOND));
+        assert_eq!(check(Some(&view), None, SECOND), TaskStatus::InFlight);
+        view.lease = None;
+        assert_eq!(check(Some(&view), None, SECOND), TaskStatus::Failed(&view.failures));
+    }
+
+    #[test]
+    fn a_second_attempt_is_in_flight_until_it_is_claimed_and_decided_by_the_commit() {
+        let (mut log, now, policy) = (DispatchLog::default(), Instant::now(), SchedulePolicy::default());
+        let chunk = Step::Chunk(1);
+        log.record_speculation(chunk, 1, now);
+        assert!(log.is_speculated(chunk, now, &policy) && !log.is_speculated(chunk, now + SECOND * 20, &policy));
+        let of = |committed: u32| {
+            let attempt = |attempt, end| AttemptView {
+                attempt,
+                worker: "w".parse().unwrap(),
+                claimed_at_ms: 0,
+                end: (attempt == committed).then_some((end, 9)),
+            };
+            let attempts = [1, 2].map(|number| attempt(number, AttemptEnd::Committed)).to_vec();
+            let committed = (committed > 0).then(Vec::new);
+            let task = TaskView { attempt: 2, committed, attempts, ..TaskView::default() };
+            RenderView { tasks: [(chunk, task)].into(), ..RenderView::default() }
+        };
+        assert_eq!(log.clone().take_decided(&of(0)), []);
+        assert_eq!(log.clone().take_decided(&of(1)), [Decided { step: chunk, is_won: false }]);
+        assert_eq!(log.take_decided(&of(2)), [Decided { step: chunk, is_won: true }]);
+        assert_eq!(log.take_decided(&of(2)), [], "it is counted once");
     }
 
     #[test]

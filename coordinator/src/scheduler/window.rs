@@ -1,6 +1,6 @@
 //! The workers that are alive.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hyperfarm_backplane::ledger::{NodeState, NodeView};
 use hyperfarm_proto::id::Pool;
@@ -19,6 +19,8 @@ struct PoolWorkers {
     nodes: u32,
     /// Number of nodes in quarantine.
     quarantined: u32,
+    /// Nodes with free slots, by their id: their capture class, and how many slots are free.
+    idle: BTreeMap<String, (String, u32)>,
     /// Ids of the capture classes of nodes that take tasks or will again after their quarantine. An empty id is of an older node that
     /// does not report its class.
     classes: BTreeSet<String>,
@@ -35,6 +37,10 @@ impl Fleet {
             pool.nodes += u32::from(node.slots > 0);
             pool.quarantined += u32::from(node.state == NodeState::Quarantined);
             pool.classes.insert(node.class_id.clone());
+            let free = node.slots.saturating_sub(node.tasks.len() as u32);
+            if free > 0 {
+                pool.idle.insert(node.id.to_string(), (node.class_id.clone(), free));
+            }
         }
         let stitchers = nodes.iter().filter(|node| node.role == "stitcher");
         Self { pools, stitch_slots: stitchers.map(|node| node.slots).sum() }
@@ -53,6 +59,12 @@ impl Fleet {
     /// Live slots of `pool`.
     pub fn slots(&self, pool: &Pool) -> u32 {
         self.pools.get(pool.as_str()).map_or(0, |pool| pool.slots)
+    }
+
+    /// The workers of `pool` that have free slots, as of their last heartbeat: id, capture class, number of free slots.
+    pub fn idle(&self, pool: &Pool) -> impl Iterator<Item = (&str, &str, u32)> {
+        let idle = self.pools.get(pool.as_str()).into_iter().flat_map(|pool| &pool.idle);
+        idle.map(|(node, (class, free))| (node.as_str(), class.as_str(), *free))
     }
 
     /// How many tasks that have lost a worker may be in flight in `pool` at a time: one for four nodes, so that two are

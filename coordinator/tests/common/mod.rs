@@ -52,6 +52,7 @@ pub(crate) fn quick() -> CoordinatorConfig {
     let schedule = SchedulePolicy {
         unclaimed_after: Duration::from_millis(200),
         free_retry_after: Duration::from_millis(20),
+        speculate_after: None,
         ..SchedulePolicy::default()
     };
     let tick = Duration::from_millis(50);
@@ -71,7 +72,7 @@ pub(crate) async fn comes(test: impl AsyncFn() -> bool) -> bool {
 /// Long times, so that nothing happens on a timer while a test runs.
 pub(crate) fn patient() -> CoordinatorConfig {
     let never = Duration::from_secs(3600);
-    let schedule = SchedulePolicy { unclaimed_after: never, ..SchedulePolicy::default() };
+    let schedule = SchedulePolicy { unclaimed_after: never, speculate_after: None, ..SchedulePolicy::default() };
     CoordinatorConfig {
         tick: never,
         verify_every: never,

@@ -83,6 +83,9 @@ impl Ledger for ObservedLedger {
     async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
         self.inner()?.release(lease).await
     }
+    async fn speculate(&self, task: &TaskId, attempt: u32) -> Result<bool, LedgerError> {
+        self.inner()?.speculate(task, attempt).await
+    }
     async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError> {
         self.inner()?.restore(task, attempt, result).await
     }
