@@ -191,6 +191,10 @@ pub struct EncoderSettings {
     pub poster: Option<u64>,
     /// Frames between the pictures of the storyboard; none leaves it out.
     pub storyboard: Option<u64>,
+    /// Whether the captions are written as files.
+    pub captions: bool,
+    /// Whether the captions are a track of the output.
+    pub caption_track: bool,
 }
 
 impl EncoderSettings {
@@ -255,6 +259,8 @@ impl EncoderSettings {
             wav: spec.wav,
             poster,
             storyboard: spec.storyboard_interval(frame_rate),
+            captions: spec.captions,
+            caption_track: spec.caption_track,
         }
     }
 

@@ -764,6 +764,7 @@ pub(crate) struct Asked {
     pub bitrate: Option<Bitrate>,
     pub rate: Option<FrameRate>,
     pub wav: bool,
+    pub caption_track: bool,
     pub loudness: bool,
     pub true_peak: bool,
 }
@@ -831,6 +832,10 @@ pub(crate) fn check(asked: &Asked) -> Result<(), OutputError> {
     if asked.wav && !asked.format.has_sound() {
         return refused("wav", format!("a {} has no sound; leave wav out", asked.format));
     }
+    if asked.caption_track && !matches!(asked.format, Format::Mp4 | Format::Mov) {
+        let message = format!("a {} has no caption track; ask for mp4 or mov, or for captions beside it", asked.format);
+        return refused("caption_track", message);
+    }
     if asked.loudness && !asked.format.has_sound() {
         return refused("loudness", format!("a {} has no sound; leave loudness out", asked.format));
     }
@@ -874,6 +879,7 @@ mod tests {
             bitrate: None,
             rate: None,
             wav: false,
+            caption_track: false,
             loudness: false,
             true_peak: false,
         }
@@ -926,6 +932,9 @@ mod tests {
         assert!(check(&Asked { rate: FrameRate::new(100, 1).ok(), ..asked(Format::Gif) }).is_ok());
         assert_eq!(param(Asked { loudness: true, ..asked(Format::Gif) }), "loudness");
         assert_eq!(param(Asked { wav: true, ..asked(Format::Gif) }), "wav");
+        for (format, takes) in [(Format::Mp4, true), (Format::Mov, true), (Format::Webm, false), (Format::Gif, false)] {
+            assert_eq!(check(&Asked { caption_track: true, ..asked(format) }).is_ok(), takes, "{format}");
+        }
         assert_eq!(param(Asked { true_peak: true, ..asked(Format::Mp4) }), "true_peak");
         assert!(check(&Asked { loudness: true, true_peak: true, ..asked(Format::PngSequence) }).is_ok());
         assert!(check(&Asked { crf: Some(63), ..asked(Format::Webm) }).is_ok());

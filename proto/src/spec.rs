@@ -222,6 +222,14 @@ pub struct RenderSpec {
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "SECONDS"))]
     pub storyboard: Option<Seconds>,
+    /// Write the captions of the composition beside the video, as a SubRip and a WebVTT file.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub captions: bool,
+    /// Put the captions of the composition into the mp4 or mov as a text track that players can turn on.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub caption_track: bool,
     /// Entry page in the project; `index.html` by default.
     #[cfg_attr(feature = "cli", arg(long, short, value_name = "PATH"))]
     pub composition: Option<Text<512>>,
@@ -488,6 +496,7 @@ impl RenderSpec {
             bitrate: self.video_bitrate,
             rate: self.fps,
             wav: self.wav,
+            caption_track: self.caption_track,
             loudness: self.loudness.is_some(),
             true_peak: self.true_peak.is_some(),
         })

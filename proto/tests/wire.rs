@@ -59,6 +59,7 @@ fn plan() -> Plan {
             }],
             audio: vec![AudioItem::plain("a", "a.mp3", timing, vec![GainPoint { time: 0.0, gain: 0.5 }])],
             buses: Buses::default(),
+            captions: Vec::new(),
             encoder: EncoderSettings::of(Format::Mp4, Quality::Standard, frame_rate),
             class: CaptureClass {
                 chrome: "156".to_owned(),
