@@ -12,7 +12,10 @@ use crate::encoder::Loudness;
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
-pub use crate::output::{Bitrate, Codec, Format, Moment, OutputError, Profile, Seconds, Timecode, Timestamp};
+pub use crate::output::{Codec, Format, OutputError};
+pub use crate::profile::Profile;
+pub use crate::quantity::{Bitrate, Moment, Seconds, Timestamp};
+pub use crate::timecode::Timecode;
 
 /// How much time the encoder may spend and how much it may throw away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
