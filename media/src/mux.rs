@@ -130,9 +130,13 @@ impl Muxer {
     }
 
     /// Adds an audio stream and returns its index.
-    pub(crate) fn add_audio(&mut self, parameters: Parameters, time_base: Rational) -> Result<usize, MediaError> {
+    pub(crate) fn add_audio(&mut self, mut parameters: Parameters, time_base: Rational) -> Result<usize, MediaError> {
         let padding = ffi::audio_parameters(&parameters).initial_padding;
         let webm = self.container == Container::Webm;
+        if self.container == Container::Mov {
+            // The code that a WAV file has for plain samples means nothing in a mov; the muxer knows its own.
+            ffi::set_codec_tag(&mut parameters, [0; 4]);
+        }
         let (output, path) = self.output()?;
         let failed = MediaError::make(path, "adding the audio stream");
         let mut stream = output.add_stream(None::<ffmpeg::Codec>).map_err(failed)?;

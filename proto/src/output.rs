@@ -25,7 +25,7 @@ pub enum Format {
     #[serde(rename = "webm")]
     #[cfg_attr(feature = "cli", value(name = "webm"))]
     Webm,
-    /// ProRes (4444 with alpha by default) or DNxHR, and AAC.
+    /// ProRes (4444 with alpha by default) or DNxHR; and AAC or, in masters, PCM.
     #[serde(rename = "mov")]
     #[cfg_attr(feature = "cli", value(name = "mov"))]
     Mov,
@@ -236,6 +236,65 @@ impl fmt::Display for Codec {
         f.write_str(self.name())
     }
 }
+/// Codec of the sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum AudioCodec {
+    /// AAC at 192 kb/s, in mp4, mov and beside a PNG sequence.
+    Aac,
+    /// Opus at 128 kb/s, in WebM.
+    Opus,
+    /// Plain samples of 24 bits, in mov.
+    Pcm,
+}
+
+impl AudioCodec {
+    /// Every codec of sound, in the order of the documentation.
+    pub const ALL: [Self; 3] = [Self::Aac, Self::Opus, Self::Pcm];
+
+    /// The name by which it is asked for.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aac => "aac",
+            Self::Opus => "opus",
+            Self::Pcm => "pcm",
+        }
+    }
+
+    /// The formats that hold it.
+    pub fn formats(self) -> &'static [Format] {
+        match self {
+            Self::Aac => &[Format::Mp4, Format::Mov, Format::PngSequence],
+            Self::Opus => &[Format::Webm],
+            Self::Pcm => &[Format::Mov],
+        }
+    }
+
+    /// Extension of the file that the mixed sound has in storage.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Aac => "m4a",
+            Self::Opus => "webm",
+            Self::Pcm => "wav",
+        }
+    }
+}
+
+impl From<Format> for AudioCodec {
+    /// The codec of the sound where only the format is asked for.
+    fn from(format: Format) -> Self {
+        if format == Format::Webm { Self::Opus } else { Self::Aac }
+    }
+}
+
+impl fmt::Display for AudioCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Frames a second that a GIF can have at most: its delays count whole hundredths of a second.
 const GIF_MAX_RATE: u32 = 100;
 
@@ -261,6 +320,7 @@ pub(crate) struct Asked {
     pub crf: Option<u32>,
     pub bitrate: Option<Bitrate>,
     pub rate: Option<FrameRate>,
+    pub audio_codec: Option<AudioCodec>,
     pub wav: bool,
     pub caption_track: bool,
     pub loudness: bool,
@@ -327,6 +387,11 @@ pub(crate) fn check(asked: &Asked) -> Result<(), OutputError> {
     if asked.crf.is_some_and(|crf| crf > codec.max_crf()) {
         return refused("crf", format!("crf of {codec} goes from 0 to {}", codec.max_crf()));
     }
+    if let Some(audio) = asked.audio_codec.filter(|audio| !audio.formats().contains(&asked.format)) {
+        let formats = audio.formats().iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        let message = format!("a {} has no {audio} sound; ask for {formats}, or leave audio_codec out", asked.format);
+        return refused("audio_codec", message);
+    }
     if asked.wav && !asked.format.has_sound() {
         return refused("wav", format!("a {} has no sound; leave wav out", asked.format));
     }
@@ -375,6 +440,7 @@ mod tests {
             crf: None,
             bitrate: None,
             rate: None,
+            audio_codec: None,
             wav: false,
             caption_track: false,
             loudness: false,
@@ -389,6 +455,13 @@ mod tests {
                 assert!(check(&Asked { codec: Some(codec), ..asked(*format) }).is_ok());
             }
             assert_eq!(serde_json::to_string(&codec).unwrap(), format!("\"{codec}\""));
+        }
+        for audio in AudioCodec::ALL {
+            for format in Format::ALL {
+                let takes = check(&Asked { audio_codec: Some(audio), ..asked(format) }).is_ok();
+                assert_eq!(takes, audio.formats().contains(&format), "{audio} in {format}");
+            }
+            assert_eq!(serde_json::to_string(&audio).unwrap(), format!("\"{audio}\""));
         }
         for profile in Profile::ALL {
             let of_mov = Asked { profile: Some(profile), ..asked(Format::Mov) };

@@ -12,7 +12,7 @@ use crate::encoder::Loudness;
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
-pub use crate::output::{Codec, Format, OutputError};
+pub use crate::output::{AudioCodec, Codec, Format, OutputError};
 pub use crate::profile::Profile;
 pub use crate::quantity::{Bitrate, Moment, Seconds, Timestamp};
 pub use crate::timecode::Timecode;
@@ -205,6 +205,10 @@ pub struct RenderSpec {
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(skip))]
     pub audio_url: Option<Text<2048>>,
+    /// Codec of the sound; else PCM of 24 bits in masters (every profile but `4444`), Opus in webm, and AAC.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
+    pub audio_codec: Option<AudioCodec>,
     /// Loudness of the whole composition's sound in LUFS (EBU R 128), -31 to -9, such as -16; else as it is mixed.
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "LUFS", allow_hyphen_values = true))]
@@ -498,6 +502,7 @@ impl RenderSpec {
             crf: self.crf.map(Bounded::get),
             bitrate: self.video_bitrate,
             rate: self.fps,
+            audio_codec: self.audio_codec,
             wav: self.wav,
             caption_track: self.caption_track,
             loudness: self.loudness.is_some(),
@@ -533,10 +538,20 @@ impl RenderSpec {
         self.profile.or(self.codec().profile())
     }
 
+    /// Whether the output is a master: every profile but the mov's usual one.
+    fn is_master(&self) -> bool {
+        self.profile().is_some_and(|profile| profile != Profile::ProRes4444)
+    }
+
     /// The timecode of the composition's first frame, where the output has a timecode track.
     pub fn timecode(&self) -> Option<Timecode> {
-        let is_master = self.profile().is_some_and(|profile| profile != Profile::ProRes4444);
-        self.timecode.or(is_master.then_some(Timecode::ZERO))
+        self.timecode.or(self.is_master().then_some(Timecode::ZERO))
+    }
+
+    /// The codec of the sound: the one asked for, else the one that editors expect in a master, else the format's.
+    pub fn audio_codec(&self) -> AudioCodec {
+        let usual = if self.is_master() { AudioCodec::Pcm } else { self.format.into() };
+        self.audio_codec.unwrap_or(usual)
     }
 
     /// Whether the page is drawn on nothing and the output has transparency.
