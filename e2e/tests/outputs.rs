@@ -397,11 +397,8 @@ fn captions_have_the_times_of_their_elements_whatever_the_chunks() {
     ];
     assert_eq!(cues, expected);
     assert!(srt.starts_with("1\n00:00:00,100 --> 00:00:00,600\na < b\n& c\n\n2\n"), "{srt}");
-    let warnings: Vec<_> = manifest.warnings.iter().map(|warning| (&*warning.code, warning.message.as_str())).collect();
-    assert!(
-        matches!(warnings.as_slice(), [("CAPTIONS_HIDDEN", message)] if message.contains("#never")),
-        "{warnings:?}"
-    );
+    let hidden: Vec<_> = manifest.warnings.iter().filter(|warning| warning.code.starts_with("CAPTIONS_")).collect();
+    assert!(hidden.len() == 1 && hidden[0].message.contains("#never"), "{hidden:?}");
     let (cut_srt, _, cut, _) = run("cut", "mp4", &["--caption-track", "--chunk-frames", "7"]);
     assert_eq!(cut_srt, srt);
     assert_eq!(count_packets(&cut).unwrap().video, 60);

@@ -52,7 +52,7 @@ fn found(path: &Path) -> Vec<(i64, i64, String)> {
 fn files_of_captions_have_the_times_and_texts_that_ffmpeg_reads() {
     let folder = folder();
     // FFmpeg's own form of texts escapes braces and backslashes.
-    let plain = |text: &str| text.replace("\\{", "{").replace("\\\\", "\\");
+    let plain = |text: &str| text.replace("\\{", "{").replace("\\}", "}").replace("\\\\", "\\");
     for (name, text) in [("captions.srt", srt(&captions())), ("captions.vtt", webvtt(&captions()))] {
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();

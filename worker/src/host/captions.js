@@ -144,7 +144,8 @@
       for (let at = element; at; at = at.parentElement) {
         for (const time of moments.get(at) ?? []) if (time > from && time < to) edges.add(time);
       }
-      const sorted = [...edges].sort((a, b) => a - b);
+      // Sums of times differ in their last digits.
+      const sorted = [...edges].sort((a, b) => a - b).filter((time, at, all) => at === 0 || time - all[at - 1] > 1e-6);
       for (let i = 1; i < sorted.length; i++) checks.push({ caption, begin: sorted[i - 1], end: sorted[i] });
     }
     // Clips are shown by their times. What the runtime's last seek made of their visibility does not count.
