@@ -1,9 +1,10 @@
-// The captions of the page: which text is shown when. It is evaluated by the plan stage only, as the last thing in a page that is ready,
-// because it leaves the page at another time. Results are plain data.
+// The captions of the page: which text is shown when. It is evaluated by the plan stage only, as the last thing in a
+// page that is ready, because it leaves the page at another time. Results are plain data.
 //
-// A caption element has the class `caption-group` or `caption`, or the attribute `data-caption`, and no other caption element inside. Its
-// times are those of its clip (`data-start`), or of the clips around it. An element without a `data-start` of its own is a caption only
-// while the GSAP timelines show it: between two moments at which a tween of it, or of an element around it, begins or ends.
+// A caption element has the class `caption-group` or `caption`, or the attribute `data-caption`, and no other caption
+// element inside. Its times are those of its clip (`data-start`), or of the clips around it. An element without a
+// `data-start` of its own is a caption only while the GSAP timelines show it: between two moments at which a tween of
+// it, or of an element around it, begins or ends.
 (() => {
   "use strict";
   if (window.__hyperfarmCaptions) return;
@@ -15,9 +16,11 @@
     const text = element.getAttribute(name);
     return text === null || text.trim() === "" || !Number.isFinite(Number(text)) ? null : Number(text);
   };
-  const isHost = (element) => element.hasAttribute("data-composition-id") || element.hasAttribute("data-composition-src");
-  const hostAround = (element) => element.parentElement?.closest("[data-composition-id], [data-composition-src]") ?? null;
-  const resolve = (element) => Number(window.__hfResolveMediaStartSeconds?.(element) ?? numberOf(element, "data-start"));
+  const HOST = "[data-composition-id], [data-composition-src]";
+  const isHost = (element) => element.matches(HOST);
+  const hostAround = (element) => element.parentElement?.closest(HOST) ?? null;
+  const resolve = (element) =>
+    Number(window.__hfResolveMediaStartSeconds?.(element) ?? numberOf(element, "data-start"));
 
   // Times of clips, in seconds of the composition ---------------------------------------------------------------------
   // The second at which a composition's own time is 0.
@@ -52,10 +55,12 @@
 
   // Tweens ------------------------------------------------------------------------------------------------------------
   const timelines = () => {
-    const registered = Object.entries(window.__timelines ?? {}).filter(([, timeline]) => typeof timeline?.getChildren === "function");
+    const isGsap = ([, timeline]) => typeof timeline?.getChildren === "function";
+    const registered = Object.entries(window.__timelines ?? {}).filter(isGsap);
     const rootId = document.querySelector("[data-composition-id]")?.getAttribute("data-composition-id");
     const hostOf = (id) => document.querySelector(`[data-composition-id="${CSS.escape(id)}"]`);
-    return registered.map(([id, timeline]) => ({ timeline, isRoot: id === rootId, start: id === rootId ? 0 : originOf(hostOf(id)) }));
+    const startOfTimeline = (id) => (id === rootId ? 0 : originOf(hostOf(id)));
+    return registered.map(([id, timeline]) => ({ timeline, isRoot: id === rootId, start: startOfTimeline(id) }));
   };
   // Calls `found` with each target and the moments at which a tween of it begins, repeats and ends.
   const eachTween = (timeline, toComposition, registered, found) => {
@@ -71,7 +76,9 @@
         if (typeof child.getChildren !== "function") continue;
         eachTween(child, (t) => toComposition(begin + t / scale), registered, found);
       }
-      for (const target of child.targets?.() ?? []) if (target instanceof Element) found(target, moments.map(toComposition));
+      for (const target of child.targets?.() ?? []) {
+        if (target instanceof Element) found(target, moments.map(toComposition));
+      }
     }
   };
   const seek = (all, t) => {
@@ -112,13 +119,17 @@
 
   const isShown = (element) => {
     if (!element.checkVisibility() || getComputedStyle(element).visibility !== "visible") return false;
-    for (let at = element; at; at = at.parentElement) if (!isTimed(at) && Number(getComputedStyle(at).opacity) === 0) return false;
+    for (let at = element; at; at = at.parentElement) {
+      if (!isTimed(at) && Number(getComputedStyle(at).opacity) === 0) return false;
+    }
     return true;
   };
 
-  // Each stretch of time in which a caption is shown, and the names of elements that are hidden and that no tween shows.
+  // Each stretch of time in which a caption is shown, and the names of elements that are hidden and that no tween
+  // shows.
   const read = (duration) => {
-    const elements = [...document.querySelectorAll(SELECTOR)].filter((element) => !element.querySelector(SELECTOR) && textOf(element) !== "");
+    const isCaption = (element) => !element.querySelector(SELECTOR) && textOf(element) !== "";
+    const elements = [...document.querySelectorAll(SELECTOR)].filter(isCaption);
     const captions = [];
     const hidden = [];
     const checks = [];
@@ -167,7 +178,8 @@
       if (stretches.length === 0) hidden.push(nameOf(element));
       return stretches.map(([start, end]) => ({ start, end, text: textOf(element) }));
     });
-    return { captions: found.slice(0, MOST), hidden: hidden.slice(0, 20), left_out: Math.max(0, elements.length - MOST) };
+    const left_out = Math.max(0, elements.length - MOST);
+    return { captions: found.slice(0, MOST), hidden: hidden.slice(0, 20), left_out };
   };
 
   Object.defineProperty(window, "__hyperfarmCaptions", { value: { read } });
