@@ -31,7 +31,7 @@ fn every_field_is_taken_over() {
         "callback_url": "https://x.example/y", "pool": "gpu", "chunk_frames": 30, "max_parallel_chunks": 2, "something_else": { "a": 1 },
         "codec": "vp8", "video_bitrate": "4M", "vp9_cpu_used": -2, "gif_loop": 3, "transparent": true,
         "device_scale_factor": 2, "duration": 2.5, "from": 0.5, "to": "60f", "now": "2026-11-28T20:00:00Z", "audio_url": "https://x.example/s.mp3",
-        "loudness": -16, "true_peak": -2, "profile": null, "bit_depth": 8, "timecode": null, "wav": true, "poster": "20f", "storyboard": 0.5,
+        "audio_codec": "opus", "loudness": -16, "true_peak": -2, "profile": null, "bit_depth": 8, "timecode": null, "wav": true, "poster": "20f", "storyboard": 0.5, "captions": true, "caption_track": false,
     });
     let spec = parsed(&body).unwrap();
     let expected = json!({
@@ -41,7 +41,7 @@ fn every_field_is_taken_over() {
         "callback_url": "https://x.example/y", "pool": "gpu", "chunk_frames": 30, "max_parallel_chunks": 2,
         "codec": "vp8", "crf": null, "video_bitrate": 4_000_000, "vp9_cpu_used": -2, "gif_loop": 3, "transparent": true,
         "device_scale_factor": 2, "duration": 2.5, "from": 0.5, "to": "60f", "now": "2026-11-28T20:00:00Z", "audio_url": "https://x.example/s.mp3",
-        "loudness": -16, "true_peak": -2, "profile": null, "bit_depth": 8, "timecode": null, "wav": true, "poster": "20f", "storyboard": 0.5,
+        "audio_codec": "opus", "loudness": -16, "true_peak": -2, "profile": null, "bit_depth": 8, "timecode": null, "wav": true, "poster": "20f", "storyboard": 0.5, "captions": true, "caption_track": false,
     });
     assert_eq!(serde_json::to_value(spec).unwrap(), expected);
 }

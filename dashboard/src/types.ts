@@ -482,6 +482,8 @@ export interface RenderDetail {
 export interface RenderRequest {
   /** Shape; else the composition's own. */
   aspect_ratio?: "16:9" | "9:16" | "1:1" | null;
+  /** Codec of the sound; else PCM of 24 bits in masters (every profile but `4444`), Opus in webm, and AAC. An extension. */
+  audio_codec?: "aac" | "opus" | "pcm" | null;
   /** A sound to put under everything, from the first frame on: a URL, or a file of the project. An extension. */
   audio_url?: string | null;
   /** Bits a sample of H.265 and AV1, 8 or 10; 8 by default. An extension. */
@@ -490,6 +492,10 @@ export interface RenderRequest {
   callback_id?: string | null;
   /** An https URL that is told of the end. */
   callback_url?: string | null;
+  /** Put the captions of the composition into the mp4 or mov as a text track that players can turn on. An extension. */
+  caption_track?: boolean | null;
+  /** Write the captions of the composition beside the video, as a SubRip and a WebVTT file. An extension. */
+  captions?: boolean | null;
   /** Frames a chunk. An extension. */
   chunk_frames?: number | null;
   /** Codec, else the format's usual one. An extension. */

@@ -182,7 +182,13 @@ fn every_video_is_what_was_asked_for() {
         if row.extension == "mp4" && made.frame_rate.den() == 1 {
             assert_eq!(video.time_base, (1, 90_000), "{what}");
         }
-        assert_eq!(audio.codec, if row.extension == "webm" { "opus" } else { "aac" }, "{what}");
+        let is_master = row.pixels == "yuv422p10" || row.args.contains(&"4444-xq");
+        let sound = match row.extension {
+            "webm" => "opus",
+            "mov" if is_master => "pcm_s24le",
+            _ => "aac",
+        };
+        assert_eq!(audio.codec, sound, "{what}");
         let count = count_packets(&output).unwrap();
         assert_eq!((count.video, count.frames_contiguous, count.dts_increase), (row.frames, true, true), "{what}");
         assert_eq!(count.first_video_pts, Some(0.0), "{what}");
@@ -194,7 +200,7 @@ fn every_video_is_what_was_asked_for() {
         let shown = pictures(&output);
         assert_eq!(shown.len() as u64, row.frames, "{what}");
         let timecode_track = std::fs::read(&output).unwrap().windows(4).any(|name| name == b"tmcd");
-        assert_eq!(timecode_track, row.pixels == "yuv422p10" || row.args.contains(&"4444-xq"), "{what}");
+        assert_eq!(timecode_track, is_master, "{what}");
         // A page of 97 pixels is not enlarged by its edge.
         check_pictures(&shown, (row.size.0 / row.page.0).max(1), row.alpha, &what);
     }
@@ -344,6 +350,81 @@ fn sound_and_poster_lie_beside_the_video_whatever_the_chunks() {
     scene.assert_clean("sidecars");
 }
 
+/// Captions of every kind: clips, one of them relative to another and two that overlap; a group that tweens show; one
+/// in a nested composition; one that nothing shows; and markup in a text.
+const CAPTIONS: &str = r##"<!doctype html><html><head><style>
+body { margin: 0; overflow: hidden } .caption-group { position: absolute; opacity: 0 }
+</style></head><body>
+<div data-composition-id="main" data-width="96" data-height="64" data-start="0" data-duration="2">
+<p class="clip caption" id="a" data-start="0.1004" data-duration="0.5">a &lt; b<br>&amp; c</p>
+<p class="clip caption" data-start="a + 0.2" data-duration="0.6" data-caption="said, not shown">…</p>
+<p class="clip caption" data-start="0.4" data-end="0.9">over   the
+other</p>
+<div class="caption-group" id="g"><span>every</span><span>frame</span>, <span>too</span></div>
+<div class="caption-group" id="never"><span>never</span></div>
+<div data-composition-id="inner" data-start="1.2" data-duration="0.6">
+<div class="caption-group" id="i"><span>nested</span></div>
+<p class="clip caption" data-start="0.1" data-duration="5">cut by its host</p>
+</div>
+</div>
+<script>
+const main = gsap.timeline({ paused: true });
+main.to("#g", { opacity: 1, duration: 0.1, ease: "power3.in" }, 0.333);
+main.to("#g", { opacity: 0, duration: 0.12, ease: "power2.in" }, 0.68);
+main.set("#g", { visibility: "hidden" }, 0.8);
+const inner = gsap.timeline({ paused: true });
+inner.set("#i", { opacity: 1 }, 0.05).set("#i", { opacity: 0 }, 0.25).set("#i", { opacity: 1 }, 0.3);
+window.__timelines = { main, inner };
+</script></body></html>"##;
+
+#[test]
+fn captions_have_the_times_of_their_elements_whatever_the_chunks() {
+    let scene = Scene::new();
+    let page = scene.project("captions", CAPTIONS);
+    let run = |name: &str, extension: &str, args: &[&str]| {
+        let form = ["--fps", "30", "--captions", "--quality", "draft"];
+        let (output, manifest) = scene.render_as(extension, &page, name, &[&form[..], args].concat());
+        let file = |extension: &str| {
+            std::fs::read_to_string(output.with_file_name(format!("{name}.captions.{extension}"))).unwrap()
+        };
+        (file("srt"), file("vtt"), output, manifest)
+    };
+    let (srt, vtt, whole, manifest) = run("whole", "mp4", &["--caption-track", "--chunk-frames", "100"]);
+    let cues: Vec<(&str, &str)> =
+        vtt.trim_end().split("\n\n").skip(1).map(|cue| cue.split_once('\n').unwrap()).collect();
+    let expected = [
+        ("00:00:00.100 --> 00:00:00.600", "a &lt; b\n&amp; c"),
+        ("00:00:00.333 --> 00:00:00.800", "every frame, too"),
+        ("00:00:00.400 --> 00:00:00.900", "over the other"),
+        ("00:00:00.800 --> 00:00:01.400", "said, not shown"),
+        ("00:00:01.250 --> 00:00:01.450", "nested"),
+        ("00:00:01.300 --> 00:00:01.800", "cut by its host"),
+        ("00:00:01.500 --> 00:00:01.800", "nested"),
+    ];
+    assert_eq!(cues, expected);
+    assert!(srt.starts_with("1\n00:00:00,100 --> 00:00:00,600\na < b\n& c\n\n2\n"), "{srt}");
+    let hidden: Vec<_> = manifest.warnings.iter().filter(|warning| warning.code.starts_with("CAPTIONS_")).collect();
+    assert!(hidden.len() == 1 && hidden[0].message.contains("#never"), "{hidden:?}");
+    let (cut_srt, _, cut, _) = run("cut", "mp4", &["--caption-track", "--chunk-frames", "7"]);
+    assert_eq!(cut_srt, srt);
+    assert_eq!(count_packets(&cut).unwrap().video, 60);
+    let (whole, cut) = (std::fs::read(whole).unwrap(), std::fs::read(cut).unwrap());
+    assert!(whole.windows(4).any(|bytes| bytes == b"tx3g") && cut.windows(4).any(|bytes| bytes == b"tx3g"));
+    // A part begins at its own 0, and a caption that is cut keeps its text.
+    let (part, _, _, _) = run("part", "webm", &["--from", "0.5", "--to", "27f"]);
+    let times: Vec<&str> = part.lines().filter(|line| line.contains("-->")).collect();
+    assert_eq!(
+        times,
+        [
+            "00:00:00,000 --> 00:00:00,100",
+            "00:00:00,000 --> 00:00:00,300",
+            "00:00:00,000 --> 00:00:00,400",
+            "00:00:00,300 --> 00:00:00,400"
+        ]
+    );
+    scene.assert_clean("captions");
+}
+
 #[test]
 fn what_cannot_be_made_is_refused_before_any_work() {
     let scene = Scene::new();
@@ -358,6 +439,7 @@ fn what_cannot_be_made_is_refused_before_any_work() {
         (&["--format", "mov", "--timecode", "01:00:00;00", "--fps", "25"], "01:00:00;00"),
         (&["--format", "gif", "--loudness", "-16"], "loudness"),
         (&["--format", "gif", "--wav"], "wav"),
+        (&["--format", "webm", "--caption-track"], "caption track"),
         (&["--format", "mp4", "--poster", "12f", "--fps", "30"], "poster"),
         (&["--hdr"], "--hdr"),
         (&["--format", "mp4", "--audio", "/nonexistent/a.mp3"], "/nonexistent/a.mp3"),

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use ffmpeg_next::{Packet, Rational};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::plan::EncoderSettings;
+use hyperfarm_proto::plan::{Caption, EncoderSettings};
 use hyperfarm_proto::spec::Size;
 
+use crate::captions::CaptionTrack;
 use crate::count::SampleCounter;
 use crate::demux::Demuxer;
 use crate::error::MediaError;
@@ -25,6 +26,21 @@ pub struct SegmentFile {
     pub frames: u64,
 }
 
+/// What an output has beside its pictures.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SideTracks<'a> {
+    /// A file of [`crate::mix()`].
+    pub audio: Option<&'a Path>,
+    /// Captions of the text track of an mp4 or a mov. Without any there is no such track.
+    pub captions: &'a [Caption],
+}
+
+impl<'a> From<Option<&'a Path>> for SideTracks<'a> {
+    fn from(audio: Option<&'a Path>) -> Self {
+        Self { audio, captions: &[] }
+    }
+}
+
 /// Contents of the written output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct JoinSummary {
@@ -36,22 +52,22 @@ pub struct JoinSummary {
     pub duration_seconds: f64,
 }
 
-/// Joins `segments` in order, with the sound of `audio` (a file of [`crate::mix()`]), into `output`: an mp4, a webm or a
-/// mov. For the other formats see [`crate::gif()`] and [`crate::png_frames()`]. Nothing is decoded. The timecode of
+/// Joins `segments` in order, with the tracks `beside` them, into `output`: an mp4, a webm or a mov. For the other formats see [`crate::gif()`] and [`crate::png_frames()`]. Nothing is decoded. The timecode of
 /// `settings` is that of the first frame of `segments`.
 ///
 /// # Errors
 /// A segment has not exactly its frames, does not start with a key frame, or has other headers or another size than the
 /// first, or the output cannot be written. The output is removed then. The user is never at fault: all files are the
 /// farm's own.
-pub fn join(
+pub fn join<'a>(
     segments: &[SegmentFile],
-    audio: Option<&Path>,
+    beside: impl Into<SideTracks<'a>>,
     output: &Path,
     settings: &EncoderSettings,
     size: Size,
     rate: FrameRate,
 ) -> Result<JoinSummary, MediaError> {
+    let SideTracks { audio, captions } = beside.into();
     let frames: u64 = segments.iter().map(|segment| segment.frames).sum();
     let first = segments.iter().find(|segment| segment.frames > 0);
     let Some(first) = first else { return Err(MediaError::Nothing { action: "join", rate }) };
@@ -68,6 +84,12 @@ pub fn join(
         muxer.add_timecode(video, timecode)?;
     }
     let mut sound = audio.map(|path| AudioTrack::open(path, &mut muxer)).transpose()?;
+    let mut texts = if captions.is_empty() {
+        None
+    } else {
+        let stream = muxer.add_captions(size)?;
+        Some(CaptionTrack::new(stream, captions, rate.seconds_of(frames)))
+    };
     muxer.start(ticks, ticks, true)?;
     let mut track = VideoTrack::new(video, rate, muxer.time_base(video), reference.delay);
     drop(first);
@@ -80,8 +102,14 @@ pub fn join(
             if let Some(sound) = &mut sound {
                 sound.write_until(before, &mut muxer)?;
             }
+            if let Some(texts) = &mut texts {
+                texts.write_until(before, &mut muxer)?;
+            }
             muxer.write(packet)
         })?;
+    }
+    if let Some(mut texts) = texts {
+        texts.write_until(f64::INFINITY, &mut muxer)?;
     }
     let audio_samples = match sound {
         Some(mut sound) => {

@@ -10,6 +10,7 @@
 //! | sounds → one track, exact to the sample | [`mix()`] |
 //! | pictures of a `<video>` at output frames | [`VideoSource`] |
 //! | the same of users' sources, in confined processes | [`Decoders`] |
+//! | captions as files | [`srt`], [`webvtt`] |
 //! | small JPEG pictures | [`thumbnail()`], [`still`], [`poster`], [`storyboard()`] |
 //! | streams, packets and durations of a file | [`probe()`], [`count_packets`] |
 //! | whole files decoded, for verification and tests | [`decode_video`], [`decode_audio`], [`compare`] |
@@ -62,6 +63,7 @@ mod alpha;
 mod bitmap;
 mod boxes;
 mod capabilities;
+mod captions;
 mod codec;
 pub mod compare;
 mod convert;
@@ -94,6 +96,7 @@ pub use crate::gif::{GifOptions, GifSummary, count_gif, gif};
 pub use allocator::{return_free_memory, return_large_blocks};
 pub use bitmap::{Bitmap, Picture, PixelLayout};
 pub use capabilities::{encoders, versions};
+pub use captions::{srt, webvtt};
 pub use count::{PacketCount, count_packets};
 pub use decode::{decode_audio, decode_video};
 pub use device::{device_encoders, try_encoder};
@@ -101,7 +104,7 @@ pub use encode::{SegmentEncoder, SegmentSummary};
 pub use error::{MediaError, Reason};
 pub use fragment::{AudioFragments, SegmentPosition, audio_fragments, video_fragment, video_header};
 pub use isolation::{DECODER_COMMAND, Decoders, VideoDecoder, serve_decoder};
-pub use join::{JoinSummary, SegmentFile, join};
+pub use join::{JoinSummary, SegmentFile, SideTracks, join};
 pub use limits::MediaLimits;
 pub use mix::{
     Levelling, MixInput, MixOutput, MixPart, MixSummary, SoundLevel, mix, mix_raw, mix_to_loudness, sound_level,

@@ -8,12 +8,12 @@ use ffmpeg_next::codec::Parameters;
 use ffmpeg_next::format::context::Output;
 use ffmpeg_next::{Dictionary, Packet, Rational};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::spec::{Format, Timecode};
+use hyperfarm_proto::spec::{Format, Size, Timecode};
 
 use crate::error::MediaError;
 use crate::ffi::{self, CodecId};
 use crate::timescale::SAMPLE_RATE;
-use crate::{demux, ffmpeg_log};
+use crate::{captions, demux, ffmpeg_log};
 
 /// The last libavformat whose WebM muxer declares the codec delay of sound without adding it to the times: readers then
 /// take it off, and to keep times from being negative the muxer would move the pictures as well, by 7 ms.
@@ -130,9 +130,13 @@ impl Muxer {
     }
 
     /// Adds an audio stream and returns its index.
-    pub(crate) fn add_audio(&mut self, parameters: Parameters, time_base: Rational) -> Result<usize, MediaError> {
+    pub(crate) fn add_audio(&mut self, mut parameters: Parameters, time_base: Rational) -> Result<usize, MediaError> {
         let padding = ffi::audio_parameters(&parameters).initial_padding;
         let webm = self.container == Container::Webm;
+        if self.container == Container::Mov {
+            // The code that a WAV file has for plain samples means nothing in a mov; the muxer knows its own.
+            ffi::set_codec_tag(&mut parameters, [0; 4]);
+        }
         let (output, path) = self.output()?;
         let failed = MediaError::make(path, "adding the audio stream");
         let mut stream = output.add_stream(None::<ffmpeg::Codec>).map_err(failed)?;
@@ -144,6 +148,17 @@ impl Muxer {
             self.delayed = Some((index, delay as i64));
         }
         Ok(index)
+    }
+
+    /// Adds a text track of captions over pictures of `size`, with ticks of a millisecond, and returns its index.
+    pub(crate) fn add_captions(&mut self, size: Size) -> Result<usize, MediaError> {
+        let (output, path) = self.output()?;
+        let failed = MediaError::make(path, "adding the caption track");
+        let parameters = ffi::caption_parameters(size).map_err(&failed)?;
+        let mut stream = output.add_stream(None::<ffmpeg::Codec>).map_err(failed)?;
+        stream.set_parameters(parameters);
+        stream.set_time_base(Rational::new(1, captions::TICKS as i32));
+        Ok(stream.index())
     }
 
     /// Writes the header. `movie_timescale` and `track_timescale` are for mp4 and mov, in ticks a second.

@@ -11,6 +11,7 @@ use hyperfarm_proto::plan::MediaTiming;
 use hyperfarm_proto::spec::Size;
 
 use crate::bitmap::Picture;
+use crate::captions::clock;
 use crate::convert::to_bgra::Scaler;
 use crate::error::MediaError;
 use crate::join::SegmentFile;
@@ -62,7 +63,8 @@ pub fn storyboard(
             let name = format!("storyboard-{:03}.jpg", number / (SIDE * SIDE) + 1);
             let on = sheet.get_or_insert_with(|| Sheet::new(picture.size, (count - number).min(SIDE * SIDE)));
             let (x, y) = on.add(&picture, cell, folder)?;
-            let (start, end) = (time(rate.seconds_of(frame)), time(rate.seconds_of((frame + interval).min(frames))));
+            let time = |frame| clock((rate.seconds_of(frame) * 1000.0).round() as u64, '.');
+            let (start, end) = (time(frame), time((frame + interval).min(frames)));
             let Size { width, height } = on.cell;
             let _ = write!(index, "\n{start} --> {end}\n{name}#xywh={x},{y},{width},{height}\n");
             number += 1;
@@ -120,10 +122,4 @@ impl Sheet {
         }
         Ok((x, y))
     }
-}
-
-/// `seconds` as WebVTT writes them.
-fn time(seconds: f64) -> String {
-    let ms = (seconds * 1000.0).round() as u64;
-    format!("{:02}:{:02}:{:02}.{:03}", ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000)
 }

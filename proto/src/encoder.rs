@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::Bounded;
 use crate::frame::FrameRate;
-use crate::spec::{Codec, Format, Profile, Quality, RenderSpec, Size, Timecode};
+use crate::spec::{AudioCodec, Codec, Format, Profile, Quality, RenderSpec, Size, Timecode};
 
 /// What an encoder aims at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +181,8 @@ pub struct EncoderSettings {
     pub keyframe_interval: u32,
     /// Loop count of a GIF, 0 for ever.
     pub gif_loop: u16,
+    /// Codec of the sound.
+    pub audio_codec: AudioCodec,
     /// Loudness of the sound; none leaves it as it is mixed.
     pub loudness: Option<Loudness>,
     /// Timecode of the composition's first frame; none leaves the timecode track out.
@@ -191,6 +193,10 @@ pub struct EncoderSettings {
     pub poster: Option<u64>,
     /// Frames between the pictures of the storyboard; none leaves it out.
     pub storyboard: Option<u64>,
+    /// Whether the captions are written as files.
+    pub captions: bool,
+    /// Whether the captions are a track of the output.
+    pub caption_track: bool,
 }
 
 impl EncoderSettings {
@@ -250,11 +256,14 @@ impl EncoderSettings {
             threads: 1,
             keyframe_interval,
             gif_loop,
+            audio_codec: spec.audio_codec(),
             loudness,
             timecode,
             wav: spec.wav,
             poster,
             storyboard: spec.storyboard_interval(frame_rate),
+            captions: spec.captions,
+            caption_track: spec.caption_track,
         }
     }
 
@@ -330,6 +339,25 @@ mod tests {
         let settings = EncoderSettings::for_spec(&spec, FrameRate::DEFAULT);
         assert_eq!(settings.codec, VideoCodec::Vp9 { rate: Rate::Crf(9), cpu_used: 6 });
         assert!(!settings.alpha && EncoderSettings::of(Format::Webm, Quality::High, FrameRate::DEFAULT).alpha);
+    }
+
+    #[test]
+    fn masters_have_plain_samples_unless_another_codec_is_asked_for() {
+        let sound = |format, profile, audio_codec| {
+            let spec = RenderSpec { format, profile, audio_codec, ..RenderSpec::default() };
+            EncoderSettings::for_spec(&spec, FrameRate::DEFAULT).audio_codec
+        };
+        for (format, profile, audio_codec, expected) in [
+            (Format::Mov, Some(Profile::ProRes422Hq), None, AudioCodec::Pcm),
+            (Format::Mov, Some(Profile::DnxHrHq), None, AudioCodec::Pcm),
+            (Format::Mov, Some(Profile::ProRes422), Some(AudioCodec::Aac), AudioCodec::Aac),
+            (Format::Mov, None, None, AudioCodec::Aac),
+            (Format::Mov, Some(Profile::ProRes4444), Some(AudioCodec::Pcm), AudioCodec::Pcm),
+            (Format::Mp4, None, None, AudioCodec::Aac),
+            (Format::Webm, None, None, AudioCodec::Opus),
+        ] {
+            assert_eq!(sound(format, profile, audio_codec), expected, "{format} {profile:?} {audio_codec:?}");
+        }
     }
 
     #[test]

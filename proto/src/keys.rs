@@ -4,7 +4,7 @@
 //! these keys; ledger and broker can be rebuilt from them.
 
 use crate::id::{ContentHash, RenderId};
-use crate::spec::Format;
+use crate::spec::{AudioCodec, Format};
 use crate::task::Step;
 
 /// Prefix of every render.
@@ -73,9 +73,8 @@ pub fn parse_segment(key: &str) -> Option<(u32, u32)> {
 }
 
 /// The mixed sound.
-pub fn audio(render: &RenderId, format: Format) -> String {
-    let extension = if format == Format::Webm { "webm" } else { "m4a" };
-    format!("{RENDERS}/{render}/audio.{extension}")
+pub fn audio(render: &RenderId, codec: impl Into<AudioCodec>) -> String {
+    format!("{RENDERS}/{render}/audio.{}", codec.into().extension())
 }
 
 /// The record of the mixed sound.

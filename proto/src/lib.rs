@@ -5,7 +5,8 @@
 //! | [`id`] | newtype ids: renders, workers, content hashes, frame hashes |
 //! | [`frame`] | [`frame::FrameRate`] (an exact rational) and [`frame::FrameRange`] (half open) |
 //! | [`spec`] | [`spec::RenderSpec`]: the options of a render |
-//! | [`output`] | containers, codecs, and which of them go together |
+//! | [`output`], [`profile`] | containers, codecs and their profiles, and which of them go together |
+//! | [`quantity`], [`timecode`] | lengths, moments, bit rates and timecodes, as a request writes them |
 //! | [`encoder`] | [`encoder::EncoderSettings`]: everything that an encoder's bytes depend on |
 //! | [`plan`] | [`plan::Plan`]: everything that a render's segments depend on, and its chunk table |
 //! | [`task`] | [`task::TaskId`] and the queues that carry tasks |
@@ -52,9 +53,13 @@ pub mod keys;
 pub mod log;
 pub mod output;
 pub mod plan;
+pub mod profile;
+pub mod quantity;
 pub mod record;
 pub mod spec;
 pub mod task;
+mod text_form;
+pub mod timecode;
 pub mod wire;
 
 /// The version of the farm, part of every capture class.

@@ -1,16 +1,15 @@
 //! Containers, codecs, and what of them goes together.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::str::FromStr;
-use std::time::{Duration, UNIX_EPOCH};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::frame::FrameRate;
+use crate::profile::Profile;
+use crate::quantity::Bitrate;
 use crate::spec::Size;
+use crate::timecode::Timecode;
 
 /// Container of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
@@ -26,7 +25,7 @@ pub enum Format {
     #[serde(rename = "webm")]
     #[cfg_attr(feature = "cli", value(name = "webm"))]
     Webm,
-    /// ProRes (4444 with alpha by default) or DNxHR, and AAC.
+    /// ProRes (4444 with alpha by default) or DNxHR; and AAC or, in masters, PCM.
     #[serde(rename = "mov")]
     #[cfg_attr(feature = "cli", value(name = "mov"))]
     Mov,
@@ -237,504 +236,62 @@ impl fmt::Display for Codec {
         f.write_str(self.name())
     }
 }
-
-/// Profile of a ProRes or DNxHR codec.
+/// Codec of the sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-pub enum Profile {
-    /// ProRes 422 LT: 4:2:2 of 10 bits.
-    #[serde(rename = "422-lt")]
-    #[cfg_attr(feature = "cli", value(name = "422-lt"))]
-    ProRes422Lt,
-    /// ProRes 422: 4:2:2 of 10 bits.
-    #[serde(rename = "422")]
-    #[cfg_attr(feature = "cli", value(name = "422"))]
-    ProRes422,
-    /// ProRes 422 HQ: 4:2:2 of 10 bits.
-    #[serde(rename = "422-hq")]
-    #[cfg_attr(feature = "cli", value(name = "422-hq"))]
-    ProRes422Hq,
-    /// ProRes 4444: 4:4:4 of 10 bits, with alpha; the default of ProRes.
-    #[serde(rename = "4444")]
-    #[cfg_attr(feature = "cli", value(name = "4444"))]
-    ProRes4444,
-    /// ProRes 4444 XQ: 4:4:4 of 10 bits, with alpha.
-    #[serde(rename = "4444-xq")]
-    #[cfg_attr(feature = "cli", value(name = "4444-xq"))]
-    ProRes4444Xq,
-    /// DNxHR HQ: 4:2:2 of 8 bits.
-    #[serde(rename = "dnxhr-hq")]
-    #[cfg_attr(feature = "cli", value(name = "dnxhr-hq"))]
-    DnxHrHq,
-    /// DNxHR HQX: 4:2:2 of 10 bits; the default of DNxHR.
-    #[serde(rename = "dnxhr-hqx")]
-    #[cfg_attr(feature = "cli", value(name = "dnxhr-hqx"))]
-    DnxHrHqx,
+pub enum AudioCodec {
+    /// AAC at 192 kb/s, in mp4, mov and beside a PNG sequence.
+    Aac,
+    /// Opus at 128 kb/s, in WebM.
+    Opus,
+    /// Plain samples of 24 bits, in mov.
+    Pcm,
 }
 
-impl Profile {
-    /// Every profile, in the order of the documentation.
-    pub const ALL: [Self; 7] = [
-        Self::ProRes422Lt,
-        Self::ProRes422,
-        Self::ProRes422Hq,
-        Self::ProRes4444,
-        Self::ProRes4444Xq,
-        Self::DnxHrHq,
-        Self::DnxHrHqx,
-    ];
+impl AudioCodec {
+    /// Every codec of sound, in the order of the documentation.
+    pub const ALL: [Self; 3] = [Self::Aac, Self::Opus, Self::Pcm];
 
     /// The name by which it is asked for.
     pub fn name(self) -> &'static str {
         match self {
-            Self::ProRes422Lt => "422-lt",
-            Self::ProRes422 => "422",
-            Self::ProRes422Hq => "422-hq",
-            Self::ProRes4444 => "4444",
-            Self::ProRes4444Xq => "4444-xq",
-            Self::DnxHrHq => "dnxhr-hq",
-            Self::DnxHrHqx => "dnxhr-hqx",
+            Self::Aac => "aac",
+            Self::Opus => "opus",
+            Self::Pcm => "pcm",
         }
     }
 
-    /// The codec that has it.
-    pub fn codec(self) -> Codec {
+    /// The formats that hold it.
+    pub fn formats(self) -> &'static [Format] {
         match self {
-            Self::DnxHrHq | Self::DnxHrHqx => Codec::DnxHr,
-            _ => Codec::ProRes,
+            Self::Aac => &[Format::Mp4, Format::Mov, Format::PngSequence],
+            Self::Opus => &[Format::Webm],
+            Self::Pcm => &[Format::Mov],
         }
     }
 
-    /// Whether it has an alpha plane.
-    pub fn has_alpha(self) -> bool {
-        matches!(self, Self::ProRes4444 | Self::ProRes4444Xq)
+    /// Extension of the file that the mixed sound has in storage.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Aac => "m4a",
+            Self::Opus => "webm",
+            Self::Pcm => "wav",
+        }
     }
 }
 
-impl fmt::Display for Profile {
+impl From<Format> for AudioCodec {
+    /// The codec of the sound where only the format is asked for.
+    fn from(format: Format) -> Self {
+        if format == Format::Webm { Self::Opus } else { Self::Aac }
+    }
+}
+
+impl fmt::Display for AudioCodec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-/// A SMPTE timecode, `HH:MM:SS:FF`; drop-frame with a semicolon before the frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Timecode {
-    hours: u8,
-    minutes: u8,
-    seconds: u8,
-    frames: u8,
-    drop_frame: bool,
-}
-
-/// A text that is no timecode.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "`{0}` is no timecode, expected hours, minutes, seconds and frames such as 01:00:00:00, or 01:00:00;00 with dropped frames"
-)]
-pub struct TimecodeError(String);
-
-impl Timecode {
-    /// 00:00:00:00.
-    pub const ZERO: Self = Self { hours: 0, minutes: 0, seconds: 0, frames: 0, drop_frame: false };
-
-    /// Frames that a timecode at `rate` counts in a second.
-    fn per_second(rate: FrameRate) -> u64 {
-        (rate.as_f64().round() as u64).max(1)
-    }
-
-    /// Whether a timecode at `rate` can be this one.
-    fn check(self, rate: FrameRate) -> Result<(), String> {
-        let per_second = Self::per_second(rate);
-        if u64::from(self.frames) >= per_second {
-            return Err(format!(
-                "{self} has a frame that {rate} frames a second do not have; frames go from 0 to {}",
-                per_second - 1
-            ));
-        }
-        if self.drop_frame && !(rate.den() == 1001 && per_second.is_multiple_of(30)) {
-            return Err(format!(
-                "{self} drops frames, which exists at 30000/1001 and 60000/1001 frames a second, not at {rate}; \
-                 write a colon before the frames"
-            ));
-        }
-        let dropped = per_second / 15;
-        if self.drop_frame && self.seconds == 0 && !self.minutes.is_multiple_of(10) && u64::from(self.frames) < dropped
-        {
-            return Err(format!(
-                "{self} is one of the numbers that are dropped; the minute begins with frame {dropped}"
-            ));
-        }
-        Ok(())
-    }
-
-    /// The timecode of the frame that is `frames` frames after this one, at `rate`. It begins again after 24 hours.
-    #[must_use]
-    pub fn after(self, frames: u64, rate: FrameRate) -> Self {
-        let per_second = Self::per_second(rate);
-        let minutes = u64::from(self.hours) * 60 + u64::from(self.minutes);
-        let mut number = (minutes * 60 + u64::from(self.seconds)) * per_second + u64::from(self.frames);
-        // Drop-frame leaves out the first numbers of each minute but every tenth.
-        let dropped = if self.drop_frame { per_second / 15 } else { 0 };
-        number -= dropped * (minutes - minutes / 10);
-        let (ten_minutes, minute) = (per_second * 600 - dropped * 9, per_second * 60 - dropped);
-        number = (number + frames) % (ten_minutes * 6 * 24);
-        let (tens, rest) = (number / ten_minutes, number % ten_minutes);
-        number += dropped * (tens * 9 + rest.saturating_sub(dropped) / minute);
-        let seconds = number / per_second;
-        Self {
-            hours: (seconds / 3600 % 24) as u8,
-            minutes: (seconds / 60 % 60) as u8,
-            seconds: (seconds % 60) as u8,
-            frames: (number % per_second) as u8,
-            drop_frame: self.drop_frame,
-        }
-    }
-}
-
-impl fmt::Display for Timecode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hours, minutes, seconds, frames, drop_frame } = self;
-        let separator = if *drop_frame { ';' } else { ':' };
-        write!(f, "{hours:02}:{minutes:02}:{seconds:02}{separator}{frames:02}")
-    }
-}
-
-impl FromStr for Timecode {
-    type Err = TimecodeError;
-
-    fn from_str(text: &str) -> Result<Self, TimecodeError> {
-        let refused = || TimecodeError(text.chars().take(40).collect());
-        let trimmed = text.trim();
-        let drop_frame = trimmed.contains(';');
-        let colons = trimmed.replace(';', ":");
-        let is_plain = colons.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
-        let numbers: Option<Vec<u8>> = colons.split(':').map(|number| number.parse().ok()).collect();
-        match (is_plain && trimmed.rfind(';') == trimmed.find(';'), numbers.as_deref()) {
-            (true, Some(&[hours @ 0..24, minutes @ 0..60, seconds @ 0..60, frames]))
-                if !drop_frame || trimmed.rfind(':') < trimmed.find(';') =>
-            {
-                Ok(Self { hours, minutes, seconds, frames, drop_frame })
-            }
-            _ => Err(refused()),
-        }
-    }
-}
-
-impl TryFrom<String> for Timecode {
-    type Error = TimecodeError;
-
-    fn try_from(text: String) -> Result<Self, TimecodeError> {
-        text.parse()
-    }
-}
-
-impl From<Timecode> for String {
-    fn from(timecode: Timecode) -> Self {
-        timecode.to_string()
-    }
-}
-
-impl JsonSchema for Timecode {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Timecode".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}[:;][0-9]{1,3}$" })
-    }
-}
-
-/// A length in seconds, kept to the microsecond. In JSON it is the number of seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "f64", into = "f64")]
-pub struct Seconds(u64);
-
-/// A number that is no length.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no length, expected seconds, 0 or more")]
-pub struct SecondsError(String);
-
-impl Seconds {
-    /// As a double.
-    pub fn as_f64(self) -> f64 {
-        self.0 as f64 / 1e6
-    }
-
-    /// Whether it is no time at all, which people write for "find out".
-    pub fn is_zero(self) -> bool {
-        self.0 == 0
-    }
-}
-
-impl TryFrom<f64> for Seconds {
-    type Error = SecondsError;
-
-    fn try_from(seconds: f64) -> Result<Self, SecondsError> {
-        if seconds.is_finite() && (0.0..=1e9).contains(&seconds) {
-            Ok(Self((seconds * 1e6).round() as u64))
-        } else {
-            Err(SecondsError(seconds.to_string()))
-        }
-    }
-}
-
-impl JsonSchema for Seconds {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Seconds".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "number", "minimum": 0 })
-    }
-}
-
-impl From<Seconds> for f64 {
-    fn from(seconds: Seconds) -> f64 {
-        seconds.as_f64()
-    }
-}
-
-impl FromStr for Seconds {
-    type Err = SecondsError;
-
-    fn from_str(text: &str) -> Result<Self, SecondsError> {
-        let number = text.trim().trim_end_matches('s').parse::<f64>().map_err(|_| SecondsError(text.to_owned()))?;
-        Self::try_from(number).map_err(|_| SecondsError(text.to_owned()))
-    }
-}
-
-/// A moment of a composition. In JSON it is the number of seconds, or text that counts frames, such as `75f`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Moment {
-    /// Seconds from the start.
-    Seconds(Seconds),
-    /// Frames from the start, at the output's frame rate.
-    Frame(u64),
-}
-
-/// A text or number that is no moment.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no moment of a composition, expected seconds such as 2.5, or a frame such as 75f")]
-pub struct MomentError(String);
-
-impl Moment {
-    /// The frame at `rate` that begins at this moment: the nearest one.
-    pub fn frame(self, rate: FrameRate) -> u64 {
-        match self {
-            Self::Seconds(seconds) => (seconds.as_f64() * rate.as_f64()).round() as u64,
-            Self::Frame(frame) => frame,
-        }
-    }
-}
-
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Seconds(seconds) => write!(f, "{}", seconds.as_f64()),
-            Self::Frame(frame) => write!(f, "{frame}f"),
-        }
-    }
-}
-
-impl FromStr for Moment {
-    type Err = MomentError;
-
-    fn from_str(text: &str) -> Result<Self, MomentError> {
-        let refused = || MomentError(text.to_owned());
-        match text.trim().strip_suffix('f') {
-            Some(frame) => frame.parse().map(Self::Frame).map_err(|_| refused()),
-            None => text.parse().map(Self::Seconds).map_err(|_| refused()),
-        }
-    }
-}
-
-impl Serialize for Moment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Seconds(seconds) => seconds.serialize(serializer),
-            Self::Frame(_) => serializer.collect_str(self),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Moment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Number(f64),
-            Text(String),
-        }
-        match Form::deserialize(deserializer) {
-            Ok(Form::Number(seconds)) => {
-                Seconds::try_from(seconds).map(Self::Seconds).map_err(|_| MomentError(seconds.to_string()))
-            }
-            Ok(Form::Text(text)) => text.parse(),
-            Err(_) => Err(MomentError("the value".to_owned())),
-        }
-        .map_err(D::Error::custom)
-    }
-}
-
-impl JsonSchema for Moment {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Moment".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [{ "type": "number", "minimum": 0 }, { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?[fs]?$" }] })
-    }
-}
-
-/// A moment of the calendar, in whole seconds since 1970. In JSON it is text by RFC 3339, such as
-/// `2026-11-28T20:00:00Z`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Timestamp(u64);
-
-/// A text that is no timestamp.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no moment of the calendar, expected one in UTC such as 2026-11-28T20:00:00Z")]
-pub struct TimestampError(String);
-
-impl Timestamp {
-    /// Milliseconds since 1970.
-    pub fn unix_ms(self) -> u64 {
-        self.0 * 1000
-    }
-}
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(self.0)).fmt(f)
-    }
-}
-
-impl FromStr for Timestamp {
-    type Err = TimestampError;
-
-    fn from_str(text: &str) -> Result<Self, TimestampError> {
-        let refused = || TimestampError(text.chars().take(40).collect());
-        let time = humantime::parse_rfc3339(text.trim()).map_err(|_| refused())?;
-        time.duration_since(UNIX_EPOCH).map(|since| Self(since.as_secs())).map_err(|_| refused())
-    }
-}
-
-impl TryFrom<String> for Timestamp {
-    type Error = TimestampError;
-
-    fn try_from(text: String) -> Result<Self, TimestampError> {
-        text.parse()
-    }
-}
-
-impl From<Timestamp> for String {
-    fn from(time: Timestamp) -> Self {
-        time.to_string()
-    }
-}
-
-impl JsonSchema for Timestamp {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Timestamp".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "date-time" })
-    }
-}
-
-/// Bits a second that an encoder aims at, from a thousand to two thousand million. In JSON it is the number, or text such as `10M`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Bitrate(u64);
-
-/// A text or number that is no bit rate.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("give bits a second from 1000 to 2000000000, or text such as \"10M\" or \"800k\"")]
-pub struct BitrateError;
-
-impl Bitrate {
-    /// Bits a second below which no picture survives.
-    pub const MIN: u64 = 1_000;
-    /// Bits a second above which no encoder goes.
-    pub const MAX: u64 = 2_000_000_000;
-
-    /// This many bits a second, where an encoder can aim at that.
-    pub fn new(bits: u64) -> Option<Self> {
-        (Self::MIN..=Self::MAX).contains(&bits).then_some(Self(bits))
-    }
-
-    /// Bits a second.
-    pub fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl FromStr for Bitrate {
-    type Err = BitrateError;
-
-    fn from_str(text: &str) -> Result<Self, BitrateError> {
-        let text = text.trim();
-        let (number, factor) = match text.as_bytes().last() {
-            Some(b'k' | b'K') => (&text[..text.len() - 1], 1e3),
-            Some(b'm' | b'M') => (&text[..text.len() - 1], 1e6),
-            Some(b'g' | b'G') => (&text[..text.len() - 1], 1e9),
-            _ => (text, 1.0),
-        };
-        let is_plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        let bits = number.parse::<f64>().ok().filter(|_| is_plain).map(|number| (number * factor).round() as u64);
-        bits.and_then(Self::new).ok_or(BitrateError)
-    }
-}
-
-impl<'de> Deserialize<'de> for Bitrate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Number(u64),
-            Text(String),
-        }
-
-        let bitrate = match Form::deserialize(deserializer) {
-            Ok(Form::Number(bits)) => Self::new(bits).ok_or(BitrateError),
-            Ok(Form::Text(text)) => text.parse(),
-            Err(_) => Err(BitrateError),
-        };
-        bitrate.map_err(D::Error::custom)
-    }
-}
-
-impl JsonSchema for Bitrate {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Bitrate".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["integer", "string"] })
     }
 }
 
@@ -763,7 +320,9 @@ pub(crate) struct Asked {
     pub crf: Option<u32>,
     pub bitrate: Option<Bitrate>,
     pub rate: Option<FrameRate>,
+    pub audio_codec: Option<AudioCodec>,
     pub wav: bool,
+    pub caption_track: bool,
     pub loudness: bool,
     pub true_peak: bool,
 }
@@ -828,8 +387,17 @@ pub(crate) fn check(asked: &Asked) -> Result<(), OutputError> {
     if asked.crf.is_some_and(|crf| crf > codec.max_crf()) {
         return refused("crf", format!("crf of {codec} goes from 0 to {}", codec.max_crf()));
     }
+    if let Some(audio) = asked.audio_codec.filter(|audio| !audio.formats().contains(&asked.format)) {
+        let formats = audio.formats().iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        let message = format!("a {} has no {audio} sound; ask for {formats}, or leave audio_codec out", asked.format);
+        return refused("audio_codec", message);
+    }
     if asked.wav && !asked.format.has_sound() {
         return refused("wav", format!("a {} has no sound; leave wav out", asked.format));
+    }
+    if asked.caption_track && !matches!(asked.format, Format::Mp4 | Format::Mov) {
+        let message = format!("a {} has no caption track; ask for mp4 or mov, or for captions beside it", asked.format);
+        return refused("caption_track", message);
     }
     if asked.loudness && !asked.format.has_sound() {
         return refused("loudness", format!("a {} has no sound; leave loudness out", asked.format));
@@ -857,7 +425,6 @@ pub(crate) fn check_gif_rate(rate: FrameRate) -> Result<(), OutputError> {
     );
     Err(OutputError { param: "fps", message })
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -873,7 +440,9 @@ mod tests {
             crf: None,
             bitrate: None,
             rate: None,
+            audio_codec: None,
             wav: false,
+            caption_track: false,
             loudness: false,
             true_peak: false,
         }
@@ -886,6 +455,13 @@ mod tests {
                 assert!(check(&Asked { codec: Some(codec), ..asked(*format) }).is_ok());
             }
             assert_eq!(serde_json::to_string(&codec).unwrap(), format!("\"{codec}\""));
+        }
+        for audio in AudioCodec::ALL {
+            for format in Format::ALL {
+                let takes = check(&Asked { audio_codec: Some(audio), ..asked(format) }).is_ok();
+                assert_eq!(takes, audio.formats().contains(&format), "{audio} in {format}");
+            }
+            assert_eq!(serde_json::to_string(&audio).unwrap(), format!("\"{audio}\""));
         }
         for profile in Profile::ALL {
             let of_mov = Asked { profile: Some(profile), ..asked(Format::Mov) };
@@ -926,68 +502,11 @@ mod tests {
         assert!(check(&Asked { rate: FrameRate::new(100, 1).ok(), ..asked(Format::Gif) }).is_ok());
         assert_eq!(param(Asked { loudness: true, ..asked(Format::Gif) }), "loudness");
         assert_eq!(param(Asked { wav: true, ..asked(Format::Gif) }), "wav");
+        for (format, takes) in [(Format::Mp4, true), (Format::Mov, true), (Format::Webm, false), (Format::Gif, false)] {
+            assert_eq!(check(&Asked { caption_track: true, ..asked(format) }).is_ok(), takes, "{format}");
+        }
         assert_eq!(param(Asked { true_peak: true, ..asked(Format::Mp4) }), "true_peak");
         assert!(check(&Asked { loudness: true, true_peak: true, ..asked(Format::PngSequence) }).is_ok());
         assert!(check(&Asked { crf: Some(63), ..asked(Format::Webm) }).is_ok());
-    }
-
-    #[test]
-    fn timecodes_count_frames_and_drop_numbers() {
-        let at = |text: &str| text.parse::<Timecode>().unwrap();
-        let rate = |num, den| FrameRate::new(num, den).unwrap();
-        let (pal, ntsc, double) = (rate(25, 1), rate(30_000, 1001), rate(60_000, 1001));
-        for (start, frames, rate, expected) in [
-            ("00:00:00:00", 24, pal, "00:00:00:24"),
-            ("01:00:00:00", 25 * 61 + 3, pal, "01:01:01:03"),
-            ("23:59:59:24", 1, pal, "00:00:00:00"),
-            ("00:00:59:29", 1, ntsc, "00:01:00:00"),
-            ("00:00:59;29", 1, ntsc, "00:01:00;02"),
-            ("00:09:59;29", 1, ntsc, "00:10:00;00"),
-            ("00:00:00;00", 17_982, ntsc, "00:10:00;00"),
-            ("00:00:00;00", 107_892, ntsc, "01:00:00;00"),
-            ("00:01:00;02", 0, ntsc, "00:01:00;02"),
-            ("23:59:59;29", 1, ntsc, "00:00:00;00"),
-            ("00:00:59;59", 1, double, "00:01:00;04"),
-        ] {
-            assert_eq!(at(start).after(frames, rate), at(expected), "{start} + {frames}");
-            assert_eq!(at(start).to_string(), start);
-        }
-        assert!(at("00:01:00;01").check(ntsc).unwrap_err().contains("frame 2"));
-        assert!(at("00:10:00;01").check(ntsc).is_ok() && at("00:10:00;01").check(pal).is_err());
-        for text in
-            ["", "1:2:3", "24:00:00:00", "00:60:00:00", "00;00:00:00", "00:00;00;00", "00:00:00:-1", "00:00:00:300"]
-        {
-            assert!(text.parse::<Timecode>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn bit_rates_and_lengths_are_read() {
-        for (text, bits) in [("10M", 10_000_000), ("1.5m", 1_500_000), ("800k", 800_000), ("2500000", 2_500_000)] {
-            assert_eq!(text.parse::<Bitrate>().map(Bitrate::get), Ok(bits));
-            assert_eq!(serde_json::from_str::<Bitrate>(&format!("\"{text}\"")).unwrap().get(), bits);
-        }
-        for bad in ["", "M", "-1M", "1e6", "x", "1", "10MB", "inf"] {
-            assert_eq!(bad.parse::<Bitrate>(), Err(BitrateError), "{bad}");
-        }
-        assert_eq!(serde_json::from_str::<Bitrate>("2000000").unwrap().get(), 2_000_000);
-        assert!(serde_json::from_str::<Bitrate>("1").is_err() && serde_json::from_str::<Bitrate>("true").is_err());
-        let moment = |text: &str| serde_json::from_str::<Moment>(text).map(|moment| moment.frame(FrameRate::DEFAULT));
-        assert_eq!([moment("2.5").unwrap(), moment("\"2.5\"").unwrap(), moment("\"75f\"").unwrap()], [75, 75, 75]);
-        assert_eq!(serde_json::to_string(&Moment::Frame(75)).unwrap(), "\"75f\"");
-        for text in ["-1", "true", "null", "\"1.5f\"", "\"\"", "\"f\"", "{}"] {
-            assert!(moment(text).unwrap_err().to_string().contains("is no moment"), "{text}");
-        }
-        let now: Timestamp = serde_json::from_str("\"2026-11-28T20:00:01Z\"").unwrap();
-        assert_eq!((now.unix_ms(), now.to_string().as_str()), (1_795_896_001_000, "2026-11-28T20:00:01Z"));
-        for text in ["", "now", "2026-11-28", "1960-01-01T00:00:00Z", "2026-13-28T20:00:01Z"] {
-            assert!(text.parse::<Timestamp>().unwrap_err().to_string().contains("moment of the calendar"), "{text}");
-        }
-        let seconds: Seconds = "2.5".parse().unwrap();
-        assert_eq!((seconds.as_f64(), serde_json::to_string(&seconds).unwrap().as_str()), (2.5, "2.5"));
-        assert!("0".parse::<Seconds>().unwrap().is_zero());
-        assert!(
-            "-1".parse::<Seconds>().is_err() && "x".parse::<Seconds>().is_err() && "nan".parse::<Seconds>().is_err()
-        );
     }
 }

@@ -158,6 +158,17 @@ pub struct Buses {
     pub master: Option<EffectChain>,
 }
 
+/// A text that the composition shows for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caption {
+    /// Millisecond of the output at which it appears.
+    pub start_ms: u64,
+    /// Millisecond of the output at which it is gone.
+    pub end_ms: u64,
+    /// Its lines, none of which is empty.
+    pub text: String,
+}
+
 /// Whether frames are drawn by the processor or by a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -286,6 +297,8 @@ pub struct PlanContent {
     pub audio: Vec<AudioItem>,
     /// Groups of sounds and what the sum goes through.
     pub buses: Buses,
+    /// Captions of the output, in order; none where they were not asked for.
+    pub captions: Vec<Caption>,
     /// Encoder settings.
     pub encoder: EncoderSettings,
     /// Versions that must agree.

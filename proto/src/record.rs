@@ -124,6 +124,10 @@ impl Sidecar {
     pub const SOUND: &'static str = "sound.wav";
     /// Name of the poster.
     pub const POSTER: &'static str = "poster.jpg";
+    /// Name of the captions as a SubRip file.
+    pub const SUBRIP: &'static str = "captions.srt";
+    /// Name of the captions as a WebVTT file.
+    pub const WEBVTT: &'static str = "captions.vtt";
 }
 
 /// The committed sound.

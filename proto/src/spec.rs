@@ -12,7 +12,10 @@ use crate::encoder::Loudness;
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
-pub use crate::output::{Bitrate, Codec, Format, Moment, OutputError, Profile, Seconds, Timecode, Timestamp};
+pub use crate::output::{AudioCodec, Codec, Format, OutputError};
+pub use crate::profile::Profile;
+pub use crate::quantity::{Bitrate, Moment, Seconds, Timestamp};
+pub use crate::timecode::Timecode;
 
 /// How much time the encoder may spend and how much it may throw away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
@@ -202,6 +205,10 @@ pub struct RenderSpec {
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(skip))]
     pub audio_url: Option<Text<2048>>,
+    /// Codec of the sound; else PCM of 24 bits in masters (every profile but `4444`), Opus in webm, and AAC.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
+    pub audio_codec: Option<AudioCodec>,
     /// Loudness of the whole composition's sound in LUFS (EBU R 128), -31 to -9, such as -16; else as it is mixed.
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "LUFS", allow_hyphen_values = true))]
@@ -222,6 +229,14 @@ pub struct RenderSpec {
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "SECONDS"))]
     pub storyboard: Option<Seconds>,
+    /// Write the captions of the composition beside the video, as a SubRip and a WebVTT file.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub captions: bool,
+    /// Put the captions of the composition into the mp4 or mov as a text track that players can turn on.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub caption_track: bool,
     /// Entry page in the project; `index.html` by default.
     #[cfg_attr(feature = "cli", arg(long, short, value_name = "PATH"))]
     pub composition: Option<Text<512>>,
@@ -487,7 +502,9 @@ impl RenderSpec {
             crf: self.crf.map(Bounded::get),
             bitrate: self.video_bitrate,
             rate: self.fps,
+            audio_codec: self.audio_codec,
             wav: self.wav,
+            caption_track: self.caption_track,
             loudness: self.loudness.is_some(),
             true_peak: self.true_peak.is_some(),
         })
@@ -521,10 +538,20 @@ impl RenderSpec {
         self.profile.or(self.codec().profile())
     }
 
+    /// Whether the output is a master: every profile but the mov's usual one.
+    fn is_master(&self) -> bool {
+        self.profile().is_some_and(|profile| profile != Profile::ProRes4444)
+    }
+
     /// The timecode of the composition's first frame, where the output has a timecode track.
     pub fn timecode(&self) -> Option<Timecode> {
-        let is_master = self.profile().is_some_and(|profile| profile != Profile::ProRes4444);
-        self.timecode.or(is_master.then_some(Timecode::ZERO))
+        self.timecode.or(self.is_master().then_some(Timecode::ZERO))
+    }
+
+    /// The codec of the sound: the one asked for, else the one that editors expect in a master, else the format's.
+    pub fn audio_codec(&self) -> AudioCodec {
+        let usual = if self.is_master() { AudioCodec::Pcm } else { self.format.into() };
+        self.audio_codec.unwrap_or(usual)
     }
 
     /// Whether the page is drawn on nothing and the output has transparency.

@@ -59,6 +59,7 @@ fn plan() -> Plan {
             }],
             audio: vec![AudioItem::plain("a", "a.mp3", timing, vec![GainPoint { time: 0.0, gain: 0.5 }])],
             buses: Buses::default(),
+            captions: Vec::new(),
             encoder: EncoderSettings::of(Format::Mp4, Quality::Standard, frame_rate),
             class: CaptureClass {
                 chrome: "156".to_owned(),
@@ -126,8 +127,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "35a28243e526";
-const GOLDEN_CONTENT: &str = "40f81869b819";
+const GOLDEN_PLAN: &str = "c6790510eea1";
+const GOLDEN_CONTENT: &str = "5fffd12bc518";
 
 #[test]
 fn segment_records_survive_json() {

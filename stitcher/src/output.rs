@@ -1,8 +1,12 @@
 //! The output file of each format: written, checked against the plan, and its thumbnail.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use hyperfarm_media::{GifOptions, SegmentFile, count_gif, count_packets, gif, join, poster, storyboard, thumbnail};
+use hyperfarm_media::{
+    GifOptions, MediaError, SegmentFile, SideTracks, count_gif, count_packets, gif, join, poster, srt, storyboard,
+    thumbnail, webvtt,
+};
 use hyperfarm_proto::plan::{EncoderSettings, Plan, PlanContent};
 use hyperfarm_proto::record::{AudioRecord, Sidecar};
 use hyperfarm_proto::spec::Format;
@@ -27,7 +31,9 @@ pub(crate) fn write(
         Format::Mp4 | Format::Webm | Format::Mov => {
             // A part of a composition has the timecodes of the whole.
             let timecode = encoder.timecode.map(|timecode| timecode.after(content.first_frame, rate));
-            join(segments, audio, output, &EncoderSettings { timecode, ..encoder.clone() }, size, rate)?;
+            let captions = if encoder.caption_track { content.captions.as_slice() } else { &[] };
+            let settings = EncoderSettings { timecode, ..encoder.clone() };
+            join(segments, SideTracks { audio, captions }, output, &settings, size, rate)?;
         }
         Format::Gif => {
             let options = GifOptions { size, rate, alpha: encoder.alpha, repeat: encoder.gif_loop };
@@ -48,7 +54,7 @@ pub(crate) fn check(plan: &Plan, audio: Option<&AudioRecord>, output: &Path) -> 
     Ok(())
 }
 
-/// Writes poster and storyboard, where they were asked for, into `folder` and returns their files.
+/// Writes poster, storyboard and captions, where they were asked for, into `folder` and returns their files.
 pub(crate) fn write_sidecars(
     content: &PlanContent,
     segments: &[SegmentFile],
@@ -64,6 +70,13 @@ pub(crate) fn write_sidecars(
     }
     if let Some(interval) = content.encoder.storyboard {
         paths.extend(storyboard(segments, content.frame_rate, interval, folder, going_on)?);
+    }
+    if content.encoder.captions {
+        for (name, text) in [(Sidecar::SUBRIP, srt(&content.captions)), (Sidecar::WEBVTT, webvtt(&content.captions))] {
+            let path = folder.join(name);
+            fs::write(&path, text).map_err(|source| MediaError::Write { path: path.clone(), source })?;
+            paths.push(path);
+        }
     }
     Ok(paths)
 }

@@ -171,7 +171,7 @@ impl StitchHandler {
         .await?
     }
 
-    /// The files beside the output. Poster and storyboard are written and stored, the sound has been by its worker.
+    /// The files beside the output. Poster, storyboard and captions are written and stored, the sound has been by its worker.
     async fn sidecars(
         &self,
         render: &RenderId,

@@ -39,6 +39,7 @@ pub fn content(format: Format, frame_rate: FrameRate, frames: u64, audio: bool) 
         videos: Vec::new(),
         audio: if audio { vec![AudioItem::plain("a", "a.wav", timing, Vec::new())] } else { Vec::new() },
         buses: Default::default(),
+        captions: Vec::new(),
         encoder: EncoderSettings::of(format, Quality::Draft, frame_rate),
         class: class(),
     }

@@ -55,6 +55,9 @@ const EDITS_SCRIPT: &str = include_str!("host/edits.js");
 /// Reads the page's sound: effects, groups, volumes that scripts change. Evaluated on demand.
 pub(crate) const SOUND_SCRIPT: &str = include_str!("host/sound.js");
 
+/// Reads the page's captions. Evaluated on demand.
+pub(crate) const CAPTIONS_SCRIPT: &str = include_str!("host/captions.js");
+
 /// Path of the page in which effect chains run, below [`OWN_PREFIX`].
 pub(crate) const EFFECTS_PAGE: &str = "effects.html";
 

@@ -41,8 +41,8 @@ pub(crate) async fn run(
             .ok_or_else(|| WorkerError::Inconsistent(format!("the plan has no file {} for a sound", item.path)))?;
         sources.push(worker.cache.fetch_blob(worker.objects(), &file.hash).await?);
     }
-    let format = plan.content.encoder.format;
-    let key = keys::audio(render, format);
+    let codec = plan.content.encoder.audio_codec;
+    let key = keys::audio(render, codec);
     let folder = worker.task_folder("audio")?;
     let path = folder.path().join(key.rsplit('/').next().unwrap_or("audio.m4a"));
     let mixer = TrackMixer { worker, render, content: &plan.content, folder: folder.path(), context };
@@ -61,11 +61,11 @@ pub(crate) async fn run(
             let part = MixPart::of(&plan.content);
             let output = MixOutput { path: &path, wav: wav_path.as_deref() };
             let Some(target) = &plan.content.encoder.loudness else {
-                return mix(Some(&decoders), &inputs, &part, format, output, &mut report);
+                return mix(Some(&decoders), &inputs, &part, codec, output, &mut report);
             };
             let levelling = Levelling { target, scratch: &scratch };
             let (summary, level) =
-                mix_to_loudness(Some(&decoders), &inputs, &part, format, levelling, output, &mut report)?;
+                mix_to_loudness(Some(&decoders), &inputs, &part, codec, levelling, output, &mut report)?;
             log_loudness(context.log(), target, &level);
             Ok(summary)
         })

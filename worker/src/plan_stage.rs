@@ -11,7 +11,7 @@ use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
-use hyperfarm_proto::plan::{CompiledFile, EncoderSettings, PlanContent, PlanDraft, RemoteAsset, Warning};
+use hyperfarm_proto::plan::{Caption, CompiledFile, EncoderSettings, PlanContent, PlanDraft, RemoteAsset, Warning};
 use hyperfarm_proto::spec::{Format, RenderRequest, Timestamp, Viewport};
 
 use crate::blocking::blocking;
@@ -130,6 +130,7 @@ pub(crate) async fn run(
         videos: probed.media.videos,
         audio: probed.media.audio,
         buses: probed.media.buses,
+        captions: probed.captions,
         encoder,
         class: worker.class.clone(),
     };
@@ -212,6 +213,8 @@ struct Probed {
     /// Those that the output shows.
     range: FrameRange,
     media: MediaList,
+    /// As in [`PlanContent::captions`].
+    captions: Vec<Caption>,
     unregistered_timelines: Vec<String>,
     cost: Cost,
     warnings: Vec<Warning>,
@@ -322,11 +325,18 @@ impl Prober<'_> {
             }
             warnings.extend(host.notes().await?);
             warn_of_fonts(&host.families_without_face().await?, &worker.remote.fonts, &mut warnings);
+            let captions = if encoder.captions || encoder.caption_track {
+                let [from, to] = [range.start(), range.end()].map(|frame| frame_rate.seconds_of(frame));
+                host.captions(duration).await?.of_output(from, to, &mut warnings)
+            } else {
+                Vec::new()
+            };
             let probed = Probed {
                 blocked,
                 composition_frames: frames,
                 range,
                 media: MediaList::default(),
+                captions,
                 unregistered_timelines: host.report().without_timeline.clone(),
                 cost: Cost { frame_ms, earlier_ms },
                 warnings,

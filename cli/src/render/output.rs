@@ -80,7 +80,7 @@ impl Output {
             let mut name = self.target.file_stem().unwrap_or_default().to_owned();
             name.push(".");
             name.push(entry.file_name());
-            if entry.path().extension().is_some_and(|extension| extension == "vtt") {
+            if entry.file_name() == "storyboard.vtt" {
                 // The index of a storyboard names its sheets, which get the output's name as well.
                 let stem = self.target.file_stem().unwrap_or_default().to_string_lossy();
                 let index = std::fs::read_to_string(entry.path())?;

@@ -15,6 +15,7 @@ use hyperfarm_media::{AudioFragments, MediaError, SegmentPosition};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Plan;
+use hyperfarm_proto::spec::AudioCodec;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
@@ -309,7 +310,12 @@ fn media_playlist(
 /// The committed sound in pieces; none where it is too long.
 async fn film_sound(api: &Api, render: &RenderId, plan: &Plan) -> Result<Option<Arc<Sound>>, ApiError> {
     let objects = &api.coordinator.backplane().objects;
-    let (key, source) = (format!("{render}/sound"), keys::audio(render, plan.content.encoder.format));
+    let codec = plan.content.encoder.audio_codec;
+    if codec == AudioCodec::Pcm {
+        // Browsers play no plain samples in fragments.
+        return Ok(None);
+    }
+    let (key, source) = (format!("{render}/sound"), keys::audio(render, codec));
     if api.pieces.pieces.peek(&key).is_none() && objects.head(&source).await?.bytes > SOUND_MAX {
         return Ok(None);
     }

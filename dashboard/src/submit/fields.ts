@@ -32,6 +32,22 @@ export const FIELDS: RequestField[] = [
     "maxLength": null
   },
   {
+    "name": "audio_codec",
+    "input": "choice",
+    "pattern": null,
+    "description": "Codec of the sound; else PCM of 24 bits in masters (every profile but `4444`), Opus in webm, and AAC.",
+    "isNumber": false,
+    "isInteger": false,
+    "options": [
+      "aac",
+      "opus",
+      "pcm"
+    ],
+    "min": null,
+    "max": null,
+    "maxLength": null
+  },
+  {
     "name": "audio_url",
     "input": "text",
     "pattern": null,
@@ -81,6 +97,30 @@ export const FIELDS: RequestField[] = [
     "min": null,
     "max": null,
     "maxLength": 2048
+  },
+  {
+    "name": "caption_track",
+    "input": "boolean",
+    "pattern": null,
+    "description": "Put the captions of the composition into the mp4 or mov as a text track that players can turn on.",
+    "isNumber": false,
+    "isInteger": false,
+    "options": [],
+    "min": null,
+    "max": null,
+    "maxLength": null
+  },
+  {
+    "name": "captions",
+    "input": "boolean",
+    "pattern": null,
+    "description": "Write the captions of the composition beside the video, as a SubRip and a WebVTT file.",
+    "isNumber": false,
+    "isInteger": false,
+    "options": [],
+    "min": null,
+    "max": null,
+    "maxLength": null
   },
   {
     "name": "chunk_frames",

@@ -14,12 +14,15 @@ const LABELS: Record<string, string> = {
   fps: "Frames a second", from: "From", to: "To", now: "Clock of the page", crf: "Constant rate factor (CRF)", gif_loop: "Repeats of a GIF",
   audio_url: "Sound file", loudness: "Loudness in LUFS", true_peak: "True peak in dBTP", chunk_frames: "Frames a chunk", max_parallel_chunks: "Chunks at once",
   strict_variables: "Strict variables", verify: "Check for determinism", callback_id: "Callback id", callback_url: "Callback URL", vp9_cpu_used: "VP9 speed",
-  video_bitrate: "Bit rate", bit_depth: "Bits a sample", wav: "WAV of the sound",
+  video_bitrate: "Bit rate", bit_depth: "Bits a sample", audio_codec: "Codec of the sound",
+  wav: "WAV of the sound",
+  storyboard: "Storyboard, seconds a picture", captions: "Captions as SRT and WebVTT", caption_track: "Captions in the video",
 };
 
 const CHOICES: Record<string, string> = {
   draft: "Draft", standard: "Standard", high: "High", mp4: "MP4", webm: "WebM", mov: "MOV (ProRes)", gif: "GIF", "png-sequence": "PNG sequence", "4k": "4K",
   h264: "H.264", h265: "H.265", vp8: "VP8", vp9: "VP9", av1: "AV1", prores: "ProRes", dnxhr: "DNxHR",
+  aac: "AAC", opus: "Opus", pcm: "PCM, 24 bits",
 };
 
 /** The settings of the first part of the form. */
@@ -31,8 +34,8 @@ const GROUPS: [string, string[]][] = [
   ["Part of the composition", ["from", "to", "duration", "now"]],
   ["Picture", ["width", "height", "aspect_ratio", "device_scale_factor", "transparent", "gif_loop"]],
   ["Encoder", ["codec", "profile", "bit_depth", "crf", "video_bitrate", "vp9_cpu_used", "timecode"]],
-  ["Files beside the video", ["wav", "poster"]],
-  ["Sound", ["audio_url", "loudness", "true_peak"]],
+  ["Files beside the video", ["wav", "poster", "storyboard", "captions", "caption_track"]],
+  ["Sound", ["audio_url", "audio_codec", "loudness", "true_peak"]],
   ["Farm", ["pool", "priority", "chunk_frames", "max_parallel_chunks"]],
   ["Checks", ["strict_variables", "verify"]],
   ["Notice of the end", ["callback_id", "callback_url"]],

@@ -24,6 +24,7 @@ use ffmpeg_next::ffi;
 use ffmpeg_next::format::Sample;
 use ffmpeg_next::format::context::{Input, Output};
 use ffmpeg_next::{Packet, frame};
+use hyperfarm_proto::spec::Size;
 
 use self::ids::number;
 use crate::tags::Tags;
@@ -300,6 +301,36 @@ pub(crate) fn set_stereo(encoder: &mut ffmpeg::codec::encoder::audio::Audio) {
     // SAFETY: the context is ours and not open yet.
     unsafe { ffi::av_channel_layout_default(&raw mut (*encoder.as_mut_ptr()).ch_layout, 2) };
 }
+
+/// Parameters of a text track (`mov_text`) over pictures of `size`.
+pub(crate) fn caption_parameters(size: Size) -> Result<Parameters, ffmpeg::Error> {
+    let mut parameters = Parameters::new();
+    let padding = ffi::AV_INPUT_BUFFER_PADDING_SIZE as usize;
+    // SAFETY: the structure is ours. The block has the length of the description and FFmpeg's padding, is filled
+    // before anybody reads it, and belongs to the structure from then on, which frees it.
+    unsafe {
+        let raw = parameters.as_mut_ptr();
+        let block = ffi::av_mallocz(CAPTION_STYLE.len() + padding).cast::<u8>();
+        if block.is_null() {
+            return Err(ffmpeg::Error::Other { errno: ffmpeg::error::ENOMEM });
+        }
+        block.copy_from_nonoverlapping(CAPTION_STYLE.as_ptr(), CAPTION_STYLE.len());
+        (*raw).codec_type = ffi::AVMediaType::AVMEDIA_TYPE_SUBTITLE;
+        (*raw).codec_id = ffi::AVCodecID::AV_CODEC_ID_MOV_TEXT;
+        (*raw).codec_tag = u32::from_le_bytes(*b"tx3g");
+        (*raw).extradata = block;
+        (*raw).extradata_size = CAPTION_STYLE.len() as c_int;
+        (*raw).width = size.width as c_int;
+        (*raw).height = size.height as c_int;
+    }
+    Ok(parameters)
+}
+
+/// The sample description of a text track (3GPP TS 26.245, 5.16): centred at the bottom, white on nothing, 18 points.
+const CAPTION_STYLE: &[u8] = b"\0\0\0\0\x01\xff\0\0\0\0\
+    \0\0\0\0\0\0\0\0\
+    \0\0\0\0\0\x01\0\x12\xff\xff\xff\xff\
+    \0\0\0\x12ftab\0\x01\0\x01\x05Arial";
 
 /// Sets the four characters by which a container names the codec of a stream.
 pub(crate) fn set_codec_tag(parameters: &mut Parameters, tag: [u8; 4]) {

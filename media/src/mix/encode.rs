@@ -8,7 +8,7 @@ use ffmpeg_next::codec::encoder::audio;
 use ffmpeg_next::format::Sample;
 use ffmpeg_next::format::sample::Type;
 use ffmpeg_next::{Dictionary, Packet, Rational};
-use hyperfarm_proto::spec::Format;
+use hyperfarm_proto::spec::AudioCodec;
 
 use crate::error::MediaError;
 use crate::mux::{Container, Muxer};
@@ -26,10 +26,13 @@ pub(crate) enum SoundFormat {
     Wav,
 }
 
-impl SoundFormat {
-    /// The sound of an output in `format`.
-    pub(crate) fn of(format: Format) -> Self {
-        if format == Format::Webm { Self::Opus } else { Self::Aac }
+impl From<AudioCodec> for SoundFormat {
+    fn from(codec: AudioCodec) -> Self {
+        match codec {
+            AudioCodec::Aac => Self::Aac,
+            AudioCodec::Opus => Self::Opus,
+            AudioCodec::Pcm => Self::Wav,
+        }
     }
 }
 

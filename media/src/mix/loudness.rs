@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use ffmpeg_next as ffmpeg;
 use hyperfarm_proto::plan::{AudioItem, Loudness, MediaTiming};
-use hyperfarm_proto::spec::Format;
+use hyperfarm_proto::spec::AudioCodec;
 
 use super::clip::{MixInput, packed};
 use super::filter_chain::FilterChain;
-use super::peak::{PeakMeter, true_peak};
+use super::peak::PeakMeter;
 use super::raw::{RawReader, RawWriter};
 use super::reader::AudioReader;
-use super::{BLOCK, MAX_CORRECTIONS, MixOutput, MixPart, MixSummary, clips, encode, scale, write_sum};
+use super::{BLOCK, Encoded, MAX_CORRECTIONS, MixOutput, MixPart, MixSummary, clips, encode, scale, write_sum};
 use crate::error::MediaError;
 use crate::isolation::Decoders;
 use crate::timescale::SAMPLE_RATE;
@@ -64,13 +64,13 @@ pub fn mix_to_loudness<'a>(
     decoders: Option<&Decoders>,
     inputs: &[MixInput<'_>],
     part: &MixPart,
-    format: Format,
+    codec: impl Into<AudioCodec>,
     levelling: Levelling<'_>,
     output: impl Into<MixOutput<'a>>,
     on_progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<(MixSummary, SoundLevel), MediaError> {
     let Levelling { target, scratch } = levelling;
-    let output = output.into();
+    let (codec, output) = (codec.into(), output.into());
     let (range, whole) = part.ranges()?;
     let sum = scratch.join("sum.f32");
     write_sum(decoders, inputs, whole.clone(), &sum, on_progress)?;
@@ -81,13 +81,13 @@ pub fn mix_to_loudness<'a>(
     let mut pass = 0;
     loop {
         level = leveller.settle(level, target.lufs.into(), peak_limit, on_progress)?;
-        let mut samples = leveller.encode(whole.clone(), format, output, on_progress)?;
-        let peak = true_peak(output.path)?;
+        let mut encoded = leveller.encode(whole.clone(), codec, output, on_progress)?;
+        let peak = encoded.true_peak(output.path)?;
         if peak <= limit || pass == MAX_CORRECTIONS {
             if range != whole {
-                samples = leveller.encode(range, format, output, on_progress)?;
+                encoded = leveller.encode(range, codec, output, on_progress)?;
             }
-            return Ok((MixSummary { samples, sample_rate: SAMPLE_RATE }, level));
+            return Ok((MixSummary { samples: encoded.samples, sample_rate: SAMPLE_RATE }, level));
         }
         peak_limit *= limit / peak * MARGIN;
         pass += 1;
@@ -187,19 +187,19 @@ impl Leveller {
         meter.finish().map_err(&failed)
     }
 
-    /// Encodes the samples `range` of the output and returns their number.
+    /// Encodes the samples `range` of the output.
     fn encode(
         &self,
         range: Range<u64>,
-        format: Format,
+        codec: AudioCodec,
         output: MixOutput<'_>,
         on_progress: &mut dyn FnMut(f64) -> bool,
-    ) -> Result<u64, MediaError> {
+    ) -> Result<Encoded, MediaError> {
         let end = self.length as f64 / f64::from(SAMPLE_RATE);
         let timing = MediaTiming { start: 0.0, end, media_start: 0.0, rate: 1.0, looped: false };
         let item = AudioItem::plain("mix", "mix", timing, Vec::new());
         let inputs = [MixInput { item: &item, path: &self.output, rendered: true }];
-        encode(clips(&inputs, None)?, 1.0, range, format, output, on_progress)
+        encode(clips(&inputs, None)?, 1.0, range, codec, output, on_progress)
     }
 }
 

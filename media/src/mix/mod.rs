@@ -11,7 +11,7 @@
 //! | gain over time | `gain` |
 //! | true peak | `peak` |
 //! | loudness | `loudness` |
-//! | AAC or Opus into a file | `encode` |
+//! | AAC, Opus or PCM into a file | `encode` |
 //! | samples in a file between two steps | `raw` |
 //!
 //! Effects run between two mixes: [`mix_raw`] writes their input, and their output is an input of the next mix.
@@ -30,14 +30,14 @@ use std::path::{Path, PathBuf};
 
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::PlanContent;
-use hyperfarm_proto::spec::Format;
+use hyperfarm_proto::spec::AudioCodec;
 
 pub use self::clip::MixInput;
 pub(crate) use self::clip::SourceReader;
 use self::clip::{Clip, sample_of};
 use self::encode::{AudioEncoder, SoundFormat};
 pub use self::loudness::{Levelling, SoundLevel, mix_to_loudness, sound_level};
-use self::peak::true_peak;
+use self::peak::{PeakMeter, true_peak};
 use self::raw::RawWriter;
 pub(crate) use self::reader::AudioReader;
 use crate::error::MediaError;
@@ -128,13 +128,13 @@ impl MixPart {
     }
 }
 
-/// Mixes `inputs` into `output`, exactly as long as the frames of `part`: stereo at 48 kHz, AAC at 192 kb/s in mp4 for
-/// mp4 and mov, Opus at 128 kb/s in WebM for webm. The samples are written as a WAV file as well, where `output` says.
+/// Mixes `inputs` into `output`, exactly as long as the frames of `part`: stereo at 48 kHz, AAC at 192 kb/s in mp4,
+/// Opus at 128 kb/s in WebM, or PCM of 24 bits in WAV. The samples are written as a WAV file as well, where `output` says.
 ///
 /// Sources are decoded by `decoders`; without any by this process, which suits files that the farm has made.
 ///
 /// Sounds are summed without normalisation. Mono goes to both sides at its own level; other layouts are mixed down as
-/// FFmpeg's `aformat=channel_layouts=stereo` does. If the encoded sound has a true peak above -1 dB, the whole mix is
+/// FFmpeg's `aformat=channel_layouts=stereo` does. If the sound has a true peak above -1 dB, the whole mix is
 /// turned down to half a decibel below that, as HyperFrames' export does. A part is as loud as in the whole, so its mix
 /// takes the whole one's time first. `on_progress` gets the completed part, 0 to
 /// 1, about once a second of sound, and stops the mix by answering false.
@@ -146,38 +146,55 @@ pub fn mix<'a>(
     decoders: Option<&Decoders>,
     inputs: &[MixInput<'_>],
     part: &MixPart,
-    format: Format,
+    codec: impl Into<AudioCodec>,
     output: impl Into<MixOutput<'a>>,
     on_progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<MixSummary, MediaError> {
-    let output = output.into();
+    let (codec, output) = (codec.into(), output.into());
     let (range, whole) = part.ranges()?;
     let mut gain = 1.0;
     let mut pass = 0;
     loop {
-        let mut samples = encode(clips(inputs, decoders)?, gain, whole.clone(), format, output, on_progress)?;
-        let peak = true_peak(output.path)?;
+        let mut encoded = encode(clips(inputs, decoders)?, gain, whole.clone(), codec, output, on_progress)?;
+        let peak = encoded.true_peak(output.path)?;
         if peak <= MAX_TRUE_PEAK || pass == MAX_CORRECTIONS {
             if range != whole {
-                samples = encode(clips(inputs, decoders)?, gain, range, format, output, on_progress)?;
+                encoded = encode(clips(inputs, decoders)?, gain, range, codec, output, on_progress)?;
             }
-            return Ok(MixSummary { samples, sample_rate: SAMPLE_RATE });
+            return Ok(MixSummary { samples: encoded.samples, sample_rate: SAMPLE_RATE });
         }
         gain *= CORRECTED_PEAK / peak;
         pass += 1;
     }
 }
 
-/// Mixes the samples `range` of `clips` at `gain` into `output` and returns the number of samples that play.
+/// A sound that was encoded.
+struct Encoded {
+    /// Samples that play.
+    samples: u64,
+    /// True peak of plain samples before what is beyond full scale was cut off; none for other codecs.
+    peak: Option<f64>,
+}
+
+impl Encoded {
+    /// The true peak of this sound, which is in `path`.
+    fn true_peak(&self, path: &Path) -> Result<f64, MediaError> {
+        self.peak.map_or_else(|| true_peak(path), Ok)
+    }
+}
+
+/// Mixes the samples `range` of `clips` at `gain` into `output`.
 fn encode(
     clips: Vec<Clip>,
     gain: f64,
     range: Range<u64>,
-    format: Format,
+    codec: AudioCodec,
     output: MixOutput<'_>,
     on_progress: &mut dyn FnMut(f64) -> bool,
-) -> Result<u64, MediaError> {
-    let mut encoder = AudioEncoder::create(output.path, SoundFormat::of(format))?;
+) -> Result<Encoded, MediaError> {
+    let failed = MediaError::make(output.path, "measuring its peak");
+    let mut meter = (codec == AudioCodec::Pcm).then(PeakMeter::new).transpose().map_err(&failed)?;
+    let mut encoder = AudioEncoder::create(output.path, codec.into())?;
     let mut wav = output.wav.map(|path| AudioEncoder::create(path, SoundFormat::Wav)).transpose()?;
     let mut scaled = Vec::with_capacity(BLOCK);
     // Clips are read from their start on, so a part is the end of a sum from the composition's start.
@@ -190,6 +207,9 @@ fn encode(
             return Ok(());
         }
         scale(block, gain, &mut scaled);
+        if let Some(meter) = &mut meter {
+            meter.push(&scaled).map_err(&failed)?;
+        }
         if let Some(wav) = &mut wav {
             wav.push(&scaled)?;
         }
@@ -198,7 +218,8 @@ fn encode(
     if let Some(wav) = wav {
         wav.finish()?;
     }
-    encoder.finish()
+    let peak = meter.map(PeakMeter::finish).transpose().map_err(&failed)?;
+    Ok(Encoded { samples: encoder.finish()?, peak })
 }
 
 /// Writes `block` at `gain` to `scaled`. A damaged source may have infinities, with which encoders fail: they are

@@ -165,7 +165,7 @@ fn sound_and_pictures_lie_beside_each_other_to_the_sample() {
         let inputs = [MixInput { item: &item, path: &source, rendered: false }];
         mix(None, &inputs, &MixPart::whole(60, rate), format, &mixed, &mut |_| true).unwrap();
         let output = folder.path().join(format!("both.{format}"));
-        let summary = join(&files, Some(&mixed), &output, &settings, SMALL, rate).unwrap();
+        let summary = join(&files, Some(mixed.as_path()), &output, &settings, SMALL, rate).unwrap();
         let want = rate.samples_of(60, 48_000);
         assert_eq!((summary.video_packets, summary.audio_samples), (60, want), "{format}");
         let heard = decode_audio(&output).unwrap();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // helpers beside the tests unwrap as tests do
 
+mod captions;
 mod clicks;
 mod common;
 mod errors;

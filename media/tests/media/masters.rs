@@ -9,7 +9,7 @@ use hyperfarm_media::{
 };
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, VideoCodec};
-use hyperfarm_proto::spec::{Codec, Format, Profile, Quality, RenderSpec, Size, Timecode};
+use hyperfarm_proto::spec::{AudioCodec, Codec, Format, Profile, Quality, RenderSpec, Size, Timecode};
 
 use crate::common::*;
 
@@ -117,12 +117,12 @@ fn joined(
 }
 
 /// Sound of as many frames as the outputs have.
-fn sound(folder: &Path, format: Format, rate: FrameRate) -> PathBuf {
+fn sound(folder: &Path, codec: AudioCodec, rate: FrameRate) -> PathBuf {
     let source = wav(folder, "tone.wav", 48_000, 1, &sine(48_000, 1.0, 440.0, 0.5));
     let item = crate::common::sound(timing(0.0, 1.0), &[]);
     let inputs = [MixInput { path: &source, item: &item, rendered: false }];
-    let path = folder.join(format!("mix-{format}"));
-    mix(None, &inputs, &MixPart::whole(FRAMES, rate), format, &path, &mut |_| true).unwrap();
+    let path = folder.join(format!("mix-{codec}"));
+    mix(None, &inputs, &MixPart::whole(FRAMES, rate), codec, &path, &mut |_| true).unwrap();
     path
 }
 
@@ -133,7 +133,7 @@ fn contains(path: &Path, bytes: &[u8]) -> bool {
 fn check(output: &Output, rate: FrameRate) {
     let (folder, label) = (folder(), output.label());
     let settings = output.settings(Quality::Draft, rate);
-    let sound = sound(folder.path(), output.format, rate);
+    let sound = sound(folder.path(), settings.audio_codec, rate);
     let several = joined(folder.path(), "several", &settings, rate, &[5, 1, 6], Some(&sound));
     assert_eq!(numbers_in(&several), (0..FRAMES).collect::<Vec<_>>(), "{label}");
     let video = probe(&several).unwrap().video.unwrap();
@@ -148,6 +148,16 @@ fn check(output: &Output, rate: FrameRate) {
     assert_eq!(count.first_video_pts, Some(0.0), "{label}");
     let samples = (48_000.0 * rate.seconds_of(FRAMES)).round() as usize;
     assert_eq!((count.audio_samples, decode_audio(&several).unwrap().len()), (samples as u64, samples), "{label}");
+    let audio = probe(&several).unwrap().audio.unwrap();
+    let is_master = output.profile.is_some_and(|profile| profile != Profile::ProRes4444);
+    assert_eq!(audio.codec == "pcm_s24le", is_master, "{label}: {}", audio.codec);
+    if is_master {
+        let samples = decode_audio(&several).unwrap();
+        for (at, [left, right]) in samples.iter().enumerate() {
+            let level = (at as f64 / 48_000.0 * 440.0 * std::f64::consts::TAU).sin() * 0.5;
+            assert!((f64::from(*left) - level).abs() < 1e-4 && left == right, "{label}: {at} {left} {level}");
+        }
+    }
     if output.format == Format::Mov {
         // Every picture stands for itself, so chunks leave no trace.
         let whole = joined(folder.path(), "whole", &settings, rate, &[FRAMES], Some(&sound));

@@ -8,7 +8,7 @@ use hyperfarm_media::{
 };
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{AudioItem, MediaTiming};
-use hyperfarm_proto::spec::Format;
+use hyperfarm_proto::spec::{AudioCodec, Format};
 
 use crate::common::*;
 
@@ -39,6 +39,23 @@ fn share_of(samples: &[[f32; 2]], hertz: f64) -> f64 {
         all += f64::from(sample[0]).powi(2);
     }
     (real * real + imaginary * imaginary) * 2.0 / (all * samples.len() as f64)
+}
+
+#[test]
+fn plain_samples_are_turned_down_as_a_whole_and_never_cut_off() {
+    let folder = folder();
+    let source = wav(folder.path(), "tone.wav", 48_000, 1, &sine(48_000, 2.0, 440.0, 0.9));
+    let item = sound(timing(0.0, 2.0), &[(0.0, 3.0)]);
+    let inputs = [MixInput { path: &source, item: &item, rendered: false }];
+    let output = folder.path().join("mix.wav");
+    mix(None, &inputs, &MixPart::whole(60, rate(30, 1)), AudioCodec::Pcm, &output, &mut |_| true).unwrap();
+    let samples = hyperfarm_media::decode_audio(&output).unwrap();
+    assert_eq!(samples.len(), 96_000);
+    let peak = samples.iter().map(|[left, _]| left.abs()).fold(0.0, f32::max);
+    assert!((0.83..0.85).contains(&peak), "{peak}");
+    // A sine that was cut off would have more power than half its squared peak.
+    let power = samples.iter().map(|[left, _]| f64::from(*left).powi(2)).sum::<f64>() / 96_000.0;
+    assert!((power / f64::from(peak).powi(2) - 0.5).abs() < 0.005, "{power}");
 }
 
 #[test]

@@ -4,12 +4,14 @@
 //! timers, randomness, `__hf`, variables) in every frame, and `driver.js` (readiness, seek, videos, probe) in the top
 //! one. [`PageHost`] is the Rust side of the driver.
 
+mod captions;
 mod options;
 mod page_host;
 mod pictures;
 mod ready;
 mod sound;
 
+pub use captions::{ProbedCaption, ProbedCaptions};
 pub use options::{ExpectedTimelines, OpenOptions, Probe, ProbedMedia, ServedVideo, VideoPicture};
 pub use page_host::{HalfSeek, PageHost};
 pub use ready::PageReport;

@@ -57,7 +57,7 @@ async fn effects_groups_and_scripts_are_heard() {
     let plan = farm.shard(draft, ranges(&[0, 120])).await;
     let task = farm.run(&render, Step::Audio).await;
     assert!(task.failures.is_empty(), "{:?}", task.failures);
-    let key = keys::audio(&render, plan.content.encoder.format);
+    let key = keys::audio(&render, plan.content.encoder.audio_codec);
     let file = folder.path().join("mix.m4a");
     std::fs::write(&file, farm.backplane.objects.get(&key).await.unwrap()).unwrap();
     let heard = hyperfarm_media::decode_audio(&file).unwrap();
