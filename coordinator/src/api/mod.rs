@@ -18,6 +18,7 @@
 //! | [`farm`], [`workers`] | the farm and its nodes |
 //! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
+//! | `inference` | renders and uploads as clients of inference.sh know them |
 //! | [`log`] | what pages printed and the farm had to say |
 //! | `mcp` | the routes as tools for agents |
 //! | [`page`] | pages of lists |
@@ -43,6 +44,7 @@ pub mod error;
 pub mod farm;
 pub mod files;
 pub mod idempotency;
+mod inference;
 pub mod log;
 mod mcp;
 pub mod middleware;

@@ -69,7 +69,7 @@ pub const SYSTEMS: &[System] = &[
     },
     System {
         name: "accounts and usage",
-        paths: &["/v3/users/me"],
+        paths: &["/v3/users/me", "/v1/user/me"],
         support: Support::Works,
         remark: "usage-based; no wallet, no subscription",
         test: ("coordinator/tests/api.rs", "scopes_pools_caps_and_quotas_hold"),
@@ -100,7 +100,18 @@ pub const SYSTEMS: &[System] = &[
         &["/v1", "/v2"],
         "v3 is the version of the HyperFrames documents",
     ),
-    System::refused("inference.sh API", &["/apps", "/tasks"], "its inputs are fields of a render here"),
+    System {
+        name: "renders by inference.sh's SDKs",
+        paths: &["/apps/run", "/tasks", "/files"],
+        support: Support::Works,
+        remark: "unmodified, by `base_url`; the one app is `infsh/hyperframes-render`; no sessions, no schedules",
+        test: ("e2e/tests/clients.rs", "the_sdks_of_inference_sh_render_follow_upload_and_cancel"),
+    },
+    System::refused(
+        "apps, lists, agents, chats, flows, sessions and sockets of inference.sh",
+        &["/apps", "/tasks/list", "/agents", "/chats", "/flows", "/knowledge", "/sessions", "/sockets"],
+        "",
+    ),
 ];
 
 /// The system that the farm has not, whose routes `path` is among.
