@@ -164,7 +164,7 @@ pub fn router(api: &Api) -> Router<Api> {
 /// The caller of a request, by its key.
 pub(super) async fn caller_of(api: &Api, extensions: &Extensions, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let address = extensions.get::<PeerAddress>().map(|peer| peer.0);
-    api.config.access.caller(&api.keys, &api.wrong_keys, address, headers).await
+    api.config.access.caller(&api.keys, &api.oauth, &api.wrong_keys, address, headers).await
 }
 
 /// Lets a request pass whose key may make it, not too often, with a body that the route takes. Ends the wait for its

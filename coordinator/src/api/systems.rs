@@ -94,7 +94,18 @@ pub const SYSTEMS: &[System] = &[
     System::refused("lip-sync of existing videos", &["/v3/lipsyncs"], ""),
     System::refused("translation of videos", &["/v3/video-translations"], "proofread sessions too"),
     System::refused("video agent", &["/v3/video-agents"], "sessions and styles too"),
-    System::refused("OAuth", &["/v1/oauth", "/oauth"], "the farm's keys are used instead"),
+    System {
+        name: "sign-in by OAuth",
+        paths: &["/v1/oauth", "/oauth"],
+        support: Support::Works,
+        remark: "device codes and PKCE, by `HYPERFRAMES_OAUTH_*_URL`; consent is given with an API key",
+        test: ("e2e/tests/api.rs", "the_published_cli_signs_in_by_device_and_by_browser_refreshes_and_signs_out"),
+    },
+    System::refused(
+        "pages of published projects",
+        &["/v1/hyperframes/projects"],
+        "`hyperframes publish` says so; upload the project as an asset, or render it",
+    ),
     System::refused(
         "API of an earlier version (v1, v2)",
         &["/v1", "/v2"],
