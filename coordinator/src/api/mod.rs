@@ -297,7 +297,9 @@ async fn unknown_route(method: Method, uri: Uri) -> ApiError {
 
 async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     let refusal = || ApiError::new(Code::MethodNotAllowed, format!("{} does not take {method}", uri.path()));
-    refused_by_name(&method, &uri).unwrap_or_else(refusal)
+    // A route may lie below a path that is refused otherwise.
+    let is_route = routes::ROUTES.iter().any(|route| route.path == uri.path());
+    refused_by_name(&method, &uri).filter(|_| !is_route).unwrap_or_else(refusal)
 }
 
 /// The refusal of a request for a system that the farm has not.
