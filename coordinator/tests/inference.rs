@@ -7,6 +7,7 @@ use axum::Router;
 use axum::http::Method;
 use common::client::{Answer, RENDERS, ask};
 use common::{Farm, patient, quick};
+use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_coordinator::api_keys::{KeyRecord, KeyStore, Scope};
 use hyperfarm_coordinator::submission::CallbackForm;
@@ -193,4 +194,21 @@ async fn a_run_and_an_upload_that_are_repeated_are_made_once() {
     let large = json!({ "files": [{}, { "size": 1u64 << 40 }] });
     let refused = call(&router, "", Method::POST, "/files", &large).await;
     assert_eq!(problem(&refused), expected(413, "invalid_parameter", "files[1].size"));
+}
+
+#[tokio::test]
+async fn tasks_that_start_at_once_share_an_upload() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::over(Objects::local(dir.path()).unwrap(), quick());
+    let router = farm.coordinator.router(ApiConfig::default());
+    let sound = json!({ "files": [{ "filename": "s.wav", "content_type": "audio/wav" }] });
+    let file = call(&router, "", Method::POST, "/files", &sound).await.json()["data"][0].clone();
+    let uri = file["upload_url"].as_str().unwrap().strip_prefix("http://localhost:8080").unwrap();
+    let wav = "RIFF\0\0\0\0WAVEfmt ";
+    assert_eq!(ask(&router, Method::PUT, uri, &[], wav).await.status.as_u16(), 200);
+    let run = json!({ "app": APP, "input": { "html": "<p>", "audio_url": file["uri"] } });
+    let runs = (0..8).map(|_| call(&router, "", Method::POST, "/apps/run", &run));
+    for answer in futures::future::join_all(runs).await {
+        assert_eq!(answer.status.as_u16(), 200, "{}", answer.json());
+    }
 }

@@ -226,12 +226,7 @@ pub(super) async fn complete(
 /// The asset of an upload whose bytes have arrived. Completes it if it is not complete yet.
 async fn completed(api: &Api, mut record: AssetRecord, asked: Option<ContentHash>) -> Result<AssetRecord, ApiError> {
     if record.is_complete {
-        return match (asked, record.checksum) {
-            (Some(asked), Some(known)) if asked != known => {
-                Err(ApiError::invalid("checksum_sha256", format!("the file's SHA-256 is {known}, not {asked}")))
-            }
-            _ => Ok(record),
-        };
+        return with_checksum(record, asked);
     }
     // What was uploaded can be written to for as long as its URL is good: what is checked here is a copy, and it is the asset.
     let file = match api.coordinator.backplane().objects.stream(&record.incoming_key(), None).await {
@@ -243,7 +238,12 @@ async fn completed(api: &Api, mut record: AssetRecord, asked: Option<ContentHash
             let parts = parts.map(|part| part.map_err(ApiError::from));
             Received::of(parts, bytes_max(api, &record), too_many).await?
         }
-        Err(error) if error.is_not_found() => return Err(not_arrived()),
+        Err(error) if error.is_not_found() => {
+            // Another request may have completed it in the meantime.
+            let record = assets::get(&api.coordinator.backplane().objects, &record.space, &record.id).await?;
+            let record = record.filter(|record| record.is_complete).ok_or_else(not_arrived)?;
+            return with_checksum(record, asked);
+        }
         Err(error) => return Err(error.into()),
     };
     for expected in [asked, record.checksum].into_iter().flatten() {
@@ -264,6 +264,16 @@ async fn completed(api: &Api, mut record: AssetRecord, asked: Option<ContentHash
     record.is_complete = true;
     keep(api, &record, &file).await?;
     Ok(record)
+}
+
+/// A complete asset, if its checksum is the one that is asked for.
+fn with_checksum(record: AssetRecord, asked: Option<ContentHash>) -> Result<AssetRecord, ApiError> {
+    match (asked, record.checksum) {
+        (Some(asked), Some(known)) if asked != known => {
+            Err(ApiError::invalid("checksum_sha256", format!("the file's SHA-256 is {known}, not {asked}")))
+        }
+        _ => Ok(record),
+    }
 }
 
 /// Bytes that an upload may have.
