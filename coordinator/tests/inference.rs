@@ -185,6 +185,7 @@ async fn a_run_and_an_upload_that_are_repeated_are_made_once() {
     assert_eq!(problem(&refused), expected(400, "invalid_parameter", "input.project"));
     for (files, param) in [
         (json!([]), "files"),
+        (json!([[null, null]]), "files"),
         (json!(vec![json!({}); 21]), "files"),
         (json!([{ "filename": "x".repeat(256) }]), "files[0].filename"),
     ] {

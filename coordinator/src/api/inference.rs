@@ -194,7 +194,13 @@ pub(super) async fn upload(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = read_body(body).await?;
-    let asked: FilesRequest = request::parse(request::object(&body)?)?;
+    let fields = request::object(&body)?;
+    // Serde takes an array for an object too.
+    let files = fields.get("files").and_then(Value::as_array);
+    if files.is_some_and(|files| !files.iter().all(Value::is_object)) {
+        return Err(ApiError::invalid("files", "files must be an array of objects"));
+    }
+    let asked: FilesRequest = request::parse(fields)?;
     if asked.files.is_empty() || asked.files.len() > FILES_MAX {
         return Err(ApiError::invalid("files", format!("files must be an array of 1 to {FILES_MAX} files")));
     }
