@@ -1,4 +1,4 @@
-//! Errors as clients read them: `{"error":{"code","message","param"?,"doc_url"}}`, and the table of codes.
+//! Errors as clients read them: `{"error":{"code","message","param"?,"doc_url"}}`, or as RFC 9457 has them; and the table of codes.
 
 use http::StatusCode;
 use schemars::JsonSchema;
@@ -131,6 +131,37 @@ impl ErrorDetail {
     }
 }
 
+/// An error as RFC 9457 has it, with the farm's own form inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// URL of the page that explains the code.
+    pub r#type: String,
+    /// The HTTP status in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong and what to do.
+    pub detail: String,
+    /// The same as every other route says it.
+    pub error: ErrorDetail,
+}
+
+impl Problem {
+    /// The media type of its JSON.
+    pub const MEDIA_TYPE: &str = "application/problem+json";
+
+    /// The problem that an error of this status is.
+    pub fn new(status: StatusCode, error: ErrorDetail) -> Self {
+        Self {
+            r#type: error.doc_url.clone(),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            status: status.as_u16(),
+            detail: error.message.clone(),
+            error,
+        }
+    }
+}
+
 /// A field of a request that is not what it must be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -145,5 +176,11 @@ impl FieldError {
     /// `param` is not what it must be.
     pub fn new(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { param: Some(param.into()), message: message.into() }
+    }
+
+    /// The same error of an object that stands in the field `path`.
+    pub fn under(self, path: &str) -> Self {
+        let param = self.param.map_or_else(|| path.to_owned(), |param| format!("{path}.{param}"));
+        Self { param: Some(param), ..self }
     }
 }

@@ -9,6 +9,7 @@
 //! | [`assets`] | uploads |
 //! | [`voices`] | voices, and text to speech |
 //! | [`webhooks`] | endpoints, events and what is delivered |
+//! | [`tasks`] | renders and uploads as clients of inference.sh know them |
 //! | [`account`] | the key's own account, and the process's health |
 //! | [`events`] | server-sent events |
 //! | [`error`] | the table of error codes, and the shape of every error |
@@ -38,10 +39,11 @@ pub mod farm;
 pub mod render;
 pub mod request;
 pub mod schema;
+pub mod tasks;
 pub mod voices;
 pub mod webhooks;
 
-pub use error::{Code, ErrorBody, ErrorDetail, FieldError};
+pub use error::{Code, ErrorBody, ErrorDetail, FieldError, Problem};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -193,7 +193,15 @@ impl KeyStore {
     ///
     /// Storage did not answer, and the key is not in the cache.
     pub async fn find(&self, key: &str) -> Result<Option<Arc<KeyRecord>>, ObjectsError> {
-        let hash = ContentHash::of(key.as_bytes());
+        self.find_by_hash(ContentHash::of(key.as_bytes())).await
+    }
+
+    /// The same for a key of which only the SHA-256 is known.
+    ///
+    /// # Errors
+    ///
+    /// As for [`find`](Self::find).
+    pub(crate) async fn find_by_hash(&self, hash: ContentHash) -> Result<Option<Arc<KeyRecord>>, ObjectsError> {
         let cached = self.cache.lock().get(&hash).cloned();
         if let Some(cached) = cached.as_ref().filter(|cached| cached.read_at.elapsed() < CACHED_FOR) {
             return Ok(cached.record.clone());
@@ -210,9 +218,9 @@ impl KeyStore {
         Ok(record)
     }
 
-    /// Whether `key` was found before, so that its next look-up costs at most one read of storage.
-    pub(crate) fn is_cached(&self, key: &str) -> bool {
-        self.cache.lock().get(&ContentHash::of(key.as_bytes())).is_some_and(|cached| cached.record.is_some())
+    /// Whether the key with this SHA-256 was found before, so that its next look-up costs at most one read of storage.
+    pub(crate) fn is_cached(&self, hash: &ContentHash) -> bool {
+        self.cache.lock().get(hash).is_some_and(|cached| cached.record.is_some())
     }
 
     async fn all(&self) -> Result<Vec<(String, KeyRecord)>, ObjectsError> {

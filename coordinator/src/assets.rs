@@ -71,7 +71,7 @@ pub(crate) struct AssetRecord {
     /// older farms.
     #[serde(default)]
     pub(crate) extension: String,
-    /// Length in bytes.
+    /// Length in bytes. Until the upload is complete it is the announced one, 0 if none.
     pub(crate) bytes: u64,
     /// SHA-256 of the bytes. Until the upload is complete it is the announced one, if any.
     pub(crate) checksum: Option<ContentHash>,
@@ -88,6 +88,11 @@ impl AssetRecord {
     pub(crate) fn data_key(&self) -> Option<String> {
         let hash = self.checksum.filter(|_| self.is_complete)?;
         Some(format!("assets/{}/{}-{hash}{}", self.space, self.id, self.extension))
+    }
+
+    /// The length that was announced for the upload; `None` where the client did not know it.
+    pub(crate) fn announced_bytes(&self) -> Option<u64> {
+        (self.bytes > 0).then_some(self.bytes)
     }
 
     /// Object key to which a direct upload is written.

@@ -121,6 +121,7 @@ impl Finalizer {
         let usage = self.usages.record(request, &intake, state).await?;
         let event = self.event(request, &intake, state).await?;
         let callback = request.spec.callback_url.as_deref().and_then(|url| Url::parse(url).ok());
+        let callback = callback.map(|url| (url, intake.callback_form));
         for delivery in self.webhooks.publish(&event, callback, now_ms()).await? {
             // The receiver is dropped only while the process ends. The delivery is stored already.
             drop(self.deliveries.send(delivery));

@@ -73,6 +73,7 @@ mod expiry;
 mod finalize;
 mod index;
 pub mod intake;
+mod oauth;
 mod object_keys;
 pub mod progress;
 mod rate_limit;

@@ -24,6 +24,19 @@ pub struct Intake {
     pub batch: Option<String>,
     /// The render that it is a retry of.
     pub retry_of: Option<RenderId>,
+    /// What its `callback_url` gets.
+    pub callback_form: CallbackForm,
+}
+
+/// What a `callback_url` gets of the end of a render.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CallbackForm {
+    /// The webhook event, as endpoints get it.
+    #[default]
+    Event,
+    /// The task, as clients of inference.sh know it.
+    Task,
 }
 
 /// The time and the random number from which new ids are made. Equal seeds give equal ids, so a repeated request makes nothing twice.

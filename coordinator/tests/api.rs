@@ -141,6 +141,7 @@ async fn scopes_pools_caps_and_quotas_hold() {
     let me = with_key(&router, Method::GET, "/v3/users/me", &new, &json!({})).await;
     assert!(me.bytes.windows(4).all(|part| part != b"-0.0"), "{:?}", me.json());
     let me = me.json();
+    assert_eq!(with_key(&router, Method::GET, "/v1/user/me", &new, &json!({})).await.json(), me, "the older path");
     assert_eq!((&me["code"], &me["message"]), (&json!(100), &Value::Null));
     assert_eq!(me["data"]["usage_based"], json!({ "spending_current_usd": 0.0, "included_credits": 0.0 }));
     for plan in ["wallet", "subscription"] {

@@ -181,9 +181,13 @@ async fn what_there_is_not_is_told_in_the_one_shape() {
         assert_eq!(ask(&router, Method::DELETE, &uri, &[], "").await.error(), missing);
         assert_eq!(post(&router, &format!("{uri}/cancel"), &json!({})).await.error(), missing);
     }
-    for (method, uri) in
-        [(Method::PUT, RENDERS), (Method::POST, "/healthz"), (Method::PATCH, "/v3/hyperframes/renders/r1")]
-    {
+    for (method, uri) in [
+        (Method::PUT, RENDERS),
+        (Method::POST, "/healthz"),
+        (Method::PATCH, "/v3/hyperframes/renders/r1"),
+        (Method::GET, "/apps/run"),
+        (Method::POST, "/v1/user/me"),
+    ] {
         let answer = ask(&router, method, uri, &[], "").await;
         assert_eq!(answer.error(), error(405, "method_not_allowed"), "{uri}");
         assert!(answer.headers.contains_key("allow"));
@@ -200,7 +204,8 @@ async fn systems_that_the_farm_has_not_are_refused_by_name() {
         assert!(text.contains(&format!("fn {function}()")), "{}: there is no {function} in {file}", system.name);
         for path in system.paths {
             if system.support != Support::Refused {
-                let is_route = *path == "/mcp" || ROUTES.iter().any(|route| route.path.starts_with(path));
+                let has_router = ["/mcp", "/v1/oauth", "/oauth"].contains(path);
+                let is_route = has_router || ROUTES.iter().any(|route| route.path.starts_with(path));
                 assert!(is_route, "{}: {path}", system.name);
                 continue;
             }

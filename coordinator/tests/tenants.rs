@@ -101,6 +101,7 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
             let mut uri = route.path.to_owned();
             for (parameter, value) in [
                 ("{render_id}", render.as_str()),
+                ("{task_id}", render),
                 ("{asset_id}", &things.asset),
                 ("{endpoint_id}", &things.endpoint),
                 ("{worker_id}", "n1"),
@@ -126,7 +127,7 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
                 let answer = call(&router, &beta, route.method, &uri, &json!({})).await;
                 (answer.status.as_u16(), String::from_utf8_lossy(&answer.bytes).into_owned())
             };
-            let names_a_thing = ["{render_id}", "{asset_id}", "{endpoint_id}", "{*key}"];
+            let names_a_thing = ["{render_id}", "{task_id}", "{asset_id}", "{endpoint_id}", "{*key}"];
             let is_of_alpha = names_a_thing.iter().any(|parameter| route.path.contains(parameter));
             match route.needs {
                 Some(Scope::Admin) => assert_eq!(status, 403, "{place}: {text}"),

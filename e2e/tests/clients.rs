@@ -4,10 +4,12 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use hyperfarm_e2e::cluster::KEY;
+use hyperfarm_e2e::scene::wait_until;
 use hyperfarm_e2e::up::client;
-use hyperfarm_e2e::{Scene, Up};
+use hyperfarm_e2e::{Receiver, Scene, Up, page};
 use serde_json::{Value, json};
 
 /// Runs a program that prints JSON last.
@@ -93,4 +95,86 @@ fn the_client_of_the_model_context_protocol_renders_a_page() {
     assert_eq!(seen["refused"]["structuredContent"]["error"]["param"], "crf", "{seen:#}");
     let wrong = seen["wrong"].as_str().unwrap();
     assert!(wrong.contains("\"unauthorized\""), "{wrong}");
+}
+
+/// A sound of 0.3 s as a WAV file: a square wave of 500 Hz.
+fn sound() -> Vec<u8> {
+    let (rate, samples) = (8000u32, 2400u32);
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + samples * 2).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    file.extend(rate.to_le_bytes());
+    file.extend((rate * 2).to_le_bytes());
+    file.extend(b"\x02\0\x10\0data");
+    file.extend((samples * 2).to_le_bytes());
+    file.extend((0..samples).flat_map(|index| if index % 16 < 8 { 4000i16 } else { -4000 }.to_le_bytes()));
+    file
+}
+
+#[test]
+fn the_sdks_of_inference_sh_render_follow_upload_and_cancel() {
+    let (Some(python), Some(_)) = (client(".venv/bin/python"), client("node_modules/@inferencesh")) else { return };
+    let scene = Scene::new();
+    let receiver = Receiver::start(200, Vec::new());
+    let up = Up::start(&scene, &[("HYPERFARM_HTTP_CALLBACKS", "on"), ("HYPERFARM_FETCH_ALLOW", "127.0.0.1")]);
+    let (html, wav) = (scene.write("page.html", page(0.3)), scene.write("sound.wav", sound()));
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
+    let with_arguments = |mut command: Command| {
+        command.args([up.url(), KEY, "hf_wrong", receiver.url()]).args([&html, &wav]);
+        run(&mut command)
+    };
+    let has_picture_and_sound = |seen: &Value| {
+        let video = seen["video"].as_str().unwrap();
+        video.get(4..8) == Some("ftyp") && video.contains("vide") && video.contains("soun")
+    };
+
+    let mut python = Command::new(python);
+    python.arg(clients.join("inference.py"));
+    let seen = with_arguments(python);
+    assert_eq!((&seen["streamed"]["status"], &seen["completed"]["status"]), (&json!(10), &json!(10)), "{seen:#}");
+    assert_eq!(seen["logs"].as_array().unwrap().last(), Some(&json!("done: 3 of 3 frames")), "{seen:#}");
+    assert!(has_picture_and_sound(&seen), "{seen:#}");
+    assert_eq!(seen["messages"][0]["code"], "unknown_field", "{seen:#}");
+    assert_eq!((&seen["cancelled"]["status"], &seen["cancelled"]["status_text"]), (&json!(12), &json!("cancelled")));
+    assert_eq!(seen["waited"]["failed"], "task cancelled", "{seen:#}");
+    assert_eq!(seen["no_input"]["status"], 400, "{seen:#}");
+    for (call, status, code) in [
+        ("no_input", 400, "invalid_parameter"),
+        ("no_file", 404, "asset_not_found"),
+        ("unfinished", 400, "invalid_parameter"),
+        ("other_app", 404, "resource_not_found"),
+        ("wrong_key", 401, "unauthorized"),
+    ] {
+        let refused = &seen[call];
+        assert_eq!((&refused["status"], &refused["code"]), (&json!(status), &json!(code)), "{call}: {seen:#}");
+        assert!(!refused["message"].as_str().unwrap().is_empty(), "{call}: {seen:#}");
+    }
+    assert!(seen["failed"]["failed"].as_str().unwrap().contains("composition"), "{seen:#}");
+    assert_eq!(seen["deleted"][1]["status"], 404, "{seen:#}");
+    assert!(seen["uploaded"]["uri"].as_str().unwrap().starts_with(up.url()), "{seen:#}");
+
+    let javascript = with_arguments(node(&clients.join("inference.mjs")));
+    assert_eq!((&javascript["streamed"]["status"], &javascript["polled"]["status"]), (&json!(10), &json!(10)));
+    assert_eq!(javascript["updates"].as_array().unwrap().last(), Some(&json!([10, 100])), "{javascript:#}");
+    assert!(has_picture_and_sound(&javascript), "{javascript:#}");
+    assert_eq!(javascript["messages"][0]["code"], "unknown_field", "{javascript:#}");
+    assert_eq!(javascript["cancelled"]["status"], 12, "{javascript:#}");
+    assert_eq!((&javascript["no_input"]["status"], &javascript["wrong_key"]["status"]), (&json!(400), &json!(401)));
+    assert!(javascript["failed"]["message"].as_str().unwrap().contains("composition"), "{javascript:#}");
+
+    let received = || -> Vec<Value> {
+        let requests = receiver.requests();
+        requests.iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
+    };
+    assert!(wait_until(Duration::from_secs(60), || received().len() == 3), "{:#?}", received());
+    for (task, status) in [(&seen["completed"], 10), (&seen["cancelled"], 12), (&javascript["polled"], 10)] {
+        let received = received();
+        let sent = received.iter().find(|sent| sent["id"] == task["id"]).unwrap();
+        let fields: Vec<&String> = sent.as_object().unwrap().keys().collect();
+        let documented = ["created_at", "error", "id", "output", "session_id", "status", "status_text", "updated_at"];
+        assert_eq!(fields, documented);
+        assert_eq!((&sent["status"], &sent["created_at"]), (&json!(status), &task["created_at"]), "{sent:#}");
+        assert_eq!(sent["output"], task["output"], "the webhook says what the task says");
+        assert_eq!(sent["output"].is_null(), status == 12, "{sent:#}");
+    }
 }

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_proto::id::{ContentHash, Pool, Space};
 use parking_lot::Mutex;
 
 use super::error::{ApiError, Code};
 use crate::api_keys::{Caller, KeyStore, Rights, Scope};
+use crate::oauth::OAuth;
 use crate::rate_limit::RateLimiter;
 
 /// Wrong keys that an address may send in a minute.
@@ -98,7 +100,8 @@ impl Access {
         Self::Keys(keys.map(|key| ContentHash::of(key.as_bytes())).collect())
     }
 
-    /// The caller of a request from `address`, by its key in `x-api-key` or as a bearer token.
+    /// The caller of a request from `address`, by its key in `x-api-key` or as a bearer token, or by a token that stands
+    /// for a key.
     ///
     /// # Errors
     ///
@@ -107,32 +110,41 @@ impl Access {
     pub(super) async fn caller(
         &self,
         stored: &KeyStore,
+        oauth: &OAuth,
         wrong_keys: &WrongKeys,
         address: Option<IpAddr>,
         headers: &HeaderMap,
     ) -> Result<Caller, ApiError> {
         let refused = |message: &str| Err(ApiError::new(Code::Unauthorized, message));
         let key = key(headers).filter(|key| !key.is_empty());
-        if let (Self::Keys(keys), Some(key)) = (self, key) {
-            // Looking a hash up tells nobody anything about the key, however long it takes.
-            let hash = ContentHash::of(key.as_bytes());
-            if keys.contains(&hash) {
-                return Ok(Caller::everything(format!("env_{}", hash.short()), "environment"));
-            }
+        let token = key.filter(|key| OAuth::is_token(key));
+        // Looking a hash up tells nobody anything about the key, however long it takes.
+        let mut hash = key.filter(|_| token.is_none()).map(|key| ContentHash::of(key.as_bytes()));
+        if let Some(caller) = hash.and_then(|hash| self.environment_caller(&hash)) {
+            return Ok(caller);
         }
-        let is_guess = matches!(self, Self::Keys(_)) && key.is_some_and(|key| !stored.is_cached(key));
+        let was_found =
+            token.is_some_and(|token| oauth.is_cached(token)) || hash.is_some_and(|hash| stored.is_cached(&hash));
+        let is_guess = matches!(self, Self::Keys(_)) && key.is_some() && !was_found;
         let address = address.filter(|_| is_guess);
         if let Some(wait) = address.and_then(|address| wrong_keys.wait(address)) {
             let message = "this address has sent too many keys that are not the farm's";
             return Err(ApiError::new(Code::RateLimited, message).retry_after(wait.as_secs() + 1));
         }
-        if let Some(key) = key {
-            match stored.find(key).await {
-                Ok(Some(record)) => return Ok(Caller::from(&*record)),
-                Ok(None) => {}
-                Err(error) if matches!(self, Self::Keys(_)) => return Err(ApiError::internal(&error)),
-                Err(_) => {}
+        let found = async {
+            if let Some(token) = token {
+                hash = oauth.key_of(token).await?;
             }
+            match hash {
+                Some(hash) => self.caller_by_hash(stored, hash).await,
+                None => Ok(None),
+            }
+        };
+        match found.await {
+            Ok(Some(caller)) => return Ok(caller),
+            Ok(None) => {}
+            Err(error) if matches!(self, Self::Keys(_)) => return Err(ApiError::internal(&error)),
+            Err(_) => {}
         }
         match (self, key) {
             (Self::Open, _) => Ok(Caller { is_local: true, ..Caller::everything("local".to_owned(), "local") }),
@@ -140,11 +152,40 @@ impl Access {
                 if let Some(address) = address {
                     wrong_keys.note(address);
                 }
-                refused("the API key is not one of this farm's")
+                refused(match token {
+                    Some(_) => "the token is not one of this farm's, has expired or was revoked",
+                    None => "the API key is not one of this farm's",
+                })
             }
             (Self::Keys(_), None) => {
                 refused("an API key is needed: send it as `x-api-key`, or as `Authorization: Bearer`")
             }
+        }
+    }
+
+    /// The caller with the key that has this SHA-256; `None` where it is not, or not any more, one of the farm's.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer.
+    pub(super) async fn caller_by_hash(
+        &self,
+        stored: &KeyStore,
+        hash: ContentHash,
+    ) -> Result<Option<Caller>, ObjectsError> {
+        if let Some(caller) = self.environment_caller(&hash) {
+            return Ok(Some(caller));
+        }
+        Ok(stored.find_by_hash(hash).await?.map(|record| Caller::from(&*record)))
+    }
+
+    /// The caller with this key of the farm's settings.
+    fn environment_caller(&self, hash: &ContentHash) -> Option<Caller> {
+        match self {
+            Self::Keys(keys) if keys.contains(hash) => {
+                Some(Caller::everything(format!("env_{}", hash.short()), "environment"))
+            }
+            _ => None,
         }
     }
 }
@@ -164,10 +205,14 @@ mod tests {
     use super::*;
     use crate::api_keys::KeyRecord;
 
+    fn no_sign_ins() -> OAuth {
+        OAuth::new(Objects::memory())
+    }
+
     async fn caller(access: &Access, keys: &KeyStore, name: &'static str, value: &str) -> Option<Caller> {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
-        access.caller(keys, &WrongKeys::default(), None, &headers).await.ok()
+        access.caller(keys, &no_sign_ins(), &WrongKeys::default(), None, &headers).await.ok()
     }
 
     #[tokio::test]
@@ -185,8 +230,8 @@ mod tests {
             assert_eq!(caller(&access, &stored, name, value).await.is_some(), passes, "{name}: {value}");
         }
         let (none, wrong) = (HeaderMap::new(), WrongKeys::default());
-        assert!(access.caller(&stored, &wrong, None, &none).await.is_err());
-        assert!(Access::Open.caller(&stored, &wrong, None, &none).await.unwrap().is_local);
+        assert!(access.caller(&stored, &no_sign_ins(), &wrong, None, &none).await.is_err());
+        assert!(Access::Open.caller(&stored, &no_sign_ins(), &wrong, None, &none).await.unwrap().is_local);
     }
 
     #[tokio::test]
@@ -196,7 +241,7 @@ mod tests {
         let (access, wrong_keys) = (Access::keys(["hf_environment"]), WrongKeys::default());
         let ask = async |address: &str, key: &str| {
             let headers = HeaderMap::from_iter([("x-api-key".parse().unwrap(), key.parse().unwrap())]);
-            let answer = access.caller(&stored, &wrong_keys, address.parse().ok(), &headers).await;
+            let answer = access.caller(&stored, &no_sign_ins(), &wrong_keys, address.parse().ok(), &headers).await;
             answer.map(drop).map_err(|error| (error.code, error.retry_after.is_some()))
         };
         assert_eq!(ask("192.0.2.1", &right).await, Ok(()));

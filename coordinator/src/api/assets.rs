@@ -36,7 +36,7 @@ const NAME_MAX: usize = 255;
 const PAGE: usize = 20;
 
 /// The media type of an upload whose client does not know it.
-const UNTYPED: &str = "application/octet-stream";
+pub(super) const UNTYPED: &str = "application/octet-stream";
 
 /// `POST /v3/assets`, multipart.
 pub(super) async fn upload(
@@ -126,32 +126,56 @@ pub(super) async fn begin(
     let once = api.once.clone();
     let caller_ = caller.clone();
     let make = move |seed: Seed| async move {
-        let record = AssetRecord {
-            id: seed.id("asset"),
-            space: caller_.rights.space.clone(),
-            name,
-            mime_type,
-            extension: String::new(),
-            bytes,
-            checksum,
-            owner: caller_.name.clone(),
-            created_at_ms: seed.at_ms(),
-            is_complete: false,
-        };
-        let valid = api.config.uploads_valid;
-        let url = api.links.sign_put(&record.incoming_key(), &base, valid).await.map_err(|e| ApiError::internal(&e))?;
-        assets::put(&api.coordinator.backplane().objects, &record).await?;
+        let upload = Upload { name, mime_type, bytes, checksum };
+        let (record, url) = announce(&api, &caller_, upload, &base, seed).await?;
         let begun = UploadBegun {
             asset_id: record.id,
             upload_url: url.to_string(),
             upload_headers: [("content-type".to_owned(), record.mime_type)].into(),
-            expires_in_seconds: valid.as_secs(),
+            expires_in_seconds: api.config.uploads_valid.as_secs(),
             max_bytes: most,
             status: PendingStatus::PendingUpload,
         };
         Ok((StatusCode::OK, begun))
     };
     Ok(once.answer(&caller, "POST /v3/assets/direct-uploads", &headers, &body, make).await)
+}
+
+/// An upload that is announced.
+pub(super) struct Upload {
+    pub(super) name: String,
+    pub(super) mime_type: String,
+    /// 0 where the client does not know it.
+    pub(super) bytes: u64,
+    pub(super) checksum: Option<ContentHash>,
+}
+
+/// Stores the record of an upload. Returns it with the URL to upload to.
+pub(super) async fn announce(
+    api: &Api,
+    caller: &Caller,
+    upload: Upload,
+    base: &Url,
+    seed: Seed,
+) -> Result<(AssetRecord, Url), ApiError> {
+    let Upload { name, mime_type, bytes, checksum } = upload;
+    let record = AssetRecord {
+        id: seed.id("asset"),
+        space: caller.rights.space.clone(),
+        name,
+        mime_type,
+        extension: String::new(),
+        bytes,
+        checksum,
+        owner: caller.name.clone(),
+        created_at_ms: seed.at_ms(),
+        is_complete: false,
+    };
+    let valid = api.config.uploads_valid;
+    let url = api.links.sign_put(&record.incoming_key(), base, valid).await;
+    let url = url.map_err(|error| ApiError::internal(&error))?;
+    assets::put(&api.coordinator.backplane().objects, &record).await?;
+    Ok((record, url))
 }
 
 /// `PUT /uploads/{key}?signature`: the bytes of a direct upload, where storage has no signed URLs of its own.
@@ -170,8 +194,8 @@ pub(super) async fn receive(
     let record = assets::get(objects, &space, id).await?.ok_or_else(missing)?;
     let parts = body.into_data_stream().map(|part| part.map_err(|error| broke_off("body", &error)));
     let too_many = || other_length(&record, "more");
-    let file = Received::of(parts, record.bytes, too_many).await?;
-    if file.bytes != record.bytes {
+    let file = Received::of(parts, bytes_max(&api, &record), too_many).await?;
+    if record.announced_bytes().is_some_and(|bytes| bytes != file.bytes) {
         return Err(other_length(&record, &file.bytes.to_string()));
     }
     // A client that repeats itself under an idempotency key uploads again, to what is complete too; nobody reads it then.
@@ -193,47 +217,102 @@ pub(super) async fn complete(
     let fields = if body.is_empty() { Default::default() } else { request::object(&body)? };
     let asked: CompleteRequest = request::parse(fields)?;
     let asked = checksum(asked.checksum_sha256.as_deref())?;
-    let mut record = find(&api, &caller, &id).await?;
-    let objects = &api.coordinator.backplane().objects;
-    if !record.is_complete {
-        // What was uploaded can be written to for as long as its URL is good: what is checked here is a copy, and it is the asset.
-        let file = match objects.stream(&record.incoming_key(), None).await {
-            Ok((meta, _)) if meta.bytes != record.bytes => {
-                return Err(other_length(&record, &meta.bytes.to_string()));
-            }
-            Ok((_, parts)) => {
-                let too_many = || other_length(&record, "more");
-                Received::of(parts.map(|part| part.map_err(ApiError::from)), record.bytes, too_many).await?
-            }
-            Err(error) if error.is_not_found() => {
-                let message = "the file has not arrived; PUT it to upload_url, then complete the upload";
-                return Err(ApiError::new(Code::NotReady, message).retry_after(1));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        for expected in [asked, record.checksum].into_iter().flatten() {
-            if file.hash != expected {
-                let message = format!("the file's SHA-256 is {}, not {expected}; upload it again", file.hash);
-                return Err(ApiError::invalid("checksum_sha256", message));
-            }
-        }
-        let mime_type = known(&file.start, &record.name, "content_type")?;
-        if record.mime_type != UNTYPED && assets::canonical(&record.mime_type) != mime_type {
-            let message = format!("{} was announced as content_type, and the file is {mime_type}", record.mime_type);
-            return Err(ApiError::invalid("content_type", message));
-        }
-        record.mime_type = mime_type.to_owned();
-        record.extension = assets::extension_of(mime_type).to_owned();
-        record.checksum = Some(file.hash);
-        record.is_complete = true;
-        keep(&api, &record, &file).await?;
-    } else if let (Some(asked), Some(known)) = (asked, record.checksum)
-        && asked != known
-    {
-        return Err(ApiError::invalid("checksum_sha256", format!("the file's SHA-256 is {known}, not {asked}")));
-    }
+    let record = find(&api, &caller, &id).await?;
+    let record = completed(&api, record, asked).await?;
     let url = url_of(&api, base_url(&api.config, &headers).as_ref(), &record).await?;
     Ok(Json(Data { data: uploaded(record, url, Some(UploadedStatus::Processing)) }))
+}
+
+/// The asset of an upload whose bytes have arrived. Completes it if it is not complete yet.
+async fn completed(api: &Api, mut record: AssetRecord, asked: Option<ContentHash>) -> Result<AssetRecord, ApiError> {
+    if record.is_complete {
+        return with_checksum(record, asked);
+    }
+    // What was uploaded can be written to for as long as its URL is good: what is checked here is a copy, and it is the asset.
+    let file = match api.coordinator.backplane().objects.stream(&record.incoming_key(), None).await {
+        Ok((meta, _)) if record.announced_bytes().is_some_and(|bytes| bytes != meta.bytes) => {
+            return Err(other_length(&record, &meta.bytes.to_string()));
+        }
+        Ok((_, parts)) => {
+            let too_many = || other_length(&record, "more");
+            let parts = parts.map(|part| part.map_err(ApiError::from));
+            Received::of(parts, bytes_max(api, &record), too_many).await?
+        }
+        Err(error) if error.is_not_found() => {
+            // Another request may have completed it in the meantime.
+            let record = assets::get(&api.coordinator.backplane().objects, &record.space, &record.id).await?;
+            let record = record.filter(|record| record.is_complete).ok_or_else(not_arrived)?;
+            return with_checksum(record, asked);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    for expected in [asked, record.checksum].into_iter().flatten() {
+        if file.hash != expected {
+            let message = format!("the file's SHA-256 is {}, not {expected}; upload it again", file.hash);
+            return Err(ApiError::invalid("checksum_sha256", message));
+        }
+    }
+    let mime_type = known(&file.start, &record.name, "content_type")?;
+    if record.mime_type != UNTYPED && assets::canonical(&record.mime_type) != mime_type {
+        let message = format!("{} was announced as content_type, and the file is {mime_type}", record.mime_type);
+        return Err(ApiError::invalid("content_type", message));
+    }
+    record.mime_type = mime_type.to_owned();
+    record.extension = assets::extension_of(mime_type).to_owned();
+    record.bytes = file.bytes;
+    record.checksum = Some(file.hash);
+    record.is_complete = true;
+    keep(api, &record, &file).await?;
+    Ok(record)
+}
+
+/// A complete asset, if its checksum is the one that is asked for.
+fn with_checksum(record: AssetRecord, asked: Option<ContentHash>) -> Result<AssetRecord, ApiError> {
+    match (asked, record.checksum) {
+        (Some(asked), Some(known)) if asked != known => {
+            Err(ApiError::invalid("checksum_sha256", format!("the file's SHA-256 is {known}, not {asked}")))
+        }
+        _ => Ok(record),
+    }
+}
+
+/// Bytes that an upload may have.
+fn bytes_max(api: &Api, record: &AssetRecord) -> u64 {
+    record.announced_bytes().unwrap_or(api.coordinator.config().limits.bundle_bytes)
+}
+
+fn not_arrived() -> ApiError {
+    let message = "the file has not arrived; PUT it to upload_url, then complete the upload";
+    ApiError::new(Code::NotReady, message).retry_after(1)
+}
+
+/// Completes an upload whose client does not: what is used is taken as complete.
+pub(super) async fn complete_upload(api: &Api, caller: &Caller, id: &str) -> Result<AssetRecord, ApiError> {
+    completed(api, find(api, caller, id).await?, None).await
+}
+
+/// The asset of an upload whose client does not complete it, and its bytes.
+pub(super) async fn uploaded_file(api: &Api, caller: &Caller, id: &str) -> Result<(AssetRecord, Bytes), ApiError> {
+    let record = complete_upload(api, caller, id).await?;
+    let key = record.data_key().ok_or_else(not_arrived)?;
+    Ok((record, api.coordinator.backplane().objects.get(&key).await?))
+}
+
+/// The text of an upload. It does not become an asset: text is none of the media types of assets.
+pub(super) async fn uploaded_text(api: &Api, caller: &Caller, id: &str, most: u64) -> Result<String, ApiError> {
+    let record = find(api, caller, id).await?;
+    let key = record.data_key().unwrap_or_else(|| record.incoming_key());
+    let objects = &api.coordinator.backplane().objects;
+    let (meta, _) = match objects.stream(&key, None).await {
+        Err(error) if error.is_not_found() => return Err(not_arrived()),
+        found => found?,
+    };
+    if meta.bytes > most {
+        let message = format!("a page may have {most} bytes, and the file has {}", meta.bytes);
+        return Err(ApiError::new(Code::ProjectTooLarge, message));
+    }
+    let text = String::from_utf8(objects.get(&key).await?.into());
+    text.map_err(|_| ApiError::new(Code::ProjectInvalid, "the file is no page: its bytes are not UTF-8"))
 }
 
 /// `GET /v3/assets/{id}`.
@@ -366,7 +445,10 @@ fn too_large(is_zip: bool) -> Code {
 }
 
 fn other_length(record: &AssetRecord, came: &str) -> ApiError {
-    let message = format!("{} bytes were announced as size_bytes, and {came} came; begin a new upload", record.bytes);
+    let Some(announced) = record.announced_bytes() else {
+        return ApiError::new(Code::TooLarge, "the file is larger than the farm takes");
+    };
+    let message = format!("{announced} bytes were announced as size_bytes, and {came} came; begin a new upload");
     ApiError::invalid("size_bytes", message)
 }
 

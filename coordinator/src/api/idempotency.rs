@@ -147,7 +147,8 @@ impl Idempotency {
         self.answer_with(caller, route, headers, body, make).await
     }
 
-    async fn answer_with<F, Fut>(
+    /// The same for an answer that is more than its `data`.
+    pub(super) async fn answer_with<F, Fut>(
         &self,
         caller: &Caller,
         route: &str,

@@ -1,7 +1,7 @@
 //! Tools for agents: the Model Context Protocol over streamable HTTP, at `/mcp`.
 //!
 //! The tools are made of the table of routes: every route that needs a key, takes JSON or no body, and answers with
-//! JSON or events, is a tool. Its name is the operation's id in the OpenAPI document. Its arguments are the parameters
+//! JSON or events, is a tool. The routes for clients of inference.sh are none: they do what others do. Its name is the operation's id in the OpenAPI document. Its arguments are the parameters
 //! of the path and the query, the fields of the body, and `idempotency_key`. A call is a request to the route with the
 //! headers of the call, so that scopes, quotas, audit, metrics and errors are those of the route. There are no
 //! sessions: each of several coordinators answers every request.
@@ -39,7 +39,7 @@ use super::idempotency::IDEMPOTENCY_KEY;
 use super::middleware::Answered;
 use super::openapi::{self, Parameter};
 use super::renders::body_max;
-use super::route::{Answers, Route, Takes};
+use super::route::{Answers, Dialect, Route, Takes};
 use super::routes::{ROUTES, caller_of};
 use crate::api_keys::{Caller, Scope};
 
@@ -86,7 +86,7 @@ async fn identify(State(api): State<Api>, request: Request, next: Next) -> Respo
         }
         Err(error) => error.into_response(),
     };
-    response.extensions_mut().insert(Answered { method: "post", template: PATH });
+    response.extensions_mut().insert(Answered { method: "post", template: PATH, dialect: Dialect::HyperFrames });
     response
 }
 
@@ -101,11 +101,13 @@ struct RouteTool {
 static TOOLS: LazyLock<Vec<RouteTool>> = LazyLock::new(|| ROUTES.iter().filter_map(RouteTool::of).collect());
 
 impl RouteTool {
-    /// The tool of a route; `None` where a route takes or answers with something else than JSON and events.
+    /// The tool of a route; `None` where a route takes or answers with something else than JSON and events, or is for
+    /// clients of inference.sh.
     fn of(route: &'static Route) -> Option<Self> {
         let takes_json = matches!(route.body, None | Some(Takes::Json { .. }));
         let answers_json = !matches!(route.answers, Answers::Raw(_)) || follows_events(route);
-        let scope = route.needs.filter(|_| takes_json && answers_json)?;
+        let is_own = route.dialect == Dialect::HyperFrames;
+        let scope = route.needs.filter(|_| takes_json && answers_json && is_own)?;
         let mut schemas = Schemas::default();
         let parameters = openapi::parameters(route, &mut schemas);
         let schema = input_schema(route, &parameters, schemas);
@@ -352,7 +354,8 @@ mod tests {
     fn every_route_of_a_key_with_json_is_a_tool() {
         let left_out: Vec<&str> = ROUTES
             .iter()
-            .filter(|route| route.needs.is_some() && find(&openapi::operation_id(route)).is_none())
+            .filter(|route| route.needs.is_some() && route.dialect == Dialect::HyperFrames)
+            .filter(|route| find(&openapi::operation_id(route)).is_none())
             .map(|route| route.path)
             .collect();
         assert_eq!(left_out, ["/v3/assets", "/metrics", "/openapi.json"]);

@@ -9,7 +9,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_T
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use hyperfarm_api::ErrorBody;
+use hyperfarm_api::{ErrorBody, Problem};
 use hyperfarm_backplane::metrics::Metrics;
 use tower::ServiceExt;
 use tracing::{Instrument, debug, info_span};
@@ -17,6 +17,7 @@ use url::{Host, Url};
 
 use super::base_url::base_url;
 use super::error::{ApiError, Code};
+use super::route::Dialect;
 use super::{Access, ApiConfig, unread};
 
 /// Names a request in answers and logs.
@@ -41,6 +42,8 @@ pub(super) struct Answered {
     pub(super) method: &'static str,
     /// The path's template.
     pub(super) template: &'static str,
+    /// Whose clients it is for.
+    pub(super) dialect: Dialect,
 }
 
 async fn pass(routes: Router, metrics: Metrics, config: Arc<ApiConfig>, mut request: Request) -> Response {
@@ -65,9 +68,10 @@ async fn pass(routes: Router, metrics: Metrics, config: Arc<ApiConfig>, mut requ
             }
         };
         let route = response.extensions().get::<Answered>().copied();
-        let mut response = with_doc_url(in_shape(response).await, base).await;
+        let unmatched = Answered { method: "other", template: "unmatched", dialect: Dialect::HyperFrames };
+        let Answered { method, template, dialect } = route.unwrap_or(unmatched);
+        let mut response = finish_error(in_shape(response).await, base, dialect).await;
         unread.discard().await;
-        let Answered { method, template } = route.unwrap_or(Answered { method: "other", template: "unmatched" });
         metrics.request_answered(method, template, response.status().as_u16(), started.elapsed());
         debug!(status = response.status().as_u16(), "answered");
         response.headers_mut().insert(REQUEST_ID, id);
@@ -136,19 +140,26 @@ async fn in_shape(response: Response) -> Response {
     error
 }
 
-/// The error with a whole URL of its explanation, for a client that reaches the farm at `base`.
-async fn with_doc_url(response: Response, base: Option<Url>) -> Response {
+/// The error with a whole URL of its explanation, for a client that reaches the farm at `base`, in the form that the
+/// route's clients read.
+async fn finish_error(response: Response, base: Option<Url>, dialect: Dialect) -> Response {
     let is_error = response.status().is_client_error() || response.status().is_server_error();
     let Some(base) = base.filter(|_| is_error) else { return response };
     let (mut parts, body) = response.into_parts();
     let bytes = to_bytes(body, ERROR_MAX).await.unwrap_or_default();
-    let Ok(mut error) = serde_json::from_slice::<ErrorBody>(&bytes) else {
+    let Ok(ErrorBody { mut error }) = serde_json::from_slice::<ErrorBody>(&bytes) else {
         return Response::from_parts(parts, bytes.into());
     };
     // The farm may lie below a path of its public URL.
-    error.error.doc_url = format!("{}{}", base.as_str().trim_end_matches('/'), error.error.doc_url);
+    error.doc_url = format!("{}{}", base.as_str().trim_end_matches('/'), error.doc_url);
     parts.headers.remove(CONTENT_LENGTH);
-    let mut response = Json(error).into_response();
+    let mut response = match dialect {
+        Dialect::HyperFrames => Json(ErrorBody { error }).into_response(),
+        Dialect::Inference => {
+            let kind = HeaderValue::from_static(Problem::MEDIA_TYPE);
+            ([(CONTENT_TYPE, kind)], Json(Problem::new(parts.status, error))).into_response()
+        }
+    };
     parts.headers.extend(std::mem::take(response.headers_mut()));
     Response::from_parts(parts, response.into_body())
 }

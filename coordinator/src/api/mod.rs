@@ -18,8 +18,10 @@
 //! | [`farm`], [`workers`] | the farm and its nodes |
 //! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
+//! | `inference` | renders and uploads as clients of inference.sh know them |
 //! | [`log`] | what pages printed and the farm had to say |
 //! | `mcp` | the routes as tools for agents |
+//! | `oauth` | sign-in by OAuth: pages of consent, and tokens that stand for keys |
 //! | [`page`] | pages of lists |
 //! | [`dashboard`] | the pages for people |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
@@ -43,9 +45,11 @@ pub mod error;
 pub mod farm;
 pub mod files;
 pub mod idempotency;
+mod inference;
 pub mod log;
 mod mcp;
 pub mod middleware;
+mod oauth;
 pub mod openapi;
 pub mod operate;
 pub mod page;
@@ -62,6 +66,7 @@ pub mod voices;
 pub mod webhooks;
 pub mod workers;
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +91,7 @@ use crate::audit;
 use crate::coordinator::Coordinator;
 use crate::expiry;
 use crate::finalize::Finalizer;
+use crate::oauth::OAuth;
 use crate::rate_limit::RateLimiter;
 use crate::signed_urls::SignedUrls;
 use crate::usage::{Prices, UsageStore};
@@ -135,6 +141,9 @@ pub struct ApiConfig {
 /// Changes that a key may make in a minute.
 const CHANGES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(1200).unwrap();
 
+/// Requests of sign-ins that an address may make in a minute, polls of waiting devices among them.
+const SIGN_INS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(120).unwrap();
+
 impl Default for ApiConfig {
     fn default() -> Self {
         Self {
@@ -166,6 +175,9 @@ pub struct Api {
     pub(crate) links: Arc<SignedUrls>,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) wrong_keys: Arc<WrongKeys>,
+    pub(crate) oauth: Arc<OAuth>,
+    /// Requests of sign-ins by address: no key is needed for them.
+    pub(crate) sign_ins: Arc<RateLimiter<IpAddr>>,
     /// Changes by key id.
     pub(crate) changes: Arc<RateLimiter<String>>,
     pub(crate) once: Idempotency,
@@ -188,6 +200,8 @@ impl Coordinator {
             links: Arc::new(SignedUrls::new(objects.clone(), config.links_valid)),
             keys: Arc::new(KeyStore::new(objects.clone())),
             wrong_keys: Arc::default(),
+            oauth: Arc::new(OAuth::new(objects.clone())),
+            sign_ins: Arc::new(RateLimiter::per_minute(SIGN_INS_PER_MINUTE)),
             changes: Arc::new(RateLimiter::per_minute(config.changes_per_minute)),
             once: Idempotency::new(objects.clone()),
             admission: Arc::new(Admission::new(
@@ -205,7 +219,7 @@ impl Coordinator {
             config: Arc::new(config),
         };
         api.start_loops();
-        let routes = routes::router(&api).merge(dashboard::routes());
+        let routes = routes::router(&api).merge(oauth::routes()).merge(dashboard::routes());
         let routes = routes.fallback(unknown_route).method_not_allowed_fallback(wrong_method);
         let config = api.config.clone();
         let wrap = |routes| middleware::wrap(routes, self.backplane().metrics.clone(), config.clone());
@@ -240,8 +254,10 @@ impl Api {
                 let objects = &api.coordinator.backplane().objects;
                 let answers = api.once.clear(now_ms).await?;
                 let acts = audit::remove_expired(objects, now_ms).await?;
+                let sign_ins = api.oauth.remove_expired(now_ms).await?;
                 Ok(answers
                     + acts
+                    + sign_ins
                     + expiry::remove_expired(objects, &api.webhooks, api.config.uploads_valid, now_ms).await?)
             }
         });
@@ -281,7 +297,9 @@ async fn unknown_route(method: Method, uri: Uri) -> ApiError {
 
 async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     let refusal = || ApiError::new(Code::MethodNotAllowed, format!("{} does not take {method}", uri.path()));
-    refused_by_name(&method, &uri).unwrap_or_else(refusal)
+    // A route may lie below a path that is refused otherwise.
+    let is_route = routes::ROUTES.iter().any(|route| route.path == uri.path());
+    refused_by_name(&method, &uri).filter(|_| !is_route).unwrap_or_else(refusal)
 }
 
 /// The refusal of a request for a system that the farm has not.

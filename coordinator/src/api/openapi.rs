@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use hyperfarm_api::ErrorBody;
 use hyperfarm_api::schema::Schemas;
+use hyperfarm_api::{ErrorBody, Problem};
 use schemars::{Schema, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::Code;
-use super::route::{Answers, Route, Takes};
+use super::route::{Answers, Dialect, Route, Takes};
 use super::systems;
 
 /// Codes that every route with a key can answer with.
@@ -175,12 +175,13 @@ fn tag(path: &str) -> &'static str {
     match path {
         path if path.starts_with("/v3/hyperframes/farm") || path.starts_with("/v3/hyperframes/workers") => "farm",
         path if path.starts_with("/v3/hyperframes") => "renders",
+        path if path.starts_with("/apps") || path.starts_with("/tasks") || path == "/files" => "tasks",
         path if path.starts_with("/v3/assets") || path.starts_with("/uploads") || path.starts_with("/files") => {
             "assets"
         }
         path if path.starts_with("/v3/voices") || path.starts_with("/previews") => "voices",
         path if path.starts_with("/v3/webhooks") => "webhooks",
-        path if path.starts_with("/v3/users") => "account",
+        path if path.starts_with("/v3/users") || path.starts_with("/v1/user") => "account",
         _ => "farm",
     }
 }
@@ -261,7 +262,7 @@ fn responses(route: &Route, schemas: &mut Schemas) -> BTreeMap<String, ResponseD
         content: BTreeMap::from([(kind, media.clone())]),
     };
     let mut all = BTreeMap::from([(route.status.to_string(), success("Done."))]);
-    if route.path.starts_with("/files") {
+    if route.path.starts_with("/files/") {
         all.insert("206".to_owned(), success("The part that was asked for."));
     }
     let mut codes: Vec<Code> = route.errors.to_vec();
@@ -281,7 +282,11 @@ fn responses(route: &Route, schemas: &mut Schemas) -> BTreeMap<String, ResponseD
     }
     codes.sort_by_key(|code| (code.status().as_u16(), code.as_str()));
     codes.dedup();
-    let error = Media::of(schemas.answer::<ErrorBody>());
+    let (error_kind, error) = match route.dialect {
+        Dialect::HyperFrames => ("application/json", schemas.answer::<ErrorBody>()),
+        Dialect::Inference => (Problem::MEDIA_TYPE, schemas.answer::<Problem>()),
+    };
+    let error = Media::of(error);
     for code in codes {
         let line = format!("`{}`: {}", code.as_str(), code.meaning());
         if let Some(known) = all.get_mut(code.status().as_str()) {
@@ -293,7 +298,7 @@ fn responses(route: &Route, schemas: &mut Schemas) -> BTreeMap<String, ResponseD
             let retry_after = Header { description: "Seconds.", schema: json_schema!({ "type": "integer" }) };
             headers.insert("Retry-After", retry_after);
         }
-        let content = BTreeMap::from([("application/json", error.clone())]);
+        let content = BTreeMap::from([(error_kind, error.clone())]);
         all.insert(code.status().as_str().to_owned(), ResponseDoc { description: line, headers, content });
     }
     all
@@ -305,7 +310,7 @@ pub fn markdown(routes: &[Route]) -> String {
     let mut text = String::from(
         "# The HTTP API\n\nMade from the OpenAPI document (`GET /openapi.json`) by the test `the_reference_is_what_the_code_says` with `HYPERFARM_BLESS=1`; change the code, not this file.\n\n\
          Send the key as `x-api-key` or as `Authorization: Bearer`. Errors are `{\"error\":{\"code\",\"message\",\"param\"?,\"doc_url\"}}`; every response \
-         has an `X-Request-Id`. Agents call the same routes as [tools](mcp.md) at `POST /mcp`.\n\n## Routes\n",
+         has an `X-Request-Id`. Errors of the routes for clients of inference.sh (`/apps`, `/tasks`, `POST /files`) are [problems](#problem). Agents call the same routes as [tools](mcp.md) at `POST /mcp`.\n\n## Routes\n",
     );
     for route in routes {
         let path = plain_path(route);
@@ -354,6 +359,7 @@ pub fn markdown(routes: &[Route]) -> String {
     text.push_str("\n## Systems of the published documents\n\n");
     text.push_str(&systems::markdown());
     schemas.answer::<ErrorBody>();
+    schemas.answer::<Problem>();
     text.push_str("\n## Objects\n");
     for (name, schema) in schemas.into_components() {
         let about = schema["description"].as_str().map(|about| format!("{about}\n\n")).unwrap_or_default();

@@ -16,7 +16,7 @@ use hyperfarm_proto::id::RenderId;
 use url::Url;
 
 use super::base_url::base_url;
-use super::create::{self, Source};
+use super::create::{self, Source, Submission};
 use super::error::{ApiError, Code};
 use super::page::{self, PageRange, Query};
 use super::view::view;
@@ -26,6 +26,7 @@ use crate::api_keys::Caller;
 use crate::index::Filter;
 use crate::intake::{self, Intake, Seed, StoredBundle};
 use crate::status::Status;
+use crate::submission::CallbackForm;
 
 /// Renders on a page, where the client does not say.
 const PAGE: usize = 10;
@@ -43,25 +44,38 @@ pub(super) async fn create(
     let make = move |seed: Seed| async move {
         let asked = create::parse(&raw, &api.config, &api.coordinator.config().limits)?;
         drop(raw);
-        caller.check_pool(&asked.spec.pool)?;
-        intake::check(&asked.spec)?;
-        let render = seed.render();
-        let mut taken = api.admission.reserve(&caller, vec![render.clone()]).await?;
-        let bundle = bundle(&api, &caller, asked.source, asked.spec.composition.as_deref()).await?;
-        let intake = Intake {
-            space: caller.rights.space.clone(),
-            key: Some(caller.id.clone()),
-            owner: caller.owner(),
-            origin,
-            priority: asked.priority,
-            ..Intake::default()
-        };
-        let render = api.coordinator.submit_stored(bundle, asked.spec, intake, seed).await?;
-        taken.keep(&render);
-        let warnings = unknown_fields(asked.unknown);
+        let (render, warnings) = submit(&api, &caller, asked, origin, CallbackForm::Event, seed).await?;
         Ok((StatusCode::ACCEPTED, created(render, warnings, None)))
     };
     Ok(once.answer(&key, "POST /v3/hyperframes/renders", &headers, &body, make).await)
+}
+
+/// Takes a render in whose project is found.
+pub(super) async fn submit(
+    api: &Api,
+    caller: &Caller,
+    submission: Submission,
+    origin: Option<Url>,
+    callback_form: CallbackForm,
+    seed: Seed,
+) -> Result<(RenderId, Vec<Warning>), ApiError> {
+    let Submission { source, spec, priority, unknown } = submission;
+    caller.check_pool(&spec.pool)?;
+    intake::check(&spec)?;
+    let mut taken = api.admission.reserve(caller, vec![seed.render()]).await?;
+    let bundle = bundle(api, caller, source, spec.composition.as_deref()).await?;
+    let intake = Intake {
+        space: caller.rights.space.clone(),
+        key: Some(caller.id.clone()),
+        owner: caller.owner(),
+        origin,
+        priority,
+        callback_form,
+        ..Intake::default()
+    };
+    let render = api.coordinator.submit_stored(bundle, spec, intake, seed).await?;
+    taken.keep(&render);
+    Ok((render, unknown_fields(unknown)))
 }
 
 /// Bytes of a body that may have a project inside, at most.
@@ -259,6 +273,7 @@ pub(super) async fn retry(
             owner: caller.owner(),
             origin,
             priority: detail.priority,
+            callback_form: detail.intake.callback_form,
             ..Intake::default()
         };
         let render = api.coordinator.retry(&detail.request.id, intake, seed).await?;

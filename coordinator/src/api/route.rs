@@ -41,6 +41,15 @@ pub enum Takes {
     Bytes,
 }
 
+/// Whose clients a route is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Those of the HyperFrames API.
+    HyperFrames,
+    /// Those of inference.sh, whose errors are problem details (RFC 9457).
+    Inference,
+}
+
 /// Adds a type to the document's schemas.
 pub type SchemaOf = fn(&mut Schemas) -> Schema;
 
@@ -76,6 +85,8 @@ pub struct Route {
     pub answers: Answers,
     /// Codes of its own, beside those that every route can answer with.
     pub errors: &'static [Code],
+    /// Whose clients it is for.
+    pub dialect: Dialect,
     /// Makes the handler.
     pub(super) handler: fn() -> MethodRouter<Api>,
 }
@@ -101,6 +112,7 @@ impl Route {
             status: 200,
             answers,
             errors: &[],
+            dialect: Dialect::HyperFrames,
             handler,
         }
     }
@@ -121,6 +133,11 @@ impl Route {
 
     pub(super) const fn query<T: JsonSchema>(mut self) -> Self {
         self.query = Some(Schemas::query::<T>);
+        self
+    }
+
+    pub(super) const fn inference(mut self) -> Self {
+        self.dialect = Dialect::Inference;
         self
     }
 

@@ -22,6 +22,7 @@ use hyperfarm_api::render::{
 };
 use hyperfarm_api::request::{BatchRequest, EventsQuery, ListQuery, RenderRequest, RendersQuery, SignedQuery};
 use hyperfarm_api::schema::Schemas;
+use hyperfarm_api::tasks::{File, FilesRequest, Task, TaskCreated, TaskRequest};
 use hyperfarm_api::voices::{DesignRequest, SpeechCreated, SpeechRequest, Voice, VoicesDesigned, VoicesQuery};
 use hyperfarm_api::webhooks::{Endpoint, EndpointChange, EndpointRequest, Event, EventType, Secret};
 use serde_json::{Map, Value};
@@ -34,8 +35,8 @@ use super::route::Answers::Raw;
 use super::route::{Answers, Route, Takes, one, page};
 use super::server::PeerAddress;
 use super::{
-    Api, FIELDS_MAX, account, assets, batch, farm, files, log, openapi, operate, preview, read_body, render_events,
-    renders, voices, webhooks, workers,
+    Api, FIELDS_MAX, account, assets, batch, farm, files, inference, log, openapi, operate, preview, read_body,
+    render_events, renders, voices, webhooks, workers,
 };
 use crate::api_keys::{Caller, Scope};
 use crate::audit::{self, Act};
@@ -57,6 +58,17 @@ const SUBMIT: &[Code] = &[
     Code::RateLimited,
     Code::QuotaExceeded,
 ];
+
+/// The same for tasks, whose app may not be the farm's.
+const RUN: &[Code] = &{
+    let mut codes = [Code::ResourceNotFound; SUBMIT.len() + 1];
+    let mut index = 0;
+    while index < SUBMIT.len() {
+        codes[index] = SUBMIT[index];
+        index += 1;
+    }
+    codes
+};
 
 /// Every route there is.
 #[rustfmt::skip]
@@ -100,6 +112,14 @@ pub const ROUTES: &[Route] = &[
     Route::new("post", "/v3/voices/speech", RENDER, "Speak a text.", one::<SpeechCreated>(), || post(voices::speak)).json::<SpeechRequest>().seeded().errors(&[Code::InvalidParameter, Code::InsufficientCredit, Code::VoiceNotFound, Code::EngineNotConfigured, Code::RateLimited, Code::EngineFailed]),
     Route::new("get", "/v3/voices/{voice_id}", READ, "Read a voice.", one::<Voice>(), || get(voices::read)).errors(&[Code::VoiceNotFound, Code::EngineNotConfigured, Code::EngineFailed]),
     Route::new("get", "/v3/users/me", READ, "Read the key's own account.", Answers::Whole(Schemas::answer::<AccountAnswer>), || get(account::me)),
+    Route::new("get", "/v1/user/me", READ, "Read the key's own account, by the path of the published quick start.", Answers::Whole(Schemas::answer::<AccountAnswer>), || get(account::me)),
+    Route::new("post", "/apps/run", RENDER, "Submit a render as a task of the one app.", Answers::One(Schemas::answer::<TaskCreated>), || post(inference::run)).inference().json::<TaskRequest>().seeded().errors(RUN),
+    Route::new("get", "/tasks/{task_id}", READ, "Read a task.", one::<Task>(), || get(inference::read)).inference().errors(&[Code::RenderNotFound]),
+    Route::new("get", "/tasks/{task_id}/status", READ, "Read a task, for clients that poll.", one::<Task>(), || get(inference::read)).inference().errors(&[Code::RenderNotFound]),
+    Route::new("get", "/tasks/{task_id}/stream", READ, "Follow a task by lines of JSON: the task itself whenever it has changed, and heartbeats.", Raw("application/x-ndjson"), || get(inference::stream)).inference().errors(&[Code::RenderNotFound]),
+    Route::new("post", "/tasks/{task_id}/cancel", RENDER, "Cancel a task.", one::<Task>(), || post(inference::cancel)).inference().audited("render.cancel").errors(&[Code::RenderNotFound, Code::Conflict]),
+    Route::new("delete", "/tasks/{task_id}", RENDER, "Delete a task; one under way is cancelled.", one::<Nothing>(), || delete(inference::delete)).inference().audited("render.delete").errors(&[Code::RenderNotFound]),
+    Route::new("post", "/files", RENDER, "Begin uploads whose files the inputs of tasks name by their `uri`.", one::<Vec<File>>(), || post(inference::upload)).inference().json::<FilesRequest>().seeded().errors(&[Code::InvalidParameter]),
     Route::new("get", "/files/{*key}", None, "Download through a signed URL.", Raw("*/*"), || get(files::download)).query::<SignedQuery>().errors(&[Code::InvalidParameter, Code::Forbidden, Code::ResourceNotFound, Code::RangeInvalid]),
     Route::new("get", "/preview/{expires}/{signature}/{render_id}/{file}", None, "Watch what is finished of a render: a playlist or a piece of it, by a signed URL.", Raw("application/vnd.apple.mpegurl"), || get(preview::read)).errors(&[Code::Forbidden, Code::ResourceNotFound]),
     Route::new("get", "/previews/{*key}", None, "Listen to a voice: leads to a short sound, by a signed URL.", Raw("audio/wav"), || get(voices::preview)).status(307).query::<SignedQuery>().errors(&[Code::InvalidParameter, Code::Forbidden, Code::VoiceNotFound, Code::EngineNotConfigured, Code::RateLimited, Code::EngineFailed]),
@@ -130,7 +150,7 @@ pub fn router(api: &Api) -> Router<Api> {
         if let Some(needs) = route.needs {
             handler = handler.route_layer(from_fn_with_state((api.clone(), route, needs), guard));
         }
-        let answered = Answered { method: route.method, template: route.path };
+        let answered = Answered { method: route.method, template: route.path, dialect: route.dialect };
         let handler = handler.layer(map_response(move |mut response: Response| {
             response.extensions_mut().insert(answered);
             ready(response)
@@ -144,7 +164,7 @@ pub fn router(api: &Api) -> Router<Api> {
 /// The caller of a request, by its key.
 pub(super) async fn caller_of(api: &Api, extensions: &Extensions, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let address = extensions.get::<PeerAddress>().map(|peer| peer.0);
-    api.config.access.caller(&api.keys, &api.wrong_keys, address, headers).await
+    api.config.access.caller(&api.keys, &api.oauth, &api.wrong_keys, address, headers).await
 }
 
 /// Lets a request pass whose key may make it, not too often, with a body that the route takes. Ends the wait for its

@@ -69,7 +69,7 @@ pub const SYSTEMS: &[System] = &[
     },
     System {
         name: "accounts and usage",
-        paths: &["/v3/users/me"],
+        paths: &["/v3/users/me", "/v1/user/me"],
         support: Support::Works,
         remark: "usage-based; no wallet, no subscription",
         test: ("coordinator/tests/api.rs", "scopes_pools_caps_and_quotas_hold"),
@@ -94,13 +94,35 @@ pub const SYSTEMS: &[System] = &[
     System::refused("lip-sync of existing videos", &["/v3/lipsyncs"], ""),
     System::refused("translation of videos", &["/v3/video-translations"], "proofread sessions too"),
     System::refused("video agent", &["/v3/video-agents"], "sessions and styles too"),
-    System::refused("OAuth", &["/v1/oauth", "/oauth"], "the farm's keys are used instead"),
+    System {
+        name: "sign-in by OAuth",
+        paths: &["/v1/oauth", "/oauth"],
+        support: Support::Works,
+        remark: "device codes and PKCE, by `HYPERFRAMES_OAUTH_*_URL`; consent is given with an API key",
+        test: ("e2e/tests/api.rs", "the_published_cli_signs_in_by_device_and_by_browser_refreshes_and_signs_out"),
+    },
+    System::refused(
+        "pages of published projects",
+        &["/v1/hyperframes/projects"],
+        "`hyperframes publish` says so; upload the project as an asset, or render it",
+    ),
     System::refused(
         "API of an earlier version (v1, v2)",
         &["/v1", "/v2"],
         "v3 is the version of the HyperFrames documents",
     ),
-    System::refused("inference.sh API", &["/apps", "/tasks"], "its inputs are fields of a render here"),
+    System {
+        name: "renders by inference.sh's SDKs",
+        paths: &["/apps/run", "/tasks", "/files"],
+        support: Support::Works,
+        remark: "unmodified, by `base_url`; the one app is `infsh/hyperframes-render`; no sessions, no schedules",
+        test: ("e2e/tests/clients.rs", "the_sdks_of_inference_sh_render_follow_upload_and_cancel"),
+    },
+    System::refused(
+        "apps, lists, agents, chats, flows, sessions and sockets of inference.sh",
+        &["/apps", "/tasks/list", "/agents", "/chats", "/flows", "/knowledge", "/sessions", "/sockets"],
+        "",
+    ),
 ];
 
 /// The system that the farm has not, whose routes `path` is among.

@@ -147,14 +147,27 @@ fn is_litter(name: &str) -> bool {
 ///
 /// [`ProjectError::Invalid`] where `entry` cannot be the name of a file in an archive.
 pub fn from_html(html: &str, entry: Option<&str>) -> Result<Bytes, ProjectError> {
-    let entry = entry.unwrap_or(DEFAULT_ENTRY);
+    from_files(&[(entry.unwrap_or(DEFAULT_ENTRY), html.as_bytes())])
+}
+
+/// The archive of a project of these files, by their names.
+///
+/// # Errors
+///
+/// [`ProjectError::Invalid`] where a name cannot be that of a file in an archive.
+pub fn from_files(files: &[(&str, &[u8])]) -> Result<Bytes, ProjectError> {
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    let mut archive = ZipWriter::new(Cursor::new(Vec::with_capacity(html.len() + 256)));
-    let written = archive
-        .start_file(entry, options)
-        .and_then(|()| Ok(archive.write_all(html.as_bytes())?))
-        .and_then(|()| archive.finish());
-    match written {
+    let bytes: usize = files.iter().map(|(_, bytes)| bytes.len() + 256).sum();
+    let mut archive = ZipWriter::new(Cursor::new(Vec::with_capacity(bytes)));
+    let mut write = || {
+        for (name, bytes) in files {
+            archive.start_file(*name, options)?;
+            archive.write_all(bytes)?;
+        }
+        Ok(())
+    };
+    let written: zip::result::ZipResult<()> = write();
+    match written.and_then(|()| archive.finish()) {
         Ok(bytes) => Ok(bytes.into_inner().into()),
         Err(error) => Err(ProjectError::Invalid(format!("the page cannot be packed: {error}"))),
     }

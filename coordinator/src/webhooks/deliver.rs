@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use super::sign;
 use super::storage::{Delivery, Event, Target, Webhooks};
 use crate::clock::now_ms;
+use crate::submission::CallbackForm;
 
 /// The timing of deliveries.
 #[derive(Debug, Clone)]
@@ -222,13 +223,18 @@ impl Deliverer {
         let Some(fetcher) = &self.fetcher else {
             return Ok(Attempt::Failed("this farm sends no webhooks".to_owned()));
         };
-        let Event { event_id, event_type, event_data, .. } = event;
-        let body = DeliveryBody { event_id, event_type, event_data };
-        let bytes = match serde_json::to_vec(&body) {
+        let bytes = match delivery.form {
+            CallbackForm::Event => {
+                let Event { event_id, event_type, event_data, .. } = event;
+                serde_json::to_vec(&DeliveryBody { event_id, event_type, event_data })
+            }
+            CallbackForm::Task => event.task_result().and_then(|task| serde_json::to_vec(&task)),
+        };
+        let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => return Ok(Attempt::Failed(error.to_string())),
         };
-        let headers = sign::headers(secret.as_deref(), &body.event_id, now_ms() / 1000, &bytes);
+        let headers = sign::headers(secret.as_deref(), &delivery.event_id, now_ms() / 1000, &bytes);
         // The fetcher reaches private addresses only where that is allowed, and follows no redirect of a POST.
         Ok(match fetcher.post_json(&url, &headers, bytes, self.policy.within).await {
             Ok(200..=299) => Attempt::Done,

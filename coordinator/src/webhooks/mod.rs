@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`storage`] | endpoints, events and deliveries in object storage |
 //! | [`seal`] | secrets are encrypted in storage |
+//! | `task` | an event as the result of a task |
 //! | [`sign`] | the headers that prove where a delivery comes from |
 //! | [`deliver`] | the loop that sends deliveries, and repeats those that failed |
 //!
@@ -14,5 +15,6 @@ pub mod deliver;
 pub mod seal;
 pub mod sign;
 pub mod storage;
+mod task;
 
 pub use storage::{Delivery, EVENT_TYPES, Endpoint, Event, HOSTED_ONLY_EVENT_TYPES, Target, Webhooks};

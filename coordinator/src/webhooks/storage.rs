@@ -14,6 +14,7 @@ use url::Url;
 
 use super::seal::{SealError, SecretKeys};
 use crate::store::{MAX_CONCURRENT_REQUESTS, if_found};
+use crate::submission::CallbackForm;
 
 /// A registered receiver of events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +92,9 @@ pub struct Delivery {
     pub event_id: String,
     /// The receiver.
     pub target: Target,
+    /// What it gets. Earlier farms did not store it.
+    #[serde(default)]
+    pub form: CallbackForm,
     /// Number of attempts so far.
     pub attempts: u32,
     /// Unix milliseconds of its creation.
@@ -243,8 +247,8 @@ impl Webhooks {
         self.free_url(&endpoint.space, &endpoint.url).await
     }
 
-    /// Stores an event, and a delivery for each endpoint that subscribes to it and for the render's callback URL. Returns the
-    /// deliveries. Publishing it again stores the same event again.
+    /// Stores an event, and a delivery for each endpoint that subscribes to it and for the render's callback URL, which
+    /// gets it in a form of its own. Returns the deliveries. Publishing it again stores the same event again.
     ///
     /// # Errors
     ///
@@ -252,22 +256,24 @@ impl Webhooks {
     pub async fn publish(
         &self,
         event: &Event,
-        callback: Option<Url>,
+        callback: Option<(Url, CallbackForm)>,
         now_ms: u64,
     ) -> Result<Vec<Delivery>, ObjectsError> {
         self.objects.put_json(&event_key(&event.space, &event.event_id), event).await?;
         let endpoints = self.endpoints(&event.space).await?;
         let subscribed = endpoints.iter().filter(|endpoint| endpoint.subscribes_to(event));
-        let mut targets: Vec<(String, Target)> =
-            subscribed.map(|endpoint| (endpoint.id.clone(), Target::Endpoint(endpoint.id.clone()))).collect();
-        targets.extend(callback.map(|url| ("callback".to_owned(), Target::Callback(url))));
+        let mut targets: Vec<(String, Target, CallbackForm)> = subscribed
+            .map(|endpoint| (endpoint.id.clone(), Target::Endpoint(endpoint.id.clone()), CallbackForm::Event))
+            .collect();
+        targets.extend(callback.map(|(url, form)| ("callback".to_owned(), Target::Callback(url), form)));
         let mut deliveries = Vec::with_capacity(targets.len());
-        for (name, target) in targets {
+        for (name, target, form) in targets {
             let delivery = Delivery {
                 id: format!("{}-{name}", event.event_id),
                 space: event.space.clone(),
                 event_id: event.event_id.clone(),
                 target,
+                form,
                 attempts: 0,
                 begun_at_ms: now_ms,
                 next_at_ms: now_ms,
