@@ -8,6 +8,7 @@
 //! | [`output`] | containers, codecs, and which of them go together |
 //! | [`encoder`] | [`encoder::EncoderSettings`]: everything that an encoder's bytes depend on |
 //! | [`plan`] | [`plan::Plan`]: everything that a render's segments depend on, and its chunk table |
+//! | [`runtime`] | versions of the HyperFrames runtime |
 //! | [`task`] | [`task::TaskId`] and the queues that carry tasks |
 //! | [`event`] | hints from workers and stitchers to the coordinator |
 //! | [`record`] | records of finished tasks: segments, audio, output; manifest and terminal state |
@@ -53,6 +54,7 @@ pub mod log;
 pub mod output;
 pub mod plan;
 pub mod record;
+pub mod runtime;
 pub mod spec;
 pub mod task;
 pub mod wire;
