@@ -8,7 +8,7 @@ use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::{ContentHash, FrameHash, Pool, RenderId};
 use hyperfarm_proto::plan::{
     AudioItem, Buses, CaptureClass, CaptureKind, CompiledFile, EncoderSettings, GainPoint, MediaTiming, Plan,
-    PlanContent, PlanDraft, RemoteAsset, VideoHeaders, VideoItem, Warning,
+    PlanContent, PlanDraft, RemoteAsset, RuntimeVersion, VideoHeaders, VideoItem, Warning,
 };
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord};
 use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
@@ -60,6 +60,7 @@ fn plan() -> Plan {
             audio: vec![AudioItem::plain("a", "a.mp3", timing, vec![GainPoint { time: 0.0, gain: 0.5 }])],
             buses: Buses::default(),
             encoder: EncoderSettings::of(Format::Mp4, Quality::Standard, frame_rate),
+            runtime: RuntimeVersion { version: "0.8".to_owned(), hash: ContentHash::of(b"r") },
             class: CaptureClass {
                 chrome: "156".to_owned(),
                 ffmpeg: "59".to_owned(),
@@ -126,8 +127,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "35a28243e526";
-const GOLDEN_CONTENT: &str = "40f81869b819";
+const GOLDEN_PLAN: &str = "f756f52586a3";
+const GOLDEN_CONTENT: &str = "d074dc1dabbc";
 
 #[test]
 fn segment_records_survive_json() {

@@ -20,7 +20,7 @@ use super::create::{self, Source};
 use super::error::{ApiError, Code};
 use super::page::{self, PageRange, Query};
 use super::view::view;
-use super::{Answer, Api, List, assets, read_body};
+use super::{Answer, Api, List, assets, read_body, runtimes};
 use crate::RenderDetail;
 use crate::api_keys::Caller;
 use crate::index::Filter;
@@ -45,6 +45,7 @@ pub(super) async fn create(
         drop(raw);
         caller.check_pool(&asked.spec.pool)?;
         intake::check(&asked.spec)?;
+        runtimes::check(&api, &asked.spec).await?;
         let render = seed.render();
         let mut taken = api.admission.reserve(&caller, vec![render.clone()]).await?;
         let bundle = bundle(&api, &caller, asked.source, asked.spec.composition.as_deref()).await?;
@@ -252,6 +253,7 @@ pub(super) async fn retry(
     let (once, key) = (api.once.clone(), caller.clone());
     let make = move |seed: Seed| async move {
         caller.check_pool(&detail.request.spec.pool)?;
+        runtimes::check(&api, &detail.request.spec).await?;
         let mut taken = api.admission.reserve(&caller, vec![seed.render()]).await?;
         let intake = Intake {
             space: caller.rights.space.clone(),
