@@ -3,7 +3,8 @@
 #
 #   scripts/setup.sh            what a build and a render need
 #   scripts/setup.sh --test     also what the tests need: RabbitMQ, Redis, Prometheus, a GPU in software, a newer Node for the published CLI and the dashboard's tests, the
-#                               fuzzer of the API, what the published examples of the API import, and published clients
+#                               fuzzer of the API, what the published examples of the API import, published clients, and another
+#                               published version of HyperFrames
 #   scripts/setup.sh --ci       also what the checks of .ci/run need
 #   scripts/setup.sh --bench    also what the comparison in bench/ needs: the ffmpeg command, a newer Node
 #
@@ -34,7 +35,7 @@ done
 # curl and procps (kill) are commands that the tests of the farm as a whole call; jq is one that published examples do. espeak-ng
 # is the speech engine of the tests.
 # Mesa's Vulkan and EGL on the processor stand in for a GPU.
-[[ -z $with_services ]] || packages+=("${services[@]}" curl espeak-ng jq libegl1 libgl1-mesa-dri mesa-vulkan-drivers procps python3 python3-venv)
+[[ -z $with_services ]] || packages+=("${services[@]}" curl espeak-ng jq libegl1 libgl1-mesa-dri mesa-vulkan-drivers openssl procps python3 python3-venv)
 [[ -z $with_checks ]] || packages+=(git python3 python3-jsonschema python3-venv python3-yaml shellcheck)
 [[ -z $with_bench ]] || packages+=(ffmpeg)
 
@@ -157,3 +158,21 @@ for folder in "${stale[@]}"; do
     current "$folder" || fail "npm left no record of what it installed in $folder/node_modules"
 done
 "$repository/examples/setup.sh" "$repository/worker/browser/node_modules"
+
+# --- published packages ----------------------------------------------------------------------------------------------
+
+# Archives of published packages as they are in the registry, each with the hash that its line of packages.txt states.
+published_packages() { # FOLDER
+    local folder=$1 name version integrity file
+    while read -r name version integrity; do
+        file=$folder/$name-$version.tgz
+        [[ ! -e $file ]] || continue
+        say "npm pack $name@$version"
+        npm pack "$name@$version" --ignore-scripts --silent --pack-destination "$folder" >/dev/null
+        if [[ sha512-$(openssl dgst -sha512 -binary "$file" | base64 -w0) != "$integrity" ]]; then
+            rm -f "$file"
+            fail "$name@$version is not the package of e2e/runtimes/packages.txt"
+        fi
+    done <"$folder/packages.txt"
+}
+[[ -z $with_services ]] || published_packages "$repository/e2e/runtimes"

@@ -13,6 +13,7 @@
 //! | [`account`] | the key's own account, and the process's health |
 //! | [`events`] | server-sent events |
 //! | [`error`] | the table of error codes, and the shape of every error |
+//! | [`runtimes`] | versions of the HyperFrames runtime |
 //! | [`schema`] | the types as JSON Schema |
 //!
 //! A field that can be asked of a render stands in [`hyperfarm_proto::spec::RenderSpec`], with its bounds: what the API takes, what is
@@ -38,6 +39,7 @@ pub mod events;
 pub mod farm;
 pub mod render;
 pub mod request;
+pub mod runtimes;
 pub mod schema;
 pub mod tasks;
 pub mod voices;

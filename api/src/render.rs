@@ -100,6 +100,9 @@ pub struct RenderDetail {
     pub aspect_ratio: Option<AspectRatio>,
     /// Entry page.
     pub composition: String,
+    /// Version of the HyperFrames runtime, once the composition is planned. An extension.
+    #[serde(default)]
+    pub runtime: Option<String>,
     /// Unix seconds.
     pub created_at: u64,
     /// Unix seconds of the end, whatever it was.
@@ -389,6 +392,9 @@ pub struct Timeline {
     pub ended_at: Option<f64>,
     /// Unix seconds, by the farm's clock.
     pub now: f64,
+    /// Version of the HyperFrames runtime, once the composition is planned.
+    #[serde(default)]
+    pub runtime: Option<String>,
     /// Every attempt, in the order in which they began.
     pub spans: Vec<Span>,
     /// What the farm noticed about the attempts when the render ended, such as two attempts at the same chunk with

@@ -140,6 +140,7 @@ impl RenderRequest {
         }
         spec.duration = spec.duration.filter(|duration| !duration.is_zero());
         spec.audio_url = spec.audio_url.filter(|url| !url.is_empty());
+        spec.runtime = spec.runtime.filter(|version| !version.is_empty());
         // The published command line sends the path as it was typed.
         let entry = spec.composition.as_deref().map(|entry| entry.trim_start_matches("./"));
         spec.composition = entry.filter(|entry| !entry.is_empty()).and_then(Text::new);

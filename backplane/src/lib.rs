@@ -15,6 +15,7 @@
 //! | [`retry`] | how often and how long failed operations are repeated |
 //! | [`task_log`] | the log of an attempt, for the person whose render it is |
 //! | [`trace`] | one OpenTelemetry trace for each render, over all roles |
+//! | [`runtimes`] | versions of the HyperFrames runtime in storage |
 //! | [`runner`] | the loop of a node: consume, claim, run, renew, commit, acknowledge |
 //! | [`machine`] | host name and memory of the machine |
 //!
@@ -74,6 +75,7 @@ pub mod private;
 mod redact;
 pub mod retry;
 pub mod runner;
+pub mod runtimes;
 pub mod task_log;
 pub mod trace;
 

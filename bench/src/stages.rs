@@ -24,6 +24,7 @@ use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
 use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings};
 use hyperfarm_worker::remote::RemoteConfig;
+use hyperfarm_worker::runtimes::RuntimeConfig;
 use hyperfarm_worker::server::{Site, SiteFile};
 use hyperfarm_worker::{Worker, WorkerConfig};
 use zip::write::SimpleFileOptions;
@@ -59,6 +60,7 @@ impl Stages {
             encoder: hyperfarm_worker::encoders::EncoderMode::Software,
             decoders: Decoders::in_process(MediaLimits::default()),
             remote: RemoteConfig::default(),
+            runtimes: RuntimeConfig::default(),
             archive: ArchiveLimits::DEFAULT,
             label: String::new(),
             work_dir: folder.path().to_owned(),

@@ -11,6 +11,7 @@ mod machine;
 mod probes;
 mod render;
 mod roles;
+mod runtime;
 mod settings;
 mod shell;
 mod snapshot;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
             | args::Command::Worker(_)
             | args::Command::Stitcher(_)
             | args::Command::Keys(_)
+            | args::Command::Runtime(_)
     ) {
         hyperfarm_backplane::private::files_of_this_user();
     }
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
             args::Command::Worker(worker) => roles::worker(worker).await,
             args::Command::Stitcher(stitcher) => roles::stitcher(stitcher).await,
             args::Command::Keys(command) => keys::run(command).await,
+            args::Command::Runtime(command) => runtime::run(command).await,
             args::Command::Renders(command) => client::renders::run(command).await,
             args::Command::Assets(command) => client::assets::run(command).await,
             args::Command::Voices(command) => client::voices::run(command).await,

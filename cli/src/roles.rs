@@ -19,14 +19,16 @@ use hyperfarm_speech::Catalogue;
 use hyperfarm_stitcher::{Stitcher, StitcherConfig};
 use hyperfarm_worker::chrome::ChromeConfig;
 use hyperfarm_worker::remote::RemoteConfig;
+use hyperfarm_worker::runtimes::RuntimeConfig;
 use hyperfarm_worker::settings::WorkerSettings;
-use hyperfarm_worker::{Worker, WorkerConfig};
+use hyperfarm_worker::{RUNTIME_VERSION, Worker, WorkerConfig};
 use tokio::net::TcpListener;
 
 use crate::args::{ListenArgs, StitcherArgs, UpArgs, WorkerArgs};
 use crate::exit::CliError;
 use crate::machine;
 use crate::probes::Probes;
+use crate::runtime;
 use crate::settings::{ApiSettings, Settings};
 use crate::stdout::print_line;
 
@@ -70,6 +72,7 @@ impl Node {
     ) -> Result<Self, CliError> {
         let mut config = worker_config(settings, slots, Pool::default(), work_dir)?;
         if whose == Whose::Person {
+            config.runtimes.store = Some(runtime::store_in(&settings.farm.data_dir)?);
             config.archive = ArchiveLimits::LOCAL;
         }
         let worker = Worker::start(backplane.clone(), config, drain.clone()).await?;
@@ -99,7 +102,7 @@ pub(crate) fn worker_config(
     pool: Pool,
     work_dir: &Path,
 ) -> Result<WorkerConfig, CliError> {
-    let WorkerSettings { chrome, encoder, label, media, remote } = settings.worker.clone();
+    let WorkerSettings { chrome, encoder, label, media, remote, missing_runtime } = settings.worker.clone();
     Ok(WorkerConfig {
         id: machine::node_id("worker"),
         pool,
@@ -108,6 +111,7 @@ pub(crate) fn worker_config(
         encoder,
         decoders: Decoders::isolated(OWN_PROGRAM, media),
         remote: RemoteConfig::open(remote, settings.fetch.clone())?,
+        runtimes: RuntimeConfig { store: None, missing: missing_runtime },
         archive: ArchiveLimits::DEFAULT,
         label,
         work_dir: work_dir.to_owned(),
@@ -255,6 +259,7 @@ fn api_config(settings: ApiSettings, access: Access, args: &ListenArgs, fetcher:
         secret_keys: settings.secret_keys,
         allow_http_callbacks: settings.http_callbacks,
         concurrent_renders: settings.concurrent_renders,
+        built_in_runtime: RUNTIME_VERSION.to_owned(),
         prices: settings.prices,
         ..ApiConfig::default()
     }

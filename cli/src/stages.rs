@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 use crate::exit::CliError;
 use crate::roles::{drain, worker_config};
+use crate::runtime;
 use crate::settings::Settings;
 use crate::temporary::render_folder;
 
@@ -42,7 +43,9 @@ pub(crate) async fn run<T>(
     let folder = render_folder()?;
     let backplane = Backplane::in_process(&folder.path().join("storage")).map_err(CliError::system)?;
     let interrupted = drain()?;
-    let mut config = worker_config(&Settings::from_env()?, slots, Pool::default(), folder.path())?;
+    let settings = Settings::from_env()?;
+    let mut config = worker_config(&settings, slots, Pool::default(), folder.path())?;
+    config.runtimes.store = Some(runtime::store_in(&settings.farm.data_dir)?);
     config.archive = ArchiveLimits::LOCAL;
     let worker_drain = Drain::new();
     let worker = Worker::start(backplane.clone(), config, worker_drain.clone()).await?;

@@ -9,6 +9,7 @@
 //! | `rate_limit` | rates of requests, by key or by address |
 //! | [`intake`] | checks and stores projects and requests |
 //! | [`submission`] | who submitted a render, and the seed of its id |
+//! | [`runtimes`] | the versions of the HyperFrames runtime, as people read them |
 //! | [`sharding`] | cuts a render into chunks, a pure function |
 //! | [`scheduler`] | decides the next step of each render, pure functions |
 //! | `reconciler` | the loop that reads ledger and storage and takes the scheduler's steps |
@@ -79,6 +80,7 @@ pub mod progress;
 mod rate_limit;
 mod reconciler;
 mod registry;
+pub mod runtimes;
 pub mod scheduler;
 pub mod sharding;
 mod signed_urls;

@@ -24,6 +24,8 @@ pub struct PlanSummary {
     pub frames: u64,
     /// Number of chunks.
     pub chunks: u32,
+    /// Version of the HyperFrames runtime, where it is known.
+    pub runtime: Option<String>,
     /// Warnings of the plan stage.
     pub warnings: Vec<Warning>,
     /// Whether it has sound.
@@ -45,6 +47,7 @@ impl From<&Plan> for PlanSummary {
             frame_rate: plan.content.frame_rate,
             frames: plan.content.frames,
             chunks: plan.chunks.len() as u32,
+            runtime: Some(plan.content.runtime.version.clone()),
             warnings: plan.warnings.clone(),
             has_audio: plan.has_audio(),
             is_playable: is_playable(&plan.content.encoder),
@@ -60,6 +63,7 @@ impl From<&Manifest> for PlanSummary {
             frame_rate,
             frames,
             chunks: manifest.segments.len() as u32,
+            runtime: manifest.runtime.as_ref().map(|runtime| runtime.version.clone()),
             warnings: manifest.warnings.clone(),
             has_audio: manifest.audio.is_some(),
             // The preview needs the plan's chunk table, which cannot be read.

@@ -26,7 +26,7 @@ fn with(name: &str, value: Value) -> Value {
 fn every_field_is_taken_over() {
     let body = json!({
         "project": { "type": "html", "html": "<p>" }, "fps": "30000/1001", "quality": "draft", "format": "webm",
-        "resolution": "4k", "aspect_ratio": "9:16", "composition": "a/b.html", "variables": { "x": [1] },
+        "resolution": "4k", "aspect_ratio": "9:16", "composition": "a/b.html", "runtime": "^0.8.1", "variables": { "x": [1] },
         "strict_variables": true, "verify": true, "title": "t", "callback_id": "c",
         "callback_url": "https://x.example/y", "pool": "gpu", "chunk_frames": 30, "max_parallel_chunks": 2, "something_else": { "a": 1 },
         "codec": "vp8", "video_bitrate": "4M", "vp9_cpu_used": -2, "gif_loop": 3, "transparent": true,
@@ -36,7 +36,7 @@ fn every_field_is_taken_over() {
     let spec = parsed(&body).unwrap();
     let expected = json!({
         "fps": { "num": 30000, "den": 1001 }, "quality": "draft", "format": "webm", "resolution": "4k",
-        "aspect_ratio": "9:16", "width": null, "height": null, "composition": "a/b.html", "variables": "{\"x\":[1]}",
+        "aspect_ratio": "9:16", "width": null, "height": null, "composition": "a/b.html", "runtime": "^0.8.1", "variables": "{\"x\":[1]}",
         "strict_variables": true, "verify": true, "title": "t", "callback_id": "c",
         "callback_url": "https://x.example/y", "pool": "gpu", "chunk_frames": 30, "max_parallel_chunks": 2,
         "codec": "vp8", "crf": null, "video_bitrate": 4_000_000, "vp9_cpu_used": -2, "gif_loop": 3, "transparent": true,

@@ -49,6 +49,7 @@ async fn a_render_is_taken_in_read_listed_and_downloaded() {
     let expected = json!({
         "render_id": id, "status": "completed", "format": "mp4", "title": "A title", "callback_id": "c1", "fps": 30,
         "quality": "draft", "resolution": null, "aspect_ratio": "16:9", "composition": "index.html",
+        "runtime": "0.8",
         "created_at": done["created_at"], "completed_at": done["completed_at"], "duration": 3.0,
         "video_url": done["video_url"], "thumbnail_url": done["thumbnail_url"], "preview_url": done["preview_url"],
         "sidecars": [{ "name": "sound.wav", "bytes": 7, "url": done["sidecars"][0]["url"] }],

@@ -106,6 +106,7 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
                 ("{endpoint_id}", &things.endpoint),
                 ("{worker_id}", "n1"),
                 ("{voice_id}", "espeak_en-us"),
+                ("{version}", "0.8.60"),
                 ("{*key}", &format!("renders/{render}/output.mp4")),
                 ("{expires}", "99999999999"),
                 ("{signature}", "00"),

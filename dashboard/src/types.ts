@@ -458,6 +458,8 @@ export interface RenderDetail {
   resolution: "1080p" | "4k" | null;
   /** The render it repeats. An extension. */
   retry_of?: string;
+  /** Version of the HyperFrames runtime, once the composition is planned. An extension. */
+  runtime: string | null;
   /** Files beside the video that were asked for; once completed. An extension. */
   sidecars?: Sidecar[];
   /** How far it is; a cancelled one has failed. */
@@ -558,6 +560,8 @@ export interface RenderRequest {
   quality?: "draft" | "standard" | "high" | null;
   /** Height class; else the composition's own size. */
   resolution?: "1080p" | "4k" | null;
+  /** Version of the HyperFrames runtime, or a range such as `^0.8.100`; else the one that the project names, else the default one. An extension. */
+  runtime?: string | null;
   /** Seconds between the pictures of a storyboard beside the video: JPEG sheets and a WebVTT file. An extension. */
   storyboard?: number | null;
   /** Unknown or mistyped variables are errors. An extension. */
@@ -584,6 +588,42 @@ export interface RenderRequest {
   wav?: boolean | null;
   /** Pixels across, with `height`. An extension. */
   width?: number | null;
+}
+
+/** A version of the HyperFrames runtime that renders can have. */
+export interface Runtime {
+  /** Unix seconds. */
+  added_at: number | null;
+  /** Whether it is part of the farm's program; then it has no fields below. */
+  is_built_in: boolean;
+  /** Whether renders have it that ask for none and whose project names none. */
+  is_default: boolean;
+  /** Its licence. */
+  license: string | null;
+  /** Name of the published package. */
+  name: string | null;
+  /** SHA-256 of the stored package. */
+  sha256: string | null;
+  /** Bytes of the stored package. */
+  size_bytes: number | null;
+  /** The version, such as `0.8.170`. */
+  version: string;
+}
+
+/** What the farm keeps of a published package of HyperFrames. */
+export interface RuntimePackage {
+  /** The script of sound effects. Without it, sounds have the effects of the built-in version. */
+  effects?: string | null;
+  /** Licence in the package's own `package.json`. */
+  license: string;
+  /** Text of the package's licence files; empty where it has none. */
+  license_text?: string | null;
+  /** Name in the package's own `package.json`. */
+  name: string;
+  /** The runtime, a classic script. */
+  script: string;
+  /** Version in the package's own `package.json`. */
+  version: string;
 }
 
 /** Role of a coordinator in scheduling. Of several coordinators one schedules. */
@@ -695,6 +735,8 @@ export interface Timeline {
   ended_at: number | null;
   /** Unix seconds, by the farm's clock. */
   now: number;
+  /** Version of the HyperFrames runtime, once the composition is planned. */
+  runtime: string | null;
   /** Every attempt, in the order in which they began. */
   spans: Span[];
 }

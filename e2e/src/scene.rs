@@ -128,10 +128,11 @@ impl Scene {
         self.path(name)
     }
 
-    /// A command of the binary, with the scene's temporary folder and without a cluster in its environment.
+    /// A command of the binary, with the scene's temporary folder and data folder, and no cluster in its environment.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary());
-        command.args(args).env("TMPDIR", self.path("tmp")).stdin(Stdio::null());
+        command.args(args).env("TMPDIR", self.path("tmp")).env("HYPERFARM_DATA_DIR", self.path("data"));
+        command.stdin(Stdio::null());
         for name in ["HYPERFARM_AMQP_URL", "HYPERFARM_REDIS_URL", "HYPERFARM_STORAGE_URL", "HYPERFARM_LOG"] {
             command.env_remove(name);
         }

@@ -85,6 +85,11 @@ pub fn client(name: &str) -> Option<PathBuf> {
     installed("clients", name)
 }
 
+/// The archive of a published version of HyperFrames.
+pub fn published_runtime(version: &str) -> Option<PathBuf> {
+    installed("runtimes", &format!("hyperframes-{version}.tgz"))
+}
+
 fn installed(folder: &str, name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(name);
     if !path.exists() {

@@ -133,6 +133,8 @@ codes! {
     /// The process that had the task ended without a word, or was cut off for longer than its lease. A task that loses
     /// two processes is not tried again: it may be what ended them.
     WorkerLost = "WORKER_LOST", System, Once;
+    /// The version of the HyperFrames runtime that was asked for is not there.
+    RuntimeMissing = "RUNTIME_MISSING", User, Never;
 }
 
 impl FailureCode {

@@ -20,6 +20,22 @@ pub fn blob(hash: &ContentHash) -> String {
     format!("blobs/{hash}")
 }
 
+/// Folder of what names a package of the HyperFrames runtime, by version.
+pub const RUNTIME_VERSIONS: &str = "runtimes/versions";
+
+/// What names the package of a version of the HyperFrames runtime.
+pub fn runtime_version(version: &str) -> String {
+    format!("{RUNTIME_VERSIONS}/{version}.json")
+}
+
+/// A package of the HyperFrames runtime, by its hash.
+pub fn runtime_package(hash: &ContentHash) -> String {
+    format!("runtimes/packages/{hash}.json")
+}
+
+/// Which version is the default, where it is not the built-in one.
+pub const RUNTIME_DEFAULT: &str = "runtimes/default.json";
+
 /// Folder of everything of one render.
 pub fn render_prefix(render: &RenderId) -> String {
     format!("{RENDERS}/{render}")

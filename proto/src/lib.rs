@@ -9,6 +9,7 @@
 //! | [`quantity`], [`timecode`] | lengths, moments, bit rates and timecodes, as a request writes them |
 //! | [`encoder`] | [`encoder::EncoderSettings`]: everything that an encoder's bytes depend on |
 //! | [`plan`] | [`plan::Plan`]: everything that a render's segments depend on, and its chunk table |
+//! | [`runtime`] | versions of the HyperFrames runtime |
 //! | [`task`] | [`task::TaskId`] and the queues that carry tasks |
 //! | [`event`] | hints from workers and stitchers to the coordinator |
 //! | [`record`] | records of finished tasks: segments, audio, output; manifest and terminal state |
@@ -56,6 +57,7 @@ pub mod plan;
 pub mod profile;
 pub mod quantity;
 pub mod record;
+pub mod runtime;
 pub mod spec;
 pub mod task;
 mod text_form;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::encoder::{DeviceEncoder, EncoderSettings, Loudness, Rate, VideoCodec};
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
+pub use crate::runtime::RuntimeVersion;
 use crate::spec::{Size, Viewport};
 use crate::wire::{self, Wire, WireError};
 
@@ -180,7 +181,8 @@ pub enum CaptureKind {
 }
 
 /// Layout of plan and draft. Version 1 was farm 0.1's; version 3 knows GPU classes and the encoders of devices; version
-/// 4 the page's clock, videos that scripts play, outputs that are a part of their composition, and loudness.
+/// 4 the page's clock, videos that scripts play, outputs that are a part of their composition, loudness, and the
+/// runtime.
 const PLAN_VERSION: u8 = 4;
 
 /// Everything about a worker that its pixels and its packets depend on. A render is pinned to one class.
@@ -190,7 +192,7 @@ pub struct CaptureClass {
     pub chrome: String,
     /// Versions of FFmpeg's libraries.
     pub ffmpeg: String,
-    /// Version of the HyperFrames runtime.
+    /// Version of the HyperFrames runtime that is built in. That of a render is in [`PlanContent::runtime`].
     pub runtime: String,
     /// Version of the farm.
     pub farm: String,
@@ -301,6 +303,8 @@ pub struct PlanContent {
     pub captions: Vec<Caption>,
     /// Encoder settings.
     pub encoder: EncoderSettings,
+    /// The runtime that seeks the page. Every worker of the class can fetch it.
+    pub runtime: RuntimeVersion,
     /// Versions that must agree.
     pub class: CaptureClass,
 }

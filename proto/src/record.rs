@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{FailedAttempt, Failure};
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, FrameHash, RenderId};
-use crate::plan::{CaptureClass, Warning};
+use crate::plan::{CaptureClass, RuntimeVersion, Warning};
 use crate::spec::{Format, Size};
 
 /// How far a task is.
@@ -194,6 +194,9 @@ pub struct Manifest {
     pub plan: ContentHash,
     /// Versions it was made with.
     pub class: CaptureClass,
+    /// The runtime that sought the page; `None` in manifests of farms with one runtime.
+    #[serde(default)]
+    pub runtime: Option<RuntimeVersion>,
     /// The output.
     pub output: OutputRecord,
     /// Segments used, by chunk.

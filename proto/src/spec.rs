@@ -240,6 +240,11 @@ pub struct RenderSpec {
     /// Entry page in the project; `index.html` by default.
     #[cfg_attr(feature = "cli", arg(long, short, value_name = "PATH"))]
     pub composition: Option<Text<512>>,
+    /// Version of the HyperFrames runtime, or a range such as `^0.8.100`; else the one that the project names, else the
+    /// default one.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "VERSION"))]
+    pub runtime: Option<Text<64>>,
     /// Values for the composition's variables.
     // Kept, and stored, as the text of the object: its order and numbers are the client's.
     #[serde(deserialize_with = "variables")]

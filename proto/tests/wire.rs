@@ -8,7 +8,7 @@ use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::{ContentHash, FrameHash, Pool, RenderId};
 use hyperfarm_proto::plan::{
     AudioItem, Buses, CaptureClass, CaptureKind, CompiledFile, EncoderSettings, GainPoint, MediaTiming, Plan,
-    PlanContent, PlanDraft, RemoteAsset, VideoHeaders, VideoItem, Warning,
+    PlanContent, PlanDraft, RemoteAsset, RuntimeVersion, VideoHeaders, VideoItem, Warning,
 };
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord};
 use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
@@ -61,6 +61,7 @@ fn plan() -> Plan {
             buses: Buses::default(),
             captions: Vec::new(),
             encoder: EncoderSettings::of(Format::Mp4, Quality::Standard, frame_rate),
+            runtime: RuntimeVersion { version: "0.8".to_owned(), hash: ContentHash::of(b"r") },
             class: CaptureClass {
                 chrome: "156".to_owned(),
                 ffmpeg: "59".to_owned(),

@@ -140,6 +140,7 @@ impl StitchHandler {
             render: render.clone(),
             plan: plan_hash,
             class: plan.content.class.clone(),
+            runtime: Some(plan.content.runtime.clone()),
             output: record.clone(),
             segments,
             audio,

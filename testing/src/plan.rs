@@ -2,7 +2,9 @@
 
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::{ContentHash, Pool};
-use hyperfarm_proto::plan::{AudioItem, CaptureClass, CaptureKind, EncoderSettings, MediaTiming, Plan, PlanContent};
+use hyperfarm_proto::plan::{
+    AudioItem, CaptureClass, CaptureKind, EncoderSettings, MediaTiming, Plan, PlanContent, RuntimeVersion,
+};
 use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
 
 /// A capture class of no real machine.
@@ -41,6 +43,7 @@ pub fn content(format: Format, frame_rate: FrameRate, frames: u64, audio: bool) 
         buses: Default::default(),
         captions: Vec::new(),
         encoder: EncoderSettings::of(format, Quality::Draft, frame_rate),
+        runtime: RuntimeVersion { version: "0.8".to_owned(), hash: ContentHash::of(b"runtime") },
         class: class(),
     }
 }

@@ -13,6 +13,12 @@ pub const OWN_PREFIX: &str = "/__hyperfarm/";
 /// Version of the embedded HyperFrames runtime, as `browser/package.json` pins it.
 pub const RUNTIME_VERSION: &str = generated::RUNTIME_VERSION;
 
+/// The embedded runtime.
+pub(crate) const RUNTIME: &str = generated::RUNTIME;
+
+/// The embedded script of sound effects, of the same package.
+pub(crate) const EFFECTS: &str = generated::EFFECTS;
+
 /// Version of the embedded GSAP, which a page gets that uses GSAP without loading it.
 pub const GSAP_VERSION: &str = generated::GSAP_VERSION;
 
@@ -87,15 +93,6 @@ pub(crate) struct Asset {
     pub(crate) bytes: &'static [u8],
 }
 
-/// The runtime with the real timers: it waits with them for events outside of composition time.
-static RUNTIME: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "(function (setTimeout, clearTimeout, setInterval, clearInterval) {{\n{}\n}})(...((c) => [c.originalSetTimeout, \
-         c.originalClearTimeout, c.originalSetInterval, c.originalClearInterval])(window.__HF_VIRTUAL_TIME__));\n",
-        generated::RUNTIME
-    )
-});
-
 /// GSAP's scripts as ES modules, by the name of the script.
 static GSAP_MODULES: LazyLock<BTreeMap<&'static str, String>> =
     LazyLock::new(|| generated::GSAP.iter().map(|(name, text)| (*name, as_module(name, text))).collect());
@@ -135,13 +132,13 @@ pub(crate) fn gsap_file(path: &str) -> Option<&'static str> {
     }
 }
 
+/// The media type of scripts.
+pub(crate) const SCRIPT: &str = "text/javascript; charset=utf-8";
+
 /// The asset at `path` below [`OWN_PREFIX`].
 pub(crate) fn own(path: &str) -> Option<Asset> {
-    const SCRIPT: &str = "text/javascript; charset=utf-8";
     match path {
-        "runtime.js" => Some(Asset { media_type: SCRIPT, bytes: RUNTIME.as_bytes() }),
         EFFECTS_PAGE => Some(Asset { media_type: "text/html; charset=utf-8", bytes: EFFECTS_HTML.as_bytes() }),
-        "effects-chain.js" => Some(Asset { media_type: SCRIPT, bytes: generated::EFFECTS.as_bytes() }),
         "worker.js" => Some(Asset { media_type: SCRIPT, bytes: WORKER.as_bytes() }),
         "effects.js" => Some(Asset { media_type: SCRIPT, bytes: include_bytes!("host/effects.js") }),
         "scope.js" => Some(Asset { media_type: SCRIPT, bytes: SCOPE_SCRIPT.as_bytes() }),
@@ -164,13 +161,11 @@ mod tests {
 
     #[test]
     fn every_asset_is_embedded() {
-        assert!(own("runtime.js").is_some_and(|asset| asset.bytes.len() > 100_000));
         assert!(own("gsap.js").is_some_and(|asset| asset.bytes.len() > 50_000));
-        assert!(own("effects-chain.js").is_some_and(|asset| asset.bytes.len() > 30_000));
         assert!(own("gsap/ScrollTrigger.min.js").is_some_and(|asset| asset.bytes.len() > 10_000));
         assert!(gsap_file("gsap/Flip.min.mjs").is_some_and(|text| text.contains("export const Flip")));
         assert!(own("fonts/inter-latin-400-normal.woff2").is_some_and(|asset| asset.bytes.starts_with(b"wOF2")));
-        assert!(own("fonts/../runtime.js").is_none());
+        assert!(own("fonts/../gsap.js").is_none());
         assert_eq!(RUNTIME_VERSION.split('.').count(), 3);
     }
 }

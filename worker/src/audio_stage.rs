@@ -202,7 +202,8 @@ impl TrackMixer<'_> {
         if let Some(effects) = effects {
             let wet = self.folder.join(format!("{name}-wet.f32"));
             let mut slot = self.worker.slot(self.context.slot(), self.render).await?;
-            let applying = effects::apply(&mut slot, self.content.viewport, effects, owner, &path, &wet);
+            let runtime = self.worker.runtime(&self.content.runtime).await?;
+            let applying = effects::apply(&mut slot, self.content.viewport, runtime, effects, owner, &path, &wet);
             let outcome = tokio::select! {
                 outcome = applying => outcome,
                 () = self.context.cancelled().cancelled() => {

@@ -21,6 +21,7 @@ use crate::capture::{EncodedChunk, EncoderPermits, Encoding, FrameGrabber, Next}
 use crate::context::{WorkerContext, to_json};
 use crate::error::{CaptureError, WorkerError};
 use crate::host::{ExpectedTimelines, OpenOptions, ServedVideo, VideoPicture};
+use crate::runtimes::RuntimeScripts;
 use crate::server::{Site, SiteFile};
 use crate::slot::Slot;
 
@@ -43,7 +44,8 @@ pub(crate) async fn run(
     context.set_progress(0, range.count());
     let (begun_at_ms, started) = (unix_ms(), Instant::now());
     let files = fetch_files(worker, &plan).await?;
-    let site = Arc::new(site(worker, &plan.content, files)?);
+    let runtime = worker.runtime(&plan.content.runtime).await?;
+    let site = Arc::new(site(worker, &plan.content, files, runtime)?);
     let folder = worker.task_folder("chunk")?;
     let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.segment_extension()));
     let target = SegmentTarget { path: &path, permits: &worker.encoder_permits };
@@ -125,11 +127,12 @@ async fn fetch_files(worker: &Arc<WorkerContext>, plan: &Plan) -> Result<HashMap
         .await
 }
 
-/// The site of a plan whose files are at `files` on this machine's disk.
+/// The site of a plan whose files are at `files` on this machine's disk, with the scripts of its runtime.
 pub(crate) fn site(
     worker: &WorkerContext,
     content: &PlanContent,
     files: HashMap<String, SiteFile>,
+    runtime: Arc<RuntimeScripts>,
 ) -> Result<Site, WorkerError> {
     let decoder = |video: &VideoItem| {
         let VideoItem { id, path, timing, headers, .. } = video;
@@ -139,7 +142,7 @@ pub(crate) fn site(
         decoder.map_err(|error| WorkerError::from(error).about(format!("video \"{id}\" ({path})")))
     };
     let videos = content.videos.iter().map(decoder).collect::<Result<_, _>>()?;
-    Ok(Site::new(files, videos).with_remote(&content.remote))
+    Ok(Site::new(files, videos).with_remote(&content.remote).with_runtime(runtime))
 }
 
 /// Where a segment is written, and the permits of its encoder.

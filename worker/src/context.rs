@@ -10,7 +10,7 @@ use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::{ContentHash, RenderId};
 use hyperfarm_proto::keys;
-use hyperfarm_proto::plan::{CaptureClass, Plan};
+use hyperfarm_proto::plan::{CaptureClass, Plan, RuntimeVersion};
 use hyperfarm_proto::spec::{Size, Viewport};
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -23,6 +23,7 @@ use crate::class;
 use crate::encoders::DeviceEncoders;
 use crate::error::{DiskError, WorkerError};
 use crate::remote::Remote;
+use crate::runtimes::{RuntimeConfig, RuntimeScripts, Runtimes};
 use crate::slot::Slot;
 
 /// Most plans that are cached; a slot works on one render at a time, and a few more have tasks in the queue.
@@ -44,6 +45,7 @@ pub(crate) struct WorkerContext {
     /// What decodes the sources of projects.
     pub(crate) decoders: Decoders,
     pub(crate) remote: Arc<Remote>,
+    pub(crate) runtimes: Runtimes,
     /// Limits of a project's archive.
     pub(crate) archive: ArchiveLimits,
     pub(crate) encoder_permits: EncoderPermits,
@@ -73,6 +75,7 @@ impl WorkerContext {
         slots: Vec<Slot>,
         folder: TempDir,
     ) -> Self {
+        let runtimes = Runtimes::new(RuntimeConfig::default(), &backplane.objects);
         Self {
             backplane,
             cache,
@@ -80,6 +83,7 @@ impl WorkerContext {
             encoders,
             decoders: Decoders::in_process(MediaLimits::default()),
             remote,
+            runtimes,
             archive: ArchiveLimits::DEFAULT,
             encoder_permits: EncoderPermits::for_slots(slots.len()),
             page_logs: slots.iter().map(Slot::log).collect(),
@@ -97,6 +101,17 @@ impl WorkerContext {
     /// The context with `decoders` for the sources of projects.
     pub(crate) fn with_decoders(self, decoders: Decoders) -> Self {
         Self { decoders, ..self }
+    }
+
+    /// The context with the runtimes of `config`.
+    pub(crate) fn with_runtimes(self, config: RuntimeConfig) -> Self {
+        let runtimes = Runtimes::new(config, &self.backplane.objects);
+        Self { runtimes, ..self }
+    }
+
+    /// The scripts of the runtime of a plan.
+    pub(crate) async fn runtime(&self, runtime: &RuntimeVersion) -> Result<Arc<RuntimeScripts>, WorkerError> {
+        self.runtimes.scripts(self.objects(), runtime).await
     }
 
     pub(crate) fn objects(&self) -> &Objects {

@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use crate::assets::{EFFECTS_PAGE, OWN_PREFIX};
 use crate::chrome::{Page, Shot};
 use crate::error::{DiskError, PageError, ProjectError, WorkerError};
+use crate::runtimes::RuntimeScripts;
 use crate::server::{Site, SiteFile, SlotServer};
 use crate::slot::Slot;
 
@@ -70,12 +71,13 @@ impl<'a> EffectsPage<'a> {
     }
 }
 
-/// Runs the samples in `input` through `effects` into `output`, both in the format of [`hyperfarm_media::mix_raw`]. An
-/// effect that rings makes the output longer. `owner` names the sound in errors. Returns the number of samples of the
-/// output.
+/// Runs the samples in `input` through `effects`, by the code of `runtime`, into `output`, both in the format of
+/// [`hyperfarm_media::mix_raw`]. An effect that rings makes the output longer. `owner` names the sound in errors.
+/// Returns the number of samples of the output.
 pub(crate) async fn apply(
     slot: &mut Slot,
     viewport: Viewport,
+    runtime: Arc<RuntimeScripts>,
     effects: &EffectChain,
     owner: &str,
     input: &Path,
@@ -94,7 +96,7 @@ pub(crate) async fn apply(
     }
     let files = HashMap::from([(INPUT.to_owned(), SiteFile { path: input.to_owned(), bytes })]);
     let (page, server) = slot.page(viewport).await?;
-    let page = EffectsPage::open(page, server, Arc::new(Site::new(files, Vec::new()))).await?;
+    let page = EffectsPage::open(page, server, Arc::new(Site::new(files, Vec::new()).with_runtime(runtime))).await?;
     let rendered = page.render(effects).await.map_err(|error| error.about(format!("the sound effects of {owner}")))?;
     let mut file = tokio::fs::File::create(output).await.map_err(unwritable())?;
     let mut written = 0;

@@ -106,6 +106,9 @@ pub enum ProjectError {
     /// The archive cannot be read, or exceeds a limit.
     #[error("{0}")]
     Archive(String),
+    /// The version of the HyperFrames runtime is not there.
+    #[error("{0}")]
+    RuntimeMissing(String),
     /// There is no entry page.
     #[error("{0}")]
     EntryMissing(String),
@@ -334,6 +337,7 @@ impl WorkerError {
             Self::Project(error) => match error {
                 ProjectError::TooComplex(_) => FailureCode::ProjectTooComplex,
                 ProjectError::Archive(_) => FailureCode::ProjectInvalid,
+                ProjectError::RuntimeMissing(_) => FailureCode::RuntimeMissing,
                 ProjectError::EntryMissing(_) => FailureCode::EntryNotFound,
                 ProjectError::CompositionMissing(_) => FailureCode::CompositionNotFound,
                 ProjectError::Size(_) => FailureCode::SizeInvalid,

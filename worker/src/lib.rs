@@ -11,6 +11,7 @@
 //! | `sound_track` | the sound that a request adds to the whole render |
 //! | `compile` | from a project's zip to the files that its page loads; fonts and their substitutes |
 //! | [`remote`] | remote files of compositions: the operator's map, packages, fonts, downloads |
+//! | [`runtimes`] | which version of the HyperFrames runtime a render gets, and its scripts |
 //! | `slot` | one slot: its server and its browser |
 //! | [`host`] | the page host: clock, readiness, seek, videos |
 //! | [`capture`] | reads frames and encodes them |
@@ -68,6 +69,7 @@ mod media_list;
 mod pixels;
 mod plan_stage;
 pub mod remote;
+pub mod runtimes;
 mod screenshot;
 pub mod server;
 pub mod settings;

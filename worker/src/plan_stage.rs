@@ -20,12 +20,14 @@ use crate::chrome::PageEvent;
 use crate::compile::bounds::Bounds;
 use crate::compile::fonts::missing_font;
 use crate::compile::remote_assets::RemoteAssets;
+use crate::compile::runtime::NamedRuntime;
 use crate::compile::{Compiled, compile};
 use crate::context::WorkerContext;
 use crate::error::{ProjectError, WorkerError};
 use crate::host::{ExpectedTimelines, OpenOptions, PageHost};
 use crate::media_list::{self, MediaList};
 use crate::remote::library::FontLibrary;
+use crate::runtimes::RuntimeScripts;
 use crate::server::{RequestProblem, Site, SiteFile};
 use crate::sound_track;
 use crate::urls::decode_path;
@@ -65,6 +67,7 @@ pub(crate) async fn run(
         let bounds = Bounds::new(context.cancelled().clone())
             .with_archive(worker.archive)
             .with_decoders(worker.decoders.clone());
+        let handle = tokio::runtime::Handle::current();
         let compiling = blocking("the compiler", move || {
             let started = Instant::now();
             let mut remote_assets = RemoteAssets::new(worker.remote.clone(), worker.cache.clone());
@@ -74,7 +77,10 @@ pub(crate) async fn run(
                     worker.prepare_slots(viewport, spec.is_transparent());
                 }
             };
-            let compiled = compile(&bundle, &spec, &worker.cache, &mut remote_assets, &bounds, &on_size)?;
+            let choose = |named: Option<NamedRuntime>| {
+                handle.block_on(worker.runtimes.choose(worker.objects(), spec.runtime.as_deref(), named.as_ref()))
+            };
+            let compiled = compile(&bundle, &spec, &worker.cache, &mut remote_assets, &bounds, &on_size, &choose)?;
             tracing::debug!(took_ms = started.elapsed().as_millis(), files = compiled.files.len(), "compiled");
             Ok::<_, WorkerError>((compiled, remote_assets, sound))
         });
@@ -102,6 +108,7 @@ pub(crate) async fn run(
         viewport,
         frame_rate,
         encoder: &encoder,
+        runtime: worker.runtime(&compiled.runtime).await?,
     };
     let probing = prober.probe_until_complete(remote_assets);
     let (_, (mut probed, network)) = futures::future::try_join(uploads, probing).await?;
@@ -132,6 +139,7 @@ pub(crate) async fn run(
         buses: probed.media.buses,
         captions: probed.captions,
         encoder,
+        runtime: compiled.runtime,
         class: worker.class.clone(),
     };
     if request.spec.verify {
@@ -162,7 +170,8 @@ async fn verify_pages(
         .iter()
         .map(|file| (file.path.clone(), SiteFile { path: worker.cache.path(&file.hash), bytes: file.bytes }))
         .collect();
-    let site = Arc::new(chunk_stage::site(worker, content, files)?);
+    let runtime = worker.runtime(&content.runtime).await?;
+    let site = Arc::new(chunk_stage::site(worker, content, files, runtime)?);
     let options = chunk_stage::open_options(&site, content);
     let pictures = |frame: u64| chunk_stage::pictures_at(&site, &content.videos, content.frame_rate, frame);
     let is_active = || !context.cancelled().is_cancelled();
@@ -240,6 +249,7 @@ struct Prober<'a> {
     viewport: Viewport,
     frame_rate: FrameRate,
     encoder: &'a EncoderSettings,
+    runtime: Arc<RuntimeScripts>,
 }
 
 impl Prober<'_> {
@@ -277,7 +287,7 @@ impl Prober<'_> {
 
     /// Opens the page once, reads its media and sound, and measures its frames.
     async fn probe(&self, network: &Network) -> Result<Probed, WorkerError> {
-        let Self { worker, render, context, request, compiled, viewport, frame_rate, encoder } = *self;
+        let &Self { worker, render, context, request, compiled, viewport, frame_rate, encoder, ref runtime } = self;
         let mut slot = worker.slot(context.slot(), render).await?;
         let files: HashMap<String, SiteFile> = compiled
             .files
@@ -285,7 +295,8 @@ impl Prober<'_> {
             .chain(&network.files)
             .map(|file| (file.path.clone(), SiteFile { path: worker.cache.path(&file.hash), bytes: file.bytes }))
             .collect();
-        let site = Arc::new(Site::new(files.clone(), Vec::new()).with_remote(&network.report));
+        let site = Site::new(files.clone(), Vec::new()).with_remote(&network.report);
+        let site = Arc::new(site.with_runtime(runtime.clone()));
         let options = OpenOptions {
             entry: compiled.entry.clone(),
             frame_rate,

@@ -8,6 +8,7 @@ use hyperfarm_media::MediaLimits;
 use crate::chrome::ChromeSettings;
 use crate::encoders::EncoderMode;
 use crate::remote::RemoteSettings;
+use crate::runtimes::MissingRuntime;
 
 /// The settings of a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct WorkerSettings {
     pub media: MediaLimits,
     /// Remote files.
     pub remote: RemoteSettings,
+    /// What becomes of a project that names a version of the runtime that is not there (`HYPERFARM_RUNTIME_MISSING`).
+    pub missing_runtime: MissingRuntime,
 }
 
 impl WorkerSettings {
@@ -35,9 +38,14 @@ impl WorkerSettings {
             label: env.text("HYPERFARM_CAPTURE_LABEL").unwrap_or_default(),
             media: media_limits(env),
             remote: RemoteSettings::read(env),
+            missing_runtime: env.choice("HYPERFARM_RUNTIME_MISSING", &MISSING_RUNTIME).unwrap_or_default(),
         }
     }
 }
+
+/// The values of `HYPERFARM_RUNTIME_MISSING`.
+const MISSING_RUNTIME: [(&str, MissingRuntime); 2] =
+    [("default", MissingRuntime::Default), ("error", MissingRuntime::Error)];
 
 /// Limits on the decoding of sources.
 fn media_limits(env: &Env<'_>) -> MediaLimits {
@@ -76,6 +84,7 @@ mod tests {
             "HYPERFARM_GPU_SOFTWARE",
             "HYPERFARM_ENCODER",
             "HYPERFARM_CAPTURE",
+            "HYPERFARM_RUNTIME_MISSING",
             "HYPERFARM_CHROME_SANDBOX",
         ] {
             let errors = of(name, "yes").unwrap_err();

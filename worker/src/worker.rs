@@ -25,6 +25,7 @@ use crate::context::{WorkerContext, no_folder_in};
 use crate::encoders::{DeviceEncoders, EncoderMode};
 use crate::error::WorkerError;
 use crate::remote::{Remote, RemoteConfig};
+use crate::runtimes::RuntimeConfig;
 use crate::slot::Slot;
 use crate::{audio_stage, chunk_stage, class, plan_stage};
 
@@ -48,6 +49,8 @@ pub struct WorkerConfig {
     pub decoders: Decoders,
     /// How remote files are found.
     pub remote: RemoteConfig,
+    /// Where versions of the HyperFrames runtime are found.
+    pub runtimes: RuntimeConfig,
     /// Limits of a project's archive.
     pub archive: ArchiveLimits,
     /// The operator's label for what the farm cannot see of this machine; part of the capture class, usually empty.
@@ -134,7 +137,8 @@ impl Worker {
         let cache = Arc::new(Cache::open(&folder.path().join("cache"))?);
         let remote = Arc::new(Remote::new(config.remote)?);
         let context = WorkerContext::new(backplane.clone(), cache, class, encoders, remote, slots, folder);
-        let context = Arc::new(context.with_archive(config.archive).with_decoders(config.decoders));
+        let context = context.with_archive(config.archive).with_decoders(config.decoders);
+        let context = Arc::new(context.with_runtimes(config.runtimes));
         let queues = vec![Queue::Plan(config.pool.clone()), Queue::Chunk(config.pool)];
         let memory_watch = tokio::spawn(watch_browsers(backplane.metrics.clone(), confinements));
         let runner = Runner::new(backplane, node, config.runner);

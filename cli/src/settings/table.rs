@@ -159,6 +159,11 @@ const SETTINGS: &[(&str, &[Setting])] = &[
                 Value("60s"),
             ),
             (
+                "HYPERFARM_RUNTIME_MISSING",
+                "What becomes of a project whose files name a version of the HyperFrames runtime that is not there: `default` gives it the default version and a warning, `error` fails its render.",
+                Value("default"),
+            ),
+            (
                 "HYPERFARM_URL_MAP",
                 "URLs whose files are local: a JSON file `{\"https://cdn.example/lib/\": \"/srv/lib\"}`, or `prefix=folder` pairs with commas between them. The folder may be `npm:NAME`.",
                 Text("none"),

@@ -12,7 +12,7 @@ use url::Url;
 use super::base_url::base_url;
 use super::error::ApiError;
 use super::renders::{bundle, read_project_body, unknown_fields};
-use super::{Api, create};
+use super::{Api, create, runtimes};
 use crate::api_keys::Caller;
 use crate::intake::{self, Intake, Seed, StoredBundle};
 
@@ -36,6 +36,7 @@ pub(super) async fn create(
         let shared = RenderRequest { project, html, ..asked.shared.clone() };
         let shared = create::submission(shared, unknown, &api.config, &api.coordinator.config().limits)?;
         caller.check_pool(&shared.spec.pool)?;
+        runtimes::check(&api, &shared.spec).await?;
         let bundle = bundle(&api, &caller, shared.source, shared.spec.composition.as_deref()).await?;
         let batch_id = seed.id("batch");
         let batch = Batch { api: &api, caller: &caller, bundle, id: &batch_id, origin: &origin };

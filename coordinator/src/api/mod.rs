@@ -22,6 +22,7 @@
 //! | [`log`] | what pages printed and the farm had to say |
 //! | `mcp` | the routes as tools for agents |
 //! | `oauth` | sign-in by OAuth: pages of consent, and tokens that stand for keys |
+//! | `runtimes` | versions of the HyperFrames runtime |
 //! | [`page`] | pages of lists |
 //! | [`dashboard`] | the pages for people |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
@@ -58,6 +59,7 @@ pub mod render_events;
 pub mod renders;
 pub mod route;
 pub mod routes;
+mod runtimes;
 pub mod server;
 pub mod systems;
 mod unread;
@@ -128,6 +130,8 @@ pub struct ApiConfig {
     pub deliveries: DeliveryPolicy,
     /// Renders in flight of a key that has no number of its own.
     pub concurrent_renders: u32,
+    /// Version of the HyperFrames runtime that workers have built in.
+    pub built_in_runtime: String,
     /// What output costs.
     pub prices: Prices,
     /// The voices that speak; without an engine there are none.
@@ -159,6 +163,7 @@ impl Default for ApiConfig {
             secret_keys: SecretKeys::default(),
             deliveries: DeliveryPolicy::default(),
             concurrent_renders: 10,
+            built_in_runtime: "0.0.0".to_owned(),
             prices: Prices::default(),
             speech: Arc::new(Catalogue::of(Vec::new())),
             answer_within: Duration::from_secs(600),

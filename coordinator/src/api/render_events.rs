@@ -108,6 +108,7 @@ pub(super) async fn timeline(
         created_at: seconds(detail.request.created_at_ms),
         ended_at: detail.progress.end.as_ref().map(|end| seconds(end.ended_at_ms)),
         now: seconds(now_ms()),
+        runtime: detail.progress.plan.as_ref().and_then(|plan| plan.runtime.clone()),
         spans: timeline.attempts.iter().map(span).collect(),
         warnings: timeline.warnings.iter().cloned().map(Into::into).collect(),
     };

@@ -20,7 +20,7 @@ use super::create::{self, Source, Submission};
 use super::error::{ApiError, Code};
 use super::page::{self, PageRange, Query};
 use super::view::view;
-use super::{Answer, Api, List, assets, read_body};
+use super::{Answer, Api, List, assets, read_body, runtimes};
 use crate::RenderDetail;
 use crate::api_keys::Caller;
 use crate::index::Filter;
@@ -62,6 +62,7 @@ pub(super) async fn submit(
     let Submission { source, spec, priority, unknown } = submission;
     caller.check_pool(&spec.pool)?;
     intake::check(&spec)?;
+    runtimes::check(api, &spec).await?;
     let mut taken = api.admission.reserve(caller, vec![seed.render()]).await?;
     let bundle = bundle(api, caller, source, spec.composition.as_deref()).await?;
     let intake = Intake {
@@ -266,6 +267,7 @@ pub(super) async fn retry(
     let (once, key) = (api.once.clone(), caller.clone());
     let make = move |seed: Seed| async move {
         caller.check_pool(&detail.request.spec.pool)?;
+        runtimes::check(&api, &detail.request.spec).await?;
         let mut taken = api.admission.reserve(&caller, vec![seed.render()]).await?;
         let intake = Intake {
             space: caller.rights.space.clone(),

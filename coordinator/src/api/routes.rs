@@ -21,6 +21,7 @@ use hyperfarm_api::render::{
     BatchCreated, Chunk, LogLine, PriorityRequest, RenderCreated, RenderDeleted, RenderDetail, Timeline,
 };
 use hyperfarm_api::request::{BatchRequest, EventsQuery, ListQuery, RenderRequest, RendersQuery, SignedQuery};
+use hyperfarm_api::runtimes::{Runtime, RuntimePackage};
 use hyperfarm_api::schema::Schemas;
 use hyperfarm_api::tasks::{File, FilesRequest, Task, TaskCreated, TaskRequest};
 use hyperfarm_api::voices::{DesignRequest, SpeechCreated, SpeechRequest, Voice, VoicesDesigned, VoicesQuery};
@@ -36,7 +37,7 @@ use super::route::{Answers, Route, Takes, one, page};
 use super::server::PeerAddress;
 use super::{
     Api, FIELDS_MAX, account, assets, batch, farm, files, inference, log, openapi, operate, preview, read_body,
-    render_events, renders, voices, webhooks, workers,
+    render_events, renders, runtimes, voices, webhooks, workers,
 };
 use crate::api_keys::{Caller, Scope};
 use crate::audit::{self, Act};
@@ -92,6 +93,10 @@ pub const ROUTES: &[Route] = &[
     Route::new("post", "/v3/hyperframes/workers/{worker_id}/drain", ADMIN, "Have a worker finish what it has and end.", one::<Worker>(), || post(workers::drain)).audited("worker.drain").errors(&[Code::WorkerNotFound]),
     Route::new("post", "/v3/hyperframes/workers/{worker_id}/quarantine", ADMIN, "Have a worker finish what it has and rest until it is resumed.", one::<Worker>(), || post(workers::quarantine)).audited("worker.quarantine").json::<QuarantineRequest>().errors(&[Code::WorkerNotFound, Code::Conflict, Code::InvalidParameter]),
     Route::new("post", "/v3/hyperframes/workers/{worker_id}/resume", ADMIN, "Have a quarantined worker take tasks again.", one::<Worker>(), || post(workers::resume)).audited("worker.resume").errors(&[Code::WorkerNotFound, Code::Conflict]),
+    Route::new("get", "/v3/hyperframes/runtimes", READ, "List the versions of the HyperFrames runtime, the built-in one first.", page::<Runtime>(), || get(runtimes::list)),
+    Route::new("post", "/v3/hyperframes/runtimes", ADMIN, "Add a version of the HyperFrames runtime.", one::<Runtime>(), || post(runtimes::add)).audited("runtime.add").json::<RuntimePackage>().errors(&[Code::InvalidParameter, Code::Conflict]),
+    Route::new("post", "/v3/hyperframes/runtimes/{version}/default", ADMIN, "Make a version the one of renders for which none is asked.", one::<Runtime>(), || post(runtimes::set_default)).audited("runtime.default").errors(&[Code::ResourceNotFound]),
+    Route::new("delete", "/v3/hyperframes/runtimes/{version}", ADMIN, "Remove a version; renders that are planned with it keep it.", one::<Runtime>(), || delete(runtimes::remove)).audited("runtime.remove").errors(&[Code::ResourceNotFound, Code::Conflict]),
     Route::new("get", "/v3/hyperframes/audit", ADMIN, "List administrative acts, newest first: who did what to what, when and from where.", page::<AuditEntry>(), || get(farm::audit)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::InvalidParameter]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/log", READ, "Read what a render's pages printed or threw and what the farm had to say, by step and attempt.", page::<LogLine>(), || get(log::read)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::RenderNotFound, Code::InvalidParameter]),
     Route::new("post", "/v3/assets", RENDER, "Upload a file of up to 32 MB.", one::<AssetUploaded>(), || post(assets::upload)).takes(Takes::Form(Schemas::request::<UploadForm>)).seeded().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
@@ -257,12 +262,13 @@ async fn audited(
     response
 }
 
-/// The id of what a request has made, from its answer.
+/// The id or version of what a request has made, from its answer.
 async fn created_id(response: Response) -> (Option<String>, Response) {
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, FIELDS_MAX).await.unwrap_or_default();
     let answer: Option<Data<Map<String, Value>>> = serde_json::from_slice(&body).ok();
-    let id = answer.and_then(|answer| answer.data.into_iter().find(|(name, _)| name.ends_with("_id")));
+    let id =
+        answer.and_then(|answer| answer.data.into_iter().find(|(name, _)| name.ends_with("_id") || name == "version"));
     let id = id.and_then(|(_, id)| id.as_str().map(str::to_owned));
     (id, Response::from_parts(parts, body.into()))
 }

@@ -76,6 +76,7 @@ pub(super) async fn view(
         resolution: spec.resolution.or(size.map_or(Some(Resolution::FullHd), resolution_of)),
         aspect_ratio: spec.aspect_ratio.or(size.map_or(Some(AspectRatio::Landscape), AspectRatio::of)),
         composition: spec.composition.as_deref().unwrap_or("index.html").to_owned(),
+        runtime: planned.and_then(|plan| plan.runtime.clone()),
         created_at: request.created_at_ms / 1000,
         completed_at: progress.end.as_ref().map(|end| end.ended_at_ms / 1000),
         video_url,

@@ -343,6 +343,7 @@ impl Worker {
                     render: render.clone(),
                     plan: plan.content.hash().unwrap(),
                     class: plan.content.class.clone(),
+                    runtime: Some(plan.content.runtime.clone()),
                     output: output.clone(),
                     segments: Vec::new(),
                     audio: None,

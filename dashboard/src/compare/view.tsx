@@ -143,6 +143,7 @@ export function rows(render: RenderDetail): [string, string][] {
   return [
     ["Submitted", fullTime(render.created_at)],
     ["Composition", render.composition],
+    ["HyperFrames", render.runtime ?? NONE],
     ["Format", render.format],
     ["Size", render.width ? `${render.width} × ${render.height}` : NONE],
     ["Frames a second", String(render.fps)],

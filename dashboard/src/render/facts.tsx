@@ -16,6 +16,7 @@ export function Facts({ render }: { render: RenderDetail }) {
     ["Quality", render.quality],
     ["Composition", <code>{render.composition}</code>],
   ];
+  if (render.runtime) facts.push(["HyperFrames", render.runtime]);
   facts.push(["Pool", render.pool], ["Priority", render.priority ?? 0]);
   if (render.owner) facts.push(["Owner", render.owner]);
   if (render.callback_id) facts.push(["Callback id", <code>{render.callback_id}</code>]);

@@ -406,6 +406,18 @@ export const FIELDS: RequestField[] = [
     "maxLength": null
   },
   {
+    "name": "runtime",
+    "input": "text",
+    "pattern": null,
+    "description": "Version of the HyperFrames runtime, or a range such as `^0.8.100`; else the one that the project names, else the default one.",
+    "isNumber": false,
+    "isInteger": false,
+    "options": [],
+    "min": null,
+    "max": null,
+    "maxLength": 64
+  },
+  {
     "name": "storyboard",
     "input": "number",
     "pattern": null,

@@ -20,6 +20,7 @@ use super::remote_assets::RemoteAssets;
 use crate::cache::Cache;
 use crate::error::WorkerError;
 use crate::remote::{Remote, RemoteConfig};
+use crate::runtimes::ChosenRuntime;
 
 /// Longest error message in bytes.
 const LONGEST_MESSAGE: usize = 2000;
@@ -224,7 +225,7 @@ fn compiled(bundle: &[u8], spec: &RenderSpec, folder: &Path) -> Result<(Vec<Comp
     let remote = Arc::new(Remote::new(RemoteConfig { fetch, ..RemoteConfig::default() }).unwrap());
     let mut assets = RemoteAssets::new(remote, cache.clone());
     let bounds = Bounds::new(CancellationToken::new());
-    let compiled = compile(&path, spec, &cache, &mut assets, &bounds, &|_| ())?;
+    let compiled = compile(&path, spec, &cache, &mut assets, &bounds, &|_| (), &|_| Ok(ChosenRuntime::default()))?;
     Ok((compiled.files, format!("{:?} {}", compiled.warnings, compiled.variables)))
 }
 

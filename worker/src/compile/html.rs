@@ -100,12 +100,14 @@ pub(super) fn join_styles(document: &Document) {
 }
 
 /// Adds to the page what the farm adds to every page, and returns its HTML. `entry` is its path, `texts` are the text
-/// files of the project by path, and `faces` is HTML with the page's fonts.
+/// files of the project by path, and `faces` is HTML with the page's fonts. The runtime runs deferred scripts where
+/// `defers_scripts`.
 pub(super) fn finish(
     document: &Document,
     entry: &str,
     texts: &BTreeMap<String, String>,
     faces: &str,
+    defers_scripts: bool,
     warnings: &mut Vec<Warning>,
 ) -> String {
     remove_embedded_runtime(document);
@@ -117,7 +119,9 @@ pub(super) fn finish(
         head.push_str(&format!("<script src=\"{OWN_PREFIX}gsap.js\"></script>"));
     }
     // After this the scripts of the body have a type of their own.
-    scripts::defer_until_fonts(document, entry);
+    if defers_scripts {
+        scripts::defer_until_fonts(document, entry);
+    }
     let own_head = document.select("head").first();
     own_head.prepend_html(head);
     own_head.append_html(format!(
@@ -244,11 +248,23 @@ mod tests {
     }
 
     fn compile(page: &str) -> (Page, Vec<Warning>) {
+        compile_for(page, true)
+    }
+
+    fn compile_for(page: &str, defers_scripts: bool) -> (Page, Vec<Warning>) {
         let mut warnings = Vec::new();
         let texts = BTreeMap::from([("index.html".to_owned(), page.to_owned())]);
         let document = Document::from(complete_document(page.to_owned()));
         let size = root(&document).unwrap().size;
-        (Page { html: finish(&document, "index.html", &texts, "", &mut warnings), size }, warnings)
+        let html = finish(&document, "index.html", &texts, "", defers_scripts, &mut warnings);
+        (Page { html, size }, warnings)
+    }
+
+    #[test]
+    fn scripts_are_deferred_only_for_a_runtime_that_runs_them() {
+        let page = "<html><body><script>start()</script></body></html>";
+        assert!(compile_for(page, true).0.html.contains("hf-after-fonts"));
+        assert!(compile_for(page, false).0.html.contains("<script>start()</script>"));
     }
 
     #[test]

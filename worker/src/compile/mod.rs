@@ -24,7 +24,8 @@ mod paths;
 mod plain;
 mod project;
 pub(crate) mod remote_assets;
-mod scripts;
+pub(crate) mod runtime;
+pub(crate) mod scripts;
 mod selector;
 mod svg_ids;
 mod timing;
@@ -36,16 +37,18 @@ use std::collections::BTreeMap;
 
 use dom_query::Document;
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::plan::{CompiledFile, RemoteAsset, Warning};
+use hyperfarm_proto::plan::{CompiledFile, RemoteAsset, RuntimeVersion, Warning};
 use hyperfarm_proto::spec::{RenderSpec, Size};
 use serde_json::Value;
 
 use self::bounds::Bounds;
 use self::project::Project;
 use self::remote_assets::RemoteAssets;
+use self::runtime::NamedRuntime;
 use self::unpack::ProjectFile;
 use crate::cache::Cache;
 use crate::error::{ProjectError, WorkerError};
+use crate::runtimes::ChosenRuntime;
 
 /// The entry page where a request names none.
 const DEFAULT_ENTRY: &str = "index.html";
@@ -65,6 +68,8 @@ pub(crate) struct Compiled {
     pub(crate) variables: String,
     /// Whether any file mentions timelines.
     pub(crate) mentions_timelines: bool,
+    /// The runtime of the page.
+    pub(crate) runtime: RuntimeVersion,
     /// Remote files that the project's text refers to.
     pub(crate) remote: Vec<RemoteAsset>,
     /// Warnings for the author.
@@ -74,6 +79,7 @@ pub(crate) struct Compiled {
 /// Compiles the project in `bundle`. It blocks: it unpacks, hashes, parses, and waits for downloads.
 ///
 /// `on_size` is called with the root's size as soon as it is known, so that browsers can be started meanwhile.
+/// `choose_runtime` chooses the runtime of a project that names this version.
 pub(crate) fn compile(
     bundle: &std::path::Path,
     spec: &RenderSpec,
@@ -81,6 +87,7 @@ pub(crate) fn compile(
     remote_assets: &mut RemoteAssets,
     bounds: &Bounds,
     on_size: &dyn Fn(Option<Size>),
+    choose_runtime: &dyn Fn(Option<NamedRuntime>) -> Result<ChosenRuntime, WorkerError>,
 ) -> Result<Compiled, WorkerError> {
     let files = unpack::unpack(bundle, cache, bounds)?;
     let entry = find_entry(&files, spec.composition.as_deref())?;
@@ -99,6 +106,8 @@ pub(crate) fn compile(
     bounds.count_mount(&entry, &page, 0)?;
     let root = html::root(&document)?;
     on_size(root.size);
+    let ChosenRuntime { runtime, scripts: runtime_scripts, warning } = choose_runtime(runtime::named(&project))?;
+    warnings.extend(warning);
     html::rebase(&document, &entry, &|path| project.files.contains_key(path));
     variables::warn_of_invalid_json(&document, &entry, &mut warnings);
     let variables = variables::check(spec, &document, &entry, &mut warnings)?;
@@ -119,7 +128,7 @@ pub(crate) fn compile(
     html::join_styles(&document);
     edits::apply(&document);
     let texts = project.texts()?;
-    let page = html::finish(&document, &entry, &texts, &faces, &mut warnings);
+    let page = html::finish(&document, &entry, &texts, &faces, runtime_scripts.runs_deferred_scripts(), &mut warnings);
     bounds.measure(&entry, &page)?;
     let mentions_timelines = texts.values().any(|text| text.contains("__timelines"));
     let entry = compiled_path(&project, entry);
@@ -140,6 +149,7 @@ pub(crate) fn compile(
         authored_fps: root.fps,
         variables: Value::Object(variables).to_string(),
         mentions_timelines,
+        runtime,
         remote,
         warnings,
     })

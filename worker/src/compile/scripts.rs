@@ -29,8 +29,9 @@ const CLASSIC: &[&str] = &[
     "text/x-javascript",
 ];
 
-/// The runtime runs scripts of this type once the page's fonts are loaded, so that they measure text correctly.
-const AFTER_FONTS: &str = "text/hf-after-fonts";
+/// The runtime runs scripts of this type once the page's fonts are loaded, so that they measure text correctly. Older
+/// versions of it do not.
+pub(crate) const AFTER_FONTS: &str = "text/hf-after-fonts";
 
 /// The script's type in lower case.
 pub(super) fn kind(script: NodeRef<'_>) -> String {

@@ -18,9 +18,10 @@ use tokio_util::io::ReaderStream;
 
 use super::response::{REFUSED, plain, whole, with_headers, with_length};
 use super::videos::{BitmapFile, Videos};
-use crate::assets::{OWN_PREFIX, own};
+use crate::assets::{OWN_PREFIX, SCRIPT, own};
 use crate::blocking::blocking;
 use crate::error::WorkerError;
+use crate::runtimes::RuntimeScripts;
 use crate::urls::decode_path;
 
 /// Most problems that are recorded for a page, so that a script in a loop does not fill the memory.
@@ -49,6 +50,8 @@ pub enum RequestProblem {
 pub struct Site {
     files: HashMap<String, SiteFile>,
     videos: Arc<Videos>,
+    /// The runtime of the page.
+    runtime: Arc<RuntimeScripts>,
     /// Path of a file, or of an asset of the farm, by URL of another origin.
     remote: HashMap<String, String>,
     problems: Mutex<BTreeSet<RequestProblem>>,
@@ -60,7 +63,13 @@ impl Site {
     /// A site of `files`, by path from the project's root, and `videos`, by index.
     pub fn new(files: HashMap<String, SiteFile>, videos: Vec<VideoDecoder>) -> Self {
         let videos = Arc::new(Videos::new(videos));
-        Self { files, videos, remote: HashMap::new(), problems: Mutex::default(), requests: AtomicU64::new(0) }
+        Self { files, videos, ..Self::default() }
+    }
+
+    /// The site with this runtime instead of the built-in one.
+    pub fn with_runtime(mut self, runtime: Arc<RuntimeScripts>) -> Self {
+        self.runtime = runtime;
+        self
     }
 
     /// Also serves the files that the plan has for remote URLs.
@@ -186,6 +195,9 @@ impl Site {
     }
 
     async fn respond_own(&self, path: &str) -> Response {
+        if let Some(script) = self.runtime.file(path) {
+            return whole(SCRIPT, script);
+        }
         if let Some(asset) = own(path) {
             return whole(asset.media_type, Bytes::from_static(asset.bytes));
         }

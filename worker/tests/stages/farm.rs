@@ -23,6 +23,7 @@ use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::wire;
 use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings};
 use hyperfarm_worker::remote::RemoteConfig;
+use hyperfarm_worker::runtimes::RuntimeConfig;
 use hyperfarm_worker::{Worker, WorkerConfig};
 use zip::write::SimpleFileOptions;
 
@@ -50,6 +51,7 @@ impl Farm {
                 fetch: FetchConfig { allow: "127.0.0.1".parse().unwrap(), ..FetchConfig::default() },
                 ..RemoteConfig::default()
             },
+            runtimes: RuntimeConfig::default(),
             archive: ArchiveLimits::DEFAULT,
             label: String::new(),
             work_dir: folder.path().to_owned(),
