@@ -65,6 +65,15 @@ async fn half_sent_heads_and_idle_connections_are_closed_and_do_not_keep_others_
 }
 
 #[tokio::test]
+async fn a_body_that_is_no_body_is_told_from_one_that_is_too_long() {
+    let served = served(ConnectionLimits::default()).await;
+    let head = "POST /v3/hyperframes/renders HTTP/1.1\r\nhost: localhost\r\nx-api-key: hf_right\r\ncontent-type: application/json\r\n\
+                transfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    let text = answer(served.address, &format!("{head}zz\r\n{{}}\r\n0\r\n\r\n")).await;
+    assert!(text.starts_with("HTTP/1.1 400") && text.contains("could not be read to its end"), "{text}");
+}
+
+#[tokio::test]
 async fn a_drain_ends_idle_connections_and_lets_answers_out() {
     let served = served(ConnectionLimits::default()).await;
     let mut idle = TcpStream::connect(served.address).await.unwrap();

@@ -64,26 +64,35 @@ impl Default for ArchiveLimits {
 ///
 /// A sentence that names the entry at fault.
 pub fn check_names(directory: &[u8], limits: &ArchiveLimits) -> Result<(), String> {
-    let mut seen: HashMap<String, String> = HashMap::new();
+    // The number and the name of an entry, by its name in lower case.
+    let mut seen: HashMap<String, (usize, String)> = HashMap::new();
     let mut rest = directory;
     let mut count = 0;
-    while let Some((name, after)) = next_name(rest) {
+    while let Some((names, after)) = next_names(rest) {
         rest = after;
         count += 1;
         if count > limits.entries {
             return Err(format!("the archive has more than {} entries", limits.entries));
         }
-        let name = std::str::from_utf8(name)
-            .map_or_else(|_| name.iter().map(|byte| char::from(*byte)).collect::<String>(), str::to_owned);
-        check_name(&name, limits)?;
-        let key = name.trim_end_matches('/').to_lowercase();
-        if let Some(other) = seen.insert(key, name.clone()) {
+        for name in names {
+            let name = std::str::from_utf8(name)
+                .map_or_else(|_| name.iter().map(|byte| char::from(*byte)).collect::<String>(), str::to_owned);
+            check_name(&name, limits)?;
+            let known = seen.insert(name.trim_end_matches('/').to_lowercase(), (count, name.clone()));
+            let Some((_, other)) = known.filter(|(entry, _)| *entry != count) else { continue };
             let (one, other) = (shown(&name), shown(&other));
             return Err(if one == other {
                 format!("the archive has two entries named `{one}`")
             } else {
                 format!("the archive's entries `{other}` and `{one}` differ in upper and lower case alone")
             });
+        }
+    }
+    for (key, (_, name)) in &seen {
+        let parents = key.match_indices('/').filter_map(|(slash, _)| seen.get(&key[..slash]));
+        if let Some(file) = parents.map(|(_, parent)| parent).find(|parent| !parent.ends_with('/')) {
+            let (file, name) = (shown(file), shown(name));
+            return Err(format!("the archive has the file `{file}`, and `{name}` in a folder of that name"));
         }
     }
     Ok(())
@@ -119,9 +128,14 @@ pub fn check_name(name: &str, limits: &ArchiveLimits) -> Result<(), String> {
 pub fn is_plain_path(path: &str) -> bool {
     let is_plain = |part: &str| !part.is_empty() && part != "." && part != "..";
     // A backslash or a drive letter is a separator or a root on some systems, and in no honest project.
-    !path.contains(['\\', '\0'])
-        && !path.split('/').next().is_some_and(|first| first.ends_with(':'))
-        && path.split('/').all(is_plain)
+    !path.contains(['\\', '\0']) && !is_on_drive(path) && path.split('/').all(is_plain)
+}
+
+/// Whether a path begins with a drive letter, or its first folder ends with a colon.
+fn is_on_drive(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let has_letter = bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.get(1) == Some(&b':');
+    has_letter || path.split('/').next().is_some_and(|first| first.ends_with(':'))
 }
 
 /// The beginning of a name, without what a terminal would obey.
@@ -131,14 +145,33 @@ fn shown(name: &str) -> String {
     format!("{}{more}", start.escape_debug())
 }
 
-/// The name of the first entry of a central directory, and what follows that entry.
-fn next_name(directory: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The names of the first entry of a central directory, and what follows that entry. An entry may have a second name, in
+/// UTF-8, which a reader takes in place of the first.
+fn next_names(directory: &[u8]) -> Option<(Vec<&[u8]>, &[u8])> {
     const FIXED: usize = 46;
     let fixed = directory.get(..FIXED).filter(|fixed| fixed.starts_with(b"PK\x01\x02"))?;
     let length = |at: usize| usize::from(u16::from_le_bytes([fixed[at], fixed[at + 1]]));
     let (name, extra, comment) = (length(28), length(30), length(32));
     let end = FIXED + name + extra + comment;
-    Some((directory.get(FIXED..FIXED + name)?, directory.get(end..)?))
+    let mut names = vec![directory.get(FIXED..FIXED + name)?];
+    names.extend(unicode_names(directory.get(FIXED + name..FIXED + name + extra)?));
+    Some((names, directory.get(end..)?))
+}
+
+/// The names in the fields "Info-ZIP Unicode Path" (0x7075) of an entry's extra fields.
+fn unicode_names(mut extra: &[u8]) -> Vec<&[u8]> {
+    // Version and checksum of the first name stand before the name.
+    const BEFORE_NAME: usize = 5;
+    let mut names = Vec::new();
+    while let [id0, id1, length0, length1, rest @ ..] = extra {
+        let length = usize::from(u16::from_le_bytes([*length0, *length1]));
+        let Some((field, after)) = rest.split_at_checked(length) else { break };
+        if u16::from_le_bytes([*id0, *id1]) == 0x7075 {
+            names.extend(field.get(BEFORE_NAME..));
+        }
+        extra = after;
+    }
+    names
 }
 
 #[cfg(test)]
@@ -160,6 +193,21 @@ mod tests {
         bytes
     }
 
+    /// The directory of an archive whose entries have second names.
+    fn directory_with_second_names(names: &[(&str, &str)]) -> Vec<u8> {
+        let entries = names.iter().map(|(name, second)| {
+            let mut extra = vec![0x75, 0x70];
+            extra.extend((second.len() as u16 + 5).to_le_bytes());
+            extra.extend([1, 0, 0, 0, 0]);
+            extra.extend(second.as_bytes());
+            let mut entry = directory(&[name]);
+            entry.truncate(46 + name.len());
+            entry[30..32].copy_from_slice(&(extra.len() as u16).to_le_bytes());
+            [entry, extra].concat()
+        });
+        entries.collect::<Vec<_>>().concat()
+    }
+
     fn refused(names: &[&str]) -> String {
         check_names(&directory(names), &ArchiveLimits::DEFAULT).unwrap_err()
     }
@@ -173,13 +221,24 @@ mod tests {
         assert!(refused(&["É.png", "é.png"]).contains("case"));
         // A file where a folder is.
         assert!(refused(&["a/", "a"]).contains("`a`"));
+        assert!(refused(&["a", "a/b.txt"]).contains("the file `a`, and `a/b.txt`"));
+        assert!(refused(&["x/A/b.txt", "x/a"]).contains("the file `x/a`"));
         let limits = ArchiveLimits { entries: 1, ..ArchiveLimits::DEFAULT };
         assert!(check_names(&directory(&["a", "b"]), &limits).unwrap_err().contains("more than 1"));
     }
 
     #[test]
+    fn second_names_count_as_names() {
+        let check = |names: &[(&str, &str)]| check_names(&directory_with_second_names(names), &ArchiveLimits::DEFAULT);
+        assert_eq!(check(&[("index.html", "index.html"), ("bild\u{81}.png", "bildü.png")]), Ok(()));
+        assert!(check(&[("index.html", "index.html"), ("x", "index.html")]).unwrap_err().contains("`index.html`"));
+        assert!(check(&[("index.html", "index.html"), ("x", "INDEX.html")]).unwrap_err().contains("case"));
+        assert!(check(&[("x", "../x")]).unwrap_err().contains("climbs"));
+    }
+
+    #[test]
     fn names_that_are_no_names_are_refused() {
-        for bad in ["a\0b.js", "a\x1b[31m.js", "/etc/x", "../x", "a/../b", "a\\b", "C:/x", "a//b", "", "a\nb"] {
+        for bad in ["a\0b.js", "a\x1b[31m.js", "/etc/x", "../x", "a/../b", "a\\b", "C:/x", "C:x", "a//b", "", "a\nb"] {
             let message = refused(&[bad]);
             assert!(!message.contains(['\0', '\x1b', '\n']), "{message:?}");
         }

@@ -81,6 +81,7 @@ mod verify;
 pub mod worker;
 
 pub use assets::{GSAP_VERSION, RUNTIME_VERSION};
+pub use compile::bounds::parse_page;
 pub use error::WorkerError;
 pub use plan_stage::MAX_DURATION;
 pub use slot::Slot;

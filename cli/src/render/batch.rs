@@ -263,7 +263,7 @@ fn declared_types(args: &ProjectArgs) -> HashMap<String, String> {
     let path = &args.path;
     let page = if path.is_dir() { path.join(project::entry(args)) } else { path.clone() };
     let html = std::fs::read_to_string(page).unwrap_or_default();
-    let document = dom_query::Document::from(html);
+    let Some(document) = hyperfarm_worker::parse_page(&html) else { return HashMap::new() };
     let declarations = document.select("[data-composition-variables]");
     let lists = declarations.iter().filter_map(|element| element.attr("data-composition-variables"));
     let declared = lists.filter_map(|text| serde_json::from_str::<Vec<Value>>(&text).ok()).flatten();

@@ -27,7 +27,7 @@ fn name_in(file: &Path) -> Option<String> {
 
 fn page_title(page: &Path) -> Option<String> {
     let html = std::fs::read_to_string(page).ok()?;
-    filled(&dom_query::Document::from(html).select("head > title").text())
+    filled(&hyperfarm_worker::parse_page(&html)?.select("head > title").text())
 }
 
 fn filled(text: &str) -> Option<String> {
@@ -49,6 +49,9 @@ mod tests {
         assert_eq!(title(), "spring-sale");
         std::fs::write(folder.join("index.html"), "<title>Spring &amp;\n Sale</title>").unwrap();
         assert_eq!(title(), "Spring & Sale");
+        // The render says what is wrong with a page that is too deep to be read.
+        std::fs::write(folder.join("index.html"), "<title>Deep</title>".to_owned() + &"<div>".repeat(200_000)).unwrap();
+        assert_eq!(title(), "spring-sale");
         std::fs::write(folder.join("package.json"), r#"{"name":"sale"}"#).unwrap();
         assert_eq!(title(), "sale");
         std::fs::write(folder.join("hyperframes.json"), r#"{"name":"Sale 2"}"#).unwrap();

@@ -76,6 +76,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Method, Uri};
 use axum::{Json, Router};
+use http_body_util::LengthLimitError;
 use hyperfarm_api::{Data, Page};
 use hyperfarm_backplane::fetch::Fetcher;
 use hyperfarm_speech::Catalogue;
@@ -292,8 +293,19 @@ type List<T> = Result<Json<Page<T>>, ApiError>;
 
 /// A JSON body that has no project in it.
 async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    let too_large = |_| ApiError::new(Code::TooLarge, format!("a body may have {FIELDS_MAX} bytes"));
-    to_bytes(body, FIELDS_MAX).await.map_err(too_large)
+    let too_large = || ApiError::new(Code::TooLarge, format!("a body may have {FIELDS_MAX} bytes"));
+    read_whole(body, FIELDS_MAX, too_large).await
+}
+
+/// A whole body of at most `most` bytes; `too_large` is the error of a longer one.
+async fn read_whole(body: Body, most: usize, too_large: impl FnOnce() -> ApiError) -> Result<Bytes, ApiError> {
+    to_bytes(body, most).await.map_err(|error| {
+        let is_too_long = std::error::Error::source(&error).is_some_and(|cause| cause.is::<LengthLimitError>());
+        if is_too_long {
+            return too_large();
+        }
+        ApiError::new(Code::InvalidParameter, format!("the body could not be read to its end: {error}"))
+    })
 }
 
 async fn unknown_route(method: Method, uri: Uri) -> ApiError {

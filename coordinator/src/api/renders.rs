@@ -1,7 +1,7 @@
 //! Create, read, list, cancel, delete.
 
 use axum::Json;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Path, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode};
@@ -101,7 +101,7 @@ pub(super) async fn read_project_body(api: &Api, headers: &HeaderMap, body: Body
     if length.is_some_and(|length| length > most) {
         return Err(too_large());
     }
-    to_bytes(body, most).await.map_err(|_| too_large())
+    super::read_whole(body, most, too_large).await
 }
 
 /// The project, wherever it is, checked and stored.

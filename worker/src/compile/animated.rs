@@ -4,15 +4,19 @@
 //! The video has the attributes of the image. An endless animation loops. The pictures of one that plays a few times
 //! are repeated in its file; its last picture stays until the end of the clip.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
 use dom_query::{Document, Selection};
 use hyperfarm_proto::plan::Warning;
 
+use crate::error::ProjectError;
 use crate::urls::decode_path;
 
 /// Most repetitions of a GIF's pictures in its file.
 const MAX_PLAYS: usize = 1000;
 
-/// Most bytes of a GIF with repeated pictures.
+/// Most bytes of a GIF with repeated pictures, and of all of a page together.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// A page without animated images, with the files that replace them.
@@ -28,10 +32,10 @@ pub(super) fn replace(
     entry: &str,
     read: &dyn Fn(&str) -> Option<Vec<u8>>,
     warnings: &mut Vec<Warning>,
-) -> ReplacedPage {
+) -> Result<ReplacedPage, ProjectError> {
     let mut page = ReplacedPage { html, files: Vec::new() };
     if ![".gif", ".png", ".apng", ".webp", ".avif"].iter().any(|extension| page.html.contains(extension)) {
-        return page;
+        return Ok(page);
     }
     let document = Document::from(page.html.as_str());
     let longest = document
@@ -40,38 +44,64 @@ pub(super) fn replace(
         .filter_map(|host| host.attr("data-duration")?.trim().parse::<f64>().ok())
         .filter(|seconds| seconds.is_finite() && *seconds > 0.0)
         .reduce(f64::max);
+    let ids: HashSet<String> =
+        document.select("[id]").iter().filter_map(|named| Some(named.attr("id")?.to_string())).collect();
     let mut number = 0;
     let mut changed = false;
+    // The animation in each image file, or whether it is one that cannot be sought; none where there is no such file.
+    let mut files: HashMap<String, Option<Result<Animation, bool>>> = HashMap::new();
+    // Paths of GIFs with repeated pictures, by the path of the GIF and the repetitions.
+    let mut repeated_gifs: HashMap<(String, usize), Option<String>> = HashMap::new();
+    let mut repeated_bytes = 0;
     for image in document.select("img[src]").iter() {
         let source = image.attr("src").unwrap_or_default().trim().to_owned();
-        let Some(bytes) = project_path(entry, &source).and_then(|path| read(&path)) else { continue };
-        let Some(animation) = Animation::of(&bytes) else {
-            if is_unseekable(&bytes) {
-                warnings.push(Warning {
-                    code: "ANIMATED_IMAGE".to_owned(),
-                    message: format!(
-                        "{source} is an animation of a kind that cannot be sought; its frames may differ between renders. Use a \
-                         GIF, an APNG or a video instead"
-                    ),
-                });
+        let Some(path) = project_path(entry, &source) else { continue };
+        let file = files.entry(path.clone()).or_insert_with(|| {
+            let bytes = read(&path)?;
+            Some(Animation::of(&bytes).ok_or_else(|| is_unseekable(&bytes)))
+        });
+        let animation = match file {
+            None => continue,
+            Some(Ok(animation)) => animation,
+            Some(Err(is_unseekable)) => {
+                if *is_unseekable {
+                    warnings.push(Warning {
+                        code: "ANIMATED_IMAGE".to_owned(),
+                        message: format!(
+                            "{source} is an animation of a kind that cannot be sought; its frames may differ between renders. \
+                             Use a GIF, an APNG or a video instead"
+                        ),
+                    });
+                }
+                continue;
             }
-            continue;
         };
         let endless = loop_override(&image).unwrap_or(animation.plays.is_none());
         let plays = if endless || loop_override(&image).is_some() { 1 } else { animation.plays.unwrap_or(1) };
-        let repeated = animation.repeated(&bytes, plays);
-        let source = match repeated {
-            Some(bytes) => {
-                let path = format!("_animated/{}.gif", hyperfarm_proto::id::ContentHash::of(&bytes).short());
-                let url = format!("/{path}");
-                page.files.push((path, bytes));
-                url
+        let repeated = match repeated_gifs.entry((path, plays)) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(unknown) => {
+                let repeated = read(&unknown.key().0).and_then(|bytes| animation.repeated(&bytes, plays));
+                repeated_bytes += repeated.as_ref().map_or(0, Vec::len);
+                if repeated_bytes > MAX_BYTES {
+                    let text = format!(
+                        "with {source} the animated images that play several times have more than {MAX_BYTES} bytes; let them play \
+                         once or endlessly (data-loop), or use videos"
+                    );
+                    return Err(ProjectError::TooComplex(text));
+                }
+                let file = repeated.map(|bytes| {
+                    let path = format!("_animated/{}.gif", hyperfarm_proto::id::ContentHash::of(&bytes).short());
+                    page.files.push((path.clone(), bytes));
+                    path
+                });
+                unknown.insert(file).clone()
             }
-            None => source,
         };
+        let source = repeated.map_or(source, |path| format!("/{path}"));
         let id = image.attr("id").map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).unwrap_or_else(|| {
             number += 1;
-            while document.select(&format!("#hf-animated-{number}")).exists() {
+            while ids.contains(&format!("hf-animated-{number}")) {
                 number += 1;
             }
             format!("hf-animated-{number}")
@@ -82,7 +112,7 @@ pub(super) fn replace(
     if changed {
         page.html = document.html().to_string();
     }
-    page
+    Ok(page)
 }
 
 /// The tag of a video with the attributes of `image`.
@@ -266,7 +296,7 @@ mod tests {
 
     fn replaced(html: &str, gif: Vec<u8>) -> ReplacedPage {
         let read = move |path: &str| (path == "art/a b.gif").then(|| gif.clone());
-        replace(html.to_owned(), "index.html", &read, &mut Vec::new())
+        replace(html.to_owned(), "index.html", &read, &mut Vec::new()).unwrap()
     }
 
     #[test]
@@ -308,6 +338,18 @@ mod tests {
         assert!(still.files[0].0.starts_with("_animated/") && !still.html.contains("loop="), "{}", still.html);
         let once = replaced(&page.replace("data-start", "data-loop=\"no\" data-start"), animated(2, Some(0)));
         assert!(once.html.contains("<video") && !once.html.contains(" loop="), "{}", once.html);
+    }
+
+    #[test]
+    fn a_gif_is_repeated_once_for_all_its_images_and_within_a_limit() {
+        let page = format!("<body>{}</body>", "<img src=\"art/a b.gif\">".repeat(50));
+        let page = replaced(&page, animated(2, Some(3)));
+        assert_eq!((page.files.len(), page.html.matches("_animated/").count()), (1, 50));
+
+        let page: String = (0..4).map(|number| format!("<img src=\"{number}.gif\">")).collect();
+        let gif = |path: &str| Some(animated(1000 + path.len() * usize::from(path.as_bytes()[0]), Some(u16::MAX)));
+        let refused = replace(page, "index.html", &gif, &mut Vec::new()).unwrap_err().to_string();
+        assert!(refused.contains(".gif") && refused.contains("67108864 bytes"), "{refused}");
     }
 
     #[test]

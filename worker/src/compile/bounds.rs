@@ -28,6 +28,10 @@ use crate::remote::RENDER_TIME;
 pub(super) const MAX_DEPTH: usize = 512;
 /// Most elements and comments of the entry page with everything that is mounted in it.
 pub(super) const MAX_NODES: usize = 200_000;
+/// Most attributes of a tag.
+const MAX_ATTRIBUTES: usize = 2000;
+/// Most bytes of an element's `id` and `data-composition-id`: selectors and scripts of a mounted composition repeat them.
+const MAX_ID_BYTES: usize = 256;
 /// Most bytes of the entry page with everything that is mounted in it.
 pub(super) const MAX_PAGE_BYTES: usize = 64 * 1024 * 1024;
 /// Most levels of nested blocks, functions and brackets of a style sheet, as the CSS parser's own default.
@@ -119,6 +123,16 @@ impl Bounds {
         for style in all(&document, "style") {
             self.check_sheet(&format!("a <style> of {file}"), &style.text())?;
         }
+        for element in all(&document, "[id], [data-composition-id]") {
+            for name in ["id", "data-composition-id"] {
+                let bytes = attr(element, name).unwrap_or_default().len();
+                if bytes > MAX_ID_BYTES {
+                    let text =
+                        format!("{file} has an element whose {name} has {bytes} bytes; {name} may have {MAX_ID_BYTES}");
+                    return Err(too_complex(text).into());
+                }
+            }
+        }
         for element in all(&document, "[style]") {
             self.check_sheet(&format!("a style attribute of {file}"), &attr(element, "style").unwrap_or_default())?;
         }
@@ -129,7 +143,6 @@ impl Bounds {
     pub(super) fn count_mount(&self, file: &str, html: &str, ancestors: usize) -> Result<(), WorkerError> {
         let size = self.measure(file, html)?;
         self.nodes.set(self.nodes.get() + size.nodes);
-        self.bytes.set(self.bytes.get() + html.len());
         if self.nodes.get() > MAX_NODES {
             let nodes = self.nodes.get();
             let text = format!(
@@ -137,17 +150,25 @@ impl Bounds {
             );
             return Err(too_complex(text).into());
         }
-        if self.bytes.get() > MAX_PAGE_BYTES {
-            let bytes = self.bytes.get();
-            let text = format!(
-                "with {file} the page has {bytes} bytes; with everything mounted in it a page may have {MAX_PAGE_BYTES}"
-            );
-            return Err(too_complex(text).into());
-        }
+        self.count_bytes(file, html.len())?;
         if ancestors + size.depth > MAX_DEPTH {
             let depth = size.depth;
             let text = format!(
                 "{file} is mounted {ancestors} elements deep and is {depth} deep itself; a page may be {MAX_DEPTH} deep"
+            );
+            return Err(too_complex(text).into());
+        }
+        Ok(())
+    }
+
+    /// Counts bytes that the compile is about to add to the page for what is mounted of `file`.
+    pub(super) fn count_bytes(&self, file: &str, more: usize) -> Result<(), WorkerError> {
+        self.check_time()?;
+        let bytes = self.bytes.get().saturating_add(more);
+        self.bytes.set(bytes);
+        if bytes > MAX_PAGE_BYTES {
+            let text = format!(
+                "with {file} the page has {bytes} bytes; with everything mounted in it a page may have {MAX_PAGE_BYTES}"
             );
             return Err(too_complex(text).into());
         }
@@ -165,6 +186,11 @@ impl Bounds {
         let text = format!("{name} nests blocks, functions or brackets more than {MAX_CSS_DEPTH} deep; nest fewer");
         Err(too_complex(text).into())
     }
+}
+
+/// The tree of a page; `None` where the page is beyond the bounds of a compile.
+pub fn parse_page(html: &str) -> Option<Document> {
+    fits(html).then(|| Document::from(html))
 }
 
 /// Whether a page is within the bounds.
@@ -200,23 +226,43 @@ enum Stop {
 struct Excess {
     element: String,
     line: u64,
-    depth: bool,
+    limit: Limit,
+}
+
+/// A limit of a page.
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    Depth,
+    Nodes,
+    Attributes,
 }
 
 impl Excess {
     fn text(&self, file: &str) -> String {
-        let Self { element, line, depth } = self;
-        if *depth {
-            format!("{file} nests elements more than {MAX_DEPTH} deep: <{element}> in line {line}; nest fewer")
-        } else {
-            format!("{file} has more than {MAX_NODES} elements: <{element}> in line {line} is one too many")
+        let Self { element, line, limit } = self;
+        match limit {
+            Limit::Depth => {
+                format!("{file} nests elements more than {MAX_DEPTH} deep: <{element}> in line {line}; nest fewer")
+            }
+            Limit::Nodes => {
+                format!("{file} has more than {MAX_NODES} elements: <{element}> in line {line} is one too many")
+            }
+            Limit::Attributes => {
+                format!("{file} has a tag with more than {MAX_ATTRIBUTES} attributes: <{element}> in line {line}")
+            }
         }
     }
 }
 
 fn measure(html: &str, check: &mut dyn FnMut() -> Result<(), WorkerError>) -> Result<PageSize, Stop> {
     let mut parser = parse_document(Outline::default(), ParseOpts::default());
+    let mut attributes = AttributeCounter::default();
     for (number, tag) in html.split_inclusive('>').enumerate() {
+        let sink = &parser.tokenizer.sink.sink;
+        // The parser compares each attribute of a tag with all before it, so they are counted before it sees them.
+        if let Some(element) = attributes.count(tag, sink.raw_text.borrow().as_deref()) {
+            return Err(Stop::Excess(Excess { element, line: sink.line.get(), limit: Limit::Attributes }));
+        }
         parser.process(StrTendril::from_slice(tag));
         if let Some(excess) = parser.tokenizer.sink.sink.excess.borrow_mut().take() {
             return Err(Stop::Excess(excess));
@@ -226,6 +272,107 @@ fn measure(html: &str, check: &mut dyn FnMut() -> Result<(), WorkerError>) -> Re
         }
     }
     parser.finish().map_err(Stop::Excess)
+}
+
+/// HTML elements whose content is text up to their end tag.
+const RAW_TEXT: [&str; 8] = ["script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes"];
+
+/// Counts the attributes of tags, without the tree. A piece of a page ends with `>`, so no tag ends within one.
+#[derive(Default)]
+struct AttributeCounter {
+    inside: Inside,
+    /// Name of the tag that is open.
+    tag: String,
+    attributes: usize,
+}
+
+/// Where the next character of a page stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Inside {
+    #[default]
+    Text,
+    Comment,
+    /// Name of a tag.
+    Tag,
+    /// Between the attributes of a tag.
+    Attributes,
+    /// Name of an attribute.
+    Name,
+    /// White space after the name of an attribute.
+    AfterName,
+    /// After the `=` of an attribute.
+    Equals,
+    /// Value of an attribute, up to this quote.
+    Quoted(char),
+    Unquoted,
+}
+
+impl AttributeCounter {
+    /// Counts in the next piece of a page; `raw_text` is the element whose text it begins in. Returns the name of a tag that
+    /// has too many attributes.
+    fn count(&mut self, piece: &str, raw_text: Option<&str>) -> Option<String> {
+        let mut rest = piece;
+        if let (Inside::Text, Some(element)) = (self.inside, raw_text) {
+            let end = format!("</{element}");
+            rest = &piece[piece.to_ascii_lowercase().find(&end).unwrap_or(piece.len())..];
+        }
+        while let Some(next) = rest.chars().next() {
+            let after = &rest[next.len_utf8()..];
+            match self.inside {
+                Inside::Text => {
+                    let at = rest.find('<')?;
+                    rest = &rest[at + 1..];
+                    if let Some(comment) = rest.strip_prefix("!--") {
+                        let is_empty = comment.starts_with('>') || comment.starts_with("->");
+                        self.inside = if is_empty { Inside::Text } else { Inside::Comment };
+                        rest = comment;
+                    } else if rest.trim_start_matches('/').starts_with(|first: char| first.is_ascii_alphabetic()) {
+                        (self.inside, self.attributes) = (Inside::Tag, 0);
+                        self.tag.clear();
+                    }
+                    continue;
+                }
+                Inside::Comment => {
+                    let is_end = rest.ends_with("-->") || rest.ends_with("--!>");
+                    self.inside = if is_end { Inside::Text } else { Inside::Comment };
+                    return None;
+                }
+                Inside::Quoted(quote) => {
+                    let at = rest.find(quote)?;
+                    (self.inside, rest) = (Inside::Attributes, &rest[at + 1..]);
+                    continue;
+                }
+                _ if next == '>' => self.inside = Inside::Text,
+                Inside::Tag if next.is_ascii_whitespace() || (next == '/' && !self.tag.is_empty()) => {
+                    self.inside = Inside::Attributes;
+                }
+                Inside::Tag => {
+                    if self.tag.len() < 40 && next != '/' {
+                        self.tag.push(next.to_ascii_lowercase());
+                    }
+                }
+                Inside::Equals if next.is_ascii_whitespace() => {}
+                Inside::Equals => {
+                    self.inside = if matches!(next, '"' | '\'') { Inside::Quoted(next) } else { Inside::Unquoted }
+                }
+                Inside::Name | Inside::AfterName if next == '=' => self.inside = Inside::Equals,
+                Inside::Name | Inside::AfterName if next.is_ascii_whitespace() => self.inside = Inside::AfterName,
+                Inside::Attributes | Inside::Unquoted if next.is_ascii_whitespace() => self.inside = Inside::Attributes,
+                Inside::Attributes | Inside::Name | Inside::AfterName if next == '/' => {
+                    self.inside = Inside::Attributes
+                }
+                Inside::Attributes | Inside::AfterName => {
+                    (self.inside, self.attributes) = (Inside::Name, self.attributes + 1);
+                    if self.attributes > MAX_ATTRIBUTES {
+                        return Some(self.tag.clone());
+                    }
+                }
+                Inside::Name | Inside::Unquoted => {}
+            }
+            rest = after;
+        }
+        None
+    }
 }
 
 /// A handle of the parser: a node of the outline, and its tag.
@@ -253,6 +400,8 @@ struct Outline {
     /// The parent by list of children: a list changes its parent as a whole.
     parents: RefCell<Vec<usize>>,
     unnamed: Rc<QualName>,
+    /// The open element whose content is no markup, if one is.
+    raw_text: RefCell<Option<String>>,
     excess: RefCell<Option<Excess>>,
     line: Cell<u64>,
 }
@@ -263,6 +412,7 @@ impl Default for Outline {
             positions: RefCell::new(vec![Position { siblings: None, children: 0, depth: 0, contents: None }]),
             parents: RefCell::new(vec![0]),
             unnamed: Rc::new(QualName::new(None, ns!(), LocalName::from("!"))),
+            raw_text: RefCell::default(),
             excess: RefCell::default(),
             line: Cell::new(1),
         }
@@ -276,7 +426,7 @@ impl Outline {
         positions.push(Position { siblings: None, children: self.list_of(index), depth: 0, contents: None });
         let node = Node { index, name };
         if index > MAX_NODES {
-            self.exceed(&node, false);
+            self.exceed(&node, Limit::Nodes);
         }
         node
     }
@@ -293,9 +443,9 @@ impl Outline {
         Some(self.parents.borrow()[siblings])
     }
 
-    fn exceed(&self, node: &Node, depth: bool) {
+    fn exceed(&self, node: &Node, limit: Limit) {
         let element = node.name.local.to_string();
-        self.excess.borrow_mut().get_or_insert(Excess { element, line: self.line.get(), depth });
+        self.excess.borrow_mut().get_or_insert(Excess { element, line: self.line.get(), limit });
     }
 
     fn place(&self, parent: usize, child: &NodeOrText<Node>) {
@@ -305,7 +455,7 @@ impl Outline {
         let position = &mut positions[child.index];
         (position.siblings, position.depth) = (Some(children), depth + 1);
         if position.depth > MAX_DEPTH {
-            self.exceed(child, true);
+            self.exceed(child, Limit::Depth);
         }
     }
 
@@ -344,7 +494,7 @@ impl TreeSink for Outline {
         }
         let (nodes, depth) = (self.positions.borrow().len() - 1, self.depth());
         if depth > MAX_DEPTH {
-            return Err(Excess { element: "html".to_owned(), line: 1, depth: true });
+            return Err(Excess { element: "html".to_owned(), line: 1, limit: Limit::Depth });
         }
         Ok(PageSize { nodes, depth })
     }
@@ -360,6 +510,9 @@ impl TreeSink for Outline {
     }
 
     fn create_element(&self, name: QualName, _attributes: Vec<Attribute>, flags: ElementFlags) -> Node {
+        if name.ns == ns!(html) && RAW_TEXT.contains(&name.local.as_ref()) {
+            *self.raw_text.borrow_mut() = Some(name.local.to_string());
+        }
         let node = self.add(Rc::new(name));
         if flags.template {
             let contents = self.add(self.unnamed.clone());
@@ -416,6 +569,13 @@ impl TreeSink for Outline {
         let mut positions = self.positions.borrow_mut();
         let list = std::mem::replace(&mut positions[node.index].children, self.list_of(node.index));
         self.parents.borrow_mut()[list] = parent.index;
+    }
+
+    fn pop(&self, node: &Node) {
+        let mut raw_text = self.raw_text.borrow_mut();
+        if raw_text.as_deref() == Some(node.name.local.as_ref()) {
+            *raw_text = None;
+        }
     }
 
     fn set_current_line(&self, line: u64) {
@@ -480,6 +640,55 @@ mod tests {
     }
 
     #[test]
+    fn tags_with_very_many_attributes_are_refused_however_they_are_written() {
+        let started = Instant::now();
+        for attribute in ["a{}", "a{}=1", "a{}=\">\"", "a{} = '>'", "/a{}", "a{}=x/y", "a{}\n=\n\"b c\"", "=a{}"] {
+            let attributes: String =
+                (0..200_000).map(|number| format!("{} ", attribute.replace("{}", &number.to_string()))).collect();
+            for (before, after) in [
+                ("<div ", ">"),
+                ("</div ", ">"),
+                ("<svg><style><g ", "></g></style></svg>"),
+                ("<svg><script><a ", "></script></svg>"),
+                ("<script>a<b</script ", ">"),
+                ("<!--><i ", ">"),
+                ("<!-- x --!><i ", ">"),
+                ("<title></title><i ", ""),
+                ("<textarea><b></textarea><i ", ">"),
+            ] {
+                let page = format!("<!doctype html><body>{before}{attributes}{after}");
+                let error = bounds().measure("a/index.html", &page).unwrap_err();
+                let message = error.to_string();
+                assert!(
+                    message.contains("a/index.html") && message.contains("2000 attributes"),
+                    "{before}{attribute}: {message}"
+                );
+            }
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "they are counted before they are parsed");
+    }
+
+    #[test]
+    fn words_that_are_no_attributes_are_not_counted() {
+        let words = "word 'x' = / ".repeat(20_000);
+        for (before, after) in [
+            ("<p>", "</p>"),
+            ("<!-- <a ", "-->"),
+            ("<script>for (i=0;i<n;i++) [", "]</script>"),
+            ("<style>/* <a ", "*/</style>"),
+            ("<textarea><a ", "</textarea>"),
+            ("<title>a <b ", "</title>"),
+        ] {
+            let page = format!("<!doctype html><body>{before}{words}{after}<i a b=c></i>");
+            bounds().measure("index.html", &page).unwrap();
+        }
+        for value in ["\"", "'"] {
+            let page = format!("<path d={value}{}{value} style={value}a > b{value}>", "M 0 0 L 1 1 ".repeat(20_000));
+            bounds().measure("index.html", &page).unwrap();
+        }
+    }
+
+    #[test]
     fn moved_nodes_are_measured_where_they_end() {
         // The adoption agency moves what is inside the formatting elements.
         let page = format!("{}{}{}", "<a><div>".repeat(40), "</a>".repeat(40), "x");
@@ -508,6 +717,18 @@ mod tests {
         assert!(bounds().check_sheet("style.css", &"@media all{".repeat(70)).is_ok());
         let brackets = format!("a::before{{content:\"{}\"}}/*{}*/", "(".repeat(1000), "{".repeat(1000));
         assert!(bounds().check_sheet("style.css", &brackets).is_ok());
+    }
+
+    #[test]
+    fn long_ids_are_refused() {
+        for name in ["id", "data-composition-id"] {
+            let error = bounds().parse("a.html", &format!("<p {name}={}>", "x".repeat(150_000))).err().unwrap();
+            assert_eq!(error.code(), FailureCode::ProjectTooComplex);
+            assert!(
+                error.to_string().contains(&format!("a.html has an element whose {name} has 150000 bytes")),
+                "{error}"
+            );
+        }
     }
 
     #[test]

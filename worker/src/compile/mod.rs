@@ -112,7 +112,7 @@ pub(crate) fn compile(
     variables::warn_of_invalid_json(&document, &entry, &mut warnings);
     let variables = variables::check(spec, &document, &entry, &mut warnings)?;
     let mut parts = nested::inline(&document, &project, &entry)?;
-    svg_ids::separate(&document, &parts.mounts, &mut parts.styles);
+    svg_ids::separate(&document, &parts.mounts, &mut parts.styles, bounds)?;
     scripts::emit_links(&document, &parts.links);
     nested::emit_styles(&document, &parts.styles);
     scripts::emit(&document, &parts);
@@ -132,7 +132,7 @@ pub(crate) fn compile(
     bounds.measure(&entry, &page)?;
     let mentions_timelines = texts.values().any(|text| text.contains("__timelines"));
     let entry = compiled_path(&project, entry);
-    let page = animated::replace(page, &entry, &|path| project.bytes(path), &mut warnings);
+    let page = animated::replace(page, &entry, &|path| project.bytes(path), &mut warnings)?;
     for (path, bytes) in &page.files {
         project.replace(path, bytes)?;
     }

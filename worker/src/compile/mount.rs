@@ -79,18 +79,26 @@ pub(super) fn take_links(content: &MountContent<'_>, files: &NestedFile<'_>, par
 }
 
 /// Takes style sheets, with their selectors bound to the mount.
-pub(super) fn take_styles(content: &MountContent<'_>, files: &NestedFile<'_>, scope: &Scope, parts: &mut Parts<'_>) {
+pub(super) fn take_styles(
+    content: &MountContent<'_>,
+    files: &NestedFile<'_>,
+    scope: &Scope,
+    bounds: &Bounds,
+    parts: &mut Parts<'_>,
+) -> Result<(), WorkerError> {
     for style in content.select("style", !content.has_template) {
         let kind = attr(style, "type").unwrap_or_default();
         if !kind.is_empty() && !kind.eq_ignore_ascii_case("text/css") {
             continue;
         }
         let text = style.text().to_string();
+        bounds.count_bytes(files.source, scope.longest_growth(&text))?;
         let rebased = css::rewrite_urls(&text, &mut |url| paths::rebase(files.source, url, files.exists));
         let css = css::rewrite_selectors(&rebased, &mut |list| scope.bind(list));
         parts.styles.push(Style { css, media: attr(style, "media"), title: attr(style, "title") });
         style.remove_from_parent();
     }
+    Ok(())
 }
 
 /// Takes scripts that run, each in the wrapper of its mount.
@@ -99,14 +107,16 @@ pub(super) fn take_scripts(
     files: &NestedFile<'_>,
     scope: &Scope,
     runtime: &str,
+    bounds: &Bounds,
     parts: &mut Parts<'_>,
-) {
+) -> Result<(), WorkerError> {
     for script in content.select("script", !content.has_template) {
         if !scripts::runs(script) {
             continue;
         }
         let kind = scripts::kind(script);
         let text = script.text().to_string();
+        bounds.count_bytes(files.source, scripts::longest_wrapper(scope, runtime, files.source))?;
         let src = trimmed(script, "src").map(|src| files.rebase(&src));
         match (kind.as_str(), src) {
             ("importmap", _) => parts.import_maps.extend(import_map(&text, files)),
@@ -116,6 +126,7 @@ pub(super) fn take_scripts(
         }
         script.remove_from_parent();
     }
+    Ok(())
 }
 
 /// HTML of script elements with data (JSON, shaders, templates) that are outside of the mounted root.

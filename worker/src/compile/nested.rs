@@ -131,9 +131,9 @@ fn fill<'a>(
     let files = mount::NestedFile { source, exists: &exists };
     let first_style = parts.styles.len();
     mount::take_links(&content, &files, parts);
-    mount::take_styles(&content, &files, &scope, parts);
+    mount::take_styles(&content, &files, &scope, project.bounds, parts)?;
     let script_scope = Scope { composition: declared.unwrap_or(scope.composition.clone()), ..scope.clone() };
-    mount::take_scripts(&content, &files, &script_scope, &runtime, parts);
+    mount::take_scripts(&content, &files, &script_scope, &runtime, project.bounds, parts)?;
     let inert = mount::inert_scripts_outside(&content, inner);
     mount::rebase_assets(inner.unwrap_or(content.document.root()), &files);
     match inner {
@@ -297,6 +297,24 @@ mod tests {
         assert!(scripts[1].contains("run()") && scripts[1].contains("\"runtime\":\"card__hf1\""), "{}", scripts[1]);
         let again = inlined(entry, &files).unwrap();
         assert_eq!((html, styles, scripts), again);
+    }
+
+    #[test]
+    fn what_a_mount_adds_to_the_page_is_bounded() {
+        let id = "x".repeat(200);
+        let host = format!(
+            "<div data-composition-id=m><p data-composition-id={id} data-composition-src=\"a.html\"></p></div>"
+        );
+        let sheet = |css: &str| format!("<div data-composition-id={id}><style>{}</style></div>", css.repeat(200_000));
+        let selectors = sheet("a,");
+        let rules = sheet("a{}");
+        let own_id = sheet(&format!("[data-composition-id={id}]{{}}"));
+        let scripts = format!("<div data-composition-id={id}>{}</div>", "<script></script>".repeat(30_000));
+        for (what, file) in [("selectors", selectors), ("rules", rules), ("own id", own_id), ("scripts", scripts)] {
+            let error = inlined(&host, &[("a.html", file.as_str())]).unwrap_err();
+            assert_eq!(error.code(), FailureCode::ProjectTooComplex, "{what}");
+            assert!(error.to_string().contains("with a.html the page has"), "{what}: {error}");
+        }
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub(super) struct Project<'a> {
 /// Text files with more bytes are data, and not read as code.
 const MAX_TEXT_BYTES: u64 = 8 * 1024 * 1024;
 
+/// Most bytes of all text files that are read as code.
+const MAX_TEXTS_BYTES: usize = 128 * 1024 * 1024;
+
 impl Project<'_> {
     /// The text of a file, without a byte order mark.
     pub(super) fn text(&self, path: &str) -> Result<String, WorkerError> {
@@ -36,17 +39,29 @@ impl Project<'_> {
         std::fs::read(self.cache.path(&self.files.get(path)?.hash)).ok()
     }
 
-    /// The texts of all pages, style sheets, scripts, JSON and SVG files up to [`MAX_TEXT_BYTES`], by path.
+    /// The texts of all pages, style sheets, scripts, JSON and SVG files up to [`MAX_TEXT_BYTES`], by path. It is an error
+    /// where they have more than [`MAX_TEXTS_BYTES`] together.
     pub(super) fn texts(&self) -> Result<BTreeMap<String, String>, WorkerError> {
-        self.files
-            .iter()
-            .filter(|(path, file)| {
-                let code = ["html", "htm", "css", "js", "mjs", "json", "svg"];
-                let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-                file.bytes <= MAX_TEXT_BYTES && extension.is_some_and(|extension| code.contains(&extension.as_str()))
-            })
-            .map(|(path, _)| Ok((path.clone(), self.text(path)?)))
-            .collect()
+        let is_code = |(path, file): &(&String, &ProjectFile)| {
+            let code = ["html", "htm", "css", "js", "mjs", "json", "svg"];
+            let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+            file.bytes <= MAX_TEXT_BYTES && extension.is_some_and(|extension| code.contains(&extension.as_str()))
+        };
+        let (mut texts, mut bytes) = (BTreeMap::new(), 0);
+        for (path, _) in self.files.iter().filter(is_code) {
+            self.bounds.check_time()?;
+            let text = self.text(path)?;
+            bytes += text.len();
+            if bytes > MAX_TEXTS_BYTES {
+                let text = format!(
+                    "with {path} the project's pages, style sheets, scripts, JSON and SVG files have more than {MAX_TEXTS_BYTES} \
+                     bytes; leave out what the page does not use"
+                );
+                return Err(ProjectError::TooComplex(text).into());
+            }
+            texts.insert(path.clone(), text);
+        }
+        Ok(texts)
     }
 
     /// Replaces the bytes of a file, or adds it.
@@ -55,5 +70,27 @@ impl Project<'_> {
         self.cache.insert(&hash, bytes)?;
         self.files.insert(path.to_owned(), ProjectFile { hash, bytes: bytes.len() as u64 });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_texts_of_a_project_are_bounded_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let bounds = Bounds::new(tokio_util::sync::CancellationToken::new());
+        let mut project = Project { files: BTreeMap::new(), cache: &cache, bounds: &bounds };
+        project.replace("index.html", b"<p>").unwrap();
+        assert_eq!(project.texts().unwrap().len(), 1);
+        // A byte that is no UTF-8 becomes three.
+        let noise = vec![0xff; 7 << 20];
+        for number in 0..10 {
+            project.replace(&format!("{number}.json"), &noise).unwrap();
+        }
+        let error = project.texts().unwrap_err();
+        assert!(error.to_string().contains(".json the project's pages"), "{error}");
     }
 }

@@ -69,6 +69,14 @@ pub(super) fn wrap(source: &str, scope: &Scope, runtime: &str, file: &str) -> St
     )
 }
 
+/// Most bytes by which [`wrap`] and [`wrap_module`] make a script longer.
+pub(super) fn longest_wrapper(scope: &Scope, runtime: &str, file: &str) -> usize {
+    // Characters may be escaped, by up to six.
+    let ids =
+        scope.composition.len() + scope.selector.len() + runtime.len() + scope.root_id.as_ref().map_or(0, String::len);
+    6 * (ids + 2 * file.len()) + 256
+}
+
 /// A module with the variables of one mount. A module cannot be wrapped in a function, so its document and window are
 /// those of the page.
 pub(super) fn wrap_module(source: &str, runtime: &str, file: &str) -> String {

@@ -5,13 +5,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dom_query::{Document, NodeId, NodeRef};
 
+use super::bounds::Bounds;
 use super::css;
 use super::dom::{all, attr, trimmed, within};
 use super::parts::{Mount, Style};
 use super::selector::{AUTHORED_ID, replace_ids};
+use crate::error::WorkerError;
 
 /// Renames ids that several mounts have, with all references to them.
-pub(super) fn separate(document: &Document, mounts: &[Mount<'_>], styles: &mut [Style]) {
+///
+/// # Errors
+///
+/// The new ids make the page longer than it may be, or the compile was stopped.
+pub(super) fn separate(
+    document: &Document,
+    mounts: &[Mount<'_>],
+    styles: &mut [Style],
+    bounds: &Bounds,
+) -> Result<(), WorkerError> {
     let elements_of: Vec<Vec<NodeRef<'_>>> = mounts.iter().map(|mount| own_elements(mount, mounts)).collect();
     let mut scope_of: BTreeMap<NodeId, usize> = BTreeMap::new();
     for (index, elements) in elements_of.iter().enumerate() {
@@ -37,11 +48,20 @@ pub(super) fn separate(document: &Document, mounts: &[Mount<'_>], styles: &mut [
         }
     }
     for (index, renames) in renames.iter().enumerate().filter(|(_, renames)| !renames.is_empty()) {
-        elements_of[index].iter().for_each(|element| rewrite_attributes(*element, renames));
+        let namespace = &mounts[index].namespace;
+        let longest = renames.values().map(String::len).max().unwrap_or(0);
+        for element in &elements_of[index] {
+            let places: usize = element.attrs().iter().map(|attribute| attribute.value.matches('#').count()).sum();
+            bounds.count_bytes(namespace, places * longest)?;
+            rewrite_attributes(*element, renames);
+        }
         for style in styles.get_mut(mounts[index].styles.clone()).unwrap_or_default() {
+            // A selector keeps the old id beside the new one; characters may be escaped.
+            bounds.count_bytes(namespace, style.css.matches('#').count() * (4 * longest + 16))?;
             style.css = rewrite_sheet(&style.css, renames);
         }
     }
+    Ok(())
 }
 
 /// Elements of the mount, without those of mounts inside it.
@@ -156,7 +176,8 @@ mod tests {
         };
         let sheet = || Style { css: "#g{color:#fff}.x{mask:url(#g)}".to_owned(), media: None, title: None };
         let mut styles = [sheet(), sheet()];
-        separate(&document, &[mount("one", 1), mount("two", 2)], &mut styles);
+        let bounds = Bounds::new(tokio_util::sync::CancellationToken::new());
+        separate(&document, &[mount("one", 1), mount("two", 2)], &mut styles, &bounds).unwrap();
         let html = document.html().to_string();
         assert!(html.contains("id=\"g\"") && html.contains("fill=\"url(#g)\""), "{html}");
         assert!(html.contains("id=\"c__hf2--g\"") && html.contains("data-hf-authored-id=\"g\""), "{html}");
@@ -164,5 +185,22 @@ mod tests {
         assert_eq!(html.matches("id=\"unused\"").count(), 2);
         assert_eq!(styles[0].css, sheet().css);
         assert_eq!(styles[1].css, ":is(#g, #c__hf2--g){color:#fff}.x{mask:url(\"#c__hf2--g\")}");
+    }
+
+    #[test]
+    fn what_new_ids_add_to_the_page_is_bounded() {
+        let id = "g".repeat(250);
+        let picture = format!("<svg><linearGradient id={id}></linearGradient><rect fill=\"url(#{id})\"/></svg>");
+        let document = Document::from(format!("<div id=one>{picture}</div><div id=two>{picture}</div>"));
+        let mount = |id: &str, at: usize| Mount {
+            host: all(&document, &format!("#{id}"))[0],
+            namespace: format!("c__hf{at}"),
+            styles: at - 1..at,
+        };
+        let sheet = || Style { css: format!("#{id}{{}}").repeat(100_000), media: None, title: None };
+        let bounds = Bounds::new(tokio_util::sync::CancellationToken::new());
+        let mounts = [mount("one", 1), mount("two", 2)];
+        let error = separate(&document, &mounts, &mut [sheet(), sheet()], &bounds).unwrap_err();
+        assert_eq!(error.code(), hyperfarm_proto::failure::FailureCode::ProjectTooComplex);
     }
 }

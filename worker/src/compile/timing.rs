@@ -56,13 +56,15 @@ pub(super) fn complete(
 /// Adds an id for the render to each media element, which is unique also where a file is mounted twice.
 fn add_render_ids(document: &Document) {
     let mut taken = BTreeSet::new();
+    // By the id of an element, the number of the last one that has it.
+    let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
     for element in all(document, "video, audio, img[src]") {
         let base = trimmed(element, "id").unwrap_or_else(|| format!("hf-media-{}", taken.len()));
         let mut name = base.clone();
-        let mut number = 2;
+        let number = numbers.entry(base.clone()).or_insert(1);
         while !taken.insert(name.clone()) {
+            *number += 1;
             name = format!("{base}__hf{number}");
-            number += 1;
         }
         element.set_attr("data-hf-render-id", &name);
     }
