@@ -37,6 +37,14 @@ pub struct PacketCount {
 /// # Errors
 /// Those of [`crate::probe()`], or a packet cannot be read.
 pub fn count_packets(path: &Path) -> Result<PacketCount, MediaError> {
+    count_packets_while(path, &|| true)
+}
+
+/// Reads every packet of `path`. `going_on` is called for every packet and stops the work by answering false.
+///
+/// # Errors
+/// Those of [`count_packets`], or `going_on` answered false.
+pub fn count_packets_while(path: &Path, going_on: &dyn Fn() -> bool) -> Result<PacketCount, MediaError> {
     let mut source = Demuxer::open(path)?;
     let video = source.video().ok();
     let audio = source.audio().ok();
@@ -52,6 +60,9 @@ pub fn count_packets(path: &Path) -> Result<PacketCount, MediaError> {
     let mut last_dts = None;
     let mut end = None;
     while let Some(packet) = source.packet()? {
+        if !going_on() {
+            return Err(MediaError::Stopped);
+        }
         if Some(packet.stream()) == audio {
             count.audio += 1;
             if let Some(samples) = &mut samples {

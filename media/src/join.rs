@@ -57,8 +57,8 @@ pub struct JoinSummary {
 ///
 /// # Errors
 /// A segment has not exactly its frames, does not start with a key frame, or has other headers or another size than the
-/// first, or the output cannot be written. The output is removed then. The user is never at fault: all files are the
-/// farm's own.
+/// first, the output cannot be written, or `going_on`, which is called for every packet, answered false. The output is
+/// removed then. The user is never at fault: all files are the farm's own.
 pub fn join<'a>(
     segments: &[SegmentFile],
     beside: impl Into<SideTracks<'a>>,
@@ -66,6 +66,7 @@ pub fn join<'a>(
     settings: &EncoderSettings,
     size: Size,
     rate: FrameRate,
+    going_on: &dyn Fn() -> bool,
 ) -> Result<JoinSummary, MediaError> {
     let SideTracks { audio, captions } = beside.into();
     let frames: u64 = segments.iter().map(|segment| segment.frames).sum();
@@ -99,6 +100,9 @@ pub fn join<'a>(
         let stream = source.video().map_err(MediaError::part)?;
         check_headers(segment, &ffi::video_parameters(&source.parameters(stream)), &reference, size)?;
         track.append(&mut source, stream, segment, |packet, before| {
+            if !going_on() {
+                return Err(MediaError::Stopped);
+            }
             if let Some(sound) = &mut sound {
                 sound.write_until(before, &mut muxer)?;
             }

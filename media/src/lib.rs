@@ -12,7 +12,7 @@
 //! | the same of users' sources, in confined processes | [`Decoders`] |
 //! | captions as files | [`srt`], [`webvtt`] |
 //! | small JPEG pictures | [`thumbnail()`], [`still`], [`poster`], [`storyboard()`] |
-//! | streams, packets and durations of a file | [`probe()`], [`count_packets`] |
+//! | streams, packets and durations of a file | [`probe()`], [`count_packets`], [`count_packets_while`] |
 //! | whole files decoded, for verification and tests | [`decode_video`], [`decode_audio`], [`compare`] |
 //! | FFmpeg on this machine: versions and encoders | [`versions`], [`encoders`], [`device_encoders`] |
 //!
@@ -97,7 +97,7 @@ pub use allocator::{return_free_memory, return_large_blocks};
 pub use bitmap::{Bitmap, Picture, PixelLayout};
 pub use capabilities::{encoders, versions};
 pub use captions::{srt, webvtt};
-pub use count::{PacketCount, count_packets};
+pub use count::{PacketCount, count_packets, count_packets_while};
 pub use decode::{decode_audio, decode_video};
 pub use device::{device_encoders, try_encoder};
 pub use encode::{SegmentEncoder, SegmentSummary};

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hyperfarm_media::{
-    GifOptions, MediaError, SegmentFile, SideTracks, count_gif, count_packets, gif, join, poster, srt, storyboard,
-    thumbnail, webvtt,
+    GifOptions, MediaError, SegmentFile, SideTracks, count_gif, count_packets_while, gif, join, poster, srt,
+    storyboard, thumbnail, webvtt,
 };
 use hyperfarm_proto::plan::{EncoderSettings, Plan, PlanContent};
 use hyperfarm_proto::record::{AudioRecord, Sidecar};
@@ -33,7 +33,7 @@ pub(crate) fn write(
             let timecode = encoder.timecode.map(|timecode| timecode.after(content.first_frame, rate));
             let captions = if encoder.caption_track { content.captions.as_slice() } else { &[] };
             let settings = EncoderSettings { timecode, ..encoder.clone() };
-            join(segments, SideTracks { audio, captions }, output, &settings, size, rate)?;
+            join(segments, SideTracks { audio, captions }, output, &settings, size, rate, going_on)?;
         }
         Format::Gif => {
             let options = GifOptions { size, rate, alpha: encoder.alpha, repeat: encoder.gif_loop };
@@ -44,10 +44,15 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// Fails unless the output is exactly what the plan says.
-pub(crate) fn check(plan: &Plan, audio: Option<&AudioRecord>, output: &Path) -> Result<(), StitchError> {
+/// Fails unless the output is exactly what the plan says. Stops with an error when `going_on` answers false.
+pub(crate) fn check(
+    plan: &Plan,
+    audio: Option<&AudioRecord>,
+    output: &Path,
+    going_on: &dyn Fn() -> bool,
+) -> Result<(), StitchError> {
     match plan.content.encoder.format {
-        Format::Mp4 | Format::Webm | Format::Mov => verify(plan, audio, &count_packets(output)?)?,
+        Format::Mp4 | Format::Webm | Format::Mov => verify(plan, audio, &count_packets_while(output, going_on)?)?,
         Format::Gif => verify_gif(plan, count_gif(output)?)?,
         Format::PngSequence => png_sequence::verify(plan, audio.is_some(), output)?,
     }
@@ -62,7 +67,7 @@ pub(crate) fn write_sidecars(
     going_on: &dyn Fn() -> bool,
 ) -> Result<Vec<PathBuf>, StitchError> {
     let mut paths = Vec::new();
-    if let Some(frame) = content.encoder.poster {
+    if let Some(frame) = content.encoder.poster.filter(|_| going_on()) {
         let path = folder.join(Sidecar::POSTER);
         let (segment, frame) = find_frame(segments, frame.saturating_sub(content.first_frame), "poster")?;
         poster(&segment.path, frame, content.frame_rate, &path)?;

@@ -98,8 +98,7 @@ impl StitchHandler {
         context.set_progress(JOINED, STORED);
         timer.end_stage("join");
 
-        let thumbnail_path = folder.path().join("thumbnail.jpg");
-        self.verify(&folder, &plan, files.clone(), audio.clone(), &output_path, &thumbnail_path).await?;
+        let thumbnail_path = self.verify(&folder, &plan, files.clone(), audio.clone(), &output_path, context).await?;
         let sidecars = self.sidecars(render, &folder, &plan, files, audio.as_ref(), context).await?;
         let (hash, bytes) = hash_file(output_path.clone()).await?;
         context.set_progress(VERIFIED, STORED);
@@ -201,7 +200,7 @@ impl StitchHandler {
         Ok(sidecars)
     }
 
-    /// Verifies the output and writes its thumbnail.
+    /// Verifies the output and writes its thumbnail. Returns the path of the thumbnail.
     async fn verify(
         &self,
         folder: &Arc<Folder>,
@@ -209,18 +208,20 @@ impl StitchHandler {
         files: Vec<SegmentFile>,
         audio: Option<AudioRecord>,
         output_path: &Path,
-        thumbnail_path: &Path,
-    ) -> Result<(), StitchError> {
-        let (folder, plan) = (folder.clone(), plan.clone());
-        let (output_path, thumbnail_path) = (output_path.to_owned(), thumbnail_path.to_owned());
+        context: &TaskContext,
+    ) -> Result<PathBuf, StitchError> {
+        let (folder, plan, context) = (folder.clone(), plan.clone(), context.clone());
+        let (output_path, thumbnail_path) = (output_path.to_owned(), folder.path().join("thumbnail.jpg"));
         let width = self.config.thumbnail_width;
         tokio::task::spawn_blocking(move || {
-            output::check(&plan, audio.as_ref(), &output_path)?;
-            if let Some(width) = width {
+            let going_on = || !context.cancelled().is_cancelled();
+            output::check(&plan, audio.as_ref(), &output_path, &going_on)?;
+            // A picture is decoded in far less than a second.
+            if let Some(width) = width.filter(|_| going_on()) {
                 output::write_thumbnail(&plan.content, &files, &output_path, width, &thumbnail_path)?;
             }
             drop(folder);
-            Ok(())
+            Ok(thumbnail_path)
         })
         .await?
     }

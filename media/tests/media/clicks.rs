@@ -31,7 +31,7 @@ fn check(format: Format, rate: FrameRate, seconds: u64) {
     let inputs = [MixInput { item: &item, path: &source, rendered: false }];
     mix(None, &inputs, &MixPart::whole(frames, rate), format, &mixed, &mut |_| true).unwrap();
     let output = folder.path().join(format!("both.{format}"));
-    join(&files, Some(mixed.as_path()), &output, &settings, SMALL, rate).unwrap();
+    join(&files, Some(mixed.as_path()), &output, &settings, SMALL, rate, &|| true).unwrap();
     let heard = decode_audio(&output).unwrap();
     assert_eq!(heard.len() as u64, rate.samples_of(frames, 48_000), "{format} at {rate}");
     for click in 0..seconds as usize {

@@ -64,7 +64,7 @@ fn a_file_cut_after_its_index_says_by_how_much() {
     let folder = folder();
     let part = segment(folder.path(), "part", &thorough(), rate(30, 1), 0..30);
     let whole = folder.path().join("whole.mp4");
-    join(&[part], None, &whole, &thorough(), SMALL, rate(30, 1)).unwrap();
+    join(&[part], None, &whole, &thorough(), SMALL, rate(30, 1), &|| true).unwrap();
     let bytes = fs::read(&whole).unwrap();
     let path = folder.path().join("cut.mp4");
     fs::write(&path, &bytes[..bytes.len() * 2 / 3]).unwrap();

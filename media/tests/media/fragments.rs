@@ -58,7 +58,7 @@ fn check(settings: &EncoderSettings, rate: FrameRate, lengths: &[u64]) {
         })
         .collect();
     let output = folder.path().join(format!("joined.{}", settings.format));
-    join(&segments, None, &output, settings, SMALL, rate).unwrap();
+    join(&segments, None, &output, settings, SMALL, rate, &|| true).unwrap();
     let film = played(folder.path(), &segments, rate, 0..segments.len());
     let (expected, found) = (packets(&output), packets(&film));
     assert_eq!(found.len(), expected.len());

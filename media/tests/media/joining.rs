@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use hyperfarm_media::{
-    JoinSummary, MediaError, MixInput, MixPart, SegmentFile, compare, count_packets, decode_audio, decode_video, join,
-    mix, probe,
+    JoinSummary, MediaError, MixInput, MixPart, SegmentFile, compare, count_packets, count_packets_while, decode_audio,
+    decode_video, join, mix, probe,
 };
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::EncoderSettings;
@@ -41,7 +41,7 @@ fn any_number_of_segments_gives_every_frame_once_in_order() {
         let files = segments(folder.path(), &settings, rate, lengths);
         let frames: u64 = lengths.iter().sum();
         let output = folder.path().join(format!("joined.{}", settings.format));
-        let summary = join(&files, None, &output, &settings, SMALL, rate).unwrap();
+        let summary = join(&files, None, &output, &settings, SMALL, rate, &|| true).unwrap();
         let duration_seconds = frames as f64 / 30.0;
         assert_eq!(summary, JoinSummary { video_packets: frames, audio_samples: 0, duration_seconds });
         assert_eq!(numbers_in(&output), (0..frames).collect::<Vec<_>>(), "{lengths:?}");
@@ -75,7 +75,7 @@ fn outputs_say_the_exact_rate_and_duration() {
         let files = segments(folder.path(), &settings, rate, &lengths);
         let frames = lengths[0] + lengths[1];
         let output = folder.path().join(format!("rate.{format}"));
-        join(&files, None, &output, &settings, SMALL, rate).unwrap();
+        join(&files, None, &output, &settings, SMALL, rate, &|| true).unwrap();
         let info = probe(&output).unwrap();
         let video = info.video.unwrap();
         assert_eq!(video.frame_rate, Some(rate), "{format}");
@@ -102,7 +102,7 @@ fn mp4_starts_with_its_index_and_carries_colr() {
     let folder = folder();
     let files = segments(folder.path(), &thorough(), rate(30, 1), &[4, 4]);
     let output = folder.path().join("fast.mp4");
-    join(&files, None, &output, &thorough(), SMALL, rate(30, 1)).unwrap();
+    join(&files, None, &output, &thorough(), SMALL, rate(30, 1), &|| true).unwrap();
     let bytes = fs::read(&output).unwrap();
     let find = |name: &[u8]| bytes.windows(name.len()).position(|window| window == name).unwrap();
     assert!(find(b"moov") < find(b"mdat"));
@@ -110,7 +110,7 @@ fn mp4_starts_with_its_index_and_carries_colr() {
     assert_eq!(bytes[find(b"colrnclx") + 8..][..7], [0, 1, 0, 1, 0, 1, 0]);
     assert!(!String::from_utf8_lossy(&bytes).contains("Lavf"));
     let again = folder.path().join("again.mp4");
-    join(&files, None, &again, &thorough(), SMALL, rate(30, 1)).unwrap();
+    join(&files, None, &again, &thorough(), SMALL, rate(30, 1), &|| true).unwrap();
     assert!(fs::read(again).unwrap() == bytes);
 }
 
@@ -136,7 +136,7 @@ fn alpha_of_vp9_survives_the_join() {
         files.push(SegmentFile { path, frames: 3 });
     }
     let output = folder.path().join("alpha.webm");
-    join(&files, None, &output, &settings, SMALL, rate(30, 1)).unwrap();
+    join(&files, None, &output, &settings, SMALL, rate(30, 1), &|| true).unwrap();
     assert!(probe(&output).unwrap().video.unwrap().has_alpha);
     let frames = decode_video(&output, &mut |at, decoded| {
         assert_eq!(number_of(decoded), at);
@@ -165,7 +165,7 @@ fn sound_and_pictures_lie_beside_each_other_to_the_sample() {
         let inputs = [MixInput { item: &item, path: &source, rendered: false }];
         mix(None, &inputs, &MixPart::whole(60, rate), format, &mixed, &mut |_| true).unwrap();
         let output = folder.path().join(format!("both.{format}"));
-        let summary = join(&files, Some(mixed.as_path()), &output, &settings, SMALL, rate).unwrap();
+        let summary = join(&files, Some(mixed.as_path()), &output, &settings, SMALL, rate, &|| true).unwrap();
         let want = rate.samples_of(60, 48_000);
         assert_eq!((summary.video_packets, summary.audio_samples), (60, want), "{format}");
         let heard = decode_audio(&output).unwrap();
@@ -194,7 +194,7 @@ fn wrong_parts_are_refused_and_leave_nothing() {
     let mut files = segments(folder.path(), &thorough(), rate, &[6, 6]);
     let output = folder.path().join("wrong.mp4");
     let refuse = |files: &[SegmentFile]| {
-        let error = join(files, None, &output, &thorough(), SMALL, rate).unwrap_err();
+        let error = join(files, None, &output, &thorough(), SMALL, rate, &|| true).unwrap_err();
         assert!(!error.is_input() && !output.exists(), "{error}");
         error
     };
@@ -207,4 +207,23 @@ fn wrong_parts_are_refused_and_leave_nothing() {
     files[1] = SegmentFile { path: folder.path().join("missing.mp4"), frames: 6 };
     assert!(matches!(refuse(&files), MediaError::Part(_)));
     assert!(matches!(refuse(&[]), MediaError::Nothing { .. }));
+}
+
+#[test]
+fn a_join_and_a_count_stop_at_the_packet_at_which_they_are_told_to() {
+    let folder = folder();
+    let (settings, rate) = (thorough(), rate(30, 1));
+    let files = segments(folder.path(), &settings, rate, &[20, 20]);
+    let output = folder.path().join("joined.mp4");
+    let asked = std::cell::Cell::new(0);
+    let going_on = || {
+        asked.set(asked.get() + 1);
+        asked.get() < 25
+    };
+    let stopped = join(&files, None, &output, &settings, SMALL, rate, &going_on);
+    assert!(matches!(stopped, Err(MediaError::Stopped)) && !output.exists());
+    assert_eq!(asked.replace(0), 25);
+    join(&files, None, &output, &settings, SMALL, rate, &|| true).unwrap();
+    assert!(matches!(count_packets_while(&output, &going_on), Err(MediaError::Stopped)));
+    assert_eq!(asked.get(), 25);
 }

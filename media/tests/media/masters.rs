@@ -112,7 +112,7 @@ fn joined(
         first += length;
     }
     let output = folder.join(format!("{name}.{}", settings.format));
-    join(&files, sound, &output, settings, SIZE, rate).unwrap();
+    join(&files, sound, &output, settings, SIZE, rate, &|| true).unwrap();
     output
 }
 

@@ -52,7 +52,7 @@ fn every_codec_joins_at_every_rate() {
             let settings = asked(codec, rate);
             let output = folder.path().join("joined");
             let files = segments(folder.path(), &settings, rate, &[4, 1, 3]);
-            let summary = join(&files, None, &output, &settings, SMALL, rate).unwrap();
+            let summary = join(&files, None, &output, &settings, SMALL, rate, &|| true).unwrap();
             assert_eq!(summary.video_packets, 8, "{codec} {rate}");
             assert_eq!(numbers_in(&output), (0..8).collect::<Vec<_>>(), "{codec} {rate}");
             let video = probe(&output).unwrap().video.unwrap();
@@ -180,7 +180,7 @@ fn odd_sides_are_kept_or_get_a_black_edge() {
         let settings = asked(codec, rate(10, 1));
         let file = written(&path, &settings, size, &[red.clone(), red.clone()]);
         if codec != Codec::PngSequence {
-            join(&[file], None, &folder.path().join("joined"), &settings, size, rate(10, 1)).unwrap();
+            join(&[file], None, &folder.path().join("joined"), &settings, size, rate(10, 1), &|| true).unwrap();
         }
         let picture = &decoded(&path)[1];
         assert_eq!(picture.size, coded, "{codec}");

@@ -13,7 +13,7 @@ use crate::common::*;
 fn source(folder: &Path, settings: &EncoderSettings, rate: FrameRate, frames: u64) -> PathBuf {
     let part = segment(folder, "part", settings, rate, 0..frames);
     let output = folder.join(format!("source-{}-{}.{}", rate.num(), rate.den(), settings.format));
-    join(&[part], None, &output, settings, SMALL, rate).unwrap();
+    join(&[part], None, &output, settings, SMALL, rate, &|| true).unwrap();
     output
 }
 
