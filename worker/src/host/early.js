@@ -84,6 +84,7 @@
       return `${two(at.getMonth() + 1)}/${two(at.getDate())}/${at.getFullYear()} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
     });
   }
+  getter(window.IntersectionObserverEntry?.prototype, "time", () => now);
   const { mark } = Performance.prototype;
   Performance.prototype.mark = function (name, options) { return mark.call(this, name, { startTime: now, ...options }); };
   // Formats without a date mean the current one.
