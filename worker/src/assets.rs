@@ -49,6 +49,9 @@ static WORKER: LazyLock<String> = LazyLock::new(|| {
 /// The page's part of the page host.
 pub(crate) const DRIVER_SCRIPT: &str = include_str!("host/driver.js");
 
+/// Holds the events of the load until the scripts of the body have run.
+pub(crate) const LOAD_EVENTS_SCRIPT: &str = include_str!("host/load_events.js");
+
 /// Finds the earlier frames that a chunk has to visit.
 pub(crate) const VISITS_SCRIPT: &str = include_str!("host/visits.js");
 

@@ -88,7 +88,7 @@
       element.setAttribute(autoStart, "");
     }
   };
-  document.addEventListener("DOMContentLoaded", timeMedia, { once: true, capture: true });
+  window.addEventListener("DOMContentLoaded", timeMedia, { once: true, capture: true });
 
   // A page with nothing but media has no composition: it lasts as long as its longest medium, and there is nothing to seek.
   const bridgeMedia = (hf) => {
@@ -129,6 +129,7 @@
   const seekAll = (t) => {
     clock.aimAt(t);
     window.__hf.seek(t);
+    eachFrame(window, (child) => child.__HF_VIRTUAL_TIME__?.show(t * 1000));
     // Code that draws videos draws again once their pictures are loaded.
     clock.seekToTime(t * 1000, drawsVideos);
     eachFrame(window, (child) => {
@@ -158,7 +159,7 @@
     bridge();
     const hf = window.__hf || {};
     return {
-      document: document.readyState,
+      document: window.__hyperfarmLoadEvents.nativeState(),
       startup_error: typeof window.__hfStartupError === "string" ? window.__hfStartupError : null,
       can_seek: typeof hf.seek === "function",
       duration: typeof hf.seek === "function" ? Number(hf.duration) || 0 : 0,
@@ -303,6 +304,16 @@
     return false;
   };
 
+  // Frames of another origin cannot be sought, and their scripts run by no clock of the farm's. Films in frames answer messages.
+  const noteFrames = () => {
+    if (window.__hfHasFrameSources?.()) return;
+    for (const frame of document.querySelectorAll("iframe[sandbox]")) {
+      if (frame.sandbox.contains("allow-same-origin") || !frame.sandbox.contains("allow-scripts")) continue;
+      const name = frame.id ? `#${frame.id}` : frame.getAttribute("src") ?? "without an id";
+      clock.note("CLOCK_NOT_HELD", `the frame ${name} is sandboxed, so that its clock cannot be sought; add allow-same-origin to its sandbox`);
+    }
+  };
+
   // Videos out of the document have told the page that they can be played, or that they cannot.
   const LOOSE_WITHIN = 5000;
   const looseLoaded = async () => {
@@ -330,6 +341,7 @@
       await Promise.race([done, late]);
       void help;
     };
+    noteFrames();
     if (!(await requestsRead())) report.late.push("files that scripts asked for");
     if (typeof window.__hfForceTimelineRebind === "function") window.__hfForceTimelineRebind();
     // A layout makes the page request the files of its style sheets.
@@ -586,6 +598,42 @@
     }
   };
 
+  // What the scripts of a seek have begun without the clock, and what belongs to its frame: messages to the page itself, and files that
+  // they ask for.
+  let messages = 0;
+  let messagesRead = 0;
+  const echo = new MessageChannel();
+  const { postMessage } = MessagePort.prototype;
+  const echoed = () => new Promise((done) => {
+    echo.port1.onmessage = done;
+    postMessage.call(echo.port2, null);
+  });
+  MessagePort.prototype.postMessage = function (...parts) {
+    messages++;
+    return postMessage.apply(this, parts);
+  };
+  const postToWindow = window.postMessage;
+  window.postMessage = function (...parts) {
+    messages++;
+    return postToWindow.apply(window, parts);
+  };
+  const MESSAGE_ROUNDS = 20;
+  const FILES_WITHIN = 5000;
+  let filesAreLate = false;
+  const begunIsOver = async () => {
+    for (let waited = 0; requests().underWay > 0 && !filesAreLate; waited++) {
+      await wait(1);
+      if (waited < FILES_WITHIN) continue;
+      filesAreLate = true;
+      clock.note("CLOCK_NOT_HELD", "the page asks for a file while frames are drawn, and the answer does not end; frames do not wait for it");
+    }
+    for (let round = 0; messages !== messagesRead && round < MESSAGE_ROUNDS; round++) {
+      messagesRead = messages;
+      await echoed();
+    }
+    messagesRead = messages;
+  };
+
   // One frame, in the order of the composition contract ---------------------------------------------------------------
   const check = () => { if (clock.isLoading()) throw new Error("__hyperfarm: this is another document than the one that was ready"); };
   const seek = async (t, pictures) => {
@@ -596,6 +644,7 @@
     if (playback.hasScripted()) changed.push(...(await playback.load(t)));
     seekAll(t);
     if (playback.hasScripted()) changed.push(...(await playback.follow()));
+    await begunIsOver();
     if (workers?.isUsed()) await workers.seek(t * 1000);
     const urls = new Set();
     for (const element of document.querySelectorAll('[style*="url("]')) {
@@ -634,6 +683,7 @@
       } catch (error) {
         throw new Error(`at ${t.toFixed(3)} s: ${error?.message ?? error}`, { cause: error });
       }
+      await begunIsOver();
       if (workers?.isUsed()) await workers.seek(t * 1000);
       // Callbacks that a walk runs between two frames run here too.
       await null;

@@ -46,9 +46,19 @@
   // A script that reads the clock so often without returning waits for it to move, so it moves.
   const READS = 50000;
   let reads = 0;
+  // So does one that asks again and again for the same file, and reads the clock after each answer.
+  const POLLS = 30;
+  const asked = new Map();
+  let polls = 0;
   const read = () => {
     if (++reads > READS) now += 0.1;
+    else if (loading && polls > POLLS) now += 10;
     return now;
+  };
+  const countAsked = (file) => {
+    const key = String(file?.url ?? file);
+    asked.set(key, (asked.get(key) ?? 0) + 1);
+    polls = Math.max(polls, asked.get(key));
   };
   class VirtualDate extends real.Date {
     constructor(...parts) {
@@ -67,20 +77,28 @@
     if (found?.get) Object.defineProperty(owner, name, { ...found, get() { return get.call(this, found.get); } });
   };
   getter(Event.prototype, "timeStamp", () => now);
+  if (inPage) {
+    const two = (number) => String(number).padStart(2, "0");
+    getter(Document.prototype, "lastModified", () => {
+      const at = new real.Date(config.epoch);
+      return `${two(at.getMonth() + 1)}/${two(at.getDate())}/${at.getFullYear()} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+    });
+  }
+  getter(window.IntersectionObserverEntry?.prototype, "time", () => now);
   const { mark } = Performance.prototype;
   Performance.prototype.mark = function (name, options) { return mark.call(this, name, { startTime: now, ...options }); };
   // Formats without a date mean the current one.
   if (window.Intl?.DateTimeFormat) {
     const prototype = Intl.DateTimeFormat.prototype;
     const { formatToParts } = prototype;
-    prototype.formatToParts = function (date = config.epoch + now) { return formatToParts.call(this, date); };
+    prototype.formatToParts = function (date = config.epoch + read()) { return formatToParts.call(this, date); };
     getter(prototype, "format", function (get) {
       const format = get.call(this);
-      return (date = config.epoch + now) => format(date);
+      return (date = config.epoch + read()) => format(date);
     });
   }
   if (window.Temporal?.Now) {
-    const instant = () => Temporal.Instant.fromEpochMilliseconds(Math.floor(config.epoch + now));
+    const instant = () => Temporal.Instant.fromEpochMilliseconds(Math.floor(config.epoch + read()));
     const zone = (given) => given ?? Temporal.Now.timeZoneId();
     const zoned = (given) => instant().toZonedDateTimeISO(zone(given));
     Object.assign(Temporal.Now, {
@@ -185,11 +203,13 @@
       History.prototype.forward = function () { travel.call(this, 1); };
     }
     window.close = () => leave("closes itself");
-    // After its load, a document that is opened for writing is emptied.
+    // Once it is parsed, a document that is opened for writing is emptied.
+    const readyState = Object.getOwnPropertyDescriptor(Document.prototype, "readyState");
+    const isParsed = () => readyState.get.call(document) !== "loading";
     for (const name of ["open", "write", "writeln"]) {
       const original = Document.prototype[name];
       Document.prototype[name] = function (...parts) {
-        if (this !== document || document.readyState !== "complete" || parts.length > 2) return original.apply(this, parts);
+        if (this !== document || !isParsed() || (name === "open" && parts.length > 2)) return original.apply(this, parts);
         leave(`replaces itself by document.${name}`);
         return name === "open" ? document : undefined;
       };
@@ -260,8 +280,13 @@
     const free = idle;
     idle = new Map();
     for (const callback of free.values()) {
-      try { callback({ didTimeout: false, timeRemaining: () => 10 }); } catch (error) { report(error); }
+      try { callback(idleDeadline()); } catch (error) { report(error); }
     }
+  };
+  // A loop over the remaining time ends: each question takes a hundredth of a millisecond.
+  const idleDeadline = () => {
+    let asked = 0;
+    return { didTimeout: false, timeRemaining: () => Math.max(0, 10 - asked++ / 100) };
   };
   let idle = new Map();
   if (window.requestIdleCallback) {
@@ -269,7 +294,7 @@
       if (typeof callback !== "function") throw new TypeError("requestIdleCallback takes a function");
       if (loading) {
         const id = nextFrameId++;
-        real.setTimeout(() => callback({ didTimeout: false, timeRemaining: () => 10 }), 0);
+        real.setTimeout(() => callback(idleDeadline()), 0);
         return id;
       }
       idle.set(nextFrameId, callback);
@@ -374,7 +399,10 @@
   const track = (promise) => { begin(); promise.then(end, end); return promise; };
   if (window.fetch) {
     const fetch = window.fetch;
-    window.fetch = function (...parts) { return track(fetch.apply(this, parts)); };
+    window.fetch = function (...parts) {
+      countAsked(parts[0]);
+      return track(fetch.apply(this, parts));
+    };
     for (const name of ["arrayBuffer", "blob", "formData", "json", "text"]) {
       const read = Response.prototype[name];
       Response.prototype[name] = function () { return track(read.call(this)); };
@@ -389,6 +417,8 @@
     try { return send.apply(this, parts); } catch (error) { once(); throw error; }
   };
 
+  // The clock of a child frame has the time of a frame before the scripts of its parent run.
+  const show = (ms) => { if (!loading) now = ms; };
   // A seek to the same time runs no animation frame, so that a frame may be sought again; `again` runs one nevertheless.
   let sought = null;
   const seekToTime = (ms, again) => {
@@ -411,6 +441,7 @@
       originalRequestAnimationFrame: real.requestAnimationFrame,
       originalCancelAnimationFrame: real.cancelAnimationFrame,
       seekToTime,
+      show,
       getTime: () => now,
       config,
       lots: () => lots,

@@ -13,8 +13,8 @@ use super::options::{OpenOptions, Probe, VideoPicture};
 use super::pictures::PictureMemory;
 use super::ready::{Departure, POLL_INTERVAL, PageReport, Readiness, STAYS};
 use crate::assets::{
-    CONFIG_PLACEHOLDER, DRIVER_SCRIPT, EARLY_SCRIPT, LIMITS_SCRIPT, PLAYBACK_SCRIPT, REMOTE_SCRIPT, TREES_SCRIPT,
-    VISITS_SCRIPT, WORKERS_SCRIPT,
+    CONFIG_PLACEHOLDER, DRIVER_SCRIPT, EARLY_SCRIPT, LIMITS_SCRIPT, LOAD_EVENTS_SCRIPT, PLAYBACK_SCRIPT, REMOTE_SCRIPT,
+    TREES_SCRIPT, VISITS_SCRIPT, WORKERS_SCRIPT,
 };
 use crate::chrome::{DrawnFrame, Page, PageEvent, Shot};
 use crate::error::{CaptureError, ChromeError, PageError, ProjectError, WorkerError};
@@ -102,7 +102,8 @@ impl<'a> PageHost<'a> {
         page.set_transparent(options.transparent).await?;
         page.inject(LIMITS_SCRIPT).await?;
         page.inject(&early_script(options)?).await?;
-        for script in [REMOTE_SCRIPT, WORKERS_SCRIPT, TREES_SCRIPT, PLAYBACK_SCRIPT, DRIVER_SCRIPT] {
+        for script in [REMOTE_SCRIPT, WORKERS_SCRIPT, TREES_SCRIPT, PLAYBACK_SCRIPT, DRIVER_SCRIPT, LOAD_EVENTS_SCRIPT]
+        {
             page.inject(script).await?;
         }
         // This script is the last, because it watches what later scripts do.

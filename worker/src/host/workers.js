@@ -8,6 +8,8 @@
   const KEY = "__hyperfarm";
   // Longest wait in milliseconds for a worker that computes.
   const ANSWER_WITHIN = 20000;
+  // Most questions and answers of the page and a worker, one after the other, for one frame.
+  const ROUNDS = 100;
   const own = window.location.origin;
   const { createObjectURL } = URL;
   const { Blob } = window;
@@ -123,11 +125,11 @@
       return worker;
     },
   });
-  for (const [name, words] of [["SharedWorker", "a shared worker"], ["AudioWorkletNode", "an audio worklet"]]) {
+  for (const [name, words] of [["SharedWorker", "a shared worker"], ["AudioWorkletNode", "an audio worklet"], ["BroadcastChannel", "a broadcast channel"]]) {
     if (typeof window[name] !== "function") continue;
     window[name] = new Proxy(window[name], {
       construct: (target, parts, self) => {
-        clock.note("CLOCK_NOT_HELD", `the page uses ${words}, which runs by the browser's clock; use a dedicated worker or the page`);
+        clock.note("CLOCK_NOT_HELD", `the page uses ${words}, which runs by the browser's clock; use a dedicated worker and its messages, or the page`);
         return Reflect.construct(target, parts, self);
       },
     });
@@ -147,10 +149,13 @@
   const callAll = (what) => Promise.all([...workers].map((worker) => call(worker, what)));
   const seek = async (ms) => {
     // What a worker says may make the page ask it for something more.
-    for (let round = 0; round < 3 && workers.size; round++) {
+    for (let round = 0; workers.size; round++) {
       const before = posted;
       await callAll({ seek: ms, again: round > 0 });
       if (posted === before) break;
+      if (round < ROUNDS) continue;
+      clock.note("WORKER_BUSY", `the page and its workers exchange more than ${ROUNDS} messages in turn for one frame; the farm does not wait for the rest`);
+      break;
     }
     for (const [number, canvas] of local) show(number, canvas);
   };

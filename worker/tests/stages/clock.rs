@@ -176,6 +176,15 @@ async fn time_passes_before_a_page_is_ready() {
             "new IntersectionObserver(()=>{if(!window.__timelines?.main){MOVE}}).observe(document.getElementById('m'));",
         ),
         ("idle", "requestIdleCallback(()=>{MOVE});"),
+        ("idle-loop", "requestIdleCallback(d=>{while(d.timeRemaining()>0);MOVE});"),
+        (
+            "busy-format",
+            "const f=new Intl.DateTimeFormat('en',{second:'numeric',fractionalSecondDigits:3}),t=f.format();while(f.format()===t);MOVE",
+        ),
+        (
+            "poll-file",
+            "(async()=>{const t=performance.now();while(performance.now()-t<20)await fetch('gsap.min.js',{method:'HEAD'});MOVE})();",
+        ),
         ("task", "scheduler.postTask(()=>{MOVE},{delay:300});"),
         (
             "finished",
@@ -204,6 +213,71 @@ async fn time_passes_before_a_page_is_ready() {
         assert!(shown.warning("TIMELINE_MISSING").is_none(), "{name}: {:?}", shown.draft.warnings);
         assert_moves(name, 300.0, |frame| shown.left(frame, 30, red));
     }
+    farm.stop().await;
+}
+
+/// Scripts of the body run after the fonts, when the document is loaded; what they wait for of the load still comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_of_the_body_see_the_load() {
+    let farm = Farm::start(1).await;
+    // Each event that comes once, and in its order, adds to the count; the timeline waits for all of them.
+    let elements = "<img id=i src=g.svg onload='seen.push(\"inline\")' style='position:absolute;top:100px'>\
+        <img id=b src=none.svg style='position:absolute;top:100px'>\
+        <iframe id=f srcdoc=x style='position:absolute;top:200px'></iframe><link id=l rel=stylesheet href=a.css>\
+        <video id=v src=film.mp4 muted style='position:absolute;top:300px;width:10px'></video><script>window.seen=[]</script>";
+    let script = "seen.push(document.readyState);document.addEventListener('readystatechange',()=>seen.push(document.readyState));\
+        document.addEventListener('DOMContentLoaded',()=>seen.push('parsed'));addEventListener('load',()=>seen.push('load'));\
+        addEventListener('pageshow',()=>{seen.push('pageshow')});document.write('<div id=w1>');document.writeln('</div><div id=w2></div>');\
+        document.write('<script>seen.push(\"written\")<\\/script>');if(!w1||!w2)throw new Error('not written');\
+        const waits=[[i,'load'],[b,'error'],[f,'load'],[l,'load'],[v,'loadedmetadata'],[v,'canplaythrough']];let left=waits.length;\
+        for(const [e,t] of waits)e.addEventListener(t,()=>{left--;done()});const all='loading,written,interactive,parsed,complete,load,pageshow';\
+        const done=()=>{const order=seen.filter(x=>x!=='inline').join();if(left===0&&order===all&&seen.length===8){MOVE}};\
+        addEventListener('pageshow',()=>setTimeout(done));"
+        .replace("MOVE", MOVE);
+    let html = page("", &format!("{BOX}{elements}"), &script);
+    let picture = b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>".to_vec();
+    let files = [
+        ("index.html", html.into_bytes()),
+        ("g.svg", picture),
+        ("a.css", b"#l{top:0}".to_vec()),
+        ("film.mp4", film(30)),
+    ];
+    let shown = render(&farm, "load-events", &files).await;
+    assert!(shown.warning("TIMELINE_MISSING").is_none(), "{:?}", shown.draft.warnings);
+    assert_moves("load events", 300.0, |frame| shown.left(frame, 30, red));
+    farm.stop().await;
+}
+
+/// Messages and files that a frame's scripts ask for belong to that frame, and so does the clock of a child window.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_waits_for_what_it_begins() {
+    let farm = Farm::start(1).await;
+    let body = "<div id=c style='left:0;top:80px;width:60px;height:60px;background:#0f0'></div>\
+        <div id=d style='left:0;top:160px;width:60px;height:60px;background:#00f'></div>\
+        <div id=e style='left:0;top:240px;width:60px;height:60px;background:#f00'></div><iframe id=k style='display:none'></iframe>\
+        <iframe id=s sandbox='allow-scripts' srcdoc='x' style='position:absolute;left:0;top:340px;height:1px;border:0'></iframe>";
+    let script = "const to=(id,x)=>{document.getElementById(id).style.left=x+'px'};const p=new MessageChannel();let t=0;\
+        p.port1.onmessage=e=>{if(e.data.n<3)p.port2.postMessage({n:e.data.n+1});else to('m',t*.3)};\
+        const w=new Worker('w.js');w.onmessage=e=>{if(e.data.n<9)w.postMessage({n:e.data.n+1,x:e.data.x});else to('e',e.data.x)};\
+        (function f(now){t=performance.now();p.port2.postMessage({n:0});w.postMessage({n:0,x:t*.3});to('d',k.contentWindow.performance.now()*.3);\
+        const x=t*.3;fetch('d.json').then(r=>r.json()).then(j=>to('c',x*j.k));requestAnimationFrame(f)})();";
+    let html = page("data-no-timeline", &format!("{BOX}{body}"), script);
+    let files = [
+        ("index.html", html.into_bytes()),
+        ("d.json", b"{\"k\":1}".to_vec()),
+        ("w.js", b"onmessage=e=>postMessage(e.data)".to_vec()),
+    ];
+    let shown = render(&farm, "begun", &files).await;
+    for (name, y, colour) in [
+        ("messages", 30, red as fn([u8; 4]) -> bool),
+        ("files", 110, green),
+        ("child window", 190, blue),
+        ("round trips to a worker", 270, red),
+    ] {
+        assert_moves(name, 300.0, |frame| shown.left(frame, y, colour));
+    }
+    let warning = shown.warning("CLOCK_NOT_HELD").expect("a warning of the sandboxed frame");
+    assert!(warning.message.contains("#s"), "{warning:?}");
     farm.stop().await;
 }
 
