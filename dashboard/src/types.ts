@@ -276,6 +276,38 @@ export interface Farm {
   version: string;
 }
 
+/** A file that can be uploaded. */
+export interface File {
+  /** Its media type, as announced. */
+  content_type: string;
+  /** The file's name. */
+  filename: string;
+  /** The asset. */
+  id: string;
+  /** Its length in bytes; 0 where it is not known. */
+  size: number;
+  /** PUT the bytes here, without a key. */
+  upload_url: string;
+  /** What the input of a task names it by. */
+  uri: string;
+}
+
+/** Announces a file. */
+export interface FileRequest {
+  /** Its media type. */
+  content_type?: string | null;
+  /** The file's name. */
+  filename?: string | null;
+  /** Its exact length in bytes, if it is known. */
+  size?: number | null;
+}
+
+/** Announces files that are to be uploaded. */
+export interface FilesRequest {
+  /** The files, 20 at most. */
+  files: FileRequest[];
+}
+
 /** The farm's load at a moment. */
 export interface LoadSample {
   /** Unix seconds. */
@@ -334,6 +366,20 @@ export interface PoolLoad {
 export interface PriorityRequest {
   /** Renders of a higher priority go first within their space; 0 is usual. */
   priority: number;
+}
+
+/** An error as RFC 9457 has it, with the farm's own form inside. */
+export interface Problem {
+  /** What is wrong and what to do. */
+  detail: string;
+  /** The same as every other route says it. */
+  error: ErrorDetail;
+  /** The HTTP status. */
+  status: number;
+  /** The HTTP status in words. */
+  title: string;
+  /** URL of the page that explains the code. */
+  type: string;
 }
 
 /** How far a render is. */
@@ -727,6 +773,78 @@ export interface Status {
   version: string;
 }
 
+/** A task: a render. `GET /tasks/{task_id}/stream` sends one as a line of JSON whenever it has changed. */
+export interface Task {
+  /** The app. */
+  app: string;
+  /** ISO 8601. */
+  created_at: string;
+  /** What went wrong and what to do; empty unless it failed. */
+  error: string;
+  /** The task: the id of the render. */
+  id: string;
+  /** How far it is, as one line of text: the Python SDK passes on no `progress`. */
+  logs: TaskLog[];
+  /** Once completed. */
+  output: TaskOutput | null;
+  /** Captured frames of a hundred. */
+  progress: number;
+  /** Always `null`: the farm keeps no state between tasks. */
+  session_id: string | null;
+  /** 2 queued, 4 preparing, 7 running, 10 completed, 11 failed, 12 cancelled. */
+  status: number;
+  /** The state as a word. */
+  status_text: string;
+  /** ISO 8601: the end, or now. */
+  updated_at: string;
+}
+
+/** A line of a task's log. */
+export interface TaskLog {
+  /** The text, in base64. */
+  content: string;
+  /** 4: of the task. */
+  log_type: number;
+  /** The task. */
+  task_id: string;
+}
+
+/** A remark about a request that succeeded. */
+export interface TaskMessage {
+  /** Which kind. */
+  code: string;
+  /** `warning`. */
+  level: string;
+  /** What is not as it should be and what to do. */
+  message: string;
+}
+
+/** What a task made. */
+export interface TaskOutput {
+  /** Seconds. */
+  duration: number;
+  /** A picture of it, likewise. */
+  thumbnail: string | null;
+  /** The video: a signed URL that expires; `null` where the farm does not know how it is reached. */
+  video: string | null;
+}
+
+/** Runs the app that renders. */
+export interface TaskRequest {
+  /** `infsh/hyperframes-render`. A version behind `@` changes nothing. */
+  app: string;
+  /** The app's function: `run`. */
+  function?: string | null;
+  /** The fields of a [RenderRequest](#renderrequest). Uploaded files stand for `html`, `project` and `audio_url` by their `uri`; `project` may also be the URL of a zip. */
+  input?: Record<string, unknown> | null;
+  /** Refused: tasks start as soon as there is a worker. */
+  run_at?: string | null;
+  /** Refused: the farm keeps no state between tasks. */
+  session?: string | null;
+  /** Receives the [Task](#task) once it has ended, without `app`, `progress` and `logs`: an https URL that can be reached from the internet. */
+  webhook?: string | null;
+}
+
 /** Every attempt at every task of a render. */
 export interface Timeline {
   /** Unix seconds. */
@@ -739,6 +857,8 @@ export interface Timeline {
   runtime: string | null;
   /** Every attempt, in the order in which they began. */
   spans: Span[];
+  /** What the farm noticed about the attempts when the render ended, such as two attempts at the same chunk with different bytes (`NON_DETERMINISTIC`). */
+  warnings: Warning[];
 }
 
 /** What was done since midnight UTC. */

@@ -128,8 +128,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "c6790510eea1";
-const GOLDEN_CONTENT: &str = "5fffd12bc518";
+const GOLDEN_PLAN: &str = "20171a18c0b2";
+const GOLDEN_CONTENT: &str = "2f2094742910";
 
 #[test]
 fn segment_records_survive_json() {
