@@ -44,6 +44,8 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(90);
 const EVALUATE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Time after which a page is asked whether a navigation has ended without an answer.
 const NAVIGATION_CHECK: Duration = Duration::from_secs(1);
+/// Longest answer to that question; after it the page is asked again.
+const NAVIGATION_ANSWER: Duration = Duration::from_secs(2);
 /// Whether the document is a composition's that has not been rendered yet.
 const IS_NEW: &str = "document.readyState === \"complete\" && window.__HF_VIRTUAL_TIME__?.isLoading() === true";
 /// First frame time in milliseconds. Any value above zero will do, as long as it is the same in every browser.
@@ -292,7 +294,9 @@ impl Page {
                 // The client library does not see the end of a navigation to a page that changes its address while it
                 // loads.
                 () = tokio::time::sleep(NAVIGATION_CHECK) => {
-                    if self.evaluate::<bool>(IS_NEW.to_owned()).await.unwrap_or_default() {
+                    // Chrome does not answer a question that it got while it changed the document.
+                    let asked = tokio::time::timeout(NAVIGATION_ANSWER, self.evaluate::<bool>(IS_NEW.to_owned()));
+                    if matches!(asked.await, Ok(Ok(true))) {
                         return Ok(());
                     }
                 }
