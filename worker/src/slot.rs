@@ -173,8 +173,9 @@ impl Slot {
     /// Starts a browser with the flags for `viewport`, unless one runs.
     async fn start_browser(&mut self, viewport: Viewport) -> Result<(), WorkerError> {
         let key = LaunchKey { viewport, server_port: self.server.port() };
-        let fits =
-            self.browser.as_mut().is_some_and(|browser| browser.chrome.key() == key && browser.chrome.is_alive());
+        let fits = self.browser.as_mut().is_some_and(|browser| {
+            browser.chrome.key() == key && browser.chrome.is_alive() && browser.page.can_navigate()
+        });
         if !fits {
             self.close().await;
             let started = Instant::now();

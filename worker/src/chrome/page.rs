@@ -44,8 +44,6 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(90);
 const EVALUATE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Time after which a page is asked whether a navigation has ended without an answer.
 const NAVIGATION_CHECK: Duration = Duration::from_secs(1);
-/// Longest answer to that question; after it the page is asked again.
-const NAVIGATION_ANSWER: Duration = Duration::from_secs(2);
 /// Whether the document is a composition's that has not been rendered yet.
 const IS_NEW: &str = "document.readyState === \"complete\" && window.__HF_VIRTUAL_TIME__?.isLoading() === true";
 /// First frame time in milliseconds. Any value above zero will do, as long as it is the same in every browser.
@@ -105,6 +103,8 @@ pub struct Page {
     listeners: Vec<JoinHandle<()>>,
     scripts: Vec<ScriptIdentifier>,
     log: PageLog,
+    /// Whether a navigation has ended that the client library still waits for. It sends no other one within 30 s.
+    is_navigation_pending: bool,
 }
 
 impl Page {
@@ -136,6 +136,7 @@ impl Page {
             listeners: Vec::new(),
             scripts: Vec::new(),
             log,
+            is_navigation_pending: false,
         };
         opened.listen(crash).await.map_err(protocol)?;
         opened.refuse_windows(browser).await.map_err(protocol)?;
@@ -277,27 +278,36 @@ impl Page {
         Ok(())
     }
 
+    /// Whether the page can be navigated again at once.
+    pub fn can_navigate(&self) -> bool {
+        !self.is_navigation_pending
+    }
+
     /// Starts a navigation to `url`. It returns before the document is loaded.
     ///
     /// # Errors
     ///
     /// [`PageError::NotReady`] where Chrome refuses the address, and those of a call that fails.
     pub async fn navigate(&mut self, url: &str) -> Result<(), WorkerError> {
+        let is_seen = self.navigation(url).await?;
+        self.is_navigation_pending = !is_seen;
+        Ok(())
+    }
+
+    /// Navigates to `url`. Returns whether the client library has seen the end of it: it does not where the page changes
+    /// its address while it loads.
+    async fn navigation(&self, url: &str) -> Result<bool, WorkerError> {
         let call = self.guarded(EVALUATE_TIMEOUT, "navigation", self.page.execute(NavigateParams::new(url)));
         tokio::pin!(call);
         loop {
             tokio::select! {
                 answer = &mut call => return match answer?.result.error_text {
-                    None => Ok(()),
+                    None => Ok(true),
                     Some(error) => Err(PageError::NotReady(format!("{url} does not open: {error}")).into()),
                 },
-                // The client library does not see the end of a navigation to a page that changes its address while it
-                // loads.
                 () = tokio::time::sleep(NAVIGATION_CHECK) => {
-                    // Chrome does not answer a question that it got while it changed the document.
-                    let asked = tokio::time::timeout(NAVIGATION_ANSWER, self.evaluate::<bool>(IS_NEW.to_owned()));
-                    if matches!(asked.await, Ok(Ok(true))) {
-                        return Ok(());
+                    if self.evaluate::<bool>(IS_NEW.to_owned()).await.unwrap_or_default() {
+                        return Ok(false);
                     }
                 }
             }
