@@ -4,7 +4,7 @@
 //! The names are read from the archive's own directory, because a reader of zip archives keeps one entry of each name
 //! and says nothing of the others.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Limits of a project's archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Default for ArchiveLimits {
 /// A sentence that names the entry at fault.
 pub fn check_names(directory: &[u8], limits: &ArchiveLimits) -> Result<(), String> {
     // The number and the name of an entry, by its name in lower case.
-    let mut seen: HashMap<String, (usize, String)> = HashMap::new();
+    let mut seen: BTreeMap<String, (usize, String)> = BTreeMap::new();
     let mut rest = directory;
     let mut count = 0;
     while let Some((names, after)) = next_names(rest) {
