@@ -17,13 +17,13 @@ impl Request for RuntimePackage {
 pub struct Runtime {
     /// The version, such as `0.8.170`.
     pub version: String,
-    /// Whether renders have it that ask for none and whose project names none.
+    /// Whether it is the version of renders for which neither the request nor the project names one.
     pub is_default: bool,
-    /// Whether it is part of the farm's program; then it has no fields below.
+    /// Whether it is built into the farm. The fields below are `null` then.
     pub is_built_in: bool,
     /// Name of the published package.
     pub name: Option<String>,
-    /// Its licence.
+    /// Licence of the package, as its `package.json` names it.
     pub license: Option<String>,
     /// SHA-256 of the stored package.
     pub sha256: Option<String>,

@@ -48,7 +48,7 @@ impl Request for TaskRequest {
 /// The state of a task, with the numbers of SDK 0.36.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskStatus {
-    /// It waits for a worker.
+    /// No worker has begun the task.
     Queued = 2,
     /// Its composition is compiled and probed.
     Preparing = 4,

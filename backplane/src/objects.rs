@@ -98,6 +98,19 @@ pub enum ObjectsError {
     },
 }
 
+/// Turns "there is no such object" into `None`.
+///
+/// # Errors
+///
+/// Every other error is passed on.
+pub fn if_found<T>(result: Result<T, ObjectsError>) -> Result<Option<T>, ObjectsError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl ObjectsError {
     /// Whether the object does not exist.
     pub fn is_not_found(&self) -> bool {

@@ -12,7 +12,7 @@ use hyperfarm_proto::runtime::RuntimePackage;
 use nodejs_semver::{Range, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::objects::{Created, Objects, ObjectsError};
+use crate::objects::{Created, Objects, ObjectsError, if_found};
 
 /// Records that are read at once.
 const READS: usize = 16;
@@ -56,7 +56,7 @@ pub struct RuntimeRecord {
     pub hash: ContentHash,
     /// Name of the published package.
     pub name: String,
-    /// Its licence.
+    /// Licence of the package, as its `package.json` names it.
     pub license: String,
     /// Bytes of the stored package.
     pub bytes: u64,
@@ -272,11 +272,7 @@ impl RuntimeStore {
     }
 
     async fn read<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>, ObjectsError> {
-        match self.objects.get_json(key).await {
-            Ok(value) => Ok(Some(value)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        if_found(self.objects.get_json(key).await)
     }
 }
 

@@ -21,7 +21,8 @@ pub struct CoordinatorConfig {
     pub verify_every: Duration,
     /// How often the open renders in storage are listed, to find those that this process does not know.
     pub rescan_every: Duration,
-    /// How long the ledger keeps a render that ended without completing, so that workers still at it learn that their leases are lost.
+    /// How long the ledger keeps a render that ended while workers may have been at it, so that they learn that their
+    /// leases are lost.
     pub retain_ended_for: Duration,
     /// How long a render waits for a worker of its plan's capture class, while the pool has workers of other classes, before it is
     /// planned again. Longer than a worker caches a plan that it does not use (30 s).

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+pub(crate) use hyperfarm_backplane::objects::if_found;
 use hyperfarm_backplane::objects::{Created, Objects, ObjectsError};
 use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::keys;
@@ -22,19 +23,6 @@ pub(crate) const MAX_CONCURRENT_REQUESTS: usize = 16;
 
 /// How long after a render's id was made an open mark without a request is kept. Its intake did not get through.
 pub(crate) const LOST_MARK_KEPT: Duration = Duration::from_secs(3600);
-
-/// Turns "there is no such object" into `None`.
-///
-/// # Errors
-///
-/// Every other error is passed on.
-pub(crate) fn if_found<T>(result: Result<T, ObjectsError>) -> Result<Option<T>, ObjectsError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
 
 /// Ids of the renders with an open mark. A mark whose request is not stored yet, or whose render has ended, counts too.
 pub(crate) async fn open_renders(objects: &Objects) -> Result<BTreeSet<RenderId>, ObjectsError> {

@@ -107,6 +107,18 @@ async fn of_two_commits_at_once_one_counts() {
 }
 
 #[tokio::test]
+async fn the_slower_attempt_is_stopped_though_the_render_has_ended() {
+    let (mut nodes, first, second) = TwoNodes::with_two_attempts().await;
+    let result = nodes.idle.leave(&second, &draft(40, false)).await;
+    assert_eq!(nodes.idle.commit(&second, &result).await, Commit::Accepted);
+    nodes.complete().await;
+    let is_settled = || async { nodes.farm.ledger_view(&nodes.render).await.is_none_or(|view| view.cancelled) };
+    assert!(comes(is_settled).await);
+    let renewal = nodes.farm.backplane.ledger.renew(&first, TaskProgress::default(), LONG).await.unwrap();
+    assert_eq!(renewal, Renewal::Lost);
+}
+
+#[tokio::test]
 async fn different_bytes_of_two_attempts_are_reported() {
     let (mut nodes, first, second) = TwoNodes::with_two_attempts().await;
     let result = nodes.slow.leave(&first, &draft(40, false)).await;

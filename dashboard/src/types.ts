@@ -640,11 +640,11 @@ export interface RenderRequest {
 export interface Runtime {
   /** Unix seconds. */
   added_at: number | null;
-  /** Whether it is part of the farm's program; then it has no fields below. */
+  /** Whether it is built into the farm. The fields below are `null` then. */
   is_built_in: boolean;
-  /** Whether renders have it that ask for none and whose project names none. */
+  /** Whether it is the version of renders for which neither the request nor the project names one. */
   is_default: boolean;
-  /** Its licence. */
+  /** Licence of the package, as its `package.json` names it. */
   license: string | null;
   /** Name of the published package. */
   name: string | null;

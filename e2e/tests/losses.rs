@@ -123,4 +123,8 @@ fn a_straggler_is_begun_on_an_idle_worker_and_costs_less_than_half_of_the_render
     assert!(counted("started") >= 1 && counted("won") >= 1, "{metrics}\n{}", cluster.logs());
     assert_eq!(std::fs::read(undisturbed).unwrap(), std::fs::read(video).unwrap());
     assert!(with <= without * LONGEST_STRAGGLE, "{with} s, {without} s\n{}", cluster.logs());
+    // The slower attempt was stopped, and its worker takes tasks.
+    cluster.worker("worker-1", |worker| {
+        worker["tasks"].as_array().is_some_and(Vec::is_empty) && worker["state"] == "active"
+    });
 }

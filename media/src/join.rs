@@ -52,8 +52,9 @@ pub struct JoinSummary {
     pub duration_seconds: f64,
 }
 
-/// Joins `segments` in order, with the tracks `beside` them, into `output`: an mp4, a webm or a mov. For the other formats see [`crate::gif()`] and [`crate::png_frames()`]. Nothing is decoded. The timecode of
-/// `settings` is that of the first frame of `segments`.
+/// Joins `segments` in order, with the tracks `beside` them, into `output`: an mp4, a webm or a mov. For the other
+/// formats see [`crate::gif()`] and [`crate::png_frames()`]. Nothing is decoded. The timecode of `settings` is that of
+/// the first frame of `segments`.
 ///
 /// # Errors
 /// A segment has not exactly its frames, does not start with a key frame, or has other headers or another size than the

@@ -425,6 +425,7 @@ pub(crate) fn check_gif_rate(rate: FrameRate) -> Result<(), OutputError> {
     );
     Err(OutputError { param: "fps", message })
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

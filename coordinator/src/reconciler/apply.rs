@@ -252,8 +252,14 @@ impl Reconciler {
         let state = store::end(objects, render, Outcome::Completed { duration, output }).await?;
         info!(%render, "the render has completed");
         self.registry.end(render, state.into());
+        // The slower one of two attempts goes on until a renewal says that its lease is lost, which a forgotten render
+        // does not say.
+        let is_open = |task: &TaskView| task.attempts.iter().any(|attempt| attempt.end.is_none());
+        let is_attempt_open = self.renders.get(render).is_some_and(|tracked| tracked.view.tasks.values().any(is_open));
         self.untrack(render);
-        if let Err(error) = self.backplane.ledger.forget(render).await {
+        if is_attempt_open {
+            self.retain(render.clone(), false);
+        } else if let Err(error) = self.backplane.ledger.forget(render).await {
             warn!(%render, %error, "the ledger entry of a completed render could not be removed, it is removed later");
             self.retain(render.clone(), false);
         }

@@ -133,7 +133,8 @@ impl Reconciler {
         self.finished.insert(render.clone());
     }
 
-    /// Keeps the ledger entry of a render that ended without completing for a while.
+    /// Keeps the ledger entry of a render that ended for a while, cancelled, so that workers still at it learn that their
+    /// leases are lost.
     pub(super) fn retain(&mut self, render: RenderId, is_cancelled: bool) {
         self.retained.push_back(Retained { render, since: Instant::now(), is_cancelled });
     }

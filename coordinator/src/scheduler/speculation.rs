@@ -114,6 +114,9 @@ fn committed_ms(task: &TaskView) -> Option<u64> {
 /// The stragglers that are begun a second time now.
 pub fn speculate<'a>(demands: impl Iterator<Item = Demand<'a>>, fleet: &Fleet) -> Vec<(&'a RenderId, &'a Straggler)> {
     let mut demands: Vec<Demand<'a>> = demands.collect();
+    if demands.iter().all(|demand| demand.next.stragglers.now.is_empty()) {
+        return Vec::new();
+    }
     demands.sort_by_key(Demand::rank);
     // Tasks in flight by pool; `None` where tasks wait.
     let mut in_flight: BTreeMap<&Pool, Option<u32>> = BTreeMap::new();

@@ -176,7 +176,13 @@ mod tests {
     fn processes_below_one_are_found_and_measured() {
         let mut child = std::process::Command::new("sh").args(["-c", "sleep 30 & wait"]).spawn().unwrap();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-        while tree(child.id()).len() < 2 && std::time::Instant::now() < deadline {
+        // Until both wait: a process that is starting has more memory at each look.
+        let waits = |process: &u32| {
+            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            stat.contains(if *process == child.id() { "(sh) S" } else { "(sleep) S" })
+        };
+        let is_settled = |found: Vec<u32>| found.len() == 2 && found.iter().all(waits);
+        while !is_settled(tree(child.id())) && std::time::Instant::now() < deadline {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         let found = tree(child.id());

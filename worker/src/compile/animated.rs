@@ -48,33 +48,29 @@ pub(super) fn replace(
         document.select("[id]").iter().filter_map(|named| Some(named.attr("id")?.to_string())).collect();
     let mut number = 0;
     let mut changed = false;
-    // The animation in each image file, or whether it is one that cannot be sought; none where there is no such file.
-    let mut files: HashMap<String, Option<Result<Animation, bool>>> = HashMap::new();
+    let mut files: HashMap<String, ImageFile> = HashMap::new();
     // Paths of GIFs with repeated pictures, by the path of the GIF and the repetitions.
     let mut repeated_gifs: HashMap<(String, usize), Option<String>> = HashMap::new();
     let mut repeated_bytes = 0;
     for image in document.select("img[src]").iter() {
         let source = image.attr("src").unwrap_or_default().trim().to_owned();
         let Some(path) = project_path(entry, &source) else { continue };
-        let file = files.entry(path.clone()).or_insert_with(|| {
-            let bytes = read(&path)?;
-            Some(Animation::of(&bytes).ok_or_else(|| is_unseekable(&bytes)))
-        });
-        let animation = match file {
-            None => continue,
-            Some(Ok(animation)) => animation,
-            Some(Err(is_unseekable)) => {
-                if *is_unseekable {
-                    warnings.push(Warning {
-                        code: "ANIMATED_IMAGE".to_owned(),
-                        message: format!(
-                            "{source} is an animation of a kind that cannot be sought; its frames may differ between renders. \
-                             Use a GIF, an APNG or a video instead"
-                        ),
-                    });
-                }
+        let image_file = files
+            .entry(path.clone())
+            .or_insert_with(|| read(&path).map_or(ImageFile::Missing, |bytes| ImageFile::of(&bytes)));
+        let animation = match image_file {
+            ImageFile::Missing | ImageFile::Still => continue,
+            ImageFile::Unseekable => {
+                warnings.push(Warning {
+                    code: "ANIMATED_IMAGE".to_owned(),
+                    message: format!(
+                        "{source} is an animation of a kind that cannot be sought; its frames may differ between renders. \
+                         Use a GIF, an APNG or a video instead"
+                    ),
+                });
                 continue;
             }
+            ImageFile::Animated(animation) => animation,
         };
         let endless = loop_override(&image).unwrap_or(animation.plays.is_none());
         let plays = if endless || loop_override(&image).is_some() { 1 } else { animation.plays.unwrap_or(1) };
@@ -181,6 +177,26 @@ fn project_path(entry: &str, source: &str) -> Option<String> {
         }
     }
     Some(parts.join("/"))
+}
+
+/// What a file of an image is.
+#[derive(Debug)]
+enum ImageFile {
+    Missing,
+    Still,
+    /// An animation that cannot be sought.
+    Unseekable,
+    Animated(Animation),
+}
+
+impl ImageFile {
+    fn of(bytes: &[u8]) -> Self {
+        match Animation::of(bytes) {
+            Some(animation) => Self::Animated(animation),
+            None if is_unseekable(bytes) => Self::Unseekable,
+            None => Self::Still,
+        }
+    }
 }
 
 /// An animation of several pictures.

@@ -7,6 +7,7 @@
 //! cannot become a video is an error that names the file.
 
 mod animated;
+mod attributes;
 pub(crate) mod bounds;
 mod css;
 mod dom;

@@ -39,8 +39,8 @@ impl Project<'_> {
         std::fs::read(self.cache.path(&self.files.get(path)?.hash)).ok()
     }
 
-    /// The texts of all pages, style sheets, scripts, JSON and SVG files up to [`MAX_TEXT_BYTES`], by path. It is an error
-    /// where they have more than [`MAX_TEXTS_BYTES`] together.
+    /// The texts of all pages, style sheets, scripts, JSON and SVG files up to [`MAX_TEXT_BYTES`], by path. It is an
+    /// error where they have more than [`MAX_TEXTS_BYTES`] together.
     pub(super) fn texts(&self) -> Result<BTreeMap<String, String>, WorkerError> {
         let is_code = |(path, file): &(&String, &ProjectFile)| {
             let code = ["html", "htm", "css", "js", "mjs", "json", "svg"];
