@@ -146,6 +146,10 @@ impl Ledger for CutLedger {
     async fn speculate(&self, task: &TaskId, attempt: u32) -> LedgerResult<bool> {
         self.ledger().await?.speculate(task, attempt).await
     }
+    async fn reopen(&self, task: &TaskId) -> LedgerResult<()> {
+        self.ledger().await?.reopen(task).await
+    }
+
     async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> LedgerResult<()> {
         self.ledger().await?.restore(task, attempt, result).await
     }

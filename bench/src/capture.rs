@@ -9,6 +9,7 @@ use anyhow::bail;
 use hyperfarm_proto::frame::FrameRange;
 use hyperfarm_proto::plan::PlanDraft;
 use hyperfarm_proto::record::CapturePath;
+use hyperfarm_proto::seam::ChunkStart;
 use hyperfarm_proto::spec::RenderSpec;
 use hyperfarm_worker::Slot;
 use hyperfarm_worker::capture::{FrameGrabber, Next};
@@ -199,7 +200,8 @@ async fn walk(
         Walk::Floor | Walk::Capture => FrameGrabber::new(&host, alpha),
     };
     let pictures = |_: u64| Vec::<VideoPicture>::new();
-    grabber.start_up(&mut host, range.start(), &pictures, &|| true, content.viewport.output()).await?;
+    let (start, output) = (range.start(), content.viewport.output());
+    grabber.start_up(&mut host, start, ChunkStart::default(), &pictures, &|| true, output).await?;
     let at = |frame: u64| Next { frame, pictures: Vec::new() };
     let started = Instant::now();
     let mut taken = None;

@@ -30,6 +30,9 @@ pub struct CoordinatorConfig {
     /// How long the ledger has to have answered before a node that is missing from its list of live nodes counts as
     /// lost, and its tasks with it: nodes have time to report after an outage.
     pub node_lost_after: Duration,
+    /// Whether a chunk is drawn again, with a longer start, where the picture at its seam is not that of a render in one
+    /// chunk. Otherwise the render gets a warning.
+    pub heals_seams: bool,
     /// How renders are cut into chunks.
     pub shard: ShardPolicy,
     /// How tasks are dispatched.
@@ -47,6 +50,7 @@ impl Default for CoordinatorConfig {
             retain_ended_for: Duration::from_secs(120),
             replan_after: Duration::from_secs(60),
             node_lost_after: Duration::from_secs(6),
+            heals_seams: true,
             shard: ShardPolicy::default(),
             schedule: SchedulePolicy::default(),
             limits: Limits::default(),

@@ -108,13 +108,17 @@ pub(crate) async fn readable_plan(objects: &Objects, render: &RenderId) -> Resul
     }
 }
 
-/// The chunks of which attempts have stored different segments.
-pub(crate) async fn chunks_that_differ(objects: &Objects, render: &RenderId) -> Result<BTreeSet<u32>, ObjectsError> {
-    let listed = objects.list(&keys::segments_prefix(render)).await?;
+/// The chunks of a plan of which attempts have stored different segments. Those that were drawn again with another start
+/// are left out.
+pub(crate) async fn chunks_that_differ(objects: &Objects, plan: &Plan) -> Result<BTreeSet<u32>, ObjectsError> {
+    let listed = objects.list(&keys::segments_prefix(&plan.render)).await?;
     let mut hashes: BTreeMap<u32, &str> = BTreeMap::new();
     let mut different = BTreeSet::new();
     for meta in &listed {
         let Some((chunk, _)) = keys::parse_segment(&meta.key) else { continue };
+        if plan.starts.contains_key(&chunk) {
+            continue;
+        }
         // The end of the key is the hash of the segment.
         let Some((_, hash)) = meta.key.rsplit_once('-') else { continue };
         if *hashes.entry(chunk).or_insert(hash) != hash {

@@ -13,6 +13,7 @@
 //! | [`task`] | [`task::TaskId`] and the queues that carry tasks |
 //! | [`event`] | hints from workers and stitchers to the coordinator |
 //! | [`record`] | records of finished tasks: segments, audio, output; manifest and terminal state |
+//! | [`seam`] | how chunks start, and the comparison of the pictures at their seams |
 //! | [`log`] | lines of a render's own log |
 //! | [`bounded`] | integers and texts with bounds |
 //! | [`failure`] | failure codes, each with an owner and a retry rule |
@@ -58,6 +59,7 @@ pub mod profile;
 pub mod quantity;
 pub mod record;
 pub mod runtime;
+pub mod seam;
 pub mod spec;
 pub mod task;
 mod text_form;

@@ -5,6 +5,7 @@
 //! [`PlanContent`] and a frame range.** Nothing measured, no clock and no worker's name is part of the content, so
 //! equal inputs have an equal [`PlanContent::hash`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ pub use crate::encoder::{DeviceEncoder, EncoderSettings, Loudness, Rate, VideoCo
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 pub use crate::runtime::RuntimeVersion;
+use crate::seam::ChunkStart;
 use crate::spec::{Size, Viewport};
 use crate::wire::{self, Wire, WireError};
 
@@ -367,6 +369,8 @@ pub struct Plan {
     pub frame_cost_ms: f64,
     /// The chunk table: ranges in order that cover every frame once.
     pub chunks: Vec<FrameRange>,
+    /// How chunks start that do not start as usual.
+    pub starts: BTreeMap<u32, ChunkStart>,
     /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
@@ -379,12 +383,17 @@ impl Plan {
     /// The plan of `draft`, cut into `chunks`, for the workers of `pool`.
     pub fn of_draft(draft: PlanDraft, pool: Pool, chunks: Vec<FrameRange>) -> Self {
         let PlanDraft { render, content, frame_cost_ms, warnings, earlier_cost_ms: _ } = draft;
-        Self { render, pool, content, frame_cost_ms, chunks, warnings }
+        Self { render, pool, content, frame_cost_ms, chunks, starts: BTreeMap::new(), warnings }
     }
 
     /// The range of `chunk`, if the plan has it.
     pub fn chunk(&self, chunk: u32) -> Option<FrameRange> {
         self.chunks.get(chunk as usize).copied()
+    }
+
+    /// How the page of `chunk` is brought to its first frame.
+    pub fn start(&self, chunk: u32) -> ChunkStart {
+        self.starts.get(&chunk).copied().unwrap_or_default()
     }
 
     /// Whether the output has sound.

@@ -6,6 +6,7 @@ use crate::failure::{FailedAttempt, Failure};
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, FrameHash, RenderId};
 use crate::plan::{CaptureClass, RuntimeVersion, Warning};
+use crate::seam::ChunkStart;
 use crate::spec::{Format, Size};
 
 /// How far a task is.
@@ -88,6 +89,9 @@ pub struct SegmentRecord {
     pub hash: ContentHash,
     /// Length in bytes.
     pub bytes: u64,
+    /// How the page was brought to the first frame.
+    #[serde(default)]
+    pub start: ChunkStart,
     /// Hash of the frame before the first, which the start of a chunk draws: that of the last frame of the chunk
     /// before, where the seam between the two cannot be seen. None where the chunk begins the video, and in records of
     /// farm 0.2.

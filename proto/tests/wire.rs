@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
+
 use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{FailedAttempt, Failure, FailureCode};
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
@@ -11,6 +13,7 @@ use hyperfarm_proto::plan::{
     PlanContent, PlanDraft, RemoteAsset, RuntimeVersion, VideoHeaders, VideoItem, Warning,
 };
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord};
+use hyperfarm_proto::seam::ChunkStart;
 use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
 use hyperfarm_proto::task::{Step, TaskId, TaskMessage};
 use hyperfarm_proto::wire::{self, Wire, WireError};
@@ -76,6 +79,7 @@ fn plan() -> Plan {
         },
         frame_cost_ms: 30.0,
         chunks: vec![FrameRange::new(0, 30).unwrap(), FrameRange::new(30, 60).unwrap()],
+        starts: BTreeMap::from([(1, ChunkStart { visits_all: true, draws_from: Some(0) })]),
         warnings: vec![Warning { code: "W".to_owned(), message: "m".to_owned() }],
     }
 }
@@ -128,7 +132,7 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "20171a18c0b2";
+const GOLDEN_PLAN: &str = "ad41062933fe";
 const GOLDEN_CONTENT: &str = "2f2094742910";
 
 #[test]
@@ -141,6 +145,7 @@ fn segment_records_survive_json() {
         key: "k".to_owned(),
         hash: ContentHash::of(b"s"),
         bytes: 9,
+        start: ChunkStart::default(),
         before: None,
         frame_hashes: vec![FrameHash::from_u128(1), FrameHash::from_u128(u128::MAX)],
         path: CapturePath::Png,

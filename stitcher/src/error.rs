@@ -87,6 +87,12 @@ pub enum SegmentError {
         /// Key of the segment.
         key: String,
     },
+    /// The chunk has to be drawn again with another start.
+    #[error("{key} was made with another start of its chunk")]
+    OtherStart {
+        /// Key of the segment.
+        key: String,
+    },
     /// The stored bytes are not those that were committed.
     #[error(
         "{key} has {bytes} bytes with hash {} and was committed with {committed_bytes} bytes and hash {}",

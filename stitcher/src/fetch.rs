@@ -114,6 +114,9 @@ impl InputFetcher<'_> {
         if self.is_of_another_plan(record.plan.as_ref()) {
             return Ok(Err(SegmentError::OtherPlan { key: record.key }));
         }
+        if record.start != self.plan.start(chunk) {
+            return Ok(Err(SegmentError::OtherStart { key: record.key }));
+        }
         let refused = match self.download(&record.key, path).await {
             Ok((hash, bytes)) if hash == record.hash && bytes == record.bytes => {
                 debug!(chunk, key = %record.key, bytes, "a segment was downloaded");

@@ -17,6 +17,7 @@ use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::{AudioRecord, Manifest, OutputRecord, SegmentRecord, Sidecar, unix_ms};
+use hyperfarm_proto::seam::Seams;
 use hyperfarm_proto::task::Step;
 use tracing::info;
 
@@ -128,10 +129,10 @@ impl StitchHandler {
         };
         futures::try_join!(objects.put_file(&record.key, &output_path), put_thumbnail)?;
         let segments: Vec<SegmentRecord> = segments.into_iter().map(|segment| segment.record).collect();
-        let seams = seams::compare(&segments);
+        let seams = Seams::compare(&segments);
         self.backplane.metrics.seams_compared(seams.compared, seams.different.len());
         let mut warnings = plan.warnings.clone();
-        if let Some(warning) = seams.warning(plan.content.frame_rate) {
+        if let Some(warning) = seams::warning(&seams, &segments, plan.content.frame_rate) {
             context.log().farm(LogLevel::Warning, &format!("[{}] {}", warning.code, warning.message));
             warnings.push(warning);
         }

@@ -17,6 +17,7 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::{ContentHash, FrameHash, Pool};
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::{AudioRecord, CapturePath, ChunkTimings, Manifest, OutputRecord, SegmentRecord};
+use hyperfarm_proto::seam::ChunkStart;
 use hyperfarm_proto::spec::{Format, Size};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
@@ -83,6 +84,7 @@ impl Scene {
             key: key.clone(),
             hash,
             bytes: bytes.len() as u64,
+            start: ChunkStart::default(),
             before: None,
             frame_hashes: frames.frames().map(|frame| FrameHash::from_u128(frame.into())).collect(),
             path: CapturePath::Png,

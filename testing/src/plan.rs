@@ -1,5 +1,7 @@
 //! A plan to start from: a small page without files, of any format and length.
 
+use std::collections::BTreeMap;
+
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::{ContentHash, Pool};
 use hyperfarm_proto::plan::{
@@ -60,5 +62,5 @@ pub fn plan(format: Format, frame_rate: FrameRate, chunk_lengths: &[u64], audio:
     }
     let content = content(format, frame_rate, frames, audio);
     let (render, pool) = ("r1".parse().expect("r1 is an id"), Pool::default());
-    Plan { render, pool, content, frame_cost_ms: 1.0, chunks, warnings: Vec::new() }
+    Plan { render, pool, content, frame_cost_ms: 1.0, chunks, starts: BTreeMap::new(), warnings: Vec::new() }
 }

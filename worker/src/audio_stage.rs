@@ -29,7 +29,7 @@ pub(crate) async fn run(
     context: &TaskContext,
 ) -> Result<Vec<u8>, WorkerError> {
     let render = &lease.task.render;
-    let (plan, plan_hash) = worker.plan(render).await?;
+    let (plan, plan_hash) = worker.plan(render, lease.attempt).await?;
     let (begun_at_ms, started) = (unix_ms(), Instant::now());
     let mut sources = Vec::new();
     for item in &plan.content.audio {

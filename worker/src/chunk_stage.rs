@@ -15,6 +15,7 @@ use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::{MediaTiming, Plan, PlanContent, VideoItem};
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms};
+use hyperfarm_proto::seam::ChunkStart;
 use hyperfarm_proto::spec::Size;
 
 use crate::capture::{EncodedChunk, EncoderPermits, Encoding, FrameGrabber, Next};
@@ -38,7 +39,7 @@ pub(crate) async fn run(
     number: u32,
     context: &TaskContext,
 ) -> Result<Vec<u8>, WorkerError> {
-    let (plan, plan_hash) = worker.plan(&lease.task.render).await?;
+    let (plan, plan_hash) = worker.plan(&lease.task.render, lease.attempt).await?;
     let range =
         plan.chunk(number).ok_or_else(|| WorkerError::Inconsistent(format!("the plan has no chunk {number}")))?;
     context.set_progress(0, range.count());
@@ -49,15 +50,16 @@ pub(crate) async fn run(
     let folder = worker.task_folder("chunk")?;
     let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.segment_extension()));
     let target = SegmentTarget { path: &path, permits: &worker.encoder_permits };
+    let start = plan.start(number);
 
     let mut slot = worker.slot(context.slot(), &lease.task.render).await?;
     let capturing = async {
-        let captured = match capture(&mut slot, &plan, range, site.clone(), target, context, started).await {
+        let captured = match capture(&mut slot, &plan, (range, start), site.clone(), target, context, started).await {
             Err(WorkerError::Capture(CaptureError::FramebufferLost(reason))) => {
                 slot.distrust_framebuffer(&reason);
                 let text = format!("the chunk is captured again with screenshots: {reason}");
                 context.log().farm(LogLevel::Warning, &text);
-                capture(&mut slot, &plan, range, site.clone(), target, context, started).await
+                capture(&mut slot, &plan, (range, start), site.clone(), target, context, started).await
             }
             outcome => outcome,
         }?;
@@ -84,6 +86,7 @@ pub(crate) async fn run(
         key: key.clone(),
         hash,
         bytes,
+        start,
         before,
         frame_hashes: chunk.hashes,
         path: capture_path,
@@ -161,11 +164,11 @@ struct Captured {
     before: Option<FrameHash>,
 }
 
-/// Captures and encodes the frames `range` of the output.
+/// Captures and encodes a range of frames of the output, after a start of the page.
 async fn capture(
     slot: &mut Slot,
     plan: &Plan,
-    range: FrameRange,
+    (range, start): (FrameRange, ChunkStart),
     site: Arc<Site>,
     target: SegmentTarget<'_>,
     context: &TaskContext,
@@ -180,7 +183,8 @@ async fn capture(
     let pictures = |frame: u64| pictures_at(&site, &content.videos, rate, frame);
     let is_active = || !context.cancelled().is_cancelled();
     let output = content.viewport.output();
-    let begun = grabber.start_up(&mut host, range.start(), &pictures, &is_active, output).await?;
+    let start = ChunkStart { draws_from: start.draws_from.map(|frame| content.first_frame + frame), ..start };
+    let begun = grabber.start_up(&mut host, range.start(), start, &pictures, &is_active, output).await?;
     let start_ms = millis(started.elapsed());
     let mut timings = ChunkTimings { start_ms, visited_frames: begun.visited, ..ChunkTimings::default() };
     let capturing = Instant::now();

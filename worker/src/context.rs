@@ -195,11 +195,14 @@ impl WorkerContext {
         folder.map_err(no_folder_in(self.folder.path()))
     }
 
-    /// The plan of a render and the hash of its content. It is an error where the plan is of another capture class.
-    pub(crate) async fn plan(&self, render: &RenderId) -> Result<(Arc<Plan>, ContentHash), WorkerError> {
+    /// The plan of a render, for attempt `attempt` at one of its tasks, and the hash of its content. It is an error where
+    /// the plan is of another capture class. The start of a chunk may have changed since an earlier attempt, so a later
+    /// one reads the plan anew.
+    pub(crate) async fn plan(&self, render: &RenderId, attempt: u32) -> Result<(Arc<Plan>, ContentHash), WorkerError> {
         {
             let mut plans = self.plans.lock();
-            plans.retain(|cached| cached.used_at.elapsed() < PLAN_LIFETIME);
+            let is_outdated = |cached: &CachedPlan| attempt > 1 && &cached.plan.render == render;
+            plans.retain(|cached| cached.used_at.elapsed() < PLAN_LIFETIME && !is_outdated(cached));
             if let Some(cached) = plans.iter_mut().find(|cached| &cached.plan.render == render) {
                 cached.used_at = Instant::now();
                 return Ok((cached.plan.clone(), cached.hash));

@@ -388,6 +388,18 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
+    async fn reopen(&self, task: &TaskId) -> Result<(), LedgerError> {
+        let mut state = self.state.lock();
+        state.revise(&task.render);
+        let render = state.renders.get_mut(&task.render);
+        let Some(entry) = render.and_then(|render| render.tasks.get_mut(&task.step)) else { return Ok(()) };
+        if entry.committed.take().is_some() {
+            entry.newest = Holder { attempt: entry.newest.attempt + 1, ..Holder::default() };
+            (entry.older, entry.speculate_beside) = (None, None);
+        }
+        Ok(())
+    }
+
     async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError> {
         let state = self.state.lock();
         let now = Instant::now();

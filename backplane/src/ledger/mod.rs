@@ -23,6 +23,8 @@
 //! - **A result counts once.** [`Ledger::commit`] adds to a set. The first commit of an attempt that may renew is
 //!   accepted, also after its lease ran out; whatever comes after it is a duplicate, an older attempt's before it is
 //!   stale: both are answers, not errors.
+//! - **A result is taken back** by [`Ledger::reopen`] only, which the coordinator calls where a chunk has to be drawn
+//!   again with another start.
 //! - **Failure.** [`Ledger::fail`] adds to the task's history and ends the attempt's lease; of an attempt that may no
 //!   longer renew it is stale. An attempt is in the history once, however often it says that it failed.
 //! - **A lost answer.** An implementation that asks again after one changes nothing a second time, and answers as it
@@ -241,6 +243,10 @@ pub trait Ledger: Send + Sync + 'static {
     /// Restores a result that object storage shows to be committed by `attempt`. A committed task stays as it is; the
     /// fence never decreases.
     async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError>;
+
+    /// Takes the result of a task back, so that it is done again. The fence rises, so that nobody who was at the task
+    /// before commits it. Changes nothing if it is not committed.
+    async fn reopen(&self, task: &TaskId) -> Result<(), LedgerError>;
 
     /// The render and its tasks, or `None` if it is not open.
     async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError>;

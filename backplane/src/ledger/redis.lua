@@ -178,6 +178,19 @@ if operation == 'restore' then
     return 'ok'
 end
 
+if operation == 'reopen' then
+    if has(step .. ':result') then
+        local task = read(step)
+        task.attempt, task.worker, task.expires, task.done, task.total = task.attempt + 1, '.', 0, '0', '0'
+        write(task)
+        local gone = { ':result', ':by', ':call', ':older', ':speculate' }
+        for _, field in ipairs(gone) do
+            redis.call('HDEL', key, step .. field)
+        end
+    end
+    return 'ok'
+end
+
 if operation == 'release' then
     local attempt, worker = tonumber(ARGV[4]), ARGV[5]
     local task = holder(step, attempt, worker)

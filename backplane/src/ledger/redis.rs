@@ -375,6 +375,10 @@ impl Ledger for RedisLedger {
         self.answer(&task.render, &call).await.map(drop)
     }
 
+    async fn reopen(&self, task: &TaskId) -> Result<(), LedgerError> {
+        self.answer(&task.render, &self.on_task("reopen", task)).await.map(drop)
+    }
+
     async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError> {
         match self.view_since(render, None, None).await? {
             ViewSince::Changed { view, .. } => Ok(Some(view)),

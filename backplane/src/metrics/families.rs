@@ -189,6 +189,7 @@ families! {
     seams: Count "hyperfarm_seams_total" [] STITCHER "Seams between chunks that were compared: the frame before a chunk as its start drew it, with the last frame of the chunk before.";
     seams_different: Count "hyperfarm_seams_different_total" [] STITCHER "Seams whose two pictures differ.";
 
+    redrawn: Count "hyperfarm_chunks_redrawn_total" [] COORDINATOR "Chunks that were drawn again with a longer start, because the picture at their seam was not that of the chunk before.";
     leading: Gauge "hyperfarm_coordinator_leading" [] COORDINATOR "1 on the coordinator that schedules, 0 on a standby. Gauges of the farm come from the leader alone.";
     queue_depth: Gauge "hyperfarm_queue_depth" ["queue", "pool"] COORDINATOR "Messages that wait in a queue, those in flight not counted. The coordinator sends out a short window only.";
     queue_age: Gauge "hyperfarm_queue_oldest_age_seconds" ["queue", "pool"] COORDINATOR "How long the oldest task has been waiting to be claimed; 0 where none waits.";

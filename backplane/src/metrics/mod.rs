@@ -246,6 +246,11 @@ impl Metrics {
         self.counters.segments_different.with_label_values::<&str>(&[]).inc_by(chunks as u64);
     }
 
+    /// So many chunks are drawn again because of their seams.
+    pub fn chunks_redrawn(&self, chunks: usize) {
+        self.counters.redrawn.with_label_values::<&str>(&[]).inc_by(chunks as u64);
+    }
+
     /// So many browsers run, with so much memory.
     pub fn set_browsers(&self, browsers: usize, bytes: u64) {
         self.counters.browsers.with_label_values::<&str>(&[]).set(browsers as f64);

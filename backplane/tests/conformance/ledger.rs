@@ -307,6 +307,25 @@ async fn what_storage_shows_is_restored(ledger: &Arc<dyn Ledger>) {
     assert_eq!((seen.attempt, seen.committed.as_deref()), (5, Some(&b"stored"[..])));
 }
 
+async fn a_result_that_is_taken_back_is_made_again(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    ledger.reopen(&chunk()).await.unwrap();
+    let first = granted(ledger, "w1", LONG).await;
+    // A task without a result stays as it is.
+    ledger.reopen(&chunk()).await.unwrap();
+    assert_eq!(ledger.commit(&first, b"first").await.unwrap(), Commit::Accepted);
+    ledger.reopen(&chunk()).await.unwrap();
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.attempt, seen.committed, seen.lease, seen.failures.len()), (2, None, None, 0));
+    // Nobody who was at it before commits it or goes on.
+    assert_eq!(ledger.commit(&first, b"first").await.unwrap(), Commit::Stale);
+    assert_eq!(ledger.renew(&first, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
+    let second = granted(ledger, "w2", LONG).await;
+    assert_eq!(second.attempt, 3);
+    assert_eq!(ledger.commit(&second, b"second").await.unwrap(), Commit::Accepted);
+    assert_eq!(chunk_view(ledger).await.committed.as_deref(), Some(&b"second"[..]));
+}
+
 async fn restoring_never_lowers_the_fence(ledger: &Arc<dyn Ledger>) {
     open(ledger).await;
     for _ in 0..3 {
@@ -708,6 +727,7 @@ over_every_ledger! {
     a_lease_is_its_holders_alone,
     a_cancelled_render_takes_nothing,
     what_storage_shows_is_restored,
+    a_result_that_is_taken_back_is_made_again,
     restoring_never_lowers_the_fence,
     restoring_ends_a_lease,
     an_emptied_ledger_is_rebuilt_under_its_workers,

@@ -26,6 +26,7 @@ enum Call {
     Release(Step, u32, u8),
     Speculate(Step, u32),
     Restore(Step, u32, u8),
+    Reopen(Step),
     Cancel,
     Forget,
 }
@@ -58,6 +59,7 @@ fn calls() -> impl Strategy<Value = Call> {
         3 => (steps(), attempt.clone(), name).prop_map(|(s, a, w)| Call::Release(s, a, w)),
         6 => (steps(), attempt.clone()).prop_map(|(s, a)| Call::Speculate(s, a)),
         1 => (steps(), attempt, any::<u8>()).prop_map(|(s, a, r)| Call::Restore(s, a, r)),
+        2 => steps().prop_map(Call::Reopen),
         1 => Just(Call::Cancel),
         1 => Just(Call::Forget),
     ]
@@ -98,6 +100,7 @@ async fn ask(ledger: &Arc<dyn Ledger>, call: &Call) -> Answer {
         Call::Restore(step, attempt, result) => {
             ledger.restore(&task(step), attempt, &[result]).await.map(|()| Answer::Done)
         }
+        Call::Reopen(step) => ledger.reopen(&task(step)).await.map(|()| Answer::Done),
         Call::Cancel => ledger.cancel(&render).await.map(|()| Answer::Done),
         Call::Forget => ledger.forget(&render).await.map(|()| Answer::Done),
     }
@@ -158,6 +161,9 @@ fn the_fence_never_sinks_and_a_task_is_accepted_once() {
                     if matches!(call, Call::Forget) {
                         fences.clear();
                         accepted.clear();
+                    }
+                    if let Call::Reopen(step) = call {
+                        accepted.remove(step);
                     }
                     if let (Call::Commit(step, ..), Answer::Commit(Commit::Accepted)) = (call, &answer) {
                         *accepted.entry(*step).or_default() += 1;

@@ -102,6 +102,9 @@ impl Settings {
             worker: WorkerSettings::read(env),
             coordinator: CoordinatorConfig {
                 replan_after: env.duration("HYPERFARM_REPLAN_AFTER").unwrap_or(coordinator.replan_after),
+                heals_seams: env
+                    .choice("HYPERFARM_SEAMS", &[("heal", true), ("warn", false)])
+                    .unwrap_or(coordinator.heals_seams),
                 schedule: SchedulePolicy::read(env),
                 ..coordinator
             },

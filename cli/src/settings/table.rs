@@ -250,6 +250,11 @@ const SETTINGS: &[(&str, &[Setting])] = &[
                 Value("on"),
             ),
             (
+                "HYPERFARM_SEAMS",
+                "What is done where the picture at a seam between two chunks is not that of a render in one chunk: `heal` draws the later chunk again with a longer start, and warns where that does not help; `warn` warns only.",
+                Value("heal"),
+            ),
+            (
                 "HYPERFARM_REPLAN_AFTER",
                 "How long a render waits for a worker of its capture class, while its pool has others, before it is planned anew.",
                 Value("60s"),

@@ -1,6 +1,6 @@
 //! Takes the scheduler's next step for one render, and dispatches the tasks of all of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -126,6 +126,7 @@ impl Reconciler {
             match tracked.decide(&self.config.schedule).action.clone() {
                 RenderAction::Dispatch => break,
                 RenderAction::WritePlan => self.write_plan(render).await?,
+                RenderAction::ProveSeams => self.prove_seams(render).await?,
                 RenderAction::Finish => self.finish(render).await?,
                 RenderAction::Fail { step, history } => self.fail(render, step, history).await?,
             }
@@ -223,6 +224,7 @@ impl Reconciler {
             content,
             frame_cost_ms: draft.frame_cost_ms,
             chunks,
+            starts: BTreeMap::new(),
             warnings: draft.warnings.into_iter().chain(tracked.replanning.warning()).collect(),
         };
         let key = keys::plan(render);
@@ -278,11 +280,12 @@ impl Reconciler {
     /// Compares the segments of chunks that were attempted more than once. The warning names those that differ.
     async fn segments_that_differ(&self, render: &RenderId) -> Option<Warning> {
         let tracked = self.renders.get(render)?;
+        let plan = tracked.plan.as_deref()?;
         let is_attempted_again = |(step, task): (&Step, &TaskView)| step.chunk().is_some() && task.attempts.len() > 1;
         if !tracked.view.tasks.iter().any(is_attempted_again) {
             return None;
         }
-        let different = match store::chunks_that_differ(&self.backplane.objects, render).await {
+        let different = match store::chunks_that_differ(&self.backplane.objects, plan).await {
             Ok(different) => different,
             Err(error) => {
                 warn!(%render, %error, "the segments of a render could not be listed, they are not compared");

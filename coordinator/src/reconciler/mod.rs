@@ -8,6 +8,7 @@
 //! | [`apply`] | takes the scheduler's next step for one render, and dispatches tasks |
 //! | [`tracked`] | the state of one open render |
 //! | [`restore`](mod@restore) | restores a render's ledger entry from object storage |
+//! | [`seams`] | proves the seams between chunks, and has chunks drawn again whose seam differs |
 //! | [`replan`], [`replanning`] | plans a render again whose plan no worker can work from |
 //! | [`leadership`] | which coordinator schedules |
 //! | [`observe`] | what a standby does: it follows the open renders |
@@ -38,6 +39,7 @@ mod replan;
 mod replanning;
 mod restore;
 mod run;
+mod seams;
 mod state;
 mod tracked;
 mod wake;

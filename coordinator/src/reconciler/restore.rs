@@ -55,7 +55,7 @@ pub(super) async fn restore(
         let records = missing.filter_map(|(chunk, attempts)| Some((chunk, attempts, plan.chunk(chunk)?)));
         let reads = records.map(|(chunk, attempts, range)| async move {
             let highest = attempts.keys().next_back().copied().unwrap_or(1);
-            let record = first_valid_record(backplane, chunk, range, hash, attempts).await?;
+            let record = first_valid_record(backplane, plan, chunk, range, hash, attempts).await?;
             Ok::<_, ReconcileError>(record.map(|record| (Step::Chunk(chunk), highest, record)))
         });
         let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(MAX_CONCURRENT_REQUESTS));
@@ -105,9 +105,10 @@ fn segments(listed: &[String]) -> BTreeMap<u32, BTreeMap<u32, String>> {
     segments
 }
 
-/// The record of the lowest attempt whose record is that of its segment and of this plan.
+/// The record of the lowest attempt whose record is that of its segment and of this plan, with its start of the chunk.
 async fn first_valid_record(
     backplane: &Backplane,
+    plan: &Plan,
     chunk: u32,
     range: FrameRange,
     plan_hash: &ContentHash,
@@ -120,11 +121,12 @@ async fn first_valid_record(
                 if record.chunk == chunk
                     && record.frames == range
                     && record.key == *key
+                    && record.start == plan.start(chunk)
                     && record.plan.as_ref().is_none_or(|hash| hash == plan_hash) =>
             {
                 return Ok(Some(bytes));
             }
-            Ok(_) => warn!(key, "the record of a segment is of another segment or plan, the segment is ignored"),
+            Ok(_) => warn!(key, "the record of a segment is of another segment, plan or start, the segment is ignored"),
             Err(error) => warn!(key, %error, "the record of a segment could not be read, the segment is ignored"),
         }
     }

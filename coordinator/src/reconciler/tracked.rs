@@ -47,6 +47,8 @@ pub(super) struct Tracked {
     /// Number of times its failure could not be sent to the dead letters.
     pub(super) dead_letter_attempts: u32,
     pub(super) replanning: Replanning,
+    /// Whether the seams between its chunks were compared, and no chunk has to be drawn again.
+    pub(super) are_seams_proved: bool,
     next_step: Option<NextStep>,
     pace: Pace,
     /// Failed checks in a row.
@@ -106,6 +108,7 @@ impl Tracked {
             is_verification_requested: false,
             dead_letter_attempts: 0,
             replanning: Replanning::default(),
+            are_seams_proved: false,
             next_step: None,
             pace: Pace::default(),
             failed_checks: 0,
@@ -186,6 +189,7 @@ impl Tracked {
     /// Drops the plan and everything that follows from it.
     pub(super) fn clear_plan(&mut self) {
         (self.plan, self.summary, self.next_step) = (None, None, None);
+        self.are_seams_proved = false;
         (self.view, self.revision, self.pace) = (Arc::default(), None, Pace::default());
         self.dispatch_log.clear();
         self.entry.chunk_results.clear();
@@ -215,6 +219,7 @@ impl Tracked {
             plan: self.plan.as_deref(),
             view: &self.view,
             dispatch_log: &self.dispatch_log,
+            are_seams_proved: self.are_seams_proved,
         };
         let now = Instant::now();
         let next = self.next_step.insert(next_step(&facts, now, policy));

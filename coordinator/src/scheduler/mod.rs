@@ -7,6 +7,7 @@
 //! | [`next_step`](mod@next_step) | what is the next step of one render? |
 //! | [`share`](mod@share) | which due tasks go into the queues now? |
 //! | [`speculation`] | which running chunks does another node begin as well? |
+//! | [`starts`] | which chunks are drawn again because of their seams, and how? |
 //! | [`window`] | which workers are alive? |
 //! | [`policy`] | the settings |
 //!
@@ -21,6 +22,7 @@ pub mod next_step;
 pub mod policy;
 pub mod share;
 pub mod speculation;
+pub mod starts;
 pub mod task_status;
 pub mod window;
 
@@ -28,5 +30,6 @@ pub use next_step::{NextStep, RenderAction, RenderFacts, next_step};
 pub use policy::SchedulePolicy;
 pub use share::{Demand, share};
 pub use speculation::{Straggler, Stragglers, speculate};
+pub use starts::longer_starts;
 pub use task_status::{Decided, Dispatch, DispatchLog, TaskStatus, task_status};
 pub use window::Fleet;

@@ -25,6 +25,8 @@ pub struct RenderFacts<'a> {
     pub view: &'a RenderView,
     /// What this coordinator has dispatched.
     pub dispatch_log: &'a DispatchLog,
+    /// Whether the seams between its chunks were compared, and no chunk has to be drawn again.
+    pub are_seams_proved: bool,
 }
 
 /// What has to be done about a render before, or instead of, dispatching its tasks.
@@ -34,6 +36,9 @@ pub enum RenderAction {
     Dispatch,
     /// The draft is committed: cut it into chunks and store the plan.
     WritePlan,
+    /// All chunks are committed: compare the pictures at their seams, and draw chunks again whose start was another one
+    /// than in a walk.
+    ProveSeams,
     /// The output is committed: store the terminal state.
     Finish,
     /// A task has failed for good: end the render.
@@ -137,6 +142,7 @@ pub fn next_step(facts: &RenderFacts<'_>, now: Instant, policy: &SchedulePolicy)
     // All chunks and the sound are committed. This condition, and no event, starts the stitch.
     next.stage = Stage::Stitch;
     match status(Step::Stitch) {
+        TaskStatus::Due if !facts.are_seams_proved => next.action = RenderAction::ProveSeams,
         TaskStatus::Due => next.due.push(Step::Stitch),
         TaskStatus::Failed(history) => return failed(Step::Stitch, history, Stage::Stitch),
         TaskStatus::Done | TaskStatus::InFlight | TaskStatus::Waiting => {}
@@ -203,7 +209,8 @@ mod tests {
 
     fn decide(plan: Option<&Plan>, spec: &RenderSpec, tasks: &[(Step, TaskView)]) -> NextStep {
         let view = RenderView { tasks: tasks.iter().cloned().collect(), ..RenderView::default() };
-        let facts = RenderFacts { spec, plan, view: &view, dispatch_log: &DispatchLog::default() };
+        let facts =
+            RenderFacts { spec, plan, view: &view, dispatch_log: &DispatchLog::default(), are_seams_proved: true };
         next_step(&facts, Instant::now(), &SchedulePolicy::default())
     }
 

@@ -28,6 +28,7 @@ use hyperfarm_proto::plan::{Plan, PlanContent, PlanDraft, Warning};
 use hyperfarm_proto::record::{
     AudioRecord, CapturePath, ChunkTimings, Manifest, Outcome, OutputRecord, SegmentRecord, Sidecar,
 };
+use hyperfarm_proto::seam::ChunkStart;
 use hyperfarm_proto::spec::{Format, RenderSpec, Size, Viewport};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
@@ -285,6 +286,7 @@ impl Worker {
                     key: key.clone(),
                     hash,
                     bytes: bytes.len() as u64,
+                    start: ChunkStart::default(),
                     before: None,
                     frame_hashes: frames.frames().map(|frame| FrameHash::from_u128(frame.into())).collect(),
                     path: CapturePath::Png,

@@ -86,6 +86,10 @@ impl Ledger for ObservedLedger {
     async fn speculate(&self, task: &TaskId, attempt: u32) -> Result<bool, LedgerError> {
         self.inner()?.speculate(task, attempt).await
     }
+    async fn reopen(&self, task: &TaskId) -> Result<(), LedgerError> {
+        self.inner()?.reopen(task).await
+    }
+
     async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError> {
         self.inner()?.restore(task, attempt, result).await
     }

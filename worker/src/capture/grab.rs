@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use hyperfarm_proto::id::FrameHash;
 use hyperfarm_proto::record::CapturePath;
+use hyperfarm_proto::seam::{ChunkStart, WARM_UP_FRAMES};
 use hyperfarm_proto::spec::Size;
 
 use super::frame::GrabbedFrame;
@@ -158,10 +159,13 @@ impl FrameGrabber {
     /// 2. Earlier frames are visited in order without drawing: lazily initialised tweens start where a walk starts
     ///    them. All frames are visited, or, where the page is known to need no more, those at which a tween begins
     ///    or ends.
-    /// 3. Frame `start − 1` is drawn: a frame depends on the one drawn before it.
+    /// 3. The last [`WARM_UP_FRAMES`] frames before `start` are drawn: a frame depends on the one drawn before it.
+    ///
+    /// `how` changes this: [`visits_all`](ChunkStart::visits_all) visits every earlier frame, and
+    /// [`draws_from`](ChunkStart::draws_from), a frame of the composition, makes it the start-up sequence of a chunk
+    /// that begins there, with the drawing of all its frames before `start`.
     ///
     /// The frame before the first is read, too: its hash proves the seam.
-    ///
     ///
     /// # Errors
     ///
@@ -170,22 +174,43 @@ impl FrameGrabber {
         &mut self,
         host: &mut PageHost<'_>,
         start: u64,
+        how: ChunkStart,
         pictures: &(dyn Fn(u64) -> Vec<VideoPicture> + Sync),
         is_active: &(dyn Fn() -> bool + Sync),
         size: Size,
     ) -> Result<StartUp, WorkerError> {
+        let first_drawn = how.draws_from.map_or(start, |frame| frame.min(start));
         // A chunk that begins with frame 0 draws it once more, as its own first frame.
-        for _ in 0..if start == 0 { 2 } else { 3 } {
+        for _ in 0..if first_drawn == 0 { 2 } else { 3 } {
             host.seek(0, &pictures(0)).await?;
             host.draw(Shot::None).await?;
         }
         let mut begun = StartUp::default();
-        if start > 1 {
-            begun.visited = host.walk(1..start - 1, is_active).await?;
-            host.seek(start - 1, &pictures(start - 1)).await?;
-            begun.before = Some(self.read_once(host, size).await?);
+        // Frame 0 is drawn already, except as the first frame of a chunk.
+        let from = first_drawn.saturating_sub(WARM_UP_FRAMES).max(first_drawn.min(1));
+        if from > 1 {
+            begun.visited = host.walk(1..from, how.visits_all, is_active).await?;
+        }
+        for frame in from..start {
+            if !is_active() {
+                break;
+            }
+            host.seek(frame, &pictures(frame)).await?;
+            if frame + 1 < start {
+                self.draw(host).await?;
+            } else {
+                begun.before = Some(self.read_once(host, size).await?);
+            }
         }
         Ok(begun)
+    }
+
+    /// Draws the sought frame as [`FrameGrabber::grab`] does, without reading it.
+    async fn draw(&self, host: &mut PageHost<'_>) -> Result<(), WorkerError> {
+        match &self.framebuffer {
+            None => host.screenshot(self.alpha).await.map(drop),
+            Some(_) => host.draw(Shot::None).await.map(drop),
+        }
     }
 
     /// Draws the sought frame and returns the hash of its pixels.

@@ -279,8 +279,8 @@ impl<'a> PageHost<'a> {
     }
 
     /// Brings a page that shows the frame before `frames` into the state of a walk through them, and draws nothing.
-    /// Returns the number of frames that were sought: all of them, or, where only GSAP tweens of elements move the
-    /// page, those around which a tween begins or ends.
+    /// Returns the number of frames that were sought: all of them if `visits_all`, or, where only GSAP tweens of elements
+    /// move the page, those around which a tween begins or ends.
     ///
     /// # Errors
     ///
@@ -288,12 +288,11 @@ impl<'a> PageHost<'a> {
     pub async fn walk(
         &mut self,
         frames: std::ops::Range<u64>,
+        visits_all: bool,
         is_active: &(dyn Fn() -> bool + Sync),
     ) -> Result<u64, WorkerError> {
-        let needed = match self.frames_to_visit(frames.clone()).await? {
-            Some(needed) => needed,
-            None => frames.collect(),
-        };
+        let needed = if visits_all { None } else { self.frames_to_visit(frames.clone()).await? };
+        let needed = needed.unwrap_or_else(|| frames.collect());
         self.visit(&needed, is_active).await
     }
 

@@ -104,7 +104,7 @@ async fn draw(
     let mut next = 0;
     for frame in frames.iter().copied() {
         if frame > next {
-            host.walk(next..frame - 1, is_active).await?;
+            host.walk(next..frame - 1, false, is_active).await?;
             host.seek(frame - 1, &pictures(frame - 1)).await?;
             host.draw(Shot::None).await?;
         }

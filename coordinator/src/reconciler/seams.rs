@@ -1,0 +1,65 @@
+//! Proves the seams of a render before it is stitched, and has chunks drawn again whose seam differs.
+//!
+//! **Invariants**
+//! - *The plan says how a chunk starts*, in storage, before any chunk is drawn again. A segment that was made with another
+//!   start does not count, wherever it is found; so the same facts lead to the same next step after an interruption.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::Plan;
+use hyperfarm_proto::record::SegmentRecord;
+use hyperfarm_proto::task::{Step, TaskId};
+use hyperfarm_proto::wire;
+use tracing::info;
+
+use super::error::ReconcileError;
+use super::state::Reconciler;
+use crate::scheduler::longer_starts;
+
+impl Reconciler {
+    /// Compares the seams of a render whose chunks are all committed. Where some differ, it changes the starts of the
+    /// chunks behind them in the plan and takes their results back.
+    pub(super) async fn prove_seams(&mut self, render: &RenderId) -> Result<(), ReconcileError> {
+        let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
+        let chunks = tracked.plan.as_ref().map_or(0, |plan| plan.chunks.len() as u32);
+        if chunks < 2 || !self.config.heals_seams {
+            tracked.are_seams_proved = true;
+            return Ok(());
+        }
+        let (ledger, objects) = (&self.backplane.ledger, &self.backplane.objects);
+        // Another coordinator may have changed it.
+        let mut plan: Plan = objects.get_wire(&keys::plan(render)).await?;
+        let result = |chunk| tracked.view.tasks.get(&Step::Chunk(chunk))?.committed.as_deref();
+        let segments: Vec<SegmentRecord> =
+            (0..chunks).filter_map(result).map(serde_json::from_slice).collect::<Result<_, _>>()?;
+        let has_other_start = |segment: &&SegmentRecord| segment.start != plan.start(segment.chunk);
+        let mut again: Vec<u32> = segments.iter().filter(has_other_start).map(|segment| segment.chunk).collect();
+        if again.is_empty() {
+            let starts: BTreeMap<_, _> = longer_starts(&plan, &segments);
+            if starts.is_empty() {
+                tracked.are_seams_proved = true;
+                return Ok(());
+            }
+            for (chunk, start) in &starts {
+                info!(
+                    %render, chunk, first_frame = plan.chunk(*chunk).map(|range| range.start()),
+                    visits_all = start.visits_all, draws_from = start.draws_from,
+                    "a chunk is drawn again, because the picture at its seam is not that of the chunk before"
+                );
+            }
+            self.backplane.metrics.chunks_redrawn(starts.len());
+            again.extend(starts.keys());
+            plan.starts.extend(starts);
+            objects.put(&keys::plan(render), Bytes::from(wire::encode(&plan)?)).await?;
+        }
+        for chunk in again {
+            ledger.reopen(&TaskId { render: render.clone(), step: Step::Chunk(chunk) }).await?;
+        }
+        tracked.set_plan(plan);
+        tracked.set_view(ledger.view(render).await?.unwrap_or_default().into());
+        Ok(())
+    }
+}
