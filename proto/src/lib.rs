@@ -15,6 +15,7 @@
 //! | [`record`] | records of finished tasks: segments, audio, output; manifest and terminal state |
 //! | [`log`] | lines of a render's own log |
 //! | [`bounded`] | integers and texts with bounds |
+//! | `text_form` | how types are written in JSON and in the API's document |
 //! | [`failure`] | failure codes, each with an owner and a retry rule |
 //! | [`archive`] | what a project's zip archive may be |
 //! | [`keys`] | the names of objects in storage |
