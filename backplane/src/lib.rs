@@ -10,6 +10,7 @@
 //! | [`fetch`] | the fetcher of everything that is named by a URL from outside |
 //! | [`http`] | what the HTTP servers share: byte ranges, media types |
 //! | [`metrics`] | the Prometheus metrics of every role |
+//! | `redact` | URLs without their secrets |
 //! | [`private`] | files and folders that only this user may open |
 //! | [`drain`] | how a process stops: no new work, then finish or hand back |
 //! | [`retry`] | how often and how long failed operations are repeated |

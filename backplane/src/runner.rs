@@ -137,7 +137,8 @@ pub struct RunnerConfig {
     pub stop_within: Duration,
     /// Wait before a retry of what failed for reasons outside the task.
     pub pause: Duration,
-    /// Failures in a row after which the node is quarantined, if others can do its work (`HYPERFARM_QUARANTINE_AFTER`);
+    /// Renders in a row of which a task failed here for the farm's reasons, after which the node is quarantined if
+    /// others can do its work (`HYPERFARM_QUARANTINE_AFTER`);
     /// 0 is never.
     pub quarantine_after: u32,
     /// How long such a quarantine lasts (`HYPERFARM_QUARANTINE_FOR`).
@@ -147,9 +148,9 @@ pub struct RunnerConfig {
 impl Default for RunnerConfig {
     fn default() -> Self {
         Self {
-            lease_ttl: LEASE_TIME,
+            lease_ttl: DEFAULT_LEASE_TTL,
             report_every: Duration::from_millis(500),
-            node_ttl: node_ttl_of(LEASE_TIME),
+            node_ttl: node_ttl_of(DEFAULT_LEASE_TTL),
             grace: Duration::from_secs(60),
             stop_within: Duration::from_millis(1250),
             pause: Duration::from_secs(2),
@@ -159,9 +160,9 @@ impl Default for RunnerConfig {
     }
 }
 
-/// How long a lease lasts unless it is set: a lost worker costs this long, and an outage of the ledger that lasts three
-/// quarters of it costs the tasks in work.
-const LEASE_TIME: Duration = Duration::from_secs(8);
+/// How long a lease lasts unless it is set: a lost worker costs this long, and an outage of the ledger that lasts 6.25 s
+/// of it costs the tasks in work.
+const DEFAULT_LEASE_TTL: Duration = Duration::from_secs(8);
 
 /// How long a node counts as alive after a heartbeat: less than its leases last, so that a node that is gone is missing
 /// when its leases end.
@@ -170,12 +171,12 @@ fn node_ttl_of(lease_ttl: Duration) -> Duration {
 }
 
 /// How long a lease lasts without a renewal.
-const LEASE: &str = "HYPERFARM_LEASE";
-/// Range of [`LEASE`].
-const LEASE_RANGE: RangeInclusive<Duration> = Duration::from_secs(4)..=Duration::from_secs(120);
+const LEASE_VARIABLE: &str = "HYPERFARM_LEASE";
+/// Range of [`LEASE_VARIABLE`].
+const LEASE_TTL_RANGE: RangeInclusive<Duration> = Duration::from_secs(4)..=Duration::from_secs(120);
 /// How long a worker or stitcher that is told to stop may go on with its tasks.
 const DRAIN_GRACE: &str = "HYPERFARM_DRAIN_GRACE";
-/// Failures in a row after which a worker or stitcher is quarantined.
+/// Renders in a row with a failed task after which a worker or stitcher is quarantined.
 const QUARANTINE_AFTER: &str = "HYPERFARM_QUARANTINE_AFTER";
 /// How long a quarantine lasts.
 const QUARANTINE_FOR: &str = "HYPERFARM_QUARANTINE_FOR";
@@ -185,7 +186,7 @@ impl RunnerConfig {
     pub fn read(env: &Env<'_>) -> Self {
         let default = Self::default();
         let failures = |text: &str| text.parse().map_err(|_| "give a whole number; 0 is never".to_owned());
-        let lease_ttl = env.parsed_by(LEASE, lease_time).unwrap_or(default.lease_ttl);
+        let lease_ttl = env.parsed_by(LEASE_VARIABLE, parse_lease_ttl).unwrap_or(default.lease_ttl);
         Self {
             lease_ttl,
             node_ttl: node_ttl_of(lease_ttl),
@@ -197,8 +198,8 @@ impl RunnerConfig {
     }
 }
 
-fn lease_time(text: &str) -> Result<Duration, String> {
-    let time = config::parse_duration(text).ok().filter(|time| LEASE_RANGE.contains(time));
+fn parse_lease_ttl(text: &str) -> Result<Duration, String> {
+    let time = config::parse_duration(text).ok().filter(|time| LEASE_TTL_RANGE.contains(time));
     time.ok_or_else(|| "give a time from 4s to 2m".to_owned())
 }
 

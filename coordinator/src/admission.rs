@@ -33,11 +33,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Group of the quotas of renders in flight.
 const IN_FLIGHT: &str = "in-flight";
 
-/// Begin of the name of a space's quota of renders a day.
+/// Prefix of the name of a space's quota of renders a day.
 const DAY_PREFIX: &str = "day:";
 
 /// Age from which a render with a place is expected to have its open mark.
-const STORED_WITHIN: Duration = Duration::from_secs(120);
+const OPEN_MARK_GRACE: Duration = Duration::from_secs(120);
 
 /// Most places of ended renders that one submission frees.
 const MAX_FREED: usize = 16;
@@ -209,9 +209,9 @@ impl Admission {
         let space = caller.rights.space.clone();
         let mut reservation = Reservation { admission: self, space, renders: Vec::new(), quotas: Vec::new() };
         let limit = caller.rights.limits.concurrent.or_else(|| (!caller.is_local).then_some(self.default_concurrent));
-        let is_shared = self.reserve_shared(caller, limit, &renders, &mut reservation).await?;
+        let ledger_answered = self.reserve_in_ledger(caller, limit, &renders, &mut reservation).await?;
         let mut reserved = self.reserved.lock();
-        if !is_shared {
+        if !ledger_answered {
             reserved.check_day(caller, &renders)?;
         }
         if let Some(per_minute) = caller.rights.limits.per_minute {
@@ -221,7 +221,7 @@ impl Admission {
         }
         let in_flight = reserved.in_flight.entry(caller.id.clone()).or_default();
         let more = renders.iter().filter(|render| !in_flight.contains(render)).count();
-        if let Some(limit) = limit.filter(|_| !is_shared)
+        if let Some(limit) = limit.filter(|_| !ledger_answered)
             && in_flight.len() + more > limit as usize
         {
             let (key, renders) = (caller.name.clone(), in_flight.len());
@@ -236,7 +236,7 @@ impl Admission {
 
     /// Takes places for the renders in the ledger's quotas, which it notes in `reservation`. Answers whether the ledger
     /// has answered.
-    async fn reserve_shared(
+    async fn reserve_in_ledger(
         &self,
         caller: &Caller,
         limit: Option<u32>,
@@ -306,7 +306,7 @@ impl Admission {
             match self.ledger.reserve(quota, renders).await? {
                 Reserved::Uncounted if must_count => self.fill(&quota.group).await?,
                 Reserved::Full { taken, oldest: Some(oldest) }
-                    if quota.window.is_none() && age_of(&oldest) > STORED_WITHIN =>
+                    if quota.window.is_none() && age_of(&oldest) > OPEN_MARK_GRACE =>
                 {
                     if self.objects.exists(&object_keys::open_mark(&oldest)).await? {
                         return Ok(Reserved::Full { taken, oldest: Some(oldest) });
@@ -488,7 +488,7 @@ mod tests {
     #[tokio::test]
     async fn an_emptied_ledger_is_filled_from_storage_and_places_of_nobody_are_freed() {
         let objects = Objects::memory();
-        let old = render(STORED_WITHIN * 2, 1);
+        let old = render(OPEN_MARK_GRACE * 2, 1);
         let intake = Intake { key: Some("k1".to_owned()), ..Intake::default() };
         objects.put_json(&object_keys::open_mark(&old), &intake).await.unwrap();
         let (limited, ledger) = (caller(Some(1), None), Arc::new(MemoryLedger::new()));

@@ -6,6 +6,7 @@
 //! | [`api`] | the HTTP API, compatible with the hosted service |
 //! | [`api_keys`] | API keys, stored as hashes |
 //! | [`admission`] | the limits of a key: renders in flight, per minute, per day, spending |
+//! | `oauth` | sign-ins: tokens that stand for an API key |
 //! | `rate_limit` | rates of requests, by key or by address |
 //! | [`intake`] | checks and stores projects and requests |
 //! | [`submission`] | who submitted a render, and the seed of its id |
@@ -16,12 +17,14 @@
 //! | [`progress`], [`status`], `timeline` | how far a render is, its status, and every attempt at its tasks |
 //! | `finalize` | what follows the end of a render |
 //! | [`webhooks`], [`usage`] | events to subscribers, usage and its price |
+//! | `waiting` | what an open render waits for while nobody works on it |
 //! | `assets` | uploaded files |
 //! | `audit` | who did which administrative act |
 //! | `signed_urls` | URLs that need no key |
 //! | `expiry` | removes what storage does not keep for ever |
 //! | `registry`, `index` | renders in memory, and an index of all of them |
 //! | `store`, `object_keys` | the coordinator's records in storage, and their keys |
+//! | `config` | the settings of loop, chunks and projects |
 //! | [`clock`] | Unix time and its text |
 //!
 //! # Invariants

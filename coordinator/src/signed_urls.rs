@@ -16,8 +16,8 @@ use url::Url;
 
 use crate::clock::now_ms;
 
-/// Object key of the secret. No route serves it: only signed keys are served, and only outputs and uploads are signed.
-const SECRET_KEY: &str = "farm/link-secret";
+/// Where the signing secret is stored. No route signs or serves this object.
+const SIGNING_SECRET_OBJECT: &str = "farm/link-secret";
 
 /// The query parameter that contains the expiry time in Unix seconds, a dot, and the signature.
 pub(crate) const PARAMETER: &str = "signature";
@@ -167,9 +167,9 @@ impl SignedUrls {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(SignedUrlError::Random)?;
         let secret = Bytes::from(hex::encode(secret));
-        match self.objects.create(SECRET_KEY, secret.clone()).await? {
+        match self.objects.create(SIGNING_SECRET_OBJECT, secret.clone()).await? {
             Created::Yes => Ok(secret),
-            Created::Existed => Ok(self.objects.get(SECRET_KEY).await?),
+            Created::Existed => Ok(self.objects.get(SIGNING_SECRET_OBJECT).await?),
         }
     }
 }

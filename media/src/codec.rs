@@ -1,4 +1,4 @@
-//! Video encoders: every setting that their bytes depend on.
+//! Video encoders: the settings of a plan, and those that are the same in all plans.
 
 use std::path::Path;
 

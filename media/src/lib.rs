@@ -16,6 +16,10 @@
 //! | whole files decoded, for verification and tests | [`decode_video`], [`decode_audio`], [`compare`] |
 //! | FFmpeg on this machine: versions and encoders | [`versions`], [`encoders`], [`device_encoders`] |
 //!
+//! What these share: `bitmap` (pictures in memory), `boxes` and `fragment` (boxes of mp4 that FFmpeg does not write),
+//! `count`, `packet_file` (packets on disk), `timescale` (exact times), `limits` and `isolation` (what a source may do),
+//! `device` and `upload` (encoders of a GPU), `capabilities`, `ffmpeg_log`, `allocator` (memory goes back to the system).
+//!
 //! # Invariants
 //!
 //! Each is kept in the modules named.

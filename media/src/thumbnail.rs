@@ -55,7 +55,7 @@ const SAMPLES: u32 = 3;
 /// The bitmap has too few bytes for its size, or the encoder fails.
 pub fn still(bitmap: &Bitmap<'_>, max_width: u32) -> Result<Vec<u8>, MediaError> {
     bitmap.check(bitmap.size)?;
-    encode(&reduced(bitmap, bitmap.size.width / max_width.max(1)), max_width, Path::new("a still"))
+    encode(&reduced(bitmap, bitmap.size.width / max_width.max(1)), max_width, Path::new("a thumbnail"))
 }
 
 /// `bitmap` reduced by `factor` in both directions.

@@ -1,6 +1,7 @@
 //! How segments and outputs are encoded.
 //!
-//! **Invariant: everything that an encoder's bytes depend on is here**, because a segment is a function of the plan.
+//! **Invariant: everything about encoding that varies between plans is here**, because a segment is a function of the
+//! plan. What is the same in all plans is in `media::codec`, and changes with the farm's version.
 
 use serde::{Deserialize, Serialize};
 
@@ -199,6 +200,10 @@ pub struct EncoderSettings {
     pub caption_track: bool,
 }
 
+/// Longest time between two key frames, in seconds. HyperFrames' own renderer sets one in 250 frames: where little moves, key
+/// frames are most of a file. A segment starts with one whatever this says.
+const KEYFRAME_SECONDS: f64 = 8.0;
+
 impl EncoderSettings {
     /// The farm's settings for a format and a quality.
     pub fn of(format: Format, quality: Quality, frame_rate: FrameRate) -> Self {
@@ -243,9 +248,7 @@ impl EncoderSettings {
             Codec::Gif => VideoCodec::Png { level: 1 },
             Codec::PngSequence => VideoCodec::Png { level: by_quality(spec.quality, [1, 6, 9]) },
         };
-        // HyperFrames' own renderer has one in 250 frames: where little moves, key frames are most of a file. Segments start with
-        // one whatever this says.
-        let keyframe_interval = (frame_rate.as_f64() * 8.0).round().max(1.0) as u32;
+        let keyframe_interval = (frame_rate.as_f64() * KEYFRAME_SECONDS).round().max(1.0) as u32;
         let (alpha, gif_loop) = (spec.is_transparent(), spec.gif_loop.map_or(0, Bounded::get));
         let (loudness, timecode) = (spec.loudness(), spec.timecode());
         let poster = spec.poster.map(|poster| poster.frame(frame_rate));

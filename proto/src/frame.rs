@@ -25,6 +25,9 @@ struct RawFrameRate {
 pub struct FrameRateError(String);
 
 impl FrameRate {
+    /// Highest rate, in frames a second.
+    pub const MAX: u32 = 240;
+
     /// 30 frames a second, where neither the request nor the composition names a rate.
     pub const DEFAULT: Self = Self { num: 30, den: 1 };
 
@@ -41,7 +44,8 @@ impl FrameRate {
         let divisor = gcd(num, den);
         let (num, den) = (num / divisor, den / divisor);
         // Bounds keep every product below in 64 bits; real rates use denominators of 1, 1000 and 1001.
-        if u64::from(num) < u64::from(den) || u64::from(num) > 240 * u64::from(den) || den > 1_000_000 {
+        if u64::from(num) < u64::from(den) || u64::from(num) > u64::from(Self::MAX) * u64::from(den) || den > 1_000_000
+        {
             return Err(refused());
         }
         Ok(Self { num, den })

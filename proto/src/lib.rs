@@ -16,6 +16,7 @@
 //! | [`seam`] | how chunks start, and the comparison of the pictures at their seams |
 //! | [`log`] | lines of a render's own log |
 //! | [`bounded`] | integers and texts with bounds |
+//! | `text_form` | how types are written in JSON and in the API's document |
 //! | [`failure`] | failure codes, each with an owner and a retry rule |
 //! | [`archive`] | what a project's zip archive may be |
 //! | [`keys`] | the names of objects in storage |

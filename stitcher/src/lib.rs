@@ -9,6 +9,7 @@
 //! | `folder` | the temporary folder of a stitch |
 //! | `output` | the output file of each format |
 //! | `png_sequence` | PNG files and their sound in a zip |
+//! | `seams` | the warning of seams whose pictures differ |
 //! | `verify` | the joined output against the plan |
 //! | `error` | why a stitch fails, and with which failure code |
 //!

@@ -18,10 +18,15 @@
 //! | [`framebuffer`] | the compositor's bitmap in Chrome's memory |
 //! | [`chrome`] | the browser process and its page |
 //! | [`server`] | the slot's loopback server, through which all requests of the page go |
+//! | `screenshot`, `pixels` | Chrome's screenshots, decoded and compared |
 //! | `verify` | the check whether a page draws the same frames each time |
+//! | `media_list` | the media elements of a page, resolved to files |
 //! | `sound`, `effects` | the sounds of a plan, and effect chains in a page |
 //! | [`encoders`] | the encoders of a GPU |
 //! | [`class`] | the capture class of a worker, to which a render is pinned |
+//! | `assets` | what is embedded in the binary: runtime, host scripts, fonts |
+//! | `cache` | files by their content, each downloaded once |
+//! | `urls`, `blocking` | URLs of a slot's server; work on a thread that may block |
 //! | [`settings`] | the worker's section of the configuration |
 //! | [`error`] | every error, and the failure that it becomes |
 //!

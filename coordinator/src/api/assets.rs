@@ -69,7 +69,7 @@ pub(super) async fn upload(
     let (name, file) = received.ok_or_else(|| ApiError::invalid("file", "the form has no field `file`"))?;
     let mime_type = known(&file.start, &name, "file")?;
     let digest = file.hash.to_string();
-    let (once, base) = (api.once.clone(), base_url(&api.config, &headers));
+    let (idempotency, base) = (api.idempotency.clone(), base_url(&api.config, &headers));
     let caller_ = caller.clone();
     let make = move |seed: Seed| async move {
         let record = AssetRecord {
@@ -88,7 +88,7 @@ pub(super) async fn upload(
         let url = url_of(&api, base.as_ref(), &record).await?;
         Ok((StatusCode::OK, uploaded(record, url, None)))
     };
-    Ok(once.answer(&caller, "POST /v3/assets", &headers, digest.as_bytes(), make).await)
+    Ok(idempotency.answer(&caller, "POST /v3/assets", &headers, digest.as_bytes(), make).await)
 }
 
 /// `POST /v3/assets/direct-uploads`.
@@ -123,7 +123,7 @@ pub(super) async fn begin(
     }
     let checksum = checksum(asked.checksum_sha256.as_deref())?;
     let base = base_url(&api.config, &headers).ok_or_else(no_base)?;
-    let once = api.once.clone();
+    let idempotency = api.idempotency.clone();
     let caller_ = caller.clone();
     let make = move |seed: Seed| async move {
         let upload = Upload { name, mime_type, bytes, checksum };
@@ -132,13 +132,13 @@ pub(super) async fn begin(
             asset_id: record.id,
             upload_url: url.to_string(),
             upload_headers: [("content-type".to_owned(), record.mime_type)].into(),
-            expires_in_seconds: api.config.uploads_valid.as_secs(),
+            expires_in_seconds: api.config.upload_url_lifetime.as_secs(),
             max_bytes: most,
             status: PendingStatus::PendingUpload,
         };
         Ok((StatusCode::OK, begun))
     };
-    Ok(once.answer(&caller, "POST /v3/assets/direct-uploads", &headers, &body, make).await)
+    Ok(idempotency.answer(&caller, "POST /v3/assets/direct-uploads", &headers, &body, make).await)
 }
 
 /// An upload that is announced.
@@ -171,8 +171,8 @@ pub(super) async fn announce(
         created_at_ms: seed.at_ms(),
         is_complete: false,
     };
-    let valid = api.config.uploads_valid;
-    let url = api.links.sign_put(&record.incoming_key(), base, valid).await;
+    let valid = api.config.upload_url_lifetime;
+    let url = api.signed_urls.sign_put(&record.incoming_key(), base, valid).await;
     let url = url.map_err(|error| ApiError::internal(&error))?;
     assets::put(&api.coordinator.backplane().objects, &record).await?;
     Ok((record, url))
@@ -424,7 +424,7 @@ async fn view(api: &Api, base: Option<&Url>, record: AssetRecord) -> Result<Asse
 
 pub(super) async fn url_of(api: &Api, base: Option<&Url>, record: &AssetRecord) -> Result<Option<String>, ApiError> {
     let (Some(base), Some(key)) = (base, record.data_key()) else { return Ok(None) };
-    let url = api.links.sign(&key, base).await.map_err(|error| ApiError::internal(&error))?;
+    let url = api.signed_urls.sign(&key, base).await.map_err(|error| ApiError::internal(&error))?;
     Ok(Some(url.to_string()))
 }
 

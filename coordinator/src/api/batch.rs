@@ -26,7 +26,7 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let body = read_project_body(&api, &headers, body).await?;
     let origin = base_url(&api.config, &headers);
-    let (once, key, raw) = (api.once.clone(), caller.clone(), body.clone());
+    let (idempotency, key, raw) = (api.idempotency.clone(), caller.clone(), body.clone());
     let make = move |seed: Seed| async move {
         let fields = request::object(&raw)?;
         let unknown = create::unknown(&fields).into_iter().filter(|name| name != "items").collect();
@@ -54,7 +54,7 @@ pub(super) async fn create(
         let warnings = unknown_fields(shared.unknown);
         Ok((StatusCode::ACCEPTED, BatchCreated { batch_id, renders, accepted, refused, warnings }))
     };
-    Ok(once.answer(&key, "POST /v3/hyperframes/renders/batch", &headers, &body, make).await)
+    Ok(idempotency.answer(&key, "POST /v3/hyperframes/renders/batch", &headers, &body, make).await)
 }
 
 /// What the renders of a batch share.

@@ -81,7 +81,7 @@ pub(super) async fn check(api: &Api, method: &str, key: &str, query: &str) -> Re
         let message = "the URL is not this farm's, or has run out; ask the API for a new one";
         ApiError::new(Code::Forbidden, message)
     };
-    match api.links.verify(method, key, &signed).await {
+    match api.signed_urls.verify(method, key, &signed).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(refused()),
         Err(error) => Err(ApiError::internal(&error)),

@@ -87,13 +87,13 @@ pub struct Idempotency {
 
 /// A request that is being answered.
 struct Running {
-    once: Idempotency,
+    store: Idempotency,
     request: ContentHash,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.once.running.lock().remove(&self.request);
+        self.store.running.lock().remove(&self.request);
     }
 }
 
@@ -170,10 +170,10 @@ impl Idempotency {
             let message = "the first request with this idempotency key is still being answered; ask again in a moment";
             return ApiError::new(Code::InProgress, message).retry_after(1).into_response();
         }
-        let running = Running { once: self.clone(), request };
+        let running = Running { store: self.clone(), request };
         let body = ContentHash::of(body);
         // A client that hangs up must not leave half of it done.
-        let work = tokio::spawn(async move { running.once.run(request, body, make).await }.in_current_span());
+        let work = tokio::spawn(async move { running.idempotency.run(request, body, make).await }.in_current_span());
         match work.await {
             Ok(made) => respond(made),
             Err(panic) => ApiError::internal(&panic).into_response(),
@@ -265,7 +265,7 @@ impl Idempotency {
             if !self.running.lock().insert(request) {
                 continue;
             }
-            let _running = Running { once: self.clone(), request };
+            let _running = Running { store: self.clone(), request };
             let record = if_found(self.objects.get_json::<Record>(&meta.key).await)?;
             if record.is_some_and(|record| record.seed.at_ms() + KEPT_MS <= now_ms) {
                 self.objects.delete(&meta.key).await?;
@@ -337,13 +337,15 @@ mod tests {
 
     #[tokio::test]
     async fn answers_are_cleared_away_after_a_day_and_not_before() {
-        let once = Idempotency::new(Objects::memory());
+        let idempotency = Idempotency::new(Objects::memory());
         let (request, body) = (ContentHash::of(b"r"), ContentHash::of(b"b"));
-        once.run(request, body, |_| async { Ok((StatusCode::OK, Value::Null)) }).await.unwrap();
-        assert_eq!(once.clear(now_ms() + KEPT_MS - 60_000).await.unwrap(), 0);
-        assert_eq!(once.clear(now_ms() + KEPT_MS).await.unwrap(), 1);
-        assert!(once.objects.list("").await.unwrap().is_empty());
-        let Claimed::Mine(..) = once.claim(&request, body).await.unwrap() else { panic!("it is still answered") };
+        idempotency.run(request, body, |_| async { Ok((StatusCode::OK, Value::Null)) }).await.unwrap();
+        assert_eq!(idempotency.clear(now_ms() + KEPT_MS - 60_000).await.unwrap(), 0);
+        assert_eq!(idempotency.clear(now_ms() + KEPT_MS).await.unwrap(), 1);
+        assert!(idempotency.objects.list("").await.unwrap().is_empty());
+        let Claimed::Mine(..) = idempotency.claim(&request, body).await.unwrap() else {
+            panic!("it is still answered")
+        };
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(super) async fn run(
 ) -> Result<Response, ApiError> {
     let body = read_project_body(&api, &headers, body).await?;
     let base = base_url(&api.config, &headers);
-    let (once, key, raw) = (api.once.clone(), caller.clone(), body.clone());
+    let (idempotency, key, raw) = (api.idempotency.clone(), caller.clone(), body.clone());
     let make = move |seed: Seed| async move {
         let asked: TaskRequest = request::parse(request::object(&raw)?)?;
         drop(raw);
@@ -76,7 +76,7 @@ pub(super) async fn run(
         let created = TaskCreated { data: task(&api, base, &detail).await?, messages };
         Ok((StatusCode::OK, serde_json::to_value(created).map_err(|error| ApiError::internal(&error))?))
     };
-    Ok(once.answer_with(&key, "POST /apps/run", &headers, &body, make).await)
+    Ok(idempotency.answer_with(&key, "POST /apps/run", &headers, &body, make).await)
 }
 
 /// The render that is asked for, with its project found.
@@ -212,7 +212,7 @@ pub(super) async fn upload(
         }
     }
     let base = base_url(&api.config, &headers).ok_or_else(assets::no_base)?;
-    let (once, key) = (api.once.clone(), caller.clone());
+    let (idempotency, key) = (api.idempotency.clone(), caller.clone());
     let make = move |seed: Seed| async move {
         let mut files = Vec::with_capacity(asked.files.len());
         for (seed, file) in (0..).map(|index| seed.nth(index)).zip(asked.files) {
@@ -220,7 +220,7 @@ pub(super) async fn upload(
         }
         Ok((StatusCode::OK, files))
     };
-    Ok(once.answer(&key, "POST /files", &headers, &body, make).await)
+    Ok(idempotency.answer(&key, "POST /files", &headers, &body, make).await)
 }
 
 async fn announce(api: &Api, caller: &Caller, file: FileRequest, base: &Url, seed: Seed) -> Result<File, ApiError> {

@@ -114,9 +114,9 @@ pub struct ApiConfig {
     /// Where clients reach this API; else what their `Host` header says.
     pub public_url: Option<Url>,
     /// How long a download URL is good for.
-    pub links_valid: Duration,
+    pub download_url_lifetime: Duration,
     /// How long an upload URL is good for.
-    pub uploads_valid: Duration,
+    pub upload_url_lifetime: Duration,
     /// Whether `callback_url` and webhook endpoints may be plain http.
     pub allow_http_callbacks: bool,
     /// Fetches projects and sends webhooks; without one neither is done.
@@ -155,8 +155,8 @@ impl Default for ApiConfig {
             access: Access::Open,
             public_url: None,
             // The longest that S3 signs for.
-            links_valid: Duration::from_secs(7 * 24 * 3600),
-            uploads_valid: Duration::from_secs(3600),
+            download_url_lifetime: Duration::from_secs(7 * 24 * 3600),
+            upload_url_lifetime: Duration::from_secs(3600),
             allow_http_callbacks: false,
             fetcher: None,
             download_within: Duration::from_secs(60),
@@ -178,7 +178,7 @@ impl Default for ApiConfig {
 pub struct Api {
     pub(crate) coordinator: Coordinator,
     pub(crate) config: Arc<ApiConfig>,
-    pub(crate) links: Arc<SignedUrls>,
+    pub(crate) signed_urls: Arc<SignedUrls>,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) wrong_keys: Arc<WrongKeys>,
     pub(crate) oauth: Arc<OAuth>,
@@ -186,7 +186,7 @@ pub struct Api {
     pub(crate) sign_ins: Arc<RateLimiter<IpAddr>>,
     /// Changes by key id.
     pub(crate) changes: Arc<RateLimiter<String>>,
-    pub(crate) once: Idempotency,
+    pub(crate) idempotency: Idempotency,
     pub(crate) admission: Arc<Admission>,
     pub(crate) usages: Arc<UsageStore>,
     pub(crate) webhooks: Webhooks,
@@ -203,13 +203,13 @@ impl Coordinator {
         let usages = Arc::new(UsageStore::new(objects.clone(), config.prices));
         let api = Api {
             coordinator: self.clone(),
-            links: Arc::new(SignedUrls::new(objects.clone(), config.links_valid)),
+            signed_urls: Arc::new(SignedUrls::new(objects.clone(), config.download_url_lifetime)),
             keys: Arc::new(KeyStore::new(objects.clone())),
             wrong_keys: Arc::default(),
             oauth: Arc::new(OAuth::new(objects.clone())),
             sign_ins: Arc::new(RateLimiter::per_minute(SIGN_INS_PER_MINUTE)),
             changes: Arc::new(RateLimiter::per_minute(config.changes_per_minute)),
-            once: Idempotency::new(objects.clone()),
+            idempotency: Idempotency::new(objects.clone()),
             admission: Arc::new(Admission::new(
                 objects.clone(),
                 self.backplane().ledger.clone(),
@@ -241,7 +241,7 @@ impl Api {
             coordinator: self.coordinator.clone(),
             usages: self.usages.clone(),
             admission: self.admission.clone(),
-            signed_urls: self.links.clone(),
+            signed_urls: self.signed_urls.clone(),
             webhooks: self.webhooks.clone(),
             public_url: self.config.public_url.clone(),
             deliveries,
@@ -258,13 +258,13 @@ impl Api {
             let api = api.clone();
             async move {
                 let objects = &api.coordinator.backplane().objects;
-                let answers = api.once.clear(now_ms).await?;
+                let answers = api.idempotency.clear(now_ms).await?;
                 let acts = audit::remove_expired(objects, now_ms).await?;
                 let sign_ins = api.oauth.remove_expired(now_ms).await?;
                 Ok(answers
                     + acts
                     + sign_ins
-                    + expiry::remove_expired(objects, &api.webhooks, api.config.uploads_valid, now_ms).await?)
+                    + expiry::remove_expired(objects, &api.webhooks, api.config.upload_url_lifetime, now_ms).await?)
             }
         });
         let webhooks = self.webhooks.clone();

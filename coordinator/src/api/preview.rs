@@ -141,7 +141,7 @@ pub(super) async fn read(
         || ApiError::new(Code::Forbidden, "the URL is not this farm's, or has run out; ask the API for a new one");
     let render: RenderId = render.parse().map_err(|_| refused())?;
     let expires: u64 = expires.parse().map_err(|_| refused())?;
-    match api.links.verify_preview(&render, expires, &signature).await {
+    match api.signed_urls.verify_preview(&render, expires, &signature).await {
         Ok(true) => {}
         Ok(false) => return Err(refused()),
         Err(error) => return Err(ApiError::internal(&error)),

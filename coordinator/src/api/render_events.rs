@@ -67,7 +67,9 @@ pub(super) async fn chunks(
         };
         let thumbnail = made.and_then(|made| made.thumbnail.as_deref()).zip(base.as_ref());
         let thumbnail = match thumbnail {
-            Some((key, base)) => Some(api.links.sign(key, base).await.map_err(|error| ApiError::internal(&error))?),
+            Some((key, base)) => {
+                Some(api.signed_urls.sign(key, base).await.map_err(|error| ApiError::internal(&error))?)
+            }
             None => None,
         };
         data.push(Chunk {

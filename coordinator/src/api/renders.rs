@@ -40,14 +40,14 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let body = read_project_body(&api, &headers, body).await?;
     let origin = base_url(&api.config, &headers);
-    let (once, key, raw) = (api.once.clone(), caller.clone(), body.clone());
+    let (idempotency, key, raw) = (api.idempotency.clone(), caller.clone(), body.clone());
     let make = move |seed: Seed| async move {
         let asked = create::parse(&raw, &api.config, &api.coordinator.config().limits)?;
         drop(raw);
         let (render, warnings) = submit(&api, &caller, asked, origin, CallbackForm::Event, seed).await?;
         Ok((StatusCode::ACCEPTED, created(render, warnings, None)))
     };
-    Ok(once.answer(&key, "POST /v3/hyperframes/renders", &headers, &body, make).await)
+    Ok(idempotency.answer(&key, "POST /v3/hyperframes/renders", &headers, &body, make).await)
 }
 
 /// Takes a render in whose project is found.
@@ -264,7 +264,7 @@ pub(super) async fn retry(
     }
     let origin = base_url(&api.config, &headers);
     let route = format!("POST /v3/hyperframes/renders/{id}/retry");
-    let (once, key) = (api.once.clone(), caller.clone());
+    let (idempotency, key) = (api.idempotency.clone(), caller.clone());
     let make = move |seed: Seed| async move {
         caller.check_pool(&detail.request.spec.pool)?;
         runtimes::check(&api, &detail.request.spec).await?;
@@ -282,7 +282,7 @@ pub(super) async fn retry(
         taken.keep(&render);
         Ok((StatusCode::ACCEPTED, created(render, Vec::new(), Some(&detail.request.id))))
     };
-    Ok(once.answer(&key, &route, &headers, b"", make).await)
+    Ok(idempotency.answer(&key, &route, &headers, b"", make).await)
 }
 
 /// `DELETE /v3/hyperframes/renders/{render_id}`.
@@ -311,7 +311,7 @@ pub(super) async fn shown(api: &Api, headers: &HeaderMap, detail: &RenderDetail)
 
 /// The same for a client that reaches the farm at `base`.
 pub(super) async fn shown_from(api: &Api, base: Option<Url>, detail: &RenderDetail) -> Result<View, ApiError> {
-    let mut shown = view(detail, &api.links, base.as_ref()).await.map_err(|error| ApiError::internal(&error))?;
+    let mut shown = view(detail, &api.signed_urls, base.as_ref()).await.map_err(|error| ApiError::internal(&error))?;
     if let (Some(_), Some(key)) = (&shown.video_url, &detail.intake.key) {
         let usage = api.usages.of(key, &detail.request.id).await?;
         shown.usage = usage.map(|usage| Usage {

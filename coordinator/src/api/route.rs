@@ -76,7 +76,7 @@ pub struct Route {
     /// Parameters of the query.
     pub query: Option<SchemaOf>,
     /// Whether its handler makes ids from the seed of an `Idempotency-Key`. Of other changes the answer alone is kept.
-    pub is_seeded: bool,
+    pub ids_from_idempotency_key: bool,
     /// What the audit log calls it, if it is an administrative act.
     pub action: Option<&'static str>,
     /// Status of success.
@@ -107,7 +107,7 @@ impl Route {
             about,
             body: None,
             query: None,
-            is_seeded: false,
+            ids_from_idempotency_key: false,
             action: None,
             status: 200,
             answers,
@@ -141,8 +141,8 @@ impl Route {
         self
     }
 
-    pub(super) const fn seeded(mut self) -> Self {
-        self.is_seeded = true;
+    pub(super) const fn ids_from_idempotency_key(mut self) -> Self {
+        self.ids_from_idempotency_key = true;
         self
     }
 

@@ -74,16 +74,16 @@ const RUN: &[Code] = &{
 /// Every route there is.
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = &[
-    Route::new("post", "/v3/hyperframes/renders", RENDER, "Submit a render.", one::<RenderCreated>(), || post(renders::create)).json::<RenderRequest>().status(202).seeded().errors(SUBMIT),
+    Route::new("post", "/v3/hyperframes/renders", RENDER, "Submit a render.", one::<RenderCreated>(), || post(renders::create)).json::<RenderRequest>().status(202).ids_from_idempotency_key().errors(SUBMIT),
     Route::new("get", "/v3/hyperframes/renders", READ, "List renders, newest first.", page::<RenderDetail>(), || get(renders::list)).query::<RendersQuery>().errors(&[Code::InvalidParameter]),
-    Route::new("post", "/v3/hyperframes/renders/batch", RENDER, "Submit many renders of one project.", one::<BatchCreated>(), || post(batch::create)).json::<BatchRequest>().status(202).seeded().errors(SUBMIT),
+    Route::new("post", "/v3/hyperframes/renders/batch", RENDER, "Submit many renders of one project.", one::<BatchCreated>(), || post(batch::create)).json::<BatchRequest>().status(202).ids_from_idempotency_key().errors(SUBMIT),
     Route::new("get", "/v3/hyperframes/renders/{render_id}", READ, "Read a render.", one::<RenderDetail>(), || get(renders::read)).errors(&[Code::RenderNotFound]),
     Route::new("delete", "/v3/hyperframes/renders/{render_id}", RENDER, "Delete a render; one under way is cancelled.", one::<RenderDeleted>(), || delete(renders::delete)).audited("render.delete").errors(&[Code::RenderNotFound]),
     Route::new("post", "/v3/hyperframes/renders/{render_id}/cancel", RENDER, "Cancel a render.", one::<RenderDetail>(), || post(renders::cancel)).audited("render.cancel").errors(&[Code::RenderNotFound, Code::Conflict]),
     Route::new("post", "/v3/hyperframes/renders/{render_id}/pause", RENDER, "Send out no more of a render; what is at work finishes.", one::<RenderDetail>(), || post(renders::pause)).audited("render.pause").errors(&[Code::RenderNotFound, Code::Conflict]),
     Route::new("post", "/v3/hyperframes/renders/{render_id}/resume", RENDER, "Go on with a paused render.", one::<RenderDetail>(), || post(renders::resume)).audited("render.resume").errors(&[Code::RenderNotFound, Code::Conflict]),
     Route::new("post", "/v3/hyperframes/renders/{render_id}/priority", RENDER, "Change the priority of an open render.", one::<RenderDetail>(), || post(renders::set_priority)).audited("render.priority").json::<PriorityRequest>().errors(&[Code::RenderNotFound, Code::Conflict, Code::InvalidParameter]),
-    Route::new("post", "/v3/hyperframes/renders/{render_id}/retry", RENDER, "Submit an ended render again, as a new render.", one::<RenderCreated>(), || post(renders::retry)).status(202).seeded().errors(&[Code::RenderNotFound, Code::Conflict, Code::InvalidParameter, Code::InsufficientCredit, Code::AccessDenied, Code::RateLimited, Code::QuotaExceeded]),
+    Route::new("post", "/v3/hyperframes/renders/{render_id}/retry", RENDER, "Submit an ended render again, as a new render.", one::<RenderCreated>(), || post(renders::retry)).status(202).ids_from_idempotency_key().errors(&[Code::RenderNotFound, Code::Conflict, Code::InvalidParameter, Code::InsufficientCredit, Code::AccessDenied, Code::RateLimited, Code::QuotaExceeded]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/events", READ, "Follow a render by server-sent events.", Raw("text/event-stream"), || get(render_events::events)).errors(&[Code::RenderNotFound]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/chunks", READ, "List the chunks of a render.", page::<Chunk>(), || get(render_events::chunks)).query::<ListQuery<{ render_events::CHUNKS }>>().errors(&[Code::RenderNotFound, Code::InvalidParameter]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/timeline", READ, "Read every attempt at every task of a render.", one::<Timeline>(), || get(render_events::timeline)).errors(&[Code::RenderNotFound]),
@@ -99,13 +99,13 @@ pub const ROUTES: &[Route] = &[
     Route::new("delete", "/v3/hyperframes/runtimes/{version}", ADMIN, "Remove a version; renders that are planned with it keep it.", one::<Runtime>(), || delete(runtimes::remove)).audited("runtime.remove").errors(&[Code::ResourceNotFound, Code::Conflict]),
     Route::new("get", "/v3/hyperframes/audit", ADMIN, "List administrative acts, newest first: who did what to what, when and from where.", page::<AuditEntry>(), || get(farm::audit)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::InvalidParameter]),
     Route::new("get", "/v3/hyperframes/renders/{render_id}/log", READ, "Read what a render's pages printed or threw and what the farm had to say, by step and attempt.", page::<LogLine>(), || get(log::read)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::RenderNotFound, Code::InvalidParameter]),
-    Route::new("post", "/v3/assets", RENDER, "Upload a file of up to 32 MB.", one::<AssetUploaded>(), || post(assets::upload)).takes(Takes::Form(Schemas::request::<UploadForm>)).seeded().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
+    Route::new("post", "/v3/assets", RENDER, "Upload a file of up to 32 MB.", one::<AssetUploaded>(), || post(assets::upload)).takes(Takes::Form(Schemas::request::<UploadForm>)).ids_from_idempotency_key().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
     Route::new("get", "/v3/assets", READ, "List assets, newest first.", page::<Asset>(), || get(assets::list)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::InvalidParameter]),
-    Route::new("post", "/v3/assets/direct-uploads", RENDER, "Begin an upload straight to storage.", one::<UploadBegun>(), || post(assets::begin)).json::<UploadRequest>().seeded().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
+    Route::new("post", "/v3/assets/direct-uploads", RENDER, "Begin an upload straight to storage.", one::<UploadBegun>(), || post(assets::begin)).json::<UploadRequest>().ids_from_idempotency_key().errors(&[Code::InvalidParameter, Code::ProjectTooLarge]),
     Route::new("post", "/v3/assets/{asset_id}/complete", RENDER, "Complete an upload once its bytes are there.", one::<AssetUploaded>(), || post(assets::complete)).json::<CompleteRequest>().errors(&[Code::InvalidParameter, Code::AssetNotFound, Code::NotReady]),
     Route::new("get", "/v3/assets/{asset_id}", READ, "Read an asset.", one::<Asset>(), || get(assets::read)).errors(&[Code::AssetNotFound]),
     Route::new("delete", "/v3/assets/{asset_id}", RENDER, "Delete an asset.", one::<AssetDeleted>(), || delete(assets::delete)).errors(&[Code::AssetNotFound]),
-    Route::new("post", "/v3/webhooks/endpoints", RENDER, "Register a webhook endpoint.", one::<Endpoint>(), || post(webhooks::create)).audited("webhook.create").json::<EndpointRequest>().seeded().errors(&[Code::InvalidParameter, Code::Conflict]),
+    Route::new("post", "/v3/webhooks/endpoints", RENDER, "Register a webhook endpoint.", one::<Endpoint>(), || post(webhooks::create)).audited("webhook.create").json::<EndpointRequest>().ids_from_idempotency_key().errors(&[Code::InvalidParameter, Code::Conflict]),
     Route::new("get", "/v3/webhooks/endpoints", READ, "List webhook endpoints, newest first.", page::<Endpoint>(), || get(webhooks::list)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::InvalidParameter]),
     Route::new("patch", "/v3/webhooks/endpoints/{endpoint_id}", RENDER, "Change a webhook endpoint.", one::<Endpoint>(), || patch(webhooks::change)).audited("webhook.change").json::<EndpointChange>().errors(&[Code::InvalidParameter, Code::WebhookNotFound, Code::Conflict]),
     Route::new("delete", "/v3/webhooks/endpoints/{endpoint_id}", RENDER, "Delete a webhook endpoint.", one::<Nothing>(), || delete(webhooks::delete)).audited("webhook.delete").errors(&[Code::WebhookNotFound]),
@@ -114,17 +114,17 @@ pub const ROUTES: &[Route] = &[
     Route::new("get", "/v3/webhooks/events", READ, "List what has happened, newest first.", page::<Event>(), || get(webhooks::happened)).query::<EventsQuery>().errors(&[Code::InvalidParameter]),
     Route::new("get", "/v3/voices", READ, "List voices.", page::<Voice>(), || get(voices::list)).query::<VoicesQuery>().errors(&[Code::InvalidParameter, Code::EngineNotConfigured, Code::EngineFailed]),
     Route::new("post", "/v3/voices", RENDER, "Find the three voices that suit a description best.", one::<VoicesDesigned>(), || post(voices::design)).json::<DesignRequest>().errors(&[Code::InvalidParameter, Code::EngineNotConfigured, Code::EngineFailed]),
-    Route::new("post", "/v3/voices/speech", RENDER, "Speak a text.", one::<SpeechCreated>(), || post(voices::speak)).json::<SpeechRequest>().seeded().errors(&[Code::InvalidParameter, Code::InsufficientCredit, Code::VoiceNotFound, Code::EngineNotConfigured, Code::RateLimited, Code::EngineFailed]),
+    Route::new("post", "/v3/voices/speech", RENDER, "Speak a text.", one::<SpeechCreated>(), || post(voices::speak)).json::<SpeechRequest>().ids_from_idempotency_key().errors(&[Code::InvalidParameter, Code::InsufficientCredit, Code::VoiceNotFound, Code::EngineNotConfigured, Code::RateLimited, Code::EngineFailed]),
     Route::new("get", "/v3/voices/{voice_id}", READ, "Read a voice.", one::<Voice>(), || get(voices::read)).errors(&[Code::VoiceNotFound, Code::EngineNotConfigured, Code::EngineFailed]),
     Route::new("get", "/v3/users/me", READ, "Read the key's own account.", Answers::Whole(Schemas::answer::<AccountAnswer>), || get(account::me)),
     Route::new("get", "/v1/user/me", READ, "Read the key's own account, by the path of the published quick start.", Answers::Whole(Schemas::answer::<AccountAnswer>), || get(account::me)),
-    Route::new("post", "/apps/run", RENDER, "Submit a render as a task of the one app.", Answers::One(Schemas::answer::<TaskCreated>), || post(inference::run)).inference().json::<TaskRequest>().seeded().errors(RUN),
+    Route::new("post", "/apps/run", RENDER, "Submit a render as a task of the one app.", Answers::One(Schemas::answer::<TaskCreated>), || post(inference::run)).inference().json::<TaskRequest>().ids_from_idempotency_key().errors(RUN),
     Route::new("get", "/tasks/{task_id}", READ, "Read a task.", one::<Task>(), || get(inference::read)).inference().errors(&[Code::RenderNotFound]),
     Route::new("get", "/tasks/{task_id}/status", READ, "Read a task, for clients that poll.", one::<Task>(), || get(inference::read)).inference().errors(&[Code::RenderNotFound]),
     Route::new("get", "/tasks/{task_id}/stream", READ, "Follow a task by lines of JSON: the task itself whenever it has changed, and heartbeats.", Raw("application/x-ndjson"), || get(inference::stream)).inference().errors(&[Code::RenderNotFound]),
     Route::new("post", "/tasks/{task_id}/cancel", RENDER, "Cancel a task.", one::<Task>(), || post(inference::cancel)).inference().audited("render.cancel").errors(&[Code::RenderNotFound, Code::Conflict]),
     Route::new("delete", "/tasks/{task_id}", RENDER, "Delete a task; one under way is cancelled.", one::<Nothing>(), || delete(inference::delete)).inference().audited("render.delete").errors(&[Code::RenderNotFound]),
-    Route::new("post", "/files", RENDER, "Begin uploads whose files the inputs of tasks name by their `uri`.", one::<Vec<File>>(), || post(inference::upload)).inference().json::<FilesRequest>().seeded().errors(&[Code::InvalidParameter]),
+    Route::new("post", "/files", RENDER, "Begin uploads whose files the inputs of tasks name by their `uri`.", one::<Vec<File>>(), || post(inference::upload)).inference().json::<FilesRequest>().ids_from_idempotency_key().errors(&[Code::InvalidParameter]),
     Route::new("get", "/files/{*key}", None, "Download through a signed URL.", Raw("*/*"), || get(files::download)).query::<SignedQuery>().errors(&[Code::InvalidParameter, Code::Forbidden, Code::ResourceNotFound, Code::RangeInvalid]),
     Route::new("get", "/preview/{expires}/{signature}/{render_id}/{file}", None, "Watch what is finished of a render: a playlist or a piece of it, by a signed URL.", Raw("application/vnd.apple.mpegurl"), || get(preview::read)).errors(&[Code::Forbidden, Code::ResourceNotFound]),
     Route::new("get", "/previews/{*key}", None, "Listen to a voice: leads to a short sound, by a signed URL.", Raw("audio/wav"), || get(voices::preview)).status(307).query::<SignedQuery>().errors(&[Code::InvalidParameter, Code::Forbidden, Code::VoiceNotFound, Code::EngineNotConfigured, Code::RateLimited, Code::EngineFailed]),
@@ -149,7 +149,7 @@ pub fn router(api: &Api) -> Router<Api> {
         if let Some(action) = route.action {
             handler = handler.route_layer(from_fn_with_state((api.clone(), action), audited));
         }
-        if route.is_change() && !route.is_seeded {
+        if route.is_change() && !route.ids_from_idempotency_key {
             handler = handler.route_layer(from_fn_with_state(api.clone(), answered_once));
         }
         if let Some(needs) = route.needs {
@@ -226,7 +226,7 @@ async fn answered_once(
     let body = read_body(body).await?;
     let (headers, route) = (parts.headers.clone(), format!("{} {}", parts.method, parts.uri.path()));
     let request = extract::Request::from_parts(parts, body.clone().into());
-    Ok(api.once.answer_of(&caller, &route, &headers, &body, next.run(request)).await)
+    Ok(api.idempotency.answer_of(&caller, &route, &headers, &body, next.run(request)).await)
 }
 
 /// Records an administrative act that was done.

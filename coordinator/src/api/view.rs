@@ -31,7 +31,7 @@ pub(super) fn eta_seconds(progress: &RenderProgress) -> Option<u64> {
 /// The render as clients read it, without its usage; signed URLs start with `base`.
 pub(super) async fn view(
     detail: &RenderDetail,
-    links: &SignedUrls,
+    signed_urls: &SignedUrls,
     base: Option<&Url>,
 ) -> Result<View, SignedUrlError> {
     let (request, progress) = (&detail.request, &detail.progress);
@@ -46,17 +46,17 @@ pub(super) async fn view(
     let (mut video_url, mut thumbnail_url) = (None, None);
     let mut sidecars = Vec::new();
     if let (Some((_, output)), Some(base)) = (completed, base) {
-        video_url = Some(links.sign(&output.key, base).await?.to_string());
-        thumbnail_url = Some(links.sign(&output.thumbnail, base).await?.to_string());
+        video_url = Some(signed_urls.sign(&output.key, base).await?.to_string());
+        thumbnail_url = Some(signed_urls.sign(&output.thumbnail, base).await?.to_string());
         for Sidecar { name, key, bytes, .. } in &output.sidecars {
-            let url = links.sign(key, base).await?.to_string();
+            let url = signed_urls.sign(key, base).await?.to_string();
             sidecars.push(hyperfarm_api::render::Sidecar { name: name.clone(), bytes: *bytes, url });
         }
     }
     // Of a render that failed there is no film; its chunks are in the list of chunks.
     let is_playable = planned.is_some_and(|plan| plan.is_playable) && failure.is_none() && progress.chunks_leading > 0;
     let preview_url = match base.filter(|_| is_playable) {
-        Some(base) => Some(links.sign_preview(&request.id, preview::master(progress), base).await?.to_string()),
+        Some(base) => Some(signed_urls.sign_preview(&request.id, preview::master(progress), base).await?.to_string()),
         None => None,
     };
     let size = completed.map(|(_, output)| output.size).or(planned.map(|plan| plan.size));

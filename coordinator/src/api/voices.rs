@@ -130,7 +130,7 @@ pub(super) async fn speak(
     let speech = to_speak(asked)?;
     catalogue(&api)?;
     let base = base_url(&api.config, &headers).ok_or_else(assets::no_base)?;
-    let once = api.once.clone();
+    let idempotency = api.idempotency.clone();
     let caller_ = caller.clone();
     let make = move |seed: Seed| async move {
         api.admission.check_spending(&caller_).await?;
@@ -155,7 +155,7 @@ pub(super) async fn speak(
         };
         Ok((StatusCode::OK, created))
     };
-    Ok(once.answer(&caller, "POST /v3/voices/speech", &headers, &body, make).await)
+    Ok(idempotency.answer(&caller, "POST /v3/voices/speech", &headers, &body, make).await)
 }
 
 /// `GET /previews/voices/{id}.wav?signature`: made when it is first asked for, and stored.
@@ -183,7 +183,7 @@ pub(super) async fn preview(
         }
         Err(error) => return Err(error.into()),
     }
-    let url = api.links.sign(&key, &base).await.map_err(|error| ApiError::internal(&error))?;
+    let url = api.signed_urls.sign(&key, &base).await.map_err(|error| ApiError::internal(&error))?;
     Ok(Redirect::temporary(url.as_str()).into_response())
 }
 
@@ -245,7 +245,7 @@ fn gender(gender: Gender) -> hyperfarm_speech::Gender {
 async fn view(api: &Api, base: Option<&Url>, listed: &Listed) -> Result<Voice, ApiError> {
     let voice = listed.voice.clone();
     let preview = match base {
-        Some(base) => Some(api.links.sign_voice_preview(&voice.id, base).await),
+        Some(base) => Some(api.signed_urls.sign_voice_preview(&voice.id, base).await),
         None => None,
     };
     let preview = preview.transpose().map_err(|error| ApiError::internal(&error))?;

@@ -31,7 +31,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = super::read_body(body).await?;
-    let (once, key, raw) = (api.once.clone(), caller.clone(), body.clone());
+    let (idempotency, key, raw) = (api.idempotency.clone(), caller.clone(), body.clone());
     let make = move |seed: Seed| async move {
         let asked: EndpointRequest = request::parse(request::object(&raw)?)?;
         let endpoint = Endpoint {
@@ -58,7 +58,7 @@ pub(super) async fn create(
         let secret = Some(endpoint.secret.clone());
         Ok((StatusCode::OK, view(&endpoint, secret)))
     };
-    Ok(once.answer(&key, "POST /v3/webhooks/endpoints", &headers, &body, make).await)
+    Ok(idempotency.answer(&key, "POST /v3/webhooks/endpoints", &headers, &body, make).await)
 }
 
 /// `GET /v3/webhooks/endpoints?limit&token`.

@@ -7,7 +7,7 @@
 //!
 //! # The rules
 //!
-//! - **A straggler** is a chunk with one attempt that has run for longer than [`SLOWER_THAN`] times the median time of
+//! - **A straggler** is a chunk with one attempt that has run for longer than [`STRAGGLER_FACTOR_TENTHS`] times the median time of
 //!   the committed chunks, and longer than [`SchedulePolicy::speculate_after`], once three quarters of the render's
 //!   chunks are committed, or all but one.
 //! - **Only an idle slot is used**: no task of the pool waits, the pool has fewer tasks in flight than slots, and a node
@@ -33,7 +33,7 @@ use super::share::Demand;
 use super::window::Fleet;
 
 /// How many times the median time of the committed chunks a straggler has run for, in tenths.
-const SLOWER_THAN: u32 = 15;
+const STRAGGLER_FACTOR_TENTHS: u32 = 15;
 
 /// A running chunk that another node may begin as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,7 @@ fn longest_time(plan: &Plan, view: &RenderView, policy: &SchedulePolicy) -> Opti
     let mut times: Vec<u64> = committed.filter_map(committed_ms).collect();
     times.sort_unstable();
     let median = Duration::from_millis(*times.get(times.len() / 2)?);
-    Some(floor.max(median * SLOWER_THAN / 10))
+    Some(floor.max(median * STRAGGLER_FACTOR_TENTHS / 10))
 }
 
 /// Milliseconds from the claim to the commit of the attempt that counts.

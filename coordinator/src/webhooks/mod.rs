@@ -8,8 +8,9 @@
 //! | [`sign`] | the headers that prove where a delivery comes from |
 //! | [`deliver`] | the loop that sends deliveries, and repeats those that failed |
 //!
-//! **Invariant: an event is delivered at least once.** It is stored with its deliveries before its render counts as finalized. A delivery
-//! is removed when the receiver has taken it, has answered that it is gone for good (410), or a day has passed.
+//! **Invariant: no event is lost.** It is stored with its deliveries before its render counts as finalized. It is sent
+//! until the receiver has taken it, has answered that it is gone for good (410), or a day has passed. A receiver may get
+//! it more than once.
 
 pub mod deliver;
 pub mod seal;

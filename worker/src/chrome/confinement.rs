@@ -1,4 +1,5 @@
-//! How the processes of a browser are confined: measured in `/proc`, whatever the settings say.
+//! Measures in `/proc` how the processes of a browser are confined, whatever the settings say. The flags and namespaces
+//! that confine them are in [`flags`](super::flags), [`namespace`](super::namespace) and [`user`](super::user).
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -38,7 +38,7 @@ use super::page_log::{PageLog, console_level};
 use super::watchdog::BrowserEnd;
 use crate::error::{ChromeError, PageError, WorkerError};
 
-/// Longest begin-frame; after it the capture counts as stalled.
+/// Longest begin-frame. After it the page is unresponsive, or Chrome is stalled if it does not answer either.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(90);
 /// Longest evaluation of a script, a seek included.
 const EVALUATE_TIMEOUT: Duration = Duration::from_secs(90);

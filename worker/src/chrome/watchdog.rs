@@ -1,4 +1,5 @@
-//! The watchdog of a browser: it sees at once that a browser has ended, and ends one that exceeds its limits.
+//! The watchdog of a browser: it sees at once that a browser has ended, and ends one that uses too much memory, or too
+//! many processes or threads. The deadlines of what a page does are in [`page`](super::page).
 
 use std::time::Duration;
 
