@@ -763,15 +763,19 @@ mod tests {
 
     #[test]
     fn bad_times_name_their_variables() {
-        for (name, value) in
-            [(LEASE, "3s"), (LEASE, "8"), (DRAIN_GRACE, "180"), (QUARANTINE_AFTER, "-1"), (QUARANTINE_FOR, "5")]
-        {
+        for (name, value) in [
+            (LEASE_VARIABLE, "3s"),
+            (LEASE_VARIABLE, "8"),
+            (DRAIN_GRACE, "180"),
+            (QUARANTINE_AFTER, "-1"),
+            (QUARANTINE_FOR, "5"),
+        ] {
             let variables = |asked: &str| (asked == name).then(|| value.to_owned());
             let errors = config::read(&variables, RunnerConfig::read).unwrap_err();
             assert!(errors.to_string().starts_with(name), "{errors}");
         }
         let seconds = Duration::from_secs;
-        let variables = |asked: &str| [DRAIN_GRACE, LEASE].contains(&asked).then(|| "2m".to_owned());
+        let variables = |asked: &str| [DRAIN_GRACE, LEASE_VARIABLE].contains(&asked).then(|| "2m".to_owned());
         let config = config::read(&variables, RunnerConfig::read).unwrap();
         assert_eq!((config.grace, config.lease_ttl, config.node_ttl), (seconds(120), seconds(120), seconds(90)));
         assert_eq!(config.quarantine_after, 3);

@@ -173,7 +173,7 @@ impl Idempotency {
         let running = Running { store: self.clone(), request };
         let body = ContentHash::of(body);
         // A client that hangs up must not leave half of it done.
-        let work = tokio::spawn(async move { running.idempotency.run(request, body, make).await }.in_current_span());
+        let work = tokio::spawn(async move { running.store.run(request, body, make).await }.in_current_span());
         match work.await {
             Ok(made) => respond(made),
             Err(panic) => ApiError::internal(&panic).into_response(),
