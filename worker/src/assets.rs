@@ -34,6 +34,9 @@ pub(crate) const WORKERS_SCRIPT: &str = include_str!("host/workers.js");
 /// Finds elements in shadow roots, and videos that are not in the document.
 pub(crate) const TREES_SCRIPT: &str = include_str!("host/trees.js");
 
+/// Shows animated images at the time of the frame.
+pub(crate) const IMAGES_SCRIPT: &str = include_str!("host/images.js");
+
 /// The playback of videos, as scripts see it.
 pub(crate) const PLAYBACK_SCRIPT: &str = include_str!("host/playback.js");
 

@@ -1,5 +1,6 @@
-//! Animated images. The browser plays them by the wall clock, so each is replaced by a `<video>` whose pictures the
-//! farm decodes by the time of the composition, as the HyperFrames compiler does with GIFs.
+//! Animated images. The browser plays them by the wall clock, so each GIF and PNG is replaced by a `<video>` whose
+//! pictures the farm decodes by the time of the composition, as the HyperFrames compiler does with GIFs. Other kinds,
+//! and images that are not in an `<img src>`, are decoded in the page (`host/images.js`).
 //!
 //! The video has the attributes of the image. An endless animation loops. The pictures of one that plays a few times
 //! are repeated in its file; its last picture stays until the end of the clip.
@@ -8,7 +9,6 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use dom_query::{Document, Selection};
-use hyperfarm_proto::plan::Warning;
 
 use crate::error::ProjectError;
 use crate::urls::decode_path;
@@ -31,10 +31,9 @@ pub(super) fn replace(
     html: String,
     entry: &str,
     read: &dyn Fn(&str) -> Option<Vec<u8>>,
-    warnings: &mut Vec<Warning>,
 ) -> Result<ReplacedPage, ProjectError> {
     let mut page = ReplacedPage { html, files: Vec::new() };
-    if ![".gif", ".png", ".apng", ".webp", ".avif"].iter().any(|extension| page.html.contains(extension)) {
+    if ![".gif", ".png", ".apng"].iter().any(|extension| page.html.contains(extension)) {
         return Ok(page);
     }
     let document = Document::from(page.html.as_str());
@@ -60,16 +59,6 @@ pub(super) fn replace(
             .or_insert_with(|| read(&path).map_or(ImageFile::Missing, |bytes| ImageFile::of(&bytes)));
         let animation = match image_file {
             ImageFile::Missing | ImageFile::Still => continue,
-            ImageFile::Unseekable => {
-                warnings.push(Warning {
-                    code: "ANIMATED_IMAGE".to_owned(),
-                    message: format!(
-                        "{source} is an animation of a kind that cannot be sought; its frames may differ between renders. \
-                         Use a GIF, an APNG or a video instead"
-                    ),
-                });
-                continue;
-            }
             ImageFile::Animated(animation) => animation,
         };
         let endless = loop_override(&image).unwrap_or(animation.plays.is_none());
@@ -184,18 +173,12 @@ fn project_path(entry: &str, source: &str) -> Option<String> {
 enum ImageFile {
     Missing,
     Still,
-    /// An animation that cannot be sought.
-    Unseekable,
     Animated(Animation),
 }
 
 impl ImageFile {
     fn of(bytes: &[u8]) -> Self {
-        match Animation::of(bytes) {
-            Some(animation) => Self::Animated(animation),
-            None if is_unseekable(bytes) => Self::Unseekable,
-            None => Self::Still,
-        }
+        Animation::of(bytes).map_or(Self::Still, Self::Animated)
     }
 }
 
@@ -283,14 +266,6 @@ fn apng(bytes: &[u8]) -> Option<Animation> {
     }
 }
 
-/// Whether the file is an animated WebP or AVIF.
-fn is_unseekable(bytes: &[u8]) -> bool {
-    let webp = bytes.starts_with(b"RIFF")
-        && bytes.get(8..16) == Some(b"WEBPVP8X")
-        && bytes.get(20).is_some_and(|flags| flags & 2 != 0);
-    webp || bytes.get(4..12) == Some(b"ftypavis")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,7 +287,7 @@ mod tests {
 
     fn replaced(html: &str, gif: Vec<u8>) -> ReplacedPage {
         let read = move |path: &str| (path == "art/a b.gif").then(|| gif.clone());
-        replace(html.to_owned(), "index.html", &read, &mut Vec::new()).unwrap()
+        replace(html.to_owned(), "index.html", &read).unwrap()
     }
 
     #[test]
@@ -364,7 +339,7 @@ mod tests {
 
         let page: String = (0..4).map(|number| format!("<img src=\"{number}.gif\">")).collect();
         let gif = |path: &str| Some(animated(1000 + path.len() * usize::from(path.as_bytes()[0]), Some(u16::MAX)));
-        let refused = replace(page, "index.html", &gif, &mut Vec::new()).unwrap_err().to_string();
+        let refused = replace(page, "index.html", &gif).unwrap_err().to_string();
         assert!(refused.contains(".gif") && refused.contains("67108864 bytes"), "{refused}");
     }
 

@@ -133,7 +133,7 @@ pub(crate) fn compile(
     bounds.measure(&entry, &page)?;
     let mentions_timelines = texts.values().any(|text| text.contains("__timelines"));
     let entry = compiled_path(&project, entry);
-    let page = animated::replace(page, &entry, &|path| project.bytes(path), &mut warnings)?;
+    let page = animated::replace(page, &entry, &|path| project.bytes(path))?;
     for (path, bytes) in &page.files {
         project.replace(path, bytes)?;
     }

@@ -7,6 +7,7 @@
   const trees = window.__hyperfarmTrees;
   const workers = window.__hyperfarmWorkers;
   const playback = window.__hyperfarmPlayback;
+  const images = window.__hyperfarmImages;
   const wait = (ms) => new Promise((resolve) => clock.originalSetTimeout(resolve, ms));
 
   // Child frames share the parent's time -----------------------------------------------------------------------------
@@ -30,10 +31,11 @@
     }
   };
   const seekAnimations = (within, t) => {
+    const hold = within.defaultView.__HF_VIRTUAL_TIME__?.hold ?? ((animation) => animation.pause());
     for (const animation of within.getAnimations()) {
       // Those on a scroll timeline follow it by themselves.
       if (animation.timeline && animation.timeline !== within.timeline) continue;
-      animation.pause();
+      hold(animation);
       animation.currentTime = t * 1000;
     }
     seekDrawings(within, t);
@@ -47,10 +49,10 @@
       for (const animation of root.getAnimations()) {
         if (animation.timeline !== document.timeline) continue;
         if (!begun.has(animation)) {
-          if (animation.playState !== "running") continue;
+          if (clock.stateOf(animation) !== "running") continue;
           begun.set(animation, clock.isLoading() ? 0 : t);
         }
-        animation.pause();
+        clock.hold(animation);
         animation.currentTime = (t - begun.get(animation)) * 1000 * animation.playbackRate;
       }
       seekDrawings(root, t);
@@ -61,8 +63,8 @@
   // clock. They are held at their first moment, so that frames are equal on every machine.
   const holdAnimations = () => {
     for (const animation of document.getAnimations()) {
-      if (animation.playState !== "running" || animation.timeline !== document.timeline) continue;
-      animation.pause();
+      if (clock.stateOf(animation) !== "running" || animation.timeline !== document.timeline) continue;
+      clock.hold(animation);
       animation.currentTime = 0;
     }
   };
@@ -249,8 +251,18 @@
     return looseVideos.get(id) ?? trees.find(`[data-hf-render-id="${CSS.escape(id)}"]`) ?? trees.find(`[id="${CSS.escape(id)}"]`);
   };
   window.__hfMediaEl = mediaElement;
+  // Files that only the page has are not in the plan, and the browser decodes them.
+  const isOfPage = (video) => trees.sourceOf(video).startsWith("blob:");
+  const holdLoose = () => {
+    for (const video of trees.loose()) {
+      if (!isOfPage(video) || playback.isScripted(video)) continue;
+      clock.note("CLOCK_NOT_HELD", "a video that is not in the document has a blob: address, so that the browser decodes it; its pictures may be late. Use the address of a file");
+      playback.script(video, { index: null, end: video.duration || 0 }, trees.sourceOf(video));
+    }
+  };
   const nameLoose = () => {
     for (const video of trees.loose()) {
+      if (isOfPage(video)) continue;
       if ([...looseVideos.values()].includes(video)) continue;
       const id = `${scriptedId}${looseVideos.size + 1}`;
       video.setAttribute("data-hf-render-id", id);
@@ -292,7 +304,7 @@
       const registered = (window.lottie ?? window.bodymovin)?.getRegisteredAnimations?.() ?? [];
       return [...(window.__hfLottie ?? []), ...registered].some((player) => player?.isLoaded === false);
     };
-    if (requests().made === 0 && !unloaded()) return true;
+    if (requests().made === 0 && requests().underWay === 0 && !unloaded()) return true;
     let quiet = 0;
     for (let waited = 0; waited < REQUESTS_WITHIN; waited += REST) {
       await wait(REST);
@@ -307,6 +319,23 @@
   // Frames of another origin cannot be sought, and their scripts run by no clock of the farm's. Films in frames answer messages.
   const noteFrames = () => {
     if (window.__hfHasFrameSources?.()) return;
+    eachFrame(window, (child) => {
+      const medium = child.document.querySelector("video[autoplay], audio[autoplay]");
+      if (!medium) return;
+      const name = medium.id ? `#${medium.id}` : (medium.getAttribute("src") ?? "without an id");
+      clock.note("CLOCK_NOT_HELD", `the <${medium.localName}> ${name} in a frame is not shown in time; put it into the page`);
+    });
+    // These are animated by the browser.
+    for (const element of trees.all("marquee")) {
+      clock.note("CLOCK_NOT_HELD", "a <marquee> of the page stands still; move its text by a timeline");
+      const { parentNode, nextSibling } = element;
+      element.remove();
+      parentNode.insertBefore(element, nextSibling);
+      element.stop();
+    }
+    for (const element of trees.all("progress:not([value])")) {
+      clock.note("CLOCK_NOT_HELD", `the <progress> ${element.id ? `#${element.id}` : "without an id"} has no value, so the browser moves it by its own clock; set its value`);
+    }
     for (const frame of document.querySelectorAll("iframe[sandbox]")) {
       if (frame.sandbox.contains("allow-same-origin") || !frame.sandbox.contains("allow-scripts")) continue;
       const name = frame.id ? `#${frame.id}` : frame.getAttribute("src") ?? "without an id";
@@ -314,13 +343,28 @@
     }
   };
 
-  // Videos out of the document have told the page that they can be played, or that they cannot.
+  // Videos out of the document have told the page that they can be played, or that they cannot; so have sounds, that their length is known.
   const LOOSE_WITHIN = 5000;
   const looseLoaded = async () => {
-    const waits = () => trees.loose().some((video) => video.preload !== "none" && video.readyState < 3 && !video.error);
+    const isLate = (medium, state) => medium.preload !== "none" && medium.readyState < state && !medium.error;
+    const sounds = () => [...trees.all("audio"), ...trees.looseSounds()].filter((sound) => trees.sourceOf(sound) !== "" && sound.networkState !== 3);
+    const waits = () => trees.loose().some((video) => isLate(video, 3)) || sounds().some((sound) => isLate(sound, 1));
     for (let waited = 0; waited < LOOSE_WITHIN && waits(); waited += 10) await wait(10);
     // The event comes after the state.
     if (trees.loose().length) await wait(20);
+  };
+
+  // From here on sounds play in composition time.
+  const holdSounds = () => {
+    for (const sound of trees.all("audio")) {
+      const start = Number(window.__hfResolveMediaStartSeconds?.(sound) ?? numberOf(sound, "data-start")) || 0;
+      const rate = numberOf(sound, "data-playback-rate") ?? 1;
+      const offset = numberOf(sound, "data-media-start") ?? numberOf(sound, "data-playback-start") ?? 0;
+      const length = Number.isFinite(sound.duration) && !sound.loop ? Math.max(0, sound.duration - offset) / (rate || 1) : Infinity;
+      const end = Math.min(endOf(sound, start) ?? Infinity, start + length, Number(window.__hf.duration) || Infinity);
+      playback.place(sound, { start, end, rate, offset });
+    }
+    for (const sound of trees.looseSounds()) playback.script(sound, { index: null, end: sound.duration || 0 }, trees.sourceOf(sound));
   };
 
   // Loads and decodes fonts, images and style pictures, and reports those that fail. The limit is `limit` milliseconds for each kind.
@@ -343,12 +387,14 @@
     };
     noteFrames();
     if (!(await requestsRead())) report.late.push("files that scripts asked for");
+    await looseLoaded();
+    holdLoose();
     if (typeof window.__hfForceTimelineRebind === "function") window.__hfForceTimelineRebind();
     // A layout makes the page request the files of its style sheets.
     document.documentElement.getBoundingClientRect();
-    const images = trees.all("img").filter((image) => image.getAttribute("src") || image.srcset);
-    for (const image of images) image.loading = "eager";
-    const settled = images.map(async (image) => {
+    const sourced = trees.all("img").filter((image) => image.getAttribute("src") || image.srcset);
+    for (const image of sourced) image.loading = "eager";
+    const settled = sourced.map(async (image) => {
       await image.decode().catch(() => {});
       if (!image.complete || image.naturalWidth === 0) report.images_failed.push(image.getAttribute("src") || image.srcset);
     });
@@ -361,6 +407,7 @@
       }
     }
     await within(Promise.all([...urls].map(decode)), "style images");
+    await within(images.begin(), "animated images");
     // Faces that only later frames use are loaded too: all faces whose family the page mentions.
     const used = new Set();
     for (const element of trees.all("*")) {
@@ -372,6 +419,7 @@
     if (window.__tailwindReady && typeof window.__tailwindReady.then === "function") await within(window.__tailwindReady, "tailwind");
     eachFrame(window, (child) => child.__HF_VIRTUAL_TIME__ && child.__HF_VIRTUAL_TIME__.freeze());
     if (trees.hasRoots()) seekShadowAnimations(0);
+    holdSounds();
     clock.freeze();
     await workers?.freeze(limit);
     return report;
@@ -480,6 +528,7 @@
 
   let drawsVideos = false;
   const shownPicture = (source) => {
+    if (source instanceof HTMLImageElement) return images.pictureOf(source);
     if (!(source instanceof HTMLVideoElement)) return source;
     drawsVideos = true;
     if (!served.has(source)) return source;
@@ -504,6 +553,15 @@
   }
   const { createImageBitmap } = window;
   if (createImageBitmap) window.createImageBitmap = (source, ...rest) => createImageBitmap.call(window, shownPicture(source), ...rest);
+  if (window.VideoFrame) {
+    window.VideoFrame = new Proxy(window.VideoFrame, {
+      construct: (target, [source, init, ...rest], self) => {
+        const shown = shownPicture(source);
+        const options = shown === source ? init : { timestamp: Math.round(source.currentTime * 1e6), ...init };
+        return Reflect.construct(target, [shown, options, ...rest], self === window.VideoFrame ? target : self);
+      },
+    });
+  }
   const prototype = HTMLVideoElement.prototype;
   const { requestVideoFrameCallback, cancelVideoFrameCallback } = prototype;
   let nextCallback = 1;
@@ -634,24 +692,33 @@
     messagesRead = messages;
   };
 
+  const allIsOver = async (t) => {
+    await begunIsOver();
+    if (!workers?.isUsed()) return;
+    await workers.seek(t * 1000);
+    await begunIsOver();
+  };
+
   // One frame, in the order of the composition contract ---------------------------------------------------------------
   const check = () => { if (clock.isLoading()) throw new Error("__hyperfarm: this is another document than the one that was ready"); };
   const seek = async (t, pictures) => {
     check();
-    const { loaded, changed } = loadPictures(pictures);
+    const { loaded, changed } = clock.quietly(() => loadPictures(pictures));
     // A page that draws a video during a seek must draw the picture of this frame, not of the last one.
     if (drawsVideos || playback.begins(t)) await loaded;
     if (playback.hasScripted()) changed.push(...(await playback.load(t)));
+    await images.prepare(t);
     seekAll(t);
     if (playback.hasScripted()) changed.push(...(await playback.follow()));
-    await begunIsOver();
-    if (workers?.isUsed()) await workers.seek(t * 1000);
+    await allIsOver(t);
     const urls = new Set();
-    for (const element of document.querySelectorAll('[style*="url("]')) {
+    const styled = trees.all('[style*="url("]');
+    for (const element of styled) {
       backgroundUrls(element.getAttribute("style")).forEach((url) => { if (!decoded.has(url)) urls.add(url); });
     }
     if (urls.size) await Promise.all([...urls].map(decode));
     await Promise.all([loaded, loadImages()]);
+    await images.show(t, styled);
     placePictures(pictures);
     if (changed.length) {
       window.__hf.colorGrading?.redraw?.();
@@ -675,21 +742,22 @@
   const visit = async (times, limit) => {
     check();
     const until = realNow() + limit;
+    // What the browser tells with its frames needs them.
+    const draws = window.__hyperfarmVisits.needsDrawing();
     let done = 0;
-    while (done < times.length && (done === 0 || realNow() < until) && !clock.departure()) {
+    while (done < (draws ? 1 : times.length) && (done === 0 || realNow() < until) && !clock.departure()) {
       const t = times[done++];
       try {
         seekAll(t);
       } catch (error) {
         throw new Error(`at ${t.toFixed(3)} s: ${error?.message ?? error}`, { cause: error });
       }
-      await begunIsOver();
-      if (workers?.isUsed()) await workers.seek(t * 1000);
+      await allIsOver(t);
       // Callbacks that a walk runs between two frames run here too.
       await null;
       if (clock.soon()) await wait(0);
     }
-    return { done, departure: clock.departure() };
+    return { done, draws, departure: clock.departure() };
   };
 
   // The probe for the plan ----------------------------------------------------------------------------------------

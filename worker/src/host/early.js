@@ -27,6 +27,7 @@
 
   const real = {
     Date: window.Date,
+    fetch: window.fetch?.bind(window),
     setTimeout: window.setTimeout.bind(window),
     clearTimeout: window.clearTimeout.bind(window),
     setInterval: window.setInterval.bind(window),
@@ -87,6 +88,53 @@
   getter(window.IntersectionObserverEntry?.prototype, "time", () => now);
   const { mark } = Performance.prototype;
   Performance.prototype.mark = function (name, options) { return mark.call(this, name, { startTime: now, ...options }); };
+  const { measure } = Performance.prototype;
+  Performance.prototype.measure = function (name, from, to) {
+    if (from === null || typeof from !== "object") return measure.call(this, name, { start: from ?? 0, end: to ?? now });
+    const options = { ...from };
+    if (options.end === undefined && options.duration === undefined) options.end = now;
+    if (options.start === undefined && (options.end === undefined || options.duration === undefined)) options.start = 0;
+    return measure.call(this, name, options);
+  };
+  // Entries that the browser makes have moments of the load, which are 0; so have moments of the navigation, which are the submission.
+  const fields = (owner) => Object.entries(Object.getOwnPropertyDescriptors(window[owner]?.prototype ?? {})).filter(([, found]) => found.get).map(([name]) => name);
+  const made = new Set(["mark", "measure"]);
+  for (const name of ["startTime", "duration"]) {
+    getter(window.PerformanceEntry?.prototype, name, function (get) { return made.has(this.entryType) ? get.call(this) : 0; });
+  }
+  const ofEntries = [
+    "PerformanceResourceTiming", "PerformanceNavigationTiming", "PerformancePaintTiming", "LargestContentfulPaint", "PerformanceElementTiming",
+    "PerformanceEventTiming",
+  ];
+  for (const owner of ofEntries) {
+    for (const name of fields(owner)) {
+      if (/(?:Start|End|Time|Interactive|Complete|Restart)$/.test(name)) getter(window[owner].prototype, name, () => 0);
+    }
+  }
+  for (const name of fields("PerformanceTiming")) {
+    getter(PerformanceTiming.prototype, name, function (get) { return get.call(this) > 0 ? config.epoch : 0; });
+  }
+  for (const owner of ["PerformanceEntry", "PerformanceTiming", ...ofEntries]) {
+    const prototype = window[owner]?.prototype;
+    const toJSON = prototype && Object.getOwnPropertyDescriptor(prototype, "toJSON")?.value;
+    if (!toJSON) continue;
+    prototype.toJSON = function () {
+      const all = toJSON.call(this);
+      for (const name of Object.keys(all)) if (typeof all[name] === "number") all[name] = this[name];
+      return all;
+    };
+  }
+  const { toJSON } = Performance.prototype;
+  Performance.prototype.toJSON = function () {
+    return { ...toJSON.call(this), timeOrigin: this.timeOrigin, ...(this.timing && { timing: this.timing.toJSON() }) };
+  };
+  // What the machine answers is the same on every machine.
+  const answers = { NetworkInformation: { rtt: 50, downlink: 10, downlinkMax: 10 }, Navigator: { hardwareConcurrency: 4, deviceMemory: 8 } };
+  answers.WorkerNavigator = answers.Navigator;
+  for (const [owner, values] of Object.entries(answers)) {
+    for (const [name, value] of Object.entries(values)) getter(window[owner]?.prototype, name, () => value);
+  }
+  getter(window.Performance.prototype, "memory", () => ({ usedJSHeapSize: 1e7, totalJSHeapSize: 2e7, jsHeapSizeLimit: 4e9 }));
   // Formats without a date mean the current one.
   if (window.Intl?.DateTimeFormat) {
     const prototype = Intl.DateTimeFormat.prototype;
@@ -112,6 +160,8 @@
 
   // Timelines of documents have the clock's time. Animations start in it, and run by the browser's until they are sought.
   const origins = new WeakMap();
+  let hold = (animation) => animation.pause();
+  let stateOf = (animation) => animation.playState;
   if (inPage && window.DocumentTimeline) {
     const timeline = AnimationTimeline.prototype;
     const native = Object.getOwnPropertyDescriptor(timeline, "currentTime").get;
@@ -131,6 +181,10 @@
       ...start,
       get() {
         const value = start.get.call(this);
+        if (value === null && isSought(this)) {
+          const at = position.get.call(this);
+          return at === null ? null : this.timeline.currentTime - at / (this.playbackRate || 1);
+        }
         return typeof value === "number" && this.timeline instanceof DocumentTimeline ? value - ahead(this.timeline) : value;
       },
       set(value) {
@@ -156,8 +210,36 @@
       return addEventListener.call(this, type, ...rest);
     };
     const { pause } = Animation.prototype;
-    Animation.prototype.pause = function () { if (!runs(this) || !byRuntime()) pause.call(this); };
     const position = Object.getOwnPropertyDescriptor(Animation.prototype, "currentTime");
+    // Those that the farm seeks are paused, and are to scripts what they would be.
+    const held = new WeakSet();
+    const pausedByPage = new WeakSet();
+    const isSought = (animation) => held.has(animation) && !pausedByPage.has(animation) && animation.timeline instanceof DocumentTimeline;
+    hold = (animation) => {
+      held.add(animation);
+      pause.call(animation);
+    };
+    Animation.prototype.pause = function () {
+      const isRuntime = byRuntime();
+      if (isRuntime && runs(this)) return;
+      (isRuntime ? held : pausedByPage).add(this);
+      pause.call(this);
+    };
+    for (const name of ["play", "reverse", "finish", "cancel"]) {
+      const original = Animation.prototype[name];
+      Animation.prototype[name] = function () {
+        pausedByPage.delete(this);
+        return original.call(this);
+      };
+    }
+    const playState = Object.getOwnPropertyDescriptor(Animation.prototype, "playState").get;
+    stateOf = (animation) => playState.call(animation);
+    getter(Animation.prototype, "playState", function (get) {
+      const state = get.call(this);
+      if (state !== "paused" || !isSought(this) || byRuntime()) return state;
+      const at = position.get.call(this);
+      return at >= (this.effect?.getComputedTiming().endTime ?? Infinity) || at < 0 ? "finished" : "running";
+    });
     Object.defineProperty(Animation.prototype, "currentTime", {
       ...position,
       set(value) { if (!runs(this) || !byRuntime()) position.set.call(this, value); },
@@ -304,15 +386,51 @@
   }
 
   // Timers: those that are pending when the page is ready fall due in composition time, as if they had been set at its start ----------
-  const audioContexts = [];
+  const audioContexts = new Map();
   const audioPrototype = window.AudioContext?.prototype;
+  const nativeSuspend = audioPrototype?.suspend;
   if (audioPrototype) {
     window.AudioContext = class AudioContext extends window.AudioContext {
       constructor(...parts) {
         super(...parts);
-        audioContexts.push(this);
+        audioContexts.set(this, { at: 0, since: now, runs: true });
       }
     };
+    // The clock of an audio context is the page's. Its sound is not heard, so it does nothing once the page is ready.
+    const secondsOf = ({ at, since, runs }) => (runs ? at + Math.max(0, now - since) / 1000 : at);
+    getter(BaseAudioContext.prototype, "currentTime", function (get) {
+      const own = audioContexts.get(this);
+      return own ? secondsOf(own) : get.call(this);
+    });
+    getter(BaseAudioContext.prototype, "state", function (get) {
+      const own = audioContexts.get(this);
+      const state = get.call(this);
+      return own && state !== "closed" ? (own.runs ? "running" : "suspended") : state;
+    });
+    for (const [name, runs] of [["resume", true], ["suspend", false]]) {
+      const original = audioPrototype[name];
+      audioPrototype[name] = function () {
+        const own = audioContexts.get(this);
+        if (!own) return original.call(this);
+        if (own.runs !== runs) {
+          Object.assign(own, { at: secondsOf(own), since: now, runs });
+          queueMicrotask(() => this.dispatchEvent(new Event("statechange")));
+        }
+        return loading ? original.call(this) : Promise.resolve();
+      };
+    }
+    audioPrototype.getOutputTimestamp = function () { return { contextTime: this.currentTime, performanceTime: now }; };
+    getter(audioPrototype, "baseLatency", () => 0.01);
+    getter(audioPrototype, "outputLatency", () => 0);
+    for (const [name, silence] of [["ByteFrequency", 0], ["ByteTimeDomain", 128], ["FloatFrequency", -Infinity], ["FloatTimeDomain", 0]]) {
+      const original = AnalyserNode.prototype[`get${name}Data`];
+      AnalyserNode.prototype[`get${name}Data`] = function (array) {
+        if (!audioContexts.has(this.context)) return original.call(this, array);
+        note("CLOCK_NOT_HELD", "the page reads an analyser of sound, which hears nothing in a render; compute its data in an OfflineAudioContext or beforehand");
+        array.fill(silence);
+        return undefined;
+      };
+    }
   }
   let nextTimerId = 1;
   let order = 0;
@@ -342,6 +460,11 @@
   window.setTimeout = (callback, delay, ...parts) => add(callback, delay, parts, false);
   window.setInterval = (callback, delay, ...parts) => add(callback, delay, parts, true);
   window.clearTimeout = window.clearInterval = remove;
+  AbortSignal.timeout = (delay) => {
+    const controller = new AbortController();
+    add(() => controller.abort(new DOMException("signal timed out", "TimeoutError")), delay, [], false);
+    return controller.signal;
+  };
   if (window.Scheduler?.prototype.postTask) {
     const { postTask } = Scheduler.prototype;
     Scheduler.prototype.postTask = function (callback, options) {
@@ -357,7 +480,10 @@
     now = 0;
     // The runtime opens an audio context and suspends it by a timer that does not fall due. Its output is not used, and it would take a
     // twentieth of a core.
-    for (const context of audioContexts) audioPrototype.suspend.call(context).catch(() => {});
+    for (const [context, own] of audioContexts) {
+      Object.assign(own, { at: 0, since: 0 });
+      nativeSuspend.call(context).catch(() => {});
+    }
   };
   const flushTimers = (until) => {
     // The number is bounded, because a timer may always set another one. Sums of frame intervals are rounded.
@@ -417,6 +543,188 @@
     try { return send.apply(this, parts); } catch (error) { once(); throw error; }
   };
 
+  // Work that a script begins, and whose result comes without the clock: the frame waits for it, and so does the end of the load.
+  let quiet = 0;
+  const quietly = (action) => {
+    quiet++;
+    try { return action(); } finally { quiet--; }
+  };
+  const isWaitedFor = () => quiet === 0;
+  const untilOver = (promise) => {
+    if (!isWaitedFor() || typeof promise?.then !== "function") return promise;
+    requests.underWay++;
+    promise.then(end, end);
+    return promise;
+  };
+  const untilEvent = (target, ...types) => {
+    if (!isWaitedFor()) return;
+    requests.underWay++;
+    let over = false;
+    const once = () => { if (!over) end(); over = true; };
+    for (const type of types) target.addEventListener(type, once, { once: true });
+  };
+  const works = {
+    Blob: ["arrayBuffer", "text", "bytes"], HTMLImageElement: ["decode"], OffscreenCanvas: ["convertToBlob"], FontFace: ["load"], FontFaceSet: ["load"],
+    SubtleCrypto: ["digest", "encrypt", "decrypt", "sign", "verify", "importKey", "exportKey", "deriveBits", "deriveKey", "wrapKey", "unwrapKey"],
+    OfflineAudioContext: ["startRendering"], BaseAudioContext: ["decodeAudioData"], ImageDecoder: ["decode"], VideoDecoder: ["flush"],
+    VideoEncoder: ["flush"], AudioDecoder: ["flush"], AudioEncoder: ["flush"], CacheStorage: ["match", "open", "has"], Cache: ["match", "matchAll", "put"],
+    Scheduler: ["yield"],
+  };
+  for (const [owner, names] of Object.entries(works)) {
+    const prototype = window[owner]?.prototype;
+    for (const name of names) {
+      const original = prototype?.[name];
+      if (original) prototype[name] = function (...parts) { return untilOver(original.apply(this, parts)); };
+    }
+  }
+  if (window.createImageBitmap) {
+    const { createImageBitmap } = window;
+    window.createImageBitmap = (...parts) => untilOver(createImageBitmap.apply(window, parts));
+  }
+  for (const name of ["compile", "instantiate", "compileStreaming", "instantiateStreaming"]) {
+    const original = window.WebAssembly?.[name];
+    if (original) WebAssembly[name] = (...parts) => untilOver(original.apply(WebAssembly, parts));
+  }
+  for (const name of ["readAsArrayBuffer", "readAsDataURL", "readAsText", "readAsBinaryString"]) {
+    const original = window.FileReader?.prototype[name];
+    if (original) FileReader.prototype[name] = function (...parts) {
+      untilEvent(this, "loadend");
+      return original.apply(this, parts);
+    };
+  }
+  for (const [owner, names, types] of [
+    ["IDBFactory", ["open", "deleteDatabase"], ["success", "error", "blocked"]], ["IDBDatabase", ["transaction"], ["complete", "abort"]],
+  ]) {
+    for (const name of names) {
+      const original = window[owner]?.prototype[name];
+      if (original) window[owner].prototype[name] = function (...parts) {
+        const request = original.apply(this, parts);
+        untilEvent(request, ...types);
+        return request;
+      };
+    }
+  }
+  if (inPage) {
+    const { toDataURL, getContext } = HTMLCanvasElement.prototype;
+    // The browser would encode the picture when it is idle, a second later.
+    HTMLCanvasElement.prototype.toBlob = function (callback, ...rest) {
+      const [, type, body] = /^data:([^;,]*);base64,([^]*)$/.exec(toDataURL.apply(this, rest)) ?? [];
+      const blob = body ? new Blob([Uint8Array.from(atob(body), (c) => c.charCodeAt(0))], { type }) : null;
+      requests.underWay++;
+      real.setTimeout(() => {
+        end();
+        callback(blob);
+      }, 0);
+    };
+    // A canvas that does not wait for the compositor is drawn at some later frame.
+    HTMLCanvasElement.prototype.getContext = function (kind, options) {
+      return getContext.call(this, kind, options?.desynchronized ? { ...options, desynchronized: false } : options);
+    };
+    const loads = new WeakSet();
+    const source = Object.getOwnPropertyDescriptor(HTMLImageElement.prototype, "src");
+    Object.defineProperty(HTMLImageElement.prototype, "src", {
+      ...source,
+      set(value) {
+        if (!loading && isWaitedFor() && this.loading !== "lazy" && !loads.has(this)) {
+          loads.add(this);
+          const over = () => loads.delete(this);
+          for (const type of ["load", "error"]) this.addEventListener(type, over, { once: true });
+          untilEvent(this, "load", "error");
+        }
+        source.set.call(this, value);
+      },
+    });
+    // Smooth scrolling runs by the browser's clock, so its end is there at once.
+    const atOnce = (options) => {
+      if (options?.behavior === "smooth") note("CLOCK_NOT_HELD", "the page scrolls smoothly; the farm shows the end at once, without the motion between");
+      return { ...options, behavior: "instant" };
+    };
+    for (const owner of [window, Element.prototype]) {
+      for (const name of ["scroll", "scrollTo", "scrollBy"]) {
+        const original = owner[name];
+        owner[name] = function (...parts) {
+          const options = parts.length > 1 ? { left: parts[0], top: parts[1] } : parts[0];
+          return parts.length ? original.call(this, atOnce(options)) : undefined;
+        };
+      }
+    }
+    const { scrollIntoView, scrollTo } = Element.prototype;
+    Element.prototype.scrollIntoView = function (how) {
+      return scrollIntoView.call(this, atOnce(how !== null && typeof how === "object" ? how : how === false ? { block: "end", inline: "nearest" } : {}));
+    };
+    for (const [name, side] of [["scrollTop", "top"], ["scrollLeft", "left"]]) {
+      const found = Object.getOwnPropertyDescriptor(Element.prototype, name);
+      Object.defineProperty(Element.prototype, name, { ...found, set(value) { scrollTo.call(this, { [side]: Number(value) || 0 }); } });
+    }
+    for (const [owner, name, words] of [
+      ["HTMLCanvasElement", "captureStream", "a stream of a canvas"], ["HTMLMediaElement", "captureStream", "a stream of a medium"],
+      ["MediaRecorder", "start", "a recorder"],
+    ]) {
+      const original = window[owner]?.prototype[name];
+      if (original) window[owner].prototype[name] = function (...parts) {
+        note("CLOCK_NOT_HELD", `the page uses ${words}, which runs by the browser's clock`);
+        return original.apply(this, parts);
+      };
+    }
+  } else if (window.Worker) {
+    window.Worker = new Proxy(window.Worker, {
+      construct: (target, parts, self) => {
+        note("CLOCK_NOT_HELD", "a worker of the page starts a worker, which runs by the browser's clock; start it in the page");
+        return Reflect.construct(target, parts, self);
+      },
+    });
+  }
+
+  // Broadcast channels carry messages between the page, its frames and its workers through the page, in order, so that a frame knows what is
+  // under way. `relay.out` sends to the other realms.
+  const channels = new Set();
+  const relay = {
+    out: (name, data) => window.top.__hyperfarmWorkers?.relay(name, data, window),
+    // A message that has come from a worker is given on at once: the worker's answer is behind it.
+    receive: (name, data, sender = null, atOnce = false) => {
+      for (const channel of channels) {
+        if (channel === sender || channel.name !== name) continue;
+        const deliver = () => {
+          if (channels.has(channel)) channel.dispatchEvent(new MessageEvent("message", { data: structuredClone(data), origin: window.origin }));
+        };
+        if (atOnce) {
+          deliver();
+          continue;
+        }
+        requests.underWay++;
+        real.setTimeout(() => {
+          end();
+          deliver();
+        }, 0);
+      }
+    },
+  };
+  if (window.BroadcastChannel) {
+    window.BroadcastChannel = class BroadcastChannel extends EventTarget {
+      #name;
+      #handler = null;
+      constructor(name) {
+        super();
+        this.#name = String(name);
+        channels.add(this);
+      }
+      get name() { return this.#name; }
+      get onmessage() { return this.#handler; }
+      set onmessage(handler) {
+        if (this.#handler) this.removeEventListener("message", this.#handler);
+        this.#handler = typeof handler === "function" ? handler : null;
+        if (this.#handler) this.addEventListener("message", this.#handler);
+      }
+      postMessage(data) {
+        if (!channels.has(this)) throw new DOMException("the channel is closed", "InvalidStateError");
+        const copy = structuredClone(data);
+        relay.receive(this.#name, copy, this);
+        relay.out(this.#name, copy);
+      }
+      close() { channels.delete(this); }
+    };
+  }
+
   // The clock of a child frame has the time of a frame before the scripts of its parent run.
   const show = (ms) => { if (!loading) now = ms; };
   // A seek to the same time runs no animation frame, so that a frame may be sought again; `again` runs one nevertheless.
@@ -434,6 +742,7 @@
   };
   Object.defineProperty(window, "__HF_VIRTUAL_TIME__", {
     value: {
+      originalFetch: real.fetch,
       originalSetTimeout: real.setTimeout,
       originalClearTimeout: real.clearTimeout,
       originalSetInterval: real.setInterval,
@@ -455,6 +764,10 @@
       note,
       notes: () => [...notes.values()],
       departure: () => departure,
+      hold: (animation) => hold(animation),
+      stateOf: (animation) => stateOf(animation),
+      quietly,
+      relay,
       aimAt: (seconds) => { aim = seconds; },
     },
   });

@@ -2,8 +2,8 @@
 //!
 //! These scripts run before those of a document: `limits.js` (length and number of messages) and `early.js` (clock,
 //! timers, randomness, `__hf`, variables) in every frame, and `driver.js` (readiness, seek, videos, probe) in the top
-//! one, with `load_events.js` (events of the load, for scripts that run after the fonts). [`PageHost`] is the Rust side
-//! of the driver.
+//! one, with `load_events.js` (events of the load, for scripts that run after the fonts) and `images.js` (animated
+//! images). [`PageHost`] is the Rust side of the driver.
 
 mod captions;
 mod options;

@@ -13,8 +13,8 @@ use super::options::{OpenOptions, Probe, VideoPicture};
 use super::pictures::PictureMemory;
 use super::ready::{Departure, POLL_INTERVAL, PageReport, Readiness, STAYS};
 use crate::assets::{
-    CONFIG_PLACEHOLDER, DRIVER_SCRIPT, EARLY_SCRIPT, LIMITS_SCRIPT, LOAD_EVENTS_SCRIPT, PLAYBACK_SCRIPT, REMOTE_SCRIPT,
-    TREES_SCRIPT, VISITS_SCRIPT, WORKERS_SCRIPT,
+    CONFIG_PLACEHOLDER, DRIVER_SCRIPT, EARLY_SCRIPT, IMAGES_SCRIPT, LIMITS_SCRIPT, LOAD_EVENTS_SCRIPT, PLAYBACK_SCRIPT,
+    REMOTE_SCRIPT, TREES_SCRIPT, VISITS_SCRIPT, WORKERS_SCRIPT,
 };
 use crate::chrome::{DrawnFrame, Page, PageEvent, Shot};
 use crate::error::{CaptureError, ChromeError, PageError, ProjectError, WorkerError};
@@ -77,6 +77,8 @@ struct Sought {
 #[derive(Debug, Deserialize)]
 struct Visited {
     done: usize,
+    /// Whether the browser has to draw each visited frame, because it calls the page's observers then.
+    draws: bool,
     departure: Option<Departure>,
 }
 
@@ -102,8 +104,15 @@ impl<'a> PageHost<'a> {
         page.set_transparent(options.transparent).await?;
         page.inject(LIMITS_SCRIPT).await?;
         page.inject(&early_script(options)?).await?;
-        for script in [REMOTE_SCRIPT, WORKERS_SCRIPT, TREES_SCRIPT, PLAYBACK_SCRIPT, DRIVER_SCRIPT, LOAD_EVENTS_SCRIPT]
-        {
+        for script in [
+            REMOTE_SCRIPT,
+            WORKERS_SCRIPT,
+            TREES_SCRIPT,
+            PLAYBACK_SCRIPT,
+            IMAGES_SCRIPT,
+            DRIVER_SCRIPT,
+            LOAD_EVENTS_SCRIPT,
+        ] {
             page.inject(script).await?;
         }
         // This script is the last, because it watches what later scripts do.
@@ -357,7 +366,7 @@ impl<'a> PageHost<'a> {
     }
 
     /// Seeks to the first of `frames` in order in one call of the page, at least one and as many as `limit_ms`
-    /// milliseconds allow, draws none, and returns their number.
+    /// milliseconds allow, draws them only where the page needs it, and returns their number.
     async fn visit_some(&mut self, frames: &[u64], limit_ms: u64) -> Result<usize, WorkerError> {
         let next = frames.iter().take(VISITS_PER_CALL);
         let times: Vec<f64> = next.map(|frame| self.frame_rate.seconds_of(*frame)).collect();
@@ -367,6 +376,9 @@ impl<'a> PageHost<'a> {
             Self::about_frames(error, &format!("while frames from {first} on were sought"))
         })?;
         self.check_stays(visited.departure)?;
+        if visited.draws {
+            self.draw(Shot::None).await?;
+        }
         Ok(visited.done)
     }
 

@@ -1,11 +1,13 @@
 // The playback of videos whose pictures come from the farm, as scripts see it. A video in the page plays while the plan shows it. One that
-// is not in the document plays as scripts say (play, pause, currentTime, rate, loop), in composition time. It runs in the top frame only.
+// is not in the document plays as scripts say (play, pause, currentTime, rate, loop), in composition time. So do sounds, which nobody hears:
+// the farm mixes them by the plan. It runs in the top frame only.
 (() => {
   "use strict";
   if (window.top !== window || window.__hyperfarmPlayback) return;
   const clock = window.__HF_VIRTUAL_TIME__;
   const trees = window.__hyperfarmTrees;
   const { createElement } = Document.prototype;
+  const { pause } = HTMLMediaElement.prototype;
   const placed = new Map();
   const scripted = new Map();
   const now = () => clock.getTime() / 1000;
@@ -25,6 +27,18 @@
     }
   };
 
+  // A sound in the page plays from `start` to `end`, both seconds of the composition, at `rate`, from second `offset` of its file.
+  const place = (sound, { start, end, rate, offset }) => {
+    placed.set(sound, { start, end, plays: false });
+    pause.call(sound);
+    define(sound, "paused", () => !placed.get(sound).plays);
+    define(sound, "ended", () => !placed.get(sound).plays && now() >= end);
+    define(sound, "seeking", () => false);
+    define(sound, "currentTime", () => offset + Math.min(Math.max(0, now() - start), end - start) * rate);
+    sound.play = () => Promise.resolve();
+    sound.pause = () => {};
+  };
+
   // A video that scripts play: `at` is its position in seconds at the composition's second `since`.
   const position = (video, state) => {
     const moved = state.plays ? state.at + (now() - state.since) * state.rate : state.at;
@@ -40,13 +54,14 @@
   const script = (video, about, source) => {
     const plays = !video.paused || video.autoplay;
     const at = trees.positions.get(video) ?? 0;
-    const state = { index: about.index, duration: about.end, plays, at, since: 0, rate: video.playbackRate || 1, image: null, sought: false, ended: false };
+    const state = { index: about.index, duration: about.end, plays, at, since: 0, rate: video.playbackRate || 1, image: null, shownAt: null, sought: false, ended: false };
     scripted.set(video, state);
+    pause.call(video);
     define(video, "paused", () => !state.plays);
     define(video, "ended", () => state.ended);
     define(video, "seeking", () => state.sought);
     define(video, "duration", () => state.duration);
-    define(video, "src", () => source, () => clock.note("CLOCK_NOT_HELD", "a script gives another source to a video that is not in the document; it keeps its first one"));
+    define(video, "src", () => source, () => clock.note("CLOCK_NOT_HELD", `a script gives another source to ${video.localName === "audio" ? "a sound" : "a video"} that is not in the document; it keeps its first one`));
     define(video, "currentSrc", () => source);
     define(video, "currentTime", () => position(video, state), (seconds) => {
       anchor(video, state, Math.min(Math.max(0, Number(seconds) || 0), state.duration));
@@ -102,12 +117,27 @@
     }
   };
 
+  // A video whose file only the page has shows its own picture, which the browser decodes.
+  const SEEKS_WITHIN = 5000;
+  const seekFile = (video, seconds) => new Promise((done) => {
+    video.addEventListener("seeked", done, { once: true });
+    clock.originalSetTimeout(done, SEEKS_WITHIN);
+    // Moments of pictures are rounded in files.
+    trees.currentTime.set.call(video, seconds + 1e-3);
+  });
+
   // Loads the picture that each video out of the document has at second `t`. Returns the videos whose picture changed.
   const load = async (t) => {
     const changed = [];
     const loading = [];
     for (const [video, state] of scripted) {
       const seconds = t === null ? position(video, state) : position(video, { ...state, at: state.plays ? state.at + (t - now()) * state.rate : state.at });
+      if (state.index === null) {
+        if (video.localName !== "video" || state.shownAt === seconds) continue;
+        state.shownAt = seconds;
+        loading.push(seekFile(video, seconds).then(() => changed.push(video)));
+        continue;
+      }
       const source = sourceOf(state, clock.config.fps, seconds);
       if (state.image?.getAttribute("src") === source) continue;
       const image = createElement.call(document, "img");
@@ -121,7 +151,7 @@
   const follow = async () => {
     const changed = await load(null);
     for (const [video, state] of scripted) {
-      if (video.isConnected) clock.note("CLOCK_NOT_HELD", "a script puts a video into the document after the page was ready, where it shows nothing; put it there while the page loads");
+      if (video.isConnected && video.localName === "video") clock.note("CLOCK_NOT_HELD", "a script puts a video into the document after the page was ready, where it shows nothing; put it there while the page loads");
       if (!state.sought) continue;
       state.sought = false;
       tell(video, "seeking", "timeupdate", "seeked");
@@ -130,6 +160,6 @@
   };
   const pictureOf = (video) => scripted.get(video)?.image ?? null;
   Object.defineProperty(window, "__hyperfarmPlayback", {
-    value: { serve, script, begins, announce, load, follow, pictureOf, isScripted: (video) => scripted.has(video), hasScripted: () => scripted.size > 0 },
+    value: { serve, place, script, begins, announce, load, follow, pictureOf, isScripted: (video) => scripted.has(video), hasScripted: () => scripted.size > 0 },
   });
 })();

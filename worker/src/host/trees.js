@@ -6,6 +6,7 @@
   const clock = window.__HF_VIRTUAL_TIME__;
   const roots = new Set();
   const videos = new Set();
+  const sounds = new Set();
   const shadowRoot = Object.getOwnPropertyDescriptor(Element.prototype, "shadowRoot");
   const attachShadow = Element.prototype.attachShadow;
   Element.prototype.attachShadow = function (init) {
@@ -41,6 +42,7 @@
   const { createElement } = Document.prototype;
   Document.prototype.createElement = function (...parts) {
     const element = createElement.apply(this, parts);
+    if (element instanceof HTMLAudioElement) sounds.add(element);
     if (element instanceof HTMLVideoElement) {
       videos.add(element);
       if (!clock.isLoading()) {
@@ -51,10 +53,22 @@
   };
   const media = HTMLMediaElement.prototype;
   const { play } = media;
+  // A sound that is played follows the frames if it was there when the page was ready. Nobody hears it.
   media.play = function () {
     if (this instanceof HTMLVideoElement) videos.add(this);
+    else if (!clock.isLoading()) {
+      clock.note("CLOCK_NOT_HELD", "a script plays a sound that was created after the page was ready; it stays at its start. Create it while the page loads");
+      return Promise.resolve();
+    } else sounds.add(this);
     return play.call(this);
   };
+  window.Audio = new Proxy(window.Audio, {
+    construct: (target, parts, self) => {
+      const element = Reflect.construct(target, parts, self);
+      sounds.add(element);
+      return element;
+    },
+  });
   // Where a script has put a medium that plays by the wall clock while the page loads.
   const positions = new WeakMap();
   const currentTime = Object.getOwnPropertyDescriptor(media, "currentTime");
@@ -85,7 +99,8 @@
   const parentOf = (element) => element.parentElement ?? element.getRootNode().host ?? null;
   const sourceOf = (video) => video.currentSrc || video.src || video.querySelector("source")?.src || "";
   const loose = () => [...videos].filter((video) => !video.isConnected && sourceOf(video) !== "");
+  const looseSounds = () => [...sounds].filter((sound) => !sound.isConnected && sourceOf(sound) !== "");
   Object.defineProperty(window, "__hyperfarmTrees", {
-    value: { all, find, roots: connected, hasRoots: () => roots.size > 0, collect: () => collect(document), parentOf, loose, sourceOf, positions },
+    value: { all, find, roots: connected, hasRoots: () => roots.size > 0, collect: () => collect(document), parentOf, loose, looseSounds, sourceOf, positions, currentTime },
   });
 })();

@@ -11,6 +11,9 @@
   const OWN = /\/__hyperfarm\/(?!remote\/)/;
   let seen = null;
   const note = (what) => { seen ??= what; };
+  // Whether the page has what the browser calls when it draws: observers of layout, and listeners to scrolling and to animations.
+  let isCalledByDrawing = false;
+  const byDrawing = /^(?:scroll|scrollend|scrollsnap\w+|(?:animation|transition)(?:start|end|iteration|cancel|run)|finish|ResizeObserver|IntersectionObserver)$/;
   // Whether the caller is a script of the farm (the runtime, the embedded GSAP) and not of the page. Line 0 of the stack names the error,
   // lines 1 and 2 are in this file.
   const byHost = () => OWN.test((new Error().stack || "").split("\n")[3] ?? "");
@@ -39,6 +42,7 @@
   const listen = EventTarget.prototype.addEventListener;
   EventTarget.prototype.addEventListener = function (type, ...rest) {
     if (seen === null && !harmless.has(type) && !byHand.test(type) && !byHost()) note(`it listens to ${type}`);
+    if (!isCalledByDrawing && byDrawing.test(type) && !byHost()) isCalledByDrawing = true;
     return listen.call(this, type, ...rest);
   };
   for (const name of ["MutationObserver", "ResizeObserver", "IntersectionObserver", "Worker", "SharedWorker", "BroadcastChannel", "MessageChannel"]) {
@@ -46,6 +50,7 @@
     window[name] = new Proxy(window[name], {
       construct: (target, parts, self) => {
         if (seen === null && !byHost()) note(`it has a ${name}`);
+        if (!isCalledByDrawing && byDrawing.test(name) && !byHost()) isCalledByDrawing = true;
         return Reflect.construct(target, parts, self);
       },
     });
@@ -199,5 +204,5 @@
     add(last - 8, last - 1);
     return { frames: [...frames].sort((a, b) => a - b), why: null };
   };
-  Object.defineProperty(window, "__hyperfarmVisits", { value: { before } });
+  Object.defineProperty(window, "__hyperfarmVisits", { value: { before, needsDrawing: () => isCalledByDrawing } });
 })();

@@ -29,9 +29,11 @@
     // What the scripts have begun ends first: promises, and timers without a delay.
     await wait();
     for (let turn = 0; turn < 20 && clock.soon(); turn++) await wait();
+    for (let turn = 0; call.seek !== undefined && turn < 2000 && clock.requests.underWay > 0; turn++) await wait();
     const made = call.seek === undefined ? [] : await pictures();
-    post({ [KEY]: { id: call.id, pictures: made, underWay: clock.requests.underWay } }, made.map(({ picture }) => picture));
+    post({ [KEY]: { id: call.id, pictures: made, underWay: clock.requests.underWay, notes: clock.notes() } }, made.map(({ picture }) => picture));
   };
+  clock.relay.out = (name, data) => post({ [KEY]: { broadcast: { name, data } } });
   self.addEventListener("message", (event) => {
     const call = event.data?.[KEY];
     if (!call) {
@@ -40,7 +42,8 @@
       return;
     }
     event.stopImmediatePropagation();
-    if (call.canvases) expected = call.canvases;
+    if (call.broadcast) clock.relay.receive(call.broadcast.name, call.broadcast.data, null, true);
+    else if (call.canvases) expected = call.canvases;
     else answer(call);
   });
 })();

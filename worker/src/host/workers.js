@@ -92,6 +92,25 @@
     }
     return post.call(this, message, ...rest);
   };
+  // Sends a message of a broadcast channel to every realm but its own.
+  const relay = (name, data, from) => {
+    if (from !== window) clock.relay.receive(name, data, null, workers.has(from));
+    const toFrames = (within) => {
+      for (let i = 0; i < within.frames.length; i++) {
+        try {
+          if (within.frames[i] !== from) within.frames[i].__HF_VIRTUAL_TIME__?.relay.receive(name, data, null, workers.has(from));
+          toFrames(within.frames[i]);
+        } catch { /* another origin */ }
+      }
+    };
+    toFrames(window);
+    for (const worker of workers) {
+      if (worker === from) continue;
+      posted++;
+      post.call(worker, { [KEY]: { broadcast: { name, data } } });
+    }
+  };
+  clock.relay.out = (name, data) => relay(name, data, window);
   const { terminate } = Worker.prototype;
   const forget = (worker) => {
     workers.delete(worker);
@@ -113,6 +132,11 @@
         const answer = event.data?.[KEY];
         if (!answer) return;
         event.stopImmediatePropagation();
+        if (answer.broadcast) {
+          relay(answer.broadcast.name, answer.broadcast.data, worker);
+          return;
+        }
+        for (const { code, message } of answer.notes) clock.note(code, message);
         for (const { number, picture } of answer.pictures) {
           show(number, picture);
           picture.close();
@@ -125,7 +149,7 @@
       return worker;
     },
   });
-  for (const [name, words] of [["SharedWorker", "a shared worker"], ["AudioWorkletNode", "an audio worklet"], ["BroadcastChannel", "a broadcast channel"]]) {
+  for (const [name, words] of [["SharedWorker", "a shared worker"], ["AudioWorkletNode", "an audio worklet"]]) {
     if (typeof window[name] !== "function") continue;
     window[name] = new Proxy(window[name], {
       construct: (target, parts, self) => {
@@ -171,5 +195,5 @@
     if (workers.size) await callAll({ freeze: true });
   };
   const isUsed = () => workers.size > 0 || local.size > 0;
-  Object.defineProperty(window, "__hyperfarmWorkers", { value: { seek, step, freeze, isUsed } });
+  Object.defineProperty(window, "__hyperfarmWorkers", { value: { seek, step, freeze, isUsed, relay } });
 })();

@@ -14,10 +14,10 @@ use zip::write::SimpleFileOptions;
 
 use crate::farm::{Farm, example};
 
-const FPS: u64 = 30;
+pub(crate) const FPS: u64 = 30;
 
 /// A page of a second at 30 frames a second on a black ground.
-fn page(root: &str, body: &str, script: &str) -> String {
+pub(crate) fn page(root: &str, body: &str, script: &str) -> String {
     format!(
         "<!doctype html><html><head><meta charset=utf-8><script src=gsap.min.js></script><style>html,body{{margin:0;\
          background:#000}}#root{{position:relative;width:640px;height:360px;overflow:hidden;background:#000}}\
@@ -28,8 +28,9 @@ fn page(root: &str, body: &str, script: &str) -> String {
 }
 
 /// A box that a timeline moves 300 px to the right.
-const BOX: &str = "<div id=m style='left:0;top:0;width:60px;height:60px;background:#f00'></div>";
-const MOVE: &str = "window.__timelines={main:gsap.timeline({paused:true}).to('#m',{x:300,duration:1,ease:'none'},0)};";
+pub(crate) const BOX: &str = "<div id=m style='left:0;top:0;width:60px;height:60px;background:#f00'></div>";
+pub(crate) const MOVE: &str =
+    "window.__timelines={main:gsap.timeline({paused:true}).to('#m',{x:300,duration:1,ease:'none'},0)};";
 
 fn bundle(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::default());
@@ -42,7 +43,7 @@ fn bundle(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// A film whose picture `n` is grey of `level(n)`, at 30 pictures a second.
-fn film(pictures: u64) -> Vec<u8> {
+pub(crate) fn film(pictures: u64) -> Vec<u8> {
     use hyperfarm_media::{Bitmap, PixelLayout, SegmentEncoder};
     use hyperfarm_proto::frame::FrameRate;
     use hyperfarm_proto::plan::EncoderSettings;
@@ -61,51 +62,51 @@ fn film(pictures: u64) -> Vec<u8> {
     std::fs::read(&path).unwrap()
 }
 
-fn level(number: u64) -> u8 {
+pub(crate) fn level(number: u64) -> u8 {
     (4 + number * 7).min(250) as u8
 }
 
-struct Rendered {
-    pictures: Vec<Picture>,
-    draft: PlanDraft,
+pub(crate) struct Rendered {
+    pub(crate) pictures: Vec<Picture>,
+    pub(crate) draft: PlanDraft,
 }
 
 impl Rendered {
     /// First and last column of row `y` in which `is_inside` holds, in frame `frame`.
-    fn span(&self, frame: u64, y: u32, is_inside: fn([u8; 4]) -> bool) -> Option<(u32, u32)> {
+    pub(crate) fn span(&self, frame: u64, y: u32, is_inside: fn([u8; 4]) -> bool) -> Option<(u32, u32)> {
         let picture = &self.pictures[frame as usize];
         let inside: Vec<u32> = (0..640).filter(|x| picture.pixel(*x, y).is_some_and(is_inside)).collect();
         Some((*inside.first()?, *inside.last()?))
     }
 
     /// Left edge of the box of a colour in row `y`.
-    fn left(&self, frame: u64, y: u32, is_inside: fn([u8; 4]) -> bool) -> f64 {
+    pub(crate) fn left(&self, frame: u64, y: u32, is_inside: fn([u8; 4]) -> bool) -> f64 {
         self.span(frame, y, is_inside).map_or(f64::NAN, |(first, _)| f64::from(first))
     }
 
-    fn grey(&self, frame: u64, x: u32, y: u32) -> i32 {
+    pub(crate) fn grey(&self, frame: u64, x: u32, y: u32) -> i32 {
         i32::from(self.pictures[frame as usize].pixel(x, y).unwrap()[1])
     }
 
-    fn warning(&self, code: &str) -> Option<&Warning> {
+    pub(crate) fn warning(&self, code: &str) -> Option<&Warning> {
         self.draft.warnings.iter().find(|warning| warning.code == code)
     }
 }
 
-fn red([b, g, r, _]: [u8; 4]) -> bool {
+pub(crate) fn red([b, g, r, _]: [u8; 4]) -> bool {
     r > 120 && g < 100 && b < 100
 }
 
-fn green([b, g, r, _]: [u8; 4]) -> bool {
+pub(crate) fn green([b, g, r, _]: [u8; 4]) -> bool {
     g > 120 && r < 100 && b < 100
 }
 
-fn blue([b, g, r, _]: [u8; 4]) -> bool {
+pub(crate) fn blue([b, g, r, _]: [u8; 4]) -> bool {
     b > 120 && r < 100 && g < 100
 }
 
 /// Renders a project in one chunk, and in chunks of seven frames, the last one first. Their frames must be equal.
-async fn render(farm: &Farm, name: &str, files: &[(&str, Vec<u8>)]) -> Rendered {
+pub(crate) async fn render(farm: &Farm, name: &str, files: &[(&str, Vec<u8>)]) -> Rendered {
     let bundle = bundle(files);
     let spec = RenderSpec { quality: Quality::High, ..RenderSpec::default() };
     let begun = std::time::Instant::now();
@@ -143,12 +144,12 @@ async fn render(farm: &Farm, name: &str, files: &[(&str, Vec<u8>)]) -> Rendered 
     Rendered { pictures, draft }
 }
 
-async fn render_page(farm: &Farm, name: &str, html: String) -> Rendered {
+pub(crate) async fn render_page(farm: &Farm, name: &str, html: String) -> Rendered {
     render(farm, name, &[("index.html", html.into_bytes())]).await
 }
 
 /// Checks that an edge is at `speed * t` pixels at frames from the first to the last.
-fn assert_moves(name: &str, speed: f64, left: impl Fn(u64) -> f64) {
+pub(crate) fn assert_moves(name: &str, speed: f64, left: impl Fn(u64) -> f64) {
     let wrong: Vec<(u64, f64)> = (0..FPS)
         .map(|frame| (frame, left(frame)))
         .filter(|(frame, left)| left.is_nan() || (left - speed * *frame as f64 / FPS as f64).abs() > 1.5)
@@ -395,6 +396,13 @@ async fn videos_that_scripts_play_keep_composition_time() {
             "looped",
             with("v.loop=true;v.src='short.mp4';v.play();(function f(){draw();requestAnimationFrame(f)})();"),
             |frame| Some(frame % 10),
+        ),
+        (
+            "video-frame",
+            with(
+                "v.play();(function f(){if(v.readyState>1){const p=new VideoFrame(v);x.drawImage(p,0,0,320,180);p.close()}requestAnimationFrame(f)})();",
+            ),
+            exact,
         ),
         (
             "listener",

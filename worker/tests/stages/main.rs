@@ -8,3 +8,4 @@ mod frames;
 mod input;
 mod network;
 mod sound;
+mod time_sources;
