@@ -26,7 +26,7 @@ use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings};
 use hyperfarm_worker::remote::RemoteConfig;
 use hyperfarm_worker::runtimes::RuntimeConfig;
 use hyperfarm_worker::server::{Site, SiteFile};
-use hyperfarm_worker::{Worker, WorkerConfig};
+use hyperfarm_worker::{Compilers, Worker, WorkerConfig};
 use zip::write::SimpleFileOptions;
 
 /// A worker with one slot, its storage and its broker.
@@ -59,6 +59,7 @@ impl Stages {
             chrome: chrome()?,
             encoder: hyperfarm_worker::encoders::EncoderMode::Software,
             decoders: Decoders::in_process(MediaLimits::default()),
+            compilers: Compilers::in_process(),
             remote: RemoteConfig::default(),
             runtimes: RuntimeConfig::default(),
             archive: ArchiveLimits::DEFAULT,

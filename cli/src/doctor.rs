@@ -24,7 +24,7 @@ use serde_json::json;
 
 use crate::exit::CliError;
 use crate::stdout::print_line;
-use crate::{machine, settings};
+use crate::{machine, roles, settings};
 
 /// Bytes of memory below which a heavy page may be killed.
 const MIN_MEMORY: u64 = 2 * 1024 * 1024 * 1024;
@@ -102,6 +102,10 @@ pub(crate) async fn run(json: bool) -> Result<(), CliError> {
         report.red("environment", &error.to_string());
     }
     chrome(&mut report, &settings.worker.chrome).await;
+    let confined = roles::compilers(settings.worker.compile).check_confinement();
+    let confined =
+        confined.map(|()| "a child process without environment, files, network and new privileges".to_owned());
+    report.check("compiler", confined.map_err(|error| error.to_string()));
     for (encoder, present) in hyperfarm_media::encoders() {
         let advice = "missing from FFmpeg's libraries: install Debian's libavcodec59 (or -extra), not a reduced build";
         report.check(encoder, if present { Ok("encoder present".to_owned()) } else { Err(advice.to_owned()) });

@@ -26,8 +26,10 @@ use clap::Parser;
 use settings::LogSettings;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == hyperfarm_media::DECODER_COMMAND) {
-        return hyperfarm_media::serve_decoder();
+    match std::env::args_os().nth(1) {
+        Some(command) if command == hyperfarm_media::DECODER_COMMAND => return hyperfarm_media::serve_decoder(),
+        Some(command) if command == hyperfarm_worker::COMPILER_COMMAND => return hyperfarm_worker::serve_compiler(),
+        _ => {}
     }
     hyperfarm_media::return_large_blocks();
     let args = args::Args::parse();

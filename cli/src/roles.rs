@@ -21,7 +21,7 @@ use hyperfarm_worker::chrome::ChromeConfig;
 use hyperfarm_worker::remote::RemoteConfig;
 use hyperfarm_worker::runtimes::RuntimeConfig;
 use hyperfarm_worker::settings::WorkerSettings;
-use hyperfarm_worker::{RUNTIME_VERSION, Worker, WorkerConfig};
+use hyperfarm_worker::{CompileLimits, Compilers, RUNTIME_VERSION, Worker, WorkerConfig};
 use tokio::net::TcpListener;
 
 use crate::args::{ListenArgs, StitcherArgs, UpArgs, WorkerArgs};
@@ -91,6 +91,11 @@ impl Node {
 /// This program, also where its file was replaced since it was started.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
+/// Compiles projects in processes of this program.
+pub(crate) fn compilers(limits: CompileLimits) -> Compilers {
+    Compilers::isolated(OWN_PROGRAM, limits)
+}
+
 /// The worker of a farm by its settings.
 ///
 /// # Errors
@@ -102,7 +107,7 @@ pub(crate) fn worker_config(
     pool: Pool,
     work_dir: &Path,
 ) -> Result<WorkerConfig, CliError> {
-    let WorkerSettings { chrome, encoder, label, media, remote, missing_runtime } = settings.worker.clone();
+    let WorkerSettings { chrome, encoder, label, media, compile, remote, missing_runtime } = settings.worker.clone();
     Ok(WorkerConfig {
         id: machine::node_id("worker"),
         pool,
@@ -110,6 +115,7 @@ pub(crate) fn worker_config(
         chrome: ChromeConfig::find(&chrome)?,
         encoder,
         decoders: Decoders::isolated(OWN_PROGRAM, media),
+        compilers: compilers(compile),
         remote: RemoteConfig::open(remote, settings.fetch.clone())?,
         runtimes: RuntimeConfig { store: None, missing: missing_runtime },
         archive: ArchiveLimits::DEFAULT,

@@ -53,16 +53,6 @@ impl Cache {
         self.folder.join(hash.to_string())
     }
 
-    /// Adds `bytes`, whose hash is `hash`.
-    pub(crate) fn insert(&self, hash: &ContentHash, bytes: &[u8]) -> Result<(), DiskError> {
-        if self.has(hash) {
-            return Ok(());
-        }
-        let mut file = self.temporary_file()?;
-        file.write_all(bytes).map_err(unusable(&self.folder))?;
-        self.persist(file, hash)
-    }
-
     /// Adds the bytes of `reader`, at most `limit`, under their hash, which is computed while they are copied. Returns
     /// hash and length, or `None` where `reader` has more bytes.
     pub(crate) fn insert_from(

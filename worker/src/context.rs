@@ -20,6 +20,7 @@ use crate::cache::Cache;
 use crate::capture::EncoderPermits;
 use crate::chrome::PageLog;
 use crate::class;
+use crate::compiler::Compilers;
 use crate::encoders::DeviceEncoders;
 use crate::error::{DiskError, WorkerError};
 use crate::remote::Remote;
@@ -44,6 +45,8 @@ pub(crate) struct WorkerContext {
     pub(crate) encoders: DeviceEncoders,
     /// What decodes the sources of projects.
     pub(crate) decoders: Decoders,
+    /// Where projects are compiled.
+    pub(crate) compilers: Compilers,
     pub(crate) remote: Arc<Remote>,
     pub(crate) runtimes: Runtimes,
     /// Limits of a project's archive.
@@ -82,6 +85,7 @@ impl WorkerContext {
             class,
             encoders,
             decoders: Decoders::in_process(MediaLimits::default()),
+            compilers: Compilers::in_process(),
             remote,
             runtimes,
             archive: ArchiveLimits::DEFAULT,
@@ -101,6 +105,11 @@ impl WorkerContext {
     /// The context with `decoders` for the sources of projects.
     pub(crate) fn with_decoders(self, decoders: Decoders) -> Self {
         Self { decoders, ..self }
+    }
+
+    /// The context that compiles projects with `compilers`.
+    pub(crate) fn with_compilers(self, compilers: Compilers) -> Self {
+        Self { compilers, ..self }
     }
 
     /// The context with the runtimes of `config`.

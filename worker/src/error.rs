@@ -11,6 +11,7 @@ use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_media::MediaError;
 use hyperfarm_proto::failure::{Failure, FailureCode, Owner};
 use hyperfarm_proto::spec::Size;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinError;
 
 /// Most characters of the message of a failure, without advice.
@@ -98,7 +99,7 @@ pub enum WorkerError {
 }
 
 /// What is wrong with a project or with a request. Each text names the file or option and says what to change.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum ProjectError {
     /// The project is deeper, larger or slower to compile than the limits.
     #[error("{0}")]

@@ -10,6 +10,7 @@
 //! | `audio_stage` | mixes the sound of a render |
 //! | `sound_track` | the sound that a request adds to the whole render |
 //! | `compile` | from a project's zip to the files that its page loads; fonts and their substitutes |
+//! | `compiler` | compiles in a process of its own, without rights |
 //! | [`remote`] | remote files of compositions: the operator's map, packages, fonts, downloads |
 //! | [`runtimes`] | which version of the HyperFrames runtime a render gets, and its scripts |
 //! | `slot` | one slot: its server and its browser |
@@ -64,6 +65,7 @@ pub mod chrome;
 mod chunk_stage;
 pub mod class;
 mod compile;
+mod compiler;
 mod context;
 mod effects;
 pub mod encoders;
@@ -86,7 +88,7 @@ mod verify;
 pub mod worker;
 
 pub use assets::{GSAP_VERSION, RUNTIME_VERSION};
-pub use compile::bounds::parse_page;
+pub use compiler::{COMPILER_COMMAND, CompileLimits, Compilers, PageFacts, serve_compiler};
 pub use error::WorkerError;
 pub use plan_stage::MAX_DURATION;
 pub use slot::Slot;

@@ -17,11 +17,10 @@ use hyperfarm_proto::spec::{Format, RenderRequest, Timestamp, Viewport};
 use crate::blocking::blocking;
 use crate::capture::{Encoding, FrameGrabber};
 use crate::chrome::PageEvent;
-use crate::compile::bounds::Bounds;
 use crate::compile::fonts::missing_font;
-use crate::compile::remote_assets::RemoteAssets;
-use crate::compile::runtime::NamedRuntime;
-use crate::compile::{Compiled, compile};
+use crate::compile::services::LocalServices;
+use crate::compile::{CompileOutput, Compiled, FetchedFiles};
+use crate::compiler::Compiler;
 use crate::context::WorkerContext;
 use crate::error::{ProjectError, WorkerError};
 use crate::host::{ExpectedTimelines, OpenOptions, PageHost};
@@ -62,29 +61,17 @@ pub(crate) async fn run(
     let request: RenderRequest = worker.objects().get_json(&keys::request(render)).await?;
     let bundle = worker.cache.fetch(worker.objects(), &keys::bundle(&request.bundle), &request.bundle).await?;
     context.set_progress(100, 1000);
-    let (compiled, remote_assets, sound) = {
-        let (worker, spec) = (worker.clone(), request.spec.clone());
-        let bounds = Bounds::new(context.cancelled().clone())
-            .with_archive(worker.archive)
-            .with_decoders(worker.decoders.clone());
-        let handle = tokio::runtime::Handle::current();
+    let mut compiler = worker.compilers.open(&bundle, services(worker, &request))?;
+    // However this function ends, the compiler's process ends with it, and the thread that waits for it.
+    let _end = compiler.end_on_drop()?;
+    let (compiler, CompileOutput { compiled, sound }) = {
+        let (spec, archive, cancelled) = (request.spec.clone(), worker.archive, context.cancelled().clone());
         let compiling = blocking("the compiler", move || {
             let started = Instant::now();
-            let mut remote_assets = RemoteAssets::new(worker.remote.clone(), worker.cache.clone());
-            let sound = spec.audio_url.as_deref().and_then(|url| remote_assets.sound(url));
-            let on_size = |size| {
-                if let Ok(viewport) = spec.viewport(size) {
-                    worker.prepare_slots(viewport, spec.is_transparent());
-                }
-            };
-            let choose = |named: Option<NamedRuntime>| {
-                handle.block_on(worker.runtimes.choose(worker.objects(), spec.runtime.as_deref(), named.as_ref()))
-            };
-            let compiled = compile(&bundle, &spec, &worker.cache, &mut remote_assets, &bounds, &on_size, &choose)?;
-            tracing::debug!(took_ms = started.elapsed().as_millis(), files = compiled.files.len(), "compiled");
-            Ok::<_, WorkerError>((compiled, remote_assets, sound))
+            let output = compiler.compile(&spec, archive, &cancelled)?;
+            tracing::debug!(took_ms = started.elapsed().as_millis(), files = output.compiled.files.len(), "compiled");
+            Ok::<_, WorkerError>((compiler, output))
         });
-        // A compiler that is not waited for any more ends by itself, because its bounds are cancelled.
         tokio::select! {
             compiled = compiling => compiled??,
             () = context.cancelled().cancelled() => return Err(WorkerError::Cancelled("plan")),
@@ -110,7 +97,7 @@ pub(crate) async fn run(
         encoder: &encoder,
         runtime: worker.runtime(&compiled.runtime).await?,
     };
-    let probing = prober.probe_until_complete(remote_assets);
+    let probing = prober.probe_until_complete(compiler);
     let (_, (mut probed, network)) = futures::future::try_join(uploads, probing).await?;
     upload(worker, &network.files).await?;
     let mut files = compiled.files;
@@ -156,6 +143,23 @@ pub(crate) async fn run(
     worker.objects().put_wire(&keys::draft(render), &draft).await?;
     context.set_progress(1000, 1000);
     Ok(Vec::new())
+}
+
+/// What the compiler of a render has from this worker.
+fn services(worker: &Arc<WorkerContext>, request: &RenderRequest) -> LocalServices {
+    let (sized, spec) = (worker.clone(), request.spec.clone());
+    let on_size = move |size| {
+        if let Ok(viewport) = spec.viewport(size) {
+            sized.prepare_slots(viewport, spec.is_transparent());
+        }
+    };
+    let (chooser, asked, handle) = (worker.clone(), request.spec.runtime.clone(), tokio::runtime::Handle::current());
+    LocalServices::new(worker.remote.clone(), worker.cache.clone())
+        .with_decoders(worker.decoders.clone())
+        .with_on_size(on_size)
+        .with_runtimes(move |named| {
+            handle.block_on(chooser.runtimes.choose(chooser.objects(), asked.as_deref(), named.as_ref()))
+        })
 }
 
 /// Opens the planned page several times and returns a warning for each difference.
@@ -255,7 +259,7 @@ struct Prober<'a> {
 impl Prober<'_> {
     /// Probes the page, downloads the remote files that only its scripts name, and probes again with them, until
     /// nothing new is requested.
-    async fn probe_until_complete(&self, mut remote_assets: RemoteAssets) -> Result<(Probed, Network), WorkerError> {
+    async fn probe_until_complete(&self, mut compiler: Compiler) -> Result<(Probed, Network), WorkerError> {
         let mut network = Network { report: self.compiled.remote.clone(), ..Network::default() };
         for round in 1.. {
             let mut probed = self.probe(&network).await?;
@@ -264,17 +268,18 @@ impl Prober<'_> {
             let mut has_new_files = false;
             let mut new_warnings = Vec::new();
             if !requested.is_empty() {
-                (remote_assets, has_new_files) = blocking("the fetcher", move || {
-                    let has_new_files = remote_assets.fetch_requested(&requested);
-                    (remote_assets, has_new_files)
-                })
-                .await?;
-                let (files, report, warnings) = remote_assets.take();
+                let fetching = blocking("the fetcher", move || {
+                    let fetched = compiler.fetch_requested(requested)?;
+                    Ok::<_, WorkerError>((compiler, fetched))
+                });
+                let fetched;
+                (compiler, fetched) = fetching.await??;
+                let FetchedFiles { any_new, files, report, warnings } = fetched;
                 let compiled_paths: BTreeSet<&str> =
                     self.compiled.files.iter().map(|file| file.path.as_str()).collect();
                 network.files = files.into_iter().filter(|file| !compiled_paths.contains(file.path.as_str())).collect();
                 network.report = report;
-                new_warnings = warnings;
+                (has_new_files, new_warnings) = (any_new, warnings);
             }
             if !has_new_files || round == MAX_PROBES {
                 probed.warnings.extend(new_warnings);
@@ -488,7 +493,7 @@ fn warn_of_fonts(families: &[String], library: &FontLibrary, warnings: &mut Vec<
     for family in families {
         let name = format!("the font \"{family}\"").to_lowercase();
         if !warnings.iter().any(|warning| warning.message.to_lowercase().starts_with(&name)) {
-            warnings.push(missing_font(family, library));
+            warnings.push(missing_font(family, library.is_on_machine(family)));
         }
     }
 }

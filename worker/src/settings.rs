@@ -6,6 +6,7 @@ use hyperfarm_backplane::config::Env;
 use hyperfarm_media::MediaLimits;
 
 use crate::chrome::ChromeSettings;
+use crate::compiler::CompileLimits;
 use crate::encoders::EncoderMode;
 use crate::remote::RemoteSettings;
 use crate::runtimes::MissingRuntime;
@@ -21,6 +22,8 @@ pub struct WorkerSettings {
     pub label: String,
     /// Limits on the decoding of sources.
     pub media: MediaLimits,
+    /// Limits on the process of a compile (`HYPERFARM_COMPILE_MEMORY_MIB`).
+    pub compile: CompileLimits,
     /// Remote files.
     pub remote: RemoteSettings,
     /// What becomes of a project that names a version of the runtime that is not there (`HYPERFARM_RUNTIME_MISSING`).
@@ -37,6 +40,7 @@ impl WorkerSettings {
             encoder: env.choice("HYPERFARM_ENCODER", &modes).unwrap_or_default(),
             label: env.text("HYPERFARM_CAPTURE_LABEL").unwrap_or_default(),
             media: media_limits(env),
+            compile: compile_limits(env),
             remote: RemoteSettings::read(env),
             missing_runtime: env.choice("HYPERFARM_RUNTIME_MISSING", &MISSING_RUNTIME).unwrap_or_default(),
         }
@@ -51,13 +55,23 @@ const MISSING_RUNTIME: [(&str, MissingRuntime); 2] =
 fn media_limits(env: &Env<'_>) -> MediaLimits {
     let default = MediaLimits::default();
     let pixels = env.parsed::<NonZeroU64>("HYPERFARM_MEDIA_PIXELS").map(NonZeroU64::get);
-    let mebibytes = env.parsed::<NonZeroU64>("HYPERFARM_MEDIA_MEMORY_MIB").map(NonZeroU64::get);
     MediaLimits {
         // FFmpeg's own limit.
         pixels: pixels.map_or(default.pixels, |pixels| pixels.min(i32::MAX as u64)),
-        memory: mebibytes.map_or(default.memory, |mebibytes| mebibytes.saturating_mul(1 << 20)),
+        memory: mebibytes(env, "HYPERFARM_MEDIA_MEMORY_MIB").unwrap_or(default.memory),
         answer: env.duration("HYPERFARM_MEDIA_TIMEOUT").filter(|time| !time.is_zero()).unwrap_or(default.answer),
     }
+}
+
+/// Limits on the process of a compile.
+fn compile_limits(env: &Env<'_>) -> CompileLimits {
+    let memory = mebibytes(env, "HYPERFARM_COMPILE_MEMORY_MIB").unwrap_or(CompileLimits::default().memory);
+    CompileLimits { memory }
+}
+
+/// The bytes of a setting in MiB.
+fn mebibytes(env: &Env<'_>, name: &'static str) -> Option<u64> {
+    env.parsed::<NonZeroU64>(name).map(|mebibytes| mebibytes.get().saturating_mul(1 << 20))
 }
 
 #[cfg(test)]
@@ -92,6 +106,7 @@ mod tests {
         }
         assert_eq!(of("HYPERFARM_MEDIA_PIXELS", "1000").unwrap().media.pixels, 1000);
         assert_eq!(of("HYPERFARM_MEDIA_MEMORY_MIB", "64").unwrap().media.memory, 64 << 20);
+        assert_eq!(of("HYPERFARM_COMPILE_MEMORY_MIB", "64").unwrap().compile.memory, 64 << 20);
         assert_eq!(of("HYPERFARM_MEDIA_TIMEOUT", "5s").unwrap().media.answer, std::time::Duration::from_secs(5));
         assert!(of("HYPERFARM_MEDIA_PIXELS", "0").is_err());
         let errors = of("HYPERFARM_ENCODER", "gpu").unwrap_err();

@@ -19,8 +19,10 @@ use hyperfarm_proto::id::{Pool, WorkerId};
 use hyperfarm_proto::task::{Queue, Step};
 use tokio::task::JoinHandle;
 
+use crate::blocking::blocking;
 use crate::cache::Cache;
 use crate::chrome::{ChromeConfig, Confinement, PidNamespace};
+use crate::compiler::Compilers;
 use crate::context::{WorkerContext, no_folder_in};
 use crate::encoders::{DeviceEncoders, EncoderMode};
 use crate::error::WorkerError;
@@ -47,6 +49,8 @@ pub struct WorkerConfig {
     pub encoder: EncoderMode,
     /// What decodes the sources of projects.
     pub decoders: Decoders,
+    /// Where projects are compiled.
+    pub compilers: Compilers,
     /// How remote files are found.
     pub remote: RemoteConfig,
     /// Where versions of the HyperFrames runtime are found.
@@ -114,7 +118,12 @@ impl Worker {
             .and_then(|()| FolderKind::Worker.create_in(&config.work_dir, ""))
             .map_err(no_folder_in(&config.work_dir))?;
         let encoders = DeviceEncoders::find(config.encoder, folder.path()).await?;
-        let class = class::detect(&config.chrome, encoders.name(), config.label).await?;
+        let compilers = config.compilers.clone();
+        let confinement = blocking("the check of a compiler", move || compilers.check_confinement());
+        let (class, confinement) =
+            tokio::join!(class::detect(&config.chrome, encoders.name(), config.label), confinement);
+        let class = class?;
+        confinement??;
         if !config.chrome.sandbox {
             tracing::warn!(
                 "Chrome's sandbox is off by HYPERFARM_CHROME_SANDBOX; render only compositions that you trust"
@@ -137,7 +146,8 @@ impl Worker {
         let cache = Arc::new(Cache::open(&folder.path().join("cache"))?);
         let remote = Arc::new(Remote::new(config.remote)?);
         let context = WorkerContext::new(backplane.clone(), cache, class, encoders, remote, slots, folder);
-        let context = context.with_archive(config.archive).with_decoders(config.decoders);
+        let context =
+            context.with_archive(config.archive).with_decoders(config.decoders).with_compilers(config.compilers);
         let context = Arc::new(context.with_runtimes(config.runtimes));
         let queues = vec![Queue::Plan(config.pool.clone()), Queue::Chunk(config.pool)];
         let memory_watch = tokio::spawn(watch_browsers(backplane.metrics.clone(), confinements));

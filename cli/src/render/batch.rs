@@ -13,6 +13,7 @@ use hyperfarm_proto::bounded::Text;
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::record::unix_ms;
 use hyperfarm_proto::spec::RenderSpec;
+use hyperfarm_worker::CompileLimits;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
@@ -22,6 +23,7 @@ use super::{default_target, project, render, spec};
 use crate::args::{ProjectArgs, RenderArgs};
 use crate::exit::{self, CliError};
 use crate::machine;
+use crate::roles;
 use crate::stdout::print_line;
 
 type Variables = Map<String, Value>;
@@ -262,12 +264,8 @@ fn typed(cell: &str, kind: Option<&str>) -> Value {
 fn declared_types(args: &ProjectArgs) -> HashMap<String, String> {
     let path = &args.path;
     let page = if path.is_dir() { path.join(project::entry(args)) } else { path.clone() };
-    let html = std::fs::read_to_string(page).unwrap_or_default();
-    let Some(document) = hyperfarm_worker::parse_page(&html) else { return HashMap::new() };
-    let declarations = document.select("[data-composition-variables]");
-    let lists = declarations.iter().filter_map(|element| element.attr("data-composition-variables"));
-    let declared = lists.filter_map(|text| serde_json::from_str::<Vec<Value>>(&text).ok()).flatten();
-    declared.filter_map(|one| Some((one["id"].as_str()?.to_owned(), one["type"].as_str()?.to_owned()))).collect()
+    let facts = roles::compilers(CompileLimits::default()).read_page(&page);
+    facts.map(|facts| facts.variable_types.into_iter().collect()).unwrap_or_default()
 }
 
 /// The output of each row: the template with the row's number and variables in it.

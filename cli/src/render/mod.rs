@@ -20,9 +20,11 @@ use bytes::Bytes;
 use hyperfarm_proto::bounded::{Bounded, Text};
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::{Format, Profile, RenderSpec};
+use hyperfarm_worker::CompileLimits;
 
 use crate::args::{ProjectArgs, RenderArgs, extensions, format_of_output};
 use crate::exit::CliError;
+use crate::roles;
 
 use self::summary::Report;
 
@@ -79,7 +81,7 @@ pub(crate) fn project_spec(args: &ProjectArgs) -> Result<RenderSpec, CliError> {
     spec.aspect_ratio = spec.aspect_ratio.or(shape.flatten());
     spec.duration = spec.duration.filter(|duration| !duration.is_zero());
     let entry = spec.composition.filter(|name| &**name != ".");
-    spec.title = title::of(&args.path, entry.as_deref());
+    spec.title = title::of(&args.path, entry.as_deref(), &roles::compilers(CompileLimits::default()));
     spec.composition = entry.or_else(|| project::entry_of(&args.path).and_then(Text::new));
     Ok(spec)
 }

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use hyperfarm_proto::bounded::Text;
+use hyperfarm_worker::Compilers;
 use serde_json::Value;
 
 use super::project::folder_of;
 
 /// The project's `hyperframes.json`, its `package.json`, the page's title or the folder: the first that has a name.
-pub(super) fn of(project: &Path, entry: Option<&str>) -> Option<Text<500>> {
+pub(super) fn of(project: &Path, entry: Option<&str>, compilers: &Compilers) -> Option<Text<500>> {
     let whole = project.canonicalize().ok()?;
     let (folder, page) = match whole.is_dir() {
         true => (whole.as_path(), whole.join(entry.unwrap_or("index.html"))),
@@ -16,18 +17,13 @@ pub(super) fn of(project: &Path, entry: Option<&str>) -> Option<Text<500>> {
     };
     let by_file = || ["hyperframes.json", "package.json"].iter().find_map(|file| name_in(&folder.join(file)));
     let by_folder = || Some(whole.file_stem()?.to_string_lossy().into_owned());
-    let name = by_file().or_else(|| page_title(&page)).or_else(by_folder)?;
+    let name = by_file().or_else(|| compilers.read_page(&page)?.title).or_else(by_folder)?;
     Text::new(name.chars().take(500).collect::<String>())
 }
 
 fn name_in(file: &Path) -> Option<String> {
     let value: Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
     filled(value["name"].as_str()?)
-}
-
-fn page_title(page: &Path) -> Option<String> {
-    let html = std::fs::read_to_string(page).ok()?;
-    filled(&hyperfarm_worker::parse_page(&html)?.select("head > title").text())
 }
 
 fn filled(text: &str) -> Option<String> {
@@ -44,7 +40,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("spring-sale");
         std::fs::create_dir(&folder).unwrap();
-        let title = || of(&folder, None).unwrap().to_string();
+        let title = || of(&folder, None, &Compilers::in_process()).unwrap().to_string();
         std::fs::write(folder.join("index.html"), "<svg><title>x</title></svg>").unwrap();
         assert_eq!(title(), "spring-sale");
         std::fs::write(folder.join("index.html"), "<title>Spring &amp;\n Sale</title>").unwrap();

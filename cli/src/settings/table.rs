@@ -159,6 +159,11 @@ const SETTINGS: &[(&str, &[Setting])] = &[
                 Value("60s"),
             ),
             (
+                "HYPERFARM_COMPILE_MEMORY_MIB",
+                "Most memory in MiB of the process that compiles a project; a project that takes more is refused.",
+                Value("2048"),
+            ),
+            (
                 "HYPERFARM_RUNTIME_MISSING",
                 "What becomes of a project whose files name a version of the HyperFrames runtime that is not there: `default` gives it the default version and a warning, `error` fails its render.",
                 Value("default"),

@@ -1,24 +1,25 @@
 //! What a decoder's process does.
 
-use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, RawFd};
 use std::os::unix::fs::FileExt;
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use hyperfarm_isolation::messages::{receive, send};
+use hyperfarm_isolation::{ProcessLimits, confine, enter};
 
-use super::confinement;
-use super::messages::{Answer, DecodeFailure, Job, Order, Request, receive, send};
+use super::messages::{Answer, DecodeFailure, Job, MAX_BYTES, Order, Request};
 use super::process::SAMPLE_BYTES;
 use crate::error::MediaError;
 use crate::mix::SourceReader;
 use crate::source::VideoSource;
 use crate::{demux, ffi, ffmpeg_log, probe};
 
-/// The last of the standard files' numbers.
-const STANDARD_ERROR: RawFd = 2;
+/// Processor time of a process: far more than a chunk of the longest kind takes.
+const CPU_TIME: Duration = Duration::from_secs(3600);
+
+/// Bytes of the shared memory for a second of samples, where that is more than a picture.
+const SAMPLES: u64 = 1 << 20;
 
 /// Runs this process as a decoder: standard input is its socket, standard output the memory that it shares.
 pub fn serve_decoder() -> ExitCode {
@@ -36,32 +37,30 @@ enum Source {
 }
 
 fn serve() -> io::Result<()> {
-    close_inherited()?;
     // The allocator keeps its blocks, unlike the farm's: the next picture has the size of the last.
-    let mut farm = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let shared = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let order: Order = receive(&mut farm)?;
+    let (mut farm, shared) = enter()?;
+    let order: Order = receive(&mut farm, MAX_BYTES)?;
     if let Err(source) = demux::provide(&order.path) {
         let error = MediaError::Open { path: order.path.clone(), source };
-        return send(&mut farm, &Answer::Failed(DecodeFailure::new(error, &order)));
+        return send(&mut farm, &Answer::Failed(DecodeFailure::new(error, &order)), MAX_BYTES);
     }
     ffmpeg_log::init();
     ffi::known_decoders();
-    end_with(farm.try_clone()?);
-    confinement::confine(&order.limits)?;
+    let shared_bytes = order.limits.pixels.saturating_mul(4).max(SAMPLES);
+    confine(&ProcessLimits { memory: order.limits.memory, cpu: CPU_TIME, file_bytes: shared_bytes })?;
 
     let mut source = match open(&order) {
         Ok((source, answer)) => {
-            send(&mut farm, &answer)?;
+            send(&mut farm, &answer, MAX_BYTES)?;
             match source {
                 Some(source) => source,
                 None => return Ok(()),
             }
         }
-        Err(error) => return send(&mut farm, &Answer::Failed(DecodeFailure::new(error, &order))),
+        Err(error) => return send(&mut farm, &Answer::Failed(DecodeFailure::new(error, &order)), MAX_BYTES),
     };
     loop {
-        let request = match receive(&mut farm) {
+        let request = match receive(&mut farm, MAX_BYTES) {
             Ok(request) => request,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             Err(error) => return Err(error),
@@ -86,19 +85,8 @@ fn serve() -> io::Result<()> {
         if let (Source::Sound(sound), Answer::Samples(count)) = (&mut source, &answer) {
             sound.skip(*count);
         }
-        send(&mut farm, &answer)?;
+        send(&mut farm, &answer, MAX_BYTES)?;
     }
-}
-
-/// Closes all files but the standard ones: the farm's own parent may have left some open.
-fn close_inherited() -> io::Result<()> {
-    let names: io::Result<Vec<_>> = fs::read_dir("/proc/self/fd")?.map(|entry| Ok(entry?.file_name())).collect();
-    let files = names?.into_iter().filter_map(|name| name.to_str()?.parse::<RawFd>().ok());
-    for file in files.filter(|file| *file > STANDARD_ERROR) {
-        // Fails for the folder's own file only, which is closed already.
-        let _ = nix::unistd::close(file);
-    }
-    Ok(())
 }
 
 /// Opens the source for the job of `order`; a probe leaves nothing to ask.
@@ -119,18 +107,4 @@ fn open(order: &Order) -> Result<(Option<Source>, Answer), MediaError> {
             Ok((Some(Source::Sound(Box::new(sound))), Answer::Open))
         }
     }
-}
-
-/// Ends this process when the farm's end of the socket is closed, also in the midst of decoding. `PR_SET_PDEATHSIG`
-/// would end it with the thread of the farm that started it, which may be gone before the last picture is asked for.
-fn end_with(farm: UnixStream) {
-    std::thread::spawn(move || {
-        loop {
-            let mut ends = [PollFd::new(farm.as_fd(), PollFlags::empty())];
-            match poll(&mut ends, PollTimeout::NONE) {
-                Err(nix::errno::Errno::EINTR) | Ok(0) => {}
-                Ok(_) | Err(_) => std::process::abort(),
-            }
-        }
-    });
 }

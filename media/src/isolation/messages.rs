@@ -1,12 +1,11 @@
-//! The messages between the farm and a decoder's process: JSON with its length before it.
+//! The messages between the farm and a decoder's process.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::PathBuf;
 
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::MediaTiming;
 use hyperfarm_proto::spec::Size;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::MediaError;
@@ -14,7 +13,7 @@ use crate::limits::MediaLimits;
 use crate::probe::MediaInfo;
 
 /// Most bytes of a message: metadata of a file is not part of any.
-const MAX_BYTES: u32 = 1 << 20;
+pub(super) const MAX_BYTES: u32 = 1 << 20;
 
 /// The first message to a process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,26 +88,4 @@ impl DecodeFailure {
             source: self.errno.map(io::Error::from_raw_os_error),
         }
     }
-}
-
-pub(super) fn send(stream: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
-    let json = serde_json::to_vec(message)?;
-    let length = u32::try_from(json.len()).ok().filter(|length| *length <= MAX_BYTES);
-    let length = length.ok_or_else(|| io::Error::other("the message is too long"))?;
-    let mut bytes = length.to_le_bytes().to_vec();
-    bytes.extend(json);
-    stream.write_all(&bytes)
-}
-
-/// The next message; an error of kind `UnexpectedEof` where the other side is gone.
-pub(super) fn receive<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<T> {
-    let mut length = [0_u8; 4];
-    stream.read_exact(&mut length)?;
-    let length = u32::from_le_bytes(length);
-    if length > MAX_BYTES {
-        return Err(io::Error::other("the message is too long"));
-    }
-    let mut json = vec![0_u8; length as usize];
-    stream.read_exact(&mut json)?;
-    Ok(serde_json::from_slice(&json)?)
 }

@@ -3,18 +3,16 @@
 //! A decoder's process is this program again, started with [`DECODER_COMMAND`]. It reads one source, with one purpose:
 //! its headers, the pictures of a video, or the samples of a sound. It has no environment and no open files but its
 //! socket, the source and the memory through which it returns pictures and samples; its memory is limited, and it may
-//! neither open files nor use the network nor start programs (`confinement`). A source that crashes it, or makes it
+//! neither open files nor use the network nor start programs ([`hyperfarm_isolation`]). A source that crashes it, or makes it
 //! take too long, costs one task, with an error that names the source.
 //!
 //! | what | where |
 //! | --- | --- |
 //! | starts processes, asks them | here, `process` |
 //! | what a decoder's process does | `child` |
-//! | limits and the system calls that are allowed | `confinement` |
 //! | messages | `messages` |
 
 mod child;
-mod confinement;
 mod messages;
 mod process;
 

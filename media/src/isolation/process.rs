@@ -1,28 +1,23 @@
 //! A decoder's process, seen from the farm.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
+use hyperfarm_isolation::{ConfinedProcess, Ended, Messages};
 use hyperfarm_proto::spec::Size;
-use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::Serialize;
 
 use super::DECODER_COMMAND;
-use super::messages::{Answer, Job, Order, Request, receive, send};
+use super::messages::{Answer, Job, MAX_BYTES, Order};
 use crate::bitmap::Picture;
 use crate::error::MediaError;
 use crate::limits::{MediaLimits, check_pixels};
-
-/// The variable that a program may need to find FFmpeg's libraries. The process gets no other one.
-const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
 /// Bytes of a stereo sample of floats.
 pub(super) const SAMPLE_BYTES: usize = 8;
@@ -30,8 +25,7 @@ pub(super) const SAMPLE_BYTES: usize = 8;
 /// A running process. It ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct DecoderProcess {
-    child: Child,
-    socket: UnixStream,
+    process: ConfinedProcess,
     /// The memory in which the process leaves pictures and samples.
     shared: File,
     /// The source's name in the project.
@@ -62,42 +56,25 @@ impl DecoderProcess {
             is_input: false,
             source: Some(error),
         })?;
-        if let Err(error) = send(&mut process.socket, &order) {
-            return Err(process.lost(error));
-        }
-        let answer = process.answer()?;
+        let answer = process.ask(&order)?;
         Ok((process, answer))
     }
 
     fn spawn(program: &Path, name: &str, limits: MediaLimits) -> io::Result<Self> {
-        let (socket, theirs) = UnixStream::pair()?;
         let shared = File::from(memfd_create(c"decoded", MFdFlags::MFD_CLOEXEC)?);
-        let mut command = Command::new(program);
-        command.arg(DECODER_COMMAND).env_clear();
-        if let Some(libraries) = std::env::var_os(LIBRARY_PATH) {
-            command.env(LIBRARY_PATH, libraries);
-        }
-        let child = command
-            .stdin(OwnedFd::from(theirs))
-            .stdout(OwnedFd::from(shared.try_clone()?))
-            .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Self { child, socket, shared, name: name.to_owned(), limits, returned: Vec::new() })
+        let theirs = OwnedFd::from(shared.try_clone()?);
+        let process = ConfinedProcess::start(program, DECODER_COMMAND, theirs, Messages::Dropped)?;
+        Ok(Self { process, shared, name: name.to_owned(), limits, returned: Vec::new() })
     }
 
-    pub(super) fn ask(&mut self, request: &Request) -> Result<Answer, MediaError> {
-        match send(&mut self.socket, request) {
-            Ok(()) => self.answer(),
-            Err(error) => Err(self.lost(error)),
-        }
-    }
-
-    fn answer(&mut self) -> Result<Answer, MediaError> {
-        let mut answer = UntilDeadline { socket: &self.socket, deadline: Instant::now() + self.limits.answer };
-        match receive(&mut answer) {
+    /// The answer to the order or to a [`Request`](super::messages::Request).
+    pub(super) fn ask(&mut self, message: &impl Serialize) -> Result<Answer, MediaError> {
+        self.process.set_deadline(Instant::now() + self.limits.answer);
+        let answer = self.process.send(message, MAX_BYTES).and_then(|()| self.process.receive(MAX_BYTES));
+        match answer {
             Ok(Answer::Failed(failure)) => Err(failure.into_error()),
             Ok(answer) => Ok(answer),
-            Err(error) => Err(self.lost(error)),
+            Err(error) => Err(self.lost(&error)),
         }
     }
 
@@ -132,67 +109,30 @@ impl DecoderProcess {
     }
 
     /// The error of a process that does not answer.
-    fn lost(&mut self, error: io::Error) -> MediaError {
-        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
-            // A late answer would be taken for that to the next request.
-            let _ = self.child.kill();
-            let seconds = self.limits.answer.as_secs();
-            return self.failed(&format!("decoding takes longer than {seconds} s for one picture or second"), true);
-        }
-        if error.kind() == io::ErrorKind::InvalidData {
-            return self.disorder();
-        }
-        let status = match self.child.wait() {
-            Ok(status) => status,
-            Err(error) => return self.failed(&format!("its decoder cannot be waited for: {error}"), false),
-        };
-        let mebibytes = self.limits.memory >> 20;
-        match status.signal() {
-            // Rust and C++ end a process so that gets no memory.
-            Some(libc::SIGABRT) => {
-                let reason = format!("its decoder gave up, or takes more than {mebibytes} MiB of memory");
-                self.failed(&reason, true)
+    fn lost(&mut self, error: &io::Error) -> MediaError {
+        match self.process.end(error) {
+            Ended::TooSlow => {
+                let seconds = self.limits.answer.as_secs();
+                self.failed(&format!("decoding takes longer than {seconds} s for one picture or second"), true)
             }
-            // From outside: the system ran out of memory, or somebody ended it.
-            Some(signal @ (libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) => {
+            Ended::Disorder | Ended::GivenUp => self.disorder(),
+            Ended::Aborted => {
+                let mebibytes = self.limits.memory >> 20;
+                self.failed(&format!("its decoder gave up, or takes more than {mebibytes} MiB of memory"), true)
+            }
+            Ended::CpuTime => self.failed("decoding takes too much processor time", true),
+            Ended::Outside(signal) => {
                 self.failed(&format!("its decoder was ended from outside by signal {signal}"), false)
             }
-            Some(signal) => self.failed(&format!("it crashes its decoder (signal {signal})"), true),
-            None if status.code() == Some(PANICKED) => self.failed("it crashes its decoder", true),
-            None => self.failed(&format!("its decoder ended too early ({status})"), false),
+            Ended::Crashed(signal) => self.failed(&format!("it crashes its decoder (signal {signal})"), true),
+            Ended::Panicked => self.failed("it crashes its decoder", true),
+            Ended::Exited(status) => self.failed(&format!("its decoder ended too early ({status})"), false),
+            Ended::Unknown(error) => self.failed(&format!("its decoder cannot be waited for: {error}"), false),
         }
     }
 
     fn failed(&self, reason: &str, is_input: bool) -> MediaError {
         let message = format!("{} cannot be decoded: {reason}; convert it to H.264, VP9, AAC or Opus", self.name);
         MediaError::Source { message, is_input, source: None }
-    }
-}
-
-/// Reads from a socket up to a moment, however slowly the bytes come.
-struct UntilDeadline<'a> {
-    socket: &'a UnixStream,
-    deadline: Instant,
-}
-
-impl Read for UntilDeadline<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        self.socket.set_read_timeout(Some(left))?;
-        self.socket.read(buffer)
-    }
-}
-
-/// Exit code of a Rust program whose main thread panicked.
-const PANICKED: i32 = 101;
-
-impl Drop for DecoderProcess {
-    fn drop(&mut self) {
-        // Fails only if the process has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

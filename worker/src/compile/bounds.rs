@@ -15,7 +15,6 @@ use dom_query::Document;
 use html5ever::interface::{ElementFlags, NodeOrText, QuirksMode, TreeSink};
 use html5ever::tendril::{StrTendril, TendrilSink};
 use html5ever::{Attribute, ExpandedName, LocalName, ParseOpts, QualName, ns, parse_document};
-use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_proto::archive::ArchiveLimits;
 use tokio_util::sync::CancellationToken;
 
@@ -33,18 +32,17 @@ pub(super) const MAX_NODES: usize = 200_000;
 /// them.
 const MAX_ID_BYTES: usize = 256;
 /// Most bytes of the entry page with everything that is mounted in it.
-pub(super) const MAX_PAGE_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_PAGE_BYTES: usize = 64 * 1024 * 1024;
 /// Most levels of nested blocks, functions and brackets of a style sheet, as the CSS parser's own default.
 pub(super) const MAX_CSS_DEPTH: u8 = 75;
 /// Longest compile without the time for downloads.
-const COMPUTE_TIME: Duration = Duration::from_secs(60);
+pub(crate) const COMPUTE_TIME: Duration = Duration::from_secs(60);
 /// Tags between two checks of the time.
 const TAGS_PER_CHECK: usize = 1024;
 
-/// The bounds of one compile, with what is used so far, and the bounded decoders that read headers of media for it.
+/// The bounds of one compile, with what is used so far.
 pub(crate) struct Bounds {
     archive: ArchiveLimits,
-    pub(super) decoders: Decoders,
     cancelled: CancellationToken,
     deadline: Instant,
     nodes: Cell<usize>,
@@ -64,14 +62,7 @@ impl Bounds {
     /// Bounds of a compile that begins now and ends when `cancelled` is cancelled.
     pub(crate) fn new(cancelled: CancellationToken) -> Self {
         let deadline = Instant::now() + RENDER_TIME + COMPUTE_TIME;
-        Self {
-            archive: ArchiveLimits::DEFAULT,
-            decoders: Decoders::in_process(MediaLimits::default()),
-            cancelled,
-            deadline,
-            nodes: Cell::new(0),
-            bytes: Cell::new(0),
-        }
+        Self { archive: ArchiveLimits::DEFAULT, cancelled, deadline, nodes: Cell::new(0), bytes: Cell::new(0) }
     }
 
     /// The bounds with these limits of the project's archive.
@@ -82,11 +73,6 @@ impl Bounds {
     /// Limits of the project's archive.
     pub(super) fn archive(&self) -> &ArchiveLimits {
         &self.archive
-    }
-
-    /// The bounds with `decoders` for media.
-    pub(crate) fn with_decoders(self, decoders: Decoders) -> Self {
-        Self { decoders, ..self }
     }
 
     /// Fails where the compile was cancelled or its time is over. Every loop over parts of a project calls it.
@@ -189,7 +175,7 @@ impl Bounds {
 }
 
 /// The tree of a page; `None` where the page is beyond the bounds of a compile.
-pub fn parse_page(html: &str) -> Option<Document> {
+pub(crate) fn parse_page(html: &str) -> Option<Document> {
     fits(html).then(|| Document::from(html))
 }
 

@@ -1,7 +1,7 @@
 //! The font table: the embedded family that draws a family.
 
 use crate::assets::FONTS;
-use crate::remote::library::FontLibrary;
+use crate::compile::services::{FontFace, has_family};
 
 /// Embedded families, with the system families that they replace.
 const SUBSTITUTES: &[(&str, &[&str])] = &[
@@ -71,9 +71,9 @@ const SUBSTITUTES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Whether the farm has the family, or a replacement.
-pub(super) fn is_known(family: &str, library: &FontLibrary) -> bool {
-    embedded_family(family).is_some() || !library.faces(family).is_empty()
+/// Whether the farm has the family, or a replacement. `operator` are the faces of the operator's folder.
+pub(super) fn is_known(family: &str, operator: &[FontFace]) -> bool {
+    embedded_family(family).is_some() || has_family(operator, family)
 }
 
 /// The embedded family that draws this one.

@@ -14,10 +14,10 @@ use serde_json::Value;
 
 use super::css::{self, Declaration, families};
 use super::dom::{all, raw_text};
-use super::font_table::embedded_family;
+use super::font_table::{embedded_family, is_known};
 use super::remote_assets::RemoteAssets;
+use super::services::{FontFace, has_family};
 use crate::assets::{FONTS, OWN_PREFIX};
-use crate::remote::library::FontLibrary;
 
 /// Generic families.
 const GENERIC: &[&str] = &[
@@ -280,8 +280,8 @@ pub(super) fn head_for(
     }
     of_variables(documents, variables).into_iter().for_each(&mut add);
     // Of sheets that may not be loaded, and of texts that may be no fonts, only those that the farm has.
-    let remote = assets.remote();
-    let is_known = |family: &String| embedded_family(family).is_some() || !remote.fonts.faces(family).is_empty();
+    let services = assets.services();
+    let is_known = |family: &String| is_known(family, services.fonts());
     let of_scripts: BTreeSet<String> = named.of_scripts.into_iter().filter(is_known).collect();
     named.of_sheets.into_iter().filter(is_known).chain(of_scripts.iter().cloned()).for_each(&mut add);
     let (mut rules, mut sheets) = (String::new(), String::new());
@@ -323,15 +323,16 @@ enum Source {
 /// fonts.
 fn source(family: &str, assets: &mut RemoteAssets, warnings: &mut Vec<Warning>) -> Option<Source> {
     let mut warn = |code: &str, message: String| warnings.push(Warning { code: code.to_owned(), message });
-    let remote = assets.remote();
-    let faces = remote.fonts.faces(family);
-    if !faces.is_empty() {
-        let rule = |face: &crate::remote::library::FontFile| {
-            let path = assets.add_font(&face.file)?;
+    let services = assets.services();
+    let faces = services.fonts();
+    if has_family(faces, family) {
+        let of_family = faces.iter().enumerate().filter(|(_, face)| face.family.eq_ignore_ascii_case(family));
+        let rule = |(number, face): (usize, &FontFace)| {
+            let path = assets.add_font(number)?;
             let style = if face.italic { "italic" } else { "normal" };
             Some(rule(family, style, &face.weight, &format!("url({path})"), ""))
         };
-        return Some(Source::Rules(faces.into_iter().filter_map(rule).collect()));
+        return Some(Source::Rules(of_family.filter_map(rule).collect()));
     }
     if let Some(embedded) = embedded_family(family) {
         if !embedded.eq_ignore_ascii_case(family) {
@@ -342,14 +343,14 @@ fn source(family: &str, assets: &mut RemoteAssets, warnings: &mut Vec<Warning>) 
     if let Some(path) = assets.google_sheet(family) {
         return Some(Source::Sheet(path));
     }
-    let warning = missing_font(family, &remote.fonts);
+    let warning = missing_font(family, services.is_on_machine(family));
     warn(&warning.code, warning.message);
     None
 }
 
-/// The warning for a family that neither the project nor the farm has a face of.
-pub(crate) fn missing_font(family: &str, library: &FontLibrary) -> Warning {
-    let (code, message) = if library.is_on_machine(family) {
+/// The warning for a family that neither the project nor the farm has a face of. The machine may have one.
+pub(crate) fn missing_font(family: &str, is_on_machine: bool) -> Warning {
+    let (code, message) = if is_on_machine {
         (
             "FONT_OF_MACHINE",
             format!(
@@ -394,13 +395,14 @@ mod tests {
 
     use super::*;
     use crate::cache::Cache;
+    use crate::compile::services::LocalServices;
     use crate::remote::{Remote, RemoteConfig};
 
     fn head(html: &str, variables: &str) -> (String, String, Vec<Warning>) {
         let folder = tempfile::tempdir().unwrap();
         let cache = Arc::new(Cache::open(folder.path()).unwrap());
         let remote = Arc::new(Remote::new(RemoteConfig::default()).unwrap());
-        let mut assets = RemoteAssets::new(remote, cache);
+        let mut assets = RemoteAssets::new(Arc::new(LocalServices::new(remote, cache)));
         let document = Document::from(html);
         normalise(&document);
         let mut warnings = Vec::new();

@@ -14,13 +14,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tokio_util::sync::CancellationToken;
 
+use super::Compilation;
 use super::bounds::Bounds;
-use super::compile;
-use super::remote_assets::RemoteAssets;
+use super::services::LocalServices;
 use crate::cache::Cache;
 use crate::error::WorkerError;
 use crate::remote::{Remote, RemoteConfig};
-use crate::runtimes::ChosenRuntime;
 
 /// Longest error message in bytes.
 const LONGEST_MESSAGE: usize = 2000;
@@ -223,9 +222,9 @@ fn compiled(bundle: &[u8], spec: &RenderSpec, folder: &Path) -> Result<(Vec<Comp
     std::fs::write(&path, bundle).unwrap();
     let fetch = FetchConfig { enabled: false, ..FetchConfig::default() };
     let remote = Arc::new(Remote::new(RemoteConfig { fetch, ..RemoteConfig::default() }).unwrap());
-    let mut assets = RemoteAssets::new(remote, cache.clone());
+    let mut compilation = Compilation::new(Arc::new(LocalServices::new(remote, cache)));
     let bounds = Bounds::new(CancellationToken::new());
-    let compiled = compile(&path, spec, &cache, &mut assets, &bounds, &|_| (), &|_| Ok(ChosenRuntime::default()))?;
+    let compiled = compilation.compile(&std::fs::File::open(&path).unwrap(), spec, &bounds)?.compiled;
     Ok((compiled.files, format!("{:?} {}", compiled.warnings, compiled.variables)))
 }
 

@@ -28,34 +28,36 @@ pub(crate) mod remote_assets;
 pub(crate) mod runtime;
 pub(crate) mod scripts;
 mod selector;
+pub(crate) mod services;
 mod svg_ids;
 mod timing;
 mod transitions;
-mod unpack;
+pub(crate) mod unpack;
 mod variables;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::Arc;
 
 use dom_query::Document;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{CompiledFile, RemoteAsset, RuntimeVersion, Warning};
 use hyperfarm_proto::spec::{RenderSpec, Size};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::bounds::Bounds;
 use self::project::Project;
 use self::remote_assets::RemoteAssets;
-use self::runtime::NamedRuntime;
+use self::services::{CompileServices, RuntimeOfPage};
 use self::unpack::ProjectFile;
-use crate::cache::Cache;
 use crate::error::{ProjectError, WorkerError};
-use crate::runtimes::ChosenRuntime;
 
 /// The entry page where a request names none.
 const DEFAULT_ENTRY: &str = "index.html";
 
 /// A compiled project.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Compiled {
     /// Files; their bytes are in the worker's cache.
     pub(crate) files: Vec<CompiledFile>,
@@ -78,21 +80,16 @@ pub(crate) struct Compiled {
 }
 
 /// Compiles the project in `bundle`. It blocks: it unpacks, hashes, parses, and waits for downloads.
-///
-/// `on_size` is called with the root's size as soon as it is known, so that browsers can be started meanwhile.
-/// `choose_runtime` chooses the runtime of a project that names this version.
-pub(crate) fn compile(
-    bundle: &std::path::Path,
+fn compile(
+    bundle: &File,
     spec: &RenderSpec,
-    cache: &Cache,
+    services: &dyn CompileServices,
     remote_assets: &mut RemoteAssets,
     bounds: &Bounds,
-    on_size: &dyn Fn(Option<Size>),
-    choose_runtime: &dyn Fn(Option<NamedRuntime>) -> Result<ChosenRuntime, WorkerError>,
 ) -> Result<Compiled, WorkerError> {
-    let files = unpack::unpack(bundle, cache, bounds)?;
+    let files = unpack::unpack(bundle, services, bounds)?;
     let entry = find_entry(&files, spec.composition.as_deref())?;
-    let mut project = Project { files, cache, bounds };
+    let mut project = Project { files, services, bounds };
     let page = project.text(&entry)?;
     bounds.measure(&entry, &page)?;
     let mut page = html::complete_document(page);
@@ -106,8 +103,9 @@ pub(crate) fn compile(
     let document = bounds.parse(&entry, &page)?;
     bounds.count_mount(&entry, &page, 0)?;
     let root = html::root(&document)?;
-    on_size(root.size);
-    let ChosenRuntime { runtime, scripts: runtime_scripts, warning } = choose_runtime(runtime::named(&project))?;
+    services.set_size(root.size);
+    let RuntimeOfPage { runtime, runs_deferred_scripts, warning } =
+        services.choose_runtime(runtime::named(&project))?;
     warnings.extend(warning);
     html::rebase(&document, &entry, &|path| project.files.contains_key(path));
     variables::warn_of_invalid_json(&document, &entry, &mut warnings);
@@ -129,7 +127,7 @@ pub(crate) fn compile(
     html::join_styles(&document);
     edits::apply(&document);
     let texts = project.texts()?;
-    let page = html::finish(&document, &entry, &texts, &faces, runtime_scripts.runs_deferred_scripts(), &mut warnings);
+    let page = html::finish(&document, &entry, &texts, &faces, runs_deferred_scripts, &mut warnings);
     bounds.measure(&entry, &page)?;
     let mentions_timelines = texts.values().any(|text| text.contains("__timelines"));
     let entry = compiled_path(&project, entry);
@@ -154,6 +152,58 @@ pub(crate) fn compile(
         remote,
         warnings,
     })
+}
+
+/// The compile of one render, with its state between the requests of the plan stage.
+pub(crate) struct Compilation {
+    services: Arc<dyn CompileServices>,
+    remote_assets: RemoteAssets,
+}
+
+/// The result of a compile.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CompileOutput {
+    pub(crate) compiled: Compiled,
+    /// Path of the sound that the request names, where it is a remote file that was found.
+    pub(crate) sound: Option<String>,
+}
+
+/// Remote files after some were fetched that only the page's scripts name.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FetchedFiles {
+    /// Whether any of those that were requested is new and was found.
+    pub(crate) any_new: bool,
+    /// All fetched files of the render.
+    pub(crate) files: Vec<CompiledFile>,
+    /// All remote files of the render, found or not.
+    pub(crate) report: Vec<RemoteAsset>,
+    /// Warnings for the author.
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl Compilation {
+    pub(crate) fn new(services: Arc<dyn CompileServices>) -> Self {
+        Self { remote_assets: RemoteAssets::new(services.clone()), services }
+    }
+
+    /// Compiles the project in `bundle`, and fetches the sound that the request names. It blocks.
+    pub(crate) fn compile(
+        &mut self,
+        bundle: &File,
+        spec: &RenderSpec,
+        bounds: &Bounds,
+    ) -> Result<CompileOutput, WorkerError> {
+        let sound = spec.audio_url.as_deref().and_then(|url| self.remote_assets.sound(url));
+        let compiled = compile(bundle, spec, &*self.services, &mut self.remote_assets, bounds)?;
+        Ok(CompileOutput { compiled, sound })
+    }
+
+    /// Fetches URLs that the page requested while it was probed. It blocks.
+    pub(crate) fn fetch_requested(&mut self, urls: &[String]) -> FetchedFiles {
+        let any_new = self.remote_assets.fetch_requested(urls);
+        let (files, report, warnings) = self.remote_assets.take();
+        FetchedFiles { any_new, files, report, warnings }
+    }
 }
 
 /// Path of the compiled page. It is at the root whatever folder its source is in, because paths in compositions are

@@ -234,23 +234,19 @@ mod tests {
     use std::collections::BTreeMap;
 
     use hyperfarm_proto::failure::FailureCode;
-    use hyperfarm_proto::id::ContentHash;
 
     use super::*;
-    use crate::cache::Cache;
     use crate::compile::bounds::Bounds;
     use crate::compile::parts::Script;
-    use crate::compile::unpack::ProjectFile;
+    use crate::compile::services::LocalServices;
 
     fn inlined(entry: &str, files: &[(&str, &str)]) -> Result<(String, Vec<String>, Vec<String>), WorkerError> {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path()).unwrap();
+        let services = LocalServices::in_folder(folder.path());
         let bounds = Bounds::new(tokio_util::sync::CancellationToken::new());
-        let mut project = Project { files: BTreeMap::new(), cache: &cache, bounds: &bounds };
+        let mut project = Project { files: BTreeMap::new(), services: &services, bounds: &bounds };
         for (path, text) in files {
-            let hash = ContentHash::of(text.as_bytes());
-            cache.insert(&hash, text.as_bytes()).unwrap();
-            project.files.insert((*path).to_owned(), ProjectFile { hash, bytes: text.len() as u64 });
+            project.replace(path, text.as_bytes()).unwrap();
         }
         let document = Document::from(entry);
         let parts = inline(&document, &project, "index.html")?;

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use hyperfarm_proto::id::ContentHash;
-
 use super::bounds::Bounds;
+use super::services::{CompileServices, insert};
 use super::unpack::ProjectFile;
-use crate::cache::Cache;
-use crate::error::{DiskError, ProjectError, WorkerError};
+use crate::error::{ProjectError, WorkerError};
 
 /// The files of a project by path, with access to their bytes.
 pub(super) struct Project<'a> {
     pub(super) files: BTreeMap<String, ProjectFile>,
-    pub(super) cache: &'a Cache,
+    pub(super) services: &'a dyn CompileServices,
     pub(super) bounds: &'a Bounds,
 }
 
@@ -29,14 +27,13 @@ impl Project<'_> {
             .files
             .get(path)
             .ok_or_else(|| ProjectError::CompositionMissing(format!("the project has no {path}")))?;
-        let cached = self.cache.path(&file.hash);
-        let bytes = std::fs::read(&cached).map_err(DiskError::at(&cached, "cannot be read"))?;
+        let bytes = self.services.read(&file.hash)?;
         Ok(String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)).into_owned())
     }
 
     /// The bytes of a file; `None` where the project has no such file.
     pub(super) fn bytes(&self, path: &str) -> Option<Vec<u8>> {
-        std::fs::read(self.cache.path(&self.files.get(path)?.hash)).ok()
+        self.services.read(&self.files.get(path)?.hash).ok()
     }
 
     /// The texts of all pages, style sheets, scripts, JSON and SVG files up to [`MAX_TEXT_BYTES`], by path. It is an
@@ -65,10 +62,9 @@ impl Project<'_> {
     }
 
     /// Replaces the bytes of a file, or adds it.
-    pub(super) fn replace(&mut self, path: &str, bytes: &[u8]) -> Result<(), DiskError> {
-        let hash = ContentHash::of(bytes);
-        self.cache.insert(&hash, bytes)?;
-        self.files.insert(path.to_owned(), ProjectFile { hash, bytes: bytes.len() as u64 });
+    pub(super) fn replace(&mut self, path: &str, bytes: &[u8]) -> Result<(), WorkerError> {
+        let file = insert(self.services, bytes)?;
+        self.files.insert(path.to_owned(), file);
         Ok(())
     }
 }
@@ -76,13 +72,14 @@ impl Project<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compile::services::LocalServices;
 
     #[test]
     fn the_texts_of_a_project_are_bounded_together() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path()).unwrap();
+        let services = LocalServices::in_folder(folder.path());
         let bounds = Bounds::new(tokio_util::sync::CancellationToken::new());
-        let mut project = Project { files: BTreeMap::new(), cache: &cache, bounds: &bounds };
+        let mut project = Project { files: BTreeMap::new(), services: &services, bounds: &bounds };
         project.replace("index.html", b"<p>").unwrap();
         assert_eq!(project.texts().unwrap().len(), 1);
         // A byte that is no UTF-8 becomes three.

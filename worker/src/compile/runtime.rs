@@ -1,6 +1,7 @@
 //! The version of the HyperFrames runtime that a project names.
 
 use hyperfarm_backplane::runtimes::PACKAGES;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::project::Project;
@@ -12,7 +13,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 const DEPENDENCIES: [&str; 4] = ["dependencies", "devDependencies", "peerDependencies", "optionalDependencies"];
 
 /// A version or range that a file of the project names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NamedRuntime {
     /// As it is written there.
     pub(crate) version: String,

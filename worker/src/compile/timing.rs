@@ -167,7 +167,7 @@ impl MediaFiles<'_, '_> {
         }
         let path = paths::file_of(source);
         let file = self.project.files.get(&path)?;
-        let probe = || self.project.bounds.decoders.probe(&self.project.cache.path(&file.hash), &path).ok();
+        let probe = || self.project.services.probe(&file.hash, &path);
         self.probed
             .entry(path.clone())
             // A file that cannot be read is an error of the media list, which names the element.
@@ -179,14 +179,14 @@ impl MediaFiles<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::Cache;
     use crate::compile::bounds::Bounds;
+    use crate::compile::services::LocalServices;
 
     fn completed(page: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path()).unwrap();
+        let services = LocalServices::in_folder(folder.path());
         let bounds = Bounds::new(tokio_util::sync::CancellationToken::new());
-        let project = Project { files: BTreeMap::new(), cache: &cache, bounds: &bounds };
+        let project = Project { files: BTreeMap::new(), services: &services, bounds: &bounds };
         let document = Document::from(page);
         complete(&document, &project, &BTreeMap::new(), &Map::new(), &mut Vec::new());
         super::super::dom::body(&document).unwrap().inner_html().to_string()

@@ -1,18 +1,20 @@
 //! Unpacking: the files of a project's zip are added to the cache, within limits.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use hyperfarm_proto::archive::{ArchiveLimits, check_name, check_names};
 use hyperfarm_proto::id::ContentHash;
+use serde::{Deserialize, Serialize};
 
 use super::bounds::Bounds;
-use crate::cache::{Cache, InsertError};
-use crate::error::{DiskError, ProjectError, WorkerError};
+use super::services::CompileServices;
+use crate::cache::InsertError;
+use crate::error::{ProjectError, WorkerError};
 
 /// A file of a project, in the cache.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProjectFile {
     /// SHA-256 of its bytes.
     pub(crate) hash: ContentHash,
@@ -22,13 +24,12 @@ pub(crate) struct ProjectFile {
 
 /// Unpacks the zip at `bundle` and returns its files by path. A single top-level folder is removed from the paths.
 pub(super) fn unpack(
-    bundle: &Path,
-    cache: &Cache,
+    bundle: &File,
+    services: &dyn CompileServices,
     bounds: &Bounds,
 ) -> Result<BTreeMap<String, ProjectFile>, WorkerError> {
     let limits = bounds.archive();
-    let opened = std::fs::File::open(bundle).map_err(DiskError::at(bundle, "cannot be read"))?;
-    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(opened))
+    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(bundle))
         .map_err(|error| invalid(format!("the project is no zip archive that can be read: {error}")))?;
     let directory = directory(bundle, archive.central_directory_start(), limits)
         .map_err(|error| invalid(format!("the directory of the archive cannot be read: {error}")))?;
@@ -55,7 +56,7 @@ pub(super) fn unpack(
         }
         let packed = entry.compressed_size();
         let limit = (limits.unpacked_bytes - total).min(limits.ratio_from.max(packed.saturating_mul(limits.ratio)));
-        let (hash, length) = match cache.insert_from(&mut entry, limit) {
+        let (hash, length) = match services.insert_from(&mut entry, limit) {
             Ok(Some(inserted)) => inserted,
             Ok(None) => {
                 let text = format!("{path} unpacks to more than {limit} bytes, which is more than is allowed");
@@ -80,13 +81,15 @@ fn invalid(text: String) -> ProjectError {
 }
 
 /// The directory of the archive, which begins at `start`, up to the end of the file.
-fn directory(bundle: &Path, start: u64, limits: &ArchiveLimits) -> std::io::Result<Vec<u8>> {
-    let mut file = std::fs::File::open(bundle)?;
-    file.seek(SeekFrom::Start(start))?;
+fn directory(bundle: &File, start: u64, limits: &ArchiveLimits) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = file.take(limits.directory_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
-    if read as u64 > limits.directory_bytes {
-        return Err(std::io::Error::other(format!("it has more than {} bytes", limits.directory_bytes)));
+    let mut block = vec![0; 256 * 1024];
+    // The archive's own reader keeps its position in the file.
+    while let read @ 1.. = bundle.read_at(&mut block, start + bytes.len() as u64)? {
+        bytes.extend(&block[..read]);
+        if bytes.len() as u64 > limits.directory_bytes {
+            return Err(std::io::Error::other(format!("it has more than {} bytes", limits.directory_bytes)));
+        }
     }
     Ok(bytes)
 }
@@ -114,6 +117,7 @@ mod tests {
     use zip::write::SimpleFileOptions;
 
     use super::*;
+    use crate::compile::services::LocalServices;
 
     fn unbounded() -> Bounds {
         Bounds::new(tokio_util::sync::CancellationToken::new())
@@ -132,9 +136,8 @@ mod tests {
 
     fn paths(entries: &[(&str, &[u8])]) -> Result<Vec<String>, WorkerError> {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path()).unwrap();
-        let file = archive(entries);
-        unpack(file.path(), &cache, &unbounded()).map(|files| files.into_keys().collect())
+        let services = LocalServices::in_folder(folder.path());
+        unpack(archive(entries).as_file(), &services, &unbounded()).map(|files| files.into_keys().collect())
     }
 
     #[test]
@@ -167,10 +170,10 @@ mod tests {
     #[test]
     fn a_broken_archive_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path()).unwrap();
+        let services = LocalServices::in_folder(folder.path());
         let broken = tempfile::NamedTempFile::new().unwrap();
         broken.as_file().write_all(b"PK\x03\x04 this is no zip").unwrap();
-        let error = unpack(broken.path(), &cache, &unbounded()).unwrap_err();
+        let error = unpack(broken.as_file(), &services, &unbounded()).unwrap_err();
         assert!(error.to_string().contains("no zip archive"), "{error}");
         assert!(paths(&[]).unwrap_err().to_string().contains("empty"));
     }

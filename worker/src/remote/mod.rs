@@ -17,6 +17,7 @@ use hyperfarm_backplane::config::Env;
 use hyperfarm_backplane::fetch::{Expected, FetchConfig, FetchLimits, Fetcher};
 use hyperfarm_proto::id::ContentHash;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::blocking::blocking;
@@ -91,7 +92,7 @@ impl RemoteConfig {
 }
 
 /// A remote file that was found.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum RemoteFile {
     /// An asset of the farm, at this URL path of the slot's server.
     Asset { path: String, replaced_by: Option<String> },
@@ -100,7 +101,7 @@ pub(crate) enum RemoteFile {
 }
 
 /// A remote file in the worker's cache.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct CachedFile {
     pub(crate) hash: ContentHash,
     pub(crate) bytes: u64,
@@ -112,7 +113,7 @@ pub(crate) struct CachedFile {
 }
 
 /// A URL to find a file for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RemoteRequest {
     pub(crate) url: Url,
     /// Whether an HTML page is expected.

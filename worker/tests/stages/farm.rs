@@ -24,7 +24,7 @@ use hyperfarm_proto::wire;
 use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings};
 use hyperfarm_worker::remote::RemoteConfig;
 use hyperfarm_worker::runtimes::RuntimeConfig;
-use hyperfarm_worker::{Worker, WorkerConfig};
+use hyperfarm_worker::{Compilers, Worker, WorkerConfig};
 use zip::write::SimpleFileOptions;
 
 pub(crate) struct Farm {
@@ -47,6 +47,7 @@ impl Farm {
             chrome: ChromeConfig::find(&settings).unwrap(),
             encoder: hyperfarm_worker::encoders::EncoderMode::Software,
             decoders: Decoders::in_process(MediaLimits::default()),
+            compilers: Compilers::in_process(),
             remote: RemoteConfig {
                 fetch: FetchConfig { allow: "127.0.0.1".parse().unwrap(), ..FetchConfig::default() },
                 ..RemoteConfig::default()

@@ -3,15 +3,15 @@
 use url::Url;
 
 use crate::compile::font_table;
-use crate::remote::library::FontLibrary;
+use crate::compile::services::FontFace;
 
 /// URL of a style sheet without rules.
 pub(super) const EMPTY_SHEET: &str = "data:text/css,";
 
-/// Whether the farm has every family of the style sheet at `url`.
-pub(super) fn all_known(url: &Url, library: &FontLibrary) -> bool {
+/// Whether the farm has every family of the style sheet at `url`. `operator` are the faces of the operator's folder.
+pub(super) fn all_known(url: &Url, operator: &[FontFace]) -> bool {
     let families = families(url);
-    !families.is_empty() && families.iter().all(|family| font_table::is_known(family, library))
+    !families.is_empty() && families.iter().all(|family| font_table::is_known(family, operator))
 }
 
 /// The families of the style sheet at `url`; none for any other URL.
@@ -52,14 +52,10 @@ mod tests {
         );
         assert_eq!(of("https://fonts.googleapis.com/css?family=Lato:400,700|Open%20Sans"), ["Lato", "Open Sans"]);
         assert!(of("https://fonts.gstatic.com/css2?family=Inter").is_empty());
-        let library = FontLibrary::new(None);
         assert!(all_known(
             &Url::parse("https://fonts.googleapis.com/css2?family=Space+Mono&family=inter").unwrap(),
-            &library
+            &[]
         ));
-        assert!(!all_known(
-            &Url::parse("https://fonts.googleapis.com/css2?family=Zapfino&family=Inter").unwrap(),
-            &library
-        ));
+        assert!(!all_known(&Url::parse("https://fonts.googleapis.com/css2?family=Zapfino&family=Inter").unwrap(), &[]));
     }
 }

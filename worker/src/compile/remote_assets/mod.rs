@@ -14,9 +14,7 @@ mod sheet;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use dom_query::Document;
 use hyperfarm_proto::id::ContentHash;
@@ -25,27 +23,23 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use self::references::{ReferenceKind, ReferenceResolver, remote_url};
-use crate::cache::Cache;
+use super::unpack::ProjectFile;
 use crate::compile::bounds;
-use crate::remote::{CachedFile, RENDER_TIME, Remote, RemoteFile, RemoteRequest};
+use crate::compile::services::{CompileServices, MAX_REFERENCES, insert};
+use crate::remote::{CachedFile, RemoteFile, RemoteRequest};
 
 /// Folder of the downloaded files in the compiled project.
 const FOLDER: &str = "__remote";
 /// Style sheets, scripts and pages with more bytes are served as they are.
 const MAX_TEXT: u64 = 8 * 1024 * 1024;
-/// Most bytes of a font of the operator.
-const MAX_FONT: u64 = 64 * 1024 * 1024;
 /// Most levels of style sheets in style sheets, and of modules in modules.
 const MAX_DEPTH: usize = 12;
-/// Most remote references of a render.
-const MAX_REFERENCES: usize = 2000;
+/// Most bytes of a URL. Servers take no longer ones.
+const MAX_URL_BYTES: usize = 8192;
 
 /// Downloads the remote files of one render and replaces references to them. It blocks while it waits for the network.
 pub(crate) struct RemoteAssets {
-    remote: Arc<Remote>,
-    cache: Arc<Cache>,
-    runtime: Option<tokio::runtime::Handle>,
-    deadline: Instant,
+    services: Arc<dyn CompileServices>,
     /// URL path on the slot's server, or the reason why there is none, by URL and whether the file is rewritten.
     resolved: HashMap<(String, bool), Result<String, String>>,
     /// Files by URL, or the reason why there is none.
@@ -61,13 +55,10 @@ pub(crate) struct RemoteAssets {
 }
 
 impl RemoteAssets {
-    /// The remote files of a render whose time for downloads begins now.
-    pub(crate) fn new(remote: Arc<Remote>, cache: Arc<Cache>) -> Self {
+    /// The remote files of a render.
+    pub(crate) fn new(services: Arc<dyn CompileServices>) -> Self {
         Self {
-            remote,
-            cache,
-            runtime: tokio::runtime::Handle::try_current().ok(),
-            deadline: Instant::now() + RENDER_TIME,
+            services,
             resolved: HashMap::new(),
             found: HashMap::new(),
             files: BTreeMap::new(),
@@ -124,16 +115,15 @@ impl RemoteAssets {
         &self.faces
     }
 
-    /// The finder of remote files, with its font library.
-    pub(super) fn remote(&self) -> Arc<Remote> {
-        self.remote.clone()
+    /// What the compile has from outside.
+    pub(super) fn services(&self) -> Arc<dyn CompileServices> {
+        self.services.clone()
     }
 
-    /// Adds a font of the operator to the files and returns its URL path.
-    pub(super) fn add_font(&mut self, file: &Path) -> Option<String> {
-        let mut opened = std::fs::File::open(file).ok()?;
-        let (hash, bytes) = self.cache.insert_from(&mut opened, MAX_FONT).ok()??;
-        let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or("bin").to_ascii_lowercase();
+    /// Adds the operator's font of this number to the files and returns its URL path.
+    pub(super) fn add_font(&mut self, number: usize) -> Option<String> {
+        let ProjectFile { hash, bytes } = self.services.add_font(number)?;
+        let extension = &self.services.fonts().get(number)?.extension;
         let path = format!("{FOLDER}/{hash}.{extension}");
         self.files.insert(path.clone(), CompiledFile { path: path.clone(), hash, bytes });
         Some(format!("/{path}"))
@@ -157,7 +147,7 @@ impl RemoteAssets {
         if let Some(resolved) = self.resolved.get(&key) {
             return resolved.clone().ok();
         }
-        if google_fonts::all_known(url, &self.remote.fonts) {
+        if google_fonts::all_known(url, self.services.fonts()) {
             // The farm adds the rules of these families itself, so the page need not load the sheet.
             self.succeeded(url, "__hyperfarm/fonts", Some("the farm's own fonts".to_owned()));
             self.resolved.insert(key, Ok(google_fonts::EMPTY_SHEET.to_owned()));
@@ -196,7 +186,7 @@ impl RemoteAssets {
         {
             return None;
         }
-        let text = std::fs::read(self.cache.path(&file.hash)).ok()?;
+        let text = self.services.read(&file.hash).ok()?;
         let text = String::from_utf8_lossy(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text)).into_owned();
         self.depth += 1;
         let rewritten = match kind {
@@ -212,9 +202,8 @@ impl RemoteAssets {
         };
         self.depth -= 1;
         let rewritten = rewritten?;
-        let hash = ContentHash::of(rewritten.as_bytes());
-        self.cache.insert(&hash, rewritten.as_bytes()).ok()?;
-        Some((hash, rewritten.len() as u64))
+        let ProjectFile { hash, bytes } = insert(&*self.services, rewritten.as_bytes()).ok()?;
+        Some((hash, bytes))
     }
 
     /// Reports that the file of `url` is at `path`.
@@ -258,7 +247,7 @@ impl ReferenceResolver for RemoteAssets {
             let is_new = !self.found.contains_key(url.as_str()) && !requests.iter().any(|request| request.url == url);
             if is_new
                 && requests.len() + self.found.len() < MAX_REFERENCES
-                && !google_fonts::all_known(&url, &self.remote.fonts)
+                && !google_fonts::all_known(&url, self.services.fonts())
             {
                 requests.push(RemoteRequest {
                     url,
@@ -267,9 +256,15 @@ impl ReferenceResolver for RemoteAssets {
                 });
             }
         }
-        let Some(runtime) = self.runtime.clone().filter(|_| !requests.is_empty()) else { return };
+        let (requests, too_long): (Vec<_>, Vec<_>) =
+            requests.into_iter().partition(|request| request.url.as_str().len() <= MAX_URL_BYTES);
+        let reason = || Err(format!("its address has more than {MAX_URL_BYTES} bytes"));
+        self.found.extend(too_long.into_iter().map(|request| (request.url.to_string(), reason())));
+        if requests.is_empty() {
+            return;
+        }
         let urls: Vec<String> = requests.iter().map(|request| request.url.to_string()).collect();
-        let found = runtime.block_on(self.remote.find(&self.cache, requests, self.deadline));
+        let found = self.services.find(requests);
         self.found.extend(urls.into_iter().zip(found));
     }
     fn local(&mut self, url: &Url, kind: ReferenceKind) -> Option<String> {

@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use hyperfarm_backplane::fetch::FetchConfig;
 
 use super::*;
-use crate::remote::RemoteConfig;
+use crate::cache::Cache;
+use crate::compile::services::LocalServices;
+use crate::remote::{Remote, RemoteConfig};
 
 /// Serves these paths. Returns its address and the log of requested paths.
 fn serve(files: &'static [(&'static str, &'static str)]) -> (String, Arc<Mutex<Vec<String>>>) {
@@ -44,7 +46,7 @@ async fn localise(remote: Arc<Remote>, page: String) -> Localised {
     let working = tokio::task::spawn_blocking(move || {
         let folder = tempfile::tempdir().unwrap();
         let cache = Arc::new(Cache::open(folder.path()).unwrap());
-        let mut assets = RemoteAssets::new(remote, cache.clone());
+        let mut assets = RemoteAssets::new(Arc::new(LocalServices::new(remote, cache.clone())));
         let document = Document::from(page.as_str());
         assets.document(&document);
         let (files, report, warnings) = assets.take();

@@ -1,7 +1,8 @@
-//! Takes from this process whatever decoding does not need.
+//! Takes from this process whatever parsing and decoding do not need.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::prctl;
@@ -10,21 +11,16 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-use crate::limits::MediaLimits;
-
-/// Seconds of processor time of a process: far more than a chunk of the longest kind takes.
-const CPU_SECONDS: u64 = 3600;
-
 /// Most files that are open at a time.
 const OPEN_FILES: u64 = 32;
 
-/// Bytes of the shared memory for a second of samples, where that is more than a picture.
-const SAMPLES: u64 = 1 << 20;
+/// Seconds between the signal that a process is out of processor time and its end, should it ignore the signal.
+const CPU_GRACE: u64 = 5;
 
 /// Value of `/proc/self/oom_score_adj` with which the system, out of memory, ends this process first.
 const FIRST_TO_END: &str = "1000";
 
-/// System calls that decoding needs. Each is on what the process has already: memory, its socket, the source. None
+/// System calls that parsing and decoding need. Each is on what the process has already: memory, its socket, its file. None
 /// takes a path, and none reaches another process.
 const ALLOWED: [libc::c_long; 35] = [
     libc::SYS_brk,
@@ -64,21 +60,35 @@ const ALLOWED: [libc::c_long; 35] = [
     libc::SYS_write,
 ];
 
-/// Limits the resources of this process, and takes all system calls from it that decoding does not need: it opens no
-/// files, has no sockets but its own, starts neither threads nor programs, signals none but itself, and makes no memory
-/// executable. A call that is not allowed fails.
-pub(super) fn confine(limits: &MediaLimits) -> io::Result<()> {
+/// Limits on the resources of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessLimits {
+    /// Bytes of address space beyond those that it has when it is confined.
+    pub memory: u64,
+    /// Processor time.
+    pub cpu: Duration,
+    /// Bytes up to which it may write to a file.
+    pub file_bytes: u64,
+}
+
+/// Limits the resources of this process, and takes all system calls from it that parsing and decoding do not need: it
+/// opens no files, has no sockets but its own, starts neither threads nor programs, signals none but itself, and makes
+/// no memory executable. A call that is not allowed fails.
+///
+/// # Errors
+/// The system refuses a limit or the filter. The process must not go on then.
+pub fn confine(limits: &ProcessLimits) -> io::Result<()> {
     std::fs::write("/proc/self/oom_score_adj", FIRST_TO_END)?;
     let memory = address_space()?.saturating_add(limits.memory);
-    let shared = limits.pixels.saturating_mul(4).max(SAMPLES);
-    for (resource, limit) in [
-        (Resource::RLIMIT_AS, memory),
-        (Resource::RLIMIT_CPU, CPU_SECONDS),
-        (Resource::RLIMIT_CORE, 0),
-        (Resource::RLIMIT_FSIZE, shared),
-        (Resource::RLIMIT_NOFILE, OPEN_FILES),
+    let cpu = limits.cpu.as_secs();
+    for (resource, soft, hard) in [
+        (Resource::RLIMIT_AS, memory, memory),
+        (Resource::RLIMIT_CPU, cpu, cpu.saturating_add(CPU_GRACE)),
+        (Resource::RLIMIT_CORE, 0, 0),
+        (Resource::RLIMIT_FSIZE, limits.file_bytes, limits.file_bytes),
+        (Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES),
     ] {
-        setrlimit(resource, limit, limit)?;
+        setrlimit(resource, soft, hard)?;
     }
     prctl::set_no_new_privs()?;
     let program = filter().map_err(io::Error::other)?;
@@ -125,12 +135,12 @@ mod tests {
 
     use super::*;
 
-    /// Tries what a source that has taken its decoder over would, in a process of this test alone.
+    /// Tries what a source that has taken its process over would, in a process of this test alone.
     #[test]
     #[ignore = "confines its process; `a_confined_process_reaches_nothing` runs it in one of its own"]
     fn everything_is_refused() {
         let (own, _other) = UnixDatagram::pair().unwrap();
-        confine(&MediaLimits::default()).unwrap();
+        confine(&ProcessLimits { memory: 2 << 30, cpu: Duration::from_secs(60), file_bytes: 1 << 20 }).unwrap();
         let refused = |what: &str, error: io::Error| assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{what}");
         refused("a file", File::open("/etc/hostname").unwrap_err());
         refused("a new file", File::create("/tmp/decoded").unwrap_err());
@@ -147,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_confined_process_reaches_nothing() {
-        let name = "isolation::confinement::tests::everything_is_refused";
+        let name = "confinement::tests::everything_is_refused";
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"])
             .output()
