@@ -75,13 +75,17 @@ fn tone() -> Vec<u8> {
     wav
 }
 
-/// The compositions that are rendered all the time.
-pub(crate) fn steady(scene: &Scene) -> Vec<Composition> {
+/// The compositions that are rendered all the time; two small ones in the short form.
+pub(crate) fn steady(scene: &Scene, is_short: bool) -> Vec<Composition> {
     scene.write("media/tone.wav", tone());
     let media = scene.project("media", MEDIA);
     Footage::h264(30, 1, 90).write(&media.join("film.mp4"));
     let steady =
         |name, project, format, chunk_frames| Composition { name, project, format, chunk_frames, end: End::Completed };
+    if is_short {
+        let page = scene.project("tweens", &page(3.0));
+        return vec![steady("tweens", page, "mp4", "15"), steady("media", media, "mp4", "30")];
+    }
     vec![
         steady("tweens", scene.project("tweens", &page(6.0)), "mp4", "30"),
         steady("script", scene.project("script", SCRIPT), "mp4", "40"),

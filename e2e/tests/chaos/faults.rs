@@ -1,7 +1,7 @@
 //! The faults: how each begins and ends.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hyperfarm_e2e::proxy::HttpFault;
 use serde_json::Value;
@@ -12,6 +12,8 @@ use crate::load::{Load, Render};
 
 /// Longest time until a render that is looked for is under way.
 const UNDER_WAY: Duration = Duration::from_secs(30);
+/// How long a failure of an attempt is looked for after its cause. A lost lease is one after 8 s.
+const SEEN_WITHIN: Duration = Duration::from_secs(15);
 
 /// What faults act on.
 pub(crate) struct Chaos {
@@ -115,9 +117,33 @@ impl Chaos {
 
     fn kill_one(&mut self, names: &[&'static str]) -> Note {
         let name = self.one_of(names);
+        let now = unix_seconds();
         self.farm.cluster.kill(name);
         std::thread::sleep(Duration::from_secs(1));
-        Some(name.to_owned())
+        for ended in self.farm.start_missing() {
+            self.load.violated(format!("ended by itself: {ended}"));
+        }
+        Some(format!("{name}{}", self.first_failure(now)))
+    }
+
+    /// The first failed or lost attempt after a moment, in words. Coordinators have no attempts; nor has a node without
+    /// a task.
+    fn first_failure(&self, since: f64) -> String {
+        let deadline = Instant::now() + SEEN_WITHIN.mul_f64(self.scale.max(0.3));
+        while Instant::now() < deadline {
+            for render in self.load.under_way() {
+                let path = format!("/v3/hyperframes/renders/{}/timeline", render.id);
+                let timeline = self.load.api().get(&render.key, &path).unwrap_or_default();
+                for span in timeline["data"]["spans"].as_array().into_iter().flatten() {
+                    let ended = span["ended_at"].as_f64().filter(|ended| *ended >= since);
+                    if let (Some(ended), Some(code)) = (ended, span["error_code"].as_str()) {
+                        return format!("; {code} after {:.1} s", ended - since);
+                    }
+                }
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        String::new()
     }
 
     fn stop_one(&mut self, names: &[&'static str]) -> Note {
@@ -161,8 +187,9 @@ impl Chaos {
         while Instant::now() < deadline {
             let worker = self.one_of(&WORKERS);
             if let Some(pid) = self.farm.chrome(worker, kind).first() {
+                let now = unix_seconds();
                 send(*pid, "KILL");
-                return Some(worker.to_owned());
+                return Some(format!("{worker}{}", self.first_failure(now)));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -275,7 +302,11 @@ impl Chaos {
                 if detail["data"]["paused"] != Value::Bool(true) && detail["data"]["status"] == "rendering" {
                     self.load.violated(format!("{}: a pause is ignored", render.line()));
                 }
-                self.load.api().post(&render.key, &format!("{path}/resume"));
+                // A render that has ended meanwhile cannot be resumed.
+                let is_open = || self.load.under_way().iter().any(|open| open.id == render.id);
+                while self.load.api().post(&render.key, &format!("{path}/resume")).is_none() && is_open() {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
                 notes.push(format!("{} paused", render.composition.name));
             }
         }
@@ -290,4 +321,8 @@ impl Chaos {
         }
         Some(notes.join("; "))
     }
+}
+
+fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }

@@ -16,17 +16,34 @@ use crate::compositions::{Composition, End};
 /// Pause between two looks at the list of renders.
 const POLL: Duration = Duration::from_millis(300);
 
-/// A client of the API. It asks the coordinators in turn until one answers.
-#[derive(Debug, Clone)]
+/// A client of the API. It asks the coordinators in turn until one answers, beginning with the one that did so last.
+#[derive(Debug)]
 pub(crate) struct Api {
-    pub(crate) urls: Vec<String>,
+    urls: Vec<String>,
+    answered_last: AtomicUsize,
 }
 
 impl Api {
+    /// A client of the coordinators at these URLs.
+    pub(crate) fn new(urls: Vec<String>) -> Self {
+        Self { urls, answered_last: AtomicUsize::new(0) }
+    }
+
+    /// The first result of `ask`, and makes its URL the first of the next call.
+    fn first<T>(&self, ask: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let begin = self.answered_last.load(Ordering::Relaxed);
+        (begin..begin + self.urls.len()).find_map(|at| {
+            let at = at % self.urls.len();
+            let answer = ask(&self.urls[at])?;
+            self.answered_last.store(at, Ordering::Relaxed);
+            Some(answer)
+        })
+    }
+
     /// The response to a request at one URL; `None` without one, or with an error.
     fn ask(url: &str, key: &str, method: &str, path: &str) -> Option<Value> {
         let answer = Command::new("curl")
-            .args(["-sS", "--max-time", "5", "-X", method, "-H", &format!("x-api-key: {key}")])
+            .args(["-sS", "--max-time", "3", "-X", method, "-H", &format!("x-api-key: {key}")])
             .args(["-H", "content-type: application/json"])
             .args(if method == "POST" { &["-d", "{}"][..] } else { &[] })
             .arg(format!("{url}{path}"))
@@ -38,7 +55,7 @@ impl Api {
 
     /// The response to a GET of the first coordinator that answers.
     pub(crate) fn get(&self, key: &str, path: &str) -> Option<Value> {
-        self.urls.iter().find_map(|url| Self::ask(url, key, "GET", path))
+        self.first(|url| Self::ask(url, key, "GET", path))
     }
 
     /// Posts to the last coordinator that takes it.
@@ -106,10 +123,10 @@ struct State {
     next: usize,
 }
 
-/// The load of a farm. Dropping it stops its thread.
+/// The load of a farm. Dropping it stops its threads.
 pub(crate) struct Load {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Load {
@@ -133,15 +150,17 @@ impl Load {
             stop: AtomicBool::new(false),
             state: Mutex::default(),
         });
-        let looking = shared.clone();
-        let thread = std::thread::spawn(move || {
-            while !looking.stop.load(Ordering::Relaxed) {
-                looking.look();
-                looking.fill();
-                std::thread::sleep(POLL);
-            }
-        });
-        Self { shared, thread: Some(thread) }
+        let repeat = |act: fn(&Shared)| {
+            let shared = shared.clone();
+            std::thread::spawn(move || {
+                while !shared.stop.load(Ordering::Relaxed) {
+                    act(&shared);
+                    std::thread::sleep(POLL);
+                }
+            })
+        };
+        let threads = vec![repeat(Shared::look), repeat(Shared::fill)];
+        Self { shared, threads }
     }
 
     /// Keeps this many renders under way from now on.
@@ -259,7 +278,7 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -271,7 +290,8 @@ impl Shared {
     }
 
     fn submit(&self, key: &str, composition: &Arc<Composition>) -> Option<String> {
-        self.api.urls.iter().find_map(|url| {
+        self.api.first(|url| {
+            Api::ask(url, key, "GET", "/v3/hyperframes/renders?limit=1")?;
             let project = text(&composition.project);
             let arguments = ["render", project, "--farm", url, "--no-wait", "--json", "--format", composition.format];
             let mut command = (self.command)(&arguments);

@@ -31,9 +31,6 @@ use serde_json::Value;
 
 /// Longest time from the end of a fault to the end of the renders that were under way when it began.
 const RECOVERY: Duration = Duration::from_secs(240);
-/// Renders under way at once.
-const RENDERS_AT_ONCE: usize = 4;
-
 /// A row of the report.
 struct Row {
     fault: &'static str,
@@ -53,8 +50,11 @@ struct Row {
 struct Plan {
     seed: u64,
     faults: Vec<&'static Fault>,
-    /// Ends after this time, or after each fault was there once.
+    /// Ends after this time; in the short form, which is `None`, after each fault was there once.
     time: Option<Duration>,
+    /// Renders under way at once.
+    renders_at_once: usize,
+    /// How long faults last, as a share of their full length.
     scale: f64,
     is_mixed: bool,
     keep_going: bool,
@@ -71,7 +71,7 @@ fn begin(services: Services, plan: &Plan, receiver: &Receiver) -> Chaos {
     let farm = Farm::start(services, plan.seed);
     let keys = vec![farm.key("alpha"), farm.key("beta")];
     let scene = farm.cluster.scene();
-    let steady = compositions::steady(scene);
+    let steady = compositions::steady(scene, plan.time.is_none());
     let (temporary, data) = (scene.path("client"), scene.path("data"));
     std::fs::create_dir(&temporary).unwrap();
     let command = move |arguments: &[&str]| {
@@ -81,7 +81,7 @@ fn begin(services: Services, plan: &Plan, receiver: &Receiver) -> Chaos {
     };
     let callback = format!("{}/called", receiver.url());
     let renders = farm.storage().join("renders");
-    let load = Load::new(Api { urls: farm.urls() }, keys, steady, callback, renders, command);
+    let load = Load::new(Api::new(farm.urls()), keys, steady, callback, renders, command);
     Chaos { farm, load, random: fastrand::Rng::with_seed(plan.seed), scale: plan.scale, is_mixed: plan.is_mixed }
 }
 
@@ -198,9 +198,11 @@ fn run(services: Services, plan: &Plan) {
     let is_over = |chaos: &Chaos| !plan.keep_going && !chaos.load.violations().is_empty();
 
     // As many renders as later, without faults.
-    chaos.load.renders_at_once(RENDERS_AT_ONCE);
-    let enough = chaos.load.renders().len() + 2 * RENDERS_AT_ONCE;
-    wait_until(Duration::from_secs(120), || chaos.load.renders().len() >= enough);
+    chaos.load.renders_at_once(plan.renders_at_once);
+    if plan.time.is_some() {
+        let enough = chaos.load.renders().len() + 3 * plan.renders_at_once;
+        wait_until(Duration::from_secs(120), || chaos.load.renders().len() >= enough);
+    }
     let undisturbed = undisturbed_seconds(&chaos.load);
 
     eprintln!("{HEAD}");
@@ -257,6 +259,7 @@ fn a_few_faults_cost_nothing_but_time() {
         seed: 13,
         faults: FAULTS.iter().filter(|fault| fault.is_short).collect(),
         time: None,
+        renders_at_once: 2,
         scale: 0.15,
         is_mixed: false,
         keep_going: true,
@@ -281,6 +284,7 @@ fn every_fault_costs_nothing_but_time() {
         seed: number("CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000)),
         faults,
         time: Some(Duration::from_secs(60 * minutes)),
+        renders_at_once: 4,
         scale: 1.0,
         is_mixed: only.is_empty(),
         keep_going: std::env::var_os("CHAOS_KEEP_GOING").is_some_and(|value| value == "1"),
