@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hyperfarm_e2e::proxy::HttpFault;
 use serde_json::Value;
 
+use crate::RECOVERY;
 use crate::compositions::{self, End};
 use crate::farm::{COORDINATORS, Farm, STITCHERS, WORKER_OF_SMALL_DISK, WORKERS, names, send};
 use crate::load::{Load, Render};
@@ -252,9 +253,9 @@ impl Chaos {
             self.load.violated("a healthy farm refuses a render".to_owned());
             return Some(String::new());
         };
-        let open = self.load.wait_for(&[id.clone()], Duration::from_secs(300));
+        let open = self.load.wait_for(std::slice::from_ref(&id), RECOVERY);
         if !open.is_empty() {
-            self.load.violated(format!("{}: it did not end within 300 s", open[0].line()));
+            self.load.violated(format!("{}: it did not end", open[0].line()));
         }
         let workers = self.load.api().get(hyperfarm_e2e::cluster::KEY, "/v3/hyperframes/workers").unwrap_or_default();
         for worker in workers["data"].as_array().into_iter().flatten().filter(|worker| worker["state"] == "quarantined")

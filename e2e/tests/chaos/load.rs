@@ -11,10 +11,16 @@ use std::time::{Duration, Instant};
 use hyperfarm_e2e::scene::text;
 use serde_json::Value;
 
+use crate::RECOVERY;
 use crate::compositions::{Composition, End};
 
 /// Pause between two looks at the list of renders.
 const POLL: Duration = Duration::from_millis(300);
+/// How many times longer than the time without progress a wait may take in all.
+const LONGEST_WAIT: u32 = 6;
+
+/// A command of the binary with these arguments.
+type MakeCommand = Box<dyn Fn(&[&str]) -> Command + Send + Sync>;
 
 /// A client of the API. It asks the coordinators in turn until one answers, beginning with the one that did so last.
 #[derive(Debug)]
@@ -104,7 +110,7 @@ struct Shared {
     keys: Vec<String>,
     steady: Vec<Arc<Composition>>,
     callback: String,
-    command: Box<dyn Fn(&[&str]) -> Command + Send + Sync>,
+    command: MakeCommand,
     /// Folder of the renders in the folder of the S3 server.
     renders: PathBuf,
     renders_at_once: AtomicUsize,
@@ -119,6 +125,8 @@ struct State {
     expected: BTreeMap<&'static str, Vec<u8>>,
     /// Moments at which a chunk or a render was seen done.
     progress: Vec<Instant>,
+    /// When the progress of any render was seen to change last.
+    moved: Option<Instant>,
     violations: Vec<String>,
     next: usize,
 }
@@ -174,7 +182,7 @@ impl Load {
         for (number, composition) in shared.steady.iter().enumerate() {
             let key = &shared.keys[number % shared.keys.len()];
             let id = self.submit(key, composition).expect("an undisturbed farm takes a render");
-            assert!(self.wait_for(&[id.clone()], Duration::from_secs(120)).is_empty(), "{id} did not end");
+            assert!(self.wait_for(std::slice::from_ref(&id), RECOVERY).is_empty(), "{id} did not end");
             let bytes = shared.output(&id, composition).expect("an undisturbed render has an output");
             shared.state().expected.insert(composition.name, bytes);
         }
@@ -212,12 +220,14 @@ impl Load {
         }
     }
 
-    /// Waits until these renders have ended. Returns those that have not within `limit`.
+    /// Waits until these renders have ended. Returns those that have not when no render has moved for `limit`: a busy
+    /// machine is slow, but its renders move.
     pub(crate) fn wait_for(&self, ids: &[String], limit: Duration) -> Vec<Render> {
-        let deadline = Instant::now() + limit;
+        let began = Instant::now();
         loop {
             let open: Vec<_> = self.under_way().into_iter().filter(|render| ids.contains(&render.id)).collect();
-            if open.is_empty() || Instant::now() > deadline {
+            let moved = self.shared.state().moved.filter(|moved| *moved > began).unwrap_or(began);
+            if open.is_empty() || moved.elapsed() > limit || began.elapsed() > limit * LONGEST_WAIT {
                 return open;
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -350,6 +360,7 @@ impl Shared {
         let has_ended = matches!(detail["status"].as_str(), Some("completed" | "failed"));
         let chunks = |detail: &Value| detail["progress"]["chunks_done"].as_u64().unwrap_or(0);
         let has_moved = has_ended || chunks(detail) > chunks(&render.detail);
+        let has_changed = render.detail["progress"] != detail["progress"];
         render.detail = detail.clone();
         if has_ended {
             render.ended = Some(now);
@@ -357,6 +368,9 @@ impl Shared {
         let render = render.clone();
         if has_moved {
             state.progress.push(now);
+        }
+        if has_moved || has_changed {
+            state.moved = Some(now);
         }
         if has_ended {
             let wrong = self.wrong_end(&render, state.expected.get(render.composition.name));
