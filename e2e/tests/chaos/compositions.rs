@@ -54,8 +54,8 @@ const MEDIA: &str = r##"<!doctype html><html><body style="margin:0;background:#1
 fn seeking(script: &str) -> String {
     format!(
         r#"<!doctype html><html><body style="margin:0;background:#123">
-<div data-composition-id="main" data-width="320" data-height="180" data-start="0" data-duration="1" data-fps="10" data-no-timeline>
-<b style="color:#fff">x</b></div>
+<div data-composition-id="main" data-width="320" data-height="180" data-start="0" data-duration="1" data-fps="10"
+ data-no-timeline><b style="color:#fff">x</b></div>
 <script>window.__hf={{duration:1,seek(t){{if(t>.5){{{script}}}}}}}</script></body></html>"#
     )
 }

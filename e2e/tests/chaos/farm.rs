@@ -32,14 +32,24 @@ struct Proxies {
     rabbit: TcpProxy,
 }
 
+/// A mounted folder. Dropping it unmounts it, also while a process uses it.
+struct SmallDisk(PathBuf);
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
 /// Processes and proxies.
 pub(crate) struct Farm {
+    /// The temporary folder of [`WORKER_OF_SMALL_DISK`]; `None` if it cannot be mounted. Dropped before the folder of
+    /// the cluster, which could not be removed otherwise.
+    small_disk: Option<SmallDisk>,
     pub(crate) cluster: Cluster,
     pub(crate) services: Services,
     listen: BTreeMap<&'static str, String>,
     proxies: BTreeMap<&'static str, Proxies>,
-    /// The mounted temporary folder of [`WORKER_OF_SMALL_DISK`]; `None` if it cannot be mounted.
-    small_disk: Option<PathBuf>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -81,13 +91,13 @@ impl Farm {
             cluster.set_for(name, "HYPERFARM_AMQP_URL", &through(&services.amqp_url, own.rabbit.port()));
             proxies.insert(name, own);
         }
-        if let Some(folder) = &small_disk {
+        if let Some(SmallDisk(folder)) = &small_disk {
             cluster.set_for(WORKER_OF_SMALL_DISK, "TMPDIR", text(folder));
         }
         for name in COORDINATORS {
             listen.insert(name, format!("127.0.0.1:{}", free_port()));
         }
-        let mut farm = Self { cluster, services, listen, proxies, small_disk, runtime };
+        let mut farm = Self { small_disk, cluster, services, listen, proxies, runtime };
         farm.start_missing();
         farm
     }
@@ -149,7 +159,7 @@ impl Farm {
 
     /// Fills the small disk, or empties it. Returns whether there is one.
     pub(crate) fn fill_disk(&self, is_full: bool) -> bool {
-        let Some(folder) = &self.small_disk else { return false };
+        let Some(SmallDisk(folder)) = &self.small_disk else { return false };
         let filler = folder.join("filler");
         if is_full {
             let mut file = std::fs::File::create(&filler).expect("a file is made");
@@ -242,16 +252,14 @@ impl Farm {
         if !left.is_empty() {
             wrong.push(format!("processes {left:?} are left"));
         }
-        let folders = [Some(cluster.scene().path("tmp")), small_disk.clone()];
+        let folders = [Some(cluster.scene().path("tmp")), small_disk.as_ref().map(|disk| disk.0.clone())];
         for entry in folders.into_iter().flatten().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten()) {
             let name = entry.unwrap().file_name().into_string().unwrap();
             if name != "small-disk" {
                 wrong.push(format!("{name} is left in a temporary folder"));
             }
         }
-        if let Some(folder) = small_disk {
-            let _ = Command::new("umount").arg(folder).status();
-        }
+        drop(small_disk);
         wrong
     }
 }
@@ -262,13 +270,13 @@ pub(crate) fn send(pid: u32, signal: &str) {
 }
 
 /// Mounts a small file system; `None` without the right to.
-fn mount_small_disk(scene: &Scene) -> Option<PathBuf> {
+fn mount_small_disk(scene: &Scene) -> Option<SmallDisk> {
     let folder = scene.path("tmp").join("small-disk");
     std::fs::create_dir(&folder).unwrap();
     let options = format!("{SMALL_DISK},mode=755");
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(&folder).output();
     if mounted.is_ok_and(|output| output.status.success()) {
-        return Some(folder);
+        return Some(SmallDisk(folder));
     }
     eprintln!("skipped: a full disk, because no file system can be mounted (run as root)");
     let _ = std::fs::remove_dir(folder);
