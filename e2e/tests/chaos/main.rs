@@ -31,6 +31,10 @@ use serde_json::Value;
 
 /// Longest time without progress of any render once a fault has ended, until the renders that it met have ended.
 const RECOVERY: Duration = Duration::from_secs(240);
+/// How long something of an ended render may be left. A coordinator that takes over finds renders that its predecessor
+/// has not cleaned up by its search of storage, once a minute.
+const LEFT_FOR: Duration = Duration::from_secs(150);
+
 /// A row of the report.
 struct Row {
     fault: &'static str,
@@ -157,10 +161,10 @@ fn check_ends(chaos: &Chaos, receiver: &Receiver) {
         }
     }
     let pattern = format!("KEYS *{}*:render:*", chaos.farm.cluster.namespace());
-    if !wait_until(Duration::from_secs(30), || chaos.farm.redis(&pattern).is_empty()) {
+    if !wait_until(LEFT_FOR, || chaos.farm.redis(&pattern).is_empty()) {
         load.violated(format!("entries are left in the ledger: {:?}", chaos.farm.redis(&pattern)));
     }
-    if !wait_until(Duration::from_secs(30), || chaos.farm.messages() == 0) {
+    if !wait_until(LEFT_FOR, || chaos.farm.messages() == 0) {
         load.violated(format!("{} messages are left in the queues", chaos.farm.messages()));
     }
     for folder in ["open", "deliveries"] {
@@ -168,7 +172,7 @@ fn check_ends(chaos: &Chaos, receiver: &Receiver) {
             let entries = std::fs::read_dir(chaos.farm.storage().join(folder)).into_iter().flatten();
             entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
         };
-        if !wait_until(Duration::from_secs(60), || left().is_empty()) {
+        if !wait_until(LEFT_FOR, || left().is_empty()) {
             load.violated(format!("left in `{folder}`: {:?}", left()));
         }
     }
