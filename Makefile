@@ -56,6 +56,13 @@ attack: ## Render every hostile page on a farm, beside a neighbour: about an hou
 	cargo build $(WORKSPACE) --bins
 	cargo test $(WORKSPACE) --test attack -- --ignored --nocapture
 
+.PHONY: chaos
+chaos: ## Renders under a schedule of faults, CHAOS_MINUTES=60 of it; [CHAOS_SEED=n] [CHAOS_ONLY="name|name"] [CHAOS_KEEP_GOING=1]
+	@scripts/setup.sh --test
+	cargo build $(WORKSPACE) --bins
+	HYPERFARM_S3_SERVER=$(abspath $(RELEASE))/s3_server scripts/services.sh run -- \
+	    cargo test $(WORKSPACE) --test chaos -- --ignored --nocapture
+
 FUZZ_CASES ?= 20000
 .PHONY: fuzz
 fuzz: ## Random projects and headers, FUZZ_CASES=20000 of each: about ten minutes. The other tests run 256

@@ -22,6 +22,7 @@ pub struct Cluster {
     processes: Vec<(String, Child)>,
     url: String,
     environment: Vec<(&'static str, String)>,
+    process_environment: Vec<(String, &'static str, String)>,
     metrics: Vec<(String, u16)>,
 }
 
@@ -33,21 +34,32 @@ impl Cluster {
 
     /// Starts the same processes with more environment variables.
     pub fn start_with(services: Services, name: &str, environment: &[(&'static str, &str)]) -> Self {
-        let mut cluster = Self {
-            scene: Scene::new(),
-            services,
-            namespace: format!("{name}-{}", std::process::id()),
-            processes: Vec::new(),
-            url: String::new(),
-            environment: environment.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
-            metrics: Vec::new(),
-        };
+        let mut cluster = Self::new(services, name, environment);
         cluster.start_coordinator(&format!("127.0.0.1:{}", free_port()));
         for worker in ["worker-1", "worker-2"] {
             cluster.start_worker(worker);
         }
         cluster.start_stitcher();
         cluster
+    }
+
+    /// A cluster of no processes yet.
+    pub fn new(services: Services, name: &str, environment: &[(&'static str, &str)]) -> Self {
+        Self {
+            scene: Scene::new(),
+            services,
+            namespace: format!("{name}-{}", std::process::id()),
+            processes: Vec::new(),
+            url: String::new(),
+            environment: environment.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+            process_environment: Vec::new(),
+            metrics: Vec::new(),
+        }
+    }
+
+    /// Sets a variable for one process, by its name, each time it is started from now on.
+    pub fn set_for(&mut self, process: &str, name: &'static str, value: &str) {
+        self.process_environment.push((process.to_owned(), name, value.to_owned()));
     }
 
     /// Sets a variable for the processes that are started from now on.
@@ -60,7 +72,8 @@ impl Cluster {
         self.start_coordinator_as("coordinator", listen);
     }
 
-    fn start_coordinator_as(&mut self, name: &str, listen: &str) {
+    /// Starts a coordinator that listens on `listen`. Clients use the one that was started last.
+    pub fn start_coordinator_as(&mut self, name: &str, listen: &str) {
         let mut coordinator = self.spawn(name, &["coordinator", "--listen", listen]);
         let out = coordinator.stdout.take().expect("standard output is piped");
         let line = BufReader::new(out).lines().next().expect("the coordinator says where it listens").expect("text");
@@ -96,16 +109,49 @@ impl Cluster {
 
     /// Ends a process by SIGTERM, as an operator does: it drains.
     pub fn stop_process(&mut self, name: &str) {
+        let ended = self.drain_process(name);
+        assert!(ended.is_some_and(|status| status.success()), "{name}: {ended:?}\n{}", self.logs());
+    }
+
+    /// Ends a process by SIGTERM. Returns its exit status; `None` if it did not end in time and was killed.
+    pub fn drain_process(&mut self, name: &str) -> Option<ExitStatus> {
         let at = self.processes.iter().position(|(found, _)| found == name).expect("there is such a process");
         let (_, mut child) = self.processes.remove(at);
         let ended = end(&mut child);
-        assert!(ended.is_some_and(|status| status.success()), "{name}: {ended:?}\n{}", self.logs());
+        if ended.is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        ended
+    }
+
+    /// Whether a process of this name was started and neither killed nor drained.
+    pub fn has(&self, name: &str) -> bool {
+        self.processes.iter().any(|(found, _)| found == name)
+    }
+
+    /// Removes the processes that ended by themselves. Returns their names and exit statuses.
+    pub fn take_ended(&mut self) -> Vec<(String, ExitStatus)> {
+        let mut ended = Vec::new();
+        self.processes.retain_mut(|(name, child)| match child.try_wait() {
+            Ok(Some(status)) => {
+                ended.push((name.clone(), status));
+                false
+            }
+            _ => true,
+        });
+        ended
     }
 
     /// Starts a stitcher.
     pub fn start_stitcher(&mut self) {
-        let stitcher = self.spawn("stitcher", &["stitcher"]);
-        self.processes.push(("stitcher".to_owned(), stitcher));
+        self.start_stitcher_as("stitcher");
+    }
+
+    /// Starts a stitcher of this name.
+    pub fn start_stitcher_as(&mut self, name: &str) {
+        let stitcher = self.spawn(name, &["stitcher"]);
+        self.processes.push((name.to_owned(), stitcher));
     }
 
     /// Starts one more worker of one slot.
@@ -118,8 +164,21 @@ impl Cluster {
         let port = free_port();
         self.metrics.retain(|(known, _)| known != name);
         self.metrics.push((name.to_owned(), port));
-        let log = std::fs::File::create(self.scene.path(&format!("{name}.log"))).expect("a log can be written");
-        let mut command: Command = self.scene.command(args);
+        // A process of the same name that ended before has written to the same file.
+        let log = std::fs::File::options().create(true).append(true).open(self.scene.path(&format!("{name}.log")));
+        let mut command = self.command(args);
+        let own = self.process_environment.iter().filter(|(process, _, _)| process == name);
+        command
+            .env("HYPERFARM_METRICS_LISTEN", format!("127.0.0.1:{port}"))
+            .envs(own.map(|(_, name, value)| (name, value)))
+            .stdout(Stdio::piped())
+            .stderr(log.expect("a log can be written"));
+        command.spawn().expect("the binary runs")
+    }
+
+    /// A command of the binary with the cluster's environment.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.scene.command(args);
         command
             .env("HYPERFARM_AMQP_URL", &self.services.amqp_url)
             .env("HYPERFARM_REDIS_URL", &self.services.redis_url)
@@ -127,11 +186,13 @@ impl Cluster {
             .env("HYPERFARM_NAMESPACE", &self.namespace)
             .env("HYPERFARM_API_KEYS", KEY)
             .env("HYPERFARM_CONCURRENT_RENDERS", "1000")
-            .env("HYPERFARM_METRICS_LISTEN", format!("127.0.0.1:{port}"))
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdout(Stdio::piped())
-            .stderr(log);
-        command.spawn().expect("the binary runs")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// First part of its Redis keys and queue names, and its folder in the bucket.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// Base URL of the API.
