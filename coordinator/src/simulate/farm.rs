@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use hyperfarm_backplane::ledger::{
-    Claim, Commit, Lease, LedgerError, ManualClock, NodeState, NodeTask, NodeView, Renewal, slot_id,
+    Claim, Commit, Lease, LedgerError, ManualClock, NodeState, NodeTask, NodeView, Renewal, node_of_slot, slot_id,
 };
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::{IdError, RenderId, WorkerId};
@@ -133,7 +133,6 @@ pub(super) struct Farm<'a> {
     slots: Vec<Slot>,
     /// Slots that have no task, the one that has waited longest first.
     idle: VecDeque<usize>,
-    active_nodes: usize,
     next_serial: u64,
     submitted: usize,
     pub(super) measures: Measures,
@@ -167,7 +166,6 @@ impl<'a> Farm<'a> {
             nodes: Vec::new(),
             slots: Vec::new(),
             idle: VecDeque::new(),
-            active_nodes: 0,
             next_serial: 0,
             submitted: 0,
             measures,
@@ -303,7 +301,6 @@ impl<'a> Farm<'a> {
         self.idle.extend(node.first_slot..node.first_slot + node.slots as usize);
         self.measures.slots_changed(i64::from(node.slots));
         self.most_slots = self.most_slots.max(self.measures.slots());
-        self.active_nodes += 1;
         self.heartbeat(index)?;
         self.take_tasks()
     }
@@ -313,7 +310,6 @@ impl<'a> Farm<'a> {
         node.presence = if node.crashes { Presence::Away } else { Presence::Leaving };
         let (slots, crashes) = (node.first_slot..node.first_slot + node.slots as usize, node.crashes);
         self.measures.slots_changed(-i64::from(node.slots));
-        self.active_nodes -= 1;
         self.idle.retain(|slot| !slots.contains(slot));
         if !crashes {
             return self.heartbeat(index);
@@ -365,9 +361,16 @@ impl<'a> Farm<'a> {
 
     /// Gives the slot the first task of the queue that it can claim. Without one it is idle.
     fn take_task(&mut self, slot: usize) -> Result<(), LedgerError> {
-        let is_alone = self.active_nodes < 2;
         while let Some(task) = self.queue.pop_front() {
-            match self.ledger.claim(&task, &self.slots[slot].id, !is_alone, LEASE)? {
+            let worker = &self.slots[slot].id;
+            let mut claim = self.ledger.claim(&task, worker, true, LEASE)?;
+            // Where every other node has failed it too, it is tried here.
+            if let Claim::Elsewhere { workers } = &claim
+                && !self.has_node_besides(slot, workers)
+            {
+                claim = self.ledger.claim(&task, worker, false, LEASE)?;
+            }
+            match claim {
                 Claim::Granted(lease) => {
                     self.begin(slot, lease);
                     return Ok(());
@@ -382,6 +385,16 @@ impl<'a> Farm<'a> {
         }
         self.idle.push_back(slot);
         Ok(())
+    }
+
+    /// Whether a node takes tasks that is neither the slot's nor one of those of `workers`.
+    fn has_node_besides(&self, slot: usize, workers: &[String]) -> bool {
+        let own = self.slots[slot].node;
+        let is_other = |(number, node): (usize, &Node)| {
+            let has_slot = |worker: &String| node_of_slot(worker) == node.view.id.as_str();
+            node.presence == Presence::Active && number != own && !workers.iter().any(has_slot)
+        };
+        self.nodes.iter().enumerate().any(is_other)
     }
 
     /// Lets the slot take tasks, if its node does.
