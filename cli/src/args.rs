@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Workers(crate::client::workers::WorkersCommand),
     /// Check this machine and its connections; each red line says what to do.
     Doctor(DoctorArgs),
+    /// Simulate a farm: the real scheduler with synthetic workers, on a clock that no one waits for.
+    Simulate(SimulateArgs),
     /// Print the completions of a shell.
     Completions(CompletionsArgs),
     /// Write the manual pages.
@@ -258,6 +260,16 @@ pub(crate) struct StitcherArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DoctorArgs {
     /// Print the checks as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `hyperfarm simulate`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SimulateArgs {
+    /// TOML file that says which workers there are and which renders they are given.
+    pub scenario: PathBuf,
+    /// Print the result as JSON on standard output.
     #[arg(long)]
     pub json: bool,
 }

@@ -14,6 +14,7 @@ mod roles;
 mod runtime;
 mod settings;
 mod shell;
+mod simulate;
 mod snapshot;
 mod stages;
 mod stdout;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
             args::Command::Webhooks(command) => client::webhooks::run(command).await,
             args::Command::Workers(command) => client::workers::run(command).await,
             args::Command::Doctor(doctor) => doctor::run(doctor.json).await,
+            args::Command::Simulate(simulate) => simulate::run(&simulate),
             args::Command::Completions(completions) => shell::completions(&completions),
             args::Command::Man(man) => shell::man(&man),
         }

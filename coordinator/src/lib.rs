@@ -13,6 +13,7 @@
 //! | [`runtimes`] | the versions of the HyperFrames runtime, as people read them |
 //! | [`sharding`] | cuts a render into chunks, a pure function |
 //! | [`scheduler`] | decides the next step of each render, pure functions |
+//! | [`simulate`](mod@simulate) | simulates a farm on a clock of its own, with the real scheduler |
 //! | `reconciler` | the loop that reads ledger and storage and takes the scheduler's steps |
 //! | [`progress`], [`status`], `timeline` | how far a render is, its status, and every attempt at its tasks |
 //! | `finalize` | what follows the end of a render |
@@ -87,6 +88,7 @@ pub mod runtimes;
 pub mod scheduler;
 pub mod sharding;
 mod signed_urls;
+pub mod simulate;
 pub mod status;
 mod store;
 pub mod submission;

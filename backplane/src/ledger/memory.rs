@@ -7,6 +7,8 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -24,6 +26,48 @@ use super::{
     Reserved, RunningAttempt, TaskView, ViewSince, node_of_slot,
 };
 
+/// A clock that shows the time that it was set to last, for simulations. Clones share it.
+#[derive(Debug, Clone)]
+pub struct ManualClock {
+    start: Instant,
+    elapsed_us: Arc<AtomicU64>,
+}
+
+impl ManualClock {
+    /// A clock that shows its start.
+    pub fn new() -> Self {
+        Self { start: Instant::now(), elapsed_us: Arc::default() }
+    }
+
+    /// Sets the time since its start.
+    pub fn set(&self, elapsed: Duration) {
+        self.elapsed_us.store(elapsed.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Its time.
+    pub fn instant(&self) -> std::time::Instant {
+        self.now().at.into_std()
+    }
+
+    fn now(&self) -> Now {
+        let elapsed = Duration::from_micros(self.elapsed_us.load(Ordering::Relaxed));
+        Now { at: self.start + elapsed, unix_ms: elapsed.as_millis() as u64 }
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The time of one operation.
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    at: Instant,
+    unix_ms: u64,
+}
+
 /// A ledger in this process's memory.
 #[derive(Default)]
 pub struct MemoryLedger {
@@ -35,6 +79,8 @@ struct State {
     renders: HashMap<RenderId, Render>,
     nodes: BTreeMap<WorkerId, Node>,
     journal: Option<Journal>,
+    /// `None`: the machine's clock.
+    clock: Option<ManualClock>,
     /// Writes to renders so far.
     writes: u64,
     /// The leader of the newest term, and when its lease ends.
@@ -53,8 +99,15 @@ struct Node {
 }
 
 impl State {
+    fn now(&self) -> Now {
+        match &self.clock {
+            Some(clock) => clock.now(),
+            None => Now { at: Instant::now(), unix_ms: unix_ms() },
+        }
+    }
+
     fn forget_dead_nodes(&mut self) {
-        let now = Instant::now();
+        let now = self.now().at;
         self.nodes.retain(|_, node| node.until > now);
     }
 
@@ -88,6 +141,7 @@ impl State {
 
     fn claim(&mut self, task: &TaskId, worker: &WorkerId, node: Option<&str>, ttl: Duration) -> Claim {
         self.revise(&task.render);
+        let now = self.now();
         let Some(render) = self.renders.get_mut(&task.render) else { return Claim::Unknown };
         if render.is_cancelled {
             return Claim::Cancelled;
@@ -96,8 +150,7 @@ impl State {
         if entry.committed.is_some() {
             return Claim::Committed;
         }
-        let now = Instant::now();
-        let running = match &entry.alive(now)[..] {
+        let running = match &entry.alive(now.at)[..] {
             [] => None,
             [only] if node.is_some() && entry.speculate_beside == Some(only.attempt) => Some((*only).clone()),
             _ => return Claim::Held,
@@ -114,8 +167,8 @@ impl State {
         entry.older = running;
         entry.speculate_beside = None;
         let attempt = entry.newest.attempt + 1;
-        entry.newest = Holder { attempt, worker: Some(worker.clone()), until: Some(now + ttl), ..Holder::default() };
-        entry.attempts.claimed(attempt, worker.clone(), unix_ms());
+        entry.newest = Holder { attempt, worker: Some(worker.clone()), until: Some(now.at + ttl), ..Holder::default() };
+        entry.attempts.claimed(attempt, worker.clone(), now.unix_ms);
         let lease = Lease { task: task.clone(), attempt, worker: worker.clone() };
         if let Some(journal) = &mut self.journal {
             journal.claimed(task, lease.attempt, worker);
@@ -125,6 +178,7 @@ impl State {
 
     /// Ends the lease of an attempt, which failed or was released. Returns whether it may still renew.
     fn end_attempt(&mut self, lease: &Lease, end: AttemptEnd, failure: Option<&Failure>) -> bool {
+        let now = self.now();
         let Some(render) = self.renders.get_mut(&lease.task.render) else { return false };
         let entry = render.tasks.entry(lease.task.step);
         // Only a failure makes the task known.
@@ -132,10 +186,10 @@ impl State {
             return false;
         }
         let entry = entry.or_default();
-        let holder = if failure.is_some() { entry.admit(lease) } else { entry.holder(lease) };
+        let holder = if failure.is_some() { entry.admit(lease, now) } else { entry.holder(lease) };
         let Some(holder) = holder else { return false };
         holder.until = None;
-        entry.attempts.ended(lease.attempt, end, unix_ms());
+        entry.attempts.ended(lease.attempt, end, now.unix_ms);
         // An attempt is recorded once, however often it reports its failure.
         if let Some(failure) = failure
             && entry.failures.iter().all(|known| known.attempt != lease.attempt)
@@ -143,7 +197,7 @@ impl State {
             let worker = lease.worker.to_string();
             entry.failures.push(FailedAttempt { attempt: lease.attempt, worker, failure: failure.clone() });
         }
-        if entry.alive(Instant::now()).is_empty() {
+        if entry.alive(now.at).is_empty() {
             self.lease_ended(&lease.task);
         }
         true
@@ -209,12 +263,12 @@ impl Task {
     /// The same. After the ledger was emptied a worker may come with an attempt it has never heard of: that one is the
     /// newest, and the fence rises to it. Of two workers with the same number, claimed before and after, the one in the
     /// ledger holds it.
-    fn admit(&mut self, lease: &Lease) -> Option<&mut Holder> {
+    fn admit(&mut self, lease: &Lease, now: Now) -> Option<&mut Holder> {
         if lease.attempt > self.newest.attempt {
-            let (worker, until) = (Some(lease.worker.clone()), Some(Instant::now()));
+            let (worker, until) = (Some(lease.worker.clone()), Some(now.at));
             self.newest = Holder { attempt: lease.attempt, worker, until, ..Holder::default() };
             self.older = None;
-            self.attempts.claimed(lease.attempt, lease.worker.clone(), unix_ms());
+            self.attempts.claimed(lease.attempt, lease.worker.clone(), now.unix_ms);
         }
         self.holder(lease)
     }
@@ -233,16 +287,15 @@ impl Task {
         holders.filter(|holder| holder.until.is_some_and(|until| until > now)).collect()
     }
 
-    fn view(&self, now: Instant) -> TaskView {
-        let alive = self.alive(now);
-        let now_ms = unix_ms();
+    fn view(&self, now: Now) -> TaskView {
+        let alive = self.alive(now.at);
         let running = |holder: &&Holder| {
             let claimed = self.attempts.0.iter().rev().find(|claimed| claimed.attempt == holder.attempt);
-            let age_ms = claimed.map_or(0, |claimed| now_ms.saturating_sub(claimed.claimed_at_ms));
+            let age_ms = claimed.map_or(0, |claimed| now.unix_ms.saturating_sub(claimed.claimed_at_ms));
             let age = Duration::from_millis(age_ms);
             Some(RunningAttempt { attempt: holder.attempt, worker: holder.worker.clone()?, age })
         };
-        let lease = alive.first().and_then(|holder| Some((holder.worker.clone()?, holder.until? - now)));
+        let lease = alive.first().and_then(|holder| Some((holder.worker.clone()?, holder.until? - now.at)));
         let beside =
             alive.iter().map(|holder| holder.progress).find(|progress| progress.done > self.newest.progress.done);
         TaskView {
@@ -271,10 +324,17 @@ impl MemoryLedger {
         ledger
     }
 
+    /// An empty ledger whose time is that of `clock`.
+    pub fn with_clock(clock: ManualClock) -> Self {
+        let ledger = Self::new();
+        ledger.state.lock().clock = Some(clock);
+        ledger
+    }
+
     /// Forgets everything, as a Redis that lost its data does. For tests.
     pub fn clear(&self) {
         let mut state = self.state.lock();
-        *state = State { journal: state.journal.take(), ..State::default() };
+        *state = State { journal: state.journal.take(), clock: state.clock.take(), ..State::default() };
     }
 }
 
@@ -300,6 +360,7 @@ impl Ledger for MemoryLedger {
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {
         let mut state = self.state.lock();
         state.revise(&lease.task.render);
+        let now = state.now();
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Renewal::Unknown) };
         if render.is_cancelled {
             return Ok(Renewal::Lost);
@@ -308,10 +369,10 @@ impl Ledger for MemoryLedger {
         if entry.committed.is_some() {
             return Ok(Renewal::Lost);
         }
-        let Some(holder) = entry.admit(lease).filter(|holder| holder.until.is_some()) else {
+        let Some(holder) = entry.admit(lease, now).filter(|holder| holder.until.is_some()) else {
             return Ok(Renewal::Lost);
         };
-        holder.until = Some(Instant::now() + ttl);
+        holder.until = Some(now.at + ttl);
         holder.progress = progress;
         Ok(Renewal::Renewed)
     }
@@ -319,6 +380,7 @@ impl Ledger for MemoryLedger {
     async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError> {
         let mut state = self.state.lock();
         state.revise(&lease.task.render);
+        let now = state.now();
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Commit::Unknown) };
         if render.is_cancelled {
             return Ok(Commit::Stale);
@@ -327,12 +389,12 @@ impl Ledger for MemoryLedger {
         if entry.committed.is_some() {
             return Ok(Commit::Duplicate);
         }
-        if entry.admit(lease).is_none() {
+        if entry.admit(lease, now).is_none() {
             return Ok(Commit::Stale);
         }
         entry.committed = Some(result.to_vec());
         entry.end_leases();
-        entry.attempts.ended(lease.attempt, AttemptEnd::Committed, unix_ms());
+        entry.attempts.ended(lease.attempt, AttemptEnd::Committed, now.unix_ms);
         state.lease_ended(&lease.task);
         Ok(Commit::Accepted)
     }
@@ -362,9 +424,10 @@ impl Ledger for MemoryLedger {
     async fn speculate(&self, task: &TaskId, attempt: u32) -> Result<bool, LedgerError> {
         let mut state = self.state.lock();
         state.revise(&task.render);
+        let now = state.now();
         let render = state.renders.get_mut(&task.render).filter(|render| !render.is_cancelled);
         let Some(entry) = render.and_then(|render| render.tasks.get_mut(&task.step)) else { return Ok(false) };
-        let is_alone = matches!(entry.alive(Instant::now())[..], [only] if only.attempt == attempt);
+        let is_alone = matches!(entry.alive(now.at)[..], [only] if only.attempt == attempt);
         if is_alone {
             entry.speculate_beside = Some(attempt);
         }
@@ -402,7 +465,7 @@ impl Ledger for MemoryLedger {
 
     async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError> {
         let state = self.state.lock();
-        let now = Instant::now();
+        let now = state.now();
         Ok(state.renders.get(render).map(|render| RenderView {
             cancelled: render.is_cancelled,
             paused: render.is_paused,
@@ -459,8 +522,8 @@ impl Ledger for MemoryLedger {
     }
 
     async fn heartbeat(&self, node: &NodeView, ttl: Duration) -> Result<Option<NodeCommand>, LedgerError> {
-        let until = Instant::now() + ttl;
         let mut state = self.state.lock();
+        let until = state.now().at + ttl;
         state.forget_dead_nodes();
         let command = state.nodes.get(&node.id).and_then(|known| known.command.clone());
         state.nodes.insert(node.id.clone(), Node { view: node.clone(), until, command: command.clone() });
@@ -483,7 +546,7 @@ impl Ledger for MemoryLedger {
 
     async fn lead(&self, candidate: &str, seen_term: u64, ttl: Duration) -> Result<Leader, LedgerError> {
         let mut state = self.state.lock();
-        let now = Instant::now();
+        let now = state.now().at;
         let term = match &state.leader {
             Some((leader, until)) if leader.id != candidate && *until > now => return Ok(leader.clone()),
             Some((leader, _)) if leader.id == candidate => leader.term,
@@ -495,22 +558,25 @@ impl Ledger for MemoryLedger {
     }
 
     async fn resign(&self, id: &str) -> Result<(), LedgerError> {
-        if let Some((leader, until)) = &mut self.state.lock().leader
+        let mut state = self.state.lock();
+        let now = state.now().at;
+        if let Some((leader, until)) = &mut state.leader
             && leader.id == id
         {
-            *until = Instant::now();
+            *until = now;
         }
         Ok(())
     }
 
     async fn reserve(&self, quota: &Quota, renders: &[RenderId]) -> Result<Reserved, LedgerError> {
         let mut state = self.state.lock();
+        let now = state.now();
         if !state.counted.contains(&quota.group) {
             return Ok(Reserved::Uncounted);
         }
         let places = state.places.entry(quota.name.clone()).or_default();
         if let Some(window) = quota.window {
-            *places = places.split_off(&oldest_within(window, unix_ms()));
+            *places = places.split_off(&oldest_within(window, now.unix_ms));
         }
         let more = renders.iter().filter(|render| !places.contains(render)).count();
         if places.len() + more > quota.limit as usize {

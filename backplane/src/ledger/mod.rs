@@ -62,7 +62,7 @@ mod redis;
 pub use self::coordination::{Leader, Quota, Reserved};
 pub use self::history::{AttemptEnd, AttemptView};
 pub use self::lost::worker_lost;
-pub use self::memory::MemoryLedger;
+pub use self::memory::{ManualClock, MemoryLedger};
 pub use self::node::{NodeCommand, NodeState, NodeTask, NodeView, Order, node_of_slot, slot_id};
 pub use self::redis::RedisLedger;
 

@@ -14,7 +14,7 @@ use crate::clock::now_ms;
 use crate::config::SERVER_RETRY;
 use crate::progress::{Pace, PlanSummary, RenderProgress, Stage};
 use crate::registry::{Backlog, RenderEntry};
-use crate::scheduler::{DispatchLog, Fleet, NextStep, RenderFacts, SchedulePolicy, next_step};
+use crate::scheduler::{DispatchLog, Fleet, NextStep, PlanOutline, RenderFacts, SchedulePolicy, next_step};
 use crate::waiting::Waiting;
 
 /// How long a render has not moved before it is told what it waits for.
@@ -29,6 +29,7 @@ pub(super) struct Tracked {
     pub(super) entry: RenderEntry,
     pub(super) plan: Option<Arc<Plan>>,
     summary: Option<Arc<PlanSummary>>,
+    outline: Option<PlanOutline>,
     /// The ledger's view of it, as of the last check.
     pub(super) view: Arc<RenderView>,
     /// The ledger's revision of `view`, if it was read with one.
@@ -98,6 +99,7 @@ impl Tracked {
             entry,
             plan: None,
             summary: None,
+            outline: None,
             view: Arc::default(),
             revision: None,
             dispatch_log: DispatchLog::default(),
@@ -188,7 +190,7 @@ impl Tracked {
 
     /// Drops the plan and everything that follows from it.
     pub(super) fn clear_plan(&mut self) {
-        (self.plan, self.summary, self.next_step) = (None, None, None);
+        (self.plan, self.summary, self.outline, self.next_step) = (None, None, None, None);
         self.are_seams_proved = false;
         (self.view, self.revision, self.pace) = (Arc::default(), None, Pace::default());
         self.dispatch_log.clear();
@@ -198,25 +200,24 @@ impl Tracked {
     pub(super) fn set_plan(&mut self, plan: Plan) {
         self.planned_at_ms = now_ms();
         self.summary = Some(Arc::new(PlanSummary::from(&plan)));
+        self.outline = Some(PlanOutline::from(&plan));
         self.plan = Some(Arc::new(plan));
     }
 
     /// Whether chunks are missing that no worker in `fleet`, now or after its quarantine, may render.
     pub(super) fn is_class_missing(&self, fleet: &Fleet) -> bool {
-        let Some(plan) = &self.plan else { return false };
+        let (Some(plan), Some(outline)) = (&self.plan, &self.outline) else { return false };
         let is_missing =
             |chunk: u32| self.view.tasks.get(&Step::Chunk(chunk)).is_none_or(|task| task.committed.is_none());
         let is_leased = self.view.tasks.values().any(|task| task.lease.is_some());
-        !is_leased
-            && fleet.lacks_class(self.pool(), &plan.content.class.id())
-            && (0..plan.chunks.len() as u32).any(is_missing)
+        !is_leased && fleet.lacks_class(self.pool(), &outline.class_id) && (0..plan.chunks.len() as u32).any(is_missing)
     }
 
     /// Decides its next step from what is known now.
     pub(super) fn decide(&mut self, policy: &SchedulePolicy) -> &NextStep {
         let facts = RenderFacts {
             spec: &self.entry.request.spec,
-            plan: self.plan.as_deref(),
+            plan: self.outline.as_ref(),
             view: &self.view,
             dispatch_log: &self.dispatch_log,
             are_seams_proved: self.are_seams_proved,

@@ -9,6 +9,7 @@
 //! | [`speculation`] | which running chunks does another node begin as well? |
 //! | [`starts`] | which chunks are drawn again because of their seams, and how? |
 //! | [`window`] | which workers are alive? |
+//! | [`outline`] | what of a plan counts here? |
 //! | [`policy`] | the settings |
 //!
 //! **Invariants**
@@ -19,6 +20,7 @@
 //! - *Dispatching twice is harmless.* A task may be dispatched again whenever that could help: only one worker can claim it.
 
 pub mod next_step;
+pub mod outline;
 pub mod policy;
 pub mod share;
 pub mod speculation;
@@ -27,6 +29,7 @@ pub mod task_status;
 pub mod window;
 
 pub use next_step::{NextStep, RenderAction, RenderFacts, next_step};
+pub use outline::PlanOutline;
 pub use policy::SchedulePolicy;
 pub use share::{Demand, share};
 pub use speculation::{Straggler, Stragglers, speculate};

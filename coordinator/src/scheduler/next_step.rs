@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use hyperfarm_backplane::ledger::{RenderView, TaskView};
 use hyperfarm_proto::failure::{FailedAttempt, FailureCode};
-use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::spec::RenderSpec;
 use hyperfarm_proto::task::Step;
 
+use super::outline::PlanOutline;
 use super::policy::SchedulePolicy;
 use super::speculation::{Stragglers, stragglers};
 use super::task_status::{DispatchLog, TaskStatus, task_status};
@@ -19,8 +19,8 @@ use crate::progress::Stage;
 pub struct RenderFacts<'a> {
     /// What was asked.
     pub spec: &'a RenderSpec,
-    /// The plan, once it is stored.
-    pub plan: Option<&'a Plan>,
+    /// The outline of the plan, once it is stored.
+    pub plan: Option<&'a PlanOutline>,
     /// What the ledger says.
     pub view: &'a RenderView,
     /// What this coordinator has dispatched.
@@ -108,8 +108,8 @@ pub fn next_step(facts: &RenderFacts<'_>, now: Instant, policy: &SchedulePolicy)
     }
     let mut next = NextStep::new(RenderAction::Dispatch, Stage::Capture);
     let (mut due, mut chunks_in_flight, mut is_complete) = (Vec::new(), 0, true);
-    let audio = plan.has_audio().then_some(Step::Audio);
-    for step in audio.into_iter().chain((0..plan.chunks.len() as u32).map(Step::Chunk)) {
+    let audio = plan.has_audio.then_some(Step::Audio);
+    for step in audio.into_iter().chain((0..plan.chunk_frames.len() as u32).map(Step::Chunk)) {
         match status(step) {
             TaskStatus::Done => continue,
             TaskStatus::InFlight => {
@@ -176,10 +176,10 @@ fn failed(step: Step, history: &[FailedAttempt], stage: Stage) -> NextStep {
 
 /// The due tasks in order, with as many chunks as the render's cap leaves room for. The sound comes first, because it is one long task;
 /// then what was dispatched before, because it has waited longest; then the longest chunks, so that no long one is left for the end.
-fn within_cap(facts: &RenderFacts<'_>, mut due: Vec<Step>, chunks_in_flight: u32, plan: &Plan) -> Vec<Step> {
+fn within_cap(facts: &RenderFacts<'_>, mut due: Vec<Step>, chunks_in_flight: u32, plan: &PlanOutline) -> Vec<Step> {
     due.sort_by_key(|&step| match step {
         Step::Chunk(chunk) => {
-            let frames = plan.chunk(chunk).map_or(0, |range| range.count());
+            let frames = plan.frames_of(chunk);
             (1, Reverse(facts.dispatch_log.last(step).is_some()), Reverse(frames), chunk)
         }
         _ => (0, Reverse(true), Reverse(0), 0),
@@ -194,6 +194,7 @@ fn within_cap(facts: &RenderFacts<'_>, mut due: Vec<Step>, chunks_in_flight: u32
 #[cfg(test)]
 mod tests {
     use hyperfarm_proto::failure::Failure;
+    use hyperfarm_proto::plan::Plan;
 
     use super::*;
     use crate::testing;
@@ -209,8 +210,14 @@ mod tests {
 
     fn decide(plan: Option<&Plan>, spec: &RenderSpec, tasks: &[(Step, TaskView)]) -> NextStep {
         let view = RenderView { tasks: tasks.iter().cloned().collect(), ..RenderView::default() };
-        let facts =
-            RenderFacts { spec, plan, view: &view, dispatch_log: &DispatchLog::default(), are_seams_proved: true };
+        let outline = plan.map(PlanOutline::from);
+        let facts = RenderFacts {
+            spec,
+            plan: outline.as_ref(),
+            view: &view,
+            dispatch_log: &DispatchLog::default(),
+            are_seams_proved: true,
+        };
         next_step(&facts, Instant::now(), &SchedulePolicy::default())
     }
 

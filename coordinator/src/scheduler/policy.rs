@@ -14,7 +14,7 @@ pub struct SchedulePolicy {
     pub unclaimed_after: Duration,
     /// Pause after a failure that does not count as an attempt. Doubles with each one in a row, up to 32-fold.
     pub free_retry_after: Duration,
-    /// Tasks of a pool in the queues, for each live slot.
+    /// Tasks of a pool in the queues, for each live slot; fewer where the pool is large: see `window`.
     pub window_per_slot: u32,
     /// Tasks of a pool in the queues where it has few slots or none.
     pub window_min: u32,
@@ -23,6 +23,9 @@ pub struct SchedulePolicy {
     /// Weights of spaces: one of weight 3 has three times the slots of one of weight 1, which is that of all others.
     pub space_weights: BTreeMap<Space, NonZeroU32>,
 }
+
+/// Tasks that a large pool has in its queues besides one for each slot, where a quarter of its slots is fewer.
+const IN_ADVANCE: u32 = 64;
 
 /// Weights of spaces, as `name=weight` between commas.
 const SPACE_WEIGHTS: &str = "HYPERFARM_SPACE_WEIGHTS";
@@ -37,6 +40,13 @@ impl SchedulePolicy {
         let default = Self::default();
         let speculate_after = default.speculate_after.filter(|_| env.switch(SPECULATION, true));
         Self { space_weights, speculate_after, ..default }
+    }
+
+    /// Tasks of a pool of `slots` live slots in the queues. Slots of a large pool end often, so a few tasks in advance
+    /// keep all of them busy, and a task of high priority stands behind fewer.
+    pub(super) fn window(&self, slots: u32) -> u32 {
+        let in_advance = (slots / 4).max(IN_ADVANCE);
+        slots.saturating_mul(self.window_per_slot).min(slots.saturating_add(in_advance)).max(self.window_min)
     }
 
     /// What `in_flight` tasks of `space` are for its weight. The space with the least is served next.
@@ -73,6 +83,12 @@ impl Default for SchedulePolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_large_pool_has_a_window_of_a_quarter_more_than_its_slots() {
+        let window = |slots| SchedulePolicy::default().window(slots);
+        assert_eq!([0, 1, 40, 64, 100, 1_000].map(window), [4, 4, 80, 128, 164, 1_250]);
+    }
 
     #[test]
     fn weights_are_named_whole_numbers_above_zero() {

@@ -135,7 +135,7 @@ pub fn share<'a>(
         let next = demand.next;
         let room = suspects.entry(demand.pool).or_insert_with(|| fleet.suspects(demand.pool));
         *room = room.saturating_sub(next.suspects_in_flight);
-        let size = fleet.slots(demand.pool).saturating_mul(policy.window_per_slot).max(policy.window_min);
+        let size = policy.window(fleet.slots(demand.pool));
         for (kind, in_flight) in [(Kind::Plan, next.plans_in_flight), (Kind::Chunk, next.chunks_in_flight)] {
             // A render's due tasks are of one stage.
             let is_due = next.due.first().is_some_and(|step| Kind::of(*step) == Some(kind));

@@ -25,9 +25,9 @@ use std::time::Duration;
 use hyperfarm_backplane::ledger::{AttemptEnd, RenderView, TaskView, node_of_slot};
 use hyperfarm_proto::failure::{MAX_ATTEMPTS, RetryRule};
 use hyperfarm_proto::id::{Pool, RenderId};
-use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::task::Step;
 
+use super::outline::PlanOutline;
 use super::policy::SchedulePolicy;
 use super::share::Demand;
 use super::window::Fleet;
@@ -58,7 +58,7 @@ pub struct Stragglers {
 }
 
 /// The stragglers of a render.
-pub fn stragglers(plan: &Plan, view: &RenderView, policy: &SchedulePolicy) -> Stragglers {
+pub fn stragglers(plan: &PlanOutline, view: &RenderView, policy: &SchedulePolicy) -> Stragglers {
     let mut found = Stragglers::default();
     let Some(limit) = longest_time(plan, view, policy) else { return found };
     let mut running = Vec::new();
@@ -74,7 +74,7 @@ pub fn stragglers(plan: &Plan, view: &RenderView, policy: &SchedulePolicy) -> St
         }
         let failed = task.failures.iter().map(|failed| failed.worker.as_str());
         let except = failed.chain([only.worker.as_str()]).map(|slot| node_of_slot(slot).to_owned()).collect();
-        let class_id = plan.content.class.id();
+        let class_id = plan.class_id.clone();
         running.push((only.age, Straggler { step: *step, attempt: only.attempt, class_id, except }));
     }
     running.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
@@ -88,12 +88,12 @@ fn may_speculate(task: &TaskView) -> bool {
 }
 
 /// The time after which a chunk is a straggler; `None` before enough chunks are committed.
-fn longest_time(plan: &Plan, view: &RenderView, policy: &SchedulePolicy) -> Option<Duration> {
+fn longest_time(plan: &PlanOutline, view: &RenderView, policy: &SchedulePolicy) -> Option<Duration> {
     let floor = policy.speculate_after?;
     let chunks = view.tasks.iter().filter(|(step, _)| matches!(step, Step::Chunk(_))).map(|(_, task)| task);
     let committed = chunks.filter(|task| task.committed.is_some());
-    let left = plan.chunks.len().saturating_sub(committed.clone().count());
-    if left == 0 || left > 1 && left * 4 > plan.chunks.len() {
+    let left = plan.chunk_frames.len().saturating_sub(committed.clone().count());
+    if left == 0 || left > 1 && left * 4 > plan.chunk_frames.len() {
         return None;
     }
     // A commit that was restored from storage has no attempt.
@@ -181,7 +181,7 @@ mod tests {
     fn found(chunks: &[TaskView], policy: &SchedulePolicy) -> Stragglers {
         let plan = testing::plan(&vec![5; chunks.len()], false);
         let tasks = chunks.iter().enumerate().map(|(chunk, task)| (Step::Chunk(chunk as u32), task.clone()));
-        stragglers(&plan, &RenderView { tasks: tasks.collect(), ..RenderView::default() }, policy)
+        stragglers(&PlanOutline::from(&plan), &RenderView { tasks: tasks.collect(), ..RenderView::default() }, policy)
     }
 
     fn stragglers_of(chunks: &[TaskView]) -> Vec<Step> {
