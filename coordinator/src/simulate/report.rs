@@ -116,8 +116,8 @@ impl fmt::Display for Report {
             let Wait { priority, renders, p50_seconds, p99_seconds, max_seconds } = wait;
             writeln!(
                 f,
-                "wait, priority {priority:>4}       p50 {p50_seconds:.1} s, p99 {p99_seconds:.1} s, max {max_seconds:.1} s \
-                 of {renders} renders"
+                "wait, priority {priority:>4}       p50 {p50_seconds:.1} s, p99 {p99_seconds:.1} s, \
+                 max {max_seconds:.1} s of {renders} renders"
             )?;
         }
         let AttemptCounts { committed, failed, lost, speculative, superseded } = self.attempts;
