@@ -118,9 +118,8 @@ async fn sounds_follow_the_composition() {
         to('g',x.state==='running'&&!own.paused?performance.now()/1000:0);requestAnimationFrame(f)})();";
     let files = [("index.html", page("data-no-timeline", boxes, script).into_bytes()), ("a.wav", wav())];
     let shown = render(&farm, "sounds", &files).await;
-    type Row<'a> = (&'a str, u32, fn([u8; 4]) -> bool);
-    let rows: [Row<'_>; 5] = [
-        ("detached", 20, red),
+    let rows = [
+        ("detached", 20, red as fn([u8; 4]) -> bool),
         ("in the page", 80, green),
         ("context", 140, blue),
         ("analyser", 200, red),
