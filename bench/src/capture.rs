@@ -13,7 +13,7 @@ use hyperfarm_proto::seam::ChunkStart;
 use hyperfarm_proto::spec::RenderSpec;
 use hyperfarm_worker::Slot;
 use hyperfarm_worker::capture::{FrameGrabber, Next};
-use hyperfarm_worker::chrome::Shot;
+use hyperfarm_worker::chrome::FrameKind;
 use hyperfarm_worker::host::{ExpectedTimelines, OpenOptions, VideoPicture};
 use hyperfarm_worker::server::Site;
 use serde::Serialize;
@@ -208,7 +208,7 @@ async fn walk(
     if kind == Walk::Floor {
         for frame in range.frames() {
             host.seek(frame, &[]).await?;
-            host.draw(Shot::None).await?;
+            host.draw(FrameKind::Draw).await?;
         }
     } else {
         grabber.seek(&mut host, &at(range.start())).await?;

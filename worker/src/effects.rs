@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::assets::{EFFECTS_PAGE, OWN_PREFIX};
-use crate::chrome::{Page, Shot};
+use crate::chrome::{FrameKind, Page};
 use crate::error::{DiskError, PageError, ProjectError, WorkerError};
 use crate::runtimes::RuntimeScripts;
 use crate::server::{Site, SiteFile, SlotServer};
@@ -40,7 +40,7 @@ impl<'a> EffectsPage<'a> {
         server.serve(site);
         page.reset(&server.origin()).await?;
         for _ in 0..2 {
-            page.begin_frame(1000.0 / 30.0, Shot::Tick).await?;
+            page.begin_frame(1000.0 / 30.0, FrameKind::NoDraw).await?;
         }
         page.navigate(&format!("{}{OWN_PREFIX}{EFFECTS_PAGE}", server.origin())).await?;
         let deadline = Instant::now() + READY_WITHIN;

@@ -9,7 +9,7 @@ use hyperfarm_proto::spec::Size;
 
 use super::frame::GrabbedFrame;
 use crate::blocking::blocking;
-use crate::chrome::Shot;
+use crate::chrome::FrameKind;
 use crate::error::{CaptureError, WorkerError};
 use crate::framebuffer::Framebuffer;
 use crate::host::{PageHost, VideoPicture};
@@ -106,7 +106,7 @@ impl FrameGrabber {
             }
             return Ok(GrabbedFrame::Png(png));
         };
-        let drawn = host.draw(Shot::None).await?;
+        let drawn = host.draw(FrameKind::Draw).await?;
         self.times.draw += started.elapsed();
         if self.read_any && !drawn.damage {
             if let Some(next) = next {
@@ -183,7 +183,7 @@ impl FrameGrabber {
         // A chunk that begins with frame 0 draws it once more, as its own first frame.
         for _ in 0..if first_drawn == 0 { 2 } else { 3 } {
             host.seek(0, &pictures(0)).await?;
-            host.draw(Shot::None).await?;
+            host.draw(FrameKind::Draw).await?;
         }
         let mut begun = StartUp::default();
         // Frame 0 is drawn already, except as the first frame of a chunk.
@@ -209,7 +209,7 @@ impl FrameGrabber {
     async fn draw(&self, host: &mut PageHost<'_>) -> Result<(), WorkerError> {
         match &self.framebuffer {
             None => host.screenshot(self.alpha).await.map(drop),
-            Some(_) => host.draw(Shot::None).await.map(drop),
+            Some(_) => host.draw(FrameKind::Draw).await.map(drop),
         }
     }
 
@@ -218,7 +218,7 @@ impl FrameGrabber {
         let frame = match &self.framebuffer {
             None => GrabbedFrame::Png(host.screenshot(self.alpha).await?),
             Some(framebuffer) => {
-                host.draw(Shot::None).await?;
+                host.draw(FrameKind::Draw).await?;
                 copy(framebuffer.clone()).await?.0
             }
         };

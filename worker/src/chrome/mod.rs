@@ -24,7 +24,7 @@ pub use confinement::{Confinement, Layer, ProcessKind};
 pub use gpu::{GlInterface, Gpu, GpuConfig, GpuMode, GpuPart};
 pub use launch::Chrome;
 pub use namespace::PidNamespace;
-pub use page::{DrawnFrame, Page, PageEvent, Shot};
+pub use page::{DrawnFrame, FrameKind, Page, PageEvent};
 pub use page_log::PageLog;
 pub(crate) use processes::tree as process_tree;
 pub use settings::ChromeSettings;

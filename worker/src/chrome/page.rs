@@ -71,14 +71,14 @@ pub enum PageEvent {
 
 /// What a begin-frame does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shot {
+pub enum FrameKind {
     /// Draws the frame.
-    None,
+    Draw,
     /// Runs the page's part of the frame and draws nothing.
-    Tick,
+    NoDraw,
     /// Draws the frame and returns it as a PNG file. With alpha Chrome must not encode it the fast way, which rounds
     /// alpha to 0 or 1.
-    Png {
+    DrawToPng {
         /// Whether the page has a transparent background.
         alpha: bool,
     },
@@ -341,15 +341,15 @@ impl Page {
     /// # Errors
     ///
     /// [`ChromeError::FramePending`] where Chrome refuses the frame several times, and those of a call that fails.
-    pub async fn begin_frame(&mut self, interval_ms: f64, shot: Shot) -> Result<DrawnFrame, WorkerError> {
+    pub async fn begin_frame(&mut self, interval_ms: f64, kind: FrameKind) -> Result<DrawnFrame, WorkerError> {
         let mut wait = Duration::from_millis(40);
         for _ in 0..PENDING_TRIES {
             self.tick += interval_ms;
             let mut call = BeginFrameParams::builder().frame_time_ticks(self.tick).interval(interval_ms);
-            match shot {
-                Shot::None => {}
-                Shot::Tick => call = call.no_display_updates(true),
-                Shot::Png { alpha } => {
+            match kind {
+                FrameKind::Draw => {}
+                FrameKind::NoDraw => call = call.no_display_updates(true),
+                FrameKind::DrawToPng { alpha } => {
                     call = call.screenshot(
                         ScreenshotParams::builder()
                             .format(ScreenshotParamsFormat::Png)

@@ -9,7 +9,7 @@ use super::marker::Marker;
 use super::process::{GpuProcess, ReadError};
 use super::search;
 use crate::blocking::blocking;
-use crate::chrome::{Page, Shot};
+use crate::chrome::{FrameKind, Page};
 use crate::error::{CaptureError, WorkerError};
 use crate::pixels::Difference;
 use crate::screenshot;
@@ -185,7 +185,7 @@ async fn show(page: &mut Page, marker: &Marker) -> Result<(), WorkerError> {
     page.navigate("about:blank").await?;
     page.evaluate::<()>(marker.script()).await?;
     for _ in 0..2 {
-        page.begin_frame(INTERVAL_MS, Shot::None).await?;
+        page.begin_frame(INTERVAL_MS, FrameKind::Draw).await?;
     }
     Ok(())
 }
@@ -193,5 +193,5 @@ async fn show(page: &mut Page, marker: &Marker) -> Result<(), WorkerError> {
 /// Draws once more after a pause.
 async fn draw_after(page: &mut Page, pause_ms: u64) -> Result<(), WorkerError> {
     tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
-    page.begin_frame(INTERVAL_MS, Shot::None).await.map(drop)
+    page.begin_frame(INTERVAL_MS, FrameKind::Draw).await.map(drop)
 }

@@ -16,7 +16,7 @@ use crate::assets::{
     CONFIG_PLACEHOLDER, DRIVER_SCRIPT, EARLY_SCRIPT, IMAGES_SCRIPT, LIMITS_SCRIPT, LOAD_EVENTS_SCRIPT, PLAYBACK_SCRIPT,
     REMOTE_SCRIPT, TREES_SCRIPT, VISITS_SCRIPT, WORKERS_SCRIPT,
 };
-use crate::chrome::{DrawnFrame, Page, PageEvent, Shot};
+use crate::chrome::{DrawnFrame, FrameKind, Page, PageEvent};
 use crate::error::{CaptureError, ChromeError, PageError, ProjectError, WorkerError};
 use crate::framebuffer::Framebuffer;
 use crate::server::{RequestProblem, Site, SlotServer};
@@ -120,7 +120,7 @@ impl<'a> PageHost<'a> {
         let interval = 1000.0 / options.frame_rate.as_f64();
         // Ticks before the navigation start the compositor of a fresh browser. They draw nothing.
         for _ in 0..2 {
-            page.begin_frame(interval, Shot::Tick).await?;
+            page.begin_frame(interval, FrameKind::NoDraw).await?;
         }
         page.navigate(&format!("{}/{}", server.origin(), urls::encode_path(&options.entry))).await?;
         let report = Readiness::new(page, &site, options).wait_until_ready().await;
@@ -281,7 +281,7 @@ impl<'a> PageHost<'a> {
     pub async fn finish_seek(&mut self, half: HalfSeek) -> Result<(), WorkerError> {
         if half.composite {
             // The page-composite protocol of shader transitions: the sources are drawn, then the page mixes them.
-            self.draw(Shot::None).await?;
+            self.draw(FrameKind::Draw).await?;
             self.page.evaluate::<()>("window.__hyperfarmHost.composite()".to_owned()).await?;
         }
         Ok(())
@@ -350,7 +350,7 @@ impl<'a> PageHost<'a> {
         let started = Instant::now();
         let visited = self.visit_some(frames, SAMPLED_VISITS_LIMIT_MS).await?;
         if draws {
-            self.draw(Shot::None).await?;
+            self.draw(FrameKind::Draw).await?;
         }
         Ok((visited, started.elapsed()))
     }
@@ -377,7 +377,7 @@ impl<'a> PageHost<'a> {
         })?;
         self.check_stays(visited.departure)?;
         if visited.draws {
-            self.draw(Shot::None).await?;
+            self.draw(FrameKind::Draw).await?;
         }
         Ok(visited.done)
     }
@@ -387,9 +387,9 @@ impl<'a> PageHost<'a> {
     /// # Errors
     ///
     /// Those of [`Page::begin_frame`].
-    pub async fn draw(&mut self, shot: Shot) -> Result<DrawnFrame, WorkerError> {
+    pub async fn draw(&mut self, kind: FrameKind) -> Result<DrawnFrame, WorkerError> {
         let interval = 1000.0 / self.frame_rate.as_f64();
-        let drawn = self.page.begin_frame(interval, shot).await;
+        let drawn = self.page.begin_frame(interval, kind).await;
         let when = || format!("while frame {} ({:.3} s) was drawn", self.frame, self.frame_rate.seconds_of(self.frame));
         drawn.map_err(|error| match error {
             WorkerError::Page(_) => Self::about_frames(error, &when()),
@@ -407,7 +407,7 @@ impl<'a> PageHost<'a> {
     pub async fn picture(&mut self, alpha: bool) -> Result<Option<Vec<u8>>, WorkerError> {
         let deadline = Instant::now() + PICTURE_WITHIN;
         loop {
-            if let Some(png) = self.draw(Shot::Png { alpha }).await?.png {
+            if let Some(png) = self.draw(FrameKind::DrawToPng { alpha }).await?.png {
                 return Ok(Some(png));
             }
             if Instant::now() > deadline {

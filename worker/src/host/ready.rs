@@ -8,7 +8,7 @@ use serde_json::json;
 use hyperfarm_proto::frame::FrameRate;
 
 use super::options::OpenOptions;
-use crate::chrome::{Page, PageEvent, Shot};
+use crate::chrome::{FrameKind, Page, PageEvent};
 use crate::error::{ChromeError, PageError, WorkerError};
 use crate::server::{RequestProblem, Site};
 
@@ -176,7 +176,7 @@ impl<'p> Readiness<'p> {
         let (with_frames, with_clock) = (self.steps >= TIMER_STEPS, self.steps >= FRAME_STEPS);
         self.steps += 1;
         self.page.evaluate::<()>(format!("window.__hyperfarmHost?.step({with_frames}, {with_clock})")).await?;
-        match self.page.begin_frame(STEP_MS, Shot::Tick).await {
+        match self.page.begin_frame(STEP_MS, FrameKind::NoDraw).await {
             Err(WorkerError::Chrome(ChromeError::FramePending)) | Ok(_) => Ok(()),
             Err(error) => Err(error),
         }

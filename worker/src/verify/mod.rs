@@ -18,7 +18,7 @@ use self::differences::ElementDifference;
 use self::sketch::Sketch;
 use crate::assets::SKETCH_SCRIPT;
 use crate::blocking::blocking;
-use crate::chrome::Shot;
+use crate::chrome::FrameKind;
 use crate::error::WorkerError;
 use crate::host::{OpenOptions, PageHost, VideoPicture};
 use crate::server::Site;
@@ -106,7 +106,7 @@ async fn draw(
         if frame > next {
             host.walk(next..frame - 1, false, is_active).await?;
             host.seek(frame - 1, &pictures(frame - 1)).await?;
-            host.draw(Shot::None).await?;
+            host.draw(FrameKind::Draw).await?;
         }
         tokio::time::sleep(pause).await;
         host.seek(frame, &pictures(frame)).await?;
