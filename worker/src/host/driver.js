@@ -370,6 +370,10 @@
   // Loads and decodes fonts, images and style pictures, and reports those that fail. The limit is `limit` milliseconds for each kind.
   const settle = async (limit, videos) => {
     trees.collect();
+    // A caret blinks by the browser's clock, so it is steady.
+    const steady = ({ document: { documentElement } }) => documentElement.style.setProperty("caret-animation", "manual", "important");
+    steady(window);
+    eachFrame(window, steady);
     timeMedia();
     nameMedia();
     await looseLoaded();
