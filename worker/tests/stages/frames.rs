@@ -164,7 +164,7 @@ async fn a_chunk_far_in_visits_what_its_page_needs() {
     let count = "let n = 0; tl.eventCallback('onUpdate', () => { document.getElementById('k').textContent = String(n++ % 7); });";
     let frame = "let n = 0; const step = () => { document.getElementById('k').textContent = String(n++ % 7); requestAnimationFrame(step); };\
         requestAnimationFrame(step);";
-    for (name, more, most) in [("tweens", "", 170), ("callbacks", count, 248), ("frames", frame, 248)] {
+    for (name, more, most) in [("tweens", "", 170), ("callbacks", count, 247), ("frames", frame, 247)] {
         let page = TWEENS.replace("/* more */", more);
         let spec = RenderSpec { fps: Some("15".parse().unwrap()), ..RenderSpec::default() };
         let render = farm.submit(&format!("far-{name}"), zip_page(&page), spec).await;
