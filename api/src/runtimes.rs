@@ -17,9 +17,9 @@ impl Request for RuntimePackage {
 pub struct Runtime {
     /// The version, such as `0.8.170`.
     pub version: String,
-    /// Whether it is the version of renders for which neither the request nor the project names one.
+    /// Whether a render has this version when neither its request nor its project names one.
     pub is_default: bool,
-    /// Whether it is built into the farm. The fields below are `null` then.
+    /// Whether the farm has this version built in. `name` and all further fields are `null` then.
     pub is_built_in: bool,
     /// Name of the published package.
     pub name: Option<String>,

@@ -160,8 +160,8 @@ impl Default for RunnerConfig {
     }
 }
 
-/// How long a lease lasts unless it is set: a lost worker costs this long, and an outage of the ledger that lasts 6.25 s
-/// of it costs the tasks in work.
+/// How long a lease lasts unless it is set. A lost worker costs this long; an outage of the ledger that lasts 6.25 s of it
+/// costs the tasks in work.
 const DEFAULT_LEASE_TTL: Duration = Duration::from_secs(8);
 
 /// How long a node counts as alive after a heartbeat: less than its leases last, so that a node that is gone is missing

@@ -640,9 +640,9 @@ export interface RenderRequest {
 export interface Runtime {
   /** Unix seconds. */
   added_at: number | null;
-  /** Whether it is built into the farm. The fields below are `null` then. */
+  /** Whether the farm has this version built in. `name` and all further fields are `null` then. */
   is_built_in: boolean;
-  /** Whether it is the version of renders for which neither the request nor the project names one. */
+  /** Whether a render has this version when neither its request nor its project names one. */
   is_default: boolean;
   /** Licence of the package, as its `package.json` names it. */
   license: string | null;

@@ -99,16 +99,7 @@ fn the_client_of_the_model_context_protocol_renders_a_page() {
 
 /// A sound of 0.3 s as a WAV file: a square wave of 500 Hz.
 fn sound() -> Vec<u8> {
-    let (rate, samples) = (8000u32, 2400u32);
-    let mut file = b"RIFF".to_vec();
-    file.extend((36 + samples * 2).to_le_bytes());
-    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-    file.extend(rate.to_le_bytes());
-    file.extend((rate * 2).to_le_bytes());
-    file.extend(b"\x02\0\x10\0data");
-    file.extend((samples * 2).to_le_bytes());
-    file.extend((0..samples).flat_map(|index| if index % 16 < 8 { 4000i16 } else { -4000 }.to_le_bytes()));
-    file
+    hyperfarm_testing::wav(8000, (0..2400).map(|index| if index % 16 < 8 { 4000 } else { -4000 }))
 }
 
 #[test]

@@ -41,18 +41,9 @@ fn clicks() -> Vec<u8> {
     wav((0..48_000).map(level))
 }
 
-/// A mono WAV file of 48 kHz and 16 bits.
+/// A WAV file of samples between −1 and 1 at 48 kHz.
 fn wav(samples: impl Iterator<Item = f64>) -> Vec<u8> {
-    let samples: Vec<u8> = samples.flat_map(|level| ((level * 32_767.0) as i16).to_le_bytes()).collect();
-    let mut wav = b"RIFF".to_vec();
-    wav.extend((36 + samples.len() as u32).to_le_bytes());
-    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-    wav.extend(48_000_u32.to_le_bytes());
-    wav.extend(96_000_u32.to_le_bytes());
-    wav.extend(b"\x02\0\x10\0data");
-    wav.extend((samples.len() as u32).to_le_bytes());
-    wav.extend(samples);
-    wav
+    hyperfarm_testing::wav(48_000, samples.map(|level| (level * 32_767.0) as i16))
 }
 
 /// What a combination has to be.

@@ -44,7 +44,7 @@ impl ManualClock {
         self.elapsed_us.store(elapsed.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// Its time.
+    /// The time that this clock shows.
     pub fn instant(&self) -> std::time::Instant {
         self.now().at.into_std()
     }

@@ -24,17 +24,24 @@ impl Reconciler {
     /// chunks behind them in the plan and takes their results back.
     pub(super) async fn prove_seams(&mut self, render: &RenderId) -> Result<(), ReconcileError> {
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
-        let chunks = tracked.plan.as_ref().map_or(0, |plan| plan.chunks.len() as u32);
-        if chunks < 2 || !self.config.heals_seams {
+        let plan = tracked.plan.as_ref().filter(|plan| plan.chunks.len() > 1 && self.config.heals_seams);
+        let Some(plan) = plan else {
+            tracked.are_seams_proved = true;
+            return Ok(());
+        };
+        let chunks = plan.chunks.len() as u32;
+        let result = |chunk| tracked.view.tasks.get(&Step::Chunk(chunk))?.committed.as_deref();
+        let segments: Vec<SegmentRecord> =
+            (0..chunks).filter_map(result).map(serde_json::from_slice).collect::<Result<_, _>>()?;
+        if segments.iter().all(|segment| segment.start == plan.start(segment.chunk))
+            && longer_starts(plan, &segments).is_empty()
+        {
             tracked.are_seams_proved = true;
             return Ok(());
         }
         let (ledger, objects) = (&self.backplane.ledger, &self.backplane.objects);
         // Another coordinator may have changed it.
         let mut plan: Plan = objects.get_wire(&keys::plan(render)).await?;
-        let result = |chunk| tracked.view.tasks.get(&Step::Chunk(chunk))?.committed.as_deref();
-        let segments: Vec<SegmentRecord> =
-            (0..chunks).filter_map(result).map(serde_json::from_slice).collect::<Result<_, _>>()?;
         let has_other_start = |segment: &&SegmentRecord| segment.start != plan.start(segment.chunk);
         let mut again: Vec<u32> = segments.iter().filter(has_other_start).map(|segment| segment.chunk).collect();
         if again.is_empty() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyperfarm_backplane::ledger::{
     Claim, Commit, Lease, LedgerError, ManualClock, NodeState, NodeTask, NodeView, Renewal, node_of_slot, slot_id,
 };
+use hyperfarm_backplane::runner::RunnerConfig;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::{IdError, RenderId, WorkerId};
 use hyperfarm_proto::task::{Step, TaskId};
@@ -18,10 +19,7 @@ use super::scenario::Scenario;
 use super::work::Work;
 use crate::scheduler::PlanOutline;
 
-/// Time of a lease, as a worker's by default.
-const LEASE: Duration = Duration::from_secs(8);
-/// For how long a node counts as alive after a heartbeat, and how often it sends one, as a worker by default.
-const NODE_ALIVE: Duration = Duration::from_secs(6);
+/// How often a node sends a heartbeat, in microseconds.
 const HEARTBEAT_US: u64 = 2_000_000;
 /// How often a lease is renewed, in microseconds.
 const RENEW_US: u64 = 1_000_000;
@@ -116,6 +114,8 @@ pub(super) struct Attempts {
 pub(super) struct Farm<'a> {
     scenario: &'a Scenario,
     random: fastrand::Rng,
+    /// Times of leases and heartbeats, as a worker's by default.
+    times: RunnerConfig,
     pub(super) work: Work,
     by_id: HashMap<RenderId, usize>,
     clock: ManualClock,
@@ -152,6 +152,7 @@ impl<'a> Farm<'a> {
         let mut farm = Self {
             scenario,
             random: fastrand::Rng::with_seed(scenario.seed ^ 0x5157_0ff5),
+            times: RunnerConfig::default(),
             by_id: work.renders.iter().enumerate().map(|(index, render)| (render.id.clone(), index)).collect(),
             ledger: CountedLedger::new(clock.clone()),
             control: Control::new(work.weights()),
@@ -341,7 +342,7 @@ impl<'a> Farm<'a> {
             Presence::Away | Presence::Leaving => (NodeState::Draining, 0),
         };
         let view = NodeView { tasks: tasks.collect(), state, slots, ..node.view.clone() };
-        self.ledger.heartbeat(&view, NODE_ALIVE)?;
+        self.ledger.heartbeat(&view, self.times.node_ttl)?;
         self.at(self.now_us + HEARTBEAT_US, Event::Heartbeat(index));
         Ok(())
     }
@@ -363,12 +364,12 @@ impl<'a> Farm<'a> {
     fn take_task(&mut self, slot: usize) -> Result<(), LedgerError> {
         while let Some(task) = self.queue.pop_front() {
             let worker = &self.slots[slot].id;
-            let mut claim = self.ledger.claim(&task, worker, true, LEASE)?;
+            let mut claim = self.ledger.claim(&task, worker, true, self.times.lease_ttl)?;
             // Where every other node has failed it too, it is tried here.
             if let Claim::Elsewhere { workers } = &claim
                 && !self.has_node_besides(slot, workers)
             {
-                claim = self.ledger.claim(&task, worker, false, LEASE)?;
+                claim = self.ledger.claim(&task, worker, false, self.times.lease_ttl)?;
             }
             match claim {
                 Claim::Granted(lease) => {
@@ -466,7 +467,7 @@ impl<'a> Farm<'a> {
         let is_this = |attempt: &mut Attempt| attempt.serial == serial;
         let Some(attempt) = self.slots[slot].attempt.take_if(is_this) else { return Ok(()) };
         let done = (self.now_us - attempt.started_us) / 100_000;
-        if self.ledger.renew(&attempt.lease, done, LEASE)? == Renewal::Lost {
+        if self.ledger.renew(&attempt.lease, done, self.times.lease_ttl)? == Renewal::Lost {
             self.attempts.superseded += 1;
             self.stopped(attempt.render, attempt.chunk, false);
             return self.free(slot);

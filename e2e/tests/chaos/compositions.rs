@@ -63,16 +63,7 @@ fn seeking(script: &str) -> String {
 /// Two seconds of 220 Hz, mono, of 48 kHz and 16 bits, as a WAV file.
 fn tone() -> Vec<u8> {
     let level = |at: i32| (f64::from(at) / 48_000.0 * 220.0 * std::f64::consts::TAU).sin() * 12_000.0;
-    let samples: Vec<u8> = (0..96_000).flat_map(|at| (level(at) as i16).to_le_bytes()).collect();
-    let mut wav = b"RIFF".to_vec();
-    wav.extend((36 + samples.len() as u32).to_le_bytes());
-    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-    wav.extend(48_000_u32.to_le_bytes());
-    wav.extend(96_000_u32.to_le_bytes());
-    wav.extend(b"\x02\0\x10\0data");
-    wav.extend((samples.len() as u32).to_le_bytes());
-    wav.extend(samples);
-    wav
+    hyperfarm_testing::wav(48_000, (0..96_000).map(|at| level(at) as i16))
 }
 
 /// The compositions that are rendered all the time; two small ones in the short form.

@@ -8,18 +8,9 @@ use hyperfarm_proto::task::Step;
 
 use crate::farm::{Farm, ranges, zip_folder};
 
-/// A mono WAV file of 16-bit samples at 48 kHz.
+/// A WAV file of samples between −1 and 1 at 48 kHz.
 fn wav(samples: &[f64]) -> Vec<u8> {
-    let data: Vec<u8> = samples.iter().flat_map(|level| ((level * 32767.0).round() as i16).to_le_bytes()).collect();
-    let mut bytes = b"RIFF".to_vec();
-    bytes.extend((36 + data.len() as u32).to_le_bytes());
-    bytes.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-    bytes.extend(48_000_u32.to_le_bytes());
-    bytes.extend(96_000_u32.to_le_bytes());
-    bytes.extend(b"\x02\0\x10\0data");
-    bytes.extend((data.len() as u32).to_le_bytes());
-    bytes.extend(data);
-    bytes
+    hyperfarm_testing::wav(48_000, samples.iter().map(|level| (level * 32767.0).round() as i16))
 }
 
 #[tokio::test(flavor = "multi_thread")]
