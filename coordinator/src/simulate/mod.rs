@@ -25,7 +25,9 @@
 //!      renders = [{ count = 3, chunks = 16, chunk_seconds = 15 }]",
 //! )?;
 //! let report = simulate(&scenario)?;
-//! assert_eq!((report.renders_completed, report.makespan_seconds), (3, 90.0));
+//! assert_eq!(report.renders_completed, 3);
+//! // 48 chunks of 15 s on eight slots, and what passes between a chunk and the next.
+//! assert!((90.0..91.0).contains(&report.makespan_seconds), "{}", report.makespan_seconds);
 //! # Ok(())
 //! # }
 //! ```
