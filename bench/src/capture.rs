@@ -189,6 +189,7 @@ async fn walk(
         variables: content.variables.clone(),
         transparent: alpha,
         timelines: ExpectedTimelines { any: true, except: content.unregistered_timelines.clone() },
+        shutter: None,
         seed: 0,
         epoch_ms: 0,
         load_steps: Some(0),

@@ -251,6 +251,7 @@ async fn draw(config: ChromeConfig) -> Result<(String, Confinement), WorkerError
         transparent: false,
         timelines: ExpectedTimelines { any: false, except: Vec::new() },
         videos: Vec::new(),
+        shutter: None,
         seed: 0,
         epoch_ms: 0,
         load_steps: Some(0),

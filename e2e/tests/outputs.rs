@@ -472,6 +472,106 @@ fn a_part_has_the_frames_and_the_sound_of_the_whole() {
     }
 }
 
+/// Pictures of the sequence of `page`.
+fn sequence(scene: &Scene, page: &Path, name: &str, args: &[&str]) -> Vec<Picture> {
+    let folder = scene.path(name);
+    let mut all = vec!["render", text(page), "-o", text(&folder), "--format", "png-sequence", "--json"];
+    all.extend_from_slice(args);
+    let frames = scene.run(&all).json()["frames"].as_u64().unwrap();
+    (1..=frames).map(|frame| pictures(&folder.join(format!("frame_{frame:06}.png"))).remove(0)).collect()
+}
+
+/// Linear light of a value of sRGB, and back.
+fn linear(value: u8) -> f64 {
+    let level = f64::from(value) / 255.0;
+    if level <= 0.040_45 { level / 12.92 } else { ((level + 0.055) / 1.055).powf(2.4) }
+}
+
+fn encoded(light: f64) -> f64 {
+    255.0 * if light <= 0.003_130_8 { light * 12.92 } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 }
+}
+
+/// The mean of a pixel with straight alpha over `pictures`, in linear light.
+fn mean(pictures: &[&Picture], pixel: usize) -> [f64; 4] {
+    let of = |picture: &&Picture| <[u8; 4]>::try_from(&picture.bgra[pixel * 4..pixel * 4 + 4]).unwrap();
+    let opacity: f64 = pictures.iter().map(|picture| f64::from(of(picture)[3])).sum();
+    let level = |part: usize| {
+        let light: f64 = pictures.iter().map(|picture| linear(of(picture)[part]) * f64::from(of(picture)[3])).sum();
+        encoded(light / opacity.max(1.0))
+    };
+    [level(0), level(1), level(2), opacity / pictures.len() as f64]
+}
+
+#[test]
+fn motion_blur_is_the_mean_of_the_pictures_while_the_shutter_is_open() {
+    let scene = Scene::new();
+    let page = project(&scene, 96, 64);
+    for transparent in ["--transparent=false", "--transparent=true"] {
+        // The middles of four equal parts of a frame are frames of a render at eight times the rate.
+        let fine = sequence(&scene, &page, &format!("fine{transparent}"), &["--fps", "240", transparent]);
+        let shutter = ["--motion-blur=4", "--shutter-angle", "360", "--shutter-phase", "0", "--fps", "30", transparent];
+        let blurred = sequence(&scene, &page, &format!("blurred{transparent}"), &shutter);
+        assert_eq!((fine.len(), blurred.len()), (96, 12));
+        for (frame, picture) in blurred.iter().enumerate() {
+            let open: Vec<&Picture> = [1, 3, 5, 7].iter().map(|part| &fine[frame * 8 + part]).collect();
+            for (pixel, found) in picture.bgra.as_chunks::<4>().0.iter().enumerate() {
+                let expected = mean(&open, pixel);
+                let is_near = found.iter().zip(expected).all(|(found, expected)| (f64::from(*found) - expected).abs() < 1.0);
+                assert!(is_near, "{transparent}, frame {frame}, pixel {pixel}: {found:?} and not {expected:?}");
+            }
+        }
+        // The edge of the box moves by 2.7 pixels in a frame, so some of them are neither it nor the ground.
+        assert_ne!(blurred[5].bgra, fine[40].bgra, "{transparent}");
+    }
+}
+
+/// A page that draws one more bar each time it is called, and another that is moved by GSAP, both with motion blur by the
+/// root's attributes.
+fn counting_page() -> &'static str {
+    r##"<!doctype html><html><body style="margin:0;background:#123">
+<div data-composition-id="main" data-width="96" data-height="64" data-start="0" data-duration="0.8"
+  data-motion-blur-samples="3" data-shutter-angle="240" data-shutter-phase="-60">
+<canvas id="bars" width="96" height="64"></canvas>
+<div id="box" style="position:absolute;left:0;top:8px;width:16px;height:16px;background:#fd2"></div></div>
+<script>
+let calls = 0;
+const draw = () => {
+  const context = bars.getContext("2d");
+  context.fillStyle = `rgb(${(calls * 37) % 256}, ${(calls * 11) % 256}, 90)`;
+  context.fillRect(calls++ % 96, 32, 1, 32);
+  requestAnimationFrame(draw);
+};
+requestAnimationFrame(draw);
+const timeline = gsap.timeline({ paused: true });
+timeline.to("#box", { x: 80, duration: 0.8, ease: "none" }, 0);
+window.__timelines = { main: timeline };
+</script></body></html>"##
+}
+
+#[test]
+fn motion_blur_is_the_same_whatever_the_chunks_and_as_the_root_says() {
+    let scene = Scene::new();
+    let page = scene.project("counting", counting_page());
+    let render = |name: &str, args: &[&str]| {
+        let (_, manifest) = scene.render_as("mp4", &page, name, &[&["--fps", "25"], args].concat());
+        assert!(manifest.warnings.iter().all(|warning| !warning.code.starts_with("SEAM")), "{:?}", manifest.warnings);
+        manifest.frame_hashes().collect::<Vec<_>>()
+    };
+    let whole = render("whole", &[]);
+    assert_eq!(whole.len(), 20);
+    assert_eq!(render("chunks", &["--chunk-frames", "7"]), whole);
+    let options = ["--motion-blur=3", "--shutter-angle", "240", "--shutter-phase", "-60"];
+    assert_eq!(render("options", &options), whole);
+    let sharp = render("sharp", &["--motion-blur=0"]);
+    assert!(sharp.iter().zip(&whole).all(|(sharp, blurred)| sharp != blurred));
+
+    let wrong = counting_page().replace("\"240\"", "\"720\"");
+    let page = scene.project("wrong", &wrong);
+    let ended = scene.run(&["render", text(&page), "-o", text(&scene.path("wrong.mp4"))]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("data-shutter-angle of the composition's root is `720`"), "{}", ended.stderr);
+}
+
 #[test]
 fn a_part_that_the_composition_does_not_have_is_the_users_error() {
     let scene = Scene::new();

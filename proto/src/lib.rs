@@ -14,6 +14,7 @@
 //! | [`event`] | hints from workers and stitchers to the coordinator |
 //! | [`record`] | records of finished tasks: segments, audio, output; manifest and terminal state |
 //! | [`seam`] | how chunks start, and the comparison of the pictures at their seams |
+//! | [`shutter`] | motion blur: the moments at which a frame is drawn |
 //! | [`log`] | lines of a render's own log |
 //! | [`bounded`] | integers and texts with bounds |
 //! | `text_form` | how types are written in JSON and in the API's document |
@@ -61,6 +62,7 @@ pub mod quantity;
 pub mod record;
 pub mod runtime;
 pub mod seam;
+pub mod shutter;
 pub mod spec;
 pub mod task;
 mod text_form;

@@ -15,6 +15,7 @@ use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 pub use crate::runtime::RuntimeVersion;
 use crate::seam::ChunkStart;
+use crate::shutter::Shutter;
 use crate::spec::{Size, Viewport};
 use crate::wire::{self, Wire, WireError};
 
@@ -281,6 +282,8 @@ pub struct PlanContent {
     pub viewport: Viewport,
     /// Frames a second.
     pub frame_rate: FrameRate,
+    /// The shutter of the motion blur; `None` where each frame is one picture.
+    pub shutter: Option<Shutter>,
     /// Frame of the composition that is the output's first. Frame numbers of the output, as in chunks, count from it.
     pub first_frame: u64,
     /// Frames in the output.

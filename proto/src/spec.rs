@@ -12,6 +12,7 @@ use crate::encoder::Loudness;
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
+use crate::shutter::Shutter;
 pub use crate::output::{AudioCodec, Codec, Format, OutputError};
 pub use crate::profile::Profile;
 pub use crate::quantity::{Bitrate, Moment, Seconds, Timestamp};
@@ -201,6 +202,22 @@ pub struct RenderSpec {
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long, value_name = "TIME"))]
     pub now: Option<Timestamp>,
+    /// Motion blur: pictures that are averaged into each frame, 2 to 64; 0 for none. Else as the composition's root says.
+    #[schemars(transform = extension)]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "16", value_name = "SAMPLES")
+    )]
+    pub motion_blur: Option<Bounded<u32, 0, 64>>,
+    /// Degrees for which the shutter of the motion blur is open, 1 to 360, which is the time of a frame; 180 by default.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "DEGREES"))]
+    pub shutter_angle: Option<Bounded<u32, 1, 360>>,
+    /// Degrees from the moment of a frame to the opening of the shutter, -360 to 0; -90 by default. With 0 no frame
+    /// shows what was before it, so that cuts stay sharp.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "DEGREES", allow_hyphen_values = true))]
+    pub shutter_phase: Option<Bounded<i32, -360, 0>>,
     /// A sound to put under everything, from the first frame on: a URL, or a file of the project.
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(skip))]
@@ -519,6 +536,14 @@ impl RenderSpec {
     pub fn loudness(&self) -> Option<Loudness> {
         let true_peak_db = self.true_peak.map_or(Loudness::TRUE_PEAK_DB, Bounded::get);
         self.loudness.map(|lufs| Loudness { lufs: lufs.get(), true_peak_db })
+    }
+
+    /// The shutter of the motion blur, if there is any, where the composition's root has `authored`.
+    pub fn shutter(&self, authored: Shutter) -> Option<Shutter> {
+        let samples = self.motion_blur.map_or(authored.samples, Bounded::get);
+        let angle = self.shutter_angle.map_or(authored.angle, |angle| angle.get().into());
+        let phase = self.shutter_phase.map_or(authored.phase, |phase| phase.get().into());
+        (samples > 1).then_some(Shutter { samples, angle, phase })
     }
 
     /// Checks that the format can have the frame rate `rate`, which may be the composition's own.

@@ -39,6 +39,7 @@ fn plan() -> Plan {
             entry: "index.html".to_owned(),
             viewport: Viewport { page: Size { width: 1920, height: 1080 }, scale: 2 },
             frame_rate,
+            shutter: None,
             first_frame: 0,
             frames: 60,
             composition_frames: 60,

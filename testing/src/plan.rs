@@ -33,6 +33,7 @@ pub fn content(format: Format, frame_rate: FrameRate, frames: u64, audio: bool) 
         entry: "index.html".to_owned(),
         viewport: Viewport { page: Size { width: 64, height: 48 }, scale: 1 },
         frame_rate,
+        shutter: None,
         first_frame: 0,
         frames,
         composition_frames: frames,

@@ -183,6 +183,9 @@ async fn capture(
     let pictures = |frame: u64| pictures_at(&site, &content.videos, rate, frame);
     let is_active = || !context.cancelled().is_cancelled();
     let output = content.viewport.output();
+    if content.shutter.is_some() {
+        grabber.average(output);
+    }
     let start = ChunkStart { draws_from: start.draws_from.map(|frame| content.first_frame + frame), ..start };
     let begun = grabber.start_up(&mut host, range.start(), start, &pictures, &is_active, output).await?;
     let start_ms = millis(started.elapsed());
@@ -237,6 +240,7 @@ pub(crate) fn open_options(site: &Site, content: &PlanContent) -> OpenOptions {
     OpenOptions {
         entry: content.entry.clone(),
         frame_rate: content.frame_rate,
+        shutter: content.shutter,
         variables: content.variables.clone(),
         transparent: content.encoder.alpha,
         timelines: ExpectedTimelines { any: true, except: content.unregistered_timelines.clone() },

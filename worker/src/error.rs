@@ -122,6 +122,9 @@ pub enum ProjectError {
     /// The frame rate cannot be used.
     #[error("{0}")]
     FrameRate(String),
+    /// The root's attributes of motion blur are out of their range.
+    #[error("{0}")]
+    MotionBlur(String),
     /// The duration is not a positive number of seconds, or beyond the farm's limit.
     #[error("{0}")]
     Duration(String),
@@ -337,7 +340,7 @@ impl WorkerError {
         match self {
             Self::Project(error) => match error {
                 ProjectError::TooComplex(_) => FailureCode::ProjectTooComplex,
-                ProjectError::Archive(_) => FailureCode::ProjectInvalid,
+                ProjectError::Archive(_) | ProjectError::MotionBlur(_) => FailureCode::ProjectInvalid,
                 ProjectError::RuntimeMissing(_) => FailureCode::RuntimeMissing,
                 ProjectError::EntryMissing(_) => FailureCode::EntryNotFound,
                 ProjectError::CompositionMissing(_) => FailureCode::CompositionNotFound,

@@ -12,10 +12,11 @@ use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::{Caption, CompiledFile, EncoderSettings, PlanContent, PlanDraft, RemoteAsset, Warning};
+use hyperfarm_proto::shutter::Shutter;
 use hyperfarm_proto::spec::{Format, RenderRequest, Timestamp, Viewport};
 
 use crate::blocking::blocking;
-use crate::capture::{Encoding, FrameGrabber};
+use crate::capture::{Encoding, FrameGrabber, Next};
 use crate::chrome::PageEvent;
 use crate::compile::fonts::missing_font;
 use crate::compile::services::LocalServices;
@@ -81,6 +82,7 @@ pub(crate) async fn run(
     let viewport =
         request.spec.viewport(compiled.authored_size).map_err(|error| ProjectError::Size(error.to_string()))?;
     let frame_rate = request.spec.fps.or(compiled.authored_fps).unwrap_or(FrameRate::DEFAULT);
+    let shutter = request.spec.shutter(compiled.authored_shutter);
     request.spec.check_rate(frame_rate).map_err(|error| ProjectError::FrameRate(error.to_string()))?;
     let encoder = EncoderSettings::for_spec(&request.spec, frame_rate);
     let encoder = worker.encoders.choose(encoder, request.spec.quality, viewport.output(), frame_rate).await;
@@ -94,6 +96,7 @@ pub(crate) async fn run(
         compiled: &compiled,
         viewport,
         frame_rate,
+        shutter,
         encoder: &encoder,
         runtime: worker.runtime(&compiled.runtime).await?,
     };
@@ -114,6 +117,7 @@ pub(crate) async fn run(
         entry: compiled.entry,
         viewport,
         frame_rate,
+        shutter,
         first_frame: probed.range.start(),
         frames: probed.range.count(),
         composition_frames: probed.composition_frames,
@@ -252,6 +256,7 @@ struct Prober<'a> {
     compiled: &'a Compiled,
     viewport: Viewport,
     frame_rate: FrameRate,
+    shutter: Option<Shutter>,
     encoder: &'a EncoderSettings,
     runtime: Arc<RuntimeScripts>,
 }
@@ -292,7 +297,7 @@ impl Prober<'_> {
 
     /// Opens the page once, reads its media and sound, and measures its frames.
     async fn probe(&self, network: &Network) -> Result<Probed, WorkerError> {
-        let &Self { worker, render, context, request, compiled, viewport, frame_rate, encoder, ref runtime } = self;
+        let &Self { worker, render, context, request, compiled, viewport, frame_rate, shutter, encoder, ref runtime } = self;
         let mut slot = worker.slot(context.slot(), render).await?;
         let files: HashMap<String, SiteFile> = compiled
             .files
@@ -305,6 +310,7 @@ impl Prober<'_> {
         let options = OpenOptions {
             entry: compiled.entry.clone(),
             frame_rate,
+            shutter,
             variables: compiled.variables.clone(),
             transparent: encoder.alpha,
             timelines: ExpectedTimelines { any: compiled.mentions_timelines, except: Vec::new() },
@@ -421,6 +427,9 @@ async fn measure(
     host.seek(range.start(), &[]).await?;
     FrameGrabber::new(host, encoder.alpha).grab(host, None).await?;
     let mut grabber = FrameGrabber::new(host, encoder.alpha);
+    if host.has_motion_blur() {
+        grabber.average(viewport.output());
+    }
     let mut encoding = Encoding::start(path, encoder.clone(), viewport.output(), frame_rate, None);
     let (mut captured, mut pushed) = (Duration::ZERO, 0_u32);
     let measuring = Instant::now();
@@ -432,7 +441,7 @@ async fn measure(
         // After a jump many pixels change. The next frame is a usual one, and measured.
         for frame in [frame, (frame + 1).min(range.end() - 1)] {
             let started = Instant::now();
-            host.seek(frame, &[]).await?;
+            grabber.seek(host, &Next { frame, pictures: Vec::new() }).await?;
             let grabbed = grabber.grab(host, None).await?;
             if pushed % 2 == 1 {
                 captured += 2 * started.elapsed();

@@ -15,6 +15,7 @@ const LABELS: Record<string, string> = {
   audio_url: "Sound file", loudness: "Loudness in LUFS", true_peak: "True peak in dBTP", chunk_frames: "Frames a chunk", max_parallel_chunks: "Chunks at once",
   strict_variables: "Strict variables", verify: "Check for determinism", callback_id: "Callback id", callback_url: "Callback URL", vp9_cpu_used: "VP9 speed",
   video_bitrate: "Bit rate", bit_depth: "Bits a sample", audio_codec: "Codec of the sound",
+  motion_blur: "Motion blur, pictures a frame", shutter_angle: "Shutter angle in degrees", shutter_phase: "Shutter phase in degrees",
   wav: "WAV of the sound",
   storyboard: "Storyboard, seconds a picture", captions: "Captions as SRT and WebVTT", caption_track: "Captions in the video",
 };
@@ -32,7 +33,7 @@ const ELSEWHERE = ["title", "composition", "html", "project", "variables"];
 
 const GROUPS: [string, string[]][] = [
   ["Part of the composition", ["from", "to", "duration", "now"]],
-  ["Picture", ["width", "height", "aspect_ratio", "device_scale_factor", "transparent", "gif_loop"]],
+  ["Picture", ["width", "height", "aspect_ratio", "device_scale_factor", "transparent", "gif_loop", "motion_blur", "shutter_angle", "shutter_phase"]],
   ["Encoder", ["codec", "profile", "bit_depth", "crf", "video_bitrate", "vp9_cpu_used", "timecode"]],
   ["Files beside the video", ["wav", "poster", "storyboard", "captions", "caption_track"]],
   ["Sound", ["audio_url", "audio_codec", "loudness", "true_peak"]],

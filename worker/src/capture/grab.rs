@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use hyperfarm_proto::id::FrameHash;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::seam::{ChunkStart, WARM_UP_FRAMES};
+use hyperfarm_proto::shutter::FrameMoment;
 use hyperfarm_proto::spec::Size;
 
+use super::average::FrameAverage;
 use super::frame::GrabbedFrame;
 use crate::blocking::blocking;
 use crate::chrome::FrameKind;
@@ -15,7 +17,7 @@ use crate::framebuffer::Framebuffer;
 use crate::host::{PageHost, VideoPicture};
 
 /// The frame to seek to while the frame that was drawn is copied.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub struct Next {
     /// Its number.
     pub frame: u64,
@@ -51,6 +53,16 @@ pub struct FrameGrabber {
     /// Whether a frame was read, which "nothing changed" then refers to.
     read_any: bool,
     times: GrabTimes,
+    /// Where a frame is the mean of several pictures.
+    average: Option<Box<FrameAverage>>,
+    /// The frame that was sought last, where there is an average.
+    sought: Next,
+}
+
+/// What the page shows next.
+struct Target<'a> {
+    moment: FrameMoment,
+    pictures: &'a [VideoPicture],
 }
 
 impl FrameGrabber {
@@ -62,7 +74,20 @@ impl FrameGrabber {
 
     /// A grabber of screenshots.
     pub fn of_screenshots(alpha: bool) -> Self {
-        Self { framebuffer: None, alpha, read_any: false, times: GrabTimes::default() }
+        Self {
+            framebuffer: None,
+            alpha,
+            read_any: false,
+            times: GrabTimes::default(),
+            average: None,
+            sought: Next::default(),
+        }
+    }
+
+    /// Makes each frame, of `size` pixels, the mean of the pictures at all moments at which the shutter of the page is
+    /// open.
+    pub fn average(&mut self, size: Size) {
+        self.average = Some(Box::new(FrameAverage::new(size, self.alpha)));
     }
 
     /// By which way it reads frames.
@@ -78,16 +103,30 @@ impl FrameGrabber {
         self.times
     }
 
-    /// Seeks `host` to a frame.
+    /// Seeks `host` to a frame, to its first moment where it has several.
     ///
     /// # Errors
     ///
     /// Those of [`PageHost::seek`].
     pub async fn seek(&mut self, host: &mut PageHost<'_>, to: &Next) -> Result<(), WorkerError> {
+        if self.average.is_some() {
+            self.sought = to.clone();
+        }
+        self.seek_to(host, self.first(host, to)).await
+    }
+
+    async fn seek_to(&mut self, host: &mut PageHost<'_>, to: Target<'_>) -> Result<(), WorkerError> {
         let started = Instant::now();
-        let sought = host.seek(to.frame, &to.pictures).await;
+        let sought = host.seek_to(to.moment, to.pictures).await;
         self.times.seek += started.elapsed();
         sought
+    }
+
+    /// What the page shows first of `next`.
+    fn first<'a>(&self, host: &PageHost<'_>, next: &'a Next) -> Target<'a> {
+        let own = FrameMoment::from(next.frame);
+        let moment = if self.average.is_some() { host.moments(next.frame).first().copied().unwrap_or(own) } else { own };
+        Target { moment, pictures: &next.pictures }
     }
 
     /// Draws the sought frame, reads it, and seeks to `next`. Pixels are copied while the page seeks.
@@ -97,12 +136,38 @@ impl FrameGrabber {
     /// [`CaptureError::FramebufferLost`] where the framebuffer cannot be read, [`CaptureError::NoPicture`], and those
     /// of a call of the page.
     pub async fn grab(&mut self, host: &mut PageHost<'_>, next: Option<&Next>) -> Result<GrabbedFrame, WorkerError> {
+        let following = next.map(|next| self.first(host, next));
+        let Some(mut average) = self.average.take() else { return self.grab_picture(host, following).await };
+        let Next { frame, pictures } = std::mem::take(&mut self.sought);
+        let rest = host.moments(frame).into_iter().skip(1);
+        let rest = rest.map(|moment| Some(Target { moment, pictures: &pictures }));
+        for target in rest.chain([following]) {
+            let picture = self.grab_picture(host, target).await?;
+            let adding = blocking("averaging the pictures of a frame", move || {
+                average.add(&picture)?;
+                Ok::<_, WorkerError>(average)
+            });
+            average = adding.await??;
+        }
+        let finishing = blocking("averaging the pictures of a frame", move || (average.finish(), average));
+        let (mean, average) = finishing.await?;
+        self.average = Some(average);
+        self.sought = next.cloned().unwrap_or_default();
+        Ok(mean)
+    }
+
+    /// Draws what was sought, reads it, and seeks to `next`.
+    async fn grab_picture(
+        &mut self,
+        host: &mut PageHost<'_>,
+        next: Option<Target<'_>>,
+    ) -> Result<GrabbedFrame, WorkerError> {
         let started = Instant::now();
         let Some(framebuffer) = &self.framebuffer else {
             let png = host.screenshot(self.alpha).await?;
             self.times.draw += started.elapsed();
             if let Some(next) = next {
-                self.seek(host, next).await?;
+                self.seek_to(host, next).await?;
             }
             return Ok(GrabbedFrame::Png(png));
         };
@@ -110,7 +175,7 @@ impl FrameGrabber {
         self.times.draw += started.elapsed();
         if self.read_any && !drawn.damage {
             if let Some(next) = next {
-                self.seek(host, next).await?;
+                self.seek_to(host, next).await?;
             }
             return Ok(GrabbedFrame::Same);
         }
@@ -123,7 +188,7 @@ impl FrameGrabber {
         };
         let seeking = async {
             let started = Instant::now();
-            let sought = host.seek_page(next.frame, &next.pictures).await;
+            let sought = host.seek_page(next.moment, next.pictures).await;
             (sought, started.elapsed())
         };
         let (copied, (sought, seek)) = tokio::join!(copying, seeking);
@@ -195,11 +260,17 @@ impl FrameGrabber {
             if !is_active() {
                 break;
             }
+            let is_last = frame + 1 == start;
+            if self.average.is_some() {
+                let hash = self.average_once(host, Next { frame, pictures: pictures(frame) }, size).await?;
+                begun.before = is_last.then_some(hash);
+                continue;
+            }
             host.seek(frame, &pictures(frame)).await?;
-            if frame + 1 < start {
-                self.draw(host).await?;
-            } else {
+            if is_last {
                 begun.before = Some(self.read_once(host, size).await?);
+            } else {
+                self.draw(host).await?;
             }
         }
         Ok(begun)
@@ -211,6 +282,23 @@ impl FrameGrabber {
             None => host.screenshot(self.alpha).await.map(drop),
             Some(_) => host.draw(FrameKind::Draw).await.map(drop),
         }
+    }
+
+    /// Draws `frame` as [`FrameGrabber::grab`] does and returns the hash of its mean.
+    async fn average_once(
+        &mut self,
+        host: &mut PageHost<'_>,
+        frame: Next,
+        size: Size,
+    ) -> Result<FrameHash, WorkerError> {
+        // The frame is not a repetition of an earlier one, and the next one is none of it.
+        self.average(size);
+        self.read_any = false;
+        self.seek(host, &frame).await?;
+        let mean = self.grab(host, None).await?;
+        self.average(size);
+        self.read_any = false;
+        blocking("hashing a frame", move || mean.hash(size)).await?
     }
 
     /// Draws the sought frame and returns the hash of its pixels.

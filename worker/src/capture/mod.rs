@@ -4,6 +4,7 @@
 //! ([`CapturePath`](hyperfarm_proto::record::CapturePath)); one chunk uses one way from its first frame to its last.
 //! [`Encoding`] turns what was read into pixels, hashes and packets on a thread of its own.
 
+mod average;
 mod encoder_permits;
 mod encoding;
 mod frame;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dom_query::{Document, NodeRef, Selection};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::Warning;
+use hyperfarm_proto::shutter::Shutter;
 use hyperfarm_proto::spec::Size;
 
 use super::dom::{all, attr, trimmed};
@@ -29,6 +30,7 @@ const FRAGMENT_RULE: &str = "*{margin:0;padding:0;box-sizing:border-box;text-ren
 pub(super) struct Root {
     pub(super) size: Option<Size>,
     pub(super) fps: Option<FrameRate>,
+    pub(super) shutter: Shutter,
 }
 
 /// The page as a whole document. A fragment with a composition gets the document that HyperFrames puts around it.
@@ -49,7 +51,7 @@ pub(super) fn root(document: &Document) -> Result<Root, ProjectError> {
     let root = document.select("[data-composition-id]").first();
     let (size, fps) = (authored_size(&root)?, authored_fps(&root)?);
     check_duration(&root)?;
-    Ok(Root { size, fps })
+    Ok(Root { size, fps, shutter: authored_shutter(&root)? })
 }
 
 /// Rewrites the paths of an entry page in a folder to paths from the root, where the compiled page is.
@@ -154,6 +156,25 @@ fn authored_fps(root: &Selection<'_>) -> Result<Option<FrameRate>, ProjectError>
         .parse()
         .map(Some)
         .map_err(|error| ProjectError::FrameRate(format!("data-fps of the composition's root: {error}")))
+}
+
+/// The motion blur of the root, by the attributes of HyperFrames.
+fn authored_shutter(root: &Selection<'_>) -> Result<Shutter, ProjectError> {
+    let number = |name: &str, usual: f64, is_right: &dyn Fn(f64) -> bool, expected: &str| match root.attr(name) {
+        None => Ok(usual),
+        Some(text) => text.trim().parse::<f64>().ok().filter(|number| is_right(*number)).ok_or_else(|| {
+            ProjectError::MotionBlur(format!("{name} of the composition's root is `{text}`; give {expected}"))
+        }),
+    };
+    let Shutter { samples, angle, phase } = Shutter::default();
+    let is_count = |count: f64| count.fract() == 0.0 && (0.0..=f64::from(Shutter::MAX_SAMPLES)).contains(&count);
+    let expected = format!("a whole number from 0, which is none, to {}", Shutter::MAX_SAMPLES);
+    let samples = number("data-motion-blur-samples", samples.into(), &is_count, &expected)? as u32;
+    let is_angle = |angle: f64| angle > 0.0 && angle <= 360.0;
+    let angle = number("data-shutter-angle", angle, &is_angle, "degrees above 0 and up to 360")?;
+    let is_phase = |phase: f64| (-360.0..=0.0).contains(&phase);
+    let phase = number("data-shutter-phase", phase, &is_phase, "degrees from -360 to 0")?;
+    Ok(Shutter { samples, angle, phase })
 }
 
 /// Checks the duration of the root. The runtime would ignore an invalid one, and report another cause.

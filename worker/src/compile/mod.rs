@@ -42,6 +42,7 @@ use std::sync::Arc;
 use dom_query::Document;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{CompiledFile, RemoteAsset, RuntimeVersion, Warning};
+use hyperfarm_proto::shutter::Shutter;
 use hyperfarm_proto::spec::{RenderSpec, Size};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -67,6 +68,8 @@ pub(crate) struct Compiled {
     pub(crate) authored_size: Option<Size>,
     /// `data-fps` of the root.
     pub(crate) authored_fps: Option<FrameRate>,
+    /// The motion blur of the root.
+    pub(crate) authored_shutter: Shutter,
     /// Variables as a JSON object.
     pub(crate) variables: String,
     /// Whether any file mentions timelines.
@@ -146,6 +149,7 @@ fn compile(
         entry,
         authored_size: root.size,
         authored_fps: root.fps,
+        authored_shutter: root.shutter,
         variables: Value::Object(variables).to_string(),
         mentions_timelines,
         runtime,

@@ -18,7 +18,7 @@ impl RawFrame {
     }
 
     /// The memory to write a frame into.
-    pub(super) fn memory(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn memory(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 }
@@ -32,11 +32,11 @@ impl Drop for RawFrame {
 /// Memory of frames, used again: a frame of 4K is 33 MB, and allocating as much for each costs more than copying it.
 /// The pool holds as many frames as were ever in use at once.
 #[derive(Debug, Clone, Default)]
-pub(super) struct FramePool(Arc<Mutex<Vec<Vec<u8>>>>);
+pub(crate) struct FramePool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl FramePool {
     /// Memory that a frame may be written into. It holds an earlier frame, or is empty.
-    pub(super) fn take(&self) -> RawFrame {
+    pub(crate) fn take(&self) -> RawFrame {
         let bytes = self.0.lock().pop().unwrap_or_default();
         RawFrame { bytes, pool: self.clone() }
     }

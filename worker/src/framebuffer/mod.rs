@@ -20,6 +20,7 @@ mod search;
 
 pub use bitmap::Framebuffer;
 pub use finder::FramebufferFinder;
+pub(crate) use frame_pool::FramePool;
 pub use frame_pool::RawFrame;
 pub use marker::Marker;
 pub use process::{GpuProcess, ReadError};

@@ -125,7 +125,9 @@
         return seconds > 0 ? seconds : declaredDuration();
       },
     });
-    hf.seek = (t) => player.renderSeek(t);
+    // The runtime rounds a time down to that of a frame, unless it is told otherwise.
+    const how = clock.config.exact ? { exact: true } : undefined;
+    hf.seek = (t) => player.renderSeek(t, how);
   };
 
   const seekAll = (t) => {

@@ -1,7 +1,7 @@
 // Runs before any script of any frame of the page (same-origin and srcdoc frames included) and of its dedicated workers. It replaces
 // the clock, timers and random numbers, so that a picture depends on the frame's number only.
 //
-// The configuration { fps, variables, seed, epoch } replaces the placeholder below.
+// The configuration { fps, exact, variables, seed, epoch } replaces the placeholder below.
 (() => {
   "use strict";
   const window = globalThis;

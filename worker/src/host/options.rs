@@ -1,6 +1,7 @@
 //! What a page is opened with, and what it reports of its media.
 
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::shutter::Shutter;
 use serde::{Deserialize, Serialize};
 
 /// How a page is opened.
@@ -10,6 +11,8 @@ pub struct OpenOptions {
     pub entry: String,
     /// Frames a second.
     pub frame_rate: FrameRate,
+    /// The shutter of the motion blur; `None` where each frame is one picture.
+    pub shutter: Option<Shutter>,
     /// Variables as a JSON object.
     pub variables: String,
     /// Whether the page has a transparent background: white, and the backgrounds of root and body, are removed.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::Warning;
+use hyperfarm_proto::shutter::{FrameMoment, Shutter};
 use hyperfarm_proto::spec::Size;
 use serde::Deserialize;
 use serde_json::json;
@@ -55,6 +56,7 @@ struct Visits {
 pub struct PageHost<'a> {
     page: &'a mut Page,
     frame_rate: FrameRate,
+    shutter: Option<Shutter>,
     site: Arc<Site>,
     report: PageReport,
     framebuffer: Option<Framebuffer>,
@@ -133,8 +135,9 @@ impl<'a> PageHost<'a> {
         let had_background =
             if options.transparent { page.evaluate(REMOVE_BACKGROUND.to_owned()).await? } else { false };
         tracing::debug!(took_ms = opening.elapsed().as_millis(), "page ready");
-        let (frame_rate, pictures) = (options.frame_rate, PictureMemory::new(&options.videos));
-        Ok(Self { page, frame_rate, site, report, framebuffer, pictures, must_stay: true, frame: 0, had_background })
+        let (frame_rate, shutter) = (options.frame_rate, options.shutter);
+        let pictures = PictureMemory::new(&options.videos);
+        Ok(Self { page, frame_rate, shutter, site, report, framebuffer, pictures, must_stay: true, frame: 0, had_background })
     }
 
     /// From now on a page that leaves itself (navigates, reloads, closes) is no error. A page of which only a few
@@ -231,6 +234,16 @@ impl<'a> PageHost<'a> {
         self.frame_rate
     }
 
+    /// Whether frames are averages of several pictures.
+    pub(crate) fn has_motion_blur(&self) -> bool {
+        self.shutter.is_some()
+    }
+
+    /// The moments at which `frame` is drawn, in order; at least one.
+    pub(crate) fn moments(&self, frame: u64) -> Vec<FrameMoment> {
+        self.shutter.map_or_else(|| vec![FrameMoment::from(frame)], |shutter| shutter.moments(frame).collect())
+    }
+
     /// Duration and media of the page.
     ///
     /// # Errors
@@ -247,7 +260,16 @@ impl<'a> PageHost<'a> {
     ///
     /// [`PageError::Script`] where a script throws, and those of a call of the page.
     pub async fn seek(&mut self, frame: u64, pictures: &[VideoPicture]) -> Result<(), WorkerError> {
-        let half = self.seek_page(frame, pictures).await?;
+        self.seek_to(frame.into(), pictures).await
+    }
+
+    /// Seeks to `moment`, as [`PageHost::seek`] does to a frame's own.
+    pub(crate) async fn seek_to(
+        &mut self,
+        moment: FrameMoment,
+        pictures: &[VideoPicture],
+    ) -> Result<(), WorkerError> {
+        let half = self.seek_page(moment, pictures).await?;
         self.finish_seek(half).await
     }
 
@@ -256,12 +278,17 @@ impl<'a> PageHost<'a> {
     /// # Errors
     ///
     /// [`PageError::Script`] where a script throws, and those of a call of the page.
-    pub async fn seek_page(&mut self, frame: u64, pictures: &[VideoPicture]) -> Result<HalfSeek, WorkerError> {
+    pub async fn seek_page(
+        &mut self,
+        moment: FrameMoment,
+        pictures: &[VideoPicture],
+    ) -> Result<HalfSeek, WorkerError> {
+        let frame = moment.frame;
         self.page.set_log_frame(Some(frame));
         if self.pictures.is_full_before(pictures) {
             self.page.free_pictures().await?;
         }
-        let time = self.frame_rate.seconds_of(frame);
+        let time = moment.seconds(self.frame_rate);
         let call = format!("window.__hyperfarmHost.seek({}, {})", json!(time), json!(pictures));
         let sought: Sought = self
             .page
@@ -301,8 +328,18 @@ impl<'a> PageHost<'a> {
         is_active: &(dyn Fn() -> bool + Sync),
     ) -> Result<u64, WorkerError> {
         let needed = if visits_all { None } else { self.frames_to_visit(frames.clone()).await? };
-        let needed = needed.unwrap_or_else(|| frames.collect());
-        self.visit(&needed, is_active).await
+        let (count, moments) = self.moments_to_visit(needed, frames);
+        self.visit(&moments, is_active).await?;
+        Ok(count)
+    }
+
+    /// The number of the frames that a walk through `frames` visits, `needed` or all, and their moments. Where the state of
+    /// the page depends on each visit, they are those at which a walk draws.
+    fn moments_to_visit(&self, needed: Option<Vec<u64>>, frames: std::ops::Range<u64>) -> (u64, Vec<FrameMoment>) {
+        match needed {
+            Some(needed) => (needed.len() as u64, needed.into_iter().map(FrameMoment::from).collect()),
+            None => (frames.end.saturating_sub(frames.start), frames.flat_map(|frame| self.moments(frame)).collect()),
+        }
     }
 
     /// Those of `frames` that a walk has to visit; `None` means all.
@@ -330,9 +367,9 @@ impl<'a> PageHost<'a> {
         // What a page that is visited in every frame draws into its canvases is finished after the call, by other
         // processes. The next drawing of the page waits for it.
         let draws = needed.is_none();
-        let needed = needed.unwrap_or_else(|| (1..frames).collect());
+        let (_, needed) = self.moments_to_visit(needed, 1..frames);
         let most = if draws { SAMPLED_VISITS_WITH_DRAWING } else { SAMPLED_VISITS };
-        let middle: Vec<u64> = needed.iter().copied().skip(needed.len() / 2).take(most + 2).collect();
+        let middle: Vec<FrameMoment> = needed.iter().copied().skip(needed.len() / 2).take(most + 2).collect();
         let [jump, single, sample @ ..] = middle.as_slice() else { return Ok(0.0) };
         // The seek to the middle is a jump, which is no part of a walk.
         self.timed_visits(&[*jump], draws).await?;
@@ -344,35 +381,39 @@ impl<'a> PageHost<'a> {
         Ok(each * needed.len() as f64 / frames as f64)
     }
 
-    /// Visits the first of `frames`, as many as the limit of a sample allows, draws the page if `draws`, and returns
+    /// Visits the first of `moments`, as many as the limit of a sample allows, draws the page if `draws`, and returns
     /// the number of visits and the time that both took.
-    async fn timed_visits(&mut self, frames: &[u64], draws: bool) -> Result<(usize, Duration), WorkerError> {
+    async fn timed_visits(&mut self, moments: &[FrameMoment], draws: bool) -> Result<(usize, Duration), WorkerError> {
         let started = Instant::now();
-        let visited = self.visit_some(frames, SAMPLED_VISITS_LIMIT_MS).await?;
+        let visited = self.visit_some(moments, SAMPLED_VISITS_LIMIT_MS).await?;
         if draws {
             self.draw(FrameKind::Draw).await?;
         }
         Ok((visited, started.elapsed()))
     }
 
-    /// Seeks to `frames` in order, draws none, and returns the number that were reached while `is_active`.
-    async fn visit(&mut self, frames: &[u64], is_active: &(dyn Fn() -> bool + Sync)) -> Result<u64, WorkerError> {
+    /// Seeks to `moments` in order while `is_active`, and draws none.
+    async fn visit(
+        &mut self,
+        moments: &[FrameMoment],
+        is_active: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), WorkerError> {
         let mut done = 0;
-        while done < frames.len() && is_active() {
-            let next = frames.get(done..).unwrap_or_default();
+        while done < moments.len() && is_active() {
+            let next = moments.get(done..).unwrap_or_default();
             done += self.visit_some(next, VISITS_LIMIT_MS).await?;
         }
-        Ok(done as u64)
+        Ok(())
     }
 
-    /// Seeks to the first of `frames` in order in one call of the page, at least one and as many as `limit_ms`
+    /// Seeks to the first of `moments` in order in one call of the page, at least one and as many as `limit_ms`
     /// milliseconds allow, draws them only where the page needs it, and returns their number.
-    async fn visit_some(&mut self, frames: &[u64], limit_ms: u64) -> Result<usize, WorkerError> {
-        let next = frames.iter().take(VISITS_PER_CALL);
-        let times: Vec<f64> = next.map(|frame| self.frame_rate.seconds_of(*frame)).collect();
+    async fn visit_some(&mut self, moments: &[FrameMoment], limit_ms: u64) -> Result<usize, WorkerError> {
+        let next = moments.iter().take(VISITS_PER_CALL);
+        let times: Vec<f64> = next.map(|moment| moment.seconds(self.frame_rate)).collect();
         let call = format!("window.__hyperfarmHost.visit({}, {limit_ms})", json!(times));
         let visited: Visited = self.page.evaluate(call).await.map_err(|error| {
-            let first = frames.first().copied().unwrap_or_default();
+            let first = moments.first().map_or(0, |moment| moment.frame);
             Self::about_frames(error, &format!("while frames from {first} on were sought"))
         })?;
         self.check_stays(visited.departure)?;
@@ -458,6 +499,7 @@ fn early_script(options: &OpenOptions) -> Result<String, WorkerError> {
         .map_err(|error| ProjectError::Variables(format!("the variables are no JSON: {error}")))?;
     let config = json!({
         "fps": options.frame_rate.as_f64(),
+        "exact": options.shutter.is_some(),
         "variables": variables,
         "seed": options.seed,
         "epoch": options.epoch_ms,
@@ -483,6 +525,7 @@ mod tests {
         let options = OpenOptions {
             entry: "index.html".to_owned(),
             frame_rate: FrameRate::DEFAULT,
+            shutter: None,
             variables: "{\"a\":\"x\u{2028}INJ=1;\u{2029}</script>\",\"__proto__\":{\"b\":1}}".to_owned(),
             transparent: false,
             timelines: ExpectedTimelines { any: false, except: Vec::new() },

@@ -20,6 +20,7 @@ pub(crate) fn options() -> OpenOptions {
         frame_rate: FrameRate::new(10, 1).unwrap(),
         variables: "{}".to_owned(),
         transparent: false,
+        shutter: None,
         seed: 0,
         epoch_ms: 0,
         load_steps: Some(0),
