@@ -201,8 +201,7 @@ async fn walk(
         Walk::Floor | Walk::Capture => FrameGrabber::new(&host, alpha),
     };
     let pictures = |_: u64| Vec::<VideoPicture>::new();
-    let (start, output) = (range.start(), content.viewport.output());
-    grabber.start_up(&mut host, start, ChunkStart::default(), &pictures, &|| true, output).await?;
+    grabber.start_up(&mut host, range, ChunkStart::default(), &pictures, &|| true).await?;
     let at = |frame: u64| Next { frame, pictures: Vec::new() };
     let started = Instant::now();
     let mut taken = None;

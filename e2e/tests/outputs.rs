@@ -516,7 +516,8 @@ fn motion_blur_is_the_mean_of_the_pictures_while_the_shutter_is_open() {
             let open: Vec<&Picture> = [1, 3, 5, 7].iter().map(|part| &fine[frame * 8 + part]).collect();
             for (pixel, found) in picture.bgra.as_chunks::<4>().0.iter().enumerate() {
                 let expected = mean(&open, pixel);
-                let is_near = found.iter().zip(expected).all(|(found, expected)| (f64::from(*found) - expected).abs() < 1.0);
+                let is_near =
+                    found.iter().zip(expected).all(|(found, expected)| (f64::from(*found) - expected).abs() < 1.0);
                 assert!(is_near, "{transparent}, frame {frame}, pixel {pixel}: {found:?} and not {expected:?}");
             }
         }

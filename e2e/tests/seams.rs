@@ -100,7 +100,36 @@ fn light_and_static_of_the_bench() {
 #[test]
 fn heavy_and_uhd_of_the_bench() {
     compare_of_bench("heavy", "mp4", "3", false);
-    compare_of_bench("uhd", "mp4", "8", true);
+    compare_of_bench("uhd", "mp4", "8", false);
+}
+
+/// The layer of the heading keeps what it was rastered with in its last move, which is over before the second chunk.
+#[test]
+fn a_move_that_is_over_leaves_what_it_leaves_in_a_walk() {
+    let scene = Scene::new();
+    let cards: String = (0..8)
+        .map(|card| {
+            format!(r#"<div class="card" style="left:{}px;top:{}px">Card</div>"#, card % 4 * 150, card / 4 * 160 + 40)
+        })
+        .collect();
+    let page = format!(
+        r##"<!doctype html><html><head><style>body{{margin:0;background:#0d1b2a;font-family:Inter}}
+.card{{position:absolute;width:110px;height:70px;border-radius:12px;background:#eee;box-shadow:0 8px 24px #000}}
+h1{{position:absolute;left:0;right:0;top:120px;text-align:center;font-size:64px;color:#fff;text-shadow:0 6px 20px #000}}
+</style></head><body><div data-composition-id="main" data-width="640" data-height="360" data-start="0" data-duration="2">
+{cards}<h1>Everything moves</h1></div><script>
+const timeline = gsap.timeline({{ paused: true }});
+document.querySelectorAll(".card").forEach((card, i) =>
+  timeline.to(card, {{ x: 40 * Math.cos(i), y: 40 * Math.sin(i), rotation: 14, duration: 2, ease: "sine.inOut" }}, 0));
+timeline.fromTo("h1", {{ scale: 0.8, opacity: 0 }}, {{ scale: 1, opacity: 1, duration: 0.8, ease: "power2.out" }}, 0.1);
+window.__timelines = {{ main: timeline }};
+</script></body></html>"##
+    );
+    let project = scene.project("rest", &page);
+    let render = |name: &str, chunk: &str| {
+        scene.render(&project, name, &["--fps", "30", "--quality", "draft", "--chunk-frames", chunk]).1
+    };
+    assert_equal_frames("rest", &render("whole", "60"), &render("cut", "30"), false);
 }
 
 #[test]

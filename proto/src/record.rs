@@ -92,11 +92,11 @@ pub struct SegmentRecord {
     /// How the page was brought to the first frame.
     #[serde(default)]
     pub start: ChunkStart,
-    /// Hash of the frame before the first, which the start of a chunk draws: that of the last frame of the chunk
-    /// before, where the seam between the two cannot be seen. None where the chunk begins the video, and in records of
-    /// farm 0.2.
+    /// Hash of the frame after the last, which the chunk draws as the end of its walk: that of the first frame of the
+    /// next chunk, where the seam between the two cannot be seen. None where the chunk ends the video, and in records
+    /// of farm 0.2.
     #[serde(default)]
-    pub before: Option<FrameHash>,
+    pub after: Option<FrameHash>,
     /// Hash of each captured frame, in order.
     pub frame_hashes: Vec<FrameHash>,
     /// How they were read.

@@ -1,14 +1,14 @@
 //! Seams between chunks: how a chunk starts, and the proof that its start is that of a walk from the first frame.
 //!
-//! A chunk draws the frame before its first one when it starts. That picture must be the last one of the chunk before;
-//! where it is not, the chunk began in another state than a walk has there.
+//! A chunk draws the frame after its last one, too. That picture must be the first one of the next chunk; where it is not,
+//! that chunk began in another state than a walk has there.
 
 use serde::{Deserialize, Serialize};
 
 use crate::record::SegmentRecord;
 
-/// Number of frames before its first one that a chunk draws with the usual start. The last of them proves the seam; what
-/// Chrome draws of it may depend on the frame that was drawn before it.
+/// Number of frames before its first one that a chunk draws with the usual start: what Chrome draws of a frame may depend
+/// on those that were drawn before it.
 pub const WARM_UP_FRAMES: u64 = 2;
 
 /// How the page of a chunk is brought to the chunk's first frame. The usual start visits earlier frames as far as the
@@ -36,10 +36,10 @@ impl Seams {
         let mut seams = Self { compared: 0, different: Vec::new() };
         let mut earlier: Option<&SegmentRecord> = None;
         for (position, later) in segments.into_iter().enumerate() {
-            let last = earlier.replace(later).and_then(|earlier| earlier.frame_hashes.last());
-            let (Some(last), Some(before)) = (last, later.before) else { continue };
+            let after = earlier.replace(later).and_then(|earlier| earlier.after);
+            let (Some(after), Some(first)) = (after, later.frame_hashes.first()) else { continue };
             seams.compared += 1;
-            if *last != before {
+            if after != *first {
                 seams.different.push(position);
             }
         }

@@ -12,10 +12,10 @@ use crate::encoder::Loudness;
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
-use crate::shutter::Shutter;
 pub use crate::output::{AudioCodec, Codec, Format, OutputError};
 pub use crate::profile::Profile;
 pub use crate::quantity::{Bitrate, Moment, Seconds, Timestamp};
+use crate::shutter::Shutter;
 pub use crate::timecode::Timecode;
 
 /// How much time the encoder may spend and how much it may throw away.

@@ -133,7 +133,7 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "ad41062933fe";
+const GOLDEN_PLAN: &str = "601e79831440";
 const GOLDEN_CONTENT: &str = "2f2094742910";
 
 #[test]
@@ -147,7 +147,7 @@ fn segment_records_survive_json() {
         hash: ContentHash::of(b"s"),
         bytes: 9,
         start: ChunkStart::default(),
-        before: None,
+        after: None,
         frame_hashes: vec![FrameHash::from_u128(1), FrameHash::from_u128(u128::MAX)],
         path: CapturePath::Png,
         worker: "w".to_owned(),

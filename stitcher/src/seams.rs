@@ -37,7 +37,7 @@ mod tests {
 
     use super::*;
 
-    fn segment(chunk: u32, start: u64, before: Option<u128>) -> SegmentRecord {
+    fn segment(chunk: u32, start: u64, after: Option<u128>) -> SegmentRecord {
         SegmentRecord {
             chunk,
             attempt: 1,
@@ -47,7 +47,7 @@ mod tests {
             hash: ContentHash::of(b""),
             bytes: 0,
             start: ChunkStart::default(),
-            before: before.map(FrameHash::from_u128),
+            after: after.map(FrameHash::from_u128),
             frame_hashes: [start, start + 1].map(|frame| FrameHash::from_u128(frame.into())).to_vec(),
             path: CapturePath::Png,
             worker: "w1".to_owned(),
@@ -59,11 +59,11 @@ mod tests {
     #[test]
     fn unequal_pictures_are_named_by_their_frames() {
         let segments = [
-            segment(0, 0, None),
-            segment(1, 2, Some(1)),
-            segment(2, 4, Some(99)),
-            segment(3, 6, None),
-            segment(4, 8, Some(7)),
+            segment(0, 0, Some(2)),
+            segment(1, 2, Some(99)),
+            segment(2, 4, None),
+            segment(3, 6, Some(8)),
+            segment(4, 8, None),
         ];
         let seams = Seams::compare(&segments);
         assert_eq!(seams, Seams { compared: 3, different: vec![2] });

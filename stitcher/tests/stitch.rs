@@ -85,7 +85,7 @@ impl Scene {
             hash,
             bytes: bytes.len() as u64,
             start: ChunkStart::default(),
-            before: None,
+            after: None,
             frame_hashes: frames.frames().map(|frame| FrameHash::from_u128(frame.into())).collect(),
             path: CapturePath::Png,
             worker: "w1".to_owned(),

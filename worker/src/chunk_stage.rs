@@ -18,7 +18,8 @@ use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms}
 use hyperfarm_proto::seam::ChunkStart;
 use hyperfarm_proto::spec::Size;
 
-use crate::capture::{EncodedChunk, EncoderPermits, Encoding, FrameGrabber, Next};
+use crate::blocking::blocking;
+use crate::capture::{EncodedChunk, EncoderPermits, Encoding, FrameGrabber, GrabbedFrame, Next};
 use crate::context::{WorkerContext, to_json};
 use crate::error::{CaptureError, WorkerError};
 use crate::host::{ExpectedTimelines, OpenOptions, ServedVideo, VideoPicture};
@@ -70,7 +71,7 @@ pub(crate) async fn run(
         outcome = capturing => outcome,
         () = context.cancelled().cancelled() => Err(WorkerError::Cancelled("chunk")),
     };
-    let Captured { chunk, timings, path: capture_path, before } =
+    let Captured { chunk, timings, path: capture_path, after } =
         slot.settle(outcome.map_err(|error| site.cause_of(error))).await?;
     drop(slot);
     check_frame_count(&chunk, range)?;
@@ -87,7 +88,7 @@ pub(crate) async fn run(
         hash,
         bytes,
         start,
-        before,
+        after,
         frame_hashes: chunk.hashes,
         path: capture_path,
         worker: lease.worker.to_string(),
@@ -160,8 +161,8 @@ struct Captured {
     chunk: EncodedChunk,
     timings: ChunkTimings,
     path: CapturePath,
-    /// Hash of the frame before the first, if there is one.
-    before: Option<FrameHash>,
+    /// Hash of the frame after the last, if there is a next chunk.
+    after: Option<FrameHash>,
 }
 
 /// Captures and encodes a range of frames of the output, after a start of the page.
@@ -175,6 +176,7 @@ async fn capture(
     started: Instant,
 ) -> Result<Captured, WorkerError> {
     let content = &plan.content;
+    let has_next = range.end() < content.frames;
     let range = content.in_composition(range);
     let (alpha, rate) = (content.encoder.alpha, content.frame_rate);
     let options = open_options(&site, content);
@@ -187,16 +189,19 @@ async fn capture(
         grabber.average(output);
     }
     let start = ChunkStart { draws_from: start.draws_from.map(|frame| content.first_frame + frame), ..start };
-    let begun = grabber.start_up(&mut host, range.start(), start, &pictures, &is_active, output).await?;
+    let visited_frames = grabber.start_up(&mut host, range, start, &pictures, &is_active).await?;
     let start_ms = millis(started.elapsed());
-    let mut timings = ChunkTimings { start_ms, visited_frames: begun.visited, ..ChunkTimings::default() };
+    let mut timings = ChunkTimings { start_ms, visited_frames, ..ChunkTimings::default() };
     let capturing = Instant::now();
 
     let (path, permits) = (target.path.to_owned(), Some(target.permits));
     let mut encoding = Encoding::start(path, content.encoder.clone(), output, content.frame_rate, permits);
     let frame = range.start();
     grabber.seek(&mut host, &Next { frame, pictures: pictures(frame) }).await?;
-    for frame in range.frames() {
+    // The walk ends with the first frame of the next chunk: the two pictures of it prove the seam.
+    let walk_end = range.end() + u64::from(has_next);
+    let mut after = None;
+    for frame in range.start()..walk_end {
         let next = frame + 1;
         // The next pictures are decoded while this frame is drawn.
         for index in visible(&content.videos, rate, next) {
@@ -204,8 +209,12 @@ async fn capture(
         }
         let is_over = |index: usize| content.videos.get(index).is_some_and(|video| is_over(video, rate, frame));
         site.close_videos(is_over);
-        let next = (next < range.end()).then(|| Next { frame: next, pictures: pictures(next) });
+        let next = (next < walk_end).then(|| Next { frame: next, pictures: pictures(next) });
         let grabbed = grabber.grab(&mut host, next.as_ref()).await?;
+        if frame == range.end() {
+            after = Some(grabbed);
+            break;
+        }
         if encoding.push(grabbed).await.is_err() {
             break;
         }
@@ -224,6 +233,11 @@ async fn capture(
     let ((chunk, encoded_at), (checked, checked_at)) = tokio::join!(finishing, checking);
     checked?;
     let chunk = chunk?;
+    let after = match after {
+        Some(GrabbedFrame::Same) => chunk.hashes.last().copied(),
+        Some(frame) => Some(blocking("hashing a frame", move || frame.hash(output)).await??),
+        None => None,
+    };
     let times = grabber.times();
     timings.seek_ms = millis(times.seek);
     timings.draw_ms = millis(times.draw);
@@ -232,7 +246,7 @@ async fn capture(
     timings.encode_ms = millis(chunk.encode);
     timings.wait_ms = millis(waited + encoded_at.saturating_duration_since(checked_at));
     timings.capture_ms = millis(capturing.elapsed());
-    Ok(Captured { chunk, timings, path: grabber.path(), before: begun.before })
+    Ok(Captured { chunk, timings, path: grabber.path(), after })
 }
 
 /// The options with which the page of a plan is opened.

@@ -297,7 +297,8 @@ impl Prober<'_> {
 
     /// Opens the page once, reads its media and sound, and measures its frames.
     async fn probe(&self, network: &Network) -> Result<Probed, WorkerError> {
-        let &Self { worker, render, context, request, compiled, viewport, frame_rate, shutter, encoder, ref runtime } = self;
+        let &Self { worker, render, context, request, compiled, viewport, frame_rate, shutter, encoder, ref runtime } =
+            self;
         let mut slot = worker.slot(context.slot(), render).await?;
         let files: HashMap<String, SiteFile> = compiled
             .files

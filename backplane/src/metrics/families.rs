@@ -186,7 +186,7 @@ families! {
     confined: Gauge "hyperfarm_chrome_confined" ["process", "layer"] WORKER "Whether a layer of confinement holds for all of Chrome's processes of a kind, as /proc shows it at the first browser of a slot: 1 or 0. What the worker may not read is missing.";
 
     stitch_stages: Sum "hyperfarm_stitch_stage_seconds_total" ["stage"] STITCHER "Seconds that stitches spent by stage.";
-    seams: Count "hyperfarm_seams_total" [] STITCHER "Seams between chunks that were compared: the frame before a chunk as its start drew it, with the last frame of the chunk before.";
+    seams: Count "hyperfarm_seams_total" [] STITCHER "Seams between chunks that were compared: the first frame of a chunk, with the same frame at the end of the walk of the chunk before.";
     seams_different: Count "hyperfarm_seams_different_total" [] STITCHER "Seams whose two pictures differ.";
 
     redrawn: Count "hyperfarm_chunks_redrawn_total" [] COORDINATOR "Chunks that were drawn again with a longer start, because the picture at their seam was not that of the chunk before.";

@@ -24,6 +24,7 @@ use crate::args::RenderArgs;
 use crate::exit::CliError;
 use crate::machine;
 use crate::roles::{self, Node};
+use crate::settings::Settings;
 use crate::temporary::render_folder;
 
 /// Renders on this machine.
@@ -42,7 +43,7 @@ pub(super) async fn run(
     let slots = args.slots.or(args.workers.and_then(|workers| workers.0)).unwrap_or_else(machine::default_slots);
     let roles_drain = Drain::new();
     let node = Node::embedded(&backplane, slots, folder.path(), &roles_drain).await?;
-    let coordinator = Coordinator::start(backplane.clone(), coordinator_config(), roles_drain.clone());
+    let coordinator = Coordinator::start(backplane.clone(), coordinator_config()?, roles_drain.clone());
 
     let rendering = async {
         let render = coordinator.submit(project, spec).await.map_err(refused)?;
@@ -82,9 +83,9 @@ pub(super) async fn run(
 }
 
 /// A person's own project on their own machine may have any size.
-fn coordinator_config() -> CoordinatorConfig {
+fn coordinator_config() -> Result<CoordinatorConfig, CliError> {
     let limits = Limits { bundle_bytes: u64::MAX, archive: ArchiveLimits::LOCAL, ..Limits::default() };
-    CoordinatorConfig { limits, ..CoordinatorConfig::default() }
+    Ok(CoordinatorConfig { limits, ..Settings::from_env()?.coordinator })
 }
 
 fn stage_name(stage: Stage) -> &'static str {

@@ -1,9 +1,9 @@
 //! Which chunks are drawn again because of their seams, and how they start then.
 //!
 //! A chunk whose start drew another picture than the chunk before it ends with did not begin in the state of a walk from
-//! the first frame. It is drawn again: at first after a visit to every earlier frame; then after drawing the frames of
-//! the chunk before, from that chunk's own start on, which gives the same last picture for any page that depends on
-//! nothing but its frames. If the chunk before changes by that, the same goes for this one, so that a chunk may end up
+//! the first frame. It is drawn again: at first after a visit to every earlier frame and drawing the last ones of them; then
+//! after drawing the frames of the chunk before, from that chunk's own start on, which gives the same last picture for any
+//! page that depends on nothing but its frames. If the chunk before changes by that, the same goes for this one, so that a chunk may end up
 //! drawing from the first frame.
 //!
 //! **Invariants**
@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::SegmentRecord;
 use hyperfarm_proto::seam::{ChunkStart, Seams, WARM_UP_FRAMES};
+
+/// Frames before its first one that a chunk draws when it is drawn again for the first time.
+const RECENT_FRAMES: u64 = 24;
 
 /// New starts of chunks, by number: of those that have to be drawn again, given the committed `segments` of all chunks
 /// in order.
@@ -42,12 +45,13 @@ fn longer_start(plan: &Plan, segment: &SegmentRecord) -> Option<ChunkStart> {
     let now = plan.start(segment.chunk);
     // Of the composition's frames before the first, the walk leaves out frame 0 and the last ones, which are drawn.
     let walk = (plan.content.first_frame + segment.frames.start()).saturating_sub(1 + WARM_UP_FRAMES);
-    if now == ChunkStart::default() && segment.timings.visited_frames < walk {
-        return Some(ChunkStart { visits_all: true, draws_from: None });
-    }
     let before = segment.chunk.checked_sub(1)?;
     let as_before = plan.start(before);
     let from = as_before.draws_from.or_else(|| Some(plan.chunk(before)?.start()))?;
+    let recent = segment.frames.start().saturating_sub(RECENT_FRAMES);
+    if now == ChunkStart::default() && (from < recent || segment.timings.visited_frames < walk) {
+        return Some(ChunkStart { visits_all: true, draws_from: Some(recent.max(from)) });
+    }
     let longer = ChunkStart { draws_from: Some(from), ..as_before };
     (longer != now).then_some(longer)
 }
@@ -82,7 +86,7 @@ mod tests {
                 hash: ContentHash::of(b""),
                 bytes: 0,
                 start,
-                before: range.start().checked_sub(1).map(hash),
+                after: Some(hash(range.end())),
                 frame_hashes: range.frames().map(hash).collect(),
                 path: CapturePath::Png,
                 worker: "w1".to_owned(),
@@ -115,11 +119,11 @@ mod tests {
 
     #[test]
     fn a_page_that_needs_every_visit_gets_it() {
-        let mut plan = testing::plan(&[10, 10, 10], false);
+        let mut plan = testing::plan(&[100, 100, 100], false);
         let needs_visits = |frame, from, visits_all| if visits_all || from == 0 { frame } else { frame + 100 };
         assert_eq!(heal(&mut plan, needs_visits), (2, 0));
-        assert_eq!(plan.start(1), ChunkStart { visits_all: true, draws_from: None });
-        assert_eq!(plan.start(2), ChunkStart { visits_all: true, draws_from: None });
+        assert_eq!(plan.start(1), ChunkStart { visits_all: true, draws_from: Some(76) });
+        assert_eq!(plan.start(2), ChunkStart { visits_all: true, draws_from: Some(176) });
     }
 
     #[test]
@@ -127,10 +131,10 @@ mod tests {
         // What frame 14 draws stays until frame 24.
         let remains = |frame, from, _| if from <= 14 && (14..25).contains(&frame) { frame + 100 } else { frame };
         let mut plan = testing::plan(&[10, 10, 10, 10], false);
-        assert_eq!(heal(&mut plan, remains), (2, 0));
+        assert_eq!(heal(&mut plan, remains), (1, 0));
         assert_eq!(
             plan.starts.into_iter().collect::<Vec<_>>(),
-            [(2, ChunkStart { visits_all: false, draws_from: Some(10) })]
+            [(2, ChunkStart { visits_all: true, draws_from: Some(10) })]
         );
     }
 

@@ -287,7 +287,7 @@ impl Worker {
                     hash,
                     bytes: bytes.len() as u64,
                     start: ChunkStart::default(),
-                    before: None,
+                    after: None,
                     frame_hashes: frames.frames().map(|frame| FrameHash::from_u128(frame.into())).collect(),
                     path: CapturePath::Png,
                     worker: self.id.to_string(),

@@ -25,7 +25,7 @@ pub(super) fn hash_of(pixels: &[u8]) -> FrameHash {
 
 impl GrabbedFrame {
     /// The hash of its pixels, `size` of them.
-    pub(super) fn hash(&self, size: Size) -> Result<FrameHash, WorkerError> {
+    pub(crate) fn hash(&self, size: Size) -> Result<FrameHash, WorkerError> {
         match self {
             Self::Png(file) => {
                 let mut pixels = Vec::new();

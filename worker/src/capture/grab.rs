@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hyperfarm_proto::id::FrameHash;
+use hyperfarm_proto::frame::FrameRange;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::seam::{ChunkStart, WARM_UP_FRAMES};
 use hyperfarm_proto::shutter::FrameMoment;
@@ -14,7 +14,12 @@ use crate::blocking::blocking;
 use crate::chrome::FrameKind;
 use crate::error::{CaptureError, WorkerError};
 use crate::framebuffer::Framebuffer;
-use crate::host::{PageHost, VideoPicture};
+use crate::host::{PageHost, VideoPicture, Walk};
+
+/// Frames of a chunk for each that its start draws because an element comes to rest there.
+const FRAMES_A_DRAWN_REST: u64 = 8;
+/// As many of them are drawn in any chunk.
+const FEWEST_DRAWN_RESTS: u64 = 6;
 
 /// The frame to seek to while the frame that was drawn is copied.
 #[derive(Debug, Clone, Default)]
@@ -34,15 +39,6 @@ pub struct GrabTimes {
     pub draw: Duration,
     /// Copies of the framebuffer, which overlap the seeks.
     pub read: Duration,
-}
-
-/// What the start-up sequence of a chunk has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct StartUp {
-    /// Number of earlier frames that were visited.
-    pub visited: u64,
-    /// Hash of the frame before the first; `None` where there is none, or where it is frame 0.
-    pub before: Option<FrameHash>,
 }
 
 /// Draws frames of a page and reads them, in the same way from the first frame of a chunk to its last.
@@ -69,7 +65,9 @@ impl FrameGrabber {
     /// A grabber for a chunk: of the framebuffer where `host` has one and no alpha is needed, of screenshots otherwise.
     pub fn new(host: &PageHost<'_>, alpha: bool) -> Self {
         // The framebuffer is opaque.
-        Self { framebuffer: host.framebuffer().filter(|_| !alpha).cloned(), ..Self::of_screenshots(alpha) }
+        let mut grabber = Self::of_screenshots(alpha);
+        grabber.framebuffer = host.framebuffer().filter(|_| !alpha).cloned();
+        grabber
     }
 
     /// A grabber of screenshots.
@@ -125,7 +123,8 @@ impl FrameGrabber {
     /// What the page shows first of `next`.
     fn first<'a>(&self, host: &PageHost<'_>, next: &'a Next) -> Target<'a> {
         let own = FrameMoment::from(next.frame);
-        let moment = if self.average.is_some() { host.moments(next.frame).first().copied().unwrap_or(own) } else { own };
+        let moment =
+            if self.average.is_some() { host.moments(next.frame).first().copied().unwrap_or(own) } else { own };
         Target { moment, pictures: &next.pictures }
     }
 
@@ -217,20 +216,20 @@ impl FrameGrabber {
         }
     }
 
-    /// The start-up sequence of a chunk of frames of `size` pixels whose first is `start`, after a fresh navigation.
-    /// With it the pixels of a chunk equal those of a walk from frame 0, whatever the browser drew before.
+    /// The start-up sequence of a chunk whose frames are `frames`, after a fresh navigation. With it the pixels of a chunk
+    /// equal those of a walk from frame 0, whatever the browser drew before. Returns the number of earlier frames that
+    /// were visited.
     ///
     /// 1. Frame 0 is drawn twice in advance: layers settle into the state that a walk starts from.
     /// 2. Earlier frames are visited in order without drawing: lazily initialised tweens start where a walk starts
     ///    them. All frames are visited, or, where the page is known to need no more, those at which a tween begins
-    ///    or ends.
-    /// 3. The last [`WARM_UP_FRAMES`] frames before `start` are drawn: a frame depends on the one drawn before it.
+    ///    or ends. Of the latter the last ones at which an element comes to rest are drawn, because its layer keeps
+    ///    what it was rastered with in its last move.
+    /// 3. The last [`WARM_UP_FRAMES`] frames before the first are drawn: a frame depends on the one drawn before it.
     ///
     /// `how` changes this: [`visits_all`](ChunkStart::visits_all) visits every earlier frame, and
     /// [`draws_from`](ChunkStart::draws_from), a frame of the composition, makes it the start-up sequence of a chunk
-    /// that begins there, with the drawing of all its frames before `start`.
-    ///
-    /// The frame before the first is read, too: its hash proves the seam.
+    /// that begins there, with the drawing of all its frames before the first.
     ///
     /// # Errors
     ///
@@ -238,42 +237,48 @@ impl FrameGrabber {
     pub async fn start_up(
         &mut self,
         host: &mut PageHost<'_>,
-        start: u64,
+        frames: FrameRange,
         how: ChunkStart,
         pictures: &(dyn Fn(u64) -> Vec<VideoPicture> + Sync),
         is_active: &(dyn Fn() -> bool + Sync),
-        size: Size,
-    ) -> Result<StartUp, WorkerError> {
+    ) -> Result<u64, WorkerError> {
+        let start = frames.start();
         let first_drawn = how.draws_from.map_or(start, |frame| frame.min(start));
-        // A chunk that begins with frame 0 draws it once more, as its own first frame.
-        for _ in 0..if first_drawn == 0 { 2 } else { 3 } {
-            host.seek(0, &pictures(0)).await?;
+        let advance = [0; 2].map(FrameMoment::from).into_iter();
+        // A chunk that begins with frame 0 draws it as its own first frame.
+        for moment in advance.chain(host.moments(0).into_iter().filter(|_| first_drawn > 0)) {
+            host.seek_to(moment, &pictures(0)).await?;
             host.draw(FrameKind::Draw).await?;
         }
-        let mut begun = StartUp::default();
+        let mut visited = 0;
         // Frame 0 is drawn already, except as the first frame of a chunk.
         let from = first_drawn.saturating_sub(WARM_UP_FRAMES).max(first_drawn.min(1));
         if from > 1 {
-            begun.visited = host.walk(1..from, how.visits_all, is_active).await?;
+            let Walk { count, visits, rests } = host.walk(1..from, how.visits_all).await?;
+            visited = count;
+            let most = (frames.count() / FRAMES_A_DRAWN_REST).max(FEWEST_DRAWN_RESTS) as usize;
+            let mut visits = visits.as_slice();
+            for rest in rests.iter().copied().skip(rests.len().saturating_sub(most)) {
+                let earlier = visits.iter().take_while(|visit| visit.frame < rest).count();
+                host.visit(visits.get(..earlier).unwrap_or_default(), is_active).await?;
+                visits = visits.get(earlier..).unwrap_or_default();
+                if is_active() {
+                    host.seek(rest, &pictures(rest)).await?;
+                    self.draw(host).await?;
+                }
+            }
+            host.visit(visits, is_active).await?;
         }
         for frame in from..start {
             if !is_active() {
                 break;
             }
-            let is_last = frame + 1 == start;
-            if self.average.is_some() {
-                let hash = self.average_once(host, Next { frame, pictures: pictures(frame) }, size).await?;
-                begun.before = is_last.then_some(hash);
-                continue;
-            }
-            host.seek(frame, &pictures(frame)).await?;
-            if is_last {
-                begun.before = Some(self.read_once(host, size).await?);
-            } else {
+            for moment in host.moments(frame) {
+                host.seek_to(moment, &pictures(frame)).await?;
                 self.draw(host).await?;
             }
         }
-        Ok(begun)
+        Ok(visited)
     }
 
     /// Draws the sought frame as [`FrameGrabber::grab`] does, without reading it.
@@ -282,35 +287,6 @@ impl FrameGrabber {
             None => host.screenshot(self.alpha).await.map(drop),
             Some(_) => host.draw(FrameKind::Draw).await.map(drop),
         }
-    }
-
-    /// Draws `frame` as [`FrameGrabber::grab`] does and returns the hash of its mean.
-    async fn average_once(
-        &mut self,
-        host: &mut PageHost<'_>,
-        frame: Next,
-        size: Size,
-    ) -> Result<FrameHash, WorkerError> {
-        // The frame is not a repetition of an earlier one, and the next one is none of it.
-        self.average(size);
-        self.read_any = false;
-        self.seek(host, &frame).await?;
-        let mean = self.grab(host, None).await?;
-        self.average(size);
-        self.read_any = false;
-        blocking("hashing a frame", move || mean.hash(size)).await?
-    }
-
-    /// Draws the sought frame and returns the hash of its pixels.
-    async fn read_once(&self, host: &mut PageHost<'_>, size: Size) -> Result<FrameHash, WorkerError> {
-        let frame = match &self.framebuffer {
-            None => GrabbedFrame::Png(host.screenshot(self.alpha).await?),
-            Some(framebuffer) => {
-                host.draw(FrameKind::Draw).await?;
-                copy(framebuffer.clone()).await?.0
-            }
-        };
-        blocking("hashing a frame", move || frame.hash(size)).await?
     }
 }
 

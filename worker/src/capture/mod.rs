@@ -13,4 +13,4 @@ mod grab;
 pub use encoder_permits::EncoderPermits;
 pub use encoding::{EncodedChunk, Encoding};
 pub use frame::GrabbedFrame;
-pub use grab::{FrameGrabber, GrabTimes, Next, StartUp};
+pub use grab::{FrameGrabber, GrabTimes, Next};

@@ -14,6 +14,6 @@ mod sound;
 
 pub use captions::{ProbedCaption, ProbedCaptions};
 pub use options::{ExpectedTimelines, OpenOptions, Probe, ProbedMedia, ServedVideo, VideoPicture};
-pub use page_host::{HalfSeek, PageHost};
+pub use page_host::{HalfSeek, PageHost, Walk};
 pub use ready::PageReport;
 pub use sound::{ProbedSound, ScriptedVolume, SoundElement, SoundGroup};

@@ -48,6 +48,8 @@ const PICTURE_WITHIN: Duration = Duration::from_secs(20);
 struct Visits {
     /// Frame numbers in order; `None` means all.
     frames: Option<Vec<u64>>,
+    /// Frame numbers, in order, that are drawn because an element comes to rest.
+    rests: Vec<u64>,
     /// Why all frames are visited.
     why: Option<String>,
 }
@@ -66,6 +68,18 @@ pub struct PageHost<'a> {
     must_stay: bool,
     /// The frame that was sought last.
     frame: u64,
+}
+
+/// What a walk through earlier frames visits and draws.
+#[derive(Debug)]
+pub struct Walk {
+    /// Number of frames that are visited.
+    pub count: u64,
+    /// The moments that are visited, in order.
+    pub visits: Vec<FrameMoment>,
+    /// Frames, in order, at which an element comes to rest: its layer keeps the sub-pixel offset with which its last move
+    /// was drawn.
+    pub rests: Vec<u64>,
 }
 
 /// A page's answer to a seek.
@@ -137,7 +151,18 @@ impl<'a> PageHost<'a> {
         tracing::debug!(took_ms = opening.elapsed().as_millis(), "page ready");
         let (frame_rate, shutter) = (options.frame_rate, options.shutter);
         let pictures = PictureMemory::new(&options.videos);
-        Ok(Self { page, frame_rate, shutter, site, report, framebuffer, pictures, must_stay: true, frame: 0, had_background })
+        Ok(Self {
+            page,
+            frame_rate,
+            shutter,
+            site,
+            report,
+            framebuffer,
+            pictures,
+            must_stay: true,
+            frame: 0,
+            had_background,
+        })
     }
 
     /// From now on a page that leaves itself (navigates, reloads, closes) is no error. A page of which only a few
@@ -264,11 +289,7 @@ impl<'a> PageHost<'a> {
     }
 
     /// Seeks to `moment`, as [`PageHost::seek`] does to a frame's own.
-    pub(crate) async fn seek_to(
-        &mut self,
-        moment: FrameMoment,
-        pictures: &[VideoPicture],
-    ) -> Result<(), WorkerError> {
+    pub(crate) async fn seek_to(&mut self, moment: FrameMoment, pictures: &[VideoPicture]) -> Result<(), WorkerError> {
         let half = self.seek_page(moment, pictures).await?;
         self.finish_seek(half).await
     }
@@ -278,11 +299,7 @@ impl<'a> PageHost<'a> {
     /// # Errors
     ///
     /// [`PageError::Script`] where a script throws, and those of a call of the page.
-    pub async fn seek_page(
-        &mut self,
-        moment: FrameMoment,
-        pictures: &[VideoPicture],
-    ) -> Result<HalfSeek, WorkerError> {
+    pub async fn seek_page(&mut self, moment: FrameMoment, pictures: &[VideoPicture]) -> Result<HalfSeek, WorkerError> {
         let frame = moment.frame;
         self.page.set_log_frame(Some(frame));
         if self.pictures.is_full_before(pictures) {
@@ -314,46 +331,43 @@ impl<'a> PageHost<'a> {
         Ok(())
     }
 
-    /// Brings a page that shows the frame before `frames` into the state of a walk through them, and draws nothing.
-    /// Returns the number of frames that were sought: all of them if `visits_all`, or, where only GSAP tweens of elements
-    /// move the page, those around which a tween begins or ends.
+    /// The walk that brings a page which shows the frame before `frames` into the state of one that has shown all of them.
+    /// It visits all of them if `visits_all`, or, where only GSAP tweens of elements move the page, those around which a
+    /// tween begins or ends.
     ///
     /// # Errors
     ///
     /// Those of a call of the page.
-    pub async fn walk(
-        &mut self,
-        frames: std::ops::Range<u64>,
-        visits_all: bool,
-        is_active: &(dyn Fn() -> bool + Sync),
-    ) -> Result<u64, WorkerError> {
-        let needed = if visits_all { None } else { self.frames_to_visit(frames.clone()).await? };
-        let (count, moments) = self.moments_to_visit(needed, frames);
-        self.visit(&moments, is_active).await?;
-        Ok(count)
+    pub async fn walk(&mut self, frames: std::ops::Range<u64>, visits_all: bool) -> Result<Walk, WorkerError> {
+        let Visits { frames: needed, rests, .. } = self.frames_to_visit(frames.clone()).await?;
+        let needed = needed.filter(|_| !visits_all);
+        let count = needed.as_ref().map_or(frames.end.saturating_sub(frames.start), |needed| needed.len() as u64);
+        Ok(Walk { count, visits: self.moments_of(needed, frames), rests })
     }
 
-    /// The number of the frames that a walk through `frames` visits, `needed` or all, and their moments. Where the state of
-    /// the page depends on each visit, they are those at which a walk draws.
-    fn moments_to_visit(&self, needed: Option<Vec<u64>>, frames: std::ops::Range<u64>) -> (u64, Vec<FrameMoment>) {
+    /// The moments of a walk to `needed` of `frames`, or to all. Where the state of the page depends on each visit, they are
+    /// all at which a walk draws.
+    fn moments_of(&self, needed: Option<Vec<u64>>, frames: std::ops::Range<u64>) -> Vec<FrameMoment> {
         match needed {
-            Some(needed) => (needed.len() as u64, needed.into_iter().map(FrameMoment::from).collect()),
-            None => (frames.end.saturating_sub(frames.start), frames.flat_map(|frame| self.moments(frame)).collect()),
+            Some(needed) => needed.into_iter().map(FrameMoment::from).collect(),
+            None => frames.flat_map(|frame| self.moments(frame)).collect(),
         }
     }
 
-    /// Those of `frames` that a walk has to visit; `None` means all.
-    async fn frames_to_visit(&self, frames: std::ops::Range<u64>) -> Result<Option<Vec<u64>>, WorkerError> {
-        if frames.end.saturating_sub(frames.start) <= FEW_FRAMES {
-            return Ok(None);
-        }
+    /// Those of `frames` that a walk has to visit, and those that it draws.
+    async fn frames_to_visit(&self, frames: std::ops::Range<u64>) -> Result<Visits, WorkerError> {
         let (last, num, den) = (frames.end, self.frame_rate.num(), self.frame_rate.den());
-        let needed: Visits =
+        let mut needed: Visits =
             self.page.evaluate(format!("window.__hyperfarmVisits.before({last}, {num}, {den})")).await?;
-        if needed.frames.is_none() {
+        needed.rests.retain(|frame| frames.contains(frame));
+        if frames.end.saturating_sub(frames.start) <= FEW_FRAMES {
+            needed.frames = None;
+        } else if let Some(visits) = &mut needed.frames {
+            visits.retain(|frame| frames.contains(frame));
+        } else {
             tracing::debug!(why = needed.why, "every frame before {last} is visited");
         }
-        Ok(needed.frames.map(|needed| needed.into_iter().filter(|frame| *frame >= frames.start).collect()))
+        Ok(needed)
     }
 
     /// Mean time in milliseconds of a frame in a walk through the first `frames` frames, measured by a few visits in
@@ -363,11 +377,11 @@ impl<'a> PageHost<'a> {
     ///
     /// Those of a call of the page.
     pub async fn walk_cost(&mut self, frames: u64) -> Result<f64, WorkerError> {
-        let needed = self.frames_to_visit(1..frames).await?;
+        let needed = self.frames_to_visit(1..frames).await?.frames;
         // What a page that is visited in every frame draws into its canvases is finished after the call, by other
         // processes. The next drawing of the page waits for it.
         let draws = needed.is_none();
-        let (_, needed) = self.moments_to_visit(needed, 1..frames);
+        let needed = self.moments_of(needed, 1..frames);
         let most = if draws { SAMPLED_VISITS_WITH_DRAWING } else { SAMPLED_VISITS };
         let middle: Vec<FrameMoment> = needed.iter().copied().skip(needed.len() / 2).take(most + 2).collect();
         let [jump, single, sample @ ..] = middle.as_slice() else { return Ok(0.0) };
@@ -393,7 +407,7 @@ impl<'a> PageHost<'a> {
     }
 
     /// Seeks to `moments` in order while `is_active`, and draws none.
-    async fn visit(
+    pub(crate) async fn visit(
         &mut self,
         moments: &[FrameMoment],
         is_active: &(dyn Fn() -> bool + Sync),

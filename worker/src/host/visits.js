@@ -149,6 +149,41 @@
     return found;
   };
 
+  // Properties by which GSAP moves an element in a layer of its own.
+  const moves = /^(?:x|y|z|xPercent|yPercent|rotation[XYZ]?|scale[XY]?|skew[XY]?|transform|motionPath)$/;
+  const isMove = (animation) => Object.keys(animation.vars ?? {}).some((key) => moves.test(key));
+  // Seconds before its end at which an animation stops to be seen: an ease may approach its end for long.
+  const EASE_STEP = 1 / 256;
+  const SEEN = 1e-4;
+  const stillFor = (animation) => {
+    const ease = animation._ease;
+    if (typeof ease !== "function" || animation.repeat?.() > 0) return 0;
+    let progress = 1;
+    while (progress > 0 && Math.abs(1 - ease(progress - EASE_STEP)) < SEEN) progress -= EASE_STEP;
+    return (1 - progress) * animation.duration();
+  };
+  // Moments in seconds of the composition at which moves of GSAP, of any timeline, stop to be seen, and at which they end.
+  const restsOfMoves = () => {
+    const rests = [];
+    for (const [id, timeline] of Object.entries(window.__timelines ?? {})) {
+      if (typeof timeline?.getChildren !== "function") continue;
+      const host = document.querySelector(`[data-composition-id="${CSS.escape(id)}"]`);
+      const isInner = Object.values(window.__timelines).includes(timeline.parent);
+      const start = isInner ? NaN : Number(window.__hfResolveMediaStartSeconds?.(host) ?? 0) || 0;
+      for (const move of timeline.getChildren(true, true, false)) {
+        if (!isMove(move)) continue;
+        const toComposition = (t) => {
+          for (let inner = move.parent; inner && inner !== timeline; inner = inner.parent) t = inner.startTime() + t / inner.timeScale();
+          return start + t;
+        };
+        const end = move.startTime() + move.totalDuration() / move.timeScale();
+        const rest = [toComposition(end - stillFor(move) / move.timeScale()), toComposition(end)];
+        if (rest.every(Number.isFinite)) rests.push(rest);
+      }
+    }
+    return rests;
+  };
+
   const clips = (found) => {
     for (const element of document.querySelectorAll("[data-start]")) {
       const start = Number(window.__hfResolveMediaStartSeconds?.(element) ?? element.getAttribute("data-start"));
@@ -181,28 +216,45 @@
     if (hasTransitions()) refuse("it has CSS transitions");
   };
 
+  const framesOf = (num, den, last) => {
+    const frames = new Set();
+    return {
+      at: (seconds) => Math.floor((seconds * num) / den + 1e-6),
+      add: (from, to) => {
+        for (let frame = Math.max(1, from); frame <= Math.min(to, last - 1); frame++) frames.add(frame);
+      },
+      inOrder: () => [...frames].sort((a, b) => a - b),
+    };
+  };
+
   // Numbers of the frames before `last` that have to be visited, in order, or the reason why all have to be.
-  const before = (last, num, den) => {
-    const found = { moments: [], stretches: [] };
+  const needed = (last, num, den) => {
+    let found;
     try {
       checkPage();
-      const animated = animations();
-      found.moments = animated.moments;
-      found.stretches = animated.stretches;
+      found = animations();
       clips(found);
     } catch (error) {
       return { frames: null, why: error instanceof Unsteady ? error.message : String(error) };
     }
-    const frames = new Set();
-    const add = (from, to) => {
-      for (let frame = Math.max(1, from); frame <= Math.min(to, last - 1); frame++) frames.add(frame);
-    };
-    const at = (seconds) => Math.floor((seconds * num) / den + 1e-6);
+    const { at, add, inOrder } = framesOf(num, den, last);
     // The frame before it too, because the runtime treats a step of one frame as playback and a longer step as a jump.
     for (const moment of found.moments) if (Number.isFinite(moment)) add(at(moment) - 1, at(moment) + 2);
     for (const [begin, end] of found.stretches) add(at(begin) - 1, Math.min(at(end), last) + 2);
     add(last - 8, last - 1);
-    return { frames: [...frames].sort((a, b) => a - b), why: null };
+    return { frames: inOrder(), why: null };
   };
+
+  // Numbers of the frames before `last`, in order, around which a move comes to rest.
+  const rests = (last, num, den) => {
+    const { at, add, inOrder } = framesOf(num, den, last);
+    for (const [still, end] of restsOfMoves()) {
+      if (at(end) >= last) continue;
+      add(at(still) - 2, at(still) + 1);
+      add(at(end) - 1, at(end) + 1);
+    }
+    return inOrder();
+  };
+  const before = (...range) => ({ ...needed(...range), rests: rests(...range) });
   Object.defineProperty(window, "__hyperfarmVisits", { value: { before, needsDrawing: () => isCalledByDrawing } });
 })();

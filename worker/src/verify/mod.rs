@@ -104,7 +104,8 @@ async fn draw(
     let mut next = 0;
     for frame in frames.iter().copied() {
         if frame > next {
-            host.walk(next..frame - 1, false, is_active).await?;
+            let walk = host.walk(next..frame - 1, false).await?;
+            host.visit(&walk.visits, is_active).await?;
             host.seek(frame - 1, &pictures(frame - 1)).await?;
             host.draw(FrameKind::Draw).await?;
         }

@@ -663,7 +663,7 @@ async fn a_named_font_is_the_same_however_it_is_named() {
 
 /// A page that reads a clock which the farm does not hold shows something else each time it is opened.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_frame_before_a_chunk_proves_its_seam() {
+async fn the_frame_after_a_chunk_proves_its_seam() {
     let farm = Farm::start(1).await;
     let unheld = "const m=document.getElementById('m');m.style.left=(new File([],'x').lastModified/7)%300+'px';";
     for (name, html, equal) in
@@ -675,8 +675,8 @@ async fn the_frame_before_a_chunk_proves_its_seam() {
         let draft = farm.draft(&render).await;
         farm.shard(draft, vec![FrameRange::new(0, 15).unwrap(), FrameRange::new(15, 30).unwrap()]).await;
         let (first, second) = (farm.chunk(&render, 0).await, farm.chunk(&render, 1).await);
-        assert_eq!(first.before, None);
-        assert_eq!(second.before == first.frame_hashes.last().copied(), equal, "{name}");
+        assert_eq!(second.after, None);
+        assert_eq!(first.after == second.frame_hashes.first().copied(), equal, "{name}");
     }
     farm.stop().await;
 }
