@@ -204,5 +204,5 @@
     add(last - 8, last - 1);
     return { frames: [...frames].sort((a, b) => a - b), why: null };
   };
-  Object.defineProperty(window, "__hyperfarmVisits", { value: { before, needsDrawing: () => isCalledByDrawing } });
+  Object.defineProperty(window, "__hyperfarmVisits", { value: Object.freeze({ before, needsDrawing: () => isCalledByDrawing }) });
 })();
