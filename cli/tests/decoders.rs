@@ -321,9 +321,8 @@ fn damage() -> impl Strategy<Value = Damage> {
 
 fn damaged(mut bytes: Vec<u8>, damages: Vec<Damage>) -> Vec<u8> {
     for damage in damages {
-        let length = bytes.len().max(1);
-        let range =
-            |at: Index, count: usize| at.index(length).min(bytes.len())..(at.index(length) + count).min(bytes.len());
+        let (length, end) = (bytes.len().max(1), bytes.len());
+        let range = |at: Index, count: usize| at.index(length).min(end)..(at.index(length) + count).min(end);
         match damage {
             Damage::Byte(at, byte) => bytes[range(at, 1)].fill(byte),
             Damage::Field(at, value) => {
