@@ -65,8 +65,8 @@ chaos: ## Renders under a schedule of faults, CHAOS_MINUTES=60 of it; [CHAOS_SEE
 
 FUZZ_CASES ?= 20000
 .PHONY: fuzz
-fuzz: ## Random projects and headers, FUZZ_CASES=20000 of each: about ten minutes. The other tests run 256
-	PROPTEST_CASES=$(FUZZ_CASES) cargo test $(WORKSPACE) --lib -- --nocapture fuzz_
+fuzz: ## Random projects, media and headers, FUZZ_CASES=20000 of each (of media a quarter). The other tests run 256
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test $(WORKSPACE) --lib --test decoders -- --nocapture fuzz_
 
 .PHONY: format-check
 format-check: ## Is the code formatted?

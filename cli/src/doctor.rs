@@ -102,10 +102,11 @@ pub(crate) async fn run(json: bool) -> Result<(), CliError> {
         report.red("environment", &error.to_string());
     }
     chrome(&mut report, &settings.worker.chrome).await;
-    let confined = roles::compilers(settings.worker.compile).check_confinement();
-    let confined =
-        confined.map(|()| "a child process without environment, files, network and new privileges".to_owned());
-    report.check("compiler", confined.map_err(|error| error.to_string()));
+    let confined = "a child process without environment, files, network and new privileges";
+    let compiler = roles::compilers(settings.worker.compile).check_confinement().map_err(|error| error.to_string());
+    report.check("compiler", compiler.map(|()| confined.to_owned()));
+    let decoder = roles::decoders(settings.worker.media).check_confinement().map_err(|error| error.to_string());
+    report.check("decoder", decoder.map(|()| confined.to_owned()));
     for (encoder, present) in hyperfarm_media::encoders() {
         let advice = "missing from FFmpeg's libraries: install Debian's libavcodec59 (or -extra), not a reduced build";
         report.check(encoder, if present { Ok("encoder present".to_owned()) } else { Err(advice.to_owned()) });

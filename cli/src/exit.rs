@@ -13,6 +13,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use hyperfarm_proto::failure::{Failure, Owner};
+use hyperfarm_proto::legible::legible;
 use hyperfarm_worker::WorkerError;
 
 /// Exit code where the time for waiting is over.
@@ -70,7 +71,7 @@ impl From<WorkerError> for CliError {
 /// Prints the error and returns its exit code.
 pub(crate) fn report(error: &CliError) -> ExitCode {
     if !error.message.is_empty() {
-        eprintln!("hyperfarm: {}", error.message);
+        eprintln!("hyperfarm: {}", legible(&error.message, usize::MAX));
     }
     ExitCode::from(error.code)
 }

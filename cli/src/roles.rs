@@ -12,7 +12,7 @@ use hyperfarm_backplane::fetch::Fetcher;
 use hyperfarm_coordinator::Coordinator;
 use hyperfarm_coordinator::api::server::{self, ConnectionLimits};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
-use hyperfarm_media::Decoders;
+use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::Pool;
 use hyperfarm_speech::Catalogue;
@@ -96,6 +96,11 @@ pub(crate) fn compilers(limits: CompileLimits) -> Compilers {
     Compilers::isolated(OWN_PROGRAM, limits)
 }
 
+/// Reads media of projects in child processes.
+pub(crate) fn decoders(limits: MediaLimits) -> Decoders {
+    Decoders::isolated(OWN_PROGRAM, limits)
+}
+
 /// The worker of a farm by its settings.
 ///
 /// # Errors
@@ -114,7 +119,7 @@ pub(crate) fn worker_config(
         slots: slots.get(),
         chrome: ChromeConfig::find(&chrome)?,
         encoder,
-        decoders: Decoders::isolated(OWN_PROGRAM, media),
+        decoders: decoders(media),
         compilers: compilers(compile),
         remote: RemoteConfig::open(remote, settings.fetch.clone())?,
         runtimes: RuntimeConfig { store: None, missing: missing_runtime },

@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use hyperfarm_media::{
@@ -15,6 +15,9 @@ use hyperfarm_media::{
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{AudioItem, EncoderSettings, MediaTiming, VideoHeaders};
 use hyperfarm_proto::spec::{Format, Quality, Size};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hyperfarm");
 
@@ -242,6 +245,7 @@ fn a_process_is_confined_without_secrets_and_ends_with_its_farm() {
         assert!(own || file == path.display().to_string(), "{file}");
     }
     assert!(environment.is_empty() || environment.starts_with("LD_LIBRARY_PATH="), "{environment}");
+    decoders(MediaLimits::default()).check_confinement().unwrap();
     drop(isolated);
     assert!(!process.exists());
 }
@@ -259,4 +263,105 @@ fn a_process_whose_farm_is_gone_ends() {
     drop(farm);
     let status = child.wait().unwrap();
     assert!(status.code().is_some() || status.signal().is_some());
+}
+
+/// Files of the kinds that projects have, small.
+static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let size = Size { width: 64, height: 48 };
+    let mut files = Vec::new();
+    for format in [Format::Mp4, Format::Webm, Format::Mov] {
+        let path = folder.path().join(format!("{format:?}"));
+        let settings = EncoderSettings::of(format, Quality::Draft, rate());
+        let mut encoder = SegmentEncoder::create(&path, &settings, size, rate()).unwrap();
+        for level in 0..6_u8 {
+            let data = vec![level.wrapping_mul(40); size.width as usize * size.height as usize * 4];
+            let stride = size.width as usize * 4;
+            encoder.push(&Bitmap { data: &data, stride, size, layout: PixelLayout::Bgra }).unwrap();
+        }
+        encoder.finish().unwrap();
+        files.push(fs::read(path).unwrap());
+    }
+    let sound = wav(folder.path().join("a.wav"), 48_000, 2, 5000);
+    let timing = MediaTiming { end: 0.1, ..timing() };
+    let item = AudioItem::plain("a", "a.wav", timing, Vec::new());
+    let inputs = [MixInput { item: &item, path: &sound, rendered: false }];
+    for format in [Format::Mp4, Format::Webm] {
+        let path = folder.path().join(format!("sound-{format:?}"));
+        mix(None, &inputs, &MixPart::whole(3, rate()), format, &path, &mut |_| true).unwrap();
+        files.push(fs::read(path).unwrap());
+    }
+    files.push(fs::read(sound).unwrap());
+    // GIF with two pictures of one pixel.
+    let picture = b"\x21\xf9\x04\0\x0a\0\0\0\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0";
+    files.push([b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff".as_slice(), picture, picture, b";"].concat());
+    files
+});
+
+/// What happens to a file: bytes that are others, 32-bit fields with extreme values, a part that is missing or twice.
+#[derive(Debug, Clone)]
+enum Damage {
+    Byte(Index, u8),
+    Field(Index, u32),
+    Cut(Index),
+    Without(Index, usize),
+    Twice(Index, usize),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let extreme = prop_oneof![Just(0), Just(1), Just(0x7fff_ffff), Just(0x8000_0000), Just(u32::MAX), any::<u32>()];
+    prop_oneof![
+        4 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Byte(at, byte)),
+        4 => (any::<Index>(), extreme).prop_map(|(at, value)| Damage::Field(at, value)),
+        1 => any::<Index>().prop_map(Damage::Cut),
+        1 => (any::<Index>(), 1usize..200).prop_map(|(at, length)| Damage::Without(at, length)),
+        1 => (any::<Index>(), 1usize..200).prop_map(|(at, length)| Damage::Twice(at, length)),
+    ]
+}
+
+fn damaged(mut bytes: Vec<u8>, damages: Vec<Damage>) -> Vec<u8> {
+    for damage in damages {
+        let (length, end) = (bytes.len().max(1), bytes.len());
+        let range = |at: Index, count: usize| at.index(length).min(end)..(at.index(length) + count).min(end);
+        match damage {
+            Damage::Byte(at, byte) => bytes[range(at, 1)].fill(byte),
+            Damage::Field(at, value) => {
+                let range = range(at, 4);
+                let count = range.len();
+                bytes[range].copy_from_slice(&value.to_be_bytes()[..count]);
+            }
+            Damage::Cut(at) => bytes.truncate(at.index(length)),
+            Damage::Without(at, count) => drop(bytes.drain(range(at, count))),
+            Damage::Twice(at, count) => {
+                let range = range(at, count);
+                let part = bytes[range.clone()].to_vec();
+                bytes.splice(range.end..range.end, part);
+            }
+        }
+    }
+    bytes
+}
+
+proptest! {
+    // A case starts up to three processes.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases / 4,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn fuzz_media(file in any::<Index>(), damages in vec(damage(), 1..8)) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("blob");
+        fs::write(&path, damaged(FILES[file.index(FILES.len())].clone(), damages)).unwrap();
+        let limits = MediaLimits { memory: 512 << 20, answer: Duration::from_secs(10), ..MediaLimits::default() };
+        for error in all_ways(&decoders(limits), &path, "media/a.mp4") {
+            let message = error.to_string();
+            prop_assert!(error.is_input(), "{}", message);
+            prop_assert!(message.contains("media/a.mp4") && message.len() < 1000, "{}", message);
+            prop_assert!(!message.contains(&*folder.path().to_string_lossy()), "{}", message);
+            prop_assert!(!message.contains(char::is_control), "{:?}", message);
+        }
+    }
 }

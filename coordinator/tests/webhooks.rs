@@ -239,6 +239,8 @@ async fn private_addresses_hear_nothing() {
     for (number, url) in [url.as_str(), "https://169.254.169.254/latest"].into_iter().enumerate() {
         let refused = post(&router, ENDPOINTS, &json!({ "url": url })).await;
         assert_eq!(refused.error(), invalid("url"), "{url}");
+        let render = json!({ "html": "<p>", "callback_url": url });
+        assert_eq!(post(&router, RENDERS, &render).await.error(), invalid("callback_url"), "{url}");
         // As an older farm, or a name that led elsewhere then, has left it.
         let endpoint = Endpoint {
             id: format!("ep_{number}"),

@@ -137,6 +137,28 @@ impl ConfinedProcess {
         self.child.id()
     }
 
+    /// Proves from `/proc` that a child that has answered is confined.
+    ///
+    /// # Errors
+    /// What the child has and must not have, or why that cannot be read.
+    pub fn check_confinement(&self) -> Result<(), String> {
+        let read = |name: &str| {
+            let path = format!("/proc/{}/{name}", self.child.id());
+            std::fs::read_to_string(&path).map_err(|error| format!("a {path} that cannot be read: {error}"))
+        };
+        let (status, environment) = (read("status")?, read("environ")?);
+        let excess = if !status.contains("Seccomp:\t2\n") {
+            "no filter of system calls"
+        } else if !status.contains("NoNewPrivs:\t1\n") {
+            "new privileges"
+        } else if environment.split_terminator('\0').any(|variable| !variable.starts_with(LIBRARY_PATH)) {
+            "environment variables"
+        } else {
+            return Ok(());
+        };
+        Err(excess.to_owned())
+    }
+
     /// Ends the child after `error` of its socket, and says why it does not answer.
     pub fn end(&mut self, error: &io::Error) -> Ended {
         if self.given_up.load(Ordering::Acquire) {

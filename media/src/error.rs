@@ -26,9 +26,11 @@ impl Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.detail {
-            Some(detail) => write!(f, "{} ({detail})", self.error),
-            None => write!(f, "{}", self.error),
+        match (&self.detail, self.error) {
+            (Some(detail), ffmpeg::Error::PatchWelcome) => write!(f, "{detail}"),
+            (None, ffmpeg::Error::PatchWelcome) => write!(f, "it uses something that FFmpeg does not decode"),
+            (Some(detail), error) => write!(f, "{error} ({detail})"),
+            (None, error) => write!(f, "{error}"),
         }
     }
 }

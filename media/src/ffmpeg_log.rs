@@ -87,7 +87,7 @@ mod callback {
             );
             CStr::from_ptr(buffer.as_ptr().cast())
         };
-        let text = without_addresses(text.to_string_lossy().trim());
+        let text = for_authors(&without_addresses(text.to_string_lossy().trim()));
         if text.is_empty() {
             return;
         }
@@ -111,6 +111,37 @@ mod callback {
             text = rest;
         }
         text.to_owned()
+    }
+
+    /// The line without what FFmpeg says to those who build it.
+    fn for_authors(line: &str) -> String {
+        if line.starts_with("If you want to help") {
+            return String::new();
+        }
+        let end = ["Update your FFmpeg version", " on whitelist '"].iter().filter_map(|text| line.find(text)).min();
+        let text = line[..end.unwrap_or(line.len())].trim_end();
+        match text.strip_suffix(" not") {
+            Some(refused) if end.is_some() => format!("{refused} not among those that are read"),
+            _ => text.to_owned(),
+        }
+    }
+
+    #[cfg(test)]
+    #[test]
+    fn lines_are_for_authors() {
+        for (line, text) in [
+            ("Format not on whitelist 'mov,mp4,m4a'", "Format not among those that are read"),
+            ("Codec (text) not on whitelist 'h264'", "Codec (text) not among those that are read"),
+            (
+                "Bit depth 3 is not implemented. Update your FFmpeg version to the newest",
+                "Bit depth 3 is not implemented.",
+            ),
+            ("If you want to help, upload a sample of this file to https://streams.videolan.org/upload/", ""),
+            ("moov atom not found", "moov atom not found"),
+            ("it is not", "it is not"),
+        ] {
+            assert_eq!(for_authors(line), text);
+        }
     }
 
     #[cfg(test)]

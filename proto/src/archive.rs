@@ -86,11 +86,17 @@ pub fn check_names(directory: &[u8], limits: &ArchiveLimits) -> Result<(), Strin
             }
             let known = seen.insert(name.trim_end_matches('/').to_lowercase(), (count, name.clone()));
             let Some((_, other)) = known.filter(|(entry, _)| *entry != count) else { continue };
-            let (one, other) = (shown(&name), shown(&other));
-            return Err(if one == other {
-                format!("the archive has two entries named `{one}`")
+            let is_folder = |name: &str| name.ends_with('/');
+            let (one, first) = (shown(&name), shown(&other));
+            return Err(if one == first {
+                format!("the archive has two entries named `{one}`; leave one of them out")
+            } else if is_folder(&name) != is_folder(&other) {
+                format!("the archive has `{first}` and `{one}`, a file and a folder of one name; rename one of them")
             } else {
-                format!("the archive's entries `{other}` and `{one}` differ in upper and lower case alone")
+                format!(
+                    "the archive's entries `{first}` and `{one}` differ only in upper and lower case, so many systems \
+                     take them for one file; rename one of them"
+                )
             });
         }
     }
@@ -98,7 +104,9 @@ pub fn check_names(directory: &[u8], limits: &ArchiveLimits) -> Result<(), Strin
         let parents = key.match_indices('/').filter_map(|(slash, _)| seen.get(&key[..slash]));
         if let Some(file) = parents.map(|(_, parent)| parent).find(|parent| !parent.ends_with('/')) {
             let (file, name) = (shown(file), shown(name));
-            return Err(format!("the archive has the file `{file}`, and `{name}` in a folder of that name"));
+            return Err(format!(
+                "the archive has the file `{file}`, and `{name}` in a folder of that name; rename one of them"
+            ));
         }
     }
     Ok(())
@@ -226,7 +234,12 @@ mod tests {
         assert!(refused(&["a.js", "A.js"]).contains("`a.js` and `A.js`"));
         assert!(refused(&["É.png", "é.png"]).contains("case"));
         // A file where a folder is.
-        assert!(refused(&["a/", "a"]).contains("`a`"));
+        for names in [["a/", "a"], ["a", "a/"], ["a/", "A"], ["É", "é/"]] {
+            let message = refused(&names);
+            assert!(message.contains("a file and a folder of one name") && !message.contains("case"), "{message}");
+            assert!(names.iter().all(|name| message.contains(&format!("`{name}`"))), "{message}");
+        }
+        assert!(refused(&["a/", "A/"]).contains("case"));
         assert!(refused(&["a", "a/b.txt"]).contains("the file `a`, and `a/b.txt`"));
         assert!(refused(&["x/A/b.txt", "x/a"]).contains("the file `x/a`"));
         let limits = ArchiveLimits { entries: 1, ..ArchiveLimits::DEFAULT };

@@ -20,6 +20,7 @@
 //! | `text_form` | how types are written in JSON and in the API's document |
 //! | [`failure`] | failure codes, each with an owner and a retry rule |
 //! | [`archive`] | what a project's zip archive may be |
+//! | [`legible`](mod@legible) | texts of strangers, as people see them |
 //! | [`keys`] | the names of objects in storage |
 //! | [`wire`] | the wire codec: bincode behind a version byte and a size limit |
 //!
@@ -54,6 +55,7 @@ pub mod failure;
 pub mod frame;
 pub mod id;
 pub mod keys;
+pub mod legible;
 pub mod log;
 pub mod output;
 pub mod plan;

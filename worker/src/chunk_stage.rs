@@ -146,7 +146,8 @@ pub(crate) fn site(
         decoder.map_err(|error| WorkerError::from(error).about(format!("video \"{id}\" ({path})")))
     };
     let videos = content.videos.iter().map(decoder).collect::<Result<_, _>>()?;
-    Ok(Site::new(files, videos).with_remote(&content.remote).with_runtime(runtime))
+    let hash = content.hash().map_err(|error| WorkerError::Inconsistent(error.to_string()))?;
+    Ok(Site::new(files, videos).with_name(&hash).with_remote(&content.remote).with_runtime(runtime))
 }
 
 /// Where a segment is written, and the permits of its encoder.

@@ -17,7 +17,7 @@ use hyperfarm_proto::spec::{Format, RenderRequest, Timestamp, Viewport};
 
 use crate::blocking::blocking;
 use crate::capture::{Encoding, FrameGrabber, Next};
-use crate::chrome::PageEvent;
+use crate::chrome::{PageEvent, shortened};
 use crate::compile::fonts::missing_font;
 use crate::compile::services::LocalServices;
 use crate::compile::{CompileOutput, Compiled, FetchedFiles};
@@ -40,6 +40,10 @@ const SAMPLED_POSITIONS: u64 = 2;
 /// Time after which no further position is measured: expensive frames are measured well by few, and each delays the
 /// chunks.
 const MEASURE_LIMIT: Duration = Duration::from_millis(200);
+/// Most warnings of a render.
+const MAX_WARNINGS: usize = 200;
+/// Most characters of a warning's code.
+const MAX_CODE: usize = 40;
 /// Most messages of the page that become warnings.
 const MAX_MESSAGES: usize = 10;
 /// Code of warnings that are console messages of the page.
@@ -136,17 +140,35 @@ pub(crate) async fn run(
     if request.spec.verify {
         probed.warnings.extend(verify_pages(worker, render, context, &content).await?);
     }
+    let warnings = bounded(probed.warnings);
     // Messages of the page are in the log already.
     let is_new = |warning: &&Warning| ![CONSOLE, EXCEPTION].contains(&warning.code.as_str());
-    for warning in probed.warnings.iter().filter(is_new) {
+    for warning in warnings.iter().filter(is_new) {
         context.log().farm(LogLevel::Warning, &format!("[{}] {}", warning.code, warning.message));
     }
     let Cost { frame_ms: frame_cost_ms, earlier_ms: earlier_cost_ms } = probed.cost;
-    let draft =
-        PlanDraft { render: render.clone(), content, frame_cost_ms, earlier_cost_ms, warnings: probed.warnings };
+    let draft = PlanDraft { render: render.clone(), content, frame_cost_ms, earlier_cost_ms, warnings };
     worker.objects().put_wire(&keys::draft(render), &draft).await?;
     context.set_progress(1000, 1000);
     Ok(Vec::new())
+}
+
+/// The first [`MAX_WARNINGS`] of what a page and its files may give any number of, each shortened.
+fn bounded(mut warnings: Vec<Warning>) -> Vec<Warning> {
+    let more = warnings.len().saturating_sub(MAX_WARNINGS);
+    warnings.truncate(MAX_WARNINGS);
+    for warning in &mut warnings {
+        warning.message = shortened(&warning.message);
+        warning.code.retain(|c| c.is_ascii_uppercase() || c == '_');
+        warning.code.truncate(MAX_CODE);
+    }
+    if more > 0 {
+        warnings.push(Warning {
+            code: "WARNINGS_LEFT_OUT".to_owned(),
+            message: format!("the render has {more} more warnings, which are left out"),
+        });
+    }
+    warnings
 }
 
 /// What the compiler of a render has from this worker.
@@ -571,6 +593,20 @@ mod tests {
         let asked = "http://127.0.0.1:1/__hyperfarm/remote/https%3A%2F%2Fa.test%2Fv.mp4%3Fx%3D1";
         assert_eq!(of(asked), "http://127.0.0.1:1/__remote/1.mp4");
         assert_eq!(of("http://127.0.0.1:1/v.mp4"), "http://127.0.0.1:1/v.mp4");
+    }
+
+    #[test]
+    fn warnings_are_bounded() {
+        let warning = |code: &str, message: &str| Warning { code: code.to_owned(), message: message.to_owned() };
+        let few = vec![warning("CONSOLE", "a"); MAX_WARNINGS];
+        assert_eq!(bounded(few.clone()), few);
+        let many = [few, vec![warning("CONSOLE", "b"); 3]].concat();
+        let kept = bounded(many);
+        assert_eq!(kept.len(), MAX_WARNINGS + 1);
+        assert!(kept[MAX_WARNINGS].code == "WARNINGS_LEFT_OUT" && kept[MAX_WARNINGS].message.contains(" 3 more"));
+        let odd = bounded(vec![warning(&"x\u{1b}CODE".repeat(90), &"m\u{1b}[31m".repeat(100_000))]);
+        assert!(odd[0].code.len() == MAX_CODE && odd[0].code.starts_with("CODECODE"), "{odd:?}");
+        assert!(odd[0].message.len() < 5000 && !odd[0].message.contains('\u{1b}'), "{odd:?}");
     }
 
     #[test]

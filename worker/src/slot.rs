@@ -125,6 +125,7 @@ impl Slot {
         let Some(Browser { page, chrome, finder }) = &mut self.browser else { return Err(ChromeError::Gone.into()) };
         // Before markers are drawn: the scripts of the last page would run in them.
         let started = Instant::now();
+        self.server.rename(&site);
         page.reset(&self.server.origin()).await?;
         let framebuffer = if options.transparent || !self.config.reads_framebuffer() {
             None

@@ -118,8 +118,11 @@ impl Worker {
             .and_then(|()| FolderKind::Worker.create_in(&config.work_dir, ""))
             .map_err(no_folder_in(&config.work_dir))?;
         let encoders = DeviceEncoders::find(config.encoder, folder.path()).await?;
-        let compilers = config.compilers.clone();
-        let confinement = blocking("the check of a compiler", move || compilers.check_confinement());
+        let (compilers, decoders) = (config.compilers.clone(), config.decoders.clone());
+        let confinement = blocking("the check of child processes", move || {
+            compilers.check_confinement()?;
+            decoders.check_confinement().map_err(WorkerError::from)
+        });
         let (class, confinement) =
             tokio::join!(class::detect(&config.chrome, encoders.name(), config.label), confinement);
         let class = class?;

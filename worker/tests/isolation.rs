@@ -255,6 +255,52 @@ async fn floods_of_messages_and_exceptions_are_cut_and_counted() {
     slot.close().await;
 }
 
+/// Pages that change prototypes, the farm's own objects, and names that the farm uses later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_cannot_make_the_farms_own_scripts_answer_at_length_or_without_end() {
+    let sound = "{ describe: () => ({ elements: [{ id: 'a', hidden: false, effects: null, group: null, volume: 1 }], \
+                 groups: [], scripted: [] }), begin: () => 1e15, sample: () => 0, end: () => [] }";
+    let throws = |thrown: &str| format!("window.__hf = {{ duration: 1, seek() {{ throw {thrown}; }} }};");
+    let scripts = [
+        "Object.prototype.then = function (done) { done('x'.repeat(1 << 28)); };".to_owned(),
+        "Object.prototype.toJSON = () => 'x'.repeat(1 << 27);".to_owned(),
+        "for (const name of ['__hyperfarmLimits', '__HF_VIRTUAL_TIME__', '__hyperfarmVisits', '__hyperfarmTrees']) \
+         for (const own of Object.keys(window[name])) try { window[name][own] = () => 'x'.repeat(1 << 28); } catch {}"
+            .to_owned(),
+        format!("window.String = () => ''; {}", throws("new Error('x'.repeat(1 << 27))")),
+        format!(
+            "const frame = document.createElement('iframe'); document.body.append(frame); {}",
+            throws("new frame.contentWindow.Error('x'.repeat(1 << 27))")
+        ),
+        throws("Function('/*' + 'x'.repeat(1 << 26) + '*/')"),
+        throws("Symbol('x'.repeat(1 << 27))"),
+        format!("window.__hyperfarmSound = {sound};"),
+        format!("Object.defineProperty(window, '__hyperfarmSound', {{ value: {sound} }});"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let _alone = ALONE.lock().await;
+    let mut slot = slot().await;
+    for script in scripts {
+        let asked = async {
+            let mut host = slot.open(site(&folder, &page(&script)), VIEWPORT, &options()).await?;
+            host.seek(1, &[]).await?;
+            host.sound(1.0).await.map(drop)
+        };
+        let outcome = tokio::time::timeout(Duration::from_secs(60), asked).await.expect(&script);
+        if let Err(error) = &outcome {
+            let message = error.to_string();
+            assert_eq!(error.code().owner(), Owner::User, "{script}: {}", &message[..message.len().min(1000)]);
+            assert!(message.len() < 4000, "{script}: {} bytes", message.len());
+        }
+        let _ = slot.settle(outcome).await;
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 400 * 1024, "the process had {peak} kB");
+    slot.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_loops_is_the_users_failure_and_names_its_frame() {
     let folder = tempfile::tempdir().unwrap();

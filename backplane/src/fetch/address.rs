@@ -14,7 +14,7 @@ pub fn restricted(address: IpAddr) -> Option<&'static str> {
 }
 
 fn restricted_v4(address: Ipv4Addr) -> Option<&'static str> {
-    let [a, b, c, _] = address.octets();
+    let [a, b, c, d] = address.octets();
     match (a, b, c) {
         (0, ..) => Some("an unspecified address"),
         (10, ..) | (172, 16..=31, _) | (192, 168, _) => Some("a private address"),
@@ -22,6 +22,8 @@ fn restricted_v4(address: Ipv4Addr) -> Option<&'static str> {
         (127, ..) => Some("this machine"),
         // Cloud metadata services (169.254.169.254) are here.
         (169, 254, _) => Some("a link-local address"),
+        // Azure's, which only its own machines reach.
+        (168, 63, 129) if d == 16 => Some("a cloud's own service"),
         (192, 0, 0 | 2) | (192, 88, 99) | (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113) => {
             Some("a reserved address")
         }
@@ -53,6 +55,18 @@ fn restricted_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0x2000..=0x3fff, ..] => None,
         _ => Some("a reserved address"),
     }
+}
+
+/// Domains that are reserved for a machine or a private network.
+const LOCAL_DOMAINS: &[&str] = &["localhost", "local", "localdomain", "internal", "home.arpa", "svc"];
+
+/// The kind of a host name that the public internet has not; `None` for one that it may have.
+pub(super) fn local_name(host: &str) -> Option<&'static str> {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let is_below =
+        |domain: &&str| host.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let is_local = !host.contains('.') || LOCAL_DOMAINS.iter().any(is_below);
+    is_local.then_some("a name of a private network")
 }
 
 /// One exemption.
@@ -130,6 +144,7 @@ mod tests {
             "100.64.0.1",
             "127.0.0.1",
             "127.9.9.9",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",
@@ -144,7 +159,10 @@ mod tests {
             "::ffff:127.0.0.1",
             "::ffff:10.0.0.1",
             "::7f00:1",
+            "::ffff:168.63.129.16",
+            "::ffff:0:7f00:1",
             "64:ff9b::a00:1",
+            "64:ff9b:1::7f00:1",
             "2002:7f00:1::",
             "fc00::1",
             "fd00:ec2::254",
@@ -158,8 +176,38 @@ mod tests {
         ] {
             assert!(restricted(closed.parse().unwrap()).is_some(), "{closed}");
         }
-        for open in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "::ffff:1.1.1.1", "2606:4700::1111", "2a00:1450::1"] {
+        for open in [
+            "1.1.1.1",
+            "168.63.129.17",
+            "172.32.0.1",
+            "100.128.0.1",
+            "::ffff:1.1.1.1",
+            "2606:4700::1111",
+            "2a00:1450::1",
+        ] {
             assert_eq!(restricted(open.parse().unwrap()), None, "{open}");
+        }
+    }
+
+    #[test]
+    fn names_of_private_networks_are_known() {
+        for local in [
+            "localhost",
+            "LOCALHOST.",
+            "a.localhost",
+            "localhost.localdomain",
+            "ip6-localhost",
+            "metadata",
+            "metadata.google.internal",
+            "kubernetes.default.svc",
+            "api.svc.cluster.local.",
+            "nas.home.arpa",
+            "",
+        ] {
+            assert!(local_name(local).is_some(), "{local}");
+        }
+        for public in ["example.org", "local.example", "mylocalhost.example", "notinternal.example.", "svc.example"] {
+            assert_eq!(local_name(public), None, "{public}");
         }
     }
 

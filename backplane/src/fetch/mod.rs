@@ -10,7 +10,6 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use url::{Host, Url};
 
+use address::local_name;
 pub use address::{AllowList, restricted};
 use resolve::{CheckedResolver, Lookup, Refusal};
 
@@ -288,10 +288,10 @@ impl Fetcher {
             return refused(format!("{} URLs are not fetched", url.scheme()));
         }
         let allow = &self.config.allow;
-        let (exempt, address) = match url.host() {
-            Some(Host::Domain(host)) => (allow.has_host(host), None),
-            Some(Host::Ipv4(address)) => (allow.has_address(address.into()), Some(IpAddr::from(address))),
-            Some(Host::Ipv6(address)) => (allow.has_address(address.into()), Some(IpAddr::from(address))),
+        let exempt = match url.host() {
+            Some(Host::Domain(host)) => allow.has_host(host),
+            Some(Host::Ipv4(address)) => allow.has_address(address.into()),
+            Some(Host::Ipv6(address)) => allow.has_address(address.into()),
             None => return refused("the URL has no host".to_owned()),
         };
         if url.scheme() == "http" && !self.config.http && !exempt {
@@ -299,8 +299,24 @@ impl Fetcher {
                 "plain http is not allowed for this host; use https, or let the operator set {FETCH_HTTP} or {FETCH_ALLOW}"
             ));
         }
-        match address.filter(|_| !exempt).and_then(restricted) {
-            Some(kind) => refused(Refusal::message(url.host_str().unwrap_or_default(), kind)),
+        if exempt { Ok(()) } else { self.check_host(url) }
+    }
+
+    /// Checks the host of `url` without any look-up: its address, or a name that is never one of the public internet.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchReason::Refused`] for a host that the farm does not reach.
+    pub fn check_host(&self, url: &Url) -> Result<(), FetchReason> {
+        let allow = &self.config.allow;
+        let kind = match url.host() {
+            Some(Host::Domain(host)) if !allow.has_host(host) => local_name(host),
+            Some(Host::Ipv4(address)) if !allow.has_address(address.into()) => restricted(address.into()),
+            Some(Host::Ipv6(address)) if !allow.has_address(address.into()) => restricted(address.into()),
+            _ => None,
+        };
+        match kind {
+            Some(kind) => Err(FetchReason::Refused(Refusal::message(url.host_str().unwrap_or_default(), kind))),
             None => Ok(()),
         }
     }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use clap::Args as ClapArgs;
 use hyperfarm_api::ErrorBody;
 use hyperfarm_api::assets::UploadBegun;
+use hyperfarm_proto::legible::legible;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -175,7 +176,7 @@ fn wants_json(asked: bool) -> bool {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => legible(text, usize::MAX).replace('\n', "\\n"),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }

@@ -96,14 +96,19 @@ pub(super) fn check_callback(spec: &RenderSpec, config: &ApiConfig) -> Result<()
     url.transpose().map(drop)
 }
 
-/// The URL of somebody who is told of ends: https, or also plain http where the farm allows that.
+/// The URL of somebody who is told of ends: https, or also plain http where the farm allows that, and not in a private
+/// network, as far as that is known without a look-up. Deliveries check it again.
 pub(super) fn receiver_url(param: &str, text: &str, config: &ApiConfig) -> Result<Url, ApiError> {
     let url = Url::parse(text).ok().filter(|url| match url.scheme() {
         "https" => url.has_host(),
         "http" => url.has_host() && config.allow_http_callbacks,
         _ => false,
     });
-    url.ok_or_else(|| ApiError::invalid(param, format!("{param} must be the https URL of the receiver")))
+    let url = url.ok_or_else(|| ApiError::invalid(param, format!("{param} must be the https URL of the receiver")))?;
+    if let Some(fetcher) = &config.fetcher {
+        fetcher.check_host(&url).map_err(|reason| ApiError::invalid(param, reason.to_string()))?;
+    }
+    Ok(url)
 }
 
 fn page(html: &str, param: &str, entry: Option<&str>, limits: &Limits) -> Result<Source, ApiError> {

@@ -5,6 +5,7 @@ use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use hyperfarm_api::{ErrorBody, ErrorDetail, FieldError};
 use hyperfarm_backplane::objects::ObjectsError;
+use hyperfarm_proto::legible::legible;
 use tracing::{error, warn};
 
 pub use hyperfarm_api::Code;
@@ -12,6 +13,9 @@ pub use hyperfarm_api::Code;
 use crate::admission::AdmissionError;
 use crate::coordinator::RenderError;
 use crate::intake::{IntakeError, ProjectError};
+
+/// Characters of a message at most: it may name what a client has sent.
+const MESSAGE_MAX: usize = 1000;
 
 /// An error on its way to a client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +34,8 @@ pub struct ApiError {
 impl ApiError {
     /// An error of no field in particular.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), param: None, retry_after: None }
+        let message = legible(&message.into(), MESSAGE_MAX).into_owned();
+        Self { code, message, param: None, retry_after: None }
     }
 
     /// A field that is not what it must be.

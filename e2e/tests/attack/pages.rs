@@ -237,4 +237,233 @@ pub(crate) const PAGES: &[Page] = &[
         Contain,
         "document.body.innerHTML='<svg><g id=a><circle r=9 /></g>'+Array.from({length:20},(_,i)=>`<g id=${'b'+i}>`+`<use href=#${i?'b'+(i-1):'a'} />`.repeat(4)+'</g>').join('')+'</svg>'",
     ),
+    // Never answers, at load, at a frame, at the end.
+    ("never-seek-promise", Contain, "window.__hf={duration:1,seek(){return new Promise(()=>{})}}"),
+    ("never-wait-seek", Contain, "window.__hfWaitForSeekCompletion=()=>new Promise(()=>{})"),
+    (
+        "never-fontload",
+        Contain,
+        "document.fonts.load=()=>new Promise(()=>{});Object.defineProperty(document.fonts,'ready',{get:()=>new Promise(()=>{})})",
+    ),
+    (
+        "never-decode",
+        Contain,
+        "HTMLImageElement.prototype.decode=()=>new Promise(()=>{});document.body.append(Object.assign(new Image,{src:'data:image/gif;base64,R0lGODlhAQABAAAAACw='}))",
+    ),
+    ("never-fetch", Contain, "const f=()=>fetch('index.html?'+Math.random()).then(f);for(let i=0;i<50;i++)f()"),
+    (
+        "never-atomics",
+        Contain,
+        "new Worker(URL.createObjectURL(new Blob(['Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0)'])))",
+    ),
+    (
+        "never-worker-message",
+        Contain,
+        "const w=new Worker(URL.createObjectURL(new Blob(['onmessage=()=>{for(;;);}'])));window.__hf={duration:1,seek(t){w.postMessage(t)}}",
+    ),
+    (
+        "unload-loop",
+        Contain,
+        "addEventListener('pagehide',()=>{for(;;);});addEventListener('beforeunload',e=>{e.preventDefault();e.returnValue='x';for(;;);});addEventListener('visibilitychange',()=>{for(;;);})",
+    ),
+    (
+        "unload-keepalive",
+        Contain,
+        "addEventListener('pagehide',()=>{for(let i=0;i<1e5;i++)navigator.sendBeacon('/x'+i,'y'.repeat(6e4))})",
+    ),
+    // Exceptions of odd kinds.
+    (
+        "seek-throws-odd",
+        Contain,
+        "window.__hf={duration:1,seek(t){if(t>.3)throw {toString(){for(;;);},get message(){for(;;);},get stack(){for(;;);}}}}",
+    ),
+    ("seek-throws-null", Contain, "window.__hf={duration:1,seek(t){if(t>.3)throw null}}"),
+    (
+        "seek-throws-proxy",
+        Contain,
+        "window.__hf={duration:1,seek(t){if(t>.3)throw new Proxy(function(){},{get(){throw 1},has(){throw 2},getPrototypeOf(){throw 3}})}}",
+    ),
+    ("seek-throws-symbol", Contain, "window.__hf={duration:1,seek(t){if(t>.3)throw Symbol('s')}}"),
+    ("seek-throws-huge", Contain, "window.__hf={duration:1,seek(t){if(t>.3)throw new Error('h'.repeat(1<<27))}}"),
+    (
+        "seek-throws-control",
+        Contain,
+        "window.__hf={duration:1,seek(t){if(t>.3)throw new Error('a\\u0000b\\u001b[31mred\\u202e\\u2028\\r\\nFAKE LOG LINE')}}",
+    ),
+    (
+        "stack-limit",
+        Contain,
+        "Error.stackTraceLimit=Infinity;(function f(n){if(n)return f(n-1);for(let i=0;i<100;i++)console.error(new Error('deep'))})(5000)",
+    ),
+    (
+        "stack-prepare",
+        Contain,
+        "Error.prepareStackTrace=()=>{for(;;);};setTimeout(()=>{throw new Error('x')},1);open('x')",
+    ),
+    (
+        "stack-prepare-object",
+        Contain,
+        "Error.prepareStackTrace=()=>({split(){for(;;);}});open('/x');location.href='/y'",
+    ),
+    // Lies in prototypes and globals.
+    ("lie-thenable", Contain, "Object.prototype.then=function(f){f('x'.repeat(1<<28))}"),
+    (
+        "lie-sound",
+        Contain,
+        "window.__hyperfarmSound={describe:()=>({elements:[{id:'a',hidden:false,effects:null,group:null}],groups:[],scripted:[]}),begin:()=>1e15,sample:()=>0}",
+    ),
+    ("lie-call", Contain, "Function.prototype.call=function(){throw new Error('no call')}"),
+    ("lie-call-loop", Contain, "Function.prototype.call=function(){for(;;);}"),
+    ("lie-apply", Contain, "Function.prototype.apply=function(){return undefined}"),
+    ("lie-bind", Contain, "Function.prototype.bind=function(){return ()=>{}}"),
+    ("lie-then", Contain, "Promise.prototype.then=function(){return this}"),
+    ("lie-iterator", Contain, "Array.prototype[Symbol.iterator]=function*(){for(;;)yield 1}"),
+    ("lie-map-get", Contain, "Map.prototype.get=()=>({});Map.prototype.values=function*(){for(;;)yield {}}"),
+    (
+        "lie-query",
+        Contain,
+        "document.querySelector=()=>null;document.querySelectorAll=()=>{throw 1};Document.prototype.querySelectorAll=()=>[{}]",
+    ),
+    (
+        "lie-freeze",
+        Contain,
+        "Object.freeze(window.__hf);Object.freeze(document);Object.freeze(Object.prototype);Object.freeze(Array.prototype)",
+    ),
+    ("lie-performance", Contain, "Performance.prototype.now=()=>NaN;performance.now=()=>NaN"),
+    (
+        "lie-settimeout",
+        Contain,
+        "window.setTimeout=()=>0;window.requestAnimationFrame=()=>0;window.MessageChannel=null;window.Promise=undefined",
+    ),
+    (
+        "lie-virtual",
+        Contain,
+        "try{window.__HF_VIRTUAL_TIME__.seekToTime=()=>{for(;;);};window.__HF_VIRTUAL_TIME__.notes=()=>Array(1e6).fill({code:'X'.repeat(1e3),message:'y'.repeat(1e3)})}catch{}",
+    ),
+    (
+        "lie-notes",
+        Contain,
+        "try{for(let i=0;i<1000;i++)window.__HF_VIRTUAL_TIME__.note('CODE'+i,'\\u001b[31m'+'m'.repeat(1e6))}catch{}",
+    ),
+    (
+        "lie-getter",
+        Contain,
+        "Object.defineProperty(window,'__hf',{get(){return {get duration(){return 1},seek(){}}},set(){}})",
+    ),
+    (
+        "lie-hf-proxy",
+        Contain,
+        "window.__hf=new Proxy({},{get(t,k){return k==='duration'?1:k==='seek'?()=>{}:new Proxy(()=>{},this)}})",
+    ),
+    // Absurd lengths and numbers of things.
+    ("lie-duration-neg", Contain, "window.__hf={duration:-1,seek(){}};root.dataset.duration='-1'"),
+    ("lie-duration-nan", Contain, "window.__hf={duration:NaN,seek(){}};root.dataset.duration='NaN'"),
+    ("lie-duration-inf", Contain, "window.__hf={duration:Infinity,seek(){}};root.dataset.duration='Infinity'"),
+    ("lie-duration-tiny", Contain, "window.__hf={duration:5e-324,seek(){}};root.dataset.duration='5e-324'"),
+    ("lie-duration-big", Contain, "window.__hf={duration:1e7,seek(){}};root.dataset.duration='1e7'"),
+    ("lie-duration-object", Contain, "window.__hf={duration:{toString(){for(;;);}},seek(){}}"),
+    ("lie-duration-moves", Contain, "let n=1;window.__hf={get duration(){return n+=1e3},seek(){}}"),
+    (
+        "lie-compositions",
+        Contain,
+        "for(let i=0;i<5e4;i++){const d=document.createElement('div');d.dataset.compositionId='c'+i+'x'.repeat(200);root.append(d)};window.__timelines={}",
+    ),
+    (
+        "lie-videos",
+        Contain,
+        "for(let i=0;i<3e4;i++){const v=document.createElement('video');v.src='v'+i+'.mp4';v.dataset.start='0';root.append(v)}",
+    ),
+    (
+        "lie-audios",
+        Contain,
+        "for(let i=0;i<3e4;i++){const v=document.createElement('audio');v.src='a.mp3?'+'q'.repeat(500)+i;v.dataset.start='0';v.dataset.duration='1';root.append(v)}",
+    ),
+    (
+        "lie-fonts",
+        Contain,
+        "for(let i=0;i<2e4;i++){const b=document.createElement('b');b.style.fontFamily='F'+i;b.textContent='x';root.append(b)}",
+    ),
+    (
+        "lie-captions",
+        Contain,
+        "for(let i=0;i<3e4;i++){const b=document.createElement('b');b.className='caption';b.dataset.caption='1';b.dataset.start=i;b.dataset.end=i+1;b.textContent='c'.repeat(500);root.append(b)}",
+    ),
+    ("lie-missing-files", Contain, "for(let i=0;i<3e4;i++)new Image().src='m'+'n'.repeat(1000)+i+'.png'"),
+    // More memory and processes.
+    ("mem-sab", Contain, "k=[];for(;;)k.push(new Uint8Array(new SharedArrayBuffer(64<<20)).fill(1))"),
+    ("mem-wasm-table", Contain, "k=[];for(;;)k.push(new WebAssembly.Table({element:'anyfunc',initial:9e6}))"),
+    ("mem-bigint", Contain, "let x=2n**(2n**22n);for(;;)x*=x"),
+    ("mem-rope", Contain, "let s='ab';for(let i=0;i<28;i++)s+=s;k=[];for(;;)k.push(JSON.stringify([s]))"),
+    ("mem-imagedata", Contain, "k=[];for(;;)k.push(new ImageData(8192,8192))"),
+    (
+        "mem-webgl-buffers",
+        Contain,
+        "const g=document.createElement('canvas').getContext('webgl2');k=[];for(;;){const b=g.createBuffer();g.bindBuffer(g.ARRAY_BUFFER,b);g.bufferData(g.ARRAY_BUFFER,new Uint8Array(64<<20).fill(1),g.STATIC_DRAW);k.push(b);g.finish()}",
+    ),
+    (
+        "mem-idb",
+        Contain,
+        "const o=indexedDB.open('x');o.onupgradeneeded=()=>o.result.createObjectStore('s');o.onsuccess=()=>{for(let i=0;i<200;i++)o.result.transaction('s','readwrite').objectStore('s').put(new Uint8Array(32<<20),i)}",
+    ),
+    (
+        "mem-layers",
+        Contain,
+        "for(let i=0;i<3000;i++){const d=document.createElement('div');d.style.cssText='position:absolute;width:4000px;height:4000px;will-change:transform;background:#'+(i%9)+'23;opacity:.5';document.body.append(d)}",
+    ),
+    ("proc-iframes", Contain, "for(;;);</'+'script>';document.body.append(f)}"),
+    (
+        "proc-workers",
+        Contain,
+        "for(let i=0;i<500;i++)new Worker(URL.createObjectURL(new Blob(['setInterval(()=>{},1)'])))",
+    ),
+    (
+        "proc-worklets",
+        Contain,
+        "(async()=>{const u=URL.createObjectURL(new Blob(['registerProcessor(\"p\",class extends AudioWorkletProcessor{process(){for(;;);}})'],{type:'text/javascript'}));for(let i=0;i<30;i++){const c=new AudioContext;await c.audioWorklet.addModule(u);new AudioWorkletNode(c,'p').connect(c.destination)}})()",
+    ),
+    (
+        "gpu-loop",
+        Contain,
+        "const g=document.createElement('canvas').getContext('webgl');const sh=(t,s)=>{const h=g.createShader(t);g.shaderSource(h,s);g.compileShader(h);return h};const q=g.createProgram();g.attachShader(q,sh(g.VERTEX_SHADER,'attribute vec2 a;void main(){gl_Position=vec4(a,0,1);}'));g.attachShader(q,sh(g.FRAGMENT_SHADER,'precision highp float;void main(){float x=0.;for(int i=0;i<100000000;i++){x+=sin(float(i));}gl_FragColor=vec4(x);}'));g.linkProgram(q);g.useProgram(q);g.bindBuffer(g.ARRAY_BUFFER,g.createBuffer());g.bufferData(g.ARRAY_BUFFER,new Float32Array([-1,-1,3,-1,-1,3]),g.STATIC_DRAW);g.enableVertexAttribArray(0);g.vertexAttribPointer(0,2,g.FLOAT,false,0,0);document.body.append(g.canvas);g.drawArrays(g.TRIANGLES,0,3);g.readPixels(0,0,1,1,g.RGBA,g.UNSIGNED_BYTE,new Uint8Array(4))",
+    ),
+    (
+        "gpu-lose",
+        Contain,
+        "for(let i=0;i<40;i++){const g=document.createElement('canvas').getContext('webgl');g&&g.getExtension('WEBGL_lose_context')?.loseContext()}",
+    ),
+    // More floods.
+    (
+        "console-objects",
+        Contain,
+        "const o={};o.self=o;for(let i=0;i<500;i++)o['k'+i]=Array(1000).fill(o);for(let i=0;i<2000;i++)console.log(o,[o,o],new Map([[o,o]]),document)",
+    ),
+    ("console-proxy", Contain, "console.log(new Proxy({},{get(){for(;;);},ownKeys(){for(;;);}}))"),
+    (
+        "console-kinds",
+        Contain,
+        "for(let i=0;i<20000;i++){console.group('g'+i);console.count('c'+i);console.time('t'+i);console.table([[i]]);console.assert(0,i);console.trace(i);console.dir({i})}",
+    ),
+    ("rejections", Contain, "for(let i=0;i<1e5;i++)Promise.reject(new Error('r'+i))"),
+    ("onerror-throws", Contain, "onerror=()=>{throw new Error('again')};setTimeout(()=>{throw 1},1)"),
+    (
+        "dialogs-at-seek",
+        Contain,
+        "window.__hf={duration:1,seek(){for(let i=0;i<100;i++){alert(i);confirm(i);prompt('p'.repeat(1e6))}}}",
+    ),
+    (
+        "mutations",
+        Contain,
+        "new MutationObserver(()=>{document.body.append('x')}).observe(document.body,{childList:true});document.body.append('y')",
+    ),
+    ("resize-loop", Contain, "new ResizeObserver(()=>{root.style.width=(root.offsetWidth+1)+'px'}).observe(root)"),
+    (
+        "mutations-attributes",
+        Contain,
+        "const o=new MutationObserver(()=>{root.title=Math.random()});o.observe(root,{attributes:true});root.title='x'",
+    ),
+    (
+        "dangerous-apis",
+        Contain,
+        "for(const f of [()=>navigator.usb?.requestDevice({filters:[]}),()=>navigator.credentials?.get({}),()=>navigator.mediaDevices?.getDisplayMedia(),()=>window.showOpenFilePicker?.(),()=>window.showDirectoryPicker?.(),()=>document.documentElement.requestFullscreen(),()=>document.body.requestPointerLock(),()=>navigator.share?.({text:'x'}),()=>navigator.clipboard?.readText(),()=>navigator.bluetooth?.requestDevice({acceptAllDevices:true}),()=>navigator.wakeLock?.request(),()=>speechSynthesis.speak(new SpeechSynthesisUtterance('x'.repeat(1e5))),()=>new PaymentRequest([{supportedMethods:'https://127.0.0.1:9901/pay'}],{total:{label:'x',amount:{currency:'EUR',value:'1'}}}).show(),()=>navigator.registerProtocolHandler('web+x','/?%s'),()=>navigator.serviceWorker?.register('data:text/javascript,'),()=>new Notification('x'),()=>navigator.requestMIDIAccess?.({sysex:true}),()=>window.queryLocalFonts?.(),()=>navigator.storage?.persist(),()=>document.requestStorageAccess?.(),()=>navigator.setAppBadge?.(9),()=>window.getScreenDetails?.(),()=>new IdleDetector().start(),()=>navigator.keyboard?.lock()])try{Promise.resolve(f()).catch(()=>0)}catch{}",
+    ),
 ];

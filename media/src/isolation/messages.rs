@@ -68,9 +68,15 @@ impl DecodeFailure {
     /// `error` with the source's name in place of its path.
     pub(super) fn new(error: MediaError, order: &Order) -> Self {
         if error.is_memory() {
-            let mebibytes = order.limits.memory >> 20;
-            let message =
-                format!("{} takes more than {mebibytes} MiB of memory to be decoded: scale it down", order.name);
+            let (name, mebibytes) = (&order.name, order.limits.memory >> 20);
+            let message = match order.job {
+                // No true index is so long.
+                Job::Probe => format!(
+                    "{name} takes more than {mebibytes} MiB of memory to be read: its index (of an mp4 the boxes stts, \
+                     stsz, stsc) is damaged; export or convert it again"
+                ),
+                _ => format!("{name} takes more than {mebibytes} MiB of memory to be decoded: scale it down"),
+            };
             return Self { message, is_input: true, errno: None };
         }
         match error.named(&order.path, &order.name) {

@@ -16,12 +16,17 @@ mod child;
 mod messages;
 mod process;
 
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{MediaTiming, VideoHeaders};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use quick_cache::sync::Cache;
 
 pub use self::child::serve_decoder;
@@ -70,6 +75,25 @@ impl Decoders {
 
     fn new(program: Option<Arc<Path>>, limits: MediaLimits) -> Self {
         Self { program, limits, probed: Arc::new(Cache::new(PROBED)) }
+    }
+
+    /// Lets a process open a sound, and proves from `/proc` that it is confined. It blocks.
+    ///
+    /// # Errors
+    /// The process cannot be started, does not answer, or has rights that it must not have.
+    pub fn check_confinement(&self) -> Result<(), MediaError> {
+        let Some(program) = &self.program else { return Ok(()) };
+        let timing = MediaTiming { start: 0.0, end: 1.0, media_start: 0.0, rate: 1.0, looped: false };
+        let file = memfd_create(c"silence", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from).map(File::from);
+        let name = "a second of silence";
+        let unmade = |source| MediaError::Open { path: PathBuf::from(name), source };
+        let file = file.map_err(unmade)?;
+        file.write_all_at(&silence(), 0).map_err(unmade)?;
+        let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+        match DecoderProcess::start(program, &path, name, self.limits, Job::Sound { timing })? {
+            (process, Answer::Open) => process.check_confinement(),
+            (process, _) => Err(process.disorder()),
+        }
     }
 
     /// Reads the headers of `path`, which is `name` in its project.
@@ -143,6 +167,30 @@ impl Decoders {
         };
         Ok(SoundDecoder(samples))
     }
+}
+
+/// A second of silence as a WAV file.
+fn silence() -> Vec<u8> {
+    const DATA: u32 = SAMPLE_RATE * 2;
+    let sixteen = |value: u16| value.to_le_bytes().to_vec();
+    let thirty_two = |value: u32| value.to_le_bytes().to_vec();
+    // One channel of 16 bits.
+    [
+        b"RIFF".to_vec(),
+        thirty_two(DATA + 36),
+        b"WAVEfmt ".to_vec(),
+        thirty_two(16),
+        sixteen(1),
+        sixteen(1),
+        thirty_two(SAMPLE_RATE),
+        thirty_two(SAMPLE_RATE * 2),
+        sixteen(2),
+        sixteen(16),
+        b"data".to_vec(),
+        thirty_two(DATA),
+        vec![0; DATA as usize],
+    ]
+    .concat()
 }
 
 /// The pictures of one video of a project.

@@ -78,6 +78,15 @@ impl DecoderProcess {
         }
     }
 
+    /// Fails unless `/proc` shows that the process is confined.
+    pub(super) fn check_confinement(&self) -> Result<(), MediaError> {
+        self.process.check_confinement().map_err(|excess| MediaError::Source {
+            message: format!("a decoder's process has {excess}"),
+            is_input: false,
+            source: None,
+        })
+    }
+
     /// The picture of `size` in the shared memory.
     pub(super) fn picture(&mut self, size: Size) -> Result<Arc<Picture>, MediaError> {
         check_pixels(Path::new(&self.name), size, self.limits.pixels)?;

@@ -27,6 +27,7 @@ use chromiumoxide::cdp::browser_protocol::target::{
 use chromiumoxide::cdp::js_protocol::runtime::{EvaluateParams, EventConsoleApiCalled, EventExceptionThrown};
 use chromiumoxide::error::CdpError;
 use futures::StreamExt;
+use hyperfarm_proto::legible::legible;
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::spec::Viewport;
 use parking_lot::Mutex;
@@ -57,6 +58,8 @@ const MESSAGE_CHARACTERS: usize = 1000;
 const MAX_STORED: f64 = 64.0 * 1024.0 * 1024.0;
 /// Last messages that are kept for the render's warnings and errors.
 const MAX_EVENTS: usize = 100;
+/// The function in a page that answers questions.
+const ANSWER: &str = "(window.__hyperfarmLimits?.answer ?? ((question) => JSON.stringify(question() ?? null)))";
 /// Attempts at a begin-frame while Chrome reports that another one is pending.
 const PENDING_TRIES: u32 = 6;
 
@@ -172,7 +175,7 @@ impl Page {
             while let Some(event) = attempts.next().await {
                 let text = format!(
                     "the page tried to open {} in a window; pages open none while they are rendered",
-                    shortened(crate::urls::without_origin(&event.url).to_owned())
+                    shortened(crate::urls::without_origin(&event.url))
                 );
                 log.write(LogLevel::Warning, &text);
                 push(&events, PageEvent::Console(text));
@@ -210,7 +213,7 @@ impl Page {
             while let Some(event) = console.next().await {
                 let level = format!("{:?}", event.r#type).to_lowercase();
                 let parts: Vec<String> = event.args.iter().map(object_text).collect();
-                let text = shortened(parts.join(" "));
+                let text = shortened(&parts.join(" "));
                 if !text.is_empty() {
                     log.write(console_level(&level), &text);
                 }
@@ -333,6 +336,22 @@ impl Page {
         }
         let value = answer.result.value.unwrap_or(serde_json::Value::Null);
         Ok(serde_json::from_value(value).map_err(ChromeError::Answer)?)
+    }
+
+    /// The answer of the farm's own script in a page of a user to `question`, an expression. The page can change what the
+    /// script finds, and so the answer, but not make it long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Page::evaluate`]; [`PageError::Script`] for an answer that the question has not.
+    pub async fn ask<T: DeserializeOwned>(&self, question: &str) -> Result<T, WorkerError> {
+        // Between two documents there is no script.
+        let answer = format!("{ANSWER}(() => (\n{question}\n))");
+        let answer: String = self.evaluate(answer).await?;
+        serde_json::from_str(&answer).map_err(|error| {
+            let text = format!("a script of the page changes what the farm's own script answers: {error}");
+            PageError::Script(text).into()
+        })
     }
 
     /// Runs one frame of the compositor, `interval_ms` milliseconds after the one before. Frame times strictly
@@ -459,7 +478,7 @@ fn protocol(error: CdpError) -> ChromeError {
 fn exception_text(details: &chromiumoxide::cdp::js_protocol::runtime::ExceptionDetails) -> String {
     let thrown = details.exception.as_ref().map(object_text);
     let text = thrown.filter(|text| !text.is_empty()).unwrap_or_else(|| details.text.clone());
-    let first = shortened(text.split(['\n', '\r']).next().unwrap_or_default().to_owned());
+    let first = shortened(text.split(['\n', '\r']).next().unwrap_or_default());
     match &details.url {
         Some(url) if !url.is_empty() => {
             format!("{first} ({}:{})", crate::urls::without_origin(url), details.line_number + 1)
@@ -468,30 +487,9 @@ fn exception_text(details: &chromiumoxide::cdp::js_protocol::runtime::ExceptionD
     }
 }
 
-/// The first [`MESSAGE_CHARACTERS`] of a text, with the number of bytes that were cut off. Control characters other
-/// than line ends are escaped, because the text is shown in terminals.
-fn shortened(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(MESSAGE_CHARACTERS) {
-        let more = text.len() - end;
-        text.truncate(end);
-        text.shrink_to_fit();
-        text.push_str(&format!("… ({more} more bytes)"));
-    }
-    let is_escaped = |c: char| {
-        c.is_control() && !matches!(c, '\n' | '\t')
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(is_escaped) {
-        return text;
-    }
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        if is_escaped(c) {
-            out.extend(c.escape_unicode())
-        } else {
-            out.push(c)
-        }
-        out
-    })
+/// The first [`MESSAGE_CHARACTERS`] of a text, [legible](legible()).
+pub(crate) fn shortened(text: &str) -> String {
+    legible(text, MESSAGE_CHARACTERS).into_owned()
 }
 
 /// A value of the page on one line.

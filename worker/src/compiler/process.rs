@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hyperfarm_isolation::messages::{BLOCK_BYTES, Blocks, send_block, send_end};
-use hyperfarm_isolation::{ConfinedProcess, EndOnDrop, Ended, LIBRARY_PATH, Messages};
+use hyperfarm_isolation::{ConfinedProcess, EndOnDrop, Ended, Messages};
 use hyperfarm_proto::archive::{ArchiveLimits, check_name};
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::plan::{CompiledFile, RuntimeVersion};
@@ -101,23 +101,8 @@ impl CompilerProcess {
     /// Proves from `/proc` that the process is confined, once it has read its page.
     pub(super) fn check_confinement(mut self) -> Result<(), WorkerError> {
         self.run(None, &Job::ReadPage)?;
-        let folder = PathBuf::from(format!("/proc/{}", self.process.id()));
-        let read = |name: &str| {
-            let path = folder.join(name);
-            std::fs::read_to_string(&path).map_err(DiskError::at(&path, "cannot be read"))
-        };
-        let status = read("status")?;
-        let environment = read("environ")?;
-        let missing = if !status.contains("Seccomp:\t2\n") {
-            "no filter of system calls"
-        } else if !status.contains("NoNewPrivs:\t1\n") {
-            "new privileges"
-        } else if environment.split_terminator('\0').any(|variable| !variable.starts_with(LIBRARY_PATH)) {
-            "environment variables"
-        } else {
-            return Ok(());
-        };
-        Err(WorkerError::Inconsistent(format!("a compiler's process has {missing}")))
+        let confined = self.process.check_confinement();
+        confined.map_err(|excess| WorkerError::Inconsistent(format!("a compiler's process has {excess}")))
     }
 
     /// Compiles the project that the process reads.

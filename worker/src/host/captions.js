@@ -7,7 +7,6 @@
 // it, or of an element around it, begins or ends.
 (() => {
   "use strict";
-  if (window.__hyperfarmCaptions) return;
   const SELECTOR = ".caption-group, .caption, [data-caption]";
   const MOST = 10_000;
   const LONGEST = 2000;
@@ -182,5 +181,5 @@
     return { captions: found.slice(0, MOST), hidden: hidden.slice(0, 20), left_out };
   };
 
-  Object.defineProperty(window, "__hyperfarmCaptions", { value: { read } });
-})();
+  Object.defineProperty(window, "__hyperfarmCaptions", { value: Object.freeze({ read }) });
+})()

@@ -73,8 +73,8 @@ impl PageHost<'_> {
     ///
     /// Those of [`Page::evaluate`](crate::chrome::Page::evaluate).
     pub async fn captions(&self, duration: f64) -> Result<ProbedCaptions, WorkerError> {
-        self.evaluate::<()>(CAPTIONS_SCRIPT.to_owned()).await?;
-        self.evaluate(format!("window.__hyperfarmCaptions.read({})", json!(duration))).await
+        self.run(CAPTIONS_SCRIPT).await?;
+        self.ask(&format!("window.__hyperfarmCaptions.read({})", json!(duration))).await
     }
 }
 

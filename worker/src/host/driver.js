@@ -865,12 +865,6 @@
     };
   };
 
-  // Exceptions are shortened, because they are sent to the farm with their whole text.
-  const host = {};
-  for (const [name, call] of Object.entries({ state, step, settle, seek, composite, visit, probe, notes: clock.notes, familiesWithoutFace })) {
-    host[name] = async (...parts) => {
-      try { return await call(...parts); } catch (error) { throw window.__hyperfarmLimits.short(error); }
-    };
-  }
+  const host = { state, step, settle, seek, composite, visit, probe, notes: clock.notes, familiesWithoutFace };
   Object.defineProperty(window, "__hyperfarmHost", { value: Object.freeze(host) });
 })();

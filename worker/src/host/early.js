@@ -40,10 +40,19 @@
   // The clock -----------------------------------------------------------------------------------------------------------
   // Load time: until the host has found the page ready, `now` is 0 and neither timers nor animation frames are due. A page that waits for
   // them is given steps by the host. Sought time: from then on `now` is the composition's time, from 0 again.
-  let loading = true;
+  //
+  // A frame or a worker that is made in sought time has no load time of its own: it begins at the moment at which it is made.
+  const start = (() => {
+    if (!inPage) return config.start;
+    try {
+      const above = window.top === window ? null : window.top.__HF_VIRTUAL_TIME__;
+      return above && !above.isLoading() ? above.getTime() : undefined;
+    } catch { return undefined; /* the page is of another origin */ }
+  })();
+  let loading = start === undefined;
   // Milliseconds of the timers' time: of the steps while the page loads, of the composition afterwards.
-  let time = 0;
-  let now = 0;
+  let time = start ?? 0;
+  let now = time;
   // A script that reads the clock so often without returning waits for it to move, so it moves.
   const READS = 50000;
   let reads = 0;
@@ -267,7 +276,7 @@
     const words = { reload: "reloads itself", traverse: "goes back or forward in its history" };
     window.navigation?.addEventListener("navigate", (event) => {
       if (event.destination.sameDocument || event.hashChange) return;
-      const to = event.destination.url.replace(/^https?:\/\/[^/]*\.localhost:\d+/, "").slice(0, 200);
+      const to = event.destination.url.replace(/^https?:\/\/[^/]*\.localhost(?=\/|$)/, "").slice(0, 200);
       leave(words[event.navigationType] ?? `goes to ${to || "/"}`);
       if (event.cancelable) event.preventDefault();
     });
@@ -741,7 +750,7 @@
     return now;
   };
   Object.defineProperty(window, "__HF_VIRTUAL_TIME__", {
-    value: {
+    value: Object.freeze({
       originalFetch: real.fetch,
       originalSetTimeout: real.setTimeout,
       originalClearTimeout: real.clearTimeout,
@@ -769,6 +778,6 @@
       quietly,
       relay,
       aimAt: (seconds) => { aim = seconds; },
-    },
+    }),
   });
 })();

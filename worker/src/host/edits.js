@@ -91,7 +91,7 @@
     wrapped.__hyperfarmEdits = true;
     try { holder[name] = wrapped; } catch { /* a frozen player: the bridge is wrapped instead */ }
   };
-  Object.defineProperty(window, "__hyperfarmEdits", { value: { apply } });
+  Object.defineProperty(window, "__hyperfarmEdits", { value: Object.freeze({ apply }) });
   // The runtime creates its player after the page's scripts have run.
   const clock = window.__HF_VIRTUAL_TIME__;
   let tries = 0;

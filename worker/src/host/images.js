@@ -367,5 +367,5 @@
     for (const rule of allRules()) if (await showStyle(rule.style, rule.base, 0, null)) animated.push(rule);
     rules = animated;
   };
-  Object.defineProperty(window, "__hyperfarmImages", { value: { begin, prepare, show, pictureOf } });
+  Object.defineProperty(window, "__hyperfarmImages", { value: Object.freeze({ begin, prepare, show, pictureOf }) });
 })();

@@ -8,22 +8,38 @@
   const PARTS = 20;
   const CHARACTERS = 2000;
 
+  // Longest answer to the farm, in characters.
+  const ANSWER = 16 * 1024 * 1024;
+
   // Stored before the page can replace them.
-  const apply = Reflect.apply;
-  const slice = String.prototype.slice;
+  const { apply } = Reflect;
+  const { isArray } = Array;
+  const { keys } = Object;
+  const { stringify } = JSON;
+  const { slice, toWellFormed } = String.prototype;
+  const { toString: sourceOf } = Function.prototype;
+  const nativeError = Error;
   const prevent = Event.prototype.preventDefault;
   const warn = console.warn.bind(console);
   const error = console.error.bind(console);
 
   const cut = (text) =>
     text.length > CHARACTERS ? apply(slice, text, [0, CHARACTERS]) + `… (${text.length - CHARACTERS} more characters)` : text;
-  const short = (value) => {
-    if (typeof value === "string") return cut(value);
+  // The protocol sends the whole text of an error, whatever frame it is from, the source of a function or a regular expression, and
+  // the name of an object's class. What cannot be told without it is named only.
+  const short = (value, most = CHARACTERS) => {
+    const isLong = (text) => typeof text === "string" && text.length > most;
+    if (typeof value === "string") return isLong(value) ? cut(value) : value;
     if (typeof value === "bigint" || typeof value === "symbol") return typeof value;
     try {
-      // The protocol sends an error's whole text.
-      if (value instanceof Error && String(value.stack).length > CHARACTERS) return cut(String(value.stack));
-    } catch { return "an error that cannot be read"; }
+      if (typeof value === "function") return cut(apply(sourceOf, value, []));
+      if (typeof value !== "object" || value === null) return value;
+      const { stack, message, source, constructor } = value;
+      if (isLong(stack)) return cut(stack);
+      if (isLong(message)) return cut(message);
+      if (isLong(source)) return cut(source);
+      if (isLong(constructor?.name)) return cut(constructor.name);
+    } catch { return "a value that cannot be read"; }
     return value;
   };
 
@@ -51,21 +67,43 @@
     };
   }
 
-  const lengthOf = (thrown) => {
-    try {
-      if (typeof thrown === "string") return thrown.length;
-      if (thrown instanceof Error) return String(thrown.stack).length + String(thrown.message).length;
-    } catch { return Infinity; }
-    return 0;
-  };
   const limit = (event, thrown) => {
     if (!mayspeak()) return apply(prevent, event, []);
-    if (lengthOf(thrown) > 2 * CHARACTERS) {
-      apply(prevent, event, []);
-      error("Uncaught", short(thrown));
-    }
+    const shown = short(thrown, 2 * CHARACTERS);
+    if (shown === thrown) return;
+    apply(prevent, event, []);
+    error("Uncaught", shown);
   };
-  Object.defineProperty(window, "__hyperfarmLimits", { value: { short } });
+
+  // The answer to a question of the farm, as JSON text: what the page does to prototypes changes neither its form nor its length.
+  const encode = (value) => {
+    let length = 0;
+    const counted = (text) => {
+      length += text.length;
+      if (length > ANSWER) throw new nativeError(`the page answers with more than ${ANSWER} characters`);
+      return text;
+    };
+    const write = (value) => {
+      if (typeof value === "string") return counted(stringify(value.length > ANSWER ? value : apply(toWellFormed, value, [])));
+      if (typeof value === "boolean" || (typeof value === "number" && value - value === 0)) return counted(`${value}`);
+      if (typeof value !== "object" || value === null) return counted("null");
+      let text = "";
+      const list = isArray(value);
+      const names = list ? value : keys(value);
+      for (let i = 0; i < names.length; i++) {
+        if (!list && value[names[i]] === undefined) continue;
+        if (text !== "") text += counted(",");
+        text += list ? write(value[i]) : write(names[i]) + ":" + write(value[names[i]]);
+      }
+      return list ? `[${text}]` : `{${text}}`;
+    };
+    return write(value);
+  };
+  const answer = async (question) => {
+    try { return encode(await question()); } catch (error) { throw short(error); }
+  };
+
+  Object.defineProperty(window, "__hyperfarmLimits", { value: Object.freeze({ short, answer }) });
   window.addEventListener("error", (event) => { if (event instanceof ErrorEvent) limit(event, event.error); }, true);
   window.addEventListener("unhandledrejection", (event) => limit(event, event.reason), true);
 })();

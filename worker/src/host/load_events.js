@@ -152,5 +152,5 @@
   const { open } = Document.prototype;
   Document.prototype.open = function (...parts) { return this === document && phase === "held" && document.currentScript ? document : open.apply(this, parts); };
 
-  Object.defineProperty(window, "__hyperfarmLoadEvents", { value: { nativeState } });
+  Object.defineProperty(window, "__hyperfarmLoadEvents", { value: Object.freeze({ nativeState }) });
 })();

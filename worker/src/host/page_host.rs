@@ -205,12 +205,12 @@ impl<'a> PageHost<'a> {
 
     /// What scripts of the page do that the farm does not follow, as codes and messages.
     pub(crate) async fn notes(&self) -> Result<Vec<Warning>, WorkerError> {
-        self.page.evaluate("window.__hyperfarmHost.notes()".to_owned()).await
+        self.page.ask("window.__hyperfarmHost.notes()").await
     }
 
     /// Families that the page's texts name first and that it has no face of.
     pub(crate) async fn families_without_face(&self) -> Result<Vec<String>, WorkerError> {
-        self.page.evaluate("window.__hyperfarmHost.familiesWithoutFace()".to_owned()).await
+        self.page.ask("window.__hyperfarmHost.familiesWithoutFace()").await
     }
 
     /// Whether the root or the body of the page had a background, which a transparent output does not show.
@@ -275,7 +275,7 @@ impl<'a> PageHost<'a> {
     ///
     /// Those of [`Page::evaluate`].
     pub async fn probe(&self) -> Result<Probe, WorkerError> {
-        self.page.evaluate("window.__hyperfarmHost.probe()".to_owned()).await
+        self.page.ask("window.__hyperfarmHost.probe()").await
     }
 
     /// Seeks to `frame` and shows `pictures`. It is awaited before the frame is drawn: Chrome would otherwise miss
@@ -309,7 +309,7 @@ impl<'a> PageHost<'a> {
         let call = format!("window.__hyperfarmHost.seek({}, {})", json!(time), json!(pictures));
         let sought: Sought = self
             .page
-            .evaluate(call)
+            .ask(&call)
             .await
             .map_err(|error| Self::about_frames(error, &format!("while frame {frame} ({time:.3} s) was sought")))?;
         self.check_stays(sought.departure)?;
@@ -326,7 +326,7 @@ impl<'a> PageHost<'a> {
         if half.composite {
             // The page-composite protocol of shader transitions: the sources are drawn, then the page mixes them.
             self.draw(FrameKind::Draw).await?;
-            self.page.evaluate::<()>("window.__hyperfarmHost.composite()".to_owned()).await?;
+            self.page.ask::<()>("window.__hyperfarmHost.composite()").await?;
         }
         Ok(())
     }
@@ -358,7 +358,7 @@ impl<'a> PageHost<'a> {
     async fn frames_to_visit(&self, frames: std::ops::Range<u64>) -> Result<Visits, WorkerError> {
         let (last, num, den) = (frames.end, self.frame_rate.num(), self.frame_rate.den());
         let mut needed: Visits =
-            self.page.evaluate(format!("window.__hyperfarmVisits.before({last}, {num}, {den})")).await?;
+            self.page.ask(&format!("window.__hyperfarmVisits.before({last}, {num}, {den})")).await?;
         needed.rests.retain(|frame| frames.contains(frame));
         if frames.end.saturating_sub(frames.start) <= FEW_FRAMES {
             needed.frames = None;
@@ -426,10 +426,13 @@ impl<'a> PageHost<'a> {
         let next = moments.iter().take(VISITS_PER_CALL);
         let times: Vec<f64> = next.map(|moment| moment.seconds(self.frame_rate)).collect();
         let call = format!("window.__hyperfarmHost.visit({}, {limit_ms})", json!(times));
-        let visited: Visited = self.page.evaluate(call).await.map_err(|error| {
+        let visited: Visited = self.page.ask(&call).await.map_err(|error| {
             let first = moments.first().map_or(0, |moment| moment.frame);
             Self::about_frames(error, &format!("while frames from {first} on were sought"))
         })?;
+        if visited.done == 0 && visited.departure.is_none() {
+            return Err(changed_answer("visits no frame").into());
+        }
         self.check_stays(visited.departure)?;
         if visited.draws {
             self.draw(FrameKind::Draw).await?;
@@ -472,9 +475,15 @@ impl<'a> PageHost<'a> {
         }
     }
 
-    /// The value of `expression` in the page.
-    pub(crate) async fn evaluate<T: serde::de::DeserializeOwned>(&self, expression: String) -> Result<T, WorkerError> {
-        self.page.evaluate(expression).await
+    /// Runs a script of the farm's in the page.
+    pub(crate) async fn run(&self, script: &str) -> Result<(), WorkerError> {
+        self.page.ask::<serde::de::IgnoredAny>(script).await?;
+        Ok(())
+    }
+
+    /// As [`Page::ask`].
+    pub(crate) async fn ask<T: serde::de::DeserializeOwned>(&self, question: &str) -> Result<T, WorkerError> {
+        self.page.ask(question).await
     }
 
     /// Draws the frame that was sought and returns it as a PNG file.
@@ -495,6 +504,11 @@ impl<'a> PageHost<'a> {
     pub fn problems(&self) -> Vec<RequestProblem> {
         self.site.problems()
     }
+}
+
+/// The error of a page that changes what the farm's own script does.
+pub(super) fn changed_answer(what: &str) -> PageError {
+    PageError::Script(format!("a script of the page changes what the farm's own script does: it {what}"))
 }
 
 /// Removes the backgrounds of root and body: transparent outputs have the page's elements only. Its value is whether

@@ -160,6 +160,6 @@
   };
   const pictureOf = (video) => scripted.get(video)?.image ?? null;
   Object.defineProperty(window, "__hyperfarmPlayback", {
-    value: { serve, place, script, begins, announce, load, follow, pictureOf, isScripted: (video) => scripted.has(video), hasScripted: () => scripted.size > 0 },
+    value: Object.freeze({ serve, place, script, begins, announce, load, follow, pictureOf, isScripted: (video) => scripted.has(video), hasScripted: () => scripted.size > 0 }),
   });
 })();

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use hyperfarm_proto::frame::FrameRate;
@@ -135,7 +136,7 @@ impl<'p> Readiness<'p> {
             return Err(PageError::Script(text).into());
         }
         let settle = format!("window.__hyperfarmHost.settle({SETTLE_WITHIN_MS}, {})", json!(self.options.videos));
-        let mut report: PageReport = self.page.evaluate(settle).await?;
+        let mut report: PageReport = self.page.ask(&settle).await?;
         report.without_timeline = without_timeline;
         report.load_steps = load_steps;
         Ok(report)
@@ -144,7 +145,7 @@ impl<'p> Readiness<'p> {
     async fn state(&self) -> Result<Option<PageState>, WorkerError> {
         // Between two documents there is no driver.
         let state: Option<PageState> =
-            self.page.evaluate("window.__hyperfarmHost ? window.__hyperfarmHost.state() : null".to_owned()).await?;
+            self.page.ask("window.__hyperfarmHost ? window.__hyperfarmHost.state() : null").await?;
         match state.as_ref().and_then(|state| state.departure.as_ref()) {
             Some(departure) => Err(departure.error(self.options.frame_rate).into()),
             None => Ok(state),
@@ -175,7 +176,8 @@ impl<'p> Readiness<'p> {
     async fn step(&mut self) -> Result<(), WorkerError> {
         let (with_frames, with_clock) = (self.steps >= TIMER_STEPS, self.steps >= FRAME_STEPS);
         self.steps += 1;
-        self.page.evaluate::<()>(format!("window.__hyperfarmHost?.step({with_frames}, {with_clock})")).await?;
+        let step = format!("window.__hyperfarmHost?.step({with_frames}, {with_clock})");
+        self.page.ask::<IgnoredAny>(&step).await?;
         match self.page.begin_frame(STEP_MS, FrameKind::NoDraw).await {
             Err(WorkerError::Chrome(ChromeError::FramePending)) | Ok(_) => Ok(()),
             Err(error) => Err(error),

@@ -2,7 +2,6 @@
 // only, in a page that is ready. Results are plain data.
 (() => {
   "use strict";
-  if (window.__hyperfarmSound) return;
   const LOUDEST = 10 ** (12 / 20);
   const clamp = (value) => (Number.isFinite(value) ? Math.min(LOUDEST, Math.max(0, value)) : 1);
   const media = () => [...document.querySelectorAll("video, audio")];
@@ -124,5 +123,5 @@
     return moved;
   };
 
-  Object.defineProperty(window, "__hyperfarmSound", { value: { describe, begin, sample, end } });
-})();
+  Object.defineProperty(window, "__hyperfarmSound", { value: Object.freeze({ describe, begin, sample, end }) });
+})()

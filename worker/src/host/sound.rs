@@ -4,7 +4,7 @@ use hyperfarm_proto::plan::GainPoint;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::page_host::PageHost;
+use super::page_host::{PageHost, changed_answer};
 use crate::assets::SOUND_SCRIPT;
 use crate::error::WorkerError;
 
@@ -70,20 +70,24 @@ impl PageHost<'_> {
     ///
     /// Those of [`Page::evaluate`](crate::chrome::Page::evaluate).
     pub async fn sound(&self, duration: f64) -> Result<ProbedSound, WorkerError> {
-        self.evaluate::<()>(SOUND_SCRIPT.to_owned()).await?;
-        let mut sound: ProbedSound = self.evaluate("window.__hyperfarmSound.describe()".to_owned()).await?;
+        self.run(SOUND_SCRIPT).await?;
+        let mut sound: ProbedSound = self.ask("window.__hyperfarmSound.describe()").await?;
         if sound.elements.is_empty() {
             return Ok(sound);
         }
         let step = 1.0 / self.frame_rate().as_f64().clamp(1.0, 60.0);
         let begin = format!("window.__hyperfarmSound.begin({}, {})", json!(duration), json!(step));
-        let samples: u64 = self.evaluate(begin).await?;
+        let samples: u64 = self.ask(&begin).await?;
         let mut taken = 0;
         while taken < samples {
-            taken = self.evaluate(format!("window.__hyperfarmSound.sample({SAMPLES_PER_CALL})")).await?;
+            let before = taken;
+            taken = self.ask(&format!("window.__hyperfarmSound.sample({SAMPLES_PER_CALL})")).await?;
+            if taken < samples.min(before + SAMPLES_PER_CALL) {
+                return Err(changed_answer("samples no volumes").into());
+            }
         }
         if samples > 0 {
-            sound.scripted = self.evaluate("window.__hyperfarmSound.end()".to_owned()).await?;
+            sound.scripted = self.ask("window.__hyperfarmSound.end()").await?;
         }
         Ok(sound)
     }

@@ -101,6 +101,6 @@
   const loose = () => [...videos].filter((video) => !video.isConnected && sourceOf(video) !== "");
   const looseSounds = () => [...sounds].filter((sound) => !sound.isConnected && sourceOf(sound) !== "");
   Object.defineProperty(window, "__hyperfarmTrees", {
-    value: { all, find, roots: connected, hasRoots: () => roots.size > 0, collect: () => collect(document), parentOf, loose, looseSounds, sourceOf, positions, currentTime },
+    value: Object.freeze({ all, find, roots: connected, hasRoots: () => roots.size > 0, collect: () => collect(document), parentOf, loose, looseSounds, sourceOf, positions, currentTime }),
   });
 })();

@@ -256,5 +256,5 @@
     return inOrder();
   };
   const before = (...range) => ({ ...needed(...range), rests: rests(...range) });
-  Object.defineProperty(window, "__hyperfarmVisits", { value: { before, needsDrawing: () => isCalledByDrawing } });
+  Object.defineProperty(window, "__hyperfarmVisits", { value: Object.freeze({ before, needsDrawing: () => isCalledByDrawing }) });
 })();

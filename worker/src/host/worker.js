@@ -18,7 +18,9 @@
   const pictures = async () => {
     const made = [];
     for (const [number, canvas] of canvases) {
-      if (canvas.width && canvas.height) made.push({ number, picture: await createImageBitmap(canvas) });
+      if (!canvas.width || !canvas.height) continue;
+      // One that no script has drawn into yet has no picture.
+      try { made.push({ number, picture: await createImageBitmap(canvas) }); } catch { /* nothing to show */ }
     }
     return made;
   };

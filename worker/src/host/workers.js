@@ -20,10 +20,13 @@
     return url;
   };
 
-  const config = JSON.stringify({ fps: clock.config.fps, seed: clock.config.seed, epoch: clock.config.epoch });
+  const config = () => {
+    const { fps, seed, epoch } = clock.config;
+    return JSON.stringify({ fps, seed, epoch, start: clock.isLoading() ? undefined : clock.getTime() });
+  };
   const lead = (isModule) => {
     const script = JSON.stringify(`${own}/__hyperfarm/worker.js`);
-    const set = `self.__hyperfarmConfig=${config};`;
+    const set = `self.__hyperfarmConfig=${config()};`;
     return isModule ? `import "data:text/javascript,${encodeURIComponent(set)}";import ${script};` : `${set}importScripts(${script});`;
   };
   // The address of the script `url` with the farm's script before it.
@@ -38,7 +41,7 @@
     }
     const target = new URL(text, document.baseURI);
     if (target.origin !== own) return url;
-    target.search += `${target.search ? "&" : "?"}hyperfarm-worker=${isModule ? "module" : "classic"}&hyperfarm-config=${encodeURIComponent(config)}`;
+    target.search += `${target.search ? "&" : "?"}hyperfarm-worker=${isModule ? "module" : "classic"}&hyperfarm-config=${encodeURIComponent(config())}`;
     return target.href;
   };
 
@@ -195,5 +198,5 @@
     if (workers.size) await callAll({ freeze: true });
   };
   const isUsed = () => workers.size > 0 || local.size > 0;
-  Object.defineProperty(window, "__hyperfarmWorkers", { value: { seek, step, freeze, isUsed, relay } });
+  Object.defineProperty(window, "__hyperfarmWorkers", { value: Object.freeze({ seek, step, freeze, isUsed, relay }) });
 })();

@@ -11,6 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyperfarm_backplane::http::{ByteRange, media_type};
 use hyperfarm_media::VideoDecoder;
+use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::plan::{RemoteAsset, VideoHeaders};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -26,6 +27,9 @@ use crate::urls::decode_path;
 
 /// Most problems that are recorded for a page, so that a script in a loop does not fill the memory.
 const MAX_PROBLEMS: usize = 100;
+
+/// Digits of a site's name: a part of a host has at most 63 characters.
+const NAME_DIGITS: usize = 32;
 
 /// A file on this machine's disk.
 #[derive(Debug, Clone)]
@@ -48,6 +52,8 @@ pub enum RequestProblem {
 /// Files by path, the farm's own scripts and fonts, and the pictures of videos.
 #[derive(Default)]
 pub struct Site {
+    /// The first part of the host of its origin; the server's own random one where there is none.
+    name: Option<String>,
     files: HashMap<String, SiteFile>,
     videos: Arc<Videos>,
     /// The runtime of the page.
@@ -70,6 +76,19 @@ impl Site {
     pub fn with_runtime(mut self, runtime: Arc<RuntimeScripts>) -> Self {
         self.runtime = runtime;
         self
+    }
+
+    /// The site under the name of the plan with this content: pages that show their address are the same in each of
+    /// its chunks. Who does not know the whole content cannot know the name.
+    pub fn with_name(mut self, plan: &ContentHash) -> Self {
+        let name = ContentHash::of(format!("origin of {plan}").as_bytes()).to_string();
+        self.name = Some(name.chars().take(NAME_DIGITS).collect());
+        self
+    }
+
+    /// The first part of the host of its origin, where it has a name.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// Also serves the files that the plan has for remote URLs.

@@ -27,21 +27,25 @@ pub struct SlotServer {
 /// A site and its origin.
 #[derive(Clone)]
 struct ServedSite {
-    /// Host and port of the origin. The host is a random name for each render, so that no page of another render can
-    /// request its files.
+    /// The host of the origin: a name that only the render's pages know. Its port is that of http, because every
+    /// request comes to this server as to a proxy; so what pages see of their address is the same in every process.
     authority: String,
     site: Arc<Site>,
 }
 
 impl ServedSite {
     /// An empty site with a new origin.
-    fn empty(port: u16) -> Result<Self, WorkerError> {
+    fn empty() -> Result<Self, WorkerError> {
         let mut token = [0; 16];
         getrandom::fill(&mut token)
             .map_err(|error| WorkerError::Inconsistent(format!("there are no random numbers: {error}")))?;
-        // Browsers treat a host below `localhost` as a secure origin.
-        Ok(Self { authority: format!("{}{HOST_SUFFIX}:{port}", hex::encode(token)), site: Arc::default() })
+        Ok(Self { authority: authority(&hex::encode(token)), site: Arc::default() })
     }
+}
+
+/// The authority of a name. Browsers treat a host below `localhost` as a secure origin.
+fn authority(name: &str) -> String {
+    format!("{name}{HOST_SUFFIX}")
 }
 
 impl SlotServer {
@@ -54,7 +58,7 @@ impl SlotServer {
         let listener =
             TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.map_err(WorkerError::Listen)?;
         let port = listener.local_addr().map_err(WorkerError::Listen)?.port();
-        let served = Arc::new(RwLock::new(ServedSite::empty(port)?));
+        let served = Arc::new(RwLock::new(ServedSite::empty()?));
         let router = Router::new().fallback(answer).with_state(served.clone());
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
@@ -80,9 +84,16 @@ impl SlotServer {
     ///
     /// Where the system has no random numbers.
     pub fn renew(&self) -> Result<(), WorkerError> {
-        let empty = ServedSite::empty(self.port)?;
+        let empty = ServedSite::empty()?;
         *self.served.write() = empty;
         Ok(())
+    }
+
+    /// Gives the origin the name of `site`, where it has one.
+    pub fn rename(&self, site: &Site) {
+        if let Some(name) = site.name() {
+            self.served.write().authority = authority(name);
+        }
     }
 
     /// Serves `site` from now on.
@@ -189,5 +200,20 @@ mod tests {
         server.serve(Arc::new(Site::new(files, Vec::new())));
         assert_eq!(status(&server, &format!("{}/a.txt", server.origin())).await, StatusCode::OK);
         assert_eq!(status(&server, &format!("{before}/a.txt")).await, StatusCode::FORBIDDEN);
+    }
+
+    #[tokio::test]
+    async fn a_site_with_a_name_has_the_same_origin_in_every_server() {
+        let named = Site::default().with_name(&hyperfarm_proto::id::ContentHash::of(b"a plan"));
+        let (one, other) = (SlotServer::start().await.unwrap(), SlotServer::start().await.unwrap());
+        assert_ne!(one.origin(), other.origin());
+        for server in [&one, &other] {
+            server.rename(&Site::default());
+            server.rename(&named);
+        }
+        assert_eq!(one.origin(), other.origin());
+        assert!(one.origin().starts_with("http://") && one.origin().ends_with(HOST_SUFFIX), "{}", one.origin());
+        one.renew().unwrap();
+        assert_ne!(one.origin(), other.origin());
     }
 }

@@ -111,7 +111,7 @@ async fn draw(
         }
         tokio::time::sleep(pause).await;
         host.seek(frame, &pictures(frame)).await?;
-        let sketch = host.evaluate(SKETCH_SCRIPT.to_owned()).await?;
+        let sketch = host.ask(SKETCH_SCRIPT).await?;
         tokio::time::sleep(pause).await;
         let png = host.screenshot(alpha).await?;
         samples.push(DrawnSample { frame, png, sketch });

@@ -108,7 +108,9 @@ pub(crate) fn blue([b, g, r, _]: [u8; 4]) -> bool {
 /// Renders a project in one chunk, and in chunks of seven frames, the last one first. Their frames must be equal.
 pub(crate) async fn render(farm: &Farm, name: &str, files: &[(&str, Vec<u8>)]) -> Rendered {
     let bundle = bundle(files);
-    let spec = RenderSpec { quality: Quality::High, ..RenderSpec::default() };
+    // Two plans at one moment are the same plan.
+    let now = Some("2026-01-02T03:04:05Z".parse().unwrap());
+    let spec = RenderSpec { quality: Quality::High, now, ..RenderSpec::default() };
     let begun = std::time::Instant::now();
     let whole = farm.submit(&format!("whole-{name}"), bundle.clone(), spec.clone()).await;
     let draft = farm.draft(&whole).await;
@@ -461,6 +463,35 @@ async fn workers_share_the_clock() {
         assert!((left - 10.0 * frame as f64).abs() <= 1.5, "by a timer: frame {frame} at {left}");
     }
     assert_moves("by messages", 300.0, |frame| shown.left(frame, 300, blue));
+    farm.stop().await;
+}
+
+/// The time of a worker that a page makes after its load is the page's from the first moment on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_made_late_begins_at_its_moment() {
+    let farm = Farm::start(1).await;
+    let count = "let n=0;setInterval(()=>postMessage(++n),100)";
+    let script = "let made=false;const late=()=>{if(made)return;made=true;const w=new Worker('count.js');\
+                  w.onmessage=e=>{document.getElementById('m').style.left=e.data*10+'px'}};\
+                  (function f(t){if(t>=300)late();requestAnimationFrame(f)})(0);";
+    let html = page("data-no-timeline", BOX, script);
+    let shown = render(&farm, "late", &[("index.html", html.into_bytes()), ("count.js", count.into())]).await;
+    // It is made in frame 9, at 300 ms.
+    for frame in 11..FPS {
+        let (left, ticks) = (shown.left(frame, 30, red), ((frame * 100 / FPS).saturating_sub(30) / 10 * 10) as f64);
+        assert!((left - ticks).abs() <= 10.5, "frame {frame} at {left}, not at {ticks}");
+    }
+    let end = shown.left(FPS - 1, 30, red);
+    assert!(end >= 50.0, "{end}");
+    farm.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_show_their_address_are_the_same_in_every_chunk() {
+    let farm = Farm::start(2).await;
+    let script = "document.getElementById('t').textContent=[location.href,location.port,origin].join(' ')";
+    let body = "<div id=t style='top:80px;color:#fff;font:14px Inter'></div>";
+    render_page(&farm, "address", page("data-no-timeline", body, script)).await;
     farm.stop().await;
 }
 
