@@ -320,13 +320,13 @@ impl Coordinator {
         let objects = &self.inner.backplane.objects;
         let end = entry.progress.borrow().end.clone();
         let Some(state) = end else {
-            let snapshot = entry.snapshot();
-            let plan = match snapshot.plan {
+            let plan = match entry.plan() {
                 Some(plan) => Some(plan),
                 None => store::readable_plan(objects, render).await?.map(Arc::new),
             };
-            let timeline = Timeline::from_ledger(plan.as_deref(), &snapshot.view, &entry.chunk_results);
-            let audio = snapshot.view.tasks.get(&Step::Audio);
+            let view = entry.view.read();
+            let timeline = Timeline::from_ledger(plan.as_deref(), &view, &entry.chunk_results);
+            let audio = view.tasks.get(&Step::Audio);
             let has_sound = audio.is_some_and(|audio| audio.committed.is_some());
             return Ok(RenderInternals { plan, timeline: Arc::new(timeline), has_sound });
         };

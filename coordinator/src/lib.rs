@@ -12,7 +12,7 @@
 //! | [`submission`] | who submitted a render, and the seed of its id |
 //! | [`runtimes`] | the versions of the HyperFrames runtime, as people read them |
 //! | [`sharding`] | cuts a render into chunks, a pure function |
-//! | [`scheduler`] | decides the next step of each render, pure functions |
+//! | [`scheduler`] | decides the next step of each render and the order of tasks, by differences |
 //! | [`simulate`](mod@simulate) | simulates a farm on a clock of its own, with the real scheduler |
 //! | `reconciler` | the loop that reads ledger and storage and takes the scheduler's steps |
 //! | [`progress`], [`status`], `timeline` | how far a render is, its status, and every attempt at its tasks |
@@ -35,7 +35,7 @@
 //! - **Nothing is answered before it is stored.** ([`intake`])
 //! - **The coordinator decides, the broker only carries.** The queues hold a short window of tasks. ([`scheduler`])
 //! - **A chunk counts once, and the stitch starts when all chunks are committed.** No event is needed for it.
-//!   ([`scheduler::next_step`](mod@scheduler::next_step))
+//!   ([`scheduler::tasks`])
 //! - **A render ends once.** The first `state.json` that is stored counts, whoever stores it. (`store::end`)
 //! - **A failure is the user's or the farm's.** The user's ends a render at once. The farm's is retried, then published as a dead letter.
 //!   ([`scheduler::task_status`](mod@scheduler::task_status))

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use hyperfarm_api::render::Stage;
-use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::{EncoderSettings, Plan, VideoCodec, Warning};
 use hyperfarm_proto::record::{Manifest, OutputRecord, TerminalState};
 use hyperfarm_proto::spec::{Format, Size};
-use hyperfarm_proto::task::Step;
 
+use crate::scheduler::Captured;
 use crate::waiting::Waiting;
 
 /// The parts of a plan that clients see.
@@ -117,24 +116,19 @@ impl RenderProgress {
         }
     }
 
-    /// The progress at `stage` of `plan`, counted from the ledger's view.
-    pub fn count(stage: Stage, plan: Option<&Plan>, summary: Option<&Arc<PlanSummary>>, view: &RenderView) -> Self {
-        let mut progress = Self { stage, plan: summary.cloned(), ..Self::queued() };
+    /// The progress at `stage` of `plan`, of which this much is captured.
+    pub fn count(stage: Stage, plan: Option<&Plan>, summary: Option<&Arc<PlanSummary>>, captured: Captured) -> Self {
+        let progress = Self { stage, plan: summary.cloned(), ..Self::queued() };
         let Some(plan) = plan else { return progress };
-        progress.frames_total = plan.content.frames;
-        progress.chunks_total = plan.chunks.len() as u32;
-        progress.has_sound = view.tasks.get(&Step::Audio).is_some_and(|task| task.committed.is_some());
-        for (chunk, range) in (0u32..).zip(&plan.chunks) {
-            let Some(task) = view.tasks.get(&Step::Chunk(chunk)) else { continue };
-            if task.committed.is_some() {
-                progress.chunks_done += 1;
-                progress.frames_done += range.count();
-                progress.chunks_leading += u32::from(progress.chunks_leading == chunk);
-            } else if task.lease.is_some() {
-                progress.frames_done += task.progress.done.min(range.count());
-            }
+        Self {
+            frames_done: captured.frames,
+            frames_total: plan.content.frames,
+            chunks_done: captured.chunks,
+            chunks_total: plan.chunks.len() as u32,
+            chunks_leading: captured.leading,
+            has_sound: captured.has_sound,
+            ..progress
         }
-        progress
     }
 
     /// The progress of an ended render without a readable plan, from its manifest.
@@ -188,26 +182,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use hyperfarm_backplane::ledger::TaskView;
-    use hyperfarm_proto::record::TaskProgress;
-
     use super::*;
-    use crate::testing;
-
-    #[test]
-    fn frames_count_when_committed_or_at_work_and_not_when_the_worker_is_gone() {
-        let plan = testing::plan(&[10, 10, 10, 10], false);
-        let progress = TaskProgress { done: 4, total: 10 };
-        let lease = Some(("w".parse().unwrap(), Duration::from_secs(1)));
-        let mut view = RenderView::default();
-        view.tasks.insert(Step::Chunk(0), TaskView { committed: Some(vec![]), ..TaskView::default() });
-        view.tasks.insert(Step::Chunk(1), TaskView { progress, lease, ..TaskView::default() });
-        view.tasks.insert(Step::Chunk(2), TaskView { progress, ..TaskView::default() });
-        let progress = RenderProgress::count(Stage::Capture, Some(&plan), None, &view);
-        assert_eq!((progress.frames_done, progress.frames_total), (14, 40));
-        assert_eq!((progress.chunks_done, progress.chunks_total, progress.chunks_leading), (1, 4, 1));
-        assert_eq!(progress.percent(), 35.0);
-    }
 
     #[test]
     fn the_rate_is_that_of_the_frames_seen() {

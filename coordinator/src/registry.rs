@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_proto::id::{Pool, RenderId, Space};
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::TerminalState;
@@ -16,6 +15,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::coordinator::RenderDetail;
 use crate::progress::{PlanSummary, RenderProgress, Stage};
+use crate::scheduler::{Captured, SharedView};
 use crate::store::StoredRender;
 use crate::submission::Intake;
 use crate::timeline::ChunkResults;
@@ -25,15 +25,6 @@ const MAX_ENTRIES: usize = 2048;
 
 /// Number of ends and deletions that a slow receiver may fall behind before it misses some.
 const BROADCAST_CAPACITY: usize = 1024;
-
-/// What the reconciling loop knew of a render at its last check.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Snapshot {
-    /// The plan, once it is stored.
-    pub(crate) plan: Option<Arc<Plan>>,
-    /// The ledger's view.
-    pub(crate) view: Arc<RenderView>,
-}
 
 /// The tasks that wait for the slots of a pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,7 +54,9 @@ pub(crate) struct RenderEntry {
     pub(crate) progress: watch::Sender<RenderProgress>,
     is_paused: Arc<AtomicBool>,
     priority: Arc<AtomicI32>,
-    snapshot: Arc<RwLock<Snapshot>>,
+    plan: Arc<RwLock<Option<Arc<Plan>>>>,
+    /// The ledger's view of it, as the reconciling loop knows it. Empty before its first check.
+    pub(crate) view: SharedView,
     /// The decoded results of its chunks.
     pub(crate) chunk_results: Arc<ChunkResults>,
 }
@@ -73,8 +66,8 @@ impl RenderEntry {
     pub(crate) fn new(request: Arc<RenderRequest>, intake: Arc<Intake>, progress: RenderProgress) -> Self {
         let progress = watch::Sender::new(progress);
         let priority = Arc::new(AtomicI32::new(intake.priority));
-        let (is_paused, snapshot, chunk_results) = Default::default();
-        Self { request, intake, progress, is_paused, priority, snapshot, chunk_results }
+        let (is_paused, plan, view, chunk_results) = Default::default();
+        Self { request, intake, progress, is_paused, priority, plan, view, chunk_results }
     }
 
     /// An entry for a render as storage has it.
@@ -83,7 +76,7 @@ impl RenderEntry {
         let mut progress = match (&plan, &manifest) {
             (Some(plan), _) => {
                 let summary = Arc::new(PlanSummary::from(plan));
-                RenderProgress::count(Stage::Capture, Some(plan), Some(&summary), &RenderView::default())
+                RenderProgress::count(Stage::Capture, Some(plan), Some(&summary), Captured::default())
             }
             (None, Some(manifest)) => RenderProgress::of_manifest(manifest),
             (None, None) => RenderProgress::queued(),
@@ -96,14 +89,14 @@ impl RenderEntry {
         entry
     }
 
-    /// What the reconciling loop knew at its last check. Empty before the first one.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        self.snapshot.read().clone()
+    /// The plan, if the reconciling loop knew it at its last check.
+    pub(crate) fn plan(&self) -> Option<Arc<Plan>> {
+        self.plan.read().clone()
     }
 
-    /// Replaces the snapshot.
-    pub(crate) fn set_snapshot(&self, plan: Option<Arc<Plan>>, view: Arc<RenderView>) {
-        *self.snapshot.write() = Snapshot { plan, view };
+    /// Replaces the plan.
+    pub(crate) fn set_plan(&self, plan: Option<Arc<Plan>>) {
+        *self.plan.write() = plan;
     }
 
     /// Whether no more of its tasks are dispatched for now.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_proto::failure::FailureCode;
 use hyperfarm_proto::id::Pool;
 use hyperfarm_proto::plan::Plan;
@@ -60,23 +59,14 @@ impl Waiting {
         matches!(self, Self::Storage | Self::Servers)
     }
 
-    /// The server that the unclaimed tasks of `view` wait for, where an outage was the last that happened to one of
-    /// them.
-    pub(crate) fn for_server(view: &RenderView) -> Option<Self> {
-        let idle = view.tasks.values().filter(|task| task.committed.is_none() && task.lease.is_none());
-        let last = idle.filter_map(|task| task.failures.last()).find(|last| last.failure.code.is_outage())?;
-        Some(if last.failure.code == FailureCode::Storage { Self::Storage } else { Self::Servers })
+    /// The server whose outage made a task fail with this code.
+    pub(crate) fn for_server(outage: FailureCode) -> Self {
+        if outage == FailureCode::Storage { Self::Storage } else { Self::Servers }
     }
 
-    /// What a render at `stage` with tasks in `pool` waits for in `fleet`; `None` while a worker has one of them.
-    pub(crate) fn for_slot(
-        stage: Stage,
-        plan: Option<&Plan>,
-        view: &RenderView,
-        pool: &Pool,
-        fleet: &Fleet,
-    ) -> Option<Self> {
-        if stage == Stage::Done || view.tasks.values().any(|task| task.lease.is_some()) {
+    /// What a render at `stage` with tasks in `pool`, of which no worker has one, waits for in `fleet`.
+    pub(crate) fn for_slot(stage: Stage, plan: Option<&Plan>, pool: &Pool, fleet: &Fleet) -> Option<Self> {
+        if stage == Stage::Done {
             return None;
         }
         if stage == Stage::Stitch {
@@ -127,32 +117,10 @@ impl fmt::Display for Waiting {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use hyperfarm_backplane::ledger::{NodeState, NodeView, TaskView};
-    use hyperfarm_proto::failure::{FailedAttempt, Failure};
-    use hyperfarm_proto::task::Step;
+    use hyperfarm_backplane::ledger::{NodeState, NodeView};
 
     use super::*;
     use crate::testing;
-
-    #[test]
-    fn a_render_waits_for_storage_until_somebody_works_at_it_again() {
-        let failed =
-            |attempt, code| FailedAttempt { attempt, worker: "w".to_owned(), failure: Failure::new(code, "500") };
-        let waits = |task: &TaskView| {
-            let view = RenderView { tasks: [(Step::Plan, task.clone())].into(), ..RenderView::default() };
-            Waiting::for_server(&view).map(|waiting| waiting.code())
-        };
-        let mut task = TaskView { failures: vec![failed(1, FailureCode::Storage)], ..TaskView::default() };
-        assert_eq!(waits(&task), Some("WAITING_FOR_STORAGE"));
-        task.failures.push(failed(2, FailureCode::Backplane));
-        assert_eq!(waits(&task), Some("WAITING_FOR_SERVERS"));
-        let leased = TaskView { lease: Some(("w".parse().unwrap(), Duration::from_secs(1))), ..task.clone() };
-        assert_eq!(waits(&leased), None);
-        task.failures.push(failed(3, FailureCode::ChromeCrashed));
-        assert_eq!(waits(&task), None);
-    }
 
     #[test]
     fn a_render_that_nobody_works_on_says_which_worker_is_missing() {
@@ -161,23 +129,19 @@ mod tests {
             class_id: class.to_owned(),
             ..NodeView::new("n".parse().unwrap(), role, pool.as_str(), 2, "")
         };
-        let mut view = RenderView::default();
-        let code = |stage, nodes: &[NodeView], view: &RenderView| {
+        let code = |stage, nodes: &[NodeView]| {
             let fleet = Fleet::from_nodes(nodes);
-            Waiting::for_slot(stage, Some(&plan), view, &pool, &fleet).map(|waiting| waiting.code())
+            Waiting::for_slot(stage, Some(&plan), &pool, &fleet).map(|waiting| waiting.code())
         };
         let ours = node("worker", &plan.content.class.id());
-        assert_eq!(code(Stage::Capture, &[], &view), Some("WAITING_FOR_WORKERS"));
-        assert_eq!(code(Stage::Capture, &[node("worker", "another")], &view), Some("WAITING_FOR_CLASS"));
-        assert_eq!(code(Stage::Capture, std::slice::from_ref(&ours), &view), Some("WAITING_FOR_SLOTS"));
-        assert_eq!(code(Stage::Stitch, std::slice::from_ref(&ours), &view), Some("WAITING_FOR_STITCHERS"));
-        assert_eq!(code(Stage::Stitch, &[node("stitcher", "")], &view), None);
+        assert_eq!(code(Stage::Capture, &[]), Some("WAITING_FOR_WORKERS"));
+        assert_eq!(code(Stage::Capture, &[node("worker", "another")]), Some("WAITING_FOR_CLASS"));
+        assert_eq!(code(Stage::Capture, std::slice::from_ref(&ours)), Some("WAITING_FOR_SLOTS"));
+        assert_eq!(code(Stage::Stitch, std::slice::from_ref(&ours)), Some("WAITING_FOR_STITCHERS"));
+        assert_eq!(code(Stage::Stitch, &[node("stitcher", "")]), None);
         let resting = NodeView { slots: 0, state: NodeState::Quarantined, ..ours.clone() };
         let fleet = Fleet::from_nodes(&[resting]);
-        let waiting = Waiting::for_slot(Stage::Plan, None, &view, &pool, &fleet).unwrap();
+        let waiting = Waiting::for_slot(Stage::Plan, None, &pool, &fleet).unwrap();
         assert!(waiting.to_string().contains("1 in quarantine"), "{waiting}");
-        let lease = Some(("w".parse().unwrap(), Duration::from_secs(1)));
-        view.tasks.insert(Step::Chunk(0), TaskView { lease, ..TaskView::default() });
-        assert_eq!(code(Stage::Capture, &[], &view), None, "a worker has one of its tasks");
     }
 }

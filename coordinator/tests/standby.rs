@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::sync::atomic::Ordering;
+
 use std::time::Duration;
 
 use common::{Farm, Worker, chunks_of, comes, draft, quick};
@@ -105,20 +107,26 @@ async fn a_pause_outlives_an_emptied_ledger() {
 }
 
 #[tokio::test]
-async fn a_render_that_waits_is_not_read_whole_again_and_again() {
+async fn of_a_render_only_what_was_written_is_read() {
     let farm = Farm::new();
     let mut worker = farm.worker("w1").await;
     let render = farm.submit(chunks_of(30)).await;
-    take(&mut worker, &render, Step::Plan).await;
+    worker.do_next(&draft(60, false)).await;
+    let first = worker.claim().await;
+    let result = worker.leave(&first, &draft(60, false)).await;
+    worker.commit(&first, &result).await;
     farm.ticks(2).await;
-    let whole = || farm.observed.read_whole.load(std::sync::atomic::Ordering::SeqCst);
-    let (views, before) = (farm.observed.views_of(&render), whole());
+    let read = || [&farm.observed.read_whole, &farm.observed.tasks_read].map(|count| count.load(Ordering::SeqCst));
+    let (views, [whole, tasks]) = (farm.observed.views_of(&render), read());
     farm.ticks(10).await;
     assert!(farm.observed.views_of(&render) >= views + 10, "it is looked at in each tick");
-    assert_eq!(whole(), before, "nothing was written to it");
+    assert_eq!(read(), [whole, tasks], "nothing was written to it");
     farm.backplane.ledger.set_paused(&render, true).await.unwrap();
     assert!(comes(async || farm.coordinator.detail(&render).await.unwrap().is_paused).await);
-    assert_eq!(whole(), before + 1);
+    assert_eq!(read(), [whole, tasks], "no task was written to");
+    worker.claim().await;
+    farm.ticks(3).await;
+    assert_eq!(read(), [whole, tasks + 1], "of three tasks one was claimed");
 }
 
 #[tokio::test]

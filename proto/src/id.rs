@@ -1,8 +1,9 @@
-//! Newtype ids.
+//! Newtype ids. Clones share their text.
 
 use std::fmt;
 use std::io::Read;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -27,7 +28,7 @@ macro_rules! text_id {
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(try_from = "String", into = "String")]
         #[schemars(inline)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The id as text.
@@ -53,7 +54,7 @@ macro_rules! text_id {
                         value,
                     });
                 }
-                Ok(Self(value))
+                Ok(Self(value.into()))
             }
         }
 
@@ -67,7 +68,7 @@ macro_rules! text_id {
 
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0
+                id.as_str().to_owned()
             }
         }
     };
@@ -97,20 +98,20 @@ text_id!(
 
 impl Default for Space {
     fn default() -> Self {
-        Self("default".to_owned())
+        Self("default".into())
     }
 }
 
 impl RenderId {
     /// An id from a creation time and 64 random bits: later renders sort after earlier ones.
     pub fn from_parts(unix_millis: u64, random: u64) -> Self {
-        Self(format!("r{unix_millis:012x}{random:016x}"))
+        Self(format!("r{unix_millis:012x}{random:016x}").into())
     }
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Self("cpu".to_owned())
+        Self("cpu".into())
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -111,7 +112,7 @@ impl State {
         self.nodes.retain(|_, node| node.until > now);
     }
 
-    /// Gives the render a revision of its own.
+    /// Gives the render a revision of its own, for a write to the render itself.
     fn revise(&mut self, render: &RenderId) {
         self.writes += 1;
         if let Some(render) = self.renders.get_mut(render) {
@@ -119,16 +120,27 @@ impl State {
         }
     }
 
+    /// The same, for a write to one of its tasks.
+    fn revise_task(&mut self, task: &TaskId) {
+        self.writes += 1;
+        let Some(render) = self.renders.get_mut(&task.render) else { return };
+        render.revision = self.writes;
+        if let Some(before) = render.written.insert(task.step, self.writes) {
+            render.writes.remove(&before);
+        }
+        render.writes.insert(self.writes, task.step);
+    }
+
     /// Makes the render known, with the attempts at it that were lost with earlier processes.
     fn open(&mut self, id: &RenderId) -> &mut Render {
-        let journal = &mut self.journal;
+        let (journal, first) = (&mut self.journal, self.writes);
         self.renders.entry(id.clone()).or_insert_with(|| {
             let lost = journal.as_mut().map(|journal| journal.lost_of(id)).unwrap_or_default();
             let tasks = lost.into_iter().map(|(step, failures)| {
                 let attempt = failures.iter().map(|failed| failed.attempt).max().unwrap_or(0);
                 (step, Task { newest: Holder { attempt, ..Holder::default() }, failures, ..Task::default() })
             });
-            Render { tasks: tasks.collect(), ..Render::default() }
+            Render { tasks: tasks.collect(), first, ..Render::default() }
         })
     }
 
@@ -140,7 +152,7 @@ impl State {
     }
 
     fn claim(&mut self, task: &TaskId, worker: &WorkerId, node: Option<&str>, ttl: Duration) -> Claim {
-        self.revise(&task.render);
+        self.revise_task(task);
         let now = self.now();
         let Some(render) = self.renders.get_mut(&task.render) else { return Claim::Unknown };
         if render.is_cancelled {
@@ -221,7 +233,24 @@ struct Render {
     term: u64,
     /// Number of the last write to it.
     revision: u64,
+    /// Number of the last write to anything before it was opened.
+    first: u64,
+    /// The tasks by the number of the last write to each.
+    writes: BTreeMap<u64, Step>,
+    /// The same by task.
+    written: HashMap<Step, u64>,
     tasks: BTreeMap<Step, Task>,
+}
+
+impl Render {
+    /// It as it is now, with some of its tasks.
+    fn view<'a>(&self, now: Now, tasks: impl Iterator<Item = (&'a Step, &'a Task)>) -> RenderView {
+        RenderView {
+            cancelled: self.is_cancelled,
+            paused: self.is_paused,
+            tasks: tasks.map(|(step, task)| (*step, task.view(now))).collect(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -293,7 +322,8 @@ impl Task {
             let claimed = self.attempts.0.iter().rev().find(|claimed| claimed.attempt == holder.attempt);
             let age_ms = claimed.map_or(0, |claimed| now.unix_ms.saturating_sub(claimed.claimed_at_ms));
             let age = Duration::from_millis(age_ms);
-            Some(RunningAttempt { attempt: holder.attempt, worker: holder.worker.clone()?, age })
+            let left = holder.until? - now.at;
+            Some(RunningAttempt { attempt: holder.attempt, worker: holder.worker.clone()?, age, left })
         };
         let lease = alive.first().and_then(|holder| Some((holder.worker.clone()?, holder.until? - now.at)));
         let beside =
@@ -334,7 +364,9 @@ impl MemoryLedger {
     /// Forgets everything, as a Redis that lost its data does. For tests.
     pub fn clear(&self) {
         let mut state = self.state.lock();
-        *state = State { journal: state.journal.take(), clock: state.clock.take(), ..State::default() };
+        let (journal, clock) = (state.journal.take(), state.clock.take());
+        // No revision comes again.
+        *state = State { journal, clock, writes: state.writes, ..State::default() };
     }
 }
 
@@ -359,7 +391,7 @@ impl Ledger for MemoryLedger {
 
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {
         let mut state = self.state.lock();
-        state.revise(&lease.task.render);
+        state.revise_task(&lease.task);
         let now = state.now();
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Renewal::Unknown) };
         if render.is_cancelled {
@@ -379,7 +411,7 @@ impl Ledger for MemoryLedger {
 
     async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError> {
         let mut state = self.state.lock();
-        state.revise(&lease.task.render);
+        state.revise_task(&lease.task);
         let now = state.now();
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Commit::Unknown) };
         if render.is_cancelled {
@@ -401,7 +433,7 @@ impl Ledger for MemoryLedger {
 
     async fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Commit, LedgerError> {
         let mut state = self.state.lock();
-        state.revise(&lease.task.render);
+        state.revise_task(&lease.task);
         let Some(render) = state.renders.get_mut(&lease.task.render) else { return Ok(Commit::Unknown) };
         if render.is_cancelled {
             return Ok(Commit::Stale);
@@ -416,14 +448,14 @@ impl Ledger for MemoryLedger {
 
     async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
         let mut state = self.state.lock();
-        state.revise(&lease.task.render);
+        state.revise_task(&lease.task);
         state.end_attempt(lease, AttemptEnd::Released, None);
         Ok(())
     }
 
     async fn speculate(&self, task: &TaskId, attempt: u32) -> Result<bool, LedgerError> {
         let mut state = self.state.lock();
-        state.revise(&task.render);
+        state.revise_task(task);
         let now = state.now();
         let render = state.renders.get_mut(&task.render).filter(|render| !render.is_cancelled);
         let Some(entry) = render.and_then(|render| render.tasks.get_mut(&task.step)) else { return Ok(false) };
@@ -436,7 +468,7 @@ impl Ledger for MemoryLedger {
 
     async fn restore(&self, task: &TaskId, attempt: u32, result: &[u8]) -> Result<(), LedgerError> {
         let mut state = self.state.lock();
-        state.revise(&task.render);
+        state.revise_task(task);
         let Some(render) = state.renders.get_mut(&task.render) else { return Ok(()) };
         let entry = render.tasks.entry(task.step).or_default();
         if entry.committed.is_some() {
@@ -453,7 +485,7 @@ impl Ledger for MemoryLedger {
 
     async fn reopen(&self, task: &TaskId) -> Result<(), LedgerError> {
         let mut state = self.state.lock();
-        state.revise(&task.render);
+        state.revise_task(task);
         let render = state.renders.get_mut(&task.render);
         let Some(entry) = render.and_then(|render| render.tasks.get_mut(&task.step)) else { return Ok(()) };
         if entry.committed.take().is_some() {
@@ -466,11 +498,7 @@ impl Ledger for MemoryLedger {
     async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError> {
         let state = self.state.lock();
         let now = state.now();
-        Ok(state.renders.get(render).map(|render| RenderView {
-            cancelled: render.is_cancelled,
-            paused: render.is_paused,
-            tasks: render.tasks.iter().map(|(step, task)| (*step, task.view(now))).collect(),
-        }))
+        Ok(state.renders.get(render).map(|render| render.view(now, render.tasks.iter())))
     }
 
     async fn view_since(
@@ -479,22 +507,28 @@ impl Ledger for MemoryLedger {
         term: Option<u64>,
         revision: Option<u64>,
     ) -> Result<ViewSince, LedgerError> {
-        let found;
-        {
-            let mut state = self.state.lock();
-            let Some(render) = state.renders.get_mut(render) else { return Ok(ViewSince::Unknown) };
-            if let Some(term) = term {
-                if render.term > term {
-                    return Err(LedgerError::Superseded { term });
-                }
-                render.term = term;
+        let mut state = self.state.lock();
+        let now = state.now();
+        let Some(render) = state.renders.get_mut(render) else { return Ok(ViewSince::Unknown) };
+        if let Some(term) = term {
+            if render.term > term {
+                return Err(LedgerError::Superseded { term });
             }
-            found = Some(render.revision);
+            render.term = term;
         }
+        let found = Some(render.revision);
         if revision == found {
             return Ok(ViewSince::Unchanged);
         }
-        Ok(self.view(render).await?.map_or(ViewSince::Unknown, |view| ViewSince::Changed { revision: found, view }))
+        let known = revision.filter(|known| *known > render.first && *known <= render.revision);
+        let view = match known {
+            None => render.view(now, render.tasks.iter()),
+            Some(known) => {
+                let written = render.writes.range((Bound::Excluded(known), Bound::Unbounded));
+                render.view(now, written.filter_map(|(_, step)| render.tasks.get_key_value(step)))
+            }
+        };
+        Ok(ViewSince::Changed { revision: found, is_whole: known.is_none(), view })
     }
 
     async fn set_paused(&self, render: &RenderId, paused: bool) -> Result<bool, LedgerError> {

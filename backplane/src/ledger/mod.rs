@@ -36,6 +36,8 @@
 //!   change of the leader, also over an emptied ledger, because a candidate says which term it has seen. A render
 //!   remembers the newest term that read it by [`Ledger::view_since`]; an older one is answered with
 //!   [`LedgerError::Superseded`].
+//! - **Differences.** Each write to a render is a revision. Who knows a render as of a revision is told the tasks that
+//!   were written to since, by [`Ledger::view_since`]; these differences add up to the whole.
 //! - **A pause** is a field of the render, so that every coordinator sees it. Storage has its mark too.
 //! - **Quotas.** [`Ledger::reserve`] takes places for renders, all of them or none, within the limit.
 //! - **It can be emptied at any moment.** What is in it can be rebuilt from object storage, or be done again. A worker
@@ -158,6 +160,8 @@ pub struct RunningAttempt {
     pub worker: WorkerId,
     /// Time since the claim, by the ledger's clock.
     pub age: Duration,
+    /// How long its lease still lasts.
+    pub left: Duration,
 }
 
 /// One task as the ledger sees it.
@@ -197,11 +201,14 @@ pub enum ViewSince {
     Unknown,
     /// Nothing was written to it. Leases may have ended since.
     Unchanged,
-    /// The render as it is now.
+    /// What was written to it.
     Changed {
         /// Number of its last write, which no other write to it has; `None` if an older farm made the last write.
         revision: Option<u64>,
-        /// The render and its tasks.
+        /// Whether `view` is the whole render: the ledger was not asked for a difference, or cannot say it.
+        is_whole: bool,
+        /// The render as it is now, with the tasks that were written to since. A lease of another task may have ended
+        /// since, but no other one has begun or was renewed.
         view: RenderView,
     },
 }
@@ -251,8 +258,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// The render and its tasks, or `None` if it is not open.
     async fn view(&self, render: &RenderId) -> Result<Option<RenderView>, LedgerError>;
 
-    /// The same, unless nothing was written to the render since `revision`. For the scheduler of `term`, which from
-    /// then on keeps schedulers of older terms from the render.
+    /// What was written to the render since `revision`, or the whole without one. It takes time in proportion to what
+    /// was written, whatever the number of tasks. For the scheduler of `term`, which from then on keeps schedulers of
+    /// older terms from the render.
     async fn view_since(
         &self,
         render: &RenderId,

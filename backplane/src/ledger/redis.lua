@@ -15,25 +15,37 @@
 --   {step}:failures failed attempts, a JSON object a line
 --   {step}:log      `claimed attempt time worker` and `ended attempt time how`, a line each
 --
+-- KEYS[2] is a sorted set: its tasks by the revision of the last write to each, and `open` by the revision that opened
+-- the render. A read by differences takes the tasks above the reader's revision.
+--
 -- KEYS[1] is the render. ARGV[1] is the operation, ARGV[2] the milliseconds after which an abandoned render vanishes.
 -- Numbers of progress pass as text: they may be larger than a Lua number is exact.
 --
 -- A client that lost an answer asks again. So that this changes nothing, a call that grants or accepts carries a number
 -- of its own, and is answered the same way twice.
 
-local key, operation, keep = KEYS[1], ARGV[1], ARGV[2]
+local key, writes, operation, keep = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 
-local is_revised = false
+-- The task that is written to, of an operation on a task.
+local step
 
+local revision
+
+-- Begins a write: counts a revision, once a call.
 local function revise()
-    if is_revised then
+    if revision then
         return
     end
-    is_revised = true
-    if redis.call('HINCRBY', key, 'revision', 1) == 1 then
+    revision = redis.call('HINCRBY', key, 'revision', 1)
+    if revision == 1 then
         local time = redis.call('TIME')
-        redis.call('HSET', key, 'revision', whole(tonumber(time[1]) * 1000000 + tonumber(time[2])))
+        revision = tonumber(time[1]) * 1000000 + tonumber(time[2])
+        redis.call('HSET', key, 'revision', whole(revision))
     end
+    if step then
+        redis.call('ZADD', writes, whole(revision), step)
+    end
+    redis.call('PEXPIRE', writes, keep)
 end
 
 local function set(...)
@@ -119,17 +131,28 @@ local function node_of(slot)
     return string.match(slot, '^(.*)%-s%d+$') or slot
 end
 
+local function open(...)
+    local is_new = not has('open')
+    set('open', '1', ...)
+    if is_new then
+        redis.call('DEL', writes)
+        redis.call('ZADD', writes, whole(revision), 'open')
+        redis.call('PEXPIRE', writes, keep)
+    end
+end
+
 if operation == 'open' then
     if has('open') then
         redis.call('PEXPIRE', key, keep)
+        redis.call('PEXPIRE', writes, keep)
     else
-        set('open', '1')
+        open()
     end
     return 'ok'
 end
 
 if operation == 'cancel' then
-    set('open', '1', 'cancelled', '1')
+    open('cancelled', '1')
     return 'ok'
 end
 
@@ -151,18 +174,41 @@ if operation == 'view' then
     if term > newest and has('open') then
         set('term', whole(term))
     end
-    local revision = redis.call('HGET', key, 'revision') or '0'
-    if revision ~= '0' and revision == ARGV[4] then
-        return { whole(now()), whole(newest), revision, {} }
+    local found, known = redis.call('HGET', key, 'revision') or '0', ARGV[4] or '0'
+    if found ~= '0' and found == known then
+        return { whole(now()), whole(newest), found, 0, {} }
     end
-    return { whole(now()), whole(newest), revision, redis.call('HGETALL', key) }
+    local opened = redis.call('ZSCORE', writes, 'open')
+    local steps
+    if opened and tonumber(known) >= tonumber(opened) and tonumber(known) <= tonumber(found) then
+        steps = redis.call('ZRANGEBYSCORE', writes, '(' .. known, '+inf', 'LIMIT', 0, 501)
+    end
+    -- The whole: for who knows nothing of this entry, of an entry of an older farm, and where a Lua call would have too
+    -- many arguments.
+    if not steps or #steps > 500 then
+        return { whole(now()), whole(newest), found, 1, redis.call('HGETALL', key) }
+    end
+    local names = { 'open', 'cancelled', 'paused' }
+    for _, written in ipairs(steps) do
+        for _, part in ipairs({ '', ':older', ':result', ':failures', ':log' }) do
+            names[#names + 1] = written .. part
+        end
+    end
+    local fields = {}
+    for index, value in ipairs(redis.call('HMGET', key, unpack(names))) do
+        if value then
+            fields[#fields + 1] = names[index]
+            fields[#fields + 1] = value
+        end
+    end
+    return { whole(now()), whole(newest), found, 0, fields }
 end
 
 if not has('open') then
     return 'unknown'
 end
 
-local step = ARGV[3]
+step = ARGV[3]
 
 if operation == 'restore' then
     local attempt, result = tonumber(ARGV[4]), ARGV[5]

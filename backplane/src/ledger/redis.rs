@@ -1,8 +1,9 @@
 //! The ledger over Redis, 5 and later.
 //!
 //! Every operation is one call of one script (`redis.lua`, `nodes.lua`), so it is atomic, takes one round trip, and
-//! uses Redis's own clock. A render is one hash, `{prefix}:render:{{id}}`, whose braces keep it on one node of a
-//! cluster; it vanishes a week after the last write to it. The leader is in `{prefix}:{scheduler}:leader`, the places
+//! uses Redis's own clock. A render is one hash, `{prefix}:render:{{id}}`, with a sorted set of its tasks by their last
+//! writes, `{prefix}:writes:{{id}}`. The braces keep both on one node of a cluster. They vanish a week after the last
+//! write. The leader is in `{prefix}:{scheduler}:leader`, the places
 //! of quotas in `{prefix}:{quotas}:places:{quota}`, by `coordination.lua`. Nodes are in `{prefix}:{nodes}:alive`,
 //! `:said` and `:wishes`.
 //!
@@ -110,9 +111,14 @@ impl RedisLedger {
         format!("{}:render:{{{render}}}", self.prefix)
     }
 
+    fn writes_key(&self, render: &RenderId) -> String {
+        format!("{}:writes:{{{render}}}", self.prefix)
+    }
+
     /// The script on a render, with its first arguments.
     fn on_render(&self, operation: &str, render: &RenderId) -> ScriptInvocation<'_> {
         let mut call = self.renders.key(self.render_key(render));
+        call.key(self.writes_key(render));
         call.arg(operation).arg(ENTRY_LIFETIME.as_millis() as u64);
         call
     }
@@ -395,7 +401,7 @@ impl Ledger for RedisLedger {
         let mut call = self.on_render("view", render);
         // Terms and revisions are above 0.
         call.arg(term.unwrap_or(0)).arg(revision.unwrap_or(0));
-        let (now, newest, found, fields): (u64, u64, u64, HashMap<String, Vec<u8>>) =
+        let (now, newest, found, is_whole, fields): (u64, u64, u64, bool, HashMap<String, Vec<u8>>) =
             self.invoke(&self.render_key(render), &call).await?;
         if let Some(term) = term.filter(|term| newest > *term) {
             return Err(LedgerError::Superseded { term });
@@ -405,7 +411,7 @@ impl Ledger for RedisLedger {
             return Ok(if found.is_some() { ViewSince::Unchanged } else { ViewSince::Unknown });
         }
         let view = read_render(now, fields).map_err(|reason| self.corrupt(render, reason))?;
-        Ok(ViewSince::Changed { revision: found, view })
+        Ok(ViewSince::Changed { revision: found, is_whole, view })
     }
 
     async fn set_paused(&self, render: &RenderId, paused: bool) -> Result<bool, LedgerError> {
@@ -419,7 +425,7 @@ impl Ledger for RedisLedger {
 
     async fn forget(&self, render: &RenderId) -> Result<(), LedgerError> {
         let key = self.render_key(render);
-        let delete = redis::cmd("UNLINK").arg(&key).take();
+        let delete = redis::cmd("UNLINK").arg(&key).arg(self.writes_key(render)).take();
         self.attempt::<u64>(OPERATION_TIMEOUT, &key, Operation::Command(&delete)).await.map(drop)
     }
 
@@ -555,7 +561,7 @@ fn read_render(now: u64, fields: HashMap<String, Vec<u8>>) -> Result<RenderView,
             task.lease.get_or_insert_with(|| (worker.clone(), left));
             let claimed = task.attempts.iter().rev().find(|claimed| claimed.attempt == holder.attempt);
             let age = Duration::from_millis(claimed.map_or(0, |claimed| now.saturating_sub(claimed.claimed_at_ms)));
-            task.running.push(RunningAttempt { attempt: holder.attempt, worker, age });
+            task.running.push(RunningAttempt { attempt: holder.attempt, worker, age, left });
         }
     }
     Ok(view)

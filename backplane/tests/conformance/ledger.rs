@@ -513,7 +513,7 @@ async fn a_newer_term_fences_an_older_one(ledger: &Arc<dyn Ledger>) {
 async fn each_write_is_a_new_revision_and_a_read_is_none(ledger: &Arc<dyn Ledger>) {
     async fn revision(ledger: &Arc<dyn Ledger>, known: Option<u64>) -> Option<u64> {
         match ledger.view_since(&render("r1"), None, known).await.unwrap() {
-            ViewSince::Changed { revision, view: changed } => {
+            ViewSince::Changed { revision, view: changed, .. } => {
                 assert_eq!(changed.cancelled, view(ledger).await.cancelled);
                 Some(revision.expect("this build wrote it"))
             }
@@ -542,6 +542,51 @@ async fn each_write_is_a_new_revision_and_a_read_is_none(ledger: &Arc<dyn Ledger
         assert!(next > known, "write {write}: {known:?} {next:?}");
         known = next;
     }
+}
+
+async fn a_read_by_differences_has_what_was_written_since(ledger: &Arc<dyn Ledger>) {
+    async fn read(ledger: &Arc<dyn Ledger>, known: Option<u64>) -> (Option<u64>, bool, RenderView) {
+        match ledger.view_since(&render("r1"), None, known).await.unwrap() {
+            ViewSince::Changed { revision, is_whole, view } => (revision, is_whole, view),
+            other => panic!("{other:?}"),
+        }
+    }
+    fn steps(view: &RenderView) -> Vec<Step> {
+        view.tasks.keys().copied().collect()
+    }
+    open(ledger).await;
+    for number in 0..3 {
+        ledger.restore(&task(Step::Chunk(number)), 1, b"x").await.unwrap();
+    }
+    let (first, is_whole, seen) = read(ledger, None).await;
+    assert!(is_whole && seen.tasks.len() == 3);
+    let lease = granted(ledger, "w1", LONG).await;
+    let (second, is_whole, seen) = read(ledger, first).await;
+    assert_eq!((is_whole, steps(&seen)), (false, vec![Step::Chunk(7)]));
+    assert_eq!(seen.tasks[&Step::Chunk(7)], TaskView { attempt: 1, ..seen.tasks[&Step::Chunk(7)].clone() });
+    assert!(seen.tasks[&Step::Chunk(7)].running[0].left > SHORT);
+    ledger.set_paused(&render("r1"), true).await.unwrap();
+    let (third, _, seen) = read(ledger, second).await;
+    assert_eq!((seen.paused, steps(&seen)), (true, vec![]), "no task was written to");
+    ledger.renew(&lease, TaskProgress { done: 3, total: 9 }, LONG).await.unwrap();
+    ledger.reopen(&task(Step::Chunk(1))).await.unwrap();
+    ledger.renew(&lease, TaskProgress { done: 4, total: 9 }, LONG).await.unwrap();
+    let (_, _, seen) = read(ledger, third).await;
+    assert_eq!(steps(&seen), [Step::Chunk(1), Step::Chunk(7)]);
+    assert_eq!((seen.tasks[&Step::Chunk(7)].progress.done, &seen.tasks[&Step::Chunk(1)].committed), (4, &None));
+    let (_, _, seen) = read(ledger, second).await;
+    assert_eq!(steps(&seen), [Step::Chunk(1), Step::Chunk(7)], "an older reader has the same");
+
+    // Where very many were written to, the whole is read.
+    for number in 0..1_200 {
+        ledger.restore(&task(Step::Chunk(100 + number)), 1, b"x").await.unwrap();
+    }
+    assert_eq!(read(ledger, third).await.2.tasks.keys().filter(|step| **step >= Step::Chunk(100)).count(), 1_200);
+
+    ledger.forget(&render("r1")).await.unwrap();
+    open(ledger).await;
+    let (_, is_whole, seen) = read(ledger, third).await;
+    assert!(is_whole && seen == RenderView::default(), "what is known is of another entry");
 }
 
 async fn a_pause_is_seen_by_everybody(ledger: &Arc<dyn Ledger>) {
@@ -741,6 +786,7 @@ over_every_ledger! {
     one_candidate_leads_and_each_change_is_a_new_term,
     a_newer_term_fences_an_older_one,
     each_write_is_a_new_revision_and_a_read_is_none,
+    a_read_by_differences_has_what_was_written_since,
     a_pause_is_seen_by_everybody,
     places_of_a_quota_are_taken_whole_and_within_the_limit,
     of_a_hundred_renders_the_limit_is_admitted,

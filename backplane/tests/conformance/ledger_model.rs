@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyperfarm_backplane::ledger::{Claim, Commit, Lease, Ledger, MemoryLedger, Renewal, node_of_slot};
+use hyperfarm_backplane::ledger::{
+    Claim, Commit, Lease, Ledger, MemoryLedger, RenderView, Renewal, ViewSince, node_of_slot,
+};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::WorkerId;
 use hyperfarm_proto::record::TaskProgress;
@@ -108,12 +110,15 @@ async fn ask(ledger: &Arc<dyn Ledger>, call: &Call) -> Answer {
 }
 
 /// The render without the clock in it.
-async fn state(ledger: &Arc<dyn Ledger>) -> Option<hyperfarm_backplane::ledger::RenderView> {
-    let mut view = ledger.view(&render("r1")).await.unwrap();
-    for task in view.iter_mut().flat_map(|view| view.tasks.values_mut()) {
+async fn state(ledger: &Arc<dyn Ledger>) -> Option<RenderView> {
+    ledger.view(&render("r1")).await.unwrap().map(without_clock)
+}
+
+fn without_clock(mut view: RenderView) -> RenderView {
+    for task in view.tasks.values_mut() {
         task.lease = task.lease.take().map(|(holder, _)| (holder, Duration::ZERO));
         for running in &mut task.running {
-            running.age = Duration::ZERO;
+            (running.age, running.left) = (Duration::ZERO, Duration::ZERO);
         }
         for attempt in &mut task.attempts {
             attempt.claimed_at_ms = 0;
@@ -121,6 +126,30 @@ async fn state(ledger: &Arc<dyn Ledger>) -> Option<hyperfarm_backplane::ledger::
         }
     }
     view
+}
+
+/// A reader of differences.
+#[derive(Default)]
+struct Reader {
+    revision: Option<u64>,
+    /// What it knows of the render.
+    known: Option<RenderView>,
+}
+
+impl Reader {
+    /// Reads what was written since its last read.
+    async fn read(&mut self, ledger: &Arc<dyn Ledger>) {
+        match ledger.view_since(&render("r1"), None, self.revision).await.unwrap() {
+            ViewSince::Unknown => *self = Self::default(),
+            ViewSince::Unchanged => {}
+            ViewSince::Changed { revision, is_whole, view } => {
+                let mut known = self.known.take().filter(|_| !is_whole).unwrap_or_default();
+                (known.cancelled, known.paused) = (view.cancelled, view.paused);
+                known.tasks.extend(view.tasks);
+                (self.revision, self.known) = (revision, Some(known));
+            }
+        }
+    }
 }
 
 fn runner(cases: u32) -> TestRunner {
@@ -136,10 +165,17 @@ fn redis_answers_as_memory_does() {
             runtime.block_on(async {
                 let memory: Arc<dyn Ledger> = Arc::new(MemoryLedger::new());
                 redis.forget(&render("r1")).await.unwrap();
+                let mut readers = [(&memory, Reader::default()), (&redis, Reader::default())];
                 for (number, call) in calls.iter().enumerate() {
                     let (expected, found) = (ask(&memory, call).await, ask(&redis, call).await);
                     prop_assert_eq!(expected, found, "call {}: {:?}", number, call);
-                    prop_assert_eq!(state(&memory).await, state(&redis).await, "after call {}: {:?}", number, call);
+                    let state = state(&memory).await;
+                    prop_assert_eq!(&state, &self::state(&redis).await, "after call {}: {:?}", number, call);
+                    // Leases are either over at once or last.
+                    for (ledger, reader) in readers.iter_mut().filter(|_| number % 3 != 1) {
+                        reader.read(ledger).await;
+                        prop_assert_eq!(&reader.known.clone().map(without_clock), &state, "differences add up");
+                    }
                 }
                 Ok(())
             })

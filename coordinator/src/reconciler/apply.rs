@@ -1,6 +1,6 @@
 //! Takes the scheduler's next step for one render, and dispatches the tasks of all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use hyperfarm_backplane::broker::Broker;
-use hyperfarm_backplane::ledger::{Commit, Lease, RenderView, TaskView, worker_lost};
+use hyperfarm_backplane::ledger::{Commit, Lease, TaskView, ViewSince, worker_lost};
 use hyperfarm_backplane::metrics::SpeculationOutcome;
 use hyperfarm_backplane::objects::Created;
 use hyperfarm_proto::failure::{FailedAttempt, Failure, FailureCode, Owner, may_retry};
@@ -24,11 +24,11 @@ use tracing::{error, info, warn};
 use super::background_scan;
 use super::error::ReconcileError;
 use super::replan::is_of_older_farm;
+use super::restore::Known;
 use super::state::Reconciler;
-use super::tracked::LedgerRead;
 use super::wake::Verification;
 use crate::clock::now_ms;
-use crate::scheduler::{Decided, Demand, Fleet, RenderAction, Straggler, share, speculate};
+use crate::scheduler::{Decided, Dispatched, Fleet, RenderAction, Straggler};
 use crate::sharding::{Cost, ShardPolicy, shard};
 use crate::store::{self, if_found};
 use crate::timeline::{self, Timeline};
@@ -51,18 +51,17 @@ struct DeadLetter<'a> {
 }
 
 impl Reconciler {
-    /// Checks one render, of which the ledger has just given `read`, and takes its next step. The next check begins
-    /// after `pause` at the earliest.
+    /// Checks one render, about which the ledger has just answered `read` to a question that was asked at `began`, and
+    /// takes its next step.
     pub(super) async fn check(
         &mut self,
         render: &RenderId,
-        read: Result<Option<LedgerRead>, ReconcileError>,
-        pause: Duration,
+        read: Result<ViewSince, ReconcileError>,
+        began: Instant,
     ) -> Result<(), ReconcileError> {
-        let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
-        tracked.check_begins(pause);
+        let Some(tracked) = self.renders.get(render) else { return Ok(()) };
         if self.leadership.term().is_none() {
-            return self.observe(render, read?).await;
+            return self.observe(render, read?, began).await;
         }
         if tracked.is_restoring && !tracked.replanning.is_ending() {
             return Ok(());
@@ -71,49 +70,55 @@ impl Reconciler {
             if self.remove_old_plan(render).await? {
                 return Ok(());
             }
-            let view = self.backplane.ledger.view(render).await.map_err(ReconcileError::from);
-            return self.advance(render, view?.map(LedgerRead::from)).await;
+            let began = Instant::now();
+            let read = self.backplane.ledger.view_since(render, self.leadership.term(), None).await?;
+            return self.advance(render, read, began).await;
         }
         if let Some(reason) = self.reason_to_replan(render) {
             return self.replan(render, reason).await;
         }
-        match self.advance(render, read?).await {
+        match self.advance(render, read?, began).await {
             Err(error) if is_of_older_farm(&error) => self.replan(render, error.to_string()).await,
             done => done,
         }
     }
 
     /// Takes a render's next steps for as long as they need no worker.
-    async fn advance(&mut self, render: &RenderId, read: Option<LedgerRead>) -> Result<(), ReconcileError> {
-        let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
-        match read {
+    async fn advance(&mut self, render: &RenderId, read: ViewSince, began: Instant) -> Result<(), ReconcileError> {
+        let is_known = self.take_over(render, read, began);
+        let (Some(tracked), Some(tasks)) = (self.renders.get_mut(render), self.schedule.tasks(render)) else {
+            return Ok(());
+        };
+        let (is_cancelled, is_paused) = {
+            let view = tasks.view().read();
+            let may_all_retry = || view.tasks.values().all(|task| may_retry(&task.failures));
+            (is_known && view.cancelled && may_all_retry(), view.paused)
+        };
+        if is_cancelled {
             // Cancelled, but not failing: another coordinator has ended it, or a process ended while it planned the
             // render again.
-            Some(LedgerRead { view, .. })
-                if view.cancelled && view.tasks.values().all(|task| may_retry(&task.failures)) =>
-            {
-                let objects = &self.backplane.objects;
-                let (end, is_deleted) =
-                    futures::try_join!(store::state(objects, render), store::is_deleted(objects, render))?;
-                if end.is_some() || is_deleted {
-                    let verification = Verification { end: end.map(Arc::new), is_deleted, ..Verification::default() };
-                    self.handle_verification(render, verification);
-                    return Ok(());
-                }
-                // Another coordinator may be about to store how it ended.
-                let since = *tracked.cancelled_since.get_or_insert_with(Instant::now);
-                if since.elapsed() < END_STORED_WITHIN {
-                    return Ok(());
-                }
-                tracked.cancelled_since = None;
-                self.backplane.ledger.forget(render).await?;
-                return self.restore_ledger(render, None).await;
+            let objects = &self.backplane.objects;
+            let (end, is_deleted) =
+                futures::try_join!(store::state(objects, render), store::is_deleted(objects, render))?;
+            if end.is_some() || is_deleted {
+                let verification = Verification { end: end.map(Arc::new), is_deleted, ..Verification::default() };
+                self.handle_verification(render, verification);
+                return Ok(());
             }
-            Some(read) if tracked.is_restored => {
-                tracked.cancelled_since = None;
-                tracked.set_view(read);
+            // Another coordinator may be about to store how it ended.
+            let since = *tracked.cancelled_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < END_STORED_WITHIN {
+                return Ok(());
             }
-            read => self.restore_ledger(render, read.map(|read| read.view)).await?,
+            tracked.cancelled_since = None;
+            self.backplane.ledger.forget(render).await?;
+            return self.restore_ledger(render, false).await;
+        }
+        if is_known && tracked.is_restored {
+            tracked.cancelled_since = None;
+            tracked.entry.set_paused(is_paused);
+        } else {
+            self.restore_ledger(render, is_known).await?;
         }
         if self.renders.get(render).is_some_and(|tracked| tracked.is_restoring) {
             return Ok(());
@@ -122,8 +127,11 @@ impl Reconciler {
         self.record_lost_workers(render).await?;
         // Each step changes the facts, so this ends. The bound guards against an error in that.
         for _ in 0..4 {
-            let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
-            match tracked.decide(&self.config.schedule).action.clone() {
+            let (Some(tracked), Some(tasks)) = (self.renders.get_mut(render), self.schedule.tasks(render)) else {
+                return Ok(());
+            };
+            tracked.is_decided = true;
+            match tasks.action() {
                 RenderAction::Dispatch => break,
                 RenderAction::WritePlan => self.write_plan(render).await?,
                 RenderAction::ProveSeams => self.prove_seams(render).await?,
@@ -131,16 +139,16 @@ impl Reconciler {
                 RenderAction::Fail { step, history } => self.fail(render, step, history).await?,
             }
         }
-        if let Some(tracked) = self.renders.get_mut(render) {
-            tracked.publish_progress(&self.fleet);
+        if let (Some(tracked), Some(tasks)) = (self.renders.get_mut(render), self.schedule.tasks(render)) {
+            tracked.publish_progress(tasks, self.schedule.fleet());
         }
         Ok(())
     }
 
     /// Counts the second attempts that are decided.
     fn count_speculations(&mut self, render: &RenderId) {
-        let Some(tracked) = self.renders.get_mut(render) else { return };
-        for Decided { step, is_won } in tracked.dispatch_log.take_decided(&tracked.view) {
+        let decided = self.schedule.change(render, Instant::now(), |tasks, _| tasks.take_decided());
+        for Decided { step, is_won } in decided.unwrap_or_default() {
             info!(%render, step = step.kind(), chunk = step.chunk(), is_won, "of two attempts at a chunk one has committed");
             let outcome = if is_won { SpeculationOutcome::Won } else { SpeculationOutcome::Lost };
             self.backplane.metrics.speculated(outcome);
@@ -149,17 +157,16 @@ impl Reconciler {
 
     /// Records a failed attempt for every task whose lease has run out and whose worker is lost.
     async fn record_lost_workers(&mut self, render: &RenderId) -> Result<(), ReconcileError> {
-        let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
+        let Some(tasks) = self.schedule.tasks(render) else { return Ok(()) };
         let (watch, ledger, now) = (&self.node_watch, &self.backplane.ledger, Instant::now());
         let mut is_changed = false;
-        let ran_out = |task: &TaskView| task.committed.is_none() && task.lease.is_none();
-        for (step, task) in tracked.view.tasks.iter().filter(|(_, task)| ran_out(task)) {
-            let Some(last) = task.attempts.last() else { continue };
-            if last.attempt != task.attempt || last.end.is_some() || !watch.is_lost(last.worker.as_str(), now) {
+        for step in tasks.run_out() {
+            let Some(task) = tasks.task(step) else { continue };
+            let Some(last) = task.attempts.last().filter(|last| watch.is_lost(last.worker.as_str(), now)) else {
                 continue;
-            }
-            let failure = worker_lost(*step, last.worker.as_str(), last.attempt, &task.failures);
-            let task = TaskId { render: render.clone(), step: *step };
+            };
+            let failure = worker_lost(step, last.worker.as_str(), last.attempt, &task.failures);
+            let task = TaskId { render: render.clone(), step };
             let lease = Lease { task, attempt: last.attempt, worker: last.worker.clone() };
             if ledger.fail(&lease, &failure).await? == Commit::Accepted {
                 warn!(%render, step = step.kind(), chunk = step.chunk(), worker = %lease.worker, attempt = lease.attempt, "a task's worker is lost");
@@ -167,16 +174,18 @@ impl Reconciler {
             is_changed = true;
         }
         if is_changed {
-            tracked.set_view(ledger.view(render).await?.unwrap_or_default().into());
+            self.read_again(render).await?;
         }
         Ok(())
     }
 
-    /// Opens a render in the ledger, and starts to put back the commits that storage shows and `view`, the ledger's own
-    /// view, lacks. That goes on beside the loop until [`Wake::Restored`](super::Wake::Restored).
-    async fn restore_ledger(&mut self, render: &RenderId, view: Option<Arc<RenderView>>) -> Result<(), ReconcileError> {
-        let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
-        let has_nothing_to_restore = tracked.is_restored && tracked.dispatch_log.is_empty() && tracked.plan.is_none();
+    /// Opens a render in the ledger, and starts to put back the commits that storage shows and the ledger, which knows
+    /// the render or not, lacks. That goes on beside the loop until [`Wake::Restored`](super::Wake::Restored).
+    async fn restore_ledger(&mut self, render: &RenderId, is_known: bool) -> Result<(), ReconcileError> {
+        let (Some(tracked), Some(tasks)) = (self.renders.get_mut(render), self.schedule.tasks(render)) else {
+            return Ok(());
+        };
+        let has_nothing_to_restore = tracked.is_restored && tracked.plan.is_none() && tasks.is_undispatched();
         if has_nothing_to_restore {
             self.backplane.ledger.open(render).await?;
             if tracked.entry.is_paused() {
@@ -189,16 +198,16 @@ impl Reconciler {
         }
         tracked.restore_begins();
         let (backplane, permits, wakes) = (self.backplane.clone(), self.restore_permits.clone(), self.wakes.clone());
-        let view = view.unwrap_or_default();
+        let known = if is_known { Known::of(&tasks.view().read()) } else { Known::default() };
         while self.restores.try_join_next().is_some() {}
-        self.restores.spawn(background_scan::restore_entry(backplane, render.clone(), view, permits, wakes));
+        self.restores.spawn(background_scan::restore_entry(backplane, render.clone(), known, permits, wakes));
         Ok(())
     }
 
     /// Cuts the render into chunks and stores the plan. A plan that is stored already counts instead.
     async fn write_plan(&mut self, render: &RenderId) -> Result<(), ReconcileError> {
         // Slots are counted anew, because the chunk table is made once.
-        self.fleet = Fleet::from_nodes(&self.backplane.ledger.nodes().await?);
+        self.schedule.set_fleet(Fleet::from_nodes(&self.backplane.ledger.nodes().await?));
         let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
         let objects = &self.backplane.objects;
         let Some(draft) = if_found(objects.get_wire::<PlanDraft>(&keys::draft(render)).await)? else {
@@ -210,7 +219,7 @@ impl Reconciler {
             chunk_frames: spec.chunk_frames.and_then(|frames| NonZeroU32::new(frames.get())),
             ..self.config.shard.clone()
         };
-        let slots = self.fleet.slots(&spec.pool);
+        let slots = self.schedule.fleet().slots(&spec.pool);
         let content = draft.content;
         let cost = Cost { frame_ms: draft.frame_cost_ms, earlier_ms: draft.earlier_cost_ms };
         let chunks = shard(content.frames, content.frame_rate, cost, slots, &policy);
@@ -236,7 +245,7 @@ impl Reconciler {
             %render, frames = plan.content.frames, chunks = plan.chunks.len(), frame_cost_ms = plan.frame_cost_ms,
             earlier_cost_ms = cost.earlier_ms, slots, "the render was cut into chunks"
         );
-        tracked.set_plan(plan);
+        self.set_plan(render, plan);
         Ok(())
     }
 
@@ -257,7 +266,8 @@ impl Reconciler {
         // The slower one of two attempts goes on until a renewal says that its lease is lost, which a forgotten render
         // does not say.
         let is_open = |task: &TaskView| task.attempts.iter().any(|attempt| attempt.end.is_none());
-        let is_attempt_open = self.renders.get(render).is_some_and(|tracked| tracked.view.tasks.values().any(is_open));
+        let is_attempt_open =
+            self.schedule.tasks(render).is_some_and(|tasks| tasks.view().read().tasks.values().any(is_open));
         self.untrack(render);
         if is_attempt_open {
             self.retain(render.clone(), false);
@@ -272,7 +282,8 @@ impl Reconciler {
     /// the attempts.
     async fn write_timeline(&self, render: &RenderId, warning: Option<Warning>) {
         let Some(tracked) = self.renders.get(render) else { return };
-        let mut timeline = Timeline::from_ledger(tracked.plan.as_deref(), &tracked.view, &tracked.entry.chunk_results);
+        let entry = &tracked.entry;
+        let mut timeline = Timeline::from_ledger(tracked.plan.as_deref(), &entry.view.read(), &entry.chunk_results);
         timeline.warnings.extend(warning);
         timeline::write(&self.backplane.objects, render, &timeline.ended(now_ms())).await;
     }
@@ -282,7 +293,7 @@ impl Reconciler {
         let tracked = self.renders.get(render)?;
         let plan = tracked.plan.as_deref()?;
         let is_attempted_again = |(step, task): (&Step, &TaskView)| step.chunk().is_some() && task.attempts.len() > 1;
-        if !tracked.view.tasks.iter().any(is_attempted_again) {
+        if !tracked.entry.view.read().tasks.iter().any(is_attempted_again) {
             return None;
         }
         let different = match store::chunks_that_differ(&self.backplane.objects, plan).await {
@@ -353,46 +364,29 @@ impl Reconciler {
         Ok(())
     }
 
-    /// What the open renders want.
-    fn demands(&self) -> impl Iterator<Item = Demand<'_>> {
-        self.renders.values().filter(|tracked| !tracked.entry.is_paused()).filter_map(|tracked| {
-            Some(Demand {
-                render: tracked.id(),
-                space: &tracked.entry.intake.space,
-                pool: tracked.pool(),
-                priority: tracked.entry.priority(),
-                created_at_ms: tracked.entry.request.created_at_ms,
-                last_served: self.served.get(&tracked.entry.intake.space).copied().unwrap_or(0),
-                next: tracked.next_step()?,
-            })
-        })
-    }
-
     /// Publishes the tasks that fit into the windows of their pools, and second attempts at stragglers where slots are
     /// idle.
     pub(super) async fn dispatch(&mut self) -> Result<(), ReconcileError> {
-        let tasks = share(self.demands(), &self.fleet, &self.config.schedule);
+        let dispatched = self.schedule.dispatch(Instant::now());
         let broker = &self.backplane.broker;
-        let publishes = tasks.into_iter().map(|(task, pool)| async move {
-            let published = publish(broker.as_ref(), &task, &pool).await;
-            (task, pool, published)
+        let publishes = dispatched.into_iter().map(|dispatched| async move {
+            let published = publish(broker.as_ref(), &dispatched.task, &dispatched.pool).await;
+            (dispatched, published)
         });
         // In order: workers take the messages of a queue in the order in which they were published.
         let results: Vec<_> = stream::iter(publishes).buffered(MAX_CONCURRENT_PUBLISHES).collect().await;
-        let (mut failed, mut dispatched) = (None, BTreeSet::new());
-        for (task, pool, published) in results {
+        let mut failed = None;
+        for (dispatched, published) in results {
+            let Dispatched { task: TaskId { render, step }, pool, .. } = &dispatched;
             match published {
                 Ok(()) => {
-                    self.record_dispatch(&task, &pool);
-                    dispatched.insert(task.render);
+                    let queue = Queue::of(*step, pool);
+                    info!(%render, step = step.kind(), chunk = step.chunk(), %queue, "a task was dispatched");
                 }
-                Err(error) => failed = Some(error),
-            }
-        }
-        // Once for each render and not for each task: it looks at every chunk.
-        for render in dispatched {
-            if let Some(tracked) = self.renders.get_mut(&render) {
-                tracked.decide(&self.config.schedule);
+                Err(error) => {
+                    self.schedule.undo_dispatch(&dispatched, Instant::now());
+                    failed = Some(error);
+                }
             }
         }
         failed.map_or(Ok(()), Err)?;
@@ -401,31 +395,19 @@ impl Reconciler {
 
     /// Has idle nodes begin stragglers as well.
     async fn speculate(&mut self) -> Result<(), ReconcileError> {
-        let begun = speculate(self.demands(), &self.fleet).into_iter();
-        let begun: Vec<_> = begun.map(|(render, straggler)| (render.clone(), straggler.clone())).collect();
-        for (render, Straggler { step, attempt, .. }) in begun {
+        for (render, Straggler { step, attempt, .. }) in self.schedule.speculate(Instant::now()) {
             let task = TaskId { render: render.clone(), step };
             if !self.backplane.ledger.speculate(&task, attempt).await? {
                 // It has ended since its render was read.
                 continue;
             }
-            let Some(tracked) = self.renders.get_mut(&render) else { continue };
+            let Some(tracked) = self.renders.get(&render) else { continue };
             publish(self.backplane.broker.as_ref(), &task, tracked.pool()).await?;
             info!(%render, step = step.kind(), chunk = step.chunk(), attempt, "a chunk runs for long, it is begun on another node as well");
-            tracked.dispatch_log.record_speculation(step, attempt, Instant::now());
-            tracked.decide(&self.config.schedule);
+            self.schedule.change(&render, Instant::now(), |tasks, at| tasks.speculated(step, attempt, at));
             self.backplane.metrics.speculated(SpeculationOutcome::Started);
         }
         Ok(())
-    }
-
-    fn record_dispatch(&mut self, task: &TaskId, pool: &Pool) {
-        let queue = Queue::of(task.step, pool);
-        let Some(tracked) = self.renders.get_mut(&task.render) else { return };
-        info!(render = %task.render, step = task.step.kind(), chunk = task.step.chunk(), %queue, "a task was dispatched");
-        tracked.dispatch_log.record(task.step, tracked.view.tasks.get(&task.step), Instant::now());
-        self.dispatched += 1;
-        self.served.insert(tracked.entry.intake.space.clone(), self.dispatched);
     }
 }
 

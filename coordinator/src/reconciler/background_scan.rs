@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use hyperfarm_backplane::Backplane;
-use hyperfarm_backplane::ledger::RenderView;
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_backplane::retry::Retryable;
 use hyperfarm_proto::id::RenderId;
@@ -19,7 +18,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::error::ReconcileError;
-use super::restore::restore;
+use super::restore::{Known, restore};
 use super::wake::{Lookup, Verification, Wake};
 use crate::config::SERVER_RETRY;
 use crate::registry::RenderEntry;
@@ -102,18 +101,18 @@ async fn look_up_one(objects: &Objects, render: &RenderId) -> Result<Lookup, Obj
     })
 }
 
-/// Restores the ledger entry of `render`, of which the ledger gave `view`, once one of the `permits` is free, and sends
+/// Restores the ledger entry of `render`, of which the ledger knows so much, once one of the `permits` is free, and sends
 /// a [`Wake::Restored`].
 pub(super) async fn restore_entry(
     backplane: Backplane,
     render: RenderId,
-    view: Arc<RenderView>,
+    known: Known,
     permits: Arc<Semaphore>,
     wakes: UnboundedSender<Wake>,
 ) {
     // The semaphore is never closed.
     let _permit = permits.acquire().await;
-    let restored = restore(&backplane, &render, &view).await;
+    let restored = restore(&backplane, &render, &known).await;
     let plan = restored.map(|(plan, restored)| {
         info!(%render, restored, "the render was opened in the ledger, with the commits that storage shows");
         plan.map(Box::new)
@@ -122,15 +121,11 @@ pub(super) async fn restore_entry(
     let _ = wakes.send(Wake::Restored(render, plan));
 }
 
-/// Compares `renders` with storage, each with the view that the ledger gave last, and sends a [`Wake::Verified`] for each.
-pub(super) async fn verify(
-    backplane: Backplane,
-    renders: Vec<(RenderId, Arc<RenderView>)>,
-    wakes: UnboundedSender<Wake>,
-) {
+/// Compares `renders` with storage, each with what the ledger knows of it, and sends a [`Wake::Verified`] for each.
+pub(super) async fn verify(backplane: Backplane, renders: Vec<(RenderId, Known)>, wakes: UnboundedSender<Wake>) {
     let backplane = &backplane;
-    let verifications = renders.into_iter().map(|(render, view)| async move {
-        let verification = verify_one(backplane, &render, &view).await;
+    let verifications = renders.into_iter().map(|(render, known)| async move {
+        let verification = verify_one(backplane, &render, &known).await;
         (render, verification)
     });
     let mut verifications = std::pin::pin!(stream::iter(verifications).buffer_unordered(MAX_CONCURRENT_REQUESTS));
@@ -144,17 +139,13 @@ pub(super) async fn verify(
     }
 }
 
-async fn verify_one(
-    backplane: &Backplane,
-    render: &RenderId,
-    view: &RenderView,
-) -> Result<Verification, ReconcileError> {
+async fn verify_one(backplane: &Backplane, render: &RenderId, known: &Known) -> Result<Verification, ReconcileError> {
     let (end, is_deleted) =
         futures::try_join!(store::state(&backplane.objects, render), store::is_deleted(&backplane.objects, render))?;
     if end.is_some() || is_deleted {
         return Ok(Verification { end: end.map(Arc::new), is_deleted, ..Verification::default() });
     }
-    let (plan, restored) = restore(backplane, render, view).await?;
+    let (plan, restored) = restore(backplane, render, known).await?;
     let intake = store::intake(&backplane.objects, render).await?;
     Ok(Verification { plan, restored, priority: intake.map(|intake| intake.priority), ..Verification::default() })
 }

@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::tracked::Tracked;
 use crate::progress::Stage;
+use crate::scheduler::RenderTasks;
 
 /// Most pools that get series of their own. Requests name pools too, so there is no other bound.
 const MAX_POOLS: usize = 64;
@@ -31,7 +32,10 @@ fn node_state(node: &NodeView) -> &'static str {
 }
 
 /// Counts nodes, slots and renders, and the ages of waiting tasks.
-pub(super) fn measure<'a>(nodes: &[NodeView], renders: impl Iterator<Item = &'a Tracked>) -> FarmGauges {
+pub(super) fn measure<'a>(
+    nodes: &[NodeView],
+    renders: impl Iterator<Item = (&'a Tracked, &'a RenderTasks)>,
+) -> FarmGauges {
     let mut counted: BTreeMap<(&str, &str, &'static str), u32> = BTreeMap::new();
     let mut slots: BTreeMap<(&str, &str), u32> = BTreeMap::new();
     for node in nodes {
@@ -43,8 +47,8 @@ pub(super) fn measure<'a>(nodes: &[NodeView], renders: impl Iterator<Item = &'a 
     let (mut oldest, mut statuses) =
         (BTreeMap::new(), BTreeMap::from([("queued", 0), ("rendering", 0), ("paused", 0)]));
     let mut stall = Duration::ZERO;
-    for tracked in renders {
-        let stage = tracked.stage();
+    for (tracked, tasks) in renders {
+        let stage = tracked.stage(tasks);
         let status = match stage {
             _ if tracked.entry.is_paused() => "paused",
             Stage::Queued => "queued",
@@ -57,7 +61,7 @@ pub(super) fn measure<'a>(nodes: &[NodeView], renders: impl Iterator<Item = &'a 
         if stage != Stage::Queued {
             stall = stall.max(tracked.last_moved_at().elapsed());
         }
-        for (queue, age) in oldest_waiting(tracked) {
+        if let Some((queue, age)) = oldest_waiting(tracked, tasks) {
             if oldest.len() < MAX_POOLS || oldest.contains_key(&queue) {
                 let longest = oldest.entry(queue).or_insert(age);
                 *longest = longest.max(age);
@@ -73,20 +77,20 @@ pub(super) fn measure<'a>(nodes: &[NodeView], renders: impl Iterator<Item = &'a 
     }
 }
 
-/// Seconds for which the oldest unclaimed task of a render has been waiting, by kind and pool of its queue.
-fn oldest_waiting(tracked: &Tracked) -> BTreeMap<(&'static str, String), f64> {
-    let mut oldest = BTreeMap::new();
-    let is_due = |step| tracked.next_step().is_some_and(|next| next.due.contains(&step));
-    for task in tracked.waiting_tasks() {
-        // A plan task that has no room in the window waits too. A chunk without room only stands behind others of its render.
-        if task.is_dispatched || (task.step == Step::Plan && is_due(Step::Plan)) {
-            let queue = Queue::of(task.step, tracked.pool());
-            let age =
-                oldest.entry((queue.kind(), queue.pool().map_or_else(String::new, Pool::to_string))).or_insert(0.0);
-            *age = task.age.as_secs_f64().max(*age);
-        }
-    }
-    oldest
+/// Seconds for which the oldest unclaimed task of a render has been waiting, by kind and pool of its queue. A plan task
+/// that has no room in the window waits too. A chunk without room only stands behind others of its render.
+fn oldest_waiting(tracked: &Tracked, tasks: &RenderTasks) -> Option<((&'static str, String), f64)> {
+    let (stage, unclaimed) = (tracked.stage(tasks), tasks.unclaimed());
+    let step = match stage {
+        Stage::Stitch => Step::Stitch,
+        _ if tracked.plan.is_some() => Step::Chunk(0),
+        _ => Step::Plan,
+    };
+    let waits_for_room = || step == Step::Plan && tasks.next_due(true) == Some(Step::Plan);
+    let age = unclaimed.oldest.map(|oldest| oldest.elapsed());
+    let age = age.or_else(|| waits_for_room().then(|| tracked.stage_age(stage)))?;
+    let queue = Queue::of(step, tracked.pool());
+    Some(((queue.kind(), queue.pool().map_or_else(String::new, Pool::to_string)), age.as_secs_f64()))
 }
 
 /// Measures the number of messages in the queues of `pools`, and in those without a pool.

@@ -3,21 +3,35 @@
 //! **Invariant: it changes nothing**, in the ledger or in storage.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use hyperfarm_backplane::ledger::ViewSince;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::task::Step;
 
 use super::error::ReconcileError;
 use super::state::Reconciler;
-use super::tracked::LedgerRead;
 use super::wake::Verification;
 use crate::store;
 
 impl Reconciler {
     /// Takes over what ledger and storage say of one render.
-    pub(super) async fn observe(&mut self, render: &RenderId, read: Option<LedgerRead>) -> Result<(), ReconcileError> {
+    pub(super) async fn observe(
+        &mut self,
+        render: &RenderId,
+        read: ViewSince,
+        began: Instant,
+    ) -> Result<(), ReconcileError> {
         let objects = self.backplane.objects.clone();
-        let Some(read) = read.filter(|read| !read.view.cancelled) else {
+        let is_known = self.take_over(render, read, began);
+        let (Some(tracked), Some(tasks)) = (self.renders.get_mut(render), self.schedule.tasks(render)) else {
+            return Ok(());
+        };
+        let (is_cancelled, is_paused) = {
+            let view = tasks.view().read();
+            (view.cancelled, view.paused)
+        };
+        if !is_known || is_cancelled {
             // The leader has ended it, or is about to open it.
             let (end, is_deleted) =
                 futures::try_join!(store::state(&objects, render), store::is_deleted(&objects, render))?;
@@ -26,23 +40,25 @@ impl Reconciler {
                 self.handle_verification(render, verification);
             }
             return Ok(());
-        };
-        let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
+        }
+        tracked.entry.set_paused(is_paused);
         // Whoever leads next compares ledger and storage first.
         tracked.is_restored = false;
-        let is_planned = read.view.tasks.get(&Step::Plan).is_some_and(|task| task.committed.is_some());
+        let is_planned = tasks.view().read().tasks.get(&Step::Plan).is_some_and(|task| task.committed.is_some());
         if !is_planned && tracked.plan.is_some() {
-            tracked.clear_plan();
-        }
-        if is_planned
+            self.clear_plan(render);
+            self.read_again(render).await?;
+        } else if is_planned
             && tracked.plan.is_none()
             && let Some(plan) = store::readable_plan(&objects, render).await?
         {
-            tracked.set_plan(plan);
+            self.set_plan(render, plan);
         }
-        tracked.set_view(read);
-        tracked.decide(&self.config.schedule);
-        tracked.publish_progress(&self.fleet);
+        if let (Some(tracked), Some(tasks)) = (self.renders.get_mut(render), self.schedule.tasks(render)) {
+            tracked.is_decided = true;
+            tracked.publish_progress(tasks, self.schedule.fleet());
+        }
+        self.update_standing(render);
         Ok(())
     }
 }

@@ -58,8 +58,8 @@ impl Reconciler {
         }
         warn!(%render, reason, "the render is planned again");
         self.backplane.ledger.cancel(render).await?;
-        tracked.clear_plan();
         tracked.replanning.ending_since = Some(Instant::now());
+        self.clear_plan(render);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Restores a render's ledger entry from object storage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -18,7 +18,22 @@ use super::error::ReconcileError;
 use crate::object_keys;
 use crate::store::{self, MAX_CONCURRENT_REQUESTS, if_found};
 
-/// Opens the render in the ledger and puts back every commit that storage shows and `view`, the ledger's view, lacks. Answers the plan,
+/// What the ledger knows of a render.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    is_paused: bool,
+    committed: BTreeSet<Step>,
+}
+
+impl Known {
+    /// What `view` shows.
+    pub(super) fn of(view: &RenderView) -> Self {
+        let committed = view.tasks.iter().filter(|(_, task)| task.committed.is_some()).map(|(step, _)| *step);
+        Self { is_paused: view.paused, committed: committed.collect() }
+    }
+}
+
+/// Opens the render in the ledger and puts back every commit that storage shows and the ledger lacks. Answers the plan,
 /// if storage has one, and the number of commits that were put back.
 ///
 /// Of several segments of a chunk the one of the lowest attempt counts: all attempts give equal bytes, and every coordinator chooses the
@@ -30,7 +45,7 @@ use crate::store::{self, MAX_CONCURRENT_REQUESTS, if_found};
 pub(super) async fn restore(
     backplane: &Backplane,
     render: &RenderId,
-    view: &RenderView,
+    known: &Known,
 ) -> Result<(Option<Plan>, usize), ReconcileError> {
     let objects = &backplane.objects;
     backplane.ledger.open(render).await?;
@@ -39,7 +54,7 @@ pub(super) async fn restore(
     let has = |key: &str| listed.iter().any(|listed| listed == key);
     let pause_mark = object_keys::pause_mark(render);
     // Asked for again: it may have been paused or resumed since the list was made.
-    if has(&pause_mark) != view.paused {
+    if has(&pause_mark) != known.is_paused {
         backplane.ledger.set_paused(render, objects.exists(&pause_mark).await?).await?;
     }
 
@@ -50,8 +65,8 @@ pub(super) async fn restore(
     }
     let plan_hash = plan.as_ref().map(|plan| plan.content.hash()).transpose()?;
     if let (Some(plan), Some(hash)) = (&plan, &plan_hash) {
-        let is_committed = |chunk| view.tasks.get(&Step::Chunk(chunk)).is_some_and(|task| task.committed.is_some());
-        let missing = segments(&listed).into_iter().filter(|(chunk, _)| !is_committed(*chunk));
+        let is_missing = |chunk| !known.committed.contains(&Step::Chunk(chunk));
+        let missing = segments(&listed).into_iter().filter(|(chunk, _)| is_missing(*chunk));
         let records = missing.filter_map(|(chunk, attempts)| Some((chunk, attempts, plan.chunk(chunk)?)));
         let reads = records.map(|(chunk, attempts, range)| async move {
             let highest = attempts.keys().next_back().copied().unwrap_or(1);
@@ -82,8 +97,7 @@ pub(super) async fn restore(
         found.push((Step::Stitch, 1, Bytes::from(serde_json::to_vec(&manifest.output)?)));
     }
 
-    let is_missing = |step: &Step| view.tasks.get(step).is_none_or(|task| task.committed.is_none());
-    let missing: Vec<_> = found.into_iter().filter(|(step, ..)| is_missing(step)).collect();
+    let missing: Vec<_> = found.into_iter().filter(|(step, ..)| !known.committed.contains(step)).collect();
     let restored = missing.len();
     let restores = missing.into_iter().map(|(step, attempt, record)| async move {
         let task = TaskId { render: render.clone(), step };

@@ -2,12 +2,11 @@
 //! and dispatches tasks.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use hyperfarm_backplane::drain::Drain;
-use hyperfarm_backplane::ledger::{LedgerError, NodeView, ViewSince};
+use hyperfarm_backplane::ledger::{LedgerError, NodeView};
 use hyperfarm_backplane::metrics::FarmGauges;
 use hyperfarm_proto::id::{Pool, RenderId};
 use tokio::sync::mpsc;
@@ -15,12 +14,13 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use super::error::ReconcileError;
+use super::restore::Known;
 use super::state::Reconciler;
-use super::tracked::{LedgerRead, Tracked};
+use super::tracked::Tracked;
 use super::wake::{Lookup, Verification, Wake};
 use super::{background_scan, gauges};
 use crate::registry::Backlog;
-use crate::scheduler::Fleet;
+use crate::scheduler::{Fleet, RenderTasks};
 use crate::store::MAX_CONCURRENT_REQUESTS;
 
 /// How often a standby lists the open renders at least.
@@ -35,7 +35,7 @@ impl Reconciler {
         self.leadership.ask(&self.backplane).await;
         let renewal = tokio::spawn(self.leadership.clone().run(self.backplane.clone()));
         loop {
-            let next_check = self.renders.values().filter_map(|tracked| self.next_check_at(tracked)).min();
+            let next_check = self.schedule.next_check_at();
             let check = sleep_until(next_check.unwrap_or_else(|| Instant::now() + self.config.tick * 2).into());
             tokio::select! {
                 () = drain.started() => break,
@@ -66,9 +66,7 @@ impl Reconciler {
             self.backplane.metrics.set_farm(&FarmGauges::default());
             self.backplane.metrics.set_queue_depths(&[]);
         }
-        for tracked in self.renders.values_mut() {
-            tracked.request_check();
-        }
+        self.schedule.request_all(Instant::now());
     }
 
     fn is_leading(&self) -> bool {
@@ -78,17 +76,14 @@ impl Reconciler {
     fn handle(&mut self, wake: Wake) {
         match wake {
             Wake::Submitted(entry) => self.track(*entry, true),
-            Wake::Changed(render) => match self.renders.get_mut(&render) {
-                Some(tracked) => tracked.request_check(),
-                None => self.look_up([render]),
-            },
-            Wake::ChangedInStorage(render) => match self.renders.get_mut(&render) {
-                Some(tracked) => {
+            Wake::Changed(render) if self.renders.contains_key(&render) => self.request_check(&render),
+            Wake::ChangedInStorage(render) if self.renders.contains_key(&render) => {
+                if let Some(tracked) = self.renders.get_mut(&render) {
                     tracked.is_verification_requested = true;
-                    tracked.request_check();
                 }
-                None => self.look_up([render]),
-            },
+                self.request_check(&render);
+            }
+            Wake::Changed(render) | Wake::ChangedInStorage(render) => self.look_up([render]),
             Wake::EndedByApi(render) => {
                 self.untrack(&render);
                 self.retain(render, false);
@@ -112,19 +107,22 @@ impl Reconciler {
             Wake::Restored(render, restored) => {
                 let Some(tracked) = self.renders.get_mut(&render) else { return };
                 tracked.is_restoring = false;
-                tracked.request_check();
                 match restored {
                     Ok(plan) => {
+                        tracked.is_restored = true;
                         if let Some(plan) = plan.filter(|_| !tracked.replanning.is_ending()) {
-                            tracked.set_plan(*plan);
+                            self.set_plan(&render, *plan);
                         }
                         // Tasks in flight may be lost: a worker drops the message of a render that the ledger does not
                         // know.
-                        tracked.dispatch_log.clear();
-                        tracked.is_restored = true;
+                        self.schedule.change(&render, Instant::now(), |tasks, at| {
+                            tasks.forget_revision();
+                            tasks.clear_dispatches(at);
+                        });
                     }
                     Err(error) => tracked.restore_error = Some(error),
                 }
+                self.request_check(&render);
             }
         }
     }
@@ -139,15 +137,16 @@ impl Reconciler {
             }
             return self.untrack(render);
         }
-        if verification.restored > 0 {
-            warn!(%render, restored = verification.restored, "commits that only storage had were put back into the ledger");
-            tracked.request_check();
-        }
         if let Some(priority) = verification.priority {
             tracked.entry.set_priority(priority);
         }
         if let (None, Some(plan), false) = (&tracked.plan, verification.plan, tracked.replanning.is_ending()) {
-            tracked.set_plan(plan);
+            self.set_plan(render, plan);
+        }
+        self.update_standing(render);
+        if verification.restored > 0 {
+            warn!(%render, restored = verification.restored, "commits that only storage had were put back into the ledger");
+            self.request_check(render);
         }
     }
 
@@ -158,7 +157,7 @@ impl Reconciler {
         }
         match self.backplane.ledger.nodes().await {
             Ok(nodes) => {
-                self.fleet = Fleet::from_nodes(&nodes);
+                self.schedule.set_fleet(Fleet::from_nodes(&nodes));
                 self.node_watch.saw(&nodes, Instant::now());
                 if self.is_leading() {
                     self.update_gauges(&nodes);
@@ -169,17 +168,19 @@ impl Reconciler {
                 return self.backoff.failed("the ledger did not list the live nodes", &error.into());
             }
         }
-        for tracked in self.renders.values_mut() {
-            let is_class_missing = tracked.is_class_missing(&self.fleet);
+        for (render, tracked) in &mut self.renders {
+            let Some(tasks) = self.schedule.tasks(render) else { continue };
+            let is_class_missing = tracked.is_class_missing(tasks, self.schedule.fleet());
             tracked.replanning.set_class_missing(is_class_missing);
-            tracked.request_check();
         }
+        self.schedule.tick(Instant::now());
+        self.is_backlog_due = true;
         self.forget_retained().await;
         self.start_background_scans();
     }
 
     fn update_gauges(&mut self, nodes: &[NodeView]) {
-        self.backplane.metrics.set_farm(&gauges::measure(nodes, self.renders.values()));
+        self.backplane.metrics.set_farm(&gauges::measure(nodes, self.with_tasks()));
         let is_due = self.depths_measured_at.is_none_or(|at| at.elapsed() >= gauges::DEPTH_INTERVAL);
         if is_due && !self.depth_measurement.is_running() {
             self.depths_measured_at = Some(Instant::now());
@@ -216,7 +217,7 @@ impl Reconciler {
             .map(|tracked| {
                 tracked.verified_at = Instant::now();
                 tracked.is_verification_requested = false;
-                (tracked.id().clone(), tracked.view.clone())
+                (tracked.id().clone(), Known::of(&tracked.entry.view.read()))
             })
             .collect();
         if !due.is_empty() {
@@ -246,37 +247,35 @@ impl Reconciler {
         }
     }
 
-    /// When a render is due for a check. The leader checks a render that is being restored when that has ended.
-    fn next_check_at(&self, tracked: &Tracked) -> Option<Instant> {
-        let is_restoring = tracked.is_restoring && !tracked.replanning.is_ending();
-        tracked.next_check_at().filter(|_| !is_restoring || !self.is_leading())
+    /// The open renders with their tasks.
+    fn with_tasks(&self) -> impl Iterator<Item = (&Tracked, &RenderTasks)> {
+        self.renders.iter().filter_map(|(render, tracked)| Some((tracked, self.schedule.tasks(render)?)))
     }
 
     /// Checks every render that is due, then dispatches tasks.
     async fn reconcile(&mut self) {
-        let now = Instant::now();
-        let is_due = |tracked: &&Tracked| self.next_check_at(tracked).is_some_and(|at| at <= now);
-        let due = self.renders.values().filter(is_due).map(|tracked| (tracked.id().clone(), tracked.known_revision()));
-        let due: Vec<_> = due.collect();
+        let due = self.schedule.take_due(Instant::now());
+        let known = |render: RenderId| {
+            let revision = self.schedule.tasks(&render).and_then(RenderTasks::revision);
+            (render, revision)
+        };
+        let due: Vec<_> = due.into_iter().map(known).collect();
         let (ledger, term) = (&self.backplane.ledger, self.leadership.term());
         let reads = due.into_iter().map(|(render, known)| async move {
-            let started = Instant::now();
-            let view = ledger.view_since(&render, term, known).await;
-            (render, view, started.elapsed())
+            let began = Instant::now();
+            let read = ledger.view_since(&render, term, known).await;
+            (render, read, began, began.elapsed())
         });
-        let views: Vec<_> = stream::iter(reads).buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await;
+        let reads: Vec<_> = stream::iter(reads).buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await;
         let mut failed = Vec::new();
-        for (render, view, took) in views {
-            if matches!(view, Err(LedgerError::Superseded { .. })) {
+        for (render, read, began, took) in reads {
+            if matches!(read, Err(LedgerError::Superseded { .. })) {
                 self.leadership.superseded();
             }
-            let unchanged = || self.renders.get(&render).map(Tracked::unchanged);
-            let read = view.map(|view| match view {
-                ViewSince::Unknown => None,
-                ViewSince::Unchanged => unchanged(),
-                ViewSince::Changed { revision, view } => Some(LedgerRead { view: Arc::new(view), revision }),
-            });
-            let checked = self.check(&render, read.map_err(ReconcileError::from), pause_between_checks(took)).await;
+            let now = Instant::now();
+            self.schedule.pause_checks(&render, now + pause_between_checks(took), now);
+            let checked = self.check(&render, read.map_err(ReconcileError::from), began).await;
+            self.update_standing(&render);
             // A render that has ended in this check is tracked no longer.
             let tracked = self.renders.get_mut(&render);
             match (checked, tracked) {
@@ -284,7 +283,9 @@ impl Reconciler {
                 (Ok(()), None) => {}
                 (Err(error), tracked) => {
                     if let Some(tracked) = tracked {
-                        tracked.check_failed();
+                        let now = Instant::now();
+                        self.schedule.pause_checks(&render, now + tracked.check_failed(), now);
+                        self.schedule.request_check(&render, now);
                     }
                     failed.push((render, error));
                 }
@@ -294,7 +295,9 @@ impl Reconciler {
         if let Some((render, error)) = failed.first() {
             warn!(%render, %error, renders = failed.len(), "checks of renders failed, they are repeated after a pause");
         }
-        self.publish_backlog();
+        if std::mem::take(&mut self.is_backlog_due) {
+            self.publish_backlog();
+        }
         if self.backoff.is_pausing() || !self.is_leading() {
             return;
         }
@@ -307,8 +310,8 @@ impl Reconciler {
     /// Writes the number of waiting tasks of each pool into the registry.
     fn publish_backlog(&self) {
         let mut backlog: HashMap<_, Backlog> = HashMap::new();
-        for tracked in self.renders.values().filter(|tracked| !tracked.entry.is_paused()) {
-            let (pool, waiting) = tracked.backlog();
+        for (tracked, tasks) in self.with_tasks().filter(|(tracked, _)| !tracked.entry.is_paused()) {
+            let (pool, waiting) = tracked.backlog(tasks);
             backlog.entry(pool).or_default().add(waiting);
         }
         self.registry.set_backlog(backlog);

@@ -5,6 +5,7 @@
 //!   start does not count, wherever it is found; so the same facts lead to the same next step after an interruption.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyperfarm_proto::id::RenderId;
@@ -23,20 +24,23 @@ impl Reconciler {
     /// Compares the seams of a render whose chunks are all committed. Where some differ, it changes the starts of the
     /// chunks behind them in the plan and takes their results back.
     pub(super) async fn prove_seams(&mut self, render: &RenderId) -> Result<(), ReconcileError> {
-        let Some(tracked) = self.renders.get_mut(render) else { return Ok(()) };
+        let Some(tracked) = self.renders.get(render) else { return Ok(()) };
+        let Some(tasks) = self.schedule.tasks(render) else { return Ok(()) };
         let plan = tracked.plan.as_ref().filter(|plan| plan.chunks.len() > 1 && self.config.heals_seams);
         let Some(plan) = plan else {
-            tracked.are_seams_proved = true;
+            self.seams_are_proved(render);
             return Ok(());
         };
         let chunks = plan.chunks.len() as u32;
-        let result = |chunk| tracked.view.tasks.get(&Step::Chunk(chunk))?.committed.as_deref();
-        let segments: Vec<SegmentRecord> =
-            (0..chunks).filter_map(result).map(serde_json::from_slice).collect::<Result<_, _>>()?;
+        let segments: Vec<SegmentRecord> = {
+            let view = tasks.view().read();
+            let result = |chunk| view.tasks.get(&Step::Chunk(chunk))?.committed.as_deref();
+            (0..chunks).filter_map(result).map(serde_json::from_slice).collect::<Result<_, _>>()?
+        };
         if segments.iter().all(|segment| segment.start == plan.start(segment.chunk))
             && longer_starts(plan, &segments).is_empty()
         {
-            tracked.are_seams_proved = true;
+            self.seams_are_proved(render);
             return Ok(());
         }
         let (ledger, objects) = (&self.backplane.ledger, &self.backplane.objects);
@@ -47,7 +51,7 @@ impl Reconciler {
         if again.is_empty() {
             let starts: BTreeMap<_, _> = longer_starts(&plan, &segments);
             if starts.is_empty() {
-                tracked.are_seams_proved = true;
+                self.seams_are_proved(render);
                 return Ok(());
             }
             for (chunk, start) in &starts {
@@ -65,8 +69,11 @@ impl Reconciler {
         for chunk in again {
             ledger.reopen(&TaskId { render: render.clone(), step: Step::Chunk(chunk) }).await?;
         }
-        tracked.set_plan(plan);
-        tracked.set_view(ledger.view(render).await?.unwrap_or_default().into());
-        Ok(())
+        self.set_plan(render, plan);
+        self.read_again(render).await
+    }
+
+    fn seams_are_proved(&mut self, render: &RenderId) {
+        self.schedule.change(render, Instant::now(), |tasks, _| tasks.seams_are_proved());
     }
 }

@@ -5,19 +5,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyperfarm_backplane::Backplane;
-use hyperfarm_proto::id::{RenderId, Space};
+use hyperfarm_backplane::ledger::ViewSince;
+use hyperfarm_proto::id::RenderId;
+use hyperfarm_proto::plan::Plan;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::background_scan::{self, BackgroundTask};
 use super::backoff::Backoff;
+use super::error::ReconcileError;
 use super::leadership::Leadership;
 use super::node_watch::NodeWatch;
 use super::tracked::Tracked;
 use super::wake::Wake;
 use crate::config::CoordinatorConfig;
 use crate::registry::{Registry, RenderEntry};
-use crate::scheduler::Fleet;
+use crate::scheduler::{LedgerRead, PlanOutline, RenderTasks, Schedule, Submitter};
 
 /// Restores that run at a time. Each lists one render's objects and reads the records of several chunks at once.
 const MAX_CONCURRENT_RESTORES: usize = 8;
@@ -42,13 +45,11 @@ pub(crate) struct Reconciler {
     pub(super) are_marks_complete: bool,
     /// Renders that ended without completing. The ledger keeps their entries for [`CoordinatorConfig::retain_ended_for`].
     pub(super) retained: VecDeque<Retained>,
-    /// The live workers, as of the last tick.
-    pub(super) fleet: Fleet,
+    /// The tasks of the open renders, with the live workers as of the last tick.
+    pub(super) schedule: Schedule,
     pub(super) node_watch: NodeWatch,
-    /// Number of tasks that were dispatched.
-    pub(super) dispatched: u64,
-    /// Number of the task that each space was given last.
-    pub(super) served: BTreeMap<Space, u64>,
+    /// Whether the backlog is counted after the next checks.
+    pub(super) is_backlog_due: bool,
     pub(super) scanned_at: Option<Instant>,
     pub(super) scan: BackgroundTask,
     pub(super) verification: BackgroundTask,
@@ -76,7 +77,7 @@ impl Reconciler {
         leadership: Leadership,
         wakes: mpsc::UnboundedSender<Wake>,
     ) -> Self {
-        let node_watch = NodeWatch::new(config.node_lost_after);
+        let (node_watch, schedule) = (NodeWatch::new(config.node_lost_after), config.schedule.clone());
         Self {
             backplane,
             config,
@@ -90,10 +91,9 @@ impl Reconciler {
             restore_permits: Arc::new(Semaphore::new(MAX_CONCURRENT_RESTORES)),
             are_marks_complete: false,
             retained: VecDeque::new(),
-            fleet: Fleet::default(),
+            schedule: Schedule::new(schedule),
             node_watch,
-            dispatched: 0,
-            served: BTreeMap::new(),
+            is_backlog_due: true,
             scanned_at: None,
             scan: BackgroundTask::default(),
             verification: BackgroundTask::default(),
@@ -124,12 +124,77 @@ impl Reconciler {
             return;
         }
         let entry = self.registry.add(entry);
-        self.renders.entry(render).or_insert_with(|| Tracked::new(entry, is_new));
+        if self.renders.contains_key(&render) {
+            return;
+        }
+        let (request, intake) = (&entry.request, &entry.intake);
+        let submitter = Submitter {
+            space: intake.space.clone(),
+            pool: request.spec.pool.clone(),
+            created_at_ms: request.created_at_ms,
+            max_parallel_chunks: request.spec.max_parallel_chunks.map(|cap| cap.get()),
+        };
+        let view = entry.view.clone();
+        let tracked = Tracked::new(entry, is_new);
+        self.schedule.open(&render, submitter, tracked.standing(), view, Instant::now());
+        self.renders.insert(render, tracked);
+    }
+
+    /// Asks for a check of a render as soon as the pause after the last one is over. It is dispatched by what the API has
+    /// changed at once.
+    pub(super) fn request_check(&mut self, render: &RenderId) {
+        self.update_standing(render);
+        self.schedule.request_check(render, Instant::now());
+    }
+
+    /// Tells the schedule how a render stands.
+    pub(super) fn update_standing(&mut self, render: &RenderId) {
+        if let Some(tracked) = self.renders.get(render) {
+            self.schedule.set_standing(render, tracked.standing(), Instant::now());
+        }
+    }
+
+    /// Takes over the plan of a render.
+    pub(super) fn set_plan(&mut self, render: &RenderId, plan: Plan) {
+        let Some(tracked) = self.renders.get_mut(render) else { return };
+        let outline = PlanOutline::from(&plan);
+        tracked.set_plan(plan);
+        self.schedule.change(render, Instant::now(), |tasks, at| tasks.set_plan(Some(outline), at));
+    }
+
+    /// Drops the plan of a render and everything that follows from it.
+    pub(super) fn clear_plan(&mut self, render: &RenderId) {
+        let Some(tracked) = self.renders.get_mut(render) else { return };
+        tracked.clear_plan();
+        self.schedule.change(render, Instant::now(), RenderTasks::clear);
+        self.update_standing(render);
+    }
+
+    /// Takes over what the ledger has answered to a read that began at `began`, and lets the time pass until then.
+    /// Returns whether the ledger knows the render.
+    pub(super) fn take_over(&mut self, render: &RenderId, read: ViewSince, began: Instant) -> bool {
+        let is_known = read != ViewSince::Unknown;
+        if let ViewSince::Changed { revision, is_whole, view } = read {
+            let read = LedgerRead { revision, is_whole, view };
+            self.schedule.change(render, Instant::now(), |tasks, at| tasks.take_over(read, at));
+        }
+        self.schedule.change(render, began, RenderTasks::advance);
+        is_known
+    }
+
+    /// Reads a render again, after something was written to it.
+    pub(super) async fn read_again(&mut self, render: &RenderId) -> Result<(), ReconcileError> {
+        let known = self.schedule.tasks(render).and_then(RenderTasks::revision);
+        let began = Instant::now();
+        let read = self.backplane.ledger.view_since(render, self.leadership.term(), known).await?;
+        self.take_over(render, read, began);
+        Ok(())
     }
 
     /// Stops tracking a render that has ended.
     pub(super) fn untrack(&mut self, render: &RenderId) {
         self.renders.remove(render);
+        self.schedule.close(render);
         self.finished.insert(render.clone());
     }
 

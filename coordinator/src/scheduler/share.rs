@@ -5,8 +5,8 @@
 //! A pool has some slots. Renders of many spaces (tenants) want them, some spaces with one render, some with thousands.
 //! A space with thousands must not make one with a single render wait, slots must not idle while anybody has work, and
 //! the order must be able to change within seconds. So only a short window of tasks is in a pool's queues, and whenever
-//! it has room [`share`] says who gets it. It is a pure function of the [`Demand`] of the open renders and of the
-//! [`Fleet`].
+//! it has room [`RunQueue::next`] says who gets it. The answer follows from the [`Demand`] of the open renders and from
+//! the [`Fleet`] alone.
 //!
 //! # The rules
 //!
@@ -17,8 +17,8 @@
 //!   whenever there are as many due tasks.
 //! - **Priority counts within a space.** The higher priority first, then the older render. It never moves a space
 //!   before another one.
-//! - **Within a render** the order is that of [`NextStep::due`]: the sound, then the longest chunks. Its cap on chunks
-//!   at a time is in there as well.
+//! - **Within a render** the order is that of [`RenderTasks::next_due`](super::tasks::RenderTasks::next_due): the sound,
+//!   then the longest chunks. Its cap on chunks at a time is in there as well.
 //! - **Plans have a window of their own**, so that many new renders do not hold up the chunks of old ones, nor the
 //!   reverse. Stitches are not limited.
 //! - **Suspects one by one.** A task that has lost a worker may be what ended it. Of these few are in flight at a time
@@ -26,157 +26,209 @@
 //!
 //! # Cost
 //!
-//! For R open renders, S spaces and T dispatched tasks O(R log R + T log S). A due task that is not dispatched is not
-//! looked at, but for suspects.
+//! A change of one render's demand and a task that is given a place cost O(log n) of the number of open renders and
+//! spaces. A render that nothing happens to costs nothing. Renders that are due for nothing but suspects are passed over
+//! one by one.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hyperfarm_proto::id::{Pool, RenderId, Space};
-use hyperfarm_proto::task::{Step, TaskId};
+use hyperfarm_proto::task::Step;
 
-use super::next_step::NextStep;
 use super::policy::SchedulePolicy;
 use super::window::Fleet;
 
+/// The kinds of tasks. Plans and chunks have a window of their own each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Plans.
+    Plan,
+    /// Chunks and the sound.
+    Chunk,
+    /// Stitches, which no window limits.
+    Stitch,
+}
+
 /// What an open render wants.
-#[derive(Debug, Clone, Copy)]
-pub struct Demand<'a> {
-    /// The render.
-    pub render: &'a RenderId,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demand {
     /// The space that it belongs to.
-    pub space: &'a Space,
+    pub space: Space,
     /// The pool whose slots it wants.
-    pub pool: &'a Pool,
+    pub pool: Pool,
     /// The higher one comes first in its space.
     pub priority: i32,
     /// Unix milliseconds of its submission.
     pub created_at_ms: u64,
-    /// When its space was given a place last: the higher, the later; 0 is never.
-    pub last_served: u64,
-    /// Its due tasks, and how many are in flight.
-    pub next: &'a NextStep,
+    /// The kind of its due tasks, which are of one stage.
+    pub kind: Kind,
+    /// Number of its tasks of this kind in flight.
+    pub in_flight: u32,
+    /// Number of those that have lost a worker.
+    pub suspects_in_flight: u32,
+    /// Whether it has a due task.
+    pub is_due: bool,
 }
 
-impl<'a> Demand<'a> {
-    /// The order of renders within a space.
-    pub(super) fn rank(&self) -> (Reverse<i32>, u64, &'a RenderId) {
-        (Reverse(self.priority), self.created_at_ms, self.render)
+/// The order of renders within a space.
+pub type Rank = (Reverse<i32>, u64, RenderId);
+
+impl Demand {
+    /// Its place among the renders of its space.
+    pub fn rank(&self, render: &RenderId) -> Rank {
+        (Reverse(self.priority), self.created_at_ms, render.clone())
     }
 }
 
-/// The kinds of tasks that have a window of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Plan,
-    Chunk,
+/// The order of spaces: by what they have in flight for their weight, then by the number of the task that they were given
+/// last.
+type Turn = (u64, u64, Space);
+
+/// The demands of all open renders, and whose turn it is. See the [module](self).
+#[derive(Debug, Default)]
+pub struct RunQueue {
+    demands: HashMap<RenderId, Demand>,
+    windows: BTreeMap<(Pool, Kind), Window>,
+    pools: BTreeMap<Pool, PoolSums>,
+    /// Number of tasks that were given a place.
+    given: u64,
+    /// Number of the task that each space was given last.
+    served: HashMap<Space, u64>,
 }
 
-impl Kind {
-    /// The kind of `step`; `None` for a stitch, which no window limits.
-    fn of(step: Step) -> Option<Self> {
-        match step {
-            Step::Plan => Some(Self::Plan),
-            Step::Audio | Step::Chunk(_) => Some(Self::Chunk),
-            Step::Stitch => None,
-        }
-    }
+#[derive(Debug, Default)]
+struct PoolSums {
+    /// Plans and chunks in flight.
+    in_flight: u32,
+    suspects_in_flight: u32,
+    /// Renders with a due plan or chunk.
+    due: u32,
 }
 
 /// What the spaces want of one window.
-struct Window<'a> {
-    room: u32,
-    spaces: BTreeMap<&'a Space, SpaceDemand<'a>>,
-}
-
-#[derive(Default)]
-struct SpaceDemand<'a> {
+#[derive(Debug, Default)]
+struct Window {
     in_flight: u32,
-    /// Its renders with due tasks, the first one last, each with the number of its due tasks that were looked at.
-    renders: Vec<(Demand<'a>, usize)>,
-    /// When it was given a place last.
-    last_served: u64,
+    spaces: HashMap<Space, SpaceDemand>,
+    /// The spaces with due tasks.
+    turns: BTreeSet<Turn>,
 }
 
-impl<'a> SpaceDemand<'a> {
-    /// Its next task; suspects only while `suspects` is not zero, which it counts down.
-    fn next(&mut self, suspects: &mut u32) -> Option<(&'a RenderId, Step)> {
-        while let Some((demand, seen)) = self.renders.last_mut() {
-            let Some(&step) = demand.next.due.get(*seen) else {
-                self.renders.pop();
-                continue;
-            };
-            *seen += 1;
-            if !demand.next.suspects.contains(&step) {
-                return Some((demand.render, step));
-            }
-            if *suspects > 0 {
-                *suspects -= 1;
-                return Some((demand.render, step));
-            }
-        }
-        None
-    }
+#[derive(Debug, Default)]
+struct SpaceDemand {
+    in_flight: u32,
+    /// Its renders that have a demand in this window.
+    renders: u32,
+    /// Those with due tasks.
+    due: BTreeSet<Rank>,
+    turn: Option<Turn>,
 }
 
-/// The tasks to dispatch now, in order. See the [module](self).
-pub fn share<'a>(
-    demands: impl Iterator<Item = Demand<'a>>,
-    fleet: &Fleet,
-    policy: &SchedulePolicy,
-) -> Vec<(TaskId, Pool)> {
-    let mut demands: Vec<Demand<'a>> = demands.collect();
-    demands.sort_by_key(Demand::rank);
-    let mut tasks = Vec::new();
-    let mut windows: BTreeMap<(&Pool, Kind), Window<'a>> = BTreeMap::new();
-    let mut suspects: BTreeMap<&Pool, u32> = BTreeMap::new();
-    // The last one first, so that the first one is popped first.
-    for demand in demands.iter().rev() {
-        let next = demand.next;
-        let room = suspects.entry(demand.pool).or_insert_with(|| fleet.suspects(demand.pool));
-        *room = room.saturating_sub(next.suspects_in_flight);
-        let size = policy.window(fleet.slots(demand.pool));
-        for (kind, in_flight) in [(Kind::Plan, next.plans_in_flight), (Kind::Chunk, next.chunks_in_flight)] {
-            // A render's due tasks are of one stage.
-            let is_due = next.due.first().is_some_and(|step| Kind::of(*step) == Some(kind));
-            if in_flight == 0 && !is_due {
-                continue;
+impl RunQueue {
+    /// Replaces what `render` wants; `None` for a render that has ended, is paused or is being restored.
+    pub fn set(&mut self, render: &RenderId, demand: Option<Demand>, policy: &SchedulePolicy) {
+        if self.demands.get(render) == demand.as_ref() {
+            return;
+        }
+        if let Some(before) = self.demands.remove(render) {
+            self.count(render, &before, false, policy);
+        }
+        if let Some(demand) = demand {
+            self.count(render, &demand, true, policy);
+            self.demands.insert(render.clone(), demand);
+        }
+    }
+
+    /// Adds or removes the demand of a render.
+    fn count(&mut self, render: &RenderId, demand: &Demand, is_added: bool, policy: &SchedulePolicy) {
+        let Demand { space, pool, kind, in_flight, suspects_in_flight, is_due, .. } = demand;
+        let change = |sum: &mut u32, by: u32| *sum = if is_added { *sum + by } else { *sum - by };
+        if *kind != Kind::Stitch {
+            let sums = self.pools.entry(pool.clone()).or_default();
+            change(&mut sums.in_flight, *in_flight);
+            change(&mut sums.suspects_in_flight, *suspects_in_flight);
+            change(&mut sums.due, u32::from(*is_due));
+            if sums.in_flight + sums.due == 0 {
+                self.pools.remove(pool);
             }
-            let window =
-                windows.entry((demand.pool, kind)).or_insert_with(|| Window { room: size, spaces: BTreeMap::new() });
-            window.room = window.room.saturating_sub(in_flight);
-            let space = window.spaces.entry(demand.space).or_default();
-            space.in_flight += in_flight;
-            space.last_served = demand.last_served;
-            space.renders.extend(is_due.then_some((*demand, 0)));
+        }
+        let window = self.windows.entry((pool.clone(), *kind)).or_default();
+        change(&mut window.in_flight, *in_flight);
+        let of_space = window.spaces.entry(space.clone()).or_default();
+        change(&mut of_space.in_flight, *in_flight);
+        change(&mut of_space.renders, 1);
+        if *is_due && is_added {
+            of_space.due.insert(demand.rank(render));
+        } else if *is_due {
+            of_space.due.remove(&demand.rank(render));
+        }
+        let turn = (!of_space.due.is_empty()).then(|| {
+            let served = self.served.get(space).copied().unwrap_or(0);
+            (policy.load_of(space, of_space.in_flight), served, space.clone())
+        });
+        if turn != of_space.turn {
+            if let Some(before) = &of_space.turn {
+                window.turns.remove(before);
+            }
+            window.turns.extend(turn.clone());
+            of_space.turn = turn;
+        }
+        if of_space.renders == 0 {
+            window.spaces.remove(space);
+            if window.spaces.is_empty() {
+                self.windows.remove(&(pool.clone(), *kind));
+            }
         }
     }
-    let mut now = demands.iter().map(|demand| demand.last_served).max().unwrap_or(0);
-    for ((pool, _), mut window) in windows {
-        let suspects = suspects.entry(pool).or_default();
-        let mut queue: BinaryHeap<_> = window
-            .spaces
-            .iter()
-            .map(|(space, demand)| Reverse((policy.load_of(space, demand.in_flight), demand.last_served, *space)))
-            .collect();
-        while window.room > 0
-            && let Some(Reverse((_, _, space))) = queue.pop()
-        {
-            let Some(demand) = window.spaces.get_mut(space) else { continue };
-            let Some((render, step)) = demand.next(suspects) else { continue };
-            demand.in_flight += 1;
-            window.room -= 1;
-            tasks.push((TaskId { render: render.clone(), step }, pool.clone()));
-            now += 1;
-            queue.push(Reverse((policy.load_of(space, demand.in_flight), now, space)));
+
+    /// The task that is given the next place, if a window has room. `next_due` answers the next due task of a render; with
+    /// `false`, only one that has lost no worker. Whoever dispatches the task [sets](Self::set) the new demand of its
+    /// render before the next call.
+    pub fn next(
+        &mut self,
+        fleet: &Fleet,
+        policy: &SchedulePolicy,
+        next_due: impl Fn(&RenderId, bool) -> Option<Step>,
+    ) -> Option<(RenderId, Step)> {
+        let found = self.windows.iter().find_map(|((pool, kind), window)| {
+            let size = policy.window(fleet.slots(pool));
+            if *kind != Kind::Stitch && window.in_flight >= size {
+                return None;
+            }
+            let suspects = self.pools.get(pool).map_or(0, |sums| sums.suspects_in_flight);
+            let with_suspects = suspects < fleet.suspects(pool);
+            window.turns.iter().find_map(|(_, _, space)| {
+                let renders = window.spaces.get(space)?.due.iter();
+                let (render, step) = renders
+                    .map(|(.., render)| render)
+                    .find_map(|render| Some((render, next_due(render, with_suspects)?)))?;
+                Some((render.clone(), step, space.clone()))
+            })
+        });
+        let (render, step, space) = found?;
+        self.given += 1;
+        self.served.insert(space, self.given);
+        Some((render, step))
+    }
+
+    /// The pool that `render` wants slots of.
+    pub fn pool_of(&self, render: &RenderId) -> Option<&Pool> {
+        self.demands.get(render).map(|demand| &demand.pool)
+    }
+
+    /// The rank of `render`.
+    pub fn rank_of(&self, render: &RenderId) -> Option<Rank> {
+        self.demands.get(render).map(|demand| demand.rank(render))
+    }
+
+    /// Tasks of `pool` in flight, other than stitches; `None` while one is due.
+    pub fn in_flight(&self, pool: &Pool) -> Option<u32> {
+        match self.pools.get(pool) {
+            None => Some(0),
+            Some(sums) => (sums.due == 0).then_some(sums.in_flight),
         }
     }
-    for demand in &demands {
-        if demand.next.due.first() == Some(&Step::Stitch) {
-            tasks.push((TaskId { render: demand.render.clone(), step: Step::Stitch }, demand.pool.clone()));
-        }
-    }
-    tasks
 }
 
 #[cfg(test)]
@@ -185,52 +237,98 @@ mod tests {
     use std::num::NonZeroU32;
 
     use hyperfarm_backplane::ledger::NodeView;
+    use hyperfarm_proto::task::TaskId;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::progress::Stage;
-    use crate::scheduler::RenderAction;
 
-    /// A render of a test, which owns what a [`Demand`] refers to.
+    /// A render of a test.
     #[derive(Debug, Clone)]
     struct Render {
         id: RenderId,
         space: Space,
         priority: i32,
         created_at_ms: u64,
-        last_served: u64,
-        next: NextStep,
+        kind: Kind,
+        next: Wants,
     }
 
-    fn wants(due: Vec<Step>, chunks_in_flight: u32) -> NextStep {
-        NextStep { chunks_in_flight, due, ..NextStep::new(RenderAction::Dispatch, Stage::Capture) }
+    #[derive(Debug, Clone, Default)]
+    struct Wants {
+        due: Vec<Step>,
+        suspects: Vec<Step>,
+        in_flight: u32,
+        suspects_in_flight: u32,
+    }
+
+    impl Render {
+        fn demand(&self) -> Demand {
+            let Wants { due, in_flight, suspects_in_flight, .. } = &self.next;
+            Demand {
+                space: self.space.clone(),
+                pool: Pool::default(),
+                priority: self.priority,
+                created_at_ms: self.created_at_ms,
+                kind: self.kind,
+                in_flight: *in_flight,
+                suspects_in_flight: *suspects_in_flight,
+                is_due: !due.is_empty(),
+            }
+        }
+
+        fn next_due(&self, with_suspects: bool) -> Option<Step> {
+            self.next.due.iter().copied().find(|step| with_suspects || !self.next.suspects.contains(step))
+        }
+    }
+
+    fn wants(due: Vec<Step>, in_flight: u32) -> Wants {
+        Wants { due, in_flight, ..Wants::default() }
     }
 
     fn chunks(count: u32) -> Vec<Step> {
         (0..count).map(Step::Chunk).collect()
     }
 
-    fn render(id: &str, space: &str, at: u64, next: NextStep) -> Render {
+    fn render(id: &str, space: &str, at: u64, next: Wants) -> Render {
         let (id, space) = (id.parse().unwrap(), space.parse().unwrap());
-        Render { id, space, priority: 0, created_at_ms: at, last_served: 0, next }
+        let kind = match next.due.first() {
+            Some(Step::Plan) => Kind::Plan,
+            Some(Step::Stitch) => Kind::Stitch,
+            _ => Kind::Chunk,
+        };
+        Render { id, space, priority: 0, created_at_ms: at, kind, next }
     }
 
     fn fleet(slots: u32) -> Fleet {
         Fleet::from_nodes(&[NodeView::new("n".parse().unwrap(), "worker", "cpu", slots, "")])
     }
 
+    fn queue_of(renders: &[Render], policy: &SchedulePolicy) -> RunQueue {
+        let mut queue = RunQueue::default();
+        renders.iter().for_each(|render| queue.set(&render.id, Some(render.demand()), policy));
+        queue
+    }
+
+    /// Dispatches what has room.
+    fn dispatch(queue: &mut RunQueue, renders: &mut [Render], fleet: &Fleet, policy: &SchedulePolicy) -> Vec<TaskId> {
+        let mut tasks = Vec::new();
+        loop {
+            let of = |id: &RenderId| renders.iter().find(|render| render.id == *id);
+            let next = queue.next(fleet, policy, |id, with_suspects| of(id)?.next_due(with_suspects));
+            let Some((id, step)) = next else { return tasks };
+            let render = renders.iter_mut().find(|render| render.id == id).unwrap();
+            let is_suspect = render.next.suspects.contains(&step);
+            let wants = &mut render.next;
+            wants.due.retain(|due| *due != step);
+            wants.in_flight += u32::from(step != Step::Stitch);
+            wants.suspects_in_flight += u32::from(is_suspect);
+            queue.set(&id, Some(render.demand()), policy);
+            tasks.push(TaskId { render: id, step });
+        }
+    }
+
     fn shared_by(renders: &[Render], fleet: &Fleet, policy: &SchedulePolicy) -> Vec<TaskId> {
-        let pool = Pool::default();
-        let demands = renders.iter().map(|render| Demand {
-            render: &render.id,
-            space: &render.space,
-            pool: &pool,
-            priority: render.priority,
-            created_at_ms: render.created_at_ms,
-            last_served: render.last_served,
-            next: &render.next,
-        });
-        share(demands, fleet, policy).into_iter().map(|(task, _)| task).collect()
+        dispatch(&mut queue_of(renders, policy), &mut renders.to_vec(), fleet, policy)
     }
 
     fn shared(renders: &[Render], slots: u32) -> Vec<String> {
@@ -279,7 +377,7 @@ mod tests {
         assert_eq!(tasks[1], "b/chunk-0");
         assert_eq!(tasks.iter().filter(|task| task.starts_with("b/")).count(), 6, "half of the window");
         // With alpha in all slots the next place is beta's.
-        renders[0].next.chunks_in_flight = 11;
+        renders[0].next.in_flight = 11;
         assert_eq!(shared(&renders, 6), ["b/chunk-0"]);
     }
 
@@ -298,7 +396,7 @@ mod tests {
     fn tasks_that_lost_a_worker_go_one_by_one_and_hold_up_nobody() {
         let suspect = |id: &str, in_flight| {
             let suspects = vec![Step::Chunk(0), Step::Chunk(1)];
-            render(id, id, 1, NextStep { suspects, suspects_in_flight: in_flight, ..wants(chunks(3), in_flight) })
+            render(id, id, 1, Wants { suspects, suspects_in_flight: in_flight, ..wants(chunks(3), in_flight) })
         };
         let tasks = shared(&[suspect("a", 0), suspect("b", 0)], 8);
         assert_eq!(tasks, ["a/chunk-0", "b/chunk-2", "a/chunk-2"], "one suspect, and all others");
@@ -328,7 +426,7 @@ mod tests {
         fn work_is_conserved_and_nothing_is_dispatched_twice(renders in renders(), slots in 0..40_u32) {
             let tasks = shared(&renders, slots);
             let due: usize = renders.iter().map(|render| render.next.due.len()).sum();
-            let in_flight: u32 = renders.iter().map(|render| render.next.chunks_in_flight).sum();
+            let in_flight: u32 = renders.iter().map(|render| render.next.in_flight).sum();
             let room = (slots * 2).max(4).saturating_sub(in_flight) as usize;
             prop_assert_eq!(tasks.len(), due.min(room));
             let distinct: std::collections::BTreeSet<_> = tasks.iter().collect();
@@ -345,7 +443,7 @@ mod tests {
             for render in &renders {
                 let of_render = tasks.iter().filter(|task| task.render == render.id).count();
                 *given.entry(&render.space).or_insert(0) += of_render;
-                *in_flight.entry(&render.space).or_insert(0) += render.next.chunks_in_flight as usize + of_render;
+                *in_flight.entry(&render.space).or_insert(0) += render.next.in_flight as usize + of_render;
                 *due.entry(&render.space).or_insert(0) += render.next.due.len() - of_render;
             }
             for (space, left) in &due {
@@ -368,31 +466,43 @@ mod tests {
                     renders.push(render(&id, &name, number as u64 + 1, wants(chunks(*count + 48), 0)));
                 }
             }
+            let (fleet, policy) = (fleet(slots), SchedulePolicy::default());
+            let mut queue = queue_of(&renders, &policy);
             let mut served: HashMap<Space, f64> = HashMap::new();
             let mut in_flight: Vec<TaskId> = Vec::new();
-            let mut dispatched = 0;
             // What is in flight ends in the order in which it was dispatched, half of the window a round.
             for _ in 0..200 {
                 for task in in_flight.drain(..(in_flight.len() / 2)) {
                     let render = renders.iter_mut().find(|render| render.id == task.render).unwrap();
-                    render.next.chunks_in_flight -= 1;
+                    render.next.in_flight -= 1;
                     *served.entry(render.space.clone()).or_default() += 1.0;
                     render.next.due.push(task.step);
+                    queue.set(&task.render, Some(render.demand()), &policy);
                 }
-                for task in shared_by(&renders, &fleet(slots), &SchedulePolicy::default()) {
-                    let render = renders.iter_mut().find(|render| render.id == task.render).unwrap();
-                    render.next.due.retain(|step| *step != task.step);
-                    render.next.chunks_in_flight += 1;
-                    dispatched += 1;
-                    let space = render.space.clone();
-                    renders.iter_mut().filter(|other| other.space == space).for_each(|of| of.last_served = dispatched);
-                    in_flight.push(task);
-                }
+                in_flight.extend(dispatch(&mut queue, &mut renders, &fleet, &policy));
             }
             let served: Vec<f64> = served.into_values().collect();
             let (sum, squares) = (served.iter().sum::<f64>(), served.iter().map(|x| x * x).sum::<f64>());
             let jain = sum * sum / (sizes.len() as f64 * squares);
             prop_assert!(jain >= 0.95, "Jain's index {jain:.3} of {served:?}");
+        }
+
+        #[test]
+        fn a_queue_that_was_changed_is_one_that_was_made_anew(
+            before in renders(),
+            after in renders(),
+            slots in 0..40_u32,
+        ) {
+            let (fleet, policy) = (fleet(slots), SchedulePolicy::default());
+            let mut queue = queue_of(&before, &policy);
+            for render in before.iter().filter(|old| after.iter().all(|new| new.id != old.id)) {
+                queue.set(&render.id, None, &policy);
+            }
+            after.iter().for_each(|render| queue.set(&render.id, Some(render.demand()), &policy));
+            let expected = shared_by(&after, &fleet, &policy);
+            prop_assert_eq!(dispatch(&mut queue, &mut after.clone(), &fleet, &policy), expected);
+            after.iter().for_each(|render| queue.set(&render.id, None, &policy));
+            prop_assert!(queue.windows.is_empty() && queue.demands.is_empty());
         }
     }
 }

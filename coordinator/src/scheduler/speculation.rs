@@ -19,17 +19,16 @@
 //! The ledger has at most two leases of a task, and the first commit counts
 //! ([`Ledger::speculate`](hyperfarm_backplane::ledger::Ledger::speculate)).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use hyperfarm_backplane::ledger::{AttemptEnd, RenderView, TaskView, node_of_slot};
+use hyperfarm_backplane::ledger::{TaskView, node_of_slot};
 use hyperfarm_proto::failure::{MAX_ATTEMPTS, RetryRule};
-use hyperfarm_proto::id::{Pool, RenderId};
+use hyperfarm_proto::id::Pool;
 use hyperfarm_proto::task::Step;
 
 use super::outline::PlanOutline;
 use super::policy::SchedulePolicy;
-use super::share::Demand;
 use super::window::Fleet;
 
 /// How many times the median time of the committed chunks a straggler has run for, in tenths.
@@ -48,114 +47,76 @@ pub struct Straggler {
     pub except: BTreeSet<String>,
 }
 
-/// Chunks of one render that run for long.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stragglers {
-    /// Those that are stragglers now, the one that has run longest first.
-    pub now: Vec<Straggler>,
-    /// Time until the next running chunk is one.
-    pub next_in: Option<Duration>,
-}
-
-/// The stragglers of a render.
-pub fn stragglers(plan: &PlanOutline, view: &RenderView, policy: &SchedulePolicy) -> Stragglers {
-    let mut found = Stragglers::default();
-    let Some(limit) = longest_time(plan, view, policy) else { return found };
-    let mut running = Vec::new();
-    for (step, task) in &view.tasks {
-        let [only] = &task.running[..] else { continue };
-        if !matches!(step, Step::Chunk(_)) || task.committed.is_some() || !may_speculate(task) {
-            continue;
-        }
-        if only.age <= limit {
-            let left = limit - only.age;
-            found.next_in = Some(found.next_in.map_or(left, |next| next.min(left)));
-            continue;
-        }
+impl Straggler {
+    /// The chunk `step` of a plan, about which the ledger says `task`, if one attempt at it runs.
+    pub(super) fn of(step: Step, task: &TaskView, plan: &PlanOutline) -> Option<Self> {
+        let [only] = &task.running[..] else { return None };
         let failed = task.failures.iter().map(|failed| failed.worker.as_str());
         let except = failed.chain([only.worker.as_str()]).map(|slot| node_of_slot(slot).to_owned()).collect();
-        let class_id = plan.class_id.clone();
-        running.push((only.age, Straggler { step: *step, attempt: only.attempt, class_id, except }));
+        Some(Self { step, attempt: only.attempt, class_id: plan.class_id.clone(), except })
     }
-    running.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
-    found.now = running.into_iter().map(|(_, straggler)| straggler).collect();
-    found
 }
 
-fn may_speculate(task: &TaskView) -> bool {
+pub(super) fn may_speculate(task: &TaskView) -> bool {
     task.attempts.len() < MAX_ATTEMPTS
         && task.failures.iter().all(|failed| failed.failure.code.retry() == RetryRule::Freely)
 }
 
-/// The time after which a chunk is a straggler; `None` before enough chunks are committed.
-fn longest_time(plan: &PlanOutline, view: &RenderView, policy: &SchedulePolicy) -> Option<Duration> {
+/// The time after which one of `chunks` chunks is a straggler, of which `done` are committed that took a median of
+/// `median_ms`; `None` before enough are.
+pub(super) fn straggles_after(chunks: usize, done: usize, median_ms: u64, policy: &SchedulePolicy) -> Option<Duration> {
     let floor = policy.speculate_after?;
-    let chunks = view.tasks.iter().filter(|(step, _)| matches!(step, Step::Chunk(_))).map(|(_, task)| task);
-    let committed = chunks.filter(|task| task.committed.is_some());
-    let left = plan.chunk_frames.len().saturating_sub(committed.clone().count());
-    if left == 0 || left > 1 && left * 4 > plan.chunk_frames.len() {
+    let left = chunks.saturating_sub(done);
+    if left == 0 || left > 1 && left * 4 > chunks {
         return None;
     }
-    // A commit that was restored from storage has no attempt.
-    let mut times: Vec<u64> = committed.filter_map(committed_ms).collect();
-    times.sort_unstable();
-    let median = Duration::from_millis(*times.get(times.len() / 2)?);
-    Some(floor.max(median * STRAGGLER_FACTOR_TENTHS / 10))
+    Some(floor.max(Duration::from_millis(median_ms) * STRAGGLER_FACTOR_TENTHS / 10))
 }
 
-/// Milliseconds from the claim to the commit of the attempt that counts.
-fn committed_ms(task: &TaskView) -> Option<u64> {
-    task.attempts.iter().find_map(|attempt| match attempt.end {
-        Some((AttemptEnd::Committed, at_ms)) => Some(at_ms.saturating_sub(attempt.claimed_at_ms)),
-        _ => None,
-    })
+/// The idle slots of one pool that may begin stragglers.
+pub(super) struct IdleSlots<'a> {
+    /// Nodes with their capture class and the number of their free slots.
+    nodes: Vec<(&'a str, &'a str, u32)>,
+    /// Slots of the pool that no task is in flight for.
+    free: u32,
 }
 
-/// The stragglers that are begun a second time now.
-pub fn speculate<'a>(demands: impl Iterator<Item = Demand<'a>>, fleet: &Fleet) -> Vec<(&'a RenderId, &'a Straggler)> {
-    let mut demands: Vec<Demand<'a>> = demands.collect();
-    if demands.iter().all(|demand| demand.next.stragglers.now.is_empty()) {
-        return Vec::new();
+impl<'a> IdleSlots<'a> {
+    /// Those of `pool`, which has `in_flight` tasks in flight.
+    pub(super) fn of(pool: &Pool, in_flight: u32, fleet: &'a Fleet) -> Self {
+        let free = fleet.slots(pool).saturating_sub(in_flight);
+        let nodes = if free > 0 { fleet.idle(pool).collect() } else { Vec::new() };
+        Self { nodes, free }
     }
-    demands.sort_by_key(Demand::rank);
-    // Tasks in flight by pool; `None` where tasks wait.
-    let mut in_flight: BTreeMap<&Pool, Option<u32>> = BTreeMap::new();
-    for Demand { pool, next, .. } in &demands {
-        let tasks = next.plans_in_flight + next.chunks_in_flight;
-        let is_waiting = next.due.iter().any(|step| *step != Step::Stitch);
-        let known = in_flight.entry(pool).or_insert(Some(0));
-        *known = known.filter(|_| !is_waiting).map(|known| known + tasks);
+
+    /// Whether there is an idle slot.
+    pub(super) fn is_any(&self) -> bool {
+        self.free > 0 && !self.nodes.is_empty()
     }
-    let mut idle: BTreeMap<&Pool, Vec<(&str, &str, u32)>> = BTreeMap::new();
-    let mut begun = Vec::new();
-    for Demand { render, pool, next, .. } in &demands {
-        for straggler in &next.stragglers.now {
-            let Some(Some(tasks)) = in_flight.get_mut(pool) else { break };
-            if *tasks >= fleet.slots(pool) {
-                break;
-            }
-            let idle = idle.entry(pool).or_insert_with(|| fleet.idle(pool).collect());
-            let suits = |(node, class, free): &&mut (&str, &str, u32)| {
-                *free > 0 && (class.is_empty() || *class == straggler.class_id) && !straggler.except.contains(*node)
-            };
-            let Some((_, _, free)) = idle.iter_mut().find(suits) else { continue };
-            *free -= 1;
-            *tasks += 1;
-            begun.push((*render, straggler));
-        }
+
+    /// Takes a slot for the straggler. Returns whether there is one.
+    pub(super) fn take(&mut self, straggler: &Straggler) -> bool {
+        let suits = |(node, class, free): &&mut (&str, &str, u32)| {
+            *free > 0 && (class.is_empty() || *class == straggler.class_id) && !straggler.except.contains(*node)
+        };
+        let found = if self.free > 0 { self.nodes.iter_mut().find(suits) } else { None };
+        let Some((_, _, free)) = found else { return false };
+        *free -= 1;
+        self.free -= 1;
+        true
     }
-    begun
 }
 
 #[cfg(test)]
 mod tests {
-    use hyperfarm_backplane::ledger::{AttemptView, NodeTask, NodeView, RunningAttempt};
+    use std::time::Instant;
+
+    use hyperfarm_backplane::ledger::{AttemptEnd, AttemptView, NodeTask, NodeView, RenderView, RunningAttempt};
     use hyperfarm_proto::failure::{FailedAttempt, Failure, FailureCode};
-    use hyperfarm_proto::id::Space;
 
     use super::*;
-    use crate::progress::Stage;
-    use crate::scheduler::{NextStep, RenderAction};
+    use crate::scheduler::task_status::Moment;
+    use crate::scheduler::tasks::RenderTasks;
     use crate::testing;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -173,19 +134,26 @@ mod tests {
     /// A chunk that has been running for `age` on the node `slow`.
     fn runs_for(age: Duration) -> TaskView {
         let worker: hyperfarm_proto::id::WorkerId = "slow-s0".parse().unwrap();
-        let running = vec![RunningAttempt { attempt: 1, worker: worker.clone(), age }];
+        let running = vec![RunningAttempt { attempt: 1, worker: worker.clone(), age, left: SECOND }];
         let lease = Some((worker, SECOND));
         TaskView { attempt: 1, lease, running, attempts: vec![attempt(1, None)], ..TaskView::default() }
     }
 
-    fn found(chunks: &[TaskView], policy: &SchedulePolicy) -> Stragglers {
+    /// The stragglers, and the time until the next chunk is one.
+    fn found(chunks: &[TaskView], policy: &SchedulePolicy) -> (Vec<Straggler>, Option<Duration>) {
         let plan = testing::plan(&vec![5; chunks.len()], false);
         let tasks = chunks.iter().enumerate().map(|(chunk, task)| (Step::Chunk(chunk as u32), task.clone()));
-        stragglers(&PlanOutline::from(&plan), &RenderView { tasks: tasks.collect(), ..RenderView::default() }, policy)
+        let view = RenderView { tasks: tasks.collect(), ..RenderView::default() };
+        // A clock that has run for long.
+        let at = Moment { now: Instant::now() + SECOND * 1_000, policy };
+        let mut tasks = RenderTasks::new(Default::default(), None, at);
+        tasks.set_plan(Some(PlanOutline::from(&plan)), at);
+        tasks.take_over(view.into(), at);
+        (tasks.stragglers(at), tasks.next_straggles_at(at).map(|next| next - at.now))
     }
 
     fn stragglers_of(chunks: &[TaskView]) -> Vec<Step> {
-        found(chunks, &SchedulePolicy::default()).now.iter().map(|straggler| straggler.step).collect()
+        found(chunks, &SchedulePolicy::default()).0.iter().map(|straggler| straggler.step).collect()
     }
 
     #[test]
@@ -207,11 +175,12 @@ mod tests {
         let policy = SchedulePolicy { speculate_after: Some(SECOND * 4), ..SchedulePolicy::default() };
         let quick = [done(1), done(1), done(1)];
         let all = |last: TaskView| [&quick[..], &[last]].concat();
-        let next = found(&all(runs_for(SECOND * 3)), &policy);
-        assert_eq!((next.now.len(), next.next_in), (0, Some(SECOND)));
-        assert_eq!(found(&all(runs_for(SECOND * 5)), &policy).now.len(), 1);
+        let (now, next_in) = found(&all(runs_for(SECOND * 3)), &policy);
+        assert_eq!(now.len(), 0);
+        assert!(next_in.is_some_and(|next| (SECOND..SECOND * 2).contains(&next)), "{next_in:?}");
+        assert_eq!(found(&all(runs_for(SECOND * 5)), &policy).0.len(), 1);
         let off = SchedulePolicy { speculate_after: None, ..policy };
-        assert_eq!(found(&all(runs_for(SECOND * 500)), &off), Stragglers::default());
+        assert_eq!(found(&all(runs_for(SECOND * 500)), &off), (Vec::new(), None));
     }
 
     #[test]
@@ -228,7 +197,7 @@ mod tests {
         assert_eq!(with(failed(FailureCode::WorkerLost)), []);
         assert_eq!(with(failed(FailureCode::ChromeCrashed)), []);
         assert_eq!(with(failed(FailureCode::Storage)), [Step::Chunk(3)]);
-        let except = found(&[done(1), failed(FailureCode::Storage)], &SchedulePolicy::default()).now.remove(0).except;
+        let except = found(&[done(1), failed(FailureCode::Storage)], &SchedulePolicy::default()).0.remove(0).except;
         assert_eq!(except.into_iter().collect::<Vec<_>>(), ["other", "slow"]);
     }
 
@@ -239,43 +208,27 @@ mod tests {
         NodeView { tasks: vec![task; busy], class_id: class.to_owned(), ..view }
     }
 
-    fn begun(nodes: &[NodeView], in_flight: u32, due: Vec<Step>, stragglers: usize) -> usize {
-        let straggler = |chunk: usize| Straggler {
-            step: Step::Chunk(chunk as u32),
+    fn begun(nodes: &[NodeView], in_flight: u32, stragglers: u32) -> usize {
+        let straggler = |chunk| Straggler {
+            step: Step::Chunk(chunk),
             attempt: 1,
             class_id: "ours".to_owned(),
             except: ["slow".to_owned()].into(),
         };
-        let (render, space, pool): (RenderId, Space, Pool) =
-            ("r1".parse().unwrap(), "s".parse().unwrap(), Pool::default());
-        let next = NextStep {
-            chunks_in_flight: in_flight,
-            due,
-            stragglers: Stragglers { now: (0..stragglers).map(straggler).collect(), next_in: None },
-            ..NextStep::new(RenderAction::Dispatch, Stage::Capture)
-        };
-        let demand = Demand {
-            render: &render,
-            space: &space,
-            pool: &pool,
-            priority: 0,
-            created_at_ms: 0,
-            last_served: 0,
-            next: &next,
-        };
-        speculate(std::iter::once(demand), &Fleet::from_nodes(nodes)).len()
+        let fleet = Fleet::from_nodes(nodes);
+        let mut idle = IdleSlots::of(&Pool::default(), in_flight, &fleet);
+        (0..stragglers).filter(|chunk| idle.take(&straggler(*chunk))).count()
     }
 
     #[test]
     fn only_idle_slots_of_other_nodes_of_the_class_are_used() {
         let slow = node("slow", "ours", 1);
-        let with = |other: NodeView, in_flight, due| begun(&[slow.clone(), other], in_flight, due, 3);
-        assert_eq!(with(node("idle", "ours", 0), 1, vec![]), 2, "as many as are idle");
-        assert_eq!(with(node("idle", "ours", 0), 3, vec![]), 1, "one slot of four is not in use");
-        assert_eq!(with(node("idle", "ours", 0), 1, vec![Step::Chunk(9)]), 0, "a task waits");
-        assert_eq!(with(node("idle", "ours", 0), 4, vec![]), 0, "tasks that nobody has claimed yet take the slots");
-        assert_eq!(with(node("busy", "ours", 2), 1, vec![]), 0);
-        assert_eq!(with(node("idle", "theirs", 0), 1, vec![]), 0, "another capture class");
-        assert_eq!(begun(&[slow], 1, vec![], 1), 0, "never on the same node");
+        let with = |other: NodeView, in_flight| begun(&[slow.clone(), other], in_flight, 3);
+        assert_eq!(with(node("idle", "ours", 0), 1), 2, "as many as are idle");
+        assert_eq!(with(node("idle", "ours", 0), 3), 1, "one slot of four is not in use");
+        assert_eq!(with(node("idle", "ours", 0), 4), 0, "tasks that nobody has claimed yet take the slots");
+        assert_eq!(with(node("busy", "ours", 2), 1), 0);
+        assert_eq!(with(node("idle", "theirs", 0), 1), 0, "another capture class");
+        assert_eq!(begun(&[slow], 1, 1), 0, "never on the same node");
     }
 }

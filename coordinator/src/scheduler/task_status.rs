@@ -1,15 +1,24 @@
 //! The status of one task.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hyperfarm_backplane::ledger::{AttemptEnd, AttemptView, RenderView, TaskView};
+use hyperfarm_backplane::ledger::{AttemptEnd, AttemptView, TaskView};
 use hyperfarm_proto::failure::{FailedAttempt, RetryRule, may_retry};
 use hyperfarm_proto::task::Step;
 
 use super::policy::SchedulePolicy;
 
-/// A dispatch of a task, with what the ledger said about the task at that time.
+/// A moment, and the settings that decide what is due at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment<'a> {
+    /// The time.
+    pub now: Instant,
+    /// The settings.
+    pub policy: &'a SchedulePolicy,
+}
+
+/// A dispatch of a task, with what the ledger said about the task at that time. It is lost with the process, and only
+/// costs time: a task without one is dispatched again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dispatch {
     /// When the task was dispatched.
@@ -24,13 +33,40 @@ pub struct Dispatch {
     pub first_at: Instant,
 }
 
+impl Dispatch {
+    /// A dispatch at `now` of a task about which the ledger says `task`, and of which `before` is the last dispatch.
+    pub fn new(task: Option<&TaskView>, before: Option<&Self>, now: Instant) -> Self {
+        let (attempt, failures) = task.map_or((0, 0), |task| (task.attempt, task.failures.len()));
+        let before = before.filter(|dispatch| dispatch.attempt == attempt);
+        let (unclaimed, first_at) = before.map_or((0, now), |dispatch| (dispatch.unclaimed, dispatch.first_at));
+        Self { at: now, attempt, failures, unclaimed: unclaimed + 1, first_at }
+    }
+
+    /// Whether no worker has claimed the task since, about which the ledger says `task`.
+    pub fn is_unclaimed(&self, task: Option<&TaskView>) -> bool {
+        task.is_none_or(|task| task.committed.is_none() && task.lease.is_none() && task.attempt == self.attempt)
+    }
+
+    /// When the task is due again, if it is neither leased nor committed.
+    fn due_at(&self, task: &TaskView, policy: &SchedulePolicy) -> Instant {
+        if task.failures.len() > self.failures {
+            self.at + free_retry_pause(&task.failures, policy)
+        } else if task.attempt > self.attempt {
+            // It was claimed, and the lease ended without a result: the worker is gone, or a drain handed the task back.
+            self.at
+        } else {
+            self.at + policy.unclaimed_after * 2u32.pow(self.unclaimed.saturating_sub(1).min(4))
+        }
+    }
+}
+
 /// A second attempt at a running task that was dispatched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Speculation {
+pub struct Speculation {
     /// When it was dispatched.
-    at: Instant,
+    pub at: Instant,
     /// The attempt that was running.
-    beside: u32,
+    pub beside: u32,
 }
 
 /// Which of two attempts at a task has committed.
@@ -42,123 +78,67 @@ pub struct Decided {
     pub is_won: bool,
 }
 
-/// What this coordinator has dispatched of one render. It is lost with the process, and only costs time: a task that is not in the log
-/// is dispatched again. Whether a second attempt was allowed, and who is at it, is in the ledger.
-#[derive(Debug, Clone, Default)]
-pub struct DispatchLog {
-    last: BTreeMap<Step, Dispatch>,
-    speculations: BTreeMap<Step, Speculation>,
-}
-
-impl DispatchLog {
-    /// The last dispatch of `step`.
-    pub fn last(&self, step: Step) -> Option<&Dispatch> {
-        self.last.get(&step)
+impl Speculation {
+    /// Until when it counts as in flight: for as long as an unclaimed task stays in its queue.
+    pub fn ends_at(&self, policy: &SchedulePolicy) -> Instant {
+        self.at + policy.unclaimed_after
     }
 
-    /// Records a dispatch of `step`, about which the ledger says `view`.
-    pub fn record(&mut self, step: Step, view: Option<&TaskView>, now: Instant) {
-        let (attempt, failures) = view.map_or((0, 0), |view| (view.attempt, view.failures.len()));
-        let before = self.last.get(&step).filter(|dispatch| dispatch.attempt == attempt);
-        let (unclaimed, first_at) = before.map_or((0, now), |dispatch| (dispatch.unclaimed, dispatch.first_at));
-        self.last.insert(step, Dispatch { at: now, attempt, failures, unclaimed: unclaimed + 1, first_at });
-    }
-
-    /// The last dispatch of `step`, about which the ledger says `view`, if no worker has claimed the task since.
-    pub fn unclaimed(&self, step: Step, view: Option<&TaskView>) -> Option<&Dispatch> {
-        self.last.get(&step).filter(|dispatch| {
-            view.is_none_or(|task| task.committed.is_none() && task.lease.is_none() && task.attempt == dispatch.attempt)
-        })
-    }
-
-    /// Whether nothing was dispatched.
-    pub fn is_empty(&self) -> bool {
-        self.last.is_empty()
-    }
-
-    /// Removes every dispatch, so that every task that is neither leased nor committed is dispatched again.
-    pub fn clear(&mut self) {
-        self.last.clear();
-        self.speculations.clear();
-    }
-
-    /// Records that a second attempt at `step` was dispatched beside the running attempt `beside`.
-    pub fn record_speculation(&mut self, step: Step, beside: u32, now: Instant) {
-        self.speculations.insert(step, Speculation { at: now, beside });
-    }
-
-    /// Whether a second attempt at `step` was dispatched, and no longer ago than an unclaimed task stays in its queue.
-    pub fn is_speculated(&self, step: Step, now: Instant, policy: &SchedulePolicy) -> bool {
-        self.speculations.get(&step).is_some_and(|speculation| now < speculation.at + policy.unclaimed_after)
-    }
-
-    /// Removes the second attempts of tasks that `view` shows to be committed, and says how they ended.
-    pub fn take_decided(&mut self, view: &RenderView) -> Vec<Decided> {
-        let mut decided = Vec::new();
-        self.speculations.retain(|step, speculation| {
-            let Some(task) = view.tasks.get(step).filter(|task| task.committed.is_some()) else { return true };
-            let is_committed = |attempt: &&AttemptView| matches!(attempt.end, Some((AttemptEnd::Committed, _)));
-            let committed = task.attempts.iter().find(is_committed).map_or(0, |attempt| attempt.attempt);
-            decided.push(Decided { step: *step, is_won: committed > speculation.beside });
-            false
-        });
-        decided
+    /// Which attempt has committed, if the ledger says of its task that one has.
+    pub fn decided(&self, step: Step, task: &TaskView) -> Option<Decided> {
+        task.committed.as_ref()?;
+        let is_committed = |attempt: &&AttemptView| matches!(attempt.end, Some((AttemptEnd::Committed, _)));
+        let committed = task.attempts.iter().find(is_committed).map_or(0, |attempt| attempt.attempt);
+        Some(Decided { step, is_won: committed > self.beside })
     }
 }
 
 /// The status of a task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TaskStatus<'a> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TaskStatus {
     /// Its result is committed.
     Done,
     /// It is in a queue, or leased by a worker.
     InFlight,
     /// It is to be dispatched now.
+    #[default]
     Due,
     /// It is to be dispatched after a pause.
     Waiting,
-    /// It has failed for good, with these attempts.
-    Failed(&'a [FailedAttempt]),
+    /// It has failed for good.
+    Failed,
 }
 
-/// The status of a task about which the ledger says `view`, and of which `dispatch` is the last dispatch.
-pub fn task_status<'a>(
-    view: Option<&'a TaskView>,
+/// The status of a task about which the ledger says `task`, and of which `dispatch` is the last dispatch; and when it is
+/// due by the time alone. The end of a lease is not in that.
+pub fn task_status(
+    task: Option<&TaskView>,
     dispatch: Option<&Dispatch>,
-    now: Instant,
-    policy: &SchedulePolicy,
-) -> TaskStatus<'a> {
+    at: Moment<'_>,
+) -> (TaskStatus, Option<Instant>) {
+    if let Some(task) = task {
+        if task.committed.is_some() {
+            return (TaskStatus::Done, None);
+        }
+        // An attempt that still runs may commit, unless every attempt fails in the same way.
+        let is_final = task.failures.last().is_some_and(|last| last.failure.code.retry() == RetryRule::Never);
+        if !may_retry(&task.failures) && (is_final || task.lease.is_none()) {
+            return (TaskStatus::Failed, None);
+        }
+        if task.lease.is_some() {
+            return (TaskStatus::InFlight, None);
+        }
+    }
+    let Some(dispatch) = dispatch else { return (TaskStatus::Due, None) };
     let empty = TaskView::default();
-    let task = view.unwrap_or(&empty);
-    if task.committed.is_some() {
-        return TaskStatus::Done;
-    }
-    // An attempt that still runs may commit, unless every attempt fails in the same way.
-    let is_final = task.failures.last().is_some_and(|last| last.failure.code.retry() == RetryRule::Never);
-    if let Some(view) = view
-        && !may_retry(&view.failures)
-        && (is_final || task.lease.is_none())
-    {
-        return TaskStatus::Failed(&view.failures);
-    }
-    if task.lease.is_some() {
-        return TaskStatus::InFlight;
-    }
-    let Some(dispatch) = dispatch else { return TaskStatus::Due };
-    let due_at = if task.failures.len() > dispatch.failures {
-        dispatch.at + free_retry_pause(&task.failures, policy)
-    } else if task.attempt > dispatch.attempt {
-        // It was claimed, and the lease ended without a result: the worker is gone, or a drain handed the task back.
-        dispatch.at
-    } else {
-        dispatch.at + policy.unclaimed_after * 2u32.pow(dispatch.unclaimed.saturating_sub(1).min(4))
-    };
-    if now >= due_at {
-        TaskStatus::Due
+    let task = task.unwrap_or(&empty);
+    let due_at = dispatch.due_at(task, at.policy);
+    if at.now >= due_at {
+        (TaskStatus::Due, None)
     } else if task.failures.len() > dispatch.failures {
-        TaskStatus::Waiting
+        (TaskStatus::Waiting, Some(due_at))
     } else {
-        TaskStatus::InFlight
+        (TaskStatus::InFlight, Some(due_at))
     }
 }
 
@@ -186,9 +166,15 @@ mod tests {
         TaskView { attempt: count as u32, failures, ..TaskView::default() }
     }
 
-    fn check(view: Option<&TaskView>, dispatch: Option<Dispatch>, after: Duration) -> TaskStatus<'_> {
+    fn check(view: Option<&TaskView>, dispatch: Option<Dispatch>, after: Duration) -> TaskStatus {
         let start = dispatch.map_or_else(Instant::now, |dispatch| dispatch.at);
-        task_status(view, dispatch.as_ref(), start + after, &SchedulePolicy::default())
+        let (policy, now) = (SchedulePolicy::default(), start + after);
+        let (status, due_at) = task_status(view, dispatch.as_ref(), Moment { now, policy: &policy });
+        if let Some(due_at) = due_at {
+            let at = |now| task_status(view, dispatch.as_ref(), Moment { now, policy: &policy }).0;
+            assert_eq!((at(due_at), at(due_at - Duration::from_millis(1))), (TaskStatus::Due, status));
+        }
+        status
     }
 
     fn sent(attempt: u32, failures: usize, unclaimed: u32) -> Option<Dispatch> {
@@ -227,14 +213,14 @@ mod tests {
         assert_eq!(check(Some(&once), sent(0, 0, 1), Duration::ZERO), TaskStatus::Due);
         assert_eq!(check(Some(&once), sent(1, 1, 1), Duration::ZERO), TaskStatus::InFlight);
         let often = failed(FailureCode::ChromeCrashed, MAX_ATTEMPTS);
-        assert_eq!(check(Some(&often), sent(0, 0, 1), Duration::ZERO), TaskStatus::Failed(&often.failures));
+        assert_eq!(check(Some(&often), sent(0, 0, 1), Duration::ZERO), TaskStatus::Failed);
     }
 
     #[test]
     fn a_users_failure_is_final_even_while_a_double_runs_but_not_once_committed() {
         let mut view = failed(FailureCode::ScriptError, 1);
         view.lease = Some(("w".parse().unwrap(), SECOND));
-        assert!(matches!(check(Some(&view), None, SECOND), TaskStatus::Failed(_)));
+        assert_eq!(check(Some(&view), None, SECOND), TaskStatus::Failed);
         view.committed = Some(Vec::new());
         assert_eq!(check(Some(&view), None, SECOND), TaskStatus::Done);
     }
@@ -245,15 +231,12 @@ mod tests {
         view.lease = Some(("w".parse().unwrap(), SECOND));
         assert_eq!(check(Some(&view), None, SECOND), TaskStatus::InFlight);
         view.lease = None;
-        assert_eq!(check(Some(&view), None, SECOND), TaskStatus::Failed(&view.failures));
+        assert_eq!(check(Some(&view), None, SECOND), TaskStatus::Failed);
     }
 
     #[test]
-    fn a_second_attempt_is_in_flight_until_it_is_claimed_and_decided_by_the_commit() {
-        let (mut log, now, policy) = (DispatchLog::default(), Instant::now(), SchedulePolicy::default());
-        let chunk = Step::Chunk(1);
-        log.record_speculation(chunk, 1, now);
-        assert!(log.is_speculated(chunk, now, &policy) && !log.is_speculated(chunk, now + SECOND * 20, &policy));
+    fn a_second_attempt_is_decided_by_the_commit() {
+        let speculation = Speculation { at: Instant::now(), beside: 1 };
         let of = |committed: u32| {
             let attempt = |attempt, end| AttemptView {
                 attempt,
@@ -263,13 +246,12 @@ mod tests {
             };
             let attempts = [1, 2].map(|number| attempt(number, AttemptEnd::Committed)).to_vec();
             let committed = (committed > 0).then(Vec::new);
-            let task = TaskView { attempt: 2, committed, attempts, ..TaskView::default() };
-            RenderView { tasks: [(chunk, task)].into(), ..RenderView::default() }
+            TaskView { attempt: 2, committed, attempts, ..TaskView::default() }
         };
-        assert_eq!(log.clone().take_decided(&of(0)), []);
-        assert_eq!(log.clone().take_decided(&of(1)), [Decided { step: chunk, is_won: false }]);
-        assert_eq!(log.take_decided(&of(2)), [Decided { step: chunk, is_won: true }]);
-        assert_eq!(log.take_decided(&of(2)), [], "it is counted once");
+        let step = Step::Chunk(1);
+        assert_eq!(speculation.decided(step, &of(0)), None);
+        assert_eq!(speculation.decided(step, &of(1)), Some(Decided { step, is_won: false }));
+        assert_eq!(speculation.decided(step, &of(2)), Some(Decided { step, is_won: true }));
     }
 
     #[test]
@@ -282,16 +264,16 @@ mod tests {
     }
 
     #[test]
-    fn the_log_counts_dispatches_without_a_claim() {
-        let (mut log, now) = (DispatchLog::default(), Instant::now());
-        log.record(Step::Plan, None, now);
-        log.record(Step::Plan, None, now);
-        assert_eq!(log.last(Step::Plan).unwrap().unclaimed, 2);
-        assert!(log.unclaimed(Step::Plan, None).is_some());
-        log.record(Step::Plan, Some(&TaskView { attempt: 1, ..TaskView::default() }), now);
-        assert_eq!(log.last(Step::Plan).unwrap().unclaimed, 1);
+    fn dispatches_without_a_claim_are_counted() {
+        let now = Instant::now();
+        let first = Dispatch::new(None, None, now);
+        let second = Dispatch::new(None, Some(&first), now + SECOND);
+        assert_eq!((second.unclaimed, second.first_at), (2, now));
+        assert!(second.is_unclaimed(None));
         let claimed = |attempt| TaskView { attempt, ..TaskView::default() };
-        assert!(log.unclaimed(Step::Plan, Some(&claimed(1))).is_some());
-        assert!(log.unclaimed(Step::Plan, Some(&claimed(2))).is_none(), "a worker has claimed it since");
+        let third = Dispatch::new(Some(&claimed(1)), Some(&second), now + SECOND);
+        assert_eq!((third.unclaimed, third.first_at), (1, now + SECOND));
+        assert!(third.is_unclaimed(Some(&claimed(1))));
+        assert!(!third.is_unclaimed(Some(&claimed(2))), "a worker has claimed it since");
     }
 }

@@ -9,7 +9,7 @@ use hyperfarm_backplane::ledger::{
 };
 use hyperfarm_backplane::runner::RunnerConfig;
 use hyperfarm_proto::failure::{Failure, FailureCode};
-use hyperfarm_proto::id::{IdError, RenderId, WorkerId};
+use hyperfarm_proto::id::{IdError, Pool, RenderId, WorkerId};
 use hyperfarm_proto::task::{Step, TaskId};
 
 use super::control::Control;
@@ -17,7 +17,7 @@ use super::ledger::CountedLedger;
 use super::measures::{Change, Measures};
 use super::scenario::Scenario;
 use super::work::Work;
-use crate::scheduler::PlanOutline;
+use crate::scheduler::{PlanOutline, Submitter};
 
 /// How often a node sends a heartbeat, in microseconds.
 const HEARTBEAT_US: u64 = 2_000_000;
@@ -245,7 +245,7 @@ impl<'a> Farm<'a> {
             Event::Renew(slot, serial) => self.renew(slot, serial)?,
             Event::Free(slot) => self.free(slot)?,
             Event::Tick => {
-                self.control.tick(&self.ledger)?;
+                self.control.tick(&self.ledger, self.clock.instant())?;
                 self.at(self.now_us + TICK_US, Event::Tick);
                 self.wake();
             }
@@ -259,8 +259,13 @@ impl<'a> Farm<'a> {
         let chunks = render.chunks.len();
         let outline =
             PlanOutline { chunk_frames: vec![CHUNK_FRAMES; chunks], has_audio: false, class_id: String::new() };
-        let space = self.work.spaces[render.space].name.clone();
-        self.control.submit(render.id.clone(), space, render.priority, render.submitted_us / 1000, outline);
+        let submitter = Submitter {
+            space: self.work.spaces[render.space].name.clone(),
+            pool: Pool::default(),
+            created_at_ms: render.submitted_us / 1000,
+            max_parallel_chunks: None,
+        };
+        self.control.submit(&render.id, submitter, render.priority, outline, self.clock.instant());
         self.measures.space_changed(render.space, Change { waiting: chunks as i64, ..Change::default() });
         self.submitted += 1;
         self.wake();
@@ -458,7 +463,7 @@ impl<'a> Farm<'a> {
             true
         };
         self.stopped(attempt.render, attempt.chunk, is_committed);
-        self.control.changed(&attempt.lease.task.render);
+        self.control.changed(&attempt.lease.task.render, self.clock.instant());
         self.wake();
         self.free(slot)
     }

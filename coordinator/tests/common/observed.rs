@@ -26,6 +26,8 @@ pub(crate) struct ObservedLedger {
     ticks: AtomicU64,
     /// Times a render was read with all of its tasks by the loop.
     pub read_whole: AtomicU64,
+    /// Tasks in all that reads of the loop had.
+    pub tasks_read: AtomicU64,
     views: Mutex<HashMap<RenderId, u64>>,
 }
 
@@ -37,6 +39,7 @@ impl ObservedLedger {
             refused: AtomicU64::default(),
             ticks: AtomicU64::default(),
             read_whole: AtomicU64::default(),
+            tasks_read: AtomicU64::default(),
             views: Mutex::default(),
         }
     }
@@ -120,11 +123,12 @@ impl Ledger for ObservedLedger {
         revision: Option<u64>,
     ) -> Result<ViewSince, LedgerError> {
         *self.views.lock().unwrap().entry(render.clone()).or_default() += 1;
-        let view = self.inner()?.view_since(render, term, revision).await;
-        if matches!(view, Ok(ViewSince::Changed { .. })) {
-            self.read_whole.fetch_add(1, Ordering::SeqCst);
+        let read = self.inner()?.view_since(render, term, revision).await;
+        if let Ok(ViewSince::Changed { is_whole, view, .. }) = &read {
+            self.read_whole.fetch_add(u64::from(*is_whole), Ordering::SeqCst);
+            self.tasks_read.fetch_add(view.tasks.len() as u64, Ordering::SeqCst);
         }
-        view
+        read
     }
     async fn set_paused(&self, render: &RenderId, paused: bool) -> Result<bool, LedgerError> {
         self.inner()?.set_paused(render, paused).await
