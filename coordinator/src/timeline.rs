@@ -382,7 +382,12 @@ mod tests {
         let task = TaskView {
             attempt: 4,
             lease: Some(("n4-s1".parse().unwrap(), Duration::from_secs(9))),
-            running: vec![RunningAttempt { attempt: 4, worker: "n4-s1".parse().unwrap(), age: Duration::from_secs(1) }],
+            running: vec![RunningAttempt {
+                attempt: 4,
+                worker: "n4-s1".parse().unwrap(),
+                age: Duration::from_secs(1),
+                left: Duration::ZERO,
+            }],
             failures: vec![FailedAttempt { attempt: 1, worker: "n1-s1".to_owned(), failure: failure.clone() }],
             attempts: vec![
                 seen(1, 100, Some((AttemptEnd::Failed, 200))),

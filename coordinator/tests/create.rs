@@ -24,7 +24,7 @@ fn with(name: &str, value: Value) -> Value {
 
 #[test]
 fn every_field_is_taken_over() {
-    let body = json!({
+    let mut body = json!({
         "project": { "type": "html", "html": "<p>" }, "fps": "30000/1001", "quality": "draft", "format": "webm",
         "resolution": "4k", "aspect_ratio": "9:16", "composition": "a/b.html", "runtime": "^0.8.1", "variables": { "x": [1] },
         "strict_variables": true, "verify": true, "title": "t", "callback_id": "c",
@@ -33,8 +33,7 @@ fn every_field_is_taken_over() {
         "device_scale_factor": 2, "duration": 2.5, "from": 0.5, "to": "60f", "now": "2026-11-28T20:00:00Z", "audio_url": "https://x.example/s.mp3",
         "audio_codec": "opus", "loudness": -16, "true_peak": -2, "profile": null, "bit_depth": 8, "timecode": null, "wav": true, "poster": "20f", "storyboard": 0.5, "captions": true, "caption_track": false,
     });
-    let spec = parsed(&body).unwrap();
-    let expected = json!({
+    let mut expected = json!({
         "fps": { "num": 30000, "den": 1001 }, "quality": "draft", "format": "webm", "resolution": "4k",
         "aspect_ratio": "9:16", "width": null, "height": null, "composition": "a/b.html", "runtime": "^0.8.1", "variables": "{\"x\":[1]}",
         "strict_variables": true, "verify": true, "title": "t", "callback_id": "c",
@@ -43,6 +42,11 @@ fn every_field_is_taken_over() {
         "device_scale_factor": 2, "duration": 2.5, "from": 0.5, "to": "60f", "now": "2026-11-28T20:00:00Z", "audio_url": "https://x.example/s.mp3",
         "audio_codec": "opus", "loudness": -16, "true_peak": -2, "profile": null, "bit_depth": 8, "timecode": null, "wav": true, "poster": "20f", "storyboard": 0.5, "captions": true, "caption_track": false,
     });
+    for (name, value) in [("motion_blur", 8), ("shutter_angle", 240), ("shutter_phase", -60)] {
+        body[name] = value.into();
+        expected[name] = value.into();
+    }
+    let spec = parsed(&body).unwrap();
     assert_eq!(serde_json::to_value(spec).unwrap(), expected);
 }
 

@@ -572,6 +572,8 @@ export interface RenderRequest {
   loudness?: number | null;
   /** Chunks at work at once. An extension. */
   max_parallel_chunks?: number | null;
+  /** Motion blur: pictures that are averaged into each frame, 2 to 64; 0 for none. Else as the composition's root says. An extension. */
+  motion_blur?: number | null;
   /** What the page's clocks show in its first frame, in UTC, such as `2026-11-28T20:00:00Z`; else the moment of the submission. Renders of one composition have equal bytes where they have the same one. An extension. */
   now?: string | null;
   /** Which workers take it. An extension. */
@@ -608,6 +610,10 @@ export interface RenderRequest {
   resolution?: "1080p" | "4k" | null;
   /** Version of the HyperFrames runtime, or a range such as `^0.8.100`; else the one that the project names, else the default one. An extension. */
   runtime?: string | null;
+  /** Degrees for which the shutter of the motion blur is open, 1 to 360, which is the time of a frame; 180 by default. An extension. */
+  shutter_angle?: number | null;
+  /** Degrees from the moment of a frame to the opening of the shutter, -360 to 0; -90 by default. With 0 no frame shows what was before it, so that cuts stay sharp. An extension. */
+  shutter_phase?: number | null;
   /** Seconds between the pictures of a storyboard beside the video: JPEG sheets and a WebVTT file. An extension. */
   storyboard?: number | null;
   /** Unknown or mistyped variables are errors. An extension. */

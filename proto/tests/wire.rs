@@ -134,7 +134,7 @@ fn golden_plan_and_failure() {
 }
 
 const GOLDEN_PLAN: &str = "601e79831440";
-const GOLDEN_CONTENT: &str = "2f2094742910";
+const GOLDEN_CONTENT: &str = "ab2a1897120a";
 
 #[test]
 fn segment_records_survive_json() {

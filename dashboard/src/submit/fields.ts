@@ -307,6 +307,18 @@ export const FIELDS: RequestField[] = [
     "maxLength": null
   },
   {
+    "name": "motion_blur",
+    "input": "number",
+    "pattern": null,
+    "description": "Motion blur: pictures that are averaged into each frame, 2 to 64; 0 for none. Else as the composition's root says.",
+    "isNumber": true,
+    "isInteger": true,
+    "options": [],
+    "min": 0,
+    "max": 64,
+    "maxLength": null
+  },
+  {
     "name": "now",
     "input": "text",
     "pattern": null,
@@ -416,6 +428,30 @@ export const FIELDS: RequestField[] = [
     "min": null,
     "max": null,
     "maxLength": 64
+  },
+  {
+    "name": "shutter_angle",
+    "input": "number",
+    "pattern": null,
+    "description": "Degrees for which the shutter of the motion blur is open, 1 to 360, which is the time of a frame; 180 by default.",
+    "isNumber": true,
+    "isInteger": true,
+    "options": [],
+    "min": 1,
+    "max": 360,
+    "maxLength": null
+  },
+  {
+    "name": "shutter_phase",
+    "input": "number",
+    "pattern": null,
+    "description": "Degrees from the moment of a frame to the opening of the shutter, -360 to 0; -90 by default. With 0 no frame shows what was before it, so that cuts stay sharp.",
+    "isNumber": true,
+    "isInteger": true,
+    "options": [],
+    "min": -360,
+    "max": 0,
+    "maxLength": null
   },
   {
     "name": "storyboard",
