@@ -114,6 +114,8 @@ struct Shared {
     /// Folder of the renders in the folder of the S3 server.
     renders: PathBuf,
     renders_at_once: AtomicUsize,
+    /// Held while a render is submitted to keep their number.
+    filling: Mutex<()>,
     stop: AtomicBool,
     state: Mutex<State>,
 }
@@ -155,6 +157,7 @@ impl Load {
             command: Box::new(command),
             renders,
             renders_at_once: AtomicUsize::new(0),
+            filling: Mutex::default(),
             stop: AtomicBool::new(false),
             state: Mutex::default(),
         });
@@ -171,9 +174,10 @@ impl Load {
         Self { shared, threads }
     }
 
-    /// Keeps this many renders under way from now on.
+    /// Keeps this many renders under way from now on. A submission that has begun is over when this returns.
     pub(crate) fn renders_at_once(&self, number: usize) {
         self.shared.renders_at_once.store(number, Ordering::Relaxed);
+        drop(self.shared.filling.lock());
     }
 
     /// Renders each composition once, undisturbed: its bytes are those that later ones must have.
@@ -327,6 +331,7 @@ impl Shared {
 
     /// Submits a render if fewer are under way than should be.
     fn fill(&self) {
+        let _filling = self.filling.lock();
         let (under_way, next) = {
             let mut state = self.state();
             state.next += 1;
