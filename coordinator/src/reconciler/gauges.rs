@@ -61,11 +61,11 @@ pub(super) fn measure<'a>(
         if stage != Stage::Queued {
             stall = stall.max(tracked.last_moved_at().elapsed());
         }
-        if let Some((queue, age)) = oldest_waiting(tracked, tasks) {
-            if oldest.len() < MAX_POOLS || oldest.contains_key(&queue) {
-                let longest = oldest.entry(queue).or_insert(age);
-                *longest = longest.max(age);
-            }
+        if let Some((queue, age)) = oldest_waiting(tracked, tasks)
+            && (oldest.len() < MAX_POOLS || oldest.contains_key(&queue))
+        {
+            let longest = oldest.entry(queue).or_insert(age);
+            *longest = longest.max(age);
         }
     }
     FarmGauges {
