@@ -10,7 +10,7 @@ use hyperfarm_backplane::ledger::Lease;
 use hyperfarm_backplane::objects::hash_file;
 use hyperfarm_backplane::runner::TaskContext;
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
-use hyperfarm_proto::id::FrameHash;
+use hyperfarm_proto::id::{ContentHash, FrameHash};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::{MediaTiming, Plan, PlanContent, VideoItem};
@@ -47,7 +47,7 @@ pub(crate) async fn run(
     let (begun_at_ms, started) = (unix_ms(), Instant::now());
     let files = fetch_files(worker, &plan).await?;
     let runtime = worker.runtime(&plan.content.runtime).await?;
-    let site = Arc::new(site(worker, &plan.content, files, runtime)?);
+    let site = Arc::new(site(worker, &plan.content, &plan_hash, files, runtime)?);
     let folder = worker.task_folder("chunk")?;
     let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.segment_extension()));
     let target = SegmentTarget { path: &path, permits: &worker.encoder_permits };
@@ -131,10 +131,12 @@ async fn fetch_files(worker: &Arc<WorkerContext>, plan: &Plan) -> Result<HashMap
         .await
 }
 
-/// The site of a plan whose files are at `files` on this machine's disk, with the scripts of its runtime.
+/// The site of a plan whose content has the hash `hash` and whose files are at `files` on this machine's disk, with the
+/// scripts of its runtime.
 pub(crate) fn site(
     worker: &WorkerContext,
     content: &PlanContent,
+    hash: &ContentHash,
     files: HashMap<String, SiteFile>,
     runtime: Arc<RuntimeScripts>,
 ) -> Result<Site, WorkerError> {
@@ -146,8 +148,7 @@ pub(crate) fn site(
         decoder.map_err(|error| WorkerError::from(error).about(format!("video \"{id}\" ({path})")))
     };
     let videos = content.videos.iter().map(decoder).collect::<Result<_, _>>()?;
-    let hash = content.hash().map_err(|error| WorkerError::Inconsistent(error.to_string()))?;
-    Ok(Site::new(files, videos).with_name(&hash).with_remote(&content.remote).with_runtime(runtime))
+    Ok(Site::new(files, videos).with_name(hash).with_remote(&content.remote).with_runtime(runtime))
 }
 
 /// Where a segment is written, and the permits of its encoder.

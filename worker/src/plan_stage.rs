@@ -201,7 +201,8 @@ async fn verify_pages(
         .map(|file| (file.path.clone(), SiteFile { path: worker.cache.path(&file.hash), bytes: file.bytes }))
         .collect();
     let runtime = worker.runtime(&content.runtime).await?;
-    let site = Arc::new(chunk_stage::site(worker, content, files, runtime)?);
+    let hash = content.hash().map_err(|error| WorkerError::Inconsistent(error.to_string()))?;
+    let site = Arc::new(chunk_stage::site(worker, content, &hash, files, runtime)?);
     let options = chunk_stage::open_options(&site, content);
     let pictures = |frame: u64| chunk_stage::pictures_at(&site, &content.videos, content.frame_rate, frame);
     let is_active = || !context.cancelled().is_cancelled();

@@ -287,19 +287,23 @@ impl Fetcher {
         if !matches!(url.scheme(), "http" | "https") {
             return refused(format!("{} URLs are not fetched", url.scheme()));
         }
-        let allow = &self.config.allow;
-        let exempt = match url.host() {
-            Some(Host::Domain(host)) => allow.has_host(host),
-            Some(Host::Ipv4(address)) => allow.has_address(address.into()),
-            Some(Host::Ipv6(address)) => allow.has_address(address.into()),
-            None => return refused("the URL has no host".to_owned()),
-        };
-        if url.scheme() == "http" && !self.config.http && !exempt {
+        let Some(host) = url.host() else { return refused("the URL has no host".to_owned()) };
+        if url.scheme() == "http" && !self.config.http && !self.is_exempt(&host) {
             return refused(format!(
                 "plain http is not allowed for this host; use https, or let the operator set {FETCH_HTTP} or {FETCH_ALLOW}"
             ));
         }
-        if exempt { Ok(()) } else { self.check_host(url) }
+        self.check_host(url)
+    }
+
+    /// Whether the operator has the farm reach `host`, whatever it is.
+    fn is_exempt(&self, host: &Host<&str>) -> bool {
+        let allow = &self.config.allow;
+        match *host {
+            Host::Domain(host) => allow.has_host(host),
+            Host::Ipv4(address) => allow.has_address(address.into()),
+            Host::Ipv6(address) => allow.has_address(address.into()),
+        }
     }
 
     /// Checks the host of `url` without any look-up: its address, or a name that is never one of the public internet.
@@ -308,13 +312,11 @@ impl Fetcher {
     ///
     /// [`FetchReason::Refused`] for a host that the farm does not reach.
     pub fn check_host(&self, url: &Url) -> Result<(), FetchReason> {
-        let allow = &self.config.allow;
-        let kind = match url.host() {
-            Some(Host::Domain(host)) if !allow.has_host(host) => local_name(host),
-            Some(Host::Ipv4(address)) if !allow.has_address(address.into()) => restricted(address.into()),
-            Some(Host::Ipv6(address)) if !allow.has_address(address.into()) => restricted(address.into()),
-            _ => None,
-        };
+        let kind = url.host().filter(|host| !self.is_exempt(host)).and_then(|host| match host {
+            Host::Domain(host) => local_name(host),
+            Host::Ipv4(address) => restricted(address.into()),
+            Host::Ipv6(address) => restricted(address.into()),
+        });
         match kind {
             Some(kind) => Err(FetchReason::Refused(Refusal::message(url.host_str().unwrap_or_default(), kind))),
             None => Ok(()),

@@ -243,7 +243,7 @@ struct Render {
 }
 
 impl Render {
-    /// It as it is now, with some of its tasks.
+    /// The view of this render at `now`, with these of its tasks.
     fn view<'a>(&self, now: Now, tasks: impl Iterator<Item = (&'a Step, &'a Task)>) -> RenderView {
         RenderView {
             cancelled: self.is_cancelled,

@@ -160,7 +160,7 @@ pub struct RunningAttempt {
     pub worker: WorkerId,
     /// Time since the claim, by the ledger's clock.
     pub age: Duration,
-    /// How long its lease still lasts.
+    /// Time until the lease of this attempt ends.
     pub left: Duration,
 }
 
@@ -201,11 +201,12 @@ pub enum ViewSince {
     Unknown,
     /// Nothing was written to it. Leases may have ended since.
     Unchanged,
-    /// What was written to it.
+    /// The render was written to since that revision, or no revision was given.
     Changed {
         /// Number of its last write, which no other write to it has; `None` if an older farm made the last write.
         revision: Option<u64>,
-        /// Whether `view` is the whole render: the ledger was not asked for a difference, or cannot say it.
+        /// Whether `view` has all tasks of the render. It has where no revision was given, and where the ledger
+        /// does not know what was written since.
         is_whole: bool,
         /// The render as it is now, with the tasks that were written to since. A lease of another task may have ended
         /// since, but no other one has begun or was renewed.

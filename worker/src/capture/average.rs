@@ -33,8 +33,8 @@ static ENCODED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     (0..=WHITE).map(encoded).collect()
 });
 
-/// The mean of the pictures of a frame. Rows that do not change from one picture to the next are not added up, and a row
-/// that is the same in all of them is that row.
+/// The mean of the pictures of a frame. Rows that do not change from one picture to the next are not added up, and a
+/// row that is the same in all of them is that row.
 #[derive(Debug)]
 pub(super) struct FrameAverage {
     size: Size,

@@ -216,9 +216,9 @@ impl FrameGrabber {
         }
     }
 
-    /// The start-up sequence of a chunk whose frames are `frames`, after a fresh navigation. With it the pixels of a chunk
-    /// equal those of a walk from frame 0, whatever the browser drew before. Returns the number of earlier frames that
-    /// were visited.
+    /// The start-up sequence of a chunk whose frames are `frames`, after a fresh navigation. With it the pixels of a
+    /// chunk equal those of a walk from frame 0, whatever the browser drew before. Returns the number of earlier frames
+    /// that were visited.
     ///
     /// 1. Frame 0 is drawn twice in advance: layers settle into the state that a walk starts from.
     /// 2. Earlier frames are visited in order without drawing: lazily initialised tweens start where a walk starts

@@ -77,8 +77,8 @@ pub struct Walk {
     pub count: u64,
     /// The moments that are visited, in order.
     pub visits: Vec<FrameMoment>,
-    /// Frames, in order, at which an element comes to rest: its layer keeps the sub-pixel offset with which its last move
-    /// was drawn.
+    /// Frames, in order, at which an element comes to rest: its layer keeps the sub-pixel offset with which its last
+    /// move was drawn.
     pub rests: Vec<u64>,
 }
 
@@ -331,9 +331,9 @@ impl<'a> PageHost<'a> {
         Ok(())
     }
 
-    /// The walk that brings a page which shows the frame before `frames` into the state of one that has shown all of them.
-    /// It visits all of them if `visits_all`, or, where only GSAP tweens of elements move the page, those around which a
-    /// tween begins or ends.
+    /// The walk that brings a page which shows the frame before `frames` into the state of one that has shown all of
+    /// them. It visits all of them if `visits_all`, or, where only GSAP tweens of elements move the page, those around
+    /// which a tween begins or ends.
     ///
     /// # Errors
     ///
@@ -345,8 +345,8 @@ impl<'a> PageHost<'a> {
         Ok(Walk { count, visits: self.moments_of(needed, frames), rests })
     }
 
-    /// The moments of a walk to `needed` of `frames`, or to all. Where the state of the page depends on each visit, they are
-    /// all at which a walk draws.
+    /// The moments of a walk to `needed` of `frames`, or to all. Where the state of the page depends on each visit, they
+    /// are all at which a walk draws.
     fn moments_of(&self, needed: Option<Vec<u64>>, frames: std::ops::Range<u64>) -> Vec<FrameMoment> {
         match needed {
             Some(needed) => needed.into_iter().map(FrameMoment::from).collect(),
