@@ -10,6 +10,7 @@
 //! | [`voices`] | voices, and text to speech |
 //! | [`webhooks`] | endpoints, events and what is delivered |
 //! | [`tasks`] | renders and uploads as clients of inference.sh know them |
+//! | [`oauth`] | sign-in by OAuth |
 //! | [`account`] | the key's own account, and the process's health |
 //! | [`events`] | server-sent events |
 //! | [`error`] | the table of error codes, and the shape of every error |
@@ -37,6 +38,7 @@ pub mod assets;
 pub mod error;
 pub mod events;
 pub mod farm;
+pub mod oauth;
 pub mod render;
 pub mod request;
 pub mod runtimes;

@@ -113,8 +113,10 @@ mod callback {
         text.to_owned()
     }
 
-    /// The line without what FFmpeg says to those who build it.
-    fn for_authors(line: &str) -> String {
+    /// The first line of `text`, up to the first control character (texts of files are in it), without what FFmpeg says to
+    /// those who build it.
+    fn for_authors(text: &str) -> String {
+        let line = text.split(char::is_control).next().unwrap_or_default();
         if line.starts_with("If you want to help") {
             return String::new();
         }
@@ -137,6 +139,8 @@ mod callback {
                 "Bit depth 3 is not implemented.",
             ),
             ("If you want to help, upload a sample of this file to https://streams.videolan.org/upload/", ""),
+            ("unspecified pixel format\nConsider increasing the value for 'probesize'", "unspecified pixel format"),
+            ("Unknown tag a\u{1b}[31m", "Unknown tag a"),
             ("moov atom not found", "moov atom not found"),
             ("it is not", "it is not"),
         ] {

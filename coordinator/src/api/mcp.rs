@@ -189,7 +189,7 @@ fn argument_name(parameter: &Parameter) -> String {
 fn input_schema(route: &Route, parameters: &[Parameter], mut schemas: Schemas) -> JsonObject {
     let body = match route.body {
         Some(Takes::Json { schema, .. }) => schema(&mut schemas).to_value(),
-        _ => json!({}),
+        _ => Value::Object(Map::new()),
     };
     let mut definitions = schemas.into_components();
     let named = body["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()).map(str::to_owned);
@@ -204,7 +204,7 @@ fn input_schema(route: &Route, parameters: &[Parameter], mut schemas: Schemas) -
     schema.remove("description");
     schema.insert("type".to_owned(), "object".into());
     let mut required: Vec<Value> = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
-    let properties = schema.entry("properties").or_insert_with(|| json!({}));
+    let properties = schema.entry("properties").or_insert_with(|| Value::Object(Map::new()));
     for parameter in parameters {
         let name = argument_name(parameter);
         let mut property = parameter.schema.as_value().clone();

@@ -16,11 +16,12 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
+use hyperfarm_api::oauth::{AccessToken, DeviceAuthorization, OAuthError};
 use hyperfarm_api::request;
 use hyperfarm_proto::id::ContentHash;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use url::{Host, Url};
 
 use super::base_url::base_url;
@@ -301,14 +302,14 @@ async fn begin_device(
     let base = base_url(&api.config, &headers).ok_or_else(super::assets::no_base)?;
     let page = format!("{}{DEVICE_PATH}", base.as_str().trim_end_matches('/'));
     let (device_code, user_code) = api.oauth.begin_device(client_id).await?;
-    Ok(unstored(json!({
-        "device_code": device_code,
-        "verification_uri_complete": format!("{page}?user_code={user_code}"),
-        "user_code": user_code,
-        "verification_uri": page,
-        "expires_in": DEVICE_VALID.as_secs(),
-        "interval": POLL_INTERVAL.as_secs(),
-    })))
+    Ok(unstored(DeviceAuthorization {
+        device_code,
+        verification_uri_complete: format!("{page}?user_code={user_code}"),
+        user_code,
+        verification_uri: page,
+        expires_in: DEVICE_VALID.as_secs(),
+        interval: POLL_INTERVAL.as_secs(),
+    }))
 }
 
 /// What `/v1/oauth/token` is asked. Which fields are needed depends on `grant_type`.
@@ -344,9 +345,12 @@ async fn token(State(api): State<Api>, extensions: Extensions, body: Body) -> Re
             return Err(Refusal::OAuth("unsupported_grant_type", message.to_owned()));
         }
     };
-    Ok(unstored(json!({
-        "access_token": access, "token_type": "Bearer", "expires_in": expires_in.as_secs(), "refresh_token": refresh,
-    })))
+    Ok(unstored(AccessToken {
+        access_token: access,
+        token_type: "Bearer",
+        expires_in: expires_in.as_secs(),
+        refresh_token: refresh,
+    }))
 }
 
 /// What `/v1/oauth/revoke` is asked.
@@ -364,7 +368,7 @@ async fn revoke(State(api): State<Api>, extensions: Extensions, body: Body) -> R
     {
         note(&api, "oauth.revoke", None, &caller, address(&extensions), None).await;
     }
-    Ok(unstored(json!({})))
+    Ok(unstored(Value::Object(Map::new())))
 }
 
 /// A refusal of the routes that programs call.
@@ -379,7 +383,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {
             Self::OAuth(code, message) => {
-                let body = json!({ "error": code, "error_description": message });
+                let body = OAuthError { error: code, error_description: message };
                 (StatusCode::BAD_REQUEST, unstored(body)).into_response()
             }
             Self::Farm(error) => error.into_response(),
@@ -434,7 +438,7 @@ fn fields<T: DeserializeOwned>(form: &str) -> Result<T, ApiError> {
 }
 
 /// JSON that nobody keeps.
-fn unstored(body: serde_json::Value) -> Response {
+fn unstored(body: impl Serialize) -> Response {
     ([(CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
