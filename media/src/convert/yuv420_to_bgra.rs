@@ -4,6 +4,7 @@
 //! All arithmetic is on integers, so the result is the same on every machine. Chroma lies in the middle of its 2 by 2
 //! pixels and is interpolated in both directions, the inverse of `convert::to_yuv` as far as there is one. 16-bit
 //! arithmetic leaves five bits of fraction: the error is below a tenth of a level.
+#![allow(unsafe_code)] // the one call into what was compiled for AVX2
 
 use ffmpeg_next::frame;
 use hyperfarm_proto::spec::Size;
@@ -58,12 +59,37 @@ pub(crate) fn convert(frame: &frame::Video, matrix: i32, full_range: bool) -> Op
     let size = Size { width: frame.width(), height: frame.height() };
     let factors = Factors::of(matrix, full_range)?;
     let (width, height) = (size.width as usize, size.height as usize);
-    let (across, down) = (width.div_ceil(2), height.div_ceil(2));
     if width == 0 || height == 0 || !ffi::rows_go_down(frame) {
         return None;
     }
-    let row = |plane: usize, y: usize, length: usize| &frame.data(plane)[y * frame.stride(plane)..][..length];
     let mut bgra = vec![0_u8; width * height * 4];
+    fill(frame, width, alpha, factors, &mut bgra);
+    Some(Picture { size, bgra })
+}
+
+/// Writes the pixels of `frame`, which is `width` pixels wide, into `bgra`.
+fn fill(frame: &frame::Video, width: usize, alpha: bool, factors: Factors, bgra: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2.
+        return unsafe { fill_avx2(frame, width, alpha, factors, bgra) };
+    }
+    fill_anywhere(frame, width, alpha, factors, bgra);
+}
+
+/// The same code compiled for AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn fill_avx2(frame: &frame::Video, width: usize, alpha: bool, factors: Factors, bgra: &mut [u8]) {
+    fill_anywhere(frame, width, alpha, factors, bgra);
+}
+
+// Inlined always, like everything below, so that it is compiled with AVX2 in `fill_avx2`. No sum overflows; sums that wrap
+// need no checks, with which the compiler would take the pixels one by one.
+#[inline(always)]
+fn fill_anywhere(frame: &frame::Video, width: usize, alpha: bool, factors: Factors, bgra: &mut [u8]) {
+    let row = |plane: usize, y: usize, length: usize| &frame.data(plane)[y * frame.stride(plane)..][..length];
+    let (across, down) = (width.div_ceil(2), (frame.height() as usize).div_ceil(2));
     let (mut blended, mut u, mut v) = (vec![0_u16; across], vec![0_i16; across * 2], vec![0_i16; across * 2]);
     let opaque = vec![255_u8; width];
     for (y, out) in bgra.chunks_exact_mut(width * 4).enumerate() {
@@ -76,10 +102,10 @@ pub(crate) fn convert(frame: &frame::Video, matrix: i32, full_range: bool) -> Op
         let alphas = if alpha { row(3, y, width) } else { &opaque };
         pixels(row(0, y, width), &u, &v, alphas, factors, out);
     }
-    Some(Picture { size, bgra })
 }
 
 /// Vertical interpolation: three quarters of the near row and one of the far, in quarters.
+#[inline(always)]
 fn blend(near: &[u8], far: &[u8], out: &mut [u16]) {
     for ((near, far), out) in near.iter().zip(far).zip(out) {
         *out = 3 * u16::from(*near) + u16::from(*far);
@@ -87,9 +113,9 @@ fn blend(near: &[u8], far: &[u8], out: &mut [u16]) {
 }
 
 /// The same across, less 128, in 256ths of a level.
+#[inline(always)]
 fn spread(row: &[u16], out: &mut [i16]) {
     let last = row.len() - 1;
-    let middle = |near: u16, far: u16| ((3 * near + far) as i16 - 2048) << 4;
     let pairs = out.as_chunks_mut::<2>().0;
     pairs[0][0] = middle(row[0], row[0]);
     pairs[last][1] = middle(row[last], row[last]);
@@ -99,6 +125,11 @@ fn spread(row: &[u16], out: &mut [i16]) {
     for (pair, neighbours) in pairs.iter_mut().skip(1).zip(row.windows(2)) {
         pair[0] = middle(neighbours[1], neighbours[0]);
     }
+}
+
+#[inline(always)]
+fn middle(near: u16, far: u16) -> i16 {
+    (near.wrapping_mul(3).wrapping_add(far) as i16).wrapping_sub(2048) << 4
 }
 
 /// The upper half of a 32-bit product.
@@ -112,14 +143,16 @@ fn level(value: i16) -> u32 {
     (value >> 5).clamp(0, 255) as u32
 }
 
+#[inline(always)]
 fn pixels(luma: &[u8], u: &[i16], v: &[i16], alpha: &[u8], factors: Factors, out: &mut [u8]) {
     let inputs = luma.iter().zip(u).zip(v).zip(alpha);
     for (out, (((luma, u), v), alpha)) in out.as_chunks_mut::<4>().0.iter_mut().zip(inputs) {
-        let bright = (((u32::from(*luma) << 8) * u32::from(factors.luma)) >> 16) as i16 - factors.black;
-        let red = level(bright + scaled(*v, factors.red));
-        let green = level(bright - scaled(*u, factors.green[0]) - scaled(*v, factors.green[1]));
-        let blue = level(bright + scaled(*u, factors.blue));
-        *out = (blue | green << 8 | red << 16 | u32::from(*alpha) << 24).to_le_bytes();
+        let bright = ((u32::from(*luma) << 8) * u32::from(factors.luma)) >> 16;
+        let bright = (bright as i16).wrapping_sub(factors.black);
+        let red = level(bright.wrapping_add(scaled(*v, factors.red)));
+        let green = bright.wrapping_sub(scaled(*u, factors.green[0])).wrapping_sub(scaled(*v, factors.green[1]));
+        let blue = level(bright.wrapping_add(scaled(*u, factors.blue)));
+        *out = (blue | level(green) << 8 | red << 16 | u32::from(*alpha) << 24).to_le_bytes();
     }
 }
 
