@@ -24,6 +24,7 @@ use chromiumoxide::cdp::browser_protocol::storage::{ClearDataForOriginParams, Ov
 use chromiumoxide::cdp::browser_protocol::target::{
     CloseTargetParams, CreateTargetParams, EventTargetCreated, GetTargetInfoParams,
 };
+use chromiumoxide::cdp::browser_protocol::{log, network, performance};
 use chromiumoxide::cdp::js_protocol::runtime::{EvaluateParams, EventConsoleApiCalled, EventExceptionThrown};
 use chromiumoxide::error::CdpError;
 use futures::StreamExt;
@@ -141,6 +142,7 @@ impl Page {
             log,
             is_navigation_pending: false,
         };
+        opened.disable_unread_events().await.map_err(protocol)?;
         opened.listen(crash).await.map_err(protocol)?;
         opened.refuse_windows(browser).await.map_err(protocol)?;
         opened.resize(viewport).await?;
@@ -149,6 +151,15 @@ impl Page {
             tracing::debug!(%error, "this Chrome cannot deny downloads");
         }
         Ok(opened)
+    }
+
+    /// Turns off events that the client library turns on and nobody reads. For those of requests the renderer would keep
+    /// what it has loaded.
+    async fn disable_unread_events(&self) -> Result<(), CdpError> {
+        self.page.execute(network::DisableParams::default()).await?;
+        self.page.execute(performance::DisableParams::default()).await?;
+        self.page.execute(log::DisableParams::default()).await?;
+        Ok(())
     }
 
     /// Sets the size and the device scale of the page.
