@@ -128,6 +128,9 @@ impl Slot {
         let started = Instant::now();
         self.server.rename(&site);
         page.reset(&self.server.origin()).await?;
+        if options.transparent {
+            page.measure_fast_alpha().await?;
+        }
         let framebuffer = if options.transparent || !self.config.reads_framebuffer() {
             None
         } else {
@@ -149,10 +152,10 @@ impl Slot {
             return Ok(());
         }
         self.start_browser(viewport).await?;
-        if let Some(Browser { page, chrome, finder }) = &mut self.browser
-            && self.config.reads_framebuffer()
-            && !transparent
-        {
+        let Some(Browser { page, chrome, finder }) = &mut self.browser else { return Ok(()) };
+        if transparent {
+            page.measure_fast_alpha().await?;
+        } else if self.config.reads_framebuffer() {
             finder.find_ahead(page, chrome.process_id(), viewport).await?;
         }
         Ok(())
