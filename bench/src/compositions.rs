@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use hyperfarm_e2e::parity::{repository, stage};
 
 /// Compositions with a transparent background. They are rendered as webm, which keeps it.
-const TRANSPARENT: &[&str] = &["alpha", "overlay"];
+const TRANSPARENT: &[&str] = &["alpha", "overlay", "webm-alpha"];
 
 /// A composition of the bench or of the examples.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,22 @@ impl Composition {
 /// # Errors
 /// The folder cannot be read.
 pub(crate) fn own() -> anyhow::Result<Vec<Composition>> {
-    let order = ["alpha", "light", "heavy", "video", "webgl", "nested", "static", "uhd", "minute"];
+    let order = [
+        "alpha",
+        "webm-alpha",
+        "three",
+        "cuts",
+        "style",
+        "light",
+        "heavy",
+        "promo",
+        "video",
+        "webgl",
+        "nested",
+        "static",
+        "uhd",
+        "minute",
+    ];
     let mut found = folder("bench/compositions")?;
     found.sort_by_key(|composition| order.iter().position(|name| *name == composition.name).unwrap_or(order.len()));
     Ok(found)
@@ -110,8 +125,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bench_has_at_least_eight_and_knows_names() {
-        assert!(own().unwrap().len() >= 8);
+    fn the_bench_has_fourteen_and_knows_names() {
+        assert_eq!(own().unwrap().len(), 14);
         let names = ["light".to_owned(), "overlay".to_owned()];
         let chosen = chosen(&names).unwrap();
         assert_eq!(chosen.iter().map(Composition::format).collect::<Vec<_>>(), ["mp4", "webm"]);

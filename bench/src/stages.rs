@@ -57,6 +57,7 @@ impl Stages {
             pool: Pool::default(),
             slots: 1,
             chrome: chrome()?,
+            first_page: None,
             encoder: hyperfarm_worker::encoders::EncoderMode::Software,
             decoders: Decoders::in_process(MediaLimits::default()),
             compilers: Compilers::in_process(),

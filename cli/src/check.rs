@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::args::CheckArgs;
 use crate::exit::CliError;
 use crate::render::project::{self, Packed};
-use crate::render::project_spec;
 use crate::render::summary::{distinct, print_warnings};
+use crate::render::{expected_page, page_facts, project_spec};
 use crate::stages;
 use crate::stdout::print_line;
 
@@ -64,11 +64,13 @@ pub(crate) async fn run(args: Box<CheckArgs>) -> Result<(), CliError> {
 }
 
 async fn check(args: &CheckArgs) -> Result<Findings, CliError> {
-    let spec = project_spec(&args.project)?;
+    let facts = page_facts(&args.project);
+    let spec = project_spec(&args.project, facts.as_ref())?;
     spec.check_output().map_err(|error| CliError::user(error.message))?;
     let title = spec.title.clone().map(String::from);
     let Packed { zip, warnings } = project::read(&args.project, Path::new(""))?;
-    let draft = stages::run(NonZeroU32::MIN, async |stages| stages.plan(zip.into(), spec).await).await?;
+    let page = expected_page(&spec, facts.as_ref());
+    let draft = stages::run(NonZeroU32::MIN, page, async |stages| stages.plan(zip.into(), spec).await).await?;
     Ok(Findings::of(draft, title, warnings, args.strict))
 }
 

@@ -21,7 +21,7 @@ use hyperfarm_worker::chrome::ChromeConfig;
 use hyperfarm_worker::remote::RemoteConfig;
 use hyperfarm_worker::runtimes::RuntimeConfig;
 use hyperfarm_worker::settings::WorkerSettings;
-use hyperfarm_worker::{CompileLimits, Compilers, RUNTIME_VERSION, Worker, WorkerConfig};
+use hyperfarm_worker::{CompileLimits, Compilers, ExpectedPage, RUNTIME_VERSION, Worker, WorkerConfig};
 use tokio::net::TcpListener;
 
 use crate::args::{ListenArgs, StitcherArgs, UpArgs, WorkerArgs};
@@ -48,7 +48,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts both over `backplane` for the renders of one person, with all their files below `work_dir`.
+    /// Starts both over `backplane` for the renders of one person, the first of which has the page `first_page`, with all
+    /// their files below `work_dir`.
     ///
     /// # Errors
     ///
@@ -56,29 +57,35 @@ impl Node {
     pub(crate) async fn embedded(
         backplane: &Backplane,
         slots: NonZeroU32,
+        first_page: Option<ExpectedPage>,
         work_dir: &Path,
         drain: &Drain,
     ) -> Result<Self, CliError> {
-        Self::start(&Settings::from_env()?, backplane, slots, work_dir, Whose::Person, drain).await
+        let settings = Settings::from_env()?;
+        let mut config = worker_config(&settings, slots, Pool::default(), work_dir)?;
+        config.first_page = first_page;
+        config.runtimes.store = Some(runtime::store_in(&settings.farm.data_dir)?);
+        config.archive = ArchiveLimits::LOCAL;
+        Self::start(&settings, backplane, config, Whose::Person, drain).await
     }
 
     async fn start(
         settings: &Settings,
         backplane: &Backplane,
-        slots: NonZeroU32,
-        work_dir: &Path,
+        config: WorkerConfig,
         whose: Whose,
         drain: &Drain,
     ) -> Result<Self, CliError> {
-        let mut config = worker_config(settings, slots, Pool::default(), work_dir)?;
-        if whose == Whose::Person {
-            config.runtimes.store = Some(runtime::store_in(&settings.farm.data_dir)?);
-            config.archive = ArchiveLimits::LOCAL;
-        }
+        let work_dir = config.work_dir.clone();
         let worker = Worker::start(backplane.clone(), config, drain.clone()).await?;
         let thumbnails = whose == Whose::Farm;
-        let stitcher = start_stitcher(settings, backplane, NonZeroU32::MIN, work_dir, thumbnails, drain);
+        let stitcher = start_stitcher(settings, backplane, NonZeroU32::MIN, &work_dir, thumbnails, drain);
         Ok(Self { worker, stitcher })
+    }
+
+    /// As [`Worker::close_idle_browsers`].
+    pub(crate) fn close_idle_browsers(&self) {
+        self.worker.close_idle_browsers();
     }
 
     /// Waits until both have stopped.
@@ -118,6 +125,7 @@ pub(crate) fn worker_config(
         pool,
         slots: slots.get(),
         chrome: ChromeConfig::find(&chrome)?,
+        first_page: None,
         encoder,
         decoders: decoders(media),
         compilers: compilers(compile),
@@ -179,7 +187,8 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), CliError> {
     let backplane = connect(&settings.farm).await?;
     let drain = drain()?;
     let slots = args.slots.or(settings.farm.slots).unwrap_or_else(machine::default_slots);
-    let node = Node::start(&settings, &backplane, slots, &std::env::temp_dir(), Whose::Farm, &drain).await?;
+    let config = worker_config(&settings, slots, Pool::default(), &std::env::temp_dir())?;
+    let node = Node::start(&settings, &backplane, config, Whose::Farm, &drain).await?;
     node.worker.measure_confinement();
     serve(settings, &backplane, &args.listen, &drain, &probes).await?;
     node.join().await;

@@ -11,8 +11,8 @@ use serde_json::json;
 use crate::args::{Moment, SnapshotArgs};
 use crate::exit::CliError;
 use crate::render::project::{self, Packed};
-use crate::render::project_spec;
 use crate::render::summary::print_warnings;
+use crate::render::{expected_page, page_facts, project_spec};
 use crate::stdout::print_line;
 use crate::{machine, stages};
 
@@ -22,7 +22,8 @@ use crate::{machine, stages};
 ///
 /// The composition cannot be rendered, a moment is after its end, or a file cannot be written.
 pub(crate) async fn run(args: Box<SnapshotArgs>) -> Result<(), CliError> {
-    let mut spec = project_spec(&args.project)?;
+    let facts = page_facts(&args.project);
+    let mut spec = project_spec(&args.project, facts.as_ref())?;
     spec.format = Format::PngSequence;
     // The page's background is a part of the picture, unless somebody asks for the elements alone.
     spec.transparent = spec.transparent.or(Some(false));
@@ -30,7 +31,8 @@ pub(crate) async fn run(args: Box<SnapshotArgs>) -> Result<(), CliError> {
     let Packed { zip, mut warnings } = project::read(&args.project, &args.output)?;
     let count = NonZeroU32::new(args.at.len() as u32).unwrap_or(NonZeroU32::MIN);
     let slots = machine::default_slots().min(count);
-    let written = stages::run(slots, async |stages| {
+    let page = expected_page(&spec, facts.as_ref());
+    let written = stages::run(slots, page, async |stages| {
         let draft = stages.plan(zip.into(), spec).await?;
         warnings.extend(draft.warnings.iter().cloned());
         let files = files(&args.at, &draft.content)?;

@@ -16,7 +16,7 @@ use hyperfarm_proto::record::{SegmentRecord, unix_ms};
 use hyperfarm_proto::spec::{RenderRequest, RenderSpec};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
-use hyperfarm_worker::Worker;
+use hyperfarm_worker::{ExpectedPage, Worker};
 use tempfile::TempDir;
 
 use crate::exit::CliError;
@@ -35,9 +35,10 @@ pub(crate) struct Stages {
     folder: TempDir,
 }
 
-/// Runs `work` with a worker of this process, which ends with it. SIGINT and SIGTERM end both.
+/// Runs `work` with a worker of this process, which expects `first_page` and ends with it. SIGINT and SIGTERM end both.
 pub(crate) async fn run<T>(
     slots: NonZeroU32,
+    first_page: Option<ExpectedPage>,
     work: impl AsyncFnOnce(&Stages) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
     let folder = render_folder()?;
@@ -45,6 +46,7 @@ pub(crate) async fn run<T>(
     let interrupted = drain()?;
     let settings = Settings::from_env()?;
     let mut config = worker_config(&settings, slots, Pool::default(), folder.path())?;
+    config.first_page = first_page;
     config.runtimes.store = Some(runtime::store_in(&settings.farm.data_dir)?);
     config.archive = ArchiveLimits::LOCAL;
     let worker_drain = Drain::new();

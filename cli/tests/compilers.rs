@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hyperfarm_worker::{COMPILER_COMMAND, CompileLimits, Compilers};
+use hyperfarm_proto::spec::Size;
+use hyperfarm_worker::{AuthoredPage, COMPILER_COMMAND, CompileLimits, Compilers};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hyperfarm");
 
@@ -32,11 +33,14 @@ fn a_process_reads_what_this_process_does() {
     let page = page(
         folder.path(),
         "<html data-composition-variables='[{\"id\":\"size\",\"type\":\"number\"},{\"id\":1},7]'>\
-         <head><title>Spring &amp;\n Sale</title></head><svg><title>x</title></svg></html>",
+         <head><title>Spring &amp;\n Sale</title></head><svg><title>x</title></svg>\
+         <div data-composition-id=main data-width=640 data-height=360px data-duration=2.5s></div></html>",
     );
     let isolated = Compilers::isolated(PROGRAM, CompileLimits::default()).read_page(&page).unwrap();
     assert_eq!(isolated.title.as_deref(), Some("Spring & Sale"));
     assert_eq!(isolated.variable_types, [("size".to_owned(), "number".to_owned())]);
+    let page = AuthoredPage { size: Some(Size { width: 640, height: 360 }), seconds: Some(2.5) };
+    assert_eq!(isolated.page, page);
     assert_eq!(Some(isolated), Compilers::in_process().read_page(&page));
     assert_eq!(Compilers::isolated("/nonexistent", CompileLimits::default()).read_page(&page), None);
     Compilers::isolated(PROGRAM, CompileLimits::default()).check_confinement().unwrap();

@@ -145,6 +145,19 @@ fn nested_and_alpha_of_the_bench() {
 }
 
 #[test]
+fn promo_and_cuts_of_the_bench() {
+    compare_of_bench("promo", "mp4", "2", false);
+    compare_of_bench("cuts", "mp4", "4", false);
+}
+
+#[test]
+fn style_three_and_webm_alpha_of_the_bench() {
+    compare_of_bench("style", "mp4", "3", false);
+    compare_of_bench("three", "mp4", "4", false);
+    compare_of_bench("webm-alpha", "webm", "4", false);
+}
+
+#[test]
 fn a_minute_of_the_bench() {
     compare_of_bench("minute", "mp4", "1", false);
 }

@@ -201,7 +201,7 @@ impl TrackMixer<'_> {
         let mut path = dry;
         if let Some(effects) = effects {
             let wet = self.folder.join(format!("{name}-wet.f32"));
-            let mut slot = self.worker.slot(self.context.slot(), self.render).await?;
+            let mut slot = self.worker.slots.assign(self.context.slot(), self.render).await?;
             let runtime = self.worker.runtime(&self.content.runtime).await?;
             let applying = effects::apply(&mut slot, self.content.viewport, runtime, effects, owner, &path, &wet);
             let outcome = tokio::select! {

@@ -53,7 +53,7 @@ pub(crate) async fn run(
     let target = SegmentTarget { path: &path, permits: &worker.encoder_permits };
     let start = plan.start(number);
 
-    let mut slot = worker.slot(context.slot(), &lease.task.render).await?;
+    let mut slot = worker.slots.assign(context.slot(), &lease.task.render).await?;
     let capturing = async {
         let captured = match capture(&mut slot, &plan, (range, start), site.clone(), target, context, started).await {
             Err(WorkerError::Capture(CaptureError::FramebufferLost(reason))) => {

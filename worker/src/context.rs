@@ -11,27 +11,21 @@ use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::{ContentHash, RenderId};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{CaptureClass, Plan, RuntimeVersion};
-use hyperfarm_proto::spec::{Size, Viewport};
 use parking_lot::Mutex;
 use tempfile::TempDir;
-use tokio::sync::MutexGuard;
 
 use crate::cache::Cache;
 use crate::capture::EncoderPermits;
-use crate::chrome::PageLog;
 use crate::class;
 use crate::compiler::Compilers;
 use crate::encoders::DeviceEncoders;
 use crate::error::{DiskError, WorkerError};
 use crate::remote::Remote;
 use crate::runtimes::{RuntimeConfig, RuntimeScripts, Runtimes};
-use crate::slot::Slot;
+use crate::slots::Slots;
 
 /// Most plans that are cached; a slot works on one render at a time, and a few more have tasks in the queue.
 const MAX_PLANS: usize = 16;
-
-/// How long a slot's browser is kept for another task of the render whose pages it has shown.
-const BROWSER_LIFETIME: Duration = Duration::from_secs(1);
 
 /// Time without use after which a cached plan is read again. A render is planned anew when its class is gone from the
 /// farm for longer than this, so a node that was cut off does not come back with the old plan.
@@ -52,9 +46,7 @@ pub(crate) struct WorkerContext {
     /// Limits of a project's archive.
     pub(crate) archive: ArchiveLimits,
     pub(crate) encoder_permits: EncoderPermits,
-    slots: Vec<tokio::sync::Mutex<Slot>>,
-    /// Logs of the slots' pages, by slot.
-    page_logs: Vec<PageLog>,
+    pub(crate) slots: Arc<Slots>,
     plans: Mutex<Vec<CachedPlan>>,
     folder: TempDir,
 }
@@ -75,7 +67,7 @@ impl WorkerContext {
         class: CaptureClass,
         encoders: DeviceEncoders,
         remote: Arc<Remote>,
-        slots: Vec<Slot>,
+        slots: Arc<Slots>,
         folder: TempDir,
     ) -> Self {
         let runtimes = Runtimes::new(RuntimeConfig::default(), &backplane.objects);
@@ -89,9 +81,8 @@ impl WorkerContext {
             remote,
             runtimes,
             archive: ArchiveLimits::DEFAULT,
-            encoder_permits: EncoderPermits::for_slots(slots.len()),
-            page_logs: slots.iter().map(Slot::log).collect(),
-            slots: slots.into_iter().map(tokio::sync::Mutex::new).collect(),
+            encoder_permits: EncoderPermits::for_slots(slots.count()),
+            slots,
             plans: Mutex::default(),
             folder,
         }
@@ -125,77 +116,6 @@ impl WorkerContext {
 
     pub(crate) fn objects(&self) -> &Objects {
         &self.backplane.objects
-    }
-
-    /// Locks the slot of this number for a task of `render`.
-    pub(crate) async fn slot(&self, number: u32, render: &RenderId) -> Result<MutexGuard<'_, Slot>, WorkerError> {
-        let slot = self.slots.get(number as usize);
-        let slot = slot.ok_or_else(|| WorkerError::Inconsistent(format!("the worker has no slot {number}")))?;
-        let mut slot = slot.lock().await;
-        slot.assign(render).await?;
-        Ok(slot)
-    }
-
-    /// Ends the browser of a slot after its task, unless another task gets the slot soon. Where no slot works, a new
-    /// browser is started in its place, so that the next render need not wait for it.
-    pub(crate) fn clear_when_idle(self: Arc<Self>, number: u32) {
-        // A task that ends with its runtime leaves nothing to wait for: the slots end as well.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
-            let Some(mutex) = self.slots.get(number as usize) else { return };
-            // A slot that is locked has its next task.
-            let Some(tasks) = mutex.try_lock().ok().map(|slot| slot.tasks()) else { return };
-            tokio::time::sleep(BROWSER_LIFETIME).await;
-            let Ok(mut slot) = mutex.try_lock() else { return };
-            if slot.tasks() != tasks {
-                return;
-            }
-            let viewport = slot.clear().await;
-            let mut others = self.slots.iter().enumerate().filter(|(other, _)| *other != number as usize);
-            if let Some(viewport) = viewport
-                && others.all(|(_, other)| other.try_lock().is_ok())
-                && let Err(error) = slot.prepare(viewport, false).await
-            {
-                tracing::debug!(%error, "no browser was started in advance");
-                slot.close().await;
-            }
-        });
-    }
-
-    /// The log of the pages of the slot of this number.
-    pub(crate) fn page_log(&self, number: u32) -> Option<&PageLog> {
-        self.page_logs.get(number as usize)
-    }
-
-    /// Starts browsers for `viewport` in the slots that have none, while one of the slots makes a plan: the probe of
-    /// its page and then the chunks of that render need them.
-    pub(crate) fn prepare_slots(self: &Arc<Self>, viewport: Viewport, transparent: bool) {
-        for number in 0..self.slots.len() {
-            let context = self.clone();
-            tokio::spawn(async move {
-                // A slot with a task starts its browser by itself.
-                let Some(Ok(mut slot)) = context.slots.get(number).map(tokio::sync::Mutex::try_lock) else { return };
-                if let Err(error) = slot.prepare(viewport, transparent).await {
-                    tracing::debug!(%error, "no browser was started in advance");
-                    slot.close().await;
-                }
-            });
-        }
-    }
-
-    /// Starts a browser in the first slot, unless a task has it, and ends it when its confinement was measured.
-    pub(crate) async fn measure_confinement(&self) {
-        let Some(Ok(mut slot)) = self.slots.first().map(tokio::sync::Mutex::try_lock) else { return };
-        let viewport = Viewport { page: Size { width: 320, height: 180 }, scale: 1 };
-        if let Err(error) = slot.prepare(viewport, true).await {
-            tracing::error!(%error, "no browser could be started to measure its confinement");
-        }
-        slot.close().await;
-    }
-
-    /// Ends the browsers of all slots, each once its task has ended.
-    pub(crate) async fn close_slots(&self) {
-        futures::future::join_all(self.slots.iter().map(async |slot| slot.lock().await.close().await)).await;
     }
 
     /// A new folder for the files of one task, removed when it is dropped. Its name begins with `prefix`.

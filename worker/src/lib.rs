@@ -13,7 +13,7 @@
 //! | `compiler` | compiles in a process of its own, without rights |
 //! | [`remote`] | remote files of compositions: the operator's map, packages, fonts, downloads |
 //! | [`runtimes`] | which version of the HyperFrames runtime a render gets, and its scripts |
-//! | `slot` | one slot: its server and its browser |
+//! | `slot`, `slots` | a slot: its server and its browser; the slots of a worker |
 //! | [`host`] | the page host: clock, readiness, seek, videos |
 //! | [`capture`] | reads frames and encodes them |
 //! | [`framebuffer`] | the compositor's bitmap in Chrome's memory |
@@ -81,6 +81,7 @@ mod screenshot;
 pub mod server;
 pub mod settings;
 mod slot;
+mod slots;
 mod sound;
 mod sound_track;
 mod urls;
@@ -88,8 +89,10 @@ mod verify;
 pub mod worker;
 
 pub use assets::{GSAP_VERSION, RUNTIME_VERSION};
+pub use compile::html::AuthoredPage;
 pub use compiler::{COMPILER_COMMAND, CompileLimits, Compilers, PageFacts, serve_compiler};
 pub use error::WorkerError;
 pub use plan_stage::MAX_DURATION;
 pub use slot::Slot;
+pub use slots::ExpectedPage;
 pub use worker::{Worker, WorkerConfig};

@@ -29,6 +29,7 @@ use crate::media_list::{self, MediaList};
 use crate::remote::library::FontLibrary;
 use crate::runtimes::RuntimeScripts;
 use crate::server::{RequestProblem, Site, SiteFile};
+use crate::slots::ExpectedPage;
 use crate::sound_track;
 use crate::urls::decode_path;
 use crate::{chunk_stage, verify};
@@ -37,6 +38,9 @@ use crate::{chunk_stage, verify};
 pub const MAX_DURATION: f64 = 6.0 * 3600.0;
 /// Positions at which the cost of a frame is measured, each with a frame and the next one.
 const SAMPLED_POSITIONS: u64 = 2;
+/// Seconds of output up to which the cost is measured in the middle only: a short page is cut by its length and the number
+/// of slots, hardly by its cost.
+const SHORT_SECONDS: f64 = 10.0;
 /// Time after which no further position is measured: expensive frames are measured well by few, and each delays the
 /// chunks.
 const MEASURE_LIMIT: Duration = Duration::from_millis(200);
@@ -66,7 +70,7 @@ pub(crate) async fn run(
     let request: RenderRequest = worker.objects().get_json(&keys::request(render)).await?;
     let bundle = worker.cache.fetch(worker.objects(), &keys::bundle(&request.bundle), &request.bundle).await?;
     context.set_progress(100, 1000);
-    let mut compiler = worker.compilers.open(&bundle, services(worker, &request))?;
+    let mut compiler = worker.compilers.open(&bundle, services(worker, context.slot(), &request))?;
     // However this function ends, the compiler's process ends with it, and the thread that waits for it.
     let _end = compiler.end_on_drop()?;
     let (compiler, CompileOutput { compiled, sound }) = {
@@ -171,18 +175,18 @@ fn bounded(mut warnings: Vec<Warning>) -> Vec<Warning> {
     warnings
 }
 
-/// What the compiler of a render has from this worker.
-fn services(worker: &Arc<WorkerContext>, request: &RenderRequest) -> LocalServices {
+/// What the compiler of a render, which is planned in slot `slot`, has from this worker.
+fn services(worker: &Arc<WorkerContext>, slot: u32, request: &RenderRequest) -> LocalServices {
     let (sized, spec) = (worker.clone(), request.spec.clone());
-    let on_size = move |size| {
-        if let Ok(viewport) = spec.viewport(size) {
-            sized.prepare_slots(viewport, spec.is_transparent());
+    let on_page = move |authored| {
+        if let Some(page) = ExpectedPage::of(&spec, authored) {
+            sized.slots.prepare(Some(slot), page);
         }
     };
     let (chooser, asked, handle) = (worker.clone(), request.spec.runtime.clone(), tokio::runtime::Handle::current());
     LocalServices::new(worker.remote.clone(), worker.cache.clone())
         .with_decoders(worker.decoders.clone())
-        .with_on_size(on_size)
+        .with_on_page(on_page)
         .with_runtimes(move |named| {
             handle.block_on(chooser.runtimes.choose(chooser.objects(), asked.as_deref(), named.as_ref()))
         })
@@ -206,7 +210,7 @@ async fn verify_pages(
     let options = chunk_stage::open_options(&site, content);
     let pictures = |frame: u64| chunk_stage::pictures_at(&site, &content.videos, content.frame_rate, frame);
     let is_active = || !context.cancelled().is_cancelled();
-    let mut slot = worker.slot(context.slot(), render).await?;
+    let mut slot = worker.slots.assign(context.slot(), render).await?;
     let outcome = tokio::select! {
         outcome = verify::run(&mut slot, &site, content, &options, &pictures, &is_active) => outcome,
         () = context.cancelled().cancelled() => Err(WorkerError::Cancelled("plan")),
@@ -322,7 +326,7 @@ impl Prober<'_> {
     async fn probe(&self, network: &Network) -> Result<Probed, WorkerError> {
         let &Self { worker, render, context, request, compiled, viewport, frame_rate, shutter, encoder, ref runtime } =
             self;
-        let mut slot = worker.slot(context.slot(), render).await?;
+        let mut slot = worker.slots.assign(context.slot(), render).await?;
         let files: HashMap<String, SiteFile> = compiled
             .files
             .iter()
@@ -457,11 +461,13 @@ async fn measure(
     let mut encoding = Encoding::start(path, encoder.clone(), viewport.output(), frame_rate, None);
     let (mut captured, mut pushed) = (Duration::ZERO, 0_u32);
     let measuring = Instant::now();
-    for position in 0..SAMPLED_POSITIONS {
+    let is_short = frame_rate.seconds_of(range.count()) <= SHORT_SECONDS;
+    let positions = if is_short { 1 } else { SAMPLED_POSITIONS };
+    for position in 0..positions {
         if position > 0 && measuring.elapsed() > MEASURE_LIMIT {
             break;
         }
-        let frame = range.start() + range.count() * (2 * position + 1) / (2 * SAMPLED_POSITIONS);
+        let frame = range.start() + range.count() * (2 * position + 1) / (2 * positions);
         // After a jump many pixels change. The next frame is a usual one, and measured.
         for frame in [frame, (frame + 1).min(range.end() - 1)] {
             let started = Instant::now();

@@ -12,6 +12,7 @@ use crate::error::{ChromeError, WorkerError};
 use crate::framebuffer::FramebufferFinder;
 use crate::host::{OpenOptions, PageHost};
 use crate::server::{Site, SlotServer};
+use crate::slots::ExpectedPage;
 
 /// One slot of a worker. One task at a time works in it.
 pub struct Slot {
@@ -127,6 +128,9 @@ impl Slot {
         let started = Instant::now();
         self.server.rename(&site);
         page.reset(&self.server.origin()).await?;
+        if options.transparent {
+            page.measure_fast_alpha().await?;
+        }
         let framebuffer = if options.transparent || !self.config.reads_framebuffer() {
             None
         } else {
@@ -136,23 +140,33 @@ impl Slot {
         PageHost::open(page, &self.server, site, options, framebuffer).await
     }
 
-    /// Starts a browser for `viewport` where none runs, so that the next task need not wait for it.
+    /// Starts a browser for `page`, so that the next task need not wait for it. A browser that was started for another
+    /// page and has shown none is replaced; one that is in use stays.
     ///
     /// # Errors
     ///
     /// Those of the launch.
-    pub async fn prepare(&mut self, viewport: Viewport, transparent: bool) -> Result<(), WorkerError> {
-        if self.browser.is_some() {
+    pub(crate) async fn prepare(&mut self, page: ExpectedPage) -> Result<(), WorkerError> {
+        let ExpectedPage { viewport, transparent, .. } = page;
+        if self.browser.is_some() && (self.render.is_some() || self.has_browser_for(viewport)) {
             return Ok(());
         }
         self.start_browser(viewport).await?;
-        if let Some(Browser { page, chrome, finder }) = &mut self.browser
-            && self.config.reads_framebuffer()
-            && !transparent
-        {
+        let Some(Browser { page, chrome, finder }) = &mut self.browser else { return Ok(()) };
+        if transparent {
+            page.measure_fast_alpha().await?;
+        } else if self.config.reads_framebuffer() {
             finder.find_ahead(page, chrome.process_id(), viewport).await?;
         }
         Ok(())
+    }
+
+    /// Whether a browser with the flags for `viewport` runs.
+    fn has_browser_for(&self, viewport: Viewport) -> bool {
+        let key = LaunchKey { viewport, server_port: self.server.port() };
+        self.browser.as_ref().is_some_and(|browser| {
+            browser.chrome.key() == key && browser.chrome.is_alive() && browser.page.can_navigate()
+        })
     }
 
     /// From now on this slot's browser is captured with screenshots, for `reason`.
@@ -173,13 +187,10 @@ impl Slot {
 
     /// Starts a browser with the flags for `viewport`, unless one runs.
     async fn start_browser(&mut self, viewport: Viewport) -> Result<(), WorkerError> {
-        let key = LaunchKey { viewport, server_port: self.server.port() };
-        let fits = self.browser.as_mut().is_some_and(|browser| {
-            browser.chrome.key() == key && browser.chrome.is_alive() && browser.page.can_navigate()
-        });
-        if !fits {
+        if !self.has_browser_for(viewport) {
             self.close().await;
             let started = Instant::now();
+            let key = LaunchKey { viewport, server_port: self.server.port() };
             let mut chrome = Chrome::launch(&self.config, key).await?;
             chrome.check_gpu().await?;
             let page = chrome.open_page(self.log.clone()).await?;

@@ -28,7 +28,7 @@ use crate::encoders::{DeviceEncoders, EncoderMode};
 use crate::error::WorkerError;
 use crate::remote::{Remote, RemoteConfig};
 use crate::runtimes::RuntimeConfig;
-use crate::slot::Slot;
+use crate::slots::{ExpectedPage, Slots};
 use crate::{audio_stage, chunk_stage, class, plan_stage};
 
 /// Time between two reports of the browsers' memory and confinement.
@@ -45,6 +45,9 @@ pub struct WorkerConfig {
     pub slots: u32,
     /// Which Chrome it runs.
     pub chrome: ChromeConfig,
+    /// The page of its first render, where its compilers have read it: its browsers are started while the worker itself
+    /// starts. That the compilers are confined was proved when the page was read.
+    pub first_page: Option<ExpectedPage>,
     /// Whether a GPU encodes.
     pub encoder: EncoderMode,
     /// What decodes the sources of projects.
@@ -80,7 +83,7 @@ struct ClearWhenIdle<'a>(&'a Arc<WorkerContext>, u32);
 
 impl Drop for ClearWhenIdle<'_> {
     fn drop(&mut self) {
-        self.0.clone().clear_when_idle(self.1);
+        self.0.slots.clone().clear_when_idle(self.1);
     }
 }
 
@@ -88,7 +91,7 @@ impl Drop for ClearWhenIdle<'_> {
 impl TaskHandler for Stages {
     async fn handle(&self, lease: &Lease, context: &TaskContext) -> Result<Vec<u8>, Failure> {
         let _clear = ClearWhenIdle(&self.0, context.slot());
-        let page_log = self.0.page_log(context.slot());
+        let page_log = self.0.slots.page_log(context.slot());
         if let Some(page_log) = page_log {
             page_log.set_target(Some(context.log().clone()));
         }
@@ -113,14 +116,21 @@ impl Worker {
     /// Those of a Chrome, a GPU, an encoder or a setting that cannot be used, and of the local disk.
     pub async fn start(backplane: Backplane, mut config: WorkerConfig, drain: Drain) -> Result<Self, WorkerError> {
         config.chrome = config.chrome.with_gpu().await?;
+        let slots = Arc::new(Slots::new(&config.chrome, config.slots.max(1)).await?);
+        if let Some(page) = config.first_page {
+            slots.prepare(None, page);
+        }
         tokio::spawn(local_disk::remove_abandoned(vec![config.work_dir.clone(), std::env::temp_dir()]));
         let folder = std::fs::create_dir_all(&config.work_dir)
             .and_then(|()| FolderKind::Worker.create_in(&config.work_dir, ""))
             .map_err(no_folder_in(&config.work_dir))?;
         let encoders = DeviceEncoders::find(config.encoder, folder.path()).await?;
         let (compilers, decoders) = (config.compilers.clone(), config.decoders.clone());
+        let is_compiler_proved = config.first_page.is_some();
         let confinement = blocking("the check of child processes", move || {
-            compilers.check_confinement()?;
+            if !is_compiler_proved {
+                compilers.check_confinement()?;
+            }
             decoders.check_confinement().map_err(WorkerError::from)
         });
         let (class, confinement) =
@@ -135,11 +145,7 @@ impl Worker {
         if config.chrome.pid_namespace == PidNamespace::None {
             tracing::warn!("the kernel gives Chrome no PID namespace: Chrome may outlive a worker that is killed");
         }
-        let mut slots = Vec::new();
-        for _ in 0..config.slots.max(1) {
-            slots.push(Slot::new(config.chrome.clone()).await?);
-        }
-        let confinements = slots.iter().map(Slot::confinement).collect();
+        let confinements = slots.confinements();
         backplane.metrics.watch_disk("work", &config.work_dir);
         let node = NodeView {
             class_id: class.id(),
@@ -162,7 +168,12 @@ impl Worker {
     /// Starts a browser in a slot that has none, in the background, so that its confinement is measured and logged.
     pub fn measure_confinement(&self) {
         let context = self.context.clone();
-        tokio::spawn(async move { context.measure_confinement().await });
+        tokio::spawn(async move { context.slots.measure_confinement().await });
+    }
+
+    /// Ends the browsers of slots without a task, in the background. A task that comes later starts one again.
+    pub fn close_idle_browsers(&self) {
+        self.context.slots.close_idle();
     }
 
     /// Waits until the drain is complete, then ends every browser.
@@ -171,7 +182,7 @@ impl Worker {
             tracing::error!(%panic, "the worker's runner panicked");
         }
         self.memory_watch.abort();
-        self.context.close_slots().await;
+        self.context.slots.close().await;
     }
 }
 

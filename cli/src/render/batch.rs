@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,17 +14,16 @@ use hyperfarm_proto::bounded::Text;
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::record::unix_ms;
 use hyperfarm_proto::spec::RenderSpec;
-use hyperfarm_worker::CompileLimits;
+use hyperfarm_worker::PageFacts;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
 use super::summary::{Report, print_warnings};
 use super::{default_target, project, render, spec};
-use crate::args::{ProjectArgs, RenderArgs};
+use crate::args::RenderArgs;
 use crate::exit::{self, CliError};
 use crate::machine;
-use crate::roles;
 use crate::stdout::print_line;
 
 type Variables = Map<String, Value>;
@@ -69,8 +69,13 @@ struct Batch {
 }
 
 /// Renders the project once for each row of `file`.
-pub(super) async fn run(args: &RenderArgs, file: &Path, whole: RenderSpec) -> Result<(), CliError> {
-    let rows = rows(args, file)?;
+pub(super) async fn run(
+    args: &RenderArgs,
+    file: &Path,
+    whole: RenderSpec,
+    facts: Option<PageFacts>,
+) -> Result<(), CliError> {
+    let rows = rows(file, facts.as_ref())?;
     let template = args.output.clone().unwrap_or_else(|| default_target(args, whole.format, "-{index}"));
     let targets = targets(&template, &rows)?;
     let manifest_path = common_folder(&targets).join("manifest.json");
@@ -94,7 +99,7 @@ pub(super) async fn run(args: &RenderArgs, file: &Path, whole: RenderSpec) -> Re
     let rows: Vec<Row> = rows.collect();
     let (kind, total) = ("batch-complete", rows.len());
     let mut batch = Batch { kind, manifest_path, total, completed: 0, failed: 0, skipped: 0, rows };
-    let code = batch.render(args, &whole, &project).await?;
+    let code = batch.render(args, &whole, &Arc::new(facts), &project).await?;
     if args.json {
         print_line(&serde_json::to_string(&batch).map_err(CliError::system)?);
     } else if !args.quiet {
@@ -116,7 +121,13 @@ pub(super) async fn run(args: &RenderArgs, file: &Path, whole: RenderSpec) -> Re
 
 impl Batch {
     /// Renders the rows, and returns the greatest exit code of them.
-    async fn render(&mut self, args: &RenderArgs, whole: &RenderSpec, project: &Bytes) -> Result<u8, CliError> {
+    async fn render(
+        &mut self,
+        args: &RenderArgs,
+        whole: &RenderSpec,
+        facts: &Arc<Option<PageFacts>>,
+        project: &Bytes,
+    ) -> Result<u8, CliError> {
         let at_once = args.batch_concurrency.get() as usize;
         let slots = slots_of_a_row(args);
         let (mut running, mut next, mut code) = (JoinSet::new(), 0, 0);
@@ -127,11 +138,11 @@ impl Batch {
                 let row = &mut self.rows[next];
                 next += 1;
                 (row.status, row.started_at) = (Status::Running, Some(iso8601(unix_ms() as u64)));
-                let (index, project) = (row.index, project.clone());
+                let (index, facts, project) = (row.index, facts.clone(), project.clone());
                 let args = row_args(args, whole, row, slots);
                 running.spawn(async move {
                     let started = Instant::now();
-                    let outcome = render_row(&args, project).await;
+                    let outcome = render_row(&args, (*facts).as_ref(), project).await;
                     (index, started.elapsed().as_millis() as u64, outcome)
                 });
             }
@@ -188,10 +199,10 @@ impl Row {
     }
 }
 
-async fn render_row(args: &RenderArgs, project: Bytes) -> Result<Report, CliError> {
-    let spec = spec(args)?;
+async fn render_row(args: &RenderArgs, facts: Option<&PageFacts>, project: Bytes) -> Result<Report, CliError> {
+    let spec = spec(args, facts)?;
     let target = super::target(args, spec.format);
-    render(args, spec, project, &target, Vec::new()).await
+    render(args, spec, facts, project, &target, Vec::new()).await
 }
 
 /// The arguments of a row's render.
@@ -211,12 +222,15 @@ fn slots_of_a_row(args: &RenderArgs) -> Option<NonZeroU32> {
     NonZeroU32::new((slots.get() / args.batch_concurrency.get()).max(1))
 }
 
-/// The rows of a JSON or CSV file.
-fn rows(args: &RenderArgs, file: &Path) -> Result<Vec<Variables>, CliError> {
+/// The rows of a JSON or CSV file. Where no page was read, every cell is text.
+fn rows(file: &Path, facts: Option<&PageFacts>) -> Result<Vec<Variables>, CliError> {
     let refused = |reason: &dyn std::fmt::Display| CliError::user(format!("--batch {}: {reason}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| refused(&error))?;
     let rows = match file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
-        true => csv_rows(&text, &declared_types(&args.project)),
+        true => {
+            let types = facts.map(|facts| facts.variable_types.iter().cloned().collect()).unwrap_or_default();
+            csv_rows(&text, &types)
+        }
         false => json_rows(&text),
     };
     let rows = rows.map_err(|reason| refused(&reason))?;
@@ -258,14 +272,6 @@ fn typed(cell: &str, kind: Option<&str>) -> Value {
         _ => None,
     };
     parsed.unwrap_or_else(|| Value::from(cell))
-}
-
-/// The types of the variables that the entry page declares. Of a zip no page is read: every cell is text.
-fn declared_types(args: &ProjectArgs) -> HashMap<String, String> {
-    let path = &args.path;
-    let page = if path.is_dir() { path.join(project::entry(args)) } else { path.clone() };
-    let facts = roles::compilers(CompileLimits::default()).read_page(&page);
-    facts.map(|facts| facts.variable_types.into_iter().collect()).unwrap_or_default()
 }
 
 /// The output of each row: the template with the row's number and variables in it.

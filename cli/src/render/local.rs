@@ -13,8 +13,10 @@ use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::record::{Manifest, Outcome};
 use hyperfarm_proto::spec::RenderSpec;
+use hyperfarm_worker::PageFacts;
 use tokio::sync::watch;
 
+use super::expected_page;
 use super::output::Output;
 use super::progress::{Bar, Progress};
 use super::summary::Summary;
@@ -31,6 +33,7 @@ use crate::temporary::render_folder;
 pub(super) async fn run(
     args: &RenderArgs,
     spec: RenderSpec,
+    facts: Option<&PageFacts>,
     project: Bytes,
     output: Output,
     warnings: Vec<Warning>,
@@ -42,13 +45,13 @@ pub(super) async fn run(
     let mut bar = Bar::new(args.json || args.quiet);
     let slots = args.slots.or(args.workers.and_then(|workers| workers.0)).unwrap_or_else(machine::default_slots);
     let roles_drain = Drain::new();
-    let node = Node::embedded(&backplane, slots, folder.path(), &roles_drain).await?;
+    let node = Node::embedded(&backplane, slots, expected_page(&spec, facts), folder.path(), &roles_drain).await?;
     let coordinator = Coordinator::start(backplane.clone(), coordinator_config()?, roles_drain.clone());
 
     let rendering = async {
         let render = coordinator.submit(project, spec).await.map_err(refused)?;
         let mut progress = coordinator.watch(&render).await.map_err(CliError::system)?;
-        let outcome = follow(&mut progress, &mut bar, &mut walls).await?;
+        let outcome = follow(&mut progress, &node, &mut bar, &mut walls).await?;
         walls.enter("clean-up");
         finish(&backplane, &render, outcome, args, &output).await
     };
@@ -99,6 +102,7 @@ fn stage_name(stage: Stage) -> &'static str {
 
 async fn follow(
     progress: &mut watch::Receiver<RenderProgress>,
+    node: &Node,
     bar: &mut Bar,
     walls: &mut Walls,
 ) -> Result<Outcome, CliError> {
@@ -108,6 +112,10 @@ async fn follow(
         walls.enter(stage);
         if let Some(end) = now.end {
             return Ok(end.outcome.clone());
+        }
+        if now.stage == Stage::Stitch {
+            // The browsers end while the output is joined.
+            node.close_idle_browsers();
         }
         bar.show(&Progress {
             stage: stage.to_owned(),

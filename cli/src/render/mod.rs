@@ -20,7 +20,7 @@ use bytes::Bytes;
 use hyperfarm_proto::bounded::{Bounded, Text};
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::{Format, Profile, RenderSpec};
-use hyperfarm_worker::CompileLimits;
+use hyperfarm_worker::{CompileLimits, ExpectedPage, PageFacts};
 
 use crate::args::{ProjectArgs, RenderArgs, extensions, format_of_output};
 use crate::exit::CliError;
@@ -36,13 +36,14 @@ pub(crate) async fn run(args: Box<RenderArgs>) -> Result<(), CliError> {
     if let Some(refusal) = args.foreign.refusal() {
         return Err(CliError::user(refusal));
     }
-    let spec = spec(&args)?;
+    let facts = page_facts(&args.project);
+    let spec = spec(&args, facts.as_ref())?;
     if let Some(rows) = &args.batch {
-        return batch::run(&args, rows, spec).await;
+        return batch::run(&args, rows, spec, facts).await;
     }
     let target = target(&args, spec.format);
     let (project, warnings) = project(&args, &spec, &target)?;
-    let report = render(&args, spec, project, &target, warnings).await?;
+    let report = render(&args, spec, facts.as_ref(), project, &target, warnings).await?;
     report.print(&args)
 }
 
@@ -63,30 +64,42 @@ fn project(args: &RenderArgs, spec: &RenderSpec, target: &Path) -> Result<(Bytes
 async fn render(
     args: &RenderArgs,
     spec: RenderSpec,
+    facts: Option<&PageFacts>,
     project: Bytes,
     target: &Path,
     warnings: Vec<Warning>,
 ) -> Result<Report, CliError> {
     let output = output::Output::claim(target, spec.format)?;
     match &args.farm {
-        None => local::run(args, spec, project, output, warnings).await.map(Report::Local),
+        None => local::run(args, spec, facts, project, output, warnings).await.map(Report::Local),
         Some(url) => farm::run(args, url, spec, project, output, warnings).await,
     }
 }
 
+/// The facts of a project's entry page. Of a zip no page is read.
+pub(crate) fn page_facts(args: &ProjectArgs) -> Option<PageFacts> {
+    roles::compilers(CompileLimits::default()).read_page(&project::page(args)?)
+}
+
+/// The page that a worker can expect of a project with these facts: its browsers are started before the page is
+/// compiled.
+pub(crate) fn expected_page(spec: &RenderSpec, facts: Option<&PageFacts>) -> Option<ExpectedPage> {
+    ExpectedPage::of(spec, facts?.page)
+}
+
 /// What is asked of the pictures of a project.
-pub(crate) fn project_spec(args: &ProjectArgs) -> Result<RenderSpec, CliError> {
+pub(crate) fn project_spec(args: &ProjectArgs, facts: Option<&PageFacts>) -> Result<RenderSpec, CliError> {
     let (resolution, shape) = args.resolution.map(|resolution| resolution.meaning()).unzip();
     let mut spec = RenderSpec { resolution, variables: variables_of(args)?, ..args.spec.clone() };
     spec.aspect_ratio = spec.aspect_ratio.or(shape.flatten());
     spec.duration = spec.duration.filter(|duration| !duration.is_zero());
     let entry = spec.composition.filter(|name| &**name != ".");
-    spec.title = title::of(&args.path, entry.as_deref(), &roles::compilers(CompileLimits::default()));
+    spec.title = title::of(&args.path, facts.and_then(|facts| facts.title.clone()));
     spec.composition = entry.or_else(|| project::entry_of(&args.path).and_then(Text::new));
     Ok(spec)
 }
 
-fn spec(args: &RenderArgs) -> Result<RenderSpec, CliError> {
+fn spec(args: &RenderArgs, facts: Option<&PageFacts>) -> Result<RenderSpec, CliError> {
     let asked_of_project = &args.project.spec;
     let codec = asked_of_project.codec.or(asked_of_project.profile.map(Profile::codec));
     let by_name = args.output.as_deref().and_then(format_of_output);
@@ -108,7 +121,7 @@ fn spec(args: &RenderArgs) -> Result<RenderSpec, CliError> {
     }
     let (quality, crf) = args.quality.meaning();
     let sound = args.audio.as_deref().map(sound::Sound::of).transpose()?;
-    let project = project_spec(&args.project)?;
+    let project = project_spec(&args.project, facts)?;
     let mut spec = RenderSpec {
         quality,
         format,

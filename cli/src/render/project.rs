@@ -53,8 +53,14 @@ pub(crate) struct Packed {
 }
 
 /// The page of a project's folder that is rendered.
-pub(super) fn entry(args: &ProjectArgs) -> &str {
+fn entry(args: &ProjectArgs) -> &str {
     args.spec.composition.as_deref().filter(|name| *name != ".").unwrap_or(DEFAULT_ENTRY)
+}
+
+/// The file of the page that is rendered; `None` where it is in a zip.
+pub(super) fn page(args: &ProjectArgs) -> Option<PathBuf> {
+    let path = &args.path;
+    if path.is_dir() { Some(path.join(entry(args))) } else { is_page(path).then(|| path.clone()) }
 }
 
 /// The project's zip. Equal folders give equal bytes: entries are in order and carry no dates.

@@ -3,21 +3,17 @@
 use std::path::Path;
 
 use hyperfarm_proto::bounded::Text;
-use hyperfarm_worker::Compilers;
 use serde_json::Value;
 
 use super::project::folder_of;
 
-/// The project's `hyperframes.json`, its `package.json`, the page's title or the folder: the first that has a name.
-pub(super) fn of(project: &Path, entry: Option<&str>, compilers: &Compilers) -> Option<Text<500>> {
+/// The project's `hyperframes.json`, its `package.json`, the title `of_page` or the folder: the first that has a name.
+pub(super) fn of(project: &Path, of_page: Option<String>) -> Option<Text<500>> {
     let whole = project.canonicalize().ok()?;
-    let (folder, page) = match whole.is_dir() {
-        true => (whole.as_path(), whole.join(entry.unwrap_or("index.html"))),
-        false => (folder_of(&whole), whole.clone()),
-    };
+    let folder = if whole.is_dir() { whole.as_path() } else { folder_of(&whole) };
     let by_file = || ["hyperframes.json", "package.json"].iter().find_map(|file| name_in(&folder.join(file)));
     let by_folder = || Some(whole.file_stem()?.to_string_lossy().into_owned());
-    let name = by_file().or_else(|| compilers.read_page(&page)?.title).or_else(by_folder)?;
+    let name = by_file().or(of_page).or_else(by_folder)?;
     Text::new(name.chars().take(500).collect::<String>())
 }
 
@@ -33,6 +29,8 @@ fn filled(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use hyperfarm_worker::Compilers;
+
     use super::*;
 
     #[test]
@@ -40,7 +38,11 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("spring-sale");
         std::fs::create_dir(&folder).unwrap();
-        let title = || of(&folder, None, &Compilers::in_process()).unwrap().to_string();
+        let page = folder.join("index.html");
+        let title = || {
+            let of_page = Compilers::in_process().read_page(&page).and_then(|facts| facts.title);
+            of(&folder, of_page).unwrap().to_string()
+        };
         std::fs::write(folder.join("index.html"), "<svg><title>x</title></svg>").unwrap();
         assert_eq!(title(), "spring-sale");
         std::fs::write(folder.join("index.html"), "<title>Spring &amp;\n Sale</title>").unwrap();

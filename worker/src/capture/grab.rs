@@ -17,9 +17,9 @@ use crate::framebuffer::Framebuffer;
 use crate::host::{PageHost, VideoPicture, Walk};
 
 /// Frames of a chunk for each that its start draws because an element comes to rest there.
-const FRAMES_A_DRAWN_REST: u64 = 8;
+const FRAMES_A_DRAWN_REST: u64 = 4;
 /// As many of them are drawn in any chunk.
-const FEWEST_DRAWN_RESTS: u64 = 6;
+const FEWEST_DRAWN_RESTS: u64 = 12;
 
 /// The frame to seek to while the frame that was drawn is copied.
 #[derive(Debug, Clone, Default)]
@@ -264,7 +264,7 @@ impl FrameGrabber {
                 visits = visits.get(earlier..).unwrap_or_default();
                 if is_active() {
                     host.seek(rest, &pictures(rest)).await?;
-                    self.draw(host).await?;
+                    host.draw(FrameKind::Draw).await?;
                 }
             }
             host.visit(visits, is_active).await?;
@@ -275,18 +275,10 @@ impl FrameGrabber {
             }
             for moment in host.moments(frame) {
                 host.seek_to(moment, &pictures(frame)).await?;
-                self.draw(host).await?;
+                host.draw(FrameKind::Draw).await?;
             }
         }
         Ok(visited)
-    }
-
-    /// Draws the sought frame as [`FrameGrabber::grab`] does, without reading it.
-    async fn draw(&self, host: &mut PageHost<'_>) -> Result<(), WorkerError> {
-        match &self.framebuffer {
-            None => host.screenshot(self.alpha).await.map(drop),
-            Some(_) => host.draw(FrameKind::Draw).await.map(drop),
-        }
     }
 }
 

@@ -24,6 +24,7 @@ use chromiumoxide::cdp::browser_protocol::storage::{ClearDataForOriginParams, Ov
 use chromiumoxide::cdp::browser_protocol::target::{
     CloseTargetParams, CreateTargetParams, EventTargetCreated, GetTargetInfoParams,
 };
+use chromiumoxide::cdp::browser_protocol::{log, network, performance};
 use chromiumoxide::cdp::js_protocol::runtime::{EvaluateParams, EventConsoleApiCalled, EventExceptionThrown};
 use chromiumoxide::error::CdpError;
 use futures::StreamExt;
@@ -31,13 +32,14 @@ use hyperfarm_proto::legible::legible;
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::spec::Viewport;
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::page_log::{PageLog, console_level};
 use super::watchdog::BrowserEnd;
 use crate::error::{ChromeError, PageError, WorkerError};
+use crate::screenshot;
 
 /// Longest begin-frame. After it the page is unresponsive, or Chrome is stalled if it does not answer either.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(90);
@@ -60,6 +62,8 @@ const MAX_STORED: f64 = 64.0 * 1024.0 * 1024.0;
 const MAX_EVENTS: usize = 100;
 /// The function in a page that answers questions.
 const ANSWER: &str = "(window.__hyperfarmLimits?.answer ?? ((question) => JSON.stringify(question() ?? null)))";
+/// Milliseconds between two frames of a measurement.
+const MEASURE_INTERVAL_MS: f64 = 1000.0 / 60.0;
 /// Attempts at a begin-frame while Chrome reports that another one is pending.
 const PENDING_TRIES: u32 = 6;
 
@@ -79,8 +83,8 @@ pub enum FrameKind {
     Draw,
     /// Runs the page's part of the frame and draws nothing.
     NoDraw,
-    /// Draws the frame and returns it as a PNG file. With alpha Chrome must not encode it the fast way, which rounds
-    /// alpha to 0 or 1.
+    /// Draws the frame and returns it as a PNG file. With alpha Chrome encodes it the fast way only where that was seen
+    /// to keep alpha: [`Page::measure_fast_alpha`].
     DrawToPng {
         /// Whether the page has a transparent background.
         alpha: bool,
@@ -108,7 +112,13 @@ pub struct Page {
     log: PageLog,
     /// Whether a navigation has ended that the client library still waits for. It sends no other one within 30 s.
     is_navigation_pending: bool,
+    /// Whether Chrome's fast encoder of PNG files keeps alpha; `None` until it was measured.
+    keeps_alpha_fast: Option<bool>,
 }
+
+/// Draws every value of alpha.
+const ALPHA_RAMP: &str = "document.body.innerHTML = '<div style=\"position:fixed;left:0;top:0;width:256px;height:2px;\
+     background:linear-gradient(90deg,rgba(200,60,9,0),rgba(9,60,200,1))\"></div>'";
 
 impl Page {
     pub(super) async fn open(
@@ -140,7 +150,9 @@ impl Page {
             scripts: Vec::new(),
             log,
             is_navigation_pending: false,
+            keeps_alpha_fast: None,
         };
+        opened.disable_unread_events().await.map_err(protocol)?;
         opened.listen(crash).await.map_err(protocol)?;
         opened.refuse_windows(browser).await.map_err(protocol)?;
         opened.resize(viewport).await?;
@@ -149,6 +161,15 @@ impl Page {
             tracing::debug!(%error, "this Chrome cannot deny downloads");
         }
         Ok(opened)
+    }
+
+    /// Turns off events that the client library turns on and nobody reads. For those of requests the renderer would keep
+    /// what it has loaded.
+    async fn disable_unread_events(&self) -> Result<(), CdpError> {
+        self.page.execute(network::DisableParams::default()).await?;
+        self.page.execute(performance::DisableParams::default()).await?;
+        self.page.execute(log::DisableParams::default()).await?;
+        Ok(())
     }
 
     /// Sets the size and the device scale of the page.
@@ -281,6 +302,36 @@ impl Page {
         Ok(())
     }
 
+    /// Measures, once, whether Chrome's fast encoder of PNG files keeps alpha: the fast way takes a third of the time, and
+    /// some versions round alpha to 0 or 1 in it. The page is replaced by one that is drawn for it.
+    ///
+    /// # Errors
+    ///
+    /// Those of a call that fails.
+    pub(crate) async fn measure_fast_alpha(&mut self) -> Result<(), WorkerError> {
+        if self.keeps_alpha_fast.is_some() {
+            return Ok(());
+        }
+        self.set_transparent(true).await?;
+        self.navigate("about:blank").await?;
+        self.evaluate::<IgnoredAny>(ALPHA_RAMP.to_owned()).await?;
+        // The first frame of a new document may still show the old one.
+        for _ in 0..2 {
+            self.begin_frame(MEASURE_INTERVAL_MS, FrameKind::Draw).await?;
+        }
+        let slow = self.begin_frame(MEASURE_INTERVAL_MS, FrameKind::DrawToPng { alpha: true }).await?.png;
+        self.keeps_alpha_fast = Some(true);
+        let fast = self.begin_frame(MEASURE_INTERVAL_MS, FrameKind::DrawToPng { alpha: true }).await;
+        self.keeps_alpha_fast = None;
+        // Without a picture nothing was measured: the slow way is right for any Chrome.
+        if let (Some(slow), Some(fast)) = (slow, fast?.png) {
+            let (slow, fast) = (screenshot::decode(&slow)?, screenshot::decode(&fast)?);
+            let has_ramp = slow.bgra.as_chunks::<4>().0.iter().any(|[.., alpha]| (1..255).contains(alpha));
+            self.keeps_alpha_fast = has_ramp.then(|| slow.bgra == fast.bgra);
+        }
+        Ok(())
+    }
+
     /// Whether the page can be navigated again at once.
     pub fn can_navigate(&self) -> bool {
         !self.is_navigation_pending
@@ -372,7 +423,7 @@ impl Page {
                     call = call.screenshot(
                         ScreenshotParams::builder()
                             .format(ScreenshotParamsFormat::Png)
-                            .optimize_for_speed(!alpha)
+                            .optimize_for_speed(!alpha || self.keeps_alpha_fast == Some(true))
                             .build(),
                     );
                 }

@@ -7,6 +7,7 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::shutter::Shutter;
 use hyperfarm_proto::spec::Size;
+use serde::{Deserialize, Serialize};
 
 use super::dom::{all, attr, trimmed};
 use super::{css, paths, scripts, transitions};
@@ -28,9 +29,25 @@ const FRAGMENT_RULE: &str = "*{margin:0;padding:0;box-sizing:border-box;text-ren
 /// Attributes of the root composition.
 #[derive(Debug)]
 pub(super) struct Root {
-    pub(super) size: Option<Size>,
+    pub(super) page: AuthoredPage,
     pub(super) fps: Option<FrameRate>,
     pub(super) shutter: Shutter,
+}
+
+/// What the root composition says of its page.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct AuthoredPage {
+    /// `data-width` and `data-height`, where it has both.
+    pub size: Option<Size>,
+    /// `data-duration` in seconds; the page may last longer or shorter than it says.
+    pub seconds: Option<f64>,
+}
+
+impl AuthoredPage {
+    /// What the root of `document` says, as far as it is valid.
+    pub(crate) fn read(document: &Document) -> Self {
+        root(document).map(|root| root.page).unwrap_or_default()
+    }
 }
 
 /// The page as a whole document. A fragment with a composition gets the document that HyperFrames puts around it.
@@ -50,8 +67,7 @@ pub(super) fn complete_document(page: String) -> String {
 pub(super) fn root(document: &Document) -> Result<Root, ProjectError> {
     let root = document.select("[data-composition-id]").first();
     let (size, fps) = (authored_size(&root)?, authored_fps(&root)?);
-    check_duration(&root)?;
-    Ok(Root { size, fps, shutter: authored_shutter(&root)? })
+    Ok(Root { page: AuthoredPage { size, seconds: authored_seconds(&root)? }, fps, shutter: authored_shutter(&root)? })
 }
 
 /// Rewrites the paths of an entry page in a folder to paths from the root, where the compiled page is.
@@ -177,11 +193,11 @@ fn authored_shutter(root: &Selection<'_>) -> Result<Shutter, ProjectError> {
     Ok(Shutter { samples, angle, phase })
 }
 
-/// Checks the duration of the root. The runtime would ignore an invalid one, and report another cause.
-fn check_duration(root: &Selection<'_>) -> Result<(), ProjectError> {
-    let Some(text) = root.attr("data-duration") else { return Ok(()) };
+/// The duration of the root. The runtime would ignore an invalid one, and report another cause.
+fn authored_seconds(root: &Selection<'_>) -> Result<Option<f64>, ProjectError> {
+    let Some(text) = root.attr("data-duration") else { return Ok(None) };
     match text.trim().trim_end_matches('s').parse::<f64>() {
-        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(()),
+        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(Some(seconds).filter(|seconds| *seconds > 0.0)),
         _ => Err(ProjectError::Duration(format!(
             "data-duration of the composition's root is `{text}`; give seconds above 0, or leave it out to take the timeline's own \
              duration"

@@ -16,7 +16,7 @@ mod font_table;
 pub(crate) mod fonts;
 #[cfg(test)]
 mod fuzz;
-mod html;
+pub(crate) mod html;
 mod identity;
 mod mount;
 mod nested;
@@ -106,7 +106,7 @@ fn compile(
     let document = bounds.parse(&entry, &page)?;
     bounds.count_mount(&entry, &page, 0)?;
     let root = html::root(&document)?;
-    services.set_size(root.size);
+    services.set_page(root.page);
     let RuntimeOfPage { runtime, runs_deferred_scripts, warning } =
         services.choose_runtime(runtime::named(&project))?;
     warnings.extend(warning);
@@ -147,7 +147,7 @@ fn compile(
     Ok(Compiled {
         files,
         entry,
-        authored_size: root.size,
+        authored_size: root.page.size,
         authored_fps: root.fps,
         authored_shutter: root.shutter,
         variables: Value::Object(variables).to_string(),

@@ -8,9 +8,9 @@ use std::time::Instant;
 use hyperfarm_media::{Decoders, MediaInfo, MediaLimits};
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::plan::{RuntimeVersion, Warning};
-use hyperfarm_proto::spec::Size;
 use serde::{Deserialize, Serialize};
 
+use super::html::AuthoredPage;
 use super::runtime::NamedRuntime;
 use super::unpack::ProjectFile;
 use crate::cache::{Cache, InsertError};
@@ -78,8 +78,8 @@ pub(crate) trait CompileServices: Send + Sync {
     /// Whether a font of the machine has the family.
     fn is_on_machine(&self, family: &str) -> bool;
 
-    /// Takes the root's size as soon as it is known, so that browsers can be started meanwhile.
-    fn set_size(&self, size: Option<Size>);
+    /// Takes what the root says as soon as it is known, so that browsers can be started meanwhile.
+    fn set_page(&self, page: AuthoredPage);
 
     /// The runtime of a project that names this version.
     fn choose_runtime(&self, named: Option<NamedRuntime>) -> Result<RuntimeOfPage, WorkerError>;
@@ -103,7 +103,7 @@ pub(crate) struct LocalServices {
     remote: Arc<Remote>,
     decoders: Decoders,
     fonts: Vec<FontFace>,
-    on_size: Box<dyn Fn(Option<Size>) + Send + Sync>,
+    on_page: Box<dyn Fn(AuthoredPage) + Send + Sync>,
     choose_runtime: Box<ChooseRuntime>,
     /// Where downloads run; without one there are none.
     handle: Option<tokio::runtime::Handle>,
@@ -129,7 +129,7 @@ impl LocalServices {
             remote,
             decoders: Decoders::in_process(MediaLimits::default()),
             fonts,
-            on_size: Box::new(|_| ()),
+            on_page: Box::new(|_| ()),
             choose_runtime: Box::new(|_| Ok(ChosenRuntime::default())),
             handle: tokio::runtime::Handle::try_current().ok(),
             deadline: Instant::now() + RENDER_TIME,
@@ -149,9 +149,9 @@ impl LocalServices {
         Self { decoders, ..self }
     }
 
-    /// The services that call `on_size` with the root's size.
-    pub(crate) fn with_on_size(self, on_size: impl Fn(Option<Size>) + Send + Sync + 'static) -> Self {
-        Self { on_size: Box::new(on_size), ..self }
+    /// The services that call `on_page` with what the root says.
+    pub(crate) fn with_on_page(self, on_page: impl Fn(AuthoredPage) + Send + Sync + 'static) -> Self {
+        Self { on_page: Box::new(on_page), ..self }
     }
 
     /// The services that choose a runtime by `choose`.
@@ -205,8 +205,8 @@ impl CompileServices for LocalServices {
         self.remote.fonts.is_on_machine(family)
     }
 
-    fn set_size(&self, size: Option<Size>) {
-        (self.on_size)(size);
+    fn set_page(&self, page: AuthoredPage) {
+        (self.on_page)(page);
     }
 
     fn choose_runtime(&self, named: Option<NamedRuntime>) -> Result<RuntimeOfPage, WorkerError> {

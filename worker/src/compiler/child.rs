@@ -9,7 +9,6 @@ use hyperfarm_isolation::messages::{BLOCK_BYTES, Blocks, receive, send, send_blo
 use hyperfarm_isolation::{ProcessLimits, confine, enter};
 use hyperfarm_media::MediaInfo;
 use hyperfarm_proto::id::ContentHash;
-use hyperfarm_proto::spec::Size;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +17,7 @@ use super::process::TIME;
 use crate::cache::InsertError;
 use crate::compile::Compilation;
 use crate::compile::bounds::Bounds;
+use crate::compile::html::AuthoredPage;
 use crate::compile::runtime::NamedRuntime;
 use crate::compile::services::{CompileServices, FontFace, RuntimeOfPage};
 use crate::compile::unpack::ProjectFile;
@@ -190,8 +190,8 @@ impl CompileServices for WorkerServices {
         }
     }
 
-    fn set_size(&self, size: Option<Size>) {
-        self.request(&mut self.worker.lock(), Request::SetSize(size));
+    fn set_page(&self, page: AuthoredPage) {
+        self.request(&mut self.worker.lock(), Request::SetPage(page));
     }
 
     fn choose_runtime(&self, named: Option<NamedRuntime>) -> Result<RuntimeOfPage, WorkerError> {

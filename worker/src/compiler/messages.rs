@@ -6,11 +6,12 @@ use std::io::Read;
 use hyperfarm_media::MediaInfo;
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::ContentHash;
-use hyperfarm_proto::spec::{RenderSpec, Size};
+use hyperfarm_proto::spec::RenderSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::compile::bounds::{MAX_PAGE_BYTES, parse_page};
+use crate::compile::html::AuthoredPage;
 use crate::compile::runtime::NamedRuntime;
 use crate::compile::services::{FontFace, RuntimeOfPage};
 use crate::compile::unpack::ProjectFile;
@@ -62,7 +63,7 @@ pub(super) enum Request {
     AddFont(usize),
     IsOnMachine(String),
     /// It has no answer.
-    SetSize(Option<Size>),
+    SetPage(AuthoredPage),
     ChooseRuntime(Option<NamedRuntime>),
 }
 
@@ -89,12 +90,14 @@ pub(super) enum Outcome {
 }
 
 /// What a command needs to know of a page before it is rendered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PageFacts {
     /// The first 500 characters of its title, with single spaces; `None` where it has none.
     pub title: Option<String>,
     /// Names and types of the variables that it declares.
     pub variable_types: Vec<(String, String)>,
+    /// What its root composition says.
+    pub page: AuthoredPage,
 }
 
 impl PageFacts {
@@ -114,6 +117,7 @@ impl PageFacts {
         Some(Self {
             title: (!title.is_empty()).then(|| title.chars().take(TITLE_CHARACTERS).collect()),
             variable_types: variable_types.collect(),
+            page: AuthoredPage::read(&document),
         })
     }
 }

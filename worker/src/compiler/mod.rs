@@ -71,14 +71,14 @@ impl Compilers {
         Self { program: Some(Arc::from(program.into())), limits }
     }
 
-    /// The title and the variables of the page in the file `page`; `None` where the file is no page within the bounds
-    /// of a compile. It blocks.
+    /// The facts of the page in the file `page`; `None` where the file is no page within the bounds of a compile, or was
+    /// not read by a confined process. It blocks.
     pub fn read_page(&self, page: &Path) -> Option<PageFacts> {
         let page = File::open(page).ok()?;
-        match &self.program {
-            None => PageFacts::read(&page),
-            Some(program) => CompilerProcess::start(program, OwnedFd::from(page), self.limits).ok()?.read_page(),
-        }
+        let Some(program) = &self.program else { return PageFacts::read(&page) };
+        let process = CompilerProcess::start(program, OwnedFd::from(page), self.limits);
+        let facts = process.and_then(CompilerProcess::read_page);
+        facts.inspect_err(|error| tracing::debug!(%error, "the page was not read")).ok()?
     }
 
     /// Lets a process read an empty page, and proves from `/proc` that it is confined. It blocks.
@@ -89,7 +89,7 @@ impl Compilers {
         let Some(program) = &self.program else { return Ok(()) };
         let empty = Path::new("/dev/null");
         let page = File::open(empty).map_err(DiskError::at(empty, "cannot be read"))?;
-        CompilerProcess::start(program, OwnedFd::from(page), self.limits)?.check_confinement()
+        CompilerProcess::start(program, OwnedFd::from(page), self.limits)?.read_page().map(drop)
     }
 
     /// A compiler of the project in the archive `bundle`.

@@ -51,8 +51,8 @@ pub(crate) struct CompilerProcess {
     kept_bytes: u64,
     /// Remote files that it asked for.
     references: usize,
-    /// Whether it told the size of the root.
-    is_sized: bool,
+    /// Whether it told what the root says.
+    has_page: bool,
     /// The runtime that was chosen for it.
     runtime: Option<RuntimeVersion>,
 }
@@ -70,7 +70,7 @@ impl CompilerProcess {
             kept_files: 0,
             kept_bytes: 0,
             references: 0,
-            is_sized: false,
+            has_page: false,
             runtime: None,
         })
     }
@@ -86,21 +86,15 @@ impl CompilerProcess {
         self.process.id()
     }
 
-    /// The facts of the page that the process reads.
-    pub(super) fn read_page(mut self) -> Option<PageFacts> {
-        match self.run(None, &Job::ReadPage) {
-            Ok(Outcome::Page(facts)) => facts,
-            Ok(_) => None,
-            Err(error) => {
-                tracing::debug!(%error, "the page was not read");
-                None
-            }
-        }
+    /// The facts of the page that the process reads, with the proof that it was confined when it read them.
+    pub(super) fn read_page(mut self) -> Result<Option<PageFacts>, WorkerError> {
+        let Outcome::Page(facts) = self.run(None, &Job::ReadPage)? else { return Err(disorder()) };
+        self.check_confinement()?;
+        Ok(facts)
     }
 
-    /// Proves from `/proc` that the process is confined, once it has read its page.
-    pub(super) fn check_confinement(mut self) -> Result<(), WorkerError> {
-        self.run(None, &Job::ReadPage)?;
+    /// Proves from `/proc` that the process is confined, once it has done a job.
+    fn check_confinement(&self) -> Result<(), WorkerError> {
         let confined = self.process.check_confinement();
         confined.map_err(|excess| WorkerError::Inconsistent(format!("a compiler's process has {excess}")))
     }
@@ -196,10 +190,10 @@ impl CompilerProcess {
                 Answer::Font(file)
             }
             Request::IsOnMachine(family) => Answer::OnMachine(services.is_on_machine(&family)),
-            Request::SetSize(_) if self.is_sized => return Err(disorder()),
-            Request::SetSize(size) => {
-                self.is_sized = true;
-                services.set_size(size);
+            Request::SetPage(_) if self.has_page => return Err(disorder()),
+            Request::SetPage(page) => {
+                self.has_page = true;
+                services.set_page(page);
                 return Ok(());
             }
             Request::ChooseRuntime(_) if self.runtime.is_some() => return Err(disorder()),

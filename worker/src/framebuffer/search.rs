@@ -3,8 +3,8 @@
 use super::marker::Marker;
 use super::process::{GpuProcess, ReadError};
 
-/// Bytes of memory read at once.
-const WINDOW: usize = 16 << 20;
+/// Bytes of memory read at once: few, because each page of the reader's own memory costs more than a call.
+const WINDOW: usize = 1 << 20;
 
 /// Addresses at which memory holds the whole picture of `marker`, at most `limit` of them.
 ///

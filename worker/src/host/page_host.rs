@@ -118,21 +118,7 @@ impl<'a> PageHost<'a> {
         let opening = Instant::now();
         server.serve(site.clone());
         page.set_transparent(options.transparent).await?;
-        page.inject(LIMITS_SCRIPT).await?;
-        page.inject(&early_script(options)?).await?;
-        for script in [
-            REMOTE_SCRIPT,
-            WORKERS_SCRIPT,
-            TREES_SCRIPT,
-            PLAYBACK_SCRIPT,
-            IMAGES_SCRIPT,
-            DRIVER_SCRIPT,
-            LOAD_EVENTS_SCRIPT,
-        ] {
-            page.inject(script).await?;
-        }
-        // This script is the last, because it watches what later scripts do.
-        page.inject(VISITS_SCRIPT).await?;
+        page.inject(&host_scripts(options)?).await?;
         let interval = 1000.0 / options.frame_rate.as_f64();
         // Ticks before the navigation start the compositor of a fresh browser. They draw nothing.
         for _ in 0..2 {
@@ -521,6 +507,25 @@ const REMOVE_BACKGROUND: &str = "(() => { \
      style.textContent = 'html,body{background:transparent !important}'; \
      document.head.append(style); \
      return had; })()";
+
+/// The scripts of the host, as one: each call of the browser takes its time.
+fn host_scripts(options: &OpenOptions) -> Result<String, WorkerError> {
+    let early = early_script(options)?;
+    let scripts = [
+        LIMITS_SCRIPT,
+        &early,
+        REMOTE_SCRIPT,
+        WORKERS_SCRIPT,
+        TREES_SCRIPT,
+        PLAYBACK_SCRIPT,
+        IMAGES_SCRIPT,
+        DRIVER_SCRIPT,
+        LOAD_EVENTS_SCRIPT,
+        // This script is the last, because it watches what later scripts do.
+        VISITS_SCRIPT,
+    ];
+    Ok(scripts.join(";\n"))
+}
 
 fn early_script(options: &OpenOptions) -> Result<String, WorkerError> {
     let variables: serde_json::Value = serde_json::from_str(&options.variables)

@@ -152,19 +152,31 @@
   // Properties by which GSAP moves an element in a layer of its own.
   const moves = /^(?:x|y|z|xPercent|yPercent|rotation[XYZ]?|scale[XY]?|skew[XY]?|transform|motionPath)$/;
   const isMove = (animation) => Object.keys(animation.vars ?? {}).some((key) => moves.test(key));
-  // Seconds before its end at which an animation stops to be seen: an ease may approach its end for long.
+  // A layer is rasterised for a move until the rest of the move is shorter than this, in pixels: twice what Chrome was seen to do.
+  const LAST_STEP = 1 / 64;
+  // The same as a share of the move, where its length in pixels is not known.
+  const LAST_SHARE = 1e-4;
   const EASE_STEP = 1 / 256;
-  const SEEN = 1e-4;
-  const stillFor = (animation) => {
-    const ease = animation._ease;
-    if (typeof ease !== "function" || animation.repeat?.() > 0) return 0;
+  // Seconds before its end at which a move stops to be seen: an ease may approach its end for long.
+  const stillFor = (move) => {
+    const ease = move._ease;
+    if (typeof ease !== "function" || move.repeat?.() > 0) return 0;
+    const pixels = Math.max(...["x", "y"].map((key) => Math.abs(move.vars[key])).filter((length) => length > 1));
+    const share = Number.isFinite(pixels) ? LAST_STEP / pixels : LAST_SHARE;
     let progress = 1;
-    while (progress > 0 && Math.abs(1 - ease(progress - EASE_STEP)) < SEEN) progress -= EASE_STEP;
-    return (1 - progress) * animation.duration();
+    while (progress > 0 && Math.abs(1 - ease(progress - EASE_STEP)) < share) progress -= EASE_STEP;
+    return (1 - progress) * move.duration();
   };
-  // Moments in seconds of the composition at which moves of GSAP, of any timeline, stop to be seen, and at which they end.
-  const restsOfMoves = () => {
-    const rests = [];
+  // Whether `element` is in a clip that is over `seconds` into the composition.
+  const isOver = (element, seconds) => {
+    const clip = element.closest?.(".clip[data-start][data-duration]");
+    const start = clip && window.__hfResolveMediaStartSeconds?.(clip);
+    return Boolean(clip) && Number(start ?? NaN) + Number(clip.getAttribute("data-duration")) <= seconds;
+  };
+  // Moments in seconds of the composition at which the last move of each element that is shown at `seconds` stops to be seen,
+  // and at which it ends. GSAP's moves of any timeline count.
+  const restsOfMoves = (seconds) => {
+    const last = new Map();
     for (const [id, timeline] of Object.entries(window.__timelines ?? {})) {
       if (typeof timeline?.getChildren !== "function") continue;
       const host = document.querySelector(`[data-composition-id="${CSS.escape(id)}"]`);
@@ -176,12 +188,14 @@
           for (let inner = move.parent; inner && inner !== timeline; inner = inner.parent) t = inner.startTime() + t / inner.timeScale();
           return start + t;
         };
-        const end = move.startTime() + move.totalDuration() / move.timeScale();
-        const rest = [toComposition(end - stillFor(move) / move.timeScale()), toComposition(end)];
-        if (rest.every(Number.isFinite)) rests.push(rest);
+        const begin = toComposition(move.startTime());
+        const ends = move.startTime() + move.totalDuration() / move.timeScale();
+        const [still, end] = [toComposition(ends - stillFor(move) / move.timeScale()), toComposition(ends)];
+        if (![begin, still, end].every(Number.isFinite) || begin >= seconds) continue;
+        for (const target of move.targets()) if (!(last.get(target)?.end > end)) last.set(target, { still, end });
       }
     }
-    return rests;
+    return [...last].filter(([target]) => !isOver(target, seconds)).map(([, rest]) => rest);
   };
 
   const clips = (found) => {
@@ -245,13 +259,11 @@
     return { frames: inOrder(), why: null };
   };
 
-  // Numbers of the frames before `last`, in order, around which a move comes to rest.
+  // Numbers of the frames before `last`, in order, at which a move comes to rest.
   const rests = (last, num, den) => {
     const { at, add, inOrder } = framesOf(num, den, last);
-    for (const [still, end] of restsOfMoves()) {
-      if (at(end) >= last) continue;
-      add(at(still) - 2, at(still) + 1);
-      add(at(end) - 1, at(end) + 1);
+    for (const { still, end } of restsOfMoves((last * den) / num)) {
+      if (at(end) < last) add(Math.min(at(still), at(end) - 1), Math.min(at(still) + 3, at(end)));
     }
     return inOrder();
   };

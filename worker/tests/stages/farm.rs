@@ -45,6 +45,7 @@ impl Farm {
             pool: Pool::default(),
             slots,
             chrome: ChromeConfig::find(&settings).unwrap(),
+            first_page: None,
             encoder: hyperfarm_worker::encoders::EncoderMode::Software,
             decoders: Decoders::in_process(MediaLimits::default()),
             compilers: Compilers::in_process(),
