@@ -39,8 +39,8 @@ fn a_process_reads_what_this_process_does() {
     let isolated = Compilers::isolated(PROGRAM, CompileLimits::default()).read_page(&page).unwrap();
     assert_eq!(isolated.title.as_deref(), Some("Spring & Sale"));
     assert_eq!(isolated.variable_types, [("size".to_owned(), "number".to_owned())]);
-    let page = AuthoredPage { size: Some(Size { width: 640, height: 360 }), seconds: Some(2.5) };
-    assert_eq!(isolated.page, page);
+    let size = Some(Size { width: 640, height: 360 });
+    assert_eq!(isolated.page, AuthoredPage { size, seconds: Some(2.5) });
     assert_eq!(Some(isolated), Compilers::in_process().read_page(&page));
     assert_eq!(Compilers::isolated("/nonexistent", CompileLimits::default()).read_page(&page), None);
     Compilers::isolated(PROGRAM, CompileLimits::default()).check_confinement().unwrap();

@@ -292,7 +292,7 @@ mod tests {
         let mut warnings = Vec::new();
         let texts = BTreeMap::from([("index.html".to_owned(), page.to_owned())]);
         let document = Document::from(complete_document(page.to_owned()));
-        let size = root(&document).unwrap().size;
+        let size = root(&document).unwrap().page.size;
         let html = finish(&document, "index.html", &texts, "", defers_scripts, &mut warnings);
         (Page { html, size }, warnings)
     }
