@@ -141,8 +141,6 @@ bench: setup ## Measure beside the published HyperFrames CLI: [ONLY="light video
 parity: setup ## Compare with the published HyperFrames CLI, frame by frame and as sound: [ONLY=name,…]
 	cargo build $(WORKSPACE) --bin hyperfarm --bin parity
 	@scripts/setup.sh --bench
-	@cd e2e/parity && [[ node_modules/.package-lock.json -nt package-lock.json ]] \
-	    || npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@$(RELEASE)/parity --keep $(if $(ONLY),--only $(ONLY))
 
 .PHONY: bare-root

@@ -101,7 +101,8 @@ done
 # Folders that npm fills. Without npm's record of what it installed, or with one older than the lock file, a folder holds not
 # what the lock file says.
 npm_folders=("$repository/worker/browser" "$repository/dashboard")
-[[ -z $with_bench$with_services ]] || npm_folders+=("$repository/bench")
+# Of parity the libraries of pages, which those of the bench have too.
+[[ -z $with_bench$with_services ]] || npm_folders+=("$repository/bench" "$repository/e2e/parity")
 [[ -z $with_checks ]] || npm_folders+=("$repository/helm/tools") # helm, and the schemas of what the chart makes
 [[ -z $with_services ]] || npm_folders+=("$repository/e2e/dashboard")
 [[ -z $with_services ]] || npm_folders+=("$repository/e2e/documented" "$repository/e2e/clients")

@@ -73,7 +73,7 @@ pub fn stage(source: &Path, target: &Path, cache: &Path) -> anyhow::Result<()> {
 fn packaged(path: &str) -> anyhow::Result<PathBuf> {
     let folders = [compositions(), repository().join("worker/browser")];
     let found = folders.iter().map(|folder| folder.join("node_modules").join(path)).find(|file| file.is_file());
-    found.with_context(|| format!("no npm package has {path}: `make parity` installs them"))
+    found.with_context(|| format!("no npm package has {path}: `scripts/setup.sh --bench` installs them"))
 }
 
 fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {

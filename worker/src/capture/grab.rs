@@ -224,7 +224,7 @@ impl FrameGrabber {
     /// 2. Earlier frames are visited in order without drawing: lazily initialised tweens start where a walk starts
     ///    them. All frames are visited, or, where the page is known to need no more, those at which a tween begins
     ///    or ends. Of the latter the last ones at which an element comes to rest are drawn, because its layer keeps
-    ///    what it was rastered with in its last move.
+    ///    what it was rastered for in its last move. Nothing is read, so no screenshot is needed.
     /// 3. The last [`WARM_UP_FRAMES`] frames before the first are drawn: a frame depends on the one drawn before it.
     ///
     /// `how` changes this: [`visits_all`](ChunkStart::visits_all) visits every earlier frame, and
