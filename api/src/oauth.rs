@@ -5,30 +5,30 @@ use serde::Serialize;
 /// A sign-in that was begun on a device without a browser (RFC 8628, section 3.2).
 #[derive(Debug, Clone, Serialize)]
 pub struct DeviceAuthorization {
-    /// What the device asks for its tokens with.
+    /// The code that the device sends to get its tokens.
     pub device_code: String,
-    /// What the person types on the page.
+    /// The code that the person enters at `verification_uri`.
     pub user_code: String,
-    /// The page where the person types it.
+    /// URL of the page where `user_code` is entered.
     pub verification_uri: String,
-    /// The page with the code filled in.
+    /// The same URL with the code filled in.
     pub verification_uri_complete: String,
-    /// Seconds until both codes are worth nothing.
+    /// Seconds until both codes expire.
     pub expires_in: u64,
-    /// Seconds to wait between two questions for the tokens.
+    /// Seconds that the device waits between two requests for its tokens.
     pub interval: u64,
 }
 
 /// Tokens (RFC 6749, section 5.1).
 #[derive(Debug, Clone, Serialize)]
 pub struct AccessToken {
-    /// What stands for the key in `Authorization: Bearer`.
+    /// The token that is sent as `Authorization: Bearer` in place of an API key.
     pub access_token: String,
-    /// `Bearer`.
+    /// Always `Bearer`.
     pub token_type: &'static str,
-    /// Seconds until the access token has to be refreshed.
+    /// Seconds until the access token expires.
     pub expires_in: u64,
-    /// What the next access token is asked with, once.
+    /// The token that is exchanged, once, for the next access token.
     pub refresh_token: String,
 }
 
@@ -37,6 +37,6 @@ pub struct AccessToken {
 pub struct OAuthError {
     /// One of OAuth's codes.
     pub error: &'static str,
-    /// Why, as a sentence.
+    /// A sentence that says why.
     pub error_description: String,
 }

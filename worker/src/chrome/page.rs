@@ -112,11 +112,12 @@ pub struct Page {
     log: PageLog,
     /// Whether a navigation has ended that the client library still waits for. It sends no other one within 30 s.
     is_navigation_pending: bool,
-    /// Whether Chrome's fast encoder of PNG files keeps alpha; `None` until it was measured.
+    /// Whether fast screenshots of this browser have the same alpha as slow ones; `None` until
+    /// [`Page::measure_fast_alpha`] has compared them.
     keeps_alpha_fast: Option<bool>,
 }
 
-/// Draws every value of alpha.
+/// A script that shows a ramp of alpha from 0 to 1.
 const ALPHA_RAMP: &str = "document.body.innerHTML = '<div style=\"position:fixed;left:0;top:0;width:256px;height:2px;\
      background:linear-gradient(90deg,rgba(200,60,9,0),rgba(9,60,200,1))\"></div>'";
 
