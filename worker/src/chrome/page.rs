@@ -84,7 +84,7 @@ pub enum FrameKind {
     /// Runs the page's part of the frame and draws nothing.
     NoDraw,
     /// Draws the frame and returns it as a PNG file. With alpha Chrome encodes it the fast way only where that was seen
-    /// to keep alpha: [`Page::measure_fast_alpha`].
+    /// to keep alpha: `Page::measure_fast_alpha`.
     DrawToPng {
         /// Whether the page has a transparent background.
         alpha: bool,
