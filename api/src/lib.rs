@@ -38,6 +38,7 @@ pub mod assets;
 pub mod error;
 pub mod events;
 pub mod farm;
+mod fps;
 pub mod oauth;
 pub mod render;
 pub mod request;

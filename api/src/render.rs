@@ -1,17 +1,16 @@
 //! Renders: what is answered about them, their chunks, timelines and logs.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use hyperfarm_proto::frame::FrameRate;
 pub use hyperfarm_proto::log::LogLine;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{AspectRatio, Format, Quality, Resolution};
 use hyperfarm_proto::task::Step;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorDetail;
+pub use crate::fps::Fps;
 use crate::request::{Priority, Request};
 
 /// A render that was taken in.
@@ -162,36 +161,6 @@ pub struct RenderDetail {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-/// Frames a second: an integer where it is one, as the hosted service has it, else the fraction as text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Fps {
-    /// Frames a second.
-    Whole(u32),
-    /// Such as `30000/1001`.
-    Fraction(String),
-}
-
-impl JsonSchema for Fps {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Fps".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["integer", "string"] })
-    }
-}
-
-impl From<FrameRate> for Fps {
-    fn from(rate: FrameRate) -> Self {
-        if rate.den() == 1 { Self::Whole(rate.num()) } else { Self::Fraction(rate.to_string()) }
-    }
 }
 
 /// What clients of the hosted service call the state of a render. They know no `cancelled`: it is a failure with that code.

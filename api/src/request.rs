@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::FieldError;
+use crate::fps::Fps;
 use crate::schema::Schemas;
 
 /// A body of a request.
@@ -177,7 +178,7 @@ impl RenderRequest {
             fields.retain(|_, value| !value.is_null());
             // Stored as a rate and as text, sent as clients of the hosted service do.
             if let Some(rate) = self.spec.fps {
-                fields.insert("fps".to_owned(), serde_json::to_value(crate::render::Fps::from(rate))?);
+                fields.insert("fps".to_owned(), serde_json::to_value(Fps::from(rate))?);
             }
             if let Some(variables) = &self.spec.variables {
                 fields.insert("variables".to_owned(), serde_json::from_str(variables)?);

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use hyperfarm_proto::frame::FrameRange;
+use hyperfarm_proto::plan::ChunkStart;
 use hyperfarm_proto::plan::PlanDraft;
 use hyperfarm_proto::record::CapturePath;
-use hyperfarm_proto::seam::ChunkStart;
 use hyperfarm_proto::spec::RenderSpec;
 use hyperfarm_worker::Slot;
 use hyperfarm_worker::capture::{FrameGrabber, Next};

@@ -16,7 +16,7 @@ use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::{Outcome, TerminalState};
-use hyperfarm_proto::spec::{RenderRequest, RenderSpec};
+use hyperfarm_proto::spec::RenderSpec;
 use hyperfarm_proto::task::Step;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -29,25 +29,10 @@ use crate::index::{Filter, Index, IndexedRender};
 use crate::intake::{self, IntakeError, StoredBundle};
 use crate::progress::RenderProgress;
 use crate::reconciler::{Leadership, LeadershipChanges, Reconciler, Wake, forward, tell_leader};
-use crate::registry::{Registry, RenderEntry};
+use crate::registry::{Registry, RenderDetail, RenderEntry};
 use crate::submission::{Intake, Seed};
 use crate::timeline::{self, Timeline};
 use crate::{object_keys, store};
-
-/// A render, with its progress.
-#[derive(Debug, Clone)]
-pub struct RenderDetail {
-    /// What was asked for.
-    pub request: Arc<RenderRequest>,
-    /// Who submitted it, and how.
-    pub intake: Arc<Intake>,
-    /// How far it is, and how it ended.
-    pub progress: RenderProgress,
-    /// Whether no more of its tasks are dispatched for now.
-    pub is_paused: bool,
-    /// Its priority now.
-    pub priority: i32,
-}
 
 /// Why a render cannot be read or changed.
 #[derive(Debug, thiserror::Error)]

@@ -100,6 +100,7 @@ pub mod waiting;
 pub mod webhooks;
 
 pub use config::CoordinatorConfig;
-pub use coordinator::{Coordinator, RenderDetail, RenderError, RenderPage};
+pub use coordinator::{Coordinator, RenderError, RenderPage};
 pub use intake::IntakeError;
 pub use progress::{PlanSummary, RenderProgress, Stage};
+pub use registry::RenderDetail;

@@ -13,7 +13,6 @@ use hyperfarm_proto::spec::RenderRequest;
 use parking_lot::RwLock;
 use tokio::sync::{broadcast, watch};
 
-use crate::coordinator::RenderDetail;
 use crate::progress::{PlanSummary, RenderProgress, Stage};
 use crate::scheduler::{Captured, SharedView};
 use crate::store::StoredRender;
@@ -41,6 +40,21 @@ impl Backlog {
         self.tasks += other.tasks;
         self.since_ms = self.since_ms.into_iter().chain(other.since_ms).min();
     }
+}
+
+/// A render, with its progress.
+#[derive(Debug, Clone)]
+pub struct RenderDetail {
+    /// What was asked for.
+    pub request: Arc<RenderRequest>,
+    /// Who submitted it, and how.
+    pub intake: Arc<Intake>,
+    /// How far it is, and how it ended.
+    pub progress: RenderProgress,
+    /// Whether no more of its tasks are dispatched for now.
+    pub is_paused: bool,
+    /// Its priority now.
+    pub priority: i32,
 }
 
 /// One render in memory. Clones share its state.

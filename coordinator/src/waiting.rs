@@ -6,8 +6,8 @@ use hyperfarm_proto::failure::FailureCode;
 use hyperfarm_proto::id::Pool;
 use hyperfarm_proto::plan::Plan;
 
-use crate::progress::Stage;
 use crate::scheduler::Fleet;
+use hyperfarm_api::render::Stage;
 
 /// What a render waits for. It is displayed as a sentence about the render.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use hyperfarm_e2e::parity::{repository, stage};
 use hyperfarm_e2e::pictures::{brightness, pictures, psnr_by_frame};
 use hyperfarm_e2e::{Scene, example};
 use hyperfarm_media::compare;
+use hyperfarm_proto::plan::ChunkStart;
 use hyperfarm_proto::record::Manifest;
-use hyperfarm_proto::seam::ChunkStart;
 
 /// Frames a second of these renders: enough to move, few enough for a test.
 const FPS: [&str; 2] = ["--fps", "12"];

@@ -7,10 +7,7 @@ use ffmpeg_next::packet::Flags;
 use hyperfarm_proto::plan::Caption;
 
 use crate::error::MediaError;
-use crate::mux::Muxer;
-
-/// Ticks a second of a caption track.
-pub(crate) const TICKS: u32 = 1000;
+use crate::mux::{CAPTION_TICKS, Muxer};
 
 /// Bytes of a text sample at most: its length has two bytes.
 const SAMPLE_MAX: usize = 0xffff;
@@ -70,7 +67,7 @@ pub(crate) struct CaptionTrack {
 impl CaptionTrack {
     /// The samples of `captions` in stream `stream` of an output that lasts `duration` seconds.
     pub(crate) fn new(stream: usize, captions: &[Caption], duration: f64) -> Self {
-        let mut pending = samples(captions, (duration * f64::from(TICKS)) as u64);
+        let mut pending = samples(captions, (duration * f64::from(CAPTION_TICKS)) as u64);
         pending.reverse();
         Self { stream, pending }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::bitmap::Picture;
 use crate::error::MediaError;
 use crate::limits::OWN_PIXELS;
-use crate::mix::AudioReader;
+use crate::sound_source::AudioReader;
 use crate::source::reader::FrameReader;
 
 /// Decodes `path` and calls `each` with every picture, numbered from 0 in order of presentation, until it answers

@@ -89,6 +89,7 @@ mod mux;
 mod packet_file;
 mod png_frames;
 mod probe;
+mod sound_source;
 mod source;
 mod storyboard;
 mod tags;

@@ -13,7 +13,10 @@ use hyperfarm_proto::spec::{Format, Size, Timecode};
 use crate::error::MediaError;
 use crate::ffi::{self, CodecId};
 use crate::timescale::SAMPLE_RATE;
-use crate::{captions, demux, ffmpeg_log};
+use crate::{demux, ffmpeg_log};
+
+/// Ticks a second of a caption track.
+pub(crate) const CAPTION_TICKS: u32 = 1000;
 
 /// The last libavformat whose WebM muxer declares the codec delay of sound without adding it to the times: readers then
 /// take it off, and to keep times from being negative the muxer would move the pictures as well, by 7 ms.
@@ -157,7 +160,7 @@ impl Muxer {
         let parameters = ffi::caption_parameters(size).map_err(&failed)?;
         let mut stream = output.add_stream(None::<ffmpeg::Codec>).map_err(failed)?;
         stream.set_parameters(parameters);
-        stream.set_time_base(Rational::new(1, captions::TICKS as i32));
+        stream.set_time_base(Rational::new(1, CAPTION_TICKS as i32));
         Ok(stream.index())
     }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::Bounded;
 use crate::frame::FrameRate;
+pub use crate::quantity::Loudness;
 use crate::spec::{AudioCodec, Codec, Format, Profile, Quality, RenderSpec, Size, Timecode};
 
 /// What an encoder aims at.
@@ -151,20 +152,6 @@ impl VideoCodec {
             size
         }
     }
-}
-
-/// Loudness that the sound of a composition is brought to, by EBU R 128.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Loudness {
-    /// Integrated loudness in LUFS.
-    pub lufs: i32,
-    /// Highest true peak in dBTP.
-    pub true_peak_db: i32,
-}
-
-impl Loudness {
-    /// Highest true peak in dBTP where none is asked for: that of EBU R 128.
-    pub const TRUE_PEAK_DB: i32 = -1;
 }
 
 /// How segments and audio are encoded.

@@ -5,7 +5,7 @@
 //! | [`id`] | newtype ids: renders, workers, content hashes, frame hashes |
 //! | [`frame`] | [`frame::FrameRate`] (an exact rational) and [`frame::FrameRange`] (half open) |
 //! | [`spec`] | [`spec::RenderSpec`]: the options of a render |
-//! | [`output`], [`profile`] | containers, codecs and their profiles, and which of them go together |
+//! | [`output`] | containers, codecs and their profiles, and which of them go together |
 //! | [`quantity`], [`timecode`] | lengths, moments, bit rates and timecodes, as a request writes them |
 //! | [`encoder`] | [`encoder::EncoderSettings`]: everything that an encoder's bytes depend on |
 //! | [`plan`] | [`plan::Plan`]: everything that a render's segments depend on, and its chunk table |
@@ -59,12 +59,12 @@ pub mod legible;
 pub mod log;
 pub mod output;
 pub mod plan;
-pub mod profile;
 pub mod quantity;
 pub mod record;
 pub mod runtime;
 pub mod seam;
 pub mod shutter;
+pub mod size;
 pub mod spec;
 pub mod task;
 mod text_form;

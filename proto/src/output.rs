@@ -1,14 +1,16 @@
 //! Containers, codecs, and what of them goes together.
 
+mod profile;
+
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::profile::Profile;
 use crate::frame::FrameRate;
-use crate::profile::Profile;
 use crate::quantity::Bitrate;
-use crate::spec::Size;
+use crate::size::Size;
 use crate::timecode::Timecode;
 
 /// Container of the output.

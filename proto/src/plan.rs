@@ -14,10 +14,19 @@ pub use crate::encoder::{DeviceEncoder, EncoderSettings, Loudness, Rate, VideoCo
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 pub use crate::runtime::RuntimeVersion;
-use crate::seam::ChunkStart;
 use crate::shutter::Shutter;
 use crate::spec::{Size, Viewport};
 use crate::wire::{self, Wire, WireError};
+
+/// How the page of a chunk is brought to the chunk's first frame. The usual start visits earlier frames as far as the
+/// page is known to need them, and draws the last ones ([`WARM_UP_FRAMES`](crate::seam::WARM_UP_FRAMES)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ChunkStart {
+    /// Whether every earlier frame is visited.
+    pub visits_all: bool,
+    /// The frame of the output from which on every frame is drawn, as a chunk that begins there draws them.
+    pub draws_from: Option<u64>,
+}
 
 /// One file that the slot's server gives to the page. Its bytes are stored under `blobs/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

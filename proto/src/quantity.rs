@@ -236,6 +236,20 @@ impl<'de> Deserialize<'de> for Bitrate {
 
 inline_schema!(Bitrate, { "type": ["integer", "string"] });
 
+/// Loudness that the sound of a composition is brought to, by EBU R 128.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loudness {
+    /// Integrated loudness in LUFS.
+    pub lufs: i32,
+    /// Highest true peak in dBTP.
+    pub true_peak_db: i32,
+}
+
+impl Loudness {
+    /// Highest true peak in dBTP where none is asked for: that of EBU R 128.
+    pub const TRUE_PEAK_DB: i32 = -1;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{FailedAttempt, Failure};
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, FrameHash, RenderId};
-use crate::plan::{CaptureClass, RuntimeVersion, Warning};
-use crate::seam::ChunkStart;
+use crate::plan::{CaptureClass, ChunkStart, RuntimeVersion, Warning};
 use crate::spec::{Format, Size};
 
 /// How far a task is.

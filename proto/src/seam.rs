@@ -1,25 +1,13 @@
-//! Seams between chunks: how a chunk starts, and the proof that its start is that of a walk from the first frame.
+//! Seams between chunks, and the proof that a chunk starts as a walk from the first frame gets there.
 //!
 //! A chunk draws the frame after its last one, too. That picture must be the first one of the next chunk; where it is not,
 //! that chunk began in another state than a walk has there.
-
-use serde::{Deserialize, Serialize};
 
 use crate::record::SegmentRecord;
 
 /// Number of frames before its first one that a chunk draws with the usual start: what Chrome draws of a frame may depend
 /// on those that were drawn before it.
 pub const WARM_UP_FRAMES: u64 = 2;
-
-/// How the page of a chunk is brought to the chunk's first frame. The usual start visits earlier frames as far as the
-/// page is known to need them, and draws the last ones ([`WARM_UP_FRAMES`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct ChunkStart {
-    /// Whether every earlier frame is visited.
-    pub visits_all: bool,
-    /// The frame of the output from which on every frame is drawn, as a chunk that begins there draws them.
-    pub draws_from: Option<u64>,
-}
 
 /// The seams between the segments of a render.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,21 +1,19 @@
 //! What a person asked for.
 
-use std::fmt;
-
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::bounded::{Bounded, Text};
-use crate::encoder::Loudness;
 use crate::frame::{FrameRange, FrameRate};
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
-pub use crate::output::{AudioCodec, Codec, Format, OutputError};
-pub use crate::profile::Profile;
+pub use crate::output::{AudioCodec, Codec, Format, OutputError, Profile};
+use crate::quantity::Loudness;
 pub use crate::quantity::{Bitrate, Moment, Seconds, Timestamp};
 use crate::shutter::Shutter;
+pub use crate::size::Size;
 pub use crate::timecode::Timecode;
 
 /// How much time the encoder may spend and how much it may throw away.
@@ -82,28 +80,6 @@ impl AspectRatio {
         [Self::Landscape, Self::Portrait, Self::Square]
             .into_iter()
             .find(|ratio| ratio.size_at(Resolution::FullHd).same_shape(size))
-    }
-}
-
-/// Width and height in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Size {
-    /// Pixels across.
-    pub width: u32,
-    /// Pixels down.
-    pub height: u32,
-}
-
-impl Size {
-    /// Whether the two have the same ratio of width to height.
-    pub fn same_shape(self, other: Size) -> bool {
-        u64::from(self.width) * u64::from(other.height) == u64::from(other.width) * u64::from(self.height)
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}", self.width, self.height)
     }
 }
 

@@ -8,12 +8,12 @@ use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{FailedAttempt, Failure, FailureCode};
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::{ContentHash, FrameHash, Pool, RenderId};
+use hyperfarm_proto::plan::ChunkStart;
 use hyperfarm_proto::plan::{
     AudioItem, Buses, CaptureClass, CaptureKind, CompiledFile, EncoderSettings, GainPoint, MediaTiming, Plan,
     PlanContent, PlanDraft, RemoteAsset, RuntimeVersion, VideoHeaders, VideoItem, Warning,
 };
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord};
-use hyperfarm_proto::seam::ChunkStart;
 use hyperfarm_proto::spec::{Format, Quality, Size, Viewport};
 use hyperfarm_proto::task::{Step, TaskId, TaskMessage};
 use hyperfarm_proto::wire::{self, Wire, WireError};

@@ -222,50 +222,6 @@ fn meanings(word: &str) -> Vec<String> {
     also.iter().map(|word| (*word).to_owned()).chain(std::iter::once(word.clone())).collect()
 }
 
-/// English name of the language of a BCP-47 tag.
-pub fn language_name(locale: &str) -> Option<&'static str> {
-    Some(match locale.split('-').next().unwrap_or_default() {
-        "ar" => "Arabic",
-        "ca" => "Catalan",
-        "cs" => "Czech",
-        "cy" => "Welsh",
-        "da" => "Danish",
-        "de" => "German",
-        "el" => "Greek",
-        "en" => "English",
-        "es" => "Spanish",
-        "fa" => "Persian",
-        "fi" => "Finnish",
-        "fr" => "French",
-        "hi" => "Hindi",
-        "hu" => "Hungarian",
-        "is" => "Icelandic",
-        "it" => "Italian",
-        "ja" => "Japanese",
-        "ka" => "Georgian",
-        "kk" => "Kazakh",
-        "ko" => "Korean",
-        "lv" => "Latvian",
-        "nb" | "no" => "Norwegian",
-        "ne" => "Nepali",
-        "nl" => "Dutch",
-        "pl" => "Polish",
-        "pt" => "Portuguese",
-        "ro" => "Romanian",
-        "ru" => "Russian",
-        "sk" => "Slovak",
-        "sl" => "Slovenian",
-        "sr" => "Serbian",
-        "sv" => "Swedish",
-        "sw" => "Swahili",
-        "tr" => "Turkish",
-        "uk" => "Ukrainian",
-        "vi" => "Vietnamese",
-        "zh" => "Chinese",
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;

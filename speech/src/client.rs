@@ -7,7 +7,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
-use crate::engine::{MAX_DURATION, SPEECH_TIMEOUT, SpeechError};
+use crate::engine::{SPEECH_TIMEOUT, SpeechError};
+use crate::error::MAX_DURATION;
 
 /// Bytes of an answer at most: [`MAX_DURATION`] of stereo at 48 kHz.
 const MAX_BYTES: usize = MAX_DURATION.as_secs() as usize * 48_000 * 4;

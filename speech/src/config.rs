@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use hyperfarm_backplane::config::Env;
 use url::Url;
 
-use crate::openai::ServiceVoice;
+use crate::engine::Gender;
+use crate::languages::language_name;
 
 /// The voices of OpenAI's service.
 const USUAL_VOICES: &str = "alloy:female:en,ash:male:en,coral:female:en,echo:male:en,fable:male:en,onyx:male:en,\
@@ -34,6 +36,35 @@ pub struct OpenAiConfig {
     pub model: String,
     /// Its voices (`HYPERFARM_SPEECH_VOICES`).
     pub voices: Vec<ServiceVoice>,
+}
+
+/// A voice of the service, as the setting names it: `name:gender:language`, such as `alloy:female:en`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceVoice {
+    pub(crate) name: String,
+    pub(crate) gender: Gender,
+    pub(crate) locale: String,
+}
+
+impl FromStr for ServiceVoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("`{text}` is no voice: give for example alloy:female:en");
+        let mut parts = text.trim().split(':');
+        let name = parts.next().unwrap_or_default();
+        let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let gender = match parts.next() {
+            Some("male") => Gender::Male,
+            Some("female") => Gender::Female,
+            _ => return Err(refused()),
+        };
+        let locale = parts.next().unwrap_or("en").to_ascii_lowercase();
+        if !is_name || language_name(&locale).is_none() || parts.next().is_some() {
+            return Err(refused());
+        }
+        Ok(Self { name: name.to_owned(), gender, locale })
+    }
 }
 
 impl fmt::Debug for OpenAiConfig {

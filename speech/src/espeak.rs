@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use crate::engine::{Gender, MAX_DURATION, SPEECH_TIMEOUT, Speech, SpeechEngine, SpeechError, SpeechRequest, Voice};
+use crate::engine::{Gender, SPEECH_TIMEOUT, Speech, SpeechEngine, SpeechError, SpeechRequest, Voice};
+use crate::error::MAX_DURATION;
 use crate::wav::Sound;
 use crate::words::{self, Frames};
 

@@ -1,47 +1,16 @@
 //! An OpenAI-compatible service: `POST /v1/audio/speech`.
 
-use std::str::FromStr;
-
 use async_trait::async_trait;
 use reqwest::Client;
 use serde_json::json;
 use url::Url;
 
 use crate::client::{answer, client};
-use crate::config::OpenAiConfig;
-use crate::engine::{Gender, Speech, SpeechEngine, SpeechError, SpeechRequest, Voice};
+use crate::config::{OpenAiConfig, ServiceVoice};
+use crate::engine::{Speech, SpeechEngine, SpeechError, SpeechRequest, Voice};
 use crate::wav::Sound;
 
 const ENGINE: &str = "openai";
-
-/// A voice of the service, as the setting names it: `name:gender:language`, such as `alloy:female:en`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceVoice {
-    name: String,
-    gender: Gender,
-    locale: String,
-}
-
-impl FromStr for ServiceVoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let refused = || format!("`{text}` is no voice: give for example alloy:female:en");
-        let mut parts = text.trim().split(':');
-        let name = parts.next().unwrap_or_default();
-        let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-        let gender = match parts.next() {
-            Some("male") => Gender::Male,
-            Some("female") => Gender::Female,
-            _ => return Err(refused()),
-        };
-        let locale = parts.next().unwrap_or("en").to_ascii_lowercase();
-        if !is_name || crate::catalogue::language_name(&locale).is_none() || parts.next().is_some() {
-            return Err(refused());
-        }
-        Ok(Self { name: name.to_owned(), gender, locale })
-    }
-}
 
 /// The service.
 #[derive(Debug)]
@@ -76,7 +45,7 @@ impl SpeechEngine for OpenAi {
         let voice = |voice: &ServiceVoice| Voice {
             id: format!("{ENGINE}_{}", voice.name),
             name: voice.name.clone(),
-            language: crate::catalogue::language_name(&voice.locale).unwrap_or_default().to_owned(),
+            language: crate::languages::language_name(&voice.locale).unwrap_or_default().to_owned(),
             locale: voice.locale.clone(),
             gender: voice.gender,
             tags: vec!["natural".to_owned()],

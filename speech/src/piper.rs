@@ -79,7 +79,7 @@ fn voice(name: &str, listed: &Listed) -> Voice {
     let locale = code.replace('_', "-").to_ascii_lowercase();
     let speaker = parts.next().unwrap_or(name);
     let language = Some(listed.language.name_english.as_str()).filter(|name| !name.is_empty());
-    let language = language.or_else(|| crate::catalogue::language_name(&locale)).unwrap_or(code).to_owned();
+    let language = language.or_else(|| crate::languages::language_name(&locale)).unwrap_or(code).to_owned();
     let is_female = FEMALE.contains(&speaker) || speaker.contains("female");
     Voice {
         id: format!("{ENGINE}_{name}"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::{MAX_DURATION, SpeechError};
+use crate::error::{MAX_DURATION, SpeechError};
 
 /// Length of the header that [`Sound::wav`] writes.
 const HEADER_BYTES: u32 = 44;

@@ -32,8 +32,8 @@ pub(crate) fn warning(seams: &Seams, segments: &[SegmentRecord], rate: FrameRate
 mod tests {
     use hyperfarm_proto::frame::FrameRange;
     use hyperfarm_proto::id::{ContentHash, FrameHash};
+    use hyperfarm_proto::plan::ChunkStart;
     use hyperfarm_proto::record::{CapturePath, ChunkTimings};
-    use hyperfarm_proto::seam::ChunkStart;
 
     use super::*;
 

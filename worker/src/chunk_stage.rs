@@ -13,9 +13,9 @@ use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::{ContentHash, FrameHash};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
+use hyperfarm_proto::plan::ChunkStart;
 use hyperfarm_proto::plan::{MediaTiming, Plan, PlanContent, VideoItem};
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms};
-use hyperfarm_proto::seam::ChunkStart;
 use hyperfarm_proto::spec::Size;
 
 use crate::blocking::blocking;

@@ -24,18 +24,16 @@ use crate::compile::{CompileOutput, Compiled, FetchedFiles};
 use crate::compiler::Compiler;
 use crate::context::WorkerContext;
 use crate::error::{ProjectError, WorkerError};
+use crate::expected_page::{ExpectedPage, MAX_DURATION};
 use crate::host::{ExpectedTimelines, OpenOptions, PageHost};
 use crate::media_list::{self, MediaList};
 use crate::remote::library::FontLibrary;
 use crate::runtimes::RuntimeScripts;
 use crate::server::{RequestProblem, Site, SiteFile};
-use crate::slots::ExpectedPage;
 use crate::sound_track;
 use crate::urls::decode_path;
 use crate::{chunk_stage, verify};
 
-/// Longest composition in seconds. A longer one mostly is a mistake.
-pub const MAX_DURATION: f64 = 6.0 * 3600.0;
 /// Positions at which the cost of a frame is measured, each with a frame and the next one.
 const SAMPLED_POSITIONS: u64 = 2;
 /// Seconds of output up to which the cost is measured in the middle only: a short page is cut by its length and the number

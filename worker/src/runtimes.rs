@@ -14,10 +14,9 @@ use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{RuntimeVersion, Warning};
 use hyperfarm_proto::runtime::RuntimePackage;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::assets::{self, RUNTIME_VERSION};
-use crate::compile::runtime::NamedRuntime;
-use crate::compile::scripts::AFTER_FONTS;
 use crate::error::{ProjectError, WorkerError};
 
 /// Most runtimes in memory beside the built-in one. Each has about 1 MB.
@@ -40,6 +39,19 @@ pub struct RuntimeConfig {
     pub store: Option<RuntimeStore>,
     /// What becomes of a project whose files name a version that is not there.
     pub missing: MissingRuntime,
+}
+
+/// The runtime runs scripts of this type once the page's fonts are loaded, so that they measure text correctly. Older
+/// versions of it do not.
+pub(crate) const AFTER_FONTS: &str = "text/hf-after-fonts";
+
+/// A version or range that a file of the project names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NamedRuntime {
+    /// As it is written there.
+    pub(crate) version: String,
+    /// The file and the field.
+    pub(crate) place: String,
 }
 
 /// The runtime of a render.

@@ -9,10 +9,10 @@ use hyperfarm_proto::spec::Viewport;
 
 use crate::chrome::{Chrome, ChromeConfig, Confinement, LaunchKey, Layer, Page, PageLog, ProcessKind};
 use crate::error::{ChromeError, WorkerError};
+use crate::expected_page::ExpectedPage;
 use crate::framebuffer::FramebufferFinder;
 use crate::host::{OpenOptions, PageHost};
 use crate::server::{Site, SlotServer};
-use crate::slots::ExpectedPage;
 
 /// One slot of a worker. One task at a time works in it.
 pub struct Slot {

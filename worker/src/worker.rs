@@ -26,9 +26,10 @@ use crate::compiler::Compilers;
 use crate::context::{WorkerContext, no_folder_in};
 use crate::encoders::{DeviceEncoders, EncoderMode};
 use crate::error::WorkerError;
+use crate::expected_page::ExpectedPage;
 use crate::remote::{Remote, RemoteConfig};
 use crate::runtimes::RuntimeConfig;
-use crate::slots::{ExpectedPage, Slots};
+use crate::slots::Slots;
 use crate::{audio_stage, chunk_stage, class, plan_stage};
 
 /// Time between two reports of the browsers' memory and confinement.

@@ -12,9 +12,10 @@
 
 use std::collections::BTreeMap;
 
+use hyperfarm_proto::plan::ChunkStart;
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::SegmentRecord;
-use hyperfarm_proto::seam::{ChunkStart, Seams, WARM_UP_FRAMES};
+use hyperfarm_proto::seam::{Seams, WARM_UP_FRAMES};
 
 /// Frames before its first one that a chunk draws when it is drawn again for the first time.
 const RECENT_FRAMES: u64 = 24;

@@ -23,7 +23,7 @@ use super::median::Median;
 use super::outline::PlanOutline;
 use super::speculation::{Straggler, may_speculate, straggles_after};
 use super::task_status::{Decided, Dispatch, Moment, Speculation, TaskStatus, task_status};
-use crate::progress::Stage;
+use hyperfarm_api::render::Stage;
 
 /// How much later than in the ledger a lease ends here: its end is rounded there.
 const LEASE_MARGIN: Duration = Duration::from_millis(20);

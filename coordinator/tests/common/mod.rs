@@ -24,11 +24,11 @@ use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::{ContentHash, FrameHash, RenderId, WorkerId};
+use hyperfarm_proto::plan::ChunkStart;
 use hyperfarm_proto::plan::{Plan, PlanContent, PlanDraft, Warning};
 use hyperfarm_proto::record::{
     AudioRecord, CapturePath, ChunkTimings, Manifest, Outcome, OutputRecord, SegmentRecord, Sidecar,
 };
-use hyperfarm_proto::seam::ChunkStart;
 use hyperfarm_proto::spec::{Format, RenderSpec, Size, Viewport};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};

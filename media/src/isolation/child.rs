@@ -11,7 +11,7 @@ use hyperfarm_isolation::{ProcessLimits, confine, enter};
 use super::messages::{Answer, DecodeFailure, Job, MAX_BYTES, Order, Request};
 use super::process::SAMPLE_BYTES;
 use crate::error::MediaError;
-use crate::mix::SourceReader;
+use crate::sound_source::SoundSource;
 use crate::source::VideoSource;
 use crate::{demux, ffi, ffmpeg_log, probe};
 
@@ -33,7 +33,7 @@ pub fn serve_decoder() -> ExitCode {
 /// What the process answers requests from.
 enum Source {
     Video(Box<VideoSource>),
-    Sound(Box<SourceReader>),
+    Sound(Box<SoundSource>),
 }
 
 fn serve() -> io::Result<()> {
@@ -103,7 +103,7 @@ fn open(order: &Order) -> Result<(Option<Source>, Answer), MediaError> {
             Ok((Some(Source::Video(Box::new(video))), Answer::Open))
         }
         Job::Sound { timing } => {
-            let sound = SourceReader::open(path, timing)?;
+            let sound = SoundSource::open(path, timing)?;
             Ok((Some(Source::Sound(Box::new(sound))), Answer::Open))
         }
     }

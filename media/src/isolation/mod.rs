@@ -35,8 +35,8 @@ use self::process::DecoderProcess;
 use crate::bitmap::Picture;
 use crate::error::MediaError;
 use crate::limits::MediaLimits;
-use crate::mix::SourceReader;
 use crate::probe::{MediaInfo, probe};
+use crate::sound_source::SoundSource;
 use crate::source::{VideoSource, VideoTimeline, check_timing, timeline_of};
 use crate::timescale::SAMPLE_RATE;
 
@@ -154,7 +154,7 @@ impl Decoders {
     pub(crate) fn sound(&self, path: &Path, name: &str, timing: &MediaTiming) -> Result<SoundDecoder, MediaError> {
         let samples = match &self.program {
             None => {
-                let source = SourceReader::open(path, timing).map_err(|error| error.named(path, name))?;
+                let source = SoundSource::open(path, timing).map_err(|error| error.named(path, name))?;
                 Samples::Own(Box::new(source), path.to_owned(), name.to_owned())
             }
             Some(program) => {
@@ -269,7 +269,7 @@ pub(crate) struct SoundDecoder(Samples);
 
 enum Samples {
     /// The source, its path and its name.
-    Own(Box<SourceReader>, PathBuf, String),
+    Own(Box<SoundSource>, PathBuf, String),
     Process {
         process: DecoderProcess,
         /// Samples that were not read yet.

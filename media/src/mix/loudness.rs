@@ -9,14 +9,13 @@ use ffmpeg_next as ffmpeg;
 use hyperfarm_proto::plan::{AudioItem, Loudness, MediaTiming};
 use hyperfarm_proto::spec::AudioCodec;
 
-use super::clip::{MixInput, packed};
-use super::filter_chain::FilterChain;
+use super::clip::MixInput;
 use super::peak::PeakMeter;
 use super::raw::{RawReader, RawWriter};
-use super::reader::AudioReader;
 use super::{BLOCK, Encoded, MAX_CORRECTIONS, MixOutput, MixPart, MixSummary, clips, encode, scale, write_sum};
 use crate::error::MediaError;
 use crate::isolation::Decoders;
+use crate::sound_source::{AudioReader, FilterChain, packed};
 use crate::timescale::SAMPLE_RATE;
 
 /// Passes over the samples at most, for one limit of the true peak.

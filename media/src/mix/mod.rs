@@ -5,9 +5,8 @@
 //!
 //! | step | where |
 //! | --- | --- |
-//! | decode, to 48 kHz stereo, from a source second on | `reader` |
-//! | loop, tempo | `clip` |
-//! | filters of FFmpeg | `filter_chain` |
+//! | decode, to 48 kHz stereo, from a source second on; loop, tempo | `crate::sound_source` |
+//! | place | `clip` |
 //! | gain over time | `gain` |
 //! | true peak | `peak` |
 //! | loudness | `loudness` |
@@ -18,12 +17,10 @@
 
 mod clip;
 mod encode;
-mod filter_chain;
 mod gain;
 mod loudness;
 mod peak;
 mod raw;
-mod reader;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -32,16 +29,15 @@ use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::PlanContent;
 use hyperfarm_proto::spec::AudioCodec;
 
+use self::clip::Clip;
 pub use self::clip::MixInput;
-pub(crate) use self::clip::SourceReader;
-use self::clip::{Clip, sample_of};
 use self::encode::{AudioEncoder, SoundFormat};
 pub use self::loudness::{Levelling, SoundLevel, mix_to_loudness, sound_level};
 use self::peak::{PeakMeter, true_peak};
 use self::raw::RawWriter;
-pub(crate) use self::reader::AudioReader;
 use crate::error::MediaError;
 use crate::isolation::Decoders;
+use crate::sound_source::{BlockSink, sample_of};
 use crate::timescale::SAMPLE_RATE;
 
 /// Samples mixed at a time.
@@ -261,9 +257,6 @@ fn write_sum(
     writer.finish()?;
     Ok(count)
 }
-
-/// A function that gets a block of the sum.
-type BlockSink<'a> = dyn FnMut(&[[f32; 2]]) -> Result<(), MediaError> + 'a;
 
 fn clips(inputs: &[MixInput<'_>], decoders: Option<&Decoders>) -> Result<Vec<Clip>, MediaError> {
     let clips: Result<Vec<_>, _> = inputs.iter().map(|input| Clip::all(input, decoders)).collect();

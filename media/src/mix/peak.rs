@@ -4,10 +4,8 @@ use std::path::Path;
 
 use ffmpeg_next as ffmpeg;
 
-use super::clip::packed;
-use super::filter_chain::FilterChain;
-use super::reader::AudioReader;
 use crate::error::MediaError;
+use crate::sound_source::{AudioReader, FilterChain, packed};
 use crate::timescale::SAMPLE_RATE;
 
 /// Oversampling by four, as in ITU-R BS.1770.

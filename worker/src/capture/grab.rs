@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use hyperfarm_proto::frame::FrameRange;
+use hyperfarm_proto::plan::ChunkStart;
 use hyperfarm_proto::record::CapturePath;
-use hyperfarm_proto::seam::{ChunkStart, WARM_UP_FRAMES};
+use hyperfarm_proto::seam::WARM_UP_FRAMES;
 use hyperfarm_proto::shutter::FrameMoment;
 use hyperfarm_proto::spec::Size;
 

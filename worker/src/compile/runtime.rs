@@ -1,25 +1,16 @@
 //! The version of the HyperFrames runtime that a project names.
 
 use hyperfarm_backplane::runtimes::PACKAGES;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::project::Project;
+use crate::runtimes::NamedRuntime;
 
 /// Larger files are not read.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Lists of a `package.json` that can contain HyperFrames.
 const DEPENDENCIES: [&str; 4] = ["dependencies", "devDependencies", "peerDependencies", "optionalDependencies"];
-
-/// A version or range that a file of the project names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct NamedRuntime {
-    /// As it is written there.
-    pub(crate) version: String,
-    /// The file and the field.
-    pub(crate) place: String,
-}
 
 /// What the project names: `runtime` of `hyperframes.json`, else HyperFrames among the dependencies of `package.json`,
 /// else the version that its scripts run (`npx hyperframes@0.8.170 render`). A file that is no JSON names nothing.

@@ -7,6 +7,7 @@ use super::dom::{all, attr, body, head, raw_element, trimmed, within};
 use super::parts::{Parts, Script};
 use super::paths;
 use super::selector::Scope;
+use crate::runtimes::AFTER_FONTS;
 
 /// Types of classic scripts.
 const CLASSIC: &[&str] = &[
@@ -28,10 +29,6 @@ const CLASSIC: &[&str] = &[
     "text/x-ecmascript",
     "text/x-javascript",
 ];
-
-/// The runtime runs scripts of this type once the page's fonts are loaded, so that they measure text correctly. Older
-/// versions of it do not.
-pub(crate) const AFTER_FONTS: &str = "text/hf-after-fonts";
 
 /// The script's type in lower case.
 pub(super) fn kind(script: NodeRef<'_>) -> String {

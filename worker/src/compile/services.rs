@@ -11,12 +11,11 @@ use hyperfarm_proto::plan::{RuntimeVersion, Warning};
 use serde::{Deserialize, Serialize};
 
 use super::html::AuthoredPage;
-use super::runtime::NamedRuntime;
 use super::unpack::ProjectFile;
 use crate::cache::{Cache, InsertError};
 use crate::error::{DiskError, WorkerError};
 use crate::remote::{RENDER_TIME, Remote, RemoteFile, RemoteRequest};
-use crate::runtimes::ChosenRuntime;
+use crate::runtimes::{ChosenRuntime, NamedRuntime};
 
 /// Most remote references of a render.
 pub(crate) const MAX_REFERENCES: usize = 2000;

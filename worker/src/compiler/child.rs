@@ -18,11 +18,11 @@ use crate::cache::InsertError;
 use crate::compile::Compilation;
 use crate::compile::bounds::Bounds;
 use crate::compile::html::AuthoredPage;
-use crate::compile::runtime::NamedRuntime;
 use crate::compile::services::{CompileServices, FontFace, RuntimeOfPage};
 use crate::compile::unpack::ProjectFile;
 use crate::error::{ProjectError, WorkerError};
 use crate::remote::{RemoteFile, RemoteRequest};
+use crate::runtimes::NamedRuntime;
 
 /// Bytes that it may print to standard error: the message of a panic.
 const PRINTED_BYTES: u64 = 64 * 1024;

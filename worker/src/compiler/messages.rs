@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use crate::compile::bounds::{MAX_PAGE_BYTES, parse_page};
 use crate::compile::html::AuthoredPage;
-use crate::compile::runtime::NamedRuntime;
 use crate::compile::services::{FontFace, RuntimeOfPage};
 use crate::compile::unpack::ProjectFile;
 use crate::compile::{CompileOutput, FetchedFiles};
 use crate::error::ProjectError;
 use crate::remote::{RemoteFile, RemoteRequest};
+use crate::runtimes::NamedRuntime;
 
 /// Most bytes of a message. The largest are the list of a project's files, and thousands of URLs.
 pub(super) const MAX_BYTES: u32 = 32 << 20;

@@ -5,7 +5,6 @@ use std::path::Path;
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::{Rational, decoder, frame};
 
-use super::BlockSink;
 use super::filter_chain::FilterChain;
 use crate::demux::Demuxer;
 use crate::error::MediaError;
@@ -25,6 +24,9 @@ const SILENCE_BLOCK: u64 = SAMPLE_RATE as u64;
 
 /// Seconds of a gap or an overlap in the source's times that count as rounding. Longer ones are filled or cut.
 const JITTER_SECONDS: f64 = 0.05;
+
+/// Takes samples, a block at a time.
+pub(crate) type BlockSink<'a> = dyn FnMut(&[[f32; 2]]) -> Result<(), MediaError> + 'a;
 
 /// Reads forward from one source second.
 pub(crate) struct AudioReader {
@@ -126,7 +128,7 @@ impl AudioReader {
     }
 
     /// Calls `each` with all samples of `path`, a block at a time.
-    pub(super) fn each_block(path: &Path, each: &mut BlockSink<'_>) -> Result<(), MediaError> {
+    pub(crate) fn each_block(path: &Path, each: &mut BlockSink<'_>) -> Result<(), MediaError> {
         let mut reader = Self::open(path, 0.0)?;
         let mut samples = Vec::new();
         while reader.read(&mut samples)? {
