@@ -9,6 +9,7 @@
 //! | `folder` | the temporary folder of a stitch |
 //! | `output` | the output file of each format |
 //! | `png_sequence` | PNG files and their sound in a zip |
+//! | `hls` | playlists and fragments of each rendition in a zip |
 //! | `seams` | the warning of seams whose pictures differ |
 //! | `verify` | the joined output against the plan |
 //! | `error` | why a stitch fails, and with which failure code |
@@ -49,6 +50,7 @@ mod config;
 mod error;
 mod fetch;
 mod folder;
+mod hls;
 mod output;
 mod png_sequence;
 mod seams;

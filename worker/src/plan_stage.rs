@@ -90,7 +90,9 @@ pub(crate) async fn run(
     let frame_rate = request.spec.fps.or(compiled.authored_fps).unwrap_or(FrameRate::DEFAULT);
     let shutter = request.spec.shutter(compiled.authored_shutter);
     request.spec.check_rate(frame_rate).map_err(|error| ProjectError::FrameRate(error.to_string()))?;
-    let encoder = EncoderSettings::for_spec(&request.spec, frame_rate);
+    let renditions =
+        request.spec.renditions(viewport.output()).map_err(|error| ProjectError::Size(error.to_string()))?;
+    let encoder = EncoderSettings { renditions, ..EncoderSettings::for_spec(&request.spec, frame_rate) };
     let encoder = worker.encoders.choose(encoder, request.spec.quality, viewport.output(), frame_rate).await;
     let sound_track = sound_track::path_of(&request.spec, &compiled.files, &|_| sound.clone())?;
     let uploads = upload(worker, &compiled.files);
