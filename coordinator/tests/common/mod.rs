@@ -1,6 +1,5 @@
 //! A coordinator over servers in memory. The tests play the workers: they take tasks from the broker, claim and commit them in the
 //! ledger, and store the results.
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
 pub(crate) mod client;
 pub(crate) mod observed;
