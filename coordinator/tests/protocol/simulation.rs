@@ -223,7 +223,7 @@ impl Farm {
                 seed: serde_json::from_value(seed).unwrap(),
                 spec,
                 at,
-                shape: Shape { frames: chunks * u64::from(chunk_frames as u32), has_sound: world.happens(400) },
+                shape: Shape { frames: chunks * u64::from(chunk_frames), has_sound: world.happens(400) },
                 chunks,
                 paused: world.happens(200).then(|| (world.millis(0..20_000), world.millis(1..15_000))),
                 cancelled: world.happens(120).then(|| world.millis(0..30_000)),
