@@ -404,10 +404,11 @@ impl Prober<'_> {
         for element in &mut probe.media {
             replace_by_local_file(&mut element.src, &network.report);
         }
-        let decoders = worker.decoders.clone();
+        let (decoders, cancelled) = (worker.decoders.clone(), context.cancelled().clone());
         blocking("the probe of the media", move || {
             let locate = |path: &str| files.get(path).map(|file| file.path.clone());
-            let media = media_list::resolve(&probe.media, &sound, duration, &decoders, &locate, &mut probed.warnings)?;
+            let warnings = &mut probed.warnings;
+            let media = media_list::resolve(&probe.media, &sound, duration, &decoders, &locate, &cancelled, warnings)?;
             probed.media = media;
             Ok(probed)
         })
