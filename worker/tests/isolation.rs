@@ -259,7 +259,7 @@ async fn floods_of_messages_and_exceptions_are_cut_and_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn names_and_addresses_that_a_page_gives_are_not_sent_at_length() {
     let script = r#"
-        const long = "n".repeat(16 << 20);
+        const long = "n".repeat(8 << 20);
         const named = { [long]: () => console.warn("NAMED") };
         for (let i = 0; i < 40; i++) named[long]();
         const run = (text) => {
@@ -267,12 +267,12 @@ async fn names_and_addresses_that_a_page_gives_are_not_sent_at_length() {
             script.textContent = `${text}//# sourceURL=http://x/${long}`;
             document.body.append(script);
         };
-        for (let i = 0; i < 20; i++) run("throw 1");
+        for (let i = 0; i < 4; i++) run("throw 1");
         run("throw Object.assign(new Error('short'), { stack: 'short' })");
-        for (let i = 0; i < 20; i++) console.time(long);
+        for (let i = 0; i < 4; i++) console.time(long);
         console.countReset(long);
-        for (let i = 0; i < 40; i++) location.hash = "a".repeat(1 << 20) + i;
-        for (let i = 0; i < 40; i++) history.replaceState(null, "", "?" + "b".repeat(1 << 20) + i);
+        for (let i = 0; i < 6; i++) location.hash = "a".repeat(1 << 20) + i;
+        for (let i = 0; i < 4; i++) history.replaceState(null, "", "?" + "b".repeat(1 << 20) + i);
         console.warn("CONTEXT " + ("context" in console));
         console.warn("ADDRESS " + /[#?](.)[ab]*(\d*)$/.exec(location.href).slice(1).join(" "));
         console.warn("END");
