@@ -13,7 +13,7 @@ use hyperfarm_proto::plan::ChunkStart;
 use hyperfarm_proto::record::Manifest;
 
 /// Frames a second of these renders: enough to move, few enough for a test.
-const FPS: [&str; 2] = ["--fps", "6"];
+const FPS: [&str; 2] = ["--fps", "12"];
 
 /// Renders an example as one chunk and as eight, and compares. Captured frames must be equal. Where `is_healed`, chunks
 /// must have been drawn again for that: an exception that is no longer needed fails.
