@@ -15,9 +15,9 @@ use hyperfarm_media::{
 use hyperfarm_proto::plan::{Plan, PlanContent};
 use hyperfarm_proto::record::AudioRecord;
 use hyperfarm_proto::spec::Size;
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipArchive, ZipWriter};
+use zip::ZipArchive;
 
+use crate::archive::{Archive, disk_error};
 use crate::error::{StitchError, VerifyError};
 use crate::verify::verify as verify_count;
 
@@ -80,29 +80,6 @@ impl Track {
     }
 }
 
-/// The zip under construction.
-struct Package<'a> {
-    archive: ZipWriter<BufWriter<File>>,
-    output: &'a Path,
-}
-
-impl Package<'_> {
-    /// Adds a file, uncompressed and without a date: equal frames give equal bytes.
-    fn add(&mut self, name: &str, bytes: &[u8]) -> Result<(), StitchError> {
-        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-        self.archive.start_file(name, options).map_err(|error| zipped(self.output, error))?;
-        self.archive.write_all(bytes).map_err(|source| disk(self.output, source))
-    }
-}
-
-fn disk(path: &Path, source: io::Error) -> StitchError {
-    StitchError::Disk { path: path.display().to_string(), source }
-}
-
-fn zipped(path: &Path, error: zip::result::ZipError) -> StitchError {
-    disk(path, io::Error::other(error.to_string()))
-}
-
 /// Writes the zip. Stops with an error when `going_on` answers false.
 pub(crate) fn write(
     content: &PlanContent,
@@ -112,8 +89,7 @@ pub(crate) fn write(
     going_on: &dyn Fn() -> bool,
 ) -> Result<(), StitchError> {
     let scratch = output.parent().unwrap_or(output);
-    let file = File::create(output).map_err(|source| disk(output, source))?;
-    let mut package = Package { archive: ZipWriter::new(BufWriter::new(file)), output };
+    let mut package = Archive::create(output)?;
 
     let mut index = String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n");
     let sound = audio.map(|path| audio_fragments(path, FRAGMENT_SECONDS, scratch)).transpose()?;
@@ -143,20 +119,19 @@ pub(crate) fn write(
         index.push_str(&format!("\n{name}.m3u8\n"));
     }
     package.add(INDEX, index.as_bytes())?;
-    let mut file = package.archive.finish().map_err(|error| zipped(output, error))?;
-    file.flush().map_err(|source| disk(output, source))
+    package.finish()
 }
 
 /// Adds the files of rendition `number`. Returns its fragments, and its codec as players name it.
 fn write_rendition(
-    package: &mut Package<'_>,
+    package: &mut Archive<'_>,
     content: &PlanContent,
     segments: &[SegmentFile],
     number: usize,
     name: &str,
     going_on: &dyn Fn() -> bool,
 ) -> Result<(Track, Option<String>), StitchError> {
-    let (rate, output) = (content.frame_rate, package.output);
+    let (rate, output) = (content.frame_rate, package.path());
     let least_frames = (rate.as_f64() * FRAGMENT_SECONDS).round().max(1.0) as u64;
     let (mut track, mut codec) = (Track::default(), None);
     let mut first_frame = 0;
@@ -184,7 +159,7 @@ fn write_rendition(
 }
 
 /// Adds the files of the sound. Returns its fragments, and its codec as players name it.
-fn write_sound(package: &mut Package<'_>, sound: AudioFragments) -> Result<(Track, &'static str), StitchError> {
+fn write_sound(package: &mut Archive<'_>, sound: AudioFragments) -> Result<(Track, &'static str), StitchError> {
     let mut track = Track::default();
     package.add(&header_name(SOUND), &sound.header)?;
     for (seconds, bytes) in sound.fragments {
@@ -203,7 +178,7 @@ pub(crate) fn verify(
     output: &Path,
     going_on: &dyn Fn() -> bool,
 ) -> Result<(), StitchError> {
-    let file = File::open(output).map_err(|source| disk(output, source))?;
+    let file = File::open(output).map_err(|source| disk_error(output, source))?;
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(VerifyError::Zip)?;
     let played = output.with_extension("played.mp4");
     for size in sizes(&plan.content) {
@@ -217,7 +192,7 @@ pub(crate) fn verify(
             return Err(VerifyError::Samples { found, expected }.into());
         }
     }
-    std::fs::remove_file(&played).map_err(|source| disk(&played, source))
+    std::fs::remove_file(&played).map_err(|source| disk_error(&played, source))
 }
 
 /// Writes the files that playlist `name` names to `played`, one after another.
@@ -230,10 +205,10 @@ fn read_as_played<R: Read + Seek>(archive: &mut ZipArchive<R>, name: &str, playe
     let mut playlist = Vec::new();
     copy(archive, &format!("{name}.m3u8"), &mut playlist)?;
     let playlist = String::from_utf8_lossy(&playlist).into_owned();
-    let mut to = BufWriter::new(File::create(played).map_err(|source| disk(played, source))?);
+    let mut to = BufWriter::new(File::create(played).map_err(|source| disk_error(played, source))?);
     copy(archive, &header_name(name), &mut to)?;
     for fragment in playlist.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         copy(archive, fragment, &mut to)?;
     }
-    to.flush().map_err(|source| disk(played, source))
+    to.flush().map_err(|source| disk_error(played, source))
 }

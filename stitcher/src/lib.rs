@@ -8,6 +8,7 @@
 //! | `fetch` | downloads segments and sound, and checks them |
 //! | `folder` | the temporary folder of a stitch |
 //! | `output` | the output file of each format |
+//! | `archive` | the zip of an output that is many files |
 //! | `png_sequence` | PNG files and their sound in a zip |
 //! | `hls` | playlists and fragments of each rendition in a zip |
 //! | `seams` | the warning of seams whose pictures differ |
@@ -46,6 +47,7 @@
 //! - **Nothing is left on disk.** A stitch works in a folder that goes with it; folders of killed processes are
 //!   removed by a later one. (`folder`)
 
+mod archive;
 mod config;
 mod error;
 mod fetch;

@@ -105,7 +105,8 @@ pub struct Delivery {
     settle: Box<dyn Settle>,
 }
 
-/// How an implementation settles a delivery. Dropped unsettled, it puts the message back.
+/// What a broker does with a delivered message. A value that is dropped without any of these puts the message back into
+/// its queue.
 #[async_trait]
 pub trait Settle: Send + Sync {
     /// Removes the message.

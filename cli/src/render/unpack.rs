@@ -32,7 +32,7 @@ pub(super) fn into_folder(zip: &Path, temporary: &Path, target: &Path) -> io::Re
     Ok(())
 }
 
-/// Whether a file has a name that the farm gives to a frame or a fragment.
+/// Whether `name` is that of a frame of a png-sequence or of a fragment of an hls package.
 fn is_part(name: &str) -> bool {
     let is_number = |text: &str, digits: usize| text.len() >= digits && text.bytes().all(|byte| byte.is_ascii_digit());
     let frame = name.strip_prefix("frame_").and_then(|rest| rest.strip_suffix(".png"));

@@ -13,12 +13,13 @@ use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_backplane::runner::{Runner, RunnerConfig, TaskContext, TaskHandler};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::id::{ContentHash, FrameHash, Pool, RenderId};
+use hyperfarm_proto::id::{ContentHash, Pool, RenderId};
 use hyperfarm_proto::keys;
-use hyperfarm_proto::plan::{ChunkStart, Plan, PlanDraft};
-use hyperfarm_proto::record::{AudioRecord, CapturePath, ChunkTimings, Manifest, OutputRecord, SegmentRecord};
+use hyperfarm_proto::plan::{Plan, PlanDraft};
+use hyperfarm_proto::record::{AudioRecord, Manifest, OutputRecord, SegmentRecord};
 use hyperfarm_proto::spec::Format;
 use hyperfarm_proto::task::{Queue, Step};
+use hyperfarm_testing::segment_record;
 
 use crate::process::Process;
 
@@ -160,28 +161,11 @@ impl Handler {
         // Some are stragglers.
         let each = if self.process.world.happens(50) { 6000 } else { 1200 };
         self.take_time(8, each, context).await;
-        let frames = plan.chunk(chunk).ok_or_else(|| Failure::new(FailureCode::Internal, "there is no such chunk"))?;
+        plan.chunk(chunk).ok_or_else(|| Failure::new(FailureCode::Internal, "there is no such chunk"))?;
         let bytes = segment(&plan, chunk);
-        let hash = ContentHash::of(&bytes);
-        let key = keys::segment(render, chunk, lease.attempt, &hash, Format::Mp4);
-        let record = SegmentRecord {
-            chunk,
-            attempt: lease.attempt,
-            plan: Some(plan.content.hash().unwrap()),
-            frames,
-            key: key.clone(),
-            hash,
-            bytes: bytes.len() as u64,
-            start: ChunkStart::default(),
-            after: None,
-            frame_hashes: frames.frames().map(|frame| FrameHash::from_u128(frame.into())).collect(),
-            path: CapturePath::Png,
-            worker: lease.worker.to_string(),
-            timings: ChunkTimings::default(),
-            thumbnail: None,
-        };
-        objects.put_json(&keys::segment_record(&key), &record).await.map_err(outage)?;
-        objects.put(&key, bytes).await.map_err(outage)?;
+        let record = segment_record(&plan, chunk, lease.attempt, lease.worker.as_str(), &bytes);
+        objects.put_json(&keys::segment_record(&record.key), &record).await.map_err(outage)?;
+        objects.put(&record.key, bytes).await.map_err(outage)?;
         Ok(serde_json::to_vec(&record).unwrap())
     }
 
