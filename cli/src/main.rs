@@ -13,6 +13,8 @@ mod render;
 mod roles;
 mod runtime;
 mod settings;
+#[cfg(test)]
+mod settings_table;
 mod shell;
 mod simulate;
 mod snapshot;

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 use hyperfarm_backplane::config::{self, Env};
 
-use super::{LogSettings, Settings};
 use crate::args::Args;
+use crate::settings::{LogSettings, Settings};
 
 /// What a variable is when it is not set.
 enum Default {
@@ -321,7 +321,7 @@ fn all_options() -> BTreeMap<String, String> {
 fn markdown() -> String {
     let head = "| variable | meaning | default |\n| --- | --- | --- |\n";
     let mut page = String::from(
-        "# Settings\n\nMade from `cli/src/settings/table.rs` and the command line by the test `the_settings_reference_is_what_the_code_says` \
+        "# Settings\n\nMade from `cli/src/settings_table.rs` and the command line by the test `the_settings_reference_is_what_the_code_says` \
          with `HYPERFARM_BLESS=1`; change the code, not this file.\n\n\
          Every role reads its settings from environment variables, once, when it starts. An empty value counts as unset. A role that \
          finds values that it cannot use does not start and names every one of them. Durations are numbers with units, such as `500ms`, \

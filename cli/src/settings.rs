@@ -1,9 +1,6 @@
 //! Everything that an operator can set by environment variables: read once, when a role starts.
 //!
-//! The sections are the crates' own; `table` describes every variable for people, and `docs/settings.md` is made of it.
-
-#[cfg(test)]
-mod table;
+//! The sections are the crates' own; `settings_table` describes every variable for people, and `docs/settings.md` is made of it.
 
 use std::fmt;
 
