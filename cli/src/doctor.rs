@@ -130,7 +130,7 @@ pub(crate) async fn run(json: bool) -> Result<(), CliError> {
 }
 
 async fn chrome(report: &mut Report, settings: &ChromeSettings) {
-    let config = match ChromeConfig::find(settings) {
+    let config = match roles::chrome(settings) {
         Ok(config) => config,
         Err(error) => return report.red("chrome", &error.to_string()),
     };
@@ -167,8 +167,8 @@ fn confinement(report: &mut Report, is_on: bool, measured: &Confinement) {
     } else {
         report.yellow("renderer", &renderer);
     }
-    let outer = [Layer::UnprivilegedUser, Layer::PidNamespace];
-    let filtered = [Layer::UnprivilegedUser, Layer::PidNamespace, Layer::Seccomp];
+    let outer = [Layer::UnprivilegedUser, Layer::PidNamespace, Layer::NetNamespace];
+    let filtered = [Layer::UnprivilegedUser, Layer::PidNamespace, Layer::NetNamespace, Layer::Seccomp];
     for (name, kind, needed) in
         [("gpu process", ProcessKind::Gpu, &filtered[..]), ("browser", ProcessKind::Browser, &outer)]
     {

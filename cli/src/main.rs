@@ -32,6 +32,9 @@ fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(command) if command == hyperfarm_media::DECODER_COMMAND => return hyperfarm_media::serve_decoder(),
         Some(command) if command == hyperfarm_worker::COMPILER_COMMAND => return hyperfarm_worker::serve_compiler(),
+        Some(command) if command == hyperfarm_worker::NETWORK_COMMAND => {
+            return hyperfarm_worker::serve_network(std::env::args_os().skip(2));
+        }
         _ => {}
     }
     hyperfarm_media::return_large_blocks();

@@ -17,11 +17,11 @@ use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::Pool;
 use hyperfarm_speech::Catalogue;
 use hyperfarm_stitcher::{Stitcher, StitcherConfig};
-use hyperfarm_worker::chrome::ChromeConfig;
+use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings};
 use hyperfarm_worker::remote::RemoteConfig;
 use hyperfarm_worker::runtimes::RuntimeConfig;
 use hyperfarm_worker::settings::WorkerSettings;
-use hyperfarm_worker::{CompileLimits, Compilers, ExpectedPage, RUNTIME_VERSION, Worker, WorkerConfig};
+use hyperfarm_worker::{CompileLimits, Compilers, ExpectedPage, RUNTIME_VERSION, Worker, WorkerConfig, WorkerError};
 use tokio::net::TcpListener;
 
 use crate::args::{ListenArgs, StitcherArgs, UpArgs, WorkerArgs};
@@ -108,6 +108,15 @@ pub(crate) fn decoders(limits: MediaLimits) -> Decoders {
     Decoders::isolated(OWN_PROGRAM, limits)
 }
 
+/// The Chrome of the settings, whose browsers have a network of their own where the kernel gives them one.
+///
+/// # Errors
+///
+/// Those of [`ChromeConfig::find`].
+pub(crate) fn chrome(settings: &ChromeSettings) -> Result<ChromeConfig, WorkerError> {
+    Ok(ChromeConfig::find(settings)?.with_network_of(OWN_PROGRAM))
+}
+
 /// The worker of a farm by its settings.
 ///
 /// # Errors
@@ -124,7 +133,7 @@ pub(crate) fn worker_config(
         id: machine::node_id("worker"),
         pool,
         slots: slots.get(),
-        chrome: ChromeConfig::find(&chrome)?,
+        chrome: self::chrome(&chrome)?,
         first_page: None,
         encoder,
         decoders: decoders(media),

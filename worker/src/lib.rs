@@ -95,5 +95,6 @@ pub use compile::html::AuthoredPage;
 pub use compiler::{COMPILER_COMMAND, CompileLimits, Compilers, PageFacts, serve_compiler};
 pub use error::WorkerError;
 pub use expected_page::{ExpectedPage, MAX_DURATION};
+pub use hyperfarm_isolation::{NETWORK_COMMAND, serve_network};
 pub use slot::Slot;
 pub use worker::{Worker, WorkerConfig};

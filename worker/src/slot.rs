@@ -12,7 +12,7 @@ use crate::error::{ChromeError, WorkerError};
 use crate::expected_page::ExpectedPage;
 use crate::framebuffer::FramebufferFinder;
 use crate::host::{OpenOptions, PageHost};
-use crate::server::{Site, SlotServer};
+use crate::server::{Serving, Site, SlotServer};
 
 /// One slot of a worker. One task at a time works in it.
 pub struct Slot {
@@ -34,6 +34,8 @@ struct Browser {
     page: Page,
     chrome: Chrome,
     finder: FramebufferFinder,
+    /// Serves the slot's pages in the browser's network, where it has one of its own.
+    _serving: Option<Serving>,
 }
 
 impl Slot {
@@ -43,7 +45,10 @@ impl Slot {
     ///
     /// [`WorkerError::Listen`] where its server does not start.
     pub async fn new(config: ChromeConfig) -> Result<Self, WorkerError> {
-        let server = SlotServer::start().await?;
+        let server = match config.network {
+            Some(_) => SlotServer::in_network()?,
+            None => SlotServer::on_loopback().await?,
+        };
         Ok(Self {
             server,
             config,
@@ -123,7 +128,9 @@ impl Slot {
         options: &OpenOptions,
     ) -> Result<PageHost<'_>, WorkerError> {
         self.start_browser(viewport).await?;
-        let Some(Browser { page, chrome, finder }) = &mut self.browser else { return Err(ChromeError::Gone.into()) };
+        let Some(Browser { page, chrome, finder, .. }) = &mut self.browser else {
+            return Err(ChromeError::Gone.into());
+        };
         // Before markers are drawn: the scripts of the last page would run in them.
         let started = Instant::now();
         self.server.rename(&site);
@@ -152,7 +159,7 @@ impl Slot {
             return Ok(());
         }
         self.start_browser(viewport).await?;
-        let Some(Browser { page, chrome, finder }) = &mut self.browser else { return Ok(()) };
+        let Some(Browser { page, chrome, finder, .. }) = &mut self.browser else { return Ok(()) };
         if transparent {
             page.measure_fast_alpha().await?;
         } else if self.config.reads_framebuffer() {
@@ -192,11 +199,12 @@ impl Slot {
             let started = Instant::now();
             let key = LaunchKey { viewport, server_port: self.server.port() };
             let mut chrome = Chrome::launch(&self.config, key).await?;
+            let serving = chrome.take_listener().map(|listener| self.server.serve_network(listener)).transpose()?;
             chrome.check_gpu().await?;
             let page = chrome.open_page(self.log.clone()).await?;
             tracing::debug!(took_ms = started.elapsed().as_millis(), "browser started");
             self.confinement.get_or_init(|| measure_confinement(&chrome, &self.config));
-            self.browser = Some(Browser { page, chrome, finder: FramebufferFinder::default() });
+            self.browser = Some(Browser { page, chrome, finder: FramebufferFinder::default(), _serving: serving });
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use chromiumoxide::Browser;
 use chromiumoxide::handler::HandlerConfig;
 use futures::StreamExt;
 use hyperfarm_backplane::local_disk::FolderKind;
+use hyperfarm_isolation::{NETWORK_COMMAND, NetworkSockets};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -20,11 +21,13 @@ use super::config::{ChromeConfig, LaunchKey};
 use super::confinement::Confinement;
 use super::gpu::{DrawingDevice, GetInfo, Gpu};
 use super::namespace::PidNamespace;
+use super::network::NetworkStart;
 use super::page::Page;
 use super::page_log::PageLog;
 use super::user::device_groups;
 use super::watchdog::BrowserEnd;
-use super::{environment, flags, processes, watchdog};
+use super::{devtools, environment, flags, processes, watchdog};
+use crate::blocking::blocking;
 use crate::error::{ChromeError, WorkerError};
 
 /// Longest time from the start of the process to the line that names its DevTools address.
@@ -51,7 +54,9 @@ pub struct Chrome {
     /// Why it ended, once it has ended untold.
     end: watch::Receiver<Option<BrowserEnd>>,
     watching: JoinHandle<()>,
-    tasks: [JoinHandle<()>; 2],
+    tasks: Vec<JoinHandle<()>>,
+    /// Listens in its own network, until somebody takes it.
+    listener: Option<std::net::TcpListener>,
     output: Output,
     // Last, so that the processes that write into it are gone before it is removed.
     _profile: TempDir,
@@ -65,9 +70,19 @@ impl Chrome {
     /// Those of [`ChromeError`] about a launch: no folder, no process, or no answer within 45 seconds.
     pub async fn launch(config: &ChromeConfig, key: LaunchKey) -> Result<Self, WorkerError> {
         let profile = profile(config)?;
-        let mut child = command(config, &key, profile.path())
-            .spawn()
-            .map_err(|source| ChromeError::Spawn { executable: config.executable.clone(), source })?;
+        let spawn_error = |source| ChromeError::Spawn { executable: config.executable.clone(), source };
+        let mut command = command(config, &key, profile.path());
+        let start = match config.network {
+            Some(_) => {
+                let (input, start) = NetworkStart::new().map_err(spawn_error)?;
+                command.stdin(input);
+                Some(start)
+            }
+            None => None,
+        };
+        let mut child = command.spawn().map_err(spawn_error)?;
+        // The parent's copy of the child's end of the socket.
+        drop(command);
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         let guard = KillOnDrop(group);
         let root = child.id().ok_or_else(|| launch_error("Chrome ended at its start", &Output::default()))?;
@@ -75,6 +90,14 @@ impl Chrome {
         let stderr = child.stderr.take().ok_or_else(|| launch_error("Chrome has no standard error", &output))?;
         let (end_sender, end) = watch::channel(None);
         let watching = tokio::spawn(watchdog::watch(child, config.pid_namespace, config.limits, end_sender.clone()));
+        let sockets = match start {
+            Some(start) => Some(
+                blocking("the start of Chrome's network", move || start.finish())
+                    .await?
+                    .map_err(|error| launch_error(&format!("Chrome gets no network: {error}"), &output))?,
+            ),
+            None => None,
+        };
         let mut reader = BufReader::new(stderr).lines();
         let url = tokio::time::timeout(LAUNCH_TIMEOUT, async {
             while let Ok(Some(line)) = reader.next_line().await {
@@ -96,19 +119,30 @@ impl Chrome {
                 keep(&kept, line);
             }
         });
+        let no_answer = |error: &dyn std::fmt::Display| {
+            launch_error(&format!("Chrome's protocol does not answer: {error}"), &output)
+        };
+        let mut tasks = vec![drain];
+        let (url, listener) = match sockets {
+            Some(NetworkSockets { listener, client }) => {
+                let (url, forwarding) = devtools::forward(&url, client).await.map_err(|error| no_answer(&error))?;
+                tasks.push(forwarding);
+                (url.into(), Some(listener))
+            }
+            None => (url, None),
+        };
         let handler_config =
             HandlerConfig { viewport: None, request_timeout: CALL_TIMEOUT, ..HandlerConfig::default() };
-        let (browser, mut handler) = Browser::connect_with_config(url, handler_config)
-            .await
-            .map_err(|error| launch_error(&format!("Chrome's protocol does not answer: {error}"), &output))?;
-        let pump = tokio::spawn(async move {
+        let (browser, mut handler) =
+            Browser::connect_with_config(url, handler_config).await.map_err(|error| no_answer(&error))?;
+        tasks.push(tokio::spawn(async move {
             while let Some(event) = handler.next().await {
                 if let Err(error) = event {
                     tracing::debug!(target: "chrome", %error, "protocol");
                 }
             }
             watchdog::report(&end_sender, BrowserEnd::Gone);
-        });
+        }));
         std::mem::forget(guard);
         Ok(Self {
             key,
@@ -119,7 +153,8 @@ impl Chrome {
             group,
             end,
             watching,
-            tasks: [drain, pump],
+            tasks,
+            listener,
             output,
             _profile: profile,
         })
@@ -133,6 +168,12 @@ impl Chrome {
     /// Id of the browser's process, while it runs.
     pub fn process_id(&self) -> Option<u32> {
         self.end.borrow().is_none().then_some(self.root)
+    }
+
+    /// The listener in its own network, to which it sends every request; `None` where it has the worker's network, or
+    /// somebody has taken it.
+    pub(crate) fn take_listener(&mut self) -> Option<std::net::TcpListener> {
+        self.listener.take()
     }
 
     /// Measures how its processes are confined. A browser without a page has no renderer.
@@ -249,10 +290,17 @@ fn profile(config: &ChromeConfig) -> Result<TempDir, ChromeError> {
     created.map_err(|source| ChromeError::Profile { folder: std::env::temp_dir(), source })
 }
 
-/// The command that starts Chrome. `setpriv` (util-linux, essential on Debian) sets the parent-death signal and gives
+/// The command that starts Chrome, in a network of its own where it gets one. `setpriv` (util-linux, essential on Debian) sets the parent-death signal and gives
 /// up root before Chrome starts. `unshare` (util-linux) makes its PID namespace.
 fn command(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::Path) -> Command {
-    let mut command = Command::new("setpriv");
+    let mut command = match &config.network {
+        Some(program) => {
+            let mut command = Command::new(&**program);
+            command.args([NETWORK_COMMAND, "setpriv"]);
+            command
+        }
+        None => Command::new("setpriv"),
+    };
     command.arg("--pdeathsig=KILL");
     if config.pid_namespace != PidNamespace::None {
         command.args(["--", "unshare"]).args(config.pid_namespace.arguments(config.user));

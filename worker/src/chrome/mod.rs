@@ -1,17 +1,19 @@
 //! Chrome, one browser per slot, under begin-frame control.
 //!
 //! The browser is started by hand and not by the client library, for the sake of its end: it runs as an unprivileged
-//! user with its sandbox on, in a PID namespace of its own that ends with the worker, within limits of memory and
-//! processes, and everything that it writes goes into one folder that is removed with it.
+//! user with its sandbox on, in a network namespace without a way out and a PID namespace that ends with the worker,
+//! within limits of memory and processes, and everything that it writes goes into one folder that is removed with it.
 
 mod config;
 mod confinement;
+mod devtools;
 mod environment;
 mod flags;
 mod gpu;
 mod gpu_search;
 mod launch;
 mod namespace;
+mod network;
 mod page;
 mod page_log;
 mod processes;

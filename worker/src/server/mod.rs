@@ -12,4 +12,5 @@ mod videos;
 
 pub use crate::assets::OWN_PREFIX;
 pub use site::{RequestProblem, Site, SiteFile};
+pub(crate) use slot_server::Serving;
 pub use slot_server::SlotServer;

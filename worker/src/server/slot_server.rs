@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
+use hyperfarm_isolation::NETWORK_PORT;
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -17,11 +18,21 @@ use crate::assets::OWN_PREFIX;
 use crate::error::WorkerError;
 use crate::urls::{self, HOST_SUFFIX, decode_path};
 
-/// A running server. When it is dropped, it stops.
+/// A server of a slot's pages. When it is dropped, it stops.
 pub struct SlotServer {
     port: u16,
     served: Arc<RwLock<ServedSite>>,
-    task: JoinHandle<()>,
+    /// Serves on this machine's loopback interface; `None` where browsers have a network of their own.
+    _loopback: Option<Serving>,
+}
+
+/// What serves on a listener, until it is dropped.
+pub(crate) struct Serving(JoinHandle<()>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A site and its origin.
@@ -49,23 +60,47 @@ fn authority(name: &str) -> String {
 }
 
 impl SlotServer {
-    /// Starts on a free port of the loopback interface, with an empty site.
+    /// Serves an empty site on a free port of this machine's loopback interface.
     ///
     /// # Errors
     ///
     /// [`WorkerError::Listen`].
-    pub async fn start() -> Result<Self, WorkerError> {
+    pub async fn on_loopback() -> Result<Self, WorkerError> {
         let listener =
             TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.map_err(WorkerError::Listen)?;
         let port = listener.local_addr().map_err(WorkerError::Listen)?.port();
+        let server = Self { port, _loopback: None, ..Self::in_network()? };
+        Ok(Self { _loopback: Some(server.serve_listener(listener)), ..server })
+    }
+
+    /// Has an empty site, and serves it where a browser's network has a listener for it
+    /// ([`SlotServer::serve_network`]).
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no random numbers.
+    pub fn in_network() -> Result<Self, WorkerError> {
         let served = Arc::new(RwLock::new(ServedSite::empty()?));
-        let router = Router::new().fallback(answer).with_state(served.clone());
-        let task = tokio::spawn(async move {
+        Ok(Self { port: NETWORK_PORT, served, _loopback: None })
+    }
+
+    /// Serves in the network of a browser too.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkerError::Listen`].
+    pub(crate) fn serve_network(&self, listener: std::net::TcpListener) -> Result<Serving, WorkerError> {
+        listener.set_nonblocking(true).map_err(WorkerError::Listen)?;
+        Ok(self.serve_listener(TcpListener::from_std(listener).map_err(WorkerError::Listen)?))
+    }
+
+    fn serve_listener(&self, listener: TcpListener) -> Serving {
+        let router = Router::new().fallback(answer).with_state(self.served.clone());
+        Serving(tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "the slot's server ended");
             }
-        });
-        Ok(Self { port, served, task })
+        }))
     }
 
     /// Its port.
@@ -99,12 +134,6 @@ impl SlotServer {
     /// Serves `site` from now on.
     pub fn serve(&self, site: Arc<Site>) {
         self.served.write().site = site;
-    }
-}
-
-impl Drop for SlotServer {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -158,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_page_itself_can_ask_for_files_to_be_fetched() {
-        let server = SlotServer::start().await.unwrap();
+        let server = SlotServer::on_loopback().await.unwrap();
         let site = Arc::new(Site::default());
         server.serve(site.clone());
         let stranger = "http://stranger.test/secret?x=1";
@@ -188,7 +217,7 @@ mod tests {
         let path = folder.path().join("a.txt");
         std::fs::write(&path, "A").unwrap();
         let files = std::collections::HashMap::from([("a.txt".to_owned(), SiteFile { path, bytes: 1 })]);
-        let server = SlotServer::start().await.unwrap();
+        let server = SlotServer::on_loopback().await.unwrap();
         server.serve(Arc::new(Site::new(files.clone(), Vec::new())));
         let before = server.origin();
         assert_eq!(status(&server, &format!("{before}/a.txt")).await, StatusCode::OK);
@@ -205,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn a_site_with_a_name_has_the_same_origin_in_every_server() {
         let named = Site::default().with_name(&hyperfarm_proto::id::ContentHash::of(b"a plan"));
-        let (one, other) = (SlotServer::start().await.unwrap(), SlotServer::start().await.unwrap());
+        let (one, other) = (SlotServer::on_loopback().await.unwrap(), SlotServer::on_loopback().await.unwrap());
         assert_ne!(one.origin(), other.origin());
         for server in [&one, &other] {
             server.rename(&Site::default());
