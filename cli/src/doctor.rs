@@ -167,13 +167,11 @@ fn confinement(report: &mut Report, is_on: bool, measured: &Confinement) {
     } else {
         report.yellow("renderer", &renderer);
     }
-    let outer = [Layer::UnprivilegedUser, Layer::PidNamespace, Layer::NetNamespace];
-    let filtered = [Layer::UnprivilegedUser, Layer::PidNamespace, Layer::NetNamespace, Layer::Seccomp];
-    for (name, kind, needed) in
-        [("gpu process", ProcessKind::Gpu, &filtered[..]), ("browser", ProcessKind::Browser, &outer)]
-    {
+    let layers =
+        [Layer::Seccomp, Layer::NoNewPrivileges, Layer::UnprivilegedUser, Layer::PidNamespace, Layer::NetNamespace];
+    for (name, kind) in [("gpu process", ProcessKind::Gpu), ("browser", ProcessKind::Browser)] {
         let text = measured.summary(kind);
-        if holds(kind, needed) {
+        if holds(kind, &layers) {
             report.green(name, &text);
         } else {
             report.yellow(name, &text);

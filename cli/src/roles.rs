@@ -114,7 +114,7 @@ pub(crate) fn decoders(limits: MediaLimits) -> Decoders {
 ///
 /// Those of [`ChromeConfig::find`].
 pub(crate) fn chrome(settings: &ChromeSettings) -> Result<ChromeConfig, WorkerError> {
-    Ok(ChromeConfig::find(settings)?.with_network_of(OWN_PROGRAM))
+    Ok(ChromeConfig::find(settings)?.with_own_network(OWN_PROGRAM))
 }
 
 /// The worker of a farm by its settings.

@@ -19,7 +19,7 @@ use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
 use hyperfarm_worker::Slot;
 use hyperfarm_worker::capture::FrameGrabber;
-use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings, Layer, ProcessKind};
+use hyperfarm_worker::chrome::{ChromeConfig, ChromeSettings, Layer, Network, ProcessKind};
 
 use one_page::{options, site};
 
@@ -92,8 +92,8 @@ fn sockets(process: &str) -> BTreeSet<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_else_reaches_a_browser_or_its_pages() {
     let settings = config::read(&|name| std::env::var(name).ok(), ChromeSettings::read).unwrap();
-    let config = ChromeConfig::find(&settings).unwrap().with_network_of(PROGRAM);
-    assert!(config.network.is_some(), "the kernel gives no network namespace");
+    let config = ChromeConfig::find(&settings).unwrap().with_own_network(PROGRAM);
+    assert_ne!(config.network, Network::Shared, "the kernel gives no network namespace");
     let mut slot = Slot::new(config).await.unwrap();
 
     let folder = tempfile::tempdir().unwrap();
@@ -109,7 +109,9 @@ async fn nobody_else_reaches_a_browser_or_its_pages() {
 
     let measured = slot.confinement().get().cloned().unwrap();
     for kind in [ProcessKind::Browser, ProcessKind::Gpu, ProcessKind::Renderer] {
-        assert_eq!(measured.holds(kind, Layer::NetNamespace), Some(true), "{kind:?}");
+        for layer in [Layer::NetNamespace, Layer::Seccomp, Layer::NoNewPrivileges] {
+            assert_eq!(measured.holds(kind, layer), Some(true), "{kind:?}: {layer}");
+        }
     }
     // Neither the DevTools port nor the slot's server is among what listens on this machine.
     let here = listening("self");

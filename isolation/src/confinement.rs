@@ -1,4 +1,5 @@
-//! Takes from this process whatever parsing and decoding do not need.
+//! Takes rights from processes: from this one whatever parsing and decoding do not need, from other programs what
+//! administers the kernel.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -60,6 +61,66 @@ const ALLOWED: [libc::c_long; 35] = [
     libc::SYS_write,
 ];
 
+/// System calls that administer the kernel, other processes, or what is mounted; no browser needs them. `mount` is not
+/// here: Chrome's PID namespace gets a `/proc`.
+const ADMINISTRATIVE: &[libc::c_long] = &[
+    libc::SYS_acct,
+    libc::SYS_add_key,
+    libc::SYS_bpf,
+    libc::SYS_clock_adjtime,
+    libc::SYS_clock_settime,
+    libc::SYS_delete_module,
+    libc::SYS_fanotify_init,
+    libc::SYS_finit_module,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_init_module,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_io_uring_setup,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    libc::SYS_kexec_file_load,
+    libc::SYS_kexec_load,
+    libc::SYS_keyctl,
+    libc::SYS_lookup_dcookie,
+    libc::SYS_migrate_pages,
+    libc::SYS_mount_setattr,
+    libc::SYS_move_mount,
+    libc::SYS_move_pages,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_nfsservctl,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_open_tree,
+    libc::SYS_perf_event_open,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pivot_root,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_ptrace,
+    libc::SYS_quotactl,
+    libc::SYS_reboot,
+    libc::SYS_request_key,
+    libc::SYS_setdomainname,
+    libc::SYS_sethostname,
+    libc::SYS_setns,
+    libc::SYS_settimeofday,
+    libc::SYS_swapoff,
+    libc::SYS_swapon,
+    libc::SYS_syslog,
+    libc::SYS_umount2,
+    libc::SYS_userfaultfd,
+    libc::SYS_vhangup,
+];
+
+/// The kinds of sockets that a browser may have: pairs, the internet, and the list of its interfaces. Others reach parts of
+/// the kernel that are rarely used.
+const SOCKET_KINDS: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
 /// Limits on the resources of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessLimits {
@@ -93,6 +154,26 @@ pub fn confine(limits: &ProcessLimits) -> io::Result<()> {
     prctl::set_no_new_privs()?;
     let program = filter().map_err(io::Error::other)?;
     seccompiler::apply_filter_all_threads(&program).map_err(io::Error::other)
+}
+
+/// Takes the system calls from this thread, and from the programs that it starts from now on, that administer the kernel,
+/// other processes, or what is mounted, and all sockets of rare kinds. A call that is not allowed fails. None of these
+/// programs can gain privileges.
+///
+/// # Errors
+/// The system refuses the filter.
+pub fn refuse_administration() -> io::Result<()> {
+    let program = administration_filter().map_err(io::Error::other)?;
+    seccompiler::apply_filter(&program).map_err(io::Error::other)
+}
+
+fn administration_filter() -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ADMINISTRATIVE.iter().map(|call| (*call, Vec::new())).collect();
+    let is_other = |kind| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, kind as u64);
+    let others = SOCKET_KINDS.into_iter().map(is_other).collect::<Result<_, _>>()?;
+    rules.insert(libc::SYS_socket, vec![SeccompRule::new(others)?]);
+    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    SeccompFilter::new(rules, SeccompAction::Allow, refuse, std::env::consts::ARCH.try_into()?)?.try_into()
 }
 
 fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
@@ -153,6 +234,28 @@ mod tests {
         assert_eq!(kill(Pid::from_raw(1), None), Err(Errno::EPERM));
         assert_eq!(kill(nix::unistd::getpid(), None), Err(Errno::EPERM), "only abort's call is allowed");
         assert!(Vec::<u8>::new().try_reserve_exact(3 << 30).is_err(), "more memory than the limit");
+    }
+
+    #[test]
+    fn programs_of_a_thread_administer_nothing_and_those_of_others_go_on() {
+        let run = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).output().unwrap();
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+        };
+        let status = || run("grep", &["-E", "^(Seccomp|NoNewPrivs):", "/proc/self/status"]);
+        let before = status();
+        // Without this right it would be refused for want of a privilege, with the same words.
+        let enter = || run("nsenter", &["--user=/proc/self/ns/user", "true"]);
+        std::thread::spawn(move || {
+            refuse_administration().unwrap();
+            assert_eq!(status(), "NoNewPrivs:\t1\nSeccomp:\t2\n");
+            assert!(enter().contains("Operation not permitted"), "{}", enter());
+            assert_eq!(run("echo", &["goes on"]), "goes on\n");
+        })
+        .join()
+        .unwrap();
+        assert_eq!(status(), before);
+        assert!(!enter().contains("Operation not permitted"), "{}", enter());
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! | starts a child, waits for its messages, ends it, says why it ended | `process` |
 //! | what a child does first | `child` |
 //! | limits and the system calls that are allowed | `confinement` |
-//! | a network namespace, for a program that is not ours | `network` |
+//! | a network namespace for a program that is not ours | `network` |
 //! | messages and streams of bytes | [`messages`] |
 
 mod child;
@@ -21,6 +21,6 @@ mod network;
 mod process;
 
 pub use child::enter;
-pub use confinement::{ProcessLimits, confine};
+pub use confinement::{ProcessLimits, confine, refuse_administration};
 pub use network::{NETWORK_COMMAND, NETWORK_PORT, NetworkSockets, serve_network};
 pub use process::{ConfinedProcess, EndOnDrop, Ended, LIBRARY_PATH, Messages};

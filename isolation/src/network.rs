@@ -1,7 +1,8 @@
 //! A network namespace for a program: all the network that it has is a loopback interface of its own.
 //!
-//! Only sockets that were made in the namespace reach its interface. [`serve_network`] makes two before the program
-//! starts, and gives them to the parent: one that listens, and one that the parent can connect to a port of the program.
+//! Only sockets that were made in the namespace reach its interface: [`NetworkSockets`], one that listens, and one that
+//! can be connected to a port of the program. Root makes both on a thread, from which the program is started then
+//! ([`NetworkSockets::make`]). For an ordinary user a process makes them, and becomes the program ([`serve_network`]).
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -30,7 +31,7 @@ const SOCKETS: &[u8] = b"\0";
 /// Longest text of an error, in bytes.
 const MAX_ERROR_BYTES: usize = 512;
 
-/// The parent's sockets in the network namespace of a child.
+/// Sockets in the network namespace of a program, for the process that starts it.
 #[derive(Debug)]
 pub struct NetworkSockets {
     /// Listens on [`NETWORK_PORT`].
@@ -40,6 +41,24 @@ pub struct NetworkSockets {
 }
 
 impl NetworkSockets {
+    /// Moves this thread into a new network namespace and makes sockets in it. Programs that the thread starts from now on
+    /// are in the namespace.
+    ///
+    /// # Errors
+    /// This process has not the right to (`CAP_SYS_ADMIN`).
+    pub fn make() -> io::Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        Self::in_namespace()
+    }
+
+    /// Starts the loopback interface of this thread's namespace and makes the sockets.
+    fn in_namespace() -> io::Result<Self> {
+        start_loopback()?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, NETWORK_PORT))?;
+        let client = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        Ok(Self { listener, client: client.into() })
+    }
+
     /// Waits for the sockets of the child that has the other end of `socket` as its standard input.
     ///
     /// # Errors
@@ -65,14 +84,14 @@ impl NetworkSockets {
     }
 }
 
-/// Makes a network namespace for this process, sends the parent its sockets over standard input, and becomes the program
+/// Makes a network namespace for this process, as an ordinary user may, sends the parent its sockets over standard input, and becomes the program
 /// that `command` names with its arguments. Returns only where that fails; the parent gets the reason.
 ///
 /// The process must have one thread.
 #[must_use]
 pub fn serve_network(command: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let error = match make_namespace() {
-        Ok([listener, client]) => {
+    let error = match make_as_ordinary_user() {
+        Ok(NetworkSockets { listener, client }) => {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
             let mut control = SendAncillaryBuffer::new(&mut space);
             let sockets = [listener.as_fd(), client.as_fd()];
@@ -94,25 +113,17 @@ pub fn serve_network(command: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Moves this process into a new network namespace and makes the parent's sockets in it.
-fn make_namespace() -> io::Result<[OwnedFd; 2]> {
+/// Moves this process into a network namespace, in a user namespace of its own, and makes the sockets.
+fn make_as_ordinary_user() -> io::Result<NetworkSockets> {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-    if user.is_root() {
-        unshare(CloneFlags::CLONE_NEWNET)?;
-    } else {
-        // An ordinary user may make a network namespace in a user namespace of its own only.
-        unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)?;
-        std::fs::write("/proc/self/setgroups", "deny")?;
-        std::fs::write("/proc/self/uid_map", format!("{0} {0} 1", user.as_raw()))?;
-        std::fs::write("/proc/self/gid_map", format!("{0} {0} 1", group.as_raw()))?;
-    }
-    start_loopback()?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, NETWORK_PORT))?;
-    let client = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    Ok([listener.into(), client])
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)?;
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("{0} {0} 1", user.as_raw()))?;
+    std::fs::write("/proc/self/gid_map", format!("{0} {0} 1", group.as_raw()))?;
+    NetworkSockets::in_namespace()
 }
 
-/// Starts the loopback interface of this process's network namespace by a message of rtnetlink(7).
+/// Starts the loopback interface of this thread's network namespace by a message of rtnetlink(7).
 fn start_loopback() -> io::Result<()> {
     const RTM_SETLINK: u16 = 19;
     const REQUEST_AND_ACKNOWLEDGE: u16 = 1 | 4;

@@ -7,7 +7,7 @@ use hyperfarm_proto::failure::{FailureCode, Owner};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::spec::Viewport;
 
-use crate::chrome::{Chrome, ChromeConfig, Confinement, LaunchKey, Layer, Page, PageLog, ProcessKind};
+use crate::chrome::{Chrome, ChromeConfig, Confinement, LaunchKey, Layer, Network, Page, PageLog, ProcessKind};
 use crate::error::{ChromeError, WorkerError};
 use crate::expected_page::ExpectedPage;
 use crate::framebuffer::FramebufferFinder;
@@ -46,8 +46,8 @@ impl Slot {
     /// [`WorkerError::Listen`] where its server does not start.
     pub async fn new(config: ChromeConfig) -> Result<Self, WorkerError> {
         let server = match config.network {
-            Some(_) => SlotServer::in_network()?,
-            None => SlotServer::on_loopback().await?,
+            Network::Shared => SlotServer::on_loopback().await?,
+            Network::OfThread | Network::OfProgram(_) => SlotServer::in_network()?,
         };
         Ok(Self {
             server,

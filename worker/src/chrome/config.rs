@@ -1,14 +1,13 @@
 //! Which Chrome a worker runs, and with what settings.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use hyperfarm_proto::spec::Viewport;
 
 use super::environment;
 use super::gpu::{Gpu, GpuConfig, GpuPart};
 use super::namespace::PidNamespace;
-use super::network;
+use super::network::Network;
 use super::settings::ChromeSettings;
 use super::user::ChromeUser;
 use super::watchdog::BrowserLimits;
@@ -35,9 +34,8 @@ pub struct ChromeConfig {
     pub limits: BrowserLimits,
     /// How a browser gets a PID namespace.
     pub pid_namespace: PidNamespace,
-    /// The program that gives a browser a network of its own; `None` where browsers have the worker's. Set by
-    /// [`ChromeConfig::with_network_of`].
-    pub network: Option<Arc<Path>>,
+    /// How browsers get a network of their own. Set by [`ChromeConfig::with_own_network`].
+    pub network: Network,
     /// The GPU that draws; `None` where the processor draws. Set by [`ChromeConfig::with_gpu`].
     pub gpu: Option<Gpu>,
 }
@@ -76,28 +74,24 @@ impl ChromeConfig {
             limits: settings.limits,
             pid_namespace: PidNamespace::detect(user),
             gpu_config: settings.gpu,
-            network: None,
+            network: Network::Shared,
             gpu: None,
         })
     }
 
     /// Gives browsers a network of their own, where the kernel has one for them: a loopback interface on which only this
-    /// worker is reached. `program` calls [`serve_network`](crate::serve_network) for
+    /// worker is reached. For an ordinary user `program` makes it, which calls [`serve_network`](crate::serve_network) for
     /// [`NETWORK_COMMAND`](crate::NETWORK_COMMAND).
     #[must_use]
-    pub fn with_network_of(self, program: impl AsRef<Path>) -> Self {
-        let program = program.as_ref();
-        match network::try_out(program) {
-            Ok(()) => Self { network: Some(program.into()), ..self },
-            Err(error) => {
-                tracing::warn!(
-                    %error,
-                    "the kernel gives Chrome no network of its own: local processes reach its DevTools port and the slots' \
-                     servers"
-                );
-                self
-            }
+    pub fn with_own_network(self, program: impl AsRef<Path>) -> Self {
+        let (network, error) = Network::detect(program.as_ref());
+        if let Some(error) = error {
+            tracing::warn!(
+                %error,
+                "the kernel gives Chrome no network of its own: local processes reach its DevTools port and the slots' servers"
+            );
         }
+        Self { network, ..self }
     }
 
     /// Whether frames are read from the compositor's memory: the settings allow it, and the compositor is not on a GPU.

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use chromiumoxide::Browser;
 use chromiumoxide::handler::HandlerConfig;
 use futures::StreamExt;
 use hyperfarm_backplane::local_disk::FolderKind;
-use hyperfarm_isolation::{NETWORK_COMMAND, NetworkSockets};
+use hyperfarm_isolation::NetworkSockets;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -21,13 +21,12 @@ use super::config::{ChromeConfig, LaunchKey};
 use super::confinement::Confinement;
 use super::gpu::{DrawingDevice, GetInfo, Gpu};
 use super::namespace::PidNamespace;
-use super::network::NetworkStart;
+use super::network::Started;
 use super::page::Page;
 use super::page_log::PageLog;
 use super::user::device_groups;
 use super::watchdog::BrowserEnd;
 use super::{devtools, environment, flags, processes, watchdog};
-use crate::blocking::blocking;
 use crate::error::{ChromeError, WorkerError};
 
 /// Longest time from the start of the process to the line that names its DevTools address.
@@ -57,6 +56,8 @@ pub struct Chrome {
     tasks: Vec<JoinHandle<()>>,
     /// Listens in its own network, until somebody takes it.
     listener: Option<std::net::TcpListener>,
+    /// The thread that has started its first process.
+    _thread: mpsc::Sender<()>,
     output: Output,
     // Last, so that the processes that write into it are gone before it is removed.
     _profile: TempDir,
@@ -70,19 +71,11 @@ impl Chrome {
     /// Those of [`ChromeError`] about a launch: no folder, no process, or no answer within 45 seconds.
     pub async fn launch(config: &ChromeConfig, key: LaunchKey) -> Result<Self, WorkerError> {
         let profile = profile(config)?;
-        let spawn_error = |source| ChromeError::Spawn { executable: config.executable.clone(), source };
-        let mut command = command(config, &key, profile.path());
-        let start = match config.network {
-            Some(_) => {
-                let (input, start) = NetworkStart::new().map_err(spawn_error)?;
-                command.stdin(input);
-                Some(start)
-            }
-            None => None,
-        };
-        let mut child = command.spawn().map_err(spawn_error)?;
-        // The parent's copy of the child's end of the socket.
-        drop(command);
+        let Started { mut child, sockets, thread } = config
+            .network
+            .start(command(config, &key, profile.path()))
+            .await
+            .map_err(|source| ChromeError::Spawn { executable: config.executable.clone(), source })?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         let guard = KillOnDrop(group);
         let root = child.id().ok_or_else(|| launch_error("Chrome ended at its start", &Output::default()))?;
@@ -90,14 +83,6 @@ impl Chrome {
         let stderr = child.stderr.take().ok_or_else(|| launch_error("Chrome has no standard error", &output))?;
         let (end_sender, end) = watch::channel(None);
         let watching = tokio::spawn(watchdog::watch(child, config.pid_namespace, config.limits, end_sender.clone()));
-        let sockets = match start {
-            Some(start) => Some(
-                blocking("the start of Chrome's network", move || start.finish())
-                    .await?
-                    .map_err(|error| launch_error(&format!("Chrome gets no network: {error}"), &output))?,
-            ),
-            None => None,
-        };
         let mut reader = BufReader::new(stderr).lines();
         let url = tokio::time::timeout(LAUNCH_TIMEOUT, async {
             while let Ok(Some(line)) = reader.next_line().await {
@@ -155,6 +140,7 @@ impl Chrome {
             watching,
             tasks,
             listener,
+            _thread: thread,
             output,
             _profile: profile,
         })
@@ -290,17 +276,10 @@ fn profile(config: &ChromeConfig) -> Result<TempDir, ChromeError> {
     created.map_err(|source| ChromeError::Profile { folder: std::env::temp_dir(), source })
 }
 
-/// The command that starts Chrome, in a network of its own where it gets one. `setpriv` (util-linux, essential on Debian) sets the parent-death signal and gives
+/// The command that starts Chrome. `setpriv` (util-linux, essential on Debian) sets the parent-death signal and gives
 /// up root before Chrome starts. `unshare` (util-linux) makes its PID namespace.
 fn command(config: &ChromeConfig, key: &LaunchKey, profile: &std::path::Path) -> Command {
-    let mut command = match &config.network {
-        Some(program) => {
-            let mut command = Command::new(&**program);
-            command.args([NETWORK_COMMAND, "setpriv"]);
-            command
-        }
-        None => Command::new("setpriv"),
-    };
+    let mut command = config.network.command("setpriv");
     command.arg("--pdeathsig=KILL");
     if config.pid_namespace != PidNamespace::None {
         command.args(["--", "unshare"]).args(config.pid_namespace.arguments(config.user));

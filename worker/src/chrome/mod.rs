@@ -26,6 +26,7 @@ pub use confinement::{Confinement, Layer, ProcessKind};
 pub use gpu::{GlInterface, Gpu, GpuConfig, GpuMode, GpuPart};
 pub use launch::Chrome;
 pub use namespace::PidNamespace;
+pub use network::Network;
 pub(crate) use page::shortened;
 pub use page::{DrawnFrame, FrameKind, Page, PageEvent};
 pub use page_log::PageLog;
