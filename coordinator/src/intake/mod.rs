@@ -19,7 +19,7 @@ use url::Url;
 pub use error::IntakeError;
 pub use project::{Limits, ProjectError, from_html};
 
-pub use crate::submission::{Intake, Seed};
+pub use crate::submission::{Intake, Purpose, Seed};
 use crate::{object_keys, store};
 
 /// Longest render that can be asked for, in seconds: what workers take.
