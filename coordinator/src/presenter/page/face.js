@@ -45,6 +45,9 @@ const RINGS = [1.06, 1.13, 1.22, 1.34, 1.5, 1.7, 1.95, 2.3, 2.8, 3.5, 4.6, 6.5, 
 /** Gap of the lips of a mouth that is wide open, as a share of its width at rest. */
 const OPEN = 0.42;
 
+/** Of the gap of a photo that shows teeth, the share that is left between sentences. */
+const REST = 0.3;
+
 const clamp = (value, low = 0, high = 1) => Math.min(high, Math.max(low, value));
 const ramp = (from, to, value) => {
   const part = clamp((value - from) / (to - from));
@@ -157,9 +160,10 @@ export function deform(face, pose) {
   // The gap that is wanted against that of the picture. The lower lip does most of it.
   const pressed = Math.max(pose.closed, 0.9 * pose.tucked);
   const rounded = speaking * Math.max(0, -pose.wide);
-  const wanted = OPEN * mouth.width * pose.open * (1 - pressed) * (1 - 0.15 * rounded);
-  const open = ramp(0, 0.5, pose.open * (1 - pressed));
-  const change = profile.map((part, k) => speaking * (wanted * part - gaps[k] + open * round[k]));
+  const wanted = speaking * OPEN * mouth.width * pose.open * (1 - pressed) * (1 - 0.15 * rounded);
+  const open = speaking * ramp(0, 0.5, pose.open * (1 - pressed));
+  const kept = (1 - speaking) * REST;
+  const change = profile.map((part, k) => wanted * part - (1 - kept) * gaps[k] + open * round[k]);
   const middle = change[5];
   const [down, up] = [0.82, 0.18];
   const jawDrop = down * middle;

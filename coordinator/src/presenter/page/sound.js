@@ -213,7 +213,7 @@ export function mouthTrack(sound, words) {
     for (let i = from; i < to; i++) {
       // Who speaks louder opens wider.
       const effort = kind === VOWEL || kind === SONORANT ? 0.25 + 0.85 * volume[i] : 0.4 + 0.6 * volume[i];
-      open[i] = Math.min(1, 0.7 * jaw * effort * (stressed ? 1.15 : 1) + 0.35 * open[i]);
+      open[i] = Math.min(1, 0.62 * jaw * effort * (stressed ? 1.15 : 1) + 0.45 * open[i]);
       wide[i] = lips;
       tongue[i] = tip;
     }
