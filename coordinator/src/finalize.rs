@@ -123,8 +123,11 @@ impl Finalizer {
         let freed = self.admission.free_shared(&intake, render).await;
         let usage = self.usages.record(request, &intake, state).await?;
         if let Purpose::Look(look) = &intake.purpose {
-            let found = self.found_face(render, state).await?;
-            avatars::put_face(objects, &intake.space, look, &found).await?;
+            // It may have been deleted in the meantime.
+            if avatars::look(objects, &intake.space, look).await?.is_some() {
+                let found = self.found_face(render, state).await?;
+                avatars::put_face(objects, &intake.space, look, &found).await?;
+            }
             if let Err(error) = freed {
                 warn!(%render, %error, "the ledger did not free the place of an ended render");
                 return Ok(());

@@ -92,8 +92,12 @@ pub(super) async fn create(
         let render = seed.render();
         let mark = object_keys::space_video(&caller.rights.space, &render);
         let shown = Marked { shows_captions: presentation.shows_captions };
-        api.coordinator.backplane().objects.put_json(&mark, &shown).await?;
-        submit(&api, &caller, &presentation, spec, Purpose::Video, origin, seed).await?;
+        let objects = &api.coordinator.backplane().objects;
+        objects.put_json(&mark, &shown).await?;
+        if let Err(error) = submit(&api, &caller, &presentation, spec, Purpose::Video, origin, seed).await {
+            objects.delete(&mark).await?;
+            return Err(error);
+        }
         let created = VideoCreated { video_id: render.to_string(), status: VideoStatus::Pending, output_format };
         Ok((StatusCode::OK, created))
     };
