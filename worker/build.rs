@@ -1,7 +1,6 @@
 //! Embeds the files that pages load and the farm does not write: the HyperFrames runtime, GSAP, the fonts and MediaPipe's
-//! face mesh, which
-//! `npm ci` puts into `browser/node_modules`. Where they are missing, the crate has one compile error that says what to
-//! run.
+//! face mesh, which `npm ci` puts into `browser/node_modules`. Where they are missing, the crate has one compile error
+//! that says what to run.
 
 use std::error::Error;
 use std::fmt::Write as _;
