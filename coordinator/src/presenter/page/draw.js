@@ -179,5 +179,7 @@ export function drawer(canvas, image, face, { scale, x: left, y: top }) {
     attribute(gl, photo, "place", buffers.place, flat(moved, place));
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, faceIndex);
     gl.drawElements(gl.TRIANGLES, faceCount, gl.UNSIGNED_SHORT, 0);
+    // A chunk begins with a walk through earlier frames. Without this their pictures would all be waited for in its first one.
+    gl.finish();
   };
 }
