@@ -143,6 +143,7 @@ export function drawer(canvas, image, face, { scale, x: left, y: top }) {
   const flat = (points, map) => new Float32Array(points.flatMap(map));
   const [eyeTexels, texels] = [flat(face.rest, texel), flat(sources(face), texel)];
   const skin = skinOf(image, face);
+  const pixel = new Uint8Array(4);
   const uniform = (name) => gl.getUniformLocation(mouth, name);
   const uniforms = { skin: uniform("skin"), teeth: uniform("teeth"), tongue: uniform("tongue") };
 
@@ -180,6 +181,7 @@ export function drawer(canvas, image, face, { scale, x: left, y: top }) {
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, faceIndex);
     gl.drawElements(gl.TRIANGLES, faceCount, gl.UNSIGNED_SHORT, 0);
     // A chunk begins with a walk through earlier frames. Without this their pictures would all be waited for in its first one.
-    gl.finish();
+    // `finish` does not wait in Chrome.
+    gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
   };
 }
