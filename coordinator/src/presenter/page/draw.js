@@ -11,7 +11,11 @@ const PHOTO = {
     precision highp float;
     uniform sampler2D photo;
     varying vec2 at;
-    void main() { gl_FragColor = texture2D(photo, at); }`,
+    void main() {
+      // The mesh is larger than the photograph.
+      vec2 inside = step(vec2(0.0), at) * step(at, vec2(1.0));
+      gl_FragColor = texture2D(photo, at) * inside.x * inside.y;
+    }`,
 };
 
 // The inside of the mouth. Lengths are widths of the mouth, and y goes down: \`here\` is the point, \`lips\` the inner edges of
