@@ -65,6 +65,11 @@ chaos: ## Renders under a schedule of faults, CHAOS_MINUTES=60 of it; [CHAOS_SEE
 	HYPERFARM_S3_SERVER=$(abspath $(RELEASE))/s3_server scripts/services.sh run -- \
 	    cargo test $(WORKSPACE) --test chaos -- --ignored --nocapture
 
+PROTOCOL_SEEDS ?= 10000
+.PHONY: protocol
+protocol: ## Simulate the farm's protocol under faults, PROTOCOL_SEEDS=10000 of it; [PROTOCOL_FIRST=n] [PROTOCOL_SEED=n, with its history]
+	PROTOCOL_SEEDS=$(PROTOCOL_SEEDS) cargo test $(WORKSPACE) --test protocol -- --ignored --nocapture
+
 FUZZ_CASES ?= 20000
 .PHONY: fuzz
 fuzz: ## Random projects, media and headers, FUZZ_CASES=20000 of each (of media a quarter). The other tests run 256

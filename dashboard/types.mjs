@@ -51,14 +51,16 @@ writeFileSync(new URL("src/types.ts", import.meta.url), head + types.join("\n"))
 function inputOf(schema, types) {
   if (schema.enum) return "choice";
   if (types.includes("boolean")) return "boolean";
+  if (types.includes("array")) return "numbers";
   return types.includes("string") ? "text" : "number";
 }
 
-/** A setting of a render as the form shows it; `null` for one that is no plain value. */
+/** A setting of a render as the form shows it; `null` for one that is neither a plain value nor a list of integers. */
 function fieldOf([name, schema]) {
   const choices = schema.anyOf ?? [schema];
   const types = choices.flatMap((choice) => choice.type ?? []).filter((type) => type !== "null");
-  if (types.length === 0 || types.includes("object") || types.includes("array")) return null;
+  const isList = choices.some((choice) => choice.items?.type === "integer");
+  if (types.length === 0 || types.includes("object") || (types.includes("array") && !isList)) return null;
   const input = inputOf(schema, types);
   const pattern = choices.map((choice) => choice.pattern).find(Boolean) ?? null;
   return {
@@ -76,7 +78,7 @@ function fieldOf([name, schema]) {
 const fields = Object.entries(schemas.RenderRequest.properties).map(fieldOf).filter(Boolean);
 const fieldsHead = `${head}export interface RequestField {
   name: string;
-  input: "choice" | "boolean" | "text" | "number";
+  input: "choice" | "boolean" | "text" | "number" | "numbers";
   pattern: string | null;
   description: string;
   isNumber: boolean;

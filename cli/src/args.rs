@@ -133,7 +133,7 @@ pub(crate) struct RenderArgs {
     /// The project.
     #[command(flatten)]
     pub project: ProjectArgs,
-    /// File to write; for a png-sequence a folder, or a name that ends with .zip [default: renders/NAME]. With --batch
+    /// File to write; for a png-sequence or hls a folder, or a name that ends with .zip [default: renders/NAME]. With --batch
     /// {index} and {NAME} stand for the row's number and variables.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,

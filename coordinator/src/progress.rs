@@ -36,7 +36,7 @@ pub struct PlanSummary {
 /// Whether browsers play the video of this encoder in fragmented MP4.
 pub(crate) fn is_playable(encoder: &EncoderSettings) -> bool {
     let has_no_mp4 = matches!(encoder.codec, VideoCodec::Vp8 { .. });
-    !has_no_mp4 && matches!(encoder.format, Format::Mp4 | Format::Webm)
+    !has_no_mp4 && matches!(encoder.format, Format::Mp4 | Format::Webm | Format::Hls)
 }
 
 impl From<&Plan> for PlanSummary {

@@ -45,13 +45,13 @@ impl Backlog {
 /// A render, with its progress.
 #[derive(Debug, Clone)]
 pub struct RenderDetail {
-    /// What was asked for.
+    /// The request: project and options.
     pub request: Arc<RenderRequest>,
-    /// Who submitted it, and how.
+    /// The space, key and priority of its submission, and where its client was.
     pub intake: Arc<Intake>,
-    /// How far it is, and how it ended.
+    /// Its progress, and its outcome once it has ended.
     pub progress: RenderProgress,
-    /// Whether no more of its tasks are dispatched for now.
+    /// Whether it is paused: none of its waiting tasks is dispatched.
     pub is_paused: bool,
     /// Its priority now.
     pub priority: i32,
@@ -60,9 +60,9 @@ pub struct RenderDetail {
 /// One render in memory. Clones share its state.
 #[derive(Debug, Clone)]
 pub(crate) struct RenderEntry {
-    /// What was asked for.
+    /// The request: project and options.
     pub(crate) request: Arc<RenderRequest>,
-    /// Who submitted it, and how.
+    /// The space, key and priority of its submission, and where its client was.
     pub(crate) intake: Arc<Intake>,
     /// How far it is, for those who watch it.
     pub(crate) progress: watch::Sender<RenderProgress>,
@@ -113,7 +113,7 @@ impl RenderEntry {
         *self.plan.write() = plan;
     }
 
-    /// Whether no more of its tasks are dispatched for now.
+    /// Whether it is paused: none of its waiting tasks is dispatched.
     pub(crate) fn is_paused(&self) -> bool {
         self.is_paused.load(Ordering::Relaxed)
     }

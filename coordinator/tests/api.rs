@@ -1,16 +1,13 @@
 //! Keys, spaces, limits, idempotency, uploads and what surrounds a render, through HTTP.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::time::Duration;
 
+use crate::common::client::{Answer, RENDERS, ask, error, get, invalid, page, post};
+use crate::common::{Farm, chunks_of, draft, patient, quick};
 use axum::Router;
 use axum::http::{Method, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::client::{Answer, RENDERS, ask, error, get, invalid, page, post};
-use common::{Farm, chunks_of, draft, patient, quick};
 use hyperfarm_backplane::fetch::{FetchConfig, Fetcher};
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::CoordinatorConfig;
@@ -392,7 +389,7 @@ async fn a_waiting_render_says_what_for_and_a_higher_priority_goes_first() {
     let (first, second, other) = (submit("b", "cpu").await, submit("A", "cpu").await, submit("c", "gpu").await);
     let uri = |render: &str| format!("{RENDERS}/{render}");
     let waiting = async |render: &str| get(&router, &uri(render)).await.json()["data"]["waiting"]["code"].clone();
-    assert!(common::comes(async || waiting(&other).await == "WAITING_FOR_WORKERS").await, "it has no worker");
+    assert!(crate::common::comes(async || waiting(&other).await == "WAITING_FOR_WORKERS").await, "it has no worker");
 
     let raised = post(&router, &format!("{}/priority", uri(&second)), &json!({ "priority": 9 })).await.json();
     assert_eq!((&raised["data"]["priority"], &raised["data"]["pool"]), (&json!(9), &json!("cpu")));

@@ -1,16 +1,13 @@
 //! Each documented error code, provoked through HTTP.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::client::{Answer, RENDERS, ask, get, page, post};
+use crate::common::{Farm, patient};
 use axum::Router;
 use axum::http::Method;
-use common::client::{Answer, RENDERS, ask, get, page, post};
-use common::{Farm, patient};
 use hyperfarm_backplane::config;
 use hyperfarm_backplane::fetch::{FetchConfig, Fetcher};
 use hyperfarm_backplane::objects::Objects;

@@ -1,5 +1,4 @@
 //! The documents of the API that are checked in.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use hyperfarm_coordinator::api::openapi;
 use hyperfarm_coordinator::api::routes::ROUTES;

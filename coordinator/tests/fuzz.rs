@@ -1,7 +1,4 @@
 //! The API against what its own document allows and forbids: thousands of generated requests over a socket.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -9,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::common::{Farm, Worker, draft, quick};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use common::{Farm, Worker, draft, quick};
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_coordinator::api::{Access, ApiConfig};

@@ -1,13 +1,10 @@
 //! The HTTP contract, route by route and code by code.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::client::{RENDERS, ask, error, get, invalid, page, post};
+use crate::common::{Farm, chunks_of, draft, patient};
 use axum::http::{Method, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::client::{RENDERS, ask, error, get, invalid, page, post};
-use common::{Farm, chunks_of, draft, patient};
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_coordinator::api::routes::ROUTES;
@@ -328,7 +325,7 @@ async fn pages_are_newest_first_and_tokens_do_not_repeat() {
 async fn the_public_url_is_where_links_point_over_a_local_folder() {
     let dir = std::env::temp_dir().join(format!("hyperfarm-http-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
-    let farm = Farm::over(Objects::local(&dir).unwrap(), common::quick());
+    let farm = Farm::over(Objects::local(&dir).unwrap(), crate::common::quick());
     let public_url = Some(url::Url::parse("https://farm.example/base/").unwrap());
     let router = farm.coordinator.router(ApiConfig { public_url, ..ApiConfig::default() });
     let render = farm.submit(RenderSpec { fps: "30000/1001".parse().ok(), ..RenderSpec::default() }).await;

@@ -1,12 +1,9 @@
 //! The routes of inference.sh's clients: renders as tasks, with the keys, quotas and idempotency of every route.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::client::{Answer, RENDERS, ask};
+use crate::common::{Farm, patient, quick};
 use axum::Router;
 use axum::http::Method;
-use common::client::{Answer, RENDERS, ask};
-use common::{Farm, patient, quick};
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_coordinator::api_keys::{KeyRecord, KeyStore, Scope};

@@ -1,12 +1,9 @@
 //! Tasks whose worker ends without a word.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::{Farm, Worker, chunks_of, comes, draft, patient, quick};
+use crate::common::{Farm, Worker, chunks_of, comes, draft, patient, quick};
 use hyperfarm_backplane::ledger::{Claim, Lease, NodeView, Renewal, slot_id};
 use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_proto::failure::FailureCode;

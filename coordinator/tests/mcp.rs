@@ -1,12 +1,9 @@
 //! The routes as tools for agents.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::client::{Answer, RENDERS, ask, error};
+use crate::common::{Farm, draft, patient, quick};
 use axum::Router;
 use axum::http::{Method, StatusCode};
-use common::client::{Answer, RENDERS, ask, error};
-use common::{Farm, draft, patient, quick};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_coordinator::api_keys::{KeyRecord, KeyStore, Scope};
 use serde_json::{Value, json};

@@ -1,12 +1,9 @@
 //! Sign-in by OAuth 2.0 on the real router: consent with an API key, tokens that stand for it.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::client::{Answer, RENDERS, ask};
+use crate::common::{Farm, quick};
 use axum::Router;
 use axum::http::Method;
-use common::client::{Answer, RENDERS, ask};
-use common::{Farm, quick};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_coordinator::api_keys::{KeyRecord, KeyStore, Scope};
 use serde_json::{Value, json};

@@ -1,13 +1,10 @@
 //! The farm's metrics, and the log of a render.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::time::Duration;
 
+use crate::common::client::{RENDERS, error, get, invalid};
+use crate::common::{Farm, SOON, chunks_of, draft};
 use bytes::Bytes;
-use common::client::{RENDERS, error, get, invalid};
-use common::{Farm, SOON, chunks_of, draft};
 use hyperfarm_coordinator::api::ApiConfig;
 use hyperfarm_proto::failure::FailureCode;
 use hyperfarm_proto::keys;

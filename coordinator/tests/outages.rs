@@ -1,15 +1,12 @@
 //! Outages of broker and ledger.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::common::{Farm, chunks_of, comes, draft};
 use async_trait::async_trait;
 use bytes::Bytes;
-use common::{Farm, chunks_of, comes, draft};
 use hyperfarm_backplane::broker::{Broker, BrokerError, Consumer};
 use hyperfarm_backplane::ledger::Renewal;
 use hyperfarm_coordinator::Stage;
@@ -52,7 +49,7 @@ impl Broker for SwitchedBroker {
 }
 
 /// A farm whose coordinator can lose its servers, while the workers keep theirs: the broker with this switch, the ledger with the
-/// switch of [`ObservedLedger`](common::observed::ObservedLedger).
+/// switch of [`ObservedLedger`](crate::common::observed::ObservedLedger).
 struct Switched {
     farm: Farm,
     is_broker_down: Arc<AtomicBool>,
@@ -122,7 +119,7 @@ async fn a_cancellation_while_the_ledger_is_down_reaches_the_workers_later() {
     assert!(matches!(farm.end(&render).await, Outcome::Failed { .. }));
     farm.observed.is_down.store(false, Ordering::SeqCst);
     for _ in 0..200 {
-        let renewal = farm.backplane.ledger.renew(&lease, TaskProgress::default(), common::SOON).await.unwrap();
+        let renewal = farm.backplane.ledger.renew(&lease, TaskProgress::default(), crate::common::SOON).await.unwrap();
         if renewal == Renewal::Lost {
             return;
         }

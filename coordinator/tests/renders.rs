@@ -1,11 +1,8 @@
 //! Renders from intake to end, with the workers' side of the protocol played by the test.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Farm, SOON, chunks_of, draft, patient, quick};
+use crate::common::{Farm, SOON, chunks_of, draft, patient, quick};
 use hyperfarm_backplane::ledger::{Claim, Commit, Renewal};
 use hyperfarm_coordinator::submission::Intake;
 use hyperfarm_coordinator::{CoordinatorConfig, RenderError, Stage};
@@ -49,7 +46,7 @@ async fn a_render_goes_from_intake_to_output_by_events_alone() {
     assert_eq!((detail.progress.frames_done, detail.progress.chunks_total), (80, 3));
     assert_eq!(detail.progress.plan.unwrap().warnings[0].code, "ASSET_NOT_FOUND");
     let forgotten = async || farm.ledger_view(&render).await.is_none();
-    assert!(common::comes(forgotten).await, "the ledger forgets what is complete");
+    assert!(crate::common::comes(forgotten).await, "the ledger forgets what is complete");
 }
 
 #[tokio::test]
@@ -284,7 +281,7 @@ async fn a_short_window_is_in_the_queues() {
     farm.until(&render, |progress| progress.stage == Stage::Capture).await;
     let queue = Queue::Chunk(Default::default());
     let depth = async || farm.backplane.broker.depth(&queue).await.unwrap();
-    assert!(common::comes(async || depth().await >= 6).await, "two for each slot, not {}", depth().await);
+    assert!(crate::common::comes(async || depth().await >= 6).await, "two for each slot, not {}", depth().await);
     farm.ticks(2).await;
     assert_eq!(depth().await, 6, "and no more");
 }
@@ -299,7 +296,11 @@ async fn a_large_window_of_a_long_render_is_dispatched_in_one_go() {
     drop(worker);
     // A quarter more than the slots. Where each of these tasks costs a look at all chunks, this takes a minute.
     let depth = async || farm.backplane.broker.depth(&Queue::Chunk(Default::default())).await.unwrap();
-    assert!(common::comes(async || depth().await >= 2_000).await, "only {} tasks were dispatched", depth().await);
+    assert!(
+        crate::common::comes(async || depth().await >= 2_000).await,
+        "only {} tasks were dispatched",
+        depth().await
+    );
 }
 
 #[tokio::test]

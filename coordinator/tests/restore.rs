@@ -1,15 +1,12 @@
 //! Dispatch goes on while renders are restored from storage.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
+use crate::common::{Farm, chunks_of, comes, draft, quick};
 use async_trait::async_trait;
 use bytes::Bytes;
-use common::{Farm, chunks_of, comes, draft, quick};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use hyperfarm_backplane::objects::Objects;

@@ -1,12 +1,9 @@
 //! Versions of the HyperFrames runtime over the API of two coordinators.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::client::{Answer, RENDERS, ask, error, get, invalid, page, post};
+use crate::common::{Farm, draft, quick};
 use axum::Router;
 use axum::http::Method;
-use common::client::{Answer, RENDERS, ask, error, get, invalid, page, post};
-use common::{Farm, draft, quick};
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_coordinator::Coordinator;
 use hyperfarm_coordinator::api::{Access, ApiConfig};

@@ -1,15 +1,12 @@
 //! What the coordinator asks of storage while nothing happens: it follows the open renders, not those that have ended.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::common::{Farm, chunks_of, comes, draft, quick};
 use async_trait::async_trait;
 use bytes::Bytes;
-use common::{Farm, chunks_of, comes, draft, quick};
 use futures::stream::BoxStream;
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::RenderError;

@@ -1,13 +1,10 @@
 //! The API on a socket: bounds of connections, and refusals that reach their clients.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{Farm, SOON, patient};
+use crate::common::{Farm, SOON, patient};
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_coordinator::api::server::{ConnectionLimits, serve};
 use hyperfarm_coordinator::api::{Access, ApiConfig};

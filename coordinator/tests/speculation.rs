@@ -1,12 +1,9 @@
 //! Chunks that run for long on one node and are begun on another one as well.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::time::Duration;
 
+use crate::common::{Farm, Worker, chunks_of, comes, draft, quick};
 use bytes::Bytes;
-use common::{Farm, Worker, chunks_of, comes, draft, quick};
 use hyperfarm_backplane::ledger::{Claim, Commit, Lease, NodeView, Renewal, TaskView};
 use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_coordinator::scheduler::SchedulePolicy;

@@ -1,13 +1,10 @@
 //! Several coordinators over the same servers: one schedules, the others serve the API and take over.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::sync::atomic::Ordering;
 
 use std::time::Duration;
 
-use common::{Farm, Worker, chunks_of, comes, draft, quick};
+use crate::common::{Farm, Worker, chunks_of, comes, draft, quick};
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_coordinator::intake::from_html;
 use hyperfarm_coordinator::{Coordinator, Stage};

@@ -1,15 +1,12 @@
 //! Two tenants apart on every route of the table, and who did what in the audit log.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::time::Duration;
 
+use crate::common::client::{Answer, RENDERS, ask, error, invalid};
+use crate::common::{Farm, chunks_of, draft, quick};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
-use common::client::{Answer, RENDERS, ask, error, invalid};
-use common::{Farm, chunks_of, draft, quick};
 use futures::StreamExt;
 use hyperfarm_coordinator::api::routes::ROUTES;
 use hyperfarm_coordinator::api::{Access, ApiConfig};
@@ -86,7 +83,7 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
         let events = call(&router, &alpha, "get", "/v3/webhooks/events", &Value::Null).await;
         events.json()["data"][0].is_object()
     };
-    assert!(common::comes(heard).await, "no event of the render's end");
+    assert!(crate::common::comes(heard).await, "no event of the render's end");
     let own = async |name: &str, uri: String| (name.to_owned(), call(&router, &alpha, "get", &uri, &Value::Null).await);
     let before = [
         own("render", format!("{RENDERS}/{}", things.render)).await,

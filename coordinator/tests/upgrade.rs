@@ -1,11 +1,8 @@
 //! Upgrades: plans and drafts of other versions in storage, and capture classes that leave the farm.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{Farm, chunks_of, draft, quick};
+use crate::common::{Farm, chunks_of, draft, quick};
 use hyperfarm_backplane::ledger::{Claim, Commit, NodeState, NodeView, Renewal};
 use hyperfarm_coordinator::{CoordinatorConfig, Stage};
 use hyperfarm_proto::id::RenderId;
@@ -57,7 +54,7 @@ async fn a_render_in_flight_over_a_change_of_the_plans_layout_begins_again() {
     farm.restart().await;
 
     // A worker that is still at the old plan loses its lease, and its commit is refused.
-    tokio::time::timeout(common::SOON, async {
+    tokio::time::timeout(crate::common::SOON, async {
         let ledger = &farm.backplane.ledger;
         while ledger.renew(&old_chunk, TaskProgress::default(), Duration::from_secs(60)).await.unwrap() != Renewal::Lost
         {
@@ -120,7 +117,7 @@ async fn a_class_that_has_left_the_farm_is_waited_for_and_then_given_up() {
     assert!(has_plan(&farm, &render).await, "a node in quarantine comes back");
 
     alive(node(&id, 0)).await;
-    tokio::time::timeout(common::SOON, async {
+    tokio::time::timeout(crate::common::SOON, async {
         while has_plan(&farm, &render).await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

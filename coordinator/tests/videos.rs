@@ -1,18 +1,15 @@
 //! Avatars and presenter videos over HTTP. The tests play the workers; `e2e/tests/presenter.rs` has real ones.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::sync::Arc;
 
+use crate::common::client::{Answer, ask, error, get, invalid, post};
+use crate::common::{Farm, Worker, comes, draft, quick};
 use async_trait::async_trait;
 use axum::Router;
 use axum::http::Method;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use common::client::{Answer, ask, error, get, invalid, post};
-use common::{Farm, Worker, comes, draft, quick};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_coordinator::api_keys::{KeyRecord, KeyStore, Scope};
 use hyperfarm_proto::failure::FailureCode;

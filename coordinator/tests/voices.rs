@@ -1,17 +1,14 @@
 //! Voices and speech over HTTP.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::common::client::{Answer, ask, error, get, invalid, post};
+use crate::common::{Farm, patient};
 use async_trait::async_trait;
 use axum::Router;
 use axum::http::Method;
-use common::client::{Answer, ask, error, get, invalid, post};
-use common::{Farm, patient};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_coordinator::api_keys::{KeyRecord, KeyStore, Scope};
 use hyperfarm_coordinator::usage::Prices;

@@ -1,16 +1,13 @@
 //! What people watch: the farm, its nodes, and renders from within, through HTTP.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::time::{Duration, Instant};
 
+use crate::common::client::{RENDERS, ask, error, get, invalid, post};
+use crate::common::{Farm, SOON, chunks_of, draft, patient, quick};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use bytes::Bytes;
-use common::client::{RENDERS, ask, error, get, invalid, post};
-use common::{Farm, SOON, chunks_of, draft, patient, quick};
 use futures::StreamExt;
 use hyperfarm_backplane::ledger::{NodeState, NodeTask, NodeView, Order};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
@@ -218,7 +215,7 @@ async fn the_farm_is_told_at_a_glance() {
     worker.fail(&lease, FailureCode::ScriptError).await;
     farm.end(&failed).await;
     submit(&farm, "Waiting", RenderSpec::default()).await;
-    assert!(common::comes(async || json_of(&router, FARM).await["queue_depth"] == 1).await, "nothing waits");
+    assert!(crate::common::comes(async || json_of(&router, FARM).await["queue_depth"] == 1).await, "nothing waits");
     let told = json_of(&router, FARM).await;
     let renders = json!({
         "queued": 1, "rendering": 0, "completed": 1, "failed": 1, "cancelled": 0, "completed_today": 1, "failed_today": 1,
@@ -305,7 +302,12 @@ async fn a_client_follows_the_farm_and_its_own_renders() {
 }
 
 /// Stores a real segment for the chunk and commits it.
-async fn real_segment(farm: &Farm, worker: &common::Worker, lease: &hyperfarm_backplane::ledger::Lease, plan: &Plan) {
+async fn real_segment(
+    farm: &Farm,
+    worker: &crate::common::Worker,
+    lease: &hyperfarm_backplane::ledger::Lease,
+    plan: &Plan,
+) {
     let Step::Chunk(chunk) = lease.task.step else { panic!("{:?}", lease.task) };
     let range = plan.chunk(chunk).unwrap();
     let size = plan.content.viewport.output();

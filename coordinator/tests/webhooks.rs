@@ -1,18 +1,15 @@
 //! Webhooks, with real HTTP receivers on this machine.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::common::client::{RENDERS, ask, error, get, invalid, page, post};
+use crate::common::{Farm, draft, quick};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use common::client::{RENDERS, ask, error, get, invalid, page, post};
-use common::{Farm, draft, quick};
 use hyperfarm_backplane::fetch::{FetchConfig, Fetcher};
 use hyperfarm_coordinator::api::ApiConfig;
 use hyperfarm_coordinator::webhooks::deliver::DeliveryPolicy;

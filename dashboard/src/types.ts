@@ -610,7 +610,7 @@ export interface RenderDetail {
   /** What went wrong and what to do; once failed. */
   failure_message: string | null;
   /** Container. */
-  format: "mp4" | "webm" | "mov" | "gif" | "png-sequence";
+  format: "mp4" | "webm" | "mov" | "gif" | "png-sequence" | "hls";
   /** Frames a second; a fraction is text. */
   fps: number | string;
   /** Frames of the output. An extension. */
@@ -689,8 +689,8 @@ export interface RenderRequest {
   device_scale_factor?: number | null;
   /** Seconds; 0 is the composition's own length. An extension. */
   duration?: number | null;
-  /** Container; `mp4` by default. `gif` and `png-sequence` are extensions. */
-  format?: "mp4" | "webm" | "mov" | "gif" | "png-sequence" | null;
+  /** Container; `mp4` by default. `gif`, `png-sequence` and `hls` are extensions. */
+  format?: "mp4" | "webm" | "mov" | "gif" | "png-sequence" | "hls" | null;
   /** Frames a second, 1 to 240, or a fraction such as `30000/1001`; else the composition's, else 30. */
   fps?: number | string | null;
   /** First moment of the output: seconds, or a frame such as `75f`; else the composition's start. An extension. */
@@ -739,6 +739,8 @@ export interface RenderRequest {
 } | null;
   /** Effort of the encoder; `standard` by default. */
   quality?: "draft" | "standard" | "high" | null;
+  /** Short sides, in pixels, of an hls package's renditions beside the output's own size; else those of 1080, 720 and 480 that are smaller than it. An extension. */
+  renditions?: number[] | null;
   /** Height class; else the composition's own size. */
   resolution?: "1080p" | "4k" | null;
   /** Version of the HyperFrames runtime, or a range such as `^0.8.100`; else the one that the project names, else the default one. An extension. */

@@ -94,6 +94,7 @@ test("every setting of the contract is in the form, and is sent as the contract 
   const sent = { loudness: "-16", fps: "30000/1001", from: "75f", to: "2.5", verify: "true", codec: "h265", crf: "", pool: " gpu " };
   assert.deepEqual(request(sent, { name: "Film" }), { loudness: -16, fps: "30000/1001", from: "75f", to: 2.5, verify: true, codec: "h265", pool: "gpu", title: "Film" });
   assert.deepEqual([valueOf(field("fps"), "25"), valueOf(field("crf"), undefined), valueOf(field("callback_id"), "7")], [25, null, "7"]);
+  assert.deepEqual(valueOf(field("renditions"), "720, 480"), [720, 480]);
   assert.equal(valueOf({ ...field("codec"), name: "bits", isNumber: true, options: ["8", "10"] }, "10"), 10);
   assert.equal(labelOf({ ...field("crf"), name: "a_new_setting" }), "A new setting");
 });

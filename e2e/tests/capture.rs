@@ -54,7 +54,7 @@ fn assert_equal_on_both_paths(project: &str, args: &[&str]) {
 }
 
 /// Both renders of a test are cut alike: measured costs would cut them differently.
-const ARGS: [&str; 4] = ["--fps", "3", "--chunk-frames", "8"];
+const ARGS: [&str; 4] = ["--fps", "2", "--chunk-frames", "6"];
 
 #[test]
 fn examples_are_equal_on_both_paths() {

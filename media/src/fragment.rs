@@ -46,14 +46,28 @@ pub struct AudioFragments {
     pub codec: &'static str,
 }
 
-/// The initialization segment of the video, equal for every segment of a render. `scratch` is a folder for a temporary
-/// file.
+/// A part of a segment that a player fetches and decodes by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VideoFragment {
+    /// Its frames.
+    pub frames: u64,
+    /// Its boxes.
+    pub bytes: Vec<u8>,
+}
+
+/// The initialization segment of video track `track`, equal for every segment of a render. `scratch` is a folder for a
+/// temporary file.
 ///
 /// # Errors
 /// The segment cannot be read, or `scratch` cannot be written.
-pub fn video_header(segment: &Path, position: SegmentPosition, scratch: &Path) -> Result<Vec<u8>, MediaError> {
+pub fn video_header(
+    segment: &Path,
+    track: usize,
+    position: SegmentPosition,
+    scratch: &Path,
+) -> Result<Vec<u8>, MediaError> {
     let source = Demuxer::open(segment).map_err(MediaError::part)?;
-    let stream = source.video().map_err(MediaError::part)?;
+    let stream = source.video_track(track).map_err(MediaError::part)?;
     let ticks = timescale::of_track(position.rate, position.total_frames);
     let parameters = source.parameters(stream);
     let lead = lead(&parameters, position.rate, ticks);
@@ -66,24 +80,57 @@ fn lead(parameters: &Parameters, rate: FrameRate, ticks: u32) -> i64 {
     timescale::ticks_up(ffi::video_parameters(parameters).delay, rate, ticks)
 }
 
-/// A segment as fragment `number` of the video.
+/// Video track 0 of a segment as fragment `number` of the video.
 ///
 /// # Errors
 /// The segment cannot be read, has not exactly its frames, or does not start with a key frame.
 pub fn video_fragment(segment: &Path, number: u32, position: SegmentPosition) -> Result<Vec<u8>, MediaError> {
+    let mut whole = Vec::new();
+    video_fragments(segment, 0, number, position, u64::MAX, &mut |fragment| {
+        whole = fragment.bytes;
+        Ok(())
+    })?;
+    Ok(whole)
+}
+
+/// Passes video track `track` of a segment to `write` in fragments that begin with a key frame. A fragment ends before the
+/// first key frame after `least_frames` frames; `first_number` is the number of the first one.
+///
+/// # Errors
+/// Those of `write`; or the segment cannot be read, has not exactly its frames, or does not start with a key frame.
+pub fn video_fragments<E: From<MediaError>>(
+    segment: &Path,
+    track: usize,
+    first_number: u32,
+    position: SegmentPosition,
+    least_frames: u64,
+    write: &mut dyn FnMut(VideoFragment) -> Result<(), E>,
+) -> Result<(), E> {
     let wrong = |found, what| MediaError::Frames { path: segment.to_owned(), expected: position.frames, found, what };
     let mut source = Demuxer::open(segment).map_err(MediaError::part)?;
-    let stream = source.video().map_err(MediaError::part)?;
+    let stream = source.video_track(track).map_err(MediaError::part)?;
     let (time_base, ticks) = (source.time_base(stream), timescale::of_track(position.rate, position.total_frames));
     let lead = lead(&source.parameters(stream), position.rate, ticks);
     let at = |frame: i64| timescale::ticks(position.first_frame as i64 + frame, position.rate, ticks);
+    let mut number = first_number;
+    let mut found = 0;
     let (mut samples, mut data) = (Vec::new(), Vec::new());
+    let mut end = |found: i64, samples: &mut Vec<Sample>, data: &mut Vec<u8>| {
+        let frames = samples.len();
+        let bytes = boxes::fragment(number, at(found - frames as i64) as u64, samples, data);
+        number += 1;
+        samples.clear();
+        data.clear();
+        write(VideoFragment { frames: frames as u64, bytes })
+    };
     while let Some(packet) = source.packet_of(stream).map_err(MediaError::part)? {
-        let found = samples.len() as i64;
         let pts = packet.pts().ok_or_else(|| wrong(found as u64, "a packet without a time"))?;
         let frame = timescale::frame_at(pts, (time_base.numerator(), time_base.denominator()), position.rate);
         if found == 0 && !(frame == 0 && packet.is_key()) {
-            return Err(wrong(0, "it does not start with a key frame"));
+            return Err(wrong(0, "it does not start with a key frame").into());
+        }
+        if packet.is_key() && samples.len() as u64 >= least_frames {
+            end(found, &mut samples, &mut data)?;
         }
         let bytes = packet.data().unwrap_or_default();
         samples.push(Sample {
@@ -93,11 +140,25 @@ pub fn video_fragment(segment: &Path, number: u32, position: SegmentPosition) ->
             composition_offset: (lead + at(frame) - at(found)) as i32,
         });
         data.extend_from_slice(bytes);
+        found += 1;
     }
-    if samples.len() as u64 != position.frames {
-        return Err(wrong(samples.len() as u64, "packets in the segment"));
+    if found as u64 != position.frames {
+        return Err(wrong(found as u64, "packets in the segment").into());
     }
-    Ok(boxes::fragment(number, at(0) as u64, &samples, &data))
+    end(found, &mut samples, &mut data)
+}
+
+/// The codec of pictures as players name it (RFC 6381), from their [`video_header`]; `None` where that is not known.
+pub fn codec_name(header: &[u8]) -> Option<String> {
+    let of = |name: &[u8; 4]| {
+        let at = header.windows(4).position(|four| four == name)? + 4;
+        header.get(at..at + 8)
+    };
+    if let Some([_, profile, constraints, level, ..]) = of(b"avcC") {
+        return Some(format!("avc1.{profile:02x}{constraints:02x}{level:02x}"));
+    }
+    let [_, _, _, _, profile, level, depth, ..] = of(b"vpcC")? else { return None };
+    Some(format!("vp09.{profile:02}.{level:02}.{:02}", depth >> 4))
 }
 
 /// A sound file of [`crate::mix()`] as fragments of about `seconds` each. `scratch` is a folder for a temporary file.
@@ -172,4 +233,16 @@ fn header(
     muxer.finish()?;
     let read = std::fs::read(&path).map_err(|source| MediaError::Open { path: path.clone(), source })?;
     Ok(boxes::before_fragments(&read).to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codecs_are_named_by_their_headers() {
+        assert_eq!(codec_name(b"....avcC\x01\x64\x00\x1f\xff..."), Some("avc1.64001f".to_owned()));
+        assert_eq!(codec_name(b"vpcC\x01\0\0\0\0\x0a\x82\x02"), Some("vp09.00.10.08".to_owned()));
+        assert_eq!(codec_name(b"hvcC.........."), None);
+    }
 }

@@ -2,12 +2,13 @@
 //!
 //! | what | where |
 //! | --- | --- |
-//! | frames → a segment | [`SegmentEncoder`] |
+//! | frames → a segment | [`SegmentEncoder`]; in several sizes (`renditions`) [`RenditionsEncoder`] |
 //! | segments + sound → the output, by copying packets | [`join()`] |
-//! | segments and sound → fragmented mp4, for players that stream | [`video_header`], [`video_fragment`], [`audio_fragments`] |
+//! | segments and sound → fragmented mp4, for players that stream | [`video_header`], [`video_fragments`], [`audio_fragments`]; their playlists (`playlist`) [`media_playlist`] |
 //! | lossless segments → a GIF | [`gif()`] |
 //! | lossless segments → PNG files | [`png_frames()`] |
 //! | sounds → one track, exact to the sample | [`mix()`] |
+//! | samples of one sound file (`sound_source`) | [`sound_level`] and [`mix()`] read them |
 //! | pictures of a `<video>` at output frames | [`VideoSource`] |
 //! | the same of users' sources, in confined processes | [`Decoders`] |
 //! | captions as files | [`srt`], [`webvtt`] |
@@ -87,8 +88,10 @@ mod limits;
 mod mix;
 mod mux;
 mod packet_file;
+mod playlist;
 mod png_frames;
 mod probe;
+mod renditions;
 mod sound_source;
 mod source;
 mod storyboard;
@@ -107,15 +110,20 @@ pub use decode::{decode_audio, decode_video};
 pub use device::{device_encoders, try_encoder};
 pub use encode::{SegmentEncoder, SegmentSummary};
 pub use error::{MediaError, Reason};
-pub use fragment::{AudioFragments, SegmentPosition, audio_fragments, video_fragment, video_header};
+pub use fragment::{
+    AudioFragments, SegmentPosition, VideoFragment, audio_fragments, codec_name, video_fragment, video_fragments,
+    video_header,
+};
 pub use isolation::{DECODER_COMMAND, Decoders, VideoDecoder, serve_decoder};
 pub use join::{JoinSummary, SegmentFile, SideTracks, join};
 pub use limits::MediaLimits;
 pub use mix::{
     Levelling, MixInput, MixOutput, MixPart, MixSummary, SoundLevel, mix, mix_raw, mix_to_loudness, sound_level,
 };
+pub use playlist::{PlaylistKind, media_playlist};
 pub use png_frames::png_frames;
 pub use probe::{AudioInfo, ColorTags, MediaInfo, VideoInfo, probe};
+pub use renditions::RenditionsEncoder;
 pub use source::{VideoSource, VideoTimeline};
 pub use storyboard::storyboard;
 pub use thumbnail::{poster, still, thumbnail};

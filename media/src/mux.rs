@@ -40,7 +40,7 @@ impl Container {
     /// The container of a segment.
     pub(crate) fn of_segment(format: Format) -> Self {
         match format {
-            Format::Mp4 => Self::Mp4,
+            Format::Mp4 | Format::Hls => Self::Mp4,
             Format::Webm => Self::Webm,
             // Lossless frames from which the stitcher makes the output.
             Format::Mov | Format::Gif | Format::PngSequence => Self::Mov,

@@ -185,11 +185,17 @@ pub struct EncoderSettings {
     pub captions: bool,
     /// Whether the captions are a track of the output.
     pub caption_track: bool,
+    /// Sizes in which the pictures are encoded beside the output's own, the largest first. A segment has a track for each,
+    /// after its own.
+    pub renditions: Vec<Size>,
 }
 
 /// Longest time between two key frames, in seconds. HyperFrames' own renderer sets one in 250 frames: where little moves, key
 /// frames are most of a file. A segment starts with one whatever this says.
 const KEYFRAME_SECONDS: f64 = 8.0;
+
+/// Time between two key frames of an hls package, in seconds. A player changes to another rendition at a key frame.
+const HLS_KEYFRAME_SECONDS: f64 = 2.0;
 
 impl EncoderSettings {
     /// The farm's settings for a format and a quality.
@@ -197,13 +203,16 @@ impl EncoderSettings {
         Self::for_spec(&RenderSpec { format, quality, ..RenderSpec::default() }, frame_rate)
     }
 
-    /// The settings that a request asks for.
+    /// The settings that a request asks for, without renditions.
     pub fn for_spec(spec: &RenderSpec, frame_rate: FrameRate) -> Self {
         let bit_depth = spec.bit_depth.unwrap_or(8);
         let codec = match spec.codec() {
             Codec::H264 => {
                 let (preset, crf, options) = x264(spec.quality);
-                VideoCodec::H264 { preset: preset.to_owned(), rate: rate(spec, crf), options: options.to_owned() }
+                // Key frames are where all renditions have one, and not where a picture happens to change.
+                let fixed = if spec.format == Format::Hls { ":scenecut=0" } else { "" };
+                let options = format!("{options}{fixed}");
+                VideoCodec::H264 { preset: preset.to_owned(), rate: rate(spec, crf), options }
             }
             Codec::H265 => {
                 let (preset, crf) = x265(spec.quality);
@@ -235,7 +244,8 @@ impl EncoderSettings {
             Codec::Gif => VideoCodec::Png { level: 1 },
             Codec::PngSequence => VideoCodec::Png { level: by_quality(spec.quality, [1, 6, 9]) },
         };
-        let keyframe_interval = (frame_rate.as_f64() * KEYFRAME_SECONDS).round().max(1.0) as u32;
+        let keyframe_seconds = if spec.format == Format::Hls { HLS_KEYFRAME_SECONDS } else { KEYFRAME_SECONDS };
+        let keyframe_interval = (frame_rate.as_f64() * keyframe_seconds).round().max(1.0) as u32;
         let (alpha, gif_loop) = (spec.is_transparent(), spec.gif_loop.map_or(0, Bounded::get));
         let (loudness, timecode) = (spec.loudness(), spec.timecode());
         let poster = spec.poster.map(|poster| poster.frame(frame_rate));
@@ -254,6 +264,7 @@ impl EncoderSettings {
             storyboard: spec.storyboard_interval(frame_rate),
             captions: spec.captions,
             caption_track: spec.caption_track,
+            renditions: Vec::new(),
         }
     }
 
@@ -262,6 +273,10 @@ impl EncoderSettings {
     /// The quality's number stays: constant quality of 0 to 51 means about the same to all encoders of a codec. Which effort and number
     /// give the size of the software's encoder is not measured, because no such device was there.
     pub fn by_device(&self, offered: &[DeviceEncoder], quality: Quality) -> Option<Self> {
+        // A card has few encoders, and a package needs one for each of its sizes.
+        if self.format == Format::Hls {
+            return None;
+        }
         let (codec, rate) = match self.codec {
             VideoCodec::H264 { rate, .. } => (Codec::H264, rate),
             VideoCodec::H265 { rate, bit_depth: 8, .. } => (Codec::H265, rate),

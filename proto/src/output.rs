@@ -39,11 +39,15 @@ pub enum Format {
     #[serde(rename = "png-sequence")]
     #[cfg_attr(feature = "cli", value(name = "png-sequence"))]
     PngSequence,
+    /// H.264 of several sizes and AAC as playlists and fragments for HTTP Live Streaming (CMAF), in a zip.
+    #[serde(rename = "hls")]
+    #[cfg_attr(feature = "cli", value(name = "hls"))]
+    Hls,
 }
 
 impl Format {
     /// Every format, in the order of the documentation.
-    pub const ALL: [Self; 5] = [Self::Mp4, Self::Webm, Self::Mov, Self::Gif, Self::PngSequence];
+    pub const ALL: [Self; 6] = [Self::Mp4, Self::Webm, Self::Mov, Self::Gif, Self::PngSequence, Self::Hls];
 
     /// The name by which it is asked for.
     pub fn name(self) -> &'static str {
@@ -53,21 +57,25 @@ impl Format {
             Self::Mov => "mov",
             Self::Gif => "gif",
             Self::PngSequence => "png-sequence",
+            Self::Hls => "hls",
         }
     }
 
     /// File extension of the output, without the dot.
     pub fn extension(self) -> &'static str {
-        match self {
-            Self::PngSequence => "zip",
-            other => other.name(),
-        }
+        if self.is_archive() { "zip" } else { self.name() }
+    }
+
+    /// Whether the output is many files in a zip.
+    pub fn is_archive(self) -> bool {
+        matches!(self, Self::PngSequence | Self::Hls)
     }
 
     /// File extension of a segment. Where the output is made of whole pictures, segments are lossless ones in a mov.
     pub fn segment_extension(self) -> &'static str {
         match self {
             Self::Gif | Self::PngSequence => "mov",
+            Self::Hls => "mp4",
             other => other.name(),
         }
     }
@@ -79,13 +87,13 @@ impl Format {
             Self::Webm => "video/webm",
             Self::Mov => "video/quicktime",
             Self::Gif => "image/gif",
-            Self::PngSequence => "application/zip",
+            Self::PngSequence | Self::Hls => "application/zip",
         }
     }
 
     /// Whether the output has transparency unless the person says otherwise, and the page is therefore drawn on nothing.
     pub fn has_alpha(self) -> bool {
-        self != Self::Mp4
+        !matches!(self, Self::Mp4 | Self::Hls)
     }
 
     /// Whether the output can sound.
@@ -96,7 +104,7 @@ impl Format {
     /// The codec where only the format is asked for.
     pub fn codec(self) -> Codec {
         match self {
-            Self::Mp4 => Codec::H264,
+            Self::Mp4 | Self::Hls => Codec::H264,
             Self::Webm => Codec::Vp9,
             Self::Mov => Codec::ProRes,
             Self::Gif => Codec::Gif,
@@ -116,7 +124,7 @@ impl fmt::Display for Format {
 #[schemars(inline)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Codec {
-    /// H.264 in mp4.
+    /// H.264 in mp4 or hls.
     #[serde(rename = "h264")]
     #[cfg_attr(feature = "cli", value(name = "h264"))]
     H264,
@@ -186,7 +194,8 @@ impl Codec {
     /// The formats that hold it, the usual one first.
     pub fn formats(self) -> &'static [Format] {
         match self {
-            Self::H264 | Self::H265 => &[Format::Mp4],
+            Self::H264 => &[Format::Mp4, Format::Hls],
+            Self::H265 => &[Format::Mp4],
             Self::Vp8 | Self::Vp9 => &[Format::Webm],
             Self::Av1 => &[Format::Mp4, Format::Webm],
             Self::ProRes | Self::DnxHr => &[Format::Mov],
@@ -244,7 +253,7 @@ impl fmt::Display for Codec {
 #[schemars(inline)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum AudioCodec {
-    /// AAC at 192 kb/s, in mp4, mov and beside a PNG sequence.
+    /// AAC at 192 kb/s, in mp4, mov and hls, and beside a PNG sequence.
     Aac,
     /// Opus at 128 kb/s, in WebM.
     Opus,
@@ -268,7 +277,7 @@ impl AudioCodec {
     /// The formats that hold it.
     pub fn formats(self) -> &'static [Format] {
         match self {
-            Self::Aac => &[Format::Mp4, Format::Mov, Format::PngSequence],
+            Self::Aac => &[Format::Mp4, Format::Mov, Format::PngSequence, Format::Hls],
             Self::Opus => &[Format::Webm],
             Self::Pcm => &[Format::Mov],
         }
@@ -300,6 +309,9 @@ impl fmt::Display for AudioCodec {
 /// Frames a second that a GIF can have at most: its delays count whole hundredths of a second.
 const GIF_MAX_RATE: u32 = 100;
 
+/// Renditions of an hls package beside the output's own size, at most.
+const MAX_RENDITIONS: usize = 8;
+
 /// Why an output is none that the farm makes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -327,6 +339,8 @@ pub(crate) struct Asked {
     pub caption_track: bool,
     pub loudness: bool,
     pub true_peak: bool,
+    /// Number of renditions that are named.
+    pub renditions: Option<usize>,
 }
 
 /// The codec that is asked for, by name, by its profile or by the format.
@@ -401,6 +415,13 @@ pub(crate) fn check(asked: &Asked) -> Result<(), OutputError> {
         let message = format!("a {} has no caption track; ask for mp4 or mov, or for captions beside it", asked.format);
         return refused("caption_track", message);
     }
+    if asked.renditions.is_some() && asked.format != Format::Hls {
+        let message = format!("a {} has one size; ask for format hls, or leave renditions out", asked.format);
+        return refused("renditions", message);
+    }
+    if asked.renditions.is_some_and(|count| count > MAX_RENDITIONS) {
+        return refused("renditions", format!("give at most {MAX_RENDITIONS} sizes"));
+    }
     if asked.loudness && !asked.format.has_sound() {
         return refused("loudness", format!("a {} has no sound; leave loudness out", asked.format));
     }
@@ -448,6 +469,7 @@ mod tests {
             caption_track: false,
             loudness: false,
             true_peak: false,
+            renditions: None,
         }
     }
 
@@ -473,7 +495,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&profile).unwrap(), format!("\"{profile}\""));
         }
         for format in Format::ALL {
-            assert_eq!(format.codec().format(), format);
+            assert!(format.codec().formats().contains(&format));
             assert_eq!(serde_json::to_string(&format).unwrap(), format!("\"{format}\""));
         }
     }
@@ -509,6 +531,9 @@ mod tests {
             assert_eq!(check(&Asked { caption_track: true, ..asked(format) }).is_ok(), takes, "{format}");
         }
         assert_eq!(param(Asked { true_peak: true, ..asked(Format::Mp4) }), "true_peak");
+        assert_eq!(param(Asked { renditions: Some(1), ..asked(Format::Mp4) }), "renditions");
+        assert_eq!(param(Asked { renditions: Some(MAX_RENDITIONS + 1), ..asked(Format::Hls) }), "renditions");
+        assert!(check(&Asked { renditions: Some(MAX_RENDITIONS), ..asked(Format::Hls) }).is_ok());
         assert!(check(&Asked { loudness: true, true_peak: true, ..asked(Format::PngSequence) }).is_ok());
         assert!(check(&Asked { crf: Some(63), ..asked(Format::Webm) }).is_ok());
     }

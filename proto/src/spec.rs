@@ -99,7 +99,7 @@ pub struct RenderSpec {
     /// Effort of the encoder; `standard` by default.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub quality: Quality,
-    /// Container; `mp4` by default. `gif` and `png-sequence` are extensions.
+    /// Container; `mp4` by default. `gif`, `png-sequence` and `hls` are extensions.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub format: Format,
     /// Codec, else the format's usual one.
@@ -230,6 +230,11 @@ pub struct RenderSpec {
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(long))]
     pub caption_track: bool,
+    /// Short sides, in pixels, of an hls package's renditions beside the output's own size; else those of 1080, 720 and
+    /// 480 that are smaller than it.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "PIXELS", value_delimiter = ','))]
+    pub renditions: Option<Vec<Bounded<u32, 64, 4320>>>,
     /// Entry page in the project; `index.html` by default.
     #[cfg_attr(feature = "cli", arg(long, short, value_name = "PATH"))]
     pub composition: Option<Text<512>>,
@@ -274,6 +279,9 @@ pub struct RenderSpec {
     #[cfg_attr(feature = "cli", arg(skip))]
     pub max_parallel_chunks: Option<Bounded<u32, 1, 100_000>>,
 }
+
+/// Short sides of the renditions of an hls package where none are named.
+const RENDITIONS: [u32; 3] = [1080, 720, 480];
 
 /// Pictures of a storyboard at most.
 const STORYBOARD_MAX: u64 = 10_000;
@@ -424,6 +432,16 @@ pub enum SizeError {
         /// The output's size.
         found: Size,
     },
+    /// As large as the output, or larger.
+    #[error(
+        "renditions: {side} is not smaller than the output's short side, which is {short} and has a rendition of its own; leave it out"
+    )]
+    Rendition {
+        /// Short side that was asked for.
+        side: u32,
+        /// Short side of the output.
+        short: u32,
+    },
     /// Outside what can be drawn.
     #[error("the output would be {0}; sides from 16 to 8192 pixels, and {MAX_PIXELS} pixels in all, can be rendered")]
     Bounds(Size),
@@ -435,6 +453,7 @@ impl SizeError {
         match self {
             Self::Contradiction { param, .. } | Self::Shape { param, .. } | Self::Scale { param, .. } => Some(param),
             Self::TooSmall { .. } => Some("codec"),
+            Self::Rendition { .. } => Some("renditions"),
             Self::Bounds(_) => None,
         }
     }
@@ -505,7 +524,30 @@ impl RenderSpec {
             caption_track: self.caption_track,
             loudness: self.loudness.is_some(),
             true_peak: self.true_peak.is_some(),
+            renditions: self.renditions.as_ref().map(Vec::len),
         })
+    }
+
+    /// The sizes of the renditions beside that of the output, which is `size`, the largest first. Only an hls package has
+    /// any.
+    ///
+    /// # Errors
+    ///
+    /// [`SizeError::Rendition`].
+    pub fn renditions(&self, size: Size) -> Result<Vec<Size>, SizeError> {
+        let short = size.short_side();
+        let mut sides: Vec<u32> = match &self.renditions {
+            _ if self.format != Format::Hls => Vec::new(),
+            Some(sides) => sides.iter().map(|side| side.get()).collect(),
+            None => RENDITIONS.into_iter().filter(|side| *side < short).collect(),
+        };
+        sides.sort_unstable_by(|a, b| b.cmp(a));
+        if let Some(&side) = sides.first().filter(|side| **side >= short) {
+            return Err(SizeError::Rendition { side, short });
+        }
+        let mut sizes: Vec<Size> = sides.into_iter().map(|side| size.with_short_side(side)).collect();
+        sizes.dedup();
+        Ok(sizes)
     }
 
     /// The loudness that the sound is brought to, if any.
@@ -746,6 +788,22 @@ mod tests {
             let message = viewport(width, height).unwrap_err().to_string();
             assert!(message.contains("35389440 pixels") && message.len() < 200, "{message}");
         }
+    }
+
+    #[test]
+    fn renditions_are_smaller_than_the_output_and_differ() {
+        let of = |format, sides: Option<&[u32]>| RenderSpec {
+            format,
+            renditions: sides.map(|sides| sides.iter().map(|side| Bounded::new(*side).unwrap()).collect()),
+            ..RenderSpec::default()
+        };
+        let hls = |sides, output| of(Format::Hls, sides).renditions(output);
+        let full = size(1920, 1080);
+        assert_eq!(hls(None, full), Ok(vec![size(1280, 720), size(854, 480)]));
+        assert_eq!(hls(None, size(360, 640)), Ok(vec![]));
+        assert_eq!(hls(Some(&[360, 541, 540]), full), Ok(vec![size(960, 540), size(640, 360)]));
+        assert_eq!(hls(Some(&[1080]), full), Err(SizeError::Rendition { side: 1080, short: 1080 }));
+        assert_eq!(of(Format::Mp4, None).renditions(full), Ok(vec![]));
     }
 
     #[test]

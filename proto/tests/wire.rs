@@ -133,8 +133,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "601e79831440";
-const GOLDEN_CONTENT: &str = "ab2a1897120a";
+const GOLDEN_PLAN: &str = "a78b702cba15";
+const GOLDEN_CONTENT: &str = "72a251f56f04";
 
 #[test]
 fn segment_records_survive_json() {

@@ -14,6 +14,7 @@
 //! | [`script`] | a text or SSML as words with marks between them |
 //! | `words` | the times of words, from three renditions of one script |
 //! | [`wav`] | sounds as WAV files |
+//! | `error`, `languages` | why an engine did not speak; the names of languages |
 //! | `client` | bounded requests to an engine's HTTP server |
 //!
 //! # Example

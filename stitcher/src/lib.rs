@@ -8,7 +8,9 @@
 //! | `fetch` | downloads segments and sound, and checks them |
 //! | `folder` | the temporary folder of a stitch |
 //! | `output` | the output file of each format |
+//! | `archive` | the zip of an output that is many files |
 //! | `png_sequence` | PNG files and their sound in a zip |
+//! | `hls` | playlists and fragments of each rendition in a zip |
 //! | `seams` | the warning of seams whose pictures differ |
 //! | `verify` | the joined output against the plan |
 //! | `error` | why a stitch fails, and with which failure code |
@@ -45,10 +47,12 @@
 //! - **Nothing is left on disk.** A stitch works in a folder that goes with it; folders of killed processes are
 //!   removed by a later one. (`folder`)
 
+mod archive;
 mod config;
 mod error;
 mod fetch;
 mod folder;
+mod hls;
 mod output;
 mod png_sequence;
 mod seams;

@@ -12,8 +12,8 @@ use hyperfarm_proto::record::{AudioRecord, Sidecar};
 use hyperfarm_proto::spec::Format;
 
 use crate::error::{StitchError, VerifyError};
-use crate::png_sequence;
 use crate::verify::{verify, verify_gif};
+use crate::{hls, png_sequence};
 
 /// Position of the thumbnail as a part of the video's length: after title cards and before credits.
 const THUMBNAIL_AT: f64 = 0.4;
@@ -40,6 +40,7 @@ pub(crate) fn write(
             gif(segments, output, &options, going_on)?;
         }
         Format::PngSequence => png_sequence::write(segments, audio, output, size, rate, going_on)?,
+        Format::Hls => hls::write(content, segments, audio, output, going_on)?,
     }
     Ok(())
 }
@@ -55,6 +56,7 @@ pub(crate) fn check(
         Format::Mp4 | Format::Webm | Format::Mov => verify(plan, audio, &count_packets_while(output, going_on)?)?,
         Format::Gif => verify_gif(plan, count_gif(output)?)?,
         Format::PngSequence => png_sequence::verify(plan, audio.is_some(), output)?,
+        Format::Hls => hls::verify(plan, audio, output, going_on)?,
     }
     Ok(())
 }
@@ -110,7 +112,7 @@ pub(crate) fn write_thumbnail(
     thumbnail_path: &Path,
 ) -> Result<(), StitchError> {
     let at = content.duration() * THUMBNAIL_AT;
-    if content.encoder.format != Format::PngSequence {
+    if !content.encoder.format.is_archive() {
         return Ok(thumbnail(output, at, width, thumbnail_path)?);
     }
     // A zip is no video, so the frame is taken from its segment.

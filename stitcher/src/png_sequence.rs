@@ -3,16 +3,16 @@
 //! Names are those of HyperFrames: `frame_000001.png` and so on, and `audio.m4a`.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use hyperfarm_media::{MediaError, SegmentFile, png_frames};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::spec::Size;
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipArchive, ZipWriter};
+use zip::ZipArchive;
 
+use crate::archive::{Archive, disk_error};
 use crate::error::{StitchError, VerifyError};
 
 /// Name of the sound in the zip.
@@ -25,8 +25,7 @@ fn frame_name(frame: u64) -> String {
     format!("frame_{:06}.png", frame + 1)
 }
 
-/// Writes the zip. Files are stored uncompressed: PNG and AAC are compressed already. Stops with an error when
-/// `going_on` answers false.
+/// Writes the zip. Stops with an error when `going_on` answers false.
 pub(crate) fn write(
     segments: &[SegmentFile],
     audio: Option<&Path>,
@@ -35,18 +34,10 @@ pub(crate) fn write(
     rate: FrameRate,
     going_on: &dyn Fn() -> bool,
 ) -> Result<(), StitchError> {
-    let disk = |source: std::io::Error| StitchError::Disk { path: output.display().to_string(), source };
-    let zipped = |error: zip::result::ZipError| disk(std::io::Error::other(error.to_string()));
-    // No dates: equal frames give equal bytes.
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    let mut archive = ZipWriter::new(BufWriter::new(File::create(output).map_err(disk)?));
+    let mut archive = Archive::create(output)?;
     let mut write_error = None;
     png_frames(segments, size, rate, &mut |frame, png| {
-        let written = archive
-            .start_file(frame_name(frame), options)
-            .map_err(zipped)
-            .and_then(|()| archive.write_all(png).map_err(disk));
-        write_error = written.err();
+        write_error = archive.add(&frame_name(frame), png).err();
         write_error.is_none() && going_on()
     })?;
     if let Some(error) = write_error {
@@ -56,19 +47,15 @@ pub(crate) fn write(
         return Err(MediaError::Stopped.into());
     }
     if let Some(audio) = audio {
-        archive.start_file(AUDIO, options.large_file(true)).map_err(zipped)?;
-        let mut file = File::open(audio).map_err(disk)?;
-        std::io::copy(&mut file, &mut archive).map_err(disk)?;
+        archive.add_file(AUDIO, audio)?;
     }
-    let mut file = archive.finish().map_err(zipped)?;
-    file.flush().map_err(disk)
+    archive.finish()
 }
 
 /// Fails unless the zip has exactly the frames and the sound of `plan`.
 pub(crate) fn verify(plan: &Plan, audio: bool, output: &Path) -> Result<(), StitchError> {
     let content = &plan.content;
-    let disk = |source: std::io::Error| StitchError::Disk { path: output.display().to_string(), source };
-    let file = File::open(output).map_err(disk)?;
+    let file = File::open(output).map_err(|source| disk_error(output, source))?;
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(VerifyError::Zip)?;
     let entries = content.frames + u64::from(audio);
     if archive.len() as u64 != entries {

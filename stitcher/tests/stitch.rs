@@ -14,14 +14,14 @@ use hyperfarm_media::{Bitmap, MixInput, MixPart, PixelLayout, SAMPLE_RATE, Segme
 use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::id::{ContentHash, FrameHash, Pool};
-use hyperfarm_proto::plan::ChunkStart;
+use hyperfarm_proto::id::{ContentHash, Pool};
 use hyperfarm_proto::plan::Plan;
-use hyperfarm_proto::record::{AudioRecord, CapturePath, ChunkTimings, Manifest, OutputRecord, SegmentRecord};
+use hyperfarm_proto::record::{AudioRecord, Manifest, OutputRecord, SegmentRecord};
 use hyperfarm_proto::spec::{Format, Size};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
 use hyperfarm_stitcher::{StitchHandler, Stitcher, StitcherConfig};
+use hyperfarm_testing::segment_record;
 use tempfile::TempDir;
 
 const SIZE: Size = Size { width: 64, height: 48 };
@@ -74,26 +74,9 @@ impl Scene {
         }
         encoder.finish().unwrap();
         let bytes = std::fs::read(&path).unwrap();
-        let hash = ContentHash::of(&bytes);
-        let key = keys::segment(&self.plan.render, chunk, attempt, &hash, content.encoder.format);
-        let record = SegmentRecord {
-            plan: None,
-            chunk,
-            attempt,
-            frames,
-            key: key.clone(),
-            hash,
-            bytes: bytes.len() as u64,
-            start: ChunkStart::default(),
-            after: None,
-            frame_hashes: frames.frames().map(|frame| FrameHash::from_u128(frame.into())).collect(),
-            path: CapturePath::Png,
-            worker: "w1".to_owned(),
-            timings: ChunkTimings::default(),
-            thumbnail: None,
-        };
-        self.backplane.objects.put_json(&keys::segment_record(&key), &record).await.unwrap();
-        self.backplane.objects.put(&key, bytes.into()).await.unwrap();
+        let record = SegmentRecord { plan: None, ..segment_record(&self.plan, chunk, attempt, "w1", &bytes) };
+        self.backplane.objects.put_json(&keys::segment_record(&record.key), &record).await.unwrap();
+        self.backplane.objects.put(&record.key, bytes.into()).await.unwrap();
         record
     }
 

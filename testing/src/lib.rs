@@ -4,12 +4,15 @@
 //! | --- | --- |
 //! | a test that cannot run on this machine says so, or fails where it has to run | [`Requirement`] |
 //! | a plan to start from | [`plan`], [`content`] |
+//! | the record of a segment | [`segment_record`] |
 //! | a sound | [`wav()`] |
 
 mod plan;
+mod record;
 mod requirement;
 mod wav;
 
 pub use plan::{class, content, plan};
+pub use record::segment_record;
 pub use requirement::Requirement;
 pub use wav::wav;

@@ -1,5 +1,6 @@
 //! The audio stage: the sound of a render is mixed once, as a whole.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use hyperfarm_media::{
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
-use hyperfarm_proto::plan::{AudioItem, EffectChain, GainPoint, Loudness, MediaTiming, PlanContent};
+use hyperfarm_proto::plan::{AudioItem, CompiledFile, EffectChain, GainPoint, Loudness, MediaTiming, PlanContent};
 use hyperfarm_proto::record::{AudioRecord, Sidecar, unix_ms};
 
 use crate::blocking::blocking;
@@ -32,12 +33,11 @@ pub(crate) async fn run(
     let (plan, plan_hash) = worker.plan(render, lease.attempt).await?;
     let (begun_at_ms, started) = (unix_ms(), Instant::now());
     let mut sources = Vec::new();
+    let files: HashMap<&str, &CompiledFile> =
+        plan.content.files.iter().map(|file| (file.path.as_str(), file)).collect();
     for item in &plan.content.audio {
-        let file = plan
-            .content
-            .files
-            .iter()
-            .find(|file| file.path == item.path)
+        let file = files
+            .get(item.path.as_str())
             .ok_or_else(|| WorkerError::Inconsistent(format!("the plan has no file {} for a sound", item.path)))?;
         sources.push(worker.cache.fetch_blob(worker.objects(), &file.hash).await?);
     }

@@ -13,6 +13,7 @@
 //! | `compiler` | compiles in a process of its own, without rights |
 //! | [`remote`] | remote files of compositions: the operator's map, packages, fonts, downloads |
 //! | [`runtimes`] | which version of the HyperFrames runtime a render gets, and its scripts |
+//! | `expected_page` | what a slot that opens its browser early expects of its first page |
 //! | `slot`, `slots` | a slot: its server and its browser; the slots of a worker |
 //! | [`host`] | the page host: clock, readiness, seek, videos |
 //! | [`capture`] | reads frames and encodes them |

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use hyperfarm_backplane::local_disk::exhausted_resource;
 use hyperfarm_media::{Decoders, MediaError, MediaInfo};
 use hyperfarm_proto::plan::{AudioItem, Buses, MediaTiming, VideoItem, Warning};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{ProjectError, WorkerError};
 use crate::host::{ProbedMedia, ProbedSound};
@@ -24,19 +25,23 @@ pub(crate) struct MediaList {
 const RATES: std::ops::RangeInclusive<f64> = 0.1..=5.0;
 
 /// Resolves every element against the project's files. `locate` returns the local file of a path of the project. It
-/// blocks, because it opens each source.
+/// blocks, because it opens each source; it ends soon after `cancelled`.
 pub(crate) fn resolve(
     media: &[ProbedMedia],
     sound: &ProbedSound,
     duration: f64,
     decoders: &Decoders,
     locate: &dyn Fn(&str) -> Option<PathBuf>,
+    cancelled: &CancellationToken,
     warnings: &mut Vec<Warning>,
 ) -> Result<MediaList, WorkerError> {
     let mut list = MediaList::default();
     let mut sounds = SoundCollector::new(sound, duration);
     let mut probed: BTreeMap<String, MediaInfo> = BTreeMap::new();
     for element in media {
+        if cancelled.is_cancelled() {
+            return Err(WorkerError::Cancelled("plan"));
+        }
         let encoded = without_origin(&element.src).split(['?', '#']).next().unwrap_or_default();
         let path = decode_path(encoded).unwrap_or_else(|| encoded.to_owned());
         let Some(file) = locate(&path) else {
@@ -75,10 +80,10 @@ pub(crate) fn resolve(
         if is_audible && is_placed && info.audio.is_some() {
             check_media_start(element, info, &path)?;
             let rate = element.rate.clamp(*RATES.start(), *RATES.end());
-            sounds.add(element, info, &path, rate, warnings);
+            sounds.add(element, info, &path, rate, warnings)?;
         }
     }
-    (list.audio, list.buses) = sounds.finish(warnings);
+    (list.audio, list.buses) = sounds.finish(warnings)?;
     Ok(list)
 }
 

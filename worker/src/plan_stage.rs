@@ -96,7 +96,9 @@ pub(crate) async fn run(
     let frame_rate = request.spec.fps.or(compiled.authored_fps).unwrap_or(FrameRate::DEFAULT);
     let shutter = request.spec.shutter(compiled.authored_shutter);
     request.spec.check_rate(frame_rate).map_err(|error| ProjectError::FrameRate(error.to_string()))?;
-    let encoder = EncoderSettings::for_spec(&request.spec, frame_rate);
+    let renditions =
+        request.spec.renditions(viewport.output()).map_err(|error| ProjectError::Size(error.to_string()))?;
+    let encoder = EncoderSettings { renditions, ..EncoderSettings::for_spec(&request.spec, frame_rate) };
     let encoder = worker.encoders.choose(encoder, request.spec.quality, viewport.output(), frame_rate).await;
     let sound_track = sound_track::path_of(&request.spec, &compiled.files, &|_| sound.clone())?;
     let uploads = upload(worker, &compiled.files);
@@ -428,10 +430,11 @@ impl Prober<'_> {
         for element in &mut probe.media {
             replace_by_local_file(&mut element.src, &network.report);
         }
-        let decoders = worker.decoders.clone();
+        let (decoders, cancelled) = (worker.decoders.clone(), context.cancelled().clone());
         blocking("the probe of the media", move || {
             let locate = |path: &str| files.get(path).map(|file| file.path.clone());
-            let media = media_list::resolve(&probe.media, &sound, duration, &decoders, &locate, &mut probed.warnings)?;
+            let warnings = &mut probed.warnings;
+            let media = media_list::resolve(&probe.media, &sound, duration, &decoders, &locate, &cancelled, warnings)?;
             probed.media = media;
             Ok(probed)
         })

@@ -255,6 +255,51 @@ async fn floods_of_messages_and_exceptions_are_cut_and_counted() {
     slot.close().await;
 }
 
+/// Each message of the protocol has the names of the functions that called it and the addresses of their scripts.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_addresses_that_a_page_gives_are_not_sent_at_length() {
+    let script = r#"
+        const long = "n".repeat(8 << 20);
+        const named = { [long]: () => console.warn("NAMED") };
+        for (let i = 0; i < 40; i++) named[long]();
+        const run = (text) => {
+            const script = document.createElement("script");
+            script.textContent = `${text}//# sourceURL=http://x/${long}`;
+            document.body.append(script);
+        };
+        for (let i = 0; i < 4; i++) run("throw 1");
+        run("throw Object.assign(new Error('short'), { stack: 'short' })");
+        for (let i = 0; i < 4; i++) console.time(long);
+        console.countReset(long);
+        for (let i = 0; i < 6; i++) location.hash = "a".repeat(1 << 20) + i;
+        for (let i = 0; i < 4; i++) history.replaceState(null, "", "?" + "b".repeat(1 << 20) + i);
+        console.warn("CONTEXT " + ("context" in console));
+        console.warn("ADDRESS " + /[#?](.)[ab]*(\d*)$/.exec(location.href).slice(1).join(" "));
+        console.warn("END");
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    let _alone = ALONE.lock().await;
+    let mut slot = slot().await;
+    let host = slot.open(site(&folder, &page(script)), VIEWPORT, &options()).await.unwrap();
+    warned(&host, "END").await;
+    assert_eq!(warned(&host, "CONTEXT ").await, "CONTEXT false");
+    // The first four are taken.
+    assert_eq!(warned(&host, "ADDRESS ").await, "ADDRESS a 2");
+    let events = host.events();
+    let named = PageEvent::Console("NAMED".to_owned());
+    assert_eq!(events.iter().filter(|event| **event == named).count(), 40);
+    for event in &events {
+        let (PageEvent::Console(text) | PageEvent::Exception(text)) = event;
+        assert!(text.chars().count() < 2200, "{}", text.len());
+    }
+    drop(host);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 300 * 1024, "the process had {peak} kB");
+    slot.close().await;
+}
+
 /// Pages that change prototypes, the farm's own objects, and names that the farm uses later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_cannot_make_the_farms_own_scripts_answer_at_length_or_without_end() {

@@ -105,16 +105,21 @@ pub struct Delivery {
     settle: Box<dyn Settle>,
 }
 
-/// How an implementation settles a delivery.
+/// What a broker does with a delivered message. A value that is dropped without any of these puts the message back into
+/// its queue.
 #[async_trait]
-pub(crate) trait Settle: Send + Sync {
+pub trait Settle: Send + Sync {
+    /// Removes the message.
     async fn ack(self: Box<Self>);
+    /// Puts it back into its queue.
     async fn put_back(self: Box<Self>);
+    /// Moves it to the dead-letter queue.
     async fn dead_letter(self: Box<Self>);
 }
 
 impl Delivery {
-    pub(crate) fn new(payload: Bytes, returned: u32, settle: Box<dyn Settle>) -> Self {
+    /// A delivery of an implementation of [`Broker`], which `settle` settles.
+    pub fn new(payload: Bytes, returned: u32, settle: Box<dyn Settle>) -> Self {
         Self { payload, returned, settle }
     }
 

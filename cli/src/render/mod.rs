@@ -108,7 +108,7 @@ fn spec(args: &RenderArgs, facts: Option<&PageFacts>) -> Result<RenderSpec, CliE
     let asked = args.format.or(by_codec);
     let format = asked.or(by_name).unwrap_or_default();
     if let (Some(by_name), Some(output)) = (by_name, &args.output)
-        && by_name != format
+        && by_name.extension() != format.extension()
     {
         let extension = format.extension();
         let output = output.display();
@@ -141,7 +141,7 @@ fn spec(args: &RenderArgs, facts: Option<&PageFacts>) -> Result<RenderSpec, CliE
 /// Checks the name of an output that no format has as its extension: a player would be misled by another one.
 fn check_name(output: &Path, asked: Option<Format>) -> Result<(), CliError> {
     // The output is a folder, which may have any name.
-    if asked == Some(Format::PngSequence) {
+    if asked.is_some_and(Format::is_archive) {
         return Ok(());
     }
     let (shown, known) = (output.display(), extensions());
@@ -166,10 +166,7 @@ fn target(args: &RenderArgs, format: Format) -> PathBuf {
 fn default_target(args: &RenderArgs, format: Format, suffix: &str) -> PathBuf {
     let path = args.project.path.canonicalize().unwrap_or_else(|_| args.project.path.clone());
     let name = path.file_stem().map_or_else(|| "render".into(), |name| name.to_string_lossy().into_owned());
-    let extension = match format {
-        Format::PngSequence => String::new(),
-        other => format!(".{}", other.extension()),
-    };
+    let extension = if format.is_archive() { String::new() } else { format!(".{}", format.extension()) };
     Path::new(OUTPUTS).join(format!("{name}{suffix}{extension}"))
 }
 
@@ -213,6 +210,7 @@ mod tests {
             ("noext", None, false),
             ("noext", Some(Format::Mp4), true),
             ("frames.v2", Some(Format::PngSequence), true),
+            ("package", Some(Format::Hls), true),
         ] {
             let checked = check_name(Path::new(name), asked);
             assert_eq!(checked.is_ok(), accepted, "{name}");

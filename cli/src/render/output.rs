@@ -28,16 +28,16 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Makes sure that the output can be written, before any time is spent on it. A png-sequence is a folder, unless its name ends
-    /// with `.zip`.
+    /// Makes sure that the output can be written, before any time is spent on it. A png-sequence and an hls package are a folder,
+    /// unless its name ends with `.zip`.
     pub(super) fn claim(target: &Path, format: Format) -> Result<Self, CliError> {
         let is_zip = target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
-        let is_folder = format == Format::PngSequence && !is_zip;
+        let is_folder = format.is_archive() && !is_zip;
         if target.is_dir() && !is_folder {
             return Err(CliError::user(format!("--output {} is a folder; name a file", target.display())));
         }
         if target.is_file() && is_folder {
-            let message = "is a file; a png-sequence is written to a folder, or to a name that ends with .zip";
+            let message = format!("is a file; {format} is written to a folder, or to a name that ends with .zip");
             return Err(CliError::user(format!("--output {} {message}", target.display())));
         }
         let beside = folder_of(target);

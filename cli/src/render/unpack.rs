@@ -1,11 +1,12 @@
-//! A png-sequence's zip as a folder.
+//! The zip of a png-sequence or of an hls package as a folder.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::Path;
 
 /// Unpacks the flat archive `zip` into `target`: complete in `temporary` first, which is on the same file system, then
-/// moved. A folder that exists keeps its other files, but no frames of an earlier, longer sequence.
+/// moved. A folder that exists keeps its other files, but no frames and fragments of an
+/// earlier, longer output.
 pub(super) fn into_folder(zip: &Path, temporary: &Path, target: &Path) -> io::Result<()> {
     let mut archive = zip::ZipArchive::new(BufReader::new(File::open(zip)?))?;
     let fresh = tempfile::tempdir_in(temporary)?;
@@ -20,7 +21,7 @@ pub(super) fn into_folder(zip: &Path, temporary: &Path, target: &Path) -> io::Re
     fs::create_dir_all(target)?;
     for entry in fs::read_dir(target)? {
         let name = entry?.file_name();
-        let is_old = !names.iter().any(|known| known.as_os_str() == name) && is_frame(&name.to_string_lossy());
+        let is_old = !names.iter().any(|known| known.as_os_str() == name) && is_part(&name.to_string_lossy());
         if is_old {
             fs::remove_file(target.join(name))?;
         }
@@ -31,9 +32,12 @@ pub(super) fn into_folder(zip: &Path, temporary: &Path, target: &Path) -> io::Re
     Ok(())
 }
 
-fn is_frame(name: &str) -> bool {
-    let number = name.strip_prefix("frame_").and_then(|rest| rest.strip_suffix(".png"));
-    number.is_some_and(|number| number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
+/// Whether `name` is that of a frame of a png-sequence or of a fragment of an hls package.
+fn is_part(name: &str) -> bool {
+    let is_number = |text: &str, digits: usize| text.len() >= digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    let frame = name.strip_prefix("frame_").and_then(|rest| rest.strip_suffix(".png"));
+    let fragment = name.strip_suffix(".m4s").and_then(|rest| rest.rsplit_once('-'));
+    frame.is_some_and(|number| is_number(number, 6)) || fragment.is_some_and(|(_, number)| is_number(number, 5))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 use hyperfarm_backplane::objects::Objects;
-use hyperfarm_media::{AudioFragments, MediaError, SegmentPosition};
+use hyperfarm_media::{AudioFragments, MediaError, PlaylistKind, SegmentPosition, codec_name, media_playlist};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Plan;
@@ -231,7 +231,7 @@ impl Film<'_> {
 
     /// What a player needs before any piece: every segment has the same headers.
     async fn header(&self) -> Result<Bytes, ApiError> {
-        self.made("init", 0, |file, folder, place| hyperfarm_media::video_header(file, place, folder)).await
+        self.made("init", 0, |file, folder, place| hyperfarm_media::video_header(file, 0, place, folder)).await
     }
 
     async fn piece(&self, chunk: u32) -> Result<Bytes, ApiError> {
@@ -254,7 +254,7 @@ impl Film<'_> {
             size.height,
             content.frame_rate.as_f64()
         );
-        if let Some(codec) = codec(&self.header().await?) {
+        if let Some(codec) = codec_name(&self.header().await?) {
             let sound = sound.map(|sound| format!(",{}", sound.codec)).unwrap_or_default();
             stream.push_str(&format!(",CODECS=\"{codec}{sound}\""));
         }
@@ -276,7 +276,8 @@ impl Film<'_> {
         let pieces = pieces.map(|(number, (seconds, _))| (*seconds, format!("{number}.m4s")));
         // The longest of the whole render, because it must not change.
         let longest = seconds.iter().copied().fold(0.0, f64::max);
-        media_playlist("init.mp4", longest, pieces, self.leading.len() == self.plan.chunks.len())
+        let is_complete = self.leading.len() == self.plan.chunks.len();
+        media_playlist("init.mp4", longest, pieces, PlaylistKind::Growing { is_complete })
     }
 }
 
@@ -284,27 +285,7 @@ fn sounds(sound: &Sound) -> String {
     let longest = sound.pieces.iter().map(|(seconds, _)| *seconds).fold(0.0, f64::max);
     let pieces = sound.pieces.iter().enumerate();
     let pieces = pieces.map(|(number, (seconds, _))| (*seconds, format!("sound-{number}.m4s")));
-    media_playlist("sound.mp4", longest, pieces, true)
-}
-
-fn media_playlist(
-    header: &str,
-    longest: f64,
-    pieces: impl Iterator<Item = (f64, String)>,
-    is_complete: bool,
-) -> String {
-    let mut text = format!(
-        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{}\n#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-INDEPENDENT-SEGMENTS\n\
-         #EXT-X-START:TIME-OFFSET=0\n#EXT-X-MAP:URI=\"{header}\"\n",
-        longest.ceil().max(1.0)
-    );
-    for (seconds, name) in pieces {
-        text.push_str(&format!("#EXTINF:{seconds:.6},\n{name}\n"));
-    }
-    if is_complete {
-        text.push_str("#EXT-X-ENDLIST\n");
-    }
-    text
+    media_playlist("sound.mp4", longest, pieces, PlaylistKind::Growing { is_complete: true })
 }
 
 /// The committed sound in pieces; none where it is too long.
@@ -331,19 +312,6 @@ async fn film_sound(api: &Api, render: &RenderId, plan: &Plan) -> Result<Option<
     }
 }
 
-/// The codec of pictures as players name it, from their header; none where that is not known.
-fn codec(header: &[u8]) -> Option<String> {
-    let of = |name: &[u8; 4]| {
-        let at = header.windows(4).position(|four| four == name)? + 4;
-        header.get(at..at + 8)
-    };
-    if let Some([_, profile, constraints, level, ..]) = of(b"avcC") {
-        return Some(format!("avc1.{profile:02x}{constraints:02x}{level:02x}"));
-    }
-    let [_, _, _, _, profile, level, depth, ..] = of(b"vpcC")? else { return None };
-    Some(format!("vp09.{profile:02}.{level:02}.{:02}", depth >> 4))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,25 +330,5 @@ mod tests {
         assert!(cache.pieces.len() <= 16 && cache.pieces.get("63").is_some());
         cache.pieces.insert("63".to_owned(), CachedPiece::Bytes(Bytes::new()));
         assert!(cache.pieces.weight() <= CACHED_BYTES - part as u64);
-    }
-
-    #[test]
-    fn a_playlist_grows_and_ends() {
-        let pieces = |count: usize| (0..count).map(|number| (1.001, format!("{number}.m4s")));
-        let first = media_playlist("init.mp4", 1.001, pieces(1), false);
-        let all = media_playlist("init.mp4", 1.001, pieces(2), true);
-        assert!(all.starts_with(&first), "{all}");
-        assert!(
-            first.contains("#EXT-X-TARGETDURATION:2\n") && first.ends_with("#EXTINF:1.001000,\n0.m4s\n"),
-            "{first}"
-        );
-        assert!(all.ends_with("1.m4s\n#EXT-X-ENDLIST\n"), "{all}");
-    }
-
-    #[test]
-    fn codecs_are_named_by_their_headers() {
-        assert_eq!(codec(b"....avcC\x01\x64\x00\x1f\xff..."), Some("avc1.64001f".to_owned()));
-        assert_eq!(codec(b"vpcC\x01\0\0\0\0\x0a\x82\x02"), Some("vp09.00.10.08".to_owned()));
-        assert_eq!(codec(b"hvcC.........."), None);
     }
 }

@@ -225,7 +225,8 @@ impl Reconciler {
         }
     }
 
-    /// Cancels ended renders in the ledger where that is not done, and removes those whose time is over.
+    /// Cancels ended renders in the ledger where that is not done, and removes those whose time is over. The time begins
+    /// with the cancellation: before it the ledger renews the leases of a render that has ended.
     async fn forget_retained(&mut self) {
         if !self.is_leading() {
             // A render that was ended through this coordinator is the leader's to forget.
@@ -237,7 +238,7 @@ impl Reconciler {
             if let Err(error) = ledger.cancel(&retained.render).await {
                 return self.backoff.failed("the ledger did not cancel an ended render", &error.into());
             }
-            retained.is_cancelled = true;
+            (retained.is_cancelled, retained.since) = (true, Instant::now());
         }
         while let Some(oldest) = self.retained.front().filter(|oldest| oldest.since.elapsed() >= retain_for) {
             if let Err(error) = ledger.forget(&oldest.render).await {

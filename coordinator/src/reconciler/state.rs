@@ -62,7 +62,7 @@ pub(crate) struct Reconciler {
 /// An ended render whose ledger entry is kept for a while, so that workers still at it learn that they have lost their leases.
 pub(super) struct Retained {
     pub(super) render: RenderId,
-    /// When it ended.
+    /// When it ended, or was cancelled in the ledger after that.
     pub(super) since: Instant,
     /// Whether the ledger has been told that it is cancelled.
     pub(super) is_cancelled: bool,

@@ -21,6 +21,10 @@ use super::task_status::{Dispatch, Moment};
 use super::tasks::{RenderTasks, SharedView};
 use super::window::Fleet;
 
+/// Renders with tasks in flight that a tick looks at, at least. Of more, most are looked at when one of their tasks ends,
+/// and a read has the renewals of all their tasks.
+const ACTIVE_RENDERS_A_TICK: usize = 50;
+
 /// Renders with nothing in flight that a tick looks at, at least.
 const IDLE_RENDERS_A_TICK: usize = 20;
 
@@ -78,7 +82,7 @@ struct Open {
     check_at: Option<Instant>,
     /// When its first chunk is a straggler, or has become one.
     straggles_at: Option<Instant>,
-    /// The tick that asked for its last check.
+    /// The tick before its last check.
     looked_at: u64,
     read_whole_at: Instant,
 }
@@ -94,6 +98,17 @@ pub struct Schedule {
     stragglers: BTreeSet<(Instant, RenderId)>,
     /// Number of ticks so far.
     ticks: u64,
+}
+
+/// Of `renders`, with the tick before the last check of each, `at_least` or the share of a tick, those that were not looked
+/// at for longest.
+fn in_turn(mut renders: Vec<(u64, &RenderId)>, at_least: usize) -> impl Iterator<Item = &RenderId> {
+    let most = at_least.max(renders.len().div_ceil(SWEEP_TICKS));
+    if renders.len() > most {
+        renders.select_nth_unstable(most);
+        renders.truncate(most);
+    }
+    renders.into_iter().map(|(_, render)| render)
 }
 
 /// Replaces the time of `render` in `times`.
@@ -216,24 +231,19 @@ impl Schedule {
         }
     }
 
-    /// What is done on a timer: every render with a task in flight is due for a check, and all others where they are few;
-    /// where they are many, those that were not looked at for longest.
+    /// What is done on a timer: renders with tasks in flight are due for a check, and all others; where they are many, those
+    /// that were not looked at for longest.
     pub fn tick(&mut self, now: Instant) {
         self.ticks += 1;
         let is_active = |open: &Open| open.tasks.changes_at().is_some() || open.tasks.is_leased();
-        let (active, idle): (Vec<_>, Vec<_>) = self.renders.iter().partition(|(_, open)| is_active(open));
-        let mut idle: Vec<(u64, &RenderId)> = idle.into_iter().map(|(render, open)| (open.looked_at, render)).collect();
-        let most = IDLE_RENDERS_A_TICK.max(idle.len().div_ceil(SWEEP_TICKS));
-        if idle.len() > most {
-            idle.select_nth_unstable(most);
-            idle.truncate(most);
+        let (mut active, mut idle) = (Vec::new(), Vec::new());
+        for (render, open) in &self.renders {
+            if is_active(open) { &mut active } else { &mut idle }.push((open.looked_at, render));
         }
-        let active = active.into_iter().map(|(render, _)| render);
-        let due: Vec<RenderId> = active.chain(idle.into_iter().map(|(_, render)| render)).cloned().collect();
+        let active = in_turn(active, ACTIVE_RENDERS_A_TICK);
+        let due: Vec<RenderId> = active.chain(in_turn(idle, IDLE_RENDERS_A_TICK)).cloned().collect();
         for render in due {
-            let ticks = self.ticks;
             self.set(&render, now, |open| {
-                open.looked_at = ticks;
                 open.is_check_requested = true;
                 if now.saturating_duration_since(open.read_whole_at) >= WHOLE_READ_EVERY {
                     open.read_whole_at = now;
@@ -283,8 +293,9 @@ impl Schedule {
     pub fn take_due(&mut self, now: Instant) -> Vec<RenderId> {
         let due: Vec<RenderId> =
             self.checks.iter().take_while(|(at, _)| *at <= now).map(|(_, render)| render.clone()).collect();
+        let ticks = self.ticks;
         for render in &due {
-            self.set(render, now, |open| open.is_check_requested = false);
+            self.set(render, now, |open| (open.is_check_requested, open.looked_at) = (false, ticks));
         }
         due
     }
@@ -439,5 +450,29 @@ mod tests {
         renders[10..].iter().for_each(|render| schedule.close(render));
         schedule.tick(now);
         assert_eq!(schedule.take_due(now).len(), 10, "all of them where they are few");
+    }
+
+    #[test]
+    fn of_many_renders_in_flight_a_tick_looks_at_those_that_were_not_looked_at_for_longest() {
+        let (mut schedule, now) = (schedule(1), Instant::now());
+        let renders: Vec<RenderId> = (0..300).map(|n| open(&mut schedule, &format!("r{n:03}"), 1, now)).collect();
+        schedule.take_due(now);
+        renders.iter().for_each(|render| leased(&mut schedule, render, 0, SECOND * 60, now));
+        let mut looked_at = BTreeSet::new();
+        for tick in 0..5 {
+            schedule.tick(now);
+            if tick == 0 {
+                // A task has ended: its render is looked at now, and not again by the next ticks.
+                schedule.request_check(&renders[7], now);
+            }
+            let due = schedule.take_due(now);
+            assert!(
+                (60..=61).contains(&due.len()) && due.contains(&renders[7]) == (tick == 0),
+                "{tick}: {}",
+                due.len()
+            );
+            looked_at.extend(due);
+        }
+        assert_eq!(looked_at.len(), renders.len());
     }
 }

@@ -84,10 +84,10 @@ fn chunk_count(frames: u64, rate: FrameRate, frame_ms: f64, growth: f64, slots: 
 }
 
 /// The growth: the cost of a chunk's start for each frame before it, as a share of the cost of capturing a frame. It is 0, or a power of
-/// two up to 1/2.
+/// two up to 1.
 fn growth(cost: Cost) -> f64 {
-    let share = cost.earlier_ms / rounded_cost(cost.frame_ms);
-    if !share.is_finite() || share < MIN_GROWTH { 0.0 } else { share.min(0.5).log2().round().exp2() }
+    let share = cost.earlier_ms / cost.frame_ms;
+    if !share.is_finite() || share < MIN_GROWTH { 0.0 } else { share.min(1.0).log2().round().exp2() }
 }
 
 /// The cost of all chunk starts as a share of the cost of all frames, with `count` chunks of equal work.
@@ -96,14 +96,15 @@ fn start_share(growth: f64, count: u64) -> f64 {
     count * growth / (1.0 - (1.0 - growth).powf(count)) - 1.0
 }
 
-/// The largest number of chunks whose starts cost no more than `share`.
+/// The largest number of chunks whose starts cost less than `share`. Where a start costs as much as the frames before it, it is 1: a
+/// second chunk would end no earlier.
 fn max_count(growth: f64, share: f64) -> u64 {
     if growth == 0.0 {
         return u64::MAX;
     }
     // The share is above `growth * (count - 1) / 2`.
     let most = 1 + (2.0 * share / growth).floor() as u64;
-    (1..=most).rev().find(|count| start_share(growth, *count) <= share).unwrap_or(1)
+    (1..=most).rev().find(|count| start_share(growth, *count) < share).unwrap_or(1)
 }
 
 /// The cost rounded to a power of two between a quarter of a millisecond and about a minute. NaN, infinity, zero and
@@ -235,6 +236,14 @@ mod tests {
         let chunks = grown(90, 30, cost, 3);
         assert_eq!(chunks.len(), 3);
         assert!(chunks.iter().all(|&count| count >= 30), "{chunks:?}");
+    }
+
+    #[test]
+    fn a_page_whose_starts_cost_as_much_as_its_frames_is_one_chunk() {
+        for earlier_ms in [50.0, 64.0, 90.0] {
+            assert_eq!(grown(150, 30, Cost { frame_ms: 64.0, earlier_ms }, 8), [150], "{earlier_ms} ms");
+        }
+        assert_eq!(grown(150, 30, Cost { frame_ms: 64.0, earlier_ms: 40.0 }, 2), [100, 50]);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! A coordinator over servers in memory. The tests play the workers: they take tasks from the broker, claim and commit them in the
 //! ledger, and store the results.
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
 pub(crate) mod client;
 pub(crate) mod observed;
@@ -23,15 +22,13 @@ use hyperfarm_proto::bounded::Bounded;
 use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::id::{ContentHash, FrameHash, RenderId, WorkerId};
-use hyperfarm_proto::plan::ChunkStart;
+use hyperfarm_proto::id::{ContentHash, RenderId, WorkerId};
 use hyperfarm_proto::plan::{Plan, PlanContent, PlanDraft, Warning};
-use hyperfarm_proto::record::{
-    AudioRecord, CapturePath, ChunkTimings, Manifest, Outcome, OutputRecord, SegmentRecord, Sidecar,
-};
+use hyperfarm_proto::record::{AudioRecord, Manifest, Outcome, OutputRecord, Sidecar};
 use hyperfarm_proto::spec::{Format, RenderSpec, Size, Viewport};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
 use hyperfarm_proto::{keys, wire};
+use hyperfarm_testing::segment_record;
 use observed::ObservedLedger;
 
 /// How long a test waits for anything before it fails.
@@ -275,27 +272,9 @@ impl Worker {
             Step::Chunk(chunk) => {
                 let plan: Plan = objects.get_wire(&keys::plan(render)).await.unwrap();
                 let bytes = Bytes::from(format!("segment {chunk}"));
-                let hash = ContentHash::of(&bytes);
-                let key = keys::segment(render, chunk, lease.attempt, &hash, Format::Mp4);
-                let frames = plan.chunk(chunk).unwrap();
-                let record = SegmentRecord {
-                    chunk,
-                    attempt: lease.attempt,
-                    plan: Some(plan.content.hash().unwrap()),
-                    frames,
-                    key: key.clone(),
-                    hash,
-                    bytes: bytes.len() as u64,
-                    start: ChunkStart::default(),
-                    after: None,
-                    frame_hashes: frames.frames().map(|frame| FrameHash::from_u128(frame.into())).collect(),
-                    path: CapturePath::Png,
-                    worker: self.id.to_string(),
-                    timings: ChunkTimings::default(),
-                    thumbnail: None,
-                };
-                objects.put_json(&keys::segment_record(&key), &record).await.unwrap();
-                objects.put(&key, bytes).await.unwrap();
+                let record = segment_record(&plan, chunk, lease.attempt, self.id.as_str(), &bytes);
+                objects.put_json(&keys::segment_record(&record.key), &record).await.unwrap();
+                objects.put(&record.key, bytes).await.unwrap();
                 serde_json::to_vec(&record).unwrap()
             }
             Step::Audio => {

@@ -2,7 +2,7 @@
 
 export interface RequestField {
   name: string;
-  input: "choice" | "boolean" | "text" | "number";
+  input: "choice" | "boolean" | "text" | "number" | "numbers";
   pattern: string | null;
   description: string;
   isNumber: boolean;
@@ -208,7 +208,7 @@ export const FIELDS: RequestField[] = [
     "name": "format",
     "input": "choice",
     "pattern": null,
-    "description": "Container; `mp4` by default. `gif` and `png-sequence` are extensions.",
+    "description": "Container; `mp4` by default. `gif`, `png-sequence` and `hls` are extensions.",
     "isNumber": false,
     "isInteger": false,
     "options": [
@@ -216,7 +216,8 @@ export const FIELDS: RequestField[] = [
       "webm",
       "mov",
       "gif",
-      "png-sequence"
+      "png-sequence",
+      "hls"
     ],
     "min": null,
     "max": null,
@@ -398,6 +399,18 @@ export const FIELDS: RequestField[] = [
       "standard",
       "high"
     ],
+    "min": null,
+    "max": null,
+    "maxLength": null
+  },
+  {
+    "name": "renditions",
+    "input": "numbers",
+    "pattern": null,
+    "description": "Short sides, in pixels, of an hls package's renditions beside the output's own size; else those of 1080, 720 and 480 that are smaller than it.",
+    "isNumber": false,
+    "isInteger": false,
+    "options": [],
     "min": null,
     "max": null,
     "maxLength": null

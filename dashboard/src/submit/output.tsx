@@ -16,12 +16,12 @@ const LABELS: Record<string, string> = {
   strict_variables: "Strict variables", verify: "Check for determinism", callback_id: "Callback id", callback_url: "Callback URL", vp9_cpu_used: "VP9 speed",
   video_bitrate: "Bit rate", bit_depth: "Bits a sample", audio_codec: "Codec of the sound",
   motion_blur: "Motion blur, pictures a frame", shutter_angle: "Shutter angle in degrees", shutter_phase: "Shutter phase in degrees",
-  wav: "WAV of the sound",
+  wav: "WAV of the sound", renditions: "Renditions of an HLS package, short sides",
   storyboard: "Storyboard, seconds a picture", captions: "Captions as SRT and WebVTT", caption_track: "Captions in the video",
 };
 
 const CHOICES: Record<string, string> = {
-  draft: "Draft", standard: "Standard", high: "High", mp4: "MP4", webm: "WebM", mov: "MOV (ProRes)", gif: "GIF", "png-sequence": "PNG sequence", "4k": "4K",
+  draft: "Draft", standard: "Standard", high: "High", mp4: "MP4", webm: "WebM", mov: "MOV (ProRes)", gif: "GIF", "png-sequence": "PNG sequence", hls: "HLS package", "4k": "4K",
   h264: "H.264", h265: "H.265", vp8: "VP8", vp9: "VP9", av1: "AV1", prores: "ProRes", dnxhr: "DNxHR",
   aac: "AAC", opus: "Opus", pcm: "PCM, 24 bits",
 };
@@ -33,7 +33,7 @@ const ELSEWHERE = ["title", "composition", "html", "project", "variables"];
 
 const GROUPS: [string, string[]][] = [
   ["Part of the composition", ["from", "to", "duration", "now"]],
-  ["Picture", ["width", "height", "aspect_ratio", "device_scale_factor", "transparent", "gif_loop", "motion_blur", "shutter_angle", "shutter_phase"]],
+  ["Picture", ["width", "height", "aspect_ratio", "device_scale_factor", "transparent", "gif_loop", "renditions", "motion_blur", "shutter_angle", "shutter_phase"]],
   ["Encoder", ["codec", "profile", "bit_depth", "crf", "video_bitrate", "vp9_cpu_used", "timecode"]],
   ["Files beside the video", ["wav", "poster", "storyboard", "captions", "caption_track"]],
   ["Sound", ["audio_url", "audio_codec", "loudness", "true_peak"]],
@@ -61,6 +61,7 @@ export function valueOf(field: RequestField, typed: string | undefined): unknown
   const text = typed?.trim() ?? "";
   if (text === "") return null;
   if (field.input === "boolean") return text === "true";
+  if (field.input === "numbers") return text.split(",").map(Number);
   if (field.isNumber && /^-?\d+(\.\d+)?$/.test(text)) return Number(text);
   return text;
 }
@@ -157,7 +158,7 @@ function Field({ field, usual, settings, set, isExplained = false }: FieldProps)
   } else if (field.input === "number") {
     input = <input {...shared} type="number" step={field.isInteger ? 1 : "any"} min={field.min ?? undefined} max={field.max ?? undefined} placeholder="as usual" onInput={change} />;
   } else {
-    const more = name === "fps" ? { pattern: "\\d+(/\\d+)?", inputMode: "decimal" as const } : field.pattern === null ? {} : { pattern: field.pattern.replace(/^\^|\$$/g, "") };
+    const more = field.input === "numbers" ? { pattern: "\\d+(\\s*,\\s*\\d+)*" } : name === "fps" ? { pattern: "\\d+(/\\d+)?", inputMode: "decimal" as const } : field.pattern === null ? {} : { pattern: field.pattern.replace(/^\^|\$$/g, "") };
     const hasList = name === "fps" || name === "pool";
     input = <input {...shared} type="text" maxLength={field.maxLength ?? undefined} placeholder={usual ?? "as usual"} list={hasList ? `list-${name}` : undefined} {...more} onInput={change} />;
   }

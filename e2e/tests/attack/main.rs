@@ -171,6 +171,12 @@ impl Farm {
         answer["data"].clone()
     }
 
+    /// Cancels a render of the hostile space, unless it has ended.
+    fn cancel(&self, id: &str) {
+        let mut command = self.scene.command(&["renders", "cancel", id, "--farm", &self.url]);
+        command.env("HYPERFARM_API_KEY", &self.hostile).output().unwrap();
+    }
+
     /// MiB of anonymous and shared memory of Chrome's processes. Shared memory counts in each that maps it.
     fn chrome_mb(&self) -> u64 {
         descendants(self.process.id()).into_iter().map(|id| field_mb(id, "RssAnon:") + field_mb(id, "RssShmem:")).sum()
@@ -216,6 +222,9 @@ impl Farm {
                     }
                 }
                 std::thread::sleep(Duration::from_millis(50));
+            }
+            if started.elapsed() >= LONGEST {
+                self.cancel(id);
             }
         }
         let took = started.elapsed();
@@ -324,12 +333,23 @@ fn field_mb(id: u32, name: &str) -> u64 {
     value.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) / 1024
 }
 
-/// The pages of the project.
+/// The pages of the project, each with a sound.
 fn own(farm: &Farm, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, PathBuf, Must)> {
     let wanted = pages::PAGES.iter().filter(|(name, _, _)| is_wanted(name));
     wanted
-        .map(|(name, must, script)| ((*name).to_owned(), farm.scene.project(name, &pages::document(script)), *must))
+        .map(|(name, must, script)| {
+            farm.scene.write(&format!("{name}/a.wav"), silence());
+            ((*name).to_owned(), farm.scene.project(name, &pages::document(script)), *must)
+        })
         .collect()
+}
+
+/// A second of silence as a WAV file: one channel of 16 bits at 8000 samples a second.
+fn silence() -> Vec<u8> {
+    const DATA: u32 = 16_000;
+    let header = [b"RIFF".as_slice(), &(DATA + 36).to_le_bytes(), b"WAVEfmt ", &16_u32.to_le_bytes()].concat();
+    let format = [&[1, 0, 1, 0], &8000_u32.to_le_bytes()[..], &DATA.to_le_bytes(), &[2, 0, 16, 0]].concat();
+    [header, format, b"data".to_vec(), DATA.to_le_bytes().to_vec(), vec![0; DATA as usize]].concat()
 }
 
 /// The projects and archives of the folder of hostile inputs; none where there is no such folder.
@@ -349,7 +369,14 @@ fn given() -> Vec<(String, PathBuf, Must)> {
             attacks.push((name(&path), path, Must::Contain));
         }
     }
-    attacks.extend(names(&folder.join("zips")).into_iter().map(|path| (name(&path), path, Must::Refuse)));
+    let must = |name: &str| match name {
+        // What it lies about is known only once it is unpacked.
+        "lie-small.zip" => Must::Fail(&["PROJECT_INVALID"]),
+        // Its writer ended the name before the NUL: nothing is wrong with it. `proto/src/archive.rs` tests such names.
+        "nul.zip" => Must::Complete(""),
+        _ => Must::Refuse,
+    };
+    attacks.extend(names(&folder.join("zips")).into_iter().map(|path| (name(&path), path.clone(), must(&name(&path)))));
     attacks
 }
 

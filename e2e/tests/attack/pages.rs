@@ -362,7 +362,7 @@ pub(crate) const PAGES: &[Page] = &[
     ("lie-duration-tiny", Contain, "window.__hf={duration:5e-324,seek(){}};root.dataset.duration='5e-324'"),
     ("lie-duration-big", Contain, "window.__hf={duration:1e7,seek(){}};root.dataset.duration='1e7'"),
     ("lie-duration-object", Contain, "window.__hf={duration:{toString(){for(;;);}},seek(){}}"),
-    ("lie-duration-moves", Contain, "let n=1;window.__hf={get duration(){return n+=1e3},seek(){}}"),
+    ("lie-duration-moves", Contain, "let n=1;window.__hf={get duration(){return n+=.1},seek(){}}"),
     (
         "lie-compositions",
         Contain,
@@ -410,7 +410,11 @@ pub(crate) const PAGES: &[Page] = &[
         Contain,
         "for(let i=0;i<3000;i++){const d=document.createElement('div');d.style.cssText='position:absolute;width:4000px;height:4000px;will-change:transform;background:#'+(i%9)+'23;opacity:.5';document.body.append(d)}",
     ),
-    ("proc-iframes", Contain, "for(;;);</'+'script>';document.body.append(f)}"),
+    (
+        "proc-iframes",
+        Contain,
+        "for(let i=0;i<60;i++){const f=document.createElement('iframe');f.sandbox='allow-scripts';f.srcdoc='<script>for(;;);</'+'script>';document.body.append(f)}",
+    ),
     (
         "proc-workers",
         Contain,
@@ -431,11 +435,52 @@ pub(crate) const PAGES: &[Page] = &[
         Contain,
         "for(let i=0;i<40;i++){const g=document.createElement('canvas').getContext('webgl');g&&g.getExtension('WEBGL_lose_context')?.loseContext()}",
     ),
+    // Sounds. Every project has a second of silence, `a.wav`.
+    (
+        "sound-curve",
+        Contain,
+        "root.innerHTML+=`<audio id=a src=a.wav data-start=0 data-automation='{\"version\":1,\"lanes\":[{\"target\":\"volume\",\"points\":[{\"t\":0,\"v\":0,\"curve\":0.5},{\"t\":1e9,\"v\":1}]}]}'></audio>`",
+    ),
+    (
+        "sound-effects",
+        Contain,
+        "root.innerHTML+='<audio id=a src=a.wav data-start=0></audio>';document.getElementById('a').dataset.fxChain='{\"version\":1,\"nodes\":['+'{},'.repeat(4e6)+'{}]}'",
+    ),
+    (
+        "sound-groups",
+        Fail(&["PROJECT_TOO_COMPLEX"]),
+        "root.dataset.duration='1200';for(let i=0;i<200;i++)root.innerHTML+=`<audio id=a${i} src=a.wav data-start=0 data-audio-group=g${i}></audio>`",
+    ),
+    (
+        "sound-at-once",
+        Fail(&["PROJECT_TOO_COMPLEX"]),
+        "root.innerHTML+=Array.from({length:2000},(_,i)=>`<audio id=a${i} src=a.wav data-start=0></audio>`).join('')",
+    ),
     // More floods.
     (
         "console-objects",
         Contain,
         "const o={};o.self=o;for(let i=0;i<500;i++)o['k'+i]=Array(1000).fill(o);for(let i=0;i<2000;i++)console.log(o,[o,o],new Map([[o,o]]),document)",
+    ),
+    (
+        "console-function-names",
+        Contain,
+        "const n='f'.repeat(1<<25),o={[n]:()=>console.log('x')};for(let i=0;i<400;i++)o[n]()",
+    ),
+    (
+        "console-script-names",
+        Contain,
+        "Error.stackTraceLimit=0;const t='throw 1//# sourceURL=http://x/'+'u'.repeat(1<<25);for(let i=0;i<100;i++){const s=document.createElement('script');s.textContent=t;document.body.append(s)}",
+    ),
+    (
+        "console-contexts",
+        Contain,
+        "const c=console.context?.('c'.repeat(1<<20))??console;for(let i=0;i<1e4;i++){c.log('y'.repeat(1e5));console.time('t'.repeat(1e5));console.countReset('r'.repeat(1e5)+i)}",
+    ),
+    (
+        "addresses-long",
+        Contain,
+        "const u='x'.repeat(1<<20);for(let i=0;i<500;i++){location.hash=u+i;history.replaceState(null,'','?'+u+i)}",
     ),
     ("console-proxy", Contain, "console.log(new Proxy({},{get(){for(;;);},ownKeys(){for(;;);}}))"),
     (

@@ -43,15 +43,16 @@ impl Clip {
     /// The clips of a sound: one, or one for each stretch of constant rate.
     pub(crate) fn all(input: &MixInput<'_>, decoders: Option<&Decoders>) -> Result<Vec<Self>, MediaError> {
         let item = input.item;
+        let gain = GainCurve::new(&item.gain);
         if input.rendered || item.stretches.is_empty() {
-            return Ok(vec![Self::new(item, &item.timing, input, decoders)?]);
+            return Ok(vec![Self::new(&item.timing, gain, input, decoders)?]);
         }
-        item.stretches.iter().map(|stretch| Self::new(item, stretch, input, decoders)).collect()
+        item.stretches.iter().map(|stretch| Self::new(stretch, gain.clone(), input, decoders)).collect()
     }
 
     fn new(
-        item: &AudioItem,
         timing: &MediaTiming,
+        gain: GainCurve,
         input: &MixInput<'_>,
         decoders: Option<&Decoders>,
     ) -> Result<Self, MediaError> {
@@ -64,10 +65,9 @@ impl Clip {
             timing.start = 0.0;
         }
         let (start, end) = (sample_of(timing.start), sample_of(timing.end));
-        let gain = GainCurve::new(&item.gain);
         Ok(Self {
             path: path.to_owned(),
-            name: item.path.clone(),
+            name: input.item.path.clone(),
             decoders: decoders.cloned(),
             timing,
             rendered: input.rendered,

@@ -1,12 +1,15 @@
 //! Gain over time: straight lines between points.
 
+use std::sync::Arc;
+
 use hyperfarm_proto::plan::GainPoint;
 
 use crate::timescale::SAMPLE_RATE;
 
-/// A gain curve that is read forward.
+/// A gain curve that is read forward. Its clones share the points.
+#[derive(Clone)]
 pub(crate) struct GainCurve {
-    points: Vec<GainPoint>,
+    points: Arc<[GainPoint]>,
     /// The first point after the current time.
     next: usize,
 }
@@ -18,7 +21,7 @@ impl GainCurve {
             points.iter().copied().filter(|point| point.time.is_finite() && point.gain.is_finite()).collect();
         // A stable sort: two points at one time are a step, in the order of the list.
         points.sort_by(|a, b| a.time.total_cmp(&b.time));
-        Self { points, next: 0 }
+        Self { points: points.into(), next: 0 }
     }
 
     /// The gain at composition sample `sample`; samples are asked in order.

@@ -37,7 +37,7 @@ fn played(folder: &Path, segments: &[SegmentFile], rate: FrameRate, wanted: impl
         let first = segments[..number].iter().map(|segment| segment.frames).sum();
         SegmentPosition { first_frame: first, frames: segments[number].frames, total_frames: total, rate }
     };
-    let mut bytes = video_header(&segments[0].path, place(0), folder).unwrap();
+    let mut bytes = video_header(&segments[0].path, 0, place(0), folder).unwrap();
     for number in wanted {
         bytes.extend(video_fragment(&segments[number].path, number as u32, place(number)).unwrap());
     }

@@ -11,6 +11,7 @@ mod joining;
 mod loudness;
 mod masters;
 mod outputs;
+mod renditions;
 mod segments;
 mod sounds;
 mod sources;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use hyperfarm_media::{Bitmap, PixelLayout, SegmentEncoder, SegmentSummary};
+use hyperfarm_media::{Bitmap, PixelLayout, RenditionsEncoder, SegmentSummary};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::FrameHash;
 use hyperfarm_proto::plan::EncoderSettings;
@@ -102,7 +102,7 @@ fn encode(
 ) -> Result<EncodedChunk, WorkerError> {
     let start = permits.map(|permits| permits.wait(settings, &mut frames)).transpose()?;
     let EncoderStart { mut waiting, permit } = start.unwrap_or_default();
-    let mut encoder = SegmentEncoder::create(path, settings, size, rate)?;
+    let mut encoder = RenditionsEncoder::create(path, settings, size, rate)?;
     let mut current = CurrentFrame { size, decoded: Vec::new(), raw: None, png: Vec::new() };
     let mut hashes: Vec<FrameHash> = Vec::new();
     let (mut read, mut encode) = (Duration::ZERO, Duration::ZERO);

@@ -25,7 +25,9 @@ use chromiumoxide::cdp::browser_protocol::target::{
     CloseTargetParams, CreateTargetParams, EventTargetCreated, GetTargetInfoParams,
 };
 use chromiumoxide::cdp::browser_protocol::{log, network, performance};
-use chromiumoxide::cdp::js_protocol::runtime::{EvaluateParams, EventConsoleApiCalled, EventExceptionThrown};
+use chromiumoxide::cdp::js_protocol::runtime::{
+    EvaluateParams, EventConsoleApiCalled, EventExceptionThrown, SetMaxCallStackSizeToCaptureParams,
+};
 use chromiumoxide::error::CdpError;
 use futures::StreamExt;
 use hyperfarm_proto::legible::legible;
@@ -170,6 +172,8 @@ impl Page {
         self.page.execute(network::DisableParams::default()).await?;
         self.page.execute(performance::DisableParams::default()).await?;
         self.page.execute(log::DisableParams::default()).await?;
+        // A page may give its functions and scripts names of any length, and each message has those of its callers.
+        self.page.execute(SetMaxCallStackSizeToCaptureParams::new(0)).await?;
         Ok(())
     }
 
@@ -533,7 +537,7 @@ fn exception_text(details: &chromiumoxide::cdp::js_protocol::runtime::ExceptionD
     let first = shortened(text.split(['\n', '\r']).next().unwrap_or_default());
     match &details.url {
         Some(url) if !url.is_empty() => {
-            format!("{first} ({}:{})", crate::urls::without_origin(url), details.line_number + 1)
+            format!("{first} ({}:{})", shortened(crate::urls::without_origin(url)), details.line_number + 1)
         }
         _ => first,
     }

@@ -7,6 +7,8 @@
   const MESSAGES = 500;
   const PARTS = 20;
   const CHARACTERS = 2000;
+  // Most characters of all addresses that a document takes.
+  const ADDRESSES = 4 * 1024 * 1024;
 
   // Longest answer to the farm, in characters.
   const ANSWER = 16 * 1024 * 1024;
@@ -50,13 +52,11 @@
     return said <= MESSAGES;
   };
 
-  const methods = [
-    "assert", "count", "debug", "dir", "dirxml", "error", "group", "groupCollapsed", "info", "log", "table", "timeEnd", "timeLog", "trace",
-    "warn",
-  ];
-  for (const name of methods) {
+  // A console with a name of its own would bring methods without these limits, and its name in every message.
+  delete console.context;
+  for (const name of Object.getOwnPropertyNames(console)) {
     const own = console[name];
-    if (typeof own !== "function") continue;
+    if (typeof own !== "function" || name === "createTask") continue;
     console[name] = (...parts) => {
       // An assertion that holds prints nothing.
       if (name === "assert" && parts[0]) return;
@@ -67,13 +67,17 @@
     };
   }
 
-  const limit = (event, thrown) => {
+  // The protocol sends the address of the script too, which a script may give itself at any length.
+  const limit = (event, thrown, isLong) => {
     if (!mayspeak()) return apply(prevent, event, []);
     const shown = short(thrown, 2 * CHARACTERS);
-    if (shown === thrown) return;
+    if (shown === thrown && !isLong) return;
     apply(prevent, event, []);
     error("Uncaught", shown);
   };
+  const nameOf = Object.getOwnPropertyDescriptor(ErrorEvent.prototype, "filename").get;
+  const messageOf = Object.getOwnPropertyDescriptor(ErrorEvent.prototype, "message").get;
+  const isLongEvent = (event) => [nameOf, messageOf].some((of) => apply(of, event, []).length > 2 * CHARACTERS);
 
   // The answer to a question of the farm, as JSON text: what the page does to prototypes changes neither its form nor its length.
   const encode = (value) => {
@@ -103,7 +107,14 @@
     try { return encode(await question()); } catch (error) { throw short(error); }
   };
 
+  // The protocol sends each new address of the document, and a fragment has no length limit of its own.
+  let addressed = 0;
+  window.navigation?.addEventListener("navigate", (event) => {
+    addressed += event.destination.url.length;
+    if (addressed > ADDRESSES && event.cancelable) apply(prevent, event, []);
+  }, true);
+
   Object.defineProperty(window, "__hyperfarmLimits", { value: Object.freeze({ short, answer }) });
-  window.addEventListener("error", (event) => { if (event instanceof ErrorEvent) limit(event, event.error); }, true);
+  window.addEventListener("error", (event) => { if (event instanceof ErrorEvent) limit(event, event.error, isLongEvent(event)); }, true);
   window.addEventListener("unhandledrejection", (event) => limit(event, event.reason), true);
 })();

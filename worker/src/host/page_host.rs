@@ -371,6 +371,9 @@ impl<'a> PageHost<'a> {
         let most = if draws { SAMPLED_VISITS_WITH_DRAWING } else { SAMPLED_VISITS };
         let middle: Vec<FrameMoment> = needed.iter().copied().skip(needed.len() / 2).take(most + 2).collect();
         let [jump, single, sample @ ..] = middle.as_slice() else { return Ok(0.0) };
+        if sample.is_empty() {
+            return Ok(0.0);
+        }
         // The seek to the middle is a jump, which is no part of a walk.
         self.timed_visits(&[*jump], draws).await?;
         let (_, one) = self.timed_visits(&[*single], draws).await?;

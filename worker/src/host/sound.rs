@@ -78,6 +78,11 @@ impl PageHost<'_> {
         let step = 1.0 / self.frame_rate().as_f64().clamp(1.0, 60.0);
         let begin = format!("window.__hyperfarmSound.begin({}, {})", json!(duration), json!(step));
         let samples: u64 = self.ask(&begin).await?;
+        // Elements may begin between two steps, each at a moment of its own.
+        let most = (duration / step).ceil().max(1.0) as u64 + 1;
+        if samples > most.saturating_mul(sound.elements.len() as u64) {
+            return Err(changed_answer("has more moments at which volumes change than frames").into());
+        }
         let mut taken = 0;
         while taken < samples {
             let before = taken;

@@ -13,6 +13,8 @@ use super::bmp;
 /// Most open decoders of a page. A page that shows more videos at once is rendered too, but slowly, because decoders are
 /// closed and opened again.
 const MAX_OPEN: usize = 256;
+/// Most bytes of one picture each of the open decoders of a page. A decoder and its last picture are closed together.
+const MAX_OPEN_BYTES: u64 = 1 << 30;
 
 /// The videos of a page, by index.
 #[derive(Default)]
@@ -75,18 +77,29 @@ impl Videos {
     /// Picture `number` of video `index` as a file. Blocks while it is decoded.
     pub(super) fn picture(&self, index: usize, number: u64) -> Result<BitmapFile, String> {
         let video = self.videos.get(index).ok_or("the page has no such video")?;
-        if let Some(unused) = self.use_decoder(index) {
-            self.close(unused);
-        }
+        self.use_decoder(index).into_iter().for_each(|unused| self.close(unused));
         video.pictures.lock().file(number)
     }
 
-    /// Notes that the decoder of video `index` is used. Returns the one to close where too many are open.
-    fn use_decoder(&self, index: usize) -> Option<usize> {
+    /// Notes that the decoder of video `index` is used. Returns those to close where too many are open.
+    fn use_decoder(&self, index: usize) -> Vec<usize> {
         let mut open = self.open.lock();
         open.retain(|other| *other != index);
         open.push_back(index);
-        if open.len() > MAX_OPEN { open.pop_front() } else { None }
+        let mut bytes: u64 = open.iter().map(|index| self.picture_bytes(*index)).sum();
+        let mut unused = Vec::new();
+        while open.len() > 1 && (open.len() > MAX_OPEN || bytes > MAX_OPEN_BYTES) {
+            let Some(first) = open.pop_front() else { break };
+            bytes -= self.picture_bytes(first);
+            unused.push(first);
+        }
+        unused
+    }
+
+    /// Bytes of a picture of video `index`.
+    fn picture_bytes(&self, index: usize) -> u64 {
+        let size = self.headers(index).map(|headers| headers.display);
+        size.map_or(0, |size| u64::from(size.width) * u64::from(size.height) * 4)
     }
 
     /// Indices of the videos with an open decoder.
@@ -94,11 +107,13 @@ impl Videos {
         self.open.lock().iter().copied().collect()
     }
 
-    /// Closes the decoder of video `index`. Waits while it is at work.
+    /// Closes the decoder of video `index` and forgets its last picture. Waits while it is at work.
     pub(super) fn close(&self, index: usize) {
         self.open.lock().retain(|other| *other != index);
         if let Some(video) = self.videos.get(index) {
-            video.pictures.lock().source.close();
+            let mut pictures = video.pictures.lock();
+            pictures.source.close();
+            pictures.last = None;
         }
     }
 
@@ -125,5 +140,56 @@ impl Pictures {
         let file = BitmapFile { header, pixels: Bytes::from_owner(Pixels(picture)) };
         self.last = Some((number, file.clone()));
         Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use hyperfarm_media::{Decoders, MediaLimits};
+    use hyperfarm_proto::frame::FrameRate;
+    use hyperfarm_proto::plan::MediaTiming;
+    use hyperfarm_proto::spec::Size;
+
+    use super::*;
+
+    /// A page with `count` videos of pictures of `width` by 4096 pixels. Their files do not exist.
+    fn videos(count: usize, width: u32) -> Videos {
+        let decoders = Decoders::in_process(MediaLimits::default());
+        let headers = VideoHeaders {
+            time_base: (1, 1000),
+            origin: 0,
+            duration: Some(1.0),
+            has_variable_rate: false,
+            display: Size { width, height: 4096 },
+            has_alpha: false,
+        };
+        let timing = MediaTiming { start: 0.0, end: 1.0, media_start: 0.0, rate: 1.0, looped: false };
+        let video = |_| decoders.video(Path::new("a.mp4"), "a.mp4", &headers, &timing, FrameRate::DEFAULT).unwrap();
+        Videos::new((0..count).map(video).collect())
+    }
+
+    #[test]
+    fn open_decoders_are_bounded_in_number_and_bytes() {
+        // 64 MiB a picture: 16 fit.
+        let large = videos(40, 4096);
+        let closed: Vec<usize> = (0..40).flat_map(|index| large.use_decoder(index)).collect();
+        assert_eq!(closed, (0..24).collect::<Vec<_>>());
+        assert_eq!(large.use_decoder(24), [0; 0]);
+        assert_eq!(large.use_decoder(0), [25]);
+        let small = videos(300, 16);
+        assert_eq!((0..300).flat_map(|index| small.use_decoder(index)).count(), 300 - MAX_OPEN);
+        assert_eq!(small.open().len(), MAX_OPEN);
+    }
+
+    #[test]
+    fn a_closed_decoder_keeps_no_picture() {
+        let videos = videos(1, 16);
+        let file = BitmapFile { header: Bytes::new(), pixels: Bytes::new() };
+        videos.videos[0].pictures.lock().last = Some((0, file));
+        assert!(videos.picture(0, 0).is_ok());
+        videos.close(0);
+        assert!(videos.videos[0].pictures.lock().last.is_none() && videos.open().is_empty());
     }
 }

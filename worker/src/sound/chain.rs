@@ -1,7 +1,14 @@
 //! Effect chains: the content of `data-fx-chain`.
 
+use std::collections::BTreeSet;
+
 use hyperfarm_proto::plan::{EffectChain, Warning};
 use serde_json::Value;
+
+use super::lane::MAX_TEXT;
+
+/// Most effects of a chain.
+const MAX_EFFECTS: usize = 256;
 
 /// Effects of the embedded HyperFrames package.
 const EFFECTS: &[&str] = &[
@@ -37,6 +44,7 @@ pub(crate) fn parse(text: &str, automation: &str, owner: &str, warnings: &mut Ve
         }
     };
     let mut kept = Vec::new();
+    let mut unknown = BTreeSet::new();
     for node in nodes {
         let kind = node.get("type").and_then(Value::as_str).unwrap_or_default();
         if node.get("enabled") == Some(&Value::Bool(false)) {
@@ -45,8 +53,13 @@ pub(crate) fn parse(text: &str, automation: &str, owner: &str, warnings: &mut Ve
         if EFFECTS.contains(&kind) {
             kept.push(node);
         } else {
-            warn("EFFECT_UNKNOWN", format!("{owner} has an effect {kind:?} that is unknown and was left out"));
+            unknown.insert(format!("{kind:?}"));
         }
+    }
+    if !unknown.is_empty() {
+        let names: Vec<String> = unknown.into_iter().collect();
+        let names = names.join(", ");
+        warn("EFFECT_UNKNOWN", format!("{owner} has effects that are unknown and were left out: {names}"));
     }
     if kept.is_empty() {
         return None;
@@ -56,12 +69,18 @@ pub(crate) fn parse(text: &str, automation: &str, owner: &str, warnings: &mut Ve
 }
 
 fn nodes_of(text: &str) -> Result<Vec<Value>, String> {
-    let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if text.len() > MAX_TEXT {
+        return Err(format!("it has {} bytes, and may have {MAX_TEXT}", text.len()));
+    }
+    let mut value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if value.get("version") != Some(&Value::from(1)) {
         return Err("its version is not 1".to_owned());
     }
-    match value.get("nodes") {
-        Some(Value::Array(nodes)) => Ok(nodes.clone()),
+    match value.get_mut("nodes").map(Value::take) {
+        Some(Value::Array(nodes)) if nodes.len() > MAX_EFFECTS => {
+            Err(format!("it has {} effects, and may have {MAX_EFFECTS}", nodes.len()))
+        }
+        Some(Value::Array(nodes)) => Ok(nodes),
         _ => Err("it has no list of nodes".to_owned()),
     }
 }
@@ -77,7 +96,22 @@ mod tests {
         let chain = parse(text, "", "audio \"a\"", &mut warnings).unwrap();
         assert!(chain.chain.contains("lowpass") && !chain.chain.contains("warp") && !chain.chain.contains("delay"));
         assert_eq!(warnings.len(), 1);
+        assert_eq!(warnings[0].code, "EFFECT_UNKNOWN");
         assert!(warnings[0].message.contains("warp") && warnings[0].message.contains("\"a\""));
+    }
+
+    #[test]
+    fn chains_and_their_warnings_are_bounded() {
+        let chain = |count: usize| format!(r#"{{"version":1,"nodes":[{}]}}"#, vec![r#"{"type":"x"}"#; count].join(","));
+        let mut warnings = Vec::new();
+        for (text, code) in [
+            (chain(MAX_EFFECTS), "EFFECT_UNKNOWN"),
+            (chain(MAX_EFFECTS + 1), "EFFECTS_INVALID"),
+            (" ".repeat(MAX_TEXT + 1), "EFFECTS_INVALID"),
+        ] {
+            assert!(parse(&text, "", "a", &mut warnings).is_none());
+            assert_eq!(warnings.drain(..).map(|warning| warning.code).collect::<Vec<_>>(), [code]);
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use crate::host::ProbedMedia;
 
 /// Points per second by which a curve is approximated.
 const CURVE_POINTS: f64 = 30.0;
+/// Most points of a curve, however long it is.
+const MAX_CURVE_POINTS: f64 = 4096.0;
 
 /// The gain of an element: its volume lane, else the volume that scripts set, else its volume; with its fades.
 pub(crate) fn of_element(
@@ -38,7 +40,7 @@ fn lane_points(lane: &[LanePoint], start: f64) -> Vec<GainPoint> {
     for (number, point) in lane.iter().enumerate() {
         points.push(GainPoint { time: start + point.t, gain: point.v });
         let Some(next) = lane.get(number + 1).filter(|_| point.curve != 0.0) else { continue };
-        let steps = ((next.t - point.t) * CURVE_POINTS).ceil().max(2.0) as u32;
+        let steps = ((next.t - point.t) * CURVE_POINTS).ceil().clamp(2.0, MAX_CURVE_POINTS) as u32;
         points.extend((1..steps).map(|step| {
             let t = point.t + (next.t - point.t) * f64::from(step) / f64::from(steps);
             GainPoint { time: start + t, gain: value_at(lane, t, Scale::Linear) }
@@ -110,6 +112,9 @@ mod tests {
         let points = of_element(&element(), &SPAN, &lane(r#"[{"t":0,"v":0,"curve":0.5},{"t":2,"v":1}]"#), None);
         assert_eq!(points.len(), 61);
         assert!((gain_at(&points, 2.0) - 0.25).abs() < 1e-3);
+        // Years long, it has no more points.
+        let long = of_element(&element(), &SPAN, &lane(r#"[{"t":0,"v":0,"curve":0.5},{"t":1e308,"v":1}]"#), None);
+        assert_eq!(long.len() as f64, MAX_CURVE_POINTS + 1.0);
     }
 
     #[test]

@@ -52,9 +52,15 @@ struct Lane {
 /// Largest gain that an author can set: 12 dB.
 pub(crate) const MAX_GAIN: f64 = 3.981_071_705_534_972;
 
+/// Most bytes of an attribute with lanes or effects.
+pub(super) const MAX_TEXT: usize = 1024 * 1024;
+
 impl Automation {
     /// Reads the attribute. The error is a text for its author.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_TEXT {
+            return Err(format!("it has {} bytes, and may have {MAX_TEXT}", text.len()));
+        }
         let text: Text = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if text.version != 1 {
             return Err(format!("version {} is unknown, version 1 is", text.version));

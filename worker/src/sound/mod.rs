@@ -8,11 +8,20 @@ mod speed;
 use std::collections::BTreeMap;
 
 use hyperfarm_media::MediaInfo;
-use hyperfarm_proto::plan::{AudioGroup, AudioItem, Buses, MediaTiming, Warning};
+use hyperfarm_proto::plan::{AudioGroup, AudioItem, Buses, GainPoint, MediaTiming, Warning};
 
 use self::lane::Automation;
 use self::speed::Speed;
+use crate::error::ProjectError;
 use crate::host::{ProbedMedia, ProbedSound, SoundElement};
+
+/// Most sounds that play at once: each has a decoder's process.
+const MAX_AT_ONCE: usize = 256;
+/// Most points of the gains of all sounds and groups.
+const MAX_GAIN_POINTS: usize = 1_000_000;
+/// Most seconds of sound that are stored while a composition is mixed: each sound with effects, each group and the master
+/// is mixed into a file, of 1.4 GB an hour.
+const MAX_STORED: f64 = 8.0 * 3600.0;
 
 /// Collects the sounds of a composition for the plan.
 pub(crate) struct SoundCollector<'a> {
@@ -22,12 +31,14 @@ pub(crate) struct SoundCollector<'a> {
     elements: BTreeMap<&'a str, &'a SoundElement>,
     items: Vec<AudioItem>,
     groups: Vec<AudioGroup>,
+    /// Points of all gains.
+    points: usize,
 }
 
 impl<'a> SoundCollector<'a> {
     pub(crate) fn new(probed: &'a ProbedSound, duration: f64) -> Self {
         let elements = probed.elements.iter().map(|element| (element.id.as_str(), element)).collect();
-        Self { probed, duration, elements, items: Vec::new(), groups: Vec::new() }
+        Self { probed, duration, elements, items: Vec::new(), groups: Vec::new(), points: 0 }
     }
 
     /// Whether the element may be heard: it is not muted or declared silent, and neither it nor its group is hidden.
@@ -40,6 +51,10 @@ impl<'a> SoundCollector<'a> {
     }
 
     /// Adds the sound of `element`, whose source is at `path` in the project.
+    ///
+    /// # Errors
+    ///
+    /// [`ProjectError::TooComplex`] where all gains together have too many points.
     pub(crate) fn add(
         &mut self,
         element: &ProbedMedia,
@@ -47,11 +62,11 @@ impl<'a> SoundCollector<'a> {
         path: &str,
         rate: f64,
         warnings: &mut Vec<Warning>,
-    ) {
+    ) -> Result<(), ProjectError> {
         let owner = format!("{} \"{}\"", element.kind, element.id);
         let automation = automation(element.automation.as_deref(), &owner, warnings);
         let speed = Speed::new(rate, &automation.rate);
-        let Some(timing) = span(element, info, rate, &speed, self.duration) else { return };
+        let Some(timing) = span(element, info, rate, &speed, self.duration) else { return Ok(()) };
         if element.looped
             && info.duration.is_some_and(|source| authored_end(element) > timing.start + speed.time_at(source))
         {
@@ -60,11 +75,13 @@ impl<'a> SoundCollector<'a> {
         }
         let scripted = self.probed.scripted.iter().find(|scripted| scripted.id == element.id);
         let gain = gain::of_element(element, &timing, &automation, scripted.map(|scripted| scripted.points.as_slice()));
+        self.count_points(&owner, &gain)?;
         let sound = self.elements.get(element.id.as_str()).copied();
         let effects = sound
             .and_then(|sound| sound.effects.as_deref())
             .and_then(|text| chain::parse(text, &automation.effects, &owner, warnings));
-        let group = sound.and_then(|sound| sound.group.as_deref()).map(|group| self.group(group, warnings));
+        let group = sound.and_then(|sound| sound.group.as_deref());
+        let group = group.map(|group| self.group(group, warnings)).transpose()?;
         let stretches = speed.stretches(&timing, info.duration);
         self.items.push(AudioItem {
             id: element.id.clone(),
@@ -75,12 +92,25 @@ impl<'a> SoundCollector<'a> {
             gain,
             group,
         });
+        Ok(())
+    }
+
+    /// Counts the points of the gain of `owner`.
+    fn count_points(&mut self, owner: &str, gain: &[GainPoint]) -> Result<(), ProjectError> {
+        self.points += gain.len();
+        if self.points <= MAX_GAIN_POINTS {
+            return Ok(());
+        }
+        Err(ProjectError::TooComplex(format!(
+            "with {owner} the volumes of the composition have more than {MAX_GAIN_POINTS} points; give data-automation \
+             fewer points, or curves of fewer seconds"
+        )))
     }
 
     /// Index of the group with this id, which is added if needed. A group needs no element of its own.
-    fn group(&mut self, id: &str, warnings: &mut Vec<Warning>) -> u32 {
+    fn group(&mut self, id: &str, warnings: &mut Vec<Warning>) -> Result<u32, ProjectError> {
         if let Some(known) = self.groups.iter().position(|group| group.id == id) {
-            return known as u32;
+            return Ok(known as u32);
         }
         let element = self.probed.groups.iter().rev().find(|group| group.id == id);
         let owner = format!("the audio group \"{id}\"");
@@ -91,16 +121,56 @@ impl<'a> SoundCollector<'a> {
             .and_then(|text| chain::parse(text, &automation.effects, &owner, warnings));
         let volume = element.map_or(1.0, |element| element.volume);
         let gain = gain::of_group(volume, &automation);
+        self.count_points(&owner, &gain)?;
         self.groups.push(AudioGroup { id: id.to_owned(), effects, gain });
-        self.groups.len() as u32 - 1
+        Ok(self.groups.len() as u32 - 1)
     }
 
     /// All sounds that were added, with their groups and the master's effects.
-    pub(crate) fn finish(self, warnings: &mut Vec<Warning>) -> (Vec<AudioItem>, Buses) {
+    ///
+    /// # Errors
+    ///
+    /// [`ProjectError::TooComplex`] where too many sounds play at once, or those with effects and the groups are too
+    /// long together.
+    pub(crate) fn finish(self, warnings: &mut Vec<Warning>) -> Result<(Vec<AudioItem>, Buses), ProjectError> {
         let master = self.probed.master.as_deref().filter(|_| !self.items.is_empty());
         let master = master.and_then(|text| chain::parse(text, "", "the root composition", warnings));
-        (self.items, Buses { groups: self.groups, master })
+        if let Some(item) = one_too_many(&self.items) {
+            return Err(ProjectError::TooComplex(format!(
+                "at second {:.3}, where \"{}\" begins, more than {MAX_AT_ONCE} sounds play at once; mix some of them into \
+                 one file",
+                item.timing.start.max(0.0),
+                item.id
+            )));
+        }
+        let with_effects = self.items.iter().filter(|item| item.effects.is_some());
+        let of_effects: f64 =
+            with_effects.map(|item| item.timing.end.min(self.duration) - item.timing.start.max(0.0)).sum();
+        let sums = self.groups.len() + usize::from(master.is_some());
+        let stored = of_effects + sums as f64 * self.duration;
+        if stored > MAX_STORED {
+            return Err(ProjectError::TooComplex(format!(
+                "the sounds with data-fx-chain, and the composition once for each of its audio groups, are {:.1} hours \
+                 long together; {:.0} hours can be mixed. Use fewer groups, or sounds that have the effects already",
+                stored / 3600.0,
+                MAX_STORED / 3600.0
+            )));
+        }
+        Ok((self.items, Buses { groups: self.groups, master }))
     }
+}
+
+/// The first sound that begins while [`MAX_AT_ONCE`] others play.
+fn one_too_many(items: &[AudioItem]) -> Option<&AudioItem> {
+    let mut starts: Vec<&AudioItem> = items.iter().collect();
+    starts.sort_by(|a, b| a.timing.start.total_cmp(&b.timing.start));
+    let mut ends: Vec<f64> = items.iter().map(|item| item.timing.end).collect();
+    ends.sort_by(f64::total_cmp);
+    let is_beyond = |(begun, item): &(usize, &AudioItem)| {
+        let over = ends.partition_point(|end| *end <= item.timing.start);
+        begun + 1 - over > MAX_AT_ONCE
+    };
+    starts.into_iter().enumerate().find(is_beyond).map(|(_, item)| item)
 }
 
 fn automation(text: Option<&str>, owner: &str, warnings: &mut Vec<Warning>) -> Automation {
@@ -176,14 +246,57 @@ mod tests {
         let mut warnings = Vec::new();
         let mut sounds = SoundCollector::new(&probed, 10.0);
         for id in ["a", "b", "c"] {
-            sounds.add(&named(id), &info(3.0), "x.mp3", 1.0, &mut warnings);
+            sounds.add(&named(id), &info(3.0), "x.mp3", 1.0, &mut warnings).unwrap();
         }
-        let (items, buses) = sounds.finish(&mut warnings);
+        let (items, buses) = sounds.finish(&mut warnings).unwrap();
         assert_eq!(items.iter().map(|item| item.group).collect::<Vec<_>>(), [Some(0), Some(0), None]);
         assert_eq!(items.iter().map(|item| item.effects.is_some()).collect::<Vec<_>>(), [true, false, false]);
         assert_eq!(buses.groups.len(), 1);
         assert_eq!(buses.groups[0].gain[0].gain, 0.5);
         assert!(buses.groups[0].effects.is_some() && warnings.is_empty());
+    }
+
+    /// What is said of a composition of `duration` seconds with these sounds.
+    fn refused(probed: &ProbedSound, duration: f64, elements: &[ProbedMedia]) -> Option<String> {
+        let mut warnings = Vec::new();
+        let mut sounds = SoundCollector::new(probed, duration);
+        let added =
+            elements.iter().try_for_each(|element| sounds.add(element, &info(1e6), "x.mp3", 1.0, &mut warnings));
+        added.and_then(|()| sounds.finish(&mut warnings)).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn sounds_at_once_are_bounded() {
+        // Each lasts for a second and begins when the one before it ends.
+        let of = |number: usize, start: f64| ProbedMedia {
+            start: Some(start),
+            duration: Some(1.0),
+            ..named(&format!("e{number}"))
+        };
+        let after: Vec<_> = (0..1000).map(|number| of(number, number as f64)).collect();
+        assert_eq!(refused(&ProbedSound::default(), 1e4, &after), None);
+        let mut at_once: Vec<_> = (0..MAX_AT_ONCE).map(|number| of(number, 5.0)).collect();
+        assert_eq!(refused(&ProbedSound::default(), 1e4, &at_once), None);
+        at_once.push(of(MAX_AT_ONCE, 5.5));
+        let text = refused(&ProbedSound::default(), 1e4, &at_once).unwrap();
+        assert!(text.contains("second 5.500") && text.contains(&format!("\"e{MAX_AT_ONCE}\"")), "{text}");
+    }
+
+    #[test]
+    fn stored_sound_and_points_are_bounded() {
+        let element =
+            |id: &str| SoundElement { id: id.to_owned(), hidden: false, effects: None, group: Some(id.to_owned()) };
+        let ids: Vec<String> = (0..9).map(|number| format!("g{number}")).collect();
+        let probed = ProbedSound { elements: ids.iter().map(|id| element(id)).collect(), ..ProbedSound::default() };
+        let elements: Vec<_> = ids.iter().map(|id| ProbedMedia { start: Some(0.0), ..named(id) }).collect();
+        assert_eq!(refused(&probed, 3600.0, &elements[..8]), None);
+        let text = refused(&probed, 3600.0, &elements).unwrap();
+        assert!(text.contains("9.0 hours"), "{text}");
+        let points: Vec<String> = (0..400).map(|t| format!(r#"{{"t":{t}e9,"v":1,"curve":0.5}}"#)).collect();
+        let lane = format!(r#"{{"version":1,"lanes":[{{"target":"volume","points":[{}]}}]}}"#, points.join(","));
+        let curved = ProbedMedia { automation: Some(lane), ..named("c") };
+        let text = refused(&ProbedSound::default(), 10.0, &[curved]).unwrap();
+        assert!(text.contains("audio \"c\"") && text.contains("points"), "{text}");
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Speed {
     /// Seconds of the source that have been played after `t` seconds.
     pub(crate) fn source_at(&self, t: f64) -> f64 {
         let Some(&(end, reached)) = self.table.last() else { return t * self.rate };
-        if t >= end {
+        if t >= end || self.table.len() < 2 {
             return reached + (t - end) * self.last_rate;
         }
         let next = self.table.partition_point(|(at, _)| *at <= t).clamp(1, self.table.len() - 1);
@@ -52,7 +52,7 @@ impl Speed {
     /// Seconds after which `source` seconds of the source have been played.
     pub(crate) fn time_at(&self, source: f64) -> f64 {
         let Some(&(end, reached)) = self.table.last() else { return source / self.rate };
-        if source >= reached {
+        if source >= reached || self.table.len() < 2 {
             return end + (source - reached) / self.last_rate;
         }
         let next = self.table.partition_point(|(_, at)| *at <= source).clamp(1, self.table.len() - 1);
@@ -109,6 +109,8 @@ mod tests {
         }
         let still = Speed::new(1.5, &[]);
         assert_eq!((still.source_at(2.0), still.time_at(3.0)), (3.0, 2.0));
+        // A lane of one point at 0, before which a damaged source may end.
+        assert_eq!(Speed::new(1.0, &[point(0.0, 2.0)]).time_at(-3.0), -1.5);
     }
 
     #[test]

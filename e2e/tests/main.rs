@@ -1,0 +1,23 @@
+//! The farm as a person meets it: real processes, real Chrome. In one program, so it is linked once.
+
+mod api;
+mod capture;
+mod clients;
+mod cluster;
+mod command_line;
+mod dashboard;
+mod docs;
+mod documented;
+mod embedded;
+mod gpu;
+mod losses;
+mod observe;
+mod outputs;
+mod parity;
+mod presenter;
+mod runtimes;
+mod seams;
+mod timings;
+mod upgrade;
+mod video;
+mod webhooks;
