@@ -151,6 +151,15 @@ fn a_photo_speaks() {
     assert!(whole.frame_hashes().eq(cut.frame_hashes()), "frames differ between one chunk and several");
 
     let film = pictures(&file);
+    // The photo fills the picture: its edge stays as it is while the head moves.
+    let width = film[0].size.width;
+    let edge = |picture: &Picture| -> Vec<i64> {
+        (0..width).map(|x| picture.pixel(x, 0).map_or(0, |[_, green, _, _]| i64::from(green))).collect()
+    };
+    let first = edge(&film[0]);
+    let change = |picture: &Picture| -> i64 { edge(picture).iter().zip(&first).map(|(a, b)| (a - b).abs()).sum() };
+    let most = film.iter().map(change).max().unwrap() as f64 / f64::from(width);
+    assert!(most < 4.0, "the upper edge changes by {most}");
     let sound = hyperfarm_media::decode_audio(&file).unwrap();
     // The lower lip with the chin, and the nose, which moves with the head only.
     let lip = shifts(&film, Part { x: (0.406, 0.477), y: (0.3, 0.336) }, 24);

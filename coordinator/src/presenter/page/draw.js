@@ -11,15 +11,11 @@ const PHOTO = {
     precision highp float;
     uniform sampler2D photo;
     varying vec2 at;
-    void main() {
-      // The mesh is larger than the photograph.
-      vec2 inside = step(vec2(0.0), at) * step(at, vec2(1.0));
-      gl_FragColor = texture2D(photo, at) * inside.x * inside.y;
-    }`,
+    void main() { gl_FragColor = texture2D(photo, at); }`,
 };
 
-// The inside of the mouth. Lengths are widths of the mouth, and y goes down: \`here\` is the point, \`lips\` the inner edges of
-// the upper and the lower lip now, \`rest\` those in the picture.
+// The inside of the mouth. Lengths are widths of the mouth, and y goes down: `here` is the point, `lips` the inner edges of
+// the upper and the lower lip now, `rest` those in the picture.
 const MOUTH = {
   vertex: `
     attribute vec2 place, texel, here, lips, rest;
@@ -121,6 +117,10 @@ export function drawer(canvas, image, face, { scale, x: left, y: top }) {
   gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
   gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.LINEAR);
   gl.viewport(0, 0, canvas.width, canvas.height);
+  // The mesh is larger than the photograph, whose edges do not move with the head.
+  gl.enable(gl.SCISSOR_TEST);
+  const [wide, high] = [Math.round(scale * face.width), Math.round(scale * face.height)];
+  gl.scissor(Math.round(left), canvas.height - Math.round(top) - high, wide, high);
   gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
   gl.enable(gl.BLEND);
   gl.clearColor(0, 0, 0, 0);
@@ -147,7 +147,6 @@ export function drawer(canvas, image, face, { scale, x: left, y: top }) {
   const flat = (points, map) => new Float32Array(points.flatMap(map));
   const [eyeTexels, texels] = [flat(face.rest, texel), flat(sources(face), texel)];
   const skin = skinOf(image, face);
-  const pixel = new Uint8Array(4);
   const uniform = (name) => gl.getUniformLocation(mouth, name);
   const uniforms = { skin: uniform("skin"), teeth: uniform("teeth"), tongue: uniform("tongue") };
 
@@ -184,8 +183,5 @@ export function drawer(canvas, image, face, { scale, x: left, y: top }) {
     attribute(gl, photo, "place", buffers.place, flat(moved, place));
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, faceIndex);
     gl.drawElements(gl.TRIANGLES, faceCount, gl.UNSIGNED_SHORT, 0);
-    // A chunk begins with a walk through earlier frames. Without this their pictures would all be waited for in its first one.
-    // `finish` does not wait in Chrome.
-    gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
   };
 }

@@ -149,7 +149,7 @@ function align(list, start, end, { loud, noise }) {
   });
   // A slow voice says all of it slowly.
   const pace = (frames * HOP) / usual.reduce((sum, [mean]) => sum + mean, 0);
-  const best = [new Float64Array(frames + 1).fill(Infinity)], from_ = [];
+  const best = [new Float64Array(frames + 1).fill(Infinity)], backs = [];
   best[0][0] = 0;
   list.forEach(({ kind }, index) => {
     const sums = new Float64Array(frames + 1);
@@ -165,12 +165,12 @@ function align(list, start, end, { loud, noise }) {
       }
     }
     best.push(row);
-    from_.push(back);
+    backs.push(back);
   });
   const ends = [frames];
   for (let index = list.length - 1; index > 0; index--) {
     const even = Math.round((frames * index) / list.length);
-    ends.unshift(Number.isFinite(best[index + 1][ends[0]]) ? from_[index][ends[0]] : even);
+    ends.unshift(Number.isFinite(best[index + 1][ends[0]]) ? backs[index][ends[0]] : even);
   }
   return list.map((phoneme, index) => ({
     ...phoneme,
