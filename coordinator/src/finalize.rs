@@ -121,27 +121,21 @@ impl Finalizer {
         // The place is free at once, even if a later step fails.
         self.admission.free(render);
         let freed = self.admission.free_shared(&intake, render).await;
-        let usage = self.usages.record(request, &intake, state).await?;
-        if let Purpose::Look(look) = &intake.purpose {
-            // It may have been deleted in the meantime.
-            if avatars::look(objects, &intake.space, look).await?.is_some() {
-                let found = self.found_face(render, state).await?;
-                avatars::put_face(objects, &intake.space, look, &found).await?;
+        let usage = match &intake.purpose {
+            Purpose::Look(look) => {
+                // It may have been deleted in the meantime.
+                if avatars::look(objects, &intake.space, look).await?.is_some() {
+                    let found = self.found_face(render, state).await?;
+                    avatars::put_face(objects, &intake.space, look, &found).await?;
+                }
+                None
             }
-            if let Err(error) = freed {
-                warn!(%render, %error, "the ledger did not free the place of an ended render");
-                return Ok(());
+            Purpose::Render | Purpose::Video { .. } => {
+                let usage = self.usages.record(request, &intake, state).await?;
+                self.publish(request, &intake, state).await?;
+                usage
             }
-            objects.delete(&mark).await?;
-            return Ok(());
-        }
-        let event = self.event(request, &intake, state).await?;
-        let callback = request.spec.callback_url.as_deref().and_then(|url| Url::parse(url).ok());
-        let callback = callback.map(|url| (url, intake.callback_form));
-        for delivery in self.webhooks.publish(&event, callback, now_ms()).await? {
-            // The receiver is dropped only while the process ends. The delivery is stored already.
-            drop(self.deliveries.send(delivery));
-        }
+        };
         if let Err(error) = freed {
             // The mark stays, so that the next sweep frees it.
             warn!(%render, %error, "the ledger did not free the place of an ended render");
@@ -150,7 +144,24 @@ impl Finalizer {
         objects.delete(&mark).await?;
         // After the mark is removed, so that it is counted once.
         self.count(request, state, usage.as_ref());
-        debug!(%render, event = event.event_type, "the render was finalized");
+        debug!(%render, "the render was finalized");
+        Ok(())
+    }
+
+    /// Sends the event of the end of a render to all who wait for it.
+    async fn publish(
+        &self,
+        request: &RenderRequest,
+        intake: &Intake,
+        state: &TerminalState,
+    ) -> Result<(), ObjectsError> {
+        let event = self.event(request, intake, state).await?;
+        let callback = request.spec.callback_url.as_deref().and_then(|url| Url::parse(url).ok());
+        let callback = callback.map(|url| (url, intake.callback_form));
+        for delivery in self.webhooks.publish(&event, callback, now_ms()).await? {
+            // The receiver is dropped only while the process ends. The delivery is stored already.
+            drop(self.deliveries.send(delivery));
+        }
         Ok(())
     }
 
@@ -175,7 +186,7 @@ impl Finalizer {
         intake: &Intake,
         state: &TerminalState,
     ) -> Result<Event, ObjectsError> {
-        if intake.purpose == Purpose::Video {
+        if matches!(intake.purpose, Purpose::Video { .. }) {
             return self.video_event(request, intake, state).await;
         }
         let (event_type, end) = match &state.outcome {

@@ -38,7 +38,10 @@ pub enum Purpose {
     #[default]
     Render,
     /// A presenter video, which the farm has composed.
-    Video,
+    Video {
+        /// Whether words are shown in the picture.
+        shows_captions: bool,
+    },
     /// The face of a new look, whose id this is.
     Look(String),
 }

@@ -44,7 +44,8 @@ impl Default for Prices {
 impl FromStr for Prices {
     type Err = String;
 
-    /// Reads `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01,photo1080p=3,photo4k=4`. A price that is left out has its default.
+    /// Reads `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01,photo1080p=3,photo4k=4`. A price that is left out has
+    /// its default.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut prices = Self::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -77,8 +78,8 @@ impl Prices {
             (Purpose::Render, false, true) => self.hd60,
             (Purpose::Render, true, false) => self.uhd30,
             (Purpose::Render, true, true) => self.uhd60,
-            (Purpose::Video, false, _) => self.photo_hd,
-            (Purpose::Video, true, _) => self.photo_uhd,
+            (Purpose::Video { .. }, false, _) => self.photo_hd,
+            (Purpose::Video { .. }, true, _) => self.photo_uhd,
             (Purpose::Look(_), _, _) => 0.0,
         };
         per_minute * seconds / 60.0
@@ -256,8 +257,8 @@ mod tests {
         let cost = |width, height, rate| cost_for(&Purpose::Render, width, height, rate);
         assert_eq!([cost(1920, 1080, "30"), cost(1080, 1920, "60")], [0.1, 0.4]);
         assert_eq!([cost(3840, 2160, "30000/1001"), cost(3840, 2160, "60")], [0.3, 1.2]);
-        let [hd, uhd] =
-            [(1080, 1920), (3840, 2160)].map(|(width, height)| cost_for(&Purpose::Video, width, height, "25"));
+        let [hd, uhd] = [(1080, 1920), (3840, 2160)]
+            .map(|(width, height)| cost_for(&Purpose::Video { shows_captions: false }, width, height, "25"));
         assert_eq!([hd, uhd, cost_for(&Purpose::Look("look_1".to_owned()), 1920, 1080, "25")], [6.0, 8.0, 0.0]);
         assert!("8k=1".parse::<Prices>().is_err() && "4k30=-1".parse::<Prices>().is_err());
     }

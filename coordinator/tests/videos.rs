@@ -6,7 +6,8 @@ use crate::common::client::{Answer, ask, error, get, invalid, post};
 use crate::common::{Farm, Worker, comes, draft, quick};
 use async_trait::async_trait;
 use axum::Router;
-use axum::http::Method;
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use hyperfarm_proto::spec::RenderRequest;
 use hyperfarm_speech::wav::Sound;
 use hyperfarm_speech::{Catalogue, Gender, Speech, SpeechEngine, SpeechError, SpeechRequest, Voice, WordTime};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 const AVATARS: &str = "/v3/avatars";
 const LOOKS: &str = "/v3/avatars/looks";
@@ -83,8 +85,27 @@ fn png(width: u32, height: u32, has_alpha: bool) -> Vec<u8> {
     file
 }
 
-fn photo(width: u32, height: u32, has_alpha: bool) -> Value {
+/// A photo in a request, by its header.
+pub(crate) fn photo(width: u32, height: u32, has_alpha: bool) -> Value {
     json!({ "type": "base64", "media_type": "image/png", "data": STANDARD.encode(png(width, height, has_alpha)) })
+}
+
+/// A WAV file of 0.1 s.
+pub(crate) fn silence() -> Vec<u8> {
+    Sound { rate: 8000, channels: 1, samples: vec![1; 800] }.wav()
+}
+
+/// The id of a new asset of these bytes.
+pub(crate) async fn upload(router: &Router, key: &str, name: &str, bytes: &[u8]) -> String {
+    let head = format!("--x\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n");
+    let body = [head.as_bytes(), bytes, b"\r\n--x--\r\n"].concat();
+    let request = Request::post("/v3/assets")
+        .header("x-api-key", key)
+        .header("host", "localhost:8080")
+        .header("content-type", "multipart/form-data; boundary=x");
+    let answer = router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+    let answer: Value = serde_json::from_slice(&to_bytes(answer.into_body(), 1 << 20).await.unwrap()).unwrap();
+    answer["data"]["asset_id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
 
 fn speaking(farm: &Farm, config: ApiConfig) -> Router {
@@ -128,6 +149,26 @@ async fn project_file(farm: &Farm, render: &str, name: &str) -> String {
 
 fn message(answer: &Answer) -> String {
     answer.json()["error"]["message"].as_str().unwrap().to_owned()
+}
+
+/// A new key of the space, with a spending cap in US dollars.
+async fn key(farm: &Farm, space: &str, cap: f64) -> String {
+    let mut record = KeyRecord::new("presenter", space.parse().unwrap());
+    (record.rights.cap_usd, record.rights.scopes) = (Some(cap), vec![Scope::Render, Scope::Read]);
+    KeyStore::new(farm.backplane.objects.clone()).create(record).await.unwrap().0
+}
+
+/// A request with a key, which is answered once.
+async fn call(router: &Router, key: &str, method: Method, uri: &str, body: &str) -> Answer {
+    let once = ContentHash::of(body.as_bytes()).to_string();
+    let headers = [("x-api-key", key), ("content-type", "application/json"), ("idempotency-key", once.as_str())];
+    ask(router, method, uri, &headers, body).await
+}
+
+/// US dollars that the key has spent.
+async fn spent(router: &Router, key: &str) -> f64 {
+    let me = call(router, key, Method::GET, "/v3/users/me", "").await.json();
+    me["data"]["usage_based"]["spending_current_usd"].as_f64().unwrap()
 }
 
 #[tokio::test]
@@ -389,27 +430,8 @@ async fn a_video_is_made_of_a_look_and_a_script() {
 async fn a_photo_and_a_sound_are_used_once() {
     let farm = Farm::with(quick());
     let router = speaking(&farm, ApiConfig::default());
-    let upload = async |name: &str, bytes: &[u8]| {
-        let body = [
-            &b"--x\r\ncontent-disposition: form-data; name=\"file\"; filename=\""[..],
-            name.as_bytes(),
-            b"\"\r\n\r\n",
-            bytes,
-            b"\r\n--x--\r\n",
-        ]
-        .concat();
-        let request = axum::http::Request::post("/v3/assets")
-            .header("host", "localhost:8080")
-            .header("content-type", "multipart/form-data; boundary=x");
-        let answer = tower::ServiceExt::oneshot(router.clone(), request.body(axum::body::Body::from(body)).unwrap())
-            .await
-            .unwrap();
-        let body: Value =
-            serde_json::from_slice(&axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap()).unwrap();
-        body["data"]["asset_id"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned()
-    };
-    let sound = upload("a.wav", &Sound { rate: 8000, channels: 1, samples: vec![1; 800] }.wav()).await;
-    let hills = upload("b.png", &png(640, 360, false)).await;
+    let sound = upload(&router, "", "a.wav", &silence()).await;
+    let hills = upload(&router, "", "b.png", &png(640, 360, false)).await;
     let asked = json!({
         "type": "image", "image": photo(600, 400, true), "audio_asset_id": sound, "remove_background": true,
         "background": { "type": "image", "asset_id": hills }, "output_format": "webm",
@@ -513,17 +535,8 @@ async fn videos_are_paid_for_and_belong_to_a_space() {
     let router = speaking(&farm, ApiConfig { access: Access::keys([]), ..ApiConfig::default() });
     farm.slots(1).await;
     let mut worker = farm.worker("w1").await;
-    let key = async |space: &str, cap: f64| {
-        let mut record = KeyRecord::new("presenter", space.parse().unwrap());
-        (record.rights.cap_usd, record.rights.scopes) = (Some(cap), vec![Scope::Render, Scope::Read]);
-        KeyStore::new(farm.backplane.objects.clone()).create(record).await.unwrap().0
-    };
-    let (owner, stranger) = (key("a", 0.1).await, key("b", 0.1).await);
-    let call = async |key: &str, method: Method, uri: &str, body: &str| {
-        let once = ContentHash::of(body.as_bytes()).to_string();
-        let headers = [("x-api-key", key), ("content-type", "application/json"), ("idempotency-key", once.as_str())];
-        ask(&router, method, uri, &headers, body).await
-    };
+    let (owner, stranger) = (key(&farm, "a", 0.1).await, key(&farm, "b", 0.1).await);
+    let call = async |key: &str, method: Method, uri: &str, body: &str| call(&router, key, method, uri, body).await;
     let body =
         json!({ "type": "image", "image": photo(600, 400, false), "script": "Hi", "voice_id": "metronome_timed" })
             .to_string();
@@ -532,15 +545,70 @@ async fn videos_are_paid_for_and_belong_to_a_space() {
     let again = call(&owner, Method::POST, VIDEOS, &body).await.json();
     assert_eq!(again["data"]["video_id"], json!(id), "a repeated request makes nothing twice");
     worker.finish(&draft(75, false)).await;
-    let spent = async || {
-        let me = call(&owner, Method::GET, "/v3/users/me", "").await.json();
-        me["data"]["usage_based"]["spending_current_usd"].as_f64().unwrap()
-    };
     // 2.5 s of 0.05 USD.
-    assert!(comes(async || (spent().await - 0.125).abs() < 1e-9).await, "{}", spent().await);
+    assert!(comes(async || (spent(&router, &owner).await - 0.125).abs() < 1e-9).await);
     let uri = format!("{VIDEOS}/{id}");
     assert_eq!(call(&stranger, Method::GET, &uri, "").await.error(), error(404, "video_not_found"));
     assert_eq!(call(&stranger, Method::GET, VIDEOS, "").await.json()["data"], json!([]));
     let poor = call(&owner, Method::POST, VIDEOS, &body.replace("Hi", "Ho")).await;
     assert_eq!(poor.error(), error(402, "insufficient_credit"));
+}
+
+#[tokio::test]
+async fn the_render_that_finds_a_face_is_neither_listed_nor_billed() {
+    let farm = Farm::with(quick());
+    let router = speaking(&farm, ApiConfig { access: Access::keys([]), ..ApiConfig::default() });
+    farm.slots(1).await;
+    let mut worker = farm.worker("w1").await;
+    let owner = key(&farm, "a", 1.0).await;
+    let read = async |uri: &str| call(&router, &owner, Method::GET, uri, "").await.json()["data"].clone();
+    let is_hidden = async || {
+        for query in ["", "?search=face", "?sort=title", "?status=queued,rendering,completed"] {
+            assert_eq!(read(&format!("/v3/hyperframes/renders{query}")).await, json!([]), "{query}");
+        }
+        let counts = read("/v3/hyperframes/farm").await["renders"].clone();
+        assert!(counts.as_object().unwrap().values().all(|count| *count == json!(0)), "{counts}");
+    };
+    let body = json!({ "type": "photo", "name": "Ann", "file": photo(600, 400, false) }).to_string();
+    let made = call(&router, &owner, Method::POST, AVATARS, &body).await.json();
+    let look = format!("{LOOKS}/{}", made["data"]["avatar_item"]["id"].as_str().unwrap_or_else(|| panic!("{made}")));
+    is_hidden().await;
+    worker.finish(&with_face(&farm).await).await;
+    assert!(comes(async || read(&look).await["status"] == "completed").await);
+    is_hidden().await;
+    assert_eq!(spent(&router, &owner).await, 0.0);
+    assert!(farm.backplane.objects.list("usage").await.unwrap().is_empty(), "no usage is recorded");
+}
+
+#[tokio::test]
+async fn a_video_that_is_retried_is_a_video_and_is_billed_once() {
+    let farm = Farm::with(quick());
+    let router = speaking(&farm, ApiConfig { access: Access::keys([]), ..ApiConfig::default() });
+    farm.slots(1).await;
+    let mut worker = farm.worker("w1").await;
+    let owner = key(&farm, "a", 1.0).await;
+    let body = json!({
+        "type": "image", "image": photo(600, 400, false), "script": "Hi", "voice_id": "metronome_timed", "captions": true,
+    });
+    let made = call(&router, &owner, Method::POST, VIDEOS, &body.to_string()).await.json();
+    let first = made["data"]["video_id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    let read =
+        async |id: &str| call(&router, &owner, Method::GET, &format!("{VIDEOS}/{id}"), "").await.json()["data"].clone();
+    let lease = worker.claim().await;
+    worker.fail(&lease, FailureCode::ScriptError).await;
+    assert!(comes(async || read(&first).await["status"] == "failed").await);
+
+    let retry = format!("/v3/hyperframes/renders/{first}/retry");
+    let again = call(&router, &owner, Method::POST, &retry, "").await.json();
+    let second = again["data"]["render_id"].as_str().unwrap_or_else(|| panic!("{again}")).to_owned();
+    worker.finish(&draft(75, false)).await;
+    assert!(comes(async || read(&second).await["status"] == "completed").await);
+    assert!(read(&second).await["captioned_video_url"].is_string());
+    let listed = call(&router, &owner, Method::GET, VIDEOS, "").await.json();
+    let ids: Vec<&str> = listed["data"].as_array().unwrap().iter().filter_map(|video| video["id"].as_str()).collect();
+    assert_eq!(ids, [&second, &first]);
+    // 2.5 s of 0.05 USD, for the one that has a video.
+    assert!(comes(async || spent(&router, &owner).await > 0.0).await);
+    assert!((spent(&router, &owner).await - 0.125).abs() < 1e-9);
+    assert_eq!(farm.backplane.objects.list("usage").await.unwrap().len(), 1);
 }

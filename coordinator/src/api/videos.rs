@@ -57,7 +57,8 @@ pub(super) async fn create(
         let background = background(&api, &caller, asked.background.as_ref()).await?;
         let removes_background = asked.remove_background.unwrap_or_default();
         if removes_background && !presenter.photo.has_alpha {
-            let message = "remove_background needs a photo with a transparent background, a PNG file: this farm cuts nobody out of a photo";
+            let message = "remove_background needs a photo with a transparent background, a PNG file: this farm cuts nobody \
+                           out of a photo";
             return Err(ApiError::invalid("remove_background", message));
         }
         let sound = sound(&api, &caller, &asked).await?;
@@ -90,24 +91,12 @@ pub(super) async fn create(
             ..RenderSpec::default()
         };
         let render = seed.render();
-        let mark = object_keys::space_video(&caller.rights.space, &render);
-        let shown = Marked { shows_captions: presentation.shows_captions };
-        let objects = &api.coordinator.backplane().objects;
-        objects.put_json(&mark, &shown).await?;
-        if let Err(error) = submit(&api, &caller, &presentation, spec, Purpose::Video, origin, seed).await {
-            objects.delete(&mark).await?;
-            return Err(error);
-        }
+        let purpose = Purpose::Video { shows_captions: presentation.shows_captions };
+        submit(&api, &caller, &presentation, spec, purpose, origin, seed).await?;
         let created = VideoCreated { video_id: render.to_string(), status: VideoStatus::Pending, output_format };
         Ok((StatusCode::OK, created))
     };
     Ok(idempotency.answer(&key, "POST /v3/videos", &headers, &body, make).await)
-}
-
-/// What is stored of a video beside its render.
-#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
-struct Marked {
-    shows_captions: bool,
 }
 
 /// What can be said of a request by itself: which fields go together, and what the farm has not.
@@ -368,7 +357,7 @@ pub(super) async fn list(
             next = data.last().map(|last| page::token(&last.id));
             break;
         }
-        data.push(view(&api, &caller, base.as_ref(), &detail).await?);
+        data.push(view(&api, base.as_ref(), &detail).await?);
     }
     Ok(Json(Page::new(data, next)))
 }
@@ -381,7 +370,7 @@ pub(super) async fn read(
     headers: HeaderMap,
 ) -> Answer<Video> {
     let detail = find(&api, &caller, &id).await?;
-    Ok(Json(Data { data: view(&api, &caller, base_url(&api.config, &headers).as_ref(), &detail).await? }))
+    Ok(Json(Data { data: view(&api, base_url(&api.config, &headers).as_ref(), &detail).await? }))
 }
 
 /// `DELETE /v3/videos/{video_id}`.
@@ -401,17 +390,15 @@ async fn find(api: &Api, caller: &Caller, id: &str) -> Result<RenderDetail, ApiE
     let missing = || ApiError::new(Code::VideoNotFound, format!("there is no video {}", id.escape_debug()));
     let render: RenderId = id.parse().map_err(|_| missing())?;
     match api.coordinator.detail_in(&caller.rights.space, &render).await {
-        Ok(detail) if detail.intake.purpose == Purpose::Video => Ok(detail),
+        Ok(detail) if matches!(detail.intake.purpose, Purpose::Video { .. }) => Ok(detail),
         Ok(_) | Err(RenderError::NotFound(_)) => Err(missing()),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn view(api: &Api, caller: &Caller, base: Option<&Url>, detail: &RenderDetail) -> Result<Video, ApiError> {
+async fn view(api: &Api, base: Option<&Url>, detail: &RenderDetail) -> Result<Video, ApiError> {
     let (request, progress) = (&detail.request, &detail.progress);
-    let objects = &api.coordinator.backplane().objects;
-    let mark = object_keys::space_video(&caller.rights.space, &request.id);
-    let Marked { shows_captions } = crate::store::if_found(objects.get_json(&mark).await)?.unwrap_or_default();
+    let shows_captions = detail.intake.purpose == Purpose::Video { shows_captions: true };
     let (mut completed, mut failure) = (None, None);
     match progress.end.as_ref().map(|end| &end.outcome) {
         Some(Outcome::Completed { duration, output }) => completed = Some((*duration, output)),
