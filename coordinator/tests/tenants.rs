@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::common::client::{Answer, RENDERS, ask, error, invalid};
 use crate::common::{Farm, chunks_of, draft, quick};
-use crate::videos::{photo, silence, upload};
+use crate::videos::{self, photo, silence};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
@@ -76,7 +76,7 @@ async fn things(farm: &Farm, router: &Router, key: &str) -> Things {
     let avatar = json!({ "type": "photo", "name": MARK, "file": photo });
     let avatar = call(router, key, "post", "/v3/avatars", &avatar).await.json()["data"].clone();
     let [group, look] = ["avatar_group", "avatar_item"].map(|name| avatar[name]["id"].as_str().unwrap().to_owned());
-    let sound = upload(router, key, "speech.wav", &silence()).await;
+    let sound = videos::upload(router, key, "speech.wav", &silence()).await;
     let video = json!({ "type": "image", "image": photo, "audio_asset_id": sound, "title": MARK });
     let video = id(&call(router, key, "post", "/v3/videos", &video).await, "video_id");
     Things { render, open_render, asset, endpoint, group, look, video }

@@ -232,7 +232,7 @@ async fn a_look_is_made_of_a_photo_once_its_face_is_found() {
             .collect::<Vec<_>>()
     };
     assert_eq!(ids(LOOKS).await, [second.clone(), id.to_owned()]);
-    assert_eq!(ids(&format!("{LOOKS}?group_id={group_id}&limit=1")).await, [second.clone()]);
+    assert_eq!(ids(&format!("{LOOKS}?group_id={group_id}&limit=1")).await, [second.as_str()]);
     let next = get(&router, &format!("{LOOKS}?limit=1")).await.json()["next_token"].as_str().unwrap().to_owned();
     assert_eq!(ids(&format!("{LOOKS}?limit=1&token={next}")).await, [id]);
     assert_eq!(ids(&format!("{LOOKS}?avatar_type=digital_twin")).await, [""; 0]);
@@ -419,7 +419,7 @@ async fn a_video_is_made_of_a_look_and_a_script() {
     assert_eq!(ids("").await, [second.clone(), id.clone()]);
     assert_eq!((ids("?title=WELC").await, ids("?folder_id=x").await), (vec![id.clone()], vec![]));
     let next = get(&router, &format!("{VIDEOS}?limit=1")).await.json()["next_token"].as_str().unwrap().to_owned();
-    assert_eq!(ids(&format!("?limit=1&token={next}")).await, [id.clone()]);
+    assert_eq!(ids(&format!("?limit=1&token={next}")).await, [id.as_str()]);
     let deleted = ask(&router, Method::DELETE, &format!("{VIDEOS}/{id}"), &[], "").await.json();
     assert_eq!(deleted, json!({ "data": { "id": id, "deleted": true } }));
     assert_eq!(get(&router, &format!("{VIDEOS}/{id}")).await.error(), error(404, "video_not_found"));
