@@ -1,10 +1,20 @@
-//! Embeds the files that pages load and the farm does not write: the HyperFrames runtime, GSAP and the fonts, which
-//! `npm ci` puts into `browser/node_modules`. Where they are missing, the crate has one compile error that says what to
-//! run.
+//! Embeds the files that pages load and the farm does not write: the HyperFrames runtime, GSAP, the fonts and MediaPipe's
+//! face mesh, which `npm ci` puts into `browser/node_modules`. Where they are missing, the crate has one compile error
+//! that says what to run.
 
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+
+/// Files of MediaPipe's face mesh that a page of the farm loads.
+const FACE_MESH: [&str; 6] = [
+    "face_mesh.js",
+    "face_mesh.binarypb",
+    "face_mesh_solution_packed_assets.data",
+    "face_mesh_solution_packed_assets_loader.js",
+    "face_mesh_solution_simd_wasm_bin.js",
+    "face_mesh_solution_simd_wasm_bin.wasm",
+];
 
 /// Families of embedded fonts, with their packages and weights.
 const FONTS: &[(&str, &str, &[u32])] = &[
@@ -60,6 +70,11 @@ fn generate(modules: &Path, target: &Path) -> Result<String, Box<dyn Error>> {
             )?;
         }
     }
+    code.push_str("];\npub(super) const FACE_MESH: &[(&str, &[u8])] = &[\n");
+    for file in FACE_MESH {
+        let path = existing(&modules.join("@mediapipe/face_mesh").join(file))?;
+        writeln!(code, "    ({file:?}, include_bytes!({path:?})),")?;
+    }
     code.push_str("];\n");
     Ok(code)
 }
@@ -77,7 +92,8 @@ fn compile_error(reason: &str) -> String {
          pub(super) const GSAP: &[(&str, &str)] = &[];\n\
          pub(super) const RUNTIME_VERSION: &str = \"\";\n\
          pub(super) const GSAP_VERSION: &str = \"\";\n\
-         pub(super) const FONTS: &[super::FontFace] = &[];\n"
+         pub(super) const FONTS: &[super::FontFace] = &[];\n\
+         pub(super) const FACE_MESH: &[(&str, &[u8])] = &[];\n"
     )
 }
 

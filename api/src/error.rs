@@ -69,6 +69,10 @@ codes! {
     WebhookNotFound = "webhook_not_found", NOT_FOUND;
     /// There is no such worker, or it has gone.
     WorkerNotFound = "worker_not_found", NOT_FOUND;
+    /// There is no such look or group.
+    AvatarNotFound = "avatar_not_found", NOT_FOUND;
+    /// There is no such presenter video.
+    VideoNotFound = "video_not_found", NOT_FOUND;
     /// There is no such voice.
     VoiceNotFound = "voice_not_found", NOT_FOUND;
     /// There is no such thing or route.

@@ -8,6 +8,8 @@
 //! | [`farm`] | the farm and its workers |
 //! | [`assets`] | uploads |
 //! | [`voices`] | voices, and text to speech |
+//! | [`avatars`] | people who can present |
+//! | [`videos`] | presenter videos |
 //! | [`webhooks`] | endpoints, events and what is delivered |
 //! | [`tasks`] | renders and uploads as clients of inference.sh know them |
 //! | [`oauth`] | sign-in by OAuth |
@@ -35,6 +37,7 @@
 
 pub mod account;
 pub mod assets;
+pub mod avatars;
 pub mod error;
 pub mod events;
 pub mod farm;
@@ -45,6 +48,7 @@ pub mod request;
 pub mod runtimes;
 pub mod schema;
 pub mod tasks;
+pub mod videos;
 pub mod voices;
 pub mod webhooks;
 

@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 use crate::request::Request;
 
 /// Types of events, each with when it happens.
-pub const EVENT_TYPES: [(&str, &str); 3] = [
+pub const EVENT_TYPES: [(&str, &str); 5] = [
     ("hyperframes_video.success", "Fired when a HyperFrames render completes."),
     ("hyperframes_video.fail", "Fired when a HyperFrames render fails."),
     ("hyperframes_video.cancelled", "Fired when a HyperFrames render is cancelled or deleted before its end."),
+    ("avatar_video.success", "Fired when an avatar video completes successfully."),
+    ("avatar_video.fail", "Fired when an avatar video generation fails."),
 ];
 
 /// Types of events that only the hosted service has. A client may subscribe to them beside the farm's own, and never
 /// gets one.
-pub const HOSTED_ONLY_EVENT_TYPES: [&str; 23] = [
-    "avatar_video.success",
-    "avatar_video.fail",
+pub const HOSTED_ONLY_EVENT_TYPES: [&str; 21] = [
     "avatar_video_gif.success",
     "avatar_video_gif.fail",
     "avatar_video_caption.success",
@@ -185,6 +185,31 @@ pub struct RenderEventData {
     /// How the render ended.
     #[serde(flatten)]
     pub end: RenderEnd,
+}
+
+/// `event_data` of an event about a presenter video.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VideoEventData {
+    /// The video.
+    pub video_id: String,
+    /// Signed, expiring; `null` where the video failed, or the farm does not know how it is reached.
+    pub url: Option<String>,
+    /// Always `null`.
+    pub gif_download_url: Option<String>,
+    /// Always `null`.
+    pub video_page_url: Option<String>,
+    /// Always `null`.
+    pub video_share_page_url: Option<String>,
+    /// Always `null`.
+    pub folder_id: Option<String>,
+    /// As asked.
+    pub callback_id: Option<String>,
+    /// What went wrong and what to do, of a video that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub msg: Option<String>,
+    /// What went wrong, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_code: Option<String>,
 }
 
 /// How a render ended.

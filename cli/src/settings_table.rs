@@ -213,7 +213,7 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             (
                 "HYPERFARM_PRICES",
                 "US dollars for a minute of output.",
-                Value("1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01"),
+                Value("1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01,photo1080p=3,photo4k=4"),
             ),
             ("HYPERFARM_CALLBACK_SECRET", "Secret that signs requests to a `callback_url`.", Text("not signed")),
             (

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use hyperfarm_api::webhooks::{RenderEnd, RenderEventData};
+use hyperfarm_api::webhooks::{RenderEnd, RenderEventData, VideoEventData};
 use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_backplane::trace;
 use hyperfarm_proto::failure::FailureCode;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::{PREPARED_FILE, Plan};
 use hyperfarm_proto::record::{Outcome, TerminalState};
 use hyperfarm_proto::spec::RenderRequest;
 use tokio::sync::broadcast::Receiver;
@@ -23,13 +24,15 @@ use tracing::{debug, warn};
 use url::Url;
 
 use crate::admission::Admission;
+use crate::avatars::{self, FoundFace};
 use crate::clock::{age_of, now_ms};
 use crate::coordinator::Coordinator;
 use crate::object_keys;
+use crate::presenter::Prepared;
 use crate::signed_urls::SignedUrls;
 use crate::status::error_code;
 use crate::store::{self, MAX_CONCURRENT_REQUESTS, if_found};
-use crate::submission::Intake;
+use crate::submission::{Intake, Purpose};
 use crate::usage::{Usage, UsageStore};
 use crate::webhooks::{Delivery, Event, Webhooks};
 
@@ -118,14 +121,21 @@ impl Finalizer {
         // The place is free at once, even if a later step fails.
         self.admission.free(render);
         let freed = self.admission.free_shared(&intake, render).await;
-        let usage = self.usages.record(request, &intake, state).await?;
-        let event = self.event(request, &intake, state).await?;
-        let callback = request.spec.callback_url.as_deref().and_then(|url| Url::parse(url).ok());
-        let callback = callback.map(|url| (url, intake.callback_form));
-        for delivery in self.webhooks.publish(&event, callback, now_ms()).await? {
-            // The receiver is dropped only while the process ends. The delivery is stored already.
-            drop(self.deliveries.send(delivery));
-        }
+        let usage = match &intake.purpose {
+            Purpose::Look(look) => {
+                // It may have been deleted in the meantime.
+                if avatars::look(objects, &intake.space, look).await?.is_some() {
+                    let found = self.found_face(render, state).await?;
+                    avatars::put_face(objects, &intake.space, look, &found).await?;
+                }
+                None
+            }
+            Purpose::Render | Purpose::Video { .. } => {
+                let usage = self.usages.record(request, &intake, state).await?;
+                self.publish(request, &intake, state).await?;
+                usage
+            }
+        };
         if let Err(error) = freed {
             // The mark stays, so that the next sweep frees it.
             warn!(%render, %error, "the ledger did not free the place of an ended render");
@@ -134,7 +144,24 @@ impl Finalizer {
         objects.delete(&mark).await?;
         // After the mark is removed, so that it is counted once.
         self.count(request, state, usage.as_ref());
-        debug!(%render, event = event.event_type, "the render was finalized");
+        debug!(%render, "the render was finalized");
+        Ok(())
+    }
+
+    /// Sends the event of the end of a render to all who wait for it.
+    async fn publish(
+        &self,
+        request: &RenderRequest,
+        intake: &Intake,
+        state: &TerminalState,
+    ) -> Result<(), ObjectsError> {
+        let event = self.event(request, intake, state).await?;
+        let callback = request.spec.callback_url.as_deref().and_then(|url| Url::parse(url).ok());
+        let callback = callback.map(|url| (url, intake.callback_form));
+        for delivery in self.webhooks.publish(&event, callback, now_ms()).await? {
+            // The receiver is dropped only while the process ends. The delivery is stored already.
+            drop(self.deliveries.send(delivery));
+        }
         Ok(())
     }
 
@@ -159,6 +186,9 @@ impl Finalizer {
         intake: &Intake,
         state: &TerminalState,
     ) -> Result<Event, ObjectsError> {
+        if matches!(intake.purpose, Purpose::Video { .. }) {
+            return self.video_event(request, intake, state).await;
+        }
         let (event_type, end) = match &state.outcome {
             Outcome::Completed { duration, output } => {
                 let video_url = self.signed_url(&output.key, intake).await;
@@ -201,6 +231,59 @@ impl Finalizer {
             space: intake.space.clone(),
             created_at_ms: state.ended_at_ms,
         })
+    }
+
+    /// The event of the end of a presenter video.
+    async fn video_event(
+        &self,
+        request: &RenderRequest,
+        intake: &Intake,
+        state: &TerminalState,
+    ) -> Result<Event, ObjectsError> {
+        let (event_type, url, failure) = match &state.outcome {
+            Outcome::Completed { output, .. } => {
+                ("avatar_video.success", self.signed_url(&output.key, intake).await, None)
+            }
+            Outcome::Failed { failure, .. } => ("avatar_video.fail", None, Some(failure)),
+        };
+        let event_id = Event::id_of(&request.id, event_type, state.ended_at_ms);
+        if let Some(event) = self.webhooks.event(&intake.space, &event_id).await? {
+            return Ok(event);
+        }
+        let data = VideoEventData {
+            video_id: request.id.to_string(),
+            url,
+            gif_download_url: None,
+            video_page_url: None,
+            video_share_page_url: None,
+            folder_id: None,
+            callback_id: request.spec.callback_id.clone().map(String::from),
+            msg: failure.map(|failure| failure.message.clone()),
+            failure_code: failure.map(error_code),
+        };
+        let event_data = serde_json::to_value(data)
+            .map_err(|error| ObjectsError::Corrupt { key: event_id.clone(), reason: error.to_string() })?;
+        Ok(Event {
+            event_id,
+            event_type: event_type.to_owned(),
+            event_data,
+            entity_id: request.id.to_string(),
+            space: intake.space.clone(),
+            created_at_ms: state.ended_at_ms,
+        })
+    }
+
+    /// What the render of a look has found.
+    async fn found_face(&self, render: &RenderId, state: &TerminalState) -> Result<FoundFace, ObjectsError> {
+        if let Outcome::Failed { failure, .. } = &state.outcome {
+            return Ok(FoundFace::Missing(failure.message.clone()));
+        }
+        let objects = &self.coordinator.backplane().objects;
+        let plan = objects.get_wire::<Plan>(&keys::plan(render)).await?;
+        let Some(file) = plan.content.files.iter().find(|file| file.path == PREPARED_FILE) else {
+            return Ok(FoundFace::Missing("the page found no face".to_owned()));
+        };
+        Ok(FoundFace::Found(objects.get_json::<Prepared>(&keys::blob(&file.hash)).await?.face))
     }
 
     /// A download URL for an object; `None` where the farm's own URL is not known.

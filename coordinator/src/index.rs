@@ -20,7 +20,7 @@ use tracing::warn;
 use crate::registry::{Registry, RenderEntry};
 use crate::status::Status;
 use crate::store;
-use crate::submission::Intake;
+use crate::submission::{Intake, Purpose};
 
 /// A listing is used for at least this long, and for [`LISTING_COST_FACTOR`] times as long as it took.
 const LISTING_VALID_FOR: Duration = Duration::from_secs(2);
@@ -74,6 +74,7 @@ struct ListedFields {
     owner: Option<String>,
     pool: String,
     priority: i32,
+    purpose: Purpose,
 }
 
 impl ListedFields {
@@ -85,6 +86,7 @@ impl ListedFields {
             owner: intake.owner.clone(),
             pool: spec.pool.to_string(),
             priority,
+            purpose: intake.purpose.clone(),
         }
     }
 }
@@ -101,6 +103,11 @@ impl IndexedRender {
     /// Its title.
     pub(crate) fn title(&self) -> Option<&str> {
         self.fields.title.as_deref()
+    }
+
+    /// What it is made for.
+    pub(crate) fn purpose(&self) -> &Purpose {
+        &self.fields.purpose
     }
 
     fn of(entry: &RenderEntry) -> Self {
@@ -348,7 +355,7 @@ mod tests {
             callback_id: Some("Job-7".to_owned()),
             owner: Some("Studio North".to_owned()),
             pool: "gpu".to_owned(),
-            priority: 0,
+            ..ListedFields::default()
         };
         let id: RenderId = "r0ab".parse().unwrap();
         let by = |search: &str| Filter { search: Some(search.to_owned()), ..Filter::default() };

@@ -20,6 +20,8 @@
 //! | [`webhooks`], [`usage`] | events to subscribers, usage and its price |
 //! | `waiting` | what an open render waits for while nobody works on it |
 //! | `assets` | uploaded files |
+//! | `avatars` | people who can present, and their looks |
+//! | `presenter` | presenter videos as projects |
 //! | `audit` | who did which administrative act |
 //! | `signed_urls` | URLs that need no key |
 //! | `expiry` | removes what storage does not keep for ever |
@@ -71,6 +73,7 @@ pub mod api;
 pub mod api_keys;
 mod assets;
 mod audit;
+mod avatars;
 pub mod clock;
 mod config;
 mod coordinator;
@@ -80,6 +83,7 @@ mod index;
 pub mod intake;
 mod oauth;
 mod object_keys;
+mod presenter;
 pub mod progress;
 mod rate_limit;
 mod reconciler;

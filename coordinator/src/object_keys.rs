@@ -40,6 +40,16 @@ pub(crate) fn space_renders(space: &Space) -> String {
     format!("spaces/{space}/renders")
 }
 
+/// Folder of the marks of a space's presenter videos.
+pub(crate) fn space_videos(space: &Space) -> String {
+    format!("spaces/{space}/videos")
+}
+
+/// The mark of a presenter video of a space.
+pub(crate) fn space_video(space: &Space, render: &RenderId) -> String {
+    format!("{}/{render}", space_videos(space))
+}
+
 /// The mark that a render belongs to a space.
 pub(crate) fn space_render(space: &Space, render: &RenderId) -> String {
     format!("{}/{render}", space_renders(space))

@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, watch};
 use crate::progress::{PlanSummary, RenderProgress, Stage};
 use crate::scheduler::{Captured, SharedView};
 use crate::store::StoredRender;
-use crate::submission::Intake;
+use crate::submission::{Intake, Purpose};
 use crate::timeline::ChunkResults;
 
 /// Number of entries from which the oldest ended render is dropped for each new one.
@@ -207,10 +207,11 @@ impl Registry {
         self.deletions.subscribe()
     }
 
-    /// The renders of `space`, oldest first.
+    /// The renders of `space`, oldest first, without those that find the faces of looks.
     pub(crate) fn of_space(&self, space: &Space) -> Vec<RenderEntry> {
         let entries = self.entries.read();
-        entries.values().filter(|entry| entry.intake.space == *space).cloned().collect()
+        let is_shown = |intake: &Intake| intake.space == *space && !matches!(intake.purpose, Purpose::Look(_));
+        entries.values().filter(|entry| is_shown(&entry.intake)).cloned().collect()
     }
 
     /// The waiting tasks of each pool.

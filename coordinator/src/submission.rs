@@ -26,6 +26,24 @@ pub struct Intake {
     pub retry_of: Option<RenderId>,
     /// What its `callback_url` gets.
     pub callback_form: CallbackForm,
+    /// What it is made for.
+    pub purpose: Purpose,
+}
+
+/// What a render is made for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// A render of a client's project.
+    #[default]
+    Render,
+    /// A presenter video, which the farm has composed.
+    Video {
+        /// Whether words are shown in the picture.
+        shows_captions: bool,
+    },
+    /// The face of a new look, whose id this is.
+    Look(String),
 }
 
 /// What a `callback_url` gets of the end of a render.

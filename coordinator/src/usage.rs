@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{MAX_CONCURRENT_REQUESTS, if_found};
-use crate::submission::Intake;
+use crate::submission::{Intake, Purpose};
 
 /// Prices in US dollars per minute of output.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,18 +29,23 @@ pub struct Prices {
     pub uhd60: f64,
     /// A minute of speech.
     pub speech: f64,
+    /// A presenter video of a photo, up to 1920 × 1080 pixels.
+    pub photo_hd: f64,
+    /// The same with more pixels.
+    pub photo_uhd: f64,
 }
 
 impl Default for Prices {
     fn default() -> Self {
-        Self { hd30: 0.10, hd60: 0.20, uhd30: 0.15, uhd60: 0.30, speech: 0.01 }
+        Self { hd30: 0.10, hd60: 0.20, uhd30: 0.15, uhd60: 0.30, speech: 0.01, photo_hd: 3.0, photo_uhd: 4.0 }
     }
 }
 
 impl FromStr for Prices {
     type Err = String;
 
-    /// Reads `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01`. A price that is left out has its default.
+    /// Reads `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01,photo1080p=3,photo4k=4`. A price that is left out has
+    /// its default.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut prices = Self::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -54,6 +59,8 @@ impl FromStr for Prices {
                 "4k30" => prices.uhd30 = price,
                 "4k60" => prices.uhd60 = price,
                 "speech" => prices.speech = price,
+                "photo1080p" => prices.photo_hd = price,
+                "photo4k" => prices.photo_uhd = price,
                 _ => return Err(refused()),
             }
         }
@@ -62,15 +69,18 @@ impl FromStr for Prices {
 }
 
 impl Prices {
-    /// The price in US dollars of `seconds` of this output.
-    pub fn of(&self, output: &OutputRecord, seconds: f64) -> f64 {
+    /// The price in US dollars of `seconds` of this output, which was made for `purpose`. The faces of looks are free.
+    pub fn of(&self, output: &OutputRecord, seconds: f64, purpose: &Purpose) -> f64 {
         let is_large = u64::from(output.size.width) * u64::from(output.size.height) > 1920 * 1080;
         let is_fast = output.frame_rate.num() > 30 * output.frame_rate.den();
-        let per_minute = match (is_large, is_fast) {
-            (false, false) => self.hd30,
-            (false, true) => self.hd60,
-            (true, false) => self.uhd30,
-            (true, true) => self.uhd60,
+        let per_minute = match (purpose, is_large, is_fast) {
+            (Purpose::Render, false, false) => self.hd30,
+            (Purpose::Render, false, true) => self.hd60,
+            (Purpose::Render, true, false) => self.uhd30,
+            (Purpose::Render, true, true) => self.uhd60,
+            (Purpose::Video { .. }, false, _) => self.photo_hd,
+            (Purpose::Video { .. }, true, _) => self.photo_uhd,
+            (Purpose::Look(_), _, _) => 0.0,
         };
         per_minute * seconds / 60.0
     }
@@ -131,7 +141,7 @@ impl UsageStore {
             ended_at_ms: state.ended_at_ms,
             worker_seconds: manifest.map(|manifest| worker_seconds(&manifest, request)).unwrap_or_default(),
             output_minutes: duration / 60.0,
-            usd: self.prices.of(output, *duration),
+            usd: self.prices.of(output, *duration, &intake.purpose),
         };
         if let Some(key) = &intake.key {
             self.put(key, &usage).await?;
@@ -227,7 +237,7 @@ mod tests {
     #[test]
     fn the_price_follows_size_and_rate() {
         let prices: Prices = "4k60=0.6, 1080p30=0.05".parse().unwrap();
-        let cost = |width, height, rate: &str| {
+        let cost_for = |purpose: &Purpose, width, height, rate: &str| {
             let output = OutputRecord {
                 key: String::new(),
                 hash: ContentHash::of(b""),
@@ -242,10 +252,14 @@ mod tests {
                 begun_at_ms: 0.0,
                 stitch_ms: 0.0,
             };
-            prices.of(&output, 120.0)
+            prices.of(&output, 120.0, purpose)
         };
+        let cost = |width, height, rate| cost_for(&Purpose::Render, width, height, rate);
         assert_eq!([cost(1920, 1080, "30"), cost(1080, 1920, "60")], [0.1, 0.4]);
         assert_eq!([cost(3840, 2160, "30000/1001"), cost(3840, 2160, "60")], [0.3, 1.2]);
+        let [hd, uhd] = [(1080, 1920), (3840, 2160)]
+            .map(|(width, height)| cost_for(&Purpose::Video { shows_captions: false }, width, height, "25"));
+        assert_eq!([hd, uhd, cost_for(&Purpose::Look("look_1".to_owned()), 1920, 1080, "25")], [6.0, 8.0, 0.0]);
         assert!("8k=1".parse::<Prices>().is_err() && "4k30=-1".parse::<Prices>().is_err());
     }
 }

@@ -124,6 +124,8 @@ async fn every_documented_code_can_be_provoked() {
     for (uri, code) in [
         (format!("{RENDERS}/none"), Code::RenderNotFound),
         ("/v3/assets/none".to_owned(), Code::AssetNotFound),
+        ("/v3/avatars/none".to_owned(), Code::AvatarNotFound),
+        ("/v3/videos/none".to_owned(), Code::VideoNotFound),
         ("/v1/hyperframes/renders".to_owned(), Code::ResourceNotFound),
     ] {
         provoked.note(&ask_with(Method::GET, uri, json!({})).await, code);

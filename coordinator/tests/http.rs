@@ -215,10 +215,10 @@ async fn systems_that_the_farm_has_not_are_refused_by_name() {
             }
         }
     }
-    let refusal = post(&router, "/v3/videos", &json!({})).await.json();
-    let message = "there is no POST /v3/videos, for this farm has no presenter videos";
+    let refusal = post(&router, "/v3/lipsyncs", &json!({})).await.json();
+    let message = "there is no POST /v3/lipsyncs, for this farm has no lip-sync of existing videos";
     assert_eq!(refusal["error"]["message"], message);
-    assert_eq!(get(&router, "/v3/videos-2").await.json()["error"]["message"], "there is no GET /v3/videos-2");
+    assert_eq!(get(&router, "/v3/lipsyncs-2").await.json()["error"]["message"], "there is no GET /v3/lipsyncs-2");
 }
 
 #[tokio::test]

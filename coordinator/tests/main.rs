@@ -24,6 +24,7 @@ mod speculation;
 mod standby;
 mod tenants;
 mod upgrade;
+mod videos;
 mod voices;
 mod watch;
 mod webhooks;

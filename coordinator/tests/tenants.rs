@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::common::client::{Answer, RENDERS, ask, error, invalid};
 use crate::common::{Farm, chunks_of, draft, quick};
+use crate::videos::{self, photo, silence};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
@@ -51,6 +52,9 @@ struct Things {
     open_render: String,
     asset: String,
     endpoint: String,
+    group: String,
+    look: String,
+    video: String,
 }
 
 async fn things(farm: &Farm, router: &Router, key: &str) -> Things {
@@ -68,7 +72,14 @@ async fn things(farm: &Farm, router: &Router, key: &str) -> Things {
     let asset = id(&call(router, key, "post", "/v3/assets/direct-uploads", &upload).await, "asset_id");
     let endpoint = json!({ "url": format!("https://{MARK}.example/h") });
     let endpoint = id(&call(router, key, "post", "/v3/webhooks/endpoints", &endpoint).await, "endpoint_id");
-    Things { render, open_render, asset, endpoint }
+    let photo = photo(600, 400, false);
+    let avatar = json!({ "type": "photo", "name": MARK, "file": photo });
+    let avatar = call(router, key, "post", "/v3/avatars", &avatar).await.json()["data"].clone();
+    let [group, look] = ["avatar_group", "avatar_item"].map(|name| avatar[name]["id"].as_str().unwrap().to_owned());
+    let sound = videos::upload(router, key, "speech.wav", &silence()).await;
+    let video = json!({ "type": "image", "image": photo, "audio_asset_id": sound, "title": MARK });
+    let video = id(&call(router, key, "post", "/v3/videos", &video).await, "video_id");
+    Things { render, open_render, asset, endpoint, group, look, video }
 }
 
 #[tokio::test]
@@ -84,13 +95,17 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
         events.json()["data"][0].is_object()
     };
     assert!(crate::common::comes(heard).await, "no event of the render's end");
-    let own = async |name: &str, uri: String| (name.to_owned(), call(&router, &alpha, "get", &uri, &Value::Null).await);
+    let own = async |uri: String| (uri.clone(), call(&router, &alpha, "get", &uri, &Value::Null).await.json());
     let before = [
-        own("render", format!("{RENDERS}/{}", things.render)).await,
-        own("asset", format!("/v3/assets/{}", things.asset)).await,
-        own("endpoints", "/v3/webhooks/endpoints".to_owned()).await,
+        own(format!("{RENDERS}/{}", things.render)).await,
+        own(format!("/v3/assets/{}", things.asset)).await,
+        own("/v3/webhooks/endpoints".to_owned()).await,
+        own(format!("/v3/avatars/{}", things.group)).await,
+        own(format!("/v3/avatars/looks/{}", things.look)).await,
+        own(format!("/v3/videos/{}", things.video)).await,
     ];
-    let marks = [MARK, &things.render, &things.open_render, &things.asset, &things.endpoint];
+    let Things { render, open_render, asset, endpoint, group, look, video } = &things;
+    let marks = [MARK, render, open_render, asset, endpoint, group, look, video];
     let mut asked = 0;
     for route in ROUTES {
         let mut uris = Vec::new();
@@ -101,6 +116,9 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
                 ("{task_id}", render),
                 ("{asset_id}", &things.asset),
                 ("{endpoint_id}", &things.endpoint),
+                ("{group_id}", &things.group),
+                ("{look_id}", &things.look),
+                ("{video_id}", &things.video),
                 ("{worker_id}", "n1"),
                 ("{voice_id}", "espeak_en-us"),
                 ("{version}", "0.8.60"),
@@ -125,7 +143,16 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
                 let answer = call(&router, &beta, route.method, &uri, &json!({})).await;
                 (answer.status.as_u16(), String::from_utf8_lossy(&answer.bytes).into_owned())
             };
-            let names_a_thing = ["{render_id}", "{task_id}", "{asset_id}", "{endpoint_id}", "{*key}"];
+            let names_a_thing = [
+                "{render_id}",
+                "{task_id}",
+                "{asset_id}",
+                "{endpoint_id}",
+                "{group_id}",
+                "{look_id}",
+                "{video_id}",
+                "{*key}",
+            ];
             let is_of_alpha = names_a_thing.iter().any(|parameter| route.path.contains(parameter));
             match route.needs {
                 Some(Scope::Admin) => assert_eq!(status, 403, "{place}: {text}"),
@@ -142,13 +169,8 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
         }
     }
     assert!(asked > 30, "{asked}");
-    for (name, answer) in &before {
-        let uri = match name.as_str() {
-            "render" => format!("{RENDERS}/{}", things.render),
-            "asset" => format!("/v3/assets/{}", things.asset),
-            _ => "/v3/webhooks/endpoints".to_owned(),
-        };
-        assert_eq!(call(&router, &alpha, "get", &uri, &Value::Null).await.json(), answer.json(), "{name} has changed");
+    for (uri, answer) in &before {
+        assert_eq!(call(&router, &alpha, "get", uri, &Value::Null).await.json(), *answer, "{uri} has changed");
     }
     // An asset of another tenant is no project either.
     let theft = json!({ "project": { "type": "asset_id", "asset_id": things.asset } });

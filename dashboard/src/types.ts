@@ -90,6 +90,100 @@ export interface AuditEntry {
   target: string | null;
 }
 
+/** Changes a look or a group. What is absent stays. */
+export interface AvatarChange {
+  /** Male or female. */
+  gender?: "male" | "female" | null;
+  /** Name to show to people. */
+  name?: string | null;
+  /** Words to find it by, at most 20; of looks only. */
+  tags?: string[] | null;
+}
+
+/** What became of a request for a look. */
+export interface AvatarCreated {
+  /** Its group. */
+  avatar_group: AvatarGroup;
+  /** The look. */
+  avatar_item: AvatarLook;
+}
+
+/** A group: a person. */
+export interface AvatarGroup {
+  /** `pending` or `approved` once consent was asked for; `null` where it is not required. */
+  consent_status: "pending" | "approved" | null;
+  /** Unix seconds of its creation. */
+  created_at: number;
+  /** Always `null`. */
+  default_voice_id: string | null;
+  /** Male or female; `null` where nobody has said. */
+  gender: "male" | "female" | null;
+  /** The group. */
+  id: string;
+  /** Number of its looks. */
+  looks_count: number;
+  /** Name to show to people. */
+  name: string;
+  /** Signed, expiring URL of the picture of its first look. */
+  preview_image_url: string | null;
+  /** Always `null`. */
+  preview_video_url: string | null;
+  /** That of its newest look. */
+  status: "processing" | "pending_consent" | "completed" | "failed" | null;
+}
+
+/** A look: one picture of a person. */
+export interface AvatarLook {
+  /** What it is made of. */
+  avatar_type: "studio_avatar" | "digital_twin" | "photo_avatar";
+  /** Always `null`. */
+  default_voice_id: string | null;
+  /** Why it cannot; only of one that failed. An extension. */
+  failure_message: string | null;
+  /** Male or female; `null` where nobody has said. */
+  gender: "male" | "female" | null;
+  /** The group it belongs to. */
+  group_id: string | null;
+  /** The look: the `avatar_id` of a video. */
+  id: string;
+  /** Name to show to people. */
+  name: string;
+  /** Signed, expiring URL of the picture; `null` where the farm does not know how it is reached. */
+  preview_image_url: string | null;
+  /** Always `null`. */
+  preview_video_url: string | null;
+  /** Whether it can present. */
+  status: "processing" | "pending_consent" | "completed" | "failed" | null;
+  /** Values of `engine` of a video. */
+  supported_api_engines: string[];
+  /** Words to find it by. */
+  tags: string[];
+}
+
+/** Asks for a new look of a person. */
+export interface AvatarRequest {
+  /** The group to add the look to; a new one where there is none. */
+  avatar_group_id?: string | null;
+  /** The photo: a PNG or a JPEG file. */
+  file?: FileInput | null;
+  /** Name to show to people. */
+  name: string;
+  /** What it is made of. This farm makes looks of photos. */
+  type: "photo" | "digital_twin" | "prompt";
+}
+
+/** What is behind a person. */
+export interface BackgroundSetting {
+  /** The same as an asset. */
+  asset_id?: string | null;
+  /** What it is. */
+  type: "color" | "image";
+  /** URL of a PNG or JPEG file of at most 50 MB. With the type `image` this or `asset_id` is required. */
+  url?: string | null;
+  /** The colour, such as `#1a2b3c`. Required with the type `color`. */
+  value?: string | null;
+}
+
 /** What became of a batch. */
 export interface BatchCreated {
   /** Renders taken in. */
@@ -160,6 +254,28 @@ export interface CompleteRequest {
   checksum_sha256?: string | null;
 }
 
+/** A request for consent. */
+export interface ConsentBegun {
+  /** The group. */
+  avatar_group: AvatarGroup;
+  /** The page for the person; it needs no key. */
+  url: string;
+}
+
+/** Asks a person for consent. */
+export interface ConsentRequest {
+  /** Where the person is sent afterwards: an https URL. */
+  reroute_url?: string | null;
+}
+
+/** What was deleted. */
+export interface Deleted {
+  /** Always true. */
+  deleted: boolean;
+  /** Its id. */
+  id: string;
+}
+
 /** Describes a voice. */
 export interface DesignRequest {
   /** Only male or female voices. */
@@ -180,7 +296,7 @@ export interface Endpoint {
   endpoint_id: string;
   /** The one render it hears of. */
   entity_id: string | null;
-  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled. All where `null`. */
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail. All where `null`. */
   events: string[] | null;
   /** Shown once. */
   secret: string | null;
@@ -192,7 +308,7 @@ export interface Endpoint {
 
 /** Changes a receiver of events. */
 export interface EndpointChange {
-  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled. All where `null`. */
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail. All where `null`. */
   events?: string[] | null;
   /** An https URL that can be reached from the internet. */
   url?: string | null;
@@ -202,7 +318,7 @@ export interface EndpointChange {
 export interface EndpointRequest {
   /** The one render to hear of. */
   entity_id?: string | null;
-  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled. All where `null`. */
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail. All where `null`. */
   events?: string[] | null;
   /** An https URL that can be reached from the internet. */
   url: string;
@@ -235,7 +351,7 @@ export interface Event {
   /** The same over all deliveries. */
   event_id: string;
   /** The type. */
-  event_type: "hyperframes_video.success" | "hyperframes_video.fail" | "hyperframes_video.cancelled";
+  event_type: "hyperframes_video.success" | "hyperframes_video.fail" | "hyperframes_video.cancelled" | "avatar_video.success" | "avatar_video.fail";
 }
 
 /** A type of event. */
@@ -291,6 +407,23 @@ export interface File {
   /** What the input of a task names it by. */
   uri: string;
 }
+
+/** A file, wherever it is. */
+export type FileInput = {
+  type: "url";
+  /** An https URL of at most 50 MB. */
+  url: string;
+} | {
+  /** The asset. */
+  asset_id: string;
+  type: "asset_id";
+} | {
+  /** Its bytes. */
+  data: string;
+  /** Its media type. */
+  media_type?: string | null;
+  type: "base64";
+};
 
 /** Announces a file. */
 export interface FileRequest {
@@ -921,6 +1054,108 @@ export interface Usage {
   usd: number;
   /** Seconds of slots, by pool. */
   worker_seconds: Record<string, number>;
+}
+
+/** A presenter video. */
+export interface Video {
+  /** As asked. */
+  callback_id: string | null;
+  /** The same as `video_url`, where captions in the picture were asked for. */
+  captioned_video_url: string | null;
+  /** Unix seconds of its end. */
+  completed_at: number | null;
+  /** Unix seconds of the request. */
+  created_at: number;
+  /** Seconds, once it is completed. */
+  duration: number | null;
+  /** What went wrong, for programs. */
+  failure_code: string | null;
+  /** What went wrong and what to do. */
+  failure_message: string | null;
+  /** Always `null`: the farm has no folders. */
+  folder_id: string | null;
+  /** Always `null`. */
+  gif_url: string | null;
+  /** The video. */
+  id: string;
+  /** Container. */
+  output_format: "mp4" | "webm";
+  /** Its state. */
+  status: "pending" | "processing" | "completed" | "failed";
+  /** Signed, expiring URL of the words as a SubRip file, where the script's engine tells when they are spoken. */
+  subtitle_url: string | null;
+  /** Signed, expiring URL of a still. */
+  thumbnail_url: string | null;
+  /** As asked. */
+  title: string | null;
+  /** Always `null`. */
+  video_page_url: string | null;
+  /** Signed, expiring URL of the video, once it is completed. */
+  video_url: string | null;
+}
+
+/** A presenter video that is taken in. */
+export interface VideoCreated {
+  /** Container. */
+  output_format: "mp4" | "webm";
+  /** Always `pending`. */
+  status: "pending" | "processing" | "completed" | "failed";
+  /** The video. It is a render too, by this id. */
+  video_id: string;
+}
+
+/** Asks for a video of a person who speaks. */
+export interface VideoRequest {
+  /** Shape; `auto`, the default, is that of the photo. */
+  aspect_ratio?: "auto" | "16:9" | "9:16" | "4:5" | "5:4" | "1:1" | null;
+  /** The same as an asset. */
+  audio_asset_id?: string | null;
+  /** URL of a WAV or MP3 file of at most 50 MB and 600 s that the person says. */
+  audio_url?: string | null;
+  /** The look. Required with the type `avatar`. */
+  avatar_id?: string | null;
+  /** What is behind the person. Without one the photo fills the picture. */
+  background?: BackgroundSetting | null;
+  /** Echoed in events. */
+  callback_id?: string | null;
+  /** An https URL to tell of the end. */
+  callback_url?: string | null;
+  /** Shows the words of the script in the picture. An extension. */
+  captions?: boolean | null;
+  /** Which engine animates; this farm has `avatar_iv`. */
+  engine?: {
+  /** One of a look's `supported_api_engines`. */
+  type: string;
+} | null;
+  /** How much head and brows move; `low` by default. Only with the type `avatar`. */
+  expressiveness?: "low" | "medium" | "high" | null;
+  /** The photo, a PNG or a JPEG file. Required with the type `image`. */
+  image?: FileInput | null;
+  /** The hosted service moves the body by a description. This farm refuses it. */
+  motion_prompt?: string | null;
+  /** Container; `mp4` by default. `webm` keeps transparency. */
+  output_format?: "mp4" | "webm" | null;
+  /** Leaves out the background of the photo, which must be a PNG file with transparency. */
+  remove_background?: boolean | null;
+  /** Height class; `1080p` by default. */
+  resolution?: "720p" | "1080p" | "4k" | null;
+  /** What the person says. Excludes `audio_url` and `audio_asset_id`. */
+  script?: string | null;
+  /** Name to show to people. */
+  title?: string | null;
+  /** Who presents: a look, or a photo that is used once. */
+  type: "avatar" | "image" | "cinematic";
+  /** Who speaks the script. Required with it. */
+  voice_id?: string | null;
+  /** How the script is spoken. */
+  voice_settings?: {
+  /** The language as a BCP-47 tag, for voices that speak several. */
+  locale?: string | null;
+  /** Higher or lower than the voice's own pitch; 0 is the default. */
+  pitch?: number | null;
+  /** Multiple of the voice's own speed; 1 is the default. */
+  speed?: number | null;
+} | null;
 }
 
 /** A voice. */

@@ -14,6 +14,7 @@ mod losses;
 mod observe;
 mod outputs;
 mod parity;
+mod presenter;
 mod runtimes;
 mod seams;
 mod timings;

@@ -3,6 +3,7 @@
 // The figures that it measures are worth reading in the log of a test run.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
+use std::collections::HashSet;
 use std::fs;
 
 use hyperfarm_e2e::parity::{repository, stage};
@@ -130,6 +131,39 @@ window.__timelines = {{ main: timeline }};
         scene.render(&project, name, &["--fps", "30", "--quality", "draft", "--chunk-frames", chunk]).1
     };
     assert_equal_frames("rest", &render("whole", "60"), &render("cut", "30"), false);
+}
+
+/// A page that says that it is stateless is not visited. One that says so and counts what it has shown differs at its seams,
+/// and is drawn again as if it had not said so.
+#[test]
+fn a_stateless_page_is_not_visited_and_one_that_is_not_is_found_out() {
+    let scene = Scene::new();
+    for (name, left, is_healed) in [("stateless", "30 * time", false), ("counts", "3 * seen.size", true)] {
+        let page = format!(
+            r#"<!doctype html><html><body><div data-composition-id="main" data-width="320" data-height="180"
+data-start="0" data-duration="10" data-no-timeline data-stateless>
+<canvas id="canvas" width="320" height="180"></canvas></div><script>
+const context = document.getElementById("canvas").getContext("2d"), seen = new Set();
+const show = (time) => {{
+  seen.add(time);
+  context.clearRect(0, 0, 320, 180);
+  context.fillRect({left}, 40, 20, 60);
+}};
+window.addEventListener("hf-seek", (event) => show(event.detail.time));
+</script></body></html>"#
+        );
+        let project = scene.project(name, &page);
+        let render = |kind: &str, chunk: &str| {
+            let args = ["--fps", "10", "--quality", "draft", "--chunk-frames", chunk];
+            scene.render(&project, &format!("{name}-{kind}"), &args).1
+        };
+        let (whole, cut) = (render("whole", "100"), render("cut", "40"));
+        assert_equal_frames(name, &whole, &cut, is_healed);
+        let visited: u64 = cut.segments.iter().map(|segment| segment.timings.visited_frames).sum();
+        assert_eq!(visited > 0, is_healed, "{name}: {visited} frames were visited");
+        let distinct: HashSet<String> = cut.frame_hashes().map(|hash| hash.to_string()).collect();
+        assert_eq!((cut.segments.len(), distinct.len()), (3, 100), "{name}");
+    }
 }
 
 #[test]

@@ -39,6 +39,10 @@ pub struct CompiledFile {
     pub bytes: u64,
 }
 
+/// Path, among the files of a plan, of what the page has prepared in the plan stage for its later pages: the JSON of
+/// `window.__hyperfarmPrepared`.
+pub const PREPARED_FILE: &str = "__hyperfarm/prepared.json";
+
 /// A URL that the page requests, and the file that the plan stage found for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteAsset {

@@ -160,6 +160,19 @@ impl Catalogue {
         engine.ok_or_else(|| SpeechError::NoVoice(request.voice.clone()))?.speak(request).await
     }
 
+    /// The phonemes of each word in the language with this BCP-47 tag, in the International Phonetic Alphabet; `None`
+    /// where no engine can tell them.
+    pub async fn phonemes(&self, locale: &str, words: &[String]) -> Option<Vec<String>> {
+        for engine in &self.engines {
+            match engine.phonemes(locale, words).await {
+                Ok(None) => {}
+                Ok(found) => return found,
+                Err(error) => warn!(engine = engine.name(), %error, "a speech engine does not tell phonemes"),
+            }
+        }
+        None
+    }
+
     /// The voices that suit a description best, the best first: batch number `seed` of [`MATCHES`], from 0 on.
     ///
     /// A voice suits for each word of the description that is said of it, and most of all for its language or accent.

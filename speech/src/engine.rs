@@ -31,6 +31,17 @@ pub trait SpeechEngine: Debug + Send + Sync {
     ///
     /// The engine does not answer, or cannot speak this.
     async fn speak(&self, request: &SpeechRequest) -> Result<Speech, SpeechError>;
+
+    /// The phonemes of each word in the language with this BCP-47 tag, in the International Phonetic Alphabet; `None`
+    /// where the engine cannot tell them.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not answer.
+    async fn phonemes(&self, locale: &str, words: &[String]) -> Result<Option<Vec<String>>, SpeechError> {
+        let _ = (locale, words);
+        Ok(None)
+    }
 }
 
 /// A voice.
@@ -82,6 +93,8 @@ pub struct SpeechRequest {
     pub voice: String,
     /// 1 is the voice's own speed, 2 twice as fast. From 0.5 to 2.
     pub speed: f64,
+    /// From -50, an octave lower or so, to 50, higher; 0 is the voice's own pitch.
+    pub pitch: i32,
     /// BCP-47 tag of the language to speak, for voices that take one.
     pub locale: Option<String>,
 }

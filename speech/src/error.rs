@@ -17,6 +17,9 @@ pub enum SpeechError {
     /// The voice does not take SSML.
     #[error("the voice takes no SSML; send plain text")]
     NoSsml,
+    /// The voice has one pitch only.
+    #[error("the voice cannot be made higher or lower; leave the pitch at 0")]
+    NoPitch,
     /// The sound is longer than [`MAX_DURATION`].
     #[error("the speech would be longer than {} minutes", MAX_DURATION.as_secs() / 60)]
     TooLong,

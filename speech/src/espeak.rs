@@ -148,14 +148,22 @@ impl Espeak {
         Ok(languages(&String::from_utf8_lossy(&listed)))
     }
 
-    async fn rendition(&self, voice: &str, speed: &str, is_ssml: bool, source: &str) -> Result<Sound, SpeechError> {
+    async fn rendition(&self, manner: &Manner, is_ssml: bool, source: &str) -> Result<Sound, SpeechError> {
+        let Manner { voice, speed, pitch } = manner;
         // `-b 1` is UTF-8, whatever the locale.
-        let mut arguments = vec!["-v", voice, "-s", speed, "-b", "1", "--stdin", "--stdout"];
+        let mut arguments = vec!["-v", voice, "-s", speed, "-p", pitch, "-b", "1", "--stdin", "--stdout"];
         if is_ssml {
             arguments.push("-m");
         }
         Sound::parse(ENGINE, &self.run(&arguments, source).await?)
     }
+}
+
+/// How the program speaks, as its options say it.
+struct Manner {
+    voice: String,
+    speed: String,
+    pitch: String,
 }
 
 /// Tags and names in the lines of `--voices`.
@@ -221,8 +229,10 @@ impl SpeechEngine for Espeak {
         };
         let voice = if variant.is_empty() { language.to_owned() } else { format!("{language}+{variant}") };
         let speed = ((WORDS_PER_MINUTE * request.speed).round() as u32).to_string();
+        // The program's own pitch is 50, of 0 to 99.
+        let manner = Manner { voice, speed, pitch: (50 + request.pitch).clamp(0, 99).to_string() };
         let script = &request.script;
-        let speak = async |source: String| self.rendition(&voice, &speed, script.is_ssml(), &source).await;
+        let speak = async |source: String| self.rendition(&manner, script.is_ssml(), &source).await;
         let sound = speak(script.source()).await?;
         let even = Frames::of(&speak(script.marked(|_| mark(100))).await?);
         let uneven = Frames::of(&speak(script.marked(|index| mark(words::volume(index)))).await?);
@@ -235,6 +245,20 @@ impl SpeechEngine for Espeak {
             tokio::task::spawn_blocking(work).await.map_err(|error| SpeechError::engine(ENGINE, error))?
         };
         Ok(Speech { sound, words })
+    }
+
+    async fn phonemes(&self, locale: &str, words: &[String]) -> Result<Option<Vec<String>>, SpeechError> {
+        let languages = self.languages().await?;
+        let Some(language) = spoken(&languages, "", locale) else { return Ok(None) };
+        let input: String =
+            words.iter().map(|word| format!("{}\n", word.split_whitespace().collect::<Vec<_>>().join(" "))).collect();
+        // Without `--stdin` each line is spoken by itself.
+        let written = self.run(&["-q", "-v", language, "--ipa", "-b", "1"], &input).await?;
+        let written = String::from_utf8_lossy(&written);
+        let lines: Vec<String> =
+            written.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
+        // A word in which the program sees several clauses has several lines, and then no line is known to be of its word.
+        Ok((lines.len() == words.len()).then_some(lines))
     }
 }
 

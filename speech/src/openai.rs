@@ -59,6 +59,9 @@ impl SpeechEngine for OpenAi {
         if request.script.is_ssml() {
             return Err(SpeechError::NoSsml);
         }
+        if request.pitch != 0 {
+            return Err(SpeechError::NoPitch);
+        }
         let voice = request.voice.strip_prefix("openai_").unwrap_or_default();
         if !self.config.voices.iter().any(|known| known.name == voice) {
             return Err(SpeechError::NoVoice(request.voice.clone()));

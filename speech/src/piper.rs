@@ -111,6 +111,9 @@ impl SpeechEngine for Piper {
         if request.script.is_ssml() {
             return Err(SpeechError::NoSsml);
         }
+        if request.pitch != 0 {
+            return Err(SpeechError::NoPitch);
+        }
         let name = request.voice.strip_prefix("piper_").unwrap_or_default();
         let body = json!({ "text": request.script.source(), "voice": name, "length_scale": 1.0 / request.speed });
         let call = self.client.post(self.path("")).json(&body);

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 fn request(voice: &str, script: Script) -> SpeechRequest {
-    SpeechRequest { script, voice: voice.to_owned(), speed: 1.0, locale: None }
+    SpeechRequest { script, voice: voice.to_owned(), speed: 1.0, pitch: 0, locale: None }
 }
 
 const TEXT: &str = "Hello from the farm, this is a test of words.";
@@ -121,6 +121,36 @@ async fn words_are_within_80_ms_of_espeaks_own() {
         }
     }
     assert!(worst.0 <= 0.08, "{worst:?}");
+}
+
+#[tokio::test]
+async fn espeak_tells_the_phonemes_of_words() {
+    let Some(espeak) = espeak() else { return };
+    let words: Vec<String> = ["Please", "pick", "1,000", "moons."].map(str::to_owned).to_vec();
+    let found = espeak.phonemes("en-US", &words).await.unwrap().unwrap();
+    assert_eq!(found.len(), 4);
+    for (phonemes, expected) in found.iter().zip(["pl", "pˈɪk", "θˈaʊz", "mˈuːn"]) {
+        assert!(phonemes.contains(expected), "{found:?}");
+    }
+    assert_eq!(espeak.phonemes("tlh", &words).await.unwrap(), None);
+    // Two clauses are two lines, of which nobody knows which word they are of.
+    let clauses = ["one. Two.".to_owned()];
+    assert_eq!(espeak.phonemes("en", &clauses).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn espeak_speaks_higher_and_lower() {
+    let Some(espeak) = espeak() else { return };
+    let at = |pitch: i32| SpeechRequest { pitch, ..request("espeak_en-us", Script::text(TEXT)) };
+    let (low, high) = (espeak.speak(&at(-50)).await.unwrap().sound, espeak.speak(&at(50)).await.unwrap().sound);
+    // What is left below the harmonics crosses zero twice in a period of the voice.
+    let smooth = |samples: &[f64]| -> Vec<f64> { samples.windows(100).map(|part| part.iter().sum()).collect() };
+    let crossings = |sound: &Sound| {
+        let samples: Vec<f64> = sound.samples.iter().map(|sample| f64::from(*sample)).collect();
+        smooth(&smooth(&samples)).windows(2).filter(|pair| (pair[0] < 0.0) != (pair[1] < 0.0)).count()
+    };
+    let (low, high) = (crossings(&low), crossings(&high));
+    assert!(high > 2 * low, "{low} and {high}");
 }
 
 #[tokio::test]

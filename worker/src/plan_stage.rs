@@ -11,7 +11,9 @@ use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
-use hyperfarm_proto::plan::{Caption, CompiledFile, EncoderSettings, PlanContent, PlanDraft, RemoteAsset, Warning};
+use hyperfarm_proto::plan::{
+    Caption, CompiledFile, EncoderSettings, PREPARED_FILE, PlanContent, PlanDraft, RemoteAsset, Warning,
+};
 use hyperfarm_proto::shutter::Shutter;
 use hyperfarm_proto::spec::{Format, RenderRequest, Timestamp, Viewport};
 
@@ -23,7 +25,7 @@ use crate::compile::services::LocalServices;
 use crate::compile::{CompileOutput, Compiled, FetchedFiles};
 use crate::compiler::Compiler;
 use crate::context::WorkerContext;
-use crate::error::{ProjectError, WorkerError};
+use crate::error::{PageError, ProjectError, WorkerError};
 use crate::expected_page::{ExpectedPage, MAX_DURATION};
 use crate::host::{ExpectedTimelines, OpenOptions, PageHost};
 use crate::media_list::{self, MediaList};
@@ -56,6 +58,10 @@ const EXCEPTION: &str = "SCRIPT_EXCEPTION";
 const REMOTE_PREFIX: &str = "/__hyperfarm/remote/";
 /// Most probes of a page; each has the files that the one before requested.
 const MAX_PROBES: u32 = 3;
+/// Most bytes of what a page prepares for the later pages of its render.
+const MAX_PREPARED: usize = 4 * 1024 * 1024;
+/// What a page has prepared, as JSON; `null` where it has prepared nothing.
+const PREPARED: &str = "window.__hyperfarmPrepared === undefined ? null : JSON.stringify(window.__hyperfarmPrepared)";
 /// Files that are uploaded at once.
 const UPLOADS: usize = 8;
 
@@ -110,9 +116,11 @@ pub(crate) async fn run(
     };
     let probing = prober.probe_until_complete(compiler);
     let (_, (mut probed, network)) = futures::future::try_join(uploads, probing).await?;
-    upload(worker, &network.files).await?;
+    let prepared = probed.prepared.take().map(|text| store_prepared(worker, &text)).transpose()?;
+    let added: Vec<CompiledFile> = network.files.into_iter().chain(prepared).collect();
+    upload(worker, &added).await?;
     let mut files = compiled.files;
-    files.extend(network.files);
+    files.extend(added);
     if let Some(path) = sound_track {
         probed.media.audio.push(sound_track::item(path, frame_rate.seconds_of(probed.composition_frames)));
     }
@@ -192,6 +200,15 @@ fn services(worker: &Arc<WorkerContext>, slot: u32, request: &RenderRequest) -> 
         })
 }
 
+/// Keeps what a page has prepared in the worker's cache.
+fn store_prepared(worker: &WorkerContext, text: &str) -> Result<CompiledFile, WorkerError> {
+    let stored = worker.cache.insert_from(&mut text.as_bytes(), MAX_PREPARED as u64);
+    let stored = stored.map_err(|error| WorkerError::Inconsistent(error.to_string()))?;
+    let (hash, bytes) =
+        stored.ok_or_else(|| WorkerError::Inconsistent("what a page has prepared is too long".to_owned()))?;
+    Ok(CompiledFile { path: PREPARED_FILE.to_owned(), hash, bytes })
+}
+
 /// Opens the planned page several times and returns a warning for each difference.
 async fn verify_pages(
     worker: &Arc<WorkerContext>,
@@ -264,6 +281,8 @@ struct Probed {
     warnings: Vec<Warning>,
     /// As in [`PlanContent::load_steps`].
     load_steps: u32,
+    /// JSON that the page has prepared for the later pages of its render.
+    prepared: Option<String>,
 }
 
 /// The cost of frames, in milliseconds.
@@ -351,6 +370,12 @@ impl Prober<'_> {
             let mut host = slot.open_unchecked(site, viewport, &options).await?;
             host.let_leave();
             let probe = host.probe().await?;
+            let prepared: Option<String> = host.ask(PREPARED).await?;
+            if let Some(length) = prepared.as_ref().map(String::len).filter(|length| *length > MAX_PREPARED) {
+                let text =
+                    format!("the page has prepared {length} bytes for later pages, and may prepare {MAX_PREPARED}");
+                return Err(PageError::Script(text).into());
+            }
             let duration = checked_duration(request.spec.asked_duration().unwrap_or(probe.duration))?;
             let sound = host.sound(duration).await?;
             context.set_progress(600, 1000);
@@ -391,6 +416,7 @@ impl Prober<'_> {
                 cost: Cost { frame_ms, earlier_ms },
                 warnings,
                 load_steps: host.report().load_steps,
+                prepared,
             };
             Ok::<_, WorkerError>((probed, probe, sound, duration))
         };

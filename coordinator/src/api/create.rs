@@ -14,7 +14,7 @@ use super::error::{ApiError, Code};
 use crate::intake::{Limits, from_html};
 
 /// Base64 with or without its padding.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );

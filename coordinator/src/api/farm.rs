@@ -169,7 +169,7 @@ async fn farm(api: &Api, space: &Space) -> Farm {
             Outcome::Completed { duration, output } if is_today => {
                 completed += 1;
                 minutes += duration / 60.0;
-                cost += api.config.prices.of(output, *duration);
+                cost += api.config.prices.of(output, *duration, row.purpose());
                 done.push(id);
             }
             Outcome::Failed { failure, .. } if failure.code != hyperfarm_proto::failure::FailureCode::Cancelled => {

@@ -38,6 +38,7 @@
 pub mod access;
 pub mod account;
 pub mod assets;
+mod avatars;
 mod base_url;
 pub mod batch;
 pub mod create;
@@ -49,6 +50,7 @@ pub mod idempotency;
 mod inference;
 pub mod log;
 mod mcp;
+mod media;
 pub mod middleware;
 mod oauth;
 pub mod openapi;
@@ -63,6 +65,7 @@ mod runtimes;
 pub mod server;
 pub mod systems;
 mod unread;
+mod videos;
 pub mod view;
 pub mod voices;
 pub mod webhooks;
@@ -225,7 +228,7 @@ impl Coordinator {
             config: Arc::new(config),
         };
         api.start_loops();
-        let routes = routes::router(&api).merge(oauth::routes()).merge(dashboard::routes());
+        let routes = routes::router(&api).merge(oauth::routes()).merge(avatars::pages()).merge(dashboard::routes());
         let routes = routes.fallback(unknown_route).method_not_allowed_fallback(wrong_method);
         let config = api.config.clone();
         let wrap = |routes| middleware::wrap(routes, self.backplane().metrics.clone(), config.clone());

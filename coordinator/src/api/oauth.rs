@@ -427,13 +427,13 @@ fn check_rate(api: &Api, extensions: &Extensions) -> Result<(), ApiError> {
 }
 
 /// The text of a form.
-async fn form(body: Body) -> Result<String, ApiError> {
+pub(super) async fn form(body: Body) -> Result<String, ApiError> {
     let bytes = read_body(body).await?;
     String::from_utf8(bytes.into()).map_err(|_| ApiError::new(Code::InvalidParameter, "the form is not UTF-8"))
 }
 
 /// What the fields of a form say.
-fn fields<T: DeserializeOwned>(form: &str) -> Result<T, ApiError> {
+pub(super) fn fields<T: DeserializeOwned>(form: &str) -> Result<T, ApiError> {
     Ok(request::parse_query(Some(form))?)
 }
 
@@ -470,7 +470,7 @@ fn consent_page(api: &Api, inside: &str, error: Option<&ApiError>) -> Response {
     (status, guarded(page)).into_response()
 }
 
-fn document(body: &str) -> String {
+pub(super) fn document(body: &str) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>hyperfarm</title><style>body{{font:16px/1.5 system-ui;max-width:36em;margin:4em auto;padding:0 1em}}\
@@ -479,7 +479,7 @@ fn document(body: &str) -> String {
 }
 
 /// A page that nobody frames, keeps or sends elsewhere.
-fn guarded(page: String) -> Response {
+pub(super) fn guarded(page: String) -> Response {
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CACHE_CONTROL, "no-store"),
@@ -494,7 +494,7 @@ fn guarded(page: String) -> Response {
     (headers, page).into_response()
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -276,6 +276,7 @@ pub(super) async fn retry(
             origin,
             priority: detail.priority,
             callback_form: detail.intake.callback_form,
+            purpose: detail.intake.purpose.clone(),
             ..Intake::default()
         };
         let render = api.coordinator.retry(&detail.request.id, intake, seed).await?;

@@ -15,6 +15,10 @@ use hyperfarm_api::account::{AccountAnswer, Nothing, Status};
 use hyperfarm_api::assets::{
     Asset, AssetDeleted, AssetUploaded, CompleteRequest, UploadBegun, UploadForm, UploadReceived, UploadRequest,
 };
+use hyperfarm_api::avatars::{
+    AvatarChange, AvatarCreated, AvatarGroup, AvatarLook, AvatarRequest, ConsentBegun, ConsentRequest, Deleted,
+    GroupsQuery, LooksQuery,
+};
 use hyperfarm_api::error::DOCS_PATH;
 use hyperfarm_api::farm::{AuditEntry, Farm, QuarantineRequest, Worker};
 use hyperfarm_api::render::{
@@ -24,6 +28,7 @@ use hyperfarm_api::request::{BatchRequest, EventsQuery, ListQuery, RenderRequest
 use hyperfarm_api::runtimes::{Runtime, RuntimePackage};
 use hyperfarm_api::schema::Schemas;
 use hyperfarm_api::tasks::{File, FilesRequest, Task, TaskCreated, TaskRequest};
+use hyperfarm_api::videos::{Video, VideoCreated, VideoRequest, VideosQuery};
 use hyperfarm_api::voices::{DesignRequest, SpeechCreated, SpeechRequest, Voice, VoicesDesigned, VoicesQuery};
 use hyperfarm_api::webhooks::{Endpoint, EndpointChange, EndpointRequest, Event, EventType, Secret};
 use serde_json::{Map, Value};
@@ -36,8 +41,8 @@ use super::route::Answers::Raw;
 use super::route::{Answers, Route, Takes, one, page};
 use super::server::PeerAddress;
 use super::{
-    Api, FIELDS_MAX, account, assets, batch, farm, files, inference, log, openapi, operate, preview, read_body,
-    render_events, renders, runtimes, voices, webhooks, workers,
+    Api, FIELDS_MAX, account, assets, avatars, batch, farm, files, inference, log, openapi, operate, preview,
+    read_body, render_events, renders, runtimes, videos, voices, webhooks, workers,
 };
 use crate::api_keys::{Caller, Scope};
 use crate::audit::{self, Act};
@@ -70,6 +75,38 @@ const RUN: &[Code] = &{
     }
     codes
 };
+
+/// What making a look can be refused for.
+const AVATAR: &[Code] = &[
+    Code::InvalidParameter,
+    Code::InsufficientCredit,
+    Code::AccessDenied,
+    Code::DownloadFailed,
+    Code::TooLarge,
+    Code::AssetNotFound,
+    Code::AvatarNotFound,
+    Code::EngineNotConfigured,
+    Code::NotReady,
+    Code::RateLimited,
+    Code::QuotaExceeded,
+];
+
+/// What making a presenter video can be refused for.
+const VIDEO: &[Code] = &[
+    Code::InvalidParameter,
+    Code::InsufficientCredit,
+    Code::AccessDenied,
+    Code::DownloadFailed,
+    Code::TooLarge,
+    Code::AssetNotFound,
+    Code::AvatarNotFound,
+    Code::VoiceNotFound,
+    Code::EngineNotConfigured,
+    Code::NotReady,
+    Code::RateLimited,
+    Code::QuotaExceeded,
+    Code::EngineFailed,
+];
 
 /// Every route there is.
 #[rustfmt::skip]
@@ -116,6 +153,20 @@ pub const ROUTES: &[Route] = &[
     Route::new("post", "/v3/voices", RENDER, "Find the three voices that suit a description best.", one::<VoicesDesigned>(), || post(voices::design)).json::<DesignRequest>().errors(&[Code::InvalidParameter, Code::EngineNotConfigured, Code::EngineFailed]),
     Route::new("post", "/v3/voices/speech", RENDER, "Speak a text.", one::<SpeechCreated>(), || post(voices::speak)).json::<SpeechRequest>().ids_from_idempotency_key().errors(&[Code::InvalidParameter, Code::InsufficientCredit, Code::VoiceNotFound, Code::EngineNotConfigured, Code::RateLimited, Code::EngineFailed]),
     Route::new("get", "/v3/voices/{voice_id}", READ, "Read a voice.", one::<Voice>(), || get(voices::read)).errors(&[Code::VoiceNotFound, Code::EngineNotConfigured, Code::EngineFailed]),
+    Route::new("post", "/v3/avatars", RENDER, "Make a look of a photo.", one::<AvatarCreated>(), || post(avatars::create)).json::<AvatarRequest>().ids_from_idempotency_key().errors(AVATAR),
+    Route::new("get", "/v3/avatars", READ, "List avatar groups, newest first.", page::<AvatarGroup>(), || get(avatars::groups)).query::<GroupsQuery>().errors(&[Code::InvalidParameter]),
+    Route::new("get", "/v3/avatars/looks", READ, "List looks, newest first.", page::<AvatarLook>(), || get(avatars::looks)).query::<LooksQuery>().errors(&[Code::InvalidParameter]),
+    Route::new("get", "/v3/avatars/looks/{look_id}", READ, "Read a look.", one::<AvatarLook>(), || get(avatars::read_look)).errors(&[Code::AvatarNotFound]),
+    Route::new("patch", "/v3/avatars/looks/{look_id}", RENDER, "Change the name, the gender or the tags of a look.", one::<AvatarLook>(), || patch(avatars::change_look)).json::<AvatarChange>().errors(&[Code::AvatarNotFound, Code::InvalidParameter]),
+    Route::new("delete", "/v3/avatars/looks/{look_id}", RENDER, "Delete a look with its photo.", one::<Deleted>(), || delete(avatars::delete_look)).errors(&[Code::AvatarNotFound]),
+    Route::new("get", "/v3/avatars/{group_id}", READ, "Read an avatar group.", one::<AvatarGroup>(), || get(avatars::read_group)).errors(&[Code::AvatarNotFound]),
+    Route::new("patch", "/v3/avatars/{group_id}", RENDER, "Change the name or the gender of an avatar group.", one::<AvatarGroup>(), || patch(avatars::change_group)).json::<AvatarChange>().errors(&[Code::AvatarNotFound, Code::InvalidParameter]),
+    Route::new("delete", "/v3/avatars/{group_id}", RENDER, "Delete an avatar group with its looks.", one::<Deleted>(), || delete(avatars::delete_group)).errors(&[Code::AvatarNotFound]),
+    Route::new("post", "/v3/avatars/{group_id}/consent", RENDER, "Ask the person of a group for consent, by a page that needs no key.", one::<ConsentBegun>(), || post(avatars::ask_consent)).json::<ConsentRequest>().errors(&[Code::AvatarNotFound, Code::InvalidParameter]),
+    Route::new("post", "/v3/videos", RENDER, "Make a video of a photo that speaks.", one::<VideoCreated>(), || post(videos::create)).json::<VideoRequest>().ids_from_idempotency_key().errors(VIDEO),
+    Route::new("get", "/v3/videos", READ, "List presenter videos, newest first.", page::<Video>(), || get(videos::list)).query::<VideosQuery>().errors(&[Code::InvalidParameter]),
+    Route::new("get", "/v3/videos/{video_id}", READ, "Read a presenter video.", one::<Video>(), || get(videos::read)).errors(&[Code::VideoNotFound]),
+    Route::new("delete", "/v3/videos/{video_id}", RENDER, "Delete a presenter video; one under way is cancelled.", one::<Deleted>(), || delete(videos::delete)).errors(&[Code::VideoNotFound]),
     Route::new("get", "/v3/users/me", READ, "Read the key's own account.", Answers::Whole(Schemas::answer::<AccountAnswer>), || get(account::me)),
     Route::new("get", "/v1/user/me", READ, "Read the key's own account, by the path of the published quick start.", Answers::Whole(Schemas::answer::<AccountAnswer>), || get(account::me)),
     Route::new("post", "/apps/run", RENDER, "Submit a render as a task of the one app.", Answers::One(Schemas::answer::<TaskCreated>), || post(inference::run)).inference().json::<TaskRequest>().ids_from_idempotency_key().errors(RUN),

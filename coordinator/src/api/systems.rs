@@ -89,8 +89,21 @@ pub const SYSTEMS: &[System] = &[
         test: ("coordinator/tests/voices.rs", "without_an_engine_the_settings_are_named"),
     },
     System::refused("cloning of voices", &["/v3/voices/clone"], ""),
-    System::refused("presenter videos", &["/v3/videos"], "`avatar`, `image` and `cinematic` alike"),
-    System::refused("avatars", &["/v3/avatars"], ""),
+    System {
+        name: "avatars",
+        paths: &["/v3/avatars"],
+        support: Support::Works,
+        remark: "of photos; `digital_twin` and `prompt` are refused by name",
+        test: ("coordinator/tests/videos.rs", "a_look_is_made_of_a_photo_once_its_face_is_found"),
+    },
+    System {
+        name: "presenter videos",
+        paths: &["/v3/videos"],
+        support: Support::WithEngine,
+        remark: "`avatar` of a photo and `image`, [as described](presenters.md); a voice for scripts, none for sounds; `cinematic` and \
+                 `motion_prompt` are refused by name",
+        test: ("coordinator/tests/videos.rs", "a_video_is_made_of_a_look_and_a_script"),
+    },
     System::refused("lip-sync of existing videos", &["/v3/lipsyncs"], ""),
     System::refused("translation of videos", &["/v3/video-translations"], "proofread sessions too"),
     System::refused("video agent", &["/v3/video-agents"], "sessions and styles too"),

@@ -177,6 +177,7 @@ pub(super) async fn preview(
                 script: Script::text(sample(&listed.voice.locale)),
                 voice: listed.voice.id,
                 speed: 1.0,
+                pitch: 0,
                 locale: None,
             };
             objects.put(&key, Bytes::from(made(&api, &speech).await?.sound.wav())).await?;
@@ -202,14 +203,14 @@ fn sample(locale: &str) -> &'static str {
 }
 
 /// Speaks when it is its turn.
-async fn made(api: &Api, speech: &hyperfarm_speech::SpeechRequest) -> Result<Speech, ApiError> {
+pub(super) async fn made(api: &Api, speech: &hyperfarm_speech::SpeechRequest) -> Result<Speech, ApiError> {
     let catalogue = catalogue(api)?;
     let _turn = api.speeches.turn().await?;
     catalogue.speak(speech).await.map_err(refusal)
 }
 
 /// The catalogue, if there is an engine.
-fn catalogue(api: &Api) -> Result<&Catalogue, ApiError> {
+pub(super) fn catalogue(api: &Api) -> Result<&Catalogue, ApiError> {
     if api.config.speech.is_empty() {
         let message = "this farm has no speech engine; its operator installs espeak-ng (HYPERFARM_ESPEAK), or names an \
                        OpenAI-compatible service by HYPERFARM_SPEECH_URL, or Piper's HTTP server by HYPERFARM_PIPER_URL";
@@ -232,7 +233,7 @@ fn to_speak(asked: SpeechRequest) -> Result<hyperfarm_speech::SpeechRequest, Api
         return Err(ApiError::invalid("text", "text must have 1 to 5000 characters, and a word among them"));
     }
     let locale = asked.locale.or(asked.language).map(String::from);
-    Ok(hyperfarm_speech::SpeechRequest { script, voice: asked.voice_id.into(), speed, locale })
+    Ok(hyperfarm_speech::SpeechRequest { script, voice: asked.voice_id.into(), speed, pitch: 0, locale })
 }
 
 fn gender(gender: Gender) -> hyperfarm_speech::Gender {
@@ -267,12 +268,13 @@ async fn view(api: &Api, base: Option<&Url>, listed: &Listed) -> Result<Voice, A
 }
 
 /// What a client is told of a failed speech.
-fn refusal(error: SpeechError) -> ApiError {
+pub(super) fn refusal(error: SpeechError) -> ApiError {
     let message = error.to_string();
     match error {
         SpeechError::NoVoice(_) => ApiError::new(Code::VoiceNotFound, message),
         SpeechError::NoLocale(_) => ApiError::invalid("locale", message),
         SpeechError::NoSsml => ApiError::invalid("input_type", message),
+        SpeechError::NoPitch => ApiError::invalid("pitch", message),
         SpeechError::TooLong | SpeechError::Silent => ApiError::invalid("text", message),
         SpeechError::Engine { engine, .. } => {
             warn!(engine, %error, "a speech engine failed");

@@ -19,7 +19,7 @@ use url::Url;
 pub use error::IntakeError;
 pub use project::{Limits, ProjectError, from_html};
 
-pub use crate::submission::{Intake, Seed};
+pub use crate::submission::{Intake, Purpose, Seed};
 use crate::{object_keys, store};
 
 /// Longest render that can be asked for, in seconds: what workers take.
@@ -68,13 +68,23 @@ pub(crate) async fn store(
         return Ok(Arc::new(request));
     }
     let request = RenderRequest { id, created_at_ms: seed.at_ms(), bundle: bundle.0, spec };
-    let (place, member) = (object_keys::intake(&request.id), object_keys::space_render(&intake.space, &request.id));
-    let open = object_keys::open_mark(&request.id);
+    let (place, open) = (object_keys::intake(&request.id), object_keys::open_mark(&request.id));
+    let (listed, video) = match intake.purpose {
+        Purpose::Render => (true, false),
+        Purpose::Video { .. } => (true, true),
+        // The client has asked for a look, and is shown no render.
+        Purpose::Look(_) => (false, false),
+    };
+    let marks = [
+        listed.then(|| object_keys::space_render(&intake.space, &request.id)),
+        video.then(|| object_keys::space_video(&intake.space, &request.id)),
+    ];
+    let marks = marks.iter().flatten().map(|mark| objects.put(mark, Bytes::from_static(b"{}")));
     // The request last: it is what makes a render of all this.
     futures::try_join!(
         objects.put_json(&place, intake),
         objects.put_json(&open, intake),
-        objects.put(&member, Bytes::from_static(b"{}")),
+        futures::future::try_join_all(marks),
     )?;
     objects.put_json(&keys::request(&request.id), &request).await?;
     Ok(Arc::new(request))

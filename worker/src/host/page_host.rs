@@ -27,7 +27,7 @@ use crate::urls;
 const VISITS_PER_CALL: usize = 2000;
 /// Longest call of visits in milliseconds: between calls the task can be cancelled.
 const VISITS_LIMIT_MS: u64 = 250;
-/// Up to so many earlier frames are all visited, on any page.
+/// Up to so many earlier frames are all visited, on any page that needs visits.
 const FEW_FRAMES: u64 = 30;
 
 /// Most visits by which the cost of a visit is measured.
@@ -346,12 +346,11 @@ impl<'a> PageHost<'a> {
         let mut needed: Visits =
             self.page.ask(&format!("window.__hyperfarmVisits.before({last}, {num}, {den})")).await?;
         needed.rests.retain(|frame| frames.contains(frame));
-        if frames.end.saturating_sub(frames.start) <= FEW_FRAMES {
-            needed.frames = None;
-        } else if let Some(visits) = &mut needed.frames {
-            visits.retain(|frame| frames.contains(frame));
-        } else {
-            tracing::debug!(why = needed.why, "every frame before {last} is visited");
+        match &mut needed.frames {
+            Some(none) if none.is_empty() => {}
+            _ if frames.end.saturating_sub(frames.start) <= FEW_FRAMES => needed.frames = None,
+            Some(visits) => visits.retain(|frame| frames.contains(frame)),
+            None => tracing::debug!(why = needed.why, "every frame before {last} is visited"),
         }
         Ok(needed)
     }

@@ -2,7 +2,8 @@
 //
 // A page that only GSAP tweens of elements move depends on the moments at which tweens take their start values, so visiting the
 // frames around starts and ends is enough. Where code of the page may run during a seek (callbacks, animation frames, timers, listeners,
-// observers, canvases, other libraries, CSS transitions), every frame is visited. It runs in the top frame, after the host's other scripts
+// observers, canvases, other libraries, CSS transitions), every frame is visited. None is visited if the root composition says
+// `data-stateless`: each picture of it depends on nothing but the time. It runs in the top frame, after the host's other scripts
 // and before those of the page, and changes nothing.
 (() => {
   "use strict";
@@ -122,11 +123,14 @@
     }
   };
 
+  const rootComposition = () =>
+    document.querySelector('[data-composition-id][data-root="true"]') ?? document.querySelector("[data-composition-id]");
+
   const animations = () => {
     const gsap = window.gsap;
     const Timeline = gsap?.core?.Timeline;
     const found = { moments: [], stretches: [] };
-    const root = document.querySelector('[data-composition-id][data-root="true"]') ?? document.querySelector("[data-composition-id]");
+    const root = rootComposition();
     const seenTimelines = new Set();
     for (const [id, timeline] of Object.entries(window.__timelines ?? {})) {
       if (!timeline || seenTimelines.has(timeline)) continue;
@@ -243,6 +247,7 @@
 
   // Numbers of the frames before `last` that have to be visited, in order, or the reason why all have to be.
   const needed = (last, num, den) => {
+    if (rootComposition()?.hasAttribute("data-stateless")) return { frames: [], why: null };
     let found;
     try {
       checkPage();

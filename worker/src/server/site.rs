@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hyperfarm_backplane::http::{ByteRange, media_type};
 use hyperfarm_media::VideoDecoder;
 use hyperfarm_proto::id::ContentHash;
-use hyperfarm_proto::plan::{RemoteAsset, VideoHeaders};
+use hyperfarm_proto::plan::{PREPARED_FILE, RemoteAsset, VideoHeaders};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
@@ -194,6 +194,11 @@ impl Site {
 
     pub(super) async fn respond(&self, path: &str, range: Option<&str>) -> Response {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        if path.strip_prefix('/') == Some(PREPARED_FILE)
+            && let Some(file) = self.files.get(PREPARED_FILE)
+        {
+            return respond_file(PREPARED_FILE, file, None).await;
+        }
         if let Some(own) = path.strip_prefix(OWN_PREFIX) {
             if let Some(url) = own.strip_prefix("remote/").and_then(decode_path) {
                 return self.respond_remote(&url, range).await;

@@ -1,0 +1,118 @@
+//! Files that requests name: uploaded before, behind a URL, or in the request.
+
+use base64::Engine;
+use bytes::Bytes;
+use hyperfarm_api::avatars::FileInput;
+use hyperfarm_backplane::fetch::{Expected, FetchLimits, FetchReason};
+use url::Url;
+
+use super::create::BASE64;
+use super::error::{ApiError, Code};
+use super::{Api, assets};
+use crate::api_keys::Caller;
+use crate::assets::sniff;
+use crate::presenter::MediaFile;
+
+/// Bytes of a photo or a sound at most.
+pub(super) const MAX_BYTES: u64 = 50 * 1024 * 1024;
+
+/// Which kind of file is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// A PNG or a JPEG file.
+    Image,
+    /// A WAV or an MP3 file.
+    Sound,
+}
+
+impl Wanted {
+    fn types(self) -> [(&'static str, &'static str); 2] {
+        match self {
+            Self::Image => [("image/png", ".png"), ("image/jpeg", ".jpg")],
+            Self::Sound => [("audio/wav", ".wav"), ("audio/mpeg", ".mp3")],
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Image => "a PNG or a JPEG file",
+            Self::Sound => "a WAV or an MP3 file",
+        }
+    }
+}
+
+/// The file that the field `param` names.
+pub(super) async fn file(
+    api: &Api,
+    caller: &Caller,
+    input: &FileInput,
+    param: &str,
+    wanted: Wanted,
+) -> Result<MediaFile, ApiError> {
+    let bytes = match input {
+        FileInput::Url { url } => fetched(api, url, &format!("{param}.url")).await?,
+        FileInput::AssetId { asset_id } => {
+            return asset(api, caller, asset_id, &format!("{param}.asset_id"), wanted).await;
+        }
+        FileInput::Base64 { data, .. } => {
+            let decoded = BASE64.decode(data.as_bytes());
+            decoded
+                .map_err(|error| ApiError::invalid(format!("{param}.data"), format!("data is not base64: {error}")))?
+                .into()
+        }
+    };
+    checked(bytes, param, wanted)
+}
+
+/// The file behind a URL.
+pub(super) async fn behind(api: &Api, url: &str, param: &str, wanted: Wanted) -> Result<MediaFile, ApiError> {
+    checked(fetched(api, url, param).await?, param, wanted)
+}
+
+/// The file of an asset.
+pub(super) async fn asset(
+    api: &Api,
+    caller: &Caller,
+    id: &str,
+    param: &str,
+    wanted: Wanted,
+) -> Result<MediaFile, ApiError> {
+    let record = assets::complete_upload(api, caller, id).await.map_err(|error| error.of(param))?;
+    let key = record.data_key().filter(|_| record.bytes <= MAX_BYTES).ok_or_else(|| too_large(param))?;
+    checked(api.coordinator.backplane().objects.get(&key).await?, param, wanted)
+}
+
+fn too_large(param: &str) -> ApiError {
+    ApiError::new(Code::TooLarge, format!("the file may have {MAX_BYTES} bytes")).of(param)
+}
+
+fn checked(bytes: Bytes, param: &str, wanted: Wanted) -> Result<MediaFile, ApiError> {
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(too_large(param));
+    }
+    let found = sniff(&bytes[..bytes.len().min(512)], "");
+    let known = wanted.types().into_iter().find(|(kind, _)| found == Some(*kind));
+    let (_, extension) = known.ok_or_else(|| {
+        ApiError::invalid(param, format!("the file must be {}, and by its bytes it is none", wanted.name()))
+    })?;
+    Ok(MediaFile { extension, bytes })
+}
+
+async fn fetched(api: &Api, url: &str, param: &str) -> Result<Bytes, ApiError> {
+    let url = Url::parse(url).ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
+    let url = url.ok_or_else(|| ApiError::invalid(param, "the URL must be an https URL of a file"))?;
+    let failed = |message: String| ApiError::new(Code::DownloadFailed, message).of(param);
+    let Some(fetcher) = &api.config.fetcher else {
+        return Err(failed("this farm fetches nothing; upload the file as an asset".to_owned()));
+    };
+    let file = tempfile::NamedTempFile::new().map_err(|error| ApiError::internal(&error))?;
+    let limits = FetchLimits { bytes: MAX_BYTES, time: api.config.download_within };
+    match fetcher.to_file(&url, file.path(), limits, Expected::File).await {
+        Ok(_) => Ok(tokio::fs::read(file.path()).await.map_err(|error| ApiError::internal(&error))?.into()),
+        Err(error) => Err(match &error.reason {
+            FetchReason::Local(_) => ApiError::internal(&error),
+            FetchReason::TooLarge(_) => ApiError::new(Code::TooLarge, error.to_string()).of(param),
+            _ => failed(format!("the file cannot be downloaded: {error}")),
+        }),
+    }
+}
