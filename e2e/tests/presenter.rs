@@ -148,6 +148,7 @@ fn a_photo_speaks() {
     };
     let (whole, cut) = (render("whole", "100000"), render("cut", "40"));
     assert!(whole.segments.len() == 1 && cut.segments.len() > 2);
+    assert!(cut.segments.iter().all(|segment| segment.timings.visited_frames == 0), "the page is stateless");
     assert!(whole.frame_hashes().eq(cut.frame_hashes()), "frames differ between one chunk and several");
 
     let film = pictures(&file);

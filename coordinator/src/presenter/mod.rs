@@ -224,7 +224,7 @@ mod tests {
         let bundle = presentation().bundle().unwrap();
         assert_eq!(bundle, presentation().bundle().unwrap());
         let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bundle)).unwrap();
-        let names: Vec<String> = archive.file_names().map(str::to_owned).collect();
+        let names: Vec<String> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
         for name in ["photo.png", "speech.wav", "background.jpg", "presenter.json", "presenter/presenter.js"] {
             assert!(names.iter().any(|known| known == name), "{name} is not in {names:?}");
         }
