@@ -198,7 +198,7 @@ impl State {
             return false;
         }
         let entry = entry.or_default();
-        let holder = if failure.is_some() { entry.admit(lease, now) } else { entry.holder(lease) };
+        let holder = if failure.is_some() { entry.admit(lease, now, false) } else { entry.holder(lease) };
         let Some(holder) = holder else { return false };
         holder.until = None;
         entry.attempts.ended(lease.attempt, end, now.unix_ms);
@@ -290,10 +290,10 @@ impl Task {
     }
 
     /// The same. After the ledger was emptied a worker may come with an attempt it has never heard of: that one is the
-    /// newest, and the fence rises to it. Of two workers with the same number, claimed before and after, the one in the
-    /// ledger holds it.
-    fn admit(&mut self, lease: &Lease, now: Now) -> Option<&mut Holder> {
-        if lease.attempt > self.newest.attempt {
+    /// newest, and the fence rises to it, unless the lease of another attempt is alive, which ends only for a result. Of
+    /// two workers with the same number, claimed before and after, the one in the ledger holds it.
+    fn admit(&mut self, lease: &Lease, now: Now, has_result: bool) -> Option<&mut Holder> {
+        if lease.attempt > self.newest.attempt && (has_result || self.alive(now.at).is_empty()) {
             let (worker, until) = (Some(lease.worker.clone()), Some(now.at));
             self.newest = Holder { attempt: lease.attempt, worker, until, ..Holder::default() };
             self.older = None;
@@ -401,7 +401,7 @@ impl Ledger for MemoryLedger {
         if entry.committed.is_some() {
             return Ok(Renewal::Lost);
         }
-        let Some(holder) = entry.admit(lease, now).filter(|holder| holder.until.is_some()) else {
+        let Some(holder) = entry.admit(lease, now, false).filter(|holder| holder.until.is_some()) else {
             return Ok(Renewal::Lost);
         };
         holder.until = Some(now.at + ttl);
@@ -421,7 +421,7 @@ impl Ledger for MemoryLedger {
         if entry.committed.is_some() {
             return Ok(Commit::Duplicate);
         }
-        if entry.admit(lease, now).is_none() {
+        if entry.admit(lease, now, true).is_none() {
             return Ok(Commit::Stale);
         }
         entry.committed = Some(result.to_vec());

@@ -41,8 +41,9 @@
 //! - **A pause** is a field of the render, so that every coordinator sees it. Storage has its mark too.
 //! - **Quotas.** [`Ledger::reserve`] takes places for renders, all of them or none, within the limit.
 //! - **It can be emptied at any moment.** What is in it can be rebuilt from object storage, or be done again. A worker
-//!   of before that comes with an attempt above the fence raises the fence to it and goes on; at an equal number the
-//!   lease is its holder's.
+//!   of before that comes with an attempt above the fence raises the fence to it and goes on. At an equal number, and
+//!   while another lease is alive, the task is its holder's: the attempt of before may still commit if it is above the
+//!   fence, but its renewal is answered as lost and its failure as stale, so that it ends no living lease.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -95,16 +95,6 @@ local function holder(step, attempt, worker)
     end
 end
 
--- The same. An attempt the ledger never heard of, because it was emptied, is the newest.
-local function admit(step, attempt, worker)
-    if attempt > read(step).attempt then
-        note(step, 'claimed', attempt, worker)
-        redis.call('HDEL', key, step .. ':older')
-        return { field = step, attempt = attempt, worker = worker, expires = now(), done = '0', total = '0' }
-    end
-    return holder(step, attempt, worker)
-end
-
 -- The attempts whose leases are alive.
 local function alive(step)
     local time, found = now(), {}
@@ -114,6 +104,17 @@ local function alive(step)
         end
     end
     return found
+end
+
+-- The same. An attempt the ledger never heard of, because it was emptied, is the newest. It ends no living lease, except
+-- by a result.
+local function admit(step, attempt, worker, has_result)
+    if attempt > read(step).attempt and (has_result or not alive(step)[1]) then
+        note(step, 'claimed', attempt, worker)
+        redis.call('HDEL', key, step .. ':older')
+        return { field = step, attempt = attempt, worker = worker, expires = now(), done = '0', total = '0' }
+    end
+    return holder(step, attempt, worker)
 end
 
 -- Ends both leases.
@@ -332,7 +333,7 @@ if operation == 'commit' then
     if has(step .. ':result') then
         return 'duplicate'
     end
-    local task = admit(step, attempt, worker)
+    local task = admit(step, attempt, worker, true)
     if not task then
         return 'stale'
     end

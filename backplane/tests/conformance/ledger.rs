@@ -376,6 +376,23 @@ async fn an_old_attempt_raises_the_fence_over_a_new_claim(ledger: &Arc<dyn Ledge
     assert_eq!(chunk_view(ledger).await.attempt, 4);
 }
 
+async fn an_old_attempt_ends_no_living_lease_but_by_a_result(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let (new, old) = (granted(ledger, "w2", LONG).await, lease(4, "w1"));
+    assert_eq!(ledger.renew(&old, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
+    assert_eq!(ledger.fail(&old, &failure()).await.unwrap(), Commit::Stale);
+    ledger.release(&old).await.unwrap();
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.attempt, seen.failures.len(), seen.attempts.len()), (1, 0, 1));
+    assert_eq!(ledger.claim(&chunk(), &worker("w3"), LONG).await.unwrap(), Claim::Held);
+    assert_eq!(ledger.renew(&new, TaskProgress::default(), OVER).await.unwrap(), Renewal::Renewed);
+    // The lease has run out: the attempt of before is the newest now.
+    assert_eq!(ledger.fail(&old, &failure()).await.unwrap(), Commit::Accepted);
+    let seen = chunk_view(ledger).await;
+    assert_eq!((seen.attempt, seen.failures.len()), (4, 1));
+    assert_eq!(granted(ledger, "w3", LONG).await.attempt, 5);
+}
+
 async fn results_are_any_bytes(ledger: &Arc<dyn Ledger>) {
     open(ledger).await;
     let every: Vec<u8> = (0..=255).collect();
@@ -723,15 +740,19 @@ async fn while_one_of_two_attempts_goes_on_nobody_claims(ledger: &Arc<dyn Ledger
     assert_eq!(ledger.commit(&second, b"x").await.unwrap(), Commit::Accepted);
 }
 
-async fn of_two_attempts_an_emptied_ledger_keeps_the_newest(ledger: &Arc<dyn Ledger>) {
-    let (first, second) = two_attempts(ledger).await;
-    ledger.forget(&render("r1")).await.unwrap();
-    open(ledger).await;
-    assert_eq!(ledger.renew(&first, TaskProgress::default(), LONG).await.unwrap(), Renewal::Renewed);
-    assert_eq!(ledger.renew(&second, TaskProgress::default(), LONG).await.unwrap(), Renewal::Renewed);
-    assert_eq!(ledger.renew(&first, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
-    assert_eq!(ledger.commit(&first, b"1").await.unwrap(), Commit::Stale);
-    assert_eq!(ledger.commit(&second, b"2").await.unwrap(), Commit::Accepted);
+async fn of_two_attempts_an_emptied_ledger_keeps_the_first_that_reports(ledger: &Arc<dyn Ledger>) {
+    for kept in [0, 1] {
+        let leases = <[Lease; 2]>::from(two_attempts(ledger).await);
+        ledger.forget(&render("r1")).await.unwrap();
+        open(ledger).await;
+        let (kept, other) = (&leases[kept], &leases[1 - kept]);
+        assert_eq!(ledger.renew(kept, TaskProgress::default(), LONG).await.unwrap(), Renewal::Renewed);
+        assert_eq!(ledger.renew(other, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
+        assert_eq!(ledger.renew(kept, TaskProgress::default(), LONG).await.unwrap(), Renewal::Renewed);
+        assert_eq!(ledger.commit(kept, b"kept").await.unwrap(), Commit::Accepted);
+        assert_eq!(ledger.commit(other, b"other").await.unwrap(), Commit::Duplicate);
+        ledger.forget(&render("r1")).await.unwrap();
+    }
 }
 
 async fn it_answers(ledger: &Arc<dyn Ledger>) {
@@ -777,6 +798,7 @@ over_every_ledger! {
     restoring_ends_a_lease,
     an_emptied_ledger_is_rebuilt_under_its_workers,
     an_old_attempt_raises_the_fence_over_a_new_claim,
+    an_old_attempt_ends_no_living_lease_but_by_a_result,
     results_are_any_bytes,
     tasks_and_renders_are_apart,
     a_long_render_is_seen_whole,
@@ -794,6 +816,6 @@ over_every_ledger! {
     of_two_attempts_the_first_commit_counts_whichever_it_is,
     of_two_commits_at_once_one_is_accepted,
     while_one_of_two_attempts_goes_on_nobody_claims,
-    of_two_attempts_an_emptied_ledger_keeps_the_newest,
+    of_two_attempts_an_emptied_ledger_keeps_the_first_that_reports,
     it_answers,
 }

@@ -152,6 +152,19 @@ impl Reader {
     }
 }
 
+/// Whether this call may end the living lease of `attempt` by `holder`.
+fn ends(call: &Call, answer: &Answer, of: Step, attempt: u32, holder: &WorkerId) -> bool {
+    match call {
+        Call::Forget => true,
+        Call::Restore(step, ..) => *step == of,
+        Call::Commit(step, ..) => *step == of && *answer == Answer::Commit(Commit::Accepted),
+        Call::Renew(step, number, by, ..) | Call::Fail(step, number, by, _) | Call::Release(step, number, by) => {
+            (*step, *number, &name(*by)) == (of, attempt, holder)
+        }
+        _ => false,
+    }
+}
+
 fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
 }
@@ -184,7 +197,7 @@ fn redis_answers_as_memory_does() {
 }
 
 #[test]
-fn the_fence_never_sinks_and_a_task_is_accepted_once() {
+fn the_fence_never_sinks_a_task_is_accepted_once_and_a_lease_lasts() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runner(2_000)
         .run(&prop::collection::vec(calls(), 1..60), |calls| {
@@ -193,7 +206,16 @@ fn the_fence_never_sinks_and_a_task_is_accepted_once() {
                 let mut fences: BTreeMap<TaskId, u32> = BTreeMap::new();
                 let mut accepted: BTreeMap<Step, u32> = BTreeMap::new();
                 for call in &calls {
+                    let before = state(&ledger).await.unwrap_or_default();
                     let answer = ask(&ledger, call).await;
+                    let after = state(&ledger).await.unwrap_or_default();
+                    for (step, running) in
+                        before.tasks.iter().flat_map(|(step, task)| task.running.iter().map(move |r| (*step, r)))
+                    {
+                        let goes_on = after.tasks.get(&step).is_some_and(|task| task.running.contains(running));
+                        let may_end = ends(call, &answer, step, running.attempt, &running.worker);
+                        prop_assert!(goes_on || may_end, "{call:?} ended the lease of {step} {running:?}");
+                    }
                     if matches!(call, Call::Forget) {
                         fences.clear();
                         accepted.clear();

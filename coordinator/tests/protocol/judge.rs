@@ -62,9 +62,11 @@ impl Fence {
         self.holders.iter_mut().find(|holder| holder.attempt == lease.attempt && holder.worker == lease.worker)
     }
 
-    /// Whether `lease` may renew, fail and commit. An attempt above the fence is one of before the ledger was emptied.
-    fn admits(&mut self, lease: &Lease) -> bool {
-        if lease.attempt > self.newest {
+    /// Whether `lease` may renew, fail and commit. An attempt above the fence is one of before the ledger was emptied; it
+    /// ends a living lease only by a result.
+    fn admits(&mut self, lease: &Lease, has_result: bool) -> bool {
+        let is_free = self.holders.iter().all(|holder| holder.until <= Instant::now());
+        if lease.attempt > self.newest && (has_result || is_free) {
             self.newest = lease.attempt;
             let (attempt, worker) = (lease.attempt, lease.worker.clone());
             self.holders = vec![Holder { attempt, worker, until: Instant::now() }];
@@ -157,7 +159,7 @@ impl Judge {
         }
         let is_cancelled = self.cancelled.contains(&lease.task.render);
         let fence = self.tasks.entry(lease.task.clone()).or_default();
-        let may = fence.admits(lease) && !fence.is_committed && !is_cancelled;
+        let may = fence.admits(lease, false) && !fence.is_committed && !is_cancelled;
         if let Some(holder) = fence.holder(lease) {
             holder.until = Instant::now() + ttl;
         }
@@ -170,7 +172,7 @@ impl Judge {
             return;
         }
         let fence = self.tasks.entry(lease.task.clone()).or_default();
-        let may = fence.admits(lease) && !is_cancelled;
+        let may = fence.admits(lease, true) && !is_cancelled;
         let by = format!("{} of {} as attempt {}", lease.task, lease.worker, lease.attempt);
         let is_committed = fence.is_committed;
         if commit == Commit::Accepted {
@@ -220,8 +222,15 @@ impl Judge {
         }
     }
 
-    /// An attempt has failed, or its lease was released.
-    pub(crate) fn attempt_ended(&mut self, lease: &Lease) {
+    pub(crate) fn failed(&mut self, lease: &Lease, answer: Commit) {
+        if answer == Commit::Accepted {
+            let may = self.tasks.entry(lease.task.clone()).or_default().admits(lease, false);
+            self.check(may, || format!("{} of {} has failed as attempt {}", lease.task, lease.worker, lease.attempt));
+            self.released(lease);
+        }
+    }
+
+    pub(crate) fn released(&mut self, lease: &Lease) {
         if let Some(holder) = self.tasks.get_mut(&lease.task).and_then(|fence| fence.holder(lease)) {
             holder.until = Instant::now();
         }

@@ -105,7 +105,7 @@ impl Ledger for FaultyLedger {
         let what = format!("fail {} attempt {} {}", lease.task, lease.attempt, failure.code);
         let work = move |world: Arc<World>| async move {
             let answer = world.ledger().fail(&lease, &failure).await?;
-            world.judge.lock().attempt_ended(&lease);
+            world.judge.lock().failed(&lease, answer);
             Ok(answer)
         };
         self.ask(what, work).await
@@ -115,7 +115,7 @@ impl Ledger for FaultyLedger {
         let what = format!("release {} attempt {}", lease.task, lease.attempt);
         let work = move |world: Arc<World>| async move {
             world.ledger().release(&lease).await?;
-            world.judge.lock().attempt_ended(&lease);
+            world.judge.lock().released(&lease);
             Ok(())
         };
         self.ask(what, work).await

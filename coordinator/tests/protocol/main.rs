@@ -26,9 +26,11 @@ use simulation::{Report, run};
 const SHORT: u64 = 200;
 
 /// Seeds that have found a bug of the farm.
-const REGRESSIONS: [u64; 1] = [
+const REGRESSIONS: [u64; 2] = [
     // The ledger forgot a cancelled render as soon as it had heard of the cancellation, and a worker went on with it.
     265,
+    // After the ledger was emptied a failure of an attempt of before ended the lease of the chunk's new holder.
+    2698,
 ];
 
 fn variable(name: &str) -> Option<u64> {
