@@ -242,10 +242,10 @@ mod tests {
             let output = Command::new(program).args(arguments).output().unwrap();
             String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
         };
-        let status = || run("grep", &["-E", "^(Seccomp|NoNewPrivs):", "/proc/self/status"]);
+        let status = move || run("grep", &["-E", "^(Seccomp|NoNewPrivs):", "/proc/self/status"]);
         let before = status();
         // Without this right it would be refused for want of a privilege, with the same words.
-        let enter = || run("nsenter", &["--user=/proc/self/ns/user", "true"]);
+        let enter = move || run("nsenter", &["--user=/proc/self/ns/user", "true"]);
         std::thread::spawn(move || {
             refuse_administration().unwrap();
             assert_eq!(status(), "NoNewPrivs:\t1\nSeccomp:\t2\n");
