@@ -15,7 +15,7 @@ use hyperfarm_proto::id::{Pool, RenderId, Space};
 use hyperfarm_proto::task::{Step, TaskId};
 
 use super::policy::SchedulePolicy;
-use super::share::{Demand, Kind, RunQueue};
+use super::share::{Demand, Kind, RunQueue, Wants};
 use super::speculation::{IdleSlots, Straggler};
 use super::task_status::{Dispatch, Moment};
 use super::tasks::{RenderTasks, SharedView};
@@ -82,9 +82,23 @@ struct Open {
     check_at: Option<Instant>,
     /// When its first chunk is a straggler, or has become one.
     straggles_at: Option<Instant>,
+    /// What it wants of the run queue.
+    wants: Option<Wants>,
     /// The tick before its last check.
     looked_at: u64,
     read_whole_at: Instant,
+}
+
+impl Open {
+    /// When the render is due for a check, or a timer goes off.
+    fn next_check_at(&self, at: Moment<'_>) -> Option<Instant> {
+        if self.standing.is_held {
+            return None;
+        }
+        let requested = self.is_check_requested.then_some(self.not_before);
+        let timed = [self.tasks.timer(), self.tasks.next_straggles_at(at)].into_iter().flatten();
+        requested.into_iter().chain(timed.map(|at| at.max(self.not_before))).min()
+    }
 }
 
 /// The schedule of a farm. See the [module](self).
@@ -162,6 +176,7 @@ impl Schedule {
             not_before: now,
             check_at: None,
             straggles_at: None,
+            wants: None,
             looked_at: self.ticks,
             read_whole_at: now,
         };
@@ -203,14 +218,15 @@ impl Schedule {
 
     /// Changes how a render stands.
     pub fn set_standing(&mut self, render: &RenderId, standing: Standing, now: Instant) {
-        if self.renders.get(render).is_some_and(|open| open.standing != standing) {
-            self.set(render, now, |open| open.standing = standing);
+        if let Some(open) = self.renders.get_mut(render).filter(|open| open.standing != standing) {
+            open.standing = standing;
+            self.update(render, now);
         }
     }
 
     /// Asks for a check of a render as soon as the pause after the last one is over.
     pub fn request_check(&mut self, render: &RenderId, now: Instant) {
-        self.set(render, now, |open| open.is_check_requested = true);
+        self.set_check(render, now, |open| open.is_check_requested = true);
     }
 
     /// Asks for a check of every render.
@@ -221,21 +237,23 @@ impl Schedule {
 
     /// Has no check of a render begin before this time.
     pub fn pause_checks(&mut self, render: &RenderId, until: Instant, now: Instant) {
-        self.set(render, now, |open| open.not_before = until);
+        self.set_check(render, now, |open| open.not_before = until);
     }
 
-    fn set(&mut self, render: &RenderId, now: Instant, set: impl FnOnce(&mut Open)) {
-        if let Some(open) = self.renders.get_mut(render) {
-            set(open);
-            self.update(render, now);
-        }
+    /// Changes when a render is checked, and nothing else. Answers whether it is due for a check now.
+    fn set_check(&mut self, render: &RenderId, now: Instant, set: impl FnOnce(&mut Open)) -> bool {
+        let Some(open) = self.renders.get_mut(render) else { return false };
+        set(open);
+        let check_at = open.next_check_at(Moment { now, policy: &self.policy });
+        replace(&mut self.checks, render, &mut open.check_at, check_at);
+        check_at.is_some_and(|at| at <= now)
     }
 
     /// What is done on a timer: renders with tasks in flight are due for a check, and all others; where they are many, those
     /// that were not looked at for longest.
     pub fn tick(&mut self, now: Instant) {
         self.ticks += 1;
-        let is_active = |open: &Open| open.tasks.changes_at().is_some() || open.tasks.is_leased();
+        let is_active = |open: &Open| open.tasks.timer().is_some() || open.tasks.is_leased();
         let (mut active, mut idle) = (Vec::new(), Vec::new());
         for (render, open) in &self.renders {
             if is_active(open) { &mut active } else { &mut idle }.push((open.looked_at, render));
@@ -243,7 +261,7 @@ impl Schedule {
         let active = in_turn(active, ACTIVE_RENDERS_A_TICK);
         let due: Vec<RenderId> = active.chain(in_turn(idle, IDLE_RENDERS_A_TICK)).cloned().collect();
         for render in due {
-            self.set(&render, now, |open| {
+            self.set_check(&render, now, |open| {
                 open.is_check_requested = true;
                 if now.saturating_duration_since(open.read_whole_at) >= WHOLE_READ_EVERY {
                     open.read_whole_at = now;
@@ -257,14 +275,11 @@ impl Schedule {
     fn update(&mut self, render: &RenderId, now: Instant) {
         let Some(open) = self.renders.get_mut(render) else { return };
         let at = Moment { now, policy: &self.policy };
-        let Open { tasks, submitter, .. } = &*open;
+        let tasks = &open.tasks;
         let is_scheduled = !open.standing.is_paused && !open.standing.is_held;
-        let is_due = is_scheduled.then(|| tasks.next_due(true));
-        let demand = is_due.map(|due| Demand {
-            space: submitter.space.clone(),
-            pool: submitter.pool.clone(),
+        let due = is_scheduled.then(|| tasks.next_due(true));
+        let wants = due.map(|due| Wants {
             priority: open.standing.priority,
-            created_at_ms: submitter.created_at_ms,
             kind: match due {
                 Some(Step::Stitch) => Kind::Stitch,
                 _ if tasks.is_planned() => Kind::Chunk,
@@ -274,13 +289,17 @@ impl Schedule {
             suspects_in_flight: tasks.suspects_in_flight(),
             is_due: due.is_some(),
         });
-        let requested = open.is_check_requested.then_some(open.not_before);
-        let timed = [tasks.changes_at(), tasks.next_straggles_at(at)].into_iter().flatten();
-        let check_at = requested.into_iter().chain(timed.map(|at| at.max(open.not_before))).min();
+        let check_at = open.next_check_at(at);
         let straggles_at = if is_scheduled { tasks.straggles_at(at) } else { None };
-        replace(&mut self.checks, render, &mut open.check_at, check_at.filter(|_| !open.standing.is_held));
+        replace(&mut self.checks, render, &mut open.check_at, check_at);
         replace(&mut self.stragglers, render, &mut open.straggles_at, straggles_at);
-        self.queue.set(render, demand, &self.policy);
+        if open.wants != wants {
+            open.wants = wants;
+            let Submitter { space, pool, created_at_ms, .. } = &open.submitter;
+            let (space, pool) = (space.clone(), pool.clone());
+            let demand = wants.map(|wants| Demand { space, pool, created_at_ms: *created_at_ms, wants });
+            self.queue.set(render, demand, &self.policy);
+        }
     }
 
     /// When the next render is due for a check.
@@ -291,11 +310,13 @@ impl Schedule {
     /// The renders that are due for a check now. Whoever checks one reads its ledger entry since the revision of its
     /// tasks, then has them take over what was read and advance to `now`.
     pub fn take_due(&mut self, now: Instant) -> Vec<RenderId> {
-        let due: Vec<RenderId> =
+        let mut due: Vec<RenderId> =
             self.checks.iter().take_while(|(at, _)| *at <= now).map(|(_, render)| render.clone()).collect();
         let ticks = self.ticks;
+        // Not every timer that goes off is for something that has changed.
+        due.retain(|render| self.set_check(render, now, |open| open.tasks.settle_timers(now)));
         for render in &due {
-            self.set(render, now, |open| (open.is_check_requested, open.looked_at) = (false, ticks));
+            self.set_check(render, now, |open| (open.is_check_requested, open.looked_at) = (false, ticks));
         }
         due
     }

@@ -50,17 +50,24 @@ pub enum Kind {
     Stitch,
 }
 
-/// What an open render wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An open render, and what it wants.
+#[derive(Debug, Clone)]
 pub struct Demand {
     /// The space that it belongs to.
     pub space: Space,
     /// The pool whose slots it wants.
     pub pool: Pool,
-    /// The higher one comes first in its space.
-    pub priority: i32,
     /// Unix milliseconds of its submission.
     pub created_at_ms: u64,
+    /// What it wants.
+    pub wants: Wants,
+}
+
+/// What an open render wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wants {
+    /// The higher one comes first in its space.
+    pub priority: i32,
     /// The kind of its due tasks, which are of one stage.
     pub kind: Kind,
     /// Number of its tasks of this kind in flight.
@@ -77,7 +84,7 @@ pub type Rank = (Reverse<i32>, u64, RenderId);
 impl Demand {
     /// Its place among the renders of its space.
     pub fn rank(&self, render: &RenderId) -> Rank {
-        (Reverse(self.priority), self.created_at_ms, render.clone())
+        (Reverse(self.wants.priority), self.created_at_ms, render.clone())
     }
 }
 
@@ -128,40 +135,62 @@ struct SpaceDemand {
 impl RunQueue {
     /// Replaces what `render` wants; `None` for a render that has ended, is paused or is being restored.
     pub fn set(&mut self, render: &RenderId, demand: Option<Demand>, policy: &SchedulePolicy) {
-        if self.demands.get(render) == demand.as_ref() {
-            return;
-        }
-        if let Some(before) = self.demands.remove(render) {
-            self.count(render, &before, false, policy);
-        }
-        if let Some(demand) = demand {
-            self.count(render, &demand, true, policy);
-            self.demands.insert(render.clone(), demand);
+        let before = match &demand {
+            Some(demand) => self.demands.insert(render.clone(), demand.clone()),
+            None => self.demands.remove(render),
+        };
+        match (before, demand) {
+            // Of most changes only the numbers are others.
+            (Some(before), Some(after))
+                if (&before.space, &before.pool, before.created_at_ms)
+                    == (&after.space, &after.pool, after.created_at_ms)
+                    && (before.wants.priority, before.wants.kind) == (after.wants.priority, after.wants.kind) =>
+            {
+                self.count(render, &after, Some(before.wants), Some(after.wants), policy);
+            }
+            (before, after) => {
+                if let Some(before) = before {
+                    self.count(render, &before, Some(before.wants), None, policy);
+                }
+                if let Some(after) = after {
+                    self.count(render, &after, None, Some(after.wants), policy);
+                }
+            }
         }
     }
 
-    /// Adds or removes the demand of a render.
-    fn count(&mut self, render: &RenderId, demand: &Demand, is_added: bool, policy: &SchedulePolicy) {
-        let Demand { space, pool, kind, in_flight, suspects_in_flight, is_due, .. } = demand;
-        let change = |sum: &mut u32, by: u32| *sum = if is_added { *sum + by } else { *sum - by };
+    /// Replaces what a render wants of the window that `demand` names.
+    fn count(
+        &mut self,
+        render: &RenderId,
+        demand: &Demand,
+        before: Option<Wants>,
+        after: Option<Wants>,
+        policy: &SchedulePolicy,
+    ) {
+        let Demand { space, pool, wants: Wants { kind, .. }, .. } = demand;
+        let change =
+            |sum: &mut u32, of: &dyn Fn(Wants) -> u32| *sum = *sum - before.map_or(0, of) + after.map_or(0, of);
+        let (in_flight, is_due) =
+            (|wants: Wants| wants.in_flight, |wants: Option<Wants>| wants.is_some_and(|wants| wants.is_due));
         if *kind != Kind::Stitch {
             let sums = self.pools.entry(pool.clone()).or_default();
-            change(&mut sums.in_flight, *in_flight);
-            change(&mut sums.suspects_in_flight, *suspects_in_flight);
-            change(&mut sums.due, u32::from(*is_due));
+            change(&mut sums.in_flight, &in_flight);
+            change(&mut sums.suspects_in_flight, &|wants| wants.suspects_in_flight);
+            change(&mut sums.due, &|wants| wants.is_due.into());
             if sums.in_flight + sums.due == 0 {
                 self.pools.remove(pool);
             }
         }
         let window = self.windows.entry((pool.clone(), *kind)).or_default();
-        change(&mut window.in_flight, *in_flight);
+        change(&mut window.in_flight, &in_flight);
         let of_space = window.spaces.entry(space.clone()).or_default();
-        change(&mut of_space.in_flight, *in_flight);
-        change(&mut of_space.renders, 1);
-        if *is_due && is_added {
-            of_space.due.insert(demand.rank(render));
-        } else if *is_due {
-            of_space.due.remove(&demand.rank(render));
+        change(&mut of_space.in_flight, &in_flight);
+        change(&mut of_space.renders, &|_| 1);
+        match (is_due(before), is_due(after)) {
+            (false, true) => drop(of_space.due.insert(demand.rank(render))),
+            (true, false) => drop(of_space.due.remove(&demand.rank(render))),
+            _ => {}
         }
         let turn = (!of_space.due.is_empty()).then(|| {
             let served = self.served.get(space).copied().unwrap_or(0);
@@ -250,11 +279,11 @@ mod tests {
         priority: i32,
         created_at_ms: u64,
         kind: Kind,
-        next: Wants,
+        next: Next,
     }
 
     #[derive(Debug, Clone, Default)]
-    struct Wants {
+    struct Next {
         due: Vec<Step>,
         suspects: Vec<Step>,
         in_flight: u32,
@@ -263,17 +292,15 @@ mod tests {
 
     impl Render {
         fn demand(&self) -> Demand {
-            let Wants { due, in_flight, suspects_in_flight, .. } = &self.next;
-            Demand {
-                space: self.space.clone(),
-                pool: Pool::default(),
+            let Next { due, in_flight, suspects_in_flight, .. } = &self.next;
+            let wants = Wants {
                 priority: self.priority,
-                created_at_ms: self.created_at_ms,
                 kind: self.kind,
                 in_flight: *in_flight,
                 suspects_in_flight: *suspects_in_flight,
                 is_due: !due.is_empty(),
-            }
+            };
+            Demand { space: self.space.clone(), pool: Pool::default(), created_at_ms: self.created_at_ms, wants }
         }
 
         fn next_due(&self, with_suspects: bool) -> Option<Step> {
@@ -281,15 +308,15 @@ mod tests {
         }
     }
 
-    fn wants(due: Vec<Step>, in_flight: u32) -> Wants {
-        Wants { due, in_flight, ..Wants::default() }
+    fn wants(due: Vec<Step>, in_flight: u32) -> Next {
+        Next { due, in_flight, ..Next::default() }
     }
 
     fn chunks(count: u32) -> Vec<Step> {
         (0..count).map(Step::Chunk).collect()
     }
 
-    fn render(id: &str, space: &str, at: u64, next: Wants) -> Render {
+    fn render(id: &str, space: &str, at: u64, next: Next) -> Render {
         let (id, space) = (id.parse().unwrap(), space.parse().unwrap());
         let kind = match next.due.first() {
             Some(Step::Plan) => Kind::Plan,
@@ -396,7 +423,7 @@ mod tests {
     fn tasks_that_lost_a_worker_go_one_by_one_and_hold_up_nobody() {
         let suspect = |id: &str, in_flight| {
             let suspects = vec![Step::Chunk(0), Step::Chunk(1)];
-            render(id, id, 1, Wants { suspects, suspects_in_flight: in_flight, ..wants(chunks(3), in_flight) })
+            render(id, id, 1, Next { suspects, suspects_in_flight: in_flight, ..wants(chunks(3), in_flight) })
         };
         let tasks = shared(&[suspect("a", 0), suspect("b", 0)], 8);
         assert_eq!(tasks, ["a/chunk-0", "b/chunk-2", "a/chunk-2"], "one suspect, and all others");

@@ -6,6 +6,8 @@
 //!
 //! **Invariants**
 //! - *The sums are those of a new count.* A property test holds the two against each other.
+//! - *A timer is set no later than the change that it is for.* Most leases are renewed long before they end, so a renewal
+//!   leaves the timer where it is; when the timer goes off, it is set anew.
 //! - *A lease ends here no sooner than in the ledger.* Its end is counted from the moment at which it was read. Whoever
 //!   [advances](RenderTasks::advance) the time has read the ledger at that time or later.
 
@@ -106,6 +108,8 @@ pub struct RenderTasks {
     /// Tasks that the ledger knows, or that were dispatched. All others are due if they are of the stage.
     records: BTreeMap<Step, Record>,
     sums: Sums,
+    /// The timers of the records.
+    timers: BTreeSet<(Instant, Step)>,
     /// Second attempts that are decided, and were not taken yet.
     decided: Vec<Decided>,
 }
@@ -118,6 +122,8 @@ struct Record {
     /// The leases that are alive.
     leases: Vec<Held>,
     counted: Counted,
+    /// When it is looked at whether the time alone has changed what it counts as: then, or before.
+    timer: Option<Instant>,
 }
 
 /// A lease.
@@ -277,7 +283,6 @@ struct Sums {
     failed: BTreeSet<((), Step)>,
     run_out: BTreeSet<((), Step)>,
     outages: BTreeSet<((), Step)>,
-    changes: BTreeSet<(Instant, Step)>,
     alone: BTreeSet<(Instant, Step)>,
     unclaimed: BTreeSet<(Instant, Step)>,
 }
@@ -295,6 +300,14 @@ fn replace<V: Ord + Copy>(set: &mut BTreeSet<(V, Step)>, step: Step, before: Opt
 impl Sums {
     /// Replaces what `step` counts as.
     fn replace(&mut self, step: Step, before: &Counted, after: &Counted) {
+        self.frames = self.frames - before.frames + after.frames;
+        // Workers say how many units they have done: the sum of what they say may be beyond a number.
+        self.units = self.units.wrapping_sub(before.units).wrapping_add(after.units);
+        let Counted { frames, units, changes_at, .. } = *after;
+        if (Counted { frames, units, changes_at, ..*before }) == *after {
+            // A renewal.
+            return;
+        }
         let count = |sum: &mut u32, of: &dyn Fn(&Counted) -> u32| *sum = *sum - of(before) + of(after);
         count(&mut self.done, &|counted| counted.is(TaskStatus::Done).into());
         count(&mut self.chunks_done, &|counted| (counted.is_chunk && counted.is(TaskStatus::Done)).into());
@@ -304,9 +317,6 @@ impl Sums {
         count(&mut self.chunks_in_flight, &|counted| if counted.is_chunk { counted.in_flight } else { 0 });
         count(&mut self.suspects_in_flight, &|counted| (counted.is_suspect && counted.in_flight > 0).into());
         self.commits = self.commits - usize::from(before.is_committed) + usize::from(after.is_committed);
-        self.frames = self.frames - before.frames + after.frames;
-        // Workers say how many units they have done: the sum of what they say may be beyond a number.
-        self.units = self.units.wrapping_sub(before.units).wrapping_add(after.units);
         let due = |counted: &Counted, is_suspect| counted.due.filter(|_| counted.is_suspect == is_suspect);
         replace(&mut self.due, step, due(before, false), due(after, false));
         replace(&mut self.due_suspects, step, due(before, true), due(after, true));
@@ -314,7 +324,6 @@ impl Sums {
         replace(&mut self.failed, step, has_failed(before), has_failed(after));
         replace(&mut self.run_out, step, before.has_run_out.then_some(()), after.has_run_out.then_some(()));
         replace(&mut self.outages, step, before.has_outage.then_some(()), after.has_outage.then_some(()));
-        replace(&mut self.changes, step, before.changes_at, after.changes_at);
         replace(&mut self.alone, step, before.alone_since, after.alone_since);
         let unclaimed = |counted: &Counted| counted.unclaimed_since.filter(|_| counted.is_of_stage);
         replace(&mut self.unclaimed, step, unclaimed(before), unclaimed(after));
@@ -369,13 +378,11 @@ impl RenderTasks {
             let gone: Vec<Step> = view.tasks.keys().filter(|step| !tasks.contains_key(step)).copied().collect();
             for step in gone {
                 view.tasks.remove(&step);
-                self.record(step, at).leases.clear();
-                self.recount(step, None, at);
+                self.change(step, None, at, |record| record.leases.clear());
             }
         }
         for (step, task) in tasks {
-            self.record(step, at).hold(&task, at.now);
-            self.recount(step, Some(&task), at);
+            self.change(step, Some(&task), at, |record| record.hold(&task, at.now));
             view.tasks.insert(step, task);
         }
     }
@@ -384,47 +391,72 @@ impl RenderTasks {
     /// and not claimed is due again.
     pub fn advance(&mut self, at: Moment<'_>) {
         let shared = self.view.clone();
-        while let Some(&(when, step)) = self.sums.changes.first()
-            && when <= at.now
-        {
+        while let Some(step) = self.next_changed(at.now) {
             let mut view = shared.write();
             let mut task = view.tasks.get_mut(&step);
-            let record = self.record(step, at);
-            record.leases.retain(|held| held.ends_at > at.now);
-            if let Some(task) = &mut task {
-                task.running.retain(|running| record.leases.iter().any(|held| held.attempt == running.attempt));
+            if let (Some(task), Some(record)) = (&mut task, self.records.get(&step)) {
+                let is_alive = |held: &Held, attempt| held.attempt == attempt && held.ends_at > at.now;
+                task.running.retain(|running| record.leases.iter().any(|held| is_alive(held, running.attempt)));
                 task.lease = task.running.first().map(|running| (running.worker.clone(), running.left));
             }
-            self.recount(step, task.as_deref(), at);
+            self.change(step, task.as_deref(), at, |record| record.leases.retain(|held| held.ends_at > at.now));
         }
     }
 
-    /// The next moment at which the time alone changes something.
-    pub fn changes_at(&self) -> Option<Instant> {
-        self.sums.changes.first().map(|(when, _)| *when)
+    /// A task that the time alone has changed. The timers that have gone off before their change are set anew.
+    fn next_changed(&mut self, now: Instant) -> Option<Step> {
+        while let Some(&(when, step)) = self.timers.first()
+            && when <= now
+        {
+            let record = self.records.get_mut(&step)?;
+            let changes_at = record.counted.changes_at;
+            if changes_at.is_some_and(|changes_at| changes_at <= now) {
+                return Some(step);
+            }
+            replace(&mut self.timers, step, record.timer, changes_at);
+            record.timer = changes_at;
+        }
+        None
     }
 
-    fn record(&mut self, step: Step, at: Moment<'_>) -> &mut Record {
+    /// Sets those timers anew that have gone off before their change.
+    pub fn settle_timers(&mut self, now: Instant) {
+        self.next_changed(now);
+    }
+
+    /// When the next timer goes off: no later than the time alone changes something.
+    pub fn timer(&self) -> Option<Instant> {
+        self.timers.first().map(|(when, _)| *when)
+    }
+
+    /// Changes the record of a task, about which the ledger says `task`, and replaces what the task counts as.
+    fn change<T>(
+        &mut self,
+        step: Step,
+        task: Option<&TaskView>,
+        at: Moment<'_>,
+        change: impl FnOnce(&mut Record) -> T,
+    ) -> T {
         let plan = self.plan.as_ref();
-        self.records.entry(step).or_insert_with(|| {
+        let record = self.records.entry(step).or_insert_with(|| {
             let counted = Counted::new(step, None, &Record::default(), plan, at);
             Record { counted, ..Record::default() }
-        })
-    }
-
-    /// Replaces what a task counts as, about which the ledger says `task`.
-    fn recount(&mut self, step: Step, task: Option<&TaskView>, at: Moment<'_>) {
-        self.record(step, at);
-        let Some(record) = self.records.get_mut(&step) else { return };
+        });
+        let changed = change(record);
         if let (Some(speculation), Some(task)) = (record.speculation, task)
             && let Some(decided) = speculation.decided(step, task)
         {
             record.speculation = None;
             self.decided.push(decided);
         }
-        let after = Counted::new(step, task, record, self.plan.as_ref(), at);
+        let after = Counted::new(step, task, record, plan, at);
         let before = std::mem::replace(&mut record.counted, after);
         self.sums.replace(step, &before, &after);
+        let is_early = record.timer.zip(after.changes_at).is_some_and(|(timer, changes_at)| timer <= changes_at);
+        if !is_early {
+            replace(&mut self.timers, step, record.timer, after.changes_at);
+            record.timer = after.changes_at;
+        }
         if let Some(chunk) = step.chunk() {
             let (is_done, leading) = (after.is(TaskStatus::Done), self.sums.leading);
             if is_done && chunk == leading {
@@ -433,6 +465,7 @@ impl RenderTasks {
                 self.sums.leading = chunk;
             }
         }
+        changed
     }
 
     /// Counts the committed chunks without a gap, of which those before `chunk` are known.
@@ -453,10 +486,13 @@ impl RenderTasks {
         for step in steps.filter(|step| !self.records.contains_key(step)) {
             self.sums.replace(step, &nothing, &Counted::new(step, None, &fresh, self.plan.as_ref(), at));
         }
+        self.timers.clear();
         let view = self.view.read();
         for (step, record) in &mut self.records {
             record.counted = Counted::new(*step, view.tasks.get(step), record, self.plan.as_ref(), at);
             self.sums.replace(*step, &nothing, &record.counted);
+            record.timer = record.counted.changes_at;
+            self.timers.extend(record.timer.map(|when| (when, *step)));
         }
         drop(view);
         self.lead_from(0);
@@ -497,25 +533,22 @@ impl RenderTasks {
     /// Records a dispatch of a task. The answer takes it back.
     pub fn dispatched(&mut self, step: Step, at: Moment<'_>) -> Option<Dispatch> {
         let task = self.task(step);
-        let record = self.record(step, at);
-        let before = record.dispatch;
-        record.dispatch = Some(Dispatch::new(task.as_ref(), before.as_ref(), at.now));
-        self.recount(step, task.as_ref(), at);
-        before
+        self.change(step, task.as_ref(), at, |record| {
+            let dispatch = Dispatch::new(task.as_ref(), record.dispatch.as_ref(), at.now);
+            record.dispatch.replace(dispatch)
+        })
     }
 
     /// Takes a dispatch back that did not get into its queue, before which the last one was `before`.
     pub fn undo_dispatch(&mut self, step: Step, before: Option<Dispatch>, at: Moment<'_>) {
         let task = self.task(step);
-        self.record(step, at).dispatch = before;
-        self.recount(step, task.as_ref(), at);
+        self.change(step, task.as_ref(), at, |record| record.dispatch = before);
     }
 
     /// Records that a second attempt was dispatched beside the running attempt `beside`.
     pub fn speculated(&mut self, step: Step, beside: u32, at: Moment<'_>) {
         let task = self.task(step);
-        self.record(step, at).speculation = Some(Speculation { at: at.now, beside });
-        self.recount(step, task.as_ref(), at);
+        self.change(step, task.as_ref(), at, |record| record.speculation = Some(Speculation { at: at.now, beside }));
     }
 
     /// The second attempts that were decided since the last call.
@@ -848,7 +881,7 @@ mod tests {
         tasks.take_over(read(SECOND * 8), after(5));
         tasks.advance(after(12));
         assert!(tasks.is_leased() && tasks.next_due(true).is_none() && tasks.run_out().is_empty());
-        let ends = tasks.changes_at().unwrap();
+        let ends = tasks.timer().unwrap();
         assert!(ends > after(13).now && ends < after(14).now, "{:?}", ends - start);
         tasks.advance(after(14));
         assert!(!tasks.is_leased() && tasks.view().read().tasks[&Step::Chunk(0)].lease.is_none());
@@ -966,7 +999,12 @@ mod tests {
                     Event::ClearDispatches => tasks.clear_dispatches(at),
                 }
                 tasks.advance(moment(now));
-                prop_assert!(tasks.changes_at().is_none_or(|changes| changes > now));
+                let timers = tasks.records.iter().filter_map(|(step, record)| Some((record.timer?, *step)));
+                prop_assert_eq!(&timers.collect::<BTreeSet<_>>(), &tasks.timers);
+                for Record { timer, counted, .. } in tasks.records.values() {
+                    prop_assert_eq!(timer.is_some(), counted.changes_at.is_some());
+                    prop_assert!(*timer <= counted.changes_at && timer.is_none_or(|timer| timer > now));
+                }
                 let found = std::mem::take(&mut tasks.sums);
                 tasks.count_anew(moment(now));
                 prop_assert_eq!(&found, &tasks.sums);
