@@ -11,6 +11,8 @@ use url::Url;
 
 /// How long a connection may take to ask for the browser.
 const REQUEST_TIME: Duration = Duration::from_secs(1);
+/// How long the connection that asks for the browser may take to come.
+const ACCEPT_TIME: Duration = Duration::from_secs(60);
 
 /// Connects `client`, a socket of the browser's namespace, to the WebSocket at `url`, and returns the URL where one client
 /// of this process finds the same, and the task that forwards between the two. It accepts the first connection that asks
@@ -30,7 +32,7 @@ pub(super) async fn forward(url: &str, client: std::net::TcpStream) -> io::Resul
     let request = format!("GET {} HTTP/1.1\r\n", url.path()).into_bytes();
     let task = tokio::spawn(async move {
         let forwarding = async {
-            let mut own = accept(&listener, &request).await?;
+            let mut own = tokio::time::timeout(ACCEPT_TIME, accept(&listener, &request)).await??;
             drop(listener);
             own.set_nodelay(true)?;
             browser.write_all(&request).await?;
