@@ -23,6 +23,7 @@ const ACCEPT_TIME: Duration = Duration::from_secs(60);
 /// `url` has no port, or the browser does not listen on it.
 pub(super) async fn forward(url: &str, client: std::net::TcpStream) -> io::Result<(Url, JoinHandle<()>)> {
     let mut url = Url::parse(url).map_err(io::Error::other)?;
+    client.set_nonblocking(true)?;
     let port = url.port().ok_or_else(|| io::Error::other(format!("{url} has no port")))?;
     let mut browser = TcpSocket::from_std_stream(client).connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     browser.set_nodelay(true)?;

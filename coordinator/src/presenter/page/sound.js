@@ -6,7 +6,7 @@
 export const STEP = 0.02;
 
 /** Seconds by which the mouth is ahead of the sound: lips take their shape before it is heard. */
-export const LEAD = 0.06;
+export const LEAD = 0.03;
 
 /** Seconds between two frames of features. */
 const HOP = 0.01;
