@@ -90,7 +90,7 @@ mod tests {
         own.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"answer");
         assert!(TcpStream::connect(address).await.is_err(), "it listens still");
-        drop(served);
+        drop((served, own));
         task.await.unwrap();
     }
 }
