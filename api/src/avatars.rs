@@ -7,26 +7,26 @@ use serde::{Deserialize, Serialize};
 use crate::request::{Request, number};
 use crate::voices::Gender;
 
-/// A file, wherever it is.
+/// A file of a request: behind a URL, uploaded as an asset, or in the request itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FileInput {
-    /// Behind a URL.
+    /// The file is behind a URL.
     Url {
         /// An https URL of at most 50 MB.
         url: Text<2048>,
     },
-    /// Uploaded before.
+    /// The file was uploaded as an asset.
     AssetId {
-        /// The asset.
+        /// Id of the asset.
         asset_id: Text<64>,
     },
-    /// In the request.
+    /// The file is in the request.
     Base64 {
-        /// Its media type.
+        /// Media type of the file. The farm reads the type from the bytes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         media_type: Option<Text<200>>,
-        /// Its bytes.
+        /// Bytes of the file in base64.
         data: String,
     },
 }
@@ -34,7 +34,7 @@ pub enum FileInput {
 /// Asks for a new look of a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AvatarRequest {
-    /// What it is made of. This farm makes looks of photos.
+    /// The material of the look. This farm makes looks of photos only.
     #[serde(rename = "type")]
     pub kind: AvatarSource,
     /// Name to show to people.
@@ -54,7 +54,7 @@ impl Request for AvatarRequest {
     }"#;
 }
 
-/// What a look is made of.
+/// The material that a new look is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -67,25 +67,25 @@ pub enum AvatarSource {
     Prompt,
 }
 
-/// What became of a request for a look.
+/// The look that a request has made, and the group that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AvatarCreated {
-    /// The look.
+    /// The new look.
     pub avatar_item: AvatarLook,
-    /// Its group.
+    /// The group of the look.
     pub avatar_group: AvatarGroup,
 }
 
 /// A look: one picture of a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AvatarLook {
-    /// The look: the `avatar_id` of a video.
+    /// Id of the look: the `avatar_id` of a video.
     pub id: String,
     /// Name to show to people.
     pub name: String,
-    /// What it is made of.
+    /// The kind of the look.
     pub avatar_type: AvatarType,
-    /// The group it belongs to.
+    /// Id of the group that the look belongs to.
     pub group_id: Option<String>,
     /// Male or female; `null` where nobody has said.
     pub gender: Option<Gender>,
@@ -99,22 +99,22 @@ pub struct AvatarLook {
     pub tags: Vec<String>,
     /// Values of `engine` of a video.
     pub supported_api_engines: Vec<String>,
-    /// Whether it can present.
+    /// Whether the look can present videos.
     pub status: Option<AvatarStatus>,
-    /// Why it cannot; only of one that failed. An extension.
+    /// Why the look cannot present; only if its status is `failed`. An extension.
     pub failure_message: Option<String>,
 }
 
-/// What a look is made of.
+/// The kind of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum AvatarType {
-    /// Of the hosted service.
+    /// A look that the hosted service has made in its studio.
     StudioAvatar,
-    /// Footage.
+    /// A look made from footage.
     DigitalTwin,
-    /// A photo.
+    /// A look made from a photo.
     PhotoAvatar,
 }
 
@@ -123,36 +123,36 @@ pub enum AvatarType {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum AvatarStatus {
-    /// Its face is being found.
+    /// The farm is finding the face in the photo.
     Processing,
     /// The person has to consent first.
     PendingConsent,
-    /// It can.
+    /// The look can present.
     Completed,
-    /// It cannot.
+    /// The look cannot present.
     Failed,
 }
 
-/// A group: a person.
+/// A group: a person, with one or more looks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AvatarGroup {
-    /// The group.
+    /// Id of the group.
     pub id: String,
     /// Name to show to people.
     pub name: String,
     /// Male or female; `null` where nobody has said.
     pub gender: Option<Gender>,
-    /// Signed, expiring URL of the picture of its first look.
+    /// Signed, expiring URL of the picture of the group's first look.
     pub preview_image_url: Option<String>,
     /// Always `null`.
     pub preview_video_url: Option<String>,
-    /// Number of its looks.
+    /// Number of looks in the group.
     pub looks_count: u32,
     /// Always `null`.
     pub default_voice_id: Option<String>,
     /// `pending` or `approved` once consent was asked for; `null` where it is not required.
     pub consent_status: Option<ConsentStatus>,
-    /// That of its newest look.
+    /// Status of the group's newest look.
     pub status: Option<AvatarStatus>,
     /// Unix seconds of its creation.
     pub created_at: u64,
@@ -163,9 +163,9 @@ pub struct AvatarGroup {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum ConsentStatus {
-    /// Not yet.
+    /// The person has not answered yet.
     Pending,
-    /// They have.
+    /// The person has consented.
     Approved,
 }
 
@@ -186,7 +186,7 @@ impl Request for ConsentRequest {
 /// A request for consent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConsentBegun {
-    /// The group.
+    /// The group of the person who is asked.
     pub avatar_group: AvatarGroup,
     /// The page for the person; it needs no key.
     pub url: String,
@@ -197,7 +197,7 @@ pub struct ConsentBegun {
 #[serde(default)]
 #[schemars(inline)]
 pub struct GroupsQuery {
-    /// Private ones are the caller's own; public ones there are none.
+    /// `private`: those of the caller's space. `public`: none, because this farm has no public ones.
     pub ownership: Option<Ownership>,
     /// Items on a page.
     #[serde(deserialize_with = "number")]
@@ -211,11 +211,11 @@ pub struct GroupsQuery {
 #[serde(default)]
 #[schemars(inline)]
 pub struct LooksQuery {
-    /// Only those of this group.
+    /// Only the looks of this group.
     pub group_id: Option<Text<64>>,
-    /// Only those that are made of this.
+    /// Only the looks of this kind.
     pub avatar_type: Option<AvatarType>,
-    /// Private ones are the caller's own; public ones there are none.
+    /// `private`: those of the caller's space. `public`: none, because this farm has no public ones.
     pub ownership: Option<Ownership>,
     /// Items on a page.
     #[serde(deserialize_with = "number")]
@@ -224,7 +224,7 @@ pub struct LooksQuery {
     pub token: Option<String>,
 }
 
-/// Who has an avatar.
+/// Whom an avatar belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
@@ -256,10 +256,10 @@ impl Request for AvatarChange {
     const EXAMPLE: &str = r#"{ "name": "Business casual", "tags": ["business"] }"#;
 }
 
-/// What was deleted.
+/// The answer to a deletion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Deleted {
-    /// Its id.
+    /// Id of what was deleted.
     pub id: String,
     /// Always true.
     pub deleted: bool,

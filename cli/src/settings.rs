@@ -1,6 +1,7 @@
 //! Everything that an operator can set by environment variables: read once, when a role starts.
 //!
-//! The sections are the crates' own; `settings_table` describes every variable for people, and `docs/settings.md` is made of it.
+//! The sections are the crates' own; `settings_table` describes every variable for people, and `docs/settings.md` is made
+//! of it.
 
 use std::fmt;
 

@@ -13,10 +13,12 @@ use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::id::{ContentHash, Pool, Space};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::audit::{self, Act};
 use crate::clock::now_ms;
 use crate::store::{MAX_CONCURRENT_REQUESTS, if_found};
+use crate::submission::Intake;
 
 const FOLDER: &str = "farm/keys";
 
@@ -106,6 +108,17 @@ impl Caller {
     /// The name under which the caller's renders are listed; `None` for the user of a farm without keys.
     pub(crate) fn owner(&self) -> Option<String> {
         (!self.is_local).then(|| self.name.clone())
+    }
+
+    /// A submission of the caller, who reaches the farm at `origin`.
+    pub(crate) fn intake(&self, origin: Option<Url>) -> Intake {
+        Intake {
+            space: self.rights.space.clone(),
+            key: Some(self.id.clone()),
+            owner: self.owner(),
+            origin,
+            ..Intake::default()
+        }
     }
 }
 

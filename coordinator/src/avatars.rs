@@ -91,8 +91,12 @@ fn group_key(space: &Space, id: &str) -> String {
     format!("{}/{id}/group.json", groups_folder(space))
 }
 
+fn marks_folder(space: &Space, group: &str) -> String {
+    format!("{}/{group}/looks", groups_folder(space))
+}
+
 fn look_mark(space: &Space, group: &str, look: &str) -> String {
-    format!("{}/{group}/looks/{look}", groups_folder(space))
+    format!("{}/{look}", marks_folder(space, group))
 }
 
 fn looks_folder(space: &Space) -> String {
@@ -139,6 +143,15 @@ pub(crate) async fn groups(objects: &Objects, space: &Space) -> Result<BTreeMap<
     }
     groups.values_mut().for_each(|looks| looks.sort());
     Ok(groups)
+}
+
+/// The looks of a group, oldest first.
+pub(crate) async fn looks_of(objects: &Objects, group: &GroupRecord) -> Result<Vec<String>, ObjectsError> {
+    let listed = objects.list(&marks_folder(&group.space, &group.id)).await?;
+    let mut looks: Vec<String> =
+        listed.iter().filter_map(|meta| meta.key.rsplit('/').next().map(str::to_owned)).collect();
+    looks.sort();
+    Ok(looks)
 }
 
 /// Stores a look. It is part of its group once this returns.
@@ -191,8 +204,7 @@ pub(crate) async fn delete_look(objects: &Objects, look: &LookRecord) -> Result<
 /// Removes a group with its looks.
 pub(crate) async fn delete_group(objects: &Objects, group: &GroupRecord) -> Result<(), ObjectsError> {
     objects.delete(&group_key(&group.space, &group.id)).await?;
-    let looks = groups(objects, &group.space).await?.remove(&group.id).unwrap_or_default();
-    for id in looks {
+    for id in looks_of(objects, group).await? {
         match look(objects, &group.space, &id).await? {
             Some(look) => delete_look(objects, &look).await?,
             None => objects.delete(&look_mark(&group.space, &group.id, &id)).await?,

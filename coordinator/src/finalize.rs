@@ -17,6 +17,7 @@ use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::{PREPARED_FILE, Plan};
 use hyperfarm_proto::record::{Outcome, TerminalState};
 use hyperfarm_proto::spec::RenderRequest;
+use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -208,11 +209,6 @@ impl Finalizer {
                 (event_type, end)
             }
         };
-        let event_id = Event::id_of(&request.id, event_type, state.ended_at_ms);
-        // The first stored event counts, so that its URLs are the same in every delivery.
-        if let Some(event) = self.webhooks.event(&intake.space, &event_id).await? {
-            return Ok(event);
-        }
         let (id, spec) = (request.id.to_string(), &request.spec);
         let data = RenderEventData {
             render_id: id.clone(),
@@ -221,16 +217,7 @@ impl Finalizer {
             title: spec.title.clone().map(String::from),
             end,
         };
-        let event_data = serde_json::to_value(data)
-            .map_err(|error| ObjectsError::Corrupt { key: event_id.clone(), reason: error.to_string() })?;
-        Ok(Event {
-            event_id,
-            event_type: event_type.to_owned(),
-            event_data,
-            entity_id: request.id.to_string(),
-            space: intake.space.clone(),
-            created_at_ms: state.ended_at_ms,
-        })
+        self.event_of(event_type, data, request, intake, state).await
     }
 
     /// The event of the end of a presenter video.
@@ -246,10 +233,6 @@ impl Finalizer {
             }
             Outcome::Failed { failure, .. } => ("avatar_video.fail", None, Some(failure)),
         };
-        let event_id = Event::id_of(&request.id, event_type, state.ended_at_ms);
-        if let Some(event) = self.webhooks.event(&intake.space, &event_id).await? {
-            return Ok(event);
-        }
         let data = VideoEventData {
             video_id: request.id.to_string(),
             url,
@@ -261,6 +244,23 @@ impl Finalizer {
             msg: failure.map(|failure| failure.message.clone()),
             failure_code: failure.map(error_code),
         };
+        self.event_of(event_type, data, request, intake, state).await
+    }
+
+    /// The event of the end of a render with this data. The first one that is stored counts, so that its URLs are the same in
+    /// every delivery.
+    async fn event_of(
+        &self,
+        event_type: &str,
+        data: impl Serialize,
+        request: &RenderRequest,
+        intake: &Intake,
+        state: &TerminalState,
+    ) -> Result<Event, ObjectsError> {
+        let event_id = Event::id_of(&request.id, event_type, state.ended_at_ms);
+        if let Some(event) = self.webhooks.event(&intake.space, &event_id).await? {
+            return Ok(event);
+        }
         let event_data = serde_json::to_value(data)
             .map_err(|error| ObjectsError::Corrupt { key: event_id.clone(), reason: error.to_string() })?;
         Ok(Event {

@@ -414,7 +414,8 @@ fn session_id(token: &str) -> Option<&str> {
     (id.len() == SESSION_ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
 }
 
-fn secret() -> Result<String, getrandom::Error> {
+/// A text that nobody can guess: 256 random bits in hexadecimal digits.
+pub(crate) fn secret() -> Result<String, getrandom::Error> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)?;
     Ok(hex::encode(bytes))

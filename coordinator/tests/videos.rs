@@ -531,10 +531,7 @@ async fn videos_are_refused_by_field() {
 
 #[tokio::test]
 async fn videos_are_paid_for_and_belong_to_a_space() {
-    let farm = Farm::with(quick());
-    let router = speaking(&farm, ApiConfig { access: Access::keys([]), ..ApiConfig::default() });
-    farm.slots(1).await;
-    let mut worker = farm.worker("w1").await;
+    let (farm, router, mut worker) = farm_with_keys().await;
     let (owner, stranger) = (key(&farm, "a", 0.1).await, key(&farm, "b", 0.1).await);
     let call = async |key: &str, method: Method, uri: &str, body: &str| call(&router, key, method, uri, body).await;
     let body =
@@ -554,12 +551,18 @@ async fn videos_are_paid_for_and_belong_to_a_space() {
     assert_eq!(poor.error(), error(402, "insufficient_credit"));
 }
 
-#[tokio::test]
-async fn the_render_that_finds_a_face_is_neither_listed_nor_billed() {
+/// A farm that asks for keys, with one worker.
+async fn farm_with_keys() -> (Farm, Router, Worker) {
     let farm = Farm::with(quick());
     let router = speaking(&farm, ApiConfig { access: Access::keys([]), ..ApiConfig::default() });
     farm.slots(1).await;
-    let mut worker = farm.worker("w1").await;
+    let worker = farm.worker("w1").await;
+    (farm, router, worker)
+}
+
+#[tokio::test]
+async fn the_render_that_finds_a_face_is_neither_listed_nor_billed() {
+    let (farm, router, mut worker) = farm_with_keys().await;
     let owner = key(&farm, "a", 1.0).await;
     let read = async |uri: &str| call(&router, &owner, Method::GET, uri, "").await.json()["data"].clone();
     let is_hidden = async || {
@@ -582,10 +585,7 @@ async fn the_render_that_finds_a_face_is_neither_listed_nor_billed() {
 
 #[tokio::test]
 async fn a_video_that_is_retried_is_a_video_and_is_billed_once() {
-    let farm = Farm::with(quick());
-    let router = speaking(&farm, ApiConfig { access: Access::keys([]), ..ApiConfig::default() });
-    farm.slots(1).await;
-    let mut worker = farm.worker("w1").await;
+    let (farm, router, mut worker) = farm_with_keys().await;
     let owner = key(&farm, "a", 1.0).await;
     let body = json!({
         "type": "image", "image": photo(600, 400, false), "script": "Hi", "voice_id": "metronome_timed", "captions": true,

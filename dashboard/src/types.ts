@@ -100,15 +100,15 @@ export interface AvatarChange {
   tags?: string[] | null;
 }
 
-/** What became of a request for a look. */
+/** The look that a request has made, and the group that it belongs to. */
 export interface AvatarCreated {
-  /** Its group. */
+  /** The group of the look. */
   avatar_group: AvatarGroup;
-  /** The look. */
+  /** The new look. */
   avatar_item: AvatarLook;
 }
 
-/** A group: a person. */
+/** A group: a person, with one or more looks. */
 export interface AvatarGroup {
   /** `pending` or `approved` once consent was asked for; `null` where it is not required. */
   consent_status: "pending" | "approved" | null;
@@ -118,33 +118,33 @@ export interface AvatarGroup {
   default_voice_id: string | null;
   /** Male or female; `null` where nobody has said. */
   gender: "male" | "female" | null;
-  /** The group. */
+  /** Id of the group. */
   id: string;
-  /** Number of its looks. */
+  /** Number of looks in the group. */
   looks_count: number;
   /** Name to show to people. */
   name: string;
-  /** Signed, expiring URL of the picture of its first look. */
+  /** Signed, expiring URL of the picture of the group's first look. */
   preview_image_url: string | null;
   /** Always `null`. */
   preview_video_url: string | null;
-  /** That of its newest look. */
+  /** Status of the group's newest look. */
   status: "processing" | "pending_consent" | "completed" | "failed" | null;
 }
 
 /** A look: one picture of a person. */
 export interface AvatarLook {
-  /** What it is made of. */
+  /** The kind of the look. */
   avatar_type: "studio_avatar" | "digital_twin" | "photo_avatar";
   /** Always `null`. */
   default_voice_id: string | null;
-  /** Why it cannot; only of one that failed. An extension. */
+  /** Why the look cannot present; only if its status is `failed`. An extension. */
   failure_message: string | null;
   /** Male or female; `null` where nobody has said. */
   gender: "male" | "female" | null;
-  /** The group it belongs to. */
+  /** Id of the group that the look belongs to. */
   group_id: string | null;
-  /** The look: the `avatar_id` of a video. */
+  /** Id of the look: the `avatar_id` of a video. */
   id: string;
   /** Name to show to people. */
   name: string;
@@ -152,7 +152,7 @@ export interface AvatarLook {
   preview_image_url: string | null;
   /** Always `null`. */
   preview_video_url: string | null;
-  /** Whether it can present. */
+  /** Whether the look can present videos. */
   status: "processing" | "pending_consent" | "completed" | "failed" | null;
   /** Values of `engine` of a video. */
   supported_api_engines: string[];
@@ -168,7 +168,7 @@ export interface AvatarRequest {
   file?: FileInput | null;
   /** Name to show to people. */
   name: string;
-  /** What it is made of. This farm makes looks of photos. */
+  /** The material of the look. This farm makes looks of photos only. */
   type: "photo" | "digital_twin" | "prompt";
 }
 
@@ -256,7 +256,7 @@ export interface CompleteRequest {
 
 /** A request for consent. */
 export interface ConsentBegun {
-  /** The group. */
+  /** The group of the person who is asked. */
   avatar_group: AvatarGroup;
   /** The page for the person; it needs no key. */
   url: string;
@@ -268,11 +268,11 @@ export interface ConsentRequest {
   reroute_url?: string | null;
 }
 
-/** What was deleted. */
+/** The answer to a deletion. */
 export interface Deleted {
   /** Always true. */
   deleted: boolean;
-  /** Its id. */
+  /** Id of what was deleted. */
   id: string;
 }
 
@@ -408,19 +408,19 @@ export interface File {
   uri: string;
 }
 
-/** A file, wherever it is. */
+/** A file of a request: behind a URL, uploaded as an asset, or in the request itself. */
 export type FileInput = {
   type: "url";
   /** An https URL of at most 50 MB. */
   url: string;
 } | {
-  /** The asset. */
+  /** Id of the asset. */
   asset_id: string;
   type: "asset_id";
 } | {
-  /** Its bytes. */
+  /** Bytes of the file in base64. */
   data: string;
-  /** Its media type. */
+  /** Media type of the file. The farm reads the type from the bytes. */
   media_type?: string | null;
   type: "base64";
 };

@@ -84,8 +84,9 @@ impl NetworkSockets {
     }
 }
 
-/// Makes a network namespace for this process, as an ordinary user may, sends the parent its sockets over standard input, and becomes the program
-/// that `command` names with its arguments. Returns only where that fails; the parent gets the reason.
+/// Makes a network namespace for this process, as an ordinary user may, sends the parent its sockets over standard
+/// input, and becomes the program that `command` names with its arguments. Returns only where that fails; the parent
+/// gets the reason.
 ///
 /// The process must have one thread.
 #[must_use]

@@ -30,6 +30,7 @@ use crate::api_keys::Caller;
 use crate::avatars::{self, Consent, FoundFace, GroupRecord, LookRecord};
 use crate::clock::now_ms;
 use crate::intake::{Intake, Purpose, Seed};
+use crate::oauth;
 use crate::presenter::{Background, MediaFile, Photo, Presentation};
 
 /// Items on a page, where the client does not say.
@@ -124,7 +125,7 @@ pub(super) async fn create(
         }
         let created = AvatarCreated {
             avatar_item: look_view(&api, base.as_ref(), look).await?,
-            avatar_group: group_view(&api, base.as_ref(), group).await?,
+            avatar_group: read_group_view(&api, base.as_ref(), group).await?,
         };
         Ok((StatusCode::OK, created))
     };
@@ -185,14 +186,7 @@ pub(super) async fn submit(
     let mut taken = api.admission.reserve(caller, vec![seed.render()]).await?;
     let bundle = presentation.bundle().map_err(|error| ApiError::internal(&error))?;
     let bundle = api.coordinator.store_bundle(bundle, None).await?;
-    let intake = Intake {
-        space: caller.rights.space.clone(),
-        key: Some(caller.id.clone()),
-        owner: caller.owner(),
-        origin,
-        purpose,
-        ..Intake::default()
-    };
+    let intake = Intake { purpose, ..caller.intake(origin) };
     let render = api.coordinator.submit_stored(bundle, spec, intake, seed).await?;
     taken.keep(&render);
     Ok(())
@@ -213,7 +207,7 @@ pub(super) async fn groups(
     Query(query): Query<GroupsQuery>,
     headers: HeaderMap,
 ) -> List<AvatarGroup> {
-    let page = PageRange::new(query.limit.map_or(PAGE, |limit| limit.get() as usize), query.token.as_deref())?;
+    let page = PageRange::new(query.limit, PAGE, query.token.as_deref())?;
     if query.ownership == Some(Ownership::Public) {
         return Ok(Json(Page::new(Vec::new(), None)));
     }
@@ -221,13 +215,13 @@ pub(super) async fn groups(
     let base = base_url(&api.config, &headers);
     let listed = avatars::groups(objects, &caller.rights.space).await?;
     let (mut data, mut next) = (Vec::<AvatarGroup>::new(), None);
-    for id in listed.keys().rev().filter(|id| page.after.as_ref().is_none_or(|after| *id < after)) {
+    for (id, looks) in listed.iter().rev().filter(|(id, _)| page.after.as_ref().is_none_or(|after| *id < after)) {
         let Some(group) = avatars::group(objects, &caller.rights.space, id).await? else { continue };
         if data.len() == page.limit {
             next = data.last().map(|last| page::token(&last.id));
             break;
         }
-        data.push(group_view(&api, base.as_ref(), group).await?);
+        data.push(group_view(&api, base.as_ref(), group, looks).await?);
     }
     Ok(Json(Page::new(data, next)))
 }
@@ -240,7 +234,7 @@ pub(super) async fn read_group(
     headers: HeaderMap,
 ) -> Answer<AvatarGroup> {
     let group = find_group(&api, &caller, &id).await?;
-    Ok(Json(Data { data: group_view(&api, base_url(&api.config, &headers).as_ref(), group).await? }))
+    Ok(Json(Data { data: read_group_view(&api, base_url(&api.config, &headers).as_ref(), group).await? }))
 }
 
 /// `PATCH /v3/avatars/{group_id}`.
@@ -261,7 +255,7 @@ pub(super) async fn change_group(
     }
     group.gender = asked.gender.or(group.gender);
     avatars::put_group(&api.coordinator.backplane().objects, &group).await?;
-    Ok(Json(Data { data: group_view(&api, base_url(&api.config, &headers).as_ref(), group).await? }))
+    Ok(Json(Data { data: read_group_view(&api, base_url(&api.config, &headers).as_ref(), group).await? }))
 }
 
 /// `DELETE /v3/avatars/{group_id}`.
@@ -282,7 +276,7 @@ pub(super) async fn looks(
     Query(query): Query<LooksQuery>,
     headers: HeaderMap,
 ) -> List<AvatarLook> {
-    let page = PageRange::new(query.limit.map_or(PAGE, |limit| limit.get() as usize), query.token.as_deref())?;
+    let page = PageRange::new(query.limit, PAGE, query.token.as_deref())?;
     let is_other_type = query.avatar_type.is_some_and(|kind| kind != AvatarType::PhotoAvatar);
     if query.ownership == Some(Ownership::Public) || is_other_type {
         return Ok(Json(Page::new(Vec::new(), None)));
@@ -366,11 +360,7 @@ pub(super) async fn ask_consent(
     let reroute = asked.reroute_url.as_deref().map(|url| receiver_url("reroute_url", url, &api.config)).transpose()?;
     let base = base_url(&api.config, &headers).ok_or_else(assets::no_base)?;
     let mut group = find_group(&api, &caller, &id).await?;
-    let token = [getrandom::u64(), getrandom::u64()];
-    let [Ok(first), Ok(second)] = token else {
-        return Err(ApiError::new(Code::Internal, "the operating system gave no random numbers"));
-    };
-    let token = format!("{first:016x}{second:016x}");
+    let token = oauth::secret()?;
     group.consent = Some(Consent {
         token: token.clone(),
         reroute_url: reroute.map(String::from),
@@ -385,7 +375,7 @@ pub(super) async fn ask_consent(
         &group.id,
         &token,
     ]);
-    let avatar_group = group_view(&api, Some(&base), group).await?;
+    let avatar_group = read_group_view(&api, Some(&base), group).await?;
     Ok(Json(Data { data: ConsentBegun { avatar_group, url: url.into() } }))
 }
 
@@ -464,16 +454,10 @@ async fn status_of(api: &Api, look: &LookRecord) -> Result<(AvatarStatus, Option
     })
 }
 
-async fn signed(api: &Api, base: Option<&Url>, key: &str) -> Result<Option<String>, ApiError> {
-    let Some(base) = base else { return Ok(None) };
-    let url = api.signed_urls.sign(key, base).await.map_err(|error| ApiError::internal(&error))?;
-    Ok(Some(url.into()))
-}
-
 async fn look_view(api: &Api, base: Option<&Url>, look: LookRecord) -> Result<AvatarLook, ApiError> {
     let (status, failure_message) = status_of(api, &look).await?;
     Ok(AvatarLook {
-        preview_image_url: signed(api, base, &look.photo).await?,
+        preview_image_url: api.signed_url(Some(&look.photo), base).await?,
         id: look.id,
         name: look.name,
         avatar_type: AvatarType::PhotoAvatar,
@@ -488,14 +472,25 @@ async fn look_view(api: &Api, base: Option<&Url>, look: LookRecord) -> Result<Av
     })
 }
 
-async fn group_view(api: &Api, base: Option<&Url>, group: GroupRecord) -> Result<AvatarGroup, ApiError> {
+/// A group whose looks are not known yet.
+async fn read_group_view(api: &Api, base: Option<&Url>, group: GroupRecord) -> Result<AvatarGroup, ApiError> {
+    let looks = avatars::looks_of(&api.coordinator.backplane().objects, &group).await?;
+    group_view(api, base, group, &looks).await
+}
+
+/// A group with these looks, oldest first.
+async fn group_view(
+    api: &Api,
+    base: Option<&Url>,
+    group: GroupRecord,
+    looks: &[String],
+) -> Result<AvatarGroup, ApiError> {
     let objects = &api.coordinator.backplane().objects;
-    let looks = avatars::groups(objects, &group.space).await?.remove(&group.id).unwrap_or_default();
     let (mut preview_image_url, mut status) = (None, None);
     if let Some(first) = looks.first()
         && let Some(look) = avatars::look(objects, &group.space, first).await?
     {
-        preview_image_url = signed(api, base, &look.photo).await?;
+        preview_image_url = api.signed_url(Some(&look.photo), base).await?;
     }
     if let Some(newest) = looks.last()
         && let Some(look) = avatars::look(objects, &group.space, newest).await?

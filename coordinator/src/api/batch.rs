@@ -74,13 +74,9 @@ impl Batch<'_> {
         intake::check(&spec)?;
         let mut taken = api.admission.reserve(caller, vec![seed.render()]).await?;
         let intake = Intake {
-            space: caller.rights.space.clone(),
-            key: Some(caller.id.clone()),
-            owner: caller.owner(),
-            origin: origin.clone(),
             priority: priority.map_or(0, |priority| priority.get()),
             batch: Some(id.to_owned()),
-            ..Intake::default()
+            ..caller.intake(origin.clone())
         };
         let render = api.coordinator.submit_stored(bundle, spec, intake, seed).await?;
         taken.keep(&render);

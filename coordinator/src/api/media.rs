@@ -3,10 +3,10 @@
 use base64::Engine;
 use bytes::Bytes;
 use hyperfarm_api::avatars::FileInput;
-use hyperfarm_backplane::fetch::{Expected, FetchLimits, FetchReason};
 use url::Url;
 
 use super::create::BASE64;
+use super::download::Download;
 use super::error::{ApiError, Code};
 use super::{Api, assets};
 use crate::api_keys::Caller;
@@ -101,18 +101,5 @@ fn checked(bytes: Bytes, param: &str, wanted: Wanted) -> Result<MediaFile, ApiEr
 async fn fetched(api: &Api, url: &str, param: &str) -> Result<Bytes, ApiError> {
     let url = Url::parse(url).ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
     let url = url.ok_or_else(|| ApiError::invalid(param, "the URL must be an https URL of a file"))?;
-    let failed = |message: String| ApiError::new(Code::DownloadFailed, message).of(param);
-    let Some(fetcher) = &api.config.fetcher else {
-        return Err(failed("this farm fetches nothing; upload the file as an asset".to_owned()));
-    };
-    let file = tempfile::NamedTempFile::new().map_err(|error| ApiError::internal(&error))?;
-    let limits = FetchLimits { bytes: MAX_BYTES, time: api.config.download_within };
-    match fetcher.to_file(&url, file.path(), limits, Expected::File).await {
-        Ok(_) => Ok(tokio::fs::read(file.path()).await.map_err(|error| ApiError::internal(&error))?.into()),
-        Err(error) => Err(match &error.reason {
-            FetchReason::Local(_) => ApiError::internal(&error),
-            FetchReason::TooLarge(_) => ApiError::new(Code::TooLarge, error.to_string()).of(param),
-            _ => failed(format!("the file cannot be downloaded: {error}")),
-        }),
-    }
+    Download { what: "file", param, bytes: MAX_BYTES, too_large: Code::TooLarge }.get(api, &url).await
 }

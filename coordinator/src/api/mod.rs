@@ -43,6 +43,7 @@ mod base_url;
 pub mod batch;
 pub mod create;
 pub mod dashboard;
+mod download;
 pub mod error;
 pub mod farm;
 pub mod files;
@@ -238,6 +239,14 @@ impl Coordinator {
 }
 
 impl Api {
+    /// A download URL of an object, as text; `None` where there is no object, or it is not known how the client reaches the
+    /// farm.
+    pub(super) async fn signed_url(&self, key: Option<&str>, base: Option<&Url>) -> Result<Option<String>, ApiError> {
+        let Some((key, base)) = key.zip(base) else { return Ok(None) };
+        let url = self.signed_urls.sign(key, base).await.map_err(|error| ApiError::internal(&error))?;
+        Ok(Some(url.into()))
+    }
+
     fn start_loops(&self) {
         let (deliveries, fresh) = mpsc::unbounded_channel();
         let finalizer = Finalizer {

@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyperfarm_api::request::{ListQuery, parse_query};
+use hyperfarm_proto::bounded::Bounded;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
@@ -33,8 +34,13 @@ pub(super) struct PageRange {
 }
 
 impl PageRange {
-    /// At most `limit` items after the page that answered `token`.
-    pub(super) fn new(limit: usize, token: Option<&str>) -> Result<Self, ApiError> {
+    /// At most `limit` items, or `usual` where the client does not say, after the page that answered `token`.
+    pub(super) fn new<const MOST: i64>(
+        limit: Option<Bounded<u32, 1, MOST>>,
+        usual: usize,
+        token: Option<&str>,
+    ) -> Result<Self, ApiError> {
+        let limit = limit.map_or(usual, |limit| limit.get() as usize);
         let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(Self { limit, after: None }) };
         let id = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let id = id.filter(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
@@ -44,7 +50,7 @@ impl PageRange {
 
     /// What a query asks for, with `usual` items where it does not say.
     pub(super) fn of<const MOST: i64>(query: &ListQuery<MOST>, usual: usize) -> Result<Self, ApiError> {
-        Self::new(query.limit.map_or(usual, |limit| limit.get() as usize), query.token.as_deref())
+        Self::new(query.limit, usual, query.token.as_deref())
     }
 }
 

@@ -65,13 +65,8 @@ pub(super) async fn chunks(
             (None, Some(_)) => ChunkStatus::Rendering,
             (None, None) => ChunkStatus::Queued,
         };
-        let thumbnail = made.and_then(|made| made.thumbnail.as_deref()).zip(base.as_ref());
-        let thumbnail = match thumbnail {
-            Some((key, base)) => {
-                Some(api.signed_urls.sign(key, base).await.map_err(|error| ApiError::internal(&error))?)
-            }
-            None => None,
-        };
+        let thumbnail = made.and_then(|made| made.thumbnail.as_deref());
+        let thumbnail_url = api.signed_url(thumbnail, base.as_ref()).await?;
         data.push(Chunk {
             index,
             first_frame: range.start(),
@@ -84,7 +79,7 @@ pub(super) async fn chunks(
             ms_per_frame: committed.and_then(Attempt::ms_per_frame),
             seconds: committed.and_then(Attempt::seconds),
             capture_path: made.map(|made| made.path),
-            thumbnail_url: thumbnail.map(String::from),
+            thumbnail_url,
         });
     }
     let next = first + data.len();

@@ -11,12 +11,12 @@ use hyperfarm_api::render::{
 };
 use hyperfarm_api::request::{self, RendersQuery};
 use hyperfarm_api::{Data, Page};
-use hyperfarm_backplane::fetch::{Expected, FetchLimits, FetchReason};
 use hyperfarm_proto::id::RenderId;
 use url::Url;
 
 use super::base_url::base_url;
 use super::create::{self, Source, Submission};
+use super::download::Download;
 use super::error::{ApiError, Code};
 use super::page::{self, PageRange, Query};
 use super::view::view;
@@ -65,15 +65,7 @@ pub(super) async fn submit(
     runtimes::check(api, &spec).await?;
     let mut taken = api.admission.reserve(caller, vec![seed.render()]).await?;
     let bundle = bundle(api, caller, source, spec.composition.as_deref()).await?;
-    let intake = Intake {
-        space: caller.rights.space.clone(),
-        key: Some(caller.id.clone()),
-        owner: caller.owner(),
-        origin,
-        priority,
-        callback_form,
-        ..Intake::default()
-    };
+    let intake = Intake { priority, callback_form, ..caller.intake(origin) };
     let render = api.coordinator.submit_stored(bundle, spec, intake, seed).await?;
     taken.keep(&render);
     Ok((render, unknown_fields(unknown)))
@@ -114,27 +106,14 @@ pub(super) async fn bundle(
     let bytes = match source {
         Source::Bundle(bytes) => bytes,
         Source::Asset(id) => assets::project(api, caller, &id).await?,
-        Source::Url(url) => download(api, &url).await?,
+        Source::Url(url) => {
+            let most = api.coordinator.config().limits.upload_bytes;
+            let wanted =
+                Download { what: "project", param: "project.url.url", bytes: most, too_large: Code::ProjectTooLarge };
+            wanted.get(api, &url).await?
+        }
     };
     Ok(api.coordinator.store_bundle(bytes, entry).await?)
-}
-
-async fn download(api: &Api, url: &Url) -> Result<Bytes, ApiError> {
-    let param = "project.url.url";
-    let failed = |message: String| ApiError::new(Code::DownloadFailed, message).of(param);
-    let Some(fetcher) = &api.config.fetcher else {
-        return Err(failed("this farm fetches nothing; upload the project as an asset".to_owned()));
-    };
-    let file = tempfile::NamedTempFile::new().map_err(|error| ApiError::internal(&error))?;
-    let limits = FetchLimits { bytes: api.coordinator.config().limits.upload_bytes, time: api.config.download_within };
-    match fetcher.to_file(url, file.path(), limits, Expected::File).await {
-        Ok(_) => Ok(tokio::fs::read(file.path()).await.map_err(|error| ApiError::internal(&error))?.into()),
-        Err(error) => Err(match &error.reason {
-            FetchReason::Local(_) => ApiError::internal(&error),
-            FetchReason::TooLarge(_) => ApiError::new(Code::ProjectTooLarge, error.to_string()).of(param),
-            _ => failed(format!("the project cannot be downloaded: {error}")),
-        }),
-    }
 }
 
 fn created(render: RenderId, warnings: Vec<Warning>, retry_of: Option<&RenderId>) -> RenderCreated {
@@ -187,7 +166,7 @@ pub(super) async fn list(
     Query(query): Query<RendersQuery>,
     headers: HeaderMap,
 ) -> List<View> {
-    let page = PageRange::new(query.limit.map_or(PAGE, |limit| limit.get() as usize), query.token.as_deref())?;
+    let page = PageRange::new(query.limit, PAGE, query.token.as_deref())?;
     let after = page.after.map(|id| id.parse::<RenderId>());
     let after = after.transpose().map_err(|error| ApiError::invalid("token", error.to_string()))?;
     let found = api.coordinator.list(&caller.rights.space, page.limit, after.as_ref(), &filter(&query)?).await?;
@@ -270,14 +249,10 @@ pub(super) async fn retry(
         runtimes::check(&api, &detail.request.spec).await?;
         let mut taken = api.admission.reserve(&caller, vec![seed.render()]).await?;
         let intake = Intake {
-            space: caller.rights.space.clone(),
-            key: Some(caller.id.clone()),
-            owner: caller.owner(),
-            origin,
             priority: detail.priority,
             callback_form: detail.intake.callback_form,
             purpose: detail.intake.purpose.clone(),
-            ..Intake::default()
+            ..caller.intake(origin)
         };
         let render = api.coordinator.retry(&detail.request.id, intake, seed).await?;
         taken.keep(&render);

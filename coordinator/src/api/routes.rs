@@ -66,15 +66,18 @@ const SUBMIT: &[Code] = &[
 ];
 
 /// The same for tasks, whose app may not be the farm's.
-const RUN: &[Code] = &{
-    let mut codes = [Code::ResourceNotFound; SUBMIT.len() + 1];
+const RUN: &[Code] = &joined::<{ SUBMIT.len() + 1 }>(SUBMIT, &[Code::ResourceNotFound]);
+
+/// The codes of both lists, which have `N` together.
+const fn joined<const N: usize>(first: &[Code], more: &[Code]) -> [Code; N] {
+    let mut codes = [Code::Internal; N];
     let mut index = 0;
-    while index < SUBMIT.len() {
-        codes[index] = SUBMIT[index];
+    while index < N {
+        codes[index] = if index < first.len() { first[index] } else { more[index - first.len()] };
         index += 1;
     }
     codes
-};
+}
 
 /// What making a look can be refused for.
 const AVATAR: &[Code] = &[
@@ -92,21 +95,7 @@ const AVATAR: &[Code] = &[
 ];
 
 /// What making a presenter video can be refused for.
-const VIDEO: &[Code] = &[
-    Code::InvalidParameter,
-    Code::InsufficientCredit,
-    Code::AccessDenied,
-    Code::DownloadFailed,
-    Code::TooLarge,
-    Code::AssetNotFound,
-    Code::AvatarNotFound,
-    Code::VoiceNotFound,
-    Code::EngineNotConfigured,
-    Code::NotReady,
-    Code::RateLimited,
-    Code::QuotaExceeded,
-    Code::EngineFailed,
-];
+const VIDEO: &[Code] = &joined::<{ AVATAR.len() + 2 }>(AVATAR, &[Code::VoiceNotFound, Code::EngineFailed]);
 
 /// Every route there is.
 #[rustfmt::skip]

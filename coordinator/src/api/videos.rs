@@ -332,7 +332,7 @@ pub(super) async fn list(
     Query(query): Query<VideosQuery>,
     headers: HeaderMap,
 ) -> List<Video> {
-    let page = PageRange::new(query.limit.map_or(PAGE, |limit| limit.get() as usize), query.token.as_deref())?;
+    let page = PageRange::new(query.limit, PAGE, query.token.as_deref())?;
     if query.folder_id.is_some() {
         return Ok(Json(Page::new(Vec::new(), None)));
     }
@@ -405,14 +405,9 @@ async fn view(api: &Api, base: Option<&Url>, detail: &RenderDetail) -> Result<Vi
         Some(Outcome::Failed { failure: reason, .. }) => failure = Some(reason),
         None => {}
     }
-    let signed = async |key: Option<&str>| {
-        let (Some(base), Some(key)) = (base, key) else { return Ok(None) };
-        let url = api.signed_urls.sign(key, base).await.map_err(|error| ApiError::internal(&error))?;
-        Ok::<_, ApiError>(Some(String::from(url)))
-    };
     let output = completed.map(|(_, output)| output);
     let subtitles = output.and_then(|output| output.sidecars.iter().find(|sidecar| sidecar.name == Sidecar::SUBRIP));
-    let video_url = signed(output.map(|output| output.key.as_str())).await?;
+    let video_url = api.signed_url(output.map(|output| output.key.as_str()), base).await?;
     Ok(Video {
         id: request.id.to_string(),
         title: request.spec.title.clone().map(String::from),
@@ -424,9 +419,9 @@ async fn view(api: &Api, base: Option<&Url>, detail: &RenderDetail) -> Result<Vi
         },
         captioned_video_url: video_url.clone().filter(|_| shows_captions),
         video_url,
-        thumbnail_url: signed(output.map(|output| output.thumbnail.as_str())).await?,
+        thumbnail_url: api.signed_url(output.map(|output| output.thumbnail.as_str()), base).await?,
         gif_url: None,
-        subtitle_url: signed(subtitles.map(|sidecar| sidecar.key.as_str())).await?,
+        subtitle_url: api.signed_url(subtitles.map(|sidecar| sidecar.key.as_str()), base).await?,
         duration: completed.map(|(duration, _)| duration),
         created_at: request.created_at_ms / 1000,
         completed_at: progress.end.as_ref().map(|end| end.ended_at_ms / 1000),

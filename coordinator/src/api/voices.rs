@@ -65,7 +65,7 @@ impl SpeechPermits {
 
 /// `GET /v3/voices?type&engine&language&gender&limit&token`.
 pub(super) async fn list(State(api): State<Api>, Query(query): Query<VoicesQuery>, headers: HeaderMap) -> List<Voice> {
-    let page = PageRange::new(query.limit.map_or(PAGE, |limit| limit.get() as usize), query.token.as_deref())?;
+    let page = PageRange::new(query.limit, PAGE, query.token.as_deref())?;
     let catalogue = catalogue(&api)?;
     if query.kind == Some(VoiceKind::Private) {
         return Ok(Json(Page::new(Vec::new(), None)));

@@ -139,7 +139,7 @@ pub(super) async fn happened(
     Extension(caller): Extension<Caller>,
     Query(query): Query<EventsQuery>,
 ) -> List<Event> {
-    let page = PageRange::new(query.limit.map_or(PAGE, |limit| limit.get() as usize), query.token.as_deref())?;
+    let page = PageRange::new(query.limit, PAGE, query.token.as_deref())?;
     let event_type = query.event_type.filter(|text| !text.is_empty());
     let entity = query.entity_id.filter(|text| !text.is_empty());
     let ids = api.webhooks.event_ids(&caller.rights.space).await?;

@@ -69,17 +69,14 @@ pub(crate) async fn store(
     }
     let request = RenderRequest { id, created_at_ms: seed.at_ms(), bundle: bundle.0, spec };
     let (place, open) = (object_keys::intake(&request.id), object_keys::open_mark(&request.id));
-    let (listed, video) = match intake.purpose {
-        Purpose::Render => (true, false),
-        Purpose::Video { .. } => (true, true),
+    let member = || object_keys::space_render(&intake.space, &request.id);
+    let marks = match intake.purpose {
+        Purpose::Render => vec![member()],
+        Purpose::Video { .. } => vec![member(), object_keys::space_video(&intake.space, &request.id)],
         // The client has asked for a look, and is shown no render.
-        Purpose::Look(_) => (false, false),
+        Purpose::Look(_) => Vec::new(),
     };
-    let marks = [
-        listed.then(|| object_keys::space_render(&intake.space, &request.id)),
-        video.then(|| object_keys::space_video(&intake.space, &request.id)),
-    ];
-    let marks = marks.iter().flatten().map(|mark| objects.put(mark, Bytes::from_static(b"{}")));
+    let marks = marks.iter().map(|mark| objects.put(mark, Bytes::from_static(b"{}")));
     // The request last: it is what makes a render of all this.
     futures::try_join!(
         objects.put_json(&place, intake),
