@@ -134,8 +134,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "a78b702cba15";
-const GOLDEN_CONTENT: &str = "72a251f56f04";
+const GOLDEN_PLAN: &str = "3bdf87f15a2f";
+const GOLDEN_CONTENT: &str = "ee932b285518";
 
 #[test]
 fn segment_records_survive_json() {
