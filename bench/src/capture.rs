@@ -202,7 +202,7 @@ async fn walk(
     };
     let pictures = |_: u64| Vec::<VideoPicture>::new();
     grabber.start_up(&mut host, range, ChunkStart::default(), &pictures, &|| true).await?;
-    let at = |frame: u64| Next { frame, pictures: Vec::new() };
+    let at = |frame: u64| Next { frame, pictures: Vec::new(), layers: Vec::new() };
     let started = Instant::now();
     let mut taken = None;
     if kind == Walk::Floor {

@@ -76,6 +76,7 @@ fn headers() -> VideoHeaders {
         has_variable_rate: false,
         display: Size { width: 64, height: 48 },
         has_alpha: false,
+        hdr: None,
     }
 }
 

@@ -6,7 +6,7 @@ use hyperfarm_coordinator::api::create::{Source, parse};
 use hyperfarm_coordinator::api::{ApiConfig, ApiError, Code};
 use hyperfarm_coordinator::intake::{self, Limits};
 use hyperfarm_proto::frame::FrameRate;
-use hyperfarm_proto::spec::{Codec, Format, RenderSpec};
+use hyperfarm_proto::spec::{Codec, Format, Hdr, RenderSpec};
 use serde_json::{Value, json};
 
 fn parsed(body: &Value) -> Result<RenderSpec, ApiError> {
@@ -46,6 +46,7 @@ fn every_field_is_taken_over() {
         expected[name] = value.into();
     }
     expected["renditions"] = Value::Null;
+    expected["hdr"] = Value::Null;
     let spec = parsed(&body).unwrap();
     assert_eq!(serde_json::to_value(spec).unwrap(), expected);
 }
@@ -72,6 +73,8 @@ fn one_page_as_text_is_a_whole_request() {
     let master = json!({ "html": "<h1>", "profile": "dnxhr-hq", "timecode": "10:00:00:00" });
     let spec = parsed(&master).unwrap();
     assert_eq!((spec.format, spec.codec(), spec.is_transparent()), (Format::Mov, Codec::DnxHr, false));
+    let hdr = parsed(&json!({ "html": "<h1>", "hdr": "hdr10" })).unwrap();
+    assert_eq!((hdr.hdr, hdr.codec()), (Some(Hdr::Hdr10), Codec::H265));
     let deep = parsed(&json!({ "html": "<h1>", "codec": "av1", "format": "webm", "bit_depth": 10 })).unwrap();
     assert_eq!((deep.format, deep.codec(), deep.bit_depth), (Format::Webm, Codec::Av1, Some(10)));
     let package = parsed(&json!({ "html": "<h1>", "format": "hls", "renditions": [720, 480] })).unwrap();
@@ -113,6 +116,8 @@ fn refusals_name_the_field() {
         ("true_peak", json!(1)),
         ("profile", json!("422-xl")),
         ("bit_depth", json!(9)),
+        ("hdr", json!(true)),
+        ("hdr", json!("hdr10+")),
         ("bit_depth", json!("ten")),
         ("bit_depth", json!(10)),
         ("timecode", json!("1:2")),

@@ -697,6 +697,8 @@ export interface RenderRequest {
   from?: number | string | null;
   /** Times a GIF repeats; 0 for ever. An extension. */
   gif_loop?: number | null;
+  /** High dynamic range, in H.265 of 10 bits (mp4): `hdr10`, `hlg`, or `auto`, which is HDR10 where a video of the composition is PQ, else HLG. SDR white is 203 cd/m². An extension. */
+  hdr?: "auto" | "hdr10" | "hlg" | null;
   /** Pixels down, with `width`. An extension. */
   height?: number | null;
   /** One page, instead of `project`. An extension. */

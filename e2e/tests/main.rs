@@ -10,6 +10,7 @@ mod docs;
 mod documented;
 mod embedded;
 mod gpu;
+mod hdr;
 mod losses;
 mod observe;
 mod outputs;

@@ -434,7 +434,9 @@ fn what_cannot_be_made_is_refused_before_any_work() {
         (&["--format", "mp4", "--poster", "12f", "--fps", "30"], "poster"),
         (&["--format", "mp4", "--renditions", "720"], "renditions"),
         (&["--format", "hls", "--renditions", "64"], "renditions"),
-        (&["--hdr"], "--hdr"),
+        (&["--format", "webm", "--hdr"], "hdr"),
+        (&["--format", "mp4", "--codec", "h264", "--hdr=hlg"], "hdr"),
+        (&["--format", "mp4", "--bit-depth", "8", "--hdr=hdr10"], "bit_depth"),
         (&["--format", "mp4", "--audio", "/nonexistent/a.mp3"], "/nonexistent/a.mp3"),
         (&["--format", "mp4", "--width", "200", "--height", "100"], "96x64"),
     ] {

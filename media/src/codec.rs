@@ -7,6 +7,7 @@ use ffmpeg_next::codec::encoder::video;
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::{Dictionary, Rational, color};
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::hdr::HdrTransfer;
 use hyperfarm_proto::plan::{EncoderSettings, Rate, VideoCodec};
 use hyperfarm_proto::spec::{Profile, Size};
 
@@ -58,19 +59,31 @@ pub(crate) fn encoder_name(codec: &VideoCodec) -> &'static str {
 /// Colour tags of encoded frames, equal for every frame.
 pub(crate) struct Colour {
     pub(crate) space: color::Space,
+    pub(crate) primaries: color::Primaries,
     pub(crate) transfer: color::TransferCharacteristic,
     pub(crate) range: color::Range,
 }
 
 impl Colour {
-    pub(crate) fn of(codec: &VideoCodec) -> Self {
-        use color::{Range, Space, TransferCharacteristic};
-        match codec {
+    pub(crate) fn of(settings: &EncoderSettings) -> Self {
+        use color::{Primaries, Range, Space, TransferCharacteristic};
+        let primaries = Primaries::BT709;
+        if let Some(hdr) = settings.hdr {
+            let transfer = match hdr {
+                HdrTransfer::Pq => TransferCharacteristic::SMPTE2084,
+                HdrTransfer::Hlg => TransferCharacteristic::ARIB_STD_B67,
+            };
+            return Self { space: Space::BT2020NCL, primaries: Primaries::BT2020, transfer, range: Range::MPEG };
+        }
+        match settings.codec {
             // With these a PNG file says that it is sRGB.
-            VideoCodec::Png { .. } => {
-                Self { space: Space::RGB, transfer: TransferCharacteristic::IEC61966_2_1, range: Range::JPEG }
-            }
-            _ => Self { space: Space::BT709, transfer: TransferCharacteristic::BT709, range: Range::MPEG },
+            VideoCodec::Png { .. } => Self {
+                space: Space::RGB,
+                primaries,
+                transfer: TransferCharacteristic::IEC61966_2_1,
+                range: Range::JPEG,
+            },
+            _ => Self { space: Space::BT709, primaries, transfer: TransferCharacteristic::BT709, range: Range::MPEG },
         }
     }
 }
@@ -115,9 +128,9 @@ pub(crate) fn open(
     encoder.set_time_base(Rational::new(rate.den() as i32, rate.num() as i32));
     encoder.set_frame_rate(Some(Rational::new(rate.num() as i32, rate.den() as i32)));
     encoder.set_gop(settings.keyframe_interval.max(1));
-    let colour = Colour::of(&settings.codec);
+    let colour = Colour::of(settings);
     encoder.set_colorspace(colour.space);
-    encoder.set_color_primaries(color::Primaries::BT709);
+    encoder.set_color_primaries(colour.primaries);
     encoder.set_color_transfer_characteristic(colour.transfer);
     encoder.set_color_range(colour.range);
     if matches!(settings.codec, VideoCodec::Device { .. }) {

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::codec::encoder::video;
-use ffmpeg_next::{Packet, Rational, color, frame};
+use ffmpeg_next::{Packet, Rational, frame};
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::hdr::LightLevels;
 use hyperfarm_proto::plan::{EncoderSettings, VideoCodec};
 use hyperfarm_proto::spec::Size;
 
@@ -15,6 +16,7 @@ use crate::bitmap::{Bitmap, PixelLayout};
 use crate::codec::{self, Colour};
 use crate::convert::YuvWriter;
 use crate::error::MediaError;
+use crate::hdr::{HdrLayer, HdrWriter};
 use crate::mux::{Container, Muxer};
 use crate::packet_file::{PacketReader, PacketWriter};
 use crate::timescale;
@@ -58,11 +60,17 @@ pub struct SegmentEncoder {
     /// The last frame in the device's memory.
     uploaded: Option<frame::Video>,
     rate: FrameRate,
-    writer: YuvWriter,
+    writer: Writer,
     frame: frame::Video,
     pushed: u64,
     written: u64,
     converting: Duration,
+}
+
+/// Converts bitmaps into the encoder's pixel format.
+enum Writer {
+    Sdr(YuvWriter),
+    Hdr(HdrWriter),
 }
 
 /// Scratch files of a segment whose alpha is encoded after its colours.
@@ -107,7 +115,7 @@ impl SegmentEncoder {
             stream,
             size,
             padding: (coded != size).then(|| PaddedBitmap::new(coded)),
-            colour: Colour::of(&settings.codec),
+            colour: Colour::of(settings),
             reordering: match settings.codec {
                 VideoCodec::H265 { .. } => Some(X265_REORDERING),
                 // Device encoders are opened without B-frames, and AV1 has its frames in order of presentation.
@@ -117,7 +125,10 @@ impl SegmentEncoder {
             upload,
             uploaded: None,
             rate,
-            writer: YuvWriter::new(format, coded),
+            writer: match settings.hdr {
+                Some(transfer) => Writer::Hdr(HdrWriter::new(transfer, size, coded)),
+                None => Writer::Sdr(YuvWriter::new(format, coded)),
+            },
             frame,
             pushed: 0,
             written: 0,
@@ -130,12 +141,29 @@ impl SegmentEncoder {
     /// # Errors
     /// The bitmap has another size or too few bytes, or the encoder fails.
     pub fn push(&mut self, frame: &Bitmap<'_>) -> Result<(), MediaError> {
+        self.push_layers(frame, &[])
+    }
+
+    /// Appends a frame with videos of high dynamic range in it. Only an output of high dynamic range shows them.
+    ///
+    /// # Errors
+    /// Those of [`SegmentEncoder::push`].
+    pub fn push_layers(&mut self, frame: &Bitmap<'_>, layers: &[HdrLayer<'_>]) -> Result<(), MediaError> {
         frame.check(self.size)?;
+        layers.iter().try_for_each(|layer| layer.white.check(self.size))?;
         let started = Instant::now();
         crate::ffi::make_fresh(&mut self.frame).map_err(MediaError::make(&self.path, "allocating a frame"))?;
+        let writer = match &mut self.writer {
+            Writer::Sdr(writer) => writer,
+            Writer::Hdr(writer) => {
+                writer.write(frame, layers, &mut self.frame);
+                self.converting += started.elapsed();
+                return self.encode();
+            }
+        };
         let padded = self.padding.as_mut().map(|padded| padded.fill(frame));
         let picture = padded.as_ref().unwrap_or(frame);
-        self.writer.write(picture, &mut self.frame);
+        writer.write(picture, &mut self.frame);
         if let Some(alpha_pass) = &mut self.alpha_pass {
             alpha_pass.planes.push(picture)?;
         }
@@ -177,7 +205,7 @@ impl SegmentEncoder {
         frame.set_kind(ffmpeg::picture::Type::None);
         // prores_ks writes the frame's colour tags into its frame header, not the encoder's.
         frame.set_color_space(self.colour.space);
-        frame.set_color_primaries(color::Primaries::BT709);
+        frame.set_color_primaries(self.colour.primaries);
         frame.set_color_transfer_characteristic(self.colour.transfer);
         frame.set_color_range(self.colour.range);
         let failed = MediaError::make(&self.path, "encoding a frame");
@@ -186,6 +214,14 @@ impl SegmentEncoder {
 
     fn end(&mut self) -> Result<(), MediaError> {
         open(&mut self.encoder)?.send_eof().map_err(MediaError::make(&self.path, "ending the encoder"))
+    }
+
+    /// The light of the frames so far, of an output of high dynamic range.
+    pub fn light(&self) -> Option<LightLevels> {
+        match &self.writer {
+            Writer::Sdr(_) => None,
+            Writer::Hdr(writer) => Some(writer.levels()),
+        }
     }
 
     /// Time spent so far on converting bitmaps into the encoder's pixel format.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ffmpeg_next::{Packet, Rational};
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::hdr::LightLevels;
 use hyperfarm_proto::plan::{Caption, EncoderSettings};
 use hyperfarm_proto::spec::Size;
 
@@ -14,6 +15,7 @@ use crate::captions::CaptionTrack;
 use crate::count::SampleCounter;
 use crate::demux::Demuxer;
 use crate::error::MediaError;
+use crate::hdr::metadata;
 use crate::mux::{Container, Muxer};
 use crate::{codec, ffi, timescale};
 
@@ -33,11 +35,13 @@ pub struct SideTracks<'a> {
     pub audio: Option<&'a Path>,
     /// Captions of the text track of an mp4 or a mov. Without any there is no such track.
     pub captions: &'a [Caption],
+    /// The light of an output of high dynamic range, which is written into it.
+    pub light: Option<LightLevels>,
 }
 
 impl<'a> From<Option<&'a Path>> for SideTracks<'a> {
     fn from(audio: Option<&'a Path>) -> Self {
-        Self { audio, captions: &[] }
+        Self { audio, captions: &[], light: None }
     }
 }
 
@@ -69,7 +73,7 @@ pub fn join<'a>(
     rate: FrameRate,
     going_on: &dyn Fn() -> bool,
 ) -> Result<JoinSummary, MediaError> {
-    let SideTracks { audio, captions } = beside.into();
+    let SideTracks { audio, captions, light } = beside.into();
     let frames: u64 = segments.iter().map(|segment| segment.frames).sum();
     let first = segments.iter().find(|segment| segment.frames > 0);
     let Some(first) = first else { return Err(MediaError::Nothing { action: "join", rate }) };
@@ -82,6 +86,9 @@ pub fn join<'a>(
     let size = settings.codec.coded_size(size);
     let ticks = timescale::of_track(rate, frames);
     let video = muxer.add_video(headers, rate, ticks, codec::declares_alpha(settings))?;
+    if let Some(light) = light {
+        muxer.add_light(video, light)?;
+    }
     if let Some(timecode) = settings.timecode {
         muxer.add_timecode(video, timecode)?;
     }
@@ -94,6 +101,7 @@ pub fn join<'a>(
     };
     muxer.start(ticks, ticks, true)?;
     let mut track = VideoTrack::new(video, rate, muxer.time_base(video), reference.delay);
+    track.before_keys = light.map(metadata::units).unwrap_or_default();
     drop(first);
 
     for segment in segments.iter().filter(|segment| segment.frames > 0) {
@@ -163,6 +171,8 @@ struct VideoTrack {
     ticks: u32,
     /// Ticks by which decode times are ahead of frame numbers, so that no frame is decoded after its presentation.
     lead: i64,
+    /// What each key frame has before its own data.
+    before_keys: Vec<u8>,
     written: u64,
 }
 
@@ -171,7 +181,7 @@ impl VideoTrack {
         // All containers that the farm writes have time bases of the form 1/n.
         let ticks = u32::try_from(time_base.denominator()).unwrap_or(1);
         let lead = timescale::ticks_up(delay, rate, ticks);
-        Self { stream, rate, time_base, ticks, lead, written: 0 }
+        Self { stream, rate, time_base, ticks, lead, before_keys: Vec::new(), written: 0 }
     }
 
     /// Writes the packets of a segment. `write` gets each packet and its decode time in seconds.
@@ -207,6 +217,9 @@ impl VideoTrack {
                     path: segment.path.clone(),
                     what: "its pictures are reordered further than its headers say".to_owned(),
                 });
+            }
+            if packet.is_key() && !self.before_keys.is_empty() {
+                packet = ffi::prefixed(&packet, &self.before_keys);
             }
             packet.set_stream(self.stream);
             packet.set_position(-1);

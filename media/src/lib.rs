@@ -5,6 +5,7 @@
 //! | frames → a segment | [`SegmentEncoder`]; in several sizes (`renditions`) [`RenditionsEncoder`] |
 //! | segments + sound → the output, by copying packets | [`join()`] |
 //! | segments and sound → fragmented mp4, for players that stream | [`video_header`], [`video_fragments`], [`audio_fragments`]; their playlists (`playlist`) [`media_playlist`] |
+//! | pages with videos of high dynamic range → BT.2020 (`hdr`) | [`SegmentEncoder::push_layers`] |
 //! | lossless segments → a GIF | [`gif()`] |
 //! | lossless segments → PNG files | [`png_frames()`] |
 //! | sounds → one track, exact to the sample | [`mix()`] |
@@ -82,6 +83,7 @@ mod ffi;
 mod ffmpeg_log;
 mod fragment;
 mod gif;
+mod hdr;
 mod isolation;
 mod join;
 mod limits;
@@ -114,6 +116,7 @@ pub use fragment::{
     AudioFragments, SegmentPosition, VideoFragment, audio_fragments, codec_name, video_fragment, video_fragments,
     video_header,
 };
+pub use hdr::{HdrLayer, HdrPicture, Placement, sdr_preview};
 pub use isolation::{DECODER_COMMAND, Decoders, VideoDecoder, serve_decoder};
 pub use join::{JoinSummary, SegmentFile, SideTracks, join};
 pub use limits::MediaLimits;

@@ -8,10 +8,12 @@ use ffmpeg_next::codec::Parameters;
 use ffmpeg_next::format::context::Output;
 use ffmpeg_next::{Dictionary, Packet, Rational};
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::hdr::LightLevels;
 use hyperfarm_proto::spec::{Format, Size, Timecode};
 
 use crate::error::MediaError;
 use crate::ffi::{self, CodecId};
+use crate::hdr::metadata;
 use crate::timescale::SAMPLE_RATE;
 use crate::{demux, ffmpeg_log};
 
@@ -121,6 +123,13 @@ impl Muxer {
             stream.set_metadata(Dictionary::from_iter([("alpha_mode", "1")]));
         }
         Ok(stream.index())
+    }
+
+    /// Gives video stream `index` of an mp4 the data of a mastering display, and `light`.
+    pub(crate) fn add_light(&mut self, index: usize, light: LightLevels) -> Result<(), MediaError> {
+        let (output, path) = self.output()?;
+        ffi::add_light(output, index, &metadata::display_structure(light), &metadata::light_structure(light))
+            .map_err(MediaError::make(path, "adding the light of the pictures"))
     }
 
     /// Gives video stream `index` of a mov a timecode track. `first` is the timecode of the first frame.

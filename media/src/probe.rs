@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ffmpeg_next as ffmpeg;
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::hdr::HdrTransfer;
 use hyperfarm_proto::plan::VideoHeaders;
 use hyperfarm_proto::spec::Size;
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,8 @@ pub struct VideoInfo {
     pub duration: Option<f64>,
     /// Size for display: in square pixels, rotated.
     pub display: Size,
+    /// Transfer characteristic of pictures of high dynamic range.
+    pub hdr: Option<HdrTransfer>,
 }
 
 impl VideoInfo {
@@ -82,6 +85,7 @@ impl VideoInfo {
             has_variable_rate: self.has_variable_rate,
             display: self.display,
             has_alpha: self.has_alpha,
+            hdr: self.hdr,
         }
     }
 }
@@ -139,6 +143,7 @@ fn video_info(source: &Demuxer, stream: usize) -> VideoInfo {
         rotation: rotation(source, stream).degrees(),
         duration: video_duration(source, stream),
         display: display_size(source, stream),
+        hdr: view.tags.hdr(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::frame;
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::hdr::LightLevels;
 use hyperfarm_proto::plan::EncoderSettings;
 use hyperfarm_proto::spec::Size;
 
@@ -14,6 +15,7 @@ use crate::convert::to_bgra::Scaler;
 use crate::demux::Demuxer;
 use crate::encode::{SegmentEncoder, SegmentSummary};
 use crate::error::MediaError;
+use crate::hdr::HdrLayer;
 use crate::mux::{Container, Muxer};
 use crate::timescale;
 
@@ -74,6 +76,19 @@ impl RenditionsEncoder {
             encoder.push(&scaled.as_bitmap())?;
         }
         Ok(())
+    }
+
+    /// Appends a frame with videos of high dynamic range in it, which renditions have not.
+    ///
+    /// # Errors
+    /// Those of [`SegmentEncoder::push_layers`].
+    pub fn push_layers(&mut self, bitmap: &Bitmap<'_>, layers: &[HdrLayer<'_>]) -> Result<(), MediaError> {
+        if layers.is_empty() { self.push(bitmap) } else { self.first.push_layers(bitmap, layers) }
+    }
+
+    /// As [`SegmentEncoder::light`].
+    pub fn light(&self) -> Option<LightLevels> {
+        self.first.light()
     }
 
     /// Appends the last frame again, without converting or copying it.

@@ -3,6 +3,8 @@
 //! **Invariant: a tag from a file never becomes one of FFmpeg's enums.** Decoders pass on any number that a file has,
 //! and a Rust enum with a value that it lacks is undefined behaviour; a damaged file has crashed the process that way.
 
+use hyperfarm_proto::hdr::HdrTransfer;
+
 /// Colour tags of a stream or a frame. Any number is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tags {
@@ -31,7 +33,16 @@ const UNKNOWN: &str = "unknown";
 impl Tags {
     /// Whether the transfer characteristic is of high dynamic range (PQ or HLG).
     pub(crate) fn is_hdr(self) -> bool {
-        matches!(self.transfer, TRANSFER_PQ | TRANSFER_HLG)
+        self.hdr().is_some()
+    }
+
+    /// The transfer characteristic, where it is of high dynamic range.
+    pub(crate) fn hdr(self) -> Option<HdrTransfer> {
+        match self.transfer {
+            TRANSFER_PQ => Some(HdrTransfer::Pq),
+            TRANSFER_HLG => Some(HdrTransfer::Hlg),
+            _ => None,
+        }
     }
 
     /// FFmpeg's name of the primaries.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::Bounded;
 use crate::frame::FrameRate;
+use crate::hdr::HdrTransfer;
 pub use crate::quantity::Loudness;
 use crate::spec::{AudioCodec, Codec, Format, Profile, Quality, RenderSpec, Size, Timecode};
 
@@ -163,6 +164,8 @@ pub struct EncoderSettings {
     pub codec: VideoCodec,
     /// Whether the page is drawn on nothing and its transparency kept.
     pub alpha: bool,
+    /// Transfer characteristic of an output of high dynamic range (BT.2020); none for BT.709.
+    pub hdr: Option<HdrTransfer>,
     /// Encoder threads. Part of the plan because x264's and libvpx's bytes depend on it.
     pub threads: u32,
     /// Frames between key frames at most.
@@ -203,9 +206,11 @@ impl EncoderSettings {
         Self::for_spec(&RenderSpec { format, quality, ..RenderSpec::default() }, frame_rate)
     }
 
-    /// The settings that a request asks for, without renditions.
+    /// The settings that a request asks for, without renditions, and for a composition without videos of high dynamic
+    /// range.
     pub fn for_spec(spec: &RenderSpec, frame_rate: FrameRate) -> Self {
-        let bit_depth = spec.bit_depth.unwrap_or(8);
+        let hdr = spec.hdr.map(|hdr| hdr.transfer(std::iter::empty()));
+        let bit_depth = spec.bit_depth.unwrap_or(if hdr.is_some() { 10 } else { 8 });
         let codec = match spec.codec() {
             Codec::H264 => {
                 let (preset, crf, options) = x264(spec.quality);
@@ -253,6 +258,7 @@ impl EncoderSettings {
             format: spec.format,
             codec,
             alpha,
+            hdr,
             threads: 1,
             keyframe_interval,
             gif_loop,

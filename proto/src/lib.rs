@@ -53,6 +53,7 @@ pub mod encoder;
 pub mod event;
 pub mod failure;
 pub mod frame;
+pub mod hdr;
 pub mod id;
 pub mod keys;
 pub mod legible;

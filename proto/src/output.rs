@@ -329,6 +329,7 @@ pub(crate) struct Asked {
     pub codec: Option<Codec>,
     pub profile: Option<Profile>,
     pub bit_depth: Option<u32>,
+    pub hdr: bool,
     pub timecode: Option<Timecode>,
     pub transparent: Option<bool>,
     pub crf: Option<u32>,
@@ -363,6 +364,16 @@ pub(crate) fn check_timecode(timecode: Timecode, rate: FrameRate) -> Result<(), 
 pub(crate) fn check(asked: &Asked) -> Result<(), OutputError> {
     let refused = |param, message: String| Err(OutputError { param, message });
     let codec = codec_of(asked.format, asked.codec, asked.profile);
+    if asked.hdr && (codec != Codec::H265 || !codec.formats().contains(&asked.format)) {
+        let message = format!(
+            "high dynamic range is H.265 in mp4, and not {codec} in {}; ask for format mp4 and codec h265, or leave hdr out",
+            asked.format
+        );
+        return refused("hdr", message);
+    }
+    if asked.hdr && asked.bit_depth == Some(8) {
+        return refused("bit_depth", "high dynamic range needs 10 bits; leave bit_depth or hdr out".to_owned());
+    }
     if !codec.formats().contains(&asked.format) {
         let (format, right) = (asked.format, codec.format());
         return refused("codec", format!("{codec} has no place in {format}; ask for format {right}, or leave one out"));
@@ -459,6 +470,7 @@ mod tests {
             codec: None,
             profile: None,
             bit_depth: None,
+            hdr: false,
             timecode: None,
             transparent: None,
             crf: None,
@@ -522,6 +534,14 @@ mod tests {
         let late = Asked { timecode: "01:00:00:25".parse().ok(), ..asked(Format::Mov) };
         assert_eq!(param(Asked { rate: FrameRate::new(25, 1).ok(), ..late }), "timecode");
         assert!(check(&Asked { rate: FrameRate::new(30, 1).ok(), ..late }).is_ok());
+        let hdr = |codec, format| Asked { hdr: true, codec, ..asked(format) };
+        for (codec, format) in [(Codec::H265, Format::Mov), (Codec::H264, Format::Mp4), (Codec::Av1, Format::Webm)] {
+            assert_eq!(param(hdr(Some(codec), format)), "hdr");
+        }
+        assert_eq!(param(hdr(None, Format::Gif)), "hdr");
+        assert_eq!(param(Asked { bit_depth: Some(8), ..hdr(Some(Codec::H265), Format::Mp4) }), "bit_depth");
+        assert_eq!(param(Asked { transparent: Some(true), ..hdr(Some(Codec::H265), Format::Mp4) }), "transparent");
+        assert!(check(&hdr(Some(Codec::H265), Format::Mp4)).is_ok());
         assert_eq!(Bitrate::new(1), None);
         assert_eq!(param(Asked { rate: FrameRate::new(101, 1).ok(), ..asked(Format::Gif) }), "fps");
         assert!(check(&Asked { rate: FrameRate::new(100, 1).ok(), ..asked(Format::Gif) }).is_ok());

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::encoder::{DeviceEncoder, EncoderSettings, Loudness, Rate, VideoCodec};
 use crate::frame::{FrameRange, FrameRate};
+use crate::hdr::HdrTransfer;
 use crate::id::{ContentHash, Pool, RenderId};
 pub use crate::runtime::RuntimeVersion;
 use crate::shutter::Shutter;
@@ -100,6 +101,8 @@ pub struct VideoHeaders {
     pub display: Size,
     /// Whether pictures have transparency.
     pub has_alpha: bool,
+    /// Transfer characteristic of pictures of high dynamic range.
+    pub hdr: Option<HdrTransfer>,
 }
 
 /// A gain at a moment; between two points it moves in a straight line.

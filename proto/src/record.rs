@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{FailedAttempt, Failure};
 use crate::frame::{FrameRange, FrameRate};
+use crate::hdr::LightLevels;
 use crate::id::{ContentHash, FrameHash, RenderId};
 use crate::plan::{CaptureClass, ChunkStart, RuntimeVersion, Warning};
 use crate::spec::{Format, Size};
@@ -107,6 +108,9 @@ pub struct SegmentRecord {
     /// Object key of a still of the first frame, for people.
     #[serde(default)]
     pub thumbnail: Option<String>,
+    /// The light of its frames, where the output has high dynamic range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub light: Option<LightLevels>,
 }
 
 /// A file beside the output.

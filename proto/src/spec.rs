@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::bounded::{Bounded, Text};
 use crate::frame::{FrameRange, FrameRate};
+pub use crate::hdr::Hdr;
 use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
 pub use crate::output::{AudioCodec, Codec, Format, OutputError, Profile};
@@ -115,6 +116,14 @@ pub struct RenderSpec {
     #[schemars(transform = extension, schema_with = "bit_depth_schema")]
     #[cfg_attr(feature = "cli", arg(long, value_name = "BITS", value_parser = parse_bit_depth))]
     pub bit_depth: Option<u32>,
+    /// High dynamic range, in H.265 of 10 bits (mp4): `hdr10`, `hlg`, or `auto`, which is HDR10 where a video of the
+    /// composition is PQ, else HLG. SDR white is 203 cd/m².
+    #[schemars(transform = extension)]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", value_name = "KIND")
+    )]
+    pub hdr: Option<Hdr>,
     /// Timecode of the composition's first frame in a mov's timecode track, such as `01:00:00:00`. Without it, masters
     /// (every profile but `4444`) begin with `00:00:00:00`.
     #[schemars(transform = extension)]
@@ -511,9 +520,10 @@ impl RenderSpec {
     pub fn check_output(&self) -> Result<(), OutputError> {
         output::check(&output::Asked {
             format: self.format,
-            codec: self.codec,
+            codec: self.asked_codec(),
             profile: self.profile,
             bit_depth: self.bit_depth,
+            hdr: self.hdr.is_some(),
             timecode: self.timecode,
             transparent: self.transparent,
             crf: self.crf.map(Bounded::get),
@@ -578,7 +588,12 @@ impl RenderSpec {
 
     /// The codec of the pictures.
     pub fn codec(&self) -> Codec {
-        output::codec_of(self.format, self.codec, self.profile)
+        output::codec_of(self.format, self.asked_codec(), self.profile)
+    }
+
+    /// The codec that is asked for: by name, or as the one that has high dynamic range.
+    fn asked_codec(&self) -> Option<Codec> {
+        self.codec.or((self.hdr.is_some() && self.profile.is_none()).then_some(Codec::H265))
     }
 
     /// The profile of ProRes and DNxHR.

@@ -59,6 +59,7 @@ fn plan() -> Plan {
                     has_variable_rate: false,
                     display: Size { width: 64, height: 36 },
                     has_alpha: false,
+                    hdr: None,
                 },
             }],
             audio: vec![AudioItem::plain("a", "a.mp3", timing, vec![GainPoint { time: 0.0, gain: 0.5 }])],
@@ -133,8 +134,8 @@ fn golden_plan_and_failure() {
     assert_eq!(wire::decode::<FailedAttempt>(&bytes).unwrap(), failed);
 }
 
-const GOLDEN_PLAN: &str = "a78b702cba15";
-const GOLDEN_CONTENT: &str = "72a251f56f04";
+const GOLDEN_PLAN: &str = "3bdf87f15a2f";
+const GOLDEN_CONTENT: &str = "ee932b285518";
 
 #[test]
 fn segment_records_survive_json() {
@@ -153,6 +154,7 @@ fn segment_records_survive_json() {
         worker: "w".to_owned(),
         timings: ChunkTimings::default(),
         thumbnail: None,
+        light: None,
     };
     let json = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<SegmentRecord>(&json).unwrap(), record);

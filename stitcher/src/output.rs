@@ -7,6 +7,7 @@ use hyperfarm_media::{
     GifOptions, MediaError, SegmentFile, SideTracks, count_gif, count_packets_while, gif, join, poster, srt,
     storyboard, thumbnail, webvtt,
 };
+use hyperfarm_proto::hdr::LightLevels;
 use hyperfarm_proto::plan::{EncoderSettings, Plan, PlanContent};
 use hyperfarm_proto::record::{AudioRecord, Sidecar};
 use hyperfarm_proto::spec::Format;
@@ -18,11 +19,12 @@ use crate::{hls, png_sequence};
 /// Position of the thumbnail as a part of the video's length: after title cards and before credits.
 const THUMBNAIL_AT: f64 = 0.4;
 
-/// Writes `output` from the segments and the sound. Stops with an error when `going_on` answers false.
+/// Writes `output` from the segments, the sound, and the light of the pictures. Stops with an error when `going_on` answers false.
 pub(crate) fn write(
     content: &PlanContent,
     segments: &[SegmentFile],
     audio: Option<&Path>,
+    light: Option<LightLevels>,
     output: &Path,
     going_on: &dyn Fn() -> bool,
 ) -> Result<(), StitchError> {
@@ -33,7 +35,7 @@ pub(crate) fn write(
             let timecode = encoder.timecode.map(|timecode| timecode.after(content.first_frame, rate));
             let captions = if encoder.caption_track { content.captions.as_slice() } else { &[] };
             let settings = EncoderSettings { timecode, ..encoder.clone() };
-            join(segments, SideTracks { audio, captions }, output, &settings, size, rate, going_on)?;
+            join(segments, SideTracks { audio, captions, light }, output, &settings, size, rate, going_on)?;
         }
         Format::Gif => {
             let options = GifOptions { size, rate, alpha: encoder.alpha, repeat: encoder.gif_loop };

@@ -53,6 +53,7 @@ mod tests {
             worker: "w1".to_owned(),
             timings: ChunkTimings::default(),
             thumbnail: None,
+            light: None,
         }
     }
 

@@ -12,6 +12,7 @@ use hyperfarm_backplane::metrics::Metrics;
 use hyperfarm_backplane::runner::{TaskContext, TaskHandler};
 use hyperfarm_media::SegmentFile;
 use hyperfarm_proto::failure::Failure;
+use hyperfarm_proto::hdr::LightLevels;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
@@ -95,7 +96,8 @@ impl StitchHandler {
         let (audio, audio_path) = audio.unzip();
         let output_path = folder.path().join(format!("output.{}", plan.content.encoder.format.extension()));
         let files = segment_files(&segments);
-        self.join(&folder, &plan, files.clone(), audio_path, &output_path, context).await?;
+        let light = light_of(&segments);
+        self.join(&folder, &plan, files.clone(), (audio_path, light), &output_path, context).await?;
         context.set_progress(JOINED, STORED);
         timer.end_stage("join");
 
@@ -157,7 +159,7 @@ impl StitchHandler {
         folder: &Arc<Folder>,
         plan: &Arc<Plan>,
         files: Vec<SegmentFile>,
-        audio: Option<PathBuf>,
+        (audio, light): (Option<PathBuf>, Option<LightLevels>),
         output_path: &Path,
         context: &TaskContext,
     ) -> Result<(), StitchError> {
@@ -165,7 +167,7 @@ impl StitchHandler {
         let output_path = output_path.to_owned();
         tokio::task::spawn_blocking(move || {
             let going_on = || !context.cancelled().is_cancelled();
-            output::write(&plan.content, &files, audio.as_deref(), &output_path, &going_on)?;
+            output::write(&plan.content, &files, audio.as_deref(), light, &output_path, &going_on)?;
             drop(folder);
             Ok(())
         })
@@ -248,6 +250,11 @@ fn segment_files(segments: &[Segment]) -> Vec<SegmentFile> {
         .iter()
         .map(|segment| SegmentFile { path: segment.path.clone(), frames: segment.record.frames.count() })
         .collect()
+}
+
+/// The light of all segments together, where the output has high dynamic range.
+fn light_of(segments: &[Segment]) -> Option<LightLevels> {
+    segments.iter().filter_map(|segment| segment.record.light).reduce(LightLevels::max)
 }
 
 fn elapsed_ms(started: Instant) -> u64 {

@@ -28,5 +28,6 @@ pub fn segment_record(plan: &Plan, chunk: u32, attempt: u32, worker: &str, bytes
         worker: worker.to_owned(),
         timings: ChunkTimings::default(),
         thumbnail: None,
+        light: None,
     }
 }

@@ -22,7 +22,7 @@ use crate::blocking::blocking;
 use crate::capture::{EncodedChunk, EncoderPermits, Encoding, FrameGrabber, GrabbedFrame, Next};
 use crate::context::{WorkerContext, to_json};
 use crate::error::{CaptureError, WorkerError};
-use crate::host::{ExpectedTimelines, OpenOptions, ServedVideo, VideoPicture};
+use crate::host::{ExpectedTimelines, OpenOptions, ServedVideo, VideoLayer, VideoPicture};
 use crate::runtimes::RuntimeScripts;
 use crate::server::{Site, SiteFile};
 use crate::slot::Slot;
@@ -94,6 +94,7 @@ pub(crate) async fn run(
         worker: lease.worker.to_string(),
         timings: ChunkTimings { begun_at_ms, ..timings },
         thumbnail: chunk.thumbnail.as_ref().map(|_| keys::segment_thumbnail(&key)),
+        light: chunk.light,
     };
     let store = async {
         // The record is stored first: a segment that exists has its record, so the ledger can be rebuilt from a
@@ -184,11 +185,18 @@ async fn capture(
     let options = open_options(&site, content);
     let mut host = slot.open(site.clone(), content.viewport, &options).await?;
     let mut grabber = FrameGrabber::new(&host, alpha);
-    let pictures = |frame: u64| pictures_at(&site, &content.videos, rate, frame);
+    let layers = |frame: u64| match content.encoder.hdr {
+        Some(_) => layers_at(&site, &content.videos, rate, frame),
+        None => Vec::new(),
+    };
+    let pictures = |frame: u64| with_layers(pictures_at(&site, &content.videos, rate, frame), &layers(frame));
     let is_active = || !context.cancelled().is_cancelled();
     let output = content.viewport.output();
     if content.shutter.is_some() {
         grabber.average(output);
+    }
+    if content.encoder.hdr.is_some() {
+        grabber.compose(site.clone(), content.viewport.scale);
     }
     let start = ChunkStart { draws_from: start.draws_from.map(|frame| content.first_frame + frame), ..start };
     let visited_frames = grabber.start_up(&mut host, range, start, &pictures, &is_active).await?;
@@ -199,19 +207,24 @@ async fn capture(
     let (path, permits) = (target.path.to_owned(), Some(target.permits));
     let mut encoding = Encoding::start(path, content.encoder.clone(), output, content.frame_rate, permits);
     let frame = range.start();
-    grabber.seek(&mut host, &Next { frame, pictures: pictures(frame) }).await?;
+    let at = |frame: u64| Next { frame, pictures: pictures(frame), layers: layers(frame) };
+    grabber.seek(&mut host, &at(frame)).await?;
     // The walk ends with the first frame of the next chunk: the two pictures of it prove the seam.
     let walk_end = range.end() + u64::from(has_next);
     let mut after = None;
     for frame in range.start()..walk_end {
         let next = frame + 1;
         // The next pictures are decoded while this frame is drawn.
+        let composed = layers(next);
         for index in visible(&content.videos, rate, next) {
-            site.prepare(index, next);
+            match composed.iter().find(|layer| layer.video == index) {
+                Some(layer) => site.prepare_hdr(index, layer.number),
+                None => site.prepare(index, next),
+            }
         }
         let is_over = |index: usize| content.videos.get(index).is_some_and(|video| is_over(video, rate, frame));
         site.close_videos(is_over);
-        let next = (next < walk_end).then(|| Next { frame: next, pictures: pictures(next) });
+        let next = (next < walk_end).then(|| at(next));
         let grabbed = grabber.grab(&mut host, next.as_ref()).await?;
         if frame == range.end() {
             after = Some(grabbed);
@@ -282,9 +295,32 @@ pub(crate) fn pictures_at(site: &Site, videos: &[VideoItem], rate: FrameRate, fr
     visible(videos, rate, frame)
         .filter_map(|index| {
             let src = site.picture_path(index, frame)?;
-            Some(VideoPicture { id: videos.get(index)?.id.clone(), src })
+            Some(VideoPicture { id: videos.get(index)?.id.clone(), src, drawn: None })
         })
         .collect()
+}
+
+/// The videos of high dynamic range that `frame` shows.
+fn layers_at(site: &Site, videos: &[VideoItem], rate: FrameRate, frame: u64) -> Vec<VideoLayer> {
+    visible(videos, rate, frame)
+        .filter_map(|index| {
+            let VideoItem { id, headers, .. } = videos.get(index).filter(|video| video.headers.hdr.is_some())?;
+            let number = site.picture_number(index, frame)?;
+            Some(VideoLayer { video: index, number, id: id.clone(), size: headers.display })
+        })
+        .collect()
+}
+
+/// `pictures` with those of `layers` black in the page, which they are composed with later. What scripts draw of them
+/// is their picture in standard dynamic range.
+fn with_layers(mut pictures: Vec<VideoPicture>, layers: &[VideoLayer]) -> Vec<VideoPicture> {
+    for picture in &mut pictures {
+        if let Some(layer) = layers.iter().find(|layer| layer.id == picture.id) {
+            let drawn = std::mem::replace(picture, layer.solid("black")).src;
+            picture.drawn = Some(drawn);
+        }
+    }
+    pictures
 }
 
 /// Indices of the videos that are visible at `frame`, from their start up to their end.
@@ -339,6 +375,7 @@ mod tests {
                 has_variable_rate: false,
                 display: Size { width: 2, height: 2 },
                 has_alpha: false,
+                hdr: None,
             };
             let (id, path) = ("v".to_owned(), "v.mp4".to_owned());
             let videos = [VideoItem { id, path, timing, scripted: false, headers }];

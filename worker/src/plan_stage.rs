@@ -12,10 +12,10 @@ use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::{
-    Caption, CompiledFile, EncoderSettings, PREPARED_FILE, PlanContent, PlanDraft, RemoteAsset, Warning,
+    Caption, CompiledFile, EncoderSettings, PREPARED_FILE, PlanContent, PlanDraft, RemoteAsset, VideoItem, Warning,
 };
 use hyperfarm_proto::shutter::Shutter;
-use hyperfarm_proto::spec::{Format, RenderRequest, Timestamp, Viewport};
+use hyperfarm_proto::spec::{Format, RenderRequest, RenderSpec, Timestamp, Viewport};
 
 use crate::blocking::blocking;
 use crate::capture::{Encoding, FrameGrabber, Next};
@@ -119,6 +119,7 @@ pub(crate) async fn run(
     let prepared = probed.prepared.take().map(|text| store_prepared(worker, &text)).transpose()?;
     let added: Vec<CompiledFile> = network.files.into_iter().chain(prepared).collect();
     upload(worker, &added).await?;
+    let encoder = with_sources(encoder, &request.spec, shutter, &probed.media.videos)?;
     let mut files = compiled.files;
     files.extend(added);
     if let Some(path) = sound_track {
@@ -466,6 +467,23 @@ fn checked_duration(seconds: f64) -> Result<f64, ProjectError> {
     Ok(seconds)
 }
 
+/// `encoder` with the transfer characteristic that a composition with `videos` has in high dynamic range.
+fn with_sources(
+    encoder: EncoderSettings,
+    spec: &RenderSpec,
+    shutter: Option<Shutter>,
+    videos: &[VideoItem],
+) -> Result<EncoderSettings, ProjectError> {
+    let Some(asked) = spec.hdr else { return Ok(encoder) };
+    let sources = || videos.iter().filter(|video| !video.scripted).filter_map(|video| video.headers.hdr);
+    if shutter.is_some() && sources().next().is_some() {
+        let text =
+            "motion_blur: frames with videos of high dynamic range have none; ask for motion_blur 0, or leave hdr out";
+        return Err(ProjectError::MotionBlur(text.to_owned()));
+    }
+    Ok(EncoderSettings { hdr: Some(asked.transfer(sources())), ..encoder })
+}
+
 /// Milliseconds that one slot needs for a frame, measured by capturing and encoding a few, spread over `range`.
 async fn measure(
     worker: &WorkerContext,
@@ -498,7 +516,7 @@ async fn measure(
         // After a jump many pixels change. The next frame is a usual one, and measured.
         for frame in [frame, (frame + 1).min(range.end() - 1)] {
             let started = Instant::now();
-            grabber.seek(host, &Next { frame, pictures: Vec::new() }).await?;
+            grabber.seek(host, &Next { frame, pictures: Vec::new(), layers: Vec::new() }).await?;
             let grabbed = grabber.grab(host, None).await?;
             if pushed % 2 == 1 {
                 captured += 2 * started.elapsed();

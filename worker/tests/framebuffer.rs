@@ -39,7 +39,7 @@ async fn frames_are_read_and_resting_ones_are_not() {
         let mut host = slot.open(site(&folder, PAGE), VIEWPORT, &options()).await.unwrap();
         let mut grabber = FrameGrabber::new(&host, false);
         assert_eq!(grabber.path(), CapturePath::Framebuffer);
-        let at = |frame| Next { frame, pictures: Vec::new() };
+        let at = |frame| Next { frame, pictures: Vec::new(), layers: Vec::new() };
         grabber.seek(&mut host, &at(0)).await.unwrap();
         let mut reds = Vec::new();
         for frame in 0..10 {
@@ -74,7 +74,7 @@ async fn a_process_that_ends_takes_the_framebuffer_with_it() {
     let mut slot = Slot::new(config()).await.unwrap();
     let mut host = slot.open(site(&folder, PAGE), VIEWPORT, &options()).await.unwrap();
     let mut grabber = FrameGrabber::new(&host, false);
-    let next = Next { frame: 0, pictures: Vec::new() };
+    let next = Next { frame: 0, pictures: Vec::new(), layers: Vec::new() };
     grabber.seek(&mut host, &next).await.unwrap();
     grabber.grab(&mut host, None).await.unwrap();
     let gpu = host.framebuffer().unwrap().process_id();
@@ -82,7 +82,7 @@ async fn a_process_that_ends_takes_the_framebuffer_with_it() {
     // Chrome starts another one, or does not answer; neither is a frame.
     let mut outcome = Ok(());
     for frame in 1..5 {
-        let next = Next { frame, pictures: Vec::new() };
+        let next = Next { frame, pictures: Vec::new(), layers: Vec::new() };
         let frame = async {
             grabber.seek(&mut host, &next).await?;
             grabber.grab(&mut host, None).await

@@ -91,7 +91,7 @@ async fn draws(part: &str, interface: &str, path: CapturePath) {
     let mut grabber = FrameGrabber::new(&host, false);
     assert_eq!(grabber.path(), path);
     for frame in 0..4 {
-        grabber.seek(&mut host, &Next { frame, pictures: Vec::new() }).await.unwrap();
+        grabber.seek(&mut host, &Next { frame, pictures: Vec::new(), layers: Vec::new() }).await.unwrap();
         let grabbed = grabber.grab(&mut host, None).await.unwrap();
         assert_eq!(halves(&grabbed), [[0, frame as u8 * 5, 0], [200, 0, 0]], "frame {frame} of {gpu}");
     }

@@ -1,13 +1,11 @@
 //! Flags of HyperFrames' own renderer that mean nothing here, taken so that a command line that works there works here: each is
-//! answered with the reason, and what cannot be made is refused by name.
+//! answered with the reason.
 
 use clap::Args as ClapArgs;
 
 /// The flags.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub(crate) struct CompatArgs {
-    #[arg(long, hide = true)]
-    hdr: bool,
     #[arg(long, hide = true, conflicts_with = "hdr")]
     sdr: bool,
     #[arg(long, hide = true)]
@@ -63,14 +61,6 @@ pub(crate) struct CompatArgs {
 }
 
 impl CompatArgs {
-    /// Why the render cannot be what a flag asks for, if one asks for something that is not made.
-    pub(crate) fn refusal(&self) -> Option<&'static str> {
-        if self.hdr {
-            return Some("--hdr: outputs are SDR, and HDR sources are tone-mapped to it; leave --hdr out");
-        }
-        None
-    }
-
     /// The flags that were given and change nothing here, each with the reason.
     pub(crate) fn ignored(&self) -> Vec<(&'static str, &'static str)> {
         let drawing = "how pages are drawn is the worker's own affair";
@@ -117,10 +107,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_are_ignored_aloud_or_refused() {
+    fn flags_are_ignored_aloud() {
         let given = CompatArgs { gpu: true, skill: Some("x".to_owned()), ..CompatArgs::default() };
         assert_eq!(given.ignored().iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["--gpu"]);
-        assert!(given.refusal().is_none());
-        assert!(CompatArgs { hdr: true, ..CompatArgs::default() }.refusal().is_some_and(|text| text.contains("--hdr")));
     }
 }

@@ -33,9 +33,6 @@ const OUTPUTS: &str = "renders";
 
 /// Renders what the arguments ask for.
 pub(crate) async fn run(args: Box<RenderArgs>) -> Result<(), CliError> {
-    if let Some(refusal) = args.foreign.refusal() {
-        return Err(CliError::user(refusal));
-    }
     let facts = page_facts(&args.project);
     let spec = spec(&args, facts.as_ref())?;
     if let Some(rows) = &args.batch {

@@ -93,6 +93,7 @@ mod tests {
                 worker: "w1".to_owned(),
                 timings: ChunkTimings::default(),
                 thumbnail: None,
+                light: None,
             }
         };
         plan.chunks.iter().enumerate().map(segment).collect()

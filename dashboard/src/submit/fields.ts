@@ -260,6 +260,22 @@ export const FIELDS: RequestField[] = [
     "maxLength": null
   },
   {
+    "name": "hdr",
+    "input": "choice",
+    "pattern": null,
+    "description": "High dynamic range, in H.265 of 10 bits (mp4): `hdr10`, `hlg`, or `auto`, which is HDR10 where a video of the composition is PQ, else HLG. SDR white is 203 cd/m².",
+    "isNumber": false,
+    "isInteger": false,
+    "options": [
+      "auto",
+      "hdr10",
+      "hlg"
+    ],
+    "min": null,
+    "max": null,
+    "maxLength": null
+  },
+  {
     "name": "height",
     "input": "number",
     "pattern": null,

@@ -14,7 +14,7 @@ const LABELS: Record<string, string> = {
   fps: "Frames a second", from: "From", to: "To", now: "Clock of the page", crf: "Constant rate factor (CRF)", gif_loop: "Repeats of a GIF",
   audio_url: "Sound file", loudness: "Loudness in LUFS", true_peak: "True peak in dBTP", chunk_frames: "Frames a chunk", max_parallel_chunks: "Chunks at once",
   strict_variables: "Strict variables", verify: "Check for determinism", callback_id: "Callback id", callback_url: "Callback URL", vp9_cpu_used: "VP9 speed",
-  video_bitrate: "Bit rate", bit_depth: "Bits a sample", audio_codec: "Codec of the sound",
+  video_bitrate: "Bit rate", bit_depth: "Bits a sample", hdr: "High dynamic range", audio_codec: "Codec of the sound",
   motion_blur: "Motion blur, pictures a frame", shutter_angle: "Shutter angle in degrees", shutter_phase: "Shutter phase in degrees",
   wav: "WAV of the sound", renditions: "Renditions of an HLS package, short sides",
   storyboard: "Storyboard, seconds a picture", captions: "Captions as SRT and WebVTT", caption_track: "Captions in the video",
@@ -23,6 +23,7 @@ const LABELS: Record<string, string> = {
 const CHOICES: Record<string, string> = {
   draft: "Draft", standard: "Standard", high: "High", mp4: "MP4", webm: "WebM", mov: "MOV (ProRes)", gif: "GIF", "png-sequence": "PNG sequence", hls: "HLS package", "4k": "4K",
   h264: "H.264", h265: "H.265", vp8: "VP8", vp9: "VP9", av1: "AV1", prores: "ProRes", dnxhr: "DNxHR",
+  auto: "By the videos", hdr10: "HDR10", hlg: "HLG",
   aac: "AAC", opus: "Opus", pcm: "PCM, 24 bits",
 };
 
@@ -34,7 +35,7 @@ const ELSEWHERE = ["title", "composition", "html", "project", "variables"];
 const GROUPS: [string, string[]][] = [
   ["Part of the composition", ["from", "to", "duration", "now"]],
   ["Picture", ["width", "height", "aspect_ratio", "device_scale_factor", "transparent", "gif_loop", "renditions", "motion_blur", "shutter_angle", "shutter_phase"]],
-  ["Encoder", ["codec", "profile", "bit_depth", "crf", "video_bitrate", "vp9_cpu_used", "timecode"]],
+  ["Encoder", ["codec", "profile", "bit_depth", "hdr", "crf", "video_bitrate", "vp9_cpu_used", "timecode"]],
   ["Files beside the video", ["wav", "poster", "storyboard", "captions", "caption_track"]],
   ["Sound", ["audio_url", "audio_codec", "loudness", "true_peak"]],
   ["Farm", ["pool", "priority", "chunk_frames", "max_parallel_chunks"]],

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | bitmaps → planes for encoders, BT.709 limited range | `to_yuv` |
 //! | decoded frames → BGRA: any format by swscale; 8-bit 4:2:0 by our own code | `to_bgra`, `yuv420_to_bgra` |
-//! | PQ and HLG → standard dynamic range | `hdr` |
+//! | PQ and HLG → standard dynamic range | `hdr`; at their own depth they stay in [`crate::hdr`] |
 //! | the matrix of untagged streams | `matrix` |
 //! | rotation by a camera's metadata | `rotate` |
 

@@ -56,10 +56,15 @@ pub(crate) fn rotate(picture: Picture, rotation: Rotation) -> Picture {
     if rotation == Rotation::None {
         return picture;
     }
-    let size = rotation.rotated(picture.size);
-    let (width, height) = (picture.size.width as usize, picture.size.height as usize);
-    let source = picture.bgra.as_chunks::<4>().0;
-    let mut bgra = Vec::with_capacity(picture.bgra.len());
+    let (pixels, size) = rotated_pixels(picture.bgra.as_chunks::<4>().0, picture.size, rotation);
+    Picture { size, bgra: pixels.into_flattened() }
+}
+
+/// The pixels of a picture of `size` rotated, and their size.
+pub(crate) fn rotated_pixels<T: Copy>(source: &[T], from: Size, rotation: Rotation) -> (Vec<T>, Size) {
+    let size = rotation.rotated(from);
+    let (width, height) = (from.width as usize, from.height as usize);
+    let mut pixels = Vec::with_capacity(source.len());
     for y in 0..size.height as usize {
         for x in 0..size.width as usize {
             let (from_x, from_y) = match rotation {
@@ -68,10 +73,10 @@ pub(crate) fn rotate(picture: Picture, rotation: Rotation) -> Picture {
                 Rotation::Half => (width - 1 - x, height - 1 - y),
                 Rotation::ThreeQuarters => (width - 1 - y, x),
             };
-            bgra.extend_from_slice(&source[from_y * width + from_x]);
+            pixels.push(source[from_y * width + from_x]);
         }
     }
-    Picture { size, bgra }
+    (pixels, size)
 }
 
 #[cfg(test)]

@@ -14,10 +14,11 @@ use ffmpeg_next::{ffi, frame};
 use hyperfarm_proto::spec::Size;
 
 use super::matrix::DefaultMatrix;
-use super::rotate::{Rotation, rotate};
+use super::rotate::{Rotation, rotate, rotated_pixels};
 use super::{hdr, yuv420_to_bgra};
 use crate::bitmap::Picture;
 use crate::ffi::{PixelFormat, frame_tags};
+use crate::hdr::HdrPicture;
 use crate::tags;
 
 /// swscale's number of full range.
@@ -244,6 +245,27 @@ impl ToBgra {
             None => self.scaler.bgra(frame, size)?,
         };
         Ok(rotate(picture, self.rotation))
+    }
+}
+
+impl ToBgra {
+    /// `frame` at its own depth, in square pixels and rotated.
+    pub(crate) fn convert_hdr(&mut self, frame: &frame::Video) -> Result<HdrPicture, ffmpeg::Error> {
+        let tags = frame_tags(frame);
+        let size = self.size_of(frame);
+        let mut rgb = self.scaler.rgb48(frame, size)?;
+        // swscale's white is 255 in the upper byte and 0 in the lower one.
+        rgb.iter_mut().for_each(|level| *level = level.saturating_add(*level >> 8));
+        let mut picture = HdrPicture {
+            size,
+            rgb: rgb.as_chunks::<3>().0.to_vec(),
+            transfer: tags.hdr(),
+            wide: tags.is_hdr() && tags.primaries != tags::PRIMARIES_BT709,
+        };
+        if self.rotation != Rotation::None {
+            (picture.rgb, picture.size) = rotated_pixels(&picture.rgb, size, self.rotation);
+        }
+        Ok(picture)
     }
 }
 

@@ -361,6 +361,35 @@ pub(crate) fn skipped_samples(packet: &Packet) -> (u64, u64) {
     (number(0), number(4))
 }
 
+/// Gives stream `index` of an output, whose header is not written yet, the structures of a mastering display and of
+/// light levels.
+pub(crate) fn add_light(output: &mut Output, index: usize, display: &[u8], light: &[u8]) -> Result<(), ffmpeg::Error> {
+    use ffi::AVPacketSideDataType::{AV_PKT_DATA_CONTENT_LIGHT_LEVEL, AV_PKT_DATA_MASTERING_DISPLAY_METADATA};
+    if index >= output.nb_streams() as usize {
+        return Err(ffmpeg::Error::StreamNotFound);
+    }
+    for (kind, bytes) in [(AV_PKT_DATA_MASTERING_DISPLAY_METADATA, display), (AV_PKT_DATA_CONTENT_LIGHT_LEVEL, light)] {
+        // SAFETY: the stream's index was checked; the new block has the length asked for, is written whole before anybody
+        // reads it, and belongs to the stream.
+        unsafe {
+            let stream = *(*output.as_mut_ptr()).streams.add(index);
+            let data = ffi::av_stream_new_side_data(stream, kind, bytes.len());
+            if data.is_null() {
+                return Err(ffmpeg::Error::Other { errno: ffmpeg::error::ENOMEM });
+            }
+            data.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
+    }
+    Ok(())
+}
+
+/// `packet` with `before` before its data. Its times are not kept.
+pub(crate) fn prefixed(packet: &Packet, before: &[u8]) -> Packet {
+    let mut longer = Packet::copy(&[before, packet.data().unwrap_or_default()].concat());
+    longer.set_flags(packet.flags());
+    longer
+}
+
 /// Adds the packet of a frame's alpha plane to that of its colours, as WebM stores it (BlockAdditions).
 pub(crate) fn add_alpha(packet: &mut Packet, alpha: &[u8]) -> Result<(), ffmpeg::Error> {
     use ffmpeg_next::packet::Mut;

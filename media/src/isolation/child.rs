@@ -9,8 +9,9 @@ use hyperfarm_isolation::messages::{receive, send};
 use hyperfarm_isolation::{ProcessLimits, confine, enter};
 
 use super::messages::{Answer, DecodeFailure, Job, MAX_BYTES, Order, Request};
-use super::process::SAMPLE_BYTES;
+use super::process::{HDR_PIXEL_BYTES, SAMPLE_BYTES};
 use crate::error::MediaError;
+use crate::hdr::HdrPicture;
 use crate::sound_source::SoundSource;
 use crate::source::VideoSource;
 use crate::{demux, ffi, ffmpeg_log, probe};
@@ -46,7 +47,7 @@ fn serve() -> io::Result<()> {
     }
     ffmpeg_log::init();
     ffi::known_decoders();
-    let shared_bytes = order.limits.pixels.saturating_mul(4).max(SAMPLES);
+    let shared_bytes = order.limits.pixels.saturating_mul(HDR_PIXEL_BYTES as u64).max(SAMPLES);
     confine(&ProcessLimits { memory: order.limits.memory, cpu: CPU_TIME, file_bytes: shared_bytes })?;
 
     let mut source = match open(&order) {
@@ -69,6 +70,12 @@ fn serve() -> io::Result<()> {
             (Source::Video(video), Request::Picture(number)) => video.numbered(number).map(|picture| {
                 shared.write_all_at(&picture.bgra, 0)?;
                 Ok::<_, io::Error>(Answer::Picture(picture.size))
+            }),
+            (Source::Video(video), Request::HdrPicture(number)) => video.numbered_hdr(number).map(|picture| {
+                let HdrPicture { size, rgb, transfer, wide } = picture;
+                let bytes: Vec<u8> = rgb.as_flattened().iter().flat_map(|level| level.to_le_bytes()).collect();
+                shared.write_all_at(&bytes, 0)?;
+                Ok(Answer::HdrPicture { size, transfer, wide })
             }),
             (Source::Sound(sound), Request::Samples(count)) => sound.peek(count).map(|samples| {
                 let mut bytes = Vec::with_capacity(samples.len() * SAMPLE_BYTES);

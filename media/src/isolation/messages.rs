@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::hdr::HdrTransfer;
 use hyperfarm_proto::plan::MediaTiming;
 use hyperfarm_proto::spec::Size;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,8 @@ pub(super) enum Job {
 pub(super) enum Request {
     /// The picture of this number.
     Picture(u64),
+    /// The same picture at its own depth.
+    HdrPicture(u64),
     /// The next samples, this many or fewer at the end.
     Samples(usize),
 }
@@ -51,6 +54,12 @@ pub(super) enum Answer {
     Open,
     /// A picture of this size is in the shared memory, as BGRA.
     Picture(Size),
+    /// A picture at its own depth, whose pixels are in the shared memory: three 16-bit numbers each, little endian.
+    HdrPicture {
+        size: Size,
+        transfer: Option<HdrTransfer>,
+        wide: bool,
+    },
     /// This many samples are in the shared memory, as in [`crate::mix_raw`].
     Samples(usize),
     Failed(DecodeFailure),

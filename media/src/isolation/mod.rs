@@ -34,6 +34,7 @@ use self::messages::{Answer, Job, Request};
 use self::process::DecoderProcess;
 use crate::bitmap::Picture;
 use crate::error::MediaError;
+use crate::hdr::HdrPicture;
 use crate::limits::MediaLimits;
 use crate::probe::{MediaInfo, probe};
 use crate::sound_source::SoundSource;
@@ -232,17 +233,39 @@ impl VideoDecoder {
     /// Those of [`VideoSource::open`], a picture beyond the limits, the file cannot be decoded, or its process did not
     /// answer.
     pub fn numbered(&mut self, number: u64) -> Result<Arc<Picture>, MediaError> {
-        let pictures = match self.pictures.take() {
-            Some(pictures) => pictures,
-            None => self.open()?,
-        };
-        match self.pictures.insert(pictures) {
-            Pictures::Own(source) => source.numbered(number).map_err(|error| error.named(&self.path, &self.name)),
+        let (path, name) = (self.path.clone(), self.name.clone());
+        match self.opened()? {
+            Pictures::Own(source) => source.numbered(number).map_err(|error| error.named(&path, &name)),
             Pictures::Process(process) => match process.ask(&Request::Picture(number))? {
                 Answer::Picture(size) => process.picture(size),
                 _ => Err(process.disorder()),
             },
         }
+    }
+
+    /// Picture `number` as [`VideoDecoder::numbered`], at its own depth.
+    ///
+    /// # Errors
+    /// Those of [`VideoDecoder::numbered`].
+    pub fn numbered_hdr(&mut self, number: u64) -> Result<HdrPicture, MediaError> {
+        let (path, name) = (self.path.clone(), self.name.clone());
+        match self.opened()? {
+            Pictures::Own(source) => source.numbered_hdr(number).map_err(|error| error.named(&path, &name)),
+            Pictures::Process(process) => match process.ask(&Request::HdrPicture(number))? {
+                Answer::HdrPicture { size, transfer, wide } => {
+                    Ok(HdrPicture { size, rgb: process.hdr_pixels(size)?, transfer, wide })
+                }
+                _ => Err(process.disorder()),
+            },
+        }
+    }
+
+    fn opened(&mut self) -> Result<&mut Pictures, MediaError> {
+        let pictures = match self.pictures.take() {
+            Some(pictures) => pictures,
+            None => self.open()?,
+        };
+        Ok(self.pictures.insert(pictures))
     }
 
     /// Closes the source, and ends its process. The next picture opens it again.

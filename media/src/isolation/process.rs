@@ -22,6 +22,9 @@ use crate::limits::{MediaLimits, check_pixels};
 /// Bytes of a stereo sample of floats.
 pub(super) const SAMPLE_BYTES: usize = 8;
 
+/// Bytes of a pixel at its own depth.
+pub(super) const HDR_PIXEL_BYTES: usize = 6;
+
 /// A running process. It ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct DecoderProcess {
@@ -101,6 +104,15 @@ impl DecoderProcess {
             self.returned.push(Arc::clone(&picture));
         }
         Ok(picture)
+    }
+
+    /// The pixels of a picture of `size` at its own depth in the shared memory.
+    pub(super) fn hdr_pixels(&self, size: Size) -> Result<Vec<[u16; 3]>, MediaError> {
+        check_pixels(Path::new(&self.name), size, self.limits.pixels)?;
+        let mut bytes = vec![0; size.width as usize * size.height as usize * HDR_PIXEL_BYTES];
+        self.shared.read_exact_at(&mut bytes, 0).map_err(|_| self.disorder())?;
+        let pixels = bytes.as_chunks::<HDR_PIXEL_BYTES>().0.iter();
+        Ok(pixels.map(|[a, b, c, d, e, f]| [[*a, *b], [*c, *d], [*e, *f]].map(u16::from_le_bytes)).collect())
     }
 
     /// Appends the `count` samples in the shared memory.

@@ -21,6 +21,7 @@ pub use self::timeline::VideoTimeline;
 use crate::bitmap::Picture;
 use crate::convert::ToBgra;
 use crate::error::MediaError;
+use crate::hdr::HdrPicture;
 use crate::limits::{MediaLimits, check_pixels};
 
 /// Seconds ahead up to which a picture is reached by decoding, never by seeking.
@@ -140,6 +141,20 @@ impl VideoSource {
         let picture = Arc::new(self.converter.convert(&current.frame).map_err(failed)?);
         self.shown = Some(Arc::clone(&picture));
         Ok(picture)
+    }
+
+    /// Picture `number` as [`VideoSource::numbered`], at its own depth.
+    ///
+    /// # Errors
+    /// The file cannot be decoded.
+    pub fn numbered_hdr(&mut self, number: u64) -> Result<HdrPicture, MediaError> {
+        self.go_to(i64::try_from(number).unwrap_or(i64::MAX))?;
+        let failed = MediaError::undecodable(&self.path, "converting a picture");
+        let Some(current) = &self.current else {
+            return Err(failed(ffmpeg_next::Error::InvalidData));
+        };
+        check_pixels(&self.path, self.converter.size_of(&current.frame), self.pixels)?;
+        self.converter.convert_hdr(&current.frame).map_err(failed)
     }
 
     /// Makes `current` the last picture whose index is at most `index`, or the file's first.

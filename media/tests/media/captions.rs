@@ -79,7 +79,7 @@ fn a_caption_track_has_exact_times_whatever_the_chunks() {
                 })
                 .collect();
             let output = folder.path().join(format!("{}.{format}", lengths.len()));
-            let beside = SideTracks { audio: None, captions: &captions() };
+            let beside = SideTracks { audio: None, captions: &captions(), light: None };
             let summary = join(&segments, beside, &output, &settings, SMALL, rate, &|| true).unwrap();
             assert_eq!((summary.video_packets, summary.duration_seconds), (63, 2.1));
             output

@@ -87,6 +87,7 @@ impl FrameAverage {
                 self.add_pixels(&decoded)?;
                 self.decoded = decoded;
             }
+            GrabbedFrame::Layered(_) => return Err(CaptureError::NoPicture.into()),
         }
         self.pictures += 1;
         Ok(())

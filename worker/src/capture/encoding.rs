@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use hyperfarm_media::{Bitmap, PixelLayout, RenditionsEncoder, SegmentSummary};
+use hyperfarm_media::{Bitmap, HdrLayer, Picture, PixelLayout, RenditionsEncoder, SegmentSummary};
 use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::hdr::LightLevels;
 use hyperfarm_proto::id::FrameHash;
 use hyperfarm_proto::plan::EncoderSettings;
 use hyperfarm_proto::spec::Size;
@@ -12,7 +13,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::encoder_permits::{EncoderPermits, EncoderStart};
-use super::frame::{GrabbedFrame, hash_of};
+use super::frame::GrabbedFrame;
+use super::layers::{DecodedLayer, LayeredFrame, layered_hash};
 use crate::error::{CaptureError, WorkerError};
 use crate::framebuffer::RawFrame;
 use crate::screenshot;
@@ -39,6 +41,8 @@ pub struct EncodedChunk {
     pub encode: Duration,
     /// The first frame as a small JPEG; `None` where it cannot be encoded.
     pub thumbnail: Option<Vec<u8>>,
+    /// The light of the frames, of an output of high dynamic range.
+    pub light: Option<LightLevels>,
 }
 
 /// An encoder that runs. When it is dropped before its end, it stops and removes its file.
@@ -103,7 +107,7 @@ fn encode(
     let start = permits.map(|permits| permits.wait(settings, &mut frames)).transpose()?;
     let EncoderStart { mut waiting, permit } = start.unwrap_or_default();
     let mut encoder = RenditionsEncoder::create(path, settings, size, rate)?;
-    let mut current = CurrentFrame { size, decoded: Vec::new(), raw: None, png: Vec::new() };
+    let mut current = CurrentFrame { size, decoded: Vec::new(), raw: None, png: Vec::new(), layers: Vec::new() };
     let mut hashes: Vec<FrameHash> = Vec::new();
     let (mut read, mut encode) = (Duration::ZERO, Duration::ZERO);
     let mut thumbnail = None;
@@ -115,7 +119,10 @@ fn encode(
             hash.ok_or_else(|| WorkerError::Inconsistent("the first frame of a chunk repeats another".to_owned()))?;
         read += started.elapsed();
         if hashes.is_empty() {
-            let encoded = hyperfarm_media::still(&current.bitmap(), THUMBNAIL_WIDTH);
+            let layers = current.layers();
+            let preview = (!layers.is_empty()).then(|| hyperfarm_media::sdr_preview(&current.bitmap(), &layers));
+            let first = preview.as_ref().map_or_else(|| current.bitmap(), Picture::as_bitmap);
+            let encoded = hyperfarm_media::still(&first, THUMBNAIL_WIDTH);
             thumbnail =
                 encoded.inspect_err(|error| tracing::warn!(%error, "the thumbnail of a chunk cannot be encoded")).ok();
         }
@@ -123,19 +130,19 @@ fn encode(
         if last == Some(hash) {
             encoder.repeat()?;
         } else {
-            encoder.push(&current.bitmap())?;
+            encoder.push_layers(&current.bitmap(), &current.layers())?;
         }
         hashes.push(hash);
         encode += started.elapsed();
     }
-    let convert = encoder.converting();
+    let (convert, light) = (encoder.converting(), encoder.light());
     let started = Instant::now();
     let summary = encoder.finish()?;
     drop(permit);
     let encode = (encode + started.elapsed()).saturating_sub(convert);
     // The memory of an encoder is of no use until the next one starts, which may be on another thread.
     hyperfarm_media::return_free_memory();
-    Ok(EncodedChunk { summary, hashes, read, convert, encode, thumbnail })
+    Ok(EncodedChunk { summary, hashes, read, convert, encode, thumbnail, light })
 }
 
 /// The frame that is encoded now.
@@ -144,26 +151,41 @@ struct CurrentFrame {
     decoded: Vec<u8>,
     raw: Option<RawFrame>,
     png: Vec<u8>,
+    layers: Vec<DecodedLayer>,
 }
 
 impl CurrentFrame {
     /// Makes `frame` the current one and returns the hash of its pixels; `None` where it equals the one before it.
     fn replace(&mut self, frame: GrabbedFrame) -> Result<Option<FrameHash>, WorkerError> {
-        match frame {
+        let (frame, layers) = match frame {
+            GrabbedFrame::Layered(frame) => {
+                let LayeredFrame { page, layers } = *frame;
+                let layers = layers.into_iter().map(|layer| layer.decoded(self.size));
+                (page, layers.collect::<Result<_, _>>()?)
+            }
             GrabbedFrame::Same => return Ok(None),
             // Equal files are equal pictures, and a page that does not move gives equal files.
-            GrabbedFrame::Png(file) if file == self.png => return Ok(None),
+            GrabbedFrame::Png(file) if file == self.png && self.layers.is_empty() => return Ok(None),
+            other => (other, Vec::new()),
+        };
+        self.layers = layers;
+        match frame {
+            GrabbedFrame::Same | GrabbedFrame::Layered(_) => return Err(CaptureError::NoPicture.into()),
             GrabbedFrame::Png(file) => {
                 screenshot::decode_into(&file, self.size, &mut self.decoded)?;
                 self.png = file;
             }
             GrabbedFrame::Raw(frame) => self.raw = Some(frame),
         }
-        Ok(Some(hash_of(self.pixels())))
+        Ok(Some(layered_hash(self.pixels(), &self.layers)))
     }
 
     fn pixels(&self) -> &[u8] {
         self.raw.as_ref().map_or(&self.decoded, RawFrame::bytes)
+    }
+
+    fn layers(&self) -> Vec<HdrLayer<'_>> {
+        self.layers.iter().map(|layer| layer.as_layer(self.size)).collect()
     }
 
     fn bitmap(&self) -> Bitmap<'_> {

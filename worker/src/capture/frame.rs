@@ -3,6 +3,7 @@
 use hyperfarm_proto::id::FrameHash;
 use hyperfarm_proto::spec::Size;
 
+use super::layers::{LayeredFrame, layered_hash};
 use crate::error::{CaptureError, WorkerError};
 use crate::framebuffer::RawFrame;
 use crate::screenshot;
@@ -16,6 +17,8 @@ pub enum GrabbedFrame {
     Raw(RawFrame),
     /// The frame before it once more: Chrome reports that nothing changed.
     Same,
+    /// Pixels with videos of high dynamic range in them.
+    Layered(Box<LayeredFrame>),
 }
 
 /// The hash of a frame's pixels.
@@ -25,15 +28,37 @@ pub(super) fn hash_of(pixels: &[u8]) -> FrameHash {
 
 impl GrabbedFrame {
     /// The hash of its pixels, `size` of them.
-    pub(crate) fn hash(&self, size: Size) -> Result<FrameHash, WorkerError> {
+    pub(crate) fn hash(self, size: Size) -> Result<FrameHash, WorkerError> {
         match self {
-            Self::Png(file) => {
-                let mut pixels = Vec::new();
-                screenshot::decode_into(file, size, &mut pixels)?;
-                Ok(hash_of(&pixels))
+            Self::Layered(frame) => {
+                let LayeredFrame { page, layers } = *frame;
+                let layers = layers.into_iter().map(|layer| layer.decoded(size)).collect::<Result<Vec<_>, _>>()?;
+                let mut decoded = Vec::new();
+                page.decode_into(size, &mut decoded)?;
+                Ok(layered_hash(page.raw().unwrap_or(&decoded), &layers))
             }
-            Self::Raw(frame) => Ok(hash_of(frame.bytes())),
+            Self::Png(_) | Self::Raw(_) => {
+                let mut decoded = Vec::new();
+                self.decode_into(size, &mut decoded)?;
+                Ok(hash_of(self.raw().unwrap_or(&decoded)))
+            }
             Self::Same => Err(CaptureError::NoPicture.into()),
+        }
+    }
+
+    /// Decodes a PNG file, which must be of `size`, into `pixels`; what is pixels already stays where it is.
+    pub(super) fn decode_into(&self, size: Size, pixels: &mut Vec<u8>) -> Result<(), WorkerError> {
+        match self {
+            Self::Png(file) => screenshot::decode_into(file, size, pixels),
+            Self::Raw(_) => Ok(()),
+            Self::Same | Self::Layered(_) => Err(CaptureError::NoPicture.into()),
+        }
+    }
+
+    fn raw(&self) -> Option<&[u8]> {
+        match self {
+            Self::Raw(frame) => Some(frame.bytes()),
+            _ => None,
         }
     }
 
@@ -43,6 +68,9 @@ impl GrabbedFrame {
             Self::Png(file) => file.len(),
             Self::Raw(frame) => frame.bytes().len(),
             Self::Same => 0,
+            Self::Layered(frame) => {
+                frame.page.bytes() + frame.layers.iter().map(|layer| layer.white.bytes()).sum::<usize>()
+            }
         }
     }
 }

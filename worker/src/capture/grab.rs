@@ -1,5 +1,6 @@
 //! The grabber: it draws frames and reads them from Chrome.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyperfarm_proto::frame::FrameRange;
@@ -11,11 +12,13 @@ use hyperfarm_proto::spec::Size;
 
 use super::average::FrameAverage;
 use super::frame::GrabbedFrame;
+use super::layers::{FrameLayer, LayeredFrame};
 use crate::blocking::blocking;
 use crate::chrome::FrameKind;
 use crate::error::{CaptureError, WorkerError};
 use crate::framebuffer::Framebuffer;
-use crate::host::{PageHost, VideoPicture, Walk};
+use crate::host::{PageHost, VideoLayer, VideoPicture, Walk};
+use crate::server::Site;
 
 /// Frames of a chunk for each that its start draws because an element comes to rest there.
 const FRAMES_A_DRAWN_REST: u64 = 4;
@@ -29,6 +32,8 @@ pub struct Next {
     pub frame: u64,
     /// Pictures of videos that the frame shows.
     pub pictures: Vec<VideoPicture>,
+    /// Those of the videos that the frame is composed of, whose picture in the page is black.
+    pub layers: Vec<VideoLayer>,
 }
 
 /// Time spent on frames.
@@ -43,7 +48,6 @@ pub struct GrabTimes {
 }
 
 /// Draws frames of a page and reads them, in the same way from the first frame of a chunk to its last.
-#[derive(Debug)]
 pub struct FrameGrabber {
     framebuffer: Option<Framebuffer>,
     alpha: bool,
@@ -52,8 +56,16 @@ pub struct FrameGrabber {
     times: GrabTimes,
     /// Where a frame is the mean of several pictures.
     average: Option<Box<FrameAverage>>,
-    /// The frame that was sought last, where there is an average.
+    /// The site whose videos frames are composed of, and the device scale.
+    composed: Option<(Arc<Site>, f64)>,
+    /// The frame that was sought last, where there is an average or frames are composed.
     sought: Next,
+}
+
+impl std::fmt::Debug for FrameGrabber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrameGrabber").field("path", &self.path()).field("times", &self.times).finish_non_exhaustive()
+    }
 }
 
 /// What the page shows next.
@@ -79,6 +91,7 @@ impl FrameGrabber {
             read_any: false,
             times: GrabTimes::default(),
             average: None,
+            composed: None,
             sought: Next::default(),
         }
     }
@@ -87,6 +100,11 @@ impl FrameGrabber {
     /// open.
     pub fn average(&mut self, size: Size) {
         self.average = Some(Box::new(FrameAverage::new(size, self.alpha)));
+    }
+
+    /// Composes frames of the page and of videos of high dynamic range, which are those of `site`, at a device scale.
+    pub(crate) fn compose(&mut self, site: Arc<Site>, scale: u32) {
+        self.composed = Some((site, f64::from(scale)));
     }
 
     /// By which way it reads frames.
@@ -108,7 +126,7 @@ impl FrameGrabber {
     ///
     /// Those of [`PageHost::seek`].
     pub async fn seek(&mut self, host: &mut PageHost<'_>, to: &Next) -> Result<(), WorkerError> {
-        if self.average.is_some() {
+        if self.average.is_some() || self.composed.is_some() {
             self.sought = to.clone();
         }
         self.seek_to(host, self.first(host, to)).await
@@ -137,8 +155,15 @@ impl FrameGrabber {
     /// of a call of the page.
     pub async fn grab(&mut self, host: &mut PageHost<'_>, next: Option<&Next>) -> Result<GrabbedFrame, WorkerError> {
         let following = next.map(|next| self.first(host, next));
+        let mut sought = Next::default();
+        if self.average.is_some() || self.composed.is_some() {
+            sought = std::mem::replace(&mut self.sought, next.cloned().unwrap_or_default());
+        }
+        if let Some((site, scale)) = self.composed.clone().filter(|_| !sought.layers.is_empty()) {
+            return self.grab_layers(host, &sought.layers, (site, scale), following).await;
+        }
         let Some(mut average) = self.average.take() else { return self.grab_picture(host, following).await };
-        let Next { frame, pictures } = std::mem::take(&mut self.sought);
+        let Next { frame, pictures, .. } = sought;
         let rest = host.moments(frame).into_iter().skip(1);
         let rest = rest.map(|moment| Some(Target { moment, pictures: &pictures }));
         for target in rest.chain([following]) {
@@ -152,8 +177,56 @@ impl FrameGrabber {
         let finishing = blocking("averaging the pictures of a frame", move || (average.finish(), average));
         let (mean, average) = finishing.await?;
         self.average = Some(average);
-        self.sought = next.cloned().unwrap_or_default();
         Ok(mean)
+    }
+
+    /// Draws the sought frame, in which `layers` are black, and draws it again with each of them white; seeks to `next`.
+    async fn grab_layers(
+        &mut self,
+        host: &mut PageHost<'_>,
+        layers: &[VideoLayer],
+        (site, scale): (Arc<Site>, f64),
+        next: Option<Target<'_>>,
+    ) -> Result<GrabbedFrame, WorkerError> {
+        let mut placed = Vec::new();
+        for layer in layers {
+            if let Some(placement) = host.placement(layer, scale).await? {
+                placed.push((layer, placement));
+            }
+        }
+        let wanted: Vec<(usize, u64)> = placed.iter().map(|(layer, _)| (layer.video, layer.number)).collect();
+        // Decoding goes on while the page is drawn.
+        let decoding = blocking("decoding the pictures of a frame", move || {
+            let decoded = wanted.into_iter().map(|(video, number)| site.hdr_picture(video, number));
+            decoded.collect::<Result<Vec<_>, _>>().map_err(WorkerError::Inconsistent)
+        });
+        let drawing = async {
+            // The page is read even if Chrome reports no change, because what was read last is another picture.
+            self.read_any = false;
+            let page = self.grab_picture(host, None).await?;
+            let mut whites = Vec::new();
+            for (at, (layer, _)) in placed.iter().enumerate() {
+                let before = at.checked_sub(1).and_then(|before| placed.get(before));
+                let black = before.map(|(layer, _)| layer.solid("black"));
+                host.show(&black.into_iter().chain([layer.solid("white")]).collect::<Vec<_>>()).await?;
+                whites.push(self.grab_picture(host, None).await?);
+            }
+            if let Some(next) = next {
+                self.seek_to(host, next).await?;
+            }
+            Ok::<_, WorkerError>((page, whites))
+        };
+        let (pictures, drawn) = tokio::join!(decoding, drawing);
+        let ((page, whites), pictures) = (drawn?, pictures??);
+        self.read_any = false;
+        let layers = placed.into_iter().zip(whites).zip(pictures);
+        let layers = layers.filter_map(|(((layer, placement), white), picture)| match white {
+            // Nothing of the video is seen.
+            GrabbedFrame::Same => None,
+            white => Some(FrameLayer { shown: layer.clone(), white, picture, placement }),
+        });
+        let layers = layers.collect();
+        Ok(GrabbedFrame::Layered(Box::new(LayeredFrame { page, layers })))
     }
 
     /// Draws what was sought, reads it, and seeks to `next`.

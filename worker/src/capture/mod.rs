@@ -9,8 +9,10 @@ mod encoder_permits;
 mod encoding;
 mod frame;
 mod grab;
+mod layers;
 
 pub use encoder_permits::EncoderPermits;
 pub use encoding::{EncodedChunk, Encoding};
 pub use frame::GrabbedFrame;
 pub use grab::{FrameGrabber, GrabTimes, Next};
+pub use layers::LayeredFrame;

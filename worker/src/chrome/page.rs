@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use chromiumoxide::Browser;
 use chromiumoxide::cdp::browser_protocol::browser::{SetDownloadBehaviorBehavior, SetDownloadBehaviorParams};
-use chromiumoxide::cdp::browser_protocol::dom::Rgba;
+use chromiumoxide::cdp::browser_protocol::dom::{GetBoxModelParams, Rgba};
 use chromiumoxide::cdp::browser_protocol::emulation::{
     SetDefaultBackgroundColorOverrideParams, SetDeviceMetricsOverrideParams,
 };
@@ -26,7 +26,8 @@ use chromiumoxide::cdp::browser_protocol::target::{
 };
 use chromiumoxide::cdp::browser_protocol::{log, network, performance};
 use chromiumoxide::cdp::js_protocol::runtime::{
-    EvaluateParams, EventConsoleApiCalled, EventExceptionThrown, SetMaxCallStackSizeToCaptureParams,
+    EvaluateParams, EventConsoleApiCalled, EventExceptionThrown, ReleaseObjectGroupParams,
+    SetMaxCallStackSizeToCaptureParams,
 };
 use chromiumoxide::error::CdpError;
 use futures::StreamExt;
@@ -53,6 +54,8 @@ const NAVIGATION_CHECK: Duration = Duration::from_secs(1);
 const IS_NEW: &str = "document.readyState === \"complete\" && window.__HF_VIRTUAL_TIME__?.isLoading() === true";
 /// First frame time in milliseconds. Any value above zero will do, as long as it is the same in every browser.
 const FIRST_TICK: f64 = 1000.0;
+/// Group of the elements that are being measured.
+const MEASURED: &str = "measured";
 /// Longest answer of a browser that is asked whether it still works.
 const BROWSER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most characters of a message of the page.
@@ -408,6 +411,33 @@ impl Page {
             let text = format!("a script of the page changes what the farm's own script answers: {error}");
             PageError::Script(text).into()
         })
+    }
+
+    /// The corners of the content box of the element that is the value of `expression`, in CSS pixels of the viewport: top left,
+    /// top right, bottom right, bottom left. `None` where the element has no box.
+    ///
+    /// # Errors
+    ///
+    /// Those of a call that fails.
+    pub async fn content_corners(&self, expression: &str) -> Result<Option<[[f64; 2]; 4]>, WorkerError> {
+        let call = EvaluateParams::builder().expression(expression).object_group(MEASURED).build();
+        let call = call.map_err(ChromeError::Call)?;
+        let answer = self.guarded(EVALUATE_TIMEOUT, "script", self.page.execute(call)).await?.result;
+        let Some(object) = answer.result.object_id.filter(|_| answer.exception_details.is_none()) else {
+            return Ok(None);
+        };
+        let call = GetBoxModelParams::builder().object_id(object).build();
+        let model = self.guarded(EVALUATE_TIMEOUT, "measurement", self.page.execute(call)).await;
+        let release = ReleaseObjectGroupParams::new(MEASURED);
+        self.guarded(EVALUATE_TIMEOUT, "release", self.page.execute(release)).await?;
+        match model {
+            Ok(model) => {
+                let corners = model.result.model.content.inner().as_chunks::<2>().0;
+                Ok(corners.try_into().ok())
+            }
+            Err(WorkerError::Chrome(ChromeError::Protocol(reason))) if reason.contains("box model") => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Runs one frame of the compositor, `interval_ms` milliseconds after the one before. Frame times strictly

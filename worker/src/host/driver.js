@@ -533,12 +533,13 @@
   };
 
   let drawsVideos = false;
+  const drawnPictures = new WeakMap();
   const shownPicture = (source) => {
     if (source instanceof HTMLImageElement) return images.pictureOf(source);
     if (!(source instanceof HTMLVideoElement)) return source;
     drawsVideos = true;
     if (!served.has(source)) return source;
-    const image = playback.isScripted(source) ? playback.pictureOf(source) : pictureOf(source);
+    const image = playback.isScripted(source) ? playback.pictureOf(source) : drawnPictures.get(source) ?? pictureOf(source);
     return image && image.complete && image.naturalWidth > 0 ? image : source;
   };
   for (const context of [window.CanvasRenderingContext2D, window.OffscreenCanvasRenderingContext2D]) {
@@ -601,18 +602,31 @@
     }
   };
 
+  // Videos of high dynamic range, which the farm puts into the picture of the page: the source and the picture that scripts draw.
+  const drawnSources = new WeakMap();
   // Sets the picture of every visible video. Returns pending loads and the videos that changed.
   const loadPictures = (pictures) => {
     const loading = [];
     const changed = [];
-    for (const { id, src } of pictures) {
+    for (const { id, src, drawn } of pictures) {
       const video = mediaElement(id);
       if (!video) continue;
-      const image = pictureOf(video) || makePicture(video);
-      if (image.getAttribute("src") === src) continue;
-      image.src = src;
-      changed.push(video);
-      loading.push(image.decode().catch(() => { throw new Error(`the picture ${src} of video "${id}" did not load`); }));
+      const load = (image, url) => {
+        if (image.getAttribute("src") === url) return false;
+        image.src = url;
+        loading.push(image.decode().catch(() => { throw new Error(`the picture ${url} of video "${id}" did not load`); }));
+        return true;
+      };
+      let isNew = load(pictureOf(video) || makePicture(video), src);
+      if (drawn) {
+        isNew = drawnSources.get(video) !== drawn;
+        drawnSources.set(video, drawn);
+        if (drawsVideos || document.querySelector("canvas")) {
+          if (!drawnPictures.has(video)) drawnPictures.set(video, new Image());
+          load(drawnPictures.get(video), drawn);
+        }
+      }
+      if (isNew) changed.push(video);
     }
     return { loaded: Promise.all(loading), changed };
   };
@@ -740,6 +754,40 @@
     }
     return { composite: false, departure: clock.departure() };
   };
+
+  // Other pictures in place of those of videos, without a seek.
+  const show = async (pictures) => {
+    check();
+    await clock.quietly(() => loadPictures(pictures)).loaded;
+  };
+  // Where the picture of a video lies: the size of its content box, and the rectangle of the picture in it (`object-fit`).
+  const picture = (id) => {
+    const video = mediaElement(id);
+    return video ? pictureOf(video) : null;
+  };
+  const along = (position, room) => {
+    let sum = 0;
+    for (const [, number, unit] of position.replace(/([+-]) /g, "$1").matchAll(/([+-]?[\d.]+(?:e[+-]?\d+)?)(%|px)/g)) sum += unit === "%" ? (room * number) / 100 : Number(number);
+    return sum;
+  };
+  const placed = (id) => {
+    const image = picture(id);
+    const own = image && getComputedStyle(image);
+    if (!own || own.display === "none" || own.visibility === "hidden" || !(image.naturalWidth > 0 && image.naturalHeight > 0)) return null;
+    const inner = (side, [from, to]) => parseFloat(own[side]) - ["border", "padding"].reduce((sum, edge) => {
+      const width = edge === "border" ? "Width" : "";
+      return sum + parseFloat(own[`${edge}${from}${width}`]) + parseFloat(own[`${edge}${to}${width}`]);
+    }, 0);
+    const extent = [inner("width", ["Left", "Right"]), inner("height", ["Top", "Bottom"])];
+    const natural = [image.naturalWidth, image.naturalHeight];
+    const scales = extent.map((side, at) => side / natural[at]);
+    const contained = Math.min(...scales);
+    const scale = { contain: contained, cover: Math.max(...scales), none: 1, "scale-down": Math.min(1, contained) }[own.objectFit];
+    const size = scale === undefined ? extent : natural.map((side) => side * scale);
+    const [across = "50%", down = "50%"] = own.objectPosition.match(/calc\([^)]*\)|\S+/g) ?? [];
+    const origin = [across, down].map((position, at) => along(position, extent[at] - size[at]));
+    return { extent, rect: [...origin, ...size] };
+  };
   const composite = () => { if (typeof window.__hf_page_composite_resolve === "function") window.__hf_page_composite_resolve(); };
 
   // Seeks to earlier times in order without drawing, so that lazily initialised tweens start as in a walk. Returns the number of times
@@ -865,6 +913,6 @@
     };
   };
 
-  const host = { state, step, settle, seek, composite, visit, probe, notes: clock.notes, familiesWithoutFace };
+  const host = { state, step, settle, seek, show, placed, picture, composite, visit, probe, notes: clock.notes, familiesWithoutFace };
   Object.defineProperty(window, "__hyperfarmHost", { value: Object.freeze(host) });
 })();

@@ -13,7 +13,7 @@ mod ready;
 mod sound;
 
 pub use captions::{ProbedCaption, ProbedCaptions};
-pub use options::{ExpectedTimelines, OpenOptions, Probe, ProbedMedia, ServedVideo, VideoPicture};
+pub use options::{ExpectedTimelines, OpenOptions, Probe, ProbedMedia, ServedVideo, VideoLayer, VideoPicture};
 pub use page_host::{HalfSeek, PageHost, Walk};
 pub use ready::PageReport;
 pub use sound::{ProbedSound, ScriptedVolume, SoundElement, SoundGroup};

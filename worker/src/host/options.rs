@@ -2,6 +2,7 @@
 
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::shutter::Shutter;
+use hyperfarm_proto::spec::Size;
 use serde::{Deserialize, Serialize};
 
 /// How a page is opened.
@@ -62,8 +63,45 @@ pub struct ServedVideo {
 pub struct VideoPicture {
     /// Render id of the element.
     pub id: String,
-    /// URL path of the picture.
+    /// URL of the picture that the page shows.
     pub src: String,
+    /// URL path of the picture that scripts draw, where it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<String>,
+}
+
+/// A video of high dynamic range that a frame shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VideoLayer {
+    /// Index among the videos of the site.
+    pub video: usize,
+    /// Number of its picture.
+    pub number: u64,
+    /// Render id of the element.
+    pub id: String,
+    /// Size of its pictures.
+    pub size: Size,
+}
+
+impl VideoLayer {
+    /// The picture of one colour, `black` or `white`, that the page shows in place of the video's.
+    pub(crate) fn solid(&self, colour: &str) -> VideoPicture {
+        let Size { width, height } = self.size;
+        let src = format!(
+            "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}'>\
+             <rect width='100%25' height='100%25' fill='{colour}'/></svg>"
+        );
+        VideoPicture { id: self.id.clone(), src, drawn: None }
+    }
+}
+
+/// Where the picture of a video lies, as the page reports it, in pixels of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub(super) struct PlacedPicture {
+    /// Width and height of the content box of its element, before any transform.
+    pub(super) extent: [f64; 2],
+    /// Left, top, width and height of the picture in it.
+    pub(super) rect: [f64; 4],
 }
 
 /// A `<video>` or `<audio>` element of the page.

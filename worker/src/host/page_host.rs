@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hyperfarm_media::Placement;
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::shutter::{FrameMoment, Shutter};
 use hyperfarm_proto::spec::Size;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::options::{OpenOptions, Probe, VideoPicture};
+use super::options::{OpenOptions, PlacedPicture, Probe, VideoLayer, VideoPicture};
 use super::pictures::PictureMemory;
 use super::ready::{Departure, POLL_INTERVAL, PageReport, Readiness, STAYS};
 use crate::assets::{
@@ -303,6 +305,28 @@ impl<'a> PageHost<'a> {
         Ok(HalfSeek { composite: sought.composite })
     }
 
+    /// Shows `pictures` in place of those of the same videos, without a seek.
+    pub(crate) async fn show(&mut self, pictures: &[VideoPicture]) -> Result<(), WorkerError> {
+        let frame = self.frame;
+        let shown = self.page.ask::<IgnoredAny>(&format!("window.__hyperfarmHost.show({})", json!(pictures))).await;
+        shown.map(drop).map_err(|error| Self::about_frames(error, &format!("while frame {frame} was composed")))
+    }
+
+    /// Where the picture of `layer` lies in the output, whose device scale is `scale`; `None` where the page does not
+    /// show it.
+    pub(crate) async fn placement(&mut self, layer: &VideoLayer, scale: f64) -> Result<Option<Placement>, WorkerError> {
+        let id = json!(layer.id);
+        let about = |error| Self::about_frames(error, &format!("while video {id} was composed"));
+        let placed: Option<PlacedPicture> =
+            self.page.ask(&format!("window.__hyperfarmHost.placed({id})")).await.map_err(about)?;
+        let Some(PlacedPicture { extent, rect }) = placed else { return Ok(None) };
+        let corners =
+            self.page.content_corners(&format!("window.__hyperfarmHost.picture({id})")).await.map_err(about)?;
+        let corners = corners.map(|corners| corners.map(|corner| corner.map(|part| part * scale)));
+        let (extent, rect) = (extent.map(|side| side * scale), rect.map(|side| side * scale));
+        Ok(corners.and_then(|corners| Placement::new(corners, extent, rect, layer.size)))
+    }
+
     /// The rest of a seek. It may draw.
     ///
     /// # Errors
@@ -465,7 +489,7 @@ impl<'a> PageHost<'a> {
 
     /// Runs a script of the farm's in the page.
     pub(crate) async fn run(&self, script: &str) -> Result<(), WorkerError> {
-        self.page.ask::<serde::de::IgnoredAny>(script).await?;
+        self.page.ask::<IgnoredAny>(script).await?;
         Ok(())
     }
 

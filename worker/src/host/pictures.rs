@@ -33,7 +33,9 @@ impl PictureMemory {
             self.bytes = 0;
         }
         for picture in next {
+            // A picture of one colour is no decoded picture.
             if let Some((bytes, last)) = self.videos.get_mut(&picture.id)
+                && !picture.src.starts_with("data:")
                 && *last != picture.src
             {
                 self.bytes += *bytes;
@@ -51,7 +53,7 @@ mod tests {
     #[test]
     fn pictures_count_when_they_change() {
         let video = ServedVideo { id: "v".to_owned(), width: 4096, height: 2048, start: 0.0, end: 1.0, index: None };
-        let picture = |number: u32| [VideoPicture { id: "v".to_owned(), src: format!("{number}.bmp") }];
+        let picture = |number: u32| [VideoPicture { id: "v".to_owned(), src: format!("{number}.bmp"), drawn: None }];
         let mut shown = PictureMemory::new(&[video]);
         // 32 MB each: the third fills it, and the next seek is the one that says so.
         assert!([1, 1, 1, 2, 2, 3].into_iter().all(|number| !shown.is_full_before(&picture(number))));
@@ -59,6 +61,10 @@ mod tests {
         assert!(!shown.is_full_before(&picture(5)));
         assert!(!shown.is_full_before(&picture(6)));
         assert!(shown.is_full_before(&[]));
-        assert!(!shown.is_full_before(&[VideoPicture { id: "unknown".to_owned(), src: "1.bmp".to_owned() }]));
+        assert!(!shown.is_full_before(&[VideoPicture {
+            id: "unknown".to_owned(),
+            src: "1.bmp".to_owned(),
+            drawn: None
+        }]));
     }
 }

@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use hyperfarm_backplane::http::{ByteRange, media_type};
-use hyperfarm_media::VideoDecoder;
+use hyperfarm_media::{HdrPicture, VideoDecoder};
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::plan::{PREPARED_FILE, RemoteAsset, VideoHeaders};
 use parking_lot::Mutex;
@@ -140,6 +140,25 @@ impl Site {
         tokio::task::spawn_blocking(move || {
             // An error is kept, and logged when the page requests the picture.
             let _ = videos.picture(index, number);
+        });
+    }
+
+    /// Number of the picture that video `index` shows at output frame `frame`.
+    pub(crate) fn picture_number(&self, index: usize, frame: u64) -> Option<u64> {
+        self.videos.picture_at(index, frame)
+    }
+
+    /// Picture `number` of video `index` at its own depth. Blocks while it is decoded.
+    pub(crate) fn hdr_picture(&self, index: usize, number: u64) -> Result<Arc<HdrPicture>, String> {
+        self.videos.hdr_picture(index, number)
+    }
+
+    /// Starts to decode picture `number` of video `index` at its own depth, so that it is ready when it is needed.
+    pub(crate) fn prepare_hdr(&self, index: usize, number: u64) {
+        let videos = self.videos.clone();
+        tokio::task::spawn_blocking(move || {
+            // An error is kept, and returned when the picture is needed.
+            let _ = videos.hdr_picture(index, number);
         });
     }
 
@@ -348,6 +367,7 @@ mod decoder_tests {
             has_variable_rate: false,
             display: Size { width: 2, height: 2 },
             has_alpha: false,
+            hdr: None,
         };
         let decoders = Decoders::isolated(program, MediaLimits::default());
         let rate = FrameRate::new(30, 1).unwrap();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyperfarm_media::{MediaError, Picture, VideoDecoder, VideoTimeline};
+use hyperfarm_media::{HdrPicture, MediaError, Picture, VideoDecoder, VideoTimeline};
 use hyperfarm_proto::plan::VideoHeaders;
 use parking_lot::Mutex;
 
@@ -35,6 +35,8 @@ struct Pictures {
     source: VideoDecoder,
     /// Number and file of the last picture.
     last: Option<(u64, BitmapFile)>,
+    /// Number and pixels of the last picture at its own depth.
+    last_hdr: Option<(u64, Arc<HdrPicture>)>,
     /// Why the decoder failed. It is not asked again.
     failure: Option<MediaError>,
 }
@@ -60,7 +62,7 @@ impl Videos {
         let videos = videos.into_iter().map(|source| Video {
             timeline: source.timeline().clone(),
             headers: source.headers().clone(),
-            pictures: Mutex::new(Pictures { source, last: None, failure: None }),
+            pictures: Mutex::new(Pictures { source, last: None, last_hdr: None, failure: None }),
         });
         Self { videos: videos.collect(), open: Mutex::default() }
     }
@@ -79,6 +81,13 @@ impl Videos {
         let video = self.videos.get(index).ok_or("the page has no such video")?;
         self.use_decoder(index).into_iter().for_each(|unused| self.close(unused));
         video.pictures.lock().file(number)
+    }
+
+    /// Picture `number` of video `index` at its own depth. Blocks while it is decoded.
+    pub(super) fn hdr_picture(&self, index: usize, number: u64) -> Result<Arc<HdrPicture>, String> {
+        let video = self.videos.get(index).ok_or("the page has no such video")?;
+        self.use_decoder(index).into_iter().for_each(|unused| self.close(unused));
+        video.pictures.lock().hdr(number)
     }
 
     /// Notes that the decoder of video `index` is used. Returns those to close where too many are open.
@@ -114,6 +123,7 @@ impl Videos {
             let mut pictures = video.pictures.lock();
             pictures.source.close();
             pictures.last = None;
+            pictures.last_hdr = None;
         }
     }
 
@@ -124,6 +134,22 @@ impl Videos {
 }
 
 impl Pictures {
+    /// Picture `number` at its own depth.
+    fn hdr(&mut self, number: u64) -> Result<Arc<HdrPicture>, String> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.to_string());
+        }
+        if let Some((last, picture)) = &self.last_hdr
+            && *last == number
+        {
+            return Ok(picture.clone());
+        }
+        let picture = self.source.numbered_hdr(number).map_err(|error| self.failure.insert(error).to_string())?;
+        let picture = Arc::new(picture);
+        self.last_hdr = Some((number, picture.clone()));
+        Ok(picture)
+    }
+
     /// Picture `number` as a file.
     fn file(&mut self, number: u64) -> Result<BitmapFile, String> {
         if let Some(failure) = &self.failure {
@@ -164,6 +190,7 @@ mod tests {
             has_variable_rate: false,
             display: Size { width, height: 4096 },
             has_alpha: false,
+            hdr: None,
         };
         let timing = MediaTiming { start: 0.0, end: 1.0, media_start: 0.0, rate: 1.0, looped: false };
         let video = |_| decoders.video(Path::new("a.mp4"), "a.mp4", &headers, &timing, FrameRate::DEFAULT).unwrap();
