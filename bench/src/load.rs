@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::compare;
 
-const RENDERS: &str = "/v3/hyperframes/renders";
+pub(crate) const RENDERS: &str = "/v3/hyperframes/renders";
 
 /// `bench load`.
 #[derive(Debug, clap::Args)]
@@ -47,12 +47,12 @@ pub(crate) struct LoadArgs {
 
 /// Figures of one measurement.
 #[derive(Debug, Clone, Copy, Serialize)]
-struct Measured {
-    requests: usize,
-    failed: usize,
+pub(crate) struct Measured {
+    pub(crate) requests: usize,
+    pub(crate) failed: usize,
     per_second: f64,
-    p50_ms: f64,
-    p99_ms: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
     max_ms: f64,
 }
 
@@ -81,15 +81,29 @@ struct Report {
 }
 
 /// A server process that prints its URL on its first line. Dropping it kills it.
-struct ServerProcess(Child, String);
+pub(crate) struct ServerProcess(Child, String);
 
 impl ServerProcess {
-    fn start(mut command: Command) -> anyhow::Result<Self> {
+    pub(crate) fn start(mut command: Command) -> anyhow::Result<Self> {
         let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn()?;
         let out = child.stdout.take().context("standard output is piped")?;
         let line = BufReader::new(out).lines().next().context("it ended before it listened")??;
         let url = line.rsplit(' ').next().unwrap_or_default().to_owned();
         Ok(Self(child, url))
+    }
+
+    /// Its URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.1
+    }
+
+    /// Processor time that it has used, in seconds.
+    pub(crate) fn processor_seconds(&self) -> anyhow::Result<f64> {
+        // Fields 14 and 15 in hundredths; the second one, a name, may have spaces.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        let ticks: Vec<f64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+        Ok(ticks.iter().sum::<f64>() / 100.0)
     }
 }
 
@@ -118,7 +132,7 @@ pub(crate) fn nothing() -> anyhow::Result<()> {
     })
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
@@ -250,7 +264,7 @@ async fn in_flight(client: &Client, renders: &str, count: u32) -> anyhow::Result
 }
 
 /// Response times of one measurement in milliseconds, and its duration.
-struct Times {
+pub(crate) struct Times {
     answers: Vec<f64>,
     failed: usize,
     seconds: f64,
@@ -263,7 +277,7 @@ impl Times {
         self.seconds += other.seconds;
     }
 
-    fn measured(mut self) -> Measured {
+    pub(crate) fn measured(mut self) -> Measured {
         self.answers.sort_by(f64::total_cmp);
         let at = |part: f64| {
             let index = (self.answers.len() as f64 * part) as usize;
@@ -281,7 +295,7 @@ impl Times {
 }
 
 /// Sends `make`'s requests for `time`, `connections` at once, each as soon as the one before is answered.
-async fn load(
+pub(crate) async fn load(
     client: &Client,
     connections: usize,
     time: Duration,

@@ -9,6 +9,7 @@
 //! | PSNR and SSIM against a lossless capture | [`quality`] |
 //! | compositions, and their staging for both renderers | [`compositions`] |
 //! | the API under load | [`load`] |
+//! | tasks a second through the cluster's servers | [`dispatch`] |
 //! | the worker's stages without a farm | [`stages`] |
 //! | the table, the chart, the marked parts of the documentation | [`report`], [`chart`], [`pages`] |
 
@@ -16,6 +17,7 @@ mod capture;
 mod chart;
 mod compare;
 mod compositions;
+mod dispatch;
 mod length;
 mod load;
 mod meter;
@@ -43,6 +45,8 @@ enum Command {
     Length(length::LengthArgs),
     /// Submissions and polls a second while renders run, beside a handler that does nothing.
     Load(load::LoadArgs),
+    /// Tasks a second through a coordinator, Redis and RabbitMQ, and the time of an answer meanwhile.
+    Dispatch(dispatch::DispatchArgs),
     /// A handler that does nothing.
     #[command(hide = true)]
     Nothing,
@@ -57,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Command::Capture(args) => capture::run(&args),
         Command::Length(args) => length::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Dispatch(args) => dispatch::run(&args),
         Command::Nothing => load::nothing(),
         Command::List => compositions::list(),
     }
