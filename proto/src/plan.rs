@@ -200,8 +200,8 @@ pub enum CaptureKind {
 }
 
 /// Layout of plan and draft. Version 1 was farm 0.1's; version 3 knows GPU classes and the encoders of devices; version
-/// 4 the page's clock, videos that scripts play, outputs that are a part of their composition, loudness, and the
-/// runtime.
+/// 4 the page's clock, videos that scripts play, outputs that are a part of their composition, loudness, the runtime,
+/// and high dynamic range.
 const PLAN_VERSION: u8 = 4;
 
 /// Everything about a worker that its pixels and its packets depend on. A render is pinned to one class.

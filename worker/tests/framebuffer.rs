@@ -52,7 +52,7 @@ async fn frames_are_read_and_resting_ones_are_not() {
                     reds.push(Some(first[2]));
                 }
                 GrabbedFrame::Same => reds.push(None),
-                GrabbedFrame::Png(_) => panic!("a screenshot"),
+                GrabbedFrame::Png(_) | GrabbedFrame::Layered(_) => panic!("frame {frame} is no bitmap"),
             }
         }
         assert_eq!(reds[..6], [Some(0), Some(40), Some(80), Some(120), Some(160), Some(200)]);
