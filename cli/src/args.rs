@@ -60,6 +60,12 @@ pub(crate) enum Command {
     /// Look for voices on a farm, and let them speak.
     #[command(subcommand)]
     Voices(crate::client::voices::VoicesCommand),
+    /// Make avatars on a farm, of photos of people.
+    #[command(subcommand)]
+    Avatars(crate::client::avatars::AvatarsCommand),
+    /// Make presenter videos on a farm: a photo of a person who speaks.
+    #[command(subcommand)]
+    Videos(crate::client::videos::VideosCommand),
     /// Register receivers of a farm's events.
     #[command(subcommand)]
     Webhooks(crate::client::webhooks::WebhooksCommand),

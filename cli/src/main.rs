@@ -72,6 +72,8 @@ fn main() -> ExitCode {
             args::Command::Renders(command) => client::renders::run(command).await,
             args::Command::Assets(command) => client::assets::run(command).await,
             args::Command::Voices(command) => client::voices::run(command).await,
+            args::Command::Avatars(command) => client::avatars::run(command).await,
+            args::Command::Videos(command) => client::videos::run(command).await,
             args::Command::Webhooks(command) => client::webhooks::run(command).await,
             args::Command::Workers(command) => client::workers::run(command).await,
             args::Command::Doctor(doctor) => doctor::run(doctor.json).await,

@@ -1,12 +1,13 @@
 //! `hyperfarm assets`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::{Args as ClapArgs, Subcommand};
-use hyperfarm_api::assets::{CompleteRequest, UploadBegun, UploadRequest};
+use hyperfarm_api::assets::{AssetUploaded, CompleteRequest, UploadBegun, UploadRequest};
+use hyperfarm_api::avatars::FileInput;
 use hyperfarm_backplane::http::media_type;
-use hyperfarm_proto::bounded::BoundsError;
+use hyperfarm_proto::bounded::{BoundsError, Text};
 use hyperfarm_proto::id::ContentHash;
 use reqwest::Method;
 use serde_json::Value;
@@ -50,10 +51,7 @@ pub(crate) async fn run(command: AssetsCommand) -> Result<(), CliError> {
         }
         AssetsCommand::Upload(args) => {
             let api = Api::new(&args.farm.farm)?;
-            let file = std::fs::read(&args.file)
-                .map_err(|error| CliError::user(format!("{}: {error}", args.file.display())))?;
-            let name = args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            show_one(&upload(&api, &name, file.into()).await?, args.farm.json);
+            show_one(&upload_path(&api, &args.file).await?, args.farm.json);
             return Ok(());
         }
         AssetsCommand::Get(args) => (args, Method::GET),
@@ -62,6 +60,24 @@ pub(crate) async fn run(command: AssetsCommand) -> Result<(), CliError> {
     let data = Api::new(&args.farm.farm)?.data(method, &format!("{ROUTE}/{}", args.id), None).await?;
     show_one(&data, args.farm.json);
     Ok(())
+}
+
+/// Uploads the file at a path, and answers the asset.
+async fn upload_path(api: &Api, path: &Path) -> Result<Value, CliError> {
+    let file = std::fs::read(path).map_err(|error| CliError::user(format!("{}: {error}", path.display())))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    upload(api, &name, file.into()).await
+}
+
+/// Uploads the file at a path, and answers the id of the asset.
+pub(super) async fn upload_id(api: &Api, path: &Path) -> Result<Text<64>, CliError> {
+    let AssetUploaded { asset_id, .. } = typed(upload_path(api, path).await?)?;
+    asset_id.parse().map_err(|error: BoundsError| CliError::system(error))
+}
+
+/// Uploads the file at a path, as requests name it.
+pub(super) async fn upload_file(api: &Api, path: &Path) -> Result<FileInput, CliError> {
+    Ok(FileInput::AssetId { asset_id: upload_id(api, path).await? })
 }
 
 /// Uploads a file straight to the farm's storage, and answers the asset.

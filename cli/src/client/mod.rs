@@ -1,13 +1,16 @@
 //! The binary as a client of a farm's HTTP API.
 
 pub(crate) mod assets;
+pub(crate) mod avatars;
 pub(crate) mod renders;
+pub(crate) mod videos;
 pub(crate) mod voices;
 pub(crate) mod webhooks;
 pub(crate) mod workers;
 
-use std::io::IsTerminal;
-use std::time::Duration;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args as ClapArgs;
@@ -22,6 +25,9 @@ use url::Url;
 
 use crate::exit::CliError;
 use crate::stdout::print_line;
+
+/// Pause between two looks at what is waited for.
+const POLL_EVERY: Duration = Duration::from_millis(500);
 
 /// Where the farm is, and how results are printed.
 #[derive(Debug, Clone, ClapArgs)]
@@ -110,16 +116,27 @@ impl Api {
         Ok(self.call(method, path, body).await?["data"].take())
     }
 
-    /// Items of a list, whose path may have a query: one page of `limit`, or all pages.
+    /// Items of a list, whose path may have a query: the first `limit`, or all.
     pub(crate) async fn list(&self, path: &str, limit: usize, all: bool) -> Result<Vec<Value>, CliError> {
+        self.list_by(path, limit, all, 100).await
+    }
+
+    /// The same, of a list whose pages have `most` items at most.
+    pub(crate) async fn list_by(
+        &self,
+        path: &str,
+        limit: usize,
+        all: bool,
+        most: usize,
+    ) -> Result<Vec<Value>, CliError> {
         let (mut items, mut token) = (Vec::new(), None::<String>);
         loop {
-            let size = if all { 100 } else { limit };
+            let size = if all { most } else { most.min(limit - items.len()) };
             let next = token.take().map(|token| format!("&token={token}")).unwrap_or_default();
             let join = if path.contains('?') { '&' } else { '?' };
             let page = self.call(Method::GET, &format!("{path}{join}limit={size}{next}"), None).await?;
             items.extend(page["data"].as_array().cloned().unwrap_or_default());
-            match page["next_token"].as_str().filter(|_| all) {
+            match page["next_token"].as_str().filter(|_| all || items.len() < limit) {
                 Some(next) => token = Some(next.to_owned()),
                 None => return Ok(items),
             }
@@ -146,6 +163,57 @@ impl Api {
         let answer = answer.error_for_status().map_err(broken)?;
         Ok(answer.bytes().await.map_err(broken)?.to_vec())
     }
+
+    /// Writes the bytes behind a signed URL to a file.
+    pub(crate) async fn save(&self, url: &str, file: &Path) -> Result<(), CliError> {
+        let bytes = self.get(url).await?;
+        std::fs::write(file, bytes).map_err(|error| CliError::user(format!("{}: {error}", file.display())))
+    }
+}
+
+/// What `path` answers once its status is `completed` or `failed`; `line` says how far it is. A farm that does not answer
+/// for half a minute is an error.
+async fn wait_for(
+    api: &Api,
+    path: &str,
+    name: &str,
+    timeout: Option<Duration>,
+    line: impl Fn(&Value) -> String,
+) -> Result<Value, CliError> {
+    let started = Instant::now();
+    let mut failed = 0;
+    loop {
+        match api.data(Method::GET, path, None).await {
+            Ok(detail) => {
+                failed = 0;
+                if matches!(detail["status"].as_str(), Some("completed" | "failed")) {
+                    progress("");
+                    return Ok(detail);
+                }
+                progress(&line(&detail));
+            }
+            Err(error) if error.code == 3 && failed < 60 => failed += 1,
+            Err(error) => return Err(error),
+        }
+        if timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
+            progress("");
+            return Err(CliError::timed_out(format!("{name} has not ended in time; it goes on")));
+        }
+        tokio::time::sleep(POLL_EVERY).await;
+    }
+}
+
+fn progress(line: &str) {
+    let mut err = std::io::stderr().lock();
+    if err.is_terminal() {
+        let _ = write!(err, "\r\x1b[K{line}");
+        let _ = err.flush();
+    }
+}
+
+/// A word of the command line that the API has as one of several.
+pub(crate) fn choice<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
 /// An answer that is no success, as the farm said it.

@@ -1,8 +1,7 @@
 //! `hyperfarm renders`.
 
-use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand};
 use hyperfarm_api::render::RenderDetail;
@@ -12,15 +11,12 @@ use reqwest::Method;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::{Api, FarmArgs, show_list, show_one, typed};
+use super::{Api, FarmArgs, show_list, show_one, typed, wait_for};
 use crate::exit::CliError;
 use crate::stdout::print_line;
 
 /// Path of the renders in the API.
 pub(crate) const ROUTE: &str = "/v3/hyperframes/renders";
-
-/// Pause between two looks at a render.
-const POLL_EVERY: Duration = Duration::from_millis(500);
 
 /// What to do with renders on a farm.
 #[derive(Debug, Subcommand)]
@@ -231,9 +227,7 @@ pub(crate) async fn run(command: RendersCommand) -> Result<(), CliError> {
             let url = detail["video_url"].as_str().ok_or_else(|| {
                 CliError::user(format!("render {} is {}, it has no video", args.id, detail["status"]))
             })?;
-            let bytes = api.get(url).await?;
-            std::fs::write(&args.output, bytes)
-                .map_err(|error| CliError::user(format!("{}: {error}", args.output.display())))?;
+            api.save(url, &args.output).await?;
             print_line(&args.output.display().to_string());
             Ok(())
         }
@@ -269,45 +263,15 @@ pub(crate) fn timeout(text: Option<&str>) -> Result<Option<Duration>, CliError> 
     text.map(|text| parse_duration(text).map_err(|error| CliError::user(format!("--timeout: {error}")))).transpose()
 }
 
-/// The render's detail after its end. A farm that does not answer for half a minute is an error.
+/// The render's detail after its end.
 async fn wait(api: &Api, id: &str, timeout: Option<Duration>) -> Result<Value, CliError> {
-    let started = Instant::now();
-    let mut failed = 0;
-    loop {
-        match api.data(Method::GET, &format!("{ROUTE}/{id}"), None).await {
-            Ok(detail) => {
-                failed = 0;
-                if matches!(detail["status"].as_str(), Some("completed" | "failed")) {
-                    progress("");
-                    return Ok(detail);
-                }
-                let p = &detail["progress"];
-                let waiting = detail["waiting"]["message"].as_str().map(|message| format!(" · {message}"));
-                progress(&format!(
-                    "{} {} of {} frames{}",
-                    p["stage"].as_str().unwrap_or(""),
-                    p["frames_done"],
-                    p["frames_total"],
-                    waiting.unwrap_or_default()
-                ));
-            }
-            Err(error) if error.code == 3 && failed < 60 => failed += 1,
-            Err(error) => return Err(error),
-        }
-        if timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
-            progress("");
-            return Err(CliError::timed_out(format!("render {id} has not ended in time; it goes on")));
-        }
-        tokio::time::sleep(POLL_EVERY).await;
-    }
-}
-
-fn progress(line: &str) {
-    let mut err = std::io::stderr().lock();
-    if err.is_terminal() {
-        let _ = write!(err, "\r\x1b[K{line}");
-        let _ = err.flush();
-    }
+    let line = |detail: &Value| {
+        let p = &detail["progress"];
+        let waiting = detail["waiting"]["message"].as_str().map(|message| format!(" · {message}"));
+        let stage = p["stage"].as_str().unwrap_or("");
+        format!("{stage} {} of {} frames{}", p["frames_done"], p["frames_total"], waiting.unwrap_or_default())
+    };
+    wait_for(api, &format!("{ROUTE}/{id}"), &format!("render {id}"), timeout, line).await
 }
 
 fn finish(detail: &Value, json: bool) -> Result<(), CliError> {

@@ -126,9 +126,7 @@ pub(crate) async fn run(command: VoicesCommand) -> Result<(), CliError> {
             };
             let data = api.send(Method::POST, &format!("{ROUTE}/speech"), &body).await?;
             let created: SpeechCreated = typed(data.clone())?;
-            let sound = api.get(&created.audio_url).await?;
-            std::fs::write(&args.output, sound)
-                .map_err(|error| CliError::user(format!("{}: {error}", args.output.display())))?;
+            api.save(&created.audio_url, &args.output).await?;
             show_one(&data, args.farm.json);
         }
     }
