@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use hyperfarm_e2e::cluster::KEY;
 use hyperfarm_e2e::pictures::pictures;
-use hyperfarm_e2e::scene::wait_until;
-use hyperfarm_e2e::{Scene, Up};
+use hyperfarm_e2e::scene::{text, wait_until};
+use hyperfarm_e2e::{Finished, Scene, Up};
 use hyperfarm_media::Picture;
 use hyperfarm_testing::Requirement;
 use serde_json::{Value, json};
@@ -24,9 +24,14 @@ const SCRIPT: &str = "Hello, and welcome. My name is Eileen, and today we talk a
 /// Frames a second of presenter videos.
 const RATE: f64 = 25.0;
 
+/// A file of the repository, by its path from this crate.
+fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
 /// An uploaded file of the repository, as other requests name it.
 fn upload(farm: &Up, path: &str) -> Value {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let file = file(path);
     let mut command = Command::new("curl");
     command.args(["-sS", "-H", &format!("x-api-key: {KEY}"), "-F", &format!("file=@{}", file.display())]);
     let answer = command.arg(format!("{}/v3/assets", farm.url())).output().unwrap();
@@ -115,29 +120,34 @@ fn a_photo_speaks() {
     }
     let scene = Scene::new();
     let farm = Up::start(&scene, &[]);
-    let photo = upload(&farm, "presenter/astronaut.jpg");
-    let made = farm.request("POST", "/v3/avatars", Some(&json!({ "type": "photo", "name": "Eileen", "file": photo })));
-    let look = made["data"]["avatar_item"]["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
-    let found = ended(&farm, &format!("/v3/avatars/looks/{look}"));
-    assert_eq!(found["status"], "completed", "{found}");
-
-    let asked = json!({
-        "type": "avatar", "avatar_id": look, "script": SCRIPT, "voice_id": "espeak_en-us_f2", "resolution": "720p",
-        "aspect_ratio": "1:1", "voice_settings": { "speed": 0.9 },
-    });
-    let made = farm.request("POST", "/v3/videos", Some(&asked));
-    let id = made["data"]["video_id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
-    let bundle = project(&scene);
-    let video = ended(&farm, &format!("/v3/videos/{id}"));
-    assert_eq!(video["status"], "completed", "{video}");
-    let file = scene.path("video.mp4");
-    let download = |url: &Value, file: &Path| {
-        let ended = Command::new("curl").args(["-sSf", "-o"]).arg(file).arg(url.as_str().unwrap()).status().unwrap();
-        assert!(ended.success(), "{url}");
+    let client = |args: &[&str]| {
+        let mut command = scene.command(&[args, &["--farm", farm.url(), "--json"]].concat());
+        Finished::from(command.env("HYPERFARM_API_KEY", KEY).output().unwrap())
     };
-    download(&video["video_url"], &file);
+    let photo = file("presenter/astronaut.jpg");
+    let found = client(&["avatars", "create", text(&photo), "--name", "Eileen", "--wait"]).json();
+    assert_eq!(found["status"], "completed", "{found}");
+    let look = found["id"].as_str().unwrap();
+    let group = found["group_id"].as_str().unwrap();
+    let renamed = client(&["avatars", "rename", group, "Colonel Collins"]).json();
+    assert_eq!((&renamed["name"], &renamed["looks_count"]), (&json!("Colonel Collins"), &json!(1)), "{renamed}");
+    let looks = client(&["avatars", "looks", "list", "--group", group]).json();
+    assert_eq!((&looks[0]["id"], &looks[1]), (&json!(look), &Value::Null), "{looks}");
+
+    let video_file = scene.path("video.mp4");
+    let create = ["videos", "create", "--avatar", look, "--title", "Passwords", "-o", text(&video_file)];
+    let script = ["--script", SCRIPT, "--voice", "espeak_en-us_f2", "--speed", "0.9"];
+    let shape = ["--resolution", "720p", "--aspect-ratio", "1:1"];
+    let video = client(&[&create[..], &script, &shape].concat()).json();
+    let bundle = project(&scene);
+    assert_eq!(video["status"], "completed", "{video}");
+    let listed = client(&["videos", "list", "--title", "password"]).json();
+    assert_eq!(listed[0]["id"], video["id"], "{listed}");
+    let none = client(&[&create[..], &script, &["--audio", text(&video_file)]].concat());
+    assert!(none.code == Some(1) && none.stderr.contains("--audio"), "{}", none.stderr);
     let subtitles = scene.path("captions.srt");
-    download(&video["subtitle_url"], &subtitles);
+    let url = video["subtitle_url"].as_str().unwrap();
+    assert!(Command::new("curl").args(["-sSf", "-o"]).arg(&subtitles).arg(url).status().unwrap().success(), "{url}");
     let subtitles = std::fs::read_to_string(&subtitles).unwrap();
     assert!(subtitles.contains("Hello, and welcome.") && subtitles.contains("passwords."), "{subtitles}");
     drop(farm);
@@ -151,7 +161,7 @@ fn a_photo_speaks() {
     assert!(cut.segments.iter().all(|segment| segment.timings.visited_frames == 0), "the page is stateless");
     assert!(whole.frame_hashes().eq(cut.frame_hashes()), "frames differ between one chunk and several");
 
-    let film = pictures(&file);
+    let film = pictures(&video_file);
     // The photo fills the picture: its edge stays as it is while the head moves.
     let width = film[0].size.width;
     let edge = |picture: &Picture| -> Vec<i64> {
@@ -161,7 +171,7 @@ fn a_photo_speaks() {
     let change = |picture: &Picture| -> i64 { edge(picture).iter().zip(&first).map(|(a, b)| (a - b).abs()).sum() };
     let most = film.iter().map(change).max().unwrap() as f64 / f64::from(width);
     assert!(most < 4.0, "the upper edge changes by {most}");
-    let sound = hyperfarm_media::decode_audio(&file).unwrap();
+    let sound = hyperfarm_media::decode_audio(&video_file).unwrap();
     // The lower lip with the chin, and the nose, which moves with the head only.
     let lip = shifts(&film, Part { x: (0.406, 0.477), y: (0.3, 0.336) }, 24);
     let nose = shifts(&film, Part { x: (0.406, 0.469), y: (0.219, 0.25) }, 24);
