@@ -75,6 +75,7 @@ fn halves(frame: &GrabbedFrame) -> [[u8; 3]; 2] {
             })
         }
         GrabbedFrame::Same => panic!("each frame differs from the one before it"),
+        GrabbedFrame::Layered(_) => panic!("the page has no video"),
     }
 }
 
