@@ -27,6 +27,7 @@ use hyperfarm_proto::plan::PlanDraft;
 use hyperfarm_proto::spec::Format;
 use hyperfarm_proto::task::{Queue, Step};
 use reqwest::Client;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -35,6 +36,12 @@ use crate::load::{self, Measured, RENDERS, ServerProcess};
 
 /// Frames of a chunk: a second of video, which no chunk is shorter than.
 const CHUNK_FRAMES: u32 = 30;
+
+/// API key of the farm, which nobody but this process reaches.
+const KEY: &str = "key-of-bench-dispatch";
+
+/// Pause of a connection between two requests.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long the first chunk may take.
 const BEGINS_WITHIN: Duration = Duration::from_secs(60);
@@ -57,7 +64,7 @@ pub(crate) struct DispatchArgs {
     /// Seconds of the measurement.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Requests at once meanwhile.
+    /// Requests at once meanwhile, each with a pause of 20 ms after it.
     #[arg(long, default_value_t = 2)]
     connections: usize,
     /// hyperfarm's binary [default: the one beside this].
@@ -143,6 +150,7 @@ async fn measure(args: &DispatchArgs) -> anyhow::Result<Report> {
         ("HYPERFARM_STORAGE_URL", format!("file://{}", data.display())),
         ("HYPERFARM_DATA_DIR", data.display().to_string()),
         ("HYPERFARM_NAMESPACE", format!("dispatch-{}", std::process::id())),
+        ("HYPERFARM_API_KEYS", KEY.to_owned()),
     ];
     std::fs::create_dir(&data)?;
     let coordinator = {
@@ -164,7 +172,9 @@ async fn measure(args: &DispatchArgs) -> anyhow::Result<Report> {
         let runner = Runner::new(backplane, node, RunnerConfig::default());
         tokio::spawn(runner.run(queues, handler, drain.clone()));
     }
-    let (client, renders) = (Client::new(), format!("{}{RENDERS}", coordinator.url()));
+    let key = HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), HeaderValue::from_static(KEY))]);
+    let client = Client::builder().default_headers(key).build()?;
+    let renders = format!("{}{RENDERS}", coordinator.url());
     let mut polls = Vec::new();
     for number in 0..args.renders {
         let wanted = json!({ "html": format!("<p>{number}"), "chunk_frames": CHUNK_FRAMES });
@@ -182,7 +192,7 @@ async fn measure(args: &DispatchArgs) -> anyhow::Result<Report> {
     let (before, cpu_before, begun) = (done.load(Ordering::Relaxed), coordinator.processor_seconds()?, Instant::now());
     let time = Duration::from_secs(args.seconds);
     let get = |client: &Client, number: usize| client.get(&polls[number % polls.len()]);
-    let answers = load::load(&client, args.connections, time, get).await;
+    let answers = load::load(&client, args.connections, time, PAUSE, get).await;
     let (chunks, seconds) = (done.load(Ordering::Relaxed) - before, begun.elapsed().as_secs_f64());
     let cpu = coordinator.processor_seconds()? - cpu_before;
     if before + chunks >= u64::from(args.renders) * u64::from(args.chunks) {

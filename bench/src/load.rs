@@ -209,13 +209,15 @@ async fn measure(args: &LoadArgs) -> anyhow::Result<Report> {
     // The plain handler is measured half before and half after the farm, so that other load on the machine counts for
     // both.
     let half = Duration::from_secs_f64(args.seconds as f64 / 2.0);
-    let mut times = load(&client, args.connections, half, |client, _| client.get(&plain.1)).await;
-    let detail =
-        load(&client, args.connections, half * 2, |client, number| client.get(&polls[number % polls.len()])).await;
-    let rest = load(&client, args.connections, half, |client, _| client.get(&plain.1)).await;
+    let mut times = load(&client, args.connections, half, Duration::ZERO, |client, _| client.get(&plain.1)).await;
+    let detail = load(&client, args.connections, half * 2, Duration::ZERO, |client, number| {
+        client.get(&polls[number % polls.len()])
+    })
+    .await;
+    let rest = load(&client, args.connections, half, Duration::ZERO, |client, _| client.get(&plain.1)).await;
     times.absorb(rest);
     let after = in_flight(&client, &renders, args.renders).await?;
-    let submitted = load(&client, args.connections, half * 2, |client, number| {
+    let submitted = load(&client, args.connections, half * 2, Duration::ZERO, |client, number| {
         client.post(&renders).json(&submission(&format!("load {number}")))
     })
     .await;
@@ -294,11 +296,12 @@ impl Times {
     }
 }
 
-/// Sends `make`'s requests for `time`, `connections` at once, each as soon as the one before is answered.
+/// Sends `make`'s requests for `time`, `connections` at once, each when the one before is answered and `pause` is over.
 pub(crate) async fn load(
     client: &Client,
     connections: usize,
     time: Duration,
+    pause: Duration,
     make: impl Fn(&Client, usize) -> reqwest::RequestBuilder,
 ) -> Times {
     let begun = Instant::now();
@@ -316,6 +319,9 @@ pub(crate) async fn load(
                 answers.push(sent.elapsed().as_secs_f64() * 1000.0);
             } else {
                 failed += 1;
+            }
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
             }
         }
         (answers, failed)

@@ -38,7 +38,7 @@ fn subcommands(help: &str) -> Vec<String> {
 
 fn describe(path: &[&str], out: &mut String) {
     let text = help(path);
-    let level = if path.is_empty() { "##" } else { &"####"[..path.len() + 2] };
+    let level = if path.is_empty() { "##" } else { &"#####"[..path.len() + 2] };
     let name = ["hyperfarm"].iter().chain(path).copied().collect::<Vec<_>>().join(" ");
     write!(out, "\n{level} {name}\n\n```text\n{text}\n```\n").unwrap();
     for name in subcommands(&text) {

@@ -144,7 +144,7 @@ fn a_photo_speaks() {
     let listed = client(&["videos", "list", "--title", "password"]).json();
     assert_eq!(listed[0]["id"], video["id"], "{listed}");
     let none = client(&[&create[..], &script, &["--audio", text(&video_file)]].concat());
-    assert!(none.code == Some(1) && none.stderr.contains("--audio"), "{}", none.stderr);
+    assert!(none.code == Some(2) && none.stderr.contains("--audio"), "{}", none.stderr);
     let subtitles = scene.path("captions.srt");
     let url = video["subtitle_url"].as_str().unwrap();
     assert!(Command::new("curl").args(["-sSf", "-o"]).arg(&subtitles).arg(url).status().unwrap().success(), "{url}");

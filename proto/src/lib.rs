@@ -14,6 +14,7 @@
 //! | [`event`] | hints from workers and stitchers to the coordinator |
 //! | [`record`] | records of finished tasks: segments, audio, output; manifest and terminal state |
 //! | [`seam`] | how chunks start, and the comparison of the pictures at their seams |
+//! | [`hdr`] | high dynamic range: transfer characteristics and light levels |
 //! | [`shutter`] | motion blur: the moments at which a frame is drawn |
 //! | [`log`] | lines of a render's own log |
 //! | [`bounded`] | integers and texts with bounds |
