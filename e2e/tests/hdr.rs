@@ -1,6 +1,7 @@
 //! Outputs of high dynamic range: the light of patches, decoded at 10 bits by FFmpeg, is that of the page and of its
 //! videos.
-#![allow(clippy::unwrap_used)]
+// The figures that it measures are worth reading in the log of a test run.
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -27,8 +27,8 @@
 //! Each is kept in the modules named.
 //!
 //! - **Equal frames and settings give equal bytes** on every machine with the same libraries (`codec`, `mux`,
-//!   `convert::to_yuv`): integer colour conversion, encoders with fixed threads and without processor-specific paths,
-//!   containers without dates or version strings.
+//!   `convert::to_yuv`, `hdr`): integer colour conversion, for HDR single precision in a fixed order and from tables,
+//!   encoders with fixed threads and without processor-specific paths, containers without dates or version strings.
 //! - **A segment starts with a key frame, has no reference across its seams, and has the headers of every other segment
 //!   of its settings** (`codec`, checked by `join`).
 //! - **What is counted is checked**: packets against frames when a segment is finished and when segments are joined.
