@@ -1,19 +1,34 @@
-//! Embeds the files that pages load and the farm does not write: the HyperFrames runtime, GSAP, the fonts and MediaPipe's
-//! face mesh, which `npm ci` puts into `browser/node_modules`. Where they are missing, the crate has one compile error
+//! Embeds the files that pages load and the farm does not write: the HyperFrames runtime, GSAP, the fonts and
+//! MediaPipe's models, which `npm ci` puts into `browser/node_modules`. Where they are missing, the crate has one compile error
 //! that says what to run.
 
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Files of MediaPipe's face mesh that a page of the farm loads.
-const FACE_MESH: [&str; 6] = [
-    "face_mesh.js",
-    "face_mesh.binarypb",
-    "face_mesh_solution_packed_assets.data",
-    "face_mesh_solution_packed_assets_loader.js",
-    "face_mesh_solution_simd_wasm_bin.js",
-    "face_mesh_solution_simd_wasm_bin.wasm",
+/// Files of MediaPipe's packages that a page of the farm loads: what finds a face, and what finds a person.
+const MEDIAPIPE: &[(&str, &[&str])] = &[
+    (
+        "face_mesh",
+        &[
+            "face_mesh.js",
+            "face_mesh.binarypb",
+            "face_mesh_solution_packed_assets.data",
+            "face_mesh_solution_packed_assets_loader.js",
+            "face_mesh_solution_simd_wasm_bin.js",
+            "face_mesh_solution_simd_wasm_bin.wasm",
+        ],
+    ),
+    (
+        "selfie_segmentation",
+        &[
+            "selfie_segmentation.js",
+            "selfie_segmentation.binarypb",
+            "selfie_segmentation.tflite",
+            "selfie_segmentation_solution_simd_wasm_bin.js",
+            "selfie_segmentation_solution_simd_wasm_bin.wasm",
+        ],
+    ),
 ];
 
 /// Families of embedded fonts, with their packages and weights.
@@ -70,10 +85,12 @@ fn generate(modules: &Path, target: &Path) -> Result<String, Box<dyn Error>> {
             )?;
         }
     }
-    code.push_str("];\npub(super) const FACE_MESH: &[(&str, &[u8])] = &[\n");
-    for file in FACE_MESH {
-        let path = existing(&modules.join("@mediapipe/face_mesh").join(file))?;
-        writeln!(code, "    ({file:?}, include_bytes!({path:?})),")?;
+    code.push_str("];\npub(super) const MEDIAPIPE: &[(&str, &[u8])] = &[\n");
+    for (package, files) in MEDIAPIPE {
+        for file in *files {
+            let path = existing(&modules.join("@mediapipe").join(package).join(file))?;
+            writeln!(code, "    ({file:?}, include_bytes!({path:?})),")?;
+        }
     }
     code.push_str("];\n");
     Ok(code)
@@ -93,7 +110,7 @@ fn compile_error(reason: &str) -> String {
          pub(super) const RUNTIME_VERSION: &str = \"\";\n\
          pub(super) const GSAP_VERSION: &str = \"\";\n\
          pub(super) const FONTS: &[super::FontFace] = &[];\n\
-         pub(super) const FACE_MESH: &[(&str, &[u8])] = &[];\n"
+         pub(super) const MEDIAPIPE: &[(&str, &[u8])] = &[];\n"
     )
 }
 

@@ -35,7 +35,8 @@ pub struct VideoRequest {
     /// What is behind the person. Without one the photo fills the picture.
     #[serde(default)]
     pub background: Option<BackgroundSetting>,
-    /// Leaves out the background of the photo, which must be a PNG file with transparency.
+    /// Leaves out what is behind the person. A PNG file with transparency keeps its own; of other photos the farm cuts the
+    /// person out.
     #[serde(default)]
     pub remove_background: Option<bool>,
     /// An https URL to tell of the end.
@@ -145,7 +146,8 @@ pub struct BackgroundSetting {
     /// The colour, such as `#1a2b3c`. Required with the type `color`.
     #[serde(default)]
     pub value: Option<Text<32>>,
-    /// URL of a PNG or JPEG file of at most 50 MB. With the type `image` this or `asset_id` is required.
+    /// URL of a file of at most 50 MB: PNG or JPEG with the type `image`, MP4 or WebM with the type `video`. With these
+    /// types this or `asset_id` is required.
     #[serde(default)]
     pub url: Option<Text<2048>>,
     /// The same as an asset.
@@ -162,6 +164,8 @@ pub enum BackgroundKind {
     Color,
     /// A picture, which fills the output.
     Image,
+    /// A video, which fills the output and begins again when it ends. It is not heard.
+    Video,
 }
 
 /// How a script is spoken.

@@ -58,8 +58,6 @@ pub(crate) struct LookRecord {
     pub(crate) photo: String,
     /// Pixels of the photo.
     pub(crate) size: Size,
-    /// Whether the photo may have transparent pixels.
-    pub(crate) has_alpha: bool,
     /// The render that finds the face.
     pub(crate) render: RenderId,
     /// Unix milliseconds of its creation.
@@ -237,7 +235,6 @@ mod tests {
             tags: Vec::new(),
             photo: LookRecord::photo_key(&space, id, ".png"),
             size: Size { width: 1, height: 1 },
-            has_alpha: false,
             render: "r1".parse().unwrap(),
             created_at_ms: 1,
         };

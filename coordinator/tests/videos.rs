@@ -451,8 +451,24 @@ async fn a_photo_and_a_sound_are_used_once() {
         (&settings["face"], &settings["words"], &settings["fit"]),
         (&Value::Null, &json!([]), &json!("contain"))
     );
+    assert_eq!(settings["cutout"], true);
     let detail = get(&router, &format!("/v3/hyperframes/renders/{id}")).await.json();
     assert_eq!(detail["data"]["format"], "webm", "a video is a render too");
+    let film = upload(&router, "", "c.mp4", b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom").await;
+    let asked = json!({
+        "type": "image", "image": photo(600, 400, false), "script": "Hi", "voice_id": "metronome_timed",
+        "background": { "type": "video", "asset_id": film },
+    });
+    let made = post(&router, VIDEOS, &asked).await.json();
+    let id = made["data"]["video_id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    let page = project_file(&farm, &id, "index.html").await;
+    assert!(page.contains("src=\"background.mp4\" muted loop data-start=\"0\" data-duration="), "{page}");
+    let refused = json!({ "background": { "type": "video", "asset_id": hills }, "image": photo(600, 400, false) });
+    let asked = [asked, refused].iter().fold(json!({}), |mut all, part| {
+        all.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
+        all
+    });
+    assert_eq!(post(&router, VIDEOS, &asked).await.json()["error"]["param"], "background.asset_id");
 }
 
 #[tokio::test]
@@ -492,7 +508,8 @@ async fn videos_are_refused_by_field() {
         (json!({ "voice_settings": { "locale": "de-DE" } }), "voice_settings.locale"),
         (json!({ "resolution": "480p" }), "resolution"),
         (json!({ "aspect_ratio": "2:1" }), "aspect_ratio"),
-        (json!({ "background": { "type": "video" } }), "background.type"),
+        (json!({ "background": { "type": "film" } }), "background.type"),
+        (json!({ "background": { "type": "video" } }), "background.url"),
         (json!({ "background": { "type": "color" } }), "background.value"),
         (json!({ "background": { "type": "color", "value": "red;}" } }), "background.value"),
         (
@@ -501,7 +518,6 @@ async fn videos_are_refused_by_field() {
         ),
         (json!({ "background": { "type": "image" } }), "background.url"),
         (json!({ "background": { "type": "image", "value": "#fff", "asset_id": "a" } }), "background.value"),
-        (json!({ "remove_background": true }), "remove_background"),
         (json!({ "captions": true, "voice_id": "metronome_untimed" }), "captions"),
         (json!({ "engine": { "type": "avatar_v" } }), "engine.type"),
         (json!({ "output_format": "gif" }), "output_format"),

@@ -12,7 +12,10 @@ use hyperfarm_e2e::cluster::KEY;
 use hyperfarm_e2e::pictures::pictures;
 use hyperfarm_e2e::scene::{text, wait_until};
 use hyperfarm_e2e::{Finished, Scene, Up};
-use hyperfarm_media::Picture;
+use hyperfarm_media::{Bitmap, Picture, PixelLayout, SegmentEncoder};
+use hyperfarm_proto::frame::FrameRate;
+use hyperfarm_proto::plan::EncoderSettings;
+use hyperfarm_proto::spec::{Format, Quality, Size};
 use hyperfarm_testing::Requirement;
 use serde_json::{Value, json};
 
@@ -190,6 +193,59 @@ fn a_photo_speaks() {
     let (lag, best) = lags.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
     assert!(lag.abs() <= 1, "the mouth is {lag} frames late");
     assert!(best >= 0.75, "the mouth follows the sound by {best}");
+}
+
+/// A film of 64 by 64 pixels: green for a second, then blue for a second.
+fn two_colours(path: &Path) {
+    let (size, rate) = (Size { width: 64, height: 64 }, FrameRate::new(25, 1).unwrap());
+    let settings = EncoderSettings::of(Format::Mp4, Quality::High, rate);
+    let mut encoder = SegmentEncoder::create(path, &settings, size, rate).unwrap();
+    for frame in 0..50 {
+        let data = (if frame < 25 { [0, 200, 0, 255] } else { [200, 0, 0, 255] }).repeat(64 * 64);
+        encoder.push(&Bitmap { data: &data, stride: 64 * 4, size, layout: PixelLayout::Bgra }).unwrap();
+    }
+    encoder.finish().unwrap();
+}
+
+#[test]
+fn a_person_is_cut_out_before_a_film() {
+    if !has_espeak() {
+        return;
+    }
+    let scene = Scene::new();
+    let farm = Up::start(&scene, &[]);
+    let (film, output) = (scene.path("film.mp4"), scene.path("video.mp4"));
+    two_colours(&film);
+    let photo = file("presenter/astronaut.jpg");
+    let create = ["videos", "create", "--image", text(&photo), "--remove-background", "--background", text(&film)];
+    let script = ["--script", "Guten Tag, und willkommen zur Schulung.", "--voice", "espeak_de_f1"];
+    let shape = ["--resolution", "720p", "--aspect-ratio", "9:16", "-o", text(&output)];
+    let mut command = scene.command(&[&create[..], &script, &shape, &["--farm", farm.url(), "--json"]].concat());
+    let video = Finished::from(command.env("HYPERFARM_API_KEY", KEY).output().unwrap()).json();
+    assert_eq!(video["status"], "completed", "{video}");
+    let bundle = project(&scene);
+    drop(farm);
+    let render = |name: &str, frames: &str| scene.render(&bundle, name, &["--chunk-frames", frames]).1;
+    let (whole, cut) = (render("whole", "100000"), render("cut", "20"));
+    assert!(whole.segments.len() == 1 && cut.segments.len() > 2);
+    assert!(whole.frame_hashes().eq(cut.frame_hashes()), "frames differ between one chunk and several");
+
+    // The photo is 720 pixels wide and lies at the bottom. The film is seen above it, and in it beside the head.
+    let pictures = pictures(&output);
+    assert!(pictures.len() > 50, "{} frames", pictures.len());
+    for (frame, picture) in pictures.iter().enumerate() {
+        let is_green = frame % 50 < 25;
+        for (x, y) in [(360, 100), (20, 600), (120, 660), (600, 660), (690, 820)] {
+            let [blue, green, red, _] = picture.pixel(x, y).unwrap();
+            let (seen, other) = if is_green { (green, blue) } else { (blue, green) };
+            assert!(seen > 150 && other < 60 && red < 60, "frame {frame} at {x},{y}: {:?}", [red, green, blue]);
+        }
+        // The forehead, and the orange suit.
+        for (x, y) in [(317, 730), (250, 1080)] {
+            let [blue, green, red, _] = picture.pixel(x, y).unwrap();
+            assert!(red > 150 && red > green && green > blue, "frame {frame} at {x},{y}: {:?}", [red, green, blue]);
+        }
+    }
 }
 
 #[test]

@@ -154,7 +154,7 @@ pub(crate) fn own(path: &str) -> Option<Asset> {
         _ if path.starts_with("gsap/") => {
             gsap_file(path).map(|text| Asset { media_type: SCRIPT, bytes: text.as_bytes() })
         }
-        _ if path.starts_with("face_mesh/") => face_mesh_file(path),
+        _ if path.starts_with("mediapipe/") => mediapipe_file(path),
         _ => {
             let file = path.strip_prefix("fonts/")?;
             let face = FONTS.iter().find(|face| face.file == file)?;
@@ -163,10 +163,10 @@ pub(crate) fn own(path: &str) -> Option<Asset> {
     }
 }
 
-/// A file of MediaPipe's face mesh, which finds the landmarks of a face.
-fn face_mesh_file(path: &str) -> Option<Asset> {
-    let name = path.strip_prefix("face_mesh/")?;
-    let (_, bytes) = generated::FACE_MESH.iter().find(|(known, _)| *known == name)?;
+/// A file of MediaPipe's packages, which find the landmarks of a face and the outline of a person.
+fn mediapipe_file(path: &str) -> Option<Asset> {
+    let name = path.strip_prefix("mediapipe/")?;
+    let (_, bytes) = generated::MEDIAPIPE.iter().find(|(known, _)| *known == name)?;
     let media_type = match name.rsplit('.').next() {
         Some("js") => SCRIPT,
         Some("wasm") => "application/wasm",
@@ -185,11 +185,11 @@ mod tests {
         assert!(own("gsap/ScrollTrigger.min.js").is_some_and(|asset| asset.bytes.len() > 10_000));
         assert!(gsap_file("gsap/Flip.min.mjs").is_some_and(|text| text.contains("export const Flip")));
         assert!(own("fonts/inter-latin-400-normal.woff2").is_some_and(|asset| asset.bytes.starts_with(b"wOF2")));
-        assert!(
-            own("face_mesh/face_mesh_solution_simd_wasm_bin.wasm")
-                .is_some_and(|asset| asset.bytes.starts_with(b"\0asm"))
-        );
-        assert!(own("fonts/../gsap.js").is_none() && own("face_mesh/../gsap.js").is_none());
+        for model in ["face_mesh", "selfie_segmentation"] {
+            let wasm = own(&format!("mediapipe/{model}_solution_simd_wasm_bin.wasm"));
+            assert!(wasm.is_some_and(|asset| asset.bytes.starts_with(b"\0asm")), "{model}");
+        }
+        assert!(own("fonts/../gsap.js").is_none() && own("mediapipe/../gsap.js").is_none());
         assert_eq!(RUNTIME_VERSION.split('.').count(), 3);
     }
 }

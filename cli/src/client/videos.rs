@@ -9,6 +9,7 @@ use hyperfarm_api::videos::{
     VideoRequest, VideoResolution, VoiceSettings,
 };
 use hyperfarm_api::voices::MAX_TEXT;
+use hyperfarm_backplane::http::media_type;
 use hyperfarm_proto::bounded::{Bounded, BoundsError, Text};
 use reqwest::Method;
 use serde_json::Value;
@@ -82,10 +83,11 @@ pub(crate) struct CreateArgs {
     /// Shape: auto (that of the photo), 16:9, 9:16, 4:5, 5:4 or 1:1 [default: auto].
     #[arg(long, value_name = "SHAPE", value_parser = choice::<VideoAspectRatio>)]
     pub aspect_ratio: Option<VideoAspectRatio>,
-    /// What is behind the person: a colour such as #1a2b3c, or a PNG or JPEG file [default: the photo's own background].
+    /// What is behind the person: a colour such as #1a2b3c, a PNG or JPEG file, or an MP4 or WebM file, which begins again
+    /// when it ends [default: the photo's own background].
     #[arg(long, value_name = "COLOR|FILE")]
     pub background: Option<String>,
-    /// Leave out the background of the photo, which must be a PNG file with transparency.
+    /// Leave out what is behind the person in the photo.
     #[arg(long)]
     pub remove_background: bool,
     /// How much head and brows move: low, medium or high [default: low].
@@ -247,7 +249,9 @@ async fn behind(api: &Api, background: &str) -> Result<BackgroundSetting, CliErr
         return Ok(BackgroundSetting { value: Some(value), ..none });
     }
     let asset_id = Some(assets::upload_id(api, Path::new(background)).await?);
-    Ok(BackgroundSetting { kind: BackgroundKind::Image, asset_id, ..none })
+    let is_video = media_type(background).starts_with("video/");
+    let kind = if is_video { BackgroundKind::Video } else { BackgroundKind::Image };
+    Ok(BackgroundSetting { kind, asset_id, ..none })
 }
 
 /// Writes the file of a completed video.

@@ -31,7 +31,7 @@ use crate::avatars::{self, Consent, FoundFace, GroupRecord, LookRecord};
 use crate::clock::now_ms;
 use crate::intake::{Intake, Purpose, Seed};
 use crate::oauth;
-use crate::presenter::{Background, MediaFile, Photo, Presentation};
+use crate::presenter::{Background, MediaFile, Presentation, photo_size};
 
 /// Items on a page, where the client does not say.
 const PAGE: usize = 20;
@@ -86,7 +86,7 @@ pub(super) async fn create(
             Some(id) => Some(find_group(&api, &caller, id).await.map_err(|error| error.of("avatar_group_id"))?),
         };
         let file = media::file(&api, &caller, &input, "file", Wanted::Image).await?;
-        let photo = photo_of(&file, "file")?;
+        let size = size_of(&file, "file")?;
         let objects = &api.coordinator.backplane().objects;
         let space = &caller.rights.space;
         let id = seed.id("look");
@@ -104,9 +104,8 @@ pub(super) async fn create(
             name,
             gender: None,
             tags: Vec::new(),
-            photo: LookRecord::photo_key(space, &id, photo.extension),
-            size: photo.size,
-            has_alpha: photo.has_alpha,
+            photo: LookRecord::photo_key(space, &id, file.extension),
+            size,
             render: seed.render(),
             created_at_ms: seed.at_ms(),
             id,
@@ -132,11 +131,10 @@ pub(super) async fn create(
     Ok(idempotency.answer(&key, "POST /v3/avatars", &headers, &body, make).await)
 }
 
-/// What a photo is, if a face may be found in it.
-pub(super) fn photo_of(file: &MediaFile, param: &str) -> Result<Photo, ApiError> {
-    let photo = Photo::read(&file.bytes);
-    let photo = photo.ok_or_else(|| ApiError::invalid(param, "the photo has no size in its header; save it again"))?;
-    let Size { width, height } = photo.size;
+/// The size of a photo, if a face may be found in it.
+pub(super) fn size_of(file: &MediaFile, param: &str) -> Result<Size, ApiError> {
+    let missing = || ApiError::invalid(param, "the photo has no size in its header; save it again");
+    let size @ Size { width, height } = photo_size(&file.bytes).ok_or_else(missing)?;
     if !SIDES.contains(&width) || !SIDES.contains(&height) {
         let message = format!(
             "the photo has {width} by {height} pixels, and may have {} to {} a side",
@@ -145,7 +143,7 @@ pub(super) fn photo_of(file: &MediaFile, param: &str) -> Result<Photo, ApiError>
         );
         return Err(ApiError::invalid(param, message));
     }
-    Ok(photo)
+    Ok(size)
 }
 
 /// Submits the render that finds the face of a look.
@@ -163,6 +161,7 @@ async fn find_face(
         size: STILL,
         background: Background::None,
         is_whole: false,
+        removes_background: false,
         expressiveness: Default::default(),
         seed: 0,
         shows_captions: false,

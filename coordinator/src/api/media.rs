@@ -13,7 +13,7 @@ use crate::api_keys::Caller;
 use crate::assets::sniff;
 use crate::presenter::MediaFile;
 
-/// Bytes of a photo or a sound at most.
+/// Bytes of a photo, a sound or a video at most.
 pub(super) const MAX_BYTES: u64 = 50 * 1024 * 1024;
 
 /// Which kind of file is wanted.
@@ -23,6 +23,8 @@ pub(super) enum Wanted {
     Image,
     /// A WAV or an MP3 file.
     Sound,
+    /// An MP4 or a WebM file.
+    Video,
 }
 
 impl Wanted {
@@ -30,6 +32,7 @@ impl Wanted {
         match self {
             Self::Image => [("image/png", ".png"), ("image/jpeg", ".jpg")],
             Self::Sound => [("audio/wav", ".wav"), ("audio/mpeg", ".mp3")],
+            Self::Video => [("video/mp4", ".mp4"), ("video/webm", ".webm")],
         }
     }
 
@@ -37,6 +40,7 @@ impl Wanted {
         match self {
             Self::Image => "a PNG or a JPEG file",
             Self::Sound => "a WAV or an MP3 file",
+            Self::Video => "an MP4 or a WebM file",
         }
     }
 }

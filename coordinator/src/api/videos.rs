@@ -18,7 +18,7 @@ use hyperfarm_proto::spec::{Format, RenderSpec, Size};
 use hyperfarm_speech::{Script, SpeechRequest};
 use url::Url;
 
-use super::avatars::{ENGINE, find_look, photo_of, submit};
+use super::avatars::{ENGINE, find_look, size_of, submit};
 use super::base_url::base_url;
 use super::create::receiver_url;
 use super::error::{ApiError, Code};
@@ -31,7 +31,7 @@ use crate::avatars::{self, FoundFace};
 use crate::coordinator::RenderError;
 use crate::intake::{Purpose, Seed};
 use crate::object_keys;
-use crate::presenter::{Background, Face, MediaFile, Photo, Presentation, SpokenSound, SpokenWord};
+use crate::presenter::{Background, Face, MediaFile, Presentation, SpokenSound, SpokenWord};
 use crate::status::{Status, error_code};
 
 /// Items on a page, where the client does not say.
@@ -56,19 +56,15 @@ pub(super) async fn create(
         let output_format = asked.output_format.unwrap_or_default();
         let background = background(&api, &caller, asked.background.as_ref()).await?;
         let removes_background = asked.remove_background.unwrap_or_default();
-        if removes_background && !presenter.photo.has_alpha {
-            let message = "remove_background needs a photo with a transparent background, a PNG file: this farm cuts nobody \
-                           out of a photo";
-            return Err(ApiError::invalid("remove_background", message));
-        }
         let sound = sound(&api, &caller, &asked).await?;
-        let size = size(asked.resolution, asked.aspect_ratio.unwrap_or(VideoAspectRatio::Auto), presenter.photo.size);
+        let size = size(asked.resolution, asked.aspect_ratio.unwrap_or(VideoAspectRatio::Auto), presenter.size);
         let presentation = Presentation {
             photo: presenter.file,
             face: presenter.face,
             sound: Some(sound),
             size,
             is_whole: asked.background.is_some() || removes_background,
+            removes_background,
             background,
             expressiveness: asked.expressiveness.unwrap_or_default(),
             seed: motion_seed(&seed.render()),
@@ -179,14 +175,14 @@ fn check(asked: &VideoRequest, api: &Api) -> Result<(), ApiError> {
 /// Who presents.
 struct Presenter {
     file: MediaFile,
-    photo: Photo,
+    size: Size,
     face: Option<Face>,
 }
 
 async fn presenter(api: &Api, caller: &Caller, asked: &VideoRequest) -> Result<Presenter, ApiError> {
     if let Some(input) = &asked.image {
         let file = media::file(api, caller, input, "image", Wanted::Image).await?;
-        return Ok(Presenter { photo: photo_of(&file, "image")?, file, face: None });
+        return Ok(Presenter { size: size_of(&file, "image")?, file, face: None });
     }
     let id = asked.avatar_id.as_deref().unwrap_or_default();
     let look = find_look(api, caller, id).await.map_err(|error| error.of("avatar_id"))?;
@@ -205,11 +201,14 @@ async fn presenter(api: &Api, caller: &Caller, asked: &VideoRequest) -> Result<P
     };
     let extension = if look.photo.ends_with(".png") { ".png" } else { ".jpg" };
     let file = MediaFile { extension, bytes: objects.get(&look.photo).await? };
-    Ok(Presenter { photo: Photo { size: look.size, has_alpha: look.has_alpha, extension }, file, face: Some(face) })
+    Ok(Presenter { size: look.size, file, face: Some(face) })
 }
 
 async fn background(api: &Api, caller: &Caller, asked: Option<&BackgroundSetting>) -> Result<Background, ApiError> {
     let Some(BackgroundSetting { kind, value, url, asset_id }) = asked else { return Ok(Background::None) };
+    let is_video = *kind == BackgroundKind::Video;
+    let wanted = if is_video { Wanted::Video } else { Wanted::Image };
+    let made_of = |file: MediaFile| Ok(if is_video { Background::Video(file) } else { Background::Image(file) });
     match (kind, value, url, asset_id) {
         (BackgroundKind::Color, Some(value), None, None) => {
             let digits = value.strip_prefix('#').unwrap_or_default();
@@ -225,17 +224,14 @@ async fn background(api: &Api, caller: &Caller, asked: Option<&BackgroundSetting
         (BackgroundKind::Color, ..) => {
             Err(ApiError::invalid("background.type", "a background of the type `color` has neither url nor asset_id"))
         }
-        (BackgroundKind::Image, Some(_), ..) => {
-            Err(ApiError::invalid("background.value", "a background of the type `image` has no value"))
+        (_, Some(_), ..) => {
+            Err(ApiError::invalid("background.value", "only a background of the type `color` has a value"))
         }
-        (BackgroundKind::Image, None, Some(url), None) => {
-            Ok(Background::Image(media::behind(api, url, "background.url", Wanted::Image).await?))
-        }
-        (BackgroundKind::Image, None, None, Some(id)) => {
-            Ok(Background::Image(media::asset(api, caller, id, "background.asset_id", Wanted::Image).await?))
-        }
-        (BackgroundKind::Image, None, ..) => {
-            Err(ApiError::invalid("background.url", "a background of the type `image` has one of url and asset_id"))
+        (_, None, Some(url), None) => made_of(media::behind(api, url, "background.url", wanted).await?),
+        (_, None, None, Some(id)) => made_of(media::asset(api, caller, id, "background.asset_id", wanted).await?),
+        (_, None, ..) => {
+            let message = "a background of the type `image` or `video` has one of url and asset_id";
+            Err(ApiError::invalid("background.url", message))
         }
     }
 }

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::intake::ProjectError;
 use crate::intake::project::from_files;
-pub(crate) use photo::Photo;
+pub(crate) use photo::photo_size;
 
 /// Frames a second of presenter videos.
 pub(crate) const FRAME_RATE: u32 = 25;
@@ -30,11 +30,13 @@ pub(crate) const FRAME_RATE: u32 = 25;
 const TAIL: f64 = 0.4;
 
 /// The scripts of the page, by their names.
-const SCRIPTS: [(&str, &str); 6] = [
+const SCRIPTS: [(&str, &str); 8] = [
     ("presenter/draw.js", include_str!("page/draw.js")),
     ("presenter/face.js", include_str!("page/face.js")),
     ("presenter/landmarks.js", include_str!("page/landmarks.js")),
+    ("presenter/mediapipe.js", include_str!("page/mediapipe.js")),
     ("presenter/motion.js", include_str!("page/motion.js")),
+    ("presenter/person.js", include_str!("page/person.js")),
     ("presenter/presenter.js", include_str!("page/presenter.js")),
     ("presenter/sound.js", include_str!("page/sound.js")),
 ];
@@ -100,6 +102,8 @@ pub(crate) enum Background {
     Color(String),
     /// A picture.
     Image(MediaFile),
+    /// A video, which begins again when it ends, without its sound.
+    Video(MediaFile),
 }
 
 /// A presenter video that is to be made.
@@ -115,6 +119,8 @@ pub(crate) struct Presentation {
     pub(crate) background: Background,
     /// Whether the photo is shown as a whole before the background, and does not fill the picture.
     pub(crate) is_whole: bool,
+    /// Whether what is behind the person is left out.
+    pub(crate) removes_background: bool,
     pub(crate) expressiveness: Expressiveness,
     /// Equal seeds give equal motions.
     pub(crate) seed: u32,
@@ -139,11 +145,13 @@ impl Presentation {
         let settings = json!({
             "photo": photo, "face": self.face, "sound": sound.as_ref().map(|(name, _)| name),
             "words": sound.as_ref().map(|(_, sound)| &sound.words), "fit": if self.is_whole { "contain" } else { "cover" },
-            "seed": self.seed, "expressiveness": self.expressiveness,
+            "cutout": self.removes_background, "seed": self.seed, "expressiveness": self.expressiveness,
         })
         .to_string();
         let backdrop = match &self.background {
-            Background::Image(file) => Some((format!("background{}", file.extension), &file.bytes)),
+            Background::Image(file) | Background::Video(file) => {
+                Some((format!("background{}", file.extension), &file.bytes))
+            }
             Background::None | Background::Color(_) => None,
         };
         let page = self.page(
@@ -159,12 +167,12 @@ impl Presentation {
         from_files(&files)
     }
 
-    /// The page, with a sound and a background image by their names.
+    /// The page, with a sound and the file of a background by their names.
     fn page(&self, sound: Option<(&str, &SpokenSound)>, backdrop: Option<&str>) -> String {
         let Size { width, height } = self.size;
         let background = match (&self.background, backdrop) {
             (Background::Color(color), _) => color.clone(),
-            (_, Some(name)) => format!("url({name}) center / cover"),
+            (Background::Image(_), Some(name)) => format!("url({name}) center / cover"),
             _ => "transparent".to_owned(),
         };
         // A page that only finds a face shows it for a frame.
@@ -179,7 +187,14 @@ impl Presentation {
             ));
             elements.push_str(&captions::elements(&sound.words, self.shows_captions));
         }
+        let backdrop = match (&self.background, backdrop) {
+            (Background::Video(_), Some(name)) => {
+                format!("<video id=\"backdrop\" src=\"{name}\" muted loop data-start=\"0\"{duration}></video>")
+            }
+            _ => String::new(),
+        };
         let values = [
+            ("BACKDROP", backdrop),
             ("WIDTH", width.to_string()),
             ("HEIGHT", height.to_string()),
             ("UNIT", width.min(height).to_string()),
@@ -208,6 +223,7 @@ mod tests {
             size: Size { width: 720, height: 1280 },
             background: Background::Image(file(".jpg", b"hills")),
             is_whole: true,
+            removes_background: true,
             expressiveness: Expressiveness::High,
             seed: 7,
             shows_captions: false,
@@ -236,6 +252,7 @@ mod tests {
         }
         let settings: serde_json::Value = serde_json::from_reader(archive.by_name("presenter.json").unwrap()).unwrap();
         assert_eq!((&settings["fit"], &settings["seed"]), (&json!("contain"), &json!(7)));
+        assert_eq!(settings["cutout"], true);
         assert_eq!(settings["words"][1]["word"], "world.");
     }
 
@@ -255,6 +272,11 @@ mod tests {
         assert!(!page.contains("{{") && !page.contains("<p>"), "{page}");
         let shown = page_of(&Presentation { shows_captions: true, background: Background::None, ..presentation() });
         assert!(shown.contains("<p>Again.</p>") && shown.contains("background: transparent"), "{shown}");
+        let film = MediaFile { extension: ".webm", bytes: Bytes::from_static(b"film") };
+        let moving = page_of(&Presentation { background: Background::Video(film), ..presentation() });
+        let backdrop =
+            "<video id=\"backdrop\" src=\"background.webm\" muted loop data-start=\"0\" data-duration=\"2.400\">";
+        assert!(moving.contains(backdrop) && moving.contains("background: transparent"), "{moving}");
         let still = page_of(&Presentation { sound: None, ..presentation() });
         assert!(still.contains("data-duration=\"0.040\"") && !still.contains("<audio"), "{still}");
     }

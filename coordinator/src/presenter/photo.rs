@@ -2,22 +2,9 @@
 
 use hyperfarm_proto::spec::Size;
 
-/// A PNG or JPEG file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Photo {
-    /// As it is shown, upright.
-    pub(crate) size: Size,
-    /// Whether it may have transparent pixels.
-    pub(crate) has_alpha: bool,
-    /// The ending of its name, with the dot.
-    pub(crate) extension: &'static str,
-}
-
-impl Photo {
-    /// What the header of `file` says; `None` where it is no PNG or JPEG file with a size.
-    pub(crate) fn read(file: &[u8]) -> Option<Self> {
-        if file.starts_with(b"\x89PNG\r\n\x1a\n") { png(file) } else { jpeg(file) }
-    }
+/// The size of a PNG or JPEG file, as it is shown, upright; `None` where the header of `file` has none.
+pub(crate) fn photo_size(file: &[u8]) -> Option<Size> {
+    if file.starts_with(b"\x89PNG\r\n\x1a\n") { png(file) } else { jpeg(file) }
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u32> {
@@ -32,26 +19,14 @@ fn of(width: u32, height: u32) -> Option<Size> {
     (width > 0 && height > 0).then_some(Size { width, height })
 }
 
-fn png(file: &[u8]) -> Option<Photo> {
+fn png(file: &[u8]) -> Option<Size> {
     if file.get(12..16) != Some(b"IHDR") {
         return None;
     }
-    let size = of(be32(file, 16)?, be32(file, 20)?)?;
-    // Grey or colour with alpha; else a chunk of transparency before the pixels.
-    let mut has_alpha = matches!(file.get(25)?, 4 | 6);
-    let mut at = 8;
-    while let (Some(length), Some(kind)) = (be32(file, at), file.get(at + 4..at + 8)) {
-        match kind {
-            b"tRNS" => has_alpha = true,
-            b"IDAT" => break,
-            _ => {}
-        }
-        at = at.saturating_add(length as usize).saturating_add(12);
-    }
-    Some(Photo { size, has_alpha, extension: ".png" })
+    of(be32(file, 16)?, be32(file, 20)?)
 }
 
-fn jpeg(file: &[u8]) -> Option<Photo> {
+fn jpeg(file: &[u8]) -> Option<Size> {
     if !file.starts_with(b"\xff\xd8") {
         return None;
     }
@@ -72,7 +47,7 @@ fn jpeg(file: &[u8]) -> Option<Photo> {
             0xc0..=0xcf if ![0xc4, 0xc8, 0xcc].contains(&marker) => {
                 let (height, width) = (be16(segment, 1)?, be16(segment, 3)?);
                 let (width, height) = if is_turned { (height, width) } else { (width, height) };
-                return Some(Photo { size: of(width, height)?, has_alpha: false, extension: ".jpg" });
+                return of(width, height);
             }
             0xd9 | 0xda => return None,
             _ => {}
@@ -122,23 +97,13 @@ mod tests {
     }
 
     #[test]
-    fn headers_tell_size_and_transparency() {
-        let png = |kind: u8, extra: &[u8]| {
-            let mut file = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x20\x08".to_vec();
-            file.extend([kind, 0, 0, 0, 0, 0, 0, 0]);
-            file.extend(extra);
-            file
-        };
-        let size = Size { width: 16, height: 32 };
-        for (file, has_alpha) in
-            [(png(6, b""), true), (png(2, b""), false), (png(3, b"\0\0\0\x01tRNS\0\0\0\0\0"), true)]
-        {
-            assert_eq!(Photo::read(&file), Some(Photo { size, has_alpha, extension: ".png" }), "{file:?}");
-        }
+    fn headers_tell_the_size() {
+        let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x20";
+        assert_eq!(photo_size(png), Some(Size { width: 16, height: 32 }));
         let upright = jpeg_of(&[(0xe0, b"JFIF"), (0xc4, b"table"), FRAME]);
-        assert_eq!(Photo::read(&upright).unwrap().size, Size { width: 200, height: 100 });
+        assert_eq!(photo_size(&upright).unwrap(), Size { width: 200, height: 100 });
         for (orientation, size) in [(1, (200, 100)), (3, (200, 100)), (6, (100, 200))] {
-            let found = Photo::read(&jpeg_of(&[(0xe1, &exif(orientation)), FRAME])).unwrap().size;
+            let found = photo_size(&jpeg_of(&[(0xe1, &exif(orientation)), FRAME])).unwrap();
             assert_eq!((found.width, found.height), size, "{orientation}");
         }
     }
@@ -147,10 +112,10 @@ mod tests {
     fn what_is_no_photo_has_no_size() {
         let whole = jpeg_of(&[(0xe1, &exif(6)), FRAME]);
         for length in 0..whole.len() {
-            assert_eq!(Photo::read(&whole[..length]), None, "{length}");
+            assert_eq!(photo_size(&whole[..length]), None, "{length}");
         }
         for file in [&b"GIF89a"[..], b"", b"\x89PNG\r\n\x1a\n", &jpeg_of(&[(0xda, b""), FRAME])] {
-            assert_eq!(Photo::read(file), None, "{file:?}");
+            assert_eq!(photo_size(file), None, "{file:?}");
         }
     }
 }

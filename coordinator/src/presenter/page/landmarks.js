@@ -1,41 +1,17 @@
 // The landmarks of the face of a photograph, by MediaPipe's face mesh, which the farm serves to pages of the plan stage.
 
-const FACE_MESH = "/__hyperfarm/face_mesh/";
+import { answer } from "./mediapipe.js";
 
 /** A face that is smaller than this share of the picture's shorter side has too few pixels to speak. */
 const LEAST_FACE = 0.08;
-
-/** Loads a classic script. */
-function script(source) {
-  return new Promise((done, failed) => {
-    const element = document.createElement("script");
-    element.src = source;
-    element.onload = done;
-    element.onerror = () => failed(new Error(`${source} did not load`));
-    document.head.append(element);
-  });
-}
 
 /**
  * The face of `picture`, a canvas: `landmarks` as rows of x, y and z, shares of its width and height (z of its width), and
  * the `triangles` between them.
  */
 export async function findFace(picture) {
-  await script(`${FACE_MESH}face_mesh.js`);
-  const mesh = new window.FaceMesh({ locateFile: (file) => FACE_MESH + file });
-  // Where WebGL is drawn in software, the processor itself is three times as fast.
-  mesh.setOptions({ useCpuInference: true, maxNumFaces: 2, refineLandmarks: true, staticImageMode: true, minDetectionConfidence: 0.5 });
-  let found = [];
-  mesh.onResults((results) => { found = results.multiFaceLandmarks ?? []; });
-  // Its library reports what it starts as warnings.
-  const { warn, error } = console;
-  console.warn = console.error = () => {};
-  try {
-    await mesh.send({ image: picture });
-    await mesh.close();
-  } finally {
-    Object.assign(console, { warn, error });
-  }
+  const options = { maxNumFaces: 2, refineLandmarks: true, staticImageMode: true, minDetectionConfidence: 0.5 };
+  const found = (await answer("face_mesh.js", "FaceMesh", options, picture, (results) => results.multiFaceLandmarks)) ?? [];
   const width = (face) => Math.abs(face[454].x - face[234].x) * picture.width;
   found.sort((a, b) => width(b) - width(a));
   const [face, other] = found;

@@ -7,6 +7,7 @@ import { drawer } from "./draw.js";
 import { rig } from "./face.js";
 import { findFace } from "./landmarks.js";
 import { motion } from "./motion.js";
+import { cutOut, findPerson } from "./person.js";
 import { features, mouthTrack, readWav, STEP } from "./sound.js";
 
 /** Where the farm keeps what the plan stage has found. */
@@ -76,10 +77,21 @@ function placed(photo, face, canvas, fit) {
 const encoded = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 const decoded = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
-/** What the plan stage finds: the face of the photograph, unless it is known, and what its mouth does. */
-async function prepare({ sound, words, face }, photo) {
+/** Whether every pixel of a canvas is opaque. */
+function isOpaque(canvas) {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  for (let at = 3; at < data.length; at += 4) if (data[at] < 255) return false;
+  return true;
+}
+
+/**
+ * What the plan stage finds: the face of the photograph, unless it is known, what its mouth does, and the person, where the
+ * background is to be left out and the photograph has one.
+ */
+async function prepare({ sound, words, face, cutout }, photo) {
   const { width, height } = photo;
   const found = { face: face ?? { ...(await findFace(photo)), width, height } };
+  if (cutout && isOpaque(photo)) found.person = await findPerson(photo);
   if (sound) {
     const { samples, rate } = await samplesOf(sound);
     const tracks = mouthTrack(features(samples, rate), words);
@@ -91,8 +103,9 @@ async function prepare({ sound, words, face }, photo) {
 
 async function start() {
   const [settings, stored] = await Promise.all([load("presenter.json").then((answer) => answer.json()), fetch(PREPARED)]);
-  const photo = await photoOf(settings.photo);
-  const { face: { landmarks, triangles }, tracks: texts } = stored.ok ? await stored.json() : await prepare(settings, photo);
+  const original = await photoOf(settings.photo);
+  const { face: { landmarks, triangles }, tracks: texts, person } = stored.ok ? await stored.json() : await prepare(settings, original);
+  const photo = person ? await cutOut(original, person) : original;
   const canvas = document.getElementById("presenter");
   const found = rig(landmarks, triangles, photo.width, photo.height);
   // A photograph that is drawn smaller is made smaller first, so that nothing in it glitters when it moves.
