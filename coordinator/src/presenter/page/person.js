@@ -65,7 +65,8 @@ export async function findPerson(picture) {
   const guide = Float64Array.from(mask, (_, at) => (0.299 * colors[4 * at] + 0.587 * colors[4 * at + 1] + 0.114 * colors[4 * at + 2]) / 255);
   const radius = Math.max(1, Math.round(RADIUS * Math.max(width, height)));
   const shares = guided(mask, guide, width, height, radius).map((value) => Math.min(1, Math.max(0, (value - OUTSIDE) / (INSIDE - OUTSIDE))));
-  if (means(shares, 1, shares.length, shares.length)[0] < LEAST_PERSON) throw new Error("the photo shows no person who can be cut out; use a photo of one");
+  const covered = shares.reduce((sum, share) => sum + share, 0) / shares.length;
+  if (covered < LEAST_PERSON) throw new Error("the photo shows no person who can be cut out; use a photo of one");
   // The colours are those of the person nearby: along the edge they have nothing of what is behind.
   const solid = shares.map((share) => (share < 1 ? 0 : 1)), near = means(solid, width, height, radius);
   const image = context.createImageData(width, height);
