@@ -170,9 +170,9 @@ fn node_ttl_of(lease_ttl: Duration) -> Duration {
     lease_ttl / 4 * 3
 }
 
-/// How long a lease lasts without a renewal.
+/// The variable that sets [`RunnerConfig::lease_ttl`].
 const LEASE_VARIABLE: &str = "HYPERFARM_LEASE";
-/// Range of [`LEASE_VARIABLE`].
+/// What it may be.
 const LEASE_TTL_RANGE: RangeInclusive<Duration> = Duration::from_secs(4)..=Duration::from_secs(120);
 /// How long a worker or stitcher that is told to stop may go on with its tasks.
 const DRAIN_GRACE: &str = "HYPERFARM_DRAIN_GRACE";

@@ -50,7 +50,7 @@ pub struct VideoInfo {
     pub pixel_format: String,
     /// Coded pixels, before turning.
     pub size: Size,
-    /// Average frame rate, where known and between 1 and 240. WebM stores the duration of a frame in nanoseconds; this
+    /// Average frame rate, where known and one that the farm renders. WebM stores the duration of a frame in nanoseconds; this
     /// is the exact rational that it stands for.
     pub frame_rate: Option<FrameRate>,
     /// Number of frames, where the container has it.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Frames a second as an exact rational in lowest terms, between 1 and 240.
+/// Frames a second as an exact rational in lowest terms, between 1 and [`FrameRate::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "RawFrameRate", into = "RawFrameRate")]
 pub struct FrameRate {
@@ -21,7 +21,7 @@ struct RawFrameRate {
 
 /// A frame rate that the farm does not render.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not a frame rate: give 1 to 240 frames a second as an integer or a fraction such as 30000/1001")]
+#[error("`{0}` is not a frame rate: give 1 to {max} frames a second as an integer or a fraction such as 30000/1001", max = FrameRate::MAX)]
 pub struct FrameRateError(String);
 
 impl FrameRate {
@@ -35,7 +35,7 @@ impl FrameRate {
     ///
     /// # Errors
     ///
-    /// The rate is not between 1 and 240 frames a second, or its denominator is above 1,000,000.
+    /// The rate is not between 1 and [`FrameRate::MAX`] frames a second, or its denominator is above 1,000,000.
     pub fn new(num: u32, den: u32) -> Result<Self, FrameRateError> {
         let refused = || FrameRateError(format!("{num}/{den}"));
         if num == 0 || den == 0 {

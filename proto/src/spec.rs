@@ -318,7 +318,10 @@ fn frame_rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Frame
         stored @ Value::Object(_) => FrameRate::deserialize(stored).ok(),
         _ => None,
     };
-    let refused = || D::Error::custom("give an integer from 1 to 240, or a fraction such as \"30000/1001\"");
+    let refused = || {
+        let most = FrameRate::MAX;
+        D::Error::custom(format!("give an integer from 1 to {most}, or a fraction such as \"30000/1001\""))
+    };
     rate.map(Some).ok_or_else(refused)
 }
 
