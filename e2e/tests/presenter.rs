@@ -214,15 +214,22 @@ fn a_person_is_cut_out_before_a_film() {
     }
     let scene = Scene::new();
     let farm = Up::start(&scene, &[]);
-    let (film, output) = (scene.path("film.mp4"), scene.path("video.mp4"));
+    let client = |args: &[&str]| {
+        let mut command = scene.command(&[args, &["--farm", farm.url(), "--json"]].concat());
+        Finished::from(command.env("HYPERFARM_API_KEY", KEY).output().unwrap()).json()
+    };
+    let (film, sound, output) = (scene.path("film.mp4"), scene.path("speech.wav"), scene.path("video.mp4"));
+    let text_of_speech = "Guten Tag, und willkommen zur Schulung.";
+    let speech = client(&["voices", "speak", text_of_speech, "--voice", "espeak_de_f1", "-o", text(&sound)]);
     two_colours(&film);
     let photo = file("presenter/astronaut.jpg");
     let create = ["videos", "create", "--image", text(&photo), "--remove-background", "--background", text(&film)];
-    let script = ["--script", "Guten Tag, und willkommen zur Schulung.", "--voice", "espeak_de_f1"];
-    let shape = ["--resolution", "720p", "--aspect-ratio", "9:16", "-o", text(&output)];
-    let mut command = scene.command(&[&create[..], &script, &shape, &["--farm", farm.url(), "--json"]].concat());
-    let video = Finished::from(command.env("HYPERFARM_API_KEY", KEY).output().unwrap()).json();
+    let rest = ["--audio", text(&sound), "--resolution", "720p", "--aspect-ratio", "9:16", "-o", text(&output)];
+    let video = client(&[&create[..], &rest].concat());
     assert_eq!(video["status"], "completed", "{video}");
+    // It ends a little after the sound, whose length only its page knows.
+    let after = video["duration"].as_f64().unwrap() - speech["duration"].as_f64().unwrap();
+    assert!((0.36..0.48).contains(&after), "{video} {speech}");
     let bundle = project(&scene);
     drop(farm);
     let render = |name: &str, frames: &str| scene.render(&bundle, name, &["--chunk-frames", frames]).1;

@@ -145,7 +145,7 @@ impl Presentation {
         let settings = json!({
             "photo": photo, "face": self.face, "sound": sound.as_ref().map(|(name, _)| name),
             "words": sound.as_ref().map(|(_, sound)| &sound.words), "fit": if self.is_whole { "contain" } else { "cover" },
-            "cutout": self.removes_background, "seed": self.seed, "expressiveness": self.expressiveness,
+            "tail": TAIL, "cutout": self.removes_background, "seed": self.seed, "expressiveness": self.expressiveness,
         })
         .to_string();
         let backdrop = match &self.background {

@@ -95,6 +95,7 @@ async function prepare({ sound, words, face, cutout }, photo) {
   if (sound) {
     const { samples, rate } = await samplesOf(sound);
     const tracks = mouthTrack(features(samples, rate), words);
+    found.seconds = samples.length / rate;
     found.tracks = Object.fromEntries(Object.entries(tracks).map(([name, bytes]) => [name, encoded(bytes)]));
   }
   window.__hyperfarmPrepared = found;
@@ -104,8 +105,11 @@ async function prepare({ sound, words, face, cutout }, photo) {
 async function start() {
   const [settings, stored] = await Promise.all([load("presenter.json").then((answer) => answer.json()), fetch(PREPARED)]);
   const original = await photoOf(settings.photo);
-  const { face: { landmarks, triangles }, tracks: texts, person } = stored.ok ? await stored.json() : await prepare(settings, original);
+  const { face: { landmarks, triangles }, tracks: texts, seconds, person } = stored.ok ? await stored.json() : await prepare(settings, original);
   const photo = person ? await cutOut(original, person) : original;
+  // The farm does not know how long a sound of the client's is.
+  const root = document.getElementById("root");
+  if (seconds && !root.dataset.duration) root.dataset.duration = (seconds + settings.tail).toFixed(3);
   const canvas = document.getElementById("presenter");
   const found = rig(landmarks, triangles, photo.width, photo.height);
   // A photograph that is drawn smaller is made smaller first, so that nothing in it glitters when it moves.
