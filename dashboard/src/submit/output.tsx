@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { farm } from "../store";
-import { Message } from "../ui/basics";
+import { Message, Problem } from "../ui/basics";
 import { FIELDS, type RequestField } from "./fields";
 import type { Project } from "./project";
 
@@ -133,23 +133,30 @@ export function MoreSettings({ settings, set }: Pick<OutputProps, "settings" | "
 
 interface FieldProps {
   field: RequestField;
+  /** Its name for people, where that is not its own. */
+  label?: string;
   /** What the empty field stands for. */
   usual?: string | undefined;
+  /** Names of its values, where they differ from those of other fields. */
+  choices?: Record<string, string>;
   settings: Settings;
   set: (name: string, value: string) => void;
   isExplained?: boolean;
+  /** What is wrong with it. */
+  problem?: string | undefined;
 }
 
-function Field({ field, usual, settings, set, isExplained = false }: FieldProps) {
+export function Field({ field, label, usual, choices = CHOICES, settings, set, isExplained = false, problem }: FieldProps) {
   const { name } = field;
   const id = `setting-${name}`;
   const note = isExplained ? `${id}-note` : undefined;
-  const shared = { id, name, "aria-describedby": note, value: settings[name] ?? "" };
+  const described = [note, problem && `${id}-problem`].filter(Boolean).join(" ") || undefined;
+  const shared = { id, name, "aria-describedby": described, "aria-invalid": problem ? true : undefined, value: settings[name] ?? "" };
   const change = (event: { currentTarget: HTMLInputElement | HTMLSelectElement }) => set(name, event.currentTarget.value);
   let input: ComponentChildren;
   if (field.input === "choice" || field.input === "boolean") {
     const options: [string, string][] = field.input === "boolean" ? [["true", "Yes"], ["false", "No"]]
-      : field.options.map((value) => [value, CHOICES[value] ?? value]);
+      : field.options.map((value) => [value, choices[value] ?? CHOICES[value] ?? value]);
     input = (
       <select {...shared} onChange={change}>
         <option value="">{usual ?? "As usual"}</option>
@@ -165,8 +172,9 @@ function Field({ field, usual, settings, set, isExplained = false }: FieldProps)
   }
   return (
     <div class="field">
-      <label for={id}>{labelOf(field)}</label>
+      <label for={id}>{label ?? labelOf(field)}</label>
       {input}
+      {problem && <Problem id={`${id}-problem`} text={problem} />}
       {isExplained && <span id={note} class="faint note"><Message text={field.description} /></span>}
     </div>
   );
