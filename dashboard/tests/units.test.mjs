@@ -9,6 +9,8 @@ import { FIELDS } from "../src/submit/fields.ts";
 import { groups, labelOf, request, valueOf } from "../src/submit/output.tsx";
 import { rowsOf, unknownColumns } from "../src/submit/rows.ts";
 import { missing } from "../src/submit/references.ts";
+import { VIDEO_FIELDS } from "../src/videos/fields.ts";
+import { LEFT_OUT, placeOf, sent, videoRequest } from "../src/videos/request.ts";
 
 const span = (chunk, started_at, ended_at, more = {}) => ({
   kind: "chunk", chunk, attempt: 1, worker_id: "w1", slot: null, started_at, ended_at, outcome: "committed",
@@ -110,4 +112,43 @@ test("rows of a file are the variables of as many renders", () => {
   assert.throws(() => rowsOf("rows.csv", "headline\n", variables), /no row/);
   assert.throws(() => rowsOf("rows.json", "{}", variables), /list of objects/);
   assert.throws(() => rowsOf("rows.csv", "headline\n" + "x\n".repeat(101), variables), /101 rows/);
+});
+
+const NO_FILES = { image: null, sound: null, background: null };
+const video = (more = {}, typed = {}) => ({ type: "avatar", speech: "script", background: "none", ...more, typed: { avatar_id: "look_1", voice_id: "v", script: "Hi", ...typed } });
+
+test("every setting of a presenter video is in its form, or left out by name", () => {
+  const form = [...sent(), ...LEFT_OUT].filter((name) => name !== "image" && name !== "background");
+  assert.deepEqual(form.sort(), VIDEO_FIELDS.map(({ name }) => name).sort());
+});
+
+test("a presenter video is asked for with what its form shows, and nothing else", () => {
+  const typed = {
+    title: " Welcome ", resolution: "720p", captions: "true", expressiveness: "high", "background.value": "#1a2b3c",
+    "voice_settings.speed": "0.8", "voice_settings.pitch": "-5", "voice_settings.locale": "de", callback_url: "",
+  };
+  const shared = { title: "Welcome", resolution: "720p" };
+  assert.deepEqual(videoRequest(video({ background: "color" }, typed), true, NO_FILES), {
+    type: "avatar", avatar_id: "look_1", voice_id: "v", script: "Hi", captions: true, expressiveness: "high", ...shared,
+    voice_settings: { speed: 0.8, pitch: -5, locale: "de" }, background: { type: "color", value: "#1a2b3c" },
+  });
+  const asset = (asset_id) => ({ type: "asset_id", asset_id });
+  const files = { image: asset("a"), sound: asset("b"), background: { type: "url", url: "https://x.example/c.png" } };
+  assert.deepEqual(videoRequest(video({ type: "image", speech: "sound", background: "image" }, typed), true, files), {
+    type: "image", image: asset("a"), audio_asset_id: "b", background: { type: "image", url: "https://x.example/c.png" }, ...shared,
+  });
+  assert.deepEqual(videoRequest(video({}, typed), false, files).voice_settings, { speed: 0.8, pitch: -5 });
+  assert.deepEqual(videoRequest(video({ speech: "sound", background: "image" }), true, NO_FILES), { type: "avatar", avatar_id: "look_1", background: { type: "image" } });
+});
+
+test("an error is shown at the field that it names, where the form shows it", () => {
+  const place = (param, more) => placeOf(param, video(more), true);
+  for (const name of ["script", "voice_id", "captions", "voice_settings.pitch", "voice_settings.locale", "title", "callback_url"]) assert.equal(place(name), name);
+  assert.equal(place("avatar_id"), "look");
+  assert.deepEqual(["image", "image.url", "image.asset_id"].map((param) => place(param, { type: "image" })), ["image", "image", "image"]);
+  assert.deepEqual(["audio_url", "audio_asset_id", "script"].map((param) => place(param, { speech: "sound" })), ["sound", "sound", "sound"]);
+  assert.deepEqual(["background.url", "background.asset_id", "background.type"].map((param) => place(param, { background: "image" })), ["background.image", "background.image", "background"]);
+  assert.equal(place("background.value", { background: "color" }), "background.value");
+  assert.deepEqual([null, "engine.type", "image", "background.value"].map((param) => place(param)), [null, null, null, null]);
+  assert.equal(placeOf("voice_settings.locale", video(), false), null);
 });

@@ -37,7 +37,7 @@ export function NewAvatar({ groups, group: first, onMade, onClose }: NewAvatarPr
     setError(null);
     setSending(0);
     try {
-      const file = await inputOf(source, setSending);
+      const file = await inputOf(source, "file", setSending);
       setSending(1);
       const body: AvatarRequest = { type: "photo", name: name.trim() || usual, file, ...(group && { avatar_group_id: group }) };
       const made = await post<AvatarCreated>("v3/avatars", { body, idempotencyKey: once.current });

@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { type ApiError, messageOf } from "../api";
+import { capitalised } from "../format";
 import type { RenderDetail, Waiting } from "../types";
 import { Icon, type IconName } from "./icons";
 
@@ -92,7 +93,7 @@ export function Badge({ state, text }: { state: string; text?: string }) {
 
 /** What is wrong with a field, under it. */
 export function Problem({ id, text }: { id: string; text: string }) {
-  return <span id={id} class="bad-text note" role="alert"><Message text={`${text.slice(0, 1).toUpperCase()}${text.slice(1)}`} />{/[.!?]$/.test(text) ? "" : "."}</span>;
+  return <span id={id} class="bad-text note" role="alert"><Message text={capitalised(text)} />{/[.!?]$/.test(text) ? "" : "."}</span>;
 }
 
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {

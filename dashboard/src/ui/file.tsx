@@ -1,6 +1,7 @@
 /** A file of a form: chosen or dropped here, or behind a URL. */
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { ApiError } from "../api";
 import { bytes } from "../format";
 import type { FileInput } from "../types";
 import { upload } from "../upload";
@@ -83,12 +84,17 @@ export function FileField({ id, label, kind, note, source, onChange, problem }: 
 
 const uploaded = new WeakMap<File, string>();
 
-/** The source as a request names it, once its bytes are in the farm; `null` where there is none. A file is uploaded once. */
-export async function inputOf({ file, url }: Source, progress: (part: number) => void): Promise<FileInput | null> {
-  if (file) {
+/**
+ * The source as a request names it, once its bytes are in the farm; `null` where there is none. A file is uploaded once. A
+ * refusal of the upload is one of `param`.
+ */
+export async function inputOf({ file, url }: Source, param: string, progress: (part: number) => void): Promise<FileInput | null> {
+  if (!file) return url.trim() ? { type: "url", url: url.trim() } : null;
+  try {
     const asset_id = uploaded.get(file) ?? await upload(file, progress);
     uploaded.set(file, asset_id);
     return { type: "asset_id", asset_id };
+  } catch (error) {
+    throw error instanceof ApiError ? new ApiError(error.message, error.status, error.code, param, error.requestId) : error;
   }
-  return url.trim() ? { type: "url", url: url.trim() } : null;
 }

@@ -5,7 +5,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ApiError, get, isAbort, onceKey, post } from "../api";
 import { PHOTO_NOTE } from "../avatars/new";
 import { LookPicture } from "../avatars/view";
-import { integer } from "../format";
+import { capitalised, integer } from "../format";
 import { go, links, route } from "../route";
 import { account, canRender } from "../store";
 import { Field } from "../submit/output";
@@ -83,9 +83,9 @@ export function VideoForm() {
     try {
       progress("Uploading")(0);
       const files = {
-        image: form.type === "image" ? await inputOf(image, progress("Uploading the photo")) : null,
-        sound: form.speech === "sound" ? await inputOf(sound, progress("Uploading the sound")) : null,
-        background: form.background === "image" ? await inputOf(behind, progress("Uploading the background")) : null,
+        image: form.type === "image" ? await inputOf(image, "image", progress("Uploading the photo")) : null,
+        sound: form.speech === "sound" ? await inputOf(sound, "audio_asset_id", progress("Uploading the sound")) : null,
+        background: form.background === "image" ? await inputOf(behind, "background.asset_id", progress("Uploading the background")) : null,
       };
       progress("Submitting")(1);
       const made = await post<VideoCreated>("v3/videos", { body: videoRequest(form, hasLocales, files), idempotencyKey: once.current });
@@ -242,7 +242,7 @@ function Script({ form, set, voices: { voices, error, again }, voice, problem, c
     if (usual && voice?.language !== language) set("voice_id", usual.voice_id);
   }, [usual?.voice_id, language]);
 
-  if (error?.code === "engine_not_configured") return <Empty title="This farm has no speech engine"><p><Message text={error.message} />.</p><p>A sound file can be spoken without one.</p></Empty>;
+  if (error?.code === "engine_not_configured") return <Empty title="This farm has no speech engine"><p><Message text={capitalised(error.message)} />.</p><p>A sound file can be spoken without one.</p></Empty>;
   if (error) return <Failure what="The voices could not be read" error={error} again={again} />;
   if (!voices) return <Loading rows={3} />;
   if (voices.length === 0) return <Empty title="The speech engines have no voice"><p>A sound file can be spoken without one.</p></Empty>;

@@ -1,7 +1,6 @@
 /** The form of a presenter video as data: what it shows, the request it makes, and where an error of the farm belongs. */
 
-import type { Settings } from "../submit/output";
-import { valueOf } from "../submit/output";
+import { type Settings, valueOf } from "../submit/output";
 import type { FileInput, VideoRequest } from "../types";
 import { VIDEO_FIELDS } from "./fields";
 
@@ -65,8 +64,8 @@ export function videoRequest(form: Form, hasLocales: boolean, files: Files): Vid
   const places = shown(form, hasLocales);
   const made: Record<string, unknown> = {};
   for (const field of VIDEO_FIELDS) {
-    const control = field.name === "avatar_id" ? "look" : field.name;
-    const value = places.includes(control) && !(control in CONTROLS && control !== "look") ? valueOf(field, form.typed[field.name]) : null;
+    const isTyped = field.name === "avatar_id" ? places.includes("look") : places.includes(field.name) && !(field.name in CONTROLS);
+    const value = isTyped ? valueOf(field, form.typed[field.name]) : null;
     if (value === null) continue;
     const [outer = "", inner] = field.name.split(".");
     if (inner === undefined) made[outer] = value;

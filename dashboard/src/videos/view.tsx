@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type ApiError, get, isAbort, onceKey, post } from "../api";
-import { duration, fullTime, moment } from "../format";
+import { capitalised, duration, fullTime, moment } from "../format";
 import { useShortcuts } from "../keyboard";
 import { Progress } from "../render/head";
 import { go, links } from "../route";
@@ -99,21 +99,23 @@ export function VideoView({ id }: { id: string }) {
       {video.status === "failed" && (
         <div class="banner bad" role="alert">
           <Icon name="warning" />
-          <div><p><Message text={video.failure_message ?? "The farm says no reason."} /></p>{video.failure_code && <p><code>{video.failure_code}</code></p>}</div>
+          <div><p><Message text={capitalised(video.failure_message ?? "the farm says no reason")} /></p>{video.failure_code && <p><code>{video.failure_code}</code></p>}</div>
         </div>
       )}
-      <Panel title={video.duration === null ? "Video" : `Video, ${duration(video.duration)}`} id="video">
-        {video.video_url ? <Player key={video.id} url={video.video_url} poster={video.thumbnail_url} shape={shape} player={player} />
-          : (
-            <div class="stage waiting" style={shape}>
-              <p>
-                <Icon name="film" />
-                <span>{video.status === "failed" ? "There is nothing to watch." : "It plays here once it is done."}</span>
-                {video.status !== "failed" && <a class="on-stage" href={links.render(id)}>The finished part plays on the render's page</a>}
-              </p>
-            </div>
-          )}
-      </Panel>
+      {video.status !== "failed" && (
+        <Panel title={video.duration === null ? "Video" : `Video, ${duration(video.duration)}`} id="video">
+          {video.video_url ? <Player key={video.id} url={video.video_url} poster={video.thumbnail_url} shape={shape} player={player} />
+            : (
+              <div class="stage waiting" style={shape}>
+                <p>
+                  <Icon name="film" />
+                  <span>It plays here once it is done.</span>
+                  <a class="on-stage" href={links.render(id)}>The finished part plays on the render's page</a>
+                </p>
+              </div>
+            )}
+        </Panel>
+      )}
     </>
   );
 }
