@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bytes, count, decimal, duration, money, timecode, work } from "../src/format.ts";
+import { bytes, count, decimal, duration, money, sentence, timecode, work } from "../src/format.ts";
 import { AXIS, ended, lanes, NAME, places, ROW, spanAt, ticks } from "../src/render/lanes.ts";
 import { lastFailure, linesOf, pictureBefore } from "../src/render/failed.tsx";
 import { FIELDS } from "../src/submit/fields.ts";
-import { groups, labelOf, request, valueOf } from "../src/submit/output.tsx";
+import { groups, labelOf, noteOf, request, valueOf } from "../src/submit/output.tsx";
 import { rowsOf, unknownColumns } from "../src/submit/rows.ts";
 import { missing } from "../src/submit/references.ts";
 import { VIDEO_FIELDS } from "../src/videos/fields.ts";
@@ -23,6 +23,7 @@ test("numbers are as people read them", () => {
   assert.deepEqual([900, 2048, 8 * 2 ** 30].map(bytes), ["900 B", "2.0 KiB", "8.0 GiB"]);
   assert.deepEqual([0, 0.00123, 7.4].map(money), ["$0", "$0.0012", "$7.40"]);
   assert.deepEqual([0, 65, 3661].map(timecode), ["0:00", "1:05", "1:01:01"]);
+  assert.deepEqual(["the photo shows no face", "background.value is empty!", "avatar_id is required", "a."].map(sentence), ["The photo shows no face.", "background.value is empty!", "avatar_id is required.", "A."]);
   assert.deepEqual([count(1, "process", "processes"), count(1200, "render")], ["1 process", "1,200 renders"]);
 });
 
@@ -120,6 +121,13 @@ const video = (more = {}, typed = {}) => ({ type: "avatar", speech: "script", ba
 test("every setting of a presenter video is in its form, or left out by name", () => {
   const form = [...sent(), ...LEFT_OUT].filter((name) => name !== "image" && name !== "background");
   assert.deepEqual(form.sort(), VIDEO_FIELDS.map(({ name }) => name).sort());
+});
+
+test("the note of a field says its range once", () => {
+  const note = (fields, name) => noteOf(fields.find((one) => one.name === name));
+  assert.match(note(VIDEO_FIELDS, "voice_settings.speed"), /default\. From 0\.5 to 1\.5\.$/);
+  assert.match(note(FIELDS, "device_scale_factor"), /1 to 4\.$/);
+  assert.doesNotMatch(note(FIELDS, "device_scale_factor"), /From/);
 });
 
 test("a presenter video is asked for with what its form shows, and nothing else", () => {

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type ApiError, call, get, isAbort, type Page, page } from "../api";
-import { capitalised, count, fullTime, moment } from "../format";
+import { count, fullTime, moment, sentence } from "../format";
 import { useShortcuts } from "../keyboard";
 import { links } from "../route";
 import { canRender } from "../store";
@@ -234,7 +234,7 @@ function Look({ look, onChange, onGone }: { look: AvatarLook; onChange: (look: A
       <div class="look-text">
         <h3>{look.name}</h3>
         <span role="status"><Badge state={badge} text={text} /></span>
-        {look.failure_message && <p class="bad-text note"><Message text={capitalised(look.failure_message)} /></p>}
+        {look.failure_message && <p class="bad-text note"><Message text={sentence(look.failure_message)} /></p>}
         {about && <p class="faint note">{about}</p>}
         <p class="faint note"><code>{look.id}</code></p>
         {canRender() && (

@@ -57,6 +57,12 @@ export function labelOf(field: RequestField): string {
   return LABELS[field.name] ?? words.slice(0, 1).toUpperCase() + words.slice(1);
 }
 
+/** What a field means, and its range where that is not said. */
+export function noteOf({ description, min, max }: RequestField): string {
+  if (min === null || max === null || description.includes(` to ${max}`)) return description;
+  return `${description} From ${min} to ${max.toLocaleString("en")}.`;
+}
+
 /** A typed value as the request has it; `null` where nothing was typed. */
 export function valueOf(field: RequestField, typed: string | undefined): unknown {
   const text = typed?.trim() ?? "";
@@ -164,7 +170,7 @@ export function Field({ field, label, usual, choices = CHOICES, settings, set, i
       </select>
     );
   } else if (field.input === "number") {
-    input = <input {...shared} type="number" step={field.isInteger ? 1 : "any"} min={field.min ?? undefined} max={field.max ?? undefined} placeholder="as usual" onInput={change} />;
+    input = <input {...shared} type="number" step={field.isInteger ? 1 : "any"} min={field.min ?? undefined} max={field.max ?? undefined} placeholder={usual ?? "as usual"} onInput={change} />;
   } else {
     const more = field.input === "numbers" ? { pattern: "\\d+(\\s*,\\s*\\d+)*" } : name === "fps" ? { pattern: "\\d+(/\\d+)?", inputMode: "decimal" as const } : field.pattern === null ? {} : { pattern: field.pattern.replace(/^\^|\$$/g, "") };
     const hasList = name === "fps" || name === "pool";
@@ -175,7 +181,7 @@ export function Field({ field, label, usual, choices = CHOICES, settings, set, i
       <label for={id}>{label ?? labelOf(field)}</label>
       {input}
       {problem && <Problem id={`${id}-problem`} text={problem} />}
-      {isExplained && <span id={note} class="faint note"><Message text={field.description} /></span>}
+      {isExplained && <span id={note} class="faint note"><Message text={noteOf(field)} /></span>}
     </div>
   );
 }

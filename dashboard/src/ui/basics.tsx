@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { type ApiError, messageOf } from "../api";
-import { capitalised } from "../format";
+import { sentence } from "../format";
 import type { RenderDetail, Waiting } from "../types";
 import { Icon, type IconName } from "./icons";
 
@@ -93,7 +93,7 @@ export function Badge({ state, text }: { state: string; text?: string }) {
 
 /** What is wrong with a field, under it. */
 export function Problem({ id, text }: { id: string; text: string }) {
-  return <span id={id} class="bad-text note" role="alert"><Message text={capitalised(text)} />{/[.!?]$/.test(text) ? "" : "."}</span>;
+  return <span id={id} class="bad-text note" role="alert"><Message text={sentence(text)} /></span>;
 }
 
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {

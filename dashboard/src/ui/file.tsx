@@ -40,7 +40,7 @@ export function FileField({ id, label, kind, note, source, onChange, problem }: 
   useEffect(() => () => { if (shown) URL.revokeObjectURL(shown); }, [shown]);
   const described = problem ? `${id}-note ${id}-problem` : `${id}-note`;
   return (
-    <div class="field file-field" role="group" aria-label={label}>
+    <div class="field file-field" role="group" aria-label={label} data-invalid={problem ? "" : undefined}>
       <div
         class={`file-drop${over ? " over" : ""}`}
         onDragOver={(event) => { event.preventDefault(); setOver(true); }}

@@ -5,7 +5,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ApiError, get, isAbort, onceKey, post } from "../api";
 import { PHOTO_NOTE } from "../avatars/new";
 import { LookPicture } from "../avatars/view";
-import { capitalised, integer } from "../format";
+import { integer, sentence } from "../format";
 import { go, links, route } from "../route";
 import { account, canRender } from "../store";
 import { Field } from "../submit/output";
@@ -50,10 +50,12 @@ export function VideoForm() {
   // What the error is about comes into sight.
   useEffect(() => {
     if (place === null) return;
-    const wrong = element.current?.querySelector<HTMLElement>("[aria-invalid=true], [data-invalid]");
+    const find = (selector: string, within: HTMLElement | null | undefined = element.current) => within?.querySelector<HTMLElement>(selector);
+    const wrong = find("[data-invalid], [aria-invalid=true]") ?? find("[role=alert]");
     wrong?.closest("details")?.setAttribute("open", "");
     wrong?.scrollIntoView({ block: "center" });
-    if (wrong?.matches("input, select, textarea")) wrong.focus({ preventScroll: true });
+    const field = wrong?.matches("input, select, textarea") ? wrong : find("input:not(.hidden)", wrong) ?? find("button", wrong);
+    field?.focus({ preventScroll: true });
   }, [error]);
 
   if (account.value && !canRender()) return <Empty title="This key may only read"><p>Making a video needs a key with the scope <code>render</code>.</p></Empty>;
@@ -201,7 +203,12 @@ function Looks({ first, chosen, onChoose, problem }: LooksProps) {
   if (!rows) return <Loading rows={2} />;
   const looks = (isMissing && asked ? [asked, ...rows] : rows).filter(({ status }) => status === "completed");
   if (looks.length === 0 && next === null) {
-    return <Empty title="No look can present yet"><p><a href={links.avatars}>Make an avatar</a> of a photo, or use a photo once.</p></Empty>;
+    return (
+      <>
+        <Empty title="No look can present yet"><p><a href={links.avatars}>Make an avatar</a> of a photo, or use a photo once.</p></Empty>
+        {problem && <Problem id="look-problem" text={problem} />}
+      </>
+    );
   }
   return (
     <>
@@ -242,14 +249,24 @@ function Script({ form, set, voices: { voices, error, again }, voice, problem, c
     if (usual && voice?.language !== language) set("voice_id", usual.voice_id);
   }, [usual?.voice_id, language]);
 
-  if (error?.code === "engine_not_configured") return <Empty title="This farm has no speech engine"><p><Message text={capitalised(error.message)} />.</p><p>A sound file can be spoken without one.</p></Empty>;
+  const problems = { script: problem("script"), voice: problem("voice_id") };
+  const none = (title: string, reason?: string) => (
+    <>
+      <Empty title={title}>
+        {reason && <p><Message text={sentence(reason)} /></p>}
+        <p>A sound file can be spoken without one.</p>
+      </Empty>
+      {problems.script && <Problem id="script-problem" text={problems.script} />}
+      {problems.voice && <Problem id="voice-problem" text={problems.voice} />}
+    </>
+  );
+  if (error?.code === "engine_not_configured") return none("This farm has no speech engine", error.message);
   if (error) return <Failure what="The voices could not be read" error={error} again={again} />;
   if (!voices) return <Loading rows={3} />;
-  if (voices.length === 0) return <Empty title="The speech engines have no voice"><p>A sound file can be spoken without one.</p></Empty>;
+  if (voices.length === 0) return none("The speech engines have no voice");
   const script = form.typed["script"] ?? "";
   const most = VIDEO_FIELDS.find(({ name }) => name === "script")?.maxLength ?? 0;
   const length = [...script].length;
-  const problems = { script: problem("script"), voice: problem("voice_id") };
   const isPlaying = voice !== undefined && playing?.id === voice.voice_id && playing.problem === null;
   return (
     <div class="script">

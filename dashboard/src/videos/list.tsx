@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call, get } from "../api";
-import { capitalised, duration, fullTime, moment, short } from "../format";
+import { duration, fullTime, moment, sentence, short } from "../format";
 import { useShortcuts } from "../keyboard";
 import { SearchField } from "../renders/view";
 import { go, links, replaceQuery, route } from "../route";
@@ -130,7 +130,7 @@ function State({ video, render }: { video: Video; render: RenderDetail | undefin
   return (
     <span class="video-state">
       <Badge state={STATES[video.status]} />
-      {message && <span class="why" title={message}>{capitalised(message)}</span>}
+      {message && <span class="why" title={message}>{sentence(message)}</span>}
       {render && !isOver(render) && video.status !== "completed" && video.status !== "failed" && (
         <span class="with-meter"><ProgressBar percent={render.progress.percent} label={`Progress of ${nameOf(video)}`} moving={render.status === "rendering"} /><span class="tab">{Math.floor(render.progress.percent)} %</span></span>
       )}

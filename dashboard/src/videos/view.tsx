@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type ApiError, get, isAbort, onceKey, post } from "../api";
-import { capitalised, duration, fullTime, moment } from "../format";
+import { duration, fullTime, moment, sentence } from "../format";
 import { useShortcuts } from "../keyboard";
 import { Progress } from "../render/head";
 import { go, links } from "../route";
@@ -99,7 +99,7 @@ export function VideoView({ id }: { id: string }) {
       {video.status === "failed" && (
         <div class="banner bad" role="alert">
           <Icon name="warning" />
-          <div><p><Message text={capitalised(video.failure_message ?? "the farm says no reason")} /></p>{video.failure_code && <p><code>{video.failure_code}</code></p>}</div>
+          <div><p><Message text={sentence(video.failure_message ?? "the farm says no reason")} /></p>{video.failure_code && <p><code>{video.failure_code}</code></p>}</div>
         </div>
       )}
       {video.status !== "failed" && (
