@@ -1,6 +1,6 @@
 /** The form of a new look: of a new person, or of one that is there. */
 
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, onceKey, post } from "../api";
 import type { AvatarCreated, AvatarGroup, AvatarLook, AvatarRequest } from "../types";
 import { Button, Failure, Panel, Problem, ProgressBar } from "../ui/basics";
@@ -25,6 +25,11 @@ export function NewAvatar({ groups, group: first, onMade, onClose }: NewAvatarPr
   const [error, setError] = useState<unknown>(null);
   // The same for every try of the same form, so that a broken connection never makes two looks.
   const once = useRef(onceKey());
+  const element = useRef<HTMLFormElement>(null);
+  // Who opened it goes on there.
+  useEffect(() => {
+    if (onClose) element.current?.querySelector("button")?.focus({ preventScroll: true });
+  }, []);
   const changed = <T,>(set: (value: T) => void) => (value: T) => {
     once.current = onceKey();
     setError(null);
@@ -56,7 +61,7 @@ export function NewAvatar({ groups, group: first, onMade, onClose }: NewAvatarPr
   const problems = { name: problem("name"), group: problem("group") };
   return (
     <Panel title="New avatar" id="new-avatar" aside={onClose && <Button icon="close" kind="quiet" label="Close" onClick={onClose} />}>
-      <form class="new-avatar" onSubmit={submit}>
+      <form ref={element} class="new-avatar" onSubmit={submit}>
         <FileField id="photo" label="Photo" kind="photo" note={PHOTO_NOTE} source={source} onChange={changed(setSource)} problem={problem("file")} />
         <div class="fields">
           <div class="field">
