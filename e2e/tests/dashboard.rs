@@ -38,7 +38,7 @@ fn a_person_does_everything_in_the_dashboard() {
     let scene = Scene::new();
     let up = Up::start(&scene, &[]);
     let ended = Command::new("timeout")
-        .args(["--kill-after=5", "400"])
+        .args(["--kill-after=5", "600"])
         .arg(&node)
         .arg(scripts.join("drive.mjs"))
         .args([up.url().trim_end_matches('/'), KEY])
