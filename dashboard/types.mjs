@@ -1,5 +1,5 @@
-// Writes src/types.ts, the schemas of docs/openapi.json as TypeScript, and src/submit/fields.ts, the settings of a
-// render as data for the form. `make dashboard-check` runs it before the types are checked.
+// Writes src/types.ts, the schemas of docs/openapi.json as TypeScript, and src/submit/fields.ts and src/videos/fields.ts,
+// the settings of a render and of a presenter video as data for their forms. `make dashboard-check` runs it before the types are checked.
 
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -55,7 +55,7 @@ function inputOf(schema, types) {
   return types.includes("string") ? "text" : "number";
 }
 
-/** A setting of a render as the form shows it; `null` for one that is neither a plain value nor a list of integers. */
+/** A setting as a form shows it; `null` for one that is neither a plain value nor a list of integers. */
 function fieldOf([name, schema]) {
   const choices = schema.anyOf ?? [schema];
   const types = choices.flatMap((choice) => choice.type ?? []).filter((type) => type !== "null");
@@ -75,7 +75,20 @@ function fieldOf([name, schema]) {
   };
 }
 
-const fields = Object.entries(schemas.RenderRequest.properties).map(fieldOf).filter(Boolean);
+/** The settings in the objects of a request too, each by the name that errors have for it, such as `background.value`. */
+function nested(properties, above = "") {
+  return Object.entries(properties).flatMap(([name, schema]) => {
+    const parts = (schema.anyOf ?? [schema]).map((part) => (part.$ref ? schemas[part.$ref.split("/").pop()] : part));
+    const object = parts.find((part) => part.properties);
+    return object ? nested(object.properties, `${above}${name}.`) : [fieldOf([above + name, schema])];
+  });
+}
+
+function writeFields(file, comment, name, head, fields) {
+  const text = `${head}/** ${comment} */\nexport const ${name}: RequestField[] = ${JSON.stringify(fields.filter(Boolean), null, 2)};\n`;
+  writeFileSync(new URL(file, import.meta.url), text);
+}
+
 const fieldsHead = `${head}export interface RequestField {
   name: string;
   input: "choice" | "boolean" | "text" | "number" | "numbers";
@@ -89,6 +102,7 @@ const fieldsHead = `${head}export interface RequestField {
   maxLength: number | null;
 }
 
-/** The settings of a render that are plain values. */
-export const FIELDS: RequestField[] = `;
-writeFileSync(new URL("src/submit/fields.ts", import.meta.url), `${fieldsHead}${JSON.stringify(fields, null, 2)};\n`);
+`;
+writeFields("src/submit/fields.ts", "The settings of a render that are plain values.", "FIELDS", fieldsHead, Object.entries(schemas.RenderRequest.properties).map(fieldOf));
+const videoHead = `${head}import type { RequestField } from "../submit/fields";\n\n`;
+writeFields("src/videos/fields.ts", "The settings of a presenter video that are plain values.", "VIDEO_FIELDS", videoHead, nested(schemas.VideoRequest.properties));

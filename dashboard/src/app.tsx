@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 import { Component, type ComponentChildren } from "preact";
 import { keyEpoch, keyWanted } from "./api";
 import { AccountView } from "./account/view";
+import { AvatarsView } from "./avatars/view";
 import { CompareView } from "./compare/view";
 import { FarmView } from "./farm/view";
 import { Help } from "./help";
@@ -20,6 +21,9 @@ import { Asking } from "./ui/dialog";
 import { useTicks } from "./ui/hooks";
 import { Icon } from "./ui/icons";
 import { Toasts } from "./ui/toast";
+import { VideoForm } from "./videos/form";
+import { VideosView } from "./videos/list";
+import { VideoView } from "./videos/view";
 import { VoicesView } from "./voices/view";
 
 const helpOpen = signal(false);
@@ -28,6 +32,8 @@ export function App() {
   useShortcuts({
     "g f": () => go(links.farm),
     "g r": () => go(links.renders),
+    "g m": () => go(links.videos),
+    "g p": () => go(links.avatars),
     "g v": () => go(links.voices),
     "g a": () => go(links.account),
     "n": () => go(links.submit),
@@ -67,6 +73,10 @@ function View() {
   if (first === "renders" && second !== undefined) return <RenderView key={second} id={second} />;
   if (first === "new") return <SubmitView />;
   if (first === "account") return <AccountView />;
+  if (first === "videos" && second === undefined) return <VideosView />;
+  if (first === "videos" && second === "new") return <VideoForm key={route.value.query.get("look") ?? ""} />;
+  if (first === "videos" && second !== undefined) return <VideoView key={second} id={second} />;
+  if (first === "avatars") return <AvatarsView />;
   if (first === "voices") return <VoicesView />;
   if (first === "compare" && second !== undefined && third !== undefined) return <CompareView key={`${second} ${third}`} ids={[second, third]} />;
   return (
@@ -99,6 +109,8 @@ function TopBar() {
         <nav aria-label="Views">
           {item(links.farm, "Farm", first === undefined)}
           {item(links.renders, "Renders", first === "renders" || first === "compare")}
+          {item(links.videos, "Videos", first === "videos")}
+          {item(links.avatars, "Avatars", first === "avatars")}
           {item(links.voices, "Voices", first === "voices")}
         </nav>
         <div class="top-end">

@@ -88,6 +88,11 @@ export function capitalised(text: string): string {
   return text.slice(0, 1).toUpperCase() + text.slice(1);
 }
 
+/** A message of the farm as a sentence; the name of a field at its start stays as it is. */
+export function sentence(text: string): string {
+  return `${/^\w*[_.]\w/.test(text) ? text : capitalised(text)}${/[.!?]$/.test(text) ? "" : "."}`;
+}
+
 /** The start of an id, where the whole of it says no more. */
 export function short(id: string, length = 12): string {
   return id.length <= length + 1 ? id : `${id.slice(0, length)}…`;

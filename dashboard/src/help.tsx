@@ -4,13 +4,16 @@ import { Dialog } from "./ui/dialog";
 
 const GROUPS: [string, [string, string][]][] = [
   ["Everywhere", [
-    ["g f", "Farm"], ["g r", "Renders"], ["g v", "Voices"], ["g a", "Account"], ["n", "New render"], ["t", "Light or dark"], ["?", "This help"],
+    ["g f", "Farm"], ["g r", "Renders"], ["g m", "Videos"], ["g p", "Avatars"], ["g v", "Voices"], ["g a", "Account"], ["n", "New render"], ["t", "Light or dark"], ["?", "This help"],
   ]],
   ["Renders", [
     ["/", "Search"], ["j / k", "Next / previous render"], ["Enter", "Open it"], ["x", "Select it"], ["Esc", "Select none"],
   ]],
   ["One render", [
     ["p", "Play or pause the preview"], ["← →", "Chunk before, after"], ["s", "Show the chunk in the preview"], ["d", "Download"], ["u", "Back to the list"],
+  ]],
+  ["Videos and avatars", [
+    ["m", "New video, new avatar"], ["/", "Search videos"], ["p", "Play or pause the video"], ["d", "Download it"], ["u", "Back to the videos"],
   ]],
   ["Timeline, when focused", [
     ["+ −", "Zoom"], ["← →", "Move"], ["0", "Show all"],

@@ -32,6 +32,11 @@ export const links = {
   renders: "#/renders",
   submit: "#/new",
   voices: "#/voices",
+  avatars: "#/avatars",
+  videos: "#/videos",
+  /** The form of a new video, of the look where there is one. */
+  makeVideo: (look?: string) => `#/videos/new${look ? `?look=${encodeURIComponent(look)}` : ""}`,
+  video: (id: string) => `#/videos/${encodeURIComponent(id)}`,
   account: "#/account",
   render: (id: string) => `#/renders/${encodeURIComponent(id)}`,
   compare: (first: string, second: string) => `#/compare/${encodeURIComponent(first)}/${encodeURIComponent(second)}`,

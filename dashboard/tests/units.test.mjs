@@ -2,13 +2,15 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bytes, count, decimal, duration, money, timecode, work } from "../src/format.ts";
+import { bytes, count, decimal, duration, money, sentence, timecode, work } from "../src/format.ts";
 import { AXIS, ended, lanes, NAME, places, ROW, spanAt, ticks } from "../src/render/lanes.ts";
 import { lastFailure, linesOf, pictureBefore } from "../src/render/failed.tsx";
 import { FIELDS } from "../src/submit/fields.ts";
-import { groups, labelOf, request, valueOf } from "../src/submit/output.tsx";
+import { groups, labelOf, noteOf, request, valueOf } from "../src/submit/output.tsx";
 import { rowsOf, unknownColumns } from "../src/submit/rows.ts";
 import { missing } from "../src/submit/references.ts";
+import { VIDEO_FIELDS } from "../src/videos/fields.ts";
+import { LEFT_OUT, placeOf, sent, videoRequest } from "../src/videos/request.ts";
 
 const span = (chunk, started_at, ended_at, more = {}) => ({
   kind: "chunk", chunk, attempt: 1, worker_id: "w1", slot: null, started_at, ended_at, outcome: "committed",
@@ -21,6 +23,7 @@ test("numbers are as people read them", () => {
   assert.deepEqual([900, 2048, 8 * 2 ** 30].map(bytes), ["900 B", "2.0 KiB", "8.0 GiB"]);
   assert.deepEqual([0, 0.00123, 7.4].map(money), ["$0", "$0.0012", "$7.40"]);
   assert.deepEqual([0, 65, 3661].map(timecode), ["0:00", "1:05", "1:01:01"]);
+  assert.deepEqual(["the photo shows no face", "background.value is empty!", "avatar_id is required", "a."].map(sentence), ["The photo shows no face.", "background.value is empty!", "avatar_id is required.", "A."]);
   assert.deepEqual([count(1, "process", "processes"), count(1200, "render")], ["1 process", "1,200 renders"]);
 });
 
@@ -110,4 +113,51 @@ test("rows of a file are the variables of as many renders", () => {
   assert.throws(() => rowsOf("rows.csv", "headline\n", variables), /no row/);
   assert.throws(() => rowsOf("rows.json", "{}", variables), /list of objects/);
   assert.throws(() => rowsOf("rows.csv", "headline\n" + "x\n".repeat(101), variables), /101 rows/);
+});
+
+const NO_FILES = { image: null, sound: null, background: null };
+const video = (more = {}, typed = {}) => ({ type: "avatar", speech: "script", background: "none", ...more, typed: { avatar_id: "look_1", voice_id: "v", script: "Hi", ...typed } });
+
+test("every setting of a presenter video is in its form, or left out by name", () => {
+  const form = [...sent(), ...LEFT_OUT].filter((name) => name !== "image" && name !== "background");
+  assert.deepEqual(form.sort(), VIDEO_FIELDS.map(({ name }) => name).sort());
+});
+
+test("the note of a field says its range once", () => {
+  const note = (fields, name) => noteOf(fields.find((one) => one.name === name));
+  assert.match(note(VIDEO_FIELDS, "voice_settings.speed"), /default\. From 0\.5 to 1\.5\.$/);
+  assert.match(note(FIELDS, "device_scale_factor"), /1 to 4\.$/);
+  assert.doesNotMatch(note(FIELDS, "device_scale_factor"), /From/);
+});
+
+test("a presenter video is asked for with what its form shows, and nothing else", () => {
+  const typed = {
+    title: " Welcome ", resolution: "720p", captions: "true", expressiveness: "high", "background.value": "#1a2b3c",
+    "voice_settings.speed": "0.8", "voice_settings.pitch": "-5", "voice_settings.locale": "de", callback_url: "",
+  };
+  const shared = { title: "Welcome", resolution: "720p" };
+  assert.deepEqual(videoRequest(video({ background: "color" }, typed), true, NO_FILES), {
+    type: "avatar", avatar_id: "look_1", voice_id: "v", script: "Hi", captions: true, expressiveness: "high", ...shared,
+    voice_settings: { speed: 0.8, pitch: -5, locale: "de" }, background: { type: "color", value: "#1a2b3c" },
+  });
+  const asset = (asset_id) => ({ type: "asset_id", asset_id });
+  const files = { image: asset("a"), sound: asset("b"), background: { type: "url", url: "https://x.example/c.png" } };
+  assert.deepEqual(videoRequest(video({ type: "image", speech: "sound", background: "image" }, typed), true, files), {
+    type: "image", image: asset("a"), audio_asset_id: "b", background: { type: "image", url: "https://x.example/c.png" }, ...shared,
+  });
+  assert.deepEqual(videoRequest(video({}, typed), false, files).voice_settings, { speed: 0.8, pitch: -5 });
+  assert.deepEqual(videoRequest(video({ speech: "sound", background: "image" }), true, NO_FILES), { type: "avatar", avatar_id: "look_1", background: { type: "image" } });
+  assert.deepEqual(videoRequest(video({ speech: "sound", background: "video" }), true, { ...NO_FILES, background: asset("f") }).background, { type: "video", asset_id: "f" });
+});
+
+test("an error is shown at the field that it names, where the form shows it", () => {
+  const place = (param, more) => placeOf(param, video(more), true);
+  for (const name of ["script", "voice_id", "captions", "voice_settings.pitch", "voice_settings.locale", "title", "callback_url"]) assert.equal(place(name), name);
+  assert.equal(place("avatar_id"), "look");
+  assert.deepEqual(["image", "image.url", "image.asset_id"].map((param) => place(param, { type: "image" })), ["image", "image", "image"]);
+  assert.deepEqual(["audio_url", "audio_asset_id", "script"].map((param) => place(param, { speech: "sound" })), ["sound", "sound", "sound"]);
+  assert.deepEqual(["background.url", "background.asset_id", "background.type"].map((param) => place(param, { background: "image" })), ["background.file", "background.file", "background"]);
+  assert.equal(place("background.value", { background: "color" }), "background.value");
+  assert.deepEqual([null, "engine.type", "image", "background.value"].map((param) => place(param)), [null, null, null, null]);
+  assert.equal(placeOf("voice_settings.locale", video(), false), null);
 });

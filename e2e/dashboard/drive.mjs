@@ -1,5 +1,7 @@
 // Drives the dashboard of a real farm as a person would: node drive.mjs URL KEY. Ends with what did not hold.
 
+import { readFileSync } from "node:fs";
+import path from "node:path";
 import { accessible, check, DESK, fits, launch, open, PHONE, shoot, until } from "./stage.mjs";
 import { zip } from "./project.mjs";
 
@@ -12,6 +14,8 @@ const ask = (path, options = {}) => fetch(`${base}${path}`, { ...options, header
 const render = async (id) => (await (await ask(`/v3/hyperframes/renders/${id}`)).json()).data;
 const renderId = (page) => decodeURIComponent(new URL(page.url()).hash.split("/")[2]);
 const badge = (page, text) => page.locator(".view-head .badge", { hasText: text }).waitFor();
+/** The console says that the farm refused a request, and nothing else. */
+const refused = (page) => check(page.problems.splice(0).every((problem) => /status of 400/.test(problem)), "the farm refused, and nothing else went wrong");
 const button = (page, name) => page.getByRole("button", { name, exact: true });
 
 /** Drops the composition, of so many seconds, on the form. */
@@ -24,6 +28,20 @@ async function drop(page, seconds) {
   }, zip(seconds).toString("base64"));
   await page.dispatchEvent(".drop", "drop", { dataTransfer: transfer });
   await page.getByText("2 files").waitFor();
+}
+
+/** A tone as a WAV file: 0.4 s, 16 kHz, 16 bits. */
+function tone() {
+  const frames = 6400;
+  const file = Buffer.alloc(44 + 2 * frames);
+  file.write("RIFF", 0);
+  file.writeUInt32LE(36 + 2 * frames, 4);
+  file.write("WAVEfmt ", 8);
+  for (const [value, at, bytes] of [[16, 16, 4], [1, 20, 2], [1, 22, 2], [16_000, 24, 4], [32_000, 28, 4], [2, 32, 2], [16, 34, 2]]) file.writeUIntLE(value, at, bytes);
+  file.write("data", 36);
+  file.writeUInt32LE(2 * frames, 40);
+  for (let i = 0; i < frames; i += 1) file.writeInt16LE(9000 * Math.sin(i / 12), 44 + 2 * i);
+  return file;
 }
 
 let step = "start";
@@ -272,6 +290,117 @@ const steps = {
     await page.locator(".row").first().waitFor();
   },
 
+  async "a photo becomes an avatar, whose person consents"(page) {
+    await page.keyboard.press("g");
+    await page.keyboard.press("p");
+    await page.getByText("No avatars yet").waitFor();
+    await accessible(page, "no avatars");
+    await page.getByLabel("Name").fill("Eileen");
+    await button(page, "Make the avatar").click();
+    await page.getByText("File is required: the photo").waitFor();
+    refused(page);
+    await page.getByLabel("File: Photo").setInputFiles({ name: "photo.gif", mimeType: "image/gif", buffer: Buffer.from("GIF89a") });
+    await button(page, "Make the avatar").click();
+    await page.getByText("The file is none of png, jpeg").waitFor();
+    refused(page);
+    await accessible(page, "a photo that is refused");
+    await page.getByLabel("File: Photo").setInputFiles(path.join(import.meta.dirname, "../presenter/astronaut.jpg"));
+    await button(page, "Make the avatar").click();
+    const look = page.locator(".look");
+    await look.getByText(/Finding the face|Ready/).waitFor();
+    await look.locator(".badge.completed").waitFor({ timeout: 60_000 });
+    check(await look.locator("img").evaluate((photo) => photo.complete && photo.naturalWidth === 512), "the photo is shown");
+    await button(page, "Rename the look Eileen").click();
+    await page.getByLabel("Name", { exact: true }).fill("In orange");
+    await button(page, "Rename").click();
+    await look.getByRole("heading", { name: "In orange" }).waitFor();
+    await button(page, "Ask for consent").click();
+    await page.getByLabel(/^Where the person is sent/).fill("http://example.com/");
+    await button(page, "Make the link").click();
+    await page.locator(".consent-form [role=alert]").waitFor();
+    refused(page);
+    await page.getByLabel(/^Where the person is sent/).fill("");
+    await button(page, "Make the link").click();
+    await page.getByText("Consent asked for").waitFor();
+    const link = await page.locator(".consent-link a").getAttribute("href");
+    const agreed = await fetch(link, { method: "POST", body: new URLSearchParams({ decision: "approve" }) });
+    check(agreed.ok, `the person can consent: ${agreed.status}`);
+    await page.getByText("Consent given").waitFor();
+    await accessible(page, "the avatars");
+    await shoot(page, "avatars", { fullPage: true });
+  },
+
+  async "the avatar presents a video"(page) {
+    await page.getByRole("link", { name: "Make a video of In orange" }).click();
+    const chosen = page.getByRole("radio", { name: /In orange/ });
+    await chosen.waitFor();
+    check(await chosen.isChecked(), "the look is chosen");
+    const script = page.getByLabel("Script", { exact: true });
+    await script.or(page.getByText("This farm has no speech engine")).first().waitFor();
+    const hasVoices = (await script.count()) > 0;
+    if (hasVoices) {
+      await page.getByLabel("Language", { exact: true }).selectOption("English");
+      await until("a voice", () => page.getByLabel("Voice", { exact: true }).inputValue());
+      await button(page, "Make the video").click();
+      await page.getByText("One of script, audio_url and audio_asset_id is required").waitFor();
+      check(await script.evaluate((field) => field === document.activeElement), "the field that is wrong has the focus");
+      refused(page);
+    }
+    await accessible(page, "the form of a video");
+    await button(page, "A sound file").click();
+    await button(page, "Make the video").click();
+    await page.getByText("One of script, audio_url and audio_asset_id is required").waitFor();
+    refused(page);
+    await page.getByLabel("File: Sound").setInputFiles({ name: "tone.wav", mimeType: "audio/wav", buffer: tone() });
+    await accessible(page, "the form of a video of a sound");
+    if (hasVoices) {
+      await button(page, "A script").click();
+      await script.fill("Hello farm.");
+      await button(page, "Listen").click();
+      await until("the voice is heard", () => page.locator(".script audio").evaluate((audio) => audio.currentTime > 0));
+    }
+    await button(page, "A colour").click();
+    await page.getByLabel("Colour", { exact: true }).fill("reddish");
+    await page.getByLabel("Title").fill("Welcome");
+    await page.getByLabel("Resolution").selectOption("720p");
+    await page.getByLabel("Aspect ratio").selectOption("1:1");
+    await button(page, "Make the video").click();
+    await page.getByText("must be a colour such as").waitFor();
+    refused(page);
+    await page.getByLabel("Colour", { exact: true }).fill("#203040");
+    await shoot(page, "video-form", { fullPage: true });
+    await button(page, "Make the video").click();
+    await page.getByRole("heading", { name: "Welcome" }).waitFor();
+    const video = page.locator("video");
+    await video.waitFor({ timeout: 120_000 });
+    await page.locator(".view-head .badge.completed").waitFor();
+    await video.evaluate((element) => {
+      element.muted = true;
+      void element.play();
+    });
+    await until("the video has played", () => video.evaluate((element) => element.ended && element.videoWidth === 720));
+    await accessible(page, "a video");
+    await shoot(page, "video");
+    await page.keyboard.press("u");
+    const row = page.locator("table.videos tbody tr");
+    await row.locator("img").waitFor();
+    await page.getByLabel("Search videos").fill("no such title");
+    await page.getByText("No video matches").waitFor();
+    await button(page, "Show all").click();
+    await accessible(page, "the videos");
+    await shoot(page, "videos");
+    await button(page, "Delete Welcome").click();
+    await button(page, "Delete").click();
+    await page.getByText("No videos yet").waitFor();
+    await page.keyboard.press("g");
+    await page.keyboard.press("p");
+    await button(page, "Delete Eileen").click();
+    await button(page, "Delete").click();
+    await page.getByText("No avatars yet").waitFor();
+    await page.evaluate(() => (location.hash = "#/renders"));
+    await page.locator(".row").first().waitFor();
+  },
+
   async "the account shows files, acts and webhooks"(page) {
     await page.getByRole("link", { name: /^Account/ }).click();
     await page.locator("#assets").waitFor();
@@ -294,7 +423,7 @@ const steps = {
   async "it fits a phone"(page) {
     const done = await page.locator(".row", { has: page.locator(".badge.completed") }).getByRole("link").getAttribute("href");
     await page.setViewportSize(PHONE);
-    for (const [hash, ready, name] of [["#/", ".tiles", "farm"], ["#/renders", ".row", "renders"], [done, ".chunk-map canvas", "render"], ["#/new", ".drop", "new"]]) {
+    for (const [hash, ready, name] of [["#/", ".tiles", "farm"], ["#/renders", ".row", "renders"], [done, ".chunk-map canvas", "render"], ["#/new", ".drop", "new"], ["#/avatars", ".new-avatar", "avatars"], ["#/videos/new", ".make", "new-video"]]) {
       await page.evaluate((to) => (location.hash = to), hash);
       await page.locator(ready).first().waitFor();
       await fits(page, `${name} on a phone`);

@@ -20,7 +20,7 @@ export async function open(browser, options = {}) {
   page.setDefaultTimeout(20_000);
   page.problems = [];
   page.on("console", (message) => {
-    if (message.type() === "error" && !/status of 40[14]/.test(message.text())) page.problems.push(message.text());
+    if (message.type() === "error" && !/status of 40[149]/.test(message.text())) page.problems.push(message.text());
   });
   page.on("pageerror", (error) => page.problems.push(String(error.stack ?? error)));
   return page;

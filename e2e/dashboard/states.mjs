@@ -104,8 +104,37 @@ const history = Array.from({ length: 60 }, (_, i) => ({ at: NOW - 600 + i * 10, 
 const voice = (id, more = {}) => ({ voice_id: id, name: id, language: "English", gender: "female", preview_audio_url: null, support_pause: false, support_locale: false, type: "public", engine: "espeak", locale: "en-gb", ...more });
 const VOICES = [voice("en-gb"), voice("de", { name: "German", language: "German", locale: "de", gender: "male", preview_audio_url: "/lost.wav", support_pause: true, support_locale: true }), voice("alloy", { engine: "openai", preview_audio_url: "/lost.wav" })];
 
+const group = (id, more = {}) => ({ id, name: id, gender: null, preview_image_url: null, preview_video_url: null, looks_count: 1, default_voice_id: null, consent_status: null, status: null, created_at: Math.floor(NOW - 5000), ...more });
+const look = (id, of, more = {}) => ({
+  id, name: id, avatar_type: "photo_avatar", group_id: of, gender: null, preview_image_url: null, preview_video_url: null, default_voice_id: null, tags: [], supported_api_engines: ["avatar_iv"], status: null, failure_message: null, ...more,
+});
+const GROUPS = [
+  group("group_a", { name: "Ann", gender: "female", looks_count: 4, consent_status: "approved", status: "completed", preview_image_url: "/picture" }),
+  group("group_b", { name: "A person whose name is a good deal longer than a head of a panel has room for on a phone", looks_count: 1, consent_status: "pending" }),
+  group("group_c", { looks_count: 0 }),
+];
+const LOOKS_OF = [
+  look("look_1", "group_a", { name: "In the office", status: "completed", preview_image_url: "/picture", gender: "female", tags: ["business", "summer"] }),
+  look("look_2", "group_a", { status: "processing", preview_image_url: "/picture" }),
+  look("look_3", "group_a", { status: "failed", failure_message: "the photo shows no face; use one of a person who looks at the camera" }),
+  look("look_4", "group_a", { status: "pending_consent" }), look("look_5", "group_b", { status: "completed" }),
+];
+const video = (id, more = {}) => ({
+  id, title: null, status: "pending", video_url: null, thumbnail_url: null, gif_url: null, captioned_video_url: null, subtitle_url: null, duration: null, created_at: Math.floor(NOW - 60), completed_at: null,
+  failure_code: null, failure_message: null, video_page_url: null, callback_id: null, output_format: "mp4", folder_id: null, ...more,
+});
+const VIDEOS = [
+  video("r03bare"), video("r04work", { title: "A welcome that is a good deal longer than the column it has to stand in", status: "processing", callback_id: "job-7741" }),
+  video("r07done", { title: "Welcome", status: "completed", video_url: "/lost.mp4", thumbnail_url: "/picture", subtitle_url: "/lost.srt", duration: 30, completed_at: Math.floor(NOW - 8) }),
+  video("r09failed", { title: "Nobody", status: "failed", completed_at: Math.floor(NOW - 5), failure_code: "SCRIPT_ERROR", failure_message: "the photo shows no face; use one of a person who looks at the camera" }),
+  video("r10early", { status: "failed" }),
+];
+
 const asset = (id, more = {}) => ({ id, name: `${id}.zip`, mime_type: "application/zip", type: "document", size_bytes: 81234, owner: "Studio North", status: "completed", uploaded_at: Math.floor(NOW - 900), url: "/picture", ...more });
 const LISTS = {
+  "/v3/avatars": GROUPS,
+  "/v3/avatars/looks": LOOKS_OF,
+  "/v3/videos": VIDEOS,
   "/v3/assets": [asset("a1"), asset("a2", { status: "pending_upload", url: null, name: "a-rather-long-name-of-a-file-that-somebody-has-uploaded-to-the-farm.zip" })],
   "/v3/webhooks/endpoints": [
     { endpoint_id: "e1", url: "https://studio.example.com/hooks/renders/with/a/long/path", events: null, entity_id: null, secret: null, status: "enabled", created_at: "2026-11-28T20:00:00Z" },
@@ -120,6 +149,8 @@ const LISTS = {
 
 /** A farm on which nothing was ever done. */
 const EMPTY = { farm: farm(), workers: [], renders: {}, voices: [], lists: {} };
+/** A farm that cannot speak. */
+const MUTE = { ...EMPTY, voices: null };
 /** A farm in the middle of a bad day. */
 const BUSY = {
   farm: farm({
@@ -153,12 +184,20 @@ function answer(request, response) {
   if (pathname === "/v3/hyperframes/farm") return json({ data: state.farm });
   if (pathname === "/v3/hyperframes/workers") return list(state.workers);
   if (pathname === "/v3/hyperframes/renders") return list(Object.values(state.renders));
+  if (pathname === "/v3/voices" && state.voices === null) {
+    return json({ error: { code: "engine_not_configured", message: "no speech engine is configured: install espeak-ng, or set `HYPERFARM_SPEECH_URL`", param: null } }, 409);
+  }
   if (pathname === "/v3/voices") return list(state.voices);
   if (pathname === "/v3/hyperframes/farm/events") {
     response.writeHead(200, { "content-type": "text/event-stream" });
     return response.write(": here\n\n");
   }
   if (pathname in LISTS) return list(state.lists[pathname] ?? []);
+  const [, found] = /^\/v3\/(?:videos|avatars\/looks)\/(\w+)$/.exec(pathname) ?? [];
+  if (found) {
+    const one = ["/v3/videos", "/v3/avatars/looks"].flatMap((path) => state.lists[path] ?? []).find(({ id }) => id === found);
+    return one ? json({ data: one }) : json({ error: { code: "video_not_found", message: "there is no such thing" } }, 404);
+  }
   const [, id, part] = /renders\/(\w+)(?:\/(\w+))?$/.exec(pathname) ?? [];
   const render = state.renders[id];
   if (!render) return json({ error: { code: "not_found", message: "there is no such thing" } }, 404);
@@ -175,9 +214,14 @@ const url = `http://127.0.0.1:${server.address().port}/`;
 
 /** The pages: name, hash, and what is there once they are drawn. */
 const always = [["account", "#/account", "#assets"], ["farm", "#/", ".tiles"], ["new", "#/new", ".drop"], ["lost", "#/nowhere", ".empty"]];
-const EMPTY_PAGES = [...always, ["renders", "#/renders", ".empty"], ["no-render", "#/renders/r99", ".empty"], ["voices", "#/voices", ".empty"], ["compare", "#/compare/r98/r99", ".empty"]];
+const EMPTY_PAGES = [
+  ...always, ["renders", "#/renders", ".empty"], ["no-render", "#/renders/r99", ".empty"], ["voices", "#/voices", ".empty"], ["compare", "#/compare/r98/r99", ".empty"],
+  ["avatars", "#/avatars", ".new-avatar"], ["videos", "#/videos", ".empty"], ["no-video", "#/videos/r99", ".empty"], ["new-video", "#/videos/new", ".make .empty"],
+];
+const MUTE_PAGES = [["voices", "#/voices", ".empty"], ["new-video", "#/videos/new", "section:has(#speech) .empty"]];
 const BUSY_PAGES = [
   ...always, ["renders", "#/renders", ".row"], ["voices", "#/voices", "table.voices"], ["compare", "#/compare/r07done/r09failed", "table.figures"], ["compare-early", "#/compare/r03bare/r08gif", "table.figures"],
+  ["avatars", "#/avatars", ".look"], ["videos", "#/videos", "table.videos"], ["new-video", "#/videos/new?look=look_1", ".choice"], ...VIDEOS.map(({ id }) => [`video-${id}`, `#/videos/${id}`, ".stage, .banner.bad"]),
   ...Object.keys(RENDERS).map((id) => [id, `#/renders/${id}`, "#settings"]),
 ];
 const LOOKS = [["light", { viewport: DESK }], ["dark", { viewport: DESK, colorScheme: "dark" }], ["phone", { viewport: PHONE, hasTouch: true }]];
@@ -188,7 +232,7 @@ let pages = 0;
 try {
   for (const [look, options] of LOOKS) {
     const page = await open(browser, options);
-    for (const [name, made, list] of [["empty", EMPTY, EMPTY_PAGES], ["busy", BUSY, BUSY_PAGES]]) {
+    for (const [name, made, list] of [["empty", EMPTY, EMPTY_PAGES], ["mute", MUTE, MUTE_PAGES], ["busy", BUSY, BUSY_PAGES]]) {
       state = made;
       await page.goto(url);
       await page.reload();

@@ -23,7 +23,7 @@ fn tools() -> (PathBuf, PathBuf) {
 fn no_page_shows_a_value_that_is_not_there() {
     let (node, scripts) = tools();
     let ended = Command::new("timeout")
-        .args(["--kill-after=5", "400"])
+        .args(["--kill-after=5", "600"])
         .arg(&node)
         .arg(scripts.join("states.mjs"))
         .output()
@@ -38,7 +38,7 @@ fn a_person_does_everything_in_the_dashboard() {
     let scene = Scene::new();
     let up = Up::start(&scene, &[]);
     let ended = Command::new("timeout")
-        .args(["--kill-after=5", "400"])
+        .args(["--kill-after=5", "600"])
         .arg(&node)
         .arg(scripts.join("drive.mjs"))
         .args([up.url().trim_end_matches('/'), KEY])

@@ -1,17 +1,16 @@
 /** The key's account: what it may do, webhooks, uploaded files and, for operators, the audit log. */
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useState } from "preact/hooks";
-import { type ApiError, call, forgetKey, hasKey, isAbort, onceKey, page, post } from "../api";
+import { useState } from "preact/hooks";
+import { call, forgetKey, hasKey, onceKey, post } from "../api";
 import { bytes, fullTime, moment, money, NONE } from "../format";
 import { account, canAdminister, canRender } from "../store";
 import type { Asset, AuditEntry, Endpoint, EventType, Secret } from "../types";
 import { Badge, Button, Empty, Failure, Loading, Panel } from "../ui/basics";
 import { ask } from "../ui/dialog";
 import { usePageTitle } from "../ui/hooks";
+import { useList } from "../ui/list";
 import { complain, say } from "../ui/toast";
-
-const AT_ONCE = 20;
 
 export function AccountView() {
   usePageTitle("Account");
@@ -38,29 +37,6 @@ export function AccountView() {
       {canAdminister() && <Audit />}
     </>
   );
-}
-
-/** A list that is read page by page. */
-function useList<T>(path: string) {
-  const [rows, setRows] = useState<T[] | null>(null);
-  const [next, setNext] = useState<string | null>(null);
-  const [error, setError] = useState<ApiError | null>(null);
-  const read = async (token: string | null, signal?: AbortSignal) => {
-    try {
-      const got = await page<T>(path, { query: { limit: AT_ONCE, token }, ...(signal && { signal }) });
-      setRows((before) => (token === null ? got.data : [...(before ?? []), ...got.data]));
-      setNext(got.next_token);
-      setError(null);
-    } catch (failure) {
-      if (!isAbort(failure)) setError(failure as ApiError);
-    }
-  };
-  useEffect(() => {
-    const stop = new AbortController();
-    void read(null, stop.signal);
-    return () => stop.abort();
-  }, [path]);
-  return { rows, setRows, next, error, read };
 }
 
 interface ListPanelProps<T> {

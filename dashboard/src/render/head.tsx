@@ -40,7 +40,7 @@ export function Head({ render, onChange }: { render: RenderDetail; onChange: (re
   );
 }
 
-function Progress({ render }: { render: RenderDetail }) {
+export function Progress({ render }: { render: RenderDetail }) {
   const { progress } = render;
   const state = stateOf(render);
   const stage = { queued: "Waiting for a worker", plan: "Reading the composition", capture: "Capturing frames", stitch: "Joining the chunks", done: "Done" }[progress.stage];

@@ -82,7 +82,7 @@ export function RendersView() {
         <h1>Renders</h1>
         <div class="search">
           <Icon name="search" />
-          <SearchField field={search} value={filter.search} onChange={(text) => set({ search: text })} />
+          <SearchField field={search} of="Title, id, callback id or owner" label="Search renders" value={filter.search} onChange={(text) => set({ search: text })} />
         </div>
         <div class="segments" role="group" aria-label="Status">
           {FILTERS.map(([value, name]) => (
@@ -129,8 +129,17 @@ function poolsOf(now: Farm | null, asked: string): string[] {
   return asked && !names.includes(asked) ? [...names, asked] : names;
 }
 
+interface SearchProps {
+  field: RefObject<HTMLInputElement | null>;
+  /** What is searched. */
+  of: string;
+  label: string;
+  value: string;
+  onChange: (text: string) => void;
+}
+
 /** What is typed is searched for when the person pauses. */
-function SearchField({ field, value, onChange }: { field: RefObject<HTMLInputElement | null>; value: string; onChange: (text: string) => void }) {
+export function SearchField({ field, of, label, value, onChange }: SearchProps) {
   const timer = useRef(0);
   useEffect(() => {
     if (field.current && field.current !== document.activeElement) field.current.value = value;
@@ -140,8 +149,8 @@ function SearchField({ field, value, onChange }: { field: RefObject<HTMLInputEle
       ref={field}
       type="search"
       defaultValue={value}
-      placeholder="Title, id, callback id or owner"
-      aria-label="Search renders"
+      placeholder={of}
+      aria-label={label}
       aria-keyshortcuts="/"
       onInput={(event) => {
         const text = event.currentTarget.value.trim();

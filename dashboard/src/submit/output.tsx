@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { farm } from "../store";
-import { Message } from "../ui/basics";
+import { Message, Problem } from "../ui/basics";
 import { FIELDS, type RequestField } from "./fields";
 import type { Project } from "./project";
 
@@ -55,6 +55,12 @@ export function groups(): [string, RequestField[]][] {
 export function labelOf(field: RequestField): string {
   const words = field.name.replaceAll("_", " ");
   return LABELS[field.name] ?? words.slice(0, 1).toUpperCase() + words.slice(1);
+}
+
+/** What a field means, and its range where that is not said. */
+export function noteOf({ description, min, max }: RequestField): string {
+  if (min === null || max === null || description.includes(` to ${max}`)) return description;
+  return `${description} From ${min} to ${max.toLocaleString("en")}.`;
 }
 
 /** A typed value as the request has it; `null` where nothing was typed. */
@@ -133,23 +139,30 @@ export function MoreSettings({ settings, set }: Pick<OutputProps, "settings" | "
 
 interface FieldProps {
   field: RequestField;
+  /** Its name for people, where that is not its own. */
+  label?: string;
   /** What the empty field stands for. */
   usual?: string | undefined;
+  /** Names of its values, where they differ from those of other fields. */
+  choices?: Record<string, string>;
   settings: Settings;
   set: (name: string, value: string) => void;
   isExplained?: boolean;
+  /** What is wrong with it. */
+  problem?: string | undefined;
 }
 
-function Field({ field, usual, settings, set, isExplained = false }: FieldProps) {
+export function Field({ field, label, usual, choices = CHOICES, settings, set, isExplained = false, problem }: FieldProps) {
   const { name } = field;
   const id = `setting-${name}`;
   const note = isExplained ? `${id}-note` : undefined;
-  const shared = { id, name, "aria-describedby": note, value: settings[name] ?? "" };
+  const described = [note, problem && `${id}-problem`].filter(Boolean).join(" ") || undefined;
+  const shared = { id, name, "aria-describedby": described, "aria-invalid": problem ? true : undefined, value: settings[name] ?? "" };
   const change = (event: { currentTarget: HTMLInputElement | HTMLSelectElement }) => set(name, event.currentTarget.value);
   let input: ComponentChildren;
   if (field.input === "choice" || field.input === "boolean") {
     const options: [string, string][] = field.input === "boolean" ? [["true", "Yes"], ["false", "No"]]
-      : field.options.map((value) => [value, CHOICES[value] ?? value]);
+      : field.options.map((value) => [value, choices[value] ?? CHOICES[value] ?? value]);
     input = (
       <select {...shared} onChange={change}>
         <option value="">{usual ?? "As usual"}</option>
@@ -157,7 +170,7 @@ function Field({ field, usual, settings, set, isExplained = false }: FieldProps)
       </select>
     );
   } else if (field.input === "number") {
-    input = <input {...shared} type="number" step={field.isInteger ? 1 : "any"} min={field.min ?? undefined} max={field.max ?? undefined} placeholder="as usual" onInput={change} />;
+    input = <input {...shared} type="number" step={field.isInteger ? 1 : "any"} min={field.min ?? undefined} max={field.max ?? undefined} placeholder={usual ?? "as usual"} onInput={change} />;
   } else {
     const more = field.input === "numbers" ? { pattern: "\\d+(\\s*,\\s*\\d+)*" } : name === "fps" ? { pattern: "\\d+(/\\d+)?", inputMode: "decimal" as const } : field.pattern === null ? {} : { pattern: field.pattern.replace(/^\^|\$$/g, "") };
     const hasList = name === "fps" || name === "pool";
@@ -165,9 +178,10 @@ function Field({ field, usual, settings, set, isExplained = false }: FieldProps)
   }
   return (
     <div class="field">
-      <label for={id}>{labelOf(field)}</label>
+      <label for={id}>{label ?? labelOf(field)}</label>
       {input}
-      {isExplained && <span id={note} class="faint note"><Message text={field.description} /></span>}
+      {problem && <Problem id={`${id}-problem`} text={problem} />}
+      {isExplained && <span id={note} class="faint note"><Message text={noteOf(field)} /></span>}
     </div>
   );
 }

@@ -5,6 +5,7 @@ import { ApiError, onceKey, post } from "../api";
 import { bytes, count } from "../format";
 import { go, links } from "../route";
 import { account, canRender } from "../store";
+import { upload } from "../upload";
 import type { BatchCreated, RenderCreated } from "../types";
 import { Button, Empty, Failure, Panel, ProgressBar } from "../ui/basics";
 import { usePageTitle } from "../ui/hooks";
@@ -15,7 +16,6 @@ import { FirstFrame } from "./first-frame";
 import { MoreSettings, Output, request, type Settings } from "./output";
 import { ofDrop, ofPicked, type Project } from "./project";
 import type { Row } from "./rows";
-import { upload } from "./upload";
 import { Variables } from "./variables";
 
 export function SubmitView() {
@@ -58,7 +58,8 @@ export function SubmitView() {
       progress("Packing", 0);
       const archive = await project.archive((part) => progress("Packing", part));
       progress("Uploading", 0);
-      const asset_id = await upload(archive, project.name, (part) => progress("Uploading", part));
+      const file = new File([archive], `${project.name || "project"}.zip`, { type: "application/zip" });
+      const asset_id = await upload(file, (part) => progress("Uploading", part));
       uploaded.current = { project, asset_id };
     }
     const { asset_id } = uploaded.current;

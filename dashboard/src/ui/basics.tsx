@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { type ApiError, messageOf } from "../api";
+import { sentence } from "../format";
 import type { RenderDetail, Waiting } from "../types";
 import { Icon, type IconName } from "./icons";
 
@@ -86,8 +87,13 @@ const STATE_NAMES: Record<string, string> = {
   enabled: "Enabled", disabled: "Disabled", active: "Active", draining: "Draining", quarantined: "Quarantined",
 };
 
-export function Badge({ state }: { state: string }) {
-  return <span class={`badge ${state}`}>{STATE_NAMES[state] ?? state}</span>;
+export function Badge({ state, text }: { state: string; text?: string }) {
+  return <span class={`badge ${state}`}>{text ?? STATE_NAMES[state] ?? state}</span>;
+}
+
+/** What is wrong with a field, under it. */
+export function Problem({ id, text }: { id: string; text: string }) {
+  return <span id={id} class="bad-text note" role="alert"><Message text={sentence(text)} /></span>;
 }
 
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {

@@ -1,13 +1,14 @@
 /** The voices of the farm: filter, listen, and try a text. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
-import { ApiError, isAbort, messageOf, onceKey, type Page, page, post } from "../api";
+import { useEffect, useState } from "preact/hooks";
+import { messageOf, onceKey, post } from "../api";
 import { count, duration } from "../format";
 import { canRender } from "../store";
 import type { SpeechCreated, Voice } from "../types";
 import { Button, Empty, Failure, Loading, Panel } from "../ui/basics";
 import { usePageTitle } from "../ui/hooks";
 import { say } from "../ui/toast";
+import { useListening, useVoices } from "./voices";
 
 /** Rows that are drawn at first, and with each click for more. */
 const AT_ONCE = 100;
@@ -16,33 +17,11 @@ const SAMPLE = "This is how I sound. One, two, three.";
 
 export function VoicesView() {
   usePageTitle("Voices");
-  const [voices, setVoices] = useState<Voice[] | null>(null);
-  const [error, setError] = useState<ApiError | null>(null);
-  const [again, setAgain] = useState(0);
+  const { voices, error, again } = useVoices();
+  const { audio, playing, listen } = useListening();
   const [filter, setFilter] = useState({ text: "", language: "", gender: "", engine: "" });
   const [chosen, setChosen] = useState<Voice | null>(null);
   const [most, setMost] = useState(AT_ONCE);
-  const [playing, setPlaying] = useState<{ id: string; problem: string | null } | null>(null);
-  const audio = useRef<HTMLAudioElement>(null);
-
-  useEffect(() => {
-    const stop = new AbortController();
-    setError(null);
-    readAll(stop.signal).then(setVoices, (failure: unknown) => isAbort(failure) || setError(failure as ApiError));
-    return () => stop.abort();
-  }, [again]);
-
-  const listen = (id: string, url: string | null) => {
-    const element = audio.current;
-    if (!element || url === null) return;
-    if (playing?.id === id && playing.problem === null) {
-      element.pause();
-      return setPlaying(null);
-    }
-    element.src = url;
-    setPlaying({ id, problem: null });
-    element.play().catch((failure: unknown) => isAbort(failure) || setPlaying({ id, problem: "The sound could not be played." }));
-  };
 
   if (error?.code === "engine_not_configured") {
     return (
@@ -52,7 +31,7 @@ export function VoicesView() {
       </>
     );
   }
-  if (error) return <Failure what="The voices could not be read" error={error} again={() => setAgain(again + 1)} />;
+  if (error) return <Failure what="The voices could not be read" error={error} again={again} />;
   if (!voices) return <Loading rows={8} />;
   const set = (name: keyof typeof filter) => (event: { currentTarget: HTMLInputElement | HTMLSelectElement }) => setFilter({ ...filter, [name]: event.currentTarget.value });
   const choice = (name: "language" | "gender" | "engine", every: string) => {
@@ -75,7 +54,7 @@ export function VoicesView() {
         <input class="voice-search" type="search" placeholder="Name, id, language or locale" aria-label="Search voices" value={filter.text} onInput={set("text")} />
         <div class="list-order">{choice("language", "Every language")}{choice("gender", "Every gender")}{choice("engine", "Every engine")}</div>
       </div>
-      <audio ref={audio} onEnded={() => setPlaying(null)} onError={() => playing && setPlaying({ ...playing, problem: "The sound could not be loaded." })} />
+      <audio {...audio} />
       {chosen && <Try voice={chosen} onClose={() => setChosen(null)} />}
       <Panel title={count(shown.length, "voice")} id="voices" flush>
         {shown.length === 0 ? <Empty title={voices.length === 0 ? "The speech engines have no voice" : "No voice matches"} /> : (
@@ -92,7 +71,7 @@ export function VoicesView() {
                   <td class="row-actions">
                     {playing?.id === voice.voice_id && playing.problem && <span class="bad-text">{playing.problem} </span>}
                     {voice.preview_audio_url !== null && (
-                      <Button icon={playing?.id === voice.voice_id && !playing.problem ? "stop" : "play"} title={`Listen to ${voice.name}`} onClick={() => listen(voice.voice_id, voice.preview_audio_url)}>
+                      <Button icon={playing?.id === voice.voice_id && !playing.problem ? "stop" : "play"} title={`Listen to ${voice.name}`} onClick={() => listen(voice)}>
                         {playing?.id === voice.voice_id && !playing.problem ? "Stop" : "Listen"}
                       </Button>
                     )}
@@ -112,17 +91,6 @@ export function VoicesView() {
 function abilities(voice: Voice): string {
   const found = [voice.support_pause && "SSML and pauses", voice.support_locale && "other languages"].filter(Boolean);
   return found.length > 0 ? found.join(", ") : "plain text";
-}
-
-async function readAll(signal: AbortSignal): Promise<Voice[]> {
-  const all: Voice[] = [];
-  let token: string | null = null;
-  do {
-    const got: Page<Voice> = await page<Voice>("v3/voices", { query: { limit: 100, token }, signal });
-    all.push(...got.data);
-    token = got.next_token;
-  } while (token);
-  return all;
 }
 
 function Try({ voice, onClose }: { voice: Voice; onClose: () => void }) {

@@ -1,30 +1,26 @@
-/** Sends an archive to the farm: in one request where it is small, straight to storage where it is not. */
+/** Sends a file to the farm: in one request where it is small, straight to storage where it is not. */
 
-import { headers, keyWanted, onceKey, post, refusalOf, url, ApiError } from "../api";
+import { ApiError, headers, keyWanted, onceKey, post, refusalOf, url } from "./api";
+import type { UploadBegun } from "./types";
 
 /** Largest file that one request takes. */
 const SMALL = 32 * 1024 * 1024;
 
-interface Begun {
-  asset_id: string;
-  upload_url: string;
-  upload_headers: Record<string, string>;
-}
-
-/** The id of the asset that `archive` has become. */
-export async function upload(archive: Blob, name: string, progress: (part: number) => void): Promise<string> {
-  const filename = `${name.replace(/[^\w.-]+/g, "-").slice(0, 80) || "project"}.zip`;
-  if (archive.size <= SMALL) {
+/** The id of the asset that `file` has become. */
+export async function upload(file: File, progress: (part: number) => void): Promise<string> {
+  const [, name = "", ending = ""] = /^(.*?)(\.\w+)?$/s.exec(file.name) ?? [];
+  const filename = `${name.replace(/[^\w.-]+/g, "-").slice(0, 80) || "file"}${ending}`;
+  if (file.size <= SMALL) {
     const form = new FormData();
-    form.append("file", new File([archive], filename, { type: "application/zip" }));
+    form.append("file", file, filename);
     const sent = await send("POST", url("v3/assets"), form, { ...headers(), "idempotency-key": onceKey() }, progress);
     return (JSON.parse(sent) as { data: { asset_id: string } }).data.asset_id;
   }
-  const begun = await post<Begun>("v3/assets/direct-uploads", {
-    body: { filename, content_type: "application/zip", size_bytes: archive.size },
+  const begun = await post<UploadBegun>("v3/assets/direct-uploads", {
+    body: { filename, content_type: file.type || "application/octet-stream", size_bytes: file.size },
     idempotencyKey: onceKey(),
   });
-  await send("PUT", begun.upload_url, archive, begun.upload_headers, progress);
+  await send("PUT", begun.upload_url, file, begun.upload_headers, progress);
   await post(`v3/assets/${begun.asset_id}/complete`, { body: {} });
   return begun.asset_id;
 }
