@@ -75,7 +75,7 @@ export function videoRequest(form: Form, hasLocales: boolean, files: Files): Vid
   if (form.type === "image" && files.image) made["image"] = files.image;
   if (form.speech === "sound" && sound) Object.assign(made, prefixed("audio_", sound));
   if (form.background !== "none") made["background"] = { ...(made["background"] as object | undefined), type: form.background };
-  if (background) Object.assign(made["background"] as object, prefixed("", background));
+  if (places.includes("background.file") && background) Object.assign(made["background"] as object, prefixed("", background));
   return { ...made, type: form.type };
 }
 
