@@ -10,6 +10,7 @@
 //! | [`voices`] | voices, and text to speech |
 //! | [`avatars`] | people who can present |
 //! | [`videos`] | presenter videos |
+//! | [`agents`] | the video agent: sessions, messages, resources, styles |
 //! | [`webhooks`] | endpoints, events and what is delivered |
 //! | [`tasks`] | renders and uploads as clients of inference.sh know them |
 //! | [`oauth`] | sign-in by OAuth |
@@ -36,6 +37,7 @@
 //! ```
 
 pub mod account;
+pub mod agents;
 pub mod assets;
 pub mod avatars;
 pub mod error;

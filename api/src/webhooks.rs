@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 use crate::request::Request;
 
 /// Types of events, each with when it happens.
-pub const EVENT_TYPES: [(&str, &str); 5] = [
+pub const EVENT_TYPES: [(&str, &str); 7] = [
     ("hyperframes_video.success", "Fired when a HyperFrames render completes."),
     ("hyperframes_video.fail", "Fired when a HyperFrames render fails."),
     ("hyperframes_video.cancelled", "Fired when a HyperFrames render is cancelled or deleted before its end."),
     ("avatar_video.success", "Fired when an avatar video completes successfully."),
     ("avatar_video.fail", "Fired when an avatar video generation fails."),
+    ("video_agent.success", "Fired when a Video Agent session completes successfully."),
+    ("video_agent.fail", "Fired when a Video Agent session fails."),
 ];
 
 /// Types of events that only the hosted service has. A client may subscribe to them beside the farm's own, and never
 /// gets one.
-pub const HOSTED_ONLY_EVENT_TYPES: [&str; 21] = [
+pub const HOSTED_ONLY_EVENT_TYPES: [&str; 19] = [
     "avatar_video_gif.success",
     "avatar_video_gif.fail",
     "avatar_video_caption.success",
     "avatar_video_caption.fail",
     "video_translate.success",
     "video_translate.fail",
-    "video_agent.success",
-    "video_agent.fail",
     "personalized_video",
     "instant_avatar.success",
     "instant_avatar.fail",
@@ -187,11 +187,14 @@ pub struct RenderEventData {
     pub end: RenderEnd,
 }
 
-/// `event_data` of an event about a presenter video.
+/// `event_data` of an event about a presenter video, or a video of the agent's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VideoEventData {
-    /// The video.
+    /// The video; empty where the agent came to none.
     pub video_id: String,
+    /// The session, of a video of the agent's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
     /// Signed, expiring; `null` where the video failed, or the farm does not know how it is reached.
     pub url: Option<String>,
     /// Always `null`.

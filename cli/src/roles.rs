@@ -9,9 +9,9 @@ use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::config::Config;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::fetch::Fetcher;
-use hyperfarm_coordinator::Coordinator;
 use hyperfarm_coordinator::api::server::{self, ConnectionLimits};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
+use hyperfarm_coordinator::{Coordinator, LanguageModel, OpenAiChat};
 use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::Pool;
@@ -267,9 +267,11 @@ async fn serve(
     })?;
     let address = listener.local_addr().map_err(CliError::system)?;
     let speech = Catalogue::new(&settings.speech).map_err(CliError::system)?;
+    let language_model = settings.language_model.map(OpenAiChat::new).transpose().map_err(CliError::system)?;
+    let language_model = language_model.map(|model| Arc::new(model) as Arc<dyn LanguageModel>);
     let coordinator = Coordinator::start(backplane.clone(), settings.coordinator, drain.clone());
-    let router =
-        coordinator.router(ApiConfig { speech: Arc::new(speech), ..api_config(settings.api, access, args, fetcher) });
+    let api = api_config(settings.api, access, args, fetcher);
+    let router = coordinator.router(ApiConfig { speech: Arc::new(speech), language_model, ..api });
     probes.serving(backplane, drain);
     tracing::info!(%address, "the API listens");
     // Scripts that listen on port 0 read the port here.

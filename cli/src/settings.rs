@@ -9,6 +9,7 @@ use hyperfarm_backplane::config::{self, Config, ConfigError, Env};
 use hyperfarm_backplane::fetch::FetchConfig;
 use hyperfarm_backplane::runner::RunnerConfig;
 use hyperfarm_coordinator::CoordinatorConfig;
+use hyperfarm_coordinator::LanguageModelConfig;
 use hyperfarm_coordinator::api::ApiConfig;
 use hyperfarm_coordinator::scheduler::SchedulePolicy;
 use hyperfarm_coordinator::usage::Prices;
@@ -35,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) api: ApiSettings,
     /// Speech engines.
     pub(crate) speech: SpeechConfig,
+    /// The language model of the video agent.
+    pub(crate) language_model: Option<LanguageModelConfig>,
 }
 
 /// The HTTP API's section.
@@ -108,6 +111,7 @@ impl Settings {
             },
             api: ApiSettings::read(env),
             speech: SpeechConfig::read(env),
+            language_model: LanguageModelConfig::read(env),
         }
     }
 }

@@ -245,6 +245,13 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             ),
             ("HYPERFARM_PIPER_URL", "URL of Piper's HTTP server, which speaks.", Text("none")),
             (
+                "HYPERFARM_LANGUAGE_MODEL_URL",
+                "Base URL of an OpenAI-compatible service that writes storyboards for the video agent: its `/v1/chat/completions` is used.",
+                Text("none"),
+            ),
+            ("HYPERFARM_LANGUAGE_MODEL_KEY", "API key of that service.", Text("none")),
+            ("HYPERFARM_LANGUAGE_MODEL", "Model of that service.", Value("gpt-4o-mini")),
+            (
                 "HYPERFARM_SPACE_WEIGHTS",
                 "Weights of spaces, as `name=weight` between commas: one of weight 3 gets three times the slots of one of weight 1 while both have work.",
                 Text("1 each"),

@@ -131,7 +131,7 @@ impl Finalizer {
                 }
                 None
             }
-            Purpose::Render | Purpose::Video { .. } => {
+            Purpose::Render | Purpose::Video { .. } | Purpose::Agent(_) => {
                 let usage = self.usages.record(request, &intake, state).await?;
                 self.publish(request, &intake, state).await?;
                 usage
@@ -187,7 +187,7 @@ impl Finalizer {
         intake: &Intake,
         state: &TerminalState,
     ) -> Result<Event, ObjectsError> {
-        if matches!(intake.purpose, Purpose::Video { .. }) {
+        if matches!(intake.purpose, Purpose::Video { .. } | Purpose::Agent(_)) {
             return self.video_event(request, intake, state).await;
         }
         let (event_type, end) = match &state.outcome {
@@ -220,21 +220,24 @@ impl Finalizer {
         self.event_of(event_type, data, request, intake, state).await
     }
 
-    /// The event of the end of a presenter video.
+    /// The event of the end of a presenter video, or of one of the agent's.
     async fn video_event(
         &self,
         request: &RenderRequest,
         intake: &Intake,
         state: &TerminalState,
     ) -> Result<Event, ObjectsError> {
+        let (success, fail, session_id) = match &intake.purpose {
+            Purpose::Agent(session) => ("video_agent.success", "video_agent.fail", Some(session.clone())),
+            _ => ("avatar_video.success", "avatar_video.fail", None),
+        };
         let (event_type, url, failure) = match &state.outcome {
-            Outcome::Completed { output, .. } => {
-                ("avatar_video.success", self.signed_url(&output.key, intake).await, None)
-            }
-            Outcome::Failed { failure, .. } => ("avatar_video.fail", None, Some(failure)),
+            Outcome::Completed { output, .. } => (success, self.signed_url(&output.key, intake).await, None),
+            Outcome::Failed { failure, .. } => (fail, None, Some(failure)),
         };
         let data = VideoEventData {
             video_id: request.id.to_string(),
+            session_id,
             url,
             gif_download_url: None,
             video_page_url: None,

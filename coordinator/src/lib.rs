@@ -22,6 +22,8 @@
 //! | `assets` | uploaded files |
 //! | `avatars` | people who can present, and their looks |
 //! | `presenter` | presenter videos as projects |
+//! | `agent` | the video agent: a language model's storyboards as projects |
+//! | `html` | text in HTML |
 //! | `audit` | who did which administrative act |
 //! | `signed_urls` | URLs that need no key |
 //! | `expiry` | removes what storage does not keep for ever |
@@ -69,6 +71,7 @@
 //! ```
 
 pub mod admission;
+mod agent;
 pub mod api;
 pub mod api_keys;
 mod assets;
@@ -79,6 +82,7 @@ mod config;
 mod coordinator;
 mod expiry;
 mod finalize;
+mod html;
 mod index;
 pub mod intake;
 mod oauth;
@@ -103,6 +107,7 @@ pub mod usage;
 pub mod waiting;
 pub mod webhooks;
 
+pub use agent::{ChatMessage, ChatRole, LanguageModel, LanguageModelConfig, LanguageModelError, OpenAiChat};
 pub use config::CoordinatorConfig;
 pub use coordinator::{Coordinator, RenderError, RenderPage};
 pub use intake::IntakeError;

@@ -44,6 +44,8 @@ pub enum Purpose {
     },
     /// The face of a new look, whose id this is.
     Look(String),
+    /// A video of the agent's, in the session with this id.
+    Agent(String),
 }
 
 /// What a `callback_url` gets of the end of a render.

@@ -74,10 +74,10 @@ impl Prices {
         let is_large = u64::from(output.size.width) * u64::from(output.size.height) > 1920 * 1080;
         let is_fast = output.frame_rate.num() > 30 * output.frame_rate.den();
         let per_minute = match (purpose, is_large, is_fast) {
-            (Purpose::Render, false, false) => self.hd30,
-            (Purpose::Render, false, true) => self.hd60,
-            (Purpose::Render, true, false) => self.uhd30,
-            (Purpose::Render, true, true) => self.uhd60,
+            (Purpose::Render | Purpose::Agent(_), false, false) => self.hd30,
+            (Purpose::Render | Purpose::Agent(_), false, true) => self.hd60,
+            (Purpose::Render | Purpose::Agent(_), true, false) => self.uhd30,
+            (Purpose::Render | Purpose::Agent(_), true, true) => self.uhd60,
             (Purpose::Video { .. }, false, _) => self.photo_hd,
             (Purpose::Video { .. }, true, _) => self.photo_uhd,
             (Purpose::Look(_), _, _) => 0.0,

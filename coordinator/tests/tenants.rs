@@ -55,6 +55,7 @@ struct Things {
     group: String,
     look: String,
     video: String,
+    session: String,
 }
 
 async fn things(farm: &Farm, router: &Router, key: &str) -> Things {
@@ -79,14 +80,23 @@ async fn things(farm: &Farm, router: &Router, key: &str) -> Things {
     let sound = videos::upload(router, key, "speech.wav", &silence()).await;
     let video = json!({ "type": "image", "image": photo, "audio_asset_id": sound, "title": MARK });
     let video = id(&call(router, key, "post", "/v3/videos", &video).await, "video_id");
-    Things { render, open_render, asset, endpoint, group, look, video }
+    let session = json!({ "prompt": MARK, "mode": "chat" });
+    let session = id(&call(router, key, "post", "/v3/video-agents", &session).await, "session_id");
+    let uri = format!("/v3/video-agents/{session}");
+    let reviews = async || call(router, key, "get", &uri, &Value::Null).await.json()["data"]["status"] == "reviewing";
+    assert!(crate::common::comes(reviews).await, "no storyboard");
+    Things { render, open_render, asset, endpoint, group, look, video, session }
 }
 
 #[tokio::test]
 async fn a_tenant_reaches_nothing_of_another_on_any_route() {
     let farm = Farm::with(quick());
     farm.slots(1).await;
-    let router = farm.coordinator.router(ApiConfig { access: Access::keys([]), ..ApiConfig::default() });
+    let scene = json!({ "layout": "title", "heading": MARK });
+    let answer = json!({ "reply": MARK, "storyboard": { "title": MARK, "scenes": [scene] } });
+    let language_model = Some(crate::agents::model(&[answer]).await.0);
+    let config = ApiConfig { access: Access::keys([]), language_model, ..ApiConfig::default() };
+    let router = farm.coordinator.router(config);
     let (alpha, beta) = (key(&farm, "alpha", Scope::Render).await, key(&farm, "beta", Scope::Render).await);
     let things = things(&farm, &router, &alpha).await;
     // The end of the first render is an event of A's.
@@ -103,9 +113,10 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
         own(format!("/v3/avatars/{}", things.group)).await,
         own(format!("/v3/avatars/looks/{}", things.look)).await,
         own(format!("/v3/videos/{}", things.video)).await,
+        own(format!("/v3/video-agents/{}", things.session)).await,
     ];
-    let Things { render, open_render, asset, endpoint, group, look, video } = &things;
-    let marks = [MARK, render, open_render, asset, endpoint, group, look, video];
+    let Things { render, open_render, asset, endpoint, group, look, video, session } = &things;
+    let marks = [MARK, render, open_render, asset, endpoint, group, look, video, session];
     let mut asked = 0;
     for route in ROUTES {
         let mut uris = Vec::new();
@@ -119,6 +130,8 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
                 ("{group_id}", &things.group),
                 ("{look_id}", &things.look),
                 ("{video_id}", &things.video),
+                ("{session_id}", &things.session),
+                ("{resource_id}", "storyboard_0"),
                 ("{worker_id}", "n1"),
                 ("{voice_id}", "espeak_en-us"),
                 ("{version}", "0.8.60"),
@@ -151,6 +164,7 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
                 "{group_id}",
                 "{look_id}",
                 "{video_id}",
+                "{session_id}",
                 "{*key}",
             ];
             let is_of_alpha = names_a_thing.iter().any(|parameter| route.path.contains(parameter));

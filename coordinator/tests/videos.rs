@@ -77,7 +77,7 @@ impl SpeechEngine for Metronome {
 }
 
 /// The header of a PNG file of this size.
-fn png(width: u32, height: u32, has_alpha: bool) -> Vec<u8> {
+pub(crate) fn png(width: u32, height: u32, has_alpha: bool) -> Vec<u8> {
     let mut file = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     file.extend(width.to_be_bytes());
     file.extend(height.to_be_bytes());
@@ -108,9 +108,13 @@ pub(crate) async fn upload(router: &Router, key: &str, name: &str, bytes: &[u8])
     answer["data"]["asset_id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
 
+/// The voices of [`Metronome`].
+pub(crate) fn speech() -> Arc<Catalogue> {
+    Arc::new(Catalogue::of(vec![Arc::new(Metronome) as Arc<dyn SpeechEngine>]))
+}
+
 fn speaking(farm: &Farm, config: ApiConfig) -> Router {
-    let speech = Arc::new(Catalogue::of(vec![Arc::new(Metronome) as Arc<dyn SpeechEngine>]));
-    farm.coordinator.router(ApiConfig { speech, ..config })
+    farm.coordinator.router(ApiConfig { speech: speech(), ..config })
 }
 
 /// What a page leaves that has found a face.
@@ -139,7 +143,7 @@ async fn status(router: &Router, uri: &str) -> String {
 }
 
 /// A file of the project of a render.
-async fn project_file(farm: &Farm, render: &str, name: &str) -> String {
+pub(crate) async fn project_file(farm: &Farm, render: &str, name: &str) -> String {
     let render: RenderId = render.parse().unwrap();
     let request: RenderRequest = farm.backplane.objects.get_json(&keys::request(&render)).await.unwrap();
     let bundle = farm.backplane.objects.get(&keys::bundle(&request.bundle)).await.unwrap();

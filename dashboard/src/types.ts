@@ -26,6 +26,140 @@ export interface Account {
   wallet: Record<string, unknown> | null;
 }
 
+/** A message of a session. */
+export interface AgentMessage {
+  /** What was said. */
+  content: string;
+  /** Unix seconds. */
+  created_at: number | null;
+  /** Resources that it speaks of. */
+  resource_ids: string[] | null;
+  /** Who said it. */
+  role: "user" | "model";
+  /** What it is. */
+  type: "text" | "resource" | "error";
+}
+
+/** Says something to the agent of a session. */
+export interface AgentMessageRequest {
+  /** Whether the agent makes the video now. */
+  auto_proceed?: boolean | null;
+  /** As in the request of the session. This farm refuses it. */
+  avatar_id?: string | null;
+  /** More files. */
+  files?: FileInput[] | null;
+  /** A wish, an answer, or an approval. */
+  message: string;
+  /** The voice of the narration from now on. */
+  voice_id?: string | null;
+}
+
+/** The answer to a message. */
+export interface AgentMessageSent {
+  /** The run of the agent that the message has begun. */
+  run_id: string;
+  /** The session. */
+  session_id: string;
+  /** The title of the session so far. */
+  title: string | null;
+}
+
+/** Begins a session. */
+export interface AgentRequest {
+  /** With the mode `chat`: whether the agent goes on without waiting for approval. */
+  auto_proceed?: boolean | null;
+  /** The hosted service puts an avatar into the video. This farm refuses it. */
+  avatar_id?: string | null;
+  /** Echoed in events. */
+  callback_id?: string | null;
+  /** An https URL to tell of the end of the video. */
+  callback_url?: string | null;
+  /** Pictures and videos that scenes may show: PNG, JPEG, MP4 or WebM files. */
+  files?: FileInput[] | null;
+  /** Whether the agent waits for approval of its storyboard; `generate` by default, which does not. */
+  mode?: "generate" | "chat" | null;
+  /** Shape of the video; `landscape` by default. */
+  orientation?: "landscape" | "portrait" | null;
+  /** What the video is about. */
+  prompt: string;
+  /** One of GET /v3/video-agents/styles; the first where there is none. */
+  style_id?: string | null;
+  /** The voice of the narration; the first English one where there is none. */
+  voice_id?: string | null;
+}
+
+/** Something that a message speaks of. */
+export interface AgentResource {
+  /** Unix seconds. */
+  created_at: number | null;
+  /** Of a storyboard its scenes. */
+  metadata: unknown;
+  /** Always `null`. */
+  preview_url: string | null;
+  /** The resource. */
+  resource_id: string;
+  /** `image` or `video` for a file of the client's or the session's video, `draft` for a storyboard. */
+  resource_type: string;
+  /** `user_uploaded` or `generated`. */
+  source_type: string | null;
+  /** Signed, expiring URL of a still of a video. */
+  thumbnail_url: string | null;
+  /** Signed, expiring URL of the file. */
+  url: string | null;
+}
+
+/** A session. */
+export interface AgentSession {
+  /** Unix seconds. */
+  created_at: number;
+  /** The newest 40 messages, newest first; none in lists. */
+  messages: AgentMessage[];
+  /** Per cent of the way to the video. */
+  progress: number;
+  /** The session. */
+  session_id: string;
+  /** What its agent does. */
+  status: "thinking" | "waiting_for_input" | "reviewing" | "generating" | "completed" | "failed";
+  /** The title that the agent has given. */
+  title: string | null;
+  /** The newest video, once it is rendered. */
+  video_id: string | null;
+}
+
+/** A session that has begun. */
+export interface AgentSessionCreated {
+  /** Unix seconds. */
+  created_at: number;
+  /** The session. */
+  session_id: string;
+  /** Always `thinking`. */
+  status: "thinking" | "waiting_for_input" | "reviewing" | "generating" | "completed" | "failed";
+  /** `null`: the video is there once the session says so. */
+  video_id: string | null;
+}
+
+/** A session whose agent was told to stop. */
+export interface AgentStopped {
+  /** The session. */
+  session_id: string;
+}
+
+/** A template that the agent composes videos by. */
+export interface AgentStyle {
+  /** `null`: styles suit every shape. */
+  aspect_ratio: string | null;
+  /** Name to show to people. */
+  name: string;
+  /** Always `null`. */
+  preview_video_url: string | null;
+  /** The style. */
+  style_id: string;
+  /** Words to find it by. */
+  tags: string[] | null;
+  /** Always `null`. */
+  thumbnail_url: string | null;
+}
+
 /** A file that was uploaded, or is to be. */
 export interface Asset {
   /** The asset. */
@@ -177,8 +311,8 @@ export interface BackgroundSetting {
   /** The same as an asset. */
   asset_id?: string | null;
   /** What it is. */
-  type: "color" | "image";
-  /** URL of a PNG or JPEG file of at most 50 MB. With the type `image` this or `asset_id` is required. */
+  type: "color" | "image" | "video";
+  /** URL of a file of at most 50 MB: PNG or JPEG with the type `image`, MP4 or WebM with the type `video`. With these types this or `asset_id` is required. */
   url?: string | null;
   /** The colour, such as `#1a2b3c`. Required with the type `color`. */
   value?: string | null;
@@ -296,7 +430,7 @@ export interface Endpoint {
   endpoint_id: string;
   /** The one render it hears of. */
   entity_id: string | null;
-  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail. All where `null`. */
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail. All where `null`. */
   events: string[] | null;
   /** Shown once. */
   secret: string | null;
@@ -308,7 +442,7 @@ export interface Endpoint {
 
 /** Changes a receiver of events. */
 export interface EndpointChange {
-  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail. All where `null`. */
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail. All where `null`. */
   events?: string[] | null;
   /** An https URL that can be reached from the internet. */
   url?: string | null;
@@ -318,7 +452,7 @@ export interface EndpointChange {
 export interface EndpointRequest {
   /** The one render to hear of. */
   entity_id?: string | null;
-  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail. All where `null`. */
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail. All where `null`. */
   events?: string[] | null;
   /** An https URL that can be reached from the internet. */
   url: string;
@@ -351,7 +485,7 @@ export interface Event {
   /** The same over all deliveries. */
   event_id: string;
   /** The type. */
-  event_type: "hyperframes_video.success" | "hyperframes_video.fail" | "hyperframes_video.cancelled" | "avatar_video.success" | "avatar_video.fail";
+  event_type: "hyperframes_video.success" | "hyperframes_video.fail" | "hyperframes_video.cancelled" | "avatar_video.success" | "avatar_video.fail" | "video_agent.success" | "video_agent.fail";
 }
 
 /** A type of event. */
@@ -1137,7 +1271,7 @@ export interface VideoRequest {
   motion_prompt?: string | null;
   /** Container; `mp4` by default. `webm` keeps transparency. */
   output_format?: "mp4" | "webm" | null;
-  /** Leaves out the background of the photo, which must be a PNG file with transparency. */
+  /** Leaves out what is behind the person. A PNG file with transparency keeps its own; of other photos the farm cuts the person out. */
   remove_background?: boolean | null;
   /** Height class; `1080p` by default. */
   resolution?: "720p" | "1080p" | "4k" | null;

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use bytes::Bytes;
 use hyperfarm_api::avatars::{
     AvatarChange, AvatarCreated, AvatarGroup, AvatarLook, AvatarRequest, AvatarSource, AvatarStatus, AvatarType,
     ConsentBegun, ConsentRequest, ConsentStatus, Deleted, GroupsQuery, LooksQuery, Ownership,
@@ -23,12 +24,13 @@ use super::base_url::base_url;
 use super::create::receiver_url;
 use super::error::{ApiError, Code};
 use super::media::{self, Wanted};
-use super::oauth::{document, escaped, fields, form, guarded};
+use super::oauth::{document, fields, form, guarded};
 use super::page::{self, PageRange, Query};
 use super::{Answer, Api, List, assets, read_body, renders};
 use crate::api_keys::Caller;
 use crate::avatars::{self, Consent, FoundFace, GroupRecord, LookRecord};
 use crate::clock::now_ms;
+use crate::html::escaped;
 use crate::intake::{Intake, Purpose, Seed};
 use crate::oauth;
 use crate::presenter::{Background, MediaFile, Presentation, photo_size};
@@ -168,14 +170,15 @@ async fn find_face(
     };
     let title = format!("Face of {}", look.name);
     let spec = RenderSpec { title: title.parse().ok(), ..RenderSpec::default() };
-    submit(api, caller, &presentation, spec, Purpose::Look(look.id.clone()), None, seed).await
+    let bundle = presentation.bundle().map_err(|error| ApiError::internal(&error))?;
+    submit(api, caller, bundle, spec, Purpose::Look(look.id.clone()), None, seed).await
 }
 
-/// Takes a presentation in as a render.
+/// Takes a project of the farm's own in as a render.
 pub(super) async fn submit(
     api: &Api,
     caller: &Caller,
-    presentation: &Presentation,
+    bundle: Bytes,
     spec: RenderSpec,
     purpose: Purpose,
     origin: Option<Url>,
@@ -183,7 +186,6 @@ pub(super) async fn submit(
 ) -> Result<(), ApiError> {
     caller.check_pool(&spec.pool)?;
     let mut taken = api.admission.reserve(caller, vec![seed.render()]).await?;
-    let bundle = presentation.bundle().map_err(|error| ApiError::internal(&error))?;
     let bundle = api.coordinator.store_bundle(bundle, None).await?;
     let intake = Intake { purpose, ..caller.intake(origin) };
     let render = api.coordinator.submit_stored(bundle, spec, intake, seed).await?;

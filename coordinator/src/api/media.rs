@@ -25,15 +25,25 @@ pub(super) enum Wanted {
     Sound,
     /// An MP4 or a WebM file.
     Video,
+    /// An image or a video.
+    Picture,
 }
 
 impl Wanted {
-    fn types(self) -> [(&'static str, &'static str); 2] {
+    fn types(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Image => [("image/png", ".png"), ("image/jpeg", ".jpg")],
-            Self::Sound => [("audio/wav", ".wav"), ("audio/mpeg", ".mp3")],
-            Self::Video => [("video/mp4", ".mp4"), ("video/webm", ".webm")],
+            Self::Image => &[("image/png", ".png"), ("image/jpeg", ".jpg")],
+            Self::Sound => &[("audio/wav", ".wav"), ("audio/mpeg", ".mp3")],
+            Self::Video => &[("video/mp4", ".mp4"), ("video/webm", ".webm")],
+            Self::Picture => {
+                &[("image/png", ".png"), ("image/jpeg", ".jpg"), ("video/mp4", ".mp4"), ("video/webm", ".webm")]
+            }
         }
+    }
+
+    /// The ending of a file's name, with the dot, if it is that of such a file.
+    pub(super) fn extension(self, ending: &str) -> Option<&'static str> {
+        self.types().iter().map(|(_, extension)| *extension).find(|extension| *extension == ending)
     }
 
     fn name(self) -> &'static str {
@@ -41,6 +51,7 @@ impl Wanted {
             Self::Image => "a PNG or a JPEG file",
             Self::Sound => "a WAV or an MP3 file",
             Self::Video => "an MP4 or a WebM file",
+            Self::Picture => "a PNG, JPEG, MP4 or WebM file",
         }
     }
 }
@@ -95,7 +106,7 @@ fn checked(bytes: Bytes, param: &str, wanted: Wanted) -> Result<MediaFile, ApiEr
         return Err(too_large(param));
     }
     let found = sniff(&bytes[..bytes.len().min(512)], "");
-    let known = wanted.types().into_iter().find(|(kind, _)| found == Some(*kind));
+    let known = wanted.types().iter().find(|(kind, _)| found == Some(*kind));
     let (_, extension) = known.ok_or_else(|| {
         ApiError::invalid(param, format!("the file must be {}, and by its bytes it is none", wanted.name()))
     })?;

@@ -37,6 +37,7 @@
 
 pub mod access;
 pub mod account;
+mod agents;
 pub mod assets;
 mod avatars;
 mod base_url;
@@ -93,6 +94,7 @@ use access::WrongKeys;
 pub use error::{ApiError, Code};
 
 use crate::admission::Admission;
+use crate::agent::LanguageModel;
 use crate::api_keys::KeyStore;
 use crate::audit;
 use crate::coordinator::Coordinator;
@@ -141,6 +143,8 @@ pub struct ApiConfig {
     pub prices: Prices,
     /// The voices that speak; without an engine there are none.
     pub speech: Arc<Catalogue>,
+    /// Writes storyboards for the video agent; without one there is no agent.
+    pub language_model: Option<Arc<dyn LanguageModel>>,
     /// How long a handler may take, uploads of projects included.
     pub answer_within: Duration,
     /// Changes that a key may make in a minute: requests that are no reads, submissions among them.
@@ -171,6 +175,7 @@ impl Default for ApiConfig {
             built_in_runtime: "0.0.0".to_owned(),
             prices: Prices::default(),
             speech: Arc::new(Catalogue::of(Vec::new())),
+            language_model: None,
             answer_within: Duration::from_secs(600),
             changes_per_minute: CHANGES_PER_MINUTE,
         }
@@ -198,6 +203,7 @@ pub struct Api {
     pub(crate) memory: Arc<farm::Memory>,
     pub(crate) pieces: Arc<preview::PieceCache>,
     pub(crate) speeches: Arc<voices::SpeechPermits>,
+    pub(crate) agents: Arc<agents::AgentPermits>,
 }
 
 impl Coordinator {
@@ -226,6 +232,7 @@ impl Coordinator {
             memory: Arc::default(),
             pieces: Arc::default(),
             speeches: Arc::default(),
+            agents: Arc::default(),
             config: Arc::new(config),
         };
         api.start_loops();

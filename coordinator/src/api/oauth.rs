@@ -32,6 +32,7 @@ use super::server::PeerAddress;
 use super::{Api, read_body};
 use crate::api_keys::Caller;
 use crate::audit::{self, Act};
+use crate::html::escaped;
 use crate::oauth::{Authorization, Consent, DEVICE_VALID, GrantError, OAuth, POLL_INTERVAL, Tokens};
 
 /// Path of the page on which a user code is entered.
@@ -492,19 +493,4 @@ pub(super) fn guarded(page: String) -> Response {
         ),
     ];
     (headers, page).into_response()
-}
-
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }

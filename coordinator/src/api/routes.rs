@@ -12,6 +12,10 @@ use axum::routing::{delete, get, patch, post, put};
 use axum::{Json, Router};
 use hyperfarm_api::Data;
 use hyperfarm_api::account::{AccountAnswer, Nothing, Status};
+use hyperfarm_api::agents::{
+    AgentMessageRequest, AgentMessageSent, AgentRequest, AgentResource, AgentSession, AgentSessionCreated,
+    AgentStopped, AgentStyle, StylesQuery,
+};
 use hyperfarm_api::assets::{
     Asset, AssetDeleted, AssetUploaded, CompleteRequest, UploadBegun, UploadForm, UploadReceived, UploadRequest,
 };
@@ -41,7 +45,7 @@ use super::route::Answers::Raw;
 use super::route::{Answers, Route, Takes, one, page};
 use super::server::PeerAddress;
 use super::{
-    Api, FIELDS_MAX, account, assets, avatars, batch, farm, files, inference, log, openapi, operate, preview,
+    Api, FIELDS_MAX, account, agents, assets, avatars, batch, farm, files, inference, log, openapi, operate, preview,
     read_body, render_events, renders, runtimes, videos, voices, webhooks, workers,
 };
 use crate::api_keys::{Caller, Scope};
@@ -96,6 +100,23 @@ const AVATAR: &[Code] = &[
 
 /// What making a presenter video can be refused for.
 const VIDEO: &[Code] = &joined::<{ AVATAR.len() + 2 }>(AVATAR, &[Code::VoiceNotFound, Code::EngineFailed]);
+
+/// What beginning a session with the video agent can be refused for.
+const AGENT: &[Code] = &[
+    Code::InvalidParameter,
+    Code::InsufficientCredit,
+    Code::DownloadFailed,
+    Code::TooLarge,
+    Code::AssetNotFound,
+    Code::EngineNotConfigured,
+    Code::EngineFailed,
+    Code::VoiceNotFound,
+    Code::NotReady,
+    Code::RateLimited,
+];
+
+/// The same for a message to it.
+const AGENT_MESSAGE: &[Code] = &joined::<{ AGENT.len() + 2 }>(AGENT, &[Code::ResourceNotFound, Code::Conflict]);
 
 /// Every route there is.
 #[rustfmt::skip]
@@ -152,6 +173,14 @@ pub const ROUTES: &[Route] = &[
     Route::new("patch", "/v3/avatars/{group_id}", RENDER, "Change the name or the gender of an avatar group.", one::<AvatarGroup>(), || patch(avatars::change_group)).json::<AvatarChange>().errors(&[Code::AvatarNotFound, Code::InvalidParameter]),
     Route::new("delete", "/v3/avatars/{group_id}", RENDER, "Delete an avatar group with its looks.", one::<Deleted>(), || delete(avatars::delete_group)).errors(&[Code::AvatarNotFound]),
     Route::new("post", "/v3/avatars/{group_id}/consent", RENDER, "Ask the person of a group for consent, by a page that needs no key.", one::<ConsentBegun>(), || post(avatars::ask_consent)).json::<ConsentRequest>().errors(&[Code::AvatarNotFound, Code::InvalidParameter]),
+    Route::new("get", "/v3/video-agents/styles", READ, "List the styles of the video agent.", page::<AgentStyle>(), || get(agents::list_styles)).query::<StylesQuery>().errors(&[Code::InvalidParameter]),
+    Route::new("post", "/v3/video-agents", RENDER, "Begin a session with the video agent.", one::<AgentSessionCreated>(), || post(agents::create)).json::<AgentRequest>().ids_from_idempotency_key().errors(AGENT),
+    Route::new("get", "/v3/video-agents", READ, "List sessions with the video agent, newest first.", page::<AgentSession>(), || get(agents::list)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::InvalidParameter]),
+    Route::new("get", "/v3/video-agents/{session_id}", READ, "Read a session with its messages.", one::<AgentSession>(), || get(agents::read)).errors(&[Code::ResourceNotFound]),
+    Route::new("post", "/v3/video-agents/{session_id}", RENDER, "Answer the agent, or have its storyboard changed or filmed.", one::<AgentMessageSent>(), || post(agents::send)).json::<AgentMessageRequest>().errors(AGENT_MESSAGE),
+    Route::new("post", "/v3/video-agents/{session_id}/stop", RENDER, "Stop the agent at its next step; a video that is rendered is cancelled.", one::<AgentStopped>(), || post(agents::stop)).errors(&[Code::ResourceNotFound, Code::Conflict]),
+    Route::new("get", "/v3/video-agents/{session_id}/videos", READ, "List the videos of a session, newest first.", page::<Video>(), || get(agents::list_videos)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::ResourceNotFound, Code::InvalidParameter]),
+    Route::new("get", "/v3/video-agents/{session_id}/resources/{resource_id}", READ, "Read a file or a storyboard of a session.", one::<AgentResource>(), || get(agents::resource)).errors(&[Code::ResourceNotFound]),
     Route::new("post", "/v3/videos", RENDER, "Make a video of a photo that speaks.", one::<VideoCreated>(), || post(videos::create)).json::<VideoRequest>().ids_from_idempotency_key().errors(VIDEO),
     Route::new("get", "/v3/videos", READ, "List presenter videos, newest first.", page::<Video>(), || get(videos::list)).query::<VideosQuery>().errors(&[Code::InvalidParameter]),
     Route::new("get", "/v3/videos/{video_id}", READ, "Read a presenter video.", one::<Video>(), || get(videos::read)).errors(&[Code::VideoNotFound]),

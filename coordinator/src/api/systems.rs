@@ -106,7 +106,13 @@ pub const SYSTEMS: &[System] = &[
     },
     System::refused("lip-sync of existing videos", &["/v3/lipsyncs"], ""),
     System::refused("translation of videos", &["/v3/video-translations"], "proofread sessions too"),
-    System::refused("video agent", &["/v3/video-agents"], "sessions and styles too"),
+    System {
+        name: "video agent",
+        paths: &["/v3/video-agents"],
+        support: Support::WithEngine,
+        remark: "a language model behind an OpenAI-compatible service, [as described](agent.md); no avatars",
+        test: ("coordinator/tests/agents.rs", "a_session_goes_from_a_prompt_over_a_review_to_a_video"),
+    },
     System {
         name: "sign-in by OAuth",
         paths: &["/v1/oauth", "/oauth"],

@@ -88,7 +88,8 @@ pub(super) async fn create(
         };
         let render = seed.render();
         let purpose = Purpose::Video { shows_captions: presentation.shows_captions };
-        submit(&api, &caller, &presentation, spec, purpose, origin, seed).await?;
+        let bundle = presentation.bundle().map_err(|error| ApiError::internal(&error))?;
+        submit(&api, &caller, bundle, spec, purpose, origin, seed).await?;
         let created = VideoCreated { video_id: render.to_string(), status: VideoStatus::Pending, output_format };
         Ok((StatusCode::OK, created))
     };
@@ -386,9 +387,24 @@ async fn find(api: &Api, caller: &Caller, id: &str) -> Result<RenderDetail, ApiE
     let missing = || ApiError::new(Code::VideoNotFound, format!("there is no video {}", id.escape_debug()));
     let render: RenderId = id.parse().map_err(|_| missing())?;
     match api.coordinator.detail_in(&caller.rights.space, &render).await {
-        Ok(detail) if matches!(detail.intake.purpose, Purpose::Video { .. }) => Ok(detail),
+        Ok(detail) if matches!(detail.intake.purpose, Purpose::Video { .. } | Purpose::Agent(_)) => Ok(detail),
         Ok(_) | Err(RenderError::NotFound(_)) => Err(missing()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The caller's video as clients see it; `None` where there is none.
+pub(super) async fn find_view(
+    api: &Api,
+    caller: &Caller,
+    id: &str,
+    base: Option<&Url>,
+) -> Result<Option<Video>, ApiError> {
+    match find(api, caller, id).await {
+        Ok(detail) => view(api, base, &detail).await.map(Some),
+        // It was deleted as a render.
+        Err(error) if error.code == Code::VideoNotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

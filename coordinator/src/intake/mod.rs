@@ -72,7 +72,9 @@ pub(crate) async fn store(
     let member = || object_keys::space_render(&intake.space, &request.id);
     let marks = match intake.purpose {
         Purpose::Render => vec![member()],
-        Purpose::Video { .. } => vec![member(), object_keys::space_video(&intake.space, &request.id)],
+        Purpose::Video { .. } | Purpose::Agent(_) => {
+            vec![member(), object_keys::space_video(&intake.space, &request.id)]
+        }
         // The client has asked for a look, and is shown no render.
         Purpose::Look(_) => Vec::new(),
     };

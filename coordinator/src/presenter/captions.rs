@@ -1,6 +1,7 @@
 //! The words of a speech as captions: lines that are read at a glance.
 
 use super::SpokenWord;
+use crate::html::escaped;
 
 /// Characters of a caption at most, unless one word is longer.
 const CHARACTERS: usize = 42;
@@ -49,10 +50,6 @@ fn lines(words: &[SpokenWord]) -> Vec<&[SpokenWord]> {
         lines.push(&words[first..]);
     }
     lines
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

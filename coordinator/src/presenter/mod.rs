@@ -68,6 +68,13 @@ pub(crate) struct MediaFile {
     pub(crate) bytes: Bytes,
 }
 
+impl MediaFile {
+    /// Whether it is a video.
+    pub(crate) fn is_video(&self) -> bool {
+        matches!(self.extension, ".mp4" | ".webm")
+    }
+}
+
 /// What a presenter says.
 #[derive(Debug, Clone)]
 pub(crate) struct SpokenSound {

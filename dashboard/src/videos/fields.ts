@@ -80,7 +80,8 @@ export const VIDEO_FIELDS: RequestField[] = [
     "isInteger": false,
     "options": [
       "color",
-      "image"
+      "image",
+      "video"
     ],
     "min": null,
     "max": null,
@@ -90,7 +91,7 @@ export const VIDEO_FIELDS: RequestField[] = [
     "name": "background.url",
     "input": "text",
     "pattern": null,
-    "description": "URL of a PNG or JPEG file of at most 50 MB. With the type `image` this or `asset_id` is required.",
+    "description": "URL of a file of at most 50 MB: PNG or JPEG with the type `image`, MP4 or WebM with the type `video`. With these types this or `asset_id` is required.",
     "isNumber": false,
     "isInteger": false,
     "options": [],
@@ -205,7 +206,7 @@ export const VIDEO_FIELDS: RequestField[] = [
     "name": "remove_background",
     "input": "boolean",
     "pattern": null,
-    "description": "Leaves out the background of the photo, which must be a PNG file with transparency.",
+    "description": "Leaves out what is behind the person. A PNG file with transparency keeps its own; of other photos the farm cuts the person out.",
     "isNumber": false,
     "isInteger": false,
     "options": [],
