@@ -107,11 +107,11 @@ impl Film<'_> {
 <script>
 const timeline = gsap.timeline({{ paused: true }});
 const enter = (scene, at) => {{
-  timeline.from(`${{scene}} .rule`, {{ scaleX: 0, duration: 0.5, ease: "power2.out" }}, at + 0.1);
+  const rule = document.querySelector(`${{scene}} .rule`);
+  if (rule) timeline.from(rule, {{ scaleX: 0, duration: 0.5, ease: "power2.out" }}, at + 0.1);
   timeline.from(`${{scene}} .in`, {{ opacity: 0, y: {rise}, duration: 0.6, stagger: 0.18, ease: "power3.out" }}, at + 0.2);
 }};
-{tweens}timeline.set({{}}, {{}}, {at:.3});
-window.__timelines = {{ main: timeline }};
+{tweens}window.__timelines = {{ main: timeline }};
 </script>
 </body>
 </html>
@@ -122,15 +122,17 @@ window.__timelines = {{ main: timeline }};
 
     fn scene(&self, number: usize, scene: &Scene, at: f64, seconds: f64) -> String {
         // The fewer the words, the larger they are.
-        let letters = scene.heading.chars().count() as f64;
-        let (class, largest) = match scene.layout {
-            Layout::Title => ("title", 0.13),
-            Layout::Points => ("points", 0.09),
-            Layout::Number => ("number", 0.34),
-            Layout::Quote => ("quote", 0.085),
-            Layout::Media => ("media", 0.075),
+        let letters = scene.heading.chars().count().max(1) as f64;
+        let across = f64::from(self.size.width) / f64::from(self.size.width.min(self.size.height));
+        let fading = |largest: f64| largest * (24.0 / letters.max(24.0)).sqrt();
+        let (class, scale) = match scene.layout {
+            Layout::Title => ("title", fading(0.15)),
+            Layout::Points => ("points", fading(0.11)),
+            // On one line: a letter is about three quarters as wide as it is high.
+            Layout::Number => ("number", (0.82 * across / (0.75 * letters)).min(0.36)),
+            Layout::Quote => ("quote", fading(0.105)),
+            Layout::Media => ("media", fading(0.09)),
         };
-        let scale = (largest * (24.0 / letters.max(24.0)).sqrt()).min(largest * 8.0 / letters.max(8.0) + 0.06);
         let heading = line(&scene.heading);
         let rule = if scene.layout == Layout::Number { "" } else { "<div class=\"rule\"></div>\n" };
         let lines: Vec<String> = scene.lines.iter().map(|text| line(text)).collect();

@@ -26,6 +26,9 @@ pub(crate) use photo::photo_size;
 /// Frames a second of presenter videos.
 pub(crate) const FRAME_RATE: u32 = 25;
 
+/// More seconds than any video of a presenter has: a sound may have 600.
+const LONGEST: u32 = 700;
+
 /// Seconds that a presenter looks at the viewer after the last word.
 const TAIL: f64 = 0.4;
 
@@ -196,6 +199,9 @@ impl Presentation {
         }
         let backdrop = match (&self.background, backdrop) {
             (Background::Video(_), Some(name)) => {
+                // It lasts as long as the composition, which may be known by the page only.
+                let duration =
+                    if duration.is_empty() { format!(" data-duration=\"{LONGEST}\"") } else { duration.clone() };
                 format!("<video id=\"backdrop\" src=\"{name}\" muted loop data-start=\"0\"{duration}></video>")
             }
             _ => String::new(),
