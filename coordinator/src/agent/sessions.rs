@@ -1,7 +1,8 @@
 //! Sessions in storage.
 //!
-//! **Invariant: one run of the agent at a time writes a session.** A message is taken only while none is at work, and a
-//! client that stops a run leaves a mark of its own.
+//! **Invariant: one run of the agent at a time writes a session.** A message is taken only while none is at work: a
+//! coordinator knows its own runs, and the stage tells of those of others. A client that stops a run leaves a mark of its
+//! own.
 
 use bytes::Bytes;
 use hyperfarm_api::agents::{AgentMessageKind, AgentRole, Orientation};

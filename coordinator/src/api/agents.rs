@@ -3,6 +3,7 @@
 //! The agent runs in this process and not as a task of the queue: it waits for the model, and speaks the narration. A few
 //! run at once, each within [`RUN_WITHIN`]. A run that ends with its process has failed once that time is over.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::spec::{RenderSpec, Size};
 use hyperfarm_speech::Script;
 use hyperfarm_speech::catalogue::Filter;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{info, warn};
 use url::Url;
@@ -63,22 +65,47 @@ const SHOWN_MESSAGES: usize = 40;
 /// Answers that a model may give to a message before the run fails.
 const ANSWERS: usize = 2;
 
-/// The turns of runs.
-pub(crate) struct AgentPermits(Arc<Semaphore>);
+/// The turns of runs: a few at once, and one of a session.
+pub(crate) struct AgentPermits {
+    turns: Arc<Semaphore>,
+    /// The sessions in which the agent is at work, by their ids.
+    at_work: Arc<Mutex<HashSet<String>>>,
+}
 
 impl Default for AgentPermits {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
+        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), at_work: Arc::default() }
+    }
+}
+
+/// The turn of a run. Dropping it ends the turn.
+struct Turn {
+    session: String,
+    at_work: Arc<Mutex<HashSet<String>>>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.at_work.lock().remove(&self.session);
     }
 }
 
 impl AgentPermits {
-    fn turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        self.0.clone().try_acquire_owned().map_err(|_| {
+    fn turn(&self, session: &str) -> Result<Turn, ApiError> {
+        let turn = self.turns.clone().try_acquire_owned().map_err(|_| {
             let message = format!("the farm's video agent is in {AT_ONCE} sessions already; try again");
             ApiError::new(Code::RateLimited, message).retry_after(30)
-        })
+        })?;
+        if !self.at_work.lock().insert(session.to_owned()) {
+            return Err(busy());
+        }
+        Ok(Turn { session: session.to_owned(), at_work: self.at_work.clone(), _turn: turn })
     }
+}
+
+fn busy() -> ApiError {
+    ApiError::new(Code::Conflict, "the agent of this session is at work; wait until it is not, or stop it first")
 }
 
 /// The operator's language model.
@@ -115,9 +142,10 @@ pub(super) async fn create(
         check_voice(&api, asked.voice_id.as_deref()).await?;
         asked.callback_url.as_deref().map(|url| receiver_url("callback_url", url, &api.config)).transpose()?;
         api.admission.check_spending(&caller).await?;
-        let turn = api.agents.turn()?;
+        let id = seed.id("sess");
+        let turn = api.agents.turn(&id)?;
         let mut session = SessionRecord {
-            id: seed.id("sess"),
+            id,
             space: caller.rights.space.clone(),
             created_at_ms: seed.at_ms(),
             is_chat: asked.mode == Some(AgentMode::Chat),
@@ -156,18 +184,19 @@ pub(super) async fn send(
     body: Body,
 ) -> Answer<AgentMessageSent> {
     let body = renders::read_project_body(&api, &headers, body).await?;
-    let mut session = find(&api, &caller, &id).await?;
+    find(&api, &caller, &id).await?;
     let asked: AgentMessageRequest = request::parse(request::object(&body)?)?;
     let model = model(&api)?;
     checked_text(&asked.message, "message")?;
     check_avatar(asked.avatar_id.is_some())?;
     check_voice(&api, asked.voice_id.as_deref()).await?;
-    if matches!(status(&api, &session).await?.0, AgentStatus::Thinking | AgentStatus::Generating) {
-        let message = "the agent of this session is at work; wait until it is not, or stop it first";
-        return Err(ApiError::new(Code::Conflict, message));
-    }
     api.admission.check_spending(&caller).await?;
-    let turn = api.agents.turn()?;
+    let turn = api.agents.turn(&id)?;
+    // Read in its turn, so that no other run writes it.
+    let mut session = find(&api, &caller, &id).await?;
+    if matches!(status(&api, &session).await?.0, AgentStatus::Thinking | AgentStatus::Generating) {
+        return Err(busy());
+    }
     let seed = Seed::new().map_err(|error| ApiError::internal(&error))?;
     session.voice = asked.voice_id.map(String::from).or(session.voice);
     let proceeds = !session.is_chat || asked.auto_proceed == Some(true);
@@ -237,7 +266,7 @@ struct Run {
 }
 
 impl Run {
-    fn spawn(mut self, turn: OwnedSemaphorePermit) {
+    fn spawn(mut self, turn: Turn) {
         tokio::spawn(async move {
             let ended = tokio::time::timeout(RUN_WITHIN, self.go())
                 .await

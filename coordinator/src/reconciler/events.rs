@@ -17,7 +17,7 @@ use super::wake::Wake;
 use crate::config::SERVER_RETRY;
 
 /// Forwards events while this coordinator leads, until the drain starts or the broker is closed. An event is
-/// acknowledged before the loop has acted on it; a lost event delays its render by one tick at most.
+/// acknowledged before the loop has acted on it; a lost event delays its render until a tick looks at it.
 pub(crate) async fn forward(
     backplane: Backplane,
     leadership: Leadership,

@@ -28,8 +28,12 @@ const ACTIVE_RENDERS_A_TICK: usize = 50;
 /// Renders with nothing in flight that a tick looks at, at least.
 const IDLE_RENDERS_A_TICK: usize = 20;
 
-/// Ticks after which a tick has looked at every render, at most.
-const SWEEP_TICKS: usize = 5;
+/// Ticks within which every render with tasks in flight is looked at.
+const ACTIVE_SWEEP_TICKS: usize = 5;
+
+/// Ticks within which every other render is looked at. Nothing happens to one that is not told; a read is for what was
+/// lost.
+const IDLE_SWEEP_TICKS: usize = 20;
 
 /// How long a render is read by differences before it is read whole again. That heals what a write of an older farm, which
 /// leaves no difference, has changed.
@@ -114,10 +118,10 @@ pub struct Schedule {
     ticks: u64,
 }
 
-/// Of `renders`, with the tick before the last check of each, `at_least` or the share of a tick, those that were not looked
-/// at for longest.
-fn in_turn(mut renders: Vec<(u64, &RenderId)>, at_least: usize) -> impl Iterator<Item = &RenderId> {
-    let most = at_least.max(renders.len().div_ceil(SWEEP_TICKS));
+/// Of `renders`, with the tick before the last check of each, `at_least` or the share of a tick of a sweep of `ticks`, those
+/// that were not looked at for longest.
+fn in_turn(mut renders: Vec<(u64, &RenderId)>, at_least: usize, ticks: usize) -> impl Iterator<Item = &RenderId> {
+    let most = at_least.max(renders.len().div_ceil(ticks));
     if renders.len() > most {
         renders.select_nth_unstable(most);
         renders.truncate(most);
@@ -258,8 +262,9 @@ impl Schedule {
         for (render, open) in &self.renders {
             if is_active(open) { &mut active } else { &mut idle }.push((open.looked_at, render));
         }
-        let active = in_turn(active, ACTIVE_RENDERS_A_TICK);
-        let due: Vec<RenderId> = active.chain(in_turn(idle, IDLE_RENDERS_A_TICK)).cloned().collect();
+        let active = in_turn(active, ACTIVE_RENDERS_A_TICK, ACTIVE_SWEEP_TICKS);
+        let idle = in_turn(idle, IDLE_RENDERS_A_TICK, IDLE_SWEEP_TICKS);
+        let due: Vec<RenderId> = active.chain(idle).cloned().collect();
         for render in due {
             self.set_check(&render, now, |open| {
                 open.is_check_requested = true;
@@ -471,6 +476,10 @@ mod tests {
         renders[10..].iter().for_each(|render| schedule.close(render));
         schedule.tick(now);
         assert_eq!(schedule.take_due(now).len(), 10, "all of them where they are few");
+        (0..990).for_each(|n| drop(open(&mut schedule, &format!("s{n:03}"), 1, now)));
+        schedule.take_due(now);
+        schedule.tick(now);
+        assert_eq!(schedule.take_due(now).len(), 51, "the one in flight, and a twentieth of the others");
     }
 
     #[test]
