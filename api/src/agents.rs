@@ -17,19 +17,19 @@ pub const MAX_FILES: usize = 20;
 /// Begins a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentRequest {
-    /// What the video is about.
+    /// The subject of the video, its length, and whatever else the agent should know.
     #[schemars(length(min = 1))]
     pub prompt: Text<MAX_MESSAGE>,
-    /// Whether the agent waits for approval of its storyboard; `generate` by default, which does not.
+    /// Whether the client approves the storyboard before the video is made; `generate`, without approval, by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<AgentMode>,
     /// The hosted service puts an avatar into the video. This farm refuses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub avatar_id: Option<Text<64>>,
-    /// The voice of the narration; the first English one where there is none.
+    /// The voice of the narration. Without one the farm chooses the English voice that suits explanations best.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voice_id: Option<Text<100>>,
-    /// One of GET /v3/video-agents/styles; the first where there is none.
+    /// One of GET /v3/video-agents/styles. Without one the farm takes the first of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub style_id: Option<Text<64>>,
     /// Shape of the video; `landscape` by default.
@@ -39,7 +39,7 @@ pub struct AgentRequest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub files: Vec<FileInput>,
-    /// With the mode `chat`: whether the agent goes on without waiting for approval.
+    /// With the mode `chat`: the first storyboard becomes the video without approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_proceed: Option<bool>,
     /// An https URL to tell of the end of the video.
@@ -57,15 +57,15 @@ impl Request for AgentRequest {
     }"#;
 }
 
-/// Whether the agent waits for approval.
+/// Whether the client approves a storyboard before it becomes a video.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum AgentMode {
-    /// It makes the video at once.
+    /// The storyboard becomes a video without approval.
     #[default]
     Generate,
-    /// It shows a storyboard, and waits.
+    /// The session stops at the storyboard, until the client has approved it.
     Chat,
 }
 
@@ -97,7 +97,7 @@ pub struct AgentMessageRequest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub files: Vec<FileInput>,
-    /// Whether the agent makes the video now.
+    /// The storyboard that follows from this message becomes the video without approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_proceed: Option<bool>,
 }
@@ -221,13 +221,13 @@ pub struct AgentStopped {
 pub struct AgentResource {
     /// The resource.
     pub resource_id: String,
-    /// `image` or `video` for a file of the client's or the session's video, `draft` for a storyboard.
+    /// `image` or `video` for a file of the client's, `draft` for a storyboard.
     pub resource_type: String,
     /// `user_uploaded` or `generated`.
     pub source_type: Option<String>,
     /// Signed, expiring URL of the file.
     pub url: Option<String>,
-    /// Signed, expiring URL of a still of a video.
+    /// Always `null`.
     pub thumbnail_url: Option<String>,
     /// Always `null`.
     pub preview_url: Option<String>,

@@ -42,7 +42,7 @@ export interface AgentMessage {
 
 /** Says something to the agent of a session. */
 export interface AgentMessageRequest {
-  /** Whether the agent makes the video now. */
+  /** The storyboard that follows from this message becomes the video without approval. */
   auto_proceed?: boolean | null;
   /** As in the request of the session. This farm refuses it. */
   avatar_id?: string | null;
@@ -66,7 +66,7 @@ export interface AgentMessageSent {
 
 /** Begins a session. */
 export interface AgentRequest {
-  /** With the mode `chat`: whether the agent goes on without waiting for approval. */
+  /** With the mode `chat`: the first storyboard becomes the video without approval. */
   auto_proceed?: boolean | null;
   /** The hosted service puts an avatar into the video. This farm refuses it. */
   avatar_id?: string | null;
@@ -76,15 +76,15 @@ export interface AgentRequest {
   callback_url?: string | null;
   /** Pictures and videos that scenes may show: PNG, JPEG, MP4 or WebM files. */
   files?: FileInput[] | null;
-  /** Whether the agent waits for approval of its storyboard; `generate` by default, which does not. */
+  /** Whether the client approves the storyboard before the video is made; `generate`, without approval, by default. */
   mode?: "generate" | "chat" | null;
   /** Shape of the video; `landscape` by default. */
   orientation?: "landscape" | "portrait" | null;
-  /** What the video is about. */
+  /** The subject of the video, its length, and whatever else the agent should know. */
   prompt: string;
-  /** One of GET /v3/video-agents/styles; the first where there is none. */
+  /** One of GET /v3/video-agents/styles. Without one the farm takes the first of them. */
   style_id?: string | null;
-  /** The voice of the narration; the first English one where there is none. */
+  /** The voice of the narration. Without one the farm chooses the English voice that suits explanations best. */
   voice_id?: string | null;
 }
 
@@ -98,11 +98,11 @@ export interface AgentResource {
   preview_url: string | null;
   /** The resource. */
   resource_id: string;
-  /** `image` or `video` for a file of the client's or the session's video, `draft` for a storyboard. */
+  /** `image` or `video` for a file of the client's, `draft` for a storyboard. */
   resource_type: string;
   /** `user_uploaded` or `generated`. */
   source_type: string | null;
-  /** Signed, expiring URL of a still of a video. */
+  /** Always `null`. */
   thumbnail_url: string | null;
   /** Signed, expiring URL of the file. */
   url: string | null;

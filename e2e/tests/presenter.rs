@@ -32,6 +32,12 @@ fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// A command of the program against the farm.
+fn client(scene: &Scene, farm: &Up, args: &[&str]) -> Finished {
+    let mut command = scene.command(&[args, &["--farm", farm.url(), "--json"]].concat());
+    command.env("HYPERFARM_API_KEY", KEY).output().unwrap().into()
+}
+
 /// An uploaded file of the repository, as other requests name it.
 fn upload(farm: &Up, path: &str) -> Value {
     let file = file(path);
@@ -123,10 +129,7 @@ fn a_photo_speaks() {
     }
     let scene = Scene::new();
     let farm = Up::start(&scene, &[]);
-    let client = |args: &[&str]| {
-        let mut command = scene.command(&[args, &["--farm", farm.url(), "--json"]].concat());
-        Finished::from(command.env("HYPERFARM_API_KEY", KEY).output().unwrap())
-    };
+    let client = |args: &[&str]| client(&scene, &farm, args);
     let photo = file("presenter/astronaut.jpg");
     let found = client(&["avatars", "create", text(&photo), "--name", "Eileen", "--wait"]).json();
     assert_eq!(found["status"], "completed", "{found}");
@@ -214,10 +217,7 @@ fn a_person_is_cut_out_before_a_film() {
     }
     let scene = Scene::new();
     let farm = Up::start(&scene, &[]);
-    let client = |args: &[&str]| {
-        let mut command = scene.command(&[args, &["--farm", farm.url(), "--json"]].concat());
-        Finished::from(command.env("HYPERFARM_API_KEY", KEY).output().unwrap()).json()
-    };
+    let client = |args: &[&str]| client(&scene, &farm, args).json();
     let (film, sound, output) = (scene.path("film.mp4"), scene.path("speech.wav"), scene.path("video.mp4"));
     let text_of_speech = "Guten Tag, und willkommen zur Schulung.";
     let speech = client(&["voices", "speak", text_of_speech, "--voice", "espeak_de_f1", "-o", text(&sound)]);

@@ -71,7 +71,12 @@ async fn upload_path(api: &Api, path: &Path) -> Result<Value, CliError> {
 
 /// Uploads the file at a path, and answers the id of the asset.
 pub(super) async fn upload_id(api: &Api, path: &Path) -> Result<Text<64>, CliError> {
-    let AssetUploaded { asset_id, .. } = typed(upload_path(api, path).await?)?;
+    id_of(upload_path(api, path).await?)
+}
+
+/// The id of an asset that `upload` has answered.
+pub(crate) fn id_of(asset: Value) -> Result<Text<64>, CliError> {
+    let AssetUploaded { asset_id, .. } = typed(asset)?;
     asset_id.parse().map_err(|error: BoundsError| CliError::system(error))
 }
 

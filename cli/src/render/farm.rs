@@ -5,10 +5,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use bytes::Bytes;
-use hyperfarm_api::assets::AssetUploaded;
 use hyperfarm_api::render::{RenderCreated, RenderDetail, RenderStatus};
 use hyperfarm_api::request::{AssetProject, Base64Project, Priority, Project, RenderRequest};
-use hyperfarm_proto::bounded::{BoundsError, Text};
+use hyperfarm_proto::bounded::Text;
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::RenderSpec;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -151,10 +150,7 @@ impl Farm {
     async fn create(&self, spec: &RenderSpec, priority: Option<Priority>, project: Bytes) -> Result<String, CliError> {
         let project = if project.len() > INLINE_MOST {
             let asset = crate::client::assets::upload(&self.api, "project.zip", project).await?;
-            let AssetUploaded { asset_id, .. } = typed(asset)?;
-            Project::AssetId(AssetProject {
-                asset_id: asset_id.parse().map_err(|error: BoundsError| CliError::system(error))?,
-            })
+            Project::AssetId(AssetProject { asset_id: crate::client::assets::id_of(asset)? })
         } else {
             let data = base64::engine::general_purpose::STANDARD.encode(&project);
             Project::Base64(Base64Project { data, media_type: Text::new("application/zip") })

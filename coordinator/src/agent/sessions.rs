@@ -24,7 +24,7 @@ pub(crate) struct SessionRecord {
     pub(crate) space: Space,
     /// Unix milliseconds of its creation.
     pub(crate) created_at_ms: u64,
-    /// Whether the agent waits for approval.
+    /// Whether the client approves a storyboard before it becomes a video.
     pub(crate) is_chat: bool,
     pub(crate) style: String,
     pub(crate) orientation: Orientation,
