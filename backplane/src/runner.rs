@@ -14,6 +14,7 @@
 //!   node, and for a render whose capture class is not this node's, for 30 s after it was refused.
 //! - **An outage is waited out.** After a failure of storage, ledger or broker the node takes no tasks until they
 //!   answer.
+//! - **A hint after a change.** Once an attempt has ended the coordinator is told to look at its render. (`hints`)
 //! - **Acknowledged after the commit.** A process that dies leaves its delivery to the broker and its lease to run out.
 //! - **A slot holds one delivery.** While it works, its consumers of the other queues are closed, so that nothing waits
 //!   behind it.
@@ -29,7 +30,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::select_all;
 use hyperfarm_proto::event::{Event, EventKind};
@@ -54,8 +54,10 @@ use crate::retry::{RetryPolicy, Retryable};
 use crate::task_log::TaskLog;
 use crate::trace;
 
+mod hints;
 mod node;
 
+use hints::Hints;
 use node::Node;
 
 /// The context of a running task: its slot, progress, log and cancellation. Clones share it; any thread may use it.
@@ -209,8 +211,12 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(1);
 /// Longest time for one question whether storage, ledger and broker answer.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often the pause after a message that is left to another node doubles.
-const LEFT_DOUBLINGS: u32 = 2;
+/// The longest pause after a message that is left to another node, in pauses.
+const LEFT_PAUSES: u32 = 4;
+
+/// Messages in a row that a slot leaves to others because its node has failed their tasks. Then it takes one: the others
+/// have failed the tasks of this queue as well, or are at work for long.
+const LEFT_AT_MOST: u32 = 16;
 
 /// Times the ledger is asked while a delivery is held.
 const LEDGER_ATTEMPTS: u32 = 6;
@@ -237,6 +243,12 @@ impl Runner {
         metrics.set_slots(role, pool, *count);
         let node = Arc::new(Node::new(self.node.clone(), self.config.clone(), &drain));
         let heartbeats = AbortOnDrop(tokio::spawn(self.clone().send_heartbeats(node.clone())).abort_handle());
+        let (hints, ended) = (Arc::new(Hints::default()), CancellationToken::new());
+        let publishing = tokio::spawn({
+            let (hints, broker, ended) = (hints.clone(), self.backplane.broker.clone(), ended.clone());
+            async move { hints.publish(&*broker, &ended).await }
+        });
+        let ends_with_the_node = AbortOnDrop(publishing.abort_handle());
         let mut slots = JoinSet::new();
         for number in 0..self.node.slots {
             let slot = Slot {
@@ -245,6 +257,7 @@ impl Runner {
                 worker: slot_id(&self.node.id, number),
                 handler: handler.clone(),
                 node: node.clone(),
+                hints: hints.clone(),
                 process_drain: drain.clone(),
                 left: AtomicU32::new(0),
             };
@@ -256,6 +269,11 @@ impl Runner {
             }
         }
         drop(heartbeats);
+        ended.cancel();
+        if let Err(panic) = publishing.await {
+            error!(worker = %self.node.id, %panic, "the last hints are not published");
+        }
+        drop(ends_with_the_node);
         info!(worker = %self.node.id, "the node has stopped");
     }
 
@@ -377,6 +395,7 @@ struct Slot {
     worker: WorkerId,
     handler: Arc<dyn TaskHandler>,
     node: Arc<Node>,
+    hints: Arc<Hints>,
     /// The process's own drain, which has a grace period.
     process_drain: Drain,
     /// Messages in a row that were left to other nodes.
@@ -444,7 +463,8 @@ impl Slot {
         }
         let (mut claim, mut asked_at) = self.claim(&task, true).await;
         if let Ok(Claim::Elsewhere { workers }) = &claim {
-            if self.is_there(|nodes| self.node.has_peers(nodes, workers)).await {
+            let is_patient = self.left.load(Ordering::Relaxed) < LEFT_AT_MOST;
+            if is_patient && self.is_there(|nodes| self.node.has_peers(nodes, workers)).await {
                 return self.leave_to_another(&task, &queue, delivery).await;
             }
             (claim, asked_at) = self.claim(&task, false).await;
@@ -511,12 +531,14 @@ impl Slot {
     }
 
     /// Puts the task's message at the end of its queue, and waits so that another node takes it, longer after each
-    /// message in a row. Put back, it would come here again at once, and be a dead letter after some times.
+    /// message in a row. Put back, it would come here again at once, and be a dead letter after some times. The waits are
+    /// drawn: two nodes that wait equally long would each be sent the same task again, for ever.
     async fn leave_to_another(&self, task: &TaskId, queue: &Queue, delivery: Delivery) {
         let (step, chunk) = (task.step.kind(), task.step.chunk());
         debug!(render = %task.render, step, chunk, worker = %self.worker, "the task is left to another node");
-        let left = self.left.fetch_add(1, Ordering::Relaxed);
-        let pause = self.config().pause * 2u32.pow(left.min(LEFT_DOUBLINGS));
+        let left = self.left.fetch_add(1, Ordering::Relaxed) + 1;
+        let pause = self.config().pause;
+        let pause = RetryPolicy::new(pause, pause * LEFT_PAUSES).delay_after(left);
         if let Err(error) = self.backplane().broker.publish(queue, delivery.payload.clone()).await {
             warn!(render = %task.render, step, chunk, %error, "the message cannot be queued anew, it is put back");
             delivery.put_back().await;
@@ -593,7 +615,7 @@ impl Slot {
             }
         }
         let kind = if result.is_ok() { EventKind::Committed } else { EventKind::Failed };
-        self.announce(Event { task: lease.task.clone(), kind }).await;
+        self.hints.add(Event { task: lease.task.clone(), kind });
         if let Err(failure) = &result
             && failure.code.retry() != RetryRule::Never
             // Not after another attempt has committed: the failure of the slower of two attempts is nobody's.
@@ -627,17 +649,6 @@ impl Slot {
 
     fn count_end(&self, lease: &Lease, outcome: TaskOutcome, started: Instant) {
         self.backplane().metrics.task_ended(lease.task.step, outcome, started.elapsed());
-    }
-
-    /// Publishes a hint for the coordinator, which would find the change by itself a little later.
-    async fn announce(&self, event: Event) {
-        let payload = match wire::encode(&event) {
-            Ok(payload) => Bytes::from(payload),
-            Err(error) => return error!(%error, "the event cannot be encoded"),
-        };
-        if let Err(error) = self.backplane().broker.publish(&Queue::Events, payload).await {
-            warn!(%error, "the event cannot be published");
-        }
     }
 
     async fn run_under_lease(&self, lease: &Lease, leased_at: Instant, context: &TaskContext) -> RunEnd {

@@ -122,7 +122,7 @@ mod tests {
 
     fn lease() -> Lease {
         let task = TaskId { render: "r1".parse().unwrap(), step: Step::Chunk(12) };
-        Lease { task, attempt: 2, worker: "w1".parse().unwrap() }
+        Lease { task, attempt: 2, worker: "w1".parse().unwrap(), grant: None }
     }
 
     #[tokio::test]

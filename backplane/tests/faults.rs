@@ -367,13 +367,58 @@ async fn a_retry_goes_to_another_node_while_there_is_one() {
     let peer = NodeView::new("w2".parse().unwrap(), "worker", "cpu", 2, "test");
     backplane.ledger.heartbeat(&peer, Duration::from_secs(60)).await.unwrap();
     publish(&backplane, &task).await;
-    tokio::time::sleep(quick().pause * 60).await;
+    tokio::time::sleep(quick().pause * 25).await;
     assert_eq!(failed.load(Ordering::SeqCst), 2, "it is left to the other one");
     let dead = backplane.broker.depth(&Queue::Dead).await.unwrap();
     assert_eq!(dead, 0, "a message that is left is no dead letter");
     start("w2", &backplane, Stores(backplane.objects.clone()));
     until(async || view(&backplane, &task).await.committed.is_some()).await;
     assert_eq!(failed.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_retry_that_no_other_node_takes_comes_back_in_the_end() {
+    let backplane = Backplane::ephemeral(Objects::memory());
+    let task = tasks(1, 1).remove(0);
+    backplane.ledger.open(&task.render).await.unwrap();
+    let stuck = NodeView::new("w2".parse().unwrap(), "worker", "cpu", 2, "test");
+    backplane.ledger.heartbeat(&stuck, Duration::from_secs(60)).await.unwrap();
+    let failed = Arc::new(AtomicU32::default());
+    start("w1", &backplane, Fails(FailureCode::ChromeCrashed, failed.clone()));
+    publish(&backplane, &task).await;
+    until(async || view(&backplane, &task).await.failures.len() == 1).await;
+    publish(&backplane, &task).await;
+    until(async || failed.load(Ordering::SeqCst) == 2).await;
+}
+
+/// Two nodes that have each failed one of two tasks, and are sent just that one, must not wait in step for ever.
+#[tokio::test]
+async fn two_nodes_that_have_failed_a_task_each_exchange_them() {
+    for _ in 0..3 {
+        let backplane = Backplane::ephemeral(Objects::memory());
+        let tasks = tasks(2, 1);
+        for (task, id) in tasks.iter().zip(["w1-s0", "w2-s0"]) {
+            backplane.ledger.open(&task.render).await.unwrap();
+            let claim = backplane.ledger.claim(task, &id.parse().unwrap(), SOON).await.unwrap();
+            let Claim::Granted(lease) = claim else { panic!("{claim:?}") };
+            backplane.ledger.fail(&lease, &Failure::new(FailureCode::ChromeCrashed, "as asked")).await.unwrap();
+        }
+        for id in ["w1", "w2"] {
+            let view = NodeView::new(id.parse().unwrap(), "worker", "cpu", 1, "test");
+            let runner = Runner::new(backplane.clone(), view, quick());
+            let queues = vec![Queue::Chunk(Pool::default())];
+            tokio::spawn(runner.run(queues, Arc::new(Stores(backplane.objects.clone())), Drain::new()));
+            until(async || node(&backplane, id).await.is_some()).await;
+        }
+        for task in &tasks {
+            publish(&backplane, task).await;
+        }
+        for (task, other) in tasks.iter().zip(["w2-s0", "w1-s0"]) {
+            until(async || view(&backplane, task).await.committed.is_some()).await;
+            let by = view(&backplane, task).await.attempts.last().map(|attempt| attempt.worker.to_string());
+            assert_eq!(by.as_deref(), Some(other));
+        }
+    }
 }
 
 #[tokio::test]

@@ -149,7 +149,8 @@ async fn an_emptied_ledger_is_restored_from_storage() {
     farm.ledger.clear();
     let task = hyperfarm_proto::task::TaskId { render: render.clone(), step: Step::Chunk(1) };
     for attempt in [2, 5] {
-        let lease = hyperfarm_backplane::ledger::Lease { task: task.clone(), attempt, worker: worker.id.clone() };
+        let lease =
+            hyperfarm_backplane::ledger::Lease { task: task.clone(), attempt, worker: worker.id.clone(), grant: None };
         worker.leave(&lease, &draft).await;
     }
     farm.until(&render, |progress| progress.chunks_done == 2).await;

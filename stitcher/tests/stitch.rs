@@ -111,7 +111,7 @@ impl Scene {
     /// One stitch, without a runner.
     async fn stitch(&self) -> Result<OutputRecord, Failure> {
         let handler = StitchHandler::new(self.backplane.clone(), self.config());
-        let lease = Lease { task: self.task(Step::Stitch), attempt: 1, worker: "s1".parse().unwrap() };
+        let lease = Lease { task: self.task(Step::Stitch), attempt: 1, worker: "s1".parse().unwrap(), grant: None };
         let result = handler.handle(&lease, &TaskContext::new(0)).await;
         assert!(is_empty(&self.dir.path().join("work")).await, "nothing is left on disk");
         Ok(serde_json::from_slice(&result?).unwrap())
@@ -276,7 +276,7 @@ async fn what_is_missing_or_wrong_is_refused_with_its_code_and_leaves_no_manifes
 async fn a_stopped_stitch_leaves_nothing() {
     let scene = Scene::new(Format::Mp4, rate(30, 1), &[10, 10], true).await;
     let handler = StitchHandler::new(scene.backplane.clone(), scene.config());
-    let lease = Lease { task: scene.task(Step::Stitch), attempt: 1, worker: "s1".parse().unwrap() };
+    let lease = Lease { task: scene.task(Step::Stitch), attempt: 1, worker: "s1".parse().unwrap(), grant: None };
     let context = TaskContext::new(0);
     context.cancelled().cancel();
     let failure = handler.handle(&lease, &context).await;

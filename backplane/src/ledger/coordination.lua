@@ -14,7 +14,7 @@ if operation == 'lead' then
     if leader and leader ~= id and expires > time then
         return { leader, whole(term) }
     end
-    if leader ~= id then
+    if leader ~= id or term < seen then
         term = math.max(term, seen) + 1
     end
     redis.call('HSET', key, 'id', id, 'term', whole(term), 'expires', whole(time + ttl))

@@ -179,9 +179,11 @@ impl State {
         entry.older = running;
         entry.speculate_beside = None;
         let attempt = entry.newest.attempt + 1;
-        entry.newest = Holder { attempt, worker: Some(worker.clone()), until: Some(now.at + ttl), ..Holder::default() };
+        let grant = Some(fastrand::u64(..));
+        let until = Some(now.at + ttl);
+        entry.newest = Holder { attempt, worker: Some(worker.clone()), grant, until, ..Holder::default() };
         entry.attempts.claimed(attempt, worker.clone(), now.unix_ms);
-        let lease = Lease { task: task.clone(), attempt, worker: worker.clone() };
+        let lease = Lease { task: task.clone(), attempt, worker: worker.clone(), grant };
         if let Some(journal) = &mut self.journal {
             journal.claimed(task, lease.attempt, worker);
         }
@@ -272,6 +274,8 @@ struct Holder {
     /// Its number; 0 before the first claim.
     attempt: u32,
     worker: Option<WorkerId>,
+    /// Number of its claim, where it is known.
+    grant: Option<u64>,
     /// End of the lease; `None` once it was ended by a result, a failure or a release.
     until: Option<Instant>,
     progress: TaskProgress,
@@ -279,7 +283,8 @@ struct Holder {
 
 impl Holder {
     fn is_of(&self, lease: &Lease) -> bool {
-        lease.attempt == self.attempt && self.worker.as_ref() == Some(&lease.worker)
+        let is_of_grant = self.grant.zip(lease.grant).is_none_or(|(own, of_lease)| own == of_lease);
+        lease.attempt == self.attempt && self.worker.as_ref() == Some(&lease.worker) && is_of_grant
     }
 }
 
@@ -295,7 +300,7 @@ impl Task {
     fn admit(&mut self, lease: &Lease, now: Now, has_result: bool) -> Option<&mut Holder> {
         if lease.attempt > self.newest.attempt && (has_result || self.alive(now.at).is_empty()) {
             let (worker, until) = (Some(lease.worker.clone()), Some(now.at));
-            self.newest = Holder { attempt: lease.attempt, worker, until, ..Holder::default() };
+            self.newest = Holder { attempt: lease.attempt, worker, grant: lease.grant, until, ..Holder::default() };
             self.older = None;
             self.attempts.claimed(lease.attempt, lease.worker.clone(), now.unix_ms);
         }
@@ -421,7 +426,8 @@ impl Ledger for MemoryLedger {
         if entry.committed.is_some() {
             return Ok(Commit::Duplicate);
         }
-        if entry.admit(lease, now, true).is_none() {
+        // A result is as good from a claim of before.
+        if entry.admit(&Lease { grant: None, ..lease.clone() }, now, true).is_none() {
             return Ok(Commit::Stale);
         }
         entry.committed = Some(result.to_vec());
@@ -512,7 +518,7 @@ impl Ledger for MemoryLedger {
         let Some(render) = state.renders.get_mut(render) else { return Ok(ViewSince::Unknown) };
         if let Some(term) = term {
             if render.term > term {
-                return Err(LedgerError::Superseded { term });
+                return Err(LedgerError::Superseded { term, newest: render.term });
             }
             render.term = term;
         }
@@ -583,7 +589,7 @@ impl Ledger for MemoryLedger {
         let now = state.now().at;
         let term = match &state.leader {
             Some((leader, until)) if leader.id != candidate && *until > now => return Ok(leader.clone()),
-            Some((leader, _)) if leader.id == candidate => leader.term,
+            Some((leader, _)) if leader.id == candidate && leader.term >= seen_term => leader.term,
             other => other.as_ref().map_or(0, |(leader, _)| leader.term).max(seen_term) + 1,
         };
         let leader = Leader { id: candidate.to_owned(), term };

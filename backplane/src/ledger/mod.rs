@@ -81,10 +81,12 @@ pub enum LedgerError {
         reason: String,
     },
     /// A scheduler of a newer term has been at the render.
-    #[error("the scheduler's term {term} is over, a newer one has begun")]
+    #[error("the scheduler's term {term} is over, term {newest} has begun")]
     Superseded {
         /// The term that is over.
         term: u64,
+        /// The newest one that has read the render.
+        newest: u64,
     },
     /// An entry cannot be read by this build.
     #[error("the ledger's entry {key} cannot be read: {reason}")]
@@ -105,6 +107,10 @@ pub struct Lease {
     pub attempt: u32,
     /// The slot that holds it.
     pub worker: WorkerId,
+    /// The number that the claim drew. A ledger that was emptied counts attempts from 1 again, so a late request of a
+    /// lease of before could be meant for another one by its attempt and slot alone. `None` for a lease that was read
+    /// from the ledger, which is the one in there.
+    pub grant: Option<u64>,
 }
 
 /// Answer to [`Ledger::claim`].
@@ -289,7 +295,8 @@ pub trait Ledger: Send + Sync + 'static {
     async fn nodes(&self) -> Result<Vec<NodeView>, LedgerError>;
 
     /// Makes `candidate` the leader for `ttl` if it is already or there is none alive. Returns the leader. A new term
-    /// is above `seen_term`, the newest that the candidate knows.
+    /// is above `seen_term`, the newest that the candidate knows; a leader that has seen a newer term than its own begins
+    /// another one, because a request of before the ledger was emptied may have brought that term in.
     async fn lead(&self, candidate: &str, seen_term: u64, ttl: Duration) -> Result<Leader, LedgerError>;
 
     /// Ends the lease of the leader `id`, so that another candidate leads at once. Changes nothing if another one

@@ -10,6 +10,7 @@
 --                   the lease was ended; worker is `.` if nobody's
 --   {step}:older    the same of the attempt that ran when the newest one was claimed beside it
 --   {step}:speculate  the attempt beside which one slot of another node may claim the task
+--   {step}:call     number of the claim of the newest attempt; {step}:older:call of the older one
 --   {step}:result   what was committed
 --   {step}:by       the call that committed it
 --   {step}:failures failed attempts, a JSON object a line
@@ -86,11 +87,15 @@ local function older_of(step)
     return read(step .. ':older')
 end
 
--- The attempt of a lease if it may still renew: the newest one, or the one that ran when that was claimed beside it.
-local function holder(step, attempt, worker)
+-- The attempt of a lease if it may still renew: the newest one, or the one that ran when that was claimed beside it. A
+-- request without the number of its claim is of any.
+local function holder(step, attempt, worker, call)
     for _, task in ipairs({ read(step), older_of(step) }) do
         if task.attempt == attempt and task.worker == worker then
-            return task
+            local known = call and call ~= '' and redis.call('HGET', key, task.field .. ':call')
+            if not known or known == call then
+                return task
+            end
         end
     end
 end
@@ -108,13 +113,16 @@ end
 
 -- The same. An attempt the ledger never heard of, because it was emptied, is the newest. It ends no living lease, except
 -- by a result.
-local function admit(step, attempt, worker, has_result)
+local function admit(step, attempt, worker, call, has_result)
     if attempt > read(step).attempt and (has_result or not alive(step)[1]) then
         note(step, 'claimed', attempt, worker)
-        redis.call('HDEL', key, step .. ':older')
+        redis.call('HDEL', key, step .. ':older', step .. ':older:call', step .. ':call')
+        if call and call ~= '' then
+            set(step .. ':call', call)
+        end
         return { field = step, attempt = attempt, worker = worker, expires = now(), done = '0', total = '0' }
     end
-    return holder(step, attempt, worker)
+    return holder(step, attempt, worker, call)
 end
 
 -- Ends both leases.
@@ -230,7 +238,7 @@ if operation == 'reopen' then
         local task = read(step)
         task.attempt, task.worker, task.expires, task.done, task.total = task.attempt + 1, '.', 0, '0', '0'
         write(task)
-        local gone = { ':result', ':by', ':call', ':older', ':speculate' }
+        local gone = { ':result', ':by', ':call', ':older', ':older:call', ':speculate' }
         for _, field in ipairs(gone) do
             redis.call('HDEL', key, step .. field)
         end
@@ -239,8 +247,8 @@ if operation == 'reopen' then
 end
 
 if operation == 'release' then
-    local attempt, worker = tonumber(ARGV[4]), ARGV[5]
-    local task = holder(step, attempt, worker)
+    local attempt, worker, call = tonumber(ARGV[4]), ARGV[5], ARGV[6]
+    local task = holder(step, attempt, worker, call)
     if task then
         task.expires = 0
         write(task)
@@ -284,11 +292,15 @@ if operation == 'claim' then
                 return 'elsewhere ' .. table.concat(workers, ' ')
             end
         end
-        redis.call('HDEL', key, step .. ':older', step .. ':speculate')
+        local call_beside = beside and redis.call('HGET', key, beside.field .. ':call')
+        redis.call('HDEL', key, step .. ':older', step .. ':older:call', step .. ':speculate')
         local attempt = task.attempt + 1
         if beside then
             beside.field = step .. ':older'
             write(beside)
+            if call_beside then
+                set(beside.field .. ':call', call_beside)
+            end
         end
         task = { field = step, attempt = attempt, worker = worker, expires = now() + ttl, done = '0', total = '0' }
         write(task, step .. ':call', call)
@@ -309,11 +321,11 @@ end
 local attempt, worker = tonumber(ARGV[4]), ARGV[5]
 
 if operation == 'renew' then
-    local done, total, ttl = ARGV[6], ARGV[7], tonumber(ARGV[8])
+    local done, total, ttl, call = ARGV[6], ARGV[7], tonumber(ARGV[8]), ARGV[9]
     if cancelled or has(step .. ':result') then
         return 'lost'
     end
-    local task = admit(step, attempt, worker)
+    local task = admit(step, attempt, worker, call)
     if not task or task.expires == 0 then
         return 'lost'
     end
@@ -333,7 +345,8 @@ if operation == 'commit' then
     if has(step .. ':result') then
         return 'duplicate'
     end
-    local task = admit(step, attempt, worker, true)
+    -- A result is as good from a claim of before.
+    local task = admit(step, attempt, worker, nil, true)
     if not task then
         return 'stale'
     end
@@ -344,14 +357,14 @@ if operation == 'commit' then
 end
 
 if operation == 'fail' then
-    local failure = ARGV[6]
+    local failure, call = ARGV[6], ARGV[7]
     if cancelled then
         return 'stale'
     end
     if has(step .. ':result') then
         return 'duplicate'
     end
-    local task = admit(step, attempt, worker)
+    local task = admit(step, attempt, worker, call)
     if not task then
         return 'stale'
     end

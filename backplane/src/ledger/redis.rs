@@ -227,7 +227,8 @@ impl RedisLedger {
         ttl: Duration,
     ) -> Result<Claim, LedgerError> {
         let mut call = self.on_task("claim", task);
-        call.arg(worker.as_str()).arg(millis(ttl)).arg(call_number());
+        let grant = fastrand::u64(..);
+        call.arg(worker.as_str()).arg(millis(ttl)).arg(number(grant));
         if let Some(node) = node {
             call.arg(node);
         }
@@ -246,7 +247,7 @@ impl RedisLedger {
         };
         let attempt =
             attempt.ok_or_else(|| self.corrupt(&task.render, format_args!("the script answered `{answer}`")))?;
-        Ok(Claim::Granted(Lease { task: task.clone(), attempt, worker: worker.clone() }))
+        Ok(Claim::Granted(Lease { task: task.clone(), attempt, worker: worker.clone(), grant: Some(grant) }))
     }
 
     async fn commit_answer(&self, render: &RenderId, call: &ScriptInvocation<'_>) -> Result<Commit, LedgerError> {
@@ -316,9 +317,14 @@ fn is_corrupt(error: &RedisError) -> bool {
     ) || error.code() == Some("WRONGTYPE")
 }
 
-/// A number for one call, so that asking again is told from asking twice.
-fn call_number() -> String {
-    format!("{:016x}", fastrand::u64(..))
+/// A number that a call draws, so that asking again is told from asking twice.
+fn number(drawn: u64) -> String {
+    format!("{drawn:016x}")
+}
+
+/// The number of a lease's claim; empty where it is not known.
+fn grant(lease: &Lease) -> String {
+    lease.grant.map(number).unwrap_or_default()
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -341,7 +347,7 @@ impl Ledger for RedisLedger {
 
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {
         let mut call = self.on_lease("renew", lease);
-        call.arg(progress.done).arg(progress.total).arg(millis(ttl));
+        call.arg(progress.done).arg(progress.total).arg(millis(ttl)).arg(grant(lease));
         match self.answer(&lease.task.render, &call).await?.as_str() {
             "renewed" => Ok(Renewal::Renewed),
             "lost" => Ok(Renewal::Lost),
@@ -352,7 +358,7 @@ impl Ledger for RedisLedger {
 
     async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError> {
         let mut call = self.on_lease("commit", lease);
-        call.arg(call_number()).arg(result);
+        call.arg(number(fastrand::u64(..))).arg(result);
         self.commit_answer(&lease.task.render, &call).await
     }
 
@@ -361,12 +367,14 @@ impl Ledger for RedisLedger {
         let attempt = FailedAttempt { attempt: lease.attempt, worker, failure: failure.clone() };
         let json = serde_json::to_string(&attempt).map_err(|error| self.corrupt(&lease.task.render, error))?;
         let mut call = self.on_lease("fail", lease);
-        call.arg(json);
+        call.arg(json).arg(grant(lease));
         self.commit_answer(&lease.task.render, &call).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
-        self.answer(&lease.task.render, &self.on_lease("release", lease)).await.map(drop)
+        let mut call = self.on_lease("release", lease);
+        call.arg(grant(lease));
+        self.answer(&lease.task.render, &call).await.map(drop)
     }
 
     async fn speculate(&self, task: &TaskId, attempt: u32) -> Result<bool, LedgerError> {
@@ -404,7 +412,7 @@ impl Ledger for RedisLedger {
         let (now, newest, found, is_whole, fields): (u64, u64, u64, bool, HashMap<String, Vec<u8>>) =
             self.invoke(&self.render_key(render), &call).await?;
         if let Some(term) = term.filter(|term| newest > *term) {
-            return Err(LedgerError::Superseded { term });
+            return Err(LedgerError::Superseded { term, newest });
         }
         let found = (found > 0).then_some(found);
         if fields.is_empty() {

@@ -48,7 +48,7 @@ fn chunk() -> TaskId {
 }
 
 fn lease(attempt: u32, name: &str) -> Lease {
-    Lease { task: chunk(), attempt, worker: worker(name) }
+    Lease { task: chunk(), attempt, worker: worker(name), grant: None }
 }
 
 fn failure() -> Failure {
@@ -102,7 +102,7 @@ async fn a_render_is_open_or_unknown(ledger: &Arc<dyn Ledger>) {
 async fn a_claim_is_a_lease(ledger: &Arc<dyn Ledger>) {
     open(ledger).await;
     let first = granted(ledger, "w1", LONG).await;
-    assert_eq!(first, lease(1, "w1"));
+    assert_eq!(first, Lease { grant: first.grant, ..lease(1, "w1") });
     // Nobody claims it again, its holder neither.
     assert_eq!(ledger.claim(&chunk(), &worker("w2"), LONG).await.unwrap(), Claim::Held);
     assert_eq!(ledger.claim(&chunk(), &worker("w1"), LONG).await.unwrap(), Claim::Held);
@@ -393,6 +393,27 @@ async fn an_old_attempt_ends_no_living_lease_but_by_a_result(ledger: &Arc<dyn Le
     assert_eq!(granted(ledger, "w3", LONG).await.attempt, 5);
 }
 
+async fn a_late_request_of_a_lease_of_before_meets_no_other(ledger: &Arc<dyn Ledger>) {
+    open(ledger).await;
+    let before = granted(ledger, "w1", LONG).await;
+    // As if it were emptied: the same slot claims the task again, and it counts from 1.
+    ledger.forget(&before.task.render).await.unwrap();
+    open(ledger).await;
+    let new = granted(ledger, "w1", LONG).await;
+    assert_eq!((new.attempt, &new.worker), (before.attempt, &before.worker));
+    ledger.release(&before).await.unwrap();
+    assert_eq!(ledger.renew(&before, TaskProgress::default(), LONG).await.unwrap(), Renewal::Lost);
+    assert_eq!(ledger.fail(&before, &failure()).await.unwrap(), Commit::Stale);
+    assert_eq!(ledger.claim(&chunk(), &worker("w2"), LONG).await.unwrap(), Claim::Held);
+    // The same beside a second attempt.
+    assert!(ledger.speculate(&chunk(), 1).await.unwrap());
+    assert!(matches!(ledger.claim_elsewhere(&chunk(), &worker("w2"), LONG).await.unwrap(), Claim::Granted(_)));
+    ledger.release(&before).await.unwrap();
+    assert_eq!(chunk_view(ledger).await.running.len(), 2);
+    assert_eq!(ledger.renew(&new, TaskProgress::default(), LONG).await.unwrap(), Renewal::Renewed);
+    assert_eq!(ledger.commit(&before, b"result").await.unwrap(), Commit::Accepted, "a result is as good as another");
+}
+
 async fn results_are_any_bytes(ledger: &Arc<dyn Ledger>) {
     open(ledger).await;
     let every: Vec<u8> = (0..=255).collect();
@@ -512,6 +533,9 @@ async fn one_candidate_leads_and_each_change_is_a_new_term(ledger: &Arc<dyn Ledg
     ledger.resign("b").await.unwrap();
     let third = ledger.lead("c", 40, LONG).await.unwrap();
     assert_eq!((third.id.as_str(), third.term), ("c", 41), "above every term that is known to anybody");
+    let fourth = ledger.lead("c", 50, LONG).await.unwrap();
+    assert_eq!((fourth.id.as_str(), fourth.term), ("c", 51), "a leader that has seen a newer term");
+    assert_eq!(ledger.lead("d", 90, LONG).await.unwrap(), fourth, "the lease is alive");
 }
 
 async fn a_newer_term_fences_an_older_one(ledger: &Arc<dyn Ledger>) {
@@ -523,7 +547,7 @@ async fn a_newer_term_fences_an_older_one(ledger: &Arc<dyn Ledger>) {
         assert!(matches!(view, ViewSince::Changed { .. }), "an unknown render remembers no term: {view:?}");
     }
     let old = in_term(3).await;
-    assert!(matches!(old, Err(LedgerError::Superseded { term: 3 })), "{old:?}");
+    assert!(matches!(old, Err(LedgerError::Superseded { term: 3, newest: 4 })), "{old:?}");
     assert_eq!(view(ledger).await, RenderView::default(), "everybody may look");
 }
 
@@ -799,6 +823,7 @@ over_every_ledger! {
     an_emptied_ledger_is_rebuilt_under_its_workers,
     an_old_attempt_raises_the_fence_over_a_new_claim,
     an_old_attempt_ends_no_living_lease_but_by_a_result,
+    a_late_request_of_a_lease_of_before_meets_no_other,
     results_are_any_bytes,
     tasks_and_renders_are_apart,
     a_long_render_is_seen_whole,

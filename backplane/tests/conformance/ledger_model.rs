@@ -22,10 +22,10 @@ enum Call {
     Open,
     Claim(Step, u8, bool),
     ClaimElsewhere(Step, u8, bool),
-    Renew(Step, u32, u8, u64, bool),
+    Renew(Step, u32, u8, u64, bool, bool),
     Commit(Step, u32, u8, u8),
-    Fail(Step, u32, u8, FailureCode),
-    Release(Step, u32, u8),
+    Fail(Step, u32, u8, FailureCode, bool),
+    Release(Step, u32, u8, bool),
     Speculate(Step, u32),
     Restore(Step, u32, u8),
     Reopen(Step),
@@ -50,15 +50,17 @@ fn steps() -> impl Strategy<Value = Step> {
 fn calls() -> impl Strategy<Value = Call> {
     let (attempt, name) = (1..5_u32, 0..3_u8);
     let codes = prop_oneof![Just(FailureCode::ChromeCrashed), Just(FailureCode::Drained)];
+    let is_late = prop::bool::weighted(0.2);
     prop_oneof![
         2 => Just(Call::Open),
         8 => (steps(), name.clone(), any::<bool>()).prop_map(|(s, w, live)| Call::Claim(s, w, live)),
         4 => (steps(), name.clone(), any::<bool>()).prop_map(|(s, w, live)| Call::ClaimElsewhere(s, w, live)),
-        6 => (steps(), attempt.clone(), name.clone(), any::<u64>(), any::<bool>())
-            .prop_map(|(s, a, w, done, live)| Call::Renew(s, a, w, done, live)),
+        6 => (steps(), attempt.clone(), name.clone(), any::<u64>(), any::<bool>(), is_late.clone())
+            .prop_map(|(s, a, w, done, live, late)| Call::Renew(s, a, w, done, live, late)),
         4 => (steps(), attempt.clone(), name.clone(), any::<u8>()).prop_map(|(s, a, w, r)| Call::Commit(s, a, w, r)),
-        4 => (steps(), attempt.clone(), name.clone(), codes).prop_map(|(s, a, w, code)| Call::Fail(s, a, w, code)),
-        3 => (steps(), attempt.clone(), name).prop_map(|(s, a, w)| Call::Release(s, a, w)),
+        4 => (steps(), attempt.clone(), name.clone(), codes, is_late.clone())
+            .prop_map(|(s, a, w, code, late)| Call::Fail(s, a, w, code, late)),
+        3 => (steps(), attempt.clone(), name, is_late).prop_map(|(s, a, w, late)| Call::Release(s, a, w, late)),
         6 => (steps(), attempt.clone()).prop_map(|(s, a)| Call::Speculate(s, a)),
         1 => (steps(), attempt, any::<u8>()).prop_map(|(s, a, r)| Call::Restore(s, a, r)),
         2 => steps().prop_map(Call::Reopen),
@@ -72,7 +74,20 @@ fn name(number: u8) -> WorkerId {
 }
 
 fn lease(step: Step, attempt: u32, by: u8) -> Lease {
-    Lease { task: task(step), attempt, worker: name(by) }
+    Lease { task: task(step), attempt, worker: name(by), grant: None }
+}
+
+/// The same; `is_late` of a claim that neither ledger knows.
+fn lease_of(step: Step, attempt: u32, by: u8, is_late: bool) -> Lease {
+    Lease { grant: is_late.then_some(7), ..lease(step, attempt, by) }
+}
+
+/// Each ledger draws numbers of its own.
+fn without_number(claim: Claim) -> Claim {
+    match claim {
+        Claim::Granted(lease) => Claim::Granted(Lease { grant: None, ..lease }),
+        other => other,
+    }
 }
 
 fn ttl(is_live: bool) -> Duration {
@@ -83,21 +98,27 @@ async fn ask(ledger: &Arc<dyn Ledger>, call: &Call) -> Answer {
     let render = render("r1");
     match call.clone() {
         Call::Open => ledger.open(&render).await.map(|()| Answer::Done),
-        Call::Claim(step, by, live) => ledger.claim(&task(step), &name(by), ttl(live)).await.map(Answer::Claim),
-        Call::ClaimElsewhere(step, by, live) => {
-            ledger.claim_elsewhere(&task(step), &name(by), ttl(live)).await.map(Answer::Claim)
+        Call::Claim(step, by, live) => {
+            let claim = ledger.claim(&task(step), &name(by), ttl(live)).await;
+            claim.map(|claim| Answer::Claim(without_number(claim)))
         }
-        Call::Renew(step, attempt, by, done, live) => {
+        Call::ClaimElsewhere(step, by, live) => {
+            let claim = ledger.claim_elsewhere(&task(step), &name(by), ttl(live)).await;
+            claim.map(|claim| Answer::Claim(without_number(claim)))
+        }
+        Call::Renew(step, attempt, by, done, live, late) => {
             let progress = TaskProgress { done, total: done / 2 };
-            ledger.renew(&lease(step, attempt, by), progress, ttl(live)).await.map(Answer::Renewal)
+            ledger.renew(&lease_of(step, attempt, by, late), progress, ttl(live)).await.map(Answer::Renewal)
         }
         Call::Commit(step, attempt, by, result) => {
             ledger.commit(&lease(step, attempt, by), &[result]).await.map(Answer::Commit)
         }
-        Call::Fail(step, attempt, by, code) => {
-            ledger.fail(&lease(step, attempt, by), &Failure::new(code, "x")).await.map(Answer::Commit)
+        Call::Fail(step, attempt, by, code, late) => {
+            ledger.fail(&lease_of(step, attempt, by, late), &Failure::new(code, "x")).await.map(Answer::Commit)
         }
-        Call::Release(step, attempt, by) => ledger.release(&lease(step, attempt, by)).await.map(|()| Answer::Done),
+        Call::Release(step, attempt, by, late) => {
+            ledger.release(&lease_of(step, attempt, by, late)).await.map(|()| Answer::Done)
+        }
         Call::Speculate(step, attempt) => ledger.speculate(&task(step), attempt).await.map(Answer::Speculated),
         Call::Restore(step, attempt, result) => {
             ledger.restore(&task(step), attempt, &[result]).await.map(|()| Answer::Done)
@@ -158,7 +179,7 @@ fn ends(call: &Call, answer: &Answer, of: Step, attempt: u32, holder: &WorkerId)
         Call::Forget => true,
         Call::Restore(step, ..) => *step == of,
         Call::Commit(step, ..) => *step == of && *answer == Answer::Commit(Commit::Accepted),
-        Call::Renew(step, number, by, ..) | Call::Fail(step, number, by, _) | Call::Release(step, number, by) => {
+        Call::Renew(step, number, by, ..) | Call::Fail(step, number, by, ..) | Call::Release(step, number, by, _) => {
             (*step, *number, &name(*by)) == (of, attempt, holder)
         }
         _ => false,

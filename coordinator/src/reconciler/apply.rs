@@ -167,7 +167,7 @@ impl Reconciler {
             };
             let failure = worker_lost(step, last.worker.as_str(), last.attempt, &task.failures);
             let task = TaskId { render: render.clone(), step };
-            let lease = Lease { task, attempt: last.attempt, worker: last.worker.clone() };
+            let lease = Lease { task, attempt: last.attempt, worker: last.worker.clone(), grant: None };
             if ledger.fail(&lease, &failure).await? == Commit::Accepted {
                 warn!(%render, step = step.kind(), chunk = step.chunk(), worker = %lease.worker, attempt = lease.attempt, "a task's worker is lost");
             }

@@ -39,8 +39,8 @@ struct State {
     leader: Option<String>,
     /// The newest term that this coordinator knows.
     newest_term: u64,
-    /// When the lease of this coordinator ends. `None` for a standby.
-    until: Option<Instant>,
+    /// The term in which this coordinator leads, and when its lease ends. `None` for a standby.
+    leads: Option<(u64, Instant)>,
 }
 
 impl Leadership {
@@ -54,8 +54,7 @@ impl Leadership {
 
     /// The term in which this coordinator leads. `None` for a standby.
     pub(crate) fn term(&self) -> Option<u64> {
-        let state = self.state.borrow();
-        state.until.filter(|until| *until > Instant::now()).map(|_| state.newest_term)
+        self.state.borrow().leads.filter(|(_, until)| *until > Instant::now()).map(|(term, _)| term)
     }
 
     /// Id of the leader. `None` before the ledger has answered.
@@ -68,9 +67,17 @@ impl Leadership {
         LeadershipChanges { states: self.state.subscribe(), is_leading: self.term().is_some() }
     }
 
-    /// Notes that a newer term has begun.
-    pub(crate) fn superseded(&self) {
-        self.state.send_if_modified(|state| state.until.take().is_some());
+    /// Notes that a newer term has begun. If nobody else leads, this coordinator leads again in one above it.
+    pub(crate) fn superseded(&self, newest_term: u64) {
+        self.state.send_if_modified(|state| {
+            state.newest_term = state.newest_term.max(newest_term);
+            state.leads.take().is_some()
+        });
+    }
+
+    /// Leads no longer.
+    fn stop(&self) {
+        self.state.send_if_modified(|state| state.leads.take().is_some());
     }
 
     /// Asks the ledger for the lease, again and again.
@@ -96,11 +103,14 @@ impl Leadership {
                         "this coordinator is a standby"
                     );
                 }
-                let until = is_leading.then(|| asked_at + LEASE.saturating_sub(MARGIN));
-                self.state.send_replace(State { leader: Some(leader.id), newest_term: leader.term, until });
+                let leads = is_leading.then(|| (leader.term, asked_at + LEASE.saturating_sub(MARGIN)));
+                self.state.send_modify(|state| {
+                    let newest_term = state.newest_term.max(leader.term);
+                    *state = State { leader: Some(leader.id), newest_term, leads };
+                });
             }
             Err(error) if was_leading.is_some() => warn!(%error, "the lease of the scheduler could not be renewed"),
-            Err(_) => drop(self.state.send_if_modified(|state| state.until.take().is_some())),
+            Err(_) => self.stop(),
         }
         backplane.metrics.set_leading(self.term().is_some());
     }
@@ -112,7 +122,7 @@ impl Leadership {
         {
             warn!(%error, "the lease of the scheduler could not be ended, it runs out");
         }
-        self.superseded();
+        self.stop();
     }
 }
 
@@ -127,7 +137,7 @@ impl LeadershipChanges {
     pub(crate) async fn next(&mut self) -> bool {
         let before = self.is_leading;
         // The sender lives as long as the coordinator.
-        let changed = self.states.wait_for(|state| state.until.is_some() != before).await.is_ok();
+        let changed = self.states.wait_for(|state| state.leads.is_some() != before).await.is_ok();
         if !changed {
             std::future::pending::<()>().await;
         }

@@ -270,8 +270,8 @@ impl Reconciler {
         let reads: Vec<_> = stream::iter(reads).buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await;
         let mut failed = Vec::new();
         for (render, read, began, took) in reads {
-            if matches!(read, Err(LedgerError::Superseded { .. })) {
-                self.leadership.superseded();
+            if let Err(LedgerError::Superseded { newest, .. }) = &read {
+                self.leadership.superseded(*newest);
             }
             let now = Instant::now();
             self.schedule.pause_checks(&render, now + pause_between_checks(took), now);

@@ -19,7 +19,7 @@
 //!   made.
 //! - *By differences.* The facts are kept in memory and changed by what is new: a read of the ledger has the tasks that were
 //!   written to since the last one. A task costs O(log n), and a render that nothing happens to costs nothing. A slow
-//!   sweep looks at every render, and reads each one whole once a minute.
+//!   sweep looks at every render, and reads each one whole once a minute, very long ones less often.
 //! - *The coordinator decides, the broker only carries.* The queues hold a short window of tasks, so order, caps and cancellations take
 //!   effect within seconds.
 //! - *Dispatching twice is harmless.* A task may be dispatched again whenever that could help: only one worker can claim it.

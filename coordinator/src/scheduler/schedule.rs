@@ -35,9 +35,12 @@ const ACTIVE_SWEEP_TICKS: usize = 5;
 /// lost.
 const IDLE_SWEEP_TICKS: usize = 20;
 
-/// How long a render is read by differences before it is read whole again. That heals what a write of an older farm, which
-/// leaves no difference, has changed.
+/// How long a render is read by differences before it is read whole again, at least. That heals what a write of an older
+/// farm, which leaves no difference, has changed.
 const WHOLE_READ_EVERY: Duration = Duration::from_secs(60);
+
+/// The same for each of its tasks: a whole read costs as much as the render has tasks, so longer renders have it less often.
+const WHOLE_READ_EVERY_A_TASK: Duration = Duration::from_millis(20);
 
 /// Who has submitted a render, and what it may have.
 #[derive(Debug, Clone)]
@@ -268,7 +271,8 @@ impl Schedule {
         for render in due {
             self.set_check(&render, now, |open| {
                 open.is_check_requested = true;
-                if now.saturating_duration_since(open.read_whole_at) >= WHOLE_READ_EVERY {
+                let whole_read_every = WHOLE_READ_EVERY.max(WHOLE_READ_EVERY_A_TASK * open.tasks.count());
+                if now.saturating_duration_since(open.read_whole_at) >= whole_read_every {
                     open.read_whole_at = now;
                     open.tasks.forget_revision();
                 }

@@ -363,6 +363,11 @@ impl RenderTasks {
         self.revision
     }
 
+    /// Number of tasks that are known.
+    pub fn count(&self) -> u32 {
+        self.records.len() as u32
+    }
+
     /// Has the next read be one of the whole.
     pub fn forget_revision(&mut self) {
         self.revision = None;

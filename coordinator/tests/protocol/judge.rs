@@ -47,6 +47,7 @@ struct Fence {
 struct Holder {
     attempt: u32,
     worker: WorkerId,
+    grant: Option<u64>,
     until: Instant,
 }
 
@@ -59,7 +60,9 @@ struct Running {
 
 impl Fence {
     fn holder(&mut self, lease: &Lease) -> Option<&mut Holder> {
-        self.holders.iter_mut().find(|holder| holder.attempt == lease.attempt && holder.worker == lease.worker)
+        let is_of_grant = |holder: &Holder| holder.grant.zip(lease.grant).is_none_or(|(own, its)| own == its);
+        let is_of = |holder: &Holder| holder.attempt == lease.attempt && holder.worker == lease.worker;
+        self.holders.iter_mut().find(|holder| is_of(holder) && is_of_grant(holder))
     }
 
     /// Whether `lease` may renew, fail and commit. An attempt above the fence is one of before the ledger was emptied; it
@@ -68,10 +71,12 @@ impl Fence {
         let is_free = self.holders.iter().all(|holder| holder.until <= Instant::now());
         if lease.attempt > self.newest && (has_result || is_free) {
             self.newest = lease.attempt;
-            let (attempt, worker) = (lease.attempt, lease.worker.clone());
-            self.holders = vec![Holder { attempt, worker, until: Instant::now() }];
+            let (attempt, worker, grant) = (lease.attempt, lease.worker.clone(), lease.grant);
+            self.holders = vec![Holder { attempt, worker, grant, until: Instant::now() }];
         }
-        self.holder(lease).is_some()
+        // A result is as good from a claim of before.
+        let grant = lease.grant.filter(|_| !has_result);
+        self.holder(&Lease { grant, ..lease.clone() }).is_some()
     }
 }
 
@@ -118,7 +123,8 @@ impl Judge {
         let is_free = alive.is_empty() || (alive.len() == 1 && fence.beside == alive.first().copied());
         let (newest, is_committed) = (fence.newest, fence.is_committed);
         fence.holders.retain(|holder| holder.until > now);
-        fence.holders.push(Holder { attempt: lease.attempt, worker: lease.worker.clone(), until: now + ttl });
+        let (attempt, worker, grant) = (lease.attempt, lease.worker.clone(), lease.grant);
+        fence.holders.push(Holder { attempt, worker, grant, until: now + ttl });
         (fence.newest, fence.beside) = (lease.attempt, None);
         let by = format!("{process} claimed {task} as attempt {}", lease.attempt);
         self.check(!is_cancelled, || format!("{by} of a cancelled render"));

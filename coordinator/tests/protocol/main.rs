@@ -26,11 +26,17 @@ use simulation::{Report, run};
 const SHORT: u64 = 200;
 
 /// Seeds that have found a bug of the farm.
-const REGRESSIONS: [u64; 2] = [
+const REGRESSIONS: [u64; 10] = [
     // The ledger forgot a cancelled render as soon as it had heard of the cancellation, and a worker went on with it.
     265,
     // After the ledger was emptied a failure of an attempt of before ended the lease of the chunk's new holder.
     2698,
+    // Each of two stitchers left the task that it had failed to the other, and was given it again, in step, for ever.
+    2263, 3553, 3640, 4202,
+    // A late release of a lease of before the ledger was emptied met the new lease of the same slot and number.
+    7140,
+    // After the ledger was emptied a late read of a former leader gave a render a term above the leader's.
+    3979, 4899, 8381,
 ];
 
 fn variable(name: &str) -> Option<u64> {

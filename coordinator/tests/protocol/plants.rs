@@ -32,7 +32,8 @@ pub(crate) async fn commit(world: &World, lease: &Lease, result: &[u8]) -> Resul
     let Some(newest) = view.tasks.get(&lease.task.step).and_then(|task| task.attempts.last()) else {
         return Ok(commit);
     };
-    let newest = Lease { task: lease.task.clone(), attempt: newest.attempt, worker: newest.worker.clone() };
+    let newest =
+        Lease { task: lease.task.clone(), attempt: newest.attempt, worker: newest.worker.clone(), grant: None };
     ledger.commit(&newest, result).await
 }
 

@@ -74,6 +74,9 @@ pub(crate) fn run(seed: u64, plant: Option<Plant>, with_history: bool) -> Report
     system::simulate(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let world = Arc::new(World::new(seed, plant));
+    if with_history {
+        note_logs(&world);
+    }
     let farm = Farm { world: world.clone(), nodes: Vec::new(), renders: Vec::new(), bundle: bundle() };
     let (renders, completed, met) = runtime.block_on(farm.run());
     drop(runtime);
@@ -93,6 +96,26 @@ pub(crate) fn run(seed: u64, plant: Option<Plant>, with_history: bool) -> Report
         seconds: system::elapsed() / 1_000_000_000,
         history: if with_history { history } else { Vec::new() },
     }
+}
+
+/// Writes what the farm logs into the history.
+fn note_logs(world: &Arc<World>) {
+    struct Noted(Arc<World>);
+
+    impl std::io::Write for Noted {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            self.0.note(format!("log: {}", String::from_utf8_lossy(line).trim()));
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let world = world.clone();
+    let log = tracing_subscriber::fmt().with_env_filter("warn,hyperfarm=debug").with_ansi(false).without_time();
+    log.with_target(false).with_writer(move || Noted(world.clone())).init();
 }
 
 /// A project, as its coordinator knows it. Its check runs on a thread of Tokio's, so it is done by the real clock and in a
