@@ -35,10 +35,10 @@ use crate::compare;
 use crate::load::{self, Measured, RENDERS, ServerProcess};
 
 /// Frames of a chunk: a second of video, which no chunk is shorter than.
-const CHUNK_FRAMES: u32 = 30;
+pub(crate) const CHUNK_FRAMES: u32 = 30;
 
 /// API key of the farm, which nobody but this process reaches.
-const KEY: &str = "key-of-bench-dispatch";
+pub(crate) const KEY: &str = "key-of-bench-dispatch";
 
 /// Pause of a connection between two requests.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -92,7 +92,8 @@ struct Handler {
     done: Arc<AtomicU64>,
 }
 
-fn storage(error: ObjectsError) -> Failure {
+/// The failure of a task whose storage does not answer.
+pub(crate) fn storage(error: ObjectsError) -> Failure {
     Failure::new(FailureCode::Storage, error.to_string())
 }
 
@@ -115,10 +116,16 @@ impl TaskHandler for Handler {
 }
 
 /// A variable of the farm, or of `scripts/services.sh`.
-fn server(name: &str) -> anyhow::Result<String> {
+pub(crate) fn server(name: &str) -> anyhow::Result<String> {
     let of_services = name.replacen("HYPERFARM", "HYPERFARM_TEST", 1);
     let found = std::env::var(name).or_else(|_| std::env::var(of_services));
     found.with_context(|| format!("set {name}, or run it by `scripts/services.sh run -- COMMAND`"))
+}
+
+/// A client that sends [`KEY`].
+pub(crate) fn keyed_client() -> reqwest::Result<Client> {
+    let key = HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), HeaderValue::from_static(KEY))]);
+    Client::builder().default_headers(key).build()
 }
 
 /// Measures and prints the figures.
@@ -172,8 +179,7 @@ async fn measure(args: &DispatchArgs) -> anyhow::Result<Report> {
         let runner = Runner::new(backplane, node, RunnerConfig::default());
         tokio::spawn(runner.run(queues, handler, drain.clone()));
     }
-    let key = HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), HeaderValue::from_static(KEY))]);
-    let client = Client::builder().default_headers(key).build()?;
+    let client = keyed_client()?;
     let renders = format!("{}{RENDERS}", coordinator.url());
     let mut polls = Vec::new();
     for number in 0..args.renders {

@@ -97,6 +97,13 @@ impl ServerProcess {
         &self.1
     }
 
+    /// Ends it by SIGTERM, as an operator does.
+    pub(crate) fn terminate(mut self) -> anyhow::Result<()> {
+        Command::new("kill").arg(self.0.id().to_string()).status()?;
+        self.0.wait()?;
+        Ok(())
+    }
+
     /// Processor time that it has used, in seconds.
     pub(crate) fn processor_seconds(&self) -> anyhow::Result<f64> {
         // Fields 14 and 15 in hundredths; the second one, a name, may have spaces.

@@ -10,6 +10,7 @@
 //! | compositions, and their staging for both renderers | [`compositions`] |
 //! | the API under load | [`load`] |
 //! | tasks a second through the cluster's servers | [`dispatch`] |
+//! | a coordinator that starts anew | [`restart`] |
 //! | the worker's stages without a farm | [`stages`] |
 //! | the table, the chart, the marked parts of the documentation | [`report`], [`chart`], [`pages`] |
 
@@ -24,6 +25,7 @@ mod meter;
 mod pages;
 mod quality;
 mod report;
+mod restart;
 mod stages;
 
 use clap::{Parser, Subcommand};
@@ -47,6 +49,8 @@ enum Command {
     Load(load::LoadArgs),
     /// Tasks a second through a coordinator, Redis and RabbitMQ, and the time of an answer meanwhile.
     Dispatch(dispatch::DispatchArgs),
+    /// How soon a coordinator that starts anew dispatches, and how many requests to the store that takes.
+    Restart(restart::RestartArgs),
     /// A handler that does nothing.
     #[command(hide = true)]
     Nothing,
@@ -62,6 +66,7 @@ fn main() -> anyhow::Result<()> {
         Command::Length(args) => length::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Dispatch(args) => dispatch::run(&args),
+        Command::Restart(args) => restart::run(&args),
         Command::Nothing => load::nothing(),
         Command::List => compositions::list(),
     }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -46,6 +47,7 @@ pub struct HttpProxy {
 struct State {
     server: SocketAddr,
     fault: Mutex<(HttpFault, fastrand::Rng)>,
+    requests: AtomicU64,
 }
 
 impl State {
@@ -66,7 +68,7 @@ impl HttpProxy {
     /// Starts a proxy in front of `server` on the runtime. The seed decides which requests fail.
     pub fn start(runtime: &tokio::runtime::Runtime, server: SocketAddr, seed: u64) -> Self {
         let fault = Mutex::new((HttpFault::None, fastrand::Rng::with_seed(seed)));
-        let state = Arc::new(State { server, fault });
+        let state = Arc::new(State { server, fault, requests: AtomicU64::new(0) });
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port is free");
         let port = listener.local_addr().expect("it has an address").port();
         let shared = state.clone();
@@ -92,6 +94,11 @@ impl HttpProxy {
         self.port
     }
 
+    /// Number of requests so far.
+    pub fn requests(&self) -> u64 {
+        self.state.requests.load(Ordering::Relaxed)
+    }
+
     /// Makes the server fail in this way from now on.
     pub fn fail(&self, fault: HttpFault) {
         self.state.fault.lock().unwrap_or_else(PoisonError::into_inner).0 = fault;
@@ -101,6 +108,7 @@ impl HttpProxy {
 type Answer = Response<Either<Cut, Full<Bytes>>>;
 
 async fn forward(state: &State, request: Request<Incoming>) -> Result<Answer, BoxError> {
+    state.requests.fetch_add(1, Ordering::Relaxed);
     let fault = state.next_fault();
     match fault {
         HttpFault::Slow(time) => tokio::time::sleep(time).await,

@@ -354,21 +354,22 @@ impl Schedule {
     /// [recorded](RenderTasks::speculated).
     pub fn speculate(&self, now: Instant) -> Vec<(RenderId, Straggler)> {
         let at = Moment { now, policy: &self.policy };
+        // No slot is idle while a task waits.
+        let idle_of = |pool| Some(IdleSlots::of(pool, self.queue.in_flight(pool)?, &self.fleet));
+        let idle = self.queue.pools().filter_map(|pool| Some((pool, idle_of(pool).filter(IdleSlots::is_any)?)));
+        let mut idle: BTreeMap<&Pool, IdleSlots<'_>> = idle.collect();
+        if idle.is_empty() {
+            return Vec::new();
+        }
         let late = self.stragglers.iter().take_while(|(since, _)| *since < now).map(|(_, render)| render);
         let mut late: Vec<_> = late.filter_map(|render| self.queue.rank_of(render)).collect();
         late.sort_unstable();
-        let mut idle: BTreeMap<&Pool, Option<IdleSlots<'_>>> = BTreeMap::new();
         let mut begun = Vec::new();
         for (.., render) in late {
             let Some(Open { tasks, submitter: Submitter { pool, .. }, .. }) = self.renders.get(&render) else {
                 continue;
             };
-            // No slot is idle while a task waits.
-            let slots = idle.entry(pool).or_insert_with(|| {
-                let in_flight = self.queue.in_flight(pool)?;
-                Some(IdleSlots::of(pool, in_flight, &self.fleet)).filter(IdleSlots::is_any)
-            });
-            let Some(slots) = slots else { continue };
+            let Some(slots) = idle.get_mut(pool) else { continue };
             let stragglers = tasks.stragglers(at).into_iter().filter(|straggler| slots.take(straggler));
             begun.extend(stragglers.map(|straggler| (render.clone(), straggler)));
         }

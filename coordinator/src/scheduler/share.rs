@@ -251,6 +251,11 @@ impl RunQueue {
         self.demands.get(render).map(|demand| demand.rank(render))
     }
 
+    /// The pools with tasks, other than stitches, that are due or in flight.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.pools.keys()
+    }
+
     /// Tasks of `pool` in flight, other than stitches; `None` while one is due.
     pub fn in_flight(&self, pool: &Pool) -> Option<u32> {
         match self.pools.get(pool) {

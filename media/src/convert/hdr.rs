@@ -12,6 +12,7 @@ use ffmpeg_next::util::frame::side_data::Type as SideData;
 use hyperfarm_proto::spec::Size;
 
 use crate::bitmap::Picture;
+use crate::hdr::curves::{HLG_GAMMA, hlg_scene, lights, pq_light, to_bt709};
 use crate::{ffi, tags};
 
 /// Luminance of 1.0, in cd/m².
@@ -20,36 +21,22 @@ const REFERENCE_WHITE: f64 = 100.0;
 /// Peak luminance of a file that does not say, in units of the reference white.
 const DEFAULT_PEAK: f32 = 10.0;
 
-/// Linear BT.2020 to linear BT.709, by rows.
-const TO_BT709: [[f32; 3]; 3] = [
-    [1.660_491, -0.587_641_1, -0.072_849_9],
-    [-0.124_550_5, 1.132_899_9, -0.008_349_4],
-    [-0.018_150_8, -0.100_578_9, 1.118_729_7],
-];
-
-static PQ: LazyLock<Vec<f32>> = LazyLock::new(|| table(pq));
-static HLG: LazyLock<Vec<f32>> = LazyLock::new(|| table(hlg));
+static PQ: LazyLock<Vec<f32>> = LazyLock::new(|| lights(pq));
+static HLG: LazyLock<Vec<f32>> = LazyLock::new(|| lights(hlg));
 static GAMMA: LazyLock<Vec<u8>> = LazyLock::new(|| {
     // By the square root of the light, so that dark steps are as fine as bright ones.
     (0..=u16::MAX).map(|at| ((f64::from(at) / 65535.0).powf(2.0 / 2.4) * 255.0).round() as u8).collect()
 });
 
-fn table(light: fn(f64) -> f64) -> Vec<f32> {
-    (0..=u16::MAX).map(|level| light(f64::from(level) / 65535.0) as f32).collect()
-}
-
-/// Light of a PQ level (SMPTE ST 2084), in units of the reference white.
+/// Light of a PQ level, in units of the reference white.
 fn pq(level: f64) -> f64 {
-    let power = level.powf(32.0 / 2523.0);
-    let light = ((power - 3424.0 / 4096.0).max(0.0) / (2413.0 / 128.0 - 2392.0 / 128.0 * power)).powf(16384.0 / 2610.0);
-    light * 10_000.0 / REFERENCE_WHITE
+    pq_light(level) * 10_000.0 / REFERENCE_WHITE
 }
 
-/// Light of an HLG level (ARIB STD-B67) on a display of 1000 cd/m², in units of the reference white.
+/// Light of an HLG level on a display of 1000 cd/m², in units of the reference white. The display's gamma is applied to each
+/// component, as FFmpeg's filter does.
 fn hlg(level: f64) -> f64 {
-    let (a, b, c) = (0.178_832_77, 0.284_668_92, 0.559_910_73);
-    let scene = if level <= 0.5 { level * level / 3.0 } else { (((level - c) / a).exp() + b) / 12.0 };
-    scene.powf(1.2) * 1000.0 / REFERENCE_WHITE
+    hlg_scene(level).powf(HLG_GAMMA) * 1000.0 / REFERENCE_WHITE
 }
 
 fn hable(light: f32) -> f32 {
@@ -68,11 +55,7 @@ pub(super) fn tone_map(rgb: &[u16], size: Size, frame: &frame::Video) -> Picture
         let signal = red.max(green).max(blue).max(1e-6);
         let scale = hable(signal) / brightest / signal;
         let mapped = [red * scale, green * scale, blue * scale];
-        let [red, green, blue] = if wide {
-            TO_BT709.map(|row| row[0] * mapped[0] + row[1] * mapped[1] + row[2] * mapped[2])
-        } else {
-            mapped
-        };
+        let [red, green, blue] = if wide { to_bt709(mapped) } else { mapped };
         bgra.extend([level(blue), level(green), level(red), 255]);
     }
     Picture { size, bgra }

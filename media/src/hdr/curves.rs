@@ -9,7 +9,7 @@ const PQ_PEAK: f32 = (10_000.0 / SDR_WHITE) as f32;
 /// Luminance of HLG's highest level on its reference display of 1000 cd/m².
 const HLG_PEAK: f32 = (1000.0 / SDR_WHITE) as f32;
 /// The system gamma of that display.
-const HLG_GAMMA: f64 = 1.2;
+pub(crate) const HLG_GAMMA: f64 = 1.2;
 
 /// Highest signal of extended sRGB in the tables: more than that of PQ's highest level.
 const MAX_SRGB: f32 = 6.0;
@@ -44,7 +44,7 @@ pub(super) fn to_bt2020(light: [f32; 3]) -> [f32; 3] {
 
 /// Light of BT.2020 primaries in those of BT.709; colours outside of these have negative parts.
 #[inline(always)]
-pub(super) fn to_bt709(light: [f32; 3]) -> [f32; 3] {
+pub(crate) fn to_bt709(light: [f32; 3]) -> [f32; 3] {
     multiplied(&TO_BT709, light)
 }
 
@@ -63,8 +63,8 @@ impl<T: Copy> RootTable<T> {
     }
 }
 
-/// Light of each 16-bit signal, as a part of the curve's peak.
-fn lights(light: impl Fn(f64) -> f64) -> Vec<f32> {
+/// Light of each 16-bit signal.
+pub(crate) fn lights(light: impl Fn(f64) -> f64) -> Vec<f32> {
     (0..=u16::MAX).map(|signal| light(f64::from(signal) / 65_535.0) as f32).collect()
 }
 
@@ -81,7 +81,7 @@ fn srgb_signal(light: f64) -> f64 {
 }
 
 /// ST 2084: light as a part of 10,000 cd/m².
-fn pq_light(signal: f64) -> f64 {
+pub(crate) fn pq_light(signal: f64) -> f64 {
     let power = signal.powf(32.0 / 2523.0);
     ((power - 3424.0 / 4096.0).max(0.0) / (2413.0 / 128.0 - 2392.0 / 128.0 * power)).powf(16384.0 / 2610.0)
 }
@@ -94,7 +94,7 @@ fn pq_signal(light: f64) -> f64 {
 const HLG: [f64; 3] = [0.178_832_77, 0.284_668_92, 0.559_910_73];
 
 /// BT.2100: light of the scene.
-fn hlg_scene(signal: f64) -> f64 {
+pub(crate) fn hlg_scene(signal: f64) -> f64 {
     let [a, b, c] = HLG;
     if signal <= 0.5 { signal * signal / 3.0 } else { (((signal - c) / a).exp() + b) / 12.0 }
 }
@@ -205,10 +205,38 @@ impl Curves {
 
 #[cfg(test)]
 mod tests {
+    use hyperfarm_proto::id::ContentHash;
+
     use super::*;
 
     fn curves() -> &'static Curves {
         Curves::get()
+    }
+
+    /// The tables are made with the C library's powers and logarithms. If a library rounds one of them otherwise, segments of
+    /// two workers differ.
+    #[test]
+    fn the_tables_are_these_on_every_machine() {
+        let Curves {
+            srgb8_light,
+            srgb_light,
+            srgb_of_light,
+            light_of_srgb,
+            pq_light,
+            pq_signal,
+            hlg_scene,
+            hlg_signal,
+            hlg_gain,
+            hlg_inverse,
+        } = curves();
+        let lights = [&srgb8_light[..], srgb_light, &srgb_of_light.0, light_of_srgb, pq_light, hlg_scene];
+        let lights = lights.into_iter().chain([&hlg_gain.0[..], &hlg_inverse.0]).flatten();
+        let signals = pq_signal.0.iter().chain(&hlg_signal.0);
+        let bytes: Vec<u8> = lights
+            .flat_map(|light| light.to_le_bytes())
+            .chain(signals.flat_map(|signal| signal.to_le_bytes()))
+            .collect();
+        assert_eq!(ContentHash::of(&bytes).to_string(), "");
     }
 
     const BOTH: [HdrTransfer; 2] = [HdrTransfer::Pq, HdrTransfer::Hlg];

@@ -15,7 +15,7 @@
 //! them. The page and the video are mixed by their sRGB signals, which go on above 1 for what is brighter than SDR white:
 //! so a fade looks as that of an SDR video does, and as Chrome draws it on an HDR display.
 
-mod curves;
+pub(crate) mod curves;
 pub(crate) mod metadata;
 mod picture;
 mod writer;
