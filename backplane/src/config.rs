@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use hyperfarm_proto::id::Pool;
 
+use crate::ledger::redis::servers::Servers;
 use crate::redact::redact;
 
 /// URL of RabbitMQ.
@@ -226,7 +227,7 @@ impl Config {
 /// The servers of a cluster. Whether a variable is set counts here, not whether its value can be used.
 fn cluster(env: &Env<'_>) -> Option<ClusterConfig> {
     let amqp_url = url(env, AMQP_URL, &["amqp", "amqps"]);
-    let redis_url = url(env, REDIS_URL, &["redis", "rediss", "unix", "redis+unix"]);
+    let redis_url = env.parsed_by(REDIS_URL, |text| Servers::parse(text).map(|_| text.to_owned()));
     let is_set = |name: &&'static str| env.text(name).is_some();
     let given = [AMQP_URL, REDIS_URL].into_iter().find(is_set)?;
     let missing: Vec<&str> = [AMQP_URL, REDIS_URL, STORAGE_URL].into_iter().filter(|name| !is_set(name)).collect();

@@ -351,6 +351,16 @@ impl Objects {
         Ok(names)
     }
 
+    /// Copies an object within the store, which does not send its bytes through this process.
+    ///
+    /// # Errors
+    ///
+    /// There is no object `from`, or the store's error.
+    pub async fn copy(&self, from: &str, to: &str) -> Result<(), ObjectsError> {
+        let (source, target) = (self.path(from)?, self.path(to)?);
+        self.store.copy(&source, &target).await.map_err(|error| ObjectsError::of("copy", from, error))
+    }
+
     /// Removes an object, if there is one.
     ///
     /// # Errors

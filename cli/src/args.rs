@@ -11,7 +11,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use hyperfarm_api::request::Priority;
 use hyperfarm_proto::bounded::Text;
 use hyperfarm_proto::id::Pool;
-use hyperfarm_proto::spec::{Format, RenderSpec};
+use hyperfarm_proto::spec::{Format, KeepFor, RenderSpec};
 
 pub(crate) use choices::{Moment, QualityArg, ResolutionArg, WorkersArg, extensions, format_of_output};
 pub(crate) use compat::CompatArgs;
@@ -201,6 +201,10 @@ pub(crate) struct RenderArgs {
     /// With --farm: an id of your own, given back in webhooks.
     #[arg(long, value_name = "ID", requires = "farm")]
     pub callback_id: Option<Text<256>>,
+    /// With --farm: how long the render is kept after its end, such as 12h or 30d [default: as long as the farm keeps
+    /// renders].
+    #[arg(long, value_name = "TIME", requires = "farm")]
+    pub keep_for: Option<KeepFor>,
     /// With --farm: submit, print the render's id and do not wait.
     #[arg(long, requires = "farm")]
     pub no_wait: bool,

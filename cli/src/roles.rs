@@ -290,6 +290,7 @@ fn api_config(settings: ApiSettings, access: Access, args: &ListenArgs, fetcher:
         secret_keys: settings.secret_keys,
         allow_http_callbacks: settings.http_callbacks,
         concurrent_renders: settings.concurrent_renders,
+        retention: settings.retention,
         built_in_runtime: RUNTIME_VERSION.to_owned(),
         prices: settings.prices,
         ..ApiConfig::default()

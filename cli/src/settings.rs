@@ -11,6 +11,7 @@ use hyperfarm_backplane::runner::RunnerConfig;
 use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_coordinator::LanguageModelConfig;
 use hyperfarm_coordinator::api::ApiConfig;
+use hyperfarm_coordinator::retention::Retention;
 use hyperfarm_coordinator::scheduler::SchedulePolicy;
 use hyperfarm_coordinator::usage::Prices;
 use hyperfarm_coordinator::webhooks::seal::SecretKeys;
@@ -48,6 +49,8 @@ pub(crate) struct ApiSettings {
     pub(crate) concurrent_renders: u32,
     /// US dollars for a minute of output (`HYPERFARM_PRICES`).
     pub(crate) prices: Prices,
+    /// How long ended renders and their segments are kept (`HYPERFARM_KEEP_RENDERS`, `HYPERFARM_KEEP_SEGMENTS`).
+    pub(crate) retention: Retention,
     /// Secret that signs requests to a `callback_url` (`HYPERFARM_CALLBACK_SECRET`).
     pub(crate) callback_secret: Option<String>,
     /// Keys that seal secrets of webhook endpoints in storage (`HYPERFARM_SECRET_KEYS`).
@@ -62,6 +65,7 @@ impl fmt::Debug for ApiSettings {
         f.debug_struct("ApiSettings")
             .field("keys", &self.keys.len())
             .field("concurrent_renders", &self.concurrent_renders)
+            .field("retention", &self.retention)
             .field("prices", &self.prices)
             .field("has_callback_secret", &self.callback_secret.is_some())
             .field("secret_keys", &self.secret_keys)
@@ -123,6 +127,10 @@ impl ApiSettings {
         Self {
             keys: keys.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect(),
             concurrent_renders: env.parsed("HYPERFARM_CONCURRENT_RENDERS").unwrap_or(default.concurrent_renders),
+            retention: Retention {
+                renders: env.parsed("HYPERFARM_KEEP_RENDERS").unwrap_or(default.retention.renders),
+                segments: env.parsed("HYPERFARM_KEEP_SEGMENTS").unwrap_or(default.retention.segments),
+            },
             prices: env.parsed("HYPERFARM_PRICES").unwrap_or(default.prices),
             callback_secret: env.text("HYPERFARM_CALLBACK_SECRET"),
             secret_keys: env.parsed("HYPERFARM_SECRET_KEYS").unwrap_or_default(),

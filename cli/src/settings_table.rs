@@ -38,7 +38,7 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             ),
             (
                 "HYPERFARM_REDIS_URL",
-                "URL of Redis, `redis://:password@host:6379/0` or `rediss://…`.",
+                "URL of Redis, `redis://:password@host:6379/0` or `rediss://…`; `redis+sentinel://:password@host:26379,host:26379/NAME` for the master that Sentinels know by this name, `redis+cluster://:password@host:6379,host:6379` for a cluster.",
                 Text("one process"),
             ),
             (
@@ -214,6 +214,16 @@ const SETTINGS: &[(&str, &[Setting])] = &[
                 "HYPERFARM_PRICES",
                 "US dollars for a minute of output.",
                 Value("1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01,photo1080p=3,photo4k=4"),
+            ),
+            (
+                "HYPERFARM_KEEP_RENDERS",
+                "How long an ended render is kept with all of its files: a time from `1h`, or `forever`; by space as `30d,alpha=7d,beta=forever`.",
+                Value("forever"),
+            ),
+            (
+                "HYPERFARM_KEEP_SEGMENTS",
+                "How long the segments of an ended render are kept, in the same form. A retry of a failed render takes them over.",
+                Value("7d"),
             ),
             ("HYPERFARM_CALLBACK_SECRET", "Secret that signs requests to a `callback_url`.", Text("not signed")),
             (

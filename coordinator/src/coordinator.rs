@@ -16,7 +16,7 @@ use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::{Outcome, TerminalState};
-use hyperfarm_proto::spec::RenderSpec;
+use hyperfarm_proto::spec::{RenderSpec, Timestamp};
 use hyperfarm_proto::task::Step;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -401,7 +401,8 @@ impl Coordinator {
         Ok(entry.detail())
     }
 
-    /// Submits a new render with project and spec of an earlier one.
+    /// Submits a new render with project, spec and moment of an earlier one. What a failed one has left of the same content
+    /// is taken over.
     ///
     /// # Errors
     ///
@@ -418,7 +419,10 @@ impl Coordinator {
             return Err(IntakeError::Invalid { param: "render_id", message });
         };
         let intake = Intake { retry_of: Some(render.clone()), ..intake };
-        self.submit_stored(bundle, request.spec.clone(), intake, seed).await
+        let mut spec = request.spec.clone();
+        // The page's clocks show what they showed, so that segments of the failed render are those of this one.
+        spec.now.get_or_insert(Timestamp::of_unix_ms(request.created_at_ms));
+        self.submit_stored(bundle, spec, intake, seed).await
     }
 
     /// Renders that end from now on.

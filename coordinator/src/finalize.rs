@@ -30,6 +30,7 @@ use crate::clock::{age_of, now_ms};
 use crate::coordinator::Coordinator;
 use crate::object_keys;
 use crate::presenter::Prepared;
+use crate::retention::Retention;
 use crate::signed_urls::SignedUrls;
 use crate::status::error_code;
 use crate::store::{self, MAX_CONCURRENT_REQUESTS, if_found};
@@ -47,6 +48,8 @@ pub(crate) struct Finalizer {
     pub(crate) admission: Arc<Admission>,
     pub(crate) signed_urls: Arc<SignedUrls>,
     pub(crate) webhooks: Webhooks,
+    /// How long ended renders are kept.
+    pub(crate) retention: Retention,
     /// Base URL of the farm, for URLs in events.
     pub(crate) public_url: Option<Url>,
     /// Takes new deliveries to the loop that sends them.
@@ -137,6 +140,7 @@ impl Finalizer {
                 usage
             }
         };
+        self.retention.mark(objects, render, request.spec.keep_for, &intake, state).await?;
         if let Err(error) = freed {
             // The mark stays, so that the next sweep frees it.
             warn!(%render, %error, "the ledger did not free the place of an ended render");

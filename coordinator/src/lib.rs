@@ -27,6 +27,7 @@
 //! | `audit` | who did which administrative act |
 //! | `signed_urls` | URLs that need no key |
 //! | `expiry` | removes what storage does not keep for ever |
+//! | `retention` | how long ended renders and their segments are kept, and their removal |
 //! | `registry`, `index` | renders in memory, and an index of all of them |
 //! | `store`, `object_keys` | the coordinator's records in storage, and their keys |
 //! | `config` | the settings of loop, chunks and projects |
@@ -92,6 +93,7 @@ pub mod progress;
 mod rate_limit;
 mod reconciler;
 mod registry;
+pub mod retention;
 pub mod runtimes;
 pub mod scheduler;
 pub mod sharding;

@@ -15,6 +15,14 @@ pub(crate) fn open_mark(render: &RenderId) -> String {
 /// Exists once every open render is known to have its mark.
 pub(crate) const OPEN_MARKS_COMPLETE: &str = "farm/open-marks-complete";
 
+/// Folder of the marks of removals that are to come, with a folder for each hour.
+pub(crate) const EXPIRY_MARKS: &str = "farm/expiring";
+
+/// The mark that a part of an ended render is due for removal in this hour since 1970.
+pub(crate) fn expiry_mark(hour: u64, render: &RenderId, part: &str) -> String {
+    format!("{EXPIRY_MARKS}/{hour:010}/{render}-{part}")
+}
+
 /// The mark of a deleted render. Objects of the render may still be in storage.
 pub(crate) fn tombstone(render: &RenderId) -> String {
     format!("{}/deleted.json", render_prefix(render))

@@ -41,6 +41,8 @@ fn every_field_is_taken_over() {
         "device_scale_factor": 2, "duration": 2.5, "from": 0.5, "to": "60f", "now": "2026-11-28T20:00:00Z", "audio_url": "https://x.example/s.mp3",
         "audio_codec": "opus", "loudness": -16, "true_peak": -2, "profile": null, "bit_depth": 8, "timecode": null, "wav": true, "poster": "20f", "storyboard": 0.5, "captions": true, "caption_track": false,
     });
+    body["keep_for"] = "36h".into();
+    expected["keep_for"] = "36h".into();
     for (name, value) in [("motion_blur", 8), ("shutter_angle", 240), ("shutter_phase", -60)] {
         body[name] = value.into();
         expected[name] = value.into();

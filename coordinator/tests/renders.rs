@@ -1,14 +1,17 @@
 //! Renders from intake to end, with the workers' side of the protocol played by the test.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::common::{Farm, SOON, chunks_of, draft, patient, quick};
+use crate::common::{Farm, SOON, Worker, chunks_of, draft, patient, quick};
 use hyperfarm_backplane::ledger::{Claim, Commit, Renewal};
-use hyperfarm_coordinator::submission::Intake;
+use hyperfarm_coordinator::submission::{Intake, Seed};
 use hyperfarm_coordinator::{CoordinatorConfig, RenderError, Stage};
 use hyperfarm_proto::failure::{FailureCode, MAX_ATTEMPTS};
+use hyperfarm_proto::id::{ContentHash, RenderId};
 use hyperfarm_proto::keys;
-use hyperfarm_proto::record::{Outcome, TaskProgress, TerminalState};
+use hyperfarm_proto::plan::PlanDraft;
+use hyperfarm_proto::record::{Outcome, SegmentRecord, TaskProgress, TerminalState};
 use hyperfarm_proto::spec::RenderSpec;
 use hyperfarm_proto::task::{Queue, Step};
 
@@ -509,4 +512,58 @@ async fn one_render_that_cannot_be_read_does_not_hide_the_others() {
         }
     }
     assert!(matches!(farm.end(&render).await, Outcome::Completed { .. }));
+}
+
+#[tokio::test]
+async fn a_retry_of_a_failed_render_makes_only_what_is_missing() {
+    let farm = Farm::new();
+    let render = farm.submit(chunks_of(30)).await;
+    let (mut worker, draft) = (farm.worker("w1").await, draft(90, true));
+    worker.do_next(&draft).await;
+    let mut made = BTreeSet::new();
+    for _ in 0..3 {
+        made.insert(worker.do_next(&draft).await.task.step);
+    }
+    let failed = worker.claim().await;
+    worker.fail(&failed, FailureCode::ScriptError).await;
+    assert!(matches!(farm.end(&render).await, Outcome::Failed { .. }));
+
+    let retry = async |of: &RenderId| {
+        let (intake, seed) = (Intake::default(), Seed::new().unwrap());
+        farm.coordinator.retry(of, intake, seed).await.unwrap()
+    };
+    let second = retry(&render).await;
+    let steps = steps_until_the_stitch(&mut worker, &second, &draft).await;
+    assert_eq!(steps, [Step::Plan, failed.task.step, Step::Stitch], "{made:?} were there");
+    assert!(matches!(farm.end(&second).await, Outcome::Completed { .. }));
+    let objects = &farm.backplane.objects;
+    let (earlier, plan) = (farm.plan(&render).await, farm.plan(&second).await);
+    assert_eq!((&earlier.chunks, &earlier.content), (&plan.chunks, &plan.content));
+    // The copies are the new render's own.
+    farm.coordinator.delete(&render).await.unwrap();
+    let mut chunks = BTreeSet::new();
+    for meta in objects.list(&keys::segments_prefix(&second)).await.unwrap() {
+        let Some((chunk, _)) = keys::parse_segment(&meta.key) else { continue };
+        let record: SegmentRecord = objects.get_json(&keys::segment_record(&meta.key)).await.unwrap();
+        let bytes = objects.get(&meta.key).await.unwrap();
+        assert_eq!((record.key, record.hash), (meta.key, ContentHash::of(&bytes)));
+        chunks.insert(chunk);
+    }
+    assert_eq!(chunks, BTreeSet::from([0, 1, 2]));
+
+    // One that has completed is made again as a whole.
+    let third = retry(&second).await;
+    assert_eq!(steps_until_the_stitch(&mut worker, &third, &draft).await.len(), 6);
+    assert!(matches!(farm.end(&third).await, Outcome::Completed { .. }));
+}
+
+/// Does the tasks of a render, of which there are no others, and answers which ones.
+async fn steps_until_the_stitch(worker: &mut Worker, render: &RenderId, draft: &PlanDraft) -> Vec<Step> {
+    let mut steps = Vec::new();
+    while steps.last() != Some(&Step::Stitch) {
+        let lease = worker.do_next(draft).await;
+        assert_eq!(lease.task.render, *render);
+        steps.push(lease.task.step);
+    }
+    steps
 }

@@ -837,6 +837,8 @@ export interface RenderRequest {
   height?: number | null;
   /** One page, instead of `project`. An extension. */
   html?: string | null;
+  /** How long the render is kept after its end, such as `12h` or `30d`, if the farm keeps it that long; by default as long as the farm keeps renders. An extension. */
+  keep_for?: string | null;
   /** Loudness of the whole composition's sound in LUFS (EBU R 128), -31 to -9, such as -16; else as it is mixed. An extension. */
   loudness?: number | null;
   /** Chunks at work at once. An extension. */

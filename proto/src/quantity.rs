@@ -148,6 +148,11 @@ pub struct Timestamp(u64);
 pub struct TimestampError(String);
 
 impl Timestamp {
+    /// The second in which this moment (Unix milliseconds) lies.
+    pub fn of_unix_ms(unix_ms: u64) -> Self {
+        Self(unix_ms / 1000)
+    }
+
     /// Milliseconds since 1970.
     pub fn unix_ms(self) -> u64 {
         self.0 * 1000
@@ -172,6 +177,49 @@ impl FromStr for Timestamp {
 
 as_text!(Timestamp, TimestampError);
 inline_schema!(Timestamp, { "type": "string", "format": "date-time" });
+
+/// How long an ended render is kept: an hour to ten years, such as `12h` or `30d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeepFor(u64);
+
+/// A text that is no such time.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no time from 1h to 3650d, such as 12h or 30d")]
+pub struct KeepForError(String);
+
+impl KeepFor {
+    /// Seven days.
+    pub const WEEK: Self = Self(7 * 24 * 3600);
+
+    /// The time.
+    pub fn duration(self) -> Duration {
+        Duration::from_secs(self.0)
+    }
+}
+
+impl fmt::Display for KeepFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 3600, self.0 % 3600) {
+            (hours, 0) if hours % 24 == 0 => write!(f, "{}d", hours / 24),
+            (hours, 0) => write!(f, "{hours}h"),
+            _ => write!(f, "{}s", self.0),
+        }
+    }
+}
+
+impl FromStr for KeepFor {
+    type Err = KeepForError;
+
+    fn from_str(text: &str) -> Result<Self, KeepForError> {
+        let time = humantime::parse_duration(text.trim()).ok().map(|time| time.as_secs());
+        let time = time.filter(|seconds| (3600..=3650 * 24 * 3600).contains(seconds));
+        time.map(Self).ok_or_else(|| KeepForError(text.chars().take(40).collect()))
+    }
+}
+
+as_text!(KeepFor, KeepForError);
+inline_schema!(KeepFor, { "type": "string" });
 
 /// Bits a second that an encoder aims at, from a thousand to two thousand million. In JSON it is the number, or text such as `10M`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -12,7 +12,7 @@ use crate::id::{ContentHash, Pool, RenderId};
 use crate::output;
 pub use crate::output::{AudioCodec, Codec, Format, OutputError, Profile};
 use crate::quantity::Loudness;
-pub use crate::quantity::{Bitrate, Moment, Seconds, Timestamp};
+pub use crate::quantity::{Bitrate, KeepFor, Moment, Seconds, Timestamp};
 use crate::shutter::Shutter;
 pub use crate::size::Size;
 pub use crate::timecode::Timecode;
@@ -275,6 +275,11 @@ pub struct RenderSpec {
     /// An https URL that is told of the end.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub callback_url: Option<Text<2048>>,
+    /// How long the render is kept after its end, such as `12h` or `30d`, if the farm keeps it that long; by default as long
+    /// as the farm keeps renders.
+    #[schemars(transform = extension)]
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub keep_for: Option<KeepFor>,
     /// Which workers take it.
     #[schemars(transform = extension)]
     #[cfg_attr(feature = "cli", arg(skip))]

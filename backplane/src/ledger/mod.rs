@@ -60,7 +60,7 @@ mod journal;
 mod lost;
 mod memory;
 mod node;
-mod redis;
+pub(crate) mod redis;
 
 pub use self::coordination::{Leader, Quota, Reserved};
 pub use self::history::{AttemptEnd, AttemptView};

@@ -7,7 +7,7 @@
 //! of quotas in `{prefix}:{quotas}:places:{quota}`, by `coordination.lua`. Nodes are in `{prefix}:{nodes}:alive`,
 //! `:said` and `:wishes`.
 //!
-//! A lost connection is made again by the client library in the background; an operation is tried again for a few
+//! A lost connection is made again, where Sentinels or a cluster say then (`redis/servers.rs`); an operation is tried again for a few
 //! seconds, and answered then with [`LedgerError::Unreachable`]. A repeated operation changes nothing that the first
 //! one changed.
 
@@ -23,8 +23,8 @@ use hyperfarm_proto::failure::{FailedAttempt, Failure};
 use hyperfarm_proto::id::{RenderId, WorkerId};
 use hyperfarm_proto::record::TaskProgress;
 use hyperfarm_proto::task::{Step, TaskId};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Cmd, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation, ServerErrorKind};
+use redis::aio::ConnectionLike;
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, ServerErrorKind};
 use tokio::time::{Instant, timeout_at};
 
 use super::history::Attempts;
@@ -36,6 +36,10 @@ use super::{
 use crate::metrics::{Metrics, Server};
 use crate::redact::redact;
 use crate::retry::{RetryPolicy, Retryable};
+
+pub(crate) mod servers;
+
+use servers::{Connection, Reopened, Servers};
 
 /// Longest time for an operation, retries included.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,7 +60,7 @@ const ENTRY_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 pub struct RedisLedger {
     url: String,
     prefix: String,
-    connection: ConnectionManager,
+    connection: Connection,
     renders: Script,
     nodes: Script,
     coordination: Script,
@@ -66,21 +70,15 @@ pub struct RedisLedger {
 }
 
 impl RedisLedger {
-    /// Connects to the server at `url`. One that is still starting is waited for, up to half a minute.
+    /// Connects to what `url` [names](servers). A server that is still starting is waited for, up to half a minute.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Unreachable`], at once where the server refuses the password.
     pub async fn connect(url: &str, prefix: &str) -> Result<Self, LedgerError> {
-        let unreachable = |error: RedisError| LedgerError::Unreachable { url: redact(url), reason: error.to_string() };
-        let client = Client::open(url).map_err(unreachable)?;
-        // The manager connects once for each attempt that is made here, so that no operation waits for the manager's
-        // own retries.
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(0)
-            .set_connection_timeout(Some(ATTEMPT_TIMEOUT))
-            .set_response_timeout(Some(ATTEMPT_TIMEOUT));
-        let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(unreachable)?;
+        let unreachable = |reason: String| LedgerError::Unreachable { url: redact(url), reason };
+        let servers = Servers::parse(url).map_err(unreachable)?;
+        let connection = servers.connect(ATTEMPT_TIMEOUT).map_err(|error| unreachable(error.to_string()))?;
         let ledger = Self {
             url: redact(url),
             prefix: prefix.to_owned(),
@@ -277,12 +275,32 @@ enum Operation<'a> {
 }
 
 impl Operation<'_> {
-    async fn run<T: FromRedisValue>(self, connection: &ConnectionManager) -> Result<T, RedisError> {
-        let mut connection = connection.clone();
+    async fn run<T: FromRedisValue>(self, connection: &Connection) -> RedisResult<T> {
+        match connection {
+            Connection::One(connection) => self.ask(connection.clone()).await,
+            Connection::Sentinel(connection) => self.ask_reopened(connection).await,
+            Connection::Cluster(connection) => self.ask_reopened(connection).await,
+        }
+    }
+
+    async fn ask<T: FromRedisValue>(self, mut connection: impl ConnectionLike + Send) -> RedisResult<T> {
         match self {
             Self::Script(call) => call.invoke_async(&mut connection).await,
             Self::Command(command) => command.query_async(&mut connection).await,
         }
+    }
+
+    async fn ask_reopened<T, C>(self, reopened: &Reopened<C>) -> RedisResult<T>
+    where
+        T: FromRedisValue,
+        C: ConnectionLike + Clone + Send,
+    {
+        let (connection, number) = reopened.get().await?;
+        let answer = self.ask(connection).await;
+        if answer.as_ref().is_err_and(is_transient) {
+            reopened.lose(number).await;
+        }
+        answer
     }
 
     fn is_script(self) -> bool {

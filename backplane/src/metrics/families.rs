@@ -47,6 +47,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("code", "a failure code of `proto/src/failure.rs`; empty where nothing failed"),
     ("direction", "`in` (written to storage) or `out` (read from it)"),
     ("folder", "`work` (caches, segments under way) or `storage` (a local storage folder)"),
+    ("kind", "`render` (with all of its files) or `segments`"),
     (
         "layer",
         "of confinement `seccomp`, `no_new_privileges`, `unprivileged_user`, `pid_namespace`, `net_namespace`, `clean_environment`",
@@ -206,5 +207,6 @@ families! {
     worker_seconds: Sum "hyperfarm_usage_worker_seconds_total" ["pool"] COORDINATOR "Seconds of work that are in completed renders.";
     api_requests: Count "hyperfarm_api_requests_total" ["method", "route", "status"] COORDINATOR "Requests answered.";
     api_duration: Histogram "hyperfarm_api_request_duration_seconds" ["method", "route"] COORDINATOR "From a request's arrival to the head of its answer." ANSWER;
+    expired: Count "hyperfarm_expired_total" ["kind"] COORDINATOR "Ended renders, and segments of them, that were removed when their time was over.";
     webhooks: Count "hyperfarm_webhook_attempts_total" ["outcome"] COORDINATOR "Attempts at deliveries of webhooks that ended.";
 }

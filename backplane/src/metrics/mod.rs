@@ -81,6 +81,15 @@ pub enum WebhookOutcome {
     GivenUp,
 }
 
+/// What was removed when its time was over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expired {
+    /// An ended render with all of its files.
+    Render,
+    /// The segments of one.
+    Segments,
+}
+
 /// Figures of the whole farm at one moment, as the coordinator knows them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FarmGauges {
@@ -356,6 +365,15 @@ impl Metrics {
         };
         self.counters.api_requests.with_label_values(&[method, route, class]).inc();
         self.counters.api_duration.with_label_values(&[method, route]).observe(took.as_secs_f64());
+    }
+
+    /// Counts the removal of something whose time was over.
+    pub fn expired(&self, what: Expired) {
+        let label = match what {
+            Expired::Render => "render",
+            Expired::Segments => "segments",
+        };
+        self.counters.expired.with_label_values(&[label]).inc();
     }
 
     /// Counts an attempt to deliver a webhook.

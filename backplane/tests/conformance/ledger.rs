@@ -787,6 +787,11 @@ macro_rules! over_every_ledger {
     ($($test:ident,)*) => {
         over_every_ledger!(@over memory, $($test,)*);
         over_every_ledger!(@over redis, $($test,)*);
+
+        /// Holds ledgers against every promise, a new one against each.
+        pub(crate) async fn keeps_every_promise(connect: impl AsyncFn() -> Arc<dyn Ledger>) {
+            $($test(&connect().await).await;)*
+        }
     };
     (@over $implementation:ident, $($test:ident,)*) => {
         mod $implementation {

@@ -55,10 +55,10 @@ fn calls() -> impl Strategy<Value = Call> {
         2 => Just(Call::Open),
         8 => (steps(), name.clone(), any::<bool>()).prop_map(|(s, w, live)| Call::Claim(s, w, live)),
         4 => (steps(), name.clone(), any::<bool>()).prop_map(|(s, w, live)| Call::ClaimElsewhere(s, w, live)),
-        6 => (steps(), attempt.clone(), name.clone(), any::<u64>(), any::<bool>(), is_late.clone())
+        6 => (steps(), attempt.clone(), name.clone(), any::<u64>(), any::<bool>(), is_late)
             .prop_map(|(s, a, w, done, live, late)| Call::Renew(s, a, w, done, live, late)),
         4 => (steps(), attempt.clone(), name.clone(), any::<u8>()).prop_map(|(s, a, w, r)| Call::Commit(s, a, w, r)),
-        4 => (steps(), attempt.clone(), name.clone(), codes, is_late.clone())
+        4 => (steps(), attempt.clone(), name.clone(), codes, is_late)
             .prop_map(|(s, a, w, code, late)| Call::Fail(s, a, w, code, late)),
         3 => (steps(), attempt.clone(), name, is_late).prop_map(|(s, a, w, late)| Call::Release(s, a, w, late)),
         6 => (steps(), attempt.clone()).prop_map(|(s, a)| Call::Speculate(s, a)),

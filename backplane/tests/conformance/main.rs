@@ -10,6 +10,7 @@ mod broker_rabbit;
 mod ledger;
 mod ledger_model;
 mod ledger_redis;
+mod ledger_several;
 mod objects;
 mod objects_stores;
 mod servers;

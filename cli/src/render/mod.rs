@@ -126,6 +126,7 @@ fn spec(args: &RenderArgs, facts: Option<&PageFacts>) -> Result<RenderSpec, CliE
         pool: args.pool.clone().unwrap_or_default(),
         callback_url: args.callback_url.clone(),
         callback_id: args.callback_id.clone(),
+        keep_for: args.keep_for,
         audio_url: sound.as_ref().and_then(|sound| Text::new(sound.named())),
         ..project
     };

@@ -102,6 +102,7 @@ use crate::expiry;
 use crate::finalize::Finalizer;
 use crate::oauth::OAuth;
 use crate::rate_limit::RateLimiter;
+use crate::retention::{self, Retention};
 use crate::signed_urls::SignedUrls;
 use crate::usage::{Prices, UsageStore};
 use crate::webhooks::Webhooks;
@@ -137,6 +138,8 @@ pub struct ApiConfig {
     pub deliveries: DeliveryPolicy,
     /// Renders in flight of a key that has no number of its own.
     pub concurrent_renders: u32,
+    /// How long ended renders and their segments are kept.
+    pub retention: Retention,
     /// Version of the HyperFrames runtime that workers have built in.
     pub built_in_runtime: String,
     /// What output costs.
@@ -172,6 +175,7 @@ impl Default for ApiConfig {
             secret_keys: SecretKeys::default(),
             deliveries: DeliveryPolicy::default(),
             concurrent_renders: 10,
+            retention: Retention::default(),
             built_in_runtime: "0.0.0".to_owned(),
             prices: Prices::default(),
             speech: Arc::new(Catalogue::of(Vec::new())),
@@ -262,6 +266,7 @@ impl Api {
             admission: self.admission.clone(),
             signed_urls: self.signed_urls.clone(),
             webhooks: self.webhooks.clone(),
+            retention: self.config.retention.clone(),
             public_url: self.config.public_url.clone(),
             deliveries,
         };
@@ -280,6 +285,9 @@ impl Api {
                 let answers = api.idempotency.clear(now_ms).await?;
                 let acts = audit::remove_expired(objects, now_ms).await?;
                 let sign_ins = api.oauth.remove_expired(now_ms).await?;
+                if api.coordinator.is_leading() {
+                    retention::remove_expired(&api.coordinator, now_ms).await?;
+                }
                 Ok(answers
                     + acts
                     + sign_ins

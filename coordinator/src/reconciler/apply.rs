@@ -25,6 +25,7 @@ use super::background_scan;
 use super::error::ReconcileError;
 use super::replan::is_of_older_farm;
 use super::restore::Known;
+use super::reuse;
 use super::state::Reconciler;
 use super::wake::Verification;
 use crate::clock::now_ms;
@@ -221,8 +222,15 @@ impl Reconciler {
         };
         let slots = self.schedule.fleet().slots(&spec.pool);
         let content = draft.content;
+        let earlier = match &tracked.entry.intake.retry_of {
+            Some(earlier) => reuse::plan_of_failed(objects, earlier, &content).await?,
+            None => None,
+        };
         let cost = Cost { frame_ms: draft.frame_cost_ms, earlier_ms: draft.earlier_cost_ms };
-        let chunks = shard(content.frames, content.frame_rate, cost, slots, &policy);
+        let (chunks, starts) = match &earlier {
+            Some(earlier) => (earlier.chunks.clone(), earlier.starts.clone()),
+            None => (shard(content.frames, content.frame_rate, cost, slots, &policy), BTreeMap::new()),
+        };
         if chunks.is_empty() {
             let reason = "the composition lasts no frame; give its root a data-duration above zero";
             return self.fail_with(render, Failure::new(FailureCode::DurationInvalid, reason)).await;
@@ -233,7 +241,7 @@ impl Reconciler {
             content,
             frame_cost_ms: draft.frame_cost_ms,
             chunks,
-            starts: BTreeMap::new(),
+            starts,
             warnings: draft.warnings.into_iter().chain(tracked.replanning.warning()).collect(),
         };
         let key = keys::plan(render);
@@ -245,7 +253,14 @@ impl Reconciler {
             %render, frames = plan.content.frames, chunks = plan.chunks.len(), frame_cost_ms = plan.frame_cost_ms,
             earlier_cost_ms = cost.earlier_ms, slots, "the render was cut into chunks"
         );
-        self.set_plan(render, plan);
+        let reused = earlier.filter(|earlier| earlier.chunks == plan.chunks && earlier.starts == plan.starts);
+        self.set_plan(render, plan.clone());
+        if let (Some(earlier), Some(tracked)) = (reused, self.renders.get_mut(render)) {
+            tracked.restore_begins();
+            let (backplane, permits, wakes) =
+                (self.backplane.clone(), self.restore_permits.clone(), self.wakes.clone());
+            self.restores.spawn(background_scan::reuse_and_restore(backplane, earlier, plan, permits, wakes));
+        }
         Ok(())
     }
 

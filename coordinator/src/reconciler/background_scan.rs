@@ -12,6 +12,7 @@ use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_backplane::retry::Retryable;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
+use hyperfarm_proto::plan::Plan;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
@@ -19,6 +20,7 @@ use tracing::{error, info, warn};
 
 use super::error::ReconcileError;
 use super::restore::{Known, restore};
+use super::reuse;
 use super::wake::{Lookup, Verification, Wake};
 use crate::config::SERVER_RETRY;
 use crate::registry::RenderEntry;
@@ -119,6 +121,20 @@ pub(super) async fn restore_entry(
     });
     // The loop has ended where nobody receives it.
     let _ = wakes.send(Wake::Restored(render, plan));
+}
+
+/// Copies into the render of `plan` what `earlier`, of the same content, has left, and restores its ledger entry.
+pub(super) async fn reuse_and_restore(
+    backplane: Backplane,
+    earlier: Plan,
+    plan: Plan,
+    permits: Arc<Semaphore>,
+    wakes: UnboundedSender<Wake>,
+) {
+    if let Err(error) = reuse::copy(&backplane.objects, &earlier, &plan).await {
+        warn!(render = %plan.render, earlier = %earlier.render, %error, "what an earlier render has left could not be taken over whole, the rest is made again");
+    }
+    restore_entry(backplane, plan.render, Known::default(), permits, wakes).await;
 }
 
 /// Compares `renders` with storage, each with what the ledger knows of it, and sends a [`Wake::Verified`] for each.

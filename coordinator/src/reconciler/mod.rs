@@ -8,6 +8,7 @@
 //! | [`apply`] | takes the scheduler's next step for one render, and dispatches tasks |
 //! | [`tracked`] | the state of one open render |
 //! | [`restore`](mod@restore) | restores a render's ledger entry from object storage |
+//! | [`reuse`] | a retry takes what the render that it repeats has left |
 //! | [`seams`] | proves the seams between chunks, and has chunks drawn again whose seam differs |
 //! | [`replan`], [`replanning`] | plans a render again whose plan no worker can work from |
 //! | [`leadership`] | which coordinator schedules |
@@ -38,6 +39,7 @@ mod observe;
 mod replan;
 mod replanning;
 mod restore;
+mod reuse;
 mod run;
 mod seams;
 mod state;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::ledger::RenderView;
+use hyperfarm_backplane::objects::Objects;
 use hyperfarm_proto::frame::FrameRange;
 use hyperfarm_proto::id::{ContentHash, RenderId};
 use hyperfarm_proto::keys;
@@ -70,7 +71,7 @@ pub(super) async fn restore(
         let records = missing.filter_map(|(chunk, attempts)| Some((chunk, attempts, plan.chunk(chunk)?)));
         let reads = records.map(|(chunk, attempts, range)| async move {
             let highest = attempts.keys().next_back().copied().unwrap_or(1);
-            let record = first_valid_record(backplane, plan, chunk, range, hash, attempts).await?;
+            let record = first_valid_record(objects, plan, chunk, range, hash, attempts).await?;
             Ok::<_, ReconcileError>(record.map(|record| (Step::Chunk(chunk), highest, record)))
         });
         let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(MAX_CONCURRENT_REQUESTS));
@@ -108,6 +109,22 @@ pub(super) async fn restore(
     Ok((plan, restored))
 }
 
+/// The record of a segment of each chunk of `plan` that has a valid one in storage.
+///
+/// # Errors
+///
+/// Storage did not answer.
+pub(super) async fn valid_segments(objects: &Objects, plan: &Plan) -> Result<Vec<SegmentRecord>, ReconcileError> {
+    let hash = &plan.content.hash()?;
+    let listed = objects.list(&keys::segments_prefix(&plan.render)).await?;
+    let listed: Vec<String> = listed.into_iter().map(|meta| meta.key).collect();
+    let chunks =
+        segments(&listed).into_iter().filter_map(|(chunk, attempts)| Some((chunk, attempts, plan.chunk(chunk)?)));
+    let reads = chunks.map(|(chunk, attempts, range)| first_valid_record(objects, plan, chunk, range, hash, attempts));
+    let read: Vec<Option<Bytes>> = stream::iter(reads).buffer_unordered(MAX_CONCURRENT_REQUESTS).try_collect().await?;
+    Ok(read.into_iter().flatten().map(|bytes| serde_json::from_slice(&bytes)).collect::<Result<_, _>>()?)
+}
+
 /// Segment keys by chunk and attempt.
 fn segments(listed: &[String]) -> BTreeMap<u32, BTreeMap<u32, String>> {
     let mut segments: BTreeMap<u32, BTreeMap<u32, String>> = BTreeMap::new();
@@ -121,7 +138,7 @@ fn segments(listed: &[String]) -> BTreeMap<u32, BTreeMap<u32, String>> {
 
 /// The record of the lowest attempt whose record is that of its segment and of this plan, with its start of the chunk.
 async fn first_valid_record(
-    backplane: &Backplane,
+    objects: &Objects,
     plan: &Plan,
     chunk: u32,
     range: FrameRange,
@@ -129,7 +146,7 @@ async fn first_valid_record(
     attempts: BTreeMap<u32, String>,
 ) -> Result<Option<Bytes>, ReconcileError> {
     for key in attempts.values() {
-        let Some(bytes) = if_found(backplane.objects.get(&keys::segment_record(key)).await)? else { continue };
+        let Some(bytes) = if_found(objects.get(&keys::segment_record(key)).await)? else { continue };
         match serde_json::from_slice::<SegmentRecord>(&bytes) {
             Ok(record)
                 if record.chunk == chunk

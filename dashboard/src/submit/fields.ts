@@ -300,6 +300,18 @@ export const FIELDS: RequestField[] = [
     "maxLength": null
   },
   {
+    "name": "keep_for",
+    "input": "text",
+    "pattern": null,
+    "description": "How long the render is kept after its end, such as `12h` or `30d`, if the farm keeps it that long; by default as long as the farm keeps renders.",
+    "isNumber": false,
+    "isInteger": false,
+    "options": [],
+    "min": null,
+    "max": null,
+    "maxLength": null
+  },
+  {
     "name": "loudness",
     "input": "number",
     "pattern": null,

@@ -12,7 +12,7 @@ export type Settings = Record<string, string>;
 /** Names of settings for people; others are read from the field's own name. */
 const LABELS: Record<string, string> = {
   fps: "Frames a second", from: "From", to: "To", now: "Clock of the page", crf: "Constant rate factor (CRF)", gif_loop: "Repeats of a GIF",
-  audio_url: "Sound file", loudness: "Loudness in LUFS", true_peak: "True peak in dBTP", chunk_frames: "Frames a chunk", max_parallel_chunks: "Chunks at once",
+  audio_url: "Sound file", loudness: "Loudness in LUFS", true_peak: "True peak in dBTP", chunk_frames: "Frames a chunk", max_parallel_chunks: "Chunks at once", keep_for: "Kept after its end",
   strict_variables: "Strict variables", verify: "Check for determinism", callback_id: "Callback id", callback_url: "Callback URL", vp9_cpu_used: "VP9 speed",
   video_bitrate: "Bit rate", bit_depth: "Bits a sample", hdr: "High dynamic range", audio_codec: "Codec of the sound",
   motion_blur: "Motion blur, pictures a frame", shutter_angle: "Shutter angle in degrees", shutter_phase: "Shutter phase in degrees",
@@ -38,7 +38,7 @@ const GROUPS: [string, string[]][] = [
   ["Encoder", ["codec", "profile", "bit_depth", "hdr", "crf", "video_bitrate", "vp9_cpu_used", "timecode"]],
   ["Files beside the video", ["wav", "poster", "storyboard", "captions", "caption_track"]],
   ["Sound", ["audio_url", "audio_codec", "loudness", "true_peak"]],
-  ["Farm", ["pool", "priority", "chunk_frames", "max_parallel_chunks"]],
+  ["Farm", ["pool", "priority", "chunk_frames", "max_parallel_chunks", "keep_for"]],
   ["Checks", ["strict_variables", "verify"]],
   ["Notice of the end", ["callback_id", "callback_url"]],
 ];

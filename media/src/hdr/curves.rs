@@ -236,7 +236,8 @@ mod tests {
             .flat_map(|light| light.to_le_bytes())
             .chain(signals.flat_map(|signal| signal.to_le_bytes()))
             .collect();
-        assert_eq!(ContentHash::of(&bytes).to_string(), "");
+        let pinned = "6d3800f4513c056ac533d20434433c43fc464fbe460711d602c1a6e425e73f75";
+        assert_eq!(ContentHash::of(&bytes).to_string(), pinned);
     }
 
     const BOTH: [HdrTransfer; 2] = [HdrTransfer::Pq, HdrTransfer::Hlg];
