@@ -2,15 +2,13 @@
 
 use url::Url;
 
+use crate::ledger::redis::servers::Servers;
+
 /// `url` without user, password, query and fragment.
 pub(crate) fn redact(url: &str) -> String {
-    // URLs of Redis that name several hosts, which the library does not read.
-    if let Some((scheme, rest)) = url.split_once("://")
-        && (scheme.ends_with("+sentinel") || scheme.ends_with("+cluster"))
-    {
-        let rest = rest.split(['?', '#']).next().unwrap_or_default();
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        return format!("{scheme}://{}{path}", authority.rsplit('@').next().unwrap_or_default());
+    // Those that name several hosts.
+    if let Some(named) = Servers::parse(url).ok().and_then(|servers| servers.without_secrets()) {
+        return named;
     }
     // In a text that is no URL, or has no host, any part may be secret.
     let Some(mut parsed) = Url::parse(url).ok().filter(|parsed| !parsed.cannot_be_a_base()) else {
@@ -34,9 +32,14 @@ mod tests {
         assert_eq!(redact("redis://:pass@cache:6379/1"), "redis://cache:6379/1");
         assert_eq!(redact("s3://bucket/prefix"), "s3://bucket/prefix");
         assert_eq!(redact("file:///srv/farm"), "file:///srv/farm");
-        let sentinels = "redis+sentinel://user:p@ss@one:26379,two/main/0?sentinel_password=pass";
-        assert_eq!(redact(sentinels), "redis+sentinel://one:26379,two/main/0");
-        assert_eq!(redact("redis+cluster://:pass@one:7,two:7"), "redis+cluster://one:7,two:7");
+        let sentinels = "redis+sentinel://user:pass@one,two:7/main/2?sentinel_password=p@ss";
+        assert_eq!(redact(sentinels), "redis+sentinel://one:26379,two:7/main/2");
+        assert_eq!(redact("rediss+cluster://:pass@one:7,two"), "rediss+cluster://one:7,two:6379");
+        for unescaped in
+            ["redis+sentinel://:pa/ss@one/main", "redis+cluster://:pa?ss@one", "redis+cluster://:pass@one/0"]
+        {
+            assert!(!redact(unescaped).contains("pa"), "{}", redact(unescaped));
+        }
         assert!(!redact("user:pass@host").contains("pass"));
         assert!(!redact("pass word").contains("pass"));
     }

@@ -11,6 +11,7 @@ use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::fetch::Fetcher;
 use hyperfarm_coordinator::api::server::{self, ConnectionLimits};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
+use hyperfarm_coordinator::api_keys::KeyStore;
 use hyperfarm_coordinator::{Coordinator, LanguageModel, OpenAiChat};
 use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_proto::archive::ArchiveLimits;
@@ -260,7 +261,10 @@ async fn serve(
     drain: &Drain,
     probes: &Probes,
 ) -> Result<(), CliError> {
-    let access = access(args, settings.farm.cluster.is_none(), &settings.api.keys);
+    let in_process = settings.farm.cluster.is_none();
+    let has_stored =
+        in_process && !KeyStore::new(backplane.objects.clone()).list().await.map_err(CliError::system)?.is_empty();
+    let access = access(args, in_process, &settings.api.keys, has_stored);
     let fetcher = Fetcher::new(settings.fetch).map_err(CliError::system)?;
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         CliError::system(format!("{} cannot be listened on: {error}; choose another with --listen", args.listen))
@@ -297,11 +301,11 @@ fn api_config(settings: ApiSettings, access: Access, args: &ListenArgs, fetcher:
     }
 }
 
-/// Who may use the API: everyone on loopback in one process without keys, elsewhere whoever has a key of the settings
-/// or a stored one.
-fn access(args: &ListenArgs, in_process: bool, keys: &[String]) -> Access {
+/// Who may use the API: everyone on loopback in one process, as long as no key was ever made for it; else whoever has a key
+/// of the settings or a stored one.
+fn access(args: &ListenArgs, in_process: bool, keys: &[String], has_stored: bool) -> Access {
     let keys: HashSet<&str> = keys.iter().map(String::as_str).collect();
-    if keys.is_empty() && in_process && args.listen.ip().is_loopback() {
+    if keys.is_empty() && !has_stored && in_process && args.listen.ip().is_loopback() {
         return Access::Open;
     }
     if keys.is_empty() {
@@ -325,8 +329,10 @@ mod tests {
         let of = |address, in_process, keys: Option<&str>| {
             let variables = |name: &str| keys.filter(|_| name == "HYPERFARM_API_KEYS").map(str::to_owned);
             let settings = Settings::read(&Env::new(&variables));
-            access(&listen(address), in_process, &settings.api.keys)
+            access(&listen(address), in_process, &settings.api.keys, false)
         };
+        let with_stored_keys = access(&listen("127.0.0.1:0"), true, &[], true);
+        assert!(matches!(with_stored_keys, Access::Keys(keys) if keys.is_empty()), "a revoked key is stored too");
         assert!(matches!(of("127.0.0.1:0", true, None), Access::Open));
         for (address, in_process, given, count) in [
             ("0.0.0.0:0", true, None, 0),

@@ -207,7 +207,7 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             (
                 "HYPERFARM_API_KEYS",
                 "API keys with every right, beside the stored ones, with commas between them.",
-                Text("stored keys only; no key is needed on loopback in one process"),
+                Text("stored keys only; no key is needed on loopback in one process that has no stored key"),
             ),
             ("HYPERFARM_CONCURRENT_RENDERS", "Renders in flight of a key that has no number of its own.", Value("10")),
             (

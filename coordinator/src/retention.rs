@@ -235,7 +235,9 @@ mod tests {
         let days = |days: u64| Some(Duration::from_secs(days * 24 * 3600));
         assert_eq!((of("alpha"), of("beta"), of("default")), (days(7), None, days(30)));
         assert_eq!("forever".parse(), Ok(KeptBySpace::default()));
-        for (bad, reason) in [("7", "7d"), ("30d,7d", "a second time"), ("a b=7d", "is no space"), ("10m", "1h")] {
+        for (bad, reason) in
+            [("7", "12h or 30d"), ("30d,7d", "a second time"), ("a b=7d", "is no space"), ("10m", "1h")]
+        {
             let error = bad.parse::<KeptBySpace>().unwrap_err();
             assert!(error.contains(reason), "{bad}: {error}");
         }

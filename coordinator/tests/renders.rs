@@ -551,10 +551,21 @@ async fn a_retry_of_a_failed_render_makes_only_what_is_missing() {
     }
     assert_eq!(chunks, BTreeSet::from([0, 1, 2]));
 
-    // One that has completed is made again as a whole.
+    // One that has completed is made again as a whole, and so is one that had all of its segments when it failed.
     let third = retry(&second).await;
     assert_eq!(steps_until_the_stitch(&mut worker, &third, &draft).await.len(), 6);
     assert!(matches!(farm.end(&third).await, Outcome::Completed { .. }));
+    let fourth = farm.submit(chunks_of(30)).await;
+    for _ in 0..5 {
+        worker.do_next(&draft).await;
+    }
+    let stitch = worker.claim().await;
+    assert_eq!(stitch.task.step, Step::Stitch);
+    worker.fail(&stitch, FailureCode::ScriptError).await;
+    assert!(matches!(farm.end(&fourth).await, Outcome::Failed { .. }));
+    let fifth = retry(&fourth).await;
+    assert_eq!(steps_until_the_stitch(&mut worker, &fifth, &draft).await.len(), 6);
+    assert!(matches!(farm.end(&fifth).await, Outcome::Completed { .. }));
 }
 
 /// Does the tasks of a render, of which there are no others, and answers which ones.

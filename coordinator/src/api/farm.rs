@@ -264,6 +264,7 @@ pub(super) async fn events(
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let place = api.streams.open(&caller)?;
     let (sender, receiver) = mpsc::channel::<Event>(16);
     let base = base_url(&api.config, &headers);
     let drain = api.coordinator.drain().started();
@@ -271,7 +272,8 @@ pub(super) async fn events(
     tokio::spawn(async move {
         tokio::select! { () = drain => {} () = told => {} }
     });
-    Ok(event_stream(stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })))
+    let events = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
+    Ok(event_stream(events, place))
 }
 
 /// What of a render is told to those who follow it when it changes.

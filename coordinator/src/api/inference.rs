@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures::stream;
+use futures::{StreamExt, stream};
 use hyperfarm_api::Data;
 use hyperfarm_api::account::Nothing;
 use hyperfarm_api::request::{self, HtmlProject, Project, RenderRequest};
@@ -313,6 +313,7 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let render = find(&api, &caller, &id).await?.request.id.clone();
+    let place = api.streams.open(&caller)?;
     let progress = api.coordinator.watch(&render).await?;
     let base = base_url(&api.config, &headers);
     let follower = Follower::new(progress, api.coordinator.drain().clone());
@@ -329,6 +330,9 @@ pub(super) async fn stream(
             };
             Ok(Some((Bytes::from(text + "\n"), follower)))
         }
+    });
+    let lines = lines.inspect(move |_| {
+        let _held = &place;
     });
     let headers = [(CONTENT_TYPE, "application/x-ndjson"), (CACHE_CONTROL, "no-cache, no-transform")];
     Ok((headers, Body::from_stream(lines)).into_response())

@@ -27,6 +27,7 @@
 //! | [`dashboard`] | the pages for people |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
 //! | [`preview`] | what is finished of a render, to watch |
+//! | [`streams`] | how many streams of events a key may have open |
 //! | [`systems`] | what the farm has of the published documents |
 //! | [`openapi`] | the OpenAPI document |
 //! | [`operate`] | health, readiness, metrics |
@@ -65,6 +66,7 @@ pub mod route;
 pub mod routes;
 mod runtimes;
 pub mod server;
+mod streams;
 pub mod systems;
 mod unread;
 mod videos;
@@ -208,6 +210,7 @@ pub struct Api {
     pub(crate) pieces: Arc<preview::PieceCache>,
     pub(crate) speeches: Arc<voices::SpeechPermits>,
     pub(crate) agents: Arc<agents::AgentPermits>,
+    pub(crate) streams: Arc<streams::OpenStreams>,
 }
 
 impl Coordinator {
@@ -237,6 +240,7 @@ impl Coordinator {
             pieces: Arc::default(),
             speeches: Arc::default(),
             agents: Arc::default(),
+            streams: Arc::default(),
             config: Arc::new(config),
         };
         api.start_loops();

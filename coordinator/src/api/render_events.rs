@@ -17,6 +17,7 @@ use hyperfarm_api::request::ListQuery;
 use hyperfarm_api::{Data, Page, seconds};
 use hyperfarm_proto::record::Outcome;
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::base_url::base_url;
 use super::error::ApiError;
@@ -140,6 +141,7 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let render = find(&api, &caller, &id).await?.request.id.clone();
+    let place = api.streams.open(&caller)?;
     let progress = api.coordinator.watch(&render).await?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let seen = Seen { id: last, ..Seen::default() };
@@ -165,7 +167,7 @@ pub(super) async fn events(
         }
     });
     let events = changes.flat_map(stream::iter);
-    Ok(event_stream(events.map(|(id, event)| sent(event.name(), &event).id(id))))
+    Ok(event_stream(events.map(|(id, event)| sent(event.name(), &event).id(id)), place))
 }
 
 /// An event as it is sent.
@@ -175,10 +177,17 @@ pub(super) fn sent(name: &str, data: &impl Serialize) -> Event {
     event.clone().json_data(data).unwrap_or(event)
 }
 
-/// A response of server-sent events.
-pub(super) fn event_stream(events: impl Stream<Item = Event> + Send + 'static) -> Response {
+/// A response of server-sent events, which has `place` for as long as it is sent.
+pub(super) fn event_stream(
+    events: impl Stream<Item = Event> + Send + 'static,
+    place: OwnedSemaphorePermit,
+) -> Response {
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("still here");
-    let events = Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(keep_alive);
+    let events = events.map(move |event| {
+        let _held = &place;
+        Ok::<_, Infallible>(event)
+    });
+    let events = Sse::new(events).keep_alive(keep_alive);
     ([(CACHE_CONTROL, "no-cache, no-transform")], events).into_response()
 }
 

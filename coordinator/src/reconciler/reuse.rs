@@ -1,7 +1,8 @@
 //! A retry takes what the render that it repeats has left: the segments and the sound of the same content are not made again.
 //!
 //! **Invariant: nothing is taken for granted.** Only plans of equal content share segments, the copies belong to the new
-//! render, and what was copied counts once it is restored from storage like any other commit.
+//! render, and what was copied counts once it is restored from storage like any other commit. Where no segment is missing,
+//! the segments may be why the render has failed, and none is taken.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use hyperfarm_backplane::objects::Objects;
@@ -31,6 +32,10 @@ pub(super) async fn plan_of_failed(
 pub(super) async fn copy(objects: &Objects, earlier: &Plan, plan: &Plan) -> Result<(), ReconcileError> {
     let records = valid_segments(objects, earlier).await?;
     let chunks = records.len();
+    if chunks == earlier.chunks.len() {
+        info!(render = %plan.render, earlier = %earlier.render, "an earlier render of the same content failed with all of its segments: everything is made again");
+        return Ok(());
+    }
     stream::iter(records)
         .map(|record| copy_segment(objects, plan, record))
         .buffer_unordered(MAX_CONCURRENT_REQUESTS)

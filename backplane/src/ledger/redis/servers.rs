@@ -17,7 +17,7 @@ use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, Mul
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisResult, TlsMode};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisResult, TlsMode};
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -102,6 +102,20 @@ impl Servers {
         Ok(Self::Sentinel { sentinels: nodes, master: master.to_owned(), database, sentinel_password })
     }
 
+    /// The hosts as a URL without user, passwords and options; `None` for one server, whose URL any library reads.
+    pub(crate) fn without_secrets(&self) -> Option<String> {
+        let (kind, nodes, path) = match self {
+            Self::One(_) => return None,
+            Self::Sentinel { sentinels, master, database, .. } => {
+                ("sentinel", sentinels, format!("/{master}/{database}"))
+            }
+            Self::Cluster(nodes) => ("cluster", nodes, String::new()),
+        };
+        let is_tls = nodes.iter().any(|node| matches!(node.addr(), ConnectionAddr::TcpTls { .. }));
+        let hosts: Vec<String> = nodes.iter().map(|node| node.addr().to_string()).collect();
+        Some(format!("{}+{kind}://{}{path}", if is_tls { "rediss" } else { "redis" }, hosts.join(",")))
+    }
+
     /// A connection, which is made when it is used first. Connecting and each answer take no longer than `timeout`.
     pub(crate) fn connect(self, timeout: Duration) -> RedisResult<Connection> {
         match self {
@@ -125,7 +139,7 @@ impl Servers {
                     if let Some(password) = info.redis_settings().password() {
                         builder = builder.set_client_to_redis_password(password);
                     }
-                    if matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. }) {
+                    if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
                         builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
                     }
                 }
@@ -203,8 +217,6 @@ impl<C: ConnectionLike + Clone + Send> Reopened<C> {
 
 #[cfg(test)]
 mod tests {
-    use redis::ConnectionAddr;
-
     use super::*;
 
     fn addresses(nodes: &[ConnectionInfo]) -> Vec<String> {
@@ -221,7 +233,7 @@ mod tests {
         else {
             panic!()
         };
-        assert_eq!(addresses(&sentinels), ["one:26379", "two:26380", "[::1]:7"]);
+        assert_eq!(addresses(&sentinels), ["one:26379", "two:26380", "::1:7"]);
         assert_eq!((master.as_str(), database, sentinel_password.as_deref()), ("main", 3, Some("s&")));
         let settings = sentinels[0].redis_settings();
         assert_eq!((settings.username(), settings.password()), (Some("farm"), Some("p@ss")));
