@@ -1,8 +1,9 @@
 //! The ledger over a cluster of Redis servers, and over the master that a Sentinel knows.
 
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyperfarm_backplane::ledger::{Claim, Commit, Ledger, RedisLedger};
 use hyperfarm_proto::task::Step;
@@ -24,23 +25,44 @@ struct Server {
 
 impl Server {
     /// Starts `redis-server` with these lines of configuration. `None` where it is not installed.
-    fn start(configuration: impl Fn(u16) -> String) -> Option<Self> {
-        let (folder, port) = (TempDir::new().unwrap(), free_port());
-        let file = folder.path().join("redis.conf");
-        let common = format!("port {port}\nbind 127.0.0.1\nsave \"\"\ndir {}\n", folder.path().display());
-        std::fs::write(&file, common + &configuration(port)).unwrap();
-        let mut command = Command::new("redis-server");
-        command.arg(&file).stdout(Stdio::null());
-        if configuration(port).contains("sentinel monitor") {
-            command.arg("--sentinel");
-        }
-        match command.spawn() {
-            Ok(child) => Some(Self { child, port, _folder: folder }),
-            Err(error) => {
-                Requirement::Servers.skip(format!("redis-server: {error}"));
-                None
+    fn start(configuration: impl Fn() -> String) -> Option<Self> {
+        // Another process may take a port that was free, before the server does.
+        for _ in 0..10 {
+            let (folder, port, lines) = (TempDir::new().unwrap(), free_port(), configuration());
+            let file = folder.path().join("redis.conf");
+            let common = format!("port {port}\nbind 127.0.0.1\nsave \"\"\ndir {}\n", folder.path().display());
+            std::fs::write(&file, common + &lines).unwrap();
+            let mut command = Command::new("redis-server");
+            command.arg(&file).stdout(Stdio::null());
+            if lines.contains("sentinel monitor") {
+                command.arg("--sentinel");
+            }
+            let child = match command.spawn() {
+                Ok(child) => child,
+                Err(error) => {
+                    Requirement::Servers.skip(format!("redis-server: {error}"));
+                    return None;
+                }
+            };
+            let mut server = Self { child, port, _folder: folder };
+            if server.listens() {
+                return Some(server);
             }
         }
+        panic!("redis-server ends at its start");
+    }
+
+    /// Waits until it listens; false if it ends before.
+    fn listens(&mut self) -> bool {
+        let begun = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                return true;
+            }
+            assert!(begun.elapsed() < PATIENCE, "redis-server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
     }
 
     /// What it answers to a command, once it answers.
@@ -92,7 +114,7 @@ async fn until(what: &str, test: impl AsyncFn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_keeps_every_promise() {
-    let node = |_| format!("cluster-enabled yes\ncluster-port {}\n", free_port());
+    let node = || format!("cluster-enabled yes\ncluster-port {}\n", free_port());
     let started: Option<Vec<Server>> = (0..3).map(|_| Server::start(node)).collect();
     let Some(nodes) = started else { return };
     for node in &nodes {
@@ -130,10 +152,10 @@ async fn a_cluster_keeps_every_promise() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_master_takes_over_and_has_what_was_committed() {
     let password = "requirepass p@ss\nmasterauth p@ss\n";
-    let Some(mut master) = Server::start(|_| password.to_owned()) else { return };
+    let Some(mut master) = Server::start(|| password.to_owned()) else { return };
     let of_master = format!("127.0.0.1 {}", master.port);
-    let replica = Server::start(|_| format!("{password}replicaof {of_master}\n")).unwrap();
-    let sentinel = Server::start(|_| {
+    let replica = Server::start(|| format!("{password}replicaof {of_master}\n")).unwrap();
+    let sentinel = Server::start(|| {
         format!(
             "sentinel monitor main {of_master} 1\nsentinel auth-pass main p@ss\n\
              sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n"
