@@ -81,7 +81,7 @@ pub enum WebhookOutcome {
     GivenUp,
 }
 
-/// What was removed when its time was over.
+/// The kinds of what the farm removes when the time for which it is kept is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expired {
     /// An ended render with all of its files.

@@ -65,7 +65,7 @@ impl Server {
         false
     }
 
-    /// What it answers to a command, once it answers.
+    /// Sends the server a command, again until it answers, and returns the answer.
     async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let url = format!("redis://127.0.0.1:{}", self.port);
         let client = redis::Client::open(url).unwrap();

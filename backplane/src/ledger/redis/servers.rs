@@ -34,7 +34,7 @@ const SEVERAL: [(&str, &str); 4] = [
 /// Port of a Sentinel unless the URL has another.
 const SENTINEL_PORT: u16 = 26379;
 
-/// What a URL names.
+/// The Redis servers that a URL names.
 #[derive(Debug, Clone)]
 pub(crate) enum Servers {
     /// One server.
@@ -185,7 +185,7 @@ pub(crate) struct Reopened<C> {
 
 struct Current<C> {
     connection: Option<C>,
-    /// How often it was opened.
+    /// Number of connections that were opened so far.
     number: u64,
 }
 
