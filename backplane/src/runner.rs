@@ -211,7 +211,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(1);
 /// Longest time for one question whether storage, ledger and broker answer.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest pause after a message that is left to another node, in pauses.
+/// The longest mean wait after a message that is left to another node, in pauses.
 const LEFT_PAUSES: u32 = 4;
 
 /// Messages in a row that a slot leaves to others because its node has failed their tasks. Then it takes one: the others
@@ -531,14 +531,16 @@ impl Slot {
     }
 
     /// Puts the task's message at the end of its queue, and waits so that another node takes it, longer after each
-    /// message in a row. Put back, it would come here again at once, and be a dead letter after some times. The waits are
-    /// drawn: two nodes that wait equally long would each be sent the same task again, for ever.
+    /// message in a row. Put back, it would come here again at once, and be a dead letter after some times. A wait is drawn
+    /// from none up: two nodes that wait equally long would each be sent the same task again, for ever, and two whose waits
+    /// are much alike for long.
     async fn leave_to_another(&self, task: &TaskId, queue: &Queue, delivery: Delivery) {
         let (step, chunk) = (task.step.kind(), task.step.chunk());
         debug!(render = %task.render, step, chunk, worker = %self.worker, "the task is left to another node");
         let left = self.left.fetch_add(1, Ordering::Relaxed) + 1;
         let pause = self.config().pause;
-        let pause = RetryPolicy::new(pause, pause * LEFT_PAUSES).delay_after(left);
+        let mean = RetryPolicy::new(pause, pause * LEFT_PAUSES).delay_after(left);
+        let pause = mean.mul_f64(2.0 * fastrand::f64());
         if let Err(error) = self.backplane().broker.publish(queue, delivery.payload.clone()).await {
             warn!(render = %task.render, step, chunk, %error, "the message cannot be queued anew, it is put back");
             delivery.put_back().await;

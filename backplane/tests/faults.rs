@@ -367,7 +367,7 @@ async fn a_retry_goes_to_another_node_while_there_is_one() {
     let peer = NodeView::new("w2".parse().unwrap(), "worker", "cpu", 2, "test");
     backplane.ledger.heartbeat(&peer, Duration::from_secs(60)).await.unwrap();
     publish(&backplane, &task).await;
-    tokio::time::sleep(quick().pause * 25).await;
+    tokio::time::sleep(quick().pause * 10).await;
     assert_eq!(failed.load(Ordering::SeqCst), 2, "it is left to the other one");
     let dead = backplane.broker.depth(&Queue::Dead).await.unwrap();
     assert_eq!(dead, 0, "a message that is left is no dead letter");
