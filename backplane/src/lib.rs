@@ -8,6 +8,7 @@
 //! | [`objects`] | object storage, which is the truth: a local folder, S3, GCS, Azure, memory |
 //! | [`config`] | typed configuration from environment variables, with errors that name them |
 //! | [`fetch`] | the fetcher of everything that is named by a URL from outside |
+//! | [`engine_http`] | requests to the engines of an operator: speech, language models |
 //! | [`http`] | what the HTTP servers share: byte ranges, media types |
 //! | [`metrics`] | the Prometheus metrics of every role |
 //! | `redact` | URLs without their secrets |
@@ -65,6 +66,7 @@ use std::sync::Arc;
 pub mod broker;
 pub mod config;
 pub mod drain;
+pub mod engine_http;
 pub mod fetch;
 pub mod http;
 pub mod ledger;

@@ -11,7 +11,7 @@ use hyperfarm_proto::record::{CapturePath, Manifest};
 use crate::compositions::{self, Composition};
 use crate::meter::{Meter, Usage};
 use crate::quality::{self, Quality};
-use crate::report::{Agreement, Report, Row, Side, VideoProperties};
+use crate::report::{self, Agreement, Report, Row, Side, VideoProperties};
 
 /// `bench compare`.
 #[derive(Debug, clap::Args)]
@@ -45,6 +45,9 @@ pub(crate) struct CompareArgs {
     /// hyperfarm's binary [default: the one beside this].
     #[arg(long, value_name = "FILE")]
     hyperfarm: Option<PathBuf>,
+    /// Another build of hyperfarm, in the place of the published CLI.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["publish", "check_reference"])]
+    against: Option<PathBuf>,
 }
 
 /// Path of hyperfarm's binary: the given one, or the one beside this program.
@@ -81,6 +84,9 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let mut renderers = Renderers::new(binary(args.hyperfarm.as_deref())?, &work)?;
     renderers.quality = args.quality.clone();
     renderers.limit = args.limit;
+    if let Some(against) = &args.against {
+        renderers.version = format!("(not run; in its place {})", report::version(against)?);
+    }
     let bench = Bench { args, renderers, meter: Meter::new(), work };
     let chosen = compositions::chosen(&args.names)?;
     let mut report = Report::new(&bench.renderers, &bench.meter, args.runs, args.median)?;
@@ -92,7 +98,7 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
     }
     report.print_means()?;
     report.write(&bench.work.join("results.json"))?;
-    if args.publish || args.names.is_empty() {
+    if args.publish || (args.names.is_empty() && args.against.is_none()) {
         report.publish()?;
     }
     match report.rows.iter().filter(|row| !row.wrong.is_empty()).count() {
@@ -130,8 +136,11 @@ impl Bench<'_> {
             // The order changes with each run, so that neither side is always first.
             for theirs_now in if run % 2 == 0 { [true, false] } else { [false, true] } {
                 if theirs_now {
-                    let usage = self.upstream(&project, &folder, &theirs, composition.format());
-                    upstream.push(usage.context("the published CLI")?);
+                    let usage = match &self.args.against {
+                        Some(build) => self.against(build, &project, &folder, &theirs, composition.format()),
+                        None => self.upstream(&project, &folder, &theirs, composition.format()),
+                    };
+                    upstream.push(usage.context("the other side")?);
                 } else {
                     let usage = self.ours(&project, &folder, &mine, composition.format(), true);
                     ours.push(usage.context("hyperfarm")?);
@@ -175,6 +184,14 @@ impl Bench<'_> {
             let _ = std::fs::remove_dir_all(folder);
         }
         usage
+    }
+
+    /// Renders with another build of hyperfarm.
+    fn against(&self, build: &Path, project: &Path, folder: &Path, made: &Path, format: &str) -> anyhow::Result<Usage> {
+        let mut command = self.renderers.farm_of(build);
+        command.arg("render").arg(project).arg("-o").arg(made).args(["--format", format, "--json"]);
+        command.args(["--quality", &self.args.quality]);
+        self.run(&command, folder, made)
     }
 
     fn ours(&self, project: &Path, folder: &Path, made: &Path, format: &str, manifest: bool) -> anyhow::Result<Usage> {

@@ -184,17 +184,23 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
 }
 
+/// What `program` says when it is asked for its version.
+///
+/// # Errors
+/// It does not start or says nothing.
+pub(crate) fn version(program: &Path) -> anyhow::Result<String> {
+    let mut command = std::process::Command::new("timeout");
+    let output = command.arg("30").arg(program).arg("--version").output();
+    let text = String::from_utf8_lossy(&output.context("starting timeout")?.stdout).trim().to_owned();
+    (!text.is_empty()).then_some(text).with_context(|| format!("{} does not tell its version", program.display()))
+}
+
 impl Report {
     /// A report without rows.
     ///
     /// # Errors
     /// A program's version cannot be read.
     pub(crate) fn new(renderers: &Renderers, meter: &Meter, runs: usize, median: bool) -> anyhow::Result<Self> {
-        let version = |program: &Path| -> anyhow::Result<String> {
-            let mut command = std::process::Command::new("timeout");
-            let output = command.arg("30").arg(program).arg("--version").output()?;
-            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        };
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         Ok(Self {
             upstream_version: renderers.version.clone(),

@@ -48,6 +48,9 @@ pub(crate) enum Command {
     /// Make, list and revoke the farm's API keys, straight in its storage.
     #[command(subcommand)]
     Keys(crate::keys::KeysCommand),
+    /// Repair the farm's ledger from its storage.
+    #[command(subcommand)]
+    Ledger(crate::ledger::LedgerCommand),
     /// Add, list and remove versions of the HyperFrames runtime, on this machine or on a farm.
     #[command(subcommand)]
     Runtime(crate::runtime::RuntimeCommand),

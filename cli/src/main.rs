@@ -6,6 +6,7 @@ mod client;
 mod doctor;
 mod exit;
 mod keys;
+mod ledger;
 mod logging;
 mod machine;
 mod probes;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
             | args::Command::Worker(_)
             | args::Command::Stitcher(_)
             | args::Command::Keys(_)
+            | args::Command::Ledger(_)
             | args::Command::Runtime(_)
     ) {
         hyperfarm_backplane::private::files_of_this_user();
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
             args::Command::Worker(worker) => roles::worker(worker).await,
             args::Command::Stitcher(stitcher) => roles::stitcher(stitcher).await,
             args::Command::Keys(command) => keys::run(command).await,
+            args::Command::Ledger(command) => ledger::run(command).await,
             args::Command::Runtime(command) => runtime::run(command).await,
             args::Command::Renders(command) => client::renders::run(command).await,
             args::Command::Assets(command) => client::assets::run(command).await,

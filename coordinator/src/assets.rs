@@ -168,6 +168,25 @@ fn begun_at(id: &str) -> Option<u64> {
     u64::from_str_radix(id.split_once('_')?.1.get(..12)?, 16).ok()
 }
 
+/// No longer counts an upload whose bytes have arrived and that will not be complete. They are removed with other old
+/// uploads.
+///
+/// # Errors
+///
+/// Storage did not answer.
+pub(crate) async fn has_arrived(objects: &Objects, record: &AssetRecord) -> Result<(), ObjectsError> {
+    objects.delete(&record.unfinished_mark()).await
+}
+
+/// How many uploads of the space are announced and have not arrived.
+///
+/// # Errors
+///
+/// Storage did not answer.
+pub(crate) async fn unfinished(objects: &Objects, space: &Space) -> Result<usize, ObjectsError> {
+    Ok(objects.list(&format!("{UNFINISHED}/{space}")).await?.len())
+}
+
 /// The record of an asset of the space, if there is one.
 ///
 /// # Errors

@@ -114,4 +114,5 @@ pub use config::CoordinatorConfig;
 pub use coordinator::{Coordinator, RenderError, RenderPage};
 pub use intake::IntakeError;
 pub use progress::{PlanSummary, RenderProgress, Stage};
+pub use reconciler::{RebuiltRender, ReconcileError, rebuild_ledger};
 pub use registry::RenderDetail;

@@ -30,12 +30,14 @@ pub(crate) async fn open_renders(objects: &Objects) -> Result<BTreeSet<RenderId>
     Ok(listed.iter().filter_map(|meta| meta.key.rsplit('/').next()?.parse().ok()).collect())
 }
 
-/// Gives its mark to every open render that has none. Farms before 0.2.0 set no marks, so this reads the state of every stored
-/// render; [`OPEN_MARKS_COMPLETE`](object_keys::OPEN_MARKS_COMPLETE) then records that it was done, and later calls cost one request.
+/// Whether every open render has its mark, because [`complete_open_marks`] has been here.
+pub(crate) async fn are_open_marks_complete(objects: &Objects) -> Result<bool, ObjectsError> {
+    objects.exists(object_keys::OPEN_MARKS_COMPLETE).await
+}
+
+/// Gives its mark to every open render that has none, once: farms before 0.2.0 set no marks, so this reads the state of every stored
+/// render.
 pub(crate) async fn complete_open_marks(objects: &Objects) -> Result<(), ObjectsError> {
-    if objects.exists(object_keys::OPEN_MARKS_COMPLETE).await? {
-        return Ok(());
-    }
     let marked = open_renders(objects).await?;
     let folders = objects.list_dirs(keys::RENDERS).await?;
     let stored: Vec<RenderId> = folders

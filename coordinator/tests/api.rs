@@ -276,6 +276,25 @@ async fn a_direct_upload_becomes_a_project() {
 }
 
 #[tokio::test]
+async fn a_space_announces_so_many_uploads_and_then_completes_or_deletes_some() {
+    let farm = Farm::with(patient());
+    let router = farm.coordinator.router(ApiConfig::default());
+    let body = json!({ "filename": "a.zip", "content_type": "application/zip", "size_bytes": 3 });
+    let begin = async || post(&router, "/v3/assets/direct-uploads", &body).await;
+    let mut last = begin().await.json();
+    for _ in 1..200 {
+        last = begin().await.json();
+    }
+    let refused = begin().await;
+    assert_eq!(refused.error(), error(429, "rate_limit_exceeded"));
+    assert_eq!(refused.header("retry-after"), "60");
+    let uri = format!("/v3/assets/{}", last["data"]["asset_id"].as_str().unwrap());
+    assert_eq!(ask(&router, Method::DELETE, &uri, &[], "").await.status, StatusCode::OK);
+    assert_eq!(begin().await.status, StatusCode::OK);
+    assert_eq!(begin().await.error(), error(429, "rate_limit_exceeded"));
+}
+
+#[tokio::test]
 async fn a_multipart_upload_is_sniffed() {
     let farm = Farm::with(patient());
     let router = farm.coordinator.router(ApiConfig::default());

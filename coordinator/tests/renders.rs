@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Farm, SOON, Worker, chunks_of, draft, patient, quick};
 use hyperfarm_backplane::ledger::{Claim, Commit, Renewal};
 use hyperfarm_coordinator::submission::{Intake, Seed};
-use hyperfarm_coordinator::{CoordinatorConfig, RenderError, Stage};
+use hyperfarm_coordinator::{CoordinatorConfig, RebuiltRender, RenderError, Stage, rebuild_ledger};
 use hyperfarm_proto::failure::{FailureCode, MAX_ATTEMPTS};
 use hyperfarm_proto::id::{ContentHash, RenderId};
 use hyperfarm_proto::keys;
@@ -172,6 +172,29 @@ async fn an_emptied_ledger_is_restored_from_storage() {
     }
     assert_eq!(steps, [Step::Chunk(2), Step::Stitch], "what was done is not done again");
     assert!(matches!(farm.end(&render).await, Outcome::Completed { .. }));
+}
+
+#[tokio::test]
+async fn a_rebuilt_ledger_has_what_storage_has_and_the_farm_goes_on() {
+    let farm = Farm::new();
+    let render = farm.submit(chunks_of(30)).await;
+    let mut worker = farm.worker("w1").await;
+    let draft = draft(90, true);
+    for _ in 0..2 {
+        worker.do_next(&draft).await;
+    }
+    // Their messages are taken, and nobody renews their leases any more.
+    let lost = [worker.claim().await, worker.claim().await];
+    let rebuilt = rebuild_ledger(&farm.backplane).await.unwrap();
+    let [(id, Ok(rebuilt))] = &rebuilt[..] else { panic!("{rebuilt:?}") };
+    assert_eq!((id, rebuilt), (&render, &RebuiltRender { commits: 2, is_planned: true }));
+    let mut steps = Vec::new();
+    while steps.last() != Some(&Step::Stitch) {
+        steps.push(worker.do_next(&draft).await.task.step);
+    }
+    assert!(lost.iter().all(|lease| steps.contains(&lease.task.step)), "{steps:?}");
+    assert!(matches!(farm.end(&render).await, Outcome::Completed { .. }));
+    assert!(rebuild_ledger(&farm.backplane).await.unwrap().is_empty());
 }
 
 #[tokio::test]

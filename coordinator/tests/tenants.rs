@@ -66,7 +66,10 @@ async fn things(farm: &Farm, router: &Router, key: &str) -> Things {
     let render = id(&call(router, key, "post", RENDERS, &page).await, "render_id");
     farm.worker("w1").await.finish(&draft(30, false)).await;
     farm.end(&render.parse().unwrap()).await;
-    let open_render = id(&call(router, key, "post", RENDERS, &page).await, "render_id");
+    // In a pool that only A has heard of.
+    let mut waiting = page.clone();
+    waiting["pool"] = MARK.into();
+    let open_render = id(&call(router, key, "post", RENDERS, &waiting).await, "render_id");
     let bundle = from_html("<p>", None).unwrap();
     let upload =
         json!({ "filename": format!("{MARK}.zip"), "content_type": "application/zip", "size_bytes": bundle.len() });
@@ -115,6 +118,14 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
         own(format!("/v3/videos/{}", things.video)).await,
         own(format!("/v3/video-agents/{}", things.session)).await,
     ];
+    let pools = async |key: &str| {
+        let farm = call(&router, key, "get", "/v3/hyperframes/farm", &Value::Null).await.json();
+        farm["data"]["pools"].to_string()
+    };
+    let waits = async || pools(&alpha).await.contains(MARK);
+    assert!(crate::common::comes(waits).await, "A is not told of the pool that its render waits for");
+    let operator = key(&farm, "default", Scope::Admin).await;
+    assert!(pools(&operator).await.contains(MARK));
     let Things { render, open_render, asset, endpoint, group, look, video, session } = &things;
     let marks = [MARK, render, open_render, asset, endpoint, group, look, video, session];
     let mut asked = 0;

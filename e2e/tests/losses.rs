@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use hyperfarm_e2e::scene::descendants;
 use hyperfarm_e2e::services::Services;
 use hyperfarm_e2e::{Cluster, Scene, page};
+use hyperfarm_testing::{RedisFailover, RedisServer, free_port};
 use serde_json::Value;
 
 /// Longest time from a kill to the next claim of the task, in seconds.
@@ -127,4 +128,57 @@ fn a_straggler_is_begun_on_an_idle_worker_and_costs_less_than_half_of_the_render
     cluster.worker("worker-1", |worker| {
         worker["tasks"].as_array().is_some_and(Vec::is_empty) && worker["state"] == "active"
     });
+}
+
+#[test]
+fn another_master_of_redis_takes_over_and_the_video_is_the_same() {
+    let (Some(services), Some(mut servers)) = (Services::find(), RedisFailover::start()) else { return };
+    let scene = Scene::new();
+    let project = scene.project("p", &page(24.0));
+    let cluster = Cluster::start_with(services, "failover", &[("HYPERFARM_REDIS_URL", &servers.url())]);
+    let args = ["--chunk-frames", "60", "--quality", "draft"];
+    let undisturbed = cluster.render(&project, "undisturbed", &args);
+    let (render, disturbed) = cluster.start_render(&project, "disturbed", &args);
+    cluster.wait_for_frames(120);
+    servers.master.kill();
+    let killed_at = Instant::now();
+    cluster.wait_until("the other master", |_| servers.has_failed_over());
+    println!("another master after {:.1} s", killed_at.elapsed().as_secs_f64());
+    cluster.finish(render);
+    assert!(std::fs::read(undisturbed).unwrap() == std::fs::read(disturbed).unwrap(), "the videos differ");
+}
+
+/// A farm whose roles have users of Redis with the rights that the operator's guide recommends.
+#[test]
+fn roles_with_few_rights_in_redis_make_a_video() {
+    let Some(services) = Services::find() else { return };
+    let mut cluster = Cluster::new(services, "rights", &[]);
+    let users = include_str!("../../deploy/redis/users.conf");
+    let users = || users.replace("~hyperfarm:", &format!("~{}:", cluster.namespace()));
+    let Some(server) = RedisServer::start(users) else { return };
+    for (process, user) in [("coordinator", "coordinator"), ("worker-1", "worker"), ("stitcher", "worker")] {
+        let url = format!("redis://hyperfarm-{user}:{user}-password@127.0.0.1:{}", server.port());
+        cluster.set_for(process, "HYPERFARM_REDIS_URL", &url);
+    }
+    cluster.start_coordinator_as("coordinator", &format!("127.0.0.1:{}", free_port()));
+    cluster.start_worker("worker-1");
+    cluster.start_stitcher();
+    let scene = Scene::new();
+    let project = scene.project("p", &page(2.0));
+    let args = ["--chunk-frames", "20", "--quality", "draft"];
+    cluster.render(&project, "video", &args);
+    // What people do to renders goes through the ledger too.
+    let (mut render, _) = cluster.start_render(&scene.project("q", &page(60.0)), "other", &args);
+    cluster.wait_for_frames(20);
+    let newest = cluster.get("/v3/hyperframes/renders?limit=1");
+    let id = newest["data"][0]["render_id"].as_str().unwrap();
+    for act in ["pause", "resume", "cancel"] {
+        cluster.post(&format!("/v3/hyperframes/renders/{id}/{act}"), &serde_json::json!({}));
+    }
+    assert!(!render.wait().unwrap().success(), "it was cancelled");
+    for process in ["coordinator", "worker-1", "stitcher"] {
+        let log = std::fs::read_to_string(cluster.scene().path(&format!("{process}.log"))).unwrap();
+        assert!(!log.to_lowercase().contains("no permissions") && !log.contains("NOPERM"), "{process}: {log}");
+    }
+    assert_eq!(cluster.stop(), [""; 0]);
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use hyperfarm_backplane::config::Env;
+use hyperfarm_backplane::engine_http::parse_url;
 use url::Url;
 
 use crate::engine::Gender;
@@ -89,13 +90,13 @@ impl SpeechConfig {
             None => std::env::split_paths(&path).map(|folder| folder.join("espeak-ng")).find(|file| file.is_file()),
         };
         let voices = env.parsed_by("HYPERFARM_SPEECH_VOICES", voices);
-        let (url, key) = (env.parsed_by("HYPERFARM_SPEECH_URL", http), env.text("HYPERFARM_SPEECH_KEY"));
+        let (url, key) = (env.parsed_by("HYPERFARM_SPEECH_URL", parse_url), env.text("HYPERFARM_SPEECH_KEY"));
         let model = env.text("HYPERFARM_SPEECH_MODEL").unwrap_or_else(|| "tts-1".to_owned());
         let voices = voices.unwrap_or_else(usual_voices);
         Self {
             espeak,
             openai: url.map(|url| OpenAiConfig { url, key, model, voices }),
-            piper: env.parsed_by("HYPERFARM_PIPER_URL", http),
+            piper: env.parsed_by("HYPERFARM_PIPER_URL", parse_url),
         }
     }
 }
@@ -106,15 +107,6 @@ fn usual_voices() -> Vec<ServiceVoice> {
 
 fn voices(text: &str) -> Result<Vec<ServiceVoice>, String> {
     text.split(',').filter(|voice| !voice.trim().is_empty()).map(str::parse).collect()
-}
-
-/// The URL of an HTTP server.
-fn http(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        scheme => Err(format!("`{scheme}` is no scheme of an HTTP server")),
-    }
 }
 
 #[cfg(test)]

@@ -6,13 +6,16 @@
 //! | a plan to start from | [`plan`], [`content`] |
 //! | the record of a segment | [`segment_record`] |
 //! | a sound | [`wav()`] |
+//! | Redis servers of one test, and the loss of a master | [`RedisServer`], [`RedisFailover`] |
 
 mod plan;
 mod record;
+mod redis_servers;
 mod requirement;
 mod wav;
 
 pub use plan::{class, content, plan};
 pub use record::segment_record;
+pub use redis_servers::{RedisFailover, RedisServer, free_port, wait_until};
 pub use requirement::Requirement;
 pub use wav::wav;

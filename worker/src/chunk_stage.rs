@@ -1,6 +1,8 @@
-//! The chunk stage: a range of frames is captured after a fresh navigation, encoded, checked and stored.
+//! The chunk stage: a range of frames is captured after a fresh navigation, encoded, checked and stored. A page or a browser that
+//! crashes costs the frames that it drew last, and not the chunk.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,13 +21,16 @@ use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms}
 use hyperfarm_proto::spec::Size;
 
 use crate::blocking::blocking;
-use crate::capture::{EncodedChunk, EncoderPermits, Encoding, FrameGrabber, GrabbedFrame, Next};
+use crate::capture::{EncodedChunk, EncoderPermits, Encoding, FrameGrabber, GrabTimes, GrabbedFrame, Next};
 use crate::context::{WorkerContext, to_json};
 use crate::error::{CaptureError, WorkerError};
-use crate::host::{ExpectedTimelines, OpenOptions, ServedVideo, VideoLayer, VideoPicture};
+use crate::host::{ExpectedTimelines, OpenOptions, PageHost, ServedVideo, VideoLayer, VideoPicture};
 use crate::runtimes::RuntimeScripts;
 use crate::server::{Site, SiteFile};
 use crate::slot::Slot;
+
+/// How often one attempt at a chunk goes on in another browser, after the page or the browser has crashed.
+const MAX_RESUMES: u32 = 2;
 
 /// Files that are downloaded at once.
 const DOWNLOADS: usize = 8;
@@ -71,7 +76,7 @@ pub(crate) async fn run(
         outcome = capturing => outcome,
         () = context.cancelled().cancelled() => Err(WorkerError::Cancelled("chunk")),
     };
-    let Captured { chunk, timings, path: capture_path, after } =
+    let Captured { chunk, timings, path: capture_path, after, resumes } =
         slot.settle(outcome.map_err(|error| site.cause_of(error))).await?;
     drop(slot);
     check_frame_count(&chunk, range)?;
@@ -106,6 +111,7 @@ pub(crate) async fn run(
     stored?;
     record.timings.commit_ms = millis(committing.elapsed());
     worker.backplane.metrics.chunk_captured(capture_path, range.count(), &record.timings);
+    worker.backplane.metrics.chunks_resumed(resumes);
     to_json(&record)
 }
 
@@ -166,9 +172,12 @@ struct Captured {
     path: CapturePath,
     /// Hash of the frame after the last, if there is a next chunk.
     after: Option<FrameHash>,
+    /// How often it went on in another browser.
+    resumes: u32,
 }
 
-/// Captures and encodes a range of frames of the output, after a start of the page.
+/// Captures and encodes a range of frames of the output, after a start of the page. Where the page or its browser crashes,
+/// another goes on.
 async fn capture(
     slot: &mut Slot,
     plan: &Plan,
@@ -179,89 +188,217 @@ async fn capture(
     started: Instant,
 ) -> Result<Captured, WorkerError> {
     let content = &plan.content;
-    let has_next = range.end() < content.frames;
-    let range = content.in_composition(range);
-    let (alpha, rate) = (content.encoder.alpha, content.frame_rate);
-    let options = open_options(&site, content);
-    let mut host = slot.open(site.clone(), content.viewport, &options).await?;
-    let mut grabber = FrameGrabber::new(&host, alpha);
-    let layers = |frame: u64| match content.encoder.hdr {
-        Some(_) => layers_at(&site, &content.videos, rate, frame),
-        None => Vec::new(),
-    };
-    let pictures = |frame: u64| with_layers(pictures_at(&site, &content.videos, rate, frame), &layers(frame));
-    let is_active = || !context.cancelled().is_cancelled();
-    let output = content.viewport.output();
-    if content.shutter.is_some() {
-        grabber.average(output);
-    }
-    if content.encoder.hdr.is_some() {
-        grabber.compose(site.clone(), content.viewport.scale);
-    }
     let start = ChunkStart { draws_from: start.draws_from.map(|frame| content.first_frame + frame), ..start };
-    let visited_frames = grabber.start_up(&mut host, range, start, &pictures, &is_active).await?;
-    let start_ms = millis(started.elapsed());
-    let mut timings = ChunkTimings { start_ms, visited_frames, ..ChunkTimings::default() };
-    let capturing = Instant::now();
-
-    let (path, permits) = (target.path.to_owned(), Some(target.permits));
-    let mut encoding = Encoding::start(path, content.encoder.clone(), output, content.frame_rate, permits);
-    let frame = range.start();
-    let at = |frame: u64| Next { frame, pictures: pictures(frame), layers: layers(frame) };
-    grabber.seek(&mut host, &at(frame)).await?;
-    // The walk ends with the first frame of the next chunk: the two pictures of it prove the seam.
-    let walk_end = range.end() + u64::from(has_next);
-    let mut after = None;
-    for frame in range.start()..walk_end {
-        let next = frame + 1;
-        // The next pictures are decoded while this frame is drawn.
-        let composed = layers(next);
-        for index in visible(&content.videos, rate, next) {
-            match composed.iter().find(|layer| layer.video == index) {
-                Some(layer) => site.prepare_hdr(index, layer.number),
-                None => site.prepare(index, next),
+    let mut walk = ChunkWalk {
+        content,
+        options: open_options(&site, content),
+        site,
+        has_next: range.end() < content.frames,
+        range: content.in_composition(range),
+        start,
+        target,
+        context,
+        started,
+        encoding: None,
+        next: content.in_composition(range).start(),
+        timings: ChunkTimings::default(),
+        times: GrabTimes::default(),
+        path: None,
+    };
+    let mut resumes = 0;
+    let mut last_crash = None;
+    let after = loop {
+        let begun_at = walk.next;
+        let error = match walk.go_on(slot).await {
+            Ok(after) => break after,
+            Err(error) => error,
+        };
+        match &error {
+            WorkerError::Capture(CaptureError::FramebufferLost(_)) if !slot.has_browser_ended().await => {
+                walk.end_encoder().await;
+                return Err(error);
             }
+            WorkerError::Capture(CaptureError::ResumedElsewhere { .. }) => return Err(last_crash.unwrap_or(error)),
+            _ => {}
         }
-        let is_over = |index: usize| content.videos.get(index).is_some_and(|video| is_over(video, rate, frame));
-        site.close_videos(is_over);
-        let next = (next < walk_end).then(|| at(next));
-        let grabbed = grabber.grab(&mut host, next.as_ref()).await?;
-        if frame == range.end() {
-            after = Some(grabbed);
-            break;
+        let Err(crash) = slot.settle::<Infallible>(Err(walk.site.cause_of(error))).await;
+        // A GPU that has failed may have drawn nothing for a while, and the next browser cannot tell.
+        let may_go_on = crash.is_crash() && !slot.draws_with_gpu() && !context.cancelled().is_cancelled();
+        if !may_go_on || resumes == MAX_RESUMES || walk.next == begun_at {
+            return Err(crash);
         }
-        if encoding.push(grabbed).await.is_err() {
-            break;
+        resumes += 1;
+        let frame = walk.next - content.first_frame;
+        context
+            .log()
+            .farm(LogLevel::Warning, &format!("{crash}; the chunk goes on at frame {frame} in another browser"));
+        last_crash = Some(crash);
+    };
+    walk.finish(after, resumes).await
+}
+
+/// The walk of a page through the frames of a chunk, from the first to the one after the last.
+struct ChunkWalk<'a> {
+    content: &'a PlanContent,
+    site: Arc<Site>,
+    options: OpenOptions,
+    /// Frames of the composition, as are those of `start` and `next`.
+    range: FrameRange,
+    start: ChunkStart,
+    has_next: bool,
+    target: SegmentTarget<'a>,
+    context: &'a TaskContext,
+    /// When the task began.
+    started: Instant,
+    /// The encoder, once there is a first frame, and when that was.
+    encoding: Option<(Encoding, Instant)>,
+    /// The next frame that the encoder needs.
+    next: u64,
+    timings: ChunkTimings,
+    times: GrabTimes,
+    /// By which way frames were read.
+    path: Option<CapturePath>,
+}
+
+impl ChunkWalk<'_> {
+    /// Opens a page and goes from the next frame to the end. Returns the frame after the last, if there is a next chunk.
+    ///
+    /// A page that goes on for one that has crashed draws the last frame of that one first. Where the two are not equal,
+    /// a page that draws every frame of the chunk goes on.
+    async fn go_on(&mut self, slot: &mut Slot) -> Result<Option<GrabbedFrame>, WorkerError> {
+        match self.go_on_from(slot, self.start).await {
+            Err(WorkerError::Capture(CaptureError::ResumedElsewhere { .. })) if self.start.draws_from.is_none() => {
+                let draws_from = Some(self.range.start());
+                self.go_on_from(slot, ChunkStart { draws_from, ..self.start }).await
+            }
+            outcome => outcome,
         }
-        context.set_progress(frame + 1 - range.start(), range.count());
     }
-    let waited = encoding.waited();
-    // The encoder finishes its last frames while the page is checked.
-    let finishing = async {
-        let chunk = encoding.finish().await;
-        (chunk, Instant::now())
-    };
-    let checking = async {
-        let checked = grabber.check(&mut host, output).await;
-        (checked, Instant::now())
-    };
-    let ((chunk, encoded_at), (checked, checked_at)) = tokio::join!(finishing, checking);
-    checked?;
-    let chunk = chunk?;
-    let after = match after {
-        Some(GrabbedFrame::Same) => chunk.hashes.last().copied(),
-        Some(frame) => Some(blocking("hashing a frame", move || frame.hash(output)).await??),
-        None => None,
-    };
-    let times = grabber.times();
-    timings.seek_ms = millis(times.seek);
-    timings.draw_ms = millis(times.draw);
-    timings.read_ms = millis(times.read + chunk.read);
-    timings.convert_ms = millis(chunk.convert);
-    timings.encode_ms = millis(chunk.encode);
-    timings.wait_ms = millis(waited + encoded_at.saturating_duration_since(checked_at));
-    timings.capture_ms = millis(capturing.elapsed());
-    Ok(Captured { chunk, timings, path: grabber.path(), after })
+
+    async fn go_on_from(&mut self, slot: &mut Slot, start: ChunkStart) -> Result<Option<GrabbedFrame>, WorkerError> {
+        let content = self.content;
+        let alpha = content.encoder.alpha;
+        let mut host = slot.open(self.site.clone(), content.viewport, &self.options).await?;
+        let mut grabber = match self.path {
+            Some(CapturePath::Png) => FrameGrabber::of_screenshots(alpha),
+            Some(CapturePath::Framebuffer) | None => FrameGrabber::new(&host, alpha),
+        };
+        if content.shutter.is_some() {
+            grabber.average(content.viewport.output());
+        }
+        if content.encoder.hdr.is_some() {
+            grabber.compose(self.site.clone(), content.viewport.scale);
+        }
+        if self.path.is_some_and(|path| path != grabber.path()) {
+            let reason = "the page that goes on has no framebuffer".to_owned();
+            return Err(CaptureError::FramebufferLost(reason).into());
+        }
+        self.path = Some(grabber.path());
+        let after = self.draw(&mut host, &mut grabber, start).await;
+        self.times += grabber.times();
+        after
+    }
+
+    /// Draws and encodes the frames, and checks that what was read is what the page shows.
+    async fn draw(
+        &mut self,
+        host: &mut PageHost<'_>,
+        grabber: &mut FrameGrabber,
+        start: ChunkStart,
+    ) -> Result<Option<GrabbedFrame>, WorkerError> {
+        let (content, site, context, range) = (self.content, self.site.clone(), self.context, self.range);
+        let (rate, output) = (content.frame_rate, content.viewport.output());
+        let layers = |frame: u64| match content.encoder.hdr {
+            Some(_) => layers_at(&site, &content.videos, rate, frame),
+            None => Vec::new(),
+        };
+        let pictures = |frame: u64| with_layers(pictures_at(&site, &content.videos, rate, frame), &layers(frame));
+        let is_active = || !context.cancelled().is_cancelled();
+        let is_resumed = self.next > range.start();
+        let first = if is_resumed { self.next - 1 } else { range.start() };
+        // The walk ends with the first frame of the next chunk: the two pictures of it prove the seam.
+        let end = range.end() + u64::from(self.has_next);
+        // A start depends on the number of the chunk's frames.
+        let drawn = range.shifted_by(first - range.start());
+        self.timings.visited_frames += grabber.start_up(host, drawn, start, &pictures, &is_active).await?;
+        if self.encoding.is_none() {
+            self.timings.start_ms = millis(self.started.elapsed());
+            let (path, permits) = (self.target.path.to_owned(), Some(self.target.permits));
+            let encoding = Encoding::start(path, content.encoder.clone(), output, rate, permits);
+            self.encoding = Some((encoding, Instant::now()));
+        }
+        let Some((encoding, _)) = &mut self.encoding else { return Err(CaptureError::EncoderEnded.into()) };
+        let at = |frame: u64| Next { frame, pictures: pictures(frame), layers: layers(frame) };
+        grabber.seek(host, &at(first)).await?;
+        let mut after = None;
+        for frame in first..end {
+            let next = frame + 1;
+            // The next pictures are decoded while this frame is drawn.
+            let composed = layers(next);
+            for index in visible(&content.videos, rate, next) {
+                match composed.iter().find(|layer| layer.video == index) {
+                    Some(layer) => site.prepare_hdr(index, layer.number),
+                    None => site.prepare(index, next),
+                }
+            }
+            let is_over = |index: usize| content.videos.get(index).is_some_and(|video| is_over(video, rate, frame));
+            site.close_videos(is_over);
+            let next = (next < end).then(|| at(next));
+            let grabbed = grabber.grab(host, next.as_ref()).await?;
+            if is_resumed && frame == first {
+                let hash = blocking("hashing a frame", move || grabbed.hash(output)).await??;
+                if encoding.last_hash().await.is_some_and(|last| last != hash) {
+                    return Err(CaptureError::ResumedElsewhere { frame }.into());
+                }
+                continue;
+            }
+            if frame == range.end() {
+                after = Some(grabbed);
+                break;
+            }
+            if encoding.push(grabbed).await.is_err() {
+                break;
+            }
+            self.next = frame + 1;
+            context.set_progress(self.next - range.start(), range.count());
+        }
+        // The encoder finishes its last frames while the page is checked.
+        encoding.close();
+        grabber.check(host, output).await?;
+        Ok(after)
+    }
+
+    /// Waits until the encoder has let go of its file, which another may write next.
+    async fn end_encoder(&mut self) {
+        if let Some((encoding, _)) = self.encoding.take() {
+            // What it has made is not used.
+            let _ = encoding.finish().await;
+        }
+    }
+
+    /// Waits for the encoder. `after` is the frame after the last.
+    async fn finish(self, after: Option<GrabbedFrame>, resumes: u32) -> Result<Captured, WorkerError> {
+        let Self { encoding: Some((encoding, begun)), path: Some(path), mut timings, times, content, .. } = self else {
+            return Err(WorkerError::Inconsistent("a chunk ended before its first frame".to_owned()));
+        };
+        let (waited, finishing) = (encoding.waited(), Instant::now());
+        let chunk = encoding.finish().await?;
+        let waited = waited + finishing.elapsed();
+        let output = content.viewport.output();
+        let after = match after {
+            Some(GrabbedFrame::Same) => chunk.hashes.last().copied(),
+            Some(frame) => Some(blocking("hashing a frame", move || frame.hash(output)).await??),
+            None => None,
+        };
+        timings.seek_ms = millis(times.seek);
+        timings.draw_ms = millis(times.draw);
+        timings.read_ms = millis(times.read + chunk.read);
+        timings.convert_ms = millis(chunk.convert);
+        timings.encode_ms = millis(chunk.encode);
+        timings.wait_ms = millis(waited);
+        timings.capture_ms = millis(begun.elapsed());
+        Ok(Captured { chunk, timings, path, after, resumes })
+    }
 }
 
 /// The options with which the page of a plan is opened.

@@ -266,6 +266,12 @@ pub enum CaptureError {
     /// work.
     #[error("{0}")]
     FramebufferLost(String),
+    /// A page that goes on for one that has crashed does not show what that one showed.
+    #[error("frame {frame} of the page that goes on is not that of the page that has crashed")]
+    ResumedElsewhere {
+        /// The frame.
+        frame: u64,
+    },
     /// A new page has no picture.
     #[error("Chrome shows the page, and gives no picture of it")]
     NoFirstPicture,
@@ -336,6 +342,15 @@ impl WorkerError {
         exhausted_resource(self).unwrap_or_else(|| self.code_by_kind())
     }
 
+    /// Whether the page or its browser has crashed, as far as their answers tell, so that another browser may go on.
+    pub(crate) fn is_crash(&self) -> bool {
+        match self {
+            Self::Page(error) => matches!(error, PageError::Crashed),
+            Self::About { source, .. } | Self::WithOutput { source, .. } => source.is_crash(),
+            error => error.code() == FailureCode::ChromeCrashed,
+        }
+    }
+
     fn code_by_kind(&self) -> FailureCode {
         match self {
             Self::Project(error) => match error {
@@ -378,6 +393,7 @@ impl WorkerError {
                 CaptureError::FramebufferLost(_)
                 | CaptureError::NoFirstPicture
                 | CaptureError::NoPicture
+                | CaptureError::ResumedElsewhere { .. }
                 | CaptureError::WrongSize { .. }
                 | CaptureError::TwoSizes => FailureCode::CaptureStalled,
                 CaptureError::EncoderEnded => FailureCode::EncodeFailed,

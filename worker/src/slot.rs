@@ -1,7 +1,7 @@
 //! A slot: its server, and the browser that is kept running between tasks.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyperfarm_proto::failure::{FailureCode, Owner};
 use hyperfarm_proto::id::RenderId;
@@ -13,6 +13,9 @@ use crate::expected_page::ExpectedPage;
 use crate::framebuffer::FramebufferFinder;
 use crate::host::{OpenOptions, PageHost};
 use crate::server::{Serving, Site, SlotServer};
+
+/// How long it may take until the end of a browser is known.
+const BROWSER_END_SEEN_WITHIN: Duration = Duration::from_millis(500);
 
 /// One slot of a worker. One task at a time works in it.
 pub struct Slot {
@@ -218,6 +221,19 @@ impl Slot {
         match &mut self.browser {
             Some(browser) => browser.chrome.check_gpu().await,
             None => Ok(()),
+        }
+    }
+
+    /// Whether a GPU draws its pages, or parts of them.
+    pub(crate) fn draws_with_gpu(&self) -> bool {
+        self.config.gpu.is_some()
+    }
+
+    /// Whether its browser has ended by itself. What was done with it may have failed a moment before that is known.
+    pub(crate) async fn has_browser_ended(&self) -> bool {
+        match &self.browser {
+            Some(browser) => browser.chrome.ends_within(BROWSER_END_SEEN_WITHIN).await,
+            None => false,
         }
     }
 

@@ -184,6 +184,7 @@ families! {
     browsers: Gauge "hyperfarm_browsers" [] WORKER "Browsers that run.";
     browser_memory: Gauge "hyperfarm_browser_memory_bytes" [] WORKER "Anonymous and shared memory of all processes of all browsers, files left out, measured every ten seconds. A worker's heartbeat says the same with the worker's own beside it.";
 
+    resumed: Count "hyperfarm_chunks_resumed_total" [] WORKER "Times that a chunk went on in another browser, because the page or the browser had crashed.";
     confined: Gauge "hyperfarm_chrome_confined" ["process", "layer"] WORKER "Whether a layer of confinement holds for all of Chrome's processes of a kind, as /proc shows it at the first browser of a slot: 1 or 0. What the worker may not read is missing.";
 
     stitch_stages: Sum "hyperfarm_stitch_stage_seconds_total" ["stage"] STITCHER "Seconds that stitches spent by stage.";

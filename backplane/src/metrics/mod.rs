@@ -204,6 +204,11 @@ impl Metrics {
         BusySlot(gauge)
     }
 
+    /// Counts the times that a stored chunk went on in another browser.
+    pub fn chunks_resumed(&self, resumes: u32) {
+        self.counters.resumed.with_label_values::<&str>(&[]).inc_by(resumes.into());
+    }
+
     /// Counts a chunk of `frames` frames that was captured and stored.
     pub fn chunk_captured(&self, path: CapturePath, frames: u64, timings: &ChunkTimings) {
         let path = match path {

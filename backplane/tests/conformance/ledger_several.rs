@@ -1,126 +1,30 @@
-//! The ledger over a cluster of Redis servers, and over the master that a Sentinel knows.
+//! The ledger over a cluster of Redis servers, over the master that a Sentinel knows, and with the rights of each role.
 
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hyperfarm_backplane::ledger::{Claim, Commit, Ledger, RedisLedger};
+use hyperfarm_backplane::ledger::{Claim, Commit, Ledger, NodeView, Quota, RedisLedger, Renewal};
+use hyperfarm_proto::failure::{Failure, FailureCode};
+use hyperfarm_proto::record::TaskProgress;
 use hyperfarm_proto::task::Step;
-use hyperfarm_testing::Requirement;
-use tempfile::TempDir;
+use hyperfarm_testing::{RedisFailover, RedisServer, free_port, wait_until};
 
 use crate::ledger::{LONG, keeps_every_promise, render, task, worker};
 use crate::servers::unique;
 
-/// Longest time until servers of a test have found each other, or another master.
+/// Longest time until the ledger answers over another master.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A server of a test, which ends with it.
-struct Server {
-    child: Child,
-    port: u16,
-    _folder: TempDir,
-}
-
-impl Server {
-    /// Starts `redis-server` with these lines of configuration. `None` where it is not installed.
-    fn start(configuration: impl Fn() -> String) -> Option<Self> {
-        // Another process may take a port that was free, before the server does.
-        for _ in 0..10 {
-            let (folder, port, lines) = (TempDir::new().unwrap(), free_port(), configuration());
-            let file = folder.path().join("redis.conf");
-            let common = format!("port {port}\nbind 127.0.0.1\nsave \"\"\ndir {}\n", folder.path().display());
-            std::fs::write(&file, common + &lines).unwrap();
-            let mut command = Command::new("redis-server");
-            command.arg(&file).stdout(Stdio::null());
-            if lines.contains("sentinel monitor") {
-                command.arg("--sentinel");
-            }
-            let child = match command.spawn() {
-                Ok(child) => child,
-                Err(error) => {
-                    Requirement::Servers.skip(format!("redis-server: {error}"));
-                    return None;
-                }
-            };
-            let mut server = Self { child, port, _folder: folder };
-            if server.listens() {
-                return Some(server);
-            }
-        }
-        panic!("redis-server ends at its start");
-    }
-
-    /// Waits until it listens; false if it ends before.
-    fn listens(&mut self) -> bool {
-        let begun = Instant::now();
-        while self.child.try_wait().unwrap().is_none() {
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                return true;
-            }
-            assert!(begun.elapsed() < PATIENCE, "redis-server does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        false
-    }
-
-    /// Sends the server a command, again until it answers, and returns the answer.
-    async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
-        let url = format!("redis://127.0.0.1:{}", self.port);
-        let client = redis::Client::open(url).unwrap();
-        let asked = async {
-            loop {
-                if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
-                    let mut command = redis::Cmd::new();
-                    command.arg(words);
-                    if let Ok(answer) = command.query_async(&mut connection).await {
-                        return answer;
-                    }
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("{words:?} was not answered"))
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // One that was killed has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Waits until `test` holds.
-async fn until(what: &str, test: impl AsyncFn() -> bool) {
-    let waits = async {
-        while !test().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waits).await.unwrap_or_else(|_| panic!("{what}: not in time"));
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_keeps_every_promise() {
     let node = || format!("cluster-enabled yes\ncluster-port {}\n", free_port());
-    let started: Option<Vec<Server>> = (0..3).map(|_| Server::start(node)).collect();
+    let started: Option<Vec<RedisServer>> = (0..3).map(|_| RedisServer::start(node)).collect();
     let Some(nodes) = started else { return };
     for node in &nodes {
-        assert_eq!(node.ask::<String>(&["PING"]).await, "PONG");
+        wait_until("a node answers", || node.ask("", &["PING"]) == "PONG");
     }
-    let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+    let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
     let created = Command::new("redis-cli")
         .args(["--cluster", "create"])
         .args(&hosts)
@@ -129,8 +33,7 @@ async fn a_cluster_keeps_every_promise() {
         .unwrap();
     assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
     for node in &nodes {
-        until("the cluster", async || node.ask::<String>(&["CLUSTER", "INFO"]).await.contains("cluster_state:ok"))
-            .await;
+        wait_until("the cluster", || node.ask("", &["CLUSTER", "INFO"]).contains("cluster_state:ok"));
     }
     // One node is enough to find the others.
     let url = format!("redis+cluster://{}", hosts[0]);
@@ -145,51 +48,73 @@ async fn a_cluster_keeps_every_promise() {
         ledger.open(&render(&format!("r{number}"))).await.unwrap();
     }
     for node in &nodes {
-        assert!(node.ask::<u64>(&["DBSIZE"]).await > 0);
+        assert!(node.ask("", &["DBSIZE"]).parse::<u64>().unwrap() > 0);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_master_takes_over_and_has_what_was_committed() {
-    let password = "requirepass p@ss\nmasterauth p@ss\n";
-    let Some(mut master) = Server::start(|| password.to_owned()) else { return };
-    let of_master = format!("127.0.0.1 {}", master.port);
-    let replica = Server::start(|| format!("{password}replicaof {of_master}\n")).unwrap();
-    let sentinel = Server::start(|| {
-        format!(
-            "sentinel monitor main {of_master} 1\nsentinel auth-pass main p@ss\n\
-             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n"
-        )
-    })
-    .unwrap();
-    let knows_the_replica = async || {
-        let found: Vec<Vec<String>> = sentinel.ask(&["SENTINEL", "replicas", "main"]).await;
-        found.iter().any(|fields| fields.chunks(2).any(|pair| pair == ["master-link-status", "ok"]))
-    };
-    until("the Sentinel knows the replica", knows_the_replica).await;
-
-    let url = format!("redis+sentinel://:p%40ss@127.0.0.1:{}/main", sentinel.port);
-    let ledger = RedisLedger::connect(&url, &unique("sentinel")).await.unwrap();
+    let Some(mut servers) = RedisFailover::start() else { return };
+    let ledger = RedisLedger::connect(&servers.url(), &unique("sentinel")).await.unwrap();
     ledger.open(&render("r1")).await.unwrap();
     let claim = ledger.claim(&task(Step::Chunk(0)), &worker("w1"), LONG).await.unwrap();
     let Claim::Granted(lease) = claim else { panic!("{claim:?}") };
     assert_eq!(ledger.commit(&lease, b"x").await.unwrap(), Commit::Accepted);
-    let entries = async |server: &Server| {
-        let client = redis::Client::open(format!("redis://:p%40ss@127.0.0.1:{}", server.port)).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        redis::cmd("DBSIZE").query_async::<u64>(&mut connection).await.unwrap()
-    };
-    let written = entries(&master).await;
-    until("the replica has what was written", async || entries(&replica).await == written).await;
+    servers.wait_for_replica();
 
-    master.kill();
-    let claims = async || {
-        let claim = ledger.claim(&task(Step::Chunk(1)), &worker("w1"), LONG).await;
-        matches!(claim, Ok(Claim::Granted(_)))
+    servers.master.kill();
+    let claims = async {
+        while !matches!(ledger.claim(&task(Step::Chunk(1)), &worker("w1"), LONG).await, Ok(Claim::Granted(_))) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     };
-    until("the ledger answers again", claims).await;
+    tokio::time::timeout(PATIENCE, claims).await.expect("the ledger answers again");
     let view = ledger.view(&render("r1")).await.unwrap().unwrap();
     assert_eq!(view.tasks[&Step::Chunk(0)].committed.as_deref(), Some(&b"x"[..]));
-    let name: Vec<String> = sentinel.ask(&["SENTINEL", "get-master-addr-by-name", "main"]).await;
-    assert_eq!(name[1], replica.port.to_string());
+    assert!(servers.has_failed_over());
+}
+
+/// The users that the operator's guide recommends: the coordinator's keeps every promise, and the workers' and
+/// stitchers' can do their tasks and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_role_has_the_rights_that_it_needs() {
+    let users = include_str!("../../../deploy/redis/users.conf");
+    let Some(server) = RedisServer::start(|| users.to_owned()) else { return };
+    let url = |user: &str| format!("redis://hyperfarm-{user}:{user}-password@127.0.0.1:{}", server.port());
+    let connect = async || {
+        let prefix = format!("hyperfarm:{}", unique("users"));
+        Arc::new(RedisLedger::connect(&url("coordinator"), &prefix).await.unwrap()) as Arc<dyn Ledger>
+    };
+    keeps_every_promise(connect).await;
+
+    let coordinator = RedisLedger::connect(&url("coordinator"), "hyperfarm").await.unwrap();
+    let ledger = RedisLedger::connect(&url("worker"), "hyperfarm").await.unwrap();
+    coordinator.open(&render("r1")).await.unwrap();
+    let claim = async |chunk: u32| match ledger.claim(&task(Step::Chunk(chunk)), &worker("w1"), LONG).await.unwrap() {
+        Claim::Granted(lease) => lease,
+        refused => panic!("{refused:?}"),
+    };
+    let leases = [claim(0).await, claim(1).await, claim(2).await];
+    assert_eq!(ledger.renew(&leases[0], TaskProgress::default(), LONG).await.unwrap(), Renewal::Renewed);
+    assert_eq!(ledger.commit(&leases[0], b"x").await.unwrap(), Commit::Accepted);
+    let failure = Failure::new(FailureCode::ChromeCrashed, "as asked");
+    assert_eq!(ledger.fail(&leases[1], &failure).await.unwrap(), Commit::Accepted);
+    ledger.release(&leases[2]).await.unwrap();
+    let elsewhere = ledger.claim_elsewhere(&task(Step::Chunk(1)), &worker("w1"), LONG).await.unwrap();
+    assert!(matches!(elsewhere, Claim::Elsewhere { .. }), "{elsewhere:?}");
+    let node = NodeView::new("n1".parse().unwrap(), "worker", "cpu", 1, "test");
+    ledger.heartbeat(&node, LONG).await.unwrap();
+    assert_eq!(ledger.nodes().await.unwrap().len(), 1);
+    ledger.check().await.unwrap();
+
+    let quota = Quota { group: "in-flight".to_owned(), name: "k".to_owned(), limit: 1, window: None };
+    assert!(ledger.lead("n1", 0, LONG).await.is_err(), "a worker became the leader");
+    assert!(ledger.reserve(&quota, &[render("r1")]).await.is_err(), "a worker took a place of a quota");
+    assert!(ledger.forget(&render("r1")).await.is_err(), "a worker removed a render");
+    let client = redis::Client::open(url("worker")).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    for command in [&["FLUSHALL"][..], &["KEYS", "*"], &["CONFIG", "GET", "*"], &["GET", "other"], &["ACL", "LIST"]] {
+        let refused = redis::Cmd::new().arg(command).query_async::<redis::Value>(&mut connection).await;
+        assert_eq!(refused.unwrap_err().code(), Some("NOPERM"), "{command:?}");
+    }
 }

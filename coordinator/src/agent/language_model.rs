@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hyperfarm_backplane::config::Env;
+use hyperfarm_backplane::engine_http;
 use reqwest::Client;
-use reqwest::redirect::Policy;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use url::Url;
 
 /// How long a model may take for an answer.
@@ -16,9 +16,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(180);
 
 /// Bytes of an answer at most.
 const MAX_BYTES: usize = 1 << 20;
-
-/// Characters of an error's text that are reported.
-const MAX_REASON: usize = 300;
 
 /// A language model.
 #[async_trait]
@@ -83,11 +80,7 @@ impl fmt::Debug for LanguageModelConfig {
 impl LanguageModelConfig {
     /// Reads the section; `None` where no service is named.
     pub fn read(env: &Env<'_>) -> Option<Self> {
-        let url = env.parsed_by("HYPERFARM_LANGUAGE_MODEL_URL", |text| {
-            let url = Url::parse(text).map_err(|error| error.to_string())?;
-            let is_http = matches!(url.scheme(), "http" | "https");
-            if is_http { Ok(url) } else { Err(format!("`{}` is no scheme of an HTTP server", url.scheme())) }
-        });
+        let url = env.parsed_by("HYPERFARM_LANGUAGE_MODEL_URL", engine_http::parse_url);
         let (key, model) = (env.text("HYPERFARM_LANGUAGE_MODEL_KEY"), env.text("HYPERFARM_LANGUAGE_MODEL"));
         Some(Self { url: url?, key, model: model.unwrap_or_else(|| "gpt-4o-mini".to_owned()) })
     }
@@ -123,9 +116,7 @@ impl OpenAiChat {
     ///
     /// TLS cannot be set up.
     pub fn new(config: LanguageModelConfig) -> Result<Self, LanguageModelError> {
-        let builder = Client::builder().connect_timeout(Duration::from_secs(5)).timeout(ANSWER_WITHIN);
-        let client = builder.redirect(Policy::none()).no_proxy().build();
-        let client = client.map_err(|error| LanguageModelError(error.to_string()))?;
+        let client = engine_http::client(ANSWER_WITHIN).map_err(|error| LanguageModelError(error.to_string()))?;
         let mut url = config.url.clone();
         let base = url.path().trim_end_matches('/').trim_end_matches("/v1").to_owned();
         url.set_path(&format!("{base}/v1/chat/completions"));
@@ -137,7 +128,6 @@ impl OpenAiChat {
 impl LanguageModel for OpenAiChat {
     async fn answer(&self, conversation: &[ChatMessage]) -> Result<String, LanguageModelError> {
         let failed = |reason: String| LanguageModelError(reason);
-        let silent = |error: reqwest::Error| failed(format!("its server does not answer: {}", error.without_url()));
         let body = json!({
             "model": self.config.model, "messages": conversation, "response_format": { "type": "json_object" },
         });
@@ -145,21 +135,8 @@ impl LanguageModel for OpenAiChat {
         if let Some(key) = &self.config.key {
             call = call.bearer_auth(key);
         }
-        let mut response = call.send().await.map_err(silent)?;
-        let mut bytes = Vec::new();
-        while let Some(part) = response.chunk().await.map_err(silent)? {
-            if bytes.len() + part.len() > MAX_BYTES {
-                return Err(failed(format!("its answer has more than {MAX_BYTES} bytes")));
-            }
-            bytes.extend_from_slice(&part);
-        }
-        let status = response.status();
-        if !status.is_success() {
-            let json: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            let text = json["error"]["message"].as_str().unwrap_or("no reason given");
-            let reason: String = text.chars().filter(|character| !character.is_control()).take(MAX_REASON).collect();
-            return Err(failed(format!("its server answers {status}: {reason}")));
-        }
+        let answered = engine_http::answer(call, MAX_BYTES).await;
+        let bytes = answered.map_err(|error| failed(error.to_string()))?;
         let completion: Completion =
             serde_json::from_slice(&bytes).map_err(|error| failed(format!("its answer is not understood: {error}")))?;
         let answer = completion.choices.into_iter().next().and_then(|choice| choice.message.content);

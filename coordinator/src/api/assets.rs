@@ -35,6 +35,12 @@ const NAME_MAX: usize = 255;
 /// Items on a page, where the client does not say.
 const PAGE: usize = 20;
 
+/// Direct uploads that a space may have announced and not completed.
+const UNFINISHED_MAX: usize = 200;
+
+/// Seconds after which a client that has announced too many may ask again.
+const UNFINISHED_RETRY_AFTER: u64 = 60;
+
 /// The media type of an upload whose client does not know it.
 pub(super) const UNTYPED: &str = "application/octet-stream";
 
@@ -151,6 +157,10 @@ pub(super) struct Upload {
 }
 
 /// Stores the record of an upload. Returns it with the URL to upload to.
+///
+/// # Errors
+///
+/// [`Code::RateLimited`] for a space that has [`UNFINISHED_MAX`] unfinished ones.
 pub(super) async fn announce(
     api: &Api,
     caller: &Caller,
@@ -174,7 +184,14 @@ pub(super) async fn announce(
     let valid = api.config.upload_url_lifetime;
     let url = api.signed_urls.sign_put(&record.incoming_key(), base, valid).await;
     let url = url.map_err(|error| ApiError::internal(&error))?;
-    assets::put(&api.coordinator.backplane().objects, &record).await?;
+    let objects = &api.coordinator.backplane().objects;
+    if assets::unfinished(objects, &record.space).await? >= UNFINISHED_MAX {
+        let message = format!(
+            "the space has {UNFINISHED_MAX} uploads that are announced and not complete; complete or delete some of these assets"
+        );
+        return Err(ApiError::new(Code::RateLimited, message).retry_after(UNFINISHED_RETRY_AFTER));
+    }
+    assets::put(objects, &record).await?;
     Ok((record, url))
 }
 
@@ -312,6 +329,7 @@ pub(super) async fn uploaded_text(api: &Api, caller: &Caller, id: &str, most: u6
         return Err(ApiError::new(Code::ProjectTooLarge, message));
     }
     let text = String::from_utf8(objects.get(&key).await?.into());
+    assets::has_arrived(objects, &record).await?;
     text.map_err(|_| ApiError::new(Code::ProjectInvalid, "the file is no page: its bytes are not UTF-8"))
 }
 

@@ -1,6 +1,7 @@
 //! The farm at a glance, and as it happens.
 //!
-//! Pools, slots and frames are the whole farm's; renders, their cost and their failures are those of the caller's space.
+//! Pools, slots and frames are the whole farm's; renders, their cost and their failures are those of the caller's space. A pool
+//! of workers without any is there because somebody has named it: it is shown to those whose renders name it, and to operators.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -17,8 +18,9 @@ use hyperfarm_api::render::{RenderDeleted, RenderStatus};
 use hyperfarm_api::request::ListQuery;
 use hyperfarm_api::{Data, Page, seconds};
 use hyperfarm_backplane::ledger::NodeView;
-use hyperfarm_proto::id::{RenderId, Space};
+use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::record::Outcome;
+use hyperfarm_proto::task::Step;
 use parking_lot::Mutex;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::mpsc;
@@ -149,11 +151,16 @@ async fn load(api: &Api) -> Load {
     }
 }
 
-/// The farm as `space` sees it.
-async fn farm(api: &Api, space: &Space) -> Farm {
-    let load = load(api).await;
+/// The farm as `caller` sees it.
+async fn farm(api: &Api, caller: &Caller) -> Farm {
+    let space = &caller.rights.space;
+    let mut load = load(api).await;
     let registry = api.coordinator.registry();
     let open = registry.of_space(space);
+    let is_admin = caller.check(Scope::Admin).is_ok();
+    let is_named = |pool: &PoolLoad| open.iter().any(|entry| entry.request.spec.pool.as_str() == pool.pool);
+    let is_of_stitchers = |pool: &PoolLoad| pool.pool == Step::Stitch.kind();
+    load.pools.retain(|pool| pool.workers > 0 || is_admin || is_of_stitchers(pool) || is_named(pool));
     let count = |status| open.iter().filter(|entry| Status::of(&entry.progress.borrow()) == status).count();
     let ended = api.coordinator.ended(space, PATIENCE).await;
     let (now, mut completed, mut failed, mut minutes, mut cost) = (now_ms(), 0, 0, 0.0, 0.0);
@@ -242,7 +249,7 @@ impl Api {
 
 /// `GET /v3/hyperframes/farm`.
 pub(super) async fn read(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Answer<Farm> {
-    let mut farm = farm(&api, &caller.rights.space).await;
+    let mut farm = farm(&api, &caller).await;
     let history = api.memory.history.lock();
     farm.history = Some(history.iter().cloned().collect());
     drop(history);
@@ -342,7 +349,7 @@ async fn tell(api: Api, caller: Caller, base: Option<url::Url>, client: mpsc::Se
         is_first = false;
         if farm_at.is_none_or(|at| at.elapsed() >= TELL_FARM) {
             farm_at = Some(Instant::now());
-            let farm = farm(&api, &caller.rights.space).await;
+            let farm = farm(&api, &caller).await;
             // That time passes is no news.
             let bare = Farm { now: 0.0, ..farm.clone() };
             if said_farm.as_ref() != Some(&bare) || said_at.elapsed() >= KEEP_ALIVE {

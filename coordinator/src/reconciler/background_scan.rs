@@ -49,17 +49,19 @@ impl Drop for BackgroundTask {
 }
 
 /// Lists the open renders in storage, and sends them as [`Wake::OpenRenders`]. Unless `are_marks_complete`, open renders without a mark
-/// get theirs first.
+/// get theirs, which looks at every render in storage, and the list is sent before that and after it.
 pub(super) async fn scan(backplane: Backplane, are_marks_complete: bool, wakes: UnboundedSender<Wake>) {
     let objects = &backplane.objects;
     let listed = async {
-        if !are_marks_complete {
+        if !are_marks_complete && !store::are_open_marks_complete(objects).await? {
+            let open = store::open_renders(objects).await?;
+            drop(wakes.send(Wake::OpenRenders { open, is_complete: false }));
             store::complete_open_marks(objects).await?;
         }
         store::open_renders(objects).await
     };
     match listed.await {
-        Ok(open) => drop(wakes.send(Wake::OpenRenders(open))),
+        Ok(open) => drop(wakes.send(Wake::OpenRenders { open, is_complete: true })),
         Err(error) => warn!(%error, "the open renders could not be listed, the next scan lists them again"),
     }
 }

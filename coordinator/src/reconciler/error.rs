@@ -7,7 +7,7 @@ use hyperfarm_proto::wire::WireError;
 
 /// Why the check of a render failed. The check is repeated.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReconcileError {
+pub enum ReconcileError {
     /// The ledger did not answer.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

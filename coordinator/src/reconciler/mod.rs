@@ -46,7 +46,9 @@ mod state;
 mod tracked;
 mod wake;
 
+pub use error::ReconcileError;
 pub(crate) use events::{forward, tell_leader};
 pub(crate) use leadership::{Leadership, LeadershipChanges};
+pub use restore::{RebuiltRender, rebuild_ledger};
 pub(crate) use state::Reconciler;
 pub(crate) use wake::Wake;

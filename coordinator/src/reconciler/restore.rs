@@ -109,6 +109,44 @@ pub(super) async fn restore(
     Ok((plan, restored))
 }
 
+/// What [`rebuild_ledger`] has put back for a render.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RebuiltRender {
+    /// Number of commits.
+    pub commits: usize,
+    /// Whether it is planned.
+    pub is_planned: bool,
+}
+
+/// Replaces the ledger's entry of every open render with what object storage has of it, and answers these renders, each
+/// with what was put back, or with the reason why not all was: ledger or storage did not answer, or a record cannot be
+/// read. The farm may run meanwhile: an attempt under way goes on with the next renewal of its lease.
+///
+/// # Errors
+///
+/// The open renders cannot be listed.
+pub async fn rebuild_ledger(
+    backplane: &Backplane,
+) -> Result<Vec<(RenderId, Result<RebuiltRender, ReconcileError>)>, ReconcileError> {
+    let open = store::open_renders(&backplane.objects).await?;
+    let rebuilds = open.into_iter().map(|render| async move {
+        let rebuilt = rebuild(backplane, &render).await.transpose()?;
+        Some((render, rebuilt))
+    });
+    let rebuilt: Vec<_> = stream::iter(rebuilds).buffered(MAX_CONCURRENT_REQUESTS).collect().await;
+    Ok(rebuilt.into_iter().flatten().collect())
+}
+
+/// `None` for a render that has ended: its mark outlives it for a moment.
+async fn rebuild(backplane: &Backplane, render: &RenderId) -> Result<Option<RebuiltRender>, ReconcileError> {
+    if store::state(&backplane.objects, render).await?.is_some() {
+        return Ok(None);
+    }
+    backplane.ledger.forget(render).await?;
+    let (plan, commits) = restore(backplane, render, &Known::default()).await?;
+    Ok(Some(RebuiltRender { commits, is_planned: plan.is_some() }))
+}
+
 /// The record of a segment of each chunk of `plan` that has a valid one in storage.
 ///
 /// # Errors

@@ -88,8 +88,8 @@ impl Reconciler {
                 self.untrack(&render);
                 self.retain(render, false);
             }
-            Wake::OpenRenders(open) => {
-                self.are_marks_complete = true;
+            Wake::OpenRenders { open, is_complete } => {
+                self.are_marks_complete |= is_complete;
                 // A look-up that began before the render's end may still answer that it is open.
                 self.finished.retain(|render| open.contains(render) || self.pending_lookups.contains(render));
                 // The newest first: most of the old ones have ended.

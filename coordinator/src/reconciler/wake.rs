@@ -22,7 +22,12 @@ pub(crate) enum Wake {
     /// The API has ended a render. Its workers have to lose their leases.
     EndedByApi(RenderId),
     /// The renders that have a mark of an open render in storage.
-    OpenRenders(BTreeSet<RenderId>),
+    OpenRenders {
+        /// The renders.
+        open: BTreeSet<RenderId>,
+        /// Whether every open render has its mark.
+        is_complete: bool,
+    },
     /// What storage has of a render that the loop did not track.
     LookedUp(RenderId, Lookup),
     /// The result of comparing a render's ledger entry with storage.

@@ -76,7 +76,12 @@ impl Renderers {
 
     /// A command of hyperfarm with the time limit and its environment, without arguments.
     pub fn farm(&self) -> Command {
-        let mut command = self.start(&self.hyperfarm);
+        self.farm_of(&self.hyperfarm)
+    }
+
+    /// The same of the build of hyperfarm at `binary`.
+    pub fn farm_of(&self, binary: &Path) -> Command {
+        let mut command = self.start(binary);
         command.env("HYPERFARM_CHROME", &self.chrome);
         command
     }

@@ -9,7 +9,7 @@ use hyperfarm_proto::hdr::LightLevels;
 use hyperfarm_proto::id::FrameHash;
 use hyperfarm_proto::plan::EncoderSettings;
 use hyperfarm_proto::spec::Size;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::encoder_permits::{EncoderPermits, EncoderStart};
@@ -45,9 +45,14 @@ pub struct EncodedChunk {
     pub light: Option<LightLevels>,
 }
 
-/// An encoder that runs. When it is dropped before its end, it stops and removes its file.
+/// An encoder that runs. One that is dropped still writes the end of its file; [`Encoding::finish`] waits for that.
 pub struct Encoding {
-    frames: mpsc::Sender<GrabbedFrame>,
+    /// `None` after the last frame.
+    frames: Option<mpsc::Sender<GrabbedFrame>>,
+    /// Number of frames that were passed.
+    passed: usize,
+    /// The hashes so far: their number, and the last.
+    hashed: watch::Receiver<(usize, Option<FrameHash>)>,
     thread: JoinHandle<Result<EncodedChunk, WorkerError>>,
     waited: Duration,
 }
@@ -64,8 +69,10 @@ impl Encoding {
     ) -> Self {
         let permits = permits.cloned();
         let (frames, receiver) = mpsc::channel(WAITING_FRAMES);
-        let thread = tokio::task::spawn_blocking(move || encode(&path, &settings, size, rate, receiver, permits));
-        Self { frames, thread, waited: Duration::ZERO }
+        let (hashes, hashed) = watch::channel((0, None));
+        let encode = move || encode(&path, &settings, size, rate, receiver, hashes, permits);
+        let thread = tokio::task::spawn_blocking(encode);
+        Self { frames: Some(frames), passed: 0, hashed, thread, waited: Duration::ZERO }
     }
 
     /// Passes the next frame to the encoder; waits while the encoder is behind.
@@ -74,10 +81,23 @@ impl Encoding {
     ///
     /// [`CaptureError::EncoderEnded`]; [`Encoding::finish`] then returns the reason.
     pub async fn push(&mut self, frame: GrabbedFrame) -> Result<(), WorkerError> {
+        let Some(frames) = &self.frames else { return Err(CaptureError::EncoderEnded.into()) };
         let started = Instant::now();
-        let sent = self.frames.send(frame).await;
+        let sent = frames.send(frame).await;
         self.waited += started.elapsed();
+        self.passed += 1;
         sent.map_err(|_| CaptureError::EncoderEnded.into())
+    }
+
+    /// Hash of the frame that was passed last; `None` where the encoder has ended before it, or none was passed.
+    pub async fn last_hash(&mut self) -> Option<FrameHash> {
+        let passed = self.passed;
+        self.hashed.wait_for(|(number, _)| *number == passed).await.ok()?.1
+    }
+
+    /// Says that the last frame was passed, so that the encoder comes to its end.
+    pub fn close(&mut self) {
+        self.frames = None;
     }
 
     /// Time for which [`Encoding::push`] has waited.
@@ -102,6 +122,7 @@ fn encode(
     size: Size,
     rate: FrameRate,
     mut frames: mpsc::Receiver<GrabbedFrame>,
+    hashed: watch::Sender<(usize, Option<FrameHash>)>,
     permits: Option<EncoderPermits>,
 ) -> Result<EncodedChunk, WorkerError> {
     let start = permits.map(|permits| permits.wait(settings, &mut frames)).transpose()?;
@@ -133,6 +154,7 @@ fn encode(
             encoder.push_layers(&current.bitmap(), &current.layers())?;
         }
         hashes.push(hash);
+        hashed.send_replace((hashes.len(), Some(hash)));
         encode += started.elapsed();
     }
     let (convert, light) = (encoder.converting(), encoder.light());

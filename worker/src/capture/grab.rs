@@ -1,5 +1,6 @@
 //! The grabber: it draws frames and reads them from Chrome.
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,14 @@ pub struct GrabTimes {
     pub draw: Duration,
     /// Copies of the framebuffer, which overlap the seeks.
     pub read: Duration,
+}
+
+impl AddAssign for GrabTimes {
+    fn add_assign(&mut self, other: Self) {
+        self.seek += other.seek;
+        self.draw += other.draw;
+        self.read += other.read;
+    }
 }
 
 /// Draws frames of a page and reads them, in the same way from the first frame of a chunk to its last.

@@ -207,6 +207,12 @@ impl Chrome {
         (*self.end.borrow()).map(WorkerError::from)
     }
 
+    /// Whether it has ended, or does within `time`.
+    pub(crate) async fn ends_within(&self, time: Duration) -> bool {
+        let mut end = self.end.clone();
+        tokio::time::timeout(time, end.wait_for(Option::is_some)).await.is_ok()
+    }
+
     /// `error` with the last lines that Chrome has printed, if it has.
     pub(crate) fn with_output(&self, error: WorkerError) -> WorkerError {
         let output = tail(&self.output);

@@ -113,20 +113,20 @@ pub(super) struct Usage {
 impl Usage {
     /// Measures `root` and its descendants. Where the quick sum, in which a shared page counts in each process that
     /// maps it, is above `limit`, shared pages are divided among their processes, which the kernel needs longer to
-    /// count.
+    /// count: a page allocates gigabytes meanwhile. So they are not where one process alone is above it.
     pub(super) fn measure(root: u32, limit: u64) -> Self {
         let read = |id: u32| Some((id, Status::read(id)?));
         let all: Vec<(u32, Status)> = tree(root).into_iter().filter_map(read).collect();
         let mut usage = Self { processes: all.len() as u64, ..Self::default() };
-        let mut most_shared = 0;
-        let mut anonymous = 0;
+        let (mut most_shared, mut largest, mut anonymous) = (0, 0, 0);
         for (_, status) in &all {
             usage.threads += status.threads;
             usage.memory += status.anonymous + status.shared;
             anonymous += status.anonymous;
             most_shared = most_shared.max(status.shared);
+            largest = largest.max(status.anonymous);
         }
-        if usage.memory > limit {
+        if usage.memory > limit && largest <= limit {
             let exact = all.iter().map(|(id, _)| proportional(*id)).sum::<Option<u64>>();
             // Without the right to read it, the shared memory of the process that has most of it counts once.
             usage.memory = exact.unwrap_or(anonymous + most_shared);

@@ -1,7 +1,7 @@
 //! The watchdog of a browser: it sees at once that a browser has ended, and ends one that uses too much memory, or too
 //! many processes or threads. The deadlines of what a page does are in [`page`](super::page).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::process::Child;
 use tokio::sync::watch;
@@ -10,8 +10,10 @@ use super::namespace::PidNamespace;
 use super::processes::{self, Usage};
 use crate::error::{ChromeError, PageError, WorkerError};
 
-/// Time between two measurements.
+/// Longest time between two measurements.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// Shortest time between two measurements, near the limit of memory.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 /// Most threads of a browser. One with a usual page has about 80.
 const MAX_THREADS: u64 = 2000;
 
@@ -80,14 +82,20 @@ pub(super) async fn watch(
     end: watch::Sender<Option<BrowserEnd>>,
 ) {
     let Some(root) = child.id() else { return };
+    let (mut interval, mut last) = (INTERVAL, None::<(Instant, u64)>);
     loop {
         tokio::select! {
             // The runtime waits for a descriptor of the process (pidfd).
             _ = child.wait() => break,
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(interval) => {}
         }
         let measured = tokio::task::spawn_blocking(move || Usage::measure(root, limits.memory)).await;
         let Ok(usage) = measured else { continue };
+        let now = Instant::now();
+        interval = last.map_or(INTERVAL, |(at, memory)| {
+            next_interval(usage.memory.saturating_sub(memory), now - at, limits.memory.saturating_sub(usage.memory))
+        });
+        last = Some((now, usage.memory));
         if let Some(exceeded) = BrowserEnd::exceeded(usage, limits) {
             tracing::warn!(?exceeded, "a browser exceeds its limits and is ended");
             report(&end, exceeded);
@@ -98,6 +106,13 @@ pub(super) async fn watch(
         }
     }
     report(&end, BrowserEnd::Gone);
+}
+
+/// How long until memory that grew by `growth` bytes in `time` is measured again, where `left` bytes are left: half of
+/// the time that it needs for these.
+fn next_interval(growth: u64, time: Duration, left: u64) -> Duration {
+    let needed = time.as_secs_f64() * left as f64 / growth.max(1) as f64;
+    Duration::from_secs_f64((needed / 2.0).clamp(SHORTEST_INTERVAL.as_secs_f64(), INTERVAL.as_secs_f64()))
 }
 
 /// Reports `found`, unless another reason was reported before.
@@ -132,6 +147,15 @@ mod tests {
             assert!(figures.iter().all(|figure| message.contains(figure)), "{message}");
         }
         assert_eq!(WorkerError::from(BrowserEnd::Gone).code(), FailureCode::ChromeCrashed);
+    }
+
+    #[test]
+    fn memory_that_grows_towards_its_limit_is_measured_more_often() {
+        let (mib, tenth) = (1 << 20, Duration::from_millis(100));
+        assert_eq!(next_interval(0, tenth, 3000 * mib), INTERVAL);
+        assert_eq!(next_interval(300 * mib, tenth, 3000 * mib), INTERVAL);
+        assert_eq!(next_interval(300 * mib, tenth, 300 * mib), tenth / 2);
+        assert_eq!(next_interval(300 * mib, tenth, 0), SHORTEST_INTERVAL);
     }
 
     #[tokio::test]

@@ -147,6 +147,13 @@
   };
 
   // Readiness --------------------------------------------------------------------------------------------------------
+  // The first script that a policy of the page's own has refused.
+  let refused = null;
+  window.addEventListener("securitypolicyviolation", (event) => {
+    if (refused || !event.isTrusted || event.disposition !== "enforce" || !event.effectiveDirective.startsWith("script-src")) return;
+    refused = { policy: event.originalPolicy.slice(0, 200), script: event.blockedURI.slice(0, 200) };
+  }, true);
+
   const missingTimelines = () => {
     const registered = window.__timelines || {};
     const missing = [];
@@ -174,6 +181,7 @@
       missing_timelines: missingTimelines(),
       requests: requests().underWay,
       departure: clock.departure(),
+      refused_script: refused,
     };
   };
 

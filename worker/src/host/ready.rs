@@ -90,6 +90,31 @@ impl Departure {
     }
 }
 
+/// A script that a Content-Security-Policy of the page's own has refused.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct RefusedScript {
+    /// The beginning of the policy.
+    policy: String,
+    /// The beginning of the script's URL, or what kind of script it is.
+    script: String,
+}
+
+impl RefusedScript {
+    /// Why the page fails.
+    fn cause(&self) -> String {
+        let Self { policy, script } = self;
+        let script = match script.as_str() {
+            "inline" => "scripts in the page",
+            "eval" | "wasm-eval" => "code that is made from text",
+            url => url,
+        };
+        format!(
+            "the page's own Content-Security-Policy (`{policy}`) refuses {script}; allow it there, or leave the policy out: pages \
+             are isolated while they are rendered"
+        )
+    }
+}
+
 /// The state of a page while it loads, as the driver reports it.
 #[derive(Debug, Deserialize)]
 struct PageState {
@@ -104,6 +129,7 @@ struct PageState {
     missing_timelines: Vec<String>,
     requests: u32,
     departure: Option<Departure>,
+    refused_script: Option<RefusedScript>,
 }
 
 /// Waits until a page is ready.
@@ -115,12 +141,14 @@ pub(super) struct Readiness<'p> {
     steps: u32,
     /// The requests that the server had, and since when it has had no more.
     quiet: (u64, Instant),
+    /// The first script that the page's own policy has refused.
+    refused: Option<RefusedScript>,
 }
 
 impl<'p> Readiness<'p> {
     /// The readiness of the page that `page` loads from `site`.
     pub(super) fn new(page: &'p mut Page, site: &'p Site, options: &'p OpenOptions) -> Self {
-        Self { page, site, options, steps: 0, quiet: (0, Instant::now()) }
+        Self { page, site, options, steps: 0, quiet: (0, Instant::now()), refused: None }
     }
 
     /// Waits until the page can be sought, has its timelines, and has loaded images and fonts.
@@ -142,10 +170,11 @@ impl<'p> Readiness<'p> {
         Ok(report)
     }
 
-    async fn state(&self) -> Result<Option<PageState>, WorkerError> {
+    async fn state(&mut self) -> Result<Option<PageState>, WorkerError> {
         // Between two documents there is no driver.
         let state: Option<PageState> =
             self.page.ask("window.__hyperfarmHost ? window.__hyperfarmHost.state() : null").await?;
+        self.refused = state.as_ref().and_then(|state| state.refused_script.clone());
         match state.as_ref().and_then(|state| state.departure.as_ref()) {
             Some(departure) => Err(departure.error(self.options.frame_rate).into()),
             None => Ok(state),
@@ -308,9 +337,10 @@ impl<'p> Readiness<'p> {
             )),
             RequestProblem::NotFound(_) => None,
         });
-        match (unserved, thrown) {
-            (Some(unserved), Some(thrown)) => Some(format!("{unserved}; then: {thrown}")),
-            (unserved, thrown) => unserved.or(thrown),
+        let lacking = self.refused.as_ref().map(RefusedScript::cause).or(unserved);
+        match (lacking, thrown) {
+            (Some(lacking), Some(thrown)) => Some(format!("{lacking}; then: {thrown}")),
+            (lacking, thrown) => lacking.or(thrown),
         }
     }
 

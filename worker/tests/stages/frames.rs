@@ -4,6 +4,7 @@ use std::io::Write;
 
 use hyperfarm_proto::frame::FrameRange;
 use hyperfarm_proto::spec::RenderSpec;
+use hyperfarm_proto::task::Step;
 use zip::write::SimpleFileOptions;
 
 use crate::farm::{Farm, example, ranges, zip_folder, zip_page};
@@ -183,4 +184,70 @@ async fn a_chunk_far_in_visits_what_its_page_needs() {
         assert!(distinct.len() > 250, "{name}: {} pictures are distinct", distinct.len());
     }
     farm.stop().await;
+}
+
+/// Kills the processes below this one whose command line satisfies `is_meant`. Returns their number.
+fn kill_below(is_meant: impl Fn(&str) -> bool) -> usize {
+    let mut below = vec![std::process::id()];
+    let mut killed = 0;
+    while let Some(parent) = below.pop() {
+        for entry in std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
+            let children = std::fs::read_to_string(entry.path().join("children")).unwrap_or_default();
+            for child in children.split_whitespace().map(|child| child.parse::<u32>().unwrap()) {
+                let command = std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+                if is_meant(&command) {
+                    let pid = rustix::process::Pid::from_raw(child.try_into().unwrap()).unwrap();
+                    killed += usize::from(rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok());
+                }
+                below.push(child);
+            }
+        }
+    }
+    killed
+}
+
+/// The page and then the browser crash in the middle of a chunk: it goes on in another browser, with the same bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_whose_page_or_browser_crashes_goes_on() {
+    const PAGE: &str = "<!doctype html><style>body{margin:0;font:64px Inter}#card{position:absolute;padding:40px;background:#08c}</style>\
+        <div id=main data-composition-id=main data-width=640 data-height=360 data-duration=8><p id=card>0</p></div>\
+        <script>const card=document.getElementById('card');const tl=gsap.timeline({paused:true});\
+        const work=()=>{let sum=0;for(let i=0;i<4e6;i++)sum+=Math.sqrt(i);card.textContent=Math.round(tl.time()*30)+sum%1};\
+        tl.to(card,{x:300,y:120,rotation:40,duration:8,ease:'none',onUpdate:work});window.__timelines={main:tl}</script>";
+    let farm = std::sync::Arc::new(Farm::start(1).await);
+    let undisturbed = farm.submit("undisturbed", zip_page(PAGE), RenderSpec::default()).await;
+    let draft = farm.draft(&undisturbed).await;
+    farm.shard(draft, ranges(&[0, 30, 210, 240])).await;
+    let expected = farm.chunk(&undisturbed, 1).await;
+    for (crashed, is_meant) in [
+        ("page", (|command: &str| command.contains("--type=renderer")) as fn(&str) -> bool),
+        ("browser", |command: &str| command.contains("--remote-debugging") && !command.contains("--type=")),
+    ] {
+        let render = farm.submit(crashed, zip_page(PAGE), RenderSpec::default()).await;
+        let draft = farm.draft(&render).await;
+        farm.shard(draft, ranges(&[0, 30, 210, 240])).await;
+        let chunk = tokio::spawn({
+            let (farm, render) = (farm.clone(), render.clone());
+            async move { farm.chunk(&render, 1).await }
+        });
+        let killed = async {
+            loop {
+                let view = farm.backplane.ledger.view(&render).await.unwrap().unwrap();
+                let done = view.tasks.get(&Step::Chunk(1)).map_or(0, |task| task.progress.done);
+                if (1..170).contains(&done) {
+                    break kill_below(is_meant);
+                }
+                assert_eq!(done, 0, "the chunk was done before its {crashed} was killed");
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        assert!(killed.await > 0, "no {crashed} was there");
+        let record = chunk.await.unwrap();
+        assert_eq!(record.attempt, 1);
+        assert_eq!(record.frame_hashes, expected.frame_hashes, "{crashed}");
+        assert_eq!((record.hash, record.after), (expected.hash, expected.after), "{crashed}");
+    }
+    let metrics = farm.backplane.metrics.encode();
+    assert!(metrics.contains("hyperfarm_chunks_resumed_total 2"), "{metrics}");
+    std::sync::Arc::into_inner(farm).unwrap().stop().await;
 }

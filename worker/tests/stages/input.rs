@@ -91,6 +91,16 @@ async fn bad_input_is_the_users_failure_and_names_its_cause() {
             &["lib/lost.js"],
         ),
         (
+            "policy",
+            zip_page(&page("data-duration=1", "window.__timelines = {}").replace(
+                "<body>",
+                "<head><meta http-equiv=\"Content-Security-Policy\" content=\"script-src 'none'\"></head><body>",
+            )),
+            spec(),
+            FailureCode::ScriptError,
+            &["Content-Security-Policy", "script-src 'none'"],
+        ),
+        (
             "size",
             zip_page(&page("data-duration=1", "").replace("640", "9000")),
             spec(),
