@@ -169,9 +169,10 @@ fn roles_with_few_rights_in_redis_make_a_video() {
     cluster.render(&project, "video", &args);
     // What people do to renders goes through the ledger too.
     let (mut render, _) = cluster.start_render(&scene.project("q", &page(60.0)), "other", &args);
-    cluster.wait_for_frames(20);
-    let newest = cluster.get("/v3/hyperframes/renders?limit=1");
-    let id = newest["data"][0]["render_id"].as_str().unwrap();
+    let newest = |cluster: &Cluster| cluster.get("/v3/hyperframes/renders?limit=1")["data"][0].clone();
+    cluster.wait_until("the other render", |cluster| newest(cluster)["status"] == "rendering");
+    let newest = newest(&cluster);
+    let id = newest["render_id"].as_str().unwrap();
     for act in ["pause", "resume", "cancel"] {
         cluster.post(&format!("/v3/hyperframes/renders/{id}/{act}"), &serde_json::json!({}));
     }
