@@ -82,7 +82,10 @@ impl Chrome {
         let output = Output::default();
         let stderr = child.stderr.take().ok_or_else(|| launch_error("Chrome has no standard error", &output))?;
         let (end_sender, end) = watch::channel(None);
-        let watching = tokio::spawn(watchdog::watch(child, config.pid_namespace, config.limits, end_sender.clone()));
+        // The drivers of a GPU map as much as they like.
+        let data_limit = config.gpu.is_none().then(|| config.limits.memory.saturating_add(watchdog::UNUSED_DATA));
+        let watching = watchdog::watch(child, config.pid_namespace, config.limits, data_limit, end_sender.clone());
+        let watching = tokio::spawn(watching);
         let mut reader = BufReader::new(stderr).lines();
         let url = tokio::time::timeout(LAUNCH_TIMEOUT, async {
             while let Ok(Some(line)) = reader.next_line().await {

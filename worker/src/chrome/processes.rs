@@ -1,6 +1,9 @@
 //! The processes of a browser, as `/proc` shows them.
 
+use std::collections::HashSet;
 use std::fs;
+
+use rustix::process::{Resource, Rlimit};
 
 use super::namespace::PidNamespace;
 
@@ -73,6 +76,21 @@ fn children(process: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
     let lists = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
+/// Limits the private memory that processes may map to `bytes` each: of `root` and its descendants those that have at
+/// least `least` bytes of anonymous memory, except for those in `limited`, to which they are added.
+pub(super) fn limit_data(root: u32, least: u64, bytes: u64, limited: &mut HashSet<u32>) {
+    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    let is_large = |process: &u32| Status::read(*process).is_some_and(|status| status.anonymous >= least);
+    for process in tree(root).into_iter().filter(is_large).filter(|process| limited.insert(*process)) {
+        // One that has just ended has no limits.
+        if let Some(pid) = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw)
+            && let Err(error) = rustix::process::prlimit(Some(pid), Resource::Data, limit.clone())
+        {
+            tracing::debug!(process, %error, "the memory of a process of Chrome cannot be limited");
+        }
+    }
 }
 
 /// Whether `process` runs; one that has ended and is not reaped yet does not.

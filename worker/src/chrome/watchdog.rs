@@ -1,8 +1,11 @@
 //! The watchdog of a browser: it sees at once that a browser has ended, and ends one that uses too much memory, or too
 //! many processes or threads. The deadlines of what a page does are in [`page`](super::page).
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::process::Child;
 use tokio::sync::watch;
 
@@ -16,6 +19,13 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 /// Most threads of a browser. One with a usual page has about 80.
 const MAX_THREADS: u64 = 2000;
+
+/// Private memory that a process may have mapped beyond the memory of its browser. What it has mapped and does not use,
+/// stacks of threads above all, is 630 MiB in a renderer.
+pub(super) const UNUSED_DATA: u64 = 3 << 29;
+
+/// A process is large that has this part of the browser's memory: one third.
+const LARGE_PROCESS: u64 = 3;
 
 /// What the processes of a browser may use together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,23 +84,36 @@ impl From<BrowserEnd> for WorkerError {
     }
 }
 
-/// Watches the browser until its process has ended, and reports why to `end`. `child` is its first process.
+/// Watches the browser until its process has ended, and reports why to `end`. `child` is its first process. With
+/// `data_limit` the kernel refuses each of its large processes more private memory than so many bytes: eight workers of a
+/// page allocate gigabytes in the time that a busy machine needs for a measurement. Small ones have no such limit, because
+/// V8 reads it at its start and gives pages less memory then.
 pub(super) async fn watch(
     mut child: Child,
     namespace: PidNamespace,
     limits: BrowserLimits,
+    data_limit: Option<u64>,
     end: watch::Sender<Option<BrowserEnd>>,
 ) {
     let Some(root) = child.id() else { return };
     let (mut interval, mut last) = (INTERVAL, None::<(Instant, u64)>);
+    let limited = Arc::new(Mutex::new(HashSet::new()));
     loop {
         tokio::select! {
             // The runtime waits for a descriptor of the process (pidfd).
             _ = child.wait() => break,
             () = tokio::time::sleep(interval) => {}
         }
-        let measured = tokio::task::spawn_blocking(move || Usage::measure(root, limits.memory)).await;
-        let Ok(usage) = measured else { continue };
+        let limited = limited.clone();
+        let measuring = move || {
+            let usage = Usage::measure(root, limits.memory);
+            let least = limits.memory / LARGE_PROCESS;
+            if let Some(bytes) = data_limit.filter(|_| usage.memory >= least) {
+                processes::limit_data(root, least, bytes, &mut limited.lock());
+            }
+            usage
+        };
+        let Ok(usage) = tokio::task::spawn_blocking(measuring).await else { continue };
         let now = Instant::now();
         interval = last.map_or(INTERVAL, |(at, memory)| {
             next_interval(usage.memory.saturating_sub(memory), now - at, limits.memory.saturating_sub(usage.memory))
@@ -163,7 +186,7 @@ mod tests {
         let child = Command::new("sleep").arg("30").kill_on_drop(true).spawn().unwrap();
         let root = child.id().unwrap();
         let (sender, mut end) = watch::channel(None);
-        let watching = tokio::spawn(super::watch(child, PidNamespace::None, BrowserLimits::default(), sender));
+        let watching = tokio::spawn(super::watch(child, PidNamespace::None, BrowserLimits::default(), None, sender));
         tokio::time::sleep(Duration::from_millis(20)).await;
         let killed = std::time::Instant::now();
         processes::kill_tree(root, PidNamespace::None);
@@ -174,12 +197,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_kernel_limits_the_memory_of_large_processes() {
+        let child = Command::new("perl").args(["-e", "$n = 45 << 20; $x = 'a' x $n; sleep 30"]).spawn().unwrap();
+        let root = child.id().unwrap();
+        let (sender, _end) = watch::channel(None);
+        // It has a third of the limit, and less than all of it.
+        let limits = BrowserLimits { memory: 128 << 20, ..BrowserLimits::default() };
+        let watching = tokio::spawn(super::watch(child, PidNamespace::None, limits, Some(5 << 30), sender));
+        let is_limited = |process: u32| {
+            let limits = std::fs::read_to_string(format!("/proc/{process}/limits")).unwrap_or_default();
+            let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap_or_default();
+            data.split_whitespace().filter(|word| *word == "5368709120").count() == 2
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !is_limited(root) {
+            assert!(Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        processes::kill_tree(root, PidNamespace::None);
+        watching.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_tree_above_its_limits_is_ended() {
         let child = Command::new("sh").args(["-c", "sleep 30 & sleep 30 & sleep 30 & wait"]).spawn().unwrap();
         let tree = child.id().unwrap();
         let (sender, end) = watch::channel(None);
         let limits = BrowserLimits { processes: 3, ..BrowserLimits::default() };
-        super::watch(child, PidNamespace::None, limits, sender).await;
+        super::watch(child, PidNamespace::None, limits, None, sender).await;
         assert_eq!(*end.borrow(), Some(BrowserEnd::Processes { used: 4, limit: 3 }));
         assert!(!processes::is_alive(tree));
     }
