@@ -6,7 +6,7 @@
 //! | a plan to start from | [`plan`], [`content`] |
 //! | the record of a segment | [`segment_record`] |
 //! | a sound | [`wav()`] |
-//! | Redis servers of one test, and the loss of a master | [`RedisServer`], [`RedisFailover`] |
+//! | Redis servers of one test, and the loss of a master (`redis_servers`) | [`RedisServer`], [`RedisFailover`] |
 
 mod plan;
 mod record;

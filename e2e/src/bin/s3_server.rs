@@ -3,8 +3,8 @@
 //! It listens on 127.0.0.1, prints `listening on PORT` once it answers, and knows one key pair. Addresses are path
 //! style.
 //!
-//! Two things that S3 promises and a file system does not are added: of two conditional puts one wins, and a folder is
-//! no object. One is not: it keeps an object's metadata in a file named after its key, so keys end at about 150 bytes.
+//! Three things that S3 promises and this file system does not are added: of two conditional puts one wins, a folder is
+//! no object, and a list costs what it lists and not what else is in the bucket. One is not: it keeps an object's metadata in a file named after its key, so keys end at about 150 bytes.
 
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
@@ -20,7 +20,9 @@ use hyper::service::{Service, service_fn};
 use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
+use s3s::dto::*;
 use s3s::service::S3ServiceBuilder;
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -56,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
     // A bucket is a folder below the root.
     std::fs::create_dir_all(options.root.join(&options.bucket)).context("the bucket's folder")?;
     let files = FileSystem::new(&options.root).map_err(|error| anyhow::anyhow!("{error:?}"))?;
-    let mut builder = S3ServiceBuilder::new(files);
+    let mut builder = S3ServiceBuilder::new(Store { files, root: options.root.clone() });
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let s3 = builder.build();
 
@@ -88,6 +90,87 @@ async fn main() -> anyhow::Result<()> {
             let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
         });
     }
+}
+
+/// The file system, whose lists look only into the folder of their prefix.
+struct Store {
+    files: FileSystem,
+    root: PathBuf,
+}
+
+impl Store {
+    async fn list(&self, mut request: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let input = request.input.clone();
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let Some((folder, rest)) = prefix.rsplit_once('/').filter(|(folder, _)| !folder.is_empty()) else {
+            return self.files.list_objects_v2(request).await;
+        };
+        let path = self.root.join(&input.bucket).join(folder);
+        let (Some(above), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+            return self.files.list_objects_v2(request).await;
+        };
+        if folder.split('/').any(|part| matches!(part, "" | "." | "..")) || !path.is_dir() {
+            let none = ListObjectsV2Output {
+                name: Some(input.bucket),
+                prefix: input.prefix,
+                key_count: Some(0),
+                is_truncated: Some(false),
+                ..Default::default()
+            };
+            return Ok(S3Response::new(none));
+        }
+        // The folder above is the root of another file system, in which this one is a bucket.
+        let files = FileSystem::new(above).map_err(|error| s3_error!(InternalError, "{error:?}"))?;
+        let within = |key: String| key.strip_prefix(&format!("{folder}/")).map_or(key.clone(), str::to_owned);
+        name.clone_into(&mut request.input.bucket);
+        request.input.prefix = Some(rest.to_owned());
+        request.input.continuation_token = input.continuation_token.clone().map(within);
+        request.input.start_after = input.start_after.clone().map(within);
+        let mut response = files.list_objects_v2(request).await?;
+        let output = &mut response.output;
+        let whole = |key: &mut Option<String>| *key = key.take().map(|key| format!("{folder}/{key}"));
+        output.contents.iter_mut().flatten().for_each(|object| whole(&mut object.key));
+        output.common_prefixes.iter_mut().flatten().for_each(|common| whole(&mut common.prefix));
+        whole(&mut output.next_continuation_token);
+        output.name = Some(input.bucket);
+        output.prefix = input.prefix;
+        output.continuation_token = input.continuation_token;
+        output.start_after = input.start_after;
+        Ok(response)
+    }
+}
+
+/// The operations that are those of the file system.
+macro_rules! operations {
+    ($($operation:ident($input:ty) -> $output:ty;)*) => {
+        #[async_trait::async_trait]
+        impl S3 for Store {
+            $(async fn $operation(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
+                self.files.$operation(request).await
+            })*
+
+            async fn list_objects_v2(
+                &self,
+                request: S3Request<ListObjectsV2Input>,
+            ) -> S3Result<S3Response<ListObjectsV2Output>> {
+                self.list(request).await
+            }
+        }
+    };
+}
+
+operations! {
+    abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput;
+    complete_multipart_upload(CompleteMultipartUploadInput) -> CompleteMultipartUploadOutput;
+    copy_object(CopyObjectInput) -> CopyObjectOutput;
+    create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput;
+    delete_object(DeleteObjectInput) -> DeleteObjectOutput;
+    delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput;
+    get_object(GetObjectInput) -> GetObjectOutput;
+    head_bucket(HeadBucketInput) -> HeadBucketOutput;
+    head_object(HeadObjectInput) -> HeadObjectOutput;
+    put_object(PutObjectInput) -> PutObjectOutput;
+    upload_part(UploadPartInput) -> UploadPartOutput;
 }
 
 /// Whether an object is asked for where the file system has a folder. A bucket is asked for by its name alone.
