@@ -74,6 +74,9 @@ impl RedisServer {
 
     /// The answer to a command, as `redis-cli` prints it; empty while the server does not answer. `password` may be
     /// empty.
+    ///
+    /// # Panics
+    /// Panics where there is no `redis-cli`.
     pub fn ask(&self, password: &str, words: &[&str]) -> String {
         let port = self.port.to_string();
         let asked = Command::new("redis-cli").args(["-p", &port]).args(words).env("REDISCLI_AUTH", password).output();

@@ -86,7 +86,7 @@ pub(super) fn limit_data(root: u32, least: u64, bytes: u64, limited: &mut HashSe
     for process in tree(root).into_iter().filter(is_large).filter(|process| limited.insert(*process)) {
         // One that has just ended has no limits.
         if let Some(pid) = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw)
-            && let Err(error) = rustix::process::prlimit(Some(pid), Resource::Data, limit.clone())
+            && let Err(error) = rustix::process::prlimit(Some(pid), Resource::Data, limit)
         {
             tracing::debug!(process, %error, "the memory of a process of Chrome cannot be limited");
         }
