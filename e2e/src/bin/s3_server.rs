@@ -109,7 +109,11 @@ impl Store {
         let (Some(above), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             return self.files.list_objects_v2(request).await;
         };
-        if folder.split('/').any(|part| matches!(part, "" | "." | "..")) || !path.is_dir() {
+        let is_plain = folder.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if !is_plain || !self.root.join(&input.bucket).is_dir() {
+            return self.files.list_objects_v2(request).await;
+        }
+        if !path.is_dir() {
             let none = ListObjectsV2Output {
                 name: Some(input.bucket),
                 prefix: input.prefix,

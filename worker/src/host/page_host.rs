@@ -401,10 +401,14 @@ impl<'a> PageHost<'a> {
         self.timed_visits(&[*jump], draws).await?;
         let (_, one) = self.timed_visits(&[*single], draws).await?;
         let (visited, many) = self.timed_visits(sample, draws).await?;
-        // One visit and one drawing are in both.
         let Some(more) = visited.checked_sub(1).filter(|more| *more > 0) else { return Ok(0.0) };
-        let each = many.saturating_sub(one).as_secs_f64() * 1000.0 / more as f64;
-        Ok(each * needed.len() as f64 / frames as f64)
+        // One visit and one drawing are in both. On a busy machine the one may have taken longer than the many, which
+        // are then an upper bound by themselves.
+        let each = match many.checked_sub(one).filter(|difference| !difference.is_zero()) {
+            Some(difference) => difference.div_f64(more as f64),
+            None => many.div_f64(visited as f64),
+        };
+        Ok(each.as_secs_f64() * 1000.0 * needed.len() as f64 / frames as f64)
     }
 
     /// Visits the first of `moments`, as many as the limit of a sample allows, draws the page if `draws`, and returns
