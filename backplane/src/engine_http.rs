@@ -1,5 +1,5 @@
-//! Requests to the engines of an operator: speech, language models. They are bounded in time and in bytes, and their errors do
-//! not name the engine's address, because clients of the farm read them.
+//! Requests to the engines of an operator: speech, language models. They are bounded in time and in bytes, and their
+//! errors do not name the engine's address, because clients of the farm read them.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ const MAX_REASON: usize = 300;
 /// Why an engine gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineHttpError {
-    /// It cannot be reached, or breaks off.
+    /// The server cannot be reached, or its connection ends before its answer does.
     #[error("its server does not answer: {0}")]
     Silent(reqwest::Error),
-    /// The answer is longer than it may be, in bytes.
+    /// The answer has more than so many bytes.
     #[error("its answer has more than {0} bytes")]
     TooLong(usize),
-    /// It answers with an error.
+    /// The server answers with an error: its status, and the reason that it gives.
     #[error("its server answers {0}: {1}")]
     Refused(StatusCode, String),
 }
@@ -41,7 +41,7 @@ impl From<reqwest::Error> for EngineHttpError {
 ///
 /// # Errors
 ///
-/// It is no URL of an HTTP server.
+/// `text` is not the URL of an HTTP server.
 pub fn parse_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     match url.scheme() {

@@ -184,10 +184,10 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
 }
 
-/// What `program` says when it is asked for its version.
+/// The version that `program --version` prints.
 ///
 /// # Errors
-/// It does not start or says nothing.
+/// The program does not start, or prints no version.
 pub(crate) fn version(program: &Path) -> anyhow::Result<String> {
     let mut command = std::process::Command::new("timeout");
     let output = command.arg("30").arg(program).arg("--version").output();

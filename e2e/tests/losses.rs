@@ -5,10 +5,11 @@
 use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use hyperfarm_e2e::cluster::free_port;
 use hyperfarm_e2e::scene::descendants;
 use hyperfarm_e2e::services::Services;
 use hyperfarm_e2e::{Cluster, Scene, page};
-use hyperfarm_testing::{RedisFailover, RedisServer, free_port};
+use hyperfarm_testing::{RedisFailover, RedisServer};
 use serde_json::Value;
 
 /// Longest time from a kill to the next claim of the task, in seconds.

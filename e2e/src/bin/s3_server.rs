@@ -4,7 +4,8 @@
 //! style.
 //!
 //! Three things that S3 promises and this file system does not are added: of two conditional puts one wins, a folder is
-//! no object, and a list costs what it lists and not what else is in the bucket. One is not: it keeps an object's metadata in a file named after its key, so keys end at about 150 bytes.
+//! no object, and a list costs what it lists and not what else is in the bucket. One is not: it keeps an object's metadata
+//! in a file named after its key, so keys end at about 150 bytes.
 
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
