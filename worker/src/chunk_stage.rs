@@ -189,18 +189,20 @@ async fn capture(
 ) -> Result<Captured, WorkerError> {
     let content = &plan.content;
     let start = ChunkStart { draws_from: start.draws_from.map(|frame| content.first_frame + frame), ..start };
+    let has_next = range.end() < content.frames;
+    let range = content.in_composition(range);
     let mut walk = ChunkWalk {
         content,
         options: open_options(&site, content),
         site,
-        has_next: range.end() < content.frames,
-        range: content.in_composition(range),
+        has_next,
+        range,
         start,
         target,
         context,
         started,
         encoding: None,
-        next: content.in_composition(range).start(),
+        next: range.start(),
         timings: ChunkTimings::default(),
         times: GrabTimes::default(),
         path: None,
