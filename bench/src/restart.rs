@@ -151,9 +151,9 @@ async fn measure(args: &RestartArgs, proxy: &HttpProxy) -> anyhow::Result<Vec<Re
     ended.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     let open = half_do(args, &settings).await?;
     let proxied = settings.with("AWS_ENDPOINT", format!("http://127.0.0.1:{}", proxy.port()));
-    let kept = restart("the ledger is kept", &proxied, proxy, &open).await?;
+    let kept = restart("the ledger is kept", args, &proxied, proxy, &open).await?;
     let emptied = proxied.with("HYPERFARM_NAMESPACE", format!("{name}-emptied"));
-    let emptied = restart("the ledger is empty", &emptied, proxy, &open).await?;
+    let emptied = restart("the ledger is empty", args, &emptied, proxy, &open).await?;
     Ok(vec![kept, emptied])
 }
 
@@ -262,15 +262,17 @@ async fn submit(client: &Client, url: &str, number: u32) -> anyhow::Result<Rende
     Ok(made["data"]["render_id"].as_str().with_context(|| made.to_string())?.parse()?)
 }
 
-/// Starts a coordinator beside slots for all of `open`, until a task of each is in a queue.
+/// Starts a coordinator beside idle slots until a task of each of `open` is in a queue.
 async fn restart(
     ledger: &'static str,
+    args: &RestartArgs,
     settings: &Settings,
     proxy: &HttpProxy,
     open: &BTreeSet<RenderId>,
 ) -> anyhow::Result<Restart> {
     let backplane = settings.backplane().await?;
-    let slots = 2 * open.len() as u32;
+    // Slots for all that is left: nobody takes the tasks, so those of one render would fill a smaller window.
+    let slots = args.open * args.chunks;
     for role in ["worker", "stitcher"] {
         let node = NodeView::new(format!("idle-{role}").parse()?, role, "cpu", slots, "");
         backplane.ledger.heartbeat(&node, PATIENCE * 2).await?;
