@@ -48,8 +48,8 @@ const AT_ONCE: usize = 32;
 /// How long the preparation, and a restart, may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// How long requests are counted once every render is dispatched.
-const IDLE: Duration = Duration::from_secs(30);
+/// How long requests are counted once every render is dispatched: one whole comparison of ledger and storage.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// `bench restart`.
 #[derive(Debug, clap::Args)]
@@ -83,7 +83,7 @@ struct Restart {
     every_render_s: f64,
     /// Requests to the store until then.
     requests: u64,
-    /// Those of a minute after that, in which nothing happens.
+    /// Those of a minute after that, in which only unclaimed tasks are published again.
     idle_requests_a_minute: f64,
 }
 

@@ -487,6 +487,11 @@ impl Coordinator {
         self.inner.registry.get(render).is_some_and(|entry| entry.progress.borrow().end.is_some())
     }
 
+    /// Whether the render is known, and not known to have ended.
+    pub(crate) fn is_open(&self, render: &RenderId) -> bool {
+        self.inner.registry.get(render).is_some_and(|entry| entry.progress.borrow().end.is_none())
+    }
+
     /// Id of the coordinator that leads, once the ledger has said it.
     pub(crate) fn leader(&self) -> Option<String> {
         self.inner.leadership.leader()

@@ -41,6 +41,9 @@ use crate::webhooks::{Delivery, Event, Webhooks};
 /// How often the open marks are listed, to find ended renders that are not finalized.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
+/// Every so many of these sweeps looks also at the renders that are known to be open: their end is told to this coordinator.
+const SWEEPS_A_WHOLE_ONE: u64 = 10;
+
 /// Finalizes ended renders.
 pub(crate) struct Finalizer {
     pub(crate) coordinator: Coordinator,
@@ -61,8 +64,8 @@ impl Finalizer {
     pub(crate) async fn run(self, mut ends: Receiver<RenderId>) {
         let drain = self.coordinator.drain().clone();
         let mut leadership = self.coordinator.leadership_changes();
-        loop {
-            self.sweep().await;
+        for number in 0_u64.. {
+            self.sweep(number.is_multiple_of(SWEEPS_A_WHOLE_ONE)).await;
             let next_sweep = tokio::time::sleep(SWEEP_EVERY);
             tokio::pin!(next_sweep);
             loop {
@@ -81,13 +84,14 @@ impl Finalizer {
         }
     }
 
-    async fn sweep(&self) {
+    async fn sweep(&self, is_whole: bool) {
         let objects = &self.coordinator.backplane().objects;
         let renders = match store::open_renders(objects).await {
             Ok(renders) => renders,
             Err(error) => return warn!(%error, "the open marks could not be listed, they are listed again later"),
         };
-        stream::iter(renders)
+        let due = renders.into_iter().filter(|render| is_whole || !self.coordinator.is_open(render));
+        stream::iter(due)
             .for_each_concurrent(MAX_CONCURRENT_REQUESTS, |render| async move { self.finalize(&render).await })
             .await;
     }

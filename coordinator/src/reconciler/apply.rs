@@ -199,7 +199,8 @@ impl Reconciler {
         }
         tracked.restore_begins();
         let (backplane, permits, wakes) = (self.backplane.clone(), self.restore_permits.clone(), self.wakes.clone());
-        let known = if is_known { Known::of(&tasks.view().read()) } else { Known::default() };
+        // A plan that a standby has read may be another than the one in storage by now.
+        let known = if is_known { Known::of(&tasks.view().read(), false) } else { Known::default() };
         while self.restores.try_join_next().is_some() {}
         self.restores.spawn(background_scan::restore_entry(backplane, render.clone(), known, permits, wakes));
         Ok(())

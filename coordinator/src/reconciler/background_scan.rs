@@ -19,10 +19,11 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::error::ReconcileError;
-use super::restore::{Known, restore};
+use super::restore::{Known, Listed, restore, restore_from};
 use super::reuse;
 use super::wake::{Lookup, Verification, Wake};
 use crate::config::SERVER_RETRY;
+use crate::object_keys;
 use crate::registry::RenderEntry;
 use crate::store::{self, MAX_CONCURRENT_REQUESTS};
 
@@ -158,12 +159,15 @@ pub(super) async fn verify(backplane: Backplane, renders: Vec<(RenderId, Known)>
 }
 
 async fn verify_one(backplane: &Backplane, render: &RenderId, known: &Known) -> Result<Verification, ReconcileError> {
-    let (end, is_deleted) =
-        futures::try_join!(store::state(&backplane.objects, render), store::is_deleted(&backplane.objects, render))?;
+    let objects = &backplane.objects;
+    let listed = Listed::read(objects, render).await?;
+    let is_deleted = listed.has(&object_keys::tombstone(render));
+    let end = if listed.has(&keys::state(render)) { store::state(objects, render).await? } else { None };
     if end.is_some() || is_deleted {
         return Ok(Verification { end: end.map(Arc::new), is_deleted, ..Verification::default() });
     }
-    let (plan, restored) = restore(backplane, render, known).await?;
-    let intake = store::intake(&backplane.objects, render).await?;
+    backplane.ledger.open(render).await?;
+    let (plan, restored) = restore_from(backplane, render, known, &listed).await?;
+    let intake = store::intake(objects, render).await?;
     Ok(Verification { plan, restored, priority: intake.map(|intake| intake.priority), ..Verification::default() })
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::ledger::RenderView;
-use hyperfarm_backplane::objects::Objects;
+use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::frame::FrameRange;
 use hyperfarm_proto::id::{ContentHash, RenderId};
 use hyperfarm_proto::keys;
@@ -19,26 +19,45 @@ use super::error::ReconcileError;
 use crate::object_keys;
 use crate::store::{self, MAX_CONCURRENT_REQUESTS, if_found};
 
-/// What the ledger knows of a render.
+/// What the coordinator and the ledger know of a render.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
+    /// Whether the coordinator has the plan.
+    is_planned: bool,
     is_paused: bool,
     committed: BTreeSet<Step>,
 }
 
 impl Known {
-    /// What `view` shows.
-    pub(super) fn of(view: &RenderView) -> Self {
+    /// What `view` shows, and whether the coordinator has the plan.
+    pub(super) fn of(view: &RenderView, is_planned: bool) -> Self {
         let committed = view.tasks.iter().filter(|(_, task)| task.committed.is_some()).map(|(step, _)| *step);
-        Self { is_paused: view.paused, committed: committed.collect() }
+        Self { is_planned, is_paused: view.paused, committed: committed.collect() }
     }
 }
 
-/// Opens the render in the ledger and puts back every commit that storage shows and the ledger lacks. Answers the plan,
-/// if storage has one, and the number of commits that were put back.
-///
-/// Of several segments of a chunk the one of the lowest attempt counts: all attempts give equal bytes, and every coordinator chooses the
-/// same one. The fence is put back at the highest attempt in storage, so that it never decreases.
+/// The keys of the objects that storage has of a render.
+#[derive(Debug)]
+pub(super) struct Listed(BTreeSet<String>);
+
+impl Listed {
+    /// Lists them.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer.
+    pub(super) async fn read(objects: &Objects, render: &RenderId) -> Result<Self, ObjectsError> {
+        let listed = objects.list(&keys::render_prefix(render)).await?;
+        Ok(Self(listed.into_iter().map(|meta| meta.key).collect()))
+    }
+
+    /// Whether storage has this key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.contains(key)
+    }
+}
+
+/// Opens the render in the ledger and puts back every commit that storage shows and the ledger lacks: see [`restore_from`].
 ///
 /// # Errors
 ///
@@ -48,27 +67,50 @@ pub(super) async fn restore(
     render: &RenderId,
     known: &Known,
 ) -> Result<(Option<Plan>, usize), ReconcileError> {
-    let objects = &backplane.objects;
     backplane.ledger.open(render).await?;
-    let listed: Vec<String> =
-        objects.list(&keys::render_prefix(render)).await?.into_iter().map(|meta| meta.key).collect();
-    let has = |key: &str| listed.iter().any(|listed| listed == key);
+    let listed = Listed::read(&backplane.objects, render).await?;
+    restore_from(backplane, render, known, &listed).await
+}
+
+/// Puts back into the ledger, in which the render is open, every commit that storage shows and the ledger lacks. Answers the number of
+/// them, and the plan, if storage has one and it was needed: because it is not known, or because a commit of a chunk or of the sound is
+/// missing.
+///
+/// Of several segments of a chunk the one of the lowest attempt counts: all attempts give equal bytes, and every coordinator chooses the
+/// same one. The fence is put back at the highest attempt in storage, so that it never decreases.
+///
+/// # Errors
+///
+/// Ledger or storage did not answer, or a record of storage cannot be read.
+pub(super) async fn restore_from(
+    backplane: &Backplane,
+    render: &RenderId,
+    known: &Known,
+    listed: &Listed,
+) -> Result<(Option<Plan>, usize), ReconcileError> {
+    let objects = &backplane.objects;
     let pause_mark = object_keys::pause_mark(render);
     // Asked for again: it may have been paused or resumed since the list was made.
-    if has(&pause_mark) != known.is_paused {
+    if listed.has(&pause_mark) != known.is_paused {
         backplane.ledger.set_paused(render, objects.exists(&pause_mark).await?).await?;
     }
+    let is_missing = |step: &Step| !known.committed.contains(step);
+    let missing_chunks: Vec<_> =
+        segments(&listed.0).into_iter().filter(|(chunk, _)| is_missing(&Step::Chunk(*chunk))).collect();
+    let audio = keys::audio_record(render);
+    let is_audio_missing = listed.has(&audio) && is_missing(&Step::Audio);
 
     let mut found: Vec<(Step, u32, Bytes)> = Vec::new();
-    let plan = if has(&keys::plan(render)) { store::plan(objects, render).await? } else { None };
-    if plan.is_some() || has(&keys::draft(render)) {
+    let is_plan_needed = !known.is_planned || !missing_chunks.is_empty() || is_audio_missing;
+    let plan =
+        if is_plan_needed && listed.has(&keys::plan(render)) { store::plan(objects, render).await? } else { None };
+    if is_missing(&Step::Plan) && (plan.is_some() || listed.has(&keys::draft(render))) {
         found.push((Step::Plan, 1, Bytes::new()));
     }
     let plan_hash = plan.as_ref().map(|plan| plan.content.hash()).transpose()?;
     if let (Some(plan), Some(hash)) = (&plan, &plan_hash) {
-        let is_missing = |chunk| !known.committed.contains(&Step::Chunk(chunk));
-        let missing = segments(&listed).into_iter().filter(|(chunk, _)| is_missing(*chunk));
-        let records = missing.filter_map(|(chunk, attempts)| Some((chunk, attempts, plan.chunk(chunk)?)));
+        let records =
+            missing_chunks.into_iter().filter_map(|(chunk, attempts)| Some((chunk, attempts, plan.chunk(chunk)?)));
         let reads = records.map(|(chunk, attempts, range)| async move {
             let highest = attempts.keys().next_back().copied().unwrap_or(1);
             let record = first_valid_record(objects, plan, chunk, range, hash, attempts).await?;
@@ -79,10 +121,7 @@ pub(super) async fn restore(
             found.extend(read?);
         }
     }
-    let audio = keys::audio_record(render);
-    if has(&audio)
-        && let Some(record) = if_found(objects.get(&audio).await)?
-    {
+    if is_audio_missing && let Some(record) = if_found(objects.get(&audio).await)? {
         match serde_json::from_slice::<AudioRecord>(&record) {
             Ok(audio) if audio.plan.is_some() && audio.plan != plan_hash => {
                 debug!(%render, "the sound was mixed for another plan, it is mixed again");
@@ -92,15 +131,15 @@ pub(super) async fn restore(
         }
     }
     let manifest = keys::manifest(render);
-    if has(&manifest)
+    if listed.has(&manifest)
+        && is_missing(&Step::Stitch)
         && let Some(manifest) = if_found(objects.get_json::<Manifest>(&manifest).await)?
     {
         found.push((Step::Stitch, 1, Bytes::from(serde_json::to_vec(&manifest.output)?)));
     }
 
-    let missing: Vec<_> = found.into_iter().filter(|(step, ..)| !known.committed.contains(step)).collect();
-    let restored = missing.len();
-    let restores = missing.into_iter().map(|(step, attempt, record)| async move {
+    let restored = found.len();
+    let restores = found.into_iter().map(|(step, attempt, record)| async move {
         let task = TaskId { render: render.clone(), step };
         debug!(%render, step = step.kind(), chunk = step.chunk(), attempt, "a commit was put back from storage");
         backplane.ledger.restore(&task, attempt, &record).await
@@ -155,7 +194,7 @@ async fn rebuild(backplane: &Backplane, render: &RenderId) -> Result<Option<Rebu
 pub(super) async fn valid_segments(objects: &Objects, plan: &Plan) -> Result<Vec<SegmentRecord>, ReconcileError> {
     let hash = &plan.content.hash()?;
     let listed = objects.list(&keys::segments_prefix(&plan.render)).await?;
-    let listed: Vec<String> = listed.into_iter().map(|meta| meta.key).collect();
+    let listed = listed.into_iter().map(|meta| meta.key).collect();
     let chunks =
         segments(&listed).into_iter().filter_map(|(chunk, attempts)| Some((chunk, attempts, plan.chunk(chunk)?)));
     let reads = chunks.map(|(chunk, attempts, range)| first_valid_record(objects, plan, chunk, range, hash, attempts));
@@ -164,7 +203,7 @@ pub(super) async fn valid_segments(objects: &Objects, plan: &Plan) -> Result<Vec
 }
 
 /// Segment keys by chunk and attempt.
-fn segments(listed: &[String]) -> BTreeMap<u32, BTreeMap<u32, String>> {
+fn segments(listed: &BTreeSet<String>) -> BTreeMap<u32, BTreeMap<u32, String>> {
     let mut segments: BTreeMap<u32, BTreeMap<u32, String>> = BTreeMap::new();
     for key in listed {
         if let Some((chunk, attempt)) = keys::parse_segment(key) {

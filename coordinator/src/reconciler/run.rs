@@ -217,7 +217,7 @@ impl Reconciler {
             .map(|tracked| {
                 tracked.verified_at = Instant::now();
                 tracked.is_verification_requested = false;
-                (tracked.id().clone(), Known::of(&tracked.entry.view.read()))
+                (tracked.id().clone(), Known::of(&tracked.entry.view.read(), tracked.plan.is_some()))
             })
             .collect();
         if !due.is_empty() {

@@ -32,7 +32,7 @@ pub(crate) enum Wake {
     LookedUp(RenderId, Lookup),
     /// The result of comparing a render's ledger entry with storage.
     Verified(RenderId, Box<Verification>),
-    /// A render's ledger entry was restored from storage, with the plan that storage has, or it could not be.
+    /// A render's ledger entry was restored from storage, with the plan that storage has if it was needed, or it could not be.
     Restored(RenderId, Result<Option<Box<Plan>>, ReconcileError>),
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Verification {
     pub(super) end: Option<Arc<TerminalState>>,
     /// Whether it was deleted.
     pub(super) is_deleted: bool,
-    /// The plan in storage.
+    /// The plan in storage, where the coordinator did not have it or a commit was missing.
     pub(super) plan: Option<Plan>,
     /// The priority in storage.
     pub(super) priority: Option<i32>,
