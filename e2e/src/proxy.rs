@@ -176,23 +176,26 @@ impl Body for Cut {
 pub struct TcpProxy {
     port: u16,
     is_cut: watch::Sender<bool>,
+    server: watch::Sender<SocketAddr>,
 }
 
 impl TcpProxy {
     /// Starts a proxy in front of `server` on the runtime.
     pub fn start(runtime: &tokio::runtime::Runtime, server: SocketAddr) -> Self {
         let (is_cut, cut) = watch::channel(false);
+        let (server, servers) = watch::channel(server);
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port is free");
         let port = listener.local_addr().expect("it has an address").port();
         runtime.spawn(async move {
             loop {
                 let Ok((socket, _)) = listener.accept().await else { continue };
-                let mut cut = cut.clone();
+                let (mut cut, servers) = (cut.clone(), servers.clone());
                 tokio::spawn(async move {
                     if cut.wait_for(|is_cut| !is_cut).await.is_err() {
                         return;
                     }
                     // A server that is away refuses, and the client's connection is closed.
+                    let server = *servers.borrow();
                     let Ok(upstream) = TcpStream::connect(server).await else { return };
                     let (from_client, to_client) = socket.into_split();
                     let (from_server, to_server) = upstream.into_split();
@@ -201,12 +204,17 @@ impl TcpProxy {
                 });
             }
         });
-        Self { port, is_cut }
+        Self { port, is_cut, server }
     }
 
     /// Port on loopback.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Takes connections to another server from now on. Those that are there end with the server that they lead to.
+    pub fn lead_to(&self, server: SocketAddr) {
+        self.server.send_replace(server);
     }
 
     /// Cuts the connections, or lets what was sent meanwhile pass.

@@ -6,7 +6,7 @@
 //! | a plan to start from | [`plan`], [`content`] |
 //! | the record of a segment | [`segment_record`] |
 //! | a sound | [`wav()`] |
-//! | Redis servers of one test, and the loss of a master (`redis_servers`) | [`RedisServer`], [`RedisFailover`] |
+//! | Redis servers of one test, and the loss of a master (`redis_servers`) | [`RedisServer`], [`RedisFailover`], [`ask_redis`] |
 
 mod plan;
 mod record;
@@ -16,6 +16,6 @@ mod wav;
 
 pub use plan::{class, content, plan};
 pub use record::segment_record;
-pub use redis_servers::{RedisFailover, RedisServer, free_port, wait_until};
+pub use redis_servers::{RedisFailover, RedisServer, ask_redis, free_port, wait_for_copy, wait_until};
 pub use requirement::Requirement;
 pub use wav::wav;

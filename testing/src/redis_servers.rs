@@ -72,15 +72,9 @@ impl RedisServer {
         self.port
     }
 
-    /// The answer to a command, as `redis-cli` prints it; empty while the server does not answer. `password` may be
-    /// empty.
-    ///
-    /// # Panics
-    /// Panics where there is no `redis-cli`.
+    /// The answer to a command: see [`ask_redis`].
     pub fn ask(&self, password: &str, words: &[&str]) -> String {
-        let port = self.port.to_string();
-        let asked = Command::new("redis-cli").args(["-p", &port]).args(words).env("REDISCLI_AUTH", password).output();
-        String::from_utf8_lossy(&asked.expect("redis-cli is installed with redis-server").stdout).trim().to_owned()
+        ask_redis(self.port, password, words)
     }
 
     /// Kills it.
@@ -149,6 +143,27 @@ impl RedisFailover {
         let address = self.sentinel.ask("", &["SENTINEL", "get-master-addr-by-name", "main"]);
         address.lines().nth(1) == Some(&self.replica.port.to_string())
     }
+}
+
+/// The answer of the Redis server on a port of 127.0.0.1 to a command, as `redis-cli` prints it: a line an item, empty
+/// while the server does not answer. `password` may be empty.
+///
+/// # Panics
+/// Panics where there is no `redis-cli`.
+pub fn ask_redis(port: u16, password: &str, words: &[&str]) -> String {
+    let port = port.to_string();
+    let asked = Command::new("redis-cli").args(["-p", &port]).args(words).env("REDISCLI_AUTH", password).output();
+    String::from_utf8_lossy(&asked.expect("redis-cli is installed with redis-server").stdout).trim().to_owned()
+}
+
+/// Waits until the Redis server on a port of 127.0.0.1, which needs no password, has copied what its master has.
+///
+/// # Panics
+/// Panics if it has not within a minute.
+pub fn wait_for_copy(port: u16) {
+    wait_until("the replica has copied its master", || {
+        ask_redis(port, "", &["INFO", "replication"]).contains("master_link_status:up")
+    });
 }
 
 /// A port of 127.0.0.1 that nobody listens on now.

@@ -1,8 +1,8 @@
 //! The farm under test: its processes, each with proxies of its own in front of S3, Redis and RabbitMQ.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use hyperfarm_e2e::proxy::{HttpFault, HttpProxy, TcpProxy};
 use hyperfarm_e2e::scene::{descendants, text};
 use hyperfarm_e2e::services::Services;
 use hyperfarm_e2e::{Cluster, Scene};
+use hyperfarm_testing::{RedisServer, ask_redis, wait_for_copy};
 use serde_json::Value;
 
 /// Processes that schedule and serve the API, of which one leads.
@@ -136,6 +137,29 @@ impl Farm {
         }
     }
 
+    /// Loses the master of Redis to a replica, under the address that every process knows, and after `last` that one to
+    /// the first server again. Answers what `last` does; `None` where there is no Redis to start.
+    pub(crate) fn fail_redis_over<T>(&self, last: impl FnOnce() -> T) -> Option<T> {
+        let first = address(&self.services.redis_url);
+        let mut replica = RedisServer::start(|| format!("replicaof 127.0.0.1 {}\n", first.port()))?;
+        wait_for_copy(replica.port());
+        self.services.operate("redis-stop");
+        replica.ask("", &["REPLICAOF", "NO", "ONE"]);
+        self.lead_redis_to(SocketAddr::new(first.ip(), replica.port()));
+        let lasted = last();
+        self.services.operate("redis-start");
+        self.redis(&format!("REPLICAOF 127.0.0.1 {}", replica.port()));
+        wait_for_copy(first.port());
+        replica.kill();
+        self.redis("REPLICAOF NO ONE");
+        self.lead_redis_to(first);
+        Some(lasted)
+    }
+
+    fn lead_redis_to(&self, server: SocketAddr) {
+        self.proxies.values().for_each(|own| own.redis.lead_to(server));
+    }
+
     /// Sends a signal to a process and its descendants.
     pub(crate) fn signal_all(&self, name: &str, signal: &str) {
         let pid = self.cluster.pid(name);
@@ -170,25 +194,10 @@ impl Farm {
         true
     }
 
-    /// The reply of Redis to a command without arguments of several words, a line an item.
+    /// The lines of the answer of Redis to a command.
     pub(crate) fn redis(&self, command: &str) -> Vec<String> {
-        let mut stream = TcpStream::connect(address(&self.services.redis_url)).expect("Redis answers");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
-        let mut reader = BufReader::new(stream);
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        let Some(count) = line.trim().strip_prefix('*') else { return vec![line.trim().to_owned()] };
-        let mut items = Vec::new();
-        for _ in 0..count.parse().unwrap_or(0) {
-            line.clear();
-            reader.read_line(&mut line).unwrap();
-            let length: usize = line.trim().strip_prefix('$').and_then(|length| length.parse().ok()).unwrap_or(0);
-            let mut item = vec![0; length + 2];
-            reader.read_exact(&mut item).unwrap();
-            items.push(String::from_utf8_lossy(&item[..length]).into_owned());
-        }
-        items
+        let words: Vec<_> = command.split(' ').collect();
+        ask_redis(address(&self.services.redis_url).port(), "", &words).lines().map(str::to_owned).collect()
     }
 
     /// Messages that are ready in the farm's queues, without the events and the dead letters.

@@ -65,6 +65,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         Some(String::new())
     }),
     fault("Redis away", |chaos| chaos.without_server("redis", 30)),
+    fault("Redis's master lost to its replica, twice", Chaos::redis_failover),
     fault("RabbitMQ away", |chaos| chaos.without_server("rabbit", 60)),
     short("RabbitMQ's queues purged", |chaos| {
         chaos.farm.purge();
@@ -202,6 +203,11 @@ impl Chaos {
         let note = self.last(seconds);
         self.farm.services.operate(&format!("{server}-start"));
         Some(note)
+    }
+
+    fn redis_failover(&mut self) -> Note {
+        let time = Duration::from_secs(20).mul_f64(self.scale);
+        self.farm.fail_redis_over(|| std::thread::sleep(time)).map(|()| String::new())
     }
 
     fn s3(&mut self, fault: HttpFault, seconds: u64) -> Note {

@@ -164,7 +164,7 @@ fn check_ends(chaos: &Chaos, receiver: &Receiver) {
     // The leader keeps entries of cancelled renders for a while; those of a killed one expire.
     let lasting = || {
         let mut entries = chaos.farm.redis(&pattern);
-        entries.retain(|entry| chaos.farm.redis(&format!("TTL {entry}")) == [":-1"]);
+        entries.retain(|entry| chaos.farm.redis(&format!("TTL {entry}")) == ["-1"]);
         entries
     };
     if !wait_until(LEFT_FOR, || lasting().is_empty()) {
