@@ -217,7 +217,7 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             ),
             (
                 "HYPERFARM_KEEP_RENDERS",
-                "How long an ended render is kept with all of its files: a time from `1h`, or `forever`; by space as `30d,alpha=7d,beta=forever`.",
+                "How long an ended render is kept with all of its files, and a session of the agent after its last message: a time from `1h`, or `forever`; by space as `30d,alpha=7d,beta=forever`.",
                 Value("forever"),
             ),
             (

@@ -32,7 +32,7 @@ type Kept = Option<KeepFor>;
 /// How long ended renders and their segments are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
-    /// A render with all of its files.
+    /// A render with all of its files, and a session of the agent after its last message.
     pub renders: KeptBySpace,
     /// The segments of a render, from which its video was joined. Those of a failed one are taken over by a retry.
     pub segments: KeptBySpace,
@@ -55,7 +55,7 @@ pub struct KeptBySpace {
 }
 
 impl KeptBySpace {
-    fn of(&self, space: &Space) -> Kept {
+    pub(crate) fn of(&self, space: &Space) -> Kept {
         self.by_space.get(space).copied().unwrap_or(self.others)
     }
 }

@@ -88,7 +88,12 @@ impl Seed {
 
     /// The id of something else, such as an asset. Later ids sort after earlier ones.
     pub fn id(self, prefix: &str) -> String {
-        format!("{prefix}_{:012x}{:016x}", self.at_ms, self.random)
+        format!("{}{:016x}", Self::id_at(prefix, self.at_ms), self.random)
+    }
+
+    /// The start of every id that is made at this time, in Unix milliseconds.
+    pub(crate) fn id_at(prefix: &str, at_ms: u64) -> String {
+        format!("{prefix}_{at_ms:012x}")
     }
 
     /// Unix milliseconds at which the seed was made.

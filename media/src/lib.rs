@@ -116,6 +116,7 @@ pub use fragment::{
     AudioFragments, SegmentPosition, VideoFragment, audio_fragments, codec_name, video_fragment, video_fragments,
     video_header,
 };
+pub use hdr::curves::{srgb_light, srgb_signal};
 pub use hdr::{HdrLayer, HdrPicture, Placement, sdr_preview};
 pub use isolation::{DECODER_COMMAND, Decoders, VideoDecoder, serve_decoder};
 pub use join::{JoinSummary, SegmentFile, SideTracks, join};

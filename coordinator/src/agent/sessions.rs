@@ -12,7 +12,12 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::storyboard::Storyboard;
+use crate::retention::Retention;
 use crate::store::if_found;
+use crate::submission::Seed;
+
+/// The start of the id of a session.
+pub(crate) const PREFIX: &str = "sess";
 
 /// Messages of a session that are kept.
 const MAX_MESSAGES: usize = 200;
@@ -87,7 +92,12 @@ pub(crate) enum Stage {
 impl SessionRecord {
     /// Object key of a file of a session.
     pub(crate) fn file_key(space: &Space, id: &str, number: usize, extension: &str) -> String {
-        format!("agents/{space}/{id}/{number}{extension}")
+        format!("{}/{number}{extension}", files_folder(space, id))
+    }
+
+    /// Unix milliseconds of its last message.
+    fn changed_at_ms(&self) -> u64 {
+        self.messages.last().map_or(self.created_at_ms, |message| message.at_ms)
     }
 
     /// Adds a message.
@@ -96,6 +106,10 @@ impl SessionRecord {
         let over = self.messages.len().saturating_sub(MAX_MESSAGES);
         self.messages.drain(..over);
     }
+}
+
+fn files_folder(space: &Space, id: &str) -> String {
+    format!("agents/{space}/{id}")
 }
 
 fn folder(space: &Space) -> String {
@@ -117,7 +131,7 @@ pub(crate) async fn put(objects: &Objects, session: &SessionRecord) -> Result<()
 
 /// The session of the space with this id.
 pub(crate) async fn get(objects: &Objects, space: &Space, id: &str) -> Result<Option<SessionRecord>, ObjectsError> {
-    let is_id = id.len() <= 64 && id.starts_with("sess_") && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let is_id = id.len() <= 64 && id.starts_with(PREFIX) && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if is_id { if_found(objects.get_json(&session_key(space, id)).await) } else { Ok(None) }
 }
 
@@ -128,6 +142,29 @@ pub(crate) async fn ids(objects: &Objects, space: &Space) -> Result<Vec<String>,
     let mut ids: Vec<String> = names.map(str::to_owned).collect();
     ids.sort_by(|a, b| b.cmp(a));
     Ok(ids)
+}
+
+/// Removes the sessions whose last message is older than the renders that `retention` keeps in their space, with their
+/// files. Answers the number of sessions.
+pub(crate) async fn remove_expired(objects: &Objects, retention: &Retention, now_ms: u64) -> Result<u64, ObjectsError> {
+    let mut removed = 0;
+    for space in objects.list_dirs("spaces").await? {
+        let Ok(space) = space.trim_end_matches('/').parse::<Space>() else { continue };
+        let Some(kept) = retention.renders.of(&space) else { continue };
+        let before = now_ms.saturating_sub(kept.duration().as_millis() as u64);
+        // Ids sort by the time of their creation, so what is newer needs no read.
+        let newest = Seed::id_at(PREFIX, before);
+        for id in ids(objects, &space).await?.iter().filter(|id| **id < newest) {
+            let Some(session) = get(objects, &space, id).await? else { continue };
+            if session.changed_at_ms() < before {
+                objects.delete_prefix(&files_folder(&space, id)).await?;
+                objects.delete(&stop_mark(&space, id)).await?;
+                objects.delete(&session_key(&space, id)).await?;
+                removed += 1;
+            }
+        }
+    }
+    Ok(removed)
 }
 
 /// Tells the run of a session to stop.
@@ -143,4 +180,63 @@ pub(crate) async fn is_stopped(objects: &Objects, session: &SessionRecord) -> Re
 /// Lets a session go on.
 pub(crate) async fn clear_stop(objects: &Objects, session: &SessionRecord) -> Result<(), ObjectsError> {
     objects.delete(&stop_mark(&session.space, &session.id)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 24 * 3600 * 1000;
+
+    async fn stored(objects: &Objects, space: &str, created_at_ms: u64, said_at_ms: u64) -> String {
+        let space: Space = space.parse().unwrap();
+        let id = format!("{}0000000000000001", Seed::id_at(PREFIX, created_at_ms));
+        let message = MessageRecord {
+            role: AgentRole::User,
+            kind: AgentMessageKind::Text,
+            text: "hello".to_owned(),
+            at_ms: said_at_ms,
+            storyboard: None,
+            files: Vec::new(),
+        };
+        let session = SessionRecord {
+            id: id.clone(),
+            space: space.clone(),
+            created_at_ms,
+            is_chat: false,
+            style: "clean".to_owned(),
+            orientation: Orientation::Landscape,
+            voice: None,
+            callback_url: None,
+            callback_id: None,
+            origin: None,
+            messages: vec![message],
+            files: Vec::new(),
+            storyboards: Vec::new(),
+            videos: Vec::new(),
+            stage: Stage::Waiting,
+        };
+        put(objects, &session).await.unwrap();
+        stop(objects, &session).await.unwrap();
+        objects.put(&SessionRecord::file_key(&space, &id, 0, ".png"), Bytes::from_static(b"x")).await.unwrap();
+        id
+    }
+
+    #[tokio::test]
+    async fn a_session_goes_with_its_files_once_its_last_message_is_old() {
+        let objects = Objects::memory();
+        let old = stored(&objects, "alpha", DAY, DAY).await;
+        let talking = stored(&objects, "alpha", 2 * DAY, 9 * DAY).await;
+        let new = stored(&objects, "alpha", 9 * DAY, 9 * DAY).await;
+        let kept = stored(&objects, "beta", DAY, DAY).await;
+        let retention = Retention { renders: "7d,beta=forever".parse().unwrap(), ..Retention::default() };
+        assert_eq!(remove_expired(&objects, &retention, 8 * DAY).await.unwrap(), 0);
+        assert_eq!(remove_expired(&objects, &retention, 10 * DAY).await.unwrap(), 1);
+        let (alpha, beta) = ("alpha".parse().unwrap(), "beta".parse().unwrap());
+        assert_eq!(ids(&objects, &alpha).await.unwrap(), [new, talking]);
+        assert_eq!(ids(&objects, &beta).await.unwrap(), [kept]);
+        let left = objects.list("").await.unwrap();
+        assert!(left.iter().all(|meta| !meta.key.contains(&old)), "{left:?}");
+        assert_eq!(left.len(), 9);
+    }
 }

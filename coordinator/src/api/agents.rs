@@ -142,7 +142,7 @@ pub(super) async fn create(
         check_voice(&api, asked.voice_id.as_deref()).await?;
         asked.callback_url.as_deref().map(|url| receiver_url("callback_url", url, &api.config)).transpose()?;
         api.admission.check_spending(&caller).await?;
-        let id = seed.id("sess");
+        let id = seed.id(sessions::PREFIX);
         let turn = api.agents.turn(&id)?;
         let mut session = SessionRecord {
             id,

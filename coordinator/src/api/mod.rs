@@ -97,6 +97,7 @@ pub use error::{ApiError, Code};
 
 use crate::admission::Admission;
 use crate::agent::LanguageModel;
+use crate::agent::sessions;
 use crate::api_keys::KeyStore;
 use crate::audit;
 use crate::coordinator::Coordinator;
@@ -292,8 +293,10 @@ impl Api {
                 if api.coordinator.is_leading() {
                     retention::remove_expired(&api.coordinator, now_ms).await?;
                 }
+                let sessions = sessions::remove_expired(objects, &api.config.retention, now_ms).await?;
                 Ok(answers
                     + acts
+                    + sessions
                     + sign_ins
                     + expiry::remove_expired(objects, &api.webhooks, api.config.upload_url_lifetime, now_ms).await?)
             }

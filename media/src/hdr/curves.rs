@@ -72,11 +72,13 @@ fn sixteen(signal: f64) -> u16 {
     (signal.clamp(0.0, 1.0) * 65_535.0).round() as u16
 }
 
-fn srgb_light(signal: f64) -> f64 {
+/// Linear light of a signal of sRGB, both from 0 to 1 (IEC 61966-2-1).
+pub fn srgb_light(signal: f64) -> f64 {
     if signal <= 0.040_45 { signal / 12.92 } else { ((signal + 0.055) / 1.055).powf(2.4) }
 }
 
-fn srgb_signal(light: f64) -> f64 {
+/// Signal of sRGB of a linear light, both from 0 to 1.
+pub fn srgb_signal(light: f64) -> f64 {
     if light <= 0.003_130_8 { light * 12.92 } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use hyperfarm_media::{srgb_light, srgb_signal};
 use hyperfarm_proto::spec::Size;
 
 use super::frame::GrabbedFrame;
@@ -15,22 +16,12 @@ const PIXEL: usize = 4;
 const WHITE: u32 = 65_535;
 
 /// Linear light of each value of sRGB.
-static LINEAR: LazyLock<[u32; 256]> = LazyLock::new(|| {
-    std::array::from_fn(|value| {
-        let level = value as f64 / 255.0;
-        let linear = if level <= 0.040_45 { level / 12.92 } else { ((level + 0.055) / 1.055).powf(2.4) };
-        (linear * f64::from(WHITE)).round() as u32
-    })
-});
+static LINEAR: LazyLock<[u32; 256]> =
+    LazyLock::new(|| std::array::from_fn(|value| (srgb_light(value as f64 / 255.0) * f64::from(WHITE)).round() as u32));
 
 /// The nearest value of sRGB of each linear light.
 static ENCODED: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let encoded = |light: u32| {
-        let linear = f64::from(light) / f64::from(WHITE);
-        let level = if linear <= 0.003_130_8 { linear * 12.92 } else { 1.055 * linear.powf(1.0 / 2.4) - 0.055 };
-        (level * 255.0).round() as u8
-    };
-    (0..=WHITE).map(encoded).collect()
+    (0..=WHITE).map(|light| (srgb_signal(f64::from(light) / f64::from(WHITE)) * 255.0).round() as u8).collect()
 });
 
 /// The mean of the pictures of a frame. Rows that do not change from one picture to the next are not added up, and a
