@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use hyperfarm_proto::id::Pool;
 
+use crate::broker::rabbit::link::node_urls;
 use crate::ledger::redis::servers::Servers;
 use crate::redact::redact;
 
@@ -209,7 +210,9 @@ pub struct Config {
 impl Config {
     /// Reads the section.
     pub fn read(env: &Env<'_>) -> Self {
-        let storage_url = url(env, STORAGE_URL, &["s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "file"]);
+        let storage_url = env.parsed_by(STORAGE_URL, |text| {
+            check_url(text, &["s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "file"]).map(|()| text.to_owned())
+        });
         Self {
             cluster: cluster(env),
             storage_url,
@@ -226,7 +229,10 @@ impl Config {
 
 /// The servers of a cluster. Whether a variable is set counts here, not whether its value can be used.
 fn cluster(env: &Env<'_>) -> Option<ClusterConfig> {
-    let amqp_url = url(env, AMQP_URL, &["amqp", "amqps"]);
+    let amqp_url = env.parsed_by(AMQP_URL, |text| {
+        node_urls(text).into_iter().try_for_each(|url| check_url(url, &["amqp", "amqps"]))?;
+        Ok(text.to_owned())
+    });
     let redis_url = env.parsed_by(REDIS_URL, |text| Servers::parse(text).map(|_| text.to_owned()));
     let is_set = |name: &&'static str| env.text(name).is_some();
     let given = [AMQP_URL, REDIS_URL].into_iter().find(is_set)?;
@@ -237,15 +243,14 @@ fn cluster(env: &Env<'_>) -> Option<ClusterConfig> {
     Some(ClusterConfig { amqp_url: amqp_url?, redis_url: redis_url? })
 }
 
-fn url(env: &Env<'_>, name: &'static str, schemes: &[&str]) -> Option<String> {
-    env.parsed_by(name, |text| {
-        // The text may hold a password, so no error repeats it.
-        let parsed = url::Url::parse(text).map_err(|error| format!("it is no URL ({error})"))?;
-        if !schemes.contains(&parsed.scheme()) {
-            return Err(format!("its scheme is none of {}", schemes.join(", ")));
-        }
-        Ok(text.to_owned())
-    })
+/// Whether `text` is a URL with one of these schemes. It may hold a password, so no error repeats it.
+fn check_url(text: &str, schemes: &[&str]) -> Result<(), String> {
+    let parsed = url::Url::parse(text).map_err(|error| format!("it is no URL ({error})"))?;
+    if schemes.contains(&parsed.scheme()) {
+        Ok(())
+    } else {
+        Err(format!("its scheme is none of {}", schemes.join(", ")))
+    }
 }
 
 fn data_dir(env: &Env<'_>, is_root: bool) -> Result<PathBuf, ConfigError> {

@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use crate::broker::rabbit::link::node_urls;
 use crate::ledger::redis::servers::Servers;
 
 /// `url` without user, password, query and fragment.
@@ -9,6 +10,11 @@ pub(crate) fn redact(url: &str) -> String {
     // Those that name several hosts.
     if let Some(named) = Servers::parse(url).ok().and_then(|servers| servers.without_secrets()) {
         return named;
+    }
+    if let [first, others @ ..] = &node_urls(url)[..]
+        && !others.is_empty()
+    {
+        return others.iter().fold(redact(first), |shown, other| format!("{shown},{}", redact(other)));
     }
     // In a text that is no URL, or has no host, any part may be secret.
     let Some(mut parsed) = Url::parse(url).ok().filter(|parsed| !parsed.cannot_be_a_base()) else {
@@ -29,6 +35,7 @@ mod tests {
     #[test]
     fn secrets_do_not_come_out() {
         assert_eq!(redact("amqp://user:pass@rabbit:5672/%2f?heartbeat=5"), "amqp://rabbit:5672/%2f");
+        assert_eq!(redact("amqp://user:pass@a,amqps://user:p,ss@b/%2f"), "amqp://a,amqps://b/%2f");
         assert_eq!(redact("redis://:pass@cache:6379/1"), "redis://cache:6379/1");
         assert_eq!(redact("s3://bucket/prefix"), "s3://bucket/prefix");
         assert_eq!(redact("file:///srv/farm"), "file:///srv/farm");

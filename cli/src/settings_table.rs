@@ -33,7 +33,7 @@ const SETTINGS: &[(&str, &[Setting])] = &[
         &[
             (
                 "HYPERFARM_AMQP_URL",
-                "URL of RabbitMQ, `amqp://user:password@host:5672/%2f` or `amqps://…`. The cluster's three URLs are set together.",
+                "URL of RabbitMQ, `amqp://user:password@host:5672/%2f` or `amqps://…`; for the nodes of a cluster of RabbitMQ a URL each, with commas between them. The farm's three URLs of servers are set together.",
                 Text("one process"),
             ),
             (

@@ -9,7 +9,7 @@ use hyperfarm_e2e::cluster::free_port;
 use hyperfarm_e2e::scene::descendants;
 use hyperfarm_e2e::services::Services;
 use hyperfarm_e2e::{Cluster, Scene, page};
-use hyperfarm_testing::{RedisFailover, RedisServer};
+use hyperfarm_testing::{RabbitCluster, RedisFailover, RedisServer};
 use serde_json::Value;
 
 /// Longest time from a kill to the next claim of the task, in seconds.
@@ -145,6 +145,22 @@ fn another_master_of_redis_takes_over_and_the_video_is_the_same() {
     let killed_at = Instant::now();
     cluster.wait_until("the other master", |_| servers.has_failed_over());
     println!("another master after {:.1} s", killed_at.elapsed().as_secs_f64());
+    cluster.finish(render);
+    assert!(std::fs::read(undisturbed).unwrap() == std::fs::read(disturbed).unwrap(), "the videos differ");
+}
+
+#[test]
+fn a_cluster_of_rabbitmq_loses_a_node_and_the_video_is_the_same() {
+    let (Some(services), Some(mut rabbit)) = (Services::find(), RabbitCluster::start()) else { return };
+    let scene = Scene::new();
+    let project = scene.project("p", &page(24.0));
+    let cluster = Cluster::start_with(services, "nodes", &[("HYPERFARM_AMQP_URL", &rabbit.urls())]);
+    let args = ["--chunk-frames", "60", "--quality", "draft"];
+    let undisturbed = cluster.render(&project, "undisturbed", &args);
+    let (render, disturbed) = cluster.start_render(&project, "disturbed", &args);
+    cluster.wait_for_frames(120);
+    // The one that every process is connected to.
+    rabbit.kill(0);
     cluster.finish(render);
     assert!(std::fs::read(undisturbed).unwrap() == std::fs::read(disturbed).unwrap(), "the videos differ");
 }

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use hyperfarm_proto::task::Queue;
 
 mod memory;
-mod rabbit;
+pub(crate) mod rabbit;
 
 pub use memory::MemoryBroker;
 pub use rabbit::RabbitBroker;

@@ -21,7 +21,8 @@
 //!
 //! Publishing and consuming have a connection each, because RabbitMQ stops reading from connections that publish when
 //! it is short of memory, and consumers must go on then. The client library's own recovery is off: a lost connection
-//! ends its channels, and whoever next needs one connects again, after the waiting times of [`RECONNECT`].
+//! ends its channels, and whoever next needs one connects again, after the waiting times of [`RECONNECT`]. Of a cluster's
+//! nodes the one that answered last is tried first, then those after it in the URL.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -41,7 +42,7 @@ use crate::redact::redact;
 use crate::retry::{RetryPolicy, Retryable};
 
 mod consumer;
-mod link;
+pub(crate) mod link;
 mod topology;
 
 use consumer::RabbitConsumer;
@@ -86,13 +87,16 @@ enum PublishFailure {
     /// The connection or the channel was lost; another one may do.
     Lost(String),
     /// RabbitMQ answered, and did not take the message.
-    Refused(String),
+    Nacked,
+    /// RabbitMQ answered, and gave the message back.
+    Returned(String),
 }
 
 impl PublishFailure {
     fn reason(&self) -> &str {
         match self {
-            Self::Lost(reason) | Self::Refused(reason) => reason,
+            Self::Lost(reason) | Self::Returned(reason) => reason,
+            Self::Nacked => "RabbitMQ did not accept the message",
         }
     }
 }
@@ -104,18 +108,20 @@ impl From<lapin::Error> for PublishFailure {
 }
 
 impl RabbitBroker {
-    /// Connects to the server at `url`. One that is still starting is waited for, up to half a minute.
+    /// Connects to the server at `url`, which may name several nodes of a cluster, with commas between their URLs. One
+    /// that is still starting is waited for, up to half a minute.
     ///
     /// # Errors
     ///
     /// [`BrokerError::Unreachable`], at once where the server refuses the credentials or the virtual host.
     pub async fn connect(url: &str, prefix: &str) -> Result<Self, BrokerError> {
-        let uri: AMQPUri = url.parse().map_err(|reason| BrokerError::Unreachable { url: redact(url), reason })?;
+        let nodes: Result<Vec<AMQPUri>, String> = link::node_urls(url).into_iter().map(str::parse).collect();
+        let nodes = nodes.map_err(|reason| BrokerError::Unreachable { url: redact(url), reason })?;
         let shared = Shared {
             url: redact(url),
             topology: Topology::new(prefix),
-            publishing: Link::new(uri.clone(), "publish"),
-            consuming: Link::new(uri, "consume"),
+            publishing: Link::new(nodes.clone(), "publish"),
+            consuming: Link::new(nodes, "consume"),
             metrics: OnceLock::new(),
             closed: CancellationToken::new(),
         };
@@ -142,6 +148,11 @@ impl RabbitBroker {
     /// One attempt to publish.
     async fn publish_once(&self, queue: &Queue, payload: &[u8]) -> Result<(), PublishFailure> {
         match timeout(CONFIRM_TIMEOUT, self.publish_confirmed(queue, payload)).await {
+            Ok(Err(failure @ PublishFailure::Nacked)) => {
+                // The channel does not find the queue's leader again that was lost while it published.
+                self.publisher.lock().await.take();
+                Err(failure)
+            }
             Ok(published) => published,
             Err(_) => {
                 // A channel that owes a confirmation is not used again: it may be the channel that is broken.
@@ -164,9 +175,9 @@ impl RabbitBroker {
             // The queue was deleted after it was declared.
             Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
                 shared.topology.forget(queue);
-                Err(PublishFailure::Refused(format!("RabbitMQ returned the message: {}", returned.reply_text)))
+                Err(PublishFailure::Returned(format!("RabbitMQ returned the message: {}", returned.reply_text)))
             }
-            Confirmation::Nack(None) => Err(PublishFailure::Refused("RabbitMQ did not accept the message".to_owned())),
+            Confirmation::Nack(None) => Err(PublishFailure::Nacked),
             Confirmation::NotRequested => Err(PublishFailure::Lost("the channel confirms nothing".to_owned())),
         }
     }
@@ -198,7 +209,7 @@ impl Broker for RabbitBroker {
         };
         published.map_err(|failure| match failure {
             PublishFailure::Lost(reason) => self.shared.unreachable(reason),
-            PublishFailure::Refused(reason) => BrokerError::Publish { queue: queue.to_string(), reason },
+            refused => BrokerError::Publish { queue: queue.to_string(), reason: refused.reason().to_owned() },
         })
     }
 

@@ -1,11 +1,13 @@
 //! What only a broker behind a network has to promise: that it survives it.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyperfarm_backplane::broker::{Broker, BrokerError, RabbitBroker};
 use hyperfarm_backplane::metrics::Metrics;
 use hyperfarm_proto::task::Queue;
+use hyperfarm_testing::RabbitCluster;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 
@@ -161,4 +163,34 @@ async fn wrong_credentials_are_told_at_once_and_not_repeated() {
     assert!(matches!(error, BrokerError::Unreachable { .. }), "{error}");
     assert!(!error.to_string().contains("not-the-password"), "{error}");
     assert!(RabbitBroker::connect("http://127.0.0.1/", "x").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_loses_the_node_of_a_client_loses_no_message() {
+    let Some(mut cluster) = RabbitCluster::start() else { return };
+    let metrics = Metrics::new();
+    let broker = RabbitBroker::connect(&cluster.urls(), "nodes").await.unwrap().with_metrics(&metrics);
+    let publish = async |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            broker.publish(&queue(), number.to_string().into()).await.unwrap();
+        }
+    };
+    publish(0..20).await;
+    let mut consumer = broker.consume(&queue()).await.unwrap();
+    let held = next(&mut consumer).await;
+    // The first of the URLs, which both connections lead to.
+    cluster.kill(0);
+    let lost_at = Instant::now();
+    publish(20..40).await;
+    println!("published again {:.1} s after the loss", lost_at.elapsed().as_secs_f64());
+    held.ack().await;
+    let mut seen = BTreeSet::new();
+    while seen.len() < 40 {
+        let next = tokio::time::timeout(Duration::from_secs(60), consumer.next()).await;
+        let delivery = next.expect("messages are there").unwrap();
+        seen.insert(delivery.payload.clone());
+        delivery.ack().await;
+    }
+    assert!(metrics.encode().contains("hyperfarm_reconnects_total{server=\"broker\"} 2"), "{}", metrics.encode());
+    broker.close().await;
 }

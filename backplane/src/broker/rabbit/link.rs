@@ -1,7 +1,7 @@
 //! A connection to RabbitMQ that is made again when it is lost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lapin::uri::AMQPUri;
@@ -20,19 +20,34 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(8);
 /// Longest wait for the server's answer to a close; the connection is dropped then.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection that is opened when it is needed, and opened again when it was lost.
+/// The URLs in a text with one for each node of a cluster, with commas between them.
+pub(crate) fn node_urls(text: &str) -> Vec<&str> {
+    // A password may have commas.
+    let is_next = |comma: &usize| text[comma + 1..].trim_start().starts_with("amqp");
+    let commas: Vec<usize> = text.match_indices(',').map(|(comma, _)| comma).filter(is_next).collect();
+    let starts = std::iter::once(0).chain(commas.iter().map(|comma| comma + 1));
+    let ends = commas.iter().copied().chain([text.len()]);
+    starts.zip(ends).map(|(start, end)| text[start..end].trim()).collect()
+}
+
+/// A connection to one of some nodes, which is opened when it is needed, and opened again when it was lost.
 pub(super) struct Link {
-    uri: AMQPUri,
+    nodes: Vec<AMQPUri>,
+    /// Number of the node that answered last.
+    node: AtomicUsize,
     purpose: &'static str,
     connection: Mutex<Option<Arc<Connection>>>,
     was_connected: AtomicBool,
 }
 
 impl Link {
-    pub(super) fn new(mut uri: AMQPUri, purpose: &'static str) -> Self {
-        uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-        uri.query.connection_timeout.get_or_insert(OPEN_TIMEOUT.as_millis() as u64);
-        Self { uri, purpose, connection: Mutex::default(), was_connected: AtomicBool::new(false) }
+    pub(super) fn new(mut nodes: Vec<AMQPUri>, purpose: &'static str) -> Self {
+        for uri in &mut nodes {
+            uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+            uri.query.connection_timeout.get_or_insert(OPEN_TIMEOUT.as_millis() as u64);
+        }
+        let (node, was_connected) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { nodes, node, purpose, connection: Mutex::default(), was_connected }
     }
 
     /// A new channel, on a new connection if the last one was lost.
@@ -57,10 +72,7 @@ impl Link {
             return Ok(Arc::clone(connection));
         }
         *slot = None;
-        let name = format!("hyperfarm {} {}", self.purpose, std::process::id());
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connecting = Connection::connect_uri(self.uri.clone(), properties);
-        let connection = Arc::new(timeout(OPEN_TIMEOUT, connecting).await.map_err(|_| timed_out("no connection"))??);
+        let connection = Arc::new(self.connect().await?);
         if self.was_connected.swap(true, Ordering::Relaxed) {
             tracing::info!(purpose = self.purpose, "connected to RabbitMQ again");
             if let Some(metrics) = metrics {
@@ -69,6 +81,24 @@ impl Link {
         }
         *slot = Some(Arc::clone(&connection));
         Ok(connection)
+    }
+
+    /// Connects to the node that answered last, or else to the next one that does.
+    async fn connect(&self) -> Result<Connection, lapin::Error> {
+        let (first, mut failed) = (self.node.load(Ordering::Relaxed), timed_out("no connection"));
+        for (number, uri) in self.nodes.iter().enumerate().cycle().skip(first).take(self.nodes.len()) {
+            let name = format!("hyperfarm {} {}", self.purpose, std::process::id());
+            let properties = ConnectionProperties::default().with_connection_name(name.into());
+            match timeout(OPEN_TIMEOUT, Connection::connect_uri(uri.clone(), properties)).await {
+                Ok(Ok(connection)) => {
+                    self.node.store(number, Ordering::Relaxed);
+                    return Ok(connection);
+                }
+                Ok(Err(error)) => failed = error,
+                Err(_) => failed = timed_out("no connection"),
+            }
+        }
+        Err(failed)
     }
 
     /// Drops `connection`, unless another one has already replaced it.
@@ -104,4 +134,20 @@ pub(super) fn is_final(error: &lapin::Error) -> bool {
 fn timed_out(what: &str) -> lapin::Error {
     let reason = format!("{what} within {OPEN_TIMEOUT:?}");
     ErrorKind::IOError(Arc::new(std::io::Error::new(std::io::ErrorKind::TimedOut, reason))).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_node_has_its_url() {
+        for (text, expected) in [
+            ("amqp://a:5672/%2f", vec!["amqp://a:5672/%2f"]),
+            ("amqp://u:x,y@a, amqps://b/v ,amqp://c", vec!["amqp://u:x,y@a", "amqps://b/v", "amqp://c"]),
+            ("", vec![""]),
+        ] {
+            assert_eq!(node_urls(text), expected, "{text}");
+        }
+    }
 }
