@@ -126,7 +126,13 @@ pub(crate) struct SnapshotArgs {
     #[command(flatten)]
     pub project: ProjectArgs,
     /// Moments, with commas between them: seconds, or per cent of the length.
-    #[arg(long, value_name = "TIMES", value_delimiter = ',', default_value = "0,25%,50%,75%,100%")]
+    #[arg(
+        long,
+        value_name = "TIMES",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        default_value = "0,25%,50%,75%,100%"
+    )]
     pub at: Vec<Moment>,
     /// Folder to write the PNG files to.
     #[arg(short, long, value_name = "FOLDER", default_value = "snapshots")]
@@ -186,7 +192,7 @@ pub(crate) struct RenderArgs {
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
     /// Render on the farm at this URL instead of on this machine. The key comes from HYPERFARM_API_KEY.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = crate::client::farm_url)]
     pub farm: Option<url::Url>,
     /// With --farm: a name for people [default: of hyperframes.json or package.json, else the page's title, else the
     /// folder].

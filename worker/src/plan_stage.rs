@@ -391,12 +391,14 @@ impl Prober<'_> {
             warnings.extend(network.warnings.iter().cloned());
             let blocked = blocked_urls(&host);
             warn_of_page(&host, &mut warnings);
-            if request.spec.format == Format::Gif && request.spec.transparent.is_none() && host.had_background() {
+            if request.spec.transparent.is_none() && host.had_background() {
                 warnings.push(Warning {
                     code: "BACKGROUND_DROPPED".to_owned(),
-                    message: "a gif is transparent, so the background of the page's html and body is left out; \
-                              ask for transparent=false to keep it, or put it on an element of the composition"
-                        .to_owned(),
+                    message: format!(
+                        "{} is transparent, so the background of the page's html and body is left out; ask for \
+                         transparent=false to keep it, or put it on an element of the composition",
+                        request.spec.format
+                    ),
                 });
             }
             warnings.extend(host.notes().await?);

@@ -33,11 +33,20 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct FarmArgs {
     /// The farm. The key comes from HYPERFARM_API_KEY.
-    #[arg(long, value_name = "URL", env = "HYPERFARM_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, value_name = "URL", env = "HYPERFARM_URL", default_value = "http://127.0.0.1:8080", value_parser = farm_url)]
     pub farm: Url,
     /// Print JSON; the default where standard output is no terminal.
     #[arg(long)]
     pub json: bool,
+}
+
+/// The URL of a farm, as people give it.
+///
+/// # Errors
+/// It is none, or not one of HTTP.
+pub(crate) fn farm_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or_else(|| "give a URL that begins with http:// or https://, such as http://127.0.0.1:8080".to_owned())
 }
 
 /// A farm's API.

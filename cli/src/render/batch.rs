@@ -157,8 +157,8 @@ impl Batch {
                     (row.status, row.error) = (Status::Failed, Some(error.message));
                 }
             }
-            if !args.json && !args.quiet {
-                row.print();
+            if !args.json {
+                row.print(args.quiet);
             }
             self.write()?;
         }
@@ -189,10 +189,12 @@ impl Row {
         self.warnings = report.warnings().to_vec();
     }
 
-    fn print(&self) {
+    /// Prints how it ended; without its file where `is_quiet`.
+    fn print(&self, is_quiet: bool) {
         print_warnings(&self.warnings);
         let (index, output) = (self.index, self.output_path.display());
         match &self.error {
+            None if is_quiet => {}
             None => eprintln!("row {index}: {output}"),
             Some(error) => eprintln!("row {index} failed: {error}"),
         }

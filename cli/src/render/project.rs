@@ -119,8 +119,7 @@ fn pack(folder: &Path, output: &Path) -> Result<Packed, CliError> {
 fn files_of(folder: &Path, output: &Path) -> Result<Walk, CliError> {
     let (outputs, output) = (folder.join(OUTPUTS), output.canonicalize().ok());
     let mut walk = Walk { outputs, output, files: BTreeSet::new(), ignored_media: BTreeSet::new() };
-    walk.collect(folder, &Rules::default(), &Rules::default(), false)
-        .map_err(|error| CliError::user(format!("{}: {error}", folder.display())))?;
+    walk.collect(folder, &Rules::default(), &Rules::default(), false)?;
     Ok(walk)
 }
 
@@ -136,16 +135,23 @@ struct Walk {
 
 impl Walk {
     /// Collects the files in `folder`, which is itself `left_out` by `.gitignore` or not.
-    fn collect(&mut self, folder: &Path, git: &Rules, own: &Rules, left_out: bool) -> std::io::Result<()> {
+    fn collect(&mut self, folder: &Path, git: &Rules, own: &Rules, left_out: bool) -> Result<(), CliError> {
+        let broken = |path: &Path, error: std::io::Error| CliError::user(format!("{}: {error}", path.display()));
         let git = git.with(folder, ".gitignore");
         let own = own.with(folder, IGNORE_FILE);
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
+        for entry in std::fs::read_dir(folder).map_err(|error| broken(folder, error))? {
+            let path = entry.map_err(|error| broken(folder, error))?.path();
             if self.is_foreign(&path) {
                 continue;
             }
             // Links are followed: the project is what the person sees.
-            let kind = std::fs::metadata(&path)?;
+            let kind = std::fs::metadata(&path).map_err(|error| match std::fs::read_link(&path) {
+                Ok(target) => {
+                    let (path, target) = (path.display(), target.display());
+                    CliError::user(format!("{path} is a link to {target}, which is not there; mend or remove it"))
+                }
+                Err(_) => broken(&path, error),
+            })?;
             let by_own = own.leave_out(&path, kind.is_dir());
             if by_own == Some(true) {
                 continue;
@@ -202,6 +208,14 @@ mod tests {
     fn names(packed: Packed) -> Vec<String> {
         let archive = zip::ZipArchive::new(std::io::Cursor::new(packed.zip)).unwrap();
         archive.file_names().map(|name| name.unwrap().into_owned()).collect()
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_named() {
+        let folder = project(&[("index.html", "x")]);
+        std::os::unix::fs::symlink("nothing.png", folder.path().join("logo.png")).unwrap();
+        let error = pack(folder.path(), Path::new("none")).err().unwrap().message;
+        assert!(error.contains("logo.png is a link to nothing.png"), "{error}");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(crate) enum RuntimeCommand {
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct WhereArgs {
     /// Those of the farm at this URL instead of this machine's. The key comes from HYPERFARM_API_KEY.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = crate::client::farm_url)]
     pub(crate) farm: Option<Url>,
     /// Print JSON; the default where standard output is no terminal.
     #[arg(long)]

@@ -92,12 +92,14 @@ pub(super) fn rebase(document: &Document, entry: &str, exists: &dyn Fn(&str) -> 
     }
 }
 
-/// Joins neighbouring style elements of the head, with their imports first, as in HyperFrames' own renders.
+/// Joins neighbouring style elements of the head, with their imports first, as in HyperFrames' own renders. One with an id
+/// stays by itself: a script may look for it.
 pub(super) fn join_styles(document: &Document) {
     let mut last: Option<(String, NodeRef<'_>)> = None;
     for style in all(document, "head style") {
         let kind = attr(style, "type").unwrap_or_default();
-        if !kind.is_empty() && !kind.eq_ignore_ascii_case("text/css") {
+        let is_css = kind.is_empty() || kind.eq_ignore_ascii_case("text/css");
+        if !is_css || attr(style, "id").is_some() {
             last = None;
             continue;
         }
@@ -136,9 +138,10 @@ pub(super) fn finish(
     if provide_gsap(document, texts, warnings) {
         head.push_str(&format!("<script src=\"{OWN_PREFIX}gsap.js\"></script>"));
     }
+    scripts::name_inline(document, entry, texts.get(entry).map_or("", String::as_str));
     // After this the scripts of the body have a type of their own.
     if defers_scripts {
-        scripts::defer_until_fonts(document, entry);
+        scripts::defer_until_fonts(document);
     }
     let own_head = document.select("head").first();
     own_head.prepend_html(head);
@@ -301,7 +304,7 @@ mod tests {
     fn scripts_are_deferred_only_for_a_runtime_that_runs_them() {
         let page = "<html><body><script>start()</script></body></html>";
         assert!(compile_for(page, true).0.html.contains("hf-after-fonts"));
-        assert!(compile_for(page, false).0.html.contains("<script>start()</script>"));
+        assert!(compile_for(page, false).0.html.contains("<script>start()\n//# sourceURL="));
     }
 
     #[test]

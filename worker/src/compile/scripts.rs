@@ -196,9 +196,36 @@ pub(super) fn emit_links(document: &Document, links: &[String]) {
     }
 }
 
-/// Defers the scripts of the body until the page's fonts are loaded, as in HyperFrames' own renders. The runtime
-/// inserts them without their position, so inline scripts get the name of `entry` for their exceptions.
-pub(super) fn defer_until_fonts(document: &Document, entry: &str) {
+/// Most bytes that [`name_inline`] adds to the scripts of a page, and most of them that it looks for.
+const MOST_LINES: usize = 1 << 20;
+const MOST_SCRIPTS: usize = 500;
+
+/// Gives inline scripts the name of `entry`, and the lines that they have in its `source`, for their exceptions: the page
+/// is changed around them, and the runtime inserts them without their position.
+pub(super) fn name_inline(document: &Document, entry: &str, source: &str) {
+    let (mut from, mut line, mut added) = (0, 0, 0);
+    for script in all(document, "script:not([src])").into_iter().take(MOST_SCRIPTS) {
+        let text = script.text();
+        if !is_classic(script) || text.trim().is_empty() || text.contains("# sourceURL=") {
+            continue;
+        }
+        // They are in the order of the source. One that was changed keeps lines of its own.
+        let element = format!(">{text}</");
+        let lines = source.get(from..).and_then(|rest| rest.find(&element)).map_or(0, |at| {
+            line += source[from..from + at].matches('\n').count();
+            let lines = line;
+            line += text.matches('\n').count();
+            from += at + element.len();
+            lines
+        });
+        let lines = if added + lines > MOST_LINES { 0 } else { lines };
+        added += lines;
+        script.set_text(format!("{}{text}\n//# sourceURL={}", "\n".repeat(lines), source_url(entry)));
+    }
+}
+
+/// Defers the scripts of the body until the page's fonts are loaded, as in HyperFrames' own renders.
+pub(super) fn defer_until_fonts(document: &Document) {
     for script in all(document, "body script") {
         let is_excluded = script.ancestors_it(None).any(|parent| parent.has_name("noscript") || parent.has_name("svg"));
         if is_excluded {
@@ -206,10 +233,6 @@ pub(super) fn defer_until_fonts(document: &Document, entry: &str) {
         }
         if is_classic(script) {
             script.set_attr("type", AFTER_FONTS);
-            let text = script.text();
-            if attr(script, "src").is_none() && !text.contains("# sourceURL=") {
-                script.set_text(format!("{text}\n//# sourceURL={entry}"));
-            }
         } else if kind(script) == "module" {
             script.set_attr("type", &format!("{AFTER_FONTS}+module"));
         }
@@ -229,18 +252,32 @@ mod tests {
     }
 
     #[test]
+    fn inline_scripts_keep_the_lines_of_their_source() {
+        let source = "<head>\n<script>a</script>\n\n<script src=x.js></script></head><body>\n<script>\nb\n</script>\n\
+                      <script type=\"application/json\">1</script>\n<script>a</script></body>";
+        let document = Document::from(source);
+        let changed = all(&document, "script")[2];
+        name_inline(&document, "index.html", source);
+        let lines = |text: &str| source[..source.rfind(text).unwrap()].matches('\n').count();
+        assert_eq!(&*changed.text(), format!("{}\nb\n\n//# sourceURL=index.html", "\n".repeat(lines("\nb\n"))));
+        let texts: Vec<String> = all(&document, "script").iter().map(|script| script.text().to_string()).collect();
+        assert_eq!(texts[0], "\na\n//# sourceURL=index.html");
+        assert_eq!((texts[1].as_str(), texts[3].as_str()), ("", "1"));
+        assert_eq!(texts[4], format!("{}a\n//# sourceURL=index.html", "\n".repeat(lines("a</script></body>"))));
+    }
+
+    #[test]
     fn only_running_scripts_of_the_body_are_deferred() {
         let document = Document::from(
             "<head><script id=h>a</script></head><body><script id=i>b</script><script id=j type=\"application/json\">1</script>\
              <script id=m type=module>c</script><svg><script id=s>d</script></svg><script id=n nomodule>e</script>\
              <script id=f src=x.js></script></body>",
         );
-        defer_until_fonts(&document, "index.html");
+        defer_until_fonts(&document);
         let kinds: Vec<String> =
             ["h", "i", "j", "m", "s", "n", "f"].iter().map(|id| kind(all(&document, &format!("#{id}"))[0])).collect();
         let deferred = AFTER_FONTS;
         assert_eq!(kinds, ["", deferred, "application/json", &format!("{deferred}+module"), "", "", deferred]);
-        assert_eq!(all(&document, "#i")[0].text().to_string(), "b\n//# sourceURL=index.html");
     }
 
     #[test]

@@ -130,16 +130,26 @@
     hf.seek = (t) => player.renderSeek(t, how);
   };
 
-  const seekAll = (t) => {
+  // What waits for a promise of a timer's goes on in the timer's time, before the next timer: a few turns of the microtasks.
+  const rest = async () => { for (let turn = 0; turn < 8; turn++) await null; };
+  const seekAll = async (t) => {
     clock.aimAt(t);
     window.__hf.seek(t);
-    eachFrame(window, (child) => child.__HF_VIRTUAL_TIME__?.show(t * 1000));
+    const children = [];
+    eachFrame(window, (child) => {
+      children.push(child);
+      child.__HF_VIRTUAL_TIME__?.show(t * 1000);
+    });
+    await clock.beginSeek(t * 1000, rest);
     // Code that draws videos draws again once their pictures are loaded.
     clock.seekToTime(t * 1000, drawsVideos);
-    eachFrame(window, (child) => {
-      child.__HF_VIRTUAL_TIME__?.seekToTime(t * 1000, drawsVideos);
-      seekAnimations(child.document, t);
-    });
+    for (const child of children) {
+      try {
+        await child.__HF_VIRTUAL_TIME__?.beginSeek(t * 1000, rest);
+        child.__HF_VIRTUAL_TIME__?.seekToTime(t * 1000, drawsVideos);
+        seekAnimations(child.document, t);
+      } catch { /* it is gone, or of another origin */ }
+    }
     playback.announce();
     seekDrawings(document, t);
     holdAnimations();
@@ -249,6 +259,20 @@
       loading.push(image.decode().catch(() => {}));
     }
     if (loading.length) await Promise.race([Promise.all(loading), wait(10000)]);
+  };
+
+  // Faces that this frame is the first to use. A layout makes the page ask for them.
+  const FONTS_WITHIN = 10000;
+  const loadFonts = async () => {
+    const loading = [];
+    const look = ({ document: within }) => {
+      if (![...within.fonts].some((face) => face.status === "unloaded" || face.status === "loading")) return;
+      within.documentElement.getBoundingClientRect();
+      if (within.fonts.status === "loading") loading.push(within.fonts.ready);
+    };
+    look(window);
+    eachFrame(window, look);
+    if (loading.length) await Promise.race([Promise.all(loading), wait(FONTS_WITHIN)]);
   };
 
   // Media are found by their id in the document, in shadow roots, and among videos out of the document.
@@ -736,7 +760,7 @@
     if (drawsVideos || playback.begins(t)) await loaded;
     if (playback.hasScripted()) changed.push(...(await playback.load(t)));
     await images.prepare(t);
-    seekAll(t);
+    await seekAll(t);
     if (playback.hasScripted()) changed.push(...(await playback.follow()));
     await allIsOver(t);
     const urls = new Set();
@@ -745,7 +769,7 @@
       backgroundUrls(element.getAttribute("style")).forEach((url) => { if (!decoded.has(url)) urls.add(url); });
     }
     if (urls.size) await Promise.all([...urls].map(decode));
-    await Promise.all([loaded, loadImages()]);
+    await Promise.all([loaded, loadImages(), loadFonts()]);
     await images.show(t, styled);
     placePictures(pictures);
     if (changed.length) {
@@ -810,7 +834,7 @@
     while (done < (draws ? 1 : times.length) && (done === 0 || realNow() < until) && !clock.departure()) {
       const t = times[done++];
       try {
-        seekAll(t);
+        await seekAll(t);
       } catch (error) {
         throw new Error(`at ${t.toFixed(3)} s: ${error?.message ?? error}`, { cause: error });
       }

@@ -268,6 +268,13 @@
     }
     return null;
   };
+  // What an iframe of the page shows next is waited for.
+  if (inPage && window.top !== window) {
+    window.navigation?.addEventListener("navigate", (event) => {
+      if (event.destination.sameDocument || event.hashChange || event.downloadRequest !== null) return;
+      try { window.top.__HF_VIRTUAL_TIME__.untilEvent(window.frameElement, "load"); } catch { /* its page is of another origin */ }
+    });
+  }
   let departure = null;
   // Second of the composition that is sought; the clock follows when the timelines are there.
   let aim = 0;
@@ -362,6 +369,7 @@
   };
   window.cancelAnimationFrame = (id) => { frames.delete(id); };
   const flushFrames = () => {
+    nesting = 0;
     const due = frames;
     frames = new Map();
     for (const callback of due.values()) {
@@ -449,15 +457,31 @@
     const timer = timers.get(id);
     if (!timer) return;
     if (timer.every === null) timers.delete(id);
+    else if (++timer.nesting > NESTED) timer.every = Math.max(NESTED_MS, timer.every);
+    nesting = timer.nesting;
     try { timer.callback(...timer.parts); } catch (error) { report(error); }
   };
+  // The HTML standard: a timer that timers have set one after the other waits for 4 ms at least. So a loop of them is in the clock's time.
+  const NESTED = 5;
+  const NESTED_MS = 4;
+  // What waits for a promise of a timer's belongs to it, so this is 0 again only after that.
+  let nesting = 0;
+  const endNesting = () => real.setTimeout(() => { nesting = 0; }, 0);
   const add = (callback, delay, parts, repeats) => {
-    const wait = Math.max(0, Number(delay) || 0);
+    const asked = Math.max(0, Number(delay) || 0);
+    const wait = nesting >= NESTED ? Math.max(NESTED_MS, asked) : asked;
     const id = nextTimerId++;
-    const timer = { callback: asFunction(callback), parts, every: repeats ? Math.max(1, wait) : null, due: time + wait, order: order++, real: null };
+    const every = repeats ? Math.max(1, wait) : null;
+    const timer = { callback: asFunction(callback), parts, every, due: time + wait, order: order++, nesting: nesting + 1, real: null };
     timers.set(id, timer);
     // A delay of zero means the end of the running script, whatever the time.
-    if (!repeats && wait < (loading ? 2 : 1)) timer.real = real.setTimeout(() => { reads = 0; run(id); }, 0);
+    if (!repeats && wait < (loading ? 2 : 1)) {
+      timer.real = real.setTimeout(() => {
+        reads = 0;
+        run(id);
+        endNesting();
+      }, 0);
+    }
     return id;
   };
   const remove = (id) => {
@@ -494,25 +518,31 @@
       nativeSuspend.call(context).catch(() => {});
     }
   };
-  const flushTimers = (until) => {
-    // The number is bounded, because a timer may always set another one. Sums of frame intervals are rounded.
-    for (let runs = 0; runs < 10000; runs++) {
-      let id = 0;
-      let first = null;
-      for (const [candidate, timer] of timers) {
-        if (timer.real !== null || timer.due > until + 1e-6) continue;
-        if (first === null || timer.due < first.due || (timer.due === first.due && timer.order < first.order)) {
-          id = candidate;
-          first = timer;
-        }
+  // Runs the first timer that is due until then. Answers whether there was one. The caller lets what waits for its promises go on
+  // before the next, in the timer's time.
+  const runNext = (until) => {
+    let id = 0;
+    let first = null;
+    for (const [candidate, timer] of timers) {
+      // Sums of frame intervals are rounded.
+      if (timer.real !== null || timer.due > until + 1e-6) continue;
+      if (first === null || timer.due < first.due || (timer.due === first.due && timer.order < first.order)) {
+        id = candidate;
+        first = timer;
       }
-      if (first === null) return;
-      time = Math.max(time, first.due);
-      if (!loading || clockRuns) now = time;
-      if (first.every !== null) first.due += first.every;
-      reads = 0;
-      run(id);
     }
+    if (first === null) return false;
+    time = Math.max(time, first.due);
+    if (!loading || clockRuns) now = time;
+    if (first.every !== null) first.due += first.every;
+    reads = 0;
+    run(id);
+    return true;
+  };
+  // The number is bounded, because a timer may always set another one.
+  const RUNS = 10000;
+  const flushTimers = (until) => {
+    for (let runs = 0; runs < RUNS && runNext(until); runs++);
   };
   // A step of `ms` milliseconds in load time, for a page that waits: timers fall due, and where that is not enough animation frames are
   // run, and at last the clock that scripts read moves too. So what a page remembers of the clock is 0 where it needs no more.
@@ -524,6 +554,7 @@
     flushTimers(until);
     time = until;
     if (clockRuns) now = time;
+    endNesting();
     if (withFrames) flushFrames();
   };
 
@@ -738,14 +769,24 @@
   const show = (ms) => { if (!loading) now = ms; };
   // A seek to the same time runs no animation frame, so that a frame may be sought again; `again` runs one nevertheless.
   let sought = null;
+  let isBegun = false;
+  // Runs the timers that a seek to `ms` makes due, with `rest` after each.
+  const beginSeek = async (ms, rest) => {
+    if (loading || timers.size === 0) return;
+    reseed(ms);
+    isBegun = true;
+    for (let runs = 0; runs < RUNS && runNext(ms); runs++) await rest();
+  };
   const seekToTime = (ms, again) => {
     const target = Math.max(0, Number(ms) || 0);
-    reseed(target);
+    if (!isBegun) reseed(target);
+    isBegun = false;
     if (!loading) flushTimers(target);
     time = target;
     now = target;
     reads = 0;
     if (target !== sought || again) flushFrames();
+    nesting = 0;
     sought = target;
     return now;
   };
@@ -758,6 +799,7 @@
       originalClearInterval: real.clearInterval,
       originalRequestAnimationFrame: real.requestAnimationFrame,
       originalCancelAnimationFrame: real.cancelAnimationFrame,
+      beginSeek,
       seekToTime,
       show,
       getTime: () => now,
@@ -776,6 +818,7 @@
       hold: (animation) => hold(animation),
       stateOf: (animation) => stateOf(animation),
       quietly,
+      untilEvent,
       relay,
       aimAt: (seconds) => { aim = seconds; },
     }),

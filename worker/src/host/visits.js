@@ -185,7 +185,7 @@
       if (typeof timeline?.getChildren !== "function") continue;
       const host = document.querySelector(`[data-composition-id="${CSS.escape(id)}"]`);
       const isInner = Object.values(window.__timelines).includes(timeline.parent);
-      const start = isInner ? NaN : Number(window.__hfResolveMediaStartSeconds?.(host) ?? 0) || 0;
+      const start = isInner ? NaN : Number(host && (window.__hfResolveMediaStartSeconds?.(host) ?? 0)) || 0;
       for (const move of timeline.getChildren(true, true, false)) {
         if (!isMove(move)) continue;
         const toComposition = (t) => {

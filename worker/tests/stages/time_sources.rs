@@ -189,6 +189,51 @@ async fn work_of_a_frame_ends_in_it() {
     farm.stop().await;
 }
 
+/// A face that a frame is the first to use, and a page that an iframe goes to, are in that frame. Loops of timers without a
+/// delay follow the clock, four milliseconds a turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_frame_asks_for_is_in_it_and_loops_of_timers_follow_the_clock() {
+    let farm = Farm::start(1).await;
+    let body = "<style>@font-face{font-family:Late;src:url(late.woff2);font-weight:900}iframe{position:absolute;left:0;top:100px;\
+        width:100px;height:40px;border:0}</style><div id=t style='left:0;top:0;color:#f00;font:900 60px serif'>MMM</div>\
+        <iframe id=i src=f.html></iframe>\
+        <div id=a style='left:0;top:200px;width:20px;height:20px;background:#0f0'></div>\
+        <div id=b style='left:0;top:240px;width:20px;height:20px;background:#00f'></div>\
+        <div id=d style='left:0;top:280px;width:20px;height:20px;background:#f00'></div>";
+    let script = "setTimeout(()=>{t.style.fontFamily='Late'},467);setTimeout(()=>{i.src='g.html'},467);\
+        const to=(id,x)=>{document.getElementById(id).style.left=x+'px'};\
+        let a=0;(function f(){to('a',++a);setTimeout(f,0)})();\
+        let b=0;(async()=>{for(;;){to('b',++b);await new Promise(r=>setTimeout(r))}})();let d=0;setInterval(()=>to('d',++d),0);";
+    let font = std::fs::read(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("browser/node_modules/@fontsource/inter/files/inter-latin-900-normal.woff2"),
+    )
+    .unwrap();
+    let frame = |colour: &str| format!("<body style='margin:0;background:{colour}'>").into_bytes();
+    let files = [
+        ("index.html", page("data-no-timeline", body, script).into_bytes()),
+        ("late.woff2", font),
+        ("f.html", frame("#0f0")),
+        ("g.html", frame("#00f")),
+    ];
+    let shown = render(&farm, "asked", &files).await;
+    let width = |frame: u64| (0..70).filter_map(|y| shown.span(frame, y, red)).map(|(_, last)| last).max();
+    assert_ne!(width(14), width(15), "the face is another one");
+    for frame in 0..FPS {
+        let is_late = frame >= 15;
+        assert_eq!(width(frame), width(if is_late { 15 } else { 0 }), "the text of frame {frame}");
+        let colour = if is_late { blue } else { green };
+        assert!(shown.pictures[frame as usize].pixel(50, 120).is_some_and(colour), "the iframe of frame {frame}");
+    }
+    for (name, y, colour) in [("timeouts", 210, green as fn([u8; 4]) -> bool), ("promises", 250, blue)] {
+        assert_moves(name, 250.0, |frame| shown.left(frame, y, colour) - shown.left(0, y, colour));
+    }
+    // Its first turns take a millisecond each.
+    let interval = shown.left(FPS - 1, 290, red) - shown.left(1, 290, red);
+    assert!((interval - 250.0 * (FPS - 2) as f64 / FPS as f64).abs() < 1.5, "{interval}");
+    farm.stop().await;
+}
+
 /// What the browser records of time and answers about the machine is the same in every chunk.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_the_browser_are_the_frames() {
