@@ -565,12 +565,31 @@ fn exception_text(details: &chromiumoxide::cdp::js_protocol::runtime::ExceptionD
     let thrown = details.exception.as_ref().map(object_text);
     let text = thrown.filter(|text| !text.is_empty()).unwrap_or_else(|| details.text.clone());
     let first = shortened(text.split(['\n', '\r']).next().unwrap_or_default());
+    let stack = details.exception.as_ref().and_then(|thrown| thrown.description.as_deref()).unwrap_or_default();
+    if let Some((file, line)) = thrown_at(stack) {
+        return format!("{first} ({}:{line})", shortened(crate::urls::without_origin(file)));
+    }
     match &details.url {
         Some(url) if !url.is_empty() => {
             format!("{first} ({}:{})", shortened(crate::urls::without_origin(url)), details.line_number + 1)
         }
         _ => first,
     }
+}
+
+/// File and line of the first call in a stack that is of a script of the page: a file, or an inline script, which has a
+/// name without an origin. The farm's own code throws again what timers and frames of the page have thrown.
+fn thrown_at(stack: &str) -> Option<(&str, u32)> {
+    stack.lines().skip(1).find_map(|line| {
+        let call = line.trim().strip_prefix("at ")?;
+        let place = call.rsplit_once('(').map_or(call, |(_, place)| place.trim_end_matches(')'));
+        let (place, _) = place.rsplit_once(':')?;
+        let (file, line) = place.rsplit_once(':')?;
+        let is_of_page =
+            if file.contains("://") { file.ends_with(".js") || file.ends_with(".mjs") } else { file.contains('.') };
+        let line = line.parse().ok().filter(|_| is_of_page && !file.contains("/__hyperfarm/"))?;
+        Some((file, line))
+    })
 }
 
 /// The first [`MESSAGE_CHARACTERS`] of a text, [legible](legible()).
@@ -585,5 +604,24 @@ fn object_text(object: &chromiumoxide::cdp::js_protocol::runtime::RemoteObject) 
         (None, Some(serde_json::Value::String(text))) => text.clone(),
         (None, Some(value)) => value.to_string(),
         (None, None) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exception_is_placed_in_the_page_s_own_script() {
+        let own = "Error: boo\n    at run (http://0f.localhost:9/index.html:38:9)\n    at f (http://0f.localhost:9/__hyperfarm/runtime.js:7:1)";
+        for (stack, expected) in [
+            ("Error: boo\n    at index.html:15:9".to_owned(), Some(("index.html", 15))),
+            (format!("{own}\n    at g (http://0f.localhost:9/a/b.js:3:2)"), Some(("http://0f.localhost:9/a/b.js", 3))),
+            (own.to_owned(), None),
+            ("boo".to_owned(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(thrown_at(&stack), expected, "{stack}");
+        }
     }
 }
