@@ -423,8 +423,10 @@ pub(crate) fn open_options(site: &Site, content: &PlanContent) -> OpenOptions {
 fn served_videos(site: &Site, videos: &[VideoItem]) -> Vec<ServedVideo> {
     let served = |(index, video): (usize, &VideoItem)| {
         let Size { width, height } = site.video_headers(index)?.display;
-        let MediaTiming { start, end, .. } = video.timing;
-        Some(ServedVideo { id: video.id.clone(), width, height, start, end, index: video.scripted.then_some(index) })
+        let MediaTiming { start, end, media_start, rate, looped } = video.timing;
+        let (id, duration) = (video.id.clone(), video.headers.duration);
+        let index = video.scripted.then_some(index);
+        Some(ServedVideo { id, width, height, start, end, media_start, rate, looped, duration, index })
     };
     videos.iter().enumerate().filter_map(served).collect()
 }

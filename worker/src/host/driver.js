@@ -14,10 +14,11 @@
   const eachFrame = (frameWindow, action) => {
     let frames;
     try { frames = frameWindow.frames; } catch { return; }
-    for (let i = 0; i < frames.length; i++) {
+    const inRoots = frameWindow === window ? trees.roots().flatMap((root) => [...root.querySelectorAll("iframe")]) : [];
+    for (const frame of [...Array.from(frames), ...inRoots.map((element) => element.contentWindow)]) {
       try {
-        action(frames[i]);
-        eachFrame(frames[i], action);
+        action(frame);
+        eachFrame(frame, action);
       } catch { /* another origin: not ours to seek */ }
     }
   };
@@ -30,33 +31,33 @@
       drawing.setCurrentTime(t);
     }
   };
-  const seekAnimations = (within, t) => {
-    const hold = within.defaultView.__HF_VIRTUAL_TIME__?.hold ?? ((animation) => animation.pause());
+  // Animations of frames and shadow roots start with the page, or at the frame at which they are first seen.
+  const begun = new WeakMap();
+  const seekOwn = (within, timeline, held, t) => {
     for (const animation of within.getAnimations()) {
       // Those on a scroll timeline follow it by themselves.
-      if (animation.timeline && animation.timeline !== within.timeline) continue;
-      hold(animation);
-      animation.currentTime = t * 1000;
+      if (animation.timeline !== timeline) continue;
+      if (!begun.has(animation)) {
+        // Those that the page has paused or cancelled are left alone.
+        if (["paused", "idle"].includes(held.stateOf(animation))) continue;
+        begun.set(animation, clock.isLoading() ? 0 : t);
+      }
+      held.hold(animation);
+      const moved = (t - begun.get(animation)) * 1000 * animation.playbackRate;
+      animation.currentTime = moved + (animation.playbackRate < 0 ? animation.effect?.getComputedTiming().endTime ?? 0 : 0);
     }
     seekDrawings(within, t);
   };
-
-  // Animations in shadow roots, which neither the runtime nor `document.getAnimations()` knows: they start with the page, or at the frame at
-  // which they are first seen.
-  const begun = new WeakMap();
+  const seekFrame = (child, t) => {
+    const held = child.__HF_VIRTUAL_TIME__;
+    if (!held) return;
+    const { document: within } = child;
+    seekOwn(within, within.timeline, held, t);
+    for (const root of held.roots) if (root.isConnected) seekOwn(root, within.timeline, held, t);
+  };
+  // Those in shadow roots, which neither the runtime nor `document.getAnimations()` knows.
   const seekShadowAnimations = (t) => {
-    for (const root of trees.roots()) {
-      for (const animation of root.getAnimations()) {
-        if (animation.timeline !== document.timeline) continue;
-        if (!begun.has(animation)) {
-          if (clock.stateOf(animation) !== "running") continue;
-          begun.set(animation, clock.isLoading() ? 0 : t);
-        }
-        clock.hold(animation);
-        animation.currentTime = (t - begun.get(animation)) * 1000 * animation.playbackRate;
-      }
-      seekDrawings(root, t);
-    }
+    for (const root of trees.roots()) seekOwn(root, document.timeline, clock, t);
   };
 
   // CSS transitions and animations that a callback of a timeline starts are not paused by the runtime and would run by the wall
@@ -147,13 +148,23 @@
       try {
         await child.__HF_VIRTUAL_TIME__?.beginSeek(t * 1000, rest);
         child.__HF_VIRTUAL_TIME__?.seekToTime(t * 1000, drawsVideos);
-        seekAnimations(child.document, t);
+        seekFrame(child, t);
       } catch { /* it is gone, or of another origin */ }
     }
     playback.announce();
     seekDrawings(document, t);
     holdAnimations();
     if (trees.hasRoots()) seekShadowAnimations(t);
+    let isAnyAtItsEnd = clock.endAnimations();
+    for (const child of children) {
+      try { isAnyAtItsEnd = child.__HF_VIRTUAL_TIME__?.endAnimations() || isAnyAtItsEnd; } catch { /* as above */ }
+    }
+    if (!isAnyAtItsEnd) return;
+    // What scripts begin then.
+    await rest();
+    holdAnimations();
+    if (trees.hasRoots()) seekShadowAnimations(t);
+    eachFrame(window, (child) => seekFrame(child, t));
   };
 
   // Readiness --------------------------------------------------------------------------------------------------------
@@ -456,6 +467,7 @@
     await within(document.fonts.ready, "fonts");
     if (window.__tailwindReady && typeof window.__tailwindReady.then === "function") await within(window.__tailwindReady, "tailwind");
     eachFrame(window, (child) => child.__HF_VIRTUAL_TIME__ && child.__HF_VIRTUAL_TIME__.freeze());
+    eachFrame(window, (child) => seekFrame(child, 0));
     if (trees.hasRoots()) seekShadowAnimations(0);
     holdSounds();
     clock.freeze();

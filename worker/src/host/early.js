@@ -171,6 +171,7 @@
   const origins = new WeakMap();
   let hold = (animation) => animation.pause();
   let stateOf = (animation) => animation.playState;
+  let endAnimations = () => false;
   if (inPage && window.DocumentTimeline) {
     const timeline = AnimationTimeline.prototype;
     const native = Object.getOwnPropertyDescriptor(timeline, "currentTime").get;
@@ -205,17 +206,49 @@
     const follows = (animation) => !(animation.timeline instanceof DocumentTimeline);
     const byRuntime = () => (new Error().stack || "").includes("/__hyperfarm/runtime.js");
     // While the page loads, an animation whose end a script waits for runs to it in the steps of the load time.
-    const awaited = new WeakSet();
+    const awaited = new Set();
     const runs = (animation) => follows(animation) || (loading && awaited.has(animation));
-    getter(Animation.prototype, "finished", function (get) { awaited.add(this); return get.call(this); });
+    const { addEventListener } = EventTarget.prototype;
+    const wait = (animation) => {
+      if (awaited.has(animation)) return;
+      awaited.add(animation);
+      addEventListener.call(animation, "finish", () => awaited.delete(animation), { once: true });
+    };
+    const ends = new WeakMap();
+    getter(Animation.prototype, "finished", function (get) {
+      if (follows(this)) return get.call(this);
+      wait(this);
+      let end = ends.get(this);
+      if (!end) {
+        end = Promise.withResolvers();
+        get.call(this).then(end.resolve, end.reject);
+        // As with the browser's own, a cancellation that nobody waits for is no error.
+        end.promise.catch(() => {});
+        ends.set(this, end);
+      }
+      return end.promise;
+    });
+    // Those that are sought never end by themselves: scripts are told when they are at their end. Answers whether any was.
+    endAnimations = () => {
+      let isAny = false;
+      for (const animation of awaited) {
+        const at = position.get.call(animation);
+        const end = animation.effect?.getComputedTiming().endTime ?? Infinity;
+        if (!isSought(animation) || at === null || !(animation.playbackRate < 0 ? at <= 0 : at >= end - 1e-3)) continue;
+        isAny = true;
+        awaited.delete(animation);
+        ends.get(animation)?.resolve(animation);
+        animation.dispatchEvent(new AnimationPlaybackEvent("finish", { currentTime: at, timelineTime: now }));
+      }
+      return isAny;
+    };
     const onfinish = Object.getOwnPropertyDescriptor(Animation.prototype, "onfinish");
     Object.defineProperty(Animation.prototype, "onfinish", {
       ...onfinish,
-      set(listener) { if (listener) awaited.add(this); onfinish.set.call(this, listener); },
+      set(listener) { if (listener) wait(this); onfinish.set.call(this, listener); },
     });
-    const { addEventListener } = EventTarget.prototype;
     Animation.prototype.addEventListener = function (type, ...rest) {
-      if (type === "finish") awaited.add(this);
+      if (type === "finish") wait(this);
       return addEventListener.call(this, type, ...rest);
     };
     const { pause } = Animation.prototype;
@@ -238,6 +271,8 @@
       const original = Animation.prototype[name];
       Animation.prototype[name] = function () {
         pausedByPage.delete(this);
+        // Another end than the one before.
+        ends.delete(this);
         return original.call(this);
       };
     }
@@ -268,8 +303,15 @@
     }
     return null;
   };
-  // What an iframe of the page shows next is waited for.
+  // Shadow roots of an iframe, and what it shows next, which is waited for.
+  const roots = [];
   if (inPage && window.top !== window) {
+    const { attachShadow } = Element.prototype;
+    Element.prototype.attachShadow = function (init) {
+      const root = attachShadow.call(this, init);
+      roots.push(root);
+      return root;
+    };
     window.navigation?.addEventListener("navigate", (event) => {
       if (event.destination.sameDocument || event.hashChange || event.downloadRequest !== null) return;
       try { window.top.__HF_VIRTUAL_TIME__.untilEvent(window.frameElement, "load"); } catch { /* its page is of another origin */ }
@@ -817,6 +859,8 @@
       departure: () => departure,
       hold: (animation) => hold(animation),
       stateOf: (animation) => stateOf(animation),
+      endAnimations: () => endAnimations(),
+      roots,
       quietly,
       untilEvent,
       relay,

@@ -54,6 +54,14 @@ pub struct ServedVideo {
     /// Second of the composition at which the plan stops to show it; of a video that scripts play, its length in
     /// seconds.
     pub end: f64,
+    /// Second of the source that it shows at `start`.
+    pub media_start: f64,
+    /// Seconds of the source a second of the composition.
+    pub rate: f64,
+    /// Whether it starts again at the source's beginning when it runs out.
+    pub looped: bool,
+    /// Seconds of the source, where they are known.
+    pub duration: Option<f64>,
     /// Index among the videos of the site, where scripts play the video; `None` where the plan shows it.
     pub index: Option<usize>,
 }

@@ -52,7 +52,18 @@ mod tests {
 
     #[test]
     fn pictures_count_when_they_change() {
-        let video = ServedVideo { id: "v".to_owned(), width: 4096, height: 2048, start: 0.0, end: 1.0, index: None };
+        let video = ServedVideo {
+            id: "v".to_owned(),
+            width: 4096,
+            height: 2048,
+            start: 0.0,
+            end: 1.0,
+            media_start: 0.0,
+            rate: 1.0,
+            looped: false,
+            duration: None,
+            index: None,
+        };
         let picture = |number: u32| [VideoPicture { id: "v".to_owned(), src: format!("{number}.bmp"), drawn: None }];
         let mut shown = PictureMemory::new(&[video]);
         // 32 MB each: the third fills it, and the next seek is the one that says so.

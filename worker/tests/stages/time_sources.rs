@@ -234,6 +234,55 @@ async fn what_a_frame_asks_for_is_in_it_and_loops_of_timers_follow_the_clock() {
     farm.stop().await;
 }
 
+/// Animations of frames and of shadow roots in each other, ends that a script waits for, and videos, as scripts see them.
+#[tokio::test(flavor = "multi_thread")]
+async fn animations_of_frames_end_and_begin_in_time_and_videos_tell_theirs() {
+    let farm = Farm::start(1).await;
+    let body = "<video id=v src=film.mp4 muted data-start=0 data-duration=1 style='position:absolute;left:600px;top:300px;width:40px;\
+        height:30px'></video><div id=a style='left:0;top:0;width:40px;height:40px;background:#f00'></div>\
+        <div id=b style='left:0;top:50px;width:40px;height:40px;background:#0f0'></div>\
+        <style>iframe{position:absolute;left:0;width:640px;height:40px;border:0}</style>\
+        <iframe style='top:100px' src=late.html></iframe><iframe style='top:150px' src=shadow.html></iframe>\
+        <div id=h style='left:0;top:200px;width:640px;height:40px'></div>";
+    let script = "(function f(){a.style.left=v.currentTime*300+'px';requestAnimationFrame(f)})();\
+        (async()=>{for(let x=0;x<300;x+=100)await b.animate([{left:x+'px'},{left:x+100+'px'}],{duration:300,fill:'forwards'}).finished;\
+        })();h.attachShadow({mode:'open'}).innerHTML='<iframe src=own.html style=\"position:absolute;width:640px;height:40px;border:0\"></iframe>';";
+    let page_of = |script: &str| {
+        format!(
+            "<style>body{{margin:0}}div{{position:absolute;width:40px;height:40px;background:#00f}}\
+             @keyframes m{{to{{transform:translateX(300px)}}}}</style><div id=m></div><script>{script}</script>"
+        )
+        .into_bytes()
+    };
+    let late = "setTimeout(()=>m.animate([{left:'0px'},{left:'300px'}],{duration:500,fill:'forwards'}),500)";
+    let shadow = "const r=document.body.attachShadow({mode:'open'});r.innerHTML='<style>div{position:absolute;width:40px;height:40px;\
+        background:#00f;animation:m 1s linear}@keyframes m{to{transform:translateX(300px)}}</style><div></div>'";
+    let files = [
+        ("index.html", page("data-no-timeline", body, script).into_bytes()),
+        ("film.mp4", film(30)),
+        ("late.html", page_of(late)),
+        ("shadow.html", page_of(shadow)),
+        ("own.html", page_of("m.style.animation='m 1s linear'")),
+    ];
+    let shown = render(&farm, "frames", &files).await;
+    let at = |frame: u64| frame as f64 / FPS as f64;
+    let rows: [(&str, u32, fn([u8; 4]) -> bool, fn(f64) -> f64); 5] = [
+        ("a video", 20, red, |t| 300.0 * t),
+        ("ends", 70, green, |t| (t / 0.9).min(1.0) * 300.0),
+        ("late in a frame", 120, blue, |t| ((t - 0.5) * 600.0).max(0.0)),
+        ("a shadow root in a frame", 170, blue, |t| 300.0 * t),
+        ("a frame in a shadow root", 220, blue, |t| 300.0 * t),
+    ];
+    for (name, y, colour, expected) in rows {
+        let wrong: Vec<(u64, f64)> = (0..FPS)
+            .map(|frame| (frame, shown.left(frame, y, colour)))
+            .filter(|(frame, left)| left.is_nan() || (left - expected(at(*frame))).abs() > 1.5)
+            .collect();
+        assert!(wrong.is_empty(), "{name}: frames and edges {wrong:?}");
+    }
+    farm.stop().await;
+}
+
 /// What the browser records of time and answers about the machine is the same in every chunk.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_the_browser_are_the_frames() {
