@@ -9,6 +9,7 @@ use hyperfarm_api::agents::{AgentMessageKind, AgentRole, Orientation};
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::id::{RenderId, Space};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use url::Url;
 
 use super::storyboard::Storyboard;
@@ -155,7 +156,15 @@ pub(crate) async fn remove_expired(objects: &Objects, retention: &Retention, now
         // Ids sort by the time of their creation, so what is newer needs no read.
         let newest = Seed::id_at(PREFIX, before);
         for id in ids(objects, &space).await?.iter().filter(|id| **id < newest) {
-            let Some(session) = get(objects, &space, id).await? else { continue };
+            let session = match get(objects, &space, id).await {
+                Ok(Some(session)) => session,
+                Ok(None) => continue,
+                Err(error @ ObjectsError::Corrupt { .. }) => {
+                    warn!(session = id, %error, "a session cannot be read, and is kept");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if session.changed_at_ms() < before {
                 objects.delete_prefix(&files_folder(&space, id)).await?;
                 objects.delete(&stop_mark(&space, id)).await?;

@@ -617,6 +617,8 @@ mod tests {
         for (stack, expected) in [
             ("Error: boo\n    at index.html:15:9".to_owned(), Some(("index.html", 15))),
             (format!("{own}\n    at g (http://0f.localhost:9/a/b.js:3:2)"), Some(("http://0f.localhost:9/a/b.js", 3))),
+            ("x\n    at http://0f.localhost:9/a.js?v=2:3:2".to_owned(), Some(("http://0f.localhost:9/a.js", 3))),
+            ("x\n    at eval (eval at f (index.html:3:4), <anonymous>:1:1)".to_owned(), None),
             (own.to_owned(), None),
             ("boo".to_owned(), None),
             (String::new(), None),

@@ -199,19 +199,30 @@ pub(super) fn emit_links(document: &Document, links: &[String]) {
 /// Most bytes that [`name_inline`] adds to the scripts of a page, and most of them that it looks for.
 const MOST_LINES: usize = 1 << 20;
 const MOST_SCRIPTS: usize = 500;
+/// Scripts that are not found in the source, after which no more are looked for.
+const MOST_MISSED: usize = 5;
 
 /// Gives inline scripts the name of `entry`, and the lines that they have in its `source`, for their exceptions: the page
 /// is changed around them, and the runtime inserts them without their position.
 pub(super) fn name_inline(document: &Document, entry: &str, source: &str) {
-    let (mut from, mut line, mut added) = (0, 0, 0);
-    for script in all(document, "script:not([src])").into_iter().take(MOST_SCRIPTS) {
+    // The parser has made one character of the two that end a line.
+    let source = &source.replace("\r\n", "\n");
+    let (mut from, mut line, mut added, mut missed) = (0, 0, 0, 0);
+    // A policy of the page may name its scripts by their hashes; those of the body are changed anyway.
+    let has_policy = all(document, "meta[http-equiv]").into_iter().any(|meta| {
+        trimmed(meta, "http-equiv").is_some_and(|name| name.eq_ignore_ascii_case("content-security-policy"))
+    });
+    let named = if has_policy { "body script:not([src])" } else { "script:not([src])" };
+    for script in all(document, named).into_iter().take(MOST_SCRIPTS) {
         let text = script.text();
         if !is_classic(script) || text.trim().is_empty() || text.contains("# sourceURL=") {
             continue;
         }
         // They are in the order of the source. One that was changed keeps lines of its own.
         let element = format!(">{text}</");
-        let lines = source.get(from..).and_then(|rest| rest.find(&element)).map_or(0, |at| {
+        let found = source.get(from..).filter(|_| missed < MOST_MISSED).and_then(|rest| rest.find(&element));
+        missed += usize::from(found.is_none());
+        let lines = found.map_or(0, |at| {
             line += source[from..from + at].matches('\n').count();
             let lines = line;
             line += text.matches('\n').count();

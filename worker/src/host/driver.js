@@ -43,8 +43,9 @@
         begun.set(animation, clock.isLoading() ? 0 : t);
       }
       held.hold(animation);
-      const moved = (t - begun.get(animation)) * 1000 * animation.playbackRate;
-      animation.currentTime = moved + (animation.playbackRate < 0 ? animation.effect?.getComputedTiming().endTime ?? 0 : 0);
+      const end = animation.effect?.getComputedTiming().endTime;
+      const first = animation.playbackRate < 0 && Number.isFinite(end) ? end : 0;
+      animation.currentTime = first + (t - begun.get(animation)) * 1000 * animation.playbackRate;
     }
     seekDrawings(within, t);
   };
@@ -133,21 +134,23 @@
 
   // What waits for a promise of a timer's goes on in the timer's time, before the next timer: a few turns of the microtasks.
   const rest = async () => { for (let turn = 0; turn < 8; turn++) await null; };
+  const MOST_TIMERS = 10000;
+  const seekClock = async (realm, t) => {
+    const ms = t * 1000;
+    for (let runs = realm.beginSeek(ms) ? 0 : MOST_TIMERS; runs < MOST_TIMERS && realm.runNext(ms); runs++) await rest();
+    // Code that draws videos draws again once their pictures are loaded.
+    realm.seekToTime(ms, drawsVideos);
+  };
   const seekAll = async (t) => {
     clock.aimAt(t);
     window.__hf.seek(t);
+    eachFrame(window, (child) => child.__HF_VIRTUAL_TIME__?.show(t * 1000));
+    await seekClock(clock, t);
     const children = [];
-    eachFrame(window, (child) => {
-      children.push(child);
-      child.__HF_VIRTUAL_TIME__?.show(t * 1000);
-    });
-    await clock.beginSeek(t * 1000, rest);
-    // Code that draws videos draws again once their pictures are loaded.
-    clock.seekToTime(t * 1000, drawsVideos);
+    eachFrame(window, (child) => children.push(child));
     for (const child of children) {
       try {
-        await child.__HF_VIRTUAL_TIME__?.beginSeek(t * 1000, rest);
-        child.__HF_VIRTUAL_TIME__?.seekToTime(t * 1000, drawsVideos);
+        if (child.__HF_VIRTUAL_TIME__) await seekClock(child.__HF_VIRTUAL_TIME__, t);
         seekFrame(child, t);
       } catch { /* it is gone, or of another origin */ }
     }
@@ -274,7 +277,9 @@
 
   // Faces that this frame is the first to use. A layout makes the page ask for them.
   const FONTS_WITHIN = 10000;
+  let fontsAreLate = false;
   const loadFonts = async () => {
+    if (fontsAreLate) return;
     const loading = [];
     const look = ({ document: within }) => {
       if (![...within.fonts].some((face) => face.status === "unloaded" || face.status === "loading")) return;
@@ -283,7 +288,11 @@
     };
     look(window);
     eachFrame(window, look);
-    if (loading.length) await Promise.race([Promise.all(loading), wait(FONTS_WITHIN)]);
+    if (!loading.length) return;
+    const late = wait(FONTS_WITHIN).then(() => true);
+    if ((await Promise.race([Promise.all(loading), late])) !== true) return;
+    fontsAreLate = true;
+    clock.note("CLOCK_NOT_HELD", "a font that a frame is the first to use does not load; frames do not wait for fonts any more");
   };
 
   // Media are found by their id in the document, in shadow roots, and among videos out of the document.
@@ -756,11 +765,23 @@
     messagesRead = messages;
   };
 
+  // Timers without a delay, of which only a few in a row are not in the clock's time.
+  const isSoon = () => {
+    let isAny = clock.soon();
+    eachFrame(window, (child) => { isAny ||= child.__HF_VIRTUAL_TIME__?.soon() === true; });
+    return isAny;
+  };
+  const SOON_TURNS = 8;
   const allIsOver = async (t) => {
     await begunIsOver();
-    if (!workers?.isUsed()) return;
-    await workers.seek(t * 1000);
-    await begunIsOver();
+    for (let turn = 0; turn < SOON_TURNS && isSoon(); turn++) await wait(0);
+    if (workers?.isUsed()) {
+      await workers.seek(t * 1000);
+      await begunIsOver();
+    }
+    // What has begun in documents that were not there before.
+    eachFrame(window, (child) => seekFrame(child, t));
+    await loadFonts();
   };
 
   // One frame, in the order of the composition contract ---------------------------------------------------------------
@@ -781,7 +802,7 @@
       backgroundUrls(element.getAttribute("style")).forEach((url) => { if (!decoded.has(url)) urls.add(url); });
     }
     if (urls.size) await Promise.all([...urls].map(decode));
-    await Promise.all([loaded, loadImages(), loadFonts()]);
+    await Promise.all([loaded, loadImages()]);
     await images.show(t, styled);
     placePictures(pictures);
     if (changed.length) {
@@ -853,7 +874,6 @@
       await allIsOver(t);
       // Callbacks that a walk runs between two frames run here too.
       await null;
-      if (clock.soon()) await wait(0);
     }
     return { done, draws, departure: clock.departure() };
   };

@@ -172,6 +172,7 @@
   let hold = (animation) => animation.pause();
   let stateOf = (animation) => animation.playState;
   let endAnimations = () => false;
+  let awaitsEnds = () => false;
   if (inPage && window.DocumentTimeline) {
     const timeline = AnimationTimeline.prototype;
     const native = Object.getOwnPropertyDescriptor(timeline, "currentTime").get;
@@ -207,10 +208,11 @@
     const byRuntime = () => (new Error().stack || "").includes("/__hyperfarm/runtime.js");
     // While the page loads, an animation whose end a script waits for runs to it in the steps of the load time.
     const awaited = new Set();
+    const ended = new WeakSet();
     const runs = (animation) => follows(animation) || (loading && awaited.has(animation));
     const { addEventListener } = EventTarget.prototype;
     const wait = (animation) => {
-      if (awaited.has(animation)) return;
+      if (awaited.has(animation) || ended.has(animation)) return;
       awaited.add(animation);
       addEventListener.call(animation, "finish", () => awaited.delete(animation), { once: true });
     };
@@ -231,16 +233,24 @@
     // Those that are sought never end by themselves: scripts are told when they are at their end. Answers whether any was.
     endAnimations = () => {
       let isAny = false;
-      for (const animation of awaited) {
+      for (const animation of [...awaited]) {
         const at = position.get.call(animation);
         const end = animation.effect?.getComputedTiming().endTime ?? Infinity;
         if (!isSought(animation) || at === null || !(animation.playbackRate < 0 ? at <= 0 : at >= end - 1e-3)) continue;
         isAny = true;
         awaited.delete(animation);
+        ended.add(animation);
         ends.get(animation)?.resolve(animation);
         animation.dispatchEvent(new AnimationPlaybackEvent("finish", { currentTime: at, timelineTime: now }));
       }
       return isAny;
+    };
+    awaitsEnds = () => awaited.size > 0;
+    // One that is played again has another end.
+    const again = (animation) => {
+      if (!ended.delete(animation)) return;
+      ends.delete(animation);
+      wait(animation);
     };
     const onfinish = Object.getOwnPropertyDescriptor(Animation.prototype, "onfinish");
     Object.defineProperty(Animation.prototype, "onfinish", {
@@ -271,8 +281,8 @@
       const original = Animation.prototype[name];
       Animation.prototype[name] = function () {
         pausedByPage.delete(this);
-        // Another end than the one before.
-        ends.delete(this);
+        if (name === "cancel") awaited.delete(this);
+        else again(this);
         return original.call(this);
       };
     }
@@ -314,7 +324,9 @@
     };
     window.navigation?.addEventListener("navigate", (event) => {
       if (event.destination.sameDocument || event.hashChange || event.downloadRequest !== null) return;
-      try { window.top.__HF_VIRTUAL_TIME__.untilEvent(window.frameElement, "load"); } catch { /* its page is of another origin */ }
+      try {
+        if (window.frameElement) window.top.__HF_VIRTUAL_TIME__.untilLoaded(window.frameElement, window.navigation, event.signal);
+      } catch { /* its page is of another origin */ }
     });
   }
   let departure = null;
@@ -645,6 +657,13 @@
     const once = () => { if (!over) end(); over = true; };
     for (const type of types) target.addEventListener(type, once, { once: true });
   };
+  // Where an iframe gets no page in the end, nothing says so.
+  const LOADED_WITHIN = 3000;
+  const untilLoaded = (element, navigation, signal) => untilOver(new Promise((done) => {
+    const ends = [[element, "load"], [signal, "abort"], [navigation, "navigatesuccess"], [navigation, "navigateerror"]];
+    for (const [target, type] of ends) target.addEventListener(type, done, { once: true });
+    real.setTimeout(done, LOADED_WITHIN);
+  }));
   const works = {
     Blob: ["arrayBuffer", "text", "bytes"], HTMLImageElement: ["decode"], OffscreenCanvas: ["convertToBlob"], FontFace: ["load"], FontFaceSet: ["load"],
     SubtleCrypto: ["digest", "encrypt", "decrypt", "sign", "verify", "importKey", "exportKey", "deriveBits", "deriveKey", "wrapKey", "unwrapKey"],
@@ -812,12 +831,12 @@
   // A seek to the same time runs no animation frame, so that a frame may be sought again; `again` runs one nevertheless.
   let sought = null;
   let isBegun = false;
-  // Runs the timers that a seek to `ms` makes due, with `rest` after each.
-  const beginSeek = async (ms, rest) => {
-    if (loading || timers.size === 0) return;
+  // Begins a seek to `ms`: then timers are run one by one, by `runNext`. Answers whether there are any.
+  const beginSeek = (ms) => {
+    if (loading || timers.size === 0) return false;
     reseed(ms);
     isBegun = true;
-    for (let runs = 0; runs < RUNS && runNext(ms); runs++) await rest();
+    return true;
   };
   const seekToTime = (ms, again) => {
     const target = Math.max(0, Number(ms) || 0);
@@ -842,6 +861,7 @@
       originalRequestAnimationFrame: real.requestAnimationFrame,
       originalCancelAnimationFrame: real.cancelAnimationFrame,
       beginSeek,
+      runNext,
       seekToTime,
       show,
       getTime: () => now,
@@ -860,9 +880,10 @@
       hold: (animation) => hold(animation),
       stateOf: (animation) => stateOf(animation),
       endAnimations: () => endAnimations(),
+      awaitsEnds: () => awaitsEnds(),
       roots,
       quietly,
-      untilEvent,
+      untilLoaded,
       relay,
       aimAt: (seconds) => { aim = seconds; },
     }),

@@ -24,7 +24,8 @@
       define(video, "ended", () => !placed.get(video).plays && now() >= about.end);
       define(video, "currentTime", () => {
         const moved = about.media_start + Math.min(Math.max(0, now() - about.start), about.end - about.start) * about.rate;
-        return about.looped && about.duration > 0 ? moved % about.duration : moved;
+        if (!(about.duration > 0)) return moved;
+        return about.looped ? moved % about.duration : Math.min(moved, about.duration);
       });
       if (about.duration > 0) define(video, "duration", () => about.duration);
       video.play = () => Promise.resolve();

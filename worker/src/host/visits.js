@@ -227,9 +227,10 @@
     if (seen !== null) refuse(seen);
     if (typeof window.__player?.renderSeek !== "function") refuse("it brings a seek of its own");
     if (window.__HF_VIRTUAL_TIME__.pending() > 0) refuse("it has timers");
+    if (window.__HF_VIRTUAL_TIME__.awaitsEnds()) refuse("it waits for the end of an animation");
     const library = libraries.find((name) => window[name] !== undefined);
     if (library) refuse(`it has ${library}`);
-    const element = document.querySelector("canvas, iframe, object, embed, [data-shader], [data-color-grading]");
+    const element = window.__hyperfarmTrees.find("canvas, iframe, object, embed, [data-shader], [data-color-grading]");
     if (element) refuse(`it has a ${element.localName}`);
     if (hasTransitions()) refuse("it has CSS transitions");
   };

@@ -89,6 +89,8 @@ impl Link {
         for (number, uri) in self.nodes.iter().enumerate().cycle().skip(first).take(self.nodes.len()) {
             let name = format!("hyperfarm {} {}", self.purpose, std::process::id());
             let properties = ConnectionProperties::default().with_connection_name(name.into());
+            // Whoever asks may give up before a silent node has cost its time: then the next one is tried first.
+            self.node.store((number + 1) % self.nodes.len(), Ordering::Relaxed);
             match timeout(OPEN_TIMEOUT, Connection::connect_uri(uri.clone(), properties)).await {
                 Ok(Ok(connection)) => {
                     self.node.store(number, Ordering::Relaxed);
