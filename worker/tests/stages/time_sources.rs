@@ -266,7 +266,8 @@ async fn animations_of_frames_end_and_begin_in_time_and_videos_tell_theirs() {
     ];
     let shown = render(&farm, "frames", &files).await;
     let at = |frame: u64| frame as f64 / FPS as f64;
-    let rows: [(&str, u32, fn([u8; 4]) -> bool, fn(f64) -> f64); 5] = [
+    type Row = (&'static str, u32, fn([u8; 4]) -> bool, fn(f64) -> f64);
+    let rows: [Row; 5] = [
         ("a video", 20, red, |t| 300.0 * t),
         ("ends", 70, green, |t| (t / 0.9).min(1.0) * 300.0),
         ("late in a frame", 120, blue, |t| ((t - 0.5) * 600.0).max(0.0)),
