@@ -585,8 +585,10 @@ fn thrown_at(stack: &str) -> Option<(&str, u32)> {
         let place = call.rsplit_once('(').map_or(call, |(_, place)| place.trim_end_matches(')'));
         let (place, _) = place.rsplit_once(':')?;
         let (file, line) = place.rsplit_once(':')?;
-        let is_of_page =
-            if file.contains("://") { file.ends_with(".js") || file.ends_with(".mjs") } else { file.contains('.') };
+        let file = file.split(['?', '#']).next().unwrap_or_default();
+        let is_script = file.ends_with(".js") || file.ends_with(".mjs");
+        let is_name = file.contains('.') && !file.contains(|c: char| c.is_whitespace() || matches!(c, '<' | '(' | ','));
+        let is_of_page = if file.contains("://") { is_script } else { is_name };
         let line = line.parse().ok().filter(|_| is_of_page && !file.contains("/__hyperfarm/"))?;
         Some((file, line))
     })
