@@ -295,6 +295,25 @@
     clock.note("CLOCK_NOT_HELD", "a font that a frame is the first to use does not load; frames do not wait for fonts any more");
   };
 
+  // Frames that scripts have put into the page are waited for, each once.
+  const FRAMES_WITHIN = 3000;
+  const lateFrames = new WeakMap();
+  const isLoadingFrame = (element) => {
+    const shown = element.hasAttribute("srcdoc") ? "srcdoc" : element.src;
+    if (!shown || /^(?:about|javascript):/.test(shown) || element.loading === "lazy" || lateFrames.get(element) === shown) return false;
+    // Without a document it is of another origin.
+    const within = element.contentDocument;
+    return within !== null && (within.readyState !== "complete" || within.URL === "about:blank");
+  };
+  const loadFrames = async () => {
+    const loading = () => trees.all("iframe").filter(isLoadingFrame);
+    for (let waited = 0; waited < FRAMES_WITHIN; waited += 2) {
+      if (loading().length === 0) return;
+      await wait(2);
+    }
+    for (const element of loading()) lateFrames.set(element, element.hasAttribute("srcdoc") ? "srcdoc" : element.src);
+  };
+
   // Media are found by their id in the document, in shadow roots, and among videos out of the document.
   const { __hfMediaEl: inDocument } = window;
   const scriptedId = "hf-scripted-";
@@ -445,6 +464,7 @@
     };
     noteFrames();
     if (!(await requestsRead())) report.late.push("files that scripts asked for");
+    await loadFrames();
     await looseLoaded();
     holdLoose();
     if (typeof window.__hfForceTimelineRebind === "function") window.__hfForceTimelineRebind();
@@ -775,6 +795,7 @@
   const allIsOver = async (t) => {
     await begunIsOver();
     for (let turn = 0; turn < SOON_TURNS && isSoon(); turn++) await wait(0);
+    await loadFrames();
     if (workers?.isUsed()) {
       await workers.seek(t * 1000);
       await begunIsOver();
