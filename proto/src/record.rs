@@ -111,6 +111,9 @@ pub struct SegmentRecord {
     /// The light of its frames, where the output has high dynamic range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub light: Option<LightLevels>,
+    /// What its frames showed that the plan did not warn of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// A file beside the output.

@@ -155,6 +155,7 @@ fn segment_records_survive_json() {
         timings: ChunkTimings::default(),
         thumbnail: None,
         light: None,
+        warnings: Vec::new(),
     };
     let json = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<SegmentRecord>(&json).unwrap(), record);

@@ -54,6 +54,7 @@ mod tests {
             timings: ChunkTimings::default(),
             thumbnail: None,
             light: None,
+            warnings: Vec::new(),
         }
     }
 

@@ -16,7 +16,7 @@ use hyperfarm_proto::hdr::LightLevels;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
-use hyperfarm_proto::plan::Plan;
+use hyperfarm_proto::plan::{Plan, Warning};
 use hyperfarm_proto::record::{AudioRecord, Manifest, OutputRecord, SegmentRecord, Sidecar, unix_ms};
 use hyperfarm_proto::seam::Seams;
 use hyperfarm_proto::task::Step;
@@ -134,6 +134,7 @@ impl StitchHandler {
         let seams = Seams::compare(&segments);
         self.backplane.metrics.seams_compared(seams.compared, seams.different.len());
         let mut warnings = plan.warnings.clone();
+        add_warnings_of_chunks(&mut warnings, &segments);
         if let Some(warning) = seams::warning(&seams, &segments, plan.content.frame_rate) {
             context.log().farm(LogLevel::Warning, &format!("[{}] {}", warning.code, warning.message));
             warnings.push(warning);
@@ -250,6 +251,19 @@ fn segment_files(segments: &[Segment]) -> Vec<SegmentFile> {
         .iter()
         .map(|segment| SegmentFile { path: segment.path.clone(), frames: segment.record.frames.count() })
         .collect()
+}
+
+/// Most warnings of chunks that a render has.
+const MAX_CHUNK_WARNINGS: usize = 50;
+
+/// Adds what chunks warn of, each once.
+fn add_warnings_of_chunks(warnings: &mut Vec<Warning>, segments: &[SegmentRecord]) {
+    let most = warnings.len() + MAX_CHUNK_WARNINGS;
+    for warning in segments.iter().flat_map(|segment| &segment.warnings) {
+        if warnings.len() < most && !warnings.contains(warning) {
+            warnings.push(warning.clone());
+        }
+    }
 }
 
 /// The light of all segments together, where the output has high dynamic range.

@@ -29,5 +29,6 @@ pub fn segment_record(plan: &Plan, chunk: u32, attempt: u32, worker: &str, bytes
         timings: ChunkTimings::default(),
         thumbnail: None,
         light: None,
+        warnings: Vec::new(),
     }
 }

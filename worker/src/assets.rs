@@ -29,6 +29,9 @@ pub(crate) const LIMITS_SCRIPT: &str = include_str!("host/limits.js");
 /// Replaces clock, timers and random numbers of the page, before any of its scripts.
 pub(crate) const EARLY_SCRIPT: &str = include_str!("host/early.js");
 
+/// Moves animations, and tells scripts of them what a browser that plays would tell.
+pub(crate) const ANIMATIONS_SCRIPT: &str = include_str!("host/animations.js");
+
 /// Gives dedicated workers the page's clock.
 pub(crate) const WORKERS_SCRIPT: &str = include_str!("host/workers.js");
 

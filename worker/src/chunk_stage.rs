@@ -16,7 +16,7 @@ use hyperfarm_proto::id::{ContentHash, FrameHash};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::ChunkStart;
-use hyperfarm_proto::plan::{MediaTiming, Plan, PlanContent, VideoItem};
+use hyperfarm_proto::plan::{MediaTiming, Plan, PlanContent, VideoItem, Warning};
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms};
 use hyperfarm_proto::spec::Size;
 
@@ -25,9 +25,13 @@ use crate::capture::{EncodedChunk, EncoderPermits, Encoding, FrameGrabber, GrabT
 use crate::context::{WorkerContext, to_json};
 use crate::error::{CaptureError, WorkerError};
 use crate::host::{ExpectedTimelines, OpenOptions, PageHost, ServedVideo, VideoLayer, VideoPicture};
+use crate::plan_stage::{CONSOLE, bounded, warn_of_page};
 use crate::runtimes::RuntimeScripts;
 use crate::server::{Site, SiteFile};
 use crate::slot::Slot;
+
+/// Most warnings of a chunk.
+const MAX_WARNINGS: usize = 20;
 
 /// How often one attempt at a chunk goes on in another browser, after the page or the browser has crashed.
 const MAX_RESUMES: u32 = 2;
@@ -76,7 +80,7 @@ pub(crate) async fn run(
         outcome = capturing => outcome,
         () = context.cancelled().cancelled() => Err(WorkerError::Cancelled("chunk")),
     };
-    let Captured { chunk, timings, path: capture_path, after, resumes } =
+    let Captured { chunk, timings, path: capture_path, after, resumes, warnings } =
         slot.settle(outcome.map_err(|error| site.cause_of(error))).await?;
     drop(slot);
     check_frame_count(&chunk, range)?;
@@ -100,6 +104,7 @@ pub(crate) async fn run(
         timings: ChunkTimings { begun_at_ms, ..timings },
         thumbnail: chunk.thumbnail.as_ref().map(|_| keys::segment_thumbnail(&key)),
         light: chunk.light,
+        warnings,
     };
     let store = async {
         // The record is stored first: a segment that exists has its record, so the ledger can be rebuilt from a
@@ -174,6 +179,7 @@ struct Captured {
     after: Option<FrameHash>,
     /// How often it went on in another browser.
     resumes: u32,
+    warnings: Vec<Warning>,
 }
 
 /// Captures and encodes a range of frames of the output, after a start of the page. Where the page or its browser crashes,
@@ -206,6 +212,7 @@ async fn capture(
         timings: ChunkTimings::default(),
         times: GrabTimes::default(),
         path: None,
+        warnings: Vec::new(),
     };
     let mut resumes = 0;
     let mut last_crash = None;
@@ -236,6 +243,8 @@ async fn capture(
             .farm(LogLevel::Warning, &format!("{crash}; the chunk goes on at frame {frame} in another browser"));
         last_crash = Some(crash);
     };
+    walk.warnings.retain(|warning| !plan.warnings.contains(warning));
+    walk.warnings.truncate(MAX_WARNINGS);
     walk.finish(after, resumes).await
 }
 
@@ -260,6 +269,7 @@ struct ChunkWalk<'a> {
     times: GrabTimes,
     /// By which way frames were read.
     path: Option<CapturePath>,
+    warnings: Vec<Warning>,
 }
 
 impl ChunkWalk<'_> {
@@ -298,7 +308,9 @@ impl ChunkWalk<'_> {
         self.path = Some(grabber.path());
         let after = self.draw(&mut host, &mut grabber, start).await;
         self.times += grabber.times();
-        after
+        let after = after?;
+        self.warnings.extend(warnings_of_frames(&host).await?);
+        Ok(after)
     }
 
     /// Draws and encodes the frames, and checks that what was read is what the page shows.
@@ -380,7 +392,9 @@ impl ChunkWalk<'_> {
 
     /// Waits for the encoder. `after` is the frame after the last.
     async fn finish(self, after: Option<GrabbedFrame>, resumes: u32) -> Result<Captured, WorkerError> {
-        let Self { encoding: Some((encoding, begun)), path: Some(path), mut timings, times, content, .. } = self else {
+        let Self { encoding: Some((encoding, begun)), path: Some(path), mut timings, times, content, warnings, .. } =
+            self
+        else {
             return Err(WorkerError::Inconsistent("a chunk ended before its first frame".to_owned()));
         };
         let (waited, finishing) = (encoding.waited(), Instant::now());
@@ -399,8 +413,17 @@ impl ChunkWalk<'_> {
         timings.encode_ms = millis(chunk.encode);
         timings.wait_ms = millis(waited);
         timings.capture_ms = millis(begun.elapsed());
-        Ok(Captured { chunk, timings, path, after, resumes })
+        Ok(Captured { chunk, timings, path, after, resumes, warnings })
     }
+}
+
+/// What a page that has drawn frames warns of. Console messages are in the render's log.
+async fn warnings_of_frames(host: &PageHost<'_>) -> Result<Vec<Warning>, WorkerError> {
+    let mut warnings = Vec::new();
+    warn_of_page(host, &mut warnings);
+    warnings.retain(|warning| warning.code != CONSOLE);
+    warnings.extend(host.notes().await?);
+    Ok(bounded(warnings))
 }
 
 /// The options with which the page of a plan is opened.

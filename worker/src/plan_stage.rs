@@ -51,7 +51,7 @@ const MAX_CODE: usize = 40;
 /// Most messages of the page that become warnings.
 const MAX_MESSAGES: usize = 10;
 /// Code of warnings that are console messages of the page.
-const CONSOLE: &str = "CONSOLE";
+pub(crate) const CONSOLE: &str = "CONSOLE";
 /// Code of warnings that are exceptions of the page.
 const EXCEPTION: &str = "SCRIPT_EXCEPTION";
 /// Path of the slot's server below which it serves remote files, by their encoded URL.
@@ -167,7 +167,7 @@ pub(crate) async fn run(
 }
 
 /// The first [`MAX_WARNINGS`] of what a page and its files may give any number of, each shortened.
-fn bounded(mut warnings: Vec<Warning>) -> Vec<Warning> {
+pub(crate) fn bounded(mut warnings: Vec<Warning>) -> Vec<Warning> {
     let more = warnings.len().saturating_sub(MAX_WARNINGS);
     warnings.truncate(MAX_WARNINGS);
     for warning in &mut warnings {
@@ -585,7 +585,7 @@ fn warn_of_fonts(families: &[String], library: &FontLibrary, warnings: &mut Vec<
 }
 
 /// Adds warnings for what the page requested in vain, printed and threw.
-fn warn_of_page(host: &PageHost<'_>, warnings: &mut Vec<Warning>) {
+pub(crate) fn warn_of_page(host: &PageHost<'_>, warnings: &mut Vec<Warning>) {
     let mut warn = |code: &str, message: String| warnings.push(Warning { code: code.to_owned(), message });
     for problem in host.problems() {
         match problem {

@@ -94,6 +94,7 @@ mod tests {
                 timings: ChunkTimings::default(),
                 thumbnail: None,
                 light: None,
+                warnings: Vec::new(),
             }
         };
         plan.chunks.iter().enumerate().map(segment).collect()

@@ -8,6 +8,7 @@
   const workers = window.__hyperfarmWorkers;
   const playback = window.__hyperfarmPlayback;
   const images = window.__hyperfarmImages;
+  const animations = window.__hyperfarmAnimations;
   const wait = (ms) => new Promise((resolve) => clock.originalSetTimeout(resolve, ms));
 
   // Child frames share the parent's time -----------------------------------------------------------------------------
@@ -23,52 +24,25 @@
     }
   };
 
-  // The runtime seeks the animations of its own document only; those of child frames and of SVG (SMIL) are sought here.
+  // SVG's own animations (SMIL).
+  const smil = "animate, animateMotion, animateTransform, set";
   const seekDrawings = (within, t) => {
+    if (!within.querySelector(smil)) return;
     for (const drawing of within.querySelectorAll("svg")) {
-      if (drawing.ownerSVGElement) continue;
+      if (drawing.ownerSVGElement || !drawing.querySelector(smil)) continue;
       drawing.pauseAnimations();
       drawing.setCurrentTime(t);
     }
   };
-  // Animations of frames and shadow roots start with the page, or at the frame at which they are first seen.
-  const begun = new WeakMap();
-  const seekOwn = (within, timeline, held, t) => {
-    for (const animation of within.getAnimations()) {
-      // Those on a scroll timeline follow it by themselves.
-      if (animation.timeline !== timeline) continue;
-      if (!begun.has(animation)) {
-        // Those that the page has paused or cancelled are left alone.
-        if (["paused", "idle"].includes(held.stateOf(animation))) continue;
-        begun.set(animation, clock.isLoading() ? 0 : t);
-      }
-      held.hold(animation);
-      const end = animation.effect?.getComputedTiming().endTime;
-      const first = animation.playbackRate < 0 && Number.isFinite(end) ? end : 0;
-      animation.currentTime = first + (t - begun.get(animation)) * 1000 * animation.playbackRate;
-    }
-    seekDrawings(within, t);
-  };
+  // Moves the animations of the page and its shadow roots. The time of the frame before tells whether a clip has begun since.
+  let before = 0;
+  const moveAnimations = (t) => animations.move([document, ...trees.roots()], t * 1000, before * 1000);
   const seekFrame = (child, t) => {
-    const held = child.__HF_VIRTUAL_TIME__;
+    const { document: within, __HF_VIRTUAL_TIME__: held } = child;
     if (!held) return;
-    const { document: within } = child;
-    seekOwn(within, within.timeline, held, t);
-    for (const root of held.roots) if (root.isConnected) seekOwn(root, within.timeline, held, t);
-  };
-  // Those in shadow roots, which neither the runtime nor `document.getAnimations()` knows.
-  const seekShadowAnimations = (t) => {
-    for (const root of trees.roots()) seekOwn(root, document.timeline, clock, t);
-  };
-
-  // CSS transitions and animations that a callback of a timeline starts are not paused by the runtime and would run by the wall
-  // clock. They are held at their first moment, so that frames are equal on every machine.
-  const holdAnimations = () => {
-    for (const animation of document.getAnimations()) {
-      if (clock.stateOf(animation) !== "running" || animation.timeline !== document.timeline) continue;
-      clock.hold(animation);
-      animation.currentTime = 0;
-    }
+    const roots = held.roots.filter((root) => root.isConnected);
+    child.__hyperfarmAnimations.move([within, ...roots], t * 1000);
+    for (const scope of [within, ...roots]) seekDrawings(scope, t);
   };
 
   const declaredDuration = () => {
@@ -135,38 +109,46 @@
   // What waits for a promise of a timer's goes on in the timer's time, before the next timer: a few turns of the microtasks.
   const rest = async () => { for (let turn = 0; turn < 8; turn++) await null; };
   const MOST_TIMERS = 10000;
-  const seekClock = async (realm, t) => {
+  const seekClock = async (within, t) => {
     const ms = t * 1000;
-    for (let runs = realm.beginSeek(ms) ? 0 : MOST_TIMERS; runs < MOST_TIMERS && realm.runNext(ms); runs++) await rest();
+    const { __HF_VIRTUAL_TIME__: realm, __hyperfarmAnimations: moved } = within;
+    let runs = 0;
+    if (realm.beginSeek(ms)) for (; runs < MOST_TIMERS && realm.runNext(ms, moved.follow); runs++) await rest();
+    if (runs > 0) moved.follow(ms);
     // Code that draws videos draws again once their pictures are loaded.
     realm.seekToTime(ms, drawsVideos);
   };
   const seekAll = async (t) => {
     clock.aimAt(t);
-    window.__hf.seek(t);
-    eachFrame(window, (child) => child.__HF_VIRTUAL_TIME__?.show(t * 1000));
-    await seekClock(clock, t);
+    // Scripts that begin an animation of a drawing begin it now.
+    for (const scope of [document, ...trees.roots()]) seekDrawings(scope, t);
+    animations.follow(t * 1000, () => window.__hf.seek(t));
+    eachFrame(window, (child) => {
+      if (!child.__HF_VIRTUAL_TIME__) return;
+      child.__HF_VIRTUAL_TIME__.show(t * 1000);
+      child.__hyperfarmAnimations.follow(t * 1000);
+      seekDrawings(child.document, t);
+    });
+    await seekClock(window, t);
     const children = [];
     eachFrame(window, (child) => children.push(child));
     for (const child of children) {
       try {
-        if (child.__HF_VIRTUAL_TIME__) await seekClock(child.__HF_VIRTUAL_TIME__, t);
+        if (child.__HF_VIRTUAL_TIME__) await seekClock(child, t);
         seekFrame(child, t);
       } catch { /* it is gone, or of another origin */ }
     }
     playback.announce();
-    seekDrawings(document, t);
-    holdAnimations();
-    if (trees.hasRoots()) seekShadowAnimations(t);
-    let isAnyAtItsEnd = clock.endAnimations();
+    for (const scope of [document, ...trees.roots()]) seekDrawings(scope, t);
+    moveAnimations(t);
+    let isAnyAtItsEnd = animations.tellEnds();
     for (const child of children) {
-      try { isAnyAtItsEnd = child.__HF_VIRTUAL_TIME__?.endAnimations() || isAnyAtItsEnd; } catch { /* as above */ }
+      try { isAnyAtItsEnd = child.__hyperfarmAnimations?.tellEnds() || isAnyAtItsEnd; } catch { /* as above */ }
     }
     if (!isAnyAtItsEnd) return;
     // What scripts begin then.
     await rest();
-    holdAnimations();
-    if (trees.hasRoots()) seekShadowAnimations(t);
+    moveAnimations(t);
     eachFrame(window, (child) => seekFrame(child, t));
   };
 
@@ -324,6 +306,8 @@
     return looseVideos.get(id) ?? trees.find(`[data-hf-render-id="${CSS.escape(id)}"]`) ?? trees.find(`[id="${CSS.escape(id)}"]`);
   };
   window.__hfMediaEl = mediaElement;
+  // Scripts may go on to draw a video that they have removed.
+  const removedVideo = (id) => [...served.keys()].find((video) => window.__hfMediaId(video) === id);
   // Files that only the page has are not in the plan, and the browser decodes them.
   const isOfPage = (video) => trees.sourceOf(video).startsWith("blob:");
   const holdLoose = () => {
@@ -408,6 +392,9 @@
     }
     for (const element of trees.all("progress:not([value])")) {
       clock.note("CLOCK_NOT_HELD", `the <progress> ${element.id ? `#${element.id}` : "without an id"} has no value, so the browser moves it by its own clock; set its value`);
+    }
+    for (const frame of trees.all('iframe[src^="data:"]')) {
+      clock.note("CLOCK_NOT_HELD", `the frame ${frame.id ? `#${frame.id}` : "without an id"} has a data: address, so that its clock cannot be sought; give it its document as srcdoc`);
     }
     for (const frame of document.querySelectorAll("iframe[sandbox]")) {
       if (frame.sandbox.contains("allow-same-origin") || !frame.sandbox.contains("allow-scripts")) continue;
@@ -497,9 +484,11 @@
     if (window.__tailwindReady && typeof window.__tailwindReady.then === "function") await within(window.__tailwindReady, "tailwind");
     eachFrame(window, (child) => child.__HF_VIRTUAL_TIME__ && child.__HF_VIRTUAL_TIME__.freeze());
     eachFrame(window, (child) => seekFrame(child, 0));
-    if (trees.hasRoots()) seekShadowAnimations(0);
+    for (const root of trees.roots()) seekDrawings(root, 0);
+    animations.move(trees.roots(), 0);
     holdSounds();
     clock.freeze();
+    animations.leaveToRuntime();
     await workers?.freeze(limit);
     return report;
   };
@@ -552,10 +541,9 @@
     }
     return false;
   };
-  const pictureOf = (video) => {
-    const next = video.nextElementSibling;
-    return next && next.classList.contains("__render_frame__") ? next : null;
-  };
+  // The pictures of videos lie behind them in the document.
+  const picturesOfVideos = new Map();
+  const pictureOf = (video) => picturesOfVideos.get(video) ?? null;
   const makePicture = (video) => {
     const image = document.createElement("img");
     image.className = "__render_frame__";
@@ -564,8 +552,16 @@
     image.style.position = "absolute";
     image.style.visibility = "hidden";
     image.decoding = "sync";
+    picturesOfVideos.set(video, image);
     video.after(image);
     return image;
+  };
+  // They go where scripts move the videos.
+  const followVideos = () => {
+    for (const [video, image] of picturesOfVideos) {
+      if (!video.isConnected) image.remove();
+      else if (video.nextElementSibling !== image) video.after(image);
+    }
   };
   const hide = (video) => {
     video.style.setProperty("visibility", "hidden", "important");
@@ -682,7 +678,7 @@
     const loading = [];
     const changed = [];
     for (const { id, src, drawn } of pictures) {
-      const video = mediaElement(id);
+      const video = mediaElement(id) ?? removedVideo(id);
       if (!video) continue;
       const load = (image, url) => {
         if (image.getAttribute("src") === url) return false;
@@ -704,42 +700,59 @@
     return { loaded: Promise.all(loading), changed };
   };
 
-  const setGradingVisibility = (video, visible) => window.__hf.colorGrading?.setSourceVisibility?.(video, visible);
-  const placePictures = (pictures) => {
-    const shown = new Set();
-    for (const { id } of pictures) {
-      const video = mediaElement(id);
-      if (!video) continue;
-      shown.add(video);
+  // Videos that scripts play and have put into the document after the page was ready.
+  const loadAttached = async () => {
+    const loading = [];
+    for (const [video, source] of playback.attached()) {
       const image = pictureOf(video) || makePicture(video);
-      const hidden = hiddenByAncestor(video);
-      setGradingVisibility(video, !hidden);
-      hide(video);
-      if (hidden) {
-        image.style.setProperty("visibility", "hidden", "important");
-        continue;
-      }
-      const style = getComputedStyle(video);
-      const opacity = video.hasAttribute("data-hf-color-grading-source-hidden") ? 1 : parseFloat(style.opacity);
-      const box = video.getBoundingClientRect();
-      for (const property of copied) {
-        const value = style.getPropertyValue(property);
-        if (value) image.style.setProperty(property, value);
-      }
-      Object.assign(image.style, {
-        position: "absolute",
-        inset: "auto",
-        left: `${video.offsetLeft}px`,
-        top: `${video.offsetTop}px`,
-        width: `${video.offsetWidth || box.width}px`,
-        height: `${video.offsetHeight || box.height}px`,
-        boxSizing: "border-box",
-        objectFit: style.objectFit,
-        objectPosition: style.objectPosition,
-        zIndex: style.zIndex,
-        opacity: String(Number.isNaN(opacity) ? 1 : opacity),
-      });
-      image.style.setProperty("visibility", "visible");
+      if (!source || image.getAttribute("src") === source) continue;
+      image.src = source;
+      loading.push(image.decode().catch(() => {}));
+    }
+    await Promise.all(loading);
+  };
+  const setGradingVisibility = (video, visible) => window.__hf.colorGrading?.setSourceVisibility?.(video, visible);
+  const placePicture = (video) => {
+    const image = pictureOf(video) || makePicture(video);
+    const hidden = hiddenByAncestor(video);
+    setGradingVisibility(video, !hidden);
+    hide(video);
+    if (hidden) {
+      image.style.setProperty("visibility", "hidden", "important");
+      return;
+    }
+    const style = getComputedStyle(video);
+    const opacity = video.hasAttribute("data-hf-color-grading-source-hidden") ? 1 : parseFloat(style.opacity);
+    const box = video.getBoundingClientRect();
+    for (const property of copied) {
+      const value = style.getPropertyValue(property);
+      if (value) image.style.setProperty(property, value);
+    }
+    Object.assign(image.style, {
+      position: "absolute",
+      inset: "auto",
+      left: `${video.offsetLeft}px`,
+      top: `${video.offsetTop}px`,
+      width: `${video.offsetWidth || box.width}px`,
+      height: `${video.offsetHeight || box.height}px`,
+      boxSizing: "border-box",
+      objectFit: style.objectFit,
+      objectPosition: style.objectPosition,
+      zIndex: style.zIndex,
+      opacity: String(Number.isNaN(opacity) ? 1 : opacity),
+    });
+    image.style.setProperty("visibility", "visible");
+  };
+  const placePictures = (pictures) => {
+    followVideos();
+    const shown = new Set([...pictures.map(({ id }) => mediaElement(id)), ...playback.attached().keys()]);
+    shown.delete(null);
+    shown.forEach(placePicture);
+    for (const video of served.keys()) {
+      if (!video.hasAttribute("src") && !video.querySelector("source")) continue;
+      clock.note("CLOCK_NOT_HELD", `a script gives the video ${video.id ? `#${video.id}` : "without an id"} another source after the page was ready; it keeps its first one. Show another video instead`);
+      video.removeAttribute("src");
+      for (const source of video.querySelectorAll("source")) source.remove();
     }
     for (const video of trees.all("video[data-start]")) {
       if (shown.has(video)) continue;
@@ -800,7 +813,9 @@
       await workers.seek(t * 1000);
       await begunIsOver();
     }
-    // What has begun in documents that were not there before.
+    // What has begun since, and in documents that were not there before.
+    moveAnimations(t);
+    before = t;
     eachFrame(window, (child) => seekFrame(child, t));
     await loadFonts();
   };
@@ -816,6 +831,7 @@
     await images.prepare(t);
     await seekAll(t);
     if (playback.hasScripted()) changed.push(...(await playback.follow()));
+    await loadAttached();
     await allIsOver(t);
     const urls = new Set();
     const styled = trees.all('[style*="url("]');

@@ -167,145 +167,6 @@
     });
   }
 
-  // Timelines of documents have the clock's time. Animations start in it, and run by the browser's until they are sought.
-  const origins = new WeakMap();
-  let hold = (animation) => animation.pause();
-  let stateOf = (animation) => animation.playState;
-  let endAnimations = () => false;
-  let awaitsEnds = () => false;
-  if (inPage && window.DocumentTimeline) {
-    const timeline = AnimationTimeline.prototype;
-    const native = Object.getOwnPropertyDescriptor(timeline, "currentTime").get;
-    const ahead = (of) => native.call(of) - (now - (origins.get(of) ?? 0));
-    getter(timeline, "currentTime", function (get) {
-      return this instanceof DocumentTimeline ? now - (origins.get(this) ?? 0) : get.call(this);
-    });
-    window.DocumentTimeline = new Proxy(window.DocumentTimeline, {
-      construct: (target, [options, ...rest], self) => {
-        const made = Reflect.construct(target, [options, ...rest], self);
-        origins.set(made, Number(options?.originTime) || 0);
-        return made;
-      },
-    });
-    const start = Object.getOwnPropertyDescriptor(Animation.prototype, "startTime");
-    Object.defineProperty(Animation.prototype, "startTime", {
-      ...start,
-      get() {
-        const value = start.get.call(this);
-        if (value === null && isSought(this)) {
-          const at = position.get.call(this);
-          return at === null ? null : this.timeline.currentTime - at / (this.playbackRate || 1);
-        }
-        return typeof value === "number" && this.timeline instanceof DocumentTimeline ? value - ahead(this.timeline) : value;
-      },
-      set(value) {
-        const moved = typeof value === "number" && this.timeline instanceof DocumentTimeline;
-        start.set.call(this, moved ? value + ahead(this.timeline) : value);
-      },
-    });
-    // The runtime seeks animations by time. Those on a scroll timeline follow it by themselves, and are left alone.
-    const follows = (animation) => !(animation.timeline instanceof DocumentTimeline);
-    const byRuntime = () => (new Error().stack || "").includes("/__hyperfarm/runtime.js");
-    // While the page loads, an animation whose end a script waits for runs to it in the steps of the load time.
-    const awaited = new Set();
-    const ended = new WeakSet();
-    const heard = new WeakSet();
-    const runs = (animation) => follows(animation) || (loading && heard.has(animation));
-    const { addEventListener } = EventTarget.prototype;
-    const wait = (animation) => {
-      heard.add(animation);
-      if (awaited.has(animation) || ended.has(animation)) return;
-      awaited.add(animation);
-      addEventListener.call(animation, "finish", () => awaited.delete(animation), { once: true });
-    };
-    const ends = new WeakMap();
-    getter(Animation.prototype, "finished", function (get) {
-      if (follows(this)) return get.call(this);
-      wait(this);
-      let end = ends.get(this);
-      if (!end) {
-        end = Promise.withResolvers();
-        get.call(this).then(end.resolve, end.reject);
-        // As with the browser's own, a cancellation that nobody waits for is no error.
-        end.promise.catch(() => {});
-        ends.set(this, end);
-      }
-      return end.promise;
-    });
-    // Those that are sought never end by themselves: scripts are told when they are at their end. Answers whether any was.
-    endAnimations = () => {
-      let isAny = false;
-      for (const animation of [...awaited]) {
-        const at = position.get.call(animation);
-        const end = animation.effect?.getComputedTiming().endTime ?? Infinity;
-        if (!isSought(animation) || at === null || !(animation.playbackRate < 0 ? at <= 0 : at >= end - 1e-3)) continue;
-        isAny = true;
-        awaited.delete(animation);
-        ended.add(animation);
-        ends.get(animation)?.resolve(animation);
-        animation.dispatchEvent(new AnimationPlaybackEvent("finish", { currentTime: at, timelineTime: now }));
-      }
-      return isAny;
-    };
-    awaitsEnds = () => awaited.size > 0;
-    // One that is played again has another end.
-    const again = (animation) => {
-      if (!ended.delete(animation)) return;
-      ends.delete(animation);
-      wait(animation);
-    };
-    const onfinish = Object.getOwnPropertyDescriptor(Animation.prototype, "onfinish");
-    Object.defineProperty(Animation.prototype, "onfinish", {
-      ...onfinish,
-      set(listener) { if (listener) wait(this); onfinish.set.call(this, listener); },
-    });
-    Animation.prototype.addEventListener = function (type, ...rest) {
-      // The runtime hears of the end of every animation, and nothing follows from it. It also runs the scripts of the page, so only its
-      // own call counts.
-      const caller = (new Error().stack || "").split("\n")[2] ?? "";
-      if (type === "finish" && caller.includes("/__hyperfarm/runtime.js")) heard.add(this);
-      else if (type === "finish") wait(this);
-      return addEventListener.call(this, type, ...rest);
-    };
-    const { pause } = Animation.prototype;
-    const position = Object.getOwnPropertyDescriptor(Animation.prototype, "currentTime");
-    // Those that the farm seeks are paused, and are to scripts what they would be.
-    const held = new WeakSet();
-    const pausedByPage = new WeakSet();
-    const isSought = (animation) => held.has(animation) && !pausedByPage.has(animation) && animation.timeline instanceof DocumentTimeline;
-    hold = (animation) => {
-      held.add(animation);
-      pause.call(animation);
-    };
-    Animation.prototype.pause = function () {
-      const isRuntime = byRuntime();
-      if (isRuntime && runs(this)) return;
-      (isRuntime ? held : pausedByPage).add(this);
-      pause.call(this);
-    };
-    for (const name of ["play", "reverse", "finish", "cancel"]) {
-      const original = Animation.prototype[name];
-      Animation.prototype[name] = function () {
-        pausedByPage.delete(this);
-        if (name === "cancel") awaited.delete(this);
-        else again(this);
-        return original.call(this);
-      };
-    }
-    const playState = Object.getOwnPropertyDescriptor(Animation.prototype, "playState").get;
-    stateOf = (animation) => playState.call(animation);
-    getter(Animation.prototype, "playState", function (get) {
-      const state = get.call(this);
-      if (state !== "paused" || !isSought(this) || byRuntime()) return state;
-      const at = position.get.call(this);
-      return at >= (this.effect?.getComputedTiming().endTime ?? Infinity) || at < 0 ? "finished" : "running";
-    });
-    Object.defineProperty(Animation.prototype, "currentTime", {
-      ...position,
-      set(value) { if (!runs(this) || !byRuntime()) position.set.call(this, value); },
-    });
-  }
-
   // What the host tells the author, each once: warnings by code and text, and how the page leaves itself ---------------------
   const notes = new Map();
   const note = (code, message) => { if (notes.size < 20) notes.set(code + message, { code, message }); };
@@ -578,9 +439,9 @@
       nativeSuspend.call(context).catch(() => {});
     }
   };
-  // Runs the first timer that is due until then. Answers whether there was one. The caller lets what waits for its promises go on
-  // before the next, in the timer's time.
-  const runNext = (until) => {
+  // Runs the first timer that is due until then, after `prepare` with its moment. Answers whether there was one. The caller lets what waits
+  // for its promises go on before the next, in the timer's time.
+  const runNext = (until, prepare) => {
     let id = 0;
     let first = null;
     for (const [candidate, timer] of timers) {
@@ -596,6 +457,7 @@
     if (!loading || clockRuns) now = time;
     if (first.every !== null) first.due += first.every;
     reads = 0;
+    prepare?.(time);
     run(id);
     return true;
   };
@@ -833,7 +695,10 @@
   }
 
   // The clock of a child frame has the time of a frame before the scripts of its parent run.
-  const show = (ms) => { if (!loading) now = ms; };
+  const show = (ms) => {
+    aim = ms / 1000;
+    if (!loading) now = ms;
+  };
   // A seek to the same time runs no animation frame, so that a frame may be sought again; `again` runs one nevertheless.
   let sought = null;
   let isBegun = false;
@@ -883,15 +748,13 @@
       note,
       notes: () => [...notes.values()],
       departure: () => departure,
-      hold: (animation) => hold(animation),
-      stateOf: (animation) => stateOf(animation),
-      endAnimations: () => endAnimations(),
-      awaitsEnds: () => awaitsEnds(),
       roots,
       quietly,
       untilLoaded,
       relay,
       aimAt: (seconds) => { aim = seconds; },
+      // Milliseconds of the composition that are sought.
+      aim: () => aim * 1000,
     }),
   });
 })();

@@ -16,8 +16,8 @@ use super::options::{OpenOptions, PlacedPicture, Probe, VideoLayer, VideoPicture
 use super::pictures::PictureMemory;
 use super::ready::{Departure, POLL_INTERVAL, PageReport, Readiness, STAYS};
 use crate::assets::{
-    CONFIG_PLACEHOLDER, DRIVER_SCRIPT, EARLY_SCRIPT, IMAGES_SCRIPT, LIMITS_SCRIPT, LOAD_EVENTS_SCRIPT, PLAYBACK_SCRIPT,
-    REMOTE_SCRIPT, TREES_SCRIPT, VISITS_SCRIPT, WORKERS_SCRIPT,
+    ANIMATIONS_SCRIPT, CONFIG_PLACEHOLDER, DRIVER_SCRIPT, EARLY_SCRIPT, IMAGES_SCRIPT, LIMITS_SCRIPT,
+    LOAD_EVENTS_SCRIPT, PLAYBACK_SCRIPT, REMOTE_SCRIPT, TREES_SCRIPT, VISITS_SCRIPT, WORKERS_SCRIPT,
 };
 use crate::chrome::{DrawnFrame, FrameKind, Page, PageEvent};
 use crate::error::{CaptureError, ChromeError, PageError, ProjectError, WorkerError};
@@ -544,6 +544,7 @@ fn host_scripts(options: &OpenOptions) -> Result<String, WorkerError> {
     let scripts = [
         LIMITS_SCRIPT,
         &early,
+        ANIMATIONS_SCRIPT,
         REMOTE_SCRIPT,
         WORKERS_SCRIPT,
         TREES_SCRIPT,

@@ -53,6 +53,8 @@
     return Math.min(Math.max(0, moved), state.duration);
   };
   const anchor = (video, state, at = position(video, state)) => Object.assign(state, { at, since: now() });
+  // The runtime sets and pauses what is in the document. Line 0 of the stack names the error, lines 1 and 2 are in this file.
+  const isOfRuntime = (video) => video.isConnected && /\/__hyperfarm\/runtime\.js:\d+:\d+\)?$/.test((new Error().stack ?? "").split("\n")[3] ?? "");
   const sourceOf = (state, fps, seconds) => {
     const last = Math.max(0, Math.floor(state.duration * fps + 0.5) - 1);
     return `/__hyperfarm/video/${state.index}/${Math.min(last, Math.floor(seconds * fps + 1e-6))}.bmp`;
@@ -60,7 +62,7 @@
   const script = (video, about, source) => {
     const plays = !video.paused || video.autoplay;
     const at = trees.positions.get(video) ?? 0;
-    const state = { index: about.index, duration: about.end, plays, at, since: 0, rate: video.playbackRate || 1, image: null, shownAt: null, sought: false, ended: false };
+    const state = { index: about.index, duration: about.end, plays, at, since: 0, rate: video.playbackRate || 1, image: null, shownAt: null, sought: false, isRated: false, ended: false };
     scripted.set(video, state);
     pause.call(video);
     define(video, "paused", () => !state.plays);
@@ -70,15 +72,19 @@
     define(video, "src", () => source, () => clock.note("CLOCK_NOT_HELD", `a script gives another source to ${video.localName === "audio" ? "a sound" : "a video"} that is not in the document; it keeps its first one`));
     define(video, "currentSrc", () => source);
     define(video, "currentTime", () => position(video, state), (seconds) => {
+      if (isOfRuntime(video)) return;
       anchor(video, state, Math.min(Math.max(0, Number(seconds) || 0), state.duration));
       state.ended = false;
       state.sought = true;
     });
     define(video, "playbackRate", () => state.rate, (rate) => {
+      if (isOfRuntime(video)) return;
       anchor(video, state);
       state.rate = Number(rate) || 0;
+      state.isRated = true;
     });
     video.play = () => {
+      if (isOfRuntime(video)) return Promise.resolve();
       if (state.ended) anchor(video, state, 0);
       state.ended = false;
       if (!state.plays) {
@@ -89,7 +95,7 @@
       return Promise.resolve();
     };
     video.pause = () => {
-      if (!state.plays) return;
+      if (!state.plays || isOfRuntime(video)) return;
       anchor(video, state);
       state.plays = false;
       tell(video, "pause");
@@ -157,7 +163,8 @@
   const follow = async () => {
     const changed = await load(null);
     for (const [video, state] of scripted) {
-      if (video.isConnected && video.localName === "video") clock.note("CLOCK_NOT_HELD", "a script puts a video into the document after the page was ready, where it shows nothing; put it there while the page loads");
+      if (state.isRated) tell(video, "ratechange");
+      state.isRated = false;
       if (!state.sought) continue;
       state.sought = false;
       tell(video, "seeking", "timeupdate", "seeked");
@@ -165,7 +172,15 @@
     return changed;
   };
   const pictureOf = (video) => scripted.get(video)?.image ?? null;
+  // The address of the picture of each video that scripts have put into the document since.
+  const attached = () => {
+    const found = new Map();
+    for (const [video, { index, image }] of scripted) {
+      if (index !== null && video.isConnected && video.localName === "video") found.set(video, image?.getAttribute("src") ?? null);
+    }
+    return found;
+  };
   Object.defineProperty(window, "__hyperfarmPlayback", {
-    value: Object.freeze({ serve, place, script, begins, announce, load, follow, pictureOf, isScripted: (video) => scripted.has(video), hasScripted: () => scripted.size > 0 }),
+    value: Object.freeze({ serve, place, script, begins, announce, load, follow, pictureOf, attached, isScripted: (video) => scripted.has(video), hasScripted: () => scripted.size > 0 }),
   });
 })();

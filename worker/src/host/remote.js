@@ -35,12 +35,17 @@
 
   if (window.fetch) {
     const fetch = window.fetch;
+    // What the server has not got is to scripts what no network is.
+    const orFail = (response) => {
+      if (!response.ok) throw new TypeError("Failed to fetch");
+      return response;
+    };
     window.fetch = function (input, options) {
-      if (input instanceof Request) {
-        const mapped = local(input.url);
-        return fetch.call(this, mapped === input.url ? input : new Request(mapped, input.method === "GET" ? {} : input), options);
-      }
-      return fetch.call(this, local(input), options);
+      const url = input instanceof Request ? input.url : input;
+      const mapped = local(url);
+      if (mapped === url) return fetch.call(this, input, options);
+      const request = input instanceof Request ? new Request(mapped, input.method === "GET" ? {} : input) : mapped;
+      return fetch.call(this, request, options).then(orFail);
     };
   }
   const open = XMLHttpRequest.prototype.open;

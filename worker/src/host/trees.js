@@ -69,11 +69,15 @@
       return element;
     },
   });
-  // Where a script has put a medium that plays by the wall clock while the page loads.
+  // Where a script has put a medium, in seconds. While the page loads it plays by the wall clock, and to scripts by the page's.
   const positions = new WeakMap();
   const currentTime = Object.getOwnPropertyDescriptor(media, "currentTime");
   Object.defineProperty(media, "currentTime", {
     ...currentTime,
+    get() {
+      if (!clock.isLoading()) return currentTime.get.call(this);
+      return (positions.get(this) ?? 0) + (this.paused ? 0 : clock.getTime() / 1000);
+    },
     set(seconds) {
       positions.set(this, Number(seconds) || 0);
       currentTime.set.call(this, seconds);

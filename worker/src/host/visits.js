@@ -227,7 +227,7 @@
     if (seen !== null) refuse(seen);
     if (typeof window.__player?.renderSeek !== "function") refuse("it brings a seek of its own");
     if (window.__HF_VIRTUAL_TIME__.pending() > 0) refuse("it has timers");
-    if (window.__HF_VIRTUAL_TIME__.awaitsEnds()) refuse("it waits for the end of an animation");
+    if (window.__hyperfarmAnimations.awaitsEnds()) refuse("it waits for the end of an animation");
     const library = libraries.find((name) => window[name] !== undefined);
     if (library) refuse(`it has ${library}`);
     const element = window.__hyperfarmTrees.find("canvas, iframe, object, embed, [data-shader], [data-color-grading]");

@@ -69,6 +69,8 @@ pub(crate) fn level(number: u64) -> u8 {
 pub(crate) struct Rendered {
     pub(crate) pictures: Vec<Picture>,
     pub(crate) draft: PlanDraft,
+    /// Warnings of the chunk that has all frames.
+    pub(crate) chunk_warnings: Vec<Warning>,
 }
 
 impl Rendered {
@@ -143,7 +145,7 @@ pub(crate) async fn render(farm: &Farm, name: &str, files: &[(&str, Vec<u8>)]) -
         std::fs::copy(&path, std::path::Path::new(&kept).join(format!("{name}.mp4"))).unwrap();
     }
     assert_eq!(pictures.len() as u64, frames, "{name}");
-    Rendered { pictures, draft }
+    Rendered { pictures, draft, chunk_warnings: record.warnings }
 }
 
 pub(crate) async fn render_page(farm: &Farm, name: &str, html: String) -> Rendered {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod animations;
 mod clock;
 mod farm;
 mod frames;
