@@ -33,12 +33,21 @@
   const pause = (animation) => native.pause.value.call(animation);
   const positionOf = (animation) => native.currentTime.get.call(animation);
   const setPosition = (animation, value) => native.currentTime.set.call(animation, value);
+  // Questions for the state and the end of an animation bring the page's style up to date, which takes long after each change of a position. So
+  // they are asked before.
   const stateOf = (animation) => native.playState.get.call(animation);
+  const isIdle = (animation) => positionOf(animation) === null;
   const endOf = (animation) => animation.effect?.getComputedTiming().endTime ?? Infinity;
   const { addEventListener } = EventTarget.prototype;
-  // Whether the runtime itself has called the function that asks. It also runs the scripts of the page, so only its own call counts: line 0
-  // of the stack names the error, lines 1 and 2 are in this file.
-  const isByRuntime = () => /\/__hyperfarm\/runtime\.js:\d+:\d+\)?$/.test((new Error().stack ?? "").split("\n")[3] ?? "");
+  // Whether the runtime itself has called the function that asks. It also runs the scripts of the page, so only its own call counts: the
+  // first two places of the stack are in this file. It is asked often, and a short stack is made fast.
+  const isByRuntime = () => {
+    const limit = Error.stackTraceLimit;
+    Error.stackTraceLimit = 3;
+    const stack = new Error().stack ?? "";
+    Error.stackTraceLimit = limit;
+    return /\/__hyperfarm\/runtime\.js:\d+:\d+\)?$/.test(stack);
+  };
 
   // Those on a scroll timeline follow it by themselves, and are left alone.
   const followsOther = (animation) => !(animation.timeline instanceof DocumentTimeline);
@@ -53,21 +62,23 @@
   const isSought = (animation) =>
     held.has(animation) && !pausedInLoad.has(animation) && !anchors.get(animation)?.isStopped && !followsOther(animation);
 
-  const positionAt = (animation, ms) => {
+  // Where it would be if it had no end.
+  const movedTo = (animation, ms) => {
     const { at, from, isStopped } = anchors.get(animation);
-    if (isStopped) return from;
-    const moved = from + (ms - at) * animation.playbackRate;
+    return isStopped ? from : from + (ms - at) * animation.playbackRate;
+  };
+  const positionAt = (animation, ms) => {
+    const moved = movedTo(animation, ms);
+    const { from } = anchors.get(animation);
     return animation.playbackRate > 0 ? Math.min(moved, Math.max(from, endOf(animation))) : Math.max(moved, Math.min(from, 0));
   };
   const hold = (animation) => {
     held.add(animation);
-    if (stateOf(animation) !== "paused") pause(animation);
+    pause(animation);
   };
   const place = (animation, ms) => {
-    // A pause would begin one again that its style has ended.
-    if (stateOf(animation) === "idle") return;
-    hold(animation);
-    setPosition(animation, positionAt(animation, ms));
+    // A position would begin one again that its style has ended.
+    if (!isIdle(animation)) setPosition(animation, movedTo(animation, ms));
   };
 
   // Ends that scripts wait for ---------------------------------------------------------------------------------------------
@@ -135,7 +146,7 @@
   // What scripts ask and order ---------------------------------------------------------------------------------------------
   // Orders of the runtime to these have no effect. An idle one would begin again.
   const isKeptFromRuntime = (animation) =>
-    followsOther(animation) || anchors.has(animation) || (clock.isLoading() && heard.has(animation)) || stateOf(animation) === "idle";
+    followsOther(animation) || anchors.has(animation) || (clock.isLoading() && heard.has(animation)) || isIdle(animation);
   // After an order of a script, its style does not play or pause an animation any more.
   const steered = new WeakSet();
   // Positions that scripts have given while the page loaded.
@@ -145,7 +156,7 @@
   const steer = (animation, order, isStopped) => {
     if (followsOther(animation) || (clock.isLoading() && !anchors.has(animation))) return order();
     const anchor = anchors.get(animation);
-    const isBegun = stateOf(animation) !== "idle";
+    const isBegun = !isIdle(animation);
     if (anchor) setPosition(animation, positionAt(animation, now()));
     else if (movedAt.has(animation) && isBegun) setPosition(animation, Math.max(0, positionOf(animation) + now() - movedAt.get(animation)));
     const result = order();
@@ -155,11 +166,17 @@
     hold(animation);
     return result;
   };
+  const begins = (animation) => {
+    pausedInLoad.delete(animation);
+    held.delete(animation);
+    steered.add(animation);
+    again(animation);
+  };
   const setRate = (animation, rate) => native.playbackRate.set.call(animation, rate);
   Object.assign(Animation.prototype, {
     pause() {
       if (isByRuntime()) {
-        if (!isKeptFromRuntime(this)) hold(this);
+        if (!held.has(this) && !isKeptFromRuntime(this)) hold(this);
         return;
       }
       if (clock.isLoading()) pausedInLoad.add(this);
@@ -167,16 +184,12 @@
       steer(this, () => pause(this), true);
     },
     play() {
-      if (clock.isLoading()) pausedInLoad.delete(this);
-      steered.add(this);
-      again(this);
+      begins(this);
       steer(this, () => native.play.value.call(this), false);
     },
     // The browser changes these rates at its next frame only.
     reverse() {
-      if (clock.isLoading()) pausedInLoad.delete(this);
-      steered.add(this);
-      again(this);
+      begins(this);
       steer(this, () => {
         setRate(this, -this.playbackRate);
         native.play.value.call(this);
@@ -184,14 +197,14 @@
     },
     updatePlaybackRate(rate) { steer(this, () => setRate(this, rate)); },
     finish() {
-      pausedInLoad.delete(this);
-      again(this);
+      begins(this);
       steer(this, () => native.finish.value.call(this), false);
     },
     cancel() {
       pausedInLoad.delete(this);
       awaited.delete(this);
       anchors.delete(this);
+      held.delete(this);
       native.cancel.value.call(this);
     },
   });
@@ -272,6 +285,7 @@
   }
   const isPausedByStyle = ({ effect, animationName }) => {
     const style = getComputedStyle(effect.target, effect.pseudoElement);
+    if (!style.animationPlayState.includes("paused")) return false;
     const states = style.animationPlayState.split(", ");
     return states[style.animationName.split(", ").lastIndexOf(animationName) % states.length] === "paused";
   };
@@ -298,7 +312,7 @@
     const at = isByClip ? startOf(animation.effect.target) * 1000 : ms;
     anchors.set(animation, { at, from: isStopped ? (positionOf(animation) ?? 0) : first(animation), isStopped });
     // One that only its style has paused would go on with its style.
-    pause(animation);
+    hold(animation);
   };
   // Those that a style may pause: it did not when the page was ready.
   const playing = new WeakSet();
@@ -319,11 +333,10 @@
         if (animation.timeline !== document.timeline) continue;
         if (!anchors.has(animation) && !ofRuntime.has(animation)) begin(animation, since, ms);
         followStyle(animation, ms);
-        if (!anchors.has(animation)) continue;
-        place(animation, ms);
-        moving.push(animation);
+        if (anchors.has(animation)) moving.push(animation);
       }
     }
+    for (const animation of moving) place(animation, ms);
   };
   // Moves those of the last frame before any script of this one runs, and runs `seek` with the clock at `ms`.
   const follow = (ms, seek) => {
@@ -342,7 +355,10 @@
       if (animation.playbackRate === 1) {
         ofRuntime.add(animation);
         if (isOfElement(animation) && !isPausedByStyle(animation)) playing.add(animation);
-      } else anchors.set(animation, { at: 0, from: given.get(animation) ?? first(animation), isStopped: false });
+        continue;
+      }
+      anchors.set(animation, { at: 0, from: given.get(animation) ?? first(animation), isStopped: false });
+      hold(animation);
     }
   };
   Object.defineProperty(window, "__hyperfarmAnimations", {
