@@ -15,7 +15,7 @@ use hyperfarm_proto::event::{Event, EventKind};
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::{ContentHash, Pool};
-use hyperfarm_proto::plan::Plan;
+use hyperfarm_proto::plan::{Plan, Warning};
 use hyperfarm_proto::record::{AudioRecord, Manifest, OutputRecord, SegmentRecord};
 use hyperfarm_proto::spec::{Format, Size};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
@@ -74,7 +74,9 @@ impl Scene {
         }
         encoder.finish().unwrap();
         let bytes = std::fs::read(&path).unwrap();
-        let record = SegmentRecord { plan: None, ..segment_record(&self.plan, chunk, attempt, "w1", &bytes) };
+        let warnings =
+            vec![warning("SCRIPT_EXCEPTION", "in each"), warning("CLOCK_NOT_HELD", &format!("in chunk {chunk}"))];
+        let record = SegmentRecord { plan: None, warnings, ..segment_record(&self.plan, chunk, attempt, "w1", &bytes) };
         self.backplane.objects.put_json(&keys::segment_record(&record.key), &record).await.unwrap();
         self.backplane.objects.put(&record.key, bytes.into()).await.unwrap();
         record
@@ -133,6 +135,10 @@ async fn is_empty(dir: &Path) -> bool {
     false
 }
 
+fn warning(code: &str, message: &str) -> Warning {
+    Warning { code: code.to_owned(), message: message.to_owned() }
+}
+
 /// Half a second of a tone, as a WAV file.
 fn tone() -> Vec<u8> {
     let samples = SAMPLE_RATE / 2;
@@ -184,6 +190,20 @@ async fn every_format_and_rate_is_joined_and_verified() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn warnings_of_chunks_are_the_renders() {
+    let scene = Scene::new(Format::Mp4, rate(30, 1), &[2, 2, 2], false).await;
+    scene.stitch().await.unwrap();
+    let manifest: Manifest = scene.backplane.objects.get_json(&keys::manifest(&scene.plan.render)).await.unwrap();
+    let of_chunks = [
+        warning("SCRIPT_EXCEPTION", "in each"),
+        warning("CLOCK_NOT_HELD", "in chunk 0"),
+        warning("CLOCK_NOT_HELD", "in chunk 1"),
+        warning("CLOCK_NOT_HELD", "in chunk 2"),
+    ];
+    assert_eq!(manifest.warnings, [scene.plan.warnings.as_slice(), &of_chunks].concat());
 }
 
 #[tokio::test]
