@@ -153,13 +153,15 @@ pub enum PageError {
     DurationMissing(String),
     /// The page does not answer, and its browser does.
     #[error(
-        "the page does not answer: a {call} took longer than {seconds} s. A script loops, or waits for what never comes"
+        "the page does not answer: a {call} took longer than {seconds} s{begun}. A script loops, or waits for what never comes"
     )]
     Unresponsive {
         /// What was called.
         call: &'static str,
         /// Seconds since the call.
         seconds: u64,
+        /// At which moment of the composition a script began that does not end, in words; empty where it is not known.
+        begun: String,
     },
     /// The page's process ended.
     #[error("the page crashed; it may need more memory than a slot has")]

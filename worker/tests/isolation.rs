@@ -351,13 +351,13 @@ async fn a_page_that_loops_is_the_users_failure_and_names_its_frame() {
     let folder = tempfile::tempdir().unwrap();
     let _alone = ALONE.lock().await;
     let mut slot = slot().await;
-    let page = "<!doctype html><body><script>window.__hf = { duration: 2, seek(t) { if (t >= 1) for (;;); } }</script>";
+    let page = "<!doctype html><body><script>window.__hf = { duration: 2, seek() {} };setTimeout(() => { for (;;); }, 950)</script>";
     let mut host = slot.open(site(&folder, page), VIEWPORT, &options()).await.unwrap();
     host.seek(9, &[]).await.unwrap();
     let error = host.seek(10, &[]).await.unwrap_err();
     let (code, message) = (error.code(), error.to_string());
     assert_eq!((code, code.owner()), (FailureCode::PageUnresponsive, Owner::User), "{message}");
-    assert!(message.contains("frame 10 (1.000 s)"), "{message}");
+    assert!(message.contains("frame 10 (1.000 s)") && message.contains("begun at 0.950 s"), "{message}");
     drop(host);
     assert!(slot.settle::<()>(Err(error)).await.is_err());
     assert!(descendants().is_empty(), "the browser of a page that loops is ended");

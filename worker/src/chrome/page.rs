@@ -27,7 +27,7 @@ use chromiumoxide::cdp::browser_protocol::target::{
 use chromiumoxide::cdp::browser_protocol::{log, network, performance};
 use chromiumoxide::cdp::js_protocol::runtime::{
     EvaluateParams, EventConsoleApiCalled, EventExceptionThrown, ReleaseObjectGroupParams,
-    SetMaxCallStackSizeToCaptureParams,
+    SetMaxCallStackSizeToCaptureParams, TerminateExecutionParams,
 };
 use chromiumoxide::error::CdpError;
 use futures::StreamExt;
@@ -56,6 +56,11 @@ const IS_NEW: &str = "document.readyState === \"complete\" && window.__HF_VIRTUA
 const FIRST_TICK: f64 = 1000.0;
 /// Group of the elements that are being measured.
 const MEASURED: &str = "measured";
+/// The moment in milliseconds of the composition at which the script has begun that runs or ran last.
+const STUCK_AT: &str =
+    "window.__HF_VIRTUAL_TIME__?.isLoading() === false ? window.__HF_VIRTUAL_TIME__.stuckAt() : null";
+/// Longest answer of a page whose script was ended.
+const END_SCRIPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest answer of a browser that is asked whether it still works.
 const BROWSER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most characters of a message of the page.
@@ -527,8 +532,25 @@ impl Page {
         let target = GetTargetInfoParams::builder().target_id(self.page.target_id().clone()).build();
         let seconds = waited.as_secs();
         match tokio::time::timeout(BROWSER_TIMEOUT, self.page.execute(target)).await {
-            Ok(Ok(_)) => PageError::Unresponsive { call, seconds }.into(),
+            Ok(Ok(_)) => PageError::Unresponsive { call, seconds, begun: self.end_script().await }.into(),
             _ => ChromeError::Stalled { call, seconds }.into(),
+        }
+    }
+}
+
+impl Page {
+    /// Ends the script that keeps the page from answering, and says at which moment of the composition it began.
+    async fn end_script(&self) -> String {
+        let asking = async {
+            self.page.execute(TerminateExecutionParams::default()).await.ok()?;
+            let call = EvaluateParams::builder().expression(STUCK_AT).return_by_value(true).build().ok()?;
+            self.page.execute(call).await.ok()?.result.result.value?.as_f64()
+        };
+        match tokio::time::timeout(END_SCRIPT_TIMEOUT, asking).await {
+            Ok(Some(ms)) if ms.is_finite() && ms >= 0.0 => {
+                format!(", begun at {:.3} s of the composition", ms / 1000.0)
+            }
+            _ => String::new(),
         }
     }
 }

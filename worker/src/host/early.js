@@ -439,6 +439,8 @@
       nativeSuspend.call(context).catch(() => {});
     }
   };
+  // The moment of the timer that runs; a script that never ends leaves it.
+  let running = null;
   // Runs the first timer that is due until then, after `prepare` with its moment. Answers whether there was one. The caller lets what waits
   // for its promises go on before the next, in the timer's time.
   const runNext = (until, prepare) => {
@@ -458,7 +460,9 @@
     if (first.every !== null) first.due += first.every;
     reads = 0;
     prepare?.(time);
+    running = time;
     run(id);
+    running = null;
     return true;
   };
   // The number is bounded, because a timer may always set another one.
@@ -753,8 +757,9 @@
       untilLoaded,
       relay,
       aimAt: (seconds) => { aim = seconds; },
-      // Milliseconds of the composition that are sought.
+      // Milliseconds of the composition that are sought, and at which the script began that runs.
       aim: () => aim * 1000,
+      stuckAt: () => running ?? aim * 1000,
     }),
   });
 })();
