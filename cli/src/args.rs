@@ -13,7 +13,7 @@ use hyperfarm_proto::bounded::Text;
 use hyperfarm_proto::id::Pool;
 use hyperfarm_proto::spec::{Format, KeepFor, RenderSpec};
 
-pub(crate) use choices::{Moment, QualityArg, ResolutionArg, WorkersArg, extensions, format_of_output};
+pub(crate) use choices::{Moment, QualityArg, ResolutionArg, WorkersArg, count, extensions, format_of_output};
 pub(crate) use compat::CompatArgs;
 
 /// Renders HyperFrames compositions (HTML) to video: on this machine, or on a farm of many.
@@ -134,7 +134,7 @@ pub(crate) struct SnapshotArgs {
         default_value = "0,25%,50%,75%,100%"
     )]
     pub at: Vec<Moment>,
-    /// Folder to write the PNG files to.
+    /// Folder to write the PNG files to; of one moment also a file whose name ends with .png.
     #[arg(short, long, value_name = "FOLDER", default_value = "snapshots")]
     pub output: PathBuf,
     /// Print the result as JSON on standard output.
@@ -152,11 +152,12 @@ pub(crate) struct RenderArgs {
     /// {index} and {NAME} stand for the row's number and variables.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Render once for each row of variables: a JSON list of objects, or a CSV file with a line of names.
+    /// Render once for each row of variables: a JSON list of objects, or a CSV file with a line of names, with commas,
+    /// semicolons or tabs between the cells.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["variables", "variables_file", "manifest", "timings", "trace", "no_wait"])]
     pub batch: Option<PathBuf>,
     /// Rows of a batch at once.
-    #[arg(long, value_name = "N", default_value = "1", requires = "batch")]
+    #[arg(long, value_name = "N", default_value = "1", requires = "batch", value_parser = count, allow_negative_numbers = true)]
     pub batch_concurrency: NonZeroU32,
     /// Begin no further row of a batch after one has failed.
     #[arg(long, requires = "batch")]
@@ -171,10 +172,10 @@ pub(crate) struct RenderArgs {
     #[arg(long, value_name = "FILE|URL")]
     pub audio: Option<String>,
     /// Chunks to render at once on this machine [default: by cores and memory].
-    #[arg(long)]
+    #[arg(long, value_parser = count, allow_negative_numbers = true, conflicts_with = "farm")]
     pub slots: Option<NonZeroU32>,
     /// The same by HyperFrames' name: a number, or auto.
-    #[arg(long, short, value_name = "N|auto", conflicts_with = "slots")]
+    #[arg(long, short, value_name = "N|auto", allow_negative_numbers = true, conflicts_with_all = ["slots", "farm"])]
     pub workers: Option<WorkersArg>,
     /// Say nothing but errors and warnings.
     #[arg(long)]
@@ -183,13 +184,13 @@ pub(crate) struct RenderArgs {
     #[arg(long)]
     pub json: bool,
     /// Also write the render's manifest: a hash of every captured frame, segments, timings.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "farm")]
     pub manifest: Option<PathBuf>,
     /// Also say where the time went, stage by stage, as milliseconds a frame.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "farm")]
     pub timings: bool,
     /// Also write where the time went as a trace, for Perfetto or chrome://tracing.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "farm")]
     pub trace: Option<PathBuf>,
     /// Render on the farm at this URL instead of on this machine. The key comes from HYPERFARM_API_KEY.
     #[arg(long, value_name = "URL", value_parser = crate::client::farm_url)]
@@ -215,7 +216,7 @@ pub(crate) struct RenderArgs {
     #[arg(long, value_name = "TIME", requires = "farm")]
     pub keep_for: Option<KeepFor>,
     /// With --farm: submit, print the render's id and do not wait.
-    #[arg(long, requires = "farm")]
+    #[arg(long, requires = "farm", conflicts_with_all = ["output", "timeout"])]
     pub no_wait: bool,
     /// With --farm: give up waiting after this long, such as 90s or 1h; the render goes on and the exit code is 4.
     #[arg(long, value_name = "TIME", requires = "farm")]
@@ -246,7 +247,7 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     pub listen: ListenArgs,
     /// Tasks at once [default: by cores and memory].
-    #[arg(long)]
+    #[arg(long, value_parser = count, allow_negative_numbers = true)]
     pub slots: Option<NonZeroU32>,
 }
 
@@ -254,7 +255,7 @@ pub(crate) struct UpArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct WorkerArgs {
     /// Tasks at once [default: HYPERFARM_SLOTS, else by cores and memory].
-    #[arg(long)]
+    #[arg(long, value_parser = count, allow_negative_numbers = true)]
     pub slots: Option<NonZeroU32>,
     /// Pool to serve [default: HYPERFARM_POOL, else cpu].
     #[arg(long)]
@@ -268,7 +269,7 @@ pub(crate) struct WorkerArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StitcherArgs {
     /// Stitches at once.
-    #[arg(long, default_value = "1")]
+    #[arg(long, default_value = "1", value_parser = count, allow_negative_numbers = true)]
     pub slots: NonZeroU32,
     /// Address and port of /metrics, /healthz and /readyz, without a key [default: none].
     #[arg(long, env = "HYPERFARM_METRICS_LISTEN", value_name = "ADDRESS")]

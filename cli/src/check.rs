@@ -52,7 +52,10 @@ pub(crate) async fn run(args: Box<CheckArgs>) -> Result<(), CliError> {
             print_line(&serde_json::to_string_pretty(findings).map_err(CliError::system)?);
         }
         (Ok(findings), false) => findings.print(),
-        (Err(error), true) => print_line(&json!({ "ok": false, "error": error.message }).to_string()),
+        (Err(error), true) => {
+            let warnings: Vec<&Warning> = distinct(&error.warnings).collect();
+            print_line(&json!({ "ok": false, "error": error.message, "warnings": warnings }).to_string());
+        }
         (Err(_), false) => {}
     }
     match result? {
@@ -66,11 +69,15 @@ pub(crate) async fn run(args: Box<CheckArgs>) -> Result<(), CliError> {
 async fn check(args: &CheckArgs) -> Result<Findings, CliError> {
     let facts = page_facts(&args.project);
     let spec = project_spec(&args.project, facts.as_ref())?;
-    spec.check_output().map_err(|error| CliError::user(error.message))?;
+    spec.check_output().map_err(|error| CliError::usage(error.message))?;
     let title = spec.title.clone().map(String::from);
-    let Packed { zip, warnings } = project::read(&args.project, Path::new(""))?;
+    let Packed { bundle, warnings } = project::read(&args.project, Path::new(""))?;
     let page = expected_page(&spec, facts.as_ref());
-    let draft = stages::run(NonZeroU32::MIN, page, async |stages| stages.plan(zip.into(), spec).await).await?;
+    let planned = stages::run(NonZeroU32::MIN, page, async |stages| stages.plan(&bundle, spec).await).await;
+    let draft = match planned {
+        Ok(draft) => draft,
+        Err(error) => return Err(error.after(warnings)),
+    };
     Ok(Findings::of(draft, title, warnings, args.strict))
 }
 

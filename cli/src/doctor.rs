@@ -151,7 +151,16 @@ async fn chrome(report: &mut Report, settings: &ChromeSettings) {
             report.green("begin-frame", &drawn);
             confinement(report, is_on, &measured);
         }
-        Err(error) => report.red("begin-frame", &error.to_string()),
+        Err(error) => {
+            let hint = match settings.executable.as_ref().filter(|_| !matches!(error, WorkerError::Disk(_))) {
+                Some(path) if !error.to_string().contains("TMPDIR") => format!(
+                    "; HYPERFARM_CHROME names {}: unset it, or name a headless shell (Debian's chromium-headless-shell)",
+                    path.display()
+                ),
+                _ => String::new(),
+            };
+            report.red("begin-frame", &format!("{}{hint}", error.to_string().trim_end_matches([':', ' '])));
+        }
     }
 }
 
@@ -310,7 +319,12 @@ fn machine_lines(report: &mut Report) {
     }
     let folder = std::env::temp_dir();
     let writable = tempfile::tempfile_in(&folder).map(|_| format!("{} can be written", folder.display()));
-    report.check("temp folder", writable.map_err(|error| format!("{}: {error}; set TMPDIR", folder.display())));
+    report.check(
+        "temp folder",
+        writable.map_err(|error| {
+            format!("{} cannot be written: {error}; set TMPDIR to a folder that is yours", folder.display())
+        }),
+    );
 }
 
 async fn backplane(report: &mut Report, config: &Config) {

@@ -52,7 +52,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "N")]
     pub(crate) max_per_day: Option<u32>,
     /// US dollars after which it renders no more.
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", value_parser = dollars, allow_negative_numbers = true)]
     pub(crate) cap: Option<f64>,
     /// Pools it may ask for [default: all].
     #[arg(long = "pool", value_name = "POOL")]
@@ -89,7 +89,7 @@ pub(crate) async fn run(command: KeysCommand) -> Result<(), CliError> {
                         per_minute: args.max_per_minute,
                         per_day: args.max_per_day,
                     },
-                    cap_usd: args.cap.filter(|cap| cap.is_finite()),
+                    cap_usd: args.cap,
                     pools: (!args.pools.is_empty()).then_some(args.pools),
                     ..Rights::new(args.space.clone(), args.scopes)
                 },
@@ -114,6 +114,11 @@ pub(crate) async fn run(command: KeysCommand) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+fn dollars(text: &str) -> Result<f64, String> {
+    let dollars = text.trim().parse().ok().filter(|dollars: &f64| dollars.is_finite() && *dollars >= 0.0);
+    dollars.ok_or_else(|| "give US dollars, 0 or more, such as 12.50".to_owned())
 }
 
 fn view(record: &KeyRecord) -> Value {

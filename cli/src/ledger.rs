@@ -26,7 +26,7 @@ pub(crate) async fn run(command: LedgerCommand) -> Result<(), CliError> {
     if config.cluster.is_none() {
         let advice = "the ledger of `hyperfarm up` without HYPERFARM_REDIS_URL is in its memory, and is made anew at each \
                       start; set the farm's HYPERFARM_REDIS_URL, HYPERFARM_AMQP_URL and HYPERFARM_STORAGE_URL";
-        return Err(CliError::user(advice));
+        return Err(CliError::usage(advice));
     }
     let backplane = Backplane::connect(&config).await.map_err(CliError::system)?;
     let rebuilt = rebuild_ledger(&backplane).await;

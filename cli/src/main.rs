@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod client;
+mod data_lock;
 mod doctor;
 mod exit;
 mod keys;

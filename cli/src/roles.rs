@@ -4,11 +4,14 @@ use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::config::Config;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::fetch::Fetcher;
+use hyperfarm_backplane::runner::RunnerConfig;
 use hyperfarm_coordinator::api::server::{self, ConnectionLimits};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_coordinator::api_keys::KeyStore;
@@ -26,6 +29,7 @@ use hyperfarm_worker::{CompileLimits, Compilers, ExpectedPage, RUNTIME_VERSION, 
 use tokio::net::TcpListener;
 
 use crate::args::{ListenArgs, StitcherArgs, UpArgs, WorkerArgs};
+use crate::data_lock::DataLock;
 use crate::exit::CliError;
 use crate::machine;
 use crate::probes::Probes;
@@ -62,11 +66,14 @@ impl Node {
         work_dir: &Path,
         drain: &Drain,
     ) -> Result<Self, CliError> {
-        let settings = Settings::from_env()?;
+        let mut settings = Settings::from_env()?;
         let mut config = worker_config(&settings, slots, Pool::default(), work_dir)?;
         config.first_page = first_page;
         config.runtimes.store = Some(runtime::store_in(&settings.farm.data_dir)?);
         config.archive = ArchiveLimits::LOCAL;
+        // Nobody waits for what an interrupted render has begun.
+        config.runner.grace = Duration::ZERO;
+        settings.runner.grace = Duration::ZERO;
         Self::start(&settings, backplane, config, Whose::Person, drain).await
     }
 
@@ -170,7 +177,7 @@ async fn connect(config: &Config) -> Result<Backplane, CliError> {
 async fn cluster() -> Result<(Settings, Backplane), CliError> {
     let settings = Settings::from_env()?;
     if settings.farm.cluster.is_none() {
-        return Err(CliError::user(
+        return Err(CliError::usage(
             "a role of its own needs a cluster: set HYPERFARM_AMQP_URL, HYPERFARM_REDIS_URL and HYPERFARM_STORAGE_URL, or run \
              every role in one process with `hyperfarm up`",
         ));
@@ -179,8 +186,39 @@ async fn cluster() -> Result<(Settings, Backplane), CliError> {
     Ok((settings, backplane))
 }
 
-/// The drain of a process. The first signal starts it, the second ends the process.
-pub(crate) fn drain() -> Result<Drain, CliError> {
+/// Whether the person was told of an interruption.
+static INTERRUPTION_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// The drain of a command. The first signal starts it and says what is waited for, the second ends the process.
+pub(crate) fn drain(waits_for: &'static str) -> Result<Drain, CliError> {
+    let drain = caught()?;
+    let started = drain.started();
+    tokio::spawn(async move {
+        started.await;
+        // Each row of a batch has a drain.
+        if !INTERRUPTION_TOLD.swap(true, Ordering::Relaxed) {
+            eprintln!("hyperfarm: interrupted; waiting for {waits_for}; a second Ctrl-C ends at once");
+        }
+    });
+    Ok(drain)
+}
+
+/// The drain of a role, which logs what is waited for.
+fn role_drain(runner: &RunnerConfig) -> Result<Drain, CliError> {
+    let drain = caught()?;
+    let (started, grace) = (drain.started(), runner.grace.as_secs());
+    tokio::spawn(async move {
+        started.await;
+        tracing::info!(
+            "waiting for tasks that run here, for {grace} s at most (HYPERFARM_DRAIN_GRACE); what is not done by then goes on \
+             at the next start or elsewhere"
+        );
+    });
+    Ok(drain)
+}
+
+/// A drain that the first signal starts, while the second ends the process.
+fn caught() -> Result<Drain, CliError> {
     let drain = Drain::new();
     drain.on_signals(|| {}).map_err(|error| CliError::system(format!("signals cannot be caught: {error}")))?;
     Ok(drain)
@@ -193,9 +231,10 @@ pub(crate) fn drain() -> Result<Drain, CliError> {
 /// A setting that cannot be used, a server that cannot be reached, or an address that cannot be listened on.
 pub(crate) async fn up(args: UpArgs) -> Result<(), CliError> {
     let settings = Settings::from_env()?;
+    let _lock = settings.farm.cluster.is_none().then(|| DataLock::take(&settings.farm)).transpose()?;
     let probes = Probes::listen(args.listen.metrics_listen).await?;
     let backplane = connect(&settings.farm).await?;
-    let drain = drain()?;
+    let drain = role_drain(&settings.runner)?;
     let slots = args.slots.or(settings.farm.slots).unwrap_or_else(machine::default_slots);
     let config = worker_config(&settings, slots, Pool::default(), &std::env::temp_dir())?;
     let node = Node::start(&settings, &backplane, config, Whose::Farm, &drain).await?;
@@ -213,7 +252,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), CliError> {
 pub(crate) async fn coordinator(args: ListenArgs) -> Result<(), CliError> {
     let probes = Probes::listen(args.metrics_listen).await?;
     let (settings, backplane) = cluster().await?;
-    let drain = drain()?;
+    let drain = role_drain(&settings.runner)?;
     serve(settings, &backplane, &args, &drain, &probes).await
 }
 
@@ -225,7 +264,7 @@ pub(crate) async fn coordinator(args: ListenArgs) -> Result<(), CliError> {
 pub(crate) async fn worker(args: WorkerArgs) -> Result<(), CliError> {
     let probes = Probes::listen(args.metrics_listen).await?;
     let (settings, backplane) = cluster().await?;
-    let drain = drain()?;
+    let drain = role_drain(&settings.runner)?;
     let slots = args.slots.or(settings.farm.slots).unwrap_or_else(machine::default_slots);
     let pool = args.pool.unwrap_or_else(|| settings.farm.pool.clone());
     let config = worker_config(&settings, slots, pool, &std::env::temp_dir())?;
@@ -245,7 +284,7 @@ pub(crate) async fn worker(args: WorkerArgs) -> Result<(), CliError> {
 pub(crate) async fn stitcher(args: StitcherArgs) -> Result<(), CliError> {
     let probes = Probes::listen(args.metrics_listen).await?;
     let (settings, backplane) = cluster().await?;
-    let drain = drain()?;
+    let drain = role_drain(&settings.runner)?;
     let stitcher = start_stitcher(&settings, &backplane, args.slots, &std::env::temp_dir(), true, &drain);
     probes.serving(&backplane, &drain);
     stitcher.join().await;

@@ -158,7 +158,7 @@ impl LogSettings {
 ///
 /// Every variable of these sections that cannot be used.
 pub(crate) fn read<T>(section: impl FnOnce(&Env<'_>) -> T) -> Result<T, CliError> {
-    config::read(&variable, section).map_err(|errors| CliError::user(errors.to_string()))
+    config::read(&variable, section).map_err(|errors| CliError::usage(errors.to_string()))
 }
 
 /// The settings of this process with the default for every variable that cannot be used, and these variables.

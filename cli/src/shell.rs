@@ -24,7 +24,7 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), CliError> {
 pub(crate) fn man(args: &ManArgs) -> Result<(), CliError> {
     std::fs::create_dir_all(&args.folder)
         .and_then(|()| clap_mangen::generate_to(Args::command(), &args.folder))
-        .map_err(|error| CliError::user(format!("{}: {error}", args.folder.display())))
+        .map_err(|error| CliError::usage(format!("{}: {error}", args.folder.display())))
 }
 
 #[cfg(test)]

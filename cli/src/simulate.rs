@@ -10,8 +10,8 @@ use crate::stdout::print_line;
 pub(crate) fn run(args: &SimulateArgs) -> Result<(), CliError> {
     let path = args.scenario.display();
     let text = std::fs::read_to_string(&args.scenario)
-        .map_err(|error| CliError::user(format!("the scenario {path} cannot be read: {error}")))?;
-    let scenario = Scenario::parse(&text).map_err(|error| CliError::user(format!("{path}: {error}")))?;
+        .map_err(|error| CliError::usage(format!("the scenario {path} cannot be read: {error}")))?;
+    let scenario = Scenario::parse(&text).map_err(|error| CliError::usage(format!("{path}: {error}")))?;
     let report = simulate(&scenario).map_err(CliError::system)?;
     if args.json {
         print_line(&serde_json::to_string_pretty(&report).map_err(CliError::system)?);

@@ -4,14 +4,14 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::ledger::TaskView;
+use hyperfarm_backplane::objects::hash_file;
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::frame::FrameRange;
-use hyperfarm_proto::id::{ContentHash, Pool, RenderId};
-use hyperfarm_proto::plan::{Plan, PlanDraft};
+use hyperfarm_proto::id::{Pool, RenderId};
+use hyperfarm_proto::plan::{Plan, PlanDraft, Warning};
 use hyperfarm_proto::record::{SegmentRecord, unix_ms};
 use hyperfarm_proto::spec::{RenderRequest, RenderSpec};
 use hyperfarm_proto::task::{Queue, Step, TaskId, TaskMessage};
@@ -20,6 +20,7 @@ use hyperfarm_worker::{ExpectedPage, Worker};
 use tempfile::TempDir;
 
 use crate::exit::CliError;
+use crate::render::project::Bundle;
 use crate::roles::{drain, worker_config};
 use crate::runtime;
 use crate::settings::Settings;
@@ -43,12 +44,14 @@ pub(crate) async fn run<T>(
 ) -> Result<T, CliError> {
     let folder = render_folder()?;
     let backplane = Backplane::in_process(&folder.path().join("storage")).map_err(CliError::system)?;
-    let interrupted = drain()?;
+    let interrupted = drain("the browsers to end and the temporary files to be removed")?;
     let settings = Settings::from_env()?;
     let mut config = worker_config(&settings, slots, Pool::default(), folder.path())?;
     config.first_page = first_page;
     config.runtimes.store = Some(runtime::store_in(&settings.farm.data_dir)?);
     config.archive = ArchiveLimits::LOCAL;
+    // Nobody waits for what an interrupted command has begun.
+    config.runner.grace = Duration::ZERO;
     let worker_drain = Drain::new();
     let worker = Worker::start(backplane.clone(), config, worker_drain.clone()).await?;
     let render = RenderId::try_from("stages".to_owned()).map_err(CliError::system)?;
@@ -66,14 +69,18 @@ pub(crate) async fn run<T>(
 
 impl Stages {
     /// Compiles and probes a project.
-    pub(crate) async fn plan(&self, project: Bytes, spec: RenderSpec) -> Result<PlanDraft, CliError> {
-        let (store, bundle) = (&self.backplane.objects, ContentHash::of(&project));
-        store.put(&keys::bundle(&bundle), project).await.map_err(CliError::system)?;
+    pub(crate) async fn plan(&self, project: &Bundle, spec: RenderSpec) -> Result<PlanDraft, CliError> {
+        let store = &self.backplane.objects;
+        let (bundle, _) = hash_file(&project.path()).await.map_err(CliError::system)?;
+        store.put_file(&keys::bundle(&bundle), &project.path()).await.map_err(CliError::system)?;
         let request = RenderRequest { id: self.render.clone(), created_at_ms: unix_ms() as u64, bundle, spec };
         store.put_json(&keys::request(&self.render), &request).await.map_err(CliError::system)?;
         self.backplane.ledger.open(&self.render).await.map_err(CliError::system)?;
         self.publish(Step::Plan).await?;
-        self.ended(Step::Plan).await?;
+        if let Err(error) = self.ended(Step::Plan).await {
+            let found: Vec<Warning> = store.get_json(&keys::found_warnings(&self.render)).await.unwrap_or_default();
+            return Err(error.after(found));
+        }
         store.get_wire(&keys::draft(&self.render)).await.map_err(CliError::system)
     }
 

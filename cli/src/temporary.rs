@@ -17,7 +17,10 @@ use crate::exit::CliError;
 pub(crate) fn render_folder() -> Result<TempDir, CliError> {
     let parent = std::env::temp_dir();
     FolderKind::Render.create_in(&parent, "").map_err(|error| {
-        CliError::system(format!("no folder can be made in {}: {error}; set TMPDIR", parent.display()))
+        CliError::system(format!(
+            "no folder can be made in {}: {error}; set TMPDIR to a folder that is yours",
+            parent.display()
+        ))
     })
 }
 

@@ -143,6 +143,8 @@ pub enum CreateKeyError {
 pub struct KeyStore {
     objects: Objects,
     cache: Mutex<HashMap<ContentHash, CachedKey>>,
+    /// When it was last looked whether there is any key, and what was found.
+    any: Mutex<Option<(Instant, bool)>>,
 }
 
 #[derive(Clone)]
@@ -154,7 +156,7 @@ struct CachedKey {
 impl KeyStore {
     /// The keys stored in `objects`.
     pub fn new(objects: Objects) -> Self {
-        Self { objects, cache: Mutex::default() }
+        Self { objects, cache: Mutex::default(), any: Mutex::default() }
     }
 
     /// Creates a key from `record`, of which id and times are set here. Returns the key itself, which cannot be read again, and its record.
@@ -170,6 +172,7 @@ impl KeyStore {
         let record =
             KeyRecord { id: format!("key_{}", hash.short()), created_at_ms: now_ms(), revoked_at_ms: None, ..record };
         self.objects.put_json(&path(&hash), &record).await?;
+        *self.any.lock() = Some((Instant::now(), true));
         audit::record_done(&self.objects, act("key.create", &record)).await;
         Ok((key, record))
     }
@@ -181,6 +184,35 @@ impl KeyStore {
     /// Storage did not answer, or a record cannot be read.
     pub async fn list(&self) -> Result<Vec<KeyRecord>, ObjectsError> {
         Ok(self.all().await?.into_iter().map(|(_, record)| record).collect())
+    }
+
+    /// Whether a key was ever created; a revoked one counts. Storage is asked every five seconds at most, and no more once
+    /// there is one. While storage does not answer, the last answer counts.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer, and never has.
+    pub async fn has_any(&self) -> Result<bool, ObjectsError> {
+        let known = *self.any.lock();
+        match known {
+            Some((_, true)) => return Ok(true),
+            Some((read_at, false)) if read_at.elapsed() < CACHED_FOR => return Ok(false),
+            _ => {}
+        }
+        let found = match self.objects.list(FOLDER).await {
+            Ok(listed) => !listed.is_empty(),
+            Err(error) => return known.map(|(_, found)| found).ok_or(error),
+        };
+        if found {
+            tracing::info!("a key was made for this farm, which asks for keys from now on");
+        }
+        *self.any.lock() = Some((Instant::now(), found));
+        Ok(found)
+    }
+
+    /// What [`has_any`](Self::has_any) answered last.
+    pub(crate) fn has_known_keys(&self) -> bool {
+        self.any.lock().is_some_and(|(_, found)| found)
     }
 
     /// Revokes the key with this id, or the only one with this name. `None` where there is none, or several have the name.

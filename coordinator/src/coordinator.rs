@@ -1,6 +1,7 @@
 //! The coordinator as a whole, for the API and for a process that embeds it.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,6 +144,18 @@ impl Coordinator {
     pub async fn submit(&self, bundle_zip: Bytes, spec: RenderSpec) -> Result<RenderId, IntakeError> {
         intake::check(&spec)?;
         let bundle = self.store_bundle(bundle_zip, spec.composition.as_deref()).await?;
+        self.submit_stored(bundle, spec, Intake::default(), Seed::new()?).await
+    }
+
+    /// The same with the project's archive in the file `bundle_zip`, which is read by the buffer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`submit`](Self::submit), or the file cannot be read.
+    pub async fn submit_file(&self, bundle_zip: &Path, spec: RenderSpec) -> Result<RenderId, IntakeError> {
+        intake::check(&spec)?;
+        let (objects, limits) = (&self.inner.backplane.objects, &self.inner.config.limits);
+        let bundle = intake::store_bundle_file(objects, limits, bundle_zip, spec.composition.as_deref()).await?;
         self.submit_stored(bundle, spec, Intake::default(), Seed::new()?).await
     }
 

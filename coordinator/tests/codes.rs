@@ -117,8 +117,10 @@ async fn every_documented_code_can_be_provoked() {
     let speaking = farm
         .coordinator
         .router(ApiConfig { speech: Arc::new(Catalogue::new(&engines).unwrap()), ..ApiConfig::default() });
-    provoked.note(&post(&speaking, "/v3/voices/speech", &speech).await, Code::EngineFailed);
-    provoked.note(&get(&speaking, "/v3/voices/none").await, Code::VoiceNotFound);
+    let spoken = with_key(&speaking, Method::POST, "/v3/voices/speech", &key, &speech).await;
+    provoked.note(&spoken, Code::EngineFailed);
+    let unknown = with_key(&speaking, Method::GET, "/v3/voices/none", &key, &Value::Null).await;
+    provoked.note(&unknown, Code::VoiceNotFound);
 
     // What it is asked of.
     for (uri, code) in [
@@ -158,21 +160,24 @@ async fn every_documented_code_can_be_provoked() {
     let outside = ask(&router, Method::GET, &file, &[("range", "bytes=900-")], "").await;
     provoked.note(&outside, Code::RangeInvalid);
 
-    // Storage that goes away under the running farm, and then a file is where its folder was. Keys are stored there too, so that only
-    // what needs none gets further.
+    // Storage that goes away under the running farm, and then a file is where its folder was. The key was read before.
     let open = farm.coordinator.router(ApiConfig::default());
-    let render = post(&open, RENDERS, &page()).await.json()["data"]["render_id"].as_str().unwrap().to_owned();
+    let post = |uri: String, body: Value| {
+        let (open, key) = (open.clone(), key.clone());
+        async move { with_key(&open, Method::POST, &uri, &key, &body).await }
+    };
+    let render = post(RENDERS.to_owned(), page()).await.json()["data"]["render_id"].as_str().unwrap().to_owned();
     std::fs::rename(&root, dir.path().join("away")).unwrap();
     provoked.note(&get(&open, "/readyz").await, Code::Unavailable);
     std::fs::write(&root, b"").unwrap();
     assert_eq!(get(&open, "/readyz").await.status.as_u16(), 503, "a file is no storage");
-    provoked.note(&post(&open, RENDERS, &page()).await, Code::Internal);
-    let read = get(&open, &format!("{RENDERS}/{render}")).await;
+    provoked.note(&post(RENDERS.to_owned(), page()).await, Code::Internal);
+    let read = with_key(&open, Method::GET, &format!("{RENDERS}/{render}"), &key, &Value::Null).await;
     assert_eq!(read.status.as_u16(), 200, "what is in memory is still answered");
     // And whole again.
     std::fs::remove_file(&root).unwrap();
     std::fs::rename(dir.path().join("away"), &root).unwrap();
-    assert_eq!(post(&open, RENDERS, &page()).await.status.as_u16(), 202);
+    assert_eq!(post(RENDERS.to_owned(), page()).await.status.as_u16(), 202);
 
     let all: BTreeSet<(u16, String)> =
         Code::ALL.iter().map(|code| (code.status().as_u16(), code.as_str().to_owned())).collect();

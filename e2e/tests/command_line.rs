@@ -47,7 +47,7 @@ fn a_name_that_no_format_has_is_refused_before_any_work() {
     for name in ["clip.mkv", "out.xyz", "noext"] {
         let output = scene.path(name);
         let ended = scene.run(&["render", text(&project), "-o", text(&output)]);
-        assert_eq!(ended.code, Some(1), "{name}: {}", ended.stderr);
+        assert_eq!(ended.code, Some(2), "{name}: {}", ended.stderr);
         assert!(ended.stderr.contains(".mp4, .webm, .mov, .gif, .zip"), "{name}: {}", ended.stderr);
         assert!(!output.exists());
     }

@@ -50,8 +50,9 @@ fn describe(path: &[&str], out: &mut String) {
 fn the_command_line_reference_is_what_the_binary_says() {
     let mut wanted = "# The command line\n\nWhat `hyperfarm --help` and its subcommands print; made by the test \
         `the_command_line_reference_is_what_the_binary_says` with `HYPERFARM_BLESS=1`. Change the code, not this file.\n\n\
-        Exit codes: 0 done; 1 the composition or the request is at fault; 2 the command line; 3 the farm or the machine; 4 a `--farm`\n\
-        render that was not done within `--timeout`; 130 interrupted. Environment variables: [settings.md](settings.md).\n"
+        Exit codes: 0 done; 1 the composition or the request is at fault; 2 the command line or a setting: a value, flags that do not\n\
+        go together, or a file or folder that they name and that cannot be used; 3 the farm or the machine; 4 a `--farm` render that\n\
+        was not done within `--timeout`; 130 interrupted. Environment variables: [settings.md](settings.md).\n"
         .to_owned();
     describe(&[], &mut wanted);
     let path = repository().join("docs/cli.md");

@@ -142,7 +142,7 @@ fn bad_input_says_what_to_do() {
     );
     let cases: Vec<(Vec<&str>, i32, &[&str])> = vec![
         (vec![text(&empty)], 1, &["index.html"]),
-        (vec!["/nonexistent/project"], 1, &["/nonexistent/project"]),
+        (vec!["/nonexistent/project"], 2, &["/nonexistent/project"]),
         (vec![text(&broken)], 1, &["broken.zip", "zip"]),
         (vec![&nested], 1, &["scenes/lost.html", "COMPOSITION_NOT_FOUND"]),
         (vec![&endless], 1, &["data-duration", "DURATION_MISSING"]),
@@ -151,9 +151,9 @@ fn bad_input_says_what_to_do() {
         (vec![&huge], 1, &["9000x360", "SIZE_INVALID"]),
         (vec![&throws], 1, &["scene two is missing", "index.html"]),
         (vec![&lost], 1, &["lib/lost.js"]),
-        (vec![good, "--variables", "{\"a\":"], 1, &["--variables", "JSON"]),
-        (vec![good, "--variables", "[]"], 1, &["one JSON object"]),
-        (vec![good, "--composition", "other.html"], 1, &["other.html"]),
+        (vec![good, "--variables", "{\"a\":"], 2, &["--variables", "JSON"]),
+        (vec![good, "--variables", "[]"], 2, &["one JSON object"]),
+        (vec![good, "--composition", "other.html"], 2, &["other.html"]),
         (vec![good, "--resolution", "4k"], 1, &["resolution", "640x360"]),
         (vec![good, "--fps", "0"], 2, &["--fps"]),
         (vec![good, "--strict-variables", "--variables", "{\"nobody\":1}"], 1, &["nobody", "VARIABLES_INVALID"]),
@@ -167,7 +167,7 @@ fn bad_input_says_what_to_do() {
         scene.assert_clean(&format!("{args:?}"));
     }
     let unwritable = scene.run(&["render", good, "-o", "/dev/null/folder/x.mp4"]);
-    assert_eq!(unwritable.code, Some(1));
+    assert_eq!(unwritable.code, Some(2));
     assert!(unwritable.stderr.contains("/dev/null/folder/x.mp4"), "{}", unwritable.stderr);
 }
 
@@ -216,7 +216,7 @@ fn no_chrome_and_no_broker_say_what_to_do() {
 
     let partial: Finished =
         scene.command(&["worker"]).env("HYPERFARM_AMQP_URL", "amqp://127.0.0.1:1").output().unwrap().into();
-    assert_eq!(partial.code, Some(1));
+    assert_eq!(partial.code, Some(2));
     assert!(partial.stderr.contains("HYPERFARM_REDIS_URL"), "{}", partial.stderr);
 }
 

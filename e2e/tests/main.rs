@@ -12,6 +12,7 @@ mod embedded;
 mod gpu;
 mod hdr;
 mod losses;
+mod newcomers;
 mod observe;
 mod outputs;
 mod parity;

@@ -51,6 +51,11 @@ pub fn draft(render: &RenderId) -> String {
     format!("{RENDERS}/{render}/draft.bin")
 }
 
+/// The warnings that were found before a plan stage failed.
+pub fn found_warnings(render: &RenderId) -> String {
+    format!("{RENDERS}/{render}/warnings.json")
+}
+
 /// The plan with its chunk table.
 pub fn plan(render: &RenderId) -> String {
     format!("{RENDERS}/{render}/plan.bin")

@@ -95,7 +95,7 @@ pub struct RenderSpec {
     /// Frames a second, 1 to 240, or a fraction such as `30000/1001`; else the composition's, else 30.
     #[serde(deserialize_with = "frame_rate")]
     #[schemars(schema_with = "frame_rate_schema")]
-    #[cfg_attr(feature = "cli", arg(long, short))]
+    #[cfg_attr(feature = "cli", arg(long, short, allow_negative_numbers = true))]
     pub fps: Option<FrameRate>,
     /// Effort of the encoder; `standard` by default.
     #[cfg_attr(feature = "cli", arg(skip))]
@@ -114,7 +114,7 @@ pub struct RenderSpec {
     /// Bits a sample of H.265 and AV1, 8 or 10; 8 by default.
     #[serde(deserialize_with = "bit_depth")]
     #[schemars(transform = extension, schema_with = "bit_depth_schema")]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "BITS", value_parser = parse_bit_depth))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "BITS", value_parser = parse_bit_depth, allow_negative_numbers = true))]
     pub bit_depth: Option<u32>,
     /// High dynamic range, in H.265 of 10 bits (mp4): `hdr10`, `hlg`, or `auto`, which is HDR10 where a video of the
     /// composition is PQ, else HLG. SDR white is 203 cd/m².
@@ -131,11 +131,11 @@ pub struct RenderSpec {
     pub timecode: Option<Timecode>,
     /// Constant rate factor, instead of the quality's.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long, conflicts_with = "video_bitrate"))]
+    #[cfg_attr(feature = "cli", arg(long, conflicts_with = "video_bitrate", allow_negative_numbers = true))]
     pub crf: Option<Bounded<u32, 0, 63>>,
     /// Bits a second, or text such as `10M`.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "BITS"))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "BITS", allow_hyphen_values = true))]
     pub video_bitrate: Option<Bitrate>,
     /// Speed of the VP9 encoder, -8 (slow) to 8.
     #[schemars(transform = extension)]
@@ -143,7 +143,7 @@ pub struct RenderSpec {
     pub vp9_cpu_used: Option<Bounded<i32, -8, 8>>,
     /// Times a GIF repeats; 0 for ever.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", allow_negative_numbers = true))]
     pub gif_loop: Option<Bounded<u16, 0, 65_535>>,
     /// Keep the transparency; else as the format does.
     #[schemars(transform = extension)]
@@ -160,27 +160,30 @@ pub struct RenderSpec {
     pub aspect_ratio: Option<AspectRatio>,
     /// Pixels across, with `height`.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long, requires = "height"))]
+    #[cfg_attr(feature = "cli", arg(long, requires = "height", allow_negative_numbers = true))]
     pub width: Option<Bounded<u32, 16, 8192>>,
     /// Pixels down, with `width`.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long, requires = "width"))]
+    #[cfg_attr(feature = "cli", arg(long, requires = "width", allow_negative_numbers = true))]
     pub height: Option<Bounded<u32, 16, 8192>>,
     /// Device pixels a pixel of the page, 1 to 4.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long = "device-scale", value_name = "N", alias = "device-scale-factor"))]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long = "device-scale", value_name = "N", alias = "device-scale-factor", allow_negative_numbers = true)
+    )]
     pub device_scale_factor: Option<Scale>,
     /// Seconds; 0 is the composition's own length.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "SECONDS"))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "SECONDS", allow_negative_numbers = true))]
     pub duration: Option<Seconds>,
     /// First moment of the output: seconds, or a frame such as `75f`; else the composition's start.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "MOMENT"))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "MOMENT", allow_hyphen_values = true))]
     pub from: Option<Moment>,
     /// End of the output, which is not part of it: seconds, or a frame such as `150f`; else the composition's end.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "MOMENT"))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "MOMENT", allow_hyphen_values = true))]
     pub to: Option<Moment>,
     /// What the page's clocks show in its first frame, in UTC, such as `2026-11-28T20:00:00Z`; else the moment of the
     /// submission. Renders of one composition have equal bytes where they have the same one.
@@ -196,7 +199,7 @@ pub struct RenderSpec {
     pub motion_blur: Option<Bounded<u32, 0, 64>>,
     /// Degrees for which the shutter of the motion blur is open, 1 to 360, which is the time of a frame; 180 by default.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "DEGREES"))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "DEGREES", allow_negative_numbers = true))]
     pub shutter_angle: Option<Bounded<u32, 1, 360>>,
     /// Degrees from the moment of a frame to the opening of the shutter, -360 to 0; -90 by default. With 0 no frame
     /// shows what was before it, so that cuts stay sharp.
@@ -225,11 +228,11 @@ pub struct RenderSpec {
     pub wav: bool,
     /// Write the frame of this moment beside the video as a JPEG file: seconds, or a frame such as `75f`.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "MOMENT"))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "MOMENT", allow_hyphen_values = true))]
     pub poster: Option<Moment>,
     /// Seconds between the pictures of a storyboard beside the video: JPEG sheets and a WebVTT file.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "SECONDS"))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "SECONDS", allow_negative_numbers = true))]
     pub storyboard: Option<Seconds>,
     /// Write the captions of the composition beside the video, as a SubRip and a WebVTT file.
     #[schemars(transform = extension)]
@@ -242,7 +245,10 @@ pub struct RenderSpec {
     /// Short sides, in pixels, of an hls package's renditions beside the output's own size; else those of 1080, 720 and
     /// 480 that are smaller than it.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "PIXELS", value_delimiter = ','))]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "PIXELS", value_delimiter = ',', allow_negative_numbers = true)
+    )]
     pub renditions: Option<Vec<Bounded<u32, 64, 4320>>>,
     /// Entry page in the project; `index.html` by default.
     #[cfg_attr(feature = "cli", arg(long, short, value_name = "PATH"))]
@@ -286,7 +292,7 @@ pub struct RenderSpec {
     pub pool: Pool,
     /// Frames a chunk.
     #[schemars(transform = extension)]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", allow_negative_numbers = true))]
     pub chunk_frames: Option<Bounded<u32, 1, 1_000_000>>,
     /// Chunks at work at once.
     #[schemars(transform = extension)]

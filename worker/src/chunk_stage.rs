@@ -16,7 +16,7 @@ use hyperfarm_proto::id::{ContentHash, FrameHash};
 use hyperfarm_proto::keys;
 use hyperfarm_proto::log::LogLevel;
 use hyperfarm_proto::plan::ChunkStart;
-use hyperfarm_proto::plan::{MediaTiming, Plan, PlanContent, VideoItem, Warning};
+use hyperfarm_proto::plan::{MediaTiming, Plan, PlanContent, RemoteAsset, VideoItem, Warning};
 use hyperfarm_proto::record::{CapturePath, ChunkTimings, SegmentRecord, unix_ms};
 use hyperfarm_proto::spec::Size;
 
@@ -309,7 +309,7 @@ impl ChunkWalk<'_> {
         let after = self.draw(&mut host, &mut grabber, start).await;
         self.times += grabber.times();
         let after = after?;
-        self.warnings.extend(warnings_of_frames(&host).await?);
+        self.warnings.extend(warnings_of_frames(&host, &content.remote).await?);
         Ok(after)
     }
 
@@ -418,9 +418,9 @@ impl ChunkWalk<'_> {
 }
 
 /// What a page that has drawn frames warns of. Console messages are in the render's log.
-async fn warnings_of_frames(host: &PageHost<'_>) -> Result<Vec<Warning>, WorkerError> {
+async fn warnings_of_frames(host: &PageHost<'_>, remote: &[RemoteAsset]) -> Result<Vec<Warning>, WorkerError> {
     let mut warnings = Vec::new();
-    warn_of_page(host, &mut warnings);
+    warn_of_page(host, remote, &mut warnings);
     warnings.retain(|warning| warning.code != CONSOLE);
     warnings.extend(host.notes().await?);
     Ok(bounded(warnings))

@@ -193,7 +193,7 @@ pub enum ChromeError {
     )]
     NoUser,
     /// The folder of the browser cannot be created.
-    #[error("no folder for Chrome can be created in {}: {source}; set TMPDIR", folder.display())]
+    #[error("no folder for Chrome can be created in {}: {source}; set TMPDIR to a folder that is yours and that other users may enter", folder.display())]
     Profile {
         /// The folder around it.
         folder: PathBuf,

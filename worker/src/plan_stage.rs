@@ -16,6 +16,7 @@ use hyperfarm_proto::plan::{
 };
 use hyperfarm_proto::shutter::Shutter;
 use hyperfarm_proto::spec::{Format, RenderRequest, RenderSpec, Timestamp, Viewport};
+use parking_lot::Mutex;
 
 use crate::blocking::blocking;
 use crate::capture::{Encoding, FrameGrabber, Next};
@@ -33,7 +34,7 @@ use crate::remote::library::FontLibrary;
 use crate::runtimes::RuntimeScripts;
 use crate::server::{RequestProblem, Site, SiteFile};
 use crate::sound_track;
-use crate::urls::decode_path;
+use crate::urls::{decode_path, without_origin};
 use crate::{chunk_stage, verify};
 
 /// Positions at which the cost of a frame is measured, each with a frame and the next one.
@@ -48,8 +49,11 @@ const MEASURE_LIMIT: Duration = Duration::from_millis(200);
 const MAX_WARNINGS: usize = 200;
 /// Most characters of a warning's code.
 const MAX_CODE: usize = 40;
-/// Most messages of the page that become warnings.
+/// Most exceptions, and most messages, of the page that become warnings.
 const MAX_MESSAGES: usize = 10;
+/// Why a composition has no length where its root says 0.
+const ZERO_DURATION: &str = "data-duration of the composition's root is 0, which takes the length of its timelines and clips, and it has none of any \
+     length: set data-duration to seconds above 0, or register a timeline in window.__timelines";
 /// Code of warnings that are console messages of the page.
 pub(crate) const CONSOLE: &str = "CONSOLE";
 /// Code of warnings that are exceptions of the page.
@@ -65,11 +69,32 @@ const PREPARED: &str = "window.__hyperfarmPrepared === undefined ? null : JSON.s
 /// Files that are uploaded at once.
 const UPLOADS: usize = 8;
 
-/// Makes the draft of the plan of `render` and stores it.
+/// Makes the draft of the plan of `render` and stores it. Where that fails, what was found before is stored.
 pub(crate) async fn run(
     worker: &Arc<WorkerContext>,
     render: &RenderId,
     context: &TaskContext,
+) -> Result<Vec<u8>, WorkerError> {
+    let found = Mutex::new(Vec::new());
+    let outcome = draft(worker, render, context, &found).await;
+    let found = bounded(found.into_inner());
+    if outcome.is_err() && !found.is_empty() {
+        for warning in &found {
+            context.log().farm(LogLevel::Warning, &format!("[{}] {}", warning.code, warning.message));
+        }
+        // The error says more than one of storage.
+        if let Err(error) = worker.objects().put_json(&keys::found_warnings(render), &found).await {
+            tracing::warn!(%error, "the warnings of a failed plan are not stored");
+        }
+    }
+    outcome
+}
+
+async fn draft(
+    worker: &Arc<WorkerContext>,
+    render: &RenderId,
+    context: &TaskContext,
+    found: &Mutex<Vec<Warning>>,
 ) -> Result<Vec<u8>, WorkerError> {
     let request: RenderRequest = worker.objects().get_json(&keys::request(render)).await?;
     let bundle = worker.cache.fetch(worker.objects(), &keys::bundle(&request.bundle), &request.bundle).await?;
@@ -90,6 +115,7 @@ pub(crate) async fn run(
             () = context.cancelled().cancelled() => return Err(WorkerError::Cancelled("plan")),
         }
     };
+    found.lock().clone_from(&compiled.warnings);
     context.set_progress(200, 1000);
     let viewport =
         request.spec.viewport(compiled.authored_size).map_err(|error| ProjectError::Size(error.to_string()))?;
@@ -108,6 +134,7 @@ pub(crate) async fn run(
         context,
         request: &request,
         compiled: &compiled,
+        found,
         viewport,
         frame_rate,
         shutter,
@@ -301,6 +328,8 @@ struct Prober<'a> {
     context: &'a TaskContext,
     request: &'a RenderRequest,
     compiled: &'a Compiled,
+    /// The warnings so far.
+    found: &'a Mutex<Vec<Warning>>,
     viewport: Viewport,
     frame_rate: FrameRate,
     shutter: Option<Shutter>,
@@ -344,8 +373,8 @@ impl Prober<'_> {
 
     /// Opens the page once, reads its media and sound, and measures its frames.
     async fn probe(&self, network: &Network) -> Result<Probed, WorkerError> {
-        let &Self { worker, render, context, request, compiled, viewport, frame_rate, shutter, encoder, ref runtime } =
-            self;
+        let &Self { worker, render, context, request, compiled, found, .. } = self;
+        let &Self { viewport, frame_rate, shutter, encoder, ref runtime, .. } = self;
         let mut slot = worker.slots.assign(context.slot(), render).await?;
         let files: HashMap<String, SiteFile> = compiled
             .files
@@ -368,8 +397,18 @@ impl Prober<'_> {
             load_steps: None,
         };
         let probing = async {
-            let mut host = slot.open_unchecked(site, viewport, &options).await?;
+            let mut host = slot.open_unchecked(site, viewport, &options).await.map_err(|error| match error {
+                WorkerError::Page(PageError::DurationMissing(_)) if compiled.has_zero_duration => {
+                    PageError::DurationMissing(ZERO_DURATION.to_owned()).into()
+                }
+                error => error,
+            })?;
             host.let_leave();
+            {
+                let mut so_far = [&*compiled.warnings, &*network.warnings].concat();
+                warn_of_page(&host, &network.report, &mut so_far);
+                *found.lock() = so_far;
+            }
             let probe = host.probe().await?;
             let prepared: Option<String> = host.ask(PREPARED).await?;
             if let Some(length) = prepared.as_ref().map(String::len).filter(|length| *length > MAX_PREPARED) {
@@ -390,7 +429,7 @@ impl Prober<'_> {
             let mut warnings = compiled.warnings.clone();
             warnings.extend(network.warnings.iter().cloned());
             let blocked = blocked_urls(&host);
-            warn_of_page(&host, &mut warnings);
+            warn_of_page(&host, &network.report, &mut warnings);
             if request.spec.transparent.is_none() && host.had_background() {
                 warnings.push(Warning {
                     code: "BACKGROUND_DROPPED".to_owned(),
@@ -560,6 +599,20 @@ fn replace_by_local_file(source: &mut String, report: &[RemoteAsset]) {
     }
 }
 
+/// A source as its author wrote it: a path of the project, or the URL of a file that was downloaded.
+fn authored_source(source: &str, remote: &[RemoteAsset]) -> String {
+    let path = without_origin(source);
+    let relative = path.trim_start_matches("./").trim_start_matches('/');
+    if let Some(url) = relative.strip_prefix(REMOTE_PREFIX.trim_start_matches('/')).and_then(decode_path) {
+        return url;
+    }
+    match remote.iter().find(|asset| asset.path.as_deref() == Some(relative)) {
+        Some(asset) => asset.url.clone(),
+        None if path != source => decode_path(path).unwrap_or_else(|| path.to_owned()),
+        None => source.to_owned(),
+    }
+}
+
 /// Whether a refused URL has a path. Of a refused tunnel only the host is known.
 fn has_path(url: &str) -> bool {
     url.split_once("://").is_some_and(|(_, rest)| rest.contains('/'))
@@ -585,7 +638,7 @@ fn warn_of_fonts(families: &[String], library: &FontLibrary, warnings: &mut Vec<
 }
 
 /// Adds warnings for what the page requested in vain, printed and threw.
-pub(crate) fn warn_of_page(host: &PageHost<'_>, warnings: &mut Vec<Warning>) {
+pub(crate) fn warn_of_page(host: &PageHost<'_>, remote: &[RemoteAsset], warnings: &mut Vec<Warning>) {
     let mut warn = |code: &str, message: String| warnings.push(Warning { code: code.to_owned(), message });
     for problem in host.problems() {
         match problem {
@@ -605,7 +658,7 @@ pub(crate) fn warn_of_page(host: &PageHost<'_>, warnings: &mut Vec<Warning>) {
     }
     let report = host.report();
     for source in &report.images_failed {
-        let source: String = source.chars().take(120).collect();
+        let source: String = authored_source(source, remote).chars().take(120).collect();
         warn("IMAGE_FAILED", format!("the image {source} did not load"));
     }
     for face in &report.fonts_failed {
@@ -620,11 +673,16 @@ pub(crate) fn warn_of_page(host: &PageHost<'_>, warnings: &mut Vec<Warning>) {
             format!("the composition \"{id}\" registered no timeline; set data-no-timeline if it has none"),
         );
     }
-    for event in host.events().into_iter().take(MAX_MESSAGES) {
+    let mut printed = Vec::new();
+    let mut thrown = Vec::new();
+    for event in host.events() {
         match event {
-            PageEvent::Exception(text) => warn(EXCEPTION, format!("a script threw: {text}")),
-            PageEvent::Console(text) => warn(CONSOLE, text.chars().take(300).collect()),
+            PageEvent::Exception(text) => thrown.push(format!("a script threw: {text}")),
+            PageEvent::Console(text) => printed.push(text.chars().take(300).collect()),
         }
+    }
+    for (code, messages) in [(EXCEPTION, thrown), (CONSOLE, printed)] {
+        messages.into_iter().take(MAX_MESSAGES).for_each(|message| warn(code, message));
     }
 }
 
@@ -647,6 +705,25 @@ mod tests {
         let asked = "http://127.0.0.1:1/__hyperfarm/remote/https%3A%2F%2Fa.test%2Fv.mp4%3Fx%3D1";
         assert_eq!(of(asked), "http://127.0.0.1:1/__remote/1.mp4");
         assert_eq!(of("http://127.0.0.1:1/v.mp4"), "http://127.0.0.1:1/v.mp4");
+    }
+
+    #[test]
+    fn sources_are_named_as_their_author_wrote_them() {
+        let remote = [RemoteAsset {
+            url: "https://a.test/i.png".to_owned(),
+            path: Some("__remote/1.png".to_owned()),
+            reason: None,
+        }];
+        let own = "http://0123.localhost";
+        for (source, authored) in [
+            ("pictures/lost.png".to_owned(), "pictures/lost.png"),
+            (format!("{own}/pictures/lost%20one.png"), "pictures/lost one.png"),
+            (format!("{own}{REMOTE_PREFIX}https%3A%2F%2Fa.test%2Fx.png"), "https://a.test/x.png"),
+            ("/__remote/1.png".to_owned(), "https://a.test/i.png"),
+            ("https://b.test/x.png".to_owned(), "https://b.test/x.png"),
+        ] {
+            assert_eq!(authored_source(&source, &remote), authored);
+        }
     }
 
     #[test]

@@ -83,7 +83,20 @@ pub(crate) fn format_of_output(path: &std::path::Path) -> Option<Format> {
 
 /// The extensions of the formats, for messages.
 pub(crate) fn extensions() -> String {
-    Format::ALL.map(|format| format!(".{}", format.extension())).join(", ")
+    let mut extensions: Vec<String> = Vec::new();
+    for format in Format::ALL {
+        let extension = format!(".{}", format.extension());
+        // A png-sequence and an hls package are both a zip.
+        if !extensions.contains(&extension) {
+            extensions.push(extension);
+        }
+    }
+    extensions.join(", ")
+}
+
+/// A number of things.
+pub(crate) fn count(text: &str) -> Result<NonZeroU32, String> {
+    text.trim().parse().map_err(|_| "give a whole number from 1 up".to_owned())
 }
 
 /// Chunks at once, by HyperFrames' name.

@@ -96,7 +96,11 @@ impl CompatArgs {
             ),
             (self.debug, "--debug", "set HYPERFARM_LOG=debug instead"),
             (self.lint_verbose, "--lint-verbose", "compositions are not linted"),
-            (self.hls_segment_seconds.is_some(), "--hls-segment-seconds", "HLS is not written"),
+            (
+                self.hls_segment_seconds.is_some(),
+                "--hls-segment-seconds",
+                "fragments of hls last as long as the key frames are apart",
+            ),
         ];
         flags.into_iter().filter(|(given, ..)| *given).map(|(_, name, reason)| (name, reason)).collect()
     }

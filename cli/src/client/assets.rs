@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use clap::{Args as ClapArgs, Subcommand};
 use hyperfarm_api::assets::{AssetUploaded, CompleteRequest, UploadBegun, UploadRequest};
 use hyperfarm_api::avatars::FileInput;
 use hyperfarm_backplane::http::media_type;
+use hyperfarm_backplane::objects::hash_file;
 use hyperfarm_proto::bounded::{BoundsError, Text};
-use hyperfarm_proto::id::ContentHash;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -64,9 +63,12 @@ pub(crate) async fn run(command: AssetsCommand) -> Result<(), CliError> {
 
 /// Uploads the file at a path, and answers the asset.
 async fn upload_path(api: &Api, path: &Path) -> Result<Value, CliError> {
-    let file = std::fs::read(path).map_err(|error| CliError::user(format!("{}: {error}", path.display())))?;
+    let is_file = std::fs::metadata(path).map(|meta| meta.is_file());
+    if !is_file.map_err(|error| CliError::usage(format!("{}: {error}", path.display())))? {
+        return Err(CliError::usage(format!("{} is no file", path.display())));
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    upload(api, &name, file.into()).await
+    upload(api, &name, path).await
 }
 
 /// Uploads the file at a path, and answers the id of the asset.
@@ -85,18 +87,19 @@ pub(super) async fn upload_file(api: &Api, path: &Path) -> Result<FileInput, Cli
     Ok(FileInput::AssetId { asset_id: upload_id(api, path).await? })
 }
 
-/// Uploads a file straight to the farm's storage, and answers the asset.
-pub(crate) async fn upload(api: &Api, name: &str, file: Bytes) -> Result<Value, CliError> {
-    let hash = ContentHash::of(&file).to_string();
-    let refused = |error: BoundsError| CliError::user(format!("{name}: the file's name is too long: {error}"));
+/// Uploads the file at a path straight to the farm's storage, by the buffer, and answers the asset.
+pub(crate) async fn upload(api: &Api, name: &str, file: &Path) -> Result<Value, CliError> {
+    let (hash, bytes) = hash_file(file).await.map_err(|error| CliError::usage(error.to_string()))?;
+    let hash = hash.to_string();
+    let refused = |error: BoundsError| CliError::usage(format!("{name}: the file's name is too long: {error}"));
     let body = UploadRequest {
         filename: name.parse().map_err(refused)?,
         content_type: media_type(name).parse().map_err(refused)?,
-        size_bytes: file.len() as u64,
+        size_bytes: bytes,
         checksum_sha256: Some(hash.clone()),
     };
     let begun: UploadBegun = typed(api.send(Method::POST, &format!("{ROUTE}/direct-uploads"), &body).await?)?;
-    api.put(&begun, file).await?;
+    api.put(&begun, file, bytes).await?;
     let body = CompleteRequest { checksum_sha256: Some(hash) };
     api.send(Method::POST, &format!("{ROUTE}/{}/complete", begun.asset_id), &body).await
 }

@@ -12,11 +12,11 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use clap::Args as ClapArgs;
 use hyperfarm_api::ErrorBody;
 use hyperfarm_api::assets::UploadBegun;
 use hyperfarm_proto::legible::legible;
+use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,6 +24,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::exit::CliError;
+use crate::render::project::folder_of;
 use crate::stdout::print_line;
 
 /// Pause between two looks at what is waited for.
@@ -152,10 +153,13 @@ impl Api {
         }
     }
 
-    /// PUTs a file to a signed URL.
-    pub(crate) async fn put(&self, begun: &UploadBegun, file: Bytes) -> Result<(), CliError> {
-        let mut request = self.client.put(&begun.upload_url);
-        for (name, value) in &begun.upload_headers {
+    /// PUTs a file of this length to a signed URL.
+    pub(crate) async fn put(&self, begun: &UploadBegun, file: &Path, bytes: u64) -> Result<(), CliError> {
+        let file = tokio::fs::File::open(file).await.map_err(CliError::system)?;
+        // Storage takes no body whose length it is not told.
+        let mut request = self.client.put(&begun.upload_url).header(CONTENT_LENGTH, bytes);
+        let others = begun.upload_headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
+        for (name, value) in others {
             request = request.header(name, value);
         }
         let answer = request.body(file).send().await.map_err(CliError::system)?;
@@ -173,10 +177,13 @@ impl Api {
         Ok(answer.bytes().await.map_err(broken)?.to_vec())
     }
 
-    /// Writes the bytes behind a signed URL to a file.
+    /// Writes the bytes behind a signed URL to a file, and makes the folders above it.
     pub(crate) async fn save(&self, url: &str, file: &Path) -> Result<(), CliError> {
+        let unwritable =
+            |error: std::io::Error| CliError::usage(format!("{} cannot be written: {error}", file.display()));
+        std::fs::create_dir_all(folder_of(file)).map_err(unwritable)?;
         let bytes = self.get(url).await?;
-        std::fs::write(file, bytes).map_err(|error| CliError::user(format!("{}: {error}", file.display())))
+        std::fs::write(file, bytes).map_err(unwritable)
     }
 }
 
@@ -191,6 +198,7 @@ async fn wait_for(
 ) -> Result<Value, CliError> {
     let started = Instant::now();
     let mut failed = 0;
+    let (mut waiting, mut said) = (None, None);
     loop {
         match api.data(Method::GET, path, None).await {
             Ok(detail) => {
@@ -200,13 +208,19 @@ async fn wait_for(
                     return Ok(detail);
                 }
                 progress(&line(&detail));
+                waiting = detail["waiting"]["message"].as_str().map(str::to_owned);
+                if waiting.is_some() && waiting != said && !std::io::stderr().is_terminal() {
+                    eprintln!("waiting: {}", waiting.as_deref().unwrap_or_default());
+                    said.clone_from(&waiting);
+                }
             }
             Err(error) if error.code == 3 && failed < 60 => failed += 1,
             Err(error) => return Err(error),
         }
         if timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
             progress("");
-            return Err(CliError::timed_out(format!("{name} has not ended in time; it goes on")));
+            let waiting = waiting.map(|waiting| format!(" ({waiting})")).unwrap_or_default();
+            return Err(CliError::timed_out(format!("{name} has not ended in time{waiting}; it goes on")));
         }
         tokio::time::sleep(POLL_EVERY).await;
     }

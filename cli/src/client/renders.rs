@@ -55,7 +55,7 @@ pub(crate) struct ListArgs {
     #[arg(long, default_value = "20", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub limit: u8,
     /// List all of them.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "limit")]
     pub all: bool,
 }
 
@@ -244,7 +244,7 @@ async fn one(args: &OneArgs, method: Method, tail: &str) -> Result<(), CliError>
 /// Deletes the renders that ended as long ago as was asked for, or longer; times are whole seconds.
 async fn delete_older(args: &DeleteArgs) -> Result<(), CliError> {
     let text = args.older_than.as_deref().unwrap_or_default();
-    let age = parse_duration(text).map_err(|error| CliError::user(format!("--older-than: {error}")))?;
+    let age = parse_duration(text).map_err(|error| CliError::usage(format!("--older-than: {error}")))?;
     let before = ((unix_ms() / 1000.0) as u64).saturating_sub(age.as_secs());
     let api = Api::new(&args.farm.farm)?;
     let renders: Vec<RenderDetail> = typed(api.list(ROUTE, 100, true).await?.into())?;
@@ -260,7 +260,7 @@ async fn delete_older(args: &DeleteArgs) -> Result<(), CliError> {
 
 /// A duration of the command line.
 pub(crate) fn timeout(text: Option<&str>) -> Result<Option<Duration>, CliError> {
-    text.map(|text| parse_duration(text).map_err(|error| CliError::user(format!("--timeout: {error}")))).transpose()
+    text.map(|text| parse_duration(text).map_err(|error| CliError::usage(format!("--timeout: {error}")))).transpose()
 }
 
 /// The render's detail after its end.

@@ -170,6 +170,9 @@ pub(crate) async fn run(command: VideosCommand) -> Result<(), CliError> {
 async fn create(args: CreateArgs) -> Result<(), CliError> {
     let (api, farm) = (Api::new(&args.farm.farm)?, args.farm.clone());
     let (wait, output) = (args.wait || args.output.is_some(), args.output.clone());
+    if args.timeout.is_some() && !wait {
+        return Err(CliError::usage("--timeout bounds a wait, and nothing is waited for; add --wait or --output"));
+    }
     let timeout = timeout(args.timeout.as_deref())?;
     let body = request(&api, args).await?;
     let made = api.send(Method::POST, ROUTE, &body).await?;
@@ -234,18 +237,18 @@ async fn request(api: &Api, args: CreateArgs) -> Result<VideoRequest, CliError> 
 fn script(text: &str) -> Result<Text<MAX_TEXT>, CliError> {
     let text = match text.strip_prefix('@') {
         Some(file) => {
-            std::fs::read_to_string(file).map_err(|error| CliError::user(format!("--script {file}: {error}")))?
+            std::fs::read_to_string(file).map_err(|error| CliError::usage(format!("--script {file}: {error}")))?
         }
         None => text.to_owned(),
     };
-    text.parse().map_err(|error: BoundsError| CliError::user(format!("--script: {error}")))
+    text.parse().map_err(|error: BoundsError| CliError::usage(format!("--script: {error}")))
 }
 
 /// What `--background` asks for.
 async fn behind(api: &Api, background: &str) -> Result<BackgroundSetting, CliError> {
     let none = BackgroundSetting { kind: BackgroundKind::Color, value: None, url: None, asset_id: None };
     if background.starts_with('#') {
-        let value = Text::from_str(background).map_err(|error| CliError::user(format!("--background: {error}")))?;
+        let value = Text::from_str(background).map_err(|error| CliError::usage(format!("--background: {error}")))?;
         return Ok(BackgroundSetting { value: Some(value), ..none });
     }
     let asset_id = Some(assets::upload_id(api, Path::new(background)).await?);

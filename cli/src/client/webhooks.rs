@@ -95,5 +95,5 @@ pub(crate) async fn run(command: WebhooksCommand) -> Result<(), CliError> {
 }
 
 fn receiver(url: &Url) -> Result<Text<2048>, CliError> {
-    url.as_str().parse().map_err(|error| CliError::user(format!("--url: {error}")))
+    url.as_str().parse().map_err(|error| CliError::usage(format!("--url: {error}")))
 }

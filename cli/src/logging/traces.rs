@@ -45,7 +45,7 @@ impl Traces {
         let Some(endpoint) = collector else { return Ok(None) };
         let failed = |error: &dyn std::fmt::Display| {
             // Not the value: a URL may hold a password.
-            CliError::user(format!("HYPERFARM_OTLP_ENDPOINT: no traces can be sent there: {error}"))
+            CliError::usage(format!("HYPERFARM_OTLP_ENDPOINT: no traces can be sent there: {error}"))
         };
         let endpoint = traces_url(&endpoint).map_err(|error| failed(&error))?;
         let client = reqwest::Client::builder().timeout(SEND_TIMEOUT).build().map_err(|error| failed(&error))?;

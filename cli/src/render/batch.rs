@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use hyperfarm_coordinator::clock::iso8601;
 use hyperfarm_proto::bounded::Text;
 use hyperfarm_proto::plan::Warning;
@@ -19,7 +18,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
-use super::summary::{Report, print_warnings};
+use super::project::Bundle;
+use super::summary::{Report, distinct, print_warnings};
 use super::{default_target, project, render, spec};
 use crate::args::RenderArgs;
 use crate::exit::{self, CliError};
@@ -80,7 +80,7 @@ pub(super) async fn run(
     let targets = targets(&template, &rows)?;
     let manifest_path = common_folder(&targets).join("manifest.json");
     if targets.contains(&manifest_path) {
-        return Err(CliError::user(format!("a row's output is {}, the batch's manifest", manifest_path.display())));
+        return Err(CliError::usage(format!("a row's output is {}, the batch's manifest", manifest_path.display())));
     }
     let (project, warnings) = project(args, &whole, &template)?;
     print_warnings(&warnings);
@@ -99,7 +99,7 @@ pub(super) async fn run(
     let rows: Vec<Row> = rows.collect();
     let (kind, total) = ("batch-complete", rows.len());
     let mut batch = Batch { kind, manifest_path, total, completed: 0, failed: 0, skipped: 0, rows };
-    let code = batch.render(args, &whole, &Arc::new(facts), &project).await?;
+    let code = batch.render(args, &whole, &Arc::new(facts), &Arc::new(project)).await?;
     if args.json {
         print_line(&serde_json::to_string(&batch).map_err(CliError::system)?);
     } else if !args.quiet {
@@ -110,11 +110,11 @@ pub(super) async fn run(
         code @ exit::INTERRUPTED => {
             let (manifest, completed) = (batch.manifest_path.display(), batch.completed);
             let message = format!("interrupted; {completed} of {total} rows are rendered, and {manifest} lists them");
-            Err(CliError { code, message })
+            Err(CliError::new(code, message))
         }
         code => {
             let message = format!("{} of {} rows failed, {} were skipped", batch.failed, batch.total, batch.skipped);
-            Err(CliError { code, message })
+            Err(CliError::new(code, message))
         }
     }
 }
@@ -126,7 +126,7 @@ impl Batch {
         args: &RenderArgs,
         whole: &RenderSpec,
         facts: &Arc<Option<PageFacts>>,
-        project: &Bytes,
+        project: &Arc<Bundle>,
     ) -> Result<u8, CliError> {
         let at_once = args.batch_concurrency.get() as usize;
         let slots = slots_of_a_row(args);
@@ -142,7 +142,7 @@ impl Batch {
                 let args = row_args(args, whole, row, slots);
                 running.spawn(async move {
                     let started = Instant::now();
-                    let outcome = render_row(&args, (*facts).as_ref(), project).await;
+                    let outcome = render_row(&args, (*facts).as_ref(), &project).await;
                     (index, started.elapsed().as_millis() as u64, outcome)
                 });
             }
@@ -155,6 +155,7 @@ impl Batch {
                 Err(error) => {
                     code = code.max(error.code);
                     (row.status, row.error) = (Status::Failed, Some(error.message));
+                    row.warnings = distinct(&error.warnings).cloned().collect();
                 }
             }
             if !args.json {
@@ -177,7 +178,7 @@ impl Batch {
         let text = serde_json::to_vec_pretty(self).map_err(CliError::system)?;
         std::fs::create_dir_all(project::folder_of(&self.manifest_path))
             .and_then(|()| std::fs::write(&self.manifest_path, text))
-            .map_err(|error| CliError::user(format!("{}: {error}", self.manifest_path.display())))
+            .map_err(|error| CliError::usage(format!("{}: {error}", self.manifest_path.display())))
     }
 }
 
@@ -201,7 +202,7 @@ impl Row {
     }
 }
 
-async fn render_row(args: &RenderArgs, facts: Option<&PageFacts>, project: Bytes) -> Result<Report, CliError> {
+async fn render_row(args: &RenderArgs, facts: Option<&PageFacts>, project: &Bundle) -> Result<Report, CliError> {
     let spec = spec(args, facts)?;
     let target = super::target(args, spec.format);
     render(args, spec, facts, project, &target, Vec::new()).await
@@ -226,7 +227,7 @@ fn slots_of_a_row(args: &RenderArgs) -> Option<NonZeroU32> {
 
 /// The rows of a JSON or CSV file. Where no page was read, every cell is text.
 fn rows(file: &Path, facts: Option<&PageFacts>) -> Result<Vec<Variables>, CliError> {
-    let refused = |reason: &dyn std::fmt::Display| CliError::user(format!("--batch {}: {reason}", file.display()));
+    let refused = |reason: &dyn std::fmt::Display| CliError::usage(format!("--batch {}: {reason}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| refused(&error))?;
     let rows = match file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
         true => {
@@ -253,8 +254,9 @@ fn json_rows(text: &str) -> Result<Vec<Variables>, String> {
 }
 
 fn csv_rows(text: &str, types: &HashMap<String, String>) -> Result<Vec<Variables>, String> {
+    let text = text.trim_start_matches('\u{feff}');
     let mut reader =
-        csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+        csv::ReaderBuilder::new().delimiter(delimiter(text)).trim(csv::Trim::All).from_reader(text.as_bytes());
     let names = reader.headers().map_err(|error| error.to_string())?.clone();
     let mut rows = Vec::new();
     for record in reader.records() {
@@ -265,6 +267,18 @@ fn csv_rows(text: &str, types: &HashMap<String, String>) -> Result<Vec<Variables
         rows.push(row.collect());
     }
     Ok(rows)
+}
+
+/// What stands between the cells of a CSV file, by its line of names: commas, or what spreadsheets write where a comma is
+/// part of a number. Names in quotes may have any of them.
+fn delimiter(text: &str) -> u8 {
+    let names = text.lines().next().unwrap_or_default();
+    let outside: String = names.split('"').step_by(2).collect();
+    match [',', ';', '\t'].into_iter().find(|candidate| outside.contains(*candidate)) {
+        Some(';') => b';',
+        Some('\t') => b'\t',
+        _ => b',',
+    }
 }
 
 /// A cell as a value of its variable's type. One that is not of the type stays text, and the render says so.
@@ -282,10 +296,11 @@ fn targets(template: &Path, rows: &[Variables]) -> Result<Vec<PathBuf>, CliError
     let mut seen = HashSet::new();
     let mut targets = Vec::new();
     for (index, row) in rows.iter().enumerate() {
-        let target =
-            PathBuf::from(fill(&template, index, row).map_err(|reason| CliError::user(format!("--output: {reason}")))?);
+        let target = PathBuf::from(
+            fill(&template, index, row).map_err(|reason| CliError::usage(format!("--output: {reason}")))?,
+        );
         if !seen.insert(target.clone()) {
-            return Err(CliError::user(format!(
+            return Err(CliError::usage(format!(
                 "--output: row {index} and another one would both be {}; put {{index}} or a variable into the name",
                 target.display()
             )));
@@ -348,6 +363,10 @@ mod tests {
         assert_eq!(json_rows(r#"{"rows":[{"title":"A, B","count":7},{"title":"2024"}]}"#).unwrap(), expected);
         let types = HashMap::from([("count".to_owned(), "number".to_owned())]);
         assert_eq!(csv_rows("\u{feff}title,count\n\"A, B\",7\n2024,\n", &types).unwrap(), expected);
+        for other in ["title;count\n\"A, B\";7\n2024;\n", "title\tcount\nA, B\t7\n2024\t\n"] {
+            assert_eq!(csv_rows(other, &types).unwrap(), expected, "{other}");
+        }
+        assert_eq!(csv_rows("\"a;b\",c\n1,2\n", &types).unwrap(), [row(json!({"a;b": "1", "c": "2"}))]);
         for (bad, named) in [("{", "no JSON"), ("{}", "`rows`"), ("[1]", "row 0")] {
             assert!(json_rows(bad).unwrap_err().contains(named), "{bad}");
         }

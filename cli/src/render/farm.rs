@@ -16,6 +16,7 @@ use url::Url;
 
 use super::output::Output;
 use super::progress::{Bar, Progress};
+use super::project::Bundle;
 use super::summary::{FarmSummary, Report, Submitted};
 use crate::args::RenderArgs;
 use crate::client::renders::ROUTE;
@@ -28,7 +29,7 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 /// Where no end of waiting was given.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// A larger project is uploaded as an asset.
-const INLINE_MOST: usize = 4 * 1024 * 1024;
+const INLINE_MOST: u64 = 4 * 1024 * 1024;
 /// Polls that may fail one after another: a coordinator that restarts is back within this.
 const FAILED_POLLS: u32 = 60;
 /// For how long a farm that does not answer is asked again before anything was submitted: somebody may have mistyped.
@@ -46,36 +47,49 @@ pub(super) async fn run(
     args: &RenderArgs,
     url: &Url,
     spec: RenderSpec,
-    project: Bytes,
+    project: &Bundle,
     output: Output,
     mut warnings: Vec<Warning>,
 ) -> Result<Report, CliError> {
-    let here =
-        [("--manifest", args.manifest.is_some()), ("--timings", args.timings), ("--trace", args.trace.is_some())];
-    if let Some((flag, _)) = here.into_iter().find(|(_, given)| *given) {
-        return Err(CliError::user(format!("{flag} is for renders on this machine; leave it out with --farm")));
-    }
     let farm = Farm { api: Api::new(url)?, url: url.clone() };
     let started = Instant::now();
-    let mut bar = Bar::new(args.json || args.quiet);
+    let mut bar = Bar::new(args);
     // SIGINT and SIGTERM cancel the render. The second one ends the process at once.
-    let interrupted = drain()?;
+    let interrupted = drain("the farm to cancel the render")?;
     let timeout = crate::client::renders::timeout(args.timeout.as_deref())?;
-    farm.reach().await?;
-    let id = farm.create(&spec, args.priority, project).await?;
+    let submitting = async {
+        farm.reach().await?;
+        farm.create(&spec, args.priority, project).await
+    };
+    let id = tokio::select! {
+        id = submitting => id?,
+        () = interrupted.started() => return Err(CliError::interrupted().after(warnings)),
+    };
     if args.no_wait {
-        return Ok(Report::Submitted(Submitted { render_id: id, status: RenderStatus::Queued }));
+        return Ok(Report::Submitted(Submitted { render_id: id, status: RenderStatus::Queued, warnings }));
     }
-    let ended = tokio::select! {
-        detail = farm.follow(&id, &mut bar) => detail.and_then(|detail| completed(&id, detail)),
-        () = tokio::time::sleep(timeout.unwrap_or(FOR_EVER)), if timeout.is_some() => {
-            Err(CliError::timed_out(format!("render {id} has not ended in time; it goes on at {url}")))
+    enum End {
+        Ended(Box<Result<RenderDetail, CliError>>),
+        TimedOut,
+        Interrupted,
+    }
+    let end = tokio::select! {
+        detail = farm.follow(&id, &mut bar) => End::Ended(Box::new(detail.and_then(|detail| completed(&id, detail)))),
+        () = tokio::time::sleep(timeout.unwrap_or(FOR_EVER)), if timeout.is_some() => End::TimedOut,
+        () = interrupted.started() => End::Interrupted,
+    };
+    let ended = match end {
+        End::Ended(ended) => *ended,
+        End::TimedOut => {
+            let waiting = bar.waiting().map(|waiting| format!(" ({waiting})")).unwrap_or_default();
+            Err(CliError::timed_out(format!("render {id} has not ended in time{waiting}; it goes on at {url}")))
         }
-        () = interrupted.started() => {
+        End::Interrupted => {
             farm.cancel(&id).await;
             Err(CliError::interrupted())
         }
     };
+    let ended = ended.map_err(|error| error.after(std::mem::take(&mut warnings)));
     bar.finish(&ended);
     let detail = ended?;
     warnings
@@ -108,14 +122,16 @@ fn completed(id: &str, detail: RenderDetail) -> Result<RenderDetail, CliError> {
     if detail.status == RenderStatus::Completed {
         return Ok(detail);
     }
+    let found = detail.warnings.into_iter().map(|found| Warning { code: found.code, message: found.message }).collect();
     let message = detail.failure_message.unwrap_or_else(|| "the farm gave no reason".to_owned());
     let code = detail.error_code.unwrap_or_default();
     let ours = hyperfarm_proto::failure::FailureCode::ALL.iter().find(|known| known.as_str() == code);
     let message = format!("render {id}: {message} [{code}]");
-    Err(match ours.map(|code| code.owner()) {
+    let error = match ours.map(|code| code.owner()) {
         Some(hyperfarm_proto::failure::Owner::System) => CliError::system(message),
         _ => CliError::user(message),
-    })
+    };
+    Err(error.after(found))
 }
 
 impl Farm {
@@ -147,12 +163,18 @@ impl Farm {
         }
     }
 
-    async fn create(&self, spec: &RenderSpec, priority: Option<Priority>, project: Bytes) -> Result<String, CliError> {
-        let project = if project.len() > INLINE_MOST {
-            let asset = crate::client::assets::upload(&self.api, "project.zip", project).await?;
+    async fn create(
+        &self,
+        spec: &RenderSpec,
+        priority: Option<Priority>,
+        project: &Bundle,
+    ) -> Result<String, CliError> {
+        let project = if project.bytes()? > INLINE_MOST {
+            let asset = crate::client::assets::upload(&self.api, "project.zip", &project.path()).await?;
             Project::AssetId(AssetProject { asset_id: crate::client::assets::id_of(asset)? })
         } else {
-            let data = base64::engine::general_purpose::STANDARD.encode(&project);
+            let project = std::fs::read(project.path()).map_err(CliError::system)?;
+            let data = base64::engine::general_purpose::STANDARD.encode(project);
             Project::Base64(Base64Project { data, media_type: Text::new("application/zip") })
         };
         let request = RenderRequest { project: Some(project), html: None, priority, spec: spec.clone() };

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
+use hyperfarm_backplane::objects::Objects;
 use hyperfarm_coordinator::intake::Limits;
 use hyperfarm_coordinator::{Coordinator, CoordinatorConfig, IntakeError, RenderProgress, Stage};
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::RenderId;
 use hyperfarm_proto::keys;
-use hyperfarm_proto::plan::Warning;
+use hyperfarm_proto::plan::{PlanDraft, Warning};
 use hyperfarm_proto::record::{Manifest, Outcome};
 use hyperfarm_proto::spec::RenderSpec;
 use hyperfarm_worker::PageFacts;
@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::expected_page;
 use super::output::Output;
 use super::progress::{Bar, Progress};
+use super::project::Bundle;
 use super::summary::Summary;
 use super::timings::{self, Walls};
 use super::trace::trace;
@@ -34,32 +35,38 @@ pub(super) async fn run(
     args: &RenderArgs,
     spec: RenderSpec,
     facts: Option<&PageFacts>,
-    project: Bytes,
+    project: &Bundle,
     output: Output,
     warnings: Vec<Warning>,
 ) -> Result<Summary, CliError> {
     let mut walls = Walls::start("set-up");
     let folder = render_folder()?;
     let backplane = Backplane::in_process(&folder.path().join("storage")).map_err(CliError::system)?;
-    let drain = roles::drain()?;
-    let mut bar = Bar::new(args.json || args.quiet);
+    let drain = roles::drain("the browsers to end and the temporary files to be removed")?;
+    let mut bar = Bar::new(args);
     let slots = args.slots.or(args.workers.and_then(|workers| workers.0)).unwrap_or_else(machine::default_slots);
     let roles_drain = Drain::new();
     let node = Node::embedded(&backplane, slots, expected_page(&spec, facts), folder.path(), &roles_drain).await?;
     let coordinator = Coordinator::start(backplane.clone(), coordinator_config()?, roles_drain.clone());
 
+    let mut submitted = None;
     let rendering = async {
-        let render = coordinator.submit(project, spec).await.map_err(refused)?;
-        let mut progress = coordinator.watch(&render).await.map_err(CliError::system)?;
+        let render = coordinator.submit_file(&project.path(), spec).await.map_err(refused)?;
+        let render = &*submitted.insert(render);
+        let mut progress = coordinator.watch(render).await.map_err(CliError::system)?;
         let outcome = follow(&mut progress, &node, &mut bar, &mut walls).await?;
         walls.enter("clean-up");
-        finish(&backplane, &render, outcome, args, &output).await
+        finish(&backplane, render, outcome, args, &output).await
     };
     let result = tokio::select! {
         result = rendering => result,
         () = drain.started() => Err(CliError::interrupted()),
     };
     bar.finish(&result);
+    let found = match (&result, &submitted) {
+        (Err(_), Some(render)) => warnings_so_far(&backplane.objects, render).await,
+        _ => Vec::new(),
+    };
     // Whatever the outcome: browsers end, then the folder goes.
     roles_drain.start();
     let stopped = tokio::time::timeout(Duration::from_secs(30), async {
@@ -70,7 +77,10 @@ pub(super) async fn run(
         tracing::warn!("the roles did not stop within 30 s");
     }
     drop(folder);
-    let manifest = result?;
+    let manifest = match result {
+        Ok(manifest) => manifest,
+        Err(error) => return Err(error.after([warnings, found].concat())),
+    };
     walls.end();
     let total = walls.elapsed();
     let mut summary = Summary::new(output.target(), &manifest, &walls, total, warnings);
@@ -80,9 +90,17 @@ pub(super) async fn run(
     output.publish()?;
     if let Some(path) = &args.trace {
         let text = trace(&manifest, &walls, total.as_secs_f64() * 1000.0).to_string();
-        std::fs::write(path, text).map_err(|error| CliError::user(format!("--trace {}: {error}", path.display())))?;
+        std::fs::write(path, text).map_err(|error| CliError::usage(format!("--trace {}: {error}", path.display())))?;
     }
     Ok(summary)
+}
+
+/// What was found of a render that has not ended well: the warnings of its plan, or those before the plan failed.
+async fn warnings_so_far(objects: &Objects, render: &RenderId) -> Vec<Warning> {
+    match objects.get_wire::<PlanDraft>(&keys::draft(render)).await {
+        Ok(draft) => draft.warnings,
+        Err(_) => objects.get_json(&keys::found_warnings(render)).await.unwrap_or_default(),
+    }
 }
 
 /// A person's own project on their own machine may have any size.
@@ -130,7 +148,8 @@ async fn follow(
 
 fn refused(error: IntakeError) -> CliError {
     match error {
-        IntakeError::Project(_) | IntakeError::Invalid { .. } => CliError::user(error.to_string()),
+        IntakeError::Project(_) => CliError::user(error.to_string()),
+        IntakeError::Invalid { .. } => CliError::usage(error.to_string()),
         other => CliError::system(other.to_string()),
     }
 }
@@ -160,7 +179,7 @@ async fn finish(
     if let Some(path) = &args.manifest {
         let text = serde_json::to_vec_pretty(&manifest).map_err(CliError::system)?;
         std::fs::write(path, text)
-            .map_err(|error| CliError::user(format!("--manifest {}: {error}", path.display())))?;
+            .map_err(|error| CliError::usage(format!("--manifest {}: {error}", path.display())))?;
     }
     Ok(manifest)
 }

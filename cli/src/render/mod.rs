@@ -16,53 +16,86 @@ mod unpack;
 
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use hyperfarm_proto::bounded::{Bounded, Text};
 use hyperfarm_proto::plan::Warning;
 use hyperfarm_proto::spec::{Format, Profile, RenderSpec};
 use hyperfarm_worker::{CompileLimits, ExpectedPage, PageFacts};
+use serde_json::json;
 
 use crate::args::{ProjectArgs, RenderArgs, extensions, format_of_output};
 use crate::exit::CliError;
 use crate::roles;
+use crate::stdout::print_line;
 
-use self::summary::Report;
+use self::project::Bundle;
+use self::summary::{Report, distinct};
 
 /// Folder of outputs that have no name. A project's own is no part of the composition.
 const OUTPUTS: &str = "renders";
 
 /// Renders what the arguments ask for.
 pub(crate) async fn run(args: Box<RenderArgs>) -> Result<(), CliError> {
-    let facts = page_facts(&args.project);
-    let spec = spec(&args, facts.as_ref())?;
+    check_flags(&args)?;
     if let Some(rows) = &args.batch {
+        let facts = page_facts(&args.project);
+        let spec = spec(&args, facts.as_ref())?;
         return batch::run(&args, rows, spec, facts).await;
     }
-    let target = target(&args, spec.format);
-    let (project, warnings) = project(&args, &spec, &target)?;
-    let report = render(&args, spec, facts.as_ref(), project, &target, warnings).await?;
-    report.print(&args)
+    match render_one(&args).await {
+        Ok(report) => report.print(&args),
+        Err(error) => {
+            if args.json {
+                let warnings: Vec<&Warning> = distinct(&error.warnings).collect();
+                print_line(&json!({ "ok": false, "error": error.message, "warnings": warnings }).to_string());
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn render_one(args: &RenderArgs) -> Result<Report, CliError> {
+    let facts = page_facts(&args.project);
+    let spec = spec(args, facts.as_ref())?;
+    let target = target(args, spec.format);
+    let (project, warnings) = project(args, &spec, &target)?;
+    render(args, spec, facts.as_ref(), &project, &target, warnings).await
+}
+
+/// Refuses flags that would change nothing beside others.
+fn check_flags(args: &RenderArgs) -> Result<(), CliError> {
+    // --json prints them all the same.
+    if args.timings && args.quiet && !args.json {
+        return Err(CliError::usage("--timings prints where the time went, and --quiet prints nothing; leave one out"));
+    }
+    if let Some(resolution) = args.project.resolution
+        && let (_, Some(shape)) = resolution.meaning()
+        && args.project.spec.aspect_ratio.is_some_and(|asked| asked != shape)
+    {
+        let message = "--resolution names another shape than --aspect-ratio; give 1080p or 4k, or leave one out";
+        return Err(CliError::usage(message));
+    }
+    Ok(())
 }
 
 /// The project with its sound, and what there is to say of it.
-fn project(args: &RenderArgs, spec: &RenderSpec, target: &Path) -> Result<(Bytes, Vec<Warning>), CliError> {
-    let project::Packed { mut zip, mut warnings } = project::read(&args.project, target)?;
+fn project(args: &RenderArgs, spec: &RenderSpec, target: &Path) -> Result<(Bundle, Vec<Warning>), CliError> {
+    let project::Packed { mut bundle, mut warnings } = project::read(&args.project, target)?;
     if let Some(argument) = &args.audio {
-        zip = sound::Sound::of(argument)?.add_to(zip, spec.composition.as_deref())?;
+        bundle = sound::Sound::of(argument)?.add_to(bundle, spec.composition.as_deref())?;
     }
     warnings.extend(args.foreign.ignored().into_iter().map(|(flag, reason)| Warning {
         code: "FLAG_IGNORED".to_owned(),
         message: format!("{flag} changes nothing here: {reason}"),
     }));
-    Ok((zip.into(), warnings))
+    Ok((bundle, warnings))
 }
 
-/// Renders a project to `target`.
+/// Renders a project to `target`. The error of one that fails has the warnings of the project and of its plan.
 async fn render(
     args: &RenderArgs,
     spec: RenderSpec,
     facts: Option<&PageFacts>,
-    project: Bytes,
+    project: &Bundle,
     target: &Path,
     warnings: Vec<Warning>,
 ) -> Result<Report, CliError> {
@@ -109,7 +142,7 @@ fn spec(args: &RenderArgs, facts: Option<&PageFacts>) -> Result<RenderSpec, CliE
     {
         let extension = format.extension();
         let output = output.display();
-        return Err(CliError::user(format!(
+        return Err(CliError::usage(format!(
             "a {format} would be written to {output}; let its name end with .{extension}"
         )));
     }
@@ -132,7 +165,7 @@ fn spec(args: &RenderArgs, facts: Option<&PageFacts>) -> Result<RenderSpec, CliE
     };
     let takes_crf = spec.video_bitrate.is_none() && spec.codec().has_rate_control();
     spec.crf = spec.crf.or(crf.filter(|_| takes_crf).and_then(Bounded::new));
-    spec.check_output().map_err(|error| CliError::user(error.message))?;
+    spec.check_output().map_err(|error| CliError::usage(error.message))?;
     Ok(spec)
 }
 
@@ -145,10 +178,10 @@ fn check_name(output: &Path, asked: Option<Format>) -> Result<(), CliError> {
     let (shown, known) = (output.display(), extensions());
     match (output.extension(), asked) {
         (None, Some(_)) => Ok(()),
-        (None, None) => Err(CliError::user(format!(
+        (None, None) => Err(CliError::usage(format!(
             "--output {shown} has no extension, which would say the format; let it end with one of {known}, or give --format"
         ))),
-        (Some(extension), _) => Err(CliError::user(format!(
+        (Some(extension), _) => Err(CliError::usage(format!(
             "--output {shown}: .{} is not written; let the name end with one of {known}",
             extension.display()
         ))),
@@ -182,16 +215,16 @@ fn variables(given: &str) -> Result<String, CliError> {
         None => (given.to_owned(), "--variables".to_owned()),
         Some(file) => {
             let text = std::fs::read_to_string(Path::new(file))
-                .map_err(|error| CliError::user(format!("--variables @{file}: {error}")))?;
+                .map_err(|error| CliError::usage(format!("--variables @{file}: {error}")))?;
             (text, format!("--variables @{file}"))
         }
     };
     match serde_json::from_str::<serde_json::Value>(&text) {
         Ok(serde_json::Value::Object(_)) => Ok(text),
-        Ok(other) => Err(CliError::user(format!(
+        Ok(other) => Err(CliError::usage(format!(
             "{place}: the variables must be one JSON object such as {{\"title\":\"Hello\"}}, not {other}"
         ))),
-        Err(error) => Err(CliError::user(format!("{place}: no JSON: {error}"))),
+        Err(error) => Err(CliError::usage(format!("{place}: no JSON: {error}"))),
     }
 }
 
@@ -226,7 +259,7 @@ mod tests {
             [("{\"a\"", "no JSON"), ("[1]", "one JSON object"), ("@/nonexistent.json", "/nonexistent.json")]
         {
             let error = variables(bad).unwrap_err();
-            assert_eq!(error.code, 1);
+            assert_eq!(error.code, 2);
             assert!(error.message.contains(named), "{}", error.message);
         }
     }

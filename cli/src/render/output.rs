@@ -34,17 +34,17 @@ impl Output {
         let is_zip = target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
         let is_folder = format.is_archive() && !is_zip;
         if target.is_dir() && !is_folder {
-            return Err(CliError::user(format!("--output {} is a folder; name a file", target.display())));
+            return Err(CliError::usage(format!("--output {} is a folder; name a file", target.display())));
         }
         if target.is_file() && is_folder {
             let message = format!("is a file; {format} is written to a folder, or to a name that ends with .zip");
-            return Err(CliError::user(format!("--output {} {message}", target.display())));
+            return Err(CliError::usage(format!("--output {} {message}", target.display())));
         }
         let beside = folder_of(target);
         let claimed = std::fs::create_dir_all(beside)
             .and_then(|()| TemporaryFolder::create(beside, PARTIAL_PREFIX, PARTIAL_SUFFIX));
         let folder = claimed.map_err(|error| {
-            CliError::user(format!(
+            CliError::usage(format!(
                 "--output {} cannot be written: {error}; choose a folder that is yours",
                 target.display()
             ))
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn an_unwritable_place_is_named_at_once() {
         let error = Output::claim(Path::new("/dev/null/folder/x.mp4"), Format::Mp4).err().unwrap();
-        assert_eq!(error.code, 1);
+        assert_eq!(error.code, 2);
         assert!(error.message.contains("/dev/null/folder/x.mp4"), "{}", error.message);
     }
 

@@ -1,6 +1,9 @@
-//! The project: a folder, a page or an archive, as one zip.
+//! The project: a folder, a page or an archive, as one zip, which is a file and never in memory as a whole.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufWriter, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use hyperfarm_coordinator::intake::project::DEFAULT_ENTRY;
@@ -45,11 +48,63 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
 }
 
 /// A project as it is sent to a worker.
+#[derive(Debug)]
 pub(crate) struct Packed {
     /// The zip.
-    pub zip: Vec<u8>,
+    pub bundle: Bundle,
     /// Media that `.gitignore` leaves out.
     pub warnings: Vec<Warning>,
+}
+
+/// A project's zip: the person's own file, or one without a name in the temporary folder, which goes with the process
+/// however that ends.
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    file: File,
+    /// Whether the file is this process's.
+    is_own: bool,
+}
+
+impl Bundle {
+    /// A path at which this process can open the file.
+    pub(crate) fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn bytes(&self) -> Result<u64, CliError> {
+        self.file.metadata().map(|meta| meta.len()).map_err(|error| unpacked(&error))
+    }
+
+    /// A file of this process with the same bytes.
+    pub(super) fn into_own(self) -> Result<File, CliError> {
+        if self.is_own {
+            return Ok(self.file);
+        }
+        let mut own = temporary_file()?;
+        let mut source = File::open(self.path()).map_err(|error| unpacked(&error))?;
+        io::copy(&mut source, &mut own).map_err(|error| unpacked(&error))?;
+        Ok(own)
+    }
+
+    /// An archive of this process.
+    pub(super) fn own(file: File) -> Self {
+        Self { file, is_own: true }
+    }
+}
+
+/// A file without a name in the temporary folder.
+fn temporary_file() -> Result<File, CliError> {
+    tempfile::tempfile_in(std::env::temp_dir()).map_err(|error| unpacked(&error))
+}
+
+/// The error of an archive that cannot be written to the temporary folder, or read there.
+fn unpacked(error: &io::Error) -> CliError {
+    let folder = std::env::temp_dir();
+    CliError::system(format!(
+        "the project cannot be packed in {}: {error}; set TMPDIR to a folder that is yours and has room",
+        folder.display()
+    ))
 }
 
 /// The page of a project's folder that is rendered.
@@ -66,29 +121,34 @@ pub(super) fn page(args: &ProjectArgs) -> Option<PathBuf> {
 /// The project's zip. Equal folders give equal bytes: entries are in order and carry no dates.
 pub(crate) fn read(args: &ProjectArgs, output: &Path) -> Result<Packed, CliError> {
     let path = &args.path;
-    let unreadable = |error: std::io::Error| CliError::user(format!("{}: {error}", path.display()));
+    let unreadable = |error: std::io::Error| CliError::usage(format!("{}: {error}", path.display()));
     let kind = std::fs::metadata(path).map_err(unreadable)?;
     if kind.is_dir() {
         let entry = entry(args);
         if !path.join(entry).is_file() {
-            return Err(CliError::user(format!(
+            let message = format!(
                 "{} has no {entry}; give the folder of a composition, or name its page with --composition",
                 path.display()
-            )));
+            );
+            // Without --composition it is the project that lacks its page.
+            return Err(match args.spec.composition {
+                Some(_) => CliError::usage(message),
+                None => CliError::user(message),
+            });
         }
         return pack(path, output);
     }
     if is_page(path) {
         return pack(folder_of(path), output);
     }
-    let zip = std::fs::read(path).map_err(unreadable)?;
-    zip::ZipArchive::new(std::io::Cursor::new(&zip)).map_err(|error| {
+    let file = File::open(path).map_err(unreadable)?;
+    zip::ZipArchive::new(io::BufReader::new(&file)).map_err(|error| {
         CliError::user(format!(
             "{} is neither a folder nor an HTML file nor a zip that can be read: {error}",
             path.display()
         ))
     })?;
-    Ok(Packed { zip, warnings: Vec::new() })
+    Ok(Packed { bundle: Bundle { file, is_own: false }, warnings: Vec::new() })
 }
 
 /// The folder that a file lies in.
@@ -98,8 +158,12 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 
 fn pack(folder: &Path, output: &Path) -> Result<Packed, CliError> {
     let Walk { files, ignored_media, .. } = files_of(folder, output)?;
-    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let broken = |path: &Path, error: &dyn std::fmt::Display| CliError::user(format!("{}: {error}", path.display()));
+    let mut writer = zip::ZipWriter::new(BufWriter::new(temporary_file()?));
+    let broken = |path: &Path, error: io::Error| match error.kind() {
+        // Only the archive is written.
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => unpacked(&error),
+        _ => CliError::user(format!("{}: {error}", path.display())),
+    };
     for path in &files {
         let name = path.strip_prefix(folder).unwrap_or(path).to_string_lossy().replace('\\', "/");
         let method = match has_extension(path, PACKED) {
@@ -107,12 +171,13 @@ fn pack(folder: &Path, output: &Path) -> Result<Packed, CliError> {
             false => zip::CompressionMethod::Deflated,
         };
         let options = SimpleFileOptions::default().compression_method(method).large_file(true);
-        writer.start_file(name, options).map_err(|error| broken(path, &error))?;
-        let mut file = std::fs::File::open(path).map_err(|error| broken(path, &error))?;
-        std::io::copy(&mut file, &mut writer).map_err(|error| broken(path, &error))?;
+        writer.start_file(name, options).map_err(|error| broken(path, error.into()))?;
+        let mut file = File::open(path).map_err(|error| broken(path, error))?;
+        io::copy(&mut file, &mut writer).map_err(|error| broken(path, error))?;
     }
-    let zip = writer.finish().map(std::io::Cursor::into_inner).map_err(|error| broken(folder, &error))?;
-    Ok(Packed { zip, warnings: warning_of_ignored(folder, &ignored_media).into_iter().collect() })
+    let packed = writer.finish().map_err(|error| broken(folder, error.into()))?;
+    let file = packed.into_inner().map_err(|error| broken(folder, error.into_error()))?;
+    Ok(Packed { bundle: Bundle::own(file), warnings: warning_of_ignored(folder, &ignored_media).into_iter().collect() })
 }
 
 /// The walk through all files of a composition's folder.
@@ -206,7 +271,7 @@ mod tests {
     }
 
     fn names(packed: Packed) -> Vec<String> {
-        let archive = zip::ZipArchive::new(std::io::Cursor::new(packed.zip)).unwrap();
+        let archive = zip::ZipArchive::new(File::open(packed.bundle.path()).unwrap()).unwrap();
         archive.file_names().map(|name| name.unwrap().into_owned()).collect()
     }
 
@@ -223,7 +288,8 @@ mod tests {
         let files = [("index.html", "x"), ("a/b.css", "y"), (".git/HEAD", "z"), ("node_modules/p/i.js", "w")];
         let folder = project(&files);
         let packed = pack(folder.path(), Path::new("none")).unwrap();
-        assert_eq!(packed.zip, pack(folder.path(), Path::new("none")).unwrap().zip);
+        let again = pack(folder.path(), Path::new("none")).unwrap();
+        assert_eq!(std::fs::read(packed.bundle.path()).unwrap(), std::fs::read(again.bundle.path()).unwrap());
         assert_eq!(names(packed), ["a/b.css", "index.html"]);
     }
 

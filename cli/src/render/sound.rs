@@ -1,11 +1,13 @@
 //! The sound that `--audio` puts under the whole render.
 
-use std::io::{Cursor, Write};
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+use super::project::Bundle;
 use crate::exit::CliError;
 
 /// A file of this machine, which goes into the project, or something remote, which is named.
@@ -25,7 +27,7 @@ impl Sound {
         }
         let path = Path::new(argument);
         if !path.is_file() {
-            return Err(CliError::user(format!(
+            return Err(CliError::usage(format!(
                 "--audio {argument} is no file; give a file of sound, or an http(s) URL"
             )));
         }
@@ -42,22 +44,23 @@ impl Sound {
     }
 
     /// The project's zip with the file in it, beside the entry page's folder.
-    pub(super) fn add_to(&self, project: Vec<u8>, entry: Option<&str>) -> Result<Vec<u8>, CliError> {
+    pub(super) fn add_to(&self, project: Bundle, entry: Option<&str>) -> Result<Bundle, CliError> {
         let Self::File(path, name) = self else { return Ok(project) };
-        let broken = |error: &dyn std::fmt::Display| CliError::user(format!("--audio {}: {error}", path.display()));
-        let bytes = std::fs::read(path).map_err(|error| broken(&error))?;
+        let broken = |error: &dyn std::fmt::Display| CliError::usage(format!("--audio {}: {error}", path.display()));
+        let mut sound = File::open(path).map_err(|error| broken(&error))?;
         let place = place(&project, entry.unwrap_or("index.html"), name);
-        let mut writer = ZipWriter::new_append(Cursor::new(project)).map_err(|error| broken(&error))?;
+        let mut writer = ZipWriter::new_append(project.into_own()?).map_err(|error| broken(&error))?;
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
         writer.start_file(place, options).map_err(|error| broken(&error))?;
-        writer.write_all(&bytes).map_err(|error| broken(&error))?;
-        writer.finish().map(Cursor::into_inner).map_err(|error| broken(&error))
+        io::copy(&mut sound, &mut writer).map_err(|error| broken(&error))?;
+        writer.finish().map(Bundle::own).map_err(|error| broken(&error))
     }
 }
 
 /// A project may lie in a single top-level folder of its archive; a file beside that folder would be outside of it.
-fn place(project: &[u8], entry: &str, name: &str) -> String {
-    let Ok(archive) = ZipArchive::new(Cursor::new(project)) else { return name.to_owned() };
+fn place(project: &Bundle, entry: &str, name: &str) -> String {
+    let archive = File::open(project.path()).ok().and_then(|file| ZipArchive::new(BufReader::new(file)).ok());
+    let Some(archive) = archive else { return name.to_owned() };
     let names: Vec<String> = archive.file_names().flatten().map(|name| name.into_owned()).collect();
     if names.iter().any(|known| known == entry) {
         return name.to_owned();
@@ -70,12 +73,12 @@ fn place(project: &[u8], entry: &str, name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn zip(names: &[&str]) -> Vec<u8> {
-        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    fn zip(names: &[&str]) -> Bundle {
+        let mut writer = ZipWriter::new(tempfile::tempfile().unwrap());
         for name in names {
             writer.start_file(*name, SimpleFileOptions::default()).unwrap();
         }
-        writer.finish().unwrap().into_inner()
+        Bundle::own(writer.finish().unwrap())
     }
 
     #[test]
@@ -89,7 +92,8 @@ mod tests {
             (zip(&["index.html"]), "hyperfarm-audio.mp3"),
             (zip(&["top/a.css", "top/index.html"]), "top/hyperfarm-audio.mp3"),
         ] {
-            let archive = ZipArchive::new(Cursor::new(sound.add_to(project, None).unwrap())).unwrap();
+            let bundle = sound.add_to(project, None).unwrap();
+            let archive = ZipArchive::new(File::open(bundle.path()).unwrap()).unwrap();
             assert!(archive.file_names().flatten().any(|name| name == expected), "{expected}");
         }
     }

@@ -170,6 +170,8 @@ pub(super) struct Submitted {
     pub render_id: String,
     /// How far it is.
     pub status: RenderStatus,
+    /// What the person should know of the project.
+    pub warnings: Vec<Warning>,
 }
 
 /// How a render ended well.
@@ -195,7 +197,13 @@ impl Report {
             Self::Local(summary) if !args.json => summary.print(args.quiet),
             Self::Farm(summary) if !args.json => summary.print(args.quiet),
             Self::Local(_) => print_line(&json(true).map_err(CliError::system)?),
-            Self::Farm(_) | Self::Submitted(_) => print_line(&json(false).map_err(CliError::system)?),
+            Self::Submitted(submitted) => {
+                if !args.json {
+                    print_warnings(&submitted.warnings);
+                }
+                print_line(&json(false).map_err(CliError::system)?);
+            }
+            Self::Farm(_) => print_line(&json(false).map_err(CliError::system)?),
         }
         Ok(())
     }
@@ -205,7 +213,7 @@ impl Report {
         match self {
             Self::Local(summary) => &summary.warnings,
             Self::Farm(summary) => &summary.warnings,
-            Self::Submitted(_) => &[],
+            Self::Submitted(submitted) => &submitted.warnings,
         }
     }
 

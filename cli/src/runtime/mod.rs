@@ -130,15 +130,15 @@ pub(crate) async fn run(command: RuntimeCommand) -> Result<(), CliError> {
 async fn package_of(given: &str) -> Result<RuntimePackage, CliError> {
     let path = Path::new(given);
     if path.is_dir() {
-        return package::of_folder(path).map_err(CliError::user);
+        return package::of_folder(path).map_err(CliError::usage);
     }
     if path.is_file() {
-        return package::of_archive(path).map_err(CliError::user);
+        return package::of_archive(path).map_err(CliError::usage);
     }
     if is_version_or_range(given) {
         return npm::download(given).await;
     }
-    Err(CliError::user(format!("{given} is no file, no folder and no version such as 0.8.170")))
+    Err(CliError::usage(format!("{given} is no file, no folder and no version such as 0.8.170")))
 }
 
 /// The versions of this machine, for renders on it.

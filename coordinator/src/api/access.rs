@@ -22,7 +22,7 @@ const WRONG_KEYS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
 /// Who may call the API. Keys that `hyperfarm keys create` has stored may in every case.
 #[derive(Debug, Clone)]
 pub enum Access {
-    /// Everyone, with any key or none: one process on loopback.
+    /// Everyone, with any key or none, until a key is made for the farm: one process on loopback.
     Open,
     /// Who has one of the keys with these SHA-256 hashes. The keys themselves are not kept.
     Keys(HashSet<ContentHash>),
@@ -123,9 +123,12 @@ impl Access {
         if let Some(caller) = hash.and_then(|hash| self.environment_caller(&hash)) {
             return Ok(caller);
         }
+        // Storage that has never answered opens nothing to nobody.
+        let is_open =
+            matches!(self, Self::Open) && !stored.has_any().await.map_err(|error| ApiError::internal(&error))?;
         let was_found =
             token.is_some_and(|token| oauth.is_cached(token)) || hash.is_some_and(|hash| stored.is_cached(&hash));
-        let is_guess = matches!(self, Self::Keys(_)) && key.is_some() && !was_found;
+        let is_guess = !is_open && key.is_some() && !was_found;
         let address = address.filter(|_| is_guess);
         if let Some(wait) = address.and_then(|address| wrong_keys.wait(address)) {
             let message = "this address has sent too many keys that are not the farm's";
@@ -143,12 +146,12 @@ impl Access {
         match found.await {
             Ok(Some(caller)) => return Ok(caller),
             Ok(None) => {}
-            Err(error) if matches!(self, Self::Keys(_)) => return Err(ApiError::internal(&error)),
+            Err(error) if !is_open => return Err(ApiError::internal(&error)),
             Err(_) => {}
         }
-        match (self, key) {
-            (Self::Open, _) => Ok(Caller { is_local: true, ..Caller::everything("local".to_owned(), "local") }),
-            (Self::Keys(_), Some(_)) => {
+        match key {
+            _ if is_open => Ok(Caller { is_local: true, ..Caller::everything("local".to_owned(), "local") }),
+            Some(_) => {
                 if let Some(address) = address {
                     wrong_keys.note(address);
                 }
@@ -157,9 +160,7 @@ impl Access {
                     None => "the API key is not one of this farm's",
                 })
             }
-            (Self::Keys(_), None) => {
-                refused("an API key is needed: send it as `x-api-key`, or as `Authorization: Bearer`")
-            }
+            None => refused("an API key is needed: send it as `x-api-key`, or as `Authorization: Bearer`"),
         }
     }
 
@@ -252,6 +253,26 @@ mod tests {
         assert_eq!(ask("192.0.2.1", &right).await, Ok(()), "it was right before");
         assert_eq!(ask("192.0.2.1", "hf_environment").await, Ok(()));
         assert_eq!(ask("192.0.2.2", "hf_more").await, Err((Code::Unauthorized, false)));
+    }
+
+    #[tokio::test]
+    async fn a_farm_without_keys_is_closed_by_the_first_one_that_is_made() {
+        let objects = Objects::memory();
+        let stored = KeyStore::new(objects.clone());
+        assert!(caller(&Access::Open, &stored, "x-api-key", "any").await.unwrap().is_local);
+        // By another process, as `hyperfarm keys create` does it. The look before is forgotten, for time passes.
+        let others = KeyStore::new(objects.clone());
+        let (key, record) = others.create(KeyRecord::new("a", Space::default())).await.unwrap();
+        for stored in [KeyStore::new(objects.clone()), others] {
+            assert!(caller(&Access::Open, &stored, "x-api-key", "any").await.is_none());
+            assert!(!caller(&Access::Open, &stored, "x-api-key", &key).await.unwrap().is_local);
+        }
+        stored.revoke(&record.id).await.unwrap();
+        let stored = KeyStore::new(objects);
+        assert!(
+            caller(&Access::Open, &stored, "x-api-key", &key).await.is_none(),
+            "a revoked key is one that was made"
+        );
     }
 
     #[tokio::test]

@@ -455,8 +455,8 @@ fn client_text(client: &str) -> String {
 fn consent_page(api: &Api, inside: &str, error: Option<&ApiError>) -> Response {
     let refusal = error.map(|error| format!("<p role=\"alert\"><b>{}</b></p>", escaped(&error.message)));
     let key = match api.config.access {
-        super::Access::Open => "",
-        super::Access::Keys(_) => {
+        super::Access::Open if !api.keys.has_known_keys() => "",
+        _ => {
             "<p><label>Your API key<br>\
              <input type=\"password\" name=\"key\" autocomplete=\"off\" size=\"50\"></label></p>"
         }

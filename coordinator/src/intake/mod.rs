@@ -6,10 +6,12 @@
 mod error;
 pub mod project;
 
+use std::io::BufReader;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyperfarm_backplane::objects::Objects;
+use hyperfarm_backplane::objects::{Objects, hash_file};
 use hyperfarm_proto::archive::is_plain_path;
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::keys;
@@ -50,6 +52,30 @@ pub(crate) async fn store_bundle(
     let key = keys::bundle(&hash);
     if !objects.exists(&key).await? {
         objects.put(&key, bundle).await?;
+    }
+    Ok(StoredBundle(hash))
+}
+
+/// The same with the archive in a file, which is read by the buffer.
+pub(crate) async fn store_bundle_file(
+    objects: &Objects,
+    limits: &Limits,
+    bundle: &Path,
+    entry: Option<&str>,
+) -> Result<StoredBundle, IntakeError> {
+    let (limits, entry, path) = (limits.clone(), entry.map(str::to_owned), bundle.to_owned());
+    let checked = tokio::task::spawn_blocking(move || {
+        let file = std::fs::File::open(path).map_err(|error| ProjectError::unreadable(&error))?;
+        project::check_archive(BufReader::new(file), entry.as_deref(), &limits)
+    });
+    match checked.await {
+        Ok(checked) => checked?,
+        Err(panic) => return Err(ProjectError::unreadable(&panic).into()),
+    }
+    let (hash, _) = hash_file(bundle).await?;
+    let key = keys::bundle(&hash);
+    if !objects.exists(&key).await? {
+        objects.put_file(&key, bundle).await?;
     }
     Ok(StoredBundle(hash))
 }

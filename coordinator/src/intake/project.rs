@@ -3,7 +3,7 @@
 //! Only the directory of the archive is read here; who unpacks it counts what really comes out against the same limits.
 
 use std::collections::BTreeSet;
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 
 use bytes::Bytes;
 use hyperfarm_proto::archive::ArchiveLimits;
@@ -61,15 +61,24 @@ impl ProjectError {
 /// [`ProjectError`] for an archive that cannot be read, is over a limit, has an entry with a dangerous path, or lacks the
 /// entry page.
 pub fn check(bundle: &[u8], entry: Option<&str>, limits: &Limits) -> Result<(), ProjectError> {
+    check_archive(Cursor::new(bundle), entry, limits)
+}
+
+/// The same for an archive that is read as it is needed.
+///
+/// # Errors
+///
+/// As for [`check`].
+pub fn check_archive(mut bundle: impl Read + Seek, entry: Option<&str>, limits: &Limits) -> Result<(), ProjectError> {
     let invalid = |message: String| Err(ProjectError::Invalid(message));
-    if bundle.len() as u64 > limits.bundle_bytes {
+    let bytes = bundle.seek(SeekFrom::End(0)).map_err(|error| ProjectError::unreadable(&error))?;
+    if bytes > limits.bundle_bytes {
         return Err(ProjectError::TooLarge(format!(
-            "the project's archive has {} bytes, more than the {} that are taken",
-            bundle.len(),
+            "the project's archive has {bytes} bytes, more than the {} that are taken",
             limits.bundle_bytes
         )));
     }
-    let mut archive = ZipArchive::new(Cursor::new(bundle)).map_err(|error| ProjectError::unreadable(&error))?;
+    let archive = ZipArchive::new(&mut bundle).map_err(|error| ProjectError::unreadable(&error))?;
     let limits = limits.archive;
     if archive.len() > limits.entries {
         return Err(ProjectError::TooLarge(format!(
@@ -78,9 +87,14 @@ pub fn check(bundle: &[u8], entry: Option<&str>, limits: &Limits) -> Result<(), 
             limits.entries
         )));
     }
-    let directory = usize::try_from(archive.central_directory_start()).unwrap_or(usize::MAX);
-    hyperfarm_proto::archive::check_names(bundle.get(directory..).unwrap_or_default(), &limits)
-        .map_err(ProjectError::Invalid)?;
+    let start = archive.central_directory_start();
+    let mut directory = Vec::new();
+    bundle
+        .seek(SeekFrom::Start(start))
+        .and_then(|_| bundle.read_to_end(&mut directory))
+        .map_err(|error| ProjectError::unreadable(&error))?;
+    hyperfarm_proto::archive::check_names(&directory, &limits).map_err(ProjectError::Invalid)?;
+    let mut archive = ZipArchive::new(bundle).map_err(|error| ProjectError::unreadable(&error))?;
     let mut files = BTreeSet::new();
     let mut unpacked = 0u64;
     for index in 0..archive.len() {
@@ -111,7 +125,7 @@ pub fn check(bundle: &[u8], entry: Option<&str>, limits: &Limits) -> Result<(), 
             limits.unpacked_bytes
         )));
     }
-    if unpacked > limits.ratio_from && unpacked / limits.ratio.max(1) > bundle.len() as u64 {
+    if unpacked > limits.ratio_from && unpacked / limits.ratio.max(1) > bytes {
         return invalid(format!("the archive unpacks to {unpacked} bytes, more than {} times its size", limits.ratio));
     }
     find_entry(&files, entry.unwrap_or(DEFAULT_ENTRY)).map(drop)

@@ -118,6 +118,12 @@ impl ChromeConfig {
             .map_err(|_| missing(format!("{} --version does not answer", self.executable.display())))?
             .map_err(|error| missing(format!("{} cannot be run: {error}", self.executable.display())))?;
         let text = String::from_utf8_lossy(&output.stdout);
+        if !text.to_ascii_lowercase().contains("chrom") {
+            let first = text.lines().next().unwrap_or_default();
+            return Err(
+                missing(format!("{} is no Chrome: --version printed `{first}`", self.executable.display())).into()
+            );
+        }
         text.split_whitespace()
             .find(|word| word.chars().next().is_some_and(|first| first.is_ascii_digit()) && word.contains('.'))
             .map(str::to_owned)

@@ -277,6 +277,16 @@ fn kill_group(group: Option<rustix::process::Pid>) {
 /// A folder for everything that the browser writes, owned by its user.
 fn profile(config: &ChromeConfig) -> Result<TempDir, ChromeError> {
     let created = FolderKind::Chrome.create_in(&std::env::temp_dir(), "").and_then(|folder| {
+        if let Some(user) = config.user
+            && let Some(shut) = user.shut_folder(&std::env::temp_dir())
+        {
+            let reason = format!(
+                "Chrome runs as the user with the id {}, who may not enter {} (chmod o+x lets it)",
+                user.uid,
+                shut.display()
+            );
+            return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, reason));
+        }
         if let Some(user) = config.user {
             user.take_ownership(folder.path())?;
         }

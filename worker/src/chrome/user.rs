@@ -1,6 +1,6 @@
 //! The user that Chrome runs as.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::ChromeError;
 
@@ -29,6 +29,26 @@ impl ChromeUser {
         }
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         USER_NAMES.iter().find_map(|name| find(&passwd, name)).map(Some).ok_or(ChromeError::NoUser)
+    }
+
+    /// The first folder on the way to `path`, from the root on, that this user may not enter.
+    pub(super) fn shut_folder(&self, path: &Path) -> Option<PathBuf> {
+        use std::os::unix::fs::MetadataExt;
+        let mut folders: Vec<&Path> = path.ancestors().collect();
+        folders.reverse();
+        let is_shut = |folder: &&&Path| {
+            std::fs::metadata(folder).is_ok_and(|meta| {
+                let bit = if meta.uid() == self.uid {
+                    0o100
+                } else if meta.gid() == self.gid {
+                    0o010
+                } else {
+                    0o001
+                };
+                meta.mode() & bit == 0
+            })
+        };
+        folders.iter().find(is_shut).map(|folder| folder.to_path_buf())
     }
 
     /// Makes this user the owner of a file or folder.
@@ -83,6 +103,30 @@ fn find(passwd: &str, name: &str) -> Option<ChromeUser> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_chrome_may_not_enter_is_found() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let temp = tempfile::tempdir().unwrap();
+        let (outer, inner) = (temp.path().join("private"), temp.path().join("private/temp"));
+        std::fs::create_dir_all(&inner).unwrap();
+        let owner = std::fs::metadata(&outer).unwrap();
+        let (own, other) = (ChromeUser { uid: owner.uid(), gid: owner.gid() }, ChromeUser { uid: 65_534, gid: 65_534 });
+        let set = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        // An ACL or a mask of the machine's own may shut what is above.
+        for path in [temp.path(), &outer, &inner] {
+            set(path, 0o755);
+        }
+        if other.shut_folder(temp.path()).is_some() {
+            return;
+        }
+        assert_eq!(other.shut_folder(&inner), None);
+        set(&outer, 0o700);
+        assert_eq!(other.shut_folder(&inner), Some(outer.clone()));
+        assert_eq!(own.shut_folder(&inner), None);
+        set(&outer, 0o711);
+        assert_eq!(other.shut_folder(&inner), None);
+    }
 
     #[test]
     fn users_are_read_from_passwd() {

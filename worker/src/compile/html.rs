@@ -30,6 +30,8 @@ const FRAGMENT_RULE: &str = "*{margin:0;padding:0;box-sizing:border-box;text-ren
 #[derive(Debug)]
 pub(super) struct Root {
     pub(super) page: AuthoredPage,
+    /// Whether its duration is 0, so that it lasts as long as what is in it.
+    pub(super) has_zero_duration: bool,
     pub(super) fps: Option<FrameRate>,
     pub(super) shutter: Shutter,
 }
@@ -67,7 +69,9 @@ pub(super) fn complete_document(page: String) -> String {
 pub(super) fn root(document: &Document) -> Result<Root, ProjectError> {
     let root = document.select("[data-composition-id]").first();
     let (size, fps) = (authored_size(&root)?, authored_fps(&root)?);
-    Ok(Root { page: AuthoredPage { size, seconds: authored_seconds(&root)? }, fps, shutter: authored_shutter(&root)? })
+    let seconds = authored_seconds(&root)?;
+    let has_zero_duration = seconds.is_none() && root.attr("data-duration").is_some();
+    Ok(Root { page: AuthoredPage { size, seconds }, has_zero_duration, fps, shutter: authored_shutter(&root)? })
 }
 
 /// Rewrites the paths of an entry page in a folder to paths from the root, where the compiled page is.
@@ -255,27 +259,60 @@ fn provide_gsap(document: &Document, texts: &BTreeMap<String, String>, warnings:
         }
     }
     let inline = all(document, "script:not([src])");
-    let uses = inline
+    let found = inline
         .iter()
-        .any(|script| (scripts::runs(*script) || scripts::is_deferred(*script)) && uses_gsap(&script.text()))
-        || all(document, "script[src]").iter().any(|script| {
+        // The farm's own script of a plain page uses GSAP where the page has it.
+        .filter(|script| !script.has_attr("data-hyperfarm"))
+        .filter(|script| scripts::runs(**script) || scripts::is_deferred(**script))
+        .map(|script| use_of_gsap(&script.text()))
+        .chain(all(document, "script[src]").iter().map(|script| {
             let file = trimmed(*script, "src").map(|source| paths::file_of(&source)).unwrap_or_default();
-            texts.get(&file).is_some_and(|text| uses_gsap(text))
-        });
+            texts.get(&file).map_or(GsapUse::None, |text| use_of_gsap(text))
+        }))
+        .max()
+        .unwrap_or(GsapUse::None);
     let bundled =
         inline.iter().any(|script| script.text().contains("window.gsap=") || script.text().contains("GreenSock"));
-    if uses && !loads && !bundled {
+    // Several timelines of a plain page are joined by GSAP.
+    let joins = document.select("script[data-hyperfarm]").exists()
+        && inline.iter().any(|script| !script.has_attr("data-hyperfarm") && script.text().contains("__timelines"));
+    if loads || bundled || (found == GsapUse::None && !joins) {
+        return false;
+    }
+    if found == GsapUse::Called {
         warnings.push(Warning {
             code: "GSAP_PROVIDED".to_owned(),
             message: format!("the project uses gsap without loading it; it got the farm's own GSAP {GSAP_VERSION}"),
         });
-        return true;
     }
-    false
+    true
 }
 
-fn uses_gsap(script: &str) -> bool {
-    ["gsap.timeline", "gsap.to(", "gsap.from(", "gsap.fromTo(", "gsap.set("].iter().any(|call| script.contains(call))
+/// How a script uses GSAP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum GsapUse {
+    /// Not at all.
+    None,
+    /// Perhaps: what looks like a call is in what looks like a comment.
+    Perhaps,
+    /// It calls it.
+    Called,
+}
+
+fn use_of_gsap(script: &str) -> GsapUse {
+    let calls = ["gsap.timeline", "gsap.to(", "gsap.from(", "gsap.fromTo(", "gsap.set("];
+    let found = calls.iter().flat_map(|call| script.match_indices(call)).filter_map(|(at, _)| {
+        let before = &script[..at];
+        // The end of a longer name.
+        if before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
+            return None;
+        }
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let in_line = line.trim_start().starts_with("//") || line.contains(" // ");
+        let in_block = before.rfind("/*").is_some_and(|start| before.rfind("*/").is_none_or(|end| end < start));
+        Some(if in_line || in_block { GsapUse::Perhaps } else { GsapUse::Called })
+    });
+    found.max().unwrap_or(GsapUse::None)
 }
 
 #[cfg(test)]
@@ -342,6 +379,24 @@ mod tests {
         );
         assert!(page.html.contains("__hyperfarm/gsap.js") && !page.html.contains("cdn.example"));
         assert_eq!(warnings[0].code, "REMOTE_REPLACED");
+    }
+
+    #[test]
+    fn a_page_that_calls_no_gsap_has_no_warning_of_it() {
+        let own = "<script data-hyperfarm>window.gsap.timeline({ paused: true })</script>";
+        for (script, is_provided, is_told) in [
+            ("document.body.animate([], 1)", false, false),
+            ("msgsap.to(1)", false, false),
+            ("// gsap.to('#a', {})\nanime()", true, false),
+            ("/* once\n gsap.from(1) */ anime()", true, false),
+            ("window.__timelines = { a, b }", true, false),
+            ("const u = 'https://x'; gsap.to('#a', {})", true, true),
+            ("/* a */ window.gsap.timeline()", true, true),
+        ] {
+            let (page, warnings) = compile(&format!("<html><body><script>{script}</script>{own}</body></html>"));
+            assert_eq!(page.html.contains("__hyperfarm/gsap.js"), is_provided, "{script}");
+            assert_eq!(warnings.iter().any(|warning| warning.code == "GSAP_PROVIDED"), is_told, "{script}");
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(crate) mod scripts;
 mod selector;
 pub(crate) mod services;
 mod svg_ids;
+mod times;
 mod timing;
 mod transitions;
 pub(crate) mod unpack;
@@ -66,6 +67,8 @@ pub(crate) struct Compiled {
     pub(crate) entry: String,
     /// `data-width` and `data-height` of the root, where it has both.
     pub(crate) authored_size: Option<Size>,
+    /// Whether `data-duration` of the root is 0.
+    pub(crate) has_zero_duration: bool,
     /// `data-fps` of the root.
     pub(crate) authored_fps: Option<FrameRate>,
     /// The motion blur of the root.
@@ -115,6 +118,7 @@ fn compile(
     let variables = variables::check(spec, &document, &entry, &mut warnings)?;
     let mut parts = nested::inline(&document, &project, &entry)?;
     svg_ids::separate(&document, &parts.mounts, &mut parts.styles, bounds)?;
+    times::check(&document, &project.texts()?, &mut warnings);
     scripts::emit_links(&document, &parts.links);
     nested::emit_styles(&document, &parts.styles);
     scripts::emit(&document, &parts);
@@ -148,6 +152,7 @@ fn compile(
         files,
         entry,
         authored_size: root.page.size,
+        has_zero_duration: root.has_zero_duration,
         authored_fps: root.fps,
         authored_shutter: root.shutter,
         variables: Value::Object(variables).to_string(),
