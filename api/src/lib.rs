@@ -10,6 +10,7 @@
 //! | [`voices`] | voices, and text to speech |
 //! | [`avatars`] | people who can present |
 //! | [`videos`] | presenter videos |
+//! | [`lipsyncs`] | new sound for existing videos |
 //! | [`agents`] | the video agent: sessions, messages, resources, styles |
 //! | [`webhooks`] | endpoints, events and what is delivered |
 //! | [`tasks`] | renders and uploads as clients of inference.sh know them |
@@ -44,6 +45,7 @@ pub mod error;
 pub mod events;
 pub mod farm;
 mod fps;
+pub mod lipsyncs;
 pub mod oauth;
 pub mod render;
 pub mod request;

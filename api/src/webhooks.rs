@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::request::Request;
 
 /// Types of events, each with when it happens.
-pub const EVENT_TYPES: [(&str, &str); 7] = [
+pub const EVENT_TYPES: [(&str, &str); 9] = [
     ("hyperframes_video.success", "Fired when a HyperFrames render completes."),
     ("hyperframes_video.fail", "Fired when a HyperFrames render fails."),
     ("hyperframes_video.cancelled", "Fired when a HyperFrames render is cancelled or deleted before its end."),
@@ -15,6 +15,8 @@ pub const EVENT_TYPES: [(&str, &str); 7] = [
     ("avatar_video.fail", "Fired when an avatar video generation fails."),
     ("video_agent.success", "Fired when a Video Agent session completes successfully."),
     ("video_agent.fail", "Fired when a Video Agent session fails."),
+    ("lipsync.success", "Fired when a lipsync completes."),
+    ("lipsync.fail", "Fired when a lipsync fails."),
 ];
 
 /// Types of events that only the hosted service has. A client may subscribe to them beside the farm's own, and never
@@ -208,6 +210,27 @@ pub struct VideoEventData {
     /// As asked.
     pub callback_id: Option<String>,
     /// What went wrong and what to do, of a video that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub msg: Option<String>,
+    /// What went wrong, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_code: Option<String>,
+}
+
+/// `event_data` of an event about a lipsync.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LipsyncEventData {
+    /// The lipsync.
+    pub lipsync_id: String,
+    /// As asked, or as it was changed.
+    pub title: Option<String>,
+    /// Signed, expiring; `null` where it failed, or the farm does not know how it is reached.
+    pub url: Option<String>,
+    /// Seconds, where it completed.
+    pub duration: Option<f64>,
+    /// As asked.
+    pub callback_id: Option<String>,
+    /// What went wrong and what to do, where it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub msg: Option<String>,
     /// What went wrong, for programs.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::config::Config;
+use hyperfarm_coordinator::{HttpLipsync, LipsyncConfig};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
@@ -116,6 +117,7 @@ pub(crate) async fn run(json: bool) -> Result<(), CliError> {
     report.green("runtime", &format!("HyperFrames {RUNTIME_VERSION}, GSAP {GSAP_VERSION}, embedded"));
     machine_lines(&mut report);
     speech(&mut report, &settings.speech).await;
+    lipsync(&mut report, settings.lipsync.as_ref()).await;
     if errors.is_empty() {
         backplane(&mut report, &settings.farm).await;
     }
@@ -302,6 +304,17 @@ async fn speech(report: &mut Report, config: &SpeechConfig) {
         let found = voices.await.map(|voices| format!("{} voices at {url}", voices.len()));
         report.check("piper", found.map_err(|error| format!("{error}; see HYPERFARM_PIPER_URL")));
     }
+}
+
+/// Checks the engine that moves mouths. A farm needs none.
+async fn lipsync(report: &mut Report, config: Option<&LipsyncConfig>) {
+    let Some(config) = config else {
+        return report
+            .yellow("lipsync", "no engine; lipsyncs of the mode `precision` need one, by HYPERFARM_LIPSYNC_URL");
+    };
+    let name = async { HttpLipsync::new(config.clone())?.name().await };
+    let found = name.await.map(|name| format!("{name} at {}", config.url));
+    report.check("lipsync", found.map_err(|error| format!("{error}; see HYPERFARM_LIPSYNC_URL")));
 }
 
 fn machine_lines(report: &mut Report) {

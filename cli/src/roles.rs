@@ -15,7 +15,7 @@ use hyperfarm_backplane::runner::RunnerConfig;
 use hyperfarm_coordinator::api::server::{self, ConnectionLimits};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_coordinator::api_keys::KeyStore;
-use hyperfarm_coordinator::{Coordinator, LanguageModel, OpenAiChat};
+use hyperfarm_coordinator::{Coordinator, HttpLipsync, LanguageModel, LipsyncEngine, OpenAiChat};
 use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::Pool;
@@ -312,9 +312,12 @@ async fn serve(
     let speech = Catalogue::new(&settings.speech).map_err(CliError::system)?;
     let language_model = settings.language_model.map(OpenAiChat::new).transpose().map_err(CliError::system)?;
     let language_model = language_model.map(|model| Arc::new(model) as Arc<dyn LanguageModel>);
+    let lipsync = settings.lipsync.map(HttpLipsync::new).transpose().map_err(CliError::system)?;
+    let lipsync = lipsync.map(|engine| Arc::new(engine) as Arc<dyn LipsyncEngine>);
+    let decoders = decoders(settings.worker.media);
     let coordinator = Coordinator::start(backplane.clone(), settings.coordinator, drain.clone());
     let api = api_config(settings.api, access, args, fetcher);
-    let router = coordinator.router(ApiConfig { speech: Arc::new(speech), language_model, ..api });
+    let router = coordinator.router(ApiConfig { speech: Arc::new(speech), language_model, lipsync, decoders, ..api });
     probes.serving(backplane, drain);
     tracing::info!(%address, "the API listens");
     // Scripts that listen on port 0 read the port here.

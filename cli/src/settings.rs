@@ -10,6 +10,7 @@ use hyperfarm_backplane::fetch::FetchConfig;
 use hyperfarm_backplane::runner::RunnerConfig;
 use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_coordinator::LanguageModelConfig;
+use hyperfarm_coordinator::LipsyncConfig;
 use hyperfarm_coordinator::api::ApiConfig;
 use hyperfarm_coordinator::retention::Retention;
 use hyperfarm_coordinator::scheduler::SchedulePolicy;
@@ -39,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) speech: SpeechConfig,
     /// The language model of the video agent.
     pub(crate) language_model: Option<LanguageModelConfig>,
+    /// The engine that moves the mouths of videos.
+    pub(crate) lipsync: Option<LipsyncConfig>,
 }
 
 /// The HTTP API's section.
@@ -116,6 +119,7 @@ impl Settings {
             api: ApiSettings::read(env),
             speech: SpeechConfig::read(env),
             language_model: LanguageModelConfig::read(env),
+            lipsync: LipsyncConfig::read(env),
         }
     }
 }

@@ -213,7 +213,9 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             (
                 "HYPERFARM_PRICES",
                 "US dollars for a minute of output.",
-                Value("1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01,photo1080p=3,photo4k=4"),
+                Value(
+                    "1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01,photo1080p=3,photo4k=4,lipsync=2,lipsync_precision=4",
+                ),
             ),
             (
                 "HYPERFARM_KEEP_RENDERS",
@@ -261,6 +263,12 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             ),
             ("HYPERFARM_LANGUAGE_MODEL_KEY", "API key of that service.", Text("none")),
             ("HYPERFARM_LANGUAGE_MODEL", "Model of that service.", Value("gpt-4o-mini")),
+            (
+                "HYPERFARM_LIPSYNC_URL",
+                "Base URL of an engine that moves the mouths of videos, for lipsyncs of the mode `precision`: its `/v1/lipsync` is used.",
+                Text("none"),
+            ),
+            ("HYPERFARM_LIPSYNC_KEY", "API key of that engine.", Text("none")),
             (
                 "HYPERFARM_SPACE_WEIGHTS",
                 "Weights of spaces, as `name=weight` between commas: one of weight 3 gets three times the slots of one of weight 1 while both have work.",

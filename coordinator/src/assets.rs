@@ -9,6 +9,7 @@ use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::id::{ContentHash, Space};
 use serde::{Deserialize, Serialize};
 
+use crate::presenter::SpokenWord;
 use crate::store::if_found;
 
 /// The accepted media types and their kinds.
@@ -213,6 +214,35 @@ pub(crate) async fn ids(objects: &Objects, space: &Space) -> Result<Vec<String>,
     Ok(ids)
 }
 
+fn words_key(space: &Space, id: &str) -> String {
+    format!("words/{space}/{id}.json")
+}
+
+/// Stores the words of an asset that the farm has spoken.
+///
+/// # Errors
+///
+/// Storage did not answer.
+pub(crate) async fn put_words(
+    objects: &Objects,
+    record: &AssetRecord,
+    words: &[SpokenWord],
+) -> Result<(), ObjectsError> {
+    objects.put_json(&words_key(&record.space, &record.id), &words).await
+}
+
+/// The words of an asset of the space, where the farm has spoken it and knows when.
+///
+/// # Errors
+///
+/// Storage did not answer, or they cannot be read.
+pub(crate) async fn words(objects: &Objects, space: &Space, id: &str) -> Result<Option<Vec<SpokenWord>>, ObjectsError> {
+    if !is_id(id) {
+        return Ok(None);
+    }
+    if_found(objects.get_json(&words_key(space, id)).await)
+}
+
 /// Removes an asset: first its record, so that nobody finds it any more, then its bytes.
 ///
 /// # Errors
@@ -223,6 +253,7 @@ pub(crate) async fn delete(objects: &Objects, record: &AssetRecord) -> Result<()
     if let Some(key) = record.data_key() {
         objects.delete(&key).await?;
     }
+    objects.delete(&words_key(&record.space, &record.id)).await?;
     objects.delete(&record.incoming_key()).await?;
     objects.delete(&record.unfinished_mark()).await
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use hyperfarm_api::webhooks::{RenderEnd, RenderEventData, VideoEventData};
+use hyperfarm_api::webhooks::{LipsyncEventData, RenderEnd, RenderEventData, VideoEventData};
 use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_backplane::trace;
 use hyperfarm_proto::failure::FailureCode;
@@ -28,6 +28,7 @@ use crate::admission::Admission;
 use crate::avatars::{self, FoundFace};
 use crate::clock::{age_of, now_ms};
 use crate::coordinator::Coordinator;
+use crate::lipsync;
 use crate::object_keys;
 use crate::presenter::Prepared;
 use crate::retention::Retention;
@@ -138,7 +139,7 @@ impl Finalizer {
                 }
                 None
             }
-            Purpose::Render | Purpose::Video { .. } | Purpose::Agent(_) => {
+            Purpose::Render | Purpose::Video { .. } | Purpose::Agent(_) | Purpose::Lipsync(_) => {
                 let usage = self.usages.record(request, &intake, state).await?;
                 self.publish(request, &intake, state).await?;
                 usage
@@ -198,6 +199,9 @@ impl Finalizer {
         if matches!(intake.purpose, Purpose::Video { .. } | Purpose::Agent(_)) {
             return self.video_event(request, intake, state).await;
         }
+        if matches!(intake.purpose, Purpose::Lipsync(_)) {
+            return self.lipsync_event(request, intake, state).await;
+        }
         let (event_type, end) = match &state.outcome {
             Outcome::Completed { duration, output } => {
                 let video_url = self.signed_url(&output.key, intake).await;
@@ -251,6 +255,33 @@ impl Finalizer {
             video_page_url: None,
             video_share_page_url: None,
             folder_id: None,
+            callback_id: request.spec.callback_id.clone().map(String::from),
+            msg: failure.map(|failure| failure.message.clone()),
+            failure_code: failure.map(error_code),
+        };
+        self.event_of(event_type, data, request, intake, state).await
+    }
+
+    /// The event of the end of a lipsync.
+    async fn lipsync_event(
+        &self,
+        request: &RenderRequest,
+        intake: &Intake,
+        state: &TerminalState,
+    ) -> Result<Event, ObjectsError> {
+        let objects = &self.coordinator.backplane().objects;
+        let title = lipsync::records::title(objects, &intake.space, &request.id).await?;
+        let (event_type, url, duration, failure) = match &state.outcome {
+            Outcome::Completed { duration, output } => {
+                (lipsync::SUCCESS, self.signed_url(&output.key, intake).await, Some(*duration), None)
+            }
+            Outcome::Failed { failure, .. } => (lipsync::FAIL, None, None, Some(failure)),
+        };
+        let data = LipsyncEventData {
+            lipsync_id: request.id.to_string(),
+            title: title.or_else(|| request.spec.title.clone().map(String::from)),
+            url,
+            duration,
             callback_id: request.spec.callback_id.clone().map(String::from),
             msg: failure.map(|failure| failure.message.clone()),
             failure_code: failure.map(error_code),

@@ -22,6 +22,7 @@
 //! | `assets` | uploaded files |
 //! | `avatars` | people who can present, and their looks |
 //! | `presenter` | presenter videos as projects |
+//! | `lipsync` | existing videos with a new sound as projects, and the engine that moves mouths |
 //! | `agent` | the video agent: a language model's storyboards as projects |
 //! | `html` | text in HTML |
 //! | `audit` | who did which administrative act |
@@ -86,6 +87,7 @@ mod finalize;
 mod html;
 mod index;
 pub mod intake;
+mod lipsync;
 mod oauth;
 mod object_keys;
 mod presenter;
@@ -113,6 +115,7 @@ pub use agent::{ChatMessage, ChatRole, LanguageModel, LanguageModelConfig, Langu
 pub use config::CoordinatorConfig;
 pub use coordinator::{Coordinator, RenderError, RenderPage};
 pub use intake::IntakeError;
+pub use lipsync::{HttpLipsync, LipsyncConfig, LipsyncEngine, LipsyncError, LipsyncJob};
 pub use progress::{PlanSummary, RenderProgress, Stage};
 pub use reconciler::{RebuiltRender, ReconcileError, rebuild_ledger};
 pub use registry::RenderDetail;

@@ -58,6 +58,16 @@ pub(crate) fn space_video(space: &Space, render: &RenderId) -> String {
     format!("{}/{render}", space_videos(space))
 }
 
+/// Folder of the marks of a space's lipsyncs.
+pub(crate) fn space_lipsyncs(space: &Space) -> String {
+    format!("spaces/{space}/lipsyncs")
+}
+
+/// The mark of a lipsync of a space.
+pub(crate) fn space_lipsync(space: &Space, render: &RenderId) -> String {
+    format!("{}/{render}", space_lipsyncs(space))
+}
+
 /// The mark that a render belongs to a space.
 pub(crate) fn space_render(space: &Space, render: &RenderId) -> String {
     format!("{}/{render}", space_renders(space))

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::coordinator::{Coordinator, RenderError};
+use crate::lipsync::records;
 use crate::object_keys;
 use crate::store::{self, MAX_CONCURRENT_REQUESTS, if_found};
 use crate::submission::{Intake, Purpose};
@@ -201,10 +202,14 @@ async fn remove(coordinator: &Coordinator, mark: &Mark) -> Result<bool, RenderEr
         Part::Render => {
             let intake = store::intake(objects, render).await?;
             coordinator.delete(render).await?;
-            if let Some(intake) =
-                intake.filter(|intake| matches!(intake.purpose, Purpose::Video { .. } | Purpose::Agent(_)))
-            {
-                objects.delete(&object_keys::space_video(&intake.space, render)).await?;
+            if let Some(Intake { space, purpose, .. }) = intake {
+                match purpose {
+                    Purpose::Video { .. } | Purpose::Agent(_) => {
+                        objects.delete(&object_keys::space_video(&space, render)).await?;
+                    }
+                    Purpose::Lipsync(_) => records::delete(objects, &space, render).await?,
+                    Purpose::Render | Purpose::Look(_) => {}
+                }
             }
             info!(%render, "an ended render has expired and was removed");
             backplane.metrics.expired(Expired::Render);
@@ -218,6 +223,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
+    use hyperfarm_api::lipsyncs::LipsyncMode;
     use hyperfarm_backplane::Backplane;
     use hyperfarm_backplane::drain::Drain;
     use hyperfarm_proto::failure::{Failure, FailureCode};
@@ -299,6 +305,28 @@ mod tests {
         let metrics = coordinator.backplane().metrics.encode();
         assert!(metrics.contains("hyperfarm_expired_total{kind=\"render\"} 4"), "{metrics}");
         assert!(metrics.contains("hyperfarm_expired_total{kind=\"segments\"} 3"), "{metrics}");
+        drain.start();
+        coordinator.join().await;
+    }
+
+    #[tokio::test]
+    async fn a_lipsync_goes_with_its_render() {
+        let backplane = Backplane::ephemeral(Objects::memory());
+        let (objects, drain) = (backplane.objects.clone(), Drain::new());
+        let coordinator = Coordinator::start(backplane, CoordinatorConfig::default(), drain.clone());
+        let retention = Retention { renders: "4d".parse().unwrap(), segments: "1d".parse().unwrap() };
+        let day = 24 * HOUR_MS;
+        let render = ended(&objects, "dub", 10 * day, &retention, None).await;
+        let intake = Intake { purpose: Purpose::Lipsync(LipsyncMode::Speed), ..Intake::default() };
+        objects.put_json(&object_keys::intake(&render), &intake).await.unwrap();
+        let mark = object_keys::space_lipsync(&intake.space, &render);
+        objects.put(&mark, Bytes::from_static(b"{}")).await.unwrap();
+        records::put_title(&objects, &intake.space, &render, "Film").await.unwrap();
+        remove_expired(&coordinator, 13 * day).await.unwrap();
+        assert!(objects.exists(&mark).await.unwrap(), "it is not due yet");
+        remove_expired(&coordinator, 14 * day).await.unwrap();
+        assert!(!objects.exists(&mark).await.unwrap());
+        assert_eq!(records::title(&objects, &intake.space, &render).await.unwrap(), None);
         drain.start();
         coordinator.join().await;
     }

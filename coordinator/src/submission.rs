@@ -1,5 +1,6 @@
 //! Who submitted a render, and the seed from which its id is made.
 
+use hyperfarm_api::lipsyncs::LipsyncMode;
 use hyperfarm_proto::id::{RenderId, Space};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -46,6 +47,8 @@ pub enum Purpose {
     Look(String),
     /// A video of the agent's, in the session with this id.
     Agent(String),
+    /// An existing video with a new sound, whose mouth is as the mode says.
+    Lipsync(LipsyncMode),
 }
 
 /// What a `callback_url` gets of the end of a render.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use hyperfarm_api::lipsyncs::LipsyncMode;
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::keys;
@@ -33,19 +34,33 @@ pub struct Prices {
     pub photo_hd: f64,
     /// The same with more pixels.
     pub photo_uhd: f64,
+    /// An existing video with a new sound.
+    pub lipsync_speed: f64,
+    /// The same with a mouth that an engine has moved.
+    pub lipsync_precision: f64,
 }
 
 impl Default for Prices {
     fn default() -> Self {
-        Self { hd30: 0.10, hd60: 0.20, uhd30: 0.15, uhd60: 0.30, speech: 0.01, photo_hd: 3.0, photo_uhd: 4.0 }
+        Self {
+            hd30: 0.10,
+            hd60: 0.20,
+            uhd30: 0.15,
+            uhd60: 0.30,
+            speech: 0.01,
+            photo_hd: 3.0,
+            photo_uhd: 4.0,
+            lipsync_speed: 2.0,
+            lipsync_precision: 4.0,
+        }
     }
 }
 
 impl FromStr for Prices {
     type Err = String;
 
-    /// Reads `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01,photo1080p=3,photo4k=4`. A price that is left out has
-    /// its default.
+    /// Reads `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01,photo1080p=3,photo4k=4,lipsync=2,lipsync_precision=4`.
+    /// A price that is left out has its default.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut prices = Self::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -61,6 +76,8 @@ impl FromStr for Prices {
                 "speech" => prices.speech = price,
                 "photo1080p" => prices.photo_hd = price,
                 "photo4k" => prices.photo_uhd = price,
+                "lipsync" => prices.lipsync_speed = price,
+                "lipsync_precision" => prices.lipsync_precision = price,
                 _ => return Err(refused()),
             }
         }
@@ -80,6 +97,8 @@ impl Prices {
             (Purpose::Render | Purpose::Agent(_), true, true) => self.uhd60,
             (Purpose::Video { .. }, false, _) => self.photo_hd,
             (Purpose::Video { .. }, true, _) => self.photo_uhd,
+            (Purpose::Lipsync(LipsyncMode::Speed), ..) => self.lipsync_speed,
+            (Purpose::Lipsync(LipsyncMode::Precision), ..) => self.lipsync_precision,
             (Purpose::Look(_), _, _) => 0.0,
         };
         per_minute * seconds / 60.0

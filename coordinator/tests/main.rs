@@ -11,6 +11,7 @@ mod document;
 mod fuzz;
 mod http;
 mod inference;
+mod lipsyncs;
 mod lost_workers;
 mod mcp;
 mod oauth;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::common::client::{Answer, RENDERS, ask, error, invalid};
 use crate::common::{Farm, chunks_of, draft, quick};
+use crate::lipsyncs;
 use crate::videos::{self, photo, silence};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -56,6 +57,7 @@ struct Things {
     look: String,
     video: String,
     session: String,
+    lipsync: String,
 }
 
 async fn things(farm: &Farm, router: &Router, key: &str) -> Things {
@@ -88,7 +90,11 @@ async fn things(farm: &Farm, router: &Router, key: &str) -> Things {
     let uri = format!("/v3/video-agents/{session}");
     let reviews = async || call(router, key, "get", &uri, &Value::Null).await.json()["data"]["status"] == "reviewing";
     assert!(crate::common::comes(reviews).await, "no storyboard");
-    Things { render, open_render, asset, endpoint, group, look, video, session }
+    let film = videos::upload(router, key, "film.mp4", &lipsyncs::film()).await;
+    let [film, speech] = [film, sound].map(|id| json!({ "type": "asset_id", "asset_id": id }));
+    let lipsync = json!({ "video": film, "audio": speech, "title": MARK });
+    let lipsync = id(&call(router, key, "post", "/v3/lipsyncs", &lipsync).await, "lipsync_id");
+    Things { render, open_render, asset, endpoint, group, look, video, session, lipsync }
 }
 
 #[tokio::test]
@@ -117,6 +123,7 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
         own(format!("/v3/avatars/looks/{}", things.look)).await,
         own(format!("/v3/videos/{}", things.video)).await,
         own(format!("/v3/video-agents/{}", things.session)).await,
+        own(format!("/v3/lipsyncs/{}", things.lipsync)).await,
     ];
     let pools = async |key: &str| {
         let farm = call(&router, key, "get", "/v3/hyperframes/farm", &Value::Null).await.json();
@@ -126,8 +133,8 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
     assert!(crate::common::comes(waits).await, "A is not told of the pool that its render waits for");
     let operator = key(&farm, "default", Scope::Admin).await;
     assert!(pools(&operator).await.contains(MARK));
-    let Things { render, open_render, asset, endpoint, group, look, video, session } = &things;
-    let marks = [MARK, render, open_render, asset, endpoint, group, look, video, session];
+    let Things { render, open_render, asset, endpoint, group, look, video, session, lipsync } = &things;
+    let marks = [MARK, render, open_render, asset, endpoint, group, look, video, session, lipsync];
     let mut asked = 0;
     for route in ROUTES {
         let mut uris = Vec::new();
@@ -142,6 +149,7 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
                 ("{look_id}", &things.look),
                 ("{video_id}", &things.video),
                 ("{session_id}", &things.session),
+                ("{lipsync_id}", &things.lipsync),
                 ("{resource_id}", "storyboard_0"),
                 ("{worker_id}", "n1"),
                 ("{voice_id}", "espeak_en-us"),
@@ -176,6 +184,7 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
                 "{look_id}",
                 "{video_id}",
                 "{session_id}",
+                "{lipsync_id}",
                 "{*key}",
             ];
             let is_of_alpha = names_a_thing.iter().any(|parameter| route.path.contains(parameter));

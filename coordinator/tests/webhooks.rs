@@ -318,7 +318,7 @@ async fn endpoints_are_made_changed_rotated_and_removed() {
     assert_eq!(ask(&router, Method::DELETE, &uri, &[], "").await.json(), json!({ "data": {} }));
     assert_eq!(ask(&router, Method::DELETE, &uri, &[], "").await.error(), error(404, "webhook_not_found"));
     assert_eq!(ask(&router, Method::PATCH, &uri, &[], "{}").await.error(), error(404, "webhook_not_found"));
-    assert_eq!(get(&router, "/v3/webhooks/event-types").await.json()["data"].as_array().unwrap().len(), 26);
+    assert_eq!(get(&router, "/v3/webhooks/event-types").await.json()["data"].as_array().unwrap().len(), 28);
     for (body, param) in [
         (json!({}), "url"),
         (json!({ "url": "http://x.example/" }), "url"),

@@ -430,7 +430,7 @@ export interface Endpoint {
   endpoint_id: string;
   /** The one render it hears of. */
   entity_id: string | null;
-  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail. All where `null`. */
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail, lipsync.success, lipsync.fail. All where `null`. */
   events: string[] | null;
   /** Shown once. */
   secret: string | null;
@@ -442,7 +442,7 @@ export interface Endpoint {
 
 /** Changes a receiver of events. */
 export interface EndpointChange {
-  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail. All where `null`. */
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail, lipsync.success, lipsync.fail. All where `null`. */
   events?: string[] | null;
   /** An https URL that can be reached from the internet. */
   url?: string | null;
@@ -452,7 +452,7 @@ export interface EndpointChange {
 export interface EndpointRequest {
   /** The one render to hear of. */
   entity_id?: string | null;
-  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail. All where `null`. */
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail, lipsync.success, lipsync.fail. All where `null`. */
   events?: string[] | null;
   /** An https URL that can be reached from the internet. */
   url: string;
@@ -485,7 +485,7 @@ export interface Event {
   /** The same over all deliveries. */
   event_id: string;
   /** The type. */
-  event_type: "hyperframes_video.success" | "hyperframes_video.fail" | "hyperframes_video.cancelled" | "avatar_video.success" | "avatar_video.fail" | "video_agent.success" | "video_agent.fail";
+  event_type: "hyperframes_video.success" | "hyperframes_video.fail" | "hyperframes_video.cancelled" | "avatar_video.success" | "avatar_video.fail" | "video_agent.success" | "video_agent.fail" | "lipsync.success" | "lipsync.fail";
 }
 
 /** A type of event. */
@@ -573,6 +573,82 @@ export interface FileRequest {
 export interface FilesRequest {
   /** The files, 20 at most. */
   files: FileRequest[];
+}
+
+/** A video with a new sound. */
+export interface Lipsync {
+  /** As asked. */
+  callback_id: string | null;
+  /** Signed, expiring URL of the words as a SubRip file, where captions were asked for. */
+  caption_url: string | null;
+  /** Unix seconds of the request. */
+  created_at: number | null;
+  /** Seconds, once it is completed. */
+  duration: number | null;
+  /** What went wrong and what to do, where it failed. */
+  failure_message: string | null;
+  /** The lipsync. */
+  id: string;
+  /** Its state. */
+  status: "pending" | "running" | "completed" | "failed";
+  /** As asked, or as it was changed. */
+  title: string | null;
+  /** Signed, expiring URL of the video, once it is completed. */
+  video_url: string | null;
+}
+
+/** Changes a video with a new sound. */
+export interface LipsyncChange {
+  /** Name to show to people. */
+  title: string;
+}
+
+/** A video with a new sound that is taken in. */
+export interface LipsyncCreated {
+  /** The lipsync. Its video is a render, by this id. */
+  lipsync_id: string;
+}
+
+/** A lipsync that is deleted. */
+export interface LipsyncDeleted {
+  /** The lipsync. */
+  id: string;
+}
+
+/** Asks for a video with a new sound. */
+export interface LipsyncRequest {
+  /** The new sound, a WAV or an MP3 file. */
+  audio: FileInput;
+  /** Echoed in events. */
+  callback_id?: string | null;
+  /** An https URL to tell of the end. */
+  callback_url?: string | null;
+  /** Leaves the music of the video out. The new sound replaces the old one as a whole, so its music is left out in any case. */
+  disable_music_track?: boolean | null;
+  /** Writes the words of the new sound beside the video. The farm knows them of sounds of `POST /v3/voices/speech` whose voice tells when its words are spoken. */
+  enable_caption?: boolean | null;
+  /** Whether the output is as long as the new sound, which is the default; else as long as the video. */
+  enable_dynamic_duration?: boolean | null;
+  /** Cuts rumble below 80 Hz from the new sound, and brings the output to -16 LUFS. */
+  enable_speech_enhancement?: boolean | null;
+  /** Writes `hyperfarm` into a corner of the picture. */
+  enable_watermark?: boolean | null;
+  /** Second of the video at which the part with the new sound ends; the video's end by default. What is after it keeps its own sound. */
+  end_time?: number | null;
+  /** The farm has no folders: it changes nothing. */
+  folder_id?: string | null;
+  /** How the frames follow each other. Outputs have a constant rate, that of the video on average. */
+  fps_mode?: "vfr" | "cfr" | "passthrough" | null;
+  /** Aims at the video's bit rate. Its size in pixels is kept in any case. */
+  keep_the_same_format?: boolean | null;
+  /** What becomes of the mouth; `speed` by default. */
+  mode?: "speed" | "precision" | null;
+  /** Second of the video at which the new sound begins; 0 by default. What is before it keeps its own sound. */
+  start_time?: number | null;
+  /** Name to show to people. */
+  title?: string | null;
+  /** The video, an MP4 or a WebM file. */
+  video: FileInput;
 }
 
 /** The farm's load at a moment. */

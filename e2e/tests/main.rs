@@ -11,6 +11,7 @@ mod documented;
 mod embedded;
 mod gpu;
 mod hdr;
+mod lipsync;
 mod losses;
 mod newcomers;
 mod observe;

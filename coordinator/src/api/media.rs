@@ -46,6 +46,12 @@ impl Wanted {
         self.types().iter().map(|(_, extension)| *extension).find(|extension| *extension == ending)
     }
 
+    /// The ending of the name of such a file, with the dot, by its bytes.
+    fn found_in(self, bytes: &[u8]) -> Option<&'static str> {
+        let found = sniff(&bytes[..bytes.len().min(512)], "");
+        self.types().iter().find(|(kind, _)| found == Some(*kind)).map(|(_, extension)| *extension)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Image => "a PNG or a JPEG file",
@@ -97,6 +103,12 @@ pub(super) async fn asset(
     checked(api.coordinator.backplane().objects.get(&key).await?, param, wanted)
 }
 
+/// The video that an engine has answered with, if it is one.
+pub(super) fn checked_answer(bytes: Bytes, wanted: Wanted) -> Option<MediaFile> {
+    let extension = wanted.found_in(&bytes)?;
+    Some(MediaFile { extension, bytes })
+}
+
 fn too_large(param: &str) -> ApiError {
     ApiError::new(Code::TooLarge, format!("the file may have {MAX_BYTES} bytes")).of(param)
 }
@@ -105,9 +117,7 @@ fn checked(bytes: Bytes, param: &str, wanted: Wanted) -> Result<MediaFile, ApiEr
     if bytes.len() as u64 > MAX_BYTES {
         return Err(too_large(param));
     }
-    let found = sniff(&bytes[..bytes.len().min(512)], "");
-    let known = wanted.types().iter().find(|(kind, _)| found == Some(*kind));
-    let (_, extension) = known.ok_or_else(|| {
+    let extension = wanted.found_in(&bytes).ok_or_else(|| {
         ApiError::invalid(param, format!("the file must be {}, and by its bytes it is none", wanted.name()))
     })?;
     Ok(MediaFile { extension, bytes })

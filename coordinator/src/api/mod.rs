@@ -18,6 +18,7 @@
 //! | [`farm`], [`workers`] | the farm and its nodes |
 //! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
+//! | `lipsyncs` | videos with a new sound |
 //! | `inference` | renders and uploads as clients of inference.sh know them |
 //! | [`log`] | what pages printed and the farm had to say |
 //! | `mcp` | the routes as tools for agents |
@@ -51,6 +52,7 @@ pub mod farm;
 pub mod files;
 pub mod idempotency;
 mod inference;
+mod lipsyncs;
 pub mod log;
 mod mcp;
 mod media;
@@ -86,6 +88,7 @@ use axum::{Json, Router};
 use http_body_util::LengthLimitError;
 use hyperfarm_api::{Data, Page};
 use hyperfarm_backplane::fetch::Fetcher;
+use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_speech::Catalogue;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -103,6 +106,7 @@ use crate::audit;
 use crate::coordinator::Coordinator;
 use crate::expiry;
 use crate::finalize::Finalizer;
+use crate::lipsync::{LipsyncEngine, records};
 use crate::oauth::OAuth;
 use crate::rate_limit::RateLimiter;
 use crate::retention::{self, Retention};
@@ -151,6 +155,10 @@ pub struct ApiConfig {
     pub speech: Arc<Catalogue>,
     /// Writes storyboards for the video agent; without one there is no agent.
     pub language_model: Option<Arc<dyn LanguageModel>>,
+    /// Moves the mouths of videos; without one the mode `precision` of lipsyncs is refused.
+    pub lipsync: Option<Arc<dyn LipsyncEngine>>,
+    /// Reads the headers of files that clients send.
+    pub decoders: Decoders,
     /// How long a handler may take, uploads of projects included.
     pub answer_within: Duration,
     /// Changes that a key may make in a minute: requests that are no reads, submissions among them.
@@ -183,6 +191,8 @@ impl Default for ApiConfig {
             prices: Prices::default(),
             speech: Arc::new(Catalogue::of(Vec::new())),
             language_model: None,
+            lipsync: None,
+            decoders: Decoders::in_process(MediaLimits::default()),
             answer_within: Duration::from_secs(600),
             changes_per_minute: CHANGES_PER_MINUTE,
         }
@@ -211,6 +221,7 @@ pub struct Api {
     pub(crate) pieces: Arc<preview::PieceCache>,
     pub(crate) speeches: Arc<voices::SpeechPermits>,
     pub(crate) agents: Arc<agents::AgentPermits>,
+    pub(crate) lipsyncs: Arc<lipsyncs::LipsyncPermits>,
     pub(crate) streams: Arc<streams::OpenStreams>,
 }
 
@@ -241,6 +252,7 @@ impl Coordinator {
             pieces: Arc::default(),
             speeches: Arc::default(),
             agents: Arc::default(),
+            lipsyncs: Arc::default(),
             streams: Arc::default(),
             config: Arc::new(config),
         };
@@ -294,9 +306,11 @@ impl Api {
                     retention::remove_expired(&api.coordinator, now_ms).await?;
                 }
                 let sessions = sessions::remove_expired(objects, &api.config.retention, now_ms).await?;
+                let lipsyncs = records::remove_expired(objects, &api.config.retention, now_ms).await?;
                 Ok(answers
                     + acts
                     + sessions
+                    + lipsyncs
                     + sign_ins
                     + expiry::remove_expired(objects, &api.webhooks, api.config.upload_url_lifetime, now_ms).await?)
             }

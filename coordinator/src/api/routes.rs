@@ -25,6 +25,7 @@ use hyperfarm_api::avatars::{
 };
 use hyperfarm_api::error::DOCS_PATH;
 use hyperfarm_api::farm::{AuditEntry, Farm, QuarantineRequest, Worker};
+use hyperfarm_api::lipsyncs::{Lipsync, LipsyncChange, LipsyncCreated, LipsyncDeleted, LipsyncRequest};
 use hyperfarm_api::render::{
     BatchCreated, Chunk, LogLine, PriorityRequest, RenderCreated, RenderDeleted, RenderDetail, Timeline,
 };
@@ -45,8 +46,8 @@ use super::route::Answers::Raw;
 use super::route::{Answers, Route, Takes, one, page};
 use super::server::PeerAddress;
 use super::{
-    Api, FIELDS_MAX, account, agents, assets, avatars, batch, farm, files, inference, log, openapi, operate, preview,
-    read_body, render_events, renders, runtimes, videos, voices, webhooks, workers,
+    Api, FIELDS_MAX, account, agents, assets, avatars, batch, farm, files, inference, lipsyncs, log, openapi, operate,
+    preview, read_body, render_events, renders, runtimes, videos, voices, webhooks, workers,
 };
 use crate::api_keys::{Caller, Scope};
 use crate::audit::{self, Act};
@@ -100,6 +101,20 @@ const AVATAR: &[Code] = &[
 
 /// What making a presenter video can be refused for.
 const VIDEO: &[Code] = &joined::<{ AVATAR.len() + 2 }>(AVATAR, &[Code::VoiceNotFound, Code::EngineFailed]);
+
+/// What giving a video a new sound can be refused for.
+const LIPSYNC: &[Code] = &[
+    Code::InvalidParameter,
+    Code::InsufficientCredit,
+    Code::AccessDenied,
+    Code::DownloadFailed,
+    Code::TooLarge,
+    Code::AssetNotFound,
+    Code::EngineNotConfigured,
+    Code::NotReady,
+    Code::RateLimited,
+    Code::QuotaExceeded,
+];
 
 /// What beginning a session with the video agent can be refused for.
 const AGENT: &[Code] = &[
@@ -185,6 +200,11 @@ pub const ROUTES: &[Route] = &[
     Route::new("get", "/v3/videos", READ, "List presenter videos, newest first.", page::<Video>(), || get(videos::list)).query::<VideosQuery>().errors(&[Code::InvalidParameter]),
     Route::new("get", "/v3/videos/{video_id}", READ, "Read a presenter video.", one::<Video>(), || get(videos::read)).errors(&[Code::VideoNotFound]),
     Route::new("delete", "/v3/videos/{video_id}", RENDER, "Delete a presenter video; one under way is cancelled.", one::<Deleted>(), || delete(videos::delete)).errors(&[Code::VideoNotFound]),
+    Route::new("post", "/v3/lipsyncs", RENDER, "Give an existing video a new sound.", one::<LipsyncCreated>(), || post(lipsyncs::create)).json::<LipsyncRequest>().ids_from_idempotency_key().errors(LIPSYNC),
+    Route::new("get", "/v3/lipsyncs", READ, "List videos with a new sound, newest first.", page::<Lipsync>(), || get(lipsyncs::list)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::InvalidParameter]),
+    Route::new("get", "/v3/lipsyncs/{lipsync_id}", READ, "Read a video with a new sound.", one::<Lipsync>(), || get(lipsyncs::read)).errors(&[Code::ResourceNotFound]),
+    Route::new("patch", "/v3/lipsyncs/{lipsync_id}", RENDER, "Change the title of a video with a new sound.", one::<Lipsync>(), || patch(lipsyncs::change)).json::<LipsyncChange>().errors(&[Code::ResourceNotFound, Code::InvalidParameter]),
+    Route::new("delete", "/v3/lipsyncs/{lipsync_id}", RENDER, "Delete a video with a new sound; one under way is cancelled.", one::<LipsyncDeleted>(), || delete(lipsyncs::delete)).errors(&[Code::ResourceNotFound]),
     Route::new("get", "/v3/users/me", READ, "Read the key's own account.", Answers::Whole(Schemas::answer::<AccountAnswer>), || get(account::me)),
     Route::new("get", "/v1/user/me", READ, "Read the key's own account, by the path of the published quick start.", Answers::Whole(Schemas::answer::<AccountAnswer>), || get(account::me)),
     Route::new("post", "/apps/run", RENDER, "Submit a render as a task of the one app.", Answers::One(Schemas::answer::<TaskCreated>), || post(inference::run)).inference().json::<TaskRequest>().ids_from_idempotency_key().errors(RUN),

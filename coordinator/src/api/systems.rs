@@ -104,7 +104,14 @@ pub const SYSTEMS: &[System] = &[
                  `motion_prompt` are refused by name",
         test: ("coordinator/tests/videos.rs", "a_video_is_made_of_a_look_and_a_script"),
     },
-    System::refused("lip-sync of existing videos", &["/v3/lipsyncs"], ""),
+    System {
+        name: "lip-sync of existing videos",
+        paths: &["/v3/lipsyncs"],
+        support: Support::WithEngine,
+        remark: "the mode `speed` (the new sound, and the picture as long as it) needs none, [as described](lipsync.md); \
+                 `precision` needs an engine that moves mouths",
+        test: ("coordinator/tests/lipsyncs.rs", "a_video_gets_a_new_sound"),
+    },
     System::refused("translation of videos", &["/v3/video-translations"], "proofread sessions too"),
     System {
         name: "video agent",

@@ -29,6 +29,8 @@ use super::error::{ApiError, Code};
 use super::page::{self, PageRange, Query};
 use super::{Answer, Api, List, assets};
 use crate::api_keys::Caller;
+use crate::assets as stored_assets;
+use crate::presenter::SpokenWord;
 use crate::submission::Seed;
 
 /// Items on a page, where the client does not say.
@@ -141,6 +143,10 @@ pub(super) async fn speak(
         let (id, duration) = (seed.render(), sound.duration().as_secs_f64());
         let name = format!("{}.wav", speech.voice);
         let record = assets::store(&api, &caller_, seed, &name, sound.wav().into()).await?;
+        if let Some(words) = &words {
+            let spoken: Vec<SpokenWord> = words.iter().map(SpokenWord::of).collect();
+            stored_assets::put_words(&api.coordinator.backplane().objects, &record, &spoken).await?;
+        }
         let space = &caller_.rights.space;
         api.usages.record_speech(&caller_.id, space, id.clone(), seed.at_ms(), duration).await?;
         let url = assets::url_of(&api, Some(&base), &record).await?;

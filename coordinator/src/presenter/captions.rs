@@ -13,7 +13,7 @@ const PAUSE: f64 = 0.5;
 const HOLD: f64 = 0.3;
 
 /// Elements for the page, each a clip with its words in `data-caption`. Where `are_shown`, the words are in the picture too.
-pub(super) fn elements(words: &[SpokenWord], are_shown: bool) -> String {
+pub(crate) fn elements(words: &[SpokenWord], are_shown: bool) -> String {
     let lines = lines(words);
     let mut html = String::new();
     for (index, line) in lines.iter().enumerate() {

@@ -10,7 +10,7 @@
 //! [`PREPARED_FILE`](hyperfarm_proto::plan::PREPARED_FILE) to the later pages of its render. So each is found once, on a
 //! worker, in the sandbox in which strangers' files are decoded.
 
-mod captions;
+pub(crate) mod captions;
 mod photo;
 
 use bytes::Bytes;
@@ -90,7 +90,7 @@ pub(crate) struct SpokenSound {
 }
 
 /// A word of a speech.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SpokenWord {
     /// As it is written.
     pub(crate) word: String,
@@ -100,6 +100,13 @@ pub(crate) struct SpokenWord {
     pub(crate) end: f64,
     /// In the International Phonetic Alphabet, where they are known.
     pub(crate) phonemes: Option<String>,
+}
+
+impl SpokenWord {
+    /// A word of which only the times are known.
+    pub(crate) fn of(word: &hyperfarm_speech::WordTime) -> Self {
+        Self { word: word.word.clone(), start: word.start, end: word.end, phonemes: None }
+    }
 }
 
 /// What is behind a photo that does not fill the picture.
