@@ -91,6 +91,10 @@
     if (!player || typeof player.renderSeek !== "function" || typeof player.getDuration !== "function") return;
     bridged = true;
     window.__playerReady = true;
+    // The runtime goes on after what a timeline's callback throws. It is told as the exceptions of other callbacks are.
+    hf.onSwallowed ??= ({ label, error }) => {
+      if (label.startsWith("runtime.init.transport.")) clock.originalSetTimeout(() => { throw error; }, 0);
+    };
     Object.defineProperty(hf, "duration", {
       configurable: true,
       enumerable: true,

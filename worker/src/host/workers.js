@@ -147,8 +147,16 @@
         waiting.get(answer.id)?.done(answer);
         waiting.delete(answer.id);
       });
-      // A worker whose script fails answers nothing.
-      addEventListener.call(worker, "error", (event) => { if (!event.lineno) forget(worker); });
+      addEventListener.call(worker, "error", (event) => {
+        // A worker whose script cannot be loaded answers nothing.
+        if (!event.lineno) forget(worker);
+        // What its timers and frames throw is thrown again by the farm's script.
+        const file = event.filename?.replace(/^https?:\/\/[^/]*\//, "").slice(0, 100);
+        const place = file?.startsWith("__hyperfarm/") ? "" : ` (${file}:${event.lineno})`;
+        clock.originalSetTimeout(() => {
+          if (event.lineno && !event.defaultPrevented) clock.note("SCRIPT_EXCEPTION", `a worker threw: ${event.message.replace(/^Uncaught /, "").slice(0, 200)}${place}`);
+        }, 0);
+      });
       return worker;
     },
   });

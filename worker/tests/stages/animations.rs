@@ -198,3 +198,19 @@ async fn videos_go_where_scripts_put_them() {
     assert!(warned, "{:?}", shown.chunk_warnings);
     farm.stop().await;
 }
+
+/// What callbacks of a timeline and scripts of a worker throw in a late frame.
+#[tokio::test(flavor = "multi_thread")]
+async fn exceptions_of_late_frames_are_warnings() {
+    let farm = Farm::start(1).await;
+    let script = "new Worker('w.js');const tl=gsap.timeline({paused:true}).to('#m',{x:300,duration:1,ease:'none'},0);\n\
+        tl.call(()=>{throw new Error('late callback')},null,.8);window.__timelines={main:tl};";
+    let html = page("", crate::clock::BOX, script);
+    let worker = "setTimeout(()=>{throw new Error('late worker')},800)";
+    let shown = render(&farm, "exceptions", &[("index.html", html.into_bytes()), ("w.js", worker.into())]).await;
+    for words in ["Error: late callback (index.html:2)", "a worker threw: Error: late worker"] {
+        let is_told = shown.chunk_warnings.iter().any(|warning| warning.message.contains(words));
+        assert!(is_told, "{words}: {:?}", shown.chunk_warnings);
+    }
+    farm.stop().await;
+}
