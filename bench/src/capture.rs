@@ -1,6 +1,7 @@
 //! `bench capture`: frames a second that are sought, drawn and read without an encoder, and the same walk without
 //! reading.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -201,7 +202,7 @@ async fn walk(
         Walk::Floor | Walk::Capture => FrameGrabber::new(&host, alpha),
     };
     let pictures = |_: u64| Vec::<VideoPicture>::new();
-    grabber.start_up(&mut host, range, ChunkStart::default(), &pictures, &|| true).await?;
+    grabber.start_up(&mut host, range, ChunkStart::default(), &BTreeSet::new(), &pictures, &|| true).await?;
     let at = |frame: u64| Next { frame, pictures: Vec::new(), layers: Vec::new() };
     let started = Instant::now();
     let mut taken = None;

@@ -23,7 +23,7 @@ use crate::wire::{self, Wire, WireError};
 /// page is known to need them, and draws the last ones ([`WARM_UP_FRAMES`](crate::seam::WARM_UP_FRAMES)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ChunkStart {
-    /// Whether every earlier frame is visited.
+    /// Whether every earlier frame is visited, and scripts that draw videos find their pictures in all of them.
     pub visits_all: bool,
     /// The frame of the output from which on every frame is drawn, as a chunk that begins there draws them.
     pub draws_from: Option<u64>,

@@ -44,6 +44,9 @@ pub(crate) const IMAGES_SCRIPT: &str = include_str!("host/images.js");
 /// The playback of videos, as scripts see it.
 pub(crate) const PLAYBACK_SCRIPT: &str = include_str!("host/playback.js");
 
+/// What scripts draw of videos and animated images.
+pub(crate) const DRAWING_SCRIPT: &str = include_str!("host/drawing.js");
+
 /// The placeholder of the configuration in [`EARLY_SCRIPT`], where it occurs once.
 pub(crate) const CONFIG_PLACEHOLDER: &str = "__HYPERFARM_CONFIG__";
 

@@ -1,7 +1,7 @@
 //! The chunk stage: a range of frames is captured after a fresh navigation, encoded, checked and stored. A page or a browser that
 //! crashes costs the frames that it drew last, and not the chunk.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -212,6 +212,7 @@ async fn capture(
         timings: ChunkTimings::default(),
         times: GrabTimes::default(),
         path: None,
+        read_visits: BTreeSet::new(),
         warnings: Vec::new(),
     };
     let mut resumes = 0;
@@ -269,6 +270,8 @@ struct ChunkWalk<'a> {
     times: GrabTimes,
     /// By which way frames were read.
     path: Option<CapturePath>,
+    /// Numbers of the visits in which scripts that draw videos find their pictures.
+    read_visits: BTreeSet<usize>,
     warnings: Vec<Warning>,
 }
 
@@ -287,7 +290,19 @@ impl ChunkWalk<'_> {
         }
     }
 
+    /// Draws on a fresh page. Where scripts have drawn old pictures of videos that stay, another page reads those.
     async fn go_on_from(&mut self, slot: &mut Slot, start: ChunkStart) -> Result<Option<GrabbedFrame>, WorkerError> {
+        match self.go_on_in_page(slot, start).await {
+            Err(WorkerError::Capture(CaptureError::PicturesMissed { visits })) => {
+                tracing::debug!(?visits, "the walk is repeated, because old pictures of videos stay in canvases");
+                self.read_visits.extend(visits);
+                self.go_on_in_page(slot, start).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn go_on_in_page(&mut self, slot: &mut Slot, start: ChunkStart) -> Result<Option<GrabbedFrame>, WorkerError> {
         let content = self.content;
         let alpha = content.encoder.alpha;
         let mut host = slot.open(self.site.clone(), content.viewport, &self.options).await?;
@@ -334,7 +349,8 @@ impl ChunkWalk<'_> {
         let end = range.end() + u64::from(self.has_next);
         // A start depends on the number of the chunk's frames.
         let drawn = range.shifted_by(first - range.start());
-        self.timings.visited_frames += grabber.start_up(host, drawn, start, &pictures, &is_active).await?;
+        self.timings.visited_frames +=
+            grabber.start_up(host, drawn, start, &self.read_visits, &pictures, &is_active).await?;
         if self.encoding.is_none() {
             self.timings.start_ms = millis(self.started.elapsed());
             let (path, permits) = (self.target.path.to_owned(), Some(self.target.permits));

@@ -274,6 +274,12 @@ pub enum CaptureError {
         /// The frame.
         frame: u64,
     },
+    /// Scripts have drawn videos in frames that were only visited, and have found old pictures, which stay.
+    #[error("old pictures of videos stay in canvases of the page, drawn in {} visited frames", visits.len())]
+    PicturesMissed {
+        /// Numbers of the visits.
+        visits: Vec<usize>,
+    },
     /// A new page has no picture.
     #[error("Chrome shows the page, and gives no picture of it")]
     NoFirstPicture,
@@ -396,6 +402,7 @@ impl WorkerError {
                 | CaptureError::NoFirstPicture
                 | CaptureError::NoPicture
                 | CaptureError::ResumedElsewhere { .. }
+                | CaptureError::PicturesMissed { .. }
                 | CaptureError::WrongSize { .. }
                 | CaptureError::TwoSizes => FailureCode::CaptureStalled,
                 CaptureError::EncoderEnded => FailureCode::EncodeFailed,

@@ -1,8 +1,8 @@
 //! Which chunks are drawn again because of their seams, and how they start then.
 //!
 //! A chunk whose start drew another picture than the chunk before it ends with did not begin in the state of a walk from
-//! the first frame. It is drawn again: at first after a visit to every earlier frame and drawing the last ones of them; then
-//! after drawing the frames of the chunk before, from that chunk's own start on, which gives the same last picture for any
+//! the first frame. It is drawn again: at first after a visit to every earlier frame, in which scripts find the pictures of all
+//! videos that they draw, and drawing the last ones of them; then after drawing the frames of the chunk before, from that chunk's own start on, which gives the same last picture for any
 //! page that depends on nothing but its frames. If the chunk before changes by that, the same goes for this one, so that a chunk may end up
 //! drawing from the first frame.
 //!
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use hyperfarm_proto::plan::ChunkStart;
 use hyperfarm_proto::plan::Plan;
 use hyperfarm_proto::record::SegmentRecord;
-use hyperfarm_proto::seam::{Seams, WARM_UP_FRAMES};
+use hyperfarm_proto::seam::Seams;
 
 /// Frames before its first one that a chunk draws when it is drawn again for the first time.
 const RECENT_FRAMES: u64 = 24;
@@ -44,16 +44,15 @@ pub fn longer_starts(plan: &Plan, segments: &[SegmentRecord]) -> BTreeMap<u32, C
 /// The next longer start of a chunk; `None` where it has the longest already.
 fn longer_start(plan: &Plan, segment: &SegmentRecord) -> Option<ChunkStart> {
     let now = plan.start(segment.chunk);
-    // Of the composition's frames before the first, the walk leaves out frame 0 and the last ones, which are drawn.
-    let walk = (plan.content.first_frame + segment.frames.start()).saturating_sub(1 + WARM_UP_FRAMES);
     let before = segment.chunk.checked_sub(1)?;
     let as_before = plan.start(before);
-    let from = as_before.draws_from.or_else(|| Some(plan.chunk(before)?.start()))?;
-    let recent = segment.frames.start().saturating_sub(RECENT_FRAMES);
-    if now == ChunkStart::default() && (from < recent || segment.timings.visited_frames < walk) {
-        return Some(ChunkStart { visits_all: true, draws_from: Some(recent.max(from)) });
+    let start_before = plan.chunk(before)?.start();
+    if now == ChunkStart::default() {
+        let recent = segment.frames.start().saturating_sub(RECENT_FRAMES);
+        return Some(ChunkStart { visits_all: true, draws_from: Some(recent.max(start_before)) });
     }
-    let longer = ChunkStart { draws_from: Some(from), ..as_before };
+    let from = as_before.draws_from.unwrap_or(start_before);
+    let longer = ChunkStart { draws_from: Some(from), visits_all: now.visits_all || as_before.visits_all };
     (longer != now).then_some(longer)
 }
 
@@ -127,6 +126,13 @@ mod tests {
         assert_eq!(heal(&mut plan, needs_visits), (2, 0));
         assert_eq!(plan.start(1), ChunkStart { visits_all: true, draws_from: Some(76) });
         assert_eq!(plan.start(2), ChunkStart { visits_all: true, draws_from: Some(176) });
+    }
+
+    #[test]
+    fn every_chunk_of_a_page_that_keeps_what_it_drew_gets_every_visit() {
+        let mut plan = testing::plan(&[7; 9], false);
+        let keeps = |frame, from, visits_all| if visits_all || from == 0 { frame } else { frame + 100 * (1 + from) };
+        assert_eq!(heal(&mut plan, keeps).1, 0);
     }
 
     #[test]

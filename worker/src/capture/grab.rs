@@ -1,5 +1,6 @@
 //! The grabber: it draws frames and reads them from Chrome.
 
+use std::collections::BTreeSet;
 use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,9 +19,12 @@ use crate::blocking::blocking;
 use crate::chrome::FrameKind;
 use crate::error::{CaptureError, WorkerError};
 use crate::framebuffer::Framebuffer;
-use crate::host::{PageHost, VideoLayer, VideoPicture, Walk};
+use crate::host::{PageHost, VideoLayer, VideoPicture, VisitedPictures, Walk};
 use crate::server::Site;
 
+/// The last visits of a walk, in which scripts that draw videos find their pictures. At least the gap in a run of frames
+/// that draw one (`RUN_GAP` in `host/drawing.js`).
+const LAST_READ_VISITS: usize = 4;
 /// Frames of a chunk for each that its start draws because an element comes to rest there.
 const FRAMES_A_DRAWN_REST: u64 = 4;
 /// As many of them are drawn in any chunk.
@@ -314,14 +318,19 @@ impl FrameGrabber {
     /// [`draws_from`](ChunkStart::draws_from), a frame of the composition, makes it the start-up sequence of a chunk
     /// that begins there, with the drawing of all its frames before the first.
     ///
+    /// Scripts that draw videos in visited frames find old pictures, except in the last visits, in `read_visits`, and
+    /// wherever every frame is visited because of `how`.
+    ///
     /// # Errors
     ///
-    /// Those of [`PageHost::seek`], [`PageHost::draw`] and [`PageHost::walk`].
+    /// [`CaptureError::PicturesMissed`] where such an old picture stays in a canvas, and those of [`PageHost::seek`],
+    /// [`PageHost::draw`] and [`PageHost::walk`].
     pub async fn start_up(
         &mut self,
         host: &mut PageHost<'_>,
         frames: FrameRange,
         how: ChunkStart,
+        read_visits: &BTreeSet<usize>,
         pictures: &(dyn Fn(u64) -> Vec<VideoPicture> + Sync),
         is_active: &(dyn Fn() -> bool + Sync),
     ) -> Result<u64, WorkerError> {
@@ -340,17 +349,26 @@ impl FrameGrabber {
             let Walk { count, visits, rests } = host.walk(1..from, how.visits_all).await?;
             visited = count;
             let most = (frames.count() / FRAMES_A_DRAWN_REST).max(FEWEST_DRAWN_RESTS) as usize;
-            let mut visits = visits.as_slice();
+            let last = visits.len().saturating_sub(LAST_READ_VISITS);
+            let are_read = |number| how.visits_all || number >= last || read_visits.contains(&number);
+            let visited_pictures = VisitedPictures { of: pictures, are_read: &are_read };
+            let mut missed = Vec::new();
+            let mut done = 0;
             for rest in rests.iter().copied().skip(rests.len().saturating_sub(most)) {
-                let earlier = visits.iter().take_while(|visit| visit.frame < rest).count();
-                host.visit(visits.get(..earlier).unwrap_or_default(), is_active).await?;
-                visits = visits.get(earlier..).unwrap_or_default();
+                let next = visits.iter().take_while(|visit| visit.frame < rest).count().max(done);
+                let moments = visits.get(done..next).unwrap_or_default();
+                missed.extend(host.visit(done, moments, &visited_pictures, is_active).await?);
+                done = next;
                 if is_active() {
                     host.seek(rest, &pictures(rest)).await?;
                     host.draw(FrameKind::Draw).await?;
                 }
             }
-            host.visit(visits, is_active).await?;
+            let moments = visits.get(done..).unwrap_or_default();
+            missed.extend(host.visit(done, moments, &visited_pictures, is_active).await?);
+            if !missed.is_empty() {
+                return Err(CaptureError::PicturesMissed { visits: missed }.into());
+            }
         }
         for frame in from..start {
             if !is_active() {

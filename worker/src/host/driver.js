@@ -8,6 +8,7 @@
   const workers = window.__hyperfarmWorkers;
   const playback = window.__hyperfarmPlayback;
   const images = window.__hyperfarmImages;
+  const drawing = window.__hyperfarmDrawing;
   const animations = window.__hyperfarmAnimations;
   const wait = (ms) => new Promise((resolve) => clock.originalSetTimeout(resolve, ms));
 
@@ -26,12 +27,17 @@
 
   // SVG's own animations (SMIL).
   const smil = "animate, animateMotion, animateTransform, set";
+  // The time of a drawing has 32 bits. Rounded down, what begins at a frame would begin one later.
+  const roundedUp = (t) => {
+    const rounded = Math.fround(t);
+    return rounded < t ? rounded + 2 ** (Math.floor(Math.log2(t)) - 23) : rounded;
+  };
   const seekDrawings = (within, t) => {
     if (!within.querySelector(smil)) return;
     for (const drawing of within.querySelectorAll("svg")) {
       if (drawing.ownerSVGElement || !drawing.querySelector(smil)) continue;
       drawing.pauseAnimations();
-      drawing.setCurrentTime(t);
+      drawing.setCurrentTime(roundedUp(t));
     }
   };
   // Moves the animations of the page and its shadow roots. The time of the frame before tells whether a clip has begun since.
@@ -119,8 +125,7 @@
     let runs = 0;
     if (realm.beginSeek(ms)) for (; runs < MOST_TIMERS && realm.runNext(ms, moved.follow); runs++) await rest();
     if (runs > 0) moved.follow(ms);
-    // Code that draws videos draws again once their pictures are loaded.
-    realm.seekToTime(ms, drawsVideos);
+    realm.seekToTime(ms);
   };
   const seekAll = async (t) => {
     clock.aimAt(t);
@@ -442,6 +447,7 @@
     nameMedia();
     await looseLoaded();
     nameLoose();
+    for (const video of trees.all("video")) known.add(video);
     await serveVideos(videos);
     const report = { images_failed: [], fonts_failed: [], late: [] };
     // What does not come soon may wait for timers of the page.
@@ -557,6 +563,7 @@
     image.style.visibility = "hidden";
     image.decoding = "sync";
     picturesOfVideos.set(video, image);
+    drawing.showVideo(image, video);
     video.after(image);
     return image;
   };
@@ -605,43 +612,6 @@
     await Promise.all([...posters].map(decodePoster));
   };
 
-  let drawsVideos = false;
-  const drawnPictures = new WeakMap();
-  const shownPicture = (source) => {
-    if (source instanceof HTMLImageElement) return images.pictureOf(source);
-    if (!(source instanceof HTMLVideoElement)) return source;
-    drawsVideos = true;
-    if (!served.has(source)) return source;
-    const image = playback.isScripted(source) ? playback.pictureOf(source) : drawnPictures.get(source) ?? pictureOf(source);
-    return image && image.complete && image.naturalWidth > 0 ? image : source;
-  };
-  for (const context of [window.CanvasRenderingContext2D, window.OffscreenCanvasRenderingContext2D]) {
-    if (!context) continue;
-    const { drawImage, createPattern } = context.prototype;
-    context.prototype.drawImage = function (source, ...rest) { return drawImage.call(this, shownPicture(source), ...rest); };
-    context.prototype.createPattern = function (source, ...rest) { return createPattern.call(this, shownPicture(source), ...rest); };
-  }
-  for (const context of [window.WebGLRenderingContext, window.WebGL2RenderingContext]) {
-    for (const name of ["texImage2D", "texSubImage2D"]) {
-      const upload = context?.prototype[name];
-      if (!upload) continue;
-      context.prototype[name] = function (...parts) {
-        parts.push(shownPicture(parts.pop()));
-        return upload.apply(this, parts);
-      };
-    }
-  }
-  const { createImageBitmap } = window;
-  if (createImageBitmap) window.createImageBitmap = (source, ...rest) => createImageBitmap.call(window, shownPicture(source), ...rest);
-  if (window.VideoFrame) {
-    window.VideoFrame = new Proxy(window.VideoFrame, {
-      construct: (target, [source, init, ...rest], self) => {
-        const shown = shownPicture(source);
-        const options = shown === source ? init : { timestamp: Math.round(source.currentTime * 1e6), ...init };
-        return Reflect.construct(target, [shown, options, ...rest], self === window.VideoFrame ? target : self);
-      },
-    });
-  }
   const prototype = HTMLVideoElement.prototype;
   const { requestVideoFrameCallback, cancelVideoFrameCallback } = prototype;
   let nextCallback = 1;
@@ -675,33 +645,35 @@
     }
   };
 
-  // Videos of high dynamic range, which the farm puts into the picture of the page: the source and the picture that scripts draw.
-  const drawnSources = new WeakMap();
-  // Sets the picture of every visible video. Returns pending loads and the videos that changed.
+  // Images that load the pictures which scripts draw of videos of high dynamic range: the farm puts others into the picture of the page.
+  const drawnPictures = new WeakMap();
+  const drawnPictureOf = (video) => {
+    if (!drawnPictures.has(video)) drawnPictures.set(video, new Image());
+    return drawnPictures.get(video);
+  };
+  const videoOf = (id) => mediaElement(id) ?? removedVideo(id);
+  // Sets the picture of every visible video. Returns the loads, whether there are any, and the videos that show another picture than in the
+  // frame that was sought or visited before.
   const loadPictures = (pictures) => {
     const loading = [];
     const changed = [];
     for (const { id, src, drawn } of pictures) {
-      const video = mediaElement(id) ?? removedVideo(id);
+      const video = videoOf(id);
       if (!video) continue;
       const load = (image, url) => {
-        if (image.getAttribute("src") === url) return false;
+        if (image.getAttribute("src") === url) return;
         image.src = url;
         loading.push(image.decode().catch(() => { throw new Error(`the picture ${url} of video "${id}" did not load`); }));
-        return true;
       };
-      let isNew = load(pictureOf(video) || makePicture(video), src);
+      let image = pictureOf(video) || makePicture(video);
+      load(image, src);
       if (drawn) {
-        isNew = drawnSources.get(video) !== drawn;
-        drawnSources.set(video, drawn);
-        if (drawsVideos || document.querySelector("canvas")) {
-          if (!drawnPictures.has(video)) drawnPictures.set(video, new Image());
-          load(drawnPictures.get(video), drawn);
-        }
+        image = drawing.isUsed() ? drawnPictureOf(video) : null;
+        if (image) load(image, drawn);
       }
-      if (isNew) changed.push(video);
+      if (drawing.setPicture(video, drawn ?? src, image)) changed.push(video);
     }
-    return { loaded: Promise.all(loading), changed };
+    return { loaded: Promise.all(loading), isAnyNew: loading.length > 0, changed };
   };
 
   // Videos that scripts play and have put into the document after the page was ready.
@@ -747,6 +719,8 @@
     });
     image.style.setProperty("visibility", "visible");
   };
+  // Videos that were there when the page was ready, and those that have been named since.
+  const known = new WeakSet();
   const placePictures = (pictures) => {
     followVideos();
     const shown = new Set([...pictures.map(({ id }) => mediaElement(id)), ...playback.attached().keys()]);
@@ -757,6 +731,11 @@
       clock.note("CLOCK_NOT_HELD", `a script gives the video ${video.id ? `#${video.id}` : "without an id"} another source after the page was ready; it keeps its first one. Show another video instead`);
       video.removeAttribute("src");
       for (const source of video.querySelectorAll("source")) source.remove();
+    }
+    for (const video of trees.all("video")) {
+      if (known.has(video) || playback.isScripted(video)) continue;
+      known.add(video);
+      clock.note("CLOCK_NOT_HELD", `a script puts ${video.id ? `the video #${video.id}` : "a video without an id"} into the page after the page was ready; it is not shown at its time. Put it there while the page loads`);
     }
     for (const video of trees.all("video[data-start]")) {
       if (shown.has(video)) continue;
@@ -828,9 +807,9 @@
   const check = () => { if (clock.isLoading()) throw new Error("__hyperfarm: this is another document than the one that was ready"); };
   const seek = async (t, pictures) => {
     check();
-    const { loaded, changed } = clock.quietly(() => loadPictures(pictures));
-    // A page that draws a video during a seek must draw the picture of this frame, not of the last one.
-    if (drawsVideos || playback.begins(t)) await loaded;
+    const { loaded, isAnyNew, changed } = clock.quietly(() => loadPictures(pictures));
+    // A page that draws videos finds their pictures loaded.
+    if (drawing.isUsed()) await loaded;
     if (playback.hasScripted()) changed.push(...(await playback.load(t)));
     await images.prepare(t);
     await seekAll(t);
@@ -846,7 +825,7 @@
     await Promise.all([loaded, loadImages()]);
     await images.show(t, styled);
     placePictures(pictures);
-    if (changed.length) {
+    if (isAnyNew || changed.length) {
       window.__hf.colorGrading?.redraw?.();
       changed.forEach(announce);
       if (typeof window.__hfReseekGpu === "function") window.__hfReseekGpu(t);
@@ -896,27 +875,36 @@
   };
   const composite = () => { if (typeof window.__hf_page_composite_resolve === "function") window.__hf_page_composite_resolve(); };
 
-  // Seeks to earlier times in order without drawing, so that lazily initialised tweens start as in a walk. Returns the number of times
-  // that were reached within about `limit` milliseconds of wall time.
+  // Seeks to earlier times in order without drawing, so that lazily initialised tweens start as in a walk. A visit is its number, the time, the
+  // pictures of videos, and whether all that scripts draw are read. Returns how many were reached within about `limit` milliseconds of wall
+  // time, and the numbers of those that have left old pictures in canvases.
   const realNow = () => Performance.prototype.now.call(performance);
-  const visit = async (times, limit) => {
+  const visit = async (visits, limit) => {
     check();
     const until = realNow() + limit;
     // What the browser tells with its frames needs them.
     const draws = window.__hyperfarmVisits.needsDrawing();
+    const missed = [];
     let done = 0;
-    while (done < (draws ? 1 : times.length) && (done === 0 || realNow() < until) && !clock.departure()) {
-      const t = times[done++];
+    while (done < (draws ? 1 : visits.length) && (done === 0 || realNow() < until) && !clock.departure()) {
+      const [number, t, pictures, reads] = visits[done++];
+      const changed = pictures.filter(({ id, src, drawn }) => videoOf(id) && drawing.setPicture(videoOf(id), drawn ?? src, null)).map(({ id }) => videoOf(id));
+      if (playback.hasScripted()) changed.push(...(await playback.load(t, true)));
+      await images.prepare(t);
+      drawing.beginVisit(number, reads);
       try {
         await seekAll(t);
       } catch (error) {
         throw new Error(`at ${t.toFixed(3)} s: ${error?.message ?? error}`, { cause: error });
       }
+      if (playback.hasScripted()) changed.push(...(await playback.follow(true)));
       await allIsOver(t);
+      changed.forEach(announce);
       // Callbacks that a walk runs between two frames run here too.
       await null;
+      missed.push(...drawing.endVisit());
     }
-    return { done, draws, departure: clock.departure() };
+    return { done, draws, missed, departure: clock.departure() };
   };
 
   // The probe for the plan ----------------------------------------------------------------------------------------

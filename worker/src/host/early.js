@@ -713,7 +713,7 @@
     isBegun = true;
     return true;
   };
-  const seekToTime = (ms, again) => {
+  const seekToTime = (ms) => {
     const target = Math.max(0, Number(ms) || 0);
     if (!isBegun) reseed(target);
     isBegun = false;
@@ -721,7 +721,7 @@
     time = target;
     now = target;
     reads = 0;
-    if (target !== sought || again) flushFrames();
+    if (target !== sought) flushFrames();
     nesting = 0;
     sought = target;
     return now;

@@ -14,6 +14,7 @@ mod sound;
 
 pub use captions::{ProbedCaption, ProbedCaptions};
 pub use options::{ExpectedTimelines, OpenOptions, Probe, ProbedMedia, ServedVideo, VideoLayer, VideoPicture};
+pub(crate) use page_host::VisitedPictures;
 pub use page_host::{HalfSeek, PageHost, Walk};
 pub use ready::PageReport;
 pub use sound::{ProbedSound, ScriptedVolume, SoundElement, SoundGroup};

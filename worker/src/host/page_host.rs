@@ -16,7 +16,7 @@ use super::options::{OpenOptions, PlacedPicture, Probe, VideoLayer, VideoPicture
 use super::pictures::PictureMemory;
 use super::ready::{Departure, POLL_INTERVAL, PageReport, Readiness, STAYS};
 use crate::assets::{
-    ANIMATIONS_SCRIPT, CONFIG_PLACEHOLDER, DRIVER_SCRIPT, EARLY_SCRIPT, IMAGES_SCRIPT, LIMITS_SCRIPT,
+    ANIMATIONS_SCRIPT, CONFIG_PLACEHOLDER, DRAWING_SCRIPT, DRIVER_SCRIPT, EARLY_SCRIPT, IMAGES_SCRIPT, LIMITS_SCRIPT,
     LOAD_EVENTS_SCRIPT, PLAYBACK_SCRIPT, REMOTE_SCRIPT, TREES_SCRIPT, VISITS_SCRIPT, WORKERS_SCRIPT,
 };
 use crate::chrome::{DrawnFrame, FrameKind, Page, PageEvent};
@@ -26,7 +26,7 @@ use crate::server::{RequestProblem, Site, SlotServer};
 use crate::urls;
 
 /// Most frames that are visited in one call of the page.
-const VISITS_PER_CALL: usize = 2000;
+const VISITS_PER_CALL: usize = 500;
 /// Longest call of visits in milliseconds: between calls the task can be cancelled.
 const VISITS_LIMIT_MS: u64 = 250;
 /// Up to so many earlier frames are all visited, on any page that needs visits.
@@ -91,10 +91,21 @@ struct Sought {
     departure: Option<Departure>,
 }
 
+/// The pictures of videos in frames that are only visited.
+pub(crate) struct VisitedPictures<'a> {
+    /// Those that a frame shows.
+    pub of: &'a (dyn Fn(u64) -> Vec<VideoPicture> + Sync),
+    /// Whether scripts that draw a video in the visit of this number find its picture. It takes as long as drawing the
+    /// frame, so only what stays is read: see `host/drawing.js`.
+    pub are_read: &'a (dyn Fn(usize) -> bool + Sync),
+}
+
 /// A page's answer to visits.
 #[derive(Debug, Deserialize)]
 struct Visited {
     done: usize,
+    /// Numbers of visits in which scripts have drawn a video last, and have found an old picture.
+    missed: Vec<usize>,
     /// Whether the browser has to draw each visited frame, because it calls the page's observers then.
     draws: bool,
     departure: Option<Departure>,
@@ -415,33 +426,52 @@ impl<'a> PageHost<'a> {
     /// the number of visits and the time that both took.
     async fn timed_visits(&mut self, moments: &[FrameMoment], draws: bool) -> Result<(usize, Duration), WorkerError> {
         let started = Instant::now();
-        let visited = self.visit_some(moments, SAMPLED_VISITS_LIMIT_MS).await?;
+        // The plan has no pictures yet.
+        let pictures = VisitedPictures { of: &|_| Vec::new(), are_read: &|_| false };
+        let visited = self.visit_some(0, moments, &pictures, SAMPLED_VISITS_LIMIT_MS).await?.done;
         if draws {
             self.draw(FrameKind::Draw).await?;
         }
         Ok((visited, started.elapsed()))
     }
 
-    /// Seeks to `moments` in order while `is_active`, and draws none.
+    /// Seeks to `moments` in order while `is_active`, and draws none. `number` is that of the first visit. Returns the
+    /// numbers of those in which scripts have drawn a video last, and have found an old picture.
     pub(crate) async fn visit(
         &mut self,
+        number: usize,
         moments: &[FrameMoment],
+        pictures: &VisitedPictures<'_>,
         is_active: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(), WorkerError> {
+    ) -> Result<Vec<usize>, WorkerError> {
         let mut done = 0;
+        let mut missed = Vec::new();
         while done < moments.len() && is_active() {
             let next = moments.get(done..).unwrap_or_default();
-            done += self.visit_some(next, VISITS_LIMIT_MS).await?;
+            let visited = self.visit_some(number + done, next, pictures, VISITS_LIMIT_MS).await?;
+            done += visited.done;
+            missed.extend(visited.missed);
         }
-        Ok(())
+        Ok(missed)
     }
 
     /// Seeks to the first of `moments` in order in one call of the page, at least one and as many as `limit_ms`
-    /// milliseconds allow, draws them only where the page needs it, and returns their number.
-    async fn visit_some(&mut self, moments: &[FrameMoment], limit_ms: u64) -> Result<usize, WorkerError> {
-        let next = moments.iter().take(VISITS_PER_CALL);
-        let times: Vec<f64> = next.map(|moment| moment.seconds(self.frame_rate)).collect();
-        let call = format!("window.__hyperfarmHost.visit({}, {limit_ms})", json!(times));
+    /// milliseconds allow, and draws them only where the page needs it. The number of the first visit is `number`.
+    async fn visit_some(
+        &mut self,
+        number: usize,
+        moments: &[FrameMoment],
+        pictures: &VisitedPictures<'_>,
+        limit_ms: u64,
+    ) -> Result<Visited, WorkerError> {
+        let next = moments.iter().take(VISITS_PER_CALL).enumerate();
+        let visits: Vec<_> = next
+            .map(|(at, moment)| {
+                let number = number + at;
+                (number, moment.seconds(self.frame_rate), (pictures.of)(moment.frame), (pictures.are_read)(number))
+            })
+            .collect();
+        let call = format!("window.__hyperfarmHost.visit({}, {limit_ms})", json!(visits));
         let visited: Visited = self.page.ask(&call).await.map_err(|error| {
             let first = moments.first().map_or(0, |moment| moment.frame);
             Self::about_frames(error, &format!("while frames from {first} on were sought"))
@@ -449,11 +479,11 @@ impl<'a> PageHost<'a> {
         if visited.done == 0 && visited.departure.is_none() {
             return Err(changed_answer("visits no frame").into());
         }
-        self.check_stays(visited.departure)?;
+        self.check_stays(visited.departure.clone())?;
         if visited.draws {
             self.draw(FrameKind::Draw).await?;
         }
-        Ok(visited.done)
+        Ok(visited)
     }
 
     /// Draws the frame that was sought.
@@ -550,6 +580,7 @@ fn host_scripts(options: &OpenOptions) -> Result<String, WorkerError> {
         TREES_SCRIPT,
         PLAYBACK_SCRIPT,
         IMAGES_SCRIPT,
+        DRAWING_SCRIPT,
         DRIVER_SCRIPT,
         LOAD_EVENTS_SCRIPT,
         // This script is the last, because it watches what later scripts do.

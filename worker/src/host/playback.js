@@ -14,23 +14,35 @@
   const tell = (video, ...types) => { for (const type of types) video.dispatchEvent(new Event(type)); };
   const define = (video, name, get, set = () => {}) => Object.defineProperty(video, name, { configurable: true, get, set });
 
+  // The runtime sets and pauses what is in the document. Line 0 of the stack names the error, lines 1 and 2 are in this file.
+  const isOfRuntime = (video) => video.isConnected && /\/__hyperfarm\/runtime\.js:\d+:\d+\)?$/.test((new Error().stack ?? "").split("\n")[3] ?? "");
+  const nameOf = (video) => (video.id ? `the video #${video.id}` : "a video without an id");
+  const ignore = (video, what, instead) => clock.note("CLOCK_NOT_HELD", `a script ${what} ${nameOf(video)}, which is shown as its attributes say. Use ${instead}`);
+
   const serve = (video, about) => {
     define(video, "readyState", () => HTMLMediaElement.HAVE_ENOUGH_DATA);
     define(video, "videoWidth", () => about.width);
     define(video, "videoHeight", () => about.height);
-    if (about.index === null) {
-      placed.set(video, { start: about.start, end: about.end, plays: false });
-      define(video, "paused", () => !placed.get(video).plays);
-      define(video, "ended", () => !placed.get(video).plays && now() >= about.end);
-      define(video, "currentTime", () => {
-        const moved = about.media_start + Math.min(Math.max(0, now() - about.start), about.end - about.start) * about.rate;
-        if (!(about.duration > 0)) return moved;
-        return about.looped ? moved % about.duration : Math.min(moved, about.duration);
-      });
-      if (about.duration > 0) define(video, "duration", () => about.duration);
-      video.play = () => Promise.resolve();
-      video.pause = () => {};
-    }
+    if (about.index !== null) return;
+    placed.set(video, { start: about.start, end: about.end, plays: false });
+    const position = () => {
+      const moved = about.media_start + Math.min(Math.max(0, now() - about.start), about.end - about.start) * about.rate;
+      if (!(about.duration > 0)) return moved;
+      return about.looped ? moved % about.duration : Math.min(moved, about.duration);
+    };
+    define(video, "paused", () => !placed.get(video).plays);
+    define(video, "ended", () => !placed.get(video).plays && now() >= about.end);
+    define(video, "currentTime", position, (seconds) => {
+      if (Math.abs(seconds - position()) > 1 / clock.config.fps && !isOfRuntime(video)) ignore(video, "sets the position of", "data-start and data-media-start");
+    });
+    define(video, "playbackRate", () => about.rate, (rate) => {
+      if (rate !== about.rate && !isOfRuntime(video)) ignore(video, "sets the rate of", "data-playback-rate");
+    });
+    if (about.duration > 0) define(video, "duration", () => about.duration);
+    video.play = () => Promise.resolve();
+    video.pause = () => {
+      if (placed.get(video).plays && !isOfRuntime(video)) ignore(video, "pauses", "data-start and data-duration, or a second video");
+    };
   };
 
   // A sound in the page plays from `start` to `end`, both seconds of the composition, at `rate`, from second `offset` of its file.
@@ -53,8 +65,6 @@
     return Math.min(Math.max(0, moved), state.duration);
   };
   const anchor = (video, state, at = position(video, state)) => Object.assign(state, { at, since: now() });
-  // The runtime sets and pauses what is in the document. Line 0 of the stack names the error, lines 1 and 2 are in this file.
-  const isOfRuntime = (video) => video.isConnected && /\/__hyperfarm\/runtime\.js:\d+:\d+\)?$/.test((new Error().stack ?? "").split("\n")[3] ?? "");
   const sourceOf = (state, fps, seconds) => {
     const last = Math.max(0, Math.floor(state.duration * fps + 0.5) - 1);
     return `/__hyperfarm/video/${state.index}/${Math.min(last, Math.floor(seconds * fps + 1e-6))}.bmp`;
@@ -62,7 +72,7 @@
   const script = (video, about, source) => {
     const plays = !video.paused || video.autoplay;
     const at = trees.positions.get(video) ?? 0;
-    const state = { index: about.index, duration: about.end, plays, at, since: 0, rate: video.playbackRate || 1, image: null, shownAt: null, sought: false, isRated: false, ended: false };
+    const state = { index: about.index, duration: about.end, plays, at, since: 0, rate: video.playbackRate || 1, url: null, image: null, shownAt: null, sought: false, isRated: false, ended: false };
     scripted.set(video, state);
     pause.call(video);
     define(video, "paused", () => !state.plays);
@@ -102,11 +112,6 @@
     };
   };
 
-  // Whether events are due at the composition's second `t`, before which the pictures have to be there.
-  const begins = (t) => {
-    for (const state of placed.values()) if (state.plays !== (t >= state.start - 1e-6 && t < state.end - 1e-6)) return true;
-    return false;
-  };
   // Tells scripts what plays at the time of the clock.
   const announce = () => {
     const t = now();
@@ -138,30 +143,35 @@
     trees.currentTime.set.call(video, seconds + 1e-3);
   });
 
-  // Loads the picture that each video out of the document has at second `t`. Returns the videos whose picture changed.
-  const load = async (t) => {
+  // Sets the picture that each video out of the document has at second `t`, or at its position, and loads it unless the frame is only
+  // visited. Returns the videos whose picture is another one.
+  const load = async (t, isVisit = false) => {
     const changed = [];
     const loading = [];
     for (const [video, state] of scripted) {
       const seconds = t === null ? position(video, state) : position(video, { ...state, at: state.plays ? state.at + (t - now()) * state.rate : state.at });
       if (state.index === null) {
-        if (video.localName !== "video" || state.shownAt === seconds) continue;
+        if (isVisit || video.localName !== "video" || state.shownAt === seconds) continue;
         state.shownAt = seconds;
         loading.push(seekFile(video, seconds).then(() => changed.push(video)));
         continue;
       }
-      const source = sourceOf(state, clock.config.fps, seconds);
-      if (state.image?.getAttribute("src") === source) continue;
+      const url = sourceOf(state, clock.config.fps, seconds);
+      if (isVisit || state.image?.getAttribute("src") === url) {
+        if (state.url !== url) changed.push(video);
+        state.url = url;
+        continue;
+      }
       const image = createElement.call(document, "img");
-      image.src = source;
-      loading.push(image.decode().then(() => { state.image = image; changed.push(video); }, () => {}));
+      image.src = url;
+      loading.push(image.decode().then(() => { Object.assign(state, { url, image }); changed.push(video); }, () => {}));
     }
     await Promise.all(loading);
     return changed;
   };
   // After the scripts of a seek: the pictures of the positions to which they have moved videos.
-  const follow = async () => {
-    const changed = await load(null);
+  const follow = async (isVisit = false) => {
+    const changed = await load(null, isVisit);
     for (const [video, state] of scripted) {
       if (state.isRated) tell(video, "ratechange");
       state.isRated = false;
@@ -171,7 +181,11 @@
     }
     return changed;
   };
-  const pictureOf = (video) => scripted.get(video)?.image ?? null;
+  // The picture of a video that scripts play: its address, and the image that has loaded it or an earlier one.
+  const pictureOf = (video) => {
+    const { url, image } = scripted.get(video);
+    return url && { url, image };
+  };
   // The address of the picture of each video that scripts have put into the document since.
   const attached = () => {
     const found = new Map();
@@ -181,6 +195,6 @@
     return found;
   };
   Object.defineProperty(window, "__hyperfarmPlayback", {
-    value: Object.freeze({ serve, place, script, begins, announce, load, follow, pictureOf, attached, isScripted: (video) => scripted.has(video), hasScripted: () => scripted.size > 0 }),
+    value: Object.freeze({ serve, place, script, announce, load, follow, pictureOf, attached, isScripted: (video) => scripted.has(video), hasScripted: () => scripted.size > 0 }),
   });
 })();

@@ -53,6 +53,8 @@
   };
   const media = HTMLMediaElement.prototype;
   const { play } = media;
+  // The farm and the runtime interrupt what plays. To scripts it plays on.
+  const uninterrupted = (promise) => promise?.catch((error) => { if (error?.name !== "AbortError") throw error; });
   // A sound that is played follows the frames if it was there when the page was ready. Nobody hears it.
   media.play = function () {
     if (this instanceof HTMLVideoElement) videos.add(this);
@@ -60,7 +62,7 @@
       clock.note("CLOCK_NOT_HELD", "a script plays a sound that was created after the page was ready; it stays at its start. Create it while the page loads");
       return Promise.resolve();
     } else sounds.add(this);
-    return play.call(this);
+    return uninterrupted(play.call(this));
   };
   window.Audio = new Proxy(window.Audio, {
     construct: (target, parts, self) => {

@@ -32,7 +32,7 @@
       for (let runs = clock.beginSeek(call.seek) ? 0 : 10000; runs < 10000 && clock.runNext(call.seek); runs++) {
         for (let turn = 0; turn < 8; turn++) await null;
       }
-      clock.seekToTime(call.seek, false);
+      clock.seekToTime(call.seek);
     }
     // What the scripts have begun ends first: promises, and timers without a delay.
     await wait();

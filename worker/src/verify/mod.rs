@@ -20,7 +20,7 @@ use crate::assets::SKETCH_SCRIPT;
 use crate::blocking::blocking;
 use crate::chrome::FrameKind;
 use crate::error::WorkerError;
-use crate::host::{OpenOptions, PageHost, VideoPicture};
+use crate::host::{OpenOptions, PageHost, VideoPicture, VisitedPictures};
 use crate::server::Site;
 use crate::slot::Slot;
 
@@ -105,7 +105,9 @@ async fn draw(
     for frame in frames.iter().copied() {
         if frame > next {
             let walk = host.walk(next..frame - 1, false).await?;
-            host.visit(&walk.visits, is_active).await?;
+            // Both passes find the same old pictures in the frames between.
+            let visited_pictures = VisitedPictures { of: pictures, are_read: &|_| false };
+            host.visit(0, &walk.visits, &visited_pictures, is_active).await?;
             host.seek(frame - 1, &pictures(frame - 1)).await?;
             host.draw(FrameKind::Draw).await?;
         }

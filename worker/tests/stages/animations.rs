@@ -144,13 +144,16 @@ async fn timelines_begin_animations_in_their_frame() {
 async fn drawings_begin_in_their_frame_and_refused_files_fail() {
     let farm = Farm::start(1).await;
     let body = "<svg width=640 height=60 style='position:absolute'><rect y=10 width=20 height=20 fill='#f00'><animate id=n attributeName=x \
-        from=0 to=500 begin=indefinite dur=1s fill=freeze /></rect></svg><div id=b style='left:300px;top:100px;width:20px;height:20px;background:#0f0'></div>\
+        from=0 to=500 begin=indefinite dur=1s fill=freeze /></rect><rect y=30 width=20 height=20 fill='#00f'>\
+        <animate attributeName=x from=0 to=500 begin='0s;0.7s' dur=1s fill=freeze /></rect></svg><div id=b style='left:300px;top:100px;width:20px;height:20px;background:#0f0'></div>\
         <iframe id=d src='data:text/html,x' style='position:absolute;top:300px;border:0;height:1px'></iframe>";
     let script = "setTimeout(()=>n.beginElement(),300);fetch('https://example.com/a.json').then(()=>{},()=>{b.style.left='0px'});";
     let shown = render_page(&farm, "drawings", page("data-no-timeline", body, script)).await;
     for frame in 0..FPS {
         let right = ((frame as f64 / FPS as f64 - 0.3) * 500.0).max(0.0);
         assert!((shown.left(frame, 20, red) - right).abs() < 1.5, "frame {frame}: {}", shown.left(frame, 20, red));
+        let right = 500.0 * if frame < 21 { frame as f64 / 30.0 } else { (frame - 21) as f64 / 30.0 };
+        assert!((shown.left(frame, 40, blue) - right).abs() < 1.5, "frame {frame}: {}", shown.left(frame, 40, blue));
         assert!(shown.left(frame, 110, green) < 1.0, "frame {frame}: the request did not fail");
     }
     assert!(shown.warning("CLOCK_NOT_HELD").is_some_and(|warning| warning.message.contains("#d has a data: address")));
@@ -212,5 +215,91 @@ async fn exceptions_of_late_frames_are_warnings() {
         let is_told = shown.chunk_warnings.iter().any(|warning| warning.message.contains(words));
         assert!(is_told, "{words}: {:?}", shown.chunk_warnings);
     }
+    farm.stop().await;
+}
+
+/// What scripts have drawn of a video stays in a canvas, in chunks that only visit the frame that drew it too.
+#[tokio::test(flavor = "multi_thread")]
+async fn canvases_keep_what_they_copied_of_videos() {
+    let farm = Farm::start(1).await;
+    let placed = "<video id=v src=film.mp4 muted autoplay playsinline style='position:absolute;left:320px;top:180px;width:100px'></video>";
+    let loose = "const v=document.createElement('video');v.muted=true;v.src='film.mp4';v.play();";
+    let texture = "const g=document.createElement('canvas').getContext('webgl'),p=new Uint8ClampedArray(4);setTimeout(()=>{\
+        g.bindTexture(3553,g.createTexture());g.texImage2D(3553,0,6408,6408,5121,v);g.bindFramebuffer(36160,g.createFramebuffer());\
+        g.framebufferTexture2D(36160,36064,3553,g.getParameter(32873),0);g.readPixels(9,9,1,1,6408,5121,p);\
+        x.fillStyle=`rgb(${p[0]},${p[1]},${p[2]})`;x.fillRect(0,0,320,180)},467);";
+    let until = "(function f(){if(performance.now()<499){draw();requestAnimationFrame(f)}})();";
+    let callbacks = "(function f(){if(performance.now()<499){draw();v.requestVideoFrameCallback(f)}})();";
+    type Shown = fn(u64) -> u64;
+    let snapshot: Shown = |frame| if frame < 15 { 0 } else { 15 };
+    let stops: Shown = |frame| frame.min(14);
+    let cases: Vec<(&str, String, Shown)> = vec![
+        ("snapshot", "setTimeout(draw,467);".to_owned(), snapshot),
+        (
+            "pattern",
+            "setTimeout(()=>{x.fillStyle=x.createPattern(v,'repeat');x.fillRect(0,0,320,180)},467);".to_owned(),
+            snapshot,
+        ),
+        (
+            "bitmap",
+            "setTimeout(()=>createImageBitmap(v).then(m=>x.drawImage(m,0,0,320,180)),467);".to_owned(),
+            snapshot,
+        ),
+        (
+            "video-frame",
+            "setTimeout(()=>{const m=new VideoFrame(v,{timestamp:0});x.drawImage(m,0,0,320,180);m.close()},467);"
+                .to_owned(),
+            snapshot,
+        ),
+        ("texture", texture.to_owned(), snapshot),
+        ("frames", until.to_owned(), stops),
+        ("callbacks", callbacks.to_owned(), stops),
+        ("loose-frames", format!("{loose}{until}"), stops),
+        ("loose-callbacks", format!("{loose}{callbacks}"), stops),
+    ];
+    for (name, script, expected) in cases {
+        let body = format!("<canvas id=c width=320 height=180></canvas>{placed}");
+        let begin = "{const x=c.getContext('2d'),draw=()=>x.drawImage(v,0,0,320,180);";
+        let html = page("data-no-timeline", &body, &format!("{begin}{script}}}"));
+        let files = [("index.html", html.into_bytes()), ("film.mp4", film(30))];
+        let shown = render(&farm, &format!("copies-{name}"), &files).await;
+        let wrong: Vec<(u64, i32)> = (0..FPS)
+            .filter_map(|frame| {
+                let right = match expected(frame) {
+                    0 if frame > 0 => 0,
+                    number => i32::from(level(number)),
+                };
+                let grey = shown.grey(frame, 160, 90);
+                ((grey - right).abs() > 4).then_some((frame, grey))
+            })
+            .collect();
+        assert!(wrong.is_empty(), "{name}: frames and their grey {wrong:?}");
+    }
+    farm.stop().await;
+}
+
+/// Scripts do not steer videos that the plan shows, and those that they put into the page later are not shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_that_steer_videos_are_told() {
+    let farm = Farm::start(1).await;
+    let video = |id: &str| {
+        format!("<video id={id} src=film.mp4 muted autoplay style='position:absolute;width:60px;height:40px'></video>")
+    };
+    let body = ["stopped", "moved", "fast", "plain"].map(video).concat();
+    let script = "for(const v of [stopped,moved,fast,plain])v.play();setTimeout(()=>{stopped.pause();moved.currentTime=0;\
+        fast.playbackRate=2;plain.play();plain.currentTime=plain.currentTime;const c=plain.cloneNode();c.id='copy';root.append(c)},300);";
+    let html = page("data-no-timeline", &body, script);
+    let shown = render(&farm, "steered", &[("index.html", html.into_bytes()), ("film.mp4", film(30))]).await;
+    let told: Vec<&str> =
+        shown.draft.warnings.iter().chain(&shown.chunk_warnings).map(|w| w.message.as_str()).collect();
+    for words in [
+        "pauses the video #stopped",
+        "sets the position of the video #moved",
+        "sets the rate of the video #fast",
+        "puts the video #copy into the page",
+    ] {
+        assert!(told.iter().any(|message| message.contains(words)), "{words}: {told:?}");
+    }
+    assert!(!told.iter().any(|message| message.contains("#plain") || message.contains("AbortError")), "{told:?}");
     farm.stop().await;
 }
