@@ -15,7 +15,7 @@ use hyperfarm_backplane::trace;
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::{RenderId, Space};
 use hyperfarm_proto::keys;
-use hyperfarm_proto::plan::Plan;
+use hyperfarm_proto::plan::{Plan, Warning};
 use hyperfarm_proto::record::{Outcome, TerminalState};
 use hyperfarm_proto::spec::{RenderSpec, Timestamp};
 use hyperfarm_proto::task::Step;
@@ -31,6 +31,7 @@ use crate::intake::{self, IntakeError, StoredBundle};
 use crate::progress::RenderProgress;
 use crate::reconciler::{Leadership, LeadershipChanges, Reconciler, Wake, forward, tell_leader};
 use crate::registry::{Registry, RenderDetail, RenderEntry};
+use crate::store::if_found;
 use crate::submission::{Intake, Seed};
 use crate::timeline::{self, Timeline};
 use crate::{object_keys, store};
@@ -241,6 +242,16 @@ impl Coordinator {
     pub async fn detail_in(&self, space: &Space, render: &RenderId) -> Result<RenderDetail, RenderError> {
         let detail = self.detail(render).await?;
         if detail.intake.space == *space { Ok(detail) } else { Err(RenderError::NotFound(render.clone())) }
+    }
+
+    /// The warnings that were found before the plan of a failed render failed.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer.
+    pub(crate) async fn found_warnings(&self, render: &RenderId) -> Result<Vec<Warning>, RenderError> {
+        let found = self.inner.backplane.objects.get_json(&keys::found_warnings(render)).await;
+        Ok(if_found(found)?.unwrap_or_default())
     }
 
     /// The progress of the render from now on. The last value has `end`.

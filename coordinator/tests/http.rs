@@ -12,6 +12,7 @@ use hyperfarm_coordinator::api::systems::{SYSTEMS, Support};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_coordinator::intake::{Limits, from_html};
 use hyperfarm_proto::failure::FailureCode;
+use hyperfarm_proto::keys;
 use hyperfarm_proto::spec::RenderSpec;
 use serde_json::{Value, json};
 
@@ -103,11 +104,14 @@ async fn a_failure_is_told_with_its_code_and_its_words() {
     let render = farm.submit(chunks_of(30)).await;
     let mut worker = farm.worker("w1").await;
     let lease = worker.claim().await;
+    let found = json!([{ "code": "FONT_UNKNOWN", "message": "the page has no face of Foo" }]);
+    farm.backplane.objects.put_json(&keys::found_warnings(&render), &found).await.unwrap();
     worker.fail(&lease, FailureCode::EntryNotFound).await;
     farm.end(&render).await;
     let data = get(&router, &format!("{RENDERS}/{render}")).await.json()["data"].clone();
     assert_eq!((&data["status"], &data["error_code"]), (&json!("failed"), &json!("ENTRY_NOT_FOUND")));
     assert_eq!(data["failure_message"], "ENTRY_NOT_FOUND happened");
+    assert_eq!(data["warnings"][0]["code"], "FONT_UNKNOWN");
     assert!(data["completed_at"].is_u64() && data["video_url"].is_null());
     let conflict = post(&router, &format!("{RENDERS}/{render}/cancel"), &json!({})).await;
     assert_eq!(conflict.error(), error(409, "conflict"));

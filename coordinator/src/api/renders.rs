@@ -288,6 +288,10 @@ pub(super) async fn shown(api: &Api, headers: &HeaderMap, detail: &RenderDetail)
 /// The same for a client that reaches the farm at `base`.
 pub(super) async fn shown_from(api: &Api, base: Option<Url>, detail: &RenderDetail) -> Result<View, ApiError> {
     let mut shown = view(detail, &api.signed_urls, base.as_ref()).await.map_err(|error| ApiError::internal(&error))?;
+    if detail.progress.end.is_some() && detail.progress.plan.is_none() {
+        let found = api.coordinator.found_warnings(&detail.request.id).await?;
+        shown.warnings.extend(found.into_iter().map(Into::into));
+    }
     if let (Some(_), Some(key)) = (&shown.video_url, &detail.intake.key) {
         let usage = api.usages.of(key, &detail.request.id).await?;
         shown.usage = usage.map(|usage| Usage {
