@@ -143,10 +143,10 @@ bench: setup ## Measure beside the published HyperFrames CLI: [ONLY="light video
 	@$(RELEASE)/bench compare $(ONLY) $(BENCH)
 
 .PHONY: parity
-parity: setup ## Compare with the published HyperFrames CLI, frame by frame and as sound: [ONLY=name,…]
+parity: setup ## Compare with the published HyperFrames CLI, frame by frame and as sound; or our chunks with one: [ONLY=name,…] [CHUNKS=7]
 	cargo build $(WORKSPACE) --bin hyperfarm --bin parity
 	@scripts/setup.sh --bench
-	@$(RELEASE)/parity --keep $(if $(ONLY),--only $(ONLY))
+	@$(RELEASE)/parity --keep $(if $(ONLY),--only $(ONLY)) $(if $(CHUNKS),--chunks $(CHUNKS))
 
 .PHONY: bare-root
 bare-root: ## make demo of the last commit, on a bare Debian 12 (root only)

@@ -69,6 +69,9 @@ pub(crate) enum Command {
     /// Make presenter videos on a farm: a photo of a person who speaks.
     #[command(subcommand)]
     Videos(crate::client::videos::VideosCommand),
+    /// Give existing videos a new sound on a farm.
+    #[command(subcommand)]
+    Lipsyncs(crate::client::lipsyncs::LipsyncsCommand),
     /// Register receivers of a farm's events.
     #[command(subcommand)]
     Webhooks(crate::client::webhooks::WebhooksCommand),

@@ -8,7 +8,7 @@ use hyperfarm_testing::Requirement;
 use serde_json::Value;
 
 use crate::cluster::KEY;
-use crate::scene::Scene;
+use crate::scene::{Finished, Scene};
 
 /// One process with every role, one slot and the key [`KEY`]. Dropping it kills it: SIGTERM would wait for its renders.
 pub struct Up {
@@ -41,6 +41,15 @@ impl Up {
     /// Base URL of the API.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Runs a command of the scene against this farm, with the key and `--json`.
+    ///
+    /// # Panics
+    /// Panics if the binary cannot be started.
+    pub fn client(&self, scene: &Scene, args: &[&str]) -> Finished {
+        let mut command = scene.command(&[args, &["--farm", self.url(), "--json"]].concat());
+        command.env("HYPERFARM_API_KEY", KEY).output().expect("the binary runs").into()
     }
 
     /// Kills the process by SIGKILL, as a power failure would.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyperfarm_e2e::cluster::KEY;
 use hyperfarm_e2e::footage::{Footage, number_in};
 use hyperfarm_e2e::pictures::pictures;
-use hyperfarm_e2e::scene::wait_until;
+use hyperfarm_e2e::scene::{text, wait_until};
 use hyperfarm_e2e::{Scene, Up};
 use hyperfarm_media::{SAMPLE_RATE, decode_audio};
 use hyperfarm_testing::wav;
@@ -100,12 +100,18 @@ fn an_old_video_gets_a_new_sound() {
     assert_eq!(numbers(&clip), (0..50).collect::<Vec<u64>>());
     let (long, short) = (scene.write("long.wav", tone(NEW, 3.2)), scene.write("short.wav", tone(NEW, 0.4)));
     let farm = Up::start(&scene, &[]);
-    let [clip, long, short] = [&clip, &long, &short].map(|file| upload(&farm, file));
+    let client = |args: &[&str]| farm.client(&scene, args).json();
 
     // The video is played more slowly: its frames are those of the same share of its length.
-    let asked = json!({ "video": clip, "audio": long, "mode": "speed", "title": "Dub" });
-    let (lipsync, whole) = made(&scene, &farm, "whole.mp4", &asked);
+    let whole = scene.path("whole.mp4");
+    let create = ["lipsyncs", "create", "--video", text(&clip), "--audio", text(&long), "--mode", "speed"];
+    let lipsync = client(&[&create[..], &["--title", "Dub", "-o", text(&whole)]].concat());
     assert_eq!((&lipsync["duration"], &lipsync["title"]), (&json!(3.2), &json!("Dub")));
+    let id = lipsync["id"].as_str().unwrap();
+    assert_eq!(client(&["lipsyncs", "rename", id, "Dubbed"])["title"], "Dubbed");
+    let again = scene.path("again.mp4");
+    assert!(farm.client(&scene, &["lipsyncs", "download", id, "-o", text(&again)]).code == Some(0));
+    assert_eq!(std::fs::read(&again).unwrap(), std::fs::read(&whole).unwrap());
     let expected: Vec<u64> = (0..80).map(|frame| frame * 5 / 8).collect();
     assert_eq!(numbers(&whole), expected);
     let sound = decode_audio(&whole).unwrap();
@@ -121,7 +127,7 @@ fn an_old_video_gets_a_new_sound() {
 
     // A part: what is around it keeps its frames and its sound.
     let asked = json!({
-        "video": clip, "audio": short, "start_time": 0.4, "end_time": 1.2, "enable_dynamic_duration": false,
+        "video": upload(&farm, &clip), "audio": upload(&farm, &short), "start_time": 0.4, "end_time": 1.2, "enable_dynamic_duration": false,
     });
     let (lipsync, part) = made(&scene, &farm, "part.mp4", &asked);
     assert_eq!(lipsync["duration"], json!(2.0));
@@ -134,6 +140,10 @@ fn an_old_video_gets_a_new_sound() {
             assert!(is_right, "{pitch} Hz has {heard} at {from} s");
         }
     }
+    let listed = client(&["lipsyncs", "list"]);
+    assert_eq!((&listed[0]["id"], &listed[1]["title"]), (&lipsync["id"], &json!("Dubbed")), "{listed}");
+    assert_eq!(client(&["lipsyncs", "delete", id])["id"], *id);
+    assert_eq!(client(&["lipsyncs", "list"])[1], Value::Null);
     drop(farm);
 
     // The same project in one chunk and in several.

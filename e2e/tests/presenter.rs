@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyperfarm_e2e::cluster::KEY;
 use hyperfarm_e2e::pictures::pictures;
 use hyperfarm_e2e::scene::{text, wait_until};
-use hyperfarm_e2e::{Finished, Scene, Up};
+use hyperfarm_e2e::{Scene, Up};
 use hyperfarm_media::{Bitmap, Picture, PixelLayout, SegmentEncoder};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::plan::EncoderSettings;
@@ -30,12 +30,6 @@ const RATE: f64 = 25.0;
 /// A file of the repository, by its path from this crate.
 fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// A command of the program against the farm.
-fn client(scene: &Scene, farm: &Up, args: &[&str]) -> Finished {
-    let mut command = scene.command(&[args, &["--farm", farm.url(), "--json"]].concat());
-    command.env("HYPERFARM_API_KEY", KEY).output().unwrap().into()
 }
 
 /// An uploaded file of the repository, as other requests name it.
@@ -129,7 +123,7 @@ fn a_photo_speaks() {
     }
     let scene = Scene::new();
     let farm = Up::start(&scene, &[]);
-    let client = |args: &[&str]| client(&scene, &farm, args);
+    let client = |args: &[&str]| farm.client(&scene, args);
     let photo = file("presenter/astronaut.jpg");
     let found = client(&["avatars", "create", text(&photo), "--name", "Eileen", "--wait"]).json();
     assert_eq!(found["status"], "completed", "{found}");
@@ -217,7 +211,7 @@ fn a_person_is_cut_out_before_a_film() {
     }
     let scene = Scene::new();
     let farm = Up::start(&scene, &[]);
-    let client = |args: &[&str]| client(&scene, &farm, args).json();
+    let client = |args: &[&str]| farm.client(&scene, args).json();
     let (film, sound, output) = (scene.path("film.mp4"), scene.path("speech.wav"), scene.path("video.mp4"));
     let text_of_speech = "Guten Tag, und willkommen zur Schulung.";
     let speech = client(&["voices", "speak", text_of_speech, "--voice", "espeak_de_f1", "-o", text(&sound)]);

@@ -2,7 +2,9 @@
 
 pub(crate) mod assets;
 pub(crate) mod avatars;
+pub(crate) mod lipsyncs;
 pub(crate) mod renders;
+mod results;
 pub(crate) mod videos;
 pub(crate) mod voices;
 pub(crate) mod webhooks;

@@ -12,14 +12,13 @@ use hyperfarm_api::voices::MAX_TEXT;
 use hyperfarm_backplane::http::media_type;
 use hyperfarm_proto::bounded::{Bounded, BoundsError, Text};
 use reqwest::Method;
-use serde_json::Value;
 use url::form_urlencoded;
 
-use super::renders::{ListArgs, OneArgs, timeout};
-use super::{Api, FarmArgs, choice, show_list, show_one, typed, wait_for};
+use super::renders::{ListArgs, OneArgs};
+use super::results::{DownloadArgs, WaitArgs, download, finish};
+use super::{Api, FarmArgs, choice, show_list, show_one, typed};
 use crate::client::assets;
 use crate::exit::CliError;
-use crate::stdout::print_line;
 
 const ROUTE: &str = "/v3/videos";
 
@@ -99,15 +98,9 @@ pub(crate) struct CreateArgs {
     /// An https URL to tell of the end.
     #[arg(long, value_name = "URL")]
     pub callback_url: Option<Text<2048>>,
-    /// File to write once the video is there; waits for it.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Wait for the end.
-    #[arg(long)]
-    pub wait: bool,
-    /// Give up waiting after this long, such as 90s or 1h; the video goes on and the exit code is 4.
-    #[arg(long, value_name = "TIME")]
-    pub timeout: Option<String>,
+    /// Whether the command waits.
+    #[command(flatten)]
+    pub wait: WaitArgs,
     /// The farm.
     #[command(flatten)]
     pub farm: FarmArgs,
@@ -122,19 +115,6 @@ pub(crate) struct VideosArgs {
     /// How many, and of which farm.
     #[command(flatten)]
     pub list: ListArgs,
-}
-
-/// `hyperfarm videos download`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct DownloadArgs {
-    /// The video.
-    pub id: String,
-    /// File to write.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
-    /// The farm.
-    #[command(flatten)]
-    pub farm: FarmArgs,
 }
 
 /// `hyperfarm videos`.
@@ -152,13 +132,7 @@ pub(crate) async fn run(command: VideosCommand) -> Result<(), CliError> {
             show_list(&items, &["id", "title", "status", "duration", "failure_message"], farm.json);
             return Ok(());
         }
-        VideosCommand::Download(args) => {
-            let api = Api::new(&args.farm.farm)?;
-            let video = api.data(Method::GET, &format!("{ROUTE}/{}", args.id), None).await?;
-            download(&api, &video, &args.output).await?;
-            print_line(&args.output.display().to_string());
-            return Ok(());
-        }
+        VideosCommand::Download(args) => return download("video", ROUTE, args).await,
         VideosCommand::Get(args) => (args, Method::GET),
         VideosCommand::Delete(args) => (args, Method::DELETE),
     };
@@ -168,29 +142,17 @@ pub(crate) async fn run(command: VideosCommand) -> Result<(), CliError> {
 }
 
 async fn create(args: CreateArgs) -> Result<(), CliError> {
-    let (api, farm) = (Api::new(&args.farm.farm)?, args.farm.clone());
-    let (wait, output) = (args.wait || args.output.is_some(), args.output.clone());
-    if args.timeout.is_some() && !wait {
-        return Err(CliError::usage("--timeout bounds a wait, and nothing is waited for; add --wait or --output"));
-    }
-    let timeout = timeout(args.timeout.as_deref())?;
+    let (api, farm, wait) = (Api::new(&args.farm.farm)?, args.farm.clone(), args.wait.clone());
+    let bound = wait.bound()?;
     let body = request(&api, args).await?;
     let made = api.send(Method::POST, ROUTE, &body).await?;
     let VideoCreated { video_id: id, .. } = typed(made.clone())?;
-    if !wait {
-        show_one(&made, farm.json);
-        return Ok(());
-    }
-    let line = |video: &Value| video["status"].as_str().unwrap_or_default().to_owned();
-    let video = wait_for(&api, &format!("{ROUTE}/{id}"), &format!("video {id}"), timeout, line).await?;
-    show_one(&video, farm.json);
-    if video["status"] != "completed" {
-        let message = video["failure_message"].as_str().unwrap_or("the farm gave no reason");
-        return Err(CliError::user(format!("video {id} failed: {message}")));
-    }
-    match output {
-        Some(output) => download(&api, &video, &output).await,
-        None => Ok(()),
+    match bound {
+        Some(bound) => finish(&api, ("video", ROUTE, &id), bound, wait.output.as_deref(), farm.json).await,
+        None => {
+            show_one(&made, farm.json);
+            Ok(())
+        }
     }
 }
 
@@ -255,13 +217,4 @@ async fn behind(api: &Api, background: &str) -> Result<BackgroundSetting, CliErr
     let is_video = media_type(background).starts_with("video/");
     let kind = if is_video { BackgroundKind::Video } else { BackgroundKind::Image };
     Ok(BackgroundSetting { kind, asset_id, ..none })
-}
-
-/// Writes the file of a completed video.
-async fn download(api: &Api, video: &Value, output: &Path) -> Result<(), CliError> {
-    let url = video["video_url"].as_str().ok_or_else(|| {
-        let (id, status) = (video["id"].as_str().unwrap_or_default(), video["status"].as_str().unwrap_or_default());
-        CliError::user(format!("video {id} is {status}, it has no file"))
-    })?;
-    api.save(url, output).await
 }

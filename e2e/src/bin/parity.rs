@@ -1,12 +1,13 @@
 //! The parity suite: compositions rendered by the published HyperFrames CLI and by hyperfarm, and compared.
 //!
 //!     parity [--only NAME,…] [--folder DIR]… [--keep] [--fresh] [--ours-only] [--theirs-only]
-//!            [--quality standard] [--limit SECONDS] [--lock FILE] [--hyperfarm FILE]
+//!            [--chunks FRAMES] [--quality standard] [--limit SECONDS] [--lock FILE] [--hyperfarm FILE]
 //!
 //! Without `--folder` it is the suite's own compositions. With it, every folder below DIR that holds an `index.html`,
 //! or DIR itself. Theirs are kept in `out/parity/cache` by a hash of everything that made them. Everything found is in
 //! `out/parity/results.json`; `--keep` leaves the worst frame of each as ours, theirs and four times the difference.
-//! `--ours-only` checks what is known of our renders, `--theirs-only` only fills the cache.
+//! `--ours-only` checks what is known of our renders, `--theirs-only` only fills the cache. `--chunks` compares our render
+//! in one chunk with ours in chunks of so many frames, by the hashes of their captured frames.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,9 @@ use hyperfarm_e2e::parity::report::{self, Outcome};
 use hyperfarm_e2e::parity::sidecar::Sidecar;
 use hyperfarm_e2e::parity::{compositions, picture, repository, sound, stage};
 
+/// Most frames that a chunk may have.
+const WHOLE: u32 = 1_000_000;
+
 #[derive(Default)]
 struct Options {
     only: Vec<String>,
@@ -25,6 +29,7 @@ struct Options {
     fresh: bool,
     ours_only: bool,
     theirs_only: bool,
+    chunks: Option<u32>,
     quality: Option<String>,
     limit: Option<u64>,
     lock: Option<PathBuf>,
@@ -43,6 +48,7 @@ fn options() -> anyhow::Result<Options> {
             "--fresh" => options.fresh = true,
             "--ours-only" => options.ours_only = true,
             "--theirs-only" => options.theirs_only = true,
+            "--chunks" => options.chunks = Some(value()?.parse().context("--chunks")?),
             "--quality" => options.quality = Some(value()?),
             "--limit" => options.limit = Some(value()?.parse().context("--limit")?),
             "--lock" => options.lock = Some(value()?.into()),
@@ -150,6 +156,15 @@ fn compare(
     let folder = work.join("compositions").join(&outcome.name);
     let staged = folder.join("project");
     stage::stage(project, &staged, &work.join("media"))?;
+
+    if let Some(frames) = options.chunks {
+        let turn = renderers.lock()?;
+        let whole = renderers.captured(&staged, &folder, sidecar, WHOLE).context("in one chunk")?;
+        let cut = renderers.captured(&staged, &folder, sidecar, frames).context("in chunks")?;
+        drop(turn);
+        outcome.compare_chunks(&whole, &cut);
+        return Ok(());
+    }
 
     let seconds = |took: Option<std::time::Duration>| took.map_or(0.0, |took| took.as_secs_f64());
     let turn = renderers.lock()?;

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use hyperfarm_proto::record::Manifest;
 
 use super::sidecar::Sidecar;
 use super::{repository, stage};
@@ -159,6 +160,22 @@ impl Renderers {
         command.args(options(sidecar));
         let took = run(&mut command, &work.join("ours.log"))?;
         Ok(Rendered { path: output, took: Some(took) })
+    }
+
+    /// Renders the staged `project` with hyperfarm in chunks of at most `frames` frames, and returns the manifest.
+    ///
+    /// # Errors
+    /// The render fails, or the manifest cannot be read.
+    pub fn captured(&self, project: &Path, work: &Path, sidecar: &Sidecar, frames: u32) -> anyhow::Result<Manifest> {
+        let output = work.join(format!("chunks.{}", sidecar.extension()));
+        let manifest = work.join("chunks.json");
+        let mut command = self.farm();
+        command.arg("render").arg(project).arg("-o").arg(&output).arg("--manifest").arg(&manifest);
+        command.args(["--json", "--quality", &self.quality, "--chunk-frames", &frames.to_string()]);
+        command.args(options(sidecar));
+        run(&mut command, &work.join("chunks.log"))?;
+        std::fs::remove_file(&output)?;
+        Ok(serde_json::from_slice(&std::fs::read(&manifest)?)?)
     }
 }
 

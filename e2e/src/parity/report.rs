@@ -2,6 +2,9 @@
 
 use std::io::Write;
 
+use hyperfarm_proto::plan::ChunkStart;
+use hyperfarm_proto::record::Manifest;
+
 use super::picture::PictureResult;
 use super::sidecar::{Aspect, Sidecar};
 use super::sound::SoundResult;
@@ -29,6 +32,9 @@ pub struct Outcome {
     pub duration: Option<(f64, f64)>,
     /// Duration of both renders in seconds; 0 for a cached one.
     pub took: (f64, f64),
+    /// Number of chunks, and of those that were drawn again because of their seams, where renders in one chunk and in
+    /// several were compared.
+    pub chunks: Option<(usize, usize)>,
     /// Why the published CLI is not compared.
     pub exception: Option<String>,
     /// Errors; none if it passed.
@@ -44,6 +50,7 @@ impl Outcome {
             sound: None,
             duration: None,
             took: (0.0, 0.0),
+            chunks: None,
             exception: sidecar.upstream.as_ref().map(|exception| exception.wrong.clone()),
             wrong: Vec::new(),
         }
@@ -88,6 +95,23 @@ impl Outcome {
         self.wrong.extend(wrong);
     }
 
+    /// Compares the captured frames of a render in one chunk with those of one in several, and adds an error if any
+    /// differs.
+    pub fn compare_chunks(&mut self, whole: &Manifest, cut: &Manifest) {
+        let pairs = whole.frame_hashes().zip(cut.frame_hashes()).enumerate();
+        let different: Vec<usize> = pairs.filter(|(_, (a, b))| a != b).map(|(frame, _)| frame).collect();
+        let drawn_again = cut.segments.iter().filter(|segment| segment.start != ChunkStart::default()).count();
+        self.chunks = Some((cut.segments.len(), drawn_again));
+        if whole.segments.len() != 1 || whole.output.frames != cut.output.frames {
+            self.wrong.push(format!("{} frames, in chunks {}", whole.output.frames, cut.output.frames));
+        }
+        if !different.is_empty() {
+            let named = cut.warnings.iter().any(|warning| warning.code == "SEAM_DIFFERS");
+            let told = if named { "with a warning" } else { "in silence" };
+            self.wrong.push(format!("frames {different:?} differ {told}"));
+        }
+    }
+
     /// Whether there are no errors.
     pub fn passed(&self) -> bool {
         self.wrong.is_empty()
@@ -125,6 +149,10 @@ pub fn print_row(out: &mut impl Write, outcome: &Outcome) -> std::io::Result<()>
         cells[6] = format!("{:+.1}", sound.level_db);
     }
     let verdict = match (outcome.passed(), &outcome.exception) {
+        (true, _) if outcome.chunks.is_some() => {
+            let (chunks, again) = outcome.chunks.unwrap_or_default();
+            format!("ok, {again} of {chunks} chunks drawn again")
+        }
         (true, None) => "ok".to_owned(),
         (true, Some(reason)) => format!("ok by what is known ({reason})"),
         (false, _) => format!("NOT: {}", outcome.wrong.join("; ")),
