@@ -31,6 +31,7 @@ use hyperfarm_proto::id::Pool;
 
 use crate::broker::rabbit::link::node_urls;
 use crate::ledger::redis::servers::Servers;
+use crate::objects::COORDINATOR_SCHEME;
 use crate::redact::redact;
 
 /// URL of RabbitMQ.
@@ -39,6 +40,8 @@ pub const AMQP_URL: &str = "HYPERFARM_AMQP_URL";
 pub const REDIS_URL: &str = "HYPERFARM_REDIS_URL";
 /// URL of the object storage.
 pub const STORAGE_URL: &str = "HYPERFARM_STORAGE_URL";
+/// The secret by which workers and stitchers ask coordinators for their tasks' objects.
+pub const WORKER_TOKEN: &str = "HYPERFARM_WORKER_TOKEN";
 /// Folder of the local storage.
 pub const DATA_DIR: &str = "HYPERFARM_DATA_DIR";
 /// First part of queue names and Redis keys.
@@ -197,6 +200,8 @@ pub struct Config {
     pub cluster: Option<ClusterConfig>,
     /// URL of the object storage; the data folder if there is none.
     pub storage_url: Option<String>,
+    /// What workers and stitchers without a storage credential send to coordinators.
+    pub worker_tokens: WorkerTokens,
     /// Folder of the local storage.
     pub data_dir: PathBuf,
     /// First part of queue names and Redis keys.
@@ -210,12 +215,18 @@ pub struct Config {
 impl Config {
     /// Reads the section.
     pub fn read(env: &Env<'_>) -> Self {
-        let storage_url = env.parsed_by(STORAGE_URL, |text| {
-            check_url(text, &["s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "file"]).map(|()| text.to_owned())
-        });
+        let storage_url =
+            env.parsed_by(STORAGE_URL, |text| check_url(text, &STORAGE_SCHEMES).map(|()| text.to_owned()));
+        let worker_tokens = env.parsed::<WorkerTokens>(WORKER_TOKEN).unwrap_or_default();
+        let asks_coordinators = storage_url.as_ref().is_some_and(|url| url.starts_with(COORDINATOR_SCHEME));
+        if asks_coordinators && env.text(WORKER_TOKEN).is_none() {
+            let reason = format!("{STORAGE_URL} names a coordinator, so set the token that it accepts");
+            env.refuse(invalid(WORKER_TOKEN, reason));
+        }
         Self {
             cluster: cluster(env),
             storage_url,
+            worker_tokens,
             data_dir: data_dir(env, is_root()).unwrap_or_else(|error| {
                 env.refuse(error);
                 PathBuf::new()
@@ -224,6 +235,52 @@ impl Config {
             pool: env.parsed(POOL).unwrap_or_default(),
             slots: env.parsed_by(SLOTS, |text| text.parse().map_err(|_| "give a whole number of 1 or more".to_owned())),
         }
+    }
+}
+
+/// Schemes of storage URLs.
+const STORAGE_SCHEMES: [&str; 10] =
+    ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "file", "farm+http", "farm+https"];
+
+/// Fewest characters of a worker token: it opens what tasks may touch.
+const WORKER_TOKEN_MIN: usize = 32;
+
+/// The secrets by which coordinators know workers and stitchers that hold no storage credential. Several are accepted
+/// while one takes the place of another.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct WorkerTokens(Vec<String>);
+
+impl WorkerTokens {
+    /// All that a coordinator accepts; none where it grants nothing.
+    pub fn accepted(&self) -> &[String] {
+        &self.0
+    }
+
+    /// The one that a worker or stitcher sends.
+    pub fn own(&self) -> Option<&str> {
+        self.0.first().map(String::as_str)
+    }
+}
+
+impl fmt::Debug for WorkerTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WorkerTokens({})", self.0.len())
+    }
+}
+
+impl FromStr for WorkerTokens {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let tokens: Vec<&str> = text.split(',').map(str::trim).filter(|token| !token.is_empty()).collect();
+        let is_good =
+            |token: &&str| token.len() >= WORKER_TOKEN_MIN && token.bytes().all(|byte| byte.is_ascii_graphic());
+        if tokens.is_empty() || !tokens.iter().all(is_good) {
+            return Err(format!(
+                "give {WORKER_TOKEN_MIN} letters and digits or more, such as `openssl rand -hex 32` makes; several with commas between them"
+            ));
+        }
+        Ok(Self(tokens.into_iter().map(str::to_owned).collect()))
     }
 }
 
@@ -353,6 +410,8 @@ mod tests {
             (AMQP_URL, "http://hidden@host"),
             (REDIS_URL, "hidden"),
             (STORAGE_URL, "ftp://hidden"),
+            (WORKER_TOKEN, "hidden"),
+            (WORKER_TOKEN, "hidden hidden hidden hidden hidden hidden"),
             (NAMESPACE, "a:b"),
             (NAMESPACE, "ä"),
             (POOL, "a/b"),
@@ -366,6 +425,18 @@ mod tests {
             assert!(!errors.to_string().contains("hidden"), "{errors}");
         }
         assert!(!config(&[(AMQP_URL, "http://user:hidden@host")]).unwrap_err().to_string().contains("hidden"));
+    }
+
+    #[test]
+    fn a_coordinators_url_needs_a_token() {
+        let storage = (STORAGE_URL, "farm+https://coordinator:8080");
+        let token = "0123456789abcdef0123456789abcdef";
+        let errors = config(&[AMQP, REDIS, storage]).unwrap_err();
+        assert!(errors.to_string().starts_with(WORKER_TOKEN), "{errors}");
+        let both = format!("{token}, {token}2");
+        let config = config(&[AMQP, REDIS, storage, (WORKER_TOKEN, &both)]).unwrap();
+        assert_eq!((config.worker_tokens.own(), config.worker_tokens.accepted().len()), (Some(token), 2));
+        assert!(!format!("{config:?}").contains(token));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! | [`broker`] | the broker, which carries tasks and hints: RabbitMQ, or in process |
 //! | [`ledger`] | leases, attempts, progress and results of tasks: Redis, or in process |
 //! | [`local_disk`] | temporary folders: names, removal of abandoned ones, full disks |
-//! | [`objects`] | object storage, which is the truth: a local folder, S3, GCS, Azure, memory |
+//! | [`objects`] | object storage, which is the truth: a local folder, S3, GCS, Azure, memory; or what coordinators grant of it |
 //! | [`config`] | typed configuration from environment variables, with errors that name them |
 //! | [`fetch`] | the fetcher of everything that is named by a URL from outside |
 //! | [`engine_http`] | requests to the engines of an operator: speech, language models |
@@ -86,7 +86,7 @@ use broker::{BrokerError, MemoryBroker, RabbitBroker};
 use config::Config;
 use ledger::{LedgerError, MemoryLedger, RedisLedger};
 use metrics::Metrics;
-use objects::{Objects, ObjectsError};
+use objects::{COORDINATOR_SCHEME, Objects, ObjectsError};
 
 /// The connections and metrics of a process. Clones share them.
 #[derive(Clone)]
@@ -145,6 +145,9 @@ impl Backplane {
     /// A server cannot be reached, or the storage cannot be opened.
     pub async fn connect(config: &Config) -> Result<Self, BackplaneError> {
         let objects = match &config.storage_url {
+            Some(url) if url.starts_with(COORDINATOR_SCHEME) => {
+                Objects::of_coordinator(url, config.worker_tokens.own().unwrap_or_default())?
+            }
             Some(url) => Objects::open(url)?,
             None => Objects::local(&config.data_dir)?,
         };

@@ -1,4 +1,5 @@
-//! Object storage, which is the truth: a local folder, S3, Google Cloud Storage, Azure, or memory.
+//! Object storage, which is the truth: a local folder, S3, Google Cloud Storage, Azure, or memory; or what coordinators
+//! [grant](grants) of it, for processes that hold no credential.
 //!
 //! # Semantics, the same over every store
 //!
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use hyperfarm_proto::wire::{self, Wire, WireError};
+use object_store::multipart::MultipartStore;
 use object_store::path::Path as StorePath;
 use object_store::signer::{Method, Signer};
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
@@ -30,10 +32,17 @@ use url::Url;
 use crate::metrics::Metrics;
 
 mod files;
+mod granted;
+pub mod grants;
 mod key;
 mod open;
 
 pub use files::hash_file;
+
+use granted::GrantedStore;
+
+/// What a storage URL of a coordinator begins with, before the URL itself.
+pub const COORDINATOR_SCHEME: &str = "farm+";
 
 /// Why an operation of storage failed.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +97,8 @@ pub enum ObjectsError {
     },
     /// The URL names no store that this build can open.
     #[error(
-        "`{url}` is no storage URL: {reason}; use file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+        "`{url}` is no storage URL: {reason}; use file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix; a worker or stitcher without a \
+         credential uses farm+https://coordinator:8080"
     )]
     Url {
         /// The URL, without credentials.
@@ -115,6 +125,11 @@ impl ObjectsError {
     /// Whether the object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
+    }
+
+    /// Whether the store cannot do this at all.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Store { source: object_store::Error::NotSupported { .. }, .. })
     }
 
     fn of(operation: &'static str, key: &str, source: object_store::Error) -> Self {
@@ -165,11 +180,29 @@ pub enum Created {
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
     prefix: StorePath,
-    signer: Option<Arc<dyn Signer>>,
+    /// What signs URLs, of a store that has such.
+    signing: Option<Arc<Signing>>,
+    /// What coordinators grant, of a process without a credential.
+    granted: Option<Arc<GrantedStore>>,
     /// The folder of a local store.
     root: Option<Arc<PathBuf>>,
     /// Counts bytes, where it is set.
     metrics: Arc<OnceLock<Metrics>>,
+}
+
+/// What signs URLs of a store.
+struct Signing {
+    signer: Arc<dyn Signer>,
+    multipart: Arc<dyn MultipartStore>,
+    cloud: Cloud,
+}
+
+/// Whose protocol a store speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cloud {
+    S3,
+    Google,
+    Azure,
 }
 
 impl std::fmt::Debug for Objects {
@@ -185,6 +218,7 @@ impl Objects {
         if let Some(root) = self.root.as_deref() {
             metrics.watch_disk("storage", root);
         }
+        metrics.set_storage_credential(self.has_credential());
         // Every clone is the same store, so the first call counts.
         let _ = self.metrics.set(metrics.clone());
         self
@@ -455,6 +489,11 @@ impl Objects {
         })
     }
 
+    /// Whether the store accepts signed URLs of its own.
+    pub fn has_signed_urls(&self) -> bool {
+        self.signing.is_some()
+    }
+
     /// A URL by which anyone can read the object for `valid`; `None` where the store has no signed URLs.
     ///
     /// # Errors
@@ -462,8 +501,8 @@ impl Objects {
     /// The store's error.
     pub async fn sign_get(&self, key: &str, valid: Duration) -> Result<Option<Url>, ObjectsError> {
         let path = self.path(key)?;
-        let Some(signer) = &self.signer else { return Ok(None) };
-        let signed = signer.signed_url(Method::GET, &path, valid).await;
+        let Some(signing) = &self.signing else { return Ok(None) };
+        let signed = signing.signer.signed_url(Method::GET, &path, valid).await;
         signed.map(Some).map_err(|error| ObjectsError::of("sign", key, error))
     }
 
@@ -474,17 +513,22 @@ impl Objects {
     /// The store's error.
     pub async fn sign_put(&self, key: &str, valid: Duration) -> Result<Option<Url>, ObjectsError> {
         let path = self.path(key)?;
-        let Some(signer) = &self.signer else { return Ok(None) };
-        let signed = signer.signed_url(Method::PUT, &path, valid).await;
+        let Some(signing) = &self.signing else { return Ok(None) };
+        let signed = signing.signer.signed_url(Method::PUT, &path, valid).await;
         signed.map(Some).map_err(|error| ObjectsError::of("sign", key, error))
     }
 
-    /// Checks that the store answers, or that a local folder can be written to.
+    /// Checks that the store answers, or that a local folder can be written to; without a credential, that a coordinator
+    /// answers and accepts the token.
     ///
     /// # Errors
     ///
     /// The store's error.
     pub async fn check(&self) -> Result<(), ObjectsError> {
+        if let Some(granted) = &self.granted {
+            let failed = |source| ObjectsError::Store { operation: "grant", key: "nothing".to_owned(), source };
+            return granted.check().await.map_err(failed);
+        }
         if let Some(root) = self.root.clone() {
             let failed = |source| ObjectsError::File { path: root.display().to_string(), source };
             let folder = root.clone();

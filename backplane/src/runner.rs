@@ -50,6 +50,7 @@ use crate::config::{self, Env};
 use crate::drain::Drain;
 use crate::ledger::{Claim, Commit, Lease, LedgerError, NodeView, Renewal, slot_id};
 use crate::metrics::TaskOutcome;
+use crate::objects::Objects;
 use crate::retry::{RetryPolicy, Retryable};
 use crate::task_log::TaskLog;
 use crate::trace;
@@ -60,22 +61,29 @@ mod node;
 use hints::Hints;
 use node::Node;
 
-/// The context of a running task: its slot, progress, log and cancellation. Clones share it; any thread may use it.
+/// The context of a running task: its slot, progress, log, storage and cancellation. Clones share it; any thread may use it.
 #[derive(Debug, Clone)]
 pub struct TaskContext {
     slot: u32,
     progress: Arc<Mutex<TaskProgress>>,
     log: TaskLog,
     cancelled: CancellationToken,
+    /// The storage of the task.
+    objects: Objects,
     /// The node's count of captured frames, for a chunk.
     frames: Option<Arc<AtomicU64>>,
 }
 
 impl TaskContext {
-    /// A context outside a runner, for tests and tools.
-    pub fn new(slot: u32) -> Self {
+    /// A context of a task whose objects are in `objects`.
+    pub fn new(slot: u32, objects: Objects) -> Self {
         let (progress, log, cancelled) = (Arc::default(), TaskLog::default(), CancellationToken::new());
-        Self { slot, progress, log, cancelled, frames: None }
+        Self { slot, progress, log, cancelled, objects, frames: None }
+    }
+
+    /// The storage of the task. In a process without a credential it has what the task may touch, and nothing else.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// Number of the slot the task runs in, below the node's slots.
@@ -557,7 +565,8 @@ impl Slot {
         metrics.task_claimed(lease.task.step, lease.attempt);
         let _busy = metrics.busy(&node.role, &node.pool);
         info!("the task is claimed");
-        let context = self.node.task_started(self.number, lease);
+        let objects = self.backplane().objects.for_task(lease);
+        let context = self.node.task_started(self.number, lease, objects);
         let running = RunningTask { node: &self.node, slot: self.number };
         let ended = self.run_under_lease(lease, leased_at, &context).await;
         drop(running);
@@ -589,7 +598,7 @@ impl Slot {
                 .farm(LogLevel::Error, &format!("attempt {} failed [{}]: {failure}", lease.attempt, failure.code));
         }
         // Before the commit, so that a render that has ended has its whole log.
-        context.log().store(&self.backplane().objects, lease).await;
+        context.log().store(context.objects(), lease).await;
         let settled = match &result {
             Ok(bytes) => self.ask_ledger("commit", || self.backplane().ledger.commit(lease, bytes)).await,
             Err(failure) => self.ask_ledger("fail", || self.backplane().ledger.fail(lease, failure)).await,

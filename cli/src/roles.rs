@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyperfarm_backplane::Backplane;
-use hyperfarm_backplane::config::Config;
+use hyperfarm_backplane::config::{Config, STORAGE_URL, WORKER_TOKEN};
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::fetch::Fetcher;
+use hyperfarm_backplane::objects::COORDINATOR_SCHEME;
 use hyperfarm_backplane::runner::RunnerConfig;
 use hyperfarm_coordinator::api::server::{self, ConnectionLimits};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
@@ -224,6 +225,34 @@ fn caught() -> Result<Drain, CliError> {
     Ok(drain)
 }
 
+/// Refuses a storage URL that names a coordinator, for a role that needs the store itself.
+fn need_store(config: &Config) -> Result<(), CliError> {
+    if config.storage_url.as_ref().is_some_and(|url| url.starts_with(COORDINATOR_SCHEME)) {
+        return Err(CliError::usage(format!(
+            "{STORAGE_URL} names a coordinator, which grants storage to workers and stitchers only: give a coordinator the URL \
+             of the store itself"
+        )));
+    }
+    Ok(())
+}
+
+/// Logs whether a worker or stitcher holds a credential of the storage.
+fn log_credential(settings: &Settings, backplane: &Backplane) {
+    if backplane.objects.has_credential() {
+        tracing::info!(
+            "this process holds the credential of the whole object storage; {STORAGE_URL}=farm+https://COORDINATOR and {WORKER_TOKEN} \
+             give it its tasks' objects only"
+        );
+    } else {
+        let url = settings.farm.storage_url.as_deref().unwrap_or_default();
+        let coordinator = url.strip_prefix(COORDINATOR_SCHEME).unwrap_or(url);
+        tracing::info!(
+            coordinator,
+            "this process holds no storage credential, the coordinator grants its tasks' objects"
+        );
+    }
+}
+
 /// `hyperfarm up`: every role in one process.
 ///
 /// # Errors
@@ -231,6 +260,7 @@ fn caught() -> Result<Drain, CliError> {
 /// A setting that cannot be used, a server that cannot be reached, or an address that cannot be listened on.
 pub(crate) async fn up(args: UpArgs) -> Result<(), CliError> {
     let settings = Settings::from_env()?;
+    need_store(&settings.farm)?;
     let _lock = settings.farm.cluster.is_none().then(|| DataLock::take(&settings.farm)).transpose()?;
     let probes = Probes::listen(args.listen.metrics_listen).await?;
     let backplane = connect(&settings.farm).await?;
@@ -252,6 +282,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), CliError> {
 pub(crate) async fn coordinator(args: ListenArgs) -> Result<(), CliError> {
     let probes = Probes::listen(args.metrics_listen).await?;
     let (settings, backplane) = cluster().await?;
+    need_store(&settings.farm)?;
     let drain = role_drain(&settings.runner)?;
     serve(settings, &backplane, &args, &drain, &probes).await
 }
@@ -265,6 +296,7 @@ pub(crate) async fn worker(args: WorkerArgs) -> Result<(), CliError> {
     let probes = Probes::listen(args.metrics_listen).await?;
     let (settings, backplane) = cluster().await?;
     let drain = role_drain(&settings.runner)?;
+    log_credential(&settings, &backplane);
     let slots = args.slots.or(settings.farm.slots).unwrap_or_else(machine::default_slots);
     let pool = args.pool.unwrap_or_else(|| settings.farm.pool.clone());
     let config = worker_config(&settings, slots, pool, &std::env::temp_dir())?;
@@ -285,6 +317,7 @@ pub(crate) async fn stitcher(args: StitcherArgs) -> Result<(), CliError> {
     let probes = Probes::listen(args.metrics_listen).await?;
     let (settings, backplane) = cluster().await?;
     let drain = role_drain(&settings.runner)?;
+    log_credential(&settings, &backplane);
     let stitcher = start_stitcher(&settings, &backplane, args.slots, &std::env::temp_dir(), true, &drain);
     probes.serving(&backplane, &drain);
     stitcher.join().await;
@@ -316,7 +349,8 @@ async fn serve(
     let lipsync = lipsync.map(|engine| Arc::new(engine) as Arc<dyn LipsyncEngine>);
     let decoders = decoders(settings.worker.media);
     let coordinator = Coordinator::start(backplane.clone(), settings.coordinator, drain.clone());
-    let api = api_config(settings.api, access, args, fetcher);
+    let worker_tokens = settings.farm.worker_tokens;
+    let api = ApiConfig { worker_tokens, ..api_config(settings.api, access, args, fetcher) };
     let router = coordinator.router(ApiConfig { speech: Arc::new(speech), language_model, lipsync, decoders, ..api });
     probes.serving(backplane, drain);
     tracing::info!(%address, "the API listens");

@@ -43,8 +43,13 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             ),
             (
                 "HYPERFARM_STORAGE_URL",
-                "URL of the object storage: `s3://bucket/prefix`, `gs://…`, `az://…` or `file:///a/shared/folder`. Alone it is the storage of one process.",
+                "URL of the object storage: `s3://bucket/prefix`, `gs://…`, `az://…` or `file:///a/shared/folder`. Alone it is the storage of one process. A worker or stitcher that holds no credential of the store has `farm+https://coordinator:8080` (or `farm+http://…`) in its place: the coordinators grant it what its tasks may touch.",
                 Text("the data folder"),
+            ),
+            (
+                "HYPERFARM_WORKER_TOKEN",
+                "Secret of 32 characters or more by which workers and stitchers without a storage credential ask coordinators for grants, the same for all of them. A coordinator accepts each of several, with commas between them; a worker sends the first.",
+                Text("coordinators grant nothing"),
             ),
             (
                 "HYPERFARM_DATA_DIR",

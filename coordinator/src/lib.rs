@@ -27,6 +27,7 @@
 //! | `html` | text in HTML |
 //! | `audit` | who did which administrative act |
 //! | `signed_urls` | URLs that need no key |
+//! | `storage_grants` | storage for workers and stitchers that hold no credential of it |
 //! | `expiry` | removes what storage does not keep for ever |
 //! | `retention` | how long ended renders and their segments are kept, and their removal |
 //! | `registry`, `index` | renders in memory, and an index of all of them |
@@ -102,6 +103,7 @@ pub mod sharding;
 mod signed_urls;
 pub mod simulate;
 pub mod status;
+mod storage_grants;
 mod store;
 pub mod submission;
 #[cfg(test)]

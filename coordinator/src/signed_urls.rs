@@ -117,6 +117,22 @@ impl SignedUrls {
         self.sign_own("GET", "previews", &voice_preview_key(voice), base, self.expires_at()).await
     }
 
+    /// A URL below an unknown coordinator's: only its path and query count. `method` is a word of the signature.
+    ///
+    /// # Errors
+    ///
+    /// See [`SignedUrlError`].
+    pub(crate) async fn sign_object(
+        &self,
+        method: &str,
+        folder: &str,
+        key: &str,
+        expires: u64,
+    ) -> Result<Url, SignedUrlError> {
+        let base = Url::parse("http://coordinator/").map_err(|error| SignedUrlError::Base(error.to_string()))?;
+        self.sign_own(method, folder, key, &base, expires).await
+    }
+
     /// Expiry time in Unix seconds of a URL that is made now. It is a whole hour, so that a client that polls sees the same URL again.
     fn expires_at(&self) -> u64 {
         let hour = 3600;
@@ -136,7 +152,7 @@ impl SignedUrls {
         url.path_segments_mut()
             .map_err(|()| SignedUrlError::Base(base.to_string()))?
             .pop_if_empty()
-            .push(folder)
+            .extend(folder.split('/'))
             .extend(key.split('/'));
         let signature = hex::encode(self.mac(method, key, expires).await?.finalize().into_bytes());
         url.query_pairs_mut().append_pair(PARAMETER, &format!("{expires}.{signature}"));

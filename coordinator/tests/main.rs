@@ -24,6 +24,7 @@ mod scan_cost;
 mod server;
 mod speculation;
 mod standby;
+mod storage_grants;
 mod tenants;
 mod upgrade;
 mod videos;

@@ -5,6 +5,7 @@ mod capture;
 mod clients;
 mod cluster;
 mod command_line;
+mod credentials;
 mod dashboard;
 mod docs;
 mod documented;

@@ -6,9 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::ledger::RenderView;
-use hyperfarm_backplane::objects::ObjectsError;
+use hyperfarm_backplane::objects::grants::Want;
+use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::keys;
 use hyperfarm_proto::plan::Plan;
@@ -28,7 +28,8 @@ pub(crate) struct Segment {
 
 /// Downloads the inputs of one stitch.
 pub(crate) struct InputFetcher<'a> {
-    pub(crate) backplane: &'a Backplane,
+    /// The storage of the stitch.
+    pub(crate) objects: &'a Objects,
     pub(crate) plan: &'a Plan,
     /// Hash of the plan's content.
     pub(crate) plan_hash: &'a ContentHash,
@@ -54,13 +55,15 @@ impl InputFetcher<'_> {
         });
         // Collected first: a lazy iterator of futures borrows in a way that is not `Send`.
         let chunks: Vec<_> = chunks.collect();
+        let keys = stored.values().filter_map(|attempts| attempts.last());
+        self.objects.expect(keys.map(|key| Want::Get { key: key.clone() }).collect()).await?;
         stream::iter(chunks).buffered(self.downloads.max(1)).try_collect().await
     }
 
     /// Segment keys in storage by chunk, each in the order of the attempts.
     async fn stored(&self) -> Result<BTreeMap<u32, Vec<String>>, StitchError> {
         let mut stored: BTreeMap<u32, BTreeMap<u32, String>> = BTreeMap::new();
-        for meta in self.backplane.objects.list(&keys::segments_prefix(&self.plan.render)).await? {
+        for meta in self.objects.list(&keys::segments_prefix(&self.plan.render)).await? {
             if let Some((chunk, attempt)) = keys::parse_segment(&meta.key) {
                 stored.entry(chunk).or_default().insert(attempt, meta.key);
             }
@@ -85,7 +88,7 @@ impl InputFetcher<'_> {
             }
         }
         for key in others.into_iter().filter(|key| first.as_ref() != Some(key)) {
-            let record = self.backplane.objects.get_json::<SegmentRecord>(&keys::segment_record(&key)).await;
+            let record = self.objects.get_json::<SegmentRecord>(&keys::segment_record(&key)).await;
             let fetched = match record {
                 Ok(record) => self.fetch(chunk, record, &path).await?,
                 Err(error) if is_lost(&error) => Err(error.into()),
@@ -149,7 +152,7 @@ impl InputFetcher<'_> {
         let committed = view.tasks.get(&Step::Audio).and_then(|task| task.committed.as_deref());
         let record = match committed.and_then(|record| serde_json::from_slice::<AudioRecord>(record).ok()) {
             Some(record) => record,
-            None => self.backplane.objects.get_json(&keys::audio_record(&self.plan.render)).await?,
+            None => self.objects.get_json(&keys::audio_record(&self.plan.render)).await?,
         };
         let extension = record.key.rsplit_once('.').map_or("m4a", |(_, extension)| extension);
         let path = self.folder.join(format!("audio.{extension}"));
@@ -169,7 +172,7 @@ impl InputFetcher<'_> {
     }
 
     async fn download(&self, key: &str, path: &Path) -> Result<(ContentHash, u64), StitchError> {
-        self.backplane.objects.get_file(key, path).await?;
+        self.objects.get_file(key, path).await?;
         hash_file(path.to_owned()).await
     }
 }

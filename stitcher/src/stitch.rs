@@ -64,13 +64,13 @@ impl TaskHandler for StitchHandler {
 impl StitchHandler {
     async fn stitch(&self, render: &RenderId, context: &TaskContext) -> Result<OutputRecord, StitchError> {
         let (begun_at_ms, started) = (unix_ms(), Instant::now());
-        let objects = &self.backplane.objects;
+        let objects = context.objects();
         let plan: Arc<Plan> = Arc::new(objects.get_wire(&keys::plan(render)).await?);
         let folder = Arc::new(Folder::create(self.config.work_dir.clone(), render).await?);
 
         let plan_hash = plan.content.hash()?;
         let fetcher = InputFetcher {
-            backplane: &self.backplane,
+            objects,
             plan: &plan,
             plan_hash: &plan_hash,
             folder: folder.path(),
@@ -186,7 +186,8 @@ impl StitchHandler {
         context: &TaskContext,
     ) -> Result<Vec<Sidecar>, StitchError> {
         let mut sidecars: Vec<Sidecar> = audio.and_then(|audio| audio.wav.clone()).into_iter().collect();
-        let (folder, plan, context) = (folder.clone(), plan.clone(), context.clone());
+        let (folder, plan, objects, context) =
+            (folder.clone(), plan.clone(), context.objects().clone(), context.clone());
         let paths = tokio::task::spawn_blocking(move || {
             let going_on = || !context.cancelled().is_cancelled();
             let paths = output::write_sidecars(&plan.content, &files, folder.path(), &going_on);
@@ -198,7 +199,7 @@ impl StitchHandler {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let (hash, bytes) = hash_file(path.clone()).await?;
             let key = keys::sidecar(render, &name);
-            self.backplane.objects.put_file(&key, &path).await?;
+            objects.put_file(&key, &path).await?;
             sidecars.push(Sidecar { name, key, hash, bytes });
         }
         Ok(sidecars)

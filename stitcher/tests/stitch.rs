@@ -114,7 +114,7 @@ impl Scene {
     async fn stitch(&self) -> Result<OutputRecord, Failure> {
         let handler = StitchHandler::new(self.backplane.clone(), self.config());
         let lease = Lease { task: self.task(Step::Stitch), attempt: 1, worker: "s1".parse().unwrap(), grant: None };
-        let result = handler.handle(&lease, &TaskContext::new(0)).await;
+        let result = handler.handle(&lease, &TaskContext::new(0, self.backplane.objects.clone())).await;
         assert!(is_empty(&self.dir.path().join("work")).await, "nothing is left on disk");
         Ok(serde_json::from_slice(&result?).unwrap())
     }
@@ -297,7 +297,7 @@ async fn a_stopped_stitch_leaves_nothing() {
     let scene = Scene::new(Format::Mp4, rate(30, 1), &[10, 10], true).await;
     let handler = StitchHandler::new(scene.backplane.clone(), scene.config());
     let lease = Lease { task: scene.task(Step::Stitch), attempt: 1, worker: "s1".parse().unwrap(), grant: None };
-    let context = TaskContext::new(0);
+    let context = TaskContext::new(0, scene.backplane.objects.clone());
     context.cancelled().cancel();
     let failure = handler.handle(&lease, &context).await;
     if let Err(failure) = failure {

@@ -30,16 +30,22 @@ pub(crate) async fn run(
     context: &TaskContext,
 ) -> Result<Vec<u8>, WorkerError> {
     let render = &lease.task.render;
-    let (plan, plan_hash) = worker.plan(render, lease.attempt).await?;
+    let objects = context.objects();
+    let (plan, plan_hash) = worker.plan(objects, render, lease.attempt).await?;
     let (begun_at_ms, started) = (unix_ms(), Instant::now());
     let mut sources = Vec::new();
     let files: HashMap<&str, &CompiledFile> =
         plan.content.files.iter().map(|file| (file.path.as_str(), file)).collect();
+    let mut found = Vec::new();
     for item in &plan.content.audio {
         let file = files
             .get(item.path.as_str())
             .ok_or_else(|| WorkerError::Inconsistent(format!("the plan has no file {} for a sound", item.path)))?;
-        sources.push(worker.cache.fetch_blob(worker.objects(), &file.hash).await?);
+        found.push(file.hash);
+    }
+    worker.cache.expect_blobs(objects, found.iter()).await?;
+    for hash in &found {
+        sources.push(worker.cache.fetch_blob(objects, hash).await?);
     }
     let codec = plan.content.encoder.audio_codec;
     let key = keys::audio(render, codec);
@@ -80,7 +86,7 @@ pub(crate) async fn run(
         Some(path) => {
             let (hash, bytes) = hash_file(path).await?;
             let key = keys::sidecar(render, Sidecar::SOUND);
-            worker.objects().put_file(&key, path).await?;
+            objects.put_file(&key, path).await?;
             Some(Sidecar { name: Sidecar::SOUND.to_owned(), key, hash, bytes })
         }
         None => None,
@@ -95,8 +101,8 @@ pub(crate) async fn run(
         begun_at_ms,
         mix_ms: started.elapsed().as_secs_f64() * 1000.0,
     };
-    worker.objects().put_file(&key, &path).await?;
-    worker.objects().put_json(&keys::audio_record(render), &record).await?;
+    objects.put_file(&key, &path).await?;
+    objects.put_json(&keys::audio_record(render), &record).await?;
     to_json(&record)
 }
 
@@ -202,7 +208,7 @@ impl TrackMixer<'_> {
         if let Some(effects) = effects {
             let wet = self.folder.join(format!("{name}-wet.f32"));
             let mut slot = self.worker.slots.assign(self.context.slot(), self.render).await?;
-            let runtime = self.worker.runtime(&self.content.runtime).await?;
+            let runtime = self.worker.runtime(self.context.objects(), &self.content.runtime).await?;
             let applying = effects::apply(&mut slot, self.content.viewport, runtime, effects, owner, &path, &wet);
             let outcome = tokio::select! {
                 outcome = applying => outcome,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyperfarm_backplane::objects::Objects;
+use hyperfarm_backplane::objects::grants::Want;
 use hyperfarm_proto::id::ContentHash;
 use hyperfarm_proto::keys;
 use parking_lot::Mutex;
@@ -107,6 +108,16 @@ impl Cache {
             return Ok(self.path(hash));
         }
         Err(WorkerError::DamagedObject { key: key.to_owned() })
+    }
+
+    /// Asks together for what the downloads of those of these files need that are not in the cache.
+    pub(crate) async fn expect_blobs(
+        &self,
+        objects: &Objects,
+        hashes: impl Iterator<Item = &ContentHash>,
+    ) -> Result<(), WorkerError> {
+        let missing = hashes.filter(|hash| !self.has(hash)).map(|hash| Want::Get { key: keys::blob(hash) }).collect();
+        Ok(objects.expect(missing).await?)
     }
 
     /// Downloads a file of a plan; see [`Cache::fetch`].

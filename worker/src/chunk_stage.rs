@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use hyperfarm_backplane::ledger::Lease;
-use hyperfarm_backplane::objects::hash_file;
+use hyperfarm_backplane::objects::grants::Want;
+use hyperfarm_backplane::objects::{Objects, hash_file};
 use hyperfarm_backplane::runner::TaskContext;
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::{ContentHash, FrameHash};
@@ -49,13 +50,14 @@ pub(crate) async fn run(
     number: u32,
     context: &TaskContext,
 ) -> Result<Vec<u8>, WorkerError> {
-    let (plan, plan_hash) = worker.plan(&lease.task.render, lease.attempt).await?;
+    let objects = context.objects();
+    let (plan, plan_hash) = worker.plan(objects, &lease.task.render, lease.attempt).await?;
     let range =
         plan.chunk(number).ok_or_else(|| WorkerError::Inconsistent(format!("the plan has no chunk {number}")))?;
     context.set_progress(0, range.count());
     let (begun_at_ms, started) = (unix_ms(), Instant::now());
-    let files = fetch_files(worker, &plan).await?;
-    let runtime = worker.runtime(&plan.content.runtime).await?;
+    let files = fetch_files(worker, objects, &plan).await?;
+    let runtime = worker.runtime(objects, &plan.content.runtime).await?;
     let site = Arc::new(site(worker, &plan.content, &plan_hash, files, runtime)?);
     let folder = worker.task_folder("chunk")?;
     let path = folder.path().join(format!("{number}.{}", plan.content.encoder.format.segment_extension()));
@@ -106,13 +108,21 @@ pub(crate) async fn run(
         light: chunk.light,
         warnings,
     };
+    let record_key = keys::segment_record(&key);
+    let json = to_json(&record)?;
+    let puts = [(&key, Some(bytes)), (&record_key, Some(json.len() as u64))].into_iter();
+    let thumbnail = keys::segment_thumbnail(&key);
+    let puts = puts.chain(chunk.thumbnail.as_ref().map(|jpeg| (&thumbnail, Some(jpeg.len() as u64))));
+    let log = keys::task_log(&lease.task.render, lease.task.step, lease.attempt);
+    let puts = puts.chain([(&log, None)]).map(|(key, bytes)| Want::Put { key: key.clone(), bytes });
+    objects.expect(puts.collect()).await?;
     let store = async {
         // The record is stored first: a segment that exists has its record, so the ledger can be rebuilt from a
         // listing.
-        worker.objects().put_json(&keys::segment_record(&key), &record).await?;
-        worker.objects().put_file(&key, &path).await
+        objects.put(&record_key, Bytes::from(json)).await?;
+        objects.put_file(&key, &path).await
     };
-    let (stored, ()) = tokio::join!(store, store_thumbnail(worker, &key, chunk.thumbnail));
+    let (stored, ()) = tokio::join!(store, store_thumbnail(objects, &key, chunk.thumbnail));
     stored?;
     record.timings.commit_ms = millis(committing.elapsed());
     worker.backplane.metrics.chunk_captured(capture_path, range.count(), &record.timings);
@@ -121,20 +131,25 @@ pub(crate) async fn run(
 }
 
 /// Stores the thumbnail of a chunk. An error is logged only, because the render does not need it.
-async fn store_thumbnail(worker: &WorkerContext, segment: &str, jpeg: Option<Vec<u8>>) {
+async fn store_thumbnail(objects: &Objects, segment: &str, jpeg: Option<Vec<u8>>) {
     let Some(jpeg) = jpeg else { return };
-    if let Err(error) = worker.objects().put(&keys::segment_thumbnail(segment), Bytes::from(jpeg)).await {
+    if let Err(error) = objects.put(&keys::segment_thumbnail(segment), Bytes::from(jpeg)).await {
         tracing::warn!(segment, %error, "the thumbnail of a chunk cannot be stored");
     }
 }
 
-/// Downloads the files of a plan. Returns them by their path in the project.
-async fn fetch_files(worker: &Arc<WorkerContext>, plan: &Plan) -> Result<HashMap<String, SiteFile>, WorkerError> {
+/// Downloads the files of a plan from `objects`. Returns them by their path in the project.
+async fn fetch_files(
+    worker: &Arc<WorkerContext>,
+    objects: &Objects,
+    plan: &Plan,
+) -> Result<HashMap<String, SiteFile>, WorkerError> {
+    worker.cache.expect_blobs(objects, plan.content.files.iter().map(|file| &file.hash)).await?;
     futures::stream::iter(plan.content.files.clone())
         .map(|file| {
             let worker = worker.clone();
             async move {
-                let path = worker.cache.fetch_blob(worker.objects(), &file.hash).await?;
+                let path = worker.cache.fetch_blob(objects, &file.hash).await?;
                 Ok::<_, WorkerError>((file.path, SiteFile { path, bytes: file.bytes }))
             }
         })

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::objects::Objects;
+use hyperfarm_backplane::objects::grants::Want;
 use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::{ContentHash, RenderId};
@@ -70,7 +71,7 @@ impl WorkerContext {
         slots: Arc<Slots>,
         folder: TempDir,
     ) -> Self {
-        let runtimes = Runtimes::new(RuntimeConfig::default(), &backplane.objects);
+        let runtimes = Runtimes::new(RuntimeConfig::default());
         Self {
             backplane,
             cache,
@@ -105,17 +106,16 @@ impl WorkerContext {
 
     /// The context with the runtimes of `config`.
     pub(crate) fn with_runtimes(self, config: RuntimeConfig) -> Self {
-        let runtimes = Runtimes::new(config, &self.backplane.objects);
-        Self { runtimes, ..self }
+        Self { runtimes: Runtimes::new(config), ..self }
     }
 
-    /// The scripts of the runtime of a plan.
-    pub(crate) async fn runtime(&self, runtime: &RuntimeVersion) -> Result<Arc<RuntimeScripts>, WorkerError> {
-        self.runtimes.scripts(self.objects(), runtime).await
-    }
-
-    pub(crate) fn objects(&self) -> &Objects {
-        &self.backplane.objects
+    /// The scripts of the runtime of a plan in `objects`.
+    pub(crate) async fn runtime(
+        &self,
+        objects: &Objects,
+        runtime: &RuntimeVersion,
+    ) -> Result<Arc<RuntimeScripts>, WorkerError> {
+        self.runtimes.scripts(objects, runtime).await
     }
 
     /// A new folder for the files of one task, removed when it is dropped. Its name begins with `prefix`.
@@ -124,10 +124,15 @@ impl WorkerContext {
         folder.map_err(no_folder_in(self.folder.path()))
     }
 
-    /// The plan of a render, for attempt `attempt` at one of its tasks, and the hash of its content. It is an error where
-    /// the plan is of another capture class. The start of a chunk may have changed since an earlier attempt, so a later
-    /// one reads the plan anew.
-    pub(crate) async fn plan(&self, render: &RenderId, attempt: u32) -> Result<(Arc<Plan>, ContentHash), WorkerError> {
+    /// The plan of a render in `objects`, for attempt `attempt` at one of its tasks, and the hash of its content. It is an
+    /// error where the plan is of another capture class. The start of a chunk may have changed since an earlier attempt,
+    /// so a later one reads the plan anew.
+    pub(crate) async fn plan(
+        &self,
+        objects: &Objects,
+        render: &RenderId,
+        attempt: u32,
+    ) -> Result<(Arc<Plan>, ContentHash), WorkerError> {
         {
             let mut plans = self.plans.lock();
             let is_outdated = |cached: &CachedPlan| attempt > 1 && &cached.plan.render == render;
@@ -137,7 +142,10 @@ impl WorkerContext {
                 return Ok((cached.plan.clone(), cached.hash));
             }
         }
-        let plan: Arc<Plan> = Arc::new(self.objects().get_wire(&keys::plan(render)).await?);
+        let key = keys::plan(render);
+        // Who has no plan has hardly any of its files.
+        objects.expect_inputs(vec![Want::Get { key: key.clone() }]).await?;
+        let plan: Arc<Plan> = Arc::new(objects.get_wire(&key).await?);
         class::check(&plan.content.class, &self.class)?;
         let hash = plan.content.hash().map_err(|error| WorkerError::Inconsistent(error.to_string()))?;
         let mut plans = self.plans.lock();

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
+use hyperfarm_backplane::objects::Objects;
+use hyperfarm_backplane::objects::grants::Want;
 use hyperfarm_backplane::runner::TaskContext;
 use hyperfarm_proto::frame::{FrameRange, FrameRate};
 use hyperfarm_proto::id::RenderId;
@@ -83,7 +85,7 @@ pub(crate) async fn run(
             context.log().farm(LogLevel::Warning, &format!("[{}] {}", warning.code, warning.message));
         }
         // The error says more than one of storage.
-        if let Err(error) = worker.objects().put_json(&keys::found_warnings(render), &found).await {
+        if let Err(error) = context.objects().put_json(&keys::found_warnings(render), &found).await {
             tracing::warn!(%error, "the warnings of a failed plan are not stored");
         }
     }
@@ -96,10 +98,11 @@ async fn draft(
     context: &TaskContext,
     found: &Mutex<Vec<Warning>>,
 ) -> Result<Vec<u8>, WorkerError> {
-    let request: RenderRequest = worker.objects().get_json(&keys::request(render)).await?;
-    let bundle = worker.cache.fetch(worker.objects(), &keys::bundle(&request.bundle), &request.bundle).await?;
+    let objects = context.objects();
+    let request: RenderRequest = objects.get_json(&keys::request(render)).await?;
+    let bundle = worker.cache.fetch(objects, &keys::bundle(&request.bundle), &request.bundle).await?;
     context.set_progress(100, 1000);
-    let mut compiler = worker.compilers.open(&bundle, services(worker, context.slot(), &request))?;
+    let mut compiler = worker.compilers.open(&bundle, services(worker, context, &request))?;
     // However this function ends, the compiler's process ends with it, and the thread that waits for it.
     let _end = compiler.end_on_drop()?;
     let (compiler, CompileOutput { compiled, sound }) = {
@@ -127,7 +130,7 @@ async fn draft(
     let encoder = EncoderSettings { renditions, ..EncoderSettings::for_spec(&request.spec, frame_rate) };
     let encoder = worker.encoders.choose(encoder, request.spec.quality, viewport.output(), frame_rate).await;
     let sound_track = sound_track::path_of(&request.spec, &compiled.files, &|_| sound.clone())?;
-    let uploads = upload(worker, &compiled.files);
+    let uploads = upload(worker, objects, &compiled.files);
     let prober = Prober {
         worker,
         render,
@@ -139,13 +142,13 @@ async fn draft(
         frame_rate,
         shutter,
         encoder: &encoder,
-        runtime: worker.runtime(&compiled.runtime).await?,
+        runtime: worker.runtime(objects, &compiled.runtime).await?,
     };
     let probing = prober.probe_until_complete(compiler);
     let (_, (mut probed, network)) = futures::future::try_join(uploads, probing).await?;
     let prepared = probed.prepared.take().map(|text| store_prepared(worker, &text)).transpose()?;
     let added: Vec<CompiledFile> = network.files.into_iter().chain(prepared).collect();
-    upload(worker, &added).await?;
+    upload(worker, objects, &added).await?;
     let encoder = with_sources(encoder, &request.spec, shutter, &probed.media.videos)?;
     let mut files = compiled.files;
     files.extend(added);
@@ -188,7 +191,7 @@ async fn draft(
     }
     let Cost { frame_ms: frame_cost_ms, earlier_ms: earlier_cost_ms } = probed.cost;
     let draft = PlanDraft { render: render.clone(), content, frame_cost_ms, earlier_cost_ms, warnings };
-    worker.objects().put_wire(&keys::draft(render), &draft).await?;
+    objects.put_wire(&keys::draft(render), &draft).await?;
     context.set_progress(1000, 1000);
     Ok(Vec::new())
 }
@@ -211,8 +214,9 @@ pub(crate) fn bounded(mut warnings: Vec<Warning>) -> Vec<Warning> {
     warnings
 }
 
-/// What the compiler of a render, which is planned in slot `slot`, has from this worker.
-fn services(worker: &Arc<WorkerContext>, slot: u32, request: &RenderRequest) -> LocalServices {
+/// What the compiler of a render, which is planned in the context `context`, has from this worker.
+fn services(worker: &Arc<WorkerContext>, context: &TaskContext, request: &RenderRequest) -> LocalServices {
+    let (slot, objects) = (context.slot(), context.objects().clone());
     let (sized, spec) = (worker.clone(), request.spec.clone());
     let on_page = move |authored| {
         if let Some(page) = ExpectedPage::of(&spec, authored) {
@@ -224,7 +228,7 @@ fn services(worker: &Arc<WorkerContext>, slot: u32, request: &RenderRequest) -> 
         .with_decoders(worker.decoders.clone())
         .with_on_page(on_page)
         .with_runtimes(move |named| {
-            handle.block_on(chooser.runtimes.choose(chooser.objects(), asked.as_deref(), named.as_ref()))
+            handle.block_on(chooser.runtimes.choose(&objects, asked.as_deref(), named.as_ref()))
         })
 }
 
@@ -249,7 +253,7 @@ async fn verify_pages(
         .iter()
         .map(|file| (file.path.clone(), SiteFile { path: worker.cache.path(&file.hash), bytes: file.bytes }))
         .collect();
-    let runtime = worker.runtime(&content.runtime).await?;
+    let runtime = worker.runtime(context.objects(), &content.runtime).await?;
     let hash = content.hash().map_err(|error| WorkerError::Inconsistent(error.to_string()))?;
     let site = Arc::new(chunk_stage::site(worker, content, &hash, files, runtime)?);
     let options = chunk_stage::open_options(&site, content);
@@ -263,16 +267,21 @@ async fn verify_pages(
     slot.settle(outcome.map_err(|error| site.cause_of(error))).await
 }
 
-/// Stores `files`, unless they are in storage.
-async fn upload(worker: &Arc<WorkerContext>, files: &[CompiledFile]) -> Result<(), WorkerError> {
+/// Stores `files` in `objects`, unless they are there.
+async fn upload(worker: &Arc<WorkerContext>, objects: &Objects, files: &[CompiledFile]) -> Result<(), WorkerError> {
+    let wants = files.iter().flat_map(|file| {
+        let key = keys::blob(&file.hash);
+        [Want::Head { key: key.clone() }, Want::Put { key, bytes: Some(file.bytes) }]
+    });
+    objects.expect(wants.collect()).await?;
     futures::stream::iter(files.to_vec())
         .map(|file| {
             let worker = worker.clone();
             async move {
                 let key = keys::blob(&file.hash);
                 // The key is the hash of the content: an object that exists is equal.
-                if !worker.objects().exists(&key).await? {
-                    worker.objects().put_file(&key, &worker.cache.path(&file.hash)).await?;
+                if !objects.exists(&key).await? {
+                    objects.put_file(&key, &worker.cache.path(&file.hash)).await?;
                 }
                 Ok::<_, WorkerError>(())
             }

@@ -128,17 +128,17 @@ fn with_real_timers(script: &str) -> String {
 
 /// The runtimes of a worker.
 pub(crate) struct Runtimes {
-    store: RuntimeStore,
+    /// The versions; without one those beside the render.
+    store: Option<RuntimeStore>,
     missing: MissingRuntime,
     /// Scripts that were fetched, the last used first.
     cached: Mutex<VecDeque<(ContentHash, Arc<RuntimeScripts>)>>,
 }
 
 impl Runtimes {
-    /// The runtimes of a worker whose renders are in `objects`.
-    pub(crate) fn new(config: RuntimeConfig, objects: &Objects) -> Self {
-        let store = config.store.unwrap_or_else(|| RuntimeStore::new(objects.clone()));
-        Self { store, missing: config.missing, cached: Mutex::default() }
+    /// The runtimes of a worker.
+    pub(crate) fn new(config: RuntimeConfig) -> Self {
+        Self { store: config.store, missing: config.missing, cached: Mutex::default() }
     }
 
     /// The runtime of a render in `objects` that asks for `asked`, of a project that names `named`. It is among the
@@ -149,17 +149,18 @@ impl Runtimes {
         asked: Option<&str>,
         named: Option<&NamedRuntime>,
     ) -> Result<ChosenRuntime, WorkerError> {
-        let versions = self.store.versions(RUNTIME_VERSION).await?;
+        let store = self.store.clone().unwrap_or_else(|| RuntimeStore::new(objects.clone()));
+        let versions = store.versions(RUNTIME_VERSION).await?;
         let (version, warning) = select(&versions, asked, named, self.missing)?;
         if version == RUNTIME_VERSION {
             return Ok(ChosenRuntime { warning, ..ChosenRuntime::default() });
         }
         // Another process may remove it at this moment.
-        let Some(record) = self.store.record(&version).await? else {
+        let Some(record) = store.record(&version).await? else {
             return Err(ProjectError::RuntimeMissing(versions.missing("the render", &version)).into());
         };
         let runtime = RuntimeVersion { version, hash: record.hash };
-        let bytes = self.store.package(&runtime.hash).await?;
+        let bytes = store.package(&runtime.hash).await?;
         let key = keys::blob(&runtime.hash);
         let scripts = self.insert(&runtime, &key, &bytes)?;
         if !objects.exists(&key).await? {
@@ -267,9 +268,9 @@ mod tests {
             store.add(&package(version), RUNTIME_VERSION).await.unwrap();
         }
         store.set_default("0.1.3", RUNTIME_VERSION).await.unwrap();
-        let runtimes = Runtimes::new(RuntimeConfig::default(), &objects);
+        let runtimes = Runtimes::new(RuntimeConfig::default());
         let strict = RuntimeConfig { missing: MissingRuntime::Error, ..RuntimeConfig::default() };
-        let strict = Runtimes::new(strict, &objects);
+        let strict = Runtimes::new(strict);
         let of = async |asked: Option<&str>, names: Option<&str>| {
             let chosen = runtimes.choose(&objects, asked, names.map(named).as_ref()).await;
             chosen.map(|chosen| (chosen.runtime.version, chosen.warning.is_some()))
@@ -297,7 +298,7 @@ mod tests {
     #[tokio::test]
     async fn without_versions_in_storage_every_project_has_the_built_in_one() {
         let objects = Objects::memory();
-        let runtimes = Runtimes::new(RuntimeConfig::default(), &objects);
+        let runtimes = Runtimes::new(RuntimeConfig::default());
         for (names, warned) in [(None, false), (Some("^0.8.1"), false), (Some("0.7.48"), true), (Some("next"), true)] {
             let chosen = runtimes.choose(&objects, None, names.map(named).as_ref()).await.unwrap();
             assert_eq!((&chosen.runtime, chosen.warning.is_some()), (&*BUILT_IN, warned), "{names:?}");
@@ -314,22 +315,22 @@ mod tests {
         let objects = Objects::memory();
         let store = RuntimeStore::new(objects.clone());
         store.add(&package("0.1.1"), RUNTIME_VERSION).await.unwrap();
-        let planner = Runtimes::new(RuntimeConfig::default(), &objects);
+        let planner = Runtimes::new(RuntimeConfig::default());
         let runtime = planner.choose(&objects, Some("0.1.1"), None).await.unwrap().runtime;
         store.remove("0.1.1", RUNTIME_VERSION).await.unwrap();
         assert!(planner.choose(&objects, Some("0.1.1"), None).await.is_err());
-        let other_worker = Runtimes::new(RuntimeConfig::default(), &objects);
+        let other_worker = Runtimes::new(RuntimeConfig::default());
         let script = other_worker.scripts(&objects, &runtime).await.unwrap().file("runtime.js").unwrap();
         assert!(String::from_utf8_lossy(&script).contains("window.__player = \"0.1.1\""));
         objects.put(&keys::blob(&runtime.hash), Bytes::from_static(b"{}")).await.unwrap();
-        let damaged = Runtimes::new(RuntimeConfig::default(), &objects).scripts(&objects, &runtime).await;
+        let damaged = Runtimes::new(RuntimeConfig::default()).scripts(&objects, &runtime).await;
         assert!(matches!(damaged, Err(WorkerError::DamagedObject { .. })));
         assert!(other_worker.scripts(&objects, &runtime).await.is_ok(), "it is cached");
     }
 
     #[test]
     fn the_cache_is_bounded() {
-        let runtimes = Runtimes::new(RuntimeConfig::default(), &Objects::memory());
+        let runtimes = Runtimes::new(RuntimeConfig::default());
         let versions: Vec<RuntimeVersion> = (0..MAX_CACHED + 2)
             .map(|number| {
                 let bytes = serde_json::to_vec(&package(&format!("0.1.{number}"))).unwrap();

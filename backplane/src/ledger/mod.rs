@@ -20,6 +20,7 @@
 //!   one of two, and the render not cancelled; otherwise it answers [`Renewal::Lost`], and the worker ends its Chrome
 //!   before anything else. A lease that has run out may be renewed until somebody else claims the task; one that was
 //!   released or failed may not, so that a report that was under way does not take the task back.
+//! - **Who holds a task** is told by [`Ledger::is_held`], of the newest attempt and of the older one of two.
 //! - **A result counts once.** [`Ledger::commit`] adds to a set. The first commit of an attempt that may renew is
 //!   accepted, also after its lease ran out; whatever comes after it is a duplicate, an older attempt's before it is
 //!   stale: both are answers, not errors.
@@ -145,6 +146,17 @@ pub enum Renewal {
     Unknown,
 }
 
+/// Answer to [`Ledger::is_held`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// The lease is alive.
+    Yes,
+    /// It is not: it has ended, another one has its task, or the render is cancelled.
+    No,
+    /// The render is not open.
+    Unknown,
+}
+
 /// Answer to [`Ledger::commit`] and [`Ledger::fail`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Commit {
@@ -240,6 +252,14 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Extends a lease to `ttl` from now and stores progress.
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError>;
+
+    /// Whether the lease is alive. Changes nothing.
+    async fn is_held(&self, lease: &Lease) -> Result<Held, LedgerError> {
+        let Some(view) = self.view(&lease.task.render).await? else { return Ok(Held::Unknown) };
+        let running = view.tasks.get(&lease.task.step).map(|task| task.running.as_slice()).unwrap_or_default();
+        let is_held = running.iter().any(|running| running.attempt == lease.attempt && running.worker == lease.worker);
+        Ok(if is_held && !view.cancelled { Held::Yes } else { Held::No })
+    }
 
     /// Adds the task's result to the committed set and ends the lease. `result` is small: a reference, not the thing.
     async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError>;

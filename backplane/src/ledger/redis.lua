@@ -320,6 +320,11 @@ end
 
 local attempt, worker = tonumber(ARGV[4]), ARGV[5]
 
+if operation == 'held' then
+    local task = holder(step, attempt, worker, ARGV[6])
+    return task and task.expires > now() and not cancelled and 'yes' or 'no'
+end
+
 if operation == 'renew' then
     local done, total, ttl, call = ARGV[6], ARGV[7], tonumber(ARGV[8]), ARGV[9]
     if cancelled or has(step .. ':result') then

@@ -30,8 +30,8 @@ use tokio::time::{Instant, timeout_at};
 use super::history::Attempts;
 use super::memory::{oldest_within, unix_ms};
 use super::{
-    Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal, Reserved,
-    RunningAttempt, ViewSince, node_of_slot,
+    Claim, Commit, Held, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal,
+    Reserved, RunningAttempt, ViewSince, node_of_slot,
 };
 use crate::metrics::{Metrics, Server};
 use crate::redact::redact;
@@ -370,6 +370,17 @@ impl Ledger for RedisLedger {
             "renewed" => Ok(Renewal::Renewed),
             "lost" => Ok(Renewal::Lost),
             "unknown" => Ok(Renewal::Unknown),
+            other => Err(self.corrupt(&lease.task.render, format_args!("the script answered `{other}`"))),
+        }
+    }
+
+    async fn is_held(&self, lease: &Lease) -> Result<Held, LedgerError> {
+        let mut call = self.on_lease("held", lease);
+        call.arg(grant(lease));
+        match self.answer(&lease.task.render, &call).await?.as_str() {
+            "yes" => Ok(Held::Yes),
+            "no" => Ok(Held::No),
+            "unknown" => Ok(Held::Unknown),
             other => Err(self.corrupt(&lease.task.render, format_args!("the script answered `{other}`"))),
         }
     }

@@ -44,6 +44,7 @@ pub struct Family {
 
 /// What the labels' values are: each from a list that the code or the operator's set-up bounds.
 pub const LABELS: &[(&str, &str)] = &[
+    ("answer", "`granted` or `refused`; what is not answered counts as refused"),
     ("code", "a failure code of `proto/src/failure.rs`; empty where nothing failed"),
     ("direction", "`in` (written to storage) or `out` (read from it)"),
     ("folder", "`work` (caches, segments under way) or `storage` (a local storage folder)"),
@@ -167,6 +168,7 @@ families! {
     disk_free: Gauge "hyperfarm_disk_free_bytes" ["folder"] EVERY "Bytes that an unprivileged process can still write to the file system of a folder.";
     disk_size: Gauge "hyperfarm_disk_size_bytes" ["folder"] EVERY "Size of the file system of a folder.";
     storage_bytes: Count "hyperfarm_storage_bytes_total" ["direction"] EVERY "Bytes written to and read from object storage.";
+    storage_credential: Gauge "hyperfarm_storage_credential" [] EVERY "1 where the process holds what opens the whole object storage, 0 where coordinators grant it what its tasks may touch.";
     redeliveries: Count "hyperfarm_redeliveries_total" ["queue"] EVERY "Deliveries that had gone back to their queue before.";
     reconnects: Count "hyperfarm_reconnects_total" ["server"] EVERY "Lost connections that were made again.";
 
@@ -174,6 +176,7 @@ families! {
     task_duration: Histogram "hyperfarm_task_duration_seconds" ["step"] NODE "From the claim of a task to its end." TASK;
     retries: Count "hyperfarm_task_retries_total" ["step"] NODE "Attempts that were not the first at their task.";
     lease_losses: Count "hyperfarm_lease_losses_total" ["step"] NODE "Attempts that were stopped because their lease was lost or their render cancelled.";
+    grants_asked: Count "hyperfarm_storage_grant_requests_total" ["answer"] NODE "Requests for grants that a process without a storage credential has made of coordinators.";
     slots: Gauge "hyperfarm_slots" ["role", "pool"] NODE "Tasks that the node can do at once; 0 while it drains.";
     slots_busy: Gauge "hyperfarm_slots_busy" ["role", "pool"] NODE "Tasks that the node does now.";
 

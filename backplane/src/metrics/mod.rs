@@ -276,6 +276,16 @@ impl Metrics {
         self.counters.confined.with_label_values(&[process, layer]).set(f64::from(u8::from(holds)));
     }
 
+    /// Sets whether the process holds a credential of the object storage.
+    pub fn set_storage_credential(&self, is_held: bool) {
+        self.counters.storage_credential.with_label_values::<&str>(&[]).set(f64::from(u8::from(is_held)));
+    }
+
+    /// Counts a request for grants; `answer` is `granted` or `refused`.
+    pub fn grants_asked(&self, answer: &'static str) {
+        self.counters.grants_asked.with_label_values(&[answer]).inc();
+    }
+
     /// Counts bytes that were written to storage.
     pub fn bytes_stored(&self, bytes: u64) {
         self.counters.storage_bytes.with_label_values(&["in"]).inc_by(bytes);

@@ -65,6 +65,11 @@ impl Objects {
         let broken = |source| file_error(file, source);
         let mut reader = File::open(file).await.map_err(broken)?;
         let length = reader.metadata().await.map_err(broken)?.len();
+        if let Some(granted) = &self.granted
+            && length > MIN_PART
+        {
+            return self.put_granted(granted, key, file, length).await;
+        }
         if length <= MIN_PART {
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes).await.map_err(broken)?;

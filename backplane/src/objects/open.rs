@@ -9,12 +9,13 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path as StorePath;
 use object_store::signer::Signer;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
-use super::{Objects, ObjectsError};
+use super::{Cloud, Objects, ObjectsError, Signing};
 use crate::redact::redact;
 
 /// Retries of requests. A store that is down is reported well within a minute, so that it holds up no lease, request or
@@ -60,7 +61,8 @@ impl Objects {
         Ok(Self {
             store: Arc::new(store),
             prefix: StorePath::ROOT,
-            signer: None,
+            signing: None,
+            granted: None,
             root: Some(Arc::new(root)),
             metrics: Arc::default(),
         })
@@ -73,7 +75,7 @@ impl Objects {
 
     /// Any store, without signed URLs of its own. Tests use it for stores that count requests or fail.
     pub fn over(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, prefix: StorePath::ROOT, signer: None, root: None, metrics: Arc::default() }
+        Self { store, prefix: StorePath::ROOT, signing: None, granted: None, root: None, metrics: Arc::default() }
     }
 
     /// The store that a URL names: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`,
@@ -107,7 +109,7 @@ impl Objects {
                     .with_client_options(client_options(env_flag("AWS_ALLOW_HTTP")))
                     .build()
                     .map_err(unusable)?;
-                Ok(Self::signing(Arc::new(store), prefix))
+                Ok(Self::signing(Arc::new(store), prefix, Cloud::S3))
             }
             "gs" => {
                 let store = GoogleCloudStorageBuilder::from_env()
@@ -116,7 +118,7 @@ impl Objects {
                     .with_client_options(client_options(env_flag("GOOGLE_ALLOW_HTTP")))
                     .build()
                     .map_err(unusable)?;
-                Ok(Self::signing(Arc::new(store), prefix))
+                Ok(Self::signing(Arc::new(store), prefix, Cloud::Google))
             }
             "az" | "azure" | "abfs" | "abfss" => {
                 let store = MicrosoftAzureBuilder::from_env()
@@ -125,15 +127,15 @@ impl Objects {
                     .with_client_options(client_options(env_flag("AZURE_ALLOW_HTTP")))
                     .build()
                     .map_err(unusable)?;
-                Ok(Self::signing(Arc::new(store), prefix))
+                Ok(Self::signing(Arc::new(store), prefix, Cloud::Azure))
             }
             other => Err(refused(format!("`{other}` is no scheme this build knows"))),
         }
     }
 
-    fn signing<S: ObjectStore + Signer>(store: Arc<S>, prefix: StorePath) -> Self {
-        let signer: Arc<dyn Signer> = Arc::clone(&store) as Arc<dyn Signer>;
-        Self { store, prefix, signer: Some(signer), root: None, metrics: Arc::default() }
+    fn signing<S: ObjectStore + Signer + MultipartStore>(store: Arc<S>, prefix: StorePath, cloud: Cloud) -> Self {
+        let signing = Signing { signer: store.clone(), multipart: store.clone(), cloud };
+        Self { store, prefix, signing: Some(Arc::new(signing)), granted: None, root: None, metrics: Arc::default() }
     }
 }
 

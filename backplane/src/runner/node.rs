@@ -30,6 +30,7 @@ use super::{RunnerConfig, TaskContext};
 use crate::drain::Drain;
 use crate::ledger::{Lease, NodeCommand, NodeState, NodeTask, NodeView, Order, node_of_slot};
 use crate::machine;
+use crate::objects::Objects;
 use crate::retry::RetryPolicy;
 
 /// How long a failure is reported.
@@ -135,9 +136,9 @@ impl Node {
     }
 
     /// Notes that a slot starts a task, and makes the task's context.
-    pub(super) fn task_started(&self, slot: u32, lease: &Lease) -> TaskContext {
+    pub(super) fn task_started(&self, slot: u32, lease: &Lease, objects: Objects) -> TaskContext {
         let frames = matches!(lease.task.step, hyperfarm_proto::task::Step::Chunk(_)).then(|| self.frames.clone());
-        let context = TaskContext { frames, ..TaskContext::new(slot) };
+        let context = TaskContext { frames, ..TaskContext::new(slot, objects) };
         let task = NodeTask {
             render: lease.task.render.clone(),
             step: lease.task.step,

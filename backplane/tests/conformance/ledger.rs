@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyperfarm_backplane::ledger::{
-    AttemptEnd, Claim, Commit, Lease, Ledger, LedgerError, MemoryLedger, NodeCommand, NodeState, NodeTask, NodeView,
-    Order, Quota, RedisLedger, RenderView, Renewal, Reserved, TaskView, ViewSince,
+    AttemptEnd, Claim, Commit, Held, Lease, Ledger, LedgerError, MemoryLedger, NodeCommand, NodeState, NodeTask,
+    NodeView, Order, Quota, RedisLedger, RenderView, Renewal, Reserved, TaskView, ViewSince,
 };
 use hyperfarm_proto::failure::{Failure, FailureCode};
 use hyperfarm_proto::id::{RenderId, WorkerId};
@@ -110,6 +110,39 @@ async fn a_claim_is_a_lease(ledger: &Arc<dyn Ledger>) {
     let (holder, remaining) = seen.lease.unwrap();
     assert_eq!((seen.attempt, holder, seen.progress), (1, worker("w1"), TaskProgress::default()));
     assert!(remaining <= LONG && remaining > LONG - Duration::from_secs(60), "{remaining:?}");
+}
+
+async fn who_holds_a_task_is_told(ledger: &Arc<dyn Ledger>) {
+    let held = async |lease: &Lease| ledger.is_held(lease).await.unwrap();
+    assert_eq!(held(&lease(1, "w1")).await, Held::Unknown);
+    open(ledger).await;
+    assert_eq!(held(&lease(1, "w1")).await, Held::No, "nobody has claimed it");
+    let first = granted(ledger, "w1", SHORT).await;
+    assert_eq!((held(&first).await, held(&lease(1, "w1")).await), (Held::Yes, Held::Yes));
+    let revision = |answer| match answer {
+        ViewSince::Changed { revision, .. } => revision,
+        other => panic!("{other:?}"),
+    };
+    let before = revision(ledger.view_since(&render("r1"), None, None).await.unwrap());
+    for other in [lease(1, "w2"), lease(2, "w1"), lease(0, "w1"), Lease { task: task(Step::Audio), ..first.clone() }] {
+        assert_eq!(held(&other).await, Held::No, "{other:?}");
+    }
+    assert_eq!(
+        revision(ledger.view_since(&render("r1"), None, None).await.unwrap()),
+        before,
+        "a question writes nothing"
+    );
+    tokio::time::sleep(SHORT + Duration::from_millis(50)).await;
+    assert_eq!(held(&first).await, Held::No, "it has run out");
+    assert_eq!(ledger.renew(&first, TaskProgress::default(), LONG).await.unwrap(), Renewal::Renewed);
+    assert_eq!(held(&first).await, Held::Yes);
+    ledger.commit(&first, b"x").await.unwrap();
+    assert_eq!(held(&first).await, Held::No, "it is committed");
+    ledger.forget(&render("r1")).await.unwrap();
+    let leases = <[Lease; 2]>::from(two_attempts(ledger).await);
+    assert_eq!((held(&leases[0]).await, held(&leases[1]).await), (Held::Yes, Held::Yes));
+    ledger.cancel(&render("r1")).await.unwrap();
+    assert_eq!((held(&leases[0]).await, held(&leases[1]).await), (Held::No, Held::No));
 }
 
 async fn of_a_hundred_claims_one_is_granted(ledger: &Arc<dyn Ledger>) {
@@ -808,6 +841,7 @@ macro_rules! over_every_ledger {
 over_every_ledger! {
     a_render_is_open_or_unknown,
     a_claim_is_a_lease,
+    who_holds_a_task_is_told,
     of_a_hundred_claims_one_is_granted,
     a_lease_that_ran_out_is_anybodys,
     a_task_that_failed_on_a_node_is_claimed_elsewhere,

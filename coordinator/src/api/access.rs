@@ -51,6 +51,20 @@ impl WrongKeys {
         blocked.get(&address).map(|until| *until - now)
     }
 
+    /// Counts a wrong token of `address`.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RateLimited`] where it has sent too many.
+    pub(super) fn check(&self, address: IpAddr) -> Result<(), ApiError> {
+        if let Some(wait) = self.wait(address) {
+            let message = "this address has sent too many tokens that are not the farm's";
+            return Err(ApiError::new(Code::RateLimited, message).retry_after(wait.as_secs() + 1));
+        }
+        self.note(address);
+        Ok(())
+    }
+
     fn note(&self, address: IpAddr) {
         if let Err(wait) = self.rates.check(&address) {
             self.blocked.lock().insert(address, Instant::now() + wait);

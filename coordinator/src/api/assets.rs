@@ -479,7 +479,7 @@ pub(super) fn no_base() -> ApiError {
 }
 
 /// A body that was received into a file.
-struct Received {
+pub(super) struct Received {
     path: TempPath,
     bytes: u64,
     hash: ContentHash,
@@ -487,7 +487,13 @@ struct Received {
 }
 
 impl Received {
-    async fn of(
+    /// The file, which is removed with this.
+    pub(super) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Receives at most `most` bytes; `too_large` is the error of more.
+    pub(super) async fn of(
         mut parts: impl futures::Stream<Item = Result<Bytes, ApiError>> + Unpin,
         most: u64,
         too_large: impl Fn() -> ApiError,

@@ -28,6 +28,7 @@
 //! | [`dashboard`] | the pages for people |
 //! | [`files`] | downloads through signed URLs, for storage that has none of its own |
 //! | [`preview`] | what is finished of a render, to watch |
+//! | `storage_grants` | storage for workers and stitchers that hold no credential of it; no part of the API |
 //! | [`streams`] | how many streams of events a key may have open |
 //! | [`systems`] | what the farm has of the published documents |
 //! | [`openapi`] | the OpenAPI document |
@@ -68,6 +69,7 @@ pub mod route;
 pub mod routes;
 mod runtimes;
 pub mod server;
+mod storage_grants;
 mod streams;
 pub mod systems;
 mod unread;
@@ -87,6 +89,7 @@ use axum::http::{Method, Uri};
 use axum::{Json, Router};
 use http_body_util::LengthLimitError;
 use hyperfarm_api::{Data, Page};
+use hyperfarm_backplane::config::WorkerTokens;
 use hyperfarm_backplane::fetch::Fetcher;
 use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_speech::Catalogue;
@@ -111,11 +114,13 @@ use crate::oauth::OAuth;
 use crate::rate_limit::RateLimiter;
 use crate::retention::{self, Retention};
 use crate::signed_urls::SignedUrls;
+use crate::storage_grants::StorageGrants;
 use crate::usage::{Prices, UsageStore};
 use crate::webhooks::Webhooks;
 use crate::webhooks::deliver::{Deliverer, DeliveryPolicy};
 use crate::webhooks::seal::SecretKeys;
 use idempotency::Idempotency;
+use storage_grants::WorkerTokenHashes;
 
 /// Room in a body beside an encoded project, and for every other JSON body.
 pub(crate) const FIELDS_MAX: usize = 2 * 1024 * 1024;
@@ -125,6 +130,8 @@ pub(crate) const FIELDS_MAX: usize = 2 * 1024 * 1024;
 pub struct ApiConfig {
     /// Who may call.
     pub access: Access,
+    /// What workers and stitchers send that ask for their tasks' objects; without any there are no grants.
+    pub worker_tokens: WorkerTokens,
     /// Where clients reach this API; else what their `Host` header says.
     pub public_url: Option<Url>,
     /// How long a download URL is good for.
@@ -175,6 +182,7 @@ impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             access: Access::Open,
+            worker_tokens: WorkerTokens::default(),
             public_url: None,
             // The longest that S3 signs for.
             download_url_lifetime: Duration::from_secs(7 * 24 * 3600),
@@ -205,6 +213,8 @@ pub struct Api {
     pub(crate) coordinator: Coordinator,
     pub(crate) config: Arc<ApiConfig>,
     pub(crate) signed_urls: Arc<SignedUrls>,
+    pub(crate) grants: Arc<StorageGrants>,
+    pub(crate) worker_tokens: WorkerTokenHashes,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) wrong_keys: Arc<WrongKeys>,
     pub(crate) oauth: Arc<OAuth>,
@@ -230,9 +240,13 @@ impl Coordinator {
     pub fn router(&self, config: ApiConfig) -> Router {
         let objects = self.backplane().objects.clone();
         let usages = Arc::new(UsageStore::new(objects.clone(), config.prices));
+        let signed_urls = Arc::new(SignedUrls::new(objects.clone(), config.download_url_lifetime));
+        let ledger = self.backplane().ledger.clone();
         let api = Api {
             coordinator: self.clone(),
-            signed_urls: Arc::new(SignedUrls::new(objects.clone(), config.download_url_lifetime)),
+            grants: Arc::new(StorageGrants::new(objects.clone(), ledger, signed_urls.clone())),
+            worker_tokens: WorkerTokenHashes::of(&config.worker_tokens),
+            signed_urls,
             keys: Arc::new(KeyStore::new(objects.clone())),
             wrong_keys: Arc::default(),
             oauth: Arc::new(OAuth::new(objects.clone())),
@@ -257,7 +271,11 @@ impl Coordinator {
             config: Arc::new(config),
         };
         api.start_loops();
-        let routes = routes::router(&api).merge(oauth::routes()).merge(avatars::pages()).merge(dashboard::routes());
+        let routes = routes::router(&api)
+            .merge(oauth::routes())
+            .merge(storage_grants::routes())
+            .merge(avatars::pages())
+            .merge(dashboard::routes());
         let routes = routes.fallback(unknown_route).method_not_allowed_fallback(wrong_method);
         let config = api.config.clone();
         let wrap = |routes| middleware::wrap(routes, self.backplane().metrics.clone(), config.clone());

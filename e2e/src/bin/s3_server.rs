@@ -3,8 +3,9 @@
 //! It listens on 127.0.0.1, prints `listening on PORT` once it answers, and knows one key pair. Addresses are path
 //! style.
 //!
-//! Three things that S3 promises and this file system does not are added: of two conditional puts one wins, a folder is
-//! no object, and a list costs what it lists and not what else is in the bucket. One is not: it keeps an object's metadata
+//! Four things that S3 promises and this file system does not are added: of two conditional puts one wins, a folder is
+//! no object, what differs from its SHA-256 is not stored, and a list costs what it lists and not what else is in the
+//! bucket. One is not: it keeps an object's metadata
 //! in a file named after its key, so keys end at about 150 bytes.
 
 use std::io::Write;
@@ -13,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::IF_NONE_MATCH;
@@ -25,6 +29,7 @@ use s3s::dto::*;
 use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
+use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
@@ -100,6 +105,23 @@ struct Store {
 }
 
 impl Store {
+    /// Stores an object, after its bytes were compared with the checksum that came with them.
+    async fn put(&self, mut request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        if let Some(expected) = request.input.checksum_sha256.clone()
+            && let Some(mut body) = request.input.body.take()
+        {
+            let mut bytes = Vec::new();
+            while let Some(piece) = body.next().await {
+                bytes.extend_from_slice(&piece.map_err(|error| s3_error!(IncompleteBody, "{error}"))?);
+            }
+            if STANDARD.encode(Sha256::digest(&bytes)) != expected {
+                return Err(s3_error!(BadDigest, "the bytes do not have the SHA-256 that came with them"));
+            }
+            request.input.body = Some(StreamingBlob::from(s3s::Body::from(bytes)));
+        }
+        self.files.put_object(request).await
+    }
+
     async fn list(&self, mut request: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = request.input.clone();
         let prefix = input.prefix.clone().unwrap_or_default();
@@ -154,6 +176,10 @@ macro_rules! operations {
                 self.files.$operation(request).await
             })*
 
+            async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+                self.put(request).await
+            }
+
             async fn list_objects_v2(
                 &self,
                 request: S3Request<ListObjectsV2Input>,
@@ -174,7 +200,6 @@ operations! {
     get_object(GetObjectInput) -> GetObjectOutput;
     head_bucket(HeadBucketInput) -> HeadBucketOutput;
     head_object(HeadObjectInput) -> HeadObjectOutput;
-    put_object(PutObjectInput) -> PutObjectOutput;
     upload_part(UploadPartInput) -> UploadPartOutput;
 }
 

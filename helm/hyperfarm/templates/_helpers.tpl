@@ -60,12 +60,15 @@ annotations:
 
 {{/* What every pod has before its containers. Nothing of the farm talks to Kubernetes. */}}
 {{- define "hyperfarm.pod" -}}
-serviceAccountName: {{ include "hyperfarm.serviceAccount" . }}
+{{- $granted := and .top.Values.storageGrants.enabled (ne .role "coordinator") }}
+{{- with .top -}}
+serviceAccountName: {{ if $granted }}default{{ else }}{{ include "hyperfarm.serviceAccount" . }}{{ end }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -140,7 +143,10 @@ fsGroupChangePolicy: OnRootMismatch
 valueFrom: { secretKeyRef: { name: {{ .top.Values.secretName | quote }}, key: {{ .key | quote }} } }
 {{- end }}
 
+{{/* The variables of every role. Takes (dict "top" . "role" …). */}}
 {{- define "hyperfarm.env" -}}
+{{- $granted := and .top.Values.storageGrants.enabled (ne .role "coordinator") }}
+{{- with .top }}
 {{- if .Values.rabbitmq.enabled }}
 - name: RABBITMQ_PASSWORD
   {{- include "hyperfarm.fromSecret" (dict "top" . "key" "rabbitmq-password") | nindent 2 }}
@@ -156,7 +162,15 @@ valueFrom: { secretKeyRef: { name: {{ .top.Values.secretName | quote }}, key: {{
   {{- include "hyperfarm.fromSecret" (dict "top" . "key" "redis-url") | nindent 2 }}
 {{- end }}
 - name: HYPERFARM_STORAGE_URL
+  {{- if $granted }}
+  value: {{ printf "farm+http://%s:%d" (include "hyperfarm.name" .) (int .Values.coordinator.service.port) | quote }}
+  {{- else }}
   {{- include "hyperfarm.fromSecret" (dict "top" . "key" "storage-url") | nindent 2 }}
+  {{- end }}
+{{- if .Values.storageGrants.enabled }}
+- name: HYPERFARM_WORKER_TOKEN
+  {{- include "hyperfarm.fromSecret" (dict "top" . "key" "worker-token") | nindent 2 }}
+{{- end }}
 - name: HYPERFARM_NAMESPACE
   value: {{ .Values.farmNamespace | quote }}
 - name: HYPERFARM_LOG
@@ -173,12 +187,18 @@ valueFrom: { secretKeyRef: { name: {{ .top.Values.secretName | quote }}, key: {{
 {{ toYaml . }}
 {{- end }}
 {{- end }}
+{{- end }}
 
-{{/* Takes (dict "top" . "of" the role's values). */}}
+{{/*
+Takes (dict "top" . "role" … "of" the role's values). Secrets of the object store are the coordinator's alone where it grants
+storage to the others.
+*/}}
 {{- define "hyperfarm.envFrom" -}}
-{{- if or .top.Values.envFromSecrets .of.extraEnvFrom }}
+{{- $granted := and .top.Values.storageGrants.enabled (ne .role "coordinator") }}
+{{- $secrets := ternary (list) .top.Values.envFromSecrets $granted }}
+{{- if or $secrets .of.extraEnvFrom }}
 envFrom:
-  {{- range .top.Values.envFromSecrets }}
+  {{- range $secrets }}
   - secretRef: { name: {{ . | quote }} }
   {{- end }}
   {{- with .of.extraEnvFrom }}

@@ -141,7 +141,14 @@ fn store(fault: Fault) -> (Objects, Arc<Mutex<Log>>) {
     let log = Arc::<Mutex<Log>>::default();
     let store = Faulty { inner: InMemory::new(), fault, log: Arc::clone(&log) };
     (
-        Objects { store: Arc::new(store), prefix: StorePath::ROOT, signer: None, root: None, metrics: Arc::default() },
+        Objects {
+            store: Arc::new(store),
+            prefix: StorePath::ROOT,
+            signing: None,
+            granted: None,
+            root: None,
+            metrics: Arc::default(),
+        },
         log,
     )
 }
