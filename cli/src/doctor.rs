@@ -351,9 +351,9 @@ async fn backplane(report: &mut Report, config: &Config) {
     let ok = |()| "answers".to_owned();
     report.check("broker", backplane.broker.check().await.map(ok).map_err(|error| error.to_string()));
     report.check("ledger", backplane.ledger.check().await.map(ok).map_err(|error| error.to_string()));
-    if backplane.objects.has_credential() {
+    if config.storage_url.is_some() && backplane.objects.has_credential() {
         report.green("credential", "this machine holds the credential of the object storage, as a coordinator must");
-    } else {
+    } else if !backplane.objects.has_credential() {
         report.green("credential", "none of the object storage: coordinators grant each task what it may touch");
     }
     report.check("storage", backplane.objects.check().await.map(ok).map_err(|error| error.to_string()));

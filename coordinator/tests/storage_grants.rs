@@ -6,11 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::routing::post;
+use axum::body::Body;
+use axum::extract::Path;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, RANGE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use bytes::Bytes;
+use futures::StreamExt;
 use hyperfarm_backplane::ledger::{Claim, Lease};
-use hyperfarm_backplane::objects::grants::{GrantAnswer, GrantRequest, LARGEST_PUT, Want};
+use hyperfarm_backplane::objects::grants::{Grant, GrantAnswer, GrantRequest, LARGEST_PUT, SignedRequest, Want};
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_proto::id::{ContentHash, RenderId};
@@ -205,11 +211,16 @@ async fn a_chunk_asks_twice_and_gets_its_plan_its_files_and_its_segment() {
     assert_eq!(read.content.files, plan.content.files);
     assert_eq!(task.get(&keys::blob(&hash)).await.unwrap(), file);
     assert_eq!(asked.load(Ordering::Relaxed), 1);
+    let (meta, middle) = task.stream(&keys::blob(&hash), Some(2..6)).await.unwrap();
+    let middle: Vec<Bytes> = middle.map(Result::unwrap).collect().await;
+    assert_eq!((meta.bytes, middle.concat()), (18, b"file".to_vec()));
+    asked.store(1, Ordering::Relaxed);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
     let data = Bytes::from_static(b"frames");
     let segment = keys::segment(&render, chunk, lease.attempt, &ContentHash::of(&data), Format::Mp4);
     let keys_ = [segment.clone(), keys::segment_record(&segment), keys::segment_thumbnail(&segment)];
-    let put = |key: &String| Want::Put { key: key.clone(), bytes: Some(6) };
-    task.expect(keys_.iter().map(put).collect()).await.unwrap();
+    let want = |key: &String| Want::Put { key: key.clone(), bytes: Some(6) };
+    task.expect(keys_.iter().map(want).collect()).await.unwrap();
     for key in &keys_ {
         task.put(key, data.clone()).await.unwrap();
     }
@@ -252,6 +263,79 @@ async fn a_url_that_has_run_out_is_asked_for_anew() {
     assert_eq!(task.get("a").await.unwrap(), "value");
     assert_eq!(asked.load(Ordering::Relaxed), 2, "the new one is kept");
     assert!(task.get("b").await.unwrap_err().is_not_found());
+}
+
+/// A server that is coordinator and store at once: it grants everything, at its own address.
+async fn granting(store: Router) -> (Objects, SocketAddr) {
+    let grants = async |Json(request): Json<GrantRequest>| {
+        let signed = |key: &str| SignedRequest { url: format!("store/{key}"), headers: Default::default() };
+        let grants = request.wants.iter().map(|want| match want {
+            Want::Get { key } => Grant::Get { key: key.clone(), request: signed(key) },
+            Want::Put { key, .. } => Grant::Put { key: key.clone(), request: signed(key) },
+            other => panic!("{other:?}"),
+        });
+        Json(GrantAnswer { valid_s: 60, grants: grants.collect() })
+    };
+    let address = serve(store.route("/internal/v1/storage/grants", post(grants))).await;
+    let task = TaskId { render: "r1".parse().unwrap(), step: Step::Plan };
+    let lease = Lease { task, attempt: 1, worker: "w1".parse().unwrap(), grant: Some(7) };
+    (asking(address, TOKEN).for_task(&lease), address)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_goes_on_where_it_broke_off_and_is_of_one_object() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let answered = count.clone();
+    let read = async move |Path(key): Path<String>, headers: HeaderMap| {
+        let is_rest = headers.get(RANGE).is_some();
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+        // The head announces ten bytes, and the connection ends after four.
+        let torn = futures::stream::iter([Ok(Bytes::from_static(b"0123"))]).chain(futures::stream::once(async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Err(std::io::Error::other("torn"))
+        }));
+        match answered.fetch_add(1, Ordering::Relaxed) {
+            0 | 1 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            2 => ([(CONTENT_LENGTH, "10"), (ETAG, "\"one\"")], Body::from_stream(torn)).into_response(),
+            _ if is_rest && key == "changed" => StatusCode::PRECONDITION_FAILED.into_response(),
+            _ => {
+                assert_eq!((text(RANGE), text(IF_MATCH)), ("bytes=4-9", "\"one\""));
+                (StatusCode::PARTIAL_CONTENT, [(CONTENT_RANGE, "bytes 4-9/10")], "456789").into_response()
+            }
+        }
+    };
+    let (task, _) = granting(Router::new().route("/store/{*key}", get(read))).await;
+    assert_eq!(task.get("same").await.unwrap(), "0123456789");
+    assert_eq!(count.swap(0, Ordering::Relaxed), 4);
+    assert!(task.get("changed").await.is_err(), "halves of two objects are none");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_may_take_longer_than_an_answer() {
+    // A store behind a slow link.
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = taken.clone();
+    let write = async move |body: Body| {
+        let mut pieces = body.into_data_stream();
+        let mut until_rest = 0;
+        while let Some(piece) = pieces.next().await {
+            let length = piece.unwrap().len();
+            count.fetch_add(length, Ordering::Relaxed);
+            until_rest += length;
+            if until_rest > 2 << 20 {
+                until_rest = 0;
+                tokio::time::sleep(Duration::from_millis(1600)).await;
+            }
+        }
+    };
+    let (task, _) = granting(Router::new().route("/store/{*key}", put(write))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("video");
+    std::fs::File::create(&path).unwrap().set_len(48 << 20).unwrap();
+    let started = Instant::now();
+    task.put_file("video", &path).await.unwrap();
+    assert!(started.elapsed() > Duration::from_secs(31), "{:?}", started.elapsed());
+    assert_eq!(taken.load(Ordering::Relaxed), 48 << 20);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

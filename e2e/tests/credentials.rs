@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hyperfarm_e2e::cluster::free_port;
+use hyperfarm_e2e::proxy::{HttpFault, HttpProxy};
 use hyperfarm_e2e::scene::descendants;
 use hyperfarm_e2e::services::Services;
 use hyperfarm_e2e::{Cluster, Scene, page};
@@ -34,18 +35,27 @@ fn cluster(services: Services, name: &str, storage: Option<&str>) -> Cluster {
     if let Some(storage) = storage {
         cluster.set("HYPERFARM_STORAGE_URL", storage);
     }
-    for node in NODES.iter().chain(&["worker-3"]) {
+    without_credential(&mut cluster, &listen);
+    start(&mut cluster, &listen);
+    cluster
+}
+
+fn start(cluster: &mut Cluster, listen: &str) {
+    cluster.start_coordinator_as("coordinator", listen);
+    for worker in ["worker-1", "worker-2"] {
+        cluster.start_worker(worker);
+    }
+    cluster.start_stitcher();
+}
+
+/// Takes the credential of the store, its address and the API keys from all but the coordinator.
+fn without_credential(cluster: &mut Cluster, listen: &str) {
+    for node in NODES {
         cluster.set_for(node, "HYPERFARM_STORAGE_URL", &format!("farm+http://{listen}"));
         for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT", "HYPERFARM_API_KEYS"] {
             cluster.set_for(node, name, "");
         }
     }
-    cluster.start_coordinator_as("coordinator", &listen);
-    for worker in ["worker-1", "worker-2"] {
-        cluster.start_worker(worker);
-    }
-    cluster.start_stitcher();
-    cluster
 }
 
 /// The sum of a metric's series that have all of these labels.
@@ -103,6 +113,45 @@ fn workers_without_a_credential_give_the_same_bytes() {
     assert!(asked <= 2.0 * CHUNKS, "{asked}");
     let bad = cluster.stop();
     assert!(bad.is_empty(), "{bad:?}");
+}
+
+/// Renders with the store behind a proxy with this fault. Returns the video, and the requests that the store has got.
+fn through_proxy(services: Services, name: &str, is_granted: bool, fault: HttpFault) -> (Vec<u8>, u64) {
+    let scene = Scene::new();
+    let project = project(&scene);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let endpoint = std::env::var("HYPERFARM_TEST_S3_ENDPOINT").unwrap();
+    let proxy = HttpProxy::start(&runtime, endpoint.trim_start_matches("http://").parse().unwrap(), 7);
+    let mut cluster = Cluster::new(services, name, &[("HYPERFARM_WORKER_TOKEN", TOKEN)]);
+    cluster.set("AWS_ENDPOINT", &format!("http://127.0.0.1:{}", proxy.port()));
+    let listen = format!("127.0.0.1:{}", free_port());
+    if is_granted {
+        without_credential(&mut cluster, &listen);
+    }
+    start(&mut cluster, &listen);
+    // What the processes ask at their start is no part of it.
+    std::thread::sleep(Duration::from_secs(3));
+    let before = proxy.requests();
+    proxy.fail(fault);
+    let video = cluster.render(&project, "video", &ARGS);
+    let requests = proxy.requests() - before;
+    proxy.fail(HttpFault::None);
+    (std::fs::read(video).unwrap(), requests)
+}
+
+#[test]
+fn grants_cost_no_requests_of_the_store_and_its_faults_no_render() {
+    let Some(services) = Services::find() else { return };
+    let (expected, plain) = through_proxy(services.clone(), "store-plain", false, HttpFault::None);
+    let (video, granted) = through_proxy(services.clone(), "store-granted", true, HttpFault::None);
+    println!("requests of the store: {plain} with the credential, {granted} with grants, for {CHUNKS} chunks");
+    assert!(video == expected, "the bytes differ");
+    // The coordinator reads the request and the plan once more; the rest is how often it looks.
+    assert!((granted as f64) < plain as f64 + CHUNKS / 2.0, "{granted} {plain}");
+    for fault in [HttpFault::Fail(0.1), HttpFault::Cut(0.1)] {
+        let (video, _) = through_proxy(services.clone(), "store-faults", true, fault);
+        assert!(video == expected, "the bytes differ under {fault:?}");
+    }
 }
 
 #[test]

@@ -55,6 +55,9 @@ const RETRIES: RetryPolicy =
 /// How long before its end a grant is not used any more, at most.
 const MARGIN: Duration = Duration::from_secs(30);
 
+/// How long a store may take nothing of a file, or not answer when it has all of it.
+const STALL: Duration = Duration::from_secs(30);
+
 /// Bytes that are read from a file at once.
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -180,7 +183,7 @@ impl GrantedStore {
 
     /// Makes the request that `want` is granted, with `headers` and `payload`.
     async fn request(&self, want: &Want, headers: &HeaderMap, payload: &Payload) -> object_store::Result<Response> {
-        let mut attempts = Attempts::new();
+        let mut attempts = Attempts::default();
         loop {
             let grant = self.grant(want).await?;
             let (method, request) = match &grant {
@@ -211,14 +214,24 @@ impl GrantedStore {
         payload: &Payload,
     ) -> Result<Response, Failed> {
         let url = self.coordinator.url().join(url).map_err(|error| Failed::last(generic(error)))?;
-        let mut request = self.coordinator.http().request(method, url).headers(headers.clone());
+        let is_long = matches!(payload, Payload::Section { .. });
+        let client = if is_long { self.coordinator.uploader() } else { self.coordinator.http() };
+        let mut request = client.request(method, url).headers(headers.clone());
         for (name, value) in signed {
             request = request.header(name, value);
         }
-        if let Some((length, body)) = payload.body().await.map_err(Failed::last)? {
+        let progress = Progress::default();
+        if let Some((length, body)) = payload.body(&progress).await.map_err(Failed::last)? {
             request = request.header(reqwest::header::CONTENT_LENGTH, length).body(body);
         }
-        let response = match request.send().await {
+        let sent = tokio::select! {
+            sent = request.send() => sent,
+            () = progress.stops(), if is_long => {
+                let source = format!("the store has taken nothing for {} s", STALL.as_secs()).into();
+                return Err(Failed::again(Error::Generic { store: STORE, source }));
+            }
+        };
+        let response = match sent {
             Ok(response) => response,
             Err(error) if error.is_builder() => return Err(Failed::last(generic(error.without_url()))),
             Err(error) => return Err(Failed::again(unanswered(error))),
@@ -293,8 +306,8 @@ struct Download {
 
 impl Download {
     fn stream(self) -> BoxStream<'static, object_store::Result<Bytes>> {
-        let state = (self, Attempts::new());
-        futures::stream::try_unfold(state, async |(mut download, mut attempts)| {
+        futures::stream::try_unfold(self, async |mut download| {
+            let mut attempts = Attempts::default();
             while !download.range.is_empty() {
                 let piece = match &mut download.response {
                     Some(response) => response.chunk().await.map_err(unanswered),
@@ -303,7 +316,7 @@ impl Download {
                 let error = match piece {
                     Ok(Some(piece)) => {
                         download.range.start += piece.len() as u64;
-                        return Ok(Some((piece, (download, attempts))));
+                        return Ok(Some((piece, download)));
                     }
                     Ok(None) => Error::Generic { store: STORE, source: "the answer ended too early".into() },
                     Err(error) => error,
@@ -363,16 +376,46 @@ enum Payload {
 }
 
 impl Payload {
-    async fn body(&self) -> object_store::Result<Option<(u64, reqwest::Body)>> {
+    /// The length and the body, which notes in `progress` when it is read.
+    async fn body(&self, progress: &Progress) -> object_store::Result<Option<(u64, reqwest::Body)>> {
         match self {
             Self::None => Ok(None),
             Self::Bytes(bytes) => Ok(Some((bytes.len() as u64, bytes.clone().into()))),
             Self::Section { file, start, length } => {
                 let mut reader = File::open(file).await.map_err(generic)?;
                 reader.seek(SeekFrom::Start(*start)).await.map_err(generic)?;
+                let progress = progress.clone();
                 let stream = ReaderStream::with_capacity(reader.take(*length), BUFFER_BYTES);
+                let stream = stream.inspect(move |_| progress.note());
                 Ok(Some((*length, reqwest::Body::wrap_stream(stream))))
             }
+        }
+    }
+}
+
+/// When the last piece of a body was taken. Clones share it.
+#[derive(Clone)]
+struct Progress(Arc<Mutex<Instant>>);
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+}
+
+impl Progress {
+    fn note(&self) {
+        *self.0.lock() = Instant::now();
+    }
+
+    /// Resolves once nothing was taken for [`STALL`].
+    async fn stops(&self) {
+        loop {
+            let left = STALL.saturating_sub(self.0.lock().elapsed());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
         }
     }
 }
@@ -404,16 +447,14 @@ impl Failed {
 }
 
 /// The attempts at one request.
+#[derive(Default)]
 struct Attempts {
-    delays: Delays,
+    /// Counted from the first failure: what was sent or read before it may have taken long.
+    delays: Option<Delays>,
     was_anew: bool,
 }
 
 impl Attempts {
-    fn new() -> Self {
-        Self { delays: RETRIES.delays(), was_anew: false }
-    }
-
     /// Waits before the next attempt; the error where there is none.
     async fn after(&mut self, failed: Failed, forget: impl FnOnce()) -> object_store::Result<()> {
         match failed.next {
@@ -426,7 +467,8 @@ impl Attempts {
             }
             Next::Again => {}
         }
-        let Some(delay) = self.delays.next() else { return Err(failed.error) };
+        let delays = self.delays.get_or_insert_with(|| RETRIES.delays());
+        let Some(delay) = delays.next() else { return Err(failed.error) };
         tracing::debug!(error = %failed.error, "a request to storage failed, it is made again");
         tokio::time::sleep(delay).await;
         Ok(())
@@ -551,6 +593,9 @@ impl Objects {
         let mut parsed = Url::parse(plain).map_err(|error| refused(error.to_string()))?;
         if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().unwrap_or_default().is_empty() {
             return Err(refused("a coordinator's URL is farm+http://host:port or farm+https://host:port".to_owned()));
+        }
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err(refused("a coordinator's URL has no user: the token is HYPERFARM_WORKER_TOKEN".to_owned()));
         }
         if !parsed.path().ends_with('/') {
             parsed.set_path(&format!("{}/", parsed.path()));

@@ -23,6 +23,7 @@ const LEASE_RETURNS_WITHIN: Duration = Duration::from_secs(3);
 /// The coordinators, which have one URL.
 pub(super) struct Coordinator {
     http: Client,
+    uploader: Client,
     url: Url,
     token: String,
     metrics: Arc<OnceLock<Metrics>>,
@@ -37,18 +38,22 @@ pub(super) struct Refused {
 
 impl Coordinator {
     pub(super) fn new(url: Url, token: &str, metrics: Arc<OnceLock<Metrics>>) -> Result<Self, String> {
-        let client = Client::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .read_timeout(Duration::from_secs(30))
-            .redirect(Policy::none())
-            .build();
-        let http = client.map_err(|error| format!("no HTTP client can be made: {error}"))?;
-        Ok(Self { http, url, token: token.to_owned(), metrics })
+        let client = || Client::builder().connect_timeout(Duration::from_secs(5)).redirect(Policy::none());
+        let failed = |error| format!("no HTTP client can be made: {error}");
+        let http = client().read_timeout(Duration::from_secs(30)).build().map_err(failed)?;
+        let uploader = client().build().map_err(failed)?;
+        Ok(Self { http, uploader, url, token: token.to_owned(), metrics })
     }
 
-    /// The client for every request of this process to storage.
+    /// The client for every request but those that send a file.
     pub(super) fn http(&self) -> &Client {
         &self.http
+    }
+
+    /// The client for requests that send a file. The limit of the other one counts from the begin of a request to its
+    /// answer, and a large file takes longer.
+    pub(super) fn uploader(&self) -> &Client {
+        &self.uploader
     }
 
     pub(super) fn url(&self) -> &Url {

@@ -124,7 +124,7 @@ impl Upload<'_> {
         let start = number as u64 * self.part_bytes;
         let length = self.part_bytes.min(self.length - start);
         let payload = Payload::Section { file: self.file.to_owned(), start, length };
-        let mut attempts = Attempts::new();
+        let mut attempts = Attempts::default();
         loop {
             let sent = self.store.send(Method::PUT, request, self.key, &HeaderMap::new(), &payload).await;
             let failed = match sent {
