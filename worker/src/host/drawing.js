@@ -6,6 +6,8 @@
   const clock = window.__HF_VIRTUAL_TIME__;
   const playback = window.__hyperfarmPlayback;
   const images = window.__hyperfarmImages;
+  // The page may replace it.
+  const { XMLHttpRequest } = window;
   const { open, send, overrideMimeType } = XMLHttpRequest.prototype;
 
   // The pictures of videos that the plan shows: URL, and the image that loads it, if any does.
@@ -102,7 +104,10 @@
     isUsed = true;
     const own = playback.isScripted(video) ? playback.pictureOf(video) : due.get(video);
     if (!own && (clock.isLoading() || !video.hasAttribute("data-start"))) return source;
-    if (own && isLoaded(own.image) && own.image.getAttribute("src") === own.url) return own.image;
+    if (own && isLoaded(own.image) && own.image.getAttribute("src") === own.url) {
+      read.delete(video);
+      return own.image;
+    }
     const picture = own && isRead(video, target) ? readOnce(video, own.url) : read.get(video) ?? blank(video);
     return takesData ? picture.data : asCanvas(picture);
   };
