@@ -15,7 +15,7 @@ use object_store::signer::Signer;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
-use super::{Cloud, Objects, ObjectsError, Signing};
+use super::{COORDINATOR_SCHEME, Cloud, Objects, ObjectsError, Signing};
 use crate::redact::redact;
 
 /// Retries of requests. A store that is down is reported well within a minute, so that it holds up no lease, request or
@@ -91,6 +91,11 @@ impl Objects {
     pub fn open(url: &str) -> Result<Self, ObjectsError> {
         let refused = |reason: String| ObjectsError::Url { url: redact(url), reason };
         let parsed = Url::parse(url).map_err(|error| refused(error.to_string()))?;
+        if url.starts_with(COORDINATOR_SCHEME) {
+            let reason = "it names a coordinator, which grants storage to tasks of workers and stitchers only, and here the \
+                          store itself is needed";
+            return Err(refused(reason.to_owned()));
+        }
         if parsed.scheme() == "file" {
             let dir =
                 folder(&parsed).ok_or_else(|| refused("it is not an absolute folder of this machine".to_owned()))?;
@@ -163,6 +168,18 @@ mod tests {
             assert!(matches!(error, ObjectsError::Url { .. }), "{bad:?}: {error}");
             assert!(error.to_string().contains("s3://bucket/prefix"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_coordinator_is_no_store() {
+        let error = Objects::open("farm+https://coordinator:8080").err().unwrap();
+        assert!(error.to_string().contains("the store itself is needed"), "{error}");
+        let token = "0123456789abcdef0123456789abcdef";
+        for bad in ["farm+https://", "farm+https://user:hidden@host", "farm+ftp://host", "farm+x"] {
+            let error = Objects::of_coordinator(bad, token).err().unwrap().to_string();
+            assert!(!error.contains("hidden"), "{error}");
+        }
+        assert!(!Objects::of_coordinator("farm+https://host/below", token).unwrap().has_credential());
     }
 
     #[test]
