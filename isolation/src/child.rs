@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Barrier};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -37,8 +38,16 @@ fn close_inherited() -> io::Result<()> {
 
 /// Ends this process when the parent's end of the socket is closed, also in the midst of its work. `PR_SET_PDEATHSIG`
 /// would end it with the thread of the parent that started it, which may be gone before the last request.
+///
+/// The thread has its stack and its part of the heap when this returns: [`confine`](crate::confine) counts them as memory
+/// that the process has already.
 fn end_with(parent: UnixStream) {
+    let begun = Arc::new(Barrier::new(2));
+    let thread_begun = begun.clone();
     std::thread::spawn(move || {
+        // The first allocation of a thread reserves its part of the heap.
+        drop(std::hint::black_box(Box::new(0_u8)));
+        thread_begun.wait();
         loop {
             let mut ends = [PollFd::new(parent.as_fd(), PollFlags::empty())];
             match poll(&mut ends, PollTimeout::NONE) {
@@ -47,4 +56,5 @@ fn end_with(parent: UnixStream) {
             }
         }
     });
+    begun.wait();
 }
