@@ -13,8 +13,8 @@ use futures::stream::BoxStream;
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::drain::Drain;
 use hyperfarm_backplane::ledger::{
-    Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeState, NodeView, Quota, RenderView, Renewal,
-    Reserved, TaskView, ViewSince,
+    Claim, Commit, Held, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeState, NodeView, Quota, RenderView,
+    Renewal, Reserved, TaskView, ViewSince,
 };
 use hyperfarm_backplane::objects::Objects;
 use hyperfarm_backplane::runner::{Runner, RunnerConfig, TaskContext, TaskHandler};
@@ -133,6 +133,9 @@ impl Ledger for CutLedger {
     }
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> LedgerResult<Renewal> {
         self.ledger().await?.renew(lease, progress, ttl).await
+    }
+    async fn is_held(&self, lease: &Lease) -> LedgerResult<Held> {
+        self.ledger().await?.is_held(lease).await
     }
     async fn commit(&self, lease: &Lease, result: &[u8]) -> LedgerResult<Commit> {
         self.ledger().await?.commit(lease, result).await

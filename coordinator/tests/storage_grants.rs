@@ -16,7 +16,9 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use futures::StreamExt;
 use hyperfarm_backplane::ledger::{Claim, Lease};
-use hyperfarm_backplane::objects::grants::{Grant, GrantAnswer, GrantRequest, LARGEST_PUT, SignedRequest, Want};
+use hyperfarm_backplane::objects::grants::{
+    Grant, GrantAnswer, GrantRequest, HeldLease, LARGEST_PUT, SignedRequest, Want,
+};
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_proto::id::{ContentHash, RenderId};
@@ -159,6 +161,8 @@ async fn a_task_touches_its_own_objects_and_no_others() {
     for other in [
         Lease { attempt: 2, ..lease.clone() },
         Lease { worker: "w2".parse().unwrap(), ..lease.clone() },
+        Lease { grant: lease.grant.map(|claim| claim + 1), ..lease.clone() },
+        Lease { grant: None, ..lease.clone() },
         Lease { task: tasks(Step::Stitch), ..lease.clone() },
     ] {
         says(&workers.for_task(&other).get(&own).await.unwrap_err(), &["409", "does not hold attempt"]);
@@ -172,10 +176,51 @@ async fn a_task_touches_its_own_objects_and_no_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn coordinators_themselves_serve_a_local_storage() {
     let folder = tempfile::tempdir().unwrap();
-    let (_farm, lease, address) = planning(Objects::local(folder.path()).unwrap()).await;
+    let (farm, lease, address) = planning(Objects::local(folder.path()).unwrap()).await;
     let task = asking(address, TOKEN).for_task(&lease);
     plan_with(&task, &lease).await;
     refuse_what_a_plan_may_not(&task, &lease).await;
+    let wrong = keys::blob(&ContentHash::of(b"right"));
+    let refused = task.put(&wrong, Bytes::from_static(b"wrong")).await.unwrap_err();
+    says(&refused, &["the content is not that which", &wrong]);
+    assert!(!farm.backplane.objects.exists(&wrong).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_render_that_has_ended_is_closed_to_whoever_claims_its_tasks() {
+    let folder = tempfile::tempdir().unwrap();
+    let (farm, lease, address) = planning(Objects::local(folder.path()).unwrap()).await;
+    let (task, key) = (asking(address, TOKEN).for_task(&lease), keys::request(&lease.task.render));
+    task.get(&key).await.unwrap();
+    farm.backplane.objects.delete(&format!("open/{}", lease.task.render)).await.unwrap();
+    let stale = Instant::now();
+    let other = claim(&farm, lease.task.render.clone(), Step::Stitch).await;
+    let output = format!("renders/{}/output.mp4", lease.task.render);
+    let refused = loop {
+        match asking(address, TOKEN).for_task(&other).put(&output, Bytes::from_static(b"x")).await {
+            Ok(()) if stale.elapsed() < Duration::from_secs(10) => tokio::time::sleep(Duration::from_millis(300)).await,
+            Ok(()) => panic!("an ended render is written to"),
+            Err(error) => break error,
+        }
+    };
+    says(&refused, &["409", "is not open"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_would_be_many_urls_is_refused() {
+    let (farm, lease, _) = planning(Objects::memory()).await;
+    let router = farm.coordinator.router(config());
+    let (token, key) = (format!("Bearer {TOKEN}"), keys::draft(&lease.task.render));
+    let parts = |bytes: u64| Want::Parts { key: key.clone(), bytes, upload: "u".to_owned() };
+    let put = || Want::Put { key: key.clone(), bytes: Some(LARGEST_PUT + 1) };
+    for wants in [vec![parts(u64::MAX)], vec![parts(1), parts(1)], vec![put(), put()]] {
+        let body = json!({ "lease": HeldLease::from(&lease), "wants": wants }).to_string();
+        let headers = [("authorization", token.as_str())];
+        let answer = ask(&router, axum::http::Method::POST, "/internal/v1/storage/grants", &headers, &body).await;
+        assert_eq!(answer.error(), error(400, "invalid_parameter"), "{wants:?}");
+        let message = answer.json()["error"]["message"].to_string();
+        assert!(message.contains("one file in parts"), "{message}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -239,6 +239,8 @@ impl From<StitchError> for Failure {
         };
         let by_kind = match &error {
             StitchError::Storage(ObjectsError::Version { .. }) => FailureCode::VersionMismatch,
+            // What storage refuses for good is no outage, which would use up no attempt.
+            StitchError::Storage(error) if error.is_unsupported() => FailureCode::Internal,
             StitchError::Storage(ObjectsError::Store { .. } | ObjectsError::File { .. }) => FailureCode::Storage,
             StitchError::Storage(_) => FailureCode::ObjectMissing,
             StitchError::Ledger(_) => FailureCode::Backplane,

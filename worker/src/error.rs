@@ -412,6 +412,8 @@ impl WorkerError {
             Self::Media(error) => error.os_error().and_then(exhausted_by_errno).unwrap_or(FailureCode::EncodeFailed),
             Self::Encoder(_) => FailureCode::EncodeFailed,
             Self::Storage(ObjectsError::Version { .. }) | Self::ClassMismatch { .. } => FailureCode::VersionMismatch,
+            // What storage refuses for good is no outage, which would use up no attempt.
+            Self::Storage(error) if error.is_unsupported() => FailureCode::Internal,
             Self::Storage(ObjectsError::Store { .. } | ObjectsError::File { .. }) => FailureCode::Storage,
             Self::Storage(_) | Self::DamagedObject { .. } => FailureCode::ObjectMissing,
             Self::Cancelled(_) => FailureCode::Drained,

@@ -23,8 +23,8 @@ use tokio::time::Instant;
 use super::history::Attempts;
 use super::journal::Journal;
 use super::{
-    AttemptEnd, Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal,
-    Reserved, RunningAttempt, TaskView, ViewSince, node_of_slot,
+    AttemptEnd, Claim, Commit, Held, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView,
+    Renewal, Reserved, RunningAttempt, TaskView, ViewSince, node_of_slot,
 };
 
 /// A clock that shows the time that it was set to last, for simulations. Clones share it.
@@ -412,6 +412,15 @@ impl Ledger for MemoryLedger {
         holder.until = Some(now.at + ttl);
         holder.progress = progress;
         Ok(Renewal::Renewed)
+    }
+
+    async fn is_held(&self, lease: &Lease) -> Result<Held, LedgerError> {
+        let state = self.state.lock();
+        let now = state.now().at;
+        let Some(render) = state.renders.get(&lease.task.render) else { return Ok(Held::Unknown) };
+        let alive = render.tasks.get(&lease.task.step).map(|task| task.alive(now)).unwrap_or_default();
+        let is_held = !render.is_cancelled && alive.iter().any(|holder| holder.is_of(lease));
+        Ok(if is_held { Held::Yes } else { Held::No })
     }
 
     async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError> {

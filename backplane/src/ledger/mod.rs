@@ -253,13 +253,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// Extends a lease to `ttl` from now and stores progress.
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError>;
 
-    /// Whether the lease is alive. Changes nothing.
-    async fn is_held(&self, lease: &Lease) -> Result<Held, LedgerError> {
-        let Some(view) = self.view(&lease.task.render).await? else { return Ok(Held::Unknown) };
-        let running = view.tasks.get(&lease.task.step).map(|task| task.running.as_slice()).unwrap_or_default();
-        let is_held = running.iter().any(|running| running.attempt == lease.attempt && running.worker == lease.worker);
-        Ok(if is_held && !view.cancelled { Held::Yes } else { Held::No })
-    }
+    /// Whether the lease is alive. One without the number of its claim is of any. Changes nothing.
+    async fn is_held(&self, lease: &Lease) -> Result<Held, LedgerError>;
 
     /// Adds the task's result to the committed set and ends the lease. `result` is small: a reference, not the thing.
     async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError>;

@@ -55,8 +55,11 @@ const RETRIES: RetryPolicy =
 /// How long before its end a grant is not used any more, at most.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// How long a store may take nothing of a file, or not answer when it has all of it.
+/// How long a store may take nothing of a file.
 const STALL: Duration = Duration::from_secs(30);
+
+/// How long a store may not answer that has all of a file: it copies it, where it is a folder of the coordinator's.
+const KEEPS_WITHIN: Duration = Duration::from_secs(600);
 
 /// Bytes that are read from a file at once.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -227,7 +230,7 @@ impl GrantedStore {
         let sent = tokio::select! {
             sent = request.send() => sent,
             () = progress.stops(), if is_long => {
-                let source = format!("the store has taken nothing for {} s", STALL.as_secs()).into();
+                let source = "the store has taken nothing of a file, or not answered, for too long".into();
                 return Err(Failed::again(Error::Generic { store: STORE, source }));
             }
         };
@@ -246,6 +249,7 @@ impl GrantedStore {
         let source = format!("the store answers {status}: {reason}").into();
         Err(match status {
             StatusCode::NOT_FOUND => Failed::last(Error::NotFound { path, source }),
+            StatusCode::PAYLOAD_TOO_LARGE => Failed::last(Error::NotSupported { source }),
             StatusCode::PRECONDITION_FAILED => Failed::last(Error::Precondition { path, source }),
             // A URL that has run out is refused, by some stores as a bad request.
             StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED | StatusCode::BAD_REQUEST => {
@@ -384,34 +388,37 @@ impl Payload {
             Self::Section { file, start, length } => {
                 let mut reader = File::open(file).await.map_err(generic)?;
                 reader.seek(SeekFrom::Start(*start)).await.map_err(generic)?;
-                let progress = progress.clone();
+                let (progress, length_, mut taken) = (progress.clone(), *length, 0);
                 let stream = ReaderStream::with_capacity(reader.take(*length), BUFFER_BYTES);
-                let stream = stream.inspect(move |_| progress.note());
+                let stream = stream.inspect(move |piece| {
+                    taken += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+                    progress.note(if taken < length_ { STALL } else { KEEPS_WITHIN });
+                });
                 Ok(Some((*length, reqwest::Body::wrap_stream(stream))))
             }
         }
     }
 }
 
-/// When the last piece of a body was taken. Clones share it.
+/// Until when the store has to take the next piece of a body, or to answer. Clones share it.
 #[derive(Clone)]
 struct Progress(Arc<Mutex<Instant>>);
 
 impl Default for Progress {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
+        Self(Arc::new(Mutex::new(Instant::now() + STALL)))
     }
 }
 
 impl Progress {
-    fn note(&self) {
-        *self.0.lock() = Instant::now();
+    fn note(&self, within: Duration) {
+        *self.0.lock() = Instant::now() + within;
     }
 
-    /// Resolves once nothing was taken for [`STALL`].
+    /// Resolves once the store has let its time pass.
     async fn stops(&self) {
         loop {
-            let left = STALL.saturating_sub(self.0.lock().elapsed());
+            let left = self.0.lock().saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }

@@ -28,6 +28,9 @@ pub const MAX_WANTS: usize = 4096;
 /// Bytes of the largest file that is stored by one request, where its key does not name its content.
 pub const LARGEST_PUT: u64 = 256 * 1024 * 1024;
 
+/// Bytes of the largest file that can be stored in parts: what S3 takes.
+pub const LARGEST_OBJECT: u64 = 5 << 40;
+
 /// What is asked: wants of a task that the asker holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantRequest {
@@ -140,6 +143,26 @@ impl Want {
             Self::Head { .. } => "head",
             Self::Put { .. } | Self::Parts { .. } | Self::Complete { .. } | Self::Abort { .. } => "put",
             Self::List { .. } => "list",
+        }
+    }
+
+    /// The length of what it stores, where it says so.
+    pub fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::Put { bytes, .. } => *bytes,
+            Self::Parts { bytes, .. } => Some(*bytes),
+            _ => None,
+        }
+    }
+
+    /// Whether it is about a file that is stored in parts.
+    pub fn is_in_parts(&self) -> bool {
+        match self {
+            Self::Put { key, bytes } => {
+                bytes.is_some_and(|bytes| bytes > LARGEST_PUT) && content_hash_of(key).is_none()
+            }
+            Self::Parts { .. } | Self::Complete { .. } | Self::Abort { .. } => true,
+            Self::Get { .. } | Self::Head { .. } | Self::List { .. } => false,
         }
     }
 
@@ -266,7 +289,7 @@ impl Objects {
 }
 
 /// The hash of the content that a key names, of a blob or a segment.
-fn content_hash_of(key: &str) -> Option<ContentHash> {
+pub fn content_hash_of(key: &str) -> Option<ContentHash> {
     if let Some(hash) = key.strip_prefix("blobs/") {
         return hash.parse().ok();
     }

@@ -124,7 +124,13 @@ async fn who_holds_a_task_is_told(ledger: &Arc<dyn Ledger>) {
         other => panic!("{other:?}"),
     };
     let before = revision(ledger.view_since(&render("r1"), None, None).await.unwrap());
-    for other in [lease(1, "w2"), lease(2, "w1"), lease(0, "w1"), Lease { task: task(Step::Audio), ..first.clone() }] {
+    for other in [
+        lease(1, "w2"),
+        lease(2, "w1"),
+        lease(0, "w1"),
+        Lease { task: task(Step::Audio), ..first.clone() },
+        Lease { grant: first.grant.map(|claim| claim.wrapping_add(1)), ..first.clone() },
+    ] {
         assert_eq!(held(&other).await, Held::No, "{other:?}");
     }
     assert_eq!(

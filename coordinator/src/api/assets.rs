@@ -492,6 +492,11 @@ impl Received {
         &self.path
     }
 
+    /// The hash of its bytes.
+    pub(super) fn hash(&self) -> ContentHash {
+        self.hash
+    }
+
     /// Receives at most `most` bytes; `too_large` is the error of more.
     pub(super) async fn of(
         mut parts: impl futures::Stream<Item = Result<Bytes, ApiError>> + Unpin,

@@ -217,6 +217,8 @@ pub struct Api {
     pub(crate) worker_tokens: WorkerTokenHashes,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) wrong_keys: Arc<WrongKeys>,
+    /// Wrong tokens of workers, which may have one address with clients.
+    pub(crate) wrong_tokens: Arc<WrongKeys>,
     pub(crate) oauth: Arc<OAuth>,
     /// Requests of sign-ins by address: no key is needed for them.
     pub(crate) sign_ins: Arc<RateLimiter<IpAddr>>,
@@ -249,6 +251,7 @@ impl Coordinator {
             signed_urls,
             keys: Arc::new(KeyStore::new(objects.clone())),
             wrong_keys: Arc::default(),
+            wrong_tokens: Arc::default(),
             oauth: Arc::new(OAuth::new(objects.clone())),
             sign_ins: Arc::new(RateLimiter::per_minute(SIGN_INS_PER_MINUTE)),
             changes: Arc::new(RateLimiter::per_minute(config.changes_per_minute)),

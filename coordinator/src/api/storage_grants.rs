@@ -14,7 +14,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, post, put};
 use futures::StreamExt;
 use hyperfarm_backplane::config::WorkerTokens;
-use hyperfarm_backplane::objects::grants::{GrantAnswer, GrantRequest};
+use hyperfarm_backplane::objects::grants::{GrantAnswer, GrantRequest, content_hash_of};
 use hyperfarm_proto::id::ContentHash;
 use tracing::{debug, warn};
 
@@ -85,10 +85,10 @@ async fn grant(
 impl From<GrantError> for ApiError {
     fn from(error: GrantError) -> Self {
         let code = match &error {
-            GrantError::NotHeld { .. } => Code::Conflict,
+            GrantError::NotHeld { .. } | GrantError::Ended(_) => Code::Conflict,
             GrantError::Forbidden { .. } => Code::Forbidden,
-            GrantError::TooMany(_) => Code::InvalidParameter,
-            GrantError::Storage(error) if error.is_unsupported() => Code::Forbidden,
+            GrantError::TooMany(_) | GrantError::TooLarge => Code::InvalidParameter,
+            GrantError::Storage(error) if error.is_unsupported() => Code::TooLarge,
             GrantError::Unknown(_) | GrantError::Ledger(_) | GrantError::Storage(_) | GrantError::Signing(_) => {
                 Code::Unavailable
             }
@@ -120,7 +120,7 @@ fn check_token(
     }
     let address = peer.map(|Extension(peer)| peer.0);
     if let Some(address) = address {
-        api.wrong_keys.check(address)?;
+        api.wrong_tokens.check(address)?;
     }
     warn!(?address, "a request for grants has another token than HYPERFARM_WORKER_TOKEN");
     Err(ApiError::new(Code::Unauthorized, "the token is not HYPERFARM_WORKER_TOKEN of this coordinator"))
@@ -139,6 +139,9 @@ async fn receive(
     let parts = body.into_data_stream().map(|part| part.map_err(broke_off));
     let too_large = || ApiError::new(Code::TooLarge, format!("an object may have {MOST_BYTES} bytes"));
     let file = Received::of(parts, MOST_BYTES, too_large).await?;
+    if content_hash_of(&key).is_some_and(|hash| hash != file.hash()) {
+        return Err(ApiError::new(Code::InvalidParameter, format!("the content is not that which `{key}` names")));
+    }
     api.coordinator.backplane().objects.put_file(&key, file.path()).await?;
     Ok(StatusCode::OK)
 }

@@ -1,17 +1,18 @@
 //! Grants of storage to workers and stitchers that hold no credential of it.
 //!
-//! **Invariant: a grant needs a living lease.** Each request names a lease; the ledger says whether it is held, [`rules`]
-//! say which objects its task may touch, and the URLs are valid for a few minutes. What is refused is refused whole: of
+//! **Invariant: a grant needs a living lease of an open render.** Each request names a lease; storage says whether the render is
+//! open, the ledger whether the lease is held, [`rules`] say which objects its task may touch, and the URLs are valid for a few
+//! minutes. What is refused is refused whole: of
 //! a request with one forbidden key nothing is granted.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use hyperfarm_backplane::ledger::{Held, Lease, Ledger, LedgerError};
 use hyperfarm_backplane::objects::grants::{
-    Grant, GrantAnswer, GrantRequest, MAX_WANTS, SignedRequest, VALID_FOR, Want,
+    Grant, GrantAnswer, GrantRequest, LARGEST_OBJECT, MAX_WANTS, SignedRequest, VALID_FOR, Want,
 };
 use hyperfarm_backplane::objects::{Objects, ObjectsError};
 use hyperfarm_proto::id::{ContentHash, RenderId};
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 use url::Url;
 
 use crate::clock::now_ms;
+use crate::object_keys;
 use crate::signed_urls::{SignedUrlError, SignedUrls};
 use crate::store::{self, MAX_CONCURRENT_REQUESTS};
 
@@ -33,6 +35,9 @@ const MAX_RENDERS: usize = 64;
 
 /// Age at which inputs are read again for a key that is not among them: the render may have been planned anew.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How long it is known that a render is open.
+const OPEN_FOR: Duration = Duration::from_secs(2);
 
 /// Folder of URLs by which objects of a local storage are uploaded, below the coordinator's URL.
 pub(crate) const UPLOADS: &str = "internal/v1/storage/objects";
@@ -53,6 +58,9 @@ pub(crate) enum GrantError {
     /// The ledger does not know the render, for the moment or for good.
     #[error("the ledger does not know the render {0} yet; ask again")]
     Unknown(RenderId),
+    /// The render has ended, or there is none.
+    #[error("the render {0} is not open")]
+    Ended(RenderId),
     /// The task may not do that.
     #[error("the task {task} may not {operation} `{key}`")]
     Forbidden {
@@ -66,6 +74,9 @@ pub(crate) enum GrantError {
     /// More is wanted than one request may want.
     #[error("a request may want {MAX_WANTS} things, not {0}")]
     TooMany(usize),
+    /// Several large files are wanted by one request.
+    #[error("a request may want one file in parts, of at most {LARGEST_OBJECT} bytes")]
+    TooLarge,
     /// The ledger does not answer.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -84,6 +95,8 @@ pub(crate) struct StorageGrants {
     signed_urls: Arc<SignedUrls>,
     /// The last used first.
     inputs: Mutex<VecDeque<(RenderId, Kept)>>,
+    /// When a render was found to be open.
+    open: Mutex<HashMap<RenderId, Instant>>,
 }
 
 /// The inputs of a render, for its plan or for what comes after.
@@ -96,7 +109,7 @@ struct Kept {
 
 impl StorageGrants {
     pub(crate) fn new(objects: Objects, ledger: Arc<dyn Ledger>, signed_urls: Arc<SignedUrls>) -> Self {
-        Self { objects, ledger, signed_urls, inputs: Mutex::default() }
+        Self { objects, ledger, signed_urls, inputs: Mutex::default(), open: Mutex::default() }
     }
 
     /// Answers a request of whoever has the token.
@@ -111,13 +124,23 @@ impl StorageGrants {
         if wants.len() > MAX_WANTS {
             return Err(GrantError::TooMany(wants.len()));
         }
-        match self.ledger.is_held(&lease).await? {
+        let large: Vec<&Want> = wants.iter().filter(|want| want.is_in_parts()).collect();
+        if large.len() > 1 || large.iter().any(|want| want.bytes().is_some_and(|bytes| bytes > LARGEST_OBJECT)) {
+            return Err(GrantError::TooLarge);
+        }
+        // Only who has claimed the task knows the number of its claim; everything else can be guessed.
+        let held = if lease.grant.is_some() { self.ledger.is_held(&lease).await? } else { Held::No };
+        match held {
             Held::Yes => {}
             Held::Unknown => return Err(GrantError::Unknown(lease.task.render)),
             Held::No => {
                 let Lease { task, attempt, worker, .. } = lease;
                 return Err(GrantError::NotHeld { task, attempt, worker: worker.to_string() });
             }
+        }
+        // Who may write to the ledger could claim a task of a render that has ended.
+        if !self.is_open(&lease.task.render).await? {
+            return Err(GrantError::Ended(lease.task.render));
         }
         let Lease { task, attempt, .. } = &lease;
         let reads_plan = with_inputs && matches!(task.step, Step::Chunk(_) | Step::Audio);
@@ -135,6 +158,19 @@ impl StorageGrants {
         let granting: Vec<_> = granting.collect();
         let grants = stream::iter(granting).buffered(MAX_CONCURRENT_REQUESTS).try_collect().await?;
         Ok(GrantAnswer { valid_s, grants })
+    }
+
+    async fn is_open(&self, render: &RenderId) -> Result<bool, ObjectsError> {
+        if self.open.lock().get(render).is_some_and(|at| at.elapsed() < OPEN_FOR) {
+            return Ok(true);
+        }
+        let is_open = self.objects.exists(&object_keys::open_mark(render)).await?;
+        if is_open {
+            let mut open = self.open.lock();
+            open.retain(|_, at| at.elapsed() < OPEN_FOR);
+            open.insert(render.clone(), Instant::now());
+        }
+        Ok(is_open)
     }
 
     async fn grant(&self, want: &Want) -> Result<Grant, GrantError> {

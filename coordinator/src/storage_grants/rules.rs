@@ -123,8 +123,8 @@ fn segment(render: &RenderId, key: &str) -> Option<(u32, u32)> {
     let segment = beside.filter(|key| keys::parse_segment(key).is_some()).unwrap_or(key);
     let (chunk, attempt) = keys::parse_segment(segment)?;
     let file = segment.strip_prefix(&format!("{}/{chunk}/{attempt}-", keys::segments_prefix(render)))?;
-    let (_, extension) = file.split_once('.')?;
-    is_extension(extension).then_some((chunk, attempt))
+    let (hash, extension) = file.split_once('.')?;
+    (hash.parse::<ContentHash>().is_ok() && is_extension(extension)).then_some((chunk, attempt))
 }
 
 fn is_segment(render: &RenderId, key: &str) -> bool {

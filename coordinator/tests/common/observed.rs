@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hyperfarm_backplane::ledger::{
-    Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal, Reserved,
-    ViewSince,
+    Claim, Commit, Held, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal,
+    Reserved, ViewSince,
 };
 use hyperfarm_proto::failure::Failure;
 use hyperfarm_proto::id::{RenderId, WorkerId};
@@ -76,6 +76,9 @@ impl Ledger for ObservedLedger {
     }
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Result<Renewal, LedgerError> {
         self.inner()?.renew(lease, progress, ttl).await
+    }
+    async fn is_held(&self, lease: &Lease) -> Result<Held, LedgerError> {
+        self.inner()?.is_held(lease).await
     }
     async fn commit(&self, lease: &Lease, result: &[u8]) -> Result<Commit, LedgerError> {
         self.inner()?.commit(lease, result).await

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hyperfarm_backplane::ledger::{
-    Claim, Commit, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal, Reserved,
-    ViewSince,
+    Claim, Commit, Held, Leader, Lease, Ledger, LedgerError, NodeCommand, NodeView, Quota, RenderView, Renewal,
+    Reserved, ViewSince,
 };
 use hyperfarm_proto::failure::Failure;
 use hyperfarm_proto::id::{RenderId, WorkerId};
@@ -79,6 +79,12 @@ impl Ledger for FaultyLedger {
     }
     async fn claim_elsewhere(&self, task: &TaskId, worker: &WorkerId, ttl: Duration) -> Answer<Claim> {
         self.claim_by(task, worker, ttl, true).await
+    }
+    async fn is_held(&self, lease: &Lease) -> Answer<Held> {
+        let lease = lease.clone();
+        let what = format!("held {} attempt {}", lease.task, lease.attempt);
+        let work = move |world: Arc<World>| async move { world.ledger().is_held(&lease).await };
+        self.ask(what, work).await
     }
     async fn renew(&self, lease: &Lease, progress: TaskProgress, ttl: Duration) -> Answer<Renewal> {
         let lease = lease.clone();

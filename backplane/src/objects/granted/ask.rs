@@ -11,10 +11,13 @@ use url::Url;
 
 use super::{RETRIES, STORE, generic, unanswered};
 use crate::metrics::Metrics;
-use crate::objects::grants::{self, GrantAnswer, GrantRequest};
+use crate::objects::grants::{self, GrantAnswer, GrantRequest, Want};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long an answer may take for which the store joins the parts of a file.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long a coordinator is asked again that does not find the lease: after an emptied ledger, the next renewal, within
 /// a second, brings it back.
@@ -38,7 +41,7 @@ pub(super) struct Refused {
 
 impl Coordinator {
     pub(super) fn new(url: Url, token: &str, metrics: Arc<OnceLock<Metrics>>) -> Result<Self, String> {
-        let client = || Client::builder().connect_timeout(Duration::from_secs(5)).redirect(Policy::none());
+        let client = || Client::builder().connect_timeout(Duration::from_secs(5)).redirect(Policy::none()).no_proxy();
         let failed = |error| format!("no HTTP client can be made: {error}");
         let http = client().read_timeout(Duration::from_secs(30)).build().map_err(failed)?;
         let uploader = client().build().map_err(failed)?;
@@ -89,7 +92,9 @@ impl Coordinator {
     async fn post(&self, request: &GrantRequest) -> Result<GrantAnswer, Refused> {
         let last = |error| Refused { error, within: None };
         let url = self.url.join(grants::PATH).map_err(|error| last(generic(error)))?;
-        let made = self.http.post(url).bearer_auth(&self.token).timeout(TIMEOUT).json(request);
+        let joins = request.wants.iter().any(|want| matches!(want, Want::Complete { .. }));
+        let (client, timeout) = if joins { (&self.uploader, JOIN_TIMEOUT) } else { (&self.http, TIMEOUT) };
+        let made = client.post(url).bearer_auth(&self.token).timeout(timeout).json(request);
         let again = |error| Refused { error, within: Some(Duration::MAX) };
         let unanswered = |error| {
             let Error::Generic { source, .. } = unanswered(error) else {
@@ -117,7 +122,8 @@ impl Coordinator {
                 again(Error::Generic { store: STORE, source })
             }
             status if status.is_server_error() => again(Error::Generic { store: STORE, source }),
-            _ => last(Error::PermissionDenied { path, source }),
+            // It stays so, however often it is asked.
+            _ => last(Error::NotSupported { source }),
         })
     }
 }

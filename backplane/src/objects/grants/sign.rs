@@ -34,6 +34,10 @@ pub(super) async fn grant(objects: &Objects, want: &Want, valid: Duration) -> Re
         return Err(unsupported(want, "the store has no signed URLs"));
     };
     let signer = Signer { objects, signing, want, valid };
+    // Parts cannot be compared with the hash of the whole that such a key names.
+    if matches!(want, Want::Parts { .. } | Want::Complete { .. }) && content_hash_of(want.key()).is_some() {
+        return Err(unsupported(want, "a file whose key names its content is stored by one request"));
+    }
     let key = want.key().to_owned();
     match want {
         Want::Get { .. } => Ok(Grant::Get { key, request: signer.sign(Method::GET, Vec::new(), &[]).await? }),
@@ -70,13 +74,18 @@ struct Signer<'a> {
 impl Signer<'_> {
     async fn put(&self, key: String, bytes: Option<u64>) -> Result<Grant, ObjectsError> {
         let hash = content_hash_of(&key);
-        // Parts cannot be compared with a hash of the whole.
-        let most = if hash.is_some() { MOST_OF_ONE_PUT } else { LARGEST_PUT };
         match bytes {
-            Some(bytes) if bytes > most && self.signing.cloud != Cloud::Azure => {
-                let created = self.signing.multipart.create_multipart(&self.objects.path(&key)?).await;
+            Some(bytes) if bytes > LARGEST_PUT && hash.is_none() && self.signing.cloud != Cloud::Azure => {
+                let path = self.objects.path(&key)?;
+                let created = self.signing.multipart.create_multipart(&path).await;
                 let upload = created.map_err(|error| ObjectsError::of("put", &key, error))?;
-                self.parts(key, bytes, upload).await
+                let granted = self.parts(key, bytes, upload.clone()).await;
+                if granted.is_err()
+                    && let Err(error) = self.signing.multipart.abort_multipart(&path, &upload).await
+                {
+                    tracing::warn!(%error, "an upload that was not granted could not be aborted");
+                }
+                granted
             }
             Some(bytes) if bytes > MOST_OF_ONE_PUT => {
                 let reason = "a file above 5 GB cannot be stored here without the store's credential";
