@@ -11,6 +11,7 @@
 //! | [`avatars`] | people who can present |
 //! | [`videos`] | presenter videos |
 //! | [`lipsyncs`] | new sound for existing videos |
+//! | [`translations`] | existing videos in other languages |
 //! | [`agents`] | the video agent: sessions, messages, resources, styles |
 //! | [`webhooks`] | endpoints, events and what is delivered |
 //! | [`tasks`] | renders and uploads as clients of inference.sh know them |
@@ -52,6 +53,7 @@ pub mod request;
 pub mod runtimes;
 pub mod schema;
 pub mod tasks;
+pub mod translations;
 pub mod videos;
 pub mod voices;
 pub mod webhooks;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::request::Request;
 
 /// Types of events, each with when it happens.
-pub const EVENT_TYPES: [(&str, &str); 9] = [
+pub const EVENT_TYPES: [(&str, &str); 13] = [
     ("hyperframes_video.success", "Fired when a HyperFrames render completes."),
     ("hyperframes_video.fail", "Fired when a HyperFrames render fails."),
     ("hyperframes_video.cancelled", "Fired when a HyperFrames render is cancelled or deleted before its end."),
@@ -17,17 +17,19 @@ pub const EVENT_TYPES: [(&str, &str); 9] = [
     ("video_agent.fail", "Fired when a Video Agent session fails."),
     ("lipsync.success", "Fired when a lipsync completes."),
     ("lipsync.fail", "Fired when a lipsync fails."),
+    ("video_translate.success", "Fired when a video translation completes."),
+    ("video_translate.fail", "Fired when a video translation fails."),
+    ("proofread_creation.success", "Fired when the translation of a proofread session can be read."),
+    ("proofread_creation.fail", "Fired when a proofread session comes to no translation."),
 ];
 
 /// Types of events that only the hosted service has. A client may subscribe to them beside the farm's own, and never
 /// gets one.
-pub const HOSTED_ONLY_EVENT_TYPES: [&str; 19] = [
+pub const HOSTED_ONLY_EVENT_TYPES: [&str; 15] = [
     "avatar_video_gif.success",
     "avatar_video_gif.fail",
     "avatar_video_caption.success",
     "avatar_video_caption.fail",
-    "video_translate.success",
-    "video_translate.fail",
     "personalized_video",
     "instant_avatar.success",
     "instant_avatar.fail",
@@ -37,8 +39,6 @@ pub const HOSTED_ONLY_EVENT_TYPES: [&str; 19] = [
     "photo_avatar_train.fail",
     "photo_avatar_add_motion.success",
     "photo_avatar_add_motion.fail",
-    "proofread_creation.success",
-    "proofread_creation.fail",
     "live_avatar.success",
     "live_avatar.fail",
 ];
@@ -230,6 +230,48 @@ pub struct LipsyncEventData {
     pub duration: Option<f64>,
     /// As asked.
     pub callback_id: Option<String>,
+    /// What went wrong and what to do, where it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub msg: Option<String>,
+    /// What went wrong, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_code: Option<String>,
+}
+
+/// `event_data` of an event about a video in another language.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TranslationEventData {
+    /// The translation.
+    pub video_translate_id: String,
+    /// As asked, or as it was changed.
+    pub title: Option<String>,
+    /// Language that it is translated into, as asked.
+    pub output_language: String,
+    /// As asked.
+    pub translate_audio_only: bool,
+    /// Whether captions were asked for.
+    pub generate_caption: bool,
+    /// Signed, expiring; `null` where it failed, or the farm does not know how it is reached.
+    pub url: Option<String>,
+    /// As asked.
+    pub callback_id: Option<String>,
+    /// What went wrong and what to do, where it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub msg: Option<String>,
+    /// What went wrong, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_code: Option<String>,
+}
+
+/// `event_data` of an event about a session in which a translation is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofreadEventData {
+    /// The session.
+    pub proofread_id: String,
+    /// As asked.
+    pub title: Option<String>,
+    /// Language that it is translated into, as asked.
+    pub output_language: String,
     /// What went wrong and what to do, where it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub msg: Option<String>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hyperfarm_backplane::Backplane;
 use hyperfarm_backplane::config::Config;
-use hyperfarm_coordinator::{HttpLipsync, LipsyncConfig};
+use hyperfarm_coordinator::{HttpLipsync, HttpTranslator, LipsyncConfig};
 use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::record::CapturePath;
 use hyperfarm_proto::spec::{Size, Viewport};
@@ -118,6 +118,7 @@ pub(crate) async fn run(json: bool) -> Result<(), CliError> {
     machine_lines(&mut report);
     speech(&mut report, &settings.speech).await;
     lipsync(&mut report, settings.lipsync.as_ref()).await;
+    translation(&mut report, &settings).await;
     if errors.is_empty() {
         backplane(&mut report, &settings.farm).await;
     }
@@ -315,6 +316,32 @@ async fn lipsync(report: &mut Report, config: Option<&LipsyncConfig>) {
     let name = async { HttpLipsync::new(config.clone())?.name().await };
     let found = name.await.map(|name| format!("{name} at {}", config.url));
     report.check("lipsync", found.map_err(|error| format!("{error}; see HYPERFARM_LIPSYNC_URL")));
+}
+
+/// Checks the engines that hear and translate. A farm needs none.
+async fn translation(report: &mut Report, settings: &settings::Settings) {
+    match &settings.recognition {
+        None => report.yellow(
+            "recognition",
+            "no engine; translations of videos whose words are not given need one, by HYPERFARM_RECOGNITION_URL",
+        ),
+        // It has no request that costs nothing.
+        Some(service) => {
+            report.yellow("recognition", &format!("{} is not asked, for its answers may cost money", service.url))
+        }
+    }
+    match &settings.translation {
+        None if settings.language_model.is_some() => report.yellow("translation", "the language model translates"),
+        None => report.yellow(
+            "translation",
+            "no engine; translations of videos need one, by HYPERFARM_TRANSLATION_URL or HYPERFARM_LANGUAGE_MODEL_URL",
+        ),
+        Some(service) => {
+            let languages = async { HttpTranslator::new(service.clone())?.languages().await };
+            let found = languages.await.map(|found| format!("{} languages at {}", found.len(), service.url));
+            report.check("translation", found.map_err(|error| format!("{error}; see HYPERFARM_TRANSLATION_URL")));
+        }
+    }
 }
 
 fn machine_lines(report: &mut Report) {

@@ -16,7 +16,10 @@ use hyperfarm_backplane::runner::RunnerConfig;
 use hyperfarm_coordinator::api::server::{self, ConnectionLimits};
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_coordinator::api_keys::KeyStore;
-use hyperfarm_coordinator::{Coordinator, HttpLipsync, LanguageModel, LipsyncEngine, OpenAiChat};
+use hyperfarm_coordinator::{
+    Coordinator, HttpLipsync, HttpRecognition, HttpTranslator, LanguageModel, LipsyncEngine, OpenAiChat,
+    SpeechRecognition, Translator,
+};
 use hyperfarm_media::{Decoders, MediaLimits};
 use hyperfarm_proto::archive::ArchiveLimits;
 use hyperfarm_proto::id::Pool;
@@ -347,11 +350,17 @@ async fn serve(
     let language_model = language_model.map(|model| Arc::new(model) as Arc<dyn LanguageModel>);
     let lipsync = settings.lipsync.map(HttpLipsync::new).transpose().map_err(CliError::system)?;
     let lipsync = lipsync.map(|engine| Arc::new(engine) as Arc<dyn LipsyncEngine>);
+    let recognition = settings.recognition.map(HttpRecognition::new).transpose().map_err(CliError::system)?;
+    let recognition = recognition.map(|engine| Arc::new(engine) as Arc<dyn SpeechRecognition>);
+    let translator = settings.translation.map(HttpTranslator::new).transpose().map_err(CliError::system)?;
+    let translator = translator.map(|engine| Arc::new(engine) as Arc<dyn Translator>);
     let decoders = decoders(settings.worker.media);
     let coordinator = Coordinator::start(backplane.clone(), settings.coordinator, drain.clone());
     let worker_tokens = settings.farm.worker_tokens;
     let api = ApiConfig { worker_tokens, ..api_config(settings.api, access, args, fetcher) };
-    let router = coordinator.router(ApiConfig { speech: Arc::new(speech), language_model, lipsync, decoders, ..api });
+    let speech = Arc::new(speech);
+    let router =
+        coordinator.router(ApiConfig { speech, language_model, lipsync, recognition, translator, decoders, ..api });
     probes.serving(backplane, drain);
     tracing::info!(%address, "the API listens");
     // Scripts that listen on port 0 read the port here.

@@ -10,12 +10,12 @@ use hyperfarm_backplane::fetch::FetchConfig;
 use hyperfarm_backplane::runner::RunnerConfig;
 use hyperfarm_coordinator::CoordinatorConfig;
 use hyperfarm_coordinator::LanguageModelConfig;
-use hyperfarm_coordinator::LipsyncConfig;
 use hyperfarm_coordinator::api::ApiConfig;
 use hyperfarm_coordinator::retention::Retention;
 use hyperfarm_coordinator::scheduler::SchedulePolicy;
 use hyperfarm_coordinator::usage::Prices;
 use hyperfarm_coordinator::webhooks::seal::SecretKeys;
+use hyperfarm_coordinator::{LipsyncConfig, RecognitionConfig, TranslationConfig};
 use hyperfarm_speech::SpeechConfig;
 use hyperfarm_worker::settings::WorkerSettings;
 
@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) language_model: Option<LanguageModelConfig>,
     /// The engine that moves the mouths of videos.
     pub(crate) lipsync: Option<LipsyncConfig>,
+    pub(crate) recognition: Option<RecognitionConfig>,
+    pub(crate) translation: Option<TranslationConfig>,
 }
 
 /// The HTTP API's section.
@@ -120,6 +122,8 @@ impl Settings {
             speech: SpeechConfig::read(env),
             language_model: LanguageModelConfig::read(env),
             lipsync: LipsyncConfig::read(env),
+            recognition: RecognitionConfig::read(env),
+            translation: TranslationConfig::read(env),
         }
     }
 }

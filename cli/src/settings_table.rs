@@ -219,7 +219,7 @@ const SETTINGS: &[(&str, &[Setting])] = &[
                 "HYPERFARM_PRICES",
                 "US dollars for a minute of output.",
                 Value(
-                    "1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01,photo1080p=3,photo4k=4,lipsync=2,lipsync_precision=4",
+                    "1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01,photo1080p=3,photo4k=4,lipsync=2,lipsync_precision=4,translation=3,translation_precision=6,proofread=0.5",
                 ),
             ),
             (
@@ -263,7 +263,7 @@ const SETTINGS: &[(&str, &[Setting])] = &[
             ("HYPERFARM_PIPER_URL", "URL of Piper's HTTP server, which speaks.", Text("none")),
             (
                 "HYPERFARM_LANGUAGE_MODEL_URL",
-                "Base URL of an OpenAI-compatible service that writes storyboards for the video agent: its `/v1/chat/completions` is used.",
+                "Base URL of an OpenAI-compatible service that writes storyboards for the video agent, and translates where no other service does: its `/v1/chat/completions` is used.",
                 Text("none"),
             ),
             ("HYPERFARM_LANGUAGE_MODEL_KEY", "API key of that service.", Text("none")),
@@ -274,6 +274,19 @@ const SETTINGS: &[(&str, &[Setting])] = &[
                 Text("none"),
             ),
             ("HYPERFARM_LIPSYNC_KEY", "API key of that engine.", Text("none")),
+            (
+                "HYPERFARM_RECOGNITION_URL",
+                "Base URL of an OpenAI-compatible service that hears what is said in videos, for translations: its `/v1/audio/transcriptions` is used.",
+                Text("none"),
+            ),
+            ("HYPERFARM_RECOGNITION_KEY", "API key of that service.", Text("none")),
+            ("HYPERFARM_RECOGNITION_MODEL", "Model of that service.", Value("whisper-1")),
+            (
+                "HYPERFARM_TRANSLATION_URL",
+                "Base URL of a LibreTranslate-compatible service, for translations: its `/translate` is used. Without one the language model translates.",
+                Text("none"),
+            ),
+            ("HYPERFARM_TRANSLATION_KEY", "API key of that service.", Text("none")),
             (
                 "HYPERFARM_SPACE_WEIGHTS",
                 "Weights of spaces, as `name=weight` between commas: one of weight 3 gets three times the slots of one of weight 1 while both have work.",

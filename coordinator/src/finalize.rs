@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use hyperfarm_api::webhooks::{LipsyncEventData, RenderEnd, RenderEventData, VideoEventData};
+use hyperfarm_api::webhooks::{LipsyncEventData, RenderEnd, RenderEventData, TranslationEventData, VideoEventData};
 use hyperfarm_backplane::objects::ObjectsError;
 use hyperfarm_backplane::trace;
 use hyperfarm_proto::failure::FailureCode;
@@ -36,6 +36,7 @@ use crate::signed_urls::SignedUrls;
 use crate::status::error_code;
 use crate::store::{self, MAX_CONCURRENT_REQUESTS, if_found};
 use crate::submission::{Intake, Purpose};
+use crate::translation;
 use crate::usage::{Usage, UsageStore};
 use crate::webhooks::{Delivery, Event, Webhooks};
 
@@ -139,7 +140,11 @@ impl Finalizer {
                 }
                 None
             }
-            Purpose::Render | Purpose::Video { .. } | Purpose::Agent(_) | Purpose::Lipsync(_) => {
+            Purpose::Render
+            | Purpose::Video { .. }
+            | Purpose::Agent(_)
+            | Purpose::Lipsync(_)
+            | Purpose::Translation(_) => {
                 let usage = self.usages.record(request, &intake, state).await?;
                 self.publish(request, &intake, state).await?;
                 usage
@@ -201,6 +206,9 @@ impl Finalizer {
         }
         if matches!(intake.purpose, Purpose::Lipsync(_)) {
             return self.lipsync_event(request, intake, state).await;
+        }
+        if matches!(intake.purpose, Purpose::Translation(_)) {
+            return self.translation_event(request, intake, state).await;
         }
         let (event_type, end) = match &state.outcome {
             Outcome::Completed { duration, output } => {
@@ -282,6 +290,36 @@ impl Finalizer {
             title: title.or_else(|| request.spec.title.clone().map(String::from)),
             url,
             duration,
+            callback_id: request.spec.callback_id.clone().map(String::from),
+            msg: failure.map(|failure| failure.message.clone()),
+            failure_code: failure.map(error_code),
+        };
+        self.event_of(event_type, data, request, intake, state).await
+    }
+
+    /// The event of the end of a video in another language.
+    async fn translation_event(
+        &self,
+        request: &RenderRequest,
+        intake: &Intake,
+        state: &TerminalState,
+    ) -> Result<Event, ObjectsError> {
+        let objects = &self.coordinator.backplane().objects;
+        let title = translation::records::title(objects, &intake.space, &request.id).await?;
+        let record = translation::records::get(objects, &intake.space, &request.id).await?;
+        let (event_type, url, failure) = match &state.outcome {
+            Outcome::Completed { output, .. } => {
+                (translation::SUCCESS, self.signed_url(&output.key, intake).await, None)
+            }
+            Outcome::Failed { failure, .. } => (translation::FAIL, None, Some(failure)),
+        };
+        let data = TranslationEventData {
+            video_translate_id: request.id.to_string(),
+            title: title.or_else(|| request.spec.title.clone().map(String::from)),
+            output_language: record.as_ref().map(|record| record.output_language.clone()).unwrap_or_default(),
+            translate_audio_only: record.is_some_and(|record| record.options.is_audio_only),
+            generate_caption: request.spec.captions,
+            url,
             callback_id: request.spec.callback_id.clone().map(String::from),
             msg: failure.map(|failure| failure.message.clone()),
             failure_code: failure.map(error_code),

@@ -22,6 +22,7 @@
 //! | `assets` | uploaded files |
 //! | `avatars` | people who can present, and their looks |
 //! | `presenter` | presenter videos as projects |
+//! | `translation` | existing videos in other languages: what is said, its translation, and the engines of both |
 //! | `lipsync` | existing videos with a new sound as projects, and the engine that moves mouths |
 //! | `agent` | the video agent: a language model's storyboards as projects |
 //! | `html` | text in HTML |
@@ -109,6 +110,7 @@ pub mod submission;
 #[cfg(test)]
 mod testing;
 mod timeline;
+mod translation;
 pub mod usage;
 pub mod waiting;
 pub mod webhooks;
@@ -121,3 +123,7 @@ pub use lipsync::{HttpLipsync, LipsyncConfig, LipsyncEngine, LipsyncError, Lipsy
 pub use progress::{PlanSummary, RenderProgress, Stage};
 pub use reconciler::{RebuiltRender, ReconcileError, rebuild_ledger};
 pub use registry::RenderDetail;
+pub use translation::{
+    HttpRecognition, HttpTranslator, RecognitionConfig, RecognitionError, RecognitionJob, Recognized,
+    SpeechRecognition, Subtitle, TranslationConfig, TranslationError, Translator,
+};

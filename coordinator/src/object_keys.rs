@@ -68,6 +68,16 @@ pub(crate) fn space_lipsync(space: &Space, render: &RenderId) -> String {
     format!("{}/{render}", space_lipsyncs(space))
 }
 
+/// Folder of the marks of a space's translations.
+pub(crate) fn space_translations(space: &Space) -> String {
+    format!("spaces/{space}/translations")
+}
+
+/// The mark of a translation of a space.
+pub(crate) fn space_translation(space: &Space, render: &RenderId) -> String {
+    format!("{}/{render}", space_translations(space))
+}
+
 /// The mark that a render belongs to a space.
 pub(crate) fn space_render(space: &Space, render: &RenderId) -> String {
     format!("{}/{render}", space_renders(space))

@@ -24,6 +24,7 @@ use crate::lipsync::records;
 use crate::object_keys;
 use crate::store::{self, MAX_CONCURRENT_REQUESTS, if_found};
 use crate::submission::{Intake, Purpose};
+use crate::translation;
 
 const HOUR_MS: u64 = 3600 * 1000;
 
@@ -208,6 +209,7 @@ async fn remove(coordinator: &Coordinator, mark: &Mark) -> Result<bool, RenderEr
                         objects.delete(&object_keys::space_video(&space, render)).await?;
                     }
                     Purpose::Lipsync(_) => records::delete(objects, &space, render).await?,
+                    Purpose::Translation(_) => translation::records::delete(objects, &space, render).await?,
                     Purpose::Render | Purpose::Look(_) => {}
                 }
             }

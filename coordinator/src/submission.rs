@@ -49,6 +49,8 @@ pub enum Purpose {
     Agent(String),
     /// An existing video with a new sound, whose mouth is as the mode says.
     Lipsync(LipsyncMode),
+    /// An existing video in another language, whose mouth is as the mode says.
+    Translation(LipsyncMode),
 }
 
 /// What a `callback_url` gets of the end of a render.

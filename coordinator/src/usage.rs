@@ -38,6 +38,12 @@ pub struct Prices {
     pub lipsync_speed: f64,
     /// The same with a mouth that an engine has moved.
     pub lipsync_precision: f64,
+    /// A minute of a video in another language.
+    pub translation_speed: f64,
+    /// The same with the mouth moved.
+    pub translation_precision: f64,
+    /// A minute of a video whose translation is to be read.
+    pub proofread: f64,
 }
 
 impl Default for Prices {
@@ -52,6 +58,9 @@ impl Default for Prices {
             photo_uhd: 4.0,
             lipsync_speed: 2.0,
             lipsync_precision: 4.0,
+            translation_speed: 3.0,
+            translation_precision: 6.0,
+            proofread: 0.5,
         }
     }
 }
@@ -59,8 +68,8 @@ impl Default for Prices {
 impl FromStr for Prices {
     type Err = String;
 
-    /// Reads `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01,photo1080p=3,photo4k=4,lipsync=2,lipsync_precision=4`.
-    /// A price that is left out has its default.
+    /// Reads `1080p30=0.10,1080p60=0.20,4k30=0.15,4k60=0.30,speech=0.01,photo1080p=3,photo4k=4,lipsync=2,lipsync_precision=4,
+    /// translation=3,translation_precision=6,proofread=0.5`. A price that is left out has its default.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut prices = Self::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -78,6 +87,9 @@ impl FromStr for Prices {
                 "photo4k" => prices.photo_uhd = price,
                 "lipsync" => prices.lipsync_speed = price,
                 "lipsync_precision" => prices.lipsync_precision = price,
+                "translation" => prices.translation_speed = price,
+                "translation_precision" => prices.translation_precision = price,
+                "proofread" => prices.proofread = price,
                 _ => return Err(refused()),
             }
         }
@@ -99,6 +111,8 @@ impl Prices {
             (Purpose::Video { .. }, true, _) => self.photo_uhd,
             (Purpose::Lipsync(LipsyncMode::Speed), ..) => self.lipsync_speed,
             (Purpose::Lipsync(LipsyncMode::Precision), ..) => self.lipsync_precision,
+            (Purpose::Translation(LipsyncMode::Speed), ..) => self.translation_speed,
+            (Purpose::Translation(LipsyncMode::Precision), ..) => self.translation_precision,
             (Purpose::Look(_), _, _) => 0.0,
         };
         per_minute * seconds / 60.0
@@ -181,13 +195,40 @@ impl UsageStore {
         at_ms: u64,
         seconds: f64,
     ) -> Result<(), ObjectsError> {
+        self.record_minutes(key, space, id, at_ms, (seconds / 60.0, self.prices.speech)).await
+    }
+
+    /// Records a translation of `seconds` of video that is to be read, and what it costs.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer.
+    pub async fn record_proofread(
+        &self,
+        key: &str,
+        space: &Space,
+        id: RenderId,
+        at_ms: u64,
+        seconds: f64,
+    ) -> Result<(), ObjectsError> {
+        self.record_minutes(key, space, id, at_ms, (seconds / 60.0, self.prices.proofread)).await
+    }
+
+    async fn record_minutes(
+        &self,
+        key: &str,
+        space: &Space,
+        id: RenderId,
+        at_ms: u64,
+        (minutes, price): (f64, f64),
+    ) -> Result<(), ObjectsError> {
         let usage = Usage {
             render: id,
             space: space.clone(),
             ended_at_ms: at_ms,
             worker_seconds: BTreeMap::new(),
-            output_minutes: seconds / 60.0,
-            usd: self.prices.speech * seconds / 60.0,
+            output_minutes: minutes,
+            usd: price * minutes,
         };
         self.put(key, &usage).await
     }

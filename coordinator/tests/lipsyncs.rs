@@ -174,7 +174,7 @@ async fn lengths_parts_and_files_are_as_asked() {
             json!({ "enable_dynamic_duration": false }),
             vec![
                 "data-duration=\"2.000000\" data-no-timeline",
-                "data-playback-rate=\"1.000000000\"",
+                "data-start=\"0.000000\" data-duration=\"2.000000\" data-track-index=\"0\" muted></video>",
                 "src=\"audio.wav\" data-start=\"0.000000\" data-duration=\"0.500000\"",
             ],
         ),
@@ -182,7 +182,7 @@ async fn lengths_parts_and_files_are_as_asked() {
             json!({ "start_time": 0.4, "end_time": 1.4 }),
             vec![
                 "data-duration=\"1.500000\" data-no-timeline",
-                "id=\"before\" class=\"clip film\" src=\"video.mp4\" playsinline data-start=\"0.000000\" \
+                "id=\"piece-1\" class=\"clip film\" src=\"video.mp4\" playsinline data-start=\"0.000000\" \
                  data-duration=\"0.400000\" data-track-index=\"0\" muted>",
                 "data-start=\"0.400000\" data-duration=\"0.500000\" data-track-index=\"0\" muted data-media-start=\"0.400000\" \
                  data-playback-rate=\"2.000000000\"",

@@ -43,4 +43,5 @@ mod words;
 pub use catalogue::Catalogue;
 pub use config::SpeechConfig;
 pub use engine::{Gender, Speech, SpeechEngine, SpeechError, SpeechRequest, Voice, WordTime};
+pub use languages::language_tag;
 pub use script::Script;

@@ -73,7 +73,7 @@ impl WrongKeys {
 }
 
 impl Caller {
-    fn everything(id: String, name: &str) -> Self {
+    pub(crate) fn everything(id: String, name: &str) -> Self {
         let rights = Rights::new(Space::default(), vec![Scope::Admin]);
         Self { id, name: name.to_owned(), rights, is_local: false }
     }

@@ -22,6 +22,7 @@ use hyperfarm_api::webhooks::LipsyncEventData;
 use hyperfarm_api::{Data, Page};
 use hyperfarm_media::{MediaInfo, VideoInfo};
 use hyperfarm_proto::bounded::Bounded;
+use hyperfarm_proto::frame::FrameRate;
 use hyperfarm_proto::id::{ContentHash, RenderId, Space};
 use hyperfarm_proto::record::{Outcome, Sidecar};
 use hyperfarm_proto::spec::{Bitrate, RenderSpec, Size};
@@ -46,7 +47,7 @@ use crate::lipsync::composition::Dub;
 use crate::lipsync::records::{self, JobRecord, JobStage};
 use crate::lipsync::times::Times;
 use crate::lipsync::{self, ANSWER_WITHIN, LipsyncEngine, LipsyncJob};
-use crate::presenter::{MediaFile, SpokenSound};
+use crate::presenter::{MediaFile, SpokenWord};
 use crate::status::Status;
 use crate::webhooks::Event;
 
@@ -84,6 +85,11 @@ impl Default for LipsyncPermits {
 }
 
 impl LipsyncPermits {
+    /// Waits for a turn.
+    pub(super) async fn wait(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.clone().acquire_owned().await.ok()
+    }
+
     fn turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         self.0.clone().try_acquire_owned().map_err(|_| {
             let message = format!("the farm's lip-sync engine is at {AT_ONCE} videos already; try again");
@@ -126,18 +132,29 @@ pub(super) async fn create(
 
 /// What can be said of a request by itself. Answers the engine, where one is asked for.
 fn check(asked: &LipsyncRequest, api: &Api) -> Result<Option<Arc<dyn LipsyncEngine>>, ApiError> {
-    for (param, seconds) in [("start_time", asked.start_time), ("end_time", asked.end_time)] {
+    check_times(asked.start_time, asked.end_time)?;
+    asked.callback_url.as_deref().map(|url| receiver_url("callback_url", url, &api.config)).transpose()?;
+    engine_for(api, asked.mode)
+}
+
+/// Checks what can be said of the times of a part by themselves.
+pub(super) fn check_times(start: Option<f64>, end: Option<f64>) -> Result<(), ApiError> {
+    for (param, seconds) in [("start_time", start), ("end_time", end)] {
         if seconds.is_some_and(|seconds| !seconds.is_finite() || seconds < 0.0) {
             return Err(ApiError::invalid(param, format!("{param} must be a number of seconds, 0 or more")));
         }
     }
-    if let Some(end) = asked.end_time
-        && end - asked.start_time.unwrap_or(0.0) < LEAST
-    {
-        return Err(ApiError::invalid("end_time", format!("end_time must be {LEAST} s or more after start_time")));
+    match end {
+        Some(end) if end - start.unwrap_or(0.0) < LEAST => {
+            Err(ApiError::invalid("end_time", format!("end_time must be {LEAST} s or more after start_time")))
+        }
+        _ => Ok(()),
     }
-    asked.callback_url.as_deref().map(|url| receiver_url("callback_url", url, &api.config)).transpose()?;
-    if asked.mode.unwrap_or_default() == LipsyncMode::Speed {
+}
+
+/// The engine that a mode needs.
+pub(super) fn engine_for(api: &Api, mode: Option<LipsyncMode>) -> Result<Option<Arc<dyn LipsyncEngine>>, ApiError> {
+    if mode.unwrap_or_default() == LipsyncMode::Speed {
         return Ok(None);
     }
     let engine = api.config.lipsync.clone().ok_or_else(|| {
@@ -148,17 +165,33 @@ fn check(asked: &LipsyncRequest, api: &Api) -> Result<Option<Arc<dyn LipsyncEngi
     Ok(Some(engine))
 }
 
-/// A lipsync that is to be rendered.
-struct Made {
-    dub: Dub,
-    spec: RenderSpec,
+/// A video of a request.
+pub(super) struct Clip {
+    pub(super) file: MediaFile,
+    pub(super) has_sound: bool,
+    /// Size of its picture in square pixels, with even sides.
+    pub(super) size: Size,
+    pub(super) seconds: f64,
+    /// `None` where its frames have no rate.
+    pub(super) frame_rate: Option<FrameRate>,
 }
 
-/// Fetches and reads the files of a request, and composes them.
-async fn make(api: &Api, caller: &Caller, asked: LipsyncRequest) -> Result<Made, ApiError> {
-    let clip = media::file(api, caller, &asked.video, "video", Wanted::Video).await?;
-    let sound = media::file(api, caller, &asked.audio, "audio", Wanted::Sound).await?;
-    let info = headers_of(api, &clip, "video").await?;
+impl Clip {
+    /// Its bit rate on average.
+    pub(super) fn bit_rate(&self) -> Option<Bitrate> {
+        bit_rate(self.file.bytes.len() as f64 * 8.0 / self.seconds)
+    }
+}
+
+/// Fetches and reads the video of a request.
+pub(super) async fn clip_of(
+    api: &Api,
+    caller: &Caller,
+    input: &FileInput,
+    fps_mode: Option<FpsMode>,
+) -> Result<Clip, ApiError> {
+    let file = media::file(api, caller, input, "video", Wanted::Video).await?;
+    let info = headers_of(api, &file, "video").await?;
     let video = info.video.as_ref().ok_or_else(|| ApiError::invalid("video", "the video has no pictures"))?;
     let size = size_of(video)?;
     let seconds = video.duration.or(info.duration).filter(|seconds| *seconds >= LEAST).ok_or_else(|| {
@@ -167,46 +200,66 @@ async fn make(api: &Api, caller: &Caller, asked: LipsyncRequest) -> Result<Made,
             format!("the video has no length in its header, or less than {LEAST} s; save it again"),
         )
     })?;
-    if matches!(asked.fps_mode, Some(FpsMode::Vfr | FpsMode::Passthrough)) && video.has_variable_rate {
+    if matches!(fps_mode, Some(FpsMode::Vfr | FpsMode::Passthrough)) && video.has_variable_rate {
         let message = "the video has a variable frame rate, and outputs of this farm have a constant one; use `cfr`";
         return Err(ApiError::invalid("fps_mode", message));
     }
-    let (start, end) = part(&asked, seconds)?;
-    let sound = sound_of(api, caller, &asked.audio, sound).await?;
+    Ok(Clip { file, has_sound: info.audio.is_some(), size, seconds, frame_rate: video.frame_rate })
+}
+
+/// The loudness that enhanced speech is brought to.
+pub(super) fn loudness(is_enhanced: bool) -> Option<Bounded<i32, -31, -9>> {
+    is_enhanced.then(|| Bounded::new(LOUDNESS)).flatten()
+}
+
+/// A lipsync that is to be rendered.
+struct Made {
+    dub: Dub,
+    spec: RenderSpec,
+    times: Times,
+}
+
+/// Fetches and reads the files of a request, and composes them.
+async fn make(api: &Api, caller: &Caller, asked: LipsyncRequest) -> Result<Made, ApiError> {
+    let clip = clip_of(api, caller, &asked.video, asked.fps_mode).await?;
+    let sound = media::file(api, caller, &asked.audio, "audio", Wanted::Sound).await?;
+    let (start, end) = part((asked.start_time, asked.end_time), clip.seconds)?;
+    let (sound, lasts) = sound_of(api, sound).await?;
     let is_dynamic = asked.enable_dynamic_duration.unwrap_or(true);
-    let times = Times::new(seconds, (start, end), sound.seconds.unwrap_or(end - start), is_dynamic);
+    let times = Times::new(clip.seconds, (start, end), lasts, is_dynamic);
     let is_enhanced = asked.enable_speech_enhancement.unwrap_or_default();
-    let bits = clip.bytes.len() as f64 * 8.0 / seconds;
     let spec = RenderSpec {
-        fps: video.frame_rate,
+        fps: clip.frame_rate,
         title: asked.title,
         callback_url: asked.callback_url,
         callback_id: asked.callback_id,
         captions: asked.enable_caption.unwrap_or_default(),
-        loudness: is_enhanced.then(|| Bounded::new(LOUDNESS)).flatten(),
-        video_bitrate: asked.keep_the_same_format.unwrap_or_default().then(|| bit_rate(bits)).flatten(),
+        loudness: loudness(is_enhanced),
+        video_bitrate: asked.keep_the_same_format.unwrap_or_default().then(|| clip.bit_rate()).flatten(),
         ..RenderSpec::default()
     };
     let dub = Dub {
-        clip,
-        has_sound: info.audio.is_some(),
+        pieces: times.pieces(false),
+        has_sound: clip.has_sound,
         moved: None,
         sound,
-        size,
-        times,
+        heard: (start, lasts.min(times.length)),
+        words: heard_words(&words_of(api, caller, &asked.audio).await?, &times),
+        size: clip.size,
         is_enhanced,
         has_watermark: asked.enable_watermark.unwrap_or_default(),
+        clip: clip.file,
     };
-    if spec.captions && dub.words().is_empty() {
+    if spec.captions && dub.words.is_empty() {
         let message = "enable_caption needs to know the words of the sound, and the farm has no engine that hears them: give the \
                        asset of a POST /v3/voices/speech whose answer has word_timestamps, or leave enable_caption out";
         return Err(ApiError::new(Code::EngineNotConfigured, message).of("enable_caption"));
     }
-    Ok(Made { dub, spec })
+    Ok(Made { dub, spec, times })
 }
 
 /// The bit rate nearest to `bits` a second that an encoder can aim at.
-fn bit_rate(bits: f64) -> Option<Bitrate> {
+pub(super) fn bit_rate(bits: f64) -> Option<Bitrate> {
     Bitrate::new((bits as u64).clamp(Bitrate::MIN, Bitrate::MAX))
 }
 
@@ -225,14 +278,14 @@ fn size_of(video: &VideoInfo) -> Result<Size, ApiError> {
 }
 
 /// The part of a video of `seconds` that gets the new sound.
-fn part(asked: &LipsyncRequest, seconds: f64) -> Result<(f64, f64), ApiError> {
-    let start = asked.start_time.unwrap_or(0.0);
+pub(super) fn part((start, end): (Option<f64>, Option<f64>), seconds: f64) -> Result<(f64, f64), ApiError> {
+    let start = start.unwrap_or(0.0);
     if start > seconds - LEAST {
         let message =
             format!("start_time must be {LEAST} s or more before the end of the video, which lasts {seconds:.3} s");
         return Err(ApiError::invalid("start_time", message));
     }
-    match asked.end_time {
+    match end {
         None => Ok((start, seconds)),
         Some(end) if end > seconds + TOLERANCE => {
             let message = format!("end_time must not be after the end of the video, which lasts {seconds:.3} s");
@@ -242,25 +295,33 @@ fn part(asked: &LipsyncRequest, seconds: f64) -> Result<(f64, f64), ApiError> {
     }
 }
 
-/// The sound with its length, and with its words where the farm has spoken it.
-async fn sound_of(api: &Api, caller: &Caller, input: &FileInput, file: MediaFile) -> Result<SpokenSound, ApiError> {
+/// A sound of a request with its seconds.
+pub(super) async fn sound_of(api: &Api, file: MediaFile) -> Result<(MediaFile, f64), ApiError> {
     let info = headers_of(api, &file, "audio").await?;
     let audio = info.audio.ok_or_else(|| ApiError::invalid("audio", "the file has no sound"))?;
     let counted = audio.samples.map(|samples| samples as f64 / f64::from(audio.sample_rate.max(1)));
     let seconds = counted.or(info.duration).filter(|seconds| *seconds >= LEAST);
     let short = || ApiError::invalid("audio", format!("the sound must last {LEAST} s or more"));
-    let words = match input {
-        FileInput::AssetId { asset_id } => {
-            let objects = &api.coordinator.backplane().objects;
-            assets::words(objects, &caller.rights.space, asset_id).await?.unwrap_or_default()
-        }
-        FileInput::Url { .. } | FileInput::Base64 { .. } => Vec::new(),
-    };
-    Ok(SpokenSound { file, seconds: Some(seconds.ok_or_else(short)?), words })
+    Ok((file, seconds.ok_or_else(short)?))
+}
+
+/// The words of a sound, where the farm has spoken it.
+pub(super) async fn words_of(api: &Api, caller: &Caller, input: &FileInput) -> Result<Vec<SpokenWord>, ApiError> {
+    let FileInput::AssetId { asset_id } = input else { return Ok(Vec::new()) };
+    let objects = &api.coordinator.backplane().objects;
+    Ok(assets::words(objects, &caller.rights.space, asset_id).await?.unwrap_or_default())
+}
+
+/// The words of a sound that are heard, by the seconds of the output.
+pub(super) fn heard_words(words: &[SpokenWord], &Times { start, length, .. }: &Times) -> Vec<SpokenWord> {
+    let heard = words.iter().filter(|word| word.start < length);
+    let moved =
+        heard.map(|word| SpokenWord { start: start + word.start, end: start + word.end.min(length), ..word.clone() });
+    moved.collect()
 }
 
 /// The headers of a file, read as those of projects are.
-async fn headers_of(api: &Api, file: &MediaFile, param: &'static str) -> Result<MediaInfo, ApiError> {
+pub(super) async fn headers_of(api: &Api, file: &MediaFile, param: &'static str) -> Result<MediaInfo, ApiError> {
     let (decoders, bytes) = (api.config.decoders.clone(), file.bytes.clone());
     let name = format!("{param}{}", file.extension);
     let read = tokio::task::spawn_blocking(move || {
@@ -316,28 +377,11 @@ impl Run {
 
     /// Has the engine make the picture, and submits the render.
     async fn go(self) -> Result<(), String> {
-        let Self { api, caller, engine, made: Made { mut dub, spec }, origin, seed } = self;
+        let Self { api, caller, engine, made: Made { mut dub, spec, times }, origin, seed } = self;
         let (render, space) = (seed.render(), caller.rights.space.clone());
         let objects = api.coordinator.backplane().objects.clone();
-        let Times { start, end, length, .. } = dub.times;
-        let job = LipsyncJob {
-            video: dub.clip.bytes.clone(),
-            video_type: if dub.clip.extension == ".webm" { "video/webm" } else { "video/mp4" },
-            audio: dub.sound.file.bytes.clone(),
-            audio_type: if dub.sound.file.extension == ".wav" { "audio/wav" } else { "audio/mpeg" },
-            start,
-            end,
-            duration: length,
-        };
-        let answer = engine.moved(job).await.map_err(|error| error.to_string())?;
-        let moved = media::checked_answer(answer, Wanted::Video)
-            .ok_or("the lip-sync engine answered with something that is neither an MP4 nor a WebM file")?;
-        let info = headers_of(&api, &moved, "moved").await;
-        let info = info.map_err(|error| format!("the lip-sync engine's video cannot be used: {}", error.message))?;
-        if info.video.is_none() {
-            return Err("the lip-sync engine's video has no pictures".to_owned());
-        }
-        dub.moved = Some(moved);
+        let moved = moved(&api, &*engine, &dub.clip, &dub.sound, (times.start, times.end), times.length).await?;
+        (dub.moved, dub.pieces) = (Some(moved), times.pieces(true));
         // It was deleted in the meantime.
         let is_wanted = records::job(&objects, &space, &render).await.map_err(|error| error.to_string())?.is_some();
         if !is_wanted {
@@ -352,6 +396,35 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// What an engine makes of the part of a video with a sound, in `length` seconds.
+pub(super) async fn moved(
+    api: &Api,
+    engine: &dyn LipsyncEngine,
+    clip: &MediaFile,
+    sound: &MediaFile,
+    (start, end): (f64, f64),
+    length: f64,
+) -> Result<MediaFile, String> {
+    let job = LipsyncJob {
+        video: clip.bytes.clone(),
+        video_type: if clip.extension == ".webm" { "video/webm" } else { "video/mp4" },
+        audio: sound.bytes.clone(),
+        audio_type: if sound.extension == ".wav" { "audio/wav" } else { "audio/mpeg" },
+        start,
+        end,
+        duration: length,
+    };
+    let answer = engine.moved(job).await.map_err(|error| error.to_string())?;
+    let moved = media::checked_answer(answer, Wanted::Video)
+        .ok_or("the lip-sync engine answered with something that is neither an MP4 nor a WebM file")?;
+    let info = headers_of(api, &moved, "moved").await;
+    let info = info.map_err(|error| format!("the lip-sync engine's video cannot be used: {}", error.message))?;
+    if info.video.is_none() {
+        return Err("the lip-sync engine's video has no pictures".to_owned());
+    }
+    Ok(moved)
 }
 
 /// Stores that a run came to nothing, and tells of it.
@@ -549,16 +622,9 @@ pub(super) async fn delete(
 mod tests {
     use super::*;
 
-    fn asked(start: Option<f64>, end: Option<f64>) -> LipsyncRequest {
-        let file = r#"{ "type": "asset_id", "asset_id": "a" }"#;
-        let body = format!(r#"{{ "video": {file}, "audio": {file} }}"#);
-        let asked: LipsyncRequest = request::parse(request::object(body.as_bytes()).unwrap()).unwrap();
-        LipsyncRequest { start_time: start, end_time: end, ..asked }
-    }
-
     #[test]
     fn a_part_lies_in_the_video() {
-        let of = |start, end| part(&asked(start, end), 10.0).map_err(|error| error.param.unwrap());
+        let of = |start, end| part((start, end), 10.0).map_err(|error| error.param.unwrap());
         assert_eq!(of(None, None), Ok((0.0, 10.0)));
         assert_eq!(of(Some(2.0), Some(4.0)), Ok((2.0, 4.0)));
         assert_eq!(of(Some(2.0), Some(10.03)), Ok((2.0, 10.0)), "containers round");

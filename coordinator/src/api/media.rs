@@ -27,6 +27,8 @@ pub(super) enum Wanted {
     Video,
     /// An image or a video.
     Picture,
+    /// A SubRip file.
+    Subtitles,
 }
 
 impl Wanted {
@@ -35,6 +37,7 @@ impl Wanted {
             Self::Image => &[("image/png", ".png"), ("image/jpeg", ".jpg")],
             Self::Sound => &[("audio/wav", ".wav"), ("audio/mpeg", ".mp3")],
             Self::Video => &[("video/mp4", ".mp4"), ("video/webm", ".webm")],
+            Self::Subtitles => &[("application/x-subrip", ".srt")],
             Self::Picture => {
                 &[("image/png", ".png"), ("image/jpeg", ".jpg"), ("video/mp4", ".mp4"), ("video/webm", ".webm")]
             }
@@ -57,6 +60,7 @@ impl Wanted {
             Self::Image => "a PNG or a JPEG file",
             Self::Sound => "a WAV or an MP3 file",
             Self::Video => "an MP4 or a WebM file",
+            Self::Subtitles => "a SubRip file",
             Self::Picture => "a PNG, JPEG, MP4 or WebM file",
         }
     }

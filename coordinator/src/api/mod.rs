@@ -19,6 +19,7 @@
 //! | [`account`] | the key's own account |
 //! | [`view`] | a render as JSON |
 //! | `lipsyncs` | videos with a new sound |
+//! | `translations` | videos in other languages, and proofread sessions |
 //! | `inference` | renders and uploads as clients of inference.sh know them |
 //! | [`log`] | what pages printed and the farm had to say |
 //! | `mcp` | the routes as tools for agents |
@@ -72,6 +73,7 @@ pub mod server;
 mod storage_grants;
 mod streams;
 pub mod systems;
+mod translations;
 mod unread;
 mod videos;
 pub mod view;
@@ -115,6 +117,7 @@ use crate::rate_limit::RateLimiter;
 use crate::retention::{self, Retention};
 use crate::signed_urls::SignedUrls;
 use crate::storage_grants::StorageGrants;
+use crate::translation::{self, SpeechRecognition, Translator};
 use crate::usage::{Prices, UsageStore};
 use crate::webhooks::Webhooks;
 use crate::webhooks::deliver::{Deliverer, DeliveryPolicy};
@@ -164,6 +167,10 @@ pub struct ApiConfig {
     pub language_model: Option<Arc<dyn LanguageModel>>,
     /// Moves the mouths of videos; without one the mode `precision` of lipsyncs is refused.
     pub lipsync: Option<Arc<dyn LipsyncEngine>>,
+    /// Hears what is said in videos; without it, clients give their words.
+    pub recognition: Option<Arc<dyn SpeechRecognition>>,
+    /// Translates; without it the language model does.
+    pub translator: Option<Arc<dyn Translator>>,
     /// Reads the headers of files that clients send.
     pub decoders: Decoders,
     /// How long a handler may take, uploads of projects included.
@@ -200,6 +207,8 @@ impl Default for ApiConfig {
             speech: Arc::new(Catalogue::of(Vec::new())),
             language_model: None,
             lipsync: None,
+            recognition: None,
+            translator: None,
             decoders: Decoders::in_process(MediaLimits::default()),
             answer_within: Duration::from_secs(600),
             changes_per_minute: CHANGES_PER_MINUTE,
@@ -234,6 +243,7 @@ pub struct Api {
     pub(crate) speeches: Arc<voices::SpeechPermits>,
     pub(crate) agents: Arc<agents::AgentPermits>,
     pub(crate) lipsyncs: Arc<lipsyncs::LipsyncPermits>,
+    pub(crate) translations: Arc<translations::TranslationPermits>,
     pub(crate) streams: Arc<streams::OpenStreams>,
 }
 
@@ -270,6 +280,7 @@ impl Coordinator {
             speeches: Arc::default(),
             agents: Arc::default(),
             lipsyncs: Arc::default(),
+            translations: Arc::default(),
             streams: Arc::default(),
             config: Arc::new(config),
         };
@@ -328,7 +339,9 @@ impl Api {
                 }
                 let sessions = sessions::remove_expired(objects, &api.config.retention, now_ms).await?;
                 let lipsyncs = records::remove_expired(objects, &api.config.retention, now_ms).await?;
+                let translated = translation::records::remove_expired(objects, &api.config.retention, now_ms).await?;
                 Ok(answers
+                    + translated
                     + acts
                     + sessions
                     + lipsyncs
@@ -349,6 +362,7 @@ impl Api {
         let ends = self.coordinator.ends();
         self.coordinator.run(finalizer.run(ends));
         self.coordinator.run(farm::remember(self.clone()));
+        self.coordinator.run(translations::take_over(self.clone()));
         self.coordinator.run(deliverer.run(fresh, self.coordinator.drain().clone()));
         self.coordinator.run(expiry);
     }

@@ -33,6 +33,11 @@ use hyperfarm_api::request::{BatchRequest, EventsQuery, ListQuery, RenderRequest
 use hyperfarm_api::runtimes::{Runtime, RuntimePackage};
 use hyperfarm_api::schema::Schemas;
 use hyperfarm_api::tasks::{File, FilesRequest, Task, TaskCreated, TaskRequest};
+use hyperfarm_api::translations::{
+    CaptionQuery, GenerateRequest, Proofread, ProofreadGenerated, ProofreadRequest, ProofreadSrt, ProofreadSrtRequest,
+    ProofreadsCreated, Translation, TranslationCaption, TranslationChange, TranslationDeleted, TranslationLanguages,
+    TranslationRequest, TranslationsCreated,
+};
 use hyperfarm_api::videos::{Video, VideoCreated, VideoRequest, VideosQuery};
 use hyperfarm_api::voices::{DesignRequest, SpeechCreated, SpeechRequest, Voice, VoicesDesigned, VoicesQuery};
 use hyperfarm_api::webhooks::{Endpoint, EndpointChange, EndpointRequest, Event, EventType, Secret};
@@ -47,7 +52,7 @@ use super::route::{Answers, Route, Takes, one, page};
 use super::server::PeerAddress;
 use super::{
     Api, FIELDS_MAX, account, agents, assets, avatars, batch, farm, files, inference, lipsyncs, log, openapi, operate,
-    preview, read_body, render_events, renders, runtimes, videos, voices, webhooks, workers,
+    preview, read_body, render_events, renders, runtimes, translations, videos, voices, webhooks, workers,
 };
 use crate::api_keys::{Caller, Scope};
 use crate::audit::{self, Act};
@@ -114,6 +119,29 @@ const LIPSYNC: &[Code] = &[
     Code::NotReady,
     Code::RateLimited,
     Code::QuotaExceeded,
+];
+
+/// What translating a video can be refused for.
+const TRANSLATION: &[Code] = &joined::<{ LIPSYNC.len() + 2 }>(LIPSYNC, &[Code::VoiceNotFound, Code::EngineFailed]);
+
+/// What making the video of a proofread session can be refused for.
+const GENERATE: &[Code] = &[
+    Code::ResourceNotFound,
+    Code::InvalidParameter,
+    Code::InsufficientCredit,
+    Code::EngineNotConfigured,
+    Code::NotReady,
+    Code::RateLimited,
+];
+
+/// What changing the translation of a proofread session can be refused for.
+const PROOFREAD_SRT: &[Code] = &[
+    Code::ResourceNotFound,
+    Code::InvalidParameter,
+    Code::DownloadFailed,
+    Code::TooLarge,
+    Code::AssetNotFound,
+    Code::NotReady,
 ];
 
 /// What beginning a session with the video agent can be refused for.
@@ -205,6 +233,18 @@ pub const ROUTES: &[Route] = &[
     Route::new("get", "/v3/lipsyncs/{lipsync_id}", READ, "Read a video with a new sound.", one::<Lipsync>(), || get(lipsyncs::read)).errors(&[Code::ResourceNotFound]),
     Route::new("patch", "/v3/lipsyncs/{lipsync_id}", RENDER, "Change the title of a video with a new sound.", one::<Lipsync>(), || patch(lipsyncs::change)).json::<LipsyncChange>().errors(&[Code::ResourceNotFound, Code::InvalidParameter]),
     Route::new("delete", "/v3/lipsyncs/{lipsync_id}", RENDER, "Delete a video with a new sound; one under way is cancelled.", one::<LipsyncDeleted>(), || delete(lipsyncs::delete)).errors(&[Code::ResourceNotFound]),
+    Route::new("get", "/v3/video-translations/languages", READ, "List the languages that videos can be translated into.", one::<TranslationLanguages>(), || get(translations::languages)).errors(&[Code::EngineNotConfigured, Code::EngineFailed]),
+    Route::new("post", "/v3/video-translations", RENDER, "Translate an existing video into other languages.", one::<TranslationsCreated>(), || post(translations::create)).json::<TranslationRequest>().ids_from_idempotency_key().errors(TRANSLATION),
+    Route::new("get", "/v3/video-translations", READ, "List videos in other languages, newest first.", page::<Translation>(), || get(translations::list)).query::<ListQuery<PAGE_MAX>>().errors(&[Code::InvalidParameter]),
+    Route::new("get", "/v3/video-translations/{video_translation_id}", READ, "Read a video in another language.", one::<Translation>(), || get(translations::read)).errors(&[Code::ResourceNotFound]),
+    Route::new("patch", "/v3/video-translations/{video_translation_id}", RENDER, "Change the title of a video in another language.", one::<Translation>(), || patch(translations::change)).json::<TranslationChange>().errors(&[Code::ResourceNotFound, Code::InvalidParameter]),
+    Route::new("delete", "/v3/video-translations/{video_translation_id}", RENDER, "Delete a video in another language; one under way is cancelled.", one::<TranslationDeleted>(), || delete(translations::delete)).errors(&[Code::ResourceNotFound]),
+    Route::new("get", "/v3/video-translations/{video_translation_id}/caption", READ, "Read where the captions of a video in another language are.", one::<TranslationCaption>(), || get(translations::caption)).query::<CaptionQuery>().errors(&[Code::ResourceNotFound, Code::InvalidParameter, Code::NotReady]),
+    Route::new("post", "/v3/video-translations/proofreads", RENDER, "Translate an existing video to be read before it is spoken.", one::<ProofreadsCreated>(), || post(translations::create_proofreads)).json::<ProofreadRequest>().ids_from_idempotency_key().errors(TRANSLATION),
+    Route::new("get", "/v3/video-translations/proofreads/{proofread_id}", READ, "Read a proofread session.", one::<Proofread>(), || get(translations::read_proofread)).errors(&[Code::ResourceNotFound]),
+    Route::new("get", "/v3/video-translations/proofreads/{proofread_id}/srt", READ, "Read where the words of a proofread session are.", one::<ProofreadSrt>(), || get(translations::read_srt)).errors(&[Code::ResourceNotFound, Code::NotReady]),
+    Route::new("put", "/v3/video-translations/proofreads/{proofread_id}/srt", RENDER, "Change the translation of a proofread session.", one::<Proofread>(), || put(translations::change_srt)).json::<ProofreadSrtRequest>().errors(PROOFREAD_SRT),
+    Route::new("post", "/v3/video-translations/proofreads/{proofread_id}/generate", RENDER, "Make the video of a proofread session.", one::<ProofreadGenerated>(), || post(translations::generate)).json::<GenerateRequest>().ids_from_idempotency_key().errors(GENERATE),
     Route::new("get", "/v3/users/me", READ, "Read the key's own account.", Answers::Whole(Schemas::answer::<AccountAnswer>), || get(account::me)),
     Route::new("get", "/v1/user/me", READ, "Read the key's own account, by the path of the published quick start.", Answers::Whole(Schemas::answer::<AccountAnswer>), || get(account::me)),
     Route::new("post", "/apps/run", RENDER, "Submit a render as a task of the one app.", Answers::One(Schemas::answer::<TaskCreated>), || post(inference::run)).inference().json::<TaskRequest>().ids_from_idempotency_key().errors(RUN),

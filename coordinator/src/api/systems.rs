@@ -112,7 +112,14 @@ pub const SYSTEMS: &[System] = &[
                  `precision` needs an engine that moves mouths",
         test: ("coordinator/tests/lipsyncs.rs", "a_video_gets_a_new_sound"),
     },
-    System::refused("translation of videos", &["/v3/video-translations"], "proofread sessions too"),
+    System {
+        name: "translation of videos",
+        paths: &["/v3/video-translations"],
+        support: Support::WithEngine,
+        remark: "proofread sessions too, [as described](translation.md): speech recognition, a translator and a voice; words or a \
+                 sound of the client's take the place of the first two",
+        test: ("coordinator/tests/translations.rs", "a_video_is_heard_translated_and_spoken"),
+    },
     System {
         name: "video agent",
         paths: &["/v3/video-agents"],

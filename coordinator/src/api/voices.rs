@@ -215,6 +215,13 @@ pub(super) async fn made(api: &Api, speech: &hyperfarm_speech::SpeechRequest) ->
     catalogue.speak(speech).await.map_err(refusal)
 }
 
+/// Speaks when it is its turn, however long that takes.
+pub(super) async fn spoken(api: &Api, speech: &hyperfarm_speech::SpeechRequest) -> Result<Speech, SpeechError> {
+    // Nobody closes the semaphore.
+    let _turn = api.speeches.0.acquire().await;
+    api.config.speech.speak(speech).await
+}
+
 /// The catalogue, if there is an engine.
 pub(super) fn catalogue(api: &Api) -> Result<&Catalogue, ApiError> {
     if api.config.speech.is_empty() {

@@ -102,6 +102,7 @@ pub(crate) async fn store(
             vec![member(), object_keys::space_video(&intake.space, &request.id)]
         }
         Purpose::Lipsync(_) => vec![member(), object_keys::space_lipsync(&intake.space, &request.id)],
+        Purpose::Translation(_) => vec![member(), object_keys::space_translation(&intake.space, &request.id)],
         // The client has asked for a look, and is shown no render.
         Purpose::Look(_) => Vec::new(),
     };

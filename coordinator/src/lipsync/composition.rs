@@ -3,13 +3,27 @@
 use bytes::Bytes;
 use hyperfarm_proto::spec::Size;
 
-use super::times::Times;
 use crate::intake::ProjectError;
 use crate::intake::project::from_files;
-use crate::presenter::{MediaFile, SpokenSound, SpokenWord, captions};
+use crate::presenter::{MediaFile, SpokenWord, captions};
 
 /// Hertz below which nothing is speech.
 const RUMBLE: u32 = 80;
+
+/// A part of a video, as it is shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Piece {
+    /// Second of the output at which it begins.
+    pub(crate) start: f64,
+    /// Seconds of the output.
+    pub(crate) length: f64,
+    /// Second of the video with which it begins; `None` where it is what the engine has made.
+    pub(crate) from: Option<f64>,
+    /// Seconds of the video in a second of the output.
+    pub(crate) rate: f64,
+    /// Whether its own sound is heard.
+    pub(crate) is_heard: bool,
+}
 
 /// A video with a new sound that is to be made.
 #[derive(Debug)]
@@ -18,13 +32,18 @@ pub(crate) struct Dub {
     pub(crate) clip: MediaFile,
     /// Whether the video has a sound of its own.
     pub(crate) has_sound: bool,
-    /// What an engine has made of the part with the new sound: as long as the part is in the output.
+    /// What an engine has made of the part with the new sound.
     pub(crate) moved: Option<MediaFile>,
-    /// The new sound, whose length is known.
-    pub(crate) sound: SpokenSound,
+    /// The pieces of the output, one after the other.
+    pub(crate) pieces: Vec<Piece>,
+    /// A WAV or an MP3 file: the new sound.
+    pub(crate) sound: MediaFile,
+    /// Second of the output at which the new sound begins, and seconds that are heard of it.
+    pub(crate) heard: (f64, f64),
+    /// The words of the new sound that are heard, by the seconds of the output.
+    pub(crate) words: Vec<SpokenWord>,
     /// Size of the picture.
     pub(crate) size: Size,
-    pub(crate) times: Times,
     /// Whether the new sound is cleared of what is no speech.
     pub(crate) is_enhanced: bool,
     pub(crate) has_watermark: bool,
@@ -40,25 +59,13 @@ impl Dub {
         let page = self.page();
         let (clip, sound) = (self.clip_name(), self.sound_name());
         let moved = self.moved.as_ref().map(|file| (moved_name(file), &file.bytes));
-        let mut files: Vec<(&str, &[u8])> = vec![("index.html", page.as_bytes()), (&sound, &self.sound.file.bytes)];
+        let mut files: Vec<(&str, &[u8])> = vec![("index.html", page.as_bytes()), (&sound, &self.sound.bytes)];
         // The engine may have made all of the picture.
-        if self.moved.is_none() || self.times.start > 0.0 || self.times.after() > 0.0 {
+        if self.pieces.iter().any(|piece| piece.from.is_some()) {
             files.push((&clip, &self.clip.bytes));
         }
         files.extend(moved.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])));
         from_files(&files)
-    }
-
-    /// The words of the new sound that are heard, by the seconds of the output.
-    pub(crate) fn words(&self) -> Vec<SpokenWord> {
-        let Times { start, length, .. } = self.times;
-        let heard = self.sound.words.iter().filter(|word| word.start < length);
-        let moved = heard.map(|word| SpokenWord {
-            start: start + word.start,
-            end: start + word.end.min(length),
-            ..word.clone()
-        });
-        moved.collect()
     }
 
     fn clip_name(&self) -> String {
@@ -66,36 +73,28 @@ impl Dub {
     }
 
     fn sound_name(&self) -> String {
-        format!("audio{}", self.sound.file.extension)
+        format!("audio{}", self.sound.extension)
     }
 
     fn page(&self) -> String {
         let Size { width, height } = self.size;
-        let Times { start, end, length, rate, .. } = self.times;
-        let (clip, total, unit) = (self.clip_name(), self.times.total(), width.min(height));
-        let muted = if self.has_sound { "" } else { " muted" };
+        let (clip, unit) = (self.clip_name(), width.min(height));
+        let total: f64 = self.pieces.iter().map(|piece| piece.length).sum();
         let mut elements = String::new();
-        let mut film = |id: &str, name: &str, at: f64, lasts: f64, more: &str| {
+        for (index, Piece { start, length, from, rate, is_heard }) in self.pieces.iter().enumerate() {
+            let moved = self.moved.as_ref().filter(|_| from.is_none()).map(moved_name);
+            let name = moved.as_ref().unwrap_or(&clip);
+            let muted = if *is_heard && self.has_sound { "" } else { " muted" };
+            let from = from.filter(|from| *from > 0.0 || *rate != 1.0);
+            let from = from.map(|from| format!(" data-media-start=\"{from:.6}\"")).unwrap_or_default();
+            let rate = if *rate == 1.0 { String::new() } else { format!(" data-playback-rate=\"{rate:.9}\"") };
             elements.push_str(&format!(
-                "<video id=\"{id}\" class=\"clip film\" src=\"{name}\" playsinline data-start=\"{at:.6}\" \
-                 data-duration=\"{lasts:.6}\" data-track-index=\"0\"{more}></video>\n"
+                "<video id=\"piece-{}\" class=\"clip film\" src=\"{name}\" playsinline data-start=\"{start:.6}\" \
+                 data-duration=\"{length:.6}\" data-track-index=\"0\"{muted}{from}{rate}></video>\n",
+                index + 1
             ));
-        };
-        if start > 0.0 {
-            film("before", &clip, 0.0, start, muted);
         }
-        match &self.moved {
-            Some(file) => film("part", &moved_name(file), start, length, " muted"),
-            None => {
-                let times = format!(" muted data-media-start=\"{start:.6}\" data-playback-rate=\"{rate:.9}\"");
-                film("part", &clip, start, length, &times);
-            }
-        }
-        if self.times.after() > 0.0 {
-            let times = format!("{muted} data-media-start=\"{end:.6}\"");
-            film("after", &clip, start + length, self.times.after(), &times);
-        }
-        let heard = self.sound.seconds.map_or(length, |seconds| seconds.min(length));
+        let (start, heard) = self.heard;
         let effects = if self.is_enhanced {
             format!(
                 " data-fx-chain='{{\"version\":1,\"nodes\":[{{\"type\":\"highpass\",\"params\":{{\"frequency\":{RUMBLE}}}}}]}}'"
@@ -108,7 +107,7 @@ impl Dub {
              data-track-index=\"1\"{effects}></audio>\n",
             self.sound_name()
         ));
-        elements.push_str(&captions::elements(&self.words(), false));
+        elements.push_str(&captions::elements(&self.words, false));
         if self.has_watermark {
             elements.push_str("<p class=\"watermark\">hyperfarm</p>\n");
         }
@@ -151,17 +150,22 @@ mod tests {
         MediaFile { extension, bytes: Bytes::from_static(bytes) }
     }
 
-    fn dub(times: Times) -> Dub {
+    fn piece(start: f64, length: f64, from: Option<f64>, rate: f64, is_heard: bool) -> Piece {
+        Piece { start, length, from, rate, is_heard }
+    }
+
+    fn dub(pieces: Vec<Piece>, heard: (f64, f64)) -> Dub {
         let word =
             |word: &str, start: f64| SpokenWord { word: word.to_owned(), start, end: start + 1.0, phonemes: None };
-        let words = vec![word("Hello", 0.0), word("there.", 1.5), word("Late.", 9.0)];
         Dub {
             clip: file(".mp4", b"clip"),
             has_sound: true,
             moved: None,
-            sound: SpokenSound { file: file(".wav", b"sound"), seconds: Some(5.0), words },
+            pieces,
+            sound: file(".wav", b"sound"),
+            heard,
+            words: vec![word("Hello", 0.0), word("there.", 1.5)],
             size: Size { width: 640, height: 360 },
-            times,
             is_enhanced: false,
             has_watermark: false,
         }
@@ -175,53 +179,60 @@ mod tests {
 
     #[test]
     fn the_whole_video_is_played_as_long_as_the_sound() {
-        let dub = dub(Times::new(4.0, (0.0, 4.0), 5.0, true));
+        let dub = dub(vec![piece(0.0, 5.0, Some(0.0), 0.8, false)], (0.0, 5.0));
         assert_eq!(dub.bundle().unwrap(), dub.bundle().unwrap());
         let (names, page) = files(&dub);
         assert_eq!(names, ["index.html", "audio.wav", "video.mp4"]);
         for part in [
             "data-width=\"640\" data-height=\"360\" data-start=\"0\" data-duration=\"5.000000\"",
-            "<video id=\"part\" class=\"clip film\" src=\"video.mp4\" playsinline data-start=\"0.000000\" data-duration=\"5.000000\" \
-             data-track-index=\"0\" muted data-media-start=\"0.000000\" data-playback-rate=\"0.800000000\">",
+            "<video id=\"piece-1\" class=\"clip film\" src=\"video.mp4\" playsinline data-start=\"0.000000\" \
+             data-duration=\"5.000000\" data-track-index=\"0\" muted data-media-start=\"0.000000\" \
+             data-playback-rate=\"0.800000000\">",
             "src=\"audio.wav\" data-start=\"0.000000\" data-duration=\"5.000000\"",
             "data-caption=\"Hello there.\"",
         ] {
             assert!(page.contains(part), "{part} is not in {page}");
         }
-        assert!(!page.contains("before") && !page.contains("after") && !page.contains("Late."), "{page}");
+        assert!(!page.contains("piece-2"), "{page}");
         assert!(!page.contains("data-fx-chain") && !page.contains("<p"), "{page}");
     }
 
     #[test]
     fn what_is_around_a_part_keeps_its_sound() {
-        let part = Dub { is_enhanced: true, has_watermark: true, ..dub(Times::new(10.0, (2.0, 4.0), 5.0, false)) };
+        let pieces = || {
+            vec![
+                piece(0.0, 2.0, Some(0.0), 1.0, true),
+                piece(2.0, 2.0, Some(2.0), 1.0, false),
+                piece(4.0, 6.0, Some(4.0), 1.0, true),
+            ]
+        };
+        let part = Dub { is_enhanced: true, has_watermark: true, ..dub(pieces(), (2.0, 2.0)) };
         let (_, page) = files(&part);
         for part in [
             "data-duration=\"10.000000\" data-no-timeline",
-            "<video id=\"before\" class=\"clip film\" src=\"video.mp4\" playsinline data-start=\"0.000000\" \
+            "<video id=\"piece-1\" class=\"clip film\" src=\"video.mp4\" playsinline data-start=\"0.000000\" \
              data-duration=\"2.000000\" data-track-index=\"0\">",
-            "data-start=\"2.000000\" data-duration=\"2.000000\" data-track-index=\"0\" muted data-media-start=\"2.000000\"",
+            "data-start=\"2.000000\" data-duration=\"2.000000\" data-track-index=\"0\" muted data-media-start=\"2.000000\">",
             "data-start=\"4.000000\" data-duration=\"6.000000\" data-track-index=\"0\" data-media-start=\"4.000000\">",
             "src=\"audio.wav\" data-start=\"2.000000\" data-duration=\"2.000000\"",
             "\"frequency\":80",
             "<p class=\"watermark\">",
-            "data-caption=\"Hello there.\"",
         ] {
             assert!(page.contains(part), "{part} is not in {page}");
         }
-        let words = part.words();
-        assert_eq!((words.len(), words[1].start, words[1].end), (2, 3.5, 4.0));
         let (_, page) = files(&Dub { has_sound: false, ..part });
         assert_eq!(page.matches(" muted").count(), 3, "{page}");
     }
 
     #[test]
     fn what_an_engine_has_made_is_shown_at_its_own_speed() {
-        let whole = Dub { moved: Some(file(".webm", b"moved")), ..dub(Times::new(4.0, (0.0, 4.0), 5.0, true)) };
+        let moved = || Some(file(".webm", b"moved"));
+        let whole = Dub { moved: moved(), ..dub(vec![piece(0.0, 5.0, None, 1.0, false)], (0.0, 5.0)) };
         let (names, page) = files(&whole);
         assert_eq!(names, ["index.html", "audio.wav", "moved.webm"]);
         assert!(page.contains("src=\"moved.webm\"") && !page.contains("data-playback-rate"), "{page}");
-        let part = Dub { times: Times::new(4.0, (1.0, 4.0), 5.0, true), ..whole };
+        let pieces = vec![piece(0.0, 1.0, Some(0.0), 1.0, true), piece(1.0, 5.0, None, 1.0, false)];
+        let part = Dub { moved: moved(), ..dub(pieces, (1.0, 5.0)) };
         assert_eq!(files(&part).0, ["index.html", "audio.wav", "video.mp4", "moved.webm"]);
     }
 }

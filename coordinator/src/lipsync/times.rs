@@ -1,5 +1,7 @@
 //! Which second of a video is shown when, beside a sound of another length.
 
+use super::composition::Piece;
+
 /// The slowest and the fastest that a video is played to be as long as a sound, as multiples of its own speed.
 const RATES: std::ops::RangeInclusive<f64> = 0.5..=2.0;
 
@@ -33,14 +35,17 @@ impl Times {
         Self { clip, start, end, length: sound, rate }
     }
 
-    /// Seconds of the output.
-    pub(crate) fn total(&self) -> f64 {
-        self.start + self.length + self.after()
-    }
-
-    /// Seconds of the video after the part.
-    pub(crate) fn after(&self) -> f64 {
-        (self.clip - self.end).max(0.0)
+    /// The pieces of the output: what is before the part, the part, which an engine may have made, and what is after it.
+    pub(crate) fn pieces(&self, is_moved: bool) -> Vec<Piece> {
+        let &Self { clip, start, end, length, rate } = self;
+        let around =
+            |at: f64, length: f64, from: f64| Piece { start: at, length, from: Some(from), rate: 1.0, is_heard: true };
+        let part = match is_moved {
+            true => Piece { start, length, from: None, rate: 1.0, is_heard: false },
+            false => Piece { start, length, from: Some(start), rate, is_heard: false },
+        };
+        let pieces = [around(0.0, start, 0.0), part, around(start + length, clip - end, end)];
+        pieces.into_iter().filter(|piece| piece.length > 0.0).collect()
     }
 }
 
@@ -61,7 +66,12 @@ mod tests {
         ] {
             let times = Times::new(10.0, part, sound, is_dynamic);
             assert_eq!((times.length, times.rate), (length, rate), "{part:?} {sound} {is_dynamic}");
-            assert_eq!(times.total(), part.0 + length + 10.0 - part.1);
+            let pieces = times.pieces(false);
+            let total: f64 = pieces.iter().map(|piece| piece.length).sum();
+            assert_eq!(total, part.0 + length + 10.0 - part.1);
+            assert_eq!(pieces.len(), if part == (0.0, 10.0) { 1 } else { 3 });
         }
+        let moved = Times::new(10.0, (4.0, 8.0), 5.0, true).pieces(true);
+        assert_eq!((moved[1].from, moved[1].rate, moved[2].start, moved[2].from), (None, 1.0, 9.0, Some(8.0)));
     }
 }
