@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// Give existing videos a new sound on a farm.
     #[command(subcommand)]
     Lipsyncs(crate::client::lipsyncs::LipsyncsCommand),
+    /// Translate existing videos into other languages on a farm.
+    #[command(subcommand)]
+    Translations(Box<crate::client::translations::TranslationsCommand>),
     /// Register receivers of a farm's events.
     #[command(subcommand)]
     Webhooks(crate::client::webhooks::WebhooksCommand),

@@ -79,6 +79,7 @@ fn main() -> ExitCode {
             args::Command::Avatars(command) => client::avatars::run(command).await,
             args::Command::Videos(command) => client::videos::run(command).await,
             args::Command::Lipsyncs(command) => client::lipsyncs::run(command).await,
+            args::Command::Translations(command) => client::translations::run(*command).await,
             args::Command::Webhooks(command) => client::webhooks::run(command).await,
             args::Command::Workers(command) => client::workers::run(command).await,
             args::Command::Doctor(doctor) => doctor::run(doctor.json).await,

@@ -219,8 +219,8 @@ async fn systems_that_the_farm_has_not_are_refused_by_name() {
             }
         }
     }
-    let refusal = post(&router, "/v3/video-translations", &json!({})).await.json();
-    let message = "there is no POST /v3/video-translations, for this farm has no translation of videos";
+    let refusal = post(&router, "/v3/voices/clone", &json!({})).await.json();
+    let message = "there is no POST /v3/voices/clone, for this farm has no cloning of voices";
     assert_eq!(refusal["error"]["message"], message);
     assert_eq!(get(&router, "/v3/voices-2").await.json()["error"]["message"], "there is no GET /v3/voices-2");
 }

@@ -31,10 +31,10 @@ use crate::videos::{png, project_file, speech, upload};
 
 const LIPSYNCS: &str = "/v3/lipsyncs";
 
-const SIZE: Size = Size { width: 64, height: 48 };
+pub(crate) const SIZE: Size = Size { width: 64, height: 48 };
 
 /// Writes a video of 64 by 48 pixels at 25 frames a second, whose frames have these levels of grey.
-fn write_film(path: &Path, levels: &[u8]) {
+pub(crate) fn write_film(path: &Path, levels: &[u8]) {
     let rate = FrameRate::new(25, 1).unwrap();
     let settings = EncoderSettings::of(Format::Mp4, Quality::Draft, rate);
     let mut encoder = SegmentEncoder::create(path, &settings, SIZE, rate).unwrap();

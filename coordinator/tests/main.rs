@@ -26,6 +26,7 @@ mod speculation;
 mod standby;
 mod storage_grants;
 mod tenants;
+mod translations;
 mod upgrade;
 mod videos;
 mod voices;

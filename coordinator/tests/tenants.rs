@@ -58,6 +58,8 @@ struct Things {
     video: String,
     session: String,
     lipsync: String,
+    translation: String,
+    proofread: String,
 }
 
 async fn things(farm: &Farm, router: &Router, key: &str) -> Things {
@@ -94,7 +96,18 @@ async fn things(farm: &Farm, router: &Router, key: &str) -> Things {
     let [film, speech] = [film, sound].map(|id| json!({ "type": "asset_id", "asset_id": id }));
     let lipsync = json!({ "video": film, "audio": speech, "title": MARK });
     let lipsync = id(&call(router, key, "post", "/v3/lipsyncs", &lipsync).await, "lipsync_id");
-    Things { render, open_render, asset, endpoint, group, look, video, session, lipsync }
+    let srt = videos::upload(router, key, "a.srt", format!("00:00 --> 00:01\n{MARK}").as_bytes()).await;
+    let srt = json!({ "type": "asset_id", "asset_id": srt });
+    let words = json!({ "video": film, "srt": srt, "title": MARK, "output_languages": ["English"], "input_language": "English" });
+    let first = |answer: &Answer, name: &str| answer.json()["data"][name][0].as_str().unwrap().to_owned();
+    let translation = call(router, key, "post", "/v3/video-translations", &words).await;
+    let translation = first(&translation, "video_translation_ids");
+    let proofread = call(router, key, "post", "/v3/video-translations/proofreads", &words).await;
+    let proofread = first(&proofread, "proofread_ids");
+    let uri = format!("/v3/video-translations/proofreads/{proofread}");
+    let is_ready = async || call(router, key, "get", &uri, &Value::Null).await.json()["data"]["status"] == "completed";
+    assert!(crate::common::comes(is_ready).await, "no translation");
+    Things { render, open_render, asset, endpoint, group, look, video, session, lipsync, translation, proofread }
 }
 
 #[tokio::test]
@@ -104,7 +117,7 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
     let scene = json!({ "layout": "title", "heading": MARK });
     let answer = json!({ "reply": MARK, "storyboard": { "title": MARK, "scenes": [scene] } });
     let language_model = Some(crate::agents::model(&[answer]).await.0);
-    let config = ApiConfig { access: Access::keys([]), language_model, ..ApiConfig::default() };
+    let config = ApiConfig { access: Access::keys([]), language_model, speech: videos::speech(), ..ApiConfig::default() };
     let router = farm.coordinator.router(config);
     let (alpha, beta) = (key(&farm, "alpha", Scope::Render).await, key(&farm, "beta", Scope::Render).await);
     let things = things(&farm, &router, &alpha).await;
@@ -124,6 +137,7 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
         own(format!("/v3/videos/{}", things.video)).await,
         own(format!("/v3/video-agents/{}", things.session)).await,
         own(format!("/v3/lipsyncs/{}", things.lipsync)).await,
+        own(format!("/v3/video-translations/proofreads/{}", things.proofread)).await,
     ];
     let pools = async |key: &str| {
         let farm = call(&router, key, "get", "/v3/hyperframes/farm", &Value::Null).await.json();
@@ -133,8 +147,9 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
     assert!(crate::common::comes(waits).await, "A is not told of the pool that its render waits for");
     let operator = key(&farm, "default", Scope::Admin).await;
     assert!(pools(&operator).await.contains(MARK));
-    let Things { render, open_render, asset, endpoint, group, look, video, session, lipsync } = &things;
-    let marks = [MARK, render, open_render, asset, endpoint, group, look, video, session, lipsync];
+    let Things { render, open_render, asset, endpoint, group, look, video, session, lipsync, translation, proofread } = &things;
+    let marks =
+        [MARK, render, open_render, asset, endpoint, group, look, video, session, lipsync, translation, proofread];
     let mut asked = 0;
     for route in ROUTES {
         let mut uris = Vec::new();
@@ -150,6 +165,8 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
                 ("{video_id}", &things.video),
                 ("{session_id}", &things.session),
                 ("{lipsync_id}", &things.lipsync),
+                ("{video_translation_id}", &things.translation),
+                ("{proofread_id}", &things.proofread),
                 ("{resource_id}", "storyboard_0"),
                 ("{worker_id}", "n1"),
                 ("{voice_id}", "espeak_en-us"),
@@ -185,6 +202,8 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
                 "{video_id}",
                 "{session_id}",
                 "{lipsync_id}",
+                "{video_translation_id}",
+                "{proofread_id}",
                 "{*key}",
             ];
             let is_of_alpha = names_a_thing.iter().any(|parameter| route.path.contains(parameter));

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Pitch of the video's own sound, and of the new one.
-const OLD: f64 = 440.0;
+pub(crate) const OLD: f64 = 440.0;
 const NEW: f64 = 1000.0;
 
 /// A WAV file of a tone at 48 kHz.
@@ -31,7 +31,7 @@ fn tone(hertz: f64, seconds: f64) -> Vec<u8> {
 }
 
 /// Amplitude of a pitch in a part of a sound, given in seconds.
-fn amplitude(sound: &[[f32; 2]], (from, to): (f64, f64), hertz: f64) -> f64 {
+pub(crate) fn amplitude(sound: &[[f32; 2]], (from, to): (f64, f64), hertz: f64) -> f64 {
     let rate = f64::from(SAMPLE_RATE);
     let (first, last) = ((from * rate) as usize, (to * rate) as usize);
     let turn = hertz * std::f64::consts::TAU / rate;
@@ -69,19 +69,19 @@ fn made(scene: &Scene, farm: &Up, name: &str, asked: &Value) -> (Value, PathBuf)
 }
 
 /// The numbers of the frames that a video shows.
-fn numbers(video: &Path) -> Vec<u64> {
+pub(crate) fn numbers(video: &Path) -> Vec<u64> {
     let read = |picture| number_in(picture, (0, 0), (128, 64)).expect("a number");
     pictures(video).iter().map(read).collect()
 }
 
 /// The project of the newest render: the newest bundle in the farm's storage.
-fn project(scene: &Scene) -> PathBuf {
+pub(crate) fn project(scene: &Scene) -> PathBuf {
     let bundles = std::fs::read_dir(scene.path("data").join("bundles")).unwrap().map(|entry| entry.unwrap().path());
     bundles.max_by_key(|path| path.metadata().unwrap().modified().unwrap()).unwrap()
 }
 
 /// A video of two seconds at 25 frames a second, whose frames show their numbers, with a tone.
-fn old_video(scene: &Scene) -> PathBuf {
+pub(crate) fn old_video(scene: &Scene) -> PathBuf {
     let page = "<div id=\"root\" data-composition-id=\"main\" data-width=\"128\" data-height=\"64\" data-start=\"0\" \
                 data-duration=\"2\" data-fps=\"25\" data-no-timeline>\
                 <video id=\"film\" style=\"position:absolute;left:0;top:0;width:128px;height:64px\" src=\"film.mp4\" muted \

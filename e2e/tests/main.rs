@@ -22,6 +22,7 @@ mod presenter;
 mod runtimes;
 mod seams;
 mod timings;
+mod translation;
 mod upgrade;
 mod video;
 mod webhooks;

@@ -42,7 +42,7 @@ fn upload(farm: &Up, path: &str) -> Value {
     json!({ "type": "asset_id", "asset_id": answer["data"]["asset_id"] })
 }
 
-fn has_espeak() -> bool {
+pub(crate) fn has_espeak() -> bool {
     let found = Command::new("espeak-ng").arg("--version").output().is_ok();
     if !found {
         Requirement::Servers.skip("espeak-ng is not installed");

@@ -5,6 +5,7 @@ pub(crate) mod avatars;
 pub(crate) mod lipsyncs;
 pub(crate) mod renders;
 mod results;
+pub(crate) mod translations;
 pub(crate) mod videos;
 pub(crate) mod voices;
 pub(crate) mod webhooks;
