@@ -1,5 +1,6 @@
 //! Two tenants apart on every route of the table, and who did what in the audit log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::client::{Answer, RENDERS, ask, error, invalid};
@@ -14,6 +15,7 @@ use hyperfarm_coordinator::api::routes::ROUTES;
 use hyperfarm_coordinator::api::{Access, ApiConfig};
 use hyperfarm_coordinator::api_keys::{KeyRecord, KeyStore, Scope};
 use hyperfarm_coordinator::intake::from_html;
+use hyperfarm_coordinator::{TranslationError, Translator};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -45,6 +47,22 @@ async fn events(router: &Router, key: &str, uri: &str) -> (u16, String) {
     };
     drop(tokio::time::timeout(Duration::from_millis(2500), reading).await);
     (status, text)
+}
+
+/// Translates nothing.
+#[derive(Debug)]
+struct Echo;
+
+#[async_trait::async_trait]
+impl Translator for Echo {
+    async fn translate(
+        &self,
+        texts: &[String],
+        _: Option<&str>,
+        _: (&str, &str),
+    ) -> Result<Vec<String>, TranslationError> {
+        Ok(texts.to_vec())
+    }
 }
 
 /// The things of a tenant, by the parameters of paths.
@@ -98,7 +116,7 @@ async fn things(farm: &Farm, router: &Router, key: &str) -> Things {
     let lipsync = id(&call(router, key, "post", "/v3/lipsyncs", &lipsync).await, "lipsync_id");
     let srt = videos::upload(router, key, "a.srt", format!("00:00 --> 00:01\n{MARK}").as_bytes()).await;
     let srt = json!({ "type": "asset_id", "asset_id": srt });
-    let words = json!({ "video": film, "srt": srt, "title": MARK, "output_languages": ["English"], "input_language": "English" });
+    let words = json!({ "video": film, "srt": srt, "title": MARK, "output_languages": ["English"] });
     let first = |answer: &Answer, name: &str| answer.json()["data"][name][0].as_str().unwrap().to_owned();
     let translation = call(router, key, "post", "/v3/video-translations", &words).await;
     let translation = first(&translation, "video_translation_ids");
@@ -117,7 +135,8 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
     let scene = json!({ "layout": "title", "heading": MARK });
     let answer = json!({ "reply": MARK, "storyboard": { "title": MARK, "scenes": [scene] } });
     let language_model = Some(crate::agents::model(&[answer]).await.0);
-    let config = ApiConfig { access: Access::keys([]), language_model, speech: videos::speech(), ..ApiConfig::default() };
+    let (speech, translator) = (videos::speech(), Some(Arc::new(Echo) as Arc<dyn Translator>));
+    let config = ApiConfig { access: Access::keys([]), language_model, speech, translator, ..ApiConfig::default() };
     let router = farm.coordinator.router(config);
     let (alpha, beta) = (key(&farm, "alpha", Scope::Render).await, key(&farm, "beta", Scope::Render).await);
     let things = things(&farm, &router, &alpha).await;
@@ -147,7 +166,8 @@ async fn a_tenant_reaches_nothing_of_another_on_any_route() {
     assert!(crate::common::comes(waits).await, "A is not told of the pool that its render waits for");
     let operator = key(&farm, "default", Scope::Admin).await;
     assert!(pools(&operator).await.contains(MARK));
-    let Things { render, open_render, asset, endpoint, group, look, video, session, lipsync, translation, proofread } = &things;
+    let Things { render, open_render, asset, endpoint, group, look, video, session, lipsync, translation, proofread } =
+        &things;
     let marks =
         [MARK, render, open_render, asset, endpoint, group, look, video, session, lipsync, translation, proofread];
     let mut asked = 0;

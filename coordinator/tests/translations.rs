@@ -305,7 +305,7 @@ async fn a_video_is_heard_translated_and_spoken() {
     assert_eq!(running, expected);
     assert!(running["created_at"].as_u64().unwrap() > 1_700_000_000);
     let caption = format!("{TRANSLATIONS}/{id}/caption?format=srt");
-    assert_eq!(get(&router, &caption).await.error(), error(409, "not_ready"));
+    assert_eq!(get(&router, &caption).await.error(), error(409, "resource_not_ready"));
     worker.finish(&draft(75, false)).await;
     assert!(comes(async || read(&router, &id).await["status"] == "completed").await);
     let ended = read(&router, &id).await;
@@ -320,7 +320,10 @@ async fn a_video_is_heard_translated_and_spoken() {
     let left = farm.backplane.objects.list("farm/translating").await.unwrap();
     assert_eq!(left, [], "no lease is left");
     let files = farm.backplane.objects.list("translations").await.unwrap();
-    assert!(files.iter().all(|file| !file.key.ends_with(".mp4")), "the video is removed once it is in a project: {files:?}");
+    assert!(
+        files.iter().all(|file| !file.key.ends_with(".mp4")),
+        "the video is removed once it is in a project: {files:?}"
+    );
 }
 
 #[tokio::test]
@@ -329,10 +332,7 @@ async fn each_language_is_a_video_of_its_own() {
     let engines = engines(said(), &[StatusCode::SERVICE_UNAVAILABLE]).await;
     let router = farm.coordinator.router(with(&engines));
     let listed = get(&router, &format!("{TRANSLATIONS}/languages")).await.json();
-    assert_eq!(
-        listed["data"]["languages"],
-        json!(["English", "German", "Spanish", "de", "en-us", "es", "es-419"])
-    );
+    assert_eq!(listed["data"]["languages"], json!(["English", "German", "Spanish", "de", "en-us", "es", "es-419"]));
     let fields = json!({ "output_languages": ["de", "English", "es"] });
     let made = ids_of(&post(&router, TRANSLATIONS, &asked(&fields)).await);
     assert_eq!(made.len(), 3);
@@ -409,7 +409,8 @@ async fn a_translation_is_read_and_changed_before_it_is_spoken() {
         let path = link.as_str().unwrap().split_once(":8080").unwrap().1.to_owned();
         String::from_utf8(get(&router, &path).await.bytes.to_vec()).unwrap()
     };
-    let original = "1\n00:00:00,000 --> 00:00:00,800\nHello there.\n\n2\n00:00:01,000 --> 00:00:01,800\nHello again, you two.\n\n";
+    let original =
+        "1\n00:00:00,000 --> 00:00:00,800\nHello there.\n\n2\n00:00:01,000 --> 00:00:01,800\nHello again, you two.\n\n";
     assert_eq!(text(&links["original_srt_url"]).await, original);
     assert_eq!(text(&links["srt_url"]).await, original.replace("Hello", "Hola"));
     let change = async |srt: &str| {
@@ -429,9 +430,9 @@ async fn a_translation_is_read_and_changed_before_it_is_spoken() {
     has(&page, &["data-caption=\"Buenos días.\"", "data-duration=\"2.000000\""]);
     let seen = read(&router, &video).await;
     assert_eq!((&seen["callback_id"], &seen["output_language"]), (&json!("c7"), &json!("Spanish")));
-    assert_eq!(engines.asked.lock().heard.len(), 2, "once for each session");
     let heard = async |kind: &str| events(&router).await.iter().filter(|event| event["event_type"] == kind).count();
     assert!(comes(async || heard("proofread_creation.success").await == 2).await);
+    assert_eq!(engines.asked.lock().heard.len(), 2, "once for each session");
     // A session is no translation, and a translation no session.
     assert_eq!(get(&router, &format!("{TRANSLATIONS}/{id}")).await.error(), error(404, "resource_not_found"));
     assert_eq!(get(&router, &format!("{PROOFREADS}/{video}")).await.error(), error(404, "resource_not_found"));
@@ -543,7 +544,12 @@ async fn translations_are_refused_by_field() {
     assert_eq!(precise.error(), missing("mode"));
     for (config, uri, setting, param) in [
         (ApiConfig { recognition: None, ..with(&engines) }, TRANSLATIONS, "HYPERFARM_RECOGNITION_URL", Some("video")),
-        (ApiConfig { translator: None, ..with(&engines) }, PROOFREADS, "HYPERFARM_TRANSLATION_URL", Some("output_languages")),
+        (
+            ApiConfig { translator: None, ..with(&engines) },
+            PROOFREADS,
+            "HYPERFARM_TRANSLATION_URL",
+            Some("output_languages"),
+        ),
         (ApiConfig { speech: ApiConfig::default().speech, ..with(&engines) }, TRANSLATIONS, "HYPERFARM_ESPEAK", None),
     ] {
         let router = farm.coordinator.router(config);
@@ -572,7 +578,10 @@ async fn the_mouth_is_moved_by_an_engine_in_precision() {
     let id = begun(&router, &json!({ "mode": "precision" })).await;
     assert!(is_rendered(&router, &id).await, "{}", read(&router, &id).await);
     let (fields, _, sound) = moved.lock()[0].clone();
-    assert_eq!((&fields["start_time"], &fields["end_time"], &fields["duration"]), (&json!(0.0), &json!(2.0), &json!(2.0)));
+    assert_eq!(
+        (&fields["start_time"], &fields["end_time"], &fields["duration"]),
+        (&json!(0.0), &json!(2.0), &json!(2.0))
+    );
     // The voice speaks faster, for the length is that of the video.
     assert_eq!(sound.len(), 44 + 2 * 2 * 8000);
     has(&project_file(&farm, &id, "index.html").await, &["src=\"moved.mp4\"", "data-duration=\"2.000000\""]);
@@ -623,7 +632,8 @@ async fn translations_are_paid_for_changed_and_belong_to_a_space() {
     }
     assert_eq!(call(&stranger, Method::GET, TRANSLATIONS, "").await.json()["data"], json!([]));
     // A retry of its render is a translation too.
-    let second = ids_of(&call(&owner, Method::POST, TRANSLATIONS, &asked(&json!({ "title": "Two" })).to_string()).await);
+    let second =
+        ids_of(&call(&owner, Method::POST, TRANSLATIONS, &asked(&json!({ "title": "Two" })).to_string()).await);
     let lease = worker.claim().await;
     worker.fail(&lease, FailureCode::ScriptError).await;
     let second_uri = format!("{TRANSLATIONS}/{}", second[0]);

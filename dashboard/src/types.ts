@@ -430,7 +430,7 @@ export interface Endpoint {
   endpoint_id: string;
   /** The one render it hears of. */
   entity_id: string | null;
-  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail, lipsync.success, lipsync.fail. All where `null`. */
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail, lipsync.success, lipsync.fail, video_translate.success, video_translate.fail, proofread_creation.success, proofread_creation.fail. All where `null`. */
   events: string[] | null;
   /** Shown once. */
   secret: string | null;
@@ -442,7 +442,7 @@ export interface Endpoint {
 
 /** Changes a receiver of events. */
 export interface EndpointChange {
-  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail, lipsync.success, lipsync.fail. All where `null`. */
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail, lipsync.success, lipsync.fail, video_translate.success, video_translate.fail, proofread_creation.success, proofread_creation.fail. All where `null`. */
   events?: string[] | null;
   /** An https URL that can be reached from the internet. */
   url?: string | null;
@@ -452,7 +452,7 @@ export interface EndpointChange {
 export interface EndpointRequest {
   /** The one render to hear of. */
   entity_id?: string | null;
-  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail, lipsync.success, lipsync.fail. All where `null`. */
+  /** Types to hear of: hyperframes_video.success, hyperframes_video.fail, hyperframes_video.cancelled, avatar_video.success, avatar_video.fail, video_agent.success, video_agent.fail, lipsync.success, lipsync.fail, video_translate.success, video_translate.fail, proofread_creation.success, proofread_creation.fail. All where `null`. */
   events?: string[] | null;
   /** An https URL that can be reached from the internet. */
   url: string;
@@ -485,7 +485,7 @@ export interface Event {
   /** The same over all deliveries. */
   event_id: string;
   /** The type. */
-  event_type: "hyperframes_video.success" | "hyperframes_video.fail" | "hyperframes_video.cancelled" | "avatar_video.success" | "avatar_video.fail" | "video_agent.success" | "video_agent.fail" | "lipsync.success" | "lipsync.fail";
+  event_type: "hyperframes_video.success" | "hyperframes_video.fail" | "hyperframes_video.cancelled" | "avatar_video.success" | "avatar_video.fail" | "video_agent.success" | "video_agent.fail" | "lipsync.success" | "lipsync.fail" | "video_translate.success" | "video_translate.fail" | "proofread_creation.success" | "proofread_creation.fail";
 }
 
 /** A type of event. */
@@ -573,6 +573,18 @@ export interface FileRequest {
 export interface FilesRequest {
   /** The files, 20 at most. */
   files: FileRequest[];
+}
+
+/** Asks for the video of a session. */
+export interface GenerateRequest {
+  /** Echoed in events. */
+  callback_id?: string | null;
+  /** An https URL to tell of the end. */
+  callback_url?: string | null;
+  /** Writes the translation beside the video, as SubRip and WebVTT files. */
+  captions?: boolean | null;
+  /** Keeps the pictures of the video as they are, mouth and length. */
+  translate_audio_only?: boolean | null;
 }
 
 /** A video with a new sound. */
@@ -741,6 +753,84 @@ export interface Progress {
   percent: number;
   /** Where it is. */
   stage: "queued" | "plan" | "capture" | "stitch" | "done";
+}
+
+/** A session in which a translation is read. */
+export interface Proofread {
+  /** Unix seconds of the request. */
+  created_at: number | null;
+  /** What went wrong and what to do, where it failed. */
+  failure_message: string | null;
+  /** The session. */
+  id: string;
+  /** Language of the video, as heard, once it is known. */
+  input_language: string | null;
+  /** Language that it is translated into, as asked. */
+  output_language: string | null;
+  /** Its state. */
+  status: "processing" | "completed" | "failed";
+  /** Always `false`: the farm has nobody to review it. */
+  submitted_for_review: boolean | null;
+  /** As asked. */
+  title: string | null;
+}
+
+/** A video of a session that is taken in. */
+export interface ProofreadGenerated {
+  /** Its state. */
+  status: "processing" | "completed" | "failed";
+  /** The translation. Its video is a render, by this id. */
+  video_translation_id: string;
+}
+
+/** Asks for translations to be read before they are spoken. */
+export interface ProofreadRequest {
+  /** Voice of `GET /v3/voices` that speaks; the first one of the language by default. */
+  brand_voice_id?: string | null;
+  /** As of a translation. */
+  disable_music_track?: boolean | null;
+  /** As of a translation. */
+  enable_speech_enhancement?: boolean | null;
+  /** Whether pictures may be played more slowly where the translation takes longer; `false` by default. */
+  enable_video_stretching?: boolean | null;
+  /** The farm has no folders: it changes nothing. */
+  folder_id?: string | null;
+  /** As of a translation. */
+  keep_the_same_format?: boolean | null;
+  /** What becomes of the mouth in the video; `speed` by default. */
+  mode?: "speed" | "precision" | null;
+  /** Languages to translate into, as of a translation. Each becomes a session of its own. */
+  output_languages: string[];
+  /** How many people speak in the video, for engines that tell them apart. One voice speaks for all. */
+  speaker_num?: number | null;
+  /** What is said in the video, as a SubRip file; heard by the speech recognition by default. */
+  srt?: FileInput | null;
+  /** Name to show to people. */
+  title: string;
+  /** The video, an MP4 or a WebM file. */
+  video: FileInput;
+}
+
+/** Where the words of a session are. */
+export interface ProofreadSrt {
+  /** Signed, expiring URL of the words of the video as a SubRip file. */
+  original_srt_url: string | null;
+  /** Signed, expiring URL of the translation as a SubRip file, as it was changed last. */
+  srt_url: string;
+}
+
+/** Changes the translation of a session. */
+export interface ProofreadSrtRequest {
+  /** The translation, as a SubRip file. */
+  srt: FileInput;
+}
+
+/** Sessions that are taken in. */
+export interface ProofreadsCreated {
+  /** One for each language, in the order of the request. */
+  proofread_ids: string[];
+  /** Their state. */
+  status: "processing" | "completed" | "failed";
 }
 
 /** Takes a worker out of service. */
@@ -1224,6 +1314,114 @@ export interface Today {
   output_minutes: number;
   /** Seconds of slots. */
   worker_seconds: number;
+}
+
+/** A video in another language. */
+export interface Translation {
+  /** Signed, expiring URL of its sound as a WAV file, once it is completed. */
+  audio_url: string | null;
+  /** As asked. */
+  callback_id: string | null;
+  /** Unix seconds of the request. */
+  created_at: number | null;
+  /** Seconds, once it is completed. */
+  duration: number | null;
+  /** What went wrong and what to do, where it failed. */
+  failure_message: string | null;
+  /** The translation. */
+  id: string;
+  /** Language of the video, as asked or as heard, once it is known. */
+  input_language: string | null;
+  /** Language that it is translated into, as asked. */
+  output_language: string | null;
+  /** Its state. */
+  status: "pending" | "running" | "completed" | "failed";
+  /** As asked, or as it was changed. */
+  title: string | null;
+  /** As asked. */
+  translate_audio_only: boolean | null;
+  /** Signed, expiring URL of the video, once it is completed. */
+  video_url: string | null;
+}
+
+/** Where the captions of a translation are. */
+export interface TranslationCaption {
+  /** Signed, expiring URL of the file. */
+  caption_url: string;
+}
+
+/** Changes a translation. */
+export interface TranslationChange {
+  /** Name to show to people. */
+  title: string;
+}
+
+/** A translation that is deleted. */
+export interface TranslationDeleted {
+  /** The translation. */
+  id: string;
+}
+
+/** Languages that videos can be translated into. */
+export interface TranslationLanguages {
+  /** English names of languages, then tags of those that voices speak. Either can be asked for. */
+  languages: string[];
+}
+
+/** Asks for a video in other languages. */
+export interface TranslationRequest {
+  /** The speech in the other language, a WAV or an MP3 file. Nothing is heard, translated or spoken then, and there is one language. */
+  audio?: FileInput | null;
+  /** Voice of `GET /v3/voices` that speaks; the first one of the language by default. */
+  brand_voice_id?: string | null;
+  /** Echoed in events. */
+  callback_id?: string | null;
+  /** An https URL to tell of the end. */
+  callback_url?: string | null;
+  /** Leaves the sound of the video out where nobody speaks. It is left out where somebody speaks in any case. */
+  disable_music_track?: boolean | null;
+  /** Writes the translation beside the video, as SubRip and WebVTT files. */
+  enable_caption?: boolean | null;
+  /** Whether pictures may be played more slowly where the translation takes longer, which is the default; else the voice speaks faster. */
+  enable_dynamic_duration?: boolean | null;
+  /** Cuts rumble below 80 Hz from the new sound, and brings the output to -16 LUFS. */
+  enable_speech_enhancement?: boolean | null;
+  /** Writes `hyperfarm` into a corner of the picture. */
+  enable_watermark?: boolean | null;
+  /** Second of the video after which nothing is translated; the video's end by default. */
+  end_time?: number | null;
+  /** The farm has no folders: it changes nothing. */
+  folder_id?: string | null;
+  /** How the frames follow each other. Outputs have a constant rate, that of the video on average. */
+  fps_mode?: "vfr" | "cfr" | "passthrough" | null;
+  /** Language that is spoken in the video; heard by the speech recognition by default. */
+  input_language?: string | null;
+  /** Aims at the video's bit rate. Its size in pixels is kept in any case. */
+  keep_the_same_format?: boolean | null;
+  /** What becomes of the mouth; `speed` by default. */
+  mode?: "speed" | "precision" | null;
+  /** Languages to translate into: names or tags of `GET /v3/video-translations/languages`. Each becomes a video of its own. */
+  output_languages: string[];
+  /** How many people speak in the video, for engines that tell them apart. One voice speaks for all. */
+  speaker_num?: number | null;
+  /** What is said in the video, as a SubRip file. `srt_role` says in which language. */
+  srt?: FileInput | null;
+  /** Whether `srt` has the words of the video, which is the default, or their translation. */
+  srt_role?: "input" | "output" | null;
+  /** Second of the video before which nothing is translated; 0 by default. */
+  start_time?: number | null;
+  /** Name to show to people. */
+  title?: string | null;
+  /** Keeps the pictures of the video as they are, mouth and length. */
+  translate_audio_only?: boolean | null;
+  /** The video, an MP4 or a WebM file. */
+  video: FileInput;
+}
+
+/** Translations that are taken in. */
+export interface TranslationsCreated {
+  /** One for each language, in the order of the request. The video of each is a render, by this id. */
+  video_translation_ids: string[];
 }
 
 /** A URL to upload a file to. */

@@ -42,8 +42,9 @@ fn a_video_speaks_another_language() {
     assert!((shown.len() as f64 / 25.0 - lasts).abs() < 0.05);
     let sound = decode_audio(&output).unwrap();
     let full = 8000.0 / 32768.0;
+    // A loud voice turns the whole mix down.
     let before = amplitude(&sound, (0.1, 0.5), OLD);
-    assert!((before / full - 1.0).abs() < 0.05, "{before}");
+    assert!((0.5..1.05).contains(&(before / full)), "{before}");
     let loud = |from: f64, to: f64| {
         let part = &sound[(from * f64::from(SAMPLE_RATE)) as usize..(to * f64::from(SAMPLE_RATE)) as usize];
         (part.iter().map(|[left, _]| f64::from(left * left)).sum::<f64>() / part.len() as f64).sqrt()

@@ -6,8 +6,8 @@ use clap::{Args as ClapArgs, Subcommand};
 use hyperfarm_api::avatars::FileInput;
 use hyperfarm_api::lipsyncs::LipsyncMode;
 use hyperfarm_api::translations::{
-    GenerateRequest, ProofreadGenerated, ProofreadRequest, ProofreadSrt, ProofreadSrtRequest, SrtRole, TranslationChange,
-    TranslationLanguages, TranslationRequest, TranslationsCreated,
+    GenerateRequest, ProofreadGenerated, ProofreadRequest, ProofreadSrt, ProofreadSrtRequest, SrtRole,
+    TranslationChange, TranslationLanguages, TranslationRequest, TranslationsCreated,
 };
 use hyperfarm_proto::bounded::Text;
 use reqwest::Method;
@@ -277,7 +277,9 @@ async fn create(args: CreateArgs) -> Result<(), CliError> {
     let api = Api::new(&args.farm.farm)?;
     let bound = args.wait.bound()?;
     if bound.is_some() && args.to.len() > 1 {
-        return Err(CliError::usage("--wait and --output are for one language; give --to once, or wait for each by its id"));
+        return Err(CliError::usage(
+            "--wait and --output are for one language; give --to once, or wait for each by its id",
+        ));
     }
     let asked = |is_asked: bool| is_asked.then_some(true);
     let body = TranslationRequest {
@@ -342,7 +344,8 @@ async fn proofreads(command: ProofreadsCommand) -> Result<(), CliError> {
             (args.farm, made)
         }
         ProofreadsCommand::Get(args) => {
-            let found = Api::new(&args.farm.farm)?.data(Method::GET, &format!("{PROOFREADS}/{}", args.id), None).await?;
+            let found =
+                Api::new(&args.farm.farm)?.data(Method::GET, &format!("{PROOFREADS}/{}", args.id), None).await?;
             (args.farm, found)
         }
         ProofreadsCommand::Srt(args) => {

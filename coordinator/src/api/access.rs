@@ -73,9 +73,18 @@ impl WrongKeys {
 }
 
 impl Caller {
-    pub(crate) fn everything(id: String, name: &str) -> Self {
+    fn everything(id: String, name: &str) -> Self {
         let rights = Rights::new(Space::default(), vec![Scope::Admin]);
         Self { id, name: name.to_owned(), rights, is_local: false }
+    }
+
+    fn of_environment(hash: &ContentHash) -> Self {
+        Self::everything(format!("env_{}", hash.short()), "environment")
+    }
+
+    /// The user of a farm that asks for no keys.
+    fn local() -> Self {
+        Self { is_local: true, ..Self::everything("local".to_owned(), "local") }
     }
 
     /// Checks that the key has the scope `needed`.
@@ -164,7 +173,7 @@ impl Access {
             Err(_) => {}
         }
         match key {
-            _ if is_open => Ok(Caller { is_local: true, ..Caller::everything("local".to_owned(), "local") }),
+            _ if is_open => Ok(Caller::local()),
             Some(_) => {
                 if let Some(address) = address {
                     wrong_keys.note(address);
@@ -197,11 +206,32 @@ impl Access {
     /// The caller with this key of the farm's settings.
     fn environment_caller(&self, hash: &ContentHash) -> Option<Caller> {
         match self {
-            Self::Keys(keys) if keys.contains(hash) => {
-                Some(Caller::everything(format!("env_{}", hash.short()), "environment"))
-            }
+            Self::Keys(keys) if keys.contains(hash) => Some(Caller::of_environment(hash)),
             _ => None,
         }
+    }
+
+    /// The caller whose key has this id, for work that goes on after its request: one of the farm's settings, a stored one that is
+    /// not revoked, or, for `None`, the user of a farm that asks for no keys.
+    ///
+    /// # Errors
+    ///
+    /// Storage did not answer, or a record cannot be read.
+    pub(super) async fn caller_by_id(
+        &self,
+        stored: &KeyStore,
+        id: Option<&str>,
+    ) -> Result<Option<Caller>, ObjectsError> {
+        let Some(id) = id else { return Ok(Some(Caller::local())) };
+        let of_settings = match self {
+            Self::Keys(keys) => keys.iter().map(Caller::of_environment).find(|caller| caller.id == id),
+            _ => None,
+        };
+        if of_settings.is_some() {
+            return Ok(of_settings);
+        }
+        let all = stored.list().await?;
+        Ok(all.iter().find(|record| record.id == id && record.revoked_at_ms.is_none()).map(Caller::from))
     }
 }
 

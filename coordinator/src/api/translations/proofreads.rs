@@ -9,8 +9,8 @@ use hyperfarm_api::Data;
 use hyperfarm_api::lipsyncs::LipsyncMode;
 use hyperfarm_api::request::{object, parse};
 use hyperfarm_api::translations::{
-    GenerateRequest, Proofread, ProofreadGenerated, ProofreadRequest, ProofreadSrt, ProofreadSrtRequest, ProofreadStatus,
-    ProofreadsCreated,
+    GenerateRequest, Proofread, ProofreadGenerated, ProofreadRequest, ProofreadSrt, ProofreadSrtRequest,
+    ProofreadStatus, ProofreadsCreated,
 };
 use hyperfarm_proto::id::RenderId;
 
@@ -93,8 +93,7 @@ pub(in crate::api) async fn generate(
     let (idempotency, key, raw) = (api.idempotency.clone(), caller.clone(), body.clone());
     let route = format!("POST /v3/video-translations/proofreads/{id}/generate");
     let make = move |seed: Seed| async move {
-        let asked: GenerateRequest =
-            if raw.is_empty() { GenerateRequest::default() } else { parse(object(&raw)?)? };
+        let asked: GenerateRequest = if raw.is_empty() { GenerateRequest::default() } else { parse(object(&raw)?)? };
         asked.callback_url.as_deref().map(|url| receiver_url("callback_url", url, &api.config)).transpose()?;
         let (session, record) = proofread(&api, &caller, &id).await?;
         let translated = read_step(&api, &caller, &session, &record).await?;

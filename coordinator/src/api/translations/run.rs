@@ -259,15 +259,10 @@ impl Run<'_> {
 
     /// Who asked for it.
     async fn caller(&self) -> Result<Caller, RunError> {
-        let Some(key) = &self.record.key else {
-            let mut caller = Caller { is_local: true, ..Caller::everything("local".to_owned(), "local") };
-            caller.rights.space = self.space.clone();
-            return Ok(caller);
-        };
-        let keys = self.api.keys.list().await?;
-        let found = keys.iter().find(|known| known.id == *key && known.revoked_at_ms.is_none());
+        let access = &self.api.config.access;
+        let found = access.caller_by_id(&self.api.keys, self.record.key.as_deref()).await?;
         let revoked = || RunError::Failed(REFUSED, "the API key of the request was revoked".to_owned());
-        found.map(Caller::from).ok_or_else(revoked)
+        found.ok_or_else(revoked)
     }
 
     /// What is said in the video, in the other language.
