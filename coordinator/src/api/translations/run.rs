@@ -453,9 +453,9 @@ impl Run<'_> {
         let bits = lipsyncs::bit_rate(dub.clip.bytes.len() as f64 * 8.0 / clip.seconds);
         let spec = RenderSpec {
             fps: clip.frame_rate,
-            title: self.record.title.clone().and_then(|title| Text::new(title)),
-            callback_url: self.record.callback_url.clone().and_then(|url| Text::new(url)),
-            callback_id: self.record.callback_id.clone().and_then(|id| Text::new(id)),
+            title: self.record.title.clone().and_then(Text::new),
+            callback_url: self.record.callback_url.clone().and_then(Text::new),
+            callback_id: self.record.callback_id.clone().and_then(Text::new),
             captions: options.has_captions && !dub.words.is_empty(),
             loudness: loudness(options.is_enhanced),
             video_bitrate: options.keeps_bit_rate.then_some(bits).flatten(),
