@@ -57,6 +57,9 @@ const RENEWAL: Duration = Duration::from_secs(20);
 /// Time between two looks for runs whose process has ended.
 const TAKE_OVER: Duration = Duration::from_secs(15);
 
+/// Pause before a run goes on that had to wait.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// How often a run begins: one that ends its process each time is not begun for ever.
 const ATTEMPTS: u32 = 3;
 
@@ -85,13 +88,13 @@ impl Default for TranslationPermits {
 enum RunError {
     /// For this reason, which the client is told of with its code.
     Failed(&'static str, String),
-    /// Storage did not answer: another run goes on.
-    Storage(ObjectsError),
+    /// Storage does not answer, or there is no room for the render: it goes on later, behind the last step that was stored.
+    Again(String),
 }
 
 impl From<ObjectsError> for RunError {
     fn from(error: ObjectsError) -> Self {
-        Self::Storage(error)
+        Self::Again(error.to_string())
     }
 }
 
@@ -119,23 +122,24 @@ pub(super) fn turns(api: &Api, count: usize) -> Result<Vec<OwnedSemaphorePermit>
 }
 
 /// Begins a run in this process, once it is its turn.
-pub(super) fn begin(api: &Api, space: Space, record: TranslationRecord, turn: Option<OwnedSemaphorePermit>) {
+pub(super) fn begin(api: &Api, space: Space, mut record: TranslationRecord, turn: Option<OwnedSemaphorePermit>) {
     let api = api.clone();
+    record.attempts += 1;
     tokio::spawn(async move {
         let id = record.seed.render();
         let lease = tokio::spawn(keep_lease(api.clone(), space.clone(), id.clone()));
-        let running = api.translations.running.clone().acquire_owned().await;
-        drop(turn);
-        let ended = Run { api: &api, space: &space, record }.go().await;
-        drop(running);
-        lease.abort();
-        let objects = &api.coordinator.backplane().objects;
-        match ended {
-            Ok(()) => {}
-            // The lease ends by itself, and another run goes on.
-            Err(error) => return warn!(%id, %error, "a translation waits for storage"),
+        let mut run = Run { api: &api, space: &space, record };
+        while let Err(reason) = run.turn().await {
+            info!(%id, reason, "a translation waits");
+            tokio::select! {
+                // The lease ends by itself, and another process goes on.
+                () = api.coordinator.drain().started() => return lease.abort(),
+                () = tokio::time::sleep(AGAIN) => {}
+            }
         }
-        if let Err(error) = records::end_lease(objects, &space, &id).await {
+        drop(turn);
+        lease.abort();
+        if let Err(error) = records::end_lease(&api.coordinator.backplane().objects, &space, &id).await {
             warn!(%id, %error, "the lease of a translation could not be ended");
         }
     });
@@ -192,17 +196,43 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Goes on once there is room for its render and it is its turn. Answers why it has to wait, if it does.
+    async fn turn(&mut self) -> Result<(), String> {
+        // A run that waits for room holds nothing in memory.
+        if !self.record.is_proofread
+            && let Ok(caller) = self.caller().await
+            && let Err(error) = self.api.admission.reserve(&caller, vec![self.record.seed.render()]).await
+        {
+            let error = ApiError::from(error);
+            if is_for_the_moment(&error) {
+                return Err(error.message);
+            }
+        }
+        let _running = self.api.translations.running.clone().acquire_owned().await;
+        match self.go().await {
+            Err(RunError::Again(reason) | RunError::Failed(_, reason)) => Err(reason),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Stores the record, unless it was deleted in the meantime. Answers whether it is stored.
+    async fn keep(&self) -> Result<bool, ObjectsError> {
+        let objects = &self.api.coordinator.backplane().objects;
+        let is_there = records::get(objects, self.space, &self.record.seed.render()).await?.is_some();
+        if is_there {
+            records::put(objects, self.space, &self.record).await?;
+        }
+        Ok(is_there)
+    }
+
     /// Goes as far as it can, and stores and tells how it ended.
-    async fn go(mut self) -> Result<(), ObjectsError> {
+    async fn go(&mut self) -> Result<(), RunError> {
         let id = self.record.seed.render();
         let objects = self.api.coordinator.backplane().objects.clone();
-        // It was deleted in the meantime.
-        if records::get(&objects, self.space, &id).await?.is_none() {
+        self.record.stage = Stage::Running;
+        if !self.keep().await? {
             return Ok(());
         }
-        self.record.attempts += 1;
-        self.record.stage = Stage::Running;
-        records::put(&objects, self.space, &self.record).await?;
         let ended = if self.record.attempts > ATTEMPTS {
             let message =
                 "the farm's process ended each time that it was at work on this; ask its operator to look at the log";
@@ -213,7 +243,7 @@ impl Run<'_> {
         let (event_type, failure) = match ended {
             Ok(None) => return Ok(()),
             Ok(Some(event_type)) => (event_type, None),
-            Err(RunError::Storage(error)) => return Err(error),
+            Err(again @ RunError::Again(_)) => return Err(again),
             Err(RunError::Failed(code, reason)) => {
                 info!(%id, reason, "a translation failed before its render");
                 (if self.record.is_proofread { PROOFREAD_FAIL } else { FAIL }, Some((code, reason)))
@@ -227,7 +257,8 @@ impl Run<'_> {
         if matches!(self.record.stage, Stage::Failed(_)) {
             records::remove_files(&objects, self.space, &self.record).await?;
         }
-        records::put(&objects, self.space, &self.record).await
+        self.keep().await?;
+        Ok(())
     }
 
     /// The steps. Answers the event that there is to tell of; a render tells of its own end.
@@ -273,7 +304,7 @@ impl Run<'_> {
             None => {
                 let heard = self.heard(clip).await?;
                 records::put_step(&objects, self.space, id, Step::Heard, &heard).await?;
-                records::put(&objects, self.space, &self.record).await?;
+                self.keep().await?;
                 heard
             }
         };
@@ -465,9 +496,13 @@ impl Run<'_> {
         let bundle = dub.bundle().map_err(RunError::engine)?;
         let purpose = Purpose::Translation(options.mode);
         let origin = self.record.origin.clone();
-        submit(self.api, caller, bundle, spec, purpose, origin, self.record.seed).await.map_err(RunError::refused)?;
+        let submitted = submit(self.api, caller, bundle, spec, purpose, origin, self.record.seed).await;
+        submitted.map_err(|error| match is_for_the_moment(&error) {
+            true => RunError::Again(error.message),
+            false => RunError::refused(error),
+        })?;
         self.record.stage = Stage::Rendered;
-        records::put(&objects, self.space, &self.record).await?;
+        self.keep().await?;
         Ok(records::remove_files(&objects, self.space, &self.record).await?)
     }
 
@@ -512,6 +547,11 @@ impl Run<'_> {
         // The deliverer finds in storage what is to be sent.
         self.api.webhooks.publish(&event, callback.map(|url| (url, Default::default())), at_ms).await.map(drop)
     }
+}
+
+/// Whether a refusal may be none in a while: the limit of renders is reached, or storage does not answer.
+fn is_for_the_moment(error: &ApiError) -> bool {
+    matches!(error.code, Code::RateLimited | Code::Unavailable | Code::Internal)
 }
 
 fn json(data: impl Serialize) -> serde_json::Value {
