@@ -24,6 +24,15 @@ pub(crate) const MAX_CONCURRENT_REQUESTS: usize = 16;
 /// How long after a render's id was made an open mark without a request is kept. Its intake did not get through.
 pub(crate) const LOST_MARK_KEPT: Duration = Duration::from_secs(3600);
 
+/// The names of the marks in a folder, which are ids, the newest first.
+pub(crate) async fn newest_marks(objects: &Objects, folder: &str) -> Result<Vec<String>, ObjectsError> {
+    let listed = objects.list(folder).await?;
+    let mut ids: Vec<String> =
+        listed.iter().filter_map(|meta| meta.key.rsplit('/').next()).map(str::to_owned).collect();
+    ids.sort_by(|a, b| b.cmp(a));
+    Ok(ids)
+}
+
 /// Ids of the renders with an open mark. A mark whose request is not stored yet, or whose render has ended, counts too.
 pub(crate) async fn open_renders(objects: &Objects) -> Result<BTreeSet<RenderId>, ObjectsError> {
     let listed = objects.list(object_keys::OPEN_MARKS).await?;

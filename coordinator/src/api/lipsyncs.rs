@@ -36,7 +36,7 @@ use super::create::receiver_url;
 use super::error::{ApiError, Code};
 use super::media::{self, Wanted};
 use super::page::{self, PAGE_MAX, PageRange, Query};
-use super::{Answer, Api, List, renders};
+use super::{Answer, Api, List, renders, sidecar_key};
 use crate::RenderDetail;
 use crate::api_keys::Caller;
 use crate::assets;
@@ -238,13 +238,14 @@ async fn make(api: &Api, caller: &Caller, asked: LipsyncRequest) -> Result<Made,
         video_bitrate: asked.keep_the_same_format.unwrap_or_default().then(|| clip.bit_rate()).flatten(),
         ..RenderSpec::default()
     };
+    let words = words_of(api, caller, &asked.audio).await?;
     let dub = Dub {
         pieces: times.pieces(false),
         has_sound: clip.has_sound,
         moved: None,
         sound,
         heard: (start, lasts.min(times.length)),
-        words: heard_words(&words_of(api, caller, &asked.audio).await?, &times),
+        words: words.into_iter().filter_map(|word| word.heard((start, times.length))).collect(),
         size: clip.size,
         is_enhanced,
         has_watermark: asked.enable_watermark.unwrap_or_default(),
@@ -310,14 +311,6 @@ pub(super) async fn words_of(api: &Api, caller: &Caller, input: &FileInput) -> R
     let FileInput::AssetId { asset_id } = input else { return Ok(Vec::new()) };
     let objects = &api.coordinator.backplane().objects;
     Ok(assets::words(objects, &caller.rights.space, asset_id).await?.unwrap_or_default())
-}
-
-/// The words of a sound that are heard, by the seconds of the output.
-pub(super) fn heard_words(words: &[SpokenWord], &Times { start, length, .. }: &Times) -> Vec<SpokenWord> {
-    let heard = words.iter().filter(|word| word.start < length);
-    let moved =
-        heard.map(|word| SpokenWord { start: start + word.start, end: start + word.end.min(length), ..word.clone() });
-    moved.collect()
 }
 
 /// The headers of a file, read as those of projects are.
@@ -529,7 +522,7 @@ async fn view(
         None => {}
     }
     let output = completed.map(|(_, output)| output);
-    let captions = output.and_then(|output| output.sidecars.iter().find(|sidecar| sidecar.name == Sidecar::SUBRIP));
+    let captions = output.and_then(|output| sidecar_key(output, Sidecar::SUBRIP));
     Ok(Lipsync {
         id: request.id.to_string(),
         title: title.or_else(|| request.spec.title.clone().map(String::from)),
@@ -541,7 +534,7 @@ async fn view(
         },
         duration: completed.map(|(duration, _)| duration),
         video_url: api.signed_url(output.map(|output| output.key.as_str()), base).await?,
-        caption_url: api.signed_url(captions.map(|sidecar| sidecar.key.as_str()), base).await?,
+        caption_url: api.signed_url(captions, base).await?,
         callback_id: request.spec.callback_id.clone().map(String::from),
         created_at: Some(request.created_at_ms / 1000),
         failure_message: failure.map(|failure| failure.message.clone()),

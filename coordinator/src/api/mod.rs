@@ -94,6 +94,7 @@ use hyperfarm_api::{Data, Page};
 use hyperfarm_backplane::config::WorkerTokens;
 use hyperfarm_backplane::fetch::Fetcher;
 use hyperfarm_media::{Decoders, MediaLimits};
+use hyperfarm_proto::record::OutputRecord;
 use hyperfarm_speech::Catalogue;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -366,6 +367,11 @@ impl Api {
         self.coordinator.run(deliverer.run(fresh, self.coordinator.drain().clone()));
         self.coordinator.run(expiry);
     }
+}
+
+/// Key of the file beside an output that has this name.
+fn sidecar_key<'a>(output: &'a OutputRecord, name: &str) -> Option<&'a str> {
+    output.sidecars.iter().find(|sidecar| sidecar.name == name).map(|sidecar| sidecar.key.as_str())
 }
 
 /// The answer of a handler: one thing.

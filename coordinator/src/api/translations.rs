@@ -35,7 +35,7 @@ use super::error::{ApiError, Code};
 use super::lipsyncs::{check_times, clip_of, engine_for, part, sound_of};
 use super::media::{self, Wanted};
 use super::page::{self, PAGE_MAX, PageRange, Query};
-use super::{Answer, Api, List, assets, renders, voices};
+use super::{Answer, Api, List, assets, renders, sidecar_key, voices};
 use crate::RenderDetail;
 use crate::api_keys::Caller;
 use crate::clock::created_at_ms;
@@ -201,7 +201,7 @@ async fn view(api: &Api, caller: &Caller, base: Option<&Url>, found: &Found) -> 
         },
     };
     let output = completed.map(|(_, output)| output);
-    let sound = output.and_then(|output| output.sidecars.iter().find(|sidecar| sidecar.name == Sidecar::SOUND));
+    let sound = output.and_then(|output| sidecar_key(output, Sidecar::SOUND));
     Ok(Translation {
         id: id.to_string(),
         title: title.or_else(|| record.title.clone()),
@@ -211,7 +211,7 @@ async fn view(api: &Api, caller: &Caller, base: Option<&Url>, found: &Found) -> 
         translate_audio_only: Some(record.options.is_audio_only),
         duration: completed.map(|(duration, _)| duration),
         video_url: api.signed_url(output.map(|output| output.key.as_str()), base).await?,
-        audio_url: api.signed_url(sound.map(|sound| sound.key.as_str()), base).await?,
+        audio_url: api.signed_url(sound, base).await?,
         callback_id: record.callback_id.clone(),
         created_at: created_at_ms(id).map(|at_ms| at_ms / 1000),
         failure_message: failure,
@@ -309,9 +309,7 @@ pub(super) async fn caption(
     };
     let end = detail.as_ref().and_then(|detail| detail.progress.end.as_ref());
     let key = match end.map(|end| &end.outcome) {
-        Some(Outcome::Completed { output, .. }) => {
-            output.sidecars.iter().find(|sidecar| sidecar.name == name).map(|sidecar| &sidecar.key)
-        }
+        Some(Outcome::Completed { output, .. }) => sidecar_key(output, name),
         _ => None,
     };
     let key = key.ok_or_else(|| ApiError::new(Code::NotReady, "the translation is not completed"))?;

@@ -24,7 +24,7 @@ use super::create::receiver_url;
 use super::error::{ApiError, Code};
 use super::media::{self, Wanted};
 use super::page::{self, PageRange, Query};
-use super::{Answer, Api, List, renders, voices};
+use super::{Answer, Api, List, renders, sidecar_key, voices};
 use crate::RenderDetail;
 use crate::api_keys::Caller;
 use crate::avatars::{self, FoundFace};
@@ -33,6 +33,7 @@ use crate::intake::{Purpose, Seed};
 use crate::object_keys;
 use crate::presenter::{Background, Face, MediaFile, Presentation, SpokenSound, SpokenWord};
 use crate::status::{Status, error_code};
+use crate::store::newest_marks;
 
 /// Items on a page, where the client does not say.
 const PAGE: usize = 10;
@@ -335,11 +336,10 @@ pub(super) async fn list(
     }
     let wanted = query.title.as_deref().map(str::to_lowercase);
     let base = base_url(&api.config, &headers);
-    let listed = api.coordinator.backplane().objects.list(&object_keys::space_videos(&caller.rights.space)).await?;
-    let mut ids: Vec<&str> = listed.iter().filter_map(|meta| meta.key.rsplit('/').next()).collect();
-    ids.sort_by(|a, b| b.cmp(a));
+    let folder = object_keys::space_videos(&caller.rights.space);
+    let ids = newest_marks(&api.coordinator.backplane().objects, &folder).await?;
     let (mut data, mut next) = (Vec::<Video>::new(), None);
-    for id in ids.into_iter().filter(|id| page.after.as_deref().is_none_or(|after| *id < after)) {
+    for id in ids.iter().filter(|id| page.after.as_deref().is_none_or(|after| id.as_str() < after)) {
         let detail = match find(&api, &caller, id).await {
             Ok(detail) => detail,
             // It was deleted as a render.
@@ -418,7 +418,7 @@ async fn view(api: &Api, base: Option<&Url>, detail: &RenderDetail) -> Result<Vi
         None => {}
     }
     let output = completed.map(|(_, output)| output);
-    let subtitles = output.and_then(|output| output.sidecars.iter().find(|sidecar| sidecar.name == Sidecar::SUBRIP));
+    let subtitles = output.and_then(|output| sidecar_key(output, Sidecar::SUBRIP));
     let video_url = api.signed_url(output.map(|output| output.key.as_str()), base).await?;
     Ok(Video {
         id: request.id.to_string(),
@@ -433,7 +433,7 @@ async fn view(api: &Api, base: Option<&Url>, detail: &RenderDetail) -> Result<Vi
         video_url,
         thumbnail_url: api.signed_url(output.map(|output| output.thumbnail.as_str()), base).await?,
         gif_url: None,
-        subtitle_url: api.signed_url(subtitles.map(|sidecar| sidecar.key.as_str()), base).await?,
+        subtitle_url: api.signed_url(subtitles, base).await?,
         duration: completed.map(|(duration, _)| duration),
         created_at: request.created_at_ms / 1000,
         completed_at: progress.end.as_ref().map(|end| end.ended_at_ms / 1000),

@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::clock::created_at_ms;
 use crate::object_keys;
 use crate::retention::Retention;
-use crate::store::if_found;
+use crate::store::{if_found, newest_marks};
 
 /// A lipsync that has no render: the engine is at it, or has failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,11 +89,7 @@ pub(crate) async fn title(objects: &Objects, space: &Space, render: &RenderId) -
 
 /// The ids of the lipsyncs of the space, newest first.
 pub(crate) async fn ids(objects: &Objects, space: &Space) -> Result<Vec<String>, ObjectsError> {
-    let listed = objects.list(&object_keys::space_lipsyncs(space)).await?;
-    let mut ids: Vec<String> =
-        listed.iter().filter_map(|meta| meta.key.rsplit('/').next()).map(str::to_owned).collect();
-    ids.sort_by(|a, b| b.cmp(a));
-    Ok(ids)
+    newest_marks(objects, &object_keys::space_lipsyncs(space)).await
 }
 
 /// Removes all of a lipsync but its render.

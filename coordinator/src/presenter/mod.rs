@@ -107,6 +107,13 @@ impl SpokenWord {
     pub(crate) fn of(word: &hyperfarm_speech::WordTime) -> Self {
         Self { word: word.word.clone(), start: word.start, end: word.end, phonemes: None }
     }
+
+    /// The word by the seconds of an output in which its sound begins at `start` and is heard for `length` seconds; `None` where
+    /// it is not heard.
+    pub(crate) fn heard(self, (start, length): (f64, f64)) -> Option<Self> {
+        let (from, to) = (start + self.start, start + self.end.min(length));
+        (self.start < length).then_some(Self { start: from, end: to, ..self })
+    }
 }
 
 /// What is behind a photo that does not fill the picture.

@@ -147,13 +147,7 @@ pub(crate) fn sound(speeches: &[Speech], places: &[(f64, f64)], total: f64) -> R
 /// The words of a speech by the seconds of the output: as its voice tells, or spread over it by their letters.
 pub(crate) fn words(text: &str, speech: &Speech, (start, heard): (f64, f64)) -> Vec<SpokenWord> {
     let told = speech.words.clone().unwrap_or_else(|| spread(text, speech.sound.duration().as_secs_f64()));
-    let heard_words = told.iter().filter(|word| word.start < heard);
-    heard_words
-        .map(|word| {
-            let word = SpokenWord::of(word);
-            SpokenWord { start: start + word.start, end: start + word.end.min(heard), ..word }
-        })
-        .collect()
+    told.iter().filter_map(|word| SpokenWord::of(word).heard((start, heard))).collect()
 }
 
 /// The words of a text over so many seconds. Languages without spaces have words of a few letters.

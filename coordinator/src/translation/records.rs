@@ -23,7 +23,7 @@ use super::subtitles::{Subtitle, srt};
 use crate::clock::created_at_ms;
 use crate::object_keys;
 use crate::retention::Retention;
-use crate::store::if_found;
+use crate::store::{if_found, newest_marks};
 use crate::submission::Seed;
 
 /// Folder of the leases of runs.
@@ -219,11 +219,7 @@ pub(crate) async fn title(objects: &Objects, space: &Space, id: &RenderId) -> Re
 
 /// The ids of the translations of the space, newest first.
 pub(crate) async fn ids(objects: &Objects, space: &Space) -> Result<Vec<String>, ObjectsError> {
-    let listed = objects.list(&object_keys::space_translations(space)).await?;
-    let mut ids: Vec<String> =
-        listed.iter().filter_map(|meta| meta.key.rsplit('/').next()).map(str::to_owned).collect();
-    ids.sort_by(|a, b| b.cmp(a));
-    Ok(ids)
+    newest_marks(objects, &object_keys::space_translations(space)).await
 }
 
 /// Makes the lease of a run good until then, in Unix milliseconds.

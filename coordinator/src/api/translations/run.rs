@@ -268,7 +268,7 @@ impl Run<'_> {
         let extension = Wanted::Video.extension(&self.record.clip.extension).unwrap_or(".mp4");
         let bytes = objects.get(&records::file_key(self.space, id, "video", extension)).await?;
         let clip = MediaFile { extension, bytes };
-        if self.record.audio.is_none() {
+        let dub = if self.record.audio.is_none() {
             let said = match records::step(&objects, self.space, id, Step::Translated).await? {
                 Some(said) => said,
                 None => self.translated(id, &clip).await?,
@@ -279,12 +279,11 @@ impl Run<'_> {
                 self.api.usages.record_proofread(key, self.space, id.clone(), at_ms, length).await?;
                 return Ok(Some(PROOFREAD_SUCCESS));
             }
-            let dub = self.dubbed(id, clip, said).await?;
-            self.submit(id, &caller, dub).await?;
+            self.dubbed(id, clip, said).await?
         } else {
-            let dub = self.with_given_sound(id, clip).await?;
-            self.submit(id, &caller, dub).await?;
-        }
+            self.with_given_sound(id, clip).await?
+        };
+        self.submit(id, &caller, dub).await?;
         Ok(None)
     }
 
